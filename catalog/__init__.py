@@ -1,0 +1,1 @@
+"""What can be asked for, known without torch: models (from their files), families, samplers."""

@@ -1,0 +1,57 @@
+"""Families of models and their facts, as data: sizes, defaults, what their latents look like.
+
+How a family is loaded, prompted and stepped is in `engine/families/`; how a file is recognised,
+in `catalog/models.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+Size = tuple[int, int]  # width, height in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a draft gets where it is silent. A model's darkroom.json may override each."""
+
+    sampler: str = "euler_a"
+    schedule: str = "automatic"
+    steps: int = 20
+    guidance: float = 7.0
+    width: int = 512
+    height: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Facts of one family.
+
+    Attributes:
+        latent_channels: C of the latents (B, C, H/8, W/8).
+        token_limit: tokens a chunk of the prompt holds, begin and end included.
+    """
+
+    id: str
+    label: str
+    sizes: Mapping[str, Size]
+    defaults: Defaults
+    latent_channels: int = 4
+    vae_factor: int = 8
+    token_limit: int = 77
+    is_flow: bool = False
+    text_encoders: int = field(default=1)
+
+
+def _sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:
+    return MappingProxyType({"square": square, "wide": wide, "tall": tall})
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({
+    "sd1": Family("sd1", "SD 1.x", _sizes((512, 512), (768, 512), (512, 768)), Defaults()),
+    "sd2": Family("sd2", "SD 2.x", _sizes((768, 768), (1024, 640), (640, 1024)),
+                  Defaults(width=768, height=768)),
+    "sdxl": Family("sdxl", "SDXL", _sizes((1024, 1024), (1216, 832), (832, 1216)),
+                   Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
+                   text_encoders=2),
+})

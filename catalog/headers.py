@@ -1,0 +1,133 @@
+"""Reads the header of a safetensors file and nothing else, refusing every malformed one with its reason."""
+
+import json
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from contract.errors import ModelProblem
+
+MAX_HEADER_BYTES = 8_000_000
+MAX_TENSORS = 20_000
+MAX_DEPTH = 3
+_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
+          "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+_PICKLE_HINT = "Convert it to safetensors first; pickles can run code when opened."
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """dtype as safetensors spells it, shape, and [begin, end) in the data part of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Names, shapes and places of a file's tensors.
+
+    Raises:
+        ModelProblem: names the file (not its folder) and what is wrong with it.
+    """
+    raw, data_bytes = _header_bytes(path)
+    try:
+        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+    except _Duplicate as error:
+        raise _bad(path, f"names the tensor “{str(error)[:80]}” twice") from None
+    except (ValueError, RecursionError):
+        raise _bad(path, "has a header that is not JSON") from None
+    if not isinstance(header, dict):
+        raise _bad(path, "has a header that is not a table")
+    header.pop("__metadata__", None)
+    if not header:
+        raise _bad(path, "holds no tensors")
+    if len(header) > MAX_TENSORS:
+        raise _bad(path, f"names {len(header):,} tensors; at most {MAX_TENSORS:,} are read")
+    tensors = {name: _tensor(path, name, entry) for name, entry in header.items()}
+    _check_layout(path, tensors, data_bytes)
+    return tensors
+
+
+def _header_bytes(path: Path) -> tuple[bytes, int]:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _bad(path, "is not a regular file")
+        with path.open("rb") as file:
+            start = file.read(64)
+            _refuse_foreign(path, start)
+            (length,) = struct.unpack("<Q", start[:8])
+            if length > MAX_HEADER_BYTES:
+                raise _bad(path, "is not a safetensors file (its header would be too large)")
+            file.seek(8)
+            raw = file.read(length)
+    except OSError as error:
+        raise _bad(path, f"can't be read ({os.strerror(error.errno or 5)})") from None
+    if len(raw) < length:
+        raise _bad(path, "is cut off inside its header", "Download or copy it again.")
+    return raw, status.st_size - 8 - length
+
+
+def _refuse_foreign(path: Path, start: bytes) -> None:
+    if not start:
+        raise _bad(path, "is an empty file", "Download or copy it again.")
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        raise _bad(path, "is a PyTorch pickle, not safetensors", _PICKLE_HINT)
+    if start.startswith(b"version https://git-lfs"):
+        raise _bad(path, "is a git-lfs pointer, not the weights", "Run git lfs pull.")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise _bad(path, "is a web page, not the weights", "Download it again.")
+    if len(start) < 8:
+        raise _bad(path, f"is only {len(start)} bytes long", "Download or copy it again.")
+
+
+class _Duplicate(ValueError):
+    pass
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table: dict[str, object] = {}
+    for key, value in pairs:
+        if key in table:
+            raise _Duplicate(key)
+        table[key] = value
+    return table
+
+
+def _tensor(path: Path, name: str, entry: object) -> TensorInfo:
+    try:
+        assert isinstance(entry, dict)
+        dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        assert all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and begin <= end
+        size = _BYTES[dtype]
+    except (AssertionError, KeyError, TypeError, ValueError):
+        raise _bad(path, f"describes the tensor “{name[:80]}” in a way that can't be read") from None
+    for side in shape:
+        size *= side
+        if size > 2**50:
+            break
+    if size != end - begin:
+        raise _bad(path, f"gives the tensor “{name[:80]}” {end - begin} bytes; its shape needs {size}")
+    return TensorInfo(dtype, shape, begin, end)
+
+
+def _check_layout(path: Path, tensors: dict[str, TensorInfo], data_bytes: int) -> None:
+    position = 0
+    for tensor in sorted(tensors.values(), key=lambda t: (t.begin, t.end)):
+        if tensor.begin != position:
+            raise _bad(path, "has a gap or an overlap between its tensors")
+        position = tensor.end
+    if position > data_bytes:
+        raise _bad(path, f"is cut off: {position - data_bytes:,} bytes are missing",
+                   "Download or copy it again.")
+    if position < data_bytes:
+        raise _bad(path, f"has {data_bytes - position:,} bytes more than its header says",
+                   "Download or copy it again.")
+
+
+def _bad(path: Path, cause: str, hint: str = "Use another file.") -> ModelProblem:
+    return ModelProblem(f"{path.name} {cause}.", hint)

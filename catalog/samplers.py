@@ -1,0 +1,114 @@
+"""Samplers and schedules by the names people use, and which pairs make sense.
+
+Only names and facts; what each becomes in diffusers is in `engine/samplers.py`.
+Source of aliases and of "Automatic": the field's infotexts and APIs (A1111, Forge, ComfyUI, InvokeAI).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_SIGMA_SCHEDULES = ("automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "beta")
+# Their first sigmas lie far beyond the data when the last signal-to-noise ratio is zero.
+_NOT_FOR_ZERO_SNR = frozenset({"karras", "exponential"})
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How the noise levels are spread over the steps."""
+
+    id: str
+    label: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A solver.
+
+    Attributes:
+        automatic: the schedule that "Automatic" stands for.
+        is_stochastic: whether it draws noise at each step.
+        order: evaluations of the model a step; the last of an order-2 sampler needs one.
+    """
+
+    id: str
+    label: str
+    aliases: tuple[str, ...]
+    automatic: str
+    schedules: tuple[str, ...] = _SIGMA_SCHEDULES
+    is_stochastic: bool = False
+    order: int = 1
+
+    def evaluations(self, steps: int) -> int:
+        """Model evaluations (of a guided pair) for so many steps."""
+        return steps if self.order == 1 else self.order * steps - 1
+
+
+def _by_id(*items: Sampler) -> Mapping[str, Sampler]:
+    return MappingProxyType({item.id: item for item in items})
+
+
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType({s.id: s for s in (
+    Schedule("automatic", "Automatic"),
+    Schedule("uniform", "Uniform", ("normal",)),
+    Schedule("karras", "Karras"),
+    Schedule("exponential", "Exponential", ("polyexponential",)),
+    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",)),
+    Schedule("simple", "Simple"),
+    Schedule("beta", "Beta"),
+)})
+
+SAMPLERS: Mapping[str, Sampler] = _by_id(
+    Sampler("euler", "Euler", ("k_euler", "sample_euler"), "uniform"),
+    Sampler("euler_a", "Euler a", ("k_euler_a", "k_euler_ancestral", "euler_ancestral"), "uniform",
+            is_stochastic=True),
+    Sampler("heun", "Heun", ("k_heun",), "uniform", order=2),
+    Sampler("dpmpp_2m", "DPM++ 2M", ("k_dpmpp_2m",), "karras"),
+    Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", ("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"), "exponential",
+            is_stochastic=True),
+    Sampler("ddim", "DDIM", (), "uniform", ("automatic", "uniform", "sgm_uniform")),
+    Sampler("unipc", "UniPC", ("uni_pc", "uni_pc_bh2"), "uniform"),
+    Sampler("lcm", "LCM", ("k_lcm", "sample_lcm"), "sgm_uniform",
+            ("automatic", "sgm_uniform", "simple"), is_stochastic=True),
+)
+
+
+def _fold(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def find_sampler(name: str) -> Sampler | None:
+    """A sampler by id, label or alias, in any case."""
+    wanted = _fold(name)
+    for sampler in SAMPLERS.values():
+        if wanted in {_fold(n) for n in (sampler.id, sampler.label, *sampler.aliases)}:
+            return sampler
+    return None
+
+
+def find_schedule(name: str) -> Schedule | None:
+    """A schedule by id, label or alias, in any case."""
+    wanted = _fold(name)
+    for schedule in SCHEDULES.values():
+        if wanted in {_fold(n) for n in (schedule.id, schedule.label, *schedule.aliases)}:
+            return schedule
+    return None
+
+
+def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...]:
+    """Ids of the schedules to offer with a sampler.
+
+    Args:
+        zero_snr: The model was trained to zero terminal signal-to-noise ratio.
+    """
+    if not zero_snr:
+        return sampler.schedules
+    return tuple(s for s in sampler.schedules if s not in _NOT_FOR_ZERO_SNR)
+
+
+def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False) -> str:
+    """What "automatic" stands for; other ids pass through. Zero-SNR models need trailing steps."""
+    if schedule != "automatic":
+        return schedule
+    return "sgm_uniform" if zero_snr else sampler.automatic

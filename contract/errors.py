@@ -1,0 +1,135 @@
+"""Every failure a person can meet, as one tree.
+
+    StudioError            a stable code, a sentence with the value and the cause, a hint
+    ├── RequestError       the caller can fix it; nothing was started
+    │   ├── InvalidRecipe  a field is out of range or of the wrong type (code: invalid_<field>)
+    │   ├── InvalidInput   a picture or body that can't be used
+    │   ├── NotFound       no such job, picture or model, or not the caller's
+    │   ├── NotAllowed     the guard or an owner check refused it
+    │   ├── TooLarge       more bytes or pixels than are accepted
+    │   └── QueueFull      too many jobs wait; carries retry_after_s
+    └── JobError           the work itself failed
+        ├── ModelProblem   a model is damaged, gone, or of a kind that can't be used
+        ├── OutOfMemory    the device or the machine ran out of memory
+        ├── NoValidPicture the numbers went bad (NaN or infinity)
+        ├── WorkerDied     the engine process ended under the job
+        ├── WorkerHung     the engine said nothing for too long
+        └── StorageFull    no space left to keep a picture
+    Cancelled              apart: nobody failed
+"""
+
+from typing import ClassVar
+
+
+class StudioError(Exception):
+    """A failure with words for the person it meets.
+
+    Args:
+        message: One sentence that names the thing and the cause.
+        hint: What to do about it; may be empty.
+        code: Stable identifier for programs; defaults to the class's own.
+    """
+
+    default_code: ClassVar[str] = "studio_error"
+
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.message = message
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, str]:
+        """The one JSON shape of every error."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class RequestError(StudioError):
+    """The caller can fix it; nothing was started."""
+
+    default_code = "bad_request"
+
+
+class InvalidRecipe(RequestError):
+    """A field of a draft is out of range, of the wrong type or unknown; code is invalid_<field>."""
+
+    default_code = "invalid_recipe"
+
+
+class InvalidInput(RequestError):
+    """A picture or body that can't be used."""
+
+    default_code = "invalid_input"
+
+
+class NotFound(RequestError):
+    """No such job, picture or model, or it belongs to someone else."""
+
+    default_code = "not_found"
+
+
+class NotAllowed(RequestError):
+    """The guard or an owner check refused it."""
+
+    default_code = "not_allowed"
+
+
+class TooLarge(RequestError):
+    """More bytes or pixels than are accepted."""
+
+    default_code = "too_large"
+
+
+class QueueFull(RequestError):
+    """Too many jobs wait already."""
+
+    default_code = "queue_full"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after_s: int = 30) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class JobError(StudioError):
+    """The work itself failed."""
+
+    default_code = "job_failed"
+
+
+class ModelProblem(JobError):
+    """A model is damaged, gone, or of a kind that can't be used."""
+
+    default_code = "model_problem"
+
+
+class OutOfMemory(JobError):
+    """The device or the machine ran out of memory."""
+
+    default_code = "out_of_memory"
+
+
+class NoValidPicture(JobError):
+    """The numbers went bad (NaN or infinity): no black picture passes for success."""
+
+    default_code = "no_valid_picture"
+
+
+class WorkerDied(JobError):
+    """The engine process ended under the job."""
+
+    default_code = "worker_died"
+
+
+class WorkerHung(JobError):
+    """The engine said nothing for too long and was stopped."""
+
+    default_code = "worker_hung"
+
+
+class StorageFull(JobError):
+    """No space left to keep a picture; it stays in memory for a retry."""
+
+    default_code = "storage_full"
+
+
+class Cancelled(Exception):
+    """The job was cancelled by its owner."""

@@ -1,0 +1,99 @@
+"""What a follower of a job is told, and the law it can rely on.
+
+The law (tests/contract/test_events.py, tests/studio/test_feed.py): first Queued; per attempt
+(image, index) of Step rises; exactly one of Done, Failed, Cancelled, Interrupted ends the job, last;
+a late follower gets the newest progress, every Saved and Notice, and the end; a slow one may miss Steps,
+nothing else.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from contract.recipe import Frozen
+from contract.records import ImageRecord
+
+
+class _Event(Frozen):
+    job_id: str
+    attempt: int = 1
+    at: float  # seconds since the epoch
+
+
+class Queued(_Event):
+    """Waiting; `position` jobs run or wait before it (0: next). Sent again when it changes."""
+
+    type: Literal["queued"] = "queued"
+    position: int
+    wait_s: float | None = None  # predicted seconds until it starts
+
+
+class Loading(_Event):
+    """Weights are being read. fraction is None when it isn't known."""
+
+    type: Literal["loading"] = "loading"
+    what: str
+    fraction: float | None = None
+
+
+class Step(_Event):
+    """Step `index` of `total` (1-based) of picture `image` (0-based) is done.
+
+    index == total means that only decoding and saving are left. left_s: predicted for the whole job,
+    None until three steps were measured. preview: a small JPEG of the clean estimate.
+    """
+
+    type: Literal["step"] = "step"
+    image: int
+    index: int
+    total: int
+    left_s: float | None = None
+    preview: bytes | None = None
+
+
+class Saved(_Event):
+    """Picture `image` (0-based) of the job is in the gallery."""
+
+    type: Literal["saved"] = "saved"
+    image: int
+    record: ImageRecord
+
+
+class Notice(_Event):
+    """Something worth knowing that stopped nothing."""
+
+    type: Literal["notice"] = "notice"
+    code: str
+    message: str
+
+
+class Done(_Event):
+    type: Literal["done"] = "done"
+    seconds: float
+
+
+class Failed(_Event):
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Cancelled(_Event):
+    type: Literal["cancelled"] = "cancelled"
+
+
+class Interrupted(_Event):
+    """The program ended under the job, twice."""
+
+    type: Literal["interrupted"] = "interrupted"
+
+
+JobEvent = Queued | Loading | Step | Saved | Notice | Done | Failed | Cancelled | Interrupted
+ENDINGS = (Done, Failed, Cancelled, Interrupted)
+JOB_EVENT: TypeAdapter[JobEvent] = TypeAdapter(Annotated[JobEvent, Field(discriminator="type")])
+
+
+def is_ending(event: JobEvent) -> bool:
+    """Whether the event is the last of its job."""
+    return isinstance(event, ENDINGS)

@@ -1,0 +1,39 @@
+"""The whole extension contract on one page: implement any of these in extensions/<name>/extension.py.
+
+Three kinds. Change in a job: adjust_recipe, finish_image. Watch: on_start, on_event, on_stop.
+Offer (tabs, routes, samplers) joins with the tabs that take them. Values live in recipe.extras[name].
+"""
+
+import pluggy
+
+from contract.events import JobEvent
+from contract.recipe import RecipeDraft
+from contract.work import RawImage
+
+NAMESPACE = "darkroom"
+hookspec = pluggy.HookspecMarker(NAMESPACE)
+hookimpl = pluggy.HookimplMarker(NAMESPACE)
+
+
+class Hooks:
+    """Specifications; an extension is a module or object with functions of these names."""
+
+    @hookspec
+    def adjust_recipe(self, draft: RecipeDraft) -> RecipeDraft | None:
+        """Change a draft before it is resolved; None leaves it. Raising fails the submit, named."""
+
+    @hookspec
+    def finish_image(self, image: RawImage, extras: dict[str, object]) -> RawImage | None:
+        """Change a finished picture; None leaves it. Raising saves the original with a Notice."""
+
+    @hookspec
+    def on_start(self) -> None:
+        """The studio has started."""
+
+    @hookspec
+    def on_event(self, event: JobEvent) -> None:
+        """A job event other than Step. Must be quick."""
+
+    @hookspec
+    def on_stop(self) -> None:
+        """The studio is stopping."""

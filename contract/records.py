@@ -1,0 +1,102 @@
+"""What is remembered and shown: pictures, jobs, the engine's state. Plain facts without behavior."""
+
+from typing import Literal
+
+from contract.recipe import Frozen, Recipe
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+EngineState = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
+
+
+class ImageRecord(Frozen):
+    """One picture. Ids rise in the order they are shown (newest last)."""
+
+    id: str
+    path: str  # relative to outputs/, forward slashes
+    created_at: float  # seconds since the epoch
+    width: int
+    height: int
+    recipe: Recipe  # count 1 and its own seed
+    job_id: str
+    owner: str
+    parent: str | None = None
+    favourite: bool = False
+    tags: tuple[str, ...] = ()
+    seconds: float | None = None  # how long this picture took
+    missing: bool = False  # the file is gone or unreadable; the recipe is still known
+
+
+class ImagePage(Frozen):
+    """One page of the gallery, newest first. `before` of the next page is `next_before`."""
+
+    images: tuple[ImageRecord, ...]
+    next_before: str | None
+    total: int
+
+
+class JobRecord(Frozen):
+    """A row of the queue as its owner sees it."""
+
+    id: str
+    owner: str
+    window: str | None
+    state: JobState
+    recipe: Recipe
+    created_at: float
+    finished_at: float | None = None
+    attempt: int = 1
+    image_ids: tuple[str, ...] = ()
+    error_code: str | None = None
+    error_message: str | None = None
+    error_hint: str | None = None
+
+
+class JobView(Frozen):
+    """A job with its live progress: what GET /api/v1/jobs/{id} says."""
+
+    job: JobRecord
+    position: int | None = None  # jobs before it while queued
+    image: int = 0
+    step: int = 0
+    total_steps: int = 0
+    progress: float = 0.0  # of the whole job, 0..1
+    left_s: float | None = None
+
+
+class QueueRow(Frozen):
+    """A line of the queue drawer. Other people's rows carry no job id, prompt or picture."""
+
+    mine: bool
+    state: JobState
+    job_id: str | None = None
+    prompt: str | None = None
+    position: int = 0
+    starts_in_s: float | None = None
+    seconds: float | None = None  # predicted length, or measured when finished
+    image_ids: tuple[str, ...] = ()
+
+
+class EngineStatus(Frozen):
+    """What the engine pill says. `text` is ready to show."""
+
+    state: EngineState
+    text: str
+    device: str = ""  # "CPU, 2 threads" or the card's name
+    resident: tuple[str, ...] = ()  # model names in memory
+    fraction: float | None = None
+    versions: dict[str, str] = {}
+
+
+class StoredInput(Frozen):
+    """A picture someone brought, as kept."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+class JobHandle(Frozen):
+    """What submit returns: 202 {"id", "position"}."""
+
+    id: str
+    position: int

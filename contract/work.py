@@ -1,0 +1,123 @@
+"""What crosses between the studio and a worker: tickets in, work events out.
+
+Plain frozen dataclasses of the standard library, so that they pickle fast and import at once.
+The studio turns work events into job events (adds time and attempt, makes JPEGs, saves pictures).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from contract.records import EngineStatus
+from contract.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """8-bit RGB pixels, row by row: len(rgb) == 3 * width * height."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One job for a worker, with everything it needs: it opens no database and no foreign file.
+
+    Attributes:
+        images: normalised input pictures by sha256.
+        model_paths: absolute path by ModelRef.name, for every model the task names.
+        finished: indices of pictures that an earlier attempt has saved; they are not made again.
+        wants_previews: False when previews are switched off.
+    """
+
+    job_id: str
+    attempt: int
+    task: Task
+    images: Mapping[str, RawImage] = field(default_factory=dict)
+    model_paths: Mapping[str, str] = field(default_factory=dict)
+    finished: frozenset[int] = frozenset()
+    wants_previews: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLoading:
+    job_id: str
+    what: str  # the model's title or name
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkStep:
+    """After step `index` of `total` (1-based) of picture `image` (0-based)."""
+
+    job_id: str
+    image: int
+    index: int
+    total: int
+    preview: RawImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPainted:
+    """A finished picture; provenance (device, dtype, threads, batch, versions) goes into the PNG."""
+
+    job_id: str
+    image: int
+    pixels: RawImage
+    seconds: float
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkNotice:
+    job_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDone:
+    job_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFailed:
+    """worker_died and worker_hung come from the process worker itself."""
+
+    job_id: str
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCancelled:
+    job_id: str
+
+
+WorkerEvent = (
+    WorkLoading | WorkStep | WorkPainted | WorkNotice | WorkDone | WorkFailed | WorkCancelled
+)
+WORK_ENDINGS = (WorkDone, WorkFailed, WorkCancelled)
+
+
+class Worker(Protocol):
+    """Runs tickets on one device. Never touches outputs/ or SQLite."""
+
+    def start(self, on_status: Callable[[EngineStatus], None]) -> None:
+        """Begin loading in the background; returns at once. on_status is called from any thread."""
+
+    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+        """Yield events; for each ticket exactly one ending, its last. Called from one thread."""
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a running job to stop between steps; unknown ids are ignored. Any thread."""
+
+    def status(self) -> EngineStatus:
+        """The newest state."""
+
+    def stop(self) -> None:
+        """End the worker within 3 s, whatever it does. Idempotent."""
