@@ -1,0 +1,115 @@
+"""Darkroom: settings -> Studio -> guard + API + page -> serve. The only file that knows every part.
+
+Nothing heavy is imported at module level: a spawned worker process imports this file again.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contract.errors import StudioError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from studio.settings import Settings
+    from studio.studio import Studio
+
+PROJECT = Path(__file__).resolve().parent
+VERSION = "0.1.0"
+logger = logging.getLogger("darkroom")
+
+
+def build_studio(settings: "Settings") -> "Studio":
+    """The studio with the kind of worker the settings name; nothing is started yet."""
+    from studio.studio import Studio
+    from studio.workers import make_worker
+
+    return Studio(settings, make_worker(settings))
+
+
+def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
+    """Guard + API + page in one application.
+
+    Raises:
+        StudioError: the start self-test found that gradio would serve or fetch what it must not.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
+    from api.app import build_app
+    from tabs.site import PAGE_DIR, head_html, mount_page
+
+    app = build_app(studio, settings, page_dir=PAGE_DIR, version=VERSION, head_html=head_html())
+    mount_page(app, studio)
+    return app
+
+
+def listen(settings: "Settings") -> socket.socket:
+    """Take the port before anything slow starts, so that a taken one is said at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+    except OSError as error:
+        raise StudioError(f"Darkroom can't listen on {settings.host}:{settings.port} ({error.strerror}).",
+                          "Choose another with --port, or end the program that uses it.") from None
+
+
+def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
+    import uvicorn
+
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on",
+                            proxy_headers=settings.space_host is not None, server_header=False)
+    server = uvicorn.Server(config)
+    threading.Thread(target=_announce, args=(server, settings), daemon=True).start()
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        logger.info("stopped by Ctrl-C")
+
+
+def _announce(server: "uvicorn.Server", settings: "Settings") -> None:
+    tick = threading.Event()
+    while not server.started and not server.should_exit:
+        tick.wait(0.05)
+    url = f"http://{'localhost' if settings.host in ('127.0.0.1', '::1') else settings.host}:{settings.port}"
+    logger.info("Darkroom is at %s   (Ctrl-C ends it)", url)
+    if settings.open_browser and server.started:
+        webbrowser.open(url)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program; the exit code says whether it could start."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from studio.settings import load_settings
+
+    studio = None
+    try:
+        settings = load_settings(arguments, os.environ, PROJECT)
+        listener = listen(settings)
+        studio = build_studio(settings)
+        studio.start()
+        serve(build_site(studio, settings), settings, listener)
+        return 0
+    except StudioError as error:
+        logger.error("%s %s", error.message, error.hint)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if studio is not None:
+            studio.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
