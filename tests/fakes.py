@@ -1,0 +1,212 @@
+"""Stand-ins for the engine: they paint gradients with steps and previews, no torch.
+
+FakeWorker is a whole worker in the calling thread (studio, api and tabs tests). FakeEngine is what a real
+spawned worker process runs instead of engine.paint.Engine (tests of the process worker).
+Faults are asked for by a word in the prompt: [fail] [oom] [die] [hang] [notice] [noise] [slow].
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from contract.recipe import ModelRef, Recipe
+from contract.records import EngineStatus
+from contract.work import (
+    WORK_ENDINGS,
+    RawImage,
+    Ticket,
+    WorkCancelled,
+    WorkDone,
+    WorkerEvent,
+    WorkFailed,
+    WorkLoading,
+    WorkNotice,
+    WorkPainted,
+    WorkStep,
+)
+
+PROVENANCE = {"device": "Fake, 1 thread", "dtype": "none", "batch": "1", "threads": "1"}
+VERSIONS = {"fake": "1"}
+
+
+def gradient(width: int, height: int, seed: int) -> RawImage:
+    """A picture that tells its seed: the color of its left and right edges."""
+    red, blue = seed % 251, (seed // 251) % 251
+    rows = (bytes((red, y * 255 // height, blue)) * width for y in range(height))
+    return RawImage(width, height, b"".join(rows))
+
+
+def noise(width: int, height: int, seed: int) -> RawImage:
+    """A picture that doesn't compress."""
+    return RawImage(width, height, random.Random(seed).randbytes(3 * width * height))
+
+
+def paint(ticket: Ticket, is_cancelled: Callable[[], bool], pause: Callable[[], None],
+          die: Callable[[], None] | None = None,
+          hang: Callable[[], None] | None = None) -> Iterator[WorkerEvent]:
+    """What an engine says while it paints a ticket; faults strike in the middle of a picture."""
+    recipe, job_id = ticket.task.recipe, ticket.job_id
+    yield WorkLoading(job_id, recipe.model.name, None)
+    if "[notice]" in recipe.prompt:
+        yield WorkNotice(job_id, "fake", "A fake notice.")
+    for index in range(recipe.count):
+        if index in ticket.finished:
+            continue
+        for step in range(1, recipe.steps + 1):
+            pause()
+            if is_cancelled():
+                yield WorkCancelled(job_id)
+                return
+            yield WorkStep(job_id, index, step, recipe.steps, _preview(ticket, index, step))
+            if step == max(1, recipe.steps // 2):
+                failure = _strike(recipe, ticket, die, hang)
+                if failure:
+                    yield failure
+                    return
+        yield WorkPainted(job_id, index, _picture(recipe.for_image(index)), 0.01, PROVENANCE)
+    yield WorkDone(job_id, 0.01)
+
+
+def _preview(ticket: Ticket, index: int, step: int) -> RawImage | None:
+    return gradient(16, 16, step + 20 * index) if ticket.wants_previews else None
+
+
+def _picture(recipe: Recipe) -> RawImage:
+    make = noise if "[noise]" in recipe.prompt else gradient
+    return make(recipe.width, recipe.height, recipe.seed)
+
+
+def _strike(recipe: Recipe, ticket: Ticket, die: Callable[[], None] | None,
+            hang: Callable[[], None] | None) -> WorkFailed | None:
+    once = "[once]" not in recipe.prompt or ticket.attempt == 1
+    if "[die]" in recipe.prompt and once:
+        if die:
+            die()
+        return WorkFailed(ticket.job_id, "worker_died", "The engine stopped.")
+    if "[hang]" in recipe.prompt and once and hang:
+        hang()
+    if "[fail]" in recipe.prompt:
+        return WorkFailed(ticket.job_id, "model_problem", "The fake failed, as asked.", "Ask otherwise.")
+    if "[oom]" in recipe.prompt:
+        return WorkFailed(ticket.job_id, "out_of_memory", "The fake ran out of memory.", "Use 64 × 64.")
+    return None
+
+
+class FakeWorker:
+    """A worker in the dispatcher's own thread.
+
+    Args:
+        pace_s: Seconds between steps ([slow] in a prompt: at least 0.05).
+        gate: If given, every step waits for it, so a test can hold a job in mid-step:
+            worker.gate.clear() holds, worker.gate.set() lets go. Open at first.
+
+    Attributes:
+        tickets: Every ticket that was run, in order.
+        most_at_once: The largest number of runs at one time (must stay 1).
+    """
+
+    def __init__(self, pace_s: float = 0.0) -> None:
+        self.pace_s = pace_s
+        self.gate = threading.Event()
+        self.gate.set()
+        self.tickets: list[Ticket] = []
+        self.most_at_once = 0
+        self._running = 0
+        self._cancelled: set[str] = set()
+        self._stopped = threading.Event()
+        self._status = EngineStatus(state="starting", text="Starting, about 8 s")
+        self._on_status: Callable[[EngineStatus], None] = lambda status: None
+
+    def start(self, on_status: Callable[[EngineStatus], None]) -> None:
+        self._on_status = on_status
+        self.say("ready", "Starter ready")
+
+    def say(self, state: str, text: str, fraction: float | None = None) -> None:
+        """Report a state of the engine, as tests of the pill need."""
+        self._status = EngineStatus.model_validate({
+            "state": state, "text": text, "fraction": fraction, "device": PROVENANCE["device"],
+            "resident": ("starter",), "versions": VERSIONS})
+        self._on_status(self._status)
+
+    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+        for ticket in tickets:
+            self.tickets.append(ticket)
+            self._running += 1
+            self.most_at_once = max(self.most_at_once, self._running)
+            self.say("working", "Working")
+            try:
+                yield from self._paint(ticket)
+            finally:
+                self._running -= 1
+                self._cancelled.discard(ticket.job_id)
+                self.say("ready", "Starter ready")
+
+    def _paint(self, ticket: Ticket) -> Iterator[WorkerEvent]:
+        slow = max(self.pace_s, 0.05) if "[slow]" in ticket.task.recipe.prompt else self.pace_s
+
+        def is_cancelled() -> bool:
+            return ticket.job_id in self._cancelled or self._stopped.is_set()
+
+        def pause() -> None:
+            if slow:
+                self._stopped.wait(slow)
+            while not self.gate.wait(0.01) and not is_cancelled():
+                pass
+
+        def hang() -> None:
+            while not self._stopped.wait(0.01) and not is_cancelled():
+                pass
+
+        for event in paint(ticket, is_cancelled, pause, hang=hang):
+            yield event
+            if isinstance(event, WORK_ENDINGS):
+                return
+
+    def cancel(self, job_id: str) -> None:
+        self._cancelled.add(job_id)
+
+    def status(self) -> EngineStatus:
+        return self._status
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.gate.set()
+
+
+class FakeEngine:
+    """What the child process runs in tests: same shape as engine.paint.Engine.
+
+    Options: step_s (seconds a step), ready_s (seconds to start), die_at_start (file whose presence kills).
+    """
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        self.step_s = float(str(options.get("step_s", 0.0)))
+        self._resident: tuple[str, ...] = ()
+        if options.get("fail_start"):
+            raise RuntimeError("The fake engine can't start.")
+        time.sleep(float(str(options.get("ready_s", 0.0))))
+
+    def describe(self) -> EngineStatus:
+        return EngineStatus(state="ready", text="", device=PROVENANCE["device"], versions=VERSIONS)
+
+    def warm(self, path: str, ref: ModelRef) -> None:
+        self._resident = (ref.name,)
+
+    def resident(self) -> tuple[str, ...]:
+        return self._resident
+
+    def paint(self, ticket: Ticket, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
+        self._resident = (ticket.task.recipe.model.name,)
+        return paint(ticket, is_cancelled, lambda: time.sleep(self.step_s), die=_die, hang=_hang)
+
+
+def _die() -> None:
+    time.sleep(0.05)  # let the writer thread send what was said before
+    os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+
+def _hang() -> None:
+    threading.Event().wait()
