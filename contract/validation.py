@@ -50,6 +50,11 @@ _RANGES: Mapping[str, str] = {
 }
 
 
+def range_hint(field: str) -> str:
+    """What a field accepts, as the sentence that follows "<Label> is <value>."."""
+    return _RANGES[field]
+
+
 def parse_draft(raw: str | bytes) -> RecipeDraft:
     """Read a draft from JSON text.
 
