@@ -1,0 +1,207 @@
+"""The whole program as a process, as a person starts it: on the starter model, over HTTP."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+START_LIMIT_S = 90
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], limit_s: float = START_LIMIT_S) -> Any:
+    """Poll until the condition gives something true; fail with the last value otherwise."""
+    end = time.monotonic() + limit_s
+    value = None
+    while time.monotonic() < end:
+        try:
+            value = condition()
+        except httpx.TransportError:
+            value = None
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"still {value!r} after {limit_s} s")
+
+
+class Program:
+    """One running app.py and a client for it."""
+
+    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+        self.port = free_port()
+        self.log = data.parent / f"{data.name}-{self.port}.log"
+        command = [sys.executable, str(PROJECT / "app.py"), "--no-browser", "--port", str(self.port),
+                   "--data", str(data), *arguments]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=data.parent, stdout=log, stderr=log,
+                                            env={**kept, **environment})
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def wait_for_page(self) -> None:
+        def answered() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            return self.client.get("/").status_code == 200
+        until(answered)
+
+    def wait_for_engine(self) -> None:
+        until(lambda: self.client.get("/api/v1/engine").json()["state"] == "ready")
+
+    def submit(self, **draft: Any) -> str:
+        answer = self.client.post("/api/v1/jobs", json={"prompt": "sea at night", **draft})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return dict(self.client.get(f"/api/v1/jobs/{job_id}").json())
+
+    def state(self, job_id: str) -> str:
+        return str(self.job(job_id)["state"])
+
+    def wait_until_ended(self, job_id: str) -> dict[str, Any]:
+        until(lambda: self.state(job_id) not in ("queued", "running"))
+        return self.job(job_id)
+
+    def children(self) -> list[int]:
+        out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
+                             capture_output=True, text=True, check=False).stdout
+        return [int(pid) for pid in out.split()]
+
+    def end(self) -> float:
+        """Press Ctrl-C; seconds until the process is gone."""
+        began = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait(15)
+        self.client.close()
+        return time.monotonic() - began
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not Path(f"/proc/{pid}/stat").exists() or " Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    running = Program(tmp_path_factory.mktemp("run") / "data")
+    running.wait_for_page()
+    yield running
+    running.end()
+
+
+def test_prompt_becomes_a_picture_with_its_recipe(program: Program) -> None:
+    job = program.wait_until_ended(program.submit(seed=7, steps=4))
+    assert job["state"] == "done", job
+    (image_id,) = job["image_ids"]
+    picture = program.client.get(f"/api/v1/images/{image_id}")
+    assert picture.headers["content-type"] == "image/png"
+    assert picture.content.startswith(b"\x89PNG")
+    recipe = program.client.get(f"/api/v1/images/{image_id}/recipe").json()
+    assert recipe["prompt"] == "sea at night" and recipe["seed"] == 7
+    assert len(recipe["model"]["sha256"]) == 64
+
+
+def test_recipe_read_back_makes_the_same_picture_bit_for_bit(program: Program) -> None:
+    first = program.wait_until_ended(program.submit(seed=11, steps=4))["image_ids"][0]
+    recipe = program.client.get(f"/api/v1/images/{first}/recipe").json()
+    answer = program.client.post("/api/v1/jobs", json=recipe)
+    second = program.wait_until_ended(answer.json()["id"])["image_ids"][0]
+    import io
+
+    from PIL import Image
+
+    pixels = [Image.open(io.BytesIO(program.client.get(f"/api/v1/images/{i}").content)).tobytes()
+              for i in (first, second)]
+    assert first != second and pixels[0] == pixels[1]
+
+
+def test_killed_worker_costs_one_restart_and_no_job(program: Program) -> None:
+    program.wait_for_engine()
+    job_id = program.submit(steps=150, width=256, height=256, seed=3)
+    until(lambda: program.job(job_id)["step"] > 2)
+    (worker,) = _workers(program)
+    os.kill(worker, signal.SIGKILL)
+    after = program.submit(seed=5, steps=2)
+    program.client.delete(f"/api/v1/jobs/{job_id}") if program.job(job_id)["attempt"] > 2 else None
+    until(lambda: program.job(job_id)["attempt"] == 2 and program.job(job_id)["step"] > 0)
+    program.client.delete(f"/api/v1/jobs/{job_id}")
+    assert program.wait_until_ended(job_id)["state"] == "cancelled"
+    assert program.wait_until_ended(after)["state"] == "done"
+
+
+def _workers(program: Program) -> list[int]:
+    """The spawned worker among the children (multiprocessing's resource tracker is another)."""
+    found = []
+    for pid in program.children():
+        command = Path(f"/proc/{pid}/cmdline").read_bytes() if Path("/proc").exists() else b"spawn_main"
+        if b"spawn_main" in command:
+            found.append(pid)
+    return found
+
+
+def test_second_program_on_the_same_data_folder_is_refused_in_words(program: Program, tmp_path: Path) -> None:
+    data = program.log.parent / "data"
+    second = Program(data)
+    assert second.process.wait(60) == 1
+    text = second.log.read_text()
+    assert "already" in text and "Traceback" not in text, text
+    assert program.client.get("/api/v1/health").status_code == 200
+
+
+def test_taken_port_is_said_in_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        second = Program(tmp_path / "data", "--port", port)
+        assert second.process.wait(60) == 1
+    text = second.log.read_text()
+    assert port in text and "--port" in text and "Traceback" not in text
+
+
+def test_lan_without_a_password_is_refused(tmp_path: Path) -> None:
+    program = Program(tmp_path / "data", "--lan")
+    assert program.process.wait(60) not in (0, None)
+    text = program.log.read_text()
+    assert "DARKROOM_PASSWORD" in text and "Traceback" not in text
+
+
+def test_ctrl_c_in_mid_job_ends_everything_within_five_seconds_and_orphans_nothing(tmp_path: Path) -> None:
+    program = Program(tmp_path / "data")
+    program.wait_for_page()
+    job_id = program.submit(steps=150, width=512, height=512)
+    until(lambda: program.job(job_id)["step"] > 0)
+    children = program.children()
+    assert children
+    assert program.end() <= 5
+    until(lambda: not any(alive(pid) for pid in children), 2)
+    assert "Traceback" not in program.log.read_text()
+
+
+def test_damaged_model_folder_is_named_and_the_starter_still_paints(tmp_path: Path) -> None:
+    models = tmp_path / "models" / "broken"
+    (models / "unet").mkdir(parents=True)
+    (models / "model_index.json").write_text("{")
+    program = Program(tmp_path / "data", "--models", str(tmp_path / "models"))
+    try:
+        program.wait_for_page()
+        refused = program.client.post("/api/v1/jobs", json={"prompt": "x", "model": "broken"})
+        assert refused.status_code == 422 and "broken" in refused.json()["message"], refused.text
+        assert program.wait_until_ended(program.submit(steps=2))["state"] == "done"
+    finally:
+        program.end()
