@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 _SIGMA_SCHEDULES = ("automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "beta")
 # Their first sigmas lie far beyond the data when the last signal-to-noise ratio is zero.
-_NOT_FOR_ZERO_SNR = frozenset({"karras", "exponential"})
+_NOT_FOR_ZERO_SNR = frozenset({"karras", "exponential", "beta"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,9 @@ def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...
     """
     if not zero_snr:
         return sampler.schedules
-    return tuple(s for s in sampler.schedules if s not in _NOT_FOR_ZERO_SNR)
+    # DDIM's own (leading) grid never visits the last timestep, where such a model begins.
+    left_out = _NOT_FOR_ZERO_SNR | {"uniform"} if sampler.id == "ddim" else _NOT_FOR_ZERO_SNR
+    return tuple(s for s in sampler.schedules if s not in left_out)
 
 
 def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False) -> str:
