@@ -1,0 +1,93 @@
+"""Builds the application: routes under /api/v1, the page's files, and the guard in front of everything.
+
+The page itself is mounted at "/" afterwards by app.py; the guard, the compression and the head rewriting are
+around it already. Routes are plain `def`: they may block a thread, never the event loop.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.gzip import GZipMiddleware
+
+from api import images, inputs, jobs, models, system
+from api.errors import ErrorBody, add_error_handlers
+from api.guard import Framing, Guard
+from api.hosts import HostRule
+from api.identity import CookieStyle, Owners, Sessions, load_secret
+from api.login import PasswordDoor, Throttle
+from api.page_files import PageFiles
+from api.page_head import PageHead
+from contract.errors import StudioError
+from contract.recipe import RecipeDraft
+from studio.settings import Settings
+from studio.studio import Studio
+
+SECRET_FILE = "cookies.key"
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "Refused, with words."},
+    "5XX": {"model": ErrorBody, "description": "Failed, with words."}}
+
+
+def build_app(studio: Studio, settings: Settings, page_dir: Path | None = None, version: str = "0",
+              head_html: str = "") -> FastAPI:
+    """The application without the page.
+
+    Args:
+        page_dir: Folder that is served at /page/.
+        head_html: Lines for the head of the page at "/".
+
+    Raises:
+        StudioError: --lan without a password, or the secret file is damaged.
+    """
+    app = FastAPI(title="Darkroom", version=version, docs_url=None, redoc_url=None,
+                  openapi_url="/api/v1/openapi.json", redirect_slashes=False)
+    app.state.studio = studio
+    add_error_handlers(app)
+    routes = APIRouter(prefix="/api/v1", responses=_REFUSALS)
+    for part in (jobs, images, inputs, models, system):
+        routes.include_router(part.router)
+    app.include_router(routes)
+    if page_dir is not None:
+        app.mount("/page", PageFiles(directory=page_dir), name="page")
+    _describe(app)
+    _stand_guard(app, settings, head_html)
+    return app
+
+
+def _stand_guard(app: FastAPI, settings: Settings, head_html: str) -> None:
+    secret = load_secret(settings.data_dir / SECRET_FILE)
+    in_frame = settings.space_host is not None
+    framing = Framing("'self' https://huggingface.co" if in_frame else "'self'")
+    style = CookieStyle(in_frame=in_frame)
+    # The last one added is the outermost.
+    app.add_middleware(PageHead, head_html=head_html, policy=framing.page_policy)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
+    app.add_middleware(Guard, hosts=HostRule(settings), owners=Owners(secret, style),
+                       door=_password_door(settings, secret, style), framing=framing)
+
+
+def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> PasswordDoor | None:
+    if not settings.lan:
+        return None
+    if not settings.password:
+        raise StudioError("--lan needs a password.", "Set DARKROOM_PASSWORD and start again.", code="settings")
+    return PasswordDoor(settings.password, Sessions(secret, settings.password, style), Throttle())
+
+
+def _describe(app: FastAPI) -> None:
+    """Add the bodies that routes read raw to the OpenAPI document."""
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, routes=app.routes,
+                                   description="Everything the page can do, for programs.")
+            draft = RecipeDraft.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for name, schema in draft.pop("$defs", {}).items():
+                schemas.setdefault(name, schema)
+            schemas["RecipeDraft"] = draft
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

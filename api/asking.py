@@ -1,0 +1,97 @@
+"""What the routes take from a request: who asks, which window, the body.
+
+Bodies are read raw: JSON goes to `contract.validation`, pictures to the studio's one opener.
+"""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+
+from api.errors import NotSupported
+from contract.errors import InvalidRecipe, NotFound
+from studio.studio import Studio
+
+_WINDOW = re.compile(r"[\w-]{1,64}", re.ASCII)
+_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+
+def studio_of(request: Request) -> Studio:
+    """The studio behind the application."""
+    studio: Studio = request.app.state.studio
+    return studio
+
+
+def owner_of(request: Request) -> str:
+    """Whom the guard took the caller for."""
+    return str(request.scope["state"]["owner"])
+
+
+def window_of(request: Request) -> str | None:
+    """The browser window that asks, from X-Darkroom-Window or ?window=; None for programs.
+
+    Raises:
+        InvalidRecipe: it is not a short plain name.
+    """
+    name = request.headers.get("x-darkroom-window") or request.query_params.get("window")
+    if name is not None and not _WINDOW.fullmatch(name):
+        raise InvalidRecipe("The window's name is not plain.", "Use 1 to 64 letters, digits, _ or -.",
+                            code="invalid_window")
+    return name
+
+
+async def json_body(request: Request) -> bytes:
+    """The body of a JSON request.
+
+    Raises:
+        NotSupported: it is sent as something else, which any page could do without asking.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise NotSupported(f"The body is sent as “{kind[:60] or 'nothing'}”.",
+                           "Send it with Content-Type: application/json.")
+    return await request.body()
+
+
+async def picture_body(request: Request) -> bytes:
+    """The bytes of a picture, whatever type they are said to have.
+
+    Raises:
+        NotSupported: they are wrapped in a form.
+    """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise NotSupported("The picture is sent in a form.", "Send its bytes alone as the body.")
+    return await request.body()
+
+
+def plain_id(name: str, what: str) -> str:
+    """An id out of a path.
+
+    Raises:
+        NotFound: it can't be one.
+    """
+    if not _ID.fullmatch(name):
+        raise NotFound(f"There is no {what} of that name.", "")
+    return name
+
+
+def _job_id(job_id: Annotated[str, Path()]) -> str:
+    return plain_id(job_id, "job")
+
+
+def _image_id(image_id: Annotated[str, Path()]) -> str:
+    return plain_id(image_id, "picture")
+
+
+StudioHere = Annotated[Studio, Depends(studio_of)]
+Owner = Annotated[str, Depends(owner_of)]
+Window = Annotated[str | None, Depends(window_of)]
+JobId = Annotated[str, Depends(_job_id)]
+ImageId = Annotated[str, Depends(_image_id)]
+JsonBody = Annotated[bytes, Depends(json_body)]
+PictureBody = Annotated[bytes, Depends(picture_body)]
+
+
+def body_schema(content: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI words for a body that is read raw."""
+    return {"requestBody": {"required": True, "content": {content: {"schema": schema}}}}

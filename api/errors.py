@@ -1,0 +1,160 @@
+"""Every failure of a request as one JSON shape, {"code", "message", "hint"}, with the right status.
+
+The words come from `contract.errors`; here they get a status, and starlette's own failures get words.
+Nothing that is sent names a path of this machine or shows a traceback; those are in the log.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from types import MappingProxyType
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from contract.errors import (
+    InvalidInput,
+    InvalidRecipe,
+    JobError,
+    ModelProblem,
+    NotAllowed,
+    NotFound,
+    OutOfMemory,
+    QueueFull,
+    RequestError,
+    StorageFull,
+    StudioError,
+    TooLarge,
+    WorkerDied,
+    WorkerHung,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS: Mapping[type[StudioError], int] = MappingProxyType({
+    InvalidRecipe: 422, InvalidInput: 422, NotFound: 404, NotAllowed: 403, TooLarge: 413,
+    QueueFull: 429, RequestError: 400,
+    ModelProblem: 422, OutOfMemory: 503, WorkerDied: 503, WorkerHung: 503, StorageFull: 507,
+    JobError: 500, StudioError: 500,
+})
+# What no field can be named for: the body as a whole could not be read.
+_UNREADABLE = "invalid_recipe"
+
+
+class ErrorBody(BaseModel):
+    """The one shape of every error."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class NotSupported(RequestError):
+    """The body has a type this route does not read."""
+
+    default_code = "unsupported_type"
+
+
+class NotSignedIn(NotAllowed):
+    """The caller has to give the password, or holds a cookie that is not ours."""
+
+    default_code = "not_signed_in"
+
+
+class TooManyTries(NotAllowed):
+    """Wrong passwords come too fast."""
+
+    default_code = "too_many_tries"
+
+
+class Misdirected(NotAllowed):
+    """The request names a host that this program is not."""
+
+    default_code = "misdirected"
+
+
+_OWN_STATUS: Mapping[type[StudioError], int] = MappingProxyType({
+    NotSupported: 415, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421})
+
+
+def status_of(error: StudioError) -> int:
+    """The HTTP status of an error, by its class or the nearest one above it."""
+    if error.code == _UNREADABLE:
+        return 400
+    for kind in type(error).__mro__:
+        status = _OWN_STATUS.get(kind) or STATUS.get(kind)
+        if status:
+            return status
+    return 500
+
+
+def error_response(error: StudioError, *, headers: Mapping[str, str] | None = None,
+                   status: int | None = None) -> JSONResponse:
+    """The error as JSON; half characters in its words are replaced, since JSON can't carry them."""
+    words = {key: text.encode("utf-8", "replace").decode() for key, text in error.as_dict().items()}
+    extra = dict(headers or {})
+    if isinstance(error, QueueFull):
+        extra["Retry-After"] = str(error.retry_after_s)
+    return JSONResponse(words, status or status_of(error), extra)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make the application answer in the one shape, whatever fails."""
+    app.add_exception_handler(StudioError, _studio_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _studio_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StudioError)
+    return error_response(error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    return error_response(in_words(error.status_code, request.method, request.url.path),
+                          headers=headers, status=error.status_code)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problem = error.errors()[0]
+    location: Sequence[object] = problem.get("loc", ())
+    name = str(location[-1])[:60] if location else "request"
+    shown = str(problem.get("input", ""))[:40]
+    cause = str(problem.get("msg", "")).removeprefix("Input should be ").partition(",")[0][:160]
+    return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.",
+                                       code=f"invalid_{name}"), status=422)
+
+
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return error_response(RequestError("The request ended before its body did.", "Send it again."))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+    return error_response(
+        StudioError("Darkroom met something it did not expect.", "Try again; the log says more.",
+                    code="unexpected"),
+        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
+
+
+def in_words(status: int, method: str, path: str) -> StudioError:
+    """What a bare HTTP status means here, as an error with words."""
+    where = path.encode("utf-8", "replace").decode()[:80]
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound(f"There is nothing at {where}.", "See /api/v1/docs.")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return RequestError(f"{where} does not take {method[:20]}.", "See /api/v1/docs.",
+                            code="method_not_allowed")
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return TooLarge("The request is larger than is accepted.", "Send less.")
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Refused"
+    return RequestError(f"{phrase}.", "See /api/v1/docs.", code=phrase.lower().replace(" ", "_"))

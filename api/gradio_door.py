@@ -1,0 +1,110 @@
+"""Which of gradio's routes exist for a client: those our page uses, and no other.
+
+Gradio brings uploads, downloads, a proxy, direct calls, recordings, monitoring and an editor; all of them
+answer here as if they were not there. What is let through is checked before gradio sees it. The routes of
+our own (`/api/v1`, `/page`, `/login`) are not judged here.
+"""
+
+import json
+import re
+from collections import OrderedDict
+from typing import Any
+from urllib.parse import parse_qs
+
+from contract.errors import NotAllowed, NotFound, RequestError
+
+OWN_PREFIXES = ("/api/v1/", "/page/")
+MAX_DEPTH = 32
+MOST_SESSIONS = 10_000
+_ALLOWED = {
+    "GET": re.compile(
+        r"/|/config/?|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/pwa_icon(/\d{1,4})?"
+        r"|/(static|assets)/[\w./@~+-]{1,200}"
+        r"|/gradio_api/(info/?|app_id/?|startup-events|queue/data|heartbeat/[\w-]{1,64})"),
+    "POST": re.compile(r"/gradio_api/(queue/join|cancel|reset/?)"),
+}
+_FETCHES_OR_READS = re.compile(r"(?i)/file[=/]|/proxy=|/stream/|^/monitoring|/upload")
+_SESSION = re.compile(r"[\w-]{1,64}")
+
+
+class GradioDoor:
+    """Judges requests for gradio; remembers whose each of its sessions is."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[str, str] = OrderedDict()
+
+    @staticmethod
+    def is_ours(path: str) -> bool:
+        """Whether a path is one of our own routes."""
+        return path.startswith(OWN_PREFIXES)
+
+    @staticmethod
+    def takes_body(method: str, path: str) -> bool:
+        """Whether the body has to be judged as well."""
+        return method == "POST" and not GradioDoor.is_ours(path)
+
+    @staticmethod
+    def check_path(method: str, path: str) -> None:
+        """Refuse what our page does not use.
+
+        Raises:
+            NotAllowed: it would read, fetch or keep a file.
+            NotFound: any other route of gradio.
+        """
+        if _FETCHES_OR_READS.search(path):
+            raise NotAllowed("Files and addresses are not served here.",
+                             "Pictures are at /api/v1/images/{id}.")
+        rule = _ALLOWED.get("GET" if method == "HEAD" else method)
+        if rule is None or not rule.fullmatch(path):
+            shown = path.encode("utf-8", "replace").decode()[:80]
+            raise NotFound(f"There is nothing at {shown}.", "See /api/v1/docs.")
+
+    def check_query(self, path: str, query: bytes, owner: str) -> None:
+        """Events of a session are for its owner only.
+
+        Raises:
+            NotFound: the session is another's.
+        """
+        if path == "/gradio_api/queue/data":
+            try:
+                fields = parse_qs(query.decode("latin-1"), max_num_fields=20)
+            except ValueError:
+                fields = {}
+            self._claim(fields.get("session_hash", [""])[0], owner)
+
+    def check_body(self, body: bytes, owner: str) -> None:
+        """The JSON of a queue request: an object of sane depth, its session the caller's own.
+
+        Raises:
+            RequestError: it is not such JSON; NotFound: the session is another's.
+        """
+        try:
+            data: Any = json.loads(body.decode("utf-8"))
+            body_is_whole = _depth(data) <= MAX_DEPTH
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
+        except (ValueError, RecursionError):
+            raise RequestError("The request is not UTF-8 JSON.", "Reload the page.") from None
+        if not isinstance(data, dict) or not body_is_whole:
+            raise RequestError("The request is not a plain JSON object.", "Reload the page.")
+        number = data.get("fn_index", 0)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 10_000:
+            raise RequestError("The request names no event of the page.", "Reload the page.")
+        if "session_hash" in data:
+            self._claim(data["session_hash"], owner)
+
+    def _claim(self, session: object, owner: str) -> None:
+        if not isinstance(session, str) or not _SESSION.fullmatch(session):
+            raise RequestError("The request names no session.", "Reload the page.")
+        if self._sessions.setdefault(session, owner) != owner:
+            raise NotFound("There is no such session.", "Reload the page.")
+        self._sessions.move_to_end(session)
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0

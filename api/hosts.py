@@ -1,0 +1,89 @@
+"""Which Host a request may name: the defence against a foreign name that points at this machine.
+
+An address that the connection itself arrived at is always good: rebinding needs a name. So is the port it
+arrived at, which is the only one known when --port is 0.
+"""
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from studio.settings import Settings
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+class HostRule:
+    """Says whether a Host header names this program.
+
+    Args:
+        settings: Its host, port, lan and space_host.
+    """
+
+    def __init__(self, settings: "Settings") -> None:
+        names = set(LOCAL_NAMES)
+        if settings.host not in _EVERYWHERE:
+            names.add(_in_url(settings.host))
+        if settings.lan:
+            names.update(own_names())
+        self.names = frozenset(name.lower() for name in names)
+        self._port = settings.port
+        self._space_host = (settings.space_host or "").lower()
+
+    def allows(self, host: str, server: object) -> bool:
+        """Whether a request may name this host.
+
+        Args:
+            host: The Host header, in any case.
+            server: The scope's "server": (address, port) the connection came in at.
+        """
+        host = host.lower()
+        if self._space_host and host == self._space_host:
+            return True
+        ports = {self._port} | ({server[1]} if isinstance(server, (tuple, list)) else set())
+        hosts = {f"{name}:{port}" for name in self.names for port in ports}
+        return host in hosts or (80 in ports and host in self.names) or is_arrival_address(host, server)
+
+
+def own_names() -> frozenset[str]:
+    """This machine's names and addresses, as they stand in a URL."""
+    name = socket.gethostname().lower().rstrip(".")
+    names = {name, name if name.endswith(".local") else f"{name.partition('.')[0]}.local"}
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        found = []
+    names.update(_in_url(str(entry[4][0]).partition("%")[0]) for entry in found)
+    return frozenset(names | _outgoing_address()) - {""}
+
+
+def is_arrival_address(host: str, server: object) -> bool:
+    """Whether a Host is the very address and port the connection came in at.
+
+    Args:
+        server: The scope's "server": (address, port), or None for a socket file.
+    """
+    if not isinstance(server, (tuple, list)) or len(server) != 2 or not isinstance(server[0], str):
+        return False
+    try:
+        address = ipaddress.ip_address(server[0].partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return host == f"{_in_url(str(mapped))}:{server[1]}"
+
+
+def _outgoing_address() -> frozenset[str]:
+    # Connecting a datagram socket sends nothing; it only asks which address would be used.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return frozenset({str(probe.getsockname()[0])})
+        except OSError:
+            return frozenset()
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address and not address.startswith("[") else address

@@ -1,0 +1,125 @@
+"""How large a request may be, counted as it arrives and not only as it is announced.
+
+A sender that is refused is heard out for a while, since many programs read no answer before they have
+sent everything.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
+
+from api.errors import error_response
+from contract.errors import TooLarge
+
+PICTURE_BYTES = 40_000_000
+JSON_BYTES = 1_000_000
+FORM_BYTES = 10_000
+HEARD_OUT_BYTES = 200_000_000
+HEARD_OUT_S = 20.0
+_PICTURES = ("/api/v1/inputs", "/api/v1/recipes/read")
+
+
+def body_limit(method: str, path: str) -> int:
+    """The most bytes a request's body may have."""
+    if path == "/login":
+        return FORM_BYTES
+    return PICTURE_BYTES if method == "POST" and path in _PICTURES else JSON_BYTES
+
+
+class Body:
+    """The body of one request, and the way back to its sender.
+
+    When more arrives than `limit`, the application is interrupted and its answer replaced by 413.
+    """
+
+    def __init__(self, receive: Receive, send: Callable[[Message], Awaitable[None]], limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._count = 0
+        self._read: bytes | None = None
+        self._ended = False
+        self._answered = False
+
+    @property
+    def _is_too_large(self) -> bool:
+        return self._count > self._limit
+
+    def check_announced(self, headers: Headers) -> None:
+        """Refuse by Content-Length, before anything is read.
+
+        Raises:
+            TooLarge: it says more than the limit, or is no number.
+        """
+        announced = headers.get("content-length", "0")
+        if not announced.isascii() or not announced.isdigit() or int(announced[:20]) > self._limit:
+            raise self._too_large()
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The request is larger than {self._limit / 1_000_000:g} MB.", "Send less.")
+
+    async def receive(self) -> Message:
+        """The next part, for the application.
+
+        Raises:
+            HTTPException: 413, when the limit is passed.
+        """
+        if self._read is not None:
+            read, self._read = self._read, None
+            return {"type": "http.request", "body": read, "more_body": False}
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._count += len(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
+            if self._is_too_large:
+                raise HTTPException(413)
+        return message
+
+    async def read(self) -> bytes:
+        """The whole body; the application will still receive it.
+
+        Raises:
+            TooLarge: it is larger than the limit.
+        """
+        parts: list[bytes] = []
+        while not self._ended:
+            try:
+                message = await self.receive()
+            except HTTPException:
+                raise self._too_large() from None
+            if message["type"] != "http.request":
+                break
+            parts.append(message.get("body", b""))
+        self._read = b"".join(parts)
+        return self._read
+
+    async def send(self, message: Message) -> None:
+        """Pass an answer on, unless the request turned out too large before it began."""
+        if self._is_too_large and not self._answered:
+            return
+        self._answered = True
+        await self._send(message)
+
+    async def finish(self, scope: Scope) -> None:
+        """Say 413 in place of the answer that was held back."""
+        if self._is_too_large and not self._answered:
+            await self.drain()
+            self._answered = True
+            await error_response(self._too_large())(scope, self._receive, self._send)
+
+    async def drain(self) -> None:
+        """Read on and forget, within limits."""
+        heard = 0
+        try:
+            async with asyncio.timeout(HEARD_OUT_S):
+                while not self._ended and heard < HEARD_OUT_BYTES:
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        return
+                    heard += len(message.get("body", b""))
+                    self._ended = not message.get("more_body", False)
+        except TimeoutError:
+            return

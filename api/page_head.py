@@ -1,0 +1,97 @@
+"""Rewrites the HTML of "/": our lines into its head, a nonce on every script, gradio's own tags out.
+
+Gradio's `head=` travels in its configuration and is inserted after the first paint, so the lines are
+written here. The nonce lets the page's own scripts run and no others. Only "/" is touched.
+"""
+
+import re
+import secrets
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_BYTES = 8_000_000
+VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">'
+_VIEWPORT = re.compile(rb'<meta\s+name="viewport"[^>]*>')
+_SOCIAL = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+_IMPORT_MAP = re.compile(rb'<script type="importmap">.*?</script>\s*', re.DOTALL)
+_SCRIPT = re.compile(rb"<script(?=[\s>])")
+_CHARSET = re.compile(rb'<meta\s+charset="utf-8"\s*/?>')
+
+
+def rewrite(html: bytes, head_html: bytes, nonce: str) -> bytes:
+    """The page with our head.
+
+    An import map in `head_html` goes first, since it has to stand before every module; the rest goes
+    last, since its style sheets have to win.
+    """
+    html = _SOCIAL.sub(b"", _VIEWPORT.sub(VIEWPORT.encode(), html, count=1))
+    maps = b"".join(_IMPORT_MAP.findall(head_html))
+    rest = _IMPORT_MAP.sub(b"", head_html)
+    html = _CHARSET.sub(lambda match: match[0] + b"\n" + maps, html, count=1)
+    before, end, after = html.partition(b"</head>")
+    html = before + rest + end + after
+    return _SCRIPT.sub(b'<script nonce="' + nonce.encode() + b'"', html)
+
+
+class PageHead:
+    """ASGI middleware around the mounted page.
+
+    Args:
+        head_html: Lines for the head, written by the program itself: trusted.
+        policy: Makes the page's Content-Security-Policy from a nonce.
+    """
+
+    def __init__(self, app: ASGIApp, head_html: str, policy: Callable[[str], str]) -> None:
+        self._app = app
+        self._head = head_html.encode()
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        # Compressed HTML could not be rewritten; it is compressed again further out.
+        headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        answer = _Rewriter(self._head, self._policy, send)
+        await self._app({**scope, "headers": headers}, receive, answer.send)
+
+
+class _Rewriter:
+    """Holds an HTML response back until it is whole."""
+
+    def __init__(self, head: bytes, policy: Callable[[str], str], send: Send) -> None:
+        self._head = head
+        self._policy = policy
+        self._send = send
+        self._start: Message | None = None
+        self._body = bytearray()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._is_page(message):
+            self._start = message
+        elif self._start is None:
+            await self._send(message)
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            if len(self._body) > MOST_BYTES:
+                raise RuntimeError("the page is too large to be rewritten")
+            if not message.get("more_body", False):
+                await self._finish(self._start)
+
+    @staticmethod
+    def _is_page(message: Message) -> bool:
+        headers = MutableHeaders(raw=list(message.get("headers", [])))
+        return headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers
+
+    async def _finish(self, start: Message) -> None:
+        nonce = secrets.token_urlsafe(16)
+        body = rewrite(bytes(self._body), self._head, nonce)
+        headers = MutableHeaders(raw=list(start["headers"]))
+        headers["Content-Length"] = str(len(body))
+        headers["Content-Security-Policy"] = self._policy(nonce)
+        headers["Cache-Control"] = "no-cache"
+        self._start = None
+        await self._send({**start, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": body})

@@ -1,0 +1,230 @@
+"""What goes out as JSON: contract records flattened for programs and pages.
+
+Seeds are decimal text beside the recipe (JavaScript loses integer bits above 2^53), times are seconds since
+the epoch, owners stay inside.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from catalog.families import FAMILIES
+from catalog.models import ModelEntry
+from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
+from contract.events import JobEvent, Saved, Step
+from contract.recipe import Recipe
+from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow
+
+
+class Failure(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Accepted(BaseModel):
+    """A job that waits: `position` jobs run or wait before it."""
+
+    id: str
+    position: int
+
+
+class JobStatus(BaseModel):
+    """A job, where it is, and what it made."""
+
+    id: str
+    state: str
+    position: int | None
+    progress: float  # of the whole job, 0..1
+    image: int
+    step: int
+    total_steps: int
+    left_s: float | None
+    image_ids: tuple[str, ...]
+    error: Failure | None
+    seed: str
+    recipe: Recipe
+    window: str | None
+    attempt: int
+    created_at: float
+    finished_at: float | None
+
+
+class JobList(BaseModel):
+    """Unfinished jobs, oldest first."""
+
+    jobs: tuple[JobStatus, ...]
+
+
+class Picture(BaseModel):
+    """A picture of the gallery; `url` is the PNG."""
+
+    id: str
+    url: str
+    thumbnail_url: str
+    created_at: float
+    width: int
+    height: int
+    seed: str
+    recipe: Recipe
+    job_id: str
+    parent: str | None
+    favourite: bool
+    tags: tuple[str, ...]
+    seconds: float | None
+    missing: bool
+
+
+class PicturePage(BaseModel):
+    """Newest first; give `next_before` as `before` for the next page."""
+
+    images: tuple[Picture, ...]
+    next_before: str | None
+    total: int
+
+
+class Found(BaseModel):
+    """What a picture says of how it was made. `draft` can be posted as a job."""
+
+    draft: dict[str, Any] | None
+    infotext: str | None
+    unknown: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+class Model(BaseModel):
+    """A model that was found; `problem` says why it can't be used."""
+
+    name: str
+    title: str
+    family: str
+    family_label: str
+    size_bytes: int
+    description: str
+    sizes: dict[str, tuple[int, int]]
+    defaults: dict[str, str | int | float]
+    examples: tuple[str, ...]
+    zero_snr: bool
+    token_limit: int
+    words: tuple[str, ...]
+    has_preview: bool
+    problem: str | None
+    hint: str
+
+
+class ModelList(BaseModel):
+    models: tuple[Model, ...]
+
+
+class SamplerFacts(BaseModel):
+    """A solver and the schedules that make sense with it."""
+
+    id: str
+    label: str
+    aliases: tuple[str, ...]
+    schedules: tuple[str, ...]
+    zero_snr_schedules: tuple[str, ...]
+    automatic: str
+    is_stochastic: bool
+
+
+class ScheduleFacts(BaseModel):
+    id: str
+    label: str
+    aliases: tuple[str, ...]
+
+
+class SamplerList(BaseModel):
+    samplers: tuple[SamplerFacts, ...]
+    schedules: tuple[ScheduleFacts, ...]
+
+
+class Health(BaseModel):
+    """That the program answers, and what its engine does."""
+
+    status: str
+    name: str
+    version: str
+    engine: EngineStatus
+
+
+class Queue(BaseModel):
+    """Now, waiting, and finished today. Rows of others carry no job id, prompt or picture."""
+
+    rows: tuple[QueueRow, ...]
+
+
+def job_status(view: JobView) -> JobStatus:
+    """A job with its progress."""
+    job = view.job
+    failure = None
+    if job.error_code is not None:
+        failure = Failure(code=job.error_code, message=job.error_message or "", hint=job.error_hint or "")
+    return JobStatus(
+        id=job.id, state=job.state, position=view.position, progress=view.progress, image=view.image,
+        step=view.step, total_steps=view.total_steps, left_s=view.left_s, image_ids=job.image_ids,
+        error=failure, seed=str(job.recipe.seed), recipe=job.recipe, window=job.window, attempt=job.attempt,
+        created_at=job.created_at, finished_at=job.finished_at)
+
+
+def job_row(record: JobRecord) -> JobStatus:
+    """A job without its progress."""
+    return job_status(JobView(job=record))
+
+
+def picture(record: ImageRecord) -> Picture:
+    """A picture with the addresses of its files."""
+    address = f"/api/v1/images/{record.id}"
+    return Picture(
+        id=record.id, url=address, thumbnail_url=f"{address}/thumbnail", created_at=record.created_at,
+        width=record.width, height=record.height, seed=str(record.recipe.seed), recipe=record.recipe,
+        job_id=record.job_id, parent=record.parent, favourite=record.favourite, tags=record.tags,
+        seconds=record.seconds, missing=record.missing)
+
+
+def event_fields(event: JobEvent) -> dict[str, Any]:
+    """An event as JSON values: previews are data URIs, pictures have addresses."""
+    fields: dict[str, Any] = event.model_dump(mode="json", exclude={"preview", "record"})
+    if isinstance(event, Step):
+        data = event.preview and base64.b64encode(event.preview).decode()
+        fields["preview"] = f"data:image/jpeg;base64,{data}" if data else None
+    if isinstance(event, Saved):
+        fields["record"] = picture(event.record).model_dump(mode="json")
+    return fields
+
+
+def draft_fields(draft: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A draft whose seed survives JavaScript."""
+    if draft is None:
+        return None
+    seed = draft.get("seed")
+    return {**draft, "seed": str(seed)} if isinstance(seed, int) else dict(draft)
+
+
+def model(entry: ModelEntry) -> Model:
+    """A model without its place on this machine."""
+    defaults, family = entry.defaults, FAMILIES.get(entry.ref.family)
+    return Model(
+        name=entry.ref.name, title=entry.title, family=entry.ref.family,
+        family_label=family.label if family else entry.ref.family, size_bytes=entry.size_bytes,
+        description=entry.description, sizes=dict(entry.sizes),
+        defaults={"sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
+                  "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
+        examples=entry.examples, zero_snr=entry.zero_snr, token_limit=entry.token_limit,
+        words=tuple(sorted(entry.words)), has_preview=entry.preview_path is not None,
+        problem=entry.problem, hint=entry.hint)
+
+
+def samplers() -> SamplerList:
+    """All samplers and schedules with the pairs that are offered."""
+    return SamplerList(
+        samplers=tuple(SamplerFacts(
+            id=s.id, label=s.label, aliases=s.aliases, schedules=s.schedules,
+            zero_snr_schedules=schedules_for(s, zero_snr=True), automatic=s.automatic,
+            is_stochastic=s.is_stochastic) for s in SAMPLERS.values()),
+        schedules=tuple(ScheduleFacts(id=s.id, label=s.label, aliases=s.aliases)
+                        for s in SCHEDULES.values()))
