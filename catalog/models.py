@@ -102,7 +102,7 @@ def _describe(folder: Path, name: str) -> ModelEntry:
     family = _family(index, unet)
     side = read_json(folder / "darkroom.json") if (folder / "darkroom.json").is_file() else {}
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    weights = [_weights(folder / part) for part in _PARTS[family]
+    weights = [weights_file(folder / part) for part in _PARTS[family]
                if not part.startswith(("tokenizer", "scheduler"))]
     facts = FAMILIES[family]
     ref = ModelRef(name=name, family=family, fingerprint=_fingerprint(folder, weights))
@@ -126,7 +126,12 @@ def _family(index: Mapping[str, Any], unet: Mapping[str, Any]) -> str:
     return "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
 
 
-def _weights(part: Path) -> Path:
+def weights_file(part: Path) -> Path:
+    """The weights of one part of a diffusers folder, its header read and found sound.
+
+    Raises:
+        ModelProblem: there is none that can be used.
+    """
     for name in ("diffusion_pytorch_model", "model"):
         for suffix in (".safetensors", ".fp16.safetensors"):
             if (part / (name + suffix)).exists():
