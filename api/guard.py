@@ -88,7 +88,7 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         cookies: list[str] = []
-        answer = _with_headers(send, self._framing, cookies, scope["path"])
+        answer = _with_headers(send, self._framing, cookies, scope)
         body = Body(receive, answer, body_limit(request.method, scope["path"]))
         try:
             self._check_sender(request)
@@ -183,7 +183,7 @@ class Guard:
             self._gradio.check_body(await body.read(), owner)
 
 
-def _with_headers(send: Send, framing: Framing, cookies: list[str], path: str) -> Send:
+def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope) -> Send:
     """A send that adds the security headers where the application set none, and the cookies."""
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -191,7 +191,7 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], path: str) -
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", framing.other_policy)
-            headers.setdefault("Cache-Control", _caching(path, message["status"]))
+            headers.setdefault("Cache-Control", _caching(scope, message["status"]))
             for name in [name for name in headers if name.startswith("access-control-")]:
                 del headers[name]
             for cookie in cookies:
@@ -202,8 +202,11 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], path: str) -
     return sender
 
 
-def _caching(path: str, status: int) -> str:
-    """Gradio's assets carry a hash in their names; its other files change with its version."""
-    if status == 200 and path.startswith("/assets/"):
+def _caching(scope: Scope, status: int) -> str:
+    """Gradio's assets carry a hash in their names, its theme one in the address; the rest change with it."""
+    path: str = scope["path"]
+    if status != 200:
+        return "no-store"
+    if path.startswith("/assets/") or (path == "/theme.css" and scope["query_string"].startswith(b"v=")):
         return "private, max-age=31536000, immutable"
-    return "private, max-age=3600" if status == 200 and path.startswith("/static/") else "no-store"
+    return "private, max-age=3600" if path.startswith("/static/") else "no-store"

@@ -1,0 +1,1 @@
+"""Tests of api/: the guard, the routes, the words of refusals."""
