@@ -1,0 +1,258 @@
+"""From a prompt's pieces to embeddings: chunks of the encoder's length, attention weights, a cache.
+
+A chunk is begin, up to 75 tokens (fewer for small encoders), end, padding. Long prompts are read in several
+chunks and no word is torn. The grammar is `contract/prompt.py`; each family encodes a chunk its own way.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from contract.prompt import Part, Piece, Prompt, parse
+from contract.recipe import Recipe
+from engine.denoise import Conditions, ConditionsAt
+from engine.families.family import Encoded
+from engine.models import Bundle
+
+MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time
+CACHE_BYTES = 64 * 2**20
+_COMMA_REACH = 20  # tokens: a chunk rather ends at a comma this near than in mid-phrase
+_MEAN_MATTERS = 0.02  # of the deviation; below it the mean is rounding noise and is left alone
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens without begin, end and padding, and how strongly each is read."""
+
+    tokens: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """A part of a prompt, ready to encode. unread_words: behind the last chunk that is read."""
+
+    chunks: tuple[Chunk, ...]
+    unread_words: int = 0
+
+
+@dataclass(slots=True)
+class EmbeddingCache:
+    """The newest encoded chunks, up to a number of bytes; a repeated prompt calls no encoder."""
+
+    limit_bytes: int = CACHE_BYTES
+    _entries: OrderedDict[tuple[object, ...], Encoded] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def get(self, key: tuple[object, ...]) -> Encoded | None:
+        """The embeddings, now the newest; None if they must be encoded."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    def put(self, key: tuple[object, ...], encoded: Encoded) -> None:
+        """Keep; the oldest go when there is no room."""
+        self._entries[key] = encoded
+        self._bytes += _size(encoded)
+        while self._bytes > self.limit_bytes and len(self._entries) > 1:
+            self._bytes -= _size(self._entries.popitem(last=False)[1])
+
+
+def _size(encoded: Encoded) -> int:
+    tensors = [encoded.context, *([] if encoded.pooled is None else [encoded.pooled])]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """A recipe's prompts, encoded for every step.
+
+    Attributes:
+        notices: Sentences for the person: what was not read.
+    """
+
+    at: ConditionsAt
+    notices: tuple[str, ...] = ()
+
+
+@torch.inference_mode()
+def condition(recipe: Recipe, bundle: Bundle, cache: EmbeddingCache) -> Conditioning:
+    """Encode the prompts of a recipe.
+
+    Raises:
+        InvalidRecipe: a weight is out of range, or clip skip leaves no layer.
+    """
+    prompt = parse(recipe.prompt, recipe.steps)
+    negative = parse(recipe.negative_prompt, recipe.steps, composes=False)
+    encoder = _Encoder(bundle, cache, recipe)
+    steps = range(1 if prompt.is_static and negative.is_static else recipe.steps)
+    made: dict[object, Conditions] = {}
+    by_step: list[Conditions] = []
+    for step in steps:
+        key = (prompt.at(step), negative.at(step))
+        if key not in made:
+            made[key] = encoder.conditions(*key)
+        by_step.append(made[key])
+    last = len(by_step) - 1
+    notices = [_unread(name, encoder, text) for name, text in (("prompt", prompt), ("negative prompt", negative))]
+    return Conditioning(lambda step: by_step[min(step, last)], tuple(filter(None, notices)))
+
+
+def is_guided(recipe: Recipe) -> bool:
+    """Whether the negative prompt is asked at all: guidance 1 (or less) follows the prompt alone."""
+    return recipe.guidance > 1.0
+
+
+def _unread(name: str, encoder: "_Encoder", prompt: Prompt) -> str:
+    unread = max(encoder.split(part).unread_words for part in prompt.at(0))
+    if not unread:
+        return ""
+    return (f"The {name} is longer than {MAX_CHUNKS * encoder.room:,} tokens: its last {unread:,} "
+            f"word{'' if unread == 1 else 's'} were not read.")
+
+
+class _Encoder:
+    """Encodes for one recipe and one lease."""
+
+    def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe) -> None:
+        self._bundle, self._cache, self._recipe = bundle, cache, recipe
+        self._split: dict[Part, Chunks] = {}
+        tokenizer = bundle.tokenizers[0]
+        self.room = min(tokenizer.model_max_length, _positions(bundle)) - 2
+
+    def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:
+        """Row 0 is the negative prompt where guidance asks for one; all rows are equally long."""
+        guided = is_guided(self._recipe)
+        rows = [*(negative if guided else ()), *parts]
+        splits = [self.split(part).chunks for part in rows]
+        count = max(len(chunks) for chunks in splits)
+        encoded = [self._row(chunks, count) for chunks in splits]
+        if guided and self._bundle.family.zeroes_empty_negative and negative[0].is_empty:
+            encoded[0] = Encoded(encoded[0].context * 0, None if encoded[0].pooled is None else encoded[0].pooled * 0)
+        pooled = [row.pooled for row in encoded if row.pooled is not None]
+        added = self._bundle.family.added(torch.cat(pooled) if pooled else None,
+                                          self._recipe.width, self._recipe.height)
+        return Conditions(torch.cat([row.context for row in encoded]),
+                          tuple(part.weight for part in parts), guided, added)
+
+    def split(self, part: Part) -> Chunks:
+        """A part in chunks; remembered for this recipe."""
+        if part not in self._split:
+            self._split[part] = split_in_chunks(part.pieces, self._bundle.tokenizers[0], self.room)
+        return self._split[part]
+
+    def _row(self, chunks: tuple[Chunk, ...], count: int) -> Encoded:
+        padded = (*chunks, *[Chunk()] * (count - len(chunks)))
+        encoded = [self._chunk(chunk) for chunk in padded]
+        return Encoded(torch.cat([one.context for one in encoded], dim=1), encoded[0].pooled)
+
+    def _chunk(self, chunk: Chunk) -> Encoded:
+        bundle = self._bundle
+        digests = tuple(digest for part, digest in bundle.digests.items() if part.startswith("text_encoder"))
+        key = (chunk, self._recipe.clip_skip, digests, self.room)
+        encoded = self._cache.get(key)
+        if encoded is None:
+            device = bundle.device.torch_device
+            ids = tuple(_ids(chunk, tokenizer, self.room).to(device) for tokenizer in bundle.tokenizers)
+            encoded = bundle.family.encode(bundle.parts, ids, self._recipe.clip_skip)
+            encoded = Encoded(weigh(encoded.context, chunk), encoded.pooled)
+            self._cache.put(key, encoded)
+        return encoded
+
+
+def _positions(bundle: Bundle) -> int:
+    return int(bundle.parts["text_encoder"].config.max_position_embeddings)
+
+
+def _ids(chunk: Chunk, tokenizer: object, room: int) -> Tensor:
+    ids = [tokenizer.bos_token_id, *chunk.tokens, tokenizer.eos_token_id]
+    return torch.tensor([ids + [tokenizer.pad_token_id] * (room + 2 - len(ids))])
+
+
+def weigh(context: Tensor, chunk: Chunk) -> Tensor:
+    """Scale each token's embedding by its weight, then restore the mean. context: (1, tokens, width).
+
+    The mean carries the prompt's overall strength in CLIP as published; where it is only rounding noise
+    (small encoders) restoring it would multiply by chance, so it is left alone.
+    """
+    if all(weight == 1.0 for weight in chunk.weights):
+        return context
+    rest = context.shape[1] - len(chunk.weights) - 1
+    weights = torch.tensor([1.0, *chunk.weights, *[1.0] * rest], device=context.device)
+    plain = context.float()
+    weighted = plain * weights[None, :, None]
+    before, after = plain.mean(), weighted.mean()
+    ratio = before / after
+    if before.abs() > _MEAN_MATTERS * plain.std() and 0.5 < ratio < 2:
+        weighted = weighted * ratio
+    return weighted.to(context.dtype)
+
+
+def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int) -> Chunks:
+    """Words to chunks of at most `room` tokens.
+
+    A chunk that is full ends at its last comma if that is near, else between two words; only a word longer
+    than a chunk is torn. None (BREAK) ends a chunk. At most MAX_CHUNKS; the words behind are counted.
+    """
+    writer = _ChunkWriter(room, _comma(tokenizer))
+    unread = 0
+    for piece in pieces:
+        if piece is None:
+            writer.end_chunk()
+            continue
+        words = piece.text.split()
+        if not words:
+            continue
+        special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+        for ids in tokenizer(words, add_special_tokens=False)["input_ids"]:
+            word = [token for token in ids if token not in special]
+            if len(writer.done) >= MAX_CHUNKS or not writer.add(word, piece.weight):
+                unread += 1
+    writer.end_chunk(is_last=True)
+    return Chunks(tuple(writer.done[:MAX_CHUNKS]) or (Chunk(),), unread)
+
+
+def _comma(tokenizer: object) -> int | None:
+    ids = tokenizer(",", add_special_tokens=False)["input_ids"]
+    return ids[0] if len(ids) == 1 and ids[0] != tokenizer.eos_token_id else None
+
+
+class _ChunkWriter:
+    """Collects tokens into chunks."""
+
+    def __init__(self, room: int, comma: int | None) -> None:
+        self.done: list[Chunk] = []
+        self._room, self._comma = room, comma
+        self._open: list[tuple[int, float]] = []
+
+    def add(self, word: list[int], weight: float) -> bool:
+        """Put a word's tokens into the open chunk; False when there are no more chunks."""
+        if self._open and len(self._open) + len(word) > self._room:
+            self._turn()
+        for token in word:
+            if len(self._open) == self._room:
+                self.end_chunk()
+            if len(self.done) >= MAX_CHUNKS:
+                return False
+            self._open.append((token, weight))
+        return True
+
+    def end_chunk(self, *, is_last: bool = False) -> None:
+        """Close the open chunk; an empty last one is dropped unless it is the only one."""
+        if self._open or not is_last:
+            self.done.append(Chunk(tuple(token for token, _ in self._open),
+                                   tuple(weight for _, weight in self._open)))
+        self._open = []
+
+    def _turn(self) -> None:
+        """End a full chunk, at a near comma if there is one."""
+        reach = min(_COMMA_REACH, self._room // 4)
+        near = [i for i, (token, _) in enumerate(self._open)
+                if token == self._comma and len(self._open) - i <= reach]
+        rest = self._open[near[-1] + 1 :] if near else []
+        self._open = self._open[: len(self._open) - len(rest)]
+        self.end_chunk()
+        self._open = rest

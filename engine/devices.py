@@ -1,0 +1,71 @@
+"""Which device runs the model, in which precision: chosen by what the machine can do, never by name."""
+
+import platform
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from contract.errors import JobError
+
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device and how weights live on it.
+
+    Attributes:
+        dtype: Of U-Net and text encoders.
+        vae_dtype: Of the VAE; a picture that overflows in it is decoded once more in float32.
+        copies_weights: Weights are copied into fixed storage there; else parameters point at host memory.
+        pins_memory: Host blocks are page-locked, so that copies run beside the work.
+        channels_last: Convolution weights are kept in that order.
+    """
+
+    torch_device: torch.device
+    label: str
+    dtype: torch.dtype = torch.float32
+    vae_dtype: torch.dtype = torch.float32
+    copies_weights: bool = False
+    pins_memory: bool = False
+    channels_last: bool = False
+
+    @property
+    def dtype_label(self) -> str:
+        """For the provenance of a picture: "float16" or "float16, VAE float32"."""
+        name = str(self.dtype).removeprefix("torch.")
+        vae = str(self.vae_dtype).removeprefix("torch.")
+        return name if name == vae else f"{name}, VAE {vae}"
+
+
+def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> Device:
+    """The best device there is, or the one that was asked for.
+
+    Args:
+        threads: Of the CPU; None leaves torch's choice (one a core).
+    Raises:
+        JobError: the machine has no such device.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise JobError("This machine has no CUDA card that PyTorch can use.",
+                       "Use --device cpu, or install the CUDA build of PyTorch.", code="no_device")
+    if choice == "mps" and not torch.backends.mps.is_available():
+        raise JobError("This machine has no Apple GPU.", "Use --device cpu.", code="no_device")
+    if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
+        return _cuda()
+    if choice == "mps" or (choice == "auto" and torch.backends.mps.is_available()):
+        return Device(torch.device("mps"), f"Apple GPU ({platform.machine()})", torch.float16,
+                      torch.float32, copies_weights=True)
+    count = torch.get_num_threads()
+    return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
+
+
+def _cuda() -> Device:
+    major, _ = torch.cuda.get_device_capability()
+    # Half precision's short exponent overflows in many VAEs; bfloat16's does not, from Ampere on.
+    return Device(torch.device("cuda", torch.cuda.current_device()), torch.cuda.get_device_name(),
+                  torch.float16, torch.bfloat16 if major >= 8 else torch.float32,
+                  copies_weights=True, pins_memory=True, channels_last=True)

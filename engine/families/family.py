@@ -1,0 +1,67 @@
+"""What a family must say: its parts, how text becomes embeddings, how the model is asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from contract.errors import InvalidRecipe
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One chunk of a prompt. context: (1, tokens, width); pooled: (1, width) or None."""
+
+    context: Tensor
+    pooled: Tensor | None = None
+
+
+class Family(Protocol):
+    """One module a family implements this (`sd.py`, `sdxl.py`).
+
+    Attributes:
+        builders: For each part with weights, from its configuration to a module (on meta).
+        tokenizers: Folder names, in the order of the text encoders.
+        zeroes_empty_negative: An empty negative prompt is all zeros instead of encoded.
+    """
+
+    builders: Mapping[str, Callable[[Config], nn.Module]]
+    tokenizers: tuple[str, ...]
+    zeroes_empty_negative: bool
+
+    def encode(self, parts: Mapping[str, nn.Module], ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+        """One chunk: token ids (1, tokens) for each encoder -> embeddings."""
+
+    def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
+        """Further inputs of the U-Net. pooled: (rows, width); width, height in pixels."""
+
+
+def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
+    """The layer that clip skip asks for, (1, tokens, width); from_end 1 is the last.
+
+    Raises:
+        InvalidRecipe: the text encoder has fewer layers.
+    """
+    layers = len(hidden_states) - 1
+    if from_end > layers:
+        raise InvalidRecipe(f"Clip skip leaves no layer: this model's text encoder has {layers}.",
+                            "Use clip skip 1.", code="invalid_clip_skip")
+    return hidden_states[-from_end]
+
+
+def predict_with(unet: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor]:
+    """The U-Net as the loop calls it: (rows, C, h, w) float32 in, a prediction of that shape out."""
+
+    def predict(rows: Tensor, t: Tensor, conditions: Any, residuals: Any) -> Tensor:
+        extra: dict[str, Any] = {}
+        if conditions.added is not None:
+            extra["added_cond_kwargs"] = conditions.added
+        if residuals is not None:
+            extra["down_block_additional_residuals"], extra["mid_block_additional_residual"] = residuals
+        return unet(rows.to(dtype), t, encoder_hidden_states=conditions.context, return_dict=False, **extra)[0]
+
+    return predict

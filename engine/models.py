@@ -1,0 +1,310 @@
+"""Which weights are in memory: leases, swaps, eviction by a budget of bytes.
+
+One set of modules a model shape (`Shelf`), built once on meta; a checkpoint is a `Block`. To swap is to
+point the modules' parameters at another block (CPU) or to copy it into their fixed storage (CUDA, MPS).
+A load is a transaction: header checked, read, checked, kept; a failure leaves everything as it was.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from catalog.models import read_json, weights_file
+from contract.errors import ModelProblem, OutOfMemory
+from contract.recipe import ModelRef
+from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, Source, fill, lay_out, match, view
+from engine.devices import Device
+from engine.families import family_of
+from engine.families.family import Family
+
+_BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
+_DEVICE_SHARE = 0.85  # of the card's
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a lease gives: a checkpoint, ready to run. Valid only inside the lease.
+
+    Attributes:
+        parts: unet, vae, text_encoder and, for SDXL, text_encoder_2.
+        digests: Per part, a text that changes with its weights.
+    """
+
+    ref: ModelRef
+    family: Family
+    device: Device
+    parts: Mapping[str, nn.Module]
+    tokenizers: tuple[CLIPTokenizer, ...]
+    scheduler_config: Mapping[str, Any]
+    digests: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Checkpoint:
+    """A block with what belongs to it."""
+
+    ref: ModelRef
+    shape: str
+    block: Block
+    tokenizers: tuple[CLIPTokenizer, ...]
+    scheduler_config: Mapping[str, Any]
+    digests: Mapping[str, str]
+    leases: int = 0
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The modules of one shape, and what is on them."""
+
+    shape: str
+    parts: Mapping[str, nn.Module]
+    layout: Layout
+    targets: tuple[Tensor, ...]  # the modules' own tensors, in the layout's order
+    holds: _Checkpoint | None = None
+    storage: tuple[Tensor, ...] = ()  # fixed device memory; empty on the CPU
+    leases: int = 0
+
+
+class ModelManager:
+    """Loads checkpoints and lends them out. For one thread.
+
+    Args:
+        budget_bytes: Host memory for weights; None takes half of the machine's. A single larger
+            checkpoint is still loaded.
+    """
+
+    def __init__(self, device: Device, budget_bytes: int | None = None) -> None:
+        self._device = device
+        self._budget = budget_bytes or int(psutil.virtual_memory().total * _BUDGET_SHARE)
+        self._checkpoints: dict[str, _Checkpoint] = {}  # least recently used first
+        self._shelves: list[_Shelf] = []  # least recently used first
+
+    def resident(self) -> tuple[str, ...]:
+        """Names of the checkpoints in memory, newest first."""
+        return tuple(checkpoint.ref.name for checkpoint in reversed(self._checkpoints.values()))
+
+    def prepare(self, ref: ModelRef, path: str) -> Iterator[float]:
+        """Read a checkpoint into memory unless it is there; yields the fraction that is done.
+
+        Closing the iterator gives up the load and what it had read.
+
+        Raises:
+            ModelProblem: it can't be used; names the file and the tensor.
+            OutOfMemory: there is no room for it.
+        """
+        key = _key(ref, path)
+        if key in self._checkpoints:
+            self._checkpoints[key] = self._checkpoints.pop(key)
+            return
+        yield 0.0
+        folder = Path(path)
+        shelf, sources = self._plan(ref, folder)
+        tokenizers = tuple(_tokenizer(folder / name) for name in family_of(ref.family).tokenizers)
+        scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
+        self._make_room(ref, shelf.layout.size)
+        block = Block.empty(shelf.layout, pinned=self._device.pins_memory)
+        done, total = 0, sum(source.size for source in sources)
+        for source in sources:
+            for size in fill(block, source):
+                done += size
+                yield done / total
+        digests = {part: block.digest(part) for part in shelf.parts}
+        self._checkpoints[key] = _Checkpoint(ref, shelf.shape, block, tokenizers, scheduler_config, digests)
+        self._shrink(keep=key)
+        log.info("loaded %s, %.0f MB", ref.name, block.layout.size / 1e6)
+
+    @contextmanager
+    def lease(self, ref: ModelRef, path: str) -> Iterator[Bundle]:
+        """Borrow a checkpoint, loading it first if need be; it can't be evicted meanwhile."""
+        for _ in self.prepare(ref, path):
+            pass
+        checkpoint = self._checkpoints[_key(ref, path)]
+        shelf = self._shelf_for(checkpoint)
+        self._put(checkpoint, shelf)
+        checkpoint.leases += 1
+        shelf.leases += 1
+        try:
+            yield Bundle(ref, family_of(ref.family), self._device, shelf.parts, checkpoint.tokenizers,
+                         checkpoint.scheduler_config, checkpoint.digests)
+        finally:
+            checkpoint.leases -= 1
+            shelf.leases -= 1
+
+    def evict_all(self) -> None:
+        """Let go of everything that is not leased, after the memory ran out."""
+        for key in [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]:
+            self._evict(key)
+
+    def _plan(self, ref: ModelRef, folder: Path) -> tuple[_Shelf, list[Source]]:
+        """Modules for the checkpoint's shape, and its files checked against them."""
+        family = family_of(ref.family)
+        configs = {part: read_json(folder / part / "config.json") for part in family.builders}
+        shape = json.dumps([ref.family, configs], sort_keys=True)
+        shelf = next((shelf for shelf in self._shelves if shelf.shape == shape), None)
+        shelf = shelf or self._build(family, shape, configs)
+        sources = [match(weights_file(folder / part), part, shelf.layout) for part in family.builders]
+        if shelf not in self._shelves:
+            self._shelves.append(shelf)
+        return shelf, sources
+
+    def _build(self, family: Family, shape: str, configs: Mapping[str, Mapping[str, Any]]) -> _Shelf:
+        parts = {part: _on_meta(part, builder, configs[part]) for part, builder in family.builders.items()}
+        dtypes = {part: self._device.vae_dtype if part == "vae" else self._device.dtype for part in parts}
+        limit = PINNED_SEGMENT_BYTES if self._device.pins_memory else None
+        layout = lay_out(parts, dtypes, channels_last=self._device.channels_last, segment_limit=limit)
+        targets = tuple(_replace_meta(parts[place.part], place.name, place.dtype, self._device.torch_device)
+                        for place in layout.places)
+        for module in parts.values():
+            module.to(self._device.torch_device)  # what is left are buffers that no file holds
+        return _Shelf(shape, parts, layout, targets)
+
+    def _shelf_for(self, checkpoint: _Checkpoint) -> _Shelf:
+        """A free set of modules of its shape; one is built when all are leased with others."""
+        same = [shelf for shelf in self._shelves if shelf.shape == checkpoint.shape]
+        for shelf in same:
+            if shelf.holds is checkpoint:
+                return shelf
+        for shelf in same:
+            if not shelf.leases:
+                return shelf
+        family, configs = json.loads(checkpoint.shape)
+        shelf = self._build(family_of(family), checkpoint.shape, configs)
+        self._shelves.append(shelf)
+        return shelf
+
+    def _put(self, checkpoint: _Checkpoint, shelf: _Shelf) -> None:
+        """Swap: after this the modules compute with the checkpoint's weights."""
+        self._shelves.remove(shelf)
+        self._shelves.append(shelf)
+        if shelf.holds is checkpoint:
+            return
+        block = checkpoint.block
+        if not self._device.copies_weights:
+            _point(shelf, block.segments)
+        else:
+            if not shelf.storage:
+                self._free_device(shelf.layout.size)
+                shelf.storage = tuple(torch.empty(size, dtype=torch.uint8, device=self._device.torch_device)
+                                      for size in shelf.layout.segment_bytes)
+                _point(shelf, shelf.storage)
+            shelf.holds = None  # not until all bytes are there
+            _copy(block.segments, shelf.storage, self._device.torch_device)
+        shelf.holds = checkpoint
+
+    def _free_device(self, need: int) -> None:
+        """Give up the storage of idle shelves, least recently used first, until `need` bytes fit."""
+        limit = _device_bytes(self._device.torch_device)
+        for shelf in list(self._shelves):
+            used = sum(sum(other.layout.segment_bytes) for other in self._shelves if other.storage)
+            if limit is None or used + need <= limit:
+                return
+            if shelf.storage and not shelf.leases:
+                _clear(shelf)
+
+    def _make_room(self, ref: ModelRef, need: int) -> None:
+        """Before a load: evict what the machine's free memory asks for, and refuse what can't fit."""
+        idle = [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]
+        while need > psutil.virtual_memory().available and idle:
+            self._evict(idle.pop(0))
+        free = psutil.virtual_memory().available
+        if need > free:
+            raise OutOfMemory(f"{ref.name} needs {need / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
+                              "Close other programs, or use a smaller model.")
+
+    def _shrink(self, keep: str) -> None:
+        """After a load: back under the budget, least recently used first."""
+        for key in list(self._checkpoints):
+            total = sum(checkpoint.block.layout.size for checkpoint in self._checkpoints.values())
+            if total <= self._budget:
+                return
+            if key != keep and not self._checkpoints[key].leases:
+                self._evict(key)
+
+    def _evict(self, key: str) -> None:
+        checkpoint = self._checkpoints.pop(key)
+        log.info("evicted %s", checkpoint.ref.name)
+        for shelf in self._shelves:
+            if shelf.holds is checkpoint:
+                _clear(shelf)
+
+
+def _key(ref: ModelRef, path: str) -> str:
+    return ref.fingerprint or path
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}",
+                           "Download the model again.") from None
+
+
+def _on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
+    """A module without weights; buffers that no file holds (CLIP's position ids) are real."""
+    try:
+        with init_empty_weights(include_buffers=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return builder(config).eval().requires_grad_(False)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
+            NotImplementedError, ArithmeticError) as error:
+        raise ModelProblem(f"{part}/config.json doesn't describe a model that can be built: {str(error)[:200]}",
+                           "Use the config.json that came with the model.") from None
+
+
+def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Put an empty tensor of the run dtype in the place of one on meta, once and for all swaps."""
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    empty = torch.empty(0, dtype=dtype, device=device)
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(empty, requires_grad=False)
+        return owner._parameters[leaf]
+    owner._buffers[leaf] = empty
+    return empty
+
+
+def _point(shelf: _Shelf, segments: tuple[Tensor, ...]) -> None:
+    for place, target in zip(shelf.layout.places, shelf.targets, strict=True):
+        target.data = view(segments, place)
+
+
+def _clear(shelf: _Shelf) -> None:
+    """Let go of the bytes that the modules compute with."""
+    for target in shelf.targets:
+        target.data = target.data.new_empty(0)
+    shelf.holds, shelf.storage = None, ()
+
+
+def _copy(source: tuple[Tensor, ...], storage: tuple[Tensor, ...], device: torch.device) -> None:
+    """Host block -> fixed device storage; on CUDA beside other work, and awaited by it."""
+    if device.type != "cuda":
+        for there, here in zip(storage, source, strict=True):
+            there.copy_(here)
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for there, here in zip(storage, source, strict=True):
+            there.copy_(here, non_blocking=True)
+    torch.cuda.current_stream(device).wait_stream(stream)
+
+
+def _device_bytes(device: torch.device) -> int | None:
+    """Bytes that weights may take on the device; None where it shares the machine's memory."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory * _DEVICE_SHARE)
