@@ -1,1 +1,31 @@
-"""Ways to run the engine: `inline` in this process, `process` in a spawned one."""
+"""Ways to run the engine: `inline` in this process, `process` in a spawned one.
+
+The only files of the studio that reach the engine, and they import it inside functions.
+"""
+
+from typing import TYPE_CHECKING
+
+from contract.work import Worker
+
+if TYPE_CHECKING:
+    from contract.recipe import ModelRef
+    from studio.settings import Settings
+
+
+def make_worker(settings: "Settings") -> Worker:
+    """The kind of worker that the settings name; the first usable model is loaded ahead of the first job."""
+    from studio.workers.inline import InlineWorker
+    from studio.workers.process import ProcessWorker
+
+    options: dict[str, object] = {
+        "device": settings.device, "threads": settings.threads,
+        "cache_dir": str(settings.data_dir / "tmp" / "engine"), "memory_budget_bytes": None}
+    kind = InlineWorker if settings.worker == "inline" else ProcessWorker
+    return kind(options, _first_model(settings))
+
+
+def _first_model(settings: "Settings") -> "tuple[str, ModelRef] | None":
+    from studio.model_list import ModelList
+
+    entry = ModelList(settings.model_dirs).first_usable()
+    return (str(entry.path), entry.ref) if entry else None

@@ -1,0 +1,305 @@
+"""Takes the next job, runs it on the worker, and turns what the worker says into job events.
+
+Two threads: one drives the worker, one saves, so that a picture is written while the next is painted.
+The only places with a broad `except` in the studio are here and in `extensions.py`; both log the traceback.
+"""
+
+import logging
+import queue as standard_queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+from contract import events
+from contract.errors import StudioError
+from contract.records import JobRecord, JobState
+from contract.work import (
+    WORK_ENDINGS,
+    Ticket,
+    WorkCancelled,
+    WorkDone,
+    Worker,
+    WorkerEvent,
+    WorkFailed,
+    WorkLoading,
+    WorkNotice,
+    WorkPainted,
+    WorkStep,
+)
+from studio.costs import Rates, cost
+from studio.feed import Feed
+from studio.hashes import ModelHashes
+from studio.model_list import ModelList
+from studio.progress import Meter, Progress
+from studio.queue import JobQueue
+from studio.saver import Saver
+from studio.thumbnails import jpeg
+from studio.tickets import build_ticket
+
+logger = logging.getLogger(__name__)
+_TRIED_AGAIN = ("worker_died", "worker_hung")
+_MOST_ATTEMPTS = 2
+_LOADING_INTERVAL_S = 0.25
+
+
+_Ending = tuple[JobState, events.JobEvent, tuple[str, str, str] | None]
+
+
+class _Stamp(TypedDict):
+    job_id: str
+    attempt: int
+    at: float
+
+
+@dataclass(slots=True)
+class Run:
+    """A job while it runs."""
+
+    job: JobRecord
+    feed: Feed
+    meter: Meter
+    began: float
+    attempt: int
+    is_cancelled: bool = False
+    made: set[int] = field(default_factory=set)
+    unsaved: StudioError | None = None  # why a picture could not be saved
+    painted: int = 0
+    painting_s: float = 0.0
+    loading_said_at: float = 0.0
+
+    def stamp(self) -> _Stamp:
+        """What every event of the job carries."""
+        return {"job_id": self.job.id, "attempt": self.attempt, "at": time.time()}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the dispatcher works with."""
+
+    queue: JobQueue
+    worker: Worker
+    models: ModelList
+    hashes: ModelHashes
+    saver: Saver
+    rates: Rates
+    feed_of: Callable[[JobRecord], Feed]
+    on_change: Callable[[], None]  # the queue moved
+    on_event: Callable[[events.JobEvent], None]
+    on_end: Callable[[JobRecord, Feed], None]
+    finished_of_job: Callable[[str], frozenset[int]]
+    previews: bool = True
+
+
+class Dispatcher:
+    """Runs jobs until it is stopped."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._stopping = threading.Event()
+        self._running: Run | None = None
+        self._cancelled_early: set[str] = set()
+        self._lock = threading.Lock()
+        self._to_save: standard_queue.SimpleQueue[Callable[[], None] | None] = standard_queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, ready: threading.Event) -> None:
+        """Begin; the first job waits until `ready` is set (at most ten seconds)."""
+        for target, name in ((self._dispatch, "dispatcher"), (self._save_all, "saver")):
+            self._threads.append(threading.Thread(target=target, args=(ready,), name=name, daemon=True))
+            self._threads[-1].start()
+
+    def begin_stop(self) -> None:
+        """Take no more jobs; the worker is to be stopped now."""
+        self._stopping.set()
+        self._tools.queue.wake()
+
+    def stop(self, timeout_s: float) -> None:
+        """End both threads; what is painted is still saved."""
+        self.begin_stop()
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job that was taken from the queue, running yet or not; nothing if it has ended."""
+        with self._lock:
+            run = self._running
+            if run is None or run.job.id != job_id:
+                self._cancelled_early.add(job_id)
+                return
+            run.is_cancelled = True
+        self._tools.worker.cancel(job_id)
+
+    def progress(self, job_id: str) -> Progress | None:
+        """Where the running job is; None if it does not run."""
+        run = self._running
+        return run.meter.now if run is not None and run.job.id == job_id else None
+
+    # The dispatching thread
+
+    def _dispatch(self, ready: threading.Event) -> None:
+        ready.wait(10.0)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._run_next()
+                except Exception:
+                    logger.exception("the dispatcher met something unexpected and goes on")
+                    self._stopping.wait(1.0)
+        finally:
+            self._to_save.put(None)
+
+    def _run_next(self) -> None:
+        job = self._tools.queue.take(timeout_s=1.0)
+        if job is None:
+            return
+        run = Run(job, self._tools.feed_of(job), Meter(job.recipe.count), time.monotonic(), job.attempt)
+        run.made = set(self._tools.finished_of_job(job.id))
+        with self._lock:
+            self._running = run
+            run.is_cancelled = job.id in self._cancelled_early
+        self._tools.on_change()
+        logger.info("job %s starts: %s, %d × %d, %d", job.id, job.recipe.model.name, job.recipe.width,
+                    job.recipe.height, job.recipe.count)
+        ending = self._try(run)
+        with self._lock:
+            self._running = None
+        if ending is not None:
+            self._to_save.put(lambda: self._end(run, ending))
+
+    def _try(self, run: Run) -> WorkerEvent | None:
+        """Attempts until one counts; None when the program stops under the job."""
+        last_attempt = run.job.attempt + _MOST_ATTEMPTS - 1
+        while True:
+            ending = self._attempt(run)
+            if self._stopping.is_set() and not isinstance(ending, WorkDone):
+                return None
+            if run.is_cancelled and isinstance(ending, WorkFailed):
+                return WorkCancelled(run.job.id)
+            if not isinstance(ending, WorkFailed) or ending.code not in _TRIED_AGAIN:
+                return ending
+            if run.attempt >= last_attempt:
+                return ending
+            self._flush_saver()
+            run.attempt += 1
+            self._say(run, events.Notice(
+                **run.stamp(), code="engine_restarted",
+                message="The engine stopped and is starting again; your job is tried once more."))
+
+    def _attempt(self, run: Run) -> WorkerEvent:
+        """One run on the worker; returns how it ended."""
+        run.meter = Meter(run.job.recipe.count, len(run.made))
+        if run.is_cancelled:
+            return WorkCancelled(run.job.id)
+        try:
+            job = run.job.model_copy(update={"attempt": run.attempt})
+            if run.attempt != run.job.attempt:
+                self._tools.queue.set_attempt(job.id, run.attempt)
+            ticket = build_ticket(job, self._tools.models, frozenset(run.made), previews=self._tools.previews)
+            if len(run.made) >= run.job.recipe.count:
+                return WorkDone(job.id, 0.0)
+            self._tools.hashes.request(_folder(ticket))
+            return self._follow_worker(run, ticket)
+        except StudioError as error:
+            return WorkFailed(run.job.id, error.code, error.message, error.hint)
+        except Exception as error:
+            logger.exception("job %s broke", run.job.id)
+            return WorkFailed(run.job.id, "internal", f"Darkroom stumbled over this job ({type(error).__name__}).",
+                              "Details are in the log.")
+
+    def _follow_worker(self, run: Run, ticket: Ticket) -> WorkerEvent:
+        for event in self._tools.worker.run([ticket]):
+            if isinstance(event, WORK_ENDINGS):
+                return event
+            self._translate(run, ticket, event)
+            if run.is_cancelled:
+                self._tools.worker.cancel(run.job.id)  # again: it may not have known the job before
+        return WorkFailed(run.job.id, "worker_died", "The engine ended without a word.", "Try again.")
+
+    def _translate(self, run: Run, ticket: Ticket, event: WorkerEvent) -> None:
+        facts = run.stamp()
+        if isinstance(event, WorkStep):
+            now = run.meter.step(event.image, event.index, event.total)
+            preview = jpeg(event.preview) if event.preview else None
+            self._say(run, events.Step(**facts, image=event.image, index=event.index, total=event.total,
+                                       left_s=now.left_s, preview=preview))
+        elif isinstance(event, WorkLoading):
+            now_s = time.monotonic()
+            if event.fraction is None or now_s - run.loading_said_at >= _LOADING_INTERVAL_S:
+                run.loading_said_at = now_s
+                self._say(run, events.Loading(**facts, what=event.what, fraction=event.fraction))
+        elif isinstance(event, WorkNotice):
+            self._say(run, events.Notice(**facts, code=event.code, message=event.message))
+        elif isinstance(event, WorkPainted):
+            run.meter.painted()
+            run.made.add(event.image)
+            run.painted += 1
+            run.painting_s += event.seconds
+            self._to_save.put(lambda: self._save(run, ticket, event))
+
+    def _say(self, run: Run, event: events.JobEvent) -> None:
+        run.feed.append(event)
+        if not isinstance(event, events.Step):
+            self._tools.on_event(event)
+
+    # The saving thread
+
+    def _save_all(self, ready: threading.Event) -> None:
+        while (work := self._to_save.get()) is not None:
+            try:
+                work()
+            except Exception:
+                logger.exception("saving met something unexpected and goes on")
+
+    def _flush_saver(self) -> None:
+        done = threading.Event()
+        self._to_save.put(done.set)
+        done.wait()
+
+    def _save(self, run: Run, ticket: Ticket, painted: WorkPainted) -> None:
+        try:
+            sha256 = self._tools.hashes.get(_folder(ticket))
+            record, notices = self._tools.saver.save(run.job, painted, sha256)
+        except StudioError as error:
+            run.unsaved = error
+            return
+        for code, message in notices:
+            self._say(run, events.Notice(**run.stamp(), code=code, message=message))
+        self._say(run, events.Saved(**run.stamp(), image=painted.image, record=record))
+
+    def _end(self, run: Run, ending: WorkerEvent) -> None:
+        seconds = round(time.monotonic() - run.began, 3)
+        state, event, error = self._ending_event(run, ending, seconds)
+        logger.info("job %s %s after %.1f s", run.job.id, state, seconds)
+        try:
+            self._tools.queue.finish(run.job.id, state, seconds=seconds, error=error)
+            if state == "done" and run.painting_s:
+                share = run.painted / run.job.recipe.count
+                self._tools.rates.learn(run.job.recipe.model.name, cost(run.job.recipe) * share, run.painting_s)
+        except StudioError as problem:
+            logger.warning("the end of job %s could not be recorded: %s", run.job.id, problem.message)
+        self._cancelled_early.discard(run.job.id)
+        self._say(run, event)
+        self._tools.on_end(run.job, run.feed)
+        self._tools.on_change()
+
+    def _ending_event(self, run: Run, ending: WorkerEvent, seconds: float) -> _Ending:
+        facts = run.stamp()
+        if isinstance(ending, WorkCancelled):
+            return "cancelled", events.Cancelled(**facts), None
+        if isinstance(ending, WorkDone) and run.unsaved is None:
+            return "done", events.Done(**facts, seconds=seconds), None
+        if isinstance(ending, WorkFailed):
+            error = (ending.code, ending.message, ending.hint)
+        else:
+            assert run.unsaved is not None
+            error = (run.unsaved.code, run.unsaved.message, run.unsaved.hint)
+        code, message, hint = error
+        return "failed", events.Failed(**facts, code=code, message=message, hint=hint), error
+
+
+def _folder(ticket: Ticket) -> Path:
+    return Path(next(iter(ticket.model_paths.values())))

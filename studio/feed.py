@@ -1,0 +1,161 @@
+"""What the followers of one job are told; the law is in `contract/events.py`.
+
+A feed keeps every event but superseded Steps, numbered with rising cursors. No thread waits for a follower:
+`since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The feed of an ended job is
+dropped from memory; its row keeps a compact log from which it is built again, cursors and all.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from contract.events import JOB_EVENT, JobEvent, Saved, Step, is_ending
+from contract.records import ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSlice:
+    """What came after a cursor.
+
+    Attributes:
+        cursors: One for each event: where to go on after it.
+        cursor: Where to go on after the slice.
+        ended: Nothing will ever come after `cursor`.
+    """
+
+    events: tuple[JobEvent, ...]
+    cursors: tuple[int, ...]
+    cursor: int
+    ended: bool
+
+
+class Feed:
+    """Events of one job, for any number of followers in any thread.
+
+    Args:
+        first_cursor: Cursors start above it; every run of the program starts higher.
+    """
+
+    def __init__(self, job_id: str, first_cursor: int = 0) -> None:
+        self.job_id = job_id
+        self._lock = threading.Lock()
+        self._events: list[tuple[int, JobEvent]] = []  # without Steps
+        self._step: tuple[int, Step] | None = None
+        self._preview: tuple[int, Step] | None = None  # the newest Step that carried a preview
+        self._last = first_cursor
+        self._ended = False
+        self._wakes: dict[object, Callable[[], None]] = {}
+
+    def append(self, event: JobEvent) -> None:
+        """Add an event and wake the followers. After the ending nothing is added."""
+        with self._lock:
+            if self._ended:
+                return
+            self._last += 1
+            self._place(self._last, event)
+            wakes = tuple(self._wakes.values())
+        for wake in wakes:
+            wake()
+
+    def _place(self, cursor: int, event: JobEvent) -> None:
+        if isinstance(event, Step):
+            self._step = (cursor, event)
+            if event.preview is not None:
+                self._preview = (cursor, event)
+            return
+        self._events.append((cursor, event))
+        self._ended = is_ending(event)
+
+    def restore(self, events: Iterable[tuple[int, JobEvent]], last: int) -> None:
+        """Put events back with the cursors they had; those to come start above `last`."""
+        with self._lock:
+            for cursor, event in events:
+                self._place(cursor, event)
+            self._last = last
+
+    def since(self, cursor: int = 0) -> FeedSlice:
+        """Everything after a cursor; of Steps only the newest, with the newest preview not yet seen.
+
+        A cursor from beyond the end (of a feed that is no more) starts again from the beginning.
+        """
+        with self._lock:
+            start = cursor if cursor <= self._last else 0
+            found = [(n, event) for n, event in self._events if n > start]
+            if self._step and self._step[0] > start:
+                found.append((self._step[0], self._with_preview(start)))
+                found.sort(key=lambda pair: pair[0])
+            last = found[-1][0] if found else start
+            return FeedSlice(tuple(event for _, event in found), tuple(n for n, _ in found), last, self._ended)
+
+    def _with_preview(self, cursor: int) -> Step:
+        assert self._step is not None
+        step = self._step[1]
+        if step.preview is None and self._preview and self._preview[0] > cursor:
+            seen = self._preview[1]
+            if (seen.attempt, seen.image) == (step.attempt, step.image):
+                return step.model_copy(update={"preview": seen.preview})
+        return step
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` (from any thread, must be quick) after each change.
+
+        Returns:
+            A function that ends it; may be called twice.
+        """
+        key = object()
+        with self._lock:
+            self._wakes[key] = wake
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._wakes.pop(key, None)
+
+        return unsubscribe
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anyone listens at this moment."""
+        return bool(self._wakes)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the ending was said."""
+        return self._ended
+
+    def newest_step(self) -> Step | None:
+        """Where the job is."""
+        return self._step[1] if self._step else None
+
+    def compact_log(self) -> str:
+        """The events worth keeping, as JSON [[cursor, event]]; pictures by id only."""
+        with self._lock:
+            return json.dumps([[cursor, _packed(event)] for cursor, event in self._events])
+
+
+def _packed(event: JobEvent) -> dict[str, object]:
+    data: dict[str, object] = event.model_dump(mode="json", exclude={"record"})
+    if isinstance(event, Saved):
+        data["record"] = event.record.id
+    return data
+
+
+def feed_from_log(job_id: str, log: str, find_image: Callable[[str], ImageRecord | None]) -> Feed:
+    """Build the feed of an ended job again; pictures that were deleted since are left out."""
+    feed = Feed(job_id)
+    for cursor, data in json.loads(log):
+        if data["type"] == "saved":
+            record = find_image(data["record"])
+            if record is None:
+                continue
+            data["record"] = record.model_dump(mode="json")
+        feed.restore([(cursor, JOB_EVENT.validate_json(json.dumps(data)))], cursor)
+    return feed
+
+
+def feed_from_events(job_id: str, first_cursor: int, events: Iterable[JobEvent]) -> Feed:
+    """A feed that already holds these events."""
+    feed = Feed(job_id, first_cursor)
+    for event in events:
+        feed.append(event)
+    return feed

@@ -1,0 +1,177 @@
+"""What a picture says it was made with: ours, or A1111's infotext in a PNG, JPEG or WebP.
+
+Metadata fills a form; it never runs and never changes settings. What can't be used is named, never clamped.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from PIL import Image
+from pydantic import ValidationError
+
+from catalog.models import ModelEntry
+from catalog.samplers import find_sampler, find_schedule
+from contract.errors import InvalidInput, InvalidRecipe
+from contract.recipe import Frozen, Recipe
+from contract.validation import parse_draft
+from studio import infotext
+from studio.image_files import KEYWORD, parse_facts
+from studio.model_list import ModelList
+from studio.opener import opened, sniff
+from studio.png_text import read_text
+from studio.resolve import split_old_name
+
+_EXIF = 0x8769
+_USER_COMMENT = 0x9286
+_USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
+                        "Clip skip", "Version", "RNG", "ENSD"})
+_NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
+    "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
+    "Clip skip": ("clip_skip", int)})
+KnownHash = Callable[[ModelEntry], str | None]
+
+
+class FoundRecipe(Frozen):
+    """What was found in a picture.
+
+    Attributes:
+        draft: Fields for the form (a RecipeDraft's JSON), with only what can be used here.
+        infotext: The A1111 text, if there was one.
+        unknown: Names of models that are not here.
+        notices: Sentences to show.
+    """
+
+    draft: dict[str, object] | None
+    infotext: str | None = None
+    unknown: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def read_recipe(data: bytes, models: ModelList, known_hash: KnownHash) -> FoundRecipe:
+    """Find the recipe of a picture.
+
+    Raises:
+        InvalidInput: no picture, or no recipe inside.
+    """
+    texts = _texts(data)
+    text = texts.get("parameters")
+    facts = parse_facts(texts[KEYWORD]) if KEYWORD in texts else None
+    if facts is not None:
+        return _ours(facts.recipe, text, models, known_hash)
+    if text is None or not text.strip():
+        raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.",
+                           code="no_recipe")
+    return _from_infotext(text, models, known_hash)
+
+
+def _texts(data: bytes) -> dict[str, str]:
+    with opened(data) as image:
+        if sniff(data) == "PNG":
+            return read_text(io.BytesIO(data))
+        comment = _user_comment(image)
+    return {"parameters": comment} if comment else {}
+
+
+def _user_comment(image: Image.Image) -> str:
+    raw = image.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
+    if isinstance(raw, str):
+        return raw
+    if not isinstance(raw, bytes):
+        return ""
+    head, body = raw[:8], raw[8:]
+    if head == b"UNICODE\0":
+        is_big = body[:200:2].count(0) >= body[1:200:2].count(0)
+        return body.decode("utf-16-be" if is_big else "utf-16-le", "replace").strip("\0")
+    return (body if head in (b"ASCII\0\0\0", b"\0" * 8) else raw).decode("utf-8", "replace").strip("\0")
+
+
+def _ours(recipe: Recipe, text: str | None, models: ModelList, known_hash: KnownHash) -> FoundRecipe:
+    draft = json.loads(recipe.canonical_json())
+    entry = _find_model(recipe.model.name, recipe.model.sha256, models, known_hash)
+    if entry is not None:
+        draft["model"] = entry.ref.name
+        return FoundRecipe(draft=draft, infotext=text)
+    del draft["model"]
+    return FoundRecipe(draft=draft, infotext=text, unknown=(recipe.model.name,),
+                       notices=(_not_here(recipe.model.name),))
+
+
+def _from_infotext(text: str, models: ModelList, known_hash: KnownHash) -> FoundRecipe:
+    notices = []
+    if len(text) > infotext.MAX_CHARACTERS:
+        notices.append("The picture's text is very long; only its beginning was read.")
+        text = text[:infotext.MAX_CHARACTERS]
+    found = infotext.parse(text)
+    wanted: dict[str, object] = {"negative_prompt": found.negative_prompt} if found.negative_prompt else {}
+    for key, (name, kind) in _NUMBERS.items():
+        if key in found.pairs:
+            wanted[name] = _number(found.pairs[key], kind)
+    width, _, height = found.pairs.get("Size", "").partition("x")
+    if height:
+        wanted |= {"width": _number(width, int), "height": _number(height, int)}
+    wanted |= _sampler(found.pairs, notices)
+    draft = _usable({"prompt": found.prompt}, wanted, notices)
+    unknown: tuple[str, ...] = ()
+    name = found.pairs.get("Model", found.pairs.get("Model hash"))
+    if name:
+        entry = _find_model(name, found.pairs.get("Model hash"), models, known_hash)
+        if entry is None:
+            unknown = (name[:300],)
+            notices.append(_not_here(name))
+        else:
+            draft["model"] = entry.ref.name
+    others = [key for key in found.pairs if key not in _USED_KEYS]
+    if others:
+        notices.append(f"Not used: {', '.join(others[:12])}{', …' if len(others) > 12 else ''}.")
+    return FoundRecipe(draft=draft, infotext=text, unknown=unknown, notices=tuple(notices))
+
+
+def _number(text: str, kind: type) -> object:
+    """The number, or the text itself, so that the refusal can show it."""
+    try:
+        return kind(text) if len(text) <= 40 else text
+    except ValueError:
+        return text
+
+
+def _sampler(pairs: Mapping[str, str], notices: list[str]) -> dict[str, object]:
+    if "Sampler" not in pairs:
+        return {}
+    name = pairs["Sampler"]
+    sampler, schedule = find_sampler(name), find_schedule(pairs.get("Schedule type", "automatic"))
+    if sampler is None:
+        sampler, old_style = split_old_name(name)
+        schedule = old_style or schedule
+    if sampler is None:
+        notices.append(f"Sampler “{name[:60]}” is not known here; the model's own is used.")
+        return {}
+    if schedule is None or schedule.id not in sampler.schedules:
+        notices.append(f"Schedule “{pairs.get('Schedule type', '')[:60]}” is not known here; Automatic is used.")
+        return {"sampler": sampler.id, "schedule": "automatic"}
+    return {"sampler": sampler.id, "schedule": schedule.id}
+
+
+def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: list[str]) -> dict[str, object]:
+    """Add to a draft the fields that pass its validation; name the others."""
+    for name, value in wanted.items():
+        try:
+            parse_draft(json.dumps(draft | {name: value}))
+        except (InvalidRecipe, ValidationError) as error:
+            notices.append(f"{getattr(error, 'message', error)} It was left out.")
+        else:
+            draft[name] = value
+    return draft
+
+
+def _find_model(name: str, sha256: str | None, models: ModelList, known_hash: KnownHash) -> ModelEntry | None:
+    entry = models.find(name)
+    if entry is not None or not sha256:
+        return entry
+    return next((e for e in models.all() if (known_hash(e) or "").startswith(sha256.lower())), None) \
+        if len(sha256) >= 8 else None
+
+
+def _not_here(name: str) -> str:
+    return f"Made with “{name[:80]}”, which is not here. The rest is in the form."

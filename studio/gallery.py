@@ -1,0 +1,208 @@
+"""The index of pictures in SQLite: pages by id (never by offset), words by full-text search, owners apart.
+
+The PNGs are the truth; `gallery_index.py` brings the index up to them. Owners are stored as keyed hashes.
+"""
+
+import json
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.errors import NotFound
+from contract.recipe import Recipe
+from contract.records import ImagePage, ImageRecord
+from studio.database import Database
+from studio.ids import is_id, row_number
+from studio.image_files import PictureFacts, PictureFolder
+from studio.owners import OwnerKeys
+from studio.thumbnails import Thumbnails
+
+UNDO_S = 10.0
+MAX_PAGE = 200
+_COUNT_UP_TO = 1001  # counting every hit of a common word takes longer than the page
+_MAX_SEARCH_WORDS = 16
+_WORD = re.compile(r"\w+")
+
+
+class Gallery:
+    """Pictures of all owners; every question names the owner."""
+
+    def __init__(self, database: Database, folder: PictureFolder, thumbnails: Thumbnails, owners: OwnerKeys,
+                 clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._folder = folder
+        self._thumbnails = thumbnails
+        self._owners = owners
+        self._clock = clock
+        self._purge_lock = threading.Lock()
+
+    def add(self, path: str, facts: PictureFacts) -> None:
+        """Index a picture that is on the disk; the same id again changes nothing."""
+        try:
+            status = self._folder.locate(path).stat()
+            size, time_ns = status.st_size, status.st_mtime_ns
+        except OSError:
+            size = time_ns = None
+        recipe = facts.recipe
+        with self._database.change() as connection:
+            added = connection.execute(
+                "INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, job_image, "
+                "owner_key, parent, seconds, file_bytes, file_time) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (row_number(facts.id), facts.id, path, facts.created_at, facts.width, facts.height,
+                 recipe.canonical_json(), facts.job_id, facts.job_image, facts.owner_key, facts.parent,
+                 facts.seconds, size, time_ns)).rowcount
+            if added:
+                connection.execute("INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
+                                   "VALUES (?, ?, ?, ?)",
+                                   (row_number(facts.id), recipe.prompt, recipe.negative_prompt,
+                                    recipe.model.name))
+
+    def page(self, owner: str, limit: int = 60, before: str | None = None,
+             search: str | None = None) -> ImagePage:
+        """One page, newest first.
+
+        Args:
+            before: Only pictures older than this id.
+            search: Words that must all be in prompt, negative prompt or model name.
+        """
+        limit = max(1, min(limit, MAX_PAGE))
+        bound = row_number(before) if before and is_id(before) else 2**63 - 1
+        key = self._owners.key_of(owner)
+        words = _WORD.findall(search or "")[:_MAX_SEARCH_WORDS]
+        if (search or "").strip() and not words:
+            return ImagePage(images=(), next_before=None, total=0)
+        if not words:
+            rows = self._database.rows(
+                "SELECT * FROM images WHERE owner_key = ? AND deleted_at IS NULL AND row < ? "
+                "ORDER BY row DESC LIMIT ?", (key, bound, limit + 1))
+            total = self._database.value(
+                "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,))
+        else:
+            rows, total = self._search(words, key, bound, limit)
+        more = len(rows) > limit
+        images = tuple(self._record(row, owner) for row in rows[:limit])
+        return ImagePage(images=images, next_before=images[-1].id if more else None, total=total)
+
+    def _search(self, words: list[str], key: str, bound: int, limit: int) -> tuple[list[sqlite3.Row], int]:
+        """Whole words first (fast); if nothing matches, the last word as a beginning."""
+        matching = ("FROM image_words JOIN images ON images.row = image_words.rowid "
+                    "WHERE image_words MATCH ? AND owner_key = ? AND deleted_at IS NULL")
+        for ending in ("", "*"):
+            query = " ".join(f'"{word}"' for word in words) + ending
+            total = self._database.value(
+                f"SELECT COUNT(*) FROM (SELECT 1 {matching} LIMIT {_COUNT_UP_TO})", (query, key))
+            if total:
+                rows = self._database.rows(
+                    f"SELECT images.* {matching} AND image_words.rowid < ? "
+                    "ORDER BY image_words.rowid DESC LIMIT ?", (query, key, bound, limit + 1))
+                return rows, total
+        return [], 0
+
+    def get(self, image_id: str, owner: str) -> ImageRecord:
+        """One picture.
+
+        Raises:
+            NotFound: there is none, it was deleted, or it is another's.
+        """
+        return self._record(self._row(image_id, owner), owner)
+
+    def find(self, image_id: str, owner: str) -> ImageRecord | None:
+        """One picture, or None."""
+        try:
+            return self.get(image_id, owner)
+        except NotFound:
+            return None
+
+    def of_job(self, job_id: str, owner: str) -> tuple[tuple[int, ImageRecord], ...]:
+        """The pictures of a job: (which of the job, 0-based; record)."""
+        rows = self._database.rows("SELECT * FROM images WHERE job_id = ? AND owner_key = ? "
+                                   "AND deleted_at IS NULL ORDER BY job_image",
+                                   (job_id, self._owners.key_of(owner)))
+        return tuple((row["job_image"], self._record(row, owner)) for row in rows)
+
+    def finished_of_job(self, job_id: str) -> frozenset[int]:
+        """Which pictures of a job were made, deleted ones included."""
+        rows = self._database.rows("SELECT job_image FROM images WHERE job_id = ?", (job_id,))
+        return frozenset(row["job_image"] for row in rows)
+
+    def file(self, image_id: str, owner: str) -> Path:
+        """The PNG of a picture.
+
+        Raises:
+            NotFound: as `get`, or the file is gone.
+        """
+        path = self._folder.locate(self._row(image_id, owner)["path"])
+        if not path.is_file():
+            self.mark_missing(image_id)
+            raise NotFound("The picture's file is missing.", "Its recipe is still known.")
+        return path
+
+    def thumbnail(self, image_id: str, owner: str) -> Path:
+        """The small JPEG of a picture, remade when it is missing."""
+        row = self._row(image_id, owner)
+        try:
+            return self._thumbnails.ensure(image_id, self._folder.locate(row["path"]))
+        except NotFound:
+            self.mark_missing(image_id)
+            raise
+
+    def mark_missing(self, image_id: str) -> None:
+        """Remember that the file is gone or unreadable."""
+        with self._database.change() as connection:
+            connection.execute("UPDATE images SET missing = 1 WHERE id = ?", (image_id,))
+
+    def set_favourite(self, image_id: str, owner: str, favourite: bool) -> None:
+        """Mark or unmark a picture."""
+        self._row(image_id, owner)
+        with self._database.change() as connection:
+            connection.execute("UPDATE images SET favourite = ? WHERE id = ?", (favourite, image_id))
+
+    def delete(self, image_id: str, owner: str) -> None:
+        """Hide a picture at once; the file goes after UNDO_S (see `purge`)."""
+        self._row(image_id, owner)
+        with self._database.change() as connection:
+            connection.execute("UPDATE images SET deleted_at = ? WHERE id = ?", (self._clock(), image_id))
+
+    def restore(self, image_id: str, owner: str) -> None:
+        """Undo a deletion.
+
+        Raises:
+            NotFound: the time is over, or there never was such a picture.
+        """
+        with self._purge_lock, self._database.change() as connection:
+            restored = connection.execute(
+                "UPDATE images SET deleted_at = NULL WHERE id = ? AND owner_key = ?",
+                (image_id, self._owners.key_of(owner))).rowcount
+        if not restored:
+            raise NotFound("The picture is gone.", "Deleting can be undone for 10 s.")
+
+    def purge(self, older_than_s: float = UNDO_S) -> int:
+        """Remove files and rows of pictures that were deleted long enough ago."""
+        with self._purge_lock:
+            rows = self._database.rows("SELECT row, id, path FROM images WHERE deleted_at <= ?",
+                                       (self._clock() - older_than_s,))
+            for row in rows:
+                self._folder.locate(row["path"]).unlink(missing_ok=True)
+                self._thumbnails.remove(row["id"])
+                with self._database.change() as connection:
+                    connection.execute("DELETE FROM images WHERE row = ?", (row["row"],))
+                    connection.execute("DELETE FROM image_words WHERE rowid = ?", (row["row"],))
+            return len(rows)
+
+    def _row(self, image_id: str, owner: str) -> sqlite3.Row:
+        row = self._database.row("SELECT * FROM images WHERE id = ? AND owner_key = ? AND deleted_at IS NULL",
+                                 (image_id, self._owners.key_of(owner)))
+        if row is None:
+            raise NotFound("There is no such picture.", "It may have been deleted.")
+        return row
+
+    def _record(self, row: sqlite3.Row, owner: str) -> ImageRecord:
+        return ImageRecord(
+            id=row["id"], path=row["path"], created_at=row["created_at"], width=row["width"],
+            height=row["height"], recipe=Recipe.model_validate_json(row["recipe"]), job_id=row["job_id"],
+            owner=owner, parent=row["parent"], favourite=bool(row["favourite"]),
+            tags=tuple(json.loads(row["tags"])), seconds=row["seconds"], missing=bool(row["missing"]))

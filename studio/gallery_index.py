@@ -1,0 +1,61 @@
+"""Brings the index of pictures up to what lies in outputs/: at start, and after a damaged database.
+
+One bad file never stops it; a file that is gone leaves its row, marked missing.
+"""
+
+import logging
+from collections.abc import Callable
+
+from studio.database import Database
+from studio.gallery import Gallery
+from studio.ids import IdSource
+from studio.image_files import PictureFolder, read_facts
+
+logger = logging.getLogger(__name__)
+
+
+def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
+              is_stopping: Callable[[], bool] = lambda: False) -> int:
+    """Index new files, mark missing ones, finish deletions.
+
+    Returns:
+        How many pictures were added.
+    """
+    gallery.purge(0.0)
+    known = {row["path"]: row for row in
+             database.rows("SELECT id, path, missing, file_bytes, file_time FROM images")}
+    added = 0
+    for path, status in folder.files():
+        if is_stopping():
+            return added
+        row = known.pop(path, None)
+        if row is not None and not row["missing"]:
+            continue
+        if row is not None:
+            _unmark(database, row["id"])
+            continue
+        facts = read_facts(folder.locate(path))
+        if facts is None:
+            logger.info("%s is not a picture of ours, or it is damaged; it is left as it is", path)
+            continue
+        ids.raise_floor(facts.id)
+        _follow_moved(database, facts.id, path, folder)
+        gallery.add(path, facts)
+        added += 1
+    for row in known.values():
+        if not row["missing"] and not folder.locate(row["path"]).is_file():
+            gallery.mark_missing(row["id"])
+    return added
+
+
+def _unmark(database: Database, image_id: str) -> None:
+    with database.change() as connection:
+        connection.execute("UPDATE images SET missing = 0 WHERE id = ?", (image_id,))
+
+
+def _follow_moved(database: Database, image_id: str, path: str, folder: PictureFolder) -> None:
+    """A known picture whose file lies elsewhere now keeps its row."""
+    row = database.row("SELECT path FROM images WHERE id = ?", (image_id,))
+    if row is not None and not folder.locate(row["path"]).is_file():
+        with database.change() as connection:
+            connection.execute("UPDATE images SET path = ?, missing = 0 WHERE id = ?", (path, image_id))

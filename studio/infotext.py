@@ -1,0 +1,131 @@
+"""A1111's infotext: what other programs read from a picture. Written and parsed, never run.
+
+Source: the layout as AUTOMATIC1111 and Forge write and read it (specs/compatibility.md 4a): prompt, a
+`Negative prompt:` part, and one last line of `Key: value` pairs; values with a comma, colon or line break
+are JSON-quoted. What the pairs mean for a form is in `found_recipes.py`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from catalog.samplers import SAMPLERS, SCHEDULES
+from contract.recipe import Recipe
+from studio import VERSION
+
+MAX_CHARACTERS = 1_000_000
+_NEGATIVE = "Negative prompt:"
+_KEY = re.compile(r"\w[\w \-/]{1,80}")
+_LEAST_PAIRS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Infotext:
+    """A parsed infotext; values are text as written, unquoted."""
+
+    prompt: str
+    negative_prompt: str = ""
+    pairs: Mapping[str, str] = field(default_factory=dict)
+
+
+def write(recipe: Recipe) -> str:
+    """The infotext of one picture's recipe (count 1, its own seed)."""
+    pairs: dict[str, object] = {
+        "Steps": recipe.steps,
+        "Sampler": SAMPLERS[recipe.sampler].label if recipe.sampler in SAMPLERS else recipe.sampler,
+        "Schedule type": SCHEDULES[recipe.schedule].label if recipe.schedule in SCHEDULES else recipe.schedule,
+        "CFG scale": f"{recipe.guidance:g}",
+        "Seed": recipe.seed,
+        "Size": f"{recipe.width}x{recipe.height}",
+    }
+    if recipe.model.sha256:
+        pairs["Model hash"] = recipe.model.sha256[:10]
+    pairs["Model"] = recipe.model.name
+    if recipe.clip_skip > 1:
+        pairs["Clip skip"] = recipe.clip_skip
+    pairs["Version"] = f"Darkroom {VERSION}"
+    lines = [recipe.prompt]
+    if recipe.negative_prompt:
+        lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
+    lines.append(", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}"
+                           for key, value in pairs.items()))
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    if not any(mark in text for mark in ",:\n\r") and text == text.strip() and not text.startswith('"'):
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def parse(text: str) -> Infotext:
+    """Take an infotext apart. Never raises; time is linear in the length.
+
+    The last line counts as parameters only if it yields three pairs or more, else it is prompt.
+    """
+    text = text[:MAX_CHARACTERS].strip()
+    body, _, last = text.rpartition("\n")
+    pairs = parse_pairs(last)
+    if len(pairs) < _LEAST_PAIRS:
+        body, pairs = text, {}
+    prompt: list[str] = []
+    negative: list[str] = []
+    target = prompt
+    for line in body.split("\n"):
+        line = line.strip()
+        if line.startswith(_NEGATIVE):
+            target = negative
+            line = line[len(_NEGATIVE):].strip()
+        target.append(line)
+    return Infotext("\n".join(prompt).strip(), "\n".join(negative).strip(), pairs)
+
+
+def parse_pairs(line: str) -> dict[str, str]:
+    """`Key: value, Key: "quoted, value"` as a table; fields without a key are left out."""
+    pairs: dict[str, str] = {}
+    position, end = 0, len(line)
+    while position < end:
+        comma = line.find(",", position)
+        comma = end if comma < 0 else comma
+        colon = line.find(":", position, comma)
+        key = line[position:colon].strip() if colon >= 0 else ""
+        if not _KEY.fullmatch(key):
+            position = comma + 1
+            continue
+        start = colon + 1
+        while start < end and line[start] == " ":
+            start += 1
+        close = _closing_quote(line, start) if line[start:start + 1] == '"' else -1
+        if close > 0:
+            value, following = _unquoted(line[start:close + 1]), line.find(",", close)
+            position = end if following < 0 else following + 1
+        else:
+            comma = line.find(",", start)
+            comma = end if comma < 0 else comma
+            value, position = line[start:comma].strip(), comma + 1
+        pairs.setdefault(key, value)
+    return pairs
+
+
+def _closing_quote(line: str, start: int) -> int:
+    """Position of the quote that ends the one at `start`, or -1."""
+    position = start + 1
+    while True:
+        quote = line.find('"', position)
+        if quote < 0:
+            return -1
+        backslashes = 0
+        while line[quote - 1 - backslashes] == "\\" and quote - 1 - backslashes > start:
+            backslashes += 1
+        if backslashes % 2 == 0:
+            return quote
+        position = quote + 1
+
+
+def _unquoted(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text[1:-1]
+    return value if isinstance(value, str) else text[1:-1]

@@ -1,0 +1,79 @@
+"""Pictures people bring: opened safely once, re-encoded as PNG, kept by the sha256 of that PNG."""
+
+import hashlib
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.errors import StorageFull
+from contract.records import StoredInput
+from studio.image_files import write_through
+from studio.opener import opened, upright_rgb
+
+KEPT_S = 86_400.0
+_SWEEP_EVERY_S = 3600.0
+
+
+class Inputs:
+    """The folder of brought pictures."""
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_sweep = 0.0
+
+    def add(self, data: bytes) -> StoredInput:
+        """Normalise and keep a picture; the same picture twice is kept once.
+
+        Raises:
+            InvalidInput, TooLarge: it can't be used; says why.
+            StorageFull: no space.
+        """
+        with self._lock:  # one at a time: decoding takes up to 100 MB
+            with opened(data) as image:
+                picture = upright_rgb(image)
+            picture.info.clear()
+            buffer = io.BytesIO()
+            picture.save(buffer, "PNG", compress_level=1)
+            png = buffer.getvalue()
+            sha256 = hashlib.sha256(png).hexdigest()
+            self._keep(sha256, png)
+        return StoredInput(sha256=sha256, width=picture.width, height=picture.height)
+
+    def _keep(self, sha256: str, png: bytes) -> None:
+        path = self.path(sha256)
+        part = path.with_suffix(".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                os.utime(path)
+                return
+            write_through(part, png)
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise StorageFull(f"The picture can't be kept in inputs/ ({error.strerror}).",
+                              "Free some space, then try again.") from None
+
+    def path(self, sha256: str) -> Path:
+        """Where a brought picture is or would be."""
+        return self._root / sha256[:2] / f"{sha256}.png"
+
+    def sweep_sometimes(self, named: Callable[[], frozenset[str]]) -> None:
+        """Once an hour, remove what is older than a day and that no job or picture names."""
+        if self._clock() >= self._next_sweep:
+            self._next_sweep = self._clock() + _SWEEP_EVERY_S
+            self.sweep(named())
+
+    def sweep(self, named: frozenset[str]) -> int:
+        """Remove old pictures that nothing names; returns how many."""
+        swept = 0
+        for path in self._root.glob("*/*.p*"):
+            if path.stem not in named and path.stat().st_mtime < self._clock() - KEPT_S:
+                path.unlink(missing_ok=True)
+                swept += 1
+        return swept

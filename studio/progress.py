@@ -1,0 +1,68 @@
+"""How far a running job is and how long it will take, from the steps it has made."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_NEWEST_WEIGHT = 0.3
+_STEPS_BEFORE_GUESS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment of a job: image and step as in contract.events.Step; left_s None until three steps are known."""
+
+    image: int = 0
+    step: int = 0
+    total_steps: int = 0
+    fraction: float = 0.0
+    left_s: float | None = None
+
+
+class Meter:
+    """Measures one attempt at a job.
+
+    Args:
+        pictures: How many the job has in all.
+        made: How many were made by an earlier attempt.
+    """
+
+    def __init__(self, pictures: int, made: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pictures = pictures
+        self._made = made
+        self._steps_seen = 0
+        self._step_s: float | None = None
+        self._ending_s: float | None = None  # from the last step to the painted picture
+        self._last_at: float | None = None
+        self.now = Progress()
+
+    def step(self, image: int, index: int, total: int) -> Progress:
+        """Take in a step (1-based) of a picture."""
+        at = self._clock()
+        if self._last_at is not None and index > 1:
+            self._step_s = _lean(self._step_s, at - self._last_at)
+            self._steps_seen += 1
+        self._last_at = at
+        fraction = min(1.0, (self._made + index / max(total, 1) * 0.98) / self._pictures)
+        self.now = Progress(image, index, total, fraction, self._left(index, total))
+        return self.now
+
+    def painted(self) -> None:
+        """A picture is done."""
+        at = self._clock()
+        if self._last_at is not None:
+            self._ending_s = _lean(self._ending_s, at - self._last_at)
+        self._last_at = at
+        self._made += 1
+
+    def _left(self, index: int, total: int) -> float | None:
+        if self._step_s is None or self._steps_seen < _STEPS_BEFORE_GUESS:
+            return None
+        ending = self._step_s if self._ending_s is None else self._ending_s
+        after = max(0, self._pictures - self._made - 1)
+        return round((total - index) * self._step_s + ending + after * (total * self._step_s + ending), 2)
+
+
+def _lean(old: float | None, newest: float) -> float:
+    return newest if old is None else old + _NEWEST_WEIGHT * (newest - old)

@@ -1,0 +1,246 @@
+"""The queue of jobs: rows in SQLite, their order in memory (`fairness.py`), caps, and what a crash leaves.
+
+States: queued -> running -> done, failed, cancelled or interrupted. Runs nothing: `dispatcher.py` does.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from contract.errors import NotFound, QueueFull, StudioError
+from contract.recipe import Recipe
+from contract.records import JobRecord, JobState
+from studio.costs import Rates, cost
+from studio.database import Database
+from studio.durations import about
+from studio.fairness import FairOrder, Waiting
+from studio.ids import IdSource
+
+RUNS_BEFORE_INTERRUPTED = 2
+_UNKNOWN_WAIT_S = 30.0
+
+
+class JobQueue:
+    """Jobs of all owners.
+
+    Args:
+        wake: Called after a job was added; the dispatcher waits for it.
+    """
+
+    def __init__(self, database: Database, ids: IdSource, rates: Rates, *, most_per_owner: int,
+                 most: int, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._ids = ids
+        self._rates = rates
+        self._most_per_owner = most_per_owner
+        self._most = most
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._order = FairOrder()
+        self._changed = threading.Condition(self._lock)
+
+    def recover(self) -> tuple[JobRecord, ...]:
+        """Load what waits; jobs that ran when the program died are put back once, then interrupted.
+
+        Returns:
+            The jobs that were interrupted.
+        """
+        interrupted = []
+        with self._lock, self._database.change() as connection:
+            for row in connection.execute("SELECT * FROM jobs WHERE state = 'running'").fetchall():
+                if row["starts"] < RUNS_BEFORE_INTERRUPTED:
+                    connection.execute("UPDATE jobs SET state = 'queued', attempt = attempt + 1 "
+                                       "WHERE id = ?", (row["id"],))
+                else:
+                    connection.execute("UPDATE jobs SET state = 'interrupted', finished_at = ? "
+                                       "WHERE id = ?", (self._clock(), row["id"]))
+                    interrupted.append(row["id"])
+            for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
+                self._order.add(_waiting(row))
+            self._changed.notify_all()
+        return tuple(self.record(job_id) for job_id in interrupted)
+
+    def add(self, recipe: Recipe, owner: str, window: str | None,
+            notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
+        """Put a job into the queue.
+
+        Raises:
+            QueueFull: the owner, or everyone together, has too many waiting.
+        """
+        with self._lock:
+            self._check_room(owner)
+            job_id, now, job_cost = self._ids.new(), self._clock(), cost(recipe)
+            rank = float(int(job_id[:12], 16))
+            with self._database.change() as connection:
+                connection.execute(
+                    "INSERT INTO jobs (id, owner, window, state, recipe, cost, rank, created_at, notices) "
+                    "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                    (job_id, owner, window, recipe.canonical_json(), job_cost, rank, now,
+                     json.dumps(list(notices))))
+            self._order.add(Waiting(rank, job_id, owner, job_cost, recipe.model.name))
+            self._changed.notify_all()
+        return JobRecord(id=job_id, owner=owner, window=window, state="queued", recipe=recipe, created_at=now)
+
+    def _check_room(self, owner: str) -> None:
+        mine = self._order.count_of(owner)
+        if mine >= self._most_per_owner:
+            wait = self._wait_until_start(self._order.of(owner)[0].id)
+            raise QueueFull(f"You have {mine} jobs waiting, the most allowed.",
+                            f"Cancel one or wait about {about(wait)}.", retry_after_s=max(1, round(wait)))
+        if len(self._order) >= self._most:
+            wait = self._wait_until_start(self._order.order()[0].id)
+            raise QueueFull(f"{len(self._order)} jobs wait already, the most this studio takes.",
+                            f"Try again in about {about(wait)}.", retry_after_s=max(1, round(wait)))
+
+    def _wait_until_start(self, job_id: str) -> float:
+        """Seconds, roughly: what is before it and half of what runs."""
+        running = self._database.rows("SELECT * FROM jobs WHERE state = 'running'")
+        seconds = sum(0.5 * self._predict(_waiting(row)) for row in running)
+        for job in self._order.order():
+            if job.id == job_id:
+                break
+            seconds += self._predict(job)
+        return seconds or _UNKNOWN_WAIT_S
+
+    def _predict(self, job: Waiting) -> float:
+        return self._rates.predict(job.model, job.cost) or 0.0
+
+    def take(self, timeout_s: float | None = None) -> JobRecord | None:
+        """The next job, marked as running; None if none came within the time."""
+        with self._changed:
+            if not len(self._order):
+                self._changed.wait(timeout_s)
+            job = self._order.take()
+            if job is None:
+                return None
+            try:
+                with self._database.change() as connection:
+                    connection.execute("UPDATE jobs SET state = 'running', starts = starts + 1 "
+                                       "WHERE id = ?", (job.id,))
+            except StudioError:
+                self._order.add(job)
+                raise
+        return self.record(job.id)
+
+    def wake(self) -> None:
+        """Let a waiting take() return."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def withdraw(self, job_id: str, owner: str) -> bool:
+        """Cancel a waiting job; False if it does not wait (any more)."""
+        with self._lock:
+            if self._order.remove(job_id, owner) is None:
+                return False
+            self.finish(job_id, "cancelled")
+            return True
+
+    def finish(self, job_id: str, state: JobState, *, seconds: float | None = None,
+               error: tuple[str, str, str] | None = None) -> None:
+        """Record how a job ended. error: code, message, hint."""
+        code, message, hint = error or (None, None, None)
+        with self._database.change() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
+                "error_message = ?, error_hint = ? WHERE id = ?",
+                (state, self._clock(), seconds, code, message, hint, job_id))
+
+    def set_attempt(self, job_id: str, attempt: int) -> None:
+        """Record that a job is tried again."""
+        with self._database.change() as connection:
+            connection.execute("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, job_id))
+
+    def save_log(self, job_id: str, log: str) -> None:
+        """Keep the feed of an ended job, compact (see `feed.py`)."""
+        with self._database.change() as connection:
+            connection.execute("UPDATE jobs SET log = ? WHERE id = ?", (log, job_id))
+
+    def move_up(self, job_id: str, owner: str) -> None:
+        """Exchange a waiting job with the one before it of the same owner; the first stays.
+
+        Raises:
+            NotFound: it does not wait, or is not the owner's.
+        """
+        with self._lock:
+            mine = self._order.of(owner)
+            index = next((n for n, job in enumerate(mine) if job.id == job_id), None)
+            if index is None:
+                raise NotFound("This job does not wait any more.", "It runs or has ended.")
+            if index == 0:
+                return
+            before, job = mine[index - 1], mine[index]
+            rank = before.rank - 1 if index == 1 else (mine[index - 2].rank + before.rank) / 2
+            if index > 1 and not mine[index - 2].rank < rank < before.rank:
+                rank = self._renumber(mine, index)
+            self._order.remove(job_id, owner)
+            self._order.add(replace(job, rank=rank))
+            with self._database.change() as connection:
+                connection.execute("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job_id))
+
+    def _renumber(self, mine: Sequence[Waiting], index: int) -> float:
+        """Make room between equal ranks: 2, 4, 6, …; returns the rank before `index - 1`."""
+        first = mine[0].rank
+        with self._database.change() as connection:
+            for number, job in enumerate(mine):
+                rank = first + 2.0 * number
+                self._order.remove(job.id, job.owner)
+                self._order.add(replace(job, rank=rank))
+                connection.execute("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job.id))
+        return first + 2.0 * (index - 1) - 1.0
+
+    def waiting(self) -> list[Waiting]:
+        """All waiting jobs in the order they will run."""
+        with self._lock:
+            return self._order.order()
+
+    def record(self, job_id: str, owner: str | None = None) -> JobRecord:
+        """One job.
+
+        Args:
+            owner: If given, only this owner's.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+        """
+        row = self.row(job_id)
+        if row is None or owner not in (None, row["owner"]):
+            raise NotFound("There is no such job.", "It may have been made with another browser.")
+        return self._as_record(row)
+
+    def row(self, job_id: str) -> sqlite3.Row | None:
+        """The raw row, for the feed and the drawer."""
+        return self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
+
+    def seconds_of(self, job_id: str) -> float | None:
+        """How long an ended job took."""
+        row = self.row(job_id)
+        return row["seconds"] if row else None
+
+    def notices(self, job_id: str) -> list[tuple[str, str]]:
+        """What was worth knowing when the job was submitted: (code, sentence)."""
+        row = self.row(job_id)
+        return [(code, message) for code, message in json.loads(row["notices"])] if row else []
+
+    def records(self, where: str, values: Sequence[Any]) -> tuple[JobRecord, ...]:
+        """Jobs by a condition written in this package (never from outside), oldest first."""
+        rows = self._database.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
+        return tuple(self._as_record(row) for row in rows)
+
+    def _as_record(self, row: sqlite3.Row) -> JobRecord:
+        images = self._database.rows("SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL "
+                                     "ORDER BY job_image", (row["id"],))
+        return JobRecord(
+            id=row["id"], owner=row["owner"], window=row["window"], state=row["state"],
+            recipe=Recipe.model_validate_json(row["recipe"]), created_at=row["created_at"],
+            finished_at=row["finished_at"], attempt=row["attempt"],
+            image_ids=tuple(image["id"] for image in images), error_code=row["error_code"],
+            error_message=row["error_message"], error_hint=row["error_hint"])
+
+
+def _waiting(row: sqlite3.Row) -> Waiting:
+    model = json.loads(row["recipe"])["model"]["name"]
+    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], model)

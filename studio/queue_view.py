@@ -1,0 +1,90 @@
+"""How the queue looks: positions, predicted waits, rows of the drawer, one job with its progress."""
+
+import time
+from collections.abc import Callable
+
+from contract.records import JobRecord, JobView, QueueRow
+from studio.costs import Rates, cost
+from studio.fairness import Waiting
+from studio.progress import Progress
+from studio.queue import JobQueue
+
+_SHOWN_PROMPT = 200
+_MOST_FINISHED = 50
+
+
+class QueueView:
+    """Reads the queue; changes nothing."""
+
+    def __init__(self, queue: JobQueue, rates: Rates, progress: Callable[[str], Progress | None]) -> None:
+        self._queue = queue
+        self._rates = rates
+        self._progress = progress
+
+    def places(self) -> dict[str, tuple[int, float | None]]:
+        """job id -> (jobs before it that run or wait, predicted seconds until it starts)."""
+        running = self._queue.records("state = 'running'", ())
+        wait_s: float | None = 0.0
+        for job in running:
+            wait_s = _plus(wait_s, self._left(job))
+        places = {}
+        for number, waiting in enumerate(self._queue.waiting()):
+            places[waiting.id] = (number + len(running), _rounded(wait_s))
+            wait_s = _plus(wait_s, self._predict(waiting))
+        return places
+
+    def place(self, job_id: str) -> tuple[int, float | None]:
+        """As `places`, of one job; (0, None) if it does not wait."""
+        return self.places().get(job_id, (0, None))
+
+    def _left(self, job: JobRecord) -> float | None:
+        progress = self._progress(job.id)
+        if progress and progress.left_s is not None:
+            return progress.left_s
+        return self._rates.predict(job.recipe.model.name, cost(job.recipe))
+
+    def _predict(self, waiting: Waiting) -> float | None:
+        return self._rates.predict(waiting.model, waiting.cost)
+
+    def job(self, job: JobRecord) -> JobView:
+        """A job with its position or progress."""
+        if job.state == "queued":
+            return JobView(job=job, position=self.place(job.id)[0])
+        if job.state != "running":
+            return JobView(job=job, progress=1.0 if job.state == "done" else 0.0)
+        now = self._progress(job.id) or Progress()
+        return JobView(job=job, image=now.image, step=now.step, total_steps=now.total_steps,
+                       progress=round(now.fraction, 4), left_s=now.left_s)
+
+    def rows(self, owner: str) -> tuple[QueueRow, ...]:
+        """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
+        running = self._queue.records("state = 'running'", ())
+        rows = [self._row(job, owner, 0, None, self._left(job)) for job in running]
+        places = self.places()
+        for waiting in self._queue.waiting():
+            position, wait_s = places.get(waiting.id, (0, None))
+            job = self._queue.record(waiting.id)
+            rows.append(self._row(job, owner, position, wait_s, self._predict(waiting)))
+        midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
+        ended = self._queue.records(
+            "owner = ? AND finished_at >= ? AND state NOT IN ('queued', 'running')", (owner, midnight))
+        for job in reversed(ended[-_MOST_FINISHED:]):
+            rows.append(self._row(job, owner, 0, None, self._queue.seconds_of(job.id)))
+        return tuple(rows)
+
+    def _row(self, job: JobRecord, owner: str, position: int, wait_s: float | None,
+             seconds: float | None) -> QueueRow:
+        if job.owner != owner:
+            return QueueRow(mine=False, state=job.state, position=position, starts_in_s=wait_s,
+                            seconds=_rounded(seconds))
+        return QueueRow(mine=True, state=job.state, job_id=job.id, prompt=job.recipe.prompt[:_SHOWN_PROMPT],
+                        position=position, starts_in_s=wait_s, seconds=_rounded(seconds),
+                        image_ids=job.image_ids)
+
+
+def _plus(total: float | None, more: float | None) -> float | None:
+    return None if total is None or more is None else total + more
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

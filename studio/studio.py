@@ -1,0 +1,339 @@
+"""The facade: everything that the page and the API can ask of a studio.
+
+Synchronous and safe from any thread. Followers take `feed()` and `studio/follow.py`. The parts are in the
+other files of this package; this one only puts them together and checks whose things are asked for.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from catalog.models import ModelEntry
+from contract.errors import NotFound, StudioError
+from contract.events import Cancelled, Interrupted, JobEvent
+from contract.recipe import RecipeDraft
+from contract.records import (
+    EngineStatus,
+    ImagePage,
+    ImageRecord,
+    JobHandle,
+    JobRecord,
+    JobView,
+    QueueRow,
+    StoredInput,
+)
+from contract.work import Worker
+from studio.costs import Rates
+from studio.database import Database
+from studio.dispatcher import Dispatcher, Tools
+from studio.engine_state import EngineState
+from studio.extensions import Extensions
+from studio.feed import Feed
+from studio.feeds import Feeds
+from studio.found_recipes import FoundRecipe, read_recipe
+from studio.gallery import Gallery
+from studio.gallery_index import reconcile
+from studio.hashes import ModelHashes
+from studio.ids import IdSource
+from studio.image_files import PictureFolder
+from studio.inputs import Inputs
+from studio.lock import DataLock
+from studio.model_list import ModelList
+from studio.owners import OwnerKeys
+from studio.queue import JobQueue
+from studio.queue_view import QueueView
+from studio.resolve import resolve
+from studio.saver import Saver
+from studio.settings import Settings
+from studio.thumbnails import Thumbnails
+from studio.words import unknown_words
+
+logger = logging.getLogger(__name__)
+_HOUSEKEEPING_S = 2.0
+_STOP_S = 4.0
+
+
+class Studio:
+    """One data folder, one queue, one worker.
+
+    Args:
+        settings: Where everything lies and how much is allowed.
+        worker: Runs the jobs; started and stopped by the studio.
+    """
+
+    def __init__(self, settings: Settings, worker: Worker) -> None:
+        self.settings = settings
+        settings.make_folders()
+        self._worker = worker
+        self._lock_file = DataLock(settings.data_dir)
+        self._database = Database(settings.database_path)
+        self._ids = IdSource()
+        self._rates = Rates(self._database)
+        self._models = ModelList(settings.model_dirs)
+        self._hashes = ModelHashes(self._database)
+        self._folder = PictureFolder(settings.outputs_dir)
+        owners = OwnerKeys(settings.data_dir)
+        thumbnails = Thumbnails(settings.thumbnails_dir)
+        self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
+        self._inputs = Inputs(settings.inputs_dir)
+        self.extensions = Extensions(settings.extension_dirs)
+        self._queue = JobQueue(self._database, self._ids, self._rates,
+                               most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
+        self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
+        self._feeds = Feeds(self._queue, self._gallery, self._place_of)
+        self._dispatcher = Dispatcher(Tools(
+            queue=self._queue, worker=worker, models=self._models, hashes=self._hashes, saver=self._saver,
+            rates=self._rates, feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch,
+            on_end=self._close_feed, finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
+        self._view = QueueView(self._queue, self._rates, self._dispatcher.progress)
+        self._engine = EngineState(worker)
+        self._announcing = threading.Lock()
+        self._stopping = threading.Event()
+        self._indexed = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._state_lock = threading.Lock()
+        self._is_started = False
+
+    # Life
+
+    def start(self) -> None:
+        """Open the data folder and begin to work. Idempotent.
+
+        Raises:
+            StudioError: another program uses the folder, or it can't be written.
+        """
+        with self._state_lock:
+            if self._is_started:
+                return
+            self._lock_file.acquire()
+            try:
+                self._database.open()
+                self._recover()
+            except BaseException:
+                self._database.close()
+                self._lock_file.release()
+                raise
+            self._is_started = True
+        self._worker.start(self._engine.set)
+        for target, name in ((self._index, "gallery-index"), (self._keep_house, "housekeeping")):
+            self._threads.append(threading.Thread(target=target, name=name, daemon=True))
+            self._threads[-1].start()
+        self._dispatcher.start(self._indexed)
+        self.extensions.watch("on_start")
+
+    def _recover(self) -> None:
+        for table in ("images", "jobs"):
+            newest = self._database.value(f"SELECT MAX(id) FROM {table}")
+            if newest:
+                self._ids.raise_floor(newest)
+        self._rates.load()
+        self._folder.sweep()
+        for job in self._queue.recover():
+            logger.warning("job %s was interrupted twice and is not tried again", job.id)
+            self._watch(Interrupted(job_id=job.id, attempt=job.attempt, at=time.time()))
+
+    def _index(self) -> None:
+        try:
+            reconcile(self._database, self._gallery, self._folder, self._ids, self._stopping.is_set)
+        except StudioError as error:
+            logger.warning("the gallery could not be brought up to date: %s", error.message)
+        finally:
+            self._indexed.set()
+
+    def wait_until_indexed(self, timeout_s: float) -> bool:
+        """Wait until the gallery shows what lies in outputs/."""
+        return self._indexed.wait(timeout_s)
+
+    def _keep_house(self) -> None:
+        while not self._stopping.wait(_HOUSEKEEPING_S):
+            try:
+                self._gallery.purge()
+                self._saver.forget_old()
+                self._inputs.sweep_sometimes(lambda: frozenset())
+            except (StudioError, OSError) as error:
+                logger.warning("housekeeping: %s", error)
+
+    def stop(self) -> None:
+        """End everything within five seconds; what runs is taken up again at the next start. Idempotent."""
+        with self._state_lock:
+            if not self._is_started:
+                return
+            self._is_started = False
+        self._stopping.set()
+        self._hashes.stop()
+        stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
+        self._dispatcher.begin_stop()
+        stopper.start()
+        self._dispatcher.stop(_STOP_S)
+        stopper.join(1.0)
+        for thread in self._threads:
+            thread.join(0.2)
+        self.extensions.watch("on_stop")
+        self._database.close()
+        self._lock_file.release()
+
+    # Jobs
+
+    def submit(self, draft: RecipeDraft, owner: str, *, window: str | None = None) -> JobHandle:
+        """Queue a job.
+
+        Raises:
+            InvalidRecipe: a value can't be used; names it.
+            ModelProblem: the model can't be used.
+            QueueFull: too many wait.
+        """
+        draft = self.extensions.adjust(draft)
+        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, known_hash=self._known_hash)
+        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry))
+        job = self._queue.add(found.recipe, owner, window, notices)
+        self._feeds.live(job)
+        self._announce()
+        return JobHandle(id=job.id, position=self._place_of(job.id)[0])
+
+    def _known_hash(self, entry: ModelEntry) -> str | None:
+        try:
+            return self._hashes.known(entry.path)
+        except OSError:
+            return None
+
+    def job(self, job_id: str, owner: str) -> JobView:
+        """A job with its progress. Raises NotFound for unknown or another owner's."""
+        return self._view.job(self._queue.record(job_id, owner))
+
+    def cancel(self, job_id: str, owner: str) -> None:
+        """Stop a job, waiting or running; one that has ended stays as it is. Raises NotFound."""
+        job = self._queue.record(job_id, owner)
+        if self._queue.withdraw(job_id, owner):
+            feed = self._feeds.live(job)
+            event = Cancelled(job_id=job_id, attempt=job.attempt, at=time.time())
+            feed.append(event)
+            self._watch(event)
+            self._close_feed(job, feed)
+            self._announce()
+        elif self._queue.record(job_id, owner).state == "running":
+            self._dispatcher.cancel(job_id)
+
+    def feed(self, job_id: str, owner: str) -> Feed:
+        """What happens to a job, for following. Raises NotFound."""
+        return self._feeds.of(self._queue.record(job_id, owner))
+
+    def move_up(self, job_id: str, owner: str) -> None:
+        """Let a waiting job go before the one before it of the same owner. Raises NotFound."""
+        self._queue.move_up(job_id, owner)
+        self._announce()
+
+    def queue(self, owner: str) -> tuple[QueueRow, ...]:
+        """What runs, what waits, and the owner's jobs that ended today. Others' rows say only how long."""
+        return self._view.rows(owner)
+
+    def jobs_of_window(self, owner: str, window: str) -> tuple[JobRecord, ...]:
+        """A window's unfinished jobs, oldest first."""
+        return self._queue.records("owner = ? AND window = ? AND state IN ('queued', 'running')",
+                                   (owner, window))
+
+    def job_to_follow(self, owner: str, window: str) -> JobRecord | None:
+        """What a window that was just loaded shows: its own first unfinished job, else the owner's newest
+        unfinished job of a window that follows nothing."""
+        mine = self.jobs_of_window(owner, window)
+        if mine:
+            return next((job for job in mine if job.state == "running"), mine[0])
+        jobs = self._queue.records("owner = ? AND state IN ('queued', 'running')", (owner,))
+        followed = {job.window for job in jobs if self._feeds.is_followed(job.id)}
+        free = [job for job in jobs if not self._feeds.is_followed(job.id)
+                and (job.window is None or job.window not in followed)]
+        return free[-1] if free else None
+
+    def retry_save(self, job_id: str, owner: str) -> tuple[ImageRecord, ...]:
+        """Save pictures that a full disk refused and that are still in memory.
+
+        Raises:
+            NotFound: nothing is kept of this job.
+            StorageFull: still no space.
+        """
+        job = self._queue.record(job_id, owner)
+        records = self._saver.retry(job)
+        images = {record.id: image for image, record in self._gallery.of_job(job.id, owner)}
+        is_complete = (job.error_code or "").startswith("storage")
+        self._feeds.extend(job, records, lambda image_id: images.get(image_id, 0), is_complete)
+        if is_complete:
+            self._queue.finish(job.id, "done")
+        return records
+
+    def _place_of(self, job_id: str) -> tuple[int, float | None]:
+        return self._view.place(job_id)
+
+    def _announce(self) -> None:
+        with self._announcing:
+            for job_id, (position, wait_s) in self._view.places().items():
+                self._feeds.say_position(job_id, position, wait_s)
+
+    def _watch(self, event: JobEvent) -> None:
+        self.extensions.watch("on_event", event=event)
+
+    def _close_feed(self, job: JobRecord, feed: Feed) -> None:
+        try:
+            self._feeds.close(job, feed)
+        except StudioError as error:
+            logger.warning("the log of job %s could not be kept: %s", job.id, error.message)
+
+    # Pictures
+
+    def images(self, owner: str, limit: int = 60, before: str | None = None,
+               search: str | None = None) -> ImagePage:
+        """A page of the owner's pictures, newest first."""
+        return self._gallery.page(owner, limit, before, search)
+
+    def image(self, image_id: str, owner: str) -> ImageRecord:
+        """One picture. Raises NotFound."""
+        return self._gallery.get(image_id, owner)
+
+    def image_file(self, image_id: str, owner: str) -> Path:
+        """The PNG. Raises NotFound."""
+        return self._gallery.file(image_id, owner)
+
+    def thumbnail_file(self, image_id: str, owner: str) -> Path:
+        """A JPEG of at most 320 px. Raises NotFound."""
+        return self._gallery.thumbnail(image_id, owner)
+
+    def delete_image(self, image_id: str, owner: str) -> None:
+        """Hide a picture at once; its file goes after ten seconds. Raises NotFound."""
+        self._gallery.delete(image_id, owner)
+
+    def restore_image(self, image_id: str, owner: str) -> None:
+        """Undo a deletion. Raises NotFound when it is too late."""
+        self._gallery.restore(image_id, owner)
+
+    def set_favourite(self, image_id: str, owner: str, favourite: bool) -> None:
+        """Mark or unmark a picture. Raises NotFound."""
+        self._gallery.set_favourite(image_id, owner, favourite)
+
+    def read_recipe(self, data: bytes) -> FoundRecipe:
+        """What a picture says it was made with. Raises InvalidInput, TooLarge."""
+        return read_recipe(data, self._models, self._known_hash)
+
+    def add_input(self, data: bytes, owner: str) -> StoredInput:
+        """Keep a picture someone brought. Raises InvalidInput, TooLarge, StorageFull."""
+        return self._inputs.add(data)
+
+    # Models and engine
+
+    def models(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
+        """All models, usable or not; the folders are read again every few seconds."""
+        return self._models.all(fresh=fresh)
+
+    def model(self, name: str) -> ModelEntry:
+        """One model. Raises NotFound."""
+        entry = self._models.find(name)
+        if entry is None:
+            raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
+        return entry
+
+    def engine(self) -> EngineStatus:
+        """What the engine does."""
+        return self._engine.now()
+
+    def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` after every change of the engine's state; returns a function that ends it."""
+        return self._engine.subscribe(wake)

@@ -1,0 +1,39 @@
+"""Which words of a prompt a model with a published vocabulary does not know, and what is near."""
+
+import difflib
+import re
+
+from catalog.models import ModelEntry
+
+MAX_WORDS = 3
+_SCANNED_CHARACTERS = 4000
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_TAG = re.compile(r"<[^<>]{0,200}>")
+_STOP_WORDS = frozenset("""
+a an and are as at be behind below beside between by for from full has have in into is it its near no not of on
+onto or out over the their there this through to under up upon very view was were with within without
+photo picture image painting detailed quality best masterpiece high low beautiful
+""".split())
+
+
+def unknown_words(prompt: str, entry: ModelEntry) -> tuple[tuple[str, str], ...]:
+    """Notices (code, sentence) for at most three words that the model has never seen."""
+    if not entry.words:
+        return ()
+    seen: dict[str, None] = {}
+    for match in _WORD.finditer(_TAG.sub(" ", prompt[:_SCANNED_CHARACTERS]).lower()):
+        word = match[0]
+        if len(word) > 2 and len(word) <= 40 and word not in _STOP_WORDS and not _knows(entry, word):
+            seen.setdefault(word)
+    return tuple(("unknown_word", _sentence(word, entry)) for word in list(seen)[:MAX_WORDS])
+
+
+def _knows(entry: ModelEntry, word: str) -> bool:
+    forms = {word, word.removesuffix("s"), word.removesuffix("es"), word + "s", word.removesuffix("'s")}
+    return any(form in entry.words for form in forms) or all(part in entry.words for part in word.split("-"))
+
+
+def _sentence(word: str, entry: ModelEntry) -> str:
+    near = difflib.get_close_matches(word, entry.words, 2, 0.6)
+    hint = f" Near: {', '.join(sorted(near))}." if near else ""
+    return f"{entry.title} does not know “{word}”.{hint}"

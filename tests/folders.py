@@ -1,0 +1,35 @@
+"""Tiny model folders on the disk: real headers, no weights worth the name."""
+
+import json
+import struct
+from pathlib import Path
+
+
+def write_safetensors(path: Path, seed: int = 0) -> None:
+    """A valid file of one four-byte tensor."""
+    header = json.dumps({"t": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<I", seed))
+
+
+def make_model(root: Path, name: str = "starter", *, title: str = "", words: tuple[str, ...] = (),
+               defaults: dict[str, object] | None = None, seed: int = 0, zero_snr: bool = False) -> Path:
+    """A folder that catalog.models.scan finds usable (sd1); its defaults are 4 steps of 64 × 64."""
+    folder = root / name
+    for part in ("unet", "vae", "text_encoder"):
+        kind = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+        write_safetensors(folder / part / f"{kind}.safetensors", seed)
+    files = {
+        "model_index.json": {"_class_name": "StableDiffusionPipeline"},
+        "unet/config.json": {"in_channels": 4, "cross_attention_dim": 16},
+        "vae/config.json": {}, "text_encoder/config.json": {}, "tokenizer/tokenizer_config.json": {},
+        "scheduler/scheduler_config.json": {"rescale_betas_zero_snr": zero_snr},
+        "darkroom.json": {"title": title or name.capitalize(), "sizes": {"square": [64, 64]},
+                          "defaults": {"steps": 4, "width": 64, "height": 64, **(defaults or {})}},
+    }
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(data))
+    if words:
+        (folder / "vocabulary.txt").write_text("\n".join(words))
+    return folder
