@@ -7,11 +7,11 @@ What samplers and models exist is in `catalog/`; sentences for bad values are in
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-SCHEMA = 1
+SCHEMA: Final = 1
 MAX_SEED = 2**64 - 1
 MAX_PROMPT_CHARACTERS = 200_000
 STEPS = (1, 150)

@@ -96,13 +96,10 @@ class Extensions:
         for call in self._calls("finish_image"):
             try:
                 changed = _invoke(call, image=image, extras=extras)
-                if changed is not None:
-                    _check_pixels(changed)
+                image = image if changed is None else _checked(changed)
             except (Exception, SystemExit):
                 logger.exception("extension %s failed in finish_image", call.plugin_name)
                 notices.append(("extension_failed", self._count_failure(call.plugin_name)))
-                continue
-            image = image if changed is None else changed
         return image, tuple(notices)
 
     def _count_failure(self, name: str) -> str:
@@ -128,6 +125,7 @@ def _invoke(call: pluggy.HookImpl, **values: object) -> object:
     return call.function(*(values[name] for name in call.argnames))
 
 
-def _check_pixels(image: object) -> None:
+def _checked(image: object) -> RawImage:
     if not isinstance(image, RawImage) or len(image.rgb) != 3 * image.width * image.height:
         raise TypeError("finish_image gave no RawImage of the right length")
+    return image

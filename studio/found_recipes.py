@@ -114,7 +114,7 @@ def _from_infotext(text: str, models: ModelList, known_hash: KnownHash) -> Found
     wanted |= _sampler(found.pairs, notices)
     draft = _usable({"prompt": found.prompt}, wanted, notices)
     unknown: tuple[str, ...] = ()
-    name = found.pairs.get("Model", found.pairs.get("Model hash"))
+    name = found.pairs.get("Model") or found.pairs.get("Model hash")
     if name:
         entry = _find_model(name, found.pairs.get("Model hash"), models, known_hash)
         if entry is None:

@@ -43,9 +43,9 @@ class Gallery:
         """Index a picture that is on the disk; the same id again changes nothing."""
         try:
             status = self._folder.locate(path).stat()
-            size, time_ns = status.st_size, status.st_mtime_ns
+            file_facts: tuple[int | None, int | None] = (status.st_size, status.st_mtime_ns)
         except OSError:
-            size = time_ns = None
+            file_facts = (None, None)
         recipe = facts.recipe
         with self._database.change() as connection:
             added = connection.execute(
@@ -54,7 +54,7 @@ class Gallery:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (row_number(facts.id), facts.id, path, facts.created_at, facts.width, facts.height,
                  recipe.canonical_json(), facts.job_id, facts.job_image, facts.owner_key, facts.parent,
-                 facts.seconds, size, time_ns)).rowcount
+                 facts.seconds, *file_facts)).rowcount
             if added:
                 connection.execute("INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
                                    "VALUES (?, ?, ?, ?)",

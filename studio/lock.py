@@ -9,7 +9,7 @@ from contract.errors import StudioError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 
 class DataLock:

@@ -1,0 +1,103 @@
+"""Runs the engine in this process, in the thread that calls `run`: for tests and for ZeroGPU.
+
+A hang or a crash of the engine is a hang or a crash of the program; `process.py` has neither.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from contract.errors import StudioError
+from contract.recipe import ModelRef
+from contract.records import EngineStatus
+from contract.work import Ticket, WorkerEvent, WorkFailed
+from studio.workers.child import DEFAULT_FACTORY, STARTING, StatusTeller, make_engine
+
+logger = logging.getLogger(__name__)
+_STOP_S = 2.5
+
+
+class InlineWorker:
+    """A worker without a process of its own.
+
+    Args:
+        options: Plain values for engine.paint.EngineOptions.
+        warm: Model to load ahead of the first job: (path, ref).
+        factory: Importable name "module:function" of what makes the engine from the options.
+    """
+
+    def __init__(self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *,
+                 factory: str = DEFAULT_FACTORY) -> None:
+        self._options = dict(options)
+        self._warm = warm
+        self._factory = factory
+        self._engine: Any = None
+        self._trouble: StudioError | None = None
+        self._cancelled: set[str] = set()
+        self._status = STARTING
+        self._on_status: Callable[[EngineStatus], None] = lambda status: None
+        self._begun = threading.Event()
+        self._stopping = threading.Event()
+        self._running = threading.Lock()
+        self._teller = StatusTeller(self._say)
+
+    def start(self, on_status: Callable[[EngineStatus], None]) -> None:
+        """Import the engine and load the first model in a thread of its own."""
+        self._on_status = on_status
+        on_status(self._status)
+        threading.Thread(target=self._begin, name="engine-start", daemon=True).start()
+
+    def _begin(self) -> None:
+        try:
+            with self._running:
+                self._engine = make_engine(self._factory, self._options)
+                self._teller.began(self._engine)
+                if self._warm is None or self._stopping.is_set():
+                    self._teller.rest(self._engine)
+                else:
+                    self._teller.warm(self._engine, *self._warm)
+        except (StudioError, ImportError, OSError, RuntimeError, ValueError) as error:
+            logger.exception("the engine could not be started")
+            self._trouble = error if isinstance(error, StudioError) else StudioError(
+                f"The engine could not be started ({type(error).__name__}).", "Details are in the log.",
+                code="engine_stopped")
+            self._teller.say("stopped", "Engine stopped")
+        finally:
+            self._begun.set()
+
+    def _say(self, status: EngineStatus) -> None:
+        self._status = status
+        self._on_status(status)
+
+    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+        """Paint one ticket after the other in the calling thread."""
+        self._begun.wait()
+        for ticket in tickets:
+            if self._engine is None:
+                trouble = self._trouble or StudioError("The engine is not running.", code="engine_stopped")
+                yield WorkFailed(ticket.job_id, trouble.code, trouble.message, trouble.hint)
+                continue
+            with self._running:
+                for event in self._engine.paint(ticket, self._is_cancelled(ticket.job_id)):
+                    self._teller.hear(event)
+                    yield event
+                self._teller.rest(self._engine)
+            self._cancelled.discard(ticket.job_id)
+
+    def _is_cancelled(self, job_id: str) -> Callable[[], bool]:
+        return lambda: self._stopping.is_set() or job_id in self._cancelled
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job at its next step."""
+        self._cancelled.add(job_id)
+
+    def status(self) -> EngineStatus:
+        """The newest state."""
+        return self._status
+
+    def stop(self) -> None:
+        """Let the running step end, for at most 2.5 s."""
+        self._stopping.set()
+        if self._running.acquire(timeout=_STOP_S):
+            self._running.release()

@@ -1,0 +1,190 @@
+"""What runs in the spawned process: an engine, a thread that reads, a thread that writes.
+
+It ignores SIGINT (the parent decides), and ends when its pipe closes or its parent is gone, whatever the
+engine does. Steps are never held up by a slow parent: of Steps that wait to be sent only the newest is kept.
+"""
+
+import importlib
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from catalog.models import describe
+from contract.errors import StudioError
+from contract.recipe import ModelRef
+from contract.records import EngineStatus
+from contract.work import Ticket, WorkerEvent, WorkLoading, WorkStep
+
+logger = logging.getLogger(__name__)
+DEFAULT_FACTORY = "studio.workers.child:default_engine"
+STARTING = EngineStatus(state="starting", text="Starting, about 8 s")
+State = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
+
+
+def default_engine(options: Mapping[str, object]) -> Any:
+    """The real engine; the first import of torch in the process."""
+    paint = importlib.import_module("engine.paint")
+    values = dict(options)
+    if values.get("cache_dir"):
+        values["cache_dir"] = Path(str(values["cache_dir"]))
+    return paint.Engine(paint.EngineOptions(**values))
+
+
+def make_engine(factory: str, options: Mapping[str, object]) -> Any:
+    """Import "module:function" and call it with the options."""
+    module, _, name = factory.partition(":")
+    return getattr(importlib.import_module(module), name)(options)
+
+
+class StatusTeller:
+    """Turns what an engine does into the words of the engine pill."""
+
+    def __init__(self, tell: Callable[[EngineStatus], None]) -> None:
+        self._tell = tell
+        self._facts: dict[str, Any] = {}
+        self._titles: dict[str, str] = {}
+
+    def say(self, state: State, text: str, fraction: float | None = None) -> None:
+        """Report a state."""
+        self._tell(EngineStatus(state=state, text=text, fraction=fraction, **self._facts))
+
+    def began(self, engine: Any) -> None:
+        """The engine is there: its device and versions are known from now on."""
+        facts = engine.describe()
+        self._facts = {"device": facts.device, "versions": dict(facts.versions)}
+
+    def warm(self, engine: Any, path: str, ref: ModelRef) -> None:
+        """Load a model ahead; one that can't be used is only logged, its job will say why."""
+        title = self.learn_title(path, ref.name)
+        self.say("loading", f"Loading {title}")
+        try:
+            engine.warm(path, ref)
+        except StudioError as error:
+            logger.warning("%s", error.message)
+        self.rest(engine)
+
+    def learn_title(self, path: str, name: str) -> str:
+        """The title a model gives itself."""
+        if name not in self._titles:
+            self._titles[name] = describe(Path(path), name).title
+        return self._titles[name]
+
+    def hear(self, event: WorkerEvent) -> None:
+        """An event of the running job."""
+        if isinstance(event, WorkLoading):
+            part = "" if event.fraction is None else f", {event.fraction:.0%}"
+            title = self._titles.get(event.what, event.what)
+            self.say("loading", f"Loading {title}{part}", event.fraction)
+        elif isinstance(event, WorkStep) and event.index == 1:
+            self.say("working", "Working")
+
+    def rest(self, engine: Any) -> None:
+        """Nothing runs."""
+        resident = tuple(engine.resident())
+        self._facts["resident"] = resident
+        title = self._titles.get(resident[0], resident[0]) if resident else "Engine"
+        self.say("ready", f"{title} ready")
+
+
+class Outbox:
+    """Messages to the parent, sent by a thread of its own."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._waiting: list[object] = []
+        self._changed = threading.Condition()
+
+    def put(self, message: object) -> None:
+        """Queue a message; a Step replaces one of the same picture that still waits."""
+        with self._changed:
+            last = self._waiting[-1] if self._waiting else None
+            if isinstance(message, WorkStep) and isinstance(last, WorkStep) and _same_picture(message, last):
+                self._waiting[-1] = message if message.preview else _with_preview(message, last)
+            else:
+                self._waiting.append(message)
+            self._changed.notify()
+
+    def send_all(self) -> None:
+        """The thread: sends until the parent is gone."""
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                message = self._waiting.pop(0)
+            try:
+                self._pipe.send(message)
+            except OSError:
+                os._exit(0)
+
+
+def _same_picture(one: WorkStep, other: WorkStep) -> bool:
+    return (one.job_id, one.image) == (other.job_id, other.image)
+
+
+def _with_preview(step: WorkStep, older: WorkStep) -> WorkStep:
+    return WorkStep(step.job_id, step.image, step.index, step.total, older.preview)
+
+
+class Inbox:
+    """Messages from the parent, read by a thread of its own: tickets, cancels, the end."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self.tickets: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+
+    def read_all(self) -> None:
+        """The thread: ends the process when the pipe closes."""
+        while True:
+            try:
+                message = self._pipe.recv()
+            except (EOFError, OSError):
+                os._exit(0)
+            if isinstance(message, Ticket):
+                self._cancelled.discard(message.job_id)
+                self.tickets.put(message)
+            else:
+                self._cancelled.add(message)
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Whether the parent asked to stop a job."""
+        return job_id in self._cancelled
+
+
+def main(pipe: Connection, factory: str, options: Mapping[str, object],
+         warm: tuple[str, ModelRef] | None) -> None:
+    """The process: makes the engine, then paints ticket after ticket until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    inbox, outbox = Inbox(pipe), Outbox(pipe)
+    for target in (inbox.read_all, outbox.send_all, _end_with_parent):
+        threading.Thread(target=target, daemon=True).start()
+    teller = StatusTeller(outbox.put)
+    engine = make_engine(factory, options)
+    teller.began(engine)
+    if warm is None:
+        teller.rest(engine)
+    else:
+        teller.warm(engine, *warm)
+    while True:
+        ticket = inbox.tickets.get()
+        for name, path in ticket.model_paths.items():
+            teller.learn_title(path, name)
+        for event in engine.paint(ticket, lambda: inbox.is_cancelled(ticket.job_id)):  # noqa: B023
+            teller.hear(event)
+            outbox.put(event)
+        teller.rest(engine)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)

@@ -1,0 +1,265 @@
+"""Runs the engine in a spawned process, so that a fault of the device costs one restart and no one's queue.
+
+The page is up while the process loads torch. Its death and its silence are noticed here; the dispatcher
+decides what that means for a job. What the process does is in `child.py`.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from contract.recipe import ModelRef, Recipe
+from contract.records import EngineStatus
+from contract.work import (
+    WORK_ENDINGS,
+    Ticket,
+    WorkerEvent,
+    WorkFailed,
+    WorkLoading,
+    WorkStep,
+)
+from studio.durations import about
+from studio.workers.child import DEFAULT_FACTORY, STARTING, main
+
+logger = logging.getLogger(__name__)
+_STARTS_IN_A_ROW = 3  # that fail before the engine counts as stopped
+_START_S = 600.0  # importing torch from a cold, slow disk
+_STEP_512_S = 10.0  # a slow machine's step of 512 × 512 before anything was measured
+_SLOW_DISK_BYTES_PER_S = 20_000_000.0
+_GONE_S = 5.0
+
+
+class _Child:
+    """One spawned process, its pipe, and the thread that listens to it."""
+
+    def __init__(self, arguments: tuple[object, ...], on_status: Callable[[EngineStatus], None],
+                 on_death: Callable[["_Child"], None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self.said: queue.SimpleQueue[WorkerEvent | None] = queue.SimpleQueue()  # None: it is dead
+        self.is_gone = threading.Event()
+        self.was_ready = False
+        self._on_status = on_status
+        self._on_death = on_death
+        self._send_lock = threading.Lock()
+        self.process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-engine",
+                                       daemon=True)
+        self.process.start()
+        theirs.close()
+        threading.Thread(target=self._listen, name="worker-listener", daemon=True).start()
+
+    def _listen(self) -> None:
+        pipe: Connection = self._pipe
+        while True:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(message, EngineStatus):
+                self.was_ready = self.was_ready or message.state == "ready"
+                self._on_status(message)
+            else:
+                self.said.put(message)
+        self.process.join(1.0)
+        self.kill()
+        self._on_death(self)
+        self.said.put(None)
+        self.is_gone.set()
+
+    def send(self, message: object) -> None:
+        """A ticket, or the id of a job to cancel; nothing if the process is gone."""
+        with self._send_lock, contextlib.suppress(OSError, ValueError):
+            self._pipe.send(message)
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        self.process.kill()
+        self.process.join(1.0)
+
+    def close(self, timeout_s: float) -> None:
+        """Close the pipe, which ends it; kill it if it does not hear."""
+        with contextlib.suppress(OSError):
+            self.process.terminate()
+        self.process.join(timeout_s)
+        self.kill()
+
+
+class ProcessWorker:
+    """A worker with a process of its own, started again when it dies.
+
+    Args:
+        options: Plain values for engine.paint.EngineOptions.
+        warm: Model to load ahead of the first job: (path, ref).
+        factory: Importable name "module:function" of what makes the engine from the options.
+        hang_s: The least silence that counts as a hang (else 10 × the predicted step or load).
+    """
+
+    def __init__(self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *,
+                 factory: str = DEFAULT_FACTORY, hang_s: float = 120.0) -> None:
+        self._factory, self._options, self._warm = factory, dict(options), warm
+        self._hang_s = hang_s
+        self._silence = _Silence(hang_s)
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._failed_starts = 0
+        self._is_stopping = False
+        self._status = STARTING
+        self._on_status: Callable[[EngineStatus], None] = lambda status: None
+
+    def start(self, on_status: Callable[[EngineStatus], None]) -> None:
+        """Spawn the process; it loads in the background."""
+        self._on_status = on_status
+        self._say(STARTING)
+        self._spawn()
+
+    def _spawn(self) -> "_Child | None":
+        with self._lock:
+            if not self._is_stopping and self._child is None:
+                warm = None if self._failed_starts else self._warm  # it may be what kills it
+                self._child = _Child((self._factory, self._options, warm), self._say, self._on_death)
+            return self._child
+
+    def _on_death(self, child: _Child) -> None:
+        with self._lock:
+            if self._child is child:
+                self._child = None
+            if self._is_stopping:
+                return
+            self._failed_starts = 0 if child.was_ready else self._failed_starts + 1
+            gives_up = self._failed_starts >= _STARTS_IN_A_ROW
+        logger.warning("the engine process ended (exit code %s)", child.process.exitcode)
+        if gives_up:
+            self._say(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped",
+                                                      "resident": (), "fraction": None}))
+        else:
+            self._say(self._status.model_copy(update={"state": "restarting", "text": "Engine restarting",
+                                                      "resident": (), "fraction": None}))
+            self._spawn()
+
+    def _say(self, status: EngineStatus) -> None:
+        if self._is_stopping and status.state != "stopped":
+            return
+        self._status = status
+        self._on_status(status)
+
+    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+        """Paint one ticket after the other; death and silence end a ticket with worker_died, worker_hung."""
+        for ticket in tickets:
+            child = self._spawn()
+            if child is None:
+                yield WorkFailed(ticket.job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
+                continue
+            child.send(ticket)
+            yield from self._follow(child, ticket)
+
+    def _follow(self, child: _Child, ticket: Ticket) -> Iterator[WorkerEvent]:
+        heard: WorkerEvent | None = None
+        heard_at = time.monotonic()
+        while True:
+            limit = self._silence.limit(ticket, heard) if child.was_ready else _START_S
+            try:
+                event = child.said.get(timeout=max(0.01, heard_at + limit - time.monotonic()))
+            except queue.Empty:
+                if limit == _START_S and child.was_ready:  # it has started meanwhile: the silence begins now
+                    heard_at = time.monotonic()
+                    continue
+                child.kill()
+                child.is_gone.wait(_GONE_S)
+                yield _hung(ticket, heard, limit)
+                return
+            if event is None:
+                yield _died(ticket, heard, child.was_ready)
+                return
+            if event.job_id != ticket.job_id:
+                continue  # the rest of a job that nobody waits for any more
+            now = time.monotonic()
+            self._silence.learn(ticket, heard, event, now - heard_at)
+            heard, heard_at = event, now
+            yield event
+            if isinstance(event, WORK_ENDINGS):
+                return
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job at its next step."""
+        child = self._child
+        if child is not None:
+            child.send(job_id)
+
+    def status(self) -> EngineStatus:
+        """The newest state."""
+        return self._status
+
+    def stop(self) -> None:
+        """End the process within three seconds."""
+        with self._lock:
+            self._is_stopping = True
+            child, self._child = self._child, None
+        if child is not None:
+            child.close(1.0)
+        self._say(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped"}))
+
+
+class _Silence:
+    """How long a worker may say nothing: ten times what the present step or load should take."""
+
+    def __init__(self, least_s: float) -> None:
+        self._least_s = least_s
+        self._step_s_per_pixel: dict[str, float] = {}
+
+    def limit(self, ticket: Ticket, heard: WorkerEvent | None) -> float:
+        """Seconds of silence that count as a hang after the event that was heard last."""
+        recipe = ticket.task.recipe
+        if heard is None or isinstance(heard, WorkLoading):
+            return max(self._least_s, 10 * self._load_s(ticket), 10 * self._step_s(recipe))
+        return max(self._least_s, 10 * self._step_s(recipe))
+
+    def learn(self, ticket: Ticket, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
+        """Take in the time between two steps of a picture."""
+        if isinstance(heard, WorkStep) and isinstance(event, WorkStep) and event.index > heard.index:
+            recipe = ticket.task.recipe
+            self._step_s_per_pixel[recipe.model.name] = (
+                seconds / (event.index - heard.index) / (recipe.width * recipe.height))
+
+    def _step_s(self, recipe: Recipe) -> float:
+        pixels = recipe.width * recipe.height
+        measured = self._step_s_per_pixel.get(recipe.model.name)
+        if measured is not None:
+            return 2 * measured * pixels  # twice: attention grows faster than the pixels
+        return float(_STEP_512_S * (pixels / 512**2) ** 1.5) if pixels > 512**2 else 0.0
+
+    def _load_s(self, ticket: Ticket) -> float:
+        return sum(_size(path) for path in ticket.model_paths.values()) / _SLOW_DISK_BYTES_PER_S
+
+
+def _size(path: str) -> int:
+    try:
+        return sum(part.stat().st_size for part in Path(path).rglob("*.safetensors"))
+    except OSError:
+        return 0
+
+
+def _hung(ticket: Ticket, heard: WorkerEvent | None, silence_s: float) -> WorkFailed:
+    return WorkFailed(ticket.job_id, "worker_hung",
+                      f"The engine said nothing for {about(silence_s)}{_where(heard)} and was started again.",
+                      "Your job failed; others go on.")
+
+
+def _died(ticket: Ticket, heard: WorkerEvent | None, was_ready: bool) -> WorkFailed:
+    if not was_ready:
+        return WorkFailed(ticket.job_id, "worker_died", "The engine could not be started.",
+                          "Details are in the log.")
+    return WorkFailed(ticket.job_id, "worker_died",
+                      f"The engine stopped{_where(heard)} and was started again.",
+                      "Your job failed; others go on.")
+
+
+def _where(heard: WorkerEvent | None) -> str:
+    if isinstance(heard, WorkStep):
+        return f" during step {min(heard.index + 1, heard.total)}"
+    return " while it read the model" if isinstance(heard, WorkLoading) else ""
