@@ -1,0 +1,53 @@
+// The entry: joins gradio's elements to the modules that fill them, and starts what belongs to no element.
+
+import { configure } from "./config.js";
+import { listenForPictures } from "./drop.js";
+import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./fields.js";
+import { loadForm } from "./form.js";
+import { gallery } from "./gallery.js";
+import { generate_bar } from "./generate_bar.js";
+import { job } from "./job.js";
+import { listenForKeys } from "./keys.js";
+import { model_row } from "./model_row.js";
+import { page_header } from "./page_header.js";
+import { prompt_box } from "./prompt_box.js";
+import { stage } from "./stage.js";
+import { joinTabBar } from "./tab_bar.js";
+
+const PARTS = {
+  prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
+  generate_bar, stage, gallery,
+};
+
+/** Calls of parts that came before the header, which brings the configuration. */
+let early = [];
+
+function fillPart(name, given) {
+  if (early) early.push([name, given]);
+  else PARTS[name](...given);
+}
+
+function fillHeader(element, props, ...rest) {
+  configure(props.config);
+  loadForm();
+  page_header(element, props, ...rest);
+  const container = element.closest(".gradio-container") ?? document.body;
+  listenForKeys(container);
+  listenForPictures(container);
+  joinTabBar();
+  const calls = early ?? [];
+  early = null;
+  // The stage asks for its job by the event that the Generate bar lends, so it comes last.
+  calls.sort(([a], [b]) => Number(a === "stage") - Number(b === "stage"));
+  for (const [name, given] of calls) fillPart(name, given);
+}
+
+const { waiting } = window.darkroom;
+window.darkroom = {
+  page_header: fillHeader,
+  request: job.request,
+  /** For tests and the console: what the stage shows. */
+  job,
+  ...Object.fromEntries(Object.keys(PARTS).map((name) => [name, (...given) => fillPart(name, given)])),
+};
+for (const [name, given] of waiting) window.darkroom[name](...given);

@@ -1,0 +1,106 @@
+// What the form holds, as it was typed; kept in the browser. Judging it is in rules.js, filling it from
+// a recipe in recipe_fill.js.
+
+import { config, schedulesFor } from "./config.js";
+import { keep, observable, recall } from "./store.js";
+
+/**
+ * @typedef {Object} Values
+ * @property {string} prompt
+ * @property {string} negative_prompt
+ * @property {any} model entry as in GET /api/v1/models, or null where there is none
+ * @property {string} preset key of the model's sizes, or "custom"
+ * @property {string} width as typed
+ * @property {string} height as typed
+ * @property {string} sampler
+ * @property {string} schedule
+ * @property {string} steps as typed
+ * @property {string} guidance as typed
+ * @property {string} seed as typed; empty is random
+ * @property {number} count
+ * @property {string} clip_skip
+ */
+
+/** @type {ReturnType<typeof observable<Values>>} */
+export const form = observable(/** @type {any} */ ({}));
+
+/** Fill the form from what this window, else this browser, last held; else with the model's defaults. */
+export function loadForm() {
+  const kept = recall("form", null, "sessionStorage") ?? recall("form", {});
+  const isHere = kept.model && typeof kept.model.name === "string";
+  const model = isHere && kept.model.name !== config.model?.name ? kept.model : config.model;
+  const values = { ...startValues(model), ...kept, model };
+  form.set(fitted(values));
+  form.later((now) => {
+    const slim = { ...now, model: now.model && { ...now.model, words: [] } };
+    keep("form", slim, "sessionStorage");
+    keep("form", slim);
+  });
+}
+
+/** What a fresh form holds for a model. */
+export function startValues(model) {
+  const defaults = model?.defaults ?? { sampler: "euler_a", schedule: "automatic", steps: 20, guidance: 7, width: 512, height: 512 };
+  return {
+    prompt: "", negative_prompt: "", model, preset: presetOf(model, defaults.width, defaults.height),
+    width: String(defaults.width), height: String(defaults.height), sampler: defaults.sampler,
+    schedule: defaults.schedule, steps: String(defaults.steps), guidance: String(defaults.guidance),
+    seed: "", count: 1, clip_skip: "1",
+  };
+}
+
+/** Change some fields. */
+export function change(patch) {
+  form.set(fitted({ ...form.get(), ...patch }));
+}
+
+/** Take another model: what stood on the old one's defaults moves to the new one's; the rest stays. */
+export function chooseModel(model) {
+  const now = form.get();
+  const before = startValues(now.model);
+  const after = startValues(model);
+  const patch = { model };
+  for (const name of ["sampler", "schedule", "steps", "guidance"]) {
+    if (now[name] === before[name]) patch[name] = after[name];
+  }
+  const sized = model?.sizes?.[now.preset];
+  if (now.preset !== "custom" || (now.width === before.width && now.height === before.height)) {
+    const [width, height] = sized ?? [after.width, after.height];
+    Object.assign(patch, { preset: sized ? now.preset : after.preset, width: String(width), height: String(height) });
+  }
+  change(patch);
+}
+
+/** The key of a size among the model's, or "custom". */
+export function presetOf(model, width, height) {
+  for (const [name, [w, h]] of Object.entries(model?.sizes ?? {})) {
+    if (w === Number(width) && h === Number(height)) return name;
+  }
+  return "custom";
+}
+
+// A schedule that makes no sense with the sampler is not offered, so it can't stay chosen.
+function fitted(values) {
+  const offered = schedulesFor(values.sampler, values.model);
+  return offered.includes(values.schedule) ? values : { ...values, schedule: "automatic" };
+}
+
+/** The form as the draft that is sent. Only call it when rules.js finds nothing wrong. */
+export function draft() {
+  const now = form.get();
+  const sent = {
+    prompt: now.prompt, negative_prompt: now.negative_prompt, sampler: now.sampler,
+    schedule: now.schedule, steps: number(now.steps), guidance: number(now.guidance),
+    clip_skip: number(now.clip_skip), width: number(now.width), height: number(now.height),
+    count: now.count,
+  };
+  if (now.model) sent.model = now.model.name;
+  if (now.seed.trim()) sent.seed = now.seed.trim();
+  return sent;
+}
+
+/** A typed number with comma or point; NaN where it is none. */
+export function number(text) {
+  const plain = String(text).trim().replace(",", ".");
+  return /^[+-]?(\d+\.?\d*|\.\d+)$/.test(plain) ? Number(plain) : NaN;
+}

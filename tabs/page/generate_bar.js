@@ -1,0 +1,35 @@
+// The one filled button. Never disabled: with something missing it goes there and says so.
+
+import { h, setText } from "./dom.js";
+import { job } from "./job.js";
+import { announce } from "./live.js";
+import { firstProblem, showField } from "./rules.js";
+import { go, route } from "./route.js";
+
+const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+
+/** How the key beside letters is called here. */
+export const COMMAND = isMac ? "⌘" : "Ctrl";
+
+/** Fill the part. */
+export function generate_bar(element, props, watch, trigger) {
+  job.attach(trigger);
+  const words = h("span", {}, "Generate");
+  const button = h("button.generate", { type: "button", id: "generate", onclick: generate, "aria-keyshortcuts": "Control+Enter" },
+    words, h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`));
+  job.waiting.watch((waiting) => setText(words, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate"));
+  element.replaceChildren(button);
+}
+
+/** Make what the form says, or show what stands in the way. */
+export function generate() {
+  if (route.get().tab !== "txt2img") go("txt2img");
+  const first = firstProblem();
+  if (first) {
+    showField(first.field);
+    announce(first.problem.text);
+    return;
+  }
+  job.generate();
+}
+

@@ -1,0 +1,40 @@
+// Keys that work everywhere, and the table that "?" shows.
+
+import { button, h } from "./dom.js";
+import { COMMAND, generate } from "./generate_bar.js";
+import { job } from "./job.js";
+import { closeLayer, layerHasEscape, openLayer } from "./layers.js";
+import { route } from "./route.js";
+
+const TABLE = [
+  [`${COMMAND} Enter`, "Generate, also inside the prompt"],
+  ["Esc", "close the top layer; with none open, cancel this window’s job"],
+  [`${COMMAND} ↑ ↓`, "weight of the word or selection ± 0.1 (Shift: 0.05)"],
+  ["← → Home End", "tabs, choices side by side: move and choose"],
+  ["← → ↑ ↓ Home End", "gallery, contact sheet: move. Enter opens, Esc goes back"],
+  ["/", "gallery, models: to the search field"],
+  ["F · U · D · Delete", "focused picture: favorite, use settings, download, delete"],
+  ["?", "this table"],
+];
+
+/** Listen from now on. */
+export function listenForKeys(parent) {
+  const rows = TABLE.map(([keys, does]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, keys)), h("td", {}, does)));
+  const table = /** @type {HTMLDialogElement} */ (h("dialog.key-table", { "aria-label": "Keyboard" },
+    h("div.picker-head", {}, h("h2", {}, "Keyboard"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
+    h("table", {}, h("tbody", {}, ...rows))));
+  parent.append(table);
+  addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    const isTyping = event.target instanceof Element && event.target.closest("input, textarea, select");
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && route.get().tab === "txt2img") {
+      event.preventDefault();
+      generate();
+    } else if (event.key === "Escape" && !layerHasEscape() && !event.target.closest?.("select")) {
+      if (job.isActive()) job.cancel();
+    } else if (event.key === "?" && !isTyping && !document.querySelector("dialog[open]")) {
+      event.preventDefault();
+      openLayer(table, {});
+    }
+  });
+}

@@ -1,0 +1,63 @@
+// Layers over the page: one at a time, focus goes in and comes back, Esc and a click outside close it.
+
+/** @type {{close: () => void, element: HTMLElement} | null} */
+let open = null;
+let closedAt = -Infinity;
+
+/** Whether a layer is open, or one was closed within the last half second (so Esc is not for the job). */
+export function layerHasEscape() {
+  return open !== null || performance.now() - closedAt < 500;
+}
+
+/** Count a view that is no layer (the loupe, a large cell) as just closed. */
+export function countEscape() {
+  closedAt = performance.now();
+}
+
+/** Close what is open. */
+export function closeLayer() {
+  open?.close();
+}
+
+/**
+ * Open a dialog element as the only layer.
+ * @param {HTMLDialogElement} dialog
+ * @param {{modal?: boolean, opener?: HTMLElement|null, onclose?: () => void, focus?: HTMLElement|null}} [how]
+ */
+export function openLayer(dialog, { modal = true, opener = null, onclose, focus = null } = {}) {
+  closeLayer();
+  const back = opener ?? /** @type {HTMLElement} */ (document.activeElement);
+  if (modal) dialog.showModal();
+  else dialog.show();
+  opener?.setAttribute("aria-expanded", "true");
+  const stop = new AbortController();
+  const close = () => { if (dialog.open) dialog.close(); };
+  open = { close, element: dialog };
+  dialog.addEventListener("close", () => {
+    stop.abort();
+    open = null;
+    closedAt = performance.now();
+    opener?.setAttribute("aria-expanded", "false");
+    onclose?.();
+    if (dialog.contains(document.activeElement) || document.activeElement === document.body) {
+      back?.focus({ preventScroll: true });
+    }
+  }, { once: true });
+  const outside = (event) => {
+    const box = dialog.getBoundingClientRect();
+    const isInside = event.clientX >= box.left && event.clientX <= box.right
+      && event.clientY >= box.top && event.clientY <= box.bottom;
+    if (modal && event.target === dialog && !isInside) close();
+  };
+  dialog.addEventListener("pointerdown", outside, { signal: stop.signal });
+  if (!modal) {
+    addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      close();
+    }, { signal: stop.signal, capture: true });
+  }
+  focus?.focus({ preventScroll: true });
+  return close;
+}

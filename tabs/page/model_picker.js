@@ -1,0 +1,92 @@
+// All models as cards: search, families, and only as many cards in the page as can be seen.
+
+import { config, familyLabel } from "./config.js";
+import { button, h, icon, setText } from "./dom.js";
+import { form } from "./form.js";
+import { closeLayer, openLayer } from "./layers.js";
+import { modelLine, modelPicture } from "./model_face.js";
+import { loadModels } from "./models.js";
+import { say } from "./pictures.js";
+import { rove, settleTabStop } from "./roving.js";
+import { segmented } from "./segmented.js";
+import { grouped } from "./words.js";
+
+const MIN_CARD_PX = 170;
+const ROW_PX = 218;
+const SPARE_ROWS = 2;
+
+/** @param {{onchoose: (model: any) => void}} told */
+export function makePicker({ onchoose }) {
+  let all = [];
+  let found = [];
+  let family = "all";
+  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", "aria-label": "Search models", autocomplete: "off", spellcheck: "false", oninput: filter }));
+  const families = segmented({ label: "Family", onchoose: (value) => { family = value; filter(); } });
+  const cards = h("div.cards", { role: "group", "aria-label": "Models" });
+  const none = h("p.none", { hidden: true });
+  const scroller = h("div.picker-body", { tabindex: "-1", onscroll: draw }, cards, none);
+  const foot = h("p.picker-foot", {}, `Models are read from ${config.folders.models}. New ones appear here by themselves.`);
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog.picker", { "aria-label": "Models" },
+    h("div.picker-head", {}, h("h2", {}, "Models"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
+      h("div.search", {}, icon("search"), search), families.element), scroller, foot));
+  rove(cards, ".card", { twoWay: true });
+  new ResizeObserver(draw).observe(scroller);
+
+  async function open(opener) {
+    openLayer(dialog, { opener, focus: search });
+    search.value = "";
+    family = "all";
+    try { all = await loadModels(); } catch (problem) { say(problem); }
+    search.placeholder = `Search ${grouped(all.length)} models`;
+    filter();
+  }
+
+  function filter() {
+    const wanted = search.value.trim().toLowerCase();
+    const present = [...new Set(all.map((model) => model.family))].slice(0, 4);
+    families.offer([{ value: "all", label: "All" }, ...present.map((value) => ({ value, label: familyLabel(value) }))], family);
+    families.element.hidden = present.length < 2;
+    found = all.filter((model) => (family === "all" || model.family === family)
+      && (!wanted || `${model.title} ${model.name}`.toLowerCase().includes(wanted)));
+    scroller.scrollTop = 0;
+    none.hidden = found.length > 0;
+    if (!all.length) setText(none, "No model in models/. Put a model folder there.");
+    else if (!found.length) none.replaceChildren(`No model matches “${search.value.trim()}”. `, button({ label: "Clear search", kind: "link", onclick: () => { search.value = ""; family = "all"; filter(); search.focus(); } }));
+    draw();
+  }
+
+  // Cards above and below what is seen are only a height: 5,000 models cost as much as fifty.
+  function draw() {
+    if (!dialog.open) return;
+    const columns = Math.max(2, Math.floor((scroller.clientWidth - 24) / MIN_CARD_PX));
+    const rows = Math.ceil(found.length / columns);
+    const first = Math.max(0, Math.floor(scroller.scrollTop / ROW_PX) - SPARE_ROWS);
+    const last = Math.min(rows, Math.ceil((scroller.scrollTop + scroller.clientHeight) / ROW_PX) + SPARE_ROWS);
+    cards.style.setProperty("--columns", String(columns));
+    cards.style.paddingTop = `${first * ROW_PX}px`;
+    cards.style.paddingBottom = `${Math.max(0, rows - last) * ROW_PX}px`;
+    const chosen = form.get().model?.name;
+    const shown = found.slice(first * columns, last * columns);
+    const key = JSON.stringify([shown.map((model) => model.name), chosen]);
+    if (cards.dataset.key === key) return;
+    cards.dataset.key = key;
+    const focused = document.activeElement?.dataset?.name;
+    cards.replaceChildren(...shown.map((model) => card(model, model.name === chosen)));
+    const made = /** @type {HTMLElement[]} */ ([...cards.children]);
+    settleTabStop(made, Math.max(0, shown.findIndex((model) => model.name === (focused ?? chosen))));
+    if (focused) made.find((one) => one.dataset.name === focused)?.focus({ preventScroll: true });
+  }
+
+  function card(model, isChosen) {
+    const [place, ...rest] = modelLine(model).split(" · in memory");
+    return h("button.card", { type: "button", "data-name": model.name, "aria-pressed": String(isChosen), onclick: () => { onchoose(model); closeLayer(); } },
+      modelPicture(model, "card-picture"), h("span.card-name", {}, model.title),
+      h(model.problem ? "span.bad" : "span.hint", {}, place), h("span.hint", {}, rest.length ? "In memory" : ""));
+  }
+
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "/" && document.activeElement !== search) { event.preventDefault(); search.focus(); }
+    if (event.key === "Enter" && document.activeElement === search && found.length) { onchoose(found[0]); closeLayer(); }
+  });
+  return { element: dialog, open };
+}

@@ -1,0 +1,32 @@
+// The chosen model: side picture, name, family, size, whether it is in memory. A click opens the picker.
+
+import { config } from "./config.js";
+import { field, h, icon } from "./dom.js";
+import { engine } from "./engine.js";
+import { showProblem } from "./fields.js";
+import { chooseModel, form } from "./form.js";
+import { modelLine, modelPicture } from "./model_face.js";
+import { makePicker } from "./model_picker.js";
+
+/** Fill the part. */
+export function model_row(element) {
+  const row = h("button.model-row", { type: "button", "aria-haspopup": "dialog", "aria-expanded": "false", onclick: () => picker.open(row) });
+  const picker = makePicker({ onchoose: chooseModel });
+  const { box, problem } = field("model", config.labels.model, row, { note: config.explain.model });
+  let key = "";
+  const draw = () => {
+    const { model } = form.get();
+    const line = model ? modelLine(model) : "Put a model folder into models/";
+    const next = JSON.stringify([model?.name, line]);
+    if (next === key) return;
+    key = next;
+    row.setAttribute("aria-label", `Model: ${model?.title ?? "none"}, ${line}. Choose another`);
+    row.replaceChildren(...[model && modelPicture(model, "model-picture"),
+      h("span.model-words", {}, h("span.model-name", {}, model?.title ?? "No model"), h(model?.problem ? "span.bad" : "span.hint", {}, line)), icon("down")].filter(Boolean));
+  };
+  form.watch(draw);
+  engine.later(draw);
+  showProblem("model", row, problem);
+  element.replaceChildren(box);
+  element.closest(".gradio-container")?.append(picker.element);
+}

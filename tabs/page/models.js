@@ -1,0 +1,30 @@
+// The models the server has, asked for when someone wants to choose; until then only the chosen one is known.
+
+import { get } from "./api.js";
+import { config } from "./config.js";
+
+/** @type {Map<string, any>} */
+const known = new Map();
+
+/** All models as GET /api/v1/models gives them. */
+export async function loadModels() {
+  const { models } = await get("/models");
+  known.clear();
+  for (const model of models) known.set(model.name, model);
+  return models;
+}
+
+/** A model's entry, if it is here. */
+export async function findModel(name) {
+  if (config.model?.name === name) return config.model;
+  if (!known.has(name)) known.set(name, await get(`/models/${name.split("/").map(encodeURIComponent).join("/")}`));
+  return known.get(name);
+}
+
+/** A model's title for a label; without an entry, the last part of its name. */
+export function modelTitle(name, chosen = null) {
+  for (const entry of [config.model, chosen, known.get(name)]) {
+    if (entry?.name === name) return entry.title;
+  }
+  return name.split("/").pop();
+}

@@ -1,0 +1,94 @@
+// The bar over everything: mark, engine pill with its panel, queue, theme. Also holds what floats over
+// the page: the undo bar, the live regions, the skip link.
+
+import { config } from "./config.js";
+import { h, put, setText } from "./dom.js";
+import { engine, retry, watchEngine } from "./engine.js";
+import { closeLayer, openLayer } from "./layers.js";
+import { placeLiveRegions } from "./live.js";
+import { modelTitle } from "./models.js";
+import { placeQueue } from "./queue_drawer.js";
+import { route, titleOf } from "./route.js";
+import { themeButton } from "./theme.js";
+import { placeUndoBar } from "./undo_bar.js";
+
+const ORANGE = new Set(["starting", "loading", "working", "restarting"]);
+
+/** Fill the part. */
+export function page_header(element) {
+  const title = h("h1.unseen", {});
+  route.watch(({ tab }) => setText(title, titleOf(tab)));
+  const skip = h("a.skip", { href: "#the-result", onclick: (event) => {
+    event.preventDefault();
+    document.querySelector("#the-result, #gallery [tabindex='0']")?.focus();
+  } }, "To the result");
+  const bar = h("header.bar", {}, skip, h("a.brand", { href: "#/txt2img", "aria-label": "Darkroom, to the start" },
+    markDrawing(), h("span.name", {}, "Darkroom")), title, h("span.spring", {}), enginePill(element), placeQueue(element), themeButton());
+  put(element, bar);
+  element.querySelector(":scope > div")?.remove();
+  placeLiveRegions(element);
+  placeUndoBar(element);
+  watchEngine();
+}
+
+function markDrawing() {
+  return h("span.mark", { "aria-hidden": "true" }, h("span.ring", {}));
+}
+
+function enginePill(element) {
+  const words = h("span.pill-words", {});
+  const pill = h("button.pill", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
+    h("span.dot", {}), words);
+  const facts = h("dl.facts", {});
+  const panel = /** @type {HTMLDialogElement} */ (h("dialog.panel", { "aria-label": "Engine" }, h("h2", {}, "Engine"), facts));
+  element.append(panel);
+  const show = () => {
+    const state = retry.get() ? "stopped" : engine.get()?.state ?? "starting";
+    pill.dataset.tone = retry.get() || state === "stopped" ? "bad" : ORANGE.has(state) ? "busy" : "calm";
+    const text = pillWords(engine.get(), Boolean(retry.get()));
+    words.replaceChildren(...shortened(text));
+    pill.setAttribute("aria-label", `Engine: ${text}`);
+    if (panel.open) drawFacts(facts);
+  };
+  engine.watch(show);
+  retry.later(show);
+  function toggle() {
+    if (panel.open) { closeLayer(); return; }
+    drawFacts(facts);
+    openLayer(panel, { modal: false, opener: pill });
+    const away = (event) => {
+      if (panel.open && !panel.contains(event.target) && !pill.contains(event.target)) closeLayer();
+      if (!panel.open) removeEventListener("pointerdown", away);
+    };
+    addEventListener("pointerdown", away);
+  }
+  return pill;
+}
+
+function pillWords(status, isLost) {
+  if (isLost) return "No connection";
+  if (!status) return "Starting";
+  if (status.text) return status.text;
+  return { starting: "Starting", loading: "Loading", ready: "Ready", working: "Working", restarting: "Engine restarting", stopped: "Engine stopped" }[status.state];
+}
+
+// "Starter ready": on a narrow bar only the last word stays.
+function shortened(text) {
+  const match = /^(.+) (ready|working)$/i.exec(text);
+  return match ? [h("span.wide", {}, `${match[1]} `), h("span", {}, match[2])] : [text];
+}
+
+function drawFacts(list) {
+  const status = engine.get() ?? { versions: {}, resident: [], device: "" };
+  const versions = Object.entries(status.versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ");
+  const rows = [
+    ["State", pillWords(engine.get(), Boolean(retry.get()))],
+    ["Device", status.device || "not known yet"],
+    ["In memory", status.resident?.map((name) => modelTitle(name)).join(", ") || "no model yet"],
+    ["Versions", versions || "not known yet"],
+    ["Pictures", config.folders.pictures],
+    ["Models", config.folders.models],
+    ["What Darkroom sends", "nothing"],
+  ];
+  list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}

@@ -1,0 +1,70 @@
+// Prompt and negative prompt in one outline, with a count of tokens and notes on what is written.
+
+import { config } from "./config.js";
+import { field, freshId, h, setText } from "./dom.js";
+import { showProblem } from "./fields.js";
+import { change, form } from "./form.js";
+import { countTokens, nearWords, unknownWords } from "./tokens.js";
+
+const MOST_NAMED = 3;
+
+/** Fill the part. */
+export function prompt_box(element) {
+  const prompt = area("prompt", "What should the picture show?", 3);
+  const negative = area("negative_prompt", "What it should not show (optional)", 1);
+  const note = h("p.note", { id: "prompt-note" });
+  const count = h("p.count", {});
+  prompt.setAttribute("aria-describedby", note.id);
+  negative.setAttribute("aria-label", config.labels.negative_prompt);
+  const group = h("div.prompts", {}, prompt, negative);
+  const { box, problem } = field("prompt", config.labels.prompt, group, { note: config.explain.prompt, labelFor: prompt.id });
+  const other = field("negative_prompt", "", "", { note: config.explain.negative_prompt });
+  box.append(other.problem);
+  box.querySelector(".explain")?.after(other.box.querySelector(".explain") ?? "");
+  group.after(h("div.below", {}, note, count));
+  showProblem("prompt", prompt, problem);
+  showProblem("negative_prompt", negative, other.problem);
+  form.watch((now) => {
+    setText(count, countLine(now));
+    setText(note, noteLine(now));
+    note.classList.toggle("marked", note.textContent !== "" && now.prompt.trim() !== "");
+  });
+  element.replaceChildren(box);
+}
+
+/** A text area that grows with what is typed; the style sheet says how far. */
+function area(name, placeholder, rows) {
+  const made = /** @type {HTMLTextAreaElement} */ (h("textarea", {
+    id: freshId(name), name, placeholder, rows, spellcheck: "true", autocapitalize: "none",
+    oninput: () => change({ [name]: made.value }),
+  }));
+  const grow = () => {
+    if (CSS.supports("field-sizing", "content")) return;
+    made.style.height = "auto";
+    made.style.height = `${made.scrollHeight}px`;
+  };
+  form.watch((now) => {
+    if (made.value !== now[name]) made.value = now[name];
+    grow();
+  });
+  return made;
+}
+
+/** "17 of 75 tokens", over the limit "92 tokens, 2 chunks"; "about" where the words are not the model's own. */
+export function countLine({ prompt, model }) {
+  const { used, room, chunks, isExact } = countTokens(prompt, model);
+  const about = isExact || used === 0 ? "" : "about ";
+  if (chunks > 1) return `${about}${used} tokens, ${chunks} chunks`;
+  return `${about}${used} of ${room} tokens`;
+}
+
+/** One line on what is written, or nothing. */
+export function noteLine({ prompt, negative_prompt, model }) {
+  if (!prompt.trim()) return "No prompt: the model paints freely.";
+  const unknown = unknownWords(`${prompt} ${negative_prompt}`, model);
+  if (!unknown.length) return "";
+  const named = unknown.slice(0, MOST_NAMED).map((word) => `“${word}”`).join(", ");
+  const more = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : "";
+  const near = unknown.length === 1 ? nearWords(unknown[0], model) : [];
+  return `${model.title} does not know ${named}${more}.${near.length ? ` Near: ${near.join(", ")}.` : ""}`;
+}

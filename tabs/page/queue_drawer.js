@@ -1,0 +1,126 @@
+// Queue n in the header, and the drawer behind it: now, waiting, finished today.
+
+import { get, post, Refused, thumbnailUrl } from "./api.js";
+import { button, h, icon, setText } from "./dom.js";
+import { engine } from "./engine.js";
+import { job } from "./job.js";
+import { closeLayer, openLayer } from "./layers.js";
+import { news, say } from "./pictures.js";
+import { go } from "./route.js";
+import { duration, left } from "./words.js";
+
+const PUSHES_FROM = 1280;
+const LOOK_MS = 2000;
+
+/** Make the button; the drawer goes into the element beside it. */
+export function placeQueue(element) {
+  const count = h("b", {}, "0");
+  const opener = h("button.pill.queue-button", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
+    icon("queue"), h("span.pill-words", {}, "Queue"), count);
+  const body = h("div.drawer-body", {});
+  const drawer = /** @type {HTMLDialogElement} */ (h("dialog.drawer", { "aria-label": "Queue" },
+    h("div.drawer-head", {}, h("h2", {}, "Queue"), button({ label: "Cancel all mine", onclick: cancelAll }),
+      button({ label: "Close the queue", icon: "close", words: false, onclick: closeLayer })), body));
+  element.append(drawer);
+  let rows = [];
+  let timer = 0;
+
+  async function look() {
+    clearTimeout(timer);
+    const answer = await get("/queue").catch(() => null);
+    if (answer) rows = answer.rows;
+    const active = rows.filter((row) => row.state === "running" || row.state === "queued").length;
+    setText(count, String(active));
+    opener.setAttribute("aria-label", `Queue, ${active}`);
+    if (drawer.open) {
+      draw();
+      timer = window.setTimeout(look, LOOK_MS);
+    }
+  }
+
+  function toggle() {
+    if (drawer.open) { closeLayer(); return; }
+    const pushes = innerWidth >= PUSHES_FROM;
+    openLayer(drawer, { modal: !pushes, opener, onclose: () => document.documentElement.classList.remove("pushed"),
+      focus: drawer.querySelector("button[aria-label]") });
+    document.documentElement.classList.toggle("pushed", pushes);
+    draw();
+    look();
+  }
+
+  function draw() {
+    const now = rows.filter((row) => row.state === "running");
+    const waiting = rows.filter((row) => row.state === "queued");
+    const finished = rows.filter((row) => row.state !== "running" && row.state !== "queued");
+    const key = JSON.stringify([rows, job.view.get().index]);
+    if (body.dataset.key === key) return;
+    body.dataset.key = key;
+    const parts = [];
+    const section = (title, members, make) => {
+      if (members.length) parts.push(h("h3", {}, title), h("ul", {}, ...members.map(make)));
+    };
+    if (!now.length && !waiting.length) parts.push(h("p.none", {}, "Nothing is waiting."));
+    section("Now", now, nowRow);
+    section("Waiting", waiting, (row, index) => waitingRow(row, index, waiting));
+    section("Finished today", finished, finishedRow);
+    body.replaceChildren(...parts);
+  }
+
+  async function cancelAll() {
+    const mine = rows.filter((row) => row.mine && row.job_id && ["running", "queued"].includes(row.state));
+    await Promise.all(mine.map((row) => job.cancel(row.job_id)));
+    look();
+  }
+
+  function act(work) {
+    return async () => {
+      try { await work(); } catch (problem) { if (problem instanceof Refused) say(problem); }
+      look();
+    };
+  }
+
+  function nowRow(row) {
+    const view = job.view.get();
+    const isHere = row.job_id === view.id;
+    const line = !row.mine ? about(row) : isHere && view.phase === "running" ? `Step ${view.index} of ${view.total}` : "Working";
+    return item({ thumb: h("span.thumb", {}, "…"), row, line, aside: row.mine && cancelButton(row) });
+  }
+
+  function waitingRow(row, index, waiting) {
+    const starts = row.starts_in_s === null ? "Waiting" : `Starts in about ${left(row.starts_in_s)}`;
+    const isBehindOwn = row.mine && waiting.slice(0, index).some((other) => other.mine);
+    const up = isBehindOwn && button({ label: "Move up", icon: "up", words: false,
+      onclick: act(() => post(`/jobs/${encodeURIComponent(row.job_id)}/move_up`)) });
+    return item({ thumb: h("span.thumb", {}, String(index + 1)), row, line: row.mine ? starts : about(row),
+      aside: row.mine && h("span.asides", {}, up, cancelButton(row)) });
+  }
+
+  function finishedRow(row) {
+    const id = row.image_ids?.[0];
+    const isGood = row.state === "done";
+    const words = { failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" }[row.state];
+    const open = id && button({ label: "Open in the gallery", icon: "go", words: false, onclick: () => { closeLayer(); go("gallery", id); } });
+    const thumb = id ? h("span.thumb", {}, h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" })) : h("span.thumb", {}, isGood ? "" : "!");
+    return item({ thumb, row, line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : words, isBad: row.state === "failed", aside: open });
+  }
+
+  const cancelButton = (row) => button({ label: "Cancel this job", icon: "close", words: false, onclick: act(() => job.cancel(row.job_id)) });
+
+  engine.later(look);
+  news.later(look);
+  job.waiting.later(look);
+  let phase = "";
+  job.view.later((view) => {
+    if (view.phase !== phase) { phase = view.phase; look(); }
+    else if (drawer.open) draw();
+  });
+  look();
+  return opener;
+}
+
+const about = (row) => (row.seconds ? `About ${left(row.seconds)}` : "");
+
+function item({ thumb, row, line, aside, isBad = false }) {
+  const name = row.mine ? row.prompt || "No prompt" : "Someone else’s job";
+  return h("li.queue-row", {}, thumb, h("span.queue-words", {}, h("span.queue-name", {}, name), h(isBad ? "span.bad" : "span.hint", {}, line)), aside);
+}

@@ -1,0 +1,40 @@
+// Fills the form from a recipe (a picture's, a file's), with a way back.
+
+import { change, form, presetOf } from "./form.js";
+import { announce } from "./live.js";
+import { findModel } from "./models.js";
+import { offerUndo } from "./undo_bar.js";
+
+const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule"];
+const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
+
+/**
+ * Put a recipe, or what is known of one, into the form; fields it doesn't speak of stay.
+ * @param {any} recipe
+ * @param {{seed?: string, count?: number, words: string}} how words: what the undo bar says
+ */
+export async function fillForm(recipe, { seed, count, words }) {
+  const before = form.get();
+  const patch = {};
+  for (const name of PLAIN) if (typeof recipe[name] === "string") patch[name] = recipe[name];
+  for (const name of NUMBERS) if (recipe[name] !== undefined && recipe[name] !== null) patch[name] = String(recipe[name]);
+  if (recipe.prompt !== undefined && recipe.negative_prompt === undefined) patch.negative_prompt = "";
+  const wantedSeed = seed ?? recipe.seed;
+  if (wantedSeed !== undefined && wantedSeed !== null) patch.seed = String(wantedSeed);
+  patch.count = count ?? recipe.count ?? 1;
+  const missing = await takeModel(recipe.model, patch);
+  const model = patch.model ?? before.model;
+  patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);
+  change(patch);
+  const sentence = missing ? `Made with “${missing}”, which is not here. The rest is in the form.` : words;
+  announce(sentence);
+  offerUndo(sentence, () => form.set(before));
+}
+
+async function takeModel(wanted, patch) {
+  const name = typeof wanted === "string" ? wanted : wanted?.name;
+  if (!name || name === form.get().model?.name) return null;
+  const model = await findModel(name).catch(() => null);
+  if (model) patch.model = model;
+  return model ? null : name;
+}

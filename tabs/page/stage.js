@@ -1,0 +1,154 @@
+// The right pane: frame, progress line, status, actions, strip of recent pictures. Every place is there
+// from the beginning in its final size, so that nothing moves while a job runs.
+
+import { h, setText } from "./dom.js";
+import { engine, retry } from "./engine.js";
+import { change, form, number } from "./form.js";
+import { emptyView, job } from "./job.js";
+import { countEscape } from "./layers.js";
+import { alarm, announce } from "./live.js";
+import { news } from "./pictures.js";
+import { makeSheet } from "./sheet.js";
+import { drawActions } from "./stage_actions.js";
+import { describe } from "./stage_view.js";
+import { makeStrip } from "./strip.js";
+import { offerUndo } from "./undo_bar.js";
+
+/** Fill the part and follow gradio's value. */
+export function stage(element, props, watch) {
+  let large = null;
+  let hiddenIds = new Set();
+  const sheet = makeSheet({ onopen: (index) => { if (job.view.get().cells.length > 1) enlarge(large === null ? index : null); } });
+  const notice = h("div.notice", {});
+  sheet.element.append(notice);
+  const fill = h("div.progress-fill", {});
+  const progress = h("div.progress", { role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", hidden: true }, fill);
+  const strong = h("strong", {});
+  const rest = h("span", {});
+  const actions = h("div.actions", { role: "group", "aria-label": "Actions" });
+  const measure = h("div.measure", { "aria-hidden": "true" });
+  const strip = makeStrip({ onpick: pick });
+  const root = h("section.stage", { "aria-label": "Result", id: "the-result", tabindex: "-1" },
+    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, h("p.status", {}, strong, rest)), actions,
+    h("div.space", {}), strip.element);
+  element.replaceChildren(root);
+
+  const leftS = steadyLeft();
+  function draw() {
+    const view = shownView();
+    if (large !== null && !view.cells[large]) large = null;
+    const said = describe(view, { engine: engine.get(), retry: retry.get(), form: form.get(), large, leftS: leftS(view) });
+    root.dataset.phase = view.phase;
+    sheet.draw(view, { large, isDim: said.isDim, room: measure.getBoundingClientRect() });
+    drawNotice(notice, said);
+    progress.hidden = said.progress === null;
+    fill.style.setProperty("--done", String(said.progress ?? 0));
+    setText(strong, said.strong);
+    setText(rest, said.rest);
+    progress.setAttribute("aria-valuenow", String(Math.round(100 * (said.progress ?? 0))));
+    progress.setAttribute("aria-valuetext", said.strong + said.rest);
+    drawActions(actions, said.actions, { view, large });
+    tellListener(view, said);
+  }
+
+  // With nothing under way and nothing to show, the frame takes the shape that the form asks for.
+  function shownView() {
+    const view = job.view.get();
+    const cells = view.cells.map((cell) => (cell && hiddenIds.has(cell.id) ? null : cell));
+    const isBare = view.phase === "idle" && !cells.some(Boolean);
+    if (!isBare) return { ...view, cells };
+    const width = number(form.get().width);
+    const height = number(form.get().height);
+    const fits = width > 0 && height > 0 && width / height < 8 && height / width < 8;
+    return { ...view, ...(fits ? { width, height } : {}), count: 1, cells: [], isEmptyHere: strip.isEmpty() };
+  }
+
+  function enlarge(index) {
+    const was = large;
+    large = index;
+    draw();
+    sheet.focus(index === null ? was ?? 0 : 0);
+  }
+
+  function pick(record) {
+    if (job.isActive()) return false;
+    large = null;
+    job.view.set({ ...emptyView(), id: record.job_id, recipe: { ...record.recipe, seed: record.seed, model: record.recipe.model.name, count: 1 },
+      width: record.width, height: record.height, seconds: record.seconds,
+      cells: [{ id: record.id, seed: record.seed, width: record.width, height: record.height, favourite: record.favourite }] });
+    return true;
+  }
+
+  sheet.element.addEventListener("keydown", (event) => {
+    if (large === null) return;
+    const last = job.view.get().cells.length - 1;
+    const to = { ArrowRight: Math.min(last, large + 1), ArrowLeft: Math.max(0, large - 1) }[event.key];
+    if (event.key === "Escape") { event.stopPropagation(); countEscape(); enlarge(null); return; }
+    if (to === undefined) return;
+    event.preventDefault();
+    large = to;
+    draw();
+  });
+  news.later(({ kind, ids, favourite }) => {
+    if (kind === "removed") ids.forEach((id) => hiddenIds.add(id));
+    if (kind === "restored") ids.forEach((id) => hiddenIds.delete(id));
+    if (kind === "changed") markFavorite(ids, favourite);
+    draw();
+  });
+  watch("value", () => job.receive(props.value));
+  job.view.later(draw);
+  for (const source of [engine, retry]) source.later(draw);
+  form.later(() => { if (job.view.get().phase === "idle") draw(); });
+  new ResizeObserver(draw).observe(measure);
+  strip.load().then((records) => {
+    const newest = records[0];
+    if (newest && job.view.get().phase === "idle" && !job.view.get().cells.length) pick(newest);
+    else draw();
+  });
+  job.resume();
+  draw();
+}
+
+function markFavorite(ids, favourite) {
+  const view = job.view.get();
+  job.view.set({ ...view, cells: view.cells.map((cell) => (cell && ids.includes(cell.id) ? { ...cell, favourite } : cell)) });
+}
+
+function drawNotice(notice, said) {
+  const key = JSON.stringify([said.headline, said.lines, said.chips, said.isBad]);
+  if (notice.dataset.key === key) return;
+  notice.dataset.key = key;
+  notice.classList.toggle("bad", said.isBad);
+  notice.hidden = !said.headline && !said.lines.length && !said.chips.length;
+  const chips = said.chips.map((text) => h("button.chip", { type: "button", onclick: () => {
+    const before = form.get();
+    change({ prompt: text });
+    offerUndo("The example is in the prompt.", () => form.set(before));
+  } }, text));
+  notice.replaceChildren(...[said.headline && h("h2.headline", {}, said.headline), ...said.lines.map((line) => h("p.line", {}, line)),
+    chips.length > 0 && h("div.chips", { role: "group", "aria-label": "Examples" }, ...chips)].filter(Boolean));
+}
+
+// What is left changes at most once a second.
+function steadyLeft() {
+  let shown = null;
+  let at = 0;
+  return (view) => {
+    const now = performance.now();
+    if (view.left_s === null || view.left_s === undefined || view.phase !== "running") { shown = null; return null; }
+    if (shown === null || now - at >= 1000) { shown = view.left_s; at = now; }
+    return shown;
+  };
+}
+
+let heard = "";
+
+// A screen reader hears changes of state and every quarter of the way, not four steps a second.
+function tellListener(view, said) {
+  const quarter = view.phase === "running" ? Math.floor(4 * (said.progress ?? 0)) : 0;
+  const key = `${view.id}/${view.phase}/${quarter}/${said.strong === "No connection to Darkroom"}`;
+  if (key === heard || view.phase === "idle") return;
+  heard = key;
+  if (said.isBad) alarm(`${said.headline}. ${said.lines.join(" ")}`);
+  else announce(`${said.strong}${said.rest}`);
+}

@@ -1,0 +1,95 @@
+// The row under the status line: what can be done now. Names come from stage_view.js.
+
+import { Refused } from "./api.js";
+import { button, h } from "./dom.js";
+import { watchEngine } from "./engine.js";
+import { change, form } from "./form.js";
+import { job } from "./job.js";
+import { announce } from "./live.js";
+import { download, favorite, remove, say, useSettings } from "./pictures.js";
+import { post } from "./api.js";
+
+const FIX = /Use (\d+) × (\d+)/;
+
+/**
+ * @param {{view: any, large: number|null}} shown
+ * @returns {Object<string, () => HTMLElement|null>} a maker for each name
+ */
+function makers({ view, large }) {
+  const saved = large === null ? view.cells.filter(Boolean) : [view.cells[large]];
+  const ids = saved.map((cell) => cell.id);
+  const isFavorite = saved.length > 0 && saved.every((cell) => cell.favourite);
+  const fix = view.hint?.match(FIX);
+  const careful = (act) => async () => { try { await act(); } catch (problem) { if (problem instanceof Refused) say(problem); } };
+  return {
+    cancel: () => button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
+    use: () => button({ label: "Use settings", icon: "use", onclick: () => useSettings(saved[0], large === null ? view.count : 1) }),
+    favorite: () => button({ label: "Favorite", icon: isFavorite ? "starred" : "star", pressed: isFavorite,
+      kind: "plain.lean", onclick: () => favorite(ids, !isFavorite) }),
+    download: () => button({ label: "Download", icon: "download", kind: "plain.lean", onclick: () => download(ids) }),
+    delete: () => button({ label: "Delete", icon: "trash", kind: "plain.lean", onclick: () => remove(ids) }),
+    again: () => button({ label: view.phase === "failed" ? "Try again" : "Run again", icon: "again", kind: "outlined", onclick: careful(() => job.again()) }),
+    missing: () => button({ label: missingWords(view), icon: "again", onclick: careful(() => tryMissing(view)) }),
+    save: () => button({ label: "Try again", icon: "again", kind: "outlined", onclick: careful(async () => {
+      await post(`/jobs/${encodeURIComponent(view.id)}/retry_save`);
+      job.take(view.id);
+    }) }),
+    keep: () => button({ label: "Keep this preview", icon: "download", onclick: () => keepPreview(view) }),
+    copy: () => button({ label: "Copy details", icon: "copy", onclick: () => copyDetails(view) }),
+    fix: () => fix && button({ label: `Use ${fix[1]} × ${fix[2]}`, kind: "outlined.suggested", onclick: () => {
+      change({ preset: "custom", width: fix[1], height: fix[2] });
+      job.generate();
+    } }),
+    reconnect: () => button({ label: "Try now", icon: "again", kind: "outlined", onclick: watchEngine }),
+  };
+}
+
+/** Draw the row anew if it says something else than before. */
+export function drawActions(row, names, shown) {
+  const saved = shown.view.cells.filter(Boolean);
+  const key = JSON.stringify([names, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favourite]), shown.view.hint]);
+  if (row.dataset.key === key) return;
+  const focused = row.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+  row.dataset.key = key;
+  const make = makers(shown);
+  const buttons = [];
+  for (const name of names) {
+    const made = make[name]?.();
+    if (!made) continue;
+    made.dataset.action = name;
+    if (name === "favorite" && buttons.length) buttons.push(h("span.parting", { "aria-hidden": "true" }));
+    buttons.push(made);
+  }
+  row.replaceChildren(...buttons);
+  if (focused) (row.querySelector(`[data-action=${focused}]`) ?? row.querySelector("button"))?.focus();
+}
+
+const missingWords = (view) => {
+  const missing = view.count - view.cells.filter(Boolean).length;
+  return missing === 1 ? "Try the missing one" : `Try the missing ${missing}`;
+};
+
+// The pictures that are missing are the ones after the last saved one; each has the job's seed plus its number.
+function tryMissing(view) {
+  const first = view.cells.findIndex((cell) => !cell);
+  const seed = (BigInt(view.recipe.seed) + BigInt(first)) % (1n << 64n);
+  return job.again({ count: view.count - first, seed: String(seed) });
+}
+
+function keepPreview(view) {
+  const link = h("a", { href: view.preview.url, download: `darkroom-preview-${view.recipe.seed}.jpg` });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+async function copyDetails(view) {
+  const { code, message, hint, id, index, total, recipe, attempt } = view;
+  const text = JSON.stringify({ code, message, hint, job: id, step: index, total, attempt, recipe, form: recipe ? undefined : form.get() }, null, 2);
+  try {
+    await navigator.clipboard.writeText(text);
+    announce("Copied.");
+  } catch {
+    say(new Refused({ code: "clipboard", message: "The browser did not allow copying.", hint: "The log under the engine pill says more." }, 0));
+  }
+}

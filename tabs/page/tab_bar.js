@@ -1,0 +1,64 @@
+// Gradio's tab bar: joined to the address, and given what it lacks: arrow keys, one tab stop, panel names.
+
+import { go, route, titleOf } from "./route.js";
+
+const NAMES = ["txt2img", "gallery"];
+
+const buttons = () => [...document.querySelectorAll("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]")];
+
+/** Watch gradio's tabs from now on; they may be drawn later than this. */
+export function joinTabBar() {
+  const observer = new MutationObserver(mend);
+  const start = () => {
+    const tabs = document.querySelector("#tabs");
+    if (!tabs || !buttons().length) { requestAnimationFrame(start); return; }
+    observer.observe(tabs.querySelector(".tab-wrapper"), {
+      subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"],
+    });
+    tabs.addEventListener("keydown", steer);
+    tabs.addEventListener("click", follow);
+    route.watch(select);
+    mend();
+  };
+  start();
+}
+
+function mend() {
+  buttons().forEach((tab, index) => {
+    const name = NAMES[index];
+    const panel = document.querySelector(`#tab-${name}`);
+    set(tab, "tabindex", tab.getAttribute("aria-selected") === "true" ? "0" : "-1");
+    if (panel) {
+      set(tab, "aria-controls", panel.id);
+      set(panel, "aria-label", titleOf(name));
+    }
+  });
+}
+
+function set(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+function follow(event) {
+  const index = buttons().indexOf(event.target.closest("[role=tab]"));
+  if (index < 0) return;
+  const { tab, id } = route.get();
+  if (NAMES[index] !== tab || id) go(NAMES[index]);
+}
+
+function select({ tab }) {
+  const button = buttons()[NAMES.indexOf(tab)];
+  if (button && button.getAttribute("aria-selected") !== "true") button.click();
+  document.title = `${titleOf(tab)} · Darkroom`;
+}
+
+function steer(event) {
+  const all = buttons();
+  const at = all.indexOf(event.target);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: all.length - 1 }[event.key];
+  if (at < 0 || to === undefined) return;
+  event.preventDefault();
+  const next = all[(to + all.length) % all.length];
+  next.focus();
+  next.click();
+}

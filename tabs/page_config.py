@@ -1,0 +1,79 @@
+"""What the browser must know before it can draw the form: ranges, names, pairs, the chosen model.
+
+Everything comes from contract/ and catalog/, so that no label or limit is written a second time in
+JavaScript. Models are not listed here: the page holds one, and asks /api/v1/models when the picker opens.
+"""
+
+from typing import Any
+
+from catalog.families import FAMILIES
+from catalog.models import ModelEntry
+from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
+from contract.recipe import (
+    CLIP_SKIP,
+    COUNT,
+    GUIDANCE,
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    SIDE,
+    SIDE_MULTIPLE,
+    STEPS,
+)
+from contract.validation import LABELS, range_hint
+from studio.studio import Studio
+from tabs.words import EXPLAIN
+
+COUNTS = (1, 2, 4, 8)
+
+
+def page_config(studio: Studio) -> dict[str, Any]:
+    """The configuration as plain JSON values; its size does not grow with models or pictures."""
+    return {
+        "limits": {
+            "steps": STEPS, "guidance": GUIDANCE, "clip_skip": CLIP_SKIP, "count": COUNT, "side": SIDE,
+            "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
+            "prompt_characters": MAX_PROMPT_CHARACTERS,
+        },
+        "labels": dict(LABELS),
+        "hints": {field: range_hint(field) for field in LABELS},
+        "explain": dict(EXPLAIN),
+        "counts": COUNTS,
+        "samplers": [
+            {"id": sampler.id, "label": sampler.label, "schedules": sampler.schedules,
+             "zero_snr_schedules": schedules_for(sampler, zero_snr=True)}
+            for sampler in SAMPLERS.values()
+        ],
+        "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
+        "families": {family.id: family.label for family in FAMILIES.values()},
+        "model": _default_model(studio.models()),
+        "folders": _folders(studio),
+    }
+
+
+def _default_model(entries: tuple[ModelEntry, ...]) -> dict[str, Any] | None:
+    """The starter where it is there, else the first that works, else the first."""
+    def preference(entry: ModelEntry) -> tuple[bool, bool]:
+        return entry.problem is not None, entry.ref.name != "starter"
+
+    return describe_model(min(entries, key=preference)) if entries else None
+
+
+def describe_model(entry: ModelEntry) -> dict[str, Any]:
+    """One model as the page holds it; the same names as in GET /api/v1/models."""
+    defaults = entry.defaults
+    return {
+        "name": entry.ref.name, "title": entry.title, "family": entry.ref.family,
+        "size_bytes": entry.size_bytes, "description": entry.description,
+        "sizes": {name: list(size) for name, size in entry.sizes.items()},
+        "defaults": {"sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
+                     "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
+        "examples": list(entry.examples), "zero_snr": entry.zero_snr, "token_limit": entry.token_limit,
+        "words": sorted(entry.words), "has_preview": entry.preview_path is not None,
+        "problem": entry.problem, "hint": entry.hint,
+    }
+
+
+def _folders(studio: Studio) -> dict[str, str]:
+    settings = studio.settings
+    return {"pictures": str(settings.data_dir / "outputs"),
+            "models": ", ".join(str(folder) for folder in settings.model_dirs)}

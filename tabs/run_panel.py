@@ -1,0 +1,141 @@
+"""One JSON value from the page in, one after another out: starts a job or follows one.
+
+The job lives in the studio; this handler only follows, so closing the page ends nothing. Each value
+that goes out describes the whole job so far (a browser that skips one misses nothing but a preview).
+Drawing them is page/job.js and page/stage_view.js.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from contract import events
+from contract.errors import InvalidRecipe, StudioError
+from contract.recipe import Frozen, Recipe
+from contract.records import ImageRecord
+from contract.validation import parse_draft
+from studio.follow import follow
+from studio.studio import Studio
+
+_PROMPT_SHOWN = 300
+_MAX_NAME = 100
+
+
+class RunRequest(Frozen):
+    """What the page asks for; `stream` comes back with every answer.
+
+    draft: make this. follow: take this job up, from its event `cursor` on. Neither: take up whatever
+    this window should see after a reload.
+    """
+
+    stream: str
+    window: str
+    draft: dict[str, Any] | None = None
+    follow: str | None = None
+    cursor: int = 0
+
+
+class Panel:
+    """What one window knows of one job, folded from its events."""
+
+    def __init__(self, job_id: str, recipe: Recipe) -> None:
+        self._facts: dict[str, Any] = {
+            "type": "job", "job": job_id, "state": "queued", "recipe": describe_recipe(recipe),
+            "saved": [], "notices": [],
+        }
+
+    def add(self, cursor: int, event: events.JobEvent) -> None:
+        """Take in one event."""
+        facts = event.model_dump(exclude={"record", "preview", "job_id", "type"})
+        self._facts.pop("preview", None)
+        self._facts["cursor"] = cursor
+        match event:
+            case events.Saved():
+                self._facts["saved"].append({"image": event.image, **describe_image(event.record)})
+            case events.Notice():
+                self._facts["notices"].append(event.message)
+            case events.Step():
+                self._facts.update(facts, state="running")
+                if event.preview is not None:
+                    data = base64.b64encode(event.preview).decode()
+                    self._facts["preview"] = f"data:image/jpeg;base64,{data}"
+            case _:
+                self._facts.update(facts, state=event.type)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The job so far, as JSON values."""
+        return self._facts
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The parts of a recipe that a stage shows; long prompts are cut, seeds are text."""
+    return {
+        "prompt": recipe.prompt[:_PROMPT_SHOWN], "model": recipe.model.name, "sampler": recipe.sampler,
+        "schedule": recipe.schedule, "steps": recipe.steps, "guidance": recipe.guidance,
+        "width": recipe.width, "height": recipe.height, "seed": str(recipe.seed), "count": recipe.count,
+    }
+
+
+def describe_image(record: ImageRecord) -> dict[str, Any]:
+    """A finished picture for a cell of the stage."""
+    return {"id": record.id, "width": record.width, "height": record.height,
+            "seed": str(record.recipe.seed), "favourite": record.favourite}
+
+
+def make_runner(studio: Studio) -> Callable[[str, gr.Request], AsyncIterator[str]]:
+    """The generation event of a page over this studio."""
+
+    async def run(raw: str, request: gr.Request) -> AsyncIterator[str]:
+        stream = ""
+        try:
+            asked = _read(raw)
+            stream = asked.stream
+            async for facts in _answers(studio, asked, owner_of(request)):
+                yield json.dumps({"stream": stream, **facts})
+        except StudioError as error:
+            yield json.dumps({"stream": stream, "type": "refused", **error.as_dict()})
+
+    return run
+
+
+async def _answers(studio: Studio, asked: RunRequest, owner: str) -> AsyncIterator[dict[str, Any]]:
+    job_id = await asyncio.to_thread(_job_id, studio, asked, owner)
+    if job_id is None:
+        yield {"type": "nothing"}
+        return
+    view = await asyncio.to_thread(studio.job, job_id, owner)
+    panel = Panel(job_id, view.job.recipe)
+    yield panel.as_dict()
+    async for cursor, event in follow(studio.feed(job_id, owner), asked.cursor):
+        panel.add(cursor, event)
+        yield panel.as_dict()
+
+
+def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
+    if asked.draft is not None:
+        return studio.submit(parse_draft(json.dumps(asked.draft)), owner, window=asked.window).id
+    if asked.follow is not None:
+        return asked.follow
+    record = studio.job_to_follow(owner, asked.window)
+    return record.id if record else None
+
+
+def _read(raw: str) -> RunRequest:
+    try:
+        asked = RunRequest.model_validate_json(raw)
+    except (ValidationError, TypeError):
+        raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
+    if max(len(asked.stream), len(asked.window)) > _MAX_NAME:
+        raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")
+    return asked
+
+
+def owner_of(request: gr.Request) -> str:
+    """Whose page this is: what the guard read from the signed cookie."""
+    owner = request.request.scope["state"]["owner"]  # type: ignore[union-attr]
+    return str(owner)

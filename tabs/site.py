@@ -1,0 +1,42 @@
+"""The whole page as gradio Blocks, and how it is mounted. Tabs are in their own files."""
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+
+from studio.studio import Studio
+from tabs import head
+from tabs.gallery_tab import gallery_tab
+from tabs.page_config import page_config
+from tabs.parts import Part
+from tabs.run_panel import make_runner
+from tabs.theme import darkroom_theme
+from tabs.txt2img_tab import txt2img_tab
+
+PAGE_DIR: Path = head.PAGE_DIR
+head_html = head.head_html
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """Header, tabs, and the one event that makes and follows pictures."""
+    with gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True) as page:
+        Part("page_header", config=page_config(studio))
+        with gr.Tabs(elem_id="tabs", selected="txt2img"):
+            with gr.Tab("Text to image", id="txt2img", elem_id="tab-txt2img"):
+                bar, stage = txt2img_tab()
+            with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
+                gallery_tab()
+        bar.submit(make_runner(studio), inputs=[bar], outputs=[stage], js="() => window.darkroom.request()",
+                   show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
+                   api_visibility="private")
+    return page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
+
+
+def mount_page(app: FastAPI, studio: Studio) -> FastAPI:
+    """Put the page at "/" of an application whose own routes are already there."""
+    mounted: FastAPI = gr.mount_gradio_app(
+        app, build_page(studio), "/", theme=darkroom_theme(), footer_links=[], run_history=False,
+        ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False,
+        favicon_path=str(PAGE_DIR / "mark.png") if (PAGE_DIR / "mark.png").is_file() else None)
+    return mounted
