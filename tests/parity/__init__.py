@@ -1,0 +1,1 @@
+"""Our loop against the stock diffusers pipelines."""

@@ -1,0 +1,140 @@
+"""Every sampler × schedule × kind of model that is offered: final latents as the stock pipeline's.
+
+The stock schedulers are made here, from the field's table of options and not by `engine/samplers.py`.
+Where diffusers has no option (Euler a's curves, UniPC's Uniform), the levels of `engine/samplers.py` are
+put into the stock scheduler: then only the loop is compared; the levels have their own tests.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+from catalog.models import ModelEntry
+from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
+from contract.recipe import Recipe
+from contract.work import WorkPainted
+from engine.conditioning import EmbeddingCache, condition
+from engine.denoise import denoise
+from engine.families.family import predict_with
+from engine.models import ModelManager
+from engine.paint import Engine, first_noise, sampling_of
+from tests import tiny
+
+STEPS = 4
+TOLERANCE = 1e-4
+CLASSES = {"euler": "EulerDiscrete", "euler_a": "EulerAncestralDiscrete", "heun": "HeunDiscrete",
+           "dpmpp_2m": "DPMSolverMultistep", "dpmpp_2m_sde": "DPMSolverMultistep", "ddim": "DDIM",
+           "unipc": "UniPCMultistep", "lcm": "LCM"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dpmpp_2m": {"algorithm_type": "dpmsolver++", "solver_order": 2},
+    "dpmpp_2m_sde": {"algorithm_type": "sde-dpmsolver++"},
+    "ddim": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1},
+    "unipc": {"solver_type": "bh2"}}
+CURVES = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
+
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"),
+              pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+              pytest.mark.filterwarnings("ignore::UserWarning")]
+Pipes = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def pipes(entries: dict[str, ModelEntry]) -> Iterator[Pipes]:
+    made = {}
+    for kind in tiny.KINDS:
+        cls = StableDiffusionXLPipeline if kind == "sdxl" else StableDiffusionPipeline
+        made[kind] = cls.from_pretrained(str(entries[kind].path), local_files_only=True, torch_dtype=torch.float32)
+        made[kind].set_progress_bar_config(disable=True)
+    yield made
+
+
+@pytest.fixture(scope="module")
+def lender() -> ModelManager:
+    from tests.engine.conftest import CPU
+
+    return ModelManager(CPU)
+
+
+def stock_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
+    """A stock scheduler and the arguments of its set_timesteps, None where it has no such option."""
+    options = {**OPTIONS.get(sampler, {}), "timestep_spacing": "trailing" if schedule == "simple" else "linspace"}
+    if schedule in CURVES:
+        options[CURVES[schedule]] = True
+    cls = getattr(diffusers, f"{CLASSES[sampler]}Scheduler")
+    steps: dict[str, Any] | None = {"num_inference_steps": STEPS}
+    if sampler == "ddim":
+        options["timestep_spacing"] = "leading" if schedule == "uniform" else "trailing"
+    elif sampler == "lcm":
+        options.pop("timestep_spacing")
+        steps = steps if schedule == "sgm_uniform" else None
+    elif sampler == "euler_a":
+        steps = steps if schedule in ("uniform", "simple") else None
+    elif sampler.startswith("dpmpp") and schedule == "uniform":
+        steps = {"timesteps": np.linspace(999, 0, STEPS).round().astype(int).tolist()}
+    elif sampler == "unipc" and schedule == "uniform":
+        steps = None
+    elif sampler in ("euler", "heun") and schedule == "sgm_uniform":
+        steps = {"timesteps": np.linspace(999, 0, STEPS + 1)[:-1].tolist()}
+    known = {key: value for key, value in config.items() if not key.startswith("_")}
+    return cls.from_config(known, **{"steps_offset": 0, **options}), steps
+
+
+def pin(scheduler: Any, sampling: Any) -> Any:
+    """Make a stock scheduler run on given levels, whatever the pipeline asks it for."""
+    levels = (sampling.timesteps.clone(), getattr(sampling.scheduler, "sigmas", torch.zeros(1)).clone())
+    set_timesteps = scheduler.set_timesteps
+
+    def set_pinned(steps: int, device: Any = None) -> None:
+        set_timesteps(steps, device=device)
+        scheduler.timesteps, scheduler.sigmas = levels
+
+    scheduler.set_timesteps = set_pinned
+    return scheduler
+
+
+def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tuple[torch.Tensor, Any]:
+    with models.lease(entry.ref, str(entry.path)) as bundle:
+        sampling = sampling_of(recipe, bundle)
+        told = condition(recipe, bundle, EmbeddingCache())
+        generator = torch.Generator().manual_seed(recipe.seed)
+        noise = first_noise(recipe, generator)
+        predict = predict_with(bundle.parts["unet"], torch.float32)
+        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, generator)
+        return last.latents, sampling_of(recipe, bundle)
+
+
+def stock_latents(recipe: Recipe, pipe: Any, steps: dict[str, Any], output_type: str = "latent") -> Any:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    noise = first_noise(recipe, generator)
+    return pipe(recipe.prompt, negative_prompt=recipe.negative_prompt or None, guidance_scale=recipe.guidance,
+                width=recipe.width, height=recipe.height, latents=noise, generator=generator,
+                output_type=output_type, **steps).images
+
+
+def offered() -> list[tuple[str, str, str]]:
+    return [(kind, sampler.id, schedule) for kind in tiny.KINDS for sampler in SAMPLERS.values()
+            for schedule in schedules_for(sampler, zero_snr=kind == "zero_snr")]
+
+
+@pytest.mark.parametrize(("kind", "sampler", "schedule"), offered())
+def test_final_latents_equal_the_stock_pipelines(
+        kind: str, sampler: str, schedule: str, entries: dict[str, ModelEntry], pipes: Pipes,
+        lender: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+    recipe = make_recipe(kind, sampler=sampler, schedule=schedule, steps=STEPS)
+    ours, sampling = our_latents(recipe, entries[kind], lender)
+    resolved = resolve_schedule(SAMPLERS[sampler], schedule, zero_snr=kind == "zero_snr")
+    pipe = pipes[kind]
+    config = dict(pipe.scheduler.config) if not hasattr(pipe, "first_config") else pipe.first_config
+    pipe.first_config = config
+    scheduler, steps = stock_scheduler(sampler, resolved, config)
+    if sampler == "heun" and kind == "zero_snr":  # HeunDiscrete knows no rescale_betas_zero_snr
+        scheduler.alphas_cumprod = diffusers.EulerDiscreteScheduler.from_config(config).alphas_cumprod
+    pipe.scheduler = scheduler if steps is not None else pin(scheduler, sampling)
+    theirs = stock_latents(recipe, pipe, steps or {"num_inference_steps": STEPS})
+    assert torch.isfinite(ours).all()
+    assert (ours - theirs).abs().max() <= TOLERANCE
