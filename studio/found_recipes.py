@@ -114,12 +114,12 @@ def _from_infotext(text: str, models: ModelList, known_hash: KnownHash) -> Found
     wanted |= _sampler(found.pairs, notices)
     draft = _usable({"prompt": found.prompt}, wanted, notices)
     unknown: tuple[str, ...] = ()
-    name = found.pairs.get("Model") or found.pairs.get("Model hash")
-    if name:
-        entry = _find_model(name, found.pairs.get("Model hash"), models, known_hash)
+    wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
+    if wanted_model:
+        entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, known_hash)
         if entry is None:
-            unknown = (name[:300],)
-            notices.append(_not_here(name))
+            unknown = (wanted_model[:300],)
+            notices.append(_not_here(wanted_model))
         else:
             draft["model"] = entry.ref.name
     others = [key for key in found.pairs if key not in _USED_KEYS]

@@ -1,15 +1,11 @@
 """One program on one data folder: an operating-system lock, which ends with the process whatever happens."""
 
 import os
+import sys
 from pathlib import Path
 from typing import IO
 
 from contract.errors import StudioError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 
 class DataLock:
@@ -41,9 +37,8 @@ class DataLock:
             raise StudioError(f"Another Darkroom{pid} uses this data folder.",
                               "Close it, or give this one its own folder with --data.",
                               code="data_folder_in_use") from None
-        file.seek(1)
-        file.truncate()
-        file.write(f"{os.getpid()}\n".encode())
+        file.truncate(0)
+        file.write(f" {os.getpid()}\n".encode())
         file.flush()
         self._file = file
 
@@ -54,14 +49,17 @@ class DataLock:
             self._file = None
 
 
-def _lock(file: IO[bytes]) -> None:
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
+if sys.platform == "win32":
     import msvcrt
 
-    file.seek(0)  # the first byte is locked; the pid stands behind it and stays readable
-    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    def _lock(file: IO[bytes]) -> None:
+        file.seek(0)  # the first byte is locked; the pid stands behind it and stays readable
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _pid_inside(file: IO[bytes]) -> str:

@@ -1,11 +1,13 @@
 """How far a running job is and how long it will take, from the steps it has made."""
 
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_NEWEST_WEIGHT = 0.3
 _STEPS_BEFORE_GUESS = 3
+_STEPS_REMEMBERED = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,7 @@ class Meter:
         self._clock = clock
         self._pictures = pictures
         self._made = made
-        self._steps_seen = 0
-        self._step_s: float | None = None
+        self._steps_s: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
         self._ending_s: float | None = None  # from the last step to the painted picture
         self._last_at: float | None = None
         self.now = Progress()
@@ -41,8 +42,7 @@ class Meter:
         """Take in a step (1-based) of a picture."""
         at = self._clock()
         if self._last_at is not None and index > 1:
-            self._step_s = _lean(self._step_s, at - self._last_at)
-            self._steps_seen += 1
+            self._steps_s.append(at - self._last_at)
         self._last_at = at
         fraction = min(1.0, (self._made + index / max(total, 1) * 0.98) / self._pictures)
         self.now = Progress(image, index, total, fraction, self._left(index, total))
@@ -52,17 +52,15 @@ class Meter:
         """A picture is done."""
         at = self._clock()
         if self._last_at is not None:
-            self._ending_s = _lean(self._ending_s, at - self._last_at)
+            self._ending_s = at - self._last_at
         self._last_at = at
         self._made += 1
 
     def _left(self, index: int, total: int) -> float | None:
-        if self._step_s is None or self._steps_seen < _STEPS_BEFORE_GUESS:
+        """The median step: the first ones are slow, and one hiccup must not show."""
+        if len(self._steps_s) < _STEPS_BEFORE_GUESS:
             return None
-        ending = self._step_s if self._ending_s is None else self._ending_s
+        step_s = statistics.median(self._steps_s)
+        ending_s = step_s if self._ending_s is None else self._ending_s
         after = max(0, self._pictures - self._made - 1)
-        return round((total - index) * self._step_s + ending + after * (total * self._step_s + ending), 2)
-
-
-def _lean(old: float | None, newest: float) -> float:
-    return newest if old is None else old + _NEWEST_WEIGHT * (newest - old)
+        return round((total - index) * step_s + ending_s + after * (total * step_s + ending_s), 2)
