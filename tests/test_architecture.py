@@ -97,6 +97,13 @@ print(json.dumps(sorted(sys.modules)))
         assert "gradio" not in loaded
 
 
+@pytest.mark.slow
+def test_types_hold() -> None:
+    """mypy, as pyproject.toml sets it: strict on the layers that everyone builds on."""
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # The checks can fail
 
 BAD_HOUSE = {
