@@ -45,10 +45,15 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
     from api.app import build_app
-    from tabs.site import PAGE_DIR, head_html, mount_page
+    from api.selftest import self_test
+    from tabs.seal import fetch, seal
+    from tabs.site import PAGE_DIR, build_page, head_html, mount_page
 
     app = build_app(studio, settings, page_dir=PAGE_DIR, version=VERSION, head_html=head_html())
-    mount_page(app, studio)
+    page = build_page(studio)
+    seal(page)
+    self_test(page, fetch)
+    mount_page(app, page)
     return app
 
 
