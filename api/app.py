@@ -7,13 +7,15 @@ around it already. Routes are plain `def`: they may block a thread, never the ev
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route, compile_path
 
 from api import images, inputs, jobs, models, system
 from api.errors import ErrorBody, add_error_handlers
-from api.guard import Framing, Guard
+from api.guard import METHODS, Framing, Guard
 from api.hosts import HostRule
 from api.identity import CookieStyle, Owners, Sessions, load_secret
 from api.login import PasswordDoor, Throttle
@@ -25,6 +27,8 @@ from studio.settings import Settings
 from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
+PREFIX = "/api/v1"
+_PARTS = (jobs, images, inputs, models, system)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
     "5XX": {"model": ErrorBody, "description": "Failed, with words."}}
@@ -42,18 +46,33 @@ def build_app(studio: Studio, settings: Settings, page_dir: Path | None = None, 
         StudioError: --lan without a password, or the secret file is damaged.
     """
     app = FastAPI(title="Darkroom", version=version, docs_url=None, redoc_url=None,
-                  openapi_url="/api/v1/openapi.json", redirect_slashes=False)
+                  openapi_url=f"{PREFIX}/openapi.json", redirect_slashes=False)
     app.state.studio = studio
     add_error_handlers(app)
-    routes = APIRouter(prefix="/api/v1", responses=_REFUSALS)
-    for part in (jobs, images, inputs, models, system):
+    routes = APIRouter(prefix=PREFIX, responses=_REFUSALS)
+    for part in _PARTS:
         routes.include_router(part.router)
+    _end_of_routes(routes)
     app.include_router(routes)
     if page_dir is not None:
         app.mount("/page", PageFiles(directory=page_dir), name="page")
     _describe(app)
     _stand_guard(app, settings, head_html)
     return app
+
+
+def _end_of_routes(routes: APIRouter) -> None:
+    """Answer what no route takes; it would fall through to the page that is mounted at "/"."""
+    known = [(compile_path(f"{PREFIX}{route.path}")[0], route.methods or set())
+             for part in _PARTS for route in part.router.routes if isinstance(route, Route)]
+
+    def nothing(request: Request) -> None:
+        methods = {m for pattern, taken in known if pattern.match(request.url.path) for m in taken}
+        if methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
+        raise HTTPException(404)
+
+    routes.add_api_route("/{rest:path}", nothing, methods=list(METHODS), include_in_schema=False)
 
 
 def _stand_guard(app: FastAPI, settings: Settings, head_html: str) -> None:

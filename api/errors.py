@@ -59,6 +59,12 @@ class NotSupported(RequestError):
     default_code = "unsupported_type"
 
 
+class MethodNotAllowed(RequestError):
+    """The path is there, but not for this method."""
+
+    default_code = "method_not_allowed"
+
+
 class NotSignedIn(NotAllowed):
     """The caller has to give the password, or holds a cookie that is not ours."""
 
@@ -78,7 +84,7 @@ class Misdirected(NotAllowed):
 
 
 _OWN_STATUS: Mapping[type[StudioError], int] = MappingProxyType({
-    NotSupported: 415, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421})
+    NotSupported: 415, MethodNotAllowed: 405, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421})
 
 
 def status_of(error: StudioError) -> int:
@@ -152,8 +158,7 @@ def in_words(status: int, method: str, path: str) -> StudioError:
     if status == HTTPStatus.NOT_FOUND:
         return NotFound(f"There is nothing at {where}.", "See /api/v1/docs.")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return RequestError(f"{where} does not take {method[:20]}.", "See /api/v1/docs.",
-                            code="method_not_allowed")
+        return MethodNotAllowed(f"{where} does not take {method[:20]}.", "See /api/v1/docs.")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return TooLarge("The request is larger than is accepted.", "Send less.")
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Refused"

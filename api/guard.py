@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import Misdirected, NotSignedIn, TooManyTries, error_response
+from api.errors import Misdirected, NotSignedIn, TooManyTries, error_response, in_words
 from api.gradio_door import GradioDoor
 from api.hosts import HostRule
 from api.identity import Owners
@@ -23,6 +23,7 @@ from api.limits import Body, body_limit
 from api.login import PasswordDoor
 from contract.errors import NotAllowed, NotFound, StudioError, TooLarge
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PAGES = ("/", "/login", "/api/v1/docs")
 _STATIC = ("/assets/", "/static/", "/page/", "/favicon.ico", "/theme.css", "/manifest.json", "/robots.txt",
            "/pwa_icon")
@@ -110,6 +111,8 @@ class Guard:
     def _check_sender(self, request: Request) -> None:
         """Everything that can be told from the request line and its headers."""
         scope, path = request.scope, request.scope["path"]
+        if request.method not in METHODS:
+            raise in_words(405, request.method, path)
         host = request.headers.get("host", "")
         if not self._hosts.allows(host, scope.get("server")):
             shown = host.encode("utf-8", "replace").decode()[:60]
