@@ -148,6 +148,7 @@ class Dispatcher:
                     self._run_next()
                 except Exception:
                     logger.exception("the dispatcher met something unexpected and goes on")
+                    self._tools.queue.leave_worker()
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
@@ -167,6 +168,7 @@ class Dispatcher:
         ending = self._try(run)
         with self._lock:
             self._running = None
+        self._tools.queue.leave_worker()
         if ending is not None:
             self._to_save.put(lambda: self._end(run, ending))
 

@@ -41,6 +41,7 @@ class JobQueue:
         self._clock = clock
         self._lock = threading.RLock()
         self._order = FairOrder()
+        self._at_worker: str | None = None
         self._changed = threading.Condition(self._lock)
 
     def recover(self) -> tuple[JobRecord, ...]:
@@ -124,7 +125,18 @@ class JobQueue:
             except StudioError:
                 self._order.add(job)
                 raise
+            self._at_worker = job.id
         return self.record(job.id)
+
+    def leave_worker(self) -> None:
+        """The job that was taken last is off the worker: saving it holds up nobody."""
+        with self._lock:
+            self._at_worker = None
+
+    def at_worker(self) -> JobRecord | None:
+        """The job that keeps the others waiting."""
+        job_id = self._at_worker
+        return self.record(job_id) if job_id else None
 
     def wake(self) -> None:
         """Let a waiting take() return."""

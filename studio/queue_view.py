@@ -23,13 +23,11 @@ class QueueView:
 
     def places(self) -> dict[str, tuple[int, float | None]]:
         """job id -> (jobs before it that run or wait, predicted seconds until it starts)."""
-        running = self._queue.records("state = 'running'", ())
-        wait_s: float | None = 0.0
-        for job in running:
-            wait_s = _plus(wait_s, self._left(job))
+        running = self._queue.at_worker()
+        wait_s = self._left(running) if running else 0.0
         places = {}
-        for number, waiting in enumerate(self._queue.waiting()):
-            places[waiting.id] = (number + len(running), _rounded(wait_s))
+        for number, waiting in enumerate(self._queue.waiting(), 1 if running else 0):
+            places[waiting.id] = (number, _rounded(wait_s))
             wait_s = _plus(wait_s, self._predict(waiting))
         return places
 

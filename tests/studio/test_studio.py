@@ -1,0 +1,423 @@
+"""The facade with a fake worker: from a draft to a picture, owners apart, cancels, caps, positions."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from contract import events
+from contract.errors import InvalidRecipe, NotFound, QueueFull, StorageFull
+from contract.hooks import hookimpl
+from contract.recipe import RecipeDraft
+from contract.work import RawImage
+from studio.studio import Studio
+from tests.fakes import FakeWorker, gradient
+from tests.folders import make_model
+from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
+
+
+def test_a_draft_becomes_pictures_with_their_own_seeds(studio: Studio) -> None:
+    said = run(studio, count=3, seed=7)
+    saved = [e for e in said if isinstance(e, events.Saved)]
+    assert [e.image for e in saved] == [0, 1, 2]
+    assert [e.record.recipe.seed for e in saved] == [7, 8, 9]
+    assert isinstance(said[0], events.Queued) and isinstance(said[-1], events.Done)
+    for event in saved:
+        with Image.open(studio.image_file(event.record.id, ME)) as image:
+            assert image.tobytes() == gradient(64, 64, event.record.recipe.seed).rgb
+        assert event.record.recipe.model.sha256
+        assert event.record == studio.image(event.record.id, ME)
+    assert [i.id for i in studio.images(ME).images] == [e.record.id for e in reversed(saved)]
+
+
+def test_the_recipe_of_a_picture_is_a_valid_draft_that_makes_it_again(studio: Studio) -> None:
+    first = next(e for e in run(studio, "a “quoted”, odd: prompt\nwith lines", seed=5) if isinstance(e, events.Saved))
+    found = studio.read_recipe(studio.image_file(first.record.id, ME).read_bytes())
+    assert found.draft is not None and not found.unknown
+    again = finish(studio, studio.submit(RecipeDraft.model_validate(found.draft), ME).id)
+    second = next(e for e in again if isinstance(e, events.Saved))
+    assert second.record.recipe == first.record.recipe
+    full = RecipeDraft.model_validate_json(first.record.recipe.canonical_json())
+    third = next(e for e in finish(studio, studio.submit(full, ME).id) if isinstance(e, events.Saved))
+    assert third.record.recipe.identity == first.record.recipe.identity
+
+
+def test_the_first_events_have_previews_and_progress(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    worker.gate.clear()
+    job = studio.submit(draft(steps=5), ME)
+    feed = studio.feed(job.id, ME)
+    worker.gate.set()
+    wait_until(lambda: any(isinstance(e, events.Step) for e in feed.since(0).events))
+    step = next(e for e in feed.since(0).events if isinstance(e, events.Step))
+    assert step.preview is None or step.preview.startswith(b"\xff\xd8")
+    finish(studio, job.id)
+    assert studio.job(job.id, ME).progress == 1.0
+
+
+def test_others_see_neither_job_nor_picture(studio: Studio) -> None:
+    saved = next(e for e in run(studio) if isinstance(e, events.Saved))
+    for call in (lambda: studio.job(saved.job_id, YOU), lambda: studio.feed(saved.job_id, YOU),
+                 lambda: studio.cancel(saved.job_id, YOU), lambda: studio.image(saved.record.id, YOU),
+                 lambda: studio.image_file(saved.record.id, YOU), lambda: studio.thumbnail_file(saved.record.id, YOU),
+                 lambda: studio.delete_image(saved.record.id, YOU), lambda: studio.restore_image(saved.record.id, YOU),
+                 lambda: studio.set_favourite(saved.record.id, YOU, True), lambda: studio.retry_save(saved.job_id, YOU),
+                 lambda: studio.image("../../etc/passwd", ME), lambda: studio.job("nothing", ME)):
+        with pytest.raises(NotFound):
+            call()
+    assert studio.images(YOU).total == 0
+    assert studio.queue(YOU) == ()
+    assert studio.image(saved.record.id, ME).id == saved.record.id
+
+
+def test_a_queue_row_of_someone_else_says_only_how_long(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    run(studio)  # so that a rate is known
+    worker.gate.clear()
+    mine = [studio.submit(draft("secret"), ME).id for _ in range(2)]
+    wait_until(lambda: studio.job(mine[0], ME).job.state == "running")
+    rows = studio.queue(YOU)
+    assert [(r.mine, r.state, r.job_id, r.prompt, r.image_ids) for r in rows] == [
+        (False, "running", None, None, ()), (False, "queued", None, None, ())]
+    assert "secret" not in repr(rows) and all(r.seconds is not None for r in rows)
+    assert [(r.state, r.prompt) for r in studio.queue(ME)][:2] == [("running", "secret"), ("queued", "secret")]
+    worker.gate.set()
+
+
+def test_a_waiting_job_is_cancelled_at_once(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    worker.gate.clear()
+    first, second = (studio.submit(draft(), ME).id for _ in range(2))
+    wait_until(lambda: studio.job(first, ME).job.state == "running")
+    studio.cancel(second, ME)
+    assert isinstance(finish(studio, second)[-1], events.Cancelled)
+    assert studio.job(second, ME).job.state == "cancelled"
+    studio.cancel(second, ME)  # again changes nothing
+    worker.gate.set()
+    assert isinstance(finish(studio, first)[-1], events.Done)
+    assert [t.job_id for t in worker.tickets] == [first]
+
+
+def test_a_running_job_is_cancelled_at_its_next_step_and_keeps_what_was_saved(
+        make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker(pace_s=0.005)
+    studio = make_studio(worker)
+    job = studio.submit(draft(count=8, steps=10), ME).id
+    wait_until(lambda: len(studio.job(job, ME).job.image_ids) == 1)
+    studio.cancel(job, ME)
+    said = finish(studio, job)
+    assert isinstance(said[-1], events.Cancelled)
+    assert 1 <= len(studio.job(job, ME).job.image_ids) < 8
+    assert isinstance(run(studio)[-1], events.Done)
+
+
+def test_a_storm_of_cancels_stops_only_the_owner_s_job(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker(pace_s=0.002)
+    studio = make_studio(worker)
+    mine = studio.submit(draft(steps=50), ME).id
+    other = studio.submit(draft(steps=3), YOU).id
+
+    def storm() -> None:
+        for _ in range(50):
+            for job_id, owner in ((mine, YOU), (other, ME), ("0" * 22, ME)):
+                with pytest.raises(NotFound):
+                    studio.cancel(job_id, owner)
+            studio.cancel(mine, ME)
+
+    threads = [threading.Thread(target=storm) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert isinstance(finish(studio, mine)[-1], events.Cancelled)
+    assert isinstance(finish(studio, other, YOU)[-1], events.Done)
+    assert worker.most_at_once == 1
+
+
+def test_the_queue_refuses_more_than_an_owner_may_have(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker, max_jobs_per_owner=3, max_jobs=5)
+    worker.gate.clear()
+    running = studio.submit(draft(), ME).id
+    wait_until(lambda: studio.job(running, ME).job.state == "running")
+    mine = [studio.submit(draft(), ME).id for _ in range(3)]
+    with pytest.raises(QueueFull, match="You have 3 jobs waiting, the most allowed.") as full:
+        studio.submit(draft(), ME)
+    assert full.value.hint.startswith("Cancel one or wait about") and full.value.retry_after_s >= 1
+    for _ in range(2):
+        studio.submit(draft(), YOU)
+    with pytest.raises(QueueFull, match="5 jobs wait already"):
+        studio.submit(draft(), "third")
+    studio.cancel(mine[0], ME)
+    studio.submit(draft(), ME)
+    worker.gate.set()
+
+
+def test_positions_count_down_and_others_take_turns(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    worker.gate.clear()
+    mine = [studio.submit(draft(), ME).id for _ in range(4)]
+    wait_until(lambda: studio.job(mine[0], ME).job.state == "running")
+    yours = studio.submit(draft(), YOU)
+    assert yours.position == 1
+    assert [studio.job(j, ME).position for j in mine[1:]] == [2, 3, 4]
+    worker.gate.set()
+    for job_id in mine:
+        finish(studio, job_id)
+    said = finish(studio, yours.id, YOU)
+    assert [e.position for e in said if isinstance(e, events.Queued)][-1] <= 1
+    last = [e.position for e in finish(studio, mine[3]) if isinstance(e, events.Queued)]
+    assert last[0] == 3 and last[-1] <= 1
+    assert [t.job_id for t in worker.tickets][:2] == [mine[0], yours.id]
+
+
+def test_own_waiting_jobs_can_be_moved_up(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    worker.gate.clear()
+    jobs = [studio.submit(draft(), ME).id for _ in range(5)]
+    wait_until(lambda: studio.job(jobs[0], ME).job.state == "running")
+    for _ in range(5):
+        studio.move_up(jobs[4], ME)
+    studio.move_up(jobs[3], ME)
+    with pytest.raises(NotFound):
+        studio.move_up(jobs[2], YOU)
+    with pytest.raises(NotFound):
+        studio.move_up(jobs[0], ME)
+    worker.gate.set()
+    for job_id in jobs:
+        finish(studio, job_id)
+    assert [t.job_id for t in worker.tickets] == [jobs[0], jobs[4], jobs[1], jobs[3], jobs[2]]
+
+
+def test_a_window_takes_up_its_own_job_then_one_that_nobody_follows(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    worker.gate.clear()
+    assert studio.job_to_follow(ME, "w1") is None
+    one = studio.submit(draft(), ME, window="w1").id
+    two = studio.submit(draft(), ME, window="w2").id
+    wait_until(lambda: studio.job(one, ME).job.state == "running")
+    assert [j.id for j in studio.jobs_of_window(ME, "w1")] == [one]
+    assert studio.job_to_follow(ME, "w1").id == one  # type: ignore[union-attr]
+    assert studio.job_to_follow(ME, "w3").id == two  # type: ignore[union-attr]
+    stop = studio.feed(two, ME).subscribe(lambda: None)
+    assert studio.job_to_follow(ME, "w3").id == one  # type: ignore[union-attr]
+    stop_one = studio.feed(one, ME).subscribe(lambda: None)
+    assert studio.job_to_follow(ME, "w3") is None
+    assert studio.job_to_follow(YOU, "w1") is None
+    stop(), stop_one()
+    worker.gate.set()
+
+
+def test_feeds_of_ended_jobs_leave_memory_and_keep_their_cursors(studio: Studio) -> None:
+    job = studio.submit(draft(count=2), ME).id
+    live = studio.feed(job, ME)
+    finish(studio, job)
+    wait_until(lambda: studio.feed(job, ME) is not live)
+    again, before = studio.feed(job, ME).since(0), live.since(0)
+    assert [e for e in before.events if not isinstance(e, events.Step)] == list(again.events)
+    middle = before.cursors[2]
+    assert [n for n in studio.feed(job, ME).since(middle).cursors] == [n for n in again.cursors if n > middle]
+    studio.delete_image(again.events[-2].record.id, ME)  # type: ignore[union-attr]
+    assert sum(isinstance(e, events.Saved) for e in studio.feed(job, ME).since(0).events) == 1
+
+
+def test_a_follower_that_leaves_changes_nothing_and_finds_the_end_later(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker(pace_s=0.002)
+    studio = make_studio(worker)
+    before = threading.active_count()
+    job = studio.submit(draft(steps=20), ME).id
+    for _ in range(5):
+        stop = studio.feed(job, ME).subscribe(lambda: None)
+        stop()
+    assert isinstance(finish(studio, job)[-1], events.Done)
+    assert threading.active_count() <= before
+
+
+def test_failures_name_their_cause_and_the_next_job_works(studio: Studio) -> None:
+    said = run(studio, "[fail]")
+    assert isinstance(said[-1], events.Failed)
+    assert (said[-1].code, said[-1].message, said[-1].hint) == (
+        "model_problem", "The fake failed, as asked.", "Ask otherwise.")
+    view = studio.job(said[-1].job_id, ME).job
+    assert (view.state, view.error_code, view.error_message) == ("failed", "model_problem", said[-1].message)
+    assert isinstance(run(studio)[-1], events.Done)
+
+
+def test_a_worker_that_dies_once_costs_nothing_but_time(studio: Studio, worker: FakeWorker) -> None:
+    said = run(studio, "[die] [once]", count=2)
+    assert isinstance(said[-1], events.Done) and said[-1].attempt == 2
+    assert [e.code for e in said if isinstance(e, events.Notice)] == ["engine_restarted"]
+    assert sorted(e.image for e in said if isinstance(e, events.Saved)) == [0, 1]
+    assert [t.attempt for t in worker.tickets] == [1, 2]
+
+
+def test_a_worker_that_dies_twice_fails_the_job_and_no_other(studio: Studio) -> None:
+    said = run(studio, "[die]")
+    assert isinstance(said[-1], events.Failed) and said[-1].code == "worker_died"
+    assert isinstance(run(studio)[-1], events.Done)
+
+
+class _DiesAfterOnePicture(FakeWorker):
+    def _paint(self, ticket):  # type: ignore[no-untyped-def]
+        from contract.work import WorkFailed, WorkPainted
+        for event in super()._paint(ticket):
+            yield event
+            if isinstance(event, WorkPainted) and ticket.attempt == 1:
+                yield WorkFailed(ticket.job_id, "worker_died", "The engine stopped.")
+                return
+
+
+def test_the_second_attempt_does_not_make_saved_pictures_again(make_studio: Callable[..., Studio]) -> None:
+    worker = _DiesAfterOnePicture()
+    studio = make_studio(worker)
+    said = run(studio, count=3)
+    assert [sorted(t.finished) for t in worker.tickets] == [[], [0]]
+    assert sorted(e.image for e in said if isinstance(e, events.Saved)) == [0, 1, 2]
+    assert isinstance(said[-1], events.Done)
+
+
+def test_a_bug_in_the_worker_is_a_named_failure(make_studio: Callable[..., Studio], caplog: pytest.LogCaptureFixture,
+                                                ) -> None:
+    class Broken(FakeWorker):
+        def _paint(self, ticket):  # type: ignore[no-untyped-def]
+            if len(self.tickets) == 1:
+                raise ZeroDivisionError("x")
+            return super()._paint(ticket)
+
+    studio = make_studio(Broken())
+    with caplog.at_level(logging.ERROR):
+        said = run(studio)
+    assert isinstance(said[-1], events.Failed) and said[-1].code == "internal"
+    assert "ZeroDivisionError" in said[-1].message and "Traceback" in caplog.text
+    assert isinstance(run(studio)[-1], events.Done)
+
+
+def test_a_model_that_went_away_fails_its_job_by_name(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    folder = make_model(studio.settings.model_dirs[0], "ink", title="Ink")
+    make_model(studio.settings.model_dirs[0], "other", title="Other")
+    worker.gate.clear()
+    first = studio.submit(draft(model="starter"), ME).id
+    gone = studio.submit(draft(model="ink"), ME).id
+    changed = studio.submit(draft(model="other"), ME).id
+    last = studio.submit(draft(model="starter"), ME).id
+    folder.rename(folder.with_name(".ink"))
+    make_model(studio.settings.model_dirs[0], "other", title="Other", seed=9)
+    worker.gate.set()
+    endings = [finish(studio, job_id)[-1] for job_id in (first, gone, changed, last)]
+    assert [e.type for e in endings] == ["done", "failed", "failed", "done"]
+    assert endings[1].message == "Model “ink” is gone."  # type: ignore[union-attr]
+    assert "changed on the disk" in endings[2].message  # type: ignore[union-attr]
+
+
+def test_notices_of_unknown_words_come_right_after_queued(make_studio: Callable[..., Studio]) -> None:
+    studio = make_studio()
+    make_model(studio.settings.model_dirs[0], "starter", words=("airplane", "balloon", "red", "barn", "hill"))
+    studio.models(fresh=True)
+    said = run(studio, "a zeppelin, 3 balloons over the hills near a red barn!")
+    assert [e.type for e in said[:3]] == ["queued", "notice", "loading"]
+    assert [e.message for e in said if isinstance(e, events.Notice)] == ["Starter does not know “zeppelin”."]
+    assert [e.message for e in run(studio, "a baloon") if isinstance(e, events.Notice)] == [
+        "Starter does not know “baloon”. Near: balloon."]
+
+
+def test_a_full_disk_keeps_the_picture_and_a_retry_saves_it(
+        make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = make_studio()
+    full = StorageFull("No space left in outputs/ (0 bytes free).", "Free some.")
+
+    def refuse(*arguments: object) -> str:
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studio._folder, "save", refuse)
+        said = run(studio, count=2)
+        assert isinstance(said[-1], events.Failed) and said[-1].code == "storage_full"
+        with pytest.raises(StorageFull):
+            studio.retry_save(said[-1].job_id, ME)
+    job_id = said[-1].job_id
+    assert len(studio.retry_save(job_id, ME)) == 2
+    assert studio.images(ME).total == 2
+    assert studio.job(job_id, ME).job.state == "done"
+    later = studio.feed(job_id, ME).since(0).events
+    assert [e.type for e in later if not isinstance(e, events.Loading)] == ["queued", "saved", "saved", "done"]
+    assert [e.image for e in later if isinstance(e, events.Saved)] == [0, 1]
+    with pytest.raises(NotFound, match="No unsaved picture"):
+        studio.retry_save(job_id, ME)
+
+
+def test_extensions_change_drafts_and_pictures_and_fail_by_name(studio: Studio) -> None:
+    class Grain:
+        @hookimpl
+        def adjust_recipe(self, draft: RecipeDraft) -> RecipeDraft:
+            return draft.model_copy(update={"prompt": draft.prompt + ", film grain"})
+
+        @hookimpl
+        def finish_image(self, image: RawImage) -> RawImage:
+            return RawImage(image.width, image.height, bytes(len(image.rgb)))
+
+    class Broken:
+        @hookimpl
+        def finish_image(self, image: RawImage) -> RawImage:
+            raise KeyError("grain")
+
+        @hookimpl
+        def on_event(self, event: object) -> None:
+            raise SystemExit(1)
+
+    studio.extensions.register(Grain(), "grain")
+    studio.extensions.register(Broken(), "broken")
+    for number in range(4):
+        said = run(studio, "a barn")
+        saved = next(e for e in said if isinstance(e, events.Saved))
+        assert saved.record.recipe.prompt == "a barn, film grain"
+        notices = [e.message for e in said if isinstance(e, events.Notice)]
+        assert len(notices) == (1 if number < 3 else 0)
+    with Image.open(studio.image_file(saved.record.id, ME)) as image:
+        assert image.getextrema() == ((0, 0),) * 3
+    assert studio.extensions.failed == {"broken": "Extension “broken” failed three times and was switched off."}
+
+    class Angry:
+        @hookimpl
+        def adjust_recipe(self, draft: RecipeDraft) -> RecipeDraft:
+            raise ValueError("no")
+
+    studio.extensions.register(Angry(), "angry")
+    with pytest.raises(InvalidRecipe, match="Extension “angry” could not change the recipe"):
+        studio.submit(draft(), ME)
+
+
+def test_the_engine_state_reaches_listeners(studio: Studio, worker: FakeWorker) -> None:
+    heard: list[str] = []
+    stop = studio.subscribe_engine(lambda: heard.append(studio.engine().text))
+    worker.say("loading", "Loading Starter, 63%", 0.63)
+    stop()
+    worker.say("ready", "Starter ready")
+    assert heard == ["Loading Starter, 63%"] and studio.engine().text == "Starter ready"
+
+
+def test_fair_turns_under_load(make_studio: Callable[..., Studio]) -> None:
+    """L2: A queues eight, B to E one each; nobody waits for more than everyone's one job."""
+    worker = FakeWorker(pace_s=0.001)
+    studio = make_studio(worker)
+    worker.gate.clear()
+    many = [studio.submit(draft(), "a").id for _ in range(8)]
+    wait_until(lambda: studio.job(many[0], "a").job.state == "running")
+    singles = {owner: studio.submit(draft(), owner).id for owner in "bcde"}
+    worker.gate.set()
+    for owner, job_id in singles.items():
+        finish(studio, job_id, owner)
+    for job_id in many:
+        finish(studio, job_id, "a")
+    order = [t.job_id for t in worker.tickets]
+    assert max(order.index(job_id) for job_id in singles.values()) <= 5
+    assert worker.most_at_once == 1 and len(order) == len(set(order)) == 12
