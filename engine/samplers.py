@@ -104,7 +104,7 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
                            "Correct prediction_type in scheduler/scheduler_config.json.")
     try:
         scheduler = _build(sampler, schedule, steps, base)
-    except (ValueError, TypeError, NotImplementedError, ArithmeticError) as error:
+    except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError) as error:
         raise ModelProblem(f"The model's scheduler_config.json can't be used: {error}.",
                            "Download the model again.") from None
     timesteps = scheduler.timesteps
