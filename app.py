@@ -69,16 +69,24 @@ def listen(settings: "Settings") -> socket.socket:
 
 def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
+    from contextlib import nullcontext
+
     import uvicorn
 
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on",
                             proxy_headers=settings.space_host is not None, server_header=False)
     server = uvicorn.Server(config)
+    # uvicorn raises the signal a second time after its shutdown, inside the event loop: a traceback.
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=_announce, args=(server, settings), daemon=True).start()
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        logger.info("stopped by Ctrl-C")
+    server.run(sockets=[listener])
+    logger.info("Darkroom has ended")
 
 
 def _announce(server: "uvicorn.Server", settings: "Settings") -> None:
