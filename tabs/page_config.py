@@ -75,5 +75,8 @@ def describe_model(entry: ModelEntry) -> dict[str, Any]:
 
 def _folders(studio: Studio) -> dict[str, str]:
     settings = studio.settings
-    return {"pictures": str(settings.data_dir / "outputs"),
-            "models": ", ".join(str(folder) for folder in settings.model_dirs)}
+    others = len(settings.model_dirs) - 1
+    more = f" and {others} more folder{'s' if others > 1 else ''}" if others else ""
+    return {"pictures": str(settings.outputs_dir),
+            "models": ", ".join(str(folder) for folder in settings.model_dirs),
+            "models_short": f"{settings.model_dirs[0].name}/{more}"}

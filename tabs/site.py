@@ -33,10 +33,9 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
 
 
-def mount_page(app: FastAPI, studio: Studio) -> FastAPI:
+def mount_page(app: FastAPI, page: gr.Blocks) -> None:
     """Put the page at "/" of an application whose own routes are already there."""
-    mounted: FastAPI = gr.mount_gradio_app(
-        app, build_page(studio), "/", theme=darkroom_theme(), footer_links=[], run_history=False,
+    gr.mount_gradio_app(
+        app, page, "/", theme=darkroom_theme(), footer_links=[], run_history=False,
         ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False,
         favicon_path=str(PAGE_DIR / "mark.png") if (PAGE_DIR / "mark.png").is_file() else None)
-    return mounted

@@ -30,6 +30,8 @@ export function generate() {
     announce(first.problem.text);
     return;
   }
+  // On a phone the result is above the form.
+  if (innerWidth < 860) scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   job.generate();
 }
 

@@ -10,6 +10,7 @@ import { refuse } from "./rules.js";
 
 const ACTIVE = new Set(["sending", "queued", "loading", "running"]);
 const SILENT_MS = 6000;
+const SETTLE_MS = 400;
 
 /** @returns {any} a view with nothing in it */
 export const emptyView = () => ({ phase: "idle", id: null, recipe: null, count: 1, cells: [], preview: null, behind: null });
@@ -94,6 +95,7 @@ function start(what, first) {
   heardAt = performance.now();
   view.set(first);
   ask();
+  setTimeout(watchEngine, SETTLE_MS);
 }
 
 function sending(values) {

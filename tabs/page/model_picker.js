@@ -9,7 +9,7 @@ import { loadModels } from "./models.js";
 import { say } from "./pictures.js";
 import { rove, settleTabStop } from "./roving.js";
 import { segmented } from "./segmented.js";
-import { grouped } from "./words.js";
+import { some } from "./words.js";
 
 const MIN_CARD_PX = 170;
 const ROW_PX = 218;
@@ -25,7 +25,7 @@ export function makePicker({ onchoose }) {
   const cards = h("div.cards", { role: "group", "aria-label": "Models" });
   const none = h("p.none", { hidden: true });
   const scroller = h("div.picker-body", { tabindex: "-1", onscroll: draw }, cards, none);
-  const foot = h("p.picker-foot", {}, `Models are read from ${config.folders.models}. New ones appear here by themselves.`);
+  const foot = h("p.picker-foot", {}, `Models are read from ${config.folders.models_short}. New ones appear here by themselves.`);
   const dialog = /** @type {HTMLDialogElement} */ (h("dialog.picker", { "aria-label": "Models" },
     h("div.picker-head", {}, h("h2", {}, "Models"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
       h("div.search", {}, icon("search"), search), families.element), scroller, foot));
@@ -37,7 +37,7 @@ export function makePicker({ onchoose }) {
     search.value = "";
     family = "all";
     try { all = await loadModels(); } catch (problem) { say(problem); }
-    search.placeholder = `Search ${grouped(all.length)} models`;
+    search.placeholder = `Search ${some(all.length, "model")}`;
     filter();
   }
 

@@ -4,9 +4,12 @@ import { config } from "./config.js";
 import { field, freshId, h, setText } from "./dom.js";
 import { showProblem } from "./fields.js";
 import { change, form } from "./form.js";
+import { COMMAND } from "./generate_bar.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
+import { listenForWeights } from "./weight_keys.js";
 
 const MOST_NAMED = 3;
+const KEYS_HINT = `${COMMAND} ↑ ↓ changes the weight`;
 
 /** Fill the part. */
 export function prompt_box(element) {
@@ -27,7 +30,7 @@ export function prompt_box(element) {
   form.watch((now) => {
     setText(count, countLine(now));
     setText(note, noteLine(now));
-    note.classList.toggle("marked", note.textContent !== "" && now.prompt.trim() !== "");
+    note.classList.toggle("marked", note.textContent !== KEYS_HINT && now.prompt.trim() !== "");
   });
   element.replaceChildren(box);
 }
@@ -38,6 +41,7 @@ function area(name, placeholder, rows) {
     id: freshId(name), name, placeholder, rows, spellcheck: "true", autocapitalize: "none",
     oninput: () => change({ [name]: made.value }),
   }));
+  listenForWeights(made);
   const grow = () => {
     if (CSS.supports("field-sizing", "content")) return;
     made.style.height = "auto";
@@ -58,11 +62,11 @@ export function countLine({ prompt, model }) {
   return `${about}${used} of ${room} tokens`;
 }
 
-/** One line on what is written, or nothing. */
+/** One line on what is written, else a hint. */
 export function noteLine({ prompt, negative_prompt, model }) {
   if (!prompt.trim()) return "No prompt: the model paints freely.";
   const unknown = unknownWords(`${prompt} ${negative_prompt}`, model);
-  if (!unknown.length) return "";
+  if (!unknown.length) return matchMedia("(pointer: coarse)").matches ? "" : KEYS_HINT;
   const named = unknown.slice(0, MOST_NAMED).map((word) => `“${word}”`).join(", ");
   const more = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : "";
   const near = unknown.length === 1 ? nearWords(unknown[0], model) : [];

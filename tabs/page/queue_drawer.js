@@ -18,8 +18,9 @@ export function placeQueue(element) {
   const opener = h("button.pill.queue-button", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
     icon("queue"), h("span.pill-words", {}, "Queue"), count);
   const body = h("div.drawer-body", {});
+  const allMine = button({ label: "Cancel all mine", onclick: cancelAll });
   const drawer = /** @type {HTMLDialogElement} */ (h("dialog.drawer", { "aria-label": "Queue" },
-    h("div.drawer-head", {}, h("h2", {}, "Queue"), button({ label: "Cancel all mine", onclick: cancelAll }),
+    h("div.drawer-head", {}, h("h2", {}, "Queue"), allMine,
       button({ label: "Close the queue", icon: "close", words: false, onclick: closeLayer })), body));
   element.append(drawer);
   let rows = [];
@@ -55,6 +56,7 @@ export function placeQueue(element) {
     const key = JSON.stringify([rows, job.view.get().index]);
     if (body.dataset.key === key) return;
     body.dataset.key = key;
+    allMine.hidden = !rows.some(isMineActive);
     const parts = [];
     const section = (title, members, make) => {
       if (members.length) parts.push(h("h3", {}, title), h("ul", {}, ...members.map(make)));
@@ -67,8 +69,7 @@ export function placeQueue(element) {
   }
 
   async function cancelAll() {
-    const mine = rows.filter((row) => row.mine && row.job_id && ["running", "queued"].includes(row.state));
-    await Promise.all(mine.map((row) => job.cancel(row.job_id)));
+    await Promise.all(rows.filter(isMineActive).map((row) => job.cancel(row.job_id)));
     look();
   }
 
@@ -118,6 +119,7 @@ export function placeQueue(element) {
   return opener;
 }
 
+const isMineActive = (row) => row.mine && row.job_id && (row.state === "running" || row.state === "queued");
 const about = (row) => (row.seconds ? `About ${left(row.seconds)}` : "");
 
 function item({ thumb, row, line, aside, isBad = false }) {

@@ -34,8 +34,8 @@ export function makeSheet({ onopen }) {
 
   return {
     element,
-    /** @param {any} view as in job.js @param {{large: number|null, isDim: boolean, room: DOMRect}} how */
-    draw(view, { large, isDim, room }) {
+    /** @param {any} view as in job.js @param {{large: number|null, isDim: boolean, root: HTMLElement, room: DOMRect}} how root: carries the grid's numbers */
+    draw(view, { large, isDim, root, room }) {
       const shown = large === null ? Math.max(1, view.cells.length) : 1;
       if (cells.length !== shown) {
         cells = Array.from({ length: shown }, (_, index) => makeCell(() => onopen(index)));
@@ -45,7 +45,7 @@ export function makeSheet({ onopen }) {
       const ratio = view.width && view.height ? view.width / view.height : 1;
       const columns = bestColumns(shown, ratio, room.width, room.height);
       const rows = Math.ceil(shown / columns);
-      for (const [name, value] of Object.entries({ columns, rows, ratio })) element.style.setProperty(`--${name}`, String(value));
+      for (const [name, value] of Object.entries({ columns, rows, ratio })) root.style.setProperty(`--${name}`, String(value));
       element.dataset.count = String(shown);
       const url = view.behind && (view.behind.url ?? pictureUrl(view.behind.id));
       behind.hidden = !url;

@@ -35,11 +35,12 @@ export function stage(element, props, watch) {
 
   const leftS = steadyLeft();
   function draw() {
-    const view = shownView();
+    let view = shownView();
     if (large !== null && !view.cells[large]) large = null;
     const said = describe(view, { engine: engine.get(), retry: retry.get(), form: form.get(), large, leftS: leftS(view) });
+    if (said.isBad) view = { ...view, preview: null, behind: null };
     root.dataset.phase = view.phase;
-    sheet.draw(view, { large, isDim: said.isDim, room: measure.getBoundingClientRect() });
+    sheet.draw(view, { large, isDim: said.isDim, root, room: measure.getBoundingClientRect() });
     drawNotice(notice, said);
     progress.hidden = said.progress === null;
     fill.style.setProperty("--done", String(said.progress ?? 0));
@@ -125,8 +126,8 @@ function drawNotice(notice, said) {
     change({ prompt: text });
     offerUndo("The example is in the prompt.", () => form.set(before));
   } }, text));
-  notice.replaceChildren(...[said.headline && h("h2.headline", {}, said.headline), ...said.lines.map((line) => h("p.line", {}, line)),
-    chips.length > 0 && h("div.chips", { role: "group", "aria-label": "Examples" }, ...chips)].filter(Boolean));
+  const words = h("div.said", {}, said.headline && h("h2.headline", {}, said.headline), ...said.lines.map((line) => h("p.line", {}, line)));
+  notice.replaceChildren(...[words, chips.length > 0 && h("div.chips", { role: "group", "aria-label": "Examples" }, ...chips)].filter(Boolean));
 }
 
 // What is left changes at most once a second.

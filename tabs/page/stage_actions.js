@@ -34,8 +34,8 @@ function makers({ view, large }) {
       await post(`/jobs/${encodeURIComponent(view.id)}/retry_save`);
       job.take(view.id);
     }) }),
-    keep: () => button({ label: "Keep this preview", icon: "download", onclick: () => keepPreview(view) }),
-    copy: () => button({ label: "Copy details", icon: "copy", onclick: () => copyDetails(view) }),
+    keep: () => button({ label: "Keep this preview", icon: "download", kind: "outlined", onclick: () => keepPreview(view) }),
+    copy: () => button({ label: "Copy details", icon: "copy", kind: "outlined", onclick: () => copyDetails(view) }),
     fix: () => fix && button({ label: `Use ${fix[1]} × ${fix[2]}`, kind: "outlined.suggested", onclick: () => {
       change({ preset: "custom", width: fix[1], height: fix[2] });
       job.generate();

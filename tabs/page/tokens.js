@@ -4,6 +4,14 @@
 const PIECES = /'(?:s|t|re|ve|m|ll|d)\b|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+/giu;
 const MARKS = 2; // begin and end of a chunk
 
+// The words alone: without the grammar of contract/prompt.py.
+const plain = (text) => text
+  .replace(/<[A-Za-z]\w*:[^<>\n]+>/g, " ")
+  .replace(/:\s*[+-]?[\d.]+(?:e[+-]?\d+)?\s*(?=[)\]]|$)/gi, " ")
+  .replace(/\\([()[\]\\])/g, "$1")
+  .replace(/\b(?:BREAK|AND)\b|[()[\]|]/g, " ")
+  .toLowerCase();
+
 /**
  * @param {string} text
  * @param {any} model entry of the model
@@ -13,7 +21,7 @@ export function countTokens(text, model) {
   const known = new Set(model?.words ?? []);
   let used = 0;
   let isExact = known.size > 0;
-  for (const piece of text.toLowerCase().match(PIECES) ?? []) {
+  for (const piece of plain(text).match(PIECES) ?? []) {
     const isWord = /\p{L}/u.test(piece);
     if (!isWord || known.has(piece)) { used += 1; continue; }
     used += Math.max(1, Math.round(piece.length / 6));
@@ -27,7 +35,7 @@ export function countTokens(text, model) {
 export function unknownWords(text, model) {
   const known = new Set(model?.words ?? []);
   if (!known.size) return [];
-  const words = text.toLowerCase().match(/\p{L}+/gu) ?? [];
+  const words = plain(text).match(/\p{L}+/gu) ?? [];
   return [...new Set(words)].filter((word) => !known.has(word));
 }
 
