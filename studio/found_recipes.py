@@ -6,6 +6,7 @@ Metadata fills a form; it never runs and never changes settings. What can't be u
 import io
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from PIL import Image
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from catalog.models import ModelEntry
 from catalog.samplers import find_sampler, find_schedule
 from contract.errors import InvalidInput, InvalidRecipe
-from contract.recipe import Frozen, Recipe
+from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
 from studio import infotext
 from studio.image_files import KEYWORD, parse_facts
@@ -104,6 +105,9 @@ def _from_infotext(text: str, models: ModelList, known_hash: KnownHash) -> Found
         notices.append("The picture's text is very long; only its beginning was read.")
         text = text[:infotext.MAX_CHARACTERS]
     found = infotext.parse(text)
+    if len(found.prompt) > MAX_PROMPT_CHARACTERS:
+        notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
+        found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
     wanted: dict[str, object] = {"negative_prompt": found.negative_prompt} if found.negative_prompt else {}
     for key, (name, kind) in _NUMBERS.items():
         if key in found.pairs:

@@ -39,8 +39,8 @@ class Gallery:
         self._clock = clock
         self._purge_lock = threading.Lock()
 
-    def add(self, path: str, facts: PictureFacts) -> None:
-        """Index a picture that is on the disk; the same id again changes nothing."""
+    def add(self, path: str, facts: PictureFacts) -> bool:
+        """Index a picture that is on the disk; False if its id is known already, and nothing changes."""
         try:
             status = self._folder.locate(path).stat()
             file_facts: tuple[int | None, int | None] = (status.st_size, status.st_mtime_ns)
@@ -60,6 +60,7 @@ class Gallery:
                                    "VALUES (?, ?, ?, ?)",
                                    (row_number(facts.id), recipe.prompt, recipe.negative_prompt,
                                     recipe.model.name))
+        return bool(added)
 
     def page(self, owner: str, limit: int = 60, before: str | None = None,
              search: str | None = None) -> ImagePage:

@@ -40,8 +40,7 @@ def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: 
             continue
         ids.raise_floor(facts.id)
         _follow_moved(database, facts.id, path, folder)
-        gallery.add(path, facts)
-        added += 1
+        added += gallery.add(path, facts)
     for row in known.values():
         if not row["missing"] and not folder.locate(row["path"]).is_file():
             gallery.mark_missing(row["id"])

@@ -14,7 +14,7 @@ from catalog.samplers import SAMPLERS, SCHEDULES
 from contract.recipe import Recipe
 from studio import VERSION
 
-MAX_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 500_000
 _NEGATIVE = "Negative prompt:"
 _KEY = re.compile(r"\w[\w \-/]{1,80}")
 _LEAST_PAIRS = 3

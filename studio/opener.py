@@ -20,6 +20,9 @@ MAX_BYTES = 40_000_000
 MAX_PIXELS = 24_000_000
 MAX_ASPECT = 32
 MAX_TEXT_BYTES = 16_000_000
+# What Pillow's parsers let out on broken files.
+_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, ArithmeticError, MemoryError,
+           LookupError, TypeError)
 _MAGIC: Mapping[str, tuple[bytes, ...]] = MappingProxyType({"PNG": (SIGNATURE,), "JPEG": (b"\xff\xd8\xff",)})
 _FOREIGN: Mapping[bytes, str] = MappingProxyType({
     b"GIF8": "a GIF", b"8BPS": "a Photoshop file", b"%PDF": "a PDF", b"%!PS": "a PostScript file",
@@ -72,8 +75,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
                 yield image
     except Image.DecompressionBombError:
         raise TooLarge("The picture has too many pixels.", f"At most {MAX_PIXELS // 10**6} megapixels.") from None
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, OverflowError,
-            MemoryError) as error:
+    except _DAMAGE as error:
         raise InvalidInput(f"The picture is damaged or cut off ({_cause(error)}).",
                            "Save or download it again.") from None
 

@@ -1,0 +1,111 @@
+"""What a dropped picture says: ours, A1111's, hostile ones. It fills a form and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from contract.errors import InvalidInput
+from contract.recipe import RecipeDraft
+from studio.found_recipes import FoundRecipe, read_recipe
+from studio.model_list import ModelList
+from tests.folders import make_model
+from tests.studio.pictures import encoded, png
+
+FORGE = ("a red barn, oil\nNegative prompt: blurry\nSteps: 30, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 123, "
+         "Size: 832x1216, Model hash: {hash}, Model: {model}, VAE: x.safetensors, Clip skip: 2, Version: v1.10.1")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
+    root = tmp_path_factory.mktemp("models")
+    make_model(root, "starter")
+    return ModelList((root,))
+
+
+def found(models: ModelList, data: bytes) -> FoundRecipe:
+    return read_recipe(data, models, lambda entry: "abcdef1234" + "0" * 54)
+
+
+def infotext(models: ModelList, text: str) -> FoundRecipe:
+    result = found(models, png(texts={"parameters": text}))
+    if result.draft is not None:
+        RecipeDraft.model_validate(result.draft)
+    return result
+
+
+def test_an_infotext_fills_the_form(models: ModelList) -> None:
+    result = infotext(models, FORGE.format(hash="1111111111", model="starter"))
+    assert result.draft == {
+        "prompt": "a red barn, oil", "negative_prompt": "blurry", "steps": 30, "guidance": 6.5, "seed": 123,
+        "width": 832, "height": 1216, "sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2, "model": "starter"}
+    assert result.notices == ("Not used: VAE.",) and result.unknown == ()
+
+
+def test_a_model_that_is_not_here_is_named_and_the_rest_is_used(models: ModelList) -> None:
+    result = infotext(models, FORGE.format(hash="1111111111", model="Nordlys 2"))
+    assert result.unknown == ("Nordlys 2",) and "model" not in (result.draft or {})
+    assert "Made with “Nordlys 2”, which is not here. The rest is in the form." in result.notices
+
+
+def test_a_model_is_known_by_its_hash_under_another_name(models: ModelList) -> None:
+    result = infotext(models, FORGE.format(hash="ABCDEF1234", model="renamed"))
+    assert result.draft is not None and result.draft["model"] == "starter"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("coding", ["utf-16-be", "utf-16-le", "ascii"])
+def test_jpeg_and_webp_carry_it_in_exif(models: ModelList, kind: str, coding: str) -> None:
+    text = FORGE.format(hash="1", model="starter")
+    exif = Image.Exif()
+    head = b"ASCII\0\0\0" if coding == "ascii" else b"UNICODE\0"
+    exif.get_ifd(0x8769)[0x9286] = head + text.encode(coding)
+    result = found(models, encoded(Image.new("RGB", (16, 16)), kind, exif=exif))
+    assert result.infotext == text and result.draft is not None and result.draft["seed"] == 123
+
+
+@pytest.mark.parametrize(("pair", "field", "words"), [
+    ("Steps: 1e9", "steps", "Steps is"), ("Steps: 999", "steps", "Steps is 999. It was left out."),
+    ("Seed: -5", "seed", "Seed is -5. It was left out."), ("Seed: 18446744073709551616", "seed", "Seed is"),
+    ("Seed: abc", "seed", "Seed is “abc”. It was left out."), ("CFG scale: nan", "guidance", "Guidance"),
+    ("CFG scale: inf", "guidance", "Guidance"), ("Clip skip: 99", "clip_skip", "Clip skip is 99. It was left out."),
+    ("Size: 500x512", "width", "Width is 500. It was left out."), ("Size: axb", "width", "Width is “a”."),
+    ("Sampler: Undefined", "sampler", "Sampler “Undefined” is not known here; the model's own is used."),
+    ("Seed: " + "9" * 5000, "seed", "Seed is")])
+def test_md01_03_what_is_out_of_range_is_left_out_and_named(models: ModelList, pair: str, field: str,
+                                                            words: str) -> None:
+    result = infotext(models, f"a barn\nVersion: 1, {pair}, ENSD: 1, RNG: CPU")
+    assert result.draft is not None and field not in result.draft and result.draft["prompt"] == "a barn"
+    assert any(notice.startswith(words) for notice in result.notices), result.notices
+
+
+def test_md05_foreign_keys_are_listed_and_ignored(models: ModelList) -> None:
+    result = infotext(models, "x\nSteps: 4, Seed: 1, Size: 64x64, outdir_samples: /etc, "
+                              'Override: "sd_vae: /root/x", User: admin')
+    assert result.draft == {"prompt": "x", "steps": 4, "seed": 1, "width": 64, "height": 64}
+    assert result.notices == ("Not used: outdir_samples, Override, User.",)
+
+
+def test_md08_deep_json_is_not_ours_and_the_infotext_is_used(models: ModelList) -> None:
+    deep = png(texts={"darkroom": "[" * 100_000, "parameters": "a barn"})
+    assert found(models, deep).draft == {"prompt": "a barn"}
+
+
+def test_im06_a_text_of_two_megabytes_is_cut_with_a_notice(models: ModelList) -> None:
+    result = found(models, png(texts={"parameters": "word " * 400_000}))
+    assert result.notices[0].startswith("The picture's text is very long")
+    assert result.draft is None or len(str(result.draft.get("prompt", ""))) <= 200_000
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    (b"", "0 bytes"), (png(), "no recipe inside"), (b"GIF89a" + b"\0" * 20, "format"),
+    (png(texts={"parameters": "  "}), "no recipe inside"),
+    (encoded(Image.new("RGB", (4, 4)), "JPEG"), "no recipe inside")])
+def test_a_picture_without_a_recipe_is_said(models: ModelList, data: bytes, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        found(models, data)
+
+
+def test_a_scan_of_the_folder_is_not_needed_for_names_with_paths(models: ModelList, tmp_path: Path) -> None:
+    result = infotext(models, FORGE.format(hash="1", model="../../etc/passwd"))
+    assert result.unknown == ("../../etc/passwd",)

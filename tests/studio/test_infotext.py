@@ -1,0 +1,93 @@
+"""A1111's infotext: written in its order, read back equal, linear on hostile text."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.recipe import ModelRef, Recipe
+from studio import VERSION, infotext
+
+
+def recipe(**changes: object) -> Recipe:
+    values: dict[str, object] = {
+        "prompt": "a red barn", "model": ModelRef(name="starter", family="sd1", sha256="ab" * 32),
+        "sampler": "dpmpp_2m", "schedule": "karras", "steps": 20, "guidance": 7.0, "width": 512, "height": 768,
+        "seed": 42}
+    return Recipe.model_validate({**values, **changes})
+
+
+def test_it_is_written_in_the_field_s_order() -> None:
+    text = infotext.write(recipe(negative_prompt="blurry", clip_skip=2, guidance=7.5))
+    assert text == ("a red barn\nNegative prompt: blurry\n"
+                    "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.5, Seed: 42, Size: 512x768, "
+                    f"Model hash: ababababab, Model: starter, Clip skip: 2, Version: Darkroom {VERSION}")
+
+
+def test_a_name_with_commas_is_quoted_and_read_back() -> None:
+    name = 'odd, "name": \\ here'
+    text = infotext.write(recipe(model=ModelRef(name=name, family="sd1")))
+    assert infotext.parse(text).pairs["Model"] == name
+
+
+def test_a_forge_text_with_quoted_fields_is_read() -> None:
+    text = ('masterpiece, (forest:1.2)\nsecond line\nNegative prompt: bad hands,\nworse feet\n'
+            'Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 123, Size: 832x1216, Model hash: deadbeef12, '
+            'Model: dream, VAE: vae-ft.safetensors, Lora hashes: "ink: 123456, oil: abcdef", '
+            'ControlNet 0: "Module: canny, Weight: 1", Version: v1.10.1')
+    found = infotext.parse(text)
+    assert found.prompt == "masterpiece, (forest:1.2)\nsecond line"
+    assert found.negative_prompt == "bad hands,\nworse feet"
+    assert found.pairs["Lora hashes"] == "ink: 123456, oil: abcdef"
+    assert (found.pairs["Sampler"], found.pairs["Version"]) == ("DPM++ 2M Karras", "v1.10.1")
+
+
+def test_a_last_line_of_fewer_than_three_pairs_is_prompt() -> None:
+    found = infotext.parse("note: a barn, style: oil")
+    assert found.prompt == "note: a barn, style: oil" and not found.pairs
+
+
+def test_one_letter_keys_and_unquoted_commas_are_lost_as_in_the_field() -> None:
+    assert infotext.parse_pairs("A: 1, Steps: 2, Name: a, b, Seed: 3") == {"Steps": "2", "Name": "a", "Seed": "3"}
+
+
+LINE = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(prompt=st.lists(LINE, max_size=4), negative=st.lists(LINE, max_size=3), name=LINE,
+       seed=st.integers(0, 2**64 - 1), guidance=st.floats(0, 30), clip_skip=st.integers(1, 4))
+def test_what_is_written_is_read_back(prompt: list[str], negative: list[str], name: str, seed: int,
+                                      guidance: float, clip_skip: int) -> None:
+    text, negative_text = ("\n".join(part.strip() for part in lines).strip() for lines in (prompt, negative))
+    if "Negative prompt:" in text + negative_text:
+        return  # the format itself can't tell them apart
+    wanted = recipe(prompt=text, negative_prompt=negative_text, seed=seed, guidance=guidance, clip_skip=clip_skip,
+                    model=ModelRef(name=name or "x", family="sd1"))
+    found = infotext.parse(infotext.write(wanted))
+    assert (found.prompt, found.negative_prompt) == (text, negative_text)
+    assert found.pairs["Seed"] == str(seed) and found.pairs["CFG scale"] == f"{guidance:g}"
+    assert found.pairs["Model"] == (name or "x")
+    assert found.pairs.get("Clip skip", "1") == str(clip_skip)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=400))
+def test_any_text_is_parsed_without_a_fall(text: str) -> None:
+    infotext.parse(text)
+    infotext.parse("\n" + text + ", Steps: 1, Seed: 2, Size: 1x1")
+
+
+@pytest.mark.parametrize("piece", ["a", "a:", ",", '"', 'ab: "', "ab: \"\\\",", "a b ", "\\", ": ", "ab:,", "\n", "é"])
+def test_hostile_text_takes_linear_time(piece: str) -> None:
+    def seconds(length: int) -> float:
+        text = (piece * length)[:length]
+        began = time.perf_counter()
+        infotext.parse(text)
+        infotext.parse("x\n" + text)
+        return time.perf_counter() - began
+
+    seconds(1000)
+    short, long = min(seconds(10_000) for _ in range(3)), min(seconds(100_000) for _ in range(2))
+    assert long < 60 * short + 0.05
