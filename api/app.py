@@ -1,7 +1,7 @@
 """Builds the application: routes under /api/v1, the page's files, and the guard in front of everything.
 
-The page itself is mounted at "/" afterwards by app.py; the guard, the compression and the head rewriting are
-around it already. Routes are plain `def`: they may block a thread, never the event loop.
+The page itself is mounted at "/" afterwards and kept as app.state.page; the guard, the compression and the
+head rewriting are around it already. Routes are plain `def`: they may block a thread, never the event loop.
 """
 
 from pathlib import Path
@@ -84,7 +84,8 @@ def _stand_guard(app: FastAPI, settings: Settings, head_html: str) -> None:
     app.add_middleware(PageHead, head_html=head_html, policy=framing.page_policy)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(Guard, hosts=HostRule(settings), owners=Owners(secret, style),
-                       door=_password_door(settings, secret, style), framing=framing)
+                       door=_password_door(settings, secret, style), framing=framing,
+                       events=lambda: getattr(getattr(app.state, "page", None), "fns", None))
 
 
 def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> PasswordDoor | None:

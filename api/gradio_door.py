@@ -8,6 +8,7 @@ our own (`/api/v1`, `/page`, `/login`) are not judged here.
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Callable, Container
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,6 +17,7 @@ from contract.errors import NotAllowed, NotFound, RequestError
 OWN_PREFIXES = ("/api/v1/", "/page/")
 MAX_DEPTH = 32
 MOST_SESSIONS = 10_000
+MOST_EVENTS = 10_000
 _ALLOWED = {
     "GET": re.compile(
         r"/|/config/?|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/pwa_icon(/\d{1,4})?"
@@ -28,9 +30,14 @@ _SESSION = re.compile(r"[\w-]{1,64}")
 
 
 class GradioDoor:
-    """Judges requests for gradio; remembers whose each of its sessions is."""
+    """Judges requests for gradio; remembers whose each of its sessions is.
 
-    def __init__(self) -> None:
+    Args:
+        events: Says which event numbers the page has; None while that is not known.
+    """
+
+    def __init__(self, events: Callable[[], Container[int] | None] = lambda: None) -> None:
+        self._events = events
         self._sessions: OrderedDict[str, str] = OrderedDict()
 
     @staticmethod
@@ -86,11 +93,16 @@ class GradioDoor:
             raise RequestError("The request is not UTF-8 JSON.", "Reload the page.") from None
         if not isinstance(data, dict) or not body_is_whole:
             raise RequestError("The request is not a plain JSON object.", "Reload the page.")
-        number = data.get("fn_index", 0)
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 10_000:
-            raise RequestError("The request names no event of the page.", "Reload the page.")
+        if "fn_index" in data:
+            self._check_event(data["fn_index"])
         if "session_hash" in data:
             self._claim(data["session_hash"], owner)
+
+    def _check_event(self, number: object) -> None:
+        known = self._events()
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < MOST_EVENTS or (
+                known is not None and number not in known):
+            raise RequestError("The request names no event of the page.", "Reload the page.")
 
     def _claim(self, session: object, owner: str) -> None:
         if not isinstance(session, str) or not _SESSION.fullmatch(session):

@@ -6,7 +6,7 @@ the security headers. A browser's word (Origin, Sec-Fetch-*) is trusted only to 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -67,16 +67,17 @@ class Guard:
         owners: Makes and reads the owner cookie.
         door: The password of --lan; None lets everyone in.
         framing: Who may frame us.
+        events: Which event numbers the mounted page has, if it is known.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: HostRule, owners: Owners, door: PasswordDoor | None,
-                 framing: Framing) -> None:
+                 framing: Framing, events: Callable[[], Container[int] | None]) -> None:
         self._app = app
         self._hosts = hosts
         self._owners = owners
         self._door = door
         self._framing = framing
-        self._gradio = GradioDoor()
+        self._gradio = GradioDoor(events)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -64,6 +64,7 @@ def mount_small_page(app: FastAPI) -> gr.Blocks:
     gr.mount_gradio_app(app, page, "/", footer_links=[], run_history=False, ssr_mode=False, show_error=False,
                         enable_monitoring=False, pwa=False, mcp_server=False)
     page.has_launched = True
+    app.state.page = page
     processing_utils.async_transport = NoFetching()  # type: ignore[assignment]
     return page
 
