@@ -1,0 +1,93 @@
+"""Forward noising, one training step and a run that was stopped and goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTokenizer
+
+from training import diffusion
+from training.captions import vocabulary
+from training.checkpoints import Budget
+from training.diffusion import Bucket, Painter, Trainer, noised, timesteps
+from training.models import TEXT_WIDTH, new_scheduler, new_text_encoder
+from training.scenes import random_scene
+from training.tokenizer import write_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), vocabulary())
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    monkeypatch.setattr(diffusion, "BATCH", 4)
+    rng = np.random.default_rng(1)
+    return Bucket(torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1)), [random_scene(rng) for _ in range(6)])
+
+
+def tiny_painter(tokenizer: CLIPTokenizer) -> Painter:
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, layers_per_block=1, block_out_channels=(8, 16), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=TEXT_WIDTH, attention_head_dim=2, norm_num_groups=4,
+    )  # fmt: skip
+    return Painter(new_text_encoder(tokenizer), unet)
+
+
+def test_noising_is_what_the_scheduler_does() -> None:
+    scheduler = new_scheduler()
+    x0, noise, t = torch.randn(5, 4, 8, 8), torch.randn(5, 4, 8, 8), torch.tensor([0, 10, 500, 900, 999])
+    noisy, velocity = noised(x0, noise, scheduler.alphas_cumprod[t])
+    torch.testing.assert_close(noisy, scheduler.add_noise(x0, noise, t))
+    torch.testing.assert_close(velocity, scheduler.get_velocity(x0, noise, t))
+
+
+def test_the_last_timestep_is_pure_noise() -> None:
+    assert new_scheduler().alphas_cumprod[-1] == 0
+
+
+def test_timesteps_cover_all_and_lean_to_noise() -> None:
+    t = timesteps(np.random.default_rng(0), 1000)
+    assert 0 <= int(t.min()) < 20 and 980 < int(t.max()) <= 999
+    assert t.float().mean() > 550
+
+
+def test_a_step_changes_all_parts_and_its_loss_is_finite(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "unet.pt")
+    before = {name: value.clone() for name, value in trainer.painter.named_parameters()}
+    losses = [trainer.train_step([bucket], Budget(steps=100)) for _ in range(2)]
+    assert np.isfinite(losses).all()
+    moved = {name.split(".")[0] for name, value in trainer.painter.named_parameters() if not value.equal(before[name])}
+    assert moved == {"text_encoder", "unet"}
+
+
+def test_a_stopped_run_goes_on_exactly(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
+    whole = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "whole.pt")
+    for _ in range(4):
+        whole.train_step([bucket], Budget(steps=4))
+    first = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "parts.pt")
+    for _ in range(2):
+        first.train_step([bucket], Budget(steps=4))
+    first.save()
+    second = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "parts.pt")
+    assert second.step == 2
+    for _ in range(2):
+        second.train_step([bucket], Budget(steps=4))
+    for name, value in whole.painter.state_dict().items():
+        torch.testing.assert_close(second.painter.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    budget = Budget(steps=1000)
+    rates = [budget.rate(1e-3, step, 0.0) for step in (0, 99, 500, 1000)]
+    assert rates[0] < rates[1] > rates[2] > rates[3]
+    assert rates[3] < 1e-6
+
+
+def test_a_budget_of_seconds_ends_by_the_clock() -> None:
+    assert Budget(seconds=10).progress(10**6, 5.0) == 0.5
+    assert Budget(seconds=10).progress(0, 20.0) == 1.0

@@ -1,0 +1,250 @@
+"""Paints what lies behind the horizon (`paint_backdrop`) and the land in front of it (`paint_land`)."""
+
+import numpy as np
+
+from training.canvas import Array, Canvas, fractal, mix, noise, smoothstep
+from training.moods import Mood
+from training.waters import paint_beach, paint_river, paint_water
+
+GROUND_COLORS: dict[str, dict[str, tuple[float, float, float]]] = {
+    "hills": {"green": (0.40, 0.64, 0.26), "golden": (0.85, 0.66, 0.28), "purple": (0.56, 0.42, 0.66)},
+    "meadow": {"green": (0.44, 0.68, 0.30)},
+    "field": {"golden": (0.90, 0.73, 0.30), "purple": (0.53, 0.38, 0.72), "green": (0.46, 0.68, 0.28)},
+    "desert": {"golden": (0.93, 0.75, 0.46), "red": (0.86, 0.50, 0.32), "white": (0.95, 0.90, 0.80)},
+    "canyon": {"red": (0.76, 0.36, 0.24), "orange": (0.88, 0.55, 0.30)},
+    "forest": {"green": (0.18, 0.42, 0.24), "golden": (0.86, 0.52, 0.18)},
+}
+
+
+def _layers(canvas: Canvas, mood: Mood, color: Array, rows: int, swing: float, bumps: float) -> None:
+    """Soft ridges from the horizon to the front, the far ones faded and the near ones deeper."""
+    for index in range(rows):
+        share = index / rows
+        y = canvas.horizon + (canvas.height - canvas.horizon) * share**1.25 * 0.92
+        edge = canvas.ridge(y, swing * (0.45 + 0.55 * share), bumps * (1.25 - 0.45 * share))
+        tone = mood.lit(color * (1.10 - 0.28 * share), 0.75 * (1 - share))
+        depth = np.clip((canvas.y - edge) / 0.30, 0, 1)[..., None]
+        canvas.blend(canvas.below(edge), tone * (1.10 - 0.26 * depth))
+
+
+def paint_mountains(canvas: Canvas, mood: Mood, foot: float, tall: float, depth: float) -> None:
+    """Peaks with a lit and a shaded side and snow on top; heights in units."""
+    peaks = [(canvas.rng.uniform(-0.05, 1.05) * canvas.width, tall * canvas.rng.uniform(0.55, 1)) for _ in range(round(4 * canvas.width))]
+    rough = (noise(canvas.rng, canvas.shape, (9, 14)) - 0.5) * 0.085
+    rock, white = mood.lit((0.46, 0.47, 0.56), depth), mood.lit((0.97, 0.98, 1.0), depth * 0.5)
+    for x, high in sorted(peaks, key=lambda peak: peak[1], reverse=True):
+        slope = canvas.rng.uniform(1.05, 1.5) / (1 + 0.4 * (canvas.width > 1.3))
+        edge = foot - high + np.abs(canvas.x - x) / slope + rough
+        body = canvas.below(edge) * (canvas.y < foot + 0.03)
+        side = smoothstep(-0.015, 0.02, canvas.x - x + rough * 1.6 + (canvas.y - foot) * 0.18)
+        shade = (1.12 - 0.36 * side)[..., None]
+        cap = smoothstep(0.02, -0.02, canvas.y - (foot - high * 0.62) + rough * 1.8)[..., None]
+        canvas.blend(body, (rock * (1 - cap) + white * cap) * shade)
+
+
+def paint_volcano(canvas: Canvas, mood: Mood) -> None:
+    """One cone with a glowing crater, lava streams and a plume of smoke."""
+    x, tall = canvas.rng.uniform(0.35, 0.65) * canvas.width, canvas.rng.uniform(0.30, 0.40)
+    top = canvas.horizon - tall
+    plume = np.exp(-(((canvas.x - x - (top - canvas.y) * 0.25) / (0.05 + np.clip(top - canvas.y, 0, 1) * 0.3)) ** 2))
+    canvas.blend(plume * smoothstep(top + 0.02, top - 0.06, canvas.y) * 0.75, mood.lit((0.42, 0.38, 0.42)))
+    away = np.abs(canvas.x - x)
+    edge = np.maximum(canvas.horizon - tall * np.exp(-np.clip(away - 0.05, 0, 9) * 4.2), top + 0 * away)
+    shade = (1.1 - 0.4 * smoothstep(-0.05, 0.05, canvas.x - x))[..., None]
+    cone = canvas.below(edge) * (1 - canvas.below(canvas.horizon + 0.02))
+    canvas.blend(cone, mood.lit((0.36, 0.28, 0.32), 0.3) * shade)
+    wobble = canvas.ridge(0, 0.02, 2)[0, 0] + 0.025 * np.sin(canvas.y * 22)
+    lava = np.exp(-(((canvas.x - x - wobble) / 0.024) ** 2)) * smoothstep(canvas.horizon, top, canvas.y) * cone
+    canvas.glow(np.exp(-((canvas.distance(x, top) / 0.15) ** 2)) * 0.8, (1.0, 0.42, 0.12))
+    canvas.blend(np.clip(lava * 1.3, 0, 1), (1.0, 0.50, 0.14))
+
+
+def tree_line(canvas: Canvas, foot: float, tall: float, step: float, is_pine: bool) -> Array:
+    """The upper edge (1, W) of a row of trees, heights and steps in units."""
+    edge = np.full_like(canvas.x, foot)
+    x = -step
+    while x < canvas.width + step:
+        high = tall * canvas.rng.uniform(0.6, 1.0)
+        wide = high * (0.30 if is_pine else 0.42)
+        near = np.abs(canvas.x - x) / wide
+        crown = 1 - near if is_pine else np.sqrt(np.clip(1 - near**2, 0, 1))
+        edge = np.where(near < 1, np.minimum(edge, foot - high * crown), edge)
+        x += step * canvas.rng.uniform(0.7, 1.3)
+    return edge
+
+
+def paint_forest(canvas: Canvas, mood: Mood, color: Array, foot: float, rows: int, tall: float) -> None:
+    """Rows of trees from far and pale to near and deep; leaves in fall are round crowns."""
+    is_pine = bool(color[1] > color[0])
+    for index in range(rows):
+        share = (index + 1) / rows
+        y = foot + (canvas.height - foot) * 0.62 * (share - 1 / rows)
+        edge = tree_line(canvas, y, tall * (0.45 + 0.55 * share), tall * (0.16 + 0.14 * share), is_pine)
+        tone = mood.lit(color * canvas.rng.uniform(0.9, 1.1), 0.85 * (1 - share))
+        depth = np.clip((canvas.y - edge) / tall, 0, 1)[..., None]
+        canvas.blend(canvas.below(edge), tone * (1.18 - 0.45 * depth))
+
+
+def paint_city(canvas: Canvas, mood: Mood, foot: float, tall: float, depth: float) -> None:
+    """Two rows of towers; their windows are lit when it is dark."""
+    for row in range(2):
+        fade = depth * (0.8 - 0.5 * row)
+        x = -0.02
+        while x < canvas.width:
+            wide = canvas.rng.uniform(0.06, 0.12)
+            high = tall * canvas.rng.uniform(0.35, 1.0) * (1 - 0.25 * row)
+            block = (canvas.x >= x) & (canvas.x < x + wide) & (canvas.y > foot - high) & (canvas.y < foot + 0.01)
+            tone = mood.lit(mix((0.46, 0.52, 0.64), (0.60, 0.50, 0.46), canvas.rng.random()), fade)
+            side = (1.06 - 0.22 * ((canvas.x - x) > wide * 0.6))[..., None]
+            canvas.blend(block.astype(np.float32), tone * side)
+            inside = np.sin((canvas.x - x) / wide * np.pi * 6) * np.sin((canvas.y - foot) / 0.034 * np.pi)
+            lit = block * smoothstep(0.15, 0.5, inside) * (noise(canvas.rng, canvas.shape, (20, 20)) > 0.42)
+            glass = (1.0, 0.85, 0.48) if mood.dark > 0.3 else mood.lit((0.80, 0.88, 0.95), fade)
+            canvas.blend(lit * (0.9 if mood.dark > 0.3 else 0.4), glass)
+            x += wide * canvas.rng.uniform(0.85, 1.15)
+
+
+def paint_island(canvas: Canvas, mood: Mood) -> None:
+    """A low round island with a sandy foot."""
+    x, wide = canvas.rng.uniform(0.3, 0.7) * canvas.width, canvas.rng.uniform(0.2, 0.3)
+    near = np.clip(1 - ((canvas.x - x) / wide) ** 2, 0, 1)
+    bumpy = near * (0.13 + (noise(canvas.rng, (1, canvas.shape[1]), (1, 9)) - 0.5) * 0.07)
+    body = canvas.below(canvas.horizon + 0.01 - bumpy) * (1 - canvas.below(canvas.horizon + 0.015)) * (near > 0)
+    shade = (1.1 - 0.3 * smoothstep(-0.1, 0.15, canvas.x - x))[..., None]
+    canvas.blend(body, mood.lit((0.30, 0.54, 0.28), 0.3) * shade)
+    sand = np.exp(-(((canvas.y - canvas.horizon - 0.008) / 0.012) ** 2)) * np.clip(near * 6, 0, 1)
+    canvas.blend(sand, mood.lit((0.95, 0.84, 0.60), 0.1))
+
+
+def paint_canyon(canvas: Canvas, mood: Mood, color: Array) -> None:
+    """Mesas at the horizon and a steep layered wall on either side."""
+    strata = 0.90 + 0.16 * noise(canvas.rng, (canvas.shape[0], 1), (26, 1)) + 0.06 * (fractal(canvas.rng, canvas.shape, (8, 4)) - 0.5)
+    for index in range(3):
+        share = index / 2
+        x, wide = canvas.rng.uniform(0.1, 0.9) * canvas.width, canvas.rng.uniform(0.10, 0.2)
+        high = canvas.rng.uniform(0.12, 0.26)
+        edge = canvas.horizon + 0.02 - high * smoothstep(wide + 0.07, wide, np.abs(canvas.x - x))
+        canvas.blend(canvas.below(edge), (mood.lit(color, 0.8 - 0.4 * share) * strata[..., None]))
+    canvas.blend(canvas.below(canvas.horizon + 0.03), mood.lit(color * 1.1, 0.25))
+    depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 0, 1)
+    for sign in (-1, 1):
+        for share in (0.0, 1.0):
+            reach = canvas.rng.uniform(0.20, 0.30) - 0.11 * share + 0.02 * np.sin(canvas.y * 30)
+            inner = np.where(sign < 0, canvas.x - reach - depth * 0.12, canvas.width - canvas.x - reach - depth * 0.12)
+            top = canvas.horizon - 0.10 - 0.13 * share + canvas.ridge(0, 0.02, 2)
+            wall = np.clip(-inner * canvas.unit / 3, 0, 1) * canvas.below(top)
+            tone = mood.lit(color * (0.95 - 0.2 * share - 0.08 * sign), 0.35 * (1 - share))
+            canvas.blend(wall, tone * strata[..., None])
+
+
+def paint_rows(canvas: Canvas, mood: Mood, color: Array) -> None:
+    """A field of crop rows that run to one point on the horizon."""
+    depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 1e-3, 1)
+    point = canvas.rng.uniform(0.3, 0.7) * canvas.width
+    stripes = 0.5 + 0.5 * np.sin((canvas.x - point) / (depth + 0.06) * canvas.rng.uniform(26, 34))
+    tone = mood.lit(color, 0) * (0.78 + 0.34 * stripes[..., None])
+    far = mood.lit(color, 0.6)
+    near = smoothstep(0.0, 0.35, depth)[..., None] + 0 * tone
+    canvas.blend(canvas.below(canvas.horizon), far + (tone - far) * near)
+
+
+def paint_meadow(canvas: Canvas, mood: Mood, color: Array, flowers: int) -> None:
+    """Soft grass with flowers that grow larger to the front."""
+    _layers(canvas, mood, color, 3, 0.02, 0.8)
+    hues = [(0.95, 0.35, 0.40), (1.0, 0.85, 0.30), (0.98, 0.96, 0.95), (0.80, 0.50, 0.85)]
+    hue = np.asarray(hues[canvas.rng.integers(len(hues))], np.float32)
+    for _ in range(flowers):
+        share = canvas.rng.beta(1.3, 1.0)
+        y = canvas.horizon + 0.05 + (canvas.height - canvas.horizon) * share
+        spot = canvas.rng.uniform(0, canvas.width), y
+        radius = 0.006 + 0.015 * share
+        row, column, reach = int(y * canvas.unit), int(spot[0] * canvas.unit), int(radius * canvas.unit) + 2
+        box = np.s_[max(0, row - reach) : row + reach, max(0, column - reach) : column + reach]
+        away = np.hypot(canvas.x[:, box[1]] - spot[0], canvas.y[box[0]] - spot[1])
+        mask = np.clip((radius - away) * canvas.unit + 0.5, 0, 1)[..., None]
+        canvas.pixels[box] += mask * (mood.lit(hue) - canvas.pixels[box])
+
+
+def paint_dunes(canvas: Canvas, mood: Mood, color: Array) -> None:
+    """Dunes, each with a bright windward and a shaded lee side."""
+    for index in range(4):
+        share = index / 4
+        y = canvas.horizon + (canvas.height - canvas.horizon) * share * 0.9
+        edge = canvas.ridge(y, 0.035 + 0.055 * share, 0.9)
+        slope = np.gradient(edge[0])[None, :] * canvas.unit
+        depth = np.clip((canvas.y - edge) / 0.28, 0, 1)
+        lee = smoothstep(0.02, 0.16, slope + 0.05 * depth) * (1 - 0.75 * depth)
+        tone = mood.lit(color * (1.04 - 0.10 * share), 0.6 * (1 - share))
+        canvas.blend(canvas.below(edge), tone * (1.08 - 0.36 * lee - 0.10 * depth)[..., None])
+
+
+def paint_snowfield(canvas: Canvas, mood: Mood) -> None:
+    """Soft blue-white drifts and a few far pines."""
+    edge = tree_line(canvas, canvas.horizon + 0.01, 0.09, 0.07, True)
+    canvas.blend(canvas.below(edge), mood.lit((0.24, 0.36, 0.38), 0.6))
+    for index in range(3):
+        share = index / 3
+        edge = canvas.ridge(canvas.horizon + 0.015 + (canvas.height - canvas.horizon) * share * 0.85, 0.022 + 0.04 * share, 0.8)
+        depth = np.clip((canvas.y - edge) / 0.26, 0, 1)[..., None]
+        white = mood.lit((0.97, 0.98, 1.0), 0.3 * (1 - share))
+        canvas.blend(canvas.below(edge), white * (1 - depth * np.asarray((0.20, 0.14, 0.06), np.float32)))
+
+
+def paint_backdrop(canvas: Canvas, mood: Mood, backdrop: str, tint: str) -> None:
+    """What stands behind the land, with its foot at the horizon."""
+    if backdrop == "mountains":
+        paint_mountains(canvas, mood, canvas.horizon + 0.01, canvas.rng.uniform(0.28, 0.42), 0.55)
+    elif backdrop == "hills":
+        color = np.asarray(GROUND_COLORS["hills"].get(tint, GROUND_COLORS["hills"]["green"]), np.float32)
+        for share in (0.0, 0.5, 1.0):
+            edge = canvas.ridge(canvas.horizon - 0.15 + 0.09 * share, 0.05, 1.0)
+            depth = np.clip((canvas.y - edge) / 0.2, 0, 1)[..., None]
+            canvas.blend(canvas.below(edge), mood.lit(color * (1.05 - 0.2 * share), 0.65 - 0.4 * share) * (1.08 - 0.25 * depth))
+    elif backdrop == "forest":
+        color = np.asarray(GROUND_COLORS["forest"].get(tint, GROUND_COLORS["forest"]["green"]), np.float32)
+        paint_forest(canvas, mood, color, canvas.horizon + 0.01, 1, canvas.rng.uniform(0.15, 0.2))
+    elif backdrop == "city":
+        paint_city(canvas, mood, canvas.horizon + 0.01, canvas.rng.uniform(0.24, 0.36), 0.7)
+    elif backdrop == "island":
+        paint_island(canvas, mood)
+    elif backdrop == "volcano":
+        paint_volcano(canvas, mood)
+
+
+def paint_land(canvas: Canvas, mood: Mood, land: str, tint: str, light_x: float | None) -> None:
+    """The land from the horizon to the front.
+
+    Args:
+        tint: One of the colors in GROUND_COLORS for this land, or "".
+        light_x: Where the sun or moon stands over water, in units; None without one.
+    """
+    color = np.asarray(GROUND_COLORS.get(land, {}).get(tint, (0.44, 0.66, 0.30)), np.float32)
+    if land in ("sea", "lake"):
+        paint_water(canvas, mood, land, light_x)
+    elif land == "beach":
+        paint_beach(canvas, mood, light_x)
+    elif land == "river":
+        _layers(canvas, mood, color, 3, 0.02, 0.8)
+        paint_river(canvas, mood)
+    elif land == "desert":
+        paint_dunes(canvas, mood, color)
+    elif land == "hills":
+        _layers(canvas, mood, color, 5, 0.075, 0.9)
+    elif land == "mountains":
+        paint_mountains(canvas, mood, canvas.horizon + 0.04, canvas.rng.uniform(0.4, 0.55), 0.4)
+        _layers(canvas, mood, np.asarray((0.34, 0.50, 0.30), np.float32), 3, 0.05, 1.0)
+    elif land == "meadow":
+        paint_meadow(canvas, mood, color, 70)
+    elif land == "field":
+        paint_rows(canvas, mood, color)
+    elif land == "forest":
+        canvas.blend(canvas.below(canvas.horizon), mood.lit(color, 0.5))
+        paint_forest(canvas, mood, color, canvas.horizon + 0.02, 4, 0.30)
+    elif land == "canyon":
+        paint_canyon(canvas, mood, color)
+    elif land == "snow":
+        paint_snowfield(canvas, mood)
+    elif land == "city":
+        paint_city(canvas, mood, canvas.horizon + 0.06, 0.58, 0.5)
+        canvas.blend(canvas.below(canvas.horizon + 0.06), mood.lit((0.36, 0.40, 0.46), 0.2))
+        paint_water(canvas, mood, "lake", light_x, start=0.06)

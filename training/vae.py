@@ -1,0 +1,194 @@
+"""The VAE: 8x smaller, 4 channels; trained on crops of scenes, then its decoder alone, then normalised.
+
+Loss: L1 + L1 of gradients + L1 at three scales + KL, and a small term that keeps latents legible as
+colors, so that live previews by a linear map look right. Knows pictures only, no words.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training.checkpoints import Budget, load_checkpoint, save_checkpoint, set_rate
+from training.together import meet
+
+LOG = logging.getLogger(__name__)
+MEET_EVERY = 8  # steps
+SAVE_EVERY = 200
+
+
+def new_vae() -> AutoencoderKL:
+    """An untrained VAE of 2.6 M parameters; one norm group, because more hide absolute color on flat areas."""
+    return AutoencoderKL(
+        block_out_channels=(16, 32, 64, 128),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=1,
+        mid_block_add_attention=False,
+        sample_size=128,
+        scaling_factor=1.0,
+    )
+
+
+def averaged(model: nn.Module) -> AveragedModel:
+    """A running average of a model, over about 50 updates."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98))
+
+
+def _gradients(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    return pictures[..., 1:] - pictures[..., :-1], pictures[..., 1:, :] - pictures[..., :-1, :]
+
+
+def picture_loss(made: Tensor, real: Tensor) -> Tensor:
+    """Distance of two batches of pictures (B, 3, H, W) from -1 to 1."""
+    loss = functional.l1_loss(made, real)
+    for a, b in zip(_gradients(made), _gradients(real), strict=True):
+        loss = loss + 0.5 * functional.l1_loss(a, b)
+    for scale in (2, 4, 8):
+        loss = loss + 0.33 * functional.l1_loss(functional.avg_pool2d(made, scale), functional.avg_pool2d(real, scale))
+    return loss
+
+
+def vae_loss(vae: AutoencoderKL, legible: nn.Module, pictures: Tensor) -> Tensor:
+    """The whole training loss of one batch (B, 3, H, W)."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        moments = vae.quant_conv(vae.encoder(pictures))
+    spread = DiagonalGaussianDistribution(moments.float())
+    latents = spread.sample()
+    colors = functional.avg_pool2d(pictures, 8)
+    kl = spread.kl().mean() / latents[0].numel()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = vae.decode(latents).sample
+    return picture_loss(made.float(), pictures) + 3e-4 * kl + 0.3 * functional.l1_loss(legible(latents), colors)
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) to float (B, 3, H, W) from -1 to 1, channels last in memory."""
+    return (torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def crops(pool: np.ndarray, rng: np.random.Generator, batch: int, size: int) -> Tensor:
+    """Random crops of a pool, sometimes mirrored; one in sixteen is a plain color or a ramp of two."""
+    out = np.empty((batch, size, size, 3), np.uint8)
+    for row in range(batch):
+        picture = pool[rng.integers(len(pool))]
+        y, x = rng.integers(picture.shape[0] - size + 1), rng.integers(picture.shape[1] - size + 1)
+        crop = picture[y : y + size, x : x + size]
+        out[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
+    if rng.random() < 0.5:
+        ends = rng.integers(0, 256, (2, 3))
+        ramp = np.linspace(0, rng.integers(0, 2), size)[:, None, None]
+        out[0] = ends[0] * (1 - ramp) + ends[1] * ramp + np.zeros((size, size, 3))
+    return to_tensor(out)
+
+
+def decibels(vae: AutoencoderKL, pictures: np.ndarray) -> float:
+    """Mean PSNR in dB of encode then decode on whole pictures (N, H, W, 3)."""
+    total = 0.0
+    with torch.inference_mode():
+        for start in range(0, len(pictures), 16):
+            real = to_tensor(pictures[start : start + 16])
+            made = vae.decode(vae.encode(real).latent_dist.mode()).sample.clamp(-1, 1)
+            error = ((made - real) / 2).square().mean(dim=(1, 2, 3)).clamp_min(1e-7)
+            total += float((-10 * error.log10()).sum())
+    return total / len(pictures)
+
+
+class Loop:
+    """Counts steps and seconds, sets the rate, meets the other processes, averages and saves: what both trainings share."""
+
+    def __init__(self, path: Path, kept: nn.Module, trained: nn.Module, budget: Budget, peak: float, rank: int, world: int) -> None:
+        self.path, self.kept, self.trained, self.budget, self.peak = path, kept, trained, budget, peak
+        self.rank, self.world = rank, world
+        self.average = averaged(kept)
+        self.optimizer = torch.optim.AdamW(trained.parameters(), lr=peak, weight_decay=0.01)
+        self.step, self.spent_s = load_checkpoint(path, modules=trained, average=self.average, optimizer=self.optimizer)
+        self._clock = time.monotonic()
+
+    def is_over(self) -> bool:
+        """True when the budget is spent."""
+        return self.budget.progress(self.step, self.spent_s) >= 1
+
+    def apply(self, loss: Tensor) -> None:
+        """One optimizer step, and what is due after it."""
+        set_rate(self.optimizer, self.budget.rate(self.peak, self.step, self.spent_s))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        if self.step % MEET_EVERY == 0 or self.world == 1:
+            now = time.monotonic()
+            self.spent_s, self._clock = meet(self.trained.parameters(), self.spent_s + now - self._clock, self.world), now
+            self.average.update_parameters(self.kept)
+        if self.rank == 0 and (self.step % SAVE_EVERY == 0 or self.is_over()):
+            LOG.info("%s step %d, %.0f s, loss %.4f", self.path.stem, self.step, self.spent_s, loss.item())
+            save_checkpoint(self.path, self.step, self.spent_s, modules=self.trained, average=self.average, optimizer=self.optimizer)
+
+
+def train_vae(
+    folder: Path, pool: np.ndarray, held_out: np.ndarray, budget: Budget, rank: int = 0, world: int = 1, peak: float = 1.2e-3
+) -> AutoencoderKL:
+    """Train encoder and decoder together until the budget is spent; goes on from a checkpoint."""
+    torch.manual_seed(0)
+    vae, legible = new_vae().to(memory_format=torch.channels_last), nn.Conv2d(4, 3, 1)
+    loop = Loop(folder / "vae.pt", vae, nn.ModuleDict({"vae": vae, "legible": legible}), budget, peak, rank, world)
+    while not loop.is_over():
+        rng = np.random.default_rng((100, rank, loop.step))
+        loop.apply(vae_loss(vae, legible, crops(pool, rng, 16, 64)))
+    model = loop.average.module
+    if rank == 0:
+        LOG.info("vae: held out %.2f dB", decibels(model, held_out))
+    return model
+
+
+def train_decoder(
+    folder: Path, vae: AutoencoderKL, pool: np.ndarray, latents: Tensor, budget: Budget, rank: int = 0, world: int = 1, peak: float = 6e-4
+) -> None:
+    """Train the decoder in place on whole pictures, from cached latents (N, 4, h, w) with 6% noise."""
+    parts = nn.ModuleList([vae.decoder, vae.post_quant_conv])
+    loop = Loop(folder / "decoder.pt", parts, parts, budget, peak, rank, world)
+    while not loop.is_over():
+        rng = np.random.default_rng((200, rank, loop.step))
+        rows = rng.integers(0, len(pool), 6)
+        codes = latents[torch.from_numpy(rows)].float()
+        codes = codes + 0.06 * torch.from_numpy(rng.standard_normal(codes.shape, dtype=np.float32))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made = vae.decode(codes).sample
+        loop.apply(picture_loss(made.float(), to_tensor(pool[rows])))
+    parts.load_state_dict(loop.average.module.state_dict())
+
+
+def encode_pool(vae: AutoencoderKL, pool: np.ndarray, batch: int = 25) -> Tensor:
+    """The mean latents (N, 4, H/8, W/8) of a pool of pictures, half precision."""
+    out = []
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for start in range(0, len(pool), batch):
+            out.append(vae.encode(to_tensor(pool[start : start + batch])).latent_dist.mode().half())
+    return torch.cat(out)
+
+
+def fold_normalisation(vae: AutoencoderKL, latents: Tensor) -> None:
+    """Make latents of mean 0 and deviation 1 a channel by changing the two 1x1 convolutions beside them.
+
+    Args:
+        latents: A sample of them, (N, 4, h, w), as the VAE gives them now.
+    """
+    mean, deviation = latents.float().mean(dim=(0, 2, 3)), latents.float().std(dim=(0, 2, 3))
+    with torch.no_grad():
+        weight, bias = vae.quant_conv.weight, vae.quant_conv.bias
+        weight[:4] /= deviation[:, None, None, None]
+        bias[:4] = (bias[:4] - mean) / deviation
+        bias[4:] -= 2 * deviation.log()  # the log variance
+        post = vae.post_quant_conv
+        post.bias += (post.weight[:, :, 0, 0] * mean[None]).sum(1)
+        post.weight *= deviation[None, :, None, None]
