@@ -86,6 +86,8 @@ class Database:
             if verdict != "ok":
                 raise DamagedDatabase(verdict)
         self._migrate(self._writer)
+        self._writer.execute("BEGIN IMMEDIATE")  # another program may hold it: wait here, not at the first job
+        self._writer.execute("ROLLBACK")
         self._writer.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
         self._reader = _connection(self.path, BUSY_S)
         self._reader.execute("PRAGMA query_only=1")

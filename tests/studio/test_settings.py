@@ -1,0 +1,97 @@
+"""Where settings come from, in which order, and what a damaged file does (F21)."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import StudioError
+from studio.settings import Settings, load_settings
+
+
+def load(folder: Path, *argv: str, **environ: str) -> Settings:
+    return load_settings(argv, environ, folder)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.host, settings.port, settings.worker, settings.lan) == ("127.0.0.1", 7860, "process", False)
+    assert settings.data_dir == tmp_path and settings.model_dirs == (tmp_path / "models",)
+    assert settings.password is None and settings.notices == ()
+
+
+def test_arguments_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('port = 1\nhost = "a"\nworker = "inline"\nmodels = ["more"]\n')
+    settings = load(tmp_path, "--port", "3", "--no-browser", "--models", str(tmp_path / "x"),
+                    DARKROOM_PORT="2", DARKROOM_HOST="b", DARKROOM_PREVIEWS="off")
+    assert (settings.port, settings.host, settings.worker) == (3, "b", "inline")
+    assert not settings.open_browser and not settings.previews
+    assert settings.model_dirs == (tmp_path / "models", tmp_path / "more", tmp_path / "x")
+
+
+def test_the_data_folder_moves_everything(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    settings = load(tmp_path, "--data", str(data), DARKROOM_PORT="9")
+    settings.make_folders()
+    assert {p.name for p in data.iterdir()} == {"outputs", "inputs", "tmp", "thumbnails", "logs"}
+    assert (data / "tmp").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_password_is_read_from_the_environment_only_and_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('password = "in a file"\n')
+    settings = load(tmp_path, DARKROOM_PASSWORD="hunter2", SPACE_HOST="x.hf.space")
+    assert settings.password == "hunter2" and "hunter2" not in repr(settings)
+    assert settings.space_host == "x.hf.space"
+    with pytest.raises(SystemExit):
+        load(tmp_path, "--password", "x")
+
+
+@pytest.mark.parametrize(("argv", "environ", "words"), [
+    (("--port", "70000"), {}, "port is “70000”: use 0 to 65535."),
+    ((), {"DARKROOM_PORT": "abc"}, "DARKROOM_PORT is “abc”, not a whole number."),
+    ((), {"DARKROOM_LAN": "maybe"}, "DARKROOM_LAN is “maybe”, not true or false."),
+    ((), {"DARKROOM_WORKER": "ray"}, "worker is “ray”: use process or inline."),
+    ((), {"DARKROOM_MAX_JOBS": "0"}, "max_jobs is “0”: use 1 or more.")])
+def test_a_wrong_value_is_named(tmp_path: Path, argv: tuple[str, ...], environ: dict[str, str], words: str) -> None:
+    with pytest.raises(StudioError) as refused:
+        load(tmp_path, *argv, **environ)
+    assert refused.value.message == words
+
+
+def test_argparse_names_the_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (("--port", "abc"), ("--worker", "ray"), ("--nonsense",)):
+        with pytest.raises(SystemExit):
+            load(tmp_path, *argv)
+        assert argv[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [b"port = ", b"\xff\xfe", b"[[[[", b""])
+def test_f21_a_damaged_file_is_left_alone_and_its_backup_used(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(damage)
+    (tmp_path / "settings.toml.bak").write_text("port = 5\n")
+    settings = load(tmp_path)
+    assert settings.port == 5 and any("settings.toml.bak is used" in n for n in settings.notices)
+    assert path.read_bytes() == damage
+    (tmp_path / "settings.toml.bak").unlink()
+    assert load(tmp_path).port == 7860
+
+
+def test_f21_a_folder_in_its_place_or_no_permission_gives_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    settings = load(tmp_path)
+    assert settings.port == 7860 and "can't be read" in settings.notices[0]
+
+
+def test_f21_what_a_newer_version_wrote_is_named_and_the_rest_used(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('port = 5\nhologram = true\nworker = 7\n')
+    settings = load(tmp_path)
+    assert settings.port == 5 and settings.worker == "process"
+    assert settings.notices == (
+        "settings.toml: “hologram” is not used (there is no such setting).",
+        "settings.toml: “worker” is not used (use text).")
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StudioError, match="data/ can't be made"):
+        load(tmp_path, "--data", str(tmp_path / "data")).make_folders()
