@@ -10,6 +10,7 @@ Turned into embeddings in `engine/conditioning.py`. Every pass is linear and non
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from contract.errors import InvalidRecipe
 
@@ -80,41 +81,52 @@ class Prompt:
         Raises:
             InvalidRecipe: the weight of a part that only this step reads is out of range.
         """
-        runs = [_merge(pieces) for pieces in self._runs(step)]
+        runs = list(self._runs(step))
         if len(runs) == 1:
             return (Part(runs[0]),)
         parts = [_weigh(run) for run in runs]
         return tuple(part for part in parts if not part.is_empty) or (Part(),)
 
-    def _runs(self, step: int) -> Iterator[list[Piece | None]]:
+    def _runs(self, step: int) -> Iterator[tuple[Piece | None, ...]]:
+        """The pieces of each part, neighbors of equal weight joined."""
         run: list[Piece | None] = []
+        texts: list[str] = []
+        weight = 1.0
         index = 0
         while index < len(self._program):
             op = self._program[index]
             index += 1
             if op.kind == "text":
-                run.append(Piece(op.text, op.weight))
-            elif op.kind == "break":
-                run.append(None)
-            elif op.kind == "and":
-                yield run
-                run = []
+                if op.weight != weight and op.text:
+                    _flush(run, texts, weight)
+                    weight = op.weight
+                texts.append(op.text)
             elif op.kind == "jump":
                 index = op.targets[0]
             elif op.kind == "turns":
                 index = op.targets[step % len(op.targets)]
             elif op.kind == "switch":
                 index = op.targets[step >= op.when]
-        yield run
+            else:
+                _flush(run, texts, weight)
+                if op.kind == "break":
+                    run.append(None)
+                else:
+                    yield tuple(run)
+                    run = []
+        _flush(run, texts, weight)
+        yield tuple(run)
 
 
-@dataclass(frozen=True, slots=True)
-class _Op:
+class _Op(NamedTuple):
     kind: str  # text, break, and, turns, switch, jump (its target is where to go on)
     text: str = ""
     weight: float = 1.0
     targets: tuple[int, ...] = ()
     when: float = 0
+
+
+_NOTHING = _Op("text")
 
 
 @dataclass(slots=True)
@@ -180,7 +192,7 @@ def _match_brackets(tokens: _Tokens) -> dict[int, _Bracket]:
 
 def _compile(tokens: _Tokens, pairs: dict[int, _Bracket], steps: int, composes: bool) -> tuple[_Op, ...]:
     """One op a token, so that token indices are jump targets."""
-    ops = [_Op("text")] * len(tokens)
+    ops = [_NOTHING] * len(tokens)
     closing = {pair.closes: pair for pair in pairs.values()}
     special: dict[int, _Op] = {}
     weights = [1.0]
@@ -196,7 +208,8 @@ def _compile(tokens: _Tokens, pairs: dict[int, _Bracket], steps: int, composes: 
             ops[index] = _Op(kind)
         elif kind != "tag":
             plain = word[1:] if kind == "escape" else word
-            ops[index] = _Op("text", plain, _checked(weights[-1], plain))
+            weight = weights[-1]
+            ops[index] = _Op("text", plain, weight if weight == 1.0 else _checked(weight, plain))
     return tuple(ops)
 
 
@@ -206,14 +219,14 @@ def _open(tokens: _Tokens, pair: _Bracket, steps: int, special: dict[int, _Op]) 
     has_number = pair.number == pair.closes - 1
     if tokens[pair.opens][1] == "(":
         if not has_number:
-            return _Op("text"), MORE
-        special[pair.closes - 1] = _Op("text")
-        return _Op("text"), _checked(float(tokens[pair.closes - 1][1][1:]), "")
+            return _NOTHING, MORE
+        special[pair.closes - 1] = _NOTHING
+        return _NOTHING, _checked(float(tokens[pair.closes - 1][1][1:]), "")
     if pair.bars:
         special.update(dict.fromkeys(pair.bars, leave))
         return _Op("turns", targets=tuple(i + 1 for i in (pair.opens, *pair.bars))), 1.0
     if not has_number:
-        return _Op("text"), LESS
+        return _NOTHING, LESS
     special[pair.closes - 1] = leave
     after = pair.opens + 1
     before = pair.closes + 1  # [to:when]: nothing at first
@@ -238,21 +251,11 @@ def _checked(weight: float, text: str) -> float:
     return weight
 
 
-def _merge(run: list[Piece | None]) -> tuple[Piece | None, ...]:
-    """Join neighbors of equal weight."""
-    merged: list[Piece | None] = []
-    texts: list[str] = []
-    weight = 1.0
-    for piece in (*run, None):
-        if texts and (piece is None or piece.weight != weight):
-            merged.append(Piece("".join(texts), weight))
-            texts = []
-        if piece is None:
-            merged.append(None)
-        elif piece.text:
-            weight = piece.weight
-            texts.append(piece.text)
-    return tuple(merged[:-1])
+def _flush(run: list[Piece | None], texts: list[str], weight: float) -> None:
+    text = "".join(texts)
+    if text:
+        run.append(Piece(text, weight))
+    texts.clear()
 
 
 def _weigh(pieces: tuple[Piece | None, ...]) -> Part:

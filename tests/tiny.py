@@ -27,7 +27,7 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
     parts: dict[str, torch.nn.Module] = {"vae": _vae()}
     if kind == "sdxl":
         parts["text_encoder"] = CLIPTextModel(_text_config(16, layers=3))
-        parts["text_encoder_2"] = CLIPTextModelWithProjection(_text_config(16, layers=2, projection=16))
+        parts["text_encoder_2"] = CLIPTextModelWithProjection(_text_config(16, layers=3))
         parts["unet"] = _unet(32, addition_embed_type="text_time", addition_time_embed_dim=8,
                               projection_class_embeddings_input_dim=16 + 6 * 8)
     else:
