@@ -20,12 +20,13 @@ MOST_SESSIONS = 10_000
 MOST_EVENTS = 10_000
 _ALLOWED = {
     "GET": re.compile(
-        r"/|/config/?|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/pwa_icon(/\d{1,4})?"
+        r"/|/config/?|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt"
         r"|/(static|assets)/[\w./@~+-]{1,200}"
         r"|/gradio_api/(info/?|app_id/?|startup-events|queue/data|heartbeat/[\w-]{1,64})"),
     "POST": re.compile(r"/gradio_api/(queue/join|cancel|reset/?)"),
 }
 _FETCHES_OR_READS = re.compile(r"(?i)/file[=/]|/proxy=|/stream/|^/monitoring|/upload")
+_HEARTBEAT = "/gradio_api/heartbeat/"
 _SESSION = re.compile(r"[\w-]{1,64}")
 
 
@@ -66,13 +67,15 @@ class GradioDoor:
             shown = path.encode("utf-8", "replace").decode()[:80]
             raise NotFound(f"There is nothing at {shown}.", "See /api/v1/docs.")
 
-    def check_query(self, path: str, query: bytes, owner: str) -> None:
+    def check_session(self, path: str, query: bytes, owner: str) -> None:
         """Events of a session are for its owner only.
 
         Raises:
             NotFound: the session is another's.
         """
-        if path == "/gradio_api/queue/data":
+        if path.startswith(_HEARTBEAT):  # when it ends, gradio ends what its session runs
+            self._claim(path.removeprefix(_HEARTBEAT), owner)
+        elif path == "/gradio_api/queue/data":
             try:
                 fields = parse_qs(query.decode("latin-1"), max_num_fields=20)
             except ValueError:

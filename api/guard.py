@@ -25,8 +25,7 @@ from contract.errors import NotAllowed, NotFound, StudioError, TooLarge
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PAGES = ("/", "/login", "/api/v1/docs")
-_STATIC = ("/assets/", "/static/", "/page/", "/favicon.ico", "/theme.css", "/manifest.json", "/robots.txt",
-           "/pwa_icon")
+_STATIC = ("/assets/", "/static/", "/page/", "/favicon.ico", "/theme.css", "/manifest.json", "/robots.txt")
 _BAD_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)|//|[\x00-\x1f\x7f\\]")
 _HEADERS: Mapping[str, str] = MappingProxyType({
     "X-Content-Type-Options": "nosniff",
@@ -182,7 +181,7 @@ class Guard:
 
     async def _check_gradio(self, request: Request, body: Body, owner: str) -> None:
         method, path = request.method, request.scope["path"]
-        self._gradio.check_query(path, request.scope["query_string"], owner)
+        self._gradio.check_session(path, request.scope["query_string"], owner)
         if GradioDoor.takes_body(method, path):
             self._gradio.check_body(await body.read(), owner)
 

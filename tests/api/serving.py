@@ -132,6 +132,7 @@ def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator
     (files / "a.css").write_text("body { color: red }\n" * 200)
     (files / "a.js").write_text("export const a = 1;\n")
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it on a given socket
     port = int(listener.getsockname()[1])
     settings = Settings(data_dir=folder / "data", model_dirs=(folder / "models",), port=port, **choices)
     worker = FakeWorker()

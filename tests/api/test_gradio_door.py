@@ -67,9 +67,11 @@ def test_a_bad_queue_request_is_refused_in_words(body: bytes) -> None:
 def test_a_session_belongs_to_whoever_used_it_first() -> None:
     door = GradioDoor()
     door.check_body(join(), "me")
-    door.check_query("/gradio_api/queue/data", b"session_hash=abc", "me")
+    door.check_session("/gradio_api/queue/data", b"session_hash=abc", "me")
     with pytest.raises(NotFound):
-        door.check_query("/gradio_api/queue/data", b"session_hash=abc", "you")
+        door.check_session("/gradio_api/queue/data", b"session_hash=abc", "you")
+    with pytest.raises(NotFound):
+        door.check_session("/gradio_api/heartbeat/abc", b"", "you")
     with pytest.raises(NotFound):
         door.check_body(join(), "you")
 
@@ -77,4 +79,4 @@ def test_a_session_belongs_to_whoever_used_it_first() -> None:
 @pytest.mark.parametrize("query", [b"", b"session_hash=", b"session_hash=%00", b"a=1&" * 100, b"\xff\xfe"])
 def test_a_session_has_to_be_named(query: bytes) -> None:
     with pytest.raises(RequestError):
-        GradioDoor().check_query("/gradio_api/queue/data", query, "me")
+        GradioDoor().check_session("/gradio_api/queue/data", query, "me")
