@@ -4,6 +4,7 @@ The only place that knows sqlite3's errors; they leave as StudioErrors with a se
 damaged is kept as .bad and a new one is made; `gallery_index.py` fills it again from the PNGs.
 """
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -70,8 +71,10 @@ class Database:
         try:
             with explained(self.path):
                 self._connect()
-        except DamagedDatabase:
-            self.close()
+        except StudioError as error:
+            self.close()  # which also takes back a migration that failed
+            if not isinstance(error, DamagedDatabase):
+                raise
             self._set_aside()
             self.is_new = True
             with explained(self.path):
@@ -133,10 +136,17 @@ class Database:
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    self._shrink_log(self._writer)
                 raise
+
+    def _shrink_log(self, writer: sqlite3.Connection) -> None:
+        """After a refused write: move what the log holds into the file, so that the next one may fit."""
+        with contextlib.suppress(sqlite3.Error):
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """All rows of a query, as committed."""

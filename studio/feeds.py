@@ -29,6 +29,7 @@ class Feeds:
         self._lock = threading.RLock()
         self._live: dict[str, Feed] = {}
         self._said: dict[str, int] = {}
+        self._unclosed: dict[str, JobRecord] = {}
         # Cursors of this run of the program lie above those of all earlier runs.
         self._first_cursor = int(time.time()) * _CURSORS_PER_SECOND
 
@@ -78,12 +79,21 @@ class Feeds:
         """The job has ended: keep its compact log, let go of the feed.
 
         Raises:
-            StudioError: the log could not be written; the feed stays in memory.
+            StudioError: the log could not be written; the feed stays in memory until `close_late`.
         """
-        self._queue.save_log(job.id, feed.compact_log())
         with self._lock:
+            self._unclosed[job.id] = job
+            self._queue.save_log(job.id, feed.compact_log())
+            self._unclosed.pop(job.id, None)
             self._live.pop(job.id, None)
             self._said.pop(job.id, None)
+
+    def close_late(self) -> None:
+        """Close the feeds whose log could not be written. Raises StudioError if it still can't."""
+        for job in tuple(self._unclosed.values()):
+            feed = self._live.get(job.id)
+            if feed is not None:
+                self.close(job, feed)
 
     def extend(self, job: JobRecord, records: Sequence[ImageRecord], image_of: Callable[[str], int],
                is_complete: bool) -> None:

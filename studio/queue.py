@@ -42,6 +42,7 @@ class JobQueue:
         self._lock = threading.RLock()
         self._order = FairOrder()
         self._at_worker: str | None = None
+        self._late_ends: dict[str, tuple[object, ...]] = {}
         self._changed = threading.Condition(self._lock)
 
     def recover(self) -> tuple[JobRecord, ...]:
@@ -153,13 +154,25 @@ class JobQueue:
 
     def finish(self, job_id: str, state: JobState, *, seconds: float | None = None,
                error: tuple[str, str, str] | None = None) -> None:
-        """Record how a job ended. error: code, message, hint."""
-        code, message, hint = error or (None, None, None)
-        with self._database.change() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
-                "error_message = ?, error_hint = ? WHERE id = ?",
-                (state, self._clock(), seconds, code, message, hint, job_id))
+        """Record how a job ended. error: code, message, hint.
+
+        Raises:
+            StudioError: it can't be written now; it counts all the same and `record_late` writes it.
+        """
+        end = (state, self._clock(), seconds, *(error or (None, None, None)))
+        with self._lock:
+            self._late_ends[job_id] = end
+            self.record_late()
+
+    def record_late(self) -> None:
+        """Write the ends that could not be written when they came. Raises StudioError if they still can't."""
+        with self._lock:
+            for job_id, end in tuple(self._late_ends.items()):
+                with self._database.change() as connection:
+                    connection.execute(
+                        "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
+                        "error_message = ?, error_hint = ? WHERE id = ?", (*end, job_id))
+                del self._late_ends[job_id]
 
     def set_attempt(self, job_id: str, attempt: int) -> None:
         """Record that a job is tried again."""
@@ -245,12 +258,14 @@ class JobQueue:
     def _as_record(self, row: sqlite3.Row) -> JobRecord:
         images = self._database.rows("SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL "
                                      "ORDER BY job_image", (row["id"],))
-        return JobRecord(
-            id=row["id"], owner=row["owner"], window=row["window"], state=row["state"],
-            recipe=Recipe.model_validate_json(row["recipe"]), created_at=row["created_at"],
-            finished_at=row["finished_at"], attempt=row["attempt"],
-            image_ids=tuple(image["id"] for image in images), error_code=row["error_code"],
-            error_message=row["error_message"], error_hint=row["error_hint"])
+        state, finished_at, _, code, message, hint = self._late_ends.get(row["id"]) or (
+            row["state"], row["finished_at"], None, row["error_code"], row["error_message"], row["error_hint"])
+        return JobRecord.model_validate({
+            "id": row["id"], "owner": row["owner"], "window": row["window"], "state": state,
+            "recipe": Recipe.model_validate_json(row["recipe"]), "created_at": row["created_at"],
+            "finished_at": finished_at, "attempt": row["attempt"],
+            "image_ids": tuple(image["id"] for image in images), "error_code": code, "error_message": message,
+            "error_hint": hint})
 
 
 def _waiting(row: sqlite3.Row) -> Waiting:

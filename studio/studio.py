@@ -152,6 +152,8 @@ class Studio:
                 self._gallery.purge()
                 self._saver.forget_old()
                 self._inputs.sweep_sometimes(lambda: frozenset())
+                self._queue.record_late()
+                self._feeds.close_late()
             except (StudioError, OSError) as error:
                 logger.warning("housekeeping: %s", error)
 
