@@ -1,0 +1,251 @@
+"""The spawned worker with a tiny engine in a real process: killed, hung, stopped, abandoned (F11–F13)."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from contract import events
+from contract.recipe import ModelRef, Recipe
+from contract.records import EngineStatus
+from contract.tasks import Paint
+from contract.work import (
+    Ticket,
+    WorkCancelled,
+    WorkDone,
+    WorkerEvent,
+    WorkFailed,
+    WorkPainted,
+    WorkStep,
+)
+from studio.studio import Studio
+from studio.workers.child import Outbox
+from studio.workers.process import ProcessWorker
+from tests.fakes import gradient
+from tests.studio.conftest import ME, draft, finish, run, wait_until
+
+ROOT = Path(__file__).parents[2]
+FACTORY = "tests.fakes:FakeEngine"
+REF = ModelRef(name="starter", family="sd1")
+
+
+def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: int = 1, count: int = 1) -> Ticket:
+    recipe = Recipe(prompt=prompt, model=REF, sampler="euler", schedule="uniform", steps=steps, guidance=7.0,
+                    width=64, height=64, seed=1, count=count)
+    return Ticket(job_id, attempt, Paint(recipe=recipe), model_paths={"starter": "/nowhere/starter"})
+
+
+class Engine:
+    """A started worker and what it said of itself."""
+
+    def __init__(self, hang_s: float = 0.6, warm: bool = True, **options: object) -> None:
+        self.said: list[EngineStatus] = []
+        self.worker = ProcessWorker(options, ("/nowhere/starter", REF) if warm else None, factory=FACTORY,
+                                    hang_s=hang_s)
+        began = time.monotonic()
+        self.worker.start(self.said.append)
+        self.start_s = time.monotonic() - began
+
+    def run(self, wanted: Ticket) -> list[WorkerEvent]:
+        return list(self.worker.run([wanted]))
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: self.worker.status().state == "ready", 20)
+
+    @property
+    def pid(self) -> int:
+        child = self.worker._child
+        assert child is not None and child.process.pid is not None
+        return child.process.pid
+
+
+@pytest.fixture
+def make_engine() -> Iterator[Callable[..., Engine]]:
+    engines: list[Engine] = []
+
+    def make(**options: object) -> Engine:
+        engines.append(Engine(**options))  # type: ignore[arg-type]
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.worker.stop()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Engine]:
+    """One engine for the tests that leave it alive; a spawn takes a second on a busy machine."""
+    engine = Engine(step_s=0.005, hang_s=5.0)
+    yield engine
+    engine.worker.stop()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_it_starts_at_once_says_what_it_does_and_paints(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(ready_s=0.05)
+    assert engine.start_s < 0.5
+    said = engine.run(ticket(count=2))
+    assert [type(e).__name__ for e in said].count("WorkPainted") == 2 and isinstance(said[-1], WorkDone)
+    painted = next(e for e in said if isinstance(e, WorkPainted))
+    assert painted.pixels == gradient(64, 64, 1)
+    wait_until(lambda: engine.worker.status().text == "starter ready")
+    texts = [status.text for status in engine.said]
+    assert texts[0] == "Starting, about 8 s"
+    assert [t for t in texts if t in ("Loading starter", "Working", "starter ready")][-2:] == [
+        "Working", "starter ready"]
+    assert engine.worker.status().device == "Fake, 1 thread" and engine.worker.status().resident == ("starter",)
+
+
+def test_f13_killed_in_mid_step_the_job_fails_and_the_next_one_works(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(step_s=0.02)
+    heard: list[WorkerEvent] = []
+    for event in engine.worker.run([ticket(steps=100)]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and event.index == 3:
+            os.kill(engine.pid, signal.SIGKILL)
+    ending = heard[-1]
+    assert isinstance(ending, WorkFailed) and ending.code == "worker_died"
+    assert ending.message.startswith("The engine stopped during step ")
+    assert "Engine restarting" in [status.text for status in engine.said]
+    assert isinstance(engine.run(ticket("j2"))[-1], WorkDone)
+
+
+def test_f11_silence_is_a_hang_and_costs_one_restart(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(hang_s=0.3, step_s=0.09)
+    assert isinstance(engine.run(ticket())[-1], WorkDone)  # slow steps are no hang
+    began = time.monotonic()
+    ending = engine.run(ticket(prompt="[hang]"))[-1]
+    assert isinstance(ending, WorkFailed) and ending.code == "worker_hung" and "during step 3" in ending.message
+    assert 0.3 < time.monotonic() - began < 3
+    assert isinstance(engine.run(ticket("j2"))[-1], WorkDone)
+
+
+def test_f12_a_stopped_process_goes_on_without_running_twice(shared: Engine) -> None:
+    heard: list[WorkerEvent] = []
+    for event in shared.worker.run([ticket(steps=20)]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and event.index == 3:
+            os.kill(shared.pid, signal.SIGSTOP)
+            threading.Timer(0.3, os.kill, (shared.pid, signal.SIGCONT)).start()
+    steps = [e.index for e in heard if isinstance(e, WorkStep)]
+    assert steps == sorted(set(steps)) and isinstance(heard[-1], WorkDone)
+
+
+def test_a_job_is_cancelled_between_steps_and_another_is_not(shared: Engine) -> None:
+    heard: list[WorkerEvent] = []
+    for event in shared.worker.run([ticket(steps=150)]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and event.index == 2:
+            shared.worker.cancel("another")
+            shared.worker.cancel("j1")
+    assert isinstance(heard[-1], WorkCancelled)
+    assert max(e.index for e in heard if isinstance(e, WorkStep)) < 100
+    assert isinstance(shared.run(ticket("j1", attempt=2))[-1], WorkDone)  # the cancel is over with its job
+
+
+def test_stopping_under_a_job_is_quick_and_leaves_nothing(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(step_s=0.05, hang_s=60.0)
+    endings: list[WorkerEvent] = []
+    thread = threading.Thread(target=lambda: endings.extend(engine.run(ticket(prompt="[hang]", steps=150))))
+    thread.start()
+    wait_until(lambda: engine.worker.status().state == "working", 20)
+    pid = engine.pid
+    os.kill(pid, signal.SIGSTOP)  # even one that can't hear
+    began = time.monotonic()
+    engine.worker.stop()
+    engine.worker.stop()
+    assert time.monotonic() - began < 3 and not is_alive(pid)
+    thread.join(3)
+    assert not thread.is_alive() and isinstance(endings[-1], WorkFailed)
+    assert engine.worker.status().text == "Engine stopped"
+    assert [type(e) for e in engine.run(ticket())] == [WorkFailed]
+
+
+def test_an_engine_that_can_not_start_is_given_up(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(fail_start=True)
+    wait_until(lambda: engine.worker.status().state == "stopped", 30)
+    ending = engine.run(ticket())[-1]
+    assert isinstance(ending, WorkFailed) and ending.message == "The engine could not be started."
+
+
+ORPHAN = """
+import sys, threading
+from studio.workers.process import ProcessWorker
+if __name__ == "__main__":
+    worker = ProcessWorker({"step_s": 0.01}, None, factory="tests.fakes:FakeEngine")
+    ready = threading.Event()
+    worker.start(lambda status: ready.set() if status.state == "ready" else None)
+    ready.wait(20)
+    from tests.studio.test_process_worker import ticket
+    for event in worker.run([ticket(prompt="[hang]", steps=4)]):
+        print(worker._child.process.pid, flush=True)
+"""
+
+
+def test_the_process_ends_with_its_parent_even_in_a_hang(tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    with subprocess.Popen([sys.executable, str(script)], cwd=ROOT, stdout=subprocess.PIPE,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_alive(pid)
+        parent.kill()
+    wait_until(lambda: not is_alive(pid), 5)
+
+
+def test_ctrl_c_does_not_reach_it(shared: Engine) -> None:
+    heard: list[WorkerEvent] = []
+    for event in shared.worker.run([ticket(steps=10)]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and event.index == 2:
+            os.kill(shared.pid, signal.SIGINT)
+    assert isinstance(heard[-1], WorkDone)
+
+
+def test_a_slow_parent_holds_up_no_step_and_loses_only_steps() -> None:
+    sent: list[object] = []
+    gate = threading.Event()
+
+    class SlowPipe:
+        def send(self, message: object) -> None:
+            gate.wait()
+            sent.append(message)
+
+    outbox = Outbox(SlowPipe())  # type: ignore[arg-type]
+    threading.Thread(target=outbox.send_all, daemon=True).start()
+    preview = gradient(8, 8, 1)
+    began = time.monotonic()
+    for image in range(2):
+        for index in range(1, 101):
+            outbox.put(WorkStep("j", image, index, 100, preview if index == 50 else None))
+        outbox.put(WorkPainted("j", image, preview, 0.1, {}))
+    outbox.put(WorkDone("j", 1.0))
+    assert time.monotonic() - began < 0.5
+    gate.set()
+    wait_until(lambda: bool(sent) and isinstance(sent[-1], WorkDone))
+    steps = [m for m in sent if isinstance(m, WorkStep)]
+    assert len(steps) <= 4 and steps[-1].index == 100 and steps[-1].preview == preview
+    assert [type(m) for m in sent if not isinstance(m, WorkStep)] == [WorkPainted, WorkPainted, WorkDone]
+
+
+def test_a_studio_with_a_process_survives_its_death(make_studio: Callable[..., Studio]) -> None:
+    studio = make_studio(ProcessWorker({"step_s": 0.002}, None, factory=FACTORY, hang_s=10.0))
+    said = finish(studio, studio.submit(draft("[die] [once]", count=2), ME).id, timeout_s=30)
+    assert isinstance(said[-1], events.Done) and said[-1].attempt == 2
+    twice = finish(studio, studio.submit(draft("[die]"), ME).id, timeout_s=30)
+    assert isinstance(twice[-1], events.Failed) and twice[-1].code == "worker_died"
+    assert isinstance(run(studio)[-1], events.Done)
