@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -113,6 +114,7 @@ class ModelManager:
         folder = Path(path)
         shelf, sources = self._plan(ref, folder)
         tokenizers = tuple(_tokenizer(folder / name) for name in family_of(ref.family).tokenizers)
+        _check_vocabulary(tokenizers, shelf.parts)
         scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
         self._make_room(ref, shelf.layout.size)
         block = Block.empty(shelf.layout, pinned=self._device.pins_memory)
@@ -246,11 +248,24 @@ def _key(ref: ModelRef, path: str) -> str:
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
+    # Without these files transformers makes an empty tokenizer and says nothing.
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.",
+                           "Download the model again.")
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}",
                            "Download the model again.") from None
+
+
+def _check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str, nn.Module]) -> None:
+    for number, tokenizer in enumerate(tokenizers, 1):
+        encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
+        known = parts[encoder].config.vocab_size
+        if len(tokenizer) > known:
+            raise ModelProblem(f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
+                               "Use the tokenizer that came with the model.")
 
 
 def _on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
@@ -260,7 +275,7 @@ def _on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
             warnings.simplefilter("ignore")
             return builder(config).eval().requires_grad_(False)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-            NotImplementedError, ArithmeticError) as error:
+            ArithmeticError, StrictDataclassError) as error:
         raise ModelProblem(f"{part}/config.json doesn't describe a model that can be built: {str(error)[:200]}",
                            "Use the config.json that came with the model.") from None
 
