@@ -100,7 +100,8 @@ class Guard:
             await self._check_gradio(request, body, owner)
         except StudioError as error:
             wait = self._door.wait_header(request) if self._door and isinstance(error, TooManyTries) else None
-            if isinstance(error, TooLarge):
+            # Who sends "Expect: 100-continue" has sent no body yet and reads the answer first.
+            if isinstance(error, TooLarge) and "expect" not in request.headers:
                 await body.drain()
             await error_response(error, headers=wait)(scope, receive, answer)
             return
@@ -208,7 +209,7 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope
 def _caching(scope: Scope, status: int) -> str:
     """Gradio's assets carry a hash in their names, its theme one in the address; the rest change with it."""
     path: str = scope["path"]
-    if status != 200:
+    if status not in (200, 304):
         return "no-store"
     if path.startswith("/assets/") or (path == "/theme.css" and scope["query_string"].startswith(b"v=")):
         return "private, max-age=31536000, immutable"

@@ -24,7 +24,7 @@ def send_picture(request: Request, path: Path, root: Path, tag: str, *, name: st
         NotFound: the file is gone, elsewhere, or no picture.
     """
     headers = {"ETag": f'"{tag}"', "Cache-Control": _FOREVER}
-    if tag in request.headers.get("if-none-match", "") and path.is_file():
+    if headers["ETag"] in request.headers.get("if-none-match", "") and path.is_file():
         return Response(status_code=304, headers=headers)
     data, kind, suffix = _read(path, root)
     if name is not None:

@@ -73,6 +73,13 @@ def test_50_mb_of_json_are_refused_and_heard_out(site: Site, me: Visitor) -> Non
     assert answer.status_code == 413 and answer.json()["code"] == "too_large"
 
 
+def test_who_asks_before_sending_is_refused_before_sending(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=5) as connection:
+        connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nExpect: 100-continue\r\n"
+                           "Content-Type: application/json\r\nContent-Length: 50000000\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
 def test_50_mb_in_pieces_are_refused_by_count(me: Visitor) -> None:
     answer = me.post("/api/v1/jobs", content=(b"x" * 1_000_000 for _ in range(50)), headers=JSON)
     assert answer.status_code == 413 and answer.json()["code"] == "too_large"
