@@ -1,6 +1,7 @@
 """What the routes take from a request: who asks, which window, the body.
 
-Bodies are read raw: JSON goes to `contract.validation`, pictures to the studio's one opener.
+Bodies are read raw: JSON goes to `contract.validation`, pictures to the studio's one opener. All are `async`
+though none waits for more than a body: FastAPI gives every plain dependency a thread.
 """
 
 import re
@@ -16,18 +17,18 @@ _WINDOW = re.compile(r"[\w-]{1,64}", re.ASCII)
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
-def studio_of(request: Request) -> Studio:
+async def studio_of(request: Request) -> Studio:
     """The studio behind the application."""
     studio: Studio = request.app.state.studio
     return studio
 
 
-def owner_of(request: Request) -> str:
+async def owner_of(request: Request) -> str:
     """Whom the guard took the caller for."""
     return str(request.scope["state"]["owner"])
 
 
-def window_of(request: Request) -> str | None:
+async def window_of(request: Request) -> str | None:
     """The browser window that asks, from X-Darkroom-Window or ?window=; None for programs.
 
     Raises:
@@ -75,11 +76,11 @@ def plain_id(name: str, what: str) -> str:
     return name
 
 
-def _job_id(job_id: Annotated[str, Path()]) -> str:
+async def _job_id(job_id: Annotated[str, Path()]) -> str:
     return plain_id(job_id, "job")
 
 
-def _image_id(image_id: Annotated[str, Path()]) -> str:
+async def _image_id(image_id: Annotated[str, Path()]) -> str:
     return plain_id(image_id, "picture")
 
 

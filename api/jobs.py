@@ -14,8 +14,9 @@ from contract.validation import parse_draft
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _DRAFT = body_schema("application/json", {"$ref": "#/components/schemas/RecipeDraft"})
-_EVENTS: dict[int | str, dict[str, Any]] = {200: {"description": "Events as they come; each `data` is JSON, each `id` a cursor.",
-                 "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Events as they come; each `data` is JSON, each `id` a cursor.",
+          "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
 @router.post("", status_code=202, openapi_extra=_DRAFT)
