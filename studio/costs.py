@@ -47,6 +47,5 @@ class Rates:
             newest, old = seconds / job_cost, self._rates.get(model)
             rate = newest if old is None else old + _NEWEST_WEIGHT * (newest - old)
             self._rates[model] = rate
-        with self._database.change() as connection:
-            connection.execute("INSERT INTO model_rates VALUES (?, ?) ON CONFLICT (model) "
-                               "DO UPDATE SET seconds_per_cost = excluded.seconds_per_cost", (model, rate))
+        self._database.write("INSERT INTO model_rates VALUES (?, ?) ON CONFLICT (model) "
+                             "DO UPDATE SET seconds_per_cost = excluded.seconds_per_cost", (model, rate))

@@ -30,6 +30,7 @@ MIGRATIONS: tuple[str, ...] = (
         notices TEXT NOT NULL DEFAULT '[]', log TEXT);
     CREATE INDEX jobs_by_state ON jobs (state, owner);
     CREATE INDEX jobs_by_owner ON jobs (owner, id);
+    CREATE INDEX jobs_by_end ON jobs (finished_at);
     CREATE TABLE images (
         row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT NOT NULL UNIQUE,
         created_at REAL NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, recipe TEXT NOT NULL,
@@ -142,6 +143,21 @@ class Database:
                 if isinstance(error, sqlite3.Error):
                     self._shrink_log(self._writer)
                 raise
+
+    def write(self, sql: str, values: Sequence[object] = ()) -> int:
+        """One statement as a transaction, tried twice when the log could not grow.
+
+        Returns:
+            How many rows it touched.
+        """
+        for attempt in (1, 2):
+            try:
+                with self.change() as connection:
+                    return connection.execute(sql, tuple(values)).rowcount
+            except StorageFull:
+                if attempt == 2:
+                    raise
+        return 0
 
     def _shrink_log(self, writer: sqlite3.Connection) -> None:
         """After a refused write: move what the log holds into the file, so that the next one may fit."""

@@ -203,6 +203,7 @@ class Dispatcher:
             ticket = build_ticket(job, self._tools.models, frozenset(run.made), previews=self._tools.previews)
             if len(run.made) >= run.job.recipe.count:
                 return WorkDone(job.id, 0.0)
+            self._tools.saver.check_room(job)
             self._tools.hashes.request(_folder(ticket))
             return self._follow_worker(run, ticket)
         except StudioError as error:

@@ -162,20 +162,17 @@ class Gallery:
 
     def mark_missing(self, image_id: str) -> None:
         """Remember that the file is gone or unreadable."""
-        with self._database.change() as connection:
-            connection.execute("UPDATE images SET missing = 1 WHERE id = ?", (image_id,))
+        self._database.write("UPDATE images SET missing = 1 WHERE id = ?", (image_id,))
 
     def set_favourite(self, image_id: str, owner: str, favourite: bool) -> None:
         """Mark or unmark a picture."""
         self._row(image_id, owner)
-        with self._database.change() as connection:
-            connection.execute("UPDATE images SET favourite = ? WHERE id = ?", (favourite, image_id))
+        self._database.write("UPDATE images SET favourite = ? WHERE id = ?", (favourite, image_id))
 
     def delete(self, image_id: str, owner: str) -> None:
         """Hide a picture at once; the file goes after UNDO_S (see `purge`)."""
         self._row(image_id, owner)
-        with self._database.change() as connection:
-            connection.execute("UPDATE images SET deleted_at = ? WHERE id = ?", (self._clock(), image_id))
+        self._database.write("UPDATE images SET deleted_at = ? WHERE id = ?", (self._clock(), image_id))
         self._totals = {}
 
     def restore(self, image_id: str, owner: str) -> None:
@@ -184,10 +181,9 @@ class Gallery:
         Raises:
             NotFound: the time is over, or there never was such a picture.
         """
-        with self._purge_lock, self._database.change() as connection:
-            restored = connection.execute(
-                "UPDATE images SET deleted_at = NULL WHERE id = ? AND owner_key = ?",
-                (image_id, self._owners.key_of(owner))).rowcount
+        with self._purge_lock:
+            restored = self._database.write("UPDATE images SET deleted_at = NULL WHERE id = ? AND owner_key = ?",
+                                            (image_id, self._owners.key_of(owner)))
         self._totals = {}
         if not restored:
             raise NotFound("The picture is gone.", "Deleting can be undone for 10 s.")

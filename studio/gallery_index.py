@@ -48,13 +48,11 @@ def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: 
 
 
 def _unmark(database: Database, image_id: str) -> None:
-    with database.change() as connection:
-        connection.execute("UPDATE images SET missing = 0 WHERE id = ?", (image_id,))
+    database.write("UPDATE images SET missing = 0 WHERE id = ?", (image_id,))
 
 
 def _follow_moved(database: Database, image_id: str, path: str, folder: PictureFolder) -> None:
     """A known picture whose file lies elsewhere now keeps its row."""
     row = database.row("SELECT path FROM images WHERE id = ?", (image_id,))
     if row is not None and not folder.locate(row["path"]).is_file():
-        with database.change() as connection:
-            connection.execute("UPDATE images SET path = ?, missing = 0 WHERE id = ?", (path, image_id))
+        database.write("UPDATE images SET path = ?, missing = 0 WHERE id = ?", (path, image_id))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+from contract.errors import StudioError
 from studio.database import Database
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,17 @@ class ModelHashes:
         except OSError as error:
             future.set_exception(error)
         else:
-            with self._database.change() as connection:
-                connection.execute("INSERT OR REPLACE INTO model_hashes VALUES (?, ?)", (stamp, sha256))
             future.set_result(sha256)
+            self._remember(stamp, sha256)
         finally:
             with self._lock:
                 self._running.pop(stamp, None)
+
+    def _remember(self, stamp: str, sha256: str) -> None:
+        try:
+            self._database.write("INSERT OR REPLACE INTO model_hashes VALUES (?, ?)", (stamp, sha256))
+        except StudioError as error:
+            logger.warning("a model's hash could not be kept: %s", error.message)
 
     def _hash(self, folder: Path) -> str:
         whole = hashlib.sha256()

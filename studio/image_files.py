@@ -32,6 +32,7 @@ from studio.png_text import read_text
 logger = logging.getLogger(__name__)
 KEYWORD = "darkroom"
 _PART = ".part"
+_FLOOR_BYTES = 16_000_000  # for the database, thumbnails and the log
 _NUMBERED = re.compile(r"(\d{5,9})-\d+\.png")
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -120,6 +121,17 @@ class PictureFolder:
             if not path.exists():
                 self._numbers[folder.name] = number
                 return path
+
+    def check_room(self, needed_bytes: int) -> None:
+        """Refuse before anything is painted that could not be kept.
+
+        Raises:
+            StorageFull: there is less room than that.
+        """
+        free = _free_bytes(self.root)
+        if free < needed_bytes + _FLOOR_BYTES:
+            raise StorageFull(f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
+                              "Free some, then run the job again.")
 
     def refusal(self, error: OSError) -> StorageFull:
         """A write error in words."""
@@ -227,7 +239,7 @@ def _flush_folder(folder: Path) -> None:
 
 def _free_bytes(folder: Path) -> int:
     try:
-        return shutil.disk_usage(folder).free
+        return shutil.disk_usage(folder if folder.exists() else folder.parent).free
     except OSError:
         return 0
 

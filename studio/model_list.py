@@ -1,14 +1,15 @@
-"""The models that are there, scanned again at most every few seconds."""
+"""The models that are there. The folders are read again in the background, so that no request waits."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from catalog.models import ModelEntry, scan
+from catalog.models import ModelEntry, describe, scan
 from contract.errors import NotFound
 
 RESCAN_S = 5.0
+_FRESH_S = 1.0  # unknown names may ask for a new look at most this often
 
 
 class ModelList:
@@ -18,30 +19,39 @@ class ModelList:
         self._folders = tuple(folders)
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries: tuple[ModelEntry, ...] = ()
-        self._scanned_at: float | None = None
+        self._entries: tuple[ModelEntry, ...] | None = None
+        self._scanned_at = 0.0
+        self._is_scanning = False
 
     def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
-        """All models, usable or not, by title."""
+        """All models, usable or not, by title. A list older than five seconds starts a scan behind it.
+
+        Args:
+            fresh: Wait for a new scan.
+        """
+        entries = self._entries
+        if fresh or entries is None:
+            return self._scan()
+        if self._clock() - self._scanned_at > RESCAN_S and not self._is_scanning:
+            self._is_scanning = True
+            threading.Thread(target=self._scan, name="model-scan", daemon=True).start()
+        return entries
+
+    def _scan(self) -> tuple[ModelEntry, ...]:
         with self._lock:
-            now = self._clock()
-            if fresh or self._scanned_at is None or now - self._scanned_at > RESCAN_S:
-                self._entries = scan(self._folders)
+            try:
+                entries = self._entries = scan(self._folders)
                 self._scanned_at = self._clock()
-            return self._entries
+            finally:
+                self._is_scanning = False
+            return entries
 
     def find(self, name: str) -> ModelEntry | None:
         """A model by name or title, in any case; looks again on the disk before it gives up."""
-        for fresh in (False, True):
-            entries = self.all(fresh=fresh)
-            for entry in entries:
-                if entry.ref.name == name:
-                    return entry
-            wanted = name.strip().casefold()
-            for entry in entries:
-                if wanted in (entry.ref.name.casefold(), entry.title.casefold()):
-                    return entry
-        return None
+        entry = _find(self.all(), name)
+        if entry is None and self._clock() - self._scanned_at > _FRESH_S:
+            entry = _find(self.all(fresh=True), name)
+        return entry
 
     def get(self, name: str) -> ModelEntry:
         """As `find`.
@@ -54,6 +64,20 @@ class ModelList:
             raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
         return entry
 
+    def as_it_is_now(self, name: str) -> ModelEntry | None:
+        """A model by its exact name, read from the disk again; None if it is gone."""
+        entry = next((e for e in self.all() if e.ref.name == name), None)
+        if entry is None or not (entry.path / "model_index.json").is_file():
+            entry = next((e for e in self.all(fresh=True) if e.ref.name == name), None)
+        return describe(entry.path, name) if entry else None
+
     def first_usable(self) -> ModelEntry | None:
         """The default model."""
         return next((entry for entry in self.all() if entry.problem is None), None)
+
+
+def _find(entries: Sequence[ModelEntry], name: str) -> ModelEntry | None:
+    wanted = name.strip().casefold()
+    exact = (entry for entry in entries if entry.ref.name == name)
+    loose = (entry for entry in entries if wanted in (entry.ref.name.casefold(), entry.title.casefold()))
+    return next(exact, None) or next(loose, None)

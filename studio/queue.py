@@ -4,6 +4,7 @@ States: queued -> running -> done, failed, cancelled or interrupted. Runs nothin
 """
 
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -21,6 +22,8 @@ from studio.fairness import FairOrder, Waiting
 from studio.ids import IdSource
 
 RUNS_BEFORE_INTERRUPTED = 2
+KEPT_S = 30 * 86_400.0  # rows of ended jobs; their pictures stay
+_INPUT = re.compile(r'"image":\{"sha256":"([0-9a-f]{64})"')
 _UNKNOWN_WAIT_S = 30.0
 
 
@@ -77,12 +80,10 @@ class JobQueue:
             self._check_room(owner)
             job_id, now, job_cost = self._ids.new(), self._clock(), cost(recipe)
             rank = float(int(job_id[:12], 16))
-            with self._database.change() as connection:
-                connection.execute(
-                    "INSERT INTO jobs (id, owner, window, state, recipe, cost, rank, created_at, notices) "
-                    "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                    (job_id, owner, window, recipe.canonical_json(), job_cost, rank, now,
-                     json.dumps(list(notices))))
+            self._database.write(
+                "INSERT INTO jobs (id, owner, window, state, recipe, cost, rank, created_at, notices) "
+                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                (job_id, owner, window, recipe.canonical_json(), job_cost, rank, now, json.dumps(list(notices))))
             self._order.add(Waiting(rank, job_id, owner, job_cost, recipe.model.name))
             self._changed.notify_all()
         return JobRecord(id=job_id, owner=owner, window=window, state="queued", recipe=recipe, created_at=now)
@@ -120,9 +121,8 @@ class JobQueue:
             if job is None:
                 return None
             try:
-                with self._database.change() as connection:
-                    connection.execute("UPDATE jobs SET state = 'running', starts = starts + 1 "
-                                       "WHERE id = ?", (job.id,))
+                self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?",
+                                     (job.id,))
             except StudioError:
                 self._order.add(job)
                 raise
@@ -168,21 +168,32 @@ class JobQueue:
         """Write the ends that could not be written when they came. Raises StudioError if they still can't."""
         with self._lock:
             for job_id, end in tuple(self._late_ends.items()):
-                with self._database.change() as connection:
-                    connection.execute(
-                        "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
-                        "error_message = ?, error_hint = ? WHERE id = ?", (*end, job_id))
+                self._database.write(
+                    "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
+                    "error_message = ?, error_hint = ? WHERE id = ?", (*end, job_id))
                 del self._late_ends[job_id]
 
     def set_attempt(self, job_id: str, attempt: int) -> None:
         """Record that a job is tried again."""
-        with self._database.change() as connection:
-            connection.execute("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, job_id))
+        self._database.write("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, job_id))
 
     def save_log(self, job_id: str, log: str) -> None:
         """Keep the feed of an ended job, compact (see `feed.py`)."""
-        with self._database.change() as connection:
-            connection.execute("UPDATE jobs SET log = ? WHERE id = ?", (log, job_id))
+        self._database.write("UPDATE jobs SET log = ? WHERE id = ?", (log, job_id))
+
+    def forget_old(self) -> None:
+        """Drop the rows of jobs that ended a month ago."""
+        oldest = self._clock() - KEPT_S
+        if self._database.value("SELECT 1 FROM jobs WHERE finished_at < ? LIMIT 1", (oldest,)):
+            self._database.write("DELETE FROM jobs WHERE finished_at < ?", (oldest,))
+
+    def named_inputs(self) -> frozenset[str]:
+        """The brought pictures that a job or a picture names."""
+        named: set[str] = set()
+        for table in ("jobs", "images"):
+            rows = self._database.rows(f"SELECT recipe FROM {table} WHERE recipe LIKE '%\"image\":{{%'")
+            named.update(sha256 for row in rows for sha256 in _INPUT.findall(row["recipe"]))
+        return frozenset(named)
 
     def move_up(self, job_id: str, owner: str) -> None:
         """Exchange a waiting job with the one before it of the same owner; the first stays.
@@ -203,8 +214,7 @@ class JobQueue:
                 rank = self._renumber(mine, index)
             self._order.remove(job_id, owner)
             self._order.add(replace(job, rank=rank))
-            with self._database.change() as connection:
-                connection.execute("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job_id))
+            self._database.write("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job_id))
 
     def _renumber(self, mine: Sequence[Waiting], index: int) -> float:
         """Make room between equal ranks: 2, 4, 6, …; returns the rank before `index - 1`."""

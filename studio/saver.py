@@ -47,6 +47,11 @@ class Saver:
         self._lock = threading.Lock()
         self._unsaved: dict[str, list[_Unsaved]] = {}
 
+    def check_room(self, job: JobRecord) -> None:
+        """Raises StorageFull if the pictures of a job would not fit."""
+        recipe = job.recipe
+        self._folder.check_room(3 * recipe.width * recipe.height * recipe.count)
+
     def save(self, job: JobRecord, painted: WorkPainted, model_sha256: str | None) -> tuple[ImageRecord, Notices]:
         """Keep one picture of a job.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.models import ModelEntry
-from contract.errors import NotFound, StudioError
+from contract.errors import StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
 from contract.records import (
@@ -151,9 +151,10 @@ class Studio:
             try:
                 self._gallery.purge()
                 self._saver.forget_old()
-                self._inputs.sweep_sometimes(lambda: frozenset())
+                self._inputs.sweep_sometimes(self._queue.named_inputs)
                 self._queue.record_late()
                 self._feeds.close_late()
+                self._queue.forget_old()
             except (StudioError, OSError) as error:
                 logger.warning("housekeeping: %s", error)
 
@@ -327,10 +328,7 @@ class Studio:
 
     def model(self, name: str) -> ModelEntry:
         """One model. Raises NotFound."""
-        entry = self._models.find(name)
-        if entry is None:
-            raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
-        return entry
+        return self._models.get(name)
 
     def engine(self) -> EngineStatus:
         """What the engine does."""

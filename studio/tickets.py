@@ -14,7 +14,7 @@ def build_ticket(job: JobRecord, models: ModelList, finished: frozenset[int], *,
         ModelProblem: the model is gone, damaged, or no longer the one that was asked for.
     """
     wanted = job.recipe.model
-    entry = next((e for e in models.all(fresh=True) if e.ref.name == wanted.name), None)
+    entry = models.as_it_is_now(wanted.name)
     if entry is None:
         raise ModelProblem(f"Model “{wanted.name}” is gone.", "Put it back, or choose another model.")
     if entry.problem:

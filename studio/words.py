@@ -6,6 +6,7 @@ import re
 from catalog.models import ModelEntry
 
 MAX_WORDS = 3
+_LEAST_LIKENESS = 0.7
 _SCANNED_CHARACTERS = 4000
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _TAG = re.compile(r"<[^<>]{0,200}>")
@@ -34,6 +35,6 @@ def _knows(entry: ModelEntry, word: str) -> bool:
 
 
 def _sentence(word: str, entry: ModelEntry) -> str:
-    near = difflib.get_close_matches(word, entry.words, 2, 0.6)
+    near = difflib.get_close_matches(word, entry.words, 2, _LEAST_LIKENESS)
     hint = f" Near: {', '.join(sorted(near))}." if near else ""
     return f"{entry.title} does not know “{word}”.{hint}"

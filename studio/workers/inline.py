@@ -57,7 +57,7 @@ class InlineWorker:
                     self._teller.rest(self._engine)
                 else:
                     self._teller.warm(self._engine, *self._warm)
-        except (StudioError, ImportError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:
             logger.exception("the engine could not be started")
             self._trouble = error if isinstance(error, StudioError) else StudioError(
                 f"The engine could not be started ({type(error).__name__}).", "Details are in the log.",

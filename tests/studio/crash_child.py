@@ -30,8 +30,8 @@ def main(folder: Path, where: str) -> None:
         worker.gate.clear()
     studio = Studio(Settings(data_dir=folder, model_dirs=(folder / "models",), max_jobs_per_owner=50), worker)
     studio.start()
-    for number in range(1 if where != "save" else 8):
-        studio.submit(RecipeDraft(prompt=f"[noise] {number}", count=4, width=256, height=256), "owner-me")
+    for number in range(1 if where != "save" else 5):
+        studio.submit(RecipeDraft(prompt=f"[noise] {number}", count=4, width=192, height=192), "owner-me")
     if where != "replaced":
         while where == "painting" and not worker.tickets:
             threading.Event().wait(0.01)
