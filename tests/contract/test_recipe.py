@@ -1,0 +1,87 @@
+"""Recipe and draft: strict, frozen, equal text for equal recipes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from contract.recipe import MAX_SEED, ModelRef, Recipe, RecipeDraft
+
+BASE: dict[str, Any] = {
+    "prompt": "a red barn", "model": {"name": "starter", "family": "sd1"}, "sampler": "euler",
+    "schedule": "karras", "steps": 20, "guidance": 7.0, "width": 512, "height": 512, "seed": 1}
+
+text = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)
+recipes = st.builds(
+    lambda **fields: Recipe.model_validate_json(json.dumps(BASE | fields)), prompt=text, negative_prompt=text,
+    steps=st.integers(1, 150), guidance=st.floats(0, 30), width=st.integers(8, 256).map(lambda n: n * 8),
+    seed=st.integers(0, MAX_SEED), count=st.integers(1, 16), clip_skip=st.integers(1, 4),
+    extras=st.dictionaries(text, st.integers() | text | st.lists(st.booleans()), max_size=2))
+
+
+@settings(max_examples=150, deadline=None)
+@given(recipes)
+def test_a_recipe_survives_json_and_is_a_valid_draft(recipe: Recipe) -> None:
+    again = Recipe.model_validate_json(recipe.canonical_json())
+    assert again == recipe and again.identity == recipe.identity
+    draft = RecipeDraft.model_validate_json(recipe.canonical_json())
+    assert (draft.seed, draft.prompt, draft.model) == (recipe.seed, recipe.prompt, recipe.model)
+
+
+def test_defaults_are_left_out_and_order_does_not_matter() -> None:
+    plain = Recipe.model_validate_json(json.dumps(BASE))
+    full = Recipe.model_validate_json(json.dumps(dict(reversed(BASE.items())) | {"count": 1, "loras": [], "schema": 1}))
+    assert plain.canonical_json() == full.canonical_json()
+    assert "count" not in plain.canonical_json() and plain.identity == full.identity
+
+
+def test_pictures_of_a_job_use_the_seeds_that_follow_and_wrap() -> None:
+    recipe = Recipe.model_validate_json(json.dumps(BASE | {"seed": MAX_SEED, "count": 3}))
+    assert [recipe.for_image(n).seed for n in range(3)] == [MAX_SEED, 0, 1]
+    assert recipe.for_image(2).count == 1
+
+
+def test_only_the_prompt_is_required_of_a_draft() -> None:
+    assert RecipeDraft.model_validate_json('{"prompt": ""}').steps is None
+    with pytest.raises(ValidationError):
+        RecipeDraft.model_validate_json("{}")
+
+
+@pytest.mark.parametrize(("sent", "seed"), [("5", 5), ("18446744073709551615", MAX_SEED), (7, 7), (None, None)])
+def test_seeds_may_travel_as_decimal_text(sent: object, seed: int | None) -> None:
+    assert RecipeDraft.model_validate_json(json.dumps({"prompt": "", "seed": sent})).seed == seed
+
+
+@pytest.mark.parametrize("fields", [
+    {"steps": 0}, {"steps": -1}, {"steps": 10**9}, {"steps": "20"}, {"steps": 2.5}, {"steps": True}, {"steps": None},
+    {"guidance": -5}, {"guidance": 1e30}, {"guidance": "7"}, {"count": 0}, {"count": 10_000}, {"clip_skip": -3},
+    {"clip_skip": 99}, {"width": 500}, {"width": 0}, {"width": 4096}, {"height": -8}, {"seed": -1}, {"seed": 2**64},
+    {"seed": "abc"}, {"seed": "1" * 30}, {"seed": 1.5}, {"prompt": []}, {"prompt": "x" * 200_001}, {"sampler": ""},
+    {"unknown": 1}, {"schema": 2}, {"start": {"image": {"sha256": "x"}}},
+    {"start": {"image": {"sha256": "0" * 64}, "strength": 2}}, {"loras": [{"ref": {}}]}])
+def test_pa_values_out_of_range_or_of_the_wrong_type_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Recipe.model_validate_json(json.dumps(BASE | fields))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
+    body = json.dumps(BASE).replace("7.0", number)
+    with pytest.raises(ValidationError):
+        Recipe.model_validate_json(body)
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(ValidationError, match="surrogate|unicode"):
+        RecipeDraft(prompt="a \ud800 b")
+
+
+def test_nothing_can_be_changed() -> None:
+    recipe = Recipe.model_validate_json(json.dumps(BASE))
+    with pytest.raises(ValidationError):
+        recipe.steps = 5  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        ModelRef(name="x", family="y").name = "z"  # type: ignore[misc]
