@@ -96,11 +96,16 @@ def make_runner(studio: Studio) -> Callable[[str, gr.Request], AsyncIterator[str
             asked = _read(raw)
             stream = asked.stream
             async for facts in _answers(studio, asked, owner_of(request)):
-                yield json.dumps({"stream": stream, **facts})
+                yield _sealed({"stream": stream, **facts})
         except StudioError as error:
-            yield json.dumps({"stream": stream, "type": "refused", **error.as_dict()})
+            yield _sealed({"stream": stream, "type": "refused", **error.as_dict()})
 
     return run
+
+
+def _sealed(facts: dict[str, Any]) -> str:
+    """JSON in which no markup can be seen: gradio looks for tags in what it takes for HTML."""
+    return json.dumps(facts).replace("<", "\\u003c")
 
 
 async def _answers(studio: Studio, asked: RunRequest, owner: str) -> AsyncIterator[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 import { configure } from "./config.js";
 import { listenForPictures } from "./drop.js";
+import { engine, retry } from "./engine.js";
 import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./fields.js";
-import { loadForm } from "./form.js";
+import { form, loadForm } from "./form.js";
 import { gallery } from "./gallery.js";
 import { generate_bar } from "./generate_bar.js";
 import { job } from "./job.js";
@@ -46,8 +47,8 @@ const { waiting } = window.darkroom;
 window.darkroom = {
   page_header: fillHeader,
   request: job.request,
-  /** For tests and the console: what the stage shows. */
-  job,
+  /** For tests and the console: what the page goes by. */
+  job, form, engine, retry,
   ...Object.fromEntries(Object.keys(PARTS).map((name) => [name, (...given) => fillPart(name, given)])),
 };
 for (const [name, given] of waiting) window.darkroom[name](...given);

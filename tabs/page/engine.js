@@ -6,7 +6,7 @@ import { observable } from "./store.js";
 const CALM_MS = 5000;
 const BUSY_MS = 1500;
 const BUSY = new Set(["starting", "loading", "working", "restarting"]);
-const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
+const RETRY_MS = [1000, 2000, 4000, 8000];
 
 /** {state, text, device, resident, fraction, versions}; null until the first answer. */
 export const engine = observable(/** @type {any} */ (null));

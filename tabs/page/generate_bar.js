@@ -1,6 +1,6 @@
 // The one filled button. Never disabled: with something missing it goes there and says so.
 
-import { h, setText } from "./dom.js";
+import { h } from "./dom.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
 import { firstProblem, showField } from "./rules.js";
@@ -14,10 +14,10 @@ export const COMMAND = isMac ? "⌘" : "Ctrl";
 /** Fill the part. */
 export function generate_bar(element, props, watch, trigger) {
   job.attach(trigger);
-  const words = h("span", {}, "Generate");
+  const words = h("span.words", {});
   const button = h("button.generate", { type: "button", id: "generate", onclick: generate, "aria-keyshortcuts": "Control+Enter" },
     words, h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`));
-  job.waiting.watch((waiting) => setText(words, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate"));
+  job.waiting.watch((waiting) => words.replaceChildren(h("span", {}, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate")));
   element.replaceChildren(button);
 }
 

@@ -52,7 +52,13 @@ export const job = {
   },
 
   /** After a load: this window's own job, or the person's newest that nobody looks at. */
-  resume: () => start({}, view.get()),
+  async resume() {
+    const { jobs } = await get(`/jobs?window=${windowName}`).catch(() => ({ jobs: [] }));
+    if (job.isActive()) return;
+    const first = jobs.find((one) => one.state === "running") ?? jobs[0];
+    waiting.set(jobs.filter((one) => one !== first).map((one) => one.id));
+    start(first ? { follow: first.id } : {}, view.get());
+  },
 
   /** End the job that is shown. */
   async cancel(id = view.get().id) {

@@ -85,6 +85,7 @@ function makeCell(onopen) {
     if (wanted === id) return;
     wanted = id;
     picture.classList.remove("shown");
+    element.classList.remove("broken");
     if (!id) { picture.removeAttribute("src"); return; }
     const next = new Image();
     next.src = pictureUrl(id);

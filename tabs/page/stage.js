@@ -1,7 +1,7 @@
 // The right pane: frame, progress line, status, actions, strip of recent pictures. Every place is there
 // from the beginning in its final size, so that nothing moves while a job runs.
 
-import { h, setText } from "./dom.js";
+import { h } from "./dom.js";
 import { engine, retry } from "./engine.js";
 import { change, form, number } from "./form.js";
 import { emptyView, job } from "./job.js";
@@ -23,13 +23,12 @@ export function stage(element, props, watch) {
   sheet.element.append(notice);
   const fill = h("div.progress-fill", {});
   const progress = h("div.progress", { role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", hidden: true }, fill);
-  const strong = h("strong", {});
-  const rest = h("span", {});
+  const status = h("p.status", {});
   const actions = h("div.actions", { role: "group", "aria-label": "Actions" });
   const measure = h("div.measure", { "aria-hidden": "true" });
   const strip = makeStrip({ onpick: pick });
   const root = h("section.stage", { "aria-label": "Result", id: "the-result", tabindex: "-1" },
-    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, h("p.status", {}, strong, rest)), actions,
+    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, status), actions,
     h("div.space", {}), strip.element);
   element.replaceChildren(root);
 
@@ -44,8 +43,8 @@ export function stage(element, props, watch) {
     drawNotice(notice, said);
     progress.hidden = said.progress === null;
     fill.style.setProperty("--done", String(said.progress ?? 0));
-    setText(strong, said.strong);
-    setText(rest, said.rest);
+    // New nodes, not new text: words that are centered would count as moved.
+    if (status.textContent !== said.strong + said.rest) status.replaceChildren(h("strong", {}, said.strong), h("span", {}, said.rest));
     progress.setAttribute("aria-valuenow", String(Math.round(100 * (said.progress ?? 0))));
     progress.setAttribute("aria-valuetext", said.strong + said.rest);
     drawActions(actions, said.actions, { view, large });
@@ -134,8 +133,10 @@ function drawNotice(notice, said) {
 function steadyLeft() {
   let shown = null;
   let at = 0;
+  let job = null;
   return (view) => {
     const now = performance.now();
+    if (view.id !== job) { job = view.id; shown = null; }
     if (view.left_s === null || view.left_s === undefined || view.phase !== "running") { shown = null; return null; }
     if (shown === null || now - at >= 1000) { shown = view.left_s; at = now; }
     return shown;

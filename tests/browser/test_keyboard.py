@@ -1,0 +1,72 @@
+"""The whole way without a mouse."""
+
+from playwright.sync_api import expect
+
+from tests.browser.site_here import Visitor
+
+
+def test_a_picture_is_made_found_and_used_by_keyboard_alone(visitor: Visitor) -> None:
+    page = visitor.page
+    press = page.keyboard.press
+    press("Tab")
+    expect(page.get_by_text("To the result")).to_be_focused()
+    for _ in range(12):
+        press("Tab")
+        if page.evaluate("document.activeElement.name") == "prompt":
+            break
+    expect(page.locator("textarea[name=prompt]")).to_be_focused()
+    page.keyboard.type("a castle on a hill")
+    press("Control+ArrowUp")
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a castle on a (hill:1.1)")
+    press("Control+Enter")
+    visitor.wait_for("done")
+    expect(page.locator("textarea[name=prompt]")).to_be_focused()
+    page.locator("#tab-txt2img-button").focus()
+    press("ArrowRight")
+    page.wait_for_selector(".tile")
+    expect(page.get_by_role("tab", name="Gallery")).to_be_focused()
+    press("/")
+    expect(page.get_by_role("searchbox", name="Search pictures")).to_be_focused()
+    for _ in range(4):
+        press("Tab")
+        if "tile" in page.evaluate("document.activeElement.className"):
+            break
+    press("f")
+    expect(page.locator(".tile.favorite")).to_have_count(1)
+    press("Enter")
+    expect(page.locator(".loupe")).to_be_visible()
+    press("Escape")
+    expect(page.locator(".tile").first).to_be_focused()
+    press("u")
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a castle on a (hill:1.1)")
+    assert page.evaluate("location.hash") == "#/txt2img"
+
+
+def test_escape_closes_the_top_layer_first_and_cancels_only_then(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask("meadow [slow]", steps="120")
+    visitor.wait_for("running")
+    page.locator(".model-row").click()
+    page.wait_for_selector("dialog.picker[open]")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    expect(page.locator(".model-row")).to_be_focused()
+    page.keyboard.press("Escape")
+    assert visitor.view()["phase"] == "running", "half a second after a layer was closed Esc does nothing"
+    page.wait_for_timeout(600)
+    page.keyboard.press("Escape")
+    visitor.wait_for("cancelled")
+    page.locator(".switch").focus()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+
+
+def test_choices_are_one_tab_stop_and_arrows_move_and_choose(visitor: Visitor) -> None:
+    page = visitor.page
+    page.get_by_role("radio", name="Square").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Tall")).to_be_focused()
+    expect(page.get_by_role("radio", name="Tall")).to_be_checked()
+    assert page.locator("[data-field=width] [role=radio][tabindex='0']").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "SELECT"

@@ -1,0 +1,128 @@
+"""Nothing jumps, nothing is cut, everything can be pressed: rectangles measured in the real page."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.site_here import Visitor
+
+Visit = Callable[..., Visitor]
+WIDTHS = (320, 390, 768, 1024, 1440)
+_BOXES = """() => Object.fromEntries(["#generate", ".frame", ".status-row", ".actions", "#recipe"]
+  .map((one) => [one, JSON.stringify(document.querySelector(one).getBoundingClientRect())]))"""
+_SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# What can be pressed now, with its box and name. A box inside a label or hidden for sighted people does not count.
+_TARGETS = """() => [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=tab]")]
+  .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.closest(".visually-hidden, .skip, .overflow-menu"))
+  .map((one) => { const box = one.getBoundingClientRect(); return { html: one.outerHTML.slice(0, 120),
+    width: box.width, height: box.height,
+    name: one.getAttribute("aria-label") || one.textContent.trim() || one.labels?.[0]?.textContent.trim() || "" }; })
+  .filter((one) => one.width > 1)"""
+
+
+@pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
+def test_nothing_moves_from_the_click_to_the_saved_picture(visit: Visit, width: int, touch: bool) -> None:
+    visitor = visit(width=width, height=844 if touch else 900, touch=touch)
+    page = visitor.page
+    page.wait_for_function("darkroom.engine.get() && document.fonts.status === 'loaded'")
+    loading = sum(shift["value"] for shift in page.evaluate("window.shifts"))
+    assert loading <= 0.02, page.evaluate("window.shifts")
+    page.fill("textarea[name=prompt]", "sea")
+    page.fill("[data-field=steps] input.number", "40")
+    page.evaluate("window.scrollTo(0, 0)")
+    page.evaluate("window.shifts.length = 0")
+    before = page.evaluate(_BOXES)
+    page.locator("#generate").dispatch_event("click")
+    visitor.wait_for("running")
+    page.wait_for_selector(".cell .preview:not([hidden])")
+    assert page.evaluate(_BOXES) == before
+    visitor.wait_for("done")
+    page.wait_for_selector(".cell .picture.shown")
+    page.wait_for_function("!document.querySelector('.slot').disabled")
+    assert page.evaluate(_BOXES) == before
+    shifts = page.evaluate("window.shifts")
+    assert sum(shift["value"] for shift in shifts) == 0, shifts
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_width_scrolls_sideways_and_everything_has_a_name_and_a_size(visit: Visit, width: int) -> None:
+    touch = width < 860
+    visitor = visit(width=width, height=800, touch=touch)
+    page = visitor.page
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("radio", name="Custom").click()
+    page.get_by_role("switch", name="Explain").click()
+    visitor.ask("a sailboat")
+    visitor.wait_for("done")
+    check(page, touch)
+    for opener in (".model-row", ".queue-button", ".pill"):
+        page.locator(opener).first.click()
+        page.wait_for_selector("dialog[open]")
+        check(page, touch)
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog[open]")).to_have_count(0)
+    page.get_by_role("tab", name="Gallery").click()
+    page.wait_for_selector(".tile")
+    check(page, touch)
+    page.locator(".tile").first.click()
+    page.wait_for_selector(".recipe")
+    check(page, touch)
+
+
+def check(page: Page, touch: bool) -> None:
+    """No sideways scroll; every control has a name and room for a pointer or a thumb."""
+    assert page.evaluate(_SIDEWAYS) <= 0
+    targets: list[dict[str, Any]] = page.evaluate(_TARGETS)
+    assert targets
+    assert not [target for target in targets if not target["name"]]
+    least = 44 if touch else 24
+    small = {f"{target['width']:.0f} × {target['height']:.0f} {target['html'][:70]}" for target in targets
+             if target["height"] < least - 0.5 or target["width"] < 23.5}
+    assert not small, "\n".join(sorted(small))
+
+
+def test_result_and_generate_stay_in_view_while_the_recipe_scrolls(visit: Visit) -> None:
+    page = visit(width=1024, height=600).page
+    page.get_by_role("switch", name="Explain").click()
+    before = page.evaluate("""() => [".frame", "#generate"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))""")
+    page.mouse.move(100, 300)
+    page.mouse.wheel(0, 400)
+    page.wait_for_function("scrollY > 100")
+    after = page.evaluate("""() => [".frame", "#generate"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))""")
+    assert after == before
+
+
+def test_generate_stays_under_the_thumb_on_a_phone(visit: Visit) -> None:
+    page = visit(width=390, height=844, touch=True).page
+    before = page.locator("#generate").bounding_box()
+    assert before and before["y"] + before["height"] <= 844
+    page.evaluate("scrollTo(0, 300)")
+    assert page.locator("#generate").bounding_box() == before
+    stage, recipe = page.locator(".stage").bounding_box(), page.locator("#recipe").bounding_box()
+    assert stage and recipe and stage["y"] < recipe["y"]
+
+
+def test_hooks_on_gradio_are_still_there(visitor: Visitor) -> None:
+    page = visitor.page
+    for hook in (".gradio-container", "#tabs > .tab-wrapper", "#tabs .tab-container [role=tab]", "#tab-txt2img",
+                 "#panes", "#recipe.column", "#result.column", "#stage.block"):
+        assert page.locator(hook).count() >= 1, f"gradio no longer has {hook}"
+    page.get_by_role("tab", name="Gallery").click()
+    page.wait_for_selector("#tab-gallery .gallery")
+    assert page.locator("footer").count() == 0
+
+
+def test_nothing_is_asked_of_another_machine_and_the_first_page_is_light(visit: Visit, site: Any) -> None:
+    visitor = visit()
+    page = visitor.window()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.wait_for_selector("#generate")
+    page.wait_for_function("darkroom.engine.get()")
+    assert [url for url in asked if not url.startswith((site.url, "data:", "blob:"))] == []
+    assert not [url for url in asked if "/api/v1/models" in url], "models are asked for when the picker opens"
+    pictures = [url for url in asked if "/images?" in url]
+    assert len(pictures) == 1 and "limit=12" in pictures[0]

@@ -1,0 +1,58 @@
+"""The page on the real program: app.py as a process, the starter model, a browser that only looks and clicks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.program import Program
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    running = Program(tmp_path_factory.mktemp("run") / "data")
+    running.wait_for_page()
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def page(browser: Browser, program: Program) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"http://127.0.0.1:{program.port}/")
+    page.wait_for_selector("#generate")
+    yield page
+    context.close()
+
+
+def generate(page: Page, prompt: str, steps: int) -> None:
+    page.fill("textarea[name=prompt]", prompt)
+    page.fill("[data-field=steps] input.number", str(steps))
+    page.keyboard.press("Control+Enter")
+
+
+def test_prompt_previews_picture_gallery_settings_reload_and_cancel(page: Page, program: Program) -> None:
+    expect(page.locator(".pill").first).to_contain_text("ready", timeout=90_000)
+    generate(page, "sea at night, full moon", 20)
+    preview = page.locator(".cell .preview:not([hidden])")
+    expect(preview).to_be_visible(timeout=60_000)
+    expect(page.locator(".stage[data-phase=done]")).to_be_visible(timeout=60_000)
+    expect(page.locator(".cell .picture.shown")).to_be_visible()
+
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".tile").first.click()
+    expect(page.locator(".recipe")).to_contain_text("sea at night, full moon")
+    page.get_by_role("button", name="Use settings").last.click()
+    expect(page.locator("textarea[name=prompt]")).to_have_value("sea at night, full moon")
+
+    generate(page, "green hills", 150)
+    expect(page.locator(".status")).to_contain_text("Step ", timeout=60_000)
+    page.reload()
+    expect(page.locator(".stage[data-phase=running]")).to_be_visible(timeout=60_000)
+    expect(preview).to_be_visible(timeout=60_000)
+    page.keyboard.press("Escape")
+    expect(page.locator(".stage[data-phase=cancelled]")).to_be_visible(timeout=60_000)
+    assert len(list((Path(program.data) / "outputs").rglob("*.png"))) == 1
