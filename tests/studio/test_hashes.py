@@ -1,0 +1,36 @@
+"""Hashes of model folders: computed once, changed with the files, deaf to side files."""
+
+from pathlib import Path
+
+import pytest
+
+from studio.database import Database
+from studio.hashes import ModelHashes
+from tests.folders import make_model, write_safetensors
+
+
+@pytest.fixture
+def hashes(tmp_path: Path) -> ModelHashes:
+    database = Database(tmp_path / "darkroom.sqlite3")
+    database.open()
+    return ModelHashes(database)
+
+
+def test_a_hash_is_remembered_until_the_files_change(hashes: ModelHashes, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    assert hashes.known(folder) is None
+    first = hashes.get(folder)
+    assert first and len(first) == 64 and hashes.known(folder) == first
+    (folder / "README.md").write_text("new words")
+    assert hashes.known(folder) == first
+    write_safetensors(folder / "unet" / "diffusion_pytorch_model.safetensors", 7)
+    second = hashes.get(folder)
+    assert second != first
+
+
+def test_equal_folders_have_equal_hashes_and_names_do_not_count(hashes: ModelHashes, tmp_path: Path) -> None:
+    assert hashes.get(make_model(tmp_path / "a", "x")) == hashes.get(make_model(tmp_path / "b", "y"))
+
+
+def test_a_folder_that_is_gone_has_none(hashes: ModelHashes, tmp_path: Path) -> None:
+    assert hashes.get(tmp_path / "nothing") is None

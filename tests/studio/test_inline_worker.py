@@ -1,0 +1,55 @@
+"""The worker without a process: the same words and endings, in the calling thread."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from contract import events
+from contract.records import EngineStatus
+from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkStep
+from studio.studio import Studio
+from studio.workers.inline import InlineWorker
+from tests.studio.conftest import run, wait_until
+from tests.studio.test_process_worker import FACTORY, REF, ticket
+
+
+def started(**options: object) -> tuple[InlineWorker, list[EngineStatus]]:
+    said: list[EngineStatus] = []
+    worker = InlineWorker(options, ("/nowhere/starter", REF), factory=FACTORY)
+    worker.start(said.append)
+    return worker, said
+
+
+def test_it_says_what_it_does_and_paints() -> None:
+    worker, said = started()
+    assert isinstance(list(worker.run([ticket()]))[-1], WorkDone)
+    assert [s.text for s in said] == ["Starting, about 8 s", "Loading starter", "starter ready", "Loading starter",
+                                      "Working", "starter ready"]
+    worker.stop()
+
+
+def test_it_is_cancelled_between_steps() -> None:
+    worker, _ = started()
+    heard: list[WorkerEvent] = []
+    for event in worker.run([ticket(steps=50)]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and event.index == 3:
+            worker.cancel("j1")
+    assert isinstance(heard[-1], WorkCancelled) and len(heard) < 10
+    assert isinstance(list(worker.run([ticket("j2")]))[-1], WorkDone)
+    worker.stop()
+
+
+def test_an_engine_that_can_not_start_fails_its_jobs_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        worker, said = started(fail_start=True)
+        wait_until(lambda: worker.status().state == "stopped")
+    ending = list(worker.run([ticket()]))[-1]
+    assert isinstance(ending, WorkFailed) and ending.message.startswith("The engine could not be started")
+    worker.stop()
+
+
+def test_a_studio_runs_on_it(make_studio: Callable[..., Studio]) -> None:
+    studio = make_studio(InlineWorker({}, None, factory=FACTORY))
+    assert isinstance(run(studio, count=2)[-1], events.Done)
