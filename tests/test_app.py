@@ -1,101 +1,16 @@
 """The whole program as a process, as a person starts it: on the starter model, over HTTP."""
 
+import io
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
+from PIL import Image
 
-PROJECT = Path(__file__).resolve().parent.parent
-START_LIMIT_S = 90
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], limit_s: float = START_LIMIT_S) -> Any:
-    """Poll until the condition gives something true; fail with the last value otherwise."""
-    end = time.monotonic() + limit_s
-    value = None
-    while time.monotonic() < end:
-        try:
-            value = condition()
-        except httpx.TransportError:
-            value = None
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"still {value!r} after {limit_s} s")
-
-
-class Program:
-    """One running app.py and a client for it."""
-
-    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
-        self.port = free_port()
-        self.log = data.parent / f"{data.name}-{self.port}.log"
-        command = [sys.executable, str(PROJECT / "app.py"), "--no-browser", "--port", str(self.port),
-                   "--data", str(data), *arguments]
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=data.parent, stdout=log, stderr=log,
-                                            env={**kept, **environment})
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
-
-    def wait_for_page(self) -> None:
-        def answered() -> bool:
-            assert self.process.poll() is None, self.log.read_text()
-            return self.client.get("/").status_code == 200
-        until(answered)
-
-    def wait_for_engine(self) -> None:
-        until(lambda: self.client.get("/api/v1/engine").json()["state"] == "ready")
-
-    def submit(self, **draft: Any) -> str:
-        answer = self.client.post("/api/v1/jobs", json={"prompt": "sea at night", **draft})
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def job(self, job_id: str) -> dict[str, Any]:
-        return dict(self.client.get(f"/api/v1/jobs/{job_id}").json())
-
-    def state(self, job_id: str) -> str:
-        return str(self.job(job_id)["state"])
-
-    def wait_until_ended(self, job_id: str) -> dict[str, Any]:
-        until(lambda: self.state(job_id) not in ("queued", "running"))
-        return self.job(job_id)
-
-    def children(self) -> list[int]:
-        out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
-                             capture_output=True, text=True, check=False).stdout
-        return [int(pid) for pid in out.split()]
-
-    def end(self) -> float:
-        """Press Ctrl-C; seconds until the process is gone."""
-        began = time.monotonic()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        self.process.wait(15)
-        self.client.close()
-        return time.monotonic() - began
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return not Path(f"/proc/{pid}/stat").exists() or " Z " not in Path(f"/proc/{pid}/stat").read_text()
+from tests.program import Program, alive, until
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +38,6 @@ def test_recipe_read_back_makes_the_same_picture_bit_for_bit(program: Program) -
     recipe = program.client.get(f"/api/v1/images/{first}/recipe").json()
     answer = program.client.post("/api/v1/jobs", json=recipe)
     second = program.wait_until_ended(answer.json()["id"])["image_ids"][0]
-    import io
-
-    from PIL import Image
-
     pixels = [Image.open(io.BytesIO(program.client.get(f"/api/v1/images/{i}").content)).tobytes()
               for i in (first, second)]
     assert first != second and pixels[0] == pixels[1]
