@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
@@ -28,6 +27,7 @@ from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, Source, fill, lay
 from engine.devices import Device
 from engine.families import family_of
 from engine.families.family import Family
+from engine.memory import memory
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _DEVICE_SHARE = 0.85  # of the card's
@@ -89,7 +89,7 @@ class ModelManager:
 
     def __init__(self, device: Device, budget_bytes: int | None = None) -> None:
         self._device = device
-        self._budget = budget_bytes or int(psutil.virtual_memory().total * _BUDGET_SHARE)
+        self._budget = budget_bytes or int(memory().total * _BUDGET_SHARE)
         self._checkpoints: dict[str, _Checkpoint] = {}  # least recently used first
         self._shelves: list[_Shelf] = []  # least recently used first
 
@@ -219,9 +219,9 @@ class ModelManager:
     def _make_room(self, ref: ModelRef, need: int) -> None:
         """Before a load: evict what the machine's free memory asks for, and refuse what can't fit."""
         idle = [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]
-        while need > psutil.virtual_memory().available and idle:
+        while need > memory().free and idle:
             self._evict(idle.pop(0))
-        free = psutil.virtual_memory().available
+        free = memory().free
         if need > free:
             raise OutOfMemory(f"{ref.name} needs {need / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
                               "Close other programs, or use a smaller model.")

@@ -18,6 +18,7 @@ from contract.recipe import ModelRef
 from engine import models as models_module
 from engine.blocks import Block, lay_out, view
 from engine.devices import Device
+from engine.memory import Memory
 from engine.models import ModelManager
 from tests import tiny
 
@@ -266,10 +267,7 @@ def test_unknown_family_is_refused(models: ModelManager, entries: dict[str, Mode
 
 def test_no_room_is_said_before_reading(models: ModelManager, entries: dict[str, ModelEntry],
                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        total, available = 10**9, 10
-
-    monkeypatch.setattr(models_module.psutil, "virtual_memory", Full)
+    monkeypatch.setattr(models_module, "memory", lambda: Memory(10**9, 10))
     with pytest.raises(OutOfMemory, match="sd1 needs"):
         weights(models, entries["sd1"])
 

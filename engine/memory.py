@@ -1,0 +1,57 @@
+"""How much memory the machine (or its container) has, and how much of it is free. Standard library only."""
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+_UNKNOWN_FREE_SHARE = 0.6  # where the system doesn't say what is free (macOS)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes. `free` counts what the system would give up for a program, such as its file cache."""
+
+    total: int
+    free: int
+
+
+class _WindowsStatus(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("total", ctypes.c_uint64),
+                ("free", ctypes.c_uint64), *((f"rest{n}", ctypes.c_uint64) for n in range(5)))
+
+
+def memory() -> Memory:
+    """What there is now; within the container's limit if there is one."""
+    if sys.platform == "win32":
+        status = _WindowsStatus(length=ctypes.sizeof(_WindowsStatus))
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return Memory(status.total, status.free)
+    if not _MEMINFO.is_file():
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Memory(total, int(total * _UNKNOWN_FREE_SHARE))
+    return within_container(read_meminfo(_MEMINFO.read_text("ascii")), _CGROUP)
+
+
+def read_meminfo(text: str) -> Memory:
+    """The two lines of /proc/meminfo that matter."""
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    return Memory(total, free)
+
+
+def within_container(machine: Memory, cgroup: Path) -> Memory:
+    """The same, held to a cgroup's limit (version 2): on a shared host, what the machine has is not ours."""
+    try:
+        limit = (cgroup / "memory.max").read_text("ascii").strip()
+        used = int((cgroup / "memory.current").read_text("ascii"))
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text("ascii").splitlines())
+    except (OSError, ValueError):
+        return machine
+    if limit == "max":
+        return machine
+    free = int(limit) - used + int(stat.get("inactive_file", 0))
+    return Memory(min(machine.total, int(limit)), max(0, min(machine.free, free)))
