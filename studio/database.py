@@ -44,6 +44,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE model_hashes (stamp TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
     CREATE TABLE model_rates (model TEXT PRIMARY KEY, seconds_per_cost REAL NOT NULL);
     """,
+    """
+    ALTER TABLE model_hashes ADD COLUMN folder TEXT NOT NULL DEFAULT '';
+    CREATE INDEX model_hashes_by_sha256 ON model_hashes (sha256);
+    """,
 )
 
 

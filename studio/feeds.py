@@ -11,7 +11,7 @@ from studio.feed import Feed, feed_from_events, feed_from_log
 from studio.gallery import Gallery
 from studio.queue import JobQueue
 
-_CURSORS_PER_SECOND = 1000
+_CURSORS_PER_SECOND = 10_000  # below 2^53 for three more centuries, as browsers need
 
 
 class Feeds:
@@ -31,7 +31,7 @@ class Feeds:
         self._said: dict[str, int] = {}
         self._unclosed: dict[str, JobRecord] = {}
         # Cursors of this run of the program lie above those of all earlier runs.
-        self._first_cursor = int(time.time()) * _CURSORS_PER_SECOND
+        self._first_cursor = int(time.time() * _CURSORS_PER_SECOND)
 
     def live(self, job: JobRecord) -> Feed:
         """The feed of a job that has not ended; the first call makes it, Queued first."""
@@ -47,9 +47,12 @@ class Feeds:
             return feed
 
     def of(self, job: JobRecord) -> Feed:
-        """The feed of any job."""
+        """The feed of any job. What the caller knows of its state may be old by now."""
         with self._lock:
-            if job.id in self._live or job.state in ("queued", "running"):
+            if job.id in self._live:
+                return self._live[job.id]
+            job = self._queue.record(job.id)  # a feed is closed after its row has ended, so this is the truth
+            if job.state in ("queued", "running"):
                 return self.live(job)
         row = self._queue.row(job.id)
         if row is not None and row["log"]:

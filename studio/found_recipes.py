@@ -5,7 +5,7 @@ Metadata fills a form; it never runs and never changes settings. What can't be u
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ from studio.image_files import KEYWORD, parse_facts
 from studio.model_list import ModelList
 from studio.opener import opened, sniff
 from studio.png_text import read_text
-from studio.resolve import split_old_name
+from studio.resolve import WithHash, split_old_name
 
 _EXIF = 0x8769
 _USER_COMMENT = 0x9286
@@ -31,7 +31,6 @@ _USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed"
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
     "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
     "Clip skip": ("clip_skip", int)})
-KnownHash = Callable[[ModelEntry], str | None]
 
 
 class FoundRecipe(Frozen):
@@ -50,8 +49,11 @@ class FoundRecipe(Frozen):
     notices: tuple[str, ...] = ()
 
 
-def read_recipe(data: bytes, models: ModelList, known_hash: KnownHash) -> FoundRecipe:
+def read_recipe(data: bytes, models: ModelList, with_hash: WithHash) -> FoundRecipe:
     """Find the recipe of a picture.
+
+    Args:
+        with_hash: The model whose sha256 begins so, whatever its name.
 
     Raises:
         InvalidInput: no picture, or no recipe inside.
@@ -60,11 +62,11 @@ def read_recipe(data: bytes, models: ModelList, known_hash: KnownHash) -> FoundR
     text = texts.get("parameters")
     facts = parse_facts(texts[KEYWORD]) if KEYWORD in texts else None
     if facts is not None:
-        return _ours(facts.recipe, text, models, known_hash)
+        return _ours(facts.recipe, text, models, with_hash)
     if text is None or not text.strip():
         raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.",
                            code="no_recipe")
-    return _from_infotext(text, models, known_hash)
+    return _from_infotext(text, models, with_hash)
 
 
 def _texts(data: bytes) -> dict[str, str]:
@@ -88,9 +90,9 @@ def _user_comment(image: Image.Image) -> str:
     return (body if head in (b"ASCII\0\0\0", b"\0" * 8) else raw).decode("utf-8", "replace").strip("\0")
 
 
-def _ours(recipe: Recipe, text: str | None, models: ModelList, known_hash: KnownHash) -> FoundRecipe:
+def _ours(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHash) -> FoundRecipe:
     draft = json.loads(recipe.canonical_json())
-    entry = _find_model(recipe.model.name, recipe.model.sha256, models, known_hash)
+    entry = _find_model(recipe.model.name, recipe.model.sha256, models, with_hash)
     if entry is not None:
         draft["model"] = entry.ref.name
         return FoundRecipe(draft=draft, infotext=text)
@@ -99,7 +101,7 @@ def _ours(recipe: Recipe, text: str | None, models: ModelList, known_hash: Known
                        notices=(_not_here(recipe.model.name),))
 
 
-def _from_infotext(text: str, models: ModelList, known_hash: KnownHash) -> FoundRecipe:
+def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRecipe:
     notices = []
     if len(text) > infotext.MAX_CHARACTERS:
         notices.append("The picture's text is very long; only its beginning was read.")
@@ -120,7 +122,7 @@ def _from_infotext(text: str, models: ModelList, known_hash: KnownHash) -> Found
     unknown: tuple[str, ...] = ()
     wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
     if wanted_model:
-        entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, known_hash)
+        entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, with_hash)
         if entry is None:
             unknown = (wanted_model[:300],)
             notices.append(_not_here(wanted_model))
@@ -169,12 +171,8 @@ def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: lis
     return draft
 
 
-def _find_model(name: str, sha256: str | None, models: ModelList, known_hash: KnownHash) -> ModelEntry | None:
-    entry = models.find(name)
-    if entry is not None or not sha256:
-        return entry
-    return next((e for e in models.all() if (known_hash(e) or "").startswith(sha256.lower())), None) \
-        if len(sha256) >= 8 else None
+def _find_model(name: str, sha256: str | None, models: ModelList, with_hash: WithHash) -> ModelEntry | None:
+    return models.find(name) or (with_hash(sha256) if sha256 else None)
 
 
 def _not_here(name: str) -> str:

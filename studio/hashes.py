@@ -6,6 +6,7 @@ darkroom.json) do not count, so that a new title does not make a new model.
 
 import hashlib
 import logging
+import string
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -31,6 +32,14 @@ class ModelHashes:
         """The hash if it is remembered; reads no weights. Raises OSError."""
         found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ?", (_stamp(folder),))
         return str(found) if found else None
+
+    def folders_of(self, beginning: str) -> frozenset[Path]:
+        """Folders that once had a hash with this beginning (8 digits or more); they may have changed since."""
+        if not 8 <= len(beginning) <= 64 or not set(beginning) <= set(string.hexdigits):
+            return frozenset()
+        low = beginning.lower()
+        rows = self._database.rows("SELECT folder FROM model_hashes WHERE sha256 BETWEEN ? AND ?", (low, low + "g"))
+        return frozenset(Path(row["folder"]) for row in rows)
 
     def request(self, folder: Path) -> "Future[str]":
         """Begin to hash a folder, unless it is known or under way. Raises OSError."""
@@ -67,14 +76,15 @@ class ModelHashes:
             future.set_exception(error)
         else:
             future.set_result(sha256)
-            self._remember(stamp, sha256)
+            self._remember(stamp, sha256, folder)
         finally:
             with self._lock:
                 self._running.pop(stamp, None)
 
-    def _remember(self, stamp: str, sha256: str) -> None:
+    def _remember(self, stamp: str, sha256: str, folder: Path) -> None:
         try:
-            self._database.write("INSERT OR REPLACE INTO model_hashes VALUES (?, ?)", (stamp, sha256))
+            self._database.write("INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
+                                 (stamp, sha256, str(folder)))
         except StudioError as error:
             logger.warning("a model's hash could not be kept: %s", error.message)
 

@@ -30,6 +30,8 @@ _NOT_YET: Mapping[str, str] = {
     "hires": "The high-resolution pass", "refiner": "A refiner", "loras": "LoRAs",
     "vae": "Choosing a VAE",
 }
+KnownHash = Callable[[ModelEntry], str | None]
+WithHash = Callable[[str], ModelEntry | None]
 _LORA_TAG = re.compile(r"<(lora|lyco|hypernet):([^<>]{1,200})>", re.IGNORECASE)
 
 
@@ -43,18 +45,19 @@ class Resolved:
 
 
 def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int,
-            known_hash: Callable[[ModelEntry], str | None] = lambda entry: None) -> Resolved:
+            known_hash: KnownHash = lambda entry: None, with_hash: WithHash = lambda sha256: None) -> Resolved:
     """Fill a draft.
 
     Args:
         known_hash: The model's sha256 if it is known without reading weights.
+        with_hash: The model of a sha256, whatever its name.
 
     Raises:
         InvalidRecipe: names the field, its value and what to use.
         ModelProblem: the model is there but can't be used.
     """
     _refuse_what_comes_later(draft)
-    entry, notices = _find_model(draft.model, models, known_hash)
+    entry, notices = _find_model(draft.model, models, known_hash, with_hash)
     defaults = entry.defaults
     sampler, schedule = _find_sampler(draft, entry)
     width, height = draft.width or defaults.width, draft.height or defaults.height
@@ -83,7 +86,7 @@ def _refuse_what_comes_later(draft: RecipeDraft) -> None:
 
 
 def _find_model(wanted: str | ModelRef | None, models: ModelList,
-                known_hash: Callable[[ModelEntry], str | None],
+                known_hash: KnownHash, with_hash: WithHash,
                 ) -> tuple[ModelEntry, tuple[tuple[str, str], ...]]:
     notices: tuple[tuple[str, str], ...] = ()
     if wanted is None:
@@ -94,7 +97,10 @@ def _find_model(wanted: str | ModelRef | None, models: ModelList,
     elif isinstance(wanted, str):
         entry = _named(wanted, models)
     else:
-        entry = _same_weights(wanted, models, known_hash) or _named(wanted.name, models)
+        found = models.find(wanted.name)
+        if wanted.sha256 and (found is None or known_hash(found) != wanted.sha256):
+            found = with_hash(wanted.sha256) or found
+        entry = found or _named(wanted.name, models)
         have = known_hash(entry)
         if wanted.sha256 and have and have != wanted.sha256:
             notices = (("other_model", f"{entry.title} is not the same file as the “{wanted.name[:60]}” of "
@@ -111,15 +117,6 @@ def _named(name: str, models: ModelList) -> ModelEntry:
         hint = f"Near: {', '.join(near)}." if near else "Choose one of the models that are there."
         raise InvalidRecipe(f"Model “{name[:80]}” is not here.", hint, code="invalid_model")
     return entry
-
-
-def _same_weights(wanted: ModelRef, models: ModelList,
-                  known_hash: Callable[[ModelEntry], str | None]) -> ModelEntry | None:
-    if wanted.sha256 is None:
-        return None
-    usable = [entry for entry in models.all() if entry.problem is None]
-    usable.sort(key=lambda entry: entry.ref.name != wanted.name)
-    return next((entry for entry in usable if known_hash(entry) == wanted.sha256), None)
 
 
 def _find_sampler(draft: RecipeDraft, entry: ModelEntry) -> tuple[Sampler, str]:

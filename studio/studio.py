@@ -188,10 +188,11 @@ class Studio:
             QueueFull: too many wait.
         """
         draft = self.extensions.adjust(draft)
-        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, known_hash=self._known_hash)
+        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, known_hash=self._known_hash,
+                        with_hash=self._model_with_hash)
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry))
         job = self._queue.add(found.recipe, owner, window, notices)
-        self._feeds.live(job)
+        self._feeds.of(job)
         self._announce()
         return JobHandle(id=job.id, position=self._place_of(job.id)[0])
 
@@ -200,6 +201,12 @@ class Studio:
             return self._hashes.known(entry.path)
         except OSError:
             return None
+
+    def _model_with_hash(self, sha256: str) -> ModelEntry | None:
+        """A usable model whose sha256 is or begins so."""
+        folders = self._hashes.folders_of(sha256)
+        return next((entry for entry in self._models.all() if entry.path in folders and entry.problem is None
+                     and (self._known_hash(entry) or "").startswith(sha256.lower())), None)
 
     def job(self, job_id: str, owner: str) -> JobView:
         """A job with its progress. Raises NotFound for unknown or another owner's."""
@@ -314,7 +321,7 @@ class Studio:
 
     def read_recipe(self, data: bytes) -> FoundRecipe:
         """What a picture says it was made with. Raises InvalidInput, TooLarge."""
-        return read_recipe(data, self._models, self._known_hash)
+        return read_recipe(data, self._models, self._model_with_hash)
 
     def add_input(self, data: bytes, owner: str) -> StoredInput:
         """Keep a picture someone brought. Raises InvalidInput, TooLarge, StorageFull."""

@@ -24,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
 
 
 def found(models: ModelList, data: bytes) -> FoundRecipe:
-    return read_recipe(data, models, lambda entry: "abcdef1234" + "0" * 54)
+    return read_recipe(data, models, lambda sha256: models.find("starter") if sha256 == "ABCDEF1234" else None)
 
 
 def infotext(models: ModelList, text: str) -> FoundRecipe:

@@ -7,6 +7,7 @@ import pytest
 from studio.database import Database
 from studio.hashes import ModelHashes
 from tests.folders import make_model, write_safetensors
+from tests.studio.conftest import wait_until
 
 
 @pytest.fixture
@@ -20,7 +21,8 @@ def test_a_hash_is_remembered_until_the_files_change(hashes: ModelHashes, tmp_pa
     folder = make_model(tmp_path / "m")
     assert hashes.known(folder) is None
     first = hashes.get(folder)
-    assert first and len(first) == 64 and hashes.known(folder) == first
+    assert first and len(first) == 64
+    wait_until(lambda: hashes.known(folder) == first)
     (folder / "README.md").write_text("new words")
     assert hashes.known(folder) == first
     write_safetensors(folder / "unet" / "diffusion_pytorch_model.safetensors", 7)
@@ -30,6 +32,14 @@ def test_a_hash_is_remembered_until_the_files_change(hashes: ModelHashes, tmp_pa
 
 def test_equal_folders_have_equal_hashes_and_names_do_not_count(hashes: ModelHashes, tmp_path: Path) -> None:
     assert hashes.get(make_model(tmp_path / "a", "x")) == hashes.get(make_model(tmp_path / "b", "y"))
+
+
+def test_a_folder_is_found_by_the_beginning_of_its_hash(hashes: ModelHashes, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    sha256 = hashes.get(folder)
+    assert sha256 is not None
+    wait_until(lambda: hashes.folders_of(sha256[:10].upper()) == {folder})
+    assert hashes.folders_of(sha256[:7]) == hashes.folders_of("%") == hashes.folders_of("0" * 100) == frozenset()
 
 
 def test_a_folder_that_is_gone_has_none(hashes: ModelHashes, tmp_path: Path) -> None:

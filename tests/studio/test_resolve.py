@@ -89,11 +89,12 @@ def test_a_damaged_model_gives_its_own_reason(models: ModelList) -> None:
 def test_a_model_is_found_by_its_weights_before_its_name(models: ModelList) -> None:
     hashes = {"starter": "a" * 64, "sub/zero": "b" * 64}
     known = lambda entry: hashes.get(entry.ref.name)  # noqa: E731
+    having = lambda sha256: next((e for e in models.all() if known(e) == sha256), None)  # noqa: E731
     ref = ModelRef(name="starter", family="sd1", sha256="b" * 64)
-    found = resolve(RecipeDraft(prompt="x", model=ref), models, max_pixels=PIXELS, known_hash=known)
+    found = resolve(RecipeDraft(prompt="x", model=ref), models, max_pixels=PIXELS, known_hash=known, with_hash=having)
     assert found.recipe.model.name == "sub/zero" and not found.notices
     other = ModelRef(name="starter", family="sd1", sha256="c" * 64)
-    found = resolve(RecipeDraft(prompt="x", model=other), models, max_pixels=PIXELS, known_hash=known)
+    found = resolve(RecipeDraft(prompt="x", model=other), models, max_pixels=PIXELS, known_hash=known, with_hash=having)
     assert found.recipe.model.name == "starter" and found.notices[0][0] == "other_model"
 
 

@@ -421,3 +421,36 @@ def test_fair_turns_under_load(make_studio: Callable[..., Studio]) -> None:
     order = [t.job_id for t in worker.tickets]
     assert max(order.index(job_id) for job_id in singles.values()) <= 5
     assert worker.most_at_once == 1 and len(order) == len(set(order)) == 12
+
+
+def test_a_recipe_finds_its_model_under_another_name(studio: Studio) -> None:
+    saved = next(e for e in run(studio) if isinstance(e, events.Saved))
+    data = studio.image_file(saved.record.id, ME).read_bytes()
+    root = studio.settings.model_dirs[0]
+    (root / "starter").rename(root / "renamed")
+    studio.models(fresh=True)
+    other = next(e for e in run(studio, seed=1) if isinstance(e, events.Saved))  # so that its hash is known
+    assert studio.read_recipe(data).draft["model"] == "renamed"  # type: ignore[index]
+    again = RecipeDraft.model_validate_json(saved.record.recipe.canonical_json())
+    final = next(e for e in finish(studio, studio.submit(again, ME).id) if isinstance(e, events.Saved))
+    assert final.record.recipe.model == other.record.recipe.model
+
+
+def test_a_job_that_ends_while_it_is_asked_for_has_an_ended_feed(make_studio: Callable[..., Studio]) -> None:
+    studio = make_studio(max_jobs_per_owner=200)
+    failures: list[object] = []
+
+    def follow_some(owner: str) -> None:
+        for number in range(25):
+            said = finish(studio, studio.submit(draft(steps=1 + number % 3), owner).id, owner)
+            if not isinstance(said[-1], events.Done) or not isinstance(said[0], events.Queued):
+                failures.append(said)
+
+    threads = [threading.Thread(target=follow_some, args=(owner,)) for owner in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    wait_until(lambda: not studio._feeds._live)
+    assert all(studio.images(owner).total == 25 for owner in "abcd")
