@@ -5,14 +5,22 @@ and fetches addresses for clients with no switch against it.
 """
 
 import gradio as gr
-import httpx
 from gradio import processing_utils
 
 
-class NoFetching(httpx.AsyncBaseTransport):
-    """A transport that refuses every request."""
+class NoFetching:
+    """What gradio gets for a transport: it refuses every request."""
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def __aenter__(self) -> "NoFetching":
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        return None
+
+    async def handle_async_request(self, request: object) -> object:
         raise PermissionError("Darkroom fetches no addresses.")
 
 

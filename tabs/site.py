@@ -30,7 +30,8 @@ def build_page(studio: Studio) -> gr.Blocks:
         bar.submit(make_runner(studio), inputs=[bar], outputs=[stage], js="() => window.darkroom.request()",
                    show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
                    api_visibility="private")
-    return page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
+    page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
+    return page
 
 
 def mount_page(app: FastAPI, page: gr.Blocks) -> None:

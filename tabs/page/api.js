@@ -40,7 +40,8 @@ export async function request(method, path, body) {
     throw new Unreachable("No connection to Darkroom.");
   }
   online.set(true);
-  const facts = answer.headers.get("content-type")?.includes("json") ? await answer.json() : null;
+  const hasFacts = answer.status !== 204 && answer.headers.get("content-type")?.includes("json");
+  const facts = hasFacts ? await answer.json() : null;
   if (!answer.ok) {
     throw new Refused(facts ?? { code: `http_${answer.status}`, message: `The server answered ${answer.status}.` },
       answer.status);

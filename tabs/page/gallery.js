@@ -22,7 +22,7 @@ export function gallery(element) {
   const none = h("p.none", { hidden: true });
   const moreButton = button({ label: "Show more", kind: "outlined.more", onclick: data.more });
   const grid = h("div.grid-view", {}, h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total), newer, days, none, moreButton);
-  const root = h("section.gallery", { "aria-label": "Pictures", id: "gallery" }, grid, loupe.element);
+  const root = h("section.gallery", { "aria-label": "Pictures" }, grid, loupe.element);
   element.replaceChildren(root);
   rove(days, ".tile", { twoWay: true });
 

@@ -1,6 +1,6 @@
 // What can be done with finished pictures, from the stage, the gallery and the loupe alike.
 
-import { get, pictureUrl, post, Refused, request } from "./api.js";
+import { get, pictureUrl, post, Refused, request, Unreachable } from "./api.js";
 import { h } from "./dom.js";
 import { announce } from "./live.js";
 import { fillForm } from "./recipe_fill.js";
@@ -96,7 +96,7 @@ export async function useSettings(picture, count = 1) {
 /** Say what went wrong where nothing else on the page can. No connection is said in its own place. */
 export function say(problem) {
   if (problem instanceof Refused) offerUndo(`${problem.message} ${problem.hint}`.trim(), null);
-  else if (problem.name === "TypeError") throw problem;
+  else if (!(problem instanceof Unreachable)) throw problem;
 }
 
 /** F, U, D and Delete on the picture that has the focus. */

@@ -4,6 +4,10 @@ import { go, route, titleOf } from "./route.js";
 
 const NAMES = ["txt2img", "gallery"];
 
+const SETTLE_MS = 120;
+const MOST_CORRECTIONS = 6;
+let corrections = 0;
+
 const buttons = () => [...document.querySelectorAll("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]")];
 
 /** Watch gradio's tabs from now on; they may be drawn later than this. */
@@ -23,7 +27,16 @@ export function joinTabBar() {
   start();
 }
 
+// While it starts, gradio may go back to its own first tab.
+function insist() {
+  if (corrections >= MOST_CORRECTIONS) return;
+  corrections += 1;
+  select(route.get());
+}
+
 function mend() {
+  const chosen = buttons().findIndex((tab) => tab.getAttribute("aria-selected") === "true");
+  if (NAMES[chosen] !== route.get().tab) setTimeout(insist, SETTLE_MS);
   buttons().forEach((tab, index) => {
     const name = NAMES[index];
     const panel = document.querySelector(`#tab-${name}`);
@@ -39,9 +52,10 @@ function set(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+// Only a person's click changes the address; our own clicks come from it.
 function follow(event) {
   const index = buttons().indexOf(event.target.closest("[role=tab]"));
-  if (index < 0) return;
+  if (index < 0 || !event.isTrusted) return;
   const { tab, id } = route.get();
   if (NAMES[index] !== tab || id) go(NAMES[index]);
 }
@@ -60,5 +74,5 @@ function steer(event) {
   event.preventDefault();
   const next = all[(to + all.length) % all.length];
   next.focus();
-  next.click();
+  go(NAMES[all.indexOf(next)]);
 }

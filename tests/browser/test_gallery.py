@@ -42,14 +42,14 @@ def test_search_finds_by_prompt_and_says_when_nothing_matches(visitor: Visitor) 
     search.fill("canyon")
     expect(page.locator(".tile")).to_have_count(1)
     search.fill("zebra")
-    expect(page.locator(".none")).to_contain_text("Nothing matches “zebra”. Clear search")
+    expect(page.locator(".gallery .none")).to_contain_text("Nothing matches “zebra”. Clear search")
     page.get_by_role("button", name="Clear search").click()
     expect(page.locator(".tile")).to_have_count(2)
 
 
 def test_empty_gallery_says_what_will_be_here(visitor: Visitor) -> None:
     visitor.page.get_by_role("tab", name="Gallery").click()
-    expect(visitor.page.locator(".none")).to_have_text(
+    expect(visitor.page.locator(".gallery .none")).to_have_text(
         "No pictures yet. What you generate appears here by itself.")
 
 
