@@ -1,0 +1,176 @@
+"""Figures 1 and 2 of the performance page: what our loop and our previews cost.
+
+`python -m benchmarks.overhead` measures them on the starter and on an SD 1.5-shaped checkpoint of random
+weights at 256², against a bare diffusers loop in the same process, on the same weights, noise and threads.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from benchmarks.measure import ROUNDS, Figure, Work, figure, report
+from catalog.models import ModelEntry, describe
+from contract.recipe import Recipe
+from contract.tasks import Paint
+from contract.work import Ticket, WorkDone
+from engine.conditioning import EmbeddingCache, condition
+from engine.denoise import denoise
+from engine.devices import choose_device
+from engine.families.family import predict_with
+from engine.models import Bundle, ModelManager
+from engine.paint import Engine, EngineOptions, first_noise, sampling_of
+from tests.tiny import make_tokenizer
+
+STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
+PROMPT = "green hills at sunset, a sailboat on the lake"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model and the job that is timed on it. preview_goal: the performance page's for this size."""
+
+    entry: ModelEntry
+    steps: int
+    side: int
+    preview_goal: float
+
+    def recipe(self) -> Recipe:
+        return Recipe(prompt=PROMPT, model=self.entry.ref, sampler="euler", schedule="simple", steps=self.steps,
+                      guidance=7.0, width=self.side, height=self.side, seed=1)
+
+    def ticket(self, *, wants_previews: bool) -> Ticket:
+        return Ticket("bench", 1, Paint(recipe=self.recipe()), wants_previews=wants_previews,
+                      model_paths={self.entry.ref.name: str(self.entry.path)})
+
+
+def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
+    """What anyone would write over diffusers: U-Net, guidance, scheduler.step."""
+    unet = bundle.parts["unet"]
+    context = condition(recipe, bundle, EmbeddingCache()).at(0).context
+    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
+    scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
+
+    @torch.inference_mode()
+    def run() -> torch.Tensor:
+        scheduler.set_timesteps(recipe.steps, device=bundle.device.torch_device)
+        latents = noise * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            rows = scheduler.scale_model_input(torch.cat([latents] * 2), t)
+            away, toward = unet(rows, t, encoder_hidden_states=context, return_dict=False)[0].chunk(2)
+            latents = scheduler.step(away + recipe.guidance * (toward - away), t, latents, return_dict=False)[0]
+        return latents
+
+    return run
+
+
+def our_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
+    """The same through `engine/denoise.py`."""
+    told = condition(recipe, bundle, EmbeddingCache())
+    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    predict = predict_with(bundle.parts["unet"], bundle.device.dtype)
+
+    def run() -> torch.Tensor:
+        sampling = sampling_of(recipe, bundle)
+        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance)
+        return last.latents
+
+    return run
+
+
+def loop(subject: Subject, name: str, rounds: int) -> Figure:
+    """Figure 1."""
+    models = ModelManager(choose_device())
+    recipe = subject.recipe()
+    with models.lease(subject.entry.ref, str(subject.entry.path)) as bundle:
+        bare, ours = bare_loop(bundle, recipe), our_loop(bundle, recipe)
+        difference = float((bare() - ours()).abs().max())
+        made = figure("1", f"loop, {name}", bare, ours, peer="bare diffusers loop", goal=1.005, limit=1.03,
+                      rounds=rounds)
+        return replace(made, note=f"{made.note}, latents differ by {difference:.1e}")
+
+
+def job(engine: Engine, ticket: Ticket) -> Work:
+    """A whole job through the engine; every event is taken."""
+
+    def run() -> None:
+        *_, ending = engine.paint(ticket, lambda: False)
+        assert isinstance(ending, WorkDone), ending
+
+    return run
+
+
+def previews(subject: Subject, name: str, rounds: int) -> Figure:
+    """Figure 2, the engine's part."""
+    engine = Engine(EngineOptions())
+    engine.warm(str(subject.entry.path), subject.entry.ref)
+    return figure("2", f"previews, {name}", job(engine, subject.ticket(wants_previews=False)),
+                  job(engine, subject.ticket(wants_previews=True)), peer="job without previews",
+                  goal=subject.preview_goal, limit=1.03, rounds=rounds)
+
+
+@contextmanager
+def sd15_shaped() -> Iterator[Subject]:
+    """A checkpoint of SD 1.5's shape with random half-precision weights (2.1 GB), gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
+        folder = Path(name)
+        with torch.device("meta"):
+            parts = {"unet": UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
+                     "vae": AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2,
+                                          down_block_types=("DownEncoderBlock2D",) * 4,
+                                          up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4),
+                     "text_encoder": CLIPTextModel(CLIPTextConfig(
+                         hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12))}
+        chance = torch.Generator().manual_seed(0)
+        for part, module in parts.items():
+            (folder / part).mkdir()
+            kind = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+            weights = {key: (torch.randn(tensor.shape, generator=chance) * 0.02).half()
+                       for key, tensor in module.state_dict().items()}
+            save_file(weights, folder / part / f"{kind}.safetensors")
+            (folder / part / "config.json").write_text(_config(module), "utf-8")
+        make_tokenizer().save_pretrained(folder / "tokenizer")
+        EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012,
+                               beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
+        (folder / "model_index.json").write_text('{"text_encoder": ["transformers", "CLIPTextModel"]}', "utf-8")
+        yield Subject(describe(folder, "sd15-shaped"), steps=3, side=256, preview_goal=1.01)
+
+
+def _config(module: torch.nn.Module) -> str:
+    return str(module.config.to_json_string() if hasattr(module.config, "to_json_string") else module.to_json_string())
+
+
+def starter() -> Subject:
+    """The bundled model at its own size and steps."""
+    return Subject(describe(STARTER, "starter"), steps=20, side=128, preview_goal=1.03)
+
+
+def measure(subject: Subject, name: str, rounds: int) -> list[Figure]:
+    """Every figure of one model."""
+    return [loop(subject, name, rounds), previews(subject, name, rounds)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="the first one is dropped")
+    parser.add_argument("--only", choices=["starter", "sd15"], help="one model instead of both")
+    arguments = parser.parse_args()
+    figures = []
+    if arguments.only != "sd15":
+        figures += measure(starter(), "starter", arguments.rounds)
+    if arguments.only != "starter":
+        with sd15_shaped() as subject:
+            figures += measure(subject, "SD 1.5-shaped", arguments.rounds)
+    report("overhead", figures)
+
+
+if __name__ == "__main__":
+    main()
