@@ -52,8 +52,9 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     app = build_app(studio, settings, page_dir=PAGE_DIR, version=VERSION, head_html=head_html())
     page = build_page(studio)
     seal(page)
-    self_test(page, fetch)
     mount_page(app, page)
+    app.state.page = page
+    self_test(page, fetch)
     return app
 
 
@@ -61,7 +62,9 @@ def listen(settings: "Settings") -> socket.socket:
     """Take the port before anything slow starts, so that a taken one is said at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it on a given socket
+        return listener
     except OSError as error:
         raise StudioError(f"Darkroom can't listen on {settings.host}:{settings.port} ({error.strerror}).",
                           "Choose another with --port, or end the program that uses it.") from None
@@ -73,7 +76,7 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
 
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on",
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on", ws="none",
                             proxy_headers=settings.space_host is not None, server_header=False)
     server = uvicorn.Server(config)
     # uvicorn raises the signal a second time after its shutdown, inside the event loop: a traceback.

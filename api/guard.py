@@ -173,12 +173,27 @@ class Guard:
             if path == "/":
                 cookies.append(self._owners.header(owner))
             return owner
+        program = self._program(request) if cookie is None else None
+        if program is not None:
+            return self._owners.of_program(program)
         made = self._owners.new()
         if not path.startswith(_STATIC):
             cookies.append(self._owners.header(made))
             if cookie and path not in PAGES:
                 raise NotSignedIn("This browser's cookie is not from this Darkroom.", "Reload the page.")
         return made
+
+    def _program(self, request: Request) -> str | None:
+        """What a caller of the API that keeps no cookie is called; None for browsers, and on a Space.
+
+        On this machine alone every program is the same owner, so that a job that one call began can be
+        asked for by the next. Browsers say where a request comes from.
+        """
+        headers = request.headers
+        is_browser = "sec-fetch-site" in headers or "origin" in headers
+        if is_browser or self._framing.ancestors != "'self'" or not request.scope["path"].startswith("/api/"):
+            return None
+        return self._door.program_name(request) if self._door else "this machine"
 
     async def _check_gradio(self, request: Request, body: Body, owner: str) -> None:
         method, path = request.method, request.scope["path"]

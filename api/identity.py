@@ -94,12 +94,17 @@ class Owners:
 
     def __init__(self, secret: bytes, style: CookieStyle) -> None:
         self._signer = Signer(secret, "owner")
+        self._program_key = hmac.digest(secret, b"program", "sha256")
         self._style = style
         self.cookie = f"darkroom_owner_{mark_of(secret)}"
 
     def new(self) -> str:
         """An owner nobody has had: 32 hexadecimal digits."""
         return secrets.token_hex(16)
+
+    def of_program(self, name: str) -> str:
+        """The owner of the programs that call themselves so; the same at every call and start."""
+        return hmac.digest(self._program_key, name.encode("utf-8", "replace"), "sha256").hex()[:32]
 
     def read(self, cookie: str) -> str | None:
         """The owner in a cookie's value; None when it was not signed here."""

@@ -1,6 +1,6 @@
 """The password of --lan: a page of its own, a session cookie, and tries that are slowed per address.
 
-Nobody is locked out by what another address does. Programs may send HTTP Basic with any user name.
+Nobody is locked out by what another address does. Programs may send HTTP Basic; the user name says whose their jobs are.
 """
 
 import base64
@@ -109,11 +109,17 @@ class PasswordDoor:
         cookie = request.cookies.get(self._sessions.cookie)
         if cookie and self._sessions.is_open(cookie):
             return True
-        given = _basic_password(request.headers.get("authorization", ""))
-        if given is None:
+        basic = _basic(request.headers.get("authorization", ""))
+        if basic is None:
             return False
-        self._check(given, _address(request))
+        self._check(basic[1], _address(request))
         return True
+
+    @staticmethod
+    def program_name(request: Request) -> str | None:
+        """The user name of HTTP Basic: programs keep no cookies, so it says whose jobs these are."""
+        basic = _basic(request.headers.get("authorization", ""))
+        return None if basic is None else basic[0].decode("utf-8", "replace")
 
     def _check(self, given: bytes, address: str) -> None:
         wait_s = self._throttle.wait_s(address)
@@ -165,12 +171,13 @@ def _field(form: bytes, name: str) -> str:
         return ""
 
 
-def _basic_password(header: str) -> bytes | None:
+def _basic(header: str) -> tuple[bytes, bytes] | None:
+    """User name and password of HTTP Basic; None when the header is of another scheme."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
-        pair = base64.b64decode(value.strip(), validate=True)
+        name, _, password = base64.b64decode(value.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):
-        return b""
-    return pair.partition(b":")[2]
+        return b"", b""
+    return name, password

@@ -20,7 +20,8 @@ head_html = head.head_html
 
 def build_page(studio: Studio) -> gr.Blocks:
     """Header, tabs, and the one event that makes and follows pictures."""
-    with gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True) as page:
+    page = gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True)
+    with page:
         Part("page_header", config=page_config(studio))
         with gr.Tabs(elem_id="tabs", selected="txt2img"):
             with gr.Tab("Text to image", id="txt2img", elem_id="tab-txt2img"):

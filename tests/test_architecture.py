@@ -63,7 +63,8 @@ def test_every_import_is_pinned() -> None:
     owners = importlib.metadata.packages_distributions()
     missing = set()
     for source in sources(ROOT):
-        wanted = for_tests if source.path.startswith("benchmarks/") else always
+        is_benchmark = source.path.startswith("benchmarks/")
+        wanted = for_tests | {"tests"} if is_benchmark else always
         for found in imports(source):
             top = found.target.split(".")[0]
             distributions = {name.lower().replace("_", "-") for name in owners.get(top, [top])}

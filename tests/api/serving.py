@@ -103,12 +103,17 @@ class Site:
         self.base = f"http://127.0.0.1:{port}"
         self.visitors: list[Visitor] = []
 
+    def program(self, **choices: Any) -> Visitor:
+        """A caller of the API that is no browser."""
+        return self.visitor(headers={}, **choices)
+
     def is_idle(self) -> bool:
         """Whether nobody's job runs or waits."""
         return not any(row.state in ("queued", "running") for row in self.studio.queue("nobody"))
 
     def visitor(self, **choices: Any) -> Visitor:
-        """Somebody new."""
+        """Somebody new, with a browser: programs on this machine would all be one owner."""
+        choices.setdefault("headers", {"Sec-Fetch-Site": "none"})
         visitor = Visitor(base_url=self.base, timeout=LIMIT_S, trust_env=False, verify=False, **choices)
         self.visitors.append(visitor)
         return visitor

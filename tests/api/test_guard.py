@@ -203,3 +203,15 @@ def test_a_file_that_was_not_received_is_not_read(me: Visitor, path: str) -> Non
 @pytest.mark.parametrize("path", ["run-history/connect", "upload", "process_recording", "vibe-edit", "component_server"])
 def test_what_else_gradio_brings_is_not_there(me: Visitor, path: str) -> None:
     assert me.post(f"/gradio_api/{path}", json={}).status_code in (403, 404)
+
+
+def test_a_program_without_cookies_finds_its_job_at_its_next_call(site: Site) -> None:
+    job_id = site.program().paint("by a program")
+    answer = site.program().get(f"/api/v1/jobs/{job_id}")
+    assert answer.status_code == 200 and cookies_of(answer.headers) == []
+
+
+def test_a_browser_does_not_see_what_programs_made_nor_they_what_it_made(site: Site, me: Visitor) -> None:
+    of_program, mine = site.program().picture("by a program"), me.picture("by me")
+    assert me.get(f"/api/v1/images/{of_program}").status_code == 404
+    assert site.program().get(f"/api/v1/images/{mine}").status_code == 404

@@ -138,3 +138,10 @@ def test_people_on_one_network_keep_their_own_things(lan: Site) -> None:
 
 def test_without_lan_there_is_no_password_page(me: Visitor) -> None:
     assert me.get("/login").status_code == me.post("/login").status_code == 404
+
+
+def test_the_user_name_of_http_basic_says_whose_a_programs_jobs_are(lan: Site) -> None:
+    anna, ben = (httpx.BasicAuth(name, PASSWORD.encode()) for name in ("anna", "ben"))
+    job_id = lan.program(auth=anna).paint("by anna's program")
+    assert lan.program(auth=anna).get(f"/api/v1/jobs/{job_id}").status_code == 200
+    assert lan.program(auth=ben).get(f"/api/v1/jobs/{job_id}").status_code == 404
