@@ -209,8 +209,9 @@ def parse_facts(text: str) -> PictureFacts | None:
         data = json.loads(text)
         facts = PictureFacts(
             id=data["id"], job_id=data["job"], job_image=data["image"], created_at=data["created_at"],
-            owner_key=data["owner"], width=data["width"], height=data["height"], parent=data["parent"], seconds=data["seconds"],
-            provenance=data["provenance"], recipe=Recipe.model_validate_json(json.dumps(data["recipe"])))
+            owner_key=data["owner"], width=data["width"], height=data["height"], parent=data["parent"],
+            seconds=data["seconds"], provenance=data["provenance"],
+            recipe=Recipe.model_validate_json(json.dumps(data["recipe"])))
         facts.record("x", "x")  # the types of all the rest
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
         return None

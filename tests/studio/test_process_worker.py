@@ -86,6 +86,11 @@ def shared() -> Iterator[Engine]:
     engine.worker.stop()
 
 
+def is_first(heard: list[WorkerEvent]) -> bool:
+    """Whether one Step was heard so far; which one it is depends on how busy the machine is."""
+    return sum(isinstance(event, WorkStep) for event in heard) == 1
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:
@@ -114,7 +119,7 @@ def test_f13_killed_in_mid_step_the_job_fails_and_the_next_one_works(make_engine
     heard: list[WorkerEvent] = []
     for event in engine.worker.run([ticket(steps=100)]):
         heard.append(event)
-        if isinstance(event, WorkStep) and event.index == 3:
+        if isinstance(event, WorkStep) and is_first(heard):
             os.kill(engine.pid, signal.SIGKILL)
     ending = heard[-1]
     assert isinstance(ending, WorkFailed) and ending.code == "worker_died"
@@ -137,7 +142,7 @@ def test_f12_a_stopped_process_goes_on_without_running_twice(shared: Engine) -> 
     heard: list[WorkerEvent] = []
     for event in shared.worker.run([ticket(steps=20)]):
         heard.append(event)
-        if isinstance(event, WorkStep) and event.index == 3:
+        if isinstance(event, WorkStep) and is_first(heard):
             os.kill(shared.pid, signal.SIGSTOP)
             threading.Timer(0.3, os.kill, (shared.pid, signal.SIGCONT)).start()
     steps = [e.index for e in heard if isinstance(e, WorkStep)]
@@ -148,7 +153,7 @@ def test_a_job_is_cancelled_between_steps_and_another_is_not(shared: Engine) -> 
     heard: list[WorkerEvent] = []
     for event in shared.worker.run([ticket(steps=150)]):
         heard.append(event)
-        if isinstance(event, WorkStep) and event.index == 2:
+        if isinstance(event, WorkStep) and is_first(heard):
             shared.worker.cancel("another")
             shared.worker.cancel("j1")
     assert isinstance(heard[-1], WorkCancelled)
@@ -211,7 +216,7 @@ def test_ctrl_c_does_not_reach_it(shared: Engine) -> None:
     heard: list[WorkerEvent] = []
     for event in shared.worker.run([ticket(steps=10)]):
         heard.append(event)
-        if isinstance(event, WorkStep) and event.index == 2:
+        if isinstance(event, WorkStep) and is_first(heard):
             os.kill(shared.pid, signal.SIGINT)
     assert isinstance(heard[-1], WorkDone)
 
