@@ -201,7 +201,7 @@ class ProcessWorker:
             self._is_stopping = True
             child, self._child = self._child, None
         if child is not None:
-            child.close(1.0)
+            child.close(0.4)
         self._say(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped"}))
 
 
