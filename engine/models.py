@@ -1,36 +1,32 @@
 """Which weights are in memory: leases, swaps, eviction by a budget of bytes.
 
-One set of modules a model shape (`Shelf`), built once on meta; a checkpoint is a `Block`. To swap is to
-point the modules' parameters at another block (CPU) or to copy it into their fixed storage (CUDA, MPS).
+One set of modules a model shape (`shelves.py`), one block of bytes a checkpoint (`blocks.py`): to swap is
+to put another block on the shelf; nothing is rebuilt, so nothing leaks.
 A load is a transaction: header checked, read, checked, kept; a failure leaves everything as it was.
 """
 
 import json
 import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import init_empty_weights
-from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPTokenizer
 
 from catalog.models import read_json, weights_file
 from contract.errors import ModelProblem, OutOfMemory
 from contract.recipe import ModelRef
-from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, Source, fill, lay_out, match, view
+from engine.blocks import Block, Source, fill, match
 from engine.devices import Device
 from engine.families import family_of
 from engine.families.family import Family
 from engine.memory import memory
+from engine.shelves import Shelf, build, device_bytes
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
-_DEVICE_SHARE = 0.85  # of the card's
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +62,6 @@ class _Checkpoint:
     leases: int = 0
 
 
-@dataclass(slots=True)
-class _Shelf:
-    """The modules of one shape, and what is on them."""
-
-    shape: str
-    parts: Mapping[str, nn.Module]
-    layout: Layout
-    targets: tuple[Tensor, ...]  # the modules' own tensors, in the layout's order
-    holds: _Checkpoint | None = None
-    storage: tuple[Tensor, ...] = ()  # fixed device memory; empty on the CPU
-    leases: int = 0
-
-
 class ModelManager:
     """Loads checkpoints and lends them out. For one thread.
 
@@ -91,7 +74,7 @@ class ModelManager:
         self._device = device
         self._budget = budget_bytes or int(memory().total * _BUDGET_SHARE)
         self._checkpoints: dict[str, _Checkpoint] = {}  # least recently used first
-        self._shelves: list[_Shelf] = []  # least recently used first
+        self._shelves: list[Shelf] = []  # least recently used first
 
     def resident(self) -> tuple[str, ...]:
         """Names of the checkpoints in memory, newest first."""
@@ -150,30 +133,19 @@ class ModelManager:
         for key in [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]:
             self._evict(key)
 
-    def _plan(self, ref: ModelRef, folder: Path) -> tuple[_Shelf, list[Source]]:
+    def _plan(self, ref: ModelRef, folder: Path) -> tuple[Shelf, list[Source]]:
         """Modules for the checkpoint's shape, and its files checked against them."""
         family = family_of(ref.family)
         configs = {part: read_json(folder / part / "config.json") for part in family.builders}
         shape = json.dumps([ref.family, configs], sort_keys=True)
         shelf = next((shelf for shelf in self._shelves if shelf.shape == shape), None)
-        shelf = shelf or self._build(family, shape, configs)
+        shelf = shelf or build(family, shape, configs, self._device)
         sources = [match(weights_file(folder / part), part, shelf.layout) for part in family.builders]
         if shelf not in self._shelves:
             self._shelves.append(shelf)
         return shelf, sources
 
-    def _build(self, family: Family, shape: str, configs: Mapping[str, Mapping[str, Any]]) -> _Shelf:
-        parts = {part: _on_meta(part, builder, configs[part]) for part, builder in family.builders.items()}
-        dtypes = {part: self._device.vae_dtype if part == "vae" else self._device.dtype for part in parts}
-        limit = PINNED_SEGMENT_BYTES if self._device.pins_memory else None
-        layout = lay_out(parts, dtypes, channels_last=self._device.channels_last, segment_limit=limit)
-        targets = tuple(_replace_meta(parts[place.part], place.name, place.dtype, self._device.torch_device)
-                        for place in layout.places)
-        for module in parts.values():
-            module.to(self._device.torch_device)  # what is left are buffers that no file holds
-        return _Shelf(shape, parts, layout, targets)
-
-    def _shelf_for(self, checkpoint: _Checkpoint) -> _Shelf:
+    def _shelf_for(self, checkpoint: _Checkpoint) -> Shelf:
         """A free set of modules of its shape; one is built when all are leased with others."""
         same = [shelf for shelf in self._shelves if shelf.shape == checkpoint.shape]
         for shelf in same:
@@ -183,38 +155,31 @@ class ModelManager:
             if not shelf.leases:
                 return shelf
         family, configs = json.loads(checkpoint.shape)
-        shelf = self._build(family_of(family), checkpoint.shape, configs)
+        shelf = build(family_of(family), checkpoint.shape, configs, self._device)
         self._shelves.append(shelf)
         return shelf
 
-    def _put(self, checkpoint: _Checkpoint, shelf: _Shelf) -> None:
+    def _put(self, checkpoint: _Checkpoint, shelf: Shelf) -> None:
         """Swap: after this the modules compute with the checkpoint's weights."""
         self._shelves.remove(shelf)
         self._shelves.append(shelf)
         if shelf.holds is checkpoint:
             return
-        block = checkpoint.block
-        if not self._device.copies_weights:
-            _point(shelf, block.segments)
-        else:
-            if not shelf.storage:
-                self._free_device(shelf.layout.size)
-                shelf.storage = tuple(torch.empty(size, dtype=torch.uint8, device=self._device.torch_device)
-                                      for size in shelf.layout.segment_bytes)
-                _point(shelf, shelf.storage)
-            shelf.holds = None  # not until all bytes are there
-            _copy(block.segments, shelf.storage, self._device.torch_device)
+        if self._device.copies_weights and not shelf.storage:
+            self._free_device(shelf.layout.size)
+        shelf.holds = None  # not until all bytes are there
+        shelf.put(checkpoint.block, self._device)
         shelf.holds = checkpoint
 
     def _free_device(self, need: int) -> None:
         """Give up the storage of idle shelves, least recently used first, until `need` bytes fit."""
-        limit = _device_bytes(self._device.torch_device)
+        limit = device_bytes(self._device.torch_device)
         for shelf in list(self._shelves):
             used = sum(sum(other.layout.segment_bytes) for other in self._shelves if other.storage)
             if limit is None or used + need <= limit:
                 return
             if shelf.storage and not shelf.leases:
-                _clear(shelf)
+                shelf.clear()
 
     def _make_room(self, ref: ModelRef, need: int) -> None:
         """Before a load: evict what the machine's free memory asks for, and refuse what can't fit."""
@@ -240,7 +205,7 @@ class ModelManager:
         log.info("evicted %s", checkpoint.ref.name)
         for shelf in self._shelves:
             if shelf.holds is checkpoint:
-                _clear(shelf)
+                shelf.clear()
 
 
 def _key(ref: ModelRef, path: str) -> str:
@@ -266,60 +231,3 @@ def _check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str,
         if len(tokenizer) > known:
             raise ModelProblem(f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
                                "Use the tokenizer that came with the model.")
-
-
-def _on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
-    """A module without weights; buffers that no file holds (CLIP's position ids) are real."""
-    try:
-        with init_empty_weights(include_buffers=False), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return builder(config).eval().requires_grad_(False)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-            ArithmeticError, StrictDataclassError) as error:
-        raise ModelProblem(f"{part}/config.json doesn't describe a model that can be built: {str(error)[:200]}",
-                           "Use the config.json that came with the model.") from None
-
-
-def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Put an empty tensor of the run dtype in the place of one on meta, once and for all swaps."""
-    owner_name, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(owner_name)
-    empty = torch.empty(0, dtype=dtype, device=device)
-    if leaf in owner._parameters:
-        owner._parameters[leaf] = nn.Parameter(empty, requires_grad=False)
-        return owner._parameters[leaf]
-    owner._buffers[leaf] = empty
-    return empty
-
-
-def _point(shelf: _Shelf, segments: tuple[Tensor, ...]) -> None:
-    for place, target in zip(shelf.layout.places, shelf.targets, strict=True):
-        target.data = view(segments, place)
-
-
-def _clear(shelf: _Shelf) -> None:
-    """Let go of the bytes that the modules compute with."""
-    for target in shelf.targets:
-        target.data = target.data.new_empty(0)
-    shelf.holds, shelf.storage = None, ()
-
-
-def _copy(source: tuple[Tensor, ...], storage: tuple[Tensor, ...], device: torch.device) -> None:
-    """Host block -> fixed device storage; on CUDA beside other work, and awaited by it."""
-    if device.type != "cuda":
-        for there, here in zip(storage, source, strict=True):
-            there.copy_(here)
-        return
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for there, here in zip(storage, source, strict=True):
-            there.copy_(here, non_blocking=True)
-    torch.cuda.current_stream(device).wait_stream(stream)
-
-
-def _device_bytes(device: torch.device) -> int | None:
-    """Bytes that weights may take on the device; None where it shares the machine's memory."""
-    if device.type != "cuda":
-        return None
-    return int(torch.cuda.get_device_properties(device).total_memory * _DEVICE_SHARE)
