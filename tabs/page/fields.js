@@ -2,12 +2,13 @@
 
 import { config, samplerLabel, schedulesFor } from "./config.js";
 import { button, field, freshId, h, icon } from "./dom.js";
+import { readRecipe } from "./drop.js";
 import { change, form, number, presetOf, startValues } from "./form.js";
 import { job } from "./job.js";
 import { problemOf } from "./rules.js";
 import { segmented } from "./segmented.js";
 import { keep, recall } from "./store.js";
-import { size as sizeText } from "./words.js";
+import { pixels } from "./words.js";
 
 /** Show a field's problem once it was left or Generate asked for it; hide it as soon as it is gone. */
 export function showProblem(name, input, place) {
@@ -136,7 +137,7 @@ export function size_field(element) {
     const isPreset = presets.includes(now.preset) && presetOf(now.model, now.width, now.height) === now.preset;
     choose.offer([...choices, { value: "custom", label: "Custom" }], isPreset ? now.preset : "custom");
     custom.hidden = isPreset;
-    title.textContent = `Size, ${sizeText(now.width.trim() || "?", now.height.trim() || "?")}`;
+    title.textContent = `Size, ${pixels(now.width.trim() || "?", now.height.trim() || "?")}`;
   });
   element.replaceChildren(box);
 }
@@ -149,9 +150,18 @@ export function more_section(element) {
   const sections = recall("sections", {});
   const details = /** @type {HTMLDetailsElement} */ (h("details.section", {
     open: Boolean(sections.more), ontoggle: () => keep("sections", { ...recall("sections", {}), more: details.open }),
-  }, h("summary", {}, h("span", {}, "More"), summary, icon("right")), h("div.section-body", {}, slider("clip_skip", 1))));
+  }, h("summary", {}, h("span", {}, "More"), summary, icon("right")), h("div.section-body", {}, slider("clip_skip", 1), recipeReader())));
   form.watch((now) => { summary.textContent = now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`; });
   element.replaceChildren(details);
+}
+
+// The same as dropping a picture on the page, for fingers and keyboards.
+function recipeReader() {
+  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/png, image/jpeg, image/webp", hidden: true, onchange: () => {
+    if (file.files?.[0]) readRecipe(file.files[0]);
+    file.value = "";
+  } }));
+  return h("div.reader", {}, button({ label: "Read the recipe of a picture", icon: "file", kind: "outlined", onclick: () => file.click() }), file);
 }
 
 /** Explain: on, each field carries one sentence below it. */

@@ -119,7 +119,7 @@ function shownUrl() {
 }
 
 /** Fold one message into the view; messages repeat everything but the preview. */
-export function merge(now, told) {
+function merge(now, told) {
   const isSame = now.id === told.job;
   const count = told.recipe.count;
   const cells = isSame && now.cells.length === count ? [...now.cells] : Array(count).fill(null);

@@ -55,7 +55,7 @@ function area(name, placeholder, rows) {
 }
 
 /** "17 of 75 tokens", over the limit "92 tokens, 2 chunks"; "about" where the words are not the model's own. */
-export function countLine({ prompt, model }) {
+function countLine({ prompt, model }) {
   const { used, room, chunks, isExact } = countTokens(prompt, model);
   const about = isExact || used === 0 ? "" : "about ";
   if (chunks > 1) return `${about}${used} tokens, ${chunks} chunks`;
@@ -63,7 +63,7 @@ export function countLine({ prompt, model }) {
 }
 
 /** One line on what is written, else a hint. */
-export function noteLine({ prompt, negative_prompt, model }) {
+function noteLine({ prompt, negative_prompt, model }) {
   if (!prompt.trim()) return "No prompt: the model paints freely.";
   const unknown = unknownWords(`${prompt} ${negative_prompt}`, model);
   if (!unknown.length) return matchMedia("(pointer: coarse)").matches ? "" : KEYS_HINT;

@@ -3,7 +3,7 @@
 import { config, samplerLabel } from "./config.js";
 import { h } from "./dom.js";
 import { modelTitle } from "./models.js";
-import { short, size } from "./words.js";
+import { pixels, short } from "./words.js";
 
 /** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
 export function recipeList(record) {
@@ -18,7 +18,7 @@ export function recipeList(record) {
     ["Sampler", `${samplerLabel(recipe.sampler)}, ${schedule}`],
     ["Steps", String(recipe.steps)],
     ["Guidance", short(recipe.guidance)],
-    ["Size", size(record.width, record.height)],
+    ["Size", pixels(record.width, record.height)],
     ["Seed", record.seed],
     (recipe.clip_skip ?? 1) !== 1 && ["Clip skip", String(recipe.clip_skip)],
     ...(recipe.loras ?? []).map((lora) => ["LoRA", `${lora.ref.name} ${short(lora.weight)}`]),

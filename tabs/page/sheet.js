@@ -12,7 +12,7 @@ const GAP = 10;
  * @param {number} count
  * @param {number} ratio width / height of a cell
  */
-export function bestColumns(count, ratio, width, height) {
+function bestColumns(count, ratio, width, height) {
   let best = 1;
   let widest = 0;
   for (let columns = 1; columns <= count; columns += 1) {

@@ -2,7 +2,7 @@
 
 import { samplerLabel } from "./config.js";
 import { modelTitle } from "./models.js";
-import { duration, left, leftWords, place, short, size, some } from "./words.js";
+import { duration, left, leftWords, pixels, place, short, some } from "./words.js";
 
 const PICTURE_ACTIONS = ["use", "favorite", "download", "delete"];
 
@@ -47,7 +47,7 @@ function idle(view, { form, large }) {
     return { headline: "Nothing developed yet", strong: "", rest: "Ready", chips: form.model?.examples?.slice(0, 3) ?? [],
       lines: ["Describe a picture and press Generate. The starter model is built in, so nothing needs to be downloaded."] };
   }
-  return { lines: [size(form.width || "?", form.height || "?")], rest: "Ready" };
+  return { lines: [pixels(form.width || "?", form.height || "?")], rest: "Ready" };
 }
 
 function sending() {
@@ -91,7 +91,7 @@ function done(view, { large }) {
   const actions = [...(missing ? ["missing"] : []), ...PICTURE_ACTIONS];
   const facts = view.recipe ? recipeWords(view.recipe) : "";
   const took = view.seconds ? ` in ${duration(view.seconds)}` : "";
-  if (!saved.length) return { rest: "Ready", lines: [size(view.width, view.height)] };
+  if (!saved.length) return { rest: "Ready", lines: [pixels(view.width, view.height)] };
   if (one && view.count === 1) return { strong: "Done", rest: `${took} · ${facts} · seed ${one.seed}`, actions };
   if (one) return { strong: `Picture ${large + 1} of ${view.count}`, rest: ` · ${facts} · seed ${one.seed}`, actions };
   if (missing) {
@@ -101,7 +101,7 @@ function done(view, { large }) {
 }
 
 /** "Starter · Euler a · 20 steps · guidance 7". */
-export function recipeWords(recipe) {
+function recipeWords(recipe) {
   return [modelTitle(recipe.model?.name ?? recipe.model), samplerLabel(recipe.sampler), some(recipe.steps, "step"),
     `guidance ${short(recipe.guidance)}`].join(" · ");
 }
@@ -122,7 +122,7 @@ function cancelled(view) {
   const saved = view.cells.filter(Boolean).length;
   const at = view.index ? ` at step ${view.index} of ${view.total}` : " before it started";
   const hasPreview = view.preview && !view.cells[view.preview.image];
-  return { strong: "Cancelled", rest: at, isDim: true, lines: !view.preview && !saved && !view.behind ? [size(view.width, view.height)] : [],
+  return { strong: "Cancelled", rest: at, isDim: true, lines: !view.preview && !saved && !view.behind ? [pixels(view.width, view.height)] : [],
     actions: ["again", ...(hasPreview ? ["keep"] : []), ...(saved ? PICTURE_ACTIONS : [])] };
 }
 

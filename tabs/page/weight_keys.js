@@ -11,7 +11,7 @@ const WEIGHTED = /\(([^()]*):\s*(\d+(?:\.\d+)?)\)/g;
  * @param {number} by what is added to the weight
  * @returns {{text: string, from: number, to: number}|null} null where there is no word
  */
-export function weigh(text, from, to, by) {
+function weigh(text, from, to, by) {
   for (const match of text.matchAll(WEIGHTED)) {
     const end = match.index + match[0].length;
     if (match.index <= from && to <= end) return replaced(text, match.index, end, match[1], Number(match[2]) + by);

@@ -42,7 +42,7 @@ export function bytes(count) {
 }
 
 /** "768 × 512" that never breaks. */
-export function size(width, height) {
+export function pixels(width, height) {
   return `${width}${THIN}×${THIN}${height}`;
 }
 
@@ -81,7 +81,7 @@ export function day(epochSeconds, now = new Date()) {
 }
 
 /** "14:27". */
-export function clock(epochSeconds) {
+function clock(epochSeconds) {
   const date = new Date(epochSeconds * 1000);
   return `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
 }
