@@ -1,4 +1,4 @@
-"""Figures 1 and 2 of the performance page: what our loop and our previews cost.
+"""Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost.
 
 `python -m benchmarks.overhead` measures them on the starter and on an SD 1.5-shaped checkpoint of random
 weights at 256², against a bare diffusers loop in the same process, on the same weights, noise and threads.
@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from benchmarks.jobs import through_the_process, through_the_queue
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
@@ -155,7 +156,9 @@ def starter() -> Subject:
 
 def measure(subject: Subject, name: str, rounds: int) -> list[Figure]:
     """Every figure of one model."""
-    return [loop(subject, name, rounds), previews(subject, name, rounds)]
+    return [loop(subject, name, rounds), previews(subject, name, rounds),
+            through_the_process(subject, name, rounds),
+            through_the_queue(subject, name, rounds, bare_loop)]
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from catalog.models import ModelEntry, describe, scan
 from contract.errors import NotFound
 
 RESCAN_S = 5.0
+BUNDLED = "starter"
 _FRESH_S = 1.0  # unknown names may ask for a new look at most this often
 
 
@@ -72,8 +73,9 @@ class ModelList:
         return describe(entry.path, name) if entry else None
 
     def first_usable(self) -> ModelEntry | None:
-        """The default model."""
-        return next((entry for entry in self.all() if entry.problem is None), None)
+        """The default model: the bundled one while it is there, since it loads at once."""
+        usable = [entry for entry in self.all() if entry.problem is None]
+        return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
 
 
 def _find(entries: Sequence[ModelEntry], name: str) -> ModelEntry | None:
