@@ -2,6 +2,7 @@
 // a recipe in recipe_fill.js.
 
 import { config, schedulesFor } from "./config.js";
+import { findModel } from "./models.js";
 import { keep, observable, recall } from "./store.js";
 
 /**
@@ -31,11 +32,19 @@ export function loadForm() {
   const model = isHere && kept.model.name !== config.model?.name ? kept.model : config.model;
   const values = { ...startValues(model), ...kept, model };
   form.set(fitted(values));
+  if (model && model !== config.model) refreshModel(model);
   form.later((now) => {
     const slim = { ...now, model: now.model && { ...now.model, words: [] } };
     keep("form", slim, "sessionStorage");
     keep("form", slim);
   });
+}
+
+/** The kept model may have changed since, or be gone. */
+async function refreshModel(kept) {
+  const model = await findModel(kept.name).catch((problem) => (problem.code === "not_found" ? null : kept));
+  if (form.get().model?.name !== kept.name) return;
+  change({ model: model ?? { ...kept, problem: `${kept.title} is gone.`, hint: "Put it back, or choose another model." } });
 }
 
 /** What a fresh form holds for a model. */

@@ -8,21 +8,27 @@ import { route } from "./route.js";
 
 const TABLE = [
   [`${COMMAND} Enter`, "Generate, also inside the prompt"],
-  ["Esc", "close the top layer; with none open, cancel this window’s job"],
-  [`${COMMAND} ↑ ↓`, "weight of the word or selection ± 0.1 (Shift: 0.05)"],
-  ["← → Home End", "tabs, choices side by side: move and choose"],
-  ["← → ↑ ↓ Home End", "gallery, contact sheet: move. Enter opens, Esc goes back"],
-  ["/", "gallery, models: to the search field"],
-  ["F · U · D · Delete", "focused picture: favorite, use settings, download, delete"],
-  ["?", "this table"],
+  ["Esc", "Close the top layer; with none open, cancel this window’s job"],
+  [`${COMMAND} ↑ ↓`, "Weight of the word or selection ± 0.1 (Shift: 0.05)"],
+  ["← → Home End", "Tabs, choices side by side: move and choose"],
+  ["← → ↑ ↓ Home End", "Gallery, contact sheet: move. Enter opens, Esc goes back"],
+  ["/", "Gallery, models: to the search field"],
+  ["F · U · D · Delete", "Focused picture: favorite, use settings, download, delete"],
+  ["?", "This table"],
 ];
+
+const rows = TABLE.map(([keys, does]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, keys)), h("td", {}, does)));
+const table = /** @type {HTMLDialogElement} */ (h("dialog.key-table", { "aria-label": "Keyboard" },
+  h("div.picker-head", {}, h("h2", {}, "Keyboard"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
+  h("table", {}, h("tbody", {}, ...rows))));
+
+/** Show the table. */
+export function openKeyTable() {
+  openLayer(table);
+}
 
 /** Listen from now on. */
 export function listenForKeys(parent) {
-  const rows = TABLE.map(([keys, does]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, keys)), h("td", {}, does)));
-  const table = /** @type {HTMLDialogElement} */ (h("dialog.key-table", { "aria-label": "Keyboard" },
-    h("div.picker-head", {}, h("h2", {}, "Keyboard"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
-    h("table", {}, h("tbody", {}, ...rows))));
   parent.append(table);
   addEventListener("keydown", (event) => {
     if (event.isComposing) return;
@@ -34,7 +40,7 @@ export function listenForKeys(parent) {
       if (job.isActive()) job.cancel();
     } else if (event.key === "?" && !isTyping && !document.querySelector("dialog[open]")) {
       event.preventDefault();
-      openLayer(table, {});
+      openKeyTable();
     }
   });
 }

@@ -50,14 +50,13 @@ export function openLayer(dialog, { modal = true, opener = null, onclose, focus 
     if (modal && event.target === dialog && !isInside) close();
   };
   dialog.addEventListener("pointerdown", outside, { signal: stop.signal });
-  if (!modal) {
-    addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || event.isComposing) return;
-      event.preventDefault();
-      event.stopImmediatePropagation();
-      close();
-    }, { signal: stop.signal, capture: true });
-  }
+  // Also where the browser would not: a search field takes Esc for itself, a dialog that is not modal has none.
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    close();
+  }, { signal: stop.signal, capture: true });
   focus?.focus({ preventScroll: true });
   return close;
 }

@@ -39,6 +39,8 @@ export function makePicker({ onchoose }) {
     try { all = await loadModels(); } catch (problem) { say(problem); }
     search.placeholder = `Search ${some(all.length, "model")}`;
     filter();
+    const row = Math.floor(Math.max(0, found.findIndex((model) => model.name === form.get().model?.name)) / columns());
+    scroller.scrollTop = Math.max(0, row - 1) * ROW_PX;
   }
 
   function filter() {
@@ -55,18 +57,20 @@ export function makePicker({ onchoose }) {
     draw();
   }
 
+  const columns = () => Math.max(2, Math.floor((scroller.clientWidth - 24) / MIN_CARD_PX));
+
   // Cards above and below what is seen are only a height: 5,000 models cost as much as fifty.
   function draw() {
     if (!dialog.open) return;
-    const columns = Math.max(2, Math.floor((scroller.clientWidth - 24) / MIN_CARD_PX));
-    const rows = Math.ceil(found.length / columns);
+    const across = columns();
+    const rows = Math.ceil(found.length / across);
     const first = Math.max(0, Math.floor(scroller.scrollTop / ROW_PX) - SPARE_ROWS);
     const last = Math.min(rows, Math.ceil((scroller.scrollTop + scroller.clientHeight) / ROW_PX) + SPARE_ROWS);
-    cards.style.setProperty("--columns", String(columns));
+    cards.style.setProperty("--columns", String(across));
     cards.style.paddingTop = `${first * ROW_PX}px`;
     cards.style.paddingBottom = `${Math.max(0, rows - last) * ROW_PX}px`;
     const chosen = form.get().model?.name;
-    const shown = found.slice(first * columns, last * columns);
+    const shown = found.slice(first * across, last * across);
     const key = JSON.stringify([shown.map((model) => model.name), chosen]);
     if (cards.dataset.key === key) return;
     cards.dataset.key = key;

@@ -2,8 +2,9 @@
 // the page: the undo bar, the live regions, the skip link.
 
 import { config } from "./config.js";
-import { h, put, setText } from "./dom.js";
+import { button, h, put, setText } from "./dom.js";
 import { engine, retry, watchEngine } from "./engine.js";
+import { openKeyTable } from "./keys.js";
 import { closeLayer, openLayer } from "./layers.js";
 import { placeLiveRegions } from "./live.js";
 import { modelTitle } from "./models.js";
@@ -40,7 +41,8 @@ function enginePill(element) {
   const pill = h("button.pill", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
     h("span.dot", {}), words);
   const facts = h("dl.facts", {});
-  const panel = /** @type {HTMLDialogElement} */ (h("dialog.panel", { "aria-label": "Engine" }, h("h2", {}, "Engine"), facts));
+  const panel = /** @type {HTMLDialogElement} */ (h("dialog.panel", { "aria-label": "Engine" }, h("h2", {}, "Engine"), facts,
+    h("div.panel-foot", {}, button({ label: "Keyboard", icon: "keys", kind: "outlined", keys: "?", onclick: openKeyTable }))));
   element.append(panel);
   const show = () => {
     const state = retry.get() ? "stopped" : engine.get()?.state ?? "starting";

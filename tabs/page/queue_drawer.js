@@ -7,7 +7,7 @@ import { job } from "./job.js";
 import { closeLayer, openLayer } from "./layers.js";
 import { news, say } from "./pictures.js";
 import { go } from "./route.js";
-import { duration, left } from "./words.js";
+import { duration, left, leftWords } from "./words.js";
 
 const PUSHES_FROM = 1280;
 const LOOK_MS = 2000;
@@ -83,8 +83,14 @@ export function placeQueue(element) {
   function nowRow(row) {
     const view = job.view.get();
     const isHere = row.job_id === view.id;
-    const line = !row.mine ? about(row) : isHere && view.phase === "running" ? `Step ${view.index} of ${view.total}` : "Working";
-    return item({ thumb: h("span.thumb", {}, "…"), row, line, aside: row.mine && cancelButton(row) });
+    if (!isHere || view.phase !== "running") {
+      return item({ thumb: h("span.thumb", {}, "…"), row, line: row.mine ? "Working" : about(row), aside: row.mine && cancelButton(row) });
+    }
+    const done = (view.image * view.total + view.index) / (view.count * view.total);
+    const thumb = h("span.thumb", {}, view.preview ? h("img", { src: view.preview.url, alt: "" }) : "…");
+    const made = item({ thumb, row, line: [`Step ${view.index} of ${view.total}`, leftWords(view.left_s)].filter(Boolean).join(" · "), aside: cancelButton(row) });
+    made.querySelector(".queue-words")?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${done}` }));
+    return made;
   }
 
   function waitingRow(row, index, waiting) {

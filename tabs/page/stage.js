@@ -1,7 +1,7 @@
 // The right pane: frame, progress line, status, actions, strip of recent pictures. Every place is there
 // from the beginning in its final size, so that nothing moves while a job runs.
 
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { engine, retry } from "./engine.js";
 import { change, form, number } from "./form.js";
 import { emptyView, job } from "./job.js";
@@ -24,11 +24,12 @@ export function stage(element, props, watch) {
   const fill = h("div.progress-fill", {});
   const progress = h("div.progress", { role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", hidden: true }, fill);
   const status = h("p.status", {});
+  const sideNote = h("p.side-note", { hidden: true });
   const actions = h("div.actions", { role: "group", "aria-label": "Actions" });
   const measure = h("div.measure", { "aria-hidden": "true" });
   const strip = makeStrip({ onpick: pick });
   const root = h("section.stage", { "aria-label": "Result", id: "the-result", tabindex: "-1" },
-    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, status), actions,
+    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, sideNote, progress, status), actions,
     h("div.space", {}), strip.element);
   element.replaceChildren(root);
 
@@ -47,6 +48,8 @@ export function stage(element, props, watch) {
     if (status.textContent !== said.strong + said.rest) status.replaceChildren(h("strong", {}, said.strong), h("span", {}, said.rest));
     progress.setAttribute("aria-valuenow", String(Math.round(100 * (said.progress ?? 0))));
     progress.setAttribute("aria-valuetext", said.strong + said.rest);
+    sideNote.hidden = !view.notices?.length || !progress.hidden;
+    setText(sideNote, (view.notices ?? []).join(" "));
     drawActions(actions, said.actions, { view, large });
     tellListener(view, said);
   }
@@ -72,11 +75,18 @@ export function stage(element, props, watch) {
 
   function pick(record) {
     if (job.isActive()) return false;
-    large = null;
-    job.view.set({ ...emptyView(), id: record.job_id, recipe: { ...record.recipe, seed: record.seed, model: record.recipe.model.name, count: 1 },
-      width: record.width, height: record.height, seconds: record.seconds,
-      cells: [{ id: record.id, seed: record.seed, width: record.width, height: record.height, favourite: record.favourite }] });
+    showAgain([record]);
     return true;
+  }
+
+  // Pictures of one job, as they were when it had finished.
+  function showAgain(records) {
+    large = null;
+    const { recipe, seed, width, height, job_id: id } = records[0];
+    const count = records.length;
+    job.view.set({ ...emptyView(), id, count, width, height, recipe: { ...recipe, seed, model: recipe.model.name, count },
+      seconds: records.reduce((sum, record) => sum + (record.seconds ?? 0), 0),
+      cells: records.map((record) => ({ id: record.id, seed: record.seed, width, height, favourite: record.favourite })) });
   }
 
   sheet.element.addEventListener("keydown", (event) => {
@@ -101,8 +111,8 @@ export function stage(element, props, watch) {
   form.later(() => { if (job.view.get().phase === "idle") draw(); });
   new ResizeObserver(draw).observe(measure);
   strip.load().then((records) => {
-    const newest = records[0];
-    if (newest && job.view.get().phase === "idle" && !job.view.get().cells.length) pick(newest);
+    const isBare = job.view.get().phase === "idle" && !job.view.get().cells.length;
+    if (records.length && isBare) showAgain(records.filter((record) => record.job_id === records[0].job_id).reverse());
     else draw();
   });
   job.resume();

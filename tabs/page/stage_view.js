@@ -41,13 +41,14 @@ export function describe(view, around) {
 
 const SAYERS = { idle, sending, queued, loading, running, done, failed, cancelled, interrupted };
 
-function idle(view, { form, large }) {
+function idle(view, { form, large, engine }) {
   if (view.cells.some(Boolean)) return done(view, { large });
+  const rest = engine?.state === "starting" ? "The engine is starting. Generate works already." : "Ready";
   if (view.isEmptyHere) {
-    return { headline: "Nothing developed yet", strong: "", rest: "Ready", chips: form.model?.examples?.slice(0, 3) ?? [],
+    return { headline: "Nothing developed yet", rest, chips: form.model?.examples?.slice(0, 3) ?? [],
       lines: ["Describe a picture and press Generate. The starter model is built in, so nothing needs to be downloaded."] };
   }
-  return { lines: [pixels(form.width || "?", form.height || "?")], rest: "Ready" };
+  return { lines: [pixels(form.width || "?", form.height || "?")], rest };
 }
 
 function sending() {
