@@ -29,7 +29,7 @@ export function stage(element, props, watch) {
   const measure = h("div.measure", { "aria-hidden": "true" });
   const strip = makeStrip({ onpick: pick });
   const root = h("section.stage", { "aria-label": "Result", id: "the-result", tabindex: "-1" },
-    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, sideNote, progress, status), actions,
+    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, status), actions, sideNote,
     h("div.space", {}), strip.element);
   element.replaceChildren(root);
 
