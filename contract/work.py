@@ -98,6 +98,8 @@ class WorkCancelled:
     job_id: str
 
 
+DEVICE_FAULT = "device_fault"  # a WorkFailed's code: the process can't use its device any more
+
 WorkerEvent = (
     WorkLoading | WorkStep | WorkPainted | WorkNotice | WorkDone | WorkFailed | WorkCancelled
 )

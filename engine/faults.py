@@ -5,13 +5,13 @@ import logging
 import torch
 
 from contract.errors import JobError, ModelProblem, OutOfMemory, StudioError
+from contract.work import DEVICE_FAULT
 
 log = logging.getLogger(__name__)
 
 # Everything that work can raise; KeyboardInterrupt, SystemExit and GeneratorExit pass.
 FAILURES = (StudioError, ArithmeticError, AssertionError, AttributeError, ImportError, LookupError,
             MemoryError, NameError, OSError, RuntimeError, TypeError, ValueError)
-DEVICE_FAULT = "device_fault"  # the process can't use its device any more and must be restarted
 _MEMORY_SIGNS = ("DefaultCPUAllocator", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
                  "CUDNN_STATUS_ALLOC_FAILED")
 _DEVICE_SIGNS = ("CUDA error", "device-side assert", "CUDNN_STATUS", "CUBLAS_STATUS", "cuFFT error",

@@ -2,7 +2,7 @@
 
 FakeWorker is a whole worker in the calling thread (studio, api and tabs tests). FakeEngine is what a real
 spawned worker process runs instead of engine.paint.Engine (tests of the process worker).
-Faults are asked for by a word in the prompt: [fail] [oom] [die] [hang] [notice] [noise] [slow].
+Faults are asked for by a word in the prompt: [fail] [oom] [fault] [die] [hang] [notice] [noise] [slow].
 """
 
 import os
@@ -18,6 +18,7 @@ from contract.work import (
     WORK_ENDINGS,
     RawImage,
     Ticket,
+    DEVICE_FAULT,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
@@ -88,6 +89,8 @@ def _strike(recipe: Recipe, ticket: Ticket, die: Callable[[], None] | None,
         return WorkFailed(ticket.job_id, "worker_died", "The engine stopped.")
     if "[hang]" in recipe.prompt and once and hang:
         hang()
+    if "[fault]" in recipe.prompt:
+        return WorkFailed(ticket.job_id, DEVICE_FAULT, "The graphics card stopped working.", "Try again.")
     if "[fail]" in recipe.prompt:
         return WorkFailed(ticket.job_id, "model_problem", "The fake failed, as asked.", "Ask otherwise.")
     if "[oom]" in recipe.prompt:

@@ -17,6 +17,7 @@ from pathlib import Path
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
 from contract.work import (
+    DEVICE_FAULT,
     WORK_ENDINGS,
     Ticket,
     WorkerEvent,
@@ -181,6 +182,9 @@ class ProcessWorker:
             now = time.monotonic()
             self._silence.learn(ticket, heard, event, now - heard_at)
             heard, heard_at = event, now
+            if isinstance(event, WorkFailed) and event.code == DEVICE_FAULT:
+                child.kill()  # nothing works on the device any more in that process
+                child.is_gone.wait(_GONE_S)
             yield event
             if isinstance(event, WORK_ENDINGS):
                 return

@@ -128,6 +128,17 @@ def test_f13_killed_in_mid_step_the_job_fails_and_the_next_one_works(make_engine
     assert isinstance(engine.run(ticket("j2"))[-1], WorkDone)
 
 
+def test_f10_a_fault_of_the_device_fails_one_job_and_costs_one_restart(
+        make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine()
+    assert isinstance(engine.run(ticket())[-1], WorkDone)
+    before = engine.pid
+    ending = engine.run(ticket("j2", prompt="[fault]"))[-1]
+    assert isinstance(ending, WorkFailed) and ending.code == "device_fault"
+    assert isinstance(engine.run(ticket("j3"))[-1], WorkDone)
+    assert engine.pid != before and not is_alive(before)
+
+
 def test_f11_silence_is_a_hang_and_costs_one_restart(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(hang_s=0.3, step_s=0.09)
     assert isinstance(engine.run(ticket())[-1], WorkDone)  # slow steps are no hang
