@@ -77,6 +77,9 @@ def _folders(studio: Studio) -> dict[str, str]:
     settings = studio.settings
     others = len(settings.model_dirs) - 1
     more = f" and {others} more folder{'s' if others > 1 else ''}" if others else ""
-    return {"pictures": str(settings.outputs_dir),
-            "models": ", ".join(str(folder) for folder in settings.model_dirs),
+    # Where things are on the disk is for the person at this machine alone.
+    is_shared = settings.lan or settings.space_host is not None
+    show = (lambda folder: folder.name) if is_shared else str
+    return {"pictures": show(settings.outputs_dir),
+            "models": ", ".join(show(folder) for folder in settings.model_dirs),
             "models_short": f"{settings.model_dirs[0].name}/{more}"}

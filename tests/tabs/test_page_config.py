@@ -49,3 +49,11 @@ def test_page_without_any_model_is_still_told_everything_else(tmp_path: Path) ->
 def test_every_field_has_a_hint(tmp_path: Path, field: str) -> None:
     hints = config_of(tmp_path)["hints"]
     assert isinstance(hints, dict) and hints[field].startswith("Use ")
+
+
+@pytest.mark.parametrize("environment", [{"DARKROOM_PASSWORD": "x", "DARKROOM_LAN": "true"}, {"SPACE_HOST": "a.hf.space"}])
+def test_visitors_from_elsewhere_are_told_no_path_of_this_machine(tmp_path: Path, environment: dict[str, str]) -> None:
+    make_model(tmp_path / "models")
+    settings = load_settings(["--data", str(tmp_path / "data")], environment, tmp_path)
+    config = page_config(Studio(settings, FakeWorker()))
+    assert str(tmp_path) not in json.dumps(config)
