@@ -114,8 +114,10 @@ def main(arguments: Sequence[str]) -> int:
         settings = load_settings(arguments, os.environ, PROJECT)
         listener = listen(settings)
         studio = build_studio(settings)
-        studio.start()
-        serve(build_site(studio, settings), settings, listener)
+        studio.open()
+        site = build_site(studio, settings)
+        studio.start()  # after the page is built: loading torch beside it would hold it up
+        serve(site, settings, listener)
         return 0
     except StudioError as error:
         logger.error("%s %s", error.message, error.hint)

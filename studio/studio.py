@@ -94,18 +94,18 @@ class Studio:
         self._indexed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._state_lock = threading.Lock()
-        self._is_started = False
+        self._is_open = self._is_started = False
 
     # Life
 
-    def start(self) -> None:
-        """Open the data folder and begin to work. Idempotent.
+    def open(self) -> None:
+        """Take the data folder; nothing works on it yet. Idempotent.
 
         Raises:
             StudioError: another program uses the folder, or it can't be written.
         """
         with self._state_lock:
-            if self._is_started:
+            if self._is_open:
                 return
             self._lock_file.acquire()
             try:
@@ -115,6 +115,18 @@ class Studio:
                 self._database.close()
                 self._lock_file.release()
                 raise
+            self._is_open = True
+
+    def start(self) -> None:
+        """Open the data folder and begin to work. Idempotent.
+
+        Raises:
+            StudioError: as of `open`.
+        """
+        self.open()
+        with self._state_lock:
+            if self._is_started:
+                return
             self._is_started = True
         self._worker.start(self._engine.set)
         for target, name in ((self._index, "gallery-index"), (self._keep_house, "housekeeping")):
@@ -161,9 +173,15 @@ class Studio:
     def stop(self) -> None:
         """End everything within five seconds; what runs is taken up again at the next start. Idempotent."""
         with self._state_lock:
-            if not self._is_started:
-                return
-            self._is_started = False
+            was_started, was_open = self._is_started, self._is_open
+            self._is_started = self._is_open = False
+        if was_started:
+            self._end_work()
+        if was_open:
+            self._database.close()
+            self._lock_file.release()
+
+    def _end_work(self) -> None:
         self._stopping.set()
         self._hashes.stop()
         stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
@@ -174,8 +192,6 @@ class Studio:
         for thread in self._threads:
             thread.join(0.2)
         self.extensions.watch("on_stop")
-        self._database.close()
-        self._lock_file.release()
 
     # Jobs
 
