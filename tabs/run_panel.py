@@ -8,8 +8,9 @@ Drawing them is page/job.js and page/stage_view.js.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, cast
 
 import gradio as gr
 from pydantic import ValidationError
@@ -17,13 +18,15 @@ from pydantic import ValidationError
 from contract import events
 from contract.errors import InvalidRecipe, StudioError
 from contract.recipe import Frozen, Recipe
-from contract.records import ImageRecord
+from contract.records import ImageRecord, JobView
 from contract.validation import parse_draft
+from studio.feed import Feed
 from studio.follow import follow
 from studio.studio import Studio
 
 _PROMPT_SHOWN = 300
 _MAX_NAME = 100
+_BEAT_S = 5.0
 
 
 class RunRequest(Frozen):
@@ -43,11 +46,14 @@ class RunRequest(Frozen):
 class Panel:
     """What one window knows of one job, folded from its events."""
 
-    def __init__(self, job_id: str, recipe: Recipe) -> None:
+    def __init__(self, view: JobView) -> None:
         self._facts: dict[str, Any] = {
-            "type": "job", "job": job_id, "state": "queued", "recipe": describe_recipe(recipe),
-            "saved": [], "notices": [],
+            "type": "job", "job": view.job.id, "state": "queued", "recipe": describe_recipe(view.job.recipe),
+            "position": view.position, "saved": [], "notices": [],
         }
+        if view.step:
+            self._facts.update(state="running", image=view.image, index=view.step, total=view.total_steps,
+                               left_s=view.left_s)
 
     def add(self, cursor: int, event: events.JobEvent) -> None:
         """Take in one event."""
@@ -114,11 +120,40 @@ async def _answers(studio: Studio, asked: RunRequest, owner: str) -> AsyncIterat
         yield {"type": "nothing"}
         return
     view = await asyncio.to_thread(studio.job, job_id, owner)
-    panel = Panel(job_id, view.job.recipe)
-    yield panel.as_dict()
-    async for cursor, event in follow(studio.feed(job_id, owner), asked.cursor):
-        panel.add(cursor, event)
+    panel = Panel(view)
+    if view.job.state in ("queued", "running"):  # of one that has ended the events come at once
         yield panel.as_dict()
+    async with aclosing(_with_beats(studio.feed(job_id, owner), asked.cursor)) as told:
+        async for item in told:
+            if item is not None:
+                panel.add(*item)
+            yield panel.as_dict()
+
+
+async def _with_beats(feed: Feed, cursor: int) -> AsyncGenerator[tuple[int, events.JobEvent] | None]:
+    """Follow, with None whenever nothing was said for a while.
+
+    Gradio ends a handler whose page has gone only when it yields again, and until then the job would
+    count as followed and no other window would take it up.
+    """
+    async with aclosing(cast("AsyncGenerator[tuple[int, events.JobEvent]]", follow(feed, cursor))) as told:
+        waiting: asyncio.Future[tuple[int, events.JobEvent]] | None = None
+        try:
+            while True:
+                waiting = waiting or asyncio.ensure_future(anext(told))
+                if not (await asyncio.wait({waiting}, timeout=_BEAT_S))[0]:
+                    yield None
+                    continue
+                try:
+                    item = waiting.result()
+                except StopAsyncIteration:
+                    return
+                waiting = None
+                yield item
+        finally:
+            if waiting is not None and not waiting.done():
+                waiting.cancel()
+                await asyncio.wait({waiting})
 
 
 def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:

@@ -11,6 +11,8 @@ import { refuse } from "./rules.js";
 const ACTIVE = new Set(["sending", "queued", "loading", "running"]);
 const SILENT_MS = 6000;
 const SETTLE_MS = 400;
+const LOOK_MS = 2500;
+const MOST_LOOKS = 3;
 
 /** @returns {any} a view with nothing in it */
 export const emptyView = () => ({ phase: "idle", id: null, recipe: null, count: 1, cells: [], preview: null, behind: null });
@@ -23,6 +25,9 @@ let pending = "";
 let stream = "";
 let heardAt = 0;
 let cancelSoon = false;
+/** A draft that was sent and not heard of; it is sent once more if the server doesn't know it. */
+let unheard = null;
+let looks = 0;
 /** What the stage showed before a request that may be refused. */
 let before = emptyView();
 
@@ -85,7 +90,8 @@ export const job = {
     const told = JSON.parse(text);
     if (told.stream !== stream) return;
     heardAt = performance.now();
-    if (told.type === "nothing") { if (view.get().phase === "sending") view.set(before); return; }
+    if (told.type === "nothing") { nothing(); return; }
+    unheard = null;
     if (told.type === "refused") { refused(told); return; }
     const next = merge(view.get(), told);
     view.set(next);
@@ -99,6 +105,7 @@ function start(what, first) {
   stream = Math.random().toString(36).slice(2);
   pending = JSON.stringify({ stream, window: windowName, ...what });
   heardAt = performance.now();
+  if (what.draft) unheard = what.draft;
   view.set(first);
   ask();
   setTimeout(watchEngine, SETTLE_MS);
@@ -131,15 +138,40 @@ function merge(now, told) {
   };
 }
 
+// The server knows nothing to follow. A draft on its way was lost then: it is sent once more.
+function nothing() {
+  if (view.get().phase !== "sending") { lookAgain(); return; }
+  const draftAgain = unheard;
+  unheard = null;
+  if (draftAgain) {
+    start({ draft: draftAgain }, view.get());
+    unheard = null;
+  } else view.set(before);
+}
+
+// A window that has just been closed counts as following for some seconds. Its job is taken up then.
+async function lookAgain() {
+  if (looks >= MOST_LOOKS) return;
+  looks += 1;
+  const { rows } = await get("/queue").catch(() => ({ rows: [] }));
+  const isMine = rows.some((row) => row.mine && (row.state === "running" || row.state === "queued"));
+  if (isMine) setTimeout(() => { if (!job.isActive()) job.resume(); }, LOOK_MS);
+}
+
 function refused(told) {
-  if (refuse(told)) { view.set(before); return; }
-  view.set({ ...view.get(), phase: "failed", id: null, code: told.code, message: told.message, hint: told.hint });
+  if (refuse(told)) view.set(before);
+  else view.set({ ...view.get(), phase: "failed", id: null, code: told.code, message: told.message, hint: told.hint });
+  goOn();
 }
 
 function ended(last) {
   const saved = last.cells.filter(Boolean);
   if (saved.length) added(saved.map((cell) => cell.id));
   watchEngine();
+  goOn();
+}
+
+function goOn() {
   const [next, ...rest] = waiting.get();
   if (!next) return;
   waiting.set(rest);

@@ -33,6 +33,9 @@ export function prompt_box(element) {
     note.classList.toggle("marked", note.textContent !== KEYS_HINT && now.prompt.trim() !== "");
   });
   element.replaceChildren(box);
+  const pane = element.closest("#recipe");
+  pane?.setAttribute("role", "complementary");
+  pane?.setAttribute("aria-label", "Recipe");
 }
 
 /** A text area that grows with what is typed; the style sheet says how far. */

@@ -2,7 +2,7 @@
 
 import { samplerLabel } from "./config.js";
 import { modelTitle } from "./models.js";
-import { duration, left, leftWords, pixels, place, short, some } from "./words.js";
+import { bytes, duration, left, leftWords, pixels, place, short, some } from "./words.js";
 
 const PICTURE_ACTIONS = ["use", "favorite", "download", "delete"];
 
@@ -64,10 +64,12 @@ function queued(view) {
     strong: "Waiting", rest: ` · ${some(ahead, "job")} ahead of yours`, actions: ["cancel"], isDim: true };
 }
 
-function loading(view) {
+function loading(view, { form }) {
   const part = view.fraction;
   const known = part !== null && part !== undefined;
-  return { headline: `Loading ${modelTitle(view.what ?? view.recipe.model)}`, lines: [known ? "" : "Reading the model file"].filter(Boolean),
+  const whole = form.model?.name === view.recipe.model ? form.model.size_bytes : 0;
+  const line = !known ? "Reading the model file" : whole ? `${bytes(whole * part)} of ${bytes(whole)} read` : "";
+  return { headline: `Loading ${modelTitle(view.what ?? view.recipe.model)}`, lines: [line].filter(Boolean),
     strong: "Loading model", rest: known ? ` · ${Math.floor(part * 100)}%` : "", actions: ["cancel"],
     progress: known ? part : null, isDim: true };
 }

@@ -19,6 +19,9 @@ export function joinTabBar() {
     observer.observe(tabs.querySelector(".tab-wrapper"), {
       subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"],
     });
+    const bar = tabs.querySelector(".tab-wrapper");
+    bar.setAttribute("role", "navigation");
+    bar.setAttribute("aria-label", "Tabs");
     tabs.addEventListener("keydown", steer);
     tabs.addEventListener("click", follow);
     route.watch(select);

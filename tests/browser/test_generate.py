@@ -39,6 +39,7 @@ def test_reload_in_mid_job_shows_the_running_preview_again_and_cancel_ends_it(vi
     page = visitor.page
     visitor.ask("green hills [slow]", steps="60")
     page.wait_for_selector(".cell .preview:not([hidden])")
+    visitor.site.worker.gate.clear()
     job = visitor.view()["id"]
     page.reload()
     visitor.wait_for("running")
@@ -69,6 +70,7 @@ def test_generate_while_one_runs_queues_the_next_and_the_window_goes_on_to_it(vi
 def test_a_closed_windows_job_is_taken_up_by_the_next_window(visitor: Visitor) -> None:
     visitor.ask("lake [slow]", steps="80")
     visitor.wait_for("running")
+    visitor.site.worker.gate.clear()
     job = visitor.view()["id"]
     visitor.page.close()
     second = visitor.window()
@@ -83,10 +85,12 @@ def test_two_windows_never_see_each_others_job(visit: Visit) -> None:
     twin = one.window()
     one.ask("mine [slow]", steps="40")
     one.wait_for("running")
+    one.site.worker.gate.clear()
     for page in (twin, other.page):
         assert page.evaluate("darkroom.job.view.get().phase") == "idle"
         expect(page.locator(".cell .preview:not([hidden])")).to_have_count(0)
     other.ask("theirs")
+    one.site.worker.gate.set()
     one.wait_for("done")
     other.wait_for("done")
     assert one.view()["recipe"]["prompt"] == "mine [slow]"
@@ -155,13 +159,15 @@ def test_a_lost_connection_is_said_and_the_job_is_taken_up_again(visitor: Visito
     page = visitor.page
     visitor.ask("canyon [slow]", steps="120")
     visitor.wait_for("running")
+    visitor.site.worker.gate.clear()
     visitor.context.set_offline(True)
     expect(page.locator(".status")).to_contain_text("No connection to Darkroom")
     expect(page.get_by_role("button", name="Try now")).to_be_visible()
     expect(page.locator(".pill").first).to_contain_text("No connection")
     visitor.context.set_offline(False)
-    expect(page.locator(".status")).to_contain_text("Step ")
+    expect(page.locator(".status")).to_contain_text("Step ", timeout=15_000)
     before = visitor.view()["index"]
+    visitor.site.worker.gate.set()
     page.wait_for_function(f"darkroom.job.view.get().index > {before} || darkroom.job.view.get().phase === 'done'")
     if visitor.view()["phase"] == "running":
         page.keyboard.press("Escape")

@@ -46,6 +46,7 @@ def test_escape_closes_the_top_layer_first_and_cancels_only_then(visitor: Visito
     page = visitor.page
     visitor.ask("meadow [slow]", steps="120")
     visitor.wait_for("running")
+    visitor.site.worker.gate.clear()
     page.locator(".model-row").click()
     page.wait_for_selector("dialog.picker[open]")
     page.keyboard.press("Escape")
