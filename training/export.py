@@ -18,7 +18,7 @@ _CATALOG = {
     "family": "sd1",
     "sizes": {"square": [128, 128], "wide": [160, 96], "tall": [96, 160]},
     "defaults": {"sampler": "ddim", "schedule": "sgm_uniform", "steps": 20, "guidance": 4.0, "width": 128, "height": 128},
-    "examples": ["green hills at sunset, a sailboat on the lake", "the sea at night, full moon", "golden desert at noon, a pyramid"],
+    "examples": ["desert at noon", "aurora over snow, mountains, night", "green hills and a lake at sunset"],
     "license": "Apache-2.0",
 }
 

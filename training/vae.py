@@ -73,7 +73,7 @@ def vae_loss(vae: AutoencoderKL, legible: nn.Module, pictures: Tensor) -> Tensor
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) to float (B, 3, H, W) from -1 to 1, channels last in memory."""
-    return (torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return (torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def crops(pool: np.ndarray, rng: np.random.Generator, batch: int, size: int) -> Tensor:
