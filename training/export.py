@@ -45,6 +45,13 @@ def _load_as_float32(config: Path) -> None:
     config.write_text(json.dumps({**values, "dtype": "float32"}, indent=2, sort_keys=True) + "\n")
 
 
+def _forget_origin(config: Path) -> None:
+    """Drop the path that a part was loaded from."""
+    values = json.loads(config.read_text())
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
 def export(target: Path, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, vae: AutoencoderKL) -> int:
     """Write the pipeline, its vocabulary and its side file into target.
 
@@ -61,6 +68,7 @@ def export(target: Path, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, 
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.to(torch.float16).save_pretrained(temporary, safe_serialization=True)
     pipeline.to(torch.float32)
+    _forget_origin(temporary / "vae" / "config.json")
     _load_as_float32(temporary / "text_encoder" / "config.json")
     (temporary / "vocabulary.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
     (temporary / "darkroom.json").write_text(json.dumps(_CATALOG, indent=2) + "\n", encoding="utf-8")
