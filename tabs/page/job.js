@@ -93,8 +93,10 @@ export const job = {
     if (told.type === "nothing") { nothing(); return; }
     unheard = null;
     if (told.type === "refused") { refused(told); return; }
+    const { phase } = view.get();
     const next = merge(view.get(), told);
     view.set(next);
+    if (next.phase !== phase) watchEngine();
     if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }
     if (!ACTIVE.has(next.phase)) ended(next);
   },
@@ -167,7 +169,6 @@ function refused(told) {
 function ended(last) {
   const saved = last.cells.filter(Boolean);
   if (saved.length) added(saved.map((cell) => cell.id));
-  watchEngine();
   goOn();
 }
 

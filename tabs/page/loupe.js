@@ -6,6 +6,7 @@ import { countEscape } from "./layers.js";
 import { download, favorite, news, pictureKeys, remove, useSettings } from "./pictures.js";
 import { recipeList } from "./recipe_list.js";
 import { go } from "./route.js";
+import { MOST_ENLARGED } from "./sheet.js";
 import { cut, duration, grouped, moment } from "./words.js";
 
 const FILM = 11;
@@ -65,6 +66,7 @@ export function makeLoupe(data) {
       picture.width = record.width;
       picture.height = record.height;
       picture.style.setProperty("--ratio", String(record.width / record.height));
+      picture.style.setProperty("--most", `${record.width * MOST_ENLARGED}px`);
       picture.src = url;
       picture.alt = `Generated: ${cut(record.recipe.prompt, 120)}`;
       setText(when, [moment(record.created_at), record.seconds && duration(record.seconds)].filter(Boolean).join(" · "));

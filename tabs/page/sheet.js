@@ -6,6 +6,8 @@ import { rove, settleTabStop } from "./roving.js";
 import { cut } from "./words.js";
 
 const GAP = 10;
+/** A picture of few pixels is not blown up beyond what still looks painted. */
+export const MOST_ENLARGED = 6;
 
 /**
  * Columns for the largest cell.
@@ -45,7 +47,8 @@ export function makeSheet({ onopen }) {
       const ratio = view.width && view.height ? view.width / view.height : 1;
       const columns = bestColumns(shown, ratio, room.width, room.height);
       const rows = Math.ceil(shown / columns);
-      for (const [name, value] of Object.entries({ columns, rows, ratio })) root.style.setProperty(`--${name}`, String(value));
+      const most = view.width ? `${view.width * MOST_ENLARGED}px` : "100cqw";
+      for (const [name, value] of Object.entries({ columns, rows, ratio, most })) root.style.setProperty(`--${name}`, String(value));
       element.dataset.count = String(shown);
       const url = view.behind && (view.behind.url ?? pictureUrl(view.behind.id));
       behind.hidden = !url;
