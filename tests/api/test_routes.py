@@ -159,7 +159,8 @@ class Walk:
 
     def cookie(self) -> str:
         """Somebody new; the Cookie header."""
-        return self.ask("GET", "/api/v1/images").headers["set-cookie"].partition(";")[0]
+        fresh = self.ask("GET", "/api/v1/images", **{"sec-fetch-site": "same-origin"})
+        return fresh.headers["set-cookie"].partition(";")[0]
 
     def things(self) -> dict[str, str]:
         """A job and a picture of the owner."""
