@@ -26,6 +26,8 @@ let early = [];
 function fillPart(name, given) {
   if (early) early.push([name, given]);
   else PARTS[name](...given);
+  // The last part of its tab: until here nothing of it is shown, so nothing can be seen to move.
+  if (name === "stage" && !early) document.documentElement.classList.add("drawn");
 }
 
 function fillHeader(element, props, ...rest) {

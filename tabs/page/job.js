@@ -25,8 +25,7 @@ let pending = "";
 let stream = "";
 let heardAt = 0;
 let cancelSoon = false;
-/** A draft that was sent and not heard of; it is sent once more if the server doesn't know it. */
-let unheard = null;
+let unheard = null; // a draft that was sent and not heard of: sent once more if the server doesn't know it
 let looks = 0;
 /** What the stage showed before a request that may be refused. */
 let before = emptyView();
@@ -93,10 +92,10 @@ export const job = {
     if (told.type === "nothing") { nothing(); return; }
     unheard = null;
     if (told.type === "refused") { refused(told); return; }
-    const { phase } = view.get();
-    const next = merge(view.get(), told);
+    const now = view.get();
+    const next = merge(now, told);
     view.set(next);
-    if (next.phase !== phase) watchEngine();
+    if (next.phase !== now.phase) watchEngine();
     if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }
     if (!ACTIVE.has(next.phase)) ended(next);
   },
