@@ -27,8 +27,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     here.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """For this folder only: playwright keeps an event loop in the main thread while it lives."""
     with sync_playwright() as playwright:
         found = launch(playwright)
         yield found
