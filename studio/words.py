@@ -6,11 +6,12 @@ import re
 from catalog.models import ModelEntry
 
 MAX_WORDS = 3
+LEAST_LETTERS = 3  # shorter words are not judged
 _LEAST_LIKENESS = 0.7
 _SCANNED_CHARACTERS = 4000
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _TAG = re.compile(r"<[^<>]{0,200}>")
-_STOP_WORDS = frozenset("""
+STOP_WORDS = frozenset("""
 a an and are as at be behind below beside between by for from full has have in into is it its near no not of on
 onto or out over the their there this through to under up upon very view was were with within without
 photo picture image painting detailed quality best masterpiece high low beautiful
@@ -24,7 +25,7 @@ def unknown_words(prompt: str, entry: ModelEntry) -> tuple[tuple[str, str], ...]
     seen: dict[str, None] = {}
     for match in _WORD.finditer(_TAG.sub(" ", prompt[:_SCANNED_CHARACTERS]).lower()):
         word = match[0]
-        if len(word) > 2 and len(word) <= 40 and word not in _STOP_WORDS and not _knows(entry, word):
+        if len(word) >= LEAST_LETTERS and len(word) <= 40 and word not in STOP_WORDS and not _knows(entry, word):
             seen.setdefault(word)
     return tuple(("unknown_word", _sentence(word, entry)) for word in list(seen)[:MAX_WORDS])
 

@@ -21,6 +21,7 @@ from contract.recipe import (
 )
 from contract.validation import LABELS, range_hint
 from studio.studio import Studio
+from studio.words import LEAST_LETTERS, STOP_WORDS
 from tabs.words import EXPLAIN
 
 COUNTS = (1, 2, 4, 8)
@@ -32,7 +33,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "limits": {
             "steps": STEPS, "guidance": GUIDANCE, "clip_skip": CLIP_SKIP, "count": COUNT, "side": SIDE,
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
-            "prompt_characters": MAX_PROMPT_CHARACTERS,
+            "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
         },
         "labels": dict(LABELS),
         "hints": {field: range_hint(field) for field in LABELS},
@@ -45,6 +46,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         ],
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
+        "common_words": sorted(STOP_WORDS),
         "model": _default_model(studio.models()),
         "folders": _folders(studio),
     }

@@ -1,6 +1,8 @@
 // Counts tokens about as CLIP's tokenizer does, without its 1.5 MB of merges, and finds words a model
 // with a small vocabulary of its own doesn't know.
 
+import { config } from "./config.js";
+
 const PIECES = /'(?:s|t|re|ve|m|ll|d)\b|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+/giu;
 const MARKS = 2; // begin and end of a chunk
 
@@ -33,10 +35,10 @@ export function countTokens(text, model) {
 
 /** Words of a text that the model's own vocabulary lacks, each once, in their order. */
 export function unknownWords(text, model) {
-  const known = new Set(model?.words ?? []);
-  if (!known.size) return [];
+  if (!model?.words?.length) return [];
+  const known = new Set([...model.words, ...config.common_words]);
   const words = plain(text).match(/\p{L}+/gu) ?? [];
-  return [...new Set(words)].filter((word) => !known.has(word));
+  return [...new Set(words)].filter((word) => word.length >= config.limits.least_letters && !known.has(word));
 }
 
 /** Up to three known words that are spelled nearly like one; plurals count as near. */
