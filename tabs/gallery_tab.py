@@ -1,8 +1,10 @@
 """The Gallery tab: one part that pages through /api/v1/images and opens a picture large."""
 
-from tabs.parts import Part
+import gradio as gr
+
+from tabs.parts import part
 
 
-def gallery_tab() -> Part:
+def gallery_tab() -> gr.HTML:
     """Lay the tab out."""
-    return Part("gallery")
+    return part("gallery")

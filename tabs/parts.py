@@ -2,6 +2,7 @@
 
 Gradio gives them a place in the layout and an event; they draw themselves, so nothing a person
 types ever passes through a template. What a part shows and keeps is said in its module.
+Not a subclass: for those gradio writes a .pyi file into this folder.
 """
 
 from typing import Any
@@ -9,21 +10,13 @@ from typing import Any
 import gradio as gr
 
 
-class Part(gr.HTML):
+def part(name: str, **props: Any) -> gr.HTML:
     """An element that `window.darkroom.<name>(element, props, watch, trigger)` fills.
 
     Args:
         name: Function and element id; the id is written with hyphens.
-        template: What stands there until the module runs; plain HTML without placeholders.
-        value: First value; later ones reach the module by watch("value").
-        props: JSON values for the module.
+        props: JSON values for the module. Later values reach it by watch("value").
     """
-
-    def __init__(self, name: str, *, template: str = "", value: object = None, **props: Any) -> None:
-        script = f"window.darkroom.{name}(element, props, watch, trigger)  // 'submit'"
-        super().__init__(value, html_template=template or "<div></div>", js_on_load=script,
-                         apply_default_css=False, elem_id=name.replace("_", "-"),
-                         elem_classes=["part"], **props)
-
-    def get_block_name(self) -> str:
-        return "html"
+    script = f"window.darkroom.{name}(element, props, watch, trigger)  // 'submit'"
+    return gr.HTML(None, html_template="<div></div>", js_on_load=script, apply_default_css=False,
+                   elem_id=name.replace("_", "-"), elem_classes=["part"], **props)

@@ -9,7 +9,7 @@ from studio.studio import Studio
 from tabs import head
 from tabs.gallery_tab import gallery_tab
 from tabs.page_config import page_config
-from tabs.parts import Part
+from tabs.parts import part
 from tabs.run_panel import make_runner
 from tabs.theme import darkroom_theme
 from tabs.txt2img_tab import txt2img_tab
@@ -22,7 +22,7 @@ def build_page(studio: Studio) -> gr.Blocks:
     """Header, tabs, and the one event that makes and follows pictures."""
     page = gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True)
     with page:
-        Part("page_header", config=page_config(studio))
+        part("page_header", config=page_config(studio))
         with gr.Tabs(elem_id="tabs", selected="txt2img"):
             with gr.Tab("Text to image", id="txt2img", elem_id="tab-txt2img"):
                 bar, stage = txt2img_tab()

@@ -2,10 +2,10 @@
 
 import gradio as gr
 
-from tabs.parts import Part
+from tabs.parts import part
 
 
-def txt2img_tab() -> tuple[Part, Part]:
+def txt2img_tab() -> tuple[gr.HTML, gr.HTML]:
     """Lay the tab out.
 
     Returns:
@@ -13,15 +13,15 @@ def txt2img_tab() -> tuple[Part, Part]:
     """
     with gr.Row(elem_id="panes"):
         with gr.Column(elem_id="recipe", min_width=0):
-            Part("prompt_box")
-            Part("model_row")
-            Part("size_field")
-            Part("sampler_fields")
-            Part("number_fields")
-            Part("seed_fields")
-            Part("more_section")
-            Part("explain_switch")
-            bar = Part("generate_bar")
+            part("prompt_box")
+            part("model_row")
+            part("size_field")
+            part("sampler_fields")
+            part("number_fields")
+            part("seed_fields")
+            part("more_section")
+            part("explain_switch")
+            bar = part("generate_bar")
         with gr.Column(elem_id="result", min_width=0):
-            stage = Part("stage")
+            stage = part("stage")
     return bar, stage
