@@ -1,12 +1,19 @@
-"""Serves the files of the page: kept for ever when their address carries a version, else asked for anew."""
+"""Serves the files of the page from memory: kept for ever when their address carries a version, else asked anew.
 
-import os
+Read and compressed once at start. A cold browser asks for some fifty of them at once, and going to the disk
+and through a thread for each held the page up (benchmarks/pages.py, figure 10).
+"""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
-from starlette.datastructures import QueryParams
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 # Windows may have other ideas of these in its registry, and nosniff forgives nothing.
 KINDS = MappingProxyType({
@@ -14,19 +21,51 @@ KINDS = MappingProxyType({
     ".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json",
     ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".ico": "image/x-icon",
     ".woff2": "font/woff2"})
+_LEAST_WORTH_COMPRESSING = 500
+_HEADERS = tuple[tuple[bytes, bytes], ...]
 
 
-class PageFiles(StaticFiles):
-    """StaticFiles with our types and caching."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    kind: str
+    etag: str
+    plain: bytes
+    packed: bytes | None
 
-    def file_response(self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope,
-                      status_code: int = 200) -> Response:
-        """The file, or 304."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        kind = KINDS.get(os.path.splitext(full_path)[1].lower(), "application/octet-stream")
-        if "content-type" in response.headers:
-            response.headers["Content-Type"] = kind
-        versioned = "v" in QueryParams(scope["query_string"])
-        response.headers["Cache-Control"] = (
-            "private, max-age=31536000, immutable" if versioned else "no-cache")
-        return response
+
+class PageFiles:
+    """An ASGI application for the flat files of a folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files: Mapping[str, _File] = MappingProxyType(
+            {path.name: _read(path) for path in sorted(directory.iterdir()) if path.suffix in KINDS})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+        file = self._files.get(scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/"))
+        if file is None:
+            raise HTTPException(404)
+        asked = Headers(scope=scope)
+        is_known = file.etag in asked.get("if-none-match", "")
+        packed = file.packed if "gzip" in asked.get("accept-encoding", "") else None
+        body = packed or file.plain
+        headers = _headers(file, len(body), packed is not None, scope["query_string"].startswith(b"v="))
+        await send({"type": "http.response.start", "status": 304 if is_known else 200, "headers": list(headers)})
+        await send({"type": "http.response.body", "body": b"" if is_known or scope["method"] == "HEAD" else body})
+
+
+def _read(path: Path) -> _File:
+    plain = path.read_bytes()
+    packed = gzip.compress(plain, 6, mtime=0) if len(plain) >= _LEAST_WORTH_COMPRESSING else b""
+    etag = f'"{hashlib.sha256(plain).hexdigest()[:20]}"'
+    return _File(KINDS[path.suffix], etag, plain, packed if 0 < len(packed) < len(plain) else None)
+
+
+def _headers(file: _File, size: int, is_packed: bool, is_versioned: bool) -> _HEADERS:
+    caching = "private, max-age=31536000, immutable" if is_versioned else "no-cache"
+    headers = [("content-type", file.kind), ("content-length", str(size)), ("etag", file.etag),
+               ("cache-control", caching), ("vary", "Accept-Encoding")]
+    if is_packed:
+        headers.append(("content-encoding", "gzip"))
+    return tuple((name.encode(), value.encode()) for name, value in headers)
