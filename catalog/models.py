@@ -20,6 +20,7 @@ from contract.recipe import ModelRef
 
 MAX_CONFIG_BYTES = 4_000_000
 SCAN_DEPTH = 4
+BUNDLED = "starter"
 _PARTS = {"sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sd2": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
@@ -57,6 +58,12 @@ class ModelEntry:
             if (self.path / name).is_file():
                 return self.path / name
         return None
+
+
+def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
+    """What a draft without a model gets: the bundled one, which loads at once, else the first that works."""
+    usable = [entry for entry in entries if entry.problem is None]
+    return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
 
 
 def scan(roots: Sequence[Path]) -> tuple[ModelEntry, ...]:

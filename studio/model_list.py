@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from catalog.models import ModelEntry, describe, scan
+from catalog.models import ModelEntry, default_model, describe, scan
 from contract.errors import NotFound
 
 RESCAN_S = 5.0
-BUNDLED = "starter"
 _FRESH_S = 1.0  # unknown names may ask for a new look at most this often
 
 
@@ -73,9 +72,8 @@ class ModelList:
         return describe(entry.path, name) if entry else None
 
     def first_usable(self) -> ModelEntry | None:
-        """The default model: the bundled one while it is there, since it loads at once."""
-        usable = [entry for entry in self.all() if entry.problem is None]
-        return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
+        """The default model."""
+        return default_model(self.all())
 
 
 def _find(entries: Sequence[ModelEntry], name: str) -> ModelEntry | None:

@@ -7,7 +7,7 @@ JavaScript. Models are not listed here: the page holds one, and asks /api/v1/mod
 from typing import Any
 
 from catalog.families import FAMILIES
-from catalog.models import ModelEntry
+from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from contract.recipe import (
     CLIP_SKIP,
@@ -53,11 +53,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
 
 
 def _default_model(entries: tuple[ModelEntry, ...]) -> dict[str, Any] | None:
-    """The starter where it is there, else the first that works, else the first."""
-    def preference(entry: ModelEntry) -> tuple[bool, bool]:
-        return entry.problem is not None, entry.ref.name != "starter"
-
-    return describe_model(min(entries, key=preference)) if entries else None
+    """The studio's default; where no model works, the first, which says why."""
+    return describe_model(default_model(entries) or entries[0]) if entries else None
 
 
 def describe_model(entry: ModelEntry) -> dict[str, Any]:
