@@ -44,7 +44,8 @@ def said(studio: Studio, asked: object, owner: str = OWNER) -> list[dict[str, An
 
 def test_draft_is_made_and_each_value_describes_the_whole_job(studio: Studio) -> None:
     values = said(studio, {"draft": {"prompt": "<b>sea</b>", "count": 2, "seed": "18446744073709551615"}})
-    assert values[0]["state"] == "queued" and values[0]["recipe"]["seed"] == "18446744073709551615"
+    assert values[0]["state"] in ("queued", "running"), "the fake worker may have begun before the event was heard"
+    assert values[0]["recipe"]["seed"] == "18446744073709551615"
     last = values[-1]
     assert last["state"] == "done" and last["stream"] == "s" and last["recipe"]["prompt"] == "<b>sea</b>"
     assert [(cell["image"], cell["seed"]) for cell in last["saved"]] == [(0, "18446744073709551615"), (1, "0")]
