@@ -46,10 +46,12 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
     from api.app import build_app
     from api.selftest import self_test
+    from tabs.head import page_front
     from tabs.seal import fetch, seal
-    from tabs.site import PAGE_DIR, build_page, head_html, mount_page
+    from tabs.site import build_page, mount_page
 
-    app = build_app(studio, settings, page_dir=PAGE_DIR, version=VERSION, head_html=head_html())
+    front = page_front()
+    app = build_app(studio, settings, page_files=front.files, version=VERSION, head_html=front.head_html)
     page = build_page(studio)
     seal(page)
     mount_page(app, page)

@@ -4,7 +4,7 @@ The page itself is mounted at "/" afterwards and kept as app.state.page; the gua
 head rewriting are around it already. Routes are plain `def`: they may block a thread, never the event loop.
 """
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -34,12 +34,12 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": ErrorBody, "description": "Failed, with words."}}
 
 
-def build_app(studio: Studio, settings: Settings, page_dir: Path | None = None, version: str = "0",
+def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes] | None = None, version: str = "0",
               head_html: str = "") -> FastAPI:
     """The application without the page.
 
     Args:
-        page_dir: Folder that is served at /page/.
+        page_files: What is served at /page/, by file name.
         head_html: Lines for the head of the page at "/".
 
     Raises:
@@ -54,8 +54,8 @@ def build_app(studio: Studio, settings: Settings, page_dir: Path | None = None, 
         routes.include_router(part.router)
     _end_of_routes(routes)
     app.include_router(routes)
-    if page_dir is not None:
-        app.mount("/page", PageFiles(directory=page_dir), name="page")
+    if page_files is not None:
+        app.mount("/page", PageFiles(page_files), name="page")
     _describe(app)
     _stand_guard(app, settings, head_html)
     return app

@@ -1,14 +1,14 @@
 """Serves the files of the page from memory: kept for ever when their address carries a version, else asked anew.
 
-Read and compressed once at start. A cold browser asks for some fifty of them at once, and going to the disk
-and through a thread for each held the page up (benchmarks/pages.py, figure 10).
+Compressed once at start: going to the disk and through a thread for each held the page up
+(benchmarks/pages.py, figure 10).
 """
 
 import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from types import MappingProxyType
 
 from starlette.datastructures import Headers
@@ -34,11 +34,11 @@ class _File:
 
 
 class PageFiles:
-    """An ASGI application for the flat files of a folder."""
+    """An ASGI application for files of these names; each name ends in one of KINDS."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files: Mapping[str, _File] = MappingProxyType(
-            {path.name: _read(path) for path in sorted(directory.iterdir()) if path.suffix in KINDS})
+            {name: _made(name, content) for name, content in files.items()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -55,11 +55,10 @@ class PageFiles:
         await send({"type": "http.response.body", "body": b"" if is_known or scope["method"] == "HEAD" else body})
 
 
-def _read(path: Path) -> _File:
-    plain = path.read_bytes()
+def _made(name: str, plain: bytes) -> _File:
     packed = gzip.compress(plain, 6, mtime=0) if len(plain) >= _LEAST_WORTH_COMPRESSING else b""
     etag = f'"{hashlib.sha256(plain).hexdigest()[:20]}"'
-    return _File(KINDS[path.suffix], etag, plain, packed if 0 < len(packed) < len(plain) else None)
+    return _File(KINDS[PurePath(name).suffix], etag, plain, packed if 0 < len(packed) < len(plain) else None)
 
 
 def _headers(file: _File, size: int, is_packed: bool, is_versioned: bool) -> _HEADERS:

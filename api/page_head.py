@@ -15,23 +15,17 @@ MOST_BYTES = 8_000_000
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">'
 _VIEWPORT = re.compile(rb'<meta\s+name="viewport"[^>]*>')
 _SOCIAL = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
-_IMPORT_MAP = re.compile(rb'<script type="importmap">.*?</script>\s*', re.DOTALL)
 _SCRIPT = re.compile(rb"<script(?=[\s>])")
-_CHARSET = re.compile(rb'<meta\s+charset="utf-8"\s*/?>')
 
 
 def rewrite(html: bytes, head_html: bytes, nonce: str) -> bytes:
     """The page with our head.
 
-    An import map in `head_html` goes first, since it has to stand before every module; the rest goes
-    last, since its style sheets have to win.
+    It goes last, since its style sheets have to win.
     """
     html = _SOCIAL.sub(b"", _VIEWPORT.sub(VIEWPORT.encode(), html, count=1))
-    maps = b"".join(_IMPORT_MAP.findall(head_html))
-    rest = _IMPORT_MAP.sub(b"", head_html)
-    html = _CHARSET.sub(lambda match: match[0] + b"\n" + maps, html, count=1)
     before, end, after = html.partition(b"</head>")
-    html = before + rest + end + after
+    html = before + head_html + end + after
     return _SCRIPT.sub(b'<script nonce="' + nonce.encode() + b'"', html)
 
 

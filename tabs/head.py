@@ -1,19 +1,22 @@
-"""The lines that stand in the served <head>: theme before the first paint, styles, fonts, modules.
+"""What the page consists of: the lines that stand in the served <head>, and the files they name.
 
-Every address carries a hash of the file's content, the modules by an import map, so that a browser
-may keep them for ever and still gets a new one after an upgrade. No build step.
+The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries
+a hash of the file's content, so that a browser may keep it for ever and still gets a new one after an
+upgrade. No build step: the files are put together at every start.
 """
 
 import hashlib
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
+from tabs.bundle import bundle
+
 PAGE_DIR = Path(__file__).parent / "page"
+SCRIPT, STYLE, MARK = "darkroom.js", "darkroom.css", "mark.svg"
 STYLES = ("tokens.css", "frame.css", "controls.css", "stage.css", "gallery.css", "layers.css")
-ENTRY = "darkroom.js"
 _FONTS = ("IBMPlexSans-Regular", "IBMPlexSans-Bold")
 
-# Runs before anything is painted. darkroom is a stand-in that keeps calls until the modules are there.
+# Runs before anything is painted. darkroom is a stand-in that keeps calls until the script is there.
 _EARLY = """
 (() => {
   let theme = "auto";
@@ -31,22 +34,28 @@ _EARLY = """
 """
 
 
-def head_html() -> str:
-    """Our lines for the <head> of the page; the guard writes them before </head>."""
-    modules = sorted(path.name for path in PAGE_DIR.glob("*.js"))
-    addresses = {name: _address(name) for name in modules}
-    imports = {"imports": {f"/page/{name}": address for name, address in addresses.items()}}
-    lines = [f"<script>{_EARLY}</script>",
-             f'<script type="importmap">{json.dumps(imports)}</script>']
-    lines += [f'<link rel="stylesheet" href="{_address(name)}">' for name in STYLES]
+@dataclass(frozen=True, slots=True)
+class PageFront:
+    """head_html: our lines for the <head>; the guard writes them before </head>. files: what /page/ serves, by name."""
+
+    head_html: str
+    files: dict[str, bytes]
+
+
+def page_front(folder: Path = PAGE_DIR) -> PageFront:
+    """Put the page's files together.
+
+    Raises:
+        ValueError: a module in the folder can't be joined with the others.
+    """
+    modules = {path.name: path.read_text("utf-8") for path in folder.glob("*.js")}
+    files = {SCRIPT: bundle(modules, SCRIPT).encode(),
+             STYLE: "\n".join((folder / name).read_text("utf-8") for name in STYLES).encode(),
+             MARK: (folder / MARK).read_bytes()}
+    address = {name: f"/page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
+    lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
     lines += [f'<link rel="preload" href="/static/fonts/IBMPlexSans/{font}.woff2" as="font" '
               'type="font/woff2" crossorigin>' for font in _FONTS]
-    lines += [f'<link rel="modulepreload" href="{addresses[name]}">' for name in modules]
-    lines += ['<link rel="icon" href="/page/mark.svg" type="image/svg+xml">',
-              f'<script type="module" src="{addresses[ENTRY]}"></script>']
-    return "\n".join(lines) + "\n"
-
-
-def _address(name: str) -> str:
-    digest = hashlib.sha256((PAGE_DIR / name).read_bytes()).hexdigest()[:10]
-    return f"/page/{name}?v={digest}"
+    lines += [f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
+              f'<script type="module" src="{address[SCRIPT]}"></script>']
+    return PageFront("\n".join(lines) + "\n", files)

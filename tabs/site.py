@@ -1,21 +1,15 @@
 """The whole page as gradio Blocks, and how it is mounted. Tabs are in their own files."""
 
-from pathlib import Path
-
 import gradio as gr
 from fastapi import FastAPI
 
 from studio.studio import Studio
-from tabs import head
 from tabs.gallery_tab import gallery_tab
 from tabs.page_config import page_config
 from tabs.parts import part
 from tabs.run_panel import make_runner
 from tabs.theme import darkroom_theme
 from tabs.txt2img_tab import txt2img_tab
-
-PAGE_DIR: Path = head.PAGE_DIR
-head_html = head.head_html
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -39,5 +33,4 @@ def mount_page(app: FastAPI, page: gr.Blocks) -> None:
     """Put the page at "/" of an application whose own routes are already there."""
     gr.mount_gradio_app(
         app, page, "/", theme=darkroom_theme(), footer_links=[], run_history=False,
-        ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False,
-        favicon_path=str(PAGE_DIR / "mark.png") if (PAGE_DIR / "mark.png").is_file() else None)
+        ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False)

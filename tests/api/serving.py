@@ -132,10 +132,7 @@ def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator
     """Serve a studio on `folder`; `choices` are settings."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     make_model(folder / "models")
-    files = folder / "page"
-    files.mkdir()
-    (files / "a.css").write_text("body { color: red }\n" * 200)
-    (files / "a.js").write_text("export const a = 1;\n")
+    files = {"a.css": b"body { color: red }\n" * 200, "a.js": b"export const a = 1;\n"}
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it on a given socket
     port = int(listener.getsockname()[1])
@@ -143,7 +140,7 @@ def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator
     worker = FakeWorker()
     studio = Studio(settings, worker)
     studio.start()
-    app = build_app(studio, settings, page_dir=files, version="test", head_html=HEAD)
+    app = build_app(studio, settings, page_files=files, version="test", head_html=HEAD)
     page = mount_small_page(app) if with_page else None
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", server_header=False,
                                            timeout_graceful_shutdown=1))
