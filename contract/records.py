@@ -77,7 +77,7 @@ class QueueRow(Frozen):
 
 
 class EngineStatus(Frozen):
-    """What the engine pill says. `text` is ready to show."""
+    """What the engine pill says. `text` is ready to show, and so is `held`: why waiting jobs don't start."""
 
     state: EngineState
     text: str
@@ -85,6 +85,7 @@ class EngineStatus(Frozen):
     resident: tuple[str, ...] = ()  # model names in memory
     fraction: float | None = None
     versions: dict[str, str] = {}
+    held: str = ""
 
 
 class StoredInput(Frozen):

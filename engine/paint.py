@@ -120,7 +120,7 @@ class Engine:
         """Make the pictures of a ticket; the last event is its one ending. Never raises for a failure."""
         began = time.monotonic()
         recipe = ticket.task.recipe
-        log.info("job %s begins: %s, %d × %d×%d", ticket.job_id, recipe.model.name, recipe.count,
+        log.debug("job %s begins: %s, %d × %d×%d", ticket.job_id, recipe.model.name, recipe.count,
                  recipe.width, recipe.height)
         try:
             yield from self._paint(ticket, is_cancelled)
@@ -129,7 +129,7 @@ class Engine:
             ending = WorkCancelled(ticket.job_id)
         except faults.FAILURES as error:
             ending = self._failed(ticket, error)
-        log.info("job %s ends: %s after %.1f s", ticket.job_id, type(ending).__name__, time.monotonic() - began)
+        log.debug("job %s ends: %s after %.1f s", ticket.job_id, type(ending).__name__, time.monotonic() - began)
         yield ending
 
     def _failed(self, ticket: Ticket, error: BaseException) -> WorkFailed:

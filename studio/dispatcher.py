@@ -1,7 +1,8 @@
 """Takes the next job, runs it on the worker, and turns what the worker says into job events.
 
 Two threads: one drives the worker, one saves, so that a picture is written while the next is painted.
-The only places with a broad `except` in the studio are here and in `extensions.py`; both log the traceback.
+Broad `except`s stand only here, in `extensions.py` and where an engine is made (`workers/inline.py`); each logs
+the traceback.
 """
 
 import logging
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from contract import events
-from contract.errors import StudioError
+from contract.errors import StorageFull, StudioError
 from contract.records import JobRecord, JobState
 from contract.work import (
     WORK_ENDINGS,
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 _TRIED_AGAIN = ("worker_died", "worker_hung")
 _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
+_HELD_S = 1.0
 
 
 _Ending = tuple[JobState, events.JobEvent, tuple[str, str, str] | None]
@@ -99,6 +101,7 @@ class Dispatcher:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._stopping = threading.Event()
+        self.held = ""  # why waiting jobs don't start, as a sentence
         self._running: Run | None = None
         self._cancelled_early: set[str] = set()
         self._lock = threading.Lock()
@@ -153,8 +156,25 @@ class Dispatcher:
         finally:
             self._to_save.put(None)
 
+    def _wait_for_job(self) -> bool:
+        """Whether a job waits that can be run: one whose pictures could not be kept is held back."""
+        job = self._tools.queue.next(timeout_s=1.0)
+        held = ""
+        if job is not None:
+            try:
+                self._tools.saver.check_room(job)
+            except StorageFull as error:
+                held = f"{error.message} {error.hint}"
+        if bool(held) != bool(self.held):
+            logger.warning("%s", held or "the queue goes on")
+        self.held = held
+        return job is not None and not held
+
     def _run_next(self) -> None:
-        job = self._tools.queue.take(timeout_s=1.0)
+        if not self._wait_for_job():
+            self._stopping.wait(_HELD_S if self.held else 0.0)
+            return
+        job = self._tools.queue.take()
         if job is None:
             return
         run = Run(job, self._tools.feed_of(job), Meter(job.recipe.count), time.monotonic(), job.attempt)
@@ -203,7 +223,6 @@ class Dispatcher:
             ticket = build_ticket(job, self._tools.models, frozenset(run.made), previews=self._tools.previews)
             if len(run.made) >= run.job.recipe.count:
                 return WorkDone(job.id, 0.0)
-            self._tools.saver.check_room(job)
             self._tools.hashes.request(_folder(ticket))
             return self._follow_worker(run, ticket)
         except StudioError as error:

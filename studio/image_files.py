@@ -126,12 +126,15 @@ class PictureFolder:
         """Refuse before anything is painted that could not be kept.
 
         Raises:
-            StorageFull: there is less room than that.
+            StorageFull: there is less room than that, or the folder can't be written.
         """
+        if self.root.is_dir() and not os.access(self.root, os.W_OK | os.X_OK):
+            raise StorageFull(f"{self.root.name}/ can't be written.", "Correct its permissions; what waits goes on by itself.",
+                              code="storage_refused")
         free = _free_bytes(self.root)
         if free < needed_bytes + _FLOOR_BYTES:
             raise StorageFull(f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
-                              "Free some, then run the job again.")
+                              "Free some; what waits goes on by itself.")
 
     def refusal(self, error: OSError) -> StorageFull:
         """A write error in words."""

@@ -112,11 +112,17 @@ class JobQueue:
     def _predict(self, job: Waiting) -> float:
         return self._rates.predict(job.model, job.cost) or 0.0
 
-    def take(self, timeout_s: float | None = None) -> JobRecord | None:
-        """The next job, marked as running; None if none came within the time."""
+    def next(self, timeout_s: float) -> JobRecord | None:
+        """The job that `take` would give, which stays where it is; None if none came within the time."""
         with self._changed:
             if not len(self._order):
                 self._changed.wait(timeout_s)
+            order = self._order.order()
+        return self.record(order[0].id) if order else None
+
+    def take(self) -> JobRecord | None:
+        """The next job, marked as running; None if none waits."""
+        with self._lock:
             job = self._order.take()
             if job is None:
                 return None
@@ -140,7 +146,7 @@ class JobQueue:
         return self.record(job_id) if job_id else None
 
     def wake(self) -> None:
-        """Let a waiting take() return."""
+        """Let a waiting next() return."""
         with self._changed:
             self._changed.notify_all()
 

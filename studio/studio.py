@@ -5,13 +5,14 @@ other files of this package; this one only puts them together and checks whose t
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from catalog.models import ModelEntry
-from contract.errors import StudioError
+from contract.errors import StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
 from contract.records import (
@@ -128,12 +129,22 @@ class Studio:
             if self._is_started:
                 return
             self._is_started = True
+        self._warn_of_closed_folders()
         self._worker.start(self._engine.set)
         for target, name in ((self._index, "gallery-index"), (self._keep_house, "housekeeping")):
             self._threads.append(threading.Thread(target=target, name=name, daemon=True))
             self._threads[-1].start()
         self._dispatcher.start(self._indexed)
         self.extensions.watch("on_start")
+
+    def _warn_of_closed_folders(self) -> None:
+        try:
+            self._folder.check_room(0)
+        except StorageFull as error:
+            logger.warning("%s %s", error.message, error.hint)
+        for folder in self.settings.model_dirs:
+            if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+                logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
 
     def _recover(self) -> None:
         for table in ("images", "jobs"):
@@ -354,8 +365,8 @@ class Studio:
         return self._models.get(name)
 
     def engine(self) -> EngineStatus:
-        """What the engine does."""
-        return self._engine.now()
+        """What the engine does, and why the queue stands still if it does."""
+        return self._engine.now().model_copy(update={"held": self._dispatcher.held})
 
     def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after every change of the engine's state; returns a function that ends it."""

@@ -24,6 +24,7 @@ from contract.work import Ticket, WorkerEvent, WorkLoading, WorkStep
 
 logger = logging.getLogger(__name__)
 DEFAULT_FACTORY = "studio.workers.child:default_engine"
+SIGN_OF_LIFE_S = 1.0
 STARTING = EngineStatus(state="starting", text="Starting, about 8 s")
 State = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
 
@@ -97,7 +98,7 @@ class StatusTeller:
 
 
 class Outbox:
-    """Messages to the parent, sent by a thread of its own."""
+    """Messages to the parent, sent by a thread of its own; every second of silence a None, a sign of life."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -118,9 +119,9 @@ class Outbox:
         """The thread: sends until the parent is gone."""
         while True:
             with self._changed:
-                while not self._waiting:
-                    self._changed.wait()
-                message = self._waiting.pop(0)
+                if not self._waiting:
+                    self._changed.wait(SIGN_OF_LIFE_S)
+                message = self._waiting.pop(0) if self._waiting else None
             try:
                 self._pipe.send(message)
             except OSError:

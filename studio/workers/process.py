@@ -34,6 +34,7 @@ _START_S = 600.0  # importing torch from a cold, slow disk
 _STEP_512_S = 10.0  # a slow machine's step of 512 × 512 before anything was measured
 _SLOW_DISK_BYTES_PER_S = 20_000_000.0
 _GONE_S = 5.0
+_QUIET_S = 5.0  # without a sign of life, which should come every second
 
 
 class _Child:
@@ -46,6 +47,7 @@ class _Child:
         self.said: queue.SimpleQueue[WorkerEvent | None] = queue.SimpleQueue()  # None: it is dead
         self.is_gone = threading.Event()
         self.was_ready = False
+        self.heard_at = time.monotonic()
         self._on_status = on_status
         self._on_death = on_death
         self._send_lock = threading.Lock()
@@ -62,6 +64,9 @@ class _Child:
                 message = pipe.recv()
             except (EOFError, OSError):
                 break
+            self.heard_at = time.monotonic()
+            if message is None:
+                continue
             if isinstance(message, EngineStatus):
                 self.was_ready = self.was_ready or message.state == "ready"
                 self._on_status(message)
@@ -99,12 +104,13 @@ class ProcessWorker:
         warm: Model to load ahead of the first job: (path, ref).
         factory: Importable name "module:function" of what makes the engine from the options.
         hang_s: The least silence that counts as a hang (else 10 × the predicted step or load).
+        quiet_s: Seconds without a sign of life after which the status says "Not responding".
     """
 
     def __init__(self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *,
-                 factory: str = DEFAULT_FACTORY, hang_s: float = 120.0) -> None:
+                 factory: str = DEFAULT_FACTORY, hang_s: float = 120.0, quiet_s: float = _QUIET_S) -> None:
         self._factory, self._options, self._warm = factory, dict(options), warm
-        self._hang_s = hang_s
+        self._quiet_s = quiet_s
         self._silence = _Silence(hang_s)
         self._lock = threading.Lock()
         self._child: _Child | None = None
@@ -196,8 +202,12 @@ class ProcessWorker:
             child.send(job_id)
 
     def status(self) -> EngineStatus:
-        """The newest state."""
-        return self._status
+        """The newest state; after some seconds without a sign of life it says that instead."""
+        child = self._child
+        quiet_s = time.monotonic() - child.heard_at if child is not None and child.was_ready else 0.0
+        if quiet_s < self._quiet_s:
+            return self._status
+        return self._status.model_copy(update={"text": f"Not responding for {about(quiet_s)}", "fraction": None})
 
     def stop(self) -> None:
         """End the process within three seconds."""

@@ -27,6 +27,7 @@ export function page_header(element) {
     markDrawing(), h("span.name", {}, "Darkroom")), title, h("span.spring", {}), enginePill(element), placeQueue(element), themeButton());
   put(element, bar);
   element.querySelector(":scope > div")?.remove();
+  placeHeld(element);
   placeLiveRegions(element);
   placeUndoBar(element);
   watchEngine();
@@ -34,6 +35,16 @@ export function page_header(element) {
 
 function markDrawing() {
   return h("span.mark", { "aria-hidden": "true" }, h("span.ring", {}));
+}
+
+/** Why waiting jobs don't start: over everybody's page until they do. */
+function placeHeld(element) {
+  const words = h("p.held", { role: "status" });
+  element.append(words);
+  engine.watch((status) => {
+    words.hidden = !status?.held;
+    setText(words, status?.held ? `The queue is paused. ${status.held}` : "");
+  });
 }
 
 function enginePill(element) {
@@ -46,7 +57,7 @@ function enginePill(element) {
   element.append(panel);
   const show = () => {
     const state = retry.get() ? "stopped" : engine.get()?.state ?? "starting";
-    pill.dataset.tone = retry.get() || state === "stopped" ? "bad" : ORANGE.has(state) ? "busy" : "calm";
+    pill.dataset.tone = retry.get() || state === "stopped" || isSilent(engine.get()) ? "bad" : ORANGE.has(state) ? "busy" : "calm";
     const text = pillWords(engine.get(), Boolean(retry.get()));
     words.replaceChildren(...shortened(text));
     pill.setAttribute("aria-label", `Engine: ${text}`);
@@ -66,6 +77,8 @@ function enginePill(element) {
   }
   return pill;
 }
+
+const isSilent = (status) => Boolean(status?.text.startsWith("Not responding"));
 
 function pillWords(status, isLost) {
   if (isLost) return "No connection";

@@ -100,3 +100,16 @@ def test_listeners_hear_states_and_quarters_but_not_every_step(shown: Visitor) -
     show(page, failed)
     assert page.inner_text("#alerted").replace("\u00a0", " ").startswith("The graphics card ran out of memory. 1536")
     assert page.get_attribute("#heard", "role") == "status" and page.get_attribute("#alerted", "role") == "alert"
+
+
+def test_a_paused_queue_and_a_silent_engine_are_said_over_the_page(shown: Visitor) -> None:
+    page = shown.page
+    show(page, STATES[0])
+    assert not page.locator(".held").is_visible()
+    held = "No space left in outputs/ (0 bytes free). Free some; what waits goes on by itself."
+    page.evaluate("status => darkroom.engine.set(status)", {**_READY, "held": held, "text": "Not responding for 8 s"})
+    assert page.inner_text(".held") == f"The queue is paused. {held}"
+    assert page.get_attribute(".held", "role") == "status"
+    assert page.get_attribute(".pill", "data-tone") == "bad"
+    page.evaluate("status => darkroom.engine.set(status)", _READY)
+    assert not page.locator(".held").is_visible()

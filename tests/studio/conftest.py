@@ -22,7 +22,8 @@ def settings_for(folder: Path, **changes: object) -> Settings:
     """Settings of a data folder with one tiny model."""
     if not (folder / "models").exists():
         make_model(folder / "models")
-    return Settings(data_dir=folder, model_dirs=(folder / "models",), **changes)  # type: ignore[arg-type]
+    values = {"model_dirs": (folder / "models",), **changes}
+    return Settings(data_dir=folder, **values)  # type: ignore[arg-type]
 
 
 def draft(prompt: str = "a red barn", **fields: object) -> RecipeDraft:

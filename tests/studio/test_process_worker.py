@@ -44,10 +44,10 @@ def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: 
 class Engine:
     """A started worker and what it said of itself."""
 
-    def __init__(self, hang_s: float = 0.6, warm: bool = True, **options: object) -> None:
+    def __init__(self, hang_s: float = 0.6, quiet_s: float = 5.0, warm: bool = True, **options: object) -> None:
         self.said: list[EngineStatus] = []
         self.worker = ProcessWorker(options, ("/nowhere/starter", REF) if warm else None, factory=FACTORY,
-                                    hang_s=hang_s)
+                                    hang_s=hang_s, quiet_s=quiet_s)
         began = time.monotonic()
         self.worker.start(self.said.append)
         self.start_s = time.monotonic() - began
@@ -76,6 +76,34 @@ def make_engine() -> Iterator[Callable[..., Engine]]:
     yield make
     for engine in engines:
         engine.worker.stop()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="only POSIX can stop a process for a while")
+def test_f12_a_stopped_engine_is_said_not_to_respond_and_its_job_runs_once(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(hang_s=60.0, quiet_s=1.6, step_s=0.05)
+    engine.wait_ready()
+    said: list[WorkerEvent] = []
+    follower = threading.Thread(target=lambda: said.extend(engine.run(ticket(steps=10))))
+    follower.start()
+    wait_until(lambda: engine.worker.status().state == "working")
+    os.kill(engine.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: engine.worker.status().text.startswith("Not responding for 2 s"), 20)
+    finally:
+        os.kill(engine.pid, signal.SIGCONT)
+    follower.join(20)
+    assert [type(event) for event in said].count(WorkDone) == [type(event) for event in said].count(WorkPainted) == 1
+    assert not engine.worker.status().text.startswith("Not responding")
+
+
+def test_an_idle_engine_gives_signs_of_life(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(quiet_s=1.6)
+    engine.wait_ready()
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        assert engine.worker.status().state == "ready" and "Not responding" not in engine.worker.status().text
+        time.sleep(0.05)
+
 
 
 @pytest.fixture(scope="module")
