@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -116,18 +116,28 @@ def figure(number: str, name: str, bare: Work, ours: Work, *, peer: str, goal: f
     return Figure(number, name, ratio.wall, ratio.low, ratio.high, ratio.rounds, peer, goal, limit, note)
 
 
-def report(name: str, figures: Sequence[Figure]) -> None:
-    """Print the table and append it, with the machine and the versions, to results/<name>.jsonl."""
-    lines = [f"{'figure':<34}{'ratio':>8}  {'spread':<17}{'n':>3}  {'goal':>6}  {'limit':>6}  peer"]
-    for one in figures:
-        spread = f"{one.low:.4f}-{one.high:.4f}"
-        lines.append(f"{one.number + ' ' + one.name:<34}{one.ratio:>8.4f}  {spread:<17}{one.rounds:>3}  "
-                     f"{one.goal:>6g}  {one.limit:>6g}  {one.peer}  [{one.verdict}] {one.note}")
-    sys.stdout.write("\n".join(lines) + "\n")
-    RESULTS.mkdir(exist_ok=True)
-    entry = {"at": time.time(), "machine": machine(), "figures": [asdict(one) for one in figures]}
-    with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+def report(name: str, figures: Iterable[Figure]) -> None:
+    """Print the table line by line as it is measured, and append it to results/<name>.jsonl.
+
+    What was measured before a failure is kept too.
+    """
+    _say(f"{'figure':<34}{'ratio':>8}  {'spread':<17}{'n':>3}  {'goal':>6}  {'limit':>6}  peer")
+    measured: list[Figure] = []
+    try:
+        for one in figures:
+            measured.append(one)
+            _say(f"{one.number + ' ' + one.name:<34}{one.ratio:>8.4f}  {f'{one.low:.4f}-{one.high:.4f}':<17}"
+                 f"{one.rounds:>3}  {one.goal:>6g}  {one.limit:>6g}  {one.peer}  [{one.verdict}] {one.note}")
+    finally:
+        RESULTS.mkdir(exist_ok=True)
+        entry = {"at": time.time(), "machine": machine(), "figures": [asdict(one) for one in measured]}
+        with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def machine() -> dict[str, str]:

@@ -6,7 +6,7 @@ weights at 256², against a bare diffusers loop in the same process, on the same
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,28 +154,34 @@ def starter() -> Subject:
     return Subject(describe(STARTER, "starter"), steps=20, side=128, preview_goal=1.03)
 
 
-def measure(subject: Subject, name: str, rounds: int, wanted: Sequence[str]) -> list[Figure]:
-    """The wanted figures of one model."""
+def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator[Figure]:
+    """The wanted figures of one model, each when it is measured."""
+    rounds = wanted.rounds
+    subject = replace(subject, steps=wanted.steps or subject.steps)
     by_number: dict[str, Callable[[], Figure]] = {
         "1": lambda: loop(subject, name, rounds), "2": lambda: previews(subject, name, rounds),
         "3": lambda: through_the_process(subject, name, rounds),
         "18": lambda: through_the_queue(subject, name, rounds, bare_loop)}
-    return [by_number[number]() for number in wanted]
+    for number in wanted.figures:
+        yield by_number[number]()
+
+
+def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
+    """The wanted figures of the wanted models."""
+    if wanted.only != "sd15":
+        yield from measure(starter(), "starter", wanted)
+    if wanted.only != "starter":
+        with sd15_shaped() as subject:
+            yield from measure(subject, "SD 1.5-shaped", wanted)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="the first one is dropped")
     parser.add_argument("--figures", nargs="+", default=["1", "2", "3", "18"], choices=["1", "2", "3", "18"])
+    parser.add_argument("--steps", type=int, help="of every job, instead of 20 on the starter and 3 on the other")
     parser.add_argument("--only", choices=["starter", "sd15"], help="one model instead of both")
-    arguments = parser.parse_args()
-    figures = []
-    if arguments.only != "sd15":
-        figures += measure(starter(), "starter", arguments.rounds, arguments.figures)
-    if arguments.only != "starter":
-        with sd15_shaped() as subject:
-            figures += measure(subject, "SD 1.5-shaped", arguments.rounds, arguments.figures)
-    report("overhead", figures)
+    report("overhead", measure_all(parser.parse_args()))
 
 
 if __name__ == "__main__":

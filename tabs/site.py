@@ -6,22 +6,26 @@ from fastapi import FastAPI
 from studio.studio import Studio
 from tabs.gallery_tab import gallery_tab
 from tabs.page_config import page_config
+from tabs.panes import panes
 from tabs.parts import part
 from tabs.run_panel import make_runner
 from tabs.theme import darkroom_theme
-from tabs.txt2img_tab import txt2img_tab
+from tabs.txt2img_tab import TXT2IMG
 
+GENERATING = (TXT2IMG,)
 
 def build_page(studio: Studio) -> gr.Blocks:
     """Header, tabs, and the one event that makes and follows pictures."""
     page = gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True)
     with page:
-        part("page_header", config=page_config(studio))
-        with gr.Tabs(elem_id="tabs", selected="txt2img"):
-            with gr.Tab("Text to image", id="txt2img", elem_id="tab-txt2img"):
-                bar, stage = txt2img_tab()
+        sections = {tab.id: tab.sections for tab in GENERATING}
+        part("page_header", config={**page_config(studio), "sections": sections})
+        with gr.Tabs(elem_id="tabs", selected=TXT2IMG.id):
+            for tab in GENERATING:
+                gr.Tab(tab.label, id=tab.id, elem_id=f"tab-{tab.id}")
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery_tab()
+        bar, stage = panes(GENERATING)
         bar.submit(make_runner(studio), inputs=[bar], outputs=[stage], js="() => window.darkroom.request()",
                    show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
                    api_visibility="private")

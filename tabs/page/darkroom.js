@@ -11,6 +11,7 @@ import { job } from "./job.js";
 import { listenForKeys } from "./keys.js";
 import { model_row } from "./model_row.js";
 import { page_header } from "./page_header.js";
+import { fitSection, joinPanes } from "./panes.js";
 import { prompt_box } from "./prompt_box.js";
 import { stage } from "./stage.js";
 import { joinTabBar } from "./tab_bar.js";
@@ -25,7 +26,10 @@ let early = [];
 
 function fillPart(name, given) {
   if (early) early.push([name, given]);
-  else PARTS[name](...given);
+  else {
+    PARTS[name](...given);
+    fitSection(name);
+  }
   // The last part of its tab: until here nothing of it is shown, so nothing can be seen to move.
   if (name === "stage" && !early) document.documentElement.classList.add("drawn");
 }
@@ -43,6 +47,7 @@ function fillHeader(element, props, ...rest) {
   // The stage asks for its job by the event that the Generate bar lends, so it comes last.
   calls.sort(([a], [b]) => Number(a === "stage") - Number(b === "stage"));
   for (const [name, given] of calls) fillPart(name, given);
+  joinPanes();
 }
 
 const { waiting } = window.darkroom;

@@ -11,6 +11,7 @@ import { duration, left, leftWords } from "./words.js";
 
 const PUSHES_FROM = 1280;
 const LOOK_MS = 2000;
+const TOGETHER_MS = 60;
 
 /** Make the button; the drawer goes into the element beside it. */
 export function placeQueue(element) {
@@ -113,15 +114,21 @@ export function placeQueue(element) {
 
   const cancelButton = (row) => button({ label: "Cancel this job", icon: "close", words: false, onclick: act(() => job.cancel(row.job_id)) });
 
-  engine.later(look);
-  news.later(look);
-  job.waiting.later(look);
+  /** Several things that happen at once are one look. */
+  function lookSoon() {
+    clearTimeout(timer);
+    timer = window.setTimeout(look, TOGETHER_MS);
+  }
+
+  engine.later(lookSoon);
+  news.later(lookSoon);
+  job.waiting.later(lookSoon);
   let phase = "";
   job.view.later((view) => {
-    if (view.phase !== phase) { phase = view.phase; look(); }
+    if (view.phase !== phase) { phase = view.phase; lookSoon(); }
     else if (drawer.open) draw();
   });
-  look();
+  lookSoon();
   return opener;
 }
 

@@ -1,0 +1,49 @@
+"""The two panes that all generating tabs share: recipe on the left, stage on the right.
+
+A generating tab is a list of sections. They stand in one pane, so that what tabs have in common keeps its
+place, its value and the picture beside it when the tab changes; page/panes.js shows those of the chosen tab.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from tabs.parts import part
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratingTab:
+    """A tab that makes pictures. sections: names of parts, in the order of the page."""
+
+    id: str
+    label: str
+    sections: tuple[str, ...]
+
+
+def panes(tabs: Sequence[GeneratingTab]) -> tuple[gr.HTML, gr.HTML]:
+    """Lay the panes out.
+
+    Returns:
+        The Generate bar, which asks, and the stage, which is told.
+    """
+    with gr.Row(elem_id="panes"):
+        with gr.Column(elem_id="recipe", min_width=0):
+            for name in _in_order(tabs):
+                part(name)
+            bar = part("generate_bar")
+        with gr.Column(elem_id="result", min_width=0):
+            stage = part("stage")
+    return bar, stage
+
+
+def _in_order(tabs: Sequence[GeneratingTab]) -> list[str]:
+    """Every section once; one that not all tabs have stands after what precedes it in its own tab."""
+    order: list[str] = []
+    for tab in tabs:
+        at = 0
+        for name in tab.sections:
+            if name not in order:
+                order.insert(at, name)
+            at = order.index(name) + 1
+    return order
