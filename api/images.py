@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from api.asking import ImageId, JsonBody, Owner, StudioHere, body_schema
 from api.media import send_picture
 from api.shapes import Picture, PicturePage, picture
-from contract.errors import InvalidRecipe
+from contract.errors import InvalidRecipe, NotFound
 from contract.recipe import Recipe
 
 router = APIRouter(prefix="/images", tags=["images"])
@@ -43,7 +43,8 @@ def file(request: Request, studio: StudioHere, owner: Owner, image_id: ImageId,
     path = studio.image_file(image_id, owner)
     name = None
     if download:
-        name = f"darkroom-{image_id}-{studio.image(image_id, owner).recipe.seed}"
+        made_by = studio.image(image_id, owner).recipe
+        name = f"darkroom-{image_id}-{made_by.seed if made_by else 'upscaled'}"
     return send_picture(request, path, studio.settings.outputs_dir, image_id, name=name)
 
 
@@ -63,7 +64,10 @@ def record(studio: StudioHere, owner: Owner, image_id: ImageId) -> Picture:
 @router.get("/{image_id}/recipe")
 def recipe(studio: StudioHere, owner: Owner, image_id: ImageId) -> Recipe:
     """How it was made; post it to /api/v1/jobs to make it again."""
-    return studio.image(image_id, owner).recipe
+    found = studio.image(image_id, owner).recipe
+    if found is None:
+        raise NotFound("The picture was enlarged and has no recipe of its own.", "See its parent's.")
+    return found
 
 
 @router.delete("/{image_id}", status_code=204)

@@ -15,7 +15,8 @@ from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from contract.events import JobEvent, Saved, Step
 from contract.recipe import Recipe
-from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow
+from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow, StoredInput
+from contract.tasks import Upscale
 
 
 class Failure(BaseModel):
@@ -46,8 +47,11 @@ class JobStatus(BaseModel):
     left_s: float | None
     image_ids: tuple[str, ...]
     error: Failure | None
-    seed: str
-    recipe: Recipe
+    type: str
+    title: str
+    seed: str | None
+    recipe: Recipe | None
+    prepared: tuple[StoredInput, ...]
     window: str | None
     attempt: int
     created_at: float
@@ -69,8 +73,9 @@ class Picture(BaseModel):
     created_at: float
     width: int
     height: int
-    seed: str
-    recipe: Recipe
+    seed: str | None
+    recipe: Recipe | None
+    upscale: Upscale | None
     job_id: str
     parent: str | None
     favourite: bool
@@ -167,8 +172,12 @@ def job_status(view: JobView) -> JobStatus:
     return JobStatus(
         id=job.id, state=job.state, position=view.position, progress=view.progress, image=view.image,
         step=view.step, total_steps=view.total_steps, left_s=view.left_s, image_ids=job.image_ids,
-        error=failure, seed=str(job.recipe.seed), recipe=job.recipe, window=job.window, attempt=job.attempt,
-        created_at=job.created_at, finished_at=job.finished_at)
+        error=failure, type=job.task.type, title=job.task.title, seed=_seed(job.recipe), recipe=job.recipe,
+        prepared=job.prepared, window=job.window, attempt=job.attempt, created_at=job.created_at, finished_at=job.finished_at)
+
+
+def _seed(recipe: Recipe | None) -> str | None:
+    return str(recipe.seed) if recipe else None
 
 
 def job_row(record: JobRecord) -> JobStatus:
@@ -181,8 +190,8 @@ def picture(record: ImageRecord) -> Picture:
     address = f"/api/v1/images/{record.id}"
     return Picture(
         id=record.id, url=address, thumbnail_url=f"{address}/thumbnail", created_at=record.created_at,
-        width=record.width, height=record.height, seed=str(record.recipe.seed), recipe=record.recipe,
-        job_id=record.job_id, parent=record.parent, favourite=record.favourite, tags=record.tags,
+        width=record.width, height=record.height, seed=_seed(record.recipe), recipe=record.recipe,
+        upscale=record.upscale, job_id=record.job_id, parent=record.parent, favourite=record.favourite, tags=record.tags,
         seconds=record.seconds, missing=record.missing)
 
 

@@ -2,7 +2,7 @@
 
 The law (tests/contract/test_events.py, tests/studio/test_feed.py): first Queued; per attempt
 (image, index) of Step rises; exactly one of Done, Failed, Cancelled, Interrupted ends the job, last;
-a late follower gets the newest progress, every Saved and Notice, and the end; a slow one may miss Steps,
+a late follower gets the newest progress, every Saved, Prepared and Notice, and the end; a slow one may miss Steps,
 nothing else.
 """
 
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from contract.recipe import Frozen
-from contract.records import ImageRecord
+from contract.records import ImageRecord, StoredInput
 
 
 class _Event(Frozen):
@@ -59,6 +59,13 @@ class Saved(_Event):
     record: ImageRecord
 
 
+class Prepared(_Event):
+    """A control map is made, and kept with the brought pictures: any control may name it."""
+
+    type: Literal["prepared"] = "prepared"
+    input: StoredInput
+
+
 class Notice(_Event):
     """Something worth knowing that stopped nothing."""
 
@@ -89,7 +96,7 @@ class Interrupted(_Event):
     type: Literal["interrupted"] = "interrupted"
 
 
-JobEvent = Queued | Loading | Step | Saved | Notice | Done | Failed | Cancelled | Interrupted
+JobEvent = Queued | Loading | Step | Saved | Prepared | Notice | Done | Failed | Cancelled | Interrupted
 ENDINGS = (Done, Failed, Cancelled, Interrupted)
 JOB_EVENT: TypeAdapter[JobEvent] = TypeAdapter(Annotated[JobEvent, Field(discriminator="type")])
 

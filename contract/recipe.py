@@ -1,159 +1,118 @@
 """What a person asks for (RecipeDraft) and what will be done (Recipe).
 
 A draft needs only a prompt; the studio fills the rest from the model's defaults and draws the seed.
-There is no `mode` field: txt2img, img2img, inpaint and ControlNet are which parts are present.
+There is no `mode` field: txt2img, img2img, inpaint and ControlNet are which parts are present (`parts.py`).
 What samplers and models exist is in `catalog/`; sentences for bad values are in `validation.py`.
 """
 
 import hashlib
 import json
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from contract.parts import (
+    MAX_CONTROLS,
+    MAX_REFERENCES,
+    Control,
+    ControlDraft,
+    Extend,
+    Hires,
+    LoraUse,
+    Mask,
+    Reference,
+    ReferenceDraft,
+    Refiner,
+    Start,
+)
+from contract.values import (
+    CLIP_SKIP,
+    COUNT,
+    GUIDANCE,
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    SIDE,
+    SIDE_MULTIPLE,
+    STEPS,
+    ClipSkip,
+    Count,
+    Fraction,
+    Frozen,
+    Guidance,
+    ImageId,
+    ImageRef,
+    ModelKind,
+    ModelRef,
+    Name,
+    Prompt,
+    Rule,
+    Seed,
+    Side,
+    Steps,
+)
+
+__all__ = [
+    "CLIP_SKIP", "COUNT", "GUIDANCE", "MAX_PROMPT_CHARACTERS", "MAX_SEED", "SCHEMA", "SIDE", "SIDE_MULTIPLE",
+    "STEPS", "Control", "ControlDraft", "Extend", "Fraction", "Frozen", "Hires", "ImageRef", "LoraUse", "Mask",
+    "ModelKind", "ModelRef", "Recipe", "RecipeDraft", "Reference", "ReferenceDraft", "Refiner", "Start",
+]
 SCHEMA: Final = 1
-MAX_SEED = 2**64 - 1
-MAX_PROMPT_CHARACTERS = 200_000
-STEPS = (1, 150)
-GUIDANCE = (0.0, 30.0)
-SIDE = (64, 2048)
-SIDE_MULTIPLE = 8
-COUNT = (1, 16)
-CLIP_SKIP = (1, 4)
-
-ModelKind = Literal["checkpoint", "vae", "lora", "controlnet", "embedding", "upscaler"]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
-Name = Annotated[str, Field(min_length=1, max_length=300)]
-Steps = Annotated[int, Field(ge=STEPS[0], le=STEPS[1])]
-Guidance = Annotated[float, Field(ge=GUIDANCE[0], le=GUIDANCE[1])]
-Side = Annotated[int, Field(ge=SIDE[0], le=SIDE[1], multiple_of=SIDE_MULTIPLE)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Count = Annotated[int, Field(ge=COUNT[0], le=COUNT[1])]
-ClipSkip = Annotated[int, Field(ge=CLIP_SKIP[0], le=CLIP_SKIP[1])]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=-10.0, le=10.0)]
 
 
-class Frozen(BaseModel):
-    """Strict, immutable, no unknown fields, finite numbers only."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        protected_namespaces=(),
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
-
-
-class ModelRef(Frozen):
-    """Which file or folder of weights, known without reading it whole.
-
-    fingerprint is from size, time and header and is known at once; sha256 (of the file, or of a
-    folder's sorted (path, sha256) pairs) is filled in before a picture is saved.
-    """
-
-    kind: ModelKind = "checkpoint"
-    name: Name
-    family: Name
-    fingerprint: str = ""
-    sha256: Sha256 | None = None
-
-
-class ImageRef(Frozen):
-    """A picture someone brought, by the sha256 of the normalised PNG the studio keeps."""
-
-    sha256: Sha256
-
-
-class LoraUse(Frozen):
-    """One LoRA and how strongly it acts."""
-
-    ref: ModelRef
-    weight: Weight = 1.0
-
-
-class Start(Frozen):
-    """Begin from a picture: img2img. strength 0 keeps it, 1 repaints it."""
-
-    image: ImageRef
-    strength: Fraction = 0.75
-
-
-class Mask(Frozen):
-    """Where to repaint (white). Requires a start."""
-
-    image: ImageRef
-    feather: Annotated[int, Field(ge=0, le=256)] = 4
-    invert: bool = False
-
-
-class Control(Frozen):
-    """One ControlNet unit, active from `begin` to `end` of the steps."""
-
-    model: ModelRef
-    image: ImageRef
-    preprocessor: str = "none"
-    weight: Weight = 1.0
-    begin: Fraction = 0.0
-    end: Fraction = 1.0
-    mode: Literal["balanced", "prompt", "control"] = "balanced"
-
-
-class Hires(Frozen):
-    """A second pass of the same loop at a larger size."""
-
-    scale: Annotated[float, Field(gt=1.0, le=8.0)] = 2.0
-    upscaler: str = "latent"
-    steps: Steps | None = None
-    strength: Fraction = 0.5
-
-
-class Refiner(Frozen):
-    """Another model from the fraction `at` of the steps on."""
-
-    model: ModelRef
-    at: Fraction = 0.8
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError("contains half of a character (a lone surrogate)") from error
-    return text
-
-
-class Recipe(Frozen):
-    """What will be done: nothing left open. Images of one job use seed, seed + 1, …"""
+class _Asked(Frozen):
+    """What a draft and a recipe share, with the rules that hold between parts."""
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
     prompt: Prompt
     negative_prompt: Prompt = ""
-    model: ModelRef
-    vae: ModelRef | None = None
     loras: tuple[LoraUse, ...] = ()
-    sampler: Name
-    schedule: Name
-    steps: Steps
-    guidance: Guidance
     clip_skip: ClipSkip = 1
-    width: Side
-    height: Side
-    seed: Seed
     count: Count = 1
     start: Start | None = None
     mask: Mask | None = None
-    controls: tuple[Control, ...] = ()
     hires: Hires | None = None
     refiner: Refiner | None = None
     extras: dict[str, Any] = Field(default_factory=dict)
 
-    _prompts = field_validator("prompt", "negative_prompt")(_encodable)
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _encodable(cls, text: str) -> str:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("contains half of a character (a lone surrogate)") from error
+        return text
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        if self.mask and not self.start:
+            raise Rule("A mask needs a start picture, and there is none.", "Add one, or leave the mask out.", "mask")
+        if self.mask and self.hires:
+            raise Rule("A hires pass repaints the whole picture, so it does not go with a mask.",
+                       "Leave “hires” out, and upscale the result.", "hires")
+        if self.mask and self.mask.area == "masked" and self.start and self.start.extend:
+            raise Rule("Only the masked area is to be painted, and the canvas is to be extended.",
+                       "Do one after the other, or use the whole picture as area.", "mask.area")
+        if self.start and self.start.extend and self.hires:
+            raise Rule("A hires pass repaints the whole picture, so it does not go with outpainting.",
+                       "Leave “hires” out, and upscale the result.", "hires")
+        return self
+
+
+class Recipe(_Asked):
+    """What will be done: nothing left open. Images of one job use seed, seed + 1, …"""
+
+    model: ModelRef
+    vae: ModelRef | None = None
+    sampler: Name
+    schedule: Name
+    steps: Steps
+    guidance: Guidance
+    width: Side
+    height: Side
+    seed: Seed
+    controls: Annotated[tuple[Control, ...], Field(max_length=MAX_CONTROLS)] = ()
+    references: Annotated[tuple[Reference, ...], Field(max_length=MAX_REFERENCES)] = ()
 
     def canonical_json(self) -> str:
         """JSON with sorted keys and defaults left out: equal recipes give equal text."""
@@ -165,38 +124,48 @@ class Recipe(Frozen):
         """sha256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
 
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """Every brought picture that it names."""
+        start = [self.start.image, self.start.depth] if self.start else []
+        mask = [self.mask.image] if self.mask else []
+        found = [*start, *mask, *(control.image for control in self.controls),
+                 *(reference.image for reference in self.references)]
+        return tuple(image for image in found if image is not None)
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """Every model that it names, the checkpoint first."""
+        others = [self.vae, self.refiner.model if self.refiner else None,
+                  self.hires.upscaler if self.hires and isinstance(self.hires.upscaler, ModelRef) else None,
+                  *(lora.ref for lora in self.loras), *(control.model for control in self.controls),
+                  *(reference.model for reference in self.references)]
+        return (self.model, *(ref for ref in others if ref is not None))
+
     def for_image(self, index: int) -> "Recipe":
         """The recipe of one picture of the job: count 1 and its own seed (wraps at 2^64)."""
         seed = (self.seed + index) % (MAX_SEED + 1)
         return self.model_copy(update={"count": 1, "seed": seed})
 
 
-class RecipeDraft(Frozen):
-    """What a person asked: only `prompt` is required. A Recipe's JSON is a valid draft."""
+class RecipeDraft(_Asked):
+    """What a person asked: only `prompt` is required. A Recipe's JSON is a valid draft.
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
-    prompt: Prompt
-    negative_prompt: Prompt = ""
+    parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
+    """
+
     model: Name | ModelRef | None = None
     vae: Name | ModelRef | None = None
-    loras: tuple[LoraUse, ...] = ()
     sampler: Name | None = None
     schedule: Name | None = None
     steps: Steps | None = None
     guidance: Guidance | None = None
-    clip_skip: ClipSkip = 1
     width: Side | None = None
     height: Side | None = None
     seed: Seed | None = None
-    count: Count = 1
-    start: Start | None = None
-    mask: Mask | None = None
-    controls: tuple[Control, ...] = ()
-    hires: Hires | None = None
-    refiner: Refiner | None = None
-    extras: dict[str, Any] = Field(default_factory=dict)
-
-    _prompts = field_validator("prompt", "negative_prompt")(_encodable)
+    controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
+    references: Annotated[tuple[ReferenceDraft, ...], Field(max_length=MAX_REFERENCES)] = ()
+    parent: ImageId | None = None
 
     @field_validator("seed", mode="before")
     @classmethod

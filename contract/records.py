@@ -3,20 +3,33 @@
 from typing import Literal
 
 from contract.recipe import Frozen, Recipe
+from contract.tasks import Paint, Task, Upscale
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EngineState = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
 
 
+class StoredInput(Frozen):
+    """A picture someone brought, as kept."""
+
+    sha256: str
+    width: int
+    height: int
+
+
 class ImageRecord(Frozen):
-    """One picture. Ids rise in the order they are shown (newest last)."""
+    """One picture. Ids rise in the order they are shown (newest last).
+
+    Either `recipe` or `upscale` says how it was made. parent: the picture it was made from; it may be gone.
+    """
 
     id: str
     path: str  # relative to outputs/, forward slashes
     created_at: float  # seconds since the epoch
     width: int
     height: int
-    recipe: Recipe  # count 1 and its own seed
+    recipe: Recipe | None = None  # count 1 and its own seed
+    upscale: Upscale | None = None
     job_id: str
     owner: str
     parent: str | None = None
@@ -41,14 +54,20 @@ class JobRecord(Frozen):
     owner: str
     window: str | None
     state: JobState
-    recipe: Recipe
+    task: Task
     created_at: float
     finished_at: float | None = None
     attempt: int = 1
     image_ids: tuple[str, ...] = ()
+    prepared: tuple[StoredInput, ...] = ()  # what it made that is no picture of the gallery
     error_code: str | None = None
     error_message: str | None = None
     error_hint: str | None = None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe it paints; None for other work."""
+        return self.task.recipe if isinstance(self.task, Paint) else None
 
 
 class JobView(Frozen):
@@ -86,14 +105,6 @@ class EngineStatus(Frozen):
     fraction: float | None = None
     versions: dict[str, str] = {}
     held: str = ""
-
-
-class StoredInput(Frozen):
-    """A picture someone brought, as kept."""
-
-    sha256: str
-    width: int
-    height: int
 
 
 class JobHandle(Frozen):

@@ -1,11 +1,22 @@
-"""What the queue can hold. One queue and one law for every kind of work; Paint is the first.
+"""What the queue can hold. One queue and one law for every kind of work; each names its models and pictures.
 
-Preprocess, Upscale, Convert, Merge, Download and Train join `Task` with the parts that run them.
+Paint makes the pictures of a recipe, Upscale enlarges one, Preprocess makes a control map of one. The first
+two save to the gallery; a map is kept with the brought pictures. Convert, Merge, Download and Train join
+with the parts that run them.
 """
 
-from typing import Literal
+import json
+from typing import Annotated, Literal
 
-from contract.recipe import Frozen, Recipe
+from pydantic import Field, TypeAdapter
+
+from contract.parts import CONTROL_RESOLUTION, Threshold
+from contract.recipe import Recipe
+from contract.values import Frozen, ImageId, ImageRef, ModelRef, Name
+
+UPSCALE = (1.0, 8.0)
+TILE = (64, 2048)
+TILE_OVERLAP = (0, 256)
 
 
 class Paint(Frozen):
@@ -13,10 +24,102 @@ class Paint(Frozen):
 
     type: Literal["paint"] = "paint"
     recipe: Recipe
+    parent: ImageId | None = None
+
+    @property
+    def title(self) -> str:
+        """What the queue shows."""
+        return self.recipe.prompt
 
     @property
     def picture_count(self) -> int:
+        """How many pictures it makes."""
         return self.recipe.count
 
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """Every model that it names, the one it is billed by first."""
+        return self.recipe.models
 
-Task = Paint
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """Every brought picture that it names."""
+        return self.recipe.images
+
+
+class Upscale(Frozen):
+    """Enlarge a picture, in tiles.
+
+    upscaler: a name of catalog.upscalers other than "latent…", or a model of kind "upscaler".
+    scale: of the sides; a model's own factor is brought to it by Lanczos. tile: side of a tile of the source
+    in pixels; tiles share `overlap` pixels, over which they fade into each other.
+    """
+
+    type: Literal["upscale"] = "upscale"
+    image: ImageRef
+    upscaler: Name | ModelRef = "lanczos"
+    scale: Annotated[float, Field(ge=UPSCALE[0], le=UPSCALE[1])] = 2.0
+    tile: Annotated[int, Field(ge=TILE[0], le=TILE[1])] = 256
+    overlap: Annotated[int, Field(ge=TILE_OVERLAP[0], le=TILE_OVERLAP[1])] = 16
+    parent: ImageId | None = None
+
+    @property
+    def title(self) -> str:
+        """What the queue shows."""
+        return f"Upscale {self.scale:g}×"
+
+    @property
+    def picture_count(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """The upscaler, if it is a model."""
+        return (self.upscaler,) if isinstance(self.upscaler, ModelRef) else ()
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The picture."""
+        return (self.image,)
+
+
+class Preprocess(Frozen):
+    """Make a control map of a picture: the preview of a preprocessor. Fields as of `contract.parts.Control`."""
+
+    type: Literal["preprocess"] = "preprocess"
+    image: ImageRef
+    preprocessor: Name
+    resolution: Annotated[int, Field(ge=CONTROL_RESOLUTION[0], le=CONTROL_RESOLUTION[1])] | None = None
+    low: Threshold | None = None
+    high: Threshold | None = None
+
+    @property
+    def title(self) -> str:
+        """What the queue shows."""
+        return f"Preview of {self.preprocessor}"
+
+    @property
+    def picture_count(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """None: a preprocessor's weights are its own business."""
+        return ()
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The picture."""
+        return (self.image,)
+
+
+Task = Paint | Upscale | Preprocess
+TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="type")])
+
+
+def task_json(task: Task) -> str:
+    """A task as text, defaults left out; `TASK.validate_json` reads it."""
+    data = task.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps({"type": task.type, **data}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

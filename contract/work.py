@@ -26,7 +26,7 @@ class Ticket:
     """One job for a worker, with everything it needs: it opens no database and no foreign file.
 
     Attributes:
-        images: normalised input pictures by sha256.
+        images: the brought pictures it names, by sha256: the bytes of the PNGs that the studio wrote.
         model_paths: absolute path by ModelRef.name, for every model the task names.
         finished: indices of pictures that an earlier attempt has saved; they are not made again.
         wants_previews: False when previews are switched off.
@@ -35,7 +35,7 @@ class Ticket:
     job_id: str
     attempt: int
     task: Task
-    images: Mapping[str, RawImage] = field(default_factory=dict)
+    images: Mapping[str, bytes] = field(default_factory=dict)
     model_paths: Mapping[str, str] = field(default_factory=dict)
     finished: frozenset[int] = frozenset()
     wants_previews: bool = True

@@ -4,17 +4,53 @@ import threading
 
 from catalog.samplers import SAMPLERS
 from contract.recipe import Recipe
+from contract.tasks import Paint, Task, Upscale
 from studio.database import Database
 
 _NEWEST_WEIGHT = 0.3
+_UPSCALING, _PREPROCESSING = 2.0, 0.5
 
 
-def cost(recipe: Recipe) -> float:
-    """Evaluations of the model × megapixels × pictures; guidance 1 needs one evaluation, others two."""
-    sampler = SAMPLERS.get(recipe.sampler)
-    evaluations = sampler.evaluations(recipe.steps) if sampler else recipe.steps
+def billed(task: Task) -> str:
+    """Under which name a task's speed is learned: its first model, or what it does."""
+    return task.models[0].name if task.models else task.type
+
+
+def cost(task: Task) -> float:
+    """Evaluations of the model × megapixels × pictures; guidance 1 needs one evaluation, others two.
+
+    What is no painting is put in the same unit by a guess that its learned rate corrects.
+    """
+    if isinstance(task, Paint):
+        return _painting(task.recipe)
+    return _UPSCALING * task.scale**2 if isinstance(task, Upscale) else _PREPROCESSING
+
+
+def expected_pixels(task: Task) -> int:
+    """Pixels of each picture that a task makes, as far as the task says."""
+    if not isinstance(task, Paint):
+        return 0
+    scale = task.recipe.hires.scale if task.recipe.hires else 1.0
+    return round(task.recipe.width * task.recipe.height * scale**2)
+
+
+def _painting(recipe: Recipe) -> float:
     pair = 1 if recipe.guidance == 1 else 2
-    return evaluations * pair * recipe.width * recipe.height / 2**20 * recipe.count
+    megapixels = recipe.width * recipe.height / 2**20
+    work = _evaluations(recipe.sampler, recipe.steps, recipe.start.strength if recipe.start else 1.0) * megapixels
+    if recipe.hires:
+        second = recipe.hires
+        steps = recipe.steps if second.steps is None else second.steps
+        work += (_evaluations(second.sampler or recipe.sampler, steps, second.strength)
+                 * megapixels * second.scale**2)
+    return work * pair * recipe.count
+
+
+def _evaluations(name: str, steps: int, strength: float) -> float:
+    """At least one; a start picture's strength leaves out the first steps."""
+    sampler = SAMPLERS.get(name)
+    made = max(1, min(steps, int(steps * strength)))
+    return sampler.evaluations(made) if sampler else made
 
 
 class Rates:

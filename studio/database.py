@@ -48,6 +48,13 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE model_hashes ADD COLUMN folder TEXT NOT NULL DEFAULT '';
     CREATE INDEX model_hashes_by_sha256 ON model_hashes (sha256);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN task TEXT NOT NULL DEFAULT '';
+    ALTER TABLE jobs ADD COLUMN prepared TEXT NOT NULL DEFAULT '[]';
+    UPDATE jobs SET task = '{"type":"paint","recipe":' || recipe || '}';
+    ALTER TABLE jobs DROP COLUMN recipe;
+    ALTER TABLE images ADD COLUMN upscale TEXT;
+    """,
 )
 
 

@@ -17,6 +17,7 @@ from typing import TypedDict
 from contract import events
 from contract.errors import StorageFull, StudioError
 from contract.records import JobRecord, JobState
+from contract.tasks import Paint, Preprocess
 from contract.work import (
     WORK_ENDINGS,
     Ticket,
@@ -30,9 +31,10 @@ from contract.work import (
     WorkPainted,
     WorkStep,
 )
-from studio.costs import Rates, cost
+from studio.costs import Rates, billed, cost
 from studio.feed import Feed
 from studio.hashes import ModelHashes
+from studio.inputs import Inputs
 from studio.model_list import ModelList
 from studio.progress import Meter, Progress
 from studio.queue import JobQueue
@@ -84,6 +86,7 @@ class Tools:
     queue: JobQueue
     worker: Worker
     models: ModelList
+    inputs: Inputs
     hashes: ModelHashes
     saver: Saver
     rates: Rates
@@ -177,14 +180,14 @@ class Dispatcher:
         job = self._tools.queue.take()
         if job is None:
             return
-        run = Run(job, self._tools.feed_of(job), Meter(job.recipe.count), time.monotonic(), job.attempt)
+        run = Run(job, self._tools.feed_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
         run.made = set(self._tools.finished_of_job(job.id))
         with self._lock:
             self._running = run
             run.is_cancelled = job.id in self._cancelled_early
         self._tools.on_change()
-        logger.info("job %s starts: %s, %d × %d, %d", job.id, job.recipe.model.name, job.recipe.width,
-                    job.recipe.height, job.recipe.count)
+        logger.info("job %s starts: %s with %s, %d", job.id, job.task.type, billed(job.task) or "no model",
+                    job.task.picture_count)
         ending = self._try(run)
         with self._lock:
             self._running = None
@@ -213,17 +216,19 @@ class Dispatcher:
 
     def _attempt(self, run: Run) -> WorkerEvent:
         """One run on the worker; returns how it ended."""
-        run.meter = Meter(run.job.recipe.count, len(run.made))
+        run.meter = Meter(run.job.task.picture_count, len(run.made))
         if run.is_cancelled:
             return WorkCancelled(run.job.id)
         try:
             job = run.job.model_copy(update={"attempt": run.attempt})
             if run.attempt != run.job.attempt:
                 self._tools.queue.set_attempt(job.id, run.attempt)
-            ticket = build_ticket(job, self._tools.models, frozenset(run.made), previews=self._tools.previews)
-            if len(run.made) >= run.job.recipe.count:
+            ticket = build_ticket(job, self._tools.models, self._tools.inputs, frozenset(run.made),
+                                  previews=self._tools.previews)
+            if len(run.made) >= run.job.task.picture_count:
                 return WorkDone(job.id, 0.0)
-            self._tools.hashes.request(_folder(ticket))
+            if isinstance(job.task, Paint):
+                self._tools.hashes.request(_folder(ticket))
             return self._follow_worker(run, ticket)
         except StudioError as error:
             return WorkFailed(run.job.id, error.code, error.message, error.hint)
@@ -282,8 +287,11 @@ class Dispatcher:
         done.wait()
 
     def _save(self, run: Run, ticket: Ticket, painted: WorkPainted) -> None:
+        if isinstance(run.job.task, Preprocess):
+            self._keep_map(run, painted)
+            return
         try:
-            sha256 = self._tools.hashes.get(_folder(ticket))
+            sha256 = self._tools.hashes.get(_folder(ticket)) if isinstance(run.job.task, Paint) else None
             record, notices = self._tools.saver.save(run.job, painted, sha256)
         except StudioError as error:
             run.unsaved = error
@@ -292,6 +300,15 @@ class Dispatcher:
             self._say(run, events.Notice(**run.stamp(), code=code, message=message))
         self._say(run, events.Saved(**run.stamp(), image=painted.image, record=record))
 
+    def _keep_map(self, run: Run, painted: WorkPainted) -> None:
+        try:
+            made = self._tools.inputs.add_raw(painted.pixels)
+            self._tools.queue.add_prepared(run.job, made)
+        except StudioError as error:
+            run.unsaved = error
+            return
+        self._say(run, events.Prepared(**run.stamp(), input=made))
+
     def _end(self, run: Run, ending: WorkerEvent) -> None:
         seconds = round(time.monotonic() - run.began, 3)
         state, event, error = self._ending_event(run, ending, seconds)
@@ -299,8 +316,8 @@ class Dispatcher:
         try:
             self._tools.queue.finish(run.job.id, state, seconds=seconds, error=error)
             if state == "done" and run.painting_s:
-                share = run.painted / run.job.recipe.count
-                self._tools.rates.learn(run.job.recipe.model.name, cost(run.job.recipe) * share, run.painting_s)
+                share = run.painted / run.job.task.picture_count
+                self._tools.rates.learn(billed(run.job.task), cost(run.job.task) * share, run.painting_s)
         except StudioError as problem:
             logger.warning("the end of job %s could not be recorded: %s", run.job.id, problem.message)
         self._cancelled_early.discard(run.job.id)

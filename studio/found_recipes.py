@@ -61,7 +61,7 @@ def read_recipe(data: bytes, models: ModelList, with_hash: WithHash) -> FoundRec
     texts = _texts(data)
     text = texts.get("parameters")
     facts = parse_facts(texts[KEYWORD]) if KEYWORD in texts else None
-    if facts is not None:
+    if facts is not None and facts.recipe is not None:
         return _ours(facts.recipe, text, models, with_hash)
     if text is None or not text.strip():
         raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.",

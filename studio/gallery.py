@@ -14,6 +14,7 @@ from pathlib import Path
 from contract.errors import NotFound
 from contract.recipe import Recipe
 from contract.records import ImagePage, ImageRecord
+from contract.tasks import Upscale
 from studio.database import Database
 from studio.ids import is_id, row_number
 from studio.image_files import PictureFacts, PictureFolder
@@ -51,12 +52,13 @@ class Gallery:
         with self._database.change() as connection:
             added = connection.execute(
                 "INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, job_image, "
-                "owner_key, parent, seconds, file_bytes, file_time) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "owner_key, parent, seconds, upscale, file_bytes, file_time) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (row_number(facts.id), facts.id, path, facts.created_at, facts.width, facts.height,
-                 recipe.canonical_json(), facts.job_id, facts.job_image, facts.owner_key, facts.parent,
-                 facts.seconds, *file_facts)).rowcount
-            if added:
+                 recipe.canonical_json() if recipe else "", facts.job_id, facts.job_image, facts.owner_key, facts.parent,
+                 facts.seconds, facts.upscale.model_dump_json(exclude_defaults=True) if facts.upscale else None,
+                 *file_facts)).rowcount
+            if added and recipe:
                 connection.execute("INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
                                    "VALUES (?, ?, ?, ?)",
                                    (row_number(facts.id), recipe.prompt, recipe.negative_prompt,
@@ -211,6 +213,7 @@ class Gallery:
     def _record(self, row: sqlite3.Row, owner: str) -> ImageRecord:
         return ImageRecord(
             id=row["id"], path=row["path"], created_at=row["created_at"], width=row["width"],
-            height=row["height"], recipe=Recipe.model_validate_json(row["recipe"]), job_id=row["job_id"],
+            height=row["height"], recipe=Recipe.model_validate_json(row["recipe"]) if row["recipe"] else None,
+            upscale=Upscale.model_validate_json(row["upscale"]) if row["upscale"] else None, job_id=row["job_id"],
             owner=owner, parent=row["parent"], favourite=bool(row["favourite"]),
             tags=tuple(json.loads(row["tags"])), seconds=row["seconds"], missing=bool(row["missing"]))

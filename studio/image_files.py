@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from contract.errors import InvalidInput, NotFound, StorageFull
 from contract.recipe import Recipe
+from contract.tasks import Upscale
 from contract.records import ImageRecord
 from contract.work import RawImage
 from studio import VERSION, infotext
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 KEYWORD = "darkroom"
 _PART = ".part"
 _FLOOR_BYTES = 16_000_000  # for the database, thumbnails and the log
-_NUMBERED = re.compile(r"(\d{5,9})-\d+\.png")
+_NUMBERED = re.compile(r"(\d{5,9})-\w+\.png")
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -52,9 +53,10 @@ class PictureFacts:
     job_image: int
     created_at: float
     owner_key: str
-    recipe: Recipe
+    recipe: Recipe | None
     width: int
     height: int
+    upscale: Upscale | None = None
     parent: str | None = None
     seconds: float | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -66,14 +68,15 @@ class PictureFacts:
             "width": self.width, "height": self.height,
             "created_at": self.created_at, "owner": self.owner_key, "parent": self.parent,
             "seconds": self.seconds, "version": VERSION, "provenance": dict(self.provenance),
-            "recipe": json.loads(self.recipe.canonical_json()),
+            "recipe": json.loads(self.recipe.canonical_json()) if self.recipe else None,
+            **({"upscale": self.upscale.model_dump(mode="json", exclude_defaults=True)} if self.upscale else {}),
         }, separators=(",", ":"))
 
     def record(self, path: str, owner: str) -> ImageRecord:
         """As the gallery shows it. path: relative to outputs/."""
         return ImageRecord(
             id=self.id, path=path, created_at=self.created_at, width=self.width,
-            height=self.height, recipe=self.recipe, job_id=self.job_id, owner=owner,
+            height=self.height, recipe=self.recipe, upscale=self.upscale, job_id=self.job_id, owner=owner,
             parent=self.parent, seconds=self.seconds)
 
 
@@ -101,7 +104,7 @@ class PictureFolder:
         try:
             with self._lock:
                 folder.mkdir(parents=True, exist_ok=True)
-                final = self._free_name(folder, facts.recipe.seed)
+                final = self._free_name(folder, str(facts.recipe.seed) if facts.recipe else "upscaled")
                 write_through(part, data)
                 os.replace(part, final)
                 _flush_folder(folder)
@@ -110,14 +113,14 @@ class PictureFolder:
             raise self.refusal(error) from None
         return f"{day}/{final.name}"
 
-    def _free_name(self, folder: Path, seed: int) -> Path:
+    def _free_name(self, folder: Path, ending: str) -> Path:
         number = self._numbers.get(folder.name)
         if number is None or not folder.exists():
             taken = (_NUMBERED.fullmatch(name) for name in os.listdir(folder))
             number = max((int(match[1]) for match in taken if match), default=0)
         while True:
             number += 1
-            path = folder / f"{number:05d}-{seed}.png"
+            path = folder / f"{number:05d}-{ending}.png"
             if not path.exists():
                 self._numbers[folder.name] = number
                 return path
@@ -189,7 +192,8 @@ class PictureFolder:
 def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
     """The bytes of a PNG: texts before the picture data, zlib level 1."""
     info = PngInfo()
-    info.add_text("parameters", infotext.write(facts.recipe))
+    if facts.recipe:
+        info.add_text("parameters", infotext.write(facts.recipe))
     info.add_text(KEYWORD, facts.to_json())
     buffer = io.BytesIO()
     picture = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb)
@@ -214,11 +218,12 @@ def parse_facts(text: str) -> PictureFacts | None:
             id=data["id"], job_id=data["job"], job_image=data["image"], created_at=data["created_at"],
             owner_key=data["owner"], width=data["width"], height=data["height"], parent=data["parent"],
             seconds=data["seconds"], provenance=data["provenance"],
-            recipe=Recipe.model_validate_json(json.dumps(data["recipe"])))
+            recipe=Recipe.model_validate_json(json.dumps(data["recipe"])) if data["recipe"] else None,
+            upscale=Upscale.model_validate_json(json.dumps(data["upscale"])) if data.get("upscale") else None)
         facts.record("x", "x")  # the types of all the rest
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
         return None
-    usable = (is_id(facts.id) and isinstance(facts.job_image, int) and isinstance(facts.owner_key, str)
+    usable = (is_id(facts.id) and (facts.recipe is None) != (facts.upscale is None) and isinstance(facts.job_image, int) and isinstance(facts.owner_key, str)
               and isinstance(facts.provenance, dict))
     return facts if usable else None
 

@@ -3,13 +3,17 @@
 import hashlib
 import io
 import os
+import struct
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.errors import StorageFull
+from PIL import Image
+
+from contract.errors import InvalidInput, StorageFull
 from contract.records import StoredInput
+from contract.work import RawImage
 from studio.image_files import write_through
 from studio.opener import opened, upright_rgb
 
@@ -35,13 +39,20 @@ class Inputs:
         """
         with self._lock:  # one at a time: decoding takes up to 100 MB
             with opened(data) as image:
-                picture = upright_rgb(image)
-            picture.info.clear()
-            buffer = io.BytesIO()
-            picture.save(buffer, "PNG", compress_level=1)
-            png = buffer.getvalue()
-            sha256 = hashlib.sha256(png).hexdigest()
-            self._keep(sha256, png)
+                return self._store(upright_rgb(image))
+
+    def add_raw(self, pixels: RawImage) -> StoredInput:
+        """Keep a picture that the engine made. Raises StorageFull: no space."""
+        with self._lock:
+            return self._store(Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb))
+
+    def _store(self, picture: Image.Image) -> StoredInput:
+        picture.info.clear()
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=1)
+        png = buffer.getvalue()
+        sha256 = hashlib.sha256(png).hexdigest()
+        self._keep(sha256, png)
         return StoredInput(sha256=sha256, width=picture.width, height=picture.height)
 
     def _keep(self, sha256: str, png: bytes) -> None:
@@ -62,6 +73,31 @@ class Inputs:
     def path(self, sha256: str) -> Path:
         """Where a brought picture is or would be."""
         return self._root / sha256[:2] / f"{sha256}.png"
+
+    def size(self, sha256: str) -> tuple[int, int] | None:
+        """Width and height of a picture that is kept, from its header; None if it is not."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                head = file.read(24)
+        except OSError:
+            return None
+        return struct.unpack(">II", head[16:24]) if len(head) == 24 else None
+
+    def read(self, sha256: str) -> bytes:
+        """The PNG of a kept picture.
+
+        Raises:
+            InvalidInput: it is gone, or its bytes are no longer those that were kept.
+        """
+        try:
+            data = self.path(sha256).read_bytes()
+        except OSError:
+            raise InvalidInput("A picture that the job works from is not here any more.", "Add it again.",
+                               code="input_gone") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InvalidInput("A picture that the job works from is damaged on the disk.", "Add it again.",
+                               code="input_damaged")
+        return data
 
     def sweep_sometimes(self, named: Callable[[], frozenset[str]]) -> None:
         """Once an hour, remove what is older than a day and that no job or picture names."""

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from contract.errors import NotFound, QueueFull, StudioError
-from contract.recipe import Recipe
-from contract.records import JobRecord, JobState
-from studio.costs import Rates, cost
+from contract.records import JobRecord, JobState, StoredInput
+from contract.tasks import TASK, Task, task_json
+from studio.costs import Rates, billed, cost
 from studio.database import Database
 from studio.durations import about
 from studio.fairness import FairOrder, Waiting
@@ -23,8 +23,9 @@ from studio.ids import IdSource
 
 RUNS_BEFORE_INTERRUPTED = 2
 KEPT_S = 30 * 86_400.0  # rows of ended jobs; their pictures stay
-_INPUT = re.compile(r'"image":\{"sha256":"([0-9a-f]{64})"')
+_INPUT = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredInput; a ModelRef begins otherwise
 _UNKNOWN_WAIT_S = 30.0
+_NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
 
 
 class JobQueue:
@@ -69,7 +70,7 @@ class JobQueue:
             self._changed.notify_all()
         return tuple(self.record(job_id) for job_id in interrupted)
 
-    def add(self, recipe: Recipe, owner: str, window: str | None,
+    def add(self, task: Task, owner: str, window: str | None,
             notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
         """Put a job into the queue.
 
@@ -78,15 +79,15 @@ class JobQueue:
         """
         with self._lock:
             self._check_room(owner)
-            job_id, now, job_cost = self._ids.new(), self._clock(), cost(recipe)
+            job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
             rank = float(int(job_id[:12], 16))
             self._database.write(
-                "INSERT INTO jobs (id, owner, window, state, recipe, cost, rank, created_at, notices) "
+                "INSERT INTO jobs (id, owner, window, state, task, cost, rank, created_at, notices) "
                 "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job_id, owner, window, recipe.canonical_json(), job_cost, rank, now, json.dumps(list(notices))))
-            self._order.add(Waiting(rank, job_id, owner, job_cost, recipe.model.name))
+                (job_id, owner, window, task_json(task), job_cost, rank, now, json.dumps(list(notices))))
+            self._order.add(Waiting(rank, job_id, owner, job_cost, billed(task)))
             self._changed.notify_all()
-        return JobRecord(id=job_id, owner=owner, window=window, state="queued", recipe=recipe, created_at=now)
+        return JobRecord(id=job_id, owner=owner, window=window, state="queued", task=task, created_at=now)
 
     def _check_room(self, owner: str) -> None:
         mine = self._order.count_of(owner)
@@ -183,6 +184,12 @@ class JobQueue:
         """Record that a job is tried again."""
         self._database.write("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, job_id))
 
+    def add_prepared(self, job: JobRecord, made: StoredInput) -> None:
+        """Record a control map that a job made, so that it is kept as long as the job is remembered."""
+        maps = [one.model_dump() for one in (*job.prepared, made)]
+        self._database.write("UPDATE jobs SET prepared = ? WHERE id = ?",
+                             (json.dumps(maps, separators=(",", ":")), job.id))
+
     def save_log(self, job_id: str, log: str) -> None:
         """Keep the feed of an ended job, compact (see `feed.py`)."""
         self._database.write("UPDATE jobs SET log = ? WHERE id = ?", (log, job_id))
@@ -196,9 +203,9 @@ class JobQueue:
     def named_inputs(self) -> frozenset[str]:
         """The brought pictures that a job or a picture names."""
         named: set[str] = set()
-        for table in ("jobs", "images"):
-            rows = self._database.rows(f"SELECT recipe FROM {table} WHERE recipe LIKE '%\"image\":{{%'")
-            named.update(sha256 for row in rows for sha256 in _INPUT.findall(row["recipe"]))
+        for table, column in _NAMING:
+            rows = self._database.rows(f"SELECT {column} FROM {table} WHERE {column} LIKE '%{{\"sha256\":%'")
+            named.update(sha256 for row in rows for sha256 in _INPUT.findall(row[column]))
         return frozenset(named)
 
     def move_up(self, job_id: str, owner: str) -> None:
@@ -278,12 +285,11 @@ class JobQueue:
             row["state"], row["finished_at"], None, row["error_code"], row["error_message"], row["error_hint"])
         return JobRecord.model_validate({
             "id": row["id"], "owner": row["owner"], "window": row["window"], "state": state,
-            "recipe": Recipe.model_validate_json(row["recipe"]), "created_at": row["created_at"],
+            "task": TASK.validate_json(row["task"]), "created_at": row["created_at"],
             "finished_at": finished_at, "attempt": row["attempt"],
             "image_ids": tuple(image["id"] for image in images), "error_code": code, "error_message": message,
-            "error_hint": hint})
+            "error_hint": hint, "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"]))})
 
 
 def _waiting(row: sqlite3.Row) -> Waiting:
-    model = json.loads(row["recipe"])["model"]["name"]
-    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], model)
+    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], billed(TASK.validate_json(row["task"])))

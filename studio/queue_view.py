@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from contract.records import JobRecord, JobView, QueueRow
-from studio.costs import Rates, cost
+from studio.costs import Rates, billed, cost
 from studio.fairness import Waiting
 from studio.progress import Progress
 from studio.queue import JobQueue
@@ -39,7 +39,7 @@ class QueueView:
         progress = self._progress(job.id)
         if progress and progress.left_s is not None:
             return progress.left_s
-        return self._rates.predict(job.recipe.model.name, cost(job.recipe))
+        return self._rates.predict(billed(job.task), cost(job.task))
 
     def _predict(self, waiting: Waiting) -> float | None:
         return self._rates.predict(waiting.model, waiting.cost)
@@ -75,7 +75,7 @@ class QueueView:
         if job.owner != owner:
             return QueueRow(mine=False, state=job.state, position=position, starts_in_s=wait_s,
                             seconds=_rounded(seconds))
-        return QueueRow(mine=True, state=job.state, job_id=job.id, prompt=job.recipe.prompt[:_SHOWN_PROMPT],
+        return QueueRow(mine=True, state=job.state, job_id=job.id, prompt=job.task.title[:_SHOWN_PROMPT],
                         position=position, starts_in_s=wait_s, seconds=_rounded(seconds),
                         image_ids=job.image_ids)
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from contract.errors import JobError, NotFound, StudioError
 from contract.records import ImageRecord, JobRecord
+from contract.tasks import Upscale
 from contract.work import RawImage, WorkPainted
+from studio.costs import expected_pixels
 from studio.extensions import Extensions
 from studio.gallery import Gallery
 from studio.ids import IdSource
@@ -49,8 +51,7 @@ class Saver:
 
     def check_room(self, job: JobRecord) -> None:
         """Raises StorageFull if the pictures of a job would not fit."""
-        recipe = job.recipe
-        self._folder.check_room(3 * recipe.width * recipe.height * recipe.count)
+        self._folder.check_room(3 * expected_pixels(job.task) * job.task.picture_count)
 
     def save(self, job: JobRecord, painted: WorkPainted, model_sha256: str | None) -> tuple[ImageRecord, Notices]:
         """Keep one picture of a job.
@@ -58,14 +59,18 @@ class Saver:
         Raises:
             StorageFull: it stays in memory for `retry`.
         """
-        extras = dict(job.recipe.extras)
-        pixels, notices = self._extensions.finish(painted.pixels, extras)
-        recipe = job.recipe.for_image(painted.image)
-        recipe = recipe.model_copy(update={
-            "model": recipe.model.model_copy(update={"sha256": model_sha256 or recipe.model.sha256})})
+        pixels, recipe = painted.pixels, None
+        notices: Notices = ()
+        if job.recipe is not None:
+            pixels, notices = self._extensions.finish(painted.pixels, dict(job.recipe.extras))
+            recipe = job.recipe.for_image(painted.image)
+            recipe = recipe.model_copy(update={
+                "model": recipe.model.model_copy(update={"sha256": model_sha256 or recipe.model.sha256})})
+        task = job.task
         facts = PictureFacts(
             id=self._ids.new(), job_id=job.id, job_image=painted.image, created_at=self._clock(),
             owner_key=self._owners.key_of(job.owner), recipe=recipe, width=pixels.width, height=pixels.height,
+            upscale=task if isinstance(task, Upscale) else None, parent=getattr(task, "parent", None),
             seconds=round(painted.seconds, 3), provenance=dict(painted.provenance))
         record, more = self._keep(pixels, facts, job.owner)
         return record, (*notices, *more)

@@ -25,6 +25,7 @@ from contract.records import (
     QueueRow,
     StoredInput,
 )
+from contract.tasks import Paint
 from contract.work import Worker
 from studio.costs import Rates
 from studio.database import Database
@@ -85,7 +86,7 @@ class Studio:
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
         self._feeds = Feeds(self._queue, self._gallery, self._place_of)
         self._dispatcher = Dispatcher(Tools(
-            queue=self._queue, worker=worker, models=self._models, hashes=self._hashes, saver=self._saver,
+            queue=self._queue, worker=worker, models=self._models, inputs=self._inputs, hashes=self._hashes, saver=self._saver,
             rates=self._rates, feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch,
             on_end=self._close_feed, finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
         self._view = QueueView(self._queue, self._rates, self._dispatcher.progress)
@@ -218,7 +219,7 @@ class Studio:
         found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, known_hash=self._known_hash,
                         with_hash=self._model_with_hash)
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry))
-        job = self._queue.add(found.recipe, owner, window, notices)
+        job = self._queue.add(Paint(recipe=found.recipe), owner, window, notices)
         self._feeds.of(job)
         self._announce()
         return JobHandle(id=job.id, position=self._place_of(job.id)[0])

@@ -1,19 +1,28 @@
-"""Builds what a worker gets for a job: the task, where its models lie, the pixels of its input pictures."""
+"""Builds what a worker gets for a job: the task, where its models lie, the bytes of its input pictures."""
 
 from contract.errors import ModelProblem
+from contract.recipe import ModelRef
 from contract.records import JobRecord
-from contract.tasks import Paint
 from contract.work import Ticket
+from studio.inputs import Inputs
 from studio.model_list import ModelList
 
 
-def build_ticket(job: JobRecord, models: ModelList, finished: frozenset[int], *, previews: bool) -> Ticket:
+def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: frozenset[int], *,
+                 previews: bool) -> Ticket:
     """A ticket for one attempt.
 
     Raises:
-        ModelProblem: the model is gone, damaged, or no longer the one that was asked for.
+        ModelProblem: a model is gone, damaged, or no longer the one that was asked for.
+        InvalidInput: a picture that it names is gone or damaged.
     """
-    wanted = job.recipe.model
+    return Ticket(job_id=job.id, attempt=job.attempt, task=job.task,
+                  images={image.sha256: inputs.read(image.sha256) for image in job.task.images},
+                  model_paths={ref.name: _path(ref, models) for ref in job.task.models},
+                  finished=finished, wants_previews=previews)
+
+
+def _path(wanted: ModelRef, models: ModelList) -> str:
     entry = models.as_it_is_now(wanted.name)
     if entry is None:
         raise ModelProblem(f"Model “{wanted.name}” is gone.", "Put it back, or choose another model.")
@@ -22,5 +31,4 @@ def build_ticket(job: JobRecord, models: ModelList, finished: frozenset[int], *,
     if wanted.fingerprint and entry.ref.fingerprint != wanted.fingerprint:
         raise ModelProblem(f"{entry.title} changed on the disk after the job was queued.",
                            "Run the job again to use it as it is now.")
-    return Ticket(job_id=job.id, attempt=job.attempt, task=Paint(recipe=job.recipe),
-                  model_paths={wanted.name: str(entry.path)}, finished=finished, wants_previews=previews)
+    return str(entry.path)

@@ -19,6 +19,7 @@ from contract import events
 from contract.errors import InvalidRecipe, StudioError
 from contract.recipe import Frozen, Recipe
 from contract.records import ImageRecord, JobView
+from contract.tasks import Paint, Task
 from contract.validation import parse_draft
 from studio.feed import Feed
 from studio.follow import follow
@@ -48,7 +49,7 @@ class Panel:
 
     def __init__(self, view: JobView) -> None:
         self._facts: dict[str, Any] = {
-            "type": "job", "job": view.job.id, "state": "queued", "recipe": describe_recipe(view.job.recipe),
+            "type": "job", "job": view.job.id, "state": "queued", "recipe": describe_task(view.job.task),
             "position": view.position, "saved": [], "notices": [],
         }
         if view.step:
@@ -63,6 +64,8 @@ class Panel:
         match event:
             case events.Saved():
                 self._facts["saved"].append({"image": event.image, **describe_image(event.record)})
+            case events.Prepared():
+                self._facts["prepared"] = event.input.model_dump()
             case events.Notice():
                 self._facts["notices"].append(event.message)
             case events.Step():
@@ -78,6 +81,11 @@ class Panel:
         return self._facts
 
 
+def describe_task(task: Task) -> dict[str, Any]:
+    """What a stage says of a job: its recipe, or its title alone."""
+    return describe_recipe(task.recipe) if isinstance(task, Paint) else {"prompt": task.title}
+
+
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     """The parts of a recipe that a stage shows; long prompts are cut, seeds are text."""
     return {
@@ -90,7 +98,7 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
 def describe_image(record: ImageRecord) -> dict[str, Any]:
     """A finished picture for a cell of the stage."""
     return {"id": record.id, "width": record.width, "height": record.height,
-            "seed": str(record.recipe.seed), "favourite": record.favourite}
+            "seed": str(record.recipe.seed) if record.recipe else "", "favourite": record.favourite}
 
 
 def make_runner(studio: Studio) -> Callable[[str, gr.Request], AsyncIterator[str]]:

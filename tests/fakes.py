@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
+from contract.tasks import Paint
 from contract.work import (
     WORK_ENDINGS,
     RawImage,
@@ -49,7 +50,12 @@ def paint(ticket: Ticket, is_cancelled: Callable[[], bool], pause: Callable[[], 
           die: Callable[[], None] | None = None,
           hang: Callable[[], None] | None = None) -> Iterator[WorkerEvent]:
     """What an engine says while it paints a ticket; faults strike in the middle of a picture."""
-    recipe, job_id = ticket.task.recipe, ticket.job_id
+    job_id = ticket.job_id
+    if not isinstance(ticket.task, Paint):
+        yield WorkPainted(job_id, 0, gradient(64, 64, 5), 0.01, PROVENANCE)
+        yield WorkDone(job_id, 0.01)
+        return
+    recipe = ticket.task.recipe
     yield WorkLoading(job_id, recipe.model.name, None)
     if "[notice]" in recipe.prompt:
         yield WorkNotice(job_id, "fake", "A fake notice.")
@@ -148,7 +154,7 @@ class FakeWorker:
                 self.say("ready", "Starter ready")
 
     def _paint(self, ticket: Ticket) -> Iterator[WorkerEvent]:
-        slow = max(self.pace_s, 0.05) if "[slow]" in ticket.task.recipe.prompt else self.pace_s
+        slow = max(self.pace_s, 0.05) if "[slow]" in ticket.task.title else self.pace_s
 
         def is_cancelled() -> bool:
             return ticket.job_id in self._cancelled or self._stopped.is_set()
@@ -202,7 +208,7 @@ class FakeEngine:
         return self._resident
 
     def paint(self, ticket: Ticket, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
-        self._resident = (ticket.task.recipe.model.name,)
+        self._resident = tuple(ref.name for ref in ticket.task.models)
         return paint(ticket, is_cancelled, lambda: time.sleep(self.step_s), die=_die, hang=_hang)
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import ModelRef
 from contract.records import EngineStatus
+from contract.tasks import Task
 from contract.work import (
     DEVICE_FAULT,
     WORK_ENDINGS,
@@ -25,6 +26,7 @@ from contract.work import (
     WorkLoading,
     WorkStep,
 )
+from studio.costs import billed, expected_pixels
 from studio.durations import about
 from studio.workers.child import DEFAULT_FACTORY, STARTING, main
 
@@ -228,21 +230,20 @@ class _Silence:
 
     def limit(self, ticket: Ticket, heard: WorkerEvent | None) -> float:
         """Seconds of silence that count as a hang after the event that was heard last."""
-        recipe = ticket.task.recipe
+        step_s = self._step_s(ticket.task)
         if heard is None or isinstance(heard, WorkLoading):
-            return max(self._least_s, 10 * self._load_s(ticket), 10 * self._step_s(recipe))
-        return max(self._least_s, 10 * self._step_s(recipe))
+            return max(self._least_s, 10 * self._load_s(ticket), 10 * step_s)
+        return max(self._least_s, 10 * step_s)
 
     def learn(self, ticket: Ticket, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
         """Take in the time between two steps of a picture."""
         if isinstance(heard, WorkStep) and isinstance(event, WorkStep) and event.index > heard.index:
-            recipe = ticket.task.recipe
-            self._step_s_per_pixel[recipe.model.name] = (
-                seconds / (event.index - heard.index) / (recipe.width * recipe.height))
+            self._step_s_per_pixel[billed(ticket.task)] = (
+                seconds / (event.index - heard.index) / max(1, expected_pixels(ticket.task)))
 
-    def _step_s(self, recipe: Recipe) -> float:
-        pixels = recipe.width * recipe.height
-        measured = self._step_s_per_pixel.get(recipe.model.name)
+    def _step_s(self, task: Task) -> float:
+        pixels = expected_pixels(task)
+        measured = self._step_s_per_pixel.get(billed(task))
         if measured is not None:
             return 2 * measured * pixels  # twice: attention grows faster than the pixels
         return float(_STEP_512_S * (pixels / 512**2) ** 1.5) if pixels > 512**2 else 0.0

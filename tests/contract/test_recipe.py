@@ -85,3 +85,59 @@ def test_nothing_can_be_changed() -> None:
         recipe.steps = 5  # type: ignore[misc]
     with pytest.raises(ValidationError):
         ModelRef(name="x", family="y").name = "z"  # type: ignore[misc]
+
+
+SHA = "0" * 64
+PICTURE = {"sha256": SHA}
+OLD_IDENTITY = "aeea555ea8fcaa015b803df4d87a9037384af55e8efef2e5518451f40b913c1a"
+
+
+def recipe(**fields: object) -> Recipe:
+    return Recipe.model_validate_json(json.dumps(BASE | fields))
+
+
+def test_parts_that_are_left_out_change_no_identity() -> None:
+    assert recipe().identity == OLD_IDENTITY
+    assert recipe(start=None, mask=None, controls=[], references=[], hires=None).identity == OLD_IDENTITY
+
+
+def test_a_recipe_of_all_parts_survives_json_and_is_a_valid_draft() -> None:
+    model = {"kind": "controlnet", "name": "canny", "family": "sd1"}
+    full = recipe(
+        start={"image": PICTURE, "strength": 0.4, "resize": "fill", "depth": {"sha256": "1" * 64}},
+        mask={"image": {"sha256": "2" * 64}, "area": "masked", "soft": True},
+        controls=[{"model": model, "image": {"sha256": "3" * 64}, "begin": 0.1, "end": 0.9}],
+        references=[{"model": model | {"kind": "ip_adapter", "name": "ip"}, "image": {"sha256": "4" * 64}}])
+    again = Recipe.model_validate_json(full.canonical_json())
+    draft = RecipeDraft.model_validate_json(full.canonical_json())
+    assert again == full and again.identity == full.identity
+    assert (draft.start, draft.mask, draft.controls[0].model) == (full.start, full.mask, full.controls[0].model)
+    assert [image.sha256[0] for image in full.images] == ["0", "1", "2", "3", "4"]
+    assert [ref.name for ref in full.models] == ["starter", "canny", "ip"]
+
+
+def test_the_upscaler_of_a_hires_pass_is_a_name_or_a_model() -> None:
+    esrgan = {"kind": "upscaler", "name": "esrgan", "family": "esrgan"}
+    assert recipe(hires={}).models == recipe().models
+    assert [ref.name for ref in recipe(hires={"upscaler": esrgan}).models] == ["starter", "esrgan"]
+
+
+def test_a_draft_names_its_models_and_its_parent() -> None:
+    draft = RecipeDraft.model_validate_json(json.dumps({
+        "prompt": "", "parent": "0" * 22, "controls": [{"model": "canny", "image": PICTURE}]}))
+    assert draft.controls[0].model == "canny" and draft.parent == "0" * 22
+    with pytest.raises(ValidationError):
+        recipe(parent="0" * 22)
+
+
+@pytest.mark.parametrize("fields", [
+    {"mask": {"image": PICTURE}}, {"start": {"image": PICTURE, "extend": {}}},
+    {"start": {"image": PICTURE, "extend": {"left": 4}}}, {"start": {"image": PICTURE, "resize": "bend"}},
+    {"start": {"image": PICTURE}, "mask": {"image": PICTURE}, "hires": {}}, {"hires": {"scale": 1.0}},
+    {"start": {"image": PICTURE, "extend": {"up": 8}}, "hires": {}}, {"hires": {"scale": 16}},
+    {"start": {"image": PICTURE, "extend": {"up": 8}}, "mask": {"image": PICTURE, "area": "masked"}},
+    {"controls": [{"model": "canny", "image": PICTURE, "begin": 0.5, "end": 0.5}]},
+    {"controls": [{"model": "canny", "image": PICTURE}] * 9}])
+def test_parts_that_do_not_go_together_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        RecipeDraft.model_validate_json(json.dumps({"prompt": ""} | fields))

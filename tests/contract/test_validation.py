@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import InvalidRecipe
-from contract.validation import parse_draft
+from contract.recipe import RecipeDraft
+from contract.tasks import Preprocess, Upscale
+from contract.validation import _RANGES, LABELS, parse_draft, parse_upscale
 
 
 def refusal(body: str | bytes) -> InvalidRecipe:
@@ -33,6 +35,51 @@ def test_the_field_the_value_and_the_remedy_are_named(
         fields: dict[str, object], code: str, message: str, hint: str) -> None:
     error = field(**fields)
     assert (error.code, error.message, error.hint) == (code, message, hint)
+
+
+SHA = "0" * 64
+START: dict[str, object] = {"image": {"sha256": SHA}}
+
+
+@pytest.mark.parametrize(("fields", "code", "message", "hint"), [
+    ({"start": START | {"strength": 2}}, "invalid_start_strength", "Strength is 2.", "Use a number, 0 to 1."),
+    ({"start": {"image": {"sha256": "x"}}}, "invalid_start_image_sha256", "Start picture is “x”.",
+     'Use {"sha256": …} as POST /api/v1/inputs gave it.'),
+    ({"start": START | {"extend": {"left": 3}}}, "invalid_start_extend_left", "Left is 3.",
+     "Use 0 to 1984, a multiple of 8."),
+    ({"mask": START}, "invalid_mask", "A mask needs a start picture, and there is none.",
+     "Add one, or leave the mask out."),
+    ({"controls": [START | {"model": "canny"}, START | {"model": "canny", "begin": 0.8, "end": 0.2}]},
+     "invalid_controls_end", "ControlNet 2: it begins at 0.8 of the steps and ends at 0.2.",
+     "Let it begin before it ends."),
+    ({"controls": [START | {"model": "canny", "weight": 99}]}, "invalid_controls_weight", "Control weight is 99.",
+     "Use a number, -10 to 10."),
+    ({"controls": [START | {"model": 3}]}, "invalid_controls_model", "Control model is 3.",
+     "Use the name of a ControlNet or T2I-Adapter from GET /api/v1/models."),
+    ({"hires": {"scale": 16}}, "invalid_hires_scale", "Upscale by is 16.", "Use more than 1, at most 8."),
+    ({"start": START | {"bend": 1}}, "unknown_field", "“start.bend” is not a field of a recipe.", "Leave it out."),
+    ({"start": {}}, "invalid_start_image", "“start.image” is missing.", "Add it.")])
+def test_a_value_of_a_part_is_named_too(fields: dict[str, object], code: str, message: str, hint: str) -> None:
+    error = field(**fields)
+    assert (error.code, error.message, error.hint) == (code, message, hint)
+
+
+@pytest.mark.parametrize(("body", "code", "message"), [
+    ({"image": {"sha256": SHA}, "scale": 9}, "invalid_scale", "Upscale by is 9."),
+    ({}, "invalid_image", "“image” is missing."), ([], "invalid_recipe", "The task is not a JSON object.")])
+def test_an_upscale_is_judged_with_the_same_words(body: object, code: str, message: str) -> None:
+    with pytest.raises(InvalidRecipe) as refused:
+        parse_upscale(json.dumps(body))
+    assert (refused.value.code, refused.value.message) == (code, message)
+
+
+def test_every_label_and_range_is_of_a_field() -> None:
+    """A name that a field no longer has would never be shown."""
+    for path in {*LABELS, *_RANGES}:
+        first, *rest = path.split(".")
+        kinds = [kind for kind in (RecipeDraft, Upscale, Preprocess) if first in kind.model_fields]
+        assert kinds, path
+        assert all(f'"{name}"' in json.dumps(kinds[0].model_json_schema()) for name in rest), path
 
 
 @pytest.mark.parametrize(("body", "words"), [

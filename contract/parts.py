@@ -1,0 +1,185 @@
+"""The optional parts of a recipe: a start picture, a mask, controls, references, a second pass.
+
+Which of them are present is the mode; there is no other. Names are the field's own; lengths are pixels of
+the start picture, `begin` and `end` fractions of the steps. Parts that name a model have a draft beside them,
+in which the model may be a plain name.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from contract.values import (
+    SIDE,
+    SIDE_MULTIPLE,
+    Fraction,
+    Frozen,
+    Guidance,
+    ImageRef,
+    ModelRef,
+    Name,
+    Prompt,
+    Rule,
+    Steps,
+    Weight,
+)
+
+EXTENSION = (0, SIDE[1] - SIDE[0])
+OVERLAP = (0, 256)
+FEATHER = (0, 256)
+PADDING = (0, 512)
+IMAGE_GUIDANCE = (1.0, 30.0)
+CONTROL_RESOLUTION = (64, 2048)
+HIRES_SCALE = (1.0, 8.0)
+MAX_CONTROLS = 8
+MAX_REFERENCES = 8
+
+Resize = Literal["stretch", "crop", "fill"]  # just resize; crop and resize; resize and fill
+Extension = Annotated[int, Field(ge=EXTENSION[0], le=EXTENSION[1], multiple_of=SIDE_MULTIPLE)]
+Threshold = Annotated[float, Field(ge=0.0, le=255.0)]
+
+
+class Extend(Frozen):
+    """Outpaint: more canvas around the start picture, which stays unscaled; width and height are the result's.
+
+    overlap: how far the painting reaches into the picture, fading. content: what lies in the new area to
+    begin with: the picture's edge continued ("fill"), latent noise, or latent nothing.
+    """
+
+    left: Extension = 0
+    right: Extension = 0
+    up: Extension = 0
+    down: Extension = 0
+    overlap: Annotated[int, Field(ge=OVERLAP[0], le=OVERLAP[1])] = 48
+    content: Literal["fill", "noise", "nothing"] = "fill"
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> "Extend":
+        if not (self.left or self.right or self.up or self.down):
+            raise Rule("Outpainting names no side.", "Give left, right, up or down in pixels, a multiple of 8.")
+        return self
+
+
+class Start(Frozen):
+    """Begin from a picture: img2img. strength 0 keeps it, 1 repaints it.
+
+    resize: how a picture of another shape is brought to width × height; "latent" stretches it after encoding.
+    image_guidance: how strongly an InstructPix2Pix model holds to the picture (others don't look at it).
+    depth: a depth picture (white is near) for a depth-to-image model, instead of its own estimate.
+    """
+
+    image: ImageRef
+    strength: Fraction = 0.75
+    resize: Literal["stretch", "crop", "fill", "latent"] = "crop"
+    extend: Extend | None = None
+    image_guidance: Annotated[float, Field(ge=IMAGE_GUIDANCE[0], le=IMAGE_GUIDANCE[1])] = 1.5
+    depth: ImageRef | None = None
+
+
+class Mask(Frozen):
+    """Where to repaint (white). Requires a start, whose shape it has.
+
+    feather: blur of the mask's edge (the field's "mask blur"). content: what lies under it to begin with.
+    area "masked": only the masked area with its padding is painted, at width × height, and put back into
+    the start picture, which keeps its own size. soft: gray repaints later and less (differential inpainting).
+    """
+
+    image: ImageRef
+    feather: Annotated[int, Field(ge=FEATHER[0], le=FEATHER[1])] = 4
+    invert: bool = False
+    content: Literal["fill", "original", "noise", "nothing"] = "original"
+    area: Literal["whole", "masked"] = "whole"
+    padding: Annotated[int, Field(ge=PADDING[0], le=PADDING[1])] = 32
+    soft: bool = False
+
+
+class _Span(Frozen):
+    begin: Fraction = 0.0
+    end: Fraction = 1.0
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> "_Span":
+        if not self.begin < self.end:
+            raise Rule(f"It begins at {self.begin:g} of the steps and ends at {self.end:g}.",
+                       "Let it begin before it ends.", "end")
+        return self
+
+
+class _Control(_Span):
+    image: ImageRef
+    preprocessor: Name = "none"
+    resolution: Annotated[int, Field(ge=CONTROL_RESOLUTION[0], le=CONTROL_RESOLUTION[1])] | None = None
+    low: Threshold | None = None
+    high: Threshold | None = None
+    pixel_perfect: bool = False
+    resize: Resize = "crop"
+    weight: Weight = 1.0
+    mode: Literal["balanced", "prompt", "control"] = "balanced"
+    shows: str = Field("", max_length=60)
+
+
+class Control(_Control):
+    """One ControlNet or T2I-Adapter unit, active from `begin` to `end` of the steps.
+
+    The picture goes through the preprocessor ("none": it is a map already) at `resolution` (None: the
+    preprocessor's own; pixel_perfect: from the result's size); low, high: its thresholds, None its own.
+    mode: which counts more, prompt or control. shows: what the map is, for union models ("depth", "pose", …);
+    empty: told from the preprocessor.
+    """
+
+    model: ModelRef
+
+
+class ControlDraft(_Control):
+    """The same as asked for."""
+
+    model: Name | ModelRef
+
+
+class _Reference(_Span):
+    image: ImageRef
+    weight: Weight = 1.0
+
+
+class Reference(_Reference):
+    """A picture as prompt (IP-Adapter), active from `begin` to `end` of the steps."""
+
+    model: ModelRef
+
+
+class ReferenceDraft(_Reference):
+    """The same as asked for."""
+
+    model: Name | ModelRef
+
+
+class Hires(Frozen):
+    """A second pass of the same loop at a larger size. What is None is as in the first pass.
+
+    upscaler: "latent…", "lanczos" and the others of catalog.upscalers by name, or a model of kind "upscaler"
+    (a draft may name it, a recipe holds its ref).
+    """
+
+    scale: Annotated[float, Field(gt=HIRES_SCALE[0], le=HIRES_SCALE[1])] = 2.0
+    upscaler: Name | ModelRef = "latent"
+    steps: Steps | None = None
+    strength: Fraction = 0.5
+    sampler: Name | None = None
+    schedule: Name | None = None
+    guidance: Guidance | None = None
+    prompt: Prompt | None = None
+    negative_prompt: Prompt | None = None
+
+
+class Refiner(Frozen):
+    """Another model from the fraction `at` of the steps on."""
+
+    model: ModelRef
+    at: Fraction = 0.8
+
+
+class LoraUse(Frozen):
+    """One LoRA and how strongly it acts."""
+
+    ref: ModelRef
+    weight: Weight = 1.0
