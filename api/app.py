@@ -39,7 +39,7 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
     """The application without the page.
 
     Args:
-        page_files: What is served at /page/, by file name.
+        page_files: Files of the page, by path.
         head_html: Lines for the head of the page at "/".
 
     Raises:
@@ -54,11 +54,17 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
         routes.include_router(part.router)
     _end_of_routes(routes)
     app.include_router(routes)
-    if page_files is not None:
-        app.mount("/page", PageFiles(page_files), name="page")
+    app.add_api_route("/page/{rest:path}", _no_such_file, methods=list(METHODS), include_in_schema=False)
     _describe(app)
-    _stand_guard(app, settings, head_html)
+    _stand_guard(app, settings, page_files or {}, head_html)
     return app
+
+
+def _no_such_file(request: Request) -> None:
+    """What `PageFiles` does not answer; it would fall through to the page that is mounted at "/"."""
+    if request.method in ("GET", "HEAD"):
+        raise HTTPException(404)
+    raise HTTPException(405, headers={"Allow": "GET, HEAD"})
 
 
 def _end_of_routes(routes: APIRouter) -> None:
@@ -75,7 +81,7 @@ def _end_of_routes(routes: APIRouter) -> None:
     routes.add_api_route("/{rest:path}", nothing, methods=list(METHODS), include_in_schema=False)
 
 
-def _stand_guard(app: FastAPI, settings: Settings, head_html: str) -> None:
+def _stand_guard(app: FastAPI, settings: Settings, page_files: Mapping[str, bytes], head_html: str) -> None:
     secret = load_secret(settings.data_dir / SECRET_FILE)
     in_frame = settings.space_host is not None
     framing = Framing("'self' https://huggingface.co" if in_frame else "'self'")
@@ -83,6 +89,7 @@ def _stand_guard(app: FastAPI, settings: Settings, head_html: str) -> None:
     # The last one added is the outermost.
     app.add_middleware(PageHead, head_html=head_html, policy=framing.page_policy)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
+    app.add_middleware(PageFiles, files=page_files)
     app.add_middleware(Guard, hosts=HostRule(settings), owners=Owners(secret, style),
                        door=_password_door(settings, secret, style), framing=framing,
                        events=lambda: getattr(getattr(app.state, "page", None), "fns", None))

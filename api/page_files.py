@@ -1,4 +1,4 @@
-"""Serves the files of the page from memory: kept for ever when their address carries a version, else asked anew.
+"""Serves the page's files from memory: kept for ever when their address names a version, else asked anew.
 
 Compressed once at start: going to the disk and through a thread for each held the page up
 (benchmarks/pages.py, figure 10).
@@ -12,8 +12,7 @@ from pathlib import PurePath
 from types import MappingProxyType
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 # Windows may have other ideas of these in its registry, and nosniff forgives nothing.
 KINDS = MappingProxyType({
@@ -34,31 +33,39 @@ class _File:
 
 
 class PageFiles:
-    """An ASGI application for files of these names; each name ends in one of KINDS."""
+    """ASGI middleware that answers for files it has.
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    Args:
+        files: Content by path, like "/page/mark.svg"; each ends in one of KINDS.
+        forever: Beginning of the paths that name a version themselves.
+    """
+
+    def __init__(self, app: ASGIApp, files: Mapping[str, bytes], forever: str = "/assets/") -> None:
+        self._app = app
+        self._forever = forever
         self._files: Mapping[str, _File] = MappingProxyType(
-            {name: _made(name, content) for name, content in files.items()})
+            {path: _made(path, content) for path, content in files.items()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-        file = self._files.get(scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/"))
+        is_asked = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        file = self._files.get(scope["path"]) if is_asked else None
         if file is None:
-            raise HTTPException(404)
+            await self._app(scope, receive, send)
+            return
         asked = Headers(scope=scope)
         is_known = file.etag in asked.get("if-none-match", "")
         packed = file.packed if "gzip" in asked.get("accept-encoding", "") else None
         body = packed or file.plain
-        headers = _headers(file, len(body), packed is not None, scope["query_string"].startswith(b"v="))
+        is_versioned = scope["query_string"].startswith(b"v=") or scope["path"].startswith(self._forever)
+        headers = _headers(file, len(body), packed is not None, is_versioned)
         await send({"type": "http.response.start", "status": 304 if is_known else 200, "headers": list(headers)})
         await send({"type": "http.response.body", "body": b"" if is_known or scope["method"] == "HEAD" else body})
 
 
-def _made(name: str, plain: bytes) -> _File:
+def _made(path: str, plain: bytes) -> _File:
     packed = gzip.compress(plain, 6, mtime=0) if len(plain) >= _LEAST_WORTH_COMPRESSING else b""
     etag = f'"{hashlib.sha256(plain).hexdigest()[:20]}"'
-    return _File(KINDS[PurePath(name).suffix], etag, plain, packed if 0 < len(packed) < len(plain) else None)
+    return _File(KINDS[PurePath(path).suffix], etag, plain, packed if 0 < len(packed) < len(plain) else None)
 
 
 def _headers(file: _File, size: int, is_packed: bool, is_versioned: bool) -> _HEADERS:

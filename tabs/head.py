@@ -3,17 +3,24 @@
 The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries
 a hash of the file's content, so that a browser may keep it for ever and still gets a new one after an
 upgrade. No build step: the files are put together at every start.
+
+Gradio's script asks for its parts in four waves, each when the one before has run. gradio_files.txt lists
+them (a browser test keeps it true), so that a browser asks for all at once and gets them from memory.
 """
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio
+
 from tabs.bundle import bundle
 
 PAGE_DIR = Path(__file__).parent / "page"
 SCRIPT, STYLE, MARK = "darkroom.js", "darkroom.css", "mark.svg"
 STYLES = ("tokens.css", "frame.css", "controls.css", "stage.css", "gallery.css", "layers.css")
+GRADIO_FILES = Path(__file__).with_name("gradio_files.txt")
+_GRADIO_DIR = Path(gradio.__file__).parent / "templates" / "frontend"
 _FONTS = ("IBMPlexSans-Regular", "IBMPlexSans-Bold")
 
 # Runs before anything is painted. darkroom is a stand-in that keeps calls until the script is there.
@@ -36,7 +43,7 @@ _EARLY = """
 
 @dataclass(frozen=True, slots=True)
 class PageFront:
-    """head_html: our lines for the <head>; the guard writes them before </head>. files: what /page/ serves, by name."""
+    """head_html: our lines for the <head>; the guard writes them before </head>. files: content by path."""
 
     head_html: str
     files: dict[str, bytes]
@@ -52,10 +59,19 @@ def page_front(folder: Path = PAGE_DIR) -> PageFront:
     files = {SCRIPT: bundle(modules, SCRIPT).encode(),
              STYLE: "\n".join((folder / name).read_text("utf-8") for name in STYLES).encode(),
              MARK: (folder / MARK).read_bytes()}
+    gradios = gradio_files()
     address = {name: f"/page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
     lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
+    lines += [f'<link rel="modulepreload" href="{path}">' if path.endswith(".js") else
+              f'<link rel="preload" href="{path}" as="style" crossorigin>' for path in gradios]
     lines += [f'<link rel="preload" href="/static/fonts/IBMPlexSans/{font}.woff2" as="font" '
               'type="font/woff2" crossorigin>' for font in _FONTS]
     lines += [f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
               f'<script type="module" src="{address[SCRIPT]}"></script>']
-    return PageFront("\n".join(lines) + "\n", files)
+    return PageFront("\n".join(lines) + "\n", {**{f"/page/{name}": content for name, content in files.items()}, **gradios})
+
+
+def gradio_files() -> dict[str, bytes]:
+    """Gradio's files that the page needs, by path; another version's names are passed over."""
+    files = {path: _GRADIO_DIR / path.lstrip("/") for path in GRADIO_FILES.read_text("utf-8").split()}
+    return {path: file.read_bytes() for path, file in files.items() if file.is_file()}

@@ -132,7 +132,7 @@ def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator
     """Serve a studio on `folder`; `choices` are settings."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     make_model(folder / "models")
-    files = {"a.css": b"body { color: red }\n" * 200, "a.js": b"export const a = 1;\n"}
+    files = {"/page/a.css": b"body { color: red }\n" * 200, "/page/a.js": b"export const a = 1;\n"}
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it on a given socket
     port = int(listener.getsockname()[1])

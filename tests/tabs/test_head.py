@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tabs.head import PAGE_DIR, page_front
+from tabs.head import GRADIO_FILES, PAGE_DIR, gradio_files, page_front
 
 
 def addresses(folder: Path = PAGE_DIR) -> dict[str, str]:
@@ -17,7 +17,8 @@ def test_theme_is_set_before_anything_is_painted() -> None:
 
 def test_every_file_has_a_versioned_address_and_nothing_comes_from_outside() -> None:
     front = page_front()
-    assert set(addresses()) == set(front.files) == {"darkroom.js", "darkroom.css", "mark.svg"}
+    assert set(addresses()) == {"darkroom.js", "darkroom.css", "mark.svg"}
+    assert {f"/page/{name}" for name in addresses()} == {path for path in front.files if path.startswith("/page/")}
     assert '<script type="module" src="/page/darkroom.js?v=' in front.head_html
     assert front.head_html.count('as="font"') == 2
     assert "http" not in front.head_html
@@ -26,9 +27,9 @@ def test_every_file_has_a_versioned_address_and_nothing_comes_from_outside() -> 
 def test_every_module_and_style_of_the_folder_is_in() -> None:
     files = page_front().files
     for path in PAGE_DIR.glob("*.js"):
-        assert f"// {path.name}\n".encode() in files["darkroom.js"]
+        assert f"// {path.name}\n".encode() in files["/page/darkroom.js"]
     for path in PAGE_DIR.glob("*.css"):
-        assert path.read_bytes() in files["darkroom.css"]
+        assert path.read_bytes() in files["/page/darkroom.css"]
 
 
 def test_address_changes_with_the_content(tmp_path: Path) -> None:
@@ -39,3 +40,10 @@ def test_address_changes_with_the_content(tmp_path: Path) -> None:
         module.write("// new\n")
     after = addresses(tmp_path)
     assert [name for name in after if after[name] != before[name]] == ["darkroom.js"]
+
+
+def test_gradios_files_of_the_pinned_version_are_all_there_and_asked_for_at_once() -> None:
+    named = GRADIO_FILES.read_text("utf-8").split()
+    front = page_front()
+    assert list(gradio_files()) == named == [path for path in front.files if path.startswith("/assets/")]
+    assert all(f'href="{path}"' in front.head_html for path in named)
