@@ -7,14 +7,15 @@ from api import shapes
 from api.asking import StudioHere
 from api.media import send_picture
 from contract.errors import NotFound
+from contract.values import ModelKind
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models")
-def models(studio: StudioHere) -> shapes.ModelList:
-    """All models, those with a problem too."""
-    return shapes.ModelList(models=tuple(shapes.model(entry) for entry in studio.models()))
+def models(studio: StudioHere, kind: ModelKind = "checkpoint") -> shapes.ModelList:
+    """All models of a kind (checkpoints, if none is named), those with a problem too."""
+    return shapes.ModelList(models=tuple(shapes.model(entry) for entry in studio.models() if entry.ref.kind == kind))
 
 
 @router.get("/models/{name:path}/preview", response_class=Response,

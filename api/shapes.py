@@ -105,6 +105,7 @@ class Model(BaseModel):
     """A model that was found; `problem` says why it can't be used."""
 
     name: str
+    kind: str
     title: str
     family: str
     family_label: str
@@ -116,6 +117,7 @@ class Model(BaseModel):
     zero_snr: bool
     token_limit: int
     words: tuple[str, ...]
+    shows: tuple[str, ...]
     has_preview: bool
     problem: str | None
     hint: str
@@ -218,13 +220,13 @@ def model(entry: ModelEntry) -> Model:
     """A model without its place on this machine."""
     defaults, family = entry.defaults, FAMILIES.get(entry.ref.family)
     return Model(
-        name=entry.ref.name, title=entry.title, family=entry.ref.family,
+        name=entry.ref.name, kind=entry.ref.kind, title=entry.title, family=entry.ref.family,
         family_label=family.label if family else entry.ref.family, size_bytes=entry.size_bytes,
         description=entry.description, sizes=dict(entry.sizes),
         defaults={"sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
                   "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
         examples=entry.examples, zero_snr=entry.zero_snr, token_limit=entry.token_limit,
-        words=tuple(sorted(entry.words)), has_preview=entry.preview_path is not None,
+        words=tuple(sorted(entry.words)), shows=entry.shows, has_preview=entry.preview_path is not None,
         problem=entry.problem, hint=entry.hint)
 
 

@@ -4,8 +4,6 @@ A model that can't be used is listed with its problem, so that choosing it gives
 Reads no weights; loading is in `engine/models.py`. Single files join with the model manager's issue.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from catalog.control_models import control_kind, read_control_model
 from catalog.families import FAMILIES, Defaults, Size
-from catalog.headers import read_header
+from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, weights_file
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 
-MAX_CONFIG_BYTES = 4_000_000
 SCAN_DEPTH = 4
 BUNDLED = "starter"
 _PARTS = {"sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
@@ -35,6 +33,7 @@ class ModelEntry:
         problem: Why it can't be used, as a sentence; None when it can.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
         words: The vocabulary it knows, when it publishes one; empty means any.
+        shows: Of a union ControlNet: what its maps may show.
     """
 
     ref: ModelRef
@@ -48,6 +47,7 @@ class ModelEntry:
     zero_snr: bool = False
     token_limit: int = 77
     words: frozenset[str] = frozenset()
+    shows: tuple[str, ...] = ()
     problem: str | None = None
     hint: str = ""
 
@@ -62,7 +62,7 @@ class ModelEntry:
 
 def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
     """What a draft without a model gets: the bundled one, which loads at once, else the first that works."""
-    usable = [entry for entry in entries if entry.problem is None]
+    usable = [entry for entry in entries if entry.problem is None and entry.ref.kind == "checkpoint"]
     return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
 
 
@@ -70,34 +70,49 @@ def scan(roots: Sequence[Path]) -> tuple[ModelEntry, ...]:
     """Every model below the roots, sorted by title; a name found twice keeps the first."""
     entries: dict[str, ModelEntry] = {}
     for root in roots:
-        for folder in _model_folders(root, SCAN_DEPTH):
-            name = folder.relative_to(root).as_posix() if folder != root else folder.name
-            entries.setdefault(name, describe(folder, name))
+        for path in _models_below(root, SCAN_DEPTH):
+            name = path.relative_to(root).with_suffix("").as_posix() if path.is_file() else _name(path, root)
+            entries.setdefault(name, describe(path, name))
     return tuple(sorted(entries.values(), key=lambda entry: entry.title.lower()))
 
 
-def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "model_index.json").is_file():
+def _name(folder: Path, root: Path) -> str:
+    return folder.relative_to(root).as_posix() if folder != root else folder.name
+
+
+def _models_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders that are models, and files that are; nothing within a model is one."""
+    if (folder / "model_index.json").is_file() or control_kind(folder):
         yield folder
         return
     if depth == 0:
         return
     try:
-        children = sorted(e.path for e in os.scandir(folder)
-                          if not e.name.startswith(".") and e.is_dir())
+        found = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda e: e.path)
     except OSError:
         return
-    for child in children:
-        yield from _model_folders(Path(child), depth - 1)
+    for child in found:
+        if child.is_dir():
+            yield from _models_below(Path(child.path), depth - 1)
+        elif child.name.endswith(".safetensors") and child.is_file() and control_kind(Path(child.path)):
+            yield Path(child.path)
 
 
-def describe(folder: Path, name: str) -> ModelEntry:
-    """Read what a diffusers folder says of itself; a damaged one gets a `problem`."""
+def describe(path: Path, name: str) -> ModelEntry:
+    """Read what a model says of itself; a damaged one gets a `problem`."""
+    kind = control_kind(path)
     try:
-        return _describe(folder, name)
+        return _describe_control(path, name) if kind else _describe(path, name)
     except ModelProblem as problem:
-        ref = ModelRef(name=name, family="unknown", fingerprint="")
-        return ModelEntry(ref, folder, name, problem=f"{name}: {problem.message}", hint=problem.hint)
+        ref = ModelRef(kind=kind or "checkpoint", name=name, family="unknown", fingerprint="")
+        return ModelEntry(ref, path, name, problem=f"{name}: {problem.message}", hint=problem.hint)
+
+
+def _describe_control(path: Path, name: str) -> ModelEntry:
+    found = read_control_model(path)
+    ref = ModelRef(kind=found.kind, name=name, family=found.family, fingerprint=fingerprint(found.root, found.weights))
+    return ModelEntry(ref, path, title=name.rsplit("/", 1)[-1], shows=found.shows,
+                      size_bytes=sum(file.stat().st_size for file in found.weights))
 
 
 def _describe(folder: Path, name: str) -> ModelEntry:
@@ -112,7 +127,7 @@ def _describe(folder: Path, name: str) -> ModelEntry:
     weights = [weights_file(folder / part) for part in _PARTS[family]
                if not part.startswith(("tokenizer", "scheduler"))]
     facts = FAMILIES[family]
-    ref = ModelRef(name=name, family=family, fingerprint=_fingerprint(folder, weights))
+    ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights))
     entry = ModelEntry(
         ref, folder, title=_text(side, "title") or name.rsplit("/", 1)[-1],
         size_bytes=sum(path.stat().st_size for path in weights),
@@ -131,53 +146,6 @@ def _family(index: Mapping[str, Any], unet: Mapping[str, Any]) -> str:
     if index.get("text_encoder_2"):
         raise ModelProblem("It is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
     return "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
-
-
-def weights_file(part: Path) -> Path:
-    """The weights of one part of a diffusers folder, its header read and found sound.
-
-    Raises:
-        ModelProblem: there is none that can be used.
-    """
-    for name in ("diffusion_pytorch_model", "model"):
-        for suffix in (".safetensors", ".fp16.safetensors"):
-            if (part / (name + suffix)).exists():
-                read_header(part / (name + suffix))
-                return part / (name + suffix)
-    if any(part.glob("*.bin")):
-        raise ModelProblem(f"{part.name} holds a pickle (.bin), which can run code when opened.",
-                           "Convert it to safetensors first.")
-    raise ModelProblem(f"{part.name} has no .safetensors file.", "Download the model again.")
-
-
-def _fingerprint(folder: Path, weights: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(weights):
-        status = path.stat()
-        with path.open("rb") as file:
-            head = hashlib.sha256(file.read(65536)).hexdigest()
-        digest.update(f"{path.relative_to(folder)}|{status.st_size}|{status.st_mtime_ns}|{head}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A configuration file as a table.
-
-    Raises:
-        ModelProblem: it is missing, too large, or not a JSON object.
-    """
-    where = f"{path.parent.name}/{path.name}"
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelProblem(f"{where} is too large for a configuration.", "Download it again.")
-        data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelProblem(f"{where} is missing.", "Download the model again.") from None
-    except (OSError, ValueError, RecursionError):
-        raise ModelProblem(f"{where} can't be read as JSON.", "Download the model again.") from None
-    if not isinstance(data, dict):
-        raise ModelProblem(f"{where} is not a table.", "Download the model again.")
-    return data
 
 
 def _text(side: Mapping[str, Any], key: str) -> str:

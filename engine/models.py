@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 from transformers import CLIPTokenizer
 
-from catalog.models import read_json, weights_file
+from catalog.folders import read_json, weights_file
 from contract.errors import ModelProblem, OutOfMemory
 from contract.recipe import ModelRef
 from engine.blocks import Block, Source, fill, match

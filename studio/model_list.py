@@ -7,6 +7,7 @@ from pathlib import Path
 
 from catalog.models import ModelEntry, default_model, describe, scan
 from contract.errors import NotFound
+from contract.values import ModelKind
 
 RESCAN_S = 5.0
 _FRESH_S = 1.0  # unknown names may ask for a new look at most this often
@@ -24,7 +25,7 @@ class ModelList:
         self._is_scanning = False
 
     def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
-        """All models, usable or not, by title. A list older than five seconds starts a scan behind it.
+        """Models of all kinds, usable or not, by title. A list older than five seconds starts a scan behind it.
 
         Args:
             fresh: Wait for a new scan.
@@ -46,20 +47,24 @@ class ModelList:
                 self._is_scanning = False
             return entries
 
-    def find(self, name: str) -> ModelEntry | None:
-        """A model by name or title, in any case; looks again on the disk before it gives up."""
-        entry = _find(self.all(), name)
+    def of_kind(self, kind: ModelKind = "checkpoint") -> tuple[ModelEntry, ...]:
+        """Those of one kind, by title."""
+        return tuple(entry for entry in self.all() if entry.ref.kind == kind)
+
+    def find(self, name: str, kind: ModelKind | None = "checkpoint") -> ModelEntry | None:
+        """A model by name or title, in any case; looks again on the disk before it gives up. kind None: any."""
+        entry = _find(self.all(), name, kind)
         if entry is None and self._clock() - self._scanned_at > _FRESH_S:
-            entry = _find(self.all(fresh=True), name)
+            entry = _find(self.all(fresh=True), name, kind)
         return entry
 
     def get(self, name: str) -> ModelEntry:
-        """As `find`.
+        """As `find`, of any kind.
 
         Raises:
             NotFound: there is none of that name.
         """
-        entry = self.find(name)
+        entry = self.find(name, None)
         if entry is None:
             raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
         return entry
@@ -67,7 +72,7 @@ class ModelList:
     def as_it_is_now(self, name: str) -> ModelEntry | None:
         """A model by its exact name, read from the disk again; None if it is gone."""
         entry = next((e for e in self.all() if e.ref.name == name), None)
-        if entry is None or not (entry.path / "model_index.json").is_file():
+        if entry is None or not _is_there(entry.path):
             entry = next((e for e in self.all(fresh=True) if e.ref.name == name), None)
         return describe(entry.path, name) if entry else None
 
@@ -76,8 +81,13 @@ class ModelList:
         return default_model(self.all())
 
 
-def _find(entries: Sequence[ModelEntry], name: str) -> ModelEntry | None:
+def _is_there(path: Path) -> bool:
+    return path.is_file() or any((path / name).is_file() for name in ("model_index.json", "config.json"))
+
+
+def _find(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> ModelEntry | None:
     wanted = name.strip().casefold()
+    entries = [entry for entry in entries if kind is None or entry.ref.kind == kind]
     exact = (entry for entry in entries if entry.ref.name == name)
     loose = (entry for entry in entries if wanted in (entry.ref.name.casefold(), entry.title.casefold()))
     return next(exact, None) or next(loose, None)

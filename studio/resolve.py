@@ -113,7 +113,7 @@ def _find_model(wanted: str | ModelRef | None, models: ModelList,
 def _named(name: str, models: ModelList) -> ModelEntry:
     entry = models.find(name)
     if entry is None:
-        near = difflib.get_close_matches(name, [e.title for e in models.all()], 2, 0.5)
+        near = difflib.get_close_matches(name, [e.title for e in models.of_kind()], 2, 0.5)
         hint = f"Near: {', '.join(near)}." if near else "Choose one of the models that are there."
         raise InvalidRecipe(f"Model “{name[:80]}” is not here.", hint, code="invalid_model")
     return entry

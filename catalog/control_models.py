@@ -1,0 +1,146 @@
+"""ControlNets, T2I-Adapters and IP-Adapters: kind and family told from configuration or header, never from names.
+
+A ControlNet or T2I-Adapter is a diffusers folder; an IP-Adapter is one file, with the encoder of its pictures in
+a folder `image_encoder` beside it (or beside a sibling). Reads no weights; how they are run is in `engine/`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catalog.families import FAMILIES
+from catalog.folders import read_json, weights_file
+from catalog.headers import TensorInfo, read_header
+from contract.errors import InvalidRecipe, ModelProblem
+from contract.values import ModelKind, ModelRef
+
+UNION_CLASS = "ControlNetUnionModel"
+IMAGE_ENCODER = "image_encoder"
+LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter", "ip_adapter": "IP-Adapter"}
+# What the maps of a union model show, in the order of its types (xinsir's ControlNet++; the first six are in all).
+UNION_SHOWS = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")
+_CLASSES: Mapping[str, ModelKind] = {"ControlNetModel": "controlnet", UNION_CLASS: "controlnet",
+                                     "T2IAdapter": "t2i_adapter"}
+_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the prompt's embeddings
+_SDXL_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
+
+
+@dataclass(frozen=True, slots=True)
+class ControlModel:
+    """What the files say of themselves.
+
+    Attributes:
+        weights: Every file that is read, below `root`.
+        shows: What its maps may show, for union models.
+    """
+
+    kind: ModelKind
+    family: str
+    root: Path
+    weights: tuple[Path, ...]
+    shows: tuple[str, ...] = ()
+
+
+def control_kind(path: Path) -> ModelKind | None:
+    """What a folder says that it is, or a file's header shows; None when neither a control nor an adapter."""
+    try:
+        if path.is_file():
+            return "ip_adapter" if any(name.startswith("ip_adapter.") for name in read_header(path)) else None
+        return _CLASSES.get(str(read_json(path / "config.json").get("_class_name")))
+    except ModelProblem:
+        return None
+
+
+def read_control_model(path: Path) -> ControlModel:
+    """Kind, family and files of a ControlNet or T2I-Adapter (a folder) or an IP-Adapter (a file).
+
+    Raises:
+        ModelProblem: it can't be used.
+    """
+    if path.is_file():
+        return _ip_adapter(path)
+    config = read_json(path / "config.json")
+    kind = _CLASSES.get(str(config.get("_class_name")))
+    if kind is None:
+        raise ModelProblem("Its config.json names no model that is known.", "Use a ControlNet or a T2I-Adapter.")
+    family = _family_of_adapter(config) if kind == "t2i_adapter" else _family_of_controlnet(config)
+    shows: tuple[str, ...] = ()
+    if config.get("_class_name") == UNION_CLASS:
+        count = config.get("num_control_type", 6)
+        shows = UNION_SHOWS[:count] if isinstance(count, int) else ()
+    return ControlModel(kind, family, path, (weights_file(path),), shows)
+
+
+def _family_of_controlnet(config: Mapping[str, Any]) -> str:
+    if config.get("in_channels", 4) != 4:
+        raise ModelProblem(f"It takes {config['in_channels']} latent channels; 4 are supported.", "Use another one.")
+    if config.get("addition_embed_type") == "text_time":
+        return "sdxl"
+    return _WIDTHS.get(_number(config.get("cross_attention_dim")), "sd1")
+
+
+def _family_of_adapter(config: Mapping[str, Any]) -> str:
+    return "sdxl" if config.get("adapter_type") == "full_adapter_xl" else "sd1"
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _ip_adapter(path: Path) -> ControlModel:
+    header = read_header(path)
+    keys = [info for name, info in header.items() if name.endswith(".to_k_ip.weight")]
+    if not keys or not any(name.startswith("image_proj.") for name in header):
+        raise ModelProblem("It lacks the layers of an IP-Adapter.", "Download it again.")
+    if any(name.endswith("_lora.down.weight") for name in header):
+        raise ModelProblem("It is an IP-Adapter for face recognition vectors, which are not made here.",
+                           "Use an IP-Adapter without “faceid” in its name.")
+    width = keys[0].shape[1] if len(keys[0].shape) == 2 else 0
+    family = _WIDTHS.get(width) or ("sdxl" if len(keys) >= _SDXL_LAYERS else "sd1")
+    encoder = image_encoder_of(path)
+    root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
+    return ControlModel("ip_adapter", family, root, (path, weights_file(encoder)))
+
+
+def image_encoder_of(adapter: Path) -> Path:
+    """The folder of the encoder that an IP-Adapter was trained with, told by the width of what it takes.
+
+    Raises:
+        ModelProblem: there is none, or none of that width.
+    """
+    wanted = _picture_width(read_header(adapter))
+    beside = sorted(adapter.parent.parent.glob(f"*/{IMAGE_ENCODER}"))
+    found = [folder for folder in (adapter.parent / IMAGE_ENCODER, *beside) if (folder / "config.json").is_file()]
+    for folder in found:
+        config = read_json(folder / "config.json")
+        if wanted in (config.get("projection_dim"), config.get("hidden_size")):
+            return folder
+    if found:
+        raise ModelProblem(f"It takes pictures encoded {wanted} wide, which “{IMAGE_ENCODER}” is not.",
+                           "Put the encoder it came with beside it.")
+    raise ModelProblem(f"The encoder of its pictures is missing: a folder “{IMAGE_ENCODER}” beside it.",
+                       f"Download “{IMAGE_ENCODER}” from where the adapter came from.")
+
+
+def _picture_width(header: Mapping[str, TensorInfo]) -> int:
+    for name in ("image_proj.proj.weight", "image_proj.proj_in.weight", "image_proj.proj.0.weight"):
+        if name in header and len(header[name].shape) == 2:
+            return header[name].shape[1]
+    raise ModelProblem("It is an IP-Adapter of a kind that is not known.", "Use a plain, plus or full-face one.")
+
+
+def refuse_other_family(control: ModelRef, checkpoint: ModelRef) -> None:
+    """A control works only with checkpoints of the family that it was trained on.
+
+    Raises:
+        InvalidRecipe: names both.
+    """
+    if control.family == checkpoint.family:
+        return
+    theirs, ours = (FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family
+                    for ref in (control, checkpoint))
+    label = LABELS.get(control.kind, "Model")
+    raise InvalidRecipe(f"{label} “{control.name}” is for {theirs}; “{checkpoint.name}” is {ours}.",
+                        f"Pick a checkpoint for {theirs}, or a {label} for {ours}.",
+                        code="invalid_references_model" if control.kind == "ip_adapter" else "invalid_controls_model")

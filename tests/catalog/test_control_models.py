@@ -1,0 +1,122 @@
+"""ControlNets and adapters are told by what their files say; checkpoints stay apart from them."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from catalog.control_models import refuse_other_family
+from catalog.models import ModelEntry, default_model, scan
+from contract.errors import InvalidRecipe
+from contract.values import ModelRef
+from tests.folders import make_model, write_safetensors
+
+
+def make_control(root: Path, name: str = "control", **config: object) -> Path:
+    folder = root / name
+    write_safetensors(folder / "diffusion_pytorch_model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"_class_name": "ControlNetModel", **config}))
+    return folder
+
+
+def make_ip_adapter(path: Path, width: int = 768, layers: int = 16, taken: int = 1024, **more: list[int]) -> Path:
+    """A file whose header is an IP-Adapter's; its numbers are zeros."""
+    shapes: dict[str, list[int]] = {"image_proj.proj.weight": [4, taken], **more}
+    for number in range(layers):
+        shapes[f"ip_adapter.{2 * number + 1}.to_k_ip.weight"] = [1, width]
+        shapes[f"ip_adapter.{2 * number + 1}.to_v_ip.weight"] = [1, width]
+    header, end = {}, 0
+    for key, shape in shapes.items():
+        size = 2 * shape[0] * shape[1]
+        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    raw = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(end))
+    return path
+
+
+def make_encoder(folder: Path, projection: int = 1024) -> Path:
+    write_safetensors(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"projection_dim": projection, "hidden_size": 1280}))
+    return folder
+
+
+def only(root: Path) -> ModelEntry:
+    (entry,) = scan([root])
+    return entry
+
+
+@pytest.mark.parametrize(("config", "kind", "family"), [
+    ({"cross_attention_dim": 768}, "controlnet", "sd1"), ({"cross_attention_dim": 1024}, "controlnet", "sd2"),
+    ({"cross_attention_dim": 2048, "addition_embed_type": "text_time"}, "controlnet", "sdxl"),
+    ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}, "t2i_adapter", "sd1"),
+    ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter_xl"}, "t2i_adapter", "sdxl")])
+def test_kind_and_family_are_told_by_configuration(tmp_path: Path, config: dict[str, object], kind: str,
+                                                   family: str) -> None:
+    make_control(tmp_path, **config)
+    entry = only(tmp_path)
+    assert (entry.ref.kind, entry.ref.family, entry.problem) == (kind, family, None)
+    assert entry.size_bytes and len(entry.ref.fingerprint) == 16
+
+
+def test_a_union_model_says_what_its_maps_may_show(tmp_path: Path) -> None:
+    make_control(tmp_path, _class_name="ControlNetUnionModel", num_control_type=6, addition_embed_type="text_time")
+    assert only(tmp_path).shows == ("pose", "depth", "soft_edges", "lines", "normals", "segments")
+
+
+@pytest.mark.parametrize(("width", "layers", "family"), [(768, 16, "sd1"), (1024, 16, "sd2"), (2048, 70, "sdxl")])
+def test_an_ip_adapter_is_a_file_with_its_encoder_beside_it(tmp_path: Path, width: int, layers: int,
+                                                            family: str) -> None:
+    make_ip_adapter(tmp_path / "adapters" / "plain.safetensors", width, layers)
+    make_encoder(tmp_path / "adapters" / "image_encoder")
+    entry = only(tmp_path)
+    assert (entry.ref.name, entry.ref.kind, entry.ref.family) == ("adapters/plain", "ip_adapter", family)
+    assert entry.problem is None
+
+
+def test_the_encoder_may_lie_in_a_sibling_and_must_have_the_right_width(tmp_path: Path) -> None:
+    make_ip_adapter(tmp_path / "sdxl_models" / "vit-h.safetensors", 2048, 70)
+    make_encoder(tmp_path / "sdxl_models" / "image_encoder", projection=1280)
+    assert "1024 wide" in str(only(tmp_path).problem)
+    make_encoder(tmp_path / "models" / "image_encoder")
+    assert only(tmp_path).problem is None
+
+
+@pytest.mark.parametrize(("more", "has_encoder", "words"), [
+    ({}, False, "encoder of its pictures is missing"), ({"ip_adapter.0.to_k_lora.down.weight": [1, 1]}, True, "face")])
+def test_an_ip_adapter_that_cannot_be_used_says_why(tmp_path: Path, more: dict[str, list[int]], has_encoder: bool,
+                                                    words: str) -> None:
+    make_ip_adapter(tmp_path / "plain.safetensors", **more)
+    if has_encoder:
+        make_encoder(tmp_path / "image_encoder")
+    entry = only(tmp_path)
+    assert entry.ref.kind == "ip_adapter" and words in str(entry.problem)
+
+
+def test_a_damaged_control_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+    (make_control(tmp_path) / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    entry = only(tmp_path)
+    assert entry.ref.kind == "controlnet" and "empty" in str(entry.problem)
+
+
+def test_a_control_is_never_the_default_model(tmp_path: Path) -> None:
+    make_control(tmp_path, "a")
+    assert default_model(scan([tmp_path])) is None
+    make_model(tmp_path, "b")
+    model = default_model(scan([tmp_path]))
+    assert model is not None and model.ref.name == "b"
+
+
+def test_the_weights_of_a_checkpoint_are_no_models_of_their_own(tmp_path: Path) -> None:
+    make_control(make_model(tmp_path), "controlnet")
+    assert only(tmp_path).ref.kind == "checkpoint"
+
+
+def test_another_family_is_refused_in_one_sentence_that_names_both() -> None:
+    canny = ModelRef(kind="controlnet", name="canny", family="sdxl")
+    with pytest.raises(InvalidRecipe) as caught:
+        refuse_other_family(canny, ModelRef(name="dream", family="sd1"))
+    assert caught.value.message == "ControlNet “canny” is for SDXL; “dream” is SD 1.x."
+    assert "checkpoint for SDXL" in caught.value.hint and caught.value.code == "invalid_controls_model"
