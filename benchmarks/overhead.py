@@ -27,7 +27,8 @@ from engine.denoise import denoise
 from engine.devices import choose_device
 from engine.families.family import predict_with
 from engine.models import Bundle, ModelManager
-from engine.paint import Engine, EngineOptions, first_noise, sampling_of
+from engine.paint import Engine, EngineOptions
+from engine.passes import first_noise, sampling_of
 from tests.tiny import make_tokenizer
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"

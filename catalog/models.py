@@ -23,6 +23,8 @@ _PARTS = {"sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sd2": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
                    "scheduler")}
+_VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
+_OPTIONAL_PARTS = ("depth_estimator",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class ModelEntry:
     Attributes:
         problem: Why it can't be used, as a sentence; None when it can.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
+        variant: What a checkpoint works from: "text", "inpaint" (text, or a picture and a mask), "edit"
+            (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
         words: The vocabulary it knows, when it publishes one; empty means any.
         shows: Of a union ControlNet: what its maps may show.
     """
@@ -45,6 +49,7 @@ class ModelEntry:
     defaults: Defaults = Defaults()
     examples: tuple[str, ...] = ()
     zero_snr: bool = False
+    variant: str = "text"
     token_limit: int = 77
     words: frozenset[str] = frozenset()
     shows: tuple[str, ...] = ()
@@ -124,7 +129,7 @@ def _describe(folder: Path, name: str) -> ModelEntry:
     family = _family(index, unet)
     side = read_json(folder / "darkroom.json") if (folder / "darkroom.json").is_file() else {}
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    weights = [weights_file(folder / part) for part in _PARTS[family]
+    weights = [weights_file(folder / part) for part in (*_PARTS[family], *optional_parts(folder))
                if not part.startswith(("tokenizer", "scheduler"))]
     facts = FAMILIES[family]
     ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights))
@@ -132,20 +137,25 @@ def _describe(folder: Path, name: str) -> ModelEntry:
         ref, folder, title=_text(side, "title") or name.rsplit("/", 1)[-1],
         size_bytes=sum(path.stat().st_size for path in weights),
         description=_text(side, "description"), sizes=facts.sizes, defaults=facts.defaults,
-        zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
+        variant=_VARIANTS[unet["in_channels"]], zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         token_limit=_token_limit(folder), words=_words(folder))
     return _with_side_file(entry, side)
 
 
 def _family(index: Mapping[str, Any], unet: Mapping[str, Any]) -> str:
-    if unet.get("in_channels") != 4:
-        raise ModelProblem(f"Its U-Net takes {unet.get('in_channels')} channels; 4 are supported so far.",
-                           "Use a text-to-image checkpoint.")
+    if unet.get("in_channels") not in _VARIANTS:
+        raise ModelProblem(f"Its U-Net takes {unet.get('in_channels')} channels; known are "
+                           "4 (text), 9 (inpainting), 8 (editing) and 5 (depth).", "Use another checkpoint.")
     if index.get("text_encoder_2") and index.get("text_encoder", [None])[0]:
         return "sdxl"
     if index.get("text_encoder_2"):
         raise ModelProblem("It is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
     return "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
+
+
+def optional_parts(folder: Path) -> tuple[str, ...]:
+    """Parts that only some checkpoints of a family have, and this one does."""
+    return tuple(part for part in _OPTIONAL_PARTS if (folder / part / "config.json").is_file())
 
 
 def _text(side: Mapping[str, Any], key: str) -> str:

@@ -1,15 +1,44 @@
-"""From latents to a picture, and never a black one for a success. Pictures to latents join with img2img."""
+"""Between pictures and latents, and never a black one for a success. Large ones go through the VAE in tiles."""
 
 import logging
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from contract.errors import NoValidPicture
 from contract.work import RawImage
 from engine.models import Bundle
 
+TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
+_TILE = 768  # pixels
+_FACTOR = 8  # pixels a latent
+
 log = logging.getLogger(__name__)
+
+
+@torch.inference_mode()
+def encode(picture: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool = True) -> Tensor:
+    """A picture's latents: the most likely ones, so that nothing is left to chance.
+
+    Args:
+        picture: RGB, sides multiples of 8; or such pixels, (H, W, 3) of 0..255.
+        is_scaled: As the U-Net sees them; else as the VAE gives them.
+    Returns:
+        (1, C, h, w), float32.
+    Raises:
+        NoValidPicture: the numbers are not finite.
+    """
+    vae = bundle.parts["vae"]
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    height, width = pixels.shape[-2:]
+    pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
+    with _tiling(vae, width * height):
+        latents = vae.encode(pixels, return_dict=False)[0].mode().float()
+    if not latents.isfinite().all():
+        raise NoValidPicture(f"The VAE of {bundle.ref.name} can't take this picture.", "Use another VAE or model.")
+    return scale(latents, vae.config) if is_scaled else latents
 
 
 @torch.inference_mode()
@@ -24,9 +53,10 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
         NoValidPicture: the numbers are not finite even so.
     """
     vae = bundle.parts["vae"]
-    scaled = _unscale(latents, vae.config)
+    scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
-    pixels = vae.decode(scaled.to(dtype), return_dict=False)[0]
+    with _tiling(vae, scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2):
+        pixels = vae.decode(scaled.to(dtype), return_dict=False)[0]
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
         log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
@@ -37,14 +67,42 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     return _to_image(pixels), is_retry
 
 
-def _unscale(latents: Tensor, config: object) -> Tensor:
-    """Latents as the U-Net sees them -> as the VAE does."""
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+class _tiling:
+    """Within it, a VAE works in tiles if the picture is large: memory for one tile instead of all."""
+
+    def __init__(self, vae: torch.nn.Module, pixels: int) -> None:
+        self._vae, self._is_large = vae, pixels >= TILED_FROM
+
+    def __enter__(self) -> None:
+        if self._is_large:
+            self._vae.enable_tiling()
+            self._vae.tile_sample_min_size, self._vae.tile_latent_min_size = _TILE, _TILE // _FACTOR
+
+    def __exit__(self, *_: object) -> None:
+        self._vae.disable_tiling()
+
+
+def scale(latents: Tensor, config: object) -> Tensor:
+    """Latents as the VAE gives them -> as the U-Net sees them."""
+    mean, std = _statistics(latents, config)
     if mean is not None and std is not None:
-        mean, std = (torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
+        return (latents - mean) / std * config.scaling_factor
+    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+
+
+def unscale(latents: Tensor, config: object) -> Tensor:
+    """Latents as the U-Net sees them -> as the VAE does."""
+    mean, std = _statistics(latents, config)
+    if mean is not None and std is not None:
         return latents * std / config.scaling_factor + mean
-    shift = getattr(config, "shift_factor", None) or 0.0
-    return latents / config.scaling_factor + shift
+    return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+
+
+def _statistics(latents: Tensor, config: object) -> tuple[Tensor | None, Tensor | None]:
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is None or std is None:
+        return None, None
+    return tuple(torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
 
 
 def _decode_in_float32(latents: Tensor, vae: torch.nn.Module) -> Tensor:

@@ -98,6 +98,7 @@ def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, nois
     """
     order = sampling.order
     first = canvas.first_step * order if canvas else 0
+    sampling.start_at(first)
     latents = canvas.begin(noise, sampling) if canvas else noise * sampling.noise_scale
     count = len(sampling.timesteps)
     for evaluation in range(first, count):

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 from transformers import CLIPTokenizer
 
-from catalog.folders import read_json, weights_file
+from catalog.models import optional_parts, read_json, weights_file
 from contract.errors import ModelProblem, OutOfMemory
 from contract.recipe import ModelRef
 from engine.blocks import Block, Source, fill, match
@@ -36,7 +36,7 @@ class Bundle:
     """What a lease gives: a checkpoint, ready to run. Valid only inside the lease.
 
     Attributes:
-        parts: unet, vae, text_encoder and, for SDXL, text_encoder_2.
+        parts: unet, vae, text_encoder; text_encoder_2 for SDXL; depth_estimator where the checkpoint brings one.
         digests: Per part, a text that changes with its weights.
     """
 
@@ -136,11 +136,12 @@ class ModelManager:
     def _plan(self, ref: ModelRef, folder: Path) -> tuple[Shelf, list[Source]]:
         """Modules for the checkpoint's shape, and its files checked against them."""
         family = family_of(ref.family)
-        configs = {part: read_json(folder / part / "config.json") for part in family.builders}
+        parts = (*family.builders, *optional_parts(folder))
+        configs = {part: read_json(folder / part / "config.json") for part in parts}
         shape = json.dumps([ref.family, configs], sort_keys=True)
         shelf = next((shelf for shelf in self._shelves if shelf.shape == shape), None)
         shelf = shelf or build(family, shape, configs, self._device)
-        sources = [match(weights_file(folder / part), part, shelf.layout) for part in family.builders]
+        sources = [match(weights_file(folder / part), part, shelf.layout) for part in parts]
         if shelf not in self._shelves:
             self._shelves.append(shelf)
         return shelf, sources

@@ -1,7 +1,7 @@
 """A ticket in, work events out: the engine's public entry. Every failure becomes one ending event.
 
 One picture at a time, each with its own seed and its own generator on the CPU, so that a picture does not
-depend on its neighbors. Loading is `models.py`, the loop `denoise.py`; what a failure says, `faults.py`.
+depend on its neighbors. Loading is `models.py`, a recipe's passes `passes.py`; what a failure says, `faults.py`.
 """
 
 import gc
@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from PIL import Image
 
-from catalog.families import FAMILIES
-from catalog.samplers import resolve_schedule, SAMPLERS
 from contract.errors import Cancelled, InvalidRecipe, NoValidPicture, OutOfMemory
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
+from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.work import (
     Ticket,
     WorkCancelled,
@@ -31,20 +31,21 @@ from contract.work import (
     WorkPainted,
     WorkStep,
 )
-from engine import canvas, faults
-from engine.conditioning import Conditioning, EmbeddingCache, condition
-from engine.denoise import LatentStep, denoise
+from engine import faults
+from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device
-from engine.families.family import predict_with
-from engine.models import Bundle, ModelManager
+from engine.models import ModelManager
+from engine.passes import Enlarge, Material, Plan, develop, finish, plan_of
+from engine.pictures import as_raw, open_input
 from engine.previews import PreviewMaker
-from engine.samplers import Sampling, sampling_for
+from engine.upscalers import Upscalers
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
 _LOADING_INTERVAL_S = 0.1
-_PARTS_TO_COME = {"vae": "another VAE", "loras": "LoRAs", "start": "a picture to begin from", "mask": "a mask",
-                  "controls": "ControlNet", "hires": "a second pass at a larger size", "refiner": "a refiner"}
+_TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
+_PARTS_TO_COME = {"vae": "another VAE", "loras": "LoRAs", "controls": "ControlNet",
+                  "references": "pictures as prompt", "refiner": "a refiner"}
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Engine:
         self._models = ModelManager(self._device, options.memory_budget_bytes)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
+        self._upscalers = Upscalers(self._device)
         self._versions = _versions()
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
@@ -119,11 +121,9 @@ class Engine:
     def paint(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         """Make the pictures of a ticket; the last event is its one ending. Never raises for a failure."""
         began = time.monotonic()
-        recipe = ticket.task.recipe
-        log.debug("job %s begins: %s, %d × %d×%d", ticket.job_id, recipe.model.name, recipe.count,
-                 recipe.width, recipe.height)
+        log.debug("job %s begins: %s", ticket.job_id, ticket.task.type)
         try:
-            yield from self._paint(ticket, is_cancelled)
+            yield from self._work(ticket, is_cancelled)
             ending: WorkerEvent = WorkDone(ticket.job_id, time.monotonic() - began)
         except Cancelled:
             ending = WorkCancelled(ticket.job_id)
@@ -133,74 +133,97 @@ class Engine:
         yield ending
 
     def _failed(self, ticket: Ticket, error: BaseException) -> WorkFailed:
-        recipe = ticket.task.recipe
-        problem = faults.explain(error, recipe.model.name, f"{recipe.width}×{recipe.height}")
+        problem = faults.explain(error, *_who_and_what(ticket.task))
         # Frames of a failed job hold its tensors: let go of them before anything else is asked for.
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         if isinstance(problem, OutOfMemory):
             self._models.evict_all()
+            self._upscalers.clear()
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return WorkFailed(ticket.job_id, problem.code, problem.message, problem.hint)
 
-    def _paint(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        recipe = ticket.task.recipe
+    def _work(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+        task = ticket.task
+        if isinstance(task, Upscale):
+            yield from self._upscale(ticket, task, is_cancelled)
+        elif isinstance(task, Preprocess):
+            raise InvalidRecipe(f"There is no preprocessor “{task.preprocessor}”.",
+                                "Use one from GET /api/v1/preprocessors.", code="invalid_preprocessor")
+        else:
+            yield from self._paint(ticket, task.recipe, is_cancelled)
+
+    def _paint(self, ticket: Ticket, recipe: Recipe, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         _check_supported(recipe)
         if recipe.model.name not in ticket.model_paths:
             raise InvalidRecipe(f"The ticket names no folder for the model {recipe.model.name}.",
                                 "Choose the model again.", code="invalid_model")
         path = ticket.model_paths[recipe.model.name]
-        yield from self._load(ticket, path, is_cancelled)
+        yield from self._load(ticket, recipe.model, path, is_cancelled)
         with self._models.lease(recipe.model, path) as bundle:
             _check_cancelled(is_cancelled)
-            conditioning = condition(recipe, bundle, self._embeddings)
-            for notice in conditioning.notices:
+            material = Material(ticket.images, self._embeddings, self._enlarger(ticket, is_cancelled))
+            plan = plan_of(recipe, bundle, material)
+            for notice in plan.conditioning.notices:
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
             pace = _Pace(self._preview_interval_s)
             for index in range(recipe.count):
                 if index not in ticket.finished:
-                    yield from self._picture(ticket, index, bundle, conditioning, pace, is_cancelled)
+                    yield from self._picture(ticket, index, plan, material, pace, is_cancelled)
 
-    def _load(self, ticket: Ticket, path: str, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+    def _load(self, ticket: Ticket, ref: ModelRef, path: str, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         pace = _Pace(_LOADING_INTERVAL_S)
-        name = ticket.task.recipe.model.name
-        for fraction in self._models.prepare(ticket.task.recipe.model, path):
+        for fraction in self._models.prepare(ref, path):
             _check_cancelled(is_cancelled)
             if pace.is_due():
-                yield WorkLoading(ticket.job_id, name, fraction)
+                yield WorkLoading(ticket.job_id, ref.name, fraction)
 
-    def _picture(self, ticket: Ticket, index: int, bundle: Bundle, conditioning: Conditioning, pace: _Pace,
+    def _picture(self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace,
                  is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        began = time.monotonic()
-        recipe = ticket.task.recipe.for_image(index)
+        began, bundle = time.monotonic(), plan.bundle
         _check_cancelled(is_cancelled)
         latents = None
-        for step in self._steps(recipe, bundle, conditioning):
-            is_last = step.index == step.total
-            if step.index == 1 and not step.latents.isfinite().all():
+        for moment in develop(plan, plan.recipe.for_image(index), material):
+            latents = moment.step.latents
+            if moment.index == 1 and not latents.isfinite().all():
                 raise NoValidPicture(f"{bundle.ref.name} gave numbers that are no picture at the first step.",
                                      "The model may be damaged, or the prompt's weights too strong.")
             preview = None
-            if ticket.wants_previews and not is_last and pace.is_due():
-                preview = self._previews.make(step.denoised, bundle)
-            yield WorkStep(ticket.job_id, index, step.index, step.total, preview)
+            if ticket.wants_previews and moment.index < moment.total and pace.is_due():
+                preview = self._previews.make(moment.step.denoised, bundle)
+            yield WorkStep(ticket.job_id, index, moment.index, moment.total, preview)
             _check_cancelled(is_cancelled)
-            latents = step.latents
-        assert latents is not None
-        pixels, is_retry = canvas.decode(latents, bundle)
+        pixels, is_retry = finish(plan, latents)
         if is_retry:
             yield WorkNotice(ticket.job_id, "vae_float32",
                              f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.")
         yield WorkPainted(ticket.job_id, index, pixels, time.monotonic() - began, self._provenance(is_retry))
 
-    def _steps(self, recipe: Recipe, bundle: Bundle, conditioning: Conditioning) -> Iterator[LatentStep]:
-        sampling = sampling_of(recipe, bundle)
-        generator = torch.Generator("cpu").manual_seed(recipe.seed)
-        noise = first_noise(recipe, generator).to(bundle.device.torch_device)
-        predict = predict_with(bundle.parts["unet"], bundle.device.dtype)
-        return denoise(lambda _: predict, conditioning.at, sampling, noise, recipe.guidance, generator)
+    def _upscale(self, ticket: Ticket, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+        began = time.monotonic()
+        image = open_input(task.image, ticket.images)
+        size = (round(image.width * task.scale), round(image.height * task.scale))
+        path = _path_of(task.upscaler, ticket)
+        for done, total, made in self._upscalers.enlarge(image, task.upscaler, size, path, tile=task.tile,
+                                                         overlap=task.overlap):
+            _check_cancelled(is_cancelled)
+            yield WorkStep(ticket.job_id, 0, done, total)
+            if made is not None:
+                yield WorkPainted(ticket.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
+
+    def _enlarger(self, ticket: Ticket, is_cancelled: IsCancelled) -> Enlarge:
+        """For the hires pass: tiles of the usual size, cancelled between them."""
+        def enlarge(image: Image.Image, upscaler: str | ModelRef, size: tuple[int, int]) -> Image.Image:
+            made = None
+            for _, _, made in self._upscalers.enlarge(image, upscaler, size, _path_of(upscaler, ticket),
+                                                      tile=_TILE, overlap=_TILE_OVERLAP):
+                _check_cancelled(is_cancelled)
+            assert made is not None
+            return made
+
+        return enlarge
 
     def _provenance(self, is_retry: bool) -> dict[str, str]:
         device = self._device
@@ -208,25 +231,8 @@ class Engine:
                 "threads": str(torch.get_num_threads()), "batch": "1", **self._versions}
 
 
-def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
-    """The recipe's sampler, set for this model.
-
-    Raises:
-        InvalidRecipe: no such sampler or schedule.
-    """
-    config = bundle.scheduler_config
-    schedule = recipe.schedule
-    if recipe.sampler in SAMPLERS:
-        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule,
-                                    zero_snr=bool(config.get("rescale_betas_zero_snr")))
-    return sampling_for(recipe.sampler, schedule, recipe.steps, config, bundle.device.torch_device)
-
-
-def first_noise(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """The noise a picture begins with: (1, C, h, w), float32, on the CPU whatever the device."""
-    family = FAMILIES[recipe.model.family]
-    height, width = recipe.height // family.vae_factor, recipe.width // family.vae_factor
-    return torch.randn(1, family.latent_channels, height, width, generator=generator)
+def _path_of(upscaler: str | ModelRef, ticket: Ticket) -> str | None:
+    return ticket.model_paths.get(upscaler.name) if isinstance(upscaler, ModelRef) else None
 
 
 def _check_supported(recipe: Recipe) -> None:
@@ -234,6 +240,13 @@ def _check_supported(recipe: Recipe) -> None:
         if getattr(recipe, name):
             raise InvalidRecipe(f"The recipe asks for {words}, which this version can't do yet.",
                                 "Leave it out.", code=f"invalid_{name}")
+
+
+def _who_and_what(task: Task) -> tuple[str, str]:
+    """The model and the size, as a failure names them."""
+    if isinstance(task, Paint):
+        return task.recipe.model.name, f"{task.recipe.width}×{task.recipe.height}"
+    return (task.models[0].name if task.models else "this picture"), task.title
 
 
 def _check_cancelled(is_cancelled: IsCancelled) -> None:

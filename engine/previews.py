@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contract.work import RawImage
+from engine.canvas import scale as scale_latents
 from engine.models import Bundle
 
 SIDE = 256  # longest side of a preview, pixels
@@ -95,7 +96,7 @@ def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
         inputs = (one[None] * 2 - 1).to(device=device, dtype=dtype)
         moments = vae.encode(inputs, return_dict=False)[0]
         latents.append(moments.mode().float().cpu())
-    stacked = _rescale(torch.cat(latents), vae.config)
+    stacked = scale_latents(torch.cat(latents), vae.config)
     if not stacked.isfinite().all():
         return np.full((stacked.shape[1] + 1, 3), 0.5, dtype=np.float32)
     # The edge of a picture is encoded with padding: leave it out.
@@ -106,15 +107,6 @@ def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
     # A little ridge keeps the map finite for a VAE that ignores a channel.
     ridge = 1e-4 * len(inner) * np.eye(columns.shape[1])
     return np.linalg.solve(columns.T @ columns + ridge, columns.T @ colors).astype(np.float32)
-
-
-def _rescale(latents: Tensor, config: object) -> Tensor:
-    """Latents as the VAE gives them -> as the U-Net sees them."""
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is not None and std is not None:
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
-        return (latents - mean) / std * config.scaling_factor
-    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
 
 
 def draw_pictures(count: int, side: int) -> np.ndarray:

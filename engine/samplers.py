@@ -54,6 +54,7 @@ class Sampling:
         timesteps: One a model evaluation, on the CPU (schedulers look there); (evaluations,).
         device_timesteps: The same on the model's device.
         order: Evaluations a step (the last step of Heun takes one).
+        levels: Per evaluation (signal, noise): noisy latents are signal * clean + noise * unit noise.
         clean: Per evaluation (a, b): the clean estimate is a * latents + b * prediction.
             Karras et al. 2022 (arXiv 2206.00364), table 1.
         noise_scale: What unit noise is multiplied with to begin.
@@ -65,10 +66,16 @@ class Sampling:
     timesteps: torch.Tensor
     device_timesteps: torch.Tensor
     order: int
+    levels: tuple[tuple[float, float], ...]
     clean: tuple[tuple[float, float], ...]
     noise_scale: float
     is_stochastic: bool
     takes_noise_only: bool = False  # a clean prediction is turned into noise first
+
+    def start_at(self, evaluation: int) -> None:
+        """Say where the loop begins, before the first `advance`; samplers that count their steps need it."""
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(evaluation)
 
     def advance(self, prediction: torch.Tensor, evaluation: int, latents: torch.Tensor,
                 generator: torch.Generator | None) -> torch.Tensor:
@@ -109,8 +116,10 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
                            "Download the model again.") from None
     timesteps = scheduler.timesteps
     is_sigma = sampler in _SIGMA_SPACE
+    levels = _levels(scheduler)
     return Sampling(scheduler, steps, timesteps, timesteps.to(device), scheduler.order,
-                    _clean_factors(scheduler, is_sigma, base.get("prediction_type", "epsilon")),
+                    tuple((1.0, noise / signal) for signal, noise in levels) if is_sigma else levels,
+                    _clean_factors(levels, is_sigma, base.get("prediction_type", "epsilon")),
                     float(scheduler.init_noise_sigma), sampler in _STOCHASTIC,
                     sampler == "euler_a" and base.get("prediction_type") == "sample")
 
@@ -193,16 +202,22 @@ def _install(scheduler: Any, times: np.ndarray) -> None:
     scheduler.timesteps = torch.from_numpy(times.astype(np.int64))
 
 
-def _clean_factors(scheduler: Any, is_sigma: bool, predicts: str) -> tuple[tuple[float, float], ...]:
+def _levels(scheduler: Any) -> tuple[tuple[float, float], ...]:
+    """Per evaluation (signal, noise) of unit variance."""
     if isinstance(scheduler, (DDIMScheduler, LCMScheduler)):
-        alphas = scheduler.alphas_cumprod[scheduler.timesteps].double().sqrt()
-        noises = (1 - alphas**2).sqrt()
+        signals = scheduler.alphas_cumprod[scheduler.timesteps].double().sqrt()
+        noises = (1 - signals**2).sqrt()
     else:
         sigmas = scheduler.sigmas[: len(scheduler.timesteps)].double()
-        alphas = 1 / (sigmas**2 + 1).sqrt()
-        noises = sigmas * alphas
+        signals = 1 / (sigmas**2 + 1).sqrt()
+        noises = sigmas * signals
+    return tuple(zip(signals.tolist(), noises.tolist(), strict=True))
+
+
+def _clean_factors(levels: tuple[tuple[float, float], ...], is_sigma: bool,
+                   predicts: str) -> tuple[tuple[float, float], ...]:
     factors = []
-    for alpha, noise in zip(alphas.tolist(), noises.tolist(), strict=True):
+    for alpha, noise in levels:
         # Latents of the sigma family are those of unit variance, divided by alpha.
         scale = alpha if is_sigma else 1.0
         if predicts == "sample":

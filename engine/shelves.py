@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from contract.errors import ModelProblem
 from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, lay_out, view
 from engine.devices import Device
+from engine.families import builder_of
 from engine.families.family import Family
 
 _DEVICE_SHARE = 0.85  # of a card's memory may hold weights
@@ -65,8 +66,10 @@ def build(family: Family, shape: str, configs: Mapping[str, Mapping[str, Any]], 
     Raises:
         ModelProblem: a configuration describes nothing that can be built.
     """
-    parts = {part: _on_meta(part, builder, configs[part]) for part, builder in family.builders.items()}
-    dtypes = {part: device.vae_dtype if part == "vae" else device.dtype for part in parts}
+    parts = {part: _on_meta(part, builder_of(family, part), config) for part, config in configs.items()}
+    # The estimator normalises over its batch, which half precision can't carry.
+    own = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
+    dtypes = {part: own.get(part, device.dtype) for part in parts}
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
     layout = lay_out(parts, dtypes, channels_last=device.channels_last, segment_limit=limit)
     targets = tuple(_replace_meta(parts[place.part], place.name, place.dtype, device.torch_device)

@@ -1,6 +1,7 @@
 """Tiny real models with random weights, as diffusers folders: the real classes, a few kilobytes of numbers.
 
 `build(kind, folder, seed)` for kind "sd1", "sd2" (v-prediction), "zero_snr" (SD 1.x shape) and "sdxl".
+And what begins from a picture: "inpaint", "sdxl_inpaint", "edit" and "depth" (of SD 2.x's shape).
 Made offline, tokenizer included; the same seed gives the same bytes.
 """
 
@@ -11,11 +12,21 @@ from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    DPTConfig,
+    DPTForDepthEstimation,
+)
 
-Kind = Literal["sd1", "sd2", "zero_snr", "sdxl"]
+Kind = Literal["sd1", "sd2", "zero_snr", "sdxl", "inpaint", "sdxl_inpaint", "edit", "depth"]
 KINDS: tuple[Kind, ...] = ("sd1", "sd2", "zero_snr", "sdxl")
+VARIANTS: tuple[Kind, ...] = ("inpaint", "sdxl_inpaint", "edit", "depth")
+_CHANNELS = {"inpaint": 9, "sdxl_inpaint": 9, "edit": 8, "depth": 5}
 WORDS = ("cat", "dog", "sea", "sun", "red", "a", "of", "the", "at", "night")
+_SD2, _XL = ("sd2", "depth"), ("sdxl", "sdxl_inpaint")
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -23,23 +34,25 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
     """Write a model folder and return it."""
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    width = 1024 if kind == "sd2" else 32  # the width of SD 2.x is how it is told from 1.x
+    width = 1024 if kind in _SD2 else 32  # the width of SD 2.x is how it is told from 1.x
     parts: dict[str, torch.nn.Module] = {"vae": _vae()}
-    if kind == "sdxl":
+    if kind in _XL:
         parts["text_encoder"] = CLIPTextModel(_text_config(16, layers=3))
         parts["text_encoder_2"] = CLIPTextModelWithProjection(_text_config(16, layers=3))
-        parts["unet"] = _unet(32, addition_embed_type="text_time", addition_time_embed_dim=8,
+        parts["unet"] = _unet(32, _CHANNELS.get(kind, 4), addition_embed_type="text_time", addition_time_embed_dim=8,
                               projection_class_embeddings_input_dim=16 + 6 * 8)
     else:
-        parts["text_encoder"] = CLIPTextModel(_text_config(width, layers=1 if kind == "sd2" else 3))
-        parts["unet"] = _unet(width)
+        parts["text_encoder"] = CLIPTextModel(_text_config(width, layers=1 if kind in _SD2 else 3))
+        parts["unet"] = _unet(width, _CHANNELS.get(kind, 4))
+    if kind == "depth":
+        parts["depth_estimator"] = DPTForDepthEstimation(_depth_config())
     for name, module in parts.items():
         module.save_pretrained(folder / name, safe_serialization=True)
     torch.random.set_rng_state(state)
-    make_tokenizer("<|endoftext|>" if kind != "sd2" else "!").save_pretrained(folder / "tokenizer")
-    if kind == "sdxl":
+    make_tokenizer("<|endoftext|>" if kind not in _SD2 else "!").save_pretrained(folder / "tokenizer")
+    if kind in _XL:
         make_tokenizer("!").save_pretrained(folder / "tokenizer_2")
-    predicts = "epsilon" if kind in ("sd1", "sdxl") else "v_prediction"
+    predicts = "epsilon" if kind not in ("sd2", "zero_snr") else "v_prediction"
     EulerDiscreteScheduler(**_BETAS, prediction_type=predicts, steps_offset=1, timestep_spacing="leading",
                            rescale_betas_zero_snr=kind == "zero_snr").save_pretrained(folder / "scheduler")
     _write_json(folder / "model_index.json", _index(kind))
@@ -48,9 +61,9 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
     return folder
 
 
-def _unet(cross: int, **more: object) -> UNet2DConditionModel:
+def _unet(cross: int, channels: int = 4, **more: object) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
+        sample_size=8, in_channels=channels, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=2, cross_attention_dim=cross, **more)
@@ -60,6 +73,12 @@ def _vae() -> AutoencoderKL:
     return AutoencoderKL(block_out_channels=(8, 8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4,
                          up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, norm_num_groups=2,
                          layers_per_block=1, scaling_factor=0.18215, force_upcast=False)
+
+
+def _depth_config() -> DPTConfig:
+    return DPTConfig(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, patch_size=96,
+                     image_size=384, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8],
+                     fusion_hidden_size=8, reassemble_factors=[4, 2, 1, 0.5], is_hybrid=False)
 
 
 def _text_config(width: int, layers: int, projection: int = 16) -> CLIPTextConfig:
@@ -103,14 +122,14 @@ def make_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
 
 
 def _index(kind: Kind) -> dict[str, object]:
-    xl = "XL" if kind == "sdxl" else ""
+    xl = "XL" if kind in _XL else ""
     index: dict[str, object] = {
         "_class_name": f"StableDiffusion{xl}Pipeline", "_diffusers_version": "0.42.1",
         "feature_extractor": [None, None], "image_encoder": [None, None],
         "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"]}
-    if kind == "sdxl":
+    if kind in _XL:
         return {**index, "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
                 "tokenizer_2": ["transformers", "CLIPTokenizer"], "force_zeros_for_empty_prompt": True}
     return {**index, "requires_safety_checker": False, "safety_checker": [None, None]}

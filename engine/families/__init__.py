@@ -5,9 +5,16 @@ from types import MappingProxyType
 
 from contract.errors import ModelProblem
 from engine.families import sd, sdxl
-from engine.families.family import Family
+from engine.families.depth import build_estimator
+from engine.families.family import Builder, Family
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": sd.SD1, "sd2": sd.SD2, "sdxl": sdxl.SDXL})
+_OPTIONAL_BUILDERS: Mapping[str, Builder] = MappingProxyType({"depth_estimator": build_estimator})
+
+
+def builder_of(family: Family, part: str) -> Builder:
+    """How a part is built from its configuration, whether all checkpoints of the family have it or some."""
+    return family.builders[part] if part in family.builders else _OPTIONAL_BUILDERS[part]
 
 
 def family_of(name: str) -> Family:

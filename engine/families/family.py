@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contract.errors import InvalidRecipe
 
 Config = Mapping[str, Any]
+Builder = Callable[[Config], nn.Module]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Family(Protocol):
         zeroes_empty_negative: An empty negative prompt is all zeros instead of encoded.
     """
 
-    builders: Mapping[str, Callable[[Config], nn.Module]]
+    builders: Mapping[str, Builder]
     tokenizers: tuple[str, ...]
     zeroes_empty_negative: bool
 

@@ -28,7 +28,7 @@ def one_thread() -> None:
 def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
     """A tiny model of each kind, and a second SD 1.x of the same shape."""
     root = tmp_path_factory.mktemp("models")
-    folders: dict[str, Path] = {kind: tiny.build(kind, root / kind) for kind in tiny.KINDS}
+    folders: dict[str, Path] = {kind: tiny.build(kind, root / kind) for kind in (*tiny.KINDS, *tiny.VARIANTS)}
     folders["sd1_other"] = tiny.build("sd1", root / "sd1_other", seed=1)
     return {name: describe(folder, name) for name, folder in folders.items()}
 

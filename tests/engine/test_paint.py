@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from catalog.models import ModelEntry, describe
 from contract.errors import ModelProblem
-from contract.recipe import ImageRef, Recipe, Start
+from contract.recipe import Recipe
 from contract.work import (
     WORK_ENDINGS,
     RawImage,
@@ -27,7 +27,7 @@ from contract.work import (
     WorkPainted,
     WorkStep,
 )
-from engine import paint
+from engine import passes
 from engine.paint import Engine, EngineOptions
 from tests import tiny
 
@@ -170,11 +170,11 @@ def test_weight_out_of_range_fails_with_its_sentence(engine: Engine, make_recipe
 
 
 def test_parts_that_are_still_to_come_are_refused(engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
-    start = Start(image=ImageRef(sha256="0" * 64))
-    ending = paint_all(engine, make_ticket(make_recipe(start=start)))[-1]
+    refiner = {"model": {"name": "refiner", "family": "sdxl"}}
+    ending = paint_all(engine, make_ticket(make_recipe(refiner=refiner)))[-1]
     assert isinstance(ending, WorkFailed)
     assert (ending.code, ending.message) == (
-        "invalid_start", "The recipe asks for a picture to begin from, which this version can't do yet.")
+        "invalid_refiner", "The recipe asks for a refiner, which this version can't do yet.")
 
 
 @pytest.mark.parametrize("change", [{"sampler": "plms"}, {"schedule": "turbo"}, {"clip_skip": 4}])
@@ -240,7 +240,7 @@ def failing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             def predict(*_: object) -> torch.Tensor:
                 raise error
             return predict
-        monkeypatch.setattr(paint, "predict_with", predict_with)
+        monkeypatch.setattr(passes, "predict_with", predict_with)
 
     yield arm
     monkeypatch.undo()
@@ -297,7 +297,7 @@ def test_failed_job_keeps_no_tensors(engine: Engine, make_recipe: Make, make_tic
             raise RuntimeError("CUDA out of memory")
         return predict
 
-    monkeypatch.setattr(paint, "predict_with", predict_with)
+    monkeypatch.setattr(passes, "predict_with", predict_with)
     events = paint_all(engine, make_ticket(make_recipe()))
     assert isinstance(events[-1], WorkFailed)
     gc.collect()

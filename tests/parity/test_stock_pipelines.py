@@ -22,7 +22,8 @@ from engine.conditioning import EmbeddingCache, condition
 from engine.denoise import denoise
 from engine.families.family import predict_with
 from engine.models import ModelManager
-from engine.paint import Engine, first_noise, sampling_of
+from engine.paint import Engine
+from engine.passes import first_noise, sampling_of
 from tests import tiny
 from tests.engine.conftest import CPU
 

@@ -1,0 +1,176 @@
+"""What of a picture is painted: the start picture and its mask brought to the painted size, and the way back.
+
+Three frames: the whole picture, only the masked area of it, and a canvas that is larger than it. Pixels that
+the mask leaves out come back bit for bit. Knows no latents; those are `still.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from contract.errors import InvalidInput
+from contract.recipe import Extend, Mask, Recipe, Start
+from engine.pictures import Shares, blend, fill_in, fit, open_input
+
+_VISIBLE = 0.5 / 255  # of a share: less changes no 8-bit pixel
+Size = tuple[int, int]  # width, height
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture to begin from.
+
+    Attributes:
+        picture: RGB, at the painted size (at its own where its latents are to be stretched).
+        mask: Where to paint, at the painted size: 0 or 1, or between where it is soft. None: everywhere.
+        is_soft: Gray is painted later and less.
+        content: What lies under the mask to begin with: "original" (as in `picture`), "noise", "nothing".
+        back: From the painted picture, at the painted size, to the result.
+    """
+
+    picture: Image.Image
+    mask: Shares | None
+    is_soft: bool
+    content: str
+    back: Callable[[Image.Image], Image.Image]
+
+
+def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
+    """The frame that a recipe asks for; None without a start picture.
+
+    Raises:
+        InvalidInput: a picture is not there, or the mask is empty.
+    """
+    if recipe.start is None:
+        return None
+    picture = open_input(recipe.start.image, images)
+    mask = _mask(recipe.mask, images, picture.size) if recipe.mask else None
+    size = (recipe.width, recipe.height)
+    if recipe.start.extend:
+        return _extended(recipe.start.extend, picture, mask, size)
+    if mask is None or recipe.mask is None:
+        return _unmasked(recipe.start, picture, size)
+    if recipe.mask.area == "masked":
+        return _area(recipe.mask, picture, mask, size)
+    return _whole(recipe.start, recipe.mask, picture, mask, size)
+
+
+def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Shares:
+    """The mask at the picture's size, without its feather; 0 or 1 unless it is soft."""
+    gray = open_input(asked.image, images).convert("L")
+    share = _shares(gray.resize(size, Image.Resampling.BILINEAR) if gray.size != size else gray)
+    share = 1 - share if asked.invert else share
+    share = share if asked.soft else (share >= 0.5).astype(np.float32)
+    if share.max() < _VISIBLE:
+        raise InvalidInput("The mask is empty: nothing would be repainted.",
+                           "Paint over what is to change, or invert the mask.", code="invalid_mask")
+    return share
+
+
+def _shares(gray: Image.Image) -> Shares:
+    return np.asarray(gray, dtype=np.float32) / 255
+
+
+def _gray(share: Shares) -> Image.Image:
+    return Image.fromarray(np.rint(share * 255).astype(np.uint8))
+
+
+def _feathered(share: Shares, asked: Mask) -> Shares:
+    """How much of each painted pixel shows: the mask with a blurred edge; of a soft mask all but the faintest."""
+    shown = np.minimum(share * 8, 1) if asked.soft else share
+    return _shares(_gray(shown).filter(ImageFilter.GaussianBlur(asked.feather))) if asked.feather else shown
+
+
+def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
+    if start.resize != "latent":
+        picture = fit(picture, size, start.resize)
+    return Frame(picture, None, False, "original", lambda painted: painted)
+
+
+def _whole(start: Start, asked: Mask, picture: Image.Image, mask: Shares, size: Size) -> Frame:
+    picture = fit(picture, size, start.resize)
+    mask = _shares(fit(_gray(mask), size, start.resize))
+    mask = mask if asked.soft else (mask >= 0.5).astype(np.float32)
+    shown = _feathered(mask, asked)
+    return Frame(_under(picture, mask, asked), mask, asked.soft, _latent_content(asked.content),
+                 lambda painted: blend(picture, painted, shown))
+
+
+def _area(asked: Mask, picture: Image.Image, mask: Shares, size: Size) -> Frame:
+    shown = _feathered(mask, asked)
+    box = _box_around(shown, asked.padding, size)
+    inner = _shares(_gray(mask).crop(box).resize(size, Image.Resampling.BILINEAR))
+    inner = inner if asked.soft else (inner >= 0.5).astype(np.float32)
+    cut = picture.crop(box)
+
+    def back(painted: Image.Image) -> Image.Image:
+        whole = picture.copy()
+        patch = painted.resize(cut.size, Image.Resampling.LANCZOS)
+        whole.paste(blend(cut, patch, shown[box[1]:box[3], box[0]:box[2]]), box[:2])
+        return whole
+
+    crop = _under(cut.resize(size, Image.Resampling.LANCZOS), inner, asked)
+    return Frame(crop, inner, asked.soft, _latent_content(asked.content), back)
+
+
+def _under(picture: Image.Image, mask: Shares, asked: Mask) -> Image.Image:
+    """Masked content "fill" is what surrounds the mask, continued into it."""
+    return fill_in(picture, mask < 0.5) if asked.content == "fill" else picture
+
+
+def _latent_content(content: str) -> str:
+    return content if content in ("noise", "nothing") else "original"
+
+
+def _box_around(share: Shares, padding: int, size: Size) -> Box:
+    """The masked area with its padding, grown to the painted shape as far as the picture goes."""
+    height, width = share.shape
+    ys, xs = np.nonzero(share > _VISIBLE)
+    left, right = max(0, int(xs.min()) - padding), min(width, int(xs.max()) + 1 + padding)
+    top, bottom = max(0, int(ys.min()) - padding), min(height, int(ys.max()) + 1 + padding)
+    if (right - left) * size[1] < (bottom - top) * size[0]:
+        left, right = _grown(left, right, round((bottom - top) * size[0] / size[1]), width)
+    else:
+        top, bottom = _grown(top, bottom, round((right - left) * size[1] / size[0]), height)
+    return left, top, right, bottom
+
+
+def _grown(begin: int, end: int, length: int, limit: int) -> tuple[int, int]:
+    length = max(end - begin, min(length, limit))
+    begin = min(max(0, begin - (length - (end - begin)) // 2), limit - length)
+    return begin, begin + length
+
+
+def _extended(extend: Extend, picture: Image.Image, mask: Shares | None, size: Size) -> Frame:
+    """A larger canvas; the picture lies on it unscaled (its last 7 pixels may be cut for a multiple of 8)."""
+    inner = (size[0] - extend.left - extend.right, size[1] - extend.up - extend.down)
+    canvas = Image.new("RGB", size)
+    canvas.paste(picture.crop((0, 0, *inner)), (extend.left, extend.up))
+    known = np.zeros((size[1], size[0]), dtype=bool)
+    known[extend.up:extend.up + inner[1], extend.left:extend.left + inner[0]] = True
+    share = _border(extend, inner, size)
+    if mask is not None:
+        share[known] = np.maximum(share[known], mask[:inner[1], :inner[0]].ravel())
+    filled = fill_in(canvas, known)
+    content = "original" if extend.content == "fill" else extend.content
+    return Frame(filled, share, True, content, lambda painted: blend(filled, painted, share))
+
+
+def _border(extend: Extend, inner: Size, size: Size) -> Shares:
+    """1 in the new area, falling to 0 over the overlap with the picture."""
+    across = np.maximum(_edge(extend.left, min(extend.overlap, inner[0]), size[0]),
+                        _edge(extend.right, min(extend.overlap, inner[0]), size[0])[::-1])
+    down = np.maximum(_edge(extend.up, min(extend.overlap, inner[1]), size[1]),
+                      _edge(extend.down, min(extend.overlap, inner[1]), size[1])[::-1])
+    ramp = np.maximum(across[None, :], down[:, None])
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def _edge(added: int, overlap: int, length: int) -> np.ndarray:
+    if not added:
+        return np.zeros(length, dtype=np.float32)
+    places = np.arange(length, dtype=np.float32) + 0.5
+    return np.clip((added + overlap - places) / max(overlap, 1), 0, 1) if overlap else (places < added) * np.float32(1)

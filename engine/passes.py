@@ -1,0 +1,232 @@
+"""A recipe's way through the loop: a first pass, and a hires pass over the same loop where it has one.
+
+What is the same for all pictures of a job (embeddings, the encoded start picture) is in a `Plan`, made once
+within the lease; `develop` makes the latents of one picture, `finish` its pixels.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from catalog.families import FAMILIES
+from catalog.samplers import SAMPLERS, resolve_schedule
+from catalog.upscalers import UPSCALERS
+from contract.errors import InvalidRecipe
+from contract.recipe import Hires, ModelRef, Recipe
+from contract.work import RawImage
+from engine.canvas import decode, encode
+from engine.conditioning import Conditioning, EmbeddingCache, condition
+from engine.denoise import Controls, LatentStep, denoise
+from engine.depth import depth_of
+from engine.editing import edit_channels, edit_conditions
+from engine.families.family import predict_with
+from engine.frame import Frame, frame_of
+from engine.models import Bundle
+from engine.pictures import as_image, as_raw
+from engine.samplers import Sampling, sampling_for
+from engine.still import (
+    EDIT_CHANNELS,
+    INPAINT_CHANNELS,
+    PLAIN_CHANNELS,
+    Still,
+    blank_channels,
+    first_step,
+    still_of,
+    stretch_latents,
+    takes_channels,
+    with_channels,
+)
+
+Enlarge = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Image.Image]
+_FACTOR = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a job works with beside its recipe.
+
+    Attributes:
+        images: PNGs of the ticket by sha256.
+        enlarge: Brings a picture to a size with an upscaler.
+    """
+
+    images: Mapping[str, bytes]
+    embeddings: EmbeddingCache
+    enlarge: Enlarge
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One pass of a job, ready for every picture of it.
+
+    Attributes:
+        recipe: Of the pass: size, steps, sampler, prompts are its own.
+        controls: Residuals of ControlNets for this size; None without.
+        second: The hires pass.
+    """
+
+    recipe: Recipe
+    bundle: Bundle
+    conditioning: Conditioning
+    frame: Frame | None = None
+    still: Still | None = None
+    channels: Tensor | None = None
+    controls: Controls | None = None
+    second: "Plan | None" = None
+
+    @property
+    def steps(self) -> int:
+        """Steps that are made, the second pass included."""
+        left_out = 0
+        if self.still and self.still.takes_strength and self.recipe.start:
+            left_out = first_step(self.recipe.steps, self.recipe.start.strength)
+        return self.recipe.steps - left_out + (self.second.second_steps if self.second else 0)
+
+    @property
+    def second_steps(self) -> int:
+        """Steps of this pass as a hires pass."""
+        assert self.recipe.hires
+        return self.recipe.steps - first_step(self.recipe.steps, self.recipe.hires.strength)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Step `index` of `total` over all passes of a picture (1-based)."""
+
+    step: LatentStep
+    index: int
+    total: int
+
+
+def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
+    """Encode what a recipe names.
+
+    Raises:
+        InvalidRecipe: a value that only the model can judge, or a model that needs a start picture.
+        InvalidInput: a picture is gone, or its mask is empty.
+    """
+    _check_model_goes_with(recipe, bundle)
+    size = (recipe.width, recipe.height)
+    frame, still, channels = frame_of(recipe, material.images), None, None
+    if frame is not None:
+        still = still_of(frame, size, bundle, lambda: depth_of(recipe, frame.picture, bundle, material.images))
+        channels = still.channels
+    conditioning = condition(recipe, bundle, material.embeddings)
+    if takes_channels(bundle) == EDIT_CHANNELS and recipe.start and channels is not None:
+        conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.start.image_guidance))
+        channels = edit_channels(channels, conditioning.at(0))
+    elif channels is None:
+        channels = blank_channels(bundle, size)
+    second = _second_plan(recipe, recipe.hires, bundle, material) if recipe.hires else None
+    return Plan(recipe, bundle, conditioning, frame, still, channels, second=second)
+
+
+def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
+    if takes_channels(bundle) in (PLAIN_CHANNELS, INPAINT_CHANNELS):
+        return
+    if recipe.start is None:
+        raise InvalidRecipe(f"{bundle.ref.name} begins from a picture, and there is none.",
+                            "Add a start picture, or use another model.", code="invalid_start")
+    if recipe.hires:
+        raise InvalidRecipe(f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.",
+                            code="invalid_hires")
+
+
+def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:
+    larger = second_pass(recipe, hires)
+    return Plan(larger, bundle, condition(larger, bundle, material.embeddings),
+                channels=blank_channels(bundle, (larger.width, larger.height)))
+
+
+def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
+    """The recipe of the hires pass: the same, but for what the pass says itself."""
+    own = {name: value for name in ("steps", "sampler", "schedule", "guidance", "prompt", "negative_prompt")
+           if (value := getattr(hires, name)) is not None}
+    sides = {side: round(getattr(recipe, side) * hires.scale / _FACTOR) * _FACTOR for side in ("width", "height")}
+    return recipe.model_copy(update={**own, **sides, "start": None})
+
+
+def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment]:
+    """One picture's steps; the last one's latents are finished. None at all where strength is 0.
+
+    Args:
+        recipe: The picture's own: count 1 and its seed.
+    """
+    generator = torch.Generator("cpu").manual_seed(recipe.seed)
+    strength = recipe.start.strength if recipe.start else 1.0
+    made, latents = 0, None
+    for step in _run(plan, strength, generator, plan.still):
+        made, latents = made + 1, step.latents
+        yield Moment(step, made, plan.steps)
+    if plan.second is None or recipe.hires is None:
+        return
+    still = _enlarged(plan, latents, material.enlarge)
+    for step in _run(plan.second, recipe.hires.strength, generator, still):
+        made += 1
+        yield Moment(step, made, plan.steps)
+
+
+def finish(plan: Plan, latents: Tensor | None) -> tuple[RawImage, bool]:
+    """Latents to the result; None is a start picture that is kept as it is.
+
+    Returns:
+        The picture, and whether the VAE had to be run once more in float32.
+    Raises:
+        NoValidPicture: the numbers are not finite even so.
+    """
+    if latents is None:
+        assert plan.frame is not None
+        size = (plan.recipe.width, plan.recipe.height)
+        kept = plan.frame.picture if plan.frame.picture.size == size else plan.frame.picture.resize(size)
+        return as_raw(plan.frame.back(kept)), False
+    pixels, is_retry = decode(latents, plan.bundle)
+    return (as_raw(plan.frame.back(as_image(pixels))) if plan.frame else pixels), is_retry
+
+
+def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still | None) -> Iterator[LatentStep]:
+    recipe, bundle = plan.recipe, plan.bundle
+    sampling = sampling_of(recipe, bundle)
+    noise = first_noise(recipe, generator).to(bundle.device.torch_device)
+    canvas = still.canvas(sampling, strength, noise, generator) if still else None
+    predict = with_channels(predict_with(bundle.parts["unet"], bundle.device.dtype), plan.channels)
+    return denoise(lambda _: predict, plan.conditioning.at, sampling, noise, recipe.guidance, generator,
+                   canvas=canvas, controls=plan.controls)
+
+
+def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Still:
+    """What the hires pass begins from."""
+    assert plan.second and plan.recipe.hires
+    size = (plan.second.recipe.width, plan.second.recipe.height)
+    shape = (size[1] // _FACTOR, size[0] // _FACTOR)
+    upscaler = plan.recipe.hires.upscaler
+    if latents is not None and isinstance(upscaler, str) and upscaler in UPSCALERS and UPSCALERS[upscaler].is_latent:
+        larger = stretch_latents(latents, upscaler, shape)
+    else:
+        picture = as_image(finish(plan, latents)[0])
+        chosen = "lanczos" if isinstance(upscaler, str) and upscaler.startswith("latent") else upscaler
+        larger = encode(enlarge(picture, chosen, size), plan.bundle)
+    return Still(larger)
+
+
+def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
+    """The recipe's sampler, set for this model.
+
+    Raises:
+        InvalidRecipe: no such sampler or schedule.
+    """
+    config = bundle.scheduler_config
+    schedule = recipe.schedule
+    if recipe.sampler in SAMPLERS:
+        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule,
+                                    zero_snr=bool(config.get("rescale_betas_zero_snr")))
+    return sampling_for(recipe.sampler, schedule, recipe.steps, config, bundle.device.torch_device)
+
+
+def first_noise(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """The noise a picture begins with: (1, C, h, w), float32, on the CPU whatever the device."""
+    family = FAMILIES[recipe.model.family]
+    height, width = recipe.height // family.vae_factor, recipe.width // family.vae_factor
+    return torch.randn(1, family.latent_channels, height, width, generator=generator)

@@ -1,0 +1,144 @@
+"""Pictures made larger: by Pillow's filters, or by a model of kind "upscaler" in tiles that fade into each other.
+
+Models are read by spandrel, which tells some forty architectures from their weights; imported when first needed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
+from contract.recipe import ModelRef
+from engine.devices import Device
+
+_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC,
+            "nearest": Image.Resampling.NEAREST}
+Tiles = list[tuple[int, int, int, int]]  # left, top, right, bottom
+
+
+@dataclass(slots=True)
+class Upscalers:
+    """Upscaling models on one device; the newest stays in memory."""
+
+    device: Device
+    _newest: tuple[tuple[str, str], Any] | None = field(default=None)
+
+    def enlarge(self, image: Image.Image, upscaler: str | ModelRef, size: tuple[int, int], path: str | None, *,
+                tile: int, overlap: int) -> Iterator[tuple[int, int, Image.Image | None]]:
+        """Enlarge a picture; yields (tiles done, of how many, None) and last the picture at `size`.
+
+        Args:
+            path: Where the model lies, if it is one.
+            tile, overlap: Pixels of the source.
+        Raises:
+            InvalidRecipe: no such upscaler.
+            ModelProblem: the model is none that enlarges pictures.
+            NoValidPicture: the numbers are not finite.
+        """
+        if isinstance(upscaler, str):
+            if upscaler not in _FILTERS:
+                raise InvalidRecipe(f"There is no upscaler “{upscaler}” for pictures.",
+                                    "Use one from GET /api/v1/upscalers.", code="invalid_upscaler")
+            yield 1, 1, image.resize(size, _FILTERS[upscaler])
+            return
+        model = self._model(upscaler, path)
+        boxes = tiles(image.size, tile, overlap)
+        canvas = _Canvas(image.size, model.scale, overlap)
+        for number, box in enumerate(boxes):
+            canvas.add(box, self._run(model, image.crop(box), upscaler.name))
+            if number + 1 < len(boxes):
+                yield number + 1, len(boxes), None
+        made = canvas.picture()
+        yield len(boxes), len(boxes), made if made.size == size else made.resize(size, Image.Resampling.LANCZOS)
+
+    @torch.inference_mode()
+    def _run(self, model: Any, patch: Image.Image, name: str) -> Tensor:
+        """One tile -> (3, H, W), float32, 0..1, on the CPU."""
+        pixels = torch.from_numpy(np.array(patch)).permute(2, 0, 1)[None].float() / 255
+        if model.input_channels == 1:
+            pixels = pixels.mean(1, keepdim=True)
+        made = model(pixels.to(device=model.device, dtype=model.dtype))[0].float().cpu()
+        if not made.isfinite().all():
+            raise NoValidPicture(f"{name} gave numbers that are no picture.", "The model may be damaged.")
+        return made.expand(3, -1, -1)
+
+    def clear(self) -> None:
+        """Let go of the model, after the memory ran out."""
+        self._newest = None
+
+    def _model(self, ref: ModelRef, path: str | None) -> Any:
+        if path is None:
+            raise InvalidRecipe(f"The ticket names no file for the upscaler {ref.name}.", "Choose it again.",
+                                code="invalid_upscaler")
+        key = (path, ref.fingerprint)
+        if self._newest is None or self._newest[0] != key:
+            self._newest = None  # let go of the old one first
+            self._newest = (key, _load(ref, Path(path), self.device))
+        return self._newest[1]
+
+
+def _load(ref: ModelRef, path: Path, device: Device) -> Any:
+    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+
+    try:
+        found = ModelLoader().load_from_state_dict(load_file(path))
+    except (UnsupportedModelError, SafetensorError, KeyError, RuntimeError, ValueError):
+        raise ModelProblem(f"{ref.name} is no upscaler that is known here.",
+                           "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.") from None
+    if not isinstance(found, ImageModelDescriptor) or found.input_channels not in (1, 3):
+        raise ModelProblem(f"{ref.name} needs more than a picture to work on.", "Use another upscaler.")
+    half = device.dtype if device.dtype == torch.float16 and found.supports_half else torch.float32
+    return found.to(device.torch_device, half).eval()
+
+
+def tiles(size: tuple[int, int], tile: int, overlap: int) -> Tiles:
+    """Boxes that cover a picture, each of at most tile × tile, sharing at least `overlap` pixels."""
+    return [(left, top, right, bottom) for top, bottom in _spans(size[1], tile, overlap)
+            for left, right in _spans(size[0], tile, overlap)]
+
+
+def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    if length <= tile:
+        return [(0, length)]
+    overlap = min(overlap, tile // 2)
+    count = -(-(length - overlap) // (tile - overlap))
+    starts = [round(number * (length - tile) / (count - 1)) for number in range(count)]
+    return [(start, start + tile) for start in starts]
+
+
+class _Canvas:
+    """Collects enlarged tiles, weighted less toward their inner edges, so that seams fade."""
+
+    def __init__(self, size: tuple[int, int], scale: int, overlap: int) -> None:
+        self._size, self._scale, self._overlap = size, scale, overlap
+        self._sum = np.zeros((size[1] * scale, size[0] * scale, 3), np.float32)
+        self._weight = np.zeros((size[1] * scale, size[0] * scale, 1), np.float32)
+
+    def add(self, box: tuple[int, int, int, int], made: Tensor) -> None:
+        left, top, right, bottom = (side * self._scale for side in box)
+        across = self._ramp(box[0] > 0, box[2] < self._size[0], right - left)
+        down = self._ramp(box[1] > 0, box[3] < self._size[1], bottom - top)
+        weight = (down[:, None] * across[None, :])[..., None]
+        self._sum[top:bottom, left:right] += made.permute(1, 2, 0).numpy() * weight
+        self._weight[top:bottom, left:right] += weight
+
+    def _ramp(self, fades_in: bool, fades_out: bool, length: int) -> np.ndarray:
+        ramp = np.ones(length, np.float32)
+        reach = min(max(1, self._overlap * self._scale), length)
+        slope = (np.arange(reach, dtype=np.float32) + 0.5) / reach
+        if fades_in:
+            ramp[:reach] = slope
+        if fades_out:
+            ramp[-reach:] = np.minimum(ramp[-reach:], slope[::-1])
+        return ramp
+
+    def picture(self) -> Image.Image:
+        return Image.fromarray(np.rint(self._sum / self._weight * 255).clip(0, 255).astype(np.uint8))
