@@ -4,11 +4,31 @@ Everything comes from contract/ and catalog/, so that no label or limit is writt
 JavaScript. Models are not listed here: the page holds one, and asks /api/v1/models when the picker opens.
 """
 
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from catalog.families import FAMILIES
 from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
+from contract.parts import (
+    CONTROL_RESOLUTION,
+    EXTENSION,
+    FEATHER,
+    HIRES_SCALE,
+    IMAGE_GUIDANCE,
+    MAX_CONTROLS,
+    MAX_REFERENCES,
+    OVERLAP,
+    PADDING,
+    ControlDraft,
+    Extend,
+    Hires,
+    Mask,
+    ReferenceDraft,
+    Start,
+)
 from contract.recipe import (
     CLIP_SKIP,
     COUNT,
@@ -19,12 +39,18 @@ from contract.recipe import (
     SIDE_MULTIPLE,
     STEPS,
 )
+from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
 from studio.studio import Studio
 from studio.words import LEAST_LETTERS, STOP_WORDS
 from tabs.words import EXPLAIN
 
 COUNTS = (1, 2, 4, 8)
+_FRACTION = (0, 1)
+_WEIGHT = (-10, 10)
+_PARTS: Mapping[str, type[BaseModel]] = {
+    "start": Start, "start.extend": Extend, "mask": Mask, "controls": ControlDraft,
+    "references": ReferenceDraft, "hires": Hires, "upscale": Upscale}
 
 
 def page_config(studio: Studio) -> dict[str, Any]:
@@ -34,7 +60,9 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "steps": STEPS, "guidance": GUIDANCE, "clip_skip": CLIP_SKIP, "count": COUNT, "side": SIDE,
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
+            "controls": MAX_CONTROLS, "references": MAX_REFERENCES, **_part_limits(),
         },
+        "defaults": _part_defaults(),
         "labels": dict(LABELS),
         "hints": {field: range_hint(field) for field in LABELS},
         "explain": dict(EXPLAIN),
@@ -50,6 +78,26 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "model": _default_model(studio.models()),
         "folders": _folders(studio),
     }
+
+
+def _part_limits() -> dict[str, tuple[float, float]]:
+    """Ranges of the numbers in the recipe's parts, by the path that labels and refusals use."""
+    sides = {f"start.extend.{side}": EXTENSION for side in ("left", "right", "up", "down")}
+    spans = {f"{part}.{end}": _FRACTION for part in ("controls", "references") for end in ("begin", "end")}
+    return {
+        "start.strength": _FRACTION, "start.image_guidance": IMAGE_GUIDANCE, **sides, "start.extend.overlap": OVERLAP,
+        "mask.feather": FEATHER, "mask.padding": PADDING, **spans, "controls.weight": _WEIGHT,
+        "references.weight": _WEIGHT, "controls.resolution": CONTROL_RESOLUTION, "hires.scale": HIRES_SCALE,
+        "hires.steps": STEPS, "hires.strength": _FRACTION, "upscale.scale": UPSCALE, "upscale.tile": TILE,
+        "upscale.overlap": TILE_OVERLAP,
+    }
+
+
+def _part_defaults() -> dict[str, Any]:
+    """What a fresh form holds for the parts, by the same paths: plain values only."""
+    return {f"{part}.{name}": field.default for part, kind in _PARTS.items()
+            for name, field in kind.model_fields.items()
+            if not field.is_required() and (field.default is None or isinstance(field.default, (str, int, float)))}
 
 
 def _default_model(entries: tuple[ModelEntry, ...]) -> dict[str, Any] | None:

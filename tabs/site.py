@@ -1,10 +1,15 @@
 """The whole page as gradio Blocks, and how it is mounted. Tabs are in their own files."""
 
+from typing import Any
+
 import gradio as gr
 from fastapi import FastAPI
 
 from studio.studio import Studio
+from tabs.controlnet_tab import CONTROLNET
 from tabs.gallery_tab import gallery_tab
+from tabs.img2img_tab import IMG2IMG
+from tabs.inpaint_tab import INPAINT
 from tabs.page_config import page_config
 from tabs.panes import panes
 from tabs.parts import part
@@ -12,18 +17,19 @@ from tabs.run_panel import make_runner
 from tabs.theme import darkroom_theme
 from tabs.txt2img_tab import TXT2IMG
 
-GENERATING = (TXT2IMG,)
+GENERATING = (TXT2IMG, IMG2IMG, INPAINT, CONTROLNET)
+GALLERY = ("gallery", "Gallery")
+
 
 def build_page(studio: Studio) -> gr.Blocks:
     """Header, tabs, and the one event that makes and follows pictures."""
     page = gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True)
     with page:
-        sections = {tab.id: tab.sections for tab in GENERATING}
-        part("page_header", config={**page_config(studio), "sections": sections})
-        with gr.Tabs(elem_id="tabs", selected=TXT2IMG.id):
+        part("page_header", config={**page_config(studio), **_tab_config()})
+        with gr.Tabs(elem_id="tabs", selected=TXT2IMG.id, overflow_behavior="wrap"):
             for tab in GENERATING:
                 gr.Tab(tab.label, id=tab.id, elem_id=f"tab-{tab.id}")
-            with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
+            with gr.Tab(GALLERY[1], id=GALLERY[0], elem_id=f"tab-{GALLERY[0]}"):
                 gallery_tab()
         bar, stage = panes(GENERATING)
         bar.submit(make_runner(studio), inputs=[bar], outputs=[stage], js="() => window.darkroom.request()",
@@ -31,6 +37,13 @@ def build_page(studio: Studio) -> gr.Blocks:
                    api_visibility="private")
     page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
     return page
+
+
+def _tab_config() -> dict[str, Any]:
+    """The tabs in their order, and what each generating one shows."""
+    tabs = [*((tab.id, tab.label) for tab in GENERATING), GALLERY]
+    return {"tabs": [{"id": name, "label": label} for name, label in tabs],
+            "sections": {tab.id: tab.sections for tab in GENERATING}}
 
 
 def mount_page(app: FastAPI, page: gr.Blocks) -> None:

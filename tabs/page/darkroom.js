@@ -13,12 +13,14 @@ import { model_row } from "./model_row.js";
 import { page_header } from "./page_header.js";
 import { fitSection, joinPanes } from "./panes.js";
 import { prompt_box } from "./prompt_box.js";
+import { startRoute } from "./route.js";
 import { stage } from "./stage.js";
+import { start_section, strength_field } from "./start_section.js";
 import { joinTabBar } from "./tab_bar.js";
 
 const PARTS = {
   prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
-  generate_bar, stage, gallery,
+  start_section, strength_field, generate_bar, stage, gallery,
 };
 
 /** Calls of parts that came before the header, which brings the configuration. */
@@ -36,6 +38,7 @@ function fillPart(name, given) {
 
 function fillHeader(element, props, ...rest) {
   configure(props.config);
+  startRoute();
   loadForm();
   page_header(element, props, ...rest);
   const container = element.closest(".gradio-container") ?? document.body;

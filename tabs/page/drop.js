@@ -5,7 +5,6 @@ import { h } from "./dom.js";
 import { announce } from "./live.js";
 import { say } from "./pictures.js";
 import { fillForm } from "./recipe_fill.js";
-import { go } from "./route.js";
 import { offerUndo } from "./undo_bar.js";
 
 const veil = h("div.veil", { hidden: true, "aria-hidden": "true" }, h("div.veil-words", {}, h("strong", {}, "Read its recipe"),
@@ -39,7 +38,6 @@ export async function readRecipe(file) {
   try {
     const found = await request("POST", "/recipes/read", new Blob([file], { type: file.type || "application/octet-stream" }));
     if (!found.draft) { offerUndo(`${file.name} has no recipe inside.`, null); return; }
-    go("txt2img");
     const left = found.unknown.length ? ` Not used: ${found.unknown.slice(0, 4).join(", ")}${found.unknown.length > 4 ? " and more" : ""}.` : "";
     const notes = found.notices.length ? ` ${found.notices.join(" ")}` : "";
     await fillForm(found.draft, { words: `Settings of ${file.name} are in the form.${left}${notes}` });

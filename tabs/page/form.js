@@ -20,6 +20,11 @@ import { keep, observable, recall } from "./store.js";
  * @property {string} seed as typed; empty is random
  * @property {number} count
  * @property {string} clip_skip
+ * @property {any} controls list of units as in control_units.js; "references" likewise
+ *
+ * Fields of the recipe's parts are held by their path, "start.strength", as labels and refusals name them:
+ * numbers as typed, choices as they are. "start.image" and other pictures: {sha256, width, height, name, parent}
+ * as in brought.js, or null. "start.follow": whether the size is the picture's.
  */
 
 /** @type {ReturnType<typeof observable<Values>>} */
@@ -54,8 +59,35 @@ export function startValues(model) {
     prompt: "", negative_prompt: "", model, preset: presetOf(model, defaults.width, defaults.height),
     width: String(defaults.width), height: String(defaults.height), sampler: defaults.sampler,
     schedule: defaults.schedule, steps: String(defaults.steps), guidance: String(defaults.guidance),
-    seed: "", count: 1, clip_skip: "1",
+    seed: "", count: 1, clip_skip: "1", ...partValues(),
   };
+}
+
+// Parts that are there several times keep their values in their units.
+const MANY = /^(controls|references|upscale)\./;
+
+function partValues() {
+  const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
+  return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
+    "start.image": null, "start.follow": true, controls: [], references: [], hires: false };
+}
+
+/** A default as it would have been typed. */
+export const typed = (value) => (value === null ? "" : typeof value === "number" ? String(value) : value);
+
+/**
+ * The values of one part as a recipe wants them: numbers are numbers, empty fields are left out.
+ * @param {string} part like "start"
+ * @param {any} values by path, "start.strength"
+ */
+export function partOf(part, values) {
+  const found = {};
+  for (const [path, standard] of Object.entries(config.defaults)) {
+    const name = path.slice(part.length + 1);
+    if (!path.startsWith(`${part}.`) || name.includes(".") || values[path] === "" || values[path] === undefined) continue;
+    found[name] = typeof standard === "number" || path in config.limits ? number(values[path]) : values[path];
+  }
+  return found;
 }
 
 /** Change some fields. */
@@ -92,20 +124,6 @@ export function presetOf(model, width, height) {
 function fitted(values) {
   const offered = schedulesFor(values.sampler, values.model);
   return offered.includes(values.schedule) ? values : { ...values, schedule: "automatic" };
-}
-
-/** The form as the draft that is sent. Only call it when rules.js finds nothing wrong. */
-export function draft() {
-  const now = form.get();
-  const sent = {
-    prompt: now.prompt, negative_prompt: now.negative_prompt, sampler: now.sampler,
-    schedule: now.schedule, steps: number(now.steps), guidance: number(now.guidance),
-    clip_skip: number(now.clip_skip), width: number(now.width), height: number(now.height),
-    count: now.count,
-  };
-  if (now.model) sent.model = now.model.name;
-  if (now.seed.trim()) sent.seed = now.seed.trim();
-  return sent;
 }
 
 /** A typed number with comma or point; NaN where it is none. */

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
 import { firstProblem, showField } from "./rules.js";
-import { go, route } from "./route.js";
+import { formTab, go } from "./route.js";
 
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
@@ -23,7 +23,7 @@ export function generate_bar(element, props, watch, trigger) {
 
 /** Make what the form says, or show what stands in the way. */
 export function generate() {
-  if (route.get().tab !== "txt2img") go("txt2img");
+  go(formTab());
   const first = firstProblem();
   if (first) {
     showField(first.field);
@@ -34,4 +34,3 @@ export function generate() {
   if (innerWidth < 860) scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   job.generate();
 }
-

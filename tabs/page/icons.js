@@ -23,5 +23,8 @@ export const PATHS = {
   copy: ["M9 9h11v11H9z", "M5 15H4V4h11v1"],
   grid: ["M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z"],
   keys: ["M3 6h18v12H3z", "M7 10h.01M11 10h.01M15 10h.01M7 14h10"],
+  picture: ["M4 5h16v14H4z", "M4 16l5-5 4 4 3-3 4 4", "M9 9.5h.01"],
+  send: ["M4 12h13", "M12 7l5 5-5 5", "M20 5v14"],
+  plus: ["M12 5v14", "M5 12h14"],
   file: ["M6 3h8l4 4v14H6z", "M14 3v4h4"],
 };

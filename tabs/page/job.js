@@ -3,19 +3,21 @@
 
 import { get, online, post, Refused, request } from "./api.js";
 import { watchEngine } from "./engine.js";
-import { draft, form, number } from "./form.js";
-import { observable, windowName } from "./store.js";
+import { draft } from "./draft.js";
+import { form } from "./form.js";
+import { hasUnfinished, isBehind, unfinishedHere } from "./job_looks.js";
+import { emptyView, isUnderWay, merge, sendingView, shownUrl } from "./job_view.js";
 import { added, say } from "./pictures.js";
+import { formTab } from "./route.js";
 import { refuse } from "./rules.js";
+import { sizeOf } from "./size.js";
+import { observable, windowName } from "./store.js";
 
-const ACTIVE = new Set(["sending", "queued", "loading", "running"]);
 const SILENT_MS = 6000;
 const SETTLE_MS = 400;
 const LOOK_MS = 2500;
 const MOST_LOOKS = 3;
-
-/** @returns {any} a view with nothing in it */
-export const emptyView = () => ({ phase: "idle", id: null, recipe: null, count: 1, cells: [], preview: null, behind: null });
+const LONGEST_BRINGING_MS = 120_000;
 
 const view = observable(emptyView());
 const waiting = observable(/** @type {string[]} */ ([]));
@@ -33,7 +35,9 @@ let before = emptyView();
 export const job = {
   view,
   waiting,
-  isActive: () => ACTIVE.has(view.get().phase),
+  isActive: () => isUnderWay(view.get()),
+  /** Id of the newest picture that the stage shows. */
+  lastPicture: () => view.get().cells.find(Boolean)?.id ?? null,
   lastSeed: () => view.get().cells.find(Boolean)?.seed ?? view.get().recipe?.seed ?? null,
 
   /** The Generate bar lends its event. */
@@ -44,20 +48,39 @@ export const job = {
 
   /** Make what the form says: now, or after what this window has under way. */
   async generate() {
-    if (!job.isActive()) { start({ draft: draft() }, sending(form.get())); return; }
+    await job.make(draft, { ...sizeOf(form.get(), formTab()), count: form.get().count });
+  },
+
+  /**
+   * Make a draft, now or after what is under way; the wait for its pictures is seen as sending.
+   * @param {() => Promise<any>} prepare gives the draft
+   * @param {{width: number, height: number, count: number}} look of what comes
+   * @returns {Promise<boolean>} whether it went on its way
+   */
+  async make(prepare, look) {
+    const isNow = !job.isActive();
+    if (isNow) {
+      before = view.get();
+      stream = "";
+      heardAt = performance.now() + LONGEST_BRINGING_MS;
+      view.set(sendingView(look, before));
+    }
     try {
-      const { id } = await post("/jobs", draft());
-      if (job.isActive()) waiting.set([...waiting.get(), id]);
-      else start({ follow: id }, sending(form.get()));
-      watchEngine();
+      const made = await prepare();
+      if (!isNow) job.show((await post("/jobs", made)).id, look);
+      else if (cancelSoon) { cancelSoon = false; view.set(before); return false; }
+      else start({ draft: made }, view.get());
+      return true;
     } catch (problem) {
-      if (problem instanceof Refused && !refuse(problem)) say(problem);
+      if (isNow) view.set(before);
+      if (!(problem instanceof Refused) || !refuse(problem)) say(problem);
+      return false;
     }
   },
 
   /** After a load: this window's own job, or the person's newest that nobody looks at. */
   async resume() {
-    const { jobs } = await get(`/jobs?window=${windowName}`).catch(() => ({ jobs: [] }));
+    const jobs = await unfinishedHere();
     if (job.isActive()) return;
     const first = jobs.find((one) => one.state === "running") ?? jobs[0];
     waiting.set(jobs.filter((one) => one !== first).map((one) => one.id));
@@ -77,11 +100,18 @@ export const job = {
   async again(change = {}) {
     const { recipe, seed } = await get(`/jobs/${encodeURIComponent(view.get().id)}`);
     const again = { ...recipe, seed, ...change };
-    start({ draft: again }, sending({ ...again, width: String(again.width), height: String(again.height) }));
+    start({ draft: again }, sendingView(again, view.get()));
   },
 
   /** Follow a job of this person here. */
-  take: (id) => start({ follow: id }, { ...emptyView(), phase: "sending", behind: shownUrl() }),
+  take(id) { start({ follow: id }, { ...emptyView(), phase: "sending", behind: shownUrl(view.get()) }); },
+
+  /** Follow a job that was just queued: now, or when its turn comes. look: as of `make`. */
+  show(id, look) {
+    if (job.isActive()) waiting.set([...waiting.get(), id]);
+    else start({ follow: id }, sendingView(look, view.get()));
+    watchEngine();
+  },
 
   /** One value of the event: the job so far. */
   receive(text) {
@@ -97,7 +127,7 @@ export const job = {
     view.set(next);
     if (next.phase !== now.phase) watchEngine();
     if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }
-    if (!ACTIVE.has(next.phase)) ended(next);
+    if (!isUnderWay(next)) ended(next);
   },
 };
 
@@ -110,33 +140,6 @@ function start(what, first) {
   view.set(first);
   ask();
   setTimeout(watchEngine, SETTLE_MS);
-}
-
-function sending(values) {
-  return {
-    ...emptyView(), phase: "sending", count: values.count, width: number(values.width), height: number(values.height),
-    cells: Array(values.count).fill(null), behind: shownUrl(),
-  };
-}
-
-// What the frame shows now, to stay behind the next job until its first preview.
-function shownUrl() {
-  const now = view.get();
-  const cell = now.cells.find(Boolean);
-  return cell ? { id: cell.id } : now.preview && { url: now.preview.url } || now.behind;
-}
-
-/** Fold one message into the view; messages repeat everything but the preview. */
-function merge(now, told) {
-  const isSame = now.id === told.job;
-  const count = told.recipe.count;
-  const cells = isSame && now.cells.length === count ? [...now.cells] : Array(count).fill(null);
-  for (const saved of told.saved) cells[saved.image] ??= saved;
-  const preview = told.preview ? { image: told.image, url: told.preview } : isSame ? now.preview : null;
-  return {
-    ...told, phase: told.state, id: told.job, count, width: told.recipe.width, height: told.recipe.height,
-    cells, preview, behind: preview || cells.some(Boolean) ? null : now.behind,
-  };
 }
 
 // The server knows nothing to follow. A draft on its way was lost then: it is sent once more.
@@ -154,9 +157,7 @@ function nothing() {
 async function lookAgain() {
   if (looks >= MOST_LOOKS) return;
   looks += 1;
-  const { rows } = await get("/queue").catch(() => ({ rows: [] }));
-  const isMine = rows.some((row) => row.mine && (row.state === "running" || row.state === "queued"));
-  if (isMine) setTimeout(() => { if (!job.isActive()) job.resume(); }, LOOK_MS);
+  if (await hasUnfinished()) setTimeout(() => { if (!job.isActive()) job.resume(); }, LOOK_MS);
 }
 
 function refused(told) {
@@ -175,7 +176,7 @@ function goOn() {
   const [next, ...rest] = waiting.get();
   if (!next) return;
   waiting.set(rest);
-  start({ follow: next }, { ...view.get(), phase: "sending", id: null, preview: null, behind: shownUrl(), cells: view.get().cells.map(() => null) });
+  start({ follow: next }, { ...view.get(), phase: "sending", id: null, preview: null, behind: shownUrl(view.get()), cells: view.get().cells.map(() => null) });
 }
 
 /** After a break in the line, or when the event has said nothing for long: follow again from where we were. */
@@ -187,12 +188,8 @@ function followAgain() {
 
 async function nudge() {
   if (!job.isActive() || !online.get() || performance.now() - heardAt < SILENT_MS) return;
-  const { id, phase, index = 0 } = view.get();
   heardAt = performance.now();
-  if (!id) { followAgain(); return; }
-  const told = await get(`/jobs/${encodeURIComponent(id)}`).catch(() => null);
-  const isElsewhere = told && (phase === "running" ? told.state !== "running" || told.step !== index : told.state !== "queued");
-  if (isElsewhere) followAgain();
+  if (await isBehind(view.get())) followAgain();
 }
 
 setInterval(nudge, 2000);

@@ -4,7 +4,7 @@ import { button, h } from "./dom.js";
 import { COMMAND, generate } from "./generate_bar.js";
 import { job } from "./job.js";
 import { closeLayer, layerHasEscape, openLayer } from "./layers.js";
-import { route } from "./route.js";
+import { generates, route } from "./route.js";
 
 const TABLE = [
   [`${COMMAND} Enter`, "Generate, also inside the prompt"],
@@ -33,7 +33,7 @@ export function listenForKeys(parent) {
   addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     const isTyping = event.target instanceof Element && event.target.closest("input, textarea, select");
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && route.get().tab === "txt2img") {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && generates(route.get().tab)) {
       event.preventDefault();
       generate();
     } else if (event.key === "Escape" && !layerHasEscape() && !event.target.closest?.("select")) {

@@ -3,7 +3,7 @@
 import { config } from "./config.js";
 import { field, h, icon } from "./dom.js";
 import { engine } from "./engine.js";
-import { showProblem } from "./fields.js";
+import { showProblem } from "./bound.js";
 import { chooseModel, form } from "./form.js";
 import { modelLine, modelPicture } from "./model_face.js";
 import { makePicker } from "./model_picker.js";

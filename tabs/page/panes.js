@@ -1,7 +1,7 @@
-// The panes that all generating tabs share: which sections of the recipe the chosen tab shows.
+// The panes that all generating tabs share: which sections of the recipe the chosen tab shows, and in which order.
 
 import { config } from "./config.js";
-import { route } from "./route.js";
+import { generates, route } from "./route.js";
 
 const hostOf = (name) => document.getElementById(name.replaceAll("_", "-"));
 
@@ -14,10 +14,21 @@ export function fitSection(name) {
 
 const isSection = (name) => Object.values(config.sections).some((names) => names.includes(name));
 
+// One pane has one order, and a tab may want another: then only what is out of place is moved.
+function arrange(names) {
+  const hosts = names.map(hostOf).filter(Boolean);
+  hosts.forEach((host, index) => {
+    const before = hosts[index - 1];
+    const isAfter = !before || Boolean(before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_FOLLOWING);
+    if (!isAfter) before.after(host);
+  });
+}
+
 /** Follow the address from now on. */
 export function joinPanes() {
   route.watch(({ tab }) => {
-    document.documentElement.classList.toggle("no-panes", !(tab in config.sections));
+    document.documentElement.classList.toggle("no-panes", !generates(tab));
     for (const name of new Set(Object.values(config.sections).flat())) fitSection(name);
+    if (generates(tab)) arrange(config.sections[tab]);
   });
 }

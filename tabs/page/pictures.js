@@ -4,7 +4,6 @@ import { get, pictureUrl, post, Refused, request, Unreachable } from "./api.js";
 import { h } from "./dom.js";
 import { announce } from "./live.js";
 import { fillForm } from "./recipe_fill.js";
-import { go } from "./route.js";
 import { observable } from "./store.js";
 import { offerUndo } from "./undo_bar.js";
 import { some } from "./words.js";
@@ -85,7 +84,6 @@ async function shared(ids) {
 export async function useSettings(picture, count = 1) {
   try {
     const recipe = picture.recipe ?? await get(`/images/${encodeURIComponent(picture.id)}/recipe`);
-    go("txt2img");
     await fillForm({ negative_prompt: "", clip_skip: 1, ...recipe },
       { seed: picture.seed, count, words: `Settings of picture ${picture.seed} are in the form.` });
   } catch (problem) {

@@ -2,7 +2,7 @@
 
 import { config } from "./config.js";
 import { field, freshId, h, setText } from "./dom.js";
-import { showProblem } from "./fields.js";
+import { showProblem } from "./bound.js";
 import { change, form } from "./form.js";
 import { COMMAND } from "./generate_bar.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";

@@ -3,13 +3,17 @@
 import { change, form, presetOf } from "./form.js";
 import { announce } from "./live.js";
 import { findModel } from "./models.js";
+import { allParts } from "./recipe_parts.js";
+import { formTab, go } from "./route.js";
+import { config } from "./config.js";
 import { offerUndo } from "./undo_bar.js";
 
 const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule"];
 const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
 
 /**
- * Put a recipe, or what is known of one, into the form; fields it doesn't speak of stay.
+ * Put a recipe, or what is known of one, into the form, and show a tab that has a place for all of it. Plain
+ * fields it doesn't speak of stay; parts it lacks are taken out.
  * @param {any} recipe
  * @param {{seed?: string, count?: number, words: string}} how words: what the undo bar says
  */
@@ -25,10 +29,23 @@ export async function fillForm(recipe, { seed, count, words }) {
   const missing = await takeModel(recipe.model, patch);
   const model = patch.model ?? before.model;
   patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);
+  patch["start.follow"] = false;
+  const gaps = await Promise.all(allParts().map((part) => part.read?.(recipe, patch)));
+  go(tabFor(recipe));
   change(patch);
-  const sentence = missing ? `Made with “${missing}”, which is not here. The rest is in the form.` : words;
+  const gone = missing ? `Made with “${missing}”, which is not here. The rest is in the form.` : words;
+  const sentence = [gone, ...gaps].filter(Boolean).join(" ");
   announce(sentence);
   offerUndo(sentence, () => form.set(before));
+}
+
+// The chosen tab if it shows all that the recipe has, else the first that does.
+function tabFor(recipe) {
+  const wanted = recipe.mask || recipe.start?.extend ? "inpaint" : recipe.start ? "img2img" : null;
+  if (wanted) return wanted;
+  const now = formTab();
+  const isPlain = !config.sections[now].includes("strength_field");
+  return recipe.controls?.length ? "controlnet" : isPlain && now !== "controlnet" ? now : "txt2img";
 }
 
 async function takeModel(wanted, patch) {

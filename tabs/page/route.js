@@ -1,16 +1,25 @@
 // The address: #/txt2img, #/gallery, #/gallery/<id>. Gradio's tabs follow it, and it follows them.
 
+import { config } from "./config.js";
 import { observable } from "./store.js";
 
-const TITLES = { txt2img: "Text to image", gallery: "Gallery" };
+/** Where the page is: {tab, id}. Right from `startRoute` on. */
+export const route = observable({ tab: "", id: null });
+
+/** Tabs of the page in their order: {id, label}. */
+const known = (tab) => config.tabs.some(({ id }) => id === tab);
 
 function read() {
   const [, tab = "", id = null] = location.hash.split("/");
-  return { tab: tab in TITLES ? tab : "txt2img", id: id && decodeURIComponent(id) };
+  return { tab: known(tab) ? tab : config.tabs[0].id, id: id && decodeURIComponent(id) };
 }
 
-/** Where the page is: {tab, id}. */
-export const route = observable(read());
+/** Begin where the address says; once, when the configuration is there. */
+export function startRoute() {
+  route.set(read());
+  addEventListener("hashchange", arrive);
+  addEventListener("popstate", arrive);
+}
 
 /** Go somewhere; Back returns. */
 export function go(tab, id = null, { replace = false } = {}) {
@@ -28,7 +37,10 @@ function arrive() {
 }
 
 /** The tab's name, for the one h1. */
-export const titleOf = (tab) => TITLES[tab];
+export const titleOf = (tab) => config.tabs.find(({ id }) => id === tab).label;
 
-addEventListener("hashchange", arrive);
-addEventListener("popstate", arrive);
+/** Whether a tab makes pictures. */
+export const generates = (tab) => tab in config.sections;
+
+/** The tab whose form counts: the chosen one, or the first where that makes no pictures. */
+export const formTab = () => (generates(route.get().tab) ? route.get().tab : config.tabs[0].id);

@@ -2,6 +2,9 @@
 
 import { config } from "./config.js";
 import { form, number } from "./form.js";
+import { allParts, partsOf } from "./recipe_parts.js";
+import { formTab } from "./route.js";
+import { follows } from "./size.js";
 
 /**
  * @typedef {{text: string, fixes: {label: string, patch: Object<string, string>}[]}} Problem
@@ -15,8 +18,8 @@ const RULES = {
     if (!model) return { text: "No model in models/. Put a model folder there.", fixes: [] };
     return model.problem ? { text: `${model.problem} ${model.hint}`.trim(), fixes: [] } : null;
   },
-  width: (values) => side("width", values.width),
-  height: (values) => side("height", values.height),
+  width: (values) => (follows(values, formTab()) ? null : side("width", values.width)),
+  height: (values) => (follows(values, formTab()) ? null : side("height", values.height)),
   steps: (values) => ranged("steps", values.steps, true),
   guidance: (values) => ranged("guidance", values.guidance, false),
   clip_skip: (values) => ranged("clip_skip", values.clip_skip, true),
@@ -29,17 +32,19 @@ const RULES = {
 
 /** The problem of one field, or null. */
 export function problemOf(field) {
-  return RULES[field]?.(form.get()) ?? refusalOf(field);
+  const rule = RULES[field] ?? allParts().map((part) => part.rules?.[field]).find(Boolean);
+  return rule?.(form.get()) ?? refusalOf(field);
 }
 
-/** The first field, from top to bottom, that stands in the way of Generate. */
+/** The first field, from top to bottom, that stands in the way of Generate on the chosen tab. */
 export function firstProblem() {
-  for (const field of Object.keys(RULES)) {
-    const problem = problemOf(field);
-    if (problem) return { field, problem };
-  }
-  return null;
+  const fields = [...Object.keys(RULES), ...partsOf(formTab()).flatMap((part) => Object.keys(part.rules ?? {}))];
+  const found = fields.map((field) => ({ field, problem: problemOf(field), box: boxOf(field) })).filter(({ problem }) => problem);
+  found.sort((a, b) => (a.box && b.box && a.box.compareDocumentPosition(b.box) & Node.DOCUMENT_POSITION_PRECEDING ? 1 : -1));
+  return found[0] ?? null;
 }
+
+const boxOf = (field) => document.querySelector(`[data-field="${field}"]`);
 
 function says(field, value, hint = config.hints[field]) {
   const shown = String(value).trim();
@@ -47,7 +52,8 @@ function says(field, value, hint = config.hints[field]) {
   return { text: `${config.labels[field]} is ${shown === "" ? "empty" : known}. ${hint}`, fixes: [] };
 }
 
-function ranged(field, text, whole) {
+/** The rule of a number within `config.limits`. */
+export function ranged(field, text, whole = false) {
   const [low, high] = config.limits[field];
   const value = number(text);
   const fits = value >= low && value <= high && (!whole || Number.isInteger(value));
@@ -86,18 +92,28 @@ function refusalOf(field) {
  * @returns {boolean} whether it belongs to a field of the form
  */
 export function refuse(told) {
-  const field = told.code.replace(/^invalid_/, "");
-  if (field === told.code || !(field in RULES)) return false;
+  const field = fieldOf(told.code);
+  if (!field) return false;
   refusals.set(field, { text: `${told.message} ${told.hint ?? ""}`.trim(), value: form.get()[field] });
   showField(field);
   return true;
 }
 
+// "invalid_start_image_sha256" belongs to "start.image": the longest name that fits.
+function fieldOf(code) {
+  if (!code.startsWith("invalid_")) return null;
+  const fields = [...Object.keys(RULES), ...partsOf(formTab()).flatMap((part) => Object.keys(part.rules ?? {}))];
+  const fitting = fields.filter((field) => `${code}_`.startsWith(`invalid_${field.replaceAll(".", "_")}_`));
+  return fitting.sort((a, b) => b.length - a.length)[0] ?? null;
+}
+
 /** Bring a field with a problem into view, tell it to say so, and put the focus there. */
 export function showField(field) {
-  const box = document.querySelector(`[data-field="${field}"]`) ?? document.querySelector("[data-field=width]");
+  // A closed section makes its fields when it is opened.
+  document.querySelector(`details[data-fields~="${field}"]`)?.dispatchEvent(new Event("fill"));
+  const box = boxOf(field) ?? boxOf("width");
   box?.closest("details")?.setAttribute("open", "");
-  const control = box?.querySelector(field === "height" ? "input:nth-of-type(2)" : "textarea, input, select, button");
-  control?.dispatchEvent(new Event("problem"));
+  const control = box?.querySelector(field === "height" ? "input:nth-of-type(2)" : "textarea, input:not([hidden]), select, button");
+  control?.dispatchEvent(new Event("problem", { bubbles: true }));
   control?.focus();
 }

@@ -3,13 +3,17 @@
 
 import { h, setText } from "./dom.js";
 import { engine, retry } from "./engine.js";
-import { change, form, number } from "./form.js";
-import { emptyView, job } from "./job.js";
+import { change, form } from "./form.js";
+import { job } from "./job.js";
+import { emptyView } from "./job_view.js";
 import { countEscape } from "./layers.js";
 import { alarm, announce } from "./live.js";
 import { news } from "./pictures.js";
+import { formTab, route } from "./route.js";
 import { makeSheet } from "./sheet.js";
+import { sizeOf } from "./size.js";
 import { drawActions } from "./stage_actions.js";
+import { backToCanvas, joinFaces } from "./stage_face.js";
 import { describe } from "./stage_view.js";
 import { makeStrip } from "./strip.js";
 import { offerUndo } from "./undo_bar.js";
@@ -50,7 +54,8 @@ export function stage(element, props, watch) {
     progress.setAttribute("aria-valuetext", said.strong + said.rest);
     sideNote.hidden = !view.notices?.length || !progress.hidden;
     setText(sideNote, (view.notices ?? []).join(" "));
-    drawActions(actions, said.actions, { view, large });
+    const back = !job.isActive() && backToCanvas();
+    drawActions(actions, back ? ["canvas", ...said.actions] : said.actions, { view, large, back });
     tellListener(view, said);
   }
 
@@ -60,8 +65,7 @@ export function stage(element, props, watch) {
     const cells = view.cells.map((cell) => (cell && hiddenIds.has(cell.id) ? null : cell));
     const isBare = view.phase === "idle" && !cells.some(Boolean);
     if (!isBare) return { ...view, cells };
-    const width = number(form.get().width);
-    const height = number(form.get().height);
+    const { width, height } = sizeOf(form.get(), formTab());
     const fits = width > 0 && height > 0 && width / height < 8 && height / width < 8;
     return { ...view, ...(fits ? { width, height } : {}), count: 1, cells: [], isEmptyHere: strip.isEmpty() };
   }
@@ -108,6 +112,7 @@ export function stage(element, props, watch) {
   watch("value", () => job.receive(props.value));
   job.view.later(draw);
   for (const source of [engine, retry]) source.later(draw);
+  route.later(draw);
   form.later(() => { if (job.view.get().phase === "idle") draw(); });
   new ResizeObserver(draw).observe(measure);
   strip.load().then((records) => {
@@ -115,6 +120,7 @@ export function stage(element, props, watch) {
     if (records.length && isBare) showAgain(records.filter((record) => record.job_id === records[0].job_id).reverse());
     else draw();
   });
+  joinFaces(root);
   job.resume();
   draw();
 }

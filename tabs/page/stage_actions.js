@@ -1,27 +1,28 @@
 // The row under the status line: what can be done now. Names come from stage_view.js.
 
-import { Refused } from "./api.js";
+import { post, Refused } from "./api.js";
 import { button, h } from "./dom.js";
 import { watchEngine } from "./engine.js";
 import { change, form } from "./form.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
 import { download, favorite, remove, say, useSettings } from "./pictures.js";
-import { post } from "./api.js";
+import { showFace } from "./stage_face.js";
 
 const FIX = /Use (\d+) × (\d+)/;
 
 /**
- * @param {{view: any, large: number|null}} shown
+ * @param {{view: any, large: number|null, back: string}} shown back: words that lead to the tab's canvas, or empty
  * @returns {Object<string, () => HTMLElement|null>} a maker for each name
  */
-function makers({ view, large }) {
+function makers({ view, large, back }) {
   const saved = large === null ? view.cells.filter(Boolean) : [view.cells[large]];
   const ids = saved.map((cell) => cell.id);
   const isFavorite = saved.length > 0 && saved.every((cell) => cell.favourite);
   const fix = view.hint?.match(FIX);
   const careful = (act) => async () => { try { await act(); } catch (problem) { if (problem instanceof Refused) say(problem); } };
   return {
+    canvas: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showFace("canvas") }),
     cancel: () => button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
     use: () => button({ label: "Use settings", icon: "use", onclick: () => useSettings(saved[0], large === null ? view.count : 1) }),
     favorite: () => button({ label: "Favorite", icon: isFavorite ? "starred" : "star", pressed: isFavorite,
@@ -47,7 +48,7 @@ function makers({ view, large }) {
 /** Draw the row anew if it says something else than before. */
 export function drawActions(row, names, shown) {
   const saved = shown.view.cells.filter(Boolean);
-  const key = JSON.stringify([names, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favourite]), shown.view.hint]);
+  const key = JSON.stringify([names, shown.back, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favourite]), shown.view.hint]);
   if (row.dataset.key === key) return;
   const focused = row.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   row.dataset.key = key;

@@ -48,7 +48,7 @@ function idle(view, { form, large, engine }) {
     return { headline: "Nothing developed yet", rest, chips: form.model?.examples?.slice(0, 3) ?? [],
       lines: ["Describe a picture and press Generate. The starter model is built in, so nothing needs to be downloaded."] };
   }
-  return { lines: [pixels(form.width || "?", form.height || "?")], rest };
+  return { lines: [pixels(view.width || "?", view.height || "?")], rest };
 }
 
 function sending() {

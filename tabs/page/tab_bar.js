@@ -1,13 +1,13 @@
 // Gradio's tab bar: joined to the address, and given what it lacks: arrow keys, one tab stop, panel names.
 
+import { config } from "./config.js";
 import { go, route, titleOf } from "./route.js";
-
-const NAMES = ["txt2img", "gallery"];
 
 const SETTLE_MS = 120;
 const MOST_CORRECTIONS = 6;
 let corrections = 0;
 
+const nameAt = (index) => config.tabs[index]?.id;
 const buttons = () => [...document.querySelectorAll("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]")];
 
 /** Watch gradio's tabs from now on; they may be drawn later than this. */
@@ -39,9 +39,9 @@ function insist() {
 
 function mend() {
   const chosen = buttons().findIndex((tab) => tab.getAttribute("aria-selected") === "true");
-  if (NAMES[chosen] !== route.get().tab) setTimeout(insist, SETTLE_MS);
+  if (nameAt(chosen) !== route.get().tab) setTimeout(insist, SETTLE_MS);
   buttons().forEach((tab, index) => {
-    const name = NAMES[index];
+    const name = nameAt(index);
     const panel = document.querySelector(`#tab-${name}`);
     set(tab, "tabindex", tab.getAttribute("aria-selected") === "true" ? "0" : "-1");
     if (panel) {
@@ -60,11 +60,11 @@ function follow(event) {
   const index = buttons().indexOf(event.target.closest("[role=tab]"));
   if (index < 0 || !event.isTrusted) return;
   const { tab, id } = route.get();
-  if (NAMES[index] !== tab || id) go(NAMES[index]);
+  if (nameAt(index) !== tab || id) go(nameAt(index));
 }
 
 function select({ tab }) {
-  const button = buttons()[NAMES.indexOf(tab)];
+  const button = buttons()[config.tabs.findIndex(({ id }) => id === tab)];
   if (button && button.getAttribute("aria-selected") !== "true") button.click();
   document.title = `${titleOf(tab)} · Darkroom`;
 }
@@ -77,5 +77,5 @@ function steer(event) {
   event.preventDefault();
   const next = all[(to + all.length) % all.length];
   next.focus();
-  go(NAMES[all.indexOf(next)]);
+  go(nameAt(all.indexOf(next)));
 }

@@ -23,6 +23,8 @@ def test_a_picture_is_made_found_and_used_by_keyboard_alone(visitor: Visitor) ->
     expect(page.locator("textarea[name=prompt]")).to_be_focused()
     page.locator("#tab-txt2img-button").focus()
     press("ArrowRight")
+    expect(page.get_by_role("tab", name="Image to image")).to_be_focused()
+    press("End")
     page.wait_for_selector(".tile")
     expect(page.get_by_role("tab", name="Gallery")).to_be_focused()
     press("/")

@@ -1,0 +1,7 @@
+"""The Image to image tab: as Text to image, and a picture to begin from."""
+
+from tabs.panes import GeneratingTab
+
+IMG2IMG = GeneratingTab("img2img", "Image to image", (
+    "start_section", "prompt_box", "model_row", "strength_field", "size_field", "sampler_fields", "number_fields",
+    "seed_fields", "more_section", "explain_switch"))

@@ -1,0 +1,37 @@
+// Pictures that people bring: the server keeps them by their sha256, the page knows that, the size and a name.
+
+import { post, request } from "./api.js";
+
+/**
+ * @typedef {{sha256: string, width: number, height: number, name?: string, parent?: string}} Brought
+ * name: of the file, for a label; parent: id of the gallery's picture that it is
+ */
+
+/** Address of a brought picture. */
+export const broughtUrl = (sha256) => `/api/v1/inputs/${sha256}`;
+
+/**
+ * Bring a file or a drawing.
+ * @param {Blob} blob PNG, JPEG or WebP; the server says what is wrong with anything else
+ * @returns {Promise<Brought>}
+ */
+export async function bring(blob, name = /** @type {any} */ (blob).name ?? "") {
+  const sent = new Blob([blob], { type: blob.type || "application/octet-stream" });
+  return { ...await request("POST", "/inputs", sent), name };
+}
+
+/** Bring a picture of the gallery, by its id. @returns {Promise<Brought>} */
+export async function bringSaved(id) {
+  return { ...await post(`/images/${encodeURIComponent(id)}/input`), name: "", parent: id };
+}
+
+/** A picture that a recipe names, if the server still has it: null where it is gone. @returns {Promise<Brought|null>} */
+export async function findBrought(sha256) {
+  const image = new Image();
+  image.src = broughtUrl(sha256);
+  const isThere = await image.decode().then(() => true, () => false);
+  return isThere ? { sha256, width: image.naturalWidth, height: image.naturalHeight, name: "" } : null;
+}
+
+/** As a recipe names it. */
+export const refOf = (picture) => ({ sha256: picture.sha256 });

@@ -1,0 +1,23 @@
+// Questions about jobs that the event does not answer: what is unfinished, and whether we missed something.
+
+import { get } from "./api.js";
+import { windowName } from "./store.js";
+
+/** This window's unfinished jobs, oldest first. Previews of preprocessors are shown where they were asked for. */
+export async function unfinishedHere() {
+  const { jobs } = await get(`/jobs?window=${windowName}`).catch(() => ({ jobs: [] }));
+  return jobs.filter((one) => one.type !== "preprocess");
+}
+
+/** Whether this person has anything running or waiting. */
+export async function hasUnfinished() {
+  const { rows } = await get("/queue").catch(() => ({ rows: [] }));
+  return rows.some((row) => row.mine && (row.state === "running" || row.state === "queued"));
+}
+
+/** Whether the job is elsewhere than the view says; one that was never heard of counts as such. */
+export async function isBehind({ id, phase, index = 0 }) {
+  if (!id) return true;
+  const told = await get(`/jobs/${encodeURIComponent(id)}`).catch(() => null);
+  return Boolean(told) && (phase === "running" ? told.state !== "running" || told.step !== index : told.state !== "queued");
+}

@@ -1,0 +1,27 @@
+// A closed part of the recipe: one line, and its fields when it is opened. Open ones stay open over a reload.
+
+import { h, icon, setText } from "./dom.js";
+import { form } from "./form.js";
+import { keep, recall } from "./store.js";
+
+/**
+ * @param {{name: string, title: string, fields: string[], summary: (values: any) => string, body: () => (Node|null)[]}} look
+ *   fields: names of those that can have a problem; summary: what differs from the default, else "";
+ *   body: makes the fields, when the section is first opened
+ * @returns {HTMLDetailsElement}
+ */
+export function section({ name, title, fields, summary, body }) {
+  const said = h("span.summary", {});
+  const place = h("div.section-body", {});
+  const fill = () => { if (!place.childElementCount) place.append(...body().filter(Boolean)); };
+  const details = /** @type {HTMLDetailsElement} */ (h("details.section", { "data-fields": fields.join(" "), onfill: fill, ontoggle: () => {
+    if (details.open) fill();
+    keep("sections", { ...recall("sections", {}), [name]: details.open });
+  } }, h("summary", {}, h("span", {}, title), said, icon("right")), place));
+  form.watch((now) => setText(said, summary(now)));
+  if (recall("sections", {})[name]) {
+    fill();
+    details.open = true;
+  }
+  return details;
+}

@@ -1,0 +1,69 @@
+// The start picture: brought here for Image to image, shared with Inpaint, and the `start` of the recipe.
+
+import { showProblem, slider } from "./bound.js";
+import { findBrought, refOf } from "./brought.js";
+import { config } from "./config.js";
+import { field } from "./dom.js";
+import { dropArea } from "./drop_area.js";
+import { change, form, partOf, typed } from "./form.js";
+import { joinRecipe } from "./recipe_parts.js";
+import { formTab } from "./route.js";
+import { ranged } from "./rules.js";
+import { follows } from "./size.js";
+import { offerUndo } from "./undo_bar.js";
+
+const NEEDS = "Image to image begins from a picture. Drop one, paste it, or choose a file.";
+const GONE = "Its start picture is not here any more. Add it again.";
+
+/** Take a picture as the start, or none; the one before comes back by Undo. */
+export function takeStart(picture) {
+  const before = form.get()["start.image"];
+  change({ "start.image": picture });
+  if (before && before.sha256 !== picture?.sha256) {
+    offerUndo(picture ? "Another start picture." : "The start picture was removed.", () => change({ "start.image": before }));
+  }
+}
+
+/** Fill the part: the picture. */
+export function start_section(element) {
+  const label = config.labels["start.image"];
+  const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null) });
+  const { box, problem } = field("start.image", label, area.element, { note: config.explain["start.image"] });
+  showProblem("start.image", area.element, problem);
+  form.watch((now) => area.show(now["start.image"]));
+  element.replaceChildren(box);
+  joinRecipe("start_section", {
+    rules: { "start.image": (values) => (values["start.image"] ? null : { text: NEEDS, fixes: [] }) },
+  });
+}
+
+/** Fill the part: how far the result may go from the picture. Every tab with a start picture shows it. */
+export function strength_field(element) {
+  element.replaceChildren(slider("start.strength", 0.05));
+  joinRecipe("strength_field", {
+    rules: { "start.strength": (values) => ranged("start.strength", values["start.strength"]) },
+    write: writeStart,
+    read: readStart,
+  });
+}
+
+function writeStart(draft, values) {
+  const picture = values["start.image"];
+  if (!picture) return;
+  const start = { image: refOf(picture), ...partOf("start", values) };
+  if (follows(values, formTab())) delete start.resize;
+  draft.start = start;
+  if (picture.parent) draft.parent = picture.parent;
+}
+
+async function readStart({ start, parent }, patch) {
+  if (!start) return "";
+  for (const name of ["strength", "resize", "image_guidance"]) {
+    const path = `start.${name}`;
+    patch[path] = typed(start[name] ?? config.defaults[path]);
+  }
+  const picture = await findBrought(start.image.sha256);
+  if (!picture) return GONE;
+  patch["start.image"] = parent ? { ...picture, parent } : picture;
+  return "";
+}
