@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, compile_path
 
-from api import images, inputs, jobs, models, system
+from api import images, inputs, jobs, models, preprocessors, system
 from api.errors import ErrorBody, add_error_handlers
 from api.guard import METHODS, Framing, Guard
 from api.hosts import HostRule
@@ -28,7 +28,7 @@ from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
 PREFIX = "/api/v1"
-_PARTS = (jobs, images, inputs, models, system)
+_PARTS = (jobs, images, inputs, models, preprocessors, system)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
     "5XX": {"model": ErrorBody, "description": "Failed, with words."}}

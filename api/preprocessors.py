@@ -1,0 +1,79 @@
+"""Route of the preprocessors: what there is, which options each has, and what to put where for the others."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.asking import StudioHere
+from catalog.preprocessors import (
+    PREPROCESSORS,
+    Option,
+    Preprocessor,
+    annotator_folders,
+    instructions,
+    is_installed,
+)
+
+router = APIRouter(tags=["models"])
+
+
+class OptionFacts(BaseModel):
+    """A threshold and the range that makes sense."""
+
+    label: str
+    default: float
+    least: float
+    most: float
+
+
+class FileFacts(BaseModel):
+    """A file that a preprocessor needs; `sha256` is empty where it is not known."""
+
+    name: str
+    repository: str
+    megabytes: int
+    sha256: str
+
+
+class PreprocessorFacts(BaseModel):
+    """A preprocessor; `hint` says what to put where when it is not installed."""
+
+    id: str
+    label: str
+    makes: str
+    shows: str
+    aliases: tuple[str, ...]
+    has_resolution: bool
+    low: OptionFacts | None
+    high: OptionFacts | None
+    installed: bool
+    hint: str
+    megabytes: int
+    files: tuple[FileFacts, ...]
+
+
+class PreprocessorList(BaseModel):
+    preprocessors: tuple[PreprocessorFacts, ...]
+
+
+@router.get("/preprocessors")
+def preprocessors(studio: StudioHere) -> PreprocessorList:
+    """All preprocessors, those that are not installed too."""
+    folders = annotator_folders(studio.settings.model_dirs)
+    return PreprocessorList(preprocessors=tuple(
+        _facts(found, is_installed(found, folders), instructions(found, folders))
+        for found in PREPROCESSORS.values()))
+
+
+def _facts(found: Preprocessor, installed: bool, hint: str) -> PreprocessorFacts:
+    files = tuple(FileFacts(name=f.name, repository=f.repository, megabytes=f.megabytes, sha256=f.sha256)
+                  for f in found.files)
+    return PreprocessorFacts(
+        id=found.id, label=found.label, makes=found.makes, shows=found.shows, aliases=found.aliases,
+        has_resolution=found.has_resolution, low=_option(found.low), high=_option(found.high),
+        installed=installed, hint=hint, megabytes=found.megabytes, files=files)
+
+
+def _option(option: Option | None) -> OptionFacts | None:
+    if option is None:
+        return None
+    return OptionFacts(label=option.label, default=option.default, least=option.least, most=option.most)
