@@ -11,6 +11,7 @@ from api.media import send_picture
 from api.shapes import Picture, PicturePage, picture
 from contract.errors import InvalidRecipe, NotFound
 from contract.recipe import Recipe
+from contract.records import StoredInput
 
 router = APIRouter(prefix="/images", tags=["images"])
 _PNG: dict[int | str, dict[str, Any]] = {
@@ -68,6 +69,12 @@ def recipe(studio: StudioHere, owner: Owner, image_id: ImageId) -> Recipe:
     if found is None:
         raise NotFound("The picture was enlarged and has no recipe of its own.", "See its parent's.")
     return found
+
+
+@router.post("/{image_id}/input")
+def as_input(studio: StudioHere, owner: Owner, image_id: ImageId) -> StoredInput:
+    """Keep it as a picture to work from; name it as `parent` in the job that does."""
+    return studio.input_from_image(image_id, owner)
 
 
 @router.delete("/{image_id}", status_code=204)

@@ -1,12 +1,18 @@
 """Routes that take a picture as their body: to work from, or to read how it was made."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
 
 from api.asking import Owner, PictureBody, StudioHere, body_schema
+from api.media import send_picture
 from api.shapes import Found, draft_fields
 from contract.records import StoredInput
 
 router = APIRouter(tags=["inputs"])
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}, "description": "The picture."}}
 _PICTURE = body_schema("image/*", {"type": "string", "format": "binary"})
 
 
@@ -14,6 +20,12 @@ _PICTURE = body_schema("image/*", {"type": "string", "format": "binary"})
 def add(studio: StudioHere, owner: Owner, body: PictureBody) -> StoredInput:
     """Bring a picture (PNG, JPEG, WebP); recipes name it by its sha256."""
     return studio.add_input(body, owner)
+
+
+@router.get("/inputs/{sha256}", response_class=Response, responses=_PNG)
+def kept(request: Request, studio: StudioHere, sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
+    """A brought picture as it is kept, for whoever knows its hash: the one who brought it, or has its recipe."""
+    return send_picture(request, studio.input_file(sha256), studio.settings.inputs_dir, sha256)
 
 
 @router.post("/recipes/read", openapi_extra=_PICTURE)

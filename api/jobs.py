@@ -10,10 +10,13 @@ from fastapi.responses import StreamingResponse
 from api.asking import JobId, JsonBody, Owner, StudioHere, Window, body_schema
 from api.event_stream import stream
 from api.shapes import Accepted, JobList, JobStatus, job_row, job_status
-from contract.validation import parse_draft
+from contract.tasks import Preprocess, Upscale
+from contract.validation import parse_draft, parse_preprocess, parse_upscale
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _DRAFT = body_schema("application/json", {"$ref": "#/components/schemas/RecipeDraft"})
+_UPSCALE = body_schema("application/json", Upscale.model_json_schema())
+_PREPROCESS = body_schema("application/json", Preprocess.model_json_schema())
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events as they come; each `data` is JSON, each `id` a cursor.",
           "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
@@ -23,6 +26,20 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 def submit(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
     """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body."""
     handle = studio.submit(parse_draft(body), owner, window=window)
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.post("/upscale", status_code=202, openapi_extra=_UPSCALE)
+def upscale(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Enlarge a picture, tile by tile. Only `image` is required; `parent` names the picture it comes from."""
+    handle = studio.upscale(parse_upscale(body), owner, window=window)
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.post("/preprocess", status_code=202, openapi_extra=_PREPROCESS)
+def preprocess(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Make a control map. It ends as an input, whose sha256 is in `prepared` and in the event of that name."""
+    handle = studio.preprocess(parse_preprocess(body), owner, window=window)
     return Accepted(id=handle.id, position=handle.position)
 
 

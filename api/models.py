@@ -36,6 +36,12 @@ def model(studio: StudioHere, name: str) -> shapes.Model:
     return shapes.model(studio.model(name))
 
 
+@router.get("/upscalers")
+def upscalers(studio: StudioHere) -> shapes.UpscalerList:
+    """What enlarges: for hires passes all of them, for finished pictures those that are not latent."""
+    return shapes.upscalers(entry for entry in studio.models() if entry.ref.kind == "upscaler")
+
+
 @router.get("/samplers")
 def samplers() -> shapes.SamplerList:
     """Samplers, schedules, and which pairs are offered."""

@@ -5,7 +5,7 @@ the epoch, owners stay inside.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
+from catalog.upscalers import UPSCALERS
 from contract.events import JobEvent, Saved, Step
 from contract.recipe import Recipe
 from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow, StoredInput
@@ -150,6 +151,19 @@ class SamplerList(BaseModel):
     schedules: tuple[ScheduleFacts, ...]
 
 
+class UpscalerFacts(BaseModel):
+    """A way to enlarge, by its name in recipes."""
+
+    name: str
+    label: str
+    is_latent: bool
+    is_model: bool
+
+
+class UpscalerList(BaseModel):
+    upscalers: tuple[UpscalerFacts, ...]
+
+
 class Health(BaseModel):
     """That the program answers, and what its engine does."""
 
@@ -228,6 +242,15 @@ def model(entry: ModelEntry) -> Model:
         examples=entry.examples, zero_snr=entry.zero_snr, token_limit=entry.token_limit,
         words=tuple(sorted(entry.words)), shows=entry.shows, has_preview=entry.preview_path is not None,
         problem=entry.problem, hint=entry.hint)
+
+
+def upscalers(entries: Iterable[ModelEntry]) -> UpscalerList:
+    """The built-in ones, then the models that can be used."""
+    built_in = (UpscalerFacts(name=u.id, label=u.label, is_latent=u.is_latent, is_model=False)
+                for u in UPSCALERS.values())
+    models = (UpscalerFacts(name=entry.ref.name, label=entry.title, is_latent=False, is_model=True)
+              for entry in entries if entry.problem is None)
+    return UpscalerList(upscalers=(*built_in, *models))
 
 
 def samplers() -> SamplerList:

@@ -14,6 +14,7 @@ from typing import Any
 from catalog.control_models import control_kind, read_control_model
 from catalog.families import FAMILIES, Defaults, Size
 from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, weights_file
+from catalog.upscalers import is_upscaler_file
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 
@@ -99,12 +100,18 @@ def _models_below(folder: Path, depth: int) -> Iterator[Path]:
     for child in found:
         if child.is_dir():
             yield from _models_below(Path(child.path), depth - 1)
-        elif child.name.endswith(".safetensors") and child.is_file() and control_kind(Path(child.path)):
+        elif child.name.endswith(".safetensors") and child.is_file() and _is_model_file(Path(child.path)):
             yield Path(child.path)
+
+
+def _is_model_file(path: Path) -> bool:
+    return control_kind(path) is not None or is_upscaler_file(path)
 
 
 def describe(path: Path, name: str) -> ModelEntry:
     """Read what a model says of itself; a damaged one gets a `problem`."""
+    if path.is_file() and is_upscaler_file(path):
+        return _describe_upscaler(path, name)
     kind = control_kind(path)
     try:
         return _describe_control(path, name) if kind else _describe(path, name)
@@ -118,6 +125,11 @@ def _describe_control(path: Path, name: str) -> ModelEntry:
     ref = ModelRef(kind=found.kind, name=name, family=found.family, fingerprint=fingerprint(found.root, found.weights))
     return ModelEntry(ref, path, title=name.rsplit("/", 1)[-1], shows=found.shows,
                       size_bytes=sum(file.stat().st_size for file in found.weights))
+
+
+def _describe_upscaler(path: Path, name: str) -> ModelEntry:
+    ref = ModelRef(kind="upscaler", name=name, family="upscaler", fingerprint=fingerprint(path.parent, (path,)))
+    return ModelEntry(ref, path, title=name.rsplit("/", 1)[-1], size_bytes=path.stat().st_size)
 
 
 def _describe(folder: Path, name: str) -> ModelEntry:

@@ -1,11 +1,15 @@
-"""Upscalers that need no model, by the names people use. Models of kind "upscaler" are in `catalog/models.py`.
+"""Upscalers: those that need no model, by the names people use, and how a model that enlarges is told from others.
 
 Source of the names: the field's lists (A1111, Forge). What each does is in `engine/upscalers.py`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+
+from catalog.headers import read_header
+from contract.errors import ModelProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,27 @@ UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({u.id: u for u in (
     Upscaler("nearest", "Nearest", ("None",)),
 )})
 
+# ESRGAN old and new (also SwinIR, DAT, HAT, …), Compact, EDSR, SCUNet, SPAN, PLKSR, OmniSR.
+_FIRST_LAYERS = ("model.0.weight", "conv_first.weight", "body.0.weight", "head.0.weight", "m_head.0.weight",
+                 "conv_1.eval_conv.weight", "feats.0.weight", "input.weight")
+_PICTURE_CHANNELS = (1, 3, 4, 12, 48)  # gray, RGB, with alpha; RGB folded by 2 and 4
+
 
 def find_upscaler(name: str) -> Upscaler | None:
     """An upscaler by id, label or alias, in any case."""
     wanted = name.strip().casefold()
     return next((u for u in UPSCALERS.values()
                  if wanted in {text.casefold() for text in (u.id, u.label, *u.aliases)}), None)
+
+
+def is_upscaler_file(path: Path) -> bool:
+    """Whether a file's header has the first layer of a network from pictures to pictures.
+
+    Which of the forty architectures it is, spandrel says when it is loaded.
+    """
+    try:
+        header = read_header(path)
+    except ModelProblem:
+        return False
+    first = next((header[name] for name in _FIRST_LAYERS if name in header), None)
+    return first is not None and len(first.shape) == 4 and first.shape[1] in _PICTURE_CHANNELS

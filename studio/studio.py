@@ -8,11 +8,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from catalog.models import ModelEntry
-from contract.errors import StorageFull, StudioError
+from contract.errors import InvalidRecipe, NotFound, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
 from contract.records import (
@@ -25,7 +25,7 @@ from contract.records import (
     QueueRow,
     StoredInput,
 )
-from contract.tasks import Paint
+from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.work import Worker
 from studio.costs import Rates
 from studio.database import Database
@@ -47,6 +47,7 @@ from studio.owners import OwnerKeys
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.resolve import resolve
+from studio.resolve_parts import need_picture, resolve_upscale
 from studio.saver import Saver
 from studio.settings import Settings
 from studio.thumbnails import Thumbnails
@@ -212,17 +213,39 @@ class Studio:
 
         Raises:
             InvalidRecipe: a value can't be used; names it.
+            InvalidInput: a picture that it names is not kept (any more), or does not fit.
             ModelProblem: the model can't be used.
             QueueFull: too many wait.
         """
         draft = self.extensions.adjust(draft)
-        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, known_hash=self._known_hash,
-                        with_hash=self._model_with_hash)
+        self._check_parent(draft.parent, owner)
+        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, size_of=self._inputs.size,
+                        known_hash=self._known_hash, with_hash=self._model_with_hash)
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry))
-        job = self._queue.add(Paint(recipe=found.recipe), owner, window, notices)
+        return self._queue_up(Paint(recipe=found.recipe, parent=draft.parent), owner, window, notices)
+
+    def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
+        """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
+        self._check_parent(task.parent, owner)
+        resolved = resolve_upscale(task, self._models, self._inputs.size, self.settings.max_pixels)
+        return self._queue_up(resolved, owner, window)
+
+    def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
+        """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
+        need_picture(task.image, "image", self._inputs.size)
+        return self._queue_up(task, owner, window)
+
+    def _queue_up(self, task: Task, owner: str, window: str | None,
+                  notices: Sequence[tuple[str, str]] = ()) -> JobHandle:
+        job = self._queue.add(task, owner, window, notices)
         self._feeds.of(job)
         self._announce()
         return JobHandle(id=job.id, position=self._place_of(job.id)[0])
+
+    def _check_parent(self, parent: str | None, owner: str) -> None:
+        if parent is not None and self._gallery.find(parent, owner) is None:
+            raise InvalidRecipe("The parent picture is not in your gallery.", "Leave “parent” out.",
+                                code="invalid_parent")
 
     def _known_hash(self, entry: ModelEntry) -> str | None:
         try:
@@ -354,6 +377,17 @@ class Studio:
     def add_input(self, data: bytes, owner: str) -> StoredInput:
         """Keep a picture someone brought. Raises InvalidInput, TooLarge, StorageFull."""
         return self._inputs.add(data)
+
+    def input_from_image(self, image_id: str, owner: str) -> StoredInput:
+        """Keep a picture of the gallery as one to work from. Raises NotFound, StorageFull."""
+        return self._inputs.add(self._gallery.file(image_id, owner).read_bytes())
+
+    def input_file(self, sha256: str) -> Path:
+        """The PNG of a brought picture, for whoever knows its hash. Raises NotFound."""
+        path = self._inputs.path(sha256)
+        if not path.is_file():
+            raise NotFound("There is no such picture.", "Add it again.")
+        return path
 
     # Models and engine
 

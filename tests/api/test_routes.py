@@ -32,16 +32,20 @@ GET    /api/v1/images                       200 200 200
 GET    /api/v1/images/{image_id}            404 200 404
 DELETE /api/v1/images/{image_id}            404 204 404
 PUT    /api/v1/images/{image_id}/favourite  404 200 404
+POST   /api/v1/images/{image_id}/input      404 200 404
 GET    /api/v1/images/{image_id}/recipe     404 200 404
 GET    /api/v1/images/{image_id}/record     404 200 404
 POST   /api/v1/images/{image_id}/restore    404 200 404
 GET    /api/v1/images/{image_id}/thumbnail  404 200 404
 POST   /api/v1/inputs                       422 422 422
+GET    /api/v1/inputs/{sha256}              404 404 404
 GET    /api/v1/jobs                         200 200 200
 POST   /api/v1/jobs                         202 202 202
 GET    /api/v1/jobs/{job_id}                404 200 404
 DELETE /api/v1/jobs/{job_id}                404 200 404
 GET    /api/v1/jobs/{job_id}/events         404 200 404
+POST   /api/v1/jobs/preprocess              422 422 422
+POST   /api/v1/jobs/upscale                 422 422 422
 POST   /api/v1/jobs/{job_id}/move_up        404 404 404
 POST   /api/v1/jobs/{job_id}/retry_save     404 404 404
 GET    /api/v1/models                       200 200 200
@@ -53,6 +57,7 @@ GET    /api/v1/preprocessors                200 200 200
 GET    /api/v1/queue                        200 200 200
 POST   /api/v1/recipes/read                 422 422 422
 GET    /api/v1/samplers                     200 200 200
+GET    /api/v1/upscalers                    200 200 200
 GET    /api/v1/{rest:path}                  404 404 404
 HEAD   /api/v1/{rest:path}                  404 404 404
 POST   /api/v1/{rest:path}                  404 404 404
@@ -108,10 +113,12 @@ CLOSED = """
 /gradio_api/upload_progress /gradio_api/user /gradio_api/user/ /gradio_api/vibe-code /gradio_api/vibe-code/
 /gradio_api/vibe-edit /gradio_api/vibe-edit/ /gradio_api/vibe-starter-queries /gradio_api/vibe-starter-queries/
 """.split()
-VALUES = {"{name}": "docs.js", "{name:path}": "starter", "{rest:path}": "nope", "{path:path}": "nope.js",
+VALUES = {"{sha256}": "0" * 64, "{name}": "docs.js", "{name:path}": "starter", "{rest:path}": "nope", "{path:path}": "nope.js",
           "{api_name}": "run", "{path_or_url:path}": "/etc/passwd", "{url_path:path}": "http://a.example/"}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs"): {"prompt": "sea"},
+    ("POST", "/api/v1/jobs/preprocess"): {"image": {"sha256": "0" * 64}, "preprocessor": "canny"},
+    ("POST", "/api/v1/jobs/upscale"): {"image": {"sha256": "0" * 64}},
     ("PUT", "/api/v1/images/{image_id}/favourite"): {"favourite": True}}
 BASE = "http://127.0.0.1:7860"
 

@@ -53,7 +53,7 @@ def _pickle(folder: Path) -> None:
     (lambda f: (f / "unet/config.json").write_text("[]"), "is not a table"),
     (lambda f: (f / "unet/config.json").write_text("[" * 100_000), "can't be read as JSON"),
     (lambda f: (f / "unet/config.json").unlink(), "unet/config.json is missing"),
-    (lambda f: change(f, "unet/config.json", in_channels=9), "9 channels"),
+    (lambda f: change(f, "unet/config.json", in_channels=7), "7 channels"),
     (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "refiner"),
     (lambda f: change(f, "darkroom.json", defaults={"steps_": 1}), "darkroom.json can't be understood"),
     (lambda f: change(f, "darkroom.json", sizes={"square": 5}), "darkroom.json can't be understood")])

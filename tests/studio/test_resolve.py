@@ -69,10 +69,8 @@ def test_samplers_are_found_by_every_name_in_use(models: ModelList, sampler: str
      "The largest of this shape is 1448 × 720."),
     ({"prompt": "a barn <lora:ink:0.8>"}, "invalid_prompt",
      "“<lora:ink:0.8>” asks for a LoRA; LoRAs come in a later version.", "Take it out of the prompt."),
-    ({"hires": {"scale": 2.0}}, "invalid_hires", "The high-resolution pass is not there yet.",
-     "Leave “hires” out."),
-    ({"start": {"image": {"sha256": "0" * 64}}}, "invalid_start", "Starting from a picture is not there yet.",
-     "Leave “start” out."),
+    ({"refiner": {"model": ModelRef(name="x", family="sdxl")}}, "invalid_refiner", "A refiner is not there yet.",
+     "Leave “refiner” out."),
 ])
 def test_what_can_not_be_done_is_said_in_one_sentence(
         models: ModelList, fields: dict[str, object], code: str, message: str, hint: str) -> None:

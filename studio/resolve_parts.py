@@ -1,0 +1,242 @@
+"""The optional parts of a draft: are the pictures there and do they fit, which models are meant, what size comes out.
+
+Sizes are read from the kept PNGs' headers; no pixel is looked at here.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+
+from catalog.control_models import refuse_other_family
+from catalog.models import ModelEntry
+from catalog.upscalers import UPSCALERS, find_upscaler
+from contract.errors import InvalidInput, InvalidRecipe, ModelProblem
+from contract.recipe import (
+    SIDE,
+    SIDE_MULTIPLE,
+    Control,
+    ControlDraft,
+    Extend,
+    Hires,
+    ImageRef,
+    ModelKind,
+    ModelRef,
+    RecipeDraft,
+    Reference,
+    ReferenceDraft,
+)
+from contract.tasks import Upscale
+from studio.model_list import ModelList
+from studio.sampler_choice import choose_sampler
+
+Size = tuple[int, int]  # width, height
+SizeOf = Callable[[str], Size | None]
+_SAME_SHAPE = 0.02  # of the ratio of the sides
+_ENLARGED = 16  # times the pixels that are painted, a picture may be enlarged to: no model runs over all at once
+_ROOM = 1.5  # a start picture may be this much larger than what the model usually makes before it is scaled down
+
+
+def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
+    """All pictures are kept, and the mask has the start picture's shape.
+
+    Raises:
+        InvalidInput: names the picture, and both sizes where they differ.
+    """
+    start, mask = draft.start, draft.mask
+    named: list[tuple[str, ImageRef | None]] = [
+        ("start.image", start.image if start else None), ("start.depth", start.depth if start else None),
+        ("mask.image", mask.image if mask else None),
+        *(("controls.image", control.image) for control in draft.controls),
+        *(("references.image", reference.image) for reference in draft.references)]
+    sizes = {field: need_picture(ref, field, size_of) for field, ref in named if ref is not None}
+    if mask and not _same_shape(sizes["start.image"], sizes["mask.image"]):
+        (width, height), (mask_width, mask_height) = sizes["start.image"], sizes["mask.image"]
+        raise InvalidInput(f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
+                           "Use a mask of the picture's size or shape.", code="invalid_mask_image")
+
+
+def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
+    """The size of a brought picture.
+
+    Raises:
+        InvalidInput: it is not kept (any more).
+    """
+    size = size_of(ref.sha256)
+    if size is None:
+        words = {"start.image": "start picture", "start.depth": "depth picture", "mask.image": "mask",
+                 "controls.image": "control picture", "references.image": "picture as prompt"}
+        raise InvalidInput(f"The {words.get(field, 'picture')} is not here.", "Add it again: POST /api/v1/inputs.",
+                           code=f"invalid_{field.replace('.', '_')}")
+    return size
+
+
+def _same_shape(one: Size, other: Size) -> bool:
+    ratio = one[0] * other[1] / (one[1] * other[0])
+    return abs(ratio - 1) <= _SAME_SHAPE
+
+
+def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
+    """Models that edit, or paint by depth, begin from a picture.
+
+    Raises:
+        InvalidRecipe: there is none.
+    """
+    if entry.variant in ("edit", "depth") and draft.start is None:
+        does = "edits a picture" if entry.variant == "edit" else "paints by the depth of a picture"
+        raise InvalidRecipe(f"{entry.title} {does}, and there is none.", "Add a start picture, or use another model.",
+                            code="invalid_start")
+
+
+def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf) -> Size:
+    """What was asked; else what the start picture has, scaled to what the model makes; else the model's own.
+
+    Raises:
+        InvalidRecipe: an extended canvas is asked for at a size that is not the picture and its extension.
+    """
+    usual = (entry.defaults.width, entry.defaults.height)
+    start = draft.start
+    if start is None or (draft.mask and draft.mask.area == "masked"):
+        return draft.width or usual[0], draft.height or usual[1]
+    size = size_of(start.image.sha256) or usual
+    if start.extend:
+        return _extended(draft, start.extend, size)
+    if draft.width and draft.height:
+        return draft.width, draft.height
+    pixels = usual[0] * usual[1]
+    scale = math.sqrt(pixels / (size[0] * size[1])) if size[0] * size[1] > _ROOM * pixels else 1.0
+    width, height = (min(SIDE[1], max(SIDE[0], round(side * scale / SIDE_MULTIPLE) * SIDE_MULTIPLE)) for side in size)
+    return draft.width or width, draft.height or height
+
+
+def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
+    inner = [side // SIDE_MULTIPLE * SIDE_MULTIPLE for side in size]
+    width, height = inner[0] + extend.left + extend.right, inner[1] + extend.up + extend.down
+    for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
+        if asked not in (None, side):
+            raise InvalidRecipe(f"The extended canvas would be {width} × {height}; {name} is {asked}.",
+                                f"Use {side}, or leave it out.", code=f"invalid_{name}")
+        if not SIDE[0] <= side <= SIDE[1]:
+            raise InvalidRecipe(f"The extended canvas would be {width} × {height}.",
+                                f"Sides are {SIDE[0]} to {SIDE[1]}: extend less, or scale the picture down first.",
+                                code="invalid_start_extend")
+    return width, height
+
+
+def check_size(width: int, height: int, max_pixels: int, *, code: str = "invalid_width") -> None:
+    """No more than the studio makes.
+
+    Raises:
+        InvalidRecipe: names the largest of this shape.
+    """
+    if width * height <= max_pixels:
+        return
+    scale = math.sqrt(max_pixels / (width * height))
+    fit = [max(SIDE_MULTIPLE, int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in (width, height)]
+    raise InvalidRecipe(f"{width} × {height} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
+                        f"The largest of this shape is {fit[0]} × {fit[1]}.", code=code)
+
+
+def resolve_controls(drafts: Sequence[ControlDraft], models: ModelList, entry: ModelEntry) -> tuple[Control, ...]:
+    """Control models by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
+    return tuple(Control.model_validate({
+        **dict(draft), "model": _model(draft.model, ("controlnet", "t2i_adapter"), "controls", models, entry)})
+        for draft in drafts)
+
+
+def resolve_references(drafts: Sequence[ReferenceDraft], models: ModelList,
+                       entry: ModelEntry) -> tuple[Reference, ...]:
+    """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
+    return tuple(Reference.model_validate({
+        **dict(draft), "model": _model(draft.model, ("ip_adapter",), "references", models, entry)})
+        for draft in drafts)
+
+
+def _model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList,
+           checkpoint: ModelEntry) -> ModelRef:
+    found = need_model(wanted, kinds, f"{field}.model", models)
+    refuse_other_family(found, checkpoint.ref)
+    return found
+
+
+def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList) -> ModelRef:
+    """A usable model of one of the kinds, by name or title.
+
+    Raises:
+        InvalidRecipe: there is none of that name.
+        ModelProblem: it can't be used.
+    """
+    name = wanted if isinstance(wanted, str) else wanted.name
+    entry = next((found for kind in kinds if (found := models.find(name, kind))), None)
+    if entry is None:
+        here = [other.title for kind in kinds for other in models.of_kind(kind)]
+        near = difflib.get_close_matches(name, here, 2, 0.5)
+        hint = f"Near: {', '.join(near)}." if near else "Choose one that is there, or put it into models/."
+        raise InvalidRecipe(f"“{name[:80]}” is not here.", hint, code=f"invalid_{field.replace('.', '_')}")
+    if entry.problem:
+        raise ModelProblem(entry.problem, entry.hint)
+    return entry.ref
+
+
+def resolve_hires(hires: Hires, models: ModelList, entry: ModelEntry, first_sampler: str, size: Size,
+                  max_pixels: int) -> Hires:
+    """The pass with ids and refs for names; a sampler of its own gets a schedule that goes with it.
+
+    Args:
+        first_sampler: The first pass's.
+        size: Of the first pass.
+    Raises:
+        InvalidRecipe: a name is not known, or the result would be too large.
+        ModelProblem: the upscaler can't be used.
+    """
+    width, height = (round(side * hires.scale / SIDE_MULTIPLE) * SIDE_MULTIPLE for side in size)
+    check_hires_size(size, (width, height), max_pixels)
+    changes: dict[str, object] = {"upscaler": resolve_upscaler(hires.upscaler, models, "hires.upscaler")}
+    if hires.sampler is not None or hires.schedule is not None:
+        try:
+            sampler, schedule = choose_sampler(hires.sampler or first_sampler, hires.schedule, entry)
+        except InvalidRecipe as error:
+            raise InvalidRecipe(error.message, error.hint, code=error.code.replace("_", "_hires_", 1)) from None
+        changes |= {"sampler": sampler.id if hires.sampler else None, "schedule": schedule}
+    return hires.model_copy(update=changes)
+
+
+def check_hires_size(size: Size, larger: Size, max_pixels: int) -> None:
+    """Raises InvalidRecipe, with the largest factor that fits, if a hires pass would make too much."""
+    if larger[0] * larger[1] <= max_pixels:
+        return
+    most = math.floor(math.sqrt(max_pixels / (size[0] * size[1])) * 100) / 100
+    hint = f"Upscale by at most {most:g}." if most > 1 else "Leave it out, or begin smaller."
+    raise InvalidRecipe(f"{larger[0]} × {larger[1]} is more than this studio makes "
+                        f"({max_pixels / 1e6:.1f} megapixels).", hint, code="invalid_hires_scale")
+
+
+def resolve_upscaler(wanted: str | ModelRef, models: ModelList, field: str, *,
+                     is_for_pictures: bool = False) -> str | ModelRef:
+    """The id of a built-in upscaler or the ref of a model. Raises InvalidRecipe, ModelProblem."""
+    built_in = find_upscaler(wanted) if isinstance(wanted, str) else None
+    if built_in is None:
+        return need_model(wanted, ("upscaler",), field, models)
+    if built_in.is_latent and is_for_pictures:
+        labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
+        raise InvalidRecipe(f"{built_in.label} enlarges latents, and this is a finished picture.",
+                            f"Use {', '.join(labels[:-1])} or {labels[-1]}, or a model.",
+                            code=f"invalid_{field.replace('.', '_')}")
+    return built_in.id
+
+
+def resolve_upscale(task: Upscale, models: ModelList, size_of: SizeOf, max_pixels: int) -> Upscale:
+    """The task with its upscaler found.
+
+    Raises:
+        InvalidInput: the picture is not kept (any more).
+        InvalidRecipe: the upscaler is not known, or the result would be too large.
+        ModelProblem: the upscaler can't be used.
+    """
+    width, height = need_picture(task.image, "image", size_of)
+    most = max_pixels * _ENLARGED
+    if width * height * task.scale**2 > most:
+        factor = math.floor(math.sqrt(most / (width * height)) * 100) / 100
+        raise InvalidRecipe(f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
+                            f"({most / 1e6:.0f} megapixels).", f"Upscale by at most {factor:g}.", code="invalid_scale")
+    return task.model_copy(update={
+        "upscaler": resolve_upscaler(task.upscaler, models, "upscaler", is_for_pictures=True)})

@@ -1,0 +1,106 @@
+"""From POST /api/v1/inputs to a picture, once with the real engine on a tiny model: nothing between is faked."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from api.app import build_app
+from studio.settings import Settings
+from studio.studio import Studio
+from studio.workers.inline import InlineWorker
+from tests import tiny
+from tests.api.serving import until
+
+SIDE_FILE: dict[str, object] = {"defaults": {"steps": 2, "width": 64, "height": 64, "sampler": "euler"}}
+
+
+class Real:
+    """A studio with the real engine behind its API, asked in this process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    def ask(self, method: str, path: str, **what: Any) -> httpx.Response:
+        async def go() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as client:
+                return await client.request(method, f"/api/v1/{path}", **what)
+
+        return asyncio.run(go())
+
+    def bring(self, image: Image.Image) -> dict[str, str]:
+        data = io.BytesIO()
+        image.save(data, "PNG")
+        return {"sha256": self.ask("POST", "inputs", content=data.getvalue()).json()["sha256"]}
+
+    def made(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        """Post a job and wait; the record of its picture and the pixels."""
+        answer = self.ask("POST", path, json=body)
+        assert answer.status_code == 202, answer.text
+        job = f"jobs/{answer.json()['id']}"
+        until(lambda: self.ask("GET", job).json()["state"] not in ("queued", "running"), 60.0)
+        status = self.ask("GET", job).json()
+        assert status["state"] == "done", status["error"]
+        (image_id,) = status["image_ids"]
+        data = self.ask("GET", f"images/{image_id}").content
+        return self.ask("GET", f"images/{image_id}/record").json(), np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    folder = tmp_path_factory.mktemp("real")
+    tiny.build("sd1", Path(folder / "models" / "starter"), side_file=SIDE_FILE)
+    settings = Settings(data_dir=folder / "data", model_dirs=(folder / "models",))
+    studio = Studio(settings, InlineWorker({"device": "cpu", "threads": 1}))
+    studio.start()
+    yield Real(build_app(studio, settings))
+    studio.stop()
+
+
+def test_a_masked_picture_is_repainted_within_the_mask_alone_and_then_outpainted_and_enlarged(real: Real) -> None:
+    picture = Image.effect_noise((64, 64), 60).convert("RGB")
+    mask = Image.new("RGB", (64, 64))
+    mask.paste("white", (8, 8, 40, 40))
+    start, hole = real.bring(picture), real.bring(mask)
+    first, pixels = real.made("jobs", {"prompt": "a cat", "start": {"image": start, "strength": 1.0},
+                                       "mask": {"image": hole, "feather": 0}})
+    inside = np.asarray(mask)[..., 0] > 0
+    assert (pixels[~inside] == np.asarray(picture)[~inside]).all()
+    assert (pixels[inside] != np.asarray(picture)[inside]).any(axis=-1).mean() > 0.9
+
+    again = real.ask("POST", f"images/{first['id']}/input").json()
+    second, wider = real.made("jobs", {
+        "prompt": "a cat", "parent": first["id"],
+        "start": {"image": {"sha256": again["sha256"]}, "extend": {"right": 32, "overlap": 16}}})
+    assert wider.shape == (64, 96, 3) and second["parent"] == first["id"]
+    assert (wider[:, :48] == pixels[:, :48]).all()
+
+    third, larger = real.made("jobs/upscale", {"image": {"sha256": again["sha256"]}, "parent": second["id"]})
+    assert larger.shape == (128, 128, 3) and third["recipe"] is None and third["upscale"]["scale"] == 2.0
+
+
+def test_a_brought_picture_can_be_looked_at_by_its_hash(real: Real) -> None:
+    picture = real.bring(Image.new("RGB", (9, 7), "teal"))
+    answer = real.ask("GET", f"inputs/{picture['sha256']}")
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(answer.content)).size == (9, 7)
+    assert real.ask("GET", f"inputs/{'0' * 64}").status_code == 404
+    assert real.ask("GET", "inputs/../../etc/passwd").status_code == 404
+
+
+def test_an_empty_mask_is_refused_and_the_next_job_works(real: Real) -> None:
+    start, hole = real.bring(Image.new("RGB", (64, 64), "red")), real.bring(Image.new("RGB", (64, 64)))
+    body = {"prompt": "a cat", "start": {"image": start}, "mask": {"image": hole}}
+    job = real.ask("POST", "jobs", json=body).json()["id"]
+    until(lambda: real.ask("GET", f"jobs/{job}").json()["state"] == "failed", 60.0)
+    error = real.ask("GET", f"jobs/{job}").json()["error"]
+    assert (error["code"], error["message"]) == ("invalid_mask", "The mask is empty: nothing would be repainted.")
+    assert real.made("jobs", {"prompt": "a cat", "start": {"image": start}})[1].shape == (64, 64, 3)

@@ -1,0 +1,130 @@
+"""Jobs that work from pictures: their bytes reach the worker, parents are remembered, maps are kept apart."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract import events
+from contract.errors import InvalidInput, InvalidRecipe, NotFound
+from contract.recipe import ImageRef
+from contract.records import ImageRecord
+from contract.tasks import Preprocess, Upscale
+from studio.database import MIGRATIONS, Database
+from studio.image_files import read_facts
+from studio.inputs import KEPT_S
+from studio.studio import Studio
+from tests.fakes import FakeWorker
+from tests.studio.conftest import ME, YOU, draft, finish, run
+from tests.studio.pictures import png
+
+PICTURE, MASK = png((64, 64), color="navy"), png((64, 64), "L", 255)
+
+
+def saved(said: list[events.JobEvent]) -> ImageRecord:
+    return next(event.record for event in said if isinstance(event, events.Saved))
+
+
+def brought(studio: Studio, data: bytes = PICTURE) -> ImageRef:
+    return ImageRef(sha256=studio.add_input(data, ME).sha256)
+
+
+def test_the_bytes_of_every_picture_reach_the_worker(studio: Studio, worker: FakeWorker) -> None:
+    start, mask = brought(studio), brought(studio, MASK)
+    run(studio, start={"image": start}, mask={"image": mask})
+    assert worker.tickets[-1].images == {
+        ref.sha256: studio.input_file(ref.sha256).read_bytes() for ref in (start, mask)}
+
+
+@pytest.mark.parametrize(("harm", "code"), [
+    (lambda path: path.unlink(), "input_gone"), (lambda path: path.write_bytes(PICTURE), "input_damaged")])
+def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
+        harm: Callable[[Path], None], code: str, studio: Studio, worker: FakeWorker) -> None:
+    worker.gate.clear()
+    first = studio.submit(draft(), ME)
+    start = brought(studio)
+    waiting = studio.submit(draft(start={"image": start}), ME)
+    harm(studio.input_file(start.sha256))
+    worker.gate.set()
+    ending = finish(studio, waiting.id)[-1]
+    assert isinstance(ending, events.Failed) and ending.code == code and ending.hint == "Add it again."
+    assert isinstance(finish(studio, first.id)[-1], events.Done) and isinstance(run(studio)[-1], events.Done)
+
+
+def test_a_picture_that_was_never_brought_is_refused_at_once(studio: Studio) -> None:
+    with pytest.raises(InvalidInput, match="The start picture is not here"):
+        studio.submit(draft(start={"image": ImageRef(sha256="0" * 64)}), ME)
+
+
+def test_a_parent_is_in_the_record_and_in_the_png(studio: Studio) -> None:
+    parent = saved(run(studio))
+    start = studio.input_from_image(parent.id, ME)
+    child = saved(run(studio, start={"image": ImageRef(sha256=start.sha256)}, parent=parent.id))
+    facts = read_facts(studio.image_file(child.id, ME))
+    assert facts is not None
+    assert child.parent == studio.image(child.id, ME).parent == facts.parent == parent.id
+    assert child.recipe is not None and "parent" not in child.recipe.canonical_json()
+
+
+def test_a_parent_of_someone_else_is_refused(studio: Studio) -> None:
+    theirs = saved(run(studio, owner=YOU))
+    with pytest.raises(InvalidRecipe, match="not in your gallery"):
+        studio.submit(draft(parent=theirs.id), ME)
+    with pytest.raises(NotFound):
+        studio.input_from_image(theirs.id, ME)
+
+
+def test_an_enlarged_picture_is_in_the_gallery_without_a_recipe(studio: Studio, worker: FakeWorker) -> None:
+    parent = saved(run(studio))
+    asked = Upscale(image=brought(studio), upscaler="Lanczos", scale=3.0, parent=parent.id)
+    record = saved(finish(studio, studio.upscale(asked, ME).id))
+    assert record.recipe is None and record.parent == parent.id
+    assert record.upscale == asked.model_copy(update={"upscaler": "lanczos"})
+    assert studio.image(record.id, ME) == record and record.path.endswith("-upscaled.png")
+    facts = read_facts(studio.image_file(record.id, ME))
+    assert facts is not None and facts.upscale == record.upscale
+    assert studio.queue(ME)[0].prompt == "Upscale 3×"
+    with pytest.raises(InvalidInput, match="no recipe"):
+        studio.read_recipe(studio.image_file(record.id, ME).read_bytes())
+
+
+def test_a_control_map_is_kept_with_the_brought_pictures(studio: Studio) -> None:
+    job = studio.preprocess(Preprocess(image=brought(studio), preprocessor="canny"), ME)
+    (event,) = [event for event in finish(studio, job.id) if isinstance(event, events.Prepared)]
+    assert studio.job(job.id, ME).job.prepared == (event.input,)
+    assert studio.images(ME).total == 0
+    assert isinstance(run(studio, start={"image": ImageRef(sha256=event.input.sha256)})[-1], events.Done)
+
+
+def test_what_a_job_or_a_picture_names_is_kept(studio: Studio) -> None:
+    names = {ref.sha256 for ref in (brought(studio), brought(studio, MASK), brought(studio, png((65, 64))))}
+    start, mask, depth = (ImageRef(sha256=name) for name in sorted(names))
+    run(studio, start={"image": start, "depth": depth}, mask={"image": mask})
+    finish(studio, studio.preprocess(Preprocess(image=start, preprocessor="canny"), ME).id)
+    (made,) = studio._queue.records("prepared != '[]'", ())[0].prepared
+    loose = brought(studio, png((66, 64)))
+    late = studio._inputs
+    late._clock = lambda: time.time() + 2 * KEPT_S
+    assert late.sweep(studio._queue.named_inputs()) == 1
+    assert late.size(loose.sha256) is None
+    assert all(late.size(name) for name in (*names, made.sha256))
+
+
+def test_jobs_of_an_older_version_wait_on(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite3"
+    connection = sqlite3.connect(path)
+    for number, migration in enumerate(MIGRATIONS[:2], 1):
+        connection.executescript(f"{migration}; PRAGMA user_version={number};")
+    recipe = {"guidance": 7.0, "height": 64, "model": {"family": "sd1", "name": "starter"}, "prompt": "a “quoted” one",
+              "sampler": "euler", "schedule": "karras", "seed": 1, "steps": 4, "width": 64}
+    connection.execute("INSERT INTO jobs (id, owner, state, recipe, cost, rank, created_at) "
+                       "VALUES ('1', 'me', 'queued', ?, 1, 1, 1)", (json.dumps(recipe, ensure_ascii=False),))
+    connection.commit()
+    connection.close()
+    database = Database(path)
+    database.open()
+    assert json.loads(database.value("SELECT task FROM jobs")) == {"type": "paint", "recipe": recipe}
+    database.close()
