@@ -7,6 +7,7 @@ import { explain_switch, more_section, number_fields, sampler_fields, seed_field
 import { form, loadForm } from "./form.js";
 import { gallery } from "./gallery.js";
 import { generate_bar } from "./generate_bar.js";
+import { edge_section, inpaint_section } from "./inpaint_section.js";
 import { job } from "./job.js";
 import { listenForKeys } from "./keys.js";
 import { model_row } from "./model_row.js";
@@ -20,7 +21,7 @@ import { joinTabBar } from "./tab_bar.js";
 
 const PARTS = {
   prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
-  start_section, strength_field, generate_bar, stage, gallery,
+  start_section, strength_field, inpaint_section, edge_section, generate_bar, stage, gallery,
 };
 
 /** Calls of parts that came before the header, which brings the configuration. */

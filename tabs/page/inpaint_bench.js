@@ -1,0 +1,71 @@
+// What lies over the stage on the Inpaint tab: the canvas, the frame that is extended, or the place for a picture;
+// and one line below that says what to do.
+
+import { button, freshId, h } from "./dom.js";
+import { dropArea } from "./drop_area.js";
+import { extendFrame } from "./extend_frame.js";
+import { form } from "./form.js";
+import { job } from "./job.js";
+import { paintCanvas } from "./mask_canvas.js";
+import { gainOf, MODE, SIDES } from "./outpaint_section.js";
+import { showFace } from "./stage_face.js";
+import { takeStart } from "./start_section.js";
+import { pixels } from "./words.js";
+
+/** @returns {{element: HTMLElement, canvas: ReturnType<typeof paintCanvas>, maskProblem: HTMLElement,
+ *   pictureProblem: HTMLElement, show: () => void}} */
+export function makeBench() {
+  const canvas = paintCanvas({ look: "mask", label: "Mask", isSoft: () => form.get()["mask.soft"] });
+  const frame = extendFrame();
+  const area = dropArea({ label: "Picture to inpaint", onpicture: takeStart });
+  const words = h("p.bench-words", { id: freshId("bench") });
+  const maskProblem = h("p.problem", { hidden: true, id: freshId("problem") });
+  const pictureProblem = h("p.problem", { hidden: true, id: freshId("problem") });
+  const other = button({ label: "Change picture", onclick: () => takeStart(null) });
+  const result = button({ label: "Show the result", onclick: () => showFace("result") });
+  const empty = h("div.bench-empty", { "data-field": "inpaint.picture" }, area.element, pictureProblem);
+  const painting = h("div.bench-canvas", { "data-field": "mask.image" }, canvas.element);
+  const element = h("section.bench", { "aria-label": "Canvas" }, empty, painting, frame.element,
+    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), other, result));
+  canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);
+
+  function draw() {
+    const now = form.get();
+    const picture = now["start.image"];
+    const isExtending = now[MODE] === "extend";
+    document.documentElement.classList.toggle("extending", isExtending);
+    area.show(picture);
+    empty.hidden = Boolean(picture);
+    painting.hidden = !picture || isExtending;
+    frame.element.hidden = !picture || !isExtending;
+    other.hidden = !picture;
+    result.hidden = !job.view.get().cells.some(Boolean);
+    const [strong, rest] = !picture ? ["Choose the picture to change.", ""] : isExtending ? extendWords(now, picture) : maskWords(now);
+    const text = `${strong} ${rest}`.trim();
+    if (words.textContent.trim() !== text) words.replaceChildren(h("strong", {}, strong), ` ${rest}`);
+    words.hidden = !maskProblem.hidden;
+  }
+
+  // Its words are cheap; a stroke tells of its share once, at its end.
+  const maskWords = (now) => {
+    const share = canvas.share.get();
+    const percent = share < 0.01 ? "Less than 1%" : `${Math.min(99, Math.round(100 * share))}%`;
+    const isKept = now["mask.invert"];
+    const rest = share === 0 ? "Nothing is masked yet." : share === 1 ? "The whole picture is masked."
+      : `${percent} of the picture is masked.`;
+    return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
+  };
+
+  form.watch(draw);
+  canvas.share.later(draw);
+  job.view.later(draw);
+  new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
+  return { element, canvas, maskProblem, pictureProblem, show: () => showFace("canvas") };
+}
+
+function extendWords(now, picture) {
+  const [left, right, up, down] = SIDES.map((side) => gainOf(now, side));
+  const before = pixels(picture.width, picture.height);
+  if (!(left + right + up + down)) return ["Drag a side of the frame,", "or give a side some pixels."];
+  return ["The new frame.", `${before} becomes ${pixels(picture.width + left + right, picture.height + up + down)}.`];
+}
