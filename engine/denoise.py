@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.samplers import Sampling
 
-Residuals = tuple[tuple[Tensor, ...], Tensor]
+Span = tuple[float, float]  # the part of a run, 0..1, that an evaluation is
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,22 @@ class Conditions:
         return sum(weight / total * toward for weight, toward in terms)
 
 
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What controls add to one evaluation of the model, a row for each row of the latents.
+
+    Attributes:
+        down, middle: Of ControlNets: for each skip connection of the U-Net and for its middle.
+        within: Of T2I-Adapters: for each of the U-Net's blocks on the way down.
+        pictures: Of IP-Adapters, in the order they are on the U-Net: (rows, 1, …) each.
+    """
+
+    down: tuple[Tensor, ...] = ()
+    middle: Tensor | None = None
+    within: tuple[Tensor, ...] = ()
+    pictures: tuple[Tensor, ...] = ()
+
+
 class Canvas(Protocol):
     """A picture to begin from: where to start, and what a mask keeps."""
 
@@ -61,10 +77,10 @@ class Canvas(Protocol):
         """Put back what the mask keeps, after an evaluation."""
 
 
-Predict = Callable[[Tensor, Tensor, Conditions, Residuals | None], Tensor]
+Predict = Callable[[Tensor, Tensor, Conditions, Influence | None], Tensor]
 ModelAt = Callable[[int], Predict]  # by step, so that a refiner can take over
 ConditionsAt = Callable[[int], Conditions]
-Controls = Callable[[Tensor, Tensor, Conditions, int], Residuals | None]
+Controls = Callable[[Tensor, Tensor, Conditions, Span], Influence | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +114,21 @@ def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, nois
     """
     order = sampling.order
     first = canvas.first_step * order if canvas else 0
+    if first >= len(sampling.timesteps):
+        return  # strength 0 keeps the start picture
     sampling.start_at(first)
     latents = canvas.begin(noise, sampling) if canvas else noise * sampling.noise_scale
     count = len(sampling.timesteps)
+    made = count - first
     for evaluation in range(first, count):
         step = evaluation // order
         conditions = conditioning(step)
         t = sampling.device_timesteps[evaluation]
         scaled = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
         rows = torch.cat([scaled] * conditions.context.shape[0])
-        residuals = controls(rows, t, conditions, step) if controls else None
-        raw = model(step)(rows, t, conditions, residuals).float()
+        span = ((evaluation - first) / made, (evaluation + 1 - first) / made)
+        influence = controls(rows, t, conditions, span) if controls else None
+        raw = model(step)(rows, t, conditions, influence).float()
         prediction = conditions.guide(raw, guidance)
         noisy, latents = latents, sampling.advance(prediction, evaluation, latents, generator)
         if canvas:

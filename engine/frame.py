@@ -29,6 +29,8 @@ class Frame:
         is_soft: Gray is painted later and less.
         content: What lies under the mask to begin with: "original" (as in `picture`), "noise", "nothing".
         back: From the painted picture, at the painted size, to the result.
+        view: Another picture as the frame shows it, by its resize mode: cut to the same area, at the painted
+            size. None: all of it is shown.
     """
 
     picture: Image.Image
@@ -36,6 +38,7 @@ class Frame:
     is_soft: bool
     content: str
     back: Callable[[Image.Image], Image.Image]
+    view: Callable[[Image.Image, str], Image.Image] | None = None
 
 
 def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
@@ -112,8 +115,11 @@ def _area(asked: Mask, picture: Image.Image, mask: Shares, size: Size) -> Frame:
         whole.paste(blend(cut, patch, shown[box[1]:box[3], box[0]:box[2]]), box[:2])
         return whole
 
+    def view(other: Image.Image, resize: str) -> Image.Image:
+        return fit(other, picture.size, resize).crop(box).resize(size, Image.Resampling.LANCZOS)
+
     crop = _under(cut.resize(size, Image.Resampling.LANCZOS), inner, asked)
-    return Frame(crop, inner, asked.soft, _latent_content(asked.content), back)
+    return Frame(crop, inner, asked.soft, _latent_content(asked.content), back, view)
 
 
 def _under(picture: Image.Image, mask: Shares, asked: Mask) -> Image.Image:

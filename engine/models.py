@@ -16,13 +16,14 @@ from typing import Any
 from torch import nn
 from transformers import CLIPTokenizer
 
-from catalog.models import optional_parts, read_json, weights_file
+from catalog.folders import read_json
 from contract.errors import ModelProblem, OutOfMemory
 from contract.recipe import ModelRef
 from engine.blocks import Block, Source, fill, match
 from engine.devices import Device
 from engine.families import family_of
 from engine.families.family import Family
+from engine.kinds import Part, parts_of
 from engine.memory import memory
 from engine.shelves import Shelf, build, device_bytes
 
@@ -33,10 +34,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a lease gives: a checkpoint, ready to run. Valid only inside the lease.
+    """What a lease gives: a checkpoint (or a control or adapter), ready to run. Valid only inside the lease.
 
     Attributes:
         parts: unet, vae, text_encoder; text_encoder_2 for SDXL; depth_estimator where the checkpoint brings one.
+            Of what is no checkpoint, the one part of `kinds.py`, and neither tokenizers nor a scheduler.
         digests: Per part, a text that changes with its weights.
     """
 
@@ -55,6 +57,7 @@ class _Checkpoint:
 
     ref: ModelRef
     shape: str
+    plan: Mapping[str, Part]
     block: Block
     tokenizers: tuple[CLIPTokenizer, ...]
     scheduler_config: Mapping[str, Any]
@@ -77,8 +80,9 @@ class ModelManager:
         self._shelves: list[Shelf] = []  # least recently used first
 
     def resident(self) -> tuple[str, ...]:
-        """Names of the checkpoints in memory, newest first."""
-        return tuple(checkpoint.ref.name for checkpoint in reversed(self._checkpoints.values()))
+        """Names of the models in memory, checkpoints before all others, newest first."""
+        newest = sorted(reversed(self._checkpoints.values()), key=lambda held: held.ref.kind != "checkpoint")
+        return tuple(held.ref.name for held in newest)
 
     def prepare(self, ref: ModelRef, path: str) -> Iterator[float]:
         """Read a checkpoint into memory unless it is there; yields the fraction that is done.
@@ -95,10 +99,14 @@ class ModelManager:
             return
         yield 0.0
         folder = Path(path)
-        shelf, sources = self._plan(ref, folder)
-        tokenizers = tuple(_tokenizer(folder / name) for name in family_of(ref.family).tokenizers)
-        _check_vocabulary(tokenizers, shelf.parts)
-        scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
+        plan = parts_of(ref, folder)
+        shelf, sources = self._plan(ref, plan)
+        tokenizers: tuple[CLIPTokenizer, ...] = ()
+        scheduler_config: Mapping[str, Any] = {}
+        if ref.kind == "checkpoint":
+            tokenizers = tuple(_tokenizer(folder / name) for name in family_of(ref.family).tokenizers)
+            _check_vocabulary(tokenizers, shelf.parts)
+            scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
         self._make_room(ref, shelf.layout.size)
         block = Block.empty(shelf.layout, pinned=self._device.pins_memory)
         done, total = 0, sum(source.size for source in sources)
@@ -107,7 +115,7 @@ class ModelManager:
                 done += size
                 yield done / total
         digests = {part: block.digest(part) for part in shelf.parts}
-        self._checkpoints[key] = _Checkpoint(ref, shelf.shape, block, tokenizers, scheduler_config, digests)
+        self._checkpoints[key] = _Checkpoint(ref, shelf.shape, plan, block, tokenizers, scheduler_config, digests)
         self._shrink(keep=key)
         log.info("loaded %s, %.0f MB", ref.name, block.layout.size / 1e6)
 
@@ -133,15 +141,13 @@ class ModelManager:
         for key in [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]:
             self._evict(key)
 
-    def _plan(self, ref: ModelRef, folder: Path) -> tuple[Shelf, list[Source]]:
+    def _plan(self, ref: ModelRef, plan: Mapping[str, Part]) -> tuple[Shelf, list[Source]]:
         """Modules for the checkpoint's shape, and its files checked against them."""
-        family = family_of(ref.family)
-        parts = (*family.builders, *optional_parts(folder))
-        configs = {part: read_json(folder / part / "config.json") for part in parts}
-        shape = json.dumps([ref.family, configs], sort_keys=True)
+        shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}],
+                           sort_keys=True)
         shelf = next((shelf for shelf in self._shelves if shelf.shape == shape), None)
-        shelf = shelf or build(family, shape, configs, self._device)
-        sources = [match(weights_file(folder / part), part, shelf.layout) for part in parts]
+        shelf = shelf or build(shape, plan, self._device)
+        sources = [match(part.weights(), name, shelf.layout) for name, part in plan.items()]
         if shelf not in self._shelves:
             self._shelves.append(shelf)
         return shelf, sources
@@ -155,8 +161,7 @@ class ModelManager:
         for shelf in same:
             if not shelf.leases:
                 return shelf
-        family, configs = json.loads(checkpoint.shape)
-        shelf = build(family_of(family), checkpoint.shape, configs, self._device)
+        shelf = build(checkpoint.shape, checkpoint.plan, self._device)
         self._shelves.append(shelf)
         return shelf
 

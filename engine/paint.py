@@ -34,9 +34,11 @@ from contract.work import (
 from engine import faults
 from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device
+from engine.lending import lend, wanted_models
 from engine.models import ModelManager
 from engine.passes import Enlarge, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
+from engine.preprocessors import Preprocessors
 from engine.previews import PreviewMaker
 from engine.upscalers import Upscalers
 
@@ -44,8 +46,7 @@ IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
 _LOADING_INTERVAL_S = 0.1
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
-_PARTS_TO_COME = {"vae": "another VAE", "loras": "LoRAs", "controls": "ControlNet",
-                  "references": "pictures as prompt", "refiner": "a refiner"}
+_PARTS_TO_COME = {"vae": "another VAE", "loras": "LoRAs", "refiner": "a refiner"}
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,14 @@ class EngineOptions:
         threads: Of the CPU; None leaves torch's choice.
         cache_dir: For what is worked out once per model (preview maps); None keeps nothing.
         memory_budget_bytes: Host memory for weights; None takes half of the machine's.
+        annotator_dirs: Where files of preprocessors lie.
     """
 
     device: DeviceChoice = "auto"
     threads: int | None = None
     cache_dir: Path | None = None
     memory_budget_bytes: int | None = None
+    annotator_dirs: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,6 +97,7 @@ class Engine:
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device)
+        self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
@@ -140,6 +144,7 @@ class Engine:
         if isinstance(problem, OutOfMemory):
             self._models.evict_all()
             self._upscalers.clear()
+            self._preprocessors.clear()
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -150,8 +155,7 @@ class Engine:
         if isinstance(task, Upscale):
             yield from self._upscale(ticket, task, is_cancelled)
         elif isinstance(task, Preprocess):
-            raise InvalidRecipe(f"There is no preprocessor “{task.preprocessor}”.",
-                                "Use one from GET /api/v1/preprocessors.", code="invalid_preprocessor")
+            yield from self._preprocess(ticket, task)
         else:
             yield from self._paint(ticket, task.recipe, is_cancelled)
 
@@ -161,10 +165,12 @@ class Engine:
             raise InvalidRecipe(f"The ticket names no folder for the model {recipe.model.name}.",
                                 "Choose the model again.", code="invalid_model")
         path = ticket.model_paths[recipe.model.name]
-        yield from self._load(ticket, recipe.model, path, is_cancelled)
-        with self._models.lease(recipe.model, path) as bundle:
+        for model in ((recipe.model, path), *wanted_models(recipe, ticket.model_paths)):
+            yield from self._load(ticket, *model, is_cancelled)
+        with (self._models.lease(recipe.model, path) as bundle,
+              lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
             _check_cancelled(is_cancelled)
-            material = Material(ticket.images, self._embeddings, self._enlarger(ticket, is_cancelled))
+            material = Material(ticket.images, self._embeddings, self._enlarger(ticket, is_cancelled), lent)
             plan = plan_of(recipe, bundle, material)
             for notice in plan.conditioning.notices:
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
@@ -212,6 +218,12 @@ class Engine:
             yield WorkStep(ticket.job_id, 0, done, total)
             if made is not None:
                 yield WorkPainted(ticket.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
+
+    def _preprocess(self, ticket: Ticket, task: Preprocess) -> Iterator[WorkerEvent]:
+        began = time.monotonic()
+        picture = open_input(task.image, ticket.images)
+        made = self._preprocessors.make(picture, task.preprocessor, task.resolution, task.low, task.high)
+        yield WorkPainted(ticket.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
 
     def _enlarger(self, ticket: Ticket, is_cancelled: IsCancelled) -> Enlarge:
         """For the hires pass: tiles of the usual size, cancelled between them."""

@@ -24,6 +24,7 @@ from engine.depth import depth_of
 from engine.editing import edit_channels, edit_conditions
 from engine.families.family import predict_with
 from engine.frame import Frame, frame_of
+from engine.lending import Lent
 from engine.models import Bundle
 from engine.pictures import as_image, as_raw
 from engine.samplers import Sampling, sampling_for
@@ -51,11 +52,17 @@ class Material:
     Attributes:
         images: PNGs of the ticket by sha256.
         enlarge: Brings a picture to a size with an upscaler.
+        lent: The models of its controls and references; None where it has none.
     """
 
     images: Mapping[str, bytes]
     embeddings: EmbeddingCache
     enlarge: Enlarge
+    lent: Lent | None = None
+
+    def controls(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
+        """What acts on the steps of a pass of the recipe's size."""
+        return self.lent.controls_for(recipe, bundle, frame.view if frame else None) if self.lent else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Plan:
 
     Attributes:
         recipe: Of the pass: size, steps, sampler, prompts are its own.
-        controls: Residuals of ControlNets for this size; None without.
+        controls: What ControlNets and adapters add, for this size; None without.
         second: The hires pass.
     """
 
@@ -121,7 +128,7 @@ def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
     elif channels is None:
         channels = blank_channels(bundle, size)
     second = _second_plan(recipe, recipe.hires, bundle, material) if recipe.hires else None
-    return Plan(recipe, bundle, conditioning, frame, still, channels, second=second)
+    return Plan(recipe, bundle, conditioning, frame, still, channels, material.controls(recipe, bundle, frame), second)
 
 
 def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
@@ -138,7 +145,8 @@ def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
 def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:
     larger = second_pass(recipe, hires)
     return Plan(larger, bundle, condition(larger, bundle, material.embeddings),
-                channels=blank_channels(bundle, (larger.width, larger.height)))
+                channels=blank_channels(bundle, (larger.width, larger.height)),
+                controls=material.controls(larger, bundle))
 
 
 def second_pass(recipe: Recipe, hires: Hires) -> Recipe:

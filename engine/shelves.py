@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from contract.errors import ModelProblem
 from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, lay_out, view
 from engine.devices import Device
-from engine.families import builder_of
-from engine.families.family import Family
+from engine.kinds import Part
 
 _DEVICE_SHARE = 0.85  # of a card's memory may hold weights
 
@@ -60,13 +59,13 @@ class Shelf:
         self.holds, self.storage = None, ()
 
 
-def build(family: Family, shape: str, configs: Mapping[str, Mapping[str, Any]], device: Device) -> Shelf:
+def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
     """Build the modules of a shape, without weights.
 
     Raises:
         ModelProblem: a configuration describes nothing that can be built.
     """
-    parts = {part: _on_meta(part, builder_of(family, part), config) for part, config in configs.items()}
+    parts = {name: _on_meta(name, part.build, part.config) for name, part in plan.items()}
     # The estimator normalises over its batch, which half precision can't carry.
     own = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
     dtypes = {part: own.get(part, device.dtype) for part in parts}

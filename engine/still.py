@@ -162,9 +162,9 @@ def with_channels(predict: Predict, channels: Tensor | None) -> Predict:
     if channels is None:
         return predict
 
-    def shown(rows: Tensor, t: Tensor, conditions: object, residuals: object) -> Tensor:
+    def shown(rows: Tensor, t: Tensor, conditions: object, influence: object) -> Tensor:
         more = channels if channels.shape[0] == rows.shape[0] else channels.expand(rows.shape[0], -1, -1, -1)
-        return predict(torch.cat([rows, more], dim=1), t, conditions, residuals)
+        return predict(torch.cat([rows, more], dim=1), t, conditions, influence)
 
     return shown
 

@@ -57,12 +57,23 @@ def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
 def predict_with(unet: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor]:
     """The U-Net as the loop calls it: (rows, C, h, w) float32 in, a prediction of that shape out."""
 
-    def predict(rows: Tensor, t: Tensor, conditions: Any, residuals: Any) -> Tensor:
+    def predict(rows: Tensor, t: Tensor, conditions: Any, influence: Any) -> Tensor:
         extra: dict[str, Any] = {}
         if conditions.added is not None:
             extra["added_cond_kwargs"] = conditions.added
-        if residuals is not None:
-            extra["down_block_additional_residuals"], extra["mid_block_additional_residual"] = residuals
+        if influence is not None:
+            _add(influence, extra)
         return unet(rows.to(dtype), t, encoder_hidden_states=conditions.context, return_dict=False, **extra)[0]
 
     return predict
+
+
+def _add(influence: Any, extra: dict[str, Any]) -> None:
+    """What controls add, as arguments of the U-Net; it takes some lists apart, so they are made anew."""
+    if influence.middle is not None:
+        extra["down_block_additional_residuals"] = influence.down
+        extra["mid_block_additional_residual"] = influence.middle
+    if influence.within:
+        extra["down_intrablock_additional_residuals"] = list(influence.within)
+    if influence.pictures:
+        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": list(influence.pictures)}

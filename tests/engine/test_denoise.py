@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.denoise import Conditions, LatentStep, denoise
+from engine.denoise import Conditions, Influence, LatentStep, Span, denoise
 from engine.samplers import Sampling, sampling_for
 
 CPU = torch.device("cpu")
@@ -89,18 +89,18 @@ def test_second_model_takes_over_on_the_way() -> None:
     assert torch.equal(run(4), run(9))
 
 
-def test_controls_reach_the_model_with_their_step() -> None:
+def test_controls_reach_the_model_in_the_span_they_choose() -> None:
     seen = []
 
-    def controls(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, step: int):  # type: ignore[no-untyped-def]
-        return ((rows,), rows) if step % 2 else None
+    def controls(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, span: Span) -> Influence | None:
+        return Influence((rows,), rows) if 0.25 <= span[0] and span[1] <= 0.75 else None
 
-    def predict(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, residuals: object) -> torch.Tensor:
-        seen.append(residuals is not None)
+    def predict(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, influence: object) -> torch.Tensor:
+        seen.append(influence is not None)
         return rows
 
     last(lambda _: predict, lambda _: PLAIN, sampling(), NOISE, 1.0, controls=controls)
-    assert seen == [False, True, False, True]
+    assert seen == [False, True, True, False]
 
 
 class Picture:

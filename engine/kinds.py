@@ -1,0 +1,91 @@
+"""Which parts a model has, by its kind: the configuration of each, how it is built, where its weights are.
+
+A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter is one; an IP-Adapter is a file
+without a configuration, and the encoder of its pictures a folder. What a family's checkpoint has, `families/`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from catalog.control_models import UNION_CLASS
+from catalog.folders import read_json, weights_file
+from catalog.headers import read_header
+from catalog.models import optional_parts
+from contract.recipe import ModelRef
+from engine.families import builder_of, family_of
+from engine.families.family import Builder, Config
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One set of modules of a model.
+
+    Attributes:
+        weights: Finds the file, its header read and found sound; raises ModelProblem.
+    """
+
+    config: Config
+    build: Builder
+    weights: Callable[[], Path]
+
+
+def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
+    """The parts of a model, by name.
+
+    Raises:
+        ModelProblem: a configuration is missing, or the family is not known.
+    """
+    if ref.kind == "ip_adapter":
+        return _encoder(path) if path.is_dir() else _adapter(path)
+    if ref.kind in ("controlnet", "t2i_adapter"):
+        build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
+        return {ref.kind: Part(read_json(path / "config.json"), build, lambda: weights_file(path))}
+    family = family_of(ref.family)
+    return {part: Part(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
+            for part in (*family.builders, *optional_parts(path))}
+
+
+def _finder(folder: Path) -> Callable[[], Path]:
+    return lambda: weights_file(folder)
+
+
+def _controlnet(config: Config) -> nn.Module:
+    kind = ControlNetUnionModel if config.get("_class_name") == UNION_CLASS else ControlNetModel
+    return kind.from_config(dict(config))
+
+
+def _t2i_adapter(config: Config) -> nn.Module:
+    return T2IAdapter.from_config(dict(config))
+
+
+def _encoder(folder: Path) -> dict[str, Part]:
+    return {"image_encoder": Part(read_json(folder / "config.json"), _image_encoder, lambda: weights_file(folder))}
+
+
+def _image_encoder(config: Config) -> nn.Module:
+    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
+
+
+def _adapter(file: Path) -> dict[str, Part]:
+    shapes = {name: list(info.shape) for name, info in read_header(file).items()}
+    return {"adapter": Part(shapes, _named_tensors, lambda: file)}
+
+
+def _named_tensors(shapes: Config) -> nn.Module:
+    """Modules that only hold tensors of these names and shapes: what they do, the U-Net knows."""
+    root = nn.Module()
+    for name, shape in shapes.items():
+        *steps, leaf = name.split(".")
+        owner = root
+        for step in steps:
+            if step not in owner._modules:
+                owner.add_module(step, nn.Module())
+            owner = owner.get_submodule(step)
+        owner.register_parameter(leaf, nn.Parameter(torch.empty(shape), requires_grad=False))
+    return root

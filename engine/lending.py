@@ -1,0 +1,84 @@
+"""Every model that a recipe names beside its checkpoint, lent together for one job: controls, adapters, encoders."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.control_models import image_encoder_of, refuse_other_family
+from catalog.folders import fingerprint, weights_file
+from contract.errors import InvalidRecipe
+from contract.recipe import ModelRef, Recipe
+from contract.work import Ticket
+from engine.controls import ControlSet, View, controls_of
+from engine.denoise import Controls
+from engine.models import Bundle, ModelManager
+from engine.preprocessors import Preprocessors
+from engine.references import LentAdapter, PicturePrompt, pictures_as_prompt, with_pictures
+
+Wanted = tuple[ModelRef, str]  # a model and its path
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What acts on a job's steps beside its checkpoint. Valid only while it is lent."""
+
+    controls: ControlSet
+    prompts: tuple[PicturePrompt, ...] = ()
+
+    def controls_for(self, recipe: Recipe, bundle: Bundle, view: View | None = None) -> Controls | None:
+        """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
+
+        Args:
+            view: How a picture is brought to the painted size, where only a part of it is painted.
+        Raises:
+            InvalidRecipe: a control doesn't fit.
+            StudioError: a control map can't be made.
+        """
+        units = self.controls.units(recipe, bundle, view)
+        return with_pictures(controls_of(units, bundle.device), self.prompts, bundle)
+
+
+def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...]:
+    """What has to be in memory beside the checkpoint.
+
+    Raises:
+        InvalidRecipe: of another family than the checkpoint.
+        ModelProblem: an image encoder is missing.
+    """
+    controls = [_found(control.model, recipe, paths) for control in recipe.controls]
+    adapters = [_found(reference.model, recipe, paths) for reference in recipe.references]
+    return (*controls, *adapters, *(_encoder_of(adapter) for adapter in adapters))
+
+
+def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
+    refuse_other_family(ref, recipe.model)
+    if ref.name not in paths:
+        raise InvalidRecipe(f"The ticket names no place for the model {ref.name}.", "Choose the model again.",
+                            code="invalid_model")
+    return ref, paths[ref.name]
+
+
+def _encoder_of(adapter: Wanted) -> Wanted:
+    ref, path = adapter
+    folder = image_encoder_of(Path(path))
+    return ModelRef(kind="ip_adapter", name=f"{ref.name}/{folder.name}", family=ref.family,
+                    fingerprint=fingerprint(folder, [weights_file(folder)])), str(folder)
+
+
+@contextmanager
+def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Preprocessors,
+         bundle: Bundle) -> Iterator[Lent]:
+    """Lease what a recipe names, and put its adapters on the checkpoint's U-Net.
+
+    Raises:
+        InvalidRecipe: a model that doesn't go with the checkpoint.
+    """
+    wanted = wanted_models(recipe, ticket.model_paths)
+    first, second = len(recipe.controls), len(recipe.controls) + len(recipe.references)
+    with ExitStack() as leases:
+        lent = [next(iter(leases.enter_context(models.lease(*model)).parts.values())) for model in wanted]
+        adapters = [LentAdapter(tensors, encoder) for tensors, encoder
+                    in zip(lent[first:second], lent[second:], strict=True)]
+        prompts = leases.enter_context(pictures_as_prompt(recipe, adapters, ticket.images, bundle))
+        yield Lent(ControlSet(tuple(lent[:first]), ticket.images, preprocessors), prompts)

@@ -1,0 +1,260 @@
+"""ControlNets (one, several, union), T2I-Adapters and pictures as prompt against the stock pipelines.
+
+Every sampler with its own schedule × every kind of control, alone and with img2img and inpaint: final latents
+within 1e-4 of their size in float32, and the same picture. Tiny real models with random weights.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, ControlNetUnionModel, MultiAdapter, T2IAdapter, UNet2DConditionModel
+from PIL import Image
+
+from catalog.models import ModelEntry, describe
+from catalog.samplers import SAMPLERS
+from contract.recipe import Recipe
+from contract.work import Ticket, WorkPainted
+from engine.conditioning import EmbeddingCache
+from engine.devices import Device
+from engine.lending import lend
+from engine.models import ModelManager
+from engine.paint import Engine
+from engine.passes import Material, develop, first_noise, plan_of, sampling_of
+from engine.preprocessors import Preprocessors
+from tests import tiny_controls
+from tests.engine.conftest import CPU
+from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
+from tests.parity.test_stock_pipelines import STEPS, TOLERANCE
+
+SIDE = 64
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"),
+              pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+              pytest.mark.filterwarnings("ignore::UserWarning"),
+              pytest.mark.usefixtures("most_likely_latents")]
+START, MASK = smooth_picture(), box_mask()
+HINT = Image.fromarray(np.random.default_rng(5).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+OTHER = Image.fromarray(255 - np.asarray(smooth_picture()))
+PICTURES = (START, MASK, HINT, OTHER)
+IMAGES = {hashlib.sha256(png(image)).hexdigest(): png(image) for image in PICTURES}
+START_REF, MASK_REF, HINT_REF, OTHER_REF = ({"sha256": sha256} for sha256 in IMAGES)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A pipeline and what it is told, beside the same as parts of a recipe.
+
+    models: folders of `control_entries`, one a control. nets: how the stock pipeline takes them.
+    """
+
+    kind: str
+    pipeline: str
+    controls: tuple[dict[str, object], ...] = ()
+    references: tuple[dict[str, object], ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
+    start: bool = False
+    mask: bool = False
+
+
+def unit(model: str, image: object = HINT_REF, **more: object) -> dict[str, object]:
+    return {"model": model, "image": image, **more}
+
+
+ONE, TWO = (unit("canny"),), (unit("canny", weight=0.8, end=0.7), unit("depth", OTHER_REF, weight=1.3, begin=0.3))
+ALL = {"image": HINT}
+CONTROL, XL = "StableDiffusionControlNet", "StableDiffusionXLControlNet"
+IP = (unit("picture", OTHER_REF, weight=0.7),)
+MODES: dict[str, Mode] = {
+    "one": Mode("sd1", f"{CONTROL}Pipeline", ONE, told=ALL),
+    "several in spans": Mode("sd1", f"{CONTROL}Pipeline", TWO, told={
+        "image": [HINT, OTHER], "controlnet_conditioning_scale": [0.8, 1.3], "control_guidance_start": [0.0, 0.3],
+        "control_guidance_end": [0.7, 1.0]}),
+    "for the prompt only": Mode("sd1", f"{CONTROL}Pipeline", (unit("canny", mode="control", weight=0.9),), told={
+        **ALL, "guess_mode": True, "controlnet_conditioning_scale": 0.9}),
+    "shuffled": Mode("sd1", f"{CONTROL}Pipeline", (unit("shuffle"),), told=ALL),
+    "v-prediction": Mode("sd2", f"{CONTROL}Pipeline", (unit("canny2"),), told=ALL),
+    "img2img": Mode("sd1", f"{CONTROL}Img2ImgPipeline", (unit("canny", begin=0.4),), start=True, told={
+        "control_image": HINT, "control_guidance_start": 0.4, "controlnet_conditioning_scale": 1.0}),
+    "inpaint": Mode("sd1", f"{CONTROL}InpaintPipeline", (unit("canny", weight=0.5),), start=True, mask=True, told={
+        "control_image": HINT, "controlnet_conditioning_scale": 0.5}),
+    "SDXL": Mode("sdxl", f"{XL}Pipeline", (unit("canny_xl", end=0.7),), told={**ALL, "control_guidance_end": 0.7}),
+    "SDXL img2img": Mode("sdxl", f"{XL}Img2ImgPipeline", (unit("canny_xl"),), start=True, told={
+        "control_image": HINT, "controlnet_conditioning_scale": 1.0}),
+    "SDXL inpaint": Mode("sdxl", f"{XL}InpaintPipeline", (unit("canny_xl"),), start=True, mask=True, told={
+        "control_image": HINT, "controlnet_conditioning_scale": 1.0}),
+    "union": Mode("sdxl", f"{XL}UnionPipeline", (unit("union", shows="lines", weight=0.9, end=0.7),), told={
+        "control_image": [HINT], "control_mode": [3], "controlnet_conditioning_scale": 0.9,
+        "control_guidance_end": 0.7}),
+    "union of two": Mode("sdxl", f"{XL}UnionPipeline",
+                         (unit("union", shows="depth", weight=0.9), unit("union", OTHER_REF, shows="pose")), told={
+        "control_image": [HINT, OTHER], "control_mode": [1, 0], "controlnet_conditioning_scale": [0.9, 1.0]}),
+    "adapter": Mode("sd1", "StableDiffusionAdapterPipeline", (unit("sketch", weight=0.9),), told={
+        **ALL, "adapter_conditioning_scale": 0.9}),
+    "two adapters": Mode("sd1", "StableDiffusionAdapterPipeline",
+                         (unit("sketch", weight=0.9), unit("color", OTHER_REF, weight=0.4)), told={
+        "image": [HINT, OTHER], "adapter_conditioning_scale": [0.9, 0.4]}),
+    "adapter SDXL": Mode("sdxl", "StableDiffusionXLAdapterPipeline", (unit("sketch_xl"),), told=ALL),
+    "picture as prompt": Mode("sd1", "StableDiffusionPipeline", references=IP, told={"ip_adapter_image": OTHER}),
+    "picture as prompt SDXL": Mode("sdxl", "StableDiffusionXLPipeline", references=(unit("picture_xl", OTHER_REF),),
+                                   told={"ip_adapter_image": OTHER}),
+    "picture as prompt and one": Mode("sd1", f"{CONTROL}Pipeline", ONE, IP, {**ALL, "ip_adapter_image": OTHER}),
+    "picture as prompt, img2img": Mode("sd1", "StableDiffusionImg2ImgPipeline", references=IP, start=True,
+                                       told={"ip_adapter_image": OTHER})}
+
+# Of these the checker of results has to be left out by name.
+_CHECKED = {"StableDiffusionAdapterPipeline", *(f"{CONTROL}{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint"))}
+
+
+@pytest.fixture(scope="module")
+def control_entries(entries: dict[str, ModelEntry],
+                    tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
+    root = tmp_path_factory.mktemp("controls")
+    unets = {kind: UNet2DConditionModel.from_pretrained(str(entries[kind].path / "unet")) for kind in ("sd1", "sdxl")}
+    paths = {
+        "canny": tiny_controls.build_controlnet("sd1", root / "canny"),
+        "depth": tiny_controls.build_controlnet("sd1", root / "depth", 11),
+        "shuffle": tiny_controls.build_controlnet("sd1", root / "shuffle", 12, global_pool_conditions=True),
+        "canny2": tiny_controls.build_controlnet("sd2", root / "canny2"),
+        "canny_xl": tiny_controls.build_controlnet("sdxl", root / "canny_xl"),
+        "union": tiny_controls.build_union(root / "union"),
+        "sketch": tiny_controls.build_adapter(root / "sketch"),
+        "color": tiny_controls.build_adapter(root / "color", 31),
+        "sketch_xl": tiny_controls.build_adapter(root / "sketch_xl"),
+        "picture": tiny_controls.build_ip_adapter(unets["sd1"], root / "ip" / "picture.safetensors"),
+        "picture_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "xl" / "picture_xl.safetensors")}
+    found = {name: describe(path, name) for name, path in paths.items()}
+    assert not [entry.problem for entry in found.values() if entry.problem]
+    for name, family in (("picture_xl", "sdxl"), ("sketch", "sd1"), ("color", "sd1")):
+        # Models as small as these can't be told by their widths and forms.
+        found[name] = replace(found[name], ref=found[name].ref.model_copy(update={"family": family}))
+    return found
+
+
+@pytest.fixture(scope="module")
+def lender() -> Iterator[ModelManager]:
+    yield ModelManager(CPU)
+
+
+@pytest.fixture(scope="module")
+def pipes(entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry]) -> Callable[[str], Any]:
+    made: dict[str, Any] = {}
+
+    def pipe(name: str) -> Any:
+        if name not in made:
+            made[name] = stock_pipeline(MODES[name], entries, control_entries)
+        return made[name]
+
+    return pipe
+
+
+def stock_pipeline(mode: Mode, entries: dict[str, ModelEntry], controls: dict[str, ModelEntry]) -> Any:
+    xl = "XL" if mode.kind == "sdxl" else ""
+    base = getattr(diffusers, f"StableDiffusion{xl}Pipeline")
+    parts = base.from_pretrained(str(entries[mode.kind].path), local_files_only=True).components
+    if not mode.references:
+        parts = {name: part for name, part in parts.items() if name not in ("image_encoder", "feature_extractor")}
+    paths = list(dict.fromkeys(str(controls[str(control["model"])].path) for control in mode.controls))
+    if "Adapter" in mode.pipeline:
+        adapters = [T2IAdapter.from_pretrained(path) for path in paths]
+        parts["adapter"] = adapters[0] if len(adapters) == 1 else MultiAdapter(adapters)
+    elif paths:
+        kind = ControlNetUnionModel if "Union" in mode.pipeline else ControlNetModel
+        nets = [kind.from_pretrained(path) for path in paths]
+        parts["controlnet"] = nets[0] if len(nets) == 1 else nets
+    checker = {"safety_checker": None, "feature_extractor": None} if mode.pipeline in _CHECKED else {}
+    pipe = getattr(diffusers, mode.pipeline)(**{**parts, **checker})
+    pipe.set_progress_bar_config(disable=True)
+    pipe.first_config = dict(parts["scheduler"].config)
+    for reference in mode.references:
+        file = controls[str(reference["model"])].path
+        pipe.load_ip_adapter(str(file.parent), subfolder="", weight_name=file.name, local_files_only=True)
+        pipe.set_ip_adapter_scale(reference.get("weight", 1.0))
+    return pipe
+
+
+def recipe_of(mode: Mode, make_recipe: Callable[..., Recipe], controls: dict[str, ModelEntry],
+              **more: object) -> Recipe:
+    def named(unit: dict[str, object]) -> dict[str, object]:
+        return {**unit, "model": controls[str(unit["model"])].ref}
+
+    parts: dict[str, object] = {"controls": tuple(map(named, mode.controls)),
+                                "references": tuple(map(named, mode.references))}
+    if mode.start:
+        parts["start"] = {"image": START_REF, "strength": 0.7}
+    if mode.mask:
+        parts["mask"] = {"image": MASK_REF, "feather": 0}
+    return make_recipe(mode.kind, steps=STEPS, guidance=2.0, **{**parts, **more})
+
+
+def our_latents(recipe: Recipe, entry: ModelEntry, controls: dict[str, ModelEntry],
+                models: ModelManager, device: Device = CPU) -> tuple[torch.Tensor, Any]:
+    ticket = Ticket("job", 1, None, IMAGES, {name: str(found.path) for name, found in controls.items()})  # type: ignore[arg-type]
+    with (models.lease(entry.ref, str(entry.path)) as bundle,
+          lend(recipe, ticket, models, Preprocessors([], device.torch_device), bundle) as lent):
+        material = Material(IMAGES, EmbeddingCache(), no_enlarging, lent)
+        *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
+        return last.step.latents, sampling_of(recipe, bundle)
+
+
+def stock_latents(mode: Mode, recipe: Recipe, pipe: Any, output_type: str = "latent") -> Any:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    more = dict(mode.told)
+    if mode.start:
+        more |= {"image": START, "strength": 0.7}
+    else:
+        more |= {"latents": first_noise(recipe, generator), "width": SIDE, "height": SIDE}
+    if mode.mask:
+        more |= {"mask_image": MASK.convert("L"), "width": SIDE, "height": SIDE}
+    return pipe(recipe.prompt, negative_prompt=recipe.negative_prompt, guidance_scale=recipe.guidance,
+                num_inference_steps=recipe.steps, generator=generator, output_type=output_type, **more).images
+
+
+def offered() -> list[tuple[str, str]]:
+    """What a sampler does is the same in every mode, so half of them are run with two.
+
+    SDXL's adapter pipeline counts evaluations as steps, so that with Heun its adapter ends half way.
+    """
+    whole = ("one", "several in spans", "img2img", "inpaint", "SDXL", "union", "adapter", "picture as prompt")
+    pairs = [(name, sampler) for name in MODES for sampler in (SAMPLERS if name in whole else ("euler_a", "heun"))]
+    return [pair for pair in pairs if pair != ("adapter SDXL", "heun")]
+
+
+@pytest.mark.parametrize(("name", "sampler"), offered())
+def test_final_latents_equal_the_stock_pipelines(
+        name: str, sampler: str, entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry],
+        pipes: Callable[[str], Any], lender: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+    mode = MODES[name]
+    recipe = recipe_of(mode, make_recipe, control_entries, sampler=sampler, schedule=SAMPLERS[sampler].automatic)
+    ours, sampling = our_latents(recipe, entries[mode.kind], control_entries, lender)
+    pipe = pipes(name)
+    set_scheduler(pipe, recipe, sampling)
+    theirs = stock_latents(mode, recipe, pipe)
+    assert torch.isfinite(ours).all()
+    assert (ours - theirs).abs().max() <= TOLERANCE * max(1.0, float(theirs.std()))
+
+
+@pytest.mark.parametrize("name", ["several in spans", "inpaint", "SDXL", "union of two", "two adapters",
+                                  "picture as prompt and one"])
+def test_pictures_equal_the_stock_pipelines(
+        name: str, entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry],
+        pipes: Callable[[str], Any], engine: Engine, make_recipe: Callable[..., Recipe],
+        make_ticket: Callable[..., Any]) -> None:
+    mode = MODES[name]
+    recipe = recipe_of(mode, make_recipe, control_entries, sampler="euler", schedule="simple")
+    pipe = pipes(name)
+    set_scheduler(pipe, recipe, None)
+    (theirs,) = stock_latents(mode, recipe, pipe, output_type="np")
+    paths = {found.ref.name: str(found.path) for found in (*entries.values(), *control_entries.values())}
+    *events, ending = engine.paint(replace(make_ticket(recipe), images=IMAGES, model_paths=paths), lambda: False)
+    (ours,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    painted = np.array(MASK)[..., 0] > 0 if mode.mask else np.ones((SIDE, SIDE), dtype=bool)
+    stock = (theirs * 255).round().astype(int)[painted]
+    mine = np.frombuffer(ours.rgb, dtype=np.uint8).reshape(SIDE, SIDE, 3).astype(int)[painted]
+    assert np.abs(mine - stock).max() <= 1  # a difference of 1e-7 may round to the next of 256 levels
+    assert (mine != stock).mean() < 1e-3

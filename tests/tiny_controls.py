@@ -1,0 +1,98 @@
+"""Tiny real ControlNets and adapters with random weights, made for the models of `tiny.py`.
+
+`build_controlnet("sd1", folder)` for "sd1", "sd2" and "sdxl"; `build_union`, of SDXL; `build_adapter`, for all;
+`build_ip_adapter` for a given U-Net: a file, its encoder beside it. The same seed gives the same bytes.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+_BLOCKS = {"block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 4, "attention_head_dim": 2,
+           "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+           "conditioning_embedding_out_channels": (4, 8, 8, 8)}
+_XL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+       "projection_class_embeddings_input_dim": 16 + 6 * 8}
+_PICTURE_WIDTH = 24  # what the image encoder gives
+
+
+@contextmanager
+def _chance(seed: int) -> Iterator[None]:
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def build_controlnet(kind: str, folder: Path, seed: int = 10, **more: object) -> Path:
+    """A ControlNet folder."""
+    with _chance(seed):
+        net = ControlNetModel(cross_attention_dim=_width(kind), **_BLOCKS, **_xl(kind), **more)
+        _save(net, folder)
+    return folder
+
+
+def build_union(folder: Path, seed: int = 20, types: int = 6) -> Path:
+    """A union ControlNet folder, of as many types."""
+    with _chance(seed):
+        net = ControlNetUnionModel(cross_attention_dim=_width("sdxl"), num_control_type=types, num_trans_channel=16,
+                                   num_trans_head=2, num_proj_channel=16, **_BLOCKS, **_XL)
+        _save(net, folder)
+    return folder
+
+
+def build_adapter(folder: Path, seed: int = 30, **more: object) -> Path:
+    """A T2I-Adapter folder: SDXL's form is the one that fits the tiny U-Nets, of every family."""
+    with _chance(seed):
+        _save(T2IAdapter(channels=(16, 32), num_res_blocks=1, adapter_type="full_adapter_xl", downscale_factor=16,
+                         **more), folder)
+    return folder
+
+
+def build_ip_adapter(unet: nn.Module, file: Path, seed: int = 40, tokens: int = 4) -> Path:
+    """An IP-Adapter file for a U-Net, and a folder image_encoder beside it."""
+    with _chance(seed):
+        width = unet.config.cross_attention_dim
+        tensors = {"image_proj.proj.weight": torch.randn(tokens * width, _PICTURE_WIDTH) * 0.3,
+                   "image_proj.proj.bias": torch.randn(tokens * width), "image_proj.norm.weight": torch.ones(width),
+                   "image_proj.norm.bias": torch.zeros(width)}
+        layers = [module for name, module in unet.named_modules() if name.endswith("attn2.to_k")]
+        for number, layer in enumerate(layers):
+            for part in ("to_k_ip", "to_v_ip"):
+                tensors[f"ip_adapter.{2 * number + 1}.{part}.weight"] = torch.randn_like(layer.weight) * 0.5
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, file)
+        _encoder().save_pretrained(file.parent / "image_encoder", safe_serialization=True)
+    return file
+
+
+def _encoder() -> nn.Module:
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32,
+        patch_size=16, projection_dim=_PICTURE_WIDTH))
+
+
+def _save(net: nn.Module, folder: Path) -> None:
+    """ControlNets begin as zeros; these say something."""
+    for weight in net.parameters():
+        if not weight.detach().any():
+            nn.init.normal_(weight, std=0.2)
+    net.save_pretrained(folder, safe_serialization=True)
+    assert json.loads((folder / "config.json").read_text())["_class_name"] == type(net).__name__
+
+
+def _width(kind: str) -> int:
+    return 1024 if kind == "sd2" else 32
+
+
+def _xl(kind: str) -> dict[str, object]:
+    return dict(_XL) if kind == "sdxl" else {}
