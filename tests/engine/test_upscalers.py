@@ -1,0 +1,121 @@
+"""Enlarging: built-in filters, models through spandrel, tiles that leave no seam."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from spandrel.architectures.ESRGAN import ESRGAN
+
+from catalog.models import describe
+from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
+from contract.recipe import ImageRef, ModelRef
+from contract.tasks import Upscale
+from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkPainted, WorkStep
+from engine.paint import Engine
+from engine.upscalers import Upscalers, tiles
+from tests.engine.conftest import CPU
+from tests.engine.test_pictures import png
+
+PHOTO = Image.effect_noise((70, 50), 60).convert("RGB").resize((140, 100), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def esrgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelRef, str]:
+    """A real ESRGAN of random weights, twice as large."""
+    torch.manual_seed(0)
+    model = ESRGAN(in_nc=3, out_nc=3, num_filters=8, num_blocks=1, scale=2)
+    path = tmp_path_factory.mktemp("upscalers") / "esrgan.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    return describe(path, "esrgan").ref, str(path)
+
+
+def enlarged(upscaler: str | ModelRef, size: tuple[int, int], path: str | None = None, tile: int = 64,
+             overlap: int = 16) -> np.ndarray:
+    *_, (_, _, made) = Upscalers(CPU).enlarge(PHOTO, upscaler, size, path, tile=tile, overlap=overlap)
+    assert made is not None
+    return np.asarray(made)
+
+
+@pytest.mark.parametrize("upscaler", ["lanczos", "bicubic", "nearest"])
+def test_a_filter_makes_the_size_that_was_asked(upscaler: str) -> None:
+    assert enlarged(upscaler, (333, 201)).shape == (201, 333, 3)
+
+
+def test_a_model_is_found_by_its_header_and_makes_any_size(esrgan: tuple[ModelRef, str]) -> None:
+    ref, path = esrgan
+    assert (ref.kind, ref.family) == ("upscaler", "upscaler") and len(ref.fingerprint) == 16
+    assert enlarged(ref, (280, 200), path).shape == (200, 280, 3)
+    assert enlarged(ref, (300, 150), path).shape == (150, 300, 3)
+
+
+def test_tiles_leave_no_seam(esrgan: tuple[ModelRef, str]) -> None:
+    """Away from a tile's edge a network sees what it sees in the whole picture; over the overlap it fades."""
+    whole = enlarged(*esrgan[:1], (280, 200), esrgan[1], tile=512).astype(int)
+    tiled = enlarged(*esrgan[:1], (280, 200), esrgan[1], tile=64, overlap=32).astype(int)
+    assert np.abs(whole - tiled).max() <= 3 and np.abs(whole - tiled).mean() < 0.1
+
+
+@pytest.mark.parametrize(("size", "tile", "overlap"), [((140, 100), 64, 16), ((64, 64), 64, 16), ((65, 1), 64, 0),
+                                                       ((1000, 70), 256, 300), ((200, 200), 64, 64)])
+def test_tiles_cover_every_pixel_and_share_their_overlap(size: tuple[int, int], tile: int, overlap: int) -> None:
+    count = np.zeros(size[::-1], dtype=int)
+    for left, top, right, bottom in tiles(size, tile, overlap):
+        assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+        assert right - left <= tile and bottom - top <= tile
+        count[top:bottom, left:right] += 1
+    assert count.min() >= 1
+    spans = sorted({(left, right) for left, _, right, _ in tiles(size, tile, overlap)})
+    assert all(end - begin >= min(overlap, tile // 2) for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+
+
+def test_what_is_no_upscaler_is_refused_in_a_sentence(tmp_path: Path, esrgan: tuple[ModelRef, str]) -> None:
+    ref = esrgan[0].model_copy(update={"fingerprint": "other"})
+    save_file({"conv_first.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelProblem, match="no upscaler that is known"):
+        enlarged(ref, (280, 200), str(tmp_path / "x.safetensors"))
+    with pytest.raises(InvalidRecipe, match="no upscaler “latent”"):
+        enlarged("latent", (280, 200))
+
+
+def test_numbers_gone_bad_are_no_picture(tmp_path: Path, esrgan: tuple[ModelRef, str]) -> None:
+    model = ESRGAN(in_nc=3, out_nc=3, num_filters=8, num_blocks=1, scale=2)
+    weights = {name: tensor.contiguous().fill_(float("nan")) for name, tensor in model.state_dict().items()}
+    save_file(weights, tmp_path / "bad.safetensors")
+    with pytest.raises(NoValidPicture, match="esrgan gave numbers"):
+        enlarged(esrgan[0].model_copy(update={"fingerprint": "bad"}), (280, 200), str(tmp_path / "bad.safetensors"))
+
+
+def ticket(esrgan: tuple[ModelRef, str], **fields: Any) -> Ticket:
+    ref, images = png(PHOTO)
+    task = Upscale(**{"image": ref, "upscaler": esrgan[0], "tile": 64, **fields})
+    return Ticket("job", 1, task, images=images, model_paths={"esrgan": esrgan[1]})
+
+
+def test_an_upscale_job_counts_its_tiles_and_paints(engine: Engine, esrgan: tuple[ModelRef, str]) -> None:
+    events = list(engine.paint(ticket(esrgan, scale=3.0), lambda: False))
+    steps = [(event.index, event.total) for event in events if isinstance(event, WorkStep)]
+    assert steps == [(n + 1, len(steps)) for n in range(len(steps))] and len(steps) > 4
+    (made,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    assert (made.width, made.height) == (420, 300) and isinstance(events[-1], WorkDone)
+
+
+def test_an_upscale_job_is_cancelled_between_tiles(engine: Engine, esrgan: tuple[ModelRef, str]) -> None:
+    answers = iter([False, False])
+    events = list(engine.paint(ticket(esrgan), lambda: next(answers, True)))
+    assert isinstance(events[-1], WorkCancelled) and len(events) <= 3
+
+
+@pytest.mark.parametrize(("fields", "code"), [
+    ({"image": ImageRef(sha256="0" * 64)}, "input_gone"), ({"upscaler": "nonesuch"}, "invalid_upscaler"),
+    ({"upscaler": ModelRef(kind="upscaler", name="gone", family="upscaler")}, "invalid_upscaler")])
+def test_an_upscale_that_can_not_be_done_fails_with_a_sentence(
+        fields: dict[str, Any], code: str, engine: Engine, esrgan: tuple[ModelRef, str],
+        make_recipe: Callable[..., Any], make_ticket: Callable[..., Any]) -> None:
+    ending = list(engine.paint(ticket(esrgan, **fields), lambda: False))[-1]
+    assert isinstance(ending, WorkFailed) and ending.code == code and ending.hint
+    assert isinstance(list(engine.paint(make_ticket(make_recipe()), lambda: False))[-1], WorkDone)
