@@ -4,7 +4,7 @@ A ControlNet or T2I-Adapter is a diffusers folder; an IP-Adapter is one file, wi
 a folder `image_encoder` beside it (or beside a sibling). Reads no weights; how they are run is in `engine/`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 from catalog.families import FAMILIES
 from catalog.folders import read_json, weights_file
 from catalog.headers import TensorInfo, read_header
+from catalog.preprocessors import find_preprocessor, get_preprocessor
 from contract.errors import InvalidRecipe, ModelProblem
+from contract.recipe import Control
 from contract.values import ModelKind, ModelRef
 
 UNION_CLASS = "ControlNetUnionModel"
@@ -144,3 +146,22 @@ def refuse_other_family(control: ModelRef, checkpoint: ModelRef) -> None:
     raise InvalidRecipe(f"{label} “{control.name}” is for {theirs}; “{checkpoint.name}” is {ours}.",
                         f"Pick a checkpoint for {theirs}, or a {label} for {ours}.",
                         code="invalid_references_model" if control.kind == "ip_adapter" else "invalid_controls_model")
+
+
+def union_place(label: str, known: Sequence[str], control: Control) -> int:
+    """Which of a union model's types a map is: as the control says, or as its preprocessor makes them.
+
+    Args:
+        label: Of the model, as a sentence names it.
+        known: What its maps may show, in order. A control may use these words or a preprocessor's name.
+    Raises:
+        InvalidRecipe: neither says it, or the model doesn't know it.
+    """
+    shows = control.shows or get_preprocessor(control.preprocessor).shows
+    if shows not in UNION_SHOWS and (named := find_preprocessor(shows)):
+        shows = named.shows
+    if shows not in known:
+        said = f"“{shows}” is none of what it knows" if shows else "it must be told what the picture shows"
+        raise InvalidRecipe(f"{label} is a union: {said}.", f"Use one of: {', '.join(known)}.",
+                            code="invalid_controls_shows")
+    return known.index(shows)

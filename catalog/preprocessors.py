@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from contract.errors import InvalidRecipe, ModelProblem
+from contract.errors import InvalidInput, InvalidRecipe, ModelProblem
 
 FOLDER = "annotators"
 RESOLUTION = 512  # of the shorter side, where nothing else is asked for
+MAX_PIXELS = 16 * 2**20  # of the picture that a preprocessor works on
 NONE = "none"
 _ANNOTATORS = "lllyasviel/Annotators"
 
@@ -221,3 +222,20 @@ def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path]) -> None:
     if not is_installed(preprocessor, folders):
         raise ModelProblem(f"The preprocessor “{preprocessor.label}” is not installed.",
                            instructions(preprocessor, folders), code="preprocessor_not_installed")
+
+
+def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: int | None) -> None:
+    """A long and narrow picture would become enormous at the resolution of its shorter side.
+
+    Args:
+        size: Of the picture, width and height.
+        resolution: None: the preprocessor's own.
+    Raises:
+        InvalidInput: names the size.
+    """
+    resolution = resolution or RESOLUTION
+    ratio = resolution / min(size)
+    if preprocessor.id != NONE and size[0] * ratio * size[1] * ratio > MAX_PIXELS:
+        raise InvalidInput(f"The control picture is {size[0]} × {size[1]}: too long and narrow for "
+                           f"“{preprocessor.label}” at {resolution} pixels.", "Crop it, or use a lower resolution.",
+                           code="invalid_controls_image")

@@ -14,8 +14,7 @@ from diffusers import ControlNetUnionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from catalog.control_models import LABELS, UNION_SHOWS
-from catalog.preprocessors import find_preprocessor, get_preprocessor
+from catalog.control_models import LABELS, UNION_SHOWS, union_place
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
 from engine.denoise import Conditions, Controls, Influence, Span
@@ -90,8 +89,7 @@ class ControlSet:
         at_size = view(made, control.resize) if view else fit(made, size, control.resize)
         if control.model.kind == "t2i_adapter":
             return _adapter_unit(control, net, at_size, bundle.device)
-        union = union_type(control, net) if isinstance(net, ControlNetUnionModel) else None
-        return Unit(control, net, _hint(at_size, bundle.device), union)
+        return Unit(control, net, _hint(at_size, bundle.device), _union_type(control, net))
 
     def _map(self, control: Control, size: Size) -> Image.Image:
         picture = open_input(ImageRef(sha256=control.image.sha256), self.images)
@@ -133,21 +131,11 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def union_type(control: Control, net: nn.Module) -> int:
-    """Which of a union model's types the map is: as the control says, or as its preprocessor makes them.
-
-    Raises:
-        InvalidRecipe: neither says it, or the model doesn't know it.
-    """
+def _union_type(control: Control, net: nn.Module) -> int | None:
+    if not isinstance(net, ControlNetUnionModel):
+        return None
     known = UNION_SHOWS[: net.config.num_control_type]
-    shows = control.shows or get_preprocessor(control.preprocessor).shows
-    alias = find_preprocessor(shows) if shows not in UNION_SHOWS else None
-    shows = alias.shows if alias else shows
-    if shows not in known:
-        said = f"“{shows}” is none of what it knows" if shows else "it must be told what the picture shows"
-        raise InvalidRecipe(f"ControlNet “{control.model.name}” is a union: {said}.",
-                            f"Use one of: {', '.join(known)}.", code="invalid_controls_shows")
-    return known.index(shows)
+    return union_place(f"{LABELS['controlnet']} “{control.model.name}”", known, control)
 
 
 def _hint(picture: Image.Image, device: Device) -> Tensor:

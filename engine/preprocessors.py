@@ -14,11 +14,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from catalog.preprocessors import NONE, RESOLUTION, Preprocessor, get_preprocessor, home_of, refuse_missing
-from contract.errors import InvalidInput, JobError
+from catalog.preprocessors import (
+    NONE,
+    RESOLUTION,
+    Preprocessor,
+    get_preprocessor,
+    home_of,
+    refuse_missing,
+    refuse_shape,
+)
+from contract.errors import JobError
 from contract.parts import CONTROL_RESOLUTION
 
-MAX_PIXELS = 16 * 2**20  # of the picture that a preprocessor works on
 _FAILURES = (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError,
              RuntimeError, TypeError, UnpicklingError, ValueError)
 _MULTIPLE = 64  # sides that annotators work at
@@ -63,7 +70,7 @@ class Preprocessors:
             return picture
         refuse_missing(chosen, self._folders)
         resolution = resolution or RESOLUTION
-        _check_shape(picture, resolution, chosen)
+        refuse_shape(chosen, picture.size, resolution)
         thresholds = [given if given is not None else option.default if option else 0.0
                       for given, option in ((low, chosen.low), (high, chosen.high))]
         try:
@@ -115,11 +122,3 @@ def _at_resolution(picture: Image.Image, resolution: int) -> Image.Image:
     ratio = resolution / min(picture.size)
     width, height = (max(_MULTIPLE, round(side * ratio / _MULTIPLE) * _MULTIPLE) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.LANCZOS) if picture.size != (width, height) else picture
-
-
-def _check_shape(picture: Image.Image, resolution: int, chosen: Preprocessor) -> None:
-    ratio = resolution / min(picture.size)
-    if picture.width * ratio * picture.height * ratio > MAX_PIXELS:
-        raise InvalidInput(f"The control picture is {picture.width} × {picture.height}: too long and narrow for "
-                           f"“{chosen.label}” at {resolution} pixels.", "Crop it, or use a lower resolution.",
-                           code="invalid_controls_image")

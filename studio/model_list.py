@@ -24,6 +24,11 @@ class ModelList:
         self._scanned_at = 0.0
         self._is_scanning = False
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where models are looked for."""
+        return self._folders
+
     def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
         """Models of all kinds, usable or not, by title. A list older than five seconds starts a scan behind it.
 

@@ -13,15 +13,14 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, Recipe, RecipeDraft
 from studio.model_list import ModelList
+from studio.resolve_controls import resolve_controls, resolve_references
 from studio.resolve_parts import (
     SizeOf,
     check_pictures,
     check_size,
     check_start,
     choose_size,
-    resolve_controls,
     resolve_hires,
-    resolve_references,
 )
 from studio.sampler_choice import choose_sampler
 
@@ -71,7 +70,7 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
         clip_skip=draft.clip_skip, width=width, height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,
         count=draft.count, start=draft.start, mask=draft.mask,
-        controls=resolve_controls(draft.controls, models, entry),
+        controls=resolve_controls(draft.controls, models, entry, size_of),
         references=resolve_references(draft.references, models, entry),
         hires=resolve_hires(draft.hires, models, entry, sampler.id, (width, height), max_pixels)
         if draft.hires else None,

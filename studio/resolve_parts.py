@@ -5,25 +5,20 @@ Sizes are read from the kept PNGs' headers; no pixel is looked at here.
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from catalog.control_models import refuse_other_family
 from catalog.models import ModelEntry
 from catalog.upscalers import UPSCALERS, find_upscaler
 from contract.errors import InvalidInput, InvalidRecipe, ModelProblem
 from contract.recipe import (
     SIDE,
     SIDE_MULTIPLE,
-    Control,
-    ControlDraft,
     Extend,
     Hires,
     ImageRef,
     ModelKind,
     ModelRef,
     RecipeDraft,
-    Reference,
-    ReferenceDraft,
 )
 from contract.tasks import Upscale
 from studio.model_list import ModelList
@@ -134,28 +129,6 @@ def check_size(width: int, height: int, max_pixels: int, *, code: str = "invalid
     fit = [max(SIDE_MULTIPLE, int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in (width, height)]
     raise InvalidRecipe(f"{width} × {height} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
                         f"The largest of this shape is {fit[0]} × {fit[1]}.", code=code)
-
-
-def resolve_controls(drafts: Sequence[ControlDraft], models: ModelList, entry: ModelEntry) -> tuple[Control, ...]:
-    """Control models by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
-    return tuple(Control.model_validate({
-        **dict(draft), "model": _model(draft.model, ("controlnet", "t2i_adapter"), "controls", models, entry)})
-        for draft in drafts)
-
-
-def resolve_references(drafts: Sequence[ReferenceDraft], models: ModelList,
-                       entry: ModelEntry) -> tuple[Reference, ...]:
-    """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
-    return tuple(Reference.model_validate({
-        **dict(draft), "model": _model(draft.model, ("ip_adapter",), "references", models, entry)})
-        for draft in drafts)
-
-
-def _model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList,
-           checkpoint: ModelEntry) -> ModelRef:
-    found = need_model(wanted, kinds, f"{field}.model", models)
-    refuse_other_family(found, checkpoint.ref)
-    return found
 
 
 def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList) -> ModelRef:

@@ -47,7 +47,8 @@ from studio.owners import OwnerKeys
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.resolve import resolve
-from studio.resolve_parts import need_picture, resolve_upscale
+from studio.resolve_controls import resolve_preprocess
+from studio.resolve_parts import resolve_upscale
 from studio.saver import Saver
 from studio.settings import Settings
 from studio.thumbnails import Thumbnails
@@ -232,8 +233,7 @@ class Studio:
 
     def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
-        need_picture(task.image, "image", self._inputs.size)
-        return self._queue_up(task, owner, window)
+        return self._queue_up(resolve_preprocess(task, self._models, self._inputs.size), owner, window)
 
     def _queue_up(self, task: Task, owner: str, window: str | None,
                   notices: Sequence[tuple[str, str]] = ()) -> JobHandle:

@@ -5,6 +5,7 @@ The only files of the studio that reach the engine, and they import it inside fu
 
 from typing import TYPE_CHECKING
 
+from catalog.preprocessors import annotator_folders
 from contract.work import Worker
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def make_worker(settings: "Settings") -> Worker:
 
     options: dict[str, object] = {
         "device": settings.device, "threads": settings.threads,
-        "cache_dir": str(settings.data_dir / "tmp" / "engine"), "memory_budget_bytes": None}
+        "cache_dir": str(settings.data_dir / "tmp" / "engine"), "memory_budget_bytes": None,
+        "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs)))}
     kind = InlineWorker if settings.worker == "inline" else ProcessWorker
     return kind(options, _first_model(settings))
 

@@ -35,9 +35,10 @@ def default_engine(options: Mapping[str, object]) -> Any:
     # cost nothing measurable on an idle one. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     paint = importlib.import_module("engine.paint")
-    values = dict(options)
+    values: dict[str, Any] = dict(options)
     if values.get("cache_dir"):
         values["cache_dir"] = Path(str(values["cache_dir"]))
+    values["annotator_dirs"] = tuple(map(Path, values.get("annotator_dirs", ())))
     return paint.Engine(paint.EngineOptions(**values))
 
 

@@ -1,0 +1,80 @@
+"""Controls, pictures as prompt, previews of preprocessors: which models and preprocessors are meant.
+
+What a picture shows is not looked at here; only its size is known.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from catalog.control_models import LABELS, refuse_other_family, union_place
+from catalog.models import ModelEntry
+from catalog.preprocessors import (
+    Preprocessor,
+    annotator_folders,
+    get_preprocessor,
+    refuse_missing,
+    refuse_shape,
+)
+from contract.recipe import Control, ControlDraft, ModelKind, ModelRef, Reference, ReferenceDraft
+from contract.tasks import Preprocess
+from studio.model_list import ModelList
+from studio.resolve_parts import SizeOf, need_model, need_picture
+
+
+def resolve_controls(drafts: Sequence[ControlDraft], models: ModelList, entry: ModelEntry,
+                     size_of: SizeOf) -> tuple[Control, ...]:
+    """Control models of the checkpoint's family, preprocessors by id.
+
+    Raises:
+        InvalidRecipe: a name is not known, or a union model isn't told what a map shows.
+        InvalidInput: a picture is too long and narrow for its preprocessor.
+        ModelProblem: a model can't be used, or a preprocessor's files are missing.
+    """
+    return tuple(_control(draft, models, entry, size_of) for draft in drafts)
+
+
+def _control(draft: ControlDraft, models: ModelList, entry: ModelEntry, size_of: SizeOf) -> Control:
+    model = _model(draft.model, ("controlnet", "t2i_adapter"), "controls", models, entry)
+    found = _preprocessor(draft.preprocessor, models.folders)
+    if size := size_of(draft.image.sha256):
+        refuse_shape(found, size, draft.resolution)
+    control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
+    union = models.find(model.name, "controlnet")
+    if union and union.shows:
+        union_place(f"{LABELS['controlnet']} “{union.title}”", union.shows, control)
+    return control
+
+
+def _preprocessor(name: str, folders: Sequence[Path]) -> Preprocessor:
+    found = get_preprocessor(name)
+    refuse_missing(found, annotator_folders(folders))
+    return found
+
+
+def resolve_references(drafts: Sequence[ReferenceDraft], models: ModelList,
+                       entry: ModelEntry) -> tuple[Reference, ...]:
+    """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
+    return tuple(Reference.model_validate({
+        **dict(draft), "model": _model(draft.model, ("ip_adapter",), "references", models, entry)})
+        for draft in drafts)
+
+
+def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> Preprocess:
+    """A preview with its preprocessor's id.
+
+    Raises:
+        InvalidInput: the picture is not kept (any more), or is too long and narrow.
+        InvalidRecipe: there is no such preprocessor.
+        ModelProblem: its files are missing.
+    """
+    size = need_picture(task.image, "image", size_of)
+    found = _preprocessor(task.preprocessor, models.folders)
+    refuse_shape(found, size, task.resolution)
+    return task.model_copy(update={"preprocessor": found.id})
+
+
+def _model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList,
+           checkpoint: ModelEntry) -> ModelRef:
+    found = need_model(wanted, kinds, f"{field}.model", models)
+    refuse_other_family(found, checkpoint.ref)
+    return found

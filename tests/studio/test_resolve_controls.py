@@ -1,0 +1,107 @@
+"""Controls and previews are judged before anything waits in the queue: one clear sentence for each that can't be."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.errors import StudioError
+from contract.recipe import RecipeDraft
+from contract.tasks import Preprocess
+from contract.validation import parse_draft
+from studio.model_list import ModelList
+from studio.resolve import resolve
+from studio.resolve_controls import resolve_preprocess
+from tests.folders import make_model, write_safetensors
+
+SIZES = {"a" * 64: (512, 512), "b" * 64: (1, 5000), "c" * 64: (1, 1)}
+PICTURE, NARROW, DOT = ({"sha256": sha256} for sha256 in SIZES)
+
+
+def make_control(root: Path, name: str, **config: object) -> Path:
+    write_safetensors(root / name / "diffusion_pytorch_model.safetensors")
+    (root / name / "config.json").write_text(json.dumps({"_class_name": "ControlNetModel", **config}))
+    return root / name
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
+    root = tmp_path_factory.mktemp("models")
+    make_model(root, "starter")
+    index = {"_class_name": "StableDiffusionXLPipeline", "text_encoder": ["a", "b"], "text_encoder_2": ["a", "b"]}
+    write_safetensors(make_model(root, "large") / "text_encoder_2" / "model.safetensors")
+    (root / "large" / "model_index.json").write_text(json.dumps(index))
+    make_control(root, "canny")
+    make_control(root, "canny_xl", addition_embed_type="text_time")
+    make_control(root, "union", _class_name="ControlNetUnionModel", addition_embed_type="text_time")
+    make_control(root, "adapter", _class_name="T2IAdapter", adapter_type="full_adapter")
+    (make_control(root, "broken") / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    (root / "annotators").mkdir()
+    (root / "annotators" / "table5_pidinet.pth").write_bytes(b"x")
+    return ModelList((root,))
+
+
+def resolved(models: ModelList, checkpoint: str, **control: object):  # type: ignore[no-untyped-def]
+    draft = RecipeDraft.model_validate_json(json.dumps(
+        {"prompt": "", "model": checkpoint, "controls": [{"image": PICTURE, **control}]}))
+    return resolve(draft, models, max_pixels=2048**2, size_of=SIZES.get).recipe.controls[0]
+
+
+def test_a_control_gets_its_ref_and_its_preprocessors_id(models: ModelList) -> None:
+    control = resolved(models, "starter", model="Canny", preprocessor="PiDiNet", weight=0.5)
+    assert (control.model.kind, control.model.name, control.model.family) == ("controlnet", "canny", "sd1")
+    assert control.preprocessor == "softedge_pidinet" and control.weight == 0.5 and control.model.fingerprint
+    assert resolved(models, "starter", model="adapter").model.kind == "t2i_adapter"
+
+
+def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models: ModelList) -> None:
+    assert resolved(models, "large", model="union", preprocessor="canny").shows == ""
+    assert resolved(models, "large", model="union", shows="openpose").shows == "openpose"
+
+
+@pytest.mark.parametrize(("checkpoint", "control", "code", "words"), [
+    ("starter", {"model": "canny_xl"}, "invalid_controls_model", "“canny_xl” is for SDXL; “starter” is SD 1.x."),
+    ("large", {"model": "canny"}, "invalid_controls_model", "“canny” is for SD 1.x; “large” is SDXL."),
+    ("starter", {"model": "cany"}, "invalid_controls_model", "“cany” is not here."),
+    ("starter", {"model": "starter"}, "invalid_controls_model", "“starter” is not here."),
+    ("canny", {"model": "canny"}, "invalid_model", "“canny” is not here."),
+    ("starter", {"model": "broken"}, "model_problem", "empty file"),
+    ("starter", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”, which is not known"),
+    ("starter", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "HED” is not installed"),
+    ("starter", {"model": "canny", "preprocessor": "canny", "image": NARROW}, "invalid_controls_image", "1 × 5000"),
+    ("large", {"model": "union"}, "invalid_controls_shows", "must be told what the picture shows"),
+    ("large", {"model": "union", "shows": "tile"}, "invalid_controls_shows", "“tile” is none of what it knows")])
+def test_what_cannot_be_done_is_refused_in_one_sentence(models: ModelList, checkpoint: str, control: dict[str, object],
+                                                        code: str, words: str) -> None:
+    with pytest.raises(StudioError) as caught:
+        resolved(models, checkpoint, **control)
+    assert caught.value.code == code and words in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("image", [DOT, NARROW], ids=["1×1", "1×5000"])
+def test_extreme_pictures_pass_where_nothing_enlarges_them(models: ModelList, image: dict[str, str]) -> None:
+    assert resolved(models, "starter", model="canny", image=image).preprocessor == "none"
+
+
+def test_an_end_before_the_begin_is_refused() -> None:
+    with pytest.raises(StudioError) as caught:
+        parse_draft(json.dumps({"prompt": "", "controls": [
+            {"model": "canny", "image": PICTURE, "begin": 0.8, "end": 0.2}]}))
+    assert caught.value.code == "invalid_controls_end"
+    assert caught.value.message == "ControlNet 1: it begins at 0.8 of the steps and ends at 0.2."
+
+
+def preview(models: ModelList, **fields: object) -> Preprocess:
+    task = Preprocess.model_validate_json(json.dumps({"image": PICTURE, "preprocessor": "canny", **fields}))
+    return resolve_preprocess(task, models, SIZES.get)
+
+
+def test_a_preview_is_judged_like_a_control(models: ModelList) -> None:
+    assert preview(models, preprocessor="Canny").preprocessor == "canny"
+    for fields, code in (({"preprocessor": "cany"}, "invalid_preprocessor"),
+                         ({"preprocessor": "depth"}, "preprocessor_not_installed"),
+                         ({"image": NARROW}, "invalid_controls_image"),
+                         ({"image": {"sha256": "f" * 64}}, "invalid_image")):
+        with pytest.raises(StudioError) as caught:
+            preview(models, **fields)
+        assert caught.value.code == code
