@@ -1,0 +1,100 @@
+// ControlNet units: what is wrong with one, and how they go into a recipe and come out of it.
+
+import { findBrought, refOf } from "./brought.js";
+import { config, familyLabel } from "./config.js";
+import { form, number, typed } from "./form.js";
+import { controlModels, preprocessors } from "./parts_list.js";
+import { modelTitle } from "./models.js";
+import { formTab } from "./route.js";
+import { ranged } from "./rules.js";
+import { emptyUnit, firstUnitProblem, isBlank, takeIntoUnit, unitFields, unitsOf } from "./units.js";
+
+const NEEDS = "ControlNet needs a picture that says where things go. Drop one, paste it, or choose a file.";
+const FOLDER = "Put a ControlNet or T2I-Adapter (.safetensors, or its folder) into models/; it appears here by itself.";
+
+/** What is said where there is no model for controls. */
+export const noControlModel = () => `No ControlNet model is here. ${FOLDER}`;
+
+/** Take a picture as the control of a unit. */
+export const takeControl = (picture) => takeIntoUnit("controls", picture);
+
+const says = (text) => ({ text, fixes: [] });
+
+/** What is wrong with one value of a unit. */
+export function judgeControl(unit, name) {
+  if (isBlank(unit)) return null;
+  switch (name) {
+    case "model": return judgeModel(unit.model);
+    case "image": return unit.image ? null : says(NEEDS);
+    case "preprocessor": {
+      const found = preprocessors.find(unit.preprocessor);
+      return found && !found.installed ? says(`${found.label} is not installed. ${found.hint}`) : null;
+    }
+    case "end": return ranged("controls.end", unit.end) ?? judgeSpan(unit);
+    case "begin": case "weight": return ranged(`controls.${name}`, unit[name]);
+    case "resolution": return unit.resolution.trim() === "" ? null : ranged("controls.resolution", unit.resolution, true);
+    case "low": case "high": return judgeThreshold(unit, name);
+    default: return null;
+  }
+}
+
+function judgeModel(name) {
+  const { items, isKnown } = controlModels.state.get();
+  if (!name) return says(isKnown && !items.length ? noControlModel() : "Choose the model that reads the picture.");
+  const model = controlModels.find(name);
+  if (isKnown && !model) return says(`“${name}” is not here. Choose another.`);
+  if (model?.problem) return says(`${model.problem} ${model.hint}`.trim());
+  const main = form.get().model;
+  if (!model || !main || model.family === main.family || model.family === "unknown") return null;
+  return says(`“${model.title}” is for ${familyLabel(model.family)}; ${main.title} is ${familyLabel(main.family)}. Choose another.`);
+}
+
+function judgeSpan({ begin, end }) {
+  if (number(begin) < number(end)) return null;
+  return says(`It begins at ${begin} of the steps and ends at ${end}. Let it begin before it ends.`);
+}
+
+function judgeThreshold(unit, name) {
+  const option = preprocessors.find(unit.preprocessor)?.[name];
+  if (!option || unit[name].trim() === "") return null;
+  const value = number(unit[name]);
+  return value >= option.least && value <= option.most ? null : says(`${option.label} is ${unit[name]}. Use ${option.least} to ${option.most}.`);
+}
+
+/** The rule of the whole part. The ControlNet tab wants one; elsewhere none is fine. */
+export function controlRule(values) {
+  const used = unitsOf("controls", values).filter((unit) => !isBlank(unit));
+  if (!used.length) return formTab() === "controlnet" ? { ...says(NEEDS), at: "controls.image-0" } : null;
+  return firstUnitProblem("controls", values, judgeControl);
+}
+
+/** Put the units that are used into a draft. */
+export function writeControls(draft, values) {
+  const used = unitsOf("controls", values).filter((unit) => !isBlank(unit));
+  if (!used.length) return;
+  draft.controls = used.map((unit) => {
+    const fields = { ...unitFields("controls", unit), model: unit.model, image: refOf(unit.image) };
+    const facts = preprocessors.find(unit.preprocessor);
+    for (const name of ["low", "high"]) if (facts && !facts[name]) delete fields[name];
+    if (unit.pixel_perfect || (facts && !facts.has_resolution)) delete fields.resolution;
+    return fields;
+  });
+}
+
+/** Take the units of a recipe over. */
+export async function readControls({ controls = [] }, patch) {
+  const pictures = await Promise.all(controls.map((control) => findBrought(control.image.sha256)));
+  patch.controls = controls.map((control, index) => {
+    const unit = emptyUnit("controls");
+    for (const name of Object.keys(unit)) if (control[name] !== undefined && name !== "image") unit[name] = typed(control[name]);
+    return { ...unit, model: typeof control.model === "string" ? control.model : control.model.name, image: pictures[index] };
+  });
+  return pictures.includes(null) ? "A control picture is not here any more. Add it again." : "";
+}
+
+/** "canny 0.8", for a summary: the names of the models, cut short by the style sheet. */
+export function controlSummary(values) {
+  const used = unitsOf("controls", values).filter((unit) => !isBlank(unit));
+  if (used.length > 1) return `${used.length} units`;
+  return used.length ? modelTitle(used[0].model || config.labels.controls) : "";
+}

@@ -1,0 +1,66 @@
+// The hires pass: the same picture again, larger, by the same loop. Closed, and off, until someone wants it.
+
+import { list, slider, showProblem, textInput, toggle } from "./bound.js";
+import { config, samplerLabel } from "./config.js";
+import { field, h } from "./dom.js";
+import { form, number, partOf, startValues, typed } from "./form.js";
+import { upscalers } from "./parts_list.js";
+import { joinRecipe } from "./recipe_parts.js";
+import { formTab } from "./route.js";
+import { ranged } from "./rules.js";
+import { section } from "./section.js";
+import { sizeOf } from "./size.js";
+import { pixels, short } from "./words.js";
+
+const OWN = ["scale", "upscaler", "steps", "strength", "sampler", "prompt"];
+const FIELDS = ["hires", ...OWN.map((name) => `hires.${name}`)];
+
+/** Fill the part. */
+export function hires_section(element) {
+  element.replaceChildren(section({ name: "hires", title: config.labels.hires, fields: FIELDS, summary, body }));
+  joinRecipe("hires_section", { write, read, rules: {
+    "hires.scale": (values) => judge(values, "scale"),
+    "hires.strength": (values) => judge(values, "strength"),
+    "hires.steps": (values) => (values["hires.steps"].trim() ? judge(values, "steps", true) : null),
+  } });
+}
+
+const judge = (values, name, whole = false) => (values.hires ? ranged(`hires.${name}`, values[`hires.${name}`], whole) : null);
+
+/** "2×, 1536 × 1024". */
+function summary(values) {
+  if (!values.hires) return "";
+  const by = number(values["hires.scale"]);
+  const { width, height } = sizeOf(values, formTab());
+  return Number.isNaN(by * width) ? "on" : `${short(by)}×, ${pixels(Math.round((width * by) / 8) * 8, Math.round((height * by) / 8) * 8)}`;
+}
+
+function body() {
+  upscalers.refresh();
+  const way = list("hires.upscaler", () => {
+    const { items } = upscalers.state.get();
+    return items.length ? items.map((one) => [one.name, one.label]) : [["latent", "Latent"]];
+  });
+  upscalers.state.later(() => way.dispatchEvent(new Event("offer")));
+  const sampler = list("hires.sampler", () => [["", "As above"], ...config.samplers.map(({ id }) => [id, samplerLabel(id)])], "Hires sampler");
+  const prompt = textInput("hires.prompt", { placeholder: "As above" });
+  const words = field("hires.prompt", "Hires prompt", prompt, { note: config.explain["hires.prompt"], labelFor: prompt.id });
+  showProblem("hires.prompt", prompt, words.problem);
+  const rest = h("div.stack", {}, h("div.pair", {}, way, slider("hires.scale", 0.25, { from: 1, to: 4 })),
+    h("div.pair", {}, slider("hires.strength", 0.05), slider("hires.steps", 1, { placeholder: "As above" })), sampler, words.box);
+  form.watch((now) => { rest.hidden = !now.hires; });
+  return [toggle("hires", "Paint once more, larger"), rest];
+}
+
+function write(draft, values) {
+  if (values.hires) draft.hires = partOf("hires", values);
+}
+
+function read({ hires }, patch) {
+  patch.hires = Boolean(hires);
+  const fresh = startValues(form.get().model);
+  for (const name of OWN) {
+    const value = hires?.[name] ?? fresh[`hires.${name}`];
+    patch[`hires.${name}`] = typed(value?.name ?? value);
+  }
+}

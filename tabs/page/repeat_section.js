@@ -1,0 +1,117 @@
+// Loopback and batches: further jobs that this page submits, each with the last result, or the next file, as its start.
+
+import { post, Refused } from "./api.js";
+import { bring, bringSaved } from "./brought.js";
+import { slider } from "./bound.js";
+import { config } from "./config.js";
+import { button, field, h, setText } from "./dom.js";
+import { draft } from "./draft.js";
+import { form, number } from "./form.js";
+import { job } from "./job.js";
+import { announce } from "./live.js";
+import { say } from "./pictures.js";
+import { joinRecipe } from "./recipe_parts.js";
+import { formTab } from "./route.js";
+import { ranged, refuse } from "./rules.js";
+import { section } from "./section.js";
+import { observable } from "./store.js";
+import { some } from "./words.js";
+
+const KINDS = "image/png, image/jpeg, image/webp";
+const TAB = "img2img";
+
+/** Files that wait for Generate; a browser keeps no files over a reload. */
+const files = observable(/** @type {File[]} */ ([]));
+
+/** Fill the part. */
+export function repeat_section(element) {
+  element.replaceChildren(section({ name: "repeat", title: "Repeat", fields: ["loops", "batch"], summary, body }));
+  files.later(() => form.set({ ...form.get() }));
+  joinRecipe("repeat_section", { rules: { loops: (values) => (files.get().length ? null : ranged("loops", values.loops, true)) } });
+}
+
+function summary(now) {
+  if (files.get().length) return some(files.get().length, "file");
+  return number(now.loops) > 1 ? `${now.loops} rounds` : "";
+}
+
+function body() {
+  const input = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: KINDS, multiple: true, hidden: true, "aria-label": "Several pictures",
+    onchange: () => { takeFiles([...input.files ?? []]); input.value = ""; } }));
+  const said = h("p.hint", {});
+  const clear = button({ label: "Clear", kind: "link", onclick: () => takeFiles([]) });
+  const choose = button({ label: "Choose several pictures", icon: "file", kind: "outlined", onclick: () => input.click() });
+  files.watch((chosen) => {
+    clear.hidden = !chosen.length;
+    setText(said, chosen.length ? `Generate makes ${some(chosen.length, "job")}, one for each file.` : "Each becomes a job of its own, with the settings above.");
+  });
+  const loops = slider("loops", 1, { to: 10 });
+  loops.append(h("p.hint", {}, "Each round begins from the result of the one before."));
+  return [loops, field("batch", "Several pictures", h("div.reader", {}, choose, input), { note: config.explain.batch }).box,
+    h("div.below", {}, said, clear)];
+}
+
+/** Files for a batch; none ends it. */
+export function takeFiles(chosen) {
+  files.set(chosen);
+  if (chosen.length) announce(`${some(chosen.length, "picture")} for Generate.`);
+}
+
+const isRepeating = () => formTab() === TAB && (files.get().length > 0 || number(form.get().loops) > 1);
+
+/** Whether a batch stands in for the start picture. */
+export const hasFiles = () => files.get().length > 0;
+
+/** Take Generate over where something repeats. @returns {boolean} whether it did */
+export function generateRepeated() {
+  if (!isRepeating()) return false;
+  if (files.get().length) submitFiles(files.get());
+  else startRounds(number(form.get().loops));
+  return true;
+}
+
+/** Queue one job and show it in its turn; what the server refuses stands at its field. @returns {Promise<string|null>} its id */
+async function submit(made, note) {
+  try {
+    const { id } = await post("/jobs", made);
+    job.show(id, { width: made.width, height: made.height, count: made.count }, note);
+    return id;
+  } catch (problem) {
+    if (!(problem instanceof Refused) || !refuse(problem)) say(problem);
+    return null;
+  }
+}
+
+async function submitFiles(chosen) {
+  takeFiles([]);
+  for (const [index, file] of chosen.entries()) {
+    const picture = await brought(file);
+    if (!picture) continue;
+    const made = await draft(TAB, { "start.image": picture });
+    if (!await submit(made, `file ${index + 1} of ${chosen.length}`)) { takeFiles(chosen.slice(index)); return; }
+  }
+}
+
+// One file that is no picture does not hold up the others.
+async function brought(file) {
+  try {
+    return await bring(file);
+  } catch (problem) {
+    const named = problem instanceof Refused && new Refused({ ...problem, message: `${file.name}: ${problem.message}` }, problem.status);
+    say(named || problem);
+    return null;
+  }
+}
+
+async function startRounds(of) {
+  const seed = form.get().seed.trim();
+  let picture = form.get()["start.image"];
+  for (let at = 1; at <= of; at += 1) {
+    const made = await draft(TAB, { "start.image": picture, ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}) });
+    const id = await submit(made, `round ${at} of ${of}`);
+    const done = id && at < of && await job.ended(id);
+    const last = done && done.phase === "done" && done.cells.find(Boolean);
+    if (!last) return;
+    try { picture = await bringSaved(last.id); } catch (problem) { say(problem); return; }
+  }
+}

@@ -1,0 +1,48 @@
+// "Send to": a picture goes on as the start of something else.
+
+import { bringSaved } from "./brought.js";
+import { takeControl } from "./control_units.js";
+import { announce } from "./live.js";
+import { openMenu } from "./menu.js";
+import { say } from "./pictures.js";
+import { go, titleOf } from "./route.js";
+import { takeStart } from "./start_section.js";
+import { openUpscale } from "./upscale.js";
+
+/** @type {{id: string, icon: string, take: (picture: import("./brought.js").Brought) => void}[]} */
+const TABS = [
+  { id: "img2img", icon: "picture", take: takeStart },
+  { id: "inpaint", icon: "brush", take: takeStart },
+  { id: "controlnet", icon: "outline", take: takeControl },
+];
+
+/** Open the menu for a picture of the gallery. */
+export function openSendMenu(opener, id) {
+  openMenu(opener, "Send to", [
+    ...TABS.map((tab) => ({ label: titleOf(tab.id), icon: tab.icon, onchoose: () => send(tab, () => bringSaved(id)) })),
+    { label: "Upscale", icon: "larger", onchoose: () => upscaleSaved(id) },
+  ]);
+}
+
+async function send(tab, bringing) {
+  announce(`Bringing the picture to ${titleOf(tab.id)}.`);
+  try {
+    const picture = await bringing();
+    tab.take(picture);
+    go(tab.id);
+  } catch (problem) {
+    say(problem);
+  }
+}
+
+/** Begin from a picture that is on its way: on the chosen tab if that begins from one, else Image to image. */
+export const startFrom = (tab, bringing) => send(TABS.find(({ id }) => id === tab) ?? TABS[0], bringing);
+
+/** Ask how to enlarge a picture of the gallery. */
+export async function upscaleSaved(id) {
+  try {
+    openUpscale(await bringSaved(id));
+  } catch (problem) {
+    say(problem);
+  }
+}
