@@ -1,10 +1,12 @@
 """Tiny models and one engine for the whole run: nothing here is changed by a test."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
@@ -13,7 +15,7 @@ from contract.work import Ticket
 from engine.devices import Device
 from engine.models import ModelManager
 from engine.paint import Engine, EngineOptions
-from tests import tiny
+from tests import tiny, tiny_controls
 
 CPU = Device(torch.device("cpu"), "CPU")
 
@@ -31,6 +33,32 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
     folders: dict[str, Path] = {kind: tiny.build(kind, root / kind) for kind in (*tiny.KINDS, *tiny.VARIANTS)}
     folders["sd1_other"] = tiny.build("sd1", root / "sd1_other", seed=1)
     return {name: describe(folder, name) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="session")
+def control_entries(entries: dict[str, ModelEntry],
+                    tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
+    """A tiny control model of each kind, for the models of `entries`."""
+    root = tmp_path_factory.mktemp("controls")
+    unets = {kind: UNet2DConditionModel.from_pretrained(str(entries[kind].path / "unet")) for kind in ("sd1", "sdxl")}
+    paths = {
+        "canny": tiny_controls.build_controlnet("sd1", root / "canny"),
+        "depth": tiny_controls.build_controlnet("sd1", root / "depth", 11),
+        "shuffle": tiny_controls.build_controlnet("sd1", root / "shuffle", 12, global_pool_conditions=True),
+        "canny2": tiny_controls.build_controlnet("sd2", root / "canny2"),
+        "canny_xl": tiny_controls.build_controlnet("sdxl", root / "canny_xl"),
+        "union": tiny_controls.build_union(root / "union"),
+        "sketch": tiny_controls.build_adapter(root / "sketch"),
+        "color": tiny_controls.build_adapter(root / "color", 31),
+        "sketch_xl": tiny_controls.build_adapter(root / "sketch_xl"),
+        "picture": tiny_controls.build_ip_adapter(unets["sd1"], root / "ip" / "picture.safetensors"),
+        "picture_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "xl" / "picture_xl.safetensors")}
+    found = {name: describe(path, name) for name, path in paths.items()}
+    assert not [entry.problem for entry in found.values() if entry.problem]
+    for name, family in (("picture_xl", "sdxl"), ("sketch", "sd1"), ("color", "sd1")):
+        # Models as small as these can't be told by their widths and forms.
+        found[name] = replace(found[name], ref=found[name].ref.model_copy(update={"family": family}))
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from tests.engine.conftest import engine, entries, make_recipe, make_ticket, models, one_thread
+from tests.engine.conftest import control_entries, engine, entries, make_recipe, make_ticket, models, one_thread
 
-__all__ = ["engine", "entries", "make_recipe", "make_ticket", "models", "most_likely_latents", "one_thread"]
+__all__ = ["control_entries", "engine", "entries", "make_recipe", "make_ticket", "models", "most_likely_latents",
+           "one_thread"]
 
 
 @pytest.fixture(scope="module")

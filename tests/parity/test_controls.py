@@ -14,21 +14,20 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, MultiAdapter, T2IAdapter, UNet2DConditionModel
+from diffusers import ControlNetModel, ControlNetUnionModel, MultiAdapter, T2IAdapter
 from PIL import Image
 
-from catalog.models import ModelEntry, describe
+from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS
 from contract.recipe import Recipe
+from contract.tasks import Paint
 from contract.work import Ticket, WorkPainted
 from engine.conditioning import EmbeddingCache
-from engine.devices import Device
 from engine.lending import lend
 from engine.models import ModelManager
 from engine.paint import Engine
 from engine.passes import Material, develop, first_noise, plan_of, sampling_of
 from engine.preprocessors import Preprocessors
-from tests import tiny_controls
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE
@@ -112,31 +111,6 @@ _CHECKED = {"StableDiffusionAdapterPipeline", *(f"{CONTROL}{kind}Pipeline" for k
 
 
 @pytest.fixture(scope="module")
-def control_entries(entries: dict[str, ModelEntry],
-                    tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
-    root = tmp_path_factory.mktemp("controls")
-    unets = {kind: UNet2DConditionModel.from_pretrained(str(entries[kind].path / "unet")) for kind in ("sd1", "sdxl")}
-    paths = {
-        "canny": tiny_controls.build_controlnet("sd1", root / "canny"),
-        "depth": tiny_controls.build_controlnet("sd1", root / "depth", 11),
-        "shuffle": tiny_controls.build_controlnet("sd1", root / "shuffle", 12, global_pool_conditions=True),
-        "canny2": tiny_controls.build_controlnet("sd2", root / "canny2"),
-        "canny_xl": tiny_controls.build_controlnet("sdxl", root / "canny_xl"),
-        "union": tiny_controls.build_union(root / "union"),
-        "sketch": tiny_controls.build_adapter(root / "sketch"),
-        "color": tiny_controls.build_adapter(root / "color", 31),
-        "sketch_xl": tiny_controls.build_adapter(root / "sketch_xl"),
-        "picture": tiny_controls.build_ip_adapter(unets["sd1"], root / "ip" / "picture.safetensors"),
-        "picture_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "xl" / "picture_xl.safetensors")}
-    found = {name: describe(path, name) for name, path in paths.items()}
-    assert not [entry.problem for entry in found.values() if entry.problem]
-    for name, family in (("picture_xl", "sdxl"), ("sketch", "sd1"), ("color", "sd1")):
-        # Models as small as these can't be told by their widths and forms.
-        found[name] = replace(found[name], ref=found[name].ref.model_copy(update={"family": family}))
-    return found
-
-
-@pytest.fixture(scope="module")
 def lender() -> Iterator[ModelManager]:
     yield ModelManager(CPU)
 
@@ -193,10 +167,11 @@ def recipe_of(mode: Mode, make_recipe: Callable[..., Recipe], controls: dict[str
 
 
 def our_latents(recipe: Recipe, entry: ModelEntry, controls: dict[str, ModelEntry],
-                models: ModelManager, device: Device = CPU) -> tuple[torch.Tensor, Any]:
-    ticket = Ticket("job", 1, None, IMAGES, {name: str(found.path) for name, found in controls.items()})  # type: ignore[arg-type]
+                models: ModelManager) -> tuple[torch.Tensor, Any]:
+    paths = {name: str(found.path) for name, found in controls.items()}
+    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
     with (models.lease(entry.ref, str(entry.path)) as bundle,
-          lend(recipe, ticket, models, Preprocessors([], device.torch_device), bundle) as lent):
+          lend(recipe, ticket, models, Preprocessors([], CPU.torch_device), bundle) as lent):
         material = Material(IMAGES, EmbeddingCache(), no_enlarging, lent)
         *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
         return last.step.latents, sampling_of(recipe, bundle)
