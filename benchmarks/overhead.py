@@ -1,4 +1,4 @@
-"""Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost.
+"""Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost; and a ControlNet's loop.
 
 `python -m benchmarks.overhead` measures them on the starter and on an SD 1.5-shaped checkpoint of random
 weights at 256², against a bare diffusers loop in the same process, on the same weights, noise and threads.
@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from benchmarks.controls import control_loop
 from benchmarks.jobs import through_the_process, through_the_queue
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
 from catalog.models import ModelEntry, describe
@@ -32,6 +33,7 @@ from engine.passes import first_noise, sampling_of
 from tests.tiny import make_tokenizer
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
+FIGURES = ("1", "2", "3", "18", "control")
 PROMPT = "green hills at sunset, a sailboat on the lake"
 
 
@@ -162,7 +164,8 @@ def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator
     by_number: dict[str, Callable[[], Figure]] = {
         "1": lambda: loop(subject, name, rounds), "2": lambda: previews(subject, name, rounds),
         "3": lambda: through_the_process(subject, name, rounds),
-        "18": lambda: through_the_queue(subject, name, rounds, bare_loop)}
+        "18": lambda: through_the_queue(subject, name, rounds, bare_loop),
+        "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds)}
     for number in wanted.figures:
         yield by_number[number]()
 
@@ -179,7 +182,7 @@ def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="the first one is dropped")
-    parser.add_argument("--figures", nargs="+", default=["1", "2", "3", "18"], choices=["1", "2", "3", "18"])
+    parser.add_argument("--figures", nargs="+", default=list(FIGURES), choices=FIGURES)
     parser.add_argument("--steps", type=int, help="of every job, instead of 20 on the starter and 3 on the other")
     parser.add_argument("--only", choices=["starter", "sd15"], help="one model instead of both")
     report("overhead", measure_all(parser.parse_args()))
