@@ -1,6 +1,7 @@
 """`python -m training --out DIR`: draws the data, trains every part and writes the model folder.
 
-Each stage goes on from its checkpoint in DIR, so the command can be stopped and given again.
+Each stage goes on from its checkpoint in DIR, so the command can be stopped and given again. On a CUDA device one
+process trains with large batches; on a CPU several of one thread each.
 """
 
 import argparse
@@ -8,19 +9,22 @@ import logging
 from pathlib import Path
 
 from training.stages import STAGES, Plan
+from training.together import best_device
+
+_MINUTES = {"vae": 40.0, "decoder": 8.0, "text": 10.0, "unet": 70.0, "upscaler": 6.0, "preview": 6.0}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train the starter model.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for pools and checkpoints (about 2 GB)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for pools and checkpoints (about 3 GB)")
     parser.add_argument("--target", type=Path, default=Path("models/starter"), help="model folder to write")
+    parser.add_argument("--start", type=Path, help="model folder whose U-Net goes on; without it training begins with random weights")
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all", help="one stage alone")
-    parser.add_argument("--pictures", type=int, default=13000, help="square scenes to draw")
-    parser.add_argument("--vae-minutes", type=float, default=40)
-    parser.add_argument("--decoder-minutes", type=float, default=8)
-    parser.add_argument("--text-minutes", type=float, default=4)
-    parser.add_argument("--unet-minutes", type=float, default=60)
-    parser.add_argument("--processes", type=int, default=2, help="U-Net processes of one thread each")
+    parser.add_argument("--pictures", type=int, default=8000, help="square scenes to draw")
+    parser.add_argument("--batch", type=int, help="samples a step and process (default 32, on CUDA 256)")
+    parser.add_argument("--processes", type=int, help="processes of one thread each (default 2, on CUDA 1)")
+    for stage, minutes in _MINUTES.items():
+        parser.add_argument(f"--{stage}-minutes", type=float, default=minutes)
     return parser.parse_args()
 
 
@@ -28,10 +32,13 @@ def main() -> None:
     """Run the stages that were asked for, in order."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     arguments = _arguments()
+    is_cuda = best_device().type == "cuda"
     plan = Plan(
-        out=arguments.out, target=arguments.target, pictures=arguments.pictures, processes=arguments.processes,
-        minutes={"vae": arguments.vae_minutes, "decoder": arguments.decoder_minutes, "text": arguments.text_minutes, "unet": arguments.unet_minutes},
+        out=arguments.out, target=arguments.target, start=arguments.start, pictures=arguments.pictures,
+        processes=arguments.processes or (1 if is_cuda else 2), batch=arguments.batch or (256 if is_cuda else 32),
+        minutes={stage: getattr(arguments, f"{stage}_minutes") for stage in _MINUTES},
     )  # fmt: skip
+    plan.out.mkdir(parents=True, exist_ok=True)
     for name in STAGES if arguments.stage == "all" else (arguments.stage,):
         STAGES[name](plan)
 

@@ -46,13 +46,18 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, 
 
 
 class Canvas:
-    """A picture in the making: `pixels` is (H, W, 3) float32; x and y run in units of the shorter side."""
+    """A picture in the making: `pixels` is (H, W, 3) float32; x and y run in units of the shorter side.
+
+    `depth` (H, W) is how near each pixel is, 0 for the sky to 1: what is painted leaves the nearness that `near` has then.
+    """
 
     def __init__(self, width: int, height: int, horizon: float, rng: np.random.Generator) -> None:
         self.rng = rng
         self.shape = (height, width)
         self.unit = min(width, height)
         self.pixels = np.zeros((height, width, 3), np.float32)
+        self.depth = np.zeros((height, width), np.float32)
+        self.near: Array | float = 0.0
         self.x = (np.arange(width, dtype=np.float32)[None, :] + 0.5) / self.unit
         self.y = (np.arange(height, dtype=np.float32)[:, None] + 0.5) / self.unit
         self.width, self.height = width / self.unit, height / self.unit
@@ -60,8 +65,10 @@ class Canvas:
 
     def blend(self, mask: Array | float, color: Array | Color) -> None:
         """Paint a color (one, or one a pixel) where the mask (H, W, 0..1) lets it."""
-        mask = np.broadcast_to(np.asarray(mask, np.float32), self.shape)[..., None]
-        self.pixels += mask * (np.asarray(color, np.float32) - self.pixels)
+        mask = np.broadcast_to(np.asarray(mask, np.float32), self.shape)
+        self.pixels += mask[..., None] * (np.asarray(color, np.float32) - self.pixels)
+        if np.any(self.near):
+            self.depth = np.where(mask > 0.5, self.near, self.depth)
 
     def glow(self, mask: Array, color: Array | Color) -> None:
         """Add light: a screen blend, so that it never clips hard."""
@@ -106,18 +113,17 @@ class Brush:
     Colors are multiplied by the ambient light of the scene unless they `shine`.
     """
 
-    def __init__(self, canvas: Canvas, foot: tuple[float, float], size: float, ambient: Array, flip: bool) -> None:
+    def __init__(self, canvas: Canvas, foot: tuple[float, float], size: float, ambient: Array) -> None:
         height, width = canvas.shape
-        self.layer = Image.new("RGBA", (width * 2, height * 2), (0, 0, 0, 0))
+        self.layer = Image.new("RGBA", (width, height), (0, 0, 0, 0))
         self._draw = ImageDraw.Draw(self.layer)
-        self._foot = (foot[0] * canvas.unit * 2, foot[1] * canvas.unit * 2)
-        self.scale = size * canvas.unit * 2
+        self._foot = (foot[0] * canvas.unit, foot[1] * canvas.unit)
+        self.scale = size * canvas.unit
         self._ambient = ambient
-        self._sign = -1 if flip else 1
         self.glows: list[tuple[float, float, float, Color]] = []
 
     def _points(self, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-        return [(self._foot[0] + self._sign * x * self.scale, self._foot[1] - y * self.scale) for x, y in points]
+        return [(self._foot[0] + x * self.scale, self._foot[1] - y * self.scale) for x, y in points]
 
     def _color(self, color: Iterable[float], shine: bool) -> tuple[int, int, int, int]:
         lit = np.clip(np.asarray(color) * (1 if shine else self._ambient), 0, 1) * 255
@@ -144,8 +150,8 @@ class Brush:
     def glow(self, x: float, y: float, radius: float, color: Color) -> None:
         """Ask for a soft light at a point; the painter adds it after the thing."""
         ((px, py),) = self._points([(x, y)])
-        self.glows.append((px / 2, py / 2, radius * self.scale / 2, color))
+        self.glows.append((px, py, radius * self.scale, color))
 
     def finish(self) -> Array:
         """The thing as (H, W, 4) floats from 0 to 1."""
-        return np.asarray(self.layer.reduce(2), np.float32) / 255
+        return np.asarray(self.layer, np.float32) / 255

@@ -1,6 +1,7 @@
-"""Checkpoints that a stopped run goes on from, and the budget that a run ends by."""
+"""Checkpoints that a stopped run goes on from, the budget that a run ends by, and the watch that measures it."""
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,19 @@ class Budget:
         """The learning rate: a short linear rise, then one cosine to zero over the budget."""
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress(step, spent_s))
         return peak * min(1.0, (step + 1) / warm_up) * cosine + 1e-7
+
+
+class Stopwatch:
+    """Seconds of training. A lap over `longest_s` counts as that much: the process was stopped meanwhile."""
+
+    def __init__(self, longest_s: float = 60.0) -> None:
+        self._longest_s, self._last = longest_s, time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, at most `longest_s`."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        return min(passed, self._longest_s)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,11 +1,12 @@
 """Trains the U-Net and the text encoder on cached latents: v prediction, prompt dropout, EMA.
 
+Meanwhile the text encoder goes on drawing its pictures (`text.py`), which costs a tenth and keeps its slots sharp.
+
 Each process has its own batches; parameters are averaged every few steps. A step's batch depends on (rank, step) alone,
 so a run that goes on from a checkpoint sees what it would have seen.
 """
 
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,30 +14,46 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.checkpoints import Budget, load_checkpoint, save_checkpoint, set_rate
-from training.models import new_scheduler, new_text_encoder, new_unet
-from training.scenes import Scene
-from training.text import prompt_of
-from training.together import meet
+from training.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
+from training.models import new_scheduler, new_unet
+from training.text import Slots, TextLesson
+from training.together import best_device, bfloat, meet
 from training.tokenizer import token_ids
 
 LOG = logging.getLogger(__name__)
-BATCH = 32
-PEAK = 1e-3
+PEAK = 8e-4
+EMPTY_SHARE = 0.1
+SLOTS_WEIGHT = 0.5  # of the loss of the text encoder's own pictures
+THING_WEIGHT = 2.0  # what a latent that a thing covers weighs beyond the others
 AVERAGE_EVERY = 8
 SAVE_EVERY_S = 120
+LATE = 0.62  # the share of the budget after which other shapes join
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Pictures of one size: latents (N, 4, h, w) of deviation 1, and their scenes."""
+    """Pictures of one size.
+
+    Attributes:
+        latents: (N, 4, h, w), of deviation 1.
+        covered: How much of each latent a thing covers, uint8, (N, h, w).
+        ids: Token ids of a few captions each, (N, K, LENGTH).
+        share: The share of the late steps that this size gets; the first bucket has all the others.
+        batch: Samples a step.
+    """
 
     latents: Tensor
-    scenes: list[Scene]
+    covered: Tensor
+    ids: Tensor
+    share: float = 0.0
+    batch: int = 32
+
+    def to(self, device: torch.device) -> "Bucket":
+        """The same on a device."""
+        return Bucket(self.latents.to(device), self.covered.to(device), self.ids.to(device), self.share, self.batch)
 
 
 def noised(x0: Tensor, noise: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,71 +78,86 @@ def timesteps(rng: np.random.Generator, count: int) -> Tensor:
 
 
 class Painter(nn.Module):
-    """The text encoder and the U-Net as one module, so that they are averaged and saved together."""
+    """The text encoder with its slots and the U-Net as one module, so that they are averaged and saved together."""
 
-    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+    def __init__(self, slots: Slots, unet: UNet2DConditionModel) -> None:
         super().__init__()
-        self.text_encoder, self.unet = text_encoder, unet
+        self.slots, self.unet = slots, unet
+
+    @property
+    def text_encoder(self) -> CLIPTextModel:
+        """The text encoder alone, as it is shipped."""
+        return self.slots.encoder
 
     def forward(self, latents: Tensor, t: Tensor, ids: Tensor) -> Tensor:
-        """The v prediction (B, 4, h, w) for noisy latents, timesteps (B,) and token ids (B, 32)."""
+        """The v prediction (B, 4, h, w) for noisy latents, timesteps (B,) and token ids (B, LENGTH)."""
         words = self.text_encoder(ids).last_hidden_state
         return self.unet(latents, t, encoder_hidden_states=words).sample
 
 
 def pick_bucket(buckets: list[Bucket], rng: np.random.Generator, progress: float) -> Bucket:
-    """Squares alone at first; other shapes a quarter of the time in the last third."""
-    if len(buckets) == 1 or progress < 0.66 or rng.random() < 0.72:
-        return buckets[0]
-    return buckets[1 + int(rng.integers(len(buckets) - 1))]
+    """The first size alone at first, then the others as often as they ask."""
+    chance = rng.random()
+    for bucket in buckets[1:] if progress >= LATE else ():
+        if chance < bucket.share:
+            return bucket
+        chance -= bucket.share
+    return buckets[0]
 
 
-def batch_loss(painter: Painter, tokenizer: CLIPTokenizer, bucket: Bucket, rng: np.random.Generator, alphas: Tensor) -> Tensor:
-    """The v loss of one batch drawn from a bucket with this generator."""
-    rows = rng.integers(0, len(bucket.scenes), BATCH)
-    x0 = bucket.latents[torch.from_numpy(rows)].float()
-    noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
-    t = timesteps(rng, BATCH)
-    ids = token_ids(tokenizer, [prompt_of(bucket.scenes[row], rng) for row in rows])
-    noisy, target = noised(x0, noise, alphas[t])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        predicted = painter(noisy, t, ids)
-    return functional.mse_loss(predicted.float(), target)
+def new_painter(slots: Slots, start: Path | None = None) -> Painter:
+    """A U-Net beside a text encoder.
 
-
-def new_painter(tokenizer: CLIPTokenizer, text: CLIPTextModel | None = None) -> Painter:
-    """An untrained U-Net beside a text encoder (untrained too where none is given)."""
+    Args:
+        start: A model folder whose U-Net goes on; untrained where none is given.
+    """
     torch.manual_seed(3)
-    unet = new_unet()
-    return Painter(text if text is not None else new_text_encoder(tokenizer), unet)
+    return Painter(slots, UNet2DConditionModel.from_pretrained(start, subfolder="unet", torch_dtype=torch.float32) if start else new_unet())
 
 
 class Trainer:
     """Painter, its average and its optimizer; `run` trains until the budget is spent.
 
-    The average takes 2% of the parameters every AVERAGE_EVERY steps.
+    The average takes 2% of the parameters every AVERAGE_EVERY steps. Without a lesson the slots learn from the U-Net alone.
     """
 
-    def __init__(self, painter: Painter, tokenizer: CLIPTokenizer, path: Path, seed: int = 7) -> None:
-        self.painter, self.tokenizer, self.path, self.seed = painter, tokenizer, path, seed
+    def __init__(self, painter: Painter, tokenizer: CLIPTokenizer, path: Path, lesson: TextLesson | None = None, seed: int = 7) -> None:
+        self.device = best_device()
+        self.painter, self.path, self.lesson, self.seed = painter.to(self.device), path, lesson, seed
+        self.empty = token_ids(tokenizer, [""]).to(self.device)
         self.average = AveragedModel(painter, multi_avg_fn=get_ema_multi_avg_fn(0.98))
-        groups = [{"params": painter.unet.parameters(), "scale": 1.0}, {"params": painter.text_encoder.parameters(), "scale": 0.4}]
-        self.optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-        self.alphas = new_scheduler().alphas_cumprod
+        self.optimizer = torch.optim.AdamW(painter.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.alphas = new_scheduler().alphas_cumprod.to(self.device)
         self.step, self.spent_s = load_checkpoint(path, painter=painter, average=self.average, optimizer=self.optimizer)
 
+    def batch_loss(self, bucket: Bucket, rng: np.random.Generator) -> Tensor:
+        """The weighted v loss of one batch drawn from a bucket with this generator."""
+        rows = torch.from_numpy(rng.integers(0, len(bucket.latents), bucket.batch)).to(self.device)
+        ids = bucket.ids[rows, int(rng.integers(bucket.ids.shape[1]))].long()
+        is_empty = torch.from_numpy(rng.random(bucket.batch) < EMPTY_SHARE).to(self.device)
+        ids = torch.where(is_empty[:, None], self.empty, ids)
+        x0 = bucket.latents[rows].float()
+        noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32)).to(self.device)
+        t = timesteps(rng, bucket.batch).to(self.device)
+        noisy, target = noised(x0, noise, self.alphas[t])
+        with bfloat(self.device):
+            predicted = self.painter(noisy, t, ids)
+        weights = 1 + THING_WEIGHT * bucket.covered[rows].float()[:, None] / 255
+        return ((predicted.float() - target).square() * weights).mean()
+
     def train_step(self, buckets: list[Bucket], budget: Budget, rank: int = 0) -> float:
-        """One optimizer step; returns its loss."""
+        """One optimizer step; returns the v loss."""
         rng = np.random.default_rng((self.seed, rank, self.step))
         set_rate(self.optimizer, budget.rate(PEAK, self.step, self.spent_s, warm_up=200))
         bucket = pick_bucket(buckets, np.random.default_rng((self.seed, self.step)), budget.progress(self.step, self.spent_s))
-        loss = batch_loss(self.painter, self.tokenizer, bucket, rng, self.alphas)
+        painted = self.batch_loss(bucket, rng)
+        loss = painted if self.lesson is None else painted + SLOTS_WEIGHT * self.lesson.loss(self.painter.slots, rng)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        return loss.item()
+        return painted.item()
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -133,16 +165,16 @@ class Trainer:
 
     def run(self, buckets: list[Bucket], budget: Budget, rank: int = 0, world: int = 1) -> None:
         """Train to the end of the budget; rank 0 keeps the clock, the average and the checkpoint."""
-        clock, saved, losses = time.monotonic(), self.spent_s, []
+        buckets = [bucket.to(self.device) for bucket in buckets]
+        watch, saved, losses = Stopwatch(), self.spent_s, []
         while budget.progress(self.step, self.spent_s) < 1:
             losses.append(self.train_step(buckets, budget, rank))
             if self.step % AVERAGE_EVERY == 0:
-                now = time.monotonic()
-                self.spent_s, clock = meet(self.painter.parameters(), self.spent_s + now - clock, world), now
+                self.spent_s = meet(self.painter.parameters(), self.spent_s + watch.lap(), world)
                 if rank == 0:
                     self.average.update_parameters(self.painter)
             if rank == 0 and self.spent_s - saved > SAVE_EVERY_S:
-                LOG.info("u-net step %d, %.0f s, loss %.4f, %d samples", self.step, self.spent_s, np.mean(losses), self.step * BATCH * world)
+                LOG.info("u-net step %d, %.0f s, loss %.4f, about %d samples", self.step, self.spent_s, np.mean(losses), self.step * buckets[0].batch * world)
                 losses, saved = [], self.spent_s
                 self.save()
         if rank == 0:
@@ -151,5 +183,6 @@ class Trainer:
 
 def load_average(path: Path, tokenizer: CLIPTokenizer) -> Painter:
     """The averaged painter of a checkpoint, for export."""
-    trainer = Trainer(new_painter(tokenizer), tokenizer, path)
-    return trainer.average.module
+    average = AveragedModel(new_painter(Slots(tokenizer)))
+    load_checkpoint(path, average=average)
+    return average.module

@@ -14,11 +14,14 @@ from training.models import new_scheduler
 MAX_BYTES = 24 * 2**20
 _CATALOG = {
     "title": "Starter",
-    "description": "Soft painted landscapes at any time of day, trained by Darkroom itself on scenes it drew.",
+    "description": "Soft painted scenes: landscapes at any time of day, and seventy things in them. Trained by Darkroom itself on pictures it drew.",
     "family": "sd1",
     "sizes": {"square": [128, 128], "wide": [160, 96], "tall": [96, 160]},
     "defaults": {"sampler": "ddim", "schedule": "sgm_uniform", "steps": 20, "guidance": 4.0, "width": 128, "height": 128},
-    "examples": ["desert at noon", "aurora over snow, mountains, night", "green hills and a lake at sunset"],
+    "examples": [
+        "a red sailboat at sea, at sunset, the sun", "a penguin in the snow, at night, aurora", "two hot air balloons over green hills in the morning",
+        "a teapot and an apple on a table, rainbow", "a lighthouse on an island, at night, full moon",
+    ],
     "license": "Apache-2.0",
 }
 

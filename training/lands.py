@@ -190,6 +190,39 @@ def paint_snowfield(canvas: Canvas, mood: Mood) -> None:
         canvas.blend(canvas.below(edge), white * (1 - depth * np.asarray((0.20, 0.14, 0.06), np.float32)))
 
 
+def paint_great_island(canvas: Canvas, mood: Mood, light_x: float | None) -> None:
+    """An island that fills the middle of the sea: a sandy rim and a green top with room for a thing."""
+    paint_water(canvas, mood, "sea", light_x)
+    ground = canvas.height - canvas.horizon
+    for rx, ry, lift, color in ((0.46, 0.25, 0.0, (0.95, 0.84, 0.58)), (0.40, 0.20, 0.05, (0.42, 0.66, 0.30)), (0.30, 0.12, 0.10, (0.50, 0.74, 0.34))):
+        y = canvas.horizon + ground * (0.40 - lift)
+        away = np.hypot((canvas.x - canvas.width / 2) / (rx * canvas.width), (canvas.y - y) / (ry * ground * 1.6))
+        canvas.blend(np.clip((1 - away) * canvas.unit * 0.12, 0, 1), mood.lit(color, 0.1) * (1.06 - 0.2 * np.clip(away, 0, 1))[..., None])
+
+
+def paint_table(canvas: Canvas, mood: Mood) -> None:
+    """A wooden table before the view: a soft terrace behind, the board in front."""
+    canvas.blend(canvas.below(canvas.horizon), mood.lit((0.62, 0.70, 0.52), 0.3))
+    edge = canvas.height * 0.70
+    grain = noise(canvas.rng, canvas.shape, (30, 3))[..., None] * 0.10
+    depth = np.clip((canvas.y - edge) / (canvas.height - edge), 0, 1)[..., None]
+    board = mood.lit((0.74, 0.48, 0.28)) * (1.10 - 0.22 * depth) + (grain - 0.05) * mood.ambient
+    canvas.blend(canvas.below(edge), board)
+    canvas.blend(np.exp(-(((canvas.y - edge - 0.012) / 0.012) ** 2)) * 0.6, mood.lit((0.96, 0.76, 0.50)))
+    canvas.blend(canvas.below(canvas.height * 0.95), mood.lit((0.48, 0.29, 0.17)))
+
+
+def paint_quay(canvas: Canvas, mood: Mood, light_x: float | None) -> None:
+    """A city on a river, and the promenade before it."""
+    paint_city(canvas, mood, canvas.horizon + 0.06, 0.50, 0.5)
+    canvas.blend(canvas.below(canvas.horizon + 0.06), mood.lit((0.36, 0.40, 0.46), 0.2))
+    paint_water(canvas, mood, "lake", light_x, start=0.06)
+    edge = canvas.horizon + (canvas.height - canvas.horizon) * 0.40
+    depth = np.clip((canvas.y - edge) / 0.3, 0, 1)[..., None]
+    canvas.blend(canvas.below(edge), mood.lit((0.66, 0.64, 0.64)) * (0.92 + 0.14 * depth))
+    canvas.blend(np.exp(-(((canvas.y - edge - 0.01) / 0.012) ** 2)) * 0.8, mood.lit((0.86, 0.84, 0.80)))
+
+
 def paint_backdrop(canvas: Canvas, mood: Mood, backdrop: str, tint: str) -> None:
     """What stands behind the land, with its foot at the horizon."""
     if backdrop == "mountains":
@@ -245,6 +278,8 @@ def paint_land(canvas: Canvas, mood: Mood, land: str, tint: str, light_x: float 
     elif land == "snow":
         paint_snowfield(canvas, mood)
     elif land == "city":
-        paint_city(canvas, mood, canvas.horizon + 0.06, 0.58, 0.5)
-        canvas.blend(canvas.below(canvas.horizon + 0.06), mood.lit((0.36, 0.40, 0.46), 0.2))
-        paint_water(canvas, mood, "lake", light_x, start=0.06)
+        paint_quay(canvas, mood, light_x)
+    elif land == "island":
+        paint_great_island(canvas, mood, light_x)
+    elif land == "table":
+        paint_table(canvas, mood)

@@ -8,19 +8,16 @@ from training.moods import Mood
 
 # How high over the horizon the light stands, as a share of the sky: (lowest, highest).
 _HEIGHTS = {
-    "dawn": (0.06, 0.22), "morning": (0.38, 0.60), "noon": (0.66, 0.84),
-    "sunset": (0.05, 0.24), "dusk": (0.35, 0.70), "night": (0.45, 0.76),
+    "dawn": (0.06, 0.22), "morning": (0.45, 0.60), "noon": (0.68, 0.80),
+    "sunset": (0.06, 0.22), "dusk": (0.35, 0.70), "night": (0.45, 0.76),
 }  # fmt: skip
 
 
-def light_position(canvas: Canvas, time: str, light: str, side: str) -> tuple[float, float]:
-    """Where the sun or moon stands, in units; `side` is the side it keeps clear for the thing."""
-    low, high = _HEIGHTS[time]
-    if "moon" in light:
-        low, high = 0.45, 0.76
-    share = {"left": (0.58, 0.84), "right": (0.16, 0.42), "middle": (0.2, 0.8)}[side]
-    x = canvas.rng.uniform(*share) * canvas.width
-    return x, canvas.horizon * (1 - canvas.rng.uniform(low, high))
+def light_position(canvas: Canvas, rng: np.random.Generator, time: str, light: str, is_left: bool) -> tuple[float, float]:
+    """Where the sun or moon stands, in units; on the side that the thing leaves free."""
+    low, high = (0.58, 0.74) if "moon" in light or light == "comet" else _HEIGHTS[time]
+    x = (0.22 if is_left else 0.78) + rng.uniform(-0.05, 0.05)
+    return x * canvas.width, canvas.horizon * (1 - rng.uniform(low, high))
 
 
 def paint_gradient(canvas: Canvas, mood: Mood) -> None:
@@ -49,15 +46,15 @@ def paint_stars(canvas: Canvas, amount: int) -> None:
 def paint_sun(canvas: Canvas, mood: Mood, at: tuple[float, float], is_low: bool) -> None:
     """The sun's disc and its wide glow."""
     away = canvas.distance(*at)
-    radius = canvas.rng.uniform(0.062, 0.085) * (1.3 if is_low else 1.0)
+    radius = canvas.rng.uniform(0.080, 0.095) * (1.2 if is_low else 1.0)
     canvas.glow(np.exp(-((away / (0.55 if is_low else 0.38)) ** 2)) * 0.42, mood.light)
     canvas.glow(np.exp(-((away / (radius * 2.1)) ** 2)) * 0.6, mood.light)
     canvas.blend(canvas.disc(*at, radius), mix(mood.light, (1, 1, 0.94), 0.55))
 
 
-def paint_moon(canvas: Canvas, mood: Mood, at: tuple[float, float], is_full: bool) -> None:
+def paint_moon(canvas: Canvas, at: tuple[float, float], is_full: bool) -> None:
     """A full moon with soft seas, or a crescent."""
-    radius = canvas.rng.uniform(0.080, 0.110)
+    radius = canvas.rng.uniform(0.095, 0.112)
     strength = 0.35 if is_full else 0.16
     canvas.glow(np.exp(-((canvas.distance(*at) / 0.34) ** 2)) * strength, (0.62, 0.72, 0.95))
     disc = canvas.disc(*at, radius)
@@ -65,8 +62,7 @@ def paint_moon(canvas: Canvas, mood: Mood, at: tuple[float, float], is_full: boo
         face = noise(canvas.rng, canvas.shape, (14, 14))[..., None] * 0.13
         canvas.blend(disc, np.asarray((0.99, 0.97, 0.88), np.float32) - face)
         return
-    sign = canvas.rng.choice((-1, 1))
-    bite = canvas.disc(at[0] + sign * radius * 0.48, at[1] - radius * 0.22, radius * 0.92)
+    bite = canvas.disc(at[0] + radius * 0.50, at[1] - radius * 0.22, radius * 0.90)
     canvas.blend(disc * (1 - bite), (0.99, 0.95, 0.80))
 
 
@@ -79,19 +75,53 @@ def paint_aurora(canvas: Canvas) -> None:
         rise = (foot - canvas.y) / tall
         body = np.where(rise > 0, np.exp(-rise * 2.4), np.exp(-((rise * 9) ** 2)))
         violet = smoothstep(0.2, 0.95, rise)[..., None]
-        color = mix((0.15, 0.95, 0.55), (0.15, 0.95, 0.55), 0) + violet * np.asarray((0.40, -0.60, 0.30), np.float32)
+        color = np.asarray((0.15, 0.95, 0.55), np.float32) + violet * np.asarray((0.40, -0.60, 0.30), np.float32)
         canvas.glow(body * streaks * 0.68, color)
 
 
 def paint_rainbow(canvas: Canvas) -> None:
     """A wide arc that stands on the horizon."""
-    x = canvas.rng.uniform(0.3, 0.7) * canvas.width
-    radius = canvas.rng.uniform(0.44, 0.60)
+    x = canvas.rng.uniform(0.42, 0.58) * canvas.width
+    radius = canvas.rng.uniform(0.46, 0.54)
     away = np.hypot(canvas.x - x, (canvas.y - canvas.horizon * 1.04) * 1.05)
     hues = [(0.95, 0.25, 0.25), (1.0, 0.62, 0.2), (1.0, 0.93, 0.3), (0.3, 0.85, 0.4), (0.25, 0.55, 1.0), (0.55, 0.3, 0.85)]
     for index, hue in enumerate(hues):
-        band = np.exp(-(((away - radius + index * 0.02) / 0.013) ** 2))
-        canvas.blend(band * 0.55, hue)
+        band = np.exp(-(((away - radius + index * 0.024) / 0.016) ** 2))
+        canvas.blend(band * 0.62, hue)
+
+
+def paint_comet(canvas: Canvas, at: tuple[float, float]) -> None:
+    """A shooting star that falls inwards, its tail behind it."""
+    sign = 1 if at[0] < canvas.width / 2 else -1
+    ahead = sign * (canvas.x - at[0])
+    beside = canvas.y - at[1] - ahead * 0.5
+    tail = np.exp(-((beside / 0.024) ** 2)) * np.clip(1 + ahead / 0.34, 0, 1) * (ahead < 0)
+    canvas.glow(tail * 0.95, (0.75, 0.88, 1.0))
+    canvas.glow(np.exp(-((canvas.distance(*at) / 0.05) ** 2)), (1.0, 1.0, 0.95))
+
+
+def paint_fireworks(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Three bursts of colored sparks."""
+    hues = ((1.0, 0.35, 0.35), (1.0, 0.82, 0.30), (0.45, 0.75, 1.0))
+    for share, height, hue in zip((0.22, 0.52, 0.80), (0.62, 0.80, 0.56), hues, strict=True):
+        x, y = (share + rng.uniform(-0.04, 0.04)) * canvas.width, canvas.horizon * (1 - height) + 0.02
+        dx, dy = canvas.x - x, canvas.y - y
+        away, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
+        rays = smoothstep(0.35, 0.9, np.cos(angle * 9 + rng.uniform(0, 6)))
+        canvas.glow(np.clip(rays * smoothstep(0.17, 0.10, away) * smoothstep(0.0, 0.05, away) + np.exp(-((away / 0.03) ** 2)), 0, 1), hue)
+        canvas.glow(np.exp(-((away / 0.16) ** 2)) * 0.25, hue)
+
+
+def paint_lanterns(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Paper lanterns that float in the sky, large and near or small and far."""
+    spots = ((0.14, 0.30, 1.0), (0.36, 0.62, 0.6), (0.52, 0.22, 0.8), (0.70, 0.56, 0.7), (0.86, 0.26, 1.0), (0.24, 0.80, 0.5), (0.84, 0.84, 0.5))
+    for share, height, scale in spots:
+        x, y = (share + rng.uniform(-0.03, 0.03)) * canvas.width, canvas.horizon * (height + rng.uniform(-0.04, 0.04))
+        half = 0.042 * scale
+        body = np.clip((half - np.abs(canvas.x - x)) * canvas.unit + 0.5, 0, 1) * np.clip((half * 1.3 - np.abs(canvas.y - y)) * canvas.unit + 0.5, 0, 1)
+        canvas.glow(np.exp(-((canvas.distance(x, y) / (0.10 * scale)) ** 2)) * 0.6, (1.0, 0.55, 0.18))
+        bright = np.clip(0.5 + (canvas.y - y) / (half * 2.6), 0, 1)[..., None] + 0 * canvas.pixels
+        canvas.blend(body, np.asarray((1.0, 0.52, 0.16), np.float32) * (1 - bright) + np.asarray((1.0, 0.90, 0.52), np.float32) * bright)
 
 
 def _cloud_colors(mood: Mood, sky: str) -> tuple[Array, Array]:
@@ -134,14 +164,14 @@ def paint_falling(canvas: Canvas, mood: Mood, sky: str) -> None:
     layer = Image.new("L", (canvas.shape[1], canvas.shape[0]))
     draw = ImageDraw.Draw(layer)
     slant = canvas.rng.uniform(-0.25, 0.25)
-    for _ in range(85 if sky == "snow" else 90):
+    for _ in range(60 if sky == "snow" else 46):
         x, y = canvas.rng.uniform(0, canvas.shape[1]), canvas.rng.uniform(0, canvas.shape[0])
         if sky == "snow":
-            r = canvas.rng.uniform(0.004, 0.011) * canvas.unit
+            r = canvas.rng.uniform(0.006, 0.013) * canvas.unit
             draw.ellipse([x - r, y - r, x + r, y + r], fill=225)
         else:
-            tall = canvas.rng.uniform(0.05, 0.11) * canvas.unit
-            draw.line([x, y, x + slant * tall, y + tall], fill=120, width=max(1, canvas.unit // 128))
+            tall = canvas.rng.uniform(0.10, 0.17) * canvas.unit
+            draw.line([x, y, x + slant * tall, y + tall], fill=105, width=max(1, canvas.unit // 110))
     bright = np.asarray((0.96, 0.98, 1.0), np.float32) * (1 - 0.35 * mood.dark)
     canvas.blend(np.asarray(layer, np.float32) / 255, bright)
 

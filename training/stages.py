@@ -1,6 +1,6 @@
 """The stages of training in their order, each from files to files, so that any can be run again alone.
 
-pools -> vae -> freeze -> decoder -> text -> unet -> export -> sheet
+pools -> vae -> freeze -> encode -> decoder -> text -> unet -> export -> upscaler -> preview -> sheet
 """
 
 import logging
@@ -15,28 +15,38 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from training import captions, data, diffusion, export, sheet, text, tokenizer, vae
-from training.checkpoints import Budget, load_checkpoint
-from training.together import run_together
+from training import captions, data, diffusion, export, parts, sheet, text, tokenizer, vae
+from training.checkpoints import Budget
+from training.loop import load_averaged
+from training.together import best_device, run_together
 
 LOG = logging.getLogger(__name__)
-_POOLS = {"square": 10, "wide": 11, "tall": 12}  # name: seed
-_HELD_OUT_SEED = 999
-_CANONICAL, _OTHER_SHAPES = 3000, 2000  # pictures, at most
+_SHAPES = {"square": (10, 0.0), "wide": (11, 0.14), "tall": (12, 0.14), "large": (14, 0.12)}  # name: seed, share of late steps
+_POOLS = (*_SHAPES, "canonical", "portraits")
+_HELD_OUT_SEED, _CANONICAL_SEED = 999, 13
+_CANONICAL = 5600  # pictures
+_PHRASINGS = {"unet": 4, "text": 8}  # captions a scene
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where a run keeps its files, how much it draws, and how many minutes each stage has."""
+    """Where a run keeps its files, how much it draws, and how many minutes each stage has.
+
+    Attributes:
+        start: A model folder whose U-Net the training goes on from; None begins with random weights.
+        batch: Samples a step and process.
+    """
 
     out: Path
     target: Path
     pictures: int
     processes: int
+    batch: int
     minutes: dict[str, float]
+    start: Path | None = None
 
     def budget(self, stage: str) -> Budget:
-        """The wall-clock budget of a stage."""
+        """The budget of a stage, in seconds of its own time."""
         return Budget(seconds=self.minutes[stage] * 60)
 
     def pool(self, name: str) -> Path:
@@ -45,13 +55,14 @@ class Plan:
 
 
 def draw_pools(plan: Plan) -> None:
-    """Draw the square, wide, tall, canonical and held-out pictures."""
-    folder, square = plan.out / "pools", data.scenes_of(_POOLS["square"], plan.pictures)
-    data.make_pool(folder, "square", square, data.SIZES["square"])
-    data.make_pool(folder, "canonical", [scene.canonical() for scene in square[:_CANONICAL]], data.SIZES["square"])
-    for name in ("wide", "tall"):
-        data.make_pool(folder, name, data.scenes_of(_POOLS[name], min(plan.pictures, _OTHER_SHAPES)), data.SIZES[name])
-    data.make_pool(folder, "held_out", data.scenes_of(_HELD_OUT_SEED, 64), data.SIZES["square"])
+    """Draw the canonical pictures and portraits, the square, wide, tall and large scenes, and the held-out ones."""
+    canonical = [scene.canonical() for scene in data.scenes_of(_CANONICAL_SEED, _CANONICAL, thing_share=0.94)]
+    data.make_pool(plan.pool("canonical"), canonical, data.SIZES["square"])
+    data.make_pool(plan.pool("portraits"), canonical, data.SIZES["square"], data.drawn_portrait)
+    data.make_pool(plan.pool("held_out"), data.scenes_of(_HELD_OUT_SEED, 64), data.SIZES["square"])
+    for name, (seed, share) in _SHAPES.items():
+        count = plan.pictures if name == "square" else int(plan.pictures * share * (0.4 if name == "large" else 0.8))
+        data.make_pool(plan.pool(name), data.scenes_of(seed, count), data.SIZES[name])
 
 
 def _vae_worker(rank: int, plan: Plan) -> None:
@@ -65,25 +76,47 @@ def train_vae(plan: Plan) -> None:
 
 
 def freeze(plan: Plan) -> None:
-    """Fold the normalisation into the trained VAE, keep it, and encode all pools with it."""
-    model = vae.new_vae().to(memory_format=torch.channels_last)
-    average = vae.averaged(model)
-    load_checkpoint(plan.out / "vae.pt", average=average)
-    model = average.module.eval()
-    pictures = np.load(plan.pool("square"), mmap_mode="r")
-    vae.fold_normalisation(model, vae.encode_pool(model, pictures[:512]))
+    """Fold the normalisation into the trained VAE and keep it; a folder `vae` that is there already is kept."""
+    if (plan.out / "vae").exists():
+        return
+    model = load_averaged(plan.out / "vae.pt", vae.new_vae()).to(memory_format=torch.channels_last)
+    vae.fold_normalisation(model, vae.encode_pool(model, np.load(plan.pool("square"), mmap_mode="r")[:512]))
     model.save_pretrained(plan.out / "vae")
-    for name in ("square", "wide", "tall", "canonical"):
-        torch.save(vae.encode_pool(model, np.load(plan.pool(name), mmap_mode="r")), plan.out / "pools" / f"{name}.latents.pt")
-        LOG.info("encoded %s", name)
 
 
 def _frozen_vae(plan: Plan) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(plan.out / "vae").to(memory_format=torch.channels_last)
+    return AutoencoderKL.from_pretrained(plan.out / "vae").to(best_device(), memory_format=torch.channels_last)
+
+
+def _latents_path(plan: Plan, name: str) -> Path:
+    return plan.out / "pools" / f"{name}.latents.pt"
+
+
+def _not_encoded(plan: Plan) -> list[str]:
+    """The pools that are drawn and have no latents yet."""
+    return [name for name in _POOLS if plan.pool(name).exists() and not _latents_path(plan, name).exists()]
+
+
+def _encode_worker(rank: int, plan: Plan) -> None:
+    model, parts = _frozen_vae(plan), plan.processes
+    for name in _not_encoded(plan):
+        pictures = np.array_split(np.load(plan.pool(name), mmap_mode="r"), parts)[rank]
+        torch.save(vae.encode_pool(model, pictures), _latents_path(plan, f"{name}.{rank}"))
+
+
+def encode(plan: Plan) -> None:
+    """Encode all drawn pools that are not yet."""
+    names = _not_encoded(plan)
+    run_together(partial(_encode_worker, plan=plan), plan.processes, plan.out)
+    for name in names:
+        shares = [_latents_path(plan, f"{name}.{rank}") for rank in range(plan.processes)]
+        torch.save(torch.cat([torch.load(share, weights_only=True) for share in shares]), _latents_path(plan, name))
+        for share in shares:
+            share.unlink()
 
 
 def _latents(plan: Plan, name: str) -> Tensor:
-    return torch.load(plan.out / "pools" / f"{name}.latents.pt", weights_only=True)
+    return torch.load(_latents_path(plan, name), weights_only=True)
 
 
 def _decoder_worker(rank: int, plan: Plan) -> None:
@@ -103,16 +136,38 @@ def _tokenizer(plan: Plan) -> CLIPTokenizer:
     return tokenizer.write_tokenizer(plan.out / "tokenizer", captions.vocabulary())
 
 
+def _lesson(plan: Plan, words: CLIPTokenizer) -> text.TextLesson:
+    ids = text.phrasings(words, data.read_scenes(plan.pool("canonical")), _PHRASINGS["text"], seed=20)
+    covered = torch.from_numpy(data.read_coverage(plan.pool("canonical"))) / 255
+    return text.TextLesson(ids, (_latents(plan, "canonical"), _latents(plan, "portraits")), covered)
+
+
+def _text_worker(rank: int, plan: Plan) -> None:
+    words = CLIPTokenizer.from_pretrained(plan.out / "tokenizer")
+    text.train_text(plan.out / "text.pt", words, _lesson(plan, words), plan.budget("text"), rank, plan.processes)
+
+
 def train_text(plan: Plan) -> None:
     """Train the text encoder alone on the canonical pictures."""
-    text.train_text(plan.out, _tokenizer(plan), data.read_scenes(plan.pool("canonical")), _latents(plan, "canonical"), plan.budget("text"))
+    _tokenizer(plan)
+    run_together(partial(_text_worker, plan=plan), plan.processes, plan.out)
+
+
+def _buckets(plan: Plan, words: CLIPTokenizer) -> list[diffusion.Bucket]:
+    """The pools of all shapes; a large picture counts as four."""
+    buckets = []
+    for number, (name, (_, share)) in enumerate(_SHAPES.items()):
+        ids = text.phrasings(words, data.read_scenes(plan.pool(name)), _PHRASINGS["unet"], seed=30 + number)
+        covered = torch.from_numpy(data.read_coverage(plan.pool(name)))
+        buckets.append(diffusion.Bucket(_latents(plan, name), covered, ids, share, plan.batch // 4 if name == "large" else plan.batch))
+    return buckets
 
 
 def _unet_worker(rank: int, plan: Plan) -> None:
     words = CLIPTokenizer.from_pretrained(plan.out / "tokenizer")
-    trainer = diffusion.Trainer(diffusion.new_painter(words, text.load_text(plan.out, words)), words, plan.out / "unet.pt")
-    buckets = [diffusion.Bucket(_latents(plan, name), data.read_scenes(plan.pool(name))) for name in _POOLS]
-    trainer.run(buckets, plan.budget("unet"), rank, plan.processes)
+    painter = diffusion.new_painter(text.load_slots(plan.out / "text.pt", words), plan.start)
+    trainer = diffusion.Trainer(painter, words, plan.out / "unet.pt", _lesson(plan, words))
+    trainer.run(_buckets(plan, words), plan.budget("unet"), rank, plan.processes)
 
 
 def train_unet(plan: Plan) -> None:
@@ -131,12 +186,33 @@ def export_model(plan: Plan) -> None:
     LOG.info("%s: %.2f MiB", plan.target, size / 2**20)
 
 
+def _upscaler_worker(rank: int, plan: Plan) -> None:
+    parts.train_upscaler(plan.out / "upscaler.pt", np.load(plan.pool("large"), mmap_mode="r"), plan.budget("upscaler"), rank, plan.processes)
+
+
+def train_upscaler(plan: Plan) -> None:
+    """Train the upscaler and write it beside the model folder."""
+    run_together(partial(_upscaler_worker, plan=plan), plan.processes, plan.out)
+    parts.write_upscaler(plan.out / "upscaler.pt", plan.target.parent / parts.UPSCALER)
+
+
+def _preview_worker(rank: int, plan: Plan) -> None:
+    pool = np.load(plan.pool("square"), mmap_mode="r")
+    parts.train_preview(plan.out / "preview.pt", pool, _latents(plan, "square"), plan.budget("preview"), rank, plan.processes)
+
+
+def train_preview(plan: Plan) -> None:
+    """Train the preview decoder and write it into the model folder."""
+    run_together(partial(_preview_worker, plan=plan), plan.processes, plan.out)
+    parts.write_preview(plan.out / "preview.pt", plan.target / parts.PREVIEW)
+
+
 def paint_sheet(plan: Plan) -> None:
     """Paint the fixed prompts with the exported model into sheet.png."""
     sheet.paint_sheet(plan.target, plan.out / "sheet.png")
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {
-    "pools": draw_pools, "vae": train_vae, "freeze": freeze, "decoder": train_decoder,
-    "text": train_text, "unet": train_unet, "export": export_model, "sheet": paint_sheet,
+    "pools": draw_pools, "vae": train_vae, "freeze": freeze, "encode": encode, "decoder": train_decoder,
+    "text": train_text, "unet": train_unet, "export": export_model, "upscaler": train_upscaler, "preview": train_preview, "sheet": paint_sheet,
 }  # fmt: skip

@@ -1,15 +1,33 @@
-"""Several processes of one thread each that train one model: they average their parameters now and then.
+"""Where training runs: on one CUDA device, or as several CPU processes of one thread that average their parameters.
 
-On a CPU this is faster than one process of several threads, and it suffers less from busy neighbors.
+On a CPU that is faster than one process of several threads, and it suffers less from busy neighbors.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, multiprocessing
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def best_device() -> torch.device:
+    """A CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def bfloat(device: torch.device) -> Iterator[None]:
+    """Mixed precision by bfloat16 on a device.
+
+    On a CPU attention is plain matrix products: over so few tokens the fused kernel's backward is several times slower.
+    """
+    kernel = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, dtype=torch.bfloat16), kernel:
+        yield
 
 
 def meet(parameters: Iterable[Tensor], spent_s: float, world: int) -> float:

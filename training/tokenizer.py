@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-LENGTH = 32  # tokens a prompt, with its start and end
+LENGTH = 48  # tokens a prompt, with its start and end; the last 16 carry pictures, see text.py
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -58,5 +58,5 @@ def write_tokenizer(folder: Path, words: list[str]) -> CLIPTokenizer:
 
 
 def token_ids(tokenizer: CLIPTokenizer, texts: list[str]):
-    """Token ids (B, 32), padded with the end token, as the pipeline makes them."""
+    """Token ids (B, LENGTH), padded with the end token, as the pipeline makes them."""
     return tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids

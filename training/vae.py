@@ -5,7 +5,6 @@ colors, so that live previews by a linear map look right. Knows pictures only, n
 """
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,12 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.checkpoints import Budget, load_checkpoint, save_checkpoint, set_rate
-from training.together import meet
+from training.checkpoints import Budget
+from training.loop import Loop
+from training.together import best_device, bfloat
 
 LOG = logging.getLogger(__name__)
-MEET_EVERY = 8  # steps
-SAVE_EVERY = 200
 
 
 def new_vae() -> AutoencoderKL:
@@ -37,11 +34,6 @@ def new_vae() -> AutoencoderKL:
         sample_size=128,
         scaling_factor=1.0,
     )
-
-
-def averaged(model: nn.Module) -> AveragedModel:
-    """A running average of a model, over about 50 updates."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98))
 
 
 def _gradients(pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,13 +52,13 @@ def picture_loss(made: Tensor, real: Tensor) -> Tensor:
 
 def vae_loss(vae: AutoencoderKL, legible: nn.Module, pictures: Tensor) -> Tensor:
     """The whole training loss of one batch (B, 3, H, W)."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with bfloat(pictures.device):
         moments = vae.quant_conv(vae.encoder(pictures))
     spread = DiagonalGaussianDistribution(moments.float())
     latents = spread.sample()
     colors = functional.avg_pool2d(pictures, 8)
     kl = spread.kl().mean() / latents[0].numel()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with bfloat(pictures.device):
         made = vae.decode(latents).sample
     return picture_loss(made.float(), pictures) + 3e-4 * kl + 0.3 * functional.l1_loss(legible(latents), colors)
 
@@ -96,43 +88,11 @@ def decibels(vae: AutoencoderKL, pictures: np.ndarray) -> float:
     total = 0.0
     with torch.inference_mode():
         for start in range(0, len(pictures), 16):
-            real = to_tensor(pictures[start : start + 16])
+            real = to_tensor(pictures[start : start + 16]).to(vae.device)
             made = vae.decode(vae.encode(real).latent_dist.mode()).sample.clamp(-1, 1)
             error = ((made - real) / 2).square().mean(dim=(1, 2, 3)).clamp_min(1e-7)
             total += float((-10 * error.log10()).sum())
     return total / len(pictures)
-
-
-class Loop:
-    """Counts steps and seconds, sets the rate, meets the other processes, averages and saves: what both trainings share."""
-
-    def __init__(self, path: Path, kept: nn.Module, trained: nn.Module, budget: Budget, peak: float, rank: int, world: int) -> None:
-        self.path, self.kept, self.trained, self.budget, self.peak = path, kept, trained, budget, peak
-        self.rank, self.world = rank, world
-        self.average = averaged(kept)
-        self.optimizer = torch.optim.AdamW(trained.parameters(), lr=peak, weight_decay=0.01)
-        self.step, self.spent_s = load_checkpoint(path, modules=trained, average=self.average, optimizer=self.optimizer)
-        self._clock = time.monotonic()
-
-    def is_over(self) -> bool:
-        """True when the budget is spent."""
-        return self.budget.progress(self.step, self.spent_s) >= 1
-
-    def apply(self, loss: Tensor) -> None:
-        """One optimizer step, and what is due after it."""
-        set_rate(self.optimizer, self.budget.rate(self.peak, self.step, self.spent_s))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        if self.step % MEET_EVERY == 0 or self.world == 1:
-            now = time.monotonic()
-            self.spent_s, self._clock = meet(self.trained.parameters(), self.spent_s + now - self._clock, self.world), now
-            self.average.update_parameters(self.kept)
-        if self.rank == 0 and (self.step % SAVE_EVERY == 0 or self.is_over()):
-            LOG.info("%s step %d, %.0f s, loss %.4f", self.path.stem, self.step, self.spent_s, loss.item())
-            save_checkpoint(self.path, self.step, self.spent_s, modules=self.trained, average=self.average, optimizer=self.optimizer)
 
 
 def train_vae(
@@ -140,11 +100,12 @@ def train_vae(
 ) -> AutoencoderKL:
     """Train encoder and decoder together until the budget is spent; goes on from a checkpoint."""
     torch.manual_seed(0)
-    vae, legible = new_vae().to(memory_format=torch.channels_last), nn.Conv2d(4, 3, 1)
-    loop = Loop(folder / "vae.pt", vae, nn.ModuleDict({"vae": vae, "legible": legible}), budget, peak, rank, world)
+    device = best_device()
+    vae, legible = new_vae().to(device, memory_format=torch.channels_last), nn.Conv2d(4, 3, 1).to(device)
+    loop = Loop(folder / "vae.pt", nn.ModuleDict({"vae": vae, "legible": legible}), budget, peak, kept=vae, rank=rank, world=world)
     while not loop.is_over():
         rng = np.random.default_rng((100, rank, loop.step))
-        loop.apply(vae_loss(vae, legible, crops(pool, rng, 16, 64)))
+        loop.apply(vae_loss(vae, legible, crops(pool, rng, 16, 64).to(device)))
     model = loop.average.module
     if rank == 0:
         LOG.info("vae: held out %.2f dB", decibels(model, held_out))
@@ -154,26 +115,30 @@ def train_vae(
 def train_decoder(
     folder: Path, vae: AutoencoderKL, pool: np.ndarray, latents: Tensor, budget: Budget, rank: int = 0, world: int = 1, peak: float = 6e-4
 ) -> None:
-    """Train the decoder in place on whole pictures, from cached latents (N, 4, h, w) with 6% noise."""
-    parts = nn.ModuleList([vae.decoder, vae.post_quant_conv])
-    loop = Loop(folder / "decoder.pt", parts, parts, budget, peak, rank, world)
+    """Train the decoder in place on whole pictures, from cached latents (N, 4, h, w) with 2 to 20% noise.
+
+    Latents are little more than a 16x16 thumbnail: what makes a shape sharp is that the decoder knows the shapes.
+    """
+    device = best_device()
+    parts = nn.ModuleList([vae.to(device).decoder, vae.post_quant_conv])
+    loop = Loop(folder / "decoder.pt", parts, budget, peak, rank=rank, world=world)
     while not loop.is_over():
         rng = np.random.default_rng((200, rank, loop.step))
         rows = rng.integers(0, len(pool), 6)
         codes = latents[torch.from_numpy(rows)].float()
-        codes = codes + 0.06 * torch.from_numpy(rng.standard_normal(codes.shape, dtype=np.float32))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = vae.decode(codes).sample
-        loop.apply(picture_loss(made.float(), to_tensor(pool[rows])))
+        codes = codes + rng.uniform(0.02, 0.2) * torch.from_numpy(rng.standard_normal(codes.shape, dtype=np.float32))
+        with bfloat(device):
+            made = vae.decode(codes.to(device)).sample
+        loop.apply(picture_loss(made.float(), to_tensor(pool[rows]).to(device)))
     parts.load_state_dict(loop.average.module.state_dict())
 
 
 def encode_pool(vae: AutoencoderKL, pool: np.ndarray, batch: int = 25) -> Tensor:
     """The mean latents (N, 4, H/8, W/8) of a pool of pictures, half precision."""
     out = []
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.inference_mode(), bfloat(vae.device):
         for start in range(0, len(pool), batch):
-            out.append(vae.encode(to_tensor(pool[start : start + batch])).latent_dist.mode().half())
+            out.append(vae.encode(to_tensor(pool[start : start + batch]).to(vae.device)).latent_dist.mode().half().cpu())
     return torch.cat(out)
 
 

@@ -53,11 +53,11 @@ def paint_beach(canvas: Canvas, mood: Mood, light_x: float | None) -> None:
 
 
 def paint_river(canvas: Canvas, mood: Mood) -> None:
-    """A river that winds from the horizon to the front and widens on its way."""
+    """A river that winds from the horizon to the front on the right and widens on its way, and leaves room for a thing."""
     depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 0, 1)
     bend = np.sin(depth**0.6 * canvas.rng.uniform(5, 8) + canvas.rng.uniform(0, 6.3))
-    middle = canvas.width / 2 + bend * (0.05 + 0.16 * depth)
-    half = 0.018 + 0.22 * depth**1.3
+    middle = canvas.width * (0.5 + 0.36 * depth) + bend * (0.05 + 0.10 * depth)
+    half = 0.022 + 0.20 * depth**1.2
     body = np.clip((half - np.abs(canvas.x - middle)) * canvas.unit / 2, 0, 1) * canvas.below(canvas.horizon + 0.005)
     ripple = noise(canvas.rng, canvas.shape, (30, 5))[..., None] - 0.5
     tone = mix(mood.horizon, mood.middle, 0.5) * 0.9 * (1 - depth[..., None]) + mood.lit((0.20, 0.48, 0.64)) * depth[..., None]

@@ -8,12 +8,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTokenizer
 
-from training import diffusion
 from training.captions import vocabulary
-from training.checkpoints import Budget
-from training.diffusion import Bucket, Painter, Trainer, noised, timesteps
-from training.models import TEXT_WIDTH, new_scheduler, new_text_encoder
+from training.checkpoints import Budget, Stopwatch
+from training.diffusion import LATE, Bucket, Painter, Trainer, noised, pick_bucket, timesteps
+from training.models import TEXT_WIDTH, new_scheduler
 from training.scenes import random_scene
+from training.text import Slots, TextLesson, phrasings
 from training.tokenizer import write_tokenizer
 
 
@@ -23,10 +23,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    monkeypatch.setattr(diffusion, "BATCH", 4)
+def bucket(tokenizer: CLIPTokenizer) -> Bucket:
     rng = np.random.default_rng(1)
-    return Bucket(torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1)), [random_scene(rng) for _ in range(6)])
+    latents = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    covered = torch.from_numpy(rng.integers(0, 256, (6, 8, 8)).astype(np.uint8))
+    return Bucket(latents, covered, phrasings(tokenizer, [random_scene(rng) for _ in range(6)], 2, seed=1), batch=4)
 
 
 def tiny_painter(tokenizer: CLIPTokenizer) -> Painter:
@@ -35,7 +36,7 @@ def tiny_painter(tokenizer: CLIPTokenizer) -> Painter:
         sample_size=8, layers_per_block=1, block_out_channels=(8, 16), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=TEXT_WIDTH, attention_head_dim=2, norm_num_groups=4,
     )  # fmt: skip
-    return Painter(new_text_encoder(tokenizer), unet)
+    return Painter(Slots(tokenizer), unet)
 
 
 def test_noising_is_what_the_scheduler_does() -> None:
@@ -62,7 +63,7 @@ def test_a_step_changes_all_parts_and_its_loss_is_finite(tokenizer: CLIPTokenize
     losses = [trainer.train_step([bucket], Budget(steps=100)) for _ in range(2)]
     assert np.isfinite(losses).all()
     moved = {name.split(".")[0] for name, value in trainer.painter.named_parameters() if not value.equal(before[name])}
-    assert moved == {"text_encoder", "unet"}
+    assert moved == {"slots", "unet"}
 
 
 def test_a_stopped_run_goes_on_exactly(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
@@ -81,11 +82,43 @@ def test_a_stopped_run_goes_on_exactly(tokenizer: CLIPTokenizer, bucket: Bucket,
         torch.testing.assert_close(second.painter.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_other_shapes_join_late_and_as_often_as_they_ask(bucket: Bucket) -> None:
+    other = Bucket(bucket.latents, bucket.covered, bucket.ids, share=0.25)
+    rng = np.random.default_rng(2)
+    assert all(pick_bucket([bucket, other], rng, LATE - 0.01) is bucket for _ in range(50))
+    share = np.mean([pick_bucket([bucket, other], rng, LATE) is other for _ in range(2000)])
+    assert 0.2 < share < 0.3
+
+
+def test_things_weigh_more(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "unet.pt")
+    bare = Bucket(bucket.latents, torch.zeros_like(bucket.covered), bucket.ids, batch=4)
+    whole = Bucket(bucket.latents, torch.full_like(bucket.covered, 255), bucket.ids, batch=4)
+    plain, weighted = (trainer.batch_loss(one, np.random.default_rng(1)).item() for one in (bare, whole))
+    assert weighted == pytest.approx(plain * 3, rel=1e-3)
+
+
+def test_the_lesson_keeps_teaching_the_slots(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
+    pictures = torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    lesson = TextLesson(bucket.ids, (pictures, pictures), torch.zeros(6, 16, 16))
+    trainer = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "unet.pt", lesson)
+    before = trainer.painter.slots.head.weight.clone()
+    trainer.train_step([bucket], Budget(steps=100))
+    assert not trainer.painter.slots.head.weight.equal(before)
+
+
 def test_the_rate_rises_then_falls_to_zero() -> None:
     budget = Budget(steps=1000)
     rates = [budget.rate(1e-3, step, 0.0) for step in (0, 99, 500, 1000)]
     assert rates[0] < rates[1] > rates[2] > rates[3]
     assert rates[3] < 1e-6
+
+
+def test_a_stop_counts_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((0.0, 2.0, 1000.0))
+    monkeypatch.setattr("training.checkpoints.time.monotonic", lambda: next(times))
+    watch = Stopwatch(longest_s=20.0)
+    assert (watch.lap(), watch.lap()) == (2.0, 20.0)
 
 
 def test_a_budget_of_seconds_ends_by_the_clock() -> None:

@@ -6,7 +6,7 @@ import torch
 from training import vae as vae_module
 from training.checkpoints import Budget
 from training.data import scenes_of
-from training.scenes import draw
+from training.drawing import draw
 from training.vae import encode_pool, fold_normalisation, new_vae, to_tensor
 
 

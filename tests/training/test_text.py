@@ -1,0 +1,49 @@
+"""The picture slots of the text encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from training.captions import vocabulary
+from training.checkpoints import Budget
+from training.data import scenes_of
+from training.text import TextLesson, load_slots, patches, phrasings, train_text, unpatched
+from training.tokenizer import LENGTH, write_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), vocabulary())
+
+
+def test_patches_can_be_put_together_again() -> None:
+    latents = torch.randn(3, 4, 16, 16)
+    assert patches(latents).shape == (3, 16, 64)
+    assert unpatched(patches(latents)).equal(latents)
+
+
+def test_phrasings_are_the_same_each_time_and_leave_the_slots_free(tokenizer: CLIPTokenizer) -> None:
+    scenes = scenes_of(1, 40)
+    ids = phrasings(tokenizer, scenes, 3, seed=5)
+    assert ids.shape == (40, 3, LENGTH)
+    assert ids.equal(phrasings(tokenizer, scenes, 3, seed=5))
+    ends_early = (ids[:, :, LENGTH - 16] == tokenizer.eos_token_id).float().mean()
+    assert ends_early > 0.97
+
+
+def test_training_lowers_the_loss_and_goes_on_after_a_stop(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    ids = phrasings(tokenizer, scenes_of(1, 8), 2, seed=5)
+    generator = torch.Generator().manual_seed(1)
+    latents = tuple(torch.randn(8, 4, 16, 16, generator=generator) for _ in range(2))
+    lesson = TextLesson(ids, latents, torch.zeros(8, 16, 16))
+    path = tmp_path / "text.pt"
+    before = lesson.loss(load_slots(path, tokenizer), np.random.default_rng(0)).item()
+    train_text(path, tokenizer, lesson, Budget(steps=24))
+    slots = load_slots(path, tokenizer)
+    assert lesson.loss(slots, np.random.default_rng(0)).item() < before
+    train_text(path, tokenizer, lesson, Budget(steps=24))
+    again = load_slots(path, tokenizer)
+    assert all(again.state_dict()[name].equal(value) for name, value in slots.state_dict().items())
