@@ -1,0 +1,71 @@
+"""The judge's labels and shapes, and the measures that need no training."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training import measures
+from training.checkpoints import Budget
+from training.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, labels_of, load_judge, places_of, train_judge
+from training.scenes import Scene, any_scene, is_held_out
+
+
+def perfect_logits(scenes: list[Scene]) -> dict[str, torch.Tensor]:
+    labels = labels_of(scenes)
+    logits = {name: torch.nn.functional.one_hot(values, len(ANSWERS[name])).float() for name, values in labels.whole.items()}
+    return {**logits, "things": labels.things * 2 - 1}
+
+
+def test_every_scene_has_labels() -> None:
+    rng = np.random.default_rng(3)
+    scenes = [any_scene(rng) for _ in range(200)]
+    labels = labels_of(scenes)
+    assert labels.things.sum(dim=(1, 2)).tolist() == [len(places_of(scene)) for scene in scenes]
+
+
+def test_places_follow_side_number_and_second_thing() -> None:
+    plain = Scene("noon", "clear", "field", thing="cat")
+    assert places_of(plain) == [("cat", 1)]
+    assert places_of(Scene("noon", "clear", "field", thing="cat", side="right")) == [("cat", 2)]
+    assert places_of(Scene("noon", "clear", "field", thing="cat", count=3)) == [("cat", 0), ("cat", 1), ("cat", 2)]
+    assert places_of(Scene("noon", "clear", "field", thing="cat", second="dog")) == [("cat", 0), ("dog", 2)]
+    assert places_of(Scene("noon", "clear", "field")) == []
+
+
+def test_perfect_answers_score_all(monkeypatch) -> None:
+    rng = np.random.default_rng(4)
+    scenes = [any_scene(rng) for _ in range(150)]
+    monkeypatch.setattr(measures, "judged", lambda judge, pictures: perfect_logits(scenes))
+    assert set(measures.scores(Judge(), np.zeros(1), scenes).values()) == {1.0}
+
+
+def test_wrong_answers_score_little(monkeypatch) -> None:
+    rng = np.random.default_rng(4)
+    scenes = [any_scene(rng) for _ in range(150)]
+    monkeypatch.setattr(measures, "judged", lambda judge, pictures: perfect_logits(scenes[1:] + scenes[:1]))
+    found = measures.scores(Judge(), np.zeros(1), scenes)
+    assert found["thing"] < 0.1 and found["land"] < 0.3 and found["time"] < 0.5
+
+
+def test_training_the_judge_lowers_its_loss(tmp_path: Path) -> None:
+    scenes = [Scene("noon", "clear", "field", thing="cat"), Scene("night", "clear", "sea", light="full moon")]
+    lesson = JudgeLesson(measures.drawn(scenes), scenes)
+    path = tmp_path / "judge.pt"
+    before = lesson.loss(load_judge(path), np.random.default_rng(0)).item()
+    train_judge(path, lesson, Budget(steps=2))
+    assert lesson.loss(load_judge(path), np.random.default_rng(0)).item() < before
+    assert judged(load_judge(path), measures.drawn(scenes))["things"].shape == (2, len(THING_NAMES), 3)
+
+
+def test_fresh_tasks_are_the_same_each_time_and_hold_pairs_never_drawn() -> None:
+    tasks = measures.fresh_tasks(20, seed=1)
+    assert tasks == measures.fresh_tasks(20, seed=1)
+    assert [is_held_out(task.scene) for task in tasks] == [True] * 3 + [False] * 17
+
+
+def test_sharpness_and_burnt() -> None:
+    flat = np.full((1, 8, 8, 3), 128, np.uint8)
+    assert measures.sharpness(flat) == 0 and measures.burnt(flat) == 0
+    checks = np.indices((8, 8)).sum(0)[None, ..., None] % 2 * np.full(3, 255, np.uint8)
+    assert measures.sharpness(checks) == 255 and measures.burnt(checks) == 1

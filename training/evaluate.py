@@ -1,0 +1,229 @@
+"""`python -m training.evaluate --out DIR`: the starter set judged, as a table and as RESULTS.md with pictures.
+
+Draws its own pictures and trains its judge first where DIR has none; never looks at how a prompt came out before it counts.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from PIL import Image
+from spandrel import ModelLoader
+from torch.nn import functional
+
+from training import data, judge, measures, parts, vae
+from training.checkpoints import Budget
+from training.measures import Task
+from training.scenes import random_scene
+from training.sheet import load_pipeline
+from training.together import run_together
+
+LOG = logging.getLogger(__name__)
+RESULTS = Path(__file__).parent / "RESULTS.md"
+_GOALS = {
+    "time": 0.97, "sky": 0.97, "land": 0.95, "light": 0.93, "thing": 0.90, "thing, top 5": 0.97, "left or right": 0.85,
+    "two things, both": 0.75, "number": 0.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `reached` is None where nothing was asked."""
+
+    what: str
+    measured: str
+    asked: str = ""
+    reached: bool | None = None
+
+    def line(self) -> str:
+        """As a row of a Markdown table."""
+        return f"| {self.what} | {self.measured} | {self.asked} | {'' if self.reached is None else 'yes' if self.reached else '**no**'} |"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged: the starter's folder as a pipeline, the judge, and how many prompts."""
+
+    folder: Path
+    pipeline: StableDiffusionPipeline
+    judge: judge.Judge
+    prompts: int
+
+
+def at_least(what: str, value: float, goal: float, unit: str = "%") -> Row:
+    """A row for a value that should be large; shares are printed as percent."""
+    shown = f"{value:.1%}" if unit == "%" else f"{value:.2f} {unit}"
+    asked = "" if not goal else f"≥ {goal:.0%}" if unit == "%" else f"≥ {goal:g} {unit}"
+    return Row(what, shown, asked, value >= goal if goal else None)
+
+
+def judge_rows(subject: Subject) -> Iterator[Row]:
+    """How good the judge itself is, and how good the VAE."""
+    scenes = measures.fresh_scenes(500, seed=1)
+    drawn = measures.drawn(scenes)
+    returned = measures.round_trip(subject.pipeline.vae, drawn)
+    for name, pictures, goal in (("drawn scenes", drawn, 0.98), ("their VAE round trips", returned, 0.97)):
+        for attribute, value in measures.scores(subject.judge, pictures, scenes).items():
+            yield at_least(f"judge on {name}: {attribute}", value, goal if attribute != "number" else 0)
+    yield at_least("VAE round trip, new scenes", vae.decibels(subject.pipeline.vae, drawn), 28, "dB")
+
+
+def painted_rows(subject: Subject) -> Iterator[Row]:
+    """Fresh prompts and seeds, judged."""
+    tasks = measures.fresh_tasks(subject.prompts, seed=1)
+    scenes = [task.scene for task in tasks]
+    pictures = measures.paint(subject.pipeline, tasks)
+    _save_sheet(pictures[::4][:40])
+    for attribute, value in measures.scores(subject.judge, pictures, scenes).items():
+        yield at_least(f"painted, {len(tasks)} prompts: {attribute}", value, _GOALS[attribute])
+    held_out = int(len(tasks) * 0.15)
+    found = measures.scores(subject.judge, pictures[:held_out], scenes[:held_out])
+    yield Row(f"of these, {held_out} with pairs never drawn: thing; land", f"{found['thing']:.1%}; {found['land']:.1%}")
+    ratio = measures.sharpness(pictures) / measures.sharpness(measures.round_trip(subject.pipeline.vae, measures.drawn(scenes)))
+    yield Row("sharpness against round trips of drawings", f"{ratio:.2f}", "0.75 to 1.25", 0.75 <= ratio <= 1.25)
+
+
+def guidance_rows(subject: Subject) -> Iterator[Row]:
+    """What guidance does to the things, and whether much of it burns."""
+    tasks = [task for task in measures.fresh_tasks(160, seed=2) if task.scene.thing and not task.scene.second][:96]
+    scenes = [task.scene for task in tasks]
+    made = {guidance: measures.paint(subject.pipeline, tasks, guidance) for guidance in (1.0, 3.0, 7.0)}
+    found = {guidance: measures.scores(subject.judge, pictures, scenes)["thing"] for guidance, pictures in made.items()}
+    shown = ", ".join(f"{guidance:g}: {value:.1%}" for guidance, value in found.items())
+    yield Row("thing by guidance", shown, "3 above 1", found[3.0] > found[1.0])
+    drawn, seven = measures.burnt(measures.drawn(scenes)), measures.burnt(made[7.0])
+    yield Row("values at the ends of the range at guidance 7 (drawings)", f"{seven:.1%} ({drawn:.1%})", "≤ drawings + 10%", seven <= drawn + 0.10)
+
+
+def negative_rows(subject: Subject) -> Iterator[Row]:
+    """How far a negative prompt drives out the second of two things, and a moon that nobody asked for."""
+    pairs = [task for task in measures.fresh_tasks(400, seed=3) if task.scene.second][:48]
+    names = [task.scene.second for task in pairs]
+    plain, without = (measures.things_seen(subject.judge, measures.paint(subject.pipeline, pairs, negative=words), names) for words in (None, names))
+    yield Row("second thing seen; with it as negative prompt", f"{plain:.1%}; {without:.1%}", "at most a third", without <= plain / 3)
+    rng = np.random.default_rng(44)
+    nights = [replace(random_scene(rng), time="night", sky="clear", light="full moon", thing="", style="") for _ in range(32)]
+    moons = [Task(scene, f"{scene.land} at night, full moon, stars", 7000 + number) for number, scene in enumerate(nights)]
+    seen = [
+        measures.lights_seen(subject.judge, measures.paint(subject.pipeline, moons, negative=words), ["full moon"] * len(moons))
+        for words in (None, ["full moon"] * len(moons))
+    ]
+    yield Row("full moon seen; with it as negative prompt", f"{seen[0]:.1%}; {seen[1]:.1%}", "at most a third", seen[1] <= seen[0] / 3)
+
+
+def seed_and_speed_rows(subject: Subject) -> Iterator[Row]:
+    """The same seed twice, and how long a picture takes on this machine."""
+    task = measures.fresh_tasks(1, seed=4)
+    for size, goal in ((128, 2.0), (256, 8.0)):
+        tries = []
+        for _ in range(3):
+            begin = time.monotonic()
+            first = measures.paint(subject.pipeline, task, size=size)
+            tries.append(time.monotonic() - begin)
+        seconds = min(tries)
+        yield Row(f"seconds at {size}x{size}, {torch.get_num_threads()} threads", f"{seconds:.2f}", f"≤ {goal:g}", seconds <= goal)
+    same = bool((first == measures.paint(subject.pipeline, task, size=size)).all())
+    yield Row("a seed twice", "the same bits" if same else "differs", "the same bits", same)
+
+
+def part_rows(subject: Subject) -> Iterator[Row]:
+    """The upscaler against Lanczos and the preview decoder against the linear map, where they are there."""
+    upscaler, preview = subject.folder.parent / parts.UPSCALER, subject.folder / parts.PREVIEW
+    if upscaler.exists():
+        yield _upscaler_row(upscaler)
+    if preview.exists():
+        yield _preview_row(subject, preview)
+
+
+@torch.inference_mode()
+def _upscaler_row(path: Path) -> Row:
+    model = ModelLoader().load_from_file(path).model.float().eval()
+    pictures = np.stack([np.asarray(data.drawn_scene(scene, (256, 256))[0]) for scene in measures.fresh_scenes(24, seed=5)])
+    real = (vae.to_tensor(pictures) + 1) / 2
+    small = functional.avg_pool2d(real, 2)
+    arrays = (small.permute(0, 2, 3, 1).numpy() * 255 + 0.5).astype(np.uint8)
+    lanczos = np.stack([np.asarray(Image.fromarray(array).resize((256, 256), Image.Resampling.LANCZOS)) for array in arrays])
+    ours, theirs = parts.decibels_between(model(small), real), parts.decibels_between((vae.to_tensor(lanczos) + 1) / 2, real)
+    return Row("upscaler over Lanczos, held-out drawings", f"{ours:.2f} dB over {theirs:.2f} dB", "+1 dB", ours >= theirs + 1)
+
+
+@torch.inference_mode()
+def _preview_row(subject: Subject, folder: Path) -> Row:
+    tiny = AutoencoderTiny.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    real = vae.to_tensor(measures.drawn(measures.fresh_scenes(96, seed=6)))
+    latents = subject.pipeline.vae.encode(real).latent_dist.mode()
+    truth = (real + 1) / 2
+    layer = parts.linear_map(latents[:48], truth[:48])
+    linear = functional.interpolate(layer(latents[48:]), size=truth.shape[-2:], mode="bicubic")
+    ours = parts.decibels_between((tiny.decode(latents[48:]).sample + 1) / 2, truth[48:])
+    theirs = parts.decibels_between(linear, truth[48:])
+    return Row("preview decoder over the linear map", f"{ours:.2f} dB over {theirs:.2f} dB", "+3 dB", ours >= theirs + 3)
+
+
+def _save_sheet(pictures: np.ndarray) -> None:
+    """The first pictures given, ten a row, none left out."""
+    sheet = Image.new("RGB", (10 * 130, (len(pictures) + 9) // 10 * 130), "white")
+    for index, picture in enumerate(pictures):
+        sheet.paste(Image.fromarray(picture), (index % 10 * 130, index // 10 * 130))
+    sheet.save(RESULTS.with_name("results.webp"), quality=80)
+
+
+def _judge_worker(rank: int, out: Path, world: int, minutes: float) -> None:
+    pool = out / "judge" / "pool.npy"
+    lesson = judge.JudgeLesson(np.load(pool, mmap_mode="r"), data.read_scenes(pool))
+    judge.train_judge(out / "judge" / "judge.pt", lesson, Budget(seconds=minutes * 60), rank, world)
+
+
+def prepared_judge(arguments: argparse.Namespace, pipeline: StableDiffusionPipeline) -> judge.Judge:
+    """The judge of a folder, trained there now where it is not yet."""
+    pool, kept = arguments.out / "judge" / "pool.npy", arguments.out / "judge" / "judge.pt"
+    if not pool.exists():
+        drawn = data.make_pool(pool.with_name("drawn.npy"), measures.fresh_scenes(arguments.pictures, seed=9), (128, 128))
+        pictures = np.load(drawn)
+        pictures[::4] = measures.round_trip(pipeline.vae, pictures[::4])
+        pool.with_suffix(".json").write_text(drawn.with_suffix(".json").read_text())
+        np.save(pool, pictures)
+    world = arguments.processes
+    run_together(partial(_judge_worker, out=arguments.out, world=world, minutes=arguments.judge_minutes), world, arguments.out)
+    return judge.load_judge(kept)
+
+
+def write_results(rows: list[Row], path: Path) -> None:
+    """Keep the table beside its pictures."""
+    head = "| what | measured | asked | reached |\n|---|---|---|---|\n"
+    text = "\n".join(row.line() for row in rows)
+    title = "# What the starter set does\n\n`python -m training.evaluate --out DIR` wrote this page.\n\n"
+    path.write_text(f"{title}{head}{text}\n\n![every fourth of the judged pictures, none left out](results.webp)\n")
+
+
+def main() -> None:
+    """Prepare the judge, measure, print and keep."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Judge the starter set.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the judge and its pictures")
+    parser.add_argument("--starter", type=Path, default=Path("models/starter"))
+    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--pictures", type=int, default=12000, help="drawn scenes for the judge")
+    parser.add_argument("--judge-minutes", type=float, default=12)
+    parser.add_argument("--processes", type=int, default=2, help="for the judge's training")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    pipeline = load_pipeline(arguments.starter)
+    subject = Subject(arguments.starter, pipeline, prepared_judge(arguments, pipeline), arguments.prompts)
+    rows = []
+    for group in (judge_rows, painted_rows, guidance_rows, negative_rows, seed_and_speed_rows, part_rows):
+        for row in group(subject):
+            rows.append(row)
+            print(row.line(), flush=True)
+    write_results(rows, RESULTS)
+
+
+if __name__ == "__main__":
+    main()
