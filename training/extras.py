@@ -1,0 +1,123 @@
+"""`python -m training.extras --out DIR --part NAME`: what hangs on the shipped model, one command a part.
+
+ControlNets for edges and depth, three style LoRAs, one embedding. Each begins from models/starter as it is, goes on from
+its checkpoint in DIR after a stop, and is written to its place under models/.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import control, data, inversion, styles, text, vae
+from training.checkpoints import Budget
+from training.scenes import Scene
+from training.sheet import load_pipeline
+from training.together import best_device, run_together
+
+CONTROLS = ("edges", "depth")
+PARTS = (*CONTROLS, *styles.STYLES, inversion.NAME)
+_SEED = 60
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One part to train, from which model, with how much."""
+
+    part: str
+    out: Path
+    starter: Path
+    pictures: int
+    minutes: float
+    processes: int
+
+    def kept(self, name: str) -> Path:
+        """A file of this part in the working folder."""
+        return self.out / "extras" / name
+
+    def target(self) -> Path:
+        """Where the finished part belongs."""
+        models = self.starter.parent
+        if self.part in CONTROLS:
+            return models / "controlnets" / f"starter-{self.part}"
+        folder = "embeddings" if self.part == inversion.NAME else "loras"
+        return models / folder / f"{'' if self.part == inversion.NAME else 'starter-'}{self.part}.safetensors"
+
+
+def plain_scenes(count: int) -> list[Scene]:
+    """Scenes in no style of their own."""
+    return [replace(scene, style="") for scene in data.scenes_of(_SEED, count)]
+
+
+def pictures_of(extra: Extra) -> np.ndarray:
+    """The part's pictures, uint8 (N, 128, 128, 3 or 5), drawn where they are not yet."""
+    if extra.part in CONTROLS:
+        return np.load(data.make_pool(extra.kept("controls.npy"), plain_scenes(extra.pictures), (128, 128), control.drawn_control))
+    drawn = np.load(data.make_pool(extra.kept("plain.npy"), plain_scenes(extra.pictures), (128, 128)))
+    if extra.part == inversion.NAME:
+        return np.stack([np.asarray(inversion.flamingo_scene(scene)) for scene in plain_scenes(extra.pictures // 8) if scene.time not in ("night", "dusk")])
+    return np.stack([styles.STYLES[extra.part](picture) for picture in drawn])
+
+
+def prepare(extra: Extra) -> None:
+    """Draw, encode and keep what the part learns from."""
+    kept = extra.kept(f"{extra.part}.latents.pt")
+    if kept.exists():
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    pictures = pictures_of(extra)
+    model = load_pipeline(extra.starter).vae.to(best_device(), memory_format=torch.channels_last)
+    torch.save(vae.encode_pool(model, pictures[..., :3]), kept)
+
+
+def _latents(extra: Extra) -> Tensor:
+    return torch.load(extra.kept(f"{extra.part}.latents.pt"), weights_only=True)
+
+
+def _worker(rank: int, extra: Extra) -> None:
+    pipeline, budget, path = load_pipeline(extra.starter), Budget(seconds=extra.minutes * 60), extra.kept(f"{extra.part}.pt")
+    if extra.part == inversion.NAME:
+        inversion.train_name(path, pipeline, _latents(extra), budget, rank, extra.processes)
+        return
+    ids = text.phrasings(pipeline.tokenizer, plain_scenes(extra.pictures), 4, seed=61)
+    if extra.part in CONTROLS:
+        shown = np.load(extra.kept("controls.npy"), mmap_mode="r")[..., control.CHANNELS[extra.part]]
+        control.train_control(path, control.ControlLesson(pipeline, _latents(extra), ids, shown), budget, rank, extra.processes)
+    else:
+        styles.train_style(path, pipeline, _latents(extra), ids, budget, rank, extra.processes)
+
+
+def write(extra: Extra) -> None:
+    """Write the trained part to its place."""
+    path, pipeline = extra.kept(f"{extra.part}.pt"), load_pipeline(extra.starter)
+    if extra.part in CONTROLS:
+        control.write_control(path, pipeline, extra.target())
+    elif extra.part == inversion.NAME:
+        inversion.write_name(path, pipeline, extra.target())
+    else:
+        styles.write_style(path, pipeline, extra.target())
+
+
+def main() -> None:
+    """Prepare, train and write one part."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    parser = argparse.ArgumentParser(prog="python -m training.extras", description="Train what hangs on the starter model.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for pictures and checkpoints")
+    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--starter", type=Path, default=Path("models/starter"))
+    parser.add_argument("--pictures", type=int, default=3000, help="scenes to draw")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--processes", type=int, default=1 if best_device().type == "cuda" else 2)
+    extra = Extra(**vars(parser.parse_args()))
+    prepare(extra)
+    run_together(partial(_worker, extra=extra), extra.processes, extra.out)
+    write(extra)
+
+
+if __name__ == "__main__":
+    main()
