@@ -116,6 +116,7 @@ class Model(BaseModel):
     defaults: dict[str, str | int | float]
     examples: tuple[str, ...]
     zero_snr: bool
+    variant: str  # what a checkpoint works from: text, inpaint, edit, depth
     token_limit: int
     words: tuple[str, ...]
     shows: tuple[str, ...]
@@ -239,7 +240,7 @@ def model(entry: ModelEntry) -> Model:
         description=entry.description, sizes=dict(entry.sizes),
         defaults={"sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
                   "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
-        examples=entry.examples, zero_snr=entry.zero_snr, token_limit=entry.token_limit,
+        examples=entry.examples, zero_snr=entry.zero_snr, variant=entry.variant, token_limit=entry.token_limit,
         words=tuple(sorted(entry.words)), shows=entry.shows, has_preview=entry.preview_path is not None,
         problem=entry.problem, hint=entry.hint)
 

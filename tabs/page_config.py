@@ -46,6 +46,7 @@ from studio.words import LEAST_LETTERS, STOP_WORDS
 from tabs.words import EXPLAIN
 
 COUNTS = (1, 2, 4, 8)
+LOOPS = (1, 100)
 _FRACTION = (0, 1)
 _WEIGHT = (-10, 10)
 _PARTS: Mapping[str, type[BaseModel]] = {
@@ -60,11 +61,12 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "steps": STEPS, "guidance": GUIDANCE, "clip_skip": CLIP_SKIP, "count": COUNT, "side": SIDE,
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
-            "controls": MAX_CONTROLS, "references": MAX_REFERENCES, **_part_limits(),
+            "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loops": LOOPS, **_part_limits(),
         },
         "defaults": _part_defaults(),
-        "labels": dict(LABELS),
-        "hints": {field: range_hint(field) for field in LABELS},
+        "labels": {**LABELS, "loops": "Rounds"},
+        "hints": {**{field: range_hint(field) for field in LABELS},
+                  "loops": f"Use a whole number, {LOOPS[0]} to {LOOPS[1]}."},
         "explain": dict(EXPLAIN),
         "counts": COUNTS,
         "samplers": [
@@ -114,7 +116,7 @@ def describe_model(entry: ModelEntry) -> dict[str, Any]:
         "sizes": {name: list(size) for name, size in entry.sizes.items()},
         "defaults": {"sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
                      "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
-        "examples": list(entry.examples), "zero_snr": entry.zero_snr, "token_limit": entry.token_limit,
+        "examples": list(entry.examples), "zero_snr": entry.zero_snr, "variant": entry.variant, "token_limit": entry.token_limit,
         "words": sorted(entry.words), "has_preview": entry.preview_path is not None,
         "problem": entry.problem, "hint": entry.hint,
     }

@@ -83,12 +83,20 @@ class Panel:
 
 def describe_task(task: Task) -> dict[str, Any]:
     """What a stage says of a job: its recipe, or its title alone."""
-    return describe_recipe(task.recipe) if isinstance(task, Paint) else {"prompt": task.title}
+    if isinstance(task, Paint):
+        return describe_recipe(task.recipe)
+    return {"prompt": task.title, "count": task.picture_count, "before": task.images[0].sha256}
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The parts of a recipe that a stage shows; long prompts are cut, seeds are text."""
+    """The parts of a recipe that a stage shows; long prompts are cut, seeds are text.
+
+    before: sha256 of the picture that the result can be compared with, laid out as `resize` says.
+    """
+    start = recipe.start
+    before = {"before": start.image.sha256, "resize": start.resize} if start and not start.extend else {}
     return {
+        **before,
         "prompt": recipe.prompt[:_PROMPT_SHOWN], "model": recipe.model.name, "sampler": recipe.sampler,
         "schedule": recipe.schedule, "steps": recipe.steps, "guidance": recipe.guidance,
         "width": recipe.width, "height": recipe.height, "seed": str(recipe.seed), "count": recipe.count,

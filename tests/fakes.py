@@ -8,13 +8,14 @@ Faults are asked for by a word in the prompt: [fail] [oom] [fault] [die] [hang] 
 import os
 import random
 import signal
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
-from contract.tasks import Paint
+from contract.tasks import Paint, Preprocess, Upscale
 from contract.work import (
     WORK_ENDINGS,
     RawImage,
@@ -52,7 +53,8 @@ def paint(ticket: Ticket, is_cancelled: Callable[[], bool], pause: Callable[[], 
     """What an engine says while it paints a ticket; faults strike in the middle of a picture."""
     job_id = ticket.job_id
     if not isinstance(ticket.task, Paint):
-        yield WorkPainted(job_id, 0, gradient(64, 64, 5), 0.01, PROVENANCE)
+        pause()
+        yield WorkPainted(job_id, 0, gradient(*_size_after(ticket.task, ticket.images), 5), 0.01, PROVENANCE)
         yield WorkDone(job_id, 0.01)
         return
     recipe = ticket.task.recipe
@@ -75,6 +77,13 @@ def paint(ticket: Ticket, is_cancelled: Callable[[], bool], pause: Callable[[], 
                     return
         yield WorkPainted(job_id, index, _picture(recipe.for_image(index)), 0.01, PROVENANCE)
     yield WorkDone(job_id, 0.01)
+
+
+def _size_after(task: Upscale | Preprocess, images: Mapping[str, bytes]) -> tuple[int, int]:
+    """How large the picture of a task becomes; its size now is in the PNG's header."""
+    width, height = struct.unpack(">II", images[task.image.sha256][16:24])
+    scale = task.scale if isinstance(task, Upscale) else 1.0
+    return round(width * scale), round(height * scale)
 
 
 def _preview(ticket: Ticket, index: int, step: int) -> RawImage | None:

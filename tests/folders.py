@@ -33,3 +33,14 @@ def make_model(root: Path, name: str = "starter", *, title: str = "", words: tup
     if words:
         (folder / "vocabulary.txt").write_text("\n".join(words))
     return folder
+
+
+def make_controlnet(root: Path, name: str, *, family: str = "sd1") -> Path:
+    """A folder that catalog.models.scan takes for a ControlNet."""
+    folder = root / name
+    config: dict[str, object] = {"_class_name": "ControlNetModel", "cross_attention_dim": 768}
+    if family == "sdxl":
+        config = {"_class_name": "ControlNetModel", "cross_attention_dim": 2048, "addition_embed_type": "text_time"}
+    write_safetensors(folder / "diffusion_pytorch_model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

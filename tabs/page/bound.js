@@ -1,4 +1,4 @@
-// Controls bound to one value of the form: text, slider, list, choice, switch, and a field's problem.
+// Controls bound to one value of the form, or of something in it: text, slider, list, choice, switch; and their problems.
 
 import { config } from "./config.js";
 import { button, field, freshId, h, icon } from "./dom.js";
@@ -6,11 +6,27 @@ import { change, form, number, startValues } from "./form.js";
 import { problemOf } from "./rules.js";
 import { segmented } from "./segmented.js";
 
+/**
+ * Where a value lives and what is wrong with it.
+ * @typedef {Object} Via
+ * @property {(values: any) => any} get from the form's values; undefined where it is gone
+ * @property {(value: any) => void} set
+ * @property {() => any} standard what a double click takes
+ * @property {() => import("./rules.js").Problem|null} judge
+ * @property {string} field name of its box
+ */
+
+/** A value of the form itself. @returns {Via} */
+const plain = (name) => ({
+  get: (values) => values[name], set: (value) => change({ [name]: value }),
+  standard: () => startValues(form.get().model)[name], judge: () => problemOf(name), field: name,
+});
+
 /** Show a field's problem once it was left or Generate asked for it; hide it as soon as it is gone. */
-export function showProblem(name, input, place) {
+export function showProblem(name, input, place, via = plain(name)) {
   let isAsked = false;
   const draw = () => {
-    const problem = isAsked ? problemOf(name) : null;
+    const problem = isAsked ? via.judge() : null;
     place.hidden = !problem;
     input.toggleAttribute("data-bad", Boolean(problem));
     if (!problem) { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); return; }
@@ -26,12 +42,14 @@ export function showProblem(name, input, place) {
 }
 
 /** A text field. */
-export function textInput(name, given = {}) {
+export function textInput(name, given = {}, via = plain(name)) {
   const input = /** @type {HTMLInputElement} */ (h("input", {
-    type: "text", id: freshId(name), autocomplete: "off", spellcheck: "false",
-    oninput: () => change({ [name]: input.value }), ...given,
+    type: "text", id: freshId(name), autocomplete: "off", spellcheck: "false", oninput: () => via.set(input.value), ...given,
   }));
-  form.watch((now) => { if (input.value !== now[name]) input.value = now[name] ?? ""; });
+  form.watch((now) => {
+    const value = via.get(now) ?? "";
+    if (input.value !== value) input.value = value;
+  });
   return input;
 }
 
@@ -42,56 +60,59 @@ export function textInput(name, given = {}) {
  * @param {{from?: number, to?: number, label?: string, placeholder?: string}} [look] from, to: what dragging reaches,
  *   where that is less than what is allowed
  */
-export function slider(name, step, look = {}) {
+export function slider(name, step, look = {}, via = plain(name)) {
   const [low, high] = [look.from ?? config.limits[name][0], look.to ?? config.limits[name][1]];
   const label = look.label ?? config.labels[name];
-  const input = textInput(name, { inputmode: "decimal", class: "number", placeholder: look.placeholder });
+  const input = textInput(name, { inputmode: "decimal", class: "number", placeholder: look.placeholder }, via);
   const range = /** @type {HTMLInputElement} */ (h("input", {
     type: "range", min: low, max: high, step, "aria-label": `${label}, slider`,
-    oninput: () => change({ [name]: String(Number(range.value)) }),
-    ondblclick: () => change({ [name]: startValues(form.get().model)[name] }),
+    oninput: () => via.set(String(Number(range.value))), ondblclick: () => via.set(via.standard()),
   }));
-  const { box, problem } = field(name, label, range, { note: config.explain[name], aside: input, labelFor: input.id });
+  const { box, problem } = field(via.field, label, range, { note: config.explain[name], aside: input, labelFor: input.id });
   form.watch((now) => {
-    const value = number(now[name]);
+    const value = number(via.get(now) ?? "");
     if (Number.isNaN(value)) return;
     range.value = String(value);
     range.style.setProperty("--fill", `${(100 * (Math.min(high, Math.max(low, value)) - low)) / (high - low)}%`);
   });
-  showProblem(name, input, problem);
+  showProblem(name, input, problem, via);
   return box;
 }
 
 /** A list to choose from. offers: pairs of value and label for the values of the form. */
-export function list(name, offers, label = config.labels[name]) {
-  const select = /** @type {HTMLSelectElement} */ (h("select", { id: freshId(name), onchange: () => change({ [name]: select.value }) }));
-  const { box } = field(name, label, h("div.select", {}, select, icon("down")),
+export function list(name, offers, label = config.labels[name], via = plain(name)) {
+  const select = /** @type {HTMLSelectElement} */ (h("select", { id: freshId(name), onchange: () => via.set(select.value) }));
+  const { box, problem } = field(via.field, label, h("div.select", {}, select, icon("down")),
     { note: config.explain[name], labelFor: select.id });
   let key = "";
-  form.watch((now) => {
-    const choices = [...offers(now)];
-    if (!choices.some(([value]) => value === now[name])) choices.push([now[name], now[name]]);
+  const draw = () => {
+    const chosen = via.get(form.get()) ?? "";
+    const choices = [...offers(form.get())];
+    if (!choices.some(([value]) => value === chosen)) choices.push([chosen, chosen]);
     const next = JSON.stringify(choices);
     if (next !== key) {
       key = next;
       select.replaceChildren(...choices.map(([value, text]) => h("option", { value }, text)));
     }
-    select.value = now[name];
-  });
+    select.value = chosen;
+  };
+  form.watch(draw);
+  box.addEventListener("offer", draw);
+  showProblem(name, select, problem, via);
   return box;
 }
 
 /** Two to five choices side by side: pairs of value and label. */
-export function choice(name, offers, label = config.labels[name]) {
-  const group = segmented({ label, onchoose: (value) => change({ [name]: value }) });
-  form.watch((now) => group.offer(offers.map(([value, text]) => ({ value, label: text })), now[name]));
-  return field(name, label, group.element, { note: config.explain[name] }).box;
+export function choice(name, offers, label = config.labels[name], via = plain(name)) {
+  const group = segmented({ label, onchoose: via.set });
+  form.watch((now) => group.offer(offers.map(([value, text]) => ({ value, label: text })), via.get(now)));
+  return field(via.field, label, group.element, { note: config.explain[name] }).box;
 }
 
 /** On or off. */
-export function toggle(name, label) {
-  const made = h("button.switch.inline", { type: "button", role: "switch", onclick: () => change({ [name]: !form.get()[name] }) },
+export function toggle(name, label, via = plain(name)) {
+  const made = h("button.switch.inline", { type: "button", role: "switch", onclick: () => via.set(!via.get(form.get())) },
     h("span", {}, label), h("span.track", { "aria-hidden": "true" }));
-  form.watch((now) => made.setAttribute("aria-checked", String(Boolean(now[name]))));
-  return h("div.field", { "data-field": name }, made, config.explain[name] && h("p.explain", {}, config.explain[name]));
+  form.watch((now) => made.setAttribute("aria-checked", String(Boolean(via.get(now)))));
+  return h("div.field", { "data-field": via.field }, made, config.explain[name] && h("p.explain", {}, config.explain[name]));
 }

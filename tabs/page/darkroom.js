@@ -1,12 +1,14 @@
 // The entry: joins gradio's elements to the modules that fill them, and starts what belongs to no element.
 
 import { configure } from "./config.js";
+import { control_section } from "./control_section.js";
 import { listenForPictures } from "./drop.js";
 import { engine, retry } from "./engine.js";
 import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./fields.js";
 import { form, loadForm } from "./form.js";
 import { gallery } from "./gallery.js";
 import { generate_bar } from "./generate_bar.js";
+import { hires_section } from "./hires_section.js";
 import { edge_section, inpaint_section } from "./inpaint_section.js";
 import { job } from "./job.js";
 import { listenForKeys } from "./keys.js";
@@ -14,6 +16,8 @@ import { model_row } from "./model_row.js";
 import { page_header } from "./page_header.js";
 import { fitSection, joinPanes } from "./panes.js";
 import { prompt_box } from "./prompt_box.js";
+import { reference_section } from "./reference_section.js";
+import { repeat_section } from "./repeat_section.js";
 import { startRoute } from "./route.js";
 import { stage } from "./stage.js";
 import { start_section, strength_field } from "./start_section.js";
@@ -21,7 +25,8 @@ import { joinTabBar } from "./tab_bar.js";
 
 const PARTS = {
   prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
-  start_section, strength_field, inpaint_section, edge_section, generate_bar, stage, gallery,
+  start_section, strength_field, inpaint_section, edge_section, repeat_section, hires_section, control_section, reference_section,
+  generate_bar, stage, gallery,
 };
 
 /** Calls of parts that came before the header, which brings the configuration. */

@@ -5,9 +5,13 @@ import { partsOf } from "./recipe_parts.js";
 import { formTab } from "./route.js";
 import { sizeOf } from "./size.js";
 
-/** Build it. Only call it when rules.js finds nothing wrong. Pictures may be on their way for a moment. */
-export async function draft(tab = formTab()) {
-  const now = form.get();
+/**
+ * Build it. Only call it when rules.js finds nothing wrong. Pictures may be on their way for a moment.
+ * @param {string} [tab]
+ * @param {any} [instead] values to use in place of the form's
+ */
+export async function draft(tab = formTab(), instead = {}) {
+  const now = { ...form.get(), ...instead };
   const { width, height } = sizeOf(now, tab);
   const sent = {
     prompt: now.prompt, negative_prompt: now.negative_prompt, sampler: now.sampler,

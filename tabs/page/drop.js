@@ -1,35 +1,90 @@
-// A picture dropped or pasted anywhere: its recipe is read by the server and fills the form.
+// A picture dropped or pasted where no field takes it: the frame offers what can be done with it, in two halves.
 
 import { Refused, request, Unreachable } from "./api.js";
+import { bring, bringSaved } from "./brought.js";
 import { h } from "./dom.js";
+import { draggedKind, draggedPicture, MARK } from "./drag.js";
+import { closeLayer, openLayer } from "./layers.js";
 import { announce } from "./live.js";
-import { say } from "./pictures.js";
+import { say, useSettings } from "./pictures.js";
 import { fillForm } from "./recipe_fill.js";
+import { formTab } from "./route.js";
+import { startFrom } from "./send_to.js";
 import { offerUndo } from "./undo_bar.js";
 
-const veil = h("div.veil", { hidden: true, "aria-hidden": "true" }, h("div.veil-words", {}, h("strong", {}, "Read its recipe"),
-  h("span", {}, "Drop the picture: what it was made with fills the form.")));
+/** What is meant: a file, or the id of one of our pictures. @typedef {{file?: File, id?: string}} Given */
+
+/** @type {Given} */
+let given = {};
+
+const half = (act, title, line) => h("button.half", { type: "button", "data-act": act, onclick: () => { closeLayer(); choose(act, given); } },
+  h("strong", {}, title), h("span", {}, line));
+const veil = /** @type {HTMLDialogElement} */ (h("dialog.veil", { "aria-label": "What to do with the picture" },
+  half("read", "Read its recipe", "What it was made with fills the form."),
+  half("start", "Start from it", "It becomes the start picture.")));
 
 /** Listen on the whole page. */
 export function listenForPictures(parent) {
   parent.append(veil);
-  let depth = 0;
-  const carriesFile = (event) => [...event.dataTransfer?.types ?? []].includes("Files");
-  const show = (isOn) => { veil.hidden = !isOn; if (!isOn) depth = 0; };
-  addEventListener("dragenter", (event) => { if (carriesFile(event)) { depth += 1; show(true); } });
-  addEventListener("dragleave", () => { depth -= 1; if (depth <= 0) show(false); });
-  addEventListener("dragover", (event) => { if (carriesFile(event)) event.preventDefault(); });
-  addEventListener("drop", (event) => {
-    show(false);
-    if (!carriesFile(event)) return;
+  const over = (event) => event.target.closest?.(`[${MARK}]`);
+  let leaving = 0;
+  addEventListener("dragover", (event) => {
+    if (!draggedKind(event)) return;
     event.preventDefault();
+    clearTimeout(leaving);
+    place();
+    if (!veil.open) veil.show();
+    for (const one of veil.children) one.classList.toggle("over", one.contains(event.target));
+  });
+  // There is no event for "it left the window" but this, which also tells of every border inside.
+  addEventListener("dragleave", () => { clearTimeout(leaving); leaving = window.setTimeout(() => veil.close(), 80); });
+  addEventListener("dragend", () => veil.close());
+  addEventListener("drop", (event) => {
+    const act = event.target.closest?.(".half")?.dataset.act;
+    clearTimeout(leaving);
+    veil.close();
+    if (!draggedKind(event) || over(event)) return;
+    event.preventDefault();
+    const id = draggedPicture(event);
     const file = event.dataTransfer?.files[0];
-    if (file) readRecipe(file);
+    if (id || file) offer(id ? { id } : { file }, act);
   });
   addEventListener("paste", (event) => {
     const file = [...event.clipboardData?.files ?? []].find((one) => one.type.startsWith("image/"));
-    if (file) { event.preventDefault(); readRecipe(file); }
+    if (!file) return;
+    event.preventDefault();
+    offer({ file });
   });
+}
+
+// Over the frame, so that fields beside it can still be dropped on; over everything where there is no frame.
+function place() {
+  const box = document.querySelector("#result")?.getBoundingClientRect();
+  const isSeen = box && box.width > 0;
+  veil.style.cssText = isSeen ? `left:${box.left}px;top:${box.top}px;width:${box.width}px;height:${Math.min(box.height, innerHeight - box.top)}px` : "";
+}
+
+/** Do what was chosen by the place of the drop; else ask. @param {Given} what */
+function offer(what, act = null) {
+  given = what;
+  if (act) { choose(act, what); return; }
+  place();
+  openLayer(veil, { focus: veil.querySelector(".half") });
+}
+
+function choose(act, { file, id }) {
+  if (act === "start") startFrom(formTab(), () => (id ? bringSaved(id) : bring(/** @type {File} */ (file))));
+  else if (id) useSaved(id);
+  else readRecipe(file);
+}
+
+async function useSaved(id) {
+  try {
+    const record = await request("GET", `/images/${encodeURIComponent(id)}/record`);
+    await useSettings(record);
+  } catch (problem) {
+    say(problem);
+  }
 }
 
 /** Ask the server what a picture was made with, and fill the form with it. */

@@ -69,7 +69,7 @@ const MANY = /^(controls|references|upscale)\./;
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
   return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
-    "start.image": null, "start.follow": true, controls: [], references: [], hires: false };
+    "start.image": null, "start.follow": true, controls: [], references: [], hires: false, loops: "1" };
 }
 
 /** A default as it would have been typed. */

@@ -4,10 +4,12 @@ import { thumbnailUrl } from "./api.js";
 import { button, h, icon, setText } from "./dom.js";
 import { makeGalleryData } from "./gallery_data.js";
 import { makeLoupe } from "./loupe.js";
+import { makeDraggable } from "./drag.js";
 import { pictureKeys } from "./pictures.js";
+import { titleOfPicture } from "./records.js";
 import { rove, settleTabStop } from "./roving.js";
 import { go, route } from "./route.js";
-import { cut, day, moment, some } from "./words.js";
+import { day, moment, some } from "./words.js";
 
 const TYPING_MS = 250;
 
@@ -83,8 +85,9 @@ export function gallery(element) {
       const image = h("img", { src: thumbnailUrl(record.id), alt: "", loading: "lazy", decoding: "async",
         onerror: () => { made.classList.add("broken"); image.remove(); } });
       made = h("button.tile", { type: "button", tabindex: "-1", "data-id": record.id, style: `--a:${record.width / record.height}`,
-        "aria-label": `${cut(record.recipe.prompt, 120) || "No prompt"}, ${moment(record.created_at)}` },
+        "aria-label": `${titleOfPicture(record)}, ${moment(record.created_at)}` },
       image, h("span.cell-words", {}, "File missing"), icon("starred"));
+      makeDraggable(made, () => record.id);
       tiles.set(record.id, made);
     }
     made.classList.toggle("favorite", record.favourite);

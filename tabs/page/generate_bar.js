@@ -1,10 +1,14 @@
 // The one filled button. Never disabled: with something missing it goes there and says so.
 
 import { h } from "./dom.js";
+import { draft } from "./draft.js";
+import { form } from "./form.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
+import { generateRepeated } from "./repeat_section.js";
 import { firstProblem, showField } from "./rules.js";
 import { formTab, go } from "./route.js";
+import { sizeOf } from "./size.js";
 
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
@@ -26,11 +30,11 @@ export function generate() {
   go(formTab());
   const first = firstProblem();
   if (first) {
-    showField(first.field);
+    showField(first.problem.at ?? first.field);
     announce(first.problem.text);
     return;
   }
   // On a phone the result is above the form.
   if (innerWidth < 860) scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  job.generate();
+  if (!generateRepeated()) job.make(() => draft(), { ...sizeOf(form.get(), formTab()), count: form.get().count });
 }

@@ -3,14 +3,10 @@
 
 import { get, online, post, Refused, request } from "./api.js";
 import { watchEngine } from "./engine.js";
-import { draft } from "./draft.js";
-import { form } from "./form.js";
 import { hasUnfinished, isBehind, unfinishedHere } from "./job_looks.js";
 import { emptyView, isUnderWay, merge, sendingView, shownUrl } from "./job_view.js";
 import { added, say } from "./pictures.js";
-import { formTab } from "./route.js";
 import { refuse } from "./rules.js";
-import { sizeOf } from "./size.js";
 import { observable, windowName } from "./store.js";
 
 const SILENT_MS = 6000;
@@ -23,6 +19,8 @@ const view = observable(emptyView());
 const waiting = observable(/** @type {string[]} */ ([]));
 /** @type {() => void} */
 let ask = () => {};
+/** What is said beside the state of a job: its place in a series. @type {Map<string, string>} */
+const notes = new Map();
 let pending = "";
 let stream = "";
 let heardAt = 0;
@@ -45,11 +43,6 @@ export const job = {
 
   /** What the event sends: gradio calls this when the event fires. */
   request: () => pending,
-
-  /** Make what the form says: now, or after what this window has under way. */
-  async generate() {
-    await job.make(draft, { ...sizeOf(form.get(), formTab()), count: form.get().count });
-  },
 
   /**
    * Make a draft, now or after what is under way; the wait for its pictures is seen as sending.
@@ -106,12 +99,18 @@ export const job = {
   /** Follow a job of this person here. */
   take(id) { start({ follow: id }, { ...emptyView(), phase: "sending", behind: shownUrl(view.get()) }); },
 
-  /** Follow a job that was just queued: now, or when its turn comes. look: as of `make`. */
-  show(id, look) {
+  /** Follow a job that was just queued: now, or when its turn comes. look: as of `make`; note: "round 2 of 4". */
+  show(id, look, note = "") {
+    notes.set(id, note);
     if (job.isActive()) waiting.set([...waiting.get(), id]);
     else start({ follow: id }, sendingView(look, view.get()));
     watchEngine();
   },
+
+  /** The view of a job when it has ended; never, if it is not shown here any more. */
+  ended: (id) => new Promise((resolve) => {
+    const stop = view.later((now) => { if (now.id === id && !isUnderWay(now)) { stop(); resolve(now); } });
+  }),
 
   /** One value of the event: the job so far. */
   receive(text) {
@@ -123,7 +122,7 @@ export const job = {
     unheard = null;
     if (told.type === "refused") { refused(told); return; }
     const now = view.get();
-    const next = merge(now, told);
+    const next = { ...merge(now, told), note: notes.get(told.job) ?? "" };
     view.set(next);
     if (next.phase !== now.phase) watchEngine();
     if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }

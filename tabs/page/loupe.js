@@ -2,12 +2,15 @@
 
 import { pictureUrl, thumbnailUrl } from "./api.js";
 import { button, h, setText } from "./dom.js";
+import { makeDraggable } from "./drag.js";
 import { countEscape } from "./layers.js";
 import { download, favorite, news, pictureKeys, remove, useSettings } from "./pictures.js";
 import { recipeList } from "./recipe_list.js";
+import { titleOfPicture } from "./records.js";
 import { go } from "./route.js";
+import { openSendMenu } from "./send_to.js";
 import { MOST_ENLARGED } from "./sheet.js";
-import { cut, duration, grouped, moment } from "./words.js";
+import { duration, grouped, moment } from "./words.js";
 
 const FILM = 11;
 const SWIPE_PX = 48;
@@ -27,11 +30,14 @@ export function makeLoupe(data) {
   const film = h("div.film", { role: "group", "aria-label": "Neighbors" });
   const view = h("div.loupe-view", { tabindex: "-1" }, picture, h("p.loupe-missing", {}, "File missing. Its recipe is still here."));
   const when = h("p.hint", {});
+  const send = button({ label: "Send to", icon: "send", kind: "outlined", onclick: () => openSendMenu(send, record.id) });
+  send.setAttribute("aria-haspopup", "menu");
+  makeDraggable(picture, () => record?.id);
   const recipe = h("div.recipe-body", {});
   const side = h("aside.loupe-side", { "aria-label": "Recipe", tabindex: "-1" }, h("h2", {}, "Recipe"), when,
     h("div.loupe-actions", {},
       button({ label: "Use settings", kind: "filled", onclick: () => useSettings(record) }),
-      button({ label: "Download", kind: "outlined", onclick: () => download([record.id]) })), recipe);
+      send, button({ label: "Download", kind: "outlined", onclick: () => download([record.id]) })), recipe);
   const root = h("div.loupe", { hidden: true }, h("div.loupe-wall", {}, bar, view, film), side);
 
   const index = () => data.state.get().records.findIndex((one) => one.id === record?.id);
@@ -68,7 +74,7 @@ export function makeLoupe(data) {
       picture.style.setProperty("--ratio", String(record.width / record.height));
       picture.style.setProperty("--most", `${record.width * MOST_ENLARGED}px`);
       picture.src = url;
-      picture.alt = `Generated: ${cut(record.recipe.prompt, 120)}`;
+      picture.alt = `Generated: ${titleOfPicture(record)}`;
       setText(when, [moment(record.created_at), record.seconds && duration(record.seconds)].filter(Boolean).join(" · "));
       recipe.replaceChildren(recipeList(record));
     }
@@ -88,7 +94,7 @@ export function makeLoupe(data) {
     if (film.dataset.key === key) return;
     film.dataset.key = key;
     film.replaceChildren(...shown.map((one) => h("button.slot", { type: "button", "aria-current": one.id === record.id ? "true" : null,
-      "aria-label": cut(one.recipe.prompt, 60) || "No prompt", onclick: () => go("gallery", one.id, { replace: true }) },
+      "aria-label": titleOfPicture(one, 60), onclick: () => go("gallery", one.id, { replace: true }) },
     h("img", { src: thumbnailUrl(one.id), alt: "" }))));
   }
 

@@ -15,8 +15,11 @@ export function fitSection(name) {
 const isSection = (name) => Object.values(config.sections).some((names) => names.includes(name));
 
 // One pane has one order, and a tab may want another: then only what is out of place is moved.
+// A closed section keeps close to the one above it.
 function arrange(names) {
   const hosts = names.map(hostOf).filter(Boolean);
+  const isLine = (host) => Boolean(host?.querySelector(":scope details.section, :scope .switch:not(.inline)"));
+  hosts.forEach((host, index) => host.classList.toggle("joined", isLine(host) && isLine(hosts[index - 1])));
   hosts.forEach((host, index) => {
     const before = hosts[index - 1];
     const isAfter = !before || Boolean(before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_FOLLOWING);

@@ -83,12 +83,19 @@ async function shared(ids) {
  */
 export async function useSettings(picture, count = 1) {
   try {
-    const recipe = picture.recipe ?? await get(`/images/${encodeURIComponent(picture.id)}/recipe`);
+    const { recipe, seed } = picture.recipe ? picture : await recipeOf(picture.id);
     await fillForm({ negative_prompt: "", clip_skip: 1, ...recipe },
-      { seed: picture.seed, count, words: `Settings of picture ${picture.seed} are in the form.` });
+      { seed, count, words: `Settings of picture ${seed} are in the form.` });
   } catch (problem) {
     say(problem);
   }
+}
+
+// One that was enlarged has no recipe of its own, but its parent has.
+async function recipeOf(id) {
+  const record = await get(`/images/${encodeURIComponent(id)}/record`);
+  if (record.recipe) return record;
+  return record.parent ? recipeOf(record.parent) : { recipe: await get(`/images/${encodeURIComponent(id)}/recipe`) };
 }
 
 /** Say what went wrong where nothing else on the page can. No connection is said in its own place. */

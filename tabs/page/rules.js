@@ -7,7 +7,8 @@ import { formTab } from "./route.js";
 import { follows } from "./size.js";
 
 /**
- * @typedef {{text: string, fixes: {label: string, patch: Object<string, string>}[]}} Problem
+ * @typedef {{text: string, fixes: {label: string, patch: Object<string, string>}[], at?: string}} Problem
+ * at: the field that has it, where that is one of several alike
  */
 
 /** @type {Object<string, (values: any) => Problem|null>} */
@@ -110,7 +111,7 @@ function fieldOf(code) {
 /** Bring a field with a problem into view, tell it to say so, and put the focus there. */
 export function showField(field) {
   // A closed section makes its fields when it is opened.
-  document.querySelector(`details[data-fields~="${field}"]`)?.dispatchEvent(new Event("fill"));
+  document.querySelector(`details[data-fields~="${field.replace(/\..*-\d+$/, "")}"]`)?.dispatchEvent(new Event("fill"));
   const box = boxOf(field) ?? boxOf("width");
   box?.closest("details")?.setAttribute("open", "");
   const control = box?.querySelector(field === "height" ? "input:nth-of-type(2)" : "textarea, input:not([hidden]), select, button");

@@ -2,6 +2,7 @@
 
 import { pictureUrl } from "./api.js";
 import { h, setText } from "./dom.js";
+import { makeDraggable } from "./drag.js";
 import { rove, settleTabStop } from "./roving.js";
 import { cut } from "./words.js";
 
@@ -69,7 +70,10 @@ function makeCell(onopen) {
   const picture = /** @type {HTMLImageElement} */ (h("img.picture", { alt: "", decoding: "async" }));
   const words = h("span.cell-words", {});
   const seed = h("span.seed", {});
+  /** @type {string} */
+  let shownId = "";
   const element = h("button.cell", { type: "button", onclick: () => { if (picture.src) onopen(); } }, preview, picture, words, seed);
+  makeDraggable(element, () => shownId);
   let wanted = "";
 
   // Decoded before it is shown, so that nothing blinks; an older one that comes late is dropped.
@@ -106,7 +110,8 @@ function makeCell(onopen) {
       const isActive = view.preview?.image === index && !saved;
       if (isActive) showPreview(view.preview.url);
       else if (!saved) { preview.hidden = true; preview.dataset.wanted = ""; }
-      showPicture(saved?.id ?? "");
+      shownId = saved?.id ?? "";
+      showPicture(shownId);
       const prompt = cut(view.recipe?.prompt ?? "", 120);
       picture.alt = saved ? `Generated: ${prompt}` : "";
       setText(seed, saved && !isOnly ? saved.seed : "");

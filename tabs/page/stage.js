@@ -1,6 +1,7 @@
 // The right pane: frame, progress line, status, actions, strip of recent pictures. Every place is there
 // from the beginning in its final size, so that nothing moves while a job runs.
 
+import { makeCompare } from "./compare.js";
 import { h, setText } from "./dom.js";
 import { engine, retry } from "./engine.js";
 import { change, form } from "./form.js";
@@ -9,6 +10,7 @@ import { emptyView } from "./job_view.js";
 import { countEscape } from "./layers.js";
 import { alarm, announce } from "./live.js";
 import { news } from "./pictures.js";
+import { shownRecipe } from "./records.js";
 import { formTab, route } from "./route.js";
 import { makeSheet } from "./sheet.js";
 import { sizeOf } from "./size.js";
@@ -24,7 +26,8 @@ export function stage(element, props, watch) {
   let hiddenIds = new Set();
   const sheet = makeSheet({ onopen: (index) => { if (job.view.get().cells.length > 1) enlarge(large === null ? index : null); } });
   const notice = h("div.notice", {});
-  sheet.element.append(notice);
+  const compare = makeCompare();
+  sheet.element.append(notice, compare.element);
   const fill = h("div.progress-fill", {});
   const progress = h("div.progress", { role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", hidden: true }, fill);
   const status = h("p.status", {});
@@ -41,11 +44,12 @@ export function stage(element, props, watch) {
   function draw() {
     let view = shownView();
     if (large !== null && !view.cells[large]) large = null;
-    const said = describe(view, { engine: engine.get(), retry: retry.get(), form: form.get(), large, leftS: leftS(view) });
+    const said = describe(view, { engine: engine.get(), retry: retry.get(), form: form.get(), tab: formTab(), large, leftS: leftS(view) });
     if (said.isBad) view = { ...view, preview: null, behind: null };
     root.dataset.phase = view.phase;
     sheet.draw(view, { large, isDim: said.isDim, root, room: measure.getBoundingClientRect() });
     drawNotice(notice, said);
+    compare.draw(beforeOf(view, large));
     progress.hidden = said.progress === null;
     fill.style.setProperty("--done", String(said.progress ?? 0));
     // New nodes, not new text: words that are centered would count as moved.
@@ -86,9 +90,9 @@ export function stage(element, props, watch) {
   // Pictures of one job, as they were when it had finished.
   function showAgain(records) {
     large = null;
-    const { recipe, seed, width, height, job_id: id } = records[0];
+    const { width, height, job_id: id } = records[0];
     const count = records.length;
-    job.view.set({ ...emptyView(), id, count, width, height, recipe: { ...recipe, seed, model: recipe.model.name, count },
+    job.view.set({ ...emptyView(), id, count, width, height, recipe: shownRecipe(records[0], count),
       seconds: records.reduce((sum, record) => sum + (record.seconds ?? 0), 0),
       cells: records.map((record) => ({ id: record.id, seed: record.seed, width, height, favourite: record.favourite })) });
   }
@@ -123,6 +127,13 @@ export function stage(element, props, watch) {
   joinFaces(root);
   job.resume();
   draw();
+}
+
+// What one finished picture can be compared with.
+function beforeOf({ phase, cells, recipe }, large) {
+  const isOne = cells.length === 1 || large !== null;
+  const isThere = ["done", "idle"].includes(phase) && cells[large ?? 0];
+  return isOne && isThere && recipe?.before ? { sha256: recipe.before, resize: recipe.resize } : null;
 }
 
 function markFavorite(ids, favourite) {

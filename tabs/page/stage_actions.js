@@ -4,9 +4,11 @@ import { post, Refused } from "./api.js";
 import { button, h } from "./dom.js";
 import { watchEngine } from "./engine.js";
 import { change, form } from "./form.js";
+import { generate } from "./generate_bar.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
 import { download, favorite, remove, say, useSettings } from "./pictures.js";
+import { openSendMenu, upscaleSaved } from "./send_to.js";
 import { showFace } from "./stage_face.js";
 
 const FIX = /Use (\d+) × (\d+)/;
@@ -19,12 +21,15 @@ function makers({ view, large, back }) {
   const saved = large === null ? view.cells.filter(Boolean) : [view.cells[large]];
   const ids = saved.map((cell) => cell.id);
   const isFavorite = saved.length > 0 && saved.every((cell) => cell.favourite);
+  const single = saved.length === 1 ? saved[0] : null;
   const fix = view.hint?.match(FIX);
   const careful = (act) => async () => { try { await act(); } catch (problem) { if (problem instanceof Refused) say(problem); } };
   return {
     canvas: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showFace("canvas") }),
     cancel: () => button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
     use: () => button({ label: "Use settings", icon: "use", onclick: () => useSettings(saved[0], large === null ? view.count : 1) }),
+    upscale: () => single && button({ label: "Upscale", icon: "larger", onclick: () => upscaleSaved(single.id) }),
+    send: () => single && sendButton(single.id),
     favorite: () => button({ label: "Favorite", icon: isFavorite ? "starred" : "star", pressed: isFavorite,
       kind: "plain.lean", onclick: () => favorite(ids, !isFavorite) }),
     download: () => button({ label: "Download", icon: "download", kind: "plain.lean", onclick: () => download(ids) }),
@@ -39,7 +44,7 @@ function makers({ view, large, back }) {
     copy: () => button({ label: "Copy details", icon: "copy", kind: "outlined", onclick: () => copyDetails(view) }),
     fix: () => fix && button({ label: `Use ${fix[1]} × ${fix[2]}`, kind: "outlined.suggested", onclick: () => {
       change({ preset: "custom", width: fix[1], height: fix[2] });
-      job.generate();
+      generate();
     } }),
     reconnect: () => button({ label: "Try now", icon: "again", kind: "outlined", onclick: watchEngine }),
   };
@@ -63,6 +68,12 @@ export function drawActions(row, names, shown) {
   }
   row.replaceChildren(...buttons);
   if (focused) (row.querySelector(`[data-action=${focused}]`) ?? row.querySelector("button"))?.focus();
+}
+
+function sendButton(id) {
+  const made = button({ label: "Send to", icon: "send", onclick: () => openSendMenu(made, id) });
+  made.setAttribute("aria-haspopup", "menu");
+  return made;
 }
 
 const missingWords = (view) => {

@@ -4,8 +4,8 @@ import { job } from "./job.js";
 import { route } from "./route.js";
 import { observable } from "./store.js";
 
-/** "result" or "canvas". */
-export const face = observable("result");
+// "result" or "canvas".
+const face = observable("result");
 
 /** @type {Map<string, {element: HTMLElement, back: string}>} */
 const canvases = new Map();

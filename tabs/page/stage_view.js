@@ -4,7 +4,7 @@ import { samplerLabel } from "./config.js";
 import { modelTitle } from "./models.js";
 import { bytes, duration, left, leftWords, pixels, place, short, some } from "./words.js";
 
-const PICTURE_ACTIONS = ["use", "favorite", "download", "delete"];
+const PICTURE_ACTIONS = ["use", "upscale", "send", "favorite", "download", "delete"];
 
 /**
  * @typedef {Object} Said
@@ -21,7 +21,7 @@ const PICTURE_ACTIONS = ["use", "favorite", "download", "delete"];
 
 /**
  * @param {any} view as in job.js
- * @param {{engine: any, retry: any, form: any, large: number|null, leftS: number|null}} around
+ * @param {{engine: any, retry: any, form: any, tab: string, large: number|null, leftS: number|null}} around
  * @returns {Said}
  */
 export function describe(view, around) {
@@ -32,6 +32,7 @@ export function describe(view, around) {
     Object.assign(said, { headline: "", lines: [], strong: "The engine stopped and is starting again",
       rest: ", about 8 s · your job will be tried once more" });
   }
+  if (isActive && view.note) said.rest += ` · ${view.note}`;
   if (around.retry) {
     Object.assign(said, { strong: "No connection to Darkroom",
       rest: ` · trying again in ${left(around.retry.seconds)} · your jobs go on`, actions: ["reconnect"] });
@@ -41,9 +42,13 @@ export function describe(view, around) {
 
 const SAYERS = { idle, sending, queued, loading, running, done, failed, cancelled, interrupted };
 
-function idle(view, { form, large, engine }) {
+function idle(view, { form, large, engine, tab }) {
   if (view.cells.some(Boolean)) return done(view, { large });
   const rest = engine?.state === "starting" ? "The engine is starting. Generate works already." : "Ready";
+  if (view.isEmptyHere && tab === "img2img") {
+    return form["start.image"] ? { rest, lines: [pixels(view.width, view.height)] }
+      : { headline: "Begin from a picture", rest, lines: ["Drop one here, or choose it in the recipe. Strength says how far the result may go from it."] };
+  }
   if (view.isEmptyHere) {
     return { headline: "Nothing developed yet", rest, chips: form.model?.examples?.slice(0, 3) ?? [],
       lines: ["Describe a picture and press Generate. The starter model is built in, so nothing needs to be downloaded."] };
@@ -95,8 +100,9 @@ function done(view, { large }) {
   const facts = view.recipe ? recipeWords(view.recipe) : "";
   const took = view.seconds ? ` in ${duration(view.seconds)}` : "";
   if (!saved.length) return { rest: "Ready", lines: [pixels(view.width, view.height)] };
-  if (one && view.count === 1) return { strong: "Done", rest: `${took} · ${facts} · seed ${one.seed}`, actions };
-  if (one) return { strong: `Picture ${large + 1} of ${view.count}`, rest: ` · ${facts} · seed ${one.seed}`, actions };
+  const seed = one?.seed ? ` · seed ${one.seed}` : "";
+  if (one && view.count === 1) return { strong: "Done", rest: `${took} · ${facts}${seed}`, actions };
+  if (one) return { strong: `Picture ${large + 1} of ${view.count}`, rest: ` · ${facts}${seed}`, actions };
   if (missing) {
     return { strong: `${saved.length} of ${some(view.count, "picture")}`, rest: `${took} · ${missing} failed`, actions };
   }
@@ -105,6 +111,7 @@ function done(view, { large }) {
 
 /** "Starter · Euler a · 20 steps · guidance 7". */
 function recipeWords(recipe) {
+  if (!recipe.model) return recipe.prompt;
   return [modelTitle(recipe.model?.name ?? recipe.model), samplerLabel(recipe.sampler), some(recipe.steps, "step"),
     `guidance ${short(recipe.guidance)}`].join(" · ");
 }

@@ -3,12 +3,13 @@
 import { showProblem, slider } from "./bound.js";
 import { findBrought, refOf } from "./brought.js";
 import { config } from "./config.js";
-import { field } from "./dom.js";
+import { field, h } from "./dom.js";
 import { dropArea } from "./drop_area.js";
 import { change, form, partOf, typed } from "./form.js";
 import { joinRecipe } from "./recipe_parts.js";
+import { hasFiles, takeFiles } from "./repeat_section.js";
 import { formTab } from "./route.js";
-import { ranged } from "./rules.js";
+import { ranged, showField } from "./rules.js";
 import { follows } from "./size.js";
 import { offerUndo } from "./undo_bar.js";
 
@@ -24,24 +25,35 @@ export function takeStart(picture) {
   }
 }
 
+// Several at once are a batch.
+function takeMany(files) {
+  takeFiles(files);
+  showField("batch");
+}
+
 /** Fill the part: the picture. */
 export function start_section(element) {
   const label = config.labels["start.image"];
-  const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null) });
+  const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null), onmany: takeMany });
   const { box, problem } = field("start.image", label, area.element, { note: config.explain["start.image"] });
   showProblem("start.image", area.element, problem);
   form.watch((now) => area.show(now["start.image"]));
   element.replaceChildren(box);
   joinRecipe("start_section", {
-    rules: { "start.image": (values) => (values["start.image"] ? null : { text: NEEDS, fixes: [] }) },
+    rules: { "start.image": (values) => (values["start.image"] || hasFiles() ? null : { text: NEEDS, fixes: [] }) },
   });
 }
 
 /** Fill the part: how far the result may go from the picture. Every tab with a start picture shows it. */
 export function strength_field(element) {
-  element.replaceChildren(slider("start.strength", 0.05));
+  const hold = slider("start.image_guidance", 0.1, { to: 5 });
+  form.watch(({ model }) => { hold.hidden = model?.variant !== "edit"; });
+  element.replaceChildren(h("div.stack", {}, slider("start.strength", 0.05), hold));
   joinRecipe("strength_field", {
-    rules: { "start.strength": (values) => ranged("start.strength", values["start.strength"]) },
+    rules: {
+      "start.strength": (values) => ranged("start.strength", values["start.strength"]),
+      "start.image_guidance": (values) => (values.model?.variant === "edit" ? ranged("start.image_guidance", values["start.image_guidance"]) : null),
+    },
     write: writeStart,
     read: readStart,
   });
@@ -51,6 +63,7 @@ function writeStart(draft, values) {
   const picture = values["start.image"];
   if (!picture) return;
   const start = { image: refOf(picture), ...partOf("start", values) };
+  if (values.model?.variant !== "edit") delete start.image_guidance;
   if (follows(values, formTab())) delete start.resize;
   draft.start = start;
   if (picture.parent) draft.parent = picture.parent;

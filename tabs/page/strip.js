@@ -2,10 +2,12 @@
 
 import { get, thumbnailUrl } from "./api.js";
 import { h } from "./dom.js";
+import { makeDraggable } from "./drag.js";
 import { news } from "./pictures.js";
+import { titleOfPicture } from "./records.js";
 import { go } from "./route.js";
 import { rove, settleTabStop } from "./roving.js";
-import { cut, moment } from "./words.js";
+import { moment } from "./words.js";
 
 const SLOTS = 12;
 const SLOT_PX = 72;
@@ -17,7 +19,9 @@ export function makeStrip({ onpick }) {
   const removed = new Set();
   const slots = Array.from({ length: SLOTS }, () => {
     const image = h("img", { alt: "", loading: "lazy", hidden: true });
-    return h("button.slot", { type: "button", disabled: true, "aria-label": "Empty" }, image);
+    const slot = h("button.slot", { type: "button", disabled: true, "aria-label": "Empty" }, image);
+    makeDraggable(slot, () => slot.dataset.id);
+    return slot;
   });
   const element = h("div.strip", { role: "group", "aria-label": "Recent pictures" }, ...slots);
   rove(element, ".slot:not([disabled])");
@@ -29,7 +33,7 @@ export function makeStrip({ onpick }) {
       const image = /** @type {HTMLImageElement} */ (slot.firstChild);
       slot.disabled = !record;
       slot.dataset.id = record?.id ?? "";
-      slot.setAttribute("aria-label", record ? `${cut(record.recipe.prompt, 60) || "No prompt"}, ${moment(record.created_at)}` : "Empty");
+      slot.setAttribute("aria-label", record ? `${titleOfPicture(record, 60)}, ${moment(record.created_at)}` : "Empty");
       image.hidden = !record;
       const url = record ? thumbnailUrl(record.id) : "";
       if (url && image.getAttribute("src") !== url) image.src = url;

@@ -66,6 +66,9 @@ function follow(event) {
 function select({ tab }) {
   const button = buttons()[config.tabs.findIndex(({ id }) => id === tab)];
   if (button && button.getAttribute("aria-selected") !== "true") button.click();
+  // Where the bar scrolls sideways, the chosen tab is in view.
+  const bar = button?.closest(".tab-wrapper");
+  if (bar) bar.scrollLeft = button.offsetLeft - (bar.clientWidth - button.offsetWidth) / 2;
   document.title = `${titleOf(tab)} · Darkroom`;
 }
 

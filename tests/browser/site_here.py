@@ -17,6 +17,7 @@ from app import build_site
 from studio.settings import Settings, load_settings
 from studio.studio import Studio
 from tests.fakes import FakeWorker
+from tests.folders import make_controlnet
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
@@ -46,7 +47,10 @@ class Site:
     def __init__(self, data: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = int(listener.getsockname()[1])
-        arguments = ["--port", str(self.port), "--data", str(data), "--no-browser"]
+        more_models = data / "more-models"
+        make_controlnet(more_models, "canny-small")
+        make_controlnet(more_models, "depth-xl", family="sdxl")
+        arguments = ["--port", str(self.port), "--data", str(data), "--no-browser", "--models", str(more_models)]
         settings = load_settings(arguments, {}, PROJECT)
         self.worker = FakeWorker(pace_s=STEP_S)
         self.studio = Studio(settings, self.worker)

@@ -69,11 +69,12 @@ def test_a_picture_has_an_address_and_arrows_step(visitor: Visitor) -> None:
 
 
 def drop(page: Page, content: bytes, name: str) -> None:
+    """Drag a file over the frame and drop it on the half that reads its recipe."""
     page.evaluate("""([bytes, name]) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
-      for (const type of ["dragenter", "dragover", "drop"]) {
-        document.querySelector(".stage").dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+      for (const [selector, type] of [[".stage", "dragover"], [".half[data-act=read]", "dragover"], [".half[data-act=read]", "drop"]]) {
+        document.querySelector(selector).dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
       }
     }""", [list(content), name])
 

@@ -25,7 +25,7 @@ def test_ranges_labels_and_pairs_are_those_of_the_contract(tmp_path: Path) -> No
     config = config_of(tmp_path)
     assert config["limits"] == {**config["limits"], "steps": [*STEPS], "guidance": [*GUIDANCE], "side": [*SIDE],  # type: ignore[dict-item]
                                 "max_seed": "18446744073709551615"}
-    assert config["labels"] == dict(LABELS)
+    assert config["labels"] == {**LABELS, "loops": "Rounds"}
     assert [row["id"] for row in config["samplers"]] == list(SAMPLERS)  # type: ignore[attr-defined]
     model = config["model"]
     assert isinstance(model, dict)
