@@ -1,0 +1,110 @@
+"""On the bundled model: what strength, masks and outpainting mean in pictures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catalog.models import describe
+from contract.recipe import Recipe
+from contract.tasks import Paint
+from contract.work import Ticket, WorkPainted
+from engine.paint import Engine, EngineOptions
+from engine.pictures import as_image
+from tests.engine.test_frame import box
+from tests.engine.test_pictures import png
+
+STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
+Draw = Callable[..., Image.Image]
+
+
+@pytest.fixture(scope="module")
+def draw() -> Draw:
+    """A function that paints on the starter: pictures among the fields are brought by themselves."""
+    entry = describe(STARTER, "starter")
+    engine = Engine(EngineOptions(device="cpu", threads=1))
+
+    def run(prompt: str = "green hills at sunset", start: Image.Image | None = None, mask: Image.Image | None = None,
+            size: tuple[int, int] = (128, 128), **fields: object) -> Image.Image:
+        images: dict[str, bytes] = {}
+        recipe: dict[str, object] = {
+            "prompt": prompt, "model": entry.ref.model_dump(), "sampler": "ddim", "schedule": "sgm_uniform", "steps": 10,
+            "guidance": 4.0, "width": size[0], "height": size[1], "seed": 4, "hires": fields.pop("hires", None)}
+        for name, picture in (("start", start), ("mask", mask)):
+            if picture is not None:
+                ref, brought = png(picture)
+                images |= brought
+                recipe[name] = {"image": ref.model_dump(), **fields.pop(name + "_more", {})}  # type: ignore[dict-item]
+        ticket = Ticket("job", 1, Paint(recipe=Recipe.model_validate_json(json.dumps(recipe))), images=images,
+                        model_paths={"starter": str(STARTER)}, wants_previews=False)
+        (made,) = [event.pixels for event in engine.paint(ticket, lambda: False) if isinstance(event, WorkPainted)]
+        return as_image(made)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def sunset(draw: Draw) -> Image.Image:
+    return draw()
+
+
+def distance(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean())
+
+
+def test_more_strength_goes_farther_from_the_start_picture(draw: Draw, sunset: Image.Image) -> None:
+    apart = [distance(sunset, draw("snowy mountains at night", sunset, start_more={"strength": strength}))
+             for strength in (0.0, 0.1, 0.3, 0.6, 1.0)]
+    assert apart == sorted(apart) and apart[0] == 0 and apart[-1] > 2 * apart[1] > 0
+
+
+def test_outside_the_mask_nothing_changes_and_inside_it_does(draw: Draw, sunset: Image.Image) -> None:
+    mask = box((128, 128), 32, 16, 96, 72)
+    made = draw("snowy mountains at night", sunset, mask, start_more={"strength": 1.0}, mask_more={"feather": 0})
+    inside = np.asarray(mask)[..., 0] > 0
+    before, after = np.asarray(sunset).astype(int), np.asarray(made).astype(int)
+    assert (before[~inside] == after[~inside]).all()
+    assert np.abs(before[inside] - after[inside]).mean() > 10
+
+
+def test_a_soft_mask_changes_more_where_it_is_lighter(draw: Draw, sunset: Image.Image) -> None:
+    ramp = Image.linear_gradient("L").rotate(90).resize((128, 128)).convert("RGB")
+    made = draw("snowy mountains at night", sunset, ramp, start_more={"strength": 1.0},
+                mask_more={"feather": 0, "soft": True})
+    change = np.abs(np.asarray(made).astype(int) - np.asarray(sunset)).mean(axis=(0, 2))
+    light = np.asarray(ramp)[0, :, 0]
+    order = np.argsort(light)
+    thirds = [float(change[part].mean()) for part in np.array_split(order, 3)]
+    assert thirds == sorted(thirds) and thirds[2] > 3 * thirds[0]
+
+
+def test_outpainting_twice_grows_the_canvas_as_asked_and_hides_its_seam(draw: Draw, sunset: Image.Image) -> None:
+    once = draw(start=sunset, size=(192, 128), start_more={"strength": 0.9, "extend": {"right": 64}})
+    twice = draw(start=once, size=(192, 160), start_more={"strength": 0.9, "extend": {"down": 32}})
+    assert once.size == (192, 128) and twice.size == (192, 160)
+    wide = np.asarray(once).astype(int)
+    assert (wide[:, :80] == np.asarray(sunset)[:, :80]).all()  # 48 pixels of overlap
+    assert (np.asarray(twice)[:80] == wide[:80]).all()
+    steps = np.abs(np.diff(wide, axis=1)).mean(axis=(0, 2))  # from column to column
+    assert steps[126:129].max() <= 2 * np.percentile(steps, 95)
+
+
+def test_only_the_masked_area_is_repainted_in_a_large_picture(draw: Draw, sunset: Image.Image) -> None:
+    large = sunset.resize((640, 640), Image.Resampling.BICUBIC)
+    mask = box((640, 640), 100, 60, 180, 140)
+    made = draw("full moon at night", large, mask, start_more={"strength": 1.0},
+                mask_more={"area": "masked", "padding": 24, "feather": 0})
+    inside = np.asarray(mask)[..., 0] > 0
+    assert made.size == (640, 640)
+    assert (np.asarray(made)[~inside] == np.asarray(large)[~inside]).all()
+    assert np.abs(np.asarray(made).astype(int) - np.asarray(large))[inside].mean() > 10
+
+
+@pytest.mark.parametrize("upscaler", ["latent_bicubic_antialiased", "lanczos"])
+def test_a_hires_pass_keeps_the_composition(upscaler: str, draw: Draw, sunset: Image.Image) -> None:
+    larger = draw(hires={"scale": 1.5, "upscaler": upscaler, "strength": 0.2})
+    assert larger.size == (192, 192)
+    assert distance(larger.resize((128, 128), Image.Resampling.BOX), sunset) < 15
