@@ -34,7 +34,7 @@ class Plan:
 
     Attributes:
         start: A model folder whose U-Net the training goes on from; None begins with random weights.
-        batch: Samples a step and process.
+        batch: Samples a U-Net step and process; the other trainings take as many as cost about the same.
     """
 
     out: Path
@@ -65,9 +65,13 @@ def draw_pools(plan: Plan) -> None:
         data.make_pool(plan.pool(name), data.scenes_of(seed, count), data.SIZES[name])
 
 
+def _pictures(plan: Plan) -> vae.Pools:
+    square = plan.pool("square")
+    return vae.Pools(np.load(square, mmap_mode="r"), data.read_coverage(square), np.load(plan.pool("held_out")))
+
+
 def _vae_worker(rank: int, plan: Plan) -> None:
-    pool, held_out = np.load(plan.pool("square"), mmap_mode="r"), np.load(plan.pool("held_out"))
-    vae.train_vae(plan.out, pool, held_out, plan.budget("vae"), rank, plan.processes)
+    vae.train_vae(plan.out, _pictures(plan), plan.budget("vae"), plan.batch // 2, rank, plan.processes)
 
 
 def train_vae(plan: Plan) -> None:
@@ -121,7 +125,7 @@ def _latents(plan: Plan, name: str) -> Tensor:
 
 def _decoder_worker(rank: int, plan: Plan) -> None:
     model = _frozen_vae(plan)
-    vae.train_decoder(plan.out, model, np.load(plan.pool("square"), mmap_mode="r"), _latents(plan, "square"), plan.budget("decoder"), rank, plan.processes)
+    vae.train_decoder(plan.out, model, _pictures(plan), _latents(plan, "square"), plan.budget("decoder"), plan.batch // 5, rank, plan.processes)
     if rank == 0:
         LOG.info("decoder: held out %.2f dB", vae.decibels(model, np.load(plan.pool("held_out"))))
         model.save_pretrained(plan.out / "vae_final")
@@ -139,7 +143,7 @@ def _tokenizer(plan: Plan) -> CLIPTokenizer:
 def _lesson(plan: Plan, words: CLIPTokenizer) -> text.TextLesson:
     ids = text.phrasings(words, data.read_scenes(plan.pool("canonical")), _PHRASINGS["text"], seed=20)
     covered = torch.from_numpy(data.read_coverage(plan.pool("canonical"))) / 255
-    return text.TextLesson(ids, (_latents(plan, "canonical"), _latents(plan, "portraits")), covered)
+    return text.TextLesson(ids, (_latents(plan, "canonical"), _latents(plan, "portraits")), covered, plan.batch * 2)
 
 
 def _text_worker(rank: int, plan: Plan) -> None:

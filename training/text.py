@@ -22,7 +22,6 @@ from training.together import best_device, bfloat
 from training.tokenizer import token_ids
 
 SLOTS = 16
-BATCH = 64
 PEAK = 1.5e-3
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -74,17 +73,18 @@ class TextLesson:
         ids: Token ids (N, K, LENGTH) of K phrasings a scene.
         latents: Of canonical scenes and of portraits, (N, 4, 16, 16) each.
         covered: Coverage of the canonical scenes, 0 to 1, (N, 16, 16): covered latents weigh four times as much.
+        batch: Captions a step.
     """
 
-    def __init__(self, ids: Tensor, latents: tuple[Tensor, Tensor], covered: Tensor) -> None:
-        self.device = best_device()
+    def __init__(self, ids: Tensor, latents: tuple[Tensor, Tensor], covered: Tensor, batch: int = 64) -> None:
+        self.device, self.batch = best_device(), batch
         self.ids = ids.to(self.device)
         self.scenes, self.portraits = (patches(part.float()).to(self.device) for part in latents)
         self.weights = patches((1 + 3 * covered.float())[:, None].expand(-1, 4, -1, -1)).to(self.device)
 
     def loss(self, slots: Slots, rng: np.random.Generator) -> Tensor:
         """The loss of one batch."""
-        rows = torch.from_numpy(rng.integers(0, len(self.ids), BATCH)).to(self.device)
+        rows = torch.from_numpy(rng.integers(0, len(self.ids), self.batch)).to(self.device)
         ids = self.ids[rows, int(rng.integers(self.ids.shape[1]))].long()
         with bfloat(self.device):
             scene, portrait = slots(ids)

@@ -5,6 +5,7 @@ colors, so that live previews by a linear map look right. Knows pictures only, n
 """
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,25 @@ from training.loop import Loop
 from training.together import best_device, bfloat
 
 LOG = logging.getLogger(__name__)
+
+
+VAE_PEAK, DECODER_PEAK = 1.2e-3, 6e-4
+LEGIBLE, KL = 0.3, 3e-4  # what legible latents and small latents weigh beside the picture
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What a VAE learns from and is measured on.
+
+    Attributes:
+        pictures: uint8 (N, H, W, 3).
+        covered: How much of each 8x8 block a thing covers, uint8 (N, H/8, W/8).
+        held_out: Pictures that no training sees.
+    """
+
+    pictures: np.ndarray
+    covered: np.ndarray
+    held_out: np.ndarray
 
 
 def new_vae() -> AutoencoderKL:
@@ -60,7 +80,7 @@ def vae_loss(vae: AutoencoderKL, legible: nn.Module, pictures: Tensor) -> Tensor
     kl = spread.kl().mean() / latents[0].numel()
     with bfloat(pictures.device):
         made = vae.decode(latents).sample
-    return picture_loss(made.float(), pictures) + 3e-4 * kl + 0.3 * functional.l1_loss(legible(latents), colors)
+    return picture_loss(made.float(), pictures) + KL * kl + LEGIBLE * functional.l1_loss(legible(latents), colors)
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
@@ -68,18 +88,32 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return (torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def crops(pool: np.ndarray, rng: np.random.Generator, batch: int, size: int) -> Tensor:
-    """Random crops of a pool, sometimes mirrored; one in sixteen is a plain color or a ramp of two."""
+def _corner(covered: np.ndarray, rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Where a crop begins (y, x): anywhere, or half of the time with a block in its middle that a thing covers."""
+    room = [edge * 8 - size for edge in covered.shape]
+    blocks = np.argwhere(covered > 64)
+    if len(blocks) and rng.random() < 0.5:
+        middle = blocks[rng.integers(len(blocks))] * 8 + 4 - size // 2 + rng.integers(-8, 9, 2)
+        return int(np.clip(middle[0], 0, room[0])), int(np.clip(middle[1], 0, room[1]))
+    return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))
+
+
+def crops(pool: np.ndarray, covered: np.ndarray, rng: np.random.Generator, batch: int, size: int) -> Tensor:
+    """Crops of a pool, sometimes mirrored, half of them around things; one in thirty is a plain color or a ramp of two.
+
+    Args:
+        covered: How much of each 8x8 block a thing covers, uint8 (N, H/8, W/8).
+    """
     out = np.empty((batch, size, size, 3), np.uint8)
     for row in range(batch):
-        picture = pool[rng.integers(len(pool))]
-        y, x = rng.integers(picture.shape[0] - size + 1), rng.integers(picture.shape[1] - size + 1)
-        crop = picture[y : y + size, x : x + size]
+        index = rng.integers(len(pool))
+        y, x = _corner(covered[index], rng, size)
+        crop = pool[index, y : y + size, x : x + size]
         out[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
-    if rng.random() < 0.5:
+    for row in np.flatnonzero(rng.random(batch) < 1 / 30):
         ends = rng.integers(0, 256, (2, 3))
         ramp = np.linspace(0, rng.integers(0, 2), size)[:, None, None]
-        out[0] = ends[0] * (1 - ramp) + ends[1] * ramp + np.zeros((size, size, 3))
+        out[row] = ends[0] * (1 - ramp) + ends[1] * ramp + np.zeros((size, size, 3))
     return to_tensor(out)
 
 
@@ -95,25 +129,23 @@ def decibels(vae: AutoencoderKL, pictures: np.ndarray) -> float:
     return total / len(pictures)
 
 
-def train_vae(
-    folder: Path, pool: np.ndarray, held_out: np.ndarray, budget: Budget, rank: int = 0, world: int = 1, peak: float = 1.2e-3
-) -> AutoencoderKL:
-    """Train encoder and decoder together until the budget is spent; goes on from a checkpoint."""
+def train_vae(folder: Path, pools: Pools, budget: Budget, batch: int = 16, rank: int = 0, world: int = 1) -> AutoencoderKL:
+    """Train encoder and decoder together on 64-pixel crops until the budget is spent; goes on from a checkpoint."""
     torch.manual_seed(0)
     device = best_device()
     vae, legible = new_vae().to(device, memory_format=torch.channels_last), nn.Conv2d(4, 3, 1).to(device)
-    loop = Loop(folder / "vae.pt", nn.ModuleDict({"vae": vae, "legible": legible}), budget, peak, kept=vae, rank=rank, world=world)
+    loop = Loop(folder / "vae.pt", nn.ModuleDict({"vae": vae, "legible": legible}), budget, VAE_PEAK, kept=vae, rank=rank, world=world)
     while not loop.is_over():
         rng = np.random.default_rng((100, rank, loop.step))
-        loop.apply(vae_loss(vae, legible, crops(pool, rng, 16, 64).to(device)))
+        loop.apply(vae_loss(vae, legible, crops(pools.pictures, pools.covered, rng, batch, 64).to(device)))
     model = loop.average.module
     if rank == 0:
-        LOG.info("vae: held out %.2f dB", decibels(model, held_out))
+        LOG.info("vae: held out %.2f dB", decibels(model, pools.held_out))
     return model
 
 
 def train_decoder(
-    folder: Path, vae: AutoencoderKL, pool: np.ndarray, latents: Tensor, budget: Budget, rank: int = 0, world: int = 1, peak: float = 6e-4
+    folder: Path, vae: AutoencoderKL, pools: Pools, latents: Tensor, budget: Budget, batch: int = 6, rank: int = 0, world: int = 1
 ) -> None:
     """Train the decoder in place on whole pictures, from cached latents (N, 4, h, w) with 2 to 20% noise.
 
@@ -121,15 +153,15 @@ def train_decoder(
     """
     device = best_device()
     parts = nn.ModuleList([vae.to(device).decoder, vae.post_quant_conv])
-    loop = Loop(folder / "decoder.pt", parts, budget, peak, rank=rank, world=world)
+    loop = Loop(folder / "decoder.pt", parts, budget, DECODER_PEAK, rank=rank, world=world)
     while not loop.is_over():
         rng = np.random.default_rng((200, rank, loop.step))
-        rows = rng.integers(0, len(pool), 6)
+        rows = rng.integers(0, len(pools.pictures), batch)
         codes = latents[torch.from_numpy(rows)].float()
         codes = codes + rng.uniform(0.02, 0.2) * torch.from_numpy(rng.standard_normal(codes.shape, dtype=np.float32))
         with bfloat(device):
             made = vae.decode(codes.to(device)).sample
-        loop.apply(picture_loss(made.float(), to_tensor(pool[rows]).to(device)))
+        loop.apply(picture_loss(made.float(), to_tensor(pools.pictures[rows]).to(device)))
     parts.load_state_dict(loop.average.module.state_dict())
 
 

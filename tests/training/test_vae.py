@@ -7,7 +7,7 @@ from training import vae as vae_module
 from training.checkpoints import Budget
 from training.data import scenes_of
 from training.drawing import draw
-from training.vae import encode_pool, fold_normalisation, new_vae, to_tensor
+from training.vae import Pools, crops, encode_pool, fold_normalisation, new_vae, to_tensor
 
 
 def pictures(count: int) -> np.ndarray:
@@ -34,7 +34,15 @@ def test_training_the_vae_lowers_its_loss(tmp_path) -> None:
     batch = to_tensor(pool)
     torch.manual_seed(0)
     start = vae_module.vae_loss(new_vae(), legible, batch).item()
-    trained = vae_module.train_vae(tmp_path, pool, pool, Budget(steps=6))
+    trained = vae_module.train_vae(tmp_path, Pools(pool, np.full((4, 8, 8), 255, np.uint8), pool), Budget(steps=6), batch=8)
     assert np.isfinite(start)
     assert vae_module.vae_loss(trained, legible, batch).item() < start
     assert (tmp_path / "vae.pt").exists()
+
+
+def test_half_of_the_crops_hold_the_thing() -> None:
+    pool, covered = np.full((1, 128, 128, 3), 200, np.uint8), np.zeros((1, 16, 16), np.uint8)
+    pool[0, :8, :8], covered[0, 0, 0] = 0, 255
+    batch = crops(pool, covered, np.random.default_rng(1), 200, 64)
+    held = (batch.amin(dim=(1, 2, 3)) < -0.9).float().mean()
+    assert 0.4 < held < 0.65
