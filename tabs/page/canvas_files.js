@@ -30,11 +30,12 @@ const blobOf = (context) => new Promise((resolve, reject) => {
 /**
  * A layer as a PNG of the picture's size: white on black for a mask or a drawing, colors on the picture.
  * @param {import("./canvas_layer.js").Layer} layer
- * @param {CanvasImageSource|null} under the picture, for colors
+ * @param {CanvasImageSource|string|null} under the picture or the color that colors lie on
  */
 export function pngOf(layer, width, height, under = null) {
   const made = drawn(width, height);
-  if (under) made.drawImage(under, 0, 0, width, height);
+  if (typeof under === "string") { made.fillStyle = under; made.fillRect(0, 0, width, height); }
+  else if (under) made.drawImage(under, 0, 0, width, height);
   made.imageSmoothingQuality = "high";
   made.drawImage(imageOf(layer), 0, 0, width, height);
   return blobOf(made);

@@ -11,6 +11,8 @@
  */
 
 const LONG = 4;
+/** An eraser reaches one pixel further, so that along the same way it takes all that a brush left. */
+const WIDER = 2;
 
 /** @returns {Layer} an empty one */
 export function makeLayer(width, height, channels) {
@@ -39,7 +41,7 @@ export function within({ width, height }, [left, top, right, bottom]) {
 
 /** Where a stroke from one dab to the next reaches. */
 export function reach(layer, from, to) {
-  const room = Math.max(from.size, to.size) / 2 + 1;
+  const room = (Math.max(from.size, to.size) + WIDER) / 2 + 1;
   return within(layer, [Math.min(from.x, to.x) - room, Math.min(from.y, to.y) - room,
     Math.max(from.x, to.x) + room, Math.max(from.y, to.y) + room]);
 }
@@ -48,8 +50,9 @@ export function reach(layer, from, to) {
 export function stroke(layer, from, to, brush) {
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   const pieces = Math.max(1, Math.ceil(length / (LONG * Math.max(from.size, to.size, 8))));
+  const more = brush.isErasing ? WIDER : 0;
   const at = (part) => ({ x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part,
-    size: from.size + (to.size - from.size) * part });
+    size: from.size + (to.size - from.size) * part + more });
   for (let piece = 0; piece < pieces; piece += 1) capsule(layer, at(piece / pieces), at((piece + 1) / pieces), brush);
 }
 

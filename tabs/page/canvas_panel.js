@@ -14,7 +14,7 @@ export function morePanel(look, act, sizeOf) {
   const problem = h("p.problem", { hidden: true, id: freshId("problem"), role: "alert" });
   const tell = (text) => { problem.hidden = !text; problem.textContent = text; };
   const inputs = SIDES.map(([name, label]) => {
-    const input = /** @type {HTMLInputElement} */ (h("input", { type: "text", inputmode: "numeric", id: freshId(name), autocomplete: "off", "data-side": name }));
+    const input = /** @type {HTMLInputElement} */ (h("input", { type: "text", inputmode: "numeric", id: freshId(name), autocomplete: "off", "data-number": name }));
     return { name, label, input, box: field("", label, input, { labelFor: input.id }).box };
   });
   const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/png, image/jpeg, image/webp", hidden: true, onchange: async () => {

@@ -128,6 +128,8 @@ export function makeScreen(look, at, isSoft) {
   return {
     elements: [ground, canvas],
     picture,
+    /** What colors lie on: the picture, or white. */
+    ground: () => (picture.hidden ? "white" : picture),
     /** Another layer, and the picture under it (or none). pictureWidth: in pixels of the picture */
     show(nextLayer, url, pictureWidth) {
       layer = nextLayer;

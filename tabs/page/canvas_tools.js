@@ -4,29 +4,28 @@ import { button, h, setText } from "./dom.js";
 import { rove, settleTabStop } from "./roving.js";
 import { keep, observable, recall } from "./store.js";
 
-const LEAST = 2;
 const STEP = 1.2;
+const LEAST_SHARE = 1 / 512;
+const MOST_SHARE = 1 / 2;
+/** Diameters of the brushes, as shares of the picture's longer side: a large picture gets a large brush. */
+const SIZES = { mask: 0.075, colors: 0.05, drawing: 0.015 };
 
-/** tool: brush, eraser or pick; size: diameter in pixels of the picture; hardness and strength: of soft masks. */
-export const hand = observable({ tool: "brush", size: 58, hardness: 0.5, strength: 1, color: "",
-  ...recall("hand", {}) });
-hand.later((now) => keep("hand", { ...now, tool: "brush" }));
+/** tool: brush, eraser or pick; mask, colors, drawing: their brushes; hardness and strength: of soft masks. */
+export const hand = observable({ ...SIZES, hardness: 0.5, strength: 1, color: "", ...recall("hand", {}), tool: "brush" });
+hand.later((now) => keep("hand", now));
 
 /** Change some of it. */
 export const take = (patch) => hand.set({ ...hand.get(), ...patch });
 
-/** The largest brush for a picture. */
-const mostOf = ({ width, height }) => Math.max(64, Math.round(Math.max(width, height) / 2));
+/** Diameter of the brush in pixels of a picture. @param {"mask"|"colors"|"drawing"} look */
+export const brushSize = (look, { width, height }) => Math.max(1, Math.round(hand.get()[look] * Math.max(width, height)));
 
 /** Take a larger (1) or smaller (-1) brush. */
-export function resize(by, picture) {
-  const size = hand.get().size * STEP ** by;
-  take({ size: Math.min(mostOf(picture), Math.max(LEAST, Math.round(by > 0 ? Math.ceil(size) : Math.floor(size)))) });
-}
+export const resize = (look, by) => take({ [look]: Math.min(MOST_SHARE, Math.max(LEAST_SHARE, hand.get()[look] * STEP ** by)) });
 
 // Even steps of the slider are even factors of size.
-const sizeAt = (share, most) => Math.round(LEAST * (most / LEAST) ** share);
-const shareOf = (size, most) => Math.min(1, Math.log(size / LEAST) / Math.log(most / LEAST));
+const shareAt = (part) => LEAST_SHARE * (MOST_SHARE / LEAST_SHARE) ** part;
+const partOf = (share) => Math.log(share / LEAST_SHARE) / Math.log(MOST_SHARE / LEAST_SHARE);
 
 /** A slider with percent; for soft masks. */
 export function shareSlider(name, label) {
@@ -47,10 +46,10 @@ function setShare(place, share) {
 }
 
 /**
- * @param {{label: string, tools: string[], act: Object<string, () => void>, more: ((opener: HTMLElement) => void)|null,
+ * @param {{look: "mask"|"colors"|"drawing", label: string, tools: string[], act: Object<string, () => void>, more: ((opener: HTMLElement) => void)|null,
  *   extra?: Node|null}} look tools: names of ICONS; act: what each button does; extra: stands after the brushes
  */
-export function makeToolbar({ label, tools, act, more, extra = null }) {
+export function makeToolbar({ look, label, tools, act, more, extra = null }) {
   const made = Object.fromEntries(tools.map((name) => {
     const [words, drawing, keys] = ICONS[name];
     const one = button({ label: words, icon: drawing, words: false, onclick: () => act[name]() });
@@ -62,15 +61,16 @@ export function makeToolbar({ label, tools, act, more, extra = null }) {
   const opener = button({ label: "More ways to mask", icon: "more", words: false, onclick: () => more?.(opener) });
   opener.hidden = !more;
   opener.setAttribute("aria-expanded", "false");
-  let most = 256;
+  let picture = { width: 512, height: 512 };
   const range = /** @type {HTMLInputElement} */ (h("input.brush-size", { type: "range", min: 0, max: 1, step: 0.005, "aria-label": "Brush size",
-    oninput: () => take({ size: sizeAt(Number(range.value), most) }) }));
+    oninput: () => take({ [look]: shareAt(Number(range.value)) }) }));
   const size = h("output.brush-px", {});
   const zoom = h("output.zoom", { "aria-label": "Zoom" });
   const part = () => h("span.parting", { "aria-hidden": "true" });
   const bar = h("div.canvas-tools", { role: "toolbar", "aria-label": label },
     h("div.tool-group", {}, made.brush, made.eraser, made.pick),
-    h("div.tool-group.sizes", {}, part(), extra, range, size),
+    extra && h("div.tool-group.extra", {}, part(), extra),
+    h("div.tool-group.sizes", {}, part(), range, size),
     h("div.tool-group", {}, part(), made.undo, made.redo, made.invert, made.clear),
     h("div.tool-group.views", {}, made.fit, zoom, opener));
   // Up and down are the slider's; left and right go through the toolbar.
@@ -79,17 +79,19 @@ export function makeToolbar({ label, tools, act, more, extra = null }) {
   });
   rove(bar, "button, input", {});
   settleTabStop([...bar.querySelectorAll("button, input")]);
-  hand.watch((now) => {
-    range.value = String(shareOf(now.size, most));
-    range.style.setProperty("--fill", `${100 * shareOf(now.size, most)}%`);
-    range.setAttribute("aria-valuetext", `${now.size} px`);
-    setText(size, `${now.size} px`);
+  function draw() {
+    const now = hand.get();
+    range.value = String(partOf(now[look]));
+    range.style.setProperty("--fill", `${100 * partOf(now[look])}%`);
+    setText(size, `${brushSize(look, picture)} px`);
+    range.setAttribute("aria-valuetext", size.textContent);
     for (const name of ["brush", "eraser", "pick"]) made[name]?.setAttribute("aria-pressed", String(now.tool === name));
-  });
+  }
+  hand.watch(draw);
   return {
     element: bar,
-    /** Another picture: its largest brush. */
-    measure(picture) { most = mostOf(picture); take({ size: Math.min(most, hand.get().size) }); },
+    /** Another picture: the brush goes by its size. */
+    measure(next) { picture = next; draw(); },
     /** What can be pressed now, and how large the picture is shown. */
     show({ canUndo, canRedo, isEmpty, scale }) {
       for (const [name, can] of [["undo", canUndo], ["redo", canRedo], ["clear", !isEmpty]]) made[name]?.setAttribute("aria-disabled", String(!can));

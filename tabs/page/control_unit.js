@@ -4,6 +4,7 @@ import { choice, list, showProblem, slider, textInput, toggle } from "./bound.js
 import { config, familyLabel } from "./config.js";
 import { button, field, h, setText } from "./dom.js";
 import { dropArea } from "./drop_area.js";
+import { drawButton } from "./easel.js";
 import { form } from "./form.js";
 import { judgeControl } from "./control_units.js";
 import { makePreview } from "./control_preview.js";
@@ -47,7 +48,8 @@ function suited(name, unit) {
 function pictureField(index, via, unit) {
   const label = config.labels["controls.image"];
   const area = dropArea({ label: `${label} ${index + 1}`, onpicture: (picture) => setUnit("controls", index, { image: picture, map: null }),
-    onremove: () => setUnit("controls", index, { image: null, map: null }) });
+    onremove: () => setUnit("controls", index, { image: null, map: null }),
+    extra: [drawButton(`draw:${index}`, (picture) => setUnit("controls", index, { image: picture, map: null }))] });
   const { box, problem } = field(via("image").field, label, area.element, { note: config.explain["controls.image"] });
   showProblem("controls.image", area.element, problem, { ...via("image"), judge: () => (unit()?.image ? null : judgeControl({ model: "?", image: null }, "image")) });
   form.watch(() => area.show(unit()?.image ?? null));

@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 import { form } from "./form.js";
 import { gain, gainOf, SIDES } from "./outpaint_section.js";
 
-const MARGIN = 36;
+const MARGIN = 44;
 const SIGN = { left: [-1, 0], right: [1, 0], up: [0, -1], down: [0, 1] };
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 

@@ -8,11 +8,12 @@ import { form } from "./form.js";
 import { job } from "./job.js";
 import { paintCanvas } from "./mask_canvas.js";
 import { gainOf, MODE, SIDES } from "./outpaint_section.js";
+import { route } from "./route.js";
 import { showFace } from "./stage_face.js";
 import { takeStart } from "./start_section.js";
 import { pixels } from "./words.js";
 
-/** @returns {{element: HTMLElement, canvas: ReturnType<typeof paintCanvas>, maskProblem: HTMLElement,
+/** @returns {{element: HTMLElement, canvas: ReturnType<typeof paintCanvas>, empty: HTMLElement, painting: HTMLElement, maskProblem: HTMLElement,
  *   pictureProblem: HTMLElement, show: () => void}} */
 export function makeBench() {
   const canvas = paintCanvas({ look: "mask", label: "Mask", isSoft: () => form.get()["mask.soft"] });
@@ -27,6 +28,8 @@ export function makeBench() {
   const painting = h("div.bench-canvas", { "data-field": "mask.image" }, canvas.element);
   const element = h("section.bench", { "aria-label": "Canvas" }, empty, painting, frame.element,
     h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), other, result));
+  // Tools that change are no answer to what Generate asks for.
+  for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
   canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);
 
   function draw() {
@@ -56,11 +59,12 @@ export function makeBench() {
     return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
   };
 
+  route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
   form.watch(draw);
   canvas.share.later(draw);
   job.view.later(draw);
   new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
-  return { element, canvas, maskProblem, pictureProblem, show: () => showFace("canvas") };
+  return { element, canvas, empty, painting, maskProblem, pictureProblem, show: () => showFace("canvas") };
 }
 
 function extendWords(now, picture) {

@@ -34,10 +34,12 @@ const isPainting = (values) => values[MODE] !== "extend";
 export function inpaint_section(element) {
   if (!form.get()[MODE]) change({ [MODE]: "paint" });
   bench = makeBench();
-  showProblem("inpaint.picture", bench.element, bench.pictureProblem);
-  showProblem("mask.image", bench.element, bench.maskProblem);
-  bench.element.addEventListener("problem", () => bench.show());
-  placeCanvas("inpaint", bench.element, "Change the mask");
+  showProblem("inpaint.picture", bench.empty, bench.pictureProblem);
+  showProblem("mask.image", bench.painting, bench.maskProblem);
+  bench.element.addEventListener("problem", bench.show);
+  // A stroke may settle what stood in the way.
+  bench.canvas.share.later(() => { if (!bench.maskProblem.hidden) change({}); });
+  placeCanvas("inpaint", bench.element, "Back to the canvas");
   const padding = slider("mask.padding", 8, { to: 256 });
   const paint = h("div.fields", {}, choice("mask.content", CONTENTS, "Start the masked area from"),
     choice("mask.area", AREAS, "Work on"), padding);

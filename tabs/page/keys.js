@@ -14,6 +14,8 @@ const TABLE = [
   ["← → ↑ ↓ Home End", "Gallery, contact sheet: move. Enter opens, Esc goes back"],
   ["/", "Gallery, models: to the search field"],
   ["F · U · D · Delete", "Focused picture: favorite, use settings, download, delete"],
+  ["B E [ ] I 0 + −", "Canvas: brush, eraser, smaller, larger, invert, fit, zoom. Space and drag moves the picture"],
+  [`${COMMAND} Z, Shift Z`, "Canvas: undo, redo"],
   ["?", "This table"],
 ];
 

@@ -7,7 +7,7 @@ import { makePaper } from "./canvas_paper.js";
 import { morePanel } from "./canvas_panel.js";
 import { listenForStrokes } from "./canvas_pointers.js";
 import { makeScreen } from "./canvas_screen.js";
-import { brushRing, hand, makeToolbar, resize, take } from "./canvas_tools.js";
+import { brushRing, brushSize, hand, makeToolbar, resize, take } from "./canvas_tools.js";
 import { makeView } from "./canvas_view.js";
 import { h } from "./dom.js";
 import { announce } from "./live.js";
@@ -38,12 +38,12 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     brush: () => take({ tool: "brush" }), eraser: () => take({ tool: "eraser" }), pick: () => take({ tool: "pick" }),
     undo: () => { if (paper.undo()) announce("Undone."); }, redo: () => { if (paper.redo()) announce("Done again."); },
     clear: paper.clear, fit: view.fit, zoomIn: () => view.zoom(1.25), zoomOut: () => view.zoom(0.8), pan: view.pan,
-    larger: () => resize(1, sheet), smaller: () => resize(-1, sheet),
+    larger: () => resize(look, 1), smaller: () => resize(look, -1),
     ...(look === "colors" ? {} : { invert: paper.invert, everything: paper.everything, rectangle }), load, download,
   };
   const panel = morePanel(look, act, () => sheet);
   const tools = ["brush", "eraser", look === "colors" ? "pick" : "invert", "undo", "redo", "clear", "fit"];
-  const toolbar = makeToolbar({ label: `${label}: tools`, tools, act, more: look === "colors" ? null : panel.open, extra });
+  const toolbar = makeToolbar({ look, label: `${label}: tools`, tools, act, more: look === "mask" ? panel.open : null, extra });
   const element = h("div.paint-canvas", { "data-look": look }, h("div.tools-place", {}, toolbar.element, panel.element), field);
   const keys = canvasKeys(element, field, act);
 
@@ -55,7 +55,7 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   function dab(event) {
     const at = view.toPicture(...place(event));
     const press = event.pointerType === "pen" ? LIGHTEST + (1 - LIGHTEST) * event.pressure : 1;
-    return { x: at.x / each, y: at.y / each, size: Math.max(1, (hand.get().size * press) / each) };
+    return { x: at.x / each, y: at.y / each, size: Math.max(1, (brushSize(look, sheet) * press) / each) };
   }
 
   // Bit 5 of the buttons is a pen's other end.
@@ -79,7 +79,7 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     undo: act.undo,
     hover: (event) => {
       const hides = !event || keys.isSpaceDown() || hand.get().tool === "pick";
-      ring.show(hides ? null : place(event), hand.get().size * view.at.scale);
+      ring.show(hides ? null : place(event), brushSize(look, sheet) * view.at.scale);
     },
   });
 
@@ -111,7 +111,7 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     return "";
   }
 
-  const blob = () => pngOf(paper.layer(), sheet.width, sheet.height, look === "colors" ? screen.picture : null);
+  const blob = () => pngOf(paper.layer(), sheet.width, sheet.height, look === "colors" ? screen.ground() : null);
 
   async function download() {
     const link = h("a", { href: URL.createObjectURL(await blob()), download: look === "mask" ? "mask.png" : "drawing.png" });
@@ -144,7 +144,5 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     /** What is painted, as a PNG of the picture's size. */
     blob,
     load,
-    /** What the toolbar and the keys do. */
-    act,
   };
 }

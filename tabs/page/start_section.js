@@ -5,6 +5,7 @@ import { findBrought, refOf } from "./brought.js";
 import { config } from "./config.js";
 import { field, h } from "./dom.js";
 import { dropArea } from "./drop_area.js";
+import { sketchButton } from "./easel.js";
 import { change, form, partOf, typed } from "./form.js";
 import { joinRecipe } from "./recipe_parts.js";
 import { hasFiles, takeFiles } from "./repeat_section.js";
@@ -35,7 +36,7 @@ function takeMany(files) {
 export function start_section(element) {
   const label = config.labels["start.image"];
   const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null), onmany: takeMany });
-  const { box, problem } = field("start.image", label, area.element, { note: config.explain["start.image"] });
+  const { box, problem } = field("start.image", label, h("div", {}, area.element, sketchButton(takeStart)), { note: config.explain["start.image"] });
   showProblem("start.image", area.element, problem);
   form.watch((now) => area.show(now["start.image"]));
   element.replaceChildren(box);
