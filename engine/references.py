@@ -3,14 +3,13 @@
 diffusers' own classes do the work; weights lie in the adapter's block (`models.py`), the encoder's in another.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from diffusers.models.embeddings import ImageProjection
+from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor
 
@@ -55,16 +54,24 @@ def pictures_as_prompt(recipe: Recipe, lent: Sequence[LentAdapter], images: Mapp
         check_fit(reference, adapter, bundle)
     plain = unet.attn_processors
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            unet._load_ip_adapter_weights([_two_tables(adapter.tensors) for adapter in lent])
-        projections = unet.encoder_hid_proj.image_projection_layers
+        projections = _put_on(unet, [_two_tables(adapter.tensors) for adapter in lent])
         yield tuple(_encoded(reference, adapter.encoder, projection, images, bundle) for reference, adapter, projection
                     in zip(recipe.references, lent, projections, strict=True))
     finally:
         unet.encoder_hid_proj = None
         unet.config.encoder_hid_dim_type = None
         unet.set_attn_processor(plain)
+
+
+def _put_on(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list[nn.Module]:
+    """As diffusers' `_load_ip_adapter_weights`, but that nothing of the U-Net itself is moved: its tensors stay
+    where the block or the card's storage has them. Returns the layers that pictures go through first."""
+    unet.set_attn_processor(unet._convert_ip_adapter_attn_to_diffusers(tables, low_cpu_mem_usage=True))
+    projections = [unet._convert_ip_adapter_image_proj_to_diffusers(table["image_proj"], low_cpu_mem_usage=True)
+                   for table in tables]
+    unet.encoder_hid_proj = MultiIPAdapterImageProjection(projections)
+    unet.config.encoder_hid_dim_type = "ip_image_proj"
+    return projections
 
 
 def check_fit(reference: Reference, adapter: LentAdapter, bundle: Bundle) -> None:

@@ -16,12 +16,15 @@ from contract.recipe import ImageRef, Recipe
 from contract.tasks import Paint, Preprocess
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkPainted
 from engine import controls as subject
+from engine.conditioning import EmbeddingCache
 from engine.controls import ControlSet, controls_of
 from engine.denoise import Conditions, Influence
+from engine.devices import Device
 from engine.frame import frame_of
 from engine.lending import lend
 from engine.models import ModelManager
 from engine.paint import Engine, EngineOptions
+from engine.passes import Material, develop, plan_of
 from engine.preprocessors import Preprocessors
 from tests import tiny_controls
 from tests.engine.conftest import CPU
@@ -233,6 +236,26 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(entries: dict[str
         assert isinstance(influence, Influence)
         for added in (*influence.down, *influence.within):
             assert added.shape[0] == 3 and not added[0].any() and added[1:].any()
+
+
+@pytest.mark.parametrize(("model", "name", "part"), [
+    ("sd1", "canny", "controls"), ("sdxl", "union", "controls"), ("sdxl", "sketch_xl", "controls"),
+    ("sd1", "picture", "references")])
+def test_controls_run_in_the_precision_of_a_card(model: str, name: str, part: str, entries: dict[str, ModelEntry],
+                                                 control_entries: dict[str, ModelEntry],
+                                                 make_recipe: Callable[..., Recipe]) -> None:
+    half = Device(torch.device("cpu"), "CPU", torch.bfloat16, channels_last=True)
+    models, entry = ModelManager(half), control_entries[name]
+    unit = {"model": entry.ref, "image": PICTURE_REF, **({"shows": "depth"} if name == "union" else {})}
+    recipe = make_recipe(model, **{part: (unit,)})
+    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, {name: str(entry.path)})
+    with (models.lease(entries[model].ref, str(entries[model].path)) as bundle,
+          lend(recipe, ticket, models, Preprocessors([], half.torch_device), bundle) as lent):
+        material = Material(IMAGES, EmbeddingCache(), lambda image, *_: image, lent)
+        *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
+        weights = bundle.parts["unet"].state_dict()
+        assert last.step.latents.isfinite().all() and last.step.latents.dtype == torch.float32
+        assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
 
 
 def test_prompt_mode_fades_as_the_extension_does() -> None:
