@@ -11,6 +11,7 @@ import { section } from "./section.js";
 import { segmented } from "./segmented.js";
 import { canFollow, follows, sizeOf } from "./size.js";
 import { keep, recall } from "./store.js";
+import { openUpscale } from "./upscale.js";
 import { pixels } from "./words.js";
 
 const RESIZES = [["crop", "Crop"], ["fill", "Fill"], ["stretch", "Stretch"], ["latent", "Latent"]];
@@ -103,7 +104,8 @@ const order = (name) => ["square", "tall", "wide"].indexOf(name) + 1 || 9;
 export function more_section(element) {
   element.replaceChildren(section({
     name: "more", title: "More", fields: ["clip_skip"], summary: (now) => (now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`),
-    body: () => [slider("clip_skip", 1), recipeReader()],
+    body: () => [slider("clip_skip", 1), recipeReader(), h("div.reader", {},
+      button({ label: "Enlarge a picture", icon: "larger", kind: "outlined", onclick: () => openUpscale() }))],
   }));
 }
 

@@ -1,0 +1,186 @@
+"""A picture goes on to something else: by the menu, by dragging, by dropping, and enlarged."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from contract.tasks import Upscale
+from tests.browser.pictures_here import picture_bytes, picture_file
+from tests.browser.site_here import Visitor
+from tests.browser.test_layout import WIDTHS, check
+
+Visit = Callable[..., Visitor]
+_DROP = """([bytes, over, on]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], "hills.png", { type: "image/png" }));
+  for (const [selector, type] of [[over, "dragover"], [on, "dragover"], [on, "drop"]]) {
+    const there = [...document.querySelectorAll(selector)].find((one) => one.checkVisibility());
+    there.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }
+}"""
+_PASTE = """(bytes) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+  document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+@pytest.fixture
+def done(visitor: Visitor) -> Visitor:
+    """A visitor with a finished picture."""
+    visitor.ask("a lighthouse")
+    visitor.wait_for("done")
+    return visitor
+
+
+def send(page: Page, place: str) -> None:
+    page.get_by_role("button", name="Send to").click()
+    page.get_by_role("menuitem", name=place).click()
+
+
+def newest(page: Page) -> str:
+    identity: str = page.evaluate("fetch('/api/v1/images?limit=1').then((answer) => answer.json()).then((page) => page.images[0].id)")
+    return identity
+
+
+def test_the_menu_works_by_keys_and_gives_the_focus_back(done: Visitor) -> None:
+    page = done.page
+    opener = page.get_by_role("button", name="Send to")
+    opener.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem", name="Image to image")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="Inpaint")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog.menu")).to_be_hidden()
+    expect(opener).to_be_focused()
+    assert done.view()["phase"] == "done"
+
+
+@pytest.mark.parametrize(("place", "section"), [("Image to image", "start-section"), ("ControlNet", "control-section")])
+def test_a_result_becomes_the_picture_of_another_tab(done: Visitor, place: str, section: str) -> None:
+    page = done.page
+    send(page, place)
+    expect(page.get_by_role("tab", name=place)).to_have_attribute("aria-selected", "true")
+    expect(page.locator(f"#{section} .area-name").first).to_have_text("A picture of the gallery")
+
+
+def test_what_is_made_from_a_result_names_it_and_leads_back_to_it(done: Visitor) -> None:
+    page = done.page
+    parent = newest(page)
+    send(page, "Image to image")
+    expect(page.locator("#start-section .area-full")).to_be_visible()
+    done.ask("a lighthouse in a storm")
+    page.wait_for_function(f"darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().cells[0].id !== '{parent}'")
+    page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
+    page.get_by_role("link", name="another picture").click()
+    expect(page.locator("dd.prompt")).to_have_text("a lighthouse")
+    assert page.evaluate("location.hash") == f"#/gallery/{parent}"
+
+
+def test_the_loupe_sends_on_too(done: Visitor) -> None:
+    page = done.page
+    page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
+    expect(page.locator(".loupe")).to_be_visible()
+    send(page, "Image to image")
+    expect(page.locator("#start-section .area-full")).to_be_visible()
+
+
+def test_a_finished_picture_is_enlarged_and_told_apart_in_the_gallery(done: Visitor) -> None:
+    page = done.page
+    parent = newest(page)
+    page.get_by_role("button", name="Upscale", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Upscale")
+    expect(dialog.get_by_label("Upscaler")).to_have_value("lanczos")
+    assert "latent" not in dialog.get_by_label("Upscaler").inner_text().lower()
+    dialog.get_by_role("radio", name="3×").click()
+    expect(dialog.locator(".sheet-foot .hint")).to_have_text("128\u00a0×\u00a0128 becomes 384\u00a0×\u00a0384.")
+    dialog.get_by_role("button", name="Upscale", exact=True).click()
+    page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 384")
+    task = done.site.worker.tickets[-1].task
+    assert isinstance(task, Upscale) and (task.scale, task.parent) == (3, parent)
+    expect(page.locator(".status")).to_contain_text("Upscale 3×")
+    page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
+    expect(page.get_by_role("link", name="another picture")).to_be_visible()
+    expect(page.locator("dl.recipe")).to_contain_text("Upscaled")
+    page.get_by_role("button", name="Use settings").click()
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a lighthouse")
+
+
+def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Enlarge a picture").click()
+    dialog = page.get_by_role("dialog", name="Upscale")
+    dialog.get_by_role("button", name="Upscale", exact=True).click()
+    expect(dialog.locator(".problem").last).to_have_text("Upscaling needs a picture. Drop one, paste it, or choose a file.")
+    dialog.locator("input[type=file]").set_input_files(picture_file(tmp_path))
+    dialog.get_by_role("button", name="Upscale", exact=True).click()
+    page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 384")
+    task = visitor.site.worker.tickets[-1].task
+    assert isinstance(task, Upscale) and task.parent is None
+
+
+def test_a_dropped_picture_offers_two_halves(visitor: Visitor) -> None:
+    page = visitor.page
+    page.evaluate(_DROP, [list(picture_bytes()), ".stage", ".half[data-act=start]"])
+    expect(page.get_by_role("tab", name="Image to image")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
+
+
+def test_a_pasted_picture_asks_and_esc_leaves_everything(visitor: Visitor) -> None:
+    page = visitor.page
+    page.evaluate(_PASTE, list(picture_bytes()))
+    expect(page.get_by_role("button", name="Read its recipe")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog.veil")).to_be_hidden()
+    page.evaluate(_PASTE, list(picture_bytes()))
+    page.get_by_role("button", name="Start from it").click()
+    expect(page.locator("#start-section .area-name")).to_have_text("pasted.png")
+
+
+def test_a_result_is_dragged_to_the_place_for_the_start_picture(done: Visitor) -> None:
+    page = done.page
+    page.get_by_role("tab", name="Image to image").click()
+    page.locator(".cell").first.drag_to(page.locator("#start-section .area-choose"))
+    expect(page.locator("#start-section .area-name")).to_have_text("A picture of the gallery")
+    expect(page.locator("dialog.veil")).to_be_hidden()
+
+
+def test_a_recent_picture_dropped_on_the_frame_gives_its_settings(done: Visitor) -> None:
+    page = done.page
+    page.fill("textarea[name=prompt]", "other words")
+    page.locator(".slot").first.hover()
+    page.mouse.down()
+    frame = page.locator(".frame").bounding_box()
+    assert frame
+    for x in (0.5, 0.25):  # the first move lets the halves appear, the second is on one of them
+        page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + frame["height"] / 2, steps=3)
+    expect(page.locator(".half.over strong")).to_have_text("Read its recipe")
+    page.mouse.up()
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a lighthouse")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_menu_dialog_halves_and_lineage_fit_every_width(visit: Visit, width: int) -> None:
+    touch = width < 860
+    visitor = visit(width=width, height=800, touch=touch)
+    page = visitor.page
+    visitor.ask("a lighthouse")
+    visitor.wait_for("done")
+    page.get_by_role("button", name="Send to").click()
+    check(page, touch)
+    page.get_by_role("menuitem", name="Upscale").click()
+    expect(page.locator("dialog.sheet-box .area-full")).to_be_visible()
+    check(page, touch)
+    page.locator("dialog.sheet-box .filled").click()
+    page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 256")
+    check(page, touch)
+    page.evaluate(_PASTE, list(picture_bytes()))
+    check(page, touch)
+    page.keyboard.press("Escape")
+    page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
+    expect(page.get_by_role("link", name="another picture")).to_be_visible()
+    check(page, touch)
