@@ -1,4 +1,5 @@
-"""Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost; and a ControlNet's loop.
+"""Figures 1, 2, 3 and 18 of the performance page: what loop, previews, worker and queue cost.
+Also the loop with a ControlNet, and with a mask.
 
 `python -m benchmarks.overhead` measures them on the starter and on an SD 1.5-shaped checkpoint of random
 weights at 256², against a bare diffusers loop in the same process, on the same weights, noise and threads.
@@ -18,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.controls import control_loop
 from benchmarks.jobs import through_the_process, through_the_queue
+from benchmarks.masks import inpaint_loop
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
@@ -33,7 +35,7 @@ from engine.passes import first_noise, sampling_of
 from tests.tiny import make_tokenizer
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
-FIGURES = ("1", "2", "3", "18", "control")
+FIGURES = ("1", "2", "3", "18", "control", "inpaint")
 PROMPT = "green hills at sunset, a sailboat on the lake"
 
 
@@ -165,7 +167,8 @@ def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator
         "1": lambda: loop(subject, name, rounds), "2": lambda: previews(subject, name, rounds),
         "3": lambda: through_the_process(subject, name, rounds),
         "18": lambda: through_the_queue(subject, name, rounds, bare_loop),
-        "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds)}
+        "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds),
+        "inpaint": lambda: inpaint_loop(subject.entry, subject.recipe(), name, rounds)}
     for number in wanted.figures:
         yield by_number[number]()
 

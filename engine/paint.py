@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from contract.errors import Cancelled, InvalidRecipe, NoValidPicture, OutOfMemory
 from contract.recipe import ModelRef, Recipe
@@ -36,7 +35,7 @@ from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device
 from engine.lending import lend, wanted_models
 from engine.models import ModelManager
-from engine.passes import Enlarge, Material, Plan, develop, finish, plan_of
+from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
 from engine.preprocessors import Preprocessors
 from engine.previews import PreviewMaker
@@ -170,7 +169,7 @@ class Engine:
         with (self._models.lease(recipe.model, path) as bundle,
               lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
             _check_cancelled(is_cancelled)
-            material = Material(ticket.images, self._embeddings, self._enlarger(ticket, is_cancelled), lent)
+            material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
             plan = plan_of(recipe, bundle, material)
             for notice in plan.conditioning.notices:
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
@@ -192,6 +191,10 @@ class Engine:
         _check_cancelled(is_cancelled)
         latents = None
         for moment in develop(plan, plan.recipe.for_image(index), material):
+            if isinstance(moment, Enlarging):
+                yield WorkLoading(ticket.job_id, moment.upscaler, moment.index / moment.total)
+                _check_cancelled(is_cancelled)
+                continue
             latents = moment.step.latents
             if moment.index == 1 and not latents.isfinite().all():
                 raise NoValidPicture(f"{bundle.ref.name} gave numbers that are no picture at the first step.",
@@ -225,17 +228,10 @@ class Engine:
         made = self._preprocessors.make(picture, task.preprocessor, task.resolution, task.low, task.high)
         yield WorkPainted(ticket.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
 
-    def _enlarger(self, ticket: Ticket, is_cancelled: IsCancelled) -> Enlarge:
-        """For the hires pass: tiles of the usual size, cancelled between them."""
-        def enlarge(image: Image.Image, upscaler: str | ModelRef, size: tuple[int, int]) -> Image.Image:
-            made = None
-            for _, _, made in self._upscalers.enlarge(image, upscaler, size, _path_of(upscaler, ticket),
-                                                      tile=_TILE, overlap=_TILE_OVERLAP):
-                _check_cancelled(is_cancelled)
-            assert made is not None
-            return made
-
-        return enlarge
+    def _enlarger(self, ticket: Ticket) -> Enlarge:
+        """For the hires pass: tiles of the usual size."""
+        return lambda image, upscaler, size: self._upscalers.enlarge(
+            image, upscaler, size, _path_of(upscaler, ticket), tile=_TILE, overlap=_TILE_OVERLAP)
 
     def _provenance(self, is_retry: bool) -> dict[str, str]:
         device = self._device

@@ -4,7 +4,7 @@ What is the same for all pictures of a job (embeddings, the encoded start pictur
 within the lease; `develop` makes the latents of one picture, `finish` its pixels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,7 +41,8 @@ from engine.still import (
     with_channels,
 )
 
-Enlarge = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Image.Image]
+# Tiles done, of how many; the last with the picture.
+Enlarge = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Iterator[tuple[int, int, Image.Image | None]]]
 _FACTOR = 8
 
 
@@ -108,6 +109,15 @@ class Moment:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Enlarging:
+    """Between two passes: tile `index` of `total` is enlarged (1-based)."""
+
+    upscaler: str
+    index: int
+    total: int
+
+
 def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
     """Encode what a recipe names.
 
@@ -157,8 +167,8 @@ def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
     return recipe.model_copy(update={**own, **sides, "start": None})
 
 
-def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment]:
-    """One picture's steps; the last one's latents are finished. None at all where strength is 0.
+def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment | Enlarging]:
+    """One picture's steps, and the enlarging between two passes; the last step's latents are finished. None at all where strength is 0.
 
     Args:
         recipe: The picture's own: count 1 and its seed.
@@ -171,7 +181,7 @@ def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment]:
         yield Moment(step, made, plan.steps)
     if plan.second is None or recipe.hires is None:
         return
-    still = _enlarged(plan, latents, material.enlarge)
+    still = yield from _enlarged(plan, latents, material.enlarge)
     for step in _run(plan.second, recipe.hires.strength, generator, still):
         made += 1
         yield Moment(step, made, plan.steps)
@@ -204,19 +214,22 @@ def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still |
                    canvas=canvas, controls=plan.controls)
 
 
-def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Still:
+def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Generator[Enlarging, None, Still]:
     """What the hires pass begins from."""
     assert plan.second and plan.recipe.hires
     size = (plan.second.recipe.width, plan.second.recipe.height)
     shape = (size[1] // _FACTOR, size[0] // _FACTOR)
     upscaler = plan.recipe.hires.upscaler
-    if latents is not None and isinstance(upscaler, str) and upscaler in UPSCALERS and UPSCALERS[upscaler].is_latent:
-        larger = stretch_latents(latents, upscaler, shape)
-    else:
-        picture = as_image(finish(plan, latents)[0])
-        chosen = "lanczos" if isinstance(upscaler, str) and upscaler.startswith("latent") else upscaler
-        larger = encode(enlarge(picture, chosen, size), plan.bundle)
-    return Still(larger)
+    is_latent = isinstance(upscaler, str) and upscaler in UPSCALERS and UPSCALERS[upscaler].is_latent
+    if latents is not None and is_latent:
+        return Still(stretch_latents(latents, upscaler, shape))
+    # A start picture of strength 0 has no latents to stretch.
+    chosen, larger = ("lanczos" if is_latent else upscaler), None
+    name = chosen if isinstance(chosen, str) else chosen.name
+    for done, total, larger in enlarge(as_image(finish(plan, latents)[0]), chosen, size):
+        yield Enlarging(name, done, total)
+    assert larger is not None
+    return Still(encode(larger, plan.bundle))
 
 
 def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:

@@ -15,7 +15,7 @@ from catalog.models import describe
 from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ImageRef, ModelRef
 from contract.tasks import Upscale
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkPainted, WorkStep
+from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkLoading, WorkPainted, WorkStep
 from engine.paint import Engine
 from engine.upscalers import Upscalers, tiles
 from tests.engine.conftest import CPU
@@ -119,3 +119,20 @@ def test_an_upscale_that_can_not_be_done_fails_with_a_sentence(
     ending = list(engine.paint(ticket(esrgan, **fields), lambda: False))[-1]
     assert isinstance(ending, WorkFailed) and ending.code == code and ending.hint
     assert isinstance(list(engine.paint(make_ticket(make_recipe()), lambda: False))[-1], WorkDone)
+
+
+def test_a_hires_pass_through_a_model_says_how_far_it_is(engine: Engine, esrgan: tuple[ModelRef, str],
+                                                         make_recipe: Callable[..., Any],
+                                                         make_ticket: Callable[..., Any]) -> None:
+    recipe = make_recipe(width=400, height=64, hires={"upscaler": esrgan[0].model_dump(), "scale": 1.5, "steps": 2})
+    whole = make_ticket(recipe)
+    ticket = Ticket("job", 1, whole.task, model_paths={**whole.model_paths, "esrgan": esrgan[1]})
+    events = list(engine.paint(ticket, lambda: False))
+    said = [event.fraction for event in events if isinstance(event, WorkLoading) and event.what == "esrgan"]
+    assert said == [0.5, 1.0]
+    (made,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    assert (made.width, made.height) == (600, 96)
+    stopped = list(engine.paint(ticket, lambda: True))
+    assert isinstance(stopped[-1], WorkCancelled)
+    lost = list(engine.paint(whole, lambda: False))[-1]
+    assert isinstance(lost, WorkFailed) and lost.code == "invalid_upscaler"
