@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from catalog.models import ModelEntry
 from catalog.samplers import find_sampler, find_schedule
+from catalog.upscalers import find_upscaler
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
@@ -29,6 +30,7 @@ _EXIF = 0x8769
 _USER_COMMENT = 0x9286
 _USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
                         "Clip skip", "Version", "RNG", "ENSD"})
+_HIRES_KEYS = ("Hires upscale", "Hires upscaler", "Hires steps", "Denoising strength")
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
     "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
     "Clip skip": ("clip_skip", int)})
@@ -118,7 +120,7 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
     width, _, height = found.pairs.get("Size", "").partition("x")
     if height:
         wanted |= {"width": _number(width, int), "height": _number(height, int)}
-    wanted |= _sampler(found.pairs, notices)
+    wanted |= _sampler(found.pairs, notices) | _hires(found.pairs, models)
     draft = _usable({"prompt": found.prompt}, wanted, notices)
     unknown: tuple[str, ...] = ()
     wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
@@ -129,7 +131,8 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
             notices.append(_not_here(wanted_model))
         else:
             draft["model"] = entry.ref.name
-    others = [key for key in found.pairs if key not in _USED_KEYS]
+    used = _USED_KEYS.union(_HIRES_KEYS if "hires" in draft else ())
+    others = [key for key in found.pairs if key not in used]
     if others:
         notices.append(f"Not used: {', '.join(others[:12])}{', …' if len(others) > 12 else ''}.")
     return FoundRecipe(draft=draft, infotext=text, unknown=unknown, notices=tuple(notices))
@@ -158,6 +161,21 @@ def _sampler(pairs: Mapping[str, str], notices: list[str]) -> dict[str, object]:
         notices.append(f"Schedule “{pairs.get('Schedule type', '')[:60]}” is not known here; Automatic is used.")
         return {"sampler": sampler.id, "schedule": "automatic"}
     return {"sampler": sampler.id, "schedule": schedule.id}
+
+
+def _hires(pairs: Mapping[str, str], models: ModelList) -> dict[str, object]:
+    """A hires pass whose upscaler is here; else none, and its keys are named as not used."""
+    name = pairs.get("Hires upscaler", "Latent")
+    entry = None if find_upscaler(name) else models.find(name, "upscaler")
+    if "Hires upscale" not in pairs or not (entry or find_upscaler(name)):
+        return {}
+    hires: dict[str, object] = {"scale": _number(pairs["Hires upscale"], float),
+                                "upscaler": entry.ref.name if entry else name}
+    steps = _number(pairs.get("Hires steps", "0"), int)
+    hires |= {"steps": steps} if steps else {}
+    if "Denoising strength" in pairs:
+        hires["strength"] = _number(pairs["Denoising strength"], float)
+    return {"hires": hires}
 
 
 def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: list[str]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from catalog.samplers import SAMPLERS, SCHEDULES
+from catalog.upscalers import UPSCALERS
 from contract.recipe import Recipe
 from studio import VERSION
 
@@ -44,6 +45,7 @@ def write(recipe: Recipe) -> str:
     pairs["Model"] = recipe.model.name
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = recipe.clip_skip
+    pairs |= _parts(recipe)
     pairs["Version"] = f"Darkroom {VERSION}"
     lines = [recipe.prompt]
     if recipe.negative_prompt:
@@ -51,6 +53,22 @@ def write(recipe: Recipe) -> str:
     lines.append(", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}"
                            for key, value in pairs.items()))
     return "\n".join(lines)
+
+
+def _parts(recipe: Recipe) -> dict[str, object]:
+    """What the field's infotexts say of a start picture, a mask and a hires pass; the pictures are not named."""
+    pairs: dict[str, object] = {}
+    if recipe.start:
+        pairs["Denoising strength"] = f"{recipe.start.strength:g}"
+    if recipe.mask:
+        pairs |= {"Mask blur": recipe.mask.feather,
+                  **({"Inpaint area": "Only masked"} if recipe.mask.area == "masked" else {})}
+    if hires := recipe.hires:
+        upscaler = hires.upscaler if isinstance(hires.upscaler, str) else hires.upscaler.name
+        pairs |= {"Denoising strength": f"{hires.strength:g}", "Hires upscale": f"{hires.scale:g}",
+                  **({"Hires steps": hires.steps} if hires.steps is not None else {}),
+                  "Hires upscaler": UPSCALERS[upscaler].label if upscaler in UPSCALERS else upscaler}
+    return pairs
 
 
 def _quoted(text: str) -> str:

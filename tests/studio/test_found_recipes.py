@@ -42,6 +42,19 @@ def test_an_infotext_fills_the_form(models: ModelList) -> None:
     assert result.notices == ("Not used: VAE.",) and result.unknown == ()
 
 
+@pytest.mark.parametrize(("pairs", "hires", "notices"), [
+    ("Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Latent (nearest)",
+     {"scale": 1.5, "upscaler": "Latent (nearest)", "steps": 9, "strength": 0.6}, ()),
+    ("Hires upscale: 2, Hires upscaler: Lanczos, Hires steps: 0", {"scale": 2.0, "upscaler": "Lanczos"}, ()),
+    ("Hires upscale: 2, Hires upscaler: 4x-Odd", None, ("Not used: Hires upscale, Hires upscaler.",)),
+    ("Hires upscale: 99", None, ("Upscale by is 99.0. It was left out.", "Not used: Hires upscale.")),
+    ("Denoising strength: 0.6", None, ("Not used: Denoising strength.",))])
+def test_a_hires_pass_comes_back_where_its_upscaler_is_here(
+        models: ModelList, pairs: str, hires: dict[str, object] | None, notices: tuple[str, ...]) -> None:
+    result = infotext(models, f"a barn\nSteps: 4, Seed: 1, Size: 64x64, {pairs}")
+    assert result.draft is not None and result.draft.get("hires") == hires and result.notices == notices
+
+
 def test_a_model_that_is_not_here_is_named_and_the_rest_is_used(models: ModelList) -> None:
     result = infotext(models, FORGE.format(hash="1111111111", model="Nordlys 2"))
     assert result.unknown == ("Nordlys 2",) and "model" not in (result.draft or {})

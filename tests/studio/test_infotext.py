@@ -25,6 +25,18 @@ def test_it_is_written_in_the_field_s_order() -> None:
                     f"Model hash: ababababab, Model: starter, Clip skip: 2, Version: Darkroom {VERSION}")
 
 
+@pytest.mark.parametrize(("parts", "words"), [
+    ({"start": {"image": {"sha256": "0" * 64}, "strength": 0.4}}, "Denoising strength: 0.4, Version"),
+    ({"start": {"image": {"sha256": "0" * 64}}, "mask": {"image": {"sha256": "0" * 64}, "area": "masked"}},
+     "Denoising strength: 0.75, Mask blur: 4, Inpaint area: Only masked, Version"),
+    ({"hires": {"scale": 1.5, "steps": 9}},
+     "Denoising strength: 0.5, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Latent, Version"),
+    ({"hires": {"upscaler": {"kind": "upscaler", "name": "esrgan", "family": "upscaler"}}},
+     "Hires upscale: 2, Hires upscaler: esrgan, Version")])
+def test_what_a_picture_began_from_is_said_in_the_fields_words(parts: dict[str, object], words: str) -> None:
+    assert words in infotext.write(recipe(**parts))
+
+
 def test_a_name_with_commas_is_quoted_and_read_back() -> None:
     name = 'odd, "name": \\ here'
     text = infotext.write(recipe(model=ModelRef(name=name, family="sd1")))
