@@ -2,6 +2,10 @@
 
 import { fillFrom } from "./canvas_layer.js";
 
+/** A pixel as one number: alpha is its highest byte; all three colors the same. */
+const OPAQUE = 0xff000000;
+const GRAY = 0x010101;
+
 function drawn(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -13,10 +17,8 @@ function imageOf(layer) {
   const image = new ImageData(layer.width, layer.height);
   if (layer.channels === 4) image.data.set(layer.data);
   else {
-    for (let index = 0; index < layer.data.length; index += 1) {
-      image.data.fill(layer.data[index], 4 * index, 4 * index + 3);
-      image.data[4 * index + 3] = 255;
-    }
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let index = 0; index < pixels.length; index += 1) pixels[index] = OPAQUE + GRAY * layer.data[index];
   }
   const made = drawn(layer.width, layer.height);
   made.putImageData(image, 0, 0);

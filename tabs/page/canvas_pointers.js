@@ -10,7 +10,8 @@ const SECOND_MS = 300;
  * @param {HTMLElement} element
  * @param {{begin: (event: PointerEvent) => void, move: (events: PointerEvent[]) => void, end: () => void,
  *   cancel: () => void, pan: (dx: number, dy: number) => void, zoom: (factor: number, x: number, y: number) => void,
- *   undo: () => void, hover: (event: PointerEvent|null) => void, isPanning: () => boolean}} told
+ *   undo: () => void, hover: (event: PointerEvent|null) => void, isPanning: () => boolean,
+ *   isInUse: () => boolean}} told
  */
 export function listenForStrokes(element, told) {
   /** @type {Map<number, {x: number, y: number}>} */
@@ -111,7 +112,7 @@ export function listenForStrokes(element, told) {
   element.addEventListener("pointerleave", () => told.hover(null));
   // Pinching a trackpad comes as a wheel with Ctrl. A plain wheel scrolls the page until the canvas is in use.
   element.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey && document.activeElement !== element) return;
+    if (!event.ctrlKey && !event.metaKey && !told.isInUse()) return;
     event.preventDefault();
     const { x, y } = place(event);
     told.zoom(Math.exp(-event.deltaY * (event.deltaMode === 1 ? 0.05 : event.ctrlKey ? 0.01 : 0.002)), x, y);

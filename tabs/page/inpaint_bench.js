@@ -1,6 +1,7 @@
 // What lies over the stage on the Inpaint tab: the canvas, the frame that is extended, or the place for a picture;
 // and one line below that says what to do.
 
+import { bringSaved } from "./brought.js";
 import { button, freshId, h } from "./dom.js";
 import { dropArea } from "./drop_area.js";
 import { extendFrame } from "./extend_frame.js";
@@ -8,6 +9,7 @@ import { form } from "./form.js";
 import { job } from "./job.js";
 import { paintCanvas } from "./mask_canvas.js";
 import { gainOf, MODE, SIDES } from "./outpaint_section.js";
+import { say } from "./pictures.js";
 import { route } from "./route.js";
 import { showFace } from "./stage_face.js";
 import { takeStart } from "./start_section.js";
@@ -24,13 +26,23 @@ export function makeBench() {
   const pictureProblem = h("p.problem", { hidden: true, id: freshId("problem") });
   const other = button({ label: "Change picture", onclick: () => takeStart(null) });
   const result = button({ label: "Show the result", onclick: () => showFace("result") });
+  const goOn = button({ label: "Use the result", onclick: useResult });
   const empty = h("div.bench-empty", { "data-field": "inpaint.picture" }, area.element, pictureProblem);
   const painting = h("div.bench-canvas", { "data-field": "mask.image" }, canvas.element);
   const element = h("section.bench", { "aria-label": "Canvas" }, empty, painting, frame.element,
-    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), other, result));
+    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), other, result, goOn));
   // Tools that change are no answer to what Generate asks for.
   for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
   canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);
+
+  // What was made is the next start: to change more of it, or to extend it once more.
+  async function useResult() {
+    try {
+      takeStart(await bringSaved(job.lastPicture()));
+    } catch (problem) {
+      say(problem);
+    }
+  }
 
   function draw() {
     const now = form.get();
@@ -43,6 +55,7 @@ export function makeBench() {
     frame.element.hidden = !picture || !isExtending;
     other.hidden = !picture;
     result.hidden = !job.view.get().cells.some(Boolean);
+    goOn.hidden = !picture || result.hidden;
     const [strong, rest] = !picture ? ["Choose the picture to change.", ""] : isExtending ? extendWords(now, picture) : maskWords(now);
     const text = `${strong} ${rest}`.trim();
     if (words.textContent.trim() !== text) words.replaceChildren(h("strong", {}, strong), ` ${rest}`);

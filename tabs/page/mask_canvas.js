@@ -67,6 +67,7 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
 
   listenForStrokes(field, {
     isPanning: keys.isSpaceDown,
+    isInUse: () => element.contains(document.activeElement),
     begin(event) {
       if (look === "colors" && hand.get().tool === "pick") pick(event);
       else paper.begin(dab(event), brush(event));

@@ -154,6 +154,24 @@ def test_generate_sends_the_start_picture_and_the_mask_that_was_painted(visitor:
     assert again.mask == recipe.mask
 
 
+def test_settings_of_a_picture_bring_its_mask_back(visitor: Visitor) -> None:
+    page = visitor.page
+    open_canvas(page)
+    page.get_by_role("radio", name="Masked area only").click()
+    stroke(page, (100, 100), (200, 100))
+    recipe = make(visitor)
+    page.get_by_role("button", name="Back to the canvas").click()
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_role("radio", name="Whole picture").click()
+    page.get_by_role("button", name="Show the result").click()
+    page.get_by_role("button", name="Use settings").first.click()
+    expect(page.get_by_role("radio", name="Masked area only")).to_be_checked()
+    page.wait_for_function("darkroom.form.get()['start.image']")
+    page.get_by_role("button", name="Back to the canvas").click()
+    expect(page.locator(".bench-words")).to_contain_text("4% of")
+    assert make(visitor).mask == recipe.mask
+
+
 def test_generate_with_nothing_masked_says_so_and_goes_there(visitor: Visitor) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Inpaint").click()
@@ -275,6 +293,13 @@ def test_extending_sends_the_sides_and_no_size(visitor: Visitor) -> None:
     assert recipe.start is not None and recipe.start.extend is not None and recipe.mask is None
     assert (recipe.start.extend.right, recipe.start.extend.down, recipe.start.extend.left) == (128, 64, 0)
     assert (recipe.width, recipe.height) == (512, 320)
+    page.get_by_role("button", name="Back to the canvas").click()
+    page.get_by_role("button", name="Use the result").click()
+    expect(page.locator(".bench-words")).to_have_text("The new frame. 512 × 320 becomes 640 × 384.")
+    again = make(visitor)
+    assert (again.width, again.height) == (640, 384)
+    page.get_by_role("tab", name="Text to image").click()
+    expect(page.locator("#size-field")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -283,6 +308,7 @@ def test_no_width_cuts_the_canvas_or_its_tools(visit: Visit, width: int) -> None
     page = visit(width=width, height=800, touch=touch, dark=width == 390).page
     page.get_by_role("tab", name="Inpaint").click()
     check(page, touch)
+    page.get_by_role("switch", name="Explain").click()
     open_canvas(page)
     check(page, touch)
     page.get_by_role("button", name="More ways to mask").click()
