@@ -1,7 +1,7 @@
 """ControlNets, T2I-Adapters and IP-Adapters: kind and family told from configuration or header, never from names.
 
-A ControlNet or T2I-Adapter is a diffusers folder; an IP-Adapter is one file, with the encoder of its pictures in
-a folder `image_encoder` beside it (or beside a sibling). Reads no weights; how they are run is in `engine/`.
+A ControlNet is a diffusers folder or one file, a T2I-Adapter a folder; an IP-Adapter is one file, with the encoder
+of its pictures in a folder `image_encoder` beside it (or beside a sibling). Reads no weights; `engine/` runs them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ UNION_SHOWS = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "t
 _CLASSES: Mapping[str, ModelKind] = {"ControlNetModel": "controlnet", UNION_CLASS: "controlnet",
                                      "T2IAdapter": "t2i_adapter"}
 _WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the prompt's embeddings
+_PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
 _SDXL_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
 
 
@@ -48,20 +49,27 @@ def control_kind(path: Path) -> ModelKind | None:
     """What a folder says that it is, or a file's header shows; None when neither a control nor an adapter."""
     try:
         if path.is_file():
-            return "ip_adapter" if any(name.startswith("ip_adapter.") for name in read_header(path)) else None
+            return _kind_of_file(read_header(path))
         return _CLASSES.get(str(read_json(path / "config.json").get("_class_name")))
     except ModelProblem:
         return None
 
 
+def _kind_of_file(header: Mapping[str, TensorInfo]) -> ModelKind | None:
+    if any(name.startswith("ip_adapter.") for name in header):
+        return "ip_adapter"
+    return "controlnet" if any(name.endswith(_PICTURE_LAYERS) for name in header) else None
+
+
 def read_control_model(path: Path) -> ControlModel:
-    """Kind, family and files of a ControlNet or T2I-Adapter (a folder) or an IP-Adapter (a file).
+    """Kind, family and files of a ControlNet (a folder or a file), a T2I-Adapter (a folder), an IP-Adapter (a file).
 
     Raises:
         ModelProblem: it can't be used.
     """
     if path.is_file():
-        return _ip_adapter(path)
+        header = read_header(path)
+        return _controlnet_file(path, header) if _kind_of_file(header) == "controlnet" else _ip_adapter(path, header)
     config = read_json(path / "config.json")
     kind = _CLASSES.get(str(config.get("_class_name")))
     if kind is None:
@@ -90,8 +98,19 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _ip_adapter(path: Path) -> ControlModel:
-    header = read_header(path)
+def _controlnet_file(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
+    if any(name.startswith("lora_controlnet") for name in header):
+        raise ModelProblem("It is a Control-LoRA, which is not run here.", "Use the whole ControlNet.")
+    if any("label_emb." in name for name in header):
+        raise ModelProblem("It is a ControlNet for SDXL with the names of the first programs, which are not known.",
+                           "Use its diffusers version.")
+    widths = [info.shape[1] for name, info in header.items() if name.endswith("attn2.to_k.weight")]
+    family = "sdxl" if "add_embedding.linear_1.weight" in header else _WIDTHS.get(widths[0] if widths else 0, "sd1")
+    types = header["task_embedding"].shape[0] if "task_embedding" in header else 0
+    return ControlModel("controlnet", family, path.parent, (path,), UNION_SHOWS[:types])
+
+
+def _ip_adapter(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
     keys = [info for name, info in header.items() if name.endswith(".to_k_ip.weight")]
     if not keys or not any(name.startswith("image_proj.") for name in header):
         raise ModelProblem("It lacks the layers of an IP-Adapter.", "Download it again.")

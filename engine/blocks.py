@@ -130,9 +130,11 @@ class Source:
         return sum(info.end - info.begin for info, _ in self.pairs)
 
 
-def match(path: Path, part: str, layout: Layout) -> Source:
+def match(path: Path, part: str, layout: Layout, names: Mapping[str, str] | None = None) -> Source:
     """Check names and shapes of a file against the layout; reads only the header.
 
+    Args:
+        names: The layout's name of a tensor -> the file's, where that has names of its own.
     Raises:
         ModelProblem: a tensor is missing, left over or of another shape; names file and tensor.
     """
@@ -142,7 +144,8 @@ def match(path: Path, part: str, layout: Layout) -> Source:
     for place in layout.places:
         if place.part != part:
             continue
-        found = next((name for name in _spellings(place.name) if name in left), None)
+        wanted = (names or {}).get(place.name, place.name)
+        found = next((name for name in _spellings(wanted) if name in left), None)
         if found is None:
             raise ModelProblem(f"{label} lacks the tensor “{place.name}”.",
                                "It is cut short or belongs to another model. Download it again.")

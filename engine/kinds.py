@@ -1,11 +1,12 @@
 """Which parts a model has, by its kind: the configuration of each, how it is built, where its weights are.
 
-A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter is one; an IP-Adapter is a file
-without a configuration, and the encoder of its pictures a folder. What a family's checkpoint has, `families/`.
+A checkpoint has several, in folders of their own; a ControlNet (a folder or a file) or T2I-Adapter is one; an
+IP-Adapter is a file without a configuration, and the encoder of its pictures a folder. What a family's checkpoint
+has, `families/`; what a file without a configuration is, `single_files.py`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from catalog.models import optional_parts
 from contract.recipe import ModelRef
 from engine.families import builder_of, family_of
 from engine.families.family import Builder, Config
+from engine.single_files import controlnet_config, diffusers_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class Part:
 
     Attributes:
         weights: Finds the file, its header read and found sound; raises ModelProblem.
+        names: diffusers' name of a tensor -> its name in the file, where they differ.
     """
 
     config: Config
     build: Builder
     weights: Callable[[], Path]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
@@ -43,6 +47,8 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
     """
     if ref.kind == "ip_adapter":
         return _encoder(path) if path.is_dir() else _adapter(path)
+    if ref.kind == "controlnet" and path.is_file():
+        return {ref.kind: _controlnet_file(path, ref.family)}
     if ref.kind in ("controlnet", "t2i_adapter"):
         build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
         return {ref.kind: Part(read_json(path / "config.json"), build, lambda: weights_file(path))}
@@ -53,6 +59,13 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
 
 def _finder(folder: Path) -> Callable[[], Path]:
     return lambda: weights_file(folder)
+
+
+def _controlnet_file(file: Path, family: str) -> Part:
+    header = read_header(file)
+    names = diffusers_names({name: info.shape for name, info in header.items()})
+    config = controlnet_config({ours: header[theirs].shape for ours, theirs in names.items()}, family)
+    return Part(config, _controlnet, lambda: file, names)
 
 
 def _controlnet(config: Config) -> nn.Module:

@@ -147,7 +147,7 @@ class ModelManager:
                            sort_keys=True)
         shelf = next((shelf for shelf in self._shelves if shelf.shape == shape), None)
         shelf = shelf or build(shape, plan, self._device)
-        sources = [match(part.weights(), name, shelf.layout) for name, part in plan.items()]
+        sources = [match(part.weights(), name, shelf.layout, part.names) for name, part in plan.items()]
         if shelf not in self._shelves:
             self._shelves.append(shelf)
         return shelf, sources

@@ -36,7 +36,7 @@ def _chance(seed: int) -> Iterator[None]:
 def build_controlnet(kind: str, folder: Path, seed: int = 10, **more: object) -> Path:
     """A ControlNet folder."""
     with _chance(seed):
-        net = ControlNetModel(cross_attention_dim=_width(kind), **_BLOCKS, **_xl(kind), **more)
+        net = ControlNetModel(**{"cross_attention_dim": _width(kind), **_BLOCKS, **_xl(kind), **more})
         _save(net, folder)
     return folder
 
@@ -96,3 +96,44 @@ def _width(kind: str) -> int:
 
 def _xl(kind: str) -> dict[str, object]:
     return dict(_XL) if kind == "sdxl" else {}
+
+
+def build_controlnet_file(folder: Path, file: Path, *, is_diffusers: bool = False) -> Path:
+    """The weights of a ControlNet folder as one file, with diffusers' names or those of the first programs."""
+    net = ControlNetModel.from_pretrained(str(folder))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rename = str if is_diffusers else _first_name
+    save_file({rename(name): tensor.clone() for name, tensor in net.state_dict().items()}, file)
+    return file
+
+
+_FIRST_NAMES = {
+    "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "controlnet_cond_embedding.conv_in": "input_hint_block.0",
+    "controlnet_cond_embedding.conv_out": "input_hint_block.14", "controlnet_mid_block": "middle_block_out.0"}
+_OF_RESNETS = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
+               "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+
+
+def _first_name(name: str) -> str:
+    """As the first programs named a tensor of a ControlNet with two layers a block."""
+    module, _, leaf = name.rpartition(".")
+    steps = module.split(".")
+    if module in _FIRST_NAMES:
+        new = _FIRST_NAMES[module]
+    elif steps[0] == "controlnet_down_blocks":
+        new = f"zero_convs.{steps[1]}.0"
+    elif steps[0] == "controlnet_cond_embedding":
+        new = f"input_hint_block.{2 * (int(steps[2]) + 1)}"
+    elif steps[2] == "downsamplers":
+        new = f"input_blocks.{3 * (int(steps[1]) + 1)}.0.op"
+    else:
+        is_middle, rest = steps[0] == "mid_block", steps[3:] if steps[0] == "mid_block" else steps[4:]
+        kind, number = (steps[1], int(steps[2])) if is_middle else (steps[2], int(steps[3]))
+        rest = _OF_RESNETS[".".join(rest)].split(".") if kind == "resnets" else rest
+        if is_middle:
+            place = f"middle_block.{2 * number if kind == 'resnets' else 1}"
+        else:
+            place = f"input_blocks.{1 + 3 * int(steps[1]) + number}.{0 if kind == 'resnets' else 1}"
+        new = ".".join([place, *rest])
+    return f"control_model.{new}.{leaf}"

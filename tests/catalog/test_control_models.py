@@ -120,3 +120,24 @@ def test_another_family_is_refused_in_one_sentence_that_names_both() -> None:
         refuse_other_family(canny, ModelRef(name="dream", family="sd1"))
     assert caught.value.message == "ControlNet “canny” is for SDXL; “dream” is SD 1.x."
     assert "checkpoint for SDXL" in caught.value.hint and caught.value.code == "invalid_controls_model"
+
+
+def write_names(path: Path, *names: str, width: int = 768) -> None:
+    header = {name: {"dtype": "F16", "shape": [1, width], "data_offsets": [2 * width * n, 2 * width * (n + 1)]}
+              for n, name in enumerate(names)}
+    raw = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(2 * width * len(names)))
+
+
+@pytest.mark.parametrize(("names", "width", "family", "words"), [
+    (("control_model.input_hint_block.0.weight", "control_model.input_blocks.1.1.x.attn2.to_k.weight"), 768, "sd1", ""),
+    (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.attn2.to_k.weight"), 1024, "sd2", ""),
+    (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), 8, "sdxl", ""),
+    (("control_model.input_hint_block.0.weight", "control_model.label_emb.0.0.weight"), 8, "unknown", "for SDXL"),
+    (("input_hint_block.0.weight", "lora_controlnet"), 8, "unknown", "Control-LoRA")])
+def test_a_controlnet_may_be_one_file(tmp_path: Path, names: tuple[str, ...], width: int, family: str,
+                                      words: str) -> None:
+    write_names(tmp_path / "canny.safetensors", *names, width=width)
+    entry = only(tmp_path)
+    assert (entry.ref.kind, entry.ref.name, entry.ref.family) == ("controlnet", "canny", family)
+    assert words in (entry.problem or "") and bool(words) == bool(entry.problem)
