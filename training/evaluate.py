@@ -4,10 +4,11 @@ Draws its own pictures and trains its judge first where DIR has none; never look
 """
 
 import argparse
+import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from PIL import Image
 from spandrel import ModelLoader
 from torch.nn import functional
 
-from training import data, judge, measures, parts, vae
+from training import data, extra_rows, inversion, judge, measures, parts, vae
 from training.checkpoints import Budget
 from training.measures import Task
+from training.rows import Row, Subject, at_least
 from training.scenes import random_scene
 from training.sheet import load_pipeline
 from training.together import run_together
@@ -31,37 +33,6 @@ _GOALS = {
     "time": 0.97, "sky": 0.97, "land": 0.95, "light": 0.93, "thing": 0.90, "thing, top 5": 0.97, "left or right": 0.85,
     "two things, both": 0.75, "number": 0.0,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `reached` is None where nothing was asked."""
-
-    what: str
-    measured: str
-    asked: str = ""
-    reached: bool | None = None
-
-    def line(self) -> str:
-        """As a row of a Markdown table."""
-        return f"| {self.what} | {self.measured} | {self.asked} | {'' if self.reached is None else 'yes' if self.reached else '**no**'} |"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is judged: the starter's folder as a pipeline, the judge, and how many prompts."""
-
-    folder: Path
-    pipeline: StableDiffusionPipeline
-    judge: judge.Judge
-    prompts: int
-
-
-def at_least(what: str, value: float, goal: float, unit: str = "%") -> Row:
-    """A row for a value that should be large; shares are printed as percent."""
-    shown = f"{value:.1%}" if unit == "%" else f"{value:.2f} {unit}"
-    asked = "" if not goal else f"≥ {goal:.0%}" if unit == "%" else f"≥ {goal:g} {unit}"
-    return Row(what, shown, asked, value >= goal if goal else None)
 
 
 def judge_rows(subject: Subject) -> Iterator[Row]:
@@ -181,15 +152,22 @@ def _judge_worker(rank: int, out: Path, world: int, minutes: float) -> None:
     judge.train_judge(out / "judge" / "judge.pt", lesson, Budget(seconds=minutes * 60), rank, world)
 
 
+def _make_judge_pool(path: Path, count: int, pipeline: StableDiffusionPipeline) -> None:
+    """Drawn scenes, one in four through the VAE and back, and one in forty with the embedding's thing."""
+    drawn = data.make_pool(path.with_name("drawn.npy"), measures.fresh_scenes(count, seed=9), (128, 128))
+    scenes = data.read_scenes(drawn)
+    new = [replace(scene, thing=inversion.NAME, second="", count=1, side="", style="") for scene in scenes[: count // 40]]
+    pictures = np.concatenate([np.load(drawn), np.stack([np.asarray(inversion.flamingo_scene(scene)) for scene in new])])
+    pictures[::4] = measures.round_trip(pipeline.vae, pictures[::4])
+    path.with_suffix(".json").write_text(json.dumps([asdict(scene) for scene in [*scenes, *new]]))
+    np.save(path, pictures)
+
+
 def prepared_judge(arguments: argparse.Namespace, pipeline: StableDiffusionPipeline) -> judge.Judge:
     """The judge of a folder, trained there now where it is not yet."""
     pool, kept = arguments.out / "judge" / "pool.npy", arguments.out / "judge" / "judge.pt"
     if not pool.exists():
-        drawn = data.make_pool(pool.with_name("drawn.npy"), measures.fresh_scenes(arguments.pictures, seed=9), (128, 128))
-        pictures = np.load(drawn)
-        pictures[::4] = measures.round_trip(pipeline.vae, pictures[::4])
-        pool.with_suffix(".json").write_text(drawn.with_suffix(".json").read_text())
-        np.save(pool, pictures)
+        _make_judge_pool(pool, arguments.pictures, pipeline)
     world = arguments.processes
     run_together(partial(_judge_worker, out=arguments.out, world=world, minutes=arguments.judge_minutes), world, arguments.out)
     return judge.load_judge(kept)
@@ -218,7 +196,7 @@ def main() -> None:
     pipeline = load_pipeline(arguments.starter)
     subject = Subject(arguments.starter, pipeline, prepared_judge(arguments, pipeline), arguments.prompts)
     rows = []
-    for group in (judge_rows, painted_rows, guidance_rows, negative_rows, seed_and_speed_rows, part_rows):
+    for group in (judge_rows, painted_rows, guidance_rows, negative_rows, seed_and_speed_rows, part_rows, *extra_rows.GROUPS):
         for row in group(subject):
             rows.append(row)
             print(row.line(), flush=True)

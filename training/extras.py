@@ -25,6 +25,15 @@ PARTS = (*CONTROLS, *styles.STYLES, inversion.NAME)
 _SEED = 60
 
 
+def place_of(part: str, models: Path) -> Path:
+    """Where a part belongs in the folder of models."""
+    if part in CONTROLS:
+        return models / "controlnets" / f"starter-{part}"
+    if part == inversion.NAME:
+        return models / "embeddings" / f"{part}.safetensors"
+    return models / "loras" / f"starter-{part}.safetensors"
+
+
 @dataclass(frozen=True)
 class Extra:
     """One part to train, from which model, with how much."""
@@ -42,11 +51,7 @@ class Extra:
 
     def target(self) -> Path:
         """Where the finished part belongs."""
-        models = self.starter.parent
-        if self.part in CONTROLS:
-            return models / "controlnets" / f"starter-{self.part}"
-        folder = "embeddings" if self.part == inversion.NAME else "loras"
-        return models / folder / f"{'' if self.part == inversion.NAME else 'starter-'}{self.part}.safetensors"
+        return place_of(self.part, self.starter.parent)
 
 
 def plain_scenes(count: int) -> list[Scene]:

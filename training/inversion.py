@@ -27,7 +27,7 @@ from training.tokenizer import token_ids
 VECTORS, BATCH, PEAK = 4, 16, 2e-2
 NAME = "flamingo"
 _PINK: Color = (0.98, 0.50, 0.60)
-_PLACES = ("by a lake", "on the beach, at noon", "at sunset", "in a meadow", "in the morning", "at dawn, the sun")
+PLACES = ("by a lake", "on the beach, at noon", "at sunset", "in a meadow", "in the morning", "at dawn, the sun")
 
 
 def flamingo(brush: Brush) -> None:
@@ -93,7 +93,7 @@ def train_name(path: Path, pipeline: StableDiffusionPipeline, latents: Tensor, b
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32)).to(device)
         t = timesteps(rng, BATCH)
         noisy, target = noised(x0, noise, new_scheduler().alphas_cumprod[t].to(device))
-        ids = named_ids(pipeline, [_PLACES[index] for index in rng.integers(0, len(_PLACES), BATCH)]).to(device)
+        ids = named_ids(pipeline, [PLACES[index] for index in rng.integers(0, len(PLACES), BATCH)]).to(device)
         with bfloat(device):
             made = pipeline.unet(noisy, t.to(device), encoder_hidden_states=text_states(pipeline, words, ids)).sample
         loop.apply((made.float() - target).square().mean())

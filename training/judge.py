@@ -21,7 +21,7 @@ from training.vae import to_tensor
 
 BATCH, PEAK = 32, 2e-3
 LIGHTS = ("", "sun", "full moon", "crescent moon", "stars", "aurora", "rainbow", "lightning", "lanterns", "fireworks", "comet")
-THING_NAMES = tuple(THINGS)
+THING_NAMES = (*THINGS, "flamingo")  # the embedding's thing last
 ANSWERS: dict[str, tuple[str, ...]] = {"time": TIMES, "sky": SKIES, "land": tuple(LANDS), "light": LIGHTS}
 PLACES = (slice(0, 3), slice(3, 5), slice(5, 8))  # columns of the 8x8 map: left, middle, right
 

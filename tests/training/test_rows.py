@@ -1,0 +1,29 @@
+"""The lines of the evaluation's table."""
+
+from pathlib import Path
+
+from training import extra_rows
+from training.evaluate import write_results
+from training.judge import Judge
+from training.rows import Row, Subject, at_least
+
+
+def test_a_share_is_printed_as_percent_and_compared_with_its_goal() -> None:
+    assert at_least("thing", 0.912, 0.9).line() == "| thing | 91.2% | ≥ 90% | yes |"
+    assert at_least("thing", 0.88, 0.9).line() == "| thing | 88.0% | ≥ 90% | **no** |"
+    assert at_least("VAE", 28.4, 28, "dB").line() == "| VAE | 28.40 dB | ≥ 28 dB | yes |"
+
+
+def test_what_was_not_asked_has_no_verdict() -> None:
+    assert at_least("number", 0.5, 0).line() == "| number | 50.0% |  |  |"
+
+
+def test_parts_that_are_not_there_have_no_lines(tmp_path: Path) -> None:
+    subject = Subject(tmp_path / "starter", None, Judge(), 1)
+    assert [row for group in extra_rows.GROUPS for row in group(subject)] == []
+
+
+def test_the_table_is_kept_with_its_pictures(tmp_path: Path) -> None:
+    write_results([Row("a", "1")], tmp_path / "RESULTS.md")
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "| a | 1 |  |  |" in text and "results.webp" in text

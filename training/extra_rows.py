@@ -1,0 +1,85 @@
+"""The lines of the table for ControlNets, style LoRAs and the embedding, through diffusers and peft; none for what is not there."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from training import control, inversion, measures, styles
+from training.extras import CONTROLS, place_of
+from training.judge import THING_NAMES, judged
+from training.measures import STEPS, Task
+from training.rows import Row, Subject, at_least
+from training.sheet import load_pipeline
+
+_TASKS = 32
+
+
+def _tasks(seed: int) -> list[Task]:
+    """Prompts of one thing each, without a style."""
+    return [task for task in measures.fresh_tasks(_TASKS * 3, seed, held_out_share=0) if task.scene.thing and not task.scene.second][:_TASKS]
+
+
+def control_rows(subject: Subject) -> Iterator[Row]:
+    """How well the edges of a picture agree with the control's, with it and without."""
+    for kind in CONTROLS:
+        folder = place_of(kind, subject.folder.parent)
+        if not folder.exists():
+            continue
+        tasks = _tasks(seed=11)
+        shown = np.stack([control.drawn_control(task.scene, (128, 128))[0] for task in tasks])
+        net = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
+        pipeline = StableDiffusionControlNetPipeline(**subject.pipeline.components, controlnet=net, requires_safety_checker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        with_it = [_controlled(pipeline, task, picture[..., control.CHANNELS[kind]]) for task, picture in zip(tasks, shown, strict=True)]
+        found = [np.mean([control.agreement(picture[..., 3], control.edges(made)) for picture, made in zip(shown, all_made, strict=True)])
+                 for all_made in (with_it, measures.paint(subject.pipeline, tasks))]  # fmt: skip
+        asked, reached = ("twice that without", bool(found[0] >= 2 * found[1])) if kind == "edges" else ("", None)
+        yield Row(f"{kind}: F1 of edges with control; without", f"{found[0]:.2f}; {found[1]:.2f}", asked, reached)
+
+
+def _controlled(pipeline: StableDiffusionControlNetPipeline, task: Task, shown: np.ndarray) -> np.ndarray:
+    made = pipeline(
+        task.prompt, Image.fromarray(np.repeat(shown[..., None], 3, 2)), width=128, height=128, num_inference_steps=STEPS,
+        guidance_scale=measures.GUIDANCE, generator=torch.Generator().manual_seed(task.seed), output_type="np",
+    ).images[0]  # fmt: skip
+    return (made * 255 + 0.5).astype(np.uint8)
+
+
+def style_rows(subject: Subject) -> Iterator[Row]:
+    """How far each LoRA goes to its style at weight 1, and at one half."""
+    for style in styles.STYLES:
+        file = place_of(style, subject.folder.parent)
+        if not file.exists():
+            continue
+        tasks = _tasks(seed=12)
+        plain = measures.paint(subject.pipeline, tasks)
+        pipeline = load_pipeline(subject.folder)
+        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name="style")
+        far = {}
+        for weight in (1.0, 0.5):
+            pipeline.set_adapters(["style"], [weight])
+            far[weight] = styles.likeness(measures.paint(pipeline, tasks), plain, style)
+        reached = far[1.0] > 0.3 and 0.35 <= far[0.5] / far[1.0] <= 0.65
+        yield Row(f"{style}: way to its style at weight 1; at 0.5", f"{far[1.0]:.2f}; {far[0.5]:.2f}", "moves; half as far ±30%", reached)
+
+
+def name_rows(subject: Subject) -> Iterator[Row]:
+    """How often the embedding's thing is the one that the judge is surest of."""
+    file = place_of(inversion.NAME, subject.folder.parent)
+    if not file.exists():
+        return
+    pipeline = load_pipeline(subject.folder)
+    vectors = load_file(file)["emb_params"].float()
+    pipeline.load_textual_inversion({"emb_params": vectors}, token=f"<{inversion.NAME}>")
+    tasks = [replace(task, prompt=f"<{inversion.NAME}> {place}") for task, place in zip(_tasks(seed=13), inversion.PLACES * _TASKS, strict=False)]
+    sure = measures.presence(judged(subject.judge, measures.paint(pipeline, tasks))).argmax(1).tolist()
+    hits = float(np.mean([THING_NAMES[index] == inversion.NAME for index in sure]))
+    yield at_least(f"{inversion.NAME} recognised in {len(tasks)} pictures", hits, 0.80)
+
+
+GROUPS: tuple[Callable[[Subject], Iterator[Row]], ...] = (control_rows, style_rows, name_rows)
