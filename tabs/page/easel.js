@@ -33,7 +33,7 @@ function makeEasel(kind) {
     countEscape();
     close();
   } }, h("div.bench-canvas", {}, canvas.element), h("div.bench-line", {},
-    h("p.bench-words", {}, h("strong", {}, words), ` ${rest}`), button({ label: "Put away", onclick: () => close() }), apply));
+    h("p.bench-words", {}, h("strong", {}, words), ` ${rest}`), h("div.bench-acts", {}, button({ label: "Put away", onclick: () => close() }), apply)));
 
   async function finish() {
     try {

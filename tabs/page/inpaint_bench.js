@@ -30,7 +30,7 @@ export function makeBench() {
   const empty = h("div.bench-empty", { "data-field": "inpaint.picture" }, area.element, pictureProblem);
   const painting = h("div.bench-canvas", { "data-field": "mask.image" }, canvas.element);
   const element = h("section.bench", { "aria-label": "Canvas" }, empty, painting, frame.element,
-    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), other, result, goOn));
+    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), h("div.bench-acts", {}, other, result, goOn)));
   // Tools that change are no answer to what Generate asks for.
   for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
   canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);

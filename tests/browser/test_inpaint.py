@@ -272,6 +272,30 @@ def test_one_finger_paints_two_zoom_and_a_tap_of_two_undoes(visit: Visit) -> Non
     expect(page.locator(".bench-words")).to_contain_text("Nothing is masked yet.")
 
 
+def test_a_pen_paints_by_its_pressure_and_a_palm_beside_it_does_not(visit: Visit) -> None:
+    page = visit(width=1024, height=768, touch=True).page
+    open_canvas(page)
+    screen = page.context.new_cdp_session(page)
+
+    def pen(kind: str, x: float, y: float) -> None:
+        left, top = spot(page, x, y)
+        screen.send("Input.dispatchMouseEvent", {"type": kind, "x": left, "y": top, "button": "left", "buttons": 1,
+                                                 "pointerType": "pen", "force": 1.0, "clickCount": 1})
+
+    def palm(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y} for x, y in (spot(page, *point) for point in points)]
+        screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    pen("mousePressed", 100, 100)
+    palm("touchStart", (300, 200))
+    palm("touchMove", (200, 220))
+    pen("mouseMoved", 150, 100)
+    palm("touchEnd")
+    pen("mouseMoved", 200, 100)
+    pen("mouseReleased", 200, 100)
+    assert "4% of" in words(page)
+
+
 def test_extending_sends_the_sides_and_no_size(visitor: Visitor) -> None:
     page = visitor.page
     open_canvas(page)
