@@ -1,13 +1,14 @@
 // ControlNet units: what is wrong with one, and how they go into a recipe and come out of it.
 
 import { findBrought, refOf } from "./brought.js";
-import { config, familyLabel } from "./config.js";
+import { familyLabel } from "./config.js";
 import { form, number, typed } from "./form.js";
 import { controlModels, preprocessors } from "./parts_list.js";
 import { modelTitle } from "./models.js";
 import { formTab } from "./route.js";
 import { ranged } from "./rules.js";
 import { emptyUnit, firstUnitProblem, isBlank, takeIntoUnit, unitFields, unitsOf } from "./units.js";
+import { some } from "./words.js";
 
 const NEEDS = "ControlNet needs a picture that says where things go. Drop one, paste it, or choose a file.";
 const FOLDER = "Put a ControlNet or T2I-Adapter (.safetensors, or its folder) into models/; it appears here by itself.";
@@ -28,7 +29,7 @@ export function judgeControl(unit, name) {
     case "image": return unit.image ? null : says(NEEDS);
     case "preprocessor": {
       const found = preprocessors.find(unit.preprocessor);
-      return found && !found.installed ? says(`${found.label} is not installed. ${found.hint}`) : null;
+      return found && !found.installed ? says(`${found.label} is not installed. Put its files in place, or choose another.`) : null;
     }
     case "end": return ranged("controls.end", unit.end) ?? judgeSpan(unit);
     case "begin": case "weight": return ranged(`controls.${name}`, unit[name]);
@@ -92,9 +93,8 @@ export async function readControls({ controls = [] }, patch) {
   return pictures.includes(null) ? "A control picture is not here any more. Add it again." : "";
 }
 
-/** "canny 0.8", for a summary: the names of the models, cut short by the style sheet. */
+/** For the closed section: the model's name, or how many units. */
 export function controlSummary(values) {
   const used = unitsOf("controls", values).filter((unit) => !isBlank(unit));
-  if (used.length > 1) return `${used.length} units`;
-  return used.length ? modelTitle(used[0].model || config.labels.controls) : "";
+  return used.length === 1 && used[0].model ? modelTitle(used[0].model) : used.length ? some(used.length, "unit") : "";
 }

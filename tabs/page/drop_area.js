@@ -93,7 +93,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
       said.hidden = true;
       if (!picture) { image.removeAttribute("src"); return; }
       if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
-      setText(name, picture.name || (picture.parent ? "A picture of the gallery" : "Picture"));
+      setText(name, picture.name || (picture.parent ? "From the gallery" : "Picture"));
       setText(facts, pixels(picture.width, picture.height));
     },
   };

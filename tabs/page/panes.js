@@ -9,17 +9,23 @@ const hostOf = (name) => document.getElementById(name.replaceAll("_", "-"));
 export function fitSection(name) {
   const shown = config.sections[route.get().tab];
   const host = hostOf(name);
-  if (host && shown && isSection(name)) host.hidden = !shown.includes(name);
+  if (!host || !shown || !isSection(name)) return;
+  host.hidden = !shown.includes(name);
+  joinLines(shown);
 }
 
 const isSection = (name) => Object.values(config.sections).some((names) => names.includes(name));
 
-// One pane has one order, and a tab may want another: then only what is out of place is moved.
 // A closed section keeps close to the one above it.
+function joinLines(names) {
+  const hosts = names.map(hostOf).filter(Boolean);
+  const isLine = (host) => Boolean(host?.querySelector("details.section, .switch:not(.inline)"));
+  hosts.forEach((host, index) => host.classList.toggle("joined", isLine(host) && isLine(hosts[index - 1])));
+}
+
+// One pane has one order, and a tab may want another: then only what is out of place is moved.
 function arrange(names) {
   const hosts = names.map(hostOf).filter(Boolean);
-  const isLine = (host) => Boolean(host?.querySelector(":scope details.section, :scope .switch:not(.inline)"));
-  hosts.forEach((host, index) => host.classList.toggle("joined", isLine(host) && isLine(hosts[index - 1])));
   hosts.forEach((host, index) => {
     const before = hosts[index - 1];
     const isAfter = !before || Boolean(before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_FOLLOWING);

@@ -59,7 +59,7 @@ def test_escape_closes_the_top_layer_first_and_cancels_only_then(visitor: Visito
     page.wait_for_timeout(600)
     page.keyboard.press("Escape")
     visitor.wait_for("cancelled")
-    page.locator(".switch").focus()
+    page.locator("#explain-switch .switch").focus()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
 

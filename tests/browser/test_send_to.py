@@ -64,7 +64,7 @@ def test_a_result_becomes_the_picture_of_another_tab(done: Visitor, place: str, 
     page = done.page
     send(page, place)
     expect(page.get_by_role("tab", name=place)).to_have_attribute("aria-selected", "true")
-    expect(page.locator(f"#{section} .area-name").first).to_have_text("A picture of the gallery")
+    expect(page.locator(f"#{section} .area-name").first).to_have_text("From the gallery")
 
 
 def test_what_is_made_from_a_result_names_it_and_leads_back_to_it(done: Visitor) -> None:
@@ -145,7 +145,7 @@ def test_a_result_is_dragged_to_the_place_for_the_start_picture(done: Visitor) -
     page = done.page
     page.get_by_role("tab", name="Image to image").click()
     page.locator(".cell").first.drag_to(page.locator("#start-section .area-choose"))
-    expect(page.locator("#start-section .area-name")).to_have_text("A picture of the gallery")
+    expect(page.locator("#start-section .area-name")).to_have_text("From the gallery")
     expect(page.locator("dialog.veil")).to_be_hidden()
 
 
