@@ -23,9 +23,10 @@ def add(studio: StudioHere, owner: Owner, body: PictureBody) -> StoredInput:
 
 
 @router.get("/inputs/{sha256}", response_class=Response, responses=_PNG)
-def kept(request: Request, studio: StudioHere, sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
-    """A brought picture as it is kept, for whoever knows its hash: the one who brought it, or has its recipe."""
-    return send_picture(request, studio.input_file(sha256), studio.settings.inputs_dir, sha256)
+def kept(request: Request, studio: StudioHere, owner: Owner,
+         sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
+    """A brought picture as it is kept; only for those who brought it."""
+    return send_picture(request, studio.input_file(sha256, owner), studio.settings.inputs_dir, sha256)
 
 
 @router.post("/recipes/read", openapi_extra=_PICTURE)

@@ -63,7 +63,7 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
 
 def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Shares:
     """The mask at the picture's size, without its feather; 0 or 1 unless it is soft."""
-    gray = open_input(asked.image, images).convert("L")
+    gray = open_input(asked.image, images, "black").convert("L")  # what is not drawn is not painted
     share = _shares(gray.resize(size, Image.Resampling.BILINEAR) if gray.size != size else gray)
     share = 1 - share if asked.invert else share
     share = share if asked.soft else (share >= 0.5).astype(np.float32)

@@ -17,8 +17,8 @@ Pixels = np.ndarray  # (H, W, 3), uint8
 Shares = np.ndarray  # (H, W), float32, 0..1: how much of each pixel may change
 
 
-def open_input(ref: ImageRef, images: Mapping[str, bytes]) -> Image.Image:
-    """A picture of the ticket as RGB; what is transparent is white.
+def open_input(ref: ImageRef, images: Mapping[str, bytes], paper: str = "white") -> Image.Image:
+    """A picture of the ticket as RGB; what is transparent has the color of the paper.
 
     Raises:
         InvalidInput: the ticket doesn't bring it, or its bytes are no PNG.
@@ -31,8 +31,7 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes]) -> Image.Image:
             file.load()
             if file.mode != "RGBA":
                 return file.convert("RGB")
-            paper = Image.new("RGBA", file.size, "white")
-            return Image.alpha_composite(paper, file).convert("RGB")
+            return Image.alpha_composite(Image.new("RGBA", file.size, paper), file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         raise InvalidInput("A picture that the job works from can't be read.", "Add it again.",
                            code="input_damaged") from None

@@ -55,6 +55,10 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE jobs DROP COLUMN recipe;
     ALTER TABLE images ADD COLUMN upscale TEXT;
     """,
+    """
+    CREATE TABLE input_owners (sha256 TEXT NOT NULL, owner_key TEXT NOT NULL, PRIMARY KEY (sha256, owner_key))
+    WITHOUT ROWID;
+    """,
 )
 
 

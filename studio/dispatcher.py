@@ -34,6 +34,7 @@ from contract.work import (
 from studio.costs import Rates, billed, cost
 from studio.feed import Feed
 from studio.hashes import ModelHashes
+from studio.input_owners import InputOwners
 from studio.inputs import Inputs
 from studio.model_list import ModelList
 from studio.progress import Meter, Progress
@@ -87,6 +88,7 @@ class Tools:
     worker: Worker
     models: ModelList
     inputs: Inputs
+    input_owners: InputOwners
     hashes: ModelHashes
     saver: Saver
     rates: Rates
@@ -303,6 +305,7 @@ class Dispatcher:
     def _keep_map(self, run: Run, painted: WorkPainted) -> None:
         try:
             made = self._tools.inputs.add_raw(painted.pixels)
+            self._tools.input_owners.add(made.sha256, run.job.owner)
             self._tools.queue.add_prepared(run.job, made)
         except StudioError as error:
             run.unsaved = error

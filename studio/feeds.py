@@ -59,7 +59,8 @@ class Feeds:
             return feed_from_log(job.id, row["log"], lambda image_id: self._gallery.find(image_id, job.owner))
         at = job.created_at
         first = events.Queued(job_id=job.id, attempt=job.attempt, at=at, position=0)
-        return feed_from_events(job.id, 0, (first, *self._notices(job), *self._saved(job), ending_of(job)))
+        return feed_from_events(job.id, 0, (first, *self._notices(job), *self._saved(job), *_prepared(job),
+                                            ending_of(job)))
 
     def _notices(self, job: JobRecord) -> Sequence[events.JobEvent]:
         return [events.Notice(job_id=job.id, attempt=job.attempt, at=job.created_at, code=code, message=message)
@@ -118,6 +119,10 @@ class Feeds:
         """Whether anyone follows a live job at this moment."""
         feed = self._live.get(job_id)
         return feed is not None and feed.is_followed
+
+
+def _prepared(job: JobRecord) -> Sequence[events.JobEvent]:
+    return [events.Prepared(job_id=job.id, attempt=job.attempt, at=job.created_at, input=made) for made in job.prepared]
 
 
 def ending_of(job: JobRecord) -> events.JobEvent:

@@ -186,7 +186,7 @@ class JobQueue:
 
     def add_prepared(self, job: JobRecord, made: StoredInput) -> None:
         """Record a control map that a job made, so that it is kept as long as the job is remembered."""
-        maps = [one.model_dump() for one in (*job.prepared, made)]
+        maps = [one.model_dump() for one in dict.fromkeys((*job.prepared, made))]
         self._database.write("UPDATE jobs SET prepared = ? WHERE id = ?",
                              (json.dumps(maps, separators=(",", ":")), job.id))
 

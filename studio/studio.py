@@ -40,6 +40,7 @@ from studio.gallery_index import reconcile
 from studio.hashes import ModelHashes
 from studio.ids import IdSource
 from studio.image_files import PictureFolder
+from studio.input_owners import InputOwners
 from studio.inputs import Inputs
 from studio.lock import DataLock
 from studio.model_list import ModelList
@@ -48,7 +49,7 @@ from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.resolve import resolve
 from studio.resolve_controls import resolve_preprocess
-from studio.resolve_parts import resolve_upscale
+from studio.resolve_parts import SizeOf, resolve_upscale
 from studio.saver import Saver
 from studio.settings import Settings
 from studio.thumbnails import Thumbnails
@@ -82,15 +83,16 @@ class Studio:
         thumbnails = Thumbnails(settings.thumbnails_dir)
         self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
         self._inputs = Inputs(settings.inputs_dir)
+        self._input_owners = InputOwners(self._database, owners)
         self.extensions = Extensions(settings.extension_dirs)
         self._queue = JobQueue(self._database, self._ids, self._rates,
                                most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
         self._feeds = Feeds(self._queue, self._gallery, self._place_of)
         self._dispatcher = Dispatcher(Tools(
-            queue=self._queue, worker=worker, models=self._models, inputs=self._inputs, hashes=self._hashes, saver=self._saver,
-            rates=self._rates, feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch,
-            on_end=self._close_feed, finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
+            queue=self._queue, worker=worker, models=self._models, inputs=self._inputs,
+            input_owners=self._input_owners, hashes=self._hashes, saver=self._saver, rates=self._rates,
+            feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch, on_end=self._close_feed, finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
         self._view = QueueView(self._queue, self._rates, self._dispatcher.progress)
         self._engine = EngineState(worker)
         self._announcing = threading.Lock()
@@ -220,7 +222,7 @@ class Studio:
         """
         draft = self.extensions.adjust(draft)
         self._check_parent(draft.parent, owner)
-        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, size_of=self._inputs.size,
+        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner),
                         known_hash=self._known_hash, with_hash=self._model_with_hash)
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry))
         return self._queue_up(Paint(recipe=found.recipe, parent=draft.parent), owner, window, notices)
@@ -228,12 +230,12 @@ class Studio:
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
         self._check_parent(task.parent, owner)
-        resolved = resolve_upscale(task, self._models, self._inputs.size, self.settings.max_pixels)
+        resolved = resolve_upscale(task, self._models, self._sizes_for(owner), self.settings.max_pixels)
         return self._queue_up(resolved, owner, window)
 
     def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
-        return self._queue_up(resolve_preprocess(task, self._models, self._inputs.size), owner, window)
+        return self._queue_up(resolve_preprocess(task, self._models, self._sizes_for(owner)), owner, window)
 
     def _queue_up(self, task: Task, owner: str, window: str | None,
                   notices: Sequence[tuple[str, str]] = ()) -> JobHandle:
@@ -241,6 +243,10 @@ class Studio:
         self._feeds.of(job)
         self._announce()
         return JobHandle(id=job.id, position=self._place_of(job.id)[0])
+
+    def _sizes_for(self, owner: str) -> SizeOf:
+        """Sizes of the pictures that the owner brought; others' are as good as not there."""
+        return lambda sha256: self._inputs.size(sha256) if self._input_owners.has(sha256, owner) else None
 
     def _check_parent(self, parent: str | None, owner: str) -> None:
         if parent is not None and self._gallery.find(parent, owner) is None:
@@ -376,16 +382,21 @@ class Studio:
 
     def add_input(self, data: bytes, owner: str) -> StoredInput:
         """Keep a picture someone brought. Raises InvalidInput, TooLarge, StorageFull."""
-        return self._inputs.add(data)
+        return self._keep_input(data, owner)
 
     def input_from_image(self, image_id: str, owner: str) -> StoredInput:
         """Keep a picture of the gallery as one to work from. Raises NotFound, StorageFull."""
-        return self._inputs.add(self._gallery.file(image_id, owner).read_bytes())
+        return self._keep_input(self._gallery.file(image_id, owner).read_bytes(), owner)
 
-    def input_file(self, sha256: str) -> Path:
-        """The PNG of a brought picture, for whoever knows its hash. Raises NotFound."""
+    def _keep_input(self, data: bytes, owner: str) -> StoredInput:
+        kept = self._inputs.add(data)
+        self._input_owners.add(kept.sha256, owner)
+        return kept
+
+    def input_file(self, sha256: str, owner: str) -> Path:
+        """The PNG of a picture that the owner brought. Raises NotFound."""
         path = self._inputs.path(sha256)
-        if not path.is_file():
+        if not path.is_file() or not self._input_owners.has(sha256, owner):
             raise NotFound("There is no such picture.", "Add it again.")
         return path
 

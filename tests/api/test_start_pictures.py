@@ -96,6 +96,31 @@ def test_a_brought_picture_can_be_looked_at_by_its_hash(real: Real) -> None:
     assert real.ask("GET", "inputs/../../etc/passwd").status_code == 404
 
 
+def odd_pictures() -> dict[str, bytes]:
+    """Pictures that are taken, and are not what one expects."""
+    def data(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
+        out = io.BytesIO()
+        image.save(out, kind, **more)
+        return out.getvalue()
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    frames = [Image.new("RGB", (40, 30), color) for color in ("red", "blue", "green")]
+    return {"im20 1 × 1": data(Image.new("RGB", (1, 1), "red")), "CMYK": data(Image.new("CMYK", (30, 40)), "JPEG"),
+            "im23 16 bit": data(Image.new("I;16", (30, 40), 40_000)), "im30 transparent": data(Image.new("RGBA", (30, 40))),
+            "im25 turned": data(Image.new("RGB", (30, 40), "red"), "JPEG", exif=turned),
+            "im18 animated": data(frames[0], save_all=True, append_images=frames[1:]),
+            "31 to 1": data(Image.new("RGB", (8, 248), "red"))}
+
+
+@pytest.mark.parametrize("name", odd_pictures())
+def test_an_odd_picture_begins_a_job_like_any_other(real: Real, name: str) -> None:
+    start = {"sha256": real.ask("POST", "inputs", content=odd_pictures()[name]).json()["sha256"]}
+    size = {"width": 64, "height": 64}
+    assert real.made("jobs", {"prompt": "a cat", "start": {"image": start}, **size})[1].shape == (64, 64, 3)
+    assert real.made("jobs", {"prompt": "a cat", "start": {"image": start, "resize": "fill"}})[1].ndim == 3
+
+
 def test_an_empty_mask_is_refused_and_the_next_job_works(real: Real) -> None:
     start, hole = real.bring(Image.new("RGB", (64, 64), "red")), real.bring(Image.new("RGB", (64, 64)))
     body = {"prompt": "a cat", "start": {"image": start}, "mask": {"image": hole}}

@@ -81,6 +81,13 @@ def test_an_empty_mask_is_refused_in_a_sentence(color: object, invert: bool, mak
         framed(make_recipe, NOISE, Image.new("RGB", (96, 64), color), invert=invert)  # type: ignore[arg-type]
 
 
+def test_what_is_transparent_in_a_mask_is_not_painted(make_recipe: Make) -> None:
+    drawn = Image.new("RGBA", (96, 64), (255, 255, 255, 0))
+    drawn.paste((255, 255, 255, 255), (0, 0, 48, 64))
+    frame = framed(make_recipe, NOISE, drawn, (96, 64), feather=0)
+    assert frame.mask is not None and (frame.mask[:, :48] == 1).all() and (frame.mask[:, 48:] == 0).all()
+
+
 def test_a_full_mask_repaints_all(make_recipe: Make) -> None:
     frame = framed(make_recipe, NOISE, Image.new("RGB", (96, 64), "white"), (96, 64))
     assert frame.mask is not None and (frame.mask == 1).all()

@@ -36,7 +36,7 @@ def test_the_bytes_of_every_picture_reach_the_worker(studio: Studio, worker: Fak
     start, mask = brought(studio), brought(studio, MASK)
     run(studio, start={"image": start}, mask={"image": mask})
     assert worker.tickets[-1].images == {
-        ref.sha256: studio.input_file(ref.sha256).read_bytes() for ref in (start, mask)}
+        ref.sha256: studio.input_file(ref.sha256, ME).read_bytes() for ref in (start, mask)}
 
 
 @pytest.mark.parametrize(("harm", "code"), [
@@ -47,7 +47,7 @@ def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
     first = studio.submit(draft(), ME)
     start = brought(studio)
     waiting = studio.submit(draft(start={"image": start}), ME)
-    harm(studio.input_file(start.sha256))
+    harm(studio.input_file(start.sha256, ME))
     worker.gate.set()
     ending = finish(studio, waiting.id)[-1]
     assert isinstance(ending, events.Failed) and ending.code == code and ending.hint == "Add it again."
@@ -57,6 +57,31 @@ def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
 def test_a_picture_that_was_never_brought_is_refused_at_once(studio: Studio) -> None:
     with pytest.raises(InvalidInput, match="The start picture is not here"):
         studio.submit(draft(start={"image": ImageRef(sha256="0" * 64)}), ME)
+
+
+def test_a_picture_of_someone_else_can_not_be_looked_at_or_worked_from(studio: Studio) -> None:
+    """Its hash is in every recipe that used it, and recipes travel in pictures."""
+    mine = brought(studio)
+    run(studio, start={"image": mine})
+    with pytest.raises(NotFound):
+        studio.input_file(mine.sha256, YOU)
+    with pytest.raises(InvalidInput, match="The start picture is not here"):
+        studio.submit(draft(start={"image": mine, "strength": 0.0}), YOU)
+    with pytest.raises(InvalidInput, match="The picture is not here"):
+        studio.upscale(Upscale(image=mine), YOU)
+    with pytest.raises(InvalidInput, match="The picture is not here"):
+        studio.preprocess(Preprocess(image=mine, preprocessor="canny"), YOU)
+    studio.add_input(PICTURE, YOU)
+    assert studio.input_file(mine.sha256, YOU).is_file()
+
+
+def test_who_has_a_picture_made_with_one_may_use_it_after_the_table_is_lost(studio: Studio) -> None:
+    mine = brought(studio)
+    run(studio, start={"image": mine})
+    studio._database.write("DELETE FROM input_owners")
+    assert studio.input_file(mine.sha256, ME).is_file()
+    with pytest.raises(NotFound):
+        studio.input_file(mine.sha256, YOU)
 
 
 def test_a_parent_is_in_the_record_and_in_the_png(studio: Studio) -> None:
