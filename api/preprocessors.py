@@ -43,6 +43,7 @@ class PreprocessorFacts(BaseModel):
     shows: str
     aliases: tuple[str, ...]
     has_resolution: bool
+    needs_mask: bool
     low: OptionFacts | None
     high: OptionFacts | None
     installed: bool
@@ -69,7 +70,8 @@ def _facts(found: Preprocessor, installed: bool, hint: str) -> PreprocessorFacts
                   for f in found.files)
     return PreprocessorFacts(
         id=found.id, label=found.label, makes=found.makes, shows=found.shows, aliases=found.aliases,
-        has_resolution=found.has_resolution, low=_option(found.low), high=_option(found.high),
+        has_resolution=found.has_resolution, needs_mask=found.needs_mask, low=_option(found.low),
+        high=_option(found.high),
         installed=installed, hint=hint, megabytes=found.megabytes, files=files)
 
 

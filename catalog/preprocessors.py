@@ -15,6 +15,7 @@ FOLDER = "annotators"
 RESOLUTION = 512  # of the shorter side, where nothing else is asked for
 MAX_PIXELS = 16 * 2**20  # of the picture that a preprocessor works on
 NONE = "none"
+INPAINT = "inpaint_only"
 _ANNOTATORS = "lllyasviel/Annotators"
 
 
@@ -53,6 +54,7 @@ class Preprocessor:
         makes: The same for people.
         low, high: Its thresholds; None where it has none.
         has_resolution: Whether the resolution that it works at may be chosen.
+        needs_mask: It shows the start picture with the mask cut out, so that it has no preview of its own.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Preprocessor:
     low: Option | None = None
     high: Option | None = None
     has_resolution: bool = True
+    needs_mask: bool = False
     files: tuple[AnnotatorFile, ...] = ()
 
     @property
@@ -139,6 +142,8 @@ PREPROCESSORS: Mapping[str, Preprocessor] = MappingProxyType({p.id: p for p in (
     Preprocessor("openpose_faceonly", "OpenPose, face only", "poses of faces", "pose", files=_POSE),
     Preprocessor("openpose_full", "OpenPose, full", "poses of bodies, hands and faces", "pose", files=_POSE),
     Preprocessor("segment_anything", "Segment Anything", "areas, each in a color", "segments", ("sam",), files=_SAM),
+    Preprocessor(INPAINT, "Inpaint", "the start picture with the masked part cut out", "inpaint", ("inpaint",),
+                 has_resolution=False, needs_mask=True),
     Preprocessor("shuffle", "Shuffle", "the colors and textures, out of place"),
     Preprocessor("tile_resample", "Tile", "the picture without its detail", "tile",
                  low=Option("Made smaller by", 1, 1, 8)),
@@ -235,7 +240,19 @@ def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: 
     """
     resolution = resolution or RESOLUTION
     ratio = resolution / min(size)
-    if preprocessor.id != NONE and size[0] * ratio * size[1] * ratio > MAX_PIXELS:
+    if preprocessor.has_resolution and size[0] * ratio * size[1] * ratio > MAX_PIXELS:
         raise InvalidInput(f"The control picture is {size[0]} × {size[1]}: too long and narrow for "
                            f"“{preprocessor.label}” at {resolution} pixels.", "Crop it, or use a lower resolution.",
                            code="invalid_controls_image")
+
+
+def refuse_thresholds(preprocessor: Preprocessor, low: float | None, high: float | None) -> None:
+    """Thresholds must lie in the preprocessor's ranges; one that it hasn't is not looked at.
+
+    Raises:
+        InvalidRecipe: names the threshold and its range.
+    """
+    for name, value, option in (("low", low, preprocessor.low), ("high", high, preprocessor.high)):
+        if value is not None and option and not option.least <= value <= option.most:
+            raise InvalidRecipe(f"{option.label} of “{preprocessor.label}” is {value:g}.",
+                                f"Use {option.least:g} to {option.most:g}.", code=f"invalid_controls_{name}")

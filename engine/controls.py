@@ -5,7 +5,7 @@ one pass, as it was trained; what all units add is summed. Pictures as prompt ar
 of maps in `preprocessors.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,16 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catalog.control_models import LABELS, UNION_SHOWS, union_place
+from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
 from engine.denoise import Conditions, Controls, Influence, Span
 from engine.devices import Device
+from engine.frame import Frame
 from engine.models import Bundle
 from engine.pictures import fit, open_input
 from engine.preprocessors import Preprocessors, pixel_perfect_resolution
 
 Size = tuple[int, int]  # width, height
-View = Callable[[Image.Image, str], Image.Image]  # another picture as a frame shows it, by its resize mode
 # Mode "prompt" weakens what comes early on the way down most, as A1111's extension does (12 places and a middle).
 _FADE, _DEEPEST = 0.825, 12
 _ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
@@ -37,7 +38,7 @@ class Unit:
     """One control at one size.
 
     Attributes:
-        hint: (1, 3 or 1, H, W), 0..1, in the device's precision.
+        hint: (1, 3 or 1, H, W), 0..1 (-1 where a mask cuts it out), in the device's precision.
         type: Of a union model: which of its types the map is.
         features: Of a T2I-Adapter, weighed: (1, C, h, w) for each block on the way down.
     """
@@ -71,22 +72,24 @@ class ControlSet:
     preprocessors: Preprocessors
     _maps: dict[tuple[object, ...], Image.Image] = field(default_factory=dict)
 
-    def units(self, recipe: Recipe, bundle: Bundle, view: View | None = None) -> tuple[Unit, ...]:
+    def units(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> tuple[Unit, ...]:
         """Every control, ready for the recipe's size.
 
         Args:
-            view: How a picture is brought to the painted size, where only a part of it is painted.
+            frame: What of the start picture is painted.
         Raises:
             InvalidRecipe: a control model doesn't fit the checkpoint, or a union model isn't told what a map shows.
             StudioError: a map can't be made.
         """
-        return tuple(self._unit(control, net, (recipe.width, recipe.height), bundle, view)
+        return tuple(self._unit(control, net, (recipe.width, recipe.height), bundle, frame)
                      for control, net in zip(recipe.controls, self.nets, strict=True))
 
-    def _unit(self, control: Control, net: nn.Module, size: Size, bundle: Bundle, view: View | None) -> Unit:
+    def _unit(self, control: Control, net: nn.Module, size: Size, bundle: Bundle, frame: Frame | None) -> Unit:
         check_fit(control, net, bundle)
+        if get_preprocessor(control.preprocessor).needs_mask:
+            return Unit(control, net, _cut_out(control, frame, size, bundle.device), _union_type(control, net))
         made = self._map(control, size)
-        at_size = view(made, control.resize) if view else fit(made, size, control.resize)
+        at_size = frame.view(made, control.resize) if frame and frame.view else fit(made, size, control.resize)
         if control.model.kind == "t2i_adapter":
             return _adapter_unit(control, net, at_size, bundle.device)
         return Unit(control, net, _hint(at_size, bundle.device), _union_type(control, net))
@@ -142,6 +145,19 @@ def _hint(picture: Image.Image, device: Device) -> Tensor:
     pixels = np.array(picture)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return (torch.from_numpy(pixels)[None].float() / 255).to(device=device.torch_device, dtype=device.dtype)
+
+
+def _cut_out(control: Control, frame: Frame | None, size: Size, device: Device) -> Tensor:
+    """The start picture as it is painted, with -1 where the mask is: what inpainting ControlNets were trained on.
+
+    In a hires pass, which has no frame, there would be nothing to show: a mask and a hires pass don't go together.
+    """
+    if frame is None or frame.mask is None:
+        raise InvalidRecipe(f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
+                            "Add one, or choose another preprocessor.", code="invalid_controls_preprocessor")
+    hint = _hint(fit(frame.picture, size, "stretch"), device)
+    hidden = torch.from_numpy(np.array(frame.mask >= 0.5)).to(hint.device)
+    return hint.masked_fill(hidden, -1.0)
 
 
 @torch.inference_mode()

@@ -10,8 +10,9 @@ from catalog.folders import fingerprint, weights_file
 from contract.errors import InvalidRecipe
 from contract.recipe import ModelRef, Recipe
 from contract.work import Ticket
-from engine.controls import ControlSet, View, controls_of
+from engine.controls import ControlSet, controls_of
 from engine.denoise import Controls
+from engine.frame import Frame
 from engine.models import Bundle, ModelManager
 from engine.preprocessors import Preprocessors
 from engine.references import LentAdapter, PicturePrompt, pictures_as_prompt, with_pictures
@@ -26,16 +27,16 @@ class Lent:
     controls: ControlSet
     prompts: tuple[PicturePrompt, ...] = ()
 
-    def controls_for(self, recipe: Recipe, bundle: Bundle, view: View | None = None) -> Controls | None:
+    def controls_for(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
 
         Args:
-            view: How a picture is brought to the painted size, where only a part of it is painted.
+            frame: What of the start picture the pass paints.
         Raises:
             InvalidRecipe: a control doesn't fit.
             StudioError: a control map can't be made.
         """
-        units = self.controls.units(recipe, bundle, view)
+        units = self.controls.units(recipe, bundle, frame)
         return with_pictures(controls_of(units, bundle.device), self.prompts, bundle)
 
 

@@ -63,7 +63,7 @@ class Material:
 
     def controls(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
         """What acts on the steps of a pass of the recipe's size."""
-        return self.lent.controls_for(recipe, bundle, frame.view if frame else None) if self.lent else None
+        return self.lent.controls_for(recipe, bundle, frame) if self.lent else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Preprocessors:
             resolution: Pixels of the shorter side that it works at; None: the preprocessor's own.
             low, high: Its thresholds; None: its own.
         Returns:
-            RGB, of about the picture's shape.
+            RGB, of about the picture's shape; the picture itself where there is nothing to make of it alone.
         Raises:
             InvalidRecipe: there is no such preprocessor.
             ModelProblem: its files are not there.
@@ -66,7 +66,7 @@ class Preprocessors:
             JobError: it failed.
         """
         chosen = get_preprocessor(name)
-        if chosen.id == NONE:
+        if chosen.id == NONE or chosen.needs_mask:
             return picture
         refuse_missing(chosen, self._folders)
         resolution = resolution or RESOLUTION

@@ -70,7 +70,7 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
         clip_skip=draft.clip_skip, width=width, height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,
         count=draft.count, start=draft.start, mask=draft.mask,
-        controls=resolve_controls(draft.controls, models, entry, size_of),
+        controls=resolve_controls(draft, models, entry, size_of),
         references=resolve_references(draft.references, models, entry),
         hires=resolve_hires(draft.hires, models, entry, sampler.id, (width, height), max_pixels)
         if draft.hires else None,

@@ -14,15 +14,16 @@ from catalog.preprocessors import (
     get_preprocessor,
     refuse_missing,
     refuse_shape,
+    refuse_thresholds,
 )
-from contract.recipe import Control, ControlDraft, ModelKind, ModelRef, Reference, ReferenceDraft
+from contract.errors import InvalidRecipe
+from contract.recipe import Control, ControlDraft, ModelKind, ModelRef, RecipeDraft, Reference, ReferenceDraft
 from contract.tasks import Preprocess
 from studio.model_list import ModelList
 from studio.resolve_parts import SizeOf, need_model, need_picture
 
 
-def resolve_controls(drafts: Sequence[ControlDraft], models: ModelList, entry: ModelEntry,
-                     size_of: SizeOf) -> tuple[Control, ...]:
+def resolve_controls(draft: RecipeDraft, models: ModelList, entry: ModelEntry, size_of: SizeOf) -> tuple[Control, ...]:
     """Control models of the checkpoint's family, preprocessors by id.
 
     Raises:
@@ -30,12 +31,17 @@ def resolve_controls(drafts: Sequence[ControlDraft], models: ModelList, entry: M
         InvalidInput: a picture is too long and narrow for its preprocessor.
         ModelProblem: a model can't be used, or a preprocessor's files are missing.
     """
-    return tuple(_control(draft, models, entry, size_of) for draft in drafts)
+    has_mask = draft.mask is not None or bool(draft.start and draft.start.extend)
+    return tuple(_control(control, models, entry, size_of, has_mask) for control in draft.controls)
 
 
-def _control(draft: ControlDraft, models: ModelList, entry: ModelEntry, size_of: SizeOf) -> Control:
+def _control(draft: ControlDraft, models: ModelList, entry: ModelEntry, size_of: SizeOf, has_mask: bool) -> Control:
     model = _model(draft.model, ("controlnet", "t2i_adapter"), "controls", models, entry)
     found = _preprocessor(draft.preprocessor, models.folders)
+    refuse_thresholds(found, draft.low, draft.high)
+    if found.needs_mask and not has_mask:
+        raise InvalidRecipe(f"“{found.label}” shows what a mask hides, and there is no mask.",
+                            "Add one, or choose another preprocessor.", code="invalid_controls_preprocessor")
     if size := size_of(draft.image.sha256):
         refuse_shape(found, size, draft.resolution)
     control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
@@ -69,7 +75,11 @@ def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> 
     """
     size = need_picture(task.image, "image", size_of)
     found = _preprocessor(task.preprocessor, models.folders)
+    refuse_thresholds(found, task.low, task.high)
     refuse_shape(found, size, task.resolution)
+    if found.needs_mask:
+        raise InvalidRecipe(f"“{found.label}” has no preview: it shows what the mask of a job hides.",
+                            "Choose another preprocessor.", code="invalid_preprocessor")
     return task.model_copy(update={"preprocessor": found.id})
 
 

@@ -123,7 +123,7 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(make_recipe: Callabl
     with (models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
           models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as lent):
         held = ControlSet((lent.parts["controlnet"],), IMAGES, Preprocessors([], CPU.torch_device))
-        (shown,) = held.units(recipe, bundle, frame.view)
+        (shown,) = held.units(recipe, bundle, frame)
         (whole,) = held.units(recipe, bundle)
     assert shown.hint.shape == whole.hint.shape == (1, 3, 64, 64)
     assert shown.hint.mean() > 0.75 > 0.5 > whole.hint.mean()  # the mask itself is the picture: white within
@@ -148,6 +148,7 @@ def test_extreme_pictures_are_fitted(image: dict[str, str], mode: str, paint: Pa
     ("controls", {"model": "sketch_xl"}, "invalid_controls_model", "T2I-Adapter “sketch_xl” is for SDXL"),
     ("references", {"model": "picture_xl"}, "invalid_references_model", "IP-Adapter “picture_xl” is for SDXL"),
     ("controls", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”"),
+    ("controls", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
     ("controls", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "not installed"),
     ("controls", {"model": "canny", "preprocessor": "canny", "image": NARROW_REF}, "invalid_controls_image", "narrow"),
     ("controls", {"model": "canny", "image": {"sha256": "f" * 64}}, "input_gone", "did not reach")])

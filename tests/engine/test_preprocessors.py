@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from catalog.preprocessors import PREPROCESSORS, get_preprocessor
+from catalog.preprocessors import INPAINT, NONE, PREPROCESSORS, get_preprocessor
 from contract.errors import InvalidInput, InvalidRecipe, JobError, ModelProblem
 from engine.annotators import DETECTORS
 from engine.maps import MAPS
@@ -34,7 +34,7 @@ def gray(image: Image.Image, size: tuple[int, int] = (128, 96)) -> np.ndarray:
 
 
 def test_every_preprocessor_has_one_engine() -> None:
-    assert {*MAPS, *DETECTORS, "none"} == set(PREPROCESSORS) and not {*MAPS} & {*DETECTORS}
+    assert {*MAPS, *DETECTORS, NONE, INPAINT} == set(PREPROCESSORS) and not {*MAPS} & {*DETECTORS}
     assert all(bool(PREPROCESSORS[name].files) == (detector.load is not None) for name, detector in DETECTORS.items())
 
 
@@ -106,7 +106,7 @@ def test_names_of_older_programs_are_understood() -> None:
     assert get_preprocessor(" Depth_LeReS++ ").id == "depth_leres_boost"
 
 
-@pytest.mark.parametrize("name", [name for name in FREE if name != "none"])
+@pytest.mark.parametrize("name", [name for name in FREE if PREPROCESSORS[name].has_resolution])
 def test_a_picture_that_is_too_narrow_is_refused(name: str, makes: Preprocessors) -> None:
     with pytest.raises(InvalidInput, match="1 × 5000: too long and narrow"):
         makes.make(Image.new("RGB", (1, 5000)), name)

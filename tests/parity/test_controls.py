@@ -65,6 +65,13 @@ def unit(model: str, image: object = HINT_REF, **more: object) -> dict[str, obje
     return {"model": model, "image": image, **more}
 
 
+def cut_out() -> torch.Tensor:
+    """As the documentation of the pipeline makes a picture for an inpainting ControlNet."""
+    pixels = np.array(START).astype(np.float32) / 255
+    pixels[np.array(MASK)[..., 0] > 127] = -1
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
 ONE, TWO = (unit("canny"),), (unit("canny", weight=0.8, end=0.7), unit("depth", OTHER_REF, weight=1.3, begin=0.3))
 ALL = {"image": HINT}
 CONTROL, XL = "StableDiffusionControlNet", "StableDiffusionXLControlNet"
@@ -82,6 +89,9 @@ MODES: dict[str, Mode] = {
         "control_image": HINT, "control_guidance_start": 0.4, "controlnet_conditioning_scale": 1.0}),
     "inpaint": Mode("sd1", f"{CONTROL}InpaintPipeline", (unit("canny", weight=0.5),), start=True, mask=True, told={
         "control_image": HINT, "controlnet_conditioning_scale": 0.5}),
+    "inpaint, shown the mask": Mode("sd1", f"{CONTROL}InpaintPipeline", (unit("canny", preprocessor="inpaint_only"),),
+                                    start=True, mask=True, told={"control_image": cut_out(),
+                                                                 "controlnet_conditioning_scale": 1.0}),
     "SDXL": Mode("sdxl", f"{XL}Pipeline", (unit("canny_xl", end=0.7),), told={**ALL, "control_guidance_end": 0.7}),
     "SDXL img2img": Mode("sdxl", f"{XL}Img2ImgPipeline", (unit("canny_xl"),), start=True, told={
         "control_image": HINT, "controlnet_conditioning_scale": 1.0}),

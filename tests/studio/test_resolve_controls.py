@@ -69,6 +69,8 @@ def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models:
     ("starter", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”, which is not known"),
     ("starter", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "HED” is not installed"),
     ("starter", {"model": "canny", "preprocessor": "canny", "image": NARROW}, "invalid_controls_image", "1 × 5000"),
+    ("starter", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
+    ("starter", {"model": "canny", "preprocessor": "scribble_xdog", "low": 200}, "invalid_controls_low", "is 200"),
     ("large", {"model": "union"}, "invalid_controls_shows", "must be told what the picture shows"),
     ("large", {"model": "union", "shows": "tile"}, "invalid_controls_shows", "“tile” is none of what it knows")])
 def test_what_cannot_be_done_is_refused_in_one_sentence(models: ModelList, checkpoint: str, control: dict[str, object],
@@ -101,6 +103,8 @@ def test_a_preview_is_judged_like_a_control(models: ModelList) -> None:
     for fields, code in (({"preprocessor": "cany"}, "invalid_preprocessor"),
                          ({"preprocessor": "depth"}, "preprocessor_not_installed"),
                          ({"image": NARROW}, "invalid_controls_image"),
+                         ({"preprocessor": "inpaint"}, "invalid_preprocessor"),
+                         ({"high": 0}, "invalid_controls_high"),
                          ({"image": {"sha256": "f" * 64}}, "invalid_image")):
         with pytest.raises(StudioError) as caught:
             preview(models, **fields)
