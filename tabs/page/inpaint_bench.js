@@ -7,6 +7,7 @@ import { dropArea } from "./drop_area.js";
 import { extendFrame } from "./extend_frame.js";
 import { form } from "./form.js";
 import { job } from "./job.js";
+import { announce } from "./live.js";
 import { paintCanvas } from "./mask_canvas.js";
 import { gainOf, MODE, SIDES } from "./outpaint_section.js";
 import { say } from "./pictures.js";
@@ -35,6 +36,8 @@ export function makeBench() {
   for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
   canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);
 
+  let lost = "";
+
   // What was made is the next start: to change more of it, or to extend it once more.
   async function useResult() {
     try {
@@ -56,7 +59,8 @@ export function makeBench() {
     other.hidden = !picture;
     result.hidden = !job.view.get().cells.some(Boolean);
     goOn.hidden = !picture || result.hidden;
-    const [strong, rest] = !picture ? ["Choose the picture to change.", ""] : isExtending ? extendWords(now, picture) : maskWords(now);
+    const isLost = Boolean(picture) && lost.endsWith(picture.sha256);
+    const [strong, rest] = isLost ? ["The picture is not here any more.", "Choose it again."] : !picture ? ["Choose the picture to change.", ""] : isExtending ? extendWords(now, picture) : maskWords(now);
     const text = `${strong} ${rest}`.trim();
     if (words.textContent.trim() !== text) words.replaceChildren(h("strong", {}, strong), ` ${rest}`);
     words.hidden = !maskProblem.hidden;
@@ -74,7 +78,13 @@ export function makeBench() {
 
   route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
   form.watch(draw);
-  canvas.share.later(draw);
+  canvas.share.later(() => {
+    draw();
+    if (element.checkVisibility()) announce(words.textContent);
+  });
+  // Pictures that nothing names are swept after a day; the form may be older.
+  const image = canvas.element.querySelector("img");
+  image.addEventListener("error", () => { lost = image.src; draw(); });
   job.view.later(draw);
   new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
   return { element, canvas, empty, painting, maskProblem, pictureProblem, show: () => showFace("canvas") };

@@ -138,8 +138,9 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
       await paper.open(next.key, Math.max(1, Math.round(next.width / each)), Math.max(1, Math.round(next.height / each)), () => {
         screen.show(paper.layer(), next.url, next.width);
         toolbar.measure(next);
+        take({ tool: "brush" });
         measure();
-        tell();
+        view.fit();
       });
     },
     /** What is painted, as a PNG of the picture's size. */

@@ -202,6 +202,16 @@ def test_the_mask_stays_with_its_picture_over_tabs_reloads_and_other_pictures(vi
     expect(page.locator(".bench-words")).to_contain_text("4% of")
 
 
+def test_a_picture_that_was_swept_is_said_to_be_gone(visitor: Visitor) -> None:
+    page = visitor.page
+    page.get_by_role("tab", name="Inpaint").click()
+    page.evaluate("""darkroom.form.set({ ...darkroom.form.get(),
+      "start.image": { sha256: "0".repeat(64), width: 64, height: 64, name: "old.png" } })""")
+    expect(page.locator(".bench-words")).to_have_text("The picture is not here any more. Choose it again.")
+    page.get_by_role("button", name="Change picture").click()
+    expect(page.get_by_role("button", name="Drop a picture, paste it, or choose a file").last).to_be_visible()
+
+
 def test_a_mask_can_be_made_by_numbers_by_file_and_as_everything(visitor: Visitor) -> None:
     page = visitor.page
     open_canvas(page)
