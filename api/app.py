@@ -23,6 +23,7 @@ from api.page_files import PageFiles
 from api.page_head import PageHead
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
+from contract.tasks import Preprocess, Upscale
 from studio.settings import Settings
 from studio.studio import Studio
 
@@ -109,11 +110,12 @@ def _describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes,
                                    description="Everything the page can do, for programs.")
-            draft = RecipeDraft.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for name, schema in draft.pop("$defs", {}).items():
-                schemas.setdefault(name, schema)
-            schemas["RecipeDraft"] = draft
+            for kind in (RecipeDraft, Upscale, Preprocess):
+                body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+                for name, schema in body.pop("$defs", {}).items():
+                    schemas.setdefault(name, schema)
+                schemas[kind.__name__] = body
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -10,13 +10,12 @@ from fastapi.responses import StreamingResponse
 from api.asking import JobId, JsonBody, Owner, StudioHere, Window, body_schema
 from api.event_stream import stream
 from api.shapes import Accepted, JobList, JobStatus, job_row, job_status
-from contract.tasks import Preprocess, Upscale
 from contract.validation import parse_draft, parse_preprocess, parse_upscale
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _DRAFT = body_schema("application/json", {"$ref": "#/components/schemas/RecipeDraft"})
-_UPSCALE = body_schema("application/json", Upscale.model_json_schema())
-_PREPROCESS = body_schema("application/json", Preprocess.model_json_schema())
+_UPSCALE = body_schema("application/json", {"$ref": "#/components/schemas/Upscale"})
+_PREPROCESS = body_schema("application/json", {"$ref": "#/components/schemas/Preprocess"})
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events as they come; each `data` is JSON, each `id` a cursor.",
           "content": {"text/event-stream": {"schema": {"type": "string"}}}}}

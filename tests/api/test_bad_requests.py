@@ -148,6 +148,7 @@ def test_the_document_names_every_body_and_every_type(me: Visitor) -> None:
     assert document["paths"]["/api/v1/jobs"]["post"]["requestBody"]
     names = set(document["components"]["schemas"])
     assert {part.partition('"')[0] for part in text.split('"#/components/schemas/')[1:]} <= names
+    assert {"RecipeDraft", "Upscale", "Preprocess"} <= names and "$defs" not in text
 
 
 def test_the_page_that_shows_the_document_loads_nothing_from_outside(me: Visitor) -> None:
