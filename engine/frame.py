@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from contract.errors import InvalidInput
 from contract.recipe import Extend, Mask, Recipe, Start
 from engine.pictures import Shares, blend, fill_in, fit, open_input
 
-_VISIBLE = 0.5 / 255  # of a share: less changes no 8-bit pixel
+_BLACK_OR_WHITE = [0] * 128 + [255] * 128
+_BLUR_REACH = 3  # deviations; beyond them a blur changes no 8-bit pixel
 Size = tuple[int, int]  # width, height
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -61,16 +62,16 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
     return _whole(recipe.start, recipe.mask, picture, mask, size)
 
 
-def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Shares:
-    """The mask at the picture's size, without its feather; 0 or 1 unless it is soft."""
+def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Image.Image:
+    """The mask at the picture's size (L), without its feather; black and white unless it is soft."""
     gray = open_input(asked.image, images, "black").convert("L")  # what is not drawn is not painted
-    share = _shares(gray.resize(size, Image.Resampling.BILINEAR) if gray.size != size else gray)
-    share = 1 - share if asked.invert else share
-    share = share if asked.soft else (share >= 0.5).astype(np.float32)
-    if share.max() < _VISIBLE:
+    gray = gray.resize(size, Image.Resampling.BILINEAR) if gray.size != size else gray
+    gray = ImageOps.invert(gray) if asked.invert else gray
+    gray = gray if asked.soft else gray.point(_BLACK_OR_WHITE)
+    if gray.getbbox() is None:
         raise InvalidInput("The mask is empty: nothing would be repainted.",
                            "Paint over what is to change, or invert the mask.", code="invalid_mask")
-    return share
+    return gray
 
 
 def _shares(gray: Image.Image) -> Shares:
@@ -93,26 +94,30 @@ def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
     return Frame(picture, None, False, "original", lambda painted: painted)
 
 
-def _whole(start: Start, asked: Mask, picture: Image.Image, mask: Shares, size: Size) -> Frame:
+def _whole(start: Start, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     picture = fit(picture, size, start.resize)
-    mask = _shares(fit(_gray(mask), size, start.resize))
-    mask = mask if asked.soft else (mask >= 0.5).astype(np.float32)
+    mask = _hardened(_shares(fit(gray, size, start.resize)), asked)
     shown = _feathered(mask, asked)
     return Frame(_under(picture, mask, asked), mask, asked.soft, _latent_content(asked.content),
                  lambda painted: blend(picture, painted, shown))
 
 
-def _area(asked: Mask, picture: Image.Image, mask: Shares, size: Size) -> Frame:
-    shown = _feathered(mask, asked)
-    box = _box_around(shown, asked.padding, size)
-    inner = _shares(_gray(mask).crop(box).resize(size, Image.Resampling.BILINEAR))
-    inner = inner if asked.soft else (inner >= 0.5).astype(np.float32)
-    cut = picture.crop(box)
+def _hardened(mask: Shares, asked: Mask) -> Shares:
+    """Resizing makes grays; they mean something in a soft mask only."""
+    return mask if asked.soft else (mask >= 0.5).astype(np.float32)
+
+
+def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
+    """Everything is worked out within the box, however large the picture around it is."""
+    box = _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
+    cut, inside = picture.crop(box), gray.crop(box)
+    shown = _feathered(_shares(inside), asked)
+    inner = _hardened(_shares(inside.resize(size, Image.Resampling.BILINEAR)), asked)
 
     def back(painted: Image.Image) -> Image.Image:
         whole = picture.copy()
         patch = painted.resize(cut.size, Image.Resampling.LANCZOS)
-        whole.paste(blend(cut, patch, shown[box[1]:box[3], box[0]:box[2]]), box[:2])
+        whole.paste(blend(cut, patch, shown), box[:2])
         return whole
 
     def view(other: Image.Image, resize: str) -> Image.Image:
@@ -131,12 +136,12 @@ def _latent_content(content: str) -> str:
     return content if content in ("noise", "nothing") else "original"
 
 
-def _box_around(share: Shares, padding: int, size: Size) -> Box:
+def _box_around(gray: Image.Image, padding: int, size: Size) -> Box:
     """The masked area with its padding, grown to the painted shape as far as the picture goes."""
-    height, width = share.shape
-    ys, xs = np.nonzero(share > _VISIBLE)
-    left, right = max(0, int(xs.min()) - padding), min(width, int(xs.max()) + 1 + padding)
-    top, bottom = max(0, int(ys.min()) - padding), min(height, int(ys.max()) + 1 + padding)
+    (width, height), bounds = gray.size, gray.getbbox()
+    assert bounds is not None
+    left, right = max(0, bounds[0] - padding), min(width, bounds[2] + padding)
+    top, bottom = max(0, bounds[1] - padding), min(height, bounds[3] + padding)
     if (right - left) * size[1] < (bottom - top) * size[0]:
         left, right = _grown(left, right, round((bottom - top) * size[0] / size[1]), width)
     else:
@@ -150,7 +155,7 @@ def _grown(begin: int, end: int, length: int, limit: int) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _extended(extend: Extend, picture: Image.Image, mask: Shares | None, size: Size) -> Frame:
+def _extended(extend: Extend, picture: Image.Image, gray: Image.Image | None, size: Size) -> Frame:
     """A larger canvas; the picture lies on it unscaled (its last 7 pixels may be cut for a multiple of 8)."""
     inner = (size[0] - extend.left - extend.right, size[1] - extend.up - extend.down)
     canvas = Image.new("RGB", size)
@@ -158,8 +163,8 @@ def _extended(extend: Extend, picture: Image.Image, mask: Shares | None, size: S
     known = np.zeros((size[1], size[0]), dtype=bool)
     known[extend.up:extend.up + inner[1], extend.left:extend.left + inner[0]] = True
     share = _border(extend, inner, size)
-    if mask is not None:
-        share[known] = np.maximum(share[known], mask[:inner[1], :inner[0]].ravel())
+    if gray is not None:
+        share[known] = np.maximum(share[known], _shares(gray)[:inner[1], :inner[0]].ravel())
     filled = fill_in(canvas, known)
     content = "original" if extend.content == "fill" else extend.content
     return Frame(filled, share, True, content, lambda painted: blend(filled, painted, share))
