@@ -93,16 +93,14 @@ export function makeScreen(look, at, isSoft) {
 
   const copy = (to, from, area, dx = 0, dy = 0) => to.drawImage(from.canvas, ...area, area[0] + dx, area[1] + dy, area[2], area[3]);
 
-  // The shape in the accent color; around all that is masked, however faintly, a white edge and a black one.
+  // The shape in the accent color, with a white edge and a black one. A soft mask's go around all that is masked,
+  // however faintly; a hard one's stay thin where each of its pixels is many of the screen's.
   function drawMask(area) {
-    screen.globalAlpha = FILL;
-    copy(screen, shape, area);
-    screen.globalAlpha = 1;
-    screen.globalCompositeOperation = "source-in";
-    screen.fillStyle = accent;
-    screen.fillRect(...area);
+    if (isSoft()) fill(area);
+    const times = isSoft() ? 4 : Math.min(3, Math.max(0, Math.round(Math.log2(at.scale * each * ratio))));
     shape.globalCompositeOperation = "lighter";
-    for (let times = 0; times < (isSoft() ? 4 : 0); times += 1) copy(shape, shape, area);
+    for (let time = 0; time < times; time += 1) copy(shape, shape, area);
+    if (!isSoft()) fill(area);
     const round = (width) => { for (const [x, y] of AROUND) copy(edge, shape, area, x * width * ratio, y * width * ratio); };
     round(2 * EDGE);
     edge.globalCompositeOperation = "source-in";
@@ -112,8 +110,17 @@ export function makeScreen(look, at, isSoft) {
     round(EDGE);
     edge.globalCompositeOperation = "destination-out";
     copy(edge, shape, area);
-    screen.globalCompositeOperation = "source-over";
     copy(screen, edge, area);
+  }
+
+  function fill(area) {
+    screen.globalAlpha = FILL;
+    copy(screen, shape, area);
+    screen.globalAlpha = 1;
+    screen.globalCompositeOperation = "source-in";
+    screen.fillStyle = accent;
+    screen.fillRect(...area);
+    screen.globalCompositeOperation = "source-over";
   }
 
   let asked = 0;

@@ -78,6 +78,7 @@ export function makeBench() {
 
   route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
   form.watch(draw);
+  form.later((now, before) => { if (now["mask.soft"] !== before["mask.soft"]) canvas.redraw(); });
   canvas.share.later(() => {
     draw();
     if (element.checkVisibility()) announce(words.textContent);

@@ -145,6 +145,8 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     },
     /** What is painted, as a PNG of the picture's size. */
     blob,
+    /** It is to be shown in another way: soft or hard. */
+    redraw: measure,
     load,
   };
 }
