@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.tasks import Task
+from contract.tasks import Paint, Task, Upscale
 from contract.work import (
     DEVICE_FAULT,
     WORK_ENDINGS,
@@ -33,6 +33,7 @@ from studio.workers.child import DEFAULT_FACTORY, STARTING, main
 logger = logging.getLogger(__name__)
 _STARTS_IN_A_ROW = 3  # that fail before the engine counts as stopped
 _START_S = 600.0  # importing torch from a cold, slow disk
+_TILE_S, _HIRES_TILE = 60.0, 256  # pixels, as the engine cuts them for a hires pass
 _STEP_512_S = 10.0  # a slow machine's step of 512 × 512 before anything was measured
 _SLOW_DISK_BYTES_PER_S = 20_000_000.0
 _GONE_S = 5.0
@@ -230,13 +231,15 @@ class _Silence:
 
     def limit(self, ticket: Ticket, heard: WorkerEvent | None) -> float:
         """Seconds of silence that count as a hang after the event that was heard last."""
-        step_s = self._step_s(ticket.task)
+        step_s = max(self._step_s(ticket.task), _tile_s(ticket.task))
         if heard is None or isinstance(heard, WorkLoading):
             return max(self._least_s, 10 * self._load_s(ticket), 10 * step_s)
         return max(self._least_s, 10 * step_s)
 
     def learn(self, ticket: Ticket, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
-        """Take in the time between two steps of a picture."""
+        """Take in the time between two steps of a picture; those of two passes are of two sizes and tell nothing."""
+        if isinstance(ticket.task, Paint) and ticket.task.recipe.hires:
+            return
         if isinstance(heard, WorkStep) and isinstance(event, WorkStep) and event.index > heard.index:
             self._step_s_per_pixel[billed(ticket.task)] = (
                 seconds / (event.index - heard.index) / max(1, expected_pixels(ticket.task)))
@@ -250,6 +253,14 @@ class _Silence:
 
     def _load_s(self, ticket: Ticket) -> float:
         return sum(_size(path) for path in ticket.model_paths.values()) / _SLOW_DISK_BYTES_PER_S
+
+
+def _tile_s(task: Task) -> float:
+    """What a tile of a large upscaler takes a slow machine; 0 where none is used."""
+    if not any(ref.kind == "upscaler" for ref in task.models):
+        return 0.0
+    tile = task.tile if isinstance(task, Upscale) else _HIRES_TILE
+    return _TILE_S * (tile / _HIRES_TILE) ** 2
 
 
 def _size(path: str) -> int:

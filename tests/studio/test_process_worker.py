@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from contract import events
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import Hires, ImageRef, ModelRef, Recipe
 from contract.records import EngineStatus
-from contract.tasks import Paint
+from contract.tasks import Paint, Task, Upscale
 from contract.work import (
     Ticket,
     WorkCancelled,
@@ -26,7 +26,7 @@ from contract.work import (
 )
 from studio.studio import Studio
 from studio.workers.child import Outbox
-from studio.workers.process import ProcessWorker
+from studio.workers.process import ProcessWorker, _Silence
 from tests.fakes import gradient
 from tests.studio.conftest import ME, draft, finish, run, wait_until
 
@@ -227,7 +227,7 @@ def test_an_engine_that_can_not_start_is_given_up(make_engine: Callable[..., Eng
 
 ORPHAN = """
 import sys, threading
-from studio.workers.process import ProcessWorker
+from studio.workers.process import ProcessWorker, _Silence
 if __name__ == "__main__":
     worker = ProcessWorker({"step_s": 0.01}, None, factory="tests.fakes:FakeEngine")
     ready = threading.Event()
@@ -293,3 +293,24 @@ def test_a_studio_with_a_process_survives_its_death(make_studio: Callable[..., S
     twice = finish(studio, studio.submit(draft("[die]"), ME).id, timeout_s=30)
     assert isinstance(twice[-1], events.Failed) and twice[-1].code == "worker_died"
     assert isinstance(run(studio)[-1], events.Done)
+
+
+def silence_s(task: Task, *steps_s: float) -> float:
+    """Seconds of silence that a worker may keep during a task, after steps of such lengths."""
+    silence, job = _Silence(120.0), Ticket("j1", 1, task)
+    for number, seconds in enumerate(steps_s, 1):
+        silence.learn(job, WorkStep("j1", 0, number, 9), WorkStep("j1", 0, number + 1, 9), seconds)
+    return silence.limit(job, WorkStep("j1", 0, 2, 9))
+
+
+def test_long_work_that_says_little_is_no_hang() -> None:
+    """A tile of a large upscaler takes minutes on a CPU, and so does a step of the second pass after quick first ones."""
+    image, large = ImageRef(sha256="0" * 64), ModelRef(kind="upscaler", name="hat", family="upscaler")
+    assert silence_s(Upscale(image=image)) == 120.0
+    assert silence_s(Upscale(image=image, upscaler=large)) == 600.0
+    assert silence_s(Upscale(image=image, upscaler=large, tile=512)) == 2400.0
+    recipe = Recipe(prompt="", model=REF, sampler="euler", schedule="uniform", steps=4, guidance=7.0, width=512,
+                    height=512, seed=1)
+    assert silence_s(Paint(recipe=recipe), 20.0) == pytest.approx(400.0)
+    twice = Paint(recipe=recipe.model_copy(update={"hires": Hires(scale=4.0)}))
+    assert silence_s(twice, 20.0) == pytest.approx(10 * 10.0 * 16**1.5)
