@@ -49,13 +49,14 @@ def control_kind(path: Path) -> ModelKind | None:
     """What a folder says that it is, or a file's header shows; None when neither a control nor an adapter."""
     try:
         if path.is_file():
-            return _kind_of_file(read_header(path))
+            return kind_of_file(read_header(path))
         return _CLASSES.get(str(read_json(path / "config.json").get("_class_name")))
     except ModelProblem:
         return None
 
 
-def _kind_of_file(header: Mapping[str, TensorInfo]) -> ModelKind | None:
+def kind_of_file(header: Mapping[str, TensorInfo]) -> ModelKind | None:
+    """What a file with this header is; None when neither a control nor an adapter."""
     if any(name.startswith("ip_adapter.") for name in header):
         return "ip_adapter"
     return "controlnet" if any(name.endswith(_PICTURE_LAYERS) for name in header) else None
@@ -69,7 +70,7 @@ def read_control_model(path: Path) -> ControlModel:
     """
     if path.is_file():
         header = read_header(path)
-        return _controlnet_file(path, header) if _kind_of_file(header) == "controlnet" else _ip_adapter(path, header)
+        return _controlnet_file(path, header) if kind_of_file(header) == "controlnet" else _ip_adapter(path, header)
     config = read_json(path / "config.json")
     kind = _CLASSES.get(str(config.get("_class_name")))
     if kind is None:

@@ -5,16 +5,17 @@ Reads no weights; loading is in `engine/models.py`. Single files join with the m
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from catalog.control_models import control_kind, read_control_model
+from catalog.control_models import control_kind, kind_of_file, read_control_model
 from catalog.families import FAMILIES, Defaults, Size
 from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, weights_file
-from catalog.upscalers import is_upscaler_file
+from catalog.headers import read_header
+from catalog.upscalers import is_upscaler, is_upscaler_file
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 
@@ -24,6 +25,7 @@ _PARTS = {"sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sd2": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
                    "scheduler")}
+Seen = MutableMapping[tuple[str, int, int], bool]  # path, size and time of a file: is it a model
 _VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
 _OPTIONAL_PARTS = ("depth_estimator",)
 
@@ -72,11 +74,16 @@ def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
     return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
 
 
-def scan(roots: Sequence[Path]) -> tuple[ModelEntry, ...]:
-    """Every model below the roots, sorted by title; a name found twice keeps the first."""
+def scan(roots: Sequence[Path], seen: Seen | None = None) -> tuple[ModelEntry, ...]:
+    """Every model below the roots, sorted by title; a name found twice keeps the first.
+
+    Args:
+        seen: What earlier scans found of single files; their headers are not read again, and it is added to.
+    """
+    seen = {} if seen is None else seen
     entries: dict[str, ModelEntry] = {}
     for root in roots:
-        for path in _models_below(root, SCAN_DEPTH):
+        for path in _models_below(root, SCAN_DEPTH, seen):
             name = path.relative_to(root).with_suffix("").as_posix() if path.is_file() else _name(path, root)
             entries.setdefault(name, describe(path, name))
     return tuple(sorted(entries.values(), key=lambda entry: entry.title.lower()))
@@ -86,7 +93,7 @@ def _name(folder: Path, root: Path) -> str:
     return folder.relative_to(root).as_posix() if folder != root else folder.name
 
 
-def _models_below(folder: Path, depth: int) -> Iterator[Path]:
+def _models_below(folder: Path, depth: int, seen: Seen) -> Iterator[Path]:
     """Folders that are models, and files that are; nothing within a model is one."""
     if (folder / "model_index.json").is_file() or control_kind(folder):
         yield folder
@@ -99,13 +106,22 @@ def _models_below(folder: Path, depth: int) -> Iterator[Path]:
         return
     for child in found:
         if child.is_dir():
-            yield from _models_below(Path(child.path), depth - 1)
-        elif child.name.endswith(".safetensors") and child.is_file() and _is_model_file(Path(child.path)):
+            yield from _models_below(Path(child.path), depth - 1, seen)
+        elif child.name.endswith(".safetensors") and child.is_file() and _is_model_file(child, seen):
             yield Path(child.path)
 
 
-def _is_model_file(path: Path) -> bool:
-    return control_kind(path) is not None or is_upscaler_file(path)
+def _is_model_file(file: os.DirEntry[str], seen: Seen) -> bool:
+    """Whether a file is a model by itself; a library of a thousand LoRAs is looked into once."""
+    status = file.stat()
+    key = (file.path, status.st_size, status.st_mtime_ns)
+    if key not in seen:
+        try:
+            header = read_header(Path(file.path))
+            seen[key] = kind_of_file(header) is not None or is_upscaler(header)
+        except ModelProblem:
+            seen[key] = False
+    return seen[key]
 
 
 def describe(path: Path, name: str) -> ModelEntry:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from catalog.headers import read_header
+from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 
 
@@ -57,8 +57,12 @@ def is_upscaler_file(path: Path) -> bool:
     Which of the forty architectures it is, spandrel says when it is loaded.
     """
     try:
-        header = read_header(path)
+        return is_upscaler(read_header(path))
     except ModelProblem:
         return False
+
+
+def is_upscaler(header: Mapping[str, TensorInfo]) -> bool:
+    """The same of a header that was read."""
     first = next((header[name] for name in _FIRST_LAYERS if name in header), None)
     return first is not None and len(first.shape) == 4 and first.shape[1] in _PICTURE_CHANNELS

@@ -21,6 +21,7 @@ class ModelList:
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: tuple[ModelEntry, ...] | None = None
+        self._seen: dict[tuple[str, int, int], bool] = {}
         self._scanned_at = 0.0
         self._is_scanning = False
 
@@ -46,7 +47,7 @@ class ModelList:
     def _scan(self) -> tuple[ModelEntry, ...]:
         with self._lock:
             try:
-                entries = self._entries = scan(self._folders)
+                entries = self._entries = scan(self._folders, self._seen)
                 self._scanned_at = self._clock()
             finally:
                 self._is_scanning = False
