@@ -14,7 +14,7 @@ from tabs.parts import part
 
 @dataclass(frozen=True, slots=True)
 class GeneratingTab:
-    """A tab that makes pictures. sections: names of parts, in the order of the page."""
+    """A tab that makes pictures. sections: names of functions in page/, in the order of the page."""
 
     id: str
     label: str
@@ -29,8 +29,7 @@ def panes(tabs: Sequence[GeneratingTab]) -> tuple[gr.HTML, gr.HTML]:
     """
     with gr.Row(elem_id="panes"):
         with gr.Column(elem_id="recipe", min_width=0):
-            for name in _in_order(tabs):
-                part(name)
+            part("recipe_sections", sections=_in_order(tabs))
             bar = part("generate_bar")
         with gr.Column(elem_id="result", min_width=0):
             stage = part("stage")

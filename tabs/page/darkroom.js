@@ -14,7 +14,7 @@ import { job } from "./job.js";
 import { listenForKeys } from "./keys.js";
 import { model_row } from "./model_row.js";
 import { page_header } from "./page_header.js";
-import { fitSection, joinPanes } from "./panes.js";
+import { fillSections } from "./panes.js";
 import { prompt_box } from "./prompt_box.js";
 import { reference_section } from "./reference_section.js";
 import { repeat_section } from "./repeat_section.js";
@@ -23,21 +23,19 @@ import { stage } from "./stage.js";
 import { start_section, strength_field } from "./start_section.js";
 import { joinTabBar } from "./tab_bar.js";
 
-const PARTS = {
+const SECTIONS = {
   prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
   start_section, strength_field, inpaint_section, edge_section, repeat_section, hires_section, control_section, reference_section,
-  generate_bar, stage, gallery,
 };
+const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
+const PARTS = { recipe_sections, generate_bar, stage, gallery };
 
 /** Calls of parts that came before the header, which brings the configuration. */
 let early = [];
 
 function fillPart(name, given) {
   if (early) early.push([name, given]);
-  else {
-    PARTS[name](...given);
-    fitSection(name);
-  }
+  else PARTS[name](...given);
   // The last part of its tab: until here nothing of it is shown, so nothing can be seen to move.
   if (name === "stage" && !early) document.documentElement.classList.add("drawn");
 }
@@ -56,7 +54,6 @@ function fillHeader(element, props, ...rest) {
   // The stage asks for its job by the event that the Generate bar lends, so it comes last.
   calls.sort(([a], [b]) => Number(a === "stage") - Number(b === "stage"));
   for (const [name, given] of calls) fillPart(name, given);
-  joinPanes();
 }
 
 const { waiting } = window.darkroom;

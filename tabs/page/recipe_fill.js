@@ -3,6 +3,7 @@
 import { change, form, presetOf } from "./form.js";
 import { announce } from "./live.js";
 import { findModel } from "./models.js";
+import { fillRest } from "./panes.js";
 import { allParts } from "./recipe_parts.js";
 import { formTab, go } from "./route.js";
 import { config } from "./config.js";
@@ -18,6 +19,7 @@ const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
  * @param {{seed?: string, count?: number, words: string}} how words: what the undo bar says
  */
 export async function fillForm(recipe, { seed, count, words }) {
+  fillRest();
   const before = form.get();
   const patch = {};
   for (const name of PLAIN) if (typeof recipe[name] === "string") patch[name] = recipe[name];
