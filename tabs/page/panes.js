@@ -1,5 +1,5 @@
 // The panes that all generating tabs share: which sections of the recipe the chosen tab shows, and in which order.
-// Sections are elements of one part: a part of gradio's for each would cost a cold page a tenth of a second.
+// Sections are elements of one part: each part of gradio's costs a cold page some milliseconds.
 
 import { config } from "./config.js";
 import { h } from "./dom.js";
