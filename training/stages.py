@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 _SHAPES = {"square": (10, 0.0), "wide": (11, 0.14), "tall": (12, 0.14), "large": (14, 0.12)}  # name: seed, share of late steps
 _POOLS = (*_SHAPES, "canonical", "portraits")
 _HELD_OUT_SEED, _CANONICAL_SEED = 999, 13
-_CANONICAL = 5600  # pictures
+_CANONICAL = 5600  # pictures, at most
 _PHRASINGS = {"unet": 4, "text": 8}  # captions a scene
 
 
@@ -56,7 +56,7 @@ class Plan:
 
 def draw_pools(plan: Plan) -> None:
     """Draw the canonical pictures and portraits, the square, wide, tall and large scenes, and the held-out ones."""
-    canonical = [scene.canonical() for scene in data.scenes_of(_CANONICAL_SEED, _CANONICAL, thing_share=0.94)]
+    canonical = [scene.canonical() for scene in data.scenes_of(_CANONICAL_SEED, min(_CANONICAL, plan.pictures), thing_share=0.94)]
     data.make_pool(plan.pool("canonical"), canonical, data.SIZES["square"])
     data.make_pool(plan.pool("portraits"), canonical, data.SIZES["square"], data.drawn_portrait)
     data.make_pool(plan.pool("held_out"), data.scenes_of(_HELD_OUT_SEED, 64), data.SIZES["square"])
