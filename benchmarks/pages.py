@@ -8,7 +8,6 @@
 import argparse
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -61,7 +60,7 @@ def serving(command: Callable[[int, Path], list[str]]) -> Iterator[tuple[int, fl
     try:
         yield port, _first_answer(port, process, began)
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # not SIGINT: a shell's background jobs ignore it
         process.wait(15)
         shutil.rmtree(data, ignore_errors=True)
 
