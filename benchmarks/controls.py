@@ -23,15 +23,15 @@ from contract.recipe import Control, ImageRef, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket
 from engine.conditioning import EmbeddingCache, condition
-from engine.denoise import Controls, denoise
+from engine.denoise import Controls
 from engine.devices import choose_device
-from engine.families.family import predict_with
 from engine.lending import lend
 from engine.models import Bundle, ModelManager
-from engine.passes import first_noise, sampling_of
+from engine.passes import first_noise
 from engine.preprocessors import Preprocessors
 
 Loop = Callable[[], torch.Tensor]
+OurLoop = Callable[[Bundle, Recipe, Controls | None], Loop]
 
 
 @contextmanager
@@ -77,21 +77,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe, net: torch.nn.Module, hint: torch.
     return run
 
 
-def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None) -> Loop:
-    """The same through `engine/denoise.py` and `engine/controls.py`."""
-    told = condition(recipe, bundle, EmbeddingCache())
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
-    predict = predict_with(bundle.parts["unet"], bundle.device.dtype)
-
-    def run() -> torch.Tensor:
-        sampling = sampling_of(recipe, bundle)
-        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, controls=controls)
-        return last.latents
-
-    return run
-
-
-def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int) -> Figure:
+def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_loop: OurLoop) -> Figure:
     """Loop time with a ControlNet over the bare loop's."""
     device = choose_device()
     models, sha256_and_png = ModelManager(device), picture(recipe.width)

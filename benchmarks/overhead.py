@@ -26,7 +26,7 @@ from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone
 from engine.conditioning import EmbeddingCache, condition
-from engine.denoise import denoise
+from engine.denoise import Controls, denoise
 from engine.devices import choose_device
 from engine.families.family import predict_with
 from engine.models import Bundle, ModelManager
@@ -78,7 +78,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     return run
 
 
-def our_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
+def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -> Callable[[], torch.Tensor]:
     """The same through `engine/denoise.py`."""
     told = condition(recipe, bundle, EmbeddingCache())
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
@@ -86,7 +86,7 @@ def our_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)
-        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance)
+        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, controls=controls)
         return last.latents
 
     return run
@@ -167,7 +167,7 @@ def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator
         "1": lambda: loop(subject, name, rounds), "2": lambda: previews(subject, name, rounds),
         "3": lambda: through_the_process(subject, name, rounds),
         "18": lambda: through_the_queue(subject, name, rounds, bare_loop),
-        "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds),
+        "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds, our_loop),
         "inpaint": lambda: inpaint_loop(subject.entry, subject.recipe(), name, rounds)}
     for number in wanted.figures:
         yield by_number[number]()

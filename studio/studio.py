@@ -92,7 +92,8 @@ class Studio:
         self._dispatcher = Dispatcher(Tools(
             queue=self._queue, worker=worker, models=self._models, inputs=self._inputs,
             input_owners=self._input_owners, hashes=self._hashes, saver=self._saver, rates=self._rates,
-            feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch, on_end=self._close_feed, finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
+            feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch, on_end=self._close_feed,
+            finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
         self._view = QueueView(self._queue, self._rates, self._dispatcher.progress)
         self._engine = EngineState(worker)
         self._announcing = threading.Lock()
