@@ -1,4 +1,4 @@
-"""The optional parts of a recipe: a start picture, a mask, controls, references, a second pass.
+"""The optional parts of a recipe: a start picture, a mask, controls, references, a second pass, LoRAs.
 
 Which of them are present is the mode; there is no other. Names are the field's own; lengths are pixels of
 the start picture, `begin` and `end` fractions of the steps. Parts that name a model have a draft beside them,
@@ -33,6 +33,10 @@ CONTROL_RESOLUTION = (64, 2048)
 HIRES_SCALE = (1.0, 8.0)
 MAX_CONTROLS = 8
 MAX_REFERENCES = 8
+MAX_LORAS = 32
+MAX_HYPERNETWORKS = 4
+MAX_EMBEDDINGS = 64
+BLOCK_COUNTS = (12, 17, 20, 26)
 
 Resize = Literal["stretch", "crop", "fill"]  # just resize; crop and resize; resize and fill
 Extension = Annotated[int, Field(ge=EXTENSION[0], le=EXTENSION[1], multiple_of=SIDE_MULTIPLE)]
@@ -178,8 +182,47 @@ class Refiner(Frozen):
     at: Fraction = 0.8
 
 
-class LoraUse(Frozen):
-    """One LoRA and how strongly it acts."""
-
-    ref: ModelRef
+class _Lora(Frozen):
     weight: Weight = 1.0
+    text_weight: Weight | None = None
+    blocks: tuple[Weight, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_order(self) -> "_Lora":
+        if len(self.blocks) not in (0, *BLOCK_COUNTS):
+            raise Rule(f"It has {len(self.blocks)} block weights.",
+                       "Use 12 or 20 (SDXL), 17 or 26 (SD 1.x and 2.x), or none.", "blocks")
+        return self
+
+
+class LoraUse(_Lora):
+    """One LoRA and how strongly it acts: `weight` on the U-Net, `text_weight` on the text encoders (None: as weight).
+
+    blocks: factors of both, by block. The first is the text encoders'; then 26: IN00-11, MID, OUT00-11; 17: those
+    of them with attention (IN01 02 04 05 07 08, MID, OUT03-11), the rest nothing; of SDXL 20: IN00-08, MID,
+    OUT00-08; 12: IN04 05 07 08, MID, OUT00-05.
+    """
+
+    model: ModelRef
+
+
+class LoraDraft(_Lora):
+    """The same as asked for."""
+
+    model: Name | ModelRef
+
+
+class _Hypernetwork(Frozen):
+    weight: Weight = 1.0
+
+
+class HypernetworkUse(_Hypernetwork):
+    """One hypernetwork, and how strongly it bends the keys and values of the cross-attention."""
+
+    model: ModelRef
+
+
+class HypernetworkDraft(_Hypernetwork):
+    """The same as asked for."""
+
+    model: Name | ModelRef

@@ -8,7 +8,7 @@ Turned into embeddings in `engine/conditioning.py`. Every pass is linear and non
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -159,6 +159,28 @@ def parse(text: str, steps: int, *, composes: bool = True) -> Prompt:
     prompt = Prompt(tags, is_static, program)
     prompt.at(0)
     return prompt
+
+
+def take_tags(text: str, kinds: Container[str]) -> tuple[str, tuple[Tag, ...]]:
+    """Text without its tags of some kinds, and those, in the order they were written.
+
+    A text without such tags stays as it is; where one was taken out, no two spaces are left.
+    """
+    kept: list[str] = []
+    taken: list[Tag] = []
+    follows_tag = False
+    for match in _TOKEN.finditer(text):
+        word = match.group()
+        tag = _tag(word) if match.lastgroup == "tag" else None
+        if tag is not None and tag.kind in kinds:
+            taken.append(tag)
+            follows_tag = True
+            continue
+        if follows_tag and kept and word.startswith((" ", ",", ":", ")")):
+            kept[-1] = kept[-1].rstrip(" ")
+        kept.append(word)
+        follows_tag = False
+    return ("".join(kept).strip() if taken else text), tuple(taken)
 
 
 def _tag(word: str) -> Tag:

@@ -13,11 +13,17 @@ from pydantic import Field, field_validator, model_validator
 
 from contract.parts import (
     MAX_CONTROLS,
+    MAX_EMBEDDINGS,
+    MAX_HYPERNETWORKS,
+    MAX_LORAS,
     MAX_REFERENCES,
     Control,
     ControlDraft,
     Extend,
     Hires,
+    HypernetworkDraft,
+    HypernetworkUse,
+    LoraDraft,
     LoraUse,
     Mask,
     Reference,
@@ -53,25 +59,29 @@ from contract.values import (
 
 __all__ = [
     "CLIP_SKIP", "COUNT", "GUIDANCE", "MAX_PROMPT_CHARACTERS", "MAX_SEED", "SCHEMA", "SIDE", "SIDE_MULTIPLE",
-    "STEPS", "Control", "ControlDraft", "Extend", "Fraction", "Frozen", "Hires", "ImageRef", "LoraUse", "Mask",
-    "ModelKind", "ModelRef", "Recipe", "RecipeDraft", "Reference", "ReferenceDraft", "Refiner", "Start",
+    "STEPS", "Control", "ControlDraft", "Extend", "Fraction", "Frozen", "Hires", "HypernetworkDraft",
+    "HypernetworkUse", "ImageRef", "LoraDraft", "LoraUse", "Mask", "ModelKind", "ModelRef", "Recipe", "RecipeDraft",
+    "Reference", "ReferenceDraft", "Refiner", "Start",
 ]
 SCHEMA: Final = 1
 
 
 class _Asked(Frozen):
-    """What a draft and a recipe share, with the rules that hold between parts."""
+    """What a draft and a recipe share, with the rules that hold between parts.
+
+    embeddings: those that the prompts name by bare name; whoever resolves a draft looks for them again.
+    """
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
     prompt: Prompt
     negative_prompt: Prompt = ""
-    loras: tuple[LoraUse, ...] = ()
     clip_skip: ClipSkip = 1
     count: Count = 1
     start: Start | None = None
     mask: Mask | None = None
     hires: Hires | None = None
     refiner: Refiner | None = None
+    embeddings: Annotated[tuple[ModelRef, ...], Field(max_length=MAX_EMBEDDINGS)] = ()
     extras: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("prompt", "negative_prompt")
@@ -113,6 +123,8 @@ class Recipe(_Asked):
     seed: Seed
     controls: Annotated[tuple[Control, ...], Field(max_length=MAX_CONTROLS)] = ()
     references: Annotated[tuple[Reference, ...], Field(max_length=MAX_REFERENCES)] = ()
+    loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
+    hypernetworks: Annotated[tuple[HypernetworkUse, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
 
     def canonical_json(self) -> str:
         """JSON with sorted keys and defaults left out: equal recipes give equal text."""
@@ -138,8 +150,8 @@ class Recipe(_Asked):
         """Every model that it names, the checkpoint first."""
         others = [self.vae, self.refiner.model if self.refiner else None,
                   self.hires.upscaler if self.hires and isinstance(self.hires.upscaler, ModelRef) else None,
-                  *(lora.ref for lora in self.loras), *(control.model for control in self.controls),
-                  *(reference.model for reference in self.references)]
+                  *(part.model for parts in (self.loras, self.hypernetworks, self.controls, self.references)
+                    for part in parts), *self.embeddings]
         return (self.model, *(ref for ref in others if ref is not None))
 
     def for_image(self, index: int) -> "Recipe":
@@ -165,6 +177,8 @@ class RecipeDraft(_Asked):
     seed: Seed | None = None
     controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
     references: Annotated[tuple[ReferenceDraft, ...], Field(max_length=MAX_REFERENCES)] = ()
+    loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()
+    hypernetworks: Annotated[tuple[HypernetworkDraft, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
     parent: ImageId | None = None
 
     @field_validator("seed", mode="before")

@@ -16,7 +16,8 @@ SIDE_MULTIPLE = 8
 COUNT = (1, 16)
 CLIP_SKIP = (1, 4)
 
-ModelKind = Literal["checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "upscaler"]
+ModelKind = Literal["checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "hypernetwork",
+                    "upscaler"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageId = Annotated[str, Field(pattern=r"^[0-9a-f]{22}$")]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]

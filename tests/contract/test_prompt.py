@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import InvalidRecipe
-from contract.prompt import MORE, Part, Piece, Tag, parse
+from contract.prompt import MORE, Part, Piece, Tag, parse, take_tags
 
 
 def pieces(text: str, step: int = 0, steps: int = 10) -> list[tuple[str, float] | None]:
@@ -72,6 +72,16 @@ def test_tags_are_taken_out() -> None:
     prompt = parse("a <lora:ink v2:0.8> cat <hypernet:x>", 10)
     assert prompt.tags == (Tag("lora", "ink v2", ("0.8",)), Tag("hypernet", "x"))
     assert pieces("a <lora:ink:0.8> cat") == [("a  cat", 1.0)]
+
+
+@pytest.mark.parametrize(("text", "left", "names"), [
+    ("a cat", "a cat", []), ("a  cat ", "a  cat ", []), ("a <lora:ink:0.8> cat", "a cat", ["ink"]),
+    ("a cat <lora:ink>, <LORA:oil:1:0.5>", "a cat,", ["ink", "oil"]), ("<lora:ink>\na cat", "a cat", ["ink"]),
+    ("(a <lora:x:1>:1.2) [b<lora:y:1>|c]", "(a:1.2) [b|c]", ["x", "y"]), ("<other:ink> <3", "<other:ink> <3", []),
+    ("<lora:>", "<lora:>", []), ("a<lora:../../x:1>b", "ab", ["../../x"])])
+def test_tags_of_some_kinds_are_taken_out_and_the_rest_stays(text: str, left: str, names: list[str]) -> None:
+    kept, tags = take_tags(text, ("lora",))
+    assert (kept, [tag.name for tag in tags]) == (left, names)
 
 
 @pytest.mark.parametrize("text", ["(cat:11)", "(cat:1e9)", "(cat:-10.5)", "(cat:nan)", "(cat:inf)", "(cat:-Infinity)",

@@ -99,6 +99,7 @@ def recipe(**fields: object) -> Recipe:
 def test_parts_that_are_left_out_change_no_identity() -> None:
     assert recipe().identity == OLD_IDENTITY
     assert recipe(start=None, mask=None, controls=[], references=[], hires=None).identity == OLD_IDENTITY
+    assert recipe(loras=[], hypernetworks=[], embeddings=[], vae=None).identity == OLD_IDENTITY
 
 
 def test_a_recipe_of_all_parts_survives_json_and_is_a_valid_draft() -> None:
@@ -114,6 +115,37 @@ def test_a_recipe_of_all_parts_survives_json_and_is_a_valid_draft() -> None:
     assert (draft.start, draft.mask, draft.controls[0].model) == (full.start, full.mask, full.controls[0].model)
     assert [image.sha256[0] for image in full.images] == ["0", "1", "2", "3", "4"]
     assert [ref.name for ref in full.models] == ["starter", "canny", "ip"]
+
+
+def ref(kind: str, name: str) -> dict[str, str]:
+    return {"kind": kind, "name": name, "family": "sd1"}
+
+
+def test_what_acts_on_weights_and_words_survives_json_and_is_a_valid_draft() -> None:
+    full = recipe(
+        loras=[{"model": ref("lora", "ink")}, {"model": ref("lora", "oil"), "weight": -0.5, "text_weight": 0.0,
+                                               "blocks": [0.5] * 17}],
+        hypernetworks=[{"model": ref("hypernetwork", "bend"), "weight": 0.3}],
+        embeddings=[ref("embedding", "style")], vae=ref("vae", "soft"))
+    again = Recipe.model_validate_json(full.canonical_json())
+    draft = RecipeDraft.model_validate_json(full.canonical_json())
+    assert again == full and again.identity == full.identity != OLD_IDENTITY
+    assert [lora.model for lora in draft.loras] == [lora.model for lora in full.loras]
+    assert (draft.loras[1].text_weight, draft.loras[1].blocks, draft.loras[0].text_weight) == (0.0, (0.5,) * 17, None)
+    assert (draft.hypernetworks[0].weight, draft.embeddings, draft.vae) == (0.3, full.embeddings, full.vae)
+    assert [(one.kind, one.name) for one in full.models] == [
+        ("checkpoint", "starter"), ("vae", "soft"), ("lora", "ink"), ("lora", "oil"), ("hypernetwork", "bend"),
+        ("embedding", "style")]
+    assert '"weight":1.0' not in full.canonical_json() and "blocks" not in recipe(
+        loras=[{"model": ref("lora", "ink"), "blocks": []}]).canonical_json()
+
+
+def test_a_draft_names_its_loras() -> None:
+    draft = RecipeDraft.model_validate_json(json.dumps({
+        "prompt": "", "loras": [{"model": "ink", "weight": 0.8}], "hypernetworks": [{"model": "bend"}], "vae": "soft"}))
+    assert (draft.loras[0].model, draft.loras[0].weight, draft.hypernetworks[0].model) == ("ink", 0.8, "bend")
+    with pytest.raises(ValidationError):
+        recipe(loras=[{"model": "ink"}])
 
 
 def test_the_upscaler_of_a_hires_pass_is_a_name_or_a_model() -> None:
@@ -137,7 +169,10 @@ def test_a_draft_names_its_models_and_its_parent() -> None:
     {"start": {"image": PICTURE, "extend": {"up": 8}}, "hires": {}}, {"hires": {"scale": 16}},
     {"start": {"image": PICTURE, "extend": {"up": 8}}, "mask": {"image": PICTURE, "area": "masked"}},
     {"controls": [{"model": "canny", "image": PICTURE, "begin": 0.5, "end": 0.5}]},
-    {"controls": [{"model": "canny", "image": PICTURE}] * 9}])
+    {"controls": [{"model": "canny", "image": PICTURE}] * 9},
+    {"loras": [{"model": "ink"}] * 33}, {"loras": [{"model": "ink", "weight": 10.5}]},
+    {"loras": [{"model": "ink", "blocks": [1.0] * 13}]}, {"loras": [{"model": "ink", "blocks": [1.0] * 11 + [11.0]}]},
+    {"loras": [{"name": "ink"}]}, {"hypernetworks": [{"model": "bend", "weight": -11}]}, {"vae": ""}])
 def test_parts_that_do_not_go_together_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         RecipeDraft.model_validate_json(json.dumps({"prompt": ""} | fields))

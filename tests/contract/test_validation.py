@@ -56,6 +56,13 @@ START: dict[str, object] = {"image": {"sha256": SHA}}
      "Use a number, -10 to 10."),
     ({"controls": [START | {"model": 3}]}, "invalid_controls_model", "Control model is 3.",
      "Use the name of a ControlNet or T2I-Adapter from GET /api/v1/models."),
+    ({"loras": [{"model": "ink", "weight": 11}]}, "invalid_loras_weight", "LoRA weight is 11.",
+     "Use a number, -10 to 10."),
+    ({"loras": [{"model": "ink"}, {"model": "oil", "blocks": [1.0] * 5}]}, "invalid_loras_blocks",
+     "LoRA 2: it has 5 block weights.", "Use 12 or 20 (SDXL), 17 or 26 (SD 1.x and 2.x), or none."),
+    ({"loras": [{"model": "ink"}] * 33}, "invalid_loras", "LoRA is a list.", "Use a list of at most 32."),
+    ({"hypernetworks": [{"model": "bend", "weight": "1"}]}, "invalid_hypernetworks_weight",
+     "Hypernetwork weight is “1”.", "Use a number, -10 to 10."),
     ({"hires": {"scale": 16}}, "invalid_hires_scale", "Upscale by is 16.", "Use more than 1, at most 8."),
     ({"start": START | {"bend": 1}}, "unknown_field", "“start.bend” is not a field of a recipe.", "Leave it out."),
     ({"start": {}}, "invalid_start_image", "“start.image” is missing.", "Add it.")])
