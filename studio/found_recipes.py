@@ -23,7 +23,7 @@ from studio.image_files import KEYWORD, parse_facts
 from studio.model_list import ModelList
 from studio.opener import opened, sniff
 from studio.png_text import read_text
-from studio.resolve import WithHash
+from studio.resolve_loras import WithHash
 from studio.sampler_choice import split_old_name
 
 _EXIF = 0x8769

@@ -1,12 +1,12 @@
 """From what a person asked (RecipeDraft) to what will be done (Recipe): names found, gaps filled, seed drawn.
 
-Nothing is clamped: what can't be done is refused with a sentence. Words a model doesn't know: `words.py`.
+Nothing is clamped: what can't be done is refused with a sentence. LoRAs and their tags: `resolve_loras.py`;
+embeddings: `resolve_embeddings.py`; words a model doesn't know: `words.py`.
 """
 
 import difflib
-import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from catalog.models import ModelEntry
@@ -14,6 +14,8 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, Recipe, RecipeDraft
 from studio.model_list import ModelList
 from studio.resolve_controls import resolve_controls, resolve_references
+from studio.resolve_embeddings import resolve_embeddings
+from studio.resolve_loras import Finder, KnownHash, WithHash, take_nets
 from studio.resolve_parts import (
     SizeOf,
     check_pictures,
@@ -24,10 +26,7 @@ from studio.resolve_parts import (
 )
 from studio.sampler_choice import choose_sampler
 
-_NOT_YET: Mapping[str, str] = {"refiner": "A refiner", "loras": "LoRAs", "vae": "Choosing a VAE"}
-KnownHash = Callable[[ModelEntry], str | None]
-WithHash = Callable[[str], ModelEntry | None]
-_LORA_TAG = re.compile(r"<(lora|lyco|hypernet):([^<>]{1,200})>", re.IGNORECASE)
+_NOT_YET: Mapping[str, str] = {"refiner": "A refiner"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,9 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
     """
     _refuse_what_comes_later(draft)
     entry, notices = _find_model(draft.model, models, known_hash, with_hash)
+    finder = Finder(models, entry, known_hash, with_hash)
+    nets = take_nets(draft, finder)
+    draft = nets.draft
     defaults = entry.defaults
     sampler, schedule = choose_sampler(draft.sampler, draft.schedule, entry)
     check_pictures(draft, size_of)
@@ -64,6 +66,8 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
     recipe = Recipe(
         prompt=draft.prompt, negative_prompt=draft.negative_prompt,
         model=entry.ref.model_copy(update={"sha256": known_hash(entry)}),
+        vae=None if draft.vae is None else finder.ref(draft.vae, "vae", "vae"),
+        loras=nets.loras, hypernetworks=nets.hypernetworks, embeddings=resolve_embeddings(draft, finder),
         sampler=sampler.id, schedule=schedule,
         steps=defaults.steps if draft.steps is None else draft.steps,
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
@@ -75,18 +79,13 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
         hires=resolve_hires(draft.hires, models, entry, sampler.id, (width, height), max_pixels)
         if draft.hires else None,
         extras=draft.extras)
-    return Resolved(recipe, entry, notices)
+    return Resolved(recipe, entry, (*notices, *finder.notices))
 
 
 def _refuse_what_comes_later(draft: RecipeDraft) -> None:
     for field, words in _NOT_YET.items():
         if getattr(draft, field):
-            raise InvalidRecipe(f"{words} is not there yet.".replace("LoRAs is", "LoRAs are"),
-                                f"Leave “{field}” out.", code=f"invalid_{field}")
-    for field in ("prompt", "negative_prompt"):
-        if match := _LORA_TAG.search(getattr(draft, field)):
-            raise InvalidRecipe(f"“{match[0][:60]}” asks for a LoRA; LoRAs come in a later version.",
-                                "Take it out of the prompt.", code=f"invalid_{field}")
+            raise InvalidRecipe(f"{words} is not there yet.", f"Leave “{field}” out.", code=f"invalid_{field}")
 
 
 def _find_model(wanted: str | ModelRef | None, models: ModelList,

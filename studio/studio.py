@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, NotFound, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
@@ -225,7 +226,8 @@ class Studio:
         self._check_parent(draft.parent, owner)
         found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner),
                         known_hash=self._known_hash, with_hash=self._model_with_hash)
-        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry))
+        called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
+        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
         return self._queue_up(Paint(recipe=found.recipe, parent=draft.parent), owner, window, notices)
 
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:

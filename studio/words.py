@@ -2,7 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Iterable
 
+from catalog.embeddings import find_names
 from catalog.models import ModelEntry
 
 MAX_WORDS = 3
@@ -18,12 +20,19 @@ photo picture image painting detailed quality best masterpiece high low beautifu
 """.split())
 
 
-def unknown_words(prompt: str, entry: ModelEntry) -> tuple[tuple[str, str], ...]:
-    """Notices (code, sentence) for at most three words that the model has never seen."""
+def unknown_words(prompt: str, entry: ModelEntry, known: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Notices (code, sentence) for at most three words that the model has never seen.
+
+    Args:
+        known: What embeddings are called, casefolded: these mean something here.
+    """
     if not entry.words:
         return ()
     seen: dict[str, None] = {}
-    for match in _WORD.finditer(_TAG.sub(" ", prompt[:_SCANNED_CHARACTERS]).lower()):
+    text = _TAG.sub(" ", prompt[:_SCANNED_CHARACTERS])
+    for spot in reversed(list(find_names(text, known))):
+        text = f"{text[:spot.begin]} {text[spot.end:]}"
+    for match in _WORD.finditer(text.lower()):
         word = match[0]
         if len(word) >= LEAST_LETTERS and len(word) <= 40 and word not in STOP_WORDS and not _knows(entry, word):
             seen.setdefault(word)

@@ -67,8 +67,6 @@ def test_samplers_are_found_by_every_name_in_use(models: ModelList, sampler: str
     ({"width": 2048, "height": 1024, "max_pixels": 1024 * 1024}, "invalid_width",
      "2048 × 1024 is more than this studio makes (1.0 megapixels).",
      "The largest of this shape is 1448 × 720."),
-    ({"prompt": "a barn <lora:ink:0.8>"}, "invalid_prompt",
-     "“<lora:ink:0.8>” asks for a LoRA; LoRAs come in a later version.", "Take it out of the prompt."),
     ({"refiner": {"model": ModelRef(name="x", family="sdxl")}}, "invalid_refiner", "A refiner is not there yet.",
      "Leave “refiner” out."),
 ])
@@ -120,3 +118,4 @@ def test_unknown_words_are_named_with_what_is_near(models: ModelList) -> None:
     assert len(unknown_words("aaa bbb ccc ddd eee", entry)) == 3
     assert unknown_words("anything", models.get("sub/zero")) == ()
     assert len(unknown_words("wörd " * 40_000, entry)) == 1
+    assert unknown_words("red Ghibli-Ink, easyneg", entry, ("ghibli-ink", "easyneg")) == ()
