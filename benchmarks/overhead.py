@@ -24,7 +24,7 @@ from benchmarks.measure import ROUNDS, Figure, Work, figure, report
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
-from contract.work import Ticket, WorkDone
+from contract.work import Ticket, WorkDone, path_key
 from engine.conditioning import EmbeddingCache, condition
 from engine.denoise import Controls, denoise
 from engine.devices import choose_device
@@ -54,7 +54,7 @@ class Subject:
 
     def ticket(self, *, wants_previews: bool) -> Ticket:
         return Ticket("bench", 1, Paint(recipe=self.recipe()), wants_previews=wants_previews,
-                      model_paths={self.entry.ref.name: str(self.entry.path)})
+                      model_paths={path_key(self.entry.ref): str(self.entry.path)})
 
 
 def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
@@ -127,7 +127,8 @@ def previews(subject: Subject, name: str, rounds: int) -> Figure:
 def sd15_shaped() -> Iterator[Subject]:
     """A checkpoint of SD 1.5's shape with random half-precision weights (2.1 GB), gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
-        folder = Path(name)
+        folder = Path(name) / "sd15-shaped"  # the studio will find it by this name
+        folder.mkdir()
         with torch.device("meta"):
             parts = {"unet": UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
                      "vae": AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2,

@@ -4,6 +4,7 @@ from typing import Literal
 
 from contract.recipe import Frozen, Recipe
 from contract.tasks import Paint, Task, Upscale
+from contract.values import ModelKind
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EngineState = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
@@ -95,8 +96,29 @@ class QueueRow(Frozen):
     image_ids: tuple[str, ...] = ()
 
 
+class ResidentModel(Frozen):
+    """A model in memory.
+
+    place: "device" when its weights are where it runs, "memory" when they wait in the machine's memory,
+    "coming" while they are read ahead. load_s: what reading it from the disk took.
+    """
+
+    name: str
+    kind: ModelKind
+    bytes: int
+    place: Literal["device", "memory", "coming"]
+    is_pinned: bool = False
+    in_use: bool = False
+    load_s: float | None = None
+
+
 class EngineStatus(Frozen):
-    """What the engine pill says. `text` is ready to show, and so is `held`: why waiting jobs don't start."""
+    """What the engine pill says. `text` is ready to show, and so is `held`: why waiting jobs don't start.
+
+    models: what is in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
+    may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
+    memory of its own.
+    """
 
     state: EngineState
     text: str
@@ -105,6 +127,11 @@ class EngineStatus(Frozen):
     fraction: float | None = None
     versions: dict[str, str] = {}
     held: str = ""
+    models: tuple[ResidentModel, ...] = ()
+    budget_bytes: int = 0
+    free_bytes: int = 0
+    device_bytes: int | None = None
+    device_free_bytes: int | None = None
 
 
 class JobHandle(Frozen):

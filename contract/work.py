@@ -10,6 +10,7 @@ from typing import Protocol
 
 from contract.records import EngineStatus
 from contract.tasks import Task
+from contract.values import ModelRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,18 @@ class RawImage:
     rgb: bytes
 
 
+def path_key(ref: ModelRef) -> str:
+    """What a model's path is kept under in a ticket: names are unique only within a kind."""
+    return f"{ref.kind}/{ref.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """One job for a worker, with everything it needs: it opens no database and no foreign file.
 
     Attributes:
         images: the brought pictures it names, by sha256: the bytes of the PNGs that the studio wrote.
-        model_paths: absolute path by ModelRef.name, for every model the task names.
+        model_paths: absolute path by `path_key`, for every model the task names.
         finished: indices of pictures that an earlier attempt has saved; they are not made again.
         wants_previews: False when previews are switched off.
     """
@@ -100,6 +106,30 @@ class WorkCancelled:
 
 DEVICE_FAULT = "device_fault"  # a WorkFailed's code: the process can't use its device any more
 
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Read a model into host memory beside the work: it will be asked for soon."""
+
+    ref: ModelRef
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Let go of a model's memory, unless a job works with it."""
+
+    key: str  # as of `path_key`
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Keep a model in memory whatever else is loaded, or no longer."""
+
+    key: str
+    is_pinned: bool
+
+
+Command = Prefetch | Evict | Pin
 WorkerEvent = (
     WorkLoading | WorkStep | WorkPainted | WorkNotice | WorkDone | WorkFailed | WorkCancelled
 )
@@ -117,6 +147,9 @@ class Worker(Protocol):
 
     def cancel(self, job_id: str) -> None:
         """Ask a running job to stop between steps; unknown ids are ignored. Any thread."""
+
+    def tell(self, command: Command) -> None:
+        """Change what is in memory, between steps or at once when nothing runs. Any thread; no answer but `status`."""
 
     def status(self) -> EngineStatus:
         """The newest state."""

@@ -9,7 +9,7 @@ from catalog.control_models import image_encoder_of, refuse_other_family
 from catalog.folders import fingerprint, weights_file
 from contract.errors import InvalidRecipe
 from contract.recipe import ModelRef, Recipe
-from contract.work import Ticket
+from contract.work import Ticket, path_key
 from engine.controls import ControlSet, controls_of
 from engine.denoise import Controls
 from engine.frame import Frame
@@ -54,10 +54,10 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...
 
 def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
     refuse_other_family(ref, recipe.model)
-    if ref.name not in paths:
+    if path_key(ref) not in paths:
         raise InvalidRecipe(f"The ticket names no place for the model {ref.name}.", "Choose the model again.",
                             code="invalid_model")
-    return ref, paths[ref.name]
+    return ref, paths[path_key(ref)]
 
 
 def _encoder_of(adapter: Wanted) -> Wanted:

@@ -29,6 +29,7 @@ from contract.work import (
     WorkNotice,
     WorkPainted,
     WorkStep,
+    path_key,
 )
 from engine import faults
 from engine.conditioning import EmbeddingCache
@@ -160,10 +161,10 @@ class Engine:
 
     def _paint(self, ticket: Ticket, recipe: Recipe, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         _check_supported(recipe)
-        if recipe.model.name not in ticket.model_paths:
+        if path_key(recipe.model) not in ticket.model_paths:
             raise InvalidRecipe(f"The ticket names no folder for the model {recipe.model.name}.",
                                 "Choose the model again.", code="invalid_model")
-        path = ticket.model_paths[recipe.model.name]
+        path = ticket.model_paths[path_key(recipe.model)]
         for model in ((recipe.model, path), *wanted_models(recipe, ticket.model_paths)):
             yield from self._load(ticket, *model, is_cancelled)
         with (self._models.lease(recipe.model, path) as bundle,
@@ -240,7 +241,7 @@ class Engine:
 
 
 def _path_of(upscaler: str | ModelRef, ticket: Ticket) -> str | None:
-    return ticket.model_paths.get(upscaler.name) if isinstance(upscaler, ModelRef) else None
+    return ticket.model_paths.get(path_key(upscaler)) if isinstance(upscaler, ModelRef) else None
 
 
 def _check_supported(recipe: Recipe) -> None:

@@ -64,13 +64,13 @@ class ModelList:
             entry = _find(self.all(fresh=True), name, kind)
         return entry
 
-    def get(self, name: str) -> ModelEntry:
-        """As `find`, of any kind.
+    def get(self, name: str, kind: ModelKind | None = None) -> ModelEntry:
+        """As `find`, of any kind unless one is named.
 
         Raises:
             NotFound: there is none of that name.
         """
-        entry = self.find(name, None)
+        entry = self.find(name, kind)
         if entry is None:
             raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
         return entry

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
-from contract.errors import InvalidRecipe, NotFound, StorageFull, StudioError
+from contract.errors import InvalidRecipe, ModelProblem, NotFound, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
 from contract.records import (
@@ -27,7 +27,8 @@ from contract.records import (
     StoredInput,
 )
 from contract.tasks import Paint, Preprocess, Task, Upscale
-from contract.work import Worker
+from contract.values import ModelKind
+from contract.work import Evict, Pin, Prefetch, Worker, path_key
 from studio.costs import Rates
 from studio.database import Database
 from studio.dispatcher import Dispatcher, Tools
@@ -412,6 +413,26 @@ class Studio:
     def model(self, name: str) -> ModelEntry:
         """One model. Raises NotFound."""
         return self._models.get(name)
+
+    def prefetch(self, name: str, kind: ModelKind = "checkpoint") -> None:
+        """Read a model into memory beside the work, because it will be asked for.
+
+        Raises:
+            NotFound: there is none of that name.
+            ModelProblem: it can't be used.
+        """
+        entry = self._models.get(name, kind)
+        if entry.problem:
+            raise ModelProblem(entry.problem, entry.hint)
+        self._worker.tell(Prefetch(entry.ref, str(entry.path)))
+
+    def evict(self, name: str, kind: ModelKind = "checkpoint") -> None:
+        """Let go of a model's memory, unless a job works with it. Raises NotFound."""
+        self._worker.tell(Evict(path_key(self._models.get(name, kind).ref)))
+
+    def pin(self, name: str, kind: ModelKind = "checkpoint", *, is_pinned: bool) -> None:
+        """Keep a model in memory whatever else is loaded, or no longer. Raises NotFound."""
+        self._worker.tell(Pin(path_key(self._models.get(name, kind).ref), is_pinned))
 
     def engine(self) -> EngineStatus:
         """What the engine does, and why the queue stands still if it does."""

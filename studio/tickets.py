@@ -3,7 +3,7 @@
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.records import JobRecord
-from contract.work import Ticket
+from contract.work import Ticket, path_key
 from studio.inputs import Inputs
 from studio.model_list import ModelList
 
@@ -18,7 +18,7 @@ def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: fr
     """
     return Ticket(job_id=job.id, attempt=job.attempt, task=job.task,
                   images={image.sha256: inputs.read(image.sha256) for image in job.task.images},
-                  model_paths={ref.name: _path(ref, models) for ref in job.task.models},
+                  model_paths={path_key(ref): _path(ref, models) for ref in job.task.models},
                   finished=finished, wants_previews=previews)
 
 

@@ -14,13 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from contract.recipe import ModelRef, Recipe
-from contract.records import EngineStatus
+from contract.records import EngineStatus, ResidentModel
 from contract.tasks import Paint, Preprocess, Upscale
 from contract.work import (
+    DEVICE_FAULT,
     WORK_ENDINGS,
+    Command,
+    Evict,
+    Pin,
+    Prefetch,
     RawImage,
     Ticket,
-    DEVICE_FAULT,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
@@ -29,6 +33,7 @@ from contract.work import (
     WorkNotice,
     WorkPainted,
     WorkStep,
+    path_key,
 )
 
 PROVENANCE = {"device": "Fake, 1 thread", "dtype": "none", "batch": "1", "threads": "1"}
@@ -113,6 +118,33 @@ def _strike(recipe: Recipe, ticket: Ticket, die: Callable[[], None] | None,
     return None
 
 
+class Memory:
+    """What a fake engine has in memory: the starter, and what it is told to read ahead."""
+
+    def __init__(self) -> None:
+        self._held = {"checkpoint/starter": ResidentModel(name="starter", kind="checkpoint", bytes=24_000_000,
+                                                          place="device")}
+
+    @property
+    def models(self) -> tuple[ResidentModel, ...]:
+        return tuple(self._held.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(held.name for held in self._held.values())
+
+    def obey(self, command: Command) -> None:
+        """As the real one, at once."""
+        if isinstance(command, Prefetch):
+            self._held[path_key(command.ref)] = ResidentModel(name=command.ref.name, kind=command.ref.kind,
+                                                              bytes=2_000_000_000, place="memory", load_s=4.0)
+        elif isinstance(command, Evict):
+            self._held.pop(command.key, None)
+        elif isinstance(command, Pin) and command.key in self._held:
+            changes = {"is_pinned": command.is_pinned}
+            self._held[command.key] = self._held[command.key].model_copy(update=changes)
+
+
 class FakeWorker:
     """A worker in the dispatcher's own thread.
 
@@ -123,6 +155,7 @@ class FakeWorker:
 
     Attributes:
         tickets: Every ticket that was run, in order.
+        commands: What it was told of its memory, in order; `memory` follows them.
         most_at_once: The largest number of runs at one time (must stay 1).
     """
 
@@ -131,6 +164,8 @@ class FakeWorker:
         self.gate = threading.Event()
         self.gate.set()
         self.tickets: list[Ticket] = []
+        self.commands: list[Command] = []
+        self.memory = Memory()
         self.most_at_once = 0
         self._running = 0
         self._cancelled: set[str] = set()
@@ -146,7 +181,8 @@ class FakeWorker:
         """Report a state of the engine, as tests of the pill need."""
         self._status = EngineStatus.model_validate({
             "state": state, "text": text, "fraction": fraction, "device": PROVENANCE["device"],
-            "resident": ("starter",), "versions": VERSIONS})
+            "resident": self.memory.names, "models": self.memory.models, "versions": VERSIONS,
+            "budget_bytes": 8_000_000_000, "free_bytes": 12_000_000_000})
         self._on_status(self._status)
 
     def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
@@ -186,6 +222,11 @@ class FakeWorker:
     def cancel(self, job_id: str) -> None:
         self._cancelled.add(job_id)
 
+    def tell(self, command: Command) -> None:
+        self.commands.append(command)
+        self.memory.obey(command)
+        self.say(self._status.state, self._status.text)
+
     def status(self) -> EngineStatus:
         return self._status
 
@@ -208,13 +249,21 @@ class FakeEngine:
         time.sleep(float(str(options.get("ready_s", 0.0))))
 
     def describe(self) -> EngineStatus:
-        return EngineStatus(state="ready", text="", device=PROVENANCE["device"], versions=VERSIONS)
+        models = tuple(ResidentModel(name=name, kind="checkpoint", bytes=1, place="device") for name in self._resident)
+        return EngineStatus(state="ready", text="", device=PROVENANCE["device"], versions=VERSIONS,
+                            resident=self._resident, models=models)
 
     def warm(self, path: str, ref: ModelRef) -> None:
         self._resident = (ref.name,)
 
-    def resident(self) -> tuple[str, ...]:
-        return self._resident
+    def is_fetching(self) -> bool:
+        return False
+
+    def obey(self, command: Command) -> None:
+        if isinstance(command, Prefetch):
+            self._resident = (*self._resident, command.ref.name)
+        elif isinstance(command, Evict):
+            self._resident = tuple(name for name in self._resident if f"checkpoint/{name}" != command.key)
 
     def paint(self, ticket: Ticket, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
         self._resident = tuple(ref.name for ref in ticket.task.models)

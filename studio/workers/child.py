@@ -20,11 +20,12 @@ from catalog.models import describe
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Ticket, WorkerEvent, WorkLoading, WorkStep
+from contract.work import Command, Ticket, WorkerEvent, WorkLoading, WorkStep, path_key
 
 logger = logging.getLogger(__name__)
 DEFAULT_FACTORY = "studio.workers.child:default_engine"
 SIGN_OF_LIFE_S = 1.0
+_LOOK_S = 0.5  # between two looks at a model that is read ahead
 STARTING = EngineStatus(state="starting", text="Starting, about 8 s")
 State = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
 
@@ -54,10 +55,12 @@ class StatusTeller:
     def __init__(self, tell: Callable[[EngineStatus], None]) -> None:
         self._tell = tell
         self._facts: dict[str, Any] = {}
+        self._said: tuple[State, str, float | None] = ("starting", STARTING.text, None)
         self._titles: dict[str, str] = {}
 
     def say(self, state: State, text: str, fraction: float | None = None) -> None:
         """Report a state."""
+        self._said = (state, text, fraction)
         self._tell(EngineStatus(state=state, text=text, fraction=fraction, **self._facts))
 
     def began(self, engine: Any) -> None:
@@ -92,10 +95,22 @@ class StatusTeller:
 
     def rest(self, engine: Any) -> None:
         """Nothing runs."""
-        resident = tuple(engine.resident())
-        self._facts["resident"] = resident
+        self.look(engine)
+        resident = self._facts["resident"]
         title = self._titles.get(resident[0], resident[0]) if resident else "Engine"
         self.say("ready", f"{title} ready")
+
+    def look(self, engine: Any) -> None:
+        """See what is in memory; said with the next words."""
+        facts: EngineStatus = engine.describe()
+        self._facts |= {"resident": facts.resident, "models": facts.models, "budget_bytes": facts.budget_bytes,
+                        "free_bytes": facts.free_bytes, "device_bytes": facts.device_bytes,
+                        "device_free_bytes": facts.device_free_bytes}
+
+    def repeat(self, engine: Any) -> None:
+        """What is in memory has changed: the same words once more with the new facts."""
+        self.look(engine)
+        self.say(*self._said)
 
 
 class Outbox:
@@ -138,11 +153,11 @@ def _with_preview(step: WorkStep, older: WorkStep) -> WorkStep:
 
 
 class Inbox:
-    """Messages from the parent, read by a thread of its own: tickets, cancels, the end."""
+    """Messages from the parent, read by a thread of its own: tickets, commands, cancels, the end."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self.tickets: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[Ticket | Command] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
 
     def read_all(self) -> None:
@@ -154,9 +169,11 @@ class Inbox:
                 os._exit(0)
             if isinstance(message, Ticket):
                 self._cancelled.discard(message.job_id)
-                self.tickets.put(message)
-            else:
+                self.work.put(message)
+            elif isinstance(message, str):
                 self._cancelled.add(message)
+            else:
+                self.work.put(message)
 
     def is_cancelled(self, job_id: str) -> bool:
         """Whether the parent asked to stop a job."""
@@ -178,14 +195,42 @@ def main(pipe: Connection, factory: str, options: Mapping[str, object],
         teller.rest(engine)
     else:
         teller.warm(engine, *warm)
+    later: list[Ticket] = []
     while True:
-        ticket = inbox.tickets.get()
-        for name, path in ticket.model_paths.items():
-            teller.learn_title(path, name)
-        for event in engine.paint(ticket, lambda: inbox.is_cancelled(ticket.job_id)):  # noqa: B023
-            teller.hear(event)
-            outbox.put(event)
+        work = later.pop(0) if later else _next(inbox, engine, teller)
+        if isinstance(work, Ticket):
+            _paint(engine, work, inbox, outbox, teller, later)
+        else:
+            engine.obey(work)
         teller.rest(engine)
+
+
+def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "Ticket | Command":
+    """Wait for something to do; meanwhile tell of models that were read ahead."""
+    while True:
+        try:
+            return inbox.work.get(timeout=_LOOK_S if engine.is_fetching() else None)
+        except queue.Empty:
+            teller.repeat(engine)
+            if not engine.is_fetching():
+                teller.rest(engine)
+
+
+def _paint(engine: Any, ticket: Ticket, inbox: Inbox, outbox: Outbox, teller: StatusTeller,
+           later: list[Ticket]) -> None:
+    """A ticket from its first event to its ending; what is asked of the memory meanwhile is done between steps."""
+    for ref in ticket.task.models:
+        teller.learn_title(ticket.model_paths[path_key(ref)], ref.name)
+    for event in engine.paint(ticket, lambda: inbox.is_cancelled(ticket.job_id)):
+        teller.hear(event)
+        outbox.put(event)
+        while not inbox.work.empty():
+            work = inbox.work.get()
+            if isinstance(work, Ticket):
+                later.append(work)
+            else:
+                engine.obey(work)
+                teller.repeat(engine)
 
 
 def _end_with_parent() -> None:

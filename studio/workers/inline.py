@@ -4,6 +4,7 @@ A hang or a crash of the engine is a hang or a crash of the program; `process.py
 """
 
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Ticket, WorkerEvent, WorkFailed
+from contract.work import Command, Ticket, WorkerEvent, WorkFailed
 from studio.workers.child import DEFAULT_FACTORY, STARTING, StatusTeller, make_engine
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class InlineWorker:
         self._engine: Any = None
         self._trouble: StudioError | None = None
         self._cancelled: set[str] = set()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._status = STARTING
         self._on_status: Callable[[EngineStatus], None] = lambda status: None
         self._begun = threading.Event()
@@ -81,6 +83,7 @@ class InlineWorker:
             with self._running:
                 for event in self._engine.paint(ticket, self._is_cancelled(ticket.job_id)):
                     self._teller.hear(event)
+                    self._obey()
                     yield event
                 self._teller.rest(self._engine)
             self._cancelled.discard(ticket.job_id)
@@ -91,6 +94,20 @@ class InlineWorker:
     def cancel(self, job_id: str) -> None:
         """Stop a job at its next step."""
         self._cancelled.add(job_id)
+
+    def tell(self, command: Command) -> None:
+        """Done at once when nothing runs, else between two steps."""
+        self._commands.put(command)
+        if self._begun.is_set() and self._running.acquire(blocking=False):
+            try:
+                self._obey()
+            finally:
+                self._running.release()
+
+    def _obey(self) -> None:
+        while self._engine is not None and not self._commands.empty():
+            self._engine.obey(self._commands.get())
+            self._teller.repeat(self._engine)
 
     def status(self) -> EngineStatus:
         """The newest state."""

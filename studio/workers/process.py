@@ -20,6 +20,7 @@ from contract.tasks import Paint, Task, Upscale
 from contract.work import (
     DEVICE_FAULT,
     WORK_ENDINGS,
+    Command,
     Ticket,
     WorkerEvent,
     WorkFailed,
@@ -82,7 +83,7 @@ class _Child:
         self.is_gone.set()
 
     def send(self, message: object) -> None:
-        """A ticket, or the id of a job to cancel; nothing if the process is gone."""
+        """A ticket, a command, or the id of a job to cancel; nothing if the process is gone."""
         with self._send_lock, contextlib.suppress(OSError, ValueError):
             self._pipe.send(message)
 
@@ -146,10 +147,10 @@ class ProcessWorker:
         logger.warning("the engine process ended (exit code %s)", child.process.exitcode)
         if gives_up:
             self._say(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped",
-                                                      "resident": (), "fraction": None}))
+                                                      "resident": (), "models": (), "fraction": None}))
         else:
             self._say(self._status.model_copy(update={"state": "restarting", "text": "Engine restarting",
-                                                      "resident": (), "fraction": None}))
+                                                      "resident": (), "models": (), "fraction": None}))
             self._spawn()
 
     def _say(self, status: EngineStatus) -> None:
@@ -203,6 +204,12 @@ class ProcessWorker:
         child = self._child
         if child is not None:
             child.send(job_id)
+
+    def tell(self, command: Command) -> None:
+        """Pass a command on; nothing while the engine starts anew, when nothing is in memory."""
+        child = self._child
+        if child is not None:
+            child.send(command)
 
     def status(self) -> EngineStatus:
         """The newest state; after some seconds without a sign of life it says that instead."""

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
-from contract.work import Ticket
+from contract.work import Ticket, path_key
 from engine.devices import Device
 from engine.models import ModelManager
 from engine.paint import Engine, EngineOptions
@@ -92,7 +92,7 @@ def make_ticket(entries: dict[str, ModelEntry]) -> Callable[..., Ticket]:
     """A ticket for a recipe."""
 
     def make(recipe: Recipe, **changes: object) -> Ticket:
-        paths = {entry.ref.name: str(entry.path) for entry in entries.values()}
+        paths = {path_key(entry.ref): str(entry.path) for entry in entries.values()}
         return Ticket("job", 1, Paint(recipe=recipe), model_paths=paths, **changes)
 
     return make

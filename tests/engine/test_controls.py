@@ -14,7 +14,7 @@ from PIL import Image
 from catalog.models import ModelEntry
 from contract.recipe import ImageRef, Recipe
 from contract.tasks import Paint, Preprocess
-from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkPainted
+from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkPainted, path_key
 from engine import controls as subject
 from engine.conditioning import EmbeddingCache
 from engine.controls import ControlSet, controls_of
@@ -43,7 +43,7 @@ Painter = Callable[..., list[WorkerEvent]]
 def paint(entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry], engine: Engine,
           make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Ticket]) -> Painter:
     """Paint with controls and references; their models by name."""
-    paths = {entry.ref.name: str(entry.path) for entry in (*entries.values(), *control_entries.values())}
+    paths = {path_key(entry.ref): str(entry.path) for entry in (*entries.values(), *control_entries.values())}
 
     def run(model: str = "sd1", controls: tuple[dict[str, object], ...] = (),
             references: tuple[dict[str, object], ...] = (), **more: object) -> list[WorkerEvent]:
@@ -181,7 +181,7 @@ def test_a_model_made_otherwise_is_refused_with_what_differs(tmp_path: Path, pai
     wide = tiny_controls.build_controlnet("sd2", tmp_path / "wide")
     ref = control_entries["canny"].ref.model_copy(update={"name": "wide", "fingerprint": "wide"})
     ticket = make_ticket(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
-    ticket = replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, "wide": str(wide)})
+    ticket = replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, path_key(ref): str(wide)})
     failed = failure(list(engine.paint(ticket, lambda: False)))
     assert "does not fit “sd1”: its cross_attention_dim is 1024 and the model's 32" in failed.message
 
@@ -190,7 +190,7 @@ def test_pictures_as_prompt_leave_the_model_as_it_was(entries: dict[str, ModelEn
                                                       control_entries: dict[str, ModelEntry], models: ModelManager,
                                                       make_recipe: Callable[..., Recipe]) -> None:
     recipe = make_recipe(references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},))
-    paths = {"picture": str(control_entries["picture"].path)}
+    paths = {path_key(control_entries["picture"].ref): str(control_entries["picture"].path)}
     ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         unet = bundle.parts["unet"]
@@ -281,7 +281,8 @@ def test_loading_tells_of_every_model(control_entries: dict[str, ModelEntry], ma
                          references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},))
     ticket = make_ticket(recipe)
     paths: dict[str, Any] = {**ticket.model_paths,
-                             **{name: str(control_entries[name].path) for name in ("canny", "picture")}}
+                             **{path_key(control_entries[name].ref): str(control_entries[name].path)
+                                for name in ("canny", "picture")}}
     events = list(fresh.paint(replace(ticket, images=IMAGES, model_paths=paths), lambda: False))
     assert pixels(events).any()
     assert {event.what for event in events if isinstance(event, WorkLoading)} == {

@@ -26,6 +26,7 @@ from contract.work import (
     WorkNotice,
     WorkPainted,
     WorkStep,
+    path_key,
 )
 from engine import passes
 from engine.paint import Engine, EngineOptions
@@ -204,7 +205,7 @@ def damaged(entry: ModelEntry, folder: Path, part: str, name: str, value: float)
 
 def ticket_for(entry: ModelEntry, recipe: Recipe, make_ticket: Make) -> Ticket:
     ticket = make_ticket(recipe.model_copy(update={"model": entry.ref}))
-    return Ticket("job", 1, ticket.task, model_paths={entry.ref.name: str(entry.path)})
+    return Ticket("job", 1, ticket.task, model_paths={path_key(entry.ref): str(entry.path)})
 
 
 def test_nan_weights_fail_by_name_and_the_next_job_works(engine: Engine, make_recipe: Make, make_ticket: Make,

@@ -39,7 +39,7 @@ def draw() -> Draw:
                 images |= brought
                 recipe[name] = {"image": ref.model_dump(), **fields.pop(name + "_more", {})}  # type: ignore[dict-item]
         ticket = Ticket("job", 1, Paint(recipe=Recipe.model_validate_json(json.dumps(recipe))), images=images,
-                        model_paths={"starter": str(STARTER)}, wants_previews=False)
+                        model_paths={"checkpoint/starter": str(STARTER)}, wants_previews=False)
         (made,) = [event.pixels for event in engine.paint(ticket, lambda: False) if isinstance(event, WorkPainted)]
         return as_image(made)
 

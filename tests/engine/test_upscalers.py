@@ -93,7 +93,7 @@ def test_numbers_gone_bad_are_no_picture(tmp_path: Path, esrgan: tuple[ModelRef,
 def ticket(esrgan: tuple[ModelRef, str], **fields: Any) -> Ticket:
     ref, images = png(PHOTO)
     task = Upscale(**{"image": ref, "upscaler": esrgan[0], "tile": 64, **fields})
-    return Ticket("job", 1, task, images=images, model_paths={"esrgan": esrgan[1]})
+    return Ticket("job", 1, task, images=images, model_paths={"upscaler/esrgan": esrgan[1]})
 
 
 def test_an_upscale_job_counts_its_tiles_and_paints(engine: Engine, esrgan: tuple[ModelRef, str]) -> None:
@@ -126,7 +126,7 @@ def test_a_hires_pass_through_a_model_says_how_far_it_is(engine: Engine, esrgan:
                                                          make_ticket: Callable[..., Any]) -> None:
     recipe = make_recipe(width=400, height=64, hires={"upscaler": esrgan[0].model_dump(), "scale": 1.5, "steps": 2})
     whole = make_ticket(recipe)
-    ticket = Ticket("job", 1, whole.task, model_paths={**whole.model_paths, "esrgan": esrgan[1]})
+    ticket = Ticket("job", 1, whole.task, model_paths={**whole.model_paths, "upscaler/esrgan": esrgan[1]})
     events = list(engine.paint(ticket, lambda: False))
     said = [event.fraction for event in events if isinstance(event, WorkLoading) and event.what == "esrgan"]
     assert said == [0.5, 1.0]

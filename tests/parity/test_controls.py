@@ -21,7 +21,7 @@ from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS
 from contract.recipe import Recipe
 from contract.tasks import Paint
-from contract.work import Ticket, WorkPainted
+from contract.work import Ticket, WorkPainted, path_key
 from engine.conditioning import EmbeddingCache
 from engine.lending import lend
 from engine.models import ModelManager
@@ -178,7 +178,7 @@ def recipe_of(mode: Mode, make_recipe: Callable[..., Recipe], controls: dict[str
 
 def our_latents(recipe: Recipe, entry: ModelEntry, controls: dict[str, ModelEntry],
                 models: ModelManager) -> tuple[torch.Tensor, Any]:
-    paths = {name: str(found.path) for name, found in controls.items()}
+    paths = {path_key(found.ref): str(found.path) for found in controls.values()}
     ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
     with (models.lease(entry.ref, str(entry.path)) as bundle,
           lend(recipe, ticket, models, Preprocessors([], CPU.torch_device), bundle) as lent):
@@ -235,7 +235,7 @@ def test_pictures_equal_the_stock_pipelines(
     pipe = pipes(name)
     set_scheduler(pipe, recipe, None)
     (theirs,) = stock_latents(mode, recipe, pipe, output_type="np")
-    paths = {found.ref.name: str(found.path) for found in (*entries.values(), *control_entries.values())}
+    paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
     *events, ending = engine.paint(replace(make_ticket(recipe), images=IMAGES, model_paths=paths), lambda: False)
     (ours,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
     painted = np.array(MASK)[..., 0] > 0 if mode.mask else np.ones((SIDE, SIDE), dtype=bool)

@@ -38,7 +38,7 @@ REF = ModelRef(name="starter", family="sd1")
 def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: int = 1, count: int = 1) -> Ticket:
     recipe = Recipe(prompt=prompt, model=REF, sampler="euler", schedule="uniform", steps=steps, guidance=7.0,
                     width=64, height=64, seed=1, count=count)
-    return Ticket(job_id, attempt, Paint(recipe=recipe), model_paths={"starter": "/nowhere/starter"})
+    return Ticket(job_id, attempt, Paint(recipe=recipe), model_paths={"checkpoint/starter": "/nowhere/starter"})
 
 
 class Engine:
