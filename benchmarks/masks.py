@@ -55,7 +55,7 @@ def our_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Te
     told = condition(recipe, bundle, EmbeddingCache())
     generator = torch.Generator().manual_seed(recipe.seed)
     noise = first_noise(recipe, generator).to(start.device)
-    predict = predict_with(bundle.parts["unet"], bundle.device.dtype)
+    predict = predict_with(bundle.parts, bundle.device.dtype)
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)

@@ -82,7 +82,7 @@ def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -
     """The same through `engine/denoise.py`."""
     told = condition(recipe, bundle, EmbeddingCache())
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
-    predict = predict_with(bundle.parts["unet"], bundle.device.dtype)
+    predict = predict_with(bundle.parts, bundle.device.dtype)
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)

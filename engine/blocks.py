@@ -46,15 +46,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where every tensor of a set of modules lies."""
+    """Where every tensor of a set of modules lies. No segment holds tensors of two parts, so that each can travel."""
 
     places: tuple[Place, ...]
     segment_bytes: tuple[int, ...]
+    parts: Mapping[str, tuple[int, ...]]  # their segments
 
     @property
     def size(self) -> int:
         """Bytes of a block."""
         return sum(self.segment_bytes)
+
+    def part_size(self, part: str) -> int:
+        """Bytes of one part."""
+        return sum(self.segment_bytes[segment] for segment in self.parts[part])
 
 
 def lay_out(parts: Mapping[str, nn.Module], dtypes: Mapping[str, torch.dtype], *,
@@ -63,11 +68,14 @@ def lay_out(parts: Mapping[str, nn.Module], dtypes: Mapping[str, torch.dtype], *
 
     Args:
         dtypes: The run dtype of each part; applies to floating-point tensors.
-        segment_limit: Bytes after which a new segment begins; None for one segment.
+        segment_limit: Bytes after which a new segment begins; None for one segment a part.
     """
     places: list[Place] = []
-    ends = [0]
+    ends: list[int] = []
+    segments: dict[str, tuple[int, ...]] = {}
     for part, module in parts.items():
+        first = len(ends)
+        ends.append(0)
         for name, tensor in module.state_dict().items():
             dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
             place = Place(part, name, tuple(tensor.shape), dtype, len(ends) - 1, ends[-1],
@@ -79,7 +87,8 @@ def lay_out(parts: Mapping[str, nn.Module], dtypes: Mapping[str, torch.dtype], *
                 end = -(-place.size // ALIGNMENT) * ALIGNMENT
             places.append(place)
             ends[-1] = end
-    return Layout(tuple(places), tuple(ends))
+        segments[part] = tuple(range(first, len(ends)))
+    return Layout(tuple(places), tuple(ends), segments)
 
 
 def view(segments: tuple[Tensor, ...], place: Place) -> Tensor:
@@ -97,12 +106,17 @@ class Block:
 
     layout: Layout
     segments: tuple[Tensor, ...]
+    is_pinned: bool = False  # page-locked
 
     @classmethod
     def empty(cls, layout: Layout, *, pinned: bool = False) -> "Block":
         """Room for a checkpoint; may raise torch's out-of-memory errors."""
         return cls(layout, tuple(torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
-                                 for size in layout.segment_bytes))
+                                 for size in layout.segment_bytes), pinned)
+
+    def tensor(self, place: Place) -> Tensor:
+        """The tensor at a place; no copy."""
+        return view(self.segments, place)
 
     def digest(self, part: str) -> str:
         """Tells this part's weights from other checkpoints' (from a sample of each tensor)."""

@@ -1,6 +1,9 @@
 """Between pictures and latents, and never a black one for a success. Large ones go through the VAE in tiles."""
 
 import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -9,11 +12,14 @@ from torch import Tensor
 
 from contract.errors import NoValidPicture
 from contract.work import RawImage
+from engine.devices import free_bytes, release
+from engine.faults import is_out_of_memory
 from engine.models import Bundle
 
 TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
 _TILE = 768  # pixels
 _FACTOR = 8  # pixels a latent
+_TENSORS_AT_ONCE = 13  # of the widest layers, about 3.5 GB for 1024 × 1024 in half precision
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +40,7 @@ def encode(picture: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     height, width = pixels.shape[-2:]
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
-    with _tiling(vae, width * height):
-        latents = vae.encode(pixels, return_dict=False)[0].mode().float()
+    latents = _sparing(vae, lambda: vae.encode(pixels, return_dict=False)[0].mode().float(), width * height, bundle)
     if not latents.isfinite().all():
         raise NoValidPicture(f"The VAE of {bundle.ref.name} can't take this picture.", "Use another VAE or model.")
     return scale(latents, vae.config) if is_scaled else latents
@@ -55,8 +60,8 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     vae = bundle.parts["vae"]
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
-    with _tiling(vae, scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2):
-        pixels = vae.decode(scaled.to(dtype), return_dict=False)[0]
+    area = scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2
+    pixels = _sparing(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
         log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
@@ -67,19 +72,37 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     return _to_image(pixels), is_retry
 
 
-class _tiling:
-    """Within it, a VAE works in tiles if the picture is large: memory for one tile instead of all."""
+def _sparing(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
+    """Run the VAE whole if there is room, else in tiles; and in tiles once the room turns out not to suffice."""
+    need = working_bytes(vae, pixels, bundle.device.vae_dtype)
+    if pixels < TILED_FROM and need < free_bytes(bundle.device):
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+            log.warning("the VAE of %s ran out of memory at %d pixels and works in tiles", bundle.ref.name, pixels)
+        release()
+    with _tiling(vae):
+        return work()
 
-    def __init__(self, vae: torch.nn.Module, pixels: int) -> None:
-        self._vae, self._is_large = vae, pixels >= TILED_FROM
 
-    def __enter__(self) -> None:
-        if self._is_large:
-            self._vae.enable_tiling()
-            self._vae.tile_sample_min_size, self._vae.tile_latent_min_size = _TILE, _TILE // _FACTOR
+def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
+    """What a VAE needs beside its weights for a picture, roughly: its widest layers at full size. An estimate."""
+    channels = vae.config.block_out_channels[0]
+    return int(pixels * channels * dtype.itemsize * _TENSORS_AT_ONCE)
 
-    def __exit__(self, *_: object) -> None:
-        self._vae.disable_tiling()
+
+@contextmanager
+def _tiling(vae: torch.nn.Module) -> Iterator[None]:
+    """Within it, a VAE works in tiles: memory for one instead of all."""
+    vae.enable_tiling()
+    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // _FACTOR
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
 
 
 def scale(latents: Tensor, config: object) -> Tensor:

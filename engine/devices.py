@@ -1,5 +1,6 @@
 """Which device runs the model, in which precision: chosen by what the machine can do, never by name."""
 
+import gc
 import platform
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,9 @@ from typing import Literal
 import torch
 
 from contract.errors import JobError
+from engine.memory import memory
+
+_WEIGHTS_SHARE = 0.85  # of a card's memory; the rest is for the work
 
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -21,6 +25,8 @@ class Device:
         copies_weights: Weights are copied into fixed storage there; else parameters point at host memory.
         pins_memory: Host blocks are page-locked, so that copies run beside the work.
         channels_last: Convolution weights are kept in that order.
+        attention: Which code computes it (`attention.py`).
+        memory_bytes: Of the device, where it has its own and the machine is not to be asked.
     """
 
     torch_device: torch.device
@@ -30,6 +36,8 @@ class Device:
     copies_weights: bool = False
     pins_memory: bool = False
     channels_last: bool = False
+    attention: str = "auto"
+    memory_bytes: int | None = None
 
     @property
     def dtype_label(self) -> str:
@@ -61,6 +69,31 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
                       torch.float32, copies_weights=True)
     count = torch.get_num_threads()
     return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
+
+
+def device_bytes(device: Device) -> int | None:
+    """Bytes that weights may take on the device; None where it shares the machine's memory."""
+    if device.memory_bytes is not None:
+        return device.memory_bytes
+    if device.torch_device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device.torch_device).total_memory * _WEIGHTS_SHARE)
+
+
+def free_bytes(device: Device) -> int:
+    """What new tensors can take now: of the card where there is one, with what torch has put aside, else the machine."""
+    if device.torch_device.type != "cuda":
+        return memory().free
+    free, _ = torch.cuda.mem_get_info(device.torch_device)
+    aside = torch.cuda.memory_reserved(device.torch_device) - torch.cuda.memory_allocated(device.torch_device)
+    return int(free + aside)
+
+
+def release() -> None:
+    """Give back what nobody uses. Takes up to a second, so only after a failure."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _cuda() -> Device:

@@ -18,6 +18,12 @@ _DEVICE_SIGNS = ("CUDA error", "device-side assert", "CUDNN_STATUS", "CUBLAS_STA
                  "MPS backend")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or the device had no more memory, however a library says it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemory)) or any(
+        sign in str(error) for sign in _MEMORY_SIGNS)
+
+
 def explain(error: BaseException, model: str, size: str) -> StudioError:
     """What a person is told.
 
@@ -28,7 +34,7 @@ def explain(error: BaseException, model: str, size: str) -> StudioError:
     if isinstance(error, StudioError):
         return error
     text = str(error)
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in text for sign in _MEMORY_SIGNS):
+    if is_out_of_memory(error):
         return OutOfMemory(f"There was not enough memory for {size} with {model}.",
                            "Use a smaller size, or close other programs.")
     if isinstance(error, torch.AcceleratorError) or any(sign in text for sign in _DEVICE_SIGNS):

@@ -31,12 +31,14 @@ class Part:
     Attributes:
         weights: Finds the file, its header read and found sound; raises ModelProblem.
         names: diffusers' name of a tensor -> its name in the file, where they differ.
+        dtype: Its precision, where that is not the device's.
     """
 
     config: Config
     build: Builder
     weights: Callable[[], Path]
     names: Mapping[str, str] = field(default_factory=dict)
+    dtype: torch.dtype | None = None
 
 
 def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:

@@ -2,32 +2,36 @@
 
 One set of modules a model shape (`shelves.py`), one block of bytes a checkpoint (`blocks.py`): to swap is
 to put another block on the shelf; nothing is rebuilt, so nothing leaks.
-A load is a transaction: header checked, read, checked, kept; a failure leaves everything as it was.
+A load is a transaction: header checked, read, checked, kept; a failure leaves everything as it was. How a model is
+read is in `loading.py`, how its parts lie on a card in `placement.py`.
 """
 
-import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from catalog.folders import read_json
-from contract.errors import ModelProblem, OutOfMemory
+from contract.errors import OutOfMemory, StudioError
 from contract.recipe import ModelRef
-from engine.blocks import Block, Source, fill, match
-from engine.devices import Device
+from contract.records import ResidentModel
+from contract.work import path_key
+from engine.attention import unslice_attention
+from engine.blocks import Block
+from engine.devices import Device, device_bytes
 from engine.families import family_of
 from engine.families.family import Family
-from engine.kinds import Part, parts_of
+from engine.loading import Fetch, Held, Wanted, plan_load
 from engine.memory import memory
-from engine.shelves import Shelf, build, device_bytes
+from engine.placement import Offload, OffloadChoice, PlacedParts, choose, follows
+from engine.shelves import Shelf, build
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
+_PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
+_FETCH_MARGIN = 1.1  # reading ahead leaves a tenth of a model free
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class Bundle:
     Attributes:
         parts: unet, vae, text_encoder; text_encoder_2 for SDXL; depth_estimator where the checkpoint brings one.
             Of what is no checkpoint, the one part of `kinds.py`, and neither tokenizers nor a scheduler.
+            Ask for a part when it is to work: where memory is short it comes to the device only then.
         digests: Per part, a text that changes with its weights.
     """
 
@@ -49,20 +54,24 @@ class Bundle:
     tokenizers: tuple[CLIPTokenizer, ...]
     scheduler_config: Mapping[str, Any]
     digests: Mapping[str, str]
+    _shelf: Shelf = field(repr=False)
 
+    @property
+    def notes(self) -> dict[str, object]:
+        """What was changed on these modules, for whoever changes them; emptied when other weights are put there."""
+        return self._shelf.notes
 
-@dataclass(slots=True)
-class _Checkpoint:
-    """A block with what belongs to it."""
+    def pristine(self, part: str, name: str) -> Tensor:
+        """The model's own tensor, in host memory: never to be written."""
+        return self._shelf.pristine(part, name)
 
-    ref: ModelRef
-    shape: str
-    plan: Mapping[str, Part]
-    block: Block
-    tokenizers: tuple[CLIPTokenizer, ...]
-    scheduler_config: Mapping[str, Any]
-    digests: Mapping[str, str]
-    leases: int = 0
+    def replace(self, part: str, values: Mapping[str, Tensor]) -> None:
+        """Let tensors of a part have other values, of any device and precision, until they are restored."""
+        self._shelf.replace(part, values)
+
+    def restore(self, part: str, names: Iterable[str]) -> None:
+        """Give tensors the model's own values again, to the bit."""
+        self._shelf.restore(part, names)
 
 
 class ModelManager:
@@ -71,18 +80,60 @@ class ModelManager:
     Args:
         budget_bytes: Host memory for weights; None takes half of the machine's. A single larger
             checkpoint is still loaded.
+        offload: How parts lie on a card; "auto" chooses by its memory.
     """
 
-    def __init__(self, device: Device, budget_bytes: int | None = None) -> None:
+    def __init__(self, device: Device, budget_bytes: int | None = None, offload: OffloadChoice = "auto") -> None:
         self._device = device
         self._budget = budget_bytes or int(memory().total * _BUDGET_SHARE)
-        self._checkpoints: dict[str, _Checkpoint] = {}  # least recently used first
+        self._offload = offload
+        self._held: dict[str, Held] = {}  # least recently used first
         self._shelves: list[Shelf] = []  # least recently used first
+        self._fetch: Fetch | None = None
+        self._least_mode: dict[str, Offload] = {}  # what memory asked for, by model
 
-    def resident(self) -> tuple[str, ...]:
-        """Names of the models in memory, checkpoints before all others, newest first."""
-        newest = sorted(reversed(self._checkpoints.values()), key=lambda held: held.ref.kind != "checkpoint")
-        return tuple(held.ref.name for held in newest)
+    # What is there
+
+    @property
+    def budget_bytes(self) -> int:
+        """Of host memory for weights."""
+        return self._budget
+
+    def resident(self) -> tuple[ResidentModel, ...]:
+        """The models in memory, checkpoints before all others, newest first."""
+        self._adopt()
+        newest = sorted(reversed(self._held.values()), key=lambda held: held.ref.kind != "checkpoint")
+        models = tuple(self._describe(held) for held in newest)
+        if self._fetch is None:
+            return models
+        ref, size = self._fetch.ref, self._fetch.block.layout.size
+        return *models, ResidentModel(name=ref.name, kind=ref.kind, bytes=size, place="coming")
+
+    def _describe(self, held: Held) -> ResidentModel:
+        shelf = next((shelf for shelf in self._shelves if shelf.holds is held), None)
+        is_there = shelf is not None and (not self._device.copies_weights or shelf.device_size > 0)
+        extra = shelf.replaced_size if shelf else 0
+        return ResidentModel(name=held.ref.name, kind=held.ref.kind, bytes=held.block.layout.size + extra,
+                             place="device" if is_there else "memory", is_pinned=held.is_pinned,
+                             in_use=held.leases > 0, load_s=held.load_s)
+
+    def pin(self, key: str, is_pinned: bool) -> None:
+        """Keep a model (by `path_key`) whatever else is loaded, or no longer."""
+        for held in self._named(key):
+            held.is_pinned = is_pinned
+
+    def evict(self, key: str) -> None:
+        """Let go of a model (by `path_key`), unless it is leased."""
+        if self._fetch is not None and path_key(self._fetch.ref) == key:
+            self._give_up_fetch()
+        for name in [name for name, held in self._held.items() if path_key(held.ref) == key and not held.leases]:
+            self._evict(name)
+
+    def _named(self, key: str) -> list[Held]:
+        self._adopt()
+        return [held for held in self._held.values() if path_key(held.ref) == key]
+
+    # Reading
 
     def prepare(self, ref: ModelRef, path: str) -> Iterator[float]:
         """Read a checkpoint into memory unless it is there; yields the fraction that is done.
@@ -94,146 +145,219 @@ class ModelManager:
             OutOfMemory: there is no room for it.
         """
         key = _key(ref, path)
-        if key in self._checkpoints:
-            self._checkpoints[key] = self._checkpoints.pop(key)
+        if self._fetch is not None and self._fetch.key == key:
+            yield from self._fetch.wait()
+        self._adopt()
+        if key in self._held:
+            self._held[key] = self._held.pop(key)
             return
         yield 0.0
-        folder = Path(path)
-        plan = parts_of(ref, folder)
-        shelf, sources = self._plan(ref, plan)
-        tokenizers: tuple[CLIPTokenizer, ...] = ()
-        scheduler_config: Mapping[str, Any] = {}
-        if ref.kind == "checkpoint":
-            tokenizers = tuple(_tokenizer(folder / name) for name in family_of(ref.family).tokenizers)
-            _check_vocabulary(tokenizers, shelf.parts)
-            scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
-        self._make_room(ref, shelf.layout.size)
-        block = Block.empty(shelf.layout, pinned=self._device.pins_memory)
-        done, total = 0, sum(source.size for source in sources)
-        for source in sources:
-            for size in fill(block, source):
-                done += size
-                yield done / total
-        digests = {part: block.digest(part) for part in shelf.parts}
-        self._checkpoints[key] = _Checkpoint(ref, shelf.shape, plan, block, tokenizers, scheduler_config, digests)
-        self._shrink(keep=key)
-        log.info("loaded %s, %.0f MB", ref.name, block.layout.size / 1e6)
+        wanted = self._plan(ref, path)
+        self._give_up_fetch()
+        self._make_room(ref, wanted.layout.size)
+        self._keep(key, (yield from wanted.read(self._block_for(wanted))))
 
-    @contextmanager
-    def lease(self, ref: ModelRef, path: str) -> Iterator[Bundle]:
-        """Borrow a checkpoint, loading it first if need be; it can't be evicted meanwhile."""
-        for _ in self.prepare(ref, path):
-            pass
-        checkpoint = self._checkpoints[_key(ref, path)]
-        shelf = self._shelf_for(checkpoint)
-        self._put(checkpoint, shelf)
-        checkpoint.leases += 1
-        shelf.leases += 1
+    def prefetch(self, ref: ModelRef, path: str) -> None:
+        """Begin to read a model beside the work, if there is room; what is wrong with it its job will say."""
+        key = _key(ref, path)
+        self._adopt()
+        if key in self._held or (self._fetch is not None and self._fetch.key == key):
+            return
+        self._give_up_fetch()
         try:
-            yield Bundle(ref, family_of(ref.family), self._device, shelf.parts, checkpoint.tokenizers,
-                         checkpoint.scheduler_config, checkpoint.digests)
-        finally:
-            checkpoint.leases -= 1
-            shelf.leases -= 1
+            wanted = self._plan(ref, path)
+            self._make_room(ref, int(wanted.layout.size * _FETCH_MARGIN))
+            self._fetch = Fetch(key, wanted, self._block_for(wanted))
+        except StudioError as problem:
+            log.info("%s is not read ahead: %s", ref.name, problem.message)
 
-    def evict_all(self) -> None:
-        """Let go of everything that is not leased, after the memory ran out."""
-        for key in [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]:
-            self._evict(key)
+    def is_fetching(self) -> bool:
+        """Whether a model is read ahead."""
+        self._adopt()
+        return self._fetch is not None
 
-    def _plan(self, ref: ModelRef, plan: Mapping[str, Part]) -> tuple[Shelf, list[Source]]:
-        """Modules for the checkpoint's shape, and its files checked against them."""
-        shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}],
-                           sort_keys=True)
-        shelf = next((shelf for shelf in self._shelves if shelf.shape == shape), None)
-        shelf = shelf or build(shape, plan, self._device)
-        sources = [match(part.weights(), name, shelf.layout, part.names) for name, part in plan.items()]
+    def _adopt(self) -> None:
+        """Take over a model that was read ahead and is complete."""
+        fetch = self._fetch
+        if fetch is None or not fetch.is_done:
+            return
+        self._fetch = None
+        if fetch.held is not None:
+            self._keep(fetch.key, fetch.held)
+        elif fetch.problem is not None:
+            log.info("%s was not read ahead: %s", fetch.ref.name, fetch.problem)
+
+    def _give_up_fetch(self) -> None:
+        fetch, self._fetch = self._fetch, None
+        if fetch is not None:
+            fetch.stop()
+
+    def _plan(self, ref: ModelRef, path: str) -> Wanted:
+        """Modules for the model's shape, and its files checked against them."""
+        wanted = plan_load(ref, path)
+        shelf = next((shelf for shelf in self._shelves if shelf.shape == wanted.shape), None)
+        shelf = shelf or build(wanted.shape, wanted.plan, self._device)
+        wanted.match(shelf)
         if shelf not in self._shelves:
             self._shelves.append(shelf)
-        return shelf, sources
+        return wanted
 
-    def _shelf_for(self, checkpoint: _Checkpoint) -> Shelf:
+    def _block_for(self, wanted: Wanted) -> Block:
+        """Room for a model; page-locked while that takes no more than its share of the machine's memory."""
+        locked = sum(held.block.layout.size for held in self._held.values() if held.block.is_pinned)
+        pins = self._device.pins_memory and locked + wanted.layout.size <= memory().total * _PINNED_SHARE
+        try:
+            return Block.empty(wanted.layout, pinned=pins)
+        except RuntimeError as error:
+            if not pins:
+                raise
+            log.info("%s is kept in ordinary memory: %s", wanted.ref.name, str(error)[:120])
+            return Block.empty(wanted.layout)
+
+    def _keep(self, key: str, held: Held) -> None:
+        self._held[key] = held
+        self._shrink(keep=key)
+        log.info("loaded %s, %.0f MB in %.1f s", held.ref.name, held.block.layout.size / 1e6, held.load_s)
+
+    # Lending
+
+    @contextmanager
+    def lease(self, ref: ModelRef, path: str, *, beside: int = 0) -> Iterator[Bundle]:
+        """Borrow a checkpoint, loading it first if need be; it can't be evicted meanwhile.
+
+        Args:
+            beside: Bytes of the device that other models of the same job will take.
+        """
+        for _ in self.prepare(ref, path):
+            pass
+        held = self._held[_key(ref, path)]
+        shelf = self._shelf_for(held)
+        parts = self._put(held, shelf, beside)
+        held.leases += 1
+        shelf.leases += 1
+        try:
+            yield Bundle(ref, family_of(ref.family), self._device, parts, held.tokenizers,
+                         held.scheduler_config, held.digests, shelf)
+        finally:
+            held.leases -= 1
+            shelf.leases -= 1
+            for module in shelf.parts.values():
+                unslice_attention(module, self._device)
+
+    def size_of(self, ref: ModelRef, path: str) -> int:
+        """Bytes of a model that is in memory; 0 of one that is not."""
+        held = self._held.get(_key(ref, path))
+        return held.block.layout.size if held else 0
+
+    def use_less_device(self, bundle: Bundle) -> str:
+        """After a device ran out of memory within a lease: let parts travel more, or idle models go.
+
+        Returns:
+            What was done, in words; empty if there is nothing left to do.
+        """
+        idle = [shelf for shelf in self._shelves if shelf.device_size and not shelf.leases]
+        for shelf in idle:
+            shelf.clear()
+        if idle:
+            return "models that wait were taken off the card"
+        parts = bundle.parts
+        following = follows(parts.mode) if isinstance(parts, PlacedParts) else None
+        if following is None or self._offload not in ("auto", following):
+            return ""
+        assert isinstance(parts, PlacedParts)
+        self._least_mode[path_key(bundle.ref)] = following
+        parts.travel_by(following)
+        return {"encoders": "the text encoder leaves the card while the picture is painted",
+                "model": "only the part of the model that works is on the card",
+                "group": "the model passes through the card layer by layer"}[following]
+
+    def evict_all(self) -> None:
+        """Let go of everything that is not leased, after the memory ran out; pinned models too."""
+        self._give_up_fetch()
+        for key in [key for key, held in self._held.items() if not held.leases]:
+            self._evict(key)
+
+    def _shelf_for(self, held: Held) -> Shelf:
         """A free set of modules of its shape; one is built when all are leased with others."""
-        same = [shelf for shelf in self._shelves if shelf.shape == checkpoint.shape]
+        same = [shelf for shelf in self._shelves if shelf.shape == held.shape]
         for shelf in same:
-            if shelf.holds is checkpoint:
+            if shelf.holds is held:
                 return shelf
         for shelf in same:
             if not shelf.leases:
                 return shelf
-        shelf = build(checkpoint.shape, checkpoint.plan, self._device)
+        shelf = build(held.shape, held.plan, self._device)
         self._shelves.append(shelf)
         return shelf
 
-    def _put(self, checkpoint: _Checkpoint, shelf: Shelf) -> None:
+    def _put(self, held: Held, shelf: Shelf, beside: int) -> Mapping[str, nn.Module]:
         """Swap: after this the modules compute with the checkpoint's weights."""
         self._shelves.remove(shelf)
         self._shelves.append(shelf)
-        if shelf.holds is checkpoint:
-            return
-        if self._device.copies_weights and not shelf.storage:
-            self._free_device(shelf.layout.size)
-        shelf.holds = None  # not until all bytes are there
-        shelf.put(checkpoint.block, self._device)
-        shelf.holds = checkpoint
+        if shelf.holds is not held:
+            shelf.put(held, held.block)
+        if not self._device.copies_weights:
+            return shelf.parts
+        parts = PlacedParts(shelf, self._mode(held, shelf, beside))
+        if parts.mode == "none":
+            self._free_device(shelf.layout.size - shelf.device_size)
+            for part in shelf.parts:
+                shelf.place(part)
+        return parts
+
+    def _mode(self, held: Held, shelf: Shelf, beside: int) -> Offload:
+        if held.ref.kind != "checkpoint":
+            return "none"
+        if self._offload != "auto":
+            return self._offload
+        limit = device_bytes(self._device)
+        leased = sum(other.device_size for other in self._shelves if other.leases and other is not shelf)
+        room = None if limit is None else limit - beside - leased
+        return choose(shelf, room, self._least_mode.get(path_key(held.ref), "none"))
 
     def _free_device(self, need: int) -> None:
         """Give up the storage of idle shelves, least recently used first, until `need` bytes fit."""
-        limit = device_bytes(self._device.torch_device)
+        limit = device_bytes(self._device)
         for shelf in list(self._shelves):
-            used = sum(sum(other.layout.segment_bytes) for other in self._shelves if other.storage)
+            used = sum(other.device_size for other in self._shelves)
             if limit is None or used + need <= limit:
                 return
-            if shelf.storage and not shelf.leases:
+            if shelf.device_size and not shelf.leases:
                 shelf.clear()
+
+    # Making room
 
     def _make_room(self, ref: ModelRef, need: int) -> None:
         """Before a load: evict what the machine's free memory asks for, and refuse what can't fit."""
-        idle = [key for key, checkpoint in self._checkpoints.items() if not checkpoint.leases]
+        idle = [key for key, held in self._held.items() if not held.leases and not held.is_pinned]
         while need > memory().free and idle:
             self._evict(idle.pop(0))
         free = memory().free
         if need > free:
+            kept = any(held.is_pinned for held in self._held.values())
             raise OutOfMemory(f"{ref.name} needs {need / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
-                              "Close other programs, or use a smaller model.")
+                              "Unpin a model, or close other programs." if kept
+                              else "Close other programs, or use a smaller model.")
 
     def _shrink(self, keep: str) -> None:
         """After a load: back under the budget, least recently used first."""
-        for key in list(self._checkpoints):
-            total = sum(checkpoint.block.layout.size for checkpoint in self._checkpoints.values())
+        for key in list(self._held):
+            total = sum(held.block.layout.size for held in self._held.values())
             if total <= self._budget:
                 return
-            if key != keep and not self._checkpoints[key].leases:
+            if key != keep and not self._held[key].leases and not self._held[key].is_pinned:
                 self._evict(key)
 
     def _evict(self, key: str) -> None:
-        checkpoint = self._checkpoints.pop(key)
-        log.info("evicted %s", checkpoint.ref.name)
-        for shelf in self._shelves:
-            if shelf.holds is checkpoint:
-                shelf.clear()
+        held = self._held.pop(key)
+        self._least_mode.pop(path_key(held.ref), None)
+        log.info("evicted %s", held.ref.name)
+        for shelf in [shelf for shelf in self._shelves if shelf.holds is held]:
+            shelf.clear()
+        if held.ref.kind != "checkpoint":  # every LoRA has a shape of its own
+            others = {other.shape for other in self._held.values()}
+            self._shelves = [shelf for shelf in self._shelves if shelf.shape in others or shelf.shape != held.shape]
 
 
 def _key(ref: ModelRef, path: str) -> str:
     return ref.fingerprint or path
-
-
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    # Without these files transformers makes an empty tokenizer and says nothing.
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.",
-                           "Download the model again.")
-    try:
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}",
-                           "Download the model again.") from None
-
-
-def _check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str, nn.Module]) -> None:
-    for number, tokenizer in enumerate(tokenizers, 1):
-        encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
-        known = parts[encoder].config.vocab_size
-        if len(tokenizer) > known:
-            raise ModelProblem(f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
-                               "Use the tokenizer that came with the model.")

@@ -4,22 +4,24 @@ One picture at a time, each with its own seed and its own generator on the CPU, 
 depend on its neighbors. Loading is `models.py`, a recipe's passes `passes.py`; what a failure says, `faults.py`.
 """
 
-import gc
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
-from contract.errors import Cancelled, InvalidRecipe, NoValidPicture, OutOfMemory
+from contract.errors import Cancelled, InvalidRecipe, OutOfMemory
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
 from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.work import (
+    Command,
+    Evict,
+    Prefetch,
     Ticket,
     WorkCancelled,
     WorkDone,
@@ -32,14 +34,18 @@ from contract.work import (
     path_key,
 )
 from engine import faults
+from engine.attention import AttentionChoice
 from engine.conditioning import EmbeddingCache
-from engine.devices import DeviceChoice, choose_device
+from engine.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.lending import lend, wanted_models
+from engine.memory import memory
 from engine.models import ModelManager
 from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
+from engine.placement import OffloadChoice
 from engine.preprocessors import Preprocessors
 from engine.previews import PreviewMaker
+from engine.rescue import BadNumbers, rescue
 from engine.upscalers import Upscalers
 
 IsCancelled = Callable[[], bool]
@@ -59,6 +65,8 @@ class EngineOptions:
         threads: Of the CPU; None leaves torch's choice.
         cache_dir: For what is worked out once per model (preview maps); None keeps nothing.
         memory_budget_bytes: Host memory for weights; None takes half of the machine's.
+        offload: How a model's parts lie on a card (`placement.py`).
+        attention: Which code computes it (`attention.py`).
         annotator_dirs: Where files of preprocessors lie.
     """
 
@@ -66,6 +74,8 @@ class EngineOptions:
     threads: int | None = None
     cache_dir: Path | None = None
     memory_budget_bytes: int | None = None
+    offload: OffloadChoice = "auto"
+    attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
 
 
@@ -92,8 +102,8 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions = EngineOptions()) -> None:
-        self._device = choose_device(options.device, options.threads)
-        self._models = ModelManager(self._device, options.memory_budget_bytes)
+        self._device = replace(choose_device(options.device, options.threads), attention=options.attention)
+        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device)
@@ -102,13 +112,27 @@ class Engine:
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
-        """The device and the versions, for the engine pill."""
+        """The device, the versions, and what is in memory, for the engine pill and the Models tab."""
+        models = self._models.resident()
+        limit = device_bytes(self._device)
         return EngineStatus(state="ready", text=f"Ready on {self._device.label}", device=self._device.label,
-                            resident=self.resident(), versions=dict(self._versions))
+                            resident=tuple(held.name for held in models if held.place != "coming"),
+                            versions=dict(self._versions), models=models, budget_bytes=self._models.budget_bytes,
+                            free_bytes=memory().free, device_bytes=limit,
+                            device_free_bytes=None if limit is None else free_bytes(self._device))
 
-    def resident(self) -> tuple[str, ...]:
-        """Names of the models in memory, newest first."""
-        return self._models.resident()
+    def obey(self, command: Command) -> None:
+        """Change what is in memory; between two events of `paint` too. Never raises for a model that can't be used."""
+        if isinstance(command, Prefetch):
+            self._models.prefetch(command.ref, command.path)
+        elif isinstance(command, Evict):
+            self._models.evict(command.key)
+        else:
+            self._models.pin(command.key, command.is_pinned)
+
+    def is_fetching(self) -> bool:
+        """Whether a model is read ahead."""
+        return self._models.is_fetching()
 
     def warm(self, path: str, ref: ModelRef) -> None:
         """Load a model ahead of its first job.
@@ -145,9 +169,7 @@ class Engine:
             self._models.evict_all()
             self._upscalers.clear()
             self._preprocessors.clear()
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            release()
         return WorkFailed(ticket.job_id, problem.code, problem.message, problem.hint)
 
     def _work(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
@@ -165,9 +187,11 @@ class Engine:
             raise InvalidRecipe(f"The ticket names no folder for the model {recipe.model.name}.",
                                 "Choose the model again.", code="invalid_model")
         path = ticket.model_paths[path_key(recipe.model)]
-        for model in ((recipe.model, path), *wanted_models(recipe, ticket.model_paths)):
+        others = wanted_models(recipe, ticket.model_paths)
+        for model in ((recipe.model, path), *others):
             yield from self._load(ticket, *model, is_cancelled)
-        with (self._models.lease(recipe.model, path) as bundle,
+        beside = sum(self._models.size_of(*model) for model in others)
+        with (self._models.lease(recipe.model, path, beside=beside) as bundle,
               lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
             _check_cancelled(is_cancelled)
             material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
@@ -177,7 +201,7 @@ class Engine:
             pace = _Pace(self._preview_interval_s)
             for index in range(recipe.count):
                 if index not in ticket.finished:
-                    yield from self._picture(ticket, index, plan, material, pace, is_cancelled)
+                    plan = yield from self._picture(ticket, index, plan, material, pace, is_cancelled)
 
     def _load(self, ticket: Ticket, ref: ModelRef, path: str, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         pace = _Pace(_LOADING_INTERVAL_S)
@@ -187,6 +211,30 @@ class Engine:
                 yield WorkLoading(ticket.job_id, ref.name, fraction)
 
     def _picture(self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace,
+                 is_cancelled: IsCancelled) -> Generator[WorkerEvent, None, Plan]:
+        """One picture; when memory or precision does not suffice, once more from its first step with what helps.
+
+        Returns:
+            The plan that worked, for the next picture.
+        """
+        said = 0
+        while True:
+            try:
+                for event in self._attempt(ticket, index, plan, material, pace, is_cancelled):
+                    if isinstance(event, WorkStep) and event.index <= said:
+                        continue  # a follower has seen it in the attempt before
+                    said = event.index if isinstance(event, WorkStep) else said
+                    yield event
+                return plan
+            except faults.FAILURES as error:
+                helped = rescue(error, plan, self._models)
+                if helped is None:
+                    raise
+                traceback.clear_frames(error.__traceback__)
+                plan, code, message = helped
+            yield WorkNotice(ticket.job_id, code, message)
+
+    def _attempt(self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace,
                  is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         began, bundle = time.monotonic(), plan.bundle
         _check_cancelled(is_cancelled)
@@ -198,8 +246,8 @@ class Engine:
                 continue
             latents = moment.step.latents
             if moment.index == 1 and not latents.isfinite().all():
-                raise NoValidPicture(f"{bundle.ref.name} gave numbers that are no picture at the first step.",
-                                     "The model may be damaged, or the prompt's weights too strong.")
+                raise BadNumbers(f"{bundle.ref.name} gave numbers that are no picture at the first step.",
+                                 "The model may be damaged, or the prompt's weights too strong.")
             preview = None
             if ticket.wants_previews and moment.index < moment.total and pace.is_due():
                 preview = self._previews.make(moment.step.denoised, bundle)

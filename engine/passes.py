@@ -74,6 +74,7 @@ class Plan:
         recipe: Of the pass: size, steps, sampler, prompts are its own.
         controls: What ControlNets and adapters add, for this size; None without.
         second: The hires pass.
+        in_float32: The U-Net is computed in full precision, because half overflowed.
     """
 
     recipe: Recipe
@@ -84,6 +85,7 @@ class Plan:
     channels: Tensor | None = None
     controls: Controls | None = None
     second: "Plan | None" = None
+    in_float32: bool = False
 
     @property
     def steps(self) -> int:
@@ -209,7 +211,8 @@ def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still |
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     canvas = still.canvas(sampling, strength, noise, generator) if still else None
-    predict = with_channels(predict_with(bundle.parts["unet"], bundle.device.dtype), plan.channels)
+    own = predict_with(bundle.parts, bundle.device.dtype, in_float32=plan.in_float32)
+    predict = with_channels(own, plan.channels)
     return denoise(lambda _: predict, plan.conditioning.at, sampling, noise, recipe.guidance, generator,
                    canvas=canvas, controls=plan.controls)
 

@@ -1,12 +1,13 @@
 """Modules of one model shape: built once without weights, then given one checkpoint after another.
 
-On the CPU the modules' tensors point at a block; on a card they lie in fixed storage that blocks are copied
-into, so that whatever was captured with their addresses outlives a swap. Which block, `models.py` decides.
+On the CPU the modules' tensors point at a block; on a card each part lies in fixed storage that blocks are copied
+into, so that whatever was captured with its addresses outlives a swap. A part may leave the card and come back
+(`placement.py`); single tensors may be replaced for a while (LoRAs). Which block, `models.py` decides.
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from contract.errors import ModelProblem
-from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, lay_out, view
+from engine.attention import set_attention
+from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, Place, lay_out, view
 from engine.devices import Device
 from engine.kinds import Part
+from engine.streaming import Stream
 
-_DEVICE_SHARE = 0.85  # of a card's memory may hold weights
+Segments = Mapping[int, Tensor]  # device memory by the number of the layout's segment
 
 
 @dataclass(slots=True)
@@ -28,35 +31,171 @@ class Shelf:
 
     Attributes:
         shape: Family and configurations as text; equal for checkpoints that can share the modules.
-        targets: The modules' own tensors, in the layout's order.
-        holds: The checkpoint whose weights they compute with.
-        storage: Fixed device memory; empty on the CPU, and until it is first needed.
+        targets: The modules' own tensors by part and name, with their places.
+        holds: The checkpoint whose weights they compute with, and `block` its bytes.
+        storage: Fixed device memory of each part that is there; empty on the CPU.
+        streams: Parts that pass through the device group by group instead.
+        changed: Tensors on the device that are not the block's own.
+        replaced: Those that stand in for the block's own, kept on the host.
+        notes: Of whoever changes the modules for a while; emptied with them.
+        travels: Whether parts may leave the device while the modules are leased.
     """
 
     shape: str
     parts: Mapping[str, nn.Module]
     layout: Layout
-    targets: tuple[Tensor, ...]
+    targets: Mapping[tuple[str, str], tuple[Place, Tensor]]
+    device: Device
     holds: object | None = None
-    storage: tuple[Tensor, ...] = ()
+    block: Block | None = None
+    storage: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    changed: set[tuple[str, str]] = field(default_factory=set)
+    replaced: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
+    travels: bool = False
     leases: int = 0
 
-    def put(self, block: Block, device: Device) -> None:
-        """Swap: after this the modules compute with the block's weights. The caller says what it `holds`."""
-        if not device.copies_weights:
-            _point(self, block.segments)
+    @property
+    def device_size(self) -> int:
+        """Bytes that it takes on the device."""
+        stored = sum(self.layout.part_size(part) for part in self.storage)
+        return stored + sum(stream.size for stream in self.streams.values())
+
+    def put(self, holder: object, block: Block) -> None:
+        """Swap: after this the modules compute with the block's weights, wherever its parts lie."""
+        self.holds = None  # not until all bytes are there
+        self._forget_changes()
+        self.block = block
+        if not self.device.copies_weights:
+            for place, target in self.targets.values():
+                target.data = block.tensor(place)
+        for part in self.storage:
+            self._copy(part)
+        for stream in self.streams.values():
+            stream.use(block)
+        self.holds = holder
+
+    def place(self, part: str) -> None:
+        """Bring a part to the device, unless it is there; may raise torch's out-of-memory errors."""
+        if not self.device.copies_weights or part in self.storage or self.block is None:
             return
-        if not self.storage:
-            self.storage = tuple(torch.empty(size, dtype=torch.uint8, device=device.torch_device)
-                                 for size in self.layout.segment_bytes)
-            _point(self, self.storage)
-        _copy(block.segments, self.storage, device.torch_device)
+        self.storage[part] = {number: torch.empty(self.layout.segment_bytes[number], dtype=torch.uint8,
+                                                  device=self.device.torch_device)
+                              for number in self.layout.parts[part]}
+        self._point(part, self.storage[part])
+        self._copy(part)
+
+    def stream(self, part: str) -> None:
+        """Let a part pass through the device group by group from now on."""
+        if part in self.streams or self.block is None:
+            return
+        self.drop(part)
+        own = {name: pair for (owner, name), pair in self.targets.items() if owner == part}
+        self.streams[part] = Stream(self.parts[part], own, self.block, self.device.torch_device, self._value_of(part))
+
+    def drop(self, part: str) -> None:
+        """Take a part off the device; values that it was given go to the host with it."""
+        for owner, name in [key for key in self.changed if key[0] == part and key not in self.replaced]:
+            self.replaced[owner, name] = self._like(self.targets[owner, name][1], self.targets[owner, name][0])
+        stream = self.streams.pop(part, None)
+        if stream is not None:
+            stream.close()
+        if part in self.storage or stream is not None:
+            self.storage.pop(part, None)
+            for (owner, _), (_, target) in self.targets.items():
+                if owner == part:
+                    target.data = target.data.new_empty(0)
 
     def clear(self) -> None:
         """Let go of the bytes that the modules compute with."""
-        for target in self.targets:
+        self._forget_changes()
+        for part in self.parts:
+            self.drop(part)
+        for _, target in self.targets.values():
             target.data = target.data.new_empty(0)
-        self.holds, self.storage = None, ()
+        self.holds = self.block = None
+
+    def _forget_changes(self) -> None:
+        self.changed.clear()
+        self.replaced.clear()
+        self.notes.clear()
+
+    def pristine(self, part: str, name: str) -> Tensor:
+        """The checkpoint's own tensor, in host memory: never to be written."""
+        assert self.block is not None
+        return self.block.tensor(self.targets[part, name][0])
+
+    def replace(self, part: str, values: Mapping[str, Tensor]) -> None:
+        """Let tensors of a part have other values, of any device and precision."""
+        for name, value in values.items():
+            place, target = self.targets[part, name]
+            if not self.device.copies_weights:
+                self.replaced[part, name] = target.data = self._like(value, place)
+                continue
+            if part in self.storage:
+                target.copy_(value)
+                self.changed.add((part, name))
+            if self.travels or part not in self.storage:
+                self.replaced[part, name] = self._like(value, place)
+        self._tell_streams(part)
+
+    @property
+    def replaced_size(self) -> int:
+        """Bytes of host memory that stand-ins take beside the block."""
+        return sum(value.numel() * value.element_size() for value in self.replaced.values())
+
+    def restore(self, part: str, names: Iterable[str]) -> None:
+        """Give tensors the checkpoint's own values again, to the bit."""
+        for name in names:
+            place, target = self.targets[part, name]
+            self.replaced.pop((part, name), None)
+            self.changed.discard((part, name))
+            assert self.block is not None
+            if not self.device.copies_weights:
+                target.data = self.block.tensor(place)
+            elif part in self.storage:
+                target.copy_(self.block.tensor(place))
+        self._tell_streams(part)
+
+    def _tell_streams(self, part: str) -> None:
+        if part in self.streams:
+            self.streams[part].forget()
+
+    @staticmethod
+    def _like(value: Tensor, place: Place) -> Tensor:
+        """A copy in host memory as the block would have it."""
+        kept = torch.empty(place.shape, dtype=place.dtype)
+        if place.is_channels_last:
+            kept = kept.to(memory_format=torch.channels_last)
+        return kept.copy_(value)
+
+    def _value_of(self, part: str) -> Callable[[str], Tensor | None]:
+        return lambda name: self.replaced.get((part, name))
+
+    def _point(self, part: str, storage: Segments) -> None:
+        for (owner, _), (place, target) in self.targets.items():
+            if owner == part:
+                target.data = view(storage, place)
+
+    def _copy(self, part: str) -> None:
+        """Host block -> fixed device storage; on CUDA beside other work, and awaited by it."""
+        assert self.block is not None
+        pairs = [(there, self.block.segments[number]) for number, there in self.storage[part].items()]
+        device = self.device.torch_device
+        if device.type != "cuda":
+            for there, here in pairs:
+                there.copy_(here)
+        else:
+            stream = torch.cuda.Stream(device)
+            stream.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(stream):
+                for there, here in pairs:
+                    there.copy_(here, non_blocking=True)
+            torch.cuda.current_stream(device).wait_stream(stream)
+        for (owner, name), value in self.replaced.items():
+            if owner == part:
+                self.targets[owner, name][1].copy_(value)
 
 
 def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
@@ -68,21 +207,15 @@ def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
     parts = {name: _on_meta(name, part.build, part.config) for name, part in plan.items()}
     # The estimator normalises over its batch, which half precision can't carry.
     own = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
-    dtypes = {part: own.get(part, device.dtype) for part in parts}
+    dtypes = {part: plan[part].dtype or own.get(part, device.dtype) for part in parts}
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
     layout = lay_out(parts, dtypes, channels_last=device.channels_last, segment_limit=limit)
-    targets = tuple(_replace_meta(parts[place.part], place.name, place.dtype, device.torch_device)
-                    for place in layout.places)
+    targets = {(place.part, place.name): (place, _replace_meta(parts[place.part], place.name, place.dtype,
+                                                               device.torch_device)) for place in layout.places}
     for module in parts.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
-    return Shelf(shape, parts, layout, targets)
-
-
-def device_bytes(device: torch.device) -> int | None:
-    """Bytes that weights may take on the device; None where it shares the machine's memory."""
-    if device.type != "cuda":
-        return None
-    return int(torch.cuda.get_device_properties(device).total_memory * _DEVICE_SHARE)
+        set_attention(module, device)
+    return Shelf(shape, parts, layout, targets, device)
 
 
 def _on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
@@ -107,22 +240,3 @@ def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torc
         return owner._parameters[leaf]
     owner._buffers[leaf] = empty
     return empty
-
-
-def _point(shelf: Shelf, segments: tuple[Tensor, ...]) -> None:
-    for place, target in zip(shelf.layout.places, shelf.targets, strict=True):
-        target.data = view(segments, place)
-
-
-def _copy(source: tuple[Tensor, ...], storage: tuple[Tensor, ...], device: torch.device) -> None:
-    """Host block -> fixed device storage; on CUDA beside other work, and awaited by it."""
-    if device.type != "cuda":
-        for there, here in zip(storage, source, strict=True):
-            there.copy_(here)
-        return
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for there, here in zip(storage, source, strict=True):
-            there.copy_(here, non_blocking=True)
-    torch.cuda.current_stream(device).wait_stream(stream)

@@ -27,6 +27,9 @@ class Settings:
         data_dir: Everything the program writes goes under it.
         model_dirs: The project's models/ first, then those of --models.
         password: From the environment only; others can read arguments.
+        offload: How a model's parts lie on a card; "auto" chooses by its memory.
+        attention: Which code computes it.
+        memory_gb: Of the machine's memory that models may take; None is half of it.
         max_pixels: The largest picture, in pixels.
         notices: What was odd about the settings, as sentences.
     """
@@ -40,6 +43,9 @@ class Settings:
     worker: str = "process"
     password: str | None = field(default=None, repr=False)
     device: str = "auto"
+    offload: str = "auto"
+    attention: str = "auto"
+    memory_gb: int | None = None
     max_jobs_per_owner: int = 20
     max_jobs: int = 200
     previews: bool = True
@@ -88,12 +94,14 @@ class Settings:
 
 _TYPES: Mapping[str, type] = {
     "host": str, "port": int, "lan": bool, "open_browser": bool, "worker": str, "device": str,
+    "offload": str, "attention": str, "memory_gb": int,
     "max_jobs_per_owner": int, "max_jobs": int, "previews": bool, "threads": int, "max_pixels": int,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "worker": ("process", "inline"), "device": ("auto", "cpu", "cuda", "mps"),
+    "offload": ("auto", "none", "encoders", "model", "group"), "attention": ("auto", "sdpa", "xformers", "sliced"),
 }
-_LEAST: Mapping[str, int] = {"port": 0, "max_jobs_per_owner": 1, "max_jobs": 1, "threads": 1,
+_LEAST: Mapping[str, int] = {"port": 0, "max_jobs_per_owner": 1, "max_jobs": 1, "threads": 1, "memory_gb": 1,
                              "max_pixels": 64 * 64}
 
 
@@ -141,6 +149,10 @@ def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
                         help="do not open the page")
     parser.add_argument("--worker", choices=_CHOICES["worker"], help="where the engine runs (process)")
     parser.add_argument("--device", choices=_CHOICES["device"], help="what it runs on (auto)")
+    parser.add_argument("--offload", choices=_CHOICES["offload"],
+                        help="which parts of a model leave a card that is short of memory (auto)")
+    parser.add_argument("--attention", choices=_CHOICES["attention"], help="how attention is computed (auto)")
+    parser.add_argument("--memory-gb", type=int, metavar="GB", help="memory that models may take (half of it)")
     return vars(parser.parse_args(list(argv)))
 
 

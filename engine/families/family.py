@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from contract.errors import InvalidRecipe
 
@@ -54,8 +55,14 @@ def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
     return hidden_states[-from_end]
 
 
-def predict_with(unet: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor]:
-    """The U-Net as the loop calls it: (rows, C, h, w) float32 in, a prediction of that shape out."""
+def predict_with(parts: Mapping[str, nn.Module], dtype: torch.dtype, *,
+                 in_float32: bool = False) -> Callable[..., Tensor]:
+    """The U-Net as the loop calls it: (rows, C, h, w) float32 in, a prediction of that shape out.
+
+    Args:
+        parts: Of the bundle; the U-Net is asked for at each call, since it may have left the device.
+        in_float32: Compute in full precision whatever the weights are kept in: slow, and where half overflows.
+    """
 
     def predict(rows: Tensor, t: Tensor, conditions: Any, influence: Any) -> Tensor:
         extra: dict[str, Any] = {}
@@ -63,9 +70,22 @@ def predict_with(unet: nn.Module, dtype: torch.dtype) -> Callable[..., Tensor]:
             extra["added_cond_kwargs"] = conditions.added
         if influence is not None:
             _add(influence, extra)
+        unet = parts["unet"]
+        if in_float32:
+            with torch.inference_mode():
+                return _in_float32(unet, rows, t, conditions.context, extra)
         return unet(rows.to(dtype), t, encoder_hidden_states=conditions.context, return_dict=False, **extra)[0]
 
     return predict
+
+
+def _in_float32(unet: nn.Module, rows: Tensor, t: Tensor, context: Tensor, extra: dict[str, Any]) -> Tensor:
+    """Without touching the module's own (shared, fixed) weights."""
+    weights = {name: tensor.float() if tensor.is_floating_point() else tensor
+               for name, tensor in unet.state_dict().items()}
+    wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value,
+                    {**extra, "encoder_hidden_states": context, "return_dict": False})
+    return torch.func.functional_call(unet, weights, (rows.float(), t), wide)[0]
 
 
 def _add(influence: Any, extra: dict[str, Any]) -> None:

@@ -212,10 +212,10 @@ def test_control_models_are_kept_and_evicted_like_checkpoints(entries: dict[str,
           models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)),
           models.lease(control_entries["depth"].ref, str(control_entries["depth"].path)) as second,
           models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as again):
-        assert models.resident() == ("sd1", "canny", "depth")
+        assert tuple(held.name for held in models.resident()) == ("sd1", "canny", "depth")
         assert second.parts["controlnet"] is not again.parts["controlnet"]
     models.evict_all()
-    assert models.resident() == ()
+    assert tuple(held.name for held in models.resident()) == ()
 
 
 def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(entries: dict[str, ModelEntry],

@@ -27,6 +27,10 @@ CPU = Device(torch.device("cpu"), "CPU")
 COPYING = Device(torch.device("cpu"), "a card", torch.bfloat16, torch.float32, copies_weights=True, channels_last=True)
 
 
+def names(manager: ModelManager) -> tuple[str, ...]:
+    return tuple(held.name for held in manager.resident())
+
+
 def weights(manager: ModelManager, entry: ModelEntry) -> dict[str, Tensor]:
     with manager.lease(entry.ref, str(entry.path)) as bundle:
         return {f"{part}.{name}": tensor.clone() for part, module in bundle.parts.items()
@@ -115,10 +119,10 @@ def test_budget_evicts_the_least_recently_used(entries: dict[str, ModelEntry]) -
     manager = ModelManager(CPU, budget_bytes=3_000_000)  # two of 1.3 MB
     for name in names:
         weights(manager, entries[name])
-    assert manager.resident() == ("zero_snr", "sd1_other")
+    assert names(manager) == ("zero_snr", "sd1_other")
     weights(manager, entries["sd1_other"])
     weights(manager, entries["sd1"])
-    assert manager.resident() == ("sd1", "sd1_other")
+    assert names(manager) == ("sd1", "sd1_other")
 
 
 def test_leased_model_is_never_evicted(entries: dict[str, ModelEntry]) -> None:
@@ -128,10 +132,10 @@ def test_leased_model_is_never_evicted(entries: dict[str, ModelEntry]) -> None:
         before = bundle.parts["unet"].conv_in.weight.clone()
         weights(manager, entries["sd1_other"])
         manager.evict_all()
-        assert "sd1" in manager.resident()
+        assert "sd1" in names(manager)
         assert torch.equal(bundle.parts["unet"].conv_in.weight, before)
     manager.evict_all()
-    assert manager.resident() == ()
+    assert names(manager) == ()
 
 
 @pytest.mark.parametrize("device", [CPU, COPYING], ids=["pointing", "copying"])
@@ -140,7 +144,7 @@ def test_evicted_weights_leave_memory(device: Device, entries: dict[str, ModelEn
     entry = entries["sd1"]
     with manager.lease(entry.ref, str(entry.path)) as bundle:
         unet = bundle.parts["unet"]
-        bytes_of_it = weakref.ref(next(iter(manager._checkpoints.values())).block.segments[0])
+        bytes_of_it = weakref.ref(next(iter(manager._held.values())).block.segments[0])
     weights(manager, entries["sd2"])
     gc.collect()
     assert bytes_of_it() is None
@@ -177,7 +181,7 @@ def test_load_that_is_given_up_leaves_nothing(models: ModelManager, entries: dic
     for _ in range(20):
         next(load)
     load.close()
-    assert models.resident() == ()
+    assert names(models) == ()
     assert weights(models, entry)
 
 
@@ -243,7 +247,7 @@ def test_failed_load_leaves_the_old_model_serving(models: ModelManager, tmp_path
     bad = changed(entries["sd1_other"], tmp_path / "bad", "unet", poison(float("nan")))
     with pytest.raises(ModelProblem):
         weights(models, bad)
-    assert models.resident() == ("sd1",)
+    assert names(models) == ("sd1",)
     after = weights(models, entries["sd1"])
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 

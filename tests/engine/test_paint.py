@@ -68,7 +68,7 @@ def test_first_events_say_what_is_loaded(make_recipe: Make, make_ticket: Make) -
     fresh = Engine(EngineOptions(device="cpu", threads=1))
     events = paint_all(fresh, make_ticket(make_recipe()))
     assert events[0] == WorkLoading("job", "sd1", 0.0)
-    assert fresh.resident() == ("sd1",)
+    assert fresh.describe().resident == ("sd1",)
     assert not any(isinstance(event, WorkLoading) for event in paint_all(fresh, make_ticket(make_recipe())))
 
 
@@ -130,7 +130,7 @@ def test_cancel_stops_a_load(make_recipe: Make, make_ticket: Make) -> None:
     answers = iter([False] * 10)
     events = paint_all(fresh, make_ticket(make_recipe()), lambda: next(answers, True))
     assert events[-1] == WorkCancelled("job")
-    assert fresh.resident() == ()
+    assert fresh.describe().resident == ()
 
 
 def test_job_cancelled_before_it_began_paints_nothing(engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
@@ -144,7 +144,7 @@ def test_abandoned_job_returns_its_lease(engine: Engine, make_recipe: Make, make
     next(event for event in job if isinstance(event, WorkStep))
     job.close()
     engine._models.evict_all()
-    assert engine.resident() == ()
+    assert engine.describe().resident == ()
 
 
 def test_long_prompt_paints_with_a_notice(engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
@@ -321,7 +321,7 @@ def test_many_jobs_leave_no_tensors_behind(engine: Engine, make_recipe: Make, ma
 def test_warm_loads_ahead_and_says_what_is_wrong(entries: dict[str, ModelEntry], tmp_path: Path) -> None:
     fresh = Engine(EngineOptions(device="cpu", threads=1, cache_dir=tmp_path))
     fresh.warm(str(entries["sd1"].path), entries["sd1"].ref)
-    assert fresh.resident() == ("sd1",)
+    assert fresh.describe().resident == ("sd1",)
     assert list(tmp_path.glob("preview-*.json"))
     with pytest.raises(ModelProblem):
         fresh.warm(str(tmp_path), entries["sd2"].ref)

@@ -7,7 +7,7 @@ import pytest
 
 from contract import events
 from contract.records import EngineStatus
-from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkStep
+from contract.work import Evict, Prefetch, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkStep, path_key
 from studio.studio import Studio
 from studio.workers.inline import InlineWorker
 from tests.studio.conftest import run, wait_until
@@ -47,6 +47,19 @@ def test_an_engine_that_can_not_start_fails_its_jobs_by_name(caplog: pytest.LogC
         wait_until(lambda: worker.status().state == "stopped")
     ending = list(worker.run([ticket()]))[-1]
     assert isinstance(ending, WorkFailed) and ending.message.startswith("The engine could not be started")
+    worker.stop()
+
+
+def test_it_is_told_what_to_keep_in_memory() -> None:
+    worker, _ = started()
+    wait_until(lambda: worker.status().state == "ready")
+    worker.tell(Evict(path_key(REF)))
+    assert worker.status().resident == ()
+    for event in worker.run([ticket(steps=4)]):
+        if isinstance(event, WorkStep) and event.index == 2:
+            worker.tell(Prefetch(REF.model_copy(update={"name": "other"}), "/nowhere/other"))
+            assert worker.status().resident == ()
+    assert worker.status().resident == ("starter", "other")
     worker.stop()
 
 

@@ -16,6 +16,8 @@ from contract.recipe import Hires, ImageRef, ModelRef, Recipe
 from contract.records import EngineStatus
 from contract.tasks import Paint, Task, Upscale
 from contract.work import (
+    Evict,
+    Prefetch,
     Ticket,
     WorkCancelled,
     WorkDone,
@@ -23,6 +25,7 @@ from contract.work import (
     WorkFailed,
     WorkPainted,
     WorkStep,
+    path_key,
 )
 from studio.studio import Studio
 from studio.workers.child import Outbox
@@ -104,6 +107,23 @@ def test_an_idle_engine_gives_signs_of_life(make_engine: Callable[..., Engine]) 
         assert engine.worker.status().state == "ready" and "Not responding" not in engine.worker.status().text
         time.sleep(0.05)
 
+
+
+def test_it_is_told_what_to_keep_in_memory_at_rest_and_at_work(make_engine: Callable[..., Engine]) -> None:
+    other = ModelRef(name="other", family="sd1")
+    engine = make_engine(step_s=0.05)
+    engine.wait_ready()
+    engine.worker.tell(Prefetch(other, "/nowhere/other"))
+    wait_until(lambda: engine.worker.status().resident == ("starter", "other"))
+    assert engine.worker.status().models[1].name == "other" and engine.worker.status().state == "ready"
+    heard: list[WorkerEvent] = []
+    for event in engine.worker.run([ticket(steps=30)]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and event.index == 2:
+            engine.worker.tell(Evict(path_key(REF)))
+            wait_until(lambda: engine.worker.status().models == ())
+            assert engine.worker.status().state == "working"
+    assert isinstance(heard[-1], WorkDone)
 
 
 @pytest.fixture(scope="module")

@@ -454,3 +454,15 @@ def test_a_job_that_ends_while_it_is_asked_for_has_an_ended_feed(make_studio: Ca
     assert not failures
     wait_until(lambda: not studio._feeds._live)
     assert all(studio.images(owner).total == 25 for owner in "abcd")
+
+
+def test_what_is_kept_in_memory_can_be_chosen(studio: Studio, worker: FakeWorker) -> None:
+    name = studio.models()[0].ref.name
+    studio.prefetch(name)
+    studio.pin(name, is_pinned=True)
+    (held,) = [held for held in studio.engine().models if held.name == name]
+    assert held.is_pinned
+    studio.evict(name)
+    assert name not in {held.name for held in studio.engine().models}
+    with pytest.raises(NotFound):
+        studio.prefetch("nothing of this name")

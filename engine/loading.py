@@ -1,0 +1,154 @@
+"""How a model gets from its files into a block: planned, checked, read; in this thread, or ahead in another."""
+
+import json
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import CLIPTokenizer
+
+from catalog.folders import read_json
+from contract.errors import ModelProblem
+from contract.recipe import ModelRef
+from engine import faults
+from engine.blocks import Block, Layout, Source, fill, match
+from engine.families import family_of
+from engine.kinds import Part, parts_of
+from engine.shelves import Shelf
+
+_LOOK_S = 0.05  # between two looks at a load in another thread
+
+
+@dataclass(slots=True)
+class Held:
+    """A block with what belongs to it."""
+
+    ref: ModelRef
+    shape: str
+    plan: Mapping[str, Part]
+    block: Block
+    tokenizers: tuple[CLIPTokenizer, ...]
+    scheduler_config: Mapping[str, Any]
+    digests: Mapping[str, str]
+    load_s: float = 0.0
+    leases: int = 0
+    is_pinned: bool = False
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A model whose files are known, and once matched, found to fit its modules."""
+
+    ref: ModelRef
+    path: Path
+    plan: Mapping[str, Part]
+    shape: str
+    layout: Layout = field(init=False)
+    tokenizers: tuple[CLIPTokenizer, ...] = ()
+    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
+    _sources: list[Source] = field(default_factory=list)
+
+    def match(self, shelf: Shelf) -> None:
+        """Check names and shapes of the files against the modules; reads only headers.
+
+        Raises:
+            ModelProblem: names file and tensor.
+        """
+        self.layout = shelf.layout
+        self._sources = [match(part.weights(), name, shelf.layout, part.names) for name, part in self.plan.items()]
+        if self.ref.kind == "checkpoint":
+            self.tokenizers = tuple(_tokenizer(self.path / name) for name in family_of(self.ref.family).tokenizers)
+            _check_vocabulary(self.tokenizers, shelf.parts)
+            self.scheduler_config = read_json(self.path / "scheduler" / "scheduler_config.json")
+
+    def read(self, block: Block) -> Generator[float, None, Held]:
+        """Fill a block; yields the fraction that is done.
+
+        Raises:
+            ModelProblem: the file ended early, or a weight is not a finite number; names file and tensor.
+        """
+        began = time.monotonic()
+        done, total = 0, sum(source.size for source in self._sources)
+        for source in self._sources:
+            for size in fill(block, source):
+                done += size
+                yield done / total
+        digests = {part: block.digest(part) for part in self.plan}
+        return Held(self.ref, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,
+                    round(time.monotonic() - began, 3))
+
+
+def plan_load(ref: ModelRef, path: str) -> Wanted:
+    """What a model consists of.
+
+    Raises:
+        ModelProblem: a configuration is missing, or the family is not known.
+    """
+    plan = parts_of(ref, Path(path))
+    shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}],
+                       sort_keys=True)
+    return Wanted(ref, Path(path), plan, shape)
+
+
+class Fetch:
+    """A model that is read ahead in a thread of its own; nobody else touches its block until it is done."""
+
+    def __init__(self, key: str, wanted: Wanted, block: Block) -> None:
+        self.key, self.ref, self.block = key, wanted.ref, block
+        self.held: Held | None = None
+        self.problem: str | None = None
+        self._fraction = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(wanted, block), name="prefetch", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the thread has ended, well or not."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> Iterator[float]:
+        """Yield the fraction until all is read; closing it leaves the reading as it is."""
+        while not self.is_done:
+            yield self._fraction
+            self._thread.join(_LOOK_S)
+
+    def stop(self) -> None:
+        """Give it up; returns when the thread has let go of the block."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _read(self, wanted: Wanted, block: Block) -> None:
+        reader = wanted.read(block)
+        try:
+            while not self._stopping.is_set():
+                self._fraction = next(reader)
+        except StopIteration as ended:
+            self.held = ended.value
+        except faults.FAILURES as error:
+            self.problem = faults.explain(error, wanted.ref.name, "its weights").message
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    # Without these files transformers makes an empty tokenizer and says nothing.
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.",
+                           "Download the model again.")
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}",
+                           "Download the model again.") from None
+
+
+def _check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str, nn.Module]) -> None:
+    for number, tokenizer in enumerate(tokenizers, 1):
+        encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
+        known = parts[encoder].config.vocab_size
+        if len(tokenizer) > known:
+            raise ModelProblem(f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
+                               "Use the tokenizer that came with the model.")

@@ -1,0 +1,50 @@
+"""What can be done when a picture fails for want of memory or of precision, before anyone is told that it failed."""
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from contract.errors import NoValidPicture
+from engine.attention import slice_attention
+from engine.devices import release
+from engine.faults import is_out_of_memory
+from engine.models import ModelManager
+from engine.passes import Plan
+
+log = logging.getLogger(__name__)
+Rescue = tuple[Plan, str, str]  # the plan to try again, and a Notice's code and sentence
+
+
+class BadNumbers(NoValidPicture):
+    """The U-Net gave NaN or infinity at the first step."""
+
+
+def rescue(error: BaseException, plan: Plan, models: ModelManager) -> Rescue | None:
+    """One step down the ladder; None when nothing is left to try, or the error is of another kind.
+
+    Memory: models that wait leave the device, then parts travel (`placement.py`), then attention goes in slices.
+    Precision: the U-Net is computed in float32.
+    """
+    name = plan.bundle.ref.name
+    if isinstance(error, BadNumbers):
+        if plan.in_float32 or plan.bundle.device.dtype == torch.float32:
+            return None
+        log.warning("the U-Net of %s overflows in %s", name, plan.bundle.device.dtype)
+        return _in_float32(plan), "unet_float32", (f"{name} overflowed in half precision and is computed in full, "
+                                                   "which is slower.")
+    if not is_out_of_memory(error):
+        return None
+    release()
+    done = models.use_less_device(plan.bundle)
+    if not done and slice_attention(plan.bundle.parts["unet"]):
+        done = "attention is computed in slices"
+    if not done:
+        return None
+    log.warning("out of memory with %s: %s", name, done)
+    return plan, "less_memory", f"Memory ran short, so {done}. It goes on, slower."
+
+
+def _in_float32(plan: Plan) -> Plan:
+    second = replace(plan.second, in_float32=True) if plan.second else None
+    return replace(plan, in_float32=True, second=second)

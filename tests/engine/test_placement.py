@@ -1,0 +1,195 @@
+"""Where parts lie on a device with memory of its own: shown on the CPU, by the same code."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from catalog.models import ModelEntry
+from contract.work import Ticket, WorkDone, WorkNotice, WorkPainted
+from engine import streaming
+from engine.devices import Device
+from engine.models import Bundle, ModelManager
+from engine.paint import Engine, EngineOptions
+from engine.placement import MODES, Offload, PlacedParts, choose
+
+CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
+Make = Callable[..., Any]
+
+
+def placed(bundle: Bundle) -> set[str]:
+    shelf = bundle._shelf
+    return set(shelf.storage) | {f"{name} in groups" for name in shelf.streams}
+
+
+def lease(entry: ModelEntry, mode: Offload) -> Any:
+    return ModelManager(CARD, offload=mode).lease(entry.ref, str(entry.path))
+
+
+def test_without_offload_all_parts_stay(entries: dict[str, ModelEntry]) -> None:
+    with lease(entries["sdxl"], "none") as bundle:
+        assert placed(bundle) == {"unet", "vae", "text_encoder", "text_encoder_2"}
+
+
+def test_encoders_leave_when_the_painting_begins(entries: dict[str, ModelEntry]) -> None:
+    with lease(entries["sdxl"], "encoders") as bundle:
+        assert placed(bundle) == set()
+        bundle.parts["text_encoder"], bundle.parts["text_encoder_2"]
+        assert placed(bundle) == {"text_encoder", "text_encoder_2"}
+        bundle.parts["unet"], bundle.parts["vae"]
+        assert placed(bundle) == {"unet", "vae"}
+
+
+def test_one_part_at_a_time(entries: dict[str, ModelEntry]) -> None:
+    with lease(entries["sd1"], "model") as bundle:
+        for part in ("text_encoder", "unet", "vae", "unet"):
+            bundle.parts[part]
+            assert placed(bundle) == {part}
+        assert "unet" in bundle.parts and "none" not in bundle.parts
+        assert placed(bundle) == {"unet"}
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that the tiny models are taken apart too."""
+    monkeypatch.setattr(streaming, "GROUP_BYTES", 20_000)
+    monkeypatch.setattr(streaming.Stream.__init__, "__defaults__", (20_000,))
+
+
+@pytest.fixture
+def on_card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
+    """An engine on a device with memory of its own."""
+
+    def make(mode: Any = "auto", memory_bytes: int | None = None) -> Engine:
+        device = replace(CARD, memory_bytes=memory_bytes)
+        monkeypatch.setattr("engine.paint.choose_device", lambda *_: device)
+        return Engine(EngineOptions(offload=mode))
+
+    return make
+
+
+def painted(engine: Engine, ticket: Ticket) -> tuple[bytes, list[str]]:
+    events = list(engine.paint(ticket, lambda: False))
+    assert isinstance(events[-1], WorkDone), events[-1]
+    (picture,) = [event.pixels.rgb for event in events if isinstance(event, WorkPainted)]
+    return picture, [event.code for event in events if isinstance(event, WorkNotice)]
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("small_groups")
+def test_every_mode_paints_the_same_bits(mode: str, kind: str, on_card: Callable[..., Engine], make_recipe: Make,
+                                         make_ticket: Make, engine: Engine) -> None:
+    ticket = make_ticket(make_recipe(kind, hires={"scale": 1.5, "strength": 0.6}))
+    other = make_ticket(make_recipe("sd1_other"))
+    expected, expected_other = painted(engine, ticket), painted(engine, other)
+    card = on_card(mode)
+    for _ in range(2):
+        assert painted(card, ticket) == expected
+        assert painted(card, other) == expected_other  # another block of the same shape comes between
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_the_unet_passes_in_groups_through_two_buffers(entries: dict[str, ModelEntry]) -> None:
+    with lease(entries["sd1"], "group") as bundle:
+        unet = bundle.parts["unet"]
+        (stream,) = bundle._shelf.streams.values()
+        unet(torch.zeros(1, 4, 8, 8), torch.tensor(1), torch.zeros(1, 77, 32))
+        order = stream._state.order
+        assert len(order) > 4
+        assert [group.slot for group in order] == [number % 2 for number in range(len(order))]
+        whole = bundle._shelf.layout.part_size("unet")
+        assert stream.size < 0.8 * whole
+        assert placed(bundle) == {"unet in groups"}
+
+
+def test_the_mode_follows_from_the_memory(entries: dict[str, ModelEntry]) -> None:
+    with lease(entries["sd1"], "none") as bundle:
+        shelf, sizes = bundle._shelf, bundle._shelf.layout.part_size
+        whole = shelf.layout.size
+        assert choose(shelf, None) == choose(shelf, whole) == "none"
+        assert choose(shelf, whole - 1) == "encoders"
+        largest = max(map(sizes, shelf.parts))
+        assert choose(shelf, sizes("unet") + sizes("vae") - 1) == "model"
+        assert choose(shelf, largest - 1) == "group"
+        assert choose(shelf, None, at_least="model") == "model"
+
+
+def test_a_card_that_is_too_small_is_used_all_the_same(on_card: Callable[..., Engine], make_recipe: Make,
+                                                       make_ticket: Make, engine: Engine,
+                                                       entries: dict[str, ModelEntry]) -> None:
+    ticket = make_ticket(make_recipe())
+    card = on_card(memory_bytes=entries["sd1"].size_bytes // 2)
+    assert painted(card, ticket) == painted(engine, ticket)
+    status = card.describe()
+    assert status.device_bytes == entries["sd1"].size_bytes // 2
+    assert [held.place for held in status.models] == ["device"]
+
+
+def test_idle_models_leave_the_card_for_one_that_works(on_card: Callable[..., Engine], make_recipe: Make,
+                                                       make_ticket: Make, entries: dict[str, ModelEntry]) -> None:
+    card = on_card(memory_bytes=int(entries["sdxl"].size_bytes * 1.5))
+    for name in ("sd1", "sdxl"):
+        painted(card, make_ticket(make_recipe(name)))
+    assert {held.name: held.place for held in card.describe().models} == {"sdxl": "device", "sd1": "memory"}
+
+
+def values(bundle: Bundle, part: str = "unet") -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in bundle.parts[part].state_dict().items()}
+
+
+@pytest.mark.parametrize("device", ["pointing", "copying"])
+def test_replaced_tensors_come_back_to_the_bit(device: str, entries: dict[str, ModelEntry]) -> None:
+    entry = entries["sd1"]
+    manager = ModelManager(replace(CARD, copies_weights=device == "copying"))
+    with manager.lease(entry.ref, str(entry.path)) as bundle:
+        before = values(bundle)
+        name = "conv_in.weight"
+        bundle.replace("unet", {name: bundle.pristine("unet", name) + 1})
+        bundle.notes["set"] = "ink"
+        assert torch.equal(values(bundle)[name], before[name] + 1)
+        assert torch.equal(bundle.pristine("unet", name), before[name])
+    with manager.lease(entry.ref, str(entry.path)) as bundle:
+        assert bundle.notes["set"] == "ink"
+        assert torch.equal(values(bundle)[name], before[name] + 1)
+        bundle.restore("unet", [name])
+        assert all(torch.equal(tensor, before[key]) for key, tensor in values(bundle).items())
+        bundle.replace("unet", {name: before[name] * 2})
+    with manager.lease(entries["sd1_other"].ref, str(entries["sd1_other"].path)) as bundle:
+        assert not bundle.notes
+    with manager.lease(entry.ref, str(entry.path)) as bundle:
+        assert all(torch.equal(tensor, before[key]) for key, tensor in values(bundle).items())
+
+
+@pytest.mark.parametrize("mode", ["encoders", "model", "group"])
+@pytest.mark.usefixtures("small_groups")
+def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[str, ModelEntry]) -> None:
+    rows, t, text = torch.ones(1, 4, 8, 8), torch.tensor(1), torch.ones(1, 77, 32)
+
+    def ask(bundle: Bundle) -> Tensor:
+        bundle.parts["text_encoder"]
+        return bundle.parts["unet"](rows, t, text, return_dict=False)[0]
+
+    def change(bundle: Bundle) -> None:
+        for name in ("conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"):
+            bundle.replace("unet", {name: bundle.pristine("unet", name) * 1.5})
+
+    with torch.inference_mode():
+        with lease(entries["sd1"], "none") as bundle:
+            plain = ask(bundle)
+            change(bundle)
+            expected = ask(bundle)
+            assert isinstance(bundle.parts, PlacedParts)
+            bundle.parts.travel_by(mode)
+            assert torch.equal(ask(bundle), expected)
+        with lease(entries["sd1"], mode) as bundle:
+            assert torch.equal(ask(bundle), plain)
+            change(bundle)
+            assert torch.equal(ask(bundle), expected)
+            bundle.restore("unet", ["conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"])
+            assert torch.equal(ask(bundle), plain)
+
+
