@@ -1,13 +1,18 @@
-"""How much memory the machine (or its container) has, and how much of it is free. Standard library only."""
+"""How much memory the machine (or its container) has, how much of it is free, and what becomes of freed memory.
+
+Standard library only.
+"""
 
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
 _UNKNOWN_FREE_SHARE = 0.6  # where the system doesn't say what is free (macOS)
 
 
@@ -22,6 +27,36 @@ class Memory:
 class _WindowsStatus(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("total", ctypes.c_uint64),
                 ("free", ctypes.c_uint64), *((f"rest{n}", ctypes.c_uint64) for n in range(5)))
+
+
+def hold_freed_memory() -> None:
+    """Let the C library keep what is freed instead of handing it back at once, until `give_back_freed_memory`.
+
+    glibc maps every large tensor anew and the kernel clears each of its pages: a fifth of the time of a VAE on the
+    CPU. Elsewhere nothing is done.
+    """
+    mallopt = _libc("mallopt")
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Hand what is free back to the system; takes milliseconds, so it is for after an eviction or at rest."""
+    malloc_trim = _libc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _libc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None with another C library."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL("libc.so.6"), name)
+    except (OSError, AttributeError):
+        return None
+    return found
 
 
 def memory() -> Memory:

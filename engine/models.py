@@ -25,7 +25,7 @@ from engine.devices import Device, device_bytes
 from engine.families import family_of
 from engine.families.family import Family
 from engine.loading import Fetch, Held, Wanted, plan_load
-from engine.memory import memory
+from engine.memory import give_back_freed_memory, memory
 from engine.placement import Offload, OffloadChoice, PlacedParts, choose, follows
 from engine.shelves import Shelf, build
 
@@ -357,6 +357,8 @@ class ModelManager:
         if held.ref.kind != "checkpoint":  # every LoRA has a shape of its own
             others = {other.shape for other in self._held.values()}
             self._shelves = [shelf for shelf in self._shelves if shelf.shape in others or shelf.shape != held.shape]
+        del held
+        give_back_freed_memory()
 
 
 def _key(ref: ModelRef, path: str) -> str:

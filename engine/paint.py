@@ -38,7 +38,7 @@ from engine.attention import AttentionChoice
 from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.lending import lend, wanted_models
-from engine.memory import memory
+from engine.memory import give_back_freed_memory, memory
 from engine.models import ModelManager
 from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
@@ -129,6 +129,10 @@ class Engine:
             self._models.evict(command.key)
         else:
             self._models.pin(command.key, command.is_pinned)
+
+    def tidy(self) -> None:
+        """Nothing has been asked for some time: hand memory that is free back to the system."""
+        give_back_freed_memory()
 
     def is_fetching(self) -> bool:
         """Whether a model is read ahead."""

@@ -259,6 +259,9 @@ class FakeEngine:
     def is_fetching(self) -> bool:
         return False
 
+    def tidy(self) -> None:
+        pass
+
     def obey(self, command: Command) -> None:
         if isinstance(command, Prefetch):
             self._resident = (*self._resident, command.ref.name)

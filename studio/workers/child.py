@@ -25,6 +25,7 @@ from contract.work import Command, Ticket, WorkerEvent, WorkLoading, WorkStep, p
 logger = logging.getLogger(__name__)
 DEFAULT_FACTORY = "studio.workers.child:default_engine"
 SIGN_OF_LIFE_S = 1.0
+_TIDY_AFTER_S = 5.0  # of rest
 _LOOK_S = 0.5  # between two looks at a model that is read ahead
 STARTING = EngineStatus(state="starting", text="Starting, about 8 s")
 State = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
@@ -35,6 +36,7 @@ def default_engine(options: Mapping[str, object]) -> Any:
     # torch's threads wait by spinning, which on a busy machine made a picture ten times slower; asleep they
     # cost nothing measurable on an idle one. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    importlib.import_module("engine.memory").hold_freed_memory()
     paint = importlib.import_module("engine.paint")
     values: dict[str, Any] = dict(options)
     if values.get("cache_dir"):
@@ -206,13 +208,17 @@ def main(pipe: Connection, factory: str, options: Mapping[str, object],
 
 
 def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "Ticket | Command":
-    """Wait for something to do; meanwhile tell of models that were read ahead."""
+    """Wait for something to do; meanwhile tell of models that are read ahead, and hand back memory."""
+    timeout_s: float | None = _TIDY_AFTER_S
     while True:
         try:
-            return inbox.work.get(timeout=_LOOK_S if engine.is_fetching() else None)
+            return inbox.work.get(timeout=_LOOK_S if engine.is_fetching() else timeout_s)
         except queue.Empty:
-            teller.repeat(engine)
-            if not engine.is_fetching():
+            if engine.is_fetching():
+                teller.repeat(engine)
+            else:
+                engine.tidy()
+                timeout_s = None
                 teller.rest(engine)
 
 
