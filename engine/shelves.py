@@ -76,6 +76,7 @@ class Shelf:
             stream.use(block)
         self.holds = holder
 
+    @torch.inference_mode(False)  # what is allocated here outlives whoever asked for it
     def place(self, part: str) -> None:
         """Bring a part to the device, unless it is there; may raise torch's out-of-memory errors."""
         if not self.device.copies_weights or part in self.storage or self.block is None:
@@ -163,6 +164,7 @@ class Shelf:
             self.streams[part].forget()
 
     @staticmethod
+    @torch.inference_mode(False)
     def _like(value: Tensor, place: Place) -> Tensor:
         """A copy in host memory as the block would have it."""
         kept = torch.empty(place.shape, dtype=place.dtype)

@@ -52,15 +52,15 @@ class Stream:
     Args:
         targets: The part's own tensors by name, with their places in the block.
         value_of: A tensor that stands in for the block's own, by name; None where there is none.
-        group_bytes: Modules of more are taken apart.
     """
 
+    @torch.inference_mode(False)
     def __init__(self, module: nn.Module, targets: Targets, block: Block, device: torch.device,
-                 value_of: Callable[[str], Tensor | None], group_bytes: int = GROUP_BYTES) -> None:
+                 value_of: Callable[[str], Tensor | None]) -> None:
         self._block, self._device, self._value_of = block, device, value_of
         self._beside = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._state = _State()
-        groups = {name: _group(targets, name) for name in _units(module, group_bytes)}
+        groups = {name: _group(targets, name) for name in _units(module, targets, GROUP_BYTES)}
         streamed = {name for group in groups.values() for name in group.targets}
         self._rest = {name: target for name, target in targets.items() if name not in streamed}
         largest = max((group.size for group in groups.values()), default=0)
@@ -161,19 +161,14 @@ def _group(targets: Targets, name: str) -> _Group:
     return _Group(ranges, own)
 
 
-def _units(module: nn.Module, group_bytes: int, prefix: str = "") -> Iterator[str]:
+def _units(module: nn.Module, targets: Targets, group_bytes: int, prefix: str = "") -> Iterator[str]:
     """Names of the modules that are copied at once: blocks of layers, taken apart while they are too large."""
     for name, child in module.named_children():
         path = f"{prefix}{name}"
         is_list = isinstance(child, nn.ModuleList)
-        size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(child))
+        size = sum(place.size for key, (place, _) in targets.items() if key.startswith(f"{path}."))
         is_made_of_blocks = any(isinstance(part, nn.ModuleList) for part in child.children())
         if is_list or (size > group_bytes and is_made_of_blocks):
-            yield from _units(child, group_bytes, f"{path}.")
+            yield from _units(child, targets, group_bytes, f"{path}.")
         elif prefix and size > min(_STAYS_BYTES, group_bytes):
             yield path
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()

@@ -115,9 +115,8 @@ def test_two_leases_of_one_shape_do_not_disturb_each_other(models: ModelManager,
 
 
 def test_budget_evicts_the_least_recently_used(entries: dict[str, ModelEntry]) -> None:
-    names = ("sd1", "sd1_other", "zero_snr")
     manager = ModelManager(CPU, budget_bytes=3_000_000)  # two of 1.3 MB
-    for name in names:
+    for name in ("sd1", "sd1_other", "zero_snr"):
         weights(manager, entries[name])
     assert names(manager) == ("zero_snr", "sd1_other")
     weights(manager, entries["sd1_other"])

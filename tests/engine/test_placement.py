@@ -56,7 +56,6 @@ def test_one_part_at_a_time(entries: dict[str, ModelEntry]) -> None:
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that the tiny models are taken apart too."""
     monkeypatch.setattr(streaming, "GROUP_BYTES", 20_000)
-    monkeypatch.setattr(streaming.Stream.__init__, "__defaults__", (20_000,))
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def test_a_vae_without_memory_works_in_tiles(engine: Engine, make_recipe: Make, 
     events, _, picture = run(engine, ticket)
     hook.remove()
     assert isinstance(events[-1], WorkDone) and picture is not None
-    assert sides[0] == 16 and set(sides[1:]) == {8}
+    assert sides[0] == 16 and max(sides[1:]) == 8
     assert not shelf.parts["vae"].use_tiling
 
 
