@@ -249,7 +249,7 @@ def test_controls_run_in_the_precision_of_a_card(model: str, name: str, part: st
     models, entry = ModelManager(half), control_entries[name]
     unit = {"model": entry.ref, "image": PICTURE_REF, **({"shows": "depth"} if name == "union" else {})}
     recipe = make_recipe(model, **{part: (unit,)})
-    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, {name: str(entry.path)})
+    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, {path_key(entry.ref): str(entry.path)})
     with (models.lease(entries[model].ref, str(entries[model].path)) as bundle,
           lend(recipe, ticket, models, Preprocessors([], half.torch_device), bundle) as lent):
         material = Material(IMAGES, EmbeddingCache(), lambda image, *_: image, lent)

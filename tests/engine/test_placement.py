@@ -168,6 +168,7 @@ def test_replaced_tensors_come_back_to_the_bit(device: str, entries: dict[str, M
 def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[str, ModelEntry]) -> None:
     rows, t, text = torch.ones(1, 4, 8, 8), torch.tensor(1), torch.ones(1, 77, 32)
 
+    @torch.inference_mode()
     def ask(bundle: Bundle) -> Tensor:
         bundle.parts["text_encoder"]
         return bundle.parts["unet"](rows, t, text, return_dict=False)[0]
@@ -176,19 +177,18 @@ def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[st
         for name in ("conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"):
             bundle.replace("unet", {name: bundle.pristine("unet", name) * 1.5})
 
-    with torch.inference_mode():
-        with lease(entries["sd1"], "none") as bundle:
-            plain = ask(bundle)
-            change(bundle)
-            expected = ask(bundle)
-            assert isinstance(bundle.parts, PlacedParts)
-            bundle.parts.travel_by(mode)
-            assert torch.equal(ask(bundle), expected)
-        with lease(entries["sd1"], mode) as bundle:
-            assert torch.equal(ask(bundle), plain)
-            change(bundle)
-            assert torch.equal(ask(bundle), expected)
-            bundle.restore("unet", ["conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"])
-            assert torch.equal(ask(bundle), plain)
+    with lease(entries["sd1"], "none") as bundle:
+        plain = ask(bundle)
+        change(bundle)
+        expected = ask(bundle)
+        assert isinstance(bundle.parts, PlacedParts)
+        bundle.parts.travel_by(mode)
+        assert torch.equal(ask(bundle), expected)
+    with lease(entries["sd1"], mode) as bundle:
+        assert torch.equal(ask(bundle), plain)
+        change(bundle)
+        assert torch.equal(ask(bundle), expected)
+        bundle.restore("unet", ["conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"])
+        assert torch.equal(ask(bundle), plain)
 
 
