@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from catalog.families import FAMILIES
+from catalog.families import label_of
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from catalog.upscalers import UPSCALERS
@@ -102,21 +102,29 @@ class Found(BaseModel):
     notices: tuple[str, ...]
 
 
-class Model(BaseModel):
-    """A model that was found; `problem` says why it can't be used."""
+class ModelRow(BaseModel):
+    """A model that was found; `problem` says why it can't be used. Names are unique within a kind."""
 
     name: str
     kind: str
     title: str
+    alias: str  # the name its maker gave it, where that is another
     family: str
     family_label: str
+    detail: str  # more of what it is: LoCon, LoHa, SD 3.5 medium
+    format: str  # folder, file, pickle
+    folder: str  # the subfolder it lies in, to group by
     size_bytes: int
+    modified: float  # seconds since the epoch
+    short_hash: str  # the first ten digits of its sha256; "" until it is known
     description: str
-    sizes: dict[str, tuple[int, int]]
-    defaults: dict[str, str | int | float]
+    sizes: dict[str, tuple[int, int]]  # a checkpoint's
+    defaults: dict[str, str | int | float]  # a checkpoint's
     examples: tuple[str, ...]
+    trigger_words: tuple[str, ...]
     zero_snr: bool
     variant: str  # what a checkpoint works from: text, inpaint, edit, depth
+    has_vae: bool
     token_limit: int
     words: tuple[str, ...]
     shows: tuple[str, ...]
@@ -125,8 +133,14 @@ class Model(BaseModel):
     hint: str
 
 
+class Model(ModelRow):
+    """A model with all that is known of it."""
+
+    notes: str
+
+
 class ModelList(BaseModel):
-    models: tuple[Model, ...]
+    models: tuple[ModelRow, ...]
 
 
 class SamplerFacts(BaseModel):
@@ -233,16 +247,28 @@ def draft_fields(draft: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def model(entry: ModelEntry) -> Model:
     """A model without its place on this machine."""
-    defaults, family = entry.defaults, FAMILIES.get(entry.ref.family)
-    return Model(
-        name=entry.ref.name, kind=entry.ref.kind, title=entry.title, family=entry.ref.family,
-        family_label=family.label if family else entry.ref.family, size_bytes=entry.size_bytes,
-        description=entry.description, sizes=dict(entry.sizes),
-        defaults={"sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
-                  "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
-        examples=entry.examples, zero_snr=entry.zero_snr, variant=entry.variant, token_limit=entry.token_limit,
-        words=tuple(sorted(entry.words)), shows=entry.shows, has_preview=entry.preview_path is not None,
-        problem=entry.problem, hint=entry.hint)
+    return Model(**_model_fields(entry), notes=entry.notes)
+
+
+def model_list(entries: Iterable[ModelEntry]) -> ModelList:
+    """Models without their notes, which may be long."""
+    return ModelList(models=tuple(ModelRow(**_model_fields(entry)) for entry in entries))
+
+
+def _model_fields(entry: ModelEntry) -> dict[str, Any]:
+    defaults = entry.defaults
+    return {
+        "name": entry.ref.name, "kind": entry.ref.kind, "title": entry.title, "alias": entry.alias,
+        "family": entry.ref.family, "family_label": label_of(entry.ref.family), "detail": entry.detail,
+        "format": entry.format, "folder": entry.folder, "size_bytes": entry.size_bytes, "modified": entry.modified,
+        "short_hash": entry.short_hash, "description": entry.description, "sizes": dict(entry.sizes),
+        "defaults": {} if entry.ref.kind != "checkpoint" else {
+            "sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
+            "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
+        "examples": entry.examples, "trigger_words": entry.trigger_words, "zero_snr": entry.zero_snr,
+        "variant": entry.variant, "has_vae": entry.has_vae, "token_limit": entry.token_limit,
+        "words": tuple(sorted(entry.words)), "shows": entry.shows, "has_preview": entry.preview_path is not None,
+        "problem": entry.problem, "hint": entry.hint}
 
 
 def upscalers(entries: Iterable[ModelEntry]) -> UpscalerList:

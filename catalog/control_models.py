@@ -13,6 +13,7 @@ from catalog.families import FAMILIES
 from catalog.folders import read_json, weights_file
 from catalog.headers import TensorInfo, read_header
 from catalog.preprocessors import find_preprocessor, get_preprocessor
+from catalog.sniffed import WIDTHS, Sniffed, refused_family
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Control
 from contract.values import ModelKind, ModelRef
@@ -24,7 +25,7 @@ LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T
 UNION_SHOWS = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")
 _CLASSES: Mapping[str, ModelKind] = {"ControlNetModel": "controlnet", UNION_CLASS: "controlnet",
                                      "T2IAdapter": "t2i_adapter"}
-_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the prompt's embeddings
+_OTHER_CONTROLS = ("lllite_", "controlnet_blocks.")
 _PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
 _SDXL_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
 
@@ -57,9 +58,41 @@ def control_kind(path: Path) -> ModelKind | None:
 
 def kind_of_file(header: Mapping[str, TensorInfo]) -> ModelKind | None:
     """What a file with this header is; None when neither a control nor an adapter."""
-    if any(name.startswith("ip_adapter.") for name in header):
+    if any(name.startswith("ip_adapter.") or ".ip_adapter_" in name for name in header):
         return "ip_adapter"
-    return "controlnet" if any(name.endswith(_PICTURE_LAYERS) for name in header) else None
+    if any(name.endswith(_PICTURE_LAYERS) or name.startswith(_OTHER_CONTROLS) for name in header):
+        return "controlnet"
+    return "t2i_adapter" if _is_t2i_adapter(header) else None
+
+
+def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
+    """Kind and family of a control or an adapter by its header, with why it can't be used; None for other files."""
+    kind = kind_of_file(header)
+    if kind is None:
+        return None
+    if any(name.startswith("double_blocks.") for name in header):
+        return refused_family(kind, "flux")
+    if any(name.startswith(("controlnet_blocks.", "pos_embed_input.")) for name in header):
+        return refused_family(kind, "flux" if any("single_transformer_blocks." in name for name in header)
+                              or "controlnet_x_embedder.weight" in header else "sd3")
+    try:
+        if kind == "controlnet":
+            family, shows = _judge_controlnet(header)
+            return Sniffed(kind, family, shows=shows)
+        return Sniffed(kind, _judge_ip_adapter(header) if kind == "ip_adapter" else _judge_t2i_adapter(header))
+    except ModelProblem as problem:
+        return Sniffed(kind, problem=problem.message, hint=problem.hint)
+
+
+def _is_t2i_adapter(header: Mapping[str, TensorInfo]) -> bool:
+    """One file: the first program's names, or diffusers' below `adapter.`."""
+    return any(f"{place}body.0.{first}.weight" in header for place in ("", "adapter.")
+               for first in ("block1", "in_conv", "resnets.0.block1"))
+
+
+def _judge_t2i_adapter(header: Mapping[str, TensorInfo]) -> str:
+    raise ModelProblem("It is a T2I-Adapter in one file, which is not read here.",
+                       "Use its diffusers version, a folder with config.json.")
 
 
 def read_control_model(path: Path) -> ControlModel:
@@ -69,8 +102,7 @@ def read_control_model(path: Path) -> ControlModel:
         ModelProblem: it can't be used.
     """
     if path.is_file():
-        header = read_header(path)
-        return _controlnet_file(path, header) if kind_of_file(header) == "controlnet" else _ip_adapter(path, header)
+        return _read_control_file(path, read_header(path))
     config = read_json(path / "config.json")
     kind = _CLASSES.get(str(config.get("_class_name")))
     if kind is None:
@@ -88,7 +120,7 @@ def _family_of_controlnet(config: Mapping[str, Any]) -> str:
         raise ModelProblem(f"It takes {config['in_channels']} latent channels; 4 are supported.", "Use another one.")
     if config.get("addition_embed_type") == "text_time":
         return "sdxl"
-    return _WIDTHS.get(_number(config.get("cross_attention_dim")), "sd1")
+    return WIDTHS.get(_number(config.get("cross_attention_dim")), "sd1")
 
 
 def _family_of_adapter(config: Mapping[str, Any]) -> str:
@@ -99,19 +131,35 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _controlnet_file(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
+def _read_control_file(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
+    found = sniff_control(header)
+    if found is None or found.kind is None:
+        raise ModelProblem("It is neither a ControlNet nor an IP-Adapter.", "Use another file.")
+    if found.problem:
+        raise ModelProblem(found.problem, found.hint)
+    if found.kind == "ip_adapter":
+        return _with_encoder(path, found.family)
+    return ControlModel(found.kind, found.family, path.parent, (path,), found.shows)
+
+
+def _judge_controlnet(header: Mapping[str, TensorInfo]) -> tuple[str, tuple[str, ...]]:
+    """Family, and what a union model's maps may show."""
     if any(name.startswith("lora_controlnet") for name in header):
         raise ModelProblem("It is a Control-LoRA, which is not run here.", "Use the whole ControlNet.")
+    if any(name.startswith("lllite_") for name in header):
+        raise ModelProblem("It is a ControlNet-LLLite, which is not run here.", "Use the whole ControlNet.")
     if any("label_emb." in name for name in header):
         raise ModelProblem("It is a ControlNet for SDXL with the names of the first programs, which are not known.",
                            "Use its diffusers version.")
-    widths = [info.shape[1] for name, info in header.items() if name.endswith("attn2.to_k.weight")]
-    family = "sdxl" if "add_embedding.linear_1.weight" in header else _WIDTHS.get(widths[0] if widths else 0, "sd1")
-    types = header["task_embedding"].shape[0] if "task_embedding" in header else 0
-    return ControlModel("controlnet", family, path.parent, (path,), UNION_SHOWS[:types])
+    widths = [info.shape[1] for name, info in header.items()
+              if name.endswith("attn2.to_k.weight") and len(info.shape) == 2]
+    family = "sdxl" if "add_embedding.linear_1.weight" in header else WIDTHS.get(widths[0] if widths else 0, "sd1")
+    types = header["task_embedding"].shape[:1] if "task_embedding" in header else ()
+    return family, UNION_SHOWS[:sum(types)]
 
 
-def _ip_adapter(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
+def _judge_ip_adapter(header: Mapping[str, TensorInfo]) -> str:
+    """Family."""
     keys = [info for name, info in header.items() if name.endswith(".to_k_ip.weight")]
     if not keys or not any(name.startswith("image_proj.") for name in header):
         raise ModelProblem("It lacks the layers of an IP-Adapter.", "Download it again.")
@@ -119,7 +167,10 @@ def _ip_adapter(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
         raise ModelProblem("It is an IP-Adapter for face recognition vectors, which are not made here.",
                            "Use an IP-Adapter without “faceid” in its name.")
     width = keys[0].shape[1] if len(keys[0].shape) == 2 else 0
-    family = _WIDTHS.get(width) or ("sdxl" if len(keys) >= _SDXL_LAYERS else "sd1")
+    return WIDTHS.get(width) or ("sdxl" if len(keys) >= _SDXL_LAYERS else "sd1")
+
+
+def _with_encoder(path: Path, family: str) -> ControlModel:
     encoder = image_encoder_of(path)
     root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
     return ControlModel("ip_adapter", family, root, (path, weights_file(encoder)))

@@ -5,7 +5,7 @@ in `catalog/models.py`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 Size = tuple[int, int]  # width, height in pixels
@@ -55,3 +55,27 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
                    Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
                    text_encoders=2),
 })
+
+
+OTHER_LABELS: Mapping[str, str] = MappingProxyType({
+    "sd": "SD and SDXL", "sdxl_refiner": "SDXL refiner", "sd3": "SD 3", "flux": "Flux", "unknown": "unknown",
+    "upscaler": "any"})
+_SD2_BASE = 512  # SD 2.x that predicts noise was trained at this size, as were its inpainting and depth variants
+
+
+def label_of(family: str) -> str:
+    """A family's name for people, also of those that are told and not run."""
+    return FAMILIES[family].label if family in FAMILIES else OTHER_LABELS.get(family, family)
+
+
+def usual_prediction(family: str, variant: str = "text") -> str:
+    """What a checkpoint predicts that doesn't say it: SD 2.x for text velocity, all others noise."""
+    return "v_prediction" if family == "sd2" and variant == "text" else "epsilon"
+
+
+def usual_for(family: str, variant: str, prediction: str) -> tuple[Mapping[str, Size], Defaults]:
+    """Sizes and defaults of a checkpoint that gives none itself."""
+    facts = FAMILIES[family]
+    if family == "sd2" and (prediction or usual_prediction(family, variant)) == "epsilon":
+        return FAMILIES["sd1"].sizes, replace(facts.defaults, width=_SD2_BASE, height=_SD2_BASE)
+    return facts.sizes, facts.defaults

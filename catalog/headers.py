@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,28 @@ class TensorInfo:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A file's tensors by name, and what its maker wrote beside them: never trusted, only shown."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+
+
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """Names, shapes and places of a file's tensors.
 
     Raises:
         ModelProblem: names the file (not its folder) and what is wrong with it.
+    """
+    return dict(read_whole_header(path).tensors)
+
+
+def read_whole_header(path: Path) -> Header:
+    """As `read_header`, with the metadata: its texts only, whatever else it holds.
+
+    Raises:
+        ModelProblem: as `read_header`.
     """
     raw, data_bytes = _header_bytes(path)
     try:
@@ -42,14 +60,15 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise _bad(path, "has a header that is not JSON") from None
     if not isinstance(header, dict):
         raise _bad(path, "has a header that is not a table")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     if not header:
         raise _bad(path, "holds no tensors")
     if len(header) > MAX_TENSORS:
         raise _bad(path, f"names {len(header):,} tensors; at most {MAX_TENSORS:,} are read")
     tensors = {name: _tensor(path, name, entry) for name, entry in header.items()}
     _check_layout(path, tensors, data_bytes)
-    return tensors
+    texts = metadata.items() if isinstance(metadata, dict) else ()
+    return Header(tensors, {key: value for key, value in texts if isinstance(value, str)})
 
 
 def _header_bytes(path: Path) -> tuple[bytes, int]:

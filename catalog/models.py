@@ -1,215 +1,127 @@
-"""Finds models in folders and tells kind and family from their configuration and headers, never names.
+"""Finds models in folders and tells what they are; what did not change since the last look is not read again.
 
-A model that can't be used is listed with its problem, so that choosing it gives one clear sentence.
-Reads no weights; loading is in `engine/models.py`. Single files join with the model manager's issue.
+Where things lie, `layout.py` and `finding.py`; what a file is, `sniff.py`. A model that can't be used is listed with
+its problem, so that choosing it gives one clear sentence. Reads no weights; loading is in `engine/models.py`.
 """
 
-import os
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+import logging
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from catalog.control_models import control_kind, kind_of_file, read_control_model
-from catalog.families import FAMILIES, Defaults, Size
-from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, weights_file
-from catalog.headers import read_header
-from catalog.upscalers import is_upscaler, is_upscaler_file
-from contract.errors import ModelProblem
-from contract.recipe import ModelRef
+from catalog.entries import BUNDLED, ModelEntry, default_model, last_part
+from catalog.file_models import FileFacts, describe_file, not_a_model, read_facts
+from catalog.finding import PICKLES, Found, Walk, found_at
+from catalog.folder_models import describe_folder, optional_parts
+from catalog.sniffed import Sniffed
+from contract.values import ModelKind, ModelRef
 
-SCAN_DEPTH = 4
-BUNDLED = "starter"
-_PARTS = {"sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-          "sd2": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-          "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
-                   "scheduler")}
-Seen = MutableMapping[tuple[str, int, int], bool]  # path, size and time of a file: is it a model
-_VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
-_OPTIONAL_PARTS = ("depth_estimator",)
+__all__ = ("Known", "ModelEntry", "Scanner", "bundled_model", "default_model", "describe", "optional_parts", "scan")
+logger = logging.getLogger(__name__)
+_TELL_S = 0.5
+_BREATH_S = 0.001  # after a file was opened: whoever answers a request goes first
+_TURNS: Mapping[ModelKind | None, int] = MappingProxyType({"checkpoint": 0, None: 1, "vae": 2})  # of what is opened
+Known = MutableMapping[str, tuple[str, FileFacts]]  # path of a file -> its stamp, and what was read from it
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A model that was found.
-
-    Attributes:
-        problem: Why it can't be used, as a sentence; None when it can.
-        zero_snr: Trained to zero terminal signal-to-noise ratio.
-        variant: What a checkpoint works from: "text", "inpaint" (text, or a picture and a mask), "edit"
-            (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
-        words: The vocabulary it knows, when it publishes one; empty means any.
-        shows: Of a union ControlNet: what its maps may show.
-    """
-
-    ref: ModelRef
-    path: Path
-    title: str
-    size_bytes: int = 0
-    description: str = ""
-    sizes: Mapping[str, Size] = field(default_factory=dict)
-    defaults: Defaults = Defaults()
-    examples: tuple[str, ...] = ()
-    zero_snr: bool = False
-    variant: str = "text"
-    token_limit: int = 77
-    words: frozenset[str] = frozenset()
-    shows: tuple[str, ...] = ()
-    problem: str | None = None
-    hint: str = ""
-
-    @property
-    def preview_path(self) -> Path | None:
-        """The side picture, if there is one."""
-        for name in ("preview.jpg", "preview.png"):
-            if (self.path / name).is_file():
-                return self.path / name
-        return None
-
-
-def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
-    """What a draft without a model gets: the bundled one, which loads at once, else the first that works."""
-    usable = [entry for entry in entries if entry.problem is None and entry.ref.kind == "checkpoint"]
-    return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
-
-
-def scan(roots: Sequence[Path], seen: Seen | None = None) -> tuple[ModelEntry, ...]:
-    """Every model below the roots, sorted by title; a name found twice keeps the first.
+def describe(path: Path, name: str, kind: ModelKind | None = None) -> ModelEntry:
+    """Read what a model says of itself; a damaged one gets a `problem`.
 
     Args:
-        seen: What earlier scans found of single files; their headers are not read again, and it is added to.
+        kind: What it is listed as, where neither configuration nor header tells.
     """
-    seen = {} if seen is None else seen
-    entries: dict[str, ModelEntry] = {}
-    for root in roots:
-        for path in _models_below(root, SCAN_DEPTH, seen):
-            name = path.relative_to(root).with_suffix("").as_posix() if path.is_file() else _name(path, root)
-            entries.setdefault(name, describe(path, name))
+    try:
+        found = found_at(path, name, kind)
+    except OSError as error:
+        ref = ModelRef(kind=kind or "checkpoint", name=name, family="unknown")
+        return ModelEntry(ref, path, last_part(name), problem=f"{name}: It can't be read ({error.strerror}).",
+                          hint="Put it back, or choose another model.")
+    if found.is_folder:
+        return describe_folder(found)
+    return describe_file(found, read_facts(found)) or not_a_model(found, Sniffed(None))
+
+
+def bundled_model(roots: Sequence[Path]) -> ModelEntry | None:
+    """The bundled checkpoint, if it is there and can be used; looks nowhere else."""
+    entries = (describe(root / BUNDLED, BUNDLED) for root in roots if (root / BUNDLED).is_dir())
+    return next((entry for entry in entries if entry.problem is None), None)
+
+
+def scan(roots: Sequence[Path], known: Known | None = None) -> tuple[ModelEntry, ...]:
+    """Every model below the roots, sorted by title; of one kind and name the first counts.
+
+    Args:
+        known: What earlier scans read of files, which is not read again; it is added to.
+    """
+    return Scanner(roots, known).scan()
+
+
+class Scanner:
+    """Looks through folders of models again and again.
+
+    Args:
+        roots: As `layout.places_of`.
+        known: As `scan`.
+
+    Attributes:
+        fresh: What was read that was not known, for whoever keeps it.
+    """
+
+    def __init__(self, roots: Sequence[Path], known: Known | None = None) -> None:
+        self._roots = tuple(roots)
+        self.known: Known = {} if known is None else known
+        self.fresh: dict[str, tuple[str, FileFacts]] = {}
+        self._made: dict[str, tuple[Found, ModelEntry | None]] = {}
+        self._told: set[str] = set()
+
+    def scan(self, tell: Callable[[tuple[ModelEntry, ...]], None] | None = None) -> tuple[ModelEntry, ...]:
+        """As the function `scan`. `tell` hears now and then what was found until then."""
+        found = tuple(Walk(self._roots, self._warn).found())
+        made: dict[str, tuple[Found, ModelEntry | None]] = {}
+        told_at = time.monotonic()
+        for one in sorted(found, key=self._turn):
+            made[str(one.path)] = (one, self._entry(one))
+            if tell is not None and time.monotonic() - told_at > _TELL_S:
+                tell(_listed(found, made))
+                told_at = time.monotonic()
+        self._made = made
+        return _listed(found, made)
+
+    def _turn(self, found: Found) -> tuple[bool, int]:
+        """What is known comes first, then what a page needs first."""
+        return str(found.path) not in self.known and not found.is_folder, _TURNS.get(found.kind, len(_TURNS))
+
+    def _entry(self, found: Found) -> ModelEntry | None:
+        path = str(found.path)
+        before, entry = self._made.get(path, (None, None))
+        # An IP-Adapter's entry depends on the encoder beside it too.
+        if before == found and (entry is None or entry.ref.kind != "ip_adapter"):
+            return entry
+        if found.is_folder:
+            return describe_folder(found)
+        stamp, facts = self.known.get(path, ("", None))
+        if facts is None or stamp != found.stamp:
+            facts = read_facts(found)
+            self.known[path] = self.fresh[path] = (found.stamp, facts)
+            time.sleep(_BREATH_S)
+        return describe_file(found, facts)
+
+    def _warn(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            logger.info("%s", message)
+
+
+def _listed(found: Sequence[Found], made: Mapping[str, tuple[Found, ModelEntry | None]]) -> tuple[ModelEntry, ...]:
+    """The entries by title: of one kind and name the first, safetensors before pickles; others by their full name."""
+    entries: dict[tuple[ModelKind, str], ModelEntry] = {}
+    for one in sorted(found, key=lambda one: one.path.suffix.lower() in PICKLES):
+        entry = made.get(str(one.path), (one, None))[1]
+        if entry is None:
+            continue
+        if (entry.ref.kind, entry.ref.name) in entries:
+            entry = replace(entry, ref=entry.ref.model_copy(update={"name": one.full_name}))
+        entries.setdefault((entry.ref.kind, entry.ref.name), entry)
     return tuple(sorted(entries.values(), key=lambda entry: entry.title.lower()))
-
-
-def _name(folder: Path, root: Path) -> str:
-    return folder.relative_to(root).as_posix() if folder != root else folder.name
-
-
-def _models_below(folder: Path, depth: int, seen: Seen) -> Iterator[Path]:
-    """Folders that are models, and files that are; nothing within a model is one."""
-    if (folder / "model_index.json").is_file() or control_kind(folder):
-        yield folder
-        return
-    if depth == 0:
-        return
-    try:
-        found = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda e: e.path)
-    except OSError:
-        return
-    for child in found:
-        if child.is_dir():
-            yield from _models_below(Path(child.path), depth - 1, seen)
-        elif child.name.endswith(".safetensors") and child.is_file() and _is_model_file(child, seen):
-            yield Path(child.path)
-
-
-def _is_model_file(file: os.DirEntry[str], seen: Seen) -> bool:
-    """Whether a file is a model by itself; a library of a thousand LoRAs is looked into once."""
-    status = file.stat()
-    key = (file.path, status.st_size, status.st_mtime_ns)
-    if key not in seen:
-        try:
-            header = read_header(Path(file.path))
-            seen[key] = kind_of_file(header) is not None or is_upscaler(header)
-        except ModelProblem:
-            seen[key] = False
-    return seen[key]
-
-
-def describe(path: Path, name: str) -> ModelEntry:
-    """Read what a model says of itself; a damaged one gets a `problem`."""
-    if path.is_file() and is_upscaler_file(path):
-        return _describe_upscaler(path, name)
-    kind = control_kind(path)
-    try:
-        return _describe_control(path, name) if kind else _describe(path, name)
-    except ModelProblem as problem:
-        ref = ModelRef(kind=kind or "checkpoint", name=name, family="unknown", fingerprint="")
-        return ModelEntry(ref, path, name, problem=f"{name}: {problem.message}", hint=problem.hint)
-
-
-def _describe_control(path: Path, name: str) -> ModelEntry:
-    found = read_control_model(path)
-    ref = ModelRef(kind=found.kind, name=name, family=found.family, fingerprint=fingerprint(found.root, found.weights))
-    return ModelEntry(ref, path, title=name.rsplit("/", 1)[-1], shows=found.shows,
-                      size_bytes=sum(file.stat().st_size for file in found.weights))
-
-
-def _describe_upscaler(path: Path, name: str) -> ModelEntry:
-    ref = ModelRef(kind="upscaler", name=name, family="upscaler", fingerprint=fingerprint(path.parent, (path,)))
-    return ModelEntry(ref, path, title=name.rsplit("/", 1)[-1], size_bytes=path.stat().st_size)
-
-
-def _describe(folder: Path, name: str) -> ModelEntry:
-    if any(folder.rglob("*.py")):
-        raise ModelProblem("The folder holds Python code, which Darkroom never runs.",
-                           "Remove the .py files, or use another model.")
-    index = read_json(folder / "model_index.json")
-    unet = read_json(folder / "unet" / "config.json")
-    family = _family(index, unet)
-    side = read_json(folder / "darkroom.json") if (folder / "darkroom.json").is_file() else {}
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    weights = [weights_file(folder / part) for part in (*_PARTS[family], *optional_parts(folder))
-               if not part.startswith(("tokenizer", "scheduler"))]
-    facts = FAMILIES[family]
-    ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights))
-    entry = ModelEntry(
-        ref, folder, title=_text(side, "title") or name.rsplit("/", 1)[-1],
-        size_bytes=sum(path.stat().st_size for path in weights),
-        description=_text(side, "description"), sizes=facts.sizes, defaults=facts.defaults,
-        variant=_VARIANTS[unet["in_channels"]], zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
-        token_limit=_token_limit(folder), words=_words(folder))
-    return _with_side_file(entry, side)
-
-
-def _family(index: Mapping[str, Any], unet: Mapping[str, Any]) -> str:
-    if unet.get("in_channels") not in _VARIANTS:
-        raise ModelProblem(f"Its U-Net takes {unet.get('in_channels')} channels; known are "
-                           "4 (text), 9 (inpainting), 8 (editing) and 5 (depth).", "Use another checkpoint.")
-    if index.get("text_encoder_2") and index.get("text_encoder", [None])[0]:
-        return "sdxl"
-    if index.get("text_encoder_2"):
-        raise ModelProblem("It is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
-    return "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
-
-
-def optional_parts(folder: Path) -> tuple[str, ...]:
-    """Parts that only some checkpoints of a family have, and this one does."""
-    return tuple(part for part in _OPTIONAL_PARTS if (folder / part / "config.json").is_file())
-
-
-def _text(side: Mapping[str, Any], key: str) -> str:
-    value = side.get(key, "")
-    return value[:300] if isinstance(value, str) else ""
-
-
-def _token_limit(folder: Path) -> int:
-    limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", 77)
-    return limit if isinstance(limit, int) and 8 <= limit <= 77 else 77
-
-
-def _words(folder: Path) -> frozenset[str]:
-    path = folder / "vocabulary.txt"
-    if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
-        return frozenset()
-    return frozenset(line.strip().lower() for line in path.read_text("utf-8").splitlines() if line.strip())
-
-
-def _with_side_file(entry: ModelEntry, side: Mapping[str, Any]) -> ModelEntry:
-    """darkroom.json may give sizes, defaults and examples; what it says wrongly is a problem."""
-    try:
-        sizes = {str(k): (int(w), int(h)) for k, (w, h) in side.get("sizes", {}).items()}
-        defaults = replace(entry.defaults, **side.get("defaults", {}))
-        examples = tuple(str(text)[:200] for text in side.get("examples", ()))
-    except (TypeError, ValueError, AttributeError):
-        raise ModelProblem("darkroom.json can't be understood.", "Correct or remove it.") from None
-    return replace(entry, sizes=MappingProxyType(sizes) if sizes else entry.sizes,
-                   defaults=defaults, examples=examples[:6])

@@ -59,6 +59,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE input_owners (sha256 TEXT NOT NULL, owner_key TEXT NOT NULL, PRIMARY KEY (sha256, owner_key))
     WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE model_facts (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, version TEXT NOT NULL, facts TEXT NOT NULL);
+    """,
 )
 
 

@@ -1,31 +1,42 @@
-"""sha256 of model folders: computed once in the background, remembered as long as the files are unchanged.
+"""sha256 of models: computed once, one at a time, remembered as long as the files are unchanged.
 
-A folder's hash is over its sorted (relative path, sha256 of the file) pairs; side files (README, preview,
-darkroom.json) do not count, so that a new title does not make a new model.
+A file's is its own, whose first ten digits are A1111's short hash. A folder's is over its sorted (relative path,
+sha256 of the file) pairs; side files (README, preview, darkroom.json) do not count, so that a new title does not make
+a new model. Jobs ask for theirs; those of all other models are computed when nothing else is to do (`HashKeeper`).
 """
 
+import contextlib
 import hashlib
 import logging
+import os
 import string
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+from catalog.models import ModelEntry
 from contract.errors import StudioError
 from studio.database import Database
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
+SHORT_DIGITS = 10
+_LOWEST_PRIORITY = 19
+_PAUSE_S = 0.5
+_LOOK_S = 5.0
+_CHUNK_REST_S = 0.001  # a megabyte takes about as long
 
 
 class ModelHashes:
-    """Hashes by folder. `request` early, `get` when it is needed."""
+    """Hashes by path. `request` early, `get` when it is needed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
         self._running: dict[str, Future[str]] = {}
+        self._turn = threading.Lock()
+        self._short: dict[str, str] | None = None
         self._stopping = threading.Event()
 
     def known(self, folder: Path) -> str | None:
@@ -65,13 +76,50 @@ class ModelHashes:
             logger.warning("%s can't be hashed: %s", folder.name, error.strerror)
             return None
 
+    def short(self, entry: ModelEntry) -> str:
+        """The short hash of a model as it was listed; "" while it isn't known. Reads no files."""
+        if self._short is None:
+            try:
+                rows = self._database.rows("SELECT stamp, sha256 FROM model_hashes WHERE stamp LIKE 'listed %'")
+            except StudioError:
+                return ""
+            self._short = {row["stamp"]: row["sha256"][:SHORT_DIGITS] for row in rows}
+        return self._short.get(_listed_stamp(entry), "")
+
+    def learn(self, entry: ModelEntry, wait: Callable[[], None]) -> None:
+        """Hash a listed model, slowly; it may be gone or changed by now. `wait` is called between pieces of it."""
+        try:
+            sha256 = self.known(entry.path)
+            if sha256 is None:
+                stamp = _stamp(entry.path)
+                sha256 = self._hash(entry.path, wait)
+                self._remember(stamp, sha256, entry.path)
+        except OSError as error:
+            logger.info("%s can't be hashed: %s", entry.path.name, error.strerror)
+            sha256 = ""
+        if sha256:
+            self._remember(_listed_stamp(entry), sha256, entry.path)
+        if self._short is not None:
+            self._short[_listed_stamp(entry)] = sha256[:SHORT_DIGITS]
+
+    def is_learnt(self, entry: ModelEntry) -> bool:
+        """Whether `learn` was called for a model as it is."""
+        self.short(entry)
+        return self._short is None or _listed_stamp(entry) in self._short
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a job waits for a hash."""
+        return bool(self._running)
+
     def stop(self) -> None:
         """Give up what is under way."""
         self._stopping.set()
 
     def _work(self, folder: Path, stamp: str, future: "Future[str]") -> None:
         try:
-            sha256 = self._hash(folder)
+            with self._turn:
+                sha256 = self._hash(folder)
         except OSError as error:
             future.set_exception(error)
         else:
@@ -88,21 +136,75 @@ class ModelHashes:
         except StudioError as error:
             logger.warning("a model's hash could not be kept: %s", error.message)
 
-    def _hash(self, folder: Path) -> str:
+    def _hash(self, folder: Path, wait: Callable[[], None] = lambda: None) -> str:
+        if folder.is_file():
+            return self._hash_file(folder, wait)
         whole = hashlib.sha256()
         for path in _files(folder):
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-                    if self._stopping.is_set():
-                        raise InterruptedError(4, "Darkroom is stopping")
-            whole.update(f"{path.relative_to(folder).as_posix()}\0{digest.hexdigest()}\n".encode())
+            whole.update(f"{path.relative_to(folder).as_posix()}\0{self._hash_file(path, wait)}\n".encode())
         return whole.hexdigest()
+
+    def _hash_file(self, path: Path, wait: Callable[[], None]) -> str:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                wait()
+                if self._stopping.is_set():
+                    raise InterruptedError(4, "Darkroom is stopping")
+        return digest.hexdigest()
+
+
+class HashKeeper:
+    """Hashes what is listed, one after another, at the lowest priority, and only while nothing else works.
+
+    Args:
+        listed: The models, without a new look at the disk.
+        is_busy: Whether a job runs.
+    """
+
+    def __init__(self, hashes: ModelHashes, listed: Callable[[], tuple[ModelEntry, ...]],
+                 is_busy: Callable[[], bool]) -> None:
+        self._hashes = hashes
+        self._listed = listed
+        self._is_busy = is_busy
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin, on a thread of its own."""
+        threading.Thread(target=self._work, name="hash-keeper", daemon=True).start()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopping.set()
+
+    def _work(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):  # Linux alone has priorities of threads
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        while not self._stopping.wait(_LOOK_S):
+            for entry in self._listed():
+                if not self._hashes.is_learnt(entry):
+                    self._wait()
+                    self._hashes.learn(entry, self._wait)
+                if self._stopping.is_set():
+                    return
+
+    def _wait(self) -> None:
+        """Let others go first: all of the time while they work, else half of it."""
+        self._stopping.wait(_CHUNK_REST_S)
+        while (self._is_busy() or self._hashes.is_asked) and not self._stopping.is_set():
+            self._stopping.wait(_PAUSE_S)
+
+
+def _listed_stamp(entry: ModelEntry) -> str:
+    return f"listed {entry.path} {entry.ref.fingerprint or entry.modified}"
 
 
 def _files(folder: Path) -> Iterator[Path]:
     """The files that make the model, sorted by their relative path."""
+    if folder.is_file():
+        yield folder
+        return
     found = [path for path in folder.rglob("*") if path.is_file()
              and (path.parent != folder or path.name == "model_index.json")
              and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
@@ -115,6 +217,6 @@ def _stamp(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in _files(folder):
         status = path.stat()
-        name = path.relative_to(folder).as_posix()
+        name = path.relative_to(folder).as_posix() if path != folder else path.name
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -1,71 +1,153 @@
-"""The models that are there. The folders are read again in the background, so that no request waits."""
+"""The models that are there. The folders are read again in the background, so that no request waits long.
 
+What was read from files is kept in the database (`model_facts.py`), their hashes too (`hashes.py`).
+"""
+
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from catalog.models import ModelEntry, default_model, describe, scan
+from catalog.models import ModelEntry, Scanner, default_model, describe
 from contract.errors import NotFound
 from contract.values import ModelKind
+from studio.model_facts import ModelFacts
 
+logger = logging.getLogger(__name__)
 RESCAN_S = 5.0
+WAIT_S = 3.0  # the longest that a request waits for a scan; then it gets what was found until then
+_SHARE = 20  # a scan that took long is made again only after so many times as long
+_KEEP_AT = 200  # files read, then they are kept, so that a restart in the middle goes on from there
 _FRESH_S = 1.0  # unknown names may ask for a new look at most this often
+ShortHash = Callable[[ModelEntry], str]
 
 
 class ModelList:
-    """What `catalog.models.scan` finds, kept for a while."""
+    """What `catalog.models.Scanner` finds, kept for a while. Safe from any thread.
 
-    def __init__(self, folders: Sequence[Path], clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        short_hash: The short hash of a model, "" while it isn't known.
+        kept: What was read of files in earlier runs.
+    """
+
+    def __init__(self, folders: Sequence[Path], clock: Callable[[], float] = time.monotonic, *,
+                 short_hash: ShortHash = lambda entry: "",
+                 kept: ModelFacts | None = None) -> None:
         self._folders = tuple(folders)
         self._clock = clock
-        self._lock = threading.Lock()
-        self._entries: tuple[ModelEntry, ...] | None = None
-        self._seen: dict[tuple[str, int, int], bool] = {}
-        self._scanned_at = 0.0
-        self._is_scanning = False
+        self._short_hash = short_hash
+        self._kept = kept
+        self._scanner = Scanner(self._folders)
+        self._changed = threading.Condition()
+        self._entries: tuple[ModelEntry, ...] = ()
+        self._begun = self._ended = 0  # scans
+        self._ended_at = 0.0
+        self._took_s = 0.0
+        self._generation = 0
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """Where models are looked for."""
         return self._folders
 
+    @property
+    def generation(self) -> int:
+        """A number that grows when the list changes."""
+        return self._generation
+
+    def listed(self) -> tuple[ModelEntry, ...]:
+        """As `all`, without a look at the disk."""
+        return self._entries
+
+    def begin(self) -> None:
+        """Start the first scan behind whoever calls."""
+        with self._changed:
+            if not self._begun:
+                self._start()
+
     def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
-        """Models of all kinds, usable or not, by title. A list older than five seconds starts a scan behind it.
+        """Models of all kinds, usable or not, by title.
+
+        A list older than five seconds starts a scan behind it. Whoever comes before the first scan has ended waits
+        for it, at most three seconds, and gets what was found until then.
 
         Args:
-            fresh: Wait for a new scan.
+            fresh: Wait, as long, for a scan that begins now.
         """
-        entries = self._entries
-        if fresh or entries is None:
-            return self._scan()
-        if self._clock() - self._scanned_at > RESCAN_S and not self._is_scanning:
-            self._is_scanning = True
-            threading.Thread(target=self._scan, name="model-scan", daemon=True).start()
-        return entries
+        with self._changed:
+            wanted = self._begun + 1 if fresh else 1
+            pause_s = max(RESCAN_S, _SHARE * self._took_s)
+            is_old = self._ended == self._begun and (not self._begun or self._clock() - self._ended_at > pause_s)
+            if is_old or (fresh and self._ended == self._begun):
+                self._start()
+            if self._ended < wanted:
+                self._changed.wait_for(lambda: self._reached(wanted), WAIT_S)
+            return self._entries
 
-    def _scan(self) -> tuple[ModelEntry, ...]:
-        with self._lock:
-            try:
-                entries = self._entries = scan(self._folders, self._seen)
-                self._scanned_at = self._clock()
-            finally:
-                self._is_scanning = False
-            return entries
+    def _reached(self, wanted: int) -> bool:
+        if self._ended < wanted and self._ended == self._begun:
+            self._start()  # the one that ran had begun too early
+        return self._ended >= wanted
+
+    def _start(self) -> None:
+        self._begun += 1
+        threading.Thread(target=self._scan, name="model-scan", daemon=True).start()
+
+    def _scan(self) -> None:
+        began_at = self._clock()
+        is_first = self._ended == 0
+        entries = self._entries
+        try:
+            if is_first and self._kept:
+                self._scanner.known.update(self._kept.load())
+            entries = self._scanner.scan(self._show)
+            self._keep()
+        finally:
+            with self._changed:
+                self._put(entries)
+                self._ended += 1
+                self._ended_at = self._clock()
+                self._took_s = self._ended_at - began_at
+                self._changed.notify_all()
+
+    def _show(self, entries: tuple[ModelEntry, ...]) -> None:
+        """In the middle of a scan: what is new counts, and nothing is gone yet."""
+        with self._changed:
+            if self._ended == 0:
+                self._put(entries)
+        if len(self._scanner.fresh) >= _KEEP_AT:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._kept and self._scanner.fresh:
+            self._kept.save(self._scanner.fresh)
+        self._scanner.fresh.clear()
+
+    def _put(self, entries: tuple[ModelEntry, ...]) -> None:
+        hashed = tuple(entry if entry.problem or not (digits := self._short_hash(entry))
+                       else replace(entry, short_hash=digits) for entry in entries)
+        if hashed != self._entries:
+            self._entries = hashed
+            self._generation += 1
 
     def of_kind(self, kind: ModelKind = "checkpoint") -> tuple[ModelEntry, ...]:
         """Those of one kind, by title."""
         return tuple(entry for entry in self.all() if entry.ref.kind == kind)
 
     def find(self, name: str, kind: ModelKind | None = "checkpoint") -> ModelEntry | None:
-        """A model by name or title, in any case; looks again on the disk before it gives up. kind None: any."""
+        """A model by name, title, alias, or the last part of its name, in any case; the shortest name first.
+
+        Looks again on the disk before it gives up. kind None: any.
+        """
         entry = _find(self.all(), name, kind)
-        if entry is None and self._clock() - self._scanned_at > _FRESH_S:
+        if entry is None and self._clock() - self._ended_at > _FRESH_S:
             entry = _find(self.all(fresh=True), name, kind)
         return entry
 
     def get(self, name: str, kind: ModelKind | None = None) -> ModelEntry:
-        """As `find`, of any kind unless one is named.
+        """As `find`; kind None: any.
 
         Raises:
             NotFound: there is none of that name.
@@ -75,12 +157,15 @@ class ModelList:
             raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
         return entry
 
-    def as_it_is_now(self, name: str) -> ModelEntry | None:
+    def as_it_is_now(self, name: str, kind: ModelKind = "checkpoint") -> ModelEntry | None:
         """A model by its exact name, read from the disk again; None if it is gone."""
-        entry = next((e for e in self.all() if e.ref.name == name), None)
+        entry = self._exactly(name, kind, fresh=False)
         if entry is None or not _is_there(entry.path):
-            entry = next((e for e in self.all(fresh=True) if e.ref.name == name), None)
-        return describe(entry.path, name) if entry else None
+            entry = self._exactly(name, kind, fresh=True)
+        return describe(entry.path, name, kind) if entry and _is_there(entry.path) else None
+
+    def _exactly(self, name: str, kind: ModelKind, *, fresh: bool) -> ModelEntry | None:
+        return next((e for e in self.all(fresh=fresh) if e.ref.name == name and e.ref.kind == kind), None)
 
     def first_usable(self) -> ModelEntry | None:
         """The default model."""
@@ -92,8 +177,18 @@ def _is_there(path: Path) -> bool:
 
 
 def _find(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> ModelEntry | None:
+    """The best match: the exact name, then name, title, alias, last part, and that of a name with other folders."""
     wanted = name.strip().casefold()
-    entries = [entry for entry in entries if kind is None or entry.ref.kind == kind]
-    exact = (entry for entry in entries if entry.ref.name == name)
-    loose = (entry for entry in entries if wanted in (entry.ref.name.casefold(), entry.title.casefold()))
-    return next(exact, None) or next(loose, None)
+    last = wanted.rsplit("/", 1)[-1]
+    best: tuple[int, int] | None = None
+    found = None
+    for entry in entries:
+        if kind is not None and entry.ref.kind != kind:
+            continue
+        own = entry.ref.name.casefold()
+        ways = (entry.ref.name == name, own == wanted, entry.title.casefold() == wanted,
+                bool(entry.alias) and entry.alias.casefold() == wanted, own.rsplit("/", 1)[-1] == wanted,
+                last != wanted and own == last)
+        if True in ways and (best is None or (ways.index(True), len(own)) < best):
+            best, found = (ways.index(True), len(own)), entry
+    return found

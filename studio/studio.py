@@ -39,12 +39,13 @@ from studio.feeds import Feeds
 from studio.found_recipes import FoundRecipe, read_recipe
 from studio.gallery import Gallery
 from studio.gallery_index import reconcile
-from studio.hashes import ModelHashes
+from studio.hashes import HashKeeper, ModelHashes
 from studio.ids import IdSource
 from studio.image_files import PictureFolder
 from studio.input_owners import InputOwners
 from studio.inputs import Inputs
 from studio.lock import DataLock
+from studio.model_facts import ModelFacts
 from studio.model_list import ModelList
 from studio.owners import OwnerKeys
 from studio.queue import JobQueue
@@ -78,8 +79,9 @@ class Studio:
         self._database = Database(settings.database_path)
         self._ids = IdSource()
         self._rates = Rates(self._database)
-        self._models = ModelList(settings.model_dirs)
         self._hashes = ModelHashes(self._database)
+        self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database))
+        self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy)
         self._folder = PictureFolder(settings.outputs_dir)
         owners = OwnerKeys(settings.data_dir)
         thumbnails = Thumbnails(settings.thumbnails_dir)
@@ -139,6 +141,8 @@ class Studio:
             self._is_started = True
         self._warn_of_closed_folders()
         self._worker.start(self._engine.set)
+        self._models.begin()
+        self._hash_keeper.start()
         for target, name in ((self._index, "gallery-index"), (self._keep_house, "housekeeping")):
             self._threads.append(threading.Thread(target=target, name=name, daemon=True))
             self._threads[-1].start()
@@ -203,6 +207,7 @@ class Studio:
     def _end_work(self) -> None:
         self._stopping.set()
         self._hashes.stop()
+        self._hash_keeper.stop()
         stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
         self._dispatcher.begin_stop()
         stopper.start()
@@ -410,9 +415,17 @@ class Studio:
         """All models, usable or not; the folders are read again every few seconds."""
         return self._models.all(fresh=fresh)
 
-    def model(self, name: str) -> ModelEntry:
-        """One model. Raises NotFound."""
-        return self._models.get(name)
+    @property
+    def models_generation(self) -> int:
+        """A number that grows when the list of models changes."""
+        return self._models.generation
+
+    def model(self, name: str, kind: ModelKind | None = None) -> ModelEntry:
+        """One model; kind None: any. Raises NotFound."""
+        return self._models.get(name, kind)
+
+    def _is_busy(self) -> bool:
+        return self._engine.now().state in ("starting", "loading", "working")
 
     def prefetch(self, name: str, kind: ModelKind = "checkpoint") -> None:
         """Read a model into memory beside the work, because it will be asked for.

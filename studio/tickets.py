@@ -23,7 +23,7 @@ def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: fr
 
 
 def _path(wanted: ModelRef, models: ModelList) -> str:
-    entry = models.as_it_is_now(wanted.name)
+    entry = models.as_it_is_now(wanted.name, wanted.kind)
     if entry is None:
         raise ModelProblem(f"Model “{wanted.name}” is gone.", "Put it back, or choose another model.")
     if entry.problem:

@@ -5,6 +5,7 @@ The only files of the studio that reach the engine, and they import it inside fu
 
 from typing import TYPE_CHECKING
 
+from catalog.models import bundled_model
 from catalog.preprocessors import annotator_folders
 from contract.work import Worker
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def make_worker(settings: "Settings") -> Worker:
-    """The kind of worker that the settings name; the first usable model is loaded ahead of the first job."""
+    """The kind of worker that the settings name; the bundled model is loaded ahead of the first job."""
     from studio.workers.inline import InlineWorker
     from studio.workers.process import ProcessWorker
 
@@ -25,11 +26,9 @@ def make_worker(settings: "Settings") -> Worker:
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs)))}
     kind = InlineWorker if settings.worker == "inline" else ProcessWorker
-    return kind(options, _first_model(settings))
+    return kind(options, _bundled_model(settings))
 
 
-def _first_model(settings: "Settings") -> "tuple[str, ModelRef] | None":
-    from studio.model_list import ModelList
-
-    entry = ModelList(settings.model_dirs).first_usable()
+def _bundled_model(settings: "Settings") -> "tuple[str, ModelRef] | None":
+    entry = bundled_model(settings.model_dirs)
     return (str(entry.path), entry.ref) if entry else None

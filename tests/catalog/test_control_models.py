@@ -141,18 +141,3 @@ def test_a_controlnet_may_be_one_file(tmp_path: Path, names: tuple[str, ...], wi
     entry = only(tmp_path)
     assert (entry.ref.kind, entry.ref.name, entry.ref.family) == ("controlnet", "canny", family)
     assert words in (entry.problem or "") and bool(words) == bool(entry.problem)
-
-
-def test_files_that_are_no_models_are_looked_into_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_names(tmp_path / "style.safetensors", "lora_unet_x.lora_up.weight")
-    seen: dict[tuple[str, int, int], bool] = {}
-    assert scan([tmp_path], seen) == () and list(seen.values()) == [False]
-
-    def again(path: Path) -> None:
-        raise AssertionError(f"{path} is looked into again")
-
-    monkeypatch.setattr("catalog.models.read_header", again)
-    assert scan([tmp_path], seen) == ()
-    write_names(tmp_path / "style.safetensors", "controlnet_cond_embedding.conv_in.weight", "x")
-    monkeypatch.undo()
-    assert [entry.ref.kind for entry in scan([tmp_path], seen)] == ["controlnet"]

@@ -1,0 +1,102 @@
+"""Models that are one file: what is read from the file and the words beside it, and the entry that is made of it.
+
+Reading and making are apart, so that what was read once can be kept (`models.py`).
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from catalog.entries import KIND_LABELS, ModelEntry, folder_part, last_part
+from catalog.families import FAMILIES, usual_for
+from catalog.finding import PICKLES, Found
+from catalog.folder_models import describe_control
+from catalog.folders import fingerprint
+from catalog.headers import read_whole_header
+from catalog.side_files import About, read_metadata, read_notes
+from catalog.sniff import sniff
+from catalog.sniffed import Sniffed
+from contract.errors import ModelProblem
+from contract.values import ModelRef
+
+PICKLE_HINT = "Convert it to safetensors: Models, Convert."
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """All that is read from a file and the words beside it; kept, so that a library is opened only once.
+
+    Attributes:
+        sniffed: With kind None and a problem for a file that can't be read.
+        fingerprint: As `ModelRef.fingerprint`; of what isn't opened its size and time.
+    """
+
+    sniffed: Sniffed
+    about: About = About()
+    fingerprint: str = ""
+
+
+def facts_version() -> str:
+    """Changes with the code that reads facts from a file; facts of another version are read again."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_facts(found: Found) -> FileFacts:
+    """Open a file and the words beside it. A pickle is not opened."""
+    notes = read_notes(found.notes)
+    try:
+        if found.path.suffix.lower() in PICKLES:
+            problem = f"{found.path.name} can run code when opened."
+            return FileFacts(Sniffed(None, problem=problem, hint=PICKLE_HINT), notes, found.stamp)
+        header = read_whole_header(found.path)
+        about = read_metadata(header.metadata)
+        merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
+        return FileFacts(sniff(header.tensors, header.metadata), merged, fingerprint(found.path.parent, (found.path,)))
+    except ModelProblem as problem:
+        return FileFacts(Sniffed(None, problem=problem.message, hint=problem.hint), notes)
+    except OSError as error:
+        return FileFacts(Sniffed(None, problem=f"{found.path.name} can't be read ({error.strerror}).",
+                                 hint="Put it back, or correct its permissions."), notes)
+
+
+def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
+    """The entry of a file; None for one that is no model, and lies where none is expected."""
+    sniffed = facts.sniffed
+    if sniffed.kind is None:
+        return not_a_model(found, sniffed, facts) if sniffed.problem or found.kind else None
+    if sniffed.kind == "ip_adapter" and not sniffed.problem:
+        return _dress(describe_control(found), found, facts)
+    ref = ModelRef(kind=sniffed.kind, name=found.name, family=sniffed.family, fingerprint=facts.fingerprint)
+    entry = ModelEntry(ref, found.path, last_part(found.name), size_bytes=found.size_bytes, variant=sniffed.variant,
+                       prediction=sniffed.prediction, zero_snr=sniffed.zero_snr, has_vae=sniffed.has_vae, shows=sniffed.shows,
+                       problem=f"{last_part(found.name)}: {sniffed.problem}" if sniffed.problem else None, hint=sniffed.hint)
+    if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
+        sizes, defaults = usual_for(sniffed.family, sniffed.variant, sniffed.prediction)
+        entry = replace(entry, sizes=sizes, defaults=defaults)
+    return _dress(entry, found, facts)
+
+
+def _dress(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
+    """An entry with what was told about it beside its weights."""
+    about, title = facts.about, last_part(found.name)
+    is_pickle = found.path.suffix.lower() in PICKLES
+    return replace(entry, format="pickle" if is_pickle else "file", notes=about.notes, trigger_words=about.trigger_words,
+                   alias=about.title if about.title.casefold() != title.casefold() else "",
+                   detail=facts.sniffed.detail, folder=folder_part(found.name), modified=found.modified,
+                   preview_path=found.preview)
+
+
+def not_a_model(found: Found, sniffed: Sniffed, facts: FileFacts | None = None) -> ModelEntry:
+    """The entry of a file in the place of a model that is none, or can't be read."""
+    kind = found.kind or "checkpoint"
+    problem, file_name = sniffed.problem, found.path.name
+    if not problem:
+        problem = (f"{file_name} is {sniffed.detail}, no {KIND_LABELS[kind]}." if sniffed.detail
+                   else f"{file_name} is no {KIND_LABELS[kind]} that is known.")
+    ref = ModelRef(kind=kind, name=found.name, family="unknown", fingerprint=facts.fingerprint if facts else "")
+    entry = ModelEntry(ref, found.path, last_part(found.name), size_bytes=found.size_bytes, problem=problem,
+                       hint=sniffed.hint or "Use another file.")
+    return _dress(entry, found, facts or FileFacts(sniffed))
