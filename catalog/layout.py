@@ -88,10 +88,10 @@ def _places_of(root: Path) -> Iterator[Place]:
 def _is_web_ui(root: Path) -> bool:
     """Whether a folder is a web UI's own: a folder `models` with known folders in it, and some of its other things."""
     try:
-        names = {entry.name for entry in os.scandir(root)}
+        names = set(os.listdir(root))
         if "models" not in names or len(names & set(_WEBUI_SIGNS)) < 2:
             return False
-        return any(kind_of_folder(entry.name) for entry in os.scandir(root / "models") if entry.is_dir())
+        return any(kind_of_folder(name) for name in os.listdir(root / "models"))
     except OSError:
         return False
 

@@ -121,7 +121,10 @@ def _listed(found: Sequence[Found], made: Mapping[str, tuple[Found, ModelEntry |
         entry = made.get(str(one.path), (one, None))[1]
         if entry is None:
             continue
-        if (entry.ref.kind, entry.ref.name) in entries:
+        first = entries.get((entry.ref.kind, entry.ref.name))
+        if first is not None and first.path.with_suffix("") == entry.path.with_suffix(""):
+            continue
+        if first is not None:
             entry = replace(entry, ref=entry.ref.model_copy(update={"name": one.full_name}))
         entries.setdefault((entry.ref.kind, entry.ref.name), entry)
     return tuple(sorted(entries.values(), key=lambda entry: entry.title.lower()))

@@ -45,7 +45,8 @@ def notes_of(path: Path, beside: Collection[str]) -> tuple[Path, ...]:
 
 def read_notes(files: Sequence[Path]) -> About:
     """What side files say, the first that says a thing; what can't be read says nothing."""
-    notes, words = "", ()
+    notes = ""
+    words: tuple[str, ...] = ()
     for file in files:
         text = _text_of(file)
         if file.suffix == ".txt":
