@@ -10,11 +10,13 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 
 from api.errors import NotSupported
-from contract.errors import InvalidRecipe, NotFound
+from contract.errors import InvalidRecipe, NotAllowed, NotFound
 from studio.studio import Studio
 
 _WINDOW = re.compile(r"[\w-]{1,64}", re.ASCII)
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_HERE = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+_PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 async def studio_of(request: Request) -> Studio:
@@ -65,6 +67,27 @@ async def picture_body(request: Request) -> bytes:
     return await request.body()
 
 
+def refusal_to_manage(request: Request) -> str:
+    """Why a caller may not manage the models of this machine; empty for those who may: who sits at it.
+
+    With --lan all know the same password, so that only where a request comes from tells the owner. A browser's
+    word is trusted only to refuse: one that was passed on by another program counts as from elsewhere.
+    """
+    studio: Studio = request.app.state.studio
+    if studio.settings.space_host is not None:
+        return "Models can't be managed on a Space."
+    host = request.client.host if request.client else ""
+    if host not in _HERE or any(name in request.headers for name in _PASSED_ON):
+        return "Only the owner of the machine manages models: open Darkroom on the machine itself."
+    return ""
+
+
+async def _administrator(request: Request) -> None:
+    if refusal := refusal_to_manage(request):
+        sentence, _, hint = refusal.partition(": ")
+        raise NotAllowed(f"{sentence.rstrip('.')}.", f"{hint[:1].upper()}{hint[1:]}")
+
+
 def plain_id(name: str, what: str) -> str:
     """An id out of a path.
 
@@ -84,6 +107,7 @@ async def _image_id(image_id: Annotated[str, Path()]) -> str:
     return plain_id(image_id, "picture")
 
 
+Administrator = Depends(_administrator)
 StudioHere = Annotated[Studio, Depends(studio_of)]
 Owner = Annotated[str, Depends(owner_of)]
 Window = Annotated[str | None, Depends(window_of)]

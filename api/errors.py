@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from contract.errors import (
     InvalidInput,
     InvalidRecipe,
+    HubUnavailable,
     JobError,
     ModelProblem,
     NotAllowed,
@@ -39,7 +40,7 @@ STATUS: Mapping[type[StudioError], int] = MappingProxyType({
     InvalidRecipe: 422, InvalidInput: 422, NotFound: 404, NotAllowed: 403, TooLarge: 413,
     QueueFull: 429, RequestError: 400,
     ModelProblem: 422, OutOfMemory: 503, WorkerDied: 503, WorkerHung: 503, StorageFull: 507,
-    JobError: 500, StudioError: 500,
+    HubUnavailable: 503, JobError: 500, StudioError: 500,
 })
 # What no field can be named for: the body as a whole could not be read.
 _UNREADABLE = "invalid_recipe"

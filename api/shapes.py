@@ -46,6 +46,8 @@ class JobStatus(BaseModel):
     step: int
     total_steps: int
     left_s: float | None
+    done_bytes: int | None  # of a download
+    total_bytes: int | None
     image_ids: tuple[str, ...]
     error: Failure | None
     type: str
@@ -202,7 +204,8 @@ def job_status(view: JobView) -> JobStatus:
         failure = Failure(code=job.error_code, message=job.error_message or "", hint=job.error_hint or "")
     return JobStatus(
         id=job.id, state=job.state, position=view.position, progress=view.progress, image=view.image,
-        step=view.step, total_steps=view.total_steps, left_s=view.left_s, image_ids=job.image_ids,
+        step=view.step, total_steps=view.total_steps, left_s=view.left_s, done_bytes=view.done_bytes,
+        total_bytes=view.total_bytes, image_ids=job.image_ids,
         error=failure, type=job.task.type, title=job.task.title, seed=_seed(job.recipe), recipe=job.recipe,
         prepared=job.prepared, window=job.window, attempt=job.attempt, created_at=job.created_at, finished_at=job.finished_at)
 

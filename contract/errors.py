@@ -14,7 +14,8 @@
         ├── NoValidPicture the numbers went bad (NaN or infinity)
         ├── WorkerDied     the engine process ended under the job
         ├── WorkerHung     the engine said nothing for too long
-        └── StorageFull    no space left to keep a picture
+        ├── StorageFull    no space left to keep a picture
+        └── HubUnavailable where models come from can't be reached, or is busy
     Cancelled              apart: nobody failed
 """
 
@@ -129,6 +130,12 @@ class StorageFull(JobError):
     """No space left to keep a picture; it stays in memory for a retry."""
 
     default_code = "storage_full"
+
+
+class HubUnavailable(JobError):
+    """Where models are downloaded from can't be reached now, or asks to come back later."""
+
+    default_code = "hub_unavailable"
 
 
 class Cancelled(Exception):

@@ -3,7 +3,7 @@
 The law (tests/contract/test_events.py, tests/studio/test_feed.py): first Queued; per attempt
 (image, index) of Step rises; exactly one of Done, Failed, Cancelled, Interrupted ends the job, last;
 a late follower gets the newest progress, every Saved, Prepared and Notice, and the end; a slow one may miss Steps,
-nothing else.
+and Loadings of the same thing that a newer one replaced, nothing else.
 """
 
 from typing import Annotated, Literal
@@ -29,11 +29,14 @@ class Queued(_Event):
 
 
 class Loading(_Event):
-    """Weights are being read. fraction is None when it isn't known."""
+    """Weights are being read, fetched or written. fraction is None when it isn't known, so are the others."""
 
     type: Literal["loading"] = "loading"
     what: str
     fraction: float | None = None
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    left_s: float | None = None
 
 
 class Step(_Event):

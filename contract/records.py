@@ -81,6 +81,8 @@ class JobView(Frozen):
     total_steps: int = 0
     progress: float = 0.0  # of the whole job, 0..1
     left_s: float | None = None
+    done_bytes: int | None = None  # of a download
+    total_bytes: int | None = None
 
 
 class QueueRow(Frozen):
@@ -88,8 +90,14 @@ class QueueRow(Frozen):
 
     mine: bool
     state: JobState
+    type: str = "paint"  # of its task
     job_id: str | None = None
     prompt: str | None = None
+    message: str | None = None  # why it failed
+    progress: float = 0.0
+    left_s: float | None = None
+    done_bytes: int | None = None  # of a download
+    total_bytes: int | None = None
     position: int = 0
     starts_in_s: float | None = None
     seconds: float | None = None  # predicted length, or measured when finished

@@ -1,8 +1,8 @@
 """What the queue can hold. One queue and one law for every kind of work; each names its models and pictures.
 
 Paint makes the pictures of a recipe, Upscale enlarges one, Preprocess makes a control map of one. The first
-two save to the gallery; a map is kept with the brought pictures. Convert, Merge, Download and Train join
-with the parts that run them.
+two save to the gallery; a map is kept with the brought pictures. Download, Convert and Merge are in
+`errands.py`. A task's lane says whom it waits for; Train joins with the part that runs it.
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from contract.errands import Convert, Download, Errand, Lane, Merge
 from contract.parts import CONTROL_RESOLUTION, Threshold
 from contract.recipe import Recipe
 from contract.values import Frozen, ImageId, ImageRef, ModelRef, Name
@@ -18,8 +19,20 @@ UPSCALE = (1.0, 8.0)
 TILE = (64, 2048)
 TILE_OVERLAP = (0, 256)
 
+__all__ = ["TASK", "TILE", "TILE_OVERLAP", "UPSCALE", "Convert", "Download", "Errand", "Lane", "Merge", "Paint",
+           "Preprocess", "Task", "Upscale", "task_json"]
 
-class Paint(Frozen):
+
+class _DeviceTask(Frozen):
+    """What runs on the device."""
+
+    @property
+    def lane(self) -> Lane:
+        """The engine's."""
+        return "engine"
+
+
+class Paint(_DeviceTask):
     """Make the pictures of a recipe."""
 
     type: Literal["paint"] = "paint"
@@ -47,7 +60,7 @@ class Paint(Frozen):
         return self.recipe.images
 
 
-class Upscale(Frozen):
+class Upscale(_DeviceTask):
     """Enlarge a picture, in tiles.
 
     upscaler: a name of catalog.upscalers other than "latent…", or a model of kind "upscaler".
@@ -84,7 +97,7 @@ class Upscale(Frozen):
         return (self.image,)
 
 
-class Preprocess(Frozen):
+class Preprocess(_DeviceTask):
     """Make a control map of a picture: the preview of a preprocessor. Fields as of `contract.parts.Control`."""
 
     type: Literal["preprocess"] = "preprocess"
@@ -115,7 +128,7 @@ class Preprocess(Frozen):
         return (self.image,)
 
 
-Task = Paint | Upscale | Preprocess
+Task = Paint | Upscale | Preprocess | Download | Convert | Merge
 TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="type")])
 
 

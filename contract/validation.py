@@ -39,7 +39,7 @@ from contract.values import (
     Rule,
 )
 
-Read = TypeVar("Read", RecipeDraft, Upscale, Preprocess)
+Read = TypeVar("Read", bound=Frozen)
 _MEMBERS = ("ModelRef", "str")
 
 LABELS: Mapping[str, str] = {
@@ -113,6 +113,19 @@ LABELS: Mapping[str, str] = {
     "low": "Low threshold",
     "high": "High threshold",
 }
+_ERRAND_LABELS: Mapping[str, str] = {
+    "source": "Repository",
+    "files": "File",
+    "kind": "Kind",
+    "name": "Name",
+    "revision": "Revision",
+    "method": "Method",
+    "a": "Model A",
+    "b": "Model B",
+    "c": "Model C",
+    "ratio": "Ratio",
+    "dtype": "Precision",
+}
 _SIDE = f"Use {SIDE[0]} to {SIDE[1]}, a multiple of {SIDE_MULTIPLE}."
 _EXTENSION = f"Use {EXTENSION[0]} to {EXTENSION[1]}, a multiple of {SIDE_MULTIPLE}."
 _PICTURE = "Use {\"sha256\": …} as POST /api/v1/inputs gave it."
@@ -121,6 +134,7 @@ _SPAN = "Use a fraction of the steps, 0 to 1."
 _THRESHOLD = "Use a number, 0 to 255, or leave it out."
 _WEIGHT = "Use a number, -10 to 10."
 _PREPROCESSOR = "Use a preprocessor from GET /api/v1/preprocessors."
+_CHECKPOINT = "Use the name of a checkpoint from GET /api/v1/models."
 _RESOLUTION = f"Use {CONTROL_RESOLUTION[0]} to {CONTROL_RESOLUTION[1]}, or leave it out."
 _RANGES: Mapping[str, str] = {
     "steps": f"Use a whole number, {STEPS[0]} to {STEPS[1]}.",
@@ -202,6 +216,17 @@ _RANGES: Mapping[str, str] = {
     "resolution": _RESOLUTION,
     "low": _THRESHOLD,
     "high": _THRESHOLD,
+    "source": "Use owner/model, as it stands on huggingface.co.",
+    "files": "Use a list of paths within the repository.",
+    "kind": "Use checkpoint, vae, lora, controlnet, t2i_adapter, ip_adapter, embedding or upscaler.",
+    "name": "Use a short plain name, without /.",
+    "revision": "Use main, or a commit.",
+    "method": "Use weighted or add_difference.",
+    "a": _CHECKPOINT,
+    "b": _CHECKPOINT,
+    "c": _CHECKPOINT,
+    "ratio": _FRACTION,
+    "dtype": "Use float16, bfloat16 or float32.",
 }
 
 
@@ -227,6 +252,11 @@ def parse_upscale(raw: str | bytes) -> Upscale:
 def parse_preprocess(raw: str | bytes) -> Preprocess:
     """Read a preprocessor's preview from JSON text. Raises InvalidRecipe as `parse_draft`."""
     return _parse(Preprocess, raw, "task")
+
+
+def parse(kind: type[Read], raw: str | bytes) -> Read:
+    """Read an errand, or another small request, from JSON text. Raises InvalidRecipe as `parse_draft`."""
+    return _parse(kind, raw, "request")
 
 
 def _parse(kind: type[Read], raw: str | bytes, name: str) -> Read:
@@ -267,7 +297,7 @@ def _broken_rule(rule: Rule, location: tuple[int | str, ...]) -> InvalidRecipe:
     numbers = [part + 1 for part in location if isinstance(part, int)]
     message = rule.message
     if numbers:
-        message = f"{LABELS.get(_path(location), _path(location))} {numbers[0]}: {message[0].lower()}{message[1:]}"
+        message = f"{_label(_path(location))} {numbers[0]}: {message[0].lower()}{message[1:]}"
     return InvalidRecipe(message, rule.hint, code=f"invalid_{path.replace('.', '_')}")
 
 
@@ -282,7 +312,7 @@ def _label(path: str) -> str:
     while path and path not in LABELS:
         parent = path.rpartition(".")[0]
         if not parent:
-            return path[:60]
+            return _ERRAND_LABELS.get(path, path[:60])
         path = parent
     return LABELS[path]
 

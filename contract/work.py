@@ -52,6 +52,9 @@ class WorkLoading:
     job_id: str
     what: str  # the model's title or name
     fraction: float | None = None
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    left_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,19 @@ _UPSCALING, _PREPROCESSING = 2.0, 0.5
 
 def billed(task: Task) -> str:
     """Under which name a task's speed is learned: its first model, or what it does."""
-    return task.models[0].name if task.models else task.type
+    return task.models[0].name if task.models and task.lane == "engine" else task.type
 
 
 def cost(task: Task) -> float:
     """Evaluations of the model × megapixels × pictures; guidance 1 needs one evaluation, others two.
 
-    What is no painting is put in the same unit by a guess that its learned rate corrects.
+    What is no painting is put in the same unit by a guess that its learned rate corrects. Errands, which wait for
+    no device, cost the same each: turns are by job there.
     """
     if isinstance(task, Paint):
         return _painting(task.recipe)
+    if task.lane != "engine":
+        return 1.0
     return _UPSCALING * task.scale**2 if isinstance(task, Upscale) else _PREPROCESSING
 
 

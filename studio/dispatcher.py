@@ -1,6 +1,6 @@
-"""Takes the next job, runs it on the worker, and turns what the worker says into job events.
+"""Takes the next job of a lane, runs it on its worker, and turns what the worker says into job events.
 
-Two threads: one drives the worker, one saves, so that a picture is written while the next is painted.
+One dispatcher a lane, so that painting waits for no download. Each has two threads: one drives the worker, one saves, so that a picture is written while the next is painted.
 Broad `except`s stand only here, in `extensions.py` and where an engine is made (`workers/inline.py`); each logs
 the traceback.
 """
@@ -9,21 +9,21 @@ import logging
 import queue as standard_queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from contract import events
+from contract.errands import Lane
 from contract.errors import StorageFull, StudioError
 from contract.records import JobRecord, JobState
-from contract.tasks import Paint, Preprocess
+from contract.tasks import Paint, Preprocess, Upscale
 from contract.work import (
     WORK_ENDINGS,
     Ticket,
     WorkCancelled,
     WorkDone,
-    Worker,
     WorkerEvent,
     WorkFailed,
     WorkLoading,
@@ -80,12 +80,22 @@ class Run:
         return {"job_id": self.job.id, "attempt": self.attempt, "at": time.time()}
 
 
+class Runner(Protocol):
+    """What a dispatcher needs of a worker."""
+
+    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+        """As of `contract.work.Worker`."""
+
+    def cancel(self, job_id: str) -> None:
+        """As of `contract.work.Worker`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What the dispatcher works with."""
 
     queue: JobQueue
-    worker: Worker
+    worker: Runner
     models: ModelList
     inputs: Inputs
     input_owners: InputOwners
@@ -98,6 +108,7 @@ class Tools:
     on_end: Callable[[JobRecord, Feed], None]
     finished_of_job: Callable[[str], frozenset[int]]
     previews: bool = True
+    lane: Lane = "engine"
 
 
 class Dispatcher:
@@ -116,7 +127,8 @@ class Dispatcher:
     def start(self, ready: threading.Event) -> None:
         """Begin; the first job waits until `ready` is set (at most ten seconds)."""
         for target, name in ((self._dispatch, "dispatcher"), (self._save_all, "saver")):
-            self._threads.append(threading.Thread(target=target, args=(ready,), name=name, daemon=True))
+            self._threads.append(threading.Thread(target=target, args=(ready,), name=f"{self._tools.lane}-{name}",
+                                                  daemon=True))
             self._threads[-1].start()
 
     def begin_stop(self) -> None:
@@ -156,16 +168,16 @@ class Dispatcher:
                     self._run_next()
                 except Exception:
                     logger.exception("the dispatcher met something unexpected and goes on")
-                    self._tools.queue.leave_worker()
+                    self._tools.queue.leave_worker(self._tools.lane)
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
 
     def _wait_for_job(self) -> bool:
         """Whether a job waits that can be run: one whose pictures could not be kept is held back."""
-        job = self._tools.queue.next(timeout_s=1.0)
+        job = self._tools.queue.next(1.0, self._tools.lane)
         held = ""
-        if job is not None:
+        if job is not None and isinstance(job.task, Paint | Upscale):  # what else is made goes elsewhere
             try:
                 self._tools.saver.check_room(job)
             except StorageFull as error:
@@ -179,7 +191,7 @@ class Dispatcher:
         if not self._wait_for_job():
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        job = self._tools.queue.take()
+        job = self._tools.queue.take(self._tools.lane)
         if job is None:
             return
         run = Run(job, self._tools.feed_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
@@ -193,19 +205,30 @@ class Dispatcher:
         ending = self._try(run)
         with self._lock:
             self._running = None
-        self._tools.queue.leave_worker()
-        if ending is not None:
+        self._tools.queue.leave_worker(self._tools.lane)
+        if ending is None:
+            self._put_back(job)
+        else:
             self._to_save.put(lambda: self._end(run, ending))
+
+    def _put_back(self, job: JobRecord) -> None:
+        """The program stops under an errand: it goes on at the next start, however often that happens."""
+        if job.task.lane == "engine":
+            return
+        try:
+            self._tools.queue.put_back(job.id)
+        except StudioError as error:
+            logger.warning("job %s could not be put back: %s", job.id, error.message)
 
     def _try(self, run: Run) -> WorkerEvent | None:
         """Attempts until one counts; None when the program stops under the job."""
         last_attempt = run.job.attempt + _MOST_ATTEMPTS - 1
         while True:
             ending = self._attempt(run)
-            if self._stopping.is_set() and not isinstance(ending, WorkDone):
-                return None
             if run.is_cancelled and isinstance(ending, WorkFailed):
                 return WorkCancelled(run.job.id)
+            if self._stopping.is_set() and not isinstance(ending, WorkDone) and not run.is_cancelled:
+                return None
             if not isinstance(ending, WorkFailed) or ending.code not in _TRIED_AGAIN:
                 return ending
             if run.attempt >= last_attempt:
@@ -227,7 +250,7 @@ class Dispatcher:
                 self._tools.queue.set_attempt(job.id, run.attempt)
             ticket = build_ticket(job, self._tools.models, self._tools.inputs, frozenset(run.made),
                                   previews=self._tools.previews)
-            if len(run.made) >= run.job.task.picture_count:
+            if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
             if isinstance(job.task, Paint):
                 self._tools.hashes.request(_folder(ticket))
@@ -257,9 +280,13 @@ class Dispatcher:
                                        left_s=now.left_s, preview=preview))
         elif isinstance(event, WorkLoading):
             now_s = time.monotonic()
+            if run.job.task.lane != "engine":
+                run.meter.loaded(event.fraction, event.done_bytes, event.total_bytes, event.left_s)
             if event.fraction is None or now_s - run.loading_said_at >= _LOADING_INTERVAL_S:
                 run.loading_said_at = now_s
-                self._say(run, events.Loading(**facts, what=event.what, fraction=event.fraction))
+                self._say(run, events.Loading(
+                    **facts, what=event.what, fraction=event.fraction, done_bytes=event.done_bytes,
+                    total_bytes=event.total_bytes, left_s=event.left_s))
         elif isinstance(event, WorkNotice):
             self._say(run, events.Notice(**facts, code=event.code, message=event.message))
         elif isinstance(event, WorkPainted):

@@ -1,6 +1,6 @@
 """What the followers of one job are told; the law is in `contract/events.py`.
 
-A feed keeps every event but superseded Steps, numbered with rising cursors. No thread waits for a follower:
+A feed keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a follower:
 `since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The feed of an ended job is
 dropped from memory; its row keeps a compact log from which it is built again, cursors and all.
 """
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from contract.events import JOB_EVENT, JobEvent, Saved, Step, is_ending
+from contract.events import JOB_EVENT, JobEvent, Loading, Saved, Step, is_ending
 from contract.records import ImageRecord
 
 
@@ -40,7 +40,7 @@ class Feed:
     def __init__(self, job_id: str, first_cursor: int = 0) -> None:
         self.job_id = job_id
         self._lock = threading.Lock()
-        self._events: list[tuple[int, JobEvent]] = []  # without Steps
+        self._events: list[tuple[int, JobEvent]] = []  # without Steps; of Loadings in a row the newest
         self._step: tuple[int, Step] | None = None
         self._preview: tuple[int, Step] | None = None  # the newest Step that carried a preview
         self._last = first_cursor
@@ -64,6 +64,8 @@ class Feed:
             if event.preview is not None:
                 self._preview = (cursor, event)
             return
+        if self._events and _replaces(event, self._events[-1][1]):
+            self._events.pop()
         self._events.append((cursor, event))
         self._ended = is_ending(event)
 
@@ -131,6 +133,12 @@ class Feed:
         """The events worth keeping, as JSON [[cursor, event]]; pictures by id only."""
         with self._lock:
             return json.dumps([[cursor, _packed(event)] for cursor, event in self._events])
+
+
+def _replaces(event: JobEvent, last: JobEvent) -> bool:
+    """Whether an event says of the same thing how far it is now: a download says so for hours."""
+    return (isinstance(event, Loading) and isinstance(last, Loading)
+            and (event.attempt, event.what) == (last.attempt, last.what))
 
 
 def _packed(event: JobEvent) -> dict[str, object]:

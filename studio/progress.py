@@ -12,13 +12,18 @@ _STEPS_REMEMBERED = 9
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of a job: image and step as in contract.events.Step; left_s None until three steps are known."""
+    """A moment of a job: image and step as in contract.events.Step; left_s None until three steps are known.
+
+    An errand has no steps; a download has bytes.
+    """
 
     image: int = 0
     step: int = 0
     total_steps: int = 0
     fraction: float = 0.0
     left_s: float | None = None
+    done_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 class Meter:
@@ -47,6 +52,11 @@ class Meter:
         fraction = min(1.0, (self._made + index / max(total, 1) * 0.98) / self._pictures)
         self.now = Progress(image, index, total, fraction, self._left(index, total))
         return self.now
+
+    def loaded(self, fraction: float | None, done_bytes: int | None, total_bytes: int | None,
+               left_s: float | None) -> None:
+        """Take in how far an errand is."""
+        self.now = Progress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
 
     def painted(self) -> None:
         """A picture is done."""

@@ -1,5 +1,6 @@
 """The queue of jobs: rows in SQLite, their order in memory (`fairness.py`), caps, and what a crash leaves.
 
+Each lane of tasks has an order and caps of its own: what runs in one holds up nothing in another.
 States: queued -> running -> done, failed, cancelled or interrupted. Runs nothing: `dispatcher.py` does.
 """
 
@@ -8,10 +9,11 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from contract.errands import LANES, Lane
 from contract.errors import NotFound, QueueFull, StudioError
 from contract.records import JobRecord, JobState, StoredInput
 from contract.tasks import TASK, Task, task_json
@@ -44,8 +46,8 @@ class JobQueue:
         self._most = most
         self._clock = clock
         self._lock = threading.RLock()
-        self._order = FairOrder()
-        self._at_worker: str | None = None
+        self._orders = {lane: FairOrder() for lane in LANES}
+        self._at_worker: dict[Lane, str] = {}
         self._late_ends: dict[str, tuple[object, ...]] = {}
         self._changed = threading.Condition(self._lock)
 
@@ -66,7 +68,8 @@ class JobQueue:
                                        "WHERE id = ?", (self._clock(), row["id"]))
                     interrupted.append(row["id"])
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
-                self._order.add(_waiting(row))
+                task = TASK.validate_json(row["task"])
+                self._orders[task.lane].add(_waiting(row, task))
             self._changed.notify_all()
         return tuple(self.record(job_id) for job_id in interrupted)
 
@@ -78,72 +81,81 @@ class JobQueue:
             QueueFull: the owner, or everyone together, has too many waiting.
         """
         with self._lock:
-            self._check_room(owner)
+            self._check_room(owner, self._orders[task.lane])
             job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
             rank = float(int(job_id[:12], 16))
             self._database.write(
                 "INSERT INTO jobs (id, owner, window, state, task, cost, rank, created_at, notices) "
                 "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
                 (job_id, owner, window, task_json(task), job_cost, rank, now, json.dumps(list(notices))))
-            self._order.add(Waiting(rank, job_id, owner, job_cost, billed(task)))
+            self._orders[task.lane].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
             self._changed.notify_all()
         return JobRecord(id=job_id, owner=owner, window=window, state="queued", task=task, created_at=now)
 
-    def _check_room(self, owner: str) -> None:
-        mine = self._order.count_of(owner)
+    def _check_room(self, owner: str, order: FairOrder) -> None:
+        mine = order.count_of(owner)
         if mine >= self._most_per_owner:
-            wait = self._wait_until_start(self._order.of(owner)[0].id)
+            wait = self._wait_until_start(order, order.of(owner)[0].id)
             raise QueueFull(f"You have {mine} jobs waiting, the most allowed.",
                             f"Cancel one or wait about {about(wait)}.", retry_after_s=max(1, round(wait)))
-        if len(self._order) >= self._most:
-            wait = self._wait_until_start(self._order.order()[0].id)
-            raise QueueFull(f"{len(self._order)} jobs wait already, the most this studio takes.",
+        if len(order) >= self._most:
+            wait = self._wait_until_start(order, order.order()[0].id)
+            raise QueueFull(f"{len(order)} jobs wait already, the most this studio takes.",
                             f"Try again in about {about(wait)}.", retry_after_s=max(1, round(wait)))
 
-    def _wait_until_start(self, job_id: str) -> float:
+    def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
         """Seconds, roughly: what is before it and half of what runs."""
-        running = self._database.rows("SELECT * FROM jobs WHERE state = 'running'")
-        seconds = sum(0.5 * self._predict(_waiting(row)) for row in running)
-        for job in self._order.order():
+        seconds = sum(0.5 * self._predict(_waiting(row, task)) for row, task in self._running()
+                      if self._orders[task.lane] is order)
+        for job in order.order():
             if job.id == job_id:
                 break
             seconds += self._predict(job)
         return seconds or _UNKNOWN_WAIT_S
 
+    def _running(self) -> Iterator[tuple[sqlite3.Row, Task]]:
+        for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
+            yield row, TASK.validate_json(row["task"])
+
     def _predict(self, job: Waiting) -> float:
         return self._rates.predict(job.model, job.cost) or 0.0
 
-    def next(self, timeout_s: float) -> JobRecord | None:
+    def next(self, timeout_s: float, lane: Lane = "engine") -> JobRecord | None:
         """The job that `take` would give, which stays where it is; None if none came within the time."""
         with self._changed:
-            if not len(self._order):
+            if not len(self._orders[lane]):
                 self._changed.wait(timeout_s)
-            order = self._order.order()
+            order = self._orders[lane].order()
         return self.record(order[0].id) if order else None
 
-    def take(self) -> JobRecord | None:
-        """The next job, marked as running; None if none waits."""
+    def take(self, lane: Lane = "engine") -> JobRecord | None:
+        """The next job of a lane, marked as running; None if none waits."""
         with self._lock:
-            job = self._order.take()
+            job = self._orders[lane].take()
             if job is None:
                 return None
             try:
                 self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?",
                                      (job.id,))
             except StudioError:
-                self._order.add(job)
+                self._orders[lane].add(job)
                 raise
-            self._at_worker = job.id
+            self._at_worker[lane] = job.id
         return self.record(job.id)
 
-    def leave_worker(self) -> None:
+    def put_back(self, job_id: str) -> None:
+        """A job that the program's end interrupts in good order waits again, as if it had not begun."""
+        self._database.write("UPDATE jobs SET state = 'queued', starts = MAX(0, starts - 1) WHERE id = ? "
+                             "AND state = 'running'", (job_id,))
+
+    def leave_worker(self, lane: Lane = "engine") -> None:
         """The job that was taken last is off the worker: saving it holds up nobody."""
         with self._lock:
-            self._at_worker = None
+            self._at_worker.pop(lane, None)
 
-    def at_worker(self) -> JobRecord | None:
-        """The job that keeps the others waiting."""
-        job_id = self._at_worker
+    def at_worker(self, lane: Lane = "engine") -> JobRecord | None:
+        """The job that keeps the others of its lane waiting."""
+        job_id = self._at_worker.get(lane)
         return self.record(job_id) if job_id else None
 
     def wake(self) -> None:
@@ -154,7 +166,7 @@ class JobQueue:
     def withdraw(self, job_id: str, owner: str) -> bool:
         """Cancel a waiting job; False if it does not wait (any more)."""
         with self._lock:
-            if self._order.remove(job_id, owner) is None:
+            if not any(order.remove(job_id, owner) for order in self._orders.values()):
                 return False
             self.finish(job_id, "cancelled")
             return True
@@ -215,35 +227,45 @@ class JobQueue:
             NotFound: it does not wait, or is not the owner's.
         """
         with self._lock:
-            mine = self._order.of(owner)
-            index = next((n for n, job in enumerate(mine) if job.id == job_id), None)
-            if index is None:
-                raise NotFound("This job does not wait any more.", "It runs or has ended.")
+            order, mine, index = self._find(job_id, owner)
             if index == 0:
                 return
             before, job = mine[index - 1], mine[index]
             rank = before.rank - 1 if index == 1 else (mine[index - 2].rank + before.rank) / 2
             if index > 1 and not mine[index - 2].rank < rank < before.rank:
-                rank = self._renumber(mine, index)
-            self._order.remove(job_id, owner)
-            self._order.add(replace(job, rank=rank))
+                rank = self._renumber(order, mine, index)
+            order.remove(job_id, owner)
+            order.add(replace(job, rank=rank))
             self._database.write("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job_id))
 
-    def _renumber(self, mine: Sequence[Waiting], index: int) -> float:
+    def _find(self, job_id: str, owner: str) -> tuple[FairOrder, tuple[Waiting, ...], int]:
+        for order in self._orders.values():
+            mine = order.of(owner)
+            for index, job in enumerate(mine):
+                if job.id == job_id:
+                    return order, mine, index
+        raise NotFound("This job does not wait any more.", "It runs or has ended.")
+
+    def _renumber(self, order: FairOrder, mine: Sequence[Waiting], index: int) -> float:
         """Make room between equal ranks: 2, 4, 6, …; returns the rank before `index - 1`."""
         first = mine[0].rank
         with self._database.change() as connection:
             for number, job in enumerate(mine):
                 rank = first + 2.0 * number
-                self._order.remove(job.id, job.owner)
-                self._order.add(replace(job, rank=rank))
+                order.remove(job.id, job.owner)
+                order.add(replace(job, rank=rank))
                 connection.execute("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job.id))
         return first + 2.0 * (index - 1) - 1.0
 
-    def waiting(self) -> list[Waiting]:
-        """All waiting jobs in the order they will run."""
+    def has(self, task: Task) -> bool:
+        """Whether an equal task waits or runs, whoever asked for it."""
+        return bool(self._database.value("SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND task = ?",
+                                         (task_json(task),)))
+
+    def waiting(self, lane: Lane = "engine") -> list[Waiting]:
+        """All waiting jobs of a lane in the order they will run."""
         with self._lock:
-            return self._order.order()
+            return self._orders[lane].order()
 
     def record(self, job_id: str, owner: str | None = None) -> JobRecord:
         """One job.
@@ -291,5 +313,5 @@ class JobQueue:
             "error_hint": hint, "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"]))})
 
 
-def _waiting(row: sqlite3.Row) -> Waiting:
-    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], billed(TASK.validate_json(row["task"])))
+def _waiting(row: sqlite3.Row, task: Task) -> Waiting:
+    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], billed(task))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from contract.errands import LANES
 from contract.records import JobRecord, JobView, QueueRow
 from studio.costs import Rates, billed, cost
 from studio.fairness import Waiting
@@ -22,13 +23,14 @@ class QueueView:
         self._progress = progress
 
     def places(self) -> dict[str, tuple[int, float | None]]:
-        """job id -> (jobs before it that run or wait, predicted seconds until it starts)."""
-        running = self._queue.at_worker()
-        wait_s = self._left(running) if running else 0.0
+        """job id -> (jobs of its lane before it that run or wait, predicted seconds until it starts)."""
         places = {}
-        for number, waiting in enumerate(self._queue.waiting(), 1 if running else 0):
-            places[waiting.id] = (number, _rounded(wait_s))
-            wait_s = _plus(wait_s, self._predict(waiting))
+        for lane in LANES:
+            running = self._queue.at_worker(lane)
+            wait_s = self._left(running) if running else 0.0
+            for number, waiting in enumerate(self._queue.waiting(lane), 1 if running else 0):
+                places[waiting.id] = (number, _rounded(wait_s))
+                wait_s = _plus(wait_s, self._predict(waiting) if lane == "engine" else None)
         return places
 
     def place(self, job_id: str) -> tuple[int, float | None]:
@@ -39,6 +41,8 @@ class QueueView:
         progress = self._progress(job.id)
         if progress and progress.left_s is not None:
             return progress.left_s
+        if job.task.lane != "engine":
+            return None
         return self._rates.predict(billed(job.task), cost(job.task))
 
     def _predict(self, waiting: Waiting) -> float | None:
@@ -52,17 +56,20 @@ class QueueView:
             return JobView(job=job, progress=1.0 if job.state == "done" else 0.0)
         now = self._progress(job.id) or Progress()
         return JobView(job=job, image=now.image, step=now.step, total_steps=now.total_steps,
-                       progress=round(now.fraction, 4), left_s=now.left_s)
+                       progress=round(now.fraction, 4), left_s=now.left_s, done_bytes=now.done_bytes,
+                       total_bytes=now.total_bytes)
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
         """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
         running = self._queue.records("state = 'running'", ())
         rows = [self._row(job, owner, 0, None, self._left(job)) for job in running]
         places = self.places()
-        for waiting in self._queue.waiting():
-            position, wait_s = places.get(waiting.id, (0, None))
-            job = self._queue.record(waiting.id)
-            rows.append(self._row(job, owner, position, wait_s, self._predict(waiting)))
+        for lane in LANES:
+            for waiting in self._queue.waiting(lane):
+                position, wait_s = places.get(waiting.id, (0, None))
+                job = self._queue.record(waiting.id)
+                seconds = self._predict(waiting) if lane == "engine" else None
+                rows.append(self._row(job, owner, position, wait_s, seconds))
         midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
         ended = self._queue.records(
             "owner = ? AND finished_at >= ? AND state NOT IN ('queued', 'running')", (owner, midnight))
@@ -75,9 +82,12 @@ class QueueView:
         if job.owner != owner:
             return QueueRow(mine=False, state=job.state, position=position, starts_in_s=wait_s,
                             seconds=_rounded(seconds))
-        return QueueRow(mine=True, state=job.state, job_id=job.id, prompt=job.task.title[:_SHOWN_PROMPT],
-                        position=position, starts_in_s=wait_s, seconds=_rounded(seconds),
-                        image_ids=job.image_ids)
+        now = self._progress(job.id) or Progress()
+        return QueueRow(mine=True, state=job.state, type=job.task.type, job_id=job.id,
+                        prompt=job.task.title[:_SHOWN_PROMPT], message=job.error_message,
+                        progress=round(now.fraction, 4), left_s=_rounded(now.left_s), done_bytes=now.done_bytes,
+                        total_bytes=now.total_bytes, position=position, starts_in_s=wait_s,
+                        seconds=_rounded(seconds), image_ids=job.image_ids)
 
 
 def _plus(total: float | None, more: float | None) -> float | None:

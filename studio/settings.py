@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import StudioError
+from studio.downloads.wire import HUB
 
 logger = logging.getLogger(__name__)
 _FOLDERS = ("outputs", "inputs", "tmp", "thumbnails", "logs")
@@ -31,6 +32,8 @@ class Settings:
         attention: Which code computes it.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         max_pixels: The largest picture, in pixels.
+        hub_endpoint: Where models are downloaded from; nobody can choose it but tests.
+        hub_token, hub_offline: HF_TOKEN and HF_HUB_OFFLINE, as all programs of the hub have them.
         notices: What was odd about the settings, as sentences.
     """
 
@@ -54,6 +57,14 @@ class Settings:
     max_pixels: int = 2048 * 2048
     extension_dirs: tuple[Path, ...] = ()
     notices: tuple[str, ...] = ()
+    hub_endpoint: str = HUB
+    hub_token: str | None = field(default=None, repr=False)
+    hub_offline: bool = False
+
+    @property
+    def models_dir(self) -> Path:
+        """Where new models go: the first folder of models."""
+        return self.model_dirs[0] if self.model_dirs else self.data_dir / "models"
 
     @property
     def outputs_dir(self) -> Path:
@@ -132,7 +143,8 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
         logger.warning("%s", notice)
     return Settings(
         data_dir=data_dir, model_dirs=tuple(dict.fromkeys(models)),
-        password=environ.get(_PASSWORD_VARIABLE) or None, space_host=environ.get("SPACE_HOST") or None,
+        password=environ.get(_PASSWORD_VARIABLE) or None, hub_token=environ.get("HF_TOKEN") or None,
+        hub_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"), space_host=environ.get("SPACE_HOST") or None,
         extension_dirs=(project_dir / "extensions",), notices=tuple(notices), **values)
 
 

@@ -9,10 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
+from contract.errands import Lane
 from contract.errors import InvalidRecipe, ModelProblem, NotFound, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
@@ -31,8 +33,10 @@ from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
 from studio.costs import Rates
 from studio.database import Database
-from studio.dispatcher import Dispatcher, Tools
+from studio.dispatcher import Dispatcher, Runner, Tools
+from studio.downloads.errand import NetworkWorker
 from studio.engine_state import EngineState
+from studio.errands import Errands, hub_of
 from studio.extensions import Extensions
 from studio.feed import Feed
 from studio.feeds import Feeds
@@ -48,6 +52,7 @@ from studio.lock import DataLock
 from studio.model_facts import ModelFacts
 from studio.model_list import ModelList
 from studio.owners import OwnerKeys
+from studio.progress import Progress
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.resolve import resolve
@@ -57,6 +62,7 @@ from studio.saver import Saver
 from studio.settings import Settings
 from studio.thumbnails import Thumbnails
 from studio.words import unknown_words
+from studio.workers.errands import DiskWorker
 
 logger = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0
@@ -93,12 +99,18 @@ class Studio:
                                most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
         self._feeds = Feeds(self._queue, self._gallery, self._place_of)
-        self._dispatcher = Dispatcher(Tools(
+        self.errands = Errands(settings, self._models, self._queue_up, self._queue.has)
+        self._network = NetworkWorker(hub_of(settings), settings.models_dir, self._look_again)
+        self._disk = DiskWorker(self.errands.target_of, self.errands.source_of, self._look_again)
+        tools = Tools(
             queue=self._queue, worker=worker, models=self._models, inputs=self._inputs,
             input_owners=self._input_owners, hashes=self._hashes, saver=self._saver, rates=self._rates,
             feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch, on_end=self._close_feed,
-            finished_of_job=self._gallery.finished_of_job, previews=settings.previews))
-        self._view = QueueView(self._queue, self._rates, self._dispatcher.progress)
+            finished_of_job=self._gallery.finished_of_job, previews=settings.previews)
+        runners: dict[Lane, Runner] = {"engine": worker, "network": self._network, "disk": self._disk}
+        self._dispatchers = {lane: Dispatcher(replace(tools, worker=runner, lane=lane))
+                             for lane, runner in runners.items()}
+        self._view = QueueView(self._queue, self._rates, self._progress)
         self._engine = EngineState(worker)
         self._announcing = threading.Lock()
         self._stopping = threading.Event()
@@ -146,7 +158,8 @@ class Studio:
         for target, name in ((self._index, "gallery-index"), (self._keep_house, "housekeeping")):
             self._threads.append(threading.Thread(target=target, name=name, daemon=True))
             self._threads[-1].start()
-        self._dispatcher.start(self._indexed)
+        for dispatcher in self._dispatchers.values():
+            dispatcher.start(self._indexed)
         self.extensions.watch("on_start")
 
     def _warn_of_closed_folders(self) -> None:
@@ -209,9 +222,14 @@ class Studio:
         self._hashes.stop()
         self._hash_keeper.stop()
         stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
-        self._dispatcher.begin_stop()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.begin_stop()
         stopper.start()
-        self._dispatcher.stop(_STOP_S)
+        self._network.stop()
+        self._disk.stop()
+        deadline = time.monotonic() + _STOP_S
+        for dispatcher in self._dispatchers.values():
+            dispatcher.stop(max(0.1, deadline - time.monotonic()))
         stopper.join(1.0)
         for thread in self._threads:
             thread.join(0.2)
@@ -245,6 +263,14 @@ class Studio:
     def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
         return self._queue_up(resolve_preprocess(task, self._models, self._sizes_for(owner)), owner, window)
+
+    def _progress(self, job_id: str) -> Progress | None:
+        found = (dispatcher.progress(job_id) for dispatcher in self._dispatchers.values())
+        return next((progress for progress in found if progress is not None), None)
+
+    def _look_again(self) -> None:
+        """A model has come: it is in the list at once."""
+        self._models.all(fresh=True)
 
     def _queue_up(self, task: Task, owner: str, window: str | None,
                   notices: Sequence[tuple[str, str]] = ()) -> JobHandle:
@@ -289,7 +315,7 @@ class Studio:
             self._close_feed(job, feed)
             self._announce()
         elif self._queue.record(job_id, owner).state == "running":
-            self._dispatcher.cancel(job_id)
+            self._dispatchers[job.task.lane].cancel(job_id)
 
     def feed(self, job_id: str, owner: str) -> Feed:
         """What happens to a job, for following. Raises NotFound."""
@@ -312,12 +338,12 @@ class Studio:
     def job_to_follow(self, owner: str, window: str) -> JobRecord | None:
         """What a window that was just loaded shows: its own first unfinished job, else the owner's newest
         unfinished job of a window that follows nothing."""
-        mine = self.jobs_of_window(owner, window)
+        mine = [job for job in self.jobs_of_window(owner, window) if job.task.lane == "engine"]
         if mine:
             return next((job for job in mine if job.state == "running"), mine[0])
         jobs = self._queue.records("owner = ? AND state IN ('queued', 'running')", (owner,))
         followed = {job.window for job in jobs if self._feeds.is_followed(job.id)}
-        free = [job for job in jobs if not self._feeds.is_followed(job.id)
+        free = [job for job in jobs if not self._feeds.is_followed(job.id) and job.task.lane == "engine"
                 and (job.window is None or job.window not in followed)]
         return free[-1] if free else None
 
@@ -449,7 +475,7 @@ class Studio:
 
     def engine(self) -> EngineStatus:
         """What the engine does, and why the queue stands still if it does."""
-        return self._engine.now().model_copy(update={"held": self._dispatcher.held})
+        return self._engine.now().model_copy(update={"held": self._dispatchers["engine"].held})
 
     def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after every change of the engine's state; returns a function that ends it."""

@@ -85,7 +85,8 @@ def describe_task(task: Task) -> dict[str, Any]:
     """What a stage says of a job: its recipe, or its title alone."""
     if isinstance(task, Paint):
         return describe_recipe(task.recipe)
-    return {"prompt": task.title, "count": task.picture_count, "before": task.images[0].sha256}
+    before = {"before": task.images[0].sha256} if task.images else {}
+    return {"prompt": task.title, "count": task.picture_count, **before}
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:

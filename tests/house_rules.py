@@ -40,6 +40,7 @@ LAYERS = {
     "engine": Layer(names("contract catalog engine PIL numpy scipy") | TORCH),
     "studio": Layer(names("contract catalog studio PIL sqlite3 tomllib")),
     "studio/workers": Layer(names("contract catalog studio"), lazily=names("engine ray") | TORCH),
+    "studio/downloads": Layer(names("contract catalog studio http")),
     "api": Layer(names("contract catalog studio api") | WEB - {"gradio"}),
     "tabs": Layer(names("contract catalog studio tabs") | WEB),
     "extensions": Layer(

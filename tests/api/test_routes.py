@@ -44,18 +44,24 @@ POST   /api/v1/jobs                         202 202 202
 GET    /api/v1/jobs/{job_id}                404 200 404
 DELETE /api/v1/jobs/{job_id}                404 200 404
 GET    /api/v1/jobs/{job_id}/events         404 200 404
+POST   /api/v1/jobs/convert                 404 404 404
+POST   /api/v1/jobs/download                422 422 422
+POST   /api/v1/jobs/merge                   404 404 404
 POST   /api/v1/jobs/preprocess              422 422 422
 POST   /api/v1/jobs/upscale                 422 422 422
 POST   /api/v1/jobs/{job_id}/move_up        404 404 404
 POST   /api/v1/jobs/{job_id}/retry_save     404 404 404
 GET    /api/v1/models                       200 200 200
 GET    /api/v1/models/{name:path}           200 200 200
+DELETE /api/v1/models/{name:path}           403 403 403
 GET    /api/v1/models/{name:path}/preview   404 404 404
+GET    /api/v1/offers                       200 200 200
 GET    /api/v1/openapi.json                 200 200 200
 HEAD   /api/v1/openapi.json                 200 200 200
 GET    /api/v1/preprocessors                200 200 200
 GET    /api/v1/queue                        200 200 200
 POST   /api/v1/recipes/read                 422 422 422
+GET    /api/v1/repositories/{owner}/{name}  503 503 503
 GET    /api/v1/samplers                     200 200 200
 GET    /api/v1/upscalers                    200 200 200
 GET    /api/v1/{rest:path}                  404 404 404
@@ -113,13 +119,18 @@ CLOSED = """
 /gradio_api/upload_progress /gradio_api/user /gradio_api/user/ /gradio_api/vibe-code /gradio_api/vibe-code/
 /gradio_api/vibe-edit /gradio_api/vibe-edit/ /gradio_api/vibe-starter-queries /gradio_api/vibe-starter-queries/
 """.split()
-VALUES = {"{sha256}": "0" * 64, "{name}": "docs.js", "{name:path}": "starter", "{rest:path}": "nope", "{path:path}": "nope.js",
+VALUES = {"{sha256}": "0" * 64, "{owner}": "owner", "{name}": "docs.js", "{name:path}": "starter", "{rest:path}": "nope", "{path:path}": "nope.js",
           "{api_name}": "run", "{path_or_url:path}": "/etc/passwd", "{url_path:path}": "http://a.example/"}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs"): {"prompt": "sea"},
+    ("POST", "/api/v1/jobs/convert"): {"model": "gone"},
+    ("POST", "/api/v1/jobs/download"): {"source": "model"},
+    ("POST", "/api/v1/jobs/merge"): {"name": "m", "a": "gone", "b": "gone"},
     ("POST", "/api/v1/jobs/preprocess"): {"image": {"sha256": "0" * 64}, "preprocessor": "canny"},
     ("POST", "/api/v1/jobs/upscale"): {"image": {"sha256": "0" * 64}},
     ("PUT", "/api/v1/images/{image_id}/favourite"): {"favourite": True}}
+MANAGING = {("POST", "/api/v1/jobs/convert"), ("POST", "/api/v1/jobs/download"), ("POST", "/api/v1/jobs/merge"),
+            ("GET", "/api/v1/repositories/{owner}/{name}"), ("DELETE", "/api/v1/models/{name:path}")}
 BASE = "http://127.0.0.1:7860"
 
 
@@ -155,7 +166,7 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         make_model(folder / "models")
-        settings = Settings(data_dir=folder / "data", model_dirs=(folder / "models",))
+        settings = Settings(data_dir=folder / "data", model_dirs=(folder / "models",), hub_offline=True)
         self.worker = FakeWorker()
         self.studio = Studio(settings, self.worker)
         self.studio.start()
@@ -164,11 +175,12 @@ class Walk:
         self.owner = self.cookie()
 
     def ask(self, method: str, path: str, cookie: str = "", *, lan: bool = False, body: Any = None,
-            **headers: str) -> httpx.Response:
+            client: str = "127.0.0.1", **headers: str) -> httpx.Response:
         async def go() -> httpx.Response:
-            transport = httpx.ASGITransport(self.guarded if lan else self.site, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-                return await client.request(method, path, json=body, headers={"cookie": cookie, **headers})
+            transport = httpx.ASGITransport(self.guarded if lan else self.site, raise_app_exceptions=False,
+                                            client=(client, 5555))
+            async with httpx.AsyncClient(transport=transport, base_url=BASE) as asking:
+                return await asking.request(method, path, json=body, headers={"cookie": cookie, **headers})
 
         return asyncio.run(go())
 
@@ -233,6 +245,14 @@ def test_a_route_is_shut_for_foreign_pages_names_and_strangers_of_a_network(walk
     assert status(origin="http://evil.example") == status(origin="null") == 403
     assert status(**{"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}) == 403
     assert walk.ask(row.method, path, walk.owner, lan=True, body=body).status_code == 401
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if (row.method, row.path) in MANAGING],
+                         ids=lambda row: f"{row.method} {row.path}")
+def test_models_are_managed_at_the_machine_only(walk: Walk, row: Row) -> None:
+    path, body = filled(row.path, {}), BODIES.get((row.method, row.path))
+    answer = walk.ask(row.method, path, walk.owner, body=body, client="192.168.1.7")
+    assert answer.status_code == 403 and "on the machine itself" in answer.json()["hint"]
 
 
 @pytest.mark.parametrize("path", CLOSED)

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.errands import Download, MergeDraft
 from contract.errors import InvalidRecipe
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
-from contract.validation import _RANGES, LABELS, parse_draft, parse_upscale
+from contract.validation import _ERRAND_LABELS, _RANGES, LABELS, parse_draft, parse_upscale
+
+KINDS = (RecipeDraft, Upscale, Preprocess, Download, MergeDraft)
 
 
 def refusal(body: str | bytes) -> InvalidRecipe:
@@ -82,9 +85,9 @@ def test_an_upscale_is_judged_with_the_same_words(body: object, code: str, messa
 
 def test_every_label_and_range_is_of_a_field() -> None:
     """A name that a field no longer has would never be shown."""
-    for path in {*LABELS, *_RANGES}:
+    for path in {*LABELS, *_RANGES, *_ERRAND_LABELS}:
         first, *rest = path.split(".")
-        kinds = [kind for kind in (RecipeDraft, Upscale, Preprocess) if first in kind.model_fields]
+        kinds = [kind for kind in KINDS if first in kind.model_fields]
         assert kinds, path
         assert all(f'"{name}"' in json.dumps(kinds[0].model_json_schema()) for name in rest), path
 

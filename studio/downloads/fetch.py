@@ -1,0 +1,166 @@
+"""Brings one file of the hub: goes on where an earlier try stopped, and keeps nothing that is not what it should be.
+
+What has come so far lies beside the place as `<name>.part`; the file appears under its name when all of it is
+there and its checksum is right, in one step. Generators, so that the caller can say how far it is between two reads.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from contract.errors import JobError, StorageFull
+from studio.downloads.hub import Busy, HubFile, Repository, refuse_status
+from studio.downloads.wire import Broken, Wire
+
+logger = logging.getLogger(__name__)
+_CHUNK = 1 << 20
+_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # before further tries; what came in between begins them anew
+_LONGEST_BUSY_S = 120.0
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+class Fetcher:
+    """Brings files of one repository.
+
+    Args:
+        stopped: Set when nobody wants it any more; waits end at once.
+        wait_unit_s: A second, in tests less.
+    """
+
+    def __init__(self, wire: Wire, repository: Repository, stopped: threading.Event, wait_unit_s: float = 1.0) -> None:
+        self._wire = wire
+        self._repository = repository
+        self._stopped = stopped
+        self._wait_unit_s = wait_unit_s
+
+    def fetch(self, file: HubFile, place: Path, pinned: str = "") -> Iterator[int]:
+        """Bring a file to its place; yields how many of its bytes are there.
+
+        Args:
+            pinned: sha256 that it must have whatever the hub says; empty where none is known.
+        Raises:
+            JobError: Offline, Busy, a wrong checksum, or the line broke too often.
+            StorageFull: no space; what has come is kept.
+        """
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(place.name + ".part")
+        for is_last in (False, True):
+            resumed = part.exists()
+            digest = yield from self._complete(file, part)
+            if _is_right(file, pinned, digest):
+                break
+            part.unlink()
+            if is_last or not resumed:  # what lay there may have been of another version: once more from the start
+                raise JobError(f"“{place.name}” came damaged: its checksum is not the one it should have.",
+                               "It was thrown away. Try again.", code="checksum")
+            logger.warning("%s: what lay there was of another version; it is fetched anew", place.name)
+        os.replace(part, place)
+
+    def _complete(self, file: HubFile, part: Path) -> Generator[int, None, _Digest]:
+        """Fill the part up to its size; the generator returns its digest."""
+        digest = _new_digest(file)
+        have = yield from self._read_again(file, part, digest)
+        tries = 0
+        while have < file.size_bytes or not part.exists():
+            before = have
+            try:
+                have, digest = yield from self._transfer(file, part, have, digest)
+            except (Broken, Busy) as problem:
+                have = part.stat().st_size if part.exists() else 0
+                tries = 1 if have > before else tries + 1
+                self._pause(problem, tries, file)
+        return digest
+
+    def _pause(self, problem: Broken | Busy, tries: int, file: HubFile) -> None:
+        wait_s = problem.retry_after_s if isinstance(problem, Busy) else _WAITS_S[min(tries, len(_WAITS_S)) - 1]
+        if isinstance(problem, Busy) and (wait_s > _LONGEST_BUSY_S or tries > len(_WAITS_S)):
+            raise problem
+        if tries > len(_WAITS_S):
+            raise JobError(f"The connection to {self._wire.hub.host} broke {tries} times in a row.",
+                           "What has come is kept: download it again to go on.", code="download_failed")
+        logger.info("%s: %s; try %d", file.path, problem, tries + 1)
+        if self._stopped.wait(wait_s * self._wait_unit_s):
+            raise Broken("cut")
+
+    def _read_again(self, file: HubFile, part: Path, digest: _Digest) -> Generator[int, None, int]:
+        """What an earlier try brought; the generator returns how much that is."""
+        if not part.exists():
+            return 0
+        if part.stat().st_size > file.size_bytes:
+            part.unlink()
+            return 0
+        have = 0
+        with part.open("rb") as known:
+            while chunk := known.read(_CHUNK):
+                self._check_stopped()
+                digest.update(chunk)
+                have += len(chunk)
+                yield have
+        return have
+
+    def _transfer(self, file: HubFile, part: Path, have: int,
+                  digest: _Digest) -> Generator[int, None, tuple[int, _Digest]]:
+        """One answer, as far as it goes; the generator returns how much is there and the digest of it."""
+        path = f"/{quote(self._repository.id)}/resolve/{quote(self._repository.commit)}/{quote(file.path)}"
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with self._wire.ask(path, headers) as answer:
+            refuse_status(answer, self._wire, self._repository.id)
+            goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            if have and not goes_on:
+                have, digest = 0, _new_digest(file)
+            with _explained(part), part.open("ab" if have else "wb") as out:
+                while chunk := answer.read1(_CHUNK):
+                    self._check_stopped()
+                    have += len(chunk)
+                    if have > file.size_bytes:
+                        raise JobError(f"“{file.path}” is longer than {self._wire.hub.host} said.", "Try again later.",
+                                       code="download_failed")
+                    out.write(chunk)
+                    digest.update(chunk)
+                    yield have
+                out.flush()
+                os.fsync(out.fileno())
+        if have < file.size_bytes:
+            raise Broken(f"it ended after {have:,} of {file.size_bytes:,} bytes")
+        return have, digest
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise Broken("cut")
+
+
+class _explained:
+    """The file system's refusals in words."""
+
+    def __init__(self, part: Path) -> None:
+        self._part = part
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull(f"No space left for {self._part.stem}.",
+                              "Free some, then download it again: what has come is kept.") from None
+
+
+def _new_digest(file: HubFile) -> _Digest:
+    if file.sha256 or not file.blob:
+        return hashlib.sha256()
+    # git's own name of a small file: the sha1 of a word, its length and its bytes; it guards against damage only.
+    return hashlib.sha1(f"blob {file.size_bytes}\0".encode(), usedforsecurity=False)
+
+
+def _is_right(file: HubFile, pinned: str, digest: _Digest) -> bool:
+    said = file.sha256 or file.blob
+    return (not said or digest.hexdigest() == said) and (not pinned or digest.hexdigest() == pinned)

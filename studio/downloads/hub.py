@@ -1,0 +1,175 @@
+"""What a repository of the hub holds: files with sizes and checksums, license, whether it is gated.
+
+Reads the hub's own list (`/api/models/<id>?blobs=true`), never a file of the repository. Which of its files make
+the folder form of diffusers is decided here too; where they go is in `places.py`.
+"""
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from typing import Any
+from urllib.parse import quote
+
+from contract.errands import is_plain_path
+from contract.errors import HubUnavailable, InvalidRecipe, JobError, NotAllowed, NotFound
+from studio.downloads.wire import Broken, Wire
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+_MAX_LIST_BYTES = 20_000_000
+_INDEX = "model_index.json"
+_NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+_WEIGHTS = ("diffusion_pytorch_model", "model")
+
+
+class Busy(HubUnavailable):
+    """The hub asks to come back later."""
+
+    default_code = "hub_busy"
+
+    def __init__(self, message: str, hint: str, *, retry_after_s: float) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a repository.
+
+    Attributes:
+        sha256: Of its bytes, where it is kept as a large file.
+        blob: git's sha1 of the others.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str = ""
+    blob: str = ""
+
+    @property
+    def is_pickle(self) -> bool:
+        """Whether opening it can run code."""
+        return self.path.lower().endswith(PICKLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository at one commit; gated: its owner asks to accept a license first."""
+
+    id: str
+    commit: str
+    license: str
+    is_gated: bool
+    files: tuple[HubFile, ...]
+
+    @property
+    def folder(self) -> tuple[HubFile, ...]:
+        """The files of the folder form of diffusers; none when it has no such form."""
+        return _folder_files(self.files)
+
+
+def read_repository(wire: Wire, name: str, revision: str = "main") -> Repository:
+    """Ask for the list.
+
+    Raises:
+        NotFound: there is none, or it is private.
+        JobError: Offline, Busy, or the answer can't be understood.
+    """
+    try:
+        with wire.ask(f"/api/models/{quote(name)}/revision/{quote(revision)}?blobs=true") as answer:
+            refuse_status(answer, wire, name)
+            data = answer.read(_MAX_LIST_BYTES + 1)
+    except Broken:
+        raise HubUnavailable(f"The connection to {wire.hub.host} broke.", "Try again.") from None
+    try:
+        found = json.loads(data)
+        return _repository(name, found)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise HubUnavailable(f"{wire.hub.host} answered something that is no list of files.",
+                             "Try again later.") from None
+
+
+def _repository(name: str, found: Mapping[str, Any]) -> Repository:
+    files = []
+    for one in found["siblings"]:
+        large = one.get("lfs") or {}
+        size = one.get("size", large.get("size"))
+        if isinstance(size, int) and size >= 0 and is_plain_path(str(one["rfilename"])):
+            files.append(HubFile(str(one["rfilename"]), size, str(large.get("sha256", "")).lower(),
+                                 "" if large else str(one.get("blobId", ""))))
+    card = found.get("cardData") or {}
+    terms = card.get("license_name") or card.get("license") or ""
+    return Repository(name, str(found["sha"]), str(terms)[:80], bool(found.get("gated")), tuple(files))
+
+
+def refuse_status(answer: HTTPResponse, wire: Wire, name: str) -> None:
+    """An answer other than 200, 206 becomes a sentence.
+
+    Raises:
+        NotFound, Busy, Broken, JobError.
+    """
+    status, host = answer.status, wire.hub.host
+    if status in (200, 206):
+        return
+    said = answer.headers.get("X-Error-Code", "")
+    if said == "GatedRepo" or (status in (401, 403) and said != "RepoNotFound"):
+        whose = "The HF_TOKEN that Darkroom was started with has" if wire.hub.token else "You have"
+        raise NotAllowed(f"“{name}” is given only to those who accepted its license. {whose} no access yet.",
+                         f"Accept it on its page at {host}, make a token there, and start Darkroom with HF_TOKEN set.",
+                         code="gated")
+    if status == 404 or said == "RepoNotFound":
+        what = f"that file in “{name}”" if said == "EntryNotFound" else f"repository “{name}”"
+        raise NotFound(f"{host} has no {what}, or does not show it.", "Correct the name: owner/model.")
+    if status == 429:
+        wait = answer.headers.get("Retry-After", "")
+        wait_s = min(3600.0, float(wait)) if wait.isdigit() else 60.0
+        raise Busy(f"{host} asks to come back in {wait_s:.0f} s: too many requests.", "Try again then.",
+                   retry_after_s=wait_s)
+    if status >= 500:
+        raise Broken(f"status {status}")
+    raise JobError(f"{host} answered {status} for “{name}”.", "Try again later.", code="download_failed")
+
+
+def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile, ...]:
+    """The files that a download names, or the folder's.
+
+    Raises:
+        NotFound: one isn't there.
+        InvalidRecipe: one is no file of a model, or there is no folder form.
+    """
+    if not wanted:
+        if not repository.folder:
+            raise InvalidRecipe(f"“{repository.id}” has no {_INDEX}: it is no folder of diffusers.",
+                                "Choose one of its files.", code="invalid_files")
+        return repository.folder
+    known = {file.path: file for file in repository.files}
+    for path in wanted:
+        if path not in known:
+            raise NotFound(f"“{repository.id}” has no file “{path[:120]}”.", "Choose one that it has.")
+        if not path.lower().endswith((*SUFFIXES, *PICKLES)):
+            raise InvalidRecipe(f"“{path[:120]}” is no file of a model.",
+                                f"Choose one that ends in {', '.join(SUFFIXES)}.", code="invalid_files")
+    return tuple(known[path] for path in wanted)
+
+
+def _folder_files(files: Sequence[HubFile]) -> tuple[HubFile, ...]:
+    """Configurations, vocabularies, and of each part's weights one version: the half one where there is one."""
+    by_path = {file.path: file for file in files}
+    if _INDEX not in by_path:
+        return ()
+    chosen = [by_path[_INDEX]]
+    parts = sorted({path.partition("/")[0] for path in by_path if path.count("/") == 1} - set(_NOT_NEEDED))
+    for part in parts:
+        weights = [by_path[path] for name in _WEIGHTS for suffix in (".fp16.safetensors", ".safetensors")
+                   if (path := f"{part}/{name}{suffix}") in by_path]
+        small = [file for path, file in by_path.items() if posixpath.dirname(path) == part
+                 and path.endswith((".json", ".txt", ".model")) and ".index." not in path]
+        if weights or not any(_is_weights(path) for path in by_path if path.startswith(f"{part}/")):
+            chosen += [*small, *weights[:1]]
+    return tuple(chosen)
+
+
+def _is_weights(path: str) -> bool:
+    return path.endswith((".safetensors", ".msgpack", ".onnx", *PICKLES))

@@ -1,0 +1,188 @@
+"""Connections to the hub and to where it sends for large files; to nobody else.
+
+Only https, only the hub's own hosts, only public addresses, each redirect judged anew, no proxy of the
+environment, the token only to the hub itself. A plain http address of this machine may stand for the hub:
+that is how tests serve one. A request can be cut from any thread.
+"""
+
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import certifi
+
+from contract.errors import HubUnavailable, JobError, StudioError
+
+HUB = "https://huggingface.co"
+_SISTERS = (".huggingface.co", ".hf.co")  # hosts that the hub sends for large files
+_MOST_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Offline(HubUnavailable):
+    """The hub can't be reached from this machine now."""
+
+    default_code = "offline"
+
+
+class Broken(Exception):
+    """A connection that stood has ended too early: it is worth another try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where models come from.
+
+    Attributes:
+        endpoint: https, or http of this machine's own.
+        token: Of the environment only; sent to the endpoint and to no other host.
+        is_offline: The person wants no connection at all (HF_HUB_OFFLINE).
+    """
+
+    endpoint: str = HUB
+    token: str | None = field(default=None, repr=False)
+    is_offline: bool = False
+
+    @property
+    def host(self) -> str:
+        """Its name, for sentences."""
+        return urlsplit(self.endpoint).hostname or ""
+
+
+class Wire:
+    """Asks the hub. One request at a time; `cut` ends it, and every later one, until `mend`."""
+
+    def __init__(self, hub: Hub, timeout_s: float = 15.0) -> None:
+        self.hub = hub
+        self._timeout_s = timeout_s
+        self._own = urlsplit(hub.endpoint)
+        self._is_test = self._own.scheme == "http" and self._own.hostname in _LOOPBACK
+        if not self._is_test and self._own.scheme != "https":
+            raise StudioError(f"“{hub.endpoint[:80]}” is no https address.", code="settings")
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """End what is under way; it raises Broken."""
+        with self._lock:
+            self._is_cut = True
+            if self._socket is not None:
+                with suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Allow requests again."""
+        with self._lock:
+            self._is_cut = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether somebody ended it."""
+        return self._is_cut
+
+    @contextmanager
+    def ask(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[HTTPResponse]:
+        """GET a path of the hub, redirects followed; the body is read inside the `with`.
+
+        Raises:
+            Offline: nobody answers, or this machine is to stay offline.
+            Broken: the connection ended, here or within the `with`.
+            JobError: it leads somewhere it should not.
+        """
+        url = urlsplit(urljoin(self.hub.endpoint + "/", path.lstrip("/")))
+        for _ in range(_MOST_REDIRECTS + 1):
+            self._check(url)
+            connection = self._connect(url)
+            try:
+                answer = self._send(connection, url, headers or {})
+                place = answer.headers.get("Location")
+                if answer.status not in _REDIRECTS or not place:
+                    with self._explained():
+                        yield answer
+                    return
+                url = urlsplit(urljoin(url.geturl(), place))
+            finally:
+                with self._lock:
+                    self._socket = None
+                connection.close()
+        raise JobError(f"{self.hub.host} sends from one place to the next.", "Try again later.", code="download_failed")
+
+    def _check(self, url: SplitResult) -> None:
+        host = url.hostname or ""
+        is_own = (url.scheme, host, url.port) == (self._own.scheme, self._own.hostname, self._own.port)
+        is_sister = (not self._is_test and url.scheme == "https" and url.port in (None, 443)
+                     and self._own.hostname == urlsplit(HUB).hostname and host.endswith(_SISTERS))
+        if not (is_own or is_sister) or "@" in url.netloc:
+            raise JobError(f"{self.hub.host} sent to “{host[:60]}”, which is not its own.",
+                           "Nothing was fetched from there.", code="download_failed")
+
+    def _connect(self, url: SplitResult) -> HTTPConnection:
+        """A connection whose other end has been looked at before anything is sent."""
+        if self.hub.is_offline:
+            raise Offline("This machine is set to stay offline (HF_HUB_OFFLINE).", "Take the setting away.")
+        if self._is_cut:
+            raise Broken("cut")
+        host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        try:
+            line = socket.create_connection((host, port), self._timeout_s)
+        except OSError:
+            raise Offline(f"No internet: {host} can't be reached.", "Everything else works. Try again later.") from None
+        try:
+            if not self._is_test and not is_public(str(line.getpeername()[0])):
+                raise Offline(f"{host} leads to an address within this network.", "Correct the network's name server.")
+            if url.scheme == "https":
+                line = _trusting().wrap_socket(line, server_hostname=host)
+        except (OSError, StudioError) as error:
+            line.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise Offline(f"What answers for {host} is not {host}: its certificate is not good.",
+                              "A proxy of this network may stand between.") from None
+            if isinstance(error, OSError):
+                raise Broken(str(error)) from None
+            raise
+        connection: HTTPConnection = (HTTPSConnection if url.scheme == "https" else HTTPConnection)(host, url.port)
+        connection.sock = line
+        with self._lock:
+            self._socket = line
+        return connection
+
+    def _send(self, connection: HTTPConnection, url: SplitResult, headers: Mapping[str, str]) -> HTTPResponse:
+        sent = {"User-Agent": "Darkroom", "Accept-Encoding": "identity", **headers}
+        if self.hub.token and url.hostname == self._own.hostname:
+            sent["Authorization"] = f"Bearer {self.hub.token}"
+        with self._explained():
+            connection.request("GET", url.path + (f"?{url.query}" if url.query else ""), headers=sent)
+            return connection.getresponse()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (ConnectionError, TimeoutError, ssl.SSLError, HTTPException) as error:
+            raise Broken(str(error)) from None
+
+
+def _trusting() -> ssl.SSLContext:
+    """The machine's own certificates and certifi's: python.org's Python for the Mac brings none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is somebody's on the internet, however it is wrapped."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        teredo = found.teredo[1] if found.teredo else None
+        inner = found.ipv4_mapped or found.sixtofour or teredo
+        if inner is not None:
+            return inner.is_global and not inner.is_multicast
+    return found.is_global and not found.is_multicast
