@@ -18,10 +18,13 @@ from contract.errors import ModelProblem
 ALIGNMENT = 64  # bytes
 # Page-locked memory is rounded up to a power of two, so large blocks are kept in pieces.
 PINNED_SEGMENT_BYTES = 2**30
-_DTYPES: Mapping[str, torch.dtype] = {
+DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
 _DIGEST_BYTES = 1024  # of each tensor: enough to tell checkpoints apart
+_OTHER_CONFIG = "Use the config.json that came with it."
+_OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
 # Names that older versions of diffusers gave to the attention of a VAE.
 _OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
@@ -131,52 +134,99 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Where a tensor's numbers are in a file that has names and an order of its own.
+
+    Attributes:
+        share: (index, count): which of so many equal shares of the rows. q, k and v often lie in one tensor.
+        is_transposed: The file's rows are the tensor's columns.
+    """
+
+    name: str
+    share: tuple[int, int] = (0, 1)
+    is_transposed: bool = False
+
+    def cut(self, info: TensorInfo) -> TensorInfo:
+        """What is meant of the file's tensor; all of it where it has no such shares."""
+        index, count = self.share
+        if count == 1 or not info.shape or info.shape[0] % count:
+            return info
+        size = (info.end - info.begin) // count
+        begin = info.begin + index * size
+        return TensorInfo(info.dtype, (info.shape[0] // count, *info.shape[1:]), begin, begin + size)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One tensor on its way: bytes of a file, a place in the block."""
+
+    info: TensorInfo
+    place: Place
+    is_transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A weights file whose header fits the layout: which tensor goes where, in file order."""
 
     path: Path
     label: str  # "unet/diffusion_pytorch_model.safetensors", as errors name it
-    pairs: tuple[tuple[TensorInfo, Place], ...]
+    readings: tuple[Reading, ...]
 
     @property
     def size(self) -> int:
         """Bytes to read."""
-        return sum(info.end - info.begin for info, _ in self.pairs)
+        return sum(reading.info.end - reading.info.begin for reading in self.readings)
 
 
-def match(path: Path, part: str, layout: Layout, names: Mapping[str, str] | None = None) -> Source:
+def match(path: Path, part: str, layout: Layout, pieces: Mapping[str, Piece] | None = None) -> Source:
     """Check names and shapes of a file against the layout; reads only the header.
 
     Args:
-        names: The layout's name of a tensor -> the file's, where that has names of its own.
+        pieces: Of a file with names of its own: each tensor of this part, by the layout's name. What else is
+            in the file belongs to other parts. Without it the whole file is this part.
     Raises:
         ModelProblem: a tensor is missing, left over or of another shape; names file and tensor.
     """
-    label = f"{part}/{path.name}"
-    left = dict(read_header(path))
-    pairs = []
+    label = f"{part}/{path.name}" if pieces is None else f"{path.name} ({part})"
+    header = read_header(path)
+    left = {name: Piece(name) for name in header} if pieces is None else dict(pieces)
+    readings = []
     for place in layout.places:
         if place.part != part:
             continue
-        wanted = (names or {}).get(place.name, place.name)
-        found = next((name for name in _spellings(wanted) if name in left), None)
+        found = next((name for name in _spellings(place.name) if name in left), None)
         if found is None:
             raise ModelProblem(f"{label} lacks the tensor “{place.name}”.",
                                "It is cut short or belongs to another model. Download it again.")
-        info = left.pop(found)
-        if info.shape != place.shape:
-            raise ModelProblem(f"{label}: “{found}” has the shape {_by(info.shape)}; its configuration "
-                               f"asks for {_by(place.shape)}.", "Use the config.json that came with it.")
-        if info.dtype not in _DTYPES:
-            raise ModelProblem(f"{label}: “{found}” holds {info.dtype} numbers, not weights.",
-                               "Use an fp32, fp16 or bf16 version of the model.")
-        pairs.append((info, place))
-    unknown = sorted(name for name in left if not name.endswith("position_ids"))
+        readings.append(_reading(label, left.pop(found), header, place))
+    unknown = sorted(piece.name for name, piece in left.items() if not name.endswith("position_ids"))
     if unknown:
         raise ModelProblem(f"{label} has a tensor “{unknown[0][:80]}” (of {len(unknown)}) that its "
-                           "configuration does not know.", "Use the config.json that came with it.")
-    pairs.sort(key=lambda pair: pair[0].begin)
-    return Source(path, label, tuple(pairs))
+                           "configuration does not know.", _OTHER_CONFIG if pieces is None else _OTHER_KIND)
+    readings.sort(key=lambda reading: reading.info.begin)
+    return Source(path, label, tuple(readings))
+
+
+def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: Place) -> Reading:
+    info = piece.cut(header[piece.name])
+    if not _fits(info.shape[::-1] if piece.is_transposed else info.shape, place.shape):
+        hint = _OTHER_CONFIG if label.startswith(f"{place.part}/") else _OTHER_KIND
+        raise ModelProblem(f"{label}: “{piece.name}” has the shape {_by(info.shape)}; its configuration "
+                           f"asks for {_by(place.shape)}.", hint)
+    if info.dtype not in DTYPES or not DTYPES[info.dtype].is_floating_point:
+        raise ModelProblem(f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
+                           "Use an fp32, fp16 or bf16 version of the model.")
+    return Reading(info, place, piece.is_transposed)
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """A 1×1 convolution and a linear layer hold the same numbers in the same order."""
+    return found == wanted or _matrix(found) == _matrix(wanted)
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] if all(side == 1 for side in shape[2:]) else shape
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -204,27 +254,42 @@ def fill(block: Block, source: Source) -> Iterator[int]:
     staging = torch.empty(0, dtype=torch.uint8)
     with source.path.open("rb", buffering=0) as file:
         start = 8 + int.from_bytes(file.read(8), "little")
-        for info, place in source.pairs:
+        for reading in source.readings:
+            info, place = reading.info, reading.place
             target = view(block.segments, place)
             size = info.end - info.begin
             file.seek(start + info.begin)
-            if _DTYPES[info.dtype] == place.dtype and not place.is_channels_last:
+            if DTYPES[info.dtype] == place.dtype and not place.is_channels_last and not reading.is_transposed:
                 segment = block.segments[place.segment]
-                _read(file, segment[place.offset : place.offset + size], source)
+                _read(file, segment[place.offset : place.offset + size], source.label)
             else:
                 staging = staging if staging.numel() >= size else torch.empty(size, dtype=torch.uint8)
-                _read(file, staging[:size], source)
-                target.copy_(staging[:size].view(_DTYPES[info.dtype]).view(place.shape))
+                _read(file, staging[:size], source.label)
+                found = staging[:size].view(DTYPES[info.dtype])
+                target.copy_(found.view(info.shape).t() if reading.is_transposed else found.view(place.shape))
             _check_finite(target, place, source)
             yield size
 
 
-def _read(file: object, target: Tensor, source: Source) -> None:
+def read_tensor(path: Path, info: TensorInfo) -> Tensor:
+    """One tensor of a file, as its dtype and shape are there.
+
+    Raises:
+        ModelProblem: the file ended early.
+    """
+    found = torch.empty(info.end - info.begin, dtype=torch.uint8)
+    with path.open("rb", buffering=0) as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little") + info.begin)
+        _read(file, found, path.name)
+    return found.view(DTYPES[info.dtype]).view(info.shape)
+
+
+def _read(file: object, target: Tensor, label: str) -> None:
     room = memoryview(target.numpy())
     while room:
         count = file.readinto(room)  # type: ignore[attr-defined]
         if not count:
-            raise ModelProblem(f"{source.label} ended early while it was read.",
+            raise ModelProblem(f"{label} ended early while it was read.",
                                "Download or copy it again.")
         room = room[count:]
 

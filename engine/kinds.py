@@ -5,14 +5,14 @@ IP-Adapter is a file without a configuration, and the encoder of its pictures a 
 has, `families/`; what a file without a configuration is, `single_files.py`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from catalog.control_models import UNION_CLASS
 from catalog.folders import read_json, weights_file
@@ -20,25 +20,13 @@ from catalog.headers import read_header
 from catalog.models import optional_parts
 from contract.recipe import ModelRef
 from engine.families import builder_of, family_of
-from engine.families.family import Builder, Config
-from engine.single_files import controlnet_config, diffusers_names
+from engine.families.family import Config
+from engine.parts import Part
+from engine.predictions import scheduler_config
+from engine.single_files import checkpoint_parts, controlnet_of, padding_of, vae_part
+from engine.tokenizers import clip_tokenizer, read_tokenizer
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One set of modules of a model.
-
-    Attributes:
-        weights: Finds the file, its header read and found sound; raises ModelProblem.
-        names: diffusers' name of a tensor -> its name in the file, where they differ.
-        dtype: Its precision, where that is not the device's.
-    """
-
-    config: Config
-    build: Builder
-    weights: Callable[[], Path]
-    names: Mapping[str, str] = field(default_factory=dict)
-    dtype: torch.dtype | None = None
+__all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of"]
 
 
 def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
@@ -54,9 +42,35 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
     if ref.kind in ("controlnet", "t2i_adapter"):
         build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
         return {ref.kind: Part(read_json(path / "config.json"), build, lambda: weights_file(path))}
+    if path.is_file():
+        return {ref.kind: vae_part(path, ref.family)} if ref.kind == "vae" else checkpoint_parts(path, ref.family)
     family = family_of(ref.family)
+    if ref.kind == "vae":
+        return {ref.kind: Part(read_json(path / "config.json"), builder_of(family, "vae"), _finder(path))}
     return {part: Part(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
             for part in (*family.builders, *optional_parts(path))}
+
+
+def tokenizers_of(ref: ModelRef, path: Path) -> tuple[CLIPTokenizer, ...]:
+    """A checkpoint's tokenizers, in the order of its text encoders.
+
+    Raises:
+        ModelProblem: its folder has none that can be read.
+    """
+    if path.is_file():
+        return tuple(clip_tokenizer(padding) for padding in padding_of(ref.family))
+    return tuple(read_tokenizer(path / name) for name in family_of(ref.family).tokenizers)
+
+
+def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
+    """How a checkpoint was trained, as its folder says or as its file shows.
+
+    Raises:
+        ModelProblem: it can't be read.
+    """
+    if path.is_file():
+        return scheduler_config(path, ref.family)
+    return read_json(path / "scheduler" / "scheduler_config.json")
 
 
 def _finder(folder: Path) -> Callable[[], Path]:
@@ -64,10 +78,8 @@ def _finder(folder: Path) -> Callable[[], Path]:
 
 
 def _controlnet_file(file: Path, family: str) -> Part:
-    header = read_header(file)
-    names = diffusers_names({name: info.shape for name, info in header.items()})
-    config = controlnet_config({ours: header[theirs].shape for ours, theirs in names.items()}, family)
-    return Part(config, _controlnet, lambda: file, names)
+    config, pieces = controlnet_of(file, family)
+    return Part(config, _controlnet, lambda: file, pieces)
 
 
 def _controlnet(config: Config) -> nn.Module:

@@ -1,13 +1,15 @@
 """Every model that a recipe names beside its checkpoint, lent together for one job: controls, adapters, encoders."""
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalog.control_models import image_encoder_of, refuse_other_family
+from catalog.families import FAMILIES
 from catalog.folders import fingerprint, weights_file
-from contract.errors import InvalidRecipe
+from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, Recipe
 from contract.work import Ticket, path_key
 from engine.controls import ControlSet, controls_of
@@ -47,9 +49,20 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...
         InvalidRecipe: of another family than the checkpoint.
         ModelProblem: an image encoder is missing.
     """
+    vae = (_vae_of(recipe, recipe.vae, paths),) if recipe.vae else ()
+    return (*vae, *_acting(recipe, paths))
+
+
+def _acting(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...]:
+    """Controls, adapters, and the adapters' encoders."""
     controls = [_found(control.model, recipe, paths) for control in recipe.controls]
     adapters = [_found(reference.model, recipe, paths) for reference in recipe.references]
     return (*controls, *adapters, *(_encoder_of(adapter) for adapter in adapters))
+
+
+def _vae_of(recipe: Recipe, ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
+    """A VAE is of the family whose latents it is given: its tensors don't tell."""
+    return _found(ref.model_copy(update={"family": recipe.model.family}), recipe, paths)
 
 
 def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
@@ -68,6 +81,28 @@ def _encoder_of(adapter: Wanted) -> Wanted:
 
 
 @contextmanager
+def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) -> Iterator[Bundle]:
+    """The checkpoint with the VAE that the recipe names in place of its own.
+
+    Raises:
+        InvalidRecipe: the VAE is for other latents.
+        ModelProblem: the checkpoint has no VAE, and the recipe names none.
+    """
+    if recipe.vae is None:
+        if "vae" not in own.parts:
+            raise ModelProblem(f"{own.ref.name} has no VAE of its own.", "Choose a VAE beside it.")
+        yield own
+        return
+    with models.lease(*_vae_of(recipe, recipe.vae, ticket.model_paths)) as lent:
+        theirs = lent.parts["vae"].config.latent_channels
+        ours = FAMILIES[own.ref.family].latent_channels
+        if theirs != ours:
+            raise InvalidRecipe(f"The VAE {recipe.vae.name} reads latents of {theirs} channels; {own.ref.name} makes "
+                                f"{ours}.", "Choose another VAE.", code="invalid_vae")
+        yield replace(own, parts=ChainMap(lent.parts, own.parts), digests={**own.digests, **lent.digests})
+
+
+@contextmanager
 def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Preprocessors,
          bundle: Bundle) -> Iterator[Lent]:
     """Lease what a recipe names, and put its adapters on the checkpoint's U-Net.
@@ -75,7 +110,7 @@ def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Pr
     Raises:
         InvalidRecipe: a model that doesn't go with the checkpoint.
     """
-    wanted = wanted_models(recipe, ticket.model_paths)
+    wanted = _acting(recipe, ticket.model_paths)
     first, second = len(recipe.controls), len(recipe.controls) + len(recipe.references)
     with ExitStack() as leases:
         lent = [next(iter(leases.enter_context(models.lease(*model)).parts.values())) for model in wanted]

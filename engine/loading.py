@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from transformers import CLIPTokenizer
 
-from catalog.folders import read_json
-from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import faults
 from engine.blocks import Block, Layout, Source, fill, match
-from engine.families import family_of
-from engine.kinds import Part, parts_of
+from engine.kinds import Part, parts_of, scheduler_of, tokenizers_of
 from engine.shelves import Shelf
+from engine.tokenizers import check_vocabulary
 
 _LOOK_S = 0.05  # between two looks at a load in another thread
 
@@ -59,11 +56,11 @@ class Wanted:
             ModelProblem: names file and tensor.
         """
         self.layout = shelf.layout
-        self._sources = [match(part.weights(), name, shelf.layout, part.names) for name, part in self.plan.items()]
+        self._sources = [match(part.weights(), name, shelf.layout, part.pieces) for name, part in self.plan.items()]
         if self.ref.kind == "checkpoint":
-            self.tokenizers = tuple(_tokenizer(self.path / name) for name in family_of(self.ref.family).tokenizers)
-            _check_vocabulary(self.tokenizers, shelf.parts)
-            self.scheduler_config = read_json(self.path / "scheduler" / "scheduler_config.json")
+            self.tokenizers = tokenizers_of(self.ref, self.path)
+            check_vocabulary(self.tokenizers, shelf.parts)
+            self.scheduler_config = scheduler_of(self.ref, self.path)
 
     def read(self, block: Block) -> Generator[float, None, Held]:
         """Fill a block; yields the fraction that is done.
@@ -131,24 +128,3 @@ class Fetch:
             self.held = ended.value
         except faults.FAILURES as error:
             self.problem = faults.explain(error, wanted.ref.name, "its weights").message
-
-
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    # Without these files transformers makes an empty tokenizer and says nothing.
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.",
-                           "Download the model again.")
-    try:
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}",
-                           "Download the model again.") from None
-
-
-def _check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str, nn.Module]) -> None:
-    for number, tokenizer in enumerate(tokenizers, 1):
-        encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
-        known = parts[encoder].config.vocab_size
-        if len(tokenizer) > known:
-            raise ModelProblem(f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
-                               "Use the tokenizer that came with the model.")

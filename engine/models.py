@@ -7,6 +7,7 @@ read is in `loading.py`, how its parts lie on a card in `placement.py`.
 """
 
 import logging
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -260,7 +261,8 @@ class ModelManager:
             shelf.clear()
         if idle:
             return "models that wait were taken off the card"
-        parts = bundle.parts
+        # A VAE of the recipe lies above the model's own parts.
+        parts = bundle.parts.maps[-1] if isinstance(bundle.parts, ChainMap) else bundle.parts
         following = follows(parts.mode) if isinstance(parts, PlacedParts) else None
         if following is None or self._offload not in ("auto", following):
             return ""
@@ -362,4 +364,5 @@ class ModelManager:
 
 
 def _key(ref: ModelRef, path: str) -> str:
-    return ref.fingerprint or path
+    # The same VAE is another model for another family, which scales its latents otherwise.
+    return f"{ref.kind}/{ref.family}/{ref.fingerprint or path}"

@@ -37,7 +37,7 @@ from engine import faults
 from engine.attention import AttentionChoice
 from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
-from engine.lending import lend, wanted_models
+from engine.lending import lend, wanted_models, with_vae
 from engine.memory import give_back_freed_memory, memory
 from engine.models import ModelManager
 from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
@@ -52,7 +52,7 @@ IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
 _LOADING_INTERVAL_S = 0.1
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
-_PARTS_TO_COME = {"vae": "another VAE", "loras": "LoRAs", "refiner": "a refiner"}
+_PARTS_TO_COME = {"loras": "LoRAs", "refiner": "a refiner"}
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,8 @@ class Engine:
         """
         try:
             with self._models.lease(ref, path) as bundle:
-                self._previews.prepare(bundle)
+                if "vae" in bundle.parts:  # else a job brings one
+                    self._previews.prepare(bundle)
         except faults.FAILURES as error:
             raise faults.explain(error, ref.name, "its weights") from None
 
@@ -195,7 +196,8 @@ class Engine:
         for model in ((recipe.model, path), *others):
             yield from self._load(ticket, *model, is_cancelled)
         beside = sum(self._models.size_of(*model) for model in others)
-        with (self._models.lease(recipe.model, path, beside=beside) as bundle,
+        with (self._models.lease(recipe.model, path, beside=beside) as own,
+              with_vae(own, recipe, ticket, self._models) as bundle,
               lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
             _check_cancelled(is_cancelled)
             material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)

@@ -1,67 +1,147 @@
-"""A ControlNet that is one file without a configuration: names as diffusers has them, configuration from the shapes.
+"""Models that are one file without a configuration: which parts are in it, and what each is.
 
-Files come with the names of the first programs (`control_model.input_blocks…`) or with diffusers' own.
+A part's tensors are found by `originals.py`, its configuration by `shapes.py`; here is what a family's file holds.
+Whatever lies outside the places of its parts (training's leftovers, averaged copies) is not read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from catalog.headers import TensorInfo, read_header
+from contract.errors import ModelProblem
+from engine.blocks import Piece
+from engine.families import builder_of, family_of
+from engine.originals import clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
+from engine.parts import Part
+from engine.shapes import Shapes, controlnet_config, layers_read, text_config, text_layers, unet_config, vae_config
+from engine.tokenizers import END
 
-Shapes = Mapping[str, tuple[int, ...]]
-_HEADS = {"sd1": 8}  # heads of every attention; later families have heads of 64 channels
-_HEAD_CHANNELS = 64
-_LAYERS = 2  # a block, wherever the first programs' names were used
-_XL_SIZE_CHANNELS = 256  # of each of the six numbers that SDXL is told of a picture's size
+Pieces = Mapping[str, Piece]
+Header = Mapping[str, TensorInfo]
+_PADDING_OPEN = "!"
+_HALF = "It holds a part of a model only. Use the whole checkpoint."
 
 
-def diffusers_names(shapes: Shapes) -> dict[str, str]:
-    """diffusers' name of each tensor -> its name in the file."""
-    own = {name: name for name in shapes}
-    found = convert_controlnet_checkpoint(own, {"layers_per_block": _LAYERS})
-    return {name: theirs for name, theirs in found.items() if theirs is not None}
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """Where a family's text encoder lies.
 
-
-def controlnet_config(shapes: Shapes, family: str) -> dict[str, Any]:
-    """The configuration of a ControlNet whose tensors have these (diffusers') names and shapes.
-
-    Shapes that are no ControlNet's give a configuration that does not fit them, which is told when it is loaded.
+    Attributes:
+        place: Prefix, before `transformer.` (transformers' names) or `model.` (OpenCLIP's).
+        is_open: Trained by OpenCLIP; else OpenAI's.
+        is_projecting: Its pooled output is used.
     """
-    channels = [shapes[name][0] for number in range(len(shapes))
-                if (name := f"down_blocks.{number}.resnets.0.conv2.weight") in shapes]
-    depths = [_count(shapes, f"down_blocks.{number}.attentions.0.transformer_blocks.")
-              for number in range(len(channels))]
-    middle = _count(shapes, "mid_block.attentions.0.transformer_blocks.")
-    heads = _HEADS.get(family) or tuple(max(1, size // _HEAD_CHANNELS) for size in channels)
-    config: dict[str, Any] = {
-        "block_out_channels": tuple(channels), "layers_per_block": _count(shapes, "down_blocks.0.resnets."),
-        "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),
-        "transformer_layers_per_block": tuple(max(1, depth) for depth in [*depths[:-1], depths[-1] or middle]),
-        "attention_head_dim": heads, "cross_attention_dim": _width(shapes),
-        "use_linear_projection": len(shapes.get("mid_block.attentions.0.proj_in.weight", ())) == 2,
-        "conditioning_embedding_out_channels": _picture_channels(shapes)}
-    if "add_embedding.linear_1.weight" in shapes:
-        config |= {"addition_embed_type": "text_time", "addition_time_embed_dim": _XL_SIZE_CHANNELS,
-                   "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1]}
-    if "task_embedding" in shapes:
-        types, width = shapes["task_embedding"]
-        config |= {"_class_name": "ControlNetUnionModel", "num_control_type": types, "num_trans_channel": width,
-                   "num_proj_channel": channels[0]}
-    return config
+
+    part: str
+    place: str
+    is_open: bool = False
+    is_projecting: bool = False
 
 
-def _count(shapes: Shapes, prefix: str) -> int:
-    """How many numbered children a module has."""
-    return len({name[len(prefix):].split(".")[0] for name in shapes if name.startswith(prefix)})
+_ENCODERS: Mapping[str, tuple[_Encoder, ...]] = {
+    "sd1": (_Encoder("text_encoder", "cond_stage_model."),),
+    "sd2": (_Encoder("text_encoder", "cond_stage_model.", is_open=True),),
+    "sdxl": (_Encoder("text_encoder", "conditioner.embedders.0."),
+             _Encoder("text_encoder_2", "conditioner.embedders.1.", is_open=True, is_projecting=True))}
 
 
-def _width(shapes: Shapes) -> int:
-    return next((shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")), 0)
+def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
+    """The parts of a checkpoint; without a VAE where the file has none.
+
+    Raises:
+        ModelProblem: it lacks another part; names the file.
+    """
+    builders = family_of(family)
+    header = read_header(file)
+    pieces = unet_pieces(header)
+    _refuse_other(file, header, pieces)
+    with _told(file):
+        found = {"unet": (unet_config(_shapes(pieces, header), family), pieces)}
+        for encoder in _ENCODERS[family]:
+            found[encoder.part] = _text_encoder(encoder, header, file)
+        if vae := vae_pieces(header):
+            found["vae"] = (vae_config(_shapes(vae, header), family), vae)
+    return {part: Part(config, builder_of(builders, part), lambda: file, pieces)
+            for part, (config, pieces) in found.items()}
 
 
-def _picture_channels(shapes: Shapes) -> tuple[int, ...]:
-    """Those of the layers that a control picture goes through first; every second one keeps the number."""
-    place = "controlnet_cond_embedding"
-    pairs = _count(shapes, f"{place}.blocks.") // 2
-    first = shapes[f"{place}.conv_in.weight"][0]
-    return (first, *(shapes[f"{place}.blocks.{2 * number + 1}.weight"][0] for number in range(pairs)))
+def vae_part(file: Path, family: str) -> Part:
+    """A VAE that is one file.
+
+    Raises:
+        ModelProblem: it is none.
+    """
+    header = read_header(file)
+    pieces = vae_pieces(header, is_alone=True)
+    if not pieces:
+        raise ModelProblem(f"{file.name} is no VAE.", "Choose another file.")
+    with _told(file):
+        config = vae_config(_shapes(pieces, header), family)
+    return Part(config, builder_of(family_of(family), "vae"), lambda: file, pieces)
+
+
+def controlnet_of(file: Path, family: str) -> tuple[dict[str, Any], Pieces]:
+    """Configuration and tensors of a ControlNet that is one file.
+
+    Raises:
+        ModelProblem: it is none.
+    """
+    header = read_header(file)
+    pieces = controlnet_pieces(header)
+    with _told(file):
+        return controlnet_config(_shapes(pieces, header), family), pieces
+
+
+def padding_of(family: str) -> tuple[str, ...]:
+    """What each encoder's tokenizer fills a prompt up with."""
+    return tuple(_PADDING_OPEN if encoder.is_open else END for encoder in _ENCODERS[family])
+
+
+def _refuse_other(file: Path, header: Header, unet: Pieces) -> None:
+    """What has a U-Net's place in its file, or should have, and is no checkpoint that can begin a picture."""
+    if not unet:
+        raise ModelProblem(f"{file.name} has no U-Net, so it is no checkpoint.", _HALF)
+    if any(name.startswith("conditioner.embedders.0.model.") for name in header):
+        raise ModelProblem(f"{file.name} is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
+    if "edm_mean" in header:
+        raise ModelProblem(f"{file.name} was trained on another kind of noise (EDM, as Playground v2.5).",
+                           "Use another SDXL model.")
+
+
+def _text_encoder(encoder: _Encoder, header: Header, file: Path) -> tuple[dict[str, Any], Pieces]:
+    """Configuration and tensors, without layers and projections that the family does not read."""
+    pieces = clip_pieces(header, f"{encoder.place}transformer.")
+    is_original = not pieces
+    pieces = pieces or open_clip_pieces(header, f"{encoder.place}model.")
+    if not pieces:
+        raise ModelProblem(f"{file.name} has no {encoder.part.replace('_', ' ')}.", _HALF)
+    shapes = _shapes(pieces, header)
+    layers = text_layers(shapes)
+    if encoder.is_open and not encoder.is_projecting and is_original:
+        layers = layers_read(layers)
+    unread = tuple(f"encoder.layers.{number}." for number in range(layers, text_layers(shapes)))
+    if not encoder.is_projecting:
+        unread = (*unread, "text_projection.")
+    return (text_config(shapes, is_open=encoder.is_open, layers=layers),
+            {name: piece for name, piece in pieces.items() if not name.startswith(unread)})
+
+
+def _shapes(pieces: Pieces, header: Header) -> Shapes:
+    shapes = {name: piece.cut(header[piece.name]).shape for name, piece in pieces.items()}
+    return {name: shape[::-1] if pieces[name].is_transposed else shape for name, shape in shapes.items()}
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """Where tensors that a shape is read from are missing or have none, the file is told of."""
+    try:
+        yield
+    except KeyError as error:
+        raise ModelProblem(f"{file.name} lacks the tensor “{str(error.args[0])[:80]}”.",
+                           "It is cut short or of a kind that Darkroom does not know.") from None
+    except (IndexError, ValueError):
+        raise ModelProblem(f"{file.name} has tensors of shapes that Darkroom does not know.",
+                           "Use another version of the model.") from None

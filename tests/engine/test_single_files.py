@@ -9,7 +9,7 @@ from torch import nn
 
 from catalog.models import describe
 from engine.models import ModelManager
-from engine.single_files import controlnet_config
+from engine.shapes import controlnet_config
 from tests import tiny_controls
 
 # Of the shape that the file's names belong to: two layers a block, norms in 32 groups, eight heads.

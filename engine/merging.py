@@ -1,0 +1,188 @@
+"""Makes one checkpoint of two or three, tensor by tensor: no more than one tensor of each is in memory.
+
+The result has the names and leftovers of the first source, which is a single file; the others may be folders.
+How it was made is in its metadata. LoRAs that are baked in are computed by `loras.py`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from catalog.headers import TensorInfo, read_header
+from contract.errors import ModelProblem
+from contract.recipe import ModelRef
+from engine.blocks import DTYPES, Piece, read_tensor
+from engine.kinds import parts_of
+from engine.tensor_files import write_tensors
+
+if TYPE_CHECKING:
+    from contract.tasks import Merge
+
+Say = Callable[[str, float | None], None]
+Key = tuple[str, str]  # part, diffusers' name
+HASHING, MERGING = "Reading what is merged", "Merging"
+_CHUNK = 2**22
+_WRITTEN = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+_AVERAGED = "model_ema."
+_PICTURE_CHANNELS = "conv_in.weight"  # of the U-Net: inpainting and editing models have more of them
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """One tensor of a source."""
+
+    file: Path
+    info: TensorInfo
+    piece: Piece
+
+    def read(self) -> Tensor:
+        """Its numbers in float32, as the modules have them."""
+        tensor = read_tensor(self.file, self.info).float()
+        return tensor.T if self.piece.is_transposed else tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is written of a tensor."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> str:
+    """Write the merged checkpoint.
+
+    Args:
+        paths: Where each model lies, by "kind/name".
+        say: Told what is done, and which fraction of it.
+    Returns:
+        A sentence about what could not be merged; empty where all could.
+    Raises:
+        ModelProblem: the sources don't go together; names both.
+    """
+    first, others = task.a, [ref for ref in (task.b, task.c) if ref is not None]
+    home = Path(paths[f"{first.kind}/{first.name}"])
+    if not home.is_file():
+        raise ModelProblem(f"{first.name} is a folder; the result of a merge takes the form of its first model.",
+                           "Choose a checkpoint that is one file as the first model.")
+    spots = {ref.name: _spots(ref, Path(paths[f"{ref.kind}/{ref.name}"])) for ref in (first, *others)}
+    for ref in others:
+        _refuse_other(first, ref, spots)
+    header = read_header(home)
+    keys = _keys(spots[first.name])
+    described = {name: _Shape(_dtype(info, task.dtype), info.shape) for name, info in header.items()
+                 if not name.startswith(_AVERAGED)}
+    metadata = {"darkroom.merge": _account(task, paths, say), "format": "pt"}
+    blend = _blend(task, [spots[ref.name] for ref in others])
+    tensors = (_merged(home, header[name], keys.get(name, []), spots[first.name], blend, described[name].dtype)
+               for name in described)
+    for fraction in write_tensors(target, described, tensors, metadata):
+        say(MERGING, fraction)
+    kept = [key for key in spots[first.name] if any(key not in spots[ref.name] for ref in others)]
+    return f"{len(kept)} tensors are only in {first.name} and were kept." if kept else ""
+
+
+def _spots(ref: ModelRef, path: Path) -> dict[Key, _Spot]:
+    """Where each tensor of a checkpoint's parts is."""
+    found = {}
+    for part, one in parts_of(ref, path).items():
+        file = one.weights()
+        header = read_header(file)
+        pieces = one.pieces if one.pieces is not None else {name: Piece(name) for name in header}
+        for name, piece in pieces.items():
+            bare = name.removeprefix("text_model.")
+            found[part, bare] = _Spot(file, piece.cut(header[piece.name]), piece)
+    return found
+
+
+def _refuse_other(first: ModelRef, other: ModelRef, spots: Mapping[str, Mapping[Key, _Spot]]) -> None:
+    if first.family != other.family:
+        raise ModelProblem(f"{first.name} is of the family {first.family}, {other.name} of {other.family}.",
+                           "Only models of one family can be merged.")
+    ours, theirs = spots[first.name], spots[other.name]
+    for key in ours.keys() & theirs.keys():
+        one, two = _sides(ours[key]), _sides(theirs[key])
+        if one != two and not (key == ("unet", _PICTURE_CHANNELS) and one[1] > two[1]):
+            raise ModelProblem(f"“{key[1]}” has the shape {one} in {first.name} and {two} in {other.name}.",
+                               "Only models of one shape can be merged; an inpainting model has to be the first.")
+
+
+def _sides(spot: _Spot) -> tuple[int, ...]:
+    shape = spot.info.shape[::-1] if spot.piece.is_transposed else spot.info.shape
+    return shape[:2] if all(side == 1 for side in shape[2:]) else shape
+
+
+def _keys(spots: Mapping[Key, _Spot]) -> dict[str, list[Key]]:
+    """Of each tensor of the file the modules' tensors that it holds, in order."""
+    found: dict[str, list[Key]] = {}
+    for key, spot in sorted(spots.items(), key=lambda pair: pair[1].piece.share):
+        found.setdefault(spot.piece.name, []).append(key)
+    return found
+
+
+def _blend(task: "Merge", others: list[Mapping[Key, _Spot]]) -> Callable[[Key, Tensor], Tensor]:
+    """The method as a function of a tensor of the first model."""
+
+    def blended(key: Key, tensor: Tensor) -> Tensor:
+        if any(key not in other for other in others):
+            return tensor
+        values = [other[key].read().reshape(tensor.shape) for other in others]
+        if task.method == "weighted":
+            return tensor * (1 - task.ratio) + values[0] * task.ratio
+        return tensor + task.ratio * (values[0] - values[1])
+
+    def of_shared_channels(key: Key, tensor: Tensor) -> Tensor:
+        if key != ("unet", _PICTURE_CHANNELS):
+            return blended(key, tensor)
+        shared = min(tensor.shape[1], *(other[key].info.shape[1] for other in others if key in other))
+        return torch.cat([blended(key, tensor[:, :shared]), tensor[:, shared:]], dim=1)
+
+    return of_shared_channels
+
+
+def _merged(home: Path, info: TensorInfo, keys: list[Key], spots: Mapping[Key, _Spot],
+            blend: Callable[[Key, Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+    """One tensor of the result; what no module reads is passed on as it is."""
+    if not keys:
+        return read_tensor(home, info).to(dtype)
+    blended = []
+    for key in keys:
+        tensor = blend(key, spots[key].read())
+        blended.append(tensor.T if spots[key].piece.is_transposed else tensor)
+    merged = torch.cat(blended).to(dtype) if len(blended) > 1 else blended[0].to(dtype)
+    if not merged.isfinite().all():
+        raise ModelProblem(f"“{keys[0][1]}” is no finite number after merging.", "Use another ratio, or float32.")
+    return merged
+
+
+def _dtype(info: TensorInfo, wanted: str) -> torch.dtype:
+    found = DTYPES[info.dtype]
+    return found if not found.is_floating_point else _WRITTEN[wanted]
+
+
+def _account(task: "Merge", paths: Mapping[str, str], say: Say) -> str:
+    """What the result was made of, as JSON."""
+    models = {}
+    for role in ("a", "b", "c"):
+        ref = getattr(task, role)
+        if ref is not None:
+            path = Path(paths[f"{ref.kind}/{ref.name}"])
+            sha256 = ref.sha256 or (_sha256(path, say) if path.is_file() else None)
+            models[role] = {"name": ref.name, "sha256": sha256}
+    return json.dumps({"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models})
+
+
+def _sha256(file: Path, say: Say) -> str:
+    digest, size, done = hashlib.sha256(), file.stat().st_size, 0
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            say(HASHING, done / size)
+    return digest.hexdigest()

@@ -1,0 +1,30 @@
+"""One set of modules of a model: its configuration, how it is built, where its weights are.
+
+Which parts a model has, `kinds.py` says; what becomes of them, `shelves.py` and `models.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.blocks import Piece
+from engine.families.family import Builder, Config
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One set of modules of a model.
+
+    Attributes:
+        weights: Finds the file, its header read and found sound; raises ModelProblem.
+        pieces: diffusers' name of a tensor -> where it is in a file that has its own names, or other parts too.
+        dtype: What its numbers are kept as, where the device doesn't decide.
+    """
+
+    config: Config
+    build: Builder
+    weights: Callable[[], Path]
+    pieces: Mapping[str, Piece] | None = None
+    dtype: torch.dtype | None = None
