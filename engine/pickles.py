@@ -204,11 +204,12 @@ def weights_of(source: Path) -> tuple[dict[str, Tensor], dict[str, str], set[str
             data = _embedding(inner) if wrapping == "string_to_param" else inner
         else:
             notes = _notes_of(data)
+            data = {name: value for name, value in data.items() if name not in notes}
     weights: dict[str, Tensor] = {}
     for name, value in _flat(data, "", _NESTING):
         if isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in STORABLE:
             weights[name] = value.detach()
-        elif name not in notes:
+        else:
             left_out.add(name)
     averaged = {name for name in weights if name.startswith("model_ema.")}
     if averaged:
