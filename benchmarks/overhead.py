@@ -6,21 +6,19 @@ weights at 256², against a bare diffusers loop in the same process, on the same
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
-from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
+from diffusers import EulerDiscreteScheduler
 
 from benchmarks.controls import control_loop
 from benchmarks.jobs import through_the_process, through_the_queue
 from benchmarks.masks import inpaint_loop
 from benchmarks.measure import ROUNDS, Figure, Work, figure, report
+from benchmarks.subjects import SD15, checkpoints
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
@@ -32,7 +30,6 @@ from engine.families.family import predict_with
 from engine.models import Bundle, ModelManager
 from engine.paint import Engine, EngineOptions
 from engine.passes import first_noise, sampling_of
-from tests.tiny import make_tokenizer
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
 FIGURES = ("1", "2", "3", "18", "control", "inpaint")
@@ -126,33 +123,8 @@ def previews(subject: Subject, name: str, rounds: int) -> Figure:
 @contextmanager
 def sd15_shaped() -> Iterator[Subject]:
     """A checkpoint of SD 1.5's shape with random half-precision weights (2.1 GB), gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
-        folder = Path(name) / "sd15-shaped"  # the studio will find it by this name
-        folder.mkdir()
-        with torch.device("meta"):
-            parts = {"unet": UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-                     "vae": AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2,
-                                          down_block_types=("DownEncoderBlock2D",) * 4,
-                                          up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4),
-                     "text_encoder": CLIPTextModel(CLIPTextConfig(
-                         hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12))}
-        chance = torch.Generator().manual_seed(0)
-        for part, module in parts.items():
-            (folder / part).mkdir()
-            kind = "model" if part == "text_encoder" else "diffusion_pytorch_model"
-            weights = {key: (torch.randn(tensor.shape, generator=chance) * 0.02).half()
-                       for key, tensor in module.state_dict().items()}
-            save_file(weights, folder / part / f"{kind}.safetensors")
-            (folder / part / "config.json").write_text(_config(module), "utf-8")
-        make_tokenizer().save_pretrained(folder / "tokenizer")
-        EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012,
-                               beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
-        (folder / "model_index.json").write_text('{"text_encoder": ["transformers", "CLIPTextModel"]}', "utf-8")
-        yield Subject(describe(folder, "sd15-shaped"), steps=3, side=256, preview_goal=1.01)
-
-
-def _config(module: torch.nn.Module) -> str:
-    return str(module.config.to_json_string() if hasattr(module.config, "to_json_string") else module.to_json_string())
+    with checkpoints(SD15) as (entry,):
+        yield Subject(entry, steps=3, side=256, preview_goal=1.01)
 
 
 def starter() -> Subject:

@@ -1,0 +1,159 @@
+"""Figures 4, 5, 13 and 17 of the performance page: what loading, swapping, getting ready and keeping a model cost.
+
+`python -m benchmarks.loading` measures on SD 1.5-shaped checkpoints of random half-precision weights (2.1 GB each,
+4.3 GB in the CPU's float32; two are in memory at once, so 12 GB are needed).
+"""
+
+import argparse
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+from safetensors import safe_open
+
+from benchmarks.jobs import running
+from benchmarks.measure import Figure, Work, figure, report
+from benchmarks.subjects import MEDIUM, SD15, Shape, checkpoints
+from catalog.models import ModelEntry
+from contract.recipe import ModelRef
+from engine.devices import choose_device
+from engine.models import ModelManager
+from studio.workers.process import ProcessWorker
+
+FIGURES = ("4", "5", "13", "17")
+_LOOK_S = 0.002
+
+
+def read_and_cast(entry: ModelEntry) -> Work:
+    """The floor of a load: every file is read once, every tensor cast once into the run dtype."""
+    dtype = choose_device().dtype
+    files = sorted(entry.path.rglob("*.safetensors"))
+
+    def run() -> None:
+        kept = []
+        for path in files:
+            with safe_open(path, "pt") as file:
+                kept += [file.get_tensor(name).to(dtype) for name in file.keys()]
+
+    return run
+
+
+def cold_load(entry: ModelEntry) -> Work:
+    """A load by a manager that has never seen the shape."""
+
+    def run() -> None:
+        list(ModelManager(choose_device()).prepare(entry.ref, str(entry.path)))
+
+    return run
+
+
+def swaps(one: ModelEntry, other: ModelEntry) -> Work:
+    """From one model in memory to another."""
+    models = ModelManager(choose_device(), budget_bytes=2**40)
+    for entry in (one, other):
+        list(models.prepare(entry.ref, str(entry.path)))
+    turn = [one, other]
+
+    def run() -> None:
+        turn.reverse()
+        with models.lease(turn[0].ref, str(turn[0].path)) as bundle:
+            assert bundle.parts["unet"] is not None
+
+    return run
+
+
+def ready(entry: ModelEntry, rounds: int) -> Figure:
+    """Figure 13: from the start of the worker until its model is loaded."""
+    ratios = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch, diffusers"], check=True)
+        cold_load(entry)()
+        floor = time.perf_counter() - began
+        began = time.perf_counter()
+        with running(ProcessWorker({}, (str(entry.path), entry.ref))):
+            ratios.append((time.perf_counter() - began) / floor)
+    kept = ratios[1:]
+    return Figure("13", "model ready", median(kept), min(kept), max(kept), len(kept),
+                  "import torch, diffusers + cold load", 1.15, 1.3)
+
+
+def memory(entry: ModelEntry) -> Figure:
+    """Figure 17: the most anonymous memory that a process has while it loads and holds a model."""
+    bare = _in_new_process(_import_only)
+    dtype = choose_device().dtype
+    weights = 0
+    for path in entry.path.rglob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            weights += sum(torch.Size(file.get_slice(name).get_shape()).numel() * dtype.itemsize
+                           for name in file.keys())
+    peak, after = _in_new_process(_load, entry.ref, str(entry.path))
+    floor = weights + bare[0]
+    return Figure("17", "memory", after / floor, after / floor, peak / floor, 1, "weights + import torch, diffusers",
+                  1.10, 1.3, f"peak of the load {peak / floor:.3f}, {peak / 1e9:.2f} GB of {floor / 1e9:.2f}")
+
+
+def _in_new_process(work: Callable[..., tuple[int, ...]], *arguments: object) -> tuple[int, ...]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def anonymous_bytes() -> int:
+    """Of this process, as Linux counts."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+
+def _import_only() -> tuple[int, ...]:
+    import diffusers  # noqa: F401
+
+    return (anonymous_bytes(),)
+
+
+def _load(ref: ModelRef, path: str) -> tuple[int, ...]:
+    """The peak while it loads, and what is left then."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_LOOK_S):
+            peak[0] = max(peak[0], anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    models = ModelManager(choose_device())
+    with models.lease(ref, path):
+        done.set()
+        watcher.join()
+        return peak[0], anonymous_bytes()
+
+
+def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
+    """The wanted figures, each when it is measured."""
+    shape: Shape = MEDIUM if wanted.small else SD15
+    with checkpoints(shape, 2) as (one, other):
+        made: dict[str, Callable[[], Figure]] = {
+            "4": lambda: figure("4", "cold load", read_and_cast(one), cold_load(one), peer="read once + cast once",
+                                goal=1.2, limit=1.5, rounds=wanted.rounds),
+            "5": lambda: figure("5", "resident swap", cold_load(one), swaps(one, other), peer="its cold load",
+                                goal=0.01, limit=0.03, rounds=wanted.rounds),
+            "13": lambda: ready(one, wanted.rounds), "17": lambda: memory(one)}
+        for number in wanted.figures:
+            yield made[number]()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="the first one is dropped")
+    parser.add_argument("--figures", nargs="+", default=list(FIGURES), choices=FIGURES)
+    parser.add_argument("--small", action="store_true", help="a model of 170 MB instead, to try it out")
+    report("loading", measure_all(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
