@@ -5,9 +5,11 @@ Knows no families and no residency; see `models.py`.
 """
 
 import hashlib
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+_CHUNK_BYTES = 2**20
 _DIGEST_BYTES = 1024  # of each tensor: enough to tell checkpoints apart
 _OTHER_CONFIG = "Use the config.json that came with it."
 _OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
@@ -114,8 +117,11 @@ class Block:
     @classmethod
     def empty(cls, layout: Layout, *, pinned: bool = False) -> "Block":
         """Room for a checkpoint; may raise torch's out-of-memory errors."""
-        return cls(layout, tuple(torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
-                                 for size in layout.segment_bytes), pinned)
+        if pinned:
+            segments = [torch.empty(size, dtype=torch.uint8, pin_memory=True) for size in layout.segment_bytes]
+        else:
+            segments = [_pages(size) for size in layout.segment_bytes]
+        return cls(layout, tuple(segments), pinned)
 
     def tensor(self, place: Place) -> Tensor:
         """The tensor at a place; no copy."""
@@ -131,6 +137,15 @@ class Block:
                 hasher.update(f"{place.name}{place.shape}{place.dtype}".encode())
                 hasher.update(sample.numpy().tobytes())
         return hasher.hexdigest()
+
+
+def _pages(size: int) -> Tensor:
+    """Memory straight from the system, to which it goes back at once when nobody uses it any more."""
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+    try:
+        return torch.frombuffer(mmap.mmap(-1, max(size, 1), **private), dtype=torch.uint8, count=size)
+    except (OSError, ValueError) as error:
+        raise MemoryError(f"{size} bytes can't be had: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,27 +263,50 @@ def _spellings(name: str) -> Iterator[str]:
 def fill(block: Block, source: Source) -> Iterator[int]:
     """Read a file into its places, cast to the run dtype; yields the bytes of each tensor read.
 
+    In chunks that stay in the processor's cache: each byte crosses its memory as seldom as can be. Never by mapping
+    the file, which would end the process if the file were cut short meanwhile.
+
     Raises:
         ModelProblem: the file ended early, or a weight is not a finite number; names file and tensor.
     """
-    staging = torch.empty(0, dtype=torch.uint8)
+    staging = torch.empty(_CHUNK_BYTES, dtype=torch.uint8)
     with source.path.open("rb", buffering=0) as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         for reading in source.readings:
-            info, place = reading.info, reading.place
-            target = view(block.segments, place)
-            size = info.end - info.begin
-            file.seek(start + info.begin)
-            if DTYPES[info.dtype] == place.dtype and not place.is_channels_last and not reading.is_transposed:
-                segment = block.segments[place.segment]
-                _read(file, segment[place.offset : place.offset + size], source.label)
+            file.seek(start + reading.info.begin)
+            if reading.is_transposed or reading.place.is_channels_last:
+                staging = _read_turned(file, block, reading, source, staging)
             else:
-                staging = staging if staging.numel() >= size else torch.empty(size, dtype=torch.uint8)
-                _read(file, staging[:size], source.label)
-                found = staging[:size].view(DTYPES[info.dtype])
-                target.copy_(found.view(info.shape).t() if reading.is_transposed else found.view(place.shape))
-            _check_finite(target, place, source)
-            yield size
+                _read_straight(file, block, reading, source, staging[:_CHUNK_BYTES])
+            yield reading.info.end - reading.info.begin
+
+
+def _read_straight(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor) -> None:
+    """A tensor whose numbers lie in the file's order."""
+    place, size = reading.place, reading.info.end - reading.info.begin
+    flat = block.segments[place.segment][place.offset : place.offset + place.size]
+    theirs = DTYPES[reading.info.dtype]
+    is_same = theirs == place.dtype
+    for at in range(0, size, _CHUNK_BYTES):
+        end = min(at + _CHUNK_BYTES, size)
+        ours = flat[at // theirs.itemsize * place.dtype.itemsize : end // theirs.itemsize * place.dtype.itemsize]
+        _read(file, ours if is_same else staging[: end - at], source.label)
+        part = ours.view(place.dtype)
+        if not is_same:
+            part.copy_(staging[: end - at].view(theirs))
+        _check_finite(part, place, source)
+
+
+def _read_turned(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor) -> Tensor:
+    """A tensor that lies in another order; returns the staging memory, made larger if it had to be."""
+    place, size = reading.place, reading.info.end - reading.info.begin
+    staging = staging if staging.numel() >= size else torch.empty(size, dtype=torch.uint8)
+    _read(file, staging[:size], source.label)
+    found = staging[:size].view(DTYPES[reading.info.dtype])
+    target = block.tensor(place)
+    target.copy_(found.view(reading.info.shape).t() if reading.is_transposed else found.view(place.shape))
+    _check_finite(target, place, source)
+    return staging
 
 
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:
@@ -284,10 +322,10 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
     return found.view(DTYPES[info.dtype]).view(info.shape)
 
 
-def _read(file: object, target: Tensor, label: str) -> None:
+def _read(file: Any, target: Tensor, label: str) -> None:
     room = memoryview(target.numpy())
     while room:
-        count = file.readinto(room)  # type: ignore[attr-defined]
+        count = file.readinto(room)
         if not count:
             raise ModelProblem(f"{label} ended early while it was read.",
                                "Download or copy it again.")

@@ -21,12 +21,12 @@ from contract.recipe import ModelRef
 from contract.records import ResidentModel
 from contract.work import path_key
 from engine.attention import unslice_attention
-from engine.blocks import Block
+from engine.blocks import Block, Layout
 from engine.devices import Device, device_bytes
 from engine.families import family_of
 from engine.families.family import Family
 from engine.loading import Fetch, Held, Wanted, plan_load
-from engine.memory import give_back_freed_memory, memory
+from engine.memory import memory
 from engine.placement import Offload, OffloadChoice, PlacedParts, choose, follows
 from engine.shelves import Shelf, build
 
@@ -155,8 +155,8 @@ class ModelManager:
         yield 0.0
         wanted = self._plan(ref, path)
         self._give_up_fetch()
-        self._make_room(ref, wanted.layout.size)
-        self._keep(key, (yield from wanted.read(self._block_for(wanted))))
+        spare = self._make_room(ref, wanted.layout)
+        self._keep(key, (yield from wanted.read(spare or self._block_for(wanted))))
 
     def prefetch(self, ref: ModelRef, path: str) -> None:
         """Begin to read a model beside the work, if there is room; what is wrong with it its job will say."""
@@ -167,8 +167,8 @@ class ModelManager:
         self._give_up_fetch()
         try:
             wanted = self._plan(ref, path)
-            self._make_room(ref, int(wanted.layout.size * _FETCH_MARGIN))
-            self._fetch = Fetch(key, wanted, self._block_for(wanted))
+            spare = self._make_room(ref, wanted.layout, _FETCH_MARGIN)
+            self._fetch = Fetch(key, wanted, spare or self._block_for(wanted))
         except StudioError as problem:
             log.info("%s is not read ahead: %s", ref.name, problem.message)
 
@@ -329,17 +329,35 @@ class ModelManager:
 
     # Making room
 
-    def _make_room(self, ref: ModelRef, need: int) -> None:
-        """Before a load: evict what the machine's free memory asks for, and refuse what can't fit."""
+    def _make_room(self, ref: ModelRef, layout: Layout, margin: float = 1.0) -> Block | None:
+        """Before a load: evict what the budget and the machine's free memory ask for, and refuse what can't fit.
+
+        The model that was used last stays if it can, so that it serves on should the load fail.
+
+        Returns:
+            The block of an evicted model of the same layout: memory that need not be had, and cleared, anew.
+        """
+        spare: Block | None = None
+        need, newest = int(layout.size * margin), next(reversed(self._held), None)
         idle = [key for key, held in self._held.items() if not held.leases and not held.is_pinned]
-        while need > memory().free and idle:
-            self._evict(idle.pop(0))
+        while idle and not self._fits(need, spares_budget=idle[0] == newest):
+            block = self._evict(idle.pop(0))
+            if block.layout is layout:
+                spare = block
+                break
+            del block
         free = memory().free
-        if need > free:
+        if spare is None and need > free:
             kept = any(held.is_pinned for held in self._held.values())
-            raise OutOfMemory(f"{ref.name} needs {need / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
+            raise OutOfMemory(f"{ref.name} needs {layout.size / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
                               "Unpin a model, or close other programs." if kept
                               else "Close other programs, or use a smaller model.")
+        return spare
+
+    def _fits(self, need: int, *, spares_budget: bool) -> bool:
+        """Whether so many bytes more are within the machine's free memory, and within the budget where that counts."""
+        held = sum(held.block.layout.size for held in self._held.values())
+        return (spares_budget or held + need <= self._budget) and need <= memory().free
 
     def _shrink(self, keep: str) -> None:
         """After a load: back under the budget, least recently used first."""
@@ -350,7 +368,8 @@ class ModelManager:
             if key != keep and not self._held[key].leases and not self._held[key].is_pinned:
                 self._evict(key)
 
-    def _evict(self, key: str) -> None:
+    def _evict(self, key: str) -> Block:
+        """Forget a model. Its memory is free when the block that is returned is."""
         held = self._held.pop(key)
         self._least_mode.pop(path_key(held.ref), None)
         log.info("evicted %s", held.ref.name)
@@ -359,8 +378,7 @@ class ModelManager:
         if held.ref.kind != "checkpoint":  # every LoRA has a shape of its own
             others = {other.shape for other in self._held.values()}
             self._shelves = [shelf for shelf in self._shelves if shelf.shape in others or shelf.shape != held.shape]
-        del held
-        give_back_freed_memory()
+        return held.block
 
 
 def _key(ref: ModelRef, path: str) -> str:

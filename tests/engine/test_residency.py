@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from catalog.models import ModelEntry
-from contract.errors import OutOfMemory
+from contract.errors import ModelProblem, OutOfMemory
 from contract.work import path_key
 from engine import loading
 from engine import models as models_module
@@ -140,3 +140,33 @@ def test_shelves_of_small_models_go_with_them(models: ModelManager, control_entr
     assert len(models._shelves) == 3
     models.evict_all()
     assert models._shelves == []
+
+
+def test_memory_of_an_evicted_model_is_used_for_the_next_of_its_shape(entries: dict[str, ModelEntry]) -> None:
+    manager = ModelManager(CPU, budget_bytes=3 * MEGABYTE)  # two of 1.3 MB
+    expected = weights(ModelManager(CPU), entries["zero_snr"])
+    for name in ("sd1", "sd1_other"):
+        weights(manager, entries[name])
+    addresses = {segment.data_ptr() for segment in next(iter(manager._held.values())).block.segments}
+    ours = weights(manager, entries["zero_snr"])
+    assert names(manager) == ("zero_snr", "sd1_other")
+    (held,) = [held for held in manager._held.values() if held.ref.name == "zero_snr"]
+    assert {segment.data_ptr() for segment in held.block.segments} == addresses
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.items())
+
+
+def test_the_model_that_serves_outlives_a_failed_load_on_a_small_budget(entries: dict[str, ModelEntry],
+                                                                        tmp_path: Path) -> None:
+    manager = ModelManager(CPU, budget_bytes=2 * MEGABYTE)  # one of 1.3 MB
+    before = weights(manager, entries["sd1"])
+    bad = changed(entries["sd1_other"], tmp_path / "bad", "vae", poison_last)
+    with pytest.raises(ModelProblem):
+        weights(manager, bad)
+    assert names(manager) == ("sd1",)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(manager, entries["sd1"]).items())
+    weights(manager, entries["sd1_other"])
+    assert names(manager) == ("sd1_other",)
+
+
+def poison_last(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[sorted(tensors)[-1]].fill_(float("inf"))
