@@ -43,6 +43,7 @@ from engine.models import ModelManager
 from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
 from engine.placement import OffloadChoice
+from engine.precision import Precision, with_precision
 from engine.preprocessors import Preprocessors
 from engine.previews import PreviewMaker
 from engine.rescue import BadNumbers, rescue
@@ -65,6 +66,7 @@ class EngineOptions:
         threads: Of the CPU; None leaves torch's choice.
         cache_dir: For what is worked out once per model (preview maps); None keeps nothing.
         memory_budget_bytes: Host memory for weights; None takes half of the machine's.
+        precision: Of U-Net and text encoders (`precision.py`); None is the device's usual one.
         offload: How a model's parts lie on a card (`placement.py`).
         attention: Which code computes it (`attention.py`).
         annotator_dirs: Where files of preprocessors lie.
@@ -74,6 +76,7 @@ class EngineOptions:
     threads: int | None = None
     cache_dir: Path | None = None
     memory_budget_bytes: int | None = None
+    precision: Precision | None = None
     offload: OffloadChoice = "auto"
     attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
@@ -102,7 +105,8 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions = EngineOptions()) -> None:
-        self._device = replace(choose_device(options.device, options.threads), attention=options.attention)
+        device = with_precision(choose_device(options.device, options.threads), options.precision, options.cache_dir)
+        self._device = replace(device, attention=options.attention)
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()

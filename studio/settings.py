@@ -28,6 +28,7 @@ class Settings:
         data_dir: Everything the program writes goes under it.
         model_dirs: The project's models/ first, then those of --models.
         password: From the environment only; others can read arguments.
+        precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: How a model's parts lie on a card; "auto" chooses by its memory.
         attention: Which code computes it.
         memory_gb: Of the machine's memory that models may take; None is half of it.
@@ -46,6 +47,7 @@ class Settings:
     worker: str = "process"
     password: str | None = field(default=None, repr=False)
     device: str = "auto"
+    precision: str = "auto"
     offload: str = "auto"
     attention: str = "auto"
     memory_gb: int | None = None
@@ -105,12 +107,12 @@ class Settings:
 
 _TYPES: Mapping[str, type] = {
     "host": str, "port": int, "lan": bool, "open_browser": bool, "worker": str, "device": str,
-    "offload": str, "attention": str, "memory_gb": int,
+    "precision": str, "offload": str, "attention": str, "memory_gb": int,
     "max_jobs_per_owner": int, "max_jobs": int, "previews": bool, "threads": int, "max_pixels": int,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "worker": ("process", "inline"), "device": ("auto", "cpu", "cuda", "mps"),
-    "offload": ("auto", "none", "encoders", "model", "group"), "attention": ("auto", "sdpa", "xformers", "sliced"),
+    "precision": ("auto", "float32", "float16", "bfloat16"), "offload": ("auto", "none", "encoders", "model", "group"), "attention": ("auto", "sdpa", "xformers", "sliced"),
 }
 _LEAST: Mapping[str, int] = {"port": 0, "max_jobs_per_owner": 1, "max_jobs": 1, "threads": 1, "memory_gb": 1,
                              "max_pixels": 64 * 64}
@@ -161,6 +163,7 @@ def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
                         help="do not open the page")
     parser.add_argument("--worker", choices=_CHOICES["worker"], help="where the engine runs (process)")
     parser.add_argument("--device", choices=_CHOICES["device"], help="what it runs on (auto)")
+    parser.add_argument("--precision", choices=_CHOICES["precision"], help="of the numbers that it computes in (auto)")
     parser.add_argument("--offload", choices=_CHOICES["offload"],
                         help="which parts of a model leave a card that is short of memory (auto)")
     parser.add_argument("--attention", choices=_CHOICES["attention"], help="how attention is computed (auto)")

@@ -272,6 +272,8 @@ def _tile_s(task: Task) -> float:
 
 def _size(path: str) -> int:
     try:
+        if Path(path).is_file():
+            return Path(path).stat().st_size
         return sum(part.stat().st_size for part in Path(path).rglob("*.safetensors"))
     except OSError:
         return 0
