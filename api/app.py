@@ -19,6 +19,7 @@ from api.guard import METHODS, Framing, Guard
 from api.hosts import HostRule
 from api.identity import CookieStyle, Owners, Sessions, load_secret
 from api.login import PasswordDoor, Throttle
+from api.models import ModelPages
 from api.page_files import PageFiles
 from api.page_head import PageHead
 from contract.errors import StudioError
@@ -49,6 +50,7 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
     app = FastAPI(title="Darkroom", version=version, docs_url=None, redoc_url=None,
                   openapi_url=f"{PREFIX}/openapi.json", redirect_slashes=False)
     app.state.studio = studio
+    app.state.model_pages = ModelPages(studio)
     add_error_handlers(app)
     routes = APIRouter(prefix=PREFIX, responses=_REFUSALS)
     for part in _PARTS:

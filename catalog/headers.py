@@ -109,11 +109,10 @@ class _Duplicate(ValueError):
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    table: dict[str, object] = {}
-    for key, value in pairs:
-        if key in table:
-            raise _Duplicate(key)
-        table[key] = value
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        raise _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
     return table
 
 
@@ -121,7 +120,9 @@ def _tensor(path: Path, name: str, entry: object) -> TensorInfo:
     try:
         assert isinstance(entry, dict)
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        assert all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and begin <= end
+        for number in (*shape, begin, end):
+            assert type(number) is int and number >= 0
+        assert begin <= end
         size = _BYTES[dtype]
     except (AssertionError, KeyError, TypeError, ValueError):
         raise _bad(path, f"describes the tensor “{name[:80]}” in a way that can't be read") from None

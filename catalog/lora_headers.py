@@ -26,8 +26,9 @@ _ENDINGS: Mapping[str, str] = MappingProxyType({
     ".lokr_w2_b": "LoKr", ".oft_blocks": "OFT", ".oft_diag": "OFT", ".on_input": "IA3", ".diff": "full difference"})
 _MAGNITUDES = (".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
                ".lora_magnitude_vector.default.weight")
-_INPUTS = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", "_lora.down.weight", ".lora.down.weight",
-           ".lora_linear_layer.down.weight", "_lora1.down.weight", "_lora2.down.weight", ".hada_w1_b")
+_INPUTS = frozenset({
+    ".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", "_lora.down.weight", ".lora.down.weight",
+    ".lora_linear_layer.down.weight", "_lora1.down.weight", "_lora2.down.weight", ".hada_w1_b"})
 _UNET_WORDS = ("down_blocks_", "up_blocks_", "mid_block_", "input_blocks_", "output_blocks_", "middle_block_")
 _CROSS = ("attn2_to_k", "attn2_to_v")
 _DEEPER = re.compile(r"transformer_blocks_[1-9]")
@@ -60,10 +61,23 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
 
 
 def _form(name: str) -> str | None:
-    for ending, form in _ENDINGS.items():
-        if name.endswith(ending) and (form != "full difference" or name.startswith(("lora_", "diffusion_model."))):
-            return form
-    return None
+    """The form that the ending of a tensor's name is of."""
+    form = _ENDINGS.get(_ending(name))
+    return None if form == "full difference" and not name.startswith(("lora_", "diffusion_model.")) else form
+
+
+def _ending(name: str) -> str:
+    """What of a name is behind its module's; "" when it is none of a LoRA's."""
+    place = len(name)
+    for _ in range(4):
+        place = name.rfind(".", 0, place)
+        if place < 0:
+            return ""
+        if name[place:] in _ENDINGS:
+            return name[place:]
+        if (joined := name.rfind("_", 0, place)) >= 0 and name[joined:] in _ENDINGS:
+            return name[joined:]
+    return ""
 
 
 def _detail(tensors: Tensors, forms: set[str], layers: tuple[Layer, ...]) -> str:
@@ -77,14 +91,15 @@ def _detail(tensors: Tensors, forms: set[str], layers: tuple[Layer, ...]) -> str
 
 def _layers(tensors: Tensors) -> Iterator[Layer]:
     for name, info in tensors.items():
-        ending = next((ending for ending in _INPUTS if name.endswith(ending)), None)
-        if ending:
+        ending = _ending(name)
+        if ending in _INPUTS:
             width = info.shape[1] if len(info.shape) > 1 else 0
             yield Layer(_underscored(name.removesuffix(ending)), width, info.shape)
-        elif name.endswith((".lokr_w1", ".lokr_w1_b")):
+        elif ending in (".lokr_w1", ".lokr_w1_b"):
             module = name.rpartition(".")[0]
             yield Layer(_underscored(module), _kronecker_width(tensors, module), ())
-        elif form := _form(name):
+        elif ending:
+            form = _form(name)
             if form in ("OFT", "IA3", "full difference"):
                 is_whole = form == "full difference" and len(info.shape) > 1
                 yield Layer(_underscored(name.rpartition(".")[0]), info.shape[1] if is_whole else 0, ())

@@ -18,7 +18,7 @@ from catalog.folder_models import describe_folder, optional_parts
 from catalog.sniffed import Sniffed
 from contract.values import ModelKind, ModelRef
 
-__all__ = ("Known", "ModelEntry", "Scanner", "bundled_model", "default_model", "describe", "optional_parts", "scan")
+__all__ = ("BUNDLED", "Known", "ModelEntry", "Scanner", "bundled_model", "default_model", "describe", "optional_parts", "scan")
 logger = logging.getLogger(__name__)
 _TELL_S = 0.5
 _BREATH_S = 0.001  # after a file was opened: whoever answers a request goes first

@@ -22,7 +22,7 @@ _VAE_PLACES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = ("text_model.embeddings.token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight",
                   "encoder.block.0.layer.0.SelfAttention.q.weight", "model.embed_tokens.weight")
 _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embedding")
-_HYPERNETWORK = re.compile(r"(\d+)\.[01]\.linear\.\d+\.(?:weight|bias)")
+_HYPERNETWORK = re.compile(r"(\d+)\.[01kv]\.linear\.\d+\.(?:weight|bias)")
 _EMBEDDING_KEYS = frozenset({"clip_l", "clip_g", "t5xxl"})
 _MOST_VECTORS = 256
 _QUANTISED = (".scale_weight", ".weight_scale", ".absmax", ".quant_map", ".comfy_quant")

@@ -161,13 +161,15 @@ class HashKeeper:
     Args:
         listed: The models, without a new look at the disk.
         is_busy: Whether a job runs.
+        look_s: How long it rests when all is known.
     """
 
     def __init__(self, hashes: ModelHashes, listed: Callable[[], tuple[ModelEntry, ...]],
-                 is_busy: Callable[[], bool]) -> None:
+                 is_busy: Callable[[], bool], look_s: float = _LOOK_S) -> None:
         self._hashes = hashes
         self._listed = listed
         self._is_busy = is_busy
+        self._look_s = look_s
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -181,7 +183,7 @@ class HashKeeper:
     def _work(self) -> None:
         with contextlib.suppress(AttributeError, OSError):  # Linux alone has priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        while not self._stopping.wait(_LOOK_S):
+        while not self._stopping.wait(self._look_s):
             for entry in self._listed():
                 if not self._hashes.is_learnt(entry):
                     self._wait()
