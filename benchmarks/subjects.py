@@ -27,6 +27,8 @@ class Shape:
         "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12})
 
 
+_LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "q_proj", "k_proj", "v_proj",
+                "out_proj", "fc1", "fc2")
 SD15 = Shape("sd15-shaped", {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
              {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2})
 MEDIUM = Shape("medium", {"sample_size": 32, "cross_attention_dim": 256, "attention_head_dim": 4, "layers_per_block": 1,
@@ -44,14 +46,29 @@ def checkpoints(shape: Shape, count: int = 1) -> Iterator[tuple[ModelEntry, ...]
         yield tuple(describe(folder, folder.name) for folder in folders)
 
 
-def _write(folder: Path, shape: Shape, seed: int) -> Path:
+def write_lora(path: Path, shape: Shape, seed: int = 0, rank: int = 16) -> ModelEntry:
+    """A LoRA on every attention and feed-forward layer of a checkpoint's U-Net and text encoder, names as of peft."""
+    chance, tensors = torch.Generator().manual_seed(seed), dict[str, torch.Tensor]()
+    for part, module in _parts(shape).items():
+        for name, layer in module.named_modules():
+            if part != "vae" and name.endswith(_LORA_LAYERS) and isinstance(layer, torch.nn.Linear):
+                for letter, form in (("A", (rank, layer.in_features)), ("B", (layer.out_features, rank))):
+                    tensors[f"{part}.{name}.lora_{letter}.weight"] = (torch.randn(form, generator=chance) * 0.02).half()
+    save_file(tensors, path)
+    return describe(path, path.stem)
+
+
+def _parts(shape: Shape) -> dict[str, torch.nn.Module]:
     with torch.device("meta"):
-        parts = {"unet": UNet2DConditionModel(**shape.unet),
-                 "vae": AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * 4,
-                                      up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, **shape.vae),
-                 "text_encoder": CLIPTextModel(CLIPTextConfig(**shape.text))}
+        return {"unet": UNet2DConditionModel(**shape.unet),
+                "vae": AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * 4,
+                                     up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, **shape.vae),
+                "text_encoder": CLIPTextModel(CLIPTextConfig(**shape.text))}
+
+
+def _write(folder: Path, shape: Shape, seed: int) -> Path:
     chance = torch.Generator().manual_seed(seed)
-    for part, module in parts.items():
+    for part, module in _parts(shape).items():
         (folder / part).mkdir(parents=True)
         kind = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         weights = {key: (torch.randn(tensor.shape, generator=chance) * 0.02).half()
