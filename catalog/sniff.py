@@ -66,7 +66,7 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     family = _unet_family(tensors, unet)
     if family in REFUSED_FAMILIES or family == "unknown":
         return refused_family("checkpoint", family)
-    prediction, zero_snr = _prediction(tensors, metadata)
+    prediction, zero_snr = prediction_of(tensors, metadata)
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
     problem = _missing(tensors, family, has_vae) or _unreadable(tensors, prediction)
     return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae,
@@ -135,7 +135,7 @@ def _unreadable(tensors: Tensors, prediction: str) -> str:
     return "It predicts in EDM's way, which is not run here." if prediction == "edm" else ""
 
 
-def _prediction(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:
+def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:
     """What the model says it predicts ("" where it doesn't), and whether it was trained to zero terminal SNR.
 
     Source: marks that makers of v-prediction SDXL models add as empty tensors, EDM's statistics (CosXL,

@@ -25,6 +25,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
 _CHUNK_BYTES = 2**20
+_ONE_NUMBER = 8  # bytes: a LoRA's alpha may be an integer, weights never are
 _DIGEST_BYTES = 1024  # of each tensor: enough to tell checkpoints apart
 _OTHER_CONFIG = "Use the config.json that came with it."
 _OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
@@ -229,7 +230,8 @@ def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: 
         hint = _OTHER_CONFIG if label.startswith(f"{place.part}/") else _OTHER_KIND
         raise ModelProblem(f"{label}: “{piece.name}” has the shape {_by(info.shape)}; its configuration "
                            f"asks for {_by(place.shape)}.", hint)
-    if info.dtype not in DTYPES or not DTYPES[info.dtype].is_floating_point:
+    is_number = info.dtype in DTYPES and (DTYPES[info.dtype].is_floating_point or info.end - info.begin <= _ONE_NUMBER)
+    if not is_number:
         raise ModelProblem(f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
                            "Use an fp32, fp16 or bf16 version of the model.")
     return Reading(info, place, piece.is_transposed)

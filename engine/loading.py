@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers import CLIPTokenizer
 
+from catalog.folders import fingerprint
+from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import faults
 from engine.blocks import Block, Layout, Source, fill, match
@@ -61,12 +63,20 @@ class Wanted:
             self.tokenizers = tokenizers_of(self.ref, self.path)
             check_vocabulary(self.tokenizers, shelf.parts)
             self.scheduler_config = scheduler_of(self.ref, self.path)
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        """What was chosen is what is read: before, and after, since the parts of a file are opened one by one."""
+        files = {source.path for source in self._sources}
+        found = fingerprint(self.path if self.path.is_dir() else self.path.parent, tuple(files))
+        if self.ref.fingerprint and found != self.ref.fingerprint:
+            raise ModelProblem(f"{self.ref.name} changed on the disk since it was chosen.", "Choose it again.")
 
     def read(self, block: Block) -> Generator[float, None, Held]:
         """Fill a block; yields the fraction that is done.
 
         Raises:
-            ModelProblem: the file ended early, or a weight is not a finite number; names file and tensor.
+            ModelProblem: the file ended early or changed, or a weight is not a finite number; names file and tensor.
         """
         began = time.monotonic()
         done, total = 0, sum(source.size for source in self._sources)
@@ -74,6 +84,7 @@ class Wanted:
             for size in fill(block, source):
                 done += size
                 yield done / total
+        self._refuse_changed()
         digests = {part: block.digest(part) for part in self.plan}
         return Held(self.ref, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,
                     round(time.monotonic() - began, 3))

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from catalog.families import label_of
 from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
+from contract.work import path_key
 from engine.blocks import DTYPES, Piece, read_tensor
 from engine.kinds import parts_of
 from engine.tensor_files import write_tensors
@@ -67,11 +69,11 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
         ModelProblem: the sources don't go together; names both.
     """
     first, others = task.a, [ref for ref in (task.b, task.c) if ref is not None]
-    home = Path(paths[f"{first.kind}/{first.name}"])
+    home = Path(paths[path_key(first)])
     if not home.is_file():
         raise ModelProblem(f"{first.name} is a folder; the result of a merge takes the form of its first model.",
                            "Choose a checkpoint that is one file as the first model.")
-    spots = {ref.name: _spots(ref, Path(paths[f"{ref.kind}/{ref.name}"])) for ref in (first, *others)}
+    spots = {ref.name: _spots(ref, Path(paths[path_key(ref)])) for ref in (first, *others)}
     for ref in others:
         _refuse_other(first, ref, spots)
     header = read_header(home)
@@ -103,19 +105,23 @@ def _spots(ref: ModelRef, path: Path) -> dict[Key, _Spot]:
 
 def _refuse_other(first: ModelRef, other: ModelRef, spots: Mapping[str, Mapping[Key, _Spot]]) -> None:
     if first.family != other.family:
-        raise ModelProblem(f"{first.name} is of the family {first.family}, {other.name} of {other.family}.",
+        raise ModelProblem(f"{first.name} is {label_of(first.family)}; {other.name} is {label_of(other.family)}.",
                            "Only models of one family can be merged.")
     ours, theirs = spots[first.name], spots[other.name]
     for key in ours.keys() & theirs.keys():
         one, two = _sides(ours[key]), _sides(theirs[key])
         if one != two and not (key == ("unet", _PICTURE_CHANNELS) and one[1] > two[1]):
-            raise ModelProblem(f"“{key[1]}” has the shape {one} in {first.name} and {two} in {other.name}.",
+            raise ModelProblem(f"“{key[1]}” is {_by(one)} in {first.name} and {_by(two)} in {other.name}.",
                                "Only models of one shape can be merged; an inpainting model has to be the first.")
 
 
 def _sides(spot: _Spot) -> tuple[int, ...]:
     shape = spot.info.shape[::-1] if spot.piece.is_transposed else spot.info.shape
     return shape[:2] if all(side == 1 for side in shape[2:]) else shape
+
+
+def _by(sides: tuple[int, ...]) -> str:
+    return "×".join(map(str, sides))
 
 
 def _keys(spots: Mapping[Key, _Spot]) -> dict[str, list[Key]]:
@@ -130,7 +136,7 @@ def _blend(task: "Merge", others: list[Mapping[Key, _Spot]]) -> Callable[[Key, T
     """The method as a function of a tensor of the first model."""
 
     def blended(key: Key, tensor: Tensor) -> Tensor:
-        if any(key not in other for other in others):
+        if not others or any(key not in other for other in others):
             return tensor
         values = [other[key].read().reshape(tensor.shape) for other in others]
         if task.method == "weighted":
@@ -140,7 +146,7 @@ def _blend(task: "Merge", others: list[Mapping[Key, _Spot]]) -> Callable[[Key, T
     def of_shared_channels(key: Key, tensor: Tensor) -> Tensor:
         if key != ("unet", _PICTURE_CHANNELS):
             return blended(key, tensor)
-        shared = min(tensor.shape[1], *(other[key].info.shape[1] for other in others if key in other))
+        shared = min([tensor.shape[1], *(other[key].info.shape[1] for other in others if key in other)])
         return torch.cat([blended(key, tensor[:, :shared]), tensor[:, shared:]], dim=1)
 
     return of_shared_channels
@@ -167,12 +173,12 @@ def _dtype(info: TensorInfo, wanted: str) -> torch.dtype:
 
 
 def _account(task: "Merge", paths: Mapping[str, str], say: Say) -> str:
-    """What the result was made of, as JSON."""
+    """What the result was made of, as JSON: its recipe."""
     models = {}
     for role in ("a", "b", "c"):
         ref = getattr(task, role)
         if ref is not None:
-            path = Path(paths[f"{ref.kind}/{ref.name}"])
+            path = Path(paths[path_key(ref)])
             sha256 = ref.sha256 or (_sha256(path, say) if path.is_file() else None)
             models[role] = {"name": ref.name, "sha256": sha256}
     return json.dumps({"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models})

@@ -208,7 +208,7 @@ def weights_of(source: Path) -> tuple[dict[str, Tensor], dict[str, str], set[str
     weights: dict[str, Tensor] = {}
     for name, value in _flat(data, "", _NESTING):
         if isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in STORABLE:
-            weights[name] = value.detach()
+            weights[_modern(name)] = value.detach()
         else:
             left_out.add(name)
     averaged = {name for name in weights if name.startswith("model_ema.")}
@@ -223,6 +223,11 @@ def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     if others or "." in name or tensor.dim() not in (1, 2) or name == _EMBEDDING:
         return weights
     return {_EMBEDDING: tensor.reshape(-1, tensor.shape[-1])}
+
+
+def _modern(name: str) -> str:
+    """A hypernetwork's layers, as the first ones of them were named."""
+    return re.sub(r"^(\d+\.[01]\.)linear([12])\.", lambda found: f"{found[1]}linear.{int(found[2]) - 1}.", name)
 
 
 def _is_table(value: object) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catalog.families import usual_prediction
 from catalog.folders import MAX_CONFIG_BYTES
-from catalog.headers import TensorInfo, read_header
+from catalog.headers import TensorInfo, read_whole_header
+from catalog.sniff import VARIANTS, prediction_of
 from engine.blocks import read_tensor
 from engine.originals import UNET
 
@@ -29,20 +31,22 @@ def scheduler_config(file: Path, family: str) -> dict[str, Any]:
     Raises:
         ModelProblem: the file can't be read.
     """
-    header = read_header(file)
-    zero_snr = "ztsnr" in header
-    prediction = _said_beside(file) or ("v_prediction" if "v_pred" in header or zero_snr else "")
-    if not prediction and family == "sd2":
-        prediction = _sd2_prediction(file, header)
-    return {**_LEVELS, "prediction_type": prediction or "epsilon", "rescale_betas_zero_snr": zero_snr}
+    header = read_whole_header(file)
+    marked, zero_snr = prediction_of(header.tensors, header.metadata)
+    prediction = _said_beside(file) or marked or _usual(file, header.tensors, family)
+    # Only such models have something to predict where there is no signal.
+    return {**_LEVELS, "prediction_type": prediction,
+            "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction"}
 
 
-def _sd2_prediction(file: Path, header: Mapping[str, TensorInfo]) -> str:
-    """Of SD 2's checkpoints only those that work from text alone were ever trained to predict v."""
-    first, telltale = header.get(f"{UNET}input_blocks.0.0.weight"), header.get(_SD2_TELLTALE)
-    if first is None or telltale is None or first.shape[1:2] != (4,):
-        return ""
-    return "v_prediction" if float(read_tensor(file, telltale).float().std(correction=0)) > _SD2_SPREAD else ""
+def _usual(file: Path, tensors: Mapping[str, TensorInfo], family: str) -> str:
+    """What the variant of a family predicts; where there are both, one tensor tells."""
+    first, telltale = tensors.get(f"{UNET}input_blocks.0.0.weight"), tensors.get(_SD2_TELLTALE)
+    variant = VARIANTS.get(first.shape[1] if first and len(first.shape) > 1 else 0, "text")
+    usual = usual_prediction(family, variant)
+    if usual == "epsilon" or telltale is None:
+        return usual
+    return usual if float(read_tensor(file, telltale).float().std(correction=0)) > _SD2_SPREAD else "epsilon"
 
 
 def _said_beside(file: Path) -> str:

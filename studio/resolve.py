@@ -66,7 +66,7 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
     recipe = Recipe(
         prompt=draft.prompt, negative_prompt=draft.negative_prompt,
         model=entry.ref.model_copy(update={"sha256": known_hash(entry)}),
-        vae=None if draft.vae is None else finder.ref(draft.vae, "vae", "vae"),
+        vae=_vae_beside(entry, models) if draft.vae is None else finder.ref(draft.vae, "vae", "vae"),
         loras=nets.loras, hypernetworks=nets.hypernetworks, embeddings=resolve_embeddings(draft, finder),
         sampler=sampler.id, schedule=schedule,
         steps=defaults.steps if draft.steps is None else draft.steps,
@@ -111,6 +111,17 @@ def _find_model(wanted: str | ModelRef | None, models: ModelList,
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint)
     return entry, notices
+
+
+def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:
+    """The VAE of a checkpoint that has none inside: `dream.vae.safetensors` beside `dream.safetensors`."""
+    if entry.has_vae:
+        return None
+    beside = entry.path.with_suffix(".vae.safetensors")
+    found = next((vae for vae in models.of_kind("vae") if vae.path == beside and not vae.problem), None)
+    if found is None:
+        raise ModelProblem(f"{entry.title} has no VAE inside.", "Choose one in “VAE”.")
+    return found.ref
 
 
 def _named(name: str, models: ModelList) -> ModelEntry:

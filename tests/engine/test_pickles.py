@@ -137,6 +137,12 @@ def test_a_hypernetwork_keeps_how_it_is_built(tmp_path: Path) -> None:
     assert (notes["layer_structure"], notes["activation_func"], left_out) == ("[1, 2, 1]", "relu", set())
 
 
+def test_the_oldest_hypernetworks_get_the_names_of_later_ones(tmp_path: Path) -> None:
+    layers = {"linear1.weight": torch.ones(16, 8), "linear2.bias": torch.ones(8)}
+    weights, _, _ = weights_of(saved(tmp_path / "net.pt", {8: (layers, layers)}))
+    assert sorted(weights) == [f"8.{side}.linear.{leaf}" for side in (0, 1) for leaf in ("0.weight", "1.bias")]
+
+
 @pytest.mark.parametrize("wrapping", ["params_ema", "params", "state_dict", None])
 def test_an_upscaler_is_taken_out_of_its_wrapping(wrapping: str | None, tmp_path: Path) -> None:
     inner = {"conv_first.weight": torch.ones(4, 3, 3, 3)}

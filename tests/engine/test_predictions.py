@@ -23,6 +23,18 @@ def test_without_a_sign_it_predicts_noise(tmp_path: Path) -> None:
                       "beta_schedule": "scaled_linear", "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
 
 
+def test_metadata_is_believed(tmp_path: Path) -> None:
+    file = tmp_path / "one.safetensors"
+    save_file({FIRST: torch.zeros(8, 4, 3, 3)}, file, metadata={"modelspec.prediction_type": "v"})
+    assert scheduler_config(file, "sd1")["prediction_type"] == "v_prediction"
+
+
+@pytest.mark.parametrize(("variant", "expected"), [(4, "v_prediction"), (9, "epsilon"), (5, "epsilon")])
+def test_sd2_without_a_sign_predicts_what_is_usual(variant: int, expected: str, tmp_path: Path) -> None:
+    file = made(tmp_path / "one.safetensors", variant)
+    assert scheduler_config(file, "sd2")["prediction_type"] == expected
+
+
 @pytest.mark.parametrize(("marks", "is_zero_snr"), [(("v_pred",), False), (("v_pred", "ztsnr"), True)])
 def test_marks_in_the_file_are_believed(marks: tuple[str, ...], is_zero_snr: bool, tmp_path: Path) -> None:
     file = made(tmp_path / "one.safetensors", **{mark: torch.zeros(0) for mark in marks})
