@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, compile_path
 
-from api import errands, images, inputs, jobs, models, preprocessors, system
+from api import errands, images, inputs, jobs, library, models, preprocessors, residency, system
 from api.errors import ErrorBody, add_error_handlers
 from api.guard import METHODS, Framing, Guard
 from api.hosts import HostRule
@@ -30,7 +30,7 @@ from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
 PREFIX = "/api/v1"
-_PARTS = (errands, jobs, images, inputs, models, preprocessors, system)
+_PARTS = (errands, residency, jobs, images, inputs, library, models, preprocessors, system)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
     "5XX": {"model": ErrorBody, "description": "Failed, with words."}}
@@ -113,7 +113,7 @@ def _describe(app: FastAPI) -> None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes,
                                    description="Everything the page can do, for programs.")
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for kind in (RecipeDraft, Upscale, Preprocess, *errands.BODIES):
+            for kind in (RecipeDraft, Upscale, Preprocess, *errands.BODIES, *residency.BODIES):
                 body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
                 for name, schema in body.pop("$defs", {}).items():
                     schemas.setdefault(name, schema)

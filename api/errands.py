@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from api.asking import Administrator, JsonBody, Owner, StudioHere, Window, body_schema, refusal_to_manage
 from api.shapes import Accepted
-from catalog.families import FAMILIES
+from catalog.families import FAMILIES, label_of
 from catalog.offers import Offer
 from contract.errands import Convert, Download, MergeDraft
 from contract.records import JobHandle
@@ -23,7 +23,10 @@ router = APIRouter(tags=["model manager"])
 
 
 class OfferFacts(BaseModel):
-    """A model that is worth having; `download` is the body for POST /jobs/download. runs: its family is run here."""
+    """A model that is worth having; `download` is the body for POST /jobs/download, `queue_title` how the queue calls it.
+
+    runs: its family is run here.
+    """
 
     id: str
     title: str
@@ -38,6 +41,7 @@ class OfferFacts(BaseModel):
     gated: bool
     installed: bool
     download: Download
+    queue_title: str
 
 
 class OfferList(BaseModel):
@@ -88,11 +92,11 @@ def offers(request: Request, studio: StudioHere) -> OfferList:
 
 
 def _offer(offer: Offer, is_here: bool) -> OfferFacts:
-    family = FAMILIES.get(offer.family)
     return OfferFacts(
         id=offer.id, title=offer.title, about=offer.about, kind=offer.download.kind, family=offer.family,
-        family_label=family.label if family else offer.family.upper(), runs=family is not None, license=offer.license,
-        terms=offer.terms, size_bytes=offer.size_bytes, gated=offer.is_gated, installed=is_here, download=offer.download)
+        family_label=label_of(offer.family), runs=offer.family in FAMILIES, license=offer.license,
+        terms=offer.terms, size_bytes=offer.size_bytes, gated=offer.is_gated, installed=is_here, download=offer.download,
+        queue_title=offer.download.title)
 
 
 @router.get("/repositories/{owner}/{name}", dependencies=[Administrator])

@@ -17,6 +17,8 @@ Lane = Literal["engine", "network", "disk"]
 LANES: tuple[Lane, ...] = ("engine", "network", "disk")
 MAX_FILES = 100
 MAX_MERGED_LORAS = 8
+SAYS_NOTHING = ("pytorch_lora_weights", "diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "model", "model.fp16",
+                "pytorch_model", "adapter_model")  # names that every repository's file has
 FileKind = ModelKind | Literal["annotator"]
 RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")]
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")]
@@ -91,9 +93,9 @@ class Download(_Errand):
     @property
     def label(self) -> str:
         """What it brings, in few words."""
-        if self.name:
-            return self.name
-        return posixpath.basename(self.files[0]) if len(self.files) == 1 else self.source.partition("/")[2]
+        file = posixpath.basename(self.files[0]) if len(self.files) == 1 else ""
+        has_name = file and posixpath.splitext(file)[0] not in SAYS_NOTHING
+        return self.name or (file if has_name else self.source.partition("/")[2])
 
     @property
     def title(self) -> str:

@@ -18,7 +18,8 @@ from tabs.bundle import bundle
 
 PAGE_DIR = Path(__file__).parent / "page"
 SCRIPT, STYLE, MARK = "darkroom.js", "darkroom.css", "mark.svg"
-STYLES = ("tokens.css", "frame.css", "controls.css", "stage.css", "gallery.css", "brought.css", "canvas.css", "layers.css")
+STYLES = ("tokens.css", "frame.css", "controls.css", "stage.css", "gallery.css", "brought.css", "canvas.css", "layers.css",
+          "models.css")
 GRADIO_FILES = Path(__file__).with_name("gradio_files.txt")
 _GRADIO_DIR = Path(gradio.__file__).parent / "templates" / "frontend"
 _FONTS = ("IBMPlexSans-Regular", "IBMPlexSans-Bold")

@@ -10,6 +10,7 @@ from tabs.controlnet_tab import CONTROLNET
 from tabs.gallery_tab import gallery_tab
 from tabs.img2img_tab import IMG2IMG
 from tabs.inpaint_tab import INPAINT
+from tabs.models_tab import models_tab
 from tabs.page_config import page_config
 from tabs.panes import panes
 from tabs.parts import part
@@ -18,7 +19,7 @@ from tabs.theme import darkroom_theme
 from tabs.txt2img_tab import TXT2IMG
 
 GENERATING = (TXT2IMG, IMG2IMG, INPAINT, CONTROLNET)
-GALLERY = ("gallery", "Gallery")
+GALLERY, MODELS = ("gallery", "Gallery"), ("models", "Models")
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -31,6 +32,8 @@ def build_page(studio: Studio) -> gr.Blocks:
                 gr.Tab(tab.label, id=tab.id, elem_id=f"tab-{tab.id}")
             with gr.Tab(GALLERY[1], id=GALLERY[0], elem_id=f"tab-{GALLERY[0]}"):
                 gallery_tab()
+            with gr.Tab(MODELS[1], id=MODELS[0], elem_id=f"tab-{MODELS[0]}"):
+                models_tab()
         bar, stage = panes(GENERATING)
         bar.submit(make_runner(studio), inputs=[bar], outputs=[stage], js="() => window.darkroom.request()",
                    show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
@@ -41,7 +44,7 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 def _tab_config() -> dict[str, Any]:
     """The tabs in their order, and what each generating one shows."""
-    tabs = [*((tab.id, tab.label) for tab in GENERATING), GALLERY]
+    tabs = [*((tab.id, tab.label) for tab in GENERATING), GALLERY, MODELS]
     return {"tabs": [{"id": name, "label": label} for name, label in tabs],
             "sections": {tab.id: tab.sections for tab in GENERATING}}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from contract.errands import Download
+from contract.errands import SAYS_NOTHING, Download
 from studio.downloads.hub import HubFile
 
 QUARANTINE = "quarantine"
@@ -18,8 +18,6 @@ FOLDERS: Mapping[str, str] = MappingProxyType({
     "checkpoint": "checkpoints", "vae": "vae", "lora": "loras", "controlnet": "controlnet",
     "t2i_adapter": "t2i_adapter", "ip_adapter": "ip_adapter", "embedding": "embeddings",
     "upscaler": "upscale_models", "hypernetwork": "hypernetworks", "annotator": "annotators"})
-_SAYS_NOTHING = ("pytorch_lora_weights", "diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "model",
-                 "model.fp16", "pytorch_model", "adapter_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def _file_name(task: Download, path: str) -> str:
     stem, suffix = posixpath.splitext(name)
     if task.name:
         return f"{task.name}{suffix}"
-    return f"{task.source.partition('/')[2]}{suffix}" if stem in _SAYS_NOTHING else name
+    return f"{task.source.partition('/')[2]}{suffix}" if stem in SAYS_NOTHING else name
 
 
 def put_where(task: Download) -> str:

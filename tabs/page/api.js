@@ -59,5 +59,5 @@ export const pictureUrl = (id) => `${BASE}/images/${encodeURIComponent(id)}`;
 export const thumbnailUrl = (id) => `${BASE}/images/${encodeURIComponent(id)}/thumbnail`;
 
 /** Address of a model's side picture. */
-export const modelPictureUrl = (name) =>
-  `${BASE}/models/${name.split("/").map(encodeURIComponent).join("/")}/preview`;
+export const modelPictureUrl = (name, kind = "checkpoint") =>
+  `${BASE}/models/${name.split("/").map(encodeURIComponent).join("/")}/preview?kind=${kind}`;

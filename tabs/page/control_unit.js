@@ -6,6 +6,7 @@ import { button, field, h, setText } from "./dom.js";
 import { dropArea } from "./drop_area.js";
 import { drawButton } from "./easel.js";
 import { form } from "./form.js";
+import { makeInstall } from "./control_install.js";
 import { judgeControl } from "./control_units.js";
 import { makePreview } from "./control_preview.js";
 import { controlModels, preprocessors } from "./parts_list.js";
@@ -64,7 +65,8 @@ function preprocessorFields(index, via, unit) {
     return items.length ? offered.map((one) => [one.id, one.installed ? one.label : `${one.label} (not installed)`]) : [["none", "None"]];
   }, config.labels["controls.preprocessor"], place);
   const says = h("p.hint", {});
-  box.append(says);
+  const install = makeInstall();
+  box.append(says, install.element);
   const options = ["low", "high", "resolution"].map((name) => {
     const input = textInput(`controls.${name}`, { inputmode: "decimal" }, via(name));
     const made = field(via(name).field, "", input, { labelFor: input.id });
@@ -73,7 +75,9 @@ function preprocessorFields(index, via, unit) {
   });
   function draw() {
     const facts = preprocessors.find(unit()?.preprocessor ?? "none");
-    setText(says, !facts ? "" : facts.installed ? `Makes ${facts.makes}.`.replace("Makes the picture as it is: it is", "The picture is used as it is:") : `Not installed. ${facts.hint}`);
+    setText(says, !facts ? "" : facts.installed ? `Makes ${facts.makes}.`.replace("Makes the picture as it is: it is", "The picture is used as it is:") : "");
+    says.hidden = facts?.installed === false;
+    install.draw(facts ?? null);
     for (const { name, box: place_, title, input } of options) {
       const option = facts?.[name];
       place_.hidden = name === "resolution" ? !facts?.has_resolution || Boolean(unit()?.pixel_perfect) : !option;

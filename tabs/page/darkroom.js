@@ -13,6 +13,7 @@ import { edge_section, inpaint_section } from "./inpaint_section.js";
 import { job } from "./job.js";
 import { listenForKeys } from "./keys.js";
 import { model_row } from "./model_row.js";
+import { models_tab } from "./models_tab.js";
 import { page_header } from "./page_header.js";
 import { fillSections } from "./panes.js";
 import { prompt_box } from "./prompt_box.js";
@@ -28,7 +29,7 @@ const SECTIONS = {
   start_section, strength_field, inpaint_section, edge_section, repeat_section, hires_section, control_section, reference_section,
 };
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
-const PARTS = { recipe_sections, generate_bar, stage, gallery };
+const PARTS = { recipe_sections, generate_bar, stage, gallery, models_tab };
 
 /** Calls of parts that came before the header, which brings the configuration. */
 let early = [];

@@ -3,16 +3,18 @@
 import { get } from "./api.js";
 import { windowName } from "./store.js";
 
-/** This window's unfinished jobs, oldest first. Previews of preprocessors are shown where they were asked for. */
+const SHOWN = new Set(["paint", "upscale"]);
+
+/** This window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked for. */
 export async function unfinishedHere() {
   const { jobs } = await get(`/jobs?window=${windowName}`).catch(() => ({ jobs: [] }));
-  return jobs.filter((one) => one.type !== "preprocess");
+  return jobs.filter((one) => SHOWN.has(one.type));
 }
 
 /** Whether this person has anything running or waiting. */
 export async function hasUnfinished() {
   const { rows } = await get("/queue").catch(() => ({ rows: [] }));
-  return rows.some((row) => row.mine && (row.state === "running" || row.state === "queued"));
+  return rows.some((row) => row.mine && SHOWN.has(row.type) && (row.state === "running" || row.state === "queued"));
 }
 
 /** Whether the job is elsewhere than the view says; one that was never heard of counts as such. */

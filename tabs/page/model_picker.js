@@ -4,12 +4,12 @@ import { config, familyLabel } from "./config.js";
 import { button, h, icon, setText } from "./dom.js";
 import { form } from "./form.js";
 import { closeLayer, openLayer } from "./layers.js";
-import { modelLine, modelPicture } from "./model_face.js";
+import { memoryWords, modelPicture } from "./model_face.js";
 import { loadModels } from "./models.js";
 import { say } from "./pictures.js";
 import { rove, settleTabStop } from "./roving.js";
 import { segmented } from "./segmented.js";
-import { some } from "./words.js";
+import { bytes, some } from "./words.js";
 
 const MIN_CARD_PX = 170;
 const ROW_PX = 218;
@@ -22,6 +22,7 @@ export function makePicker({ onchoose }) {
   let family = "all";
   const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", "aria-label": "Search models", autocomplete: "off", spellcheck: "false", oninput: filter }));
   const families = segmented({ label: "Family", onchoose: (value) => { family = value; filter(); } });
+  families.element.classList.add("chips");
   const cards = h("div.cards", { role: "group", "aria-label": "Models" });
   const none = h("p.none", { hidden: true });
   const scroller = h("div.picker-body", { tabindex: "-1", onscroll: draw }, cards, none);
@@ -45,14 +46,14 @@ export function makePicker({ onchoose }) {
 
   function filter() {
     const wanted = search.value.trim().toLowerCase();
-    const present = [...new Set(all.map((model) => model.family))].slice(0, 4);
-    families.offer([{ value: "all", label: "All" }, ...present.map((value) => ({ value, label: familyLabel(value) }))], family);
-    families.element.hidden = present.length < 2;
+    const present = new Map(all.map((model) => [model.family, model.family === "unknown" ? "Other" : model.family_label || familyLabel(model.family)]));
+    families.offer([{ value: "all", label: "All" }, ...[...present].map(([value, label]) => ({ value, label }))], family);
+    families.element.hidden = present.size < 2;
     found = all.filter((model) => (family === "all" || model.family === family)
-      && (!wanted || `${model.title} ${model.name}`.toLowerCase().includes(wanted)));
+      && (!wanted || `${model.title} ${model.name} ${model.short_hash ?? ""}`.toLowerCase().includes(wanted)));
     scroller.scrollTop = 0;
     none.hidden = found.length > 0;
-    if (!all.length) setText(none, "No model in models/. Put a model folder there.");
+    if (!all.length) setText(none, "No model in models/. Put a .safetensors file there, or look under Models, Get more.");
     else if (!found.length) none.replaceChildren(`No model matches “${search.value.trim()}”. `, button({ label: "Clear search", kind: "link", onclick: () => { search.value = ""; family = "all"; filter(); search.focus(); } }));
     draw();
   }
@@ -71,7 +72,7 @@ export function makePicker({ onchoose }) {
     cards.style.paddingBottom = `${Math.max(0, rows - last) * ROW_PX}px`;
     const chosen = form.get().model?.name;
     const shown = found.slice(first * across, last * across);
-    const key = JSON.stringify([shown.map((model) => model.name), chosen]);
+    const key = JSON.stringify([shown.map((model) => [model.name, memoryWords(model)]), chosen]);
     if (cards.dataset.key === key) return;
     cards.dataset.key = key;
     const focused = document.activeElement?.dataset?.name;
@@ -82,10 +83,10 @@ export function makePicker({ onchoose }) {
   }
 
   function card(model, isChosen) {
-    const [place, ...rest] = modelLine(model).split(" · in memory");
+    const ready = memoryWords(model);
     return h("button.card", { type: "button", "data-name": model.name, "aria-pressed": String(isChosen), onclick: () => { onchoose(model); closeLayer(); } },
       modelPicture(model, "card-picture"), h("span.card-name", {}, model.title),
-      h(model.problem ? "span.bad" : "span.hint", {}, place), h("span.hint", {}, rest.length ? "In memory" : ""));
+      model.problem ? h("span.bad", {}, model.problem) : h("span.hint", {}, `${model.family_label || familyLabel(model.family)} · ${bytes(model.size_bytes)}`), h("span.hint", {}, ready));
   }
 
   dialog.addEventListener("keydown", (event) => {

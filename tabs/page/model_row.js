@@ -7,16 +7,17 @@ import { showProblem } from "./bound.js";
 import { chooseModel, form } from "./form.js";
 import { modelLine, modelPicture } from "./model_face.js";
 import { makePicker } from "./model_picker.js";
+import { wishFor } from "./models.js";
 
 /** Fill the part. */
 export function model_row(element) {
   const row = h("button.model-row", { type: "button", "aria-haspopup": "dialog", "aria-expanded": "false", onclick: () => picker.open(row) });
-  const picker = makePicker({ onchoose: chooseModel });
+  const picker = makePicker({ onchoose: (model) => { chooseModel(model); wishFor(model); } });
   const { box, problem } = field("model", config.labels.model, row, { note: config.explain.model });
   let key = "";
   const draw = () => {
     const { model } = form.get();
-    const line = model ? modelLine(model) : "Put a model folder into models/";
+    const line = model ? modelLine(model) : "Put a .safetensors file into models/";
     const next = JSON.stringify([model?.name, line]);
     if (next === key) return;
     key = next;

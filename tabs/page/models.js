@@ -1,10 +1,17 @@
 // The models the server has, asked for when someone wants to choose; until then only the chosen one is known.
 
-import { get } from "./api.js";
+import { get, post, Refused, Unreachable } from "./api.js";
 import { config } from "./config.js";
 
 /** @type {Map<string, any>} */
 const known = new Map();
+/** @type {Map<string, string>} titles that a list has shown, by name */
+const titles = new Map();
+
+/** Take over how models are called. */
+export function learnTitles(models) {
+  for (const { name, title } of models) titles.set(name, title);
+}
 
 /** All models as GET /api/v1/models gives them. */
 export async function loadModels() {
@@ -26,5 +33,14 @@ export function modelTitle(name, chosen = null) {
   for (const entry of [config.model, chosen, known.get(name)]) {
     if (entry?.name === name) return entry.title;
   }
-  return name.split("/").pop();
+  return titles.get(name) ?? name.split("/").pop();
+}
+
+/** A model was chosen: let it be read into memory while the present job still runs. That is only a wish. */
+export async function wishFor(model) {
+  try {
+    await post("/models/prefetch", { name: model.name, kind: model.kind ?? "checkpoint" });
+  } catch (problem) {
+    if (!(problem instanceof Refused || problem instanceof Unreachable)) throw problem;
+  }
 }

@@ -21,7 +21,7 @@ export function page_header(element) {
   route.watch(({ tab }) => setText(title, titleOf(tab)));
   const skip = h("a.skip", { href: "#the-result", onclick: (event) => {
     event.preventDefault();
-    document.querySelector("#the-result, .gallery [tabindex='0']")?.focus();
+    document.querySelector("#the-result, .gallery [tabindex='0'], .models .card[tabindex='0']")?.focus();
   } }, "To the result");
   const bar = h("header.bar", {}, skip, h("a.brand", { href: "#/txt2img", "aria-label": "Darkroom, to the start" },
     markDrawing(), h("span.name", {}, "Darkroom")), title, h("span.spring", {}), enginePill(element), placeQueue(element), themeButton());

@@ -11,9 +11,9 @@ function offered(load) {
   let askedAt = -Infinity;
   return {
     state,
-    /** Ask the server, unless that was just done: what was put into a folder appears. */
-    async refresh() {
-      if (performance.now() - askedAt < FRESH_MS) return;
+    /** Ask the server, unless that was just done: what was put into a folder appears. now: ask all the same. */
+    async refresh(now = false) {
+      if (!now && performance.now() - askedAt < FRESH_MS) return;
       askedAt = performance.now();
       try {
         state.set({ items: await load(), isKnown: true });

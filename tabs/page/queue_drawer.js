@@ -3,6 +3,7 @@
 import { get, post, Refused, thumbnailUrl } from "./api.js";
 import { button, h, icon, setText } from "./dom.js";
 import { engine } from "./engine.js";
+import { isErrand, progressWords } from "./errands.js";
 import { job } from "./job.js";
 import { closeLayer, openLayer } from "./layers.js";
 import { news, say } from "./pictures.js";
@@ -82,6 +83,7 @@ export function placeQueue(element) {
   }
 
   function nowRow(row) {
+    if (isErrand(row)) return errandRow(row);
     const view = job.view.get();
     const isHere = row.job_id === view.id;
     if (!isHere || view.phase !== "running") {
@@ -91,6 +93,12 @@ export function placeQueue(element) {
     const thumb = h("span.thumb", {}, view.preview ? h("img", { src: view.preview.url, alt: "" }) : "…");
     const made = item({ thumb, row, line: [`Step ${view.index} of ${view.total}`, leftWords(view.left_s)].filter(Boolean).join(" · "), aside: cancelButton(row) });
     made.querySelector(".queue-words")?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${done}` }));
+    return made;
+  }
+
+  function errandRow(row) {
+    const made = item({ thumb: h("span.thumb", {}, icon(row.type === "download" ? "download" : "file")), row, line: progressWords(row), aside: cancelButton(row) });
+    made.querySelector(".queue-words")?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${row.progress}` }));
     return made;
   }
 
@@ -109,7 +117,7 @@ export function placeQueue(element) {
     const words = { failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" }[row.state];
     const open = id && button({ label: "Open in the gallery", icon: "go", words: false, onclick: () => { closeLayer(); go("gallery", id); } });
     const thumb = id ? h("span.thumb", {}, h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" })) : h("span.thumb", {}, isGood ? "" : "!");
-    return item({ thumb, row, line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : words, isBad: row.state === "failed", aside: open });
+    return item({ thumb, row, line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : isErrand(row) && row.message ? row.message : words, isBad: row.state === "failed", aside: open });
   }
 
   const cancelButton = (row) => button({ label: "Cancel this job", icon: "close", words: false, onclick: act(() => job.cancel(row.job_id)) });

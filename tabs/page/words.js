@@ -31,14 +31,28 @@ export function leftWords(seconds) {
   return seconds <= 0.5 ? "almost done" : `${left(seconds)} left`;
 }
 
+const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
+
+function unitOf(count) {
+  let unit = 0;
+  for (let size = count; size >= 999.5 && unit < UNITS.length - 1; size /= 1000) unit += 1;
+  return unit;
+}
+
+function inUnit(count, unit) {
+  const size = count / 1000 ** unit;
+  return unit >= 3 && size < 100 ? size.toFixed(1) : String(Math.round(size));
+}
+
 /** 1000-based bytes: "24 MB", "6.5 GB". */
 export function bytes(count) {
-  const units = ["bytes", "kB", "MB", "GB", "TB"];
-  let size = count;
-  let unit = 0;
-  while (size >= 999.5 && unit < units.length - 1) { size /= 1000; unit += 1; }
-  const digits = unit >= 3 && size < 100 ? size.toFixed(1) : String(Math.round(size));
-  return `${digits}${THIN}${units[unit]}`;
+  const unit = unitOf(count);
+  return `${inUnit(count, unit)}${THIN}${UNITS[unit]}`;
+}
+
+/** "2.1 of 6.9 GB". */
+export function bytesOf(count, total) {
+  return `${inUnit(count, unitOf(total))} of ${bytes(total)}`;
 }
 
 /** "768 × 512" that never breaks. */

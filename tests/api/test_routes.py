@@ -51,7 +51,11 @@ POST   /api/v1/jobs/preprocess              422 422 422
 POST   /api/v1/jobs/upscale                 422 422 422
 POST   /api/v1/jobs/{job_id}/move_up        404 404 404
 POST   /api/v1/jobs/{job_id}/retry_save     404 404 404
+GET    /api/v1/library                      200 200 200
 GET    /api/v1/models                       200 200 200
+POST   /api/v1/models/evict                 202 202 202
+POST   /api/v1/models/pin                   202 202 202
+POST   /api/v1/models/prefetch              202 202 202
 GET    /api/v1/models/{name:path}           200 200 200
 DELETE /api/v1/models/{name:path}           403 403 403
 GET    /api/v1/models/{name:path}/preview   404 404 404
@@ -124,13 +128,17 @@ VALUES = {"{sha256}": "0" * 64, "{owner}": "owner", "{name}": "docs.js", "{name:
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs"): {"prompt": "sea"},
     ("POST", "/api/v1/jobs/convert"): {"model": "gone"},
+    ("POST", "/api/v1/models/evict"): {"name": "starter"},
+    ("POST", "/api/v1/models/pin"): {"name": "starter", "pinned": True},
+    ("POST", "/api/v1/models/prefetch"): {"name": "starter"},
     ("POST", "/api/v1/jobs/download"): {"source": "model"},
     ("POST", "/api/v1/jobs/merge"): {"name": "m", "a": "gone", "b": "gone"},
     ("POST", "/api/v1/jobs/preprocess"): {"image": {"sha256": "0" * 64}, "preprocessor": "canny"},
     ("POST", "/api/v1/jobs/upscale"): {"image": {"sha256": "0" * 64}},
     ("PUT", "/api/v1/images/{image_id}/favourite"): {"favourite": True}}
 MANAGING = {("POST", "/api/v1/jobs/convert"), ("POST", "/api/v1/jobs/download"), ("POST", "/api/v1/jobs/merge"),
-            ("GET", "/api/v1/repositories/{owner}/{name}"), ("DELETE", "/api/v1/models/{name:path}")}
+            ("GET", "/api/v1/repositories/{owner}/{name}"), ("POST", "/api/v1/models/evict"), ("POST", "/api/v1/models/pin"),
+            ("DELETE", "/api/v1/models/{name:path}")}
 BASE = "http://127.0.0.1:7860"
 
 

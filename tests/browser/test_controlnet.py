@@ -1,6 +1,5 @@
 """ControlNet units as a person sets them: model, picture, preprocessor with its preview, when and how strongly."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,8 +100,9 @@ def test_preprocessors_that_are_not_installed_say_what_to_put_where(there: Visit
     bring(page, "control-section", picture_file(tmp_path))
     select(page, "Control model").select_option("canny-small")
     select(page, "Preprocessor").select_option("depth_midas")
-    said = page.locator("[data-field='controls.preprocessor-0'] .hint")
-    expect(said).to_have_text(re.compile(r"^Not installed\. Put dpt_hybrid.* into models/annotators/\.$"))
+    install = page.locator("[data-field='controls.preprocessor-0'] .install")
+    expect(install).to_contain_text("Not installed · 493 MB")
+    expect(install.get_by_role("button", name="Download")).to_be_visible()
     expect(page.get_by_role("button", name="Preview", exact=True)).to_be_hidden()
     page.click("#generate")
     expect(page.locator("[data-field='controls.preprocessor-0'] .problem")).to_contain_text("Depth, MiDaS is not installed.")

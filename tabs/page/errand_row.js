@@ -1,0 +1,37 @@
+// One download, conversion or merge as a line: what it is, how far, and a way to end it.
+
+import { request } from "./api.js";
+import { button, h, icon, setText } from "./dom.js";
+import { isActive, lookAtErrands, progressWords } from "./errands.js";
+import { say } from "./pictures.js";
+import { duration } from "./words.js";
+
+const ENDED = { done: "Done", cancelled: "Cancelled", interrupted: "Interrupted", failed: "Failed" };
+
+/** @returns {{element: HTMLElement, draw: (row: any) => void}} */
+export function makeErrandRow(first) {
+  const name = h("span.errand-name", {});
+  const words = h("span.hint", {});
+  const bar = h("span.queue-progress", { "aria-hidden": "true" });
+  const stop = button({ label: "Cancel", icon: "close", words: false, onclick: () => cancel(first.job_id) });
+  const element = h("li.errand", {}, icon(first.type === "download" ? "download" : "file"), h("span.errand-words", {}, name, words, bar), stop);
+  return {
+    element,
+    draw(row) {
+      const active = isActive(row);
+      setText(name, row.prompt);
+      words.className = row.state === "failed" ? "bad" : "hint";
+      setText(words, active ? progressWords(row) : endWords(row));
+      stop.hidden = !active;
+      bar.hidden = !active || row.state !== "running";
+      bar.style.setProperty("--done", String(row.progress));
+    },
+  };
+}
+
+const endWords = (row) => row.message ?? `${ENDED[row.state]}${row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : ""}`;
+
+async function cancel(id) {
+  try { await request("DELETE", `/jobs/${encodeURIComponent(id)}`); } catch (problem) { say(problem); }
+  lookAtErrands();
+}

@@ -1,0 +1,217 @@
+"""The Models tab: what is here, what is in memory, getting more, merging, deleting."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from contract.tasks import Download, Merge
+from studio.downloads import errand
+from studio.studio import Studio
+from tests.browser import site_here
+from tests.browser.site_here import Site, Visitor, visiting
+from tests.browser.test_layout import WIDTHS, check
+from tests.catalog.layouts import write
+from tests.folders import make_model
+from tests.studio.hub_here import HubHere, hub_here
+
+DATA = os.urandom(2_000_000)
+LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
+LORAS = 300
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubHere]:
+    with hub_here() as here:
+        here.add("latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors", DATA)
+        here.add("owner/model", "a.safetensors", DATA)
+        here.add("owner/model", "old.ckpt", DATA[:1000])
+        yield here
+
+
+@pytest.fixture(scope="module")
+def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site of many models whose hub is here; models go into a folder of its own."""
+    data = tmp_path_factory.mktemp("models-tab")
+    (data / "own").mkdir()
+    for number in range(LORAS):
+        write(data / "more-models" / "Lora" / f"style-{number:03}.safetensors",
+              {LORA.format("down"): (4, 768), LORA.format("up"): (320, 4)})
+    (data / "more-models" / "Lora" / "style-000.txt").write_text("Soft watercolor.")
+    (data / "more-models" / "pickled").mkdir()
+    (data / "more-models" / "pickled" / "old.ckpt").write_bytes(b"x")
+    make_model(data / "own", "spare", title="Spare")
+    make_model(data / "own", "doomed", title="Doomed")
+    load, floor = site_here.load_settings, errand._FLOOR_BYTES
+    site_here.load_settings = lambda *given: replace(  # type: ignore[assignment]
+        load(*given), hub_endpoint=hub.endpoint, model_dirs=(data / "own", *load(*given).model_dirs))
+    errand._FLOOR_BYTES = 0
+    here = Site(data)
+    yield here
+    here.stop()
+    site_here.load_settings, errand._FLOOR_BYTES = load, floor  # type: ignore[assignment]
+
+
+@pytest.fixture
+def visit_models(browser: Browser, own_site: Site) -> Iterator[Visit]:
+    from contextlib import ExitStack
+    with ExitStack() as stack:
+        def make(part: str = "", **look: object) -> Visitor:
+            visitor = stack.enter_context(visiting(browser, own_site, **look))
+            visitor.page.evaluate(f"location.hash = '#/models{part}'")
+            visitor.page.wait_for_selector(".models:visible")
+            return visitor
+        yield make
+
+
+
+def download(own_site: Site) -> Download:
+    records = own_site.studio._queue.records("state != 'x'", ())
+    return [job.task for job in records if isinstance(job.task, Download)][-1]
+
+
+def test_all_kinds_are_listed_searched_and_opened(visit_models: Visit) -> None:
+    page = visit_models().page
+    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 6} models")
+    assert page.locator(".models .card").count() < 80, "only what can be seen is in the page"
+    page.get_by_role("radio", name=f"LoRAs {LORAS}").click()
+    expect(page.locator(".models .total")).to_have_text(f"{LORAS} models")
+    page.keyboard.press("/")
+    page.keyboard.type("style-000")
+    expect(page.locator(".models .total")).to_have_text("1 model")
+    page.locator("button.card").click()
+    sheet = page.get_by_role("dialog", name="Model")
+    expect(sheet).to_contain_text("Soft watercolor.")
+    sheet.get_by_role("button", name="Add to the prompt").click()
+    assert page.evaluate("darkroom.form.get().prompt").endswith("<lora:style-000:1>")
+    page.fill(".models input[type=search]", "nothing like it")
+    expect(page.locator(".models-list .none")).to_contain_text("No model matches “nothing like it”.")
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 6} models")
+
+
+def test_the_end_of_a_long_list_is_reached_and_its_cards_are_there(visit_models: Visit) -> None:
+    page = visit_models().page
+    expect(page.locator("button.card").first).to_be_visible()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator("button.card", has_text=f"style-{LORAS - 1}")).to_be_visible()
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("button.card", has_text="style-000")).to_be_visible()
+
+
+def test_choosing_a_model_here_sets_it_for_generating(visit_models: Visit) -> None:
+    page = visit_models().page
+    page.locator("button.card", has_text="Spare").click()
+    page.get_by_role("button", name="Use for pictures").click()
+    expect(page.locator("button.card[aria-pressed=true]")).to_contain_text("Spare")
+    expect(page.get_by_role("region", name="In memory")).to_contain_text("Spare")  # read ahead of its first picture
+    expect(page.locator("button.card", has_text="Doomed")).to_contain_text("Loads in about")
+    page.get_by_role("tab", name="Text to image").click()
+    expect(page.locator(".model-row")).to_contain_text("Spare")
+
+
+def test_what_is_in_memory_is_kept_and_evicted(visit_models: Visit, own_site: Site) -> None:
+    page = visit_models().page
+    memory = page.get_by_role("region", name="In memory")
+    expect(memory).to_contain_text("Starter")
+    memory.get_by_role("button", name="Keep Starter in memory").click()
+    expect(memory).to_contain_text("kept")
+    memory.get_by_role("button", name="Let Starter go").click()
+    memory.get_by_role("button", name="Evict Starter").click()
+    expect(page.get_by_role("button", name="Evict Starter")).to_have_count(0)
+    assert [type(command).__name__ for command in own_site.worker.commands][-3:] == ["Pin", "Pin", "Evict"]
+
+
+def test_a_model_is_deleted_only_after_it_was_asked_for_in_place(visit_models: Visit, own_site: Site) -> None:
+    page = visit_models().page
+    page.locator("button.card", has_text="Doomed").click()
+    page.get_by_role("button", name="Delete the file").click()
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Delete the file").click()
+    page.get_by_role("button", name="Delete Doomed").click()
+    expect(page.locator("button.card", has_text="Doomed")).to_have_count(0)
+    assert not (own_site.studio.settings.models_dir / "doomed").exists()
+    page.locator("button.card", has_text="Starter").click()
+    page.get_by_role("button", name="Delete the file").click()
+    page.get_by_role("button", name="Delete Starter").click()
+    expect(page.get_by_role("alert").filter(has_text="part of Darkroom")).to_be_visible()
+
+
+def test_an_offer_is_downloaded_with_its_progress_and_then_is_here(visit_models: Visit, own_site: Site, hub: HubHere,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errand, "pinned_sha256", lambda repository, path: "")  # the hub's is not the real file
+    page = visit_models("/get").page
+    offer = page.locator(".offer[data-id=lcm-lora-sd15]")
+    expect(offer).to_contain_text("CreativeML Open RAIL++-M")
+    expect(offer).to_contain_text("135\u00a0MB")
+    hub.gate.clear()
+    offer.get_by_role("button", name="Download LCM LoRA for SD 1.5").click()
+    expect(offer).to_contain_text("of 2\u00a0MB")
+    expect(page.locator(".errand", has_text="Download lcm-lora-sdv1-5")).to_be_visible()
+    page.locator(".queue-button").click()
+    expect(page.locator(".queue-row", has_text="Download lcm-lora")).to_contain_text("of 2\u00a0MB")
+    page.keyboard.press("Escape")
+    hub.gate.set()
+    expect(offer).to_contain_text("Here")
+    assert (own_site.studio.settings.models_dir / "loras" / "lcm-lora-sdv1-5.safetensors").read_bytes() == DATA
+
+
+def test_any_repository_shows_license_and_sizes_before_a_file_is_taken(visit_models: Visit, own_site: Site) -> None:
+    page = visit_models("/get").page
+    name = page.get_by_role("textbox", name="Repository")
+    name.fill("nonsense")
+    page.get_by_role("button", name="Look").click()
+    expect(page.get_by_text("Write it as it stands on huggingface.co: owner/model.")).to_be_visible()
+    name.fill("no/body")
+    page.keyboard.press("Enter")
+    expect(page.locator(".found-files")).to_contain_text("has no repository “no/body”")
+    name.fill("owner/model")
+    page.keyboard.press("Enter")
+    expect(page.locator(".found-files")).to_contain_text("license: mit")
+    expect(page.locator(".found-files .errand", has_text="old.ckpt")).to_contain_text("can run code when opened")
+    page.get_by_label("What it is").select_option("vae")
+    page.get_by_role("button", name="Download a.safetensors").click()
+    expect(page.locator(".errand", has_text="Download a.safetensors")).to_contain_text("Done")
+    assert download(own_site).kind == "vae"
+    assert (own_site.studio.settings.models_dir / "vae" / "a.safetensors").exists()
+
+
+def test_a_merge_is_asked_for_with_all_it_needs(visit_models: Visit, own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Merge] = []
+    queue_up = Studio._queue_up
+    monkeypatch.setattr(own_site.studio.errands, "_queue_up", lambda task, owner, window: (
+        asked.append(task), queue_up(own_site.studio, Download(source="no/body"), owner, window))[1])
+    page = visit_models("/merge").page
+    page.get_by_role("button", name="Merge", exact=True).click()
+    expect(page.get_by_role("alert").filter(has_text="Give the merge a name.")).to_be_visible()
+    page.get_by_label("Name", exact=True).fill("both")
+    page.get_by_label("Model A").select_option("starter")
+    page.get_by_label("Model B").select_option("spare")
+    page.get_by_label("Ratio").fill("0,3")
+    page.get_by_role("button", name="Add a LoRA").click()
+    page.get_by_label("LoRA 1", exact=True).select_option("style-001")
+    page.get_by_role("button", name="Merge", exact=True).click()
+    expect(page.get_by_role("radio", name="Get more")).to_have_attribute("aria-checked", "true")
+    (task,) = asked
+    assert (task.name, task.a.name, task.b and task.b.name, task.ratio) == ("both", "starter", "spare", 0.3)
+    assert [lora.model.name for lora in task.loras] == ["style-001"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_part_fits_every_width(visit_models: Visit, width: int) -> None:
+    touch = width < 860
+    page = visit_models(width=width, height=800, touch=touch).page
+    expect(page.locator("button.card").first).to_be_visible()
+    check(page, touch)
+    page.locator("button.card", has_text="style-000").click()
+    page.get_by_role("button", name="Delete the file").click()
+    check(page, touch)
+    page.keyboard.press("Escape")
+    for part in ("get", "merge"):
+        page.evaluate(f"location.hash = '#/models/{part}'")
+        expect(page.locator(".offer" if part == "get" else ".merge-form").first).to_be_visible()
+        check(page, touch)
