@@ -1,4 +1,5 @@
 """Figures 4, 5, 13 and 17 of the performance page: what loading, swapping, getting ready and keeping a model cost.
+Also the swap on the page's own path: another model chosen, a job submitted, the time to its first step.
 
 `python -m benchmarks.loading` measures on SD 1.5-shaped checkpoints of random half-precision weights (2.1 GB each,
 4.3 GB in the CPU's float32; two are in memory at once, so 12 GB are needed).
@@ -8,6 +9,7 @@ import argparse
 import multiprocessing
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,16 +19,19 @@ from statistics import median
 import torch
 from safetensors import safe_open
 
-from benchmarks.jobs import running
+from benchmarks.jobs import READY_LIMIT_S, running
 from benchmarks.measure import Figure, Work, figure, report
 from benchmarks.subjects import MEDIUM, SD15, Shape, checkpoints
 from catalog.models import ModelEntry
-from contract.recipe import ModelRef
+from contract.events import Failed, Step
+from contract.recipe import ModelRef, RecipeDraft
 from engine.devices import choose_device
 from engine.models import ModelManager
+from studio.settings import Settings
+from studio.studio import Studio
 from studio.workers.process import ProcessWorker
 
-FIGURES = ("4", "5", "13", "17")
+FIGURES = ("4", "5", "13", "17", "page")
 _LOOK_S = 0.002
 
 
@@ -82,6 +87,47 @@ def ready(entry: ModelEntry, rounds: int) -> Figure:
     kept = ratios[1:]
     return Figure("13", "model ready", median(kept), min(kept), max(kept), len(kept),
                   "import torch, diffusers + cold load", 1.15, 1.3)
+
+
+def on_the_page(one: ModelEntry, other: ModelEntry, rounds: int) -> Figure:
+    """From submit to the first step: another model of those in memory each time, against the same model each time."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+        settings = Settings(data_dir=Path(folder), model_dirs=(one.path.parent,))
+        worker = ProcessWorker({"memory_budget_bytes": 2**40}, (str(one.path), one.ref))
+        studio = Studio(settings, worker)
+        studio.start()
+        try:
+            turn = [one.ref.name, other.ref.name]
+
+            def same() -> None:
+                first_step(studio, one.ref.name)
+
+            def swapped() -> None:
+                turn.reverse()
+                first_step(studio, turn[0])
+
+            swapped()
+            swapped()
+            return figure("page", "submit to first step after a swap", same, swapped, peer="without a swap", goal=1.03,
+                          limit=1.1, rounds=rounds)
+        finally:
+            studio.stop()
+
+
+def first_step(studio: Studio, model: str) -> None:
+    """Submit a job of two steps, and return at the first; the rest is cancelled before the next begins."""
+    draft = RecipeDraft(prompt="a red barn", model=model, steps=2, width=256, height=256, seed=1, sampler="euler")
+    job_id = studio.submit(draft, "bench").id
+    feed, woken = studio.feed(job_id, "bench"), threading.Event()
+    unsubscribe = feed.subscribe(woken.set)
+    while not any(isinstance(event, (Step, Failed)) for event in feed.since(0).events):
+        assert woken.wait(READY_LIMIT_S)
+        woken.clear()
+    studio.cancel(job_id, "bench")
+    while not feed.since(0).ended:
+        woken.wait(0.01)
+        woken.clear()
+    unsubscribe()
 
 
 def memory(entry: ModelEntry) -> Figure:
@@ -142,7 +188,8 @@ def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
                                 goal=1.2, limit=1.5, rounds=wanted.rounds),
             "5": lambda: figure("5", "resident swap", cold_load(one), swaps(one, other), peer="its cold load",
                                 goal=0.01, limit=0.03, rounds=wanted.rounds),
-            "13": lambda: ready(one, wanted.rounds), "17": lambda: memory(one)}
+            "13": lambda: ready(one, wanted.rounds), "17": lambda: memory(one),
+            "page": lambda: on_the_page(one, other, wanted.rounds)}
         for number in wanted.figures:
             yield made[number]()
 
