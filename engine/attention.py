@@ -7,21 +7,28 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import nn
 
 from engine.devices import Device
+from engine.memory import memory
 
 AttentionChoice = Literal["auto", "sdpa", "xformers", "sliced"]
+_ENOUGH_SHARED_BYTES = 64 * 2**30
 _PLAIN = (AttnProcessor, AttnProcessor2_0)
 
 log = logging.getLogger(__name__)
 
 
 def set_attention(module: nn.Module, device: Device) -> None:
-    """Let a freshly built module use what was chosen. diffusers' own default is SDPA, so that is left alone."""
+    """Let a freshly built module use what was chosen.
+
+    diffusers' own default is SDPA, so that is left alone; "auto" leaves it but on an Apple GPU with little memory, which
+    the machine shares (diffusers' advice).
+    """
     if device.attention == "xformers" and hasattr(module, "enable_xformers_memory_efficient_attention"):
         try:
             module.enable_xformers_memory_efficient_attention()
         except (ImportError, ModuleNotFoundError, NotImplementedError, RuntimeError, ValueError) as error:
             log.warning("xformers can't be used here (%s); torch's own attention is", str(error)[:120] or "unknown")
-    elif device.attention == "sliced":
+    elif device.attention == "sliced" or (device.attention == "auto" and device.torch_device.type == "mps"
+                                          and memory().total < _ENOUGH_SHARED_BYTES):
         slice_attention(module)
 
 
