@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from catalog.folders import fingerprint
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef, Recipe
 from contract.tasks import Paint
@@ -111,6 +112,20 @@ def test_a_damaged_file_is_named_and_the_old_model_still_serves(change: Callable
     assert [model.name for model in models.resident()] == ["folder"]
     after = weights(models, tiny_files.ref_of("sd1", "folder"), folders["sd1"])
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("when", ["before it is loaded", "while it is loaded"])
+def test_a_file_that_was_replaced_is_not_taken_for_the_one_that_was_chosen(when: str, folders: dict[str, Path],
+                                                                           tmp_path: Path, models: ModelManager) -> None:
+    file = tiny_files.write_file(folders["sd1"], tmp_path / "one.safetensors")
+    ref = tiny_files.ref_of("sd1", "one").model_copy(update={"fingerprint": fingerprint(tmp_path, (file,))})
+    loading = models.prepare(ref, str(file))
+    if when == "while it is loaded":
+        assert next(loading) < next(loading) < 1
+    changed(file, lambda tensors: tensors[f"{UNET}out.2.bias"].add_(1))
+    with pytest.raises(ModelProblem, match=r"one changed on the disk since it was chosen\."):
+        list(loading)
+    assert models.resident() == ()
 
 
 def test_a_file_without_a_vae_needs_one_beside_it(folders: dict[str, Path], tmp_path: Path, engine: Engine) -> None:
