@@ -142,6 +142,8 @@ class Block:
 
 def _pages(size: int) -> Tensor:
     """Memory straight from the system, to which it goes back at once when nobody uses it any more."""
+    if not size:
+        return torch.empty(0, dtype=torch.uint8)
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
     try:
         return torch.frombuffer(mmap.mmap(-1, max(size, 1), **private), dtype=torch.uint8, count=size)

@@ -5,7 +5,7 @@ chunks and no word is torn. The grammar is `contract/prompt.py`; each family enc
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,20 +14,22 @@ from torch import Tensor
 from contract.prompt import Part, Piece, Prompt, parse
 from contract.recipe import Recipe
 from engine.denoise import Conditions, ConditionsAt
+from engine.embeddings import NO_WORDS, Vector, Vocabulary, spoken
 from engine.families.family import Encoded
 from engine.models import Bundle
 
 MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time
 CACHE_BYTES = 64 * 2**20
 _COMMA_REACH = 20  # tokens: a chunk rather ends at a comma this near than in mid-phrase
+_UNREAD = 0
 _MEAN_MATTERS = 0.02  # of the deviation; below it the mean is rounding noise and is left alone
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens without begin, end and padding, and how strongly each is read."""
+    """Tokens (and vectors of embeddings) without begin, end and padding, and how strongly each is read."""
 
-    tokens: tuple[int, ...] = ()
+    tokens: tuple[int | Vector, ...] = ()
     weights: tuple[float, ...] = ()
 
 
@@ -79,15 +81,18 @@ class Conditioning:
 
 
 @torch.inference_mode()
-def condition(recipe: Recipe, bundle: Bundle, cache: EmbeddingCache) -> Conditioning:
+def condition(recipe: Recipe, bundle: Bundle, cache: EmbeddingCache,
+              vocabulary: Vocabulary = NO_WORDS) -> Conditioning:
     """Encode the prompts of a recipe.
 
+    Args:
+        vocabulary: The embeddings they may name.
     Raises:
         InvalidRecipe: a weight is out of range, or clip skip leaves no layer.
     """
     prompt = parse(recipe.prompt, recipe.steps)
     negative = parse(recipe.negative_prompt, recipe.steps, composes=False)
-    encoder = _Encoder(bundle, cache, recipe)
+    encoder = _Encoder(bundle, cache, recipe, vocabulary)
     steps = range(1 if prompt.is_static and negative.is_static else recipe.steps)
     made: dict[object, Conditions] = {}
     by_step: list[Conditions] = []
@@ -117,8 +122,8 @@ def _unread(name: str, encoder: "_Encoder", prompt: Prompt) -> str:
 class _Encoder:
     """Encodes for one recipe and one lease."""
 
-    def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe) -> None:
-        self._bundle, self._cache, self._recipe = bundle, cache, recipe
+    def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe, vocabulary: Vocabulary) -> None:
+        self._bundle, self._cache, self._recipe, self._vocabulary = bundle, cache, recipe, vocabulary
         self._split: dict[Part, Chunks] = {}
         tokenizer = bundle.tokenizers[0]
         self.room = min(tokenizer.model_max_length, _positions(bundle)) - 2
@@ -141,7 +146,8 @@ class _Encoder:
     def split(self, part: Part) -> Chunks:
         """A part in chunks; remembered for this recipe."""
         if part not in self._split:
-            self._split[part] = split_in_chunks(part.pieces, self._bundle.tokenizers[0], self.room)
+            self._split[part] = split_in_chunks(part.pieces, self._bundle.tokenizers[0], self.room,
+                                                self._vocabulary)
         return self._split[part]
 
     def _row(self, chunks: tuple[Chunk, ...], count: int) -> Encoded:
@@ -157,7 +163,8 @@ class _Encoder:
         if encoded is None:
             device = bundle.device.torch_device
             ids = tuple(_ids(chunk, tokenizer, self.room).to(device) for tokenizer in bundle.tokenizers)
-            encoded = bundle.family.encode(bundle.parts, ids, self._recipe.clip_skip)
+            with spoken(bundle, self._vocabulary, chunk.tokens):
+                encoded = bundle.family.encode(bundle.parts, ids, self._recipe.clip_skip)
             encoded = Encoded(weigh(encoded.context, chunk), encoded.pooled)
             self._cache.put(key, encoded)
         return encoded
@@ -168,7 +175,9 @@ def _positions(bundle: Bundle) -> int:
 
 
 def _ids(chunk: Chunk, tokenizer: object, room: int) -> Tensor:
-    ids = [tokenizer.bos_token_id, *chunk.tokens, tokenizer.eos_token_id]
+    # The number under a vector is never read; it must only not be the end's, where SDXL's second encoder pools.
+    tokens = [_UNREAD if isinstance(token, Vector) else token for token in chunk.tokens]
+    ids = [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id]
     return torch.tensor([ids + [tokenizer.pad_token_id] * (room + 2 - len(ids))])
 
 
@@ -191,8 +200,9 @@ def weigh(context: Tensor, chunk: Chunk) -> Tensor:
     return weighted.to(context.dtype)
 
 
-def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int) -> Chunks:
-    """Words to chunks of at most `room` tokens.
+def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int,
+                    vocabulary: Vocabulary = NO_WORDS) -> Chunks:
+    """Words to chunks of at most `room` tokens; an embedding's name is a word of as many tokens as it has vectors.
 
     A chunk that is full ends at its last comma if that is near, else between two words; only a word longer
     than a chunk is torn. None (BREAK) ends a chunk. At most MAX_CHUNKS; the words behind are counted.
@@ -203,16 +213,22 @@ def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int
         if piece is None:
             writer.end_chunk()
             continue
-        words = piece.text.split()
-        if not words:
-            continue
-        special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
-        for ids in tokenizer(words, add_special_tokens=False)["input_ids"]:
-            word = [token for token in ids if token not in special]
+        for word in _words(piece.text, tokenizer, vocabulary):
             if len(writer.done) >= MAX_CHUNKS or not writer.add(word, piece.weight):
                 unread += 1
     writer.end_chunk(is_last=True)
     return Chunks(tuple(writer.done[:MAX_CHUNKS]) or (Chunk(),), unread)
+
+
+def _words(text: str, tokenizer: object, vocabulary: Vocabulary) -> Iterator[Sequence[int | Vector]]:
+    """The tokens of each word, and the vectors of each embedding."""
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    for stretch in vocabulary.split(text):
+        if not isinstance(stretch, str):
+            yield stretch
+        elif words := stretch.split():
+            for ids in tokenizer(words, add_special_tokens=False)["input_ids"]:
+                yield [token for token in ids if token not in special]
 
 
 def _comma(tokenizer: object) -> int | None:
@@ -226,9 +242,9 @@ class _ChunkWriter:
     def __init__(self, room: int, comma: int | None) -> None:
         self.done: list[Chunk] = []
         self._room, self._comma = room, comma
-        self._open: list[tuple[int, float]] = []
+        self._open: list[tuple[int | Vector, float]] = []
 
-    def add(self, word: list[int], weight: float) -> bool:
+    def add(self, word: Sequence[int | Vector], weight: float) -> bool:
         """Put a word's tokens into the open chunk; False when there are no more chunks."""
         if self._open and len(self._open) + len(word) > self._room:
             self._turn()

@@ -1,8 +1,8 @@
 """Which parts a model has, by its kind: the configuration of each, how it is built, where its weights are.
 
 A checkpoint has several, in folders of their own; a ControlNet (a folder or a file) or T2I-Adapter is one; an
-IP-Adapter is a file without a configuration, and the encoder of its pictures a folder. What a family's checkpoint
-has, `families/`; what a file without a configuration is, `single_files.py`.
+IP-Adapter is a file without a configuration, and the encoder of its pictures a folder; a LoRA, an embedding or a
+hypernetwork is a file of named numbers. What a family's checkpoint has, `families/`; what a file without a configuration is, `single_files.py`.
 """
 
 from collections.abc import Callable
@@ -37,6 +37,8 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
     """
     if ref.kind == "ip_adapter":
         return _encoder(path) if path.is_dir() else _adapter(path)
+    if ref.kind in ("lora", "embedding", "hypernetwork"):
+        return {ref.kind: _tensors(path)}
     if ref.kind == "controlnet" and path.is_file():
         return {ref.kind: _controlnet_file(path, ref.family)}
     if ref.kind in ("controlnet", "t2i_adapter"):
@@ -102,6 +104,14 @@ def _image_encoder(config: Config) -> nn.Module:
 def _adapter(file: Path) -> dict[str, Part]:
     shapes = {name: list(info.shape) for name, info in read_header(file).items()}
     return {"adapter": Part(shapes, _named_tensors, lambda: file)}
+
+
+def _tensors(file: Path) -> Part:
+    """Numbers by name, in the precision they were kept in: what they do to a checkpoint is computed in float32."""
+    header = read_header(file)
+    shapes = {name: list(info.shape) for name, info in header.items()}
+    is_half = {info.dtype for info in header.values()} <= {"F16"}
+    return Part(shapes, _named_tensors, lambda: file, dtype=torch.float16 if is_half else torch.float32)
 
 
 def _named_tensors(shapes: Config) -> nn.Module:

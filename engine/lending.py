@@ -1,4 +1,8 @@
-"""Every model that a recipe names beside its checkpoint, lent together for one job: controls, adapters, encoders."""
+"""Every model that a recipe names beside its checkpoint, lent together for one job.
+
+Controls, adapters with their encoders and hypernetworks act while the job runs and are taken off at its end; LoRAs
+lie on the weights until another set is asked for (`loras.py`); embeddings are words of the prompts.
+"""
 
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -6,15 +10,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from catalog.control_models import image_encoder_of, refuse_other_family
 from catalog.families import FAMILIES
 from catalog.folders import fingerprint, weights_file
+from catalog.headers import read_whole_header
 from contract.errors import InvalidRecipe, ModelProblem
-from contract.recipe import ModelRef, Recipe
+from contract.recipe import HypernetworkUse, ModelRef, Recipe
 from contract.work import Ticket, path_key
 from engine.controls import ControlSet, controls_of
 from engine.denoise import Controls
+from engine.embeddings import NO_WORDS, Vocabulary, vocabulary_of
 from engine.frame import Frame
+from engine.hypernetworks import LentNetwork, bent
+from engine.loras import LentLora, Worn, wear
 from engine.models import Bundle, ModelManager
 from engine.preprocessors import Preprocessors
 from engine.references import LentAdapter, PicturePrompt, pictures_as_prompt, with_pictures
@@ -24,10 +34,18 @@ Wanted = tuple[ModelRef, str]  # a model and its path
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What acts on a job's steps beside its checkpoint. Valid only while it is lent."""
+    """What acts on a job's steps beside its checkpoint. Valid only while it is lent.
 
+    Attributes:
+        bundle: The checkpoint as its LoRAs leave it.
+        notices: Sentences for the person, of LoRAs that fit in part.
+    """
+
+    bundle: Bundle
     controls: ControlSet
     prompts: tuple[PicturePrompt, ...] = ()
+    vocabulary: Vocabulary = NO_WORDS
+    notices: tuple[str, ...] = ()
 
     def controls_for(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
@@ -50,14 +68,15 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...
         ModelProblem: an image encoder is missing.
     """
     vae = (_vae_of(recipe, recipe.vae, paths),) if recipe.vae else ()
-    return (*vae, *_acting(recipe, paths))
-
-
-def _acting(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...]:
-    """Controls, adapters, and the adapters' encoders."""
     controls = [_found(control.model, recipe, paths) for control in recipe.controls]
     adapters = [_found(reference.model, recipe, paths) for reference in recipe.references]
-    return (*controls, *adapters, *(_encoder_of(adapter) for adapter in adapters))
+    return (*vae, *controls, *adapters, *(_encoder_of(adapter) for adapter in adapters), *_files(recipe, paths))
+
+
+def _files(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...]:
+    """LoRAs, hypernetworks, embeddings: whether they fit is judged by their tensors."""
+    refs = [*(use.model for use in (*recipe.loras, *recipe.hypernetworks)), *recipe.embeddings]
+    return tuple(_placed(ref, paths) for ref in refs)
 
 
 def _vae_of(recipe: Recipe, ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
@@ -67,6 +86,10 @@ def _vae_of(recipe: Recipe, ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
 
 def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
     refuse_other_family(ref, recipe.model)
+    return _placed(ref, paths)
+
+
+def _placed(ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
     if path_key(ref) not in paths:
         raise InvalidRecipe(f"The ticket names no place for the model {ref.name}.", "Choose the model again.",
                             code="invalid_model")
@@ -105,16 +128,47 @@ def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) 
 @contextmanager
 def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Preprocessors,
          bundle: Bundle) -> Iterator[Lent]:
-    """Lease what a recipe names, and put its adapters on the checkpoint's U-Net.
+    """Lease what a recipe names, and put it on the checkpoint.
 
     Raises:
         InvalidRecipe: a model that doesn't go with the checkpoint.
     """
-    wanted = _acting(recipe, ticket.model_paths)
-    first, second = len(recipe.controls), len(recipe.controls) + len(recipe.references)
+    lender = _Lender(models, ticket.model_paths, recipe)
     with ExitStack() as leases:
-        lent = [next(iter(leases.enter_context(models.lease(*model)).parts.values())) for model in wanted]
-        adapters = [LentAdapter(tensors, encoder) for tensors, encoder
-                    in zip(lent[first:second], lent[second:], strict=True)]
+        worn, vocabulary = lender.dress(bundle)
+        bundle = worn.bundle
+        controls = [lender.module(_found(control.model, recipe, ticket.model_paths), leases)
+                    for control in recipe.controls]
+        adapters = [lender.adapter(_found(reference.model, recipe, ticket.model_paths), leases)
+                    for reference in recipe.references]
         prompts = leases.enter_context(pictures_as_prompt(recipe, adapters, ticket.images, bundle))
-        yield Lent(ControlSet(tuple(lent[:first]), ticket.images, preprocessors), prompts)
+        networks = [lender.network(use, leases) for use in recipe.hypernetworks]
+        leases.enter_context(bent(bundle, networks))
+        yield Lent(bundle, ControlSet(tuple(controls), ticket.images, preprocessors), prompts, vocabulary, worn.notices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lender:
+    """Leases models of one job by what they are for."""
+
+    models: ModelManager
+    paths: Mapping[str, str]
+    recipe: Recipe
+
+    def module(self, model: Wanted, leases: ExitStack) -> nn.Module:
+        """The one part of a model that is no checkpoint."""
+        return next(iter(leases.enter_context(self.models.lease(*model)).parts.values()))
+
+    def adapter(self, model: Wanted, leases: ExitStack) -> LentAdapter:
+        return LentAdapter(self.module(model, leases), self.module(_encoder_of(model), leases))
+
+    def network(self, use: HypernetworkUse, leases: ExitStack) -> LentNetwork:
+        model = _placed(use.model, self.paths)
+        return LentNetwork(use, self.module(model, leases), read_whole_header(Path(model[1])).metadata)
+
+    def dress(self, bundle: Bundle) -> tuple[Worn, Vocabulary]:
+        """Put LoRAs on and read embeddings; both need their files only meanwhile."""
+        with ExitStack() as leases:
+            loras = [LentLora(use, self.module(_placed(use.model, self.paths), leases)) for use in self.recipe.loras]
+            files = {ref: self.module(_placed(ref, self.paths), leases).state_dict() for ref in self.recipe.embeddings}
+            return wear(bundle, loras), vocabulary_of(files, bundle)

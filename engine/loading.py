@@ -85,7 +85,7 @@ class Wanted:
         for source in self._sources:
             for size in fill(block, source):
                 done += size
-                yield done / total
+                yield done / max(total, 1)
         self._refuse_changed()
         digests = {part: block.digest(part) for part in self.plan}
         return Held(self.ref, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,

@@ -62,6 +62,15 @@ class Bundle:
         """What was changed on these modules, for whoever changes them; emptied when other weights are put there."""
         return self._shelf.notes
 
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The parts to look at, wherever they lie: their numbers may be away."""
+        return self._shelf.parts
+
+    def present(self, part: str, name: str) -> Tensor | None:
+        """A tensor as it now is where the modules run; None while its part is away."""
+        return self._shelf.present(part, name)
+
     def pristine(self, part: str, name: str) -> Tensor:
         """The model's own tensor, in host memory: never to be written."""
         return self._shelf.pristine(part, name)

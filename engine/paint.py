@@ -53,7 +53,7 @@ IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
 _LOADING_INTERVAL_S = 0.1
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
-_PARTS_TO_COME = {"loras": "LoRAs", "refiner": "a refiner"}
+_PARTS_TO_COME = {"refiner": "a refiner"}
 
 log = logging.getLogger(__name__)
 
@@ -204,8 +204,10 @@ class Engine:
               with_vae(own, recipe, ticket, self._models) as bundle,
               lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
             _check_cancelled(is_cancelled)
+            for notice in lent.notices:
+                yield WorkNotice(ticket.job_id, "lora_in_part", notice)
             material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
-            plan = plan_of(recipe, bundle, material)
+            plan = plan_of(recipe, lent.bundle, material)
             for notice in plan.conditioning.notices:
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
             pace = _Pace(self._preview_interval_s)

@@ -22,6 +22,7 @@ from engine.conditioning import Conditioning, EmbeddingCache, condition
 from engine.denoise import Controls, LatentStep, denoise
 from engine.depth import depth_of
 from engine.editing import edit_channels, edit_conditions
+from engine.embeddings import NO_WORDS, Vocabulary
 from engine.families.family import predict_with
 from engine.frame import Frame, frame_of
 from engine.lending import Lent
@@ -60,6 +61,11 @@ class Material:
     embeddings: EmbeddingCache
     enlarge: Enlarge
     lent: Lent | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The embeddings that prompts may name."""
+        return self.lent.vocabulary if self.lent else NO_WORDS
 
     def controls(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
         """What acts on the steps of a pass of the recipe's size."""
@@ -133,7 +139,7 @@ def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
     if frame is not None:
         still = still_of(frame, size, bundle, lambda: depth_of(recipe, frame.picture, bundle, material.images))
         channels = still.channels
-    conditioning = condition(recipe, bundle, material.embeddings)
+    conditioning = condition(recipe, bundle, material.embeddings, material.vocabulary)
     if takes_channels(bundle) == EDIT_CHANNELS and recipe.start and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.start.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
@@ -156,7 +162,7 @@ def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
 
 def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:
     larger = second_pass(recipe, hires)
-    return Plan(larger, bundle, condition(larger, bundle, material.embeddings),
+    return Plan(larger, bundle, condition(larger, bundle, material.embeddings, material.vocabulary),
                 channels=blank_channels(bundle, (larger.width, larger.height)),
                 controls=material.controls(larger, bundle))
 

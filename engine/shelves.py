@@ -127,8 +127,13 @@ class Shelf:
         assert self.block is not None
         return self.block.tensor(self.targets[part, name][0])
 
+    def present(self, part: str, name: str) -> Tensor | None:
+        """A tensor as it now is where the modules run; None while its part is away."""
+        is_there = not self.device.copies_weights or part in self.storage
+        return self.targets[part, name][1].data if is_there else None
+
     def replace(self, part: str, values: Mapping[str, Tensor]) -> None:
-        """Let tensors of a part have other values, of any device and precision."""
+        """Let tensors of a part have other values, of any device and precision; they are the shelf's from now on."""
         for name, value in values.items():
             place, target = self.targets[part, name]
             if not self.device.copies_weights:
@@ -166,7 +171,9 @@ class Shelf:
     @staticmethod
     @torch.inference_mode(False)
     def _like(value: Tensor, place: Place) -> Tensor:
-        """A copy in host memory as the block would have it."""
+        """A value in host memory as the block would have it; a copy where it is not so already."""
+        if value.device.type == "cpu" and value.dtype == place.dtype and not place.is_channels_last:
+            return value.detach().reshape(place.shape)
         kept = torch.empty(place.shape, dtype=place.dtype)
         if place.is_channels_last:
             kept = kept.to(memory_format=torch.channels_last)

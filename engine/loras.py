@@ -1,0 +1,225 @@
+"""Puts a set of LoRAs on a checkpoint's modules, in place, and takes it off again.
+
+A touched layer's weight is computed from the checkpoint's own in float32 and put in its place; what is taken off is
+copied from the checkpoint's block, never subtracted, so the own weights come back bit-equal. A set stays on when its
+job ends: the next job with the same set finds it there, one with another changes only the layers that differ.
+Names are `lora_keys.py`, the arithmetic `lora_deltas.py`, whose weights they are `models.py`.
+"""
+
+import hashlib
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from catalog.families import FAMILIES
+from contract.errors import InvalidRecipe
+from contract.recipe import LoraUse
+from engine.lora_deltas import Change, Unfit, changes_of, merged
+from engine.lora_keys import Layer, Parsed, Places, parse
+from engine.models import Bundle
+from engine.unet_names import block_of
+
+_NOTE = "loras"  # what a bundle remembers between leases
+
+
+def _blocks(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:
+    return ("BASE", *(f"IN{number:02}" for number in ins), "MID", *(f"OUT{number:02}" for number in outs))
+
+
+# Orders of block weights, by how many there are: with attention alone, or all blocks.
+ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType({
+    12: _blocks((4, 5, 7, 8), range(6)), 17: _blocks((1, 2, 4, 5, 7, 8), range(3, 12)),
+    20: _blocks(range(9), range(9)), 26: _blocks(range(12), range(12))})
+
+Place = tuple[str, str]  # a part, and the name of a tensor (or module) in it
+Signature = tuple[tuple[str, str, float], ...]  # which LoRAs, with which strengths
+
+
+@dataclass(frozen=True, slots=True)
+class LentLora:
+    """A LoRA of the recipe with its file's tensors, leased; `module` only holds them."""
+
+    use: LoraUse
+    module: nn.Module
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """As the file names them."""
+        return self.module.state_dict()
+
+    @property
+    def id(self) -> str:
+        """Tells its file from others."""
+        return self.use.model.fingerprint or self.use.model.name
+
+    @property
+    def text_weight(self) -> float:
+        """On the text encoders."""
+        return self.use.weight if self.use.text_weight is None else self.use.text_weight
+
+    def strength(self, layer: Layer) -> float:
+        """How strongly it acts on a layer."""
+        whole = self.use.weight if layer.part == "unet" else self.text_weight
+        if not self.use.blocks:
+            return whole
+        block = block_of(layer.first_name) if layer.part == "unet" else "BASE"
+        order = ORDERS[len(self.use.blocks)]
+        return whole * self.use.blocks[order.index(block)] if block in order else 0.0
+
+
+class _Act(NamedTuple):
+    """A LoRA that acts on a module."""
+
+    lora: LentLora
+    layer: Layer
+    strength: float
+
+
+@dataclass(slots=True)
+class _State:
+    """What lies on a bundle's modules. places: each touched tensor, and what is on it."""
+
+    key: tuple[object, ...] = ()
+    places: dict[Place, Signature] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Worn:
+    """A bundle as its LoRAs leave it: with digests that tell so, and sentences for the person."""
+
+    bundle: Bundle
+    notices: tuple[str, ...] = ()
+
+
+@torch.no_grad()
+def wear(bundle: Bundle, loras: Sequence[LentLora]) -> Worn:
+    """Make the modules compute with exactly these LoRAs on them; none takes all off.
+
+    Raises:
+        InvalidRecipe: one doesn't fit the checkpoint; nothing lies on the modules then.
+    """
+    state = bundle.notes.setdefault(_NOTE, _State())
+    assert isinstance(state, _State)
+    key = tuple((lora.id, lora.use.weight, lora.text_weight, lora.use.blocks) for lora in loras)
+    if state.key != key:
+        try:
+            _change(bundle, state, loras)
+            state.key = key
+        except BaseException:
+            _take_off(bundle, state, list(state.places))
+            state.key, state.notices = (), ()
+            raise
+    return Worn(replace(bundle, digests=_digests(bundle, state)), state.notices)
+
+
+def _digests(bundle: Bundle, state: _State) -> dict[str, str]:
+    """Of each part, another one for every set that touches it."""
+    seen: dict[str, set[tuple[object, ...]]] = {}
+    for (part, _), signature in state.places.items():
+        seen.setdefault(part, set()).add(signature)
+    marks = {part: hashlib.blake2b(repr(sorted(signatures)).encode(), digest_size=8).hexdigest()
+             for part, signatures in seen.items()}
+    return {part: f"{digest}+{marks[part]}" if part in marks else digest for part, digest in bundle.digests.items()}
+
+
+def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
+    places = Places.of(bundle.modules) if loras else Places()
+    modules: dict[Place, list[_Act]] = {}
+    notices = []
+    for lora in loras:
+        parsed = parse(lora.tensors, places)
+        _check(lora, parsed, bundle)
+        if parsed.strangers:
+            notices.append(f"LoRA {_title(lora)}: {len(parsed.layers)} of {parsed.total} layers matched.")
+        for layer in parsed.layers:
+            if strength := lora.strength(layer):
+                modules.setdefault((layer.part, layer.module), []).append(_Act(lora, layer, strength))
+    signatures: dict[Place, Signature] = {}
+    for (part, module), acts in modules.items():
+        for act in acts:
+            for name in _touched(act.layer):
+                place = (part, f"{module}.{name}")
+                signatures[place] = (*signatures.get(place, ()), (act.lora.id, name, act.strength))
+    _take_off(bundle, state, [place for place in state.places if place not in signatures])
+    for (part, module), acts in modules.items():
+        mine = [f"{module}.{name}" for name in ("weight", "bias")]
+        stale = {name for name in mine if state.places.get((part, name)) != signatures.get((part, name))}
+        if stale:
+            _put(bundle, state, part, module, acts, stale)
+            state.places |= {(part, name): signatures[part, name] for name in stale}
+    state.notices = tuple(notices)
+
+
+def _touched(layer: Layer) -> tuple[str, ...]:
+    """Which of a module's tensors a layer changes."""
+    if "diff_b" not in layer.tensors:
+        return ("weight",)
+    return ("weight", "bias") if set(layer.tensors) - {"diff_b", "alpha"} else ("bias",)
+
+
+def _changes(act: _Act, bundle: Bundle) -> dict[str, Change]:
+    lora, layer = act.lora, act.layer
+    shape = tuple(bundle.pristine(layer.part, f"{layer.module}.weight").shape)
+    try:
+        found = changes_of(layer.tensors, shape, bundle.device.torch_device)
+        if "bias" in found and bundle.modules[layer.part].get_submodule(layer.module).bias is None:
+            raise Unfit("it has a bias and the model’s layer has none")
+        if "weight" in _touched(layer) and "weight" not in found:
+            raise Unfit("it holds no change")
+    except Unfit as problem:
+        raise InvalidRecipe(f"LoRA {_title(lora)} does not fit “{bundle.ref.name}”: of {layer.module}, {problem}.",
+                            _other_family(lora, bundle), code="invalid_loras_model") from None
+    return found
+
+
+def _put(bundle: Bundle, state: _State, part: str, module: str, acts: Sequence[_Act], stale: Container[str]) -> None:
+    """Compute a module's tensors with all that acts on them, and put them on it."""
+    changes: dict[str, list[tuple[Change, float]]] = {}
+    for act in acts:
+        for name, change in _changes(act, bundle).items():
+            changes.setdefault(f"{module}.{name}", []).append((change, act.strength))
+    for name in filter(stale.__contains__, changes):
+        device, place = bundle.device, (part, name)
+        own, present = bundle.pristine(part, name), bundle.present(part, name)
+        if place in state.places and present is not None and not device.copies_weights and own.dtype == torch.float32:
+            merged(own, changes[name], present)  # memory of its own already: a change of strength writes there again
+            continue
+        base = own if place in state.places or present is None else present
+        state.places[place] = ()  # from here on it may differ from the checkpoint's own
+        bundle.replace(part, {name: merged(base.to(device.torch_device, torch.float32), changes[name])})
+
+
+def _take_off(bundle: Bundle, state: _State, places: Sequence[Place]) -> None:
+    by_part: dict[str, list[str]] = {}
+    for part, name in places:
+        by_part.setdefault(part, []).append(name)
+    for part, names in by_part.items():
+        bundle.restore(part, names)
+    for place in places:
+        state.places.pop(place, None)
+
+
+def _check(lora: LentLora, parsed: Parsed, bundle: Bundle) -> None:
+    if parsed.other_kind:
+        raise InvalidRecipe(f"LoRA {_title(lora)} is {parsed.other_kind}, which is not run here.",
+                            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.", code="invalid_loras_model")
+    if not parsed.layers:
+        raise InvalidRecipe(f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {parsed.total} layers match.",
+                            _other_family(lora, bundle), code="invalid_loras_model")
+
+
+def _other_family(lora: LentLora, bundle: Bundle) -> str:
+    theirs, ours = lora.use.model.family, bundle.ref.family
+    label = FAMILIES[theirs].label if theirs in FAMILIES else theirs
+    if theirs in ("unknown", ours):
+        return "It was made for another model. Choose that, or remove it."
+    return f"It was made for {label}. Choose such a model, or remove it."
+
+
+def _title(lora: LentLora) -> str:
+    return f"“{lora.use.model.name}”"
