@@ -76,6 +76,12 @@ def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
     return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
 
 
+def a_kind(kind: ModelKind) -> str:
+    """A kind's label in a sentence: "a LoRA", "an embedding"."""
+    label = KIND_LABELS[kind]
+    return f"{'an' if label[0] in 'aeiouI' else 'a'} {label}"
+
+
 def last_part(name: str) -> str:
     """A model's name without its folders."""
     return name.rsplit("/", 1)[-1]

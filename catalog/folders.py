@@ -23,6 +23,9 @@ def weights_file(part: Path) -> Path:
             if (part / (name + suffix)).exists():
                 read_header(part / (name + suffix))
                 return part / (name + suffix)
+    if any(part.glob("*.safetensors.index.json")):
+        raise ModelProblem(f"{part.name} is split into several files, which is not read here.",
+                           "Use a version that has it in one file.")
     if any(part.glob("*.bin")):
         raise ModelProblem(f"{part.name} holds a pickle (.bin), which can run code when opened.",
                            "Convert it to safetensors first.")

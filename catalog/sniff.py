@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from catalog.control_models import sniff_control
+from catalog.families import usual_prediction
 from catalog.headers import TensorInfo
 from catalog.lora_headers import sniff_lora
 from catalog.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
@@ -67,10 +68,14 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     if family in REFUSED_FAMILIES or family == "unknown":
         return refused_family("checkpoint", family)
     prediction, zero_snr = prediction_of(tensors, metadata)
+    # Only what predicts velocity has something to predict where there is no signal.
+    zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
     problem = _missing(tensors, family, has_vae) or _unreadable(tensors, prediction)
-    return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae,
-                   problem=problem, hint=_WHOLE if problem else "")
+    if VARIANTS[channels] == "depth":
+        problem = "It is a depth model in one file, whose depth estimator is not read here."
+    hint = "" if not problem else "Use its diffusers version, a folder." if channels == 5 else _WHOLE
+    return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae, problem=problem, hint=hint)
 
 
 def _refused(family: str, what: str) -> Sniffed:

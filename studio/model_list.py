@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from catalog.entries import a_kind
 from catalog.models import ModelEntry, Scanner, default_model, describe
 from contract.errors import NotFound
 from contract.values import ModelKind
@@ -156,6 +157,12 @@ class ModelList:
         if entry is None:
             raise NotFound(f"There is no model “{name[:80]}”.", "Choose another model.")
         return entry
+
+    def other_kind(self, name: str, kind: ModelKind) -> str:
+        """What a name is of instead, in words ("a VAE"); "" where there is no model of that name."""
+        others = tuple(entry for entry in self._entries if entry.ref.kind != kind)
+        entry = _find(others, name, None) if name else None
+        return a_kind(entry.ref.kind) if entry else ""
 
     def as_it_is_now(self, name: str, kind: ModelKind = "checkpoint") -> ModelEntry | None:
         """A model by its exact name, read from the disk again; None if it is gone."""

@@ -126,6 +126,8 @@ def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:
 
 def _named(name: str, models: ModelList) -> ModelEntry:
     entry = models.find(name)
+    if entry is None and (other := models.other_kind(name, "checkpoint")):
+        raise InvalidRecipe(f"“{name[:80]}” is {other}, no checkpoint.", "Choose a checkpoint.", code="invalid_model")
     if entry is None:
         near = difflib.get_close_matches(name, [e.title for e in models.of_kind()], 2, 0.5)
         hint = f"Near: {', '.join(near)}." if near else "Choose one of the models that are there."

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from catalog.entries import a_kind
 from catalog.families import FAMILIES
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
@@ -110,6 +111,8 @@ def named(name: str, kind: ModelKind, models: ModelList, where: str) -> ModelEnt
         raise InvalidRecipe(f"“{name[:80]}” is a path, not the name of a {label}.",
                             f"Use a name from the list of {label}s.", code=f"invalid_{where}")
     entry = models.find(name, kind) or models.find(name.removesuffix(".safetensors"), kind)
+    if entry is None and (other := models.other_kind(name, kind)):
+        raise InvalidRecipe(f"“{name[:80]}” is {other}, no {label}.", f"Choose {a_kind(kind)}.", code=f"invalid_{where}")
     if entry is None:
         here = {title: None for other in models.of_kind(kind) for title in (other.ref.name, other.title)}
         near = difflib.get_close_matches(name, here, 2, 0.5)

@@ -26,7 +26,7 @@ class Settings:
 
     Attributes:
         data_dir: Everything the program writes goes under it.
-        model_dirs: The project's models/ first, then those of --models.
+        model_dirs: The project's models/ first, then those of --models: folders, and extra_model_paths.yaml files.
         password: From the environment only; others can read arguments.
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: How a model's parts lie on a card; "auto" chooses by its memory.
@@ -156,7 +156,7 @@ def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--port", type=int, help="port of the page (7860)")
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--data", metavar="DIR", help="folder for everything that is written")
-    parser.add_argument("--models", metavar="DIR", action="append", help="a further folder of models")
+    parser.add_argument("--models", metavar="DIR", action="append", help="a further folder of models, a web UI's folder, or an extra_model_paths.yaml")
     parser.add_argument("--lan", action="store_true",
                         help=f"let others on the network in; needs {_PASSWORD_VARIABLE}")
     parser.add_argument("--no-browser", action="store_false", dest="open_browser",

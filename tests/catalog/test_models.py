@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from catalog.models import ModelEntry, scan
-from tests.folders import make_model
+from catalog.models import ModelEntry, describe, scan
+from tests.catalog import layouts
+from tests.folders import make_model, write_safetensors
 
 
 def only(root: Path) -> ModelEntry:
@@ -41,13 +42,19 @@ def test_the_fingerprint_changes_with_the_weights(tmp_path: Path) -> None:
     assert only(tmp_path).ref.fingerprint != first
 
 
+def _split(folder: Path) -> None:
+    """Shards, and an index that would name a file elsewhere."""
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": {"a": "../../x", "b": 5}}')
+
+
 def _pickle(folder: Path) -> None:
     (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
     (folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"\x80\x02")
 
 
 @pytest.mark.parametrize(("harm", "words"), [
-    (lambda f: (f / "None.py").write_text("x"), "Python code"), (_pickle, "pickle"),
+    (lambda f: (f / "None.py").write_text("x"), "Python code"), (_pickle, "pickle"), (_split, "split into several files"),
     (lambda f: (f / "vae/diffusion_pytorch_model.safetensors").unlink(), "vae has no .safetensors file"),
     (lambda f: (f / "unet/config.json").write_text("{"), "unet/config.json can't be read as JSON"),
     (lambda f: (f / "unet/config.json").write_text("[]"), "is not a table"),
@@ -55,6 +62,9 @@ def _pickle(folder: Path) -> None:
     (lambda f: (f / "unet/config.json").unlink(), "unet/config.json is missing"),
     (lambda f: change(f, "unet/config.json", in_channels=7), "7 channels"),
     (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "refiner"),
+    (lambda f: change(f, "model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]), "It is SD 3, which"),
+    (lambda f: change(f, "model_index.json", transformer=["diffusers", "FluxTransformer2DModel"]), "It is Flux, which"),
+    (lambda f: change(f, "model_index.json", transformer=["x", "Y"]), "not known here"),
     (lambda f: change(f, "darkroom.json", defaults={"steps_": 1}), "darkroom.json can't be understood"),
     (lambda f: change(f, "darkroom.json", sizes={"square": 5}), "darkroom.json can't be understood")])
 def test_a_damaged_model_is_listed_with_its_reason(tmp_path: Path, harm: object, words: str) -> None:
@@ -76,3 +86,37 @@ def test_the_first_folder_wins_a_name(tmp_path: Path) -> None:
     make_model(tmp_path / "one", "same", title="First")
     make_model(tmp_path / "two", "same", title="Second")
     assert [e.title for e in scan([tmp_path / "one", tmp_path / "two"])] == ["First"]
+
+
+@pytest.mark.parametrize(("config", "family", "problem"), [
+    ({"scaling_factor": 0.18215}, "sd", None), ({"scaling_factor": 0.13025}, "sdxl", None), ({}, "sd", None),
+    ({"latent_channels": 16}, "unknown", "16 latent channels")])
+def test_a_vae_may_be_a_folder(tmp_path: Path, config: dict[str, object], family: str, problem: str | None) -> None:
+    write_safetensors(tmp_path / "VAE" / "mse" / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "VAE" / "mse" / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **config}))
+    entry = only(tmp_path)
+    assert (entry.ref.kind, entry.ref.name, entry.ref.family, entry.format) == ("vae", "mse", family, "folder")
+    assert (problem or "") in (entry.problem or "") and bool(problem) == bool(entry.problem)
+
+
+@pytest.mark.parametrize(("name", "side"), [("sd1", 512), ("sd2", 768), ("sdxl", 1024)])
+def test_a_file_has_the_sizes_of_its_family(tmp_path: Path, name: str, side: int) -> None:
+    layouts.write(tmp_path / "a.safetensors", layouts.checkpoint(name))
+    entry = only(tmp_path)
+    assert (entry.defaults.width, entry.sizes["square"]) == (side, (side, side)) and entry.problem is None
+
+
+def test_sd2_that_predicts_noise_was_trained_small(tmp_path: Path) -> None:
+    layouts.write(tmp_path / "a.safetensors", layouts.checkpoint("sd2"), {"modelspec.prediction_type": "epsilon"})
+    assert only(tmp_path).defaults.width == 512
+
+
+@pytest.mark.parametrize("harm", [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:5000]),
+                                  lambda p: p.write_bytes(b"\x80\x02}q\0."), lambda p: p.chmod(0) or p.unlink()])
+def test_a_damaged_file_is_listed_by_its_folder_and_described_all_the_same(tmp_path: Path, harm: object) -> None:
+    path = layouts.write(tmp_path / "Lora" / "a.safetensors", {"emb_params": (100, 768)})
+    harm(path)  # type: ignore[operator]
+    entry = describe(path, "a", "lora")
+    assert (entry.ref.kind, entry.ref.family) == ("lora", "unknown") and entry.problem and entry.hint
+    assert str(tmp_path) not in entry.problem
+    assert [one.problem for one in scan([tmp_path])] == ([entry.problem] if path.exists() else [])

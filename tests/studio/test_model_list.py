@@ -2,22 +2,24 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from catalog import file_models
 from catalog.headers import Header
-from contract.errors import NotFound
+from contract.errors import InvalidRecipe, NotFound
 from studio import model_list
 from studio.database import Database
 from studio.hashes import HashKeeper, ModelHashes
 from studio.model_facts import ModelFacts
 from studio.model_list import ModelList
+from studio.studio import Studio
 from tests.catalog import layouts
+from tests.fakes import FakeWorker
 from tests.folders import make_model
-from tests.studio.conftest import wait_until
+from tests.studio.conftest import ME, draft, finish, wait_until
 
 EMBEDDING: layouts.Shapes = {"emb_params": (1, 768)}
 
@@ -187,3 +189,31 @@ def test_a_thousand_models_are_listed_again_in_no_time(tmp_path: Path) -> None:
     began = time.thread_time()
     models.all()
     assert time.thread_time() - began < 0.05
+
+
+def test_f28_a_file_that_went_away_fails_its_job_by_name_and_others_run(make_studio: Callable[..., Studio]) -> None:
+    worker = FakeWorker()
+    studio = make_studio(worker)
+    root = studio.settings.model_dirs[0]
+    gone = layouts.write(root / "gone.safetensors", layouts.checkpoint("sd1"))
+    changed = layouts.write(root / "changed.safetensors", layouts.checkpoint("sd1"))
+    studio.models(fresh=True)
+    worker.gate.clear()
+    jobs = [studio.submit(draft(model=name), ME).id for name in ("starter", "gone", "changed", "starter")]
+    gone.unlink()
+    layouts.write(changed, layouts.checkpoint("sd1", 9))
+    worker.gate.set()
+    endings = [finish(studio, job_id)[-1] for job_id in jobs]
+    assert [ending.type for ending in endings] == ["done", "failed", "failed", "done"]
+    assert endings[1].message == "Model “gone” is gone."  # type: ignore[union-attr]
+    assert "changed on the disk" in endings[2].message  # type: ignore[union-attr]
+
+
+def test_ck31_a_model_of_another_kind_is_named_as_what_it_is(make_studio: Callable[..., Studio]) -> None:
+    studio = make_studio()
+    layouts.write(studio.settings.model_dirs[0] / "Stable-diffusion" / "mse.safetensors", layouts.ldm_vae())
+    studio.models(fresh=True)
+    with pytest.raises(InvalidRecipe, match="“mse” is a VAE, no checkpoint."):
+        studio.submit(draft(model="mse"), ME)
+    with pytest.raises(InvalidRecipe, match="“starter” is a checkpoint, no LoRA."):
+        studio.submit(draft("a cat <lora:starter:1>"), ME)
