@@ -107,6 +107,7 @@ class Tools:
     on_event: Callable[[events.JobEvent], None]
     on_end: Callable[[JobRecord, Feed], None]
     finished_of_job: Callable[[str], frozenset[int]]
+    on_picture: Callable[[JobRecord], None] = lambda job: None  # its first step is made
     previews: bool = True
     lane: Lane = "engine"
 
@@ -274,6 +275,8 @@ class Dispatcher:
     def _translate(self, run: Run, ticket: Ticket, event: WorkerEvent) -> None:
         facts = run.stamp()
         if isinstance(event, WorkStep):
+            if event.index == 1:
+                self._tools.on_picture(run.job)
             now = run.meter.step(event.image, event.index, event.total)
             preview = jpeg(event.preview) if event.preview else None
             self._say(run, events.Step(**facts, image=event.image, index=event.index, total=event.total,

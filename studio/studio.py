@@ -55,6 +55,7 @@ from studio.owners import OwnerKeys
 from studio.progress import Progress
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
+from studio.read_ahead import read_ahead
 from studio.resolve import resolve
 from studio.resolve_controls import resolve_preprocess
 from studio.resolve_parts import SizeOf, resolve_upscale
@@ -106,7 +107,7 @@ class Studio:
             queue=self._queue, worker=worker, models=self._models, inputs=self._inputs,
             input_owners=self._input_owners, hashes=self._hashes, saver=self._saver, rates=self._rates,
             feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch, on_end=self._close_feed,
-            finished_of_job=self._gallery.finished_of_job, previews=settings.previews)
+            finished_of_job=self._gallery.finished_of_job, on_picture=self._read_ahead, previews=settings.previews)
         runners: dict[Lane, Runner] = {"engine": worker, "network": self._network, "disk": self._disk}
         self._dispatchers = {lane: Dispatcher(replace(tools, worker=runner, lane=lane))
                              for lane, runner in runners.items()}
@@ -362,6 +363,11 @@ class Studio:
         if is_complete:
             self._queue.finish(job.id, "done")
         return records
+
+    def _read_ahead(self, running: JobRecord) -> None:
+        coming = read_ahead(running, self._queue, self._models)
+        if coming is not None:
+            self._worker.tell(coming)
 
     def _place_of(self, job_id: str) -> tuple[int, float | None]:
         return self._view.place(job_id)

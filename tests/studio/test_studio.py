@@ -11,7 +11,7 @@ from contract import events
 from contract.errors import InvalidRecipe, NotFound, QueueFull, StorageFull
 from contract.hooks import hookimpl
 from contract.recipe import RecipeDraft
-from contract.work import RawImage
+from contract.work import Prefetch, RawImage
 from studio.studio import Studio
 from tests.fakes import FakeWorker, gradient
 from tests.folders import make_model
@@ -466,3 +466,17 @@ def test_what_is_kept_in_memory_can_be_chosen(studio: Studio, worker: FakeWorker
     assert name not in {held.name for held in studio.engine().models}
     with pytest.raises(NotFound):
         studio.prefetch("nothing of this name")
+
+
+def test_the_next_jobs_model_is_read_ahead(studio: Studio, worker: FakeWorker) -> None:
+    make_model(studio.settings.model_dirs[0], "other", seed=1)
+    studio.models(fresh=True)
+    worker.gate.clear()
+    first = studio.submit(draft(), ME)
+    studio.submit(draft(), ME)
+    last = studio.submit(draft(model="other"), ME)
+    worker.gate.set()
+    finish(studio, first.id)
+    finish(studio, last.id)
+    ahead = [command.ref.name for command in worker.commands if isinstance(command, Prefetch)]
+    assert ahead and set(ahead) == {"other"}
