@@ -305,6 +305,7 @@ def test_a_model_that_went_away_fails_its_job_by_name(make_studio: Callable[...,
     studio = make_studio(worker)
     folder = make_model(studio.settings.model_dirs[0], "ink", title="Ink")
     make_model(studio.settings.model_dirs[0], "other", title="Other")
+    studio.models(fresh=True)
     worker.gate.clear()
     first = studio.submit(draft(model="starter"), ME).id
     gone = studio.submit(draft(model="ink"), ME).id
