@@ -171,7 +171,7 @@ class _Encoder:
 
 
 def _positions(bundle: Bundle) -> int:
-    return int(bundle.parts["text_encoder"].config.max_position_embeddings)
+    return int(bundle.modules["text_encoder"].config.max_position_embeddings)
 
 
 def _ids(chunk: Chunk, tokenizer: object, room: int) -> Tensor:

@@ -112,7 +112,7 @@ def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
     Raises:
         InvalidRecipe: names both, and what differs.
     """
-    unet = bundle.parts["unet"].config
+    unet = bundle.modules["unet"].config
     names = _SAME if control.model.kind == "controlnet" else ()
     pairs = [(name, getattr(net.config, name), getattr(unet, name)) for name in names]
     if control.model.kind == "t2i_adapter":

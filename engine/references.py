@@ -49,7 +49,7 @@ def pictures_as_prompt(recipe: Recipe, lent: Sequence[LentAdapter], images: Mapp
     if not recipe.references:
         yield ()
         return
-    unet = bundle.parts["unet"]
+    unet = bundle.modules["unet"]
     for reference, adapter in zip(recipe.references, lent, strict=True):
         check_fit(reference, adapter, bundle)
     plain = unet.attn_processors
@@ -80,7 +80,7 @@ def check_fit(reference: Reference, adapter: LentAdapter, bundle: Bundle) -> Non
     Raises:
         InvalidRecipe: names both.
     """
-    ours = [tuple(module.weight.shape) for name, module in bundle.parts["unet"].named_modules()
+    ours = [(module.out_features, module.in_features) for name, module in bundle.modules["unet"].named_modules()
             if name.endswith("attn2.to_k")]
     tables = _two_tables(adapter.tensors)["ip_adapter"]
     theirs = [tuple(tensor.shape) for name, tensor in sorted(tables.items(), key=_place)
@@ -130,7 +130,7 @@ def with_pictures(controls: Controls | None, prompts: Sequence[PicturePrompt], b
     """
     if not prompts:
         return controls
-    processors = [processor for processor in bundle.parts["unet"].attn_processors.values()
+    processors = [processor for processor in bundle.modules["unet"].attn_processors.values()
                   if isinstance(getattr(processor, "scale", None), list)]
 
     def both(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> Influence:

@@ -118,7 +118,7 @@ class Still:
 
 def takes_channels(bundle: Bundle) -> int:
     """Input channels of the U-Net: what tells inpainting, editing and depth models apart."""
-    return int(bundle.parts["unet"].config.in_channels)
+    return int(bundle.modules["unet"].config.in_channels)
 
 
 def first_step(steps: int, strength: float) -> int:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from catalog.models import ModelEntry
-from contract.work import Ticket, WorkDone, WorkNotice, WorkPainted
+from contract.work import Ticket, WorkDone, WorkNotice, WorkPainted, path_key
 from engine import streaming
 from engine.devices import Device
 from engine.models import Bundle, ModelManager
@@ -18,6 +21,15 @@ from engine.placement import MODES, Offload, PlacedParts, choose
 
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
 Make = Callable[..., Any]
+
+
+def _png() -> bytes:
+    file = BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = _png()
 
 
 def placed(bundle: Bundle) -> set[str]:
@@ -192,3 +204,16 @@ def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[st
         assert torch.equal(ask(bundle), plain)
 
 
+
+
+@pytest.mark.parametrize("mode", ["model", "group"])
+@pytest.mark.usefixtures("small_groups")
+def test_what_is_put_on_a_unet_goes_with_it(mode: str, on_card: Callable[..., Engine], make_recipe: Make,
+                                            make_ticket: Make, engine: Engine, entries: dict[str, ModelEntry],
+                                            control_entries: dict[str, ModelEntry]) -> None:
+    ref = {"sha256": sha256(PNG).hexdigest()}
+    recipe = make_recipe(controls=({"model": control_entries["canny"].ref, "image": ref},),
+                         references=({"model": control_entries["picture"].ref, "image": ref},))
+    paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
+    ticket = replace(make_ticket(recipe), images={ref["sha256"]: PNG}, model_paths=paths)
+    assert painted(on_card(mode), ticket) == painted(engine, ticket)
