@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from api import shapes
 from api.asking import StudioHere
+from catalog.families import label_of
 from catalog.models import ModelEntry
 from contract.values import ModelKind
 
@@ -40,6 +41,6 @@ def library(studio: StudioHere, kind: ModelKind | None = None,
 def _matches(entry: ModelEntry, words: list[str]) -> bool:
     if not words:
         return True
-    text = " ".join((entry.title, entry.ref.name, entry.alias, shapes.label_of(entry.ref.family), entry.short_hash,
+    text = " ".join((entry.title, entry.ref.name, entry.alias, label_of(entry.ref.family), entry.short_hash,
                      *entry.trigger_words)).casefold()
     return all(word in text for word in words)
