@@ -69,6 +69,13 @@ def move_up(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
     return job_status(studio.job(job_id, owner))
 
 
+@router.post("/{job_id}/again", status_code=202)
+def again(studio: StudioHere, owner: Owner, window: Window, job_id: JobId) -> Accepted:
+    """Queue what it was once more, with the same seed: pictures, an upscale, a preprocessor's map."""
+    handle = studio.again(job_id, owner, window=window)
+    return Accepted(id=handle.id, position=handle.position)
+
+
 @router.post("/{job_id}/retry_save")
 def retry_save(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
     """Save the pictures that were kept in memory when the disk was full."""

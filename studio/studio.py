@@ -15,7 +15,7 @@ from pathlib import Path
 from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
 from contract.errands import Lane
-from contract.errors import InvalidRecipe, ModelProblem, NotFound, StorageFull, StudioError
+from contract.errors import InvalidRecipe, ModelProblem, NotFound, RequestError, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
 from contract.records import (
@@ -264,6 +264,24 @@ class Studio:
     def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
         return self._queue_up(resolve_preprocess(task, self._models, self._sizes_for(owner)), owner, window)
+
+    def again(self, job_id: str, owner: str, *, window: str | None = None) -> JobHandle:
+        """Queue what a job was, once more: the same seed, the same pictures.
+
+        Raises:
+            NotFound: there is no such job.
+            RequestError: it was no picture's; else as `submit`.
+        """
+        task = self._queue.record(job_id, owner).task
+        match task:
+            case Paint():
+                draft = RecipeDraft.model_validate_json(task.recipe.canonical_json())
+                return self.submit(draft.model_copy(update={"parent": task.parent}), owner, window=window)
+            case Upscale():
+                return self.upscale(task, owner, window=window)
+            case Preprocess():
+                return self.preprocess(task, owner, window=window)
+        raise RequestError("Only what makes a picture is run again by this.", "Ask for it anew.", code="not_repeated")
 
     def _progress(self, job_id: str) -> Progress | None:
         found = (dispatcher.progress(job_id) for dispatcher in self._dispatchers.values())

@@ -44,3 +44,11 @@ def make_controlnet(root: Path, name: str, *, family: str = "sd1") -> Path:
     write_safetensors(folder / "diffusion_pytorch_model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def make_union(root: Path, name: str) -> Path:
+    """A folder that catalog.models.scan takes for a union ControlNet of SD 1.x."""
+    folder = make_controlnet(root, name)
+    config = {"_class_name": "ControlNetUnionModel", "cross_attention_dim": 768, "num_control_type": 6}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

@@ -13,6 +13,7 @@ import { controlModels, preprocessors } from "./parts_list.js";
 import { removeUnit, setUnit, unitVia, unitsOf } from "./units.js";
 
 const MODES = [["balanced", "Balanced"], ["prompt", "Prompt"], ["control", "Control"]];
+const SHOWN = { pose: "Poses", depth: "Depth", soft_edges: "Soft edges", lines: "Lines", normals: "Normals", segments: "Areas", tile: "The picture without detail", inpaint: "The picture with a hole" };
 const RESIZES = [["crop", "Crop"], ["fill", "Fill"], ["stretch", "Stretch"]];
 
 /** @param {number} index its place among the units @returns {HTMLElement} */
@@ -24,7 +25,7 @@ export function makeControlUnit(index) {
     button({ label: `Remove unit ${index + 1}`, icon: "trash", words: false, onclick: () => removeUnit("controls", index) }));
   const more = h("details.unit-more", {}, h("summary", {}, "Span, mode and fit"), h("div.section-body", {}, ...strengthFields(via)));
   return h("section.unit", { "aria-label": `${config.labels.controls}, ${title}` }, head, modelList(index, via), pictureField(index, via, unit),
-    ...preprocessorFields(index, via, unit), makePreview(index, via), slider("controls.weight", 0.05, { from: 0, to: 2 }, via("weight")), more);
+    ...preprocessorFields(index, via, unit), shownField(via, unit), makePreview(index, via), slider("controls.weight", 0.05, { from: 0, to: 2 }, via("weight")), more);
 }
 
 function modelList(index, via) {
@@ -35,6 +36,16 @@ function modelList(index, via) {
     return [["", models.length ? "Choose a model" : "None is here"], ...models.map((model) => [model.name, `${model.title} · ${familyLabel(model.family)}`])];
   }, config.labels["controls.model"], place);
   controlModels.state.later(() => box.dispatchEvent(new Event("offer")));
+  return box;
+}
+
+// A union model must be told what the map shows, unless the preprocessor says it.
+function shownField(via, unit) {
+  const kinds = () => controlModels.find(unit()?.model)?.shows ?? [];
+  const box = list("controls.shows", () => [["", "As the preprocessor says"], ...kinds().map((kind) => [kind, SHOWN[kind] ?? kind])], config.labels["controls.shows"], via("shows"));
+  const draw = () => { box.hidden = !kinds().length; };
+  form.watch(draw);
+  controlModels.state.later(() => { box.dispatchEvent(new Event("offer")); draw(); });
   return box;
 }
 

@@ -96,6 +96,9 @@ export const job = {
     start({ draft: again }, sendingView(again, view.get()));
   },
 
+  /** Make it again as it was, where it has no recipe: an upscale. */
+  async repeat() { job.take((await post(`/jobs/${encodeURIComponent(view.get().id)}/again`)).id); },
+
   /** Follow a job of this person here. */
   take(id) { start({ follow: id }, { ...emptyView(), phase: "sending", behind: shownUrl(view.get()) }); },
 

@@ -35,7 +35,7 @@ export function makeDetail(shop, onchange) {
   function draw() {
     setText(title, model.title);
     problem.hidden = true;
-    body.replaceChildren(...[modelPicture(model, "sheet-picture"), facts(model), actions(), problem].filter(Boolean));
+    body.replaceChildren(...[model.has_preview && modelPicture(model, "sheet-picture"), facts(model), actions(), problem].filter(Boolean));
   }
 
   function actions() {

@@ -34,8 +34,8 @@ function makers({ view, large, back }) {
       kind: "plain.lean", onclick: () => favorite(ids, !isFavorite) }),
     download: () => button({ label: "Download", icon: "download", kind: "plain.lean", onclick: () => download(ids) }),
     delete: () => button({ label: "Delete", icon: "trash", kind: "plain.lean", onclick: () => remove(ids) }),
-    // An upscale has no recipe to run again: it is asked for at its picture.
-    again: () => view.recipe?.model && button({ label: view.phase === "failed" ? "Try again" : "Run again", icon: "again", kind: "outlined", onclick: careful(() => job.again()) }),
+    again: () => (view.recipe?.model || view.id) && button({ label: view.phase === "failed" ? "Try again" : "Run again", icon: "again", kind: "outlined",
+      onclick: careful(() => (view.recipe?.model ? job.again() : job.repeat())) }),
     missing: () => button({ label: missingWords(view), icon: "again", onclick: careful(() => tryMissing(view)) }),
     save: () => button({ label: "Try again", icon: "again", kind: "outlined", onclick: careful(async () => {
       await post(`/jobs/${encodeURIComponent(view.id)}/retry_save`);

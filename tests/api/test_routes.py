@@ -49,6 +49,7 @@ POST   /api/v1/jobs/download                422 422 422
 POST   /api/v1/jobs/merge                   404 404 404
 POST   /api/v1/jobs/preprocess              422 422 422
 POST   /api/v1/jobs/upscale                 422 422 422
+POST   /api/v1/jobs/{job_id}/again          404 202 404
 POST   /api/v1/jobs/{job_id}/move_up        404 404 404
 POST   /api/v1/jobs/{job_id}/retry_save     404 404 404
 GET    /api/v1/library                      200 200 200

@@ -17,7 +17,7 @@ from app import build_site
 from studio.settings import Settings, load_settings
 from studio.studio import Studio
 from tests.fakes import FakeWorker
-from tests.folders import make_controlnet
+from tests.folders import make_controlnet, make_union
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
@@ -50,6 +50,7 @@ class Site:
         more_models = data / "more-models"
         make_controlnet(more_models, "canny-small")
         make_controlnet(more_models, "depth-xl", family="sdxl")
+        make_union(more_models, "union-small")
         arguments = ["--port", str(self.port), "--data", str(data), "--no-browser", "--models", str(more_models)]
         settings = load_settings(arguments, {}, PROJECT)
         self.worker = FakeWorker(pace_s=STEP_S)

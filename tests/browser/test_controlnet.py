@@ -57,6 +57,18 @@ def test_a_unit_steers_the_job_with_all_it_says(there: Visitor, tmp_path: Path) 
     assert (control.weight, control.begin, control.end, control.mode) == (0.8, 0, 0.7, "prompt")
 
 
+def test_a_union_model_is_told_what_the_map_shows(there: Visitor, tmp_path: Path) -> None:
+    page = there.page
+    bring(page, "control-section", picture_file(tmp_path))
+    select(page, "Control model").select_option("canny-small")
+    expect(select(page, "What the map shows")).to_be_hidden()
+    select(page, "Control model").select_option("union-small")
+    select(page, "What the map shows").select_option("depth")
+    there.ask("a barn")
+    there.wait_for("done")
+    assert painted(there.site)[-1].controls[0].shows == "depth"
+
+
 def test_a_model_of_another_family_is_named_before_the_job_is_sent(there: Visitor, tmp_path: Path) -> None:
     page = there.page
     bring(page, "control-section", picture_file(tmp_path))

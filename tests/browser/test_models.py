@@ -75,7 +75,7 @@ def download(own_site: Site) -> Download:
 
 def test_all_kinds_are_listed_searched_and_opened(visit_models: Visit) -> None:
     page = visit_models().page
-    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 6} models")
+    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 7} models")
     assert page.locator(".models .card").count() < 80, "only what can be seen is in the page"
     page.get_by_role("radio", name=f"LoRAs {LORAS}").click()
     expect(page.locator(".models .total")).to_have_text(f"{LORAS} models")
@@ -90,7 +90,7 @@ def test_all_kinds_are_listed_searched_and_opened(visit_models: Visit) -> None:
     page.fill(".models input[type=search]", "nothing like it")
     expect(page.locator(".models-list .none")).to_contain_text("No model matches “nothing like it”.")
     page.get_by_role("button", name="Show all").click()
-    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 6} models")
+    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 7} models")
 
 
 def test_the_end_of_a_long_list_is_reached_and_its_cards_are_there(visit_models: Visit) -> None:

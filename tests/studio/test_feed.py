@@ -109,6 +109,24 @@ def test_a_feed_built_again_goes_on_where_a_follower_stopped(said: list[JobEvent
     assert list(rest.events) == without_steps(found.events[place:])
 
 
+def test_of_loadings_of_one_thing_the_newest_is_kept() -> None:
+    feed = Feed("j")
+    feed.append(events.Queued(job_id="j", at=0.0, position=0))
+    for fraction in range(1000):
+        feed.append(events.Loading(job_id="j", at=0.0, what="model", fraction=fraction / 1000))
+    cursor = feed.since(0).cursor
+    feed.append(events.Loading(job_id="j", at=0.0, what="model", fraction=1.0))
+    assert [event.type for event in feed.since(cursor).events] == ["loading"]
+    feed.append(events.Loading(job_id="j", at=0.0, what="another"))
+    feed.append(events.Notice(job_id="j", at=0.0, code="c", message="m"))
+    feed.append(events.Loading(job_id="j", at=0.0, what="another"))
+    feed.append(events.Done(job_id="j", at=0.0, seconds=1.0))
+    heard = feed.since(0).events
+    assert [getattr(event, "what", event.type) for event in heard] == [
+        "queued", "model", "another", "notice", "another", "done"]
+    assert isinstance(heard[1], events.Loading) and heard[1].fraction == 1.0
+
+
 def test_nothing_follows_an_ending() -> None:
     feed = Feed("j")
     feed.append(events.Queued(job_id="j", at=0.0, position=0))

@@ -10,7 +10,8 @@ from PIL import Image
 from contract import events
 from contract.errors import InvalidRecipe, NotFound, QueueFull, StorageFull
 from contract.hooks import hookimpl
-from contract.recipe import RecipeDraft
+from contract.recipe import ImageRef, RecipeDraft
+from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
 from studio.studio import Studio
 from tests.fakes import FakeWorker, gradient
@@ -481,3 +482,17 @@ def test_the_next_jobs_model_is_read_ahead(studio: Studio, worker: FakeWorker) -
     finish(studio, last.id)
     ahead = [command.ref.name for command in worker.commands if isinstance(command, Prefetch)]
     assert ahead and set(ahead) == {"other"}
+
+
+def test_an_upscale_and_a_picture_are_made_again_as_they_were(studio: Studio) -> None:
+    saved = next(e for e in run(studio, seed=7) if isinstance(e, events.Saved))
+    again = next(e for e in finish(studio, studio.again(saved.job_id, ME).id) if isinstance(e, events.Saved))
+    assert again.record.recipe == saved.record.recipe and again.record.id != saved.record.id
+    picture = studio.input_from_image(saved.record.id, ME)
+    task = Upscale(image=ImageRef(sha256=picture.sha256), scale=3.0, parent=saved.record.id)
+    first = studio.upscale(task, ME).id
+    finish(studio, first)
+    larger = next(e for e in finish(studio, studio.again(first, ME).id) if isinstance(e, events.Saved))
+    assert (larger.record.upscale, larger.record.parent) == (task, saved.record.id)
+    with pytest.raises(NotFound):
+        studio.again(first, YOU)
