@@ -19,6 +19,7 @@ from catalog.sniffed import Sniffed
 from contract.errors import ModelProblem
 from contract.values import ModelRef
 
+_NAMES_OF_ALL = frozenset({"pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model", "learned_embeds"})
 PICKLE_HINT = "Convert it to safetensors: Models, Convert."
 
 
@@ -70,18 +71,25 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
     if sniffed.kind == "ip_adapter" and not sniffed.problem:
         return _dress(describe_control(found), found, facts)
     ref = ModelRef(kind=sniffed.kind, name=found.name, family=sniffed.family, fingerprint=facts.fingerprint)
-    entry = ModelEntry(ref, found.path, last_part(found.name), size_bytes=found.size_bytes, variant=sniffed.variant,
+    entry = ModelEntry(ref, found.path, title_of(found), size_bytes=found.size_bytes, variant=sniffed.variant,
                        prediction=sniffed.prediction, zero_snr=sniffed.zero_snr, has_vae=sniffed.has_vae, shows=sniffed.shows,
-                       problem=f"{last_part(found.name)}: {sniffed.problem}" if sniffed.problem else None, hint=sniffed.hint)
+                       problem=f"{title_of(found)}: {sniffed.problem}" if sniffed.problem else None, hint=sniffed.hint)
     if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
         sizes, defaults = usual_for(sniffed.family, sniffed.variant, sniffed.prediction)
         entry = replace(entry, sizes=sizes, defaults=defaults)
     return _dress(entry, found, facts)
 
 
+def title_of(found: Found) -> str:
+    """A file's name; where all such files have the same, its folder's."""
+    if found.path.stem in _NAMES_OF_ALL and folder_part(found.full_name):
+        return last_part(folder_part(found.full_name))
+    return last_part(found.name)
+
+
 def _dress(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
     """An entry with what was told about it beside its weights."""
-    about, title = facts.about, last_part(found.name)
+    about, title = facts.about, title_of(found)
     is_pickle = found.path.suffix.lower() in PICKLES
     return replace(entry, format="pickle" if is_pickle else "file", notes=about.notes, trigger_words=about.trigger_words,
                    alias=about.title if about.title.casefold() != title.casefold() else "",
@@ -97,6 +105,6 @@ def not_a_model(found: Found, sniffed: Sniffed, facts: FileFacts | None = None) 
         problem = (f"{file_name} is {sniffed.detail}, no {KIND_LABELS[kind]}." if sniffed.detail
                    else f"{file_name} is no {KIND_LABELS[kind]} that is known.")
     ref = ModelRef(kind=kind, name=found.name, family="unknown", fingerprint=facts.fingerprint if facts else "")
-    entry = ModelEntry(ref, found.path, last_part(found.name), size_bytes=found.size_bytes, problem=problem,
+    entry = ModelEntry(ref, found.path, title_of(found), size_bytes=found.size_bytes, problem=problem,
                        hint=sniffed.hint or "Use another file.")
     return _dress(entry, found, facts or FileFacts(sniffed))

@@ -94,7 +94,8 @@ def _layers(tensors: Tensors) -> Iterator[Layer]:
         ending = _ending(name)
         if ending in _INPUTS:
             width = info.shape[1] if len(info.shape) > 1 else 0
-            yield Layer(_underscored(name.removesuffix(ending)), width, info.shape)
+            shape = () if ending == ".hada_w1_b" else info.shape  # which is flat, whatever the layer is
+            yield Layer(_underscored(name.removesuffix(ending)), width, shape)
         elif ending in (".lokr_w1", ".lokr_w1_b"):
             module = name.rpartition(".")[0]
             yield Layer(_underscored(module), _kronecker_width(tensors, module), ())
@@ -169,7 +170,8 @@ def _structural_family(layers: tuple[Layer, ...]) -> str | None:
     shape = next((layer.shape for layer in unet if layer.name.endswith("_proj_in") and layer.shape), None)
     if shape is not None:
         return "sd1" if len(shape) == 4 else "sd2"
-    text = {layer.width for layer in layers if layer.name.startswith(("lora_te", "text_encoder"))
+    # The first of two text encoders (lora_te1_) is the same in SDXL, SD 3 and Flux.
+    text = {layer.width for layer in layers if layer.name.startswith(("lora_te_", "text_encoder_text_model_"))
             and layer.name.endswith(("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1"))}
     return "sd1" if 768 in text else "sd2" if 1024 in text else None
 

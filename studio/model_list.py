@@ -18,7 +18,7 @@ from studio.model_facts import ModelFacts
 
 logger = logging.getLogger(__name__)
 RESCAN_S = 5.0
-WAIT_S = 3.0  # the longest that a request waits for a scan; then it gets what was found until then
+WAIT_S = 3.0  # the longest that a request waits for a scan
 _SHARE = 20  # a scan that took long is made again only after so many times as long
 _KEEP_AT = 200  # files read, then they are kept, so that a restart in the middle goes on from there
 _FRESH_S = 1.0  # unknown names may ask for a new look at most this often
@@ -44,6 +44,7 @@ class ModelList:
         self._changed = threading.Condition()
         self._entries: tuple[ModelEntry, ...] = ()
         self._begun = self._ended = 0  # scans
+        self._begun_at = 0.0  # the first; by the real clock
         self._ended_at = 0.0
         self._took_s = 0.0
         self._generation = 0
@@ -71,11 +72,11 @@ class ModelList:
     def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
         """Models of all kinds, usable or not, by title.
 
-        A list older than five seconds starts a scan behind it. Whoever comes before the first scan has ended waits
-        for it, at most three seconds, and gets what was found until then.
+        A list older than five seconds starts a scan behind it. Whoever comes in the first three seconds of the first
+        scan waits for it until then; after that there is what was found so far.
 
         Args:
-            fresh: Wait, as long, for a scan that begins now.
+            fresh: Wait for a scan that begins now, at most three seconds.
         """
         with self._changed:
             wanted = self._begun + 1 if fresh else 1
@@ -83,8 +84,9 @@ class ModelList:
             is_old = self._ended == self._begun and (not self._begun or self._clock() - self._ended_at > pause_s)
             if is_old or (fresh and self._ended == self._begun):
                 self._start()
-            if self._ended < wanted:
-                self._changed.wait_for(lambda: self._reached(wanted), WAIT_S)
+            wait_s = WAIT_S if fresh else self._begun_at + WAIT_S - time.monotonic()
+            if self._ended < wanted and wait_s > 0:
+                self._changed.wait_for(lambda: self._reached(wanted), wait_s)
             return self._entries
 
     def _reached(self, wanted: int) -> bool:
@@ -94,6 +96,8 @@ class ModelList:
 
     def _start(self) -> None:
         self._begun += 1
+        if self._begun == 1:
+            self._begun_at = time.monotonic()
         threading.Thread(target=self._scan, name="model-scan", daemon=True).start()
 
     def _scan(self) -> None:

@@ -184,6 +184,13 @@ def test_an_entry_says_where_it_lies_and_what_is_beside_it(tmp_path: Path) -> No
     assert len(entry.ref.fingerprint) == 16
 
 
+def test_a_file_that_is_called_like_all_of_its_kind_has_its_folders_name(tmp_path: Path) -> None:
+    put(tmp_path / "loras" / "sketch" / "pytorch_lora_weights.safetensors", LORA)
+    put(tmp_path / "loras" / "adapter_model.safetensors", LORA)
+    assert {entry.ref.name: entry.title for entry in scan([tmp_path])} == {
+        "sketch/pytorch_lora_weights": "sketch", "adapter_model": "loras"}
+
+
 def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "easy.safetensors")
     make_model(tmp_path, "starter")

@@ -161,6 +161,10 @@ CASES: dict[str, Case] = {
     "lora of a text encoder, diffusers": Case(
         lambda: down_up(dotted("text_encoder.", text_modules(1024, 23)), down=".lora_linear_layer.down.weight",
                         up=".lora_linear_layer.up.weight", has_alpha=False), ("lora", "sd2")),
+    "lora of the first of two text encoders": Case(lambda: down_up(kohya("lora_te1_", text_modules(768))),
+                                                   ("lora", "unknown")),
+    "loha of proj_in alone": Case(lambda: loras.loha(kohya("lora_unet_", unet_modules("sd1", only="proj_in"))),
+                                  ("lora", "unknown"), {"detail": "LoHa"}),
     "lora of self-attentions, told by metadata": Case(
         lambda: down_up(kohya("lora_unet_", unet_modules("sd1", only="attn1"))), ("lora", "sd1"),
         metadata={"ss_base_model_version": "sd_v1"}),
