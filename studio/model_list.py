@@ -46,6 +46,7 @@ class ModelList:
         self._begun = self._ended = 0  # scans
         self._begun_at = 0.0  # the first; by the real clock
         self._ended_at = 0.0
+        self._looked_at = float("-inf")  # for a name that is not known
         self._took_s = 0.0
         self._generation = 0
 
@@ -147,7 +148,8 @@ class ModelList:
         Looks again on the disk before it gives up. kind None: any.
         """
         entry = _find(self.all(), name, kind)
-        if entry is None and self._clock() - self._ended_at > _FRESH_S:
+        if entry is None and self._clock() - self._looked_at > _FRESH_S:
+            self._looked_at = self._clock()
             entry = _find(self.all(fresh=True), name, kind)
         return entry
 

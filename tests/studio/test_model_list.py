@@ -62,6 +62,14 @@ def test_new_files_show_up_and_removed_ones_vanish(tmp_path: Path) -> None:
     assert [entry.title for entry in models.all(fresh=True)] == ["two"]
 
 
+def test_a_name_that_is_not_known_is_looked_for_on_the_disk(tmp_path: Path) -> None:
+    models = ModelList((tmp_path / "models",), Clock())
+    assert models.all() == ()
+    put(tmp_path, "new", "newer")
+    assert models.find("new", "embedding") and models.find("newer", "embedding")
+    assert models.find("nothing", "embedding") is None
+
+
 @pytest.mark.parametrize(("asked", "found"), [
     ("ink/old", "ink/old"), ("INK/OLD", "ink/old"), ("old", "old"), ("Old", "old"), ("deep", "a/deep"),
     ("Maker's Name", "a/b/deep"), ("Lora/pen", "pen"), ("../old", "old"), ("nothing", None), ("", None)])
