@@ -8,4 +8,4 @@ from tabs.panes import GeneratingTab
 
 INPAINT = GeneratingTab("inpaint", "Inpaint", (
     "prompt_box", "model_row", "inpaint_section", "strength_field", "edge_section", "size_field", "sampler_fields",
-    "number_fields", "seed_fields", "control_section", "reference_section", "more_section", "explain_switch"))
+    "number_fields", "seed_fields", "lora_section", "control_section", "reference_section", "more_section", "explain_switch"))

@@ -19,12 +19,16 @@ from contract.parts import (
     HIRES_SCALE,
     IMAGE_GUIDANCE,
     MAX_CONTROLS,
+    MAX_HYPERNETWORKS,
+    MAX_LORAS,
     MAX_REFERENCES,
     OVERLAP,
     PADDING,
     ControlDraft,
     Extend,
     Hires,
+    HypernetworkDraft,
+    LoraDraft,
     Mask,
     ReferenceDraft,
     Start,
@@ -51,7 +55,8 @@ _FRACTION = (0, 1)
 _WEIGHT = (-10, 10)
 _PARTS: Mapping[str, type[BaseModel]] = {
     "start": Start, "start.extend": Extend, "mask": Mask, "controls": ControlDraft,
-    "references": ReferenceDraft, "hires": Hires, "upscale": Upscale}
+    "references": ReferenceDraft, "loras": LoraDraft, "hypernetworks": HypernetworkDraft, "hires": Hires,
+    "upscale": Upscale}
 
 
 def page_config(studio: Studio) -> dict[str, Any]:
@@ -61,7 +66,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "steps": STEPS, "guidance": GUIDANCE, "clip_skip": CLIP_SKIP, "count": COUNT, "side": SIDE,
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
-            "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loops": LOOPS, **_part_limits(),
+            "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loras": MAX_LORAS,
+            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, **_part_limits(),
         },
         "defaults": _part_defaults(),
         "labels": {**LABELS, "loops": "Rounds"},
@@ -89,7 +95,8 @@ def _part_limits() -> dict[str, tuple[float, float]]:
     return {
         "start.strength": _FRACTION, "start.image_guidance": IMAGE_GUIDANCE, **sides, "start.extend.overlap": OVERLAP,
         "mask.feather": FEATHER, "mask.padding": PADDING, **spans, "controls.weight": _WEIGHT,
-        "references.weight": _WEIGHT, "controls.resolution": CONTROL_RESOLUTION, "hires.scale": HIRES_SCALE,
+        "references.weight": _WEIGHT, "loras.weight": _WEIGHT, "loras.text_weight": _WEIGHT,
+        "hypernetworks.weight": _WEIGHT, "controls.resolution": CONTROL_RESOLUTION, "hires.scale": HIRES_SCALE,
         "hires.steps": STEPS, "hires.strength": _FRACTION, "upscale.scale": UPSCALE, "upscale.tile": TILE,
         "upscale.overlap": TILE_OVERLAP,
     }

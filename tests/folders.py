@@ -52,3 +52,19 @@ def make_union(root: Path, name: str) -> Path:
     config = {"_class_name": "ControlNetUnionModel", "cross_attention_dim": 768, "num_control_type": 6}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def make_lora(folder: Path, name: str, *, width: int = 768, words: str = "") -> Path:
+    """A LoRA file for a family told by the width of its prompts; `words`: its trigger words, in a side file."""
+    stem = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    shapes = {f"{stem}.lora_down.weight": (2, width), f"{stem}.lora_up.weight": (640, 2)}
+    header, end = {}, 0
+    for tensor, shape in shapes.items():
+        begin, end = end, end + 4 * shape[0] * shape[1]
+        header[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+    if words:
+        (folder / f"{name}.json").write_text(json.dumps({"activation text": words}))
+    return folder / f"{name}.safetensors"

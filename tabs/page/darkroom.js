@@ -12,6 +12,7 @@ import { hires_section } from "./hires_section.js";
 import { edge_section, inpaint_section } from "./inpaint_section.js";
 import { job } from "./job.js";
 import { listenForKeys } from "./keys.js";
+import { lora_section } from "./lora_section.js";
 import { model_row } from "./model_row.js";
 import { models_tab } from "./models_tab.js";
 import { page_header } from "./page_header.js";
@@ -27,6 +28,7 @@ import { joinTabBar } from "./tab_bar.js";
 const SECTIONS = {
   prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
   start_section, strength_field, inpaint_section, edge_section, repeat_section, hires_section, control_section, reference_section,
+  lora_section,
 };
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
 const PARTS = { recipe_sections, generate_bar, stage, gallery, models_tab };

@@ -12,6 +12,7 @@ import { segmented } from "./segmented.js";
 import { canFollow, follows, sizeOf } from "./size.js";
 import { keep, recall } from "./store.js";
 import { openUpscale } from "./upscale.js";
+import { joinVae, vaeField, vaeSummary } from "./vae_field.js";
 import { pixels } from "./words.js";
 
 const RESIZES = [["crop", "Crop"], ["fill", "Fill"], ["stretch", "Stretch"], ["latent", "Latent"]];
@@ -103,10 +104,12 @@ const order = (name) => ["square", "tall", "wide"].indexOf(name) + 1 || 9;
 /** The closed section for what is rarely touched; its summary says what differs from the default. */
 export function more_section(element) {
   element.replaceChildren(section({
-    name: "more", title: "More", fields: ["clip_skip"], summary: (now) => (now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`),
-    body: () => [slider("clip_skip", 1), recipeReader(), h("div.reader", {},
+    name: "more", title: "More", fields: ["clip_skip", "vae"],
+    summary: (now) => [vaeSummary(now), now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`].filter(Boolean).join(", "),
+    body: () => [vaeField(), slider("clip_skip", 1), recipeReader(), h("div.reader", {},
       button({ label: "Enlarge a picture", icon: "larger", kind: "outlined", onclick: () => openUpscale() }))],
   }));
+  joinVae("more_section");
 }
 
 // The same as dropping a picture on the page, for fingers and keyboards.

@@ -20,7 +20,8 @@ import { keep, observable, recall } from "./store.js";
  * @property {string} seed as typed; empty is random
  * @property {number} count
  * @property {string} clip_skip
- * @property {any} controls list of units as in control_units.js; "references" likewise
+ * @property {any} controls list of units as in control_units.js; "references", "loras", "hypernetworks" likewise
+ * @property {string} vae name; empty is the model's own
  *
  * Fields of the recipe's parts are held by their path, "start.strength", as labels and refusals name them:
  * numbers as typed, choices as they are. "start.image" and other pictures: {sha256, width, height, name, parent}
@@ -64,12 +65,12 @@ export function startValues(model) {
 }
 
 // Parts that are there several times keep their values in their units.
-const MANY = /^(controls|references|upscale)\./;
+const MANY = /^(controls|references|loras|hypernetworks|upscale)\./;
 
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
   return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
-    "start.image": null, "start.follow": true, controls: [], references: [], hires: false, loops: "1" };
+    "start.image": null, "start.follow": true, controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
 }
 
 /** A default as it would have been typed. */

@@ -4,7 +4,8 @@ import { config, familyLabel } from "./config.js";
 import { button, h, icon, setText } from "./dom.js";
 import { form } from "./form.js";
 import { closeLayer, openLayer } from "./layers.js";
-import { memoryWords, modelPicture } from "./model_face.js";
+import { get } from "./api.js";
+import { KIND, KINDS, memoryWords, modelPicture } from "./model_face.js";
 import { loadModels } from "./models.js";
 import { say } from "./pictures.js";
 import { rove, settleTabStop } from "./roving.js";
@@ -15,20 +16,27 @@ const MIN_CARD_PX = 170;
 const ROW_PX = 218;
 const SPARE_ROWS = 2;
 
-/** @param {{onchoose: (model: any) => void}} told */
-export function makePicker({ onchoose }) {
+const loaders = { checkpoint: loadModels };
+const loadOf = (kind) => loaders[kind] ?? (async () => (await get(`/models?kind=${kind}`)).models);
+
+/**
+ * @param {{onchoose: (model: any) => void, kind?: string, chosen?: () => string[]}} told
+ *   kind: of models, checkpoints if none is named; chosen: names of those that are
+ */
+export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form.get().model?.name] }) {
+  const heading = kind === "checkpoint" ? "Models" : KINDS[kind];
   let all = [];
   let found = [];
   let family = "all";
-  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", "aria-label": "Search models", autocomplete: "off", spellcheck: "false", oninput: filter }));
+  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", "aria-label": `Search ${heading}`, autocomplete: "off", spellcheck: "false", oninput: filter }));
   const families = segmented({ label: "Family", onchoose: (value) => { family = value; filter(); } });
   families.element.classList.add("chips");
-  const cards = h("div.cards", { role: "group", "aria-label": "Models" });
+  const cards = h("div.cards", { role: "group", "aria-label": heading });
   const none = h("p.none", { hidden: true });
   const scroller = h("div.picker-body", { tabindex: "-1", onscroll: draw }, cards, none);
   const foot = h("p.picker-foot", {}, `Models are read from ${config.folders.models_short}. New ones appear here by themselves.`);
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog.picker", { "aria-label": "Models" },
-    h("div.picker-head", {}, h("h2", {}, "Models"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog.picker", { "aria-label": heading },
+    h("div.picker-head", {}, h("h2", {}, heading), button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
       h("div.search", {}, icon("search"), search), families.element), scroller, foot));
   rove(cards, ".card", { twoWay: true });
   new ResizeObserver(draw).observe(scroller);
@@ -36,11 +44,13 @@ export function makePicker({ onchoose }) {
   async function open(opener) {
     openLayer(dialog, { opener, focus: search });
     search.value = "";
-    family = "all";
-    try { all = await loadModels(); } catch (problem) { say(problem); }
-    search.placeholder = `Search ${some(all.length, "model")}`;
+    try { all = await loadOf(kind)(); } catch (problem) { say(problem); }
+    // What acts on a model is of use only where it is of the model's family.
+    const own = form.get().model?.family;
+    family = kind !== "checkpoint" && all.some((model) => model.family === own) ? own : "all";
+    search.placeholder = `Search ${some(all.length, kind === "checkpoint" ? "model" : KIND[kind], kind === "checkpoint" ? "models" : KINDS[kind])}`;
     filter();
-    const row = Math.floor(Math.max(0, found.findIndex((model) => model.name === form.get().model?.name)) / columns());
+    const row = Math.floor(Math.max(0, found.findIndex((model) => chosen().includes(model.name))) / columns());
     scroller.scrollTop = Math.max(0, row - 1) * ROW_PX;
   }
 
@@ -50,10 +60,10 @@ export function makePicker({ onchoose }) {
     families.offer([{ value: "all", label: "All" }, ...[...present].map(([value, label]) => ({ value, label }))], family);
     families.element.hidden = present.size < 2;
     found = all.filter((model) => (family === "all" || model.family === family)
-      && (!wanted || `${model.title} ${model.name} ${model.short_hash ?? ""}`.toLowerCase().includes(wanted)));
+      && (!wanted || `${model.title} ${model.name} ${model.alias ?? ""} ${model.short_hash ?? ""} ${(model.trigger_words ?? []).join(" ")}`.toLowerCase().includes(wanted)));
     scroller.scrollTop = 0;
     none.hidden = found.length > 0;
-    if (!all.length) setText(none, "No model in models/. Put a .safetensors file there, or look under Models, Get more.");
+    if (!all.length) setText(none, `${kind === "checkpoint" ? "No model" : `No ${KIND[kind]}`} in models/. Put a .safetensors file there, or look under Models, Get more.`);
     else if (!found.length) none.replaceChildren(`No model matches “${search.value.trim()}”. `, button({ label: "Clear search", kind: "link", onclick: () => { search.value = ""; family = "all"; filter(); search.focus(); } }));
     draw();
   }
@@ -70,15 +80,15 @@ export function makePicker({ onchoose }) {
     cards.style.setProperty("--columns", String(across));
     cards.style.paddingTop = `${first * ROW_PX}px`;
     cards.style.paddingBottom = `${Math.max(0, rows - last) * ROW_PX}px`;
-    const chosen = form.get().model?.name;
+    const names = chosen();
     const shown = found.slice(first * across, last * across);
-    const key = JSON.stringify([shown.map((model) => [model.name, memoryWords(model)]), chosen]);
+    const key = JSON.stringify([shown.map((model) => [model.name, memoryWords(model)]), names]);
     if (cards.dataset.key === key) return;
     cards.dataset.key = key;
     const focused = document.activeElement?.dataset?.name;
-    cards.replaceChildren(...shown.map((model) => card(model, model.name === chosen)));
+    cards.replaceChildren(...shown.map((model) => card(model, names.includes(model.name))));
     const made = /** @type {HTMLElement[]} */ ([...cards.children]);
-    settleTabStop(made, Math.max(0, shown.findIndex((model) => model.name === (focused ?? chosen))));
+    settleTabStop(made, Math.max(0, shown.findIndex((model) => (focused ? model.name === focused : names.includes(model.name)))));
     if (focused) made.find((one) => one.dataset.name === focused)?.focus({ preventScroll: true });
   }
 

@@ -31,6 +31,10 @@ const modelsOf = (...kinds) => async () => {
 };
 
 export const controlModels = offered(modelsOf("controlnet", "t2i_adapter"));
+export const loraModels = offered(modelsOf("lora"));
+export const hypernetworks = offered(modelsOf("hypernetwork"));
+export const embeddings = offered(modelsOf("embedding"));
+export const vaes = offered(modelsOf("vae"));
 export const referenceModels = offered(modelsOf("ip_adapter"));
 export const preprocessors = offered(async () => (await get("/preprocessors")).preprocessors);
 export const upscalers = offered(async () => (await get("/upscalers")).upscalers);

@@ -5,6 +5,7 @@ import { field, freshId, h, setText } from "./dom.js";
 import { showProblem } from "./bound.js";
 import { change, form } from "./form.js";
 import { COMMAND } from "./generate_bar.js";
+import { embeddingNames, onTagLists, tagNote } from "./prompt_tags.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
 import { listenForWeights } from "./weight_keys.js";
 
@@ -27,11 +28,13 @@ export function prompt_box(element) {
   group.after(h("div.below", {}, note, count));
   showProblem("prompt", prompt, problem);
   showProblem("negative_prompt", negative, other.problem);
-  form.watch((now) => {
+  const draw = (now = form.get()) => {
     setText(count, countLine(now));
     setText(note, noteLine(now));
     note.classList.toggle("marked", note.textContent !== KEYS_HINT && now.prompt.trim() !== "");
-  });
+  };
+  form.watch(draw);
+  onTagLists(() => draw());
   element.replaceChildren(box);
   const pane = element.closest("#recipe");
   pane?.setAttribute("role", "complementary");
@@ -68,7 +71,12 @@ function countLine({ prompt, model }) {
 /** One line on what is written, else a hint. */
 function noteLine({ prompt, negative_prompt, model }) {
   if (!prompt.trim()) return "No prompt: the model paints freely.";
-  const unknown = unknownWords(`${prompt} ${negative_prompt}`, model);
+  const text = `${prompt} ${negative_prompt}`;
+  const wrong = tagNote(text, model);
+  if (wrong) return wrong;
+  const strange = unknownWords(text, model);
+  const called = strange.length ? embeddingNames() : new Set();
+  const unknown = strange.filter((word) => !called.has(word));
   if (!unknown.length) return matchMedia("(pointer: coarse)").matches ? "" : KEYS_HINT;
   const named = unknown.slice(0, MOST_NAMED).map((word) => `“${word}”`).join(", ");
   const more = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : "";

@@ -42,9 +42,12 @@ export function unknownWords(text, model) {
 }
 
 /** Up to three known words that are spelled nearly like one; plurals count as near. */
-export function nearWords(word, model) {
+export const nearWords = (word, model) => nearest(word, model?.words ?? []);
+
+/** Up to three of some names that are spelled nearly like one. */
+export function nearest(word, names) {
   const reach = word.length > 5 ? 2 : 1;
-  const scored = (model?.words ?? [])
+  const scored = names
     .filter((known) => Math.abs(known.length - word.length) <= 3 && known.length > 2)
     .map((known) => ({ known, away: known.startsWith(word) || word.startsWith(known) ? 1 : distance(word, known) }))
     .filter(({ away }) => away <= reach);

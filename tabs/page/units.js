@@ -66,7 +66,7 @@ export function unitFields(part, unit) {
   return found;
 }
 
-const NUMBERS = new Set(["resolution", "low", "high"]);
+const NUMBERS = new Set(["resolution", "low", "high", "text_weight"]);
 
 /** The first problem of a part's units, and the field that has it. */
 export function firstUnitProblem(part, values, judge) {
