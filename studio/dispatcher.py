@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypedDict
 
 from contract import events
@@ -39,6 +38,7 @@ from studio.inputs import Inputs
 from studio.model_list import ModelList
 from studio.progress import Meter, Progress
 from studio.queue import JobQueue
+from studio.recipe_hashes import files_to_hash
 from studio.saver import Saver
 from studio.thumbnails import jpeg
 from studio.tickets import build_ticket
@@ -253,8 +253,8 @@ class Dispatcher:
                                   previews=self._tools.previews)
             if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
-            if isinstance(job.task, Paint):
-                self._tools.hashes.request(_folder(ticket))
+            for path in files_to_hash(ticket).values():
+                self._tools.hashes.request(path)
             return self._follow_worker(run, ticket)
         except StudioError as error:
             return WorkFailed(run.job.id, error.code, error.message, error.hint)
@@ -323,8 +323,9 @@ class Dispatcher:
             self._keep_map(run, painted)
             return
         try:
-            sha256 = self._tools.hashes.get(_folder(ticket)) if isinstance(run.job.task, Paint) else None
-            record, notices = self._tools.saver.save(run.job, painted, sha256)
+            hashes = {key: sha256 for key, path in files_to_hash(ticket).items()
+                      if (sha256 := self._tools.hashes.get(path))}
+            record, notices = self._tools.saver.save(run.job, painted, hashes)
         except StudioError as error:
             run.unsaved = error
             return
@@ -371,7 +372,3 @@ class Dispatcher:
             error = (run.unsaved.code, run.unsaved.message, run.unsaved.hint)
         code, message, hint = error
         return "failed", events.Failed(**facts, code=code, message=message, hint=hint), error
-
-
-def _folder(ticket: Ticket) -> Path:
-    return Path(next(iter(ticket.model_paths.values())))

@@ -19,6 +19,7 @@ from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
 from studio import infotext
+from studio.found_nets import FoundNets
 from studio.image_files import KEYWORD, parse_facts
 from studio.model_list import ModelList
 from studio.opener import opened, sniff
@@ -29,7 +30,8 @@ from studio.sampler_choice import split_old_name
 _EXIF = 0x8769
 _USER_COMMENT = 0x9286
 _USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
-                        "Clip skip", "Version", "RNG", "ENSD"})
+                        "Clip skip", "Version", "RNG", "ENSD", "VAE", "VAE hash", "Lora hashes", "TI", "TI hashes",
+                        "Hypernet", "Hypernet strength"})
 _HIRES_KEYS = ("Hires upscale", "Hires upscaler", "Hires steps", "Denoising strength")
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
     "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
@@ -95,13 +97,15 @@ def _user_comment(image: Image.Image) -> str:
 
 def _ours(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHash) -> FoundRecipe:
     draft = json.loads(recipe.canonical_json())
+    nets = FoundNets(models, with_hash)
+    nets.put_own(draft, recipe)
     entry = _find_model(recipe.model.name, recipe.model.sha256, models, with_hash)
     if entry is not None:
         draft["model"] = entry.ref.name
-        return FoundRecipe(draft=draft, infotext=text)
+        return FoundRecipe(draft=draft, infotext=text, unknown=tuple(nets.unknown), notices=tuple(nets.notices))
     del draft["model"]
-    return FoundRecipe(draft=draft, infotext=text, unknown=(recipe.model.name,),
-                       notices=(_not_here(recipe.model.name),))
+    return FoundRecipe(draft=draft, infotext=text, unknown=(recipe.model.name, *nets.unknown),
+                       notices=(_not_here(recipe.model.name), *nets.notices))
 
 
 def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRecipe:
@@ -113,6 +117,9 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
     if len(found.prompt) > MAX_PROMPT_CHARACTERS:
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
+    nets = FoundNets(models, with_hash)
+    found = replace(found, prompt=nets.with_known_tags(found.prompt, found.pairs),
+                    negative_prompt=nets.with_known_tags(found.negative_prompt, found.pairs))
     wanted: dict[str, object] = {"negative_prompt": found.negative_prompt} if found.negative_prompt else {}
     for key, (name, kind) in _NUMBERS.items():
         if key in found.pairs:
@@ -120,14 +127,15 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
     width, _, height = found.pairs.get("Size", "").partition("x")
     if height:
         wanted |= {"width": _number(width, int), "height": _number(height, int)}
-    wanted |= _sampler(found.pairs, notices) | _hires(found.pairs, models)
+    wanted |= _sampler(found.pairs, notices) | _hires(found.pairs, models) | nets.of_pairs(found.pairs)
+    notices += nets.notices
     draft = _usable({"prompt": found.prompt}, wanted, notices)
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = tuple(nets.unknown)
     wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
     if wanted_model:
         entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, with_hash)
         if entry is None:
-            unknown = (wanted_model[:300],)
+            unknown = (wanted_model[:300], *unknown)
             notices.append(_not_here(wanted_model))
         else:
             draft["model"] = entry.ref.name
@@ -191,7 +199,8 @@ def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: lis
 
 
 def _find_model(name: str, sha256: str | None, models: ModelList, with_hash: WithHash) -> ModelEntry | None:
-    return models.find(name) or (with_hash(sha256) if sha256 else None)
+    found = models.find(name) or (with_hash(sha256) if sha256 else None)
+    return found if found and found.ref.kind == "checkpoint" else None
 
 
 def _not_here(name: str) -> str:

@@ -7,7 +7,7 @@ are JSON-quoted. What the pairs mean for a form is in `found_recipes.py`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from catalog.samplers import SAMPLERS, SCHEDULES
@@ -43,16 +43,42 @@ def write(recipe: Recipe) -> str:
     if recipe.model.sha256:
         pairs["Model hash"] = recipe.model.sha256[:10]
     pairs["Model"] = recipe.model.name
+    if recipe.vae:
+        pairs |= {**({"VAE hash": recipe.vae.sha256[:10]} if recipe.vae.sha256 else {}), "VAE": recipe.vae.name}
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = recipe.clip_skip
-    pairs |= _parts(recipe)
+    pairs |= _parts(recipe) | _hashes(recipe)
     pairs["Version"] = f"Darkroom {VERSION}"
-    lines = [recipe.prompt]
+    lines = [" ".join(filter(None, (recipe.prompt, *_tags(recipe))))]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
     lines.append(", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}"
                            for key, value in pairs.items()))
     return "\n".join(lines)
+
+
+def _tags(recipe: Recipe) -> Iterator[str]:
+    """LoRAs and hypernetworks as the field writes them into the prompt: weights of text encoders, U-Net."""
+    for use in recipe.loras:
+        weights = [use.weight] if use.text_weight is None else [use.text_weight, use.weight]
+        blocks = [f"lbw={','.join(f'{block:g}' for block in use.blocks)}"] if use.blocks else []
+        yield f"<lora:{':'.join([use.model.name, *(f'{weight:g}' for weight in weights), *blocks])}>"
+    for net in recipe.hypernetworks:
+        yield f"<hypernet:{net.model.name}:{net.weight:g}>"
+
+
+def _hashes(recipe: Recipe) -> dict[str, str]:
+    """By which other programs and sites know LoRAs and embeddings again."""
+    named = {"Lora hashes": [(use.model, 10) for use in recipe.loras], "TI hashes": [(ref, 12) for ref in recipe.embeddings]}
+    texts = {key: ", ".join(f"{ref.name}: {ref.sha256[:digits]}" for ref, digits in refs if ref.sha256)
+             for key, refs in named.items()}
+    return {key: text for key, text in texts.items() if text}
+
+
+def parse_hashes(text: str) -> dict[str, str]:
+    """`name: hash, name: hash` as a table."""
+    pairs = (pair.rpartition(":") for pair in text.split(","))
+    return {name.strip(): digits.strip() for name, _, digits in pairs if name.strip() and digits.strip()}
 
 
 def _parts(recipe: Recipe) -> dict[str, object]:

@@ -6,7 +6,7 @@ Pictures that find no space stay in memory for ten minutes, so that "Try again" 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from contract.errors import JobError, NotFound, StudioError
@@ -19,6 +19,7 @@ from studio.gallery import Gallery
 from studio.ids import IdSource
 from studio.image_files import PictureFacts, PictureFolder
 from studio.owners import OwnerKeys
+from studio.recipe_hashes import with_hashes
 from studio.thumbnails import Thumbnails
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,11 @@ class Saver:
         """Raises StorageFull if the pictures of a job would not fit."""
         self._folder.check_room(3 * expected_pixels(job.task) * job.task.picture_count)
 
-    def save(self, job: JobRecord, painted: WorkPainted, model_sha256: str | None) -> tuple[ImageRecord, Notices]:
+    def save(self, job: JobRecord, painted: WorkPainted, hashes: Mapping[str, str]) -> tuple[ImageRecord, Notices]:
         """Keep one picture of a job.
 
+        Args:
+            hashes: sha256 of its models, by `path_key`.
         Raises:
             StorageFull: it stays in memory for `retry`.
         """
@@ -63,9 +66,7 @@ class Saver:
         notices: Notices = ()
         if job.recipe is not None:
             pixels, notices = self._extensions.finish(painted.pixels, dict(job.recipe.extras))
-            recipe = job.recipe.for_image(painted.image)
-            recipe = recipe.model_copy(update={
-                "model": recipe.model.model_copy(update={"sha256": model_sha256 or recipe.model.sha256})})
+            recipe = with_hashes(job.recipe.for_image(painted.image), hashes)
         task = job.task
         facts = PictureFacts(
             id=self._ids.new(), job_id=job.id, job_image=painted.image, created_at=self._clock(),

@@ -1,13 +1,16 @@
 """What a dropped picture says: ours, A1111's, hostile ones. It fills a form and nothing else."""
 
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from catalog.models import ModelEntry
 from contract.errors import InvalidInput
-from contract.recipe import RecipeDraft
+from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
 from studio.found_recipes import FoundRecipe, read_recipe
+from studio.image_files import KEYWORD, PictureFacts
 from studio.model_list import ModelList
 from tests.folders import make_model
 from tests.studio.pictures import encoded, png
@@ -21,6 +24,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
     root = tmp_path_factory.mktemp("models")
     make_model(root, "starter")
     return ModelList((root,))
+
+
+@pytest.fixture(scope="module")
+def library(models: ModelList) -> ModelList:
+    """The same with a LoRA, a VAE and a hypernetwork."""
+    kinds: dict[str, ModelKind] = {"ink": "lora", "bend": "hypernetwork", "soft": "vae"}
+    more = [ModelEntry(ModelRef(kind=kind, name=name, family="sd1"), Path(name), name) for name, kind in kinds.items()]
+
+    class Library(ModelList):
+        def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
+            return (*models.all(), *more)
+
+    return Library(())
 
 
 def found(models: ModelList, data: bytes) -> FoundRecipe:
@@ -39,7 +55,8 @@ def test_an_infotext_fills_the_form(models: ModelList) -> None:
     assert result.draft == {
         "prompt": "a red barn, oil", "negative_prompt": "blurry", "steps": 30, "guidance": 6.5, "seed": 123,
         "width": 832, "height": 1216, "sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2, "model": "starter"}
-    assert result.notices == ("Not used: VAE.",) and result.unknown == ()
+    assert result.notices == ("VAE “x.safetensors” is not here; the model's own is used.",)
+    assert result.unknown == ("x.safetensors",)
 
 
 @pytest.mark.parametrize(("pairs", "hires", "notices"), [
@@ -57,13 +74,51 @@ def test_a_hires_pass_comes_back_where_its_upscaler_is_here(
 
 def test_a_model_that_is_not_here_is_named_and_the_rest_is_used(models: ModelList) -> None:
     result = infotext(models, FORGE.format(hash="1111111111", model="Nordlys 2"))
-    assert result.unknown == ("Nordlys 2",) and "model" not in (result.draft or {})
+    assert result.unknown == ("Nordlys 2", "x.safetensors") and "model" not in (result.draft or {})
     assert "Made with “Nordlys 2”, which is not here. The rest is in the form." in result.notices
 
 
 def test_a_model_is_known_by_its_hash_under_another_name(models: ModelList) -> None:
     result = infotext(models, FORGE.format(hash="ABCDEF1234", model="renamed"))
     assert result.draft is not None and result.draft["model"] == "starter"
+
+
+def read(library: ModelList, texts: dict[str, str]) -> FoundRecipe:
+    by_hash = {"abcdef0123": "ink", "a" * 64: "ink"}
+    return read_recipe(png(texts=texts), library, lambda sha256: library.find(by_hash.get(sha256, "?"), "lora"))
+
+
+def test_nets_of_an_infotext_come_back_by_name_or_hash(library: ModelList) -> None:
+    text = ('a barn <lora:ink:0.8> <lora:brush_v2:0.5:1> <lora:gone:1>\nNegative prompt: <lora:Ink:-1>\nSteps: 4, Seed: 1, '
+            'Size: 64x64, VAE: soft.safetensors, Lora hashes: "ink: 1, brush_v2: abcdef0123", Hypernet: bend, '
+            'Hypernet strength: 0.4')
+    result = read(library, {"parameters": text})
+    assert result.draft is not None
+    assert result.draft["prompt"] == "a barn <lora:ink:0.8> <lora:ink:0.5:1> <lora:gone:1>"
+    assert result.draft["negative_prompt"] == "<lora:Ink:-1>"
+    assert (result.draft["vae"], result.draft["hypernetworks"]) == ("soft", [{"model": "bend", "weight": 0.4}])
+    assert result.notices == ("LoRA “gone” is not here.",) and result.unknown == ("gone",)
+    RecipeDraft.model_validate_json(json.dumps(result.draft))
+
+
+def test_nets_of_our_own_recipe_come_back_as_parts(library: ModelList) -> None:
+    ref = {"family": "sd1", "sha256": "a" * 64}
+    recipe = Recipe.model_validate_json(json.dumps({
+        "prompt": "style", "model": {"name": "starter", "family": "sd1"}, "sampler": "euler", "schedule": "karras",
+        "steps": 4, "guidance": 7.0, "width": 64, "height": 64, "seed": 1,
+        "loras": [{"model": {**ref, "kind": "lora", "name": "renamed"}, "weight": 0.5, "text_weight": 0.1},
+                  {"model": {"family": "sd1", "kind": "lora", "name": "gone"}}],
+        "hypernetworks": [{"model": {"family": "sd1", "kind": "hypernetwork", "name": "lost"}}],
+        "embeddings": [{"family": "sd1", "kind": "embedding", "name": "style"}],
+        "vae": {"family": "sd", "kind": "vae", "name": "soft"}}))
+    facts = PictureFacts(id="0" * 22, job_id="0" * 22, job_image=0, created_at=1.0, owner_key="x", recipe=recipe, width=64,
+                         height=64)
+    result = read(library, {KEYWORD: facts.to_json()})
+    assert result.draft is not None
+    assert result.draft["loras"] == [{"model": "ink", "weight": 0.5, "text_weight": 0.1}]
+    assert result.draft["vae"] == "soft" and not {"hypernetworks", "embeddings"} & set(result.draft)
+    assert result.unknown == ("gone", "lost")
+    assert result.notices == ("LoRA “gone” is not here.", "Hypernetwork “lost” is not here.")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
@@ -121,4 +176,4 @@ def test_a_picture_without_a_recipe_is_said(models: ModelList, data: bytes, word
 
 def test_a_scan_of_the_folder_is_not_needed_for_names_with_paths(models: ModelList, tmp_path: Path) -> None:
     result = infotext(models, FORGE.format(hash="1", model="../../etc/passwd"))
-    assert result.unknown == ("../../etc/passwd",)
+    assert result.unknown == ("../../etc/passwd", "x.safetensors")

@@ -37,6 +37,22 @@ def test_what_a_picture_began_from_is_said_in_the_fields_words(parts: dict[str, 
     assert words in infotext.write(recipe(**parts))
 
 
+def test_what_acts_on_weights_and_words_is_said_as_the_field_does() -> None:
+    def ref(kind: str, name: str, digit: str) -> dict[str, str]:
+        return {"kind": kind, "name": name, "family": "sd1", "sha256": digit * 64}
+
+    text = infotext.write(recipe(
+        loras=({"model": ref("lora", "ink", "a"), "weight": 0.8},
+               {"model": ref("lora", "set/oil", "b"), "weight": 1.0, "text_weight": 0.5, "blocks": (1.0,) * 11 + (0.25,)}),
+        hypernetworks=({"model": ref("hypernetwork", "bend", "c"), "weight": 0.3},),
+        embeddings=(ref("embedding", "style", "d"),), vae=ref("vae", "soft", "e")))
+    assert text.startswith(f"a red barn <lora:ink:0.8> <lora:set/oil:0.5:1:lbw={'1,' * 11}0.25> <hypernet:bend:0.3>\n")
+    assert "Model: starter, VAE hash: eeeeeeeeee, VAE: soft" in text
+    assert 'Lora hashes: "ink: aaaaaaaaaa, set/oil: bbbbbbbbbb", TI hashes: "style: dddddddddddd", Version' in text
+    assert infotext.parse_hashes(infotext.parse(text).pairs["Lora hashes"]) == {"ink": "a" * 10, "set/oil": "b" * 10}
+    assert infotext.parse_hashes("odd,: x, a:, b:c: 1") == {"b:c": "1"}
+
+
 def test_a_name_with_commas_is_quoted_and_read_back() -> None:
     name = 'odd, "name": \\ here'
     text = infotext.write(recipe(model=ModelRef(name=name, family="sd1")))
