@@ -94,6 +94,7 @@ class QueueRow(Frozen):
     job_id: str | None = None
     prompt: str | None = None
     message: str | None = None  # why it failed
+    hint: str | None = None
     progress: float = 0.0
     left_s: float | None = None
     done_bytes: int | None = None  # of a download

@@ -84,7 +84,7 @@ class QueueView:
                             seconds=_rounded(seconds))
         now = self._progress(job.id) or Progress()
         return QueueRow(mine=True, state=job.state, type=job.task.type, job_id=job.id,
-                        prompt=job.task.title[:_SHOWN_PROMPT], message=job.error_message,
+                        prompt=job.task.title[:_SHOWN_PROMPT], message=job.error_message, hint=job.error_hint,
                         progress=round(now.fraction, 4), left_s=_rounded(now.left_s), done_bytes=now.done_bytes,
                         total_bytes=now.total_bytes, position=position, starts_in_s=wait_s,
                         seconds=_rounded(seconds), image_ids=job.image_ids)

@@ -29,7 +29,7 @@ export function makeInstall() {
     const active = rows.filter(isActive);
     const failed = rows.find((row) => row.state === "failed" && !active.length);
     get.hidden = !facts.downloads.length || active.length > 0;
-    setText(words, active.length ? progressWords(active[0]) : said || failed?.message
+    setText(words, active.length ? progressWords(active[0]) : said || (failed && `${failed.message} ${failed.hint ?? ""}`.trim())
       || (facts.downloads.length ? `Not installed · ${facts.megabytes.toLocaleString()} MB` : `Not installed. ${facts.hint}`));
   }
 

@@ -29,7 +29,7 @@ export function makeErrandRow(first) {
   };
 }
 
-const endWords = (row) => row.message ?? `${ENDED[row.state]}${row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : ""}`;
+const endWords = (row) => row.message ? `${row.message} ${row.hint ?? ""}`.trim() : `${ENDED[row.state]}${row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : ""}`;
 
 async function cancel(id) {
   try { await request("DELETE", `/jobs/${encodeURIComponent(id)}`); } catch (problem) { say(problem); }

@@ -21,16 +21,19 @@ export const isErrand = (row) => TYPES.has(row.type);
 export const isActive = (row) => row.state === "running" || row.state === "queued";
 
 let timer = 0;
+/** Those begun here that were not seen to end. @type {Set<string>} */
+const open = new Set();
 
 /** Ask now, and again while something is under way. */
 export async function lookAtErrands() {
   clearTimeout(timer);
   const answer = await get("/queue").catch(() => null);
   if (answer) {
-    const before = errands.get().filter(isActive).map((row) => row.job_id);
     const rows = answer.rows.filter((row) => row.mine && isErrand(row));
     errands.set(rows);
-    if (rows.some((row) => !isActive(row) && before.includes(row.job_id))) brought.set(brought.get() + 1);
+    const ended = rows.filter((row) => !isActive(row) && open.delete(row.job_id));
+    for (const row of rows.filter(isActive)) open.add(row.job_id);
+    if (ended.length) brought.set(brought.get() + 1);
   }
   if (errands.get().some(isActive)) timer = window.setTimeout(lookAtErrands, LOOK_MS);
 }
@@ -42,6 +45,7 @@ export async function lookAtErrands() {
  */
 export async function begin(type, body) {
   const { id } = await post(`/jobs/${type}`, body);
+  open.add(id);
   lookAtErrands();
   watchEngine();
   return id;

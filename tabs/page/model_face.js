@@ -4,6 +4,7 @@ import { modelPictureUrl } from "./api.js";
 import { familyLabel } from "./config.js";
 import { h } from "./dom.js";
 import { engine } from "./engine.js";
+import { keep, recall } from "./store.js";
 import { bytes, left } from "./words.js";
 
 /** Kinds of models in the order they are shown, as headings name them. */
@@ -12,14 +13,15 @@ export const KINDS = { checkpoint: "Checkpoints", lora: "LoRAs", embedding: "Emb
 /** The same of one. */
 export const KIND = { checkpoint: "Checkpoint", lora: "LoRA", embedding: "Embedding", vae: "VAE", controlnet: "ControlNet", t2i_adapter: "T2I-Adapter", ip_adapter: "IP-Adapter", upscaler: "Upscaler", hypernetwork: "Hypernetwork" };
 
-const LEAST_MEASURED_S = 0.05;
-/** Bytes a second at which the engine reads models, as far as it has read any. */
-let readRate = 0;
+const LEAST_MEASURED_BYTES = 200_000_000; // a small one says more of the beginning than of the reading
+/** Bytes a second at which the engine reads models, as it was last seen to. */
+let readRate = recall("readRate", 0);
 
 engine.later((status) => {
-  const read = (status?.models ?? []).filter((model) => model.load_s > LEAST_MEASURED_S);
-  const seconds = read.reduce((all, model) => all + model.load_s, 0);
-  if (seconds) readRate = read.reduce((all, model) => all + model.bytes, 0) / seconds;
+  const read = (status?.models ?? []).filter((model) => model.load_s > 0 && model.bytes >= LEAST_MEASURED_BYTES);
+  if (!read.length) return;
+  readRate = read.reduce((all, model) => all + model.bytes, 0) / read.reduce((all, model) => all + model.load_s, 0);
+  keep("readRate", readRate);
 });
 
 /** "SD 1.x · 24 MB · in memory". */

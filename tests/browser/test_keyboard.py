@@ -25,6 +25,8 @@ def test_a_picture_is_made_found_and_used_by_keyboard_alone(visitor: Visitor) ->
     press("ArrowRight")
     expect(page.get_by_role("tab", name="Image to image")).to_be_focused()
     press("End")
+    expect(page.get_by_role("tab", name="Models")).to_be_focused()
+    press("ArrowLeft")
     page.wait_for_selector(".tile")
     expect(page.get_by_role("tab", name="Gallery")).to_be_focused()
     press("/")

@@ -180,6 +180,16 @@ def test_any_repository_shows_license_and_sizes_before_a_file_is_taken(visit_mod
     assert (own_site.studio.settings.models_dir / "vae" / "a.safetensors").exists()
 
 
+def test_a_download_that_fails_says_why_and_what_to_do(visit_models: Visit, hub: HubHere) -> None:
+    page = visit_models("/get").page
+    hub.list_status = (403, {"X-Error-Code": "GatedRepo"})
+    page.get_by_role("button", name="Download SD 3.5 medium").click()
+    row = page.locator(".errand", has_text="Download sd3.5_medium.safetensors")
+    expect(row).to_contain_text("is given only to those who accepted its license.")
+    expect(row).to_contain_text("start Darkroom with HF_TOKEN set.")
+    hub.list_status = (200, {})
+
+
 def test_a_merge_is_asked_for_with_all_it_needs(visit_models: Visit, own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Merge] = []
     queue_up = Studio._queue_up

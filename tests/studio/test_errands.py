@@ -128,7 +128,7 @@ def test_the_studio_stops_in_time_under_a_download(make_studio: Make, hub: HubHe
 def test_a_failed_download_says_why_in_the_queue(studio: Studio, hub: HubHere) -> None:
     said = finish(studio, studio.errands.download(Download(source="no/body"), ME).id)
     assert isinstance(said[-1], events.Failed) and said[-1].code == "not_found"
-    assert studio.queue(ME)[0].message == said[-1].message
+    assert (studio.queue(ME)[0].message, studio.queue(ME)[0].hint) == (said[-1].message, said[-1].hint)
     assert studio.queue(YOU) == ()
 
 
