@@ -145,10 +145,13 @@ class Errands:
             NotAllowed: it is built in, or lies elsewhere.
             StudioError: the file system refused.
         """
-        entry = self._models.find(name, kind)
-        if entry is None or name != entry.ref.name:
+        named = [entry for entry in self._models.all(fresh=True)
+                 if entry.ref.name == name and kind in (None, entry.ref.kind)]
+        if not named:
             raise NotFound(f"There is no model “{name[:80]}”.", "It may be gone already.")
-        path = entry.path
+        if len(named) > 1:
+            raise RequestError(f"{len(named)} models are called “{name[:80]}”.", "Say the kind, too.", code="invalid_kind")
+        entry, path = named[0], named[0].path
         if entry.ref.name == BUNDLED and entry.ref.kind == "checkpoint":
             raise NotAllowed("The starter model is a part of Darkroom.", "Delete another one.")
         if not any(path.is_relative_to(folder) and path != folder for folder in self._settings.model_dirs):

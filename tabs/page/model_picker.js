@@ -57,7 +57,7 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
   function filter() {
     const wanted = search.value.trim().toLowerCase();
     const present = new Map(all.map((model) => [model.family, model.family === "unknown" ? "Other" : model.family_label || familyLabel(model.family)]));
-    families.offer([{ value: "all", label: "All" }, ...[...present].map(([value, label]) => ({ value, label }))], family);
+    families.offer([{ value: "all", label: "All" }, ...[...present].sort(([one], [other]) => rank(one) - rank(other)).map(([value, label]) => ({ value, label }))], family);
     families.element.hidden = present.size < 2;
     found = all.filter((model) => (family === "all" || model.family === family)
       && (!wanted || `${model.title} ${model.name} ${model.alias ?? ""} ${model.short_hash ?? ""} ${(model.trigger_words ?? []).join(" ")}`.toLowerCase().includes(wanted)));
@@ -104,4 +104,10 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
     if (event.key === "Enter" && document.activeElement === search && found.length) { onchoose(found[0]); closeLayer(); }
   });
   return { element: dialog, open };
+}
+
+/** Families in the order of the configuration, what is not known last. */
+function rank(family) {
+  const at = Object.keys(config.families).indexOf(family);
+  return at < 0 ? (family === "unknown" ? 1000 : 100) : at;
 }

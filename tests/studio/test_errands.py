@@ -15,7 +15,7 @@ from contract.tasks import Preprocess
 from studio.downloads import errand
 from studio.studio import Studio
 from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.folders import make_controlnet, make_model
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 from tests.studio.hub_here import HubHere, hub_here
 
@@ -197,8 +197,19 @@ def test_a_deleted_model_is_gone_and_what_is_built_in_stays(studio: Studio, tmp_
     assert not folder.exists() and all(entry.path != folder for entry in studio.models())
 
 
+def test_of_two_kinds_of_one_name_the_one_that_is_meant_is_deleted(studio: Studio, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "models" / "checkpoints", "twin")
+    control = make_controlnet(tmp_path / "models" / "controlnet", "twin")
+    names = {entry.ref.name for entry in studio.models(fresh=True) if entry.path in (model, control)}
+    assert len(names) == 1
+    with pytest.raises(RequestError, match="2 models are called"):
+        studio.errands.delete(*names)
+    studio.errands.delete(*names, "controlnet")
+    assert model.exists() and not control.exists()
+
+
 def test_a_link_is_taken_away_and_what_it_leads_to_stays(studio: Studio, tmp_path: Path) -> None:
-    elsewhere = make_model(tmp_path / "elsewhere", "mine")
+    elsewhere = make_model(tmp_path / "models" / "real", "mine")
     (tmp_path / "models" / "linked").symlink_to(elsewhere)
     studio.models(fresh=True)
     name = next(entry.ref.name for entry in studio.models() if entry.path.name == "linked")
