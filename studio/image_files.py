@@ -46,6 +46,7 @@ class PictureFacts:
         owner_key: Keyed hash of the owner (see `owners.py`); "" if nobody knows.
         job_image: Which picture of its job (0-based).
         provenance: Device, dtype, threads, batch, versions.
+        source: Of an enlarged picture: the recipe of the one it was made from, for its infotext.
     """
 
     id: str
@@ -60,6 +61,7 @@ class PictureFacts:
     parent: str | None = None
     seconds: float | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    source: Recipe | None = None
 
     def to_json(self) -> str:
         """The `darkroom` chunk."""
@@ -192,8 +194,10 @@ class PictureFolder:
 def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
     """The bytes of a PNG: texts before the picture data, zlib level 1."""
     info = PngInfo()
-    if facts.recipe:
-        info.add_text("parameters", infotext.write(facts.recipe))
+    if described := facts.recipe or facts.source:
+        info.add_text("parameters", infotext.write(described))
+    if facts.upscale:
+        info.add_text("postprocessing", infotext.write_upscale(facts.upscale))
     info.add_text(KEYWORD, facts.to_json())
     buffer = io.BytesIO()
     picture = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
 from contract.recipe import Recipe
+from contract.tasks import Upscale
 from studio import VERSION
 
 MAX_CHARACTERS = 500_000
@@ -101,6 +102,13 @@ def _quoted(text: str) -> str:
     if not any(mark in text for mark in ",:\n\r") and text == text.strip() and not text.startswith('"'):
         return text
     return json.dumps(text, ensure_ascii=False)
+
+
+def write_upscale(upscale: Upscale) -> str:
+    """What A1111's Extras write under “postprocessing”."""
+    name = upscale.upscaler if isinstance(upscale.upscaler, str) else upscale.upscaler.name
+    label = UPSCALERS[name].label if name in UPSCALERS else name
+    return f"Postprocess upscale by: {upscale.scale:g}, Postprocess upscaler: {_quoted(label)}"
 
 
 def parse(text: str) -> Infotext:

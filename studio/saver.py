@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from contract.errors import JobError, NotFound, StudioError
+from contract.recipe import Recipe
 from contract.records import ImageRecord, JobRecord
 from contract.tasks import Upscale
 from contract.work import RawImage, WorkPainted
@@ -25,6 +26,7 @@ from studio.thumbnails import Thumbnails
 logger = logging.getLogger(__name__)
 KEPT_S = 600.0
 KEPT_BYTES = 512_000_000
+_MOST_UPSCALES = 20  # one of another
 Notices = tuple[tuple[str, str], ...]
 
 
@@ -62,19 +64,29 @@ class Saver:
         Raises:
             StorageFull: it stays in memory for `retry`.
         """
-        pixels, recipe = painted.pixels, None
-        notices: Notices = ()
+        recipe, source = None, self._source(job)
+        extras = dict(described.extras) if (described := job.recipe or source) else {}
+        pixels, notices = self._extensions.finish(painted.pixels, extras)
         if job.recipe is not None:
-            pixels, notices = self._extensions.finish(painted.pixels, dict(job.recipe.extras))
             recipe = with_hashes(job.recipe.for_image(painted.image), hashes)
         task = job.task
         facts = PictureFacts(
             id=self._ids.new(), job_id=job.id, job_image=painted.image, created_at=self._clock(),
             owner_key=self._owners.key_of(job.owner), recipe=recipe, width=pixels.width, height=pixels.height,
             upscale=task if isinstance(task, Upscale) else None, parent=getattr(task, "parent", None),
-            seconds=round(painted.seconds, 3), provenance=dict(painted.provenance))
+            seconds=round(painted.seconds, 3), provenance=dict(painted.provenance), source=source)
         record, more = self._keep(pixels, facts, job.owner)
         return record, (*notices, *more)
+
+    def _source(self, job: JobRecord) -> Recipe | None:
+        """The recipe of the picture that an upscale enlarges, however often it was enlarged before."""
+        parent = job.task.parent if isinstance(job.task, Upscale) else None
+        for _ in range(_MOST_UPSCALES):
+            record = self._gallery.find(parent, job.owner) if parent else None
+            if record is None or record.recipe is not None:
+                return record.recipe if record else None
+            parent = record.parent
+        return None
 
     def _keep(self, pixels: RawImage, facts: PictureFacts, owner: str) -> tuple[ImageRecord, Notices]:
         try:

@@ -4,18 +4,23 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from contract import events
 from contract.errors import InvalidInput, InvalidRecipe, NotFound
+from contract.hooks import hookimpl
 from contract.recipe import ImageRef
 from contract.records import ImageRecord
 from contract.tasks import Preprocess, Upscale
+from contract.work import RawImage
 from studio.database import MIGRATIONS, Database
 from studio.image_files import read_facts
 from studio.inputs import KEPT_S
+from studio.png_text import read_text
 from studio.studio import Studio
 from tests.fakes import FakeWorker
 from tests.studio.conftest import ME, YOU, draft, finish, run
@@ -102,7 +107,7 @@ def test_a_parent_of_someone_else_is_refused(studio: Studio) -> None:
         studio.input_from_image(theirs.id, ME)
 
 
-def test_an_enlarged_picture_is_in_the_gallery_without_a_recipe(studio: Studio, worker: FakeWorker) -> None:
+def test_an_enlarged_picture_carries_the_recipe_of_what_was_enlarged(studio: Studio, worker: FakeWorker) -> None:
     parent = saved(run(studio))
     asked = Upscale(image=brought(studio), upscaler="Lanczos", scale=3.0, parent=parent.id)
     record = saved(finish(studio, studio.upscale(asked, ME).id))
@@ -112,8 +117,33 @@ def test_an_enlarged_picture_is_in_the_gallery_without_a_recipe(studio: Studio, 
     facts = read_facts(studio.image_file(record.id, ME))
     assert facts is not None and facts.upscale == record.upscale
     assert studio.queue(ME)[0].prompt == "Upscale 3×"
+    again = Upscale(image=brought(studio), upscaler="Lanczos", scale=1.5, parent=record.id)
+    for made in (record, saved(finish(studio, studio.upscale(again, ME).id))):
+        data = studio.image_file(made.id, ME).read_bytes()
+        found = studio.read_recipe(data)
+        assert found.draft is not None and found.draft["prompt"] == parent.recipe.prompt
+        assert found.draft["seed"] == parent.recipe.seed
+        texts = read_text(BytesIO(data))
+        assert texts["postprocessing"] == f"Postprocess upscale by: {made.upscale.scale:g}, Postprocess upscaler: Lanczos"
+
+
+def test_what_was_brought_and_enlarged_has_no_recipe(studio: Studio, worker: FakeWorker) -> None:
+    record = saved(finish(studio, studio.upscale(Upscale(image=brought(studio)), ME).id))
     with pytest.raises(InvalidInput, match="no recipe"):
         studio.read_recipe(studio.image_file(record.id, ME).read_bytes())
+
+
+def test_extensions_finish_enlarged_pictures_too(studio: Studio, worker: FakeWorker) -> None:
+    class Inverts:
+        @hookimpl
+        def finish_image(self, image: RawImage) -> RawImage:
+            return RawImage(image.width, image.height, bytes(255 - value for value in image.rgb))
+
+    plain = studio.image_file(saved(finish(studio, studio.upscale(Upscale(image=brought(studio)), ME).id)).id, ME)
+    studio.extensions.register(Inverts(), "inverts")
+    turned = studio.image_file(saved(finish(studio, studio.upscale(Upscale(image=brought(studio)), ME).id)).id, ME)
+    with Image.open(plain) as one, Image.open(turned) as other:
+        assert bytes(255 - value for value in one.tobytes()) == other.tobytes()
 
 
 def test_a_control_map_is_kept_with_the_brought_pictures(studio: Studio) -> None:
