@@ -169,6 +169,7 @@ class _Lender:
     def dress(self, bundle: Bundle) -> tuple[Worn, Vocabulary]:
         """Put LoRAs on and read embeddings; both need their files only meanwhile."""
         with ExitStack() as leases:
-            loras = [LentLora(use, self.module(_placed(use.model, self.paths), leases)) for use in self.recipe.loras]
+            placed = [(use, _placed(use.model, self.paths)) for use in self.recipe.loras]
+            loras = [LentLora(use, self.module(model, leases), Path(model[1])) for use, model in placed]
             files = {ref: self.module(_placed(ref, self.paths), leases).state_dict() for ref in self.recipe.embeddings}
             return wear(bundle, loras), vocabulary_of(files, bundle)

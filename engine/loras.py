@@ -9,6 +9,7 @@ Names are `lora_keys.py`, the arithmetic `lora_deltas.py`, whose weights they ar
 import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from catalog.families import FAMILIES
 from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
+from engine.lora_alphas import Alphas, alphas_of
 from engine.lora_deltas import Change, Unfit, changes_of, merged
 from engine.lora_keys import Layer, Parsed, Places, parse
 from engine.models import Bundle
@@ -45,6 +47,7 @@ class LentLora:
 
     use: LoraUse
     module: nn.Module
+    path: Path
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -77,14 +80,32 @@ class _Act(NamedTuple):
     lora: LentLora
     layer: Layer
     strength: float
+    alphas: Alphas
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Of the layer, with the alpha that its file keeps apart."""
+        tensors = self.layer.tensors
+        if "alpha" in tensors or "down" not in tensors or not tensors["down"].dim():
+            return tensors
+        alpha = self.alphas.of(self.layer.part, self.layer.module, tensors["down"].shape[0])
+        return tensors if alpha is None else {**tensors, "alpha": torch.tensor(alpha)}
 
 
 @dataclass(slots=True)
 class _State:
-    """What lies on a bundle's modules. places: each touched tensor, and what is on it."""
+    """What lies on a bundle's modules.
+
+    Attributes:
+        key: The set as asked for.
+        places: Each touched tensor, and what is on it.
+        marks: By touched part, a text that tells its set from others.
+        notices: Of the set.
+    """
 
     key: tuple[object, ...] = ()
     places: dict[Place, Signature] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
 
@@ -109,22 +130,22 @@ def wear(bundle: Bundle, loras: Sequence[LentLora]) -> Worn:
     if state.key != key:
         try:
             _change(bundle, state, loras)
-            state.key = key
+            state.key, state.marks = key, _marks(state.places)
         except BaseException:
             _take_off(bundle, state, list(state.places))
-            state.key, state.notices = (), ()
+            state.key, state.marks, state.notices = (), {}, ()
             raise
-    return Worn(replace(bundle, digests=_digests(bundle, state)), state.notices)
+    digests = {part: f"{digest}{state.marks.get(part, '')}" for part, digest in bundle.digests.items()}
+    return Worn(replace(bundle, digests=digests), state.notices)
 
 
-def _digests(bundle: Bundle, state: _State) -> dict[str, str]:
-    """Of each part, another one for every set that touches it."""
-    seen: dict[str, set[tuple[object, ...]]] = {}
-    for (part, _), signature in state.places.items():
+def _marks(places: Mapping[Place, Signature]) -> dict[str, str]:
+    """What a part's digest is followed by, another text for every set that touches it."""
+    seen: dict[str, set[Signature]] = {}
+    for (part, _), signature in places.items():
         seen.setdefault(part, set()).add(signature)
-    marks = {part: hashlib.blake2b(repr(sorted(signatures)).encode(), digest_size=8).hexdigest()
-             for part, signatures in seen.items()}
-    return {part: f"{digest}+{marks[part]}" if part in marks else digest for part, digest in bundle.digests.items()}
+    return {part: f"+{hashlib.blake2b(repr(sorted(signatures)).encode(), digest_size=8).hexdigest()}"
+            for part, signatures in seen.items()}
 
 
 def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
@@ -132,13 +153,13 @@ def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
     modules: dict[Place, list[_Act]] = {}
     notices = []
     for lora in loras:
-        parsed = parse(lora.tensors, places)
+        parsed, alphas = parse(lora.tensors, places), alphas_of(lora.path)
         _check(lora, parsed, bundle)
         if parsed.strangers:
             notices.append(f"LoRA {_title(lora)}: {len(parsed.layers)} of {parsed.total} layers matched.")
         for layer in parsed.layers:
             if strength := lora.strength(layer):
-                modules.setdefault((layer.part, layer.module), []).append(_Act(lora, layer, strength))
+                modules.setdefault((layer.part, layer.module), []).append(_Act(lora, layer, strength, alphas))
     signatures: dict[Place, Signature] = {}
     for (part, module), acts in modules.items():
         for act in acts:
@@ -166,7 +187,7 @@ def _changes(act: _Act, bundle: Bundle) -> dict[str, Change]:
     lora, layer = act.lora, act.layer
     shape = tuple(bundle.pristine(layer.part, f"{layer.module}.weight").shape)
     try:
-        found = changes_of(layer.tensors, shape, bundle.device.torch_device)
+        found = changes_of(act.tensors, shape, bundle.device.torch_device)
         if "bias" in found and bundle.modules[layer.part].get_submodule(layer.module).bias is None:
             raise Unfit("it has a bias and the model’s layer has none")
         if "weight" in _touched(layer) and "weight" not in found:

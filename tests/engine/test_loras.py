@@ -1,6 +1,7 @@
 """LoRAs on real modules: equal to a merge worked out by hand, taken off to the bit, and cheap to keep."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class House:
         loras = []
         for file, how in uses:
             with self.models.lease(ref(file), str(file)) as lent:
-                loras.append(LentLora(LoraUse(model=ref(file), **how), lent.parts["lora"]))
+                loras.append(LentLora(LoraUse(model=ref(file), **how), lent.parts["lora"], file))
         return wear(bundle, loras)
 
     def lease(self) -> Any:
@@ -281,7 +282,7 @@ def test_lr08_no_layer_matched_is_an_error_that_names_the_family(house: Callable
     file = here.file(Made(tensors, {}), "flux")
     with here.lease() as bundle, here.models.lease(ref(file), str(file)) as lent, \
             pytest.raises(InvalidRecipe, match="0 of 3 layers match") as refused:
-        wear(bundle, [LentLora(LoraUse(model=ref(file, "sdxl")), lent.parts["lora"])])
+        wear(bundle, [LentLora(LoraUse(model=ref(file, "sdxl")), lent.parts["lora"], file)])
     assert "It was made for SDXL" in refused.value.hint
 
 
@@ -307,6 +308,32 @@ def test_lr05_nan_in_a_file_is_refused_by_name(house: Callable[..., House]) -> N
         with pytest.raises(ModelProblem, match="ink.safetensors: “lora_.*up.weight” holds NaN or infinity"):
             here.wear(bundle, (file, {}))
         assert digest(bundle) == own
+
+
+@pytest.mark.parametrize("where", ["header", "beside", "rslora", "pattern", "nonsense"])
+def test_an_alpha_that_is_kept_apart_counts(house: Callable[..., House], where: str) -> None:
+    here = house()
+    with here.lease() as bundle:
+        before = weights(bundle)
+        made = make(chosen({"unet": bundle.parts["unet"]}, ("to_q",)), dotted, ("lora_A.weight", "lora_B.weight"),
+                    alpha=None)
+        first = next(iter(made.deltas))
+        settings: dict[str, Any] = {"lora_alpha": 8, "r": 4}
+        factors = dict.fromkeys(made.deltas, 2.0)
+        if where == "rslora":
+            settings, factors = {"lora_alpha": 4, "use_rslora": True}, dict.fromkeys(made.deltas, 2.0)
+        if where == "pattern":
+            settings["alpha_pattern"], factors[first] = {first[1]: 2}, 0.5
+        metadata = {"lora_adapter_metadata": json.dumps({f"unet.{name}": value for name, value in settings.items()})}
+        if where == "nonsense":
+            metadata, factors = {"lora_adapter_metadata": "{"}, dict.fromkeys(made.deltas, 1.0)
+        if where == "beside":
+            metadata = {}
+            (here.folder / "adapter_config.json").write_text(json.dumps(settings))
+        file = here.folder / "apart.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in made.tensors.items()}, file, metadata=metadata)
+        here.wear(bundle, (file, {}))
+        assert_merged(bundle, before, {place: factors[place] * delta for place, delta in made.deltas.items()})
 
 
 def test_half_precision_files_are_computed_in_full(house: Callable[..., House]) -> None:
