@@ -192,7 +192,8 @@ def _is_there(path: Path) -> bool:
 def _find(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> ModelEntry | None:
     """The best match: the exact name, then name, title, alias, last part, and that of a name with other folders."""
     wanted = name.strip().casefold()
-    last = wanted.rsplit("/", 1)[-1]
+    is_path = wanted.startswith("/") or ".." in wanted.split("/")  # of somewhere else, whatever its last part
+    last = wanted if is_path else wanted.rsplit("/", 1)[-1]
     best: tuple[int, int] | None = None
     found = None
     for entry in entries:

@@ -64,7 +64,7 @@ def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models:
     ("large", {"model": "canny"}, "invalid_controls_model", "“canny” is for SD 1.x; “large” is SDXL."),
     ("starter", {"model": "cany"}, "invalid_controls_model", "“cany” is not here."),
     ("starter", {"model": "starter"}, "invalid_controls_model", "“starter” is not here."),
-    ("canny", {"model": "canny"}, "invalid_model", "“canny” is not here."),
+    ("canny", {"model": "canny"}, "invalid_model", "“canny” is a ControlNet, no checkpoint."),
     ("starter", {"model": "broken"}, "model_problem", "empty file"),
     ("starter", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”, which is not known"),
     ("starter", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "HED” is not installed"),
