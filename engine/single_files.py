@@ -14,6 +14,7 @@ from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from engine.blocks import Piece
 from engine.families import builder_of, family_of
+from engine.midas import midas_config, midas_pieces
 from engine.originals import clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
 from engine.parts import Part
 from engine.shapes import Shapes, controlnet_config, layers_read, text_config, text_layers, unet_config, vae_config
@@ -64,6 +65,8 @@ def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
             found[encoder.part] = _text_encoder(encoder, header, file)
         if vae := vae_pieces(header):
             found["vae"] = (vae_config(_shapes(vae, header), family), vae)
+        if midas := midas_pieces(header):
+            found["depth_estimator"] = (midas_config(_shapes(midas, header)), midas)
     return {part: Part(config, builder_of(builders, part), lambda: file, pieces)
             for part, (config, pieces) in found.items()}
 

@@ -8,21 +8,27 @@ the engine's way. What training leaves in real files is in these, too.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    DPTConfig,
+    DPTForDepthEstimation,
+)
 
 from contract.recipe import ModelRef
 from engine.tokenizers import clip_tokenizer
 from tests.tiny_controls import _OF_RESNETS, _chance
 
-Kind = Literal["sd1", "inpaint", "edit", "sd2", "sd2_v", "sd2_inpaint", "sdxl", "sdxl_inpaint"]
-KINDS: tuple[Kind, ...] = ("sd1", "inpaint", "edit", "sd2", "sd2_v", "sd2_inpaint", "sdxl", "sdxl_inpaint")
-_CHANNELS = {"inpaint": 9, "sd2_inpaint": 9, "sdxl_inpaint": 9, "edit": 8}
+Kind = Literal["sd1", "inpaint", "edit", "sd2", "sd2_v", "sd2_inpaint", "sd2_depth", "sdxl", "sdxl_inpaint"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_CHANNELS = {"sd2_depth": 5, "inpaint": 9, "sd2_inpaint": 9, "sdxl_inpaint": 9, "edit": 8}
 _WORDS, _WIDTH, _WIDER = 49_408, 32, 64
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 TELLTALE = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -54,7 +60,8 @@ def modules(kind: Kind) -> dict[str, nn.Module]:
         heads = {"attention_head_dim": (1, 1), "use_linear_projection": True}
     width = _WIDER if family == "sd2" else _WIDTH
     down, up = ("CrossAttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
-    return {"unet": _unet(channels, width, down, up, **heads), "vae": _vae(0.18215),
+    more = {"depth_estimator": _estimator()} if kind == "sd2_depth" else {}
+    return {**more, "unet": _unet(channels, width, down, up, **heads), "vae": _vae(0.18215),
             "text_encoder": CLIPTextModel(_text_config(width, 2, "gelu" if family == "sd2" else "quick_gelu"))}
 
 
@@ -87,6 +94,8 @@ def write_file(folder: Path, file: Path, *, dtype: torch.dtype = torch.float32, 
         place = "conditioner.embedders.0.transformer." if is_xl else "cond_stage_model.transformer."
         found |= {f"{place}text_model.{_bare(name)}": tensor for name, tensor in first.items()}
         found[f"{place}text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    if "depth_estimator" in tensors:
+        found |= original_estimator(tensors["depth_estimator"], "depth_model.model.")
     if is_xl:
         found |= open_clip(tensors["text_encoder_2"], "conditioner.embedders.1.model.")
         found["conditioner.embedders.1.model.logit_scale"] = torch.tensor(4.6)
@@ -108,6 +117,23 @@ def _vae(scale: float) -> nn.Module:
     return AutoencoderKL(block_out_channels=(32, 32, 32, 64), down_block_types=("DownEncoderBlock2D",) * 4,
                          up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, layers_per_block=2,
                          scaling_factor=scale, force_upcast=False)
+
+
+def _estimator() -> nn.Module:
+    return DPTForDepthEstimation(estimator_config(64, 4, [128, 128, 128], [1, 1, 1], [128, 128, 64, 64], 32))
+
+
+def estimator_config(width: int, layers: int, channels: list[int], depths: list[int], necks: list[int],
+                     fused: int) -> DPTConfig:
+    """Of a hybrid as SD 2 depth has one, of any size."""
+    return DPTConfig(
+        is_hybrid=True, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, patch_size=16,
+        num_attention_heads=width // 64, backbone_out_indices=[layers * n // 4 - 1 for n in (1, 2, 3, 4)],
+        reassemble_factors=[1, 1, 1, 0.5], neck_ignore_stages=[0, 1], neck_hidden_sizes=necks,
+        fusion_hidden_size=fused, backbone_featmap_shape=[1, channels[-1], 24, 24],
+        backbone_config={"model_type": "bit", "layer_type": "bottleneck", "global_padding": "same",
+                         "embedding_dynamic_padding": True, "depths": depths, "hidden_sizes": channels,
+                         "out_features": ["stage1", "stage2", "stage3"]})
 
 
 def _text_config(width: int, layers: int, activation: str) -> CLIPTextConfig:
@@ -183,6 +209,41 @@ def _vae_module(module: str) -> str:
     if steps[:2] == ["mid_block", "attentions"]:
         return f"{side}.mid.attn_1." + _OF_ATTENTION[".".join(steps[3:])]
     return module.replace("conv_norm_out", "norm_out")
+
+
+_OF_DPT = (
+    ("dpt.embeddings.cls_token", "pretrained.model.cls_token"), ("dpt.embeddings.position_embeddings", "pretrained.model.pos_embed"),
+    ("dpt.embeddings.projection", "pretrained.model.patch_embed.proj"), ("head.head", "scratch.output_conv"),
+    ("dpt.embeddings.backbone.bit.embedder.convolution", "pretrained.model.patch_embed.backbone.stem.conv"),
+    ("dpt.embeddings.backbone.bit.embedder", "pretrained.model.patch_embed.backbone.stem"),
+    ("dpt.embeddings.backbone.bit.encoder", "pretrained.model.patch_embed.backbone"),
+    ("dpt.encoder.layer", "pretrained.model.blocks"), ("dpt.layernorm", "pretrained.model.norm"),
+    ("layernorm_before", "norm1"), ("layernorm_after", "norm2"), ("attention.output.dense", "attn.proj"),
+    ("intermediate.dense", "mlp.fc1"), ("output.dense", "mlp.fc2"), ("residual_layer", "resConfUnit"),
+    ("convolution", "conv"))
+
+
+def original_estimator(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """A DPT hybrid as MiDaS names it."""
+    found = {"pretrained.model.head.weight": torch.zeros(2, 2)}
+    for name, tensor in tensors.items():
+        for ours, theirs in _OF_DPT:
+            name = name.replace(ours, theirs)
+        if "backbone.stages" in name:
+            name = name.replace(".layers.", ".blocks.")
+        elif name.startswith("neck."):
+            number = int(next(step for step in name.split(".") if step.isdigit()))
+            name = (name.replace(f"neck.fusion_stage.layers.{number}", f"scratch.refinenet{4 - number}")
+                    .replace("projection", "out_conv" if "fusion" in name else "3").replace("resize", "4")
+                    .replace(f"neck.convs.{number}", f"scratch.layer{number + 1}_rn")
+                    .replace(f"neck.reassemble_stage.layers.{number}", f"pretrained.act_postprocess{number + 1}")
+                    .replace(f"neck.reassemble_stage.readout_projects.{number}.0",
+                             f"pretrained.act_postprocess{number + 1}.0.project.0"))
+        found[name] = tensor
+    for name in [name for name in found if ".attention.attention.query." in name]:
+        three = [found.pop(name.replace("query", part)) for part in ("query", "key", "value")]
+        found[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(three)
+    return {prefix + name: tensor for name, tensor in found.items()}
 
 
 _OF_TRANSFORMERS = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",

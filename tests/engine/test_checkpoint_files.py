@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from catalog.folders import fingerprint
+from catalog.models import describe
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef, Recipe
 from contract.tasks import Paint
@@ -53,7 +54,10 @@ def told(kind: Kind) -> dict[str, str]:
 def test_a_file_has_the_weights_of_its_folder(kind: Kind, folders: dict[str, Path], tmp_path: Path,
                                               models: ModelManager) -> None:
     file = tiny_files.write_file(folders[kind], tmp_path / "one.safetensors")
-    ours = weights(models, tiny_files.ref_of(kind, "one"), file)
+    entry = describe(file, "one")
+    variant = next((name for name in ("inpaint", "edit", "depth") if name in kind), "text")
+    assert (entry.problem, entry.ref.family, entry.variant) == (None, tiny_files.family_of(kind), variant)
+    ours = weights(models, entry.ref, file)
     theirs = weights(models, tiny_files.ref_of(kind, "folder"), folders[kind])
     assert ours.keys() == theirs.keys()
     assert not [name for name, tensor in theirs.items() if not torch.equal(ours[name], tensor)]

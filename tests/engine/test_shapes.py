@@ -6,8 +6,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DPTForDepthEstimation
 
+from catalog.headers import TensorInfo
+from engine.families.depth import build_estimator
+from engine.midas import midas_config, midas_pieces
 from engine.originals import clip_pieces, open_clip_pieces, unet_pieces, vae_pieces
 from engine.shapes import layers_read, text_config, text_layers, unet_config, vae_config
 from tests import tiny_files
@@ -87,6 +90,26 @@ def test_a_text_encoder(width: int, layers: int, heads: int, is_open: bool) -> N
                 "intermediate_size": 4 * width, "max_position_embeddings": 77, "projection_dim": width,
                 "hidden_act": "gelu" if is_open else "quick_gelu", "eos_token_id": 49407}
     assert {name: made[name] for name in expected} == expected
+
+
+def test_a_depth_estimator() -> None:
+    config = tiny_files.estimator_config(768, 12, [256, 512, 1024], [3, 4, 9], [256, 512, 768, 768], 256)
+    net = on_meta(DPTForDepthEstimation, config)
+    theirs = tiny_files.original_estimator(net.state_dict(), "depth_model.model.")
+    assert {"depth_model.model.pretrained.model.blocks.3.attn.qkv.bias",
+            "depth_model.model.pretrained.model.patch_embed.backbone.stages.2.blocks.8.conv3.weight",
+            "depth_model.model.pretrained.act_postprocess4.4.weight", "depth_model.model.scratch.layer4_rn.weight",
+            "depth_model.model.scratch.refinenet1.resConfUnit2.conv1.bias",
+            "depth_model.model.scratch.output_conv.4.weight"} <= theirs.keys()  # as the authors' files have them
+    pieces = midas_pieces(theirs)
+    assert pieces.keys() == net.state_dict().keys()
+    found = {ours: piece.cut(TensorInfo("F32", tuple(theirs[piece.name].shape), 0, 4 * theirs[piece.name].numel())).shape
+             for ours, piece in pieces.items()}
+    made = midas_config(found)
+    again = on_meta(build_estimator, made)
+    assert shapes_of(again.state_dict()) == shapes_of(net.state_dict())
+    for name in ("image_size", "backbone_out_indices", "neck_hidden_sizes", "reassemble_factors", "num_attention_heads"):
+        assert made[name] == getattr(config, name), name
 
 
 @pytest.mark.parametrize(("layers", "read"), [(24, 23), (23, 23), (3, 2)])
