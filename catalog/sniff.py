@@ -72,10 +72,8 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
     problem = _missing(tensors, family, has_vae) or _unreadable(tensors, prediction)
-    if VARIANTS[channels] == "depth":
-        problem = "It is a depth model in one file, whose depth estimator is not read here."
-    hint = "" if not problem else "Use its diffusers version, a folder." if channels == 5 else _WHOLE
-    return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae, problem=problem, hint=hint)
+    return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae,
+                   problem=problem, hint=_WHOLE if problem else "")
 
 
 def _refused(family: str, what: str) -> Sniffed:

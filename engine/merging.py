@@ -1,7 +1,7 @@
 """Makes one checkpoint of two or three, tensor by tensor: no more than one tensor of each is in memory.
 
 The result has the names and leftovers of the first source, which is a single file; the others may be folders.
-How it was made is in its metadata. LoRAs that are baked in are computed by `loras.py`.
+How it was made is in its metadata. LoRAs are baked in by `baking.py`.
 """
 
 import hashlib
@@ -19,15 +19,16 @@ from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.work import path_key
+from engine.baking import Key, bake
 from engine.blocks import DTYPES, Piece, read_tensor
 from engine.kinds import parts_of
+from engine.parts import Part
 from engine.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from contract.tasks import Merge
 
 Say = Callable[[str, float | None], None]
-Key = tuple[str, str]  # part, diffusers' name
 HASHING, MERGING = "Reading what is merged", "Merging"
 _CHUNK = 2**22
 _WRITTEN = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -73,27 +74,31 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
     if not home.is_file():
         raise ModelProblem(f"{first.name} is a folder; the result of a merge takes the form of its first model.",
                            "Choose a checkpoint that is one file as the first model.")
-    spots = {ref.name: _spots(ref, Path(paths[path_key(ref)])) for ref in (first, *others)}
+    plan = parts_of(first, home)
+    spots = {ref.name: _spots(parts_of(ref, Path(paths[path_key(ref)]))) for ref in others} | {first.name: _spots(plan)}
     for ref in others:
         _refuse_other(first, ref, spots)
     header = read_header(home)
     keys = _keys(spots[first.name])
     described = {name: _Shape(_dtype(info, task.dtype), info.shape) for name, info in header.items()
                  if not name.startswith(_AVERAGED)}
+    baked = bake(first.name, plan, [(use, Path(paths[path_key(use.model)])) for use in task.loras])
     metadata = {"darkroom.merge": _account(task, paths, say), "format": "pt"}
     blend = _blend(task, [spots[ref.name] for ref in others])
-    tensors = (_merged(home, header[name], keys.get(name, []), spots[first.name], blend, described[name].dtype)
+    tensors = (_merged(home, header[name], keys.get(name, []), spots[first.name],
+                       lambda key, tensor: baked.of(key, blend(key, tensor)), described[name].dtype)
                for name in described)
     for fraction in write_tensors(target, described, tensors, metadata):
         say(MERGING, fraction)
     kept = [key for key in spots[first.name] if any(key not in spots[ref.name] for ref in others)]
-    return f"{len(kept)} tensors are only in {first.name} and were kept." if kept else ""
+    kept_notice = f"{len(kept)} tensors are only in {first.name} and were kept." if kept else ""
+    return " ".join(filter(None, [kept_notice, baked.notice]))
 
 
-def _spots(ref: ModelRef, path: Path) -> dict[Key, _Spot]:
+def _spots(plan: Mapping[str, Part]) -> dict[Key, _Spot]:
     """Where each tensor of a checkpoint's parts is."""
     found = {}
-    for part, one in parts_of(ref, path).items():
+    for part, one in plan.items():
         file = one.weights()
         header = read_header(file)
         pieces = one.pieces if one.pieces is not None else {name: Piece(name) for name in header}
@@ -181,7 +186,10 @@ def _account(task: "Merge", paths: Mapping[str, str], say: Say) -> str:
             path = Path(paths[path_key(ref)])
             sha256 = ref.sha256 or (_sha256(path, say) if path.is_file() else None)
             models[role] = {"name": ref.name, "sha256": sha256}
-    return json.dumps({"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models})
+    loras = [{"name": use.model.name, "sha256": use.model.sha256 or _sha256(Path(paths[path_key(use.model)]), say),
+              "weight": use.weight, "text_weight": use.text_weight, "blocks": use.blocks} for use in task.loras]
+    told = {"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models}
+    return json.dumps(told | {"loras": loras} if loras else told)
 
 
 def _sha256(file: Path, say: Say) -> str:

@@ -213,7 +213,7 @@ def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
     Raises:
         ModelProblem: a configuration describes nothing that can be built.
     """
-    parts = {name: _on_meta(name, part.build, part.config) for name, part in plan.items()}
+    parts = {name: on_meta(name, part.build, part.config) for name, part in plan.items()}
     # The estimator normalises over its batch, which half precision can't carry.
     own = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
     dtypes = {part: plan[part].dtype or own.get(part, device.dtype) for part in parts}
@@ -227,7 +227,7 @@ def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
     return Shelf(shape, parts, layout, targets, device)
 
 
-def _on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
+def on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
     """A module without weights; buffers that no file holds (CLIP's position ids) are real."""
     try:
         with init_empty_weights(include_buffers=False), warnings.catch_warnings():

@@ -94,13 +94,14 @@ def write_file(folder: Path, file: Path, *, dtype: torch.dtype = torch.float32, 
         place = "conditioner.embedders.0.transformer." if is_xl else "cond_stage_model.transformer."
         found |= {f"{place}text_model.{_bare(name)}": tensor for name, tensor in first.items()}
         found[f"{place}text_model.embeddings.position_ids"] = torch.arange(77)[None]
+        found[f"{place.removesuffix('transformer.')}logit_scale"] = torch.tensor(4.6)
     if "depth_estimator" in tensors:
         found |= original_estimator(tensors["depth_estimator"], "depth_model.model.")
     if is_xl:
         found |= open_clip(tensors["text_encoder_2"], "conditioner.embedders.1.model.")
         found["conditioner.embedders.1.model.logit_scale"] = torch.tensor(4.6)
     found |= {"alphas_cumprod": torch.rand(1000), "model_ema.decay": torch.tensor(0.9999),
-              "model_ema.diffusion_modelout2bias": torch.rand(4), "cond_stage_model.logit_scale": torch.tensor(4.6)}
+              "model_ema.diffusion_modelout2bias": torch.rand(4)}
     found = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in found.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.clone().contiguous() for name, tensor in {**found, **(more or {})}.items()}, file,

@@ -97,7 +97,7 @@ CASES: dict[str, Case] = {
     "sd2 that doesn't say": Case(lambda: checkpoint("sd2"), ("checkpoint", "sd2"), {"prediction": ""}),
     "sd2 inpaint": Case(lambda: checkpoint("sd2", 9), ("checkpoint", "sd2"), {"variant": "inpaint"}),
     "sd2 depth": Case(lambda: plus(checkpoint("sd2", 5), "depth_model.model.scratch.layer1_rn.weight"),
-                      ("checkpoint", "sd2"), {"variant": "depth"}, "depth model in one file"),
+                      ("checkpoint", "sd2"), {"variant": "depth"}),
     "sdxl": Case(lambda: checkpoint("sdxl"), ("checkpoint", "sdxl"), {"variant": "text", "zero_snr": False}),
     "sdxl inpaint": Case(lambda: checkpoint("sdxl", 9), ("checkpoint", "sdxl"), {"variant": "inpaint"}),
     "sdxl edit": Case(lambda: checkpoint("sdxl", 8), ("checkpoint", "sdxl"), {"variant": "edit"}),

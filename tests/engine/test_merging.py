@@ -43,7 +43,7 @@ def merged(files: Files, target: Path, names: tuple[str, ...], **fields: object)
     roles = dict(zip("abc", map(ref, names), strict=False))
     task = Merge.model_validate({"name": "new", "dtype": "float32", **roles, **fields})
     heard: list[tuple[str, float | None]] = []
-    paths = {f"checkpoint/{name}": str(path) for name, path in files.items()}
+    paths = {name if "/" in name else f"checkpoint/{name}": str(path) for name, path in files.items()}
     merge(task, paths, target, lambda words, fraction: heard.append((words, fraction)))
     assert {words for words, _ in heard} == {HASHING, MERGING}
     assert heard[-1] == (MERGING, 1.0)
@@ -96,6 +96,32 @@ def test_it_says_how_it_was_made(files: Files, tmp_path: Path) -> None:
     sums = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in "ab"}
     assert told == {"method": "weighted", "ratio": 0.25, "dtype": "float32", "models": {
         name: {"name": name, "sha256": sums[name]} for name in "ab"}}
+
+
+def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
+    """Also into a third of a tensor that holds three."""
+    up, down = torch.randn(32, 2), torch.randn(2, 32)
+    te_up, te_down = torch.randn(64, 2), torch.randn(2, 64)
+    unet, text = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q", "lora_te_text_model_encoder_layers_0_self_attn_k_proj"
+    save_file({f"{unet}.lora_up.weight": up, f"{unet}.lora_down.weight": down, f"{unet}.alpha": torch.tensor(1.0),
+               f"{text}.lora_up.weight": te_up, f"{text}.lora_down.weight": te_down, "lora_unet_stranger.alpha": torch.tensor(1.0)},
+              tmp_path / "ink.safetensors")
+    ink = {"model": ModelRef(kind="lora", name="ink", family="sd2"), "weight": 0.8, "text_weight": 0.5}
+    found = merged({**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",), loras=(ink,))
+    expected = floats(files["a"])
+    expected["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"] += 0.8 * 0.5 * up @ down
+    expected["cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"][64:128] += 0.5 * te_up @ te_down
+    assert not [name for name, tensor in expected.items() if not torch.allclose(found[name], tensor, atol=1e-5)]
+    with safe_open(tmp_path / "new.safetensors", "pt") as opened:
+        told = json.loads(opened.metadata()["darkroom.merge"])
+    assert [(lora["name"], lora["weight"], lora["text_weight"]) for lora in told["loras"]] == [("ink", 0.8, 0.5)]
+
+
+def test_a_lora_of_another_family_is_refused(files: Files, tmp_path: Path) -> None:
+    save_file({"lora_unet_stranger.lora_up.weight": torch.ones(2, 2)}, tmp_path / "ink.safetensors")
+    ink = {"model": ModelRef(kind="lora", name="ink", family="sdxl")}
+    with pytest.raises(ModelProblem, match="LoRA “ink” does nothing on “a”: 0 of 1 layers match"):
+        merged({**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",), loras=(ink,))
 
 
 @pytest.mark.parametrize(("names", "sentence"), [
