@@ -74,9 +74,14 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...
 
 
 def _files(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...]:
-    """LoRAs, hypernetworks, embeddings: whether they fit is judged by their tensors."""
+    """LoRAs, hypernetworks, embeddings."""
     refs = [*(use.model for use in (*recipe.loras, *recipe.hypernetworks)), *recipe.embeddings]
-    return tuple(_placed(ref, paths) for ref in refs)
+    return tuple(_file(ref, recipe, paths) for ref in refs)
+
+
+def _file(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
+    """Whether it fits is judged by its tensors: its family may not be known."""
+    return _placed(ref.model_copy(update={"family": recipe.model.family}), paths)
 
 
 def _vae_of(recipe: Recipe, ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
@@ -163,13 +168,14 @@ class _Lender:
         return LentAdapter(self.module(model, leases), self.module(_encoder_of(model), leases))
 
     def network(self, use: HypernetworkUse, leases: ExitStack) -> LentNetwork:
-        model = _placed(use.model, self.paths)
+        model = _file(use.model, self.recipe, self.paths)
         return LentNetwork(use, self.module(model, leases), read_whole_header(Path(model[1])).metadata)
 
     def dress(self, bundle: Bundle) -> tuple[Worn, Vocabulary]:
         """Put LoRAs on and read embeddings; both need their files only meanwhile."""
         with ExitStack() as leases:
-            placed = [(use, _placed(use.model, self.paths)) for use in self.recipe.loras]
+            placed = [(use, _file(use.model, self.recipe, self.paths)) for use in self.recipe.loras]
             loras = [LentLora(use, self.module(model, leases), Path(model[1])) for use, model in placed]
-            files = {ref: self.module(_placed(ref, self.paths), leases).state_dict() for ref in self.recipe.embeddings}
+            files = {ref: self.module(_file(ref, self.recipe, self.paths), leases).state_dict()
+                     for ref in self.recipe.embeddings}
             return wear(bundle, loras), vocabulary_of(files, bundle)

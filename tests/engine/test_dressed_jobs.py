@@ -51,7 +51,7 @@ def paint(engine: Engine, files: dict[str, Path], make_recipe: Callable[..., Rec
     """Paint the sd1 recipe with some of the files; `nets`: name -> weight."""
 
     def ref(kind: ModelKind, name: str) -> ModelRef:
-        return ModelRef(kind=kind, name=name, family="sd1", fingerprint=fingerprint(files[name].parent, (files[name],)))
+        return ModelRef(kind=kind, name=name, family="unknown", fingerprint=fingerprint(files[name].parent, (files[name],)))
 
     def run(is_cancelled: Callable[[], bool] = lambda: False, *, bend: float = 0.0, style: bool = False,
             nets: dict[str, float] | None = None, **changes: object) -> list[Any]:
