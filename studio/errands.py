@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.families import FAMILIES
+from catalog.layout import places_of
 from catalog.models import BUNDLED, ModelEntry
 from catalog.offers import OFFERS, Offer
 from contract.errands import Convert, Download, Errand, Merge, MergeDraft
@@ -154,7 +155,8 @@ class Errands:
         entry, path = named[0], named[0].path
         if entry.ref.name == BUNDLED and entry.ref.kind == "checkpoint":
             raise NotAllowed("The starter model is a part of Darkroom.", "Delete another one.")
-        if not any(path.is_relative_to(folder) and path != folder for folder in self._settings.model_dirs):
+        folders = [place.folder for place in places_of(self._settings.model_dirs)]
+        if path in folders or not any(path.is_relative_to(folder) for folder in folders):
             raise NotAllowed(f"“{entry.title}” lies outside the model folders.", "Delete it by hand.")
         try:
             _remove(path)

@@ -197,6 +197,27 @@ def test_a_deleted_model_is_gone_and_what_is_built_in_stays(studio: Studio, tmp_
     assert not folder.exists() and all(entry.path != folder for entry in studio.models())
 
 
+def test_a_folder_of_models_that_is_a_model_itself_stays(make_studio: Make, tmp_path: Path) -> None:
+    root = make_model(tmp_path / "elsewhere", "whole")
+    studio = make_studio(model_dirs=(tmp_path / "models", root))
+    name = next(entry.ref.name for entry in studio.models(fresh=True) if entry.path == root)
+    with pytest.raises(NotAllowed, match="outside the model folders"):
+        studio.errands.delete(name)
+    assert root.exists()
+
+
+def test_side_files_go_with_their_model_and_other_files_stay(studio: Studio, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "vae"
+    folder.mkdir()
+    from tests.catalog.layouts import write
+    write(folder / "soft.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)})
+    for name in ("soft.png", "soft.txt", "soft.preview.png", "softer.txt", "soft.zip"):
+        (folder / name).write_text("x")
+    found = [entry for entry in studio.models(fresh=True) if entry.path.name == "soft.safetensors"]
+    studio.errands.delete(found[0].ref.name, found[0].ref.kind)
+    assert sorted(path.name for path in folder.iterdir()) == ["soft.zip", "softer.txt"]
+
+
 def test_of_two_kinds_of_one_name_the_one_that_is_meant_is_deleted(studio: Studio, tmp_path: Path) -> None:
     model = make_model(tmp_path / "models" / "checkpoints", "twin")
     control = make_controlnet(tmp_path / "models" / "controlnet", "twin")
