@@ -8,7 +8,7 @@ const TAG = /<(lora|lyco|hypernet):([^<>:\n]+)(?::[^<>\n]*)?>/gi;
 const LISTS = { lora: loraModels, lyco: loraModels, hypernet: hypernetworks };
 
 /** The tags of a text: {kind, name}. */
-export const tagsIn = (text) => [...text.matchAll(TAG)].map(([, kind, name]) => ({ kind: kind.toLowerCase(), name: name.trim() }));
+const tagsIn = (text) => [...text.matchAll(TAG)].map(([, kind, name]) => ({ kind: kind.toLowerCase(), name: name.trim() }));
 
 const stem = (name) => name.toLowerCase().replace(/\.safetensors$/, "");
 const isNamed = (model, wanted) => [model.name, model.name.split("/").pop(), model.title, model.alias]
