@@ -72,9 +72,10 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
         return None
     if any(name.startswith("double_blocks.") for name in header):
         return refused_family(kind, "flux")
-    if any(name.startswith(("controlnet_blocks.", "pos_embed_input.")) for name in header):
-        return refused_family(kind, "flux" if any("single_transformer_blocks." in name for name in header)
-                              or "controlnet_x_embedder.weight" in header else "sd3")
+    if any(name.startswith("controlnet_blocks.") for name in header):
+        takes_words_as_one = "time_text_embed.text_embedder.linear_1.weight" in header
+        is_flux = takes_words_as_one and "controlnet_x_embedder.weight" in header
+        return refused_family(kind, "flux" if is_flux else "sd3" if takes_words_as_one else "unknown")
     try:
         if kind == "controlnet":
             family, shows = _judge_controlnet(header)
@@ -148,6 +149,8 @@ def _judge_controlnet(header: Mapping[str, TensorInfo]) -> tuple[str, tuple[str,
         raise ModelProblem("It is a Control-LoRA, which is not run here.", "Use the whole ControlNet.")
     if any(name.startswith("lllite_") for name in header):
         raise ModelProblem("It is a ControlNet-LLLite, which is not run here.", "Use the whole ControlNet.")
+    if any(name.startswith("control_to_base") or ".ctrl_" in name for name in header):
+        raise ModelProblem("It is a ControlNet-XS, which is not run here.", "Use a plain ControlNet.")
     if any("label_emb." in name for name in header):
         raise ModelProblem("It is a ControlNet for SDXL with the names of the first programs, which are not known.",
                            "Use its diffusers version.")

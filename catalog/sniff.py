@@ -19,6 +19,13 @@ from catalog.upscalers import is_upscaler
 Tensors = Mapping[str, TensorInfo]
 UNET = "model.diffusion_model."  # where the first programs' files have the U-Net
 VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
+# A layer of SD's autoencoder, as the first programs and as diffusers name it; others have more.
+_VAE_LAYER = re.compile(
+    r"(?:en|de)coder\.(?:conv_in|conv_out|norm_out|conv_norm_out"
+    r"|(?:mid\.block_[12]|(?:down|up)\.\d\.block\.\d|(?:mid_block|(?:down|up)_blocks\.\d)\.resnets\.\d)"
+    r"\.(?:norm1|norm2|conv1|conv2|nin_shortcut|conv_shortcut)"
+    r"|(?:mid\.attn_1|mid_block\.attentions\.0|(?:down|up)\.\d\.attn\.\d)\.[a-z_]+(?:\.0)?"
+    r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)")
 _VAE_PLACES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = ("text_model.embeddings.token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight",
                   "encoder.block.0.layer.0.SelfAttention.q.weight", "model.embed_tokens.weight")
@@ -32,6 +39,8 @@ _WHOLE = "Use a checkpoint that is whole."
 
 def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) -> Sniffed:
     """What a file with this header is; kind None for what is no model by itself, `detail` says what it may be."""
+    if not tensors:
+        return Sniffed(None)
     found = (sniff_control(tensors) or sniff_lora(tensors, metadata) or _checkpoint(tensors, metadata)
              or _bare_model(tensors) or _vae(tensors) or _embedding(tensors) or _hypernetwork(tensors))
     if found is not None:
@@ -104,7 +113,7 @@ def _unet_family(tensors: Tensors, unet: Tensors) -> str:
         return "unknown"
     if _has(tensors, "cond_stage_model.transformer."):
         told = "sd1"
-    elif _has(tensors, "cond_stage_model.model."):
+    elif _has(tensors, "cond_stage_model.model.transformer.resblocks."):
         told = "sd2"
     else:
         told = width or _family_by_projection(unet)
@@ -125,7 +134,7 @@ def _family_by_projection(unet: Tensors) -> str:
 
 def _missing(tensors: Tensors, family: str, has_vae: bool) -> str:
     """What a checkpoint can't do without; a VAE can come from elsewhere."""
-    prefixes = {"sd1": ("cond_stage_model.transformer.",), "sd2": ("cond_stage_model.model.",),
+    prefixes = {"sd1": ("cond_stage_model.transformer.",), "sd2": ("cond_stage_model.model.transformer.",),
                 "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")}[family]
     if all(_has(tensors, prefix) for prefix in prefixes):
         return ""
@@ -164,12 +173,23 @@ def _bare_model(tensors: Tensors) -> Sniffed | None:
         return transformer
     if any(".motion_modules." in name for name in tensors):
         return None
-    is_unet = "input_blocks.0.0.weight" in tensors and _has(tensors, "output_blocks.")
-    if is_unet or ("conv_in.weight" in tensors and _has(tensors, "down_blocks.") and _has(tensors, "up_blocks.")
-                   and "time_embedding.linear_1.weight" in tensors):
-        return Sniffed("checkpoint", WIDTHS.get(_width(tensors), "unknown"), detail="U-Net",
-                       problem="It is a U-Net alone: it has no VAE and no text encoder.", hint=_WHOLE)
-    return None
+    is_original = "input_blocks.0.0.weight" in tensors and _has(tensors, "output_blocks.")
+    if not is_original and not ("conv_in.weight" in tensors and "time_embedding.linear_1.weight" in tensors
+                                and _has(tensors, "down_blocks.") and _has(tensors, "up_blocks.")):
+        return None
+    return Sniffed("checkpoint", _bare_family(tensors), detail="U-Net",
+                   problem="It is a U-Net alone: it has no VAE and no text encoder.", hint=_WHOLE)
+
+
+def _bare_family(unet: Tensors) -> str:
+    """Of a U-Net alone, which many models have: only widths and first layers that are a family's count."""
+    first = unet.get("conv_in.weight") or unet.get("input_blocks.0.0.weight")
+    labels = unet.get("add_embedding.linear_1.weight") or unet.get("label_emb.0.0.weight")
+    family = WIDTHS.get(_width(unet), "unknown")
+    base = first.shape[0] if first is not None and first.shape else 0
+    is_other = any("temporal" in name or name.endswith("norm_q.weight") for name in unet)
+    fits = base == (384 if family == "sdxl_refiner" else 320) and (labels is not None) == family.startswith("sdxl")
+    return family if fits and not is_other else "unknown"
 
 
 def _transformer(names: Tensors) -> Sniffed | None:
@@ -179,10 +199,11 @@ def _transformer(names: Tensors) -> Sniffed | None:
         is_3 = "joint_blocks.0.x_block.attn.ln_q.weight" not in names
         size = "large" if blocks > 30 else "medium"
         return refused_family("checkpoint", "sd3", "SD 3" if is_3 else f"SD 3.5 {size}")
-    if "pos_embed.proj.weight" in names and "transformer_blocks.0.attn.add_q_proj.weight" in names:
+    takes_words_as_one = "time_text_embed.text_embedder.linear_1.weight" in names  # as few others do
+    if takes_words_as_one and "pos_embed.proj.weight" in names:
         return refused_family("checkpoint", "sd3", "SD 3")
-    is_flux = "double_blocks.0.img_attn.qkv.weight" in names and "double_blocks.0.img_mod.lin.weight" in names
-    if is_flux or ("x_embedder.weight" in names and _has(names, "single_transformer_blocks.0.")):
+    is_flux = "double_blocks.0.img_attn.qkv.weight" in names and "vector_in.in_layer.weight" in names
+    if is_flux or (takes_words_as_one and "x_embedder.weight" in names and _has(names, "single_transformer_blocks.0.")):
         has_guidance = "guidance_in.in_layer.weight" in names or _has(names, "time_text_embed.guidance_embedder.")
         return refused_family("checkpoint", "flux", "Flux dev" if has_guidance else "Flux schnell")
     return None
@@ -193,6 +214,9 @@ def _vae(tensors: Tensors) -> Sniffed | None:
                   and f"{place}encoder.conv_in.weight" in tensors), None)
     if place is None or "quantize.embedding.weight" in tensors:
         return None
+    inside = (name.removeprefix(place) for name in tensors if name.startswith(place))
+    if not all(_VAE_LAYER.fullmatch(name) for name in inside if name.startswith(("encoder.", "decoder."))):
+        return None
     shape = tensors[f"{place}decoder.conv_in.weight"].shape
     pictures = tensors[f"{place}encoder.conv_in.weight"].shape
     if len(shape) != 4 or len(pictures) != 4 or pictures[1] != 3:
@@ -200,7 +224,7 @@ def _vae(tensors: Tensors) -> Sniffed | None:
     if shape[1] == 4:
         return Sniffed("vae", "sd")
     if shape[1] == 16:
-        return refused_family("vae", "sd3", "16 channels")
+        return Sniffed("vae", problem="It is for SD 3 or Flux, which Darkroom can't run yet.", hint="Use another VAE.")
     return Sniffed("vae", problem=f"It has {shape[1]} latent channels; 4 are supported.", hint="Use another VAE.")
 
 

@@ -128,6 +128,14 @@ CASES: dict[str, Case] = {
         ("checkpoint", "flux"), {"detail": "Flux schnell"}, "can't run"),
     "unet by diffusers": Case(lambda: diffusers_unet(), ("checkpoint", "sd1"), {"detail": "U-Net"}, "U-Net alone"),
     # What looks like a checkpoint of ours
+    "chroma": Case(lambda: {name: shape for name, shape in layouts.flux_transformer().items()
+                            if not name.startswith(("vector_in", "guidance_in"))}, (None, "unknown")),
+    "audioldm": Case(
+        lambda: below(UNET, layouts.ldm_unet(8, base=128, width=128)) | below("first_stage_model.", layouts.ldm_vae(8))
+        | {"cond_stage_model.model.text_branch.embeddings.word_embeddings.weight": (50265, 768)},
+        ("checkpoint", "sd1"), words="no text encoder"),
+    "a unet of other widths": Case(lambda: diffusers_unet() | {"conv_in.weight": (128, 8, 3, 3)}, ("checkpoint", "unknown"),
+                                   words="U-Net alone"),
     "sd2 unclip": Case(lambda: below(UNET, layouts.ldm_unet(**layouts.SD2, labels=2048))  # type: ignore[arg-type]
                        | below("cond_stage_model.model.", layouts.open_clip_text()), ("checkpoint", "unknown"),
                        words="unCLIP"),
@@ -217,7 +225,11 @@ CASES: dict[str, Case] = {
     "vae diffusers": Case(lambda: {"encoder.conv_in.weight": (128, 3, 3, 3), "decoder.conv_in.weight": (512, 4, 3, 3),
                                    "encoder.down_blocks.0.resnets.0.conv1.weight": (128, 128, 3, 3),
                                    "quant_conv.weight": (8, 8, 1, 1)}, ("vae", "sd")),
-    "vae of flux": Case(lambda: layouts.ldm_vae(16, has_quant=False), ("vae", "sd3"), words="SD 3"),
+    "vae of flux": Case(lambda: layouts.ldm_vae(16, has_quant=False), ("vae", "unknown"), words="SD 3 or Flux"),
+    "vae of a video model": Case(lambda: plus(layouts.ldm_vae(), "decoder.time_conv_out.weight", shape=(3, 3, 3, 1, 1)),
+                                 (None, "unknown")),
+    "vae that takes a mask": Case(
+        lambda: plus(layouts.ldm_vae(), "decoder.condition_encoder.layers.0.weight", shape=(64, 3, 3, 3)), (None, "unknown")),
     "vae of 32 channels": Case(lambda: layouts.ldm_vae(32), ("vae", "unknown"), words="32 latent channels"),
     "vq autoencoder": Case(lambda: plus(layouts.ldm_vae(3), "quantize.embedding.weight", shape=(8192, 3)),
                            (None, "unknown")),
@@ -240,10 +252,17 @@ CASES: dict[str, Case] = {
                              ("controlnet", "sdxl"), {"shows": (
                                  "pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")}),
     "controlnet sd3": Case(lambda: {"controlnet_blocks.0.weight": (1536, 1536), "pos_embed.proj.weight": (1536, 16, 2, 2),
-                                    "transformer_blocks.0.attn.add_q_proj.weight": (1536, 1536)}, ("controlnet", "sd3"),
+                                    "time_text_embed.text_embedder.linear_1.weight": (1536, 2048)}, ("controlnet", "sd3"),
                            words="for SD 3"),
-    "controlnet flux": Case(lambda: {"controlnet_blocks.0.weight": (3072, 3072), "controlnet_x_embedder.weight": (3072, 64)},
+    "controlnet flux": Case(lambda: {"controlnet_blocks.0.weight": (3072, 3072), "controlnet_x_embedder.weight": (3072, 64),
+                                     "time_text_embed.text_embedder.linear_1.weight": (3072, 768)},
                             ("controlnet", "flux"), words="for Flux"),
+    "controlnet of qwen": Case(
+        lambda: {"controlnet_blocks.0.weight": (3072, 3072), "controlnet_x_embedder.weight": (3072, 64),
+                 "transformer_blocks.0.img_mlp.net.0.proj.weight": (12288, 3072)}, ("controlnet", "unknown"),
+        words="not known"),
+    "controlnet-xs": Case(lambda: diffusers_controlnet(768, **{"control_to_base_for_conv_in.weight": (320, 320, 1, 1)}),
+                          ("controlnet", "unknown"), words="ControlNet-XS"),
     "control-lora": Case(lambda: {"lora_controlnet": (), "input_hint_block.0.weight": (16, 3, 3, 3)},
                          ("controlnet", "unknown"), words="Control-LoRA"),
     "controlnet lllite": Case(lambda: {"lllite_unet_input_blocks_4_1_attn1_to_q.down.0.weight": (64, 640)},
@@ -338,6 +357,10 @@ def test_a_small_model_is_told_by_its_build(family: str) -> None:
     {"joint_blocks.0.x_block.attn.qkv.weight": ()}, {"ip_adapter.1.to_k_ip.weight": (), "image_proj.x": ()}])
 def test_no_shape_upsets_it(shapes: Mapping[str, tuple[int, ...]]) -> None:
     assert isinstance(sniff({name: TensorInfo("F16", shape, 0, 0) for name, shape in shapes.items()}), Sniffed)
+
+
+def test_nothing_is_no_model() -> None:
+    assert sniff({}) == Sniffed(None)
 
 
 def test_metadata_never_overrules_names_and_shapes() -> None:

@@ -1,0 +1,52 @@
+"""Every model that diffusers can build by its defaults, by the names it gives its tensors: none is taken for another."""
+
+import inspect
+from collections.abc import Iterator
+
+import diffusers
+import pytest
+import torch
+
+from catalog.headers import TensorInfo
+from catalog.sniff import sniff
+from catalog.sniffed import Sniffed
+
+# What they are, where that is anything: kind, family, whether one can be used.
+TOLD = {
+    "AutoencoderKL": ("vae", "sd", True), "FluxTransformer2DModel": ("checkpoint", "flux", False),
+    "SD3Transformer2DModel": ("checkpoint", "sd3", False), "FluxControlNetModel": ("controlnet", "flux", False),
+    "SD3ControlNetModel": ("controlnet", "sd3", False), "T2IAdapter": ("t2i_adapter", "unknown", False),
+}
+# By its defaults as wide as no family's; so it is no one's.
+ALIKE = {"ControlNetModel": "controlnet", "UNet2DConditionModel": "checkpoint"}
+
+
+def built() -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, kind in inspect.getmembers(diffusers, inspect.isclass):
+        if issubclass(kind, torch.nn.Module):
+            try:
+                with torch.device("meta"):
+                    yield name, kind()
+            except (TypeError, ValueError, AssertionError):  # it has no defaults
+                continue
+
+
+def told(module: torch.nn.Module) -> Sniffed:
+    return sniff({name: TensorInfo("F16", tuple(tensor.shape), 0, 0) for name, tensor in module.state_dict().items()})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_model_of_diffusers_is_taken_for_another() -> None:
+    found = {name: told(module) for name, module in built()}
+    assert len(found) > 60 and set(TOLD) <= set(found)
+    assert {name: sniffed for name, sniffed in found.items() if not is_right(name, sniffed)} == {}
+
+
+def is_right(name: str, sniffed: Sniffed) -> bool:
+    """Told for what it is, or for nothing that can be used."""
+    if name in TOLD:
+        return (sniffed.kind, sniffed.family, not sniffed.problem) == TOLD[name]
+    if name in ALIKE:
+        return sniffed.kind == ALIKE[name] and sniffed.family not in ("sd1", "sd2", "sdxl")
+    return sniffed.kind is None or (sniffed.family == "unknown" and bool(sniffed.problem))
