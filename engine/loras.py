@@ -101,12 +101,14 @@ class _State:
         places: Each touched tensor, and what is on it.
         marks: By touched part, a text that tells its set from others.
         notices: Of the set.
+        modules: By every name that files give them; worked out once for the modules.
     """
 
     key: tuple[object, ...] = ()
     places: dict[Place, Signature] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    modules: Places | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,9 @@ def _marks(places: Mapping[Place, Signature]) -> dict[str, str]:
 
 
 def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
-    places = Places.of(bundle.modules) if loras else Places()
+    if loras and state.modules is None:
+        state.modules = Places.of(bundle.modules)
+    places = state.modules or Places()
     modules: dict[Place, list[_Act]] = {}
     notices = []
     for lora in loras:
@@ -183,9 +187,8 @@ def _touched(layer: Layer) -> tuple[str, ...]:
     return ("weight", "bias") if set(layer.tensors) - {"diff_b", "alpha"} else ("bias",)
 
 
-def _changes(act: _Act, bundle: Bundle) -> dict[str, Change]:
+def _changes(act: _Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Change]:
     lora, layer = act.lora, act.layer
-    shape = tuple(bundle.pristine(layer.part, f"{layer.module}.weight").shape)
     try:
         found = changes_of(act.tensors, shape, bundle.device.torch_device)
         if "bias" in found and bundle.modules[layer.part].get_submodule(layer.module).bias is None:
@@ -200,9 +203,10 @@ def _changes(act: _Act, bundle: Bundle) -> dict[str, Change]:
 
 def _put(bundle: Bundle, state: _State, part: str, module: str, acts: Sequence[_Act], stale: Container[str]) -> None:
     """Compute a module's tensors with all that acts on them, and put them on it."""
+    shape = tuple(bundle.pristine(part, f"{module}.weight").shape)
     changes: dict[str, list[tuple[Change, float]]] = {}
     for act in acts:
-        for name, change in _changes(act, bundle).items():
+        for name, change in _changes(act, shape, bundle).items():
             changes.setdefault(f"{module}.{name}", []).append((change, act.strength))
     for name in filter(stale.__contains__, changes):
         device, place = bundle.device, (part, name)
