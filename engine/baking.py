@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from catalog.headers import read_header
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse
-from engine.blocks import read_tensor
 from engine.kinds import parts_of
 from engine.lora_deltas import Change, Unfit, changes_of, merged
 from engine.lora_keys import Layer, Places, parse
 from engine.loras import LentLora
 from engine.parts import Part
+from engine.reading import read_tensor
 from engine.shelves import on_meta
 
 Key = tuple[str, str]  # part, diffusers' name without `text_model.`

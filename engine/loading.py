@@ -14,8 +14,9 @@ from catalog.folders import fingerprint
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import faults
-from engine.blocks import Block, Layout, Source, fill, match
+from engine.blocks import Block, Layout
 from engine.kinds import Part, parts_of, scheduler_of, tokenizers_of
+from engine.reading import Source, fill, match
 from engine.shelves import Shelf
 from engine.tokenizers import check_vocabulary
 

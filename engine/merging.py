@@ -20,9 +20,9 @@ from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.work import path_key
 from engine.baking import Key, bake
-from engine.blocks import DTYPES, Piece, read_tensor
 from engine.kinds import parts_of
 from engine.parts import Part
+from engine.reading import DTYPES, Piece, read_tensor
 from engine.tensor_files import write_tensors
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.blocks import Piece
+from engine.reading import Piece
 from engine.shapes import Shapes
 
 PREFIX = "depth_model.model."

@@ -14,7 +14,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
 )
 
-from engine.blocks import Piece
+from engine.reading import Piece
 
 Names = Collection[str]
 Pieces = dict[str, Piece]

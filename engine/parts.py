@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from engine.blocks import Piece
 from engine.families.family import Builder, Config
+from engine.reading import Piece
 
 
 @dataclass(frozen=True, slots=True)

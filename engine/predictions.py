@@ -12,8 +12,8 @@ from catalog.families import usual_prediction
 from catalog.folders import MAX_CONFIG_BYTES
 from catalog.headers import TensorInfo, read_whole_header
 from catalog.sniff import VARIANTS, prediction_of
-from engine.blocks import read_tensor
 from engine.originals import UNET
+from engine.reading import read_tensor
 
 # CompVis' and Stability's configurations agree in these, for every family.
 _LEVELS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

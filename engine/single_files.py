@@ -12,11 +12,11 @@ from typing import Any
 
 from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
-from engine.blocks import Piece
 from engine.families import builder_of, family_of
 from engine.midas import midas_config, midas_pieces
 from engine.originals import clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
 from engine.parts import Part
+from engine.reading import Piece
 from engine.shapes import Shapes, controlnet_config, layers_read, text_config, text_layers, unet_config, vae_config
 from engine.tokenizers import END
 

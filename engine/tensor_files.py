@@ -1,4 +1,4 @@
-"""Writes safetensors files tensor by tensor, so that no more than one is in memory; reading is `blocks.py`."""
+"""Writes safetensors files tensor by tensor, so that no more than one is in memory; reading is `reading.py`."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.blocks import DTYPES
+from engine.reading import DTYPES
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 STORABLE = frozenset(_NAMES)
