@@ -1,4 +1,4 @@
-"""LoRAs as a function of a checkpoint's tensors, for a merge: what `loras.py` does on modules, without their weights."""
+"""LoRAs as a function of a checkpoint's tensors, for a merge: what `loras.py` does on modules, with no weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,8 @@ def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Pa
         lora = LentLora(use, _read(use, path))
         parsed = parse(lora.tensors, places)
         if parsed.other_kind:
-            raise ModelProblem(f"LoRA “{use.model.name}” is {parsed.other_kind}, which can't be baked in.", "Leave it out.")
+            raise ModelProblem(f"LoRA “{use.model.name}” is {parsed.other_kind}, which can't be baked in.",
+                               "Leave it out.")
         if not parsed.layers:
             raise ModelProblem(f"LoRA “{use.model.name}” does nothing on “{name}”: 0 of {parsed.total} layers match.",
                                "It was made for another model. Leave it out.")

@@ -2,7 +2,8 @@
 
 A checkpoint has several, in folders of their own; a ControlNet (a folder or a file) or T2I-Adapter is one; an
 IP-Adapter is a file without a configuration, and the encoder of its pictures a folder; a LoRA, an embedding or a
-hypernetwork is a file of named numbers. What a family's checkpoint has, `families/`; what a file without a configuration is, `single_files.py`.
+hypernetwork is a file of named numbers. What a family's checkpoint has, `families/`; what a file without a
+configuration is, `single_files.py`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""MiDaS, the depth estimator inside SD 2 depth checkpoints: its names of tensors -> transformers' DPT, its configuration.
+"""MiDaS, the depth estimator in SD 2 depth checkpoints: its names of tensors -> transformers' DPT, its configuration.
 
 Source: Ranftl et al. 2021 (arXiv 2103.13413), "DPT-Hybrid"; names as the authors' programs and timm gave them.
 """
@@ -36,7 +36,8 @@ _RULES: tuple[tuple[str, str], ...] = (
     *((rf"scratch\.layer{level + 1}_rn\.", f"neck.convs.{level}.") for level in range(_LEVELS)),
     *((rf"scratch\.refinenet{_LEVELS - level}\.{theirs}\.", f"neck.fusion_stage.layers.{level}.{ours}.")
       for level in range(_LEVELS)
-      for theirs, ours in (("out_conv", "projection"), (r"resConfUnit(\d)\.conv(\d)", r"residual_layer\1.convolution\2"))))
+      for theirs, ours in (("out_conv", "projection"),
+                           (r"resConfUnit(\d)\.conv(\d)", r"residual_layer\1.convolution\2"))))
 
 
 def midas_pieces(names: Mapping[str, object]) -> dict[str, Piece]:
@@ -72,7 +73,8 @@ def midas_config(shapes: Shapes) -> dict[str, Any]:
         "fusion_hidden_size": shapes["neck.convs.0.weight"][0], "use_batch_norm_in_fusion_residual": False,
         "backbone_featmap_shape": [1, channels, side, side],
         "backbone_config": {
-            "model_type": "bit", "layer_type": "bottleneck", "global_padding": "same", "embedding_dynamic_padding": True,
+            "model_type": "bit", "layer_type": "bottleneck", "global_padding": "same",
+            "embedding_dynamic_padding": True,
             "embedding_size": shapes[f"{_BACKBONE}.embedder.convolution.weight"][0], "depths": depths,
             "hidden_sizes": [shapes[f"{stages}{stage}.layers.0.conv3.weight"][0] for stage in range(len(depths))],
             "out_features": [f"stage{stage + 1}" for stage in range(len(depths))]}}

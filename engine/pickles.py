@@ -236,8 +236,9 @@ def _is_table(value: object) -> bool:
 
 def _embedding(table: object) -> dict[str, object]:
     """One vector set of a textual inversion, by the name that safetensors files have for it."""
-    values = list((table.parameters if isinstance(table, _Nothing) else dict(table)).values())  # type: ignore[call-overload]
-    return {_EMBEDDING: values[0]} if values else {}
+    values = table.parameters if isinstance(table, _Nothing) else table
+    assert isinstance(values, Mapping)
+    return {_EMBEDDING: next(iter(values.values()))} if values else {}
 
 
 def _notes_of(data: Mapping[Any, object]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Tiny models in the layout of the published ones, as a diffusers folder and as one file with the first programs' names.
+"""Tiny models in the layout of the published ones, as a diffusers folder and as a file with the first programs' names.
 
 `build_folder("sd1", folder)`, then `write_file(folder, file)`. They have what shapes don't tell: two layers a block,
 norms in 32 groups, heads as their family has them, CLIP's whole vocabulary. Names are worked out here, apart from
@@ -158,7 +158,8 @@ _UNET_NAMES = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_ou
 
 def original_unet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A U-Net of two layers a block with the first programs' names."""
-    attending = {int(name.split(".")[1]) for name in tensors if name.startswith("up_blocks.") and ".attentions." in name}
+    attending = {int(name.split(".")[1]) for name in tensors
+                 if name.startswith("up_blocks.") and ".attentions." in name}
     found = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
@@ -213,7 +214,8 @@ def _vae_module(module: str) -> str:
 
 
 _OF_DPT = (
-    ("dpt.embeddings.cls_token", "pretrained.model.cls_token"), ("dpt.embeddings.position_embeddings", "pretrained.model.pos_embed"),
+    ("dpt.embeddings.cls_token", "pretrained.model.cls_token"),
+    ("dpt.embeddings.position_embeddings", "pretrained.model.pos_embed"),
     ("dpt.embeddings.projection", "pretrained.model.patch_embed.proj"), ("head.head", "scratch.output_conv"),
     ("dpt.embeddings.backbone.bit.embedder.convolution", "pretrained.model.patch_embed.backbone.stem.conv"),
     ("dpt.embeddings.backbone.bit.embedder", "pretrained.model.patch_embed.backbone.stem"),

@@ -27,8 +27,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Three checkpoints of SD 2, whose text encoder fuses tensors; one as a folder, too; and others."""
     root = tmp_path_factory.mktemp("merging")
     found = {}
-    made: dict[str, tuple[Kind, int]] = {"a": ("sd2", 0), "b": ("sd2", 1), "c": ("sd2", 2), "inpaint": ("sd2_inpaint", 3),
-                                         "sd1": ("sd1", 4)}
+    made: dict[str, tuple[Kind, int]] = {"a": ("sd2", 0), "b": ("sd2", 1), "c": ("sd2", 2),
+                                         "inpaint": ("sd2_inpaint", 3), "sd1": ("sd1", 4)}
     for name, (kind, seed) in made.items():
         found[f"{name} folder"] = tiny_files.build_folder(kind, root / f"{name} folder", seed)
         found[name] = tiny_files.write_file(found[f"{name} folder"], root / f"{name}.safetensors")
@@ -102,12 +102,14 @@ def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
     """Also into a third of a tensor that holds three."""
     up, down = torch.randn(32, 2), torch.randn(2, 32)
     te_up, te_down = torch.randn(64, 2), torch.randn(2, 64)
-    unet, text = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q", "lora_te_text_model_encoder_layers_0_self_attn_k_proj"
+    unet = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    text = "lora_te_text_model_encoder_layers_0_self_attn_k_proj"
     save_file({f"{unet}.lora_up.weight": up, f"{unet}.lora_down.weight": down, f"{unet}.alpha": torch.tensor(1.0),
-               f"{text}.lora_up.weight": te_up, f"{text}.lora_down.weight": te_down, "lora_unet_stranger.alpha": torch.tensor(1.0)},
-              tmp_path / "ink.safetensors")
+               f"{text}.lora_up.weight": te_up, f"{text}.lora_down.weight": te_down,
+               "lora_unet_stranger.alpha": torch.tensor(1.0)}, tmp_path / "ink.safetensors")
     ink = {"model": ModelRef(kind="lora", name="ink", family="sd2"), "weight": 0.8, "text_weight": 0.5}
-    found = merged({**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",), loras=(ink,))
+    found = merged({**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",),
+                   loras=(ink,))
     expected = floats(files["a"])
     expected["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"] += 0.8 * 0.5 * up @ down
     expected["cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"][64:128] += 0.5 * te_up @ te_down
