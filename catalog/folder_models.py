@@ -33,7 +33,8 @@ def describe_folder(found: Found) -> ModelEntry:
     try:
         entry = (describe_control(found) if kind else _describe_vae(found) if is_vae
                  else _describe_checkpoint(found.path, found.name))
-    except ModelProblem as problem:
+    except (ModelProblem, OSError) as error:
+        problem = error if isinstance(error, ModelProblem) else _unreadable(error)
         ref = ModelRef(kind=kind or ("vae" if is_vae else "checkpoint"), name=found.name, family="unknown")
         entry = ModelEntry(ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}",
                            hint=problem.hint)
@@ -41,13 +42,18 @@ def describe_folder(found: Found) -> ModelEntry:
     return replace(entry, folder=folder_part(found.name), modified=found.modified, preview_path=preview)
 
 
+def _unreadable(error: OSError) -> ModelProblem:
+    return ModelProblem(f"It can't be read ({error.strerror}).", "Put it back, or correct its permissions.")
+
+
 def describe_control(found: Found) -> ModelEntry:
     """A ControlNet or T2I-Adapter that is a folder, or an IP-Adapter's file with its encoder."""
     try:
         model = read_control_model(found.path)
-    except ModelProblem as problem:
+    except (ModelProblem, OSError) as error:
+        problem = error if isinstance(error, ModelProblem) else _unreadable(error)
         if found.is_folder:
-            raise
+            raise problem from None
         ref = ModelRef(kind="ip_adapter", name=found.name, family="unknown")
         return ModelEntry(ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}",
                           hint=problem.hint)

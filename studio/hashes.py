@@ -88,6 +88,7 @@ class ModelHashes:
 
     def learn(self, entry: ModelEntry, wait: Callable[[], None]) -> None:
         """Hash a listed model, slowly; it may be gone or changed by now. `wait` is called between pieces of it."""
+        sha256 = None
         try:
             sha256 = self.known(entry.path)
             if sha256 is None:
@@ -96,11 +97,12 @@ class ModelHashes:
                 self._remember(stamp, sha256, entry.path)
         except OSError as error:
             logger.info("%s can't be hashed: %s", entry.path.name, error.strerror)
-            sha256 = ""
+        except StudioError as error:
+            logger.info("%s is not hashed: %s", entry.path.name, error.message)
         if sha256:
             self._remember(_listed_stamp(entry), sha256, entry.path)
         if self._short is not None:
-            self._short[_listed_stamp(entry)] = sha256[:SHORT_DIGITS]
+            self._short[_listed_stamp(entry)] = (sha256 or "")[:SHORT_DIGITS]
 
     def is_learnt(self, entry: ModelEntry) -> bool:
         """Whether `learn` was called for a model as it is."""

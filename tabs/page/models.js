@@ -21,10 +21,11 @@ export async function loadModels() {
   return models;
 }
 
-/** A model's entry, if it is here. */
+/** A checkpoint's entry, if it is here. */
 export async function findModel(name) {
   if (config.model?.name === name) return config.model;
-  if (!known.has(name)) known.set(name, await get(`/models/${name.split("/").map(encodeURIComponent).join("/")}`));
+  const address = `/models/${name.split("/").map(encodeURIComponent).join("/")}?kind=checkpoint`;
+  if (!known.has(name)) known.set(name, await get(address));
   return known.get(name);
 }
 

@@ -82,6 +82,16 @@ def test_hidden_and_half_loaded_things_are_not_listed(tmp_path: Path) -> None:
     assert [e.ref.name for e in scan([tmp_path, tmp_path / "nothing"])][0] == "a"
 
 
+def test_a_folder_that_goes_away_while_it_is_read_upsets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path)
+
+    def gone(*arguments: object) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("catalog.folder_models.fingerprint", gone)
+    assert only(tmp_path).problem == "starter: It can't be read (No such file or directory)."
+
+
 def test_the_first_folder_wins_a_name(tmp_path: Path) -> None:
     make_model(tmp_path / "one", "same", title="First")
     make_model(tmp_path / "two", "same", title="Second")

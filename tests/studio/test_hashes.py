@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.models import scan
 from studio.database import Database
 from studio.hashes import ModelHashes
 from tests.folders import make_model, write_safetensors
@@ -44,3 +45,14 @@ def test_a_folder_is_found_by_the_beginning_of_its_hash(hashes: ModelHashes, tmp
 
 def test_a_folder_that_is_gone_has_none(hashes: ModelHashes, tmp_path: Path) -> None:
     assert hashes.get(tmp_path / "nothing") is None
+
+
+def test_learning_hashes_ends_quietly_with_the_program(tmp_path: Path) -> None:
+    database = Database(tmp_path / "darkroom.sqlite3")
+    database.open()
+    hashes = ModelHashes(database)
+    (entry,) = scan([make_model(tmp_path / "m").parent])
+    assert not hashes.is_learnt(entry)
+    database.close()
+    hashes.learn(entry, lambda: None)
+    assert hashes.is_learnt(entry) and hashes.short(entry) == ""

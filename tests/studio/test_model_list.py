@@ -72,7 +72,7 @@ def test_a_name_that_is_not_known_is_looked_for_on_the_disk(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("asked", "found"), [
     ("ink/old", "ink/old"), ("INK/OLD", "ink/old"), ("old", "old"), ("Old", "old"), ("deep", "a/deep"),
-    ("Maker's Name", "a/b/deep"), ("Lora/pen", "pen"), ("../old", "old"), ("nothing", None), ("", None)])
+    ("Maker's Name", "a/b/deep"), ("Lora/pen", "pen"), ("../old", None), ("/etc/old", None), ("nothing", None), ("", None)])
 def test_a_model_is_found_by_name_alias_and_last_part(tmp_path: Path, asked: str, found: str | None) -> None:
     for name in ("ink/old", "old", "a/deep", "a/b/deep", "pen"):
         metadata = {"modelspec.title": "Maker's name"} if name == "a/b/deep" else None
