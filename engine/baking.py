@@ -11,9 +11,10 @@ from catalog.headers import read_header
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse
 from engine.kinds import parts_of
+from engine.lora_alphas import alphas_of
 from engine.lora_deltas import Change, Unfit, changes_of, merged
-from engine.lora_keys import Layer, Places, parse
-from engine.loras import LentLora
+from engine.lora_keys import Places, parse
+from engine.loras import Act, LentLora
 from engine.parts import Part
 from engine.reading import read_tensor
 from engine.shelves import on_meta
@@ -47,7 +48,7 @@ def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Pa
     changes: dict[Key, list[tuple[Change, float]]] = {}
     notices = []
     for use, path in loras:
-        lora = LentLora(use, _read(use, path))
+        lora = LentLora(use, _read(use, path), path)
         parsed = parse(lora.tensors, places)
         if parsed.other_kind:
             raise ModelProblem(f"LoRA “{use.model.name}” is {parsed.other_kind}, which can't be baked in.",
@@ -57,10 +58,12 @@ def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Pa
                                "It was made for another model. Leave it out.")
         if parsed.strangers:
             notices.append(f"LoRA “{use.model.name}”: {len(parsed.layers)} of {parsed.total} layers matched.")
+        alphas = alphas_of(path)
         for layer in parsed.layers:
-            for leaf, change in _changes(lora, layer, modules[layer.part], name).items():
+            act = Act(lora, layer, lora.strength(layer), alphas)
+            for leaf, change in _changes(act, modules[layer.part], name).items():
                 key = (layer.part, f"{layer.module}.{leaf}".removeprefix("text_model."))
-                changes.setdefault(key, []).append((change, lora.strength(layer)))
+                changes.setdefault(key, []).append((change, act.strength))
     return Baked(lambda key, tensor: _with(changes.get(key, []), tensor), " ".join(notices))
 
 
@@ -73,12 +76,12 @@ def _read(use: LoraUse, path: Path) -> nn.Module:
     return holder
 
 
-def _changes(lora: LentLora, layer: Layer, module: nn.Module, name: str) -> dict[str, Change]:
-    own = dict(module.get_submodule(layer.module).named_parameters(recurse=False))
+def _changes(act: Act, module: nn.Module, name: str) -> dict[str, Change]:
+    own = dict(module.get_submodule(act.layer.module).named_parameters(recurse=False))
     try:
-        found = changes_of(layer.tensors, tuple(own["weight"].shape), torch.device("cpu"))
+        found = changes_of(act.tensors, tuple(own["weight"].shape), torch.device("cpu"))
     except Unfit as problem:
-        raise ModelProblem(f"LoRA “{lora.use.model.name}” does not fit “{name}”: of {layer.module}, {problem}.",
+        raise ModelProblem(f"LoRA “{act.lora.use.model.name}” does not fit “{name}”: of {act.layer.module}, {problem}.",
                            "It was made for another model. Leave it out.") from None
     return {leaf: change for leaf, change in found.items() if leaf in own}
 

@@ -74,7 +74,7 @@ class LentLora:
         return whole * self.use.blocks[order.index(block)] if block in order else 0.0
 
 
-class _Act(NamedTuple):
+class Act(NamedTuple):
     """A LoRA that acts on a module."""
 
     lora: LentLora
@@ -154,7 +154,7 @@ def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
     if loras and state.modules is None:
         state.modules = Places.of(bundle.modules)
     places = state.modules or Places()
-    modules: dict[Place, list[_Act]] = {}
+    modules: dict[Place, list[Act]] = {}
     notices = []
     for lora in loras:
         parsed, alphas = parse(lora.tensors, places), alphas_of(lora.path)
@@ -163,7 +163,7 @@ def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
             notices.append(f"LoRA {_title(lora)}: {len(parsed.layers)} of {parsed.total} layers matched.")
         for layer in parsed.layers:
             if strength := lora.strength(layer):
-                modules.setdefault((layer.part, layer.module), []).append(_Act(lora, layer, strength, alphas))
+                modules.setdefault((layer.part, layer.module), []).append(Act(lora, layer, strength, alphas))
     signatures: dict[Place, Signature] = {}
     for (part, module), acts in modules.items():
         for act in acts:
@@ -187,7 +187,7 @@ def _touched(layer: Layer) -> tuple[str, ...]:
     return ("weight", "bias") if set(layer.tensors) - {"diff_b", "alpha"} else ("bias",)
 
 
-def _changes(act: _Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Change]:
+def _changes(act: Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Change]:
     lora, layer = act.lora, act.layer
     try:
         found = changes_of(act.tensors, shape, bundle.device.torch_device)
@@ -201,7 +201,7 @@ def _changes(act: _Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Cha
     return found
 
 
-def _put(bundle: Bundle, state: _State, part: str, module: str, acts: Sequence[_Act], stale: Container[str]) -> None:
+def _put(bundle: Bundle, state: _State, part: str, module: str, acts: Sequence[Act], stale: Container[str]) -> None:
     """Compute a module's tensors with all that acts on them, and put them on it."""
     shape = tuple(bundle.pristine(part, f"{module}.weight").shape)
     changes: dict[str, list[tuple[Change, float]]] = {}
