@@ -7,6 +7,7 @@ import { change, form } from "./form.js";
 import { COMMAND } from "./generate_bar.js";
 import { embeddingNames, onTagLists, tagNote } from "./prompt_tags.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
+import { completion } from "./prompt_completion.js";
 import { listenForWeights } from "./weight_keys.js";
 
 const MOST_NAMED = 3;
@@ -20,7 +21,7 @@ export function prompt_box(element) {
   const count = h("p.count", {});
   prompt.setAttribute("aria-describedby", note.id);
   negative.setAttribute("aria-label", config.labels.negative_prompt);
-  const group = h("div.prompts", {}, prompt, negative);
+  const group = h("div.prompts", {}, prompt, negative, completion(prompt, "prompt"), completion(negative, "negative_prompt"));
   const { box, problem } = field("prompt", config.labels.prompt, group, { note: config.explain.prompt, labelFor: prompt.id });
   const other = field("negative_prompt", "", "", { note: config.explain.negative_prompt });
   box.append(other.problem);

@@ -85,6 +85,25 @@ def test_one_for_another_family_is_named_before_the_job_is_sent(there: Visitor) 
     assert recipe.prompt == "a barn" and [lora.model.name for lora in recipe.loras] == ["oil"]
 
 
+def test_names_are_completed_as_they_are_typed(visitor: Visitor) -> None:
+    page = visitor.page
+    prompt = page.locator("textarea[name=prompt]")
+    prompt.click()
+    prompt.press_sequentially("a barn <lora:i")
+    options = page.locator(".completion:not([hidden]) .option")
+    expect(options).to_have_count(3)
+    prompt.press("Escape")
+    expect(options).to_have_count(0)
+    prompt.press_sequentially("n")
+    expect(options).to_have_count(2)
+    prompt.press("ArrowDown")
+    prompt.press("ArrowUp")
+    prompt.press("Enter")
+    expect(prompt).to_have_value("a barn <lora:ink:1>")
+    prompt.press("Enter")
+    expect(prompt).to_have_value("a barn <lora:ink:1>\n")
+
+
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
 def test_nothing_sticks_out_and_every_control_has_room(visit: Visit, width: int, touch: bool) -> None:
     visitor = visit(width=width, touch=touch)
