@@ -21,7 +21,7 @@ from contract.values import ModelKind, ModelRef
 __all__ = ("BUNDLED", "Known", "ModelEntry", "Scanner", "bundled_model", "default_model", "describe", "optional_parts", "scan")
 logger = logging.getLogger(__name__)
 _TELL_S = 0.5
-_BREATH_S = 0.001  # after a file was opened: whoever answers a request goes first
+_BREATH_S, _LONGEST_BREATH_S = 0.001, 0.02  # after a file was opened
 _TURNS: Mapping[ModelKind | None, int] = MappingProxyType({"checkpoint": 0, None: 1, "vae": 2})  # of what is opened
 Known = MutableMapping[str, tuple[str, FileFacts]]  # path of a file -> its stamp, and what was read from it
 
@@ -103,9 +103,11 @@ class Scanner:
             return describe_folder(found)
         stamp, facts = self.known.get(path, ("", None))
         if facts is None or stamp != found.stamp:
+            began = time.thread_time()
             facts = read_facts(found)
             self.known[path] = self.fresh[path] = (found.stamp, facts)
-            time.sleep(_BREATH_S)
+            # Whoever answers a request goes first: half of the interpreter's time is left to others.
+            time.sleep(min(_LONGEST_BREATH_S, max(_BREATH_S, time.thread_time() - began)))
         return describe_file(found, facts)
 
     def _warn(self, message: str) -> None:
