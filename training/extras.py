@@ -1,4 +1,4 @@
-"""`python -m training.extras --out DIR --part NAME`: what hangs on the shipped model, one command a part.
+"""`python -m training.extras --out DIR --part NAME ...`: what hangs on the shipped model, all of it or some parts.
 
 ControlNets for edges and depth, three style LoRAs, one embedding. Each begins from models/starter as it is, goes on from
 its checkpoint in DIR after a stop, and is written to its place under models/.
@@ -97,6 +97,13 @@ def _worker(rank: int, extra: Extra) -> None:
         styles.train_style(path, pipeline, _latents(extra), ids, budget, rank, extra.processes)
 
 
+def make(extra: Extra) -> None:
+    """Prepare, train and write one part."""
+    prepare(extra)
+    run_together(partial(_worker, extra=extra), extra.processes, extra.out)
+    write(extra)
+
+
 def write(extra: Extra) -> None:
     """Write the trained part to its place."""
     path, pipeline = extra.kept(f"{extra.part}.pt"), load_pipeline(extra.starter)
@@ -109,19 +116,18 @@ def write(extra: Extra) -> None:
 
 
 def main() -> None:
-    """Prepare, train and write one part."""
+    """Make the parts that were asked for, in order."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(prog="python -m training.extras", description="Train what hangs on the starter model.")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and checkpoints")
-    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS, help="one or several (default all)")
     parser.add_argument("--starter", type=Path, default=Path("models/starter"))
     parser.add_argument("--pictures", type=int, default=3000, help="scenes to draw")
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=10, help="for each part")
     parser.add_argument("--processes", type=int, default=1 if best_device().type == "cuda" else 2)
-    extra = Extra(**vars(parser.parse_args()))
-    prepare(extra)
-    run_together(partial(_worker, extra=extra), extra.processes, extra.out)
-    write(extra)
+    arguments = vars(parser.parse_args())
+    for part in arguments.pop("part"):
+        make(Extra(part, **arguments))
 
 
 if __name__ == "__main__":
