@@ -3,10 +3,11 @@
 import logging
 from pathlib import Path
 
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
+from training.optimizers import MatrixOptimizer
 from training.together import meet
 
 LOG = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Loop:
         self.path, self.trained, self.kept, self.budget, self.peak = path, trained, kept or trained, budget, peak
         self.rank, self.world = rank, world
         self.average = averaged(self.kept)
-        self.optimizer = optim.AdamW(trained.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimizer = MatrixOptimizer(trained, peak)
         self.step, self.spent_s = load_checkpoint(path, modules=trained, average=self.average, optimizer=self.optimizer)
         self._watch, self._losses = Stopwatch(), []
 
@@ -43,7 +44,7 @@ class Loop:
     def apply(self, loss: Tensor) -> None:
         """One optimizer step, and what is due after it."""
         set_rate(self.optimizer, self.budget.rate(self.peak, self.step, self.spent_s))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
         self.optimizer.step()
