@@ -11,20 +11,29 @@ import torch
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage trains: seconds of its own time, whatever else the machine does, or a number of steps."""
+    """How long a stage trains: seconds of its own time, whatever else the machine does, or a number of steps.
+
+    Attributes:
+        last: The share of it, at its end, in which the learning rate falls. 0 keeps the rate, for a run that goes on later.
+    """
 
     seconds: float = math.inf
     steps: int | None = None
+    last: float = 1.0
 
     def progress(self, step: int, spent_s: float) -> float:
         """The share of the budget that is used, 0 to 1; at 1 the stage is over."""
         share = step / self.steps if self.steps is not None else spent_s / self.seconds
         return min(1.0, share)
 
+    def is_last_part(self, step: int, spent_s: float) -> bool:
+        """True from the moment on when the learning rate falls."""
+        return self.last > 0 and self.progress(step, spent_s) >= 1 - self.last
+
     def rate(self, peak: float, step: int, spent_s: float, warm_up: int = 100) -> float:
-        """The learning rate: a short linear rise, then one cosine to zero over the budget."""
-        cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress(step, spent_s))
-        return peak * min(1.0, (step + 1) / warm_up) * cosine + 1e-7
+        """The learning rate: a short linear rise, level, then one cosine to zero over the last part."""
+        fallen = (self.progress(step, spent_s) - 1 + self.last) / self.last if self.is_last_part(step, spent_s) else 0.0
+        return peak * min(1.0, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * fallen)) + 1e-7
 
 
 class Stopwatch:

@@ -1,6 +1,7 @@
 """Trains the U-Net and the text encoder on cached latents: v prediction, prompt dropout, EMA.
 
-Meanwhile the text encoder goes on drawing its pictures (`text.py`), which costs a tenth and keeps its slots sharp.
+The text encoder stands still until the last part of the budget, in which the rate falls and other shapes join; it then
+learns along and goes on drawing its pictures (`text.py`), which keeps its slots sharp.
 
 Each process has its own batches; parameters are averaged every few steps. A step's batch depends on (rank, step) alone,
 so a run that goes on from a checkpoint sees what it would have seen.
@@ -19,18 +20,18 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
 from training.models import new_scheduler, new_unet
+from training.optimizers import MatrixOptimizer
 from training.text import Slots, TextLesson
 from training.together import best_device, bfloat, meet
 from training.tokenizer import token_ids
 
 LOG = logging.getLogger(__name__)
-PEAK = 8e-4
+PEAK = 1.2e-3
 EMPTY_SHARE = 0.1
 SLOTS_WEIGHT = 0.5  # of the loss of the text encoder's own pictures
 THING_WEIGHT = 2.0  # what a latent that a thing covers weighs beyond the others
 AVERAGE_EVERY = 8
 SAVE_EVERY_S = 120
-LATE = 0.62  # the share of the budget after which other shapes join
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ class Painter(nn.Module):
         return self.unet(latents, t, encoder_hidden_states=words).sample
 
 
-def pick_bucket(buckets: list[Bucket], rng: np.random.Generator, progress: float) -> Bucket:
-    """The first size alone at first, then the others as often as they ask."""
+def pick_bucket(buckets: list[Bucket], rng: np.random.Generator, is_last_part: bool) -> Bucket:
+    """The first size alone, in the last part the others as often as they ask."""
     chance = rng.random()
-    for bucket in buckets[1:] if progress >= LATE else ():
+    for bucket in buckets[1:] if is_last_part else ():
         if chance < bucket.share:
             return bucket
         chance -= bucket.share
@@ -109,10 +110,14 @@ def new_painter(slots: Slots, start: Path | None = None) -> Painter:
     """A U-Net beside a text encoder.
 
     Args:
-        start: A model folder whose U-Net goes on; untrained where none is given.
+        start: A model folder whose U-Net goes on, but for layers of another shape; untrained where none is given.
     """
     torch.manual_seed(3)
-    return Painter(slots, UNet2DConditionModel.from_pretrained(start, subfolder="unet", torch_dtype=torch.float32) if start else new_unet())
+    unet = new_unet()
+    if start:
+        fresh, known = unet.state_dict(), UNet2DConditionModel.from_pretrained(start, subfolder="unet", torch_dtype=torch.float32).state_dict()
+        unet.load_state_dict({name: known[name] if known[name].shape == value.shape else value for name, value in fresh.items()})
+    return Painter(slots, unet)
 
 
 class Trainer:
@@ -126,7 +131,7 @@ class Trainer:
         self.painter, self.path, self.lesson, self.seed = painter.to(self.device), path, lesson, seed
         self.empty = token_ids(tokenizer, [""]).to(self.device)
         self.average = AveragedModel(painter, multi_avg_fn=get_ema_multi_avg_fn(0.98))
-        self.optimizer = torch.optim.AdamW(painter.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.optimizer = MatrixOptimizer(self.painter, PEAK)
         self.alphas = new_scheduler().alphas_cumprod.to(self.device)
         self.step, self.spent_s = load_checkpoint(path, painter=painter, average=self.average, optimizer=self.optimizer)
 
@@ -147,12 +152,12 @@ class Trainer:
 
     def train_step(self, buckets: list[Bucket], budget: Budget, rank: int = 0) -> float:
         """One optimizer step; returns the v loss."""
-        rng = np.random.default_rng((self.seed, rank, self.step))
+        rng, is_last_part = np.random.default_rng((self.seed, rank, self.step)), budget.is_last_part(self.step, self.spent_s)
         set_rate(self.optimizer, budget.rate(PEAK, self.step, self.spent_s, warm_up=200))
-        bucket = pick_bucket(buckets, np.random.default_rng((self.seed, self.step)), budget.progress(self.step, self.spent_s))
-        painted = self.batch_loss(bucket, rng)
-        loss = painted if self.lesson is None else painted + SLOTS_WEIGHT * self.lesson.loss(self.painter.slots, rng)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.painter.slots.requires_grad_(is_last_part)
+        painted = self.batch_loss(pick_bucket(buckets, np.random.default_rng((self.seed, self.step)), is_last_part), rng)
+        loss = painted + SLOTS_WEIGHT * self.lesson.loss(self.painter.slots, rng) if self.lesson and is_last_part else painted
+        self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
         self.optimizer.step()

@@ -5,7 +5,7 @@ pools -> vae -> freeze -> encode -> decoder -> text -> unet -> export -> upscale
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +33,9 @@ class Plan:
     """Where a run keeps its files, how much it draws, and how many minutes each stage has.
 
     Attributes:
-        start: A model folder whose U-Net the training goes on from; None begins with random weights.
+        start: A model folder whose VAE and U-Net the training goes on from; None begins with random weights.
         batch: Samples a U-Net step and process; the other trainings take as many as cost about the same.
+        last_minutes: How many of the U-Net's minutes, at the end, are its last part, see `diffusion.py`.
     """
 
     out: Path
@@ -44,10 +45,16 @@ class Plan:
     batch: int
     minutes: dict[str, float]
     start: Path | None = None
+    last_minutes: float | None = None
 
     def budget(self, stage: str) -> Budget:
         """The budget of a stage, in seconds of its own time."""
         return Budget(seconds=self.minutes[stage] * 60)
+
+    def unet_budget(self) -> Budget:
+        """The budget of the U-Net, whose last part is two fifths of it where nothing else is asked."""
+        share = 0.4 if self.last_minutes is None else self.last_minutes / self.minutes["unet"]
+        return replace(self.budget("unet"), last=min(1.0, share))
 
     def pool(self, name: str) -> Path:
         """The path of a pool of pictures."""
@@ -71,7 +78,8 @@ def _pictures(plan: Plan) -> vae.Pools:
 
 
 def _vae_worker(rank: int, plan: Plan) -> None:
-    vae.train_vae(plan.out, _pictures(plan), plan.budget("vae"), plan.batch // 2, rank, plan.processes)
+    model = vae.new_vae() if plan.start is None else AutoencoderKL.from_pretrained(plan.start, subfolder="vae", torch_dtype=torch.float32)
+    vae.train_vae(plan.out, model, _pictures(plan), plan.budget("vae"), plan.batch // 2, rank, plan.processes)
 
 
 def train_vae(plan: Plan) -> None:
@@ -140,15 +148,15 @@ def _tokenizer(plan: Plan) -> CLIPTokenizer:
     return tokenizer.write_tokenizer(plan.out / "tokenizer", captions.vocabulary())
 
 
-def _lesson(plan: Plan, words: CLIPTokenizer) -> text.TextLesson:
+def _lesson(plan: Plan, words: CLIPTokenizer, batch: int) -> text.TextLesson:
     ids = text.phrasings(words, data.read_scenes(plan.pool("canonical")), _PHRASINGS["text"], seed=20)
     covered = torch.from_numpy(data.read_coverage(plan.pool("canonical"))) / 255
-    return text.TextLesson(ids, (_latents(plan, "canonical"), _latents(plan, "portraits")), covered, plan.batch * 2)
+    return text.TextLesson(ids, (_latents(plan, "canonical"), _latents(plan, "portraits")), covered, batch)
 
 
 def _text_worker(rank: int, plan: Plan) -> None:
     words = CLIPTokenizer.from_pretrained(plan.out / "tokenizer")
-    text.train_text(plan.out / "text.pt", words, _lesson(plan, words), plan.budget("text"), rank, plan.processes)
+    text.train_text(plan.out / "text.pt", words, _lesson(plan, words, plan.batch * 2), plan.budget("text"), rank, plan.processes)
 
 
 def train_text(plan: Plan) -> None:
@@ -170,8 +178,8 @@ def _buckets(plan: Plan, words: CLIPTokenizer) -> list[diffusion.Bucket]:
 def _unet_worker(rank: int, plan: Plan) -> None:
     words = CLIPTokenizer.from_pretrained(plan.out / "tokenizer")
     painter = diffusion.new_painter(text.load_slots(plan.out / "text.pt", words), plan.start)
-    trainer = diffusion.Trainer(painter, words, plan.out / "unet.pt", _lesson(plan, words))
-    trainer.run(_buckets(plan, words), plan.budget("unet"), rank, plan.processes)
+    trainer = diffusion.Trainer(painter, words, plan.out / "unet.pt", _lesson(plan, words, plan.batch // 2))
+    trainer.run(_buckets(plan, words), plan.unet_budget(), rank, plan.processes)
 
 
 def train_unet(plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """The VAE: 8x smaller, 4 channels; trained on crops of scenes, then its decoder alone, then normalised.
 
-Loss: L1 + L1 of gradients + L1 at three scales + KL, and a small term that keeps latents legible as
+Loss: L1 + squares + L1 of gradients + L1 at three scales + KL, and a small term that keeps latents legible as
 colors, so that live previews by a linear map look right. Knows pictures only, no words.
 """
 
@@ -22,8 +22,9 @@ from training.together import best_device, bfloat
 LOG = logging.getLogger(__name__)
 
 
-VAE_PEAK, DECODER_PEAK = 1.2e-3, 6e-4
-LEGIBLE, KL = 0.3, 3e-4  # what legible latents and small latents weigh beside the picture
+VAE_PEAK, DECODER_PEAK = 8e-4, 6e-4
+LEGIBLE, KL = 0.05, 5e-5  # what legible latents and small latents weigh beside the picture
+WHOLE = 0.6  # the share of the budget after which whole pictures take the place of crops: the norms see a whole picture later
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Pools:
 
 def new_vae() -> AutoencoderKL:
     """An untrained VAE of 2.6 M parameters; one norm group, because more hide absolute color on flat areas."""
+    torch.manual_seed(0)
     return AutoencoderKL(
         block_out_channels=(16, 32, 64, 128),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -62,11 +64,12 @@ def _gradients(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 def picture_loss(made: Tensor, real: Tensor) -> Tensor:
     """Distance of two batches of pictures (B, 3, H, W) from -1 to 1."""
-    loss = functional.l1_loss(made, real)
-    for a, b in zip(_gradients(made), _gradients(real), strict=True):
-        loss = loss + 0.5 * functional.l1_loss(a, b)
+    difference = made - real
+    loss = difference.abs().mean() + 2 * difference.square().mean()
+    for part in _gradients(difference):
+        loss = loss + part.abs().mean()
     for scale in (2, 4, 8):
-        loss = loss + 0.33 * functional.l1_loss(functional.avg_pool2d(made, scale), functional.avg_pool2d(real, scale))
+        loss = loss + 0.33 * functional.avg_pool2d(difference, scale).abs().mean()
     return loss
 
 
@@ -129,15 +132,27 @@ def decibels(vae: AutoencoderKL, pictures: np.ndarray) -> float:
     return total / len(pictures)
 
 
-def train_vae(folder: Path, pools: Pools, budget: Budget, batch: int = 16, rank: int = 0, world: int = 1) -> AutoencoderKL:
-    """Train encoder and decoder together on 64-pixel crops until the budget is spent; goes on from a checkpoint."""
+def train_vae(
+    folder: Path, vae: AutoencoderKL, pools: Pools, budget: Budget, batch: int = 16, rank: int = 0, world: int = 1
+) -> AutoencoderKL:
+    """Train encoder and decoder together until the budget is spent, on 64-pixel crops, at last on whole pictures.
+
+    Args:
+        vae: What to begin from where there is no checkpoint in the folder.
+        batch: Crops a step; of whole pictures as many as have their pixels.
+    """
     torch.manual_seed(0)
     device = best_device()
-    vae, legible = new_vae().to(device, memory_format=torch.channels_last), nn.Conv2d(4, 3, 1).to(device)
+    vae, legible = vae.to(device, memory_format=torch.channels_last), nn.Conv2d(4, 3, 1).to(device)
+    for values in legible.parameters():
+        nn.init.zeros_(values)
+    whole = pools.pictures.shape[1]
     loop = Loop(folder / "vae.pt", nn.ModuleDict({"vae": vae, "legible": legible}), budget, VAE_PEAK, kept=vae, rank=rank, world=world)
     while not loop.is_over():
         rng = np.random.default_rng((100, rank, loop.step))
-        loop.apply(vae_loss(vae, legible, crops(pools.pictures, pools.covered, rng, batch, 64).to(device)))
+        size = 64 if budget.progress(loop.step, loop.spent_s) < WHOLE else whole
+        pictures = crops(pools.pictures, pools.covered, rng, max(1, batch * 64 * 64 // size**2), size)
+        loop.apply(vae_loss(vae, legible, pictures.to(device)))
     model = loop.average.module
     if rank == 0:
         LOG.info("vae: held out %.2f dB", decibels(model, pools.held_out))

@@ -10,8 +10,8 @@ from transformers import CLIPTokenizer
 
 from training.captions import vocabulary
 from training.checkpoints import Budget, Stopwatch
-from training.diffusion import LATE, Bucket, Painter, Trainer, noised, pick_bucket, timesteps
-from training.models import TEXT_WIDTH, new_scheduler
+from training.diffusion import Bucket, Painter, Trainer, new_painter, noised, pick_bucket, timesteps
+from training.models import TEXT_WIDTH, new_scheduler, new_unet
 from training.scenes import random_scene
 from training.text import Slots, TextLesson, phrasings
 from training.tokenizer import write_tokenizer
@@ -66,6 +66,23 @@ def test_a_step_changes_all_parts_and_its_loss_is_finite(tokenizer: CLIPTokenize
     assert moved == {"slots", "unet"}
 
 
+def test_the_words_stand_still_before_the_last_part(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "unet.pt")
+    before = {name: value.clone() for name, value in trainer.painter.named_parameters()}
+    trainer.train_step([bucket], Budget(steps=100, last=0.5))
+    assert {name.split(".")[0] for name, value in trainer.painter.named_parameters() if not value.equal(before[name])} == {"unet"}
+
+
+def test_a_start_gives_all_layers_of_its_shapes(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    config = {**new_unet().config, "cross_attention_dim": 64}
+    old = UNet2DConditionModel.from_config(config)
+    old.save_pretrained(tmp_path / "unet")
+    unet = new_painter(Slots(tokenizer), tmp_path).unet
+    assert unet.config.cross_attention_dim == TEXT_WIDTH
+    assert unet.conv_in.weight.equal(old.conv_in.weight)
+
+
 def test_a_stopped_run_goes_on_exactly(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
     whole = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "whole.pt")
     for _ in range(4):
@@ -82,11 +99,11 @@ def test_a_stopped_run_goes_on_exactly(tokenizer: CLIPTokenizer, bucket: Bucket,
         torch.testing.assert_close(second.painter.state_dict()[name], value, rtol=0, atol=0)
 
 
-def test_other_shapes_join_late_and_as_often_as_they_ask(bucket: Bucket) -> None:
+def test_other_shapes_join_at_last_and_as_often_as_they_ask(bucket: Bucket) -> None:
     other = Bucket(bucket.latents, bucket.covered, bucket.ids, share=0.25)
     rng = np.random.default_rng(2)
-    assert all(pick_bucket([bucket, other], rng, LATE - 0.01) is bucket for _ in range(50))
-    share = np.mean([pick_bucket([bucket, other], rng, LATE) is other for _ in range(2000)])
+    assert all(pick_bucket([bucket, other], rng, is_last_part=False) is bucket for _ in range(50))
+    share = np.mean([pick_bucket([bucket, other], rng, is_last_part=True) is other for _ in range(2000)])
     assert 0.2 < share < 0.3
 
 
@@ -112,6 +129,12 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     rates = [budget.rate(1e-3, step, 0.0) for step in (0, 99, 500, 1000)]
     assert rates[0] < rates[1] > rates[2] > rates[3]
     assert rates[3] < 1e-6
+
+
+def test_a_run_that_goes_on_later_keeps_its_rate() -> None:
+    assert Budget(steps=1000, last=0).rate(1e-3, 1000, 0.0) == pytest.approx(1e-3, rel=1e-3)
+    rates = [Budget(steps=1000, last=0.25).rate(1e-3, step, 0.0) for step in (300, 750, 900, 1000)]
+    assert rates[0] == rates[1] > rates[2] > rates[3]
 
 
 def test_a_stop_counts_little(monkeypatch: pytest.MonkeyPatch) -> None:
