@@ -20,7 +20,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
-_CHUNK_BYTES = 2**20
+_CHUNK_BYTES = 2**22
 _ONE_NUMBER = 8  # bytes: a LoRA's alpha may be an integer, weights never are
 _OTHER_CONFIG = "Use the config.json that came with it."
 _OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
