@@ -16,10 +16,11 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from contract.errors import OutOfMemory, StudioError
+from contract.errors import OutOfMemory
 from contract.recipe import ModelRef
 from contract.records import ResidentModel
 from contract.work import path_key
+from engine import faults
 from engine.attention import unslice_attention
 from engine.blocks import Block, Layout
 from engine.devices import Device, device_bytes
@@ -178,8 +179,8 @@ class ModelManager:
             wanted = self._plan(ref, path)
             spare = self._make_room(ref, wanted.layout, _FETCH_MARGIN)
             self._fetch = Fetch(key, wanted, spare or self._block_for(wanted))
-        except StudioError as problem:
-            log.info("%s is not read ahead: %s", ref.name, problem.message)
+        except faults.FAILURES as error:
+            log.info("%s is not read ahead: %s", ref.name, faults.explain(error, ref.name, "its weights").message)
 
     def is_fetching(self) -> bool:
         """Whether a model is read ahead."""
@@ -310,8 +311,8 @@ class ModelManager:
         if not self._device.copies_weights:
             return shelf.parts
         parts = PlacedParts(shelf, self._mode(held, shelf, beside))
+        self._free_device(shelf.layout.size - shelf.device_size)  # all that waits, where not even this one fits
         if parts.mode == "none":
-            self._free_device(shelf.layout.size - shelf.device_size)
             for part in shelf.parts:
                 shelf.place(part)
         return parts

@@ -81,6 +81,8 @@ class Shelf:
         """Bring a part to the device, unless it is there; may raise torch's out-of-memory errors."""
         if not self.device.copies_weights or part in self.storage or self.block is None:
             return
+        if part in self.streams:
+            self.drop(part)
         self.storage[part] = {number: torch.empty(self.layout.segment_bytes[number], dtype=torch.uint8,
                                                   device=self.device.torch_device)
                               for number in self.layout.parts[part]}

@@ -217,3 +217,24 @@ def test_what_is_put_on_a_unet_goes_with_it(mode: str, on_card: Callable[..., En
     paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
     ticket = replace(make_ticket(recipe), images={ref["sha256"]: PNG}, model_paths=paths)
     assert painted(on_card(mode), ticket) == painted(engine, ticket)
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_part_that_came_in_groups_can_stay_the_next_time(entries: dict[str, ModelEntry]) -> None:
+    manager, entry = ModelManager(CARD, offload="group"), entries["sd1"]
+    for mode in ("group", "none", "group"):
+        manager._offload = mode
+        with manager.lease(entry.ref, str(entry.path)) as bundle:
+            bundle.parts["unet"]
+            assert ("unet in groups" in placed(bundle)) == (mode == "group")
+            hooks = sum(len(module._forward_pre_hooks) for module in bundle.modules["unet"].modules())
+            assert (hooks > 0) == (mode == "group")
+
+
+def test_idle_models_leave_the_card_for_one_that_travels_too(entries: dict[str, ModelEntry]) -> None:
+    manager = ModelManager(replace(CARD, memory_bytes=int(entries["sdxl"].size_bytes * 0.9)))
+    with manager.lease(entries["sd1"].ref, str(entries["sd1"].path)):
+        pass
+    with manager.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        assert isinstance(bundle.parts, PlacedParts) and bundle.parts.mode != "none"
+        assert [(held.name, held.place) for held in manager.resident()][1] == ("sd1", "memory")

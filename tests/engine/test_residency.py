@@ -132,6 +132,18 @@ def test_nothing_is_read_ahead_without_room_and_a_damaged_file_disturbs_nobody(
     assert names(models) == ()
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory"), OSError(5, "I/O error")])
+def test_a_fault_while_reading_ahead_begins_ends_no_engine(error: Exception, models: ModelManager,
+                                                           entries: dict[str, ModelEntry],
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    def strike(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ModelManager, "_block_for", strike)
+    fetch(models, entries["sd1"])
+    assert names(models) == ()
+
+
 def test_shelves_of_small_models_go_with_them(models: ModelManager, control_entries: dict[str, ModelEntry]) -> None:
     for name in ("canny", "sketch", "picture"):
         entry = control_entries[name]
