@@ -18,6 +18,8 @@ from torch import Tensor
 Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 
+_TILE_NUMBERS = 2**21  # of a weight at a time: 8 MiB of float32
+
 
 class Unfit(Exception):
     """A layer that is incomplete or of another shape; says what, without the file's name."""
@@ -36,8 +38,18 @@ class LowRank:
         _flat(total).addmm_(self.up, self.down, alpha=self.scale * strength)
 
     def lay_on(self, base: Tensor, strength: float, total: Tensor) -> None:
-        """Write base and this into a contiguous total, in one pass."""
-        torch.addmm(_flat(base), self.up, self.down, alpha=self.scale * strength, out=_flat(total))
+        """Write base and this into a contiguous total of any precision.
+
+        On a CPU a few rows at a time, so that what lies between in float32 stays in its cache: in bfloat16 half
+        the time of a whole weight, in float32 the same. Smaller tiles lose that to waiting threads.
+        """
+        source, target, alpha = _flat(base), _flat(total), self.scale * strength
+        rows = max(1, _TILE_NUMBERS // source.shape[1]) if source.device.type == "cpu" else source.shape[0]
+        for own, up, room in zip(source.split(rows), self.up.split(rows), target.split(rows), strict=True):
+            if room.dtype == torch.float32:
+                torch.addmm(own.float(), up, self.down, alpha=alpha, out=room)
+            else:
+                room.copy_(torch.addmm(own.float(), up, self.down, alpha=alpha))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +90,22 @@ def changes_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str
 
 
 def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | None = None) -> Tensor:
-    """A weight with all its changes, float32, contiguous.
+    """A weight with all its changes, contiguous; added up in float32, rounded once.
 
     Args:
-        base: The weight, float32; it stays as it is.
+        base: The weight, of any precision; it stays as it is.
         changes: Each with its strength; at least one.
-        room: Where the result may be written; none of base's memory.
+        room: Where the result may be written, in its precision; contiguous, none of base's memory. None makes
+            float32.
     """
-    total = torch.empty(base.shape, dtype=torch.float32, device=base.device) if room is None else room
     (first, strength), *others = changes
+    if isinstance(first, LowRank) and not others:
+        total = torch.empty(base.shape, dtype=torch.float32, device=base.device) if room is None else room
+        first.lay_on(base, strength, total)
+        return total
+    base = base.float()
+    is_exact = room is not None and room.dtype == torch.float32
+    total = room if is_exact else torch.empty(base.shape, dtype=torch.float32, device=base.device)
     if isinstance(first, LowRank):
         first.lay_on(base, strength, total)
     else:
@@ -94,7 +113,7 @@ def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | Non
         first.add_to(total, base, strength)
     for change, strength in others:
         change.add_to(total, base, strength)
-    return total
+    return total if room is None or is_exact else room.copy_(total)
 
 
 def _weight_change(here: Tensors, shape: Shape) -> Change | None:

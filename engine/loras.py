@@ -211,12 +211,12 @@ def _put(bundle: Bundle, state: _State, part: str, module: str, acts: Sequence[A
     for name in filter(stale.__contains__, changes):
         device, place = bundle.device, (part, name)
         own, present = bundle.pristine(part, name), bundle.present(part, name)
-        if place in state.places and present is not None and not device.copies_weights and own.dtype == torch.float32:
+        if place in state.places and present is not None and not device.copies_weights and present.is_contiguous():
             merged(own, changes[name], present)  # memory of its own already: a change of strength writes there again
             continue
         base = own if place in state.places or present is None else present
         state.places[place] = ()  # from here on it may differ from the checkpoint's own
-        bundle.replace(part, {name: merged(base.to(device.torch_device, torch.float32), changes[name])})
+        bundle.replace(part, {name: merged(base.to(device.torch_device), changes[name])})
 
 
 def _take_off(bundle: Bundle, state: _State, places: Sequence[Place]) -> None:

@@ -131,6 +131,19 @@ def test_a_result_can_be_written_where_one_was() -> None:
     same(room, merged(base, changes))
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_large_weight_is_added_up_in_float32_and_rounded_once(precision: torch.dtype, count: int) -> None:
+    shape = (700, 1030)  # several tiles, the last one smaller
+    base, room = noise(*shape).to(precision), torch.empty(shape, dtype=precision)
+    factors = [(noise(700, 4, seed=number), noise(4, 1030, seed=number)) for number in range(count)]
+    wanted = base.float() + sum(0.5 * up @ down for up, down in factors)
+    changes = [(changes_of({"down": down, "up": up}, shape, CPU)["weight"], 0.5) for up, down in factors]
+    same(merged(base, changes), wanted)
+    assert merged(base, changes, room) is room
+    assert torch.allclose(room.float(), wanted, rtol=torch.finfo(precision).eps, atol=1e-5)
+
+
 @pytest.mark.parametrize("tensors", [
     {"down": noise(2, 4), "up": noise(6, 2), "mid": noise(3, 3)}, {"hada_w1_a": noise(6, 2), "hada_w1_b": noise(2, 4)},
     {"hada_w1_a": noise(6, 2), "hada_w1_b": noise(2, 4), "hada_w2_a": noise(6, 2), "hada_w2_b": noise(2, 5)},

@@ -24,6 +24,7 @@ from tests.engine.conftest import CPU
 from tests.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make
 
 CARD = Device(torch.device("cpu"), "a card", copies_weights=True)
+HALF = Device(torch.device("cpu"), "a processor with bfloat16", dtype=torch.bfloat16)
 
 
 def ref(file: Path, family: str = "sd1") -> ModelRef:
@@ -64,7 +65,7 @@ def weights(bundle: Bundle) -> dict[tuple[str, str], Tensor]:
 def digest(bundle: Bundle) -> str:
     hasher = hashlib.sha256()
     for tensor in weights(bundle).values():
-        hasher.update(tensor.contiguous().numpy().tobytes())
+        hasher.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
     return hasher.hexdigest()
 
 
@@ -173,7 +174,7 @@ def test_the_same_set_again_computes_nothing_and_another_strength_only_itself(
 
 
 def test_a_change_of_strength_leaves_no_trace_of_the_one_before(house: Callable[..., House]) -> None:
-    for device in (CPU, CARD):
+    for device in (CPU, CARD, HALF):
         here = house(device=device)
         with here.lease() as bundle:
             file = here.file(make(chosen(bundle.parts, CONV), kohya))
