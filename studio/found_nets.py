@@ -13,7 +13,8 @@ from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
 from studio.infotext import parse_hashes
 from studio.model_list import ModelList
-from studio.resolve_loras import KINDS, LABELS, WithHash
+from studio.model_finder import WithHash
+from studio.resolve_loras import KINDS, LABELS
 
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,300})", re.IGNORECASE)
 _NO_VAE = frozenset({"none", "automatic"})

@@ -21,10 +21,10 @@ from contract.validation import parse_draft
 from studio import infotext
 from studio.found_nets import FoundNets
 from studio.image_files import KEYWORD, parse_facts
+from studio.model_finder import WithHash
 from studio.model_list import ModelList
 from studio.opener import opened, sniff
 from studio.png_text import read_text
-from studio.resolve_loras import WithHash
 from studio.sampler_choice import split_old_name
 
 _EXIF = 0x8769

@@ -1,30 +1,43 @@
-"""The sha256 of what a recipe names: filled in before a picture is saved, so that its file says which files made it."""
+"""The sha256 of what a job names: filled in before a picture is saved, so that its file says which files made it."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from contract.recipe import ModelKind, ModelRef, Recipe
-from contract.tasks import Paint
+from contract.recipe import Control, Hires, HypernetworkUse, LoraUse, ModelRef, Recipe, Reference
+from contract.tasks import Paint, Upscale
 from contract.work import Ticket, path_key
 
-# What A1111's infotext names by hash; control models are large and named by nobody.
-_HASHED: tuple[ModelKind, ...] = ("checkpoint", "vae", "lora", "hypernetwork", "embedding")
+Used = TypeVar("Used", LoraUse, HypernetworkUse, Control, Reference)
+Enlarging = TypeVar("Enlarging", Hires, Upscale)
 
 
 def files_to_hash(ticket: Ticket) -> dict[str, Path]:
     """Where the models lie whose hashes a picture of this job carries, by `path_key`."""
-    refs = ticket.task.models if isinstance(ticket.task, Paint) else ()
-    return {path_key(ref): Path(ticket.model_paths[path_key(ref)]) for ref in refs if ref.kind in _HASHED}
+    refs = ticket.task.models if isinstance(ticket.task, Paint | Upscale) else ()
+    return {path_key(ref): Path(ticket.model_paths[path_key(ref)]) for ref in refs}
 
 
 def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
     """A recipe whose refs carry these hashes, by `path_key`; what is not known stays as it was."""
 
-    def hashed(ref: ModelRef) -> ModelRef:
-        return ref.model_copy(update={"sha256": known.get(path_key(ref), ref.sha256)})
+    def part(use: Used) -> Used:
+        return use.model_copy(update={"model": _hashed(use.model, known)})
 
     return recipe.model_copy(update={
-        "model": hashed(recipe.model), "vae": hashed(recipe.vae) if recipe.vae else None,
-        "loras": tuple(use.model_copy(update={"model": hashed(use.model)}) for use in recipe.loras),
-        "hypernetworks": tuple(use.model_copy(update={"model": hashed(use.model)}) for use in recipe.hypernetworks),
-        "embeddings": tuple(hashed(ref) for ref in recipe.embeddings)})
+        "model": _hashed(recipe.model, known), "vae": _hashed(recipe.vae, known) if recipe.vae else None,
+        "loras": tuple(map(part, recipe.loras)), "hypernetworks": tuple(map(part, recipe.hypernetworks)),
+        "controls": tuple(map(part, recipe.controls)), "references": tuple(map(part, recipe.references)),
+        "embeddings": tuple(_hashed(ref, known) for ref in recipe.embeddings),
+        "hires": with_upscaler_hash(recipe.hires, known) if recipe.hires else None})
+
+
+def with_upscaler_hash(enlarging: Enlarging, known: Mapping[str, str]) -> Enlarging:
+    """The same for what enlarges by a model; a built-in upscaler has no file."""
+    if not isinstance(enlarging.upscaler, ModelRef):
+        return enlarging
+    return enlarging.model_copy(update={"upscaler": _hashed(enlarging.upscaler, known)})
+
+
+def _hashed(ref: ModelRef, known: Mapping[str, str]) -> ModelRef:
+    return ref.model_copy(update={"sha256": known.get(path_key(ref), ref.sha256)})

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, Recipe, RecipeDraft
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve_controls import resolve_controls, resolve_references
 from studio.resolve_embeddings import resolve_embeddings
-from studio.resolve_loras import Finder, KnownHash, WithHash, take_nets
+from studio.resolve_loras import net_ref, take_nets
 from studio.resolve_parts import (
     SizeOf,
     check_pictures,
@@ -38,14 +39,12 @@ class Resolved:
     notices: tuple[tuple[str, str], ...] = ()
 
 
-def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: SizeOf = lambda sha256: None,
-            known_hash: KnownHash = lambda entry: None, with_hash: WithHash = lambda sha256: None) -> Resolved:
+def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: SizeOf = lambda sha256: None) -> Resolved:
     """Fill a draft.
 
     Args:
+        finder: Of this draft alone; its notices become the result's.
         size_of: Width and height of a brought picture; None if it is not kept.
-        known_hash: The model's sha256 if it is known without reading weights.
-        with_hash: The model of a sha256, whatever its name.
 
     Raises:
         InvalidRecipe: names the field, its value and what to use.
@@ -53,9 +52,8 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
         ModelProblem: the model is there but can't be used.
     """
     _refuse_what_comes_later(draft)
-    entry, notices = _find_model(draft.model, models, known_hash, with_hash)
-    finder = Finder(models, entry, known_hash, with_hash)
-    nets = take_nets(draft, finder)
+    entry = _find_model(draft.model, finder)
+    nets = take_nets(draft, finder, entry)
     draft = nets.draft
     defaults = entry.defaults
     sampler, schedule = choose_sampler(draft.sampler, draft.schedule, entry)
@@ -65,21 +63,21 @@ def resolve(draft: RecipeDraft, models: ModelList, *, max_pixels: int, size_of: 
     check_size(width, height, max_pixels)
     recipe = Recipe(
         prompt=draft.prompt, negative_prompt=draft.negative_prompt,
-        model=entry.ref.model_copy(update={"sha256": known_hash(entry)}),
-        vae=_vae_beside(entry, models) if draft.vae is None else finder.ref(draft.vae, "vae", "vae"),
-        loras=nets.loras, hypernetworks=nets.hypernetworks, embeddings=resolve_embeddings(draft, finder),
+        model=finder.ref(entry),
+        vae=_vae_beside(entry, finder.models) if draft.vae is None else net_ref(draft.vae, "vae", "vae", finder, entry),
+        loras=nets.loras, hypernetworks=nets.hypernetworks, embeddings=resolve_embeddings(draft, finder, entry),
         sampler=sampler.id, schedule=schedule,
         steps=defaults.steps if draft.steps is None else draft.steps,
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
         clip_skip=draft.clip_skip, width=width, height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,
         count=draft.count, start=draft.start, mask=draft.mask,
-        controls=resolve_controls(draft, models, entry, size_of),
-        references=resolve_references(draft.references, models, entry),
-        hires=resolve_hires(draft.hires, models, entry, sampler.id, (width, height), max_pixels)
+        controls=resolve_controls(draft, finder, entry, size_of),
+        references=resolve_references(draft.references, finder, entry),
+        hires=resolve_hires(draft.hires, finder, entry, sampler.id, (width, height), max_pixels)
         if draft.hires else None,
         extras=draft.extras)
-    return Resolved(recipe, entry, (*notices, *finder.notices))
+    return Resolved(recipe, entry, tuple(finder.notices))
 
 
 def _refuse_what_comes_later(draft: RecipeDraft) -> None:
@@ -88,29 +86,18 @@ def _refuse_what_comes_later(draft: RecipeDraft) -> None:
             raise InvalidRecipe(f"{words} is not there yet.", f"Leave “{field}” out.", code=f"invalid_{field}")
 
 
-def _find_model(wanted: str | ModelRef | None, models: ModelList,
-                known_hash: KnownHash, with_hash: WithHash,
-                ) -> tuple[ModelEntry, tuple[tuple[str, str], ...]]:
-    notices: tuple[tuple[str, str], ...] = ()
+def _find_model(wanted: str | ModelRef | None, finder: Finder) -> ModelEntry:
     if wanted is None:
-        entry = models.first_usable()
+        entry = finder.models.first_usable()
         if entry is None:
             raise InvalidRecipe("There is no model that can be used.",
                                 "Put one into models/.", code="invalid_model")
-    elif isinstance(wanted, str):
-        entry = _named(wanted, models)
     else:
-        found = models.find(wanted.name)
-        if wanted.sha256 and (found is None or known_hash(found) != wanted.sha256):
-            found = with_hash(wanted.sha256) or found
-        entry = found or _named(wanted.name, models)
-        have = known_hash(entry)
-        if wanted.sha256 and have and have != wanted.sha256:
-            notices = (("other_model", f"{entry.title} is not the same file as the “{wanted.name[:60]}” of "
-                                       "this recipe; the picture can differ."),)
+        name = wanted if isinstance(wanted, str) else wanted.name
+        entry = finder.find(wanted, ("checkpoint",)) or _named(name, finder.models)
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint)
-    return entry, notices
+    return entry
 
 
 def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:

@@ -19,11 +19,12 @@ from catalog.preprocessors import (
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ControlDraft, ModelKind, ModelRef, RecipeDraft, Reference, ReferenceDraft
 from contract.tasks import Preprocess
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve_parts import SizeOf, need_model, need_picture
 
 
-def resolve_controls(draft: RecipeDraft, models: ModelList, entry: ModelEntry, size_of: SizeOf) -> tuple[Control, ...]:
+def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size_of: SizeOf) -> tuple[Control, ...]:
     """Control models of the checkpoint's family, preprocessors by id.
 
     Raises:
@@ -32,12 +33,12 @@ def resolve_controls(draft: RecipeDraft, models: ModelList, entry: ModelEntry, s
         ModelProblem: a model can't be used, or a preprocessor's files are missing.
     """
     has_mask = draft.mask is not None or bool(draft.start and draft.start.extend)
-    return tuple(_control(control, models, entry, size_of, has_mask) for control in draft.controls)
+    return tuple(_control(control, finder, entry, size_of, has_mask) for control in draft.controls)
 
 
-def _control(draft: ControlDraft, models: ModelList, entry: ModelEntry, size_of: SizeOf, has_mask: bool) -> Control:
-    model = _model(draft.model, ("controlnet", "t2i_adapter"), "controls", models, entry)
-    found = _preprocessor(draft.preprocessor, models.folders)
+def _control(draft: ControlDraft, finder: Finder, entry: ModelEntry, size_of: SizeOf, has_mask: bool) -> Control:
+    model = _model(draft.model, ("controlnet", "t2i_adapter"), "controls", finder, entry)
+    found = _preprocessor(draft.preprocessor, finder.models.folders)
     refuse_thresholds(found, draft.low, draft.high)
     if found.needs_mask and not has_mask:
         raise InvalidRecipe(f"“{found.label}” shows what a mask hides, and there is no mask.",
@@ -45,7 +46,7 @@ def _control(draft: ControlDraft, models: ModelList, entry: ModelEntry, size_of:
     if size := size_of(draft.image.sha256):
         refuse_shape(found, size, draft.resolution)
     control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
-    union = models.find(model.name, "controlnet")
+    union = finder.models.find(model.name, "controlnet")
     if union and union.shows:
         union_place(f"{LABELS['controlnet']} “{union.title}”", union.shows, control)
     return control
@@ -57,11 +58,11 @@ def _preprocessor(name: str, folders: Sequence[Path]) -> Preprocessor:
     return found
 
 
-def resolve_references(drafts: Sequence[ReferenceDraft], models: ModelList,
+def resolve_references(drafts: Sequence[ReferenceDraft], finder: Finder,
                        entry: ModelEntry) -> tuple[Reference, ...]:
     """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
     return tuple(Reference.model_validate({
-        **dict(draft), "model": _model(draft.model, ("ip_adapter",), "references", models, entry)})
+        **dict(draft), "model": _model(draft.model, ("ip_adapter",), "references", finder, entry)})
         for draft in drafts)
 
 
@@ -83,8 +84,8 @@ def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> 
     return task.model_copy(update={"preprocessor": found.id})
 
 
-def _model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList,
+def _model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, finder: Finder,
            checkpoint: ModelEntry) -> ModelRef:
-    found = need_model(wanted, kinds, f"{field}.model", models)
+    found = need_model(wanted, kinds, f"{field}.model", finder)
     refuse_other_family(found, checkpoint.ref)
     return found

@@ -5,10 +5,11 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.parts import MAX_EMBEDDINGS
 from contract.recipe import ModelRef, RecipeDraft
-from studio.resolve_loras import Finder
+from studio.model_finder import Finder
+from studio.resolve_loras import net_ref
 
 
-def resolve_embeddings(draft: RecipeDraft, finder: Finder) -> tuple[ModelRef, ...]:
+def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> tuple[ModelRef, ...]:
     """Those that prompt, negative prompt or the hires pass's prompts name, once each.
 
     A recipe's own refs say which file was meant where several have the name; else they count for nothing.
@@ -26,7 +27,7 @@ def resolve_embeddings(draft: RecipeDraft, finder: Finder) -> tuple[ModelRef, ..
     for field, text in _texts(draft).items():
         for name in names_in(text, {*entries, *meant}):
             wanted = meant.get(name) or entries[name].ref.name
-            ref = finder.ref(wanted, "embedding", field)
+            ref = net_ref(wanted, "embedding", field, finder, checkpoint)
             found.setdefault(ref.name, ref)
     if len(found) > MAX_EMBEDDINGS:
         raise InvalidRecipe(f"The prompts name {len(found)} embeddings.", f"Use at most {MAX_EMBEDDINGS}.",

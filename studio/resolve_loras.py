@@ -7,8 +7,8 @@ The tags leave the prompts; `infotext.py` writes them back for other programs. <
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from catalog.entries import a_kind
 from catalog.families import FAMILIES
@@ -17,6 +17,7 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.parts import BLOCK_COUNTS, MAX_HYPERNETWORKS, MAX_LORAS
 from contract.prompt import Tag, take_tags
 from contract.recipe import HypernetworkUse, LoraUse, ModelKind, ModelRef, RecipeDraft
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 
 KINDS: Mapping[str, ModelKind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}
@@ -33,8 +34,6 @@ _PRESETS: Mapping[str, tuple[int, ...]] = {
     "OUTD": (1,) + (0,) * 7 + (1,) * 4 + (0,) * 5, "OUTS": (1,) + (0,) * 11 + (1,) * 5,
     "OUTALL": (1,) + (0,) * 7 + (1,) * 9}
 _PATH = re.compile(r"^[/\\~]|^[A-Za-z]:|\\|(^|/)\.\.?(/|$)|\0")
-KnownHash = Callable[[ModelEntry], str | None]
-WithHash = Callable[[str], ModelEntry | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +57,19 @@ class Taken:
     hypernetworks: tuple[HypernetworkUse, ...]
 
 
-@dataclass(slots=True)
-class Finder:
-    """Finds models of the checkpoint's family, by name or by the hash of a ref.
+def net_ref(wanted: str | ModelRef, kind: ModelKind, where: str, finder: Finder, checkpoint: ModelEntry) -> ModelRef:
+    """The ref of a usable LoRA, hypernetwork, embedding or VAE for a checkpoint.
 
-    Attributes:
-        notices: What is worth knowing of what was found, as (code, sentence).
+    Raises:
+        InvalidRecipe: it is not here, is a path, or is for another family.
+        ModelProblem: it can't be used.
     """
-
-    models: ModelList
-    checkpoint: ModelEntry
-    known_hash: KnownHash
-    with_hash: WithHash
-    notices: list[tuple[str, str]] = field(default_factory=list)
-
-    def ref(self, wanted: str | ModelRef, kind: ModelKind, where: str) -> ModelRef:
-        """The ref of a usable model.
-
-        Raises:
-            InvalidRecipe: it is not here, is a path, or is for another family.
-            ModelProblem: it can't be used.
-        """
-        entry = self._entry(wanted, kind, where)
-        if entry.problem:
-            raise ModelProblem(entry.problem, entry.hint)
-        refuse_other_family(entry, self.checkpoint, where)
-        return entry.ref.model_copy(update={"sha256": self.known_hash(entry)})
-
-    def _entry(self, wanted: str | ModelRef, kind: ModelKind, where: str) -> ModelEntry:
-        if isinstance(wanted, str):
-            return named(wanted, kind, self.models, where)
-        found = self.models.find(wanted.name, kind)
-        if wanted.sha256 and (found is None or self.known_hash(found) != wanted.sha256):
-            other = self.with_hash(wanted.sha256)
-            found = other if other and other.ref.kind == kind else found
-        entry = found or named(wanted.name, kind, self.models, where)
-        have = self.known_hash(entry)
-        if wanted.sha256 and have and have != wanted.sha256:
-            self.notices.append(("other_model", f"{LABELS[kind]} “{entry.title}” is not the same file as the "
-                                                f"“{wanted.name[:60]}” of this recipe; the picture can differ."))
-        return entry
+    name = wanted if isinstance(wanted, str) else wanted.name
+    entry = finder.find(wanted, (kind,)) or named(name, kind, finder.models, where)
+    if entry.problem:
+        raise ModelProblem(entry.problem, entry.hint)
+    refuse_other_family(entry, checkpoint, where)
+    return finder.ref(entry)
 
 
 def named(name: str, kind: ModelKind, models: ModelList, where: str) -> ModelEntry:
@@ -140,7 +112,7 @@ def refuse_other_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -
                         code=f"invalid_{where}")
 
 
-def take_nets(draft: RecipeDraft, finder: Finder) -> Taken:
+def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Taken:
     """Take tags out of a draft's prompts and find everything that it asks for.
 
     Raises:
@@ -155,7 +127,7 @@ def take_nets(draft: RecipeDraft, finder: Finder) -> Taken:
     asked += tags
     found: dict[ModelKind, list[tuple[Asked, ModelRef]]] = {"lora": [], "hypernetwork": []}
     for one in asked:
-        found[one.kind].append((one, finder.ref(one.model, one.kind, one.field)))
+        found[one.kind].append((one, net_ref(one.model, one.kind, one.field, finder, checkpoint)))
     added = {kind: list(_added(pairs, finder.notices)) for kind, pairs in found.items()}
     for kind, pairs in added.items():
         if len(pairs) > _MOST[kind]:

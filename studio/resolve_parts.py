@@ -21,7 +21,7 @@ from contract.recipe import (
     RecipeDraft,
 )
 from contract.tasks import Upscale
-from studio.model_list import ModelList
+from studio.model_finder import Finder
 from studio.sampler_choice import choose_sampler
 
 Size = tuple[int, int]  # width, height
@@ -131,26 +131,26 @@ def check_size(width: int, height: int, max_pixels: int, *, code: str = "invalid
                         f"The largest of this shape is {fit[0]} × {fit[1]}.", code=code)
 
 
-def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, models: ModelList) -> ModelRef:
-    """A usable model of one of the kinds, by name or title.
+def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, finder: Finder) -> ModelRef:
+    """A usable model of one of the kinds, by name, title or the hash of a ref.
 
     Raises:
         InvalidRecipe: there is none of that name.
         ModelProblem: it can't be used.
     """
     name = wanted if isinstance(wanted, str) else wanted.name
-    entry = next((found for kind in kinds if (found := models.find(name, kind))), None)
+    entry = finder.find(wanted, kinds)
     if entry is None:
-        here = [other.title for kind in kinds for other in models.of_kind(kind)]
+        here = [other.title for kind in kinds for other in finder.models.of_kind(kind)]
         near = difflib.get_close_matches(name, here, 2, 0.5)
         hint = f"Near: {', '.join(near)}." if near else "Choose one that is there, or put it into models/."
         raise InvalidRecipe(f"“{name[:80]}” is not here.", hint, code=f"invalid_{field.replace('.', '_')}")
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint)
-    return entry.ref
+    return finder.ref(entry)
 
 
-def resolve_hires(hires: Hires, models: ModelList, entry: ModelEntry, first_sampler: str, size: Size,
+def resolve_hires(hires: Hires, finder: Finder, entry: ModelEntry, first_sampler: str, size: Size,
                   max_pixels: int) -> Hires:
     """The pass with ids and refs for names; a sampler of its own gets a schedule that goes with it.
 
@@ -163,7 +163,7 @@ def resolve_hires(hires: Hires, models: ModelList, entry: ModelEntry, first_samp
     """
     width, height = (round(side * hires.scale / SIDE_MULTIPLE) * SIDE_MULTIPLE for side in size)
     check_hires_size(size, (width, height), max_pixels)
-    changes: dict[str, object] = {"upscaler": resolve_upscaler(hires.upscaler, models, "hires.upscaler")}
+    changes: dict[str, object] = {"upscaler": resolve_upscaler(hires.upscaler, finder, "hires.upscaler")}
     if hires.sampler is not None or hires.schedule is not None:
         try:
             sampler, schedule = choose_sampler(hires.sampler or first_sampler, hires.schedule, entry)
@@ -183,12 +183,12 @@ def check_hires_size(size: Size, larger: Size, max_pixels: int) -> None:
                         f"({max_pixels / 1e6:.1f} megapixels).", hint, code="invalid_hires_scale")
 
 
-def resolve_upscaler(wanted: str | ModelRef, models: ModelList, field: str, *,
+def resolve_upscaler(wanted: str | ModelRef, finder: Finder, field: str, *,
                      is_for_pictures: bool = False) -> str | ModelRef:
     """The id of a built-in upscaler or the ref of a model. Raises InvalidRecipe, ModelProblem."""
     built_in = find_upscaler(wanted) if isinstance(wanted, str) else None
     if built_in is None:
-        return need_model(wanted, ("upscaler",), field, models)
+        return need_model(wanted, ("upscaler",), field, finder)
     if built_in.is_latent and is_for_pictures:
         labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
         raise InvalidRecipe(f"{built_in.label} enlarges latents, and this is a finished picture.",
@@ -197,7 +197,7 @@ def resolve_upscaler(wanted: str | ModelRef, models: ModelList, field: str, *,
     return built_in.id
 
 
-def resolve_upscale(task: Upscale, models: ModelList, size_of: SizeOf, max_pixels: int) -> Upscale:
+def resolve_upscale(task: Upscale, finder: Finder, size_of: SizeOf, max_pixels: int) -> Upscale:
     """The task with its upscaler found.
 
     Raises:
@@ -212,4 +212,4 @@ def resolve_upscale(task: Upscale, models: ModelList, size_of: SizeOf, max_pixel
         raise InvalidRecipe(f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
                             f"({most / 1e6:.0f} megapixels).", f"Upscale by at most {factor:g}.", code="invalid_scale")
     return task.model_copy(update={
-        "upscaler": resolve_upscaler(task.upscaler, models, "upscaler", is_for_pictures=True)})
+        "upscaler": resolve_upscaler(task.upscaler, finder, "upscaler", is_for_pictures=True)})

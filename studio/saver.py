@@ -20,7 +20,7 @@ from studio.gallery import Gallery
 from studio.ids import IdSource
 from studio.image_files import PictureFacts, PictureFolder
 from studio.owners import OwnerKeys
-from studio.recipe_hashes import with_hashes
+from studio.recipe_hashes import with_hashes, with_upscaler_hash
 from studio.thumbnails import Thumbnails
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Saver:
         facts = PictureFacts(
             id=self._ids.new(), job_id=job.id, job_image=painted.image, created_at=self._clock(),
             owner_key=self._owners.key_of(job.owner), recipe=recipe, width=pixels.width, height=pixels.height,
-            upscale=task if isinstance(task, Upscale) else None, parent=getattr(task, "parent", None),
+            upscale=with_upscaler_hash(task, hashes) if isinstance(task, Upscale) else None, parent=getattr(task, "parent", None),
             seconds=round(painted.seconds, 3), provenance=dict(painted.provenance), source=source)
         record, more = self._keep(pixels, facts, job.owner)
         return record, (*notices, *more)

@@ -50,6 +50,7 @@ from studio.input_owners import InputOwners
 from studio.inputs import Inputs
 from studio.lock import DataLock
 from studio.model_facts import ModelFacts
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.owners import OwnerKeys
 from studio.progress import Progress
@@ -249,8 +250,7 @@ class Studio:
         """
         draft = self.extensions.adjust(draft)
         self._check_parent(draft.parent, owner)
-        found = resolve(draft, self._models, max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner),
-                        known_hash=self._known_hash, with_hash=self._model_with_hash)
+        found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
         return self._queue_up(Paint(recipe=found.recipe, parent=draft.parent), owner, window, notices)
@@ -258,8 +258,9 @@ class Studio:
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
         self._check_parent(task.parent, owner)
-        resolved = resolve_upscale(task, self._models, self._sizes_for(owner), self.settings.max_pixels)
-        return self._queue_up(resolved, owner, window)
+        finder = self._finder()
+        resolved = resolve_upscale(task, finder, self._sizes_for(owner), self.settings.max_pixels)
+        return self._queue_up(resolved, owner, window, finder.notices)
 
     def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
@@ -282,6 +283,9 @@ class Studio:
             case Preprocess():
                 return self.preprocess(task, owner, window=window)
         raise RequestError("Only what makes a picture is run again by this.", "Ask for it anew.", code="not_repeated")
+
+    def _finder(self) -> Finder:
+        return Finder(self._models, self._known_hash, self._model_with_hash)
 
     def _progress(self, job_id: str) -> Progress | None:
         found = (dispatcher.progress(job_id) for dispatcher in self._dispatchers.values())

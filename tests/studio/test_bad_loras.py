@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import StudioError
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve import resolve
 from tests.folders import make_lora, make_model, write_safetensors
@@ -38,8 +39,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
 def test_lr01_16_bad_files_are_refused_by_name_and_cause(models: ModelList, name: str, words: str) -> None:
     for fields in ({"prompt": f"a barn <lora:{name}:1>"}, {"loras": ({"model": name},)}):
         with pytest.raises(StudioError) as refused:
-            resolve(draft(**fields), models, max_pixels=2048**2)  # type: ignore[arg-type]
+            resolve(draft(**fields), Finder(models), max_pixels=2048**2)  # type: ignore[arg-type]
         error = refused.value
         assert name in error.message and words in error.message and error.hint, (error.message, error.hint)
         assert len(error.message) + len(error.hint) < 400 and str(models.folders[0]) not in error.message + error.hint
-    assert resolve(draft("a barn <lora:whole:1>"), models, max_pixels=2048**2).recipe.loras
+    assert resolve(draft("a barn <lora:whole:1>"), Finder(models), max_pixels=2048**2).recipe.loras

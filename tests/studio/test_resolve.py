@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from catalog.samplers import SAMPLERS, SCHEDULES
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, RecipeDraft
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve import Resolved, resolve
 from studio.words import unknown_words
@@ -29,7 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
 
 
 def resolved(models: ModelList, max_pixels: int = PIXELS, **fields: object) -> Resolved:
-    return resolve(draft(**fields), models, max_pixels=max_pixels)
+    return resolve(draft(**fields), Finder(models), max_pixels=max_pixels)
 
 
 def test_gaps_are_filled_from_the_model(models: ModelList) -> None:
@@ -87,10 +88,10 @@ def test_a_model_is_found_by_its_weights_before_its_name(models: ModelList) -> N
     known = lambda entry: hashes.get(entry.ref.name)  # noqa: E731
     having = lambda sha256: next((e for e in models.all() if known(e) == sha256), None)  # noqa: E731
     ref = ModelRef(name="starter", family="sd1", sha256="b" * 64)
-    found = resolve(RecipeDraft(prompt="x", model=ref), models, max_pixels=PIXELS, known_hash=known, with_hash=having)
+    found = resolve(RecipeDraft(prompt="x", model=ref), Finder(models, known, having), max_pixels=PIXELS)
     assert found.recipe.model.name == "sub/zero" and not found.notices
     other = ModelRef(name="starter", family="sd1", sha256="c" * 64)
-    found = resolve(RecipeDraft(prompt="x", model=other), models, max_pixels=PIXELS, known_hash=known, with_hash=having)
+    found = resolve(RecipeDraft(prompt="x", model=other), Finder(models, known, having), max_pixels=PIXELS)
     assert found.recipe.model.name == "starter" and found.notices[0][0] == "other_model"
 
 
@@ -105,7 +106,7 @@ def test_every_recipe_is_a_draft_that_resolves_to_itself(models: ModelList, samp
     if schedule not in SAMPLERS[sampler].schedules:
         return
     recipe = resolved(models, model="starter", sampler=sampler, schedule=schedule).recipe
-    again = resolve(RecipeDraft.model_validate_json(recipe.canonical_json()), models, max_pixels=PIXELS).recipe
+    again = resolve(RecipeDraft.model_validate_json(recipe.canonical_json()), Finder(models), max_pixels=PIXELS).recipe
     assert again == recipe and recipe.schedule != "automatic"
 
 

@@ -9,6 +9,7 @@ from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess
 from contract.validation import parse_draft
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve import resolve
 from studio.resolve_controls import resolve_preprocess
@@ -44,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
 def resolved(models: ModelList, checkpoint: str, **control: object):  # type: ignore[no-untyped-def]
     draft = RecipeDraft.model_validate_json(json.dumps(
         {"prompt": "", "model": checkpoint, "controls": [{"image": PICTURE, **control}]}))
-    return resolve(draft, models, max_pixels=2048**2, size_of=SIZES.get).recipe.controls[0]
+    return resolve(draft, Finder(models), max_pixels=2048**2, size_of=SIZES.get).recipe.controls[0]
 
 
 def test_a_control_gets_its_ref_and_its_preprocessors_id(models: ModelList) -> None:
@@ -109,3 +110,23 @@ def test_a_preview_is_judged_like_a_control(models: ModelList) -> None:
         with pytest.raises(StudioError) as caught:
             preview(models, **fields)
         assert caught.value.code == code
+
+
+def test_a_recipe_finds_its_control_models_by_their_weights(models: ModelList) -> None:
+    hashes = {"canny": "a" * 64, "adapter": "b" * 64, "starter": "c" * 64}
+
+    def finder() -> Finder:
+        return Finder(models, lambda entry: hashes.get(entry.ref.name),
+                      lambda sha256: next((found for found in models.all() if hashes.get(found.ref.name) == sha256), None))
+
+    def asked(name: str, sha256: str) -> tuple[str, str | None, tuple[tuple[str, str], ...]]:
+        model = {"kind": "controlnet", "name": name, "family": "sd1", "sha256": sha256}
+        draft = RecipeDraft.model_validate_json(json.dumps(
+            {"prompt": "", "model": "starter", "controls": [{"image": PICTURE, "model": model}]}))
+        found = resolve(draft, finder(), max_pixels=2048**2, size_of=SIZES.get)
+        return found.recipe.controls[0].model.name, found.recipe.controls[0].model.sha256, found.notices
+
+    assert asked("canny", "a" * 64) == ("canny", "a" * 64, ())
+    assert asked("renamed", "b" * 64) == ("adapter", "b" * 64, ())
+    other = "ControlNet “canny” is not the same file as the “canny” of this recipe; the picture can differ."
+    assert asked("canny", "c" * 64) == ("canny", "a" * 64, (("other_model", other),))

@@ -8,6 +8,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, StudioError
 from contract.parts import MAX_LORAS
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve import Resolved, resolve
 from tests.studio.conftest import draft
@@ -41,8 +42,11 @@ def models() -> ModelList:
 
 
 def resolved(models: ModelList, prompt: str = "a barn", model: str = "starter", **fields: object) -> Resolved:
-    return resolve(draft(prompt, model=model, **fields), models, max_pixels=2048**2,
-                   known_hash=lambda found: found.ref.name.encode().hex().ljust(64, "0")[:64])
+    return resolve(draft(prompt, model=model, **fields), with_hashes(models), max_pixels=2048**2)
+
+
+def with_hashes(models: ModelList) -> Finder:
+    return Finder(models, lambda found: found.ref.name.encode().hex().ljust(64, "0")[:64])
 
 
 def loras(recipe: Recipe) -> list[tuple[object, ...]]:
@@ -154,8 +158,7 @@ def test_a_vae_fits_families_of_as_many_channels(models: ModelList) -> None:
 
 def test_a_recipe_is_a_draft_that_resolves_to_itself(models: ModelList) -> None:
     first = resolved(models, "a style <lora:ink:0.5:0.8> <hypernet:bend:0.2>", vae="soft", seed=3).recipe
-    again = resolve(RecipeDraft.model_validate_json(first.canonical_json()), models, max_pixels=2048**2,
-                    known_hash=lambda found: found.ref.name.encode().hex().ljust(64, "0")[:64])
+    again = resolve(RecipeDraft.model_validate_json(first.canonical_json()), with_hashes(models), max_pixels=2048**2)
     assert again.recipe == first and not again.notices
 
 

@@ -9,6 +9,7 @@ import pytest
 from contract.errors import StudioError
 from contract.recipe import Hires, ModelRef, RecipeDraft
 from contract.tasks import Upscale
+from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.resolve import resolve
 from studio.resolve_parts import resolve_upscale
@@ -53,7 +54,7 @@ def draft(**fields: object) -> RecipeDraft:
 
 
 def resolved(models: ModelList, max_pixels: int = 2048**2, **fields: object):  # type: ignore[no-untyped-def]
-    return resolve(draft(**fields), models, max_pixels=max_pixels, size_of=SIZES.get).recipe
+    return resolve(draft(**fields), Finder(models), max_pixels=max_pixels, size_of=SIZES.get).recipe
 
 
 @pytest.mark.parametrize(("fields", "size"), [
@@ -112,7 +113,7 @@ def test_names_become_refs(models: ModelList) -> None:
     assert isinstance(recipe.hires, Hires) and isinstance(recipe.hires.upscaler, ModelRef)
     assert (recipe.hires.upscaler.name, recipe.hires.sampler, recipe.hires.schedule) == (
         "upscalers/esrgan", "dpmpp_2m", "karras")
-    again = resolve(RecipeDraft.model_validate_json(recipe.canonical_json()), models, max_pixels=2048**2,
+    again = resolve(RecipeDraft.model_validate_json(recipe.canonical_json()), Finder(models), max_pixels=2048**2,
                     size_of=SIZES.get)
     assert again.recipe == recipe
 
@@ -132,5 +133,5 @@ def test_upscalers_are_found_by_the_fields_names(asked: str, name: str, models: 
 def test_an_upscale_that_can_not_be_done_is_refused_in_one_sentence(
         fields: dict[str, object], code: str, words: str, models: ModelList) -> None:
     with pytest.raises(StudioError) as refused:
-        resolve_upscale(Upscale.model_validate_json(json.dumps(fields)), models, SIZES.get, 2048**2)
+        resolve_upscale(Upscale.model_validate_json(json.dumps(fields)), Finder(models), SIZES.get, 2048**2)
     assert (refused.value.code, refused.value.message) == (code, words)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ModelProblem
+from studio.model_finder import Finder
 from studio.resolve import resolve
 from tests.studio.conftest import draft
 from tests.studio.test_resolve_loras import Shelf, entry
@@ -13,20 +14,20 @@ from tests.studio.test_resolve_loras import Shelf, entry
 def test_the_vae_beside_is_taken() -> None:
     checkpoint = entry("checkpoint", "dream.safetensors", has_vae=False)
     models = Shelf(checkpoint, entry("vae", "other.vae.safetensors"), entry("vae", "dream.vae.safetensors"))
-    recipe = resolve(draft("a barn", model="dream.safetensors"), models, max_pixels=2048**2).recipe
+    recipe = resolve(draft("a barn", model="dream.safetensors"), Finder(models), max_pixels=2048**2).recipe
     assert recipe.vae and recipe.vae.name == "dream.vae.safetensors"
-    chosen = resolve(draft("a barn", model="dream.safetensors", vae="other.vae.safetensors"), models, max_pixels=2048**2)
+    chosen = resolve(draft("a barn", model="dream.safetensors", vae="other.vae.safetensors"), Finder(models), max_pixels=2048**2)
     assert chosen.recipe.vae and chosen.recipe.vae.name == "other.vae.safetensors"
 
 
 def test_without_one_it_is_refused_by_name() -> None:
     models = Shelf(entry("checkpoint", "dream.safetensors", has_vae=False), entry("vae", "other.vae.safetensors"))
     with pytest.raises(ModelProblem) as caught:
-        resolve(draft("a barn", model="dream.safetensors"), models, max_pixels=2048**2)
+        resolve(draft("a barn", model="dream.safetensors"), Finder(models), max_pixels=2048**2)
     assert caught.value.message == "Dream.safetensors has no VAE inside."
 
 
 def test_a_checkpoint_with_a_vae_keeps_its_own() -> None:
     models = Shelf(entry("checkpoint", "dream.safetensors"), entry("vae", "dream.vae.safetensors"))
-    assert resolve(draft("a barn", model="dream.safetensors"), models, max_pixels=2048**2).recipe.vae is None
+    assert resolve(draft("a barn", model="dream.safetensors"), Finder(models), max_pixels=2048**2).recipe.vae is None
     assert Path("dream.safetensors").with_suffix(".vae.safetensors") == Path("dream.vae.safetensors")
