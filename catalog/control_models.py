@@ -1,7 +1,7 @@
 """ControlNets, T2I-Adapters and IP-Adapters: kind and family told from configuration or header, never from names.
 
-A ControlNet is a diffusers folder or one file, a T2I-Adapter a folder; an IP-Adapter is one file, with the encoder
-of its pictures in a folder `image_encoder` beside it (or beside a sibling). Reads no weights; `engine/` runs them.
+A ControlNet or T2I-Adapter is a diffusers folder or one file; an IP-Adapter is one file, with the encoder of its
+pictures in a folder `image_encoder` beside it (or beside a sibling). Reads no weights; `engine/` runs them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T
 UNION_SHOWS = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")
 _CLASSES: Mapping[str, ModelKind] = {"ControlNetModel": "controlnet", UNION_CLASS: "controlnet",
                                      "T2IAdapter": "t2i_adapter"}
+# What a T2I-Adapter sees of a gray or a colored picture at one place -> its family.
+_FOLDED: Mapping[int, str] = {8**2: "sd1", 3 * 8**2: "sd1", 16**2: "sdxl", 3 * 16**2: "sdxl"}
 _OTHER_CONTROLS = ("lllite_", "controlnet_blocks.")
 _PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
 _SDXL_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
@@ -92,12 +94,18 @@ def _is_t2i_adapter(header: Mapping[str, TensorInfo]) -> bool:
 
 
 def _judge_t2i_adapter(header: Mapping[str, TensorInfo]) -> str:
-    raise ModelProblem("It is a T2I-Adapter in one file, which is not read here.",
-                       "Use its diffusers version, a folder with config.json.")
+    """Family: the first layer sees the picture folded, 8 × 8 pixels of it at a place or (SDXL) 16 × 16."""
+    places = [f"{place}{layer}.weight" for place in ("", "adapter.") for layer in ("conv_in", "body.0.in_conv")]
+    first = next((header[name].shape for name in places if name in header), ())
+    family = _FOLDED.get(first[1]) if len(first) == 4 else None
+    if family is None or any(".down_opt." in name for name in header):
+        raise ModelProblem("It is a T2I-Adapter of a kind that is not known.",
+                           "Use its diffusers version, a folder with config.json.")
+    return family
 
 
 def read_control_model(path: Path) -> ControlModel:
-    """Kind, family and files of a ControlNet (a folder or a file), a T2I-Adapter (a folder), an IP-Adapter (a file).
+    """Kind, family and files of a ControlNet or T2I-Adapter (a folder or a file), an IP-Adapter (a file).
 
     Raises:
         ModelProblem: it can't be used.
@@ -135,7 +143,7 @@ def _number(value: object) -> int:
 def _read_control_file(path: Path, header: Mapping[str, TensorInfo]) -> ControlModel:
     found = sniff_control(header)
     if found is None or found.kind is None:
-        raise ModelProblem("It is neither a ControlNet nor an IP-Adapter.", "Use another file.")
+        raise ModelProblem("It is no ControlNet and no adapter.", "Use another file.")
     if found.problem:
         raise ModelProblem(found.problem, found.hint)
     if found.kind == "ip_adapter":

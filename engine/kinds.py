@@ -1,6 +1,6 @@
 """Which parts a model has, by its kind: the configuration of each, how it is built, where its weights are.
 
-A checkpoint has several, in folders of their own; a ControlNet (a folder or a file) or T2I-Adapter is one; an
+A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter (a folder or a file) is one; an
 IP-Adapter is a file without a configuration, and the encoder of its pictures a folder; a LoRA, an embedding or a
 hypernetwork is a file of named numbers. What a family's checkpoint has, `families/`; what a file without a
 configuration is, `single_files.py`.
@@ -24,7 +24,7 @@ from engine.families import builder_of, family_of
 from engine.families.family import Config
 from engine.parts import Part
 from engine.predictions import scheduler_config
-from engine.single_files import checkpoint_parts, controlnet_of, padding_of, vae_part
+from engine.single_files import adapter_of, checkpoint_parts, controlnet_of, padding_of, vae_part
 from engine.tokenizers import clip_tokenizer, read_tokenizer
 
 __all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of"]
@@ -40,11 +40,8 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
         return _encoder(path) if path.is_dir() else _adapter(path)
     if ref.kind in ("lora", "embedding", "hypernetwork"):
         return {ref.kind: _tensors(path)}
-    if ref.kind == "controlnet" and path.is_file():
-        return {ref.kind: _controlnet_file(path, ref.family)}
     if ref.kind in ("controlnet", "t2i_adapter"):
-        build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
-        return {ref.kind: Part(read_json(path / "config.json"), build, lambda: weights_file(path))}
+        return {ref.kind: _control(ref, path)}
     if path.is_file():
         return {ref.kind: vae_part(path, ref.family)} if ref.kind == "vae" else checkpoint_parts(path, ref.family)
     family = family_of(ref.family)
@@ -80,9 +77,12 @@ def _finder(folder: Path) -> Callable[[], Path]:
     return lambda: weights_file(folder)
 
 
-def _controlnet_file(file: Path, family: str) -> Part:
-    config, pieces = controlnet_of(file, family)
-    return Part(config, _controlnet, lambda: file, pieces)
+def _control(ref: ModelRef, path: Path) -> Part:
+    build, of_file = (_controlnet, controlnet_of) if ref.kind == "controlnet" else (_t2i_adapter, adapter_of)
+    if path.is_file():
+        config, pieces = of_file(path, ref.family)
+        return Part(config, build, lambda: path, pieces)
+    return Part(read_json(path / "config.json"), build, lambda: weights_file(path))
 
 
 def _controlnet(config: Config) -> nn.Module:

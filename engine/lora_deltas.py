@@ -104,8 +104,8 @@ def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | Non
         first.lay_on(base, strength, total)
         return total
     base = base.float()
-    is_exact = room is not None and room.dtype == torch.float32
-    total = room if is_exact else torch.empty(base.shape, dtype=torch.float32, device=base.device)
+    total = torch.empty(base.shape, dtype=torch.float32, device=base.device) \
+        if room is None or room.dtype != torch.float32 else room
     if isinstance(first, LowRank):
         first.lay_on(base, strength, total)
     else:
@@ -113,7 +113,7 @@ def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | Non
         first.add_to(total, base, strength)
     for change, strength in others:
         change.add_to(total, base, strength)
-    return total if room is None or is_exact else room.copy_(total)
+    return total if room is None or room is total else room.copy_(total)
 
 
 def _weight_change(here: Tensors, shape: Shape) -> Change | None:

@@ -24,6 +24,7 @@ _VAE_PREFIXES = (VAE, "vae.", "")  # of files that hold nothing else
 _VAE_PLACES = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _CLIP_PLACES = ("embeddings.", "encoder.", "final_layer_norm.")
 _CONTROLNET_LAYERS = 2  # a block, wherever the first programs' names were used
+_ADAPTER_LAYERS = 2  # the same of T2I-Adapters that are not light
 _OPEN_CLIP = {
     "token_embedding.weight": "embeddings.token_embedding.weight",
     "positional_embedding": "embeddings.position_embedding.weight",
@@ -45,6 +46,26 @@ def controlnet_pieces(names: Names) -> Pieces:
     """Of a file that is a ControlNet, whichever names it has."""
     own = {name: name for name in names}
     return _all_of(own.values(), convert_controlnet_checkpoint(dict(own), {"layers_per_block": _CONTROLNET_LAYERS}))
+
+
+def adapter_pieces(names: Names) -> Pieces:
+    """Of a file that is a T2I-Adapter, whichever names it has.
+
+    The first program numbers the layers of all blocks in one row, a light adapter's blocks and their layers apart.
+    """
+    is_light = "conv_in.weight" not in names
+    return {name if name.startswith("adapter.") else _of_adapter(name, is_light): Piece(name) for name in names}
+
+
+def _of_adapter(name: str, is_light: bool) -> str:
+    steps = name.split(".")
+    if steps[0] != "body" or len(steps) < 4 or not steps[1].isdigit():
+        return f"adapter.{name}"
+    if is_light:
+        return ".".join(["adapter", *steps[:2], *("resnets" if step == "body" else step for step in steps[2:])])
+    block, layer = divmod(int(steps[1]), _ADAPTER_LAYERS)
+    inner = steps[2:] if steps[2] == "in_conv" else ["resnets", str(layer), *steps[2:]]
+    return ".".join(["adapter", "body", str(block), *inner])
 
 
 def unet_pieces(names: Names) -> Pieces:

@@ -14,6 +14,7 @@ _XL_SIZE_CHANNELS = 256  # of each of the six numbers that SDXL is told of a pic
 _LATENT_SCALES = {"sdxl": 0.13025}
 _LATENT_SCALE = 0.18215
 _NORM_GROUPS = 32
+_ADAPTER_FOLDS: Mapping[str, int] = {"sd1": 8, "sdxl": 16}  # pixels of a side that the first layer sees at a place
 _OPEN_CLIP_READ = 23  # of ViT-H's 24 layers: SD 2 was trained on the last but one
 
 
@@ -25,6 +26,18 @@ def controlnet_config(shapes: Shapes, family: str) -> dict[str, Any]:
         config |= {"_class_name": "ControlNetUnionModel", "num_control_type": types, "num_trans_channel": width,
                    "num_proj_channel": config["block_out_channels"][0]}
     return config
+
+
+def adapter_config(shapes: Shapes, family: str) -> dict[str, Any]:
+    """Of a T2I-Adapter."""
+    fold = _ADAPTER_FOLDS[family]
+    is_light = "adapter.conv_in.weight" not in shapes
+    first = shapes["adapter.body.0.in_conv.weight" if is_light else "adapter.conv_in.weight"]
+    last = "out_conv" if is_light else "resnets.0.block1"
+    blocks = [shapes[f"adapter.body.{number}.{last}.weight"][0] for number in range(_count(shapes, "adapter.body."))]
+    kind = "light_adapter" if is_light else "full_adapter_xl" if family == "sdxl" else "full_adapter"
+    return {"in_channels": first[1] // fold**2, "channels": blocks[:-1] if is_light else blocks, "adapter_type": kind,
+            "num_res_blocks": _count(shapes, "adapter.body.0.resnets."), "downscale_factor": fold}
 
 
 def unet_config(shapes: Shapes, family: str) -> dict[str, Any]:

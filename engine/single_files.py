@@ -14,10 +14,19 @@ from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from engine.families import builder_of, family_of
 from engine.midas import midas_config, midas_pieces
-from engine.originals import clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
+from engine.originals import adapter_pieces, clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
 from engine.parts import Part
 from engine.reading import Piece
-from engine.shapes import Shapes, controlnet_config, layers_read, text_config, text_layers, unet_config, vae_config
+from engine.shapes import (
+    Shapes,
+    adapter_config,
+    controlnet_config,
+    layers_read,
+    text_config,
+    text_layers,
+    unet_config,
+    vae_config,
+)
 from engine.tokenizers import END
 
 Pieces = Mapping[str, Piece]
@@ -96,6 +105,18 @@ def controlnet_of(file: Path, family: str) -> tuple[dict[str, Any], Pieces]:
     pieces = controlnet_pieces(header)
     with _told(file):
         return controlnet_config(_shapes(pieces, header), family), pieces
+
+
+def adapter_of(file: Path, family: str) -> tuple[dict[str, Any], Pieces]:
+    """Configuration and tensors of a T2I-Adapter that is one file.
+
+    Raises:
+        ModelProblem: it is none.
+    """
+    header = read_header(file)
+    pieces = adapter_pieces(header)
+    with _told(file):
+        return adapter_config(_shapes(pieces, header), family), pieces
 
 
 def padding_of(family: str) -> tuple[str, ...]:

@@ -53,8 +53,8 @@ def build_union(folder: Path, seed: int = 20, types: int = 6) -> Path:
 def build_adapter(folder: Path, seed: int = 30, **more: object) -> Path:
     """A T2I-Adapter folder: SDXL's form is the one that fits the tiny U-Nets, of every family."""
     with _chance(seed):
-        _save(T2IAdapter(channels=(16, 32), num_res_blocks=1, adapter_type="full_adapter_xl", downscale_factor=16,
-                         **more), folder)
+        _save(T2IAdapter(**{"channels": (16, 32), "num_res_blocks": 1, "adapter_type": "full_adapter_xl",
+                            "downscale_factor": 16, **more}), folder)
     return folder
 
 
@@ -105,6 +105,28 @@ def build_controlnet_file(folder: Path, file: Path, *, is_diffusers: bool = Fals
     rename = str if is_diffusers else _first_name
     save_file({rename(name): tensor.clone() for name, tensor in net.state_dict().items()}, file)
     return file
+
+
+def build_adapter_file(folder: Path, file: Path, *, is_diffusers: bool = False) -> Path:
+    """The weights of a T2I-Adapter folder as one file, with diffusers' names or those of the first program."""
+    net = T2IAdapter.from_pretrained(str(folder))
+    is_light = net.config.adapter_type == "light_adapter"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name if is_diffusers else _first_adapter_name(name, is_light): tensor.clone()
+               for name, tensor in net.state_dict().items()}, file)
+    return file
+
+
+def _first_adapter_name(name: str, is_light: bool) -> str:
+    _, *steps = name.split(".")
+    if steps[0] != "body":
+        return ".".join(steps)
+    if is_light:
+        return ".".join("body" if step == "resnets" else step for step in steps)
+    block, inner = 2 * int(steps[1]), steps[2:]
+    if inner[0] == "resnets":
+        block, inner = block + int(inner[1]), inner[2:]
+    return ".".join(["body", str(block), *inner])
 
 
 _FIRST_NAMES = {

@@ -11,7 +11,7 @@ import { emptyUnit, firstUnitProblem, isBlank, takeIntoUnit, unitFields, unitsOf
 import { some } from "./words.js";
 
 const NEEDS = "ControlNet needs a picture that says where things go. Drop one, paste it, or choose a file.";
-const FOLDER = "Put a ControlNet (its folder, or one .safetensors file) or a T2I-Adapter’s folder into models/; it appears here by itself.";
+const FOLDER = "Put a ControlNet or a T2I-Adapter (its folder, or one .safetensors file) into models/; it appears here by itself.";
 
 /** What is said where there is no model for controls. */
 export const noControlModel = () => `No ControlNet model is here. ${FOLDER}`;

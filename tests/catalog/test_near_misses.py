@@ -15,7 +15,7 @@ from catalog.sniffed import Sniffed
 TOLD = {
     "AutoencoderKL": ("vae", "sd", True), "FluxTransformer2DModel": ("checkpoint", "flux", False),
     "SD3Transformer2DModel": ("checkpoint", "sd3", False), "FluxControlNetModel": ("controlnet", "flux", False),
-    "SD3ControlNetModel": ("controlnet", "sd3", False), "T2IAdapter": ("t2i_adapter", "unknown", False),
+    "SD3ControlNetModel": ("controlnet", "sd3", False), "T2IAdapter": ("t2i_adapter", "sd1", True),
 }
 # By its defaults as wide as no family's; so it is no one's.
 ALIKE = {"ControlNetModel": "controlnet", "UNet2DConditionModel": "checkpoint"}

@@ -275,8 +275,16 @@ CASES: dict[str, Case] = {
     "ip-adapter flux": Case(
         lambda: {"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (3072, 4096)},
         ("ip_adapter", "flux"), words="for Flux"),
-    "t2i-adapter": Case(lambda: t2i("", 192), ("t2i_adapter", "unknown"), words="one file"),
-    "t2i-adapter sdxl diffusers": Case(lambda: t2i("adapter.", 768), ("t2i_adapter", "unknown"), words="one file"),
+    "t2i-adapter": Case(lambda: t2i("", 192), ("t2i_adapter", "sd1")),
+    "t2i-adapter gray": Case(lambda: t2i("", 64), ("t2i_adapter", "sd1")),
+    "t2i-adapter light": Case(
+        lambda: {"body.0.in_conv.weight": (80, 192, 1, 1), "body.0.body.0.block1.weight": (80, 80, 3, 3),
+                 "body.0.out_conv.weight": (320, 80, 1, 1)}, ("t2i_adapter", "sd1")),
+    "t2i-adapter sdxl diffusers": Case(lambda: t2i("adapter.", 768), ("t2i_adapter", "sdxl")),
+    "t2i-adapter sdxl": Case(lambda: t2i("", 256), ("t2i_adapter", "sdxl")),
+    "t2i-adapter of another fold": Case(lambda: t2i("", 48), ("t2i_adapter", "unknown"), words="kind that is not known"),
+    "t2i-adapter with another halving": Case(lambda: t2i("", 192) | {"body.2.down_opt.op.weight": (320, 320, 3, 3)},
+                                             ("t2i_adapter", "unknown"), words="kind that is not known"),
     # Embeddings and hypernetworks
     "embedding sd1": Case(lambda: {"emb_params": (8, 768)}, ("embedding", "sd1")),
     "embedding sd2": Case(lambda: {"emb_params": (4, 1024)}, ("embedding", "sd2")),

@@ -1,10 +1,10 @@
-"""ControlNets that are one file are the same models as the folders they were made of."""
+"""ControlNets and T2I-Adapters that are one file are the same models as the folders they were made of."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, T2IAdapter
 from torch import nn
 
 from catalog.models import describe
@@ -30,6 +30,27 @@ def test_a_file_loads_as_the_folder_does(is_diffusers: bool, tmp_path: Path, mod
         *theirs, expected = ControlNetModel.from_pretrained(str(folder))(*told, return_dict=False)
     assert torch.allclose(middle, expected, atol=1e-5)  # bytes lie elsewhere, and sums are taken otherwise
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(ours[0], theirs[0], strict=True))
+
+
+@pytest.mark.parametrize("is_diffusers", [True, False], ids=["diffusers' names", "first names"])
+@pytest.mark.parametrize(("adapter_type", "channels", "family"), [
+    ("full_adapter", (32, 64, 64), "sd1"), ("full_adapter_xl", (32, 64, 64), "sdxl"), ("light_adapter", (32, 64), "sd1")])
+@pytest.mark.parametrize("colors", [1, 3])
+def test_an_adapters_file_loads_as_its_folder_does(
+        adapter_type: str, channels: tuple[int, ...], family: str, colors: int, is_diffusers: bool, tmp_path: Path,
+        models: ModelManager) -> None:
+    folder = tmp_path / "folder"
+    tiny_controls.build_adapter(folder, adapter_type=adapter_type, channels=channels, in_channels=colors,
+                                num_res_blocks=2, downscale_factor=16 if family == "sdxl" else 8)
+    file = tmp_path / "one" / "sketch.safetensors"
+    tiny_controls.build_adapter_file(folder, file, is_diffusers=is_diffusers)
+    found = describe(file, "sketch")
+    assert (found.problem, found.ref.kind, found.ref.family) == (None, "t2i_adapter", family)
+    hint = torch.rand(1, colors, 128, 128)
+    with models.lease(found.ref, str(file)) as lent, torch.inference_mode():
+        ours, theirs = lent.parts["t2i_adapter"](hint), T2IAdapter.from_pretrained(str(folder))(hint)
+    assert len(ours) == len(theirs) == len(channels) + (adapter_type == "light_adapter")
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize(("family", "config"), [
