@@ -36,6 +36,7 @@ class Ticket:
         model_paths: absolute path by `path_key`, for every model the task names.
         finished: indices of pictures that an earlier attempt has saved; they are not made again.
         wants_previews: False when previews are switched off.
+        preview_decoders: paths of tiny decoders that may read the model's latents.
     """
 
     job_id: str
@@ -45,6 +46,7 @@ class Ticket:
     model_paths: Mapping[str, str] = field(default_factory=dict)
     finished: frozenset[int] = frozenset()
     wants_previews: bool = True
+    preview_decoders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

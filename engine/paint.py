@@ -262,7 +262,9 @@ class Engine:
                                  "The model may be damaged, or the prompt's weights too strong.")
             preview = None
             if ticket.wants_previews and moment.index < moment.total and pace.is_due():
-                preview = self._previews.make(moment.step.denoised, bundle)
+                denoised = moment.step.denoised
+                tiny = self._previews.choose(bundle, ticket.preview_decoders, denoised) if ticket.preview_decoders else None
+                preview = self._previews.make(denoised, bundle, tiny)
             yield WorkStep(ticket.job_id, index, moment.index, moment.total, preview)
             _check_cancelled(is_cancelled)
         pixels, is_retry = finish(plan, latents)

@@ -1,12 +1,14 @@
-"""A small picture of the clean estimate, by a linear map from latents to RGB.
+"""A small picture of the clean estimate, by a linear map from latents to RGB, or by a tiny decoder where one is.
 
 The map is fitted once per VAE, at its first use, on smooth pictures drawn here and encoded by the VAE
 itself, so that no table of constants is needed; it is kept in a cache folder under the VAE's digest.
+Which tiny decoder reads a VAE's latents is tried out on the same pictures: no name is believed.
 """
 
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,14 @@ from torch.nn import functional
 from contract.work import RawImage
 from engine.canvas import scale as scale_latents
 from engine.models import Bundle
+from engine.tiny_decoders import TinyDecoder, load_tiny_decoder
 
 SIDE = 256  # longest side of a preview, pixels
 _FACTOR = 8  # pixels a latent
 _PICTURES, _PICTURE_SIDE = 6, 128
+_LIMIT_S = {"cpu": 0.02}  # a tiny decoder that takes longer would hold the next step up; the map then does it
+_LIMIT_ELSEWHERE_S = 0.01
+_WORSE_DB = 3.0  # than the map on smooth pictures, where that is strong; a decoder of other latents is far below
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ class PreviewMaker:
     def __init__(self, cache_dir: Path | None = None) -> None:
         self._cache_dir = cache_dir
         self._maps: dict[str, Tensor] = {}
+        self._tiny: dict[str, TinyDecoder | None] = {}  # by path
+        self._chosen: dict[tuple[str, tuple[str, ...]], TinyDecoder | None] = {}  # by VAE and what there was
 
     def prepare(self, bundle: Bundle) -> Tensor:
         """The map of the bundle's VAE, (C + 1, 3), on its device; the last row is the offset."""
@@ -47,16 +55,42 @@ class PreviewMaker:
             self._maps[digest] = torch.from_numpy(rows).to(bundle.device.torch_device)
         return self._maps[digest]
 
+    def choose(self, bundle: Bundle, paths: Sequence[str], latents: Tensor) -> TinyDecoder | None:
+        """The tiny decoder that reads the latents of the bundle's VAE best, and is quick enough for these.
+
+        Args:
+            paths: Of those that are there.
+            latents: (1, C, h, w) on the device; only their shape counts.
+        """
+        device = bundle.device.torch_device
+        limit = _LIMIT_S.get(device.type, _LIMIT_ELSEWHERE_S)
+        found = [tiny for path in paths if (tiny := self._load(path, bundle)) and tiny.channels == latents.shape[1]]
+        try:
+            quick = [tiny for tiny in found if tiny.is_quick(latents, limit)]
+            key = (bundle.digests["vae"], tuple(paths))
+            if quick and key not in self._chosen:
+                self._chosen[key] = _best(quick, self.prepare(bundle), bundle)
+        except torch.OutOfMemoryError:
+            return None
+        chosen = self._chosen.get(key) if quick else None
+        return chosen if chosen in quick else None
+
+    def _load(self, path: str, bundle: Bundle) -> TinyDecoder | None:
+        if path not in self._tiny:
+            try:
+                self._tiny[path] = load_tiny_decoder(Path(path), bundle.device.torch_device, bundle.device.dtype)
+            except (OSError, ValueError, RuntimeError, KeyError) as error:
+                log.warning("%s is no preview decoder: %s", Path(path).name, error)
+                self._tiny[path] = None
+        return self._tiny[path]
+
     @torch.inference_mode()
-    def make(self, denoised: Tensor, bundle: Bundle) -> RawImage:
+    def make(self, denoised: Tensor, bundle: Bundle, tiny: TinyDecoder | None = None) -> RawImage:
         """(1, C, h, w), a clean estimate -> a picture of at most SIDE pixels; one copy off the device."""
-        rows = self.prepare(bundle)
-        rgb = torch.einsum("chw,cr->rhw", denoised[0].float(), rows[:-1]) + rows[-1][:, None, None]
-        height, width = rgb.shape[1:]
-        scale = min(SIDE / max(height, width), _FACTOR)
-        if scale > 1:
-            size = (round(height * scale), round(width * scale))
-            rgb = functional.interpolate(rgb[None], size=size, mode="bicubic", align_corners=False)[0]
+        if tiny is None:
+            rgb = _by_map(denoised[0].float(), self.prepare(bundle))
+        else:
+            rgb = _at_most(tiny.decode(denoised)[0])
         pixels = rgb.clamp(0, 1).mul(255).round().nan_to_num().to(torch.uint8).permute(1, 2, 0).cpu()
         return RawImage(pixels.shape[1], pixels.shape[0], pixels.contiguous().numpy().tobytes())
 
@@ -86,17 +120,62 @@ class PreviewMaker:
         return self._cache_dir and self._cache_dir / f"preview-{digest}.json"
 
 
+def _by_map(latents: Tensor, rows: Tensor) -> Tensor:
+    """(C, h, w) -> (3, H, W), smoothly enlarged."""
+    rgb = torch.einsum("chw,cr->rhw", latents, rows[:-1]) + rows[-1][:, None, None]
+    height, width = rgb.shape[1:]
+    scale = min(SIDE / max(height, width), _FACTOR)
+    if scale <= 1:
+        return rgb
+    size = (round(height * scale), round(width * scale))
+    return functional.interpolate(rgb[None], size=size, mode="bicubic", align_corners=False)[0]
+
+
+def _at_most(rgb: Tensor) -> Tensor:
+    """(3, H, W) brought to SIDE where it is larger."""
+    height, width = rgb.shape[1:]
+    scale = SIDE / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return functional.interpolate(rgb[None], size=size, mode="area")[0]
+
+
 @torch.inference_mode()
-def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
-    """Fit the map by least squares; (C + 1, 3), float32, from latents to RGB of 0..1."""
-    pictures = draw_pictures(_PICTURES, _PICTURE_SIDE)
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+def _best(decoders: Sequence[TinyDecoder], rows: Tensor, bundle: Bundle) -> TinyDecoder | None:
+    """The one whose pictures are truest; None where all are far from what the map makes."""
+    device = bundle.device.torch_device
+    pixels, latents = _encoded(bundle.parts["vae"], device, bundle.device.vae_dtype)
+    pixels, latents = pixels.to(device), latents.to(device)
+    by_map = torch.stack([_by_map(one, rows) for one in latents]).clamp(0, 1)
+    least = _decibels(by_map, pixels) - _WORSE_DB
+    found = {index: _decibels(tiny.decode(latents), pixels) for index, tiny in enumerate(decoders)}
+    best = max(found, key=found.__getitem__)
+    log.debug("preview decoders: %s dB, the map %.1f dB", [round(value, 1) for value in found.values()], least + _WORSE_DB)
+    return decoders[best] if found[best] >= least else None
+
+
+def _decibels(made: Tensor, real: Tensor) -> float:
+    """PSNR of pictures from 0 to 1; what is no number is far off."""
+    error = (made - real).square().mean()
+    return float(-10 * error.clamp_min(1e-9).log10()) if error.isfinite() else float("-inf")
+
+
+def _encoded(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The drawn pictures (N, 3, H, W), 0 to 1, and their latents as the U-Net has them, float32, on the CPU."""
+    pixels = torch.from_numpy(draw_pictures(_PICTURES, _PICTURE_SIDE)).permute(0, 3, 1, 2)
     latents = []
     for one in pixels:
         inputs = (one[None] * 2 - 1).to(device=device, dtype=dtype)
         moments = vae.encode(inputs, return_dict=False)[0]
         latents.append(moments.mode().float().cpu())
-    stacked = scale_latents(torch.cat(latents), vae.config)
+    return pixels, scale_latents(torch.cat(latents), vae.config)
+
+
+@torch.inference_mode()
+def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
+    """Fit the map by least squares; (C + 1, 3), float32, from latents to RGB of 0..1."""
+    pixels, stacked = _encoded(vae, device, dtype)
     if not stacked.isfinite().all():
         return np.full((stacked.shape[1] + 1, 3), 0.5, dtype=np.float32)
     # The edge of a picture is encoded with padding: leave it out.

@@ -1,8 +1,12 @@
 """Builds what a worker gets for a job: the task, where its models lie, the bytes of its input pictures."""
 
+from pathlib import Path
+
+from catalog.preview_decoders import preview_decoders
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.records import JobRecord
+from contract.tasks import Paint
 from contract.work import Ticket, path_key
 from studio.inputs import Inputs
 from studio.model_list import ModelList
@@ -16,10 +20,13 @@ def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: fr
         ModelProblem: a model is gone, damaged, or no longer the one that was asked for.
         InvalidInput: a picture that it names is gone or damaged.
     """
+    paths = {path_key(ref): _path(ref, models) for ref in job.task.models}
+    decoders: tuple[Path, ...] = ()
+    if previews and isinstance(job.task, Paint):
+        decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
     return Ticket(job_id=job.id, attempt=job.attempt, task=job.task,
-                  images={image.sha256: inputs.read(image.sha256) for image in job.task.images},
-                  model_paths={path_key(ref): _path(ref, models) for ref in job.task.models},
-                  finished=finished, wants_previews=previews)
+                  images={image.sha256: inputs.read(image.sha256) for image in job.task.images}, model_paths=paths,
+                  finished=finished, wants_previews=previews, preview_decoders=tuple(map(str, decoders)))
 
 
 def _path(wanted: ModelRef, models: ModelList) -> str:
