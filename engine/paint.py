@@ -39,14 +39,14 @@ from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.lending import lend, wanted_models, with_vae
 from engine.memory import give_back_freed_memory, memory
-from engine.models import ModelManager
+from engine.models import Bundle, ModelManager
 from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
 from engine.placement import OffloadChoice
 from engine.precision import Precision, with_precision
 from engine.preprocessors import Preprocessors
 from engine.previews import PreviewMaker
-from engine.rescue import BadNumbers, rescue
+from engine.rescue import BadNumbers, rescue, with_less_memory
 from engine.upscalers import Upscalers
 
 IsCancelled = Callable[[], bool]
@@ -200,8 +200,33 @@ class Engine:
         for model in ((recipe.model, path), *others):
             yield from self._load(ticket, *model, is_cancelled)
         beside = sum(self._models.size_of(*model) for model in others)
-        with (self._models.lease(recipe.model, path, beside=beside) as own,
-              with_vae(own, recipe, ticket, self._models) as bundle,
+        with self._models.lease(recipe.model, path, beside=beside) as own:
+            while (notice := (yield from self._unless_memory_fails(ticket, recipe, own, is_cancelled))) is not None:
+                yield WorkNotice(ticket.job_id, "less_memory", notice)
+
+    def _unless_memory_fails(self, ticket: Ticket, recipe: Recipe, own: Bundle,
+                             is_cancelled: IsCancelled) -> Generator[WorkerEvent, None, str | None]:
+        """All pictures. Before the first step the whole is tried again with less memory; later `_picture` helps itself.
+
+        Returns:
+            What was done, where it has to be tried again.
+        """
+        has_begun = False
+        try:
+            for event in self._paint_with(ticket, recipe, own, is_cancelled):
+                has_begun = has_begun or isinstance(event, WorkStep)
+                yield event
+            return None
+        except faults.FAILURES as error:
+            notice = None if has_begun else with_less_memory(error, own, self._models)
+            if notice is None:
+                raise
+            traceback.clear_frames(error.__traceback__)
+            return notice
+
+    def _paint_with(self, ticket: Ticket, recipe: Recipe, own: Bundle,
+                    is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+        with (with_vae(own, recipe, ticket, self._models) as bundle,
               lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
             _check_cancelled(is_cancelled)
             for notice in lent.notices:

@@ -9,7 +9,7 @@ from contract.errors import NoValidPicture
 from engine.attention import slice_attention
 from engine.devices import release
 from engine.faults import is_out_of_memory
-from engine.models import ModelManager
+from engine.models import Bundle, ModelManager
 from engine.passes import Plan
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,29 @@ def rescue(error: BaseException, plan: Plan, models: ModelManager) -> Rescue | N
                                                    "which is slower.")
     if not is_out_of_memory(error):
         return None
-    release()
-    done = models.use_less_device(plan.bundle)
-    if not done and slice_attention(plan.bundle.parts["unet"]):
-        done = "attention is computed in slices"
-    if not done:
+    if said := with_less_memory(error, plan.bundle, models):
+        return plan, "less_memory", said
+    if not slice_attention(plan.bundle.parts["unet"]):
         return None
-    log.warning("out of memory with %s: %s", name, done)
-    return plan, "less_memory", f"Memory ran short, so {done}. It goes on, slower."
+    return plan, "less_memory", _said(plan.bundle, "attention is computed in slices")
+
+
+def with_less_memory(error: BaseException, bundle: Bundle, models: ModelManager) -> str | None:
+    """The upper steps of the ladder, which need no plan yet.
+
+    Returns:
+        A Notice's sentence; None when nothing was done, or the error is of another kind.
+    """
+    if not is_out_of_memory(error):
+        return None
+    release()
+    done = models.use_less_device(bundle)
+    return _said(bundle, done) if done else None
+
+
+def _said(bundle: Bundle, done: str) -> str:
+    log.warning("out of memory with %s: %s", bundle.ref.name, done)
+    return f"Memory ran short, so {done}. It goes on, slower."
 
 
 def _in_float32(plan: Plan) -> Plan:

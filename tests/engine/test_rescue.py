@@ -1,5 +1,6 @@
 """Memory that runs short and half precision that overflows: tried again with what helps, then named."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -82,6 +83,29 @@ def test_memory_that_never_suffices_ends_in_a_sentence_and_the_next_job_works(
     assert len(notices) == 4 and len(asked) == 5  # encoders, model, group, slices
     monkeypatch.undo()
     assert run(card, ticket)[2] == expected
+
+
+@pytest.mark.parametrize("place", ["engine.paint.plan_of", "engine.paint.lend"], ids=["prompt", "LoRAs and controls"])
+def test_memory_that_runs_short_before_the_first_step_is_found_the_same_way(
+        place: str, on: Make, engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket, card = make_ticket(make_recipe(steps=3)), on(CARD)
+    _, _, expected = run(engine, ticket)
+    module, _, name = place.rpartition(".")
+    real, asked = getattr(sys.modules[module], name), list[int]()
+
+    def short(*what: Any) -> Any:
+        asked.append(len(asked))
+        if len(asked) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*what)
+
+    monkeypatch.setattr(place, short)
+    events, notices, picture = run(card, ticket)
+    assert isinstance(events[-1], WorkDone) and picture == expected
+    assert notices == ["less_memory", "less_memory"] and len(asked) == 3
+    monkeypatch.setattr(place, lambda *what: (_ for _ in ()).throw(ValueError("another fault")))
+    events, notices, _ = run(card, ticket)
+    assert isinstance(events[-1], WorkFailed) and notices == []
 
 
 def test_the_processor_slices_its_attention_for_one_job(engine: Engine, steps_fail: Make, make_recipe: Make,
