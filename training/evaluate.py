@@ -1,6 +1,6 @@
-"""`python -m training.evaluate --out DIR`: the starter set judged, as a table and as RESULTS.md with pictures.
+"""`python -m training.evaluate`: the starter set judged, as a table and as RESULTS.md with pictures.
 
-Draws its own pictures and trains its judge first where DIR has none; never looks at how a prompt came out before it counts.
+With `--out DIR` it draws pictures and trains a judge of its own there first. Never looks at how a prompt came out before it counts.
 """
 
 import argparse
@@ -164,20 +164,24 @@ def _make_judge_pool(path: Path, count: int, pipeline: StableDiffusionPipeline) 
 
 
 def prepared_judge(arguments: argparse.Namespace, pipeline: StableDiffusionPipeline) -> judge.Judge:
-    """The judge of a folder, trained there now where it is not yet."""
-    pool, kept = arguments.out / "judge" / "pool.npy", arguments.out / "judge" / "judge.pt"
+    """The kept judge; where a folder is given, the one trained there (now, where it is not yet), which is kept from then on."""
+    if arguments.out is None:
+        return judge.load_judge(judge.KEPT)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    pool, checkpoint = arguments.out / "judge" / "pool.npy", arguments.out / "judge" / "judge.pt"
     if not pool.exists():
         _make_judge_pool(pool, arguments.pictures, pipeline)
     world = arguments.processes
     run_together(partial(_judge_worker, out=arguments.out, world=world, minutes=arguments.judge_minutes), world, arguments.out)
-    return judge.load_judge(kept)
+    judge.keep_judge(judge.load_judge(checkpoint), judge.KEPT)
+    return judge.load_judge(judge.KEPT)
 
 
 def write_results(rows: list[Row], path: Path) -> None:
     """Keep the table beside its pictures."""
     head = "| what | measured | asked | reached |\n|---|---|---|---|\n"
     text = "\n".join(row.line() for row in rows)
-    title = "# What the starter set does\n\n`python -m training.evaluate --out DIR` wrote this page.\n\n"
+    title = "# What the starter set does\n\n`python -m training.evaluate` wrote this page.\n\n"
     path.write_text(f"{title}{head}{text}\n\n![every fourth of the judged pictures, none left out](results.webp)\n")
 
 
@@ -185,14 +189,13 @@ def main() -> None:
     """Prepare the judge, measure, print and keep."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Judge the starter set.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the judge and its pictures")
+    parser.add_argument("--out", type=Path, help="folder to train another judge in; without it the kept one judges")
     parser.add_argument("--starter", type=Path, default=Path("models/starter"))
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--pictures", type=int, default=12000, help="drawn scenes for the judge")
     parser.add_argument("--judge-minutes", type=float, default=12)
     parser.add_argument("--processes", type=int, default=2, help="for the judge's training")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     pipeline = load_pipeline(arguments.starter)
     subject = Subject(arguments.starter, pipeline, prepared_judge(arguments, pipeline), arguments.prompts)
     rows = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +20,7 @@ from training.things.table import THINGS
 from training.together import best_device, bfloat
 from training.vae import to_tensor
 
+KEPT = Path(__file__).with_name("judge.safetensors")  # the one that judged RESULTS.md, half precision
 BATCH, PEAK = 32, 2e-3
 LIGHTS = ("", "sun", "full moon", "crescent moon", "stars", "aurora", "rainbow", "lightning", "lanterns", "fireworks", "comet")
 THING_NAMES = (*THINGS, "flamingo")  # the embedding's thing last
@@ -123,8 +125,17 @@ def train_judge(path: Path, lesson: JudgeLesson, budget: Budget, rank: int = 0, 
 
 
 def load_judge(path: Path) -> Judge:
-    """A trained judge."""
-    return load_averaged(path, Judge())
+    """A trained judge, of a checkpoint or of a file that `keep_judge` wrote."""
+    if path.suffix != ".safetensors":
+        return load_averaged(path, Judge())
+    judge = Judge()
+    judge.load_state_dict(load_file(path))
+    return judge.eval()
+
+
+def keep_judge(judge: Judge, path: Path) -> None:
+    """Write a judge in half precision."""
+    save_file({name: value.half().contiguous() for name, value in judge.state_dict().items()}, path, metadata={"format": "pt", "license": "Apache-2.0"})
 
 
 @torch.inference_mode()
