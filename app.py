@@ -95,11 +95,17 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
 
 
 def _announce(server: "uvicorn.Server", settings: "Settings") -> None:
+    from api.hosts import EVERYWHERE, in_url, outgoing_address
+
     tick = threading.Event()
     while not server.started and not server.should_exit:
         tick.wait(0.05)
-    url = f"http://{'localhost' if settings.host in ('127.0.0.1', '::1') else settings.host}:{settings.port}"
+    is_here = settings.host in ("127.0.0.1", "::1", *EVERYWHERE)
+    url = f"http://{'localhost' if is_here else in_url(settings.host)}:{settings.port}"
     logger.info("Darkroom is at %s   (Ctrl-C ends it)", url)
+    if settings.lan and settings.host in EVERYWHERE:
+        for address in outgoing_address():
+            logger.info("On your network: http://%s:%s", in_url(address), settings.port)
     if settings.open_browser and server.started:
         webbrowser.open(url)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from studio.settings import Settings
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-_EVERYWHERE = ("0.0.0.0", "::", "")
+EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 class HostRule:
@@ -24,8 +24,8 @@ class HostRule:
 
     def __init__(self, settings: "Settings") -> None:
         names = set(LOCAL_NAMES)
-        if settings.host not in _EVERYWHERE:
-            names.add(_in_url(settings.host))
+        if settings.host not in EVERYWHERE:
+            names.add(in_url(settings.host))
         if settings.lan:
             names.update(own_names())
         self.names = frozenset(name.lower() for name in names)
@@ -55,8 +55,8 @@ def own_names() -> frozenset[str]:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError:
         found = []
-    names.update(_in_url(str(entry[4][0]).partition("%")[0]) for entry in found)
-    return frozenset(names | _outgoing_address()) - {""}
+    names.update(in_url(str(entry[4][0]).partition("%")[0]) for entry in found)
+    return frozenset(names | outgoing_address()) - {""}
 
 
 def is_arrival_address(host: str, server: object) -> bool:
@@ -72,10 +72,11 @@ def is_arrival_address(host: str, server: object) -> bool:
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None) or address
-    return host == f"{_in_url(str(mapped))}:{server[1]}"
+    return host == f"{in_url(str(mapped))}:{server[1]}"
 
 
-def _outgoing_address() -> frozenset[str]:
+def outgoing_address() -> frozenset[str]:
+    """The address that others on the network see, if there is a network."""
     # Connecting a datagram socket sends nothing; it only asks which address would be used.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -85,5 +86,6 @@ def _outgoing_address() -> frozenset[str]:
             return frozenset()
 
 
-def _in_url(address: str) -> str:
+def in_url(address: str) -> str:
+    """An address as it stands in a URL."""
     return f"[{address}]" if ":" in address and not address.startswith("[") else address

@@ -21,7 +21,7 @@ from studio.image_files import PictureFacts, PictureFolder
 from studio.owners import OwnerKeys
 from studio.thumbnails import Thumbnails
 
-UNDO_S = 10.0
+UNDO_S = 120.0  # the page offers it for 10 s, longer while somebody reads it
 MAX_PAGE = 200
 _COUNT_UP_TO = 1001  # counting every hit of a common word takes longer than the page
 _MAX_SEARCH_WORDS = 16
@@ -188,7 +188,7 @@ class Gallery:
                                             (image_id, self._owners.key_of(owner)))
         self._totals = {}
         if not restored:
-            raise NotFound("The picture is gone.", "Deleting can be undone for 10 s.")
+            raise NotFound("The picture is gone.", "It was deleted too long ago.")
 
     def purge(self, older_than_s: float = UNDO_S) -> int:
         """Remove files and rows of pictures that were deleted long enough ago."""

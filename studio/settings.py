@@ -4,6 +4,7 @@ A damaged settings.toml is never overwritten: its .bak is used, or the defaults,
 """
 
 import argparse
+import ipaddress
 import logging
 import os
 import tomllib
@@ -26,6 +27,7 @@ class Settings:
 
     Attributes:
         data_dir: Everything the program writes goes under it.
+        host: Where to listen: on this machine alone, but with --lan or in a Space everywhere.
         model_dirs: The project's models/ first, then those of --models: folders, and extra_model_paths.yaml files.
         password: From the environment only; others can read arguments.
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
@@ -141,6 +143,11 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
     for name, value in values.items():
         if problem := _problem(name, value):
             raise StudioError(f"{name} is “{str(value)[:60]}”: {problem}.", code="settings")
+    is_open = bool(values.get("lan") or environ.get("SPACE_HOST"))
+    values.setdefault("host", "0.0.0.0" if is_open else Settings.host)
+    if not is_open and not _is_loopback(values["host"]):
+        raise StudioError(f"--host {values['host'][:60]} lets the network in.",
+                          f"Add --lan and set {_PASSWORD_VARIABLE}, or leave --host out.", code="settings")
     for notice in notices:
         logger.warning("%s", notice)
     return Settings(
@@ -150,11 +157,19 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
         extension_dirs=(project_dir / "extensions",), notices=tuple(notices), **values)
 
 
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; a name that is not known to be so is not."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="darkroom", argument_default=argparse.SUPPRESS,
                                      description="A Stable Diffusion studio in the browser.")
     parser.add_argument("--port", type=int, help="port of the page (7860)")
-    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--host", help="address to listen on (127.0.0.1, with --lan 0.0.0.0)")
     parser.add_argument("--data", metavar="DIR", help="folder for everything that is written")
     parser.add_argument("--models", metavar="DIR", action="append", help="a further folder of models, a web UI's folder, or an extra_model_paths.yaml")
     parser.add_argument("--lan", action="store_true",

@@ -249,18 +249,17 @@ class Studio:
             QueueFull: too many wait.
         """
         draft = self.extensions.adjust(draft)
-        self._check_parent(draft.parent, owner)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
-        return self._queue_up(Paint(recipe=found.recipe, parent=draft.parent), owner, window, notices)
+        parent = self._known_parent(draft.parent, owner)
+        return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
-        self._check_parent(task.parent, owner)
-        finder = self._finder()
+        finder, parent = self._finder(), self._known_parent(task.parent, owner)
         resolved = resolve_upscale(task, finder, self._sizes_for(owner), self.settings.max_pixels)
-        return self._queue_up(resolved, owner, window, finder.notices)
+        return self._queue_up(resolved.model_copy(update={"parent": parent}), owner, window, finder.notices)
 
     def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
@@ -306,10 +305,9 @@ class Studio:
         """Sizes of the pictures that the owner brought; others' are as good as not there."""
         return lambda sha256: self._inputs.size(sha256) if self._input_owners.has(sha256, owner) else None
 
-    def _check_parent(self, parent: str | None, owner: str) -> None:
-        if parent is not None and self._gallery.find(parent, owner) is None:
-            raise InvalidRecipe("The parent picture is not in your gallery.", "Leave “parent” out.",
-                                code="invalid_parent")
+    def _known_parent(self, parent: str | None, owner: str) -> str | None:
+        """A parent is provenance: one that was deleted meanwhile (or is another's) holds nothing up."""
+        return parent if parent is not None and self._gallery.find(parent, owner) else None
 
     def _known_hash(self, entry: ModelEntry) -> str | None:
         try:

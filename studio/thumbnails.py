@@ -2,11 +2,12 @@
 
 import io
 import os
+import threading
 from pathlib import Path
 
 from PIL import Image
 
-from contract.errors import NotFound
+from contract.errors import NotFound, StorageFull
 from contract.work import RawImage
 
 SIDE = 320
@@ -40,21 +41,27 @@ class Thumbnails:
 
         Raises:
             NotFound: the picture can't be read.
+            StorageFull: the thumbnail can't be written.
         """
         path = self.path(image_id)
         if path.exists():
             return path
         try:
-            with Image.open(picture, formats=["PNG"]) as image:
-                return self._write(image_id, image.convert("RGB"))
+            with Image.open(picture, formats=["PNG"]) as file:
+                image = file.convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             raise NotFound("The picture's file is missing or damaged.", "Its recipe is still known.") from None
+        try:
+            return self._write(image_id, image)
+        except OSError as error:
+            raise StorageFull(f"The small version of the picture can't be kept ({error.strerror}).",
+                              "Free some space, or correct the permissions of thumbnails/.") from None
 
     def _write(self, image_id: str, image: Image.Image) -> Path:
         path = self.path(image_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        part = path.with_suffix(f".{os.getpid()}.part")
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         image.save(part, "JPEG", quality=_QUALITY)
         os.replace(part, path)
         return path

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -89,6 +90,18 @@ def test_lan_without_a_password_is_refused(tmp_path: Path) -> None:
     assert program.process.wait(60) not in (0, None)
     text = program.log.read_text()
     assert "DARKROOM_PASSWORD" in text and "Traceback" not in text
+
+
+def test_lan_is_reached_from_outside_and_asks_for_the_password(tmp_path: Path) -> None:
+    program = Program(tmp_path / "data", "--lan", DARKROOM_PASSWORD="open sesame")
+    try:
+        until(lambda: program.client.get("/login").status_code == 200)
+        # Another address than the one that is listened to without --lan.
+        with httpx.Client(base_url=f"http://127.0.0.2:{program.port}", timeout=20) as outside:
+            assert outside.get("/api/v1/jobs").status_code == 401
+            assert outside.get("/api/v1/jobs", auth=("ann", "open sesame")).status_code == 200
+    finally:
+        program.end()
 
 
 def test_ctrl_c_in_mid_job_ends_everything_within_five_seconds_and_orphans_nothing(tmp_path: Path) -> None:

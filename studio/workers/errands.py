@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from contract.errors import StudioError
+from contract.errors import JobError, StudioError
 from contract.tasks import Convert, Merge
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
 
@@ -98,6 +98,9 @@ class DiskWorker:
                 elif ended.code:
                     yield WorkFailed(ticket.job_id, ended.code, ended.message, ended.hint)
                 else:
+                    if target.exists():  # another of the same name was in the queue
+                        raise JobError(f"{target.parent.name}/{target.name} is there already.",
+                                       "Use another name, or delete that one first.", code="name_taken")
                     os.replace(part, target)
                     self._on_change()
                     if ended.message:

@@ -99,10 +99,14 @@ def test_a_parent_is_in_the_record_and_in_the_png(studio: Studio) -> None:
     assert child.recipe is not None and "parent" not in child.recipe.canonical_json()
 
 
-def test_a_parent_of_someone_else_is_refused(studio: Studio) -> None:
-    theirs = saved(run(studio, owner=YOU))
-    with pytest.raises(InvalidRecipe, match="not in your gallery"):
-        studio.submit(draft(parent=theirs.id), ME)
+def test_a_parent_that_is_gone_or_someone_elses_is_left_out(studio: Studio) -> None:
+    theirs, mine = saved(run(studio, owner=YOU)), saved(run(studio))
+    ref = brought(studio)
+    studio.delete_image(mine.id, ME)
+    for parent in (theirs.id, mine.id):
+        assert saved(run(studio, parent=parent)).parent is None
+        enlarged = studio.upscale(Upscale(image=ref, scale=2.0, parent=parent), ME)
+        assert saved(finish(studio, enlarged.id)).parent is None
     with pytest.raises(NotFound):
         studio.input_from_image(theirs.id, ME)
 

@@ -47,6 +47,14 @@ def test_a_merge_gets_its_models_paths(make: Callable[[str], DiskWorker], tmp_pa
     assert (tmp_path / "out" / "new.safetensors").read_text() == "weighted 0.25 ['checkpoint/a']"
 
 
+def test_a_name_that_was_taken_while_it_waited_is_left_as_it_is(make: Callable[[str], DiskWorker], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "new.safetensors").write_text("the first of this name")
+    failed = run(make("fine"))[-1]
+    assert isinstance(failed, WorkFailed) and failed.code == "name_taken" and "out/new.safetensors" in failed.message
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["the first of this name"]
+
+
 @pytest.mark.parametrize(("words", "code"), [("refuse", "model_problem"), ("break", "internal"), ("die", "errand_died")])
 def test_a_failure_has_words_and_leaves_no_file(make: Callable[[str], DiskWorker], tmp_path: Path, words: str,
                                                 code: str) -> None:

@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from contract import events
-from contract.errors import NotFound
+from contract.errors import NotFound, StorageFull
 from contract.recipe import ModelRef, Recipe
 from studio.database import Database
 from studio.gallery import Gallery
@@ -107,18 +108,18 @@ def test_search_finds_words_and_survives_hostile_ones(house: House, search: str,
     assert (len(page.images), page.total) == (found, found)
 
 
-def test_a_deleted_picture_can_be_restored_for_ten_seconds(house: House) -> None:
+def test_a_deleted_picture_can_be_restored_for_two_minutes(house: House) -> None:
     facts = house.save()
     path = house.gallery.file(facts.id, ME)
     house.gallery.delete(facts.id, ME)
-    house.now += 9
+    house.now += 115
     assert house.gallery.purge() == 0 and house.gallery.page(ME).total == 0
     with pytest.raises(NotFound):
         house.gallery.file(facts.id, ME)
     house.gallery.restore(facts.id, ME)
     assert house.gallery.get(facts.id, ME).id == facts.id
     house.gallery.delete(facts.id, ME)
-    house.now += 11
+    house.now += 121
     assert house.gallery.purge() == 1 and not path.exists()
     with pytest.raises(NotFound, match="gone"):
         house.gallery.restore(facts.id, ME)
@@ -138,6 +139,31 @@ def test_a_thumbnail_is_remade_when_it_is_missing_and_small(house: House) -> Non
     made = path.read_bytes()
     path.unlink()
     assert house.gallery.thumbnail(facts.id, ME).read_bytes() == made
+
+
+def test_a_thumbnail_that_can_not_be_remade_does_not_make_its_picture_missing(
+        house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = house.save()
+    house.gallery.thumbnail(facts.id, ME).unlink()
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(StorageFull, match="No space left"):
+        patch.setattr("studio.thumbnails.os.replace", refuse)
+        house.gallery.thumbnail(facts.id, ME)
+    assert not house.gallery.get(facts.id, ME).missing
+    assert house.gallery.thumbnail(facts.id, ME).is_file()
+
+
+def test_several_who_ask_for_a_missing_thumbnail_all_get_it(house: House) -> None:
+    facts = house.save()
+    path = house.gallery.thumbnail(facts.id, ME)
+    for _ in range(10):
+        path.unlink()
+        with ThreadPoolExecutor(4) as pool:
+            assert all(found == path for found in pool.map(lambda _: house.gallery.thumbnail(facts.id, ME), range(4)))
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_a_missing_file_leaves_the_recipe(house: House) -> None:

@@ -20,12 +20,29 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_arguments_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").write_text('port = 1\nhost = "a"\nworker = "inline"\nmodels = ["more"]\n')
+    (tmp_path / "settings.toml").write_text('port = 1\nhost = "a"\nlan = true\nworker = "inline"\nmodels = ["more"]\n')
     settings = load(tmp_path, "--port", "3", "--no-browser", "--models", str(tmp_path / "x"),
                     DARKROOM_PORT="2", DARKROOM_HOST="b", DARKROOM_PREVIEWS="off")
     assert (settings.port, settings.host, settings.worker) == (3, "b", "inline")
     assert not settings.open_browser and not settings.previews
     assert settings.model_dirs == (tmp_path / "models", tmp_path / "more", tmp_path / "x")
+
+
+@pytest.mark.parametrize(("argv", "environ", "host"), [
+    ((), {}, "127.0.0.1"), (("--lan",), {}, "0.0.0.0"), ((), {"DARKROOM_LAN": "on"}, "0.0.0.0"),
+    ((), {"SPACE_HOST": "x.hf.space"}, "0.0.0.0"), (("--lan", "--host", "10.0.0.7"), {}, "10.0.0.7"),
+    (("--host", "::1"), {}, "::1"), (("--host", "localhost"), {}, "localhost")])
+def test_who_lets_the_network_in_listens_to_it(tmp_path: Path, argv: tuple[str, ...], environ: dict[str, str],
+                                               host: str) -> None:
+    assert load(tmp_path, *argv, **environ).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "studio.local", ""])
+def test_a_host_alone_does_not_let_the_network_in(tmp_path: Path, host: str) -> None:
+    with pytest.raises(StudioError, match="lets the network in"):
+        load(tmp_path, "--host", host)
+    with pytest.raises(StudioError, match="lets the network in"):
+        load(tmp_path, DARKROOM_HOST=host or "0.0.0.0")
 
 
 def test_the_data_folder_moves_everything(tmp_path: Path) -> None:
