@@ -28,13 +28,14 @@ def preview_decoders(checkpoint: Path, roots: Sequence[Path]) -> tuple[Path, ...
         roots: As of `layout.places_of`.
     """
     homes = {home: None for place in places_of(roots) for home in (place.folder, place.folder.parent)}
-    shared = [path for home in homes for folder in _subfolders(home) for path in sorted(folder.iterdir())]
+    shared = [path for home in homes for folder in _inside(home) if folder.name.casefold() in _SHARED for path in _inside(folder)]
     return tuple(path for path in (checkpoint / OWN, *shared) if _is_tiny_decoder(path))
 
 
-def _subfolders(home: Path) -> list[Path]:
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it can't be read."""
     try:
-        return [home / name for name in sorted(os.listdir(home)) if name.casefold() in _SHARED and (home / name).is_dir()]
+        return [folder / name for name in sorted(os.listdir(folder))]
     except OSError:
         return []
 

@@ -94,6 +94,15 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    give_back_pinned()
+
+
+def give_back_pinned() -> None:
+    """Hand page-locked memory that nobody uses back to the system: torch keeps it, and no other call of it gives it up."""
+    empty = getattr(torch._C, "_host_emptyCache", None)
+    if empty is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()  # copies out of it have ended
+        empty()
 
 
 def _cuda() -> Device:

@@ -48,9 +48,11 @@ class _Step:
     is_last: bool
 
     def run(self, x: Tensor, activation: Callable[[Tensor], Tensor], ends_active: bool) -> Tensor:
-        if self.weight.dim() == 1:
-            return functional.layer_norm(x, (x.shape[-1],), self.weight, self.bias)
-        made = functional.linear(x, self.weight, self.bias)
+        weight = self.weight.to(x.dtype)  # float32 where half precision overflows
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if weight.dim() == 1:
+            return functional.layer_norm(x, (x.shape[-1],), weight, bias)
+        made = functional.linear(x, weight, bias)
         return made if self.is_last and not ends_active else activation(made)
 
 
@@ -130,5 +132,5 @@ def _networks(lent: LentNetwork, bundle: Bundle) -> dict[tuple[int, str], _Netwo
         last = max((number for number, step in steps.items() if step["weight"].dim() == 2), default=-1)
         made[place] = _Network(
             tuple(_Step(step["weight"], step.get("bias"), number == last) for number, step in sorted(steps.items())),
-            activation, facts.get("activate_output", "").lower() == "true", lent.use.weight)
+            activation, facts.get("activate_output", "true").lower() == "true", lent.use.weight)
     return made

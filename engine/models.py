@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -23,7 +24,7 @@ from contract.work import path_key
 from engine import faults
 from engine.attention import unslice_attention
 from engine.blocks import Block, Layout
-from engine.devices import Device, device_bytes
+from engine.devices import Device, device_bytes, give_back_pinned, release
 from engine.families import family_of
 from engine.families.family import Family
 from engine.loading import Fetch, Held, Wanted, plan_load
@@ -311,11 +312,23 @@ class ModelManager:
         if not self._device.copies_weights:
             return shelf.parts
         parts = PlacedParts(shelf, self._mode(held, shelf, beside))
-        self._free_device(shelf.layout.size - shelf.device_size)  # all that waits, where not even this one fits
+        self._free_device(shelf)
         if parts.mode == "none":
+            self._place_all(held, shelf, parts)
+        return parts
+
+    def _place_all(self, held: Held, shelf: Shelf, parts: PlacedParts) -> None:
+        """Bring every part to the device. What other programs hold of it shows only now: then parts travel instead."""
+        try:
             for part in shelf.parts:
                 shelf.place(part)
-        return parts
+        except torch.OutOfMemoryError:
+            if self._offload != "auto" or held.ref.kind != "checkpoint":
+                raise
+            log.warning("%s does not fit beside what holds the card: its parts travel", held.ref.name)
+            parts.travel_by("encoders")
+            self._least_mode[path_key(held.ref)] = "encoders"
+            release()
 
     def _mode(self, held: Held, shelf: Shelf, beside: int) -> Offload:
         if held.ref.kind != "checkpoint":
@@ -327,14 +340,14 @@ class ModelManager:
         room = None if limit is None else limit - beside - leased
         return choose(shelf, room, self._least_mode.get(path_key(held.ref), "none"))
 
-    def _free_device(self, need: int) -> None:
-        """Give up the storage of idle shelves, least recently used first, until `need` bytes fit."""
-        limit = device_bytes(self._device)
+    def _free_device(self, wanted: Shelf) -> None:
+        """Give up the storage of other idle shelves, least recently used first, until this one fits: maybe all."""
+        limit, need = device_bytes(self._device), wanted.layout.size - wanted.device_size
         for shelf in list(self._shelves):
             used = sum(other.device_size for other in self._shelves)
             if limit is None or used + need <= limit:
                 return
-            if shelf.device_size and not shelf.leases:
+            if shelf is not wanted and shelf.device_size and not shelf.leases:
                 shelf.clear()
 
     # Making room
@@ -355,7 +368,10 @@ class ModelManager:
             if block.layout is layout:
                 spare = block
                 break
+            is_pinned = block.is_pinned
             del block
+            if is_pinned:
+                give_back_pinned()
         free = memory().free
         if spare is None and need > free:
             kept = any(held.is_pinned for held in self._held.values())

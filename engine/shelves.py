@@ -79,8 +79,9 @@ class Shelf:
     @torch.inference_mode(False)  # what is allocated here outlives whoever asked for it
     def place(self, part: str) -> None:
         """Bring a part to the device, unless it is there; may raise torch's out-of-memory errors."""
-        if not self.device.copies_weights or part in self.storage or self.block is None:
+        if not self.device.copies_weights or part in self.storage:
             return
+        assert self.block is not None
         if part in self.streams:
             self.drop(part)
         self.storage[part] = {number: torch.empty(self.layout.segment_bytes[number], dtype=torch.uint8,
@@ -91,8 +92,9 @@ class Shelf:
 
     def stream(self, part: str) -> None:
         """Let a part pass through the device group by group from now on."""
-        if part in self.streams or self.block is None:
+        if part in self.streams:
             return
+        assert self.block is not None
         self.drop(part)
         own = {name: pair for (owner, name), pair in self.targets.items() if owner == part}
         self.streams[part] = Stream(self.parts[part], own, self.block, self.device.torch_device, self._value_of(part))
@@ -146,6 +148,8 @@ class Shelf:
                 self.changed.add((part, name))
             if self.travels or part not in self.storage:
                 self.replaced[part, name] = self._like(value, place)
+            else:
+                self.replaced.pop((part, name), None)  # of an earlier lease: `drop` keeps the new value
         self._tell_streams(part)
 
     @property

@@ -65,13 +65,14 @@ class Stream:
         self._rest = {name: target for name, target in targets.items() if name not in streamed}
         largest = max((group.size for group in groups.values()), default=0)
         self._state.slots = tuple(_Slot(torch.empty(largest, dtype=torch.uint8, device=device)) for _ in range(2))
-        for name, group in groups.items():
-            self._state.hooks.append(module.get_submodule(name).register_forward_pre_hook(self._before(group)))
         for place, target in self._rest.values():
             target.data = torch.empty(place.shape, dtype=place.dtype, device=device)
             if place.is_channels_last:
                 target.data = target.data.to(memory_format=torch.channels_last)
         self._copy_rest()
+        # Last: a stream that got no memory must leave nothing on the modules.
+        for name, group in groups.items():
+            self._state.hooks.append(module.get_submodule(name).register_forward_pre_hook(self._before(group)))
 
     @property
     def size(self) -> int:
@@ -92,6 +93,8 @@ class Stream:
 
     def close(self) -> None:
         """Take the hooks off; the modules have no weights until they are placed again."""
+        if self._beside is not None:  # the buffers go back to the main stream, and a copy may still fill one
+            torch.cuda.current_stream(self._device).wait_stream(self._beside)
         for hook in self._state.hooks:
             hook.remove()  # type: ignore[attr-defined]
         self._state = _State()

@@ -1,6 +1,7 @@
 """What a family must say: its parts, how text becomes embeddings, how the model is asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,12 +81,38 @@ def predict_with(parts: Mapping[str, nn.Module], dtype: torch.dtype, *,
 
 
 def _in_float32(unet: nn.Module, rows: Tensor, t: Tensor, context: Tensor, extra: dict[str, Any]) -> Tensor:
-    """Without touching the module's own (shared, fixed) weights."""
-    weights = {name: tensor.float() if tensor.is_floating_point() else tensor
-               for name, tensor in unet.state_dict().items()}
+    """Each layer's weights are made wide while it works: they may only just have come (`streaming.py`)."""
     wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value,
                     {**extra, "encoder_hidden_states": context, "return_dict": False})
-    return torch.func.functional_call(unet, weights, (rows.float(), t), wide)[0]
+    with _wide_layers(unet):
+        return unet(rows.float(), t, **wide)[0]
+
+
+@contextmanager
+def _wide_layers(module: nn.Module) -> Iterator[None]:
+    own: dict[nn.Parameter, Tensor] = {}
+
+    def widen(layer: nn.Module, *_: object) -> None:
+        for weight in layer.parameters(recurse=False):
+            if weight.is_floating_point() and weight.dtype != torch.float32:
+                own[weight] = weight.data
+                weight.data = weight.data.float()
+
+    def narrow(layer: nn.Module, *_: object) -> None:
+        for weight in layer.parameters(recurse=False):
+            if weight in own:
+                weight.data = own.pop(weight)
+
+    with ExitStack() as hooks:
+        for layer in module.modules():
+            if next(layer.parameters(recurse=False), None) is not None:
+                hooks.callback(layer.register_forward_pre_hook(widen).remove)
+                hooks.callback(layer.register_forward_hook(narrow, always_call=True).remove)
+        try:
+            yield
+        finally:
+            for weight, data in own.items():
+                weight.data = data
 
 
 def _add(influence: Any, extra: dict[str, Any]) -> None:

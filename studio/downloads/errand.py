@@ -14,8 +14,8 @@ from catalog.offers import pinned_sha256
 from contract.errands import Download
 from contract.errors import JobError, StorageFull, StudioError
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
-from studio.downloads.fetch import Fetcher
-from studio.downloads.hub import chosen_files, read_repository
+from studio.downloads.fetch import Fetcher, is_whole
+from studio.downloads.hub import HubFile, chosen_files, read_repository
 from studio.downloads.places import Plan, plan, put_where
 from studio.downloads.wire import Broken, Hub, Offline, Wire
 
@@ -91,7 +91,7 @@ class NetworkWorker:
         repository = read_repository(self._wire, task.source, task.revision)
         files = chosen_files(repository, task.files)
         todo = plan(task, files, self._models)
-        missing = _missing(todo)
+        missing = _missing(todo, lambda file, path: is_whole(file, path, self._stopped))
         if not missing:
             yield WorkNotice(job_id, "already_here", f"{task.label} is here already.")
             return
@@ -100,7 +100,7 @@ class NetworkWorker:
         fetcher = Fetcher(self._wire, repository, self._stopped, self._wait_unit_s)
         for file, place in todo.places:
             working = todo.working(place)
-            if place in missing and not _is_whole(working, file.size_bytes):
+            if place in missing and not is_whole(file, working, self._stopped):
                 for have in fetcher.fetch(file, working, pinned_sha256(task.source, file.path)):
                     yield from meter.say(have)
             meter.next(file.size_bytes)
@@ -112,12 +112,7 @@ class NetworkWorker:
         self._on_change()
 
 
-def _is_whole(path: Path, size_bytes: int) -> bool:
-    """A file under its own name is whole: it was checked before it got it."""
-    return path.is_file() and path.stat().st_size == size_bytes
-
-
-def _missing(todo: Plan) -> Mapping[Path, int]:
+def _missing(todo: Plan, is_whole: Callable[[HubFile, Path], bool]) -> Mapping[Path, int]:
     """Final places that have to be filled, with their sizes.
 
     Raises:
@@ -126,12 +121,12 @@ def _missing(todo: Plan) -> Mapping[Path, int]:
     if todo.home is not None:
         if not todo.home.exists():
             return {place: file.size_bytes for file, place in todo.places}
-        if all(_is_whole(place, file.size_bytes) for file, place in todo.places):
+        if all(is_whole(file, place) for file, place in todo.places):
             return {}
         raise _taken(todo.home)
     missing = {}
     for file, place in todo.places:
-        if place.exists() and not _is_whole(place, file.size_bytes):
+        if place.exists() and not is_whole(file, place):
             raise _taken(place)
         if not place.exists():
             missing[place] = file.size_bytes

@@ -1,8 +1,10 @@
 """Tiny decoders are found where other programs keep them, and by what is in them."""
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -25,3 +27,16 @@ def test_a_models_own_comes_first_and_shared_ones_lie_in_vae_approx(tmp_path: Pa
     assert preview_decoders(models / "starter", (models,)) == (own, folder, named)
     assert preview_decoders(models / "one.safetensors", (models / "Stable-diffusion",)) == (folder, named)
     assert preview_decoders(tmp_path / "other", (tmp_path / "gone",)) == ()
+
+
+def test_a_folder_that_can_not_be_read_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "vae_approx").mkdir(parents=True)
+    listed = os.listdir
+
+    def refuse(folder: Path) -> list[str]:
+        if Path(folder).name == "vae_approx":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr("catalog.preview_decoders.os.listdir", refuse)
+    assert preview_decoders(tmp_path / "models" / "a", (tmp_path / "models",)) == ()

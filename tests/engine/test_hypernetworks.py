@@ -1,6 +1,7 @@
 """Hypernetworks on real attention: equal to keys and values made by hand, and gone when the job is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.recipe import HypernetworkUse, ModelRef
+from engine.denoise import Conditions
+from engine.devices import Device
+from engine.families.family import predict_with
 from engine.hypernetworks import LentNetwork, bent
 from engine.kinds import _named_tensors
 from engine.models import ModelManager
@@ -36,7 +40,7 @@ def of_tensors(tensors: dict[str, Tensor], weight: float = 1.0, **facts: str) ->
     module = _named_tensors({name: list(tensor.shape) for name, tensor in tensors.items()})
     module.load_state_dict(tensors)
     ref = ModelRef(kind="hypernetwork", name="bend", family="sd1")
-    return LentNetwork(HypernetworkUse(model=ref, weight=weight), module, facts)
+    return LentNetwork(HypernetworkUse(model=ref, weight=weight), module, {"activate_output": "false", **facts})
 
 
 class ByHand(AttnProcessor):
@@ -61,6 +65,28 @@ class ByHand(AttnProcessor):
 def unet_of(entries: dict[str, ModelEntry], models: ModelManager) -> Any:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         yield bundle
+
+
+def test_a_file_that_says_nothing_of_its_end_has_an_activation_there(unet_of: Any) -> None:
+    pair = {CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))}
+    silent = replace(lent(pair), facts={"activation_func": "relu"})
+    said, other = (lent(pair, activation_func="relu", activate_output=value) for value in ("true", "false"))
+    made = []
+    with torch.no_grad():
+        for one in (silent, said, other):
+            with bent(unet_of, [one]):
+                made.append(unet_of.parts["unet"](torch.ones(1, 4, 8, 8), 300, torch.ones(1, 7, CONTEXT)).sample)
+    assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
+
+
+def test_it_acts_in_full_precision_too(entries: dict[str, ModelEntry]) -> None:
+    device = Device(torch.device("cpu"), "half", dtype=torch.bfloat16)
+    told = Conditions(torch.ones(1, 7, CONTEXT), (1.0,))
+    with ModelManager(device).lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle, torch.inference_mode():
+        with bent(bundle, [lent({CONTEXT: (network(CONTEXT, 1, norm=True), network(CONTEXT, 2))}, activation_func="relu")]):
+            wide = predict_with(bundle.parts, torch.bfloat16, in_float32=True)(
+                torch.ones(1, 4, 8, 8), torch.tensor(300), told, None)
+    assert wide.dtype == torch.float32 and wide.isfinite().all()
 
 
 @pytest.mark.parametrize("norm", [False, True])

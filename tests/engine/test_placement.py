@@ -12,12 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from catalog.models import ModelEntry
-from contract.work import Ticket, WorkDone, WorkNotice, WorkPainted, path_key
+from contract.work import Ticket, WorkDone, WorkFailed, WorkNotice, WorkPainted, path_key
 from engine import streaming
+from engine.denoise import Conditions
 from engine.devices import Device
+from engine.families.family import predict_with
 from engine.models import Bundle, ModelManager
 from engine.paint import Engine, EngineOptions
 from engine.placement import MODES, Offload, PlacedParts, choose
+from engine.shelves import Shelf
 
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
 Make = Callable[..., Any]
@@ -134,10 +137,30 @@ def test_a_card_that_is_too_small_is_used_all_the_same(on_card: Callable[..., En
                                                        entries: dict[str, ModelEntry]) -> None:
     ticket = make_ticket(make_recipe())
     card = on_card(memory_bytes=entries["sd1"].size_bytes // 2)
-    assert painted(card, ticket) == painted(engine, ticket)
+    for _ in range(3):
+        assert painted(card, ticket) == painted(engine, ticket)
     status = card.describe()
     assert status.device_bytes == entries["sd1"].size_bytes // 2
     assert [held.place for held in status.models] == ["device"]
+
+
+def test_a_card_that_other_programs_fill_is_used_all_the_same(
+        on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, engine: Engine,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Shelf.place
+
+    def crowded(self: Shelf, part: str) -> None:
+        if part not in self.storage and self.device_size + self.layout.part_size(part) >= self.layout.size:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        place(self, part)
+
+    ticket = make_ticket(make_recipe())
+    expected = painted(engine, ticket)
+    monkeypatch.setattr(Shelf, "place", crowded)
+    card = on_card()
+    assert [painted(card, ticket) for _ in range(2)] == [expected] * 2
+    told_to_stay = on_card("none")
+    assert isinstance(list(told_to_stay.paint(ticket, lambda: False))[-1], WorkFailed)
 
 
 def test_idle_models_leave_the_card_for_one_that_works(on_card: Callable[..., Engine], make_recipe: Make,
@@ -150,6 +173,52 @@ def test_idle_models_leave_the_card_for_one_that_works(on_card: Callable[..., En
 
 def values(bundle: Bundle, part: str = "unet") -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in bundle.parts[part].state_dict().items()}
+
+
+def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_again(entries: dict[str, ModelEntry]) -> None:
+    manager, name = ModelManager(CARD), "conv_in.weight"
+
+    def lent(mode: Offload, value: float | None = None) -> float:
+        manager._offload = mode
+        with torch.no_grad(), manager.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+            bundle.parts["unet"]
+            if value is not None:
+                bundle.replace("unet", {name: torch.full_like(bundle.pristine("unet", name), value)})
+            bundle.parts["vae"], bundle.parts["unet"]
+            present = bundle.present("unet", name)
+            assert present is not None
+            return float(present.flatten()[0])
+
+    assert [lent("encoders", 0.5), lent("model"), lent("none", 0.25), lent("none"), lent("model")] == \
+        [0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_stream_that_got_no_memory_leaves_no_hook(entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+    def hooks(bundle: Bundle) -> int:
+        return sum(len(module._forward_pre_hooks) for module in bundle.modules["unet"].modules())
+
+    with lease(entries["sd1"], "group") as bundle:
+        with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+            patch.setattr(streaming.Stream, "_copy_rest", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+            bundle.parts["unet"]
+        assert hooks(bundle) == 0
+        bundle.parts["unet"]
+        assert hooks(bundle) > 4
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_full_precision_is_the_same_in_groups(entries: dict[str, ModelEntry]) -> None:
+    half, made = replace(CARD, dtype=torch.bfloat16), []
+    rows, told = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)), Conditions(torch.ones(1, 77, 32), (1.0,))
+    modes: tuple[Offload, ...] = ("none", "group")
+    for mode in modes:
+        with ModelManager(half, offload=mode).lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle, \
+                torch.inference_mode():
+            predict = predict_with(bundle.parts, torch.bfloat16, in_float32=True)
+            made += [predict(rows, torch.tensor(500), told, None) for _ in range(2)]
+            assert {tensor.dtype for tensor in bundle.parts["unet"].parameters()} == {torch.bfloat16}
+    assert all(torch.equal(one, made[0]) for one in made) and made[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("device", ["pointing", "copying"])

@@ -210,6 +210,28 @@ def test_a_folder_appears_as_a_whole_or_not_at_all(hub: HubHere, downloads: Down
     assert is_there(task, downloads.models)
 
 
+def test_files_of_one_size_are_told_apart_by_their_checksums(hub: HubHere, downloads: Downloads) -> None:
+    (downloads.models / "checkpoints").mkdir(parents=True)
+    other = downloads.models / "checkpoints" / FILE
+    other.write_bytes(os.urandom(len(DATA)))
+    assert downloads.failure().code == "name_taken"
+    other.write_bytes(DATA)
+    assert [type(event) for event in downloads.run()] == [WorkLoading, WorkNotice, WorkDone]
+
+
+def test_a_folder_never_mixes_two_models_of_one_name(hub: HubHere, downloads: Downloads) -> None:
+    parts = ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")
+    for owner in ("alice", "bob"):
+        for path in parts:
+            hub.add(f"{owner}/dream", path, f"{owner:5} {path}".encode())
+    hub.answers[:] = [(200, {}), (200, {}), (404, {})]
+    downloads.failure(Download(source="alice/dream"))
+    assert len(downloads.files()) >= 1
+    assert isinstance(downloads.run(Download(source="bob/dream"))[-1], WorkDone)
+    home = downloads.models / "checkpoints" / "dream"
+    assert {path: (home / path).read_text() for path in parts} == {path: f"bob   {path}" for path in parts}
+
+
 def test_a_pickle_goes_to_quarantine_but_a_known_annotator_to_its_folder(hub: HubHere, downloads: Downloads) -> None:
     hub.add(REPOSITORY, "old.ckpt", b"pickled")
     said = downloads.run(Download(source=REPOSITORY, files=("old.ckpt",)))
