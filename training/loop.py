@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from training.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
 from training.optimizers import MatrixOptimizer
@@ -15,9 +16,15 @@ MEET_EVERY = 8  # steps
 SAVE_EVERY = 200
 
 
+@torch.no_grad()
+def _move_average(averages: list[Tensor], presents: list[Tensor], count: Tensor | int) -> None:
+    """Over a tenth of the updates so far, at most over 50: a short training's average must not lag behind it."""
+    torch._foreach_lerp_(averages, presents, max(0.02, 9 / (10 + int(count))))
+
+
 def averaged(model: nn.Module) -> AveragedModel:
-    """A running average of a model, over about 50 updates."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98))
+    """A running average of a model."""
+    return AveragedModel(model, multi_avg_fn=_move_average)
 
 
 class Loop:
