@@ -23,7 +23,9 @@ export function recipeList(record) {
     ["Size", pixels(record.width, record.height)],
     ["Seed", record.seed],
     (recipe.clip_skip ?? 1) !== 1 && ["Clip skip", String(recipe.clip_skip)],
-    ...(recipe.loras ?? []).map((lora) => ["LoRA", `${lora.ref.name} ${short(lora.weight)}`]),
+    recipe.vae && ["VAE", nameOf(recipe.vae)],
+    ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),
+    ...(recipe.hypernetworks ?? []).map((net) => ["Hypernetwork", `${nameOf(net.model)} ${short(net.weight)}`]),
     ...partRows(recipe),
     parentRow(record),
   ];
@@ -34,6 +36,9 @@ const pairs = (rows) => rows.filter(Boolean).map(([name, value]) =>
   h("div", {}, h("dt", {}, name), h(name === "Seed" ? "dd.mono" : "dd", {}, value)));
 
 const nameOf = (model) => modelTitle(model?.name ?? model);
+
+// How strongly a LoRA acts on the text encoders, where that is set apart.
+const textWeight = ({ text_weight: weight }) => (typeof weight === "number" ? `, text ${short(weight)}` : "");
 
 // Rows of the parts that were used.
 function partRows({ start, mask, controls = [], references = [], hires }) {
