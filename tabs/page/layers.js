@@ -31,23 +31,27 @@ export function openLayer(dialog, { modal = true, opener = null, onclose, focus 
   else dialog.show();
   opener?.setAttribute("aria-expanded", "true");
   const stop = new AbortController();
-  const close = () => { if (dialog.open) dialog.close(); };
-  open = { close, element: dialog };
-  dialog.addEventListener("close", () => {
+  // At once: a dialog's own event comes later, when another layer may be open already.
+  const mine = { element: dialog, close: () => { if (dialog.open) dialog.close(); ended(); } };
+  function ended() {
+    if (stop.signal.aborted) return;
     stop.abort();
-    open = null;
+    if (open === mine) open = null;
     closedAt = performance.now();
     opener?.setAttribute("aria-expanded", "false");
     onclose?.();
     if (dialog.contains(document.activeElement) || document.activeElement === document.body) {
       back?.focus({ preventScroll: true });
     }
-  }, { once: true });
+  }
+  open = mine;
+  // The browser may close it too. The event of a dialog that is open again tells of its time before.
+  dialog.addEventListener("close", () => { if (!dialog.open) ended(); }, { signal: stop.signal });
   const outside = (event) => {
     const box = dialog.getBoundingClientRect();
     const isInside = event.clientX >= box.left && event.clientX <= box.right
       && event.clientY >= box.top && event.clientY <= box.bottom;
-    if (modal && event.target === dialog && !isInside) close();
+    if (modal && event.target === dialog && !isInside) mine.close();
   };
   dialog.addEventListener("pointerdown", outside, { signal: stop.signal });
   // Also where the browser would not: a search field takes Esc for itself, a dialog that is not modal has none.
@@ -55,8 +59,7 @@ export function openLayer(dialog, { modal = true, opener = null, onclose, focus 
     if (event.key !== "Escape" || event.isComposing) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    close();
+    mine.close();
   }, { signal: stop.signal, capture: true });
   focus?.focus({ preventScroll: true });
-  return close;
 }
