@@ -3,7 +3,7 @@
 
 import { get, online, post, Refused, request } from "./api.js";
 import { watchEngine } from "./engine.js";
-import { hasUnfinished, isBehind, unfinishedHere } from "./job_looks.js";
+import { isBehind, isLeftBehind, unfinishedHere } from "./job_looks.js";
 import { emptyView, isUnderWay, merge, sendingView, shownUrl } from "./job_view.js";
 import { added, say } from "./pictures.js";
 import { refuse } from "./rules.js";
@@ -11,8 +11,6 @@ import { observable, windowName } from "./store.js";
 
 const SILENT_MS = 6000;
 const SETTLE_MS = 400;
-const LOOK_MS = 2500;
-const MOST_LOOKS = 3;
 const LONGEST_BRINGING_MS = 120_000;
 
 const view = observable(emptyView());
@@ -26,7 +24,6 @@ let stream = "";
 let heardAt = 0;
 let cancelSoon = false;
 let unheard = null; // a draft that was sent and not heard of: sent once more if the server doesn't know it
-let looks = 0;
 /** What the stage showed before a request that may be refused. */
 let before = emptyView();
 
@@ -61,11 +58,11 @@ export const job = {
     try {
       const made = await prepare();
       if (!isNow) job.show((await post("/jobs", made)).id, look);
-      else if (cancelSoon) { cancelSoon = false; view.set(before); return false; }
+      else if (cancelSoon) { takeBack(); return false; }
       else start({ draft: made }, view.get());
       return true;
     } catch (problem) {
-      if (isNow) view.set(before);
+      if (isNow) takeBack();
       if (!(problem instanceof Refused) || !refuse(problem)) say(problem);
       return false;
     }
@@ -89,18 +86,18 @@ export const job = {
     } catch (problem) { say(problem); }
   },
 
-  /** Make the shown job again, or only its last so many pictures. */
+  /** Make the shown job again, or only some of its pictures. */
   async again(change = {}) {
     const { recipe, seed } = await get(`/jobs/${encodeURIComponent(view.get().id)}`);
     const again = { ...recipe, seed, ...change };
-    start({ draft: again }, sendingView(again, view.get()));
+    start({ draft: again }, sendingView({ ...view.get(), count: again.count }, view.get()));
   },
 
   /** Make it again as it was, where it has no recipe: an upscale. */
   async repeat() { job.take((await post(`/jobs/${encodeURIComponent(view.get().id)}/again`)).id); },
 
-  /** Follow a job of this person here. */
-  take(id) { start({ follow: id }, { ...emptyView(), phase: "sending", behind: shownUrl(view.get()) }); },
+  /** Follow a job of this person here; one that is shown already keeps its places. */
+  take(id) { start({ follow: id }, sendingView(view.get().id === id ? view.get() : emptyView(), view.get())); },
 
   /** Follow a job that was just queued: now, or when its turn comes. look: as of `make`; note: "round 2 of 4". */
   show(id, look, note = "") {
@@ -146,24 +143,27 @@ function start(what, first) {
 
 // The server knows nothing to follow. A draft on its way was lost then: it is sent once more.
 function nothing() {
-  if (view.get().phase !== "sending") { lookAgain(); return; }
+  if (view.get().phase !== "sending") {
+    isLeftBehind().then((isThere) => { if (isThere && !job.isActive()) job.resume(); });
+    return;
+  }
   const draftAgain = unheard;
   unheard = null;
-  if (draftAgain) {
+  if (draftAgain && !cancelSoon) {
     start({ draft: draftAgain }, view.get());
     unheard = null;
-  } else view.set(before);
+  } else takeBack();
 }
 
-// A window that has just been closed counts as following for some seconds. Its job is taken up then.
-async function lookAgain() {
-  if (looks >= MOST_LOOKS) return;
-  looks += 1;
-  if (await hasUnfinished()) setTimeout(() => { if (!job.isActive()) job.resume(); }, LOOK_MS);
+// What was on its way is not made: the stage shows what it did before.
+function takeBack() {
+  cancelSoon = false;
+  view.set(before);
 }
 
 function refused(told) {
-  if (refuse(told)) view.set(before);
+  cancelSoon = false;
+  if (refuse(told)) takeBack();
   else view.set({ ...view.get(), phase: "failed", id: null, code: told.code, message: told.message, hint: told.hint });
   goOn();
 }

@@ -4,6 +4,10 @@ import { get } from "./api.js";
 import { windowName } from "./store.js";
 
 const SHOWN = new Set(["paint", "upscale"]);
+const LOOK_MS = 2500;
+const MOST_LOOKS = 3;
+
+let looks = 0;
 
 /** This window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked for. */
 export async function unfinishedHere() {
@@ -11,10 +15,17 @@ export async function unfinishedHere() {
   return jobs.filter((one) => SHOWN.has(one.type));
 }
 
-/** Whether this person has anything running or waiting. */
-export async function hasUnfinished() {
+/**
+ * Whether this person has anything running or waiting: told after a while, since a window that has just been closed
+ * counts as following for some seconds. Asked for some times only.
+ */
+export async function isLeftBehind() {
+  if (looks >= MOST_LOOKS) return false;
+  looks += 1;
   const { rows } = await get("/queue").catch(() => ({ rows: [] }));
-  return rows.some((row) => row.mine && SHOWN.has(row.type) && (row.state === "running" || row.state === "queued"));
+  const isThere = rows.some((row) => row.mine && SHOWN.has(row.type) && (row.state === "running" || row.state === "queued"));
+  if (isThere) await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+  return isThere;
 }
 
 /** Whether the job is elsewhere than the view says; one that was never heard of counts as such. */
