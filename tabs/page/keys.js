@@ -38,7 +38,7 @@ export function listenForKeys(parent) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && generates(route.get().tab)) {
       event.preventDefault();
       generate();
-    } else if (event.key === "Escape" && !layerHasEscape() && !event.target.closest?.("select")) {
+    } else if (event.key === "Escape" && !layerHasEscape() && !event.target.closest?.("select, input[type=search]")) {
       if (job.isActive()) job.cancel();
     } else if (event.key === "?" && !isTyping && !document.querySelector("dialog[open]")) {
       event.preventDefault();

@@ -75,3 +75,23 @@ def test_choices_are_one_tab_stop_and_arrows_move_and_choose(visitor: Visitor) -
     assert page.locator("[data-field=width] [role=radio][tabindex='0']").count() == 1
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.tagName") == "SELECT"
+
+
+def test_escape_in_the_search_field_is_for_the_field_and_not_for_the_job(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask("meadow [slow]", steps="120")
+    visitor.wait_for("running")
+    visitor.site.worker.gate.clear()
+    page.get_by_role("tab", name="Gallery").click()
+    search = page.get_by_role("searchbox", name="Search pictures")
+    search.fill("fox")
+    search.press("Escape")
+    expect(search).to_have_value("")
+    search.press("Escape")
+    visitor.site.worker.gate.set()
+    before = visitor.view()["index"]
+    page.wait_for_function(f"darkroom.job.view.get().index > {before + 4} || !darkroom.job.isActive()")
+    assert visitor.view()["phase"] == "running"
+    search.blur()
+    page.keyboard.press("Escape")
+    page.wait_for_function("darkroom.job.view.get().phase === 'cancelled'")
