@@ -9,6 +9,13 @@ const MOST = 8;
 const OPEN = /(<(?:lora|lyco):|<hypernet:|\bembedding:)([^<>:,\n()]*)$/i;
 const listOf = (head) => (/embedding/i.test(head) ? embeddings : /hypernet/i.test(head) ? hypernetworks : loraModels);
 
+// What stands behind the caret, without the end of a name that the caret is in.
+function withoutTail(rest, typed, name) {
+  const [tail] = /^[^\s<>:,()]*/.exec(rest);
+  const isOfName = /^[:>]/.test(rest.slice(tail.length)) || name.toLowerCase().includes((typed.trimStart() + tail).toLowerCase());
+  return isOfName ? rest.slice(tail.length) : rest;
+}
+
 /** @param {HTMLTextAreaElement} area of the form's value `name` @returns {HTMLElement} the list, to stand behind the area */
 export function completion(area, name) {
   const box = h("div.completion", { role: "listbox", id: freshId("completion"), "aria-label": "Names that fit", hidden: true });
@@ -21,16 +28,19 @@ export function completion(area, name) {
     area.removeAttribute("aria-activedescendant");
   }
 
+  // What stands before the caret and can be completed.
+  const matchHere = () => (area.selectionStart === area.selectionEnd ? OPEN.exec(area.value.slice(0, area.selectionStart)) : null);
+
   function look() {
-    const before = area.value.slice(0, area.selectionStart);
-    const match = area.selectionStart === area.selectionEnd ? OPEN.exec(before) : null;
+    const match = matchHere();
     if (!match) { close(); return; }
+    const chosen = match[0] === found[at]?.match[0] ? found[at].one.name : null;
     const models = listOf(match[1]);
     models.refresh();
     const wanted = match[2].trim().toLowerCase();
     const fitting = models.state.get().items.filter((one) => !one.problem && `${one.name} ${one.title}`.toLowerCase().includes(wanted));
     found = fitting.slice(0, MOST).map((one) => ({ one, match }));
-    at = 0;
+    at = Math.max(0, found.findIndex(({ one }) => one.name === chosen));
     if (found.length) draw(); else close();
   }
 
@@ -46,9 +56,10 @@ export function completion(area, name) {
 
   function take(index) {
     const { one, match } = found[index];
+    if (matchHere()?.[0] !== match[0]) { close(); return; }
     const caret = area.selectionStart;
     const begin = caret - match[2].length;
-    const rest = area.value.slice(caret);
+    const rest = withoutTail(area.value.slice(caret), match[2], one.name);
     const put = match[1].startsWith("<") ? `${one.name}${rest.startsWith(":") || rest.startsWith(">") ? "" : ":1>"}` : one.name;
     change({ [name]: area.value.slice(0, begin) + put + rest });
     area.setSelectionRange(begin + put.length, begin + put.length);
@@ -59,6 +70,8 @@ export function completion(area, name) {
   area.setAttribute("aria-autocomplete", "list");
   area.addEventListener("input", look);
   area.addEventListener("blur", close);
+  // The caret moves by keys, by a click, by undo.
+  document.addEventListener("selectionchange", () => { if (!box.hidden) look(); });
   area.addEventListener("keydown", (event) => {
     if (box.hidden || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -111,3 +111,25 @@ def test_nothing_sticks_out_and_every_control_has_room(visit: Visit, width: int,
     visitor.page.evaluate("darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'ink', weight: '1', text_weight: '' }] })")
     expect(visitor.page.locator("#lora-section .unit h3")).to_have_text("ink")
     check(visitor.page, touch)
+
+
+def test_a_name_is_taken_only_where_the_caret_is(visitor: Visitor) -> None:
+    page = visitor.page
+    prompt = page.locator("textarea[name=prompt]")
+    options = page.locator(".completion:not([hidden]) .option")
+    prompt.click()
+    prompt.press_sequentially("a barn <lora:i")
+    expect(options).to_have_count(3)
+    prompt.press("Home")
+    expect(options).to_have_count(0)
+    prompt.press("Enter")
+    expect(prompt).to_have_value("\na barn <lora:i")
+    prompt.fill("")
+    prompt.press_sequentially("<lora:in")
+    prompt.press("ArrowDown")
+    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    prompt.press("ArrowLeft")
+    expect(options).to_have_count(3)
+    expect(options.first).to_contain_text("ink")
+    prompt.press("Enter")
+    expect(prompt).to_have_value("<lora:ink:1>")
