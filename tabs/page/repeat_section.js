@@ -1,6 +1,6 @@
 // Loopback and batches: further jobs that this page submits, each with the last result, or the next file, as its start.
 
-import { post, Refused } from "./api.js";
+import { post, Refused, Unreachable } from "./api.js";
 import { bring, bringSaved } from "./brought.js";
 import { slider } from "./bound.js";
 import { config } from "./config.js";
@@ -15,6 +15,7 @@ import { formTab } from "./route.js";
 import { ranged, refuse } from "./rules.js";
 import { section } from "./section.js";
 import { observable } from "./store.js";
+import { offerUndo } from "./undo_bar.js";
 import { some } from "./words.js";
 
 const KINDS = "image/png, image/jpeg, image/webp";
@@ -70,13 +71,18 @@ export function generateRepeated() {
   return true;
 }
 
-/** Queue one job and show it in its turn; what the server refuses stands at its field. @returns {Promise<string|null>} its id */
+/**
+ * Queue one job and show it in its turn; what the server refuses stands at its field.
+ * @returns {Promise<string|null>} its id
+ * @throws {Unreachable}
+ */
 async function submit(made, note) {
   try {
     const { id } = await post("/jobs", made);
     job.show(id, { width: made.width, height: made.height, count: made.count }, note);
     return id;
   } catch (problem) {
+    if (problem instanceof Unreachable) throw problem;
     if (!(problem instanceof Refused) || !refuse(problem)) say(problem);
     return null;
   }
@@ -85,18 +91,28 @@ async function submit(made, note) {
 async function submitFiles(chosen) {
   takeFiles([]);
   for (const [index, file] of chosen.entries()) {
-    const picture = await brought(file);
-    if (!picture) continue;
-    const made = await draft(TAB, { "start.image": picture });
-    if (!await submit(made, `file ${index + 1} of ${chosen.length}`)) { takeFiles(chosen.slice(index)); return; }
+    const left = chosen.slice(index);
+    try {
+      const picture = await brought(file);
+      if (!picture) continue;
+      const made = await draft(TAB, { "start.image": picture });
+      if (!await submit(made, `file ${index + 1} of ${chosen.length}`)) { takeFiles(left); return; }
+    } catch (problem) {
+      if (!(problem instanceof Unreachable)) throw problem;
+      takeFiles(left);
+      offerUndo(`The connection broke at ${file.name}, file ${index + 1} of ${chosen.length}. `
+        + `${left.length === 1 ? "It is" : `The last ${left.length} are`} still chosen: press Generate again.`, null);
+      return;
+    }
   }
 }
 
-// One file that is no picture does not hold up the others.
+// One file that is no picture does not hold up the others; a broken connection does.
 async function brought(file) {
   try {
     return await bring(file);
   } catch (problem) {
+    if (problem instanceof Unreachable) throw problem;
     const named = problem instanceof Refused && new Refused({ ...problem, message: `${file.name}: ${problem.message}` }, problem.status);
     say(named || problem);
     return null;
@@ -105,13 +121,19 @@ async function brought(file) {
 
 async function startRounds(of) {
   const seed = form.get().seed.trim();
-  let picture = form.get()["start.image"];
+  let last = null;
   for (let at = 1; at <= of; at += 1) {
-    const made = await draft(TAB, { "start.image": picture, ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}) });
-    const id = await submit(made, `round ${at} of ${of}`);
-    const done = id && at < of && await job.ended(id);
-    const last = done && done.phase === "done" && done.cells.find(Boolean);
-    if (!last) return;
-    try { picture = await bringSaved(last.id); } catch (problem) { say(problem); return; }
+    try {
+      const picture = last ? await bringSaved(last.id) : form.get()["start.image"];
+      const made = await draft(TAB, { "start.image": picture, ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}) });
+      const id = await submit(made, `round ${at} of ${of}`);
+      const done = id && at < of && await job.ended(id);
+      last = done && done.phase === "done" && done.cells.find(Boolean);
+      if (!last) return;
+    } catch (problem) {
+      if (problem instanceof Unreachable) offerUndo(`The connection broke: round ${at} of ${of} was not begun.`, null);
+      else say(problem);
+      return;
+    }
   }
 }

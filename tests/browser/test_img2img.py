@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.pictures_here import bring, painted, picture_file
 from tests.browser.site_here import Visitor
@@ -178,3 +178,26 @@ def test_every_section_fits_every_width(visit: Visit, tmp_path: Path, width: int
     visitor.wait_for("done")
     expect(page.locator("button.compare")).to_be_visible()
     check(page, touch)
+
+
+def test_a_broken_connection_keeps_the_files_that_are_left_and_says_so(there: Visitor, tmp_path: Path) -> None:
+    page = there.page
+    files = [picture_file(tmp_path, f"{width}.png", width, 128) for width in (128, 160)]
+    page.get_by_text("Repeat", exact=True).click()
+    page.set_input_files("#repeat-section input[type=file]", files)
+    sent: list[str] = []
+
+    def first_only(route: Route) -> None:
+        sent.append(route.request.url)
+        if len(sent) > 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/inputs", first_only)
+    there.ask("hills")
+    expect(page.locator(".undo-bar")).to_contain_text(
+        "The connection broke at 160.png, file 2 of 2. It is still chosen: press Generate again.")
+    expect(page.locator("#repeat-section .summary")).to_have_text("1 file")
+    page.unroute("**/api/v1/inputs")
+    there.wait_for("done")
