@@ -1,8 +1,10 @@
-// One sentence at the foot of the page with Undo, for ten seconds; waits while looked at or focused.
+// One sentence at the foot of the page with Undo, for ten seconds; waits while looked at or focused, but not for ever.
 
 import { button, h, setText } from "./dom.js";
 
 const SECONDS = 10;
+/** The server keeps what was deleted for two minutes. */
+const LONGEST_MS = 110_000;
 
 /** @type {(() => void)|null} */
 let undo = null;
@@ -36,10 +38,11 @@ export function offerUndo(sentence, act) {
   back.hidden = act === null;
   bar.hidden = false;
   remaining = SECONDS;
+  const end = Date.now() + LONGEST_MS;
   clearInterval(ticking);
   ticking = window.setInterval(() => {
     if (!isHeld) remaining -= 1;
-    if (remaining <= 0) hide();
+    if (remaining <= 0 || Date.now() >= end) hide();
   }, 1000);
 }
 
