@@ -17,7 +17,7 @@ const TYPING_MS = 250;
 export function gallery(element) {
   const data = makeGalleryData();
   const loupe = makeLoupe(data);
-  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: "Search prompts, models, seeds", "aria-label": "Search pictures", autocomplete: "off", spellcheck: "false" }));
+  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: "Search prompts and models", "aria-label": "Search pictures", autocomplete: "off", spellcheck: "false" }));
   const total = h("p.total", {});
   const newer = button({ label: "", icon: "up", kind: "outlined.newer", onclick: () => { data.reload(); scrollTo({ top: 0 }); } });
   const days = h("div.days", {});

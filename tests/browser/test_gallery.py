@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from contract.parts import HypernetworkUse, LoraUse, Reference
+from contract.values import ImageRef, ModelRef
 from tests.browser.site_here import Visitor
 
 
@@ -96,3 +98,31 @@ def test_a_picture_without_a_recipe_or_no_picture_says_so(visitor: Visitor) -> N
     drop(page, (Path(__file__).parents[2] / "tabs/page/mark.svg").read_bytes(), "mark.png")
     expect(page.locator(".undo-bar")).to_contain_text("mark.png")
     assert page.locator("textarea[name=prompt]").input_value() == ""
+
+
+def test_a_recipe_lists_all_that_was_used_and_nothing_of_it_is_dropped_by_use_settings(visitor: Visitor) -> None:
+    page = visitor.page
+    make(visitor, "a barn")
+    lora = LoraUse(model=ModelRef(kind="lora", name="styles/ink", family="sd1"), weight=0.8, text_weight=0.5)
+    net = HypernetworkUse(model=ModelRef(kind="hypernetwork", name="glow", family="sd1"), weight=0.6)
+    picture = Reference(model=ModelRef(kind="ip_adapter", name="ip-small", family="sd1"), image=ImageRef(sha256="0" * 64))
+    parts = {"loras": [lora.model_dump(mode="json")], "hypernetworks": [net.model_dump(mode="json")],
+             "references": [picture.model_dump(mode="json")], "vae": {"kind": "vae", "name": "clear-vae", "family": "sd1"}}
+
+    def with_parts(route: Route) -> None:
+        answer = route.fetch().json()
+        for image in answer["images"]:
+            image["recipe"].update(parts)
+        route.fulfill(json=answer)
+
+    page.route("**/api/v1/images?*", with_parts)
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".tile").first.click()
+    recipe = page.locator("dl.recipe")
+    for name, value in (("LoRA", "ink 0.8, text 0.5"), ("Hypernetwork", "glow 0.6"), ("VAE", "clear-vae"),
+                        ("Picture as prompt", "ip-small 1")):
+        expect(recipe.locator("div", has=page.locator("dt", has_text=name)).locator("dd")).to_have_text(value)
+    page.get_by_role("button", name="Use settings").last.click()
+    expect(page.get_by_role("tab", name="Text to image")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#reference-section .summary")).to_have_text("1 picture")
+    expect(page.locator(".undo-bar")).to_contain_text("A picture used as prompt is not here any more.")
