@@ -8,7 +8,8 @@ Drawing them is page/job.js and page/stage_view.js.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import gradio as gr
 from pydantic import ValidationError
 
 from contract import events
-from contract.errors import InvalidRecipe, StudioError
+from contract.errors import InvalidRecipe, NotFound, StudioError
 from contract.recipe import Frozen, Recipe
 from contract.records import ImageRecord, JobView
 from contract.tasks import Paint, Task
@@ -28,6 +29,7 @@ from studio.studio import Studio
 _PROMPT_SHOWN = 300
 _MAX_NAME = 100
 _BEAT_S = 5.0
+_PNG_SIZE = slice(16, 24)
 
 
 class RunRequest(Frozen):
@@ -47,9 +49,10 @@ class RunRequest(Frozen):
 class Panel:
     """What one window knows of one job, folded from its events."""
 
-    def __init__(self, view: JobView) -> None:
+    def __init__(self, view: JobView, size: Mapping[str, int] | None = None) -> None:
+        """size: width and height of the result, where the task does not say them."""
         self._facts: dict[str, Any] = {
-            "type": "job", "job": view.job.id, "state": "queued", "recipe": describe_task(view.job.task),
+            "type": "job", "job": view.job.id, "state": "queued", "recipe": {**describe_task(view.job.task), **(size or {})},
             "position": view.position, "saved": [], "notices": [],
         }
         if view.step:
@@ -137,7 +140,7 @@ async def _answers(studio: Studio, asked: RunRequest, owner: str) -> AsyncIterat
         yield {"type": "nothing"}
         return
     view = await asyncio.to_thread(studio.job, job_id, owner)
-    panel = Panel(view)
+    panel = Panel(view, await asyncio.to_thread(_result_size, studio, view.job.task, owner))
     if view.job.state in ("queued", "running"):  # of one that has ended the events come at once
         yield panel.as_dict()
     async with aclosing(_with_beats(studio.feed(job_id, owner), asked.cursor)) as told:
@@ -180,6 +183,18 @@ def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
         return asked.follow
     record = studio.job_to_follow(owner, asked.window)
     return record.id if record else None
+
+
+def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
+    """Where only the masked area is painted, the result is as large as the picture that it is put back into."""
+    if not (isinstance(task, Paint) and task.recipe.mask and task.recipe.start and task.recipe.mask.area == "masked"):
+        return {}
+    try:
+        with studio.input_file(task.recipe.start.image.sha256, owner).open("rb") as file:
+            width, height = struct.unpack(">II", file.read(_PNG_SIZE.stop)[_PNG_SIZE])
+    except (NotFound, OSError, struct.error):
+        return {}  # the engine will say what is missing
+    return {"width": width, "height": height}
 
 
 def _read(raw: str) -> RunRequest:

@@ -8,7 +8,7 @@ import { announce } from "./live.js";
 import { generateRepeated } from "./repeat_section.js";
 import { firstProblem, showField } from "./rules.js";
 import { formTab, go } from "./route.js";
-import { sizeOf } from "./size.js";
+import { resultSize } from "./size.js";
 
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
@@ -36,5 +36,5 @@ export function generate() {
   }
   // On a phone the result is above the form.
   if (innerWidth < 860) scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  if (!generateRepeated()) job.make(() => draft(), { ...sizeOf(form.get(), formTab()), count: form.get().count });
+  if (!generateRepeated()) job.make(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
 }

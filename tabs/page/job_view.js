@@ -27,7 +27,7 @@ export function merge(now, told) {
   for (const saved of told.saved) cells[saved.image] ??= saved;
   const preview = told.preview ? { image: told.image, url: told.preview } : isSame ? now.preview : null;
   const made = cells.find(Boolean);
-  // A task that is no recipe names no size: its result does.
+  // A recipe tells the size of its result; a task that is none can't: what it has made does.
   const { width, height } = told.recipe.width ? told.recipe : made ?? now;
   return {
     ...told, phase: told.state, id: told.job, count, width, height, cells, preview,

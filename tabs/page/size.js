@@ -24,6 +24,13 @@ export function sizeOf(values, tab) {
   return fitted(values["start.image"], usual.width * usual.height);
 }
 
+/** The size of what comes out: where only the masked area is painted, that of the picture it is put back into. */
+export function resultSize(values, tab) {
+  const picture = values["start.image"];
+  const isPutBack = tab === "inpaint" && picture && values["inpaint.mode"] !== "extend" && values["mask.area"] === "masked";
+  return isPutBack ? { width: picture.width, height: picture.height } : sizeOf(values, tab);
+}
+
 /** A picture's own size in steps of 8; brought to what the model is used to where it is much larger. */
 export function fitted({ width, height }, area) {
   const shrink = width * height > MUCH * area ? Math.sqrt(area / (width * height)) : 1;

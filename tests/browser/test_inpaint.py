@@ -403,3 +403,24 @@ def test_a_drawing_of_white_lines_becomes_a_control_picture(visitor: Visitor) ->
     drawing = brought(visitor, page.evaluate("darkroom.form.get().controls[0].image.sha256")).convert("L")
     width, height = drawing.size
     assert drawing.getpixel((width // 2, height // 2)) == 255 and drawing.getpixel((width // 4, height // 2)) == 0
+
+
+def test_only_the_masked_area_is_painted_and_the_frame_has_the_pictures_shape_throughout(visitor: Visitor) -> None:
+    page = visitor.page
+    open_canvas(page)
+    page.get_by_role("radio", name="Masked area only").click()
+    stroke(page, (100, 100), (200, 100))
+    visitor.ask("a boat [slow]", steps="30")
+    shape = "(() => { const box = document.querySelector('.cell').getBoundingClientRect(); return box.width / box.height; })()"
+    visitor.wait_for("running")
+    assert page.evaluate(shape) == pytest.approx(WIDTH / HEIGHT, rel=0.01)
+    visitor.site.worker.gate.clear()
+    page.reload()
+    visitor.wait_for("running")
+    assert page.evaluate(shape) == pytest.approx(WIDTH / HEIGHT, rel=0.01)
+    visitor.site.worker.gate.set()
+    visitor.wait_for("done")
+    assert page.evaluate(shape) == pytest.approx(WIDTH / HEIGHT, rel=0.01)
+    assert page.evaluate("getComputedStyle(document.querySelector('.cell .picture')).objectFit") == "contain"
+    recipe = last_recipe(visitor)
+    assert recipe.mask and recipe.mask.area == "masked" and recipe.width == recipe.height

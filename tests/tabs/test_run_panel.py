@@ -15,6 +15,7 @@ from studio.studio import Studio
 from tabs.run_panel import make_runner
 from tests.fakes import FakeWorker
 from tests.folders import make_model
+from tests.studio.pictures import flat_png
 
 OWNER, OTHER = "someone", "someone-else"
 
@@ -97,3 +98,13 @@ def test_failure_carries_code_sentence_and_hint(studio: Studio) -> None:
 def test_long_prompt_does_not_travel_with_every_value(studio: Studio) -> None:
     values = said(studio, {"draft": {"prompt": "sea " * 20_000}})
     assert max(len(json.dumps({**value, "preview": ""})) for value in values) < 2_000
+
+
+def test_where_only_the_masked_area_is_painted_the_stage_is_told_the_whole_pictures_size(studio: Studio) -> None:
+    white = studio.add_input(flat_png(192, 128), OWNER).sha256
+    draft = {"prompt": "sea", "width": 64, "height": 64, "start": {"image": {"sha256": white}},
+             "mask": {"image": {"sha256": white}, "area": "masked"}}
+    for area, size in (("masked", (192, 128)), ("whole", (64, 64))):
+        draft["mask"]["area"] = area  # type: ignore[index]
+        recipe = said(studio, {"draft": draft})[-1]["recipe"]
+        assert (recipe["width"], recipe["height"]) == size
