@@ -13,7 +13,7 @@ import { news } from "./pictures.js";
 import { shownRecipe } from "./records.js";
 import { formTab, route } from "./route.js";
 import { makeSheet } from "./sheet.js";
-import { sizeOf } from "./size.js";
+import { resultSize } from "./size.js";
 import { drawActions } from "./stage_actions.js";
 import { backToCanvas, joinFaces } from "./stage_face.js";
 import { describe } from "./stage_view.js";
@@ -24,7 +24,7 @@ import { offerUndo } from "./undo_bar.js";
 export function stage(element, props, watch) {
   let large = null;
   let hiddenIds = new Set();
-  const sheet = makeSheet({ onopen: (index) => { if (job.view.get().cells.length > 1) enlarge(large === null ? index : null); } });
+  const sheet = makeSheet({ onopen: (index) => { if (shownView().cells.length > 1) enlarge(large === null ? index : null); } });
   const notice = h("div.notice", {});
   const compare = makeCompare();
   sheet.element.append(notice, compare.element);
@@ -56,8 +56,9 @@ export function stage(element, props, watch) {
     if (status.textContent !== said.strong + said.rest) status.replaceChildren(h("strong", {}, said.strong), h("span", {}, said.rest));
     progress.setAttribute("aria-valuenow", String(Math.round(100 * (said.progress ?? 0))));
     progress.setAttribute("aria-valuetext", said.strong + said.rest);
-    sideNote.hidden = !view.notices?.length || !progress.hidden;
-    setText(sideNote, (view.notices ?? []).join(" "));
+    const aside = [said.aside, ...(view.notices ?? [])].filter(Boolean).join(" ");
+    sideNote.hidden = !aside || !progress.hidden;
+    setText(sideNote, aside);
     const back = !job.isActive() && backToCanvas();
     drawActions(actions, back ? ["canvas", ...said.actions] : said.actions, { view, large, back });
     tellListener(view, said);
@@ -66,10 +67,12 @@ export function stage(element, props, watch) {
   // With nothing under way and nothing to show, the frame takes the shape that the form asks for.
   function shownView() {
     const view = job.view.get();
-    const cells = view.cells.map((cell) => (cell && hiddenIds.has(cell.id) ? null : cell));
+    // What was deleted has no place any more; what was never made keeps its own, and all do while a job runs.
+    const isGone = (cell) => cell && hiddenIds.has(cell.id);
+    const cells = job.isActive() ? view.cells.map((cell) => (isGone(cell) ? null : cell)) : view.cells.filter((cell) => !isGone(cell));
     const isBare = view.phase === "idle" && !cells.some(Boolean);
-    if (!isBare) return { ...view, cells };
-    const { width, height } = sizeOf(form.get(), formTab());
+    if (!isBare) return { ...view, cells, count: view.count - (view.cells.length - cells.length) };
+    const { width, height } = resultSize(form.get(), formTab());
     const fits = width > 0 && height > 0 && width / height < 8 && height / width < 8;
     return { ...view, ...(fits ? { width, height } : {}), count: 1, cells: [], isEmptyHere: strip.isEmpty() };
   }
@@ -99,7 +102,7 @@ export function stage(element, props, watch) {
 
   sheet.element.addEventListener("keydown", (event) => {
     if (large === null) return;
-    const last = job.view.get().cells.length - 1;
+    const last = shownView().cells.length - 1;
     const to = { ArrowRight: Math.min(last, large + 1), ArrowLeft: Math.max(0, large - 1) }[event.key];
     if (event.key === "Escape") { event.stopPropagation(); countEscape(); enlarge(null); return; }
     if (to === undefined) return;

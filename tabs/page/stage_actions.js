@@ -36,10 +36,11 @@ function makers({ view, large, back }) {
     delete: () => button({ label: "Delete", icon: "trash", kind: "plain.lean", onclick: () => remove(ids) }),
     again: () => (view.recipe?.model || view.id) && button({ label: view.phase === "failed" ? "Try again" : "Run again", icon: "again", kind: "outlined",
       onclick: careful(() => (view.recipe?.model ? job.again() : job.repeat())) }),
-    missing: () => button({ label: missingWords(view), icon: "again", onclick: careful(() => tryMissing(view)) }),
+    missing: () => button({ label: missingWords(view), icon: "again", onclick: careful(tryMissing) }),
     save: () => button({ label: "Try again", icon: "again", kind: "outlined", onclick: careful(async () => {
-      await post(`/jobs/${encodeURIComponent(view.id)}/retry_save`);
-      job.take(view.id);
+      if (await saveKept(view.id)) job.take(view.id);
+      else if (view.cells.some(Boolean)) await tryMissing();
+      else await (view.recipe?.model ? job.again() : job.repeat());
     }) }),
     keep: () => button({ label: "Keep this preview", icon: "download", kind: "outlined", onclick: () => keepPreview(view) }),
     copy: () => button({ label: "Copy details", icon: "copy", kind: "outlined", onclick: () => copyDetails(view) }),
@@ -82,11 +83,24 @@ const missingWords = (view) => {
   return missing === 1 ? "Try the missing one" : `Try the missing ${missing}`;
 };
 
-// The pictures that are missing are the ones after the last saved one; each has the job's seed plus its number.
-function tryMissing(view) {
-  const first = view.cells.findIndex((cell) => !cell);
-  const seed = (BigInt(view.recipe.seed) + BigInt(first)) % (1n << 64n);
-  return job.again({ count: view.count - first, seed: String(seed) });
+// Pictures are made in order, so those that are missing stand together; each has the job's seed plus its number, which
+// is its place among all of the job: deleted ones count.
+function tryMissing() {
+  const { cells, recipe } = job.view.get();
+  const first = cells.indexOf(null);
+  const seed = (BigInt(recipe.seed) + BigInt(first)) % (1n << 64n);
+  return job.again({ count: cells.lastIndexOf(null) - first + 1, seed: String(seed) });
+}
+
+/** Save what a full disk refused. @returns {Promise<boolean>} whether it was still kept in memory */
+async function saveKept(id) {
+  try {
+    await post(`/jobs/${encodeURIComponent(id)}/retry_save`);
+    return true;
+  } catch (problem) {
+    if (problem instanceof Refused && problem.code === "not_found") return false;
+    throw problem;
+  }
 }
 
 function keepPreview(view) {

@@ -14,6 +14,7 @@ const PICTURE_ACTIONS = ["use", "upscale", "send", "favorite", "download", "dele
  * @property {string[]} chips prompts to begin with
  * @property {string} strong status line, first words
  * @property {string} rest status line, what follows
+ * @property {string} aside one line more below the actions: how the rest can be had
  * @property {string[]} actions names as in stage_actions.js
  * @property {number|null} progress 0..1, or null when nothing is known
  * @property {boolean} isDim the picture in the frame is not the result
@@ -25,7 +26,7 @@ const PICTURE_ACTIONS = ["use", "upscale", "send", "favorite", "download", "dele
  * @returns {Said}
  */
 export function describe(view, around) {
-  const said = { headline: "", lines: [], isBad: false, chips: [], strong: "", rest: "", actions: [],
+  const said = { headline: "", lines: [], isBad: false, chips: [], strong: "", rest: "", aside: "", actions: [],
     progress: null, isDim: false, ...(SAYERS[view.phase] ?? idle)(view, around) };
   const isActive = ["sending", "queued", "loading", "running"].includes(view.phase);
   if (isActive && around.engine?.state === "restarting") {
@@ -119,11 +120,12 @@ function recipeWords(recipe) {
 function failed(view) {
   const saved = view.cells.filter(Boolean).length;
   const at = view.index ? ` at step ${view.index} of ${view.total}` : "";
+  const isKept = view.code?.startsWith("storage");
   if (saved) {
     return { strong: `${saved} of ${some(view.count, "picture")}`, rest: ` · ${view.count - saved} failed: ${lower(view.message)}`,
-      actions: ["missing", ...PICTURE_ACTIONS] };
+      aside: view.hint ?? "", actions: [isKept ? "save" : "missing", ...PICTURE_ACTIONS] };
   }
-  const again = view.code === "storage_full" ? "save" : "again";
+  const again = isKept ? "save" : "again";
   return { headline: sentenceHead(view.message), lines: [sentenceTail(view.message), view.hint].filter(Boolean), isBad: true,
     strong: "Failed", rest: `${at} · your other jobs go on`, actions: ["fix", view.id ? again : "", "copy"].filter(Boolean) };
 }
@@ -145,4 +147,4 @@ function interrupted(view) {
 // A message of several sentences: the first is the headline, without its full stop.
 const sentenceHead = (text) => text.split(/(?<=[.!?])\s/)[0].replace(/\.$/, "");
 const sentenceTail = (text) => text.split(/(?<=[.!?])\s/).slice(1).join(" ");
-const lower = (text) => sentenceHead(text ?? "").replace(/^The /, "the ");
+const lower = (text) => sentenceHead(text ?? "").replace(/^(The|No) /, (word) => word.toLowerCase());

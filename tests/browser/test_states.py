@@ -60,6 +60,7 @@ def test_state_says_what_it_should(shown: Visitor, state: dict[str, Any]) -> Non
     assert texts(page, ".notice:not([hidden]) .line") == state["lines"]
     assert shown.status() == state["status"]
     assert texts(page, ".actions button .words") == state["actions"]
+    assert texts(page, ".side-note:not([hidden])") == ([state["aside"]] if "aside" in state else [])
     assert page.locator(".chip").count() == state.get("chips", 0)
     assert page.locator(".notice.bad").count() == int(state.get("isBad", False))
     progress = page.locator(".progress:not([hidden])")
