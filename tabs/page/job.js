@@ -51,7 +51,7 @@ export const job = {
     const isNow = !job.isActive();
     if (isNow) {
       before = view.get();
-      stream = "";
+      stream = pending = ""; // nothing is asked yet
       heardAt = performance.now() + LONGEST_BRINGING_MS;
       view.set(sendingView(look, before));
     }
@@ -184,8 +184,9 @@ function goOn() {
 /** After a break in the line, or when the event has said nothing for long: follow again from where we were. */
 function followAgain() {
   const { id, cursor } = view.get();
-  if (!job.isActive()) return;
-  start(id ? { follow: id, cursor: cursor ?? 0 } : {}, view.get());
+  if (!job.isActive() || !pending) return;
+  const known = id ?? JSON.parse(pending).follow;
+  start(known ? { follow: known, cursor: cursor ?? 0 } : {}, view.get());
 }
 
 async function nudge() {

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
+from tests.browser.pictures_here import painted
 from tests.browser.site_here import Visitor
 
 Visit = Callable[..., Visitor]
@@ -219,3 +220,69 @@ def test_only_pairs_of_sampler_and_schedule_that_make_sense_are_offered(visitor:
         ids = schedules_for(SAMPLERS[sampler], zero_snr=zero_snr)
         assert offered.all_inner_texts() == [SCHEDULES[id].label for id in ids]
     assert zero_snr and "karras" not in ids, "the starter has zero terminal SNR"
+
+
+def test_a_cancel_that_met_a_refusal_leaves_the_next_job_alone(visitor: Visitor) -> None:
+    page = visitor.page
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: route.continue_() if held else held.append(route))
+    page.evaluate("darkroom.form.set({ ...darkroom.form.get(), sampler: 'nonsense' })")
+    page.click("#generate")
+    visitor.wait_for("sending")
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_timeout(100)  # until the request has come here
+    held[0].continue_()
+    page.wait_for_function("!darkroom.job.isActive()")
+    page.select_option("[data-field=sampler] select", "euler_a")
+    visitor.ask("a lighthouse")
+    page.wait_for_function("['done', 'cancelled'].includes(darkroom.job.view.get().phase)")
+    assert visitor.view()["phase"] == "done" and visitor.view()["recipe"]["prompt"] == "a lighthouse"
+
+
+def test_a_deleted_picture_is_no_failure_and_what_is_missing_keeps_its_seed(visitor: Visitor) -> None:
+    page = visitor.page
+    page.get_by_role("radio", name="4", exact=True).click()
+    visitor.ask("desert at noon")
+    visitor.wait_for("done")
+    seeds = [int(text) for text in page.locator(".seed").all_inner_texts()]
+    page.locator(".cell").nth(1).click()
+    page.get_by_role("button", name="Delete").click()
+    page.locator(".cell").first.press("Escape")
+    expect(page.locator(".cell")).to_have_count(3)
+    assert visitor.status().startswith("3 pictures in ")
+    expect(page.get_by_role("button", name="Try the missing one")).to_be_hidden()
+    # As if the last had failed.
+    page.evaluate("""darkroom.job.view.set({ ...darkroom.job.view.get(), phase: "failed", code: "out_of_memory", message: "The card is full.",
+      hint: "Use 64 × 64.", cells: darkroom.job.view.get().cells.map((cell, at) => (at < 3 ? cell : null)) })""")
+    assert visitor.status() == "2 of 3 pictures · 1 failed: the card is full"
+    expect(page.locator(".side-note")).to_have_text("Use 64 × 64.")
+    page.get_by_role("button", name="Try the missing one").click()
+    page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().count === 1")
+    again = painted(visitor.site)[-1]
+    assert (again.seed, again.count) == (seeds[3], 1)
+
+
+def test_what_is_no_longer_kept_in_memory_is_painted_again(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.ask("a pond")
+    visitor.wait_for("done")
+    before = len(painted(visitor.site))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("""darkroom.job.view.set({ ...darkroom.job.view.get(), phase: "failed", code: "storage_refused", cells: [null],
+      message: "outputs/ can't be written.", hint: "Correct its permissions, then press Try again; the picture is kept in memory." })""")
+    page.get_by_role("button", name="Try again").click()
+    visitor.wait_for("done")
+    assert [url for url in asked if url.endswith("/retry_save")]
+    assert len(painted(visitor.site)) == before + 1
+
+
+def test_undo_is_offered_no_longer_than_the_server_keeps_what_was_deleted(visitor: Visitor) -> None:
+    page = visitor.page
+    page.clock.install()
+    page.locator(".chip").first.click()
+    page.locator(".undo-bar").hover()
+    page.clock.fast_forward(60_000)
+    expect(page.locator(".undo-bar")).to_be_visible()
+    page.clock.fast_forward(52_000)
+    expect(page.locator(".undo-bar")).to_be_hidden()
