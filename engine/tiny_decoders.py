@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 _LAYER = re.compile(r"(?:(?:taesd_)?decoder\.)?(\d+)\.(.+)")  # TAESD's own names; its layer 0 clamps and has no weights
+_HOPELESS_S = 0.5  # no warming up takes so long
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class TinyDecoder:
                 began = time.perf_counter()
                 self.decode(latents)[0, 0, 0, 0].item()  # waits for the device
                 tries.append(time.perf_counter() - began)
+                if tries[-1] > _HOPELESS_S:
+                    break
             self.seconds[shape] = min(tries)
         return self.seconds[shape] <= limit_s
 
