@@ -461,6 +461,10 @@ class Studio:
             raise NotFound("There is no such picture.", "Add it again.")
         return path
 
+    def input_size(self, sha256: str, owner: str) -> tuple[int, int] | None:
+        """Width and height of a picture that the owner brought; None if there is none."""
+        return self._sizes_for(owner)(sha256)
+
     # Models and engine
 
     def models(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:

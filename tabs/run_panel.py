@@ -8,7 +8,6 @@ Drawing them is page/job.js and page/stage_view.js.
 import asyncio
 import base64
 import json
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, cast
@@ -17,7 +16,7 @@ import gradio as gr
 from pydantic import ValidationError
 
 from contract import events
-from contract.errors import InvalidRecipe, NotFound, StudioError
+from contract.errors import InvalidRecipe, StudioError
 from contract.recipe import Frozen, Recipe
 from contract.records import ImageRecord, JobView
 from contract.tasks import Paint, Task
@@ -29,7 +28,6 @@ from studio.studio import Studio
 _PROMPT_SHOWN = 300
 _MAX_NAME = 100
 _BEAT_S = 5.0
-_PNG_SIZE = slice(16, 24)
 
 
 class RunRequest(Frozen):
@@ -189,12 +187,8 @@ def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
     """Where only the masked area is painted, the result is as large as the picture that it is put back into."""
     if not (isinstance(task, Paint) and task.recipe.mask and task.recipe.start and task.recipe.mask.area == "masked"):
         return {}
-    try:
-        with studio.input_file(task.recipe.start.image.sha256, owner).open("rb") as file:
-            width, height = struct.unpack(">II", file.read(_PNG_SIZE.stop)[_PNG_SIZE])
-    except (NotFound, OSError, struct.error):
-        return {}  # the engine will say what is missing
-    return {"width": width, "height": height}
+    size = studio.input_size(task.recipe.start.image.sha256, owner)
+    return dict(zip(("width", "height"), size, strict=True)) if size else {}  # the engine will say what is missing
 
 
 def _read(raw: str) -> RunRequest:
