@@ -81,12 +81,12 @@ def negative_rows(subject: Subject) -> Iterator[Row]:
     yield Row("second thing seen; with it as negative prompt", f"{plain:.1%}; {without:.1%}", "at most a third", without <= plain / 3)
     rng = np.random.default_rng(44)
     nights = [replace(random_scene(rng), time="night", sky="clear", light="full moon", thing="", style="") for _ in range(32)]
-    moons = [Task(scene, f"{scene.land} at night, full moon, stars", 7000 + number) for number, scene in enumerate(nights)]
+    moons = [Task(scene, f"{scene.land} at night, full moon", 7000 + number) for number, scene in enumerate(nights)]
     seen = [
         measures.lights_seen(subject.judge, measures.paint(subject.pipeline, moons, negative=words), ["full moon"] * len(moons))
         for words in (None, ["full moon"] * len(moons))
     ]
-    yield Row("full moon seen; with it as negative prompt", f"{seen[0]:.1%}; {seen[1]:.1%}", "at most a third", seen[1] <= seen[0] / 3)
+    yield Row("full moon seen; with it as negative prompt", f"{seen[0]:.1%}; {seen[1]:.1%}", "at most a third", seen[0] > 0.5 and seen[1] <= seen[0] / 3)
 
 
 def seed_and_speed_rows(subject: Subject) -> Iterator[Row]:
