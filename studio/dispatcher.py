@@ -10,6 +10,7 @@ import queue as standard_queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
@@ -254,7 +255,8 @@ class Dispatcher:
             if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
             for path in files_to_hash(ticket).values():
-                self._tools.hashes.request(path)
+                with suppress(OSError):  # one that is gone is told of when it is loaded
+                    self._tools.hashes.request(path)
             return self._follow_worker(run, ticket)
         except StudioError as error:
             return WorkFailed(run.job.id, error.code, error.message, error.hint)

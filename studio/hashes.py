@@ -205,12 +205,14 @@ def _listed_stamp(entry: ModelEntry) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files that make the model, sorted by their relative path."""
+    """The files that make the model, sorted by their relative path. A part alone (a ControlNet) lies in its folder itself."""
     if folder.is_file():
         yield folder
         return
+    is_part = not (folder / "model_index.json").is_file()
     found = [path for path in folder.rglob("*") if path.is_file()
-             and (path.parent != folder or path.name == "model_index.json")
+             and (path.parent != folder or path.name == "model_index.json"
+                  or (is_part and (path.name == "config.json" or path.suffix == ".safetensors")))
              and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not found:
         raise FileNotFoundError(2, "the folder is gone or empty")

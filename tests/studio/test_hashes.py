@@ -7,7 +7,7 @@ import pytest
 from catalog.models import scan
 from studio.database import Database
 from studio.hashes import ModelHashes
-from tests.folders import make_model, write_safetensors
+from tests.folders import make_controlnet, make_model, write_safetensors
 from tests.studio.conftest import wait_until
 
 
@@ -41,6 +41,15 @@ def test_a_folder_is_found_by_the_beginning_of_its_hash(hashes: ModelHashes, tmp
     assert sha256 is not None
     wait_until(lambda: hashes.folders_of(sha256[:10].upper()) == {folder})
     assert hashes.folders_of(sha256[:7]) == hashes.folders_of("%") == hashes.folders_of("0" * 100) == frozenset()
+
+
+def test_a_part_alone_has_a_hash_of_its_weights_and_configuration(hashes: ModelHashes, tmp_path: Path) -> None:
+    folder = make_controlnet(tmp_path, "canny")
+    first = hashes.get(folder)
+    (folder / "README.md").write_text("of no account")
+    assert first is not None and hashes.get(folder) == first
+    (folder / "config.json").write_text("{}")
+    assert hashes.get(folder) != first
 
 
 def test_a_folder_that_is_gone_has_none(hashes: ModelHashes, tmp_path: Path) -> None:
