@@ -2,6 +2,7 @@
 
 import { get, post, Refused, Unreachable } from "./api.js";
 import { config } from "./config.js";
+import { engine, watchEngine } from "./engine.js";
 
 /** @type {Map<string, any>} */
 const known = new Map();
@@ -40,7 +41,8 @@ export function modelTitle(name, chosen = null) {
 /** A model was chosen: let it be read into memory while the present job still runs. That is only a wish. */
 export async function wishFor(model) {
   try {
-    await post("/models/prefetch", { name: model.name, kind: model.kind ?? "checkpoint" });
+    engine.set(await post("/models/prefetch", { name: model.name, kind: model.kind ?? "checkpoint" }));
+    setTimeout(watchEngine, 400);
   } catch (problem) {
     if (!(problem instanceof Refused || problem instanceof Unreachable)) throw problem;
   }
