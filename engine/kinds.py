@@ -24,7 +24,7 @@ from engine.families import builder_of, family_of
 from engine.families.family import Config
 from engine.parts import Part
 from engine.predictions import scheduler_config
-from engine.single_files import adapter_of, checkpoint_parts, controlnet_of, padding_of, vae_part
+from engine.single_files import checkpoint_parts, control_of, padding_of, vae_part
 from engine.tokenizers import clip_tokenizer, read_tokenizer
 
 __all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of"]
@@ -78,9 +78,9 @@ def _finder(folder: Path) -> Callable[[], Path]:
 
 
 def _control(ref: ModelRef, path: Path) -> Part:
-    build, of_file = (_controlnet, controlnet_of) if ref.kind == "controlnet" else (_t2i_adapter, adapter_of)
+    build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
     if path.is_file():
-        config, pieces = of_file(path, ref.family)
+        config, pieces = control_of(path, ref.kind, ref.family)
         return Part(config, build, lambda: path, pieces)
     return Part(read_json(path / "config.json"), build, lambda: weights_file(path))
 

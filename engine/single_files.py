@@ -4,7 +4,7 @@ A part's tensors are found by `originals.py`, its configuration by `shapes.py`; 
 Whatever lies outside the places of its parts (training's leftovers, averaged copies) is not read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from catalog.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
+from contract.values import ModelKind
 from engine.families import builder_of, family_of
 from engine.midas import midas_config, midas_pieces
 from engine.originals import adapter_pieces, clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
@@ -57,6 +58,9 @@ _ENCODERS: Mapping[str, tuple[_Encoder, ...]] = {
     "sdxl": (_Encoder("text_encoder", "conditioner.embedders.0."),
              _Encoder("text_encoder_2", "conditioner.embedders.1.", is_open=True, is_projecting=True))}
 
+_CONTROLS: Mapping[ModelKind, tuple[Callable[[Header], Pieces], Callable[[Shapes, str], dict[str, Any]]]] = {
+    "controlnet": (controlnet_pieces, controlnet_config), "t2i_adapter": (adapter_pieces, adapter_config)}
+
 
 def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
     """The parts of a checkpoint; without a VAE where the file has none.
@@ -95,28 +99,17 @@ def vae_part(file: Path, family: str) -> Part:
     return Part(config, builder_of(family_of(family), "vae"), lambda: file, pieces)
 
 
-def controlnet_of(file: Path, family: str) -> tuple[dict[str, Any], Pieces]:
-    """Configuration and tensors of a ControlNet that is one file.
+def control_of(file: Path, kind: ModelKind, family: str) -> tuple[dict[str, Any], Pieces]:
+    """Configuration and tensors of a ControlNet or T2I-Adapter that is one file.
 
     Raises:
         ModelProblem: it is none.
     """
+    pieces_of, config_of = _CONTROLS[kind]
     header = read_header(file)
-    pieces = controlnet_pieces(header)
+    pieces = pieces_of(header)
     with _told(file):
-        return controlnet_config(_shapes(pieces, header), family), pieces
-
-
-def adapter_of(file: Path, family: str) -> tuple[dict[str, Any], Pieces]:
-    """Configuration and tensors of a T2I-Adapter that is one file.
-
-    Raises:
-        ModelProblem: it is none.
-    """
-    header = read_header(file)
-    pieces = adapter_pieces(header)
-    with _told(file):
-        return adapter_config(_shapes(pieces, header), family), pieces
+        return config_of(_shapes(pieces, header), family), pieces
 
 
 def padding_of(family: str) -> tuple[str, ...]:

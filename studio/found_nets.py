@@ -12,8 +12,8 @@ from typing import Any
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
 from studio.infotext import parse_hashes
-from studio.model_list import ModelList
 from studio.model_finder import WithHash
+from studio.model_list import ModelList
 from studio.resolve_loras import KINDS, LABELS
 
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:\n]{1,300})", re.IGNORECASE)
