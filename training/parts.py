@@ -91,7 +91,8 @@ def write_preview(path: Path, target: Path) -> None:
     load_averaged(path, new_preview()).half().save_pretrained(target)
     config = target / "config.json"
     values = json.loads(config.read_text())
-    values.pop("_name_or_path", None)
+    for needless in ("_name_or_path", "block_out_channels"):  # diffusers writes the second and warns of it when it reads
+        values.pop(needless, None)
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
