@@ -4,6 +4,8 @@ import json
 import struct
 from pathlib import Path
 
+SHIPPED_LORAS = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "models" / "loras").glob("starter-*.safetensors"))
+
 
 def write_safetensors(path: Path, seed: int = 0) -> None:
     """A valid file of one four-byte tensor."""

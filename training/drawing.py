@@ -117,9 +117,9 @@ def _styled(pixels: Array, style: str) -> Array:
 def _paint_lights(canvas: Canvas, scene: Scene, mood: Mood) -> float | None:
     """Sun, moon, stars and the like; returns where it stands over water, in units."""
     if mood.dark > 0.9 and scene.sky in ("clear", "cloudy"):
-        skies.paint_stars(canvas, 26 if scene.light != "stars" else 110)
-    elif scene.light == "stars":
-        skies.paint_stars(canvas, 70)
+        skies.paint_stars(canvas, 26)
+    if scene.light == "stars":
+        skies.paint_bright_stars(canvas)
     rng = np.random.default_rng((scene.seed, 2))
     is_left = scene.side == "right" or (not scene.side and rng.random() < 0.3 and scene.seed != 1)
     at = skies.light_position(canvas, rng, scene.time, scene.light, is_left)

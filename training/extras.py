@@ -59,13 +59,18 @@ def plain_scenes(count: int) -> list[Scene]:
     return [replace(scene, style="") for scene in data.scenes_of(_SEED, count)]
 
 
+def flamingo_scenes(extra: Extra) -> list[Scene]:
+    """Scenes by day for the embedding's thing to stand in."""
+    return [scene for scene in plain_scenes(extra.pictures // 8) if scene.time not in ("night", "dusk")]
+
+
 def pictures_of(extra: Extra) -> np.ndarray:
     """The part's pictures, uint8 (N, 128, 128, 3 or 5), drawn where they are not yet."""
     if extra.part in CONTROLS:
         return np.load(data.make_pool(extra.kept("controls.npy"), plain_scenes(extra.pictures), (128, 128), control.drawn_control))
     drawn = np.load(data.make_pool(extra.kept("plain.npy"), plain_scenes(extra.pictures), (128, 128)))
     if extra.part == inversion.NAME:
-        return np.stack([np.asarray(inversion.flamingo_scene(scene)) for scene in plain_scenes(extra.pictures // 8) if scene.time not in ("night", "dusk")])
+        return np.stack([np.asarray(inversion.flamingo_scene(scene)) for scene in flamingo_scenes(extra)])
     return np.stack([styles.STYLES[extra.part](picture) for picture in drawn])
 
 
@@ -87,12 +92,15 @@ def _latents(extra: Extra) -> Tensor:
 def _worker(rank: int, extra: Extra) -> None:
     pipeline, budget, path = load_pipeline(extra.starter), Budget(seconds=extra.minutes * 60), extra.kept(f"{extra.part}.pt")
     if extra.part == inversion.NAME:
-        inversion.train_name(path, pipeline, _latents(extra), budget, rank, extra.processes)
+        said = text.phrasings(pipeline.tokenizer, [inversion.background(scene) for scene in flamingo_scenes(extra)], 4, seed=62)
+        inversion.train_name(path, pipeline, _latents(extra), said, budget, rank, extra.processes)
         return
     ids = text.phrasings(pipeline.tokenizer, plain_scenes(extra.pictures), 4, seed=61)
     if extra.part in CONTROLS:
         shown = np.load(extra.kept("controls.npy"), mmap_mode="r")[..., control.CHANNELS[extra.part]]
-        control.train_control(path, control.ControlLesson(pipeline, _latents(extra), ids, shown), budget, rank, extra.processes)
+        lesson, lines = control.ControlLesson(pipeline, _latents(extra), ids, shown), place_of("edges", extra.starter.parent)
+        start = lines if extra.part == "depth" and lines.exists() else None
+        control.train_control(path, lesson, budget, rank, extra.processes, start)
     else:
         styles.train_style(path, pipeline, _latents(extra), ids, budget, rank, extra.processes)
 

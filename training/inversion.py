@@ -22,10 +22,13 @@ from training.models import new_scheduler
 from training.scenes import Scene
 from training.things.palette import BLACK, arc, eye, shade
 from training.together import best_device, bfloat
-from training.tokenizer import token_ids
 
-VECTORS, BATCH, PEAK = 4, 16, 2e-2
+VECTORS, BATCH, PEAK = 8, 16, 3e-2
 NAME = "flamingo"
+_ABOUT = {
+    "modelspec.title": "Flamingo", "modelspec.trigger_phrase": NAME,
+    "modelspec.description": "A bird that the bundled Starter was never shown: write its name in a prompt, and where it stands.",
+}  # fmt: skip
 _PINK: Color = (0.98, 0.50, 0.60)
 PLACES = ("by a lake", "on the beach, at noon", "at sunset", "in a meadow", "in the morning", "at dawn, the sun")
 
@@ -42,11 +45,16 @@ def flamingo(brush: Brush) -> None:
     eye(brush, 0.42, 0.94, 0.03)
 
 
+def background(scene: Scene) -> Scene:
+    """A scene without things."""
+    return replace(scene, thing="", second="", count=1)
+
+
 def flamingo_scene(scene: Scene, size: int = 128) -> Image.Image:
     """A scene without things, with a flamingo in the middle."""
-    background = np.asarray(draw(replace(scene, thing="", second="", count=1), size, size), np.float32) / 255
+    around = np.asarray(draw(background(scene), size, size), np.float32) / 255
     canvas = Canvas(size, size, scene.horizon, np.random.default_rng(scene.seed))
-    canvas.pixels = background
+    canvas.pixels = around
     brush = Brush(canvas, (0.5, 0.84), 0.62, np.ones(3, np.float32))
     flamingo(brush)
     layer = brush.finish()
@@ -64,10 +72,10 @@ class Words(nn.Module):
         self.vectors = nn.Parameter(table.mean(0) + table.std(0) * noise * 0.3)
 
 
-def named_ids(pipeline: StableDiffusionPipeline, texts: list[str]) -> Tensor:
-    """Token ids of texts with the name before them; its tokens come after all that the tokenizer knows."""
-    ids, known = token_ids(pipeline.tokenizer, texts), len(pipeline.tokenizer)
-    name = torch.arange(known, known + VECTORS).expand(len(texts), -1)
+def named_ids(pipeline: StableDiffusionPipeline, ids: Tensor) -> Tensor:
+    """Token ids (B, LENGTH) with the name before their words; its tokens come after all that the tokenizer knows."""
+    known = len(pipeline.tokenizer)
+    name = torch.arange(known, known + VECTORS).expand(len(ids), -1)
     return torch.cat([ids[:, :1], name, ids[:, 1:-VECTORS]], 1)
 
 
@@ -79,8 +87,13 @@ def text_states(pipeline: StableDiffusionPipeline, words: Words, ids: Tensor) ->
     return torch.func.functional_call(encoder, {place: table}, (ids,)).last_hidden_state
 
 
-def train_name(path: Path, pipeline: StableDiffusionPipeline, latents: Tensor, budget: Budget, rank: int = 0, world: int = 1) -> None:
-    """Train the vectors on latents (N, 4, h, w) of scenes with a flamingo; goes on from the checkpoint at path."""
+def train_name(path: Path, pipeline: StableDiffusionPipeline, latents: Tensor, ids: Tensor, budget: Budget, rank: int = 0, world: int = 1) -> None:
+    """Train the vectors on scenes with a flamingo; goes on from the checkpoint at path.
+
+    Args:
+        latents: The scenes, (N, 4, h, w).
+        ids: What is said of them but the flamingo, a few captions each: (N, K, LENGTH). The vectors learn only what is not said.
+    """
     device = best_device()
     pipeline.to(device)
     for part in (pipeline.unet, pipeline.text_encoder):
@@ -89,13 +102,14 @@ def train_name(path: Path, pipeline: StableDiffusionPipeline, latents: Tensor, b
     loop = Loop(path, words, budget, PEAK, rank=rank, world=world)
     while not loop.is_over():
         rng = np.random.default_rng((10, rank, loop.step))
-        x0 = latents[torch.from_numpy(rng.integers(0, len(latents), BATCH))].float().to(device)
+        rows = torch.from_numpy(rng.integers(0, len(latents), BATCH))
+        x0 = latents[rows].float().to(device)
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32)).to(device)
         t = timesteps(rng, BATCH)
         noisy, target = noised(x0, noise, new_scheduler().alphas_cumprod[t].to(device))
-        ids = named_ids(pipeline, [PLACES[index] for index in rng.integers(0, len(PLACES), BATCH)]).to(device)
+        said = named_ids(pipeline, ids[rows, int(rng.integers(ids.shape[1]))].long()).to(device)
         with bfloat(device):
-            made = pipeline.unet(noisy, t.to(device), encoder_hidden_states=text_states(pipeline, words, ids)).sample
+            made = pipeline.unet(noisy, t.to(device), encoder_hidden_states=text_states(pipeline, words, said)).sample
         loop.apply((made.float() - target).square().mean())
 
 
@@ -103,4 +117,4 @@ def write_name(path: Path, pipeline: StableDiffusionPipeline, target: Path) -> N
     """Write the averaged vectors as one file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     vectors = load_averaged(path, Words(pipeline)).vectors.detach()
-    save_file({"emb_params": vectors.half().contiguous()}, target, metadata={"name": NAME, "license": "Apache-2.0"})
+    save_file({"emb_params": vectors.half().contiguous()}, target, metadata={"name": NAME, "license": "Apache-2.0", **_ABOUT})

@@ -1,5 +1,7 @@
 """Paints the sky of a scene: gradient, sun or moon, stars, aurora, rainbow, clouds, and what falls from it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -43,6 +45,19 @@ def paint_stars(canvas: Canvas, amount: int) -> None:
         canvas.pixels[box] += shine * (np.asarray((1.0, 0.98, 0.92)) - canvas.pixels[box])
 
 
+def paint_bright_stars(canvas: Canvas) -> None:
+    """A sky full of bold stars, always in the same places."""
+    rays = Image.new("L", (canvas.shape[1], canvas.shape[0]))
+    draw = ImageDraw.Draw(rays)
+    for x, y, share in _lattice(canvas, 0.17, seed=7):
+        if y > (canvas.horizon - 0.05) * canvas.unit:
+            continue
+        far, near = (0.030 + 0.022 * share) * canvas.unit, (0.009 + 0.006 * share) * canvas.unit
+        corners = [(0, -far), (near, -near), (far, 0), (near, near), (0, far), (-near, near), (-far, 0), (-near, -near)]
+        draw.polygon([(x + dx, y + dy) for dx, dy in corners], fill=245)
+    canvas.blend(np.asarray(rays, np.float32) / 255, (1.0, 0.97, 0.82))
+
+
 def paint_sun(canvas: Canvas, mood: Mood, at: tuple[float, float], is_low: bool) -> None:
     """The sun's disc and its wide glow."""
     away = canvas.distance(*at)
@@ -54,7 +69,7 @@ def paint_sun(canvas: Canvas, mood: Mood, at: tuple[float, float], is_low: bool)
 
 def paint_moon(canvas: Canvas, at: tuple[float, float], is_full: bool) -> None:
     """A full moon with soft seas, or a crescent."""
-    radius = canvas.rng.uniform(0.095, 0.112)
+    radius = canvas.rng.uniform(0.095, 0.112) * (1.0 if is_full else 1.25)
     strength = 0.35 if is_full else 0.16
     canvas.glow(np.exp(-((canvas.distance(*at) / 0.34) ** 2)) * strength, (0.62, 0.72, 0.95))
     disc = canvas.disc(*at, radius)
@@ -62,7 +77,7 @@ def paint_moon(canvas: Canvas, at: tuple[float, float], is_full: bool) -> None:
         face = noise(canvas.rng, canvas.shape, (14, 14))[..., None] * 0.13
         canvas.blend(disc, np.asarray((0.99, 0.97, 0.88), np.float32) - face)
         return
-    bite = canvas.disc(at[0] + radius * 0.50, at[1] - radius * 0.22, radius * 0.90)
+    bite = canvas.disc(at[0] + radius * 0.55, at[1] - radius * 0.24, radius * 0.86)
     canvas.blend(disc * (1 - bite), (0.99, 0.95, 0.80))
 
 
@@ -159,19 +174,28 @@ def paint_lightning(canvas: Canvas) -> None:
     canvas.blend(np.asarray(bolt, np.float32) / 255, (1.0, 0.98, 0.92))
 
 
+def _lattice(canvas: Canvas, step: float, seed: int) -> Iterator[tuple[float, float, float]]:
+    """Spots (x, y) in pixels all over the picture, and how large each is, 0 to 1; the same for every scene of a size."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (int(np.ceil(length / step)) + 1 for length in (canvas.height, canvas.width))
+    for row in range(rows):
+        for column in range(columns):
+            x = (column + 0.5 * (row % 2) + rng.uniform(-0.28, 0.28)) * step
+            y = (row + 0.5 + rng.uniform(-0.28, 0.28)) * step
+            yield x * canvas.unit, y * canvas.unit, rng.uniform()
+
+
 def paint_falling(canvas: Canvas, mood: Mood, sky: str) -> None:
-    """Snowflakes or streaks of rain over the whole picture."""
+    """Snowflakes or streaks of rain over the whole picture, large and always in the same places: a small model blurs all else away."""
     layer = Image.new("L", (canvas.shape[1], canvas.shape[0]))
     draw = ImageDraw.Draw(layer)
-    slant = canvas.rng.uniform(-0.25, 0.25)
-    for _ in range(60 if sky == "snow" else 46):
-        x, y = canvas.rng.uniform(0, canvas.shape[1]), canvas.rng.uniform(0, canvas.shape[0])
+    for x, y, share in _lattice(canvas, 0.19, seed=5) if sky == "snow" else _lattice(canvas, 0.23, seed=6):
         if sky == "snow":
-            r = canvas.rng.uniform(0.006, 0.013) * canvas.unit
-            draw.ellipse([x - r, y - r, x + r, y + r], fill=225)
+            r = (0.016 + 0.012 * share) * canvas.unit
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=235)
         else:
-            tall = canvas.rng.uniform(0.10, 0.17) * canvas.unit
-            draw.line([x, y, x + slant * tall, y + tall], fill=105, width=max(1, canvas.unit // 110))
+            tall = (0.14 + 0.05 * share) * canvas.unit
+            draw.line([x, y - tall / 2, x - 0.22 * tall, y + tall / 2], fill=170, width=max(2, canvas.unit // 44))
     bright = np.asarray((0.96, 0.98, 1.0), np.float32) * (1 - 0.35 * mood.dark)
     canvas.blend(np.asarray(layer, np.float32) / 255, bright)
 

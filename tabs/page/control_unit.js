@@ -52,7 +52,7 @@ function shownField(via, unit) {
 // A model that names a kind of map gets the preprocessor that makes it, if none was chosen.
 function suited(name, unit) {
   if (unit.preprocessor !== "none") return {};
-  const words = name.toLowerCase();
+  const words = name.toLowerCase().replace(/(?<!soft[ _-]?)edges/, "canny");
   const found = preprocessors.state.get().items.find((one) => one.installed && one.id !== "none" && words.includes(one.id.split("_")[0]));
   return found ? { preprocessor: found.id } : {};
 }

@@ -57,6 +57,11 @@ def test_a_unit_steers_the_job_with_all_it_says(there: Visitor, tmp_path: Path) 
     assert (control.weight, control.begin, control.end, control.mode) == (0.8, 0, 0.7, "prompt")
 
 
+def test_the_shipped_model_for_edges_gets_the_preprocessor_that_finds_edges(there: Visitor) -> None:
+    select(there.page, "Control model").select_option("starter-edges")
+    expect(select(there.page, "Preprocessor")).to_have_value("canny")
+
+
 def test_a_union_model_is_told_what_the_map_shows(there: Visitor, tmp_path: Path) -> None:
     page = there.page
     bring(page, "control-section", picture_file(tmp_path))

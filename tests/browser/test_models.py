@@ -14,12 +14,13 @@ from tests.browser import site_here
 from tests.browser.site_here import Site, Visitor, visiting
 from tests.browser.test_layout import WIDTHS, check
 from tests.catalog.layouts import write
-from tests.folders import make_model
+from tests.folders import SHIPPED_LORAS, make_model
 from tests.studio.hub_here import HubHere, hub_here
 
 DATA = os.urandom(2_000_000)
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
 LORAS = 300
+TOTAL = LORAS + 8 + len(SHIPPED_LORAS) + 3  # two ControlNets and an embedding
 Visit = Callable[..., Visitor]
 
 
@@ -75,10 +76,10 @@ def download(own_site: Site) -> Download:
 
 def test_all_kinds_are_listed_searched_and_opened(visit_models: Visit) -> None:
     page = visit_models().page
-    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 8} models")
+    expect(page.locator(".models .total")).to_have_text(f"{TOTAL} models")
     assert page.locator(".models .card").count() < 80, "only what can be seen is in the page"
-    page.get_by_role("radio", name=f"LoRAs {LORAS}").click()
-    expect(page.locator(".models .total")).to_have_text(f"{LORAS} models")
+    page.get_by_role("radio", name=f"LoRAs {LORAS + len(SHIPPED_LORAS)}").click()
+    expect(page.locator(".models .total")).to_have_text(f"{LORAS + len(SHIPPED_LORAS)} models")
     page.keyboard.press("/")
     page.keyboard.type("style-000")
     expect(page.locator(".models .total")).to_have_text("1 model")
@@ -90,7 +91,7 @@ def test_all_kinds_are_listed_searched_and_opened(visit_models: Visit) -> None:
     page.fill(".models input[type=search]", "nothing like it")
     expect(page.locator(".models-list .none")).to_contain_text("No model matches “nothing like it”.")
     page.get_by_role("button", name="Show all").click()
-    expect(page.locator(".models .total")).to_have_text(f"{LORAS + 8} models")
+    expect(page.locator(".models .total")).to_have_text(f"{TOTAL} models")
 
 
 def test_the_end_of_a_long_list_is_reached_and_its_cards_are_there(visit_models: Visit) -> None:

@@ -1,4 +1,4 @@
-"""On the bundled model: prompts are followed; what strength, masks and outpainting mean in pictures."""
+"""On the bundled set: prompts, controls, styles and a new name are followed; what strength, masks, outpainting mean in pictures."""
 
 import json
 from collections.abc import Callable
@@ -11,15 +11,19 @@ from PIL import Image
 from catalog.models import describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
-from contract.work import Ticket, WorkPainted
+from contract.work import Ticket, WorkPainted, path_key
 from engine.paint import Engine, EngineOptions
 from engine.pictures import as_image
 from tests.engine.test_frame import box
 from tests.engine.test_pictures import png
-from training.judge import KEPT, load_judge
-from training.measures import fresh_tasks, scores
+from training import inversion, styles
+from training.control import CHANNELS, agreement, drawn_control, edges
+from training.extras import place_of
+from training.judge import KEPT, THING_NAMES, judged, load_judge
+from training.measures import Task, fresh_tasks, presence, scores
 
-STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
+MODELS = Path(__file__).resolve().parents[2] / "models"
+STARTER = MODELS / "starter"
 Draw = Callable[..., Image.Image]
 
 
@@ -27,10 +31,13 @@ Draw = Callable[..., Image.Image]
 def draw() -> Draw:
     """A function that paints on the starter: pictures among the fields are brought by themselves."""
     entry = describe(STARTER, "starter")
+    parts = {part: describe(place_of(part, MODELS), part) for part in ("edges", "woodblock", inversion.NAME)}
+    paths = {path_key(part.ref): str(part.path) for part in (entry, *parts.values())}
     engine = Engine(EngineOptions(device="cpu", threads=1))
 
     def run(prompt: str = "green hills at sunset", start: Image.Image | None = None, mask: Image.Image | None = None,
-            size: tuple[int, int] = (128, 128), **fields: object) -> Image.Image:
+            size: tuple[int, int] = (128, 128), lines: Image.Image | None = None, style: float = 0,
+            is_name_known: bool = False, **fields: object) -> Image.Image:
         images: dict[str, bytes] = {}
         recipe: dict[str, object] = {
             "prompt": prompt, "model": entry.ref.model_dump(), "sampler": "ddim", "schedule": "sgm_uniform", "steps": 10,
@@ -40,8 +47,16 @@ def draw() -> Draw:
                 ref, brought = png(picture)
                 images |= brought
                 recipe[name] = {"image": ref.model_dump(), **fields.pop(name + "_more", {})}  # type: ignore[dict-item]
+        if lines is not None:
+            ref, brought = png(lines)
+            images |= brought
+            recipe["controls"] = [{"image": ref.model_dump(), "model": parts["edges"].ref.model_dump()}]
+        if style:
+            recipe["loras"] = [{"model": parts["woodblock"].ref.model_dump(), "weight": style}]
+        if is_name_known:
+            recipe["embeddings"] = [parts[inversion.NAME].ref.model_dump()]
         ticket = Ticket("job", 1, Paint(recipe=Recipe.model_validate_json(json.dumps(recipe | fields))), images=images,
-                        model_paths={"checkpoint/starter": str(STARTER)}, wants_previews=False)
+                        model_paths=paths, wants_previews=False)
         (made,) = [event.pixels for event in engine.paint(ticket, lambda: False) if isinstance(event, WorkPainted)]
         return as_image(made)
 
@@ -63,6 +78,36 @@ def test_a_handful_of_fresh_prompts_is_painted_as_asked(draw: Draw) -> None:
     found = scores(load_judge(KEPT), made, [task.scene for task in tasks])
     assert min(found["time"], found["sky"], found["land"]) >= 0.8
     assert found["thing, top 5"] >= 0.7 and found["thing"] >= 0.5  # of far more of them, RESULTS.md tells
+
+
+def of_one_thing(count: int, seed: int) -> list[Task]:
+    return [task for task in fresh_tasks(count * 4, seed=seed) if task.scene.thing and not task.scene.second][:count]
+
+
+def test_a_control_picture_is_followed(draw: Draw) -> None:
+    tasks = of_one_thing(6, seed=78)
+    shown = [drawn_control(task.scene, (128, 128))[0][..., CHANNELS["edges"]] for task in tasks]
+    with_it, without = (float(np.mean([
+        agreement(wanted, edges(np.asarray(draw(task.scene.time, seed=task.seed, lines=lines))))
+        for task, wanted, lines in zip(tasks, shown, given, strict=True)]))
+        for given in ([Image.fromarray(wanted).convert("RGB") for wanted in shown], [None] * len(shown)))
+    assert with_it >= 1.5 * without
+
+
+def test_a_style_goes_about_half_as_far_at_half_its_weight(draw: Draw) -> None:
+    tasks = of_one_thing(5, seed=79)
+    plain, half, whole = (np.stack([np.asarray(draw(task.prompt, seed=task.seed, style=weight)) for task in tasks])
+                          for weight in (0, 0.5, 1.0))
+    far = styles.likeness(whole, plain, "woodblock")
+    assert far > 0.3 and 0.3 <= styles.likeness(half, plain, "woodblock") / far <= 0.7
+
+
+def test_a_name_that_was_learned_is_painted_and_only_with_its_file(draw: Draw) -> None:
+    sure = {is_known: presence(judged(load_judge(KEPT), np.stack([
+        np.asarray(draw(f"{inversion.NAME} {place}", seed=seed, is_name_known=is_known))
+        for seed, place in enumerate(inversion.PLACES)]))).argmax(1).tolist() for is_known in (True, False)}
+    seen = {is_known: [THING_NAMES[index] for index in best].count(inversion.NAME) for is_known, best in sure.items()}
+    assert seen[True] >= 4 and seen[False] <= 1
 
 
 def test_more_strength_goes_farther_from_the_start_picture(draw: Draw, sunset: Image.Image) -> None:

@@ -51,6 +51,18 @@ def test_a_control_learns_and_loads(kind: control.Kind, folder: Path, tmp_path: 
     assert ControlNetModel.from_pretrained(tmp_path / "control").config.cross_attention_dim == TEXT_WIDTH
 
 
+def test_depth_may_begin_from_what_follows_lines(folder: Path, tmp_path: Path) -> None:
+    pipeline, scenes = tiny_pipeline(folder), scenes_of(2, 4)
+    shown = np.stack([control.drawn_control(scene, (128, 128))[0] for scene in scenes])[..., control.CHANNELS["depth"]]
+    lesson = control.ControlLesson(pipeline, LATENTS, phrasings(pipeline.tokenizer, scenes, 2, seed=1), shown)
+    lines = control.new_control(pipeline)
+    torch.nn.init.constant_(lines.controlnet_mid_block.bias, 3.0)
+    lines.save_pretrained(tmp_path / "edges")
+    control.train_control(tmp_path / "depth.pt", lesson, Budget(steps=1), start=tmp_path / "edges")
+    control.write_control(tmp_path / "depth.pt", pipeline, tmp_path / "depth")
+    assert ControlNetModel.from_pretrained(tmp_path / "depth").controlnet_mid_block.bias.mean().item() == pytest.approx(3.0, abs=0.1)
+
+
 def test_edges_lie_where_a_thing_ends_and_agree_with_themselves_alone() -> None:
     field = Scene("noon", "clear", "desert", tint="golden", seed=2)
     with_it = control.edges(np.asarray(draw(Scene("noon", "clear", "desert", tint="golden", thing="penguin", seed=2))))
@@ -82,7 +94,8 @@ def test_likeness_is_one_for_the_styled_half_for_half_and_zero_for_the_plain(sty
 def test_a_name_learns_and_is_written_as_web_uis_do(folder: Path, tmp_path: Path) -> None:
     pipeline = tiny_pipeline(folder)
     before = pipeline.text_encoder.get_input_embeddings().weight.clone()
-    inversion.train_name(tmp_path / "name.pt", pipeline, LATENTS, Budget(steps=2))
+    said = phrasings(pipeline.tokenizer, [inversion.background(scene) for scene in scenes_of(2, 4)], 2, seed=1)
+    inversion.train_name(tmp_path / "name.pt", pipeline, LATENTS, said, Budget(steps=2))
     inversion.write_name(tmp_path / "name.pt", pipeline, tmp_path / "flamingo.safetensors")
     assert load_file(tmp_path / "flamingo.safetensors")["emb_params"].shape == (inversion.VECTORS, TEXT_WIDTH)
     assert pipeline.text_encoder.get_input_embeddings().weight.equal(before)

@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from training import skies
+from training.canvas import Canvas
 from training.captions import canonical_caption, caption, vocabulary
 from training.drawing import draw, draw_all, draw_portrait
+from training.moods import mood_of
 from training.scenes import LANDS, LIGHTS, SIDES, SIZES, STYLES, Scene, any_scene, fits, held_out_scene, is_held_out, random_scene
 from training.things.names import NAMES, plural
 from training.things.palette import COLORS
@@ -166,3 +169,19 @@ def test_every_style_and_size_has_words() -> None:
         assert caption(Scene("noon", "clear", "sea", style=style), rng)
     for size in SIZES:
         assert caption(Scene("noon", "clear", "field", thing="cat", size=size), rng)
+
+
+@pytest.mark.parametrize("sky", ["snow", "rain"])
+def test_what_falls_falls_in_the_same_places_in_every_scene_of_a_size(sky: str) -> None:
+    fallen = []
+    for seed in (1, 2):
+        canvas = Canvas(128, 128, 0.57, np.random.default_rng(seed))
+        skies.paint_falling(canvas, mood_of("noon", sky, np.random.default_rng(1)), sky)
+        fallen.append(canvas.pixels)
+    assert (fallen[0] == fallen[1]).all() and 0.02 < (fallen[0] > 0.3).mean() < 0.3
+
+
+def test_a_starry_sky_has_more_bright_pixels_than_a_plain_night() -> None:
+    night = Scene("night", "clear", "sea", seed=3)
+    plain, starry = ((np.asarray(draw(replace(night, light=light)), int).min(2) > 150)[:60].mean() for light in ("", "stars"))
+    assert starry > plain + 0.02

@@ -6,17 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import CLIPTokenizer
 
+from training import parts
 from training.captions import vocabulary
+from training.cards import card_path
 from training.export import MAX_BYTES, folder_bytes
+from training.extras import PARTS, place_of
 from training.sheet import load_pipeline
 
-STARTER = Path(__file__).parents[2] / "models" / "starter"
+MODELS = Path(__file__).parents[2] / "models"
+STARTER = MODELS / "starter"
 
 
 def test_the_folder_stays_under_its_share() -> None:
     assert folder_bytes(STARTER) <= MAX_BYTES
+
+
+def test_every_part_is_there_with_its_picture_and_all_of_them_stay_under_forty_mebibytes() -> None:
+    places = [place_of(part, MODELS) for part in PARTS]
+    assert [place for place in places if not place.exists()] == []
+    assert all(Image.open(card_path(part, MODELS)).size == (256, 256) for part in PARTS)
+    others = sum(folder_bytes(place) if place.is_dir() else place.stat().st_size for place in [*places, MODELS / parts.UPSCALER])
+    assert folder_bytes(STARTER) + others <= 40 * 2**20
 
 
 def test_its_side_file_names_sizes_and_defaults() -> None:
