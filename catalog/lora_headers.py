@@ -129,7 +129,7 @@ def _family(layers: tuple[Layer, ...], metadata: Mapping[str, str]) -> str:
     if any("motion_modules_" in name for name in names):
         return "unknown"
     return (_transformer_family(layers) or _cross_attention_family(layers) or _structural_family(layers)
-            or _told_family(metadata) or "unknown")
+            or told_family(metadata) or "unknown")
 
 
 def _transformer_family(layers: tuple[Layer, ...]) -> str | None:
@@ -176,7 +176,7 @@ def _structural_family(layers: tuple[Layer, ...]) -> str | None:
     return "sd1" if 768 in text else "sd2" if 1024 in text else None
 
 
-def _told_family(metadata: Mapping[str, str]) -> str | None:
+def told_family(metadata: Mapping[str, str]) -> str | None:
     """What its maker wrote; the longest beginning that fits counts."""
     for key in ("ss_base_model_version", "modelspec.architecture"):
         said = metadata.get(key, "").lower()

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from catalog.control_models import sniff_control
 from catalog.families import usual_prediction
 from catalog.headers import TensorInfo
-from catalog.lora_headers import sniff_lora
+from catalog.lora_headers import sniff_lora, told_family
 from catalog.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
 from catalog.upscalers import is_upscaler
 
@@ -42,7 +42,7 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
     if not tensors:
         return Sniffed(None)
     found = (sniff_control(tensors) or sniff_lora(tensors, metadata) or _checkpoint(tensors, metadata)
-             or _bare_model(tensors) or _vae(tensors) or _embedding(tensors) or _hypernetwork(tensors))
+             or _bare_model(tensors) or _vae(tensors) or _embedding(tensors, metadata) or _hypernetwork(tensors))
     if found is not None:
         return found
     if is_upscaler(tensors):
@@ -228,7 +228,7 @@ def _vae(tensors: Tensors) -> Sniffed | None:
     return Sniffed("vae", problem=f"It has {shape[1]} latent channels; 4 are supported.", hint="Use another VAE.")
 
 
-def _embedding(tensors: Tensors) -> Sniffed | None:
+def _embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """Textual inversion: a few vectors of a text encoder's width."""
     if set(tensors) <= _EMBEDDING_KEYS:
         if "t5xxl" in tensors:
@@ -241,7 +241,8 @@ def _embedding(tensors: Tensors) -> Sniffed | None:
         named = info if not is_module and _vectors(info)[1] in (768, 1024, 1280) else None
     if named is None or not 1 <= _vectors(named)[0] <= _MOST_VECTORS:
         return None
-    return Sniffed("embedding", {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(_vectors(named)[1], "unknown"))
+    family = {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(_vectors(named)[1]) or told_family(metadata)
+    return Sniffed("embedding", family or "unknown")
 
 
 def _vectors(info: TensorInfo) -> tuple[int, int]:

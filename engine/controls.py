@@ -30,7 +30,7 @@ Size = tuple[int, int]  # width, height
 _FADE, _DEEPEST = 0.825, 12
 _ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
 # What must be equal in a ControlNet and the U-Net for its residuals to fit.
-_SAME = ("cross_attention_dim", "block_out_channels", "down_block_types", "layers_per_block")
+_SAME = ("cross_attention_dim", "block_out_channels", "layers_per_block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,9 @@ def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
     unet = bundle.modules["unet"].config
     names = _SAME if control.model.kind == "controlnet" else ()
     pairs = [(name, getattr(net.config, name), getattr(unet, name)) for name in names]
+    if names:
+        theirs, ours = (_without_attention(config.down_block_types) for config in (net.config, unet))
+        pairs.append(("down_block_types", theirs, ours))
     if control.model.kind == "t2i_adapter":
         pairs.append(("channels", net.config.channels, unet.block_out_channels))
     for name, theirs, ours in pairs:
@@ -124,6 +127,11 @@ def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
                 f"{label} “{control.model.name}” does not fit “{bundle.ref.name}”: its {name} is {_shown(theirs)} "
                 f"and the model's {_shown(ours)}.", f"Use a {label} that was trained for this model.",
                 code="invalid_controls_model")
+
+
+def _without_attention(blocks: Sequence[str]) -> list[str]:
+    """Blocks with attention and without make residuals of the same shapes, so either fits the other."""
+    return [name.replace("CrossAttn", "") for name in blocks]
 
 
 def _plain(value: object) -> object:

@@ -28,7 +28,7 @@ _SEED = 60
 def place_of(part: str, models: Path) -> Path:
     """Where a part belongs in the folder of models."""
     if part in CONTROLS:
-        return models / "controlnets" / f"starter-{part}"
+        return models / "controlnet" / f"starter-{part}"
     if part == inversion.NAME:
         return models / "embeddings" / f"{part}.safetensors"
     return models / "loras" / f"starter-{part}.safetensors"

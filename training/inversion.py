@@ -26,7 +26,7 @@ from training.together import best_device, bfloat
 VECTORS, BATCH, PEAK = 8, 16, 3e-2
 NAME = "flamingo"
 _ABOUT = {
-    "modelspec.title": "Flamingo", "modelspec.trigger_phrase": NAME,
+    "modelspec.architecture": "stable-diffusion-v1/textual-inversion", "modelspec.title": "Flamingo", "modelspec.trigger_phrase": NAME,
     "modelspec.description": "A bird that the bundled Starter was never shown: write its name in a prompt, and where it stands.",
 }  # fmt: skip
 _PINK: Color = (0.98, 0.50, 0.60)

@@ -119,7 +119,10 @@ def write_style(path: Path, pipeline: StableDiffusionPipeline, target: Path) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     StableDiffusionPipeline.save_lora_weights(target.parent, unet_lora_layers=layers, weight_name=target.name)
     title, description = TITLES[target.stem.removeprefix("starter-")]
-    about = {"modelspec.title": title, "modelspec.description": f"{description} For the bundled Starter; weight 0.4 to 1, prompts as usual."}
+    about = {
+        "modelspec.architecture": "stable-diffusion-v1/lora", "modelspec.title": title,
+        "modelspec.description": f"{description} For the bundled Starter; weight 0.4 to 1, prompts as usual.",
+    }  # fmt: skip
     save_file(load_file(target), target, metadata={"format": "pt", "license": "Apache-2.0", **about})
 
 

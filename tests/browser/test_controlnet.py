@@ -58,6 +58,7 @@ def test_a_unit_steers_the_job_with_all_it_says(there: Visitor, tmp_path: Path) 
 
 
 def test_the_shipped_model_for_edges_gets_the_preprocessor_that_finds_edges(there: Visitor) -> None:
+    expect(select(there.page, "Preprocessor").locator("option[value=canny]")).to_have_count(1)
     select(there.page, "Control model").select_option("starter-edges")
     expect(select(there.page, "Preprocessor")).to_have_value("canny")
 

@@ -291,6 +291,9 @@ CASES: dict[str, Case] = {
     "embedding sdxl": Case(lambda: {"clip_l": (8, 768), "clip_g": (8, 1280)}, ("embedding", "sdxl")),
     "embedding diffusers": Case(lambda: {"<cat-toy>": (768,)}, ("embedding", "sd1")),
     "embedding of a small model": Case(lambda: {"emb_params": (2, 32)}, ("embedding", "unknown")),
+    "embedding of a small model, told by metadata": Case(
+        lambda: {"emb_params": (2, 32)}, ("embedding", "sd1"),
+        metadata={"modelspec.architecture": "stable-diffusion-v1/textual-inversion"}),
     "embedding sd3": Case(lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "t5xxl": (8, 4096)}, ("embedding", "sd3"),
                           words="SD 3"),
     "hypernetwork sd1": Case(lambda: hypernetwork(320, 640, 768, 1280), ("hypernetwork", "sd1")),

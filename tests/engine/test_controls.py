@@ -186,6 +186,19 @@ def test_a_model_made_otherwise_is_refused_with_what_differs(tmp_path: Path, pai
     assert "does not fit “sd1”: its cross_attention_dim is 1024 and the model's 32" in failed.message
 
 
+def test_a_model_without_attention_steers_one_with_it(tmp_path: Path, control_entries: dict[str, ModelEntry],
+                                                      make_recipe: Callable[..., Recipe],
+                                                      make_ticket: Callable[..., Ticket], engine: Engine) -> None:
+    plain = tiny_controls.build_controlnet("sd1", tmp_path / "plain", down_block_types=("DownBlock2D", "DownBlock2D"),
+                                           mid_block_type="UNetMidBlock2D")
+    ref = control_entries["canny"].ref.model_copy(update={"name": "plain", "fingerprint": ""})
+    ticket = make_ticket(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
+    steered, free = (pixels(list(engine.paint(job, lambda: False))) for job in (
+        replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, path_key(ref): str(plain)}),
+        make_ticket(make_recipe())))
+    assert not np.array_equal(steered, free)
+
+
 def test_pictures_as_prompt_leave_the_model_as_it_was(entries: dict[str, ModelEntry],
                                                       control_entries: dict[str, ModelEntry], models: ModelManager,
                                                       make_recipe: Callable[..., Recipe]) -> None:

@@ -75,9 +75,9 @@ def test_edges_lie_where_a_thing_ends_and_agree_with_themselves_alone() -> None:
 def test_a_style_learns_and_loads(folder: Path, tmp_path: Path) -> None:
     pipeline = tiny_pipeline(folder)
     styles.train_style(tmp_path / "style.pt", pipeline, LATENTS, phrasings(pipeline.tokenizer, scenes_of(2, 4), 2, seed=1), Budget(steps=2))
-    styles.write_style(tmp_path / "style.pt", tiny_pipeline(folder), tmp_path / "loras" / "style.safetensors")
+    styles.write_style(tmp_path / "style.pt", tiny_pipeline(folder), tmp_path / "loras" / "starter-woodblock.safetensors")
     fresh = tiny_pipeline(folder)
-    fresh.load_lora_weights(tmp_path / "loras", weight_name="style.safetensors")
+    fresh.load_lora_weights(tmp_path / "loras", weight_name="starter-woodblock.safetensors")
     assert fresh.get_list_adapters()["unet"]
 
 
