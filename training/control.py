@@ -102,7 +102,7 @@ def train_control(path: Path, lesson: ControlLesson, budget: Budget, rank: int =
     """Train a ControlNet to the end of the budget; goes on from the checkpoint at path.
 
     Args:
-        start: A ControlNet's folder that a new one begins from: who follows lines learns depth in half the time.
+        start: A ControlNet's folder that a new one begins from, instead of the U-Net's encoder: depth from what follows edges.
     """
     device = best_device()
     lesson.pipeline.to(device)
