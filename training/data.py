@@ -20,9 +20,9 @@ Drawn = tuple[np.ndarray, np.ndarray]  # picture (H, W, 3) and coverage (H/8, W/
 
 
 def scenes_of(seed: int, count: int, thing_share: float = 0.86) -> list[Scene]:
-    """The scenes of a pool: the same for the same seed."""
+    """The scenes of a pool, the same for the same seed: rarer weather is shown more often than it is asked for."""
     rng = np.random.default_rng(seed)
-    return [random_scene(rng, thing_share) for _ in range(count)]
+    return [random_scene(rng, thing_share, clear_share=0.35) for _ in range(count)]
 
 
 def drawn_scene(scene: Scene, size: tuple[int, int]) -> Drawn:

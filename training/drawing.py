@@ -116,8 +116,6 @@ def _styled(pixels: Array, style: str) -> Array:
 
 def _paint_lights(canvas: Canvas, scene: Scene, mood: Mood) -> float | None:
     """Sun, moon, stars and the like; returns where it stands over water, in units."""
-    if mood.dark > 0.9 and scene.sky in ("clear", "cloudy"):
-        skies.paint_stars(canvas, 26)
     if scene.light == "stars":
         skies.paint_bright_stars(canvas)
     rng = np.random.default_rng((scene.seed, 2))
@@ -133,21 +131,27 @@ def _paint_lights(canvas: Canvas, scene: Scene, mood: Mood) -> float | None:
         skies.paint_comet(canvas, at)
     elif scene.light == "fireworks":
         skies.paint_fireworks(canvas, rng)
+    elif scene.light == "rainbow":
+        skies.paint_rainbow(canvas)
+    elif scene.light == "lightning":
+        skies.paint_lightning(canvas, at)
     has_path = "moon" in scene.light or (scene.light == "sun" and scene.time in ("dawn", "sunset", "morning"))
     return at[0] if has_path else None
 
 
-def _paint_weather(canvas: Canvas, scene: Scene, mood: Mood) -> None:
-    """Clouds, and the lights that stand before them."""
-    cover = {"cloudy": canvas.rng.uniform(0.34, 0.55), "storm": 0.85, "rain": 0.65}.get(scene.sky, 0.0)
-    if scene.sky == "clear" and canvas.rng.random() < 0.25 and scene.seed != 1:
-        cover = 0.12
-    if cover:
-        skies.paint_clouds(canvas, mood, scene.sky, cover)
-    if scene.light == "rainbow":
-        skies.paint_rainbow(canvas)
-    elif scene.light == "lightning":
-        skies.paint_lightning(canvas)
+def _paint_clouds(canvas: Canvas, scene: Scene, mood: Mood) -> None:
+    """The clouds of a weather; lights stand before them, so that none is hidden."""
+    if scene.sky == "storm":
+        skies.paint_clouds(canvas, mood, scene.sky, 0.85)
+    elif scene.sky in ("cloudy", "rain"):
+        skies.paint_heaps(canvas, mood, scene.sky)
+
+
+def _paint_fall(canvas: Canvas, scene: Scene, mood: Mood) -> None:
+    """What falls, and what it leaves on the land."""
+    if scene.sky == "snow":
+        skies.paint_cover(canvas, mood)
+    skies.paint_falling(canvas, mood, scene.sky)
 
 
 @dataclass(frozen=True)
@@ -171,8 +175,8 @@ def draw_all(scene: Scene, width: int = 128, height: int = 128) -> Drawing:
     canvas = Canvas(width * 2, height * 2, scene.horizon, rng)
     mood = mood_of(scene.time, scene.sky, rng)
     skies.paint_gradient(canvas, mood)
+    _paint_clouds(canvas, scene, mood)
     light_x = _paint_lights(canvas, scene, mood)
-    _paint_weather(canvas, scene, mood)
     canvas.near = 0.15
     lands.paint_backdrop(canvas, mood, scene.backdrop, scene.tint)
     canvas.near = 0.2 + 0.6 * np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 0, 1)
@@ -180,6 +184,8 @@ def draw_all(scene: Scene, width: int = 128, height: int = 128) -> Drawing:
     canvas.near = 0.0
     if scene.sky == "fog":
         skies.paint_veil(canvas, mood)
+    elif scene.sky in ("snow", "rain"):
+        _paint_fall(canvas, scene, mood)
     if scene.light == "lanterns":
         skies.paint_lanterns(canvas, np.random.default_rng((scene.seed, 3)))
     covered = np.zeros(canvas.shape, np.float32)
@@ -188,8 +194,6 @@ def draw_all(scene: Scene, width: int = 128, height: int = 128) -> Drawing:
         foot = 0.2 + 0.6 * max(0.0, (placed.y - canvas.horizon) / (canvas.height - canvas.horizon))
         canvas.depth = np.where(layer > 0.5, min(1.0, foot + 0.2), canvas.depth)
         covered = np.maximum(covered, layer)
-    if scene.sky in ("snow", "rain"):
-        skies.paint_falling(canvas, mood, scene.sky)
     canvas.pixels = _styled(np.clip(canvas.pixels, 0, 1), scene.style)
     return Drawing(canvas.image(2), covered.reshape(height // 8, 16, width // 8, 16).mean((1, 3)), canvas.depth[::2, ::2])
 

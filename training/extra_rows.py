@@ -1,4 +1,4 @@
-"""The lines of the table for ControlNets, style LoRAs and the embedding, through diffusers and peft; none for what is not there."""
+"""The lines of the table for masks, and for ControlNets, style LoRAs and the embedding (GROUPS: none for what is not there), through diffusers and peft."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -76,6 +76,26 @@ def paint_controlled(pipeline: StableDiffusionControlNetPipeline, task: Task, sh
         guidance_scale=measures.GUIDANCE, generator=torch.Generator().manual_seed(task.seed), output_type="np",
     ).images[0]  # fmt: skip
     return (made * 255 + 0.5).astype(np.uint8)
+
+
+def inpaint_rows(subject: Subject) -> Iterator[Row]:
+    """How often a thing is recognised that the plain model paints into the masked middle of a drawn scene without things."""
+    tasks = [task for task in measures.fresh_tasks(_TASKS * 6, seed=14, held_out_share=0) if task.scene.thing and not task.scene.second]
+    tasks = [task for task in tasks if not task.scene.side and task.scene.count == 1][:_TASKS]
+    empty = [Image.fromarray(picture) for picture in measures.drawn([inversion.background(task.scene) for task in tasks])]
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (16, 16, 112, 124))
+    pipeline = StableDiffusionInpaintPipeline(**subject.pipeline.components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    made = pipeline(
+        [task.prompt for task in tasks], image=empty, mask_image=[mask] * len(tasks), width=128, height=128, strength=1.0,
+        num_inference_steps=STEPS, guidance_scale=measures.GUIDANCE, output_type="np",
+        generator=[torch.Generator().manual_seed(task.seed) for task in tasks],
+    ).images  # fmt: skip
+    scenes = [task.scene for task in tasks]
+    with_mask = measures.scores(subject.judge, (made * 255 + 0.5).astype(np.uint8), scenes)["thing"]
+    without = measures.scores(subject.judge, measures.paint(subject.pipeline, tasks), scenes)["thing"]
+    yield Row("thing by the plain model into a mask; without a mask", f"{with_mask:.1%}; {without:.1%}")
 
 
 def style_rows(subject: Subject) -> Iterator[Row]:

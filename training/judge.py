@@ -21,7 +21,7 @@ from training.together import best_device, bfloat
 from training.vae import to_tensor
 
 KEPT = Path(__file__).with_name("judge.safetensors")  # the one that judged RESULTS.md, half precision
-BATCH, PEAK = 32, 2e-3
+BATCH, PEAK, MOVE = 32, 2e-3, 5
 LIGHTS = ("", "sun", "full moon", "crescent moon", "stars", "aurora", "rainbow", "lightning", "lanterns", "fireworks", "comet")
 THING_NAMES = (*THINGS, "flamingo")  # the embedding's thing last
 ANSWERS: dict[str, tuple[str, ...]] = {"time": TIMES, "sky": SKIES, "land": tuple(LANDS), "light": LIGHTS}
@@ -38,6 +38,10 @@ class Labels:
     def rows(self, index: Tensor) -> "Labels":
         """The labels of some of the pictures."""
         return Labels({name: values[index] for name, values in self.whole.items()}, self.things[index])
+
+    def mirrored(self) -> "Labels":
+        """What is true of the pictures with left and right changed."""
+        return Labels(self.whole, self.things.flip(2))
 
     def to(self, device: torch.device) -> "Labels":
         """The same on a device."""
@@ -100,6 +104,13 @@ def softened(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     return functional.interpolate(small, size=pictures.shape[-1], mode="bilinear")
 
 
+def moved(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """A batch shifted by up to MOVE pixels in each direction; what comes in repeats the edge."""
+    down, right = rng.integers(0, 2 * MOVE + 1, 2)
+    height, width = pictures.shape[-2:]
+    return functional.pad(pictures, (MOVE,) * 4, mode="replicate")[..., down : down + height, right : right + width]
+
+
 class JudgeLesson:
     """Pictures (N, 128, 128, 3) and what is true of them."""
 
@@ -107,13 +118,16 @@ class JudgeLesson:
         self.device, self.pictures, self.labels = best_device(), pictures, labels_of(scenes)
 
     def loss(self, judge: Judge, rng: np.random.Generator) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch; one in two is mirrored, labels and all."""
         rows = np.sort(rng.integers(0, len(self.pictures), BATCH))
-        batch = softened(to_tensor(self.pictures[rows]).to(self.device), rng)
+        batch, labels = to_tensor(self.pictures[rows]).to(self.device), self.labels.rows(torch.from_numpy(rows))
+        if rng.random() < 0.5:
+            batch, labels = batch.flip(3), labels.mirrored()
+        batch = softened(moved(batch, rng), rng)
         grain = torch.from_numpy(rng.standard_normal(batch.shape, dtype=np.float32)).to(self.device)
         with bfloat(self.device):
             logits = judge(batch + 0.02 * grain)
-        return judge_loss(logits, self.labels.rows(torch.from_numpy(rows)).to(self.device))
+        return judge_loss(logits, labels.to(self.device))
 
 
 def train_judge(path: Path, lesson: JudgeLesson, budget: Budget, rank: int = 0, world: int = 1) -> None:
@@ -140,6 +154,12 @@ def keep_judge(judge: Judge, path: Path) -> None:
 
 @torch.inference_mode()
 def judged(judge: Judge, pictures: np.ndarray) -> dict[str, Tensor]:
-    """The logits of pictures, uint8 (N, 128, 128, 3)."""
-    parts = [judge(to_tensor(pictures[start : start + 32])) for start in range(0, len(pictures), 32)]
+    """The logits of pictures, uint8 (N, 128, 128, 3): the mean of those of each picture and of its mirror image."""
+    parts = [_both_ways(judge, to_tensor(pictures[start : start + 32])) for start in range(0, len(pictures), 32)]
     return {name: torch.cat([part[name] for part in parts]).float() for name in parts[0]}
+
+
+def _both_ways(judge: Judge, batch: Tensor) -> dict[str, Tensor]:
+    plain, mirrored = judge(batch), judge(batch.flip(3))
+    mirrored["things"] = mirrored["things"].flip(2)
+    return {name: (values + mirrored[name]) / 2 for name, values in plain.items()}

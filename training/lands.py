@@ -29,7 +29,8 @@ def _layers(canvas: Canvas, mood: Mood, color: Array, rows: int, swing: float, b
 
 def paint_mountains(canvas: Canvas, mood: Mood, foot: float, tall: float, depth: float) -> None:
     """Peaks with a lit and a shaded side and snow on top; heights in units."""
-    peaks = [(canvas.rng.uniform(-0.05, 1.05) * canvas.width, tall * canvas.rng.uniform(0.55, 1)) for _ in range(round(4 * canvas.width))]
+    count = round(4 * canvas.width)
+    peaks = [((index + canvas.rng.uniform(0.25, 0.75)) / count * canvas.width, tall * canvas.rng.uniform(0.6, 1)) for index in range(count)]
     rough = (noise(canvas.rng, canvas.shape, (9, 14)) - 0.5) * 0.085
     rock, white = mood.lit((0.46, 0.47, 0.56), depth), mood.lit((0.97, 0.98, 1.0), depth * 0.5)
     for x, high in sorted(peaks, key=lambda peak: peak[1], reverse=True):
@@ -140,29 +141,31 @@ def paint_canyon(canvas: Canvas, mood: Mood, color: Array) -> None:
 def paint_rows(canvas: Canvas, mood: Mood, color: Array) -> None:
     """A field of crop rows that run to one point on the horizon."""
     depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 1e-3, 1)
-    point = canvas.rng.uniform(0.3, 0.7) * canvas.width
-    stripes = 0.5 + 0.5 * np.sin((canvas.x - point) / (depth + 0.06) * canvas.rng.uniform(26, 34))
-    tone = mood.lit(color, 0) * (0.78 + 0.34 * stripes[..., None])
+    point = canvas.rng.uniform(0.42, 0.58) * canvas.width
+    stripes = 0.5 + 0.5 * np.sin((canvas.x - point) / (depth + 0.06) * 26)
+    tone = mood.lit(color, 0) * (0.70 + 0.44 * stripes[..., None])
     far = mood.lit(color, 0.6)
     near = smoothstep(0.0, 0.35, depth)[..., None] + 0 * tone
     canvas.blend(canvas.below(canvas.horizon), far + (tone - far) * near)
 
 
-def paint_meadow(canvas: Canvas, mood: Mood, color: Array, flowers: int) -> None:
-    """Soft grass with flowers that grow larger to the front."""
+def _bushes(canvas: Canvas, mood: Mood, color: Array) -> None:
+    """Round bushes on hills, always in the same places."""
+    for share, depth in ((0.08, 0.10), (0.30, 0.22), (0.92, 0.16), (0.72, 0.34), (0.13, 0.52), (0.88, 0.60), (0.42, 0.80)):
+        x, y, radius = share * canvas.width, canvas.horizon + (canvas.height - canvas.horizon) * depth, 0.022 + 0.045 * depth
+        round_top = canvas.disc(x, y, radius) * np.clip((y + radius * 0.5 - canvas.y) * canvas.unit + 0.5, 0, 1)
+        canvas.blend(round_top, mood.lit(color * np.asarray((0.45, 0.62, 0.50), np.float32), 0.2))
+
+
+def paint_meadow(canvas: Canvas, mood: Mood, color: Array) -> None:
+    """Soft grass with large flowers in four colors that grow to the front, always in the same places."""
     _layers(canvas, mood, color, 3, 0.02, 0.8)
-    hues = [(0.95, 0.35, 0.40), (1.0, 0.85, 0.30), (0.98, 0.96, 0.95), (0.80, 0.50, 0.85)]
-    hue = np.asarray(hues[canvas.rng.integers(len(hues))], np.float32)
-    for _ in range(flowers):
-        share = canvas.rng.beta(1.3, 1.0)
-        y = canvas.horizon + 0.05 + (canvas.height - canvas.horizon) * share
-        spot = canvas.rng.uniform(0, canvas.width), y
-        radius = 0.006 + 0.015 * share
-        row, column, reach = int(y * canvas.unit), int(spot[0] * canvas.unit), int(radius * canvas.unit) + 2
-        box = np.s_[max(0, row - reach) : row + reach, max(0, column - reach) : column + reach]
-        away = np.hypot(canvas.x[:, box[1]] - spot[0], canvas.y[box[0]] - spot[1])
-        mask = np.clip((radius - away) * canvas.unit + 0.5, 0, 1)[..., None]
-        canvas.pixels[box] += mask * (mood.lit(hue) - canvas.pixels[box])
+    hues = ((0.95, 0.30, 0.36), (1.0, 0.85, 0.25), (0.98, 0.96, 0.95), (0.80, 0.45, 0.88))
+    for row, share in enumerate((0.08, 0.26, 0.48, 0.74, 0.97)):
+        step = 0.13 + 0.11 * share
+        for column in range(int(canvas.width / step) + 2):
+            x, y = (column + 0.5 * (row % 2)) * step, canvas.horizon + (canvas.height - canvas.horizon) * share
+            canvas.blend(canvas.disc(x, y, 0.013 + 0.018 * share), mood.lit(hues[(column + 2 * row) % 4]))
 
 
 def paint_dunes(canvas: Canvas, mood: Mood, color: Array) -> None:
@@ -214,7 +217,7 @@ def paint_table(canvas: Canvas, mood: Mood) -> None:
 
 def paint_quay(canvas: Canvas, mood: Mood, light_x: float | None) -> None:
     """A city on a river, and the promenade before it."""
-    paint_city(canvas, mood, canvas.horizon + 0.06, 0.50, 0.5)
+    paint_city(canvas, mood, canvas.horizon + 0.06, 0.36, 0.5)
     canvas.blend(canvas.below(canvas.horizon + 0.06), mood.lit((0.36, 0.40, 0.46), 0.2))
     paint_water(canvas, mood, "lake", light_x, start=0.06)
     edge = canvas.horizon + (canvas.height - canvas.horizon) * 0.40
@@ -226,7 +229,7 @@ def paint_quay(canvas: Canvas, mood: Mood, light_x: float | None) -> None:
 def paint_backdrop(canvas: Canvas, mood: Mood, backdrop: str, tint: str) -> None:
     """What stands behind the land, with its foot at the horizon."""
     if backdrop == "mountains":
-        paint_mountains(canvas, mood, canvas.horizon + 0.01, canvas.rng.uniform(0.28, 0.42), 0.55)
+        paint_mountains(canvas, mood, canvas.horizon + 0.01, canvas.rng.uniform(0.20, 0.26), 0.55)
     elif backdrop == "hills":
         color = np.asarray(GROUND_COLORS["hills"].get(tint, GROUND_COLORS["hills"]["green"]), np.float32)
         for share in (0.0, 0.5, 1.0):
@@ -262,12 +265,13 @@ def paint_land(canvas: Canvas, mood: Mood, land: str, tint: str, light_x: float 
     elif land == "desert":
         paint_dunes(canvas, mood, color)
     elif land == "hills":
-        _layers(canvas, mood, color, 5, 0.075, 0.9)
+        _layers(canvas, mood, color, 4, 0.11, 0.9)
+        _bushes(canvas, mood, color)
     elif land == "mountains":
-        paint_mountains(canvas, mood, canvas.horizon + 0.04, canvas.rng.uniform(0.4, 0.55), 0.4)
+        paint_mountains(canvas, mood, canvas.horizon + 0.04, canvas.rng.uniform(0.34, 0.40), 0.4)
         _layers(canvas, mood, np.asarray((0.34, 0.50, 0.30), np.float32), 3, 0.05, 1.0)
     elif land == "meadow":
-        paint_meadow(canvas, mood, color, 70)
+        paint_meadow(canvas, mood, color)
     elif land == "field":
         paint_rows(canvas, mood, color)
     elif land == "forest":

@@ -124,10 +124,15 @@ def things_seen(judge: Judge, pictures: np.ndarray, names: Sequence[str]) -> flo
     return _share([bool(sure[row, THING_NAMES.index(name)] > 0) for row, name in enumerate(names)])
 
 
-def lights_seen(judge: Judge, pictures: np.ndarray, names: Sequence[str]) -> float:
-    """The share of pictures whose light the judge takes for the one named for it."""
-    best = judged(judge, pictures)["light"].argmax(1).tolist()
-    return _share([ANSWERS["light"][index] == name for index, name in zip(best, names, strict=True)])
+def light_seen(judge: Judge, pictures: np.ndarray) -> list[str]:
+    """The light that the judge sees in each picture, "" where none."""
+    return [ANSWERS["light"][index] for index in judged(judge, pictures)["light"].argmax(1).tolist()]
+
+
+def thing_seen(judge: Judge, pictures: np.ndarray) -> list[str]:
+    """The thing that the judge is surest of in each picture, "" where it is sure of none."""
+    sure, index = presence(judged(judge, pictures)).max(1)
+    return [THING_NAMES[best] if value > 0 else "" for value, best in zip(sure.tolist(), index.tolist(), strict=True)]
 
 
 def fresh_scenes(count: int, seed: int) -> list[Scene]:

@@ -122,10 +122,10 @@ def random_things(rng: np.random.Generator, land: str) -> dict[str, str | int]:
     return chosen
 
 
-def any_scene(rng: np.random.Generator, thing_share: float = 0.86) -> Scene:
-    """A scene whose parts go together (no sun at night, no horse at sea), held-out pairs included."""
+def any_scene(rng: np.random.Generator, thing_share: float = 0.86, clear_share: float = 0.56) -> Scene:
+    """A scene whose parts go together (no sun at night, no horse at sea), held-out pairs included; clear_share: how often the sky is clear."""
     time = _pick(rng, (*TIMES, "night", "sunset", "noon"))
-    sky = "clear" if rng.random() < 0.56 else _pick(rng, ("cloudy", "cloudy", *SKIES[1:]))
+    sky = "clear" if rng.random() < clear_share else _pick(rng, ("cloudy", "cloudy", *SKIES[1:]))
     land = _pick(rng, (*LANDS, "table", "sea", "lake", "sea", "lake"))
     backdrop = _pick(rng, LANDS[land])
     tint = _pick(rng, tuple(lands.GROUND_COLORS[land])) if land in lands.GROUND_COLORS else ""
@@ -139,9 +139,9 @@ def any_scene(rng: np.random.Generator, thing_share: float = 0.86) -> Scene:
     )  # fmt: skip
 
 
-def random_scene(rng: np.random.Generator, thing_share: float = 0.86) -> Scene:
+def random_scene(rng: np.random.Generator, thing_share: float = 0.86, clear_share: float = 0.56) -> Scene:
     """A scene for training: any but the held-out pairs."""
-    while is_held_out(scene := any_scene(rng, thing_share)):
+    while is_held_out(scene := any_scene(rng, thing_share, clear_share)):
         pass
     return scene
 

@@ -31,20 +31,6 @@ def paint_gradient(canvas: Canvas, mood: Mood) -> None:
     canvas.pixels[:] = column[:, None, :]
 
 
-def paint_stars(canvas: Canvas, amount: int) -> None:
-    """A few larger and many small stars, denser towards the top."""
-    for _ in range(amount):
-        x = canvas.rng.uniform(0, canvas.width)
-        y = canvas.horizon * canvas.rng.beta(1.0, 1.6) * 0.95
-        radius = canvas.rng.uniform(0.5, 1.0) * 0.0085
-        column, row = int(x * canvas.unit), int(y * canvas.unit)
-        reach = int(radius * canvas.unit * 2) + 2
-        box = np.s_[max(0, row - reach) : row + reach, max(0, column - reach) : column + reach]
-        away = np.hypot(canvas.x - x, canvas.y[box[0]] - y)[:, box[1]]
-        shine = np.exp(-((away / radius) ** 2))[..., None] * canvas.rng.uniform(0.6, 1.0)
-        canvas.pixels[box] += shine * (np.asarray((1.0, 0.98, 0.92)) - canvas.pixels[box])
-
-
 def paint_bright_stars(canvas: Canvas) -> None:
     """A sky full of bold stars, always in the same places."""
     rays = Image.new("L", (canvas.shape[1], canvas.shape[0]))
@@ -69,9 +55,9 @@ def paint_sun(canvas: Canvas, mood: Mood, at: tuple[float, float], is_low: bool)
 
 def paint_moon(canvas: Canvas, at: tuple[float, float], is_full: bool) -> None:
     """A full moon with soft seas, or a crescent."""
-    radius = canvas.rng.uniform(0.095, 0.112) * (1.0 if is_full else 1.25)
-    strength = 0.35 if is_full else 0.16
-    canvas.glow(np.exp(-((canvas.distance(*at) / 0.34) ** 2)) * strength, (0.62, 0.72, 0.95))
+    radius = canvas.rng.uniform(0.100, 0.112) * (1.0 if is_full else 1.4)
+    if is_full:
+        canvas.glow(np.exp(-((canvas.distance(*at) / 0.34) ** 2)) * 0.35, (0.62, 0.72, 0.95))
     disc = canvas.disc(*at, radius)
     if is_full:
         face = noise(canvas.rng, canvas.shape, (14, 14))[..., None] * 0.13
@@ -96,13 +82,13 @@ def paint_aurora(canvas: Canvas) -> None:
 
 def paint_rainbow(canvas: Canvas) -> None:
     """A wide arc that stands on the horizon."""
-    x = canvas.rng.uniform(0.42, 0.58) * canvas.width
-    radius = canvas.rng.uniform(0.46, 0.54)
+    x = canvas.rng.uniform(0.48, 0.52) * canvas.width
+    radius = canvas.rng.uniform(0.49, 0.52)
     away = np.hypot(canvas.x - x, (canvas.y - canvas.horizon * 1.04) * 1.05)
     hues = [(0.95, 0.25, 0.25), (1.0, 0.62, 0.2), (1.0, 0.93, 0.3), (0.3, 0.85, 0.4), (0.25, 0.55, 1.0), (0.55, 0.3, 0.85)]
     for index, hue in enumerate(hues):
-        band = np.exp(-(((away - radius + index * 0.024) / 0.016) ** 2))
-        canvas.blend(band * 0.62, hue)
+        band = np.exp(-(((away - radius + index * 0.030) / 0.020) ** 2))
+        canvas.blend(band * 0.75, hue)
 
 
 def paint_comet(canvas: Canvas, at: tuple[float, float]) -> None:
@@ -110,9 +96,9 @@ def paint_comet(canvas: Canvas, at: tuple[float, float]) -> None:
     sign = 1 if at[0] < canvas.width / 2 else -1
     ahead = sign * (canvas.x - at[0])
     beside = canvas.y - at[1] - ahead * 0.5
-    tail = np.exp(-((beside / 0.024) ** 2)) * np.clip(1 + ahead / 0.34, 0, 1) * (ahead < 0)
-    canvas.glow(tail * 0.95, (0.75, 0.88, 1.0))
-    canvas.glow(np.exp(-((canvas.distance(*at) / 0.05) ** 2)), (1.0, 1.0, 0.95))
+    tail = np.exp(-((beside / 0.032) ** 2)) * np.clip(1 + ahead / 0.42, 0, 1) * (ahead < 0)
+    canvas.glow(tail, (0.70, 0.86, 1.0))
+    canvas.glow(np.exp(-((canvas.distance(*at) / 0.065) ** 2)), (1.0, 1.0, 0.95))
 
 
 def paint_fireworks(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -131,24 +117,29 @@ def paint_lanterns(canvas: Canvas, rng: np.random.Generator) -> None:
     """Paper lanterns that float in the sky, large and near or small and far."""
     spots = ((0.14, 0.30, 1.0), (0.36, 0.62, 0.6), (0.52, 0.22, 0.8), (0.70, 0.56, 0.7), (0.86, 0.26, 1.0), (0.24, 0.80, 0.5), (0.84, 0.84, 0.5))
     for share, height, scale in spots:
-        x, y = (share + rng.uniform(-0.03, 0.03)) * canvas.width, canvas.horizon * (height + rng.uniform(-0.04, 0.04))
-        half = 0.042 * scale
+        x, y = (share + rng.uniform(-0.015, 0.015)) * canvas.width, canvas.horizon * (height + rng.uniform(-0.02, 0.02))
+        half = 0.048 * scale
         body = np.clip((half - np.abs(canvas.x - x)) * canvas.unit + 0.5, 0, 1) * np.clip((half * 1.3 - np.abs(canvas.y - y)) * canvas.unit + 0.5, 0, 1)
         canvas.glow(np.exp(-((canvas.distance(x, y) / (0.10 * scale)) ** 2)) * 0.6, (1.0, 0.55, 0.18))
         bright = np.clip(0.5 + (canvas.y - y) / (half * 2.6), 0, 1)[..., None] + 0 * canvas.pixels
         canvas.blend(body, np.asarray((1.0, 0.52, 0.16), np.float32) * (1 - bright) + np.asarray((1.0, 0.90, 0.52), np.float32) * bright)
 
 
+_BANK = tuple((share, 0.045, 1.0) for share in (0.0, 0.25, 0.5, 0.75, 1.0))  # of clouds: x as a share of the width, y, scale
+
+
 def _cloud_colors(mood: Mood, sky: str) -> tuple[Array, Array]:
     """The lit top and the shaded foot of a cloud."""
     if sky == "storm":
         return mood.lit((0.50, 0.53, 0.60)), mood.lit((0.20, 0.22, 0.28))
+    if sky == "rain":
+        return mood.lit((0.62, 0.66, 0.74)), mood.lit((0.36, 0.40, 0.48))
     lit = mix(mood.lit((1.0, 1.0, 1.0)), mood.light * (1 - 0.75 * mood.dark), 0.35)
     return lit, mix(mood.lit((0.72, 0.76, 0.86)), mood.middle, 0.45)
 
 
 def paint_clouds(canvas: Canvas, mood: Mood, sky: str, cover: float) -> None:
-    """Drifting clouds; cover 0..1 is the share of the sky they take."""
+    """A closed sky of drifting clouds; cover 0..1 is the share of it that they take."""
     height, width = canvas.shape
     field = fractal(canvas.rng, canvas.shape, (max(3, round(5 * height / canvas.unit)), max(3, round(3 * width / canvas.unit))))
     share = np.clip(canvas.y / canvas.horizon, 0, 1.2)
@@ -157,20 +148,33 @@ def paint_clouds(canvas: Canvas, mood: Mood, sky: str, cover: float) -> None:
     lift = int(0.035 * canvas.unit)
     shade = np.clip(0.5 + (np.roll(field, -lift, 0) - field) * 5, 0, 1)[..., None]
     lit, foot = _cloud_colors(mood, sky)
-    canvas.blend(body * (0.92 if cover > 0.3 else 0.8), foot + (lit - foot) * shade)
+    canvas.blend(body * 0.92, foot + (lit - foot) * shade)
 
 
-def paint_lightning(canvas: Canvas) -> None:
-    """One forked bolt from the clouds to the horizon, with its flash."""
-    x, y = canvas.rng.uniform(0.2, 0.8) * canvas.width, 0.08
-    points = [(x, y)]
+def paint_heaps(canvas: Canvas, mood: Mood, sky: str) -> None:
+    """Heaped clouds with flat feet, nearly always in the same places: some that drift, or for rain one bank along the top."""
+    spots = ((0.20, 0.21, 1.0), (0.66, 0.13, 0.95), (0.93, 0.31, 0.8), (0.46, 0.38, 0.7), (0.02, 0.43, 0.7)) if sky == "cloudy" else _BANK
+    lit, foot = _cloud_colors(mood, sky)
+    for share, y, scale in spots:
+        x, y = (share + canvas.rng.uniform(-0.03, 0.03)) * canvas.width, y * canvas.horizon / 0.57 + canvas.rng.uniform(-0.02, 0.02)
+        body = np.zeros(canvas.shape, np.float32)
+        for dx, dy, radius in ((-0.13, 0.02, 0.07), (-0.04, -0.03, 0.10), (0.07, -0.01, 0.085), (0.15, 0.03, 0.055)):
+            body = np.maximum(body, canvas.disc(x + dx * scale, y + dy * scale, radius * scale))
+        body *= np.clip((y + 0.06 * scale - canvas.y) * canvas.unit + 0.5, 0, 1)
+        canvas.blend(body * 0.95, foot + (lit - foot) * smoothstep(0.05, -0.07, (canvas.y - y) / scale)[..., None])
+
+
+def paint_lightning(canvas: Canvas, at: tuple[float, float]) -> None:
+    """One jagged bolt from the clouds to the horizon, with its flash."""
+    x, y = at[0], 0.06
+    points, bend = [(x, y)], -0.07
     while y < canvas.horizon:
-        x, y = x + canvas.rng.uniform(-0.07, 0.07), y + canvas.rng.uniform(0.05, 0.10)
+        x, y, bend = x + bend, y + 0.12, -0.8 * bend
         points.append((x, min(y, canvas.horizon)))
     bolt = Image.new("L", (canvas.shape[1], canvas.shape[0]))
     pixels = [(px * canvas.unit, py * canvas.unit) for px, py in points]
-    ImageDraw.Draw(bolt).line(pixels, fill=255, width=max(3, canvas.unit // 64), joint="curve")
-    canvas.glow(np.exp(-(((canvas.x - points[1][0]) / 0.22) ** 2)) * 0.30 + 0 * canvas.y, (0.70, 0.72, 1.0))
+    ImageDraw.Draw(bolt).line(pixels, fill=255, width=max(3, canvas.unit // 36), joint="curve")
+    canvas.glow(np.exp(-(((canvas.x - points[1][0]) / 0.22) ** 2)) * 0.40 + 0 * canvas.y, (0.70, 0.72, 1.0))
     canvas.blend(np.asarray(bolt, np.float32) / 255, (1.0, 0.98, 0.92))
 
 
@@ -186,22 +190,27 @@ def _lattice(canvas: Canvas, step: float, seed: int) -> Iterator[tuple[float, fl
 
 
 def paint_falling(canvas: Canvas, mood: Mood, sky: str) -> None:
-    """Snowflakes or streaks of rain over the whole picture, large and always in the same places: a small model blurs all else away."""
+    """Snowflakes or streaks of rain behind the things, large and always in the same places: a small model blurs all else away."""
     layer = Image.new("L", (canvas.shape[1], canvas.shape[0]))
     draw = ImageDraw.Draw(layer)
-    for x, y, share in _lattice(canvas, 0.19, seed=5) if sky == "snow" else _lattice(canvas, 0.23, seed=6):
+    for x, y, share in _lattice(canvas, 0.21, seed=5) if sky == "snow" else _lattice(canvas, 0.25, seed=6):
         if sky == "snow":
-            r = (0.016 + 0.012 * share) * canvas.unit
-            draw.ellipse([x - r, y - r, x + r, y + r], fill=235)
+            r = (0.026 + 0.012 * share) * canvas.unit
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=245)
         else:
-            tall = (0.14 + 0.05 * share) * canvas.unit
-            draw.line([x, y - tall / 2, x - 0.22 * tall, y + tall / 2], fill=170, width=max(2, canvas.unit // 44))
-    bright = np.asarray((0.96, 0.98, 1.0), np.float32) * (1 - 0.35 * mood.dark)
+            tall = (0.20 + 0.06 * share) * canvas.unit
+            draw.line([x, y - tall / 2, x - 0.35 * tall, y + tall / 2], fill=190, width=max(2, canvas.unit // 30))
+    bright = np.asarray((0.97, 0.98, 1.0) if sky == "snow" else (0.72, 0.84, 0.98), np.float32) * (1 - 0.3 * mood.dark)
     canvas.blend(np.asarray(layer, np.float32) / 255, bright)
+
+
+def paint_cover(canvas: Canvas, mood: Mood) -> None:
+    """Fresh snow on the land that is painted so far."""
+    canvas.blend((canvas.depth > 0) * 0.45, mood.lit((0.97, 0.98, 1.0), 0.2))
 
 
 def paint_veil(canvas: Canvas, mood: Mood) -> None:
     """Fog that lies thickest around the horizon."""
-    drift = 0.75 + 0.5 * (noise(canvas.rng, canvas.shape, (6, 3)) - 0.5)
-    thick = np.exp(-(((canvas.y - canvas.horizon) / (0.32 * canvas.height)) ** 2))
-    canvas.blend(np.clip(thick * drift * 0.85, 0, 0.85), mix(mood.horizon, mood.middle, 0.3))
+    drift = 0.9 + 0.2 * noise(canvas.rng, canvas.shape, (6, 3))
+    thick = np.exp(-(((canvas.y - canvas.horizon) / (0.36 * canvas.height)) ** 2))
+    canvas.blend(np.clip(thick * drift * 0.84, 0, 0.84), mix(mood.horizon, mood.middle, 0.3))

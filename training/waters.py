@@ -38,8 +38,21 @@ def paint_water(canvas: Canvas, mood: Mood, land: str, light_x: float | None, st
     strength = 0.10 if land == "lake" else 0.24
     tone = (water * (1 - share) + mirror * share) * 0.95 + (wave[..., None] - 0.5) * strength * (0.35 + depth) * mood.ambient
     canvas.blend(canvas.below(line), np.clip(tone, 0, 1))
+    if land == "sea":
+        _crests(canvas, mood, line)
     if light_x is not None:
         _glitter(canvas, mood, light_x, ripple, line)
+
+
+def _crests(canvas: Canvas, mood: Mood, line: float) -> None:
+    """White crests in rows, always in the same places, that grow to the front: a lake has none."""
+    for row, share in enumerate((0.10, 0.28, 0.52, 0.82)):
+        step, tall = 0.20 + 0.16 * share, 0.010 + 0.020 * share
+        y = line + (canvas.height - line) * share
+        phase = (canvas.x / step + 0.5 * (row % 2)) % 1 - 0.5
+        arc = y + tall * 2.5 * (np.abs(phase) * 2) ** 2
+        stroke = np.exp(-(((canvas.y - arc) / (tall * 0.55)) ** 2)) * smoothstep(0.40, 0.30, np.abs(phase))
+        canvas.blend(stroke * 0.75, mix(mood.lit((0.95, 0.98, 1.0)), mood.horizon, 0.2))
 
 
 def paint_beach(canvas: Canvas, mood: Mood, light_x: float | None) -> None:

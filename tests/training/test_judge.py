@@ -1,5 +1,6 @@
 """The judge's labels and shapes, and the measures that need no training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from training import measures
 from training.checkpoints import Budget
-from training.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, labels_of, load_judge, places_of, train_judge
+from training.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, labels_of, load_judge, moved, places_of, train_judge
 from training.scenes import Scene, any_scene, is_held_out
 
 
@@ -56,6 +57,21 @@ def test_training_the_judge_lowers_its_loss(tmp_path: Path) -> None:
     train_judge(path, lesson, Budget(steps=2))
     assert lesson.loss(load_judge(path), np.random.default_rng(0)).item() < before
     assert judged(load_judge(path), measures.drawn(scenes))["things"].shape == (2, len(THING_NAMES), 3)
+
+
+def test_left_and_right_change_places_in_a_mirror() -> None:
+    scene = Scene("noon", "clear", "field", thing="cat", side="left")
+    assert labels_of([scene]).mirrored().things.equal(labels_of([replace(scene, side="right")]).things)
+    picture = measures.drawn([scene])
+    seen, mirrored = (judged(Judge(), pictures)["things"] for pictures in (picture, picture[:, :, ::-1].copy()))
+    assert torch.allclose(seen, mirrored.flip(2), atol=1e-5) and not torch.allclose(seen, mirrored, atol=1e-5)
+
+
+def test_a_shifted_batch_keeps_its_size_and_repeats_its_edge() -> None:
+    batch = torch.arange(64.0).view(1, 1, 8, 8).repeat(2, 3, 1, 1)
+    shifted = moved(batch, np.random.default_rng(1))
+    assert shifted.shape == batch.shape and not shifted.equal(batch)
+    assert set(shifted.unique().tolist()) <= set(range(64))
 
 
 def test_fresh_tasks_are_the_same_each_time_and_hold_pairs_never_drawn() -> None:
