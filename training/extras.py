@@ -68,9 +68,9 @@ def pictures_of(extra: Extra) -> np.ndarray:
     """The part's pictures, uint8 (N, 128, 128, 3 or 5), drawn where they are not yet."""
     if extra.part in CONTROLS:
         return np.load(data.make_pool(extra.kept("controls.npy"), plain_scenes(extra.pictures), (128, 128), control.drawn_control))
-    drawn = np.load(data.make_pool(extra.kept("plain.npy"), plain_scenes(extra.pictures), (128, 128)))
     if extra.part == inversion.NAME:
         return np.stack([np.asarray(inversion.flamingo_scene(scene)) for scene in flamingo_scenes(extra)])
+    drawn = np.load(data.make_pool(extra.kept("plain.npy"), plain_scenes(extra.pictures), (128, 128)))
     return np.stack([styles.STYLES[extra.part](picture) for picture in drawn])
 
 
