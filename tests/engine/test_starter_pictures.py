@@ -19,8 +19,8 @@ from tests.engine.test_pictures import png
 from training import inversion, styles
 from training.control import CHANNELS, agreement, drawn_control, edges
 from training.extras import place_of
-from training.judge import KEPT, THING_NAMES, judged, load_judge
-from training.measures import Task, fresh_tasks, presence, scores
+from training.judge import KEPT, load_judge
+from training.measures import Task, fresh_tasks, scores, thing_seen
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 STARTER = MODELS / "starter"
@@ -103,10 +103,10 @@ def test_a_style_goes_about_half_as_far_at_half_its_weight(draw: Draw) -> None:
 
 
 def test_a_name_that_was_learned_is_painted_and_only_with_its_file(draw: Draw) -> None:
-    sure = {is_known: presence(judged(load_judge(KEPT), np.stack([
-        np.asarray(draw(f"{inversion.NAME} {place}", seed=seed, is_name_known=is_known))
-        for seed, place in enumerate(inversion.PLACES)]))).argmax(1).tolist() for is_known in (True, False)}
-    seen = {is_known: [THING_NAMES[index] for index in best].count(inversion.NAME) for is_known, best in sure.items()}
+    made = {is_known: np.stack([
+        np.asarray(draw(f"{inversion.NAME} {place}", seed=seed, is_name_known=is_known)) for seed, place in enumerate(inversion.PLACES)])
+        for is_known in (True, False)}  # fmt: skip
+    seen = {is_known: thing_seen(load_judge(KEPT), pictures).count(inversion.NAME) for is_known, pictures in made.items()}
     assert seen[True] >= 4 and seen[False] <= 1
 
 
