@@ -142,7 +142,7 @@ def _paint_lights(canvas: Canvas, scene: Scene, mood: Mood) -> float | None:
 def _paint_clouds(canvas: Canvas, scene: Scene, mood: Mood) -> None:
     """The clouds of a weather; lights stand before them, so that none is hidden."""
     if scene.sky == "storm":
-        skies.paint_clouds(canvas, mood, scene.sky, 0.85)
+        skies.paint_storm(canvas, mood)
     elif scene.sky in ("cloudy", "rain"):
         skies.paint_heaps(canvas, mood, scene.sky)
 

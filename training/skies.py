@@ -138,16 +138,16 @@ def _cloud_colors(mood: Mood, sky: str) -> tuple[Array, Array]:
     return lit, mix(mood.lit((0.72, 0.76, 0.86)), mood.middle, 0.45)
 
 
-def paint_clouds(canvas: Canvas, mood: Mood, sky: str, cover: float) -> None:
-    """A closed sky of drifting clouds; cover 0..1 is the share of it that they take."""
+def paint_storm(canvas: Canvas, mood: Mood) -> None:
+    """A nearly closed sky of dark drifting clouds."""
     height, width = canvas.shape
     field = fractal(canvas.rng, canvas.shape, (max(3, round(5 * height / canvas.unit)), max(3, round(3 * width / canvas.unit))))
     share = np.clip(canvas.y / canvas.horizon, 0, 1.2)
-    edge = np.quantile(field, 1 - cover)
+    edge = np.quantile(field, 0.15)
     body = smoothstep(edge - 0.03, edge + 0.13, field) * smoothstep(1.02, 0.8, share)
     lift = int(0.035 * canvas.unit)
     shade = np.clip(0.5 + (np.roll(field, -lift, 0) - field) * 5, 0, 1)[..., None]
-    lit, foot = _cloud_colors(mood, sky)
+    lit, foot = _cloud_colors(mood, "storm")
     canvas.blend(body * 0.92, foot + (lit - foot) * shade)
 
 
