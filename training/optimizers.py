@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from training.together import fast_dtype
+
 _MOMENTUM, _DECAY = 0.95, 0.01
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 _SMALLEST = 16  # rows and columns of a matrix that is worth it
@@ -20,7 +22,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     Source: the Newton-Schulz iteration of Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/
     """
     a, b, c = _POLYNOMIAL
-    x = matrix.bfloat16()
+    x = matrix.to(fast_dtype(matrix.device.type))
     x = x.T if len(x) > x.shape[1] else x
     x = x / (x.norm() + 1e-7)
     for _ in range(rounds):
