@@ -18,7 +18,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train the starter model.")
     parser.add_argument("--out", type=Path, required=True, help="folder for pools and checkpoints (about 3 GB)")
     parser.add_argument("--target", type=Path, default=Path("models/starter"), help="model folder to write")
-    parser.add_argument("--start", type=Path, help="model folder whose VAE and U-Net go on; without it training begins with random weights")
+    parser.add_argument("--start", type=Path, help="model folder whose VAE, text encoder and U-Net go on; without it training begins with random weights")
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=list(STAGES), help="one or several, in this order (default all)")
     parser.add_argument("--pictures", type=int, default=8000, help="square scenes to draw")
     parser.add_argument("--batch", type=int, help="samples a step and process (default 32, on CUDA 256)")

@@ -163,10 +163,10 @@ def _save_sheet(pictures: np.ndarray) -> None:
     sheet.save(RESULTS.with_name("results.webp"), quality=80)
 
 
-def _judge_worker(rank: int, out: Path, world: int, minutes: float) -> None:
+def _judge_worker(rank: int, out: Path, world: int, minutes: float, start: Path | None) -> None:
     pool = out / "judge" / "pool.npy"
     lesson = judge.JudgeLesson(np.load(pool, mmap_mode="r"), data.read_scenes(pool))
-    judge.train_judge(out / "judge" / "judge.pt", lesson, Budget(seconds=minutes * 60), rank, world)
+    judge.train_judge(out / "judge" / "judge.pt", lesson, Budget(seconds=minutes * 60), rank, world, start)
 
 
 def _make_judge_pool(path: Path, count: int, pipeline: StableDiffusionPipeline) -> None:
@@ -189,7 +189,8 @@ def prepared_judge(arguments: argparse.Namespace, pipeline: StableDiffusionPipel
     if not pool.exists():
         _make_judge_pool(pool, arguments.pictures, pipeline)
     world = arguments.processes
-    run_together(partial(_judge_worker, out=arguments.out, world=world, minutes=arguments.judge_minutes), world, arguments.out)
+    start = judge.KEPT if arguments.go_on else None
+    run_together(partial(_judge_worker, out=arguments.out, world=world, minutes=arguments.judge_minutes, start=start), world, arguments.out)
     judge.keep_judge(judge.load_judge(checkpoint), judge.KEPT)
     return judge.load_judge(judge.KEPT)
 
@@ -207,6 +208,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Judge the starter set.")
     parser.add_argument("--out", type=Path, help="folder to train another judge in; without it the kept one judges")
+    parser.add_argument("--go-on", action="store_true", help="with --out: train the kept judge on instead of one from nothing")
     parser.add_argument("--starter", type=Path, default=Path("models/starter"))
     parser.add_argument("--prompts", type=int, default=512)
     parser.add_argument("--pictures", type=int, default=16000, help="drawn scenes for the judge")

@@ -130,9 +130,9 @@ class JudgeLesson:
         return judge_loss(logits, labels.to(self.device))
 
 
-def train_judge(path: Path, lesson: JudgeLesson, budget: Budget, rank: int = 0, world: int = 1) -> None:
-    """Train a judge to the end of the budget; goes on from the checkpoint at path."""
-    judge = Judge().to(lesson.device, memory_format=torch.channels_last)
+def train_judge(path: Path, lesson: JudgeLesson, budget: Budget, rank: int = 0, world: int = 1, start: Path | None = None) -> None:
+    """Train a judge to the end of the budget; goes on from the checkpoint at path, else from the judge kept at start, else from nothing."""
+    judge = (load_judge(start) if start else Judge()).train().to(lesson.device, memory_format=torch.channels_last)
     loop = Loop(path, judge, budget, PEAK, rank=rank, world=world)
     while not loop.is_over():
         loop.apply(lesson.loss(judge, np.random.default_rng((4, rank, loop.step))))

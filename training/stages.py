@@ -33,7 +33,7 @@ class Plan:
     """Where a run keeps its files, how much it draws, and how many minutes each stage has.
 
     Attributes:
-        start: A model folder whose VAE and U-Net the training goes on from; None begins with random weights.
+        start: A model folder whose VAE, text encoder and U-Net the training goes on from; None begins with random weights.
         batch: Samples a U-Net step and process; the other trainings take as many as cost about the same.
         last_minutes: How many of the U-Net's minutes, at the end, are its last part, see `diffusion.py`.
     """
@@ -156,11 +156,12 @@ def _lesson(plan: Plan, words: CLIPTokenizer, batch: int) -> text.TextLesson:
 
 def _text_worker(rank: int, plan: Plan) -> None:
     words = CLIPTokenizer.from_pretrained(plan.out / "tokenizer")
-    text.train_text(plan.out / "text.pt", words, _lesson(plan, words, plan.batch * 2), plan.budget("text"), rank, plan.processes)
+    slots = text.new_slots(words, plan.start)
+    text.train_text(plan.out / "text.pt", slots, _lesson(plan, words, plan.batch * 2), plan.budget("text"), rank, plan.processes)
 
 
 def train_text(plan: Plan) -> None:
-    """Train the text encoder alone on the canonical pictures."""
+    """Train the text encoder alone on the canonical pictures; of one that goes on, what reads pictures from it."""
     _tokenizer(plan)
     run_together(partial(_text_worker, plan=plan), plan.processes, plan.out)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.captions import caption
 from training.checkpoints import Budget
@@ -92,9 +92,19 @@ class TextLesson:
         return error.mean() + 0.5 * functional.mse_loss(portrait.float(), self.portraits[rows])
 
 
-def train_text(path: Path, tokenizer: CLIPTokenizer, lesson: TextLesson, budget: Budget, rank: int = 0, world: int = 1) -> None:
-    """Train `Slots` to the end of the budget; goes on from the checkpoint at path."""
-    slots = Slots(tokenizer).to(lesson.device)
+def new_slots(tokenizer: CLIPTokenizer, start: Path | None = None) -> Slots:
+    """An untrained text encoder with its head; where a model folder is given, that folder's encoder, standing still."""
+    slots = Slots(tokenizer)
+    if start:
+        known = CLIPTextModel.from_pretrained(start, subfolder="text_encoder", torch_dtype=torch.float32)
+        slots.encoder.load_state_dict(known.state_dict())
+        slots.encoder.requires_grad_(False)
+    return slots
+
+
+def train_text(path: Path, slots: Slots, lesson: TextLesson, budget: Budget, rank: int = 0, world: int = 1) -> None:
+    """Train what does not stand still of `Slots` to the end of the budget; goes on from the checkpoint at path."""
+    slots = slots.to(lesson.device)
     loop = Loop(path, slots, budget, PEAK, rank=rank, world=world)
     while not loop.is_over():
         loop.apply(lesson.loss(slots, np.random.default_rng((2, rank, loop.step))))

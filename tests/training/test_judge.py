@@ -8,7 +8,7 @@ import torch
 
 from training import measures
 from training.checkpoints import Budget
-from training.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, labels_of, load_judge, moved, places_of, train_judge
+from training.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, keep_judge, labels_of, load_judge, moved, places_of, train_judge
 from training.scenes import Scene, any_scene, is_held_out
 
 
@@ -57,6 +57,18 @@ def test_training_the_judge_lowers_its_loss(tmp_path: Path) -> None:
     train_judge(path, lesson, Budget(steps=2))
     assert lesson.loss(load_judge(path), np.random.default_rng(0)).item() < before
     assert judged(load_judge(path), measures.drawn(scenes))["things"].shape == (2, len(THING_NAMES), 3)
+
+
+def test_a_kept_judge_goes_on(tmp_path: Path) -> None:
+    scenes = [Scene("noon", "clear", "field", thing="cat"), Scene("night", "clear", "sea", light="full moon")]
+    lesson = JudgeLesson(measures.drawn(scenes), scenes)
+    train_judge(tmp_path / "first.pt", lesson, Budget(steps=12))
+    first = load_judge(tmp_path / "first.pt")
+    keep_judge(first, tmp_path / "kept.safetensors")
+    for name, start in (("second", tmp_path / "kept.safetensors"), ("anew", None)):
+        train_judge(tmp_path / f"{name}.pt", lesson, Budget(steps=1), start=start)
+    second, anew = (lesson.loss(load_judge(tmp_path / f"{name}.pt"), np.random.default_rng(0)).item() for name in ("second", "anew"))
+    assert second < 0.9 * anew
 
 
 def test_left_and_right_change_places_in_a_mirror() -> None:

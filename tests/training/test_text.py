@@ -10,7 +10,7 @@ from transformers import CLIPTokenizer
 from training.captions import vocabulary
 from training.checkpoints import Budget
 from training.data import scenes_of
-from training.text import TextLesson, load_slots, patches, phrasings, train_text, unpatched
+from training.text import Slots, TextLesson, load_slots, new_slots, patches, phrasings, train_text, unpatched
 from training.tokenizer import LENGTH, write_tokenizer
 
 
@@ -34,16 +34,31 @@ def test_phrasings_are_the_same_each_time_and_leave_the_slots_free(tokenizer: CL
     assert ends_early > 0.97
 
 
-def test_training_lowers_the_loss_and_goes_on_after_a_stop(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+def small_lesson(tokenizer: CLIPTokenizer) -> TextLesson:
     ids = phrasings(tokenizer, scenes_of(1, 8), 2, seed=5)
     generator = torch.Generator().manual_seed(1)
     latents = tuple(torch.randn(8, 4, 16, 16, generator=generator) for _ in range(2))
-    lesson = TextLesson(ids, latents, torch.zeros(8, 16, 16))
-    path = tmp_path / "text.pt"
+    return TextLesson(ids, latents, torch.zeros(8, 16, 16))
+
+
+def test_training_lowers_the_loss_and_goes_on_after_a_stop(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    lesson, path = small_lesson(tokenizer), tmp_path / "text.pt"
     before = lesson.loss(load_slots(path, tokenizer), np.random.default_rng(0)).item()
-    train_text(path, tokenizer, lesson, Budget(steps=24))
+    train_text(path, Slots(tokenizer), lesson, Budget(steps=24))
     slots = load_slots(path, tokenizer)
     assert lesson.loss(slots, np.random.default_rng(0)).item() < before
-    train_text(path, tokenizer, lesson, Budget(steps=24))
+    train_text(path, Slots(tokenizer), lesson, Budget(steps=24))
     again = load_slots(path, tokenizer)
     assert all(again.state_dict()[name].equal(value) for name, value in slots.state_dict().items())
+
+
+def test_a_shipped_encoder_goes_on_unchanged_and_its_head_learns(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    shipped = Slots(tokenizer).encoder
+    shipped.final_layer_norm.weight.data.fill_(1.5)
+    shipped.save_pretrained(tmp_path / "text_encoder")
+    lesson, fresh = small_lesson(tokenizer), Slots(tokenizer).head.weight
+    train_text(tmp_path / "text.pt", new_slots(tokenizer, tmp_path), lesson, Budget(steps=4))
+    slots = load_slots(tmp_path / "text.pt", tokenizer)
+    assert all(slots.encoder.state_dict()[name].equal(value) for name, value in shipped.state_dict().items())
+    assert not slots.head.weight.equal(fresh)
