@@ -49,6 +49,7 @@ class Canvas:
     """A picture in the making: `pixels` is (H, W, 3) float32; x and y run in units of the shorter side.
 
     `depth` (H, W) is how near each pixel is, 0 for the sky to 1: what is painted leaves the nearness that `near` has then.
+    In a `mirrored` picture the land's own shapes change left and right; things and lights stay where they are asked for.
     """
 
     def __init__(self, width: int, height: int, horizon: float, rng: np.random.Generator) -> None:
@@ -58,6 +59,7 @@ class Canvas:
         self.pixels = np.zeros((height, width, 3), np.float32)
         self.depth = np.zeros((height, width), np.float32)
         self.near: Array | float = 0.0
+        self.mirrored = False
         self.x = (np.arange(width, dtype=np.float32)[None, :] + 0.5) / self.unit
         self.y = (np.arange(height, dtype=np.float32)[:, None] + 0.5) / self.unit
         self.width, self.height = width / self.unit, height / self.unit
@@ -87,19 +89,29 @@ class Canvas:
         """Mask (H, W) of a disc with a smooth edge."""
         return np.clip((radius - self.distance(x, y)) * self.unit + 0.5, 0, 1)
 
-    def ridge(self, height: float, swing: float, bumps: float, octaves: int = 1) -> Array:
+    def across(self, share: float) -> float:
+        """Where a share of the width lies, in units; from the right in a mirrored picture."""
+        return (1 - share if self.mirrored else share) * self.width
+
+    def ridge(self, height: float, swing: float, bumps: float, rng: np.random.Generator | None = None) -> Array:
         """A wavy line, one y a column (1, W), around `height`.
 
         Args:
-            swing: Half the range of the widest wave, in units.
+            swing: Half the range of its waves, in units.
             bumps: Waves a unit of width.
+            rng: Decides the waves: the picture's own where none is given, one of a fixed seed for a land that keeps its shape.
         """
+        rng = rng or self.rng
         line = np.zeros_like(self.x)
-        for octave in range(octaves):
-            for _ in range(2):
-                frequency = bumps * 2**octave * self.rng.uniform(0.6, 1.4) * 2 * np.pi
-                line += np.sin(self.x * frequency + self.rng.uniform(0, 6.3)) * 0.5 / 1.9**octave
-        return height + line * swing
+        for _ in range(2):
+            frequency = bumps * rng.uniform(0.6, 1.4) * 2 * np.pi
+            line += np.sin(self.x * frequency + rng.uniform(0, 6.3)) * 0.5
+        return height + (line[:, ::-1] if self.mirrored else line) * swing
+
+    def dome(self, foot: float, share: float, high: float, half: float) -> Array:
+        """The upper edge (1, W) of a round hill that stands at `foot`: its middle as a share of the width, its height and half its width in units."""
+        away = np.clip(np.abs(self.x - self.across(share)) / half, 0, 1)
+        return foot - high * np.cos(away * np.pi / 2)
 
     def image(self, reduce: int) -> Image.Image:
         """The finished picture, reduced by a whole factor."""

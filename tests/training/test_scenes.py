@@ -107,6 +107,20 @@ def test_depth_rises_from_the_sky_to_the_front_and_to_the_thing() -> None:
     assert (house[88, 55:73] > bare[88, 55:73]).all()
 
 
+def test_hills_keep_their_shape_or_show_it_mirrored() -> None:
+    shapes = [draw_all(Scene("noon", "clear", "hills", seed=seed), 64, 64).depth > 0 for seed in range(2, 12)]
+    apart = [float((shape != shapes[0]).mean()) for shape in shapes]
+    mirrored = [float((shape != shapes[0][:, ::-1]).mean()) for shape in shapes]
+    assert all(min(pair) < 0.01 for pair in zip(apart, mirrored, strict=True))  # a pixel at the edges
+    assert max(apart) > 0.015 and max(mirrored) > 0.015
+
+
+def test_hills_rise_over_the_horizon_and_leave_room_for_a_low_sun() -> None:
+    shape = draw_all(Scene("noon", "clear", "hills", seed=1)).depth > 0
+    top = shape.argmax(0) / 128  # the first row of land in each column, in units
+    assert top[[2, 64]].max() < 0.57 - 0.1 and top[[28, 100]].min() > 0.57 - 0.06
+
+
 def test_night_is_darker_than_noon() -> None:
     noon, night = (np.asarray(draw(Scene(time, "clear", "sea", seed=2), 64, 64)).mean() for time in ("noon", "night"))
     assert night < noon / 2
