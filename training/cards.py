@@ -1,4 +1,4 @@
-"""`python -m training.cards`: paints the picture by which lists show each ControlNet, LoRA and embedding, and puts it beside the file.
+"""`python -m training.cards`: paints the picture by which lists show the starter and each ControlNet, LoRA and embedding, and puts it beside the file.
 
 One fixed prompt and seed each, with what is shipped.
 """
@@ -18,6 +18,10 @@ from training.scenes import Scene
 from training.sheet import load_pipeline
 
 _SHOWN = Task(Scene("sunset", "clear", "island", thing="lighthouse", light="sun", seed=6), "a lighthouse on an island, at sunset, the sun", 6)
+_STARTER_SHOWS = (
+    "a red sailboat at sea, at sunset, the sun", "a red hot air balloon over golden hills, at noon",
+    "a castle on green hills, rainbow, in the morning", "a penguin in the snow, at night, aurora",
+)  # fmt: skip
 
 
 def card_path(part: str, models: Path) -> Path:
@@ -40,11 +44,18 @@ def paint_card(part: str, models: Path) -> np.ndarray:
     return measures.paint(named_pipeline(starter, place), [task])[0].copy()
 
 
+def paint_starter_card(folder: Path) -> np.ndarray:
+    """Four pictures of the starter, seed = position: (256, 256, 3)."""
+    made = measures.paint(load_pipeline(folder), [Task(_SHOWN.scene, prompt, seed) for seed, prompt in enumerate(_STARTER_SHOWS)])
+    return np.concatenate([np.concatenate(list(row), 1) for row in (made[:2], made[2:])])
+
+
 def main() -> None:
-    """Paint the card of each part that is there."""
+    """Paint the card of the starter, and of each part that is there."""
     parser = argparse.ArgumentParser(prog="python -m training.cards", description="Paint the pictures that stand for the starter's parts.")
     parser.add_argument("--models", type=Path, default=Path("models"))
     models = parser.parse_args().models
+    Image.fromarray(paint_starter_card(models / "starter")).save(models / "starter" / "preview.jpg", quality=85)
     for part in PARTS:
         if place_of(part, models).exists():
             Image.fromarray(paint_card(part, models)).resize((256, 256), Image.Resampling.BICUBIC).save(card_path(part, models), quality=85)
