@@ -1,7 +1,7 @@
 """In which precision U-Net and text encoders compute: what the device is best at, or what was asked for.
 
-On a CPU bfloat16 is two to three times as fast where the processor has instructions for it, and much slower where it
-has not. That is measured once on a typical layer and remembered, so that a machine always computes in the same way.
+On a CPU bfloat16 is two to three times as fast on some processors that have instructions for it, half as fast on others,
+and much slower without. That is measured once on a typical layer and remembered, so that a machine always computes in the same way.
 """
 
 import hashlib

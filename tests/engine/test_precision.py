@@ -44,9 +44,9 @@ def test_the_gain_is_that_of_the_processor() -> None:
     gain = bfloat16_gain()
     assert 0 < gain < 50
     flags = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    if "avx512_bf16" in flags or "amx_bf16" in flags:
+    if "amx_bf16" in flags:
         assert gain > precision.WORTH
-    elif "avx512f" in flags:
+    elif "avx512f" in flags and "avx512_bf16" not in flags:  # with it an AMD EPYC gains 2 to 3, an Intel Xeon loses half
         assert gain < 3
 
 
