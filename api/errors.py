@@ -47,11 +47,17 @@ _UNREADABLE = "invalid_recipe"
 
 
 class ErrorBody(BaseModel):
-    """The one shape of every error."""
+    """The one shape of every error.
+
+    field: what has to change, as a dotted path of the request with its indexes ("controls.1.image"); left out where
+    it is no one field. fix: values of fields that would do, by the same paths; left out where none is known.
+    """
 
     code: str
     message: str
     hint: str
+    field: str | None = None
+    fix: dict[str, int | float | str] | None = None
 
 
 class NotSupported(RequestError):
@@ -84,6 +90,7 @@ class Misdirected(NotAllowed):
     default_code = "misdirected"
 
 
+_OF_THE_API = (NotFound, NotSupported, MethodNotAllowed, RequestError)
 _OWN_STATUS: Mapping[type[StudioError], int] = MappingProxyType({
     NotSupported: 415, MethodNotAllowed: 405, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421})
 
@@ -102,8 +109,11 @@ def status_of(error: StudioError) -> int:
 def error_response(error: StudioError, *, headers: Mapping[str, str] | None = None,
                    status: int | None = None) -> JSONResponse:
     """The error as JSON; half characters in its words are replaced, since JSON can't carry them."""
-    words = {key: text.encode("utf-8", "replace").decode() for key, text in error.as_dict().items()}
+    words = {key: text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
+             for key, text in error.as_dict().items()}
     extra = dict(headers or {})
+    if type(error) in _OF_THE_API:  # for programs, so that no sentence has to name a route
+        extra.setdefault("Link", '</api/v1/docs>; rel="service-doc"')
     if isinstance(error, QueueFull):
         extra["Retry-After"] = str(error.retry_after_s)
     return JSONResponse(words, status or status_of(error), extra)
@@ -126,7 +136,7 @@ async def _studio_error(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
-    return error_response(in_words(error.status_code, request.method, request.url.path),
+    return error_response(in_words(error.status_code, request.method),
                           headers=headers, status=error.status_code)
 
 
@@ -138,7 +148,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     shown = str(problem.get("input", ""))[:40]
     cause = str(problem.get("msg", "")).removeprefix("Input should be ").partition(",")[0][:160]
     return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.",
-                                       code=f"invalid_{name}"), status=422)
+                                       field=name), status=422)
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
@@ -153,14 +163,13 @@ async def _unexpected(request: Request, error: Exception) -> Response:
         headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
 
 
-def in_words(status: int, method: str, path: str) -> StudioError:
+def in_words(status: int, method: str) -> StudioError:
     """What a bare HTTP status means here, as an error with words."""
-    where = path.encode("utf-8", "replace").decode()[:80]
     if status == HTTPStatus.NOT_FOUND:
-        return NotFound(f"There is nothing at {where}.", "See /api/v1/docs.")
+        return NotFound("There is nothing at this address.", "Correct the address, or reload the page.")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return MethodNotAllowed(f"{where} does not take {method[:20]}.", "See /api/v1/docs.")
+        return MethodNotAllowed(f"This address does not take {method[:20]}.", "Use another method, or reload the page.")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return TooLarge("The request is larger than is accepted.", "Send less.")
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Refused"
-    return RequestError(f"{phrase}.", "See /api/v1/docs.", code=phrase.lower().replace(" ", "_"))
+    return RequestError(f"{phrase}.", "Reload the page and try again.", code=phrase.lower().replace(" ", "_"))

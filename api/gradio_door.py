@@ -61,11 +61,10 @@ class GradioDoor:
         """
         if _FETCHES_OR_READS.search(path):
             raise NotAllowed("Files and addresses are not served here.",
-                             "Pictures are at /api/v1/images/{id}.")
+                             "Open the picture in the gallery.")
         rule = _ALLOWED.get("GET" if method == "HEAD" else method)
         if rule is None or not rule.fullmatch(path):
-            shown = path.encode("utf-8", "replace").decode()[:80]
-            raise NotFound(f"There is nothing at {shown}.", "See /api/v1/docs.")
+            raise NotFound("There is nothing at this address.", "Correct the address, or reload the page.")
 
     def check_session(self, path: str, query: bytes, owner: str) -> None:
         """Events of a session are for its owner only.

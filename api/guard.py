@@ -21,7 +21,7 @@ from api.hosts import HostRule
 from api.identity import Owners
 from api.limits import Body, body_limit
 from api.login import PasswordDoor
-from contract.errors import NotAllowed, NotFound, StudioError, TooLarge
+from contract.errors import NotAllowed, StudioError, TooLarge
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PAGES = ("/", "/login", "/api/v1/docs")
@@ -113,14 +113,14 @@ class Guard:
         """Everything that can be told from the request line and its headers."""
         scope, path = request.scope, request.scope["path"]
         if request.method not in METHODS:
-            raise in_words(405, request.method, path)
+            raise in_words(405, request.method)
         host = request.headers.get("host", "")
         if not self._hosts.allows(host, scope.get("server")):
             shown = host.encode("utf-8", "replace").decode()[:60]
             raise Misdirected(f"This Darkroom is not “{shown}”.",
                               "Use the address that was shown when it started.")
         if _BAD_SEGMENT.search(path) and not re.search(r"(?i)/(file|proxy)=", path):
-            raise NotFound("There is nothing at this address.", "See /api/v1/docs.")
+            raise in_words(404, request.method)
         self._check_origin(request, host)
         if not (GradioDoor.is_ours(path) or (self._door and path == "/login")):
             GradioDoor.check_path(request.method, path)
@@ -156,7 +156,7 @@ class Guard:
         is_visit = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if not is_visit or scope["path"] not in PAGES:
             raise NotSignedIn("This Darkroom asks for its password.",
-                              "Open /login, or send it by HTTP Basic with any user name.")
+                              "Reload the page to sign in; programs send it by HTTP Basic with any user name.")
         await RedirectResponse("/login", 303)(scope, body.receive, body.send)
         return False
 

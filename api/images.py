@@ -99,6 +99,6 @@ def favourite(studio: StudioHere, owner: Owner, image_id: ImageId, body: JsonBod
     except ValidationError:
         raise InvalidRecipe("The body does not say whether it is a favorite.",
                             'Send {"favourite": true} or {"favourite": false}.',
-                            code="invalid_favourite") from None
+                            field="favourite") from None
     studio.set_favourite(image_id, owner, wanted.favourite)
     return picture(studio.image(image_id, owner))

@@ -49,6 +49,6 @@ def docs_file(name: str) -> Response:
 
 def _static(name: str) -> Response:
     if name not in _FILES:
-        raise NotFound("There is no such file.", "See /api/v1/docs.")
+        raise NotFound("There is no such file.", "Reload the page.")
     return Response((_STATIC / name).read_bytes(), media_type=f"{_FILES[name]}; charset=utf-8",
                     headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})

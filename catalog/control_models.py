@@ -214,9 +214,11 @@ def _picture_width(header: Mapping[str, TensorInfo]) -> int:
     raise ModelProblem("It is an IP-Adapter of a kind that is not known.", "Use a plain, plus or full-face one.")
 
 
-def refuse_other_family(control: ModelRef, checkpoint: ModelRef) -> None:
+def refuse_other_family(control: ModelRef, checkpoint: ModelRef, field: str = "") -> None:
     """A control works only with checkpoints of the family that it was trained on.
 
+    Args:
+        field: What names it in a request; without it, as far as its kind says.
     Raises:
         InvalidRecipe: names both.
     """
@@ -227,10 +229,10 @@ def refuse_other_family(control: ModelRef, checkpoint: ModelRef) -> None:
     label = LABELS.get(control.kind, "Model")
     raise InvalidRecipe(f"{label} “{control.name}” is for {theirs}; “{checkpoint.name}” is {ours}.",
                         f"Pick a checkpoint for {theirs}, or a {label} for {ours}.",
-                        code="invalid_references_model" if control.kind == "ip_adapter" else "invalid_controls_model")
+                        field=field or ("references.model" if control.kind == "ip_adapter" else "controls.model"))
 
 
-def union_place(label: str, known: Sequence[str], control: Control) -> int:
+def union_place(label: str, known: Sequence[str], control: Control, field: str = "controls.shows") -> int:
     """Which of a union model's types a map is: as the control says, or as its preprocessor makes them.
 
     Args:
@@ -245,5 +247,5 @@ def union_place(label: str, known: Sequence[str], control: Control) -> int:
     if shows not in known:
         said = f"“{shows}” is none of what it knows" if shows else "it must be told what the picture shows"
         raise InvalidRecipe(f"{label} is a union: {said}.", f"Use one of: {', '.join(known)}.",
-                            code="invalid_controls_shows")
+                            field=field)
     return known.index(shows)

@@ -168,7 +168,7 @@ def find_preprocessor(name: str) -> Preprocessor | None:
                  if wanted in {text.casefold() for text in (p.id, p.label, *p.aliases)}), None)
 
 
-def get_preprocessor(name: str) -> Preprocessor:
+def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
     """As `find_preprocessor`.
 
     Raises:
@@ -177,7 +177,7 @@ def get_preprocessor(name: str) -> Preprocessor:
     found = find_preprocessor(name)
     if found is None:
         raise InvalidRecipe(f"Preprocessor is “{name[:60]}”, which is not known.",
-                            "Use one from GET /api/v1/preprocessors.", code="invalid_preprocessor")
+                            "Choose one of the list of preprocessors.", code="invalid_preprocessor", field=field)
     return found
 
 
@@ -218,7 +218,7 @@ def _named(files: Sequence[AnnotatorFile]) -> Iterator[str]:
         yield f"{file.name} ({file.megabytes:,} MB, huggingface.co/{file.repository})"
 
 
-def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path]) -> None:
+def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path], field: str = "preprocessor") -> None:
     """A preprocessor must have its files.
 
     Raises:
@@ -226,10 +226,11 @@ def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path]) -> None:
     """
     if not is_installed(preprocessor, folders):
         raise ModelProblem(f"The preprocessor “{preprocessor.label}” is not installed.",
-                           instructions(preprocessor, folders), code="preprocessor_not_installed")
+                           instructions(preprocessor, folders), code="preprocessor_not_installed", field=field)
 
 
-def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: int | None) -> None:
+def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: int | None,
+                 field: str = "controls.image") -> None:
     """A long and narrow picture would become enormous at the resolution of its shorter side.
 
     Args:
@@ -243,16 +244,20 @@ def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: 
     if preprocessor.has_resolution and size[0] * ratio * size[1] * ratio > MAX_PIXELS:
         raise InvalidInput(f"The control picture is {size[0]} × {size[1]}: too long and narrow for "
                            f"“{preprocessor.label}” at {resolution} pixels.", "Crop it, or use a lower resolution.",
-                           code="invalid_controls_image")
+                           code="invalid_controls_image", field=field)
 
 
-def refuse_thresholds(preprocessor: Preprocessor, low: float | None, high: float | None) -> None:
+def refuse_thresholds(preprocessor: Preprocessor, low: float | None, high: float | None,
+                      part: str = "controls") -> None:
     """Thresholds must lie in the preprocessor's ranges; one that it hasn't is not looked at.
 
+    Args:
+        part: Of the request, that holds them; empty: the request itself.
     Raises:
         InvalidRecipe: names the threshold and its range.
     """
     for name, value, option in (("low", low, preprocessor.low), ("high", high, preprocessor.high)):
         if value is not None and option and not option.least <= value <= option.most:
             raise InvalidRecipe(f"{option.label} of “{preprocessor.label}” is {value:g}.",
-                                f"Use {option.least:g} to {option.most:g}.", code=f"invalid_controls_{name}")
+                                f"Use {option.least:g} to {option.most:g}.", code=f"invalid_controls_{name}",
+                                field=f"{part}.{name}".lstrip("."))

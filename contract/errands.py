@@ -6,6 +6,7 @@ Each is a task of the queue like any other, in a lane of its own, so that painti
 """
 
 import posixpath
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -116,6 +117,13 @@ class Convert(_Errand):
         return f"Convert {self.model.rpartition('/')[2]}"
 
 
+def _check_models(method: str, b: object, c: object, loras: Sequence[object]) -> None:
+    if b is None and (method == "add_difference" or not loras):
+        raise Rule("A merge needs a second model.", "Choose model B, or bake LoRAs into A.", "b")
+    if (c is not None) != (method == "add_difference"):
+        raise Rule("Only “add difference” uses a third model.", "Choose model C for it, or leave it out.", "c")
+
+
 class Merge(_Errand):
     """Make a checkpoint of others.
 
@@ -135,10 +143,7 @@ class Merge(_Errand):
 
     @model_validator(mode="after")
     def _complete(self) -> "Merge":
-        if self.b is None and (self.method == "add_difference" or not self.loras):
-            raise Rule("A merge needs a second model.", "Choose model B, or bake LoRAs into A.", "b")
-        if (self.c is not None) != (self.method == "add_difference"):
-            raise Rule("Only “add difference” uses a third model.", "Choose model C for it, or leave it out.", "c")
+        _check_models(self.method, self.b, self.c, self.loras)
         return self
 
     @property
@@ -170,6 +175,11 @@ class MergeDraft(Frozen):
     ratio: Fraction = 0.5
     loras: Annotated[tuple[LoraBake, ...], Field(max_length=MAX_MERGED_LORAS)] = ()
     dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+
+    @model_validator(mode="after")
+    def _complete(self) -> "MergeDraft":
+        _check_models(self.method, self.b, self.c, self.loras)
+        return self
 
 
 Errand = Download | Convert | Merge

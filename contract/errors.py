@@ -1,6 +1,6 @@
 """Every failure a person can meet, as one tree.
 
-    StudioError            a stable code, a sentence with the value and the cause, a hint
+    StudioError            a stable code, a sentence with the value and the cause, a hint, the field, a fix
     ├── RequestError       the caller can fix it; nothing was started
     │   ├── InvalidRecipe  a field is out of range or of the wrong type (code: invalid_<field>)
     │   ├── InvalidInput   a picture or body that can't be used
@@ -19,7 +19,10 @@
     Cancelled              apart: nobody failed
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+FieldValues = Mapping[str, int | float | str]
 
 
 class StudioError(Exception):
@@ -29,25 +32,41 @@ class StudioError(Exception):
         message: One sentence that names the thing and the cause.
         hint: What to do about it; may be empty.
         code: Stable identifier for programs; defaults to the class's own.
+        field: What has to change, as a dotted path of the request with its indexes: "controls.1.image". Programs
+            go by this, never by the words. Empty: no one field.
+        fix: Values of fields that would do, by the same paths: {"width": 1024, "height": 1024}.
     """
 
     default_code: ClassVar[str] = "studio_error"
 
-    def __init__(self, message: str, hint: str = "", *, code: str | None = None) -> None:
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None, field: str = "",
+                 fix: FieldValues | None = None) -> None:
         super().__init__(message)
         self.code = code or self.default_code
         self.message = message
         self.hint = hint
+        self.field = field
+        self.fix: FieldValues = dict(fix or {})
 
-    def as_dict(self) -> dict[str, str]:
-        """The one JSON shape of every error."""
-        return {"code": self.code, "message": self.message, "hint": self.hint}
+    def as_dict(self) -> dict[str, Any]:
+        """The one JSON shape of every error; field and fix are left out where there are none."""
+        facts: dict[str, Any] = {"code": self.code, "message": self.message, "hint": self.hint}
+        return facts | ({"field": self.field} if self.field else {}) | ({"fix": dict(self.fix)} if self.fix else {})
+
+
+def code_of(field: str) -> str:
+    """The code of a refused field: "invalid_controls_image" for "controls.1.image"."""
+    return "_".join(("invalid", *(name for name in field.split(".") if not name.isdigit())))
 
 
 class RequestError(StudioError):
-    """The caller can fix it; nothing was started."""
+    """The caller can fix it; nothing was started. One that names a field has its code, invalid_<field>."""
 
     default_code = "bad_request"
+
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None, field: str = "",
+                 fix: FieldValues | None = None) -> None:
+        super().__init__(message, hint, code=code or (code_of(field) if field else None), field=field, fix=fix)
 
 
 class InvalidRecipe(RequestError):

@@ -6,6 +6,7 @@ a late follower gets the newest progress, every Saved, Prepared and Notice, and 
 and Loadings of the same thing that a newer one replaced, nothing else.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -83,10 +84,14 @@ class Done(_Event):
 
 
 class Failed(_Event):
+    """field, fix: as of `contract.errors.StudioError`, for who follows live; they are not kept."""
+
     type: Literal["failed"] = "failed"
     code: str
     message: str
     hint: str = ""
+    field: str = ""
+    fix: Mapping[str, int | float | str] | None = None
 
 
 class Cancelled(_Event):

@@ -269,7 +269,7 @@ def _checked(weight: float, text: str) -> float:
         about = f" of “{text.strip()[:40]}”" if text.strip() else ""
         raise InvalidRecipe(f"The prompt's weight{about} is {weight:.6g}.",
                             f"Use -{WEIGHT_LIMIT:g} to {WEIGHT_LIMIT:g}; nested brackets multiply.",
-                            code="invalid_prompt")
+                            field="prompt")
     return weight
 
 

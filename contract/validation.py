@@ -3,12 +3,13 @@
 pydantic finds what is wrong; this page says it in words. Nothing is clamped or repaired.
 """
 
-from collections.abc import Mapping
-from typing import TypeVar
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from contract.errors import InvalidRecipe
+from contract.errors import InvalidRecipe, code_of
 from contract.parts import (
     BLOCK_COUNTS,
     CONTROL_RESOLUTION,
@@ -40,7 +41,12 @@ from contract.values import (
 )
 
 Read = TypeVar("Read", bound=Frozen)
-_MEMBERS = ("ModelRef", "str")
+Location = tuple[int | str, ...]
+_MEMBERS = ("ModelRef", "str")  # pydantic's names for the members of a union
+_OBJECT, _LIST = "an object", "a list"
+# What a value has to be where the wrong kind of JSON value was sent.
+_CONTAINERS: Mapping[str, str] = {
+    "model_type": _OBJECT, "model_attributes_type": _OBJECT, "dict_type": _OBJECT, "tuple_type": _LIST, "list_type": _LIST}
 
 LABELS: Mapping[str, str] = {
     "prompt": "Prompt",
@@ -74,6 +80,8 @@ LABELS: Mapping[str, str] = {
     "mask.content": "Masked content",
     "mask.area": "Inpaint area",
     "mask.padding": "Padding",
+    "mask.invert": "Change what is not painted",
+    "mask.soft": "Soft inpainting",
     "controls": "ControlNet",
     "controls.image": "Control picture",
     "controls.model": "Control model",
@@ -87,8 +95,13 @@ LABELS: Mapping[str, str] = {
     "controls.end": "Control end",
     "controls.mode": "Control mode",
     "controls.shows": "What the map shows",
+    "controls.pixel_perfect": "Pixel perfect",
     "references": "Picture as prompt",
+    "references.image": "Picture as prompt",
+    "references.model": "IP-Adapter",
     "references.weight": "Picture weight",
+    "references.begin": "Begin",
+    "references.end": "End",
     "vae": "VAE",
     "loras": "LoRA",
     "loras.model": "LoRA",
@@ -104,6 +117,16 @@ LABELS: Mapping[str, str] = {
     "hires.upscaler": "Upscaler",
     "hires.steps": "Hires steps",
     "hires.strength": "Hires strength",
+    "hires.sampler": "Hires sampler",
+    "hires.schedule": "Hires schedule",
+    "hires.guidance": "Hires guidance",
+    "hires.prompt": "Hires prompt",
+    "hires.negative_prompt": "Hires negative prompt",
+    "refiner": "Refiner",
+    "refiner.model": "Refiner",
+    "refiner.at": "Refiner begin",
+    "start.extend": "Outpainting",
+    "extras": "Extras",
     "image": "Picture",
     "upscaler": "Upscaler",
     "scale": "Upscale by",
@@ -114,6 +137,10 @@ LABELS: Mapping[str, str] = {
     "low": "Low threshold",
     "high": "High threshold",
 }
+# Several of a part, as a sentence counts them.
+_SEVERAL: Mapping[str, str] = {
+    "controls": "ControlNet units", "references": "pictures as prompt", "loras": "LoRAs", "loras.blocks": "block weights",
+    "hypernetworks": "hypernetworks", "embeddings": "embeddings", "files": "files"}
 _ERRAND_LABELS: Mapping[str, str] = {
     "source": "Repository",
     "files": "File",
@@ -126,16 +153,20 @@ _ERRAND_LABELS: Mapping[str, str] = {
     "c": "Model C",
     "ratio": "Ratio",
     "dtype": "Precision",
+    "schema": "Schema",
+    "type": "Type",
 }
 _SIDE = f"Use {SIDE[0]} to {SIDE[1]}, a multiple of {SIDE_MULTIPLE}."
 _EXTENSION = f"Use {EXTENSION[0]} to {EXTENSION[1]}, a multiple of {SIDE_MULTIPLE}."
-_PICTURE = "Use {\"sha256\": …} as POST /api/v1/inputs gave it."
+_PICTURE = "Add the picture again."
 _FRACTION = "Use a number, 0 to 1."
 _SPAN = "Use a fraction of the steps, 0 to 1."
 _THRESHOLD = "Use a number, 0 to 255, or leave it out."
 _WEIGHT = "Use a number, -10 to 10."
-_PREPROCESSOR = "Use a preprocessor from GET /api/v1/preprocessors."
-_CHECKPOINT = "Use the name of a checkpoint from GET /api/v1/models."
+_PREPROCESSOR = "Choose one of the list of preprocessors."
+_CHECKPOINT = "Choose one of the checkpoints that are there."
+_TEXT = f"Use at most {MAX_PROMPT_CHARACTERS:,} characters of plain text."
+_SWITCH = "Use true or false."
 _RESOLUTION = f"Use {CONTROL_RESOLUTION[0]} to {CONTROL_RESOLUTION[1]}, or leave it out."
 _RANGES: Mapping[str, str] = {
     "steps": f"Use a whole number, {STEPS[0]} to {STEPS[1]}.",
@@ -145,11 +176,11 @@ _RANGES: Mapping[str, str] = {
     "height": _SIDE,
     "seed": f"Use 0 to {MAX_SEED}, or leave it out for a random one.",
     "count": f"Use a whole number, {COUNT[0]} to {COUNT[1]}.",
-    "prompt": f"Use at most {MAX_PROMPT_CHARACTERS:,} characters of plain text.",
-    "negative_prompt": f"Use at most {MAX_PROMPT_CHARACTERS:,} characters of plain text.",
-    "model": "Use the name of a model from GET /api/v1/models.",
-    "sampler": "Use a sampler from GET /api/v1/samplers.",
-    "schedule": "Use a schedule from GET /api/v1/samplers.",
+    "prompt": _TEXT,
+    "negative_prompt": _TEXT,
+    "model": "Choose one of the models that are there.",
+    "sampler": "Choose one of the list of samplers.",
+    "schedule": "Choose one of the list of schedules.",
     "parent": "Use the id of a picture.",
     "start": _PICTURE,
     "start.image": _PICTURE,
@@ -172,10 +203,12 @@ _RANGES: Mapping[str, str] = {
     "mask.content": "Use fill, original, noise or nothing.",
     "mask.area": "Use whole or masked.",
     "mask.padding": f"Use {PADDING[0]} to {PADDING[1]} pixels.",
+    "mask.invert": _SWITCH,
+    "mask.soft": _SWITCH,
     "controls": f"Use a list of at most {MAX_CONTROLS}.",
     "controls.image": _PICTURE,
     "controls.image.sha256": _PICTURE,
-    "controls.model": "Use the name of a ControlNet or T2I-Adapter from GET /api/v1/models.",
+    "controls.model": "Choose a ControlNet or a T2I-Adapter that is there.",
     "controls.preprocessor": _PREPROCESSOR,
     "controls.resolution": _RESOLUTION,
     "controls.low": _THRESHOLD,
@@ -186,27 +219,40 @@ _RANGES: Mapping[str, str] = {
     "controls.end": _SPAN,
     "controls.mode": "Use balanced, prompt or control.",
     "controls.shows": "Use one of those that the model knows, or leave it out.",
+    "controls.pixel_perfect": _SWITCH,
     "references": f"Use a list of at most {MAX_REFERENCES}.",
     "references.image": _PICTURE,
     "references.image.sha256": _PICTURE,
-    "references.model": "Use the name of an IP-Adapter from GET /api/v1/models.",
+    "references.model": "Choose an IP-Adapter that is there.",
     "references.weight": _WEIGHT,
     "references.begin": _SPAN,
     "references.end": _SPAN,
     "preprocessor": _PREPROCESSOR,
-    "vae": "Use the name of a VAE from GET /api/v1/models, or leave it out for the model's own.",
+    "vae": "Choose a VAE that is there, or leave it out for the model's own.",
     "loras": f"Use a list of at most {MAX_LORAS}.",
-    "loras.model": "Use the name of a LoRA from GET /api/v1/models.",
+    "loras.model": "Choose a LoRA that is there.",
     "loras.weight": _WEIGHT,
     "loras.text_weight": "Use a number, -10 to 10, or leave it out.",
     "loras.blocks": f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} numbers, -10 to 10, or none.",
     "hypernetworks": f"Use a list of at most {MAX_HYPERNETWORKS}.",
-    "hypernetworks.model": "Use the name of a hypernetwork from GET /api/v1/models.",
+    "hypernetworks.model": "Choose a hypernetwork that is there.",
     "hypernetworks.weight": _WEIGHT,
     "embeddings": f"Use a list of at most {MAX_EMBEDDINGS}, or leave it out: names in the prompt are enough.",
     "hires": 'Use an object: {"scale": 2.0} at least, or leave it out.',
-    "hires.upscaler": "Use the name of an upscaler from GET /api/v1/upscalers.",
-    "upscaler": "Use the name of an upscaler from GET /api/v1/upscalers.",
+    "hires.upscaler": "Choose an upscaler of the list.",
+    "hires.sampler": "Choose one of the list of samplers, or leave it out.",
+    "hires.schedule": "Choose one of the list of schedules, or leave it out.",
+    "hires.guidance": f"Use a number, {GUIDANCE[0]:g} to {GUIDANCE[1]:g}, or leave it out.",
+    "hires.prompt": _TEXT,
+    "hires.negative_prompt": _TEXT,
+    "refiner": "Leave it out.",
+    "refiner.model": "Choose a checkpoint that is there.",
+    "refiner.at": _SPAN,
+    "start.extend": "Use an object with left, right, up or down in pixels.",
+    "extras": "Use an object with what each extension wants by its name.",
+    "schema": "Use 1, or leave it out.",
+    "type": "Leave it out.",
+    "upscaler": "Choose an upscaler of the list.",
     "hires.scale": f"Use more than {HIRES_SCALE[0]:g}, at most {HIRES_SCALE[1]:g}.",
     "hires.steps": f"Use a whole number, {STEPS[0]} to {STEPS[1]}, or leave it out.",
     "hires.strength": _FRACTION,
@@ -265,78 +311,147 @@ def _parse(kind: type[Read], raw: str | bytes, name: str) -> Read:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
-        raise _in_words(error, kind, name) from None
+        raise _half_character(raw) or _in_words(error, kind, name) from None
     except UnicodeError:
         raise InvalidRecipe(f"The {name} is not UTF-8 text.", "Send JSON as UTF-8.") from None
 
 
 def _in_words(error: ValidationError, kind: type[Frozen], name: str) -> InvalidRecipe:
-    problem = error.errors(include_url=False)[0]
-    location = [str(part) for part in problem["loc"]]
+    problem = _nearest(error)
+    location: Location = problem["loc"]
     rule = problem.get("ctx", {}).get("error")
     if isinstance(rule, Rule):
-        return _broken_rule(rule, problem["loc"])
+        return _broken_rule(rule, location)
     if problem["type"] == "json_invalid":
         cause = problem["msg"].removeprefix("Invalid JSON: ")[:120]
         return InvalidRecipe(f"The {name} is not JSON: {cause}.", "Send UTF-8 JSON.")
     if not location:
         required = next(field for field, facts in kind.model_fields.items() if facts.is_required())
         return InvalidRecipe(f"The {name} is not a JSON object.", f'Send {{"{required}": …}} at least.')
-    path = _path(problem["loc"])
-    code = f"invalid_{path.replace('.', '_')}" if location[0] in kind.model_fields else "unknown_field"
-    shown = ".".join(location)[:120]
+    field = _field(location)
+    shown = ".".join(str(part) for part in location if part not in _MEMBERS)[:120]
     if problem["type"] == "extra_forbidden":
-        return InvalidRecipe(f"“{shown}” is not a field of a {name}.", "Leave it out.", code="unknown_field")
+        return InvalidRecipe(f"“{shown}” is not a field of a {name}.", "Leave it out.", code="unknown_field", field=field)
+    code = code_of(field)[:130]
     if problem["type"] == "missing":
-        return InvalidRecipe(f"“{shown}” is missing.", "Add it.", code=code)
-    hint = _side_hint(problem["input"]) if path in ("width", "height") else None
-    return InvalidRecipe(f"{_label(path)} is {_shown(problem['input'])}.",
-                         hint or _RANGES.get(path, _cause(problem["msg"])), code=code)
+        return InvalidRecipe(f"“{shown}” is missing.", "Add it.", code=code, field=field)
+    fix = _side_fix(field, problem["input"])
+    hint = f"Use a multiple of {SIDE_MULTIPLE}: {' or '.join(map(str, fix))}." if fix else _hint(field, problem)
+    return InvalidRecipe(_sentence(field, problem), hint, code=code, field=field,
+                         fix={field: fix[-1]} if fix else None)
 
 
-def _broken_rule(rule: Rule, location: tuple[int | str, ...]) -> InvalidRecipe:
-    path = ".".join(filter(None, (_path(location), rule.field)))
+def _nearest(error: ValidationError) -> Any:
+    """The first problem; of a union that was sent an object, the one of the object: its text was never meant."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    if isinstance(first["input"], dict) and first["type"] == "string_type":
+        place = first["loc"][:-1]
+        inside = [other for other in problems if other["loc"][:len(place)] == place and "ModelRef" in other["loc"]]
+        return inside[0] if inside else first
+    return first
+
+
+def _sentence(field: str, problem: Mapping[str, Any]) -> str:
+    path, value = _plain(field), problem["input"]
+    label = _numbered(field)
+    if problem["type"] == "too_long":
+        return f"{problem['ctx']['actual_length']} {_SEVERAL.get(path, 'entries')} are asked for."
+    if wanted := _CONTAINERS.get(problem["type"]):
+        return f"{label} has to be {wanted} in the request, and is {_shown(value)}."
+    return f"{label} is {_shown(value)}."
+
+
+def _hint(field: str, problem: Mapping[str, Any]) -> str:
+    """What the field accepts; of one that has no words of its own, the nearest that has them above it."""
+    path = _plain(field)
+    if problem["type"] == "too_long":
+        return f"Use at most {problem['ctx']['max_length']}."
+    while path and path not in _RANGES:
+        path = path.rpartition(".")[0]
+    return _RANGES.get(path, "Leave it out.")
+
+
+def _half_character(raw: str | bytes) -> InvalidRecipe | None:
+    """The refusal of a text with half a surrogate pair, which JSON can't carry, at the field that has it."""
+    try:
+        found = next(_broken_texts(json.loads(raw), ()), None)
+    except (ValueError, RecursionError):
+        return None
+    if found is None:
+        return None
+    location, at = found
+    field = _field(location)
+    label = _numbered(field) if field else "The request"
+    return InvalidRecipe(f"{label} has half of a character at place {at + 1}: it was cut in two.",
+                         "Delete it there and type it again.", code=code_of(field)[:130] if field else None, field=field)
+
+
+def _broken_texts(value: object, location: Location) -> Iterator[tuple[Location, int]]:
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            yield location, error.start
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _broken_texts(name, location)
+            yield from _broken_texts(inner, (*location, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _broken_texts(inner, (*location, index))
+
+
+def _broken_rule(rule: Rule, location: Location) -> InvalidRecipe:
+    field = ".".join(filter(None, (_field(location), rule.field)))
     numbers = [part + 1 for part in location if isinstance(part, int)]
     message = rule.message
     if numbers:
-        message = f"{_label(_path(location))} {numbers[0]}: {message[0].lower()}{message[1:]}"
-    return InvalidRecipe(message, rule.hint, code=f"invalid_{path.replace('.', '_')}")
+        message = f"{_label(_plain(_field(location)))} {numbers[0]}: {message[0].lower()}{message[1:]}"
+    return InvalidRecipe(message, rule.hint, code=code_of(field), field=field)
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    """A dotted path without numbers, and without pydantic's names for the members of a union."""
-    names = [part for part in location if isinstance(part, str) and part.isidentifier() and part not in _MEMBERS]
+def _field(location: Sequence[int | str]) -> str:
+    """A dotted path with its indexes, without pydantic's names for the members of a union."""
+    names = [str(part) for part in location
+             if isinstance(part, int) or (part.isidentifier() and part.isascii() and part not in _MEMBERS)]
     return ".".join(names)[:120]
 
 
+def _plain(field: str) -> str:
+    """The path of labels and ranges: without indexes."""
+    return ".".join(name for name in field.split(".") if not name.isdigit())
+
+
 def _label(path: str) -> str:
-    """The nearest label there is: "controls.image.sha256" is a control picture."""
-    while path and path not in LABELS:
-        parent = path.rpartition(".")[0]
-        if not parent:
-            return _ERRAND_LABELS.get(path, path[:60])
-        path = parent
-    return LABELS[path]
+    """What the page calls a field; a picture's sha256 and what has no label of its own are called by the path."""
+    if path in LABELS or path in _ERRAND_LABELS:
+        return LABELS.get(path) or _ERRAND_LABELS[path]
+    if path.endswith((".sha256", ".image")):
+        return _label(path.rpartition(".")[0])
+    return f"“{path[:60]}”"
+
+
+def _numbered(field: str) -> str:
+    """The label, with the number of the part where the field is a member of a list: "LoRA 2"."""
+    label = _label(_plain(field))
+    last = field.rpartition(".")[2]
+    return f"{label} {int(last) + 1}" if last.isdigit() else label
 
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        text = value.encode("utf-8", "replace").decode()
-        return f"{len(text):,} characters long" if len(text) > 40 else f"“{text}”"
+        return f"{len(value):,} characters long" if len(value) > 40 else f"“{value}”"
     if isinstance(value, (list, dict)):
-        return "a list" if isinstance(value, list) else "an object"
+        return _LIST if isinstance(value, list) else _OBJECT
     text = str(value)
     if value is None or isinstance(value, bool):
         text = {"None": "empty", "True": "true", "False": "false"}[text]
     return text if len(text) <= 30 else f"{text[:12]}… ({len(text)} digits)"
 
 
-def _side_hint(value: object) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int) or not SIDE[0] < value < SIDE[1]:
-        return None
+def _side_fix(field: str, value: object) -> tuple[int, ...]:
+    if field not in ("width", "height") or isinstance(value, bool) or not isinstance(value, int):
+        return ()
     low = value // SIDE_MULTIPLE * SIDE_MULTIPLE
-    return f"Use a multiple of {SIDE_MULTIPLE}: {low} or {low + SIDE_MULTIPLE}."
-
-
-def _cause(message: str) -> str:
-    return message.removeprefix("Value error, ").rstrip(".")[:200] + "."
+    return (low, low + SIDE_MULTIPLE) if SIDE[0] < value < SIDE[1] else ()

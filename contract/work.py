@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from contract.errors import FieldValues
 from contract.records import EngineStatus
 from contract.tasks import Task
 from contract.values import ModelRef
@@ -96,12 +97,14 @@ class WorkDone:
 
 @dataclass(frozen=True, slots=True)
 class WorkFailed:
-    """worker_died and worker_hung come from the process worker itself."""
+    """worker_died and worker_hung come from the process worker itself. field, fix: as of StudioError."""
 
     job_id: str
     code: str
     message: str
     hint: str = ""
+    field: str = ""
+    fix: FieldValues | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
             raise InvalidRecipe(
                 f"{label} “{control.model.name}” does not fit “{bundle.ref.name}”: its {name} is {_shown(theirs)} "
                 f"and the model's {_shown(ours)}.", f"Use a {label} that was trained for this model.",
-                code="invalid_controls_model")
+                field="controls.model")
 
 
 def _without_attention(blocks: Sequence[str]) -> list[str]:
@@ -162,7 +162,7 @@ def _cut_out(control: Control, frame: Frame | None, size: Size, device: Device) 
     """
     if frame is None or frame.mask is None:
         raise InvalidRecipe(f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
-                            "Add one, or choose another preprocessor.", code="invalid_controls_preprocessor")
+                            "Add one, or choose another preprocessor.", field="controls.preprocessor")
     hint = _hint(fit(frame.picture, size, "stretch"), device)
     hidden = torch.from_numpy(np.array(frame.mask >= 0.5)).to(hint.device)
     return hint.masked_fill(hidden, -1.0)

@@ -30,7 +30,7 @@ def depth_of(recipe: Recipe, picture: Image.Image, bundle: Bundle, images: Mappi
     estimator = bundle.parts.get("depth_estimator")
     if estimator is None:
         raise InvalidRecipe(f"{bundle.ref.name} needs the depth of the start picture, and its folder has no "
-                            "depth_estimator.", "Add a depth picture (white is near).", code="invalid_start_depth")
+                            "depth_estimator.", "Add a depth picture (white is near).", field="start.depth")
     square = picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
     told = ((pixels - _MEAN) / _DEVIATION).to(device, next(estimator.parameters()).dtype)

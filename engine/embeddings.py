@@ -80,13 +80,13 @@ def _tables(ref: ModelRef, tensors: Mapping[str, Tensor], bundle: Bundle) -> tup
         found = next(([tensors[name] for name in pair] for pair in _PAIRS if set(pair) <= set(tensors)), [])
     if not found:
         raise InvalidRecipe(f"Embedding “{ref.name}” holds no table of vectors that is known.", "Use another file.",
-                            code="invalid_embeddings")
+                            field="embeddings")
     made = tuple(torch.atleast_2d(table).float() for table in found)
     if tuple(table.shape[-1] for table in made) != widths or len({len(table) for table in made}) != 1:
         theirs, ours = (" and ".join(map(str, each)) for each in ([table.shape[-1] for table in made], widths))
         raise InvalidRecipe(f"Embedding “{ref.name}” is {theirs} wide; “{bundle.ref.name}” takes {ours}.",
                             "Choose the model it was made for, or remove it from the prompt.",
-                            code="invalid_embeddings")
+                            field="embeddings")
     return made
 
 

@@ -70,7 +70,7 @@ def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Image.Image:
     gray = gray if asked.soft else gray.point(_BLACK_OR_WHITE)
     if gray.getbbox() is None:
         raise InvalidInput("The mask is empty: nothing would be repainted.",
-                           "Paint over what is to change, or invert the mask.", code="invalid_mask")
+                           "Paint over what is to change, or invert the mask.", field="mask")
     return gray
 
 

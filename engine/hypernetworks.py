@@ -91,7 +91,7 @@ def bent(bundle: Bundle, lent: Sequence[LentNetwork]) -> Iterator[None]:
             sizes = ", ".join(str(width) for width in sorted({width for width, _ in made}))
             raise InvalidRecipe(f"Hypernetwork “{one.use.model.name}” does nothing on “{bundle.ref.name}”: it is made for "
                                 f"contexts {sizes} wide.", "Choose the model it was made for, or remove it.",
-                                code="invalid_hypernetworks_model")
+                                field="hypernetworks.model")
     with ExitStack() as hooks:
         for side, children in layers.items():
             for _, child in children:
@@ -126,7 +126,7 @@ def _networks(lent: LentNetwork, bundle: Bundle) -> dict[tuple[int, str], _Netwo
         problem = (f"it has the activation “{facts.get('activation_func', '')[:40]}”, which is not known"
                    if activation is None else "its layers are not complete")
         raise InvalidRecipe(f"Hypernetwork “{name}” can't be run: {problem}.", "Use another one.",
-                            code="invalid_hypernetworks_model")
+                            field="hypernetworks.model")
     made = {}
     for place, steps in tensors.items():
         last = max((number for number, step in steps.items() if step["weight"].dim() == 2), default=-1)

@@ -97,7 +97,7 @@ def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
 def _placed(ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
     if path_key(ref) not in paths:
         raise InvalidRecipe(f"The ticket names no place for the model {ref.name}.", "Choose the model again.",
-                            code="invalid_model")
+                            field="model")
     return ref, paths[path_key(ref)]
 
 
@@ -126,7 +126,7 @@ def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) 
         ours = FAMILIES[own.ref.family].latent_channels
         if theirs != ours:
             raise InvalidRecipe(f"The VAE {recipe.vae.name} reads latents of {theirs} channels; {own.ref.name} makes "
-                                f"{ours}.", "Choose another VAE.", code="invalid_vae")
+                                f"{ours}.", "Choose another VAE.", field="vae")
         yield replace(own, parts=ChainMap(lent.parts, own.parts), digests={**own.digests, **lent.digests})
 
 

@@ -197,7 +197,7 @@ def _changes(act: Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Chan
             raise Unfit("it holds no change")
     except Unfit as problem:
         raise InvalidRecipe(f"LoRA {_title(lora)} does not fit “{bundle.ref.name}”: of {layer.module}, {problem}.",
-                            _other_family(lora, bundle), code="invalid_loras_model") from None
+                            _other_family(lora, bundle), field="loras.model") from None
     return found
 
 
@@ -232,10 +232,10 @@ def _take_off(bundle: Bundle, state: _State, places: Sequence[Place]) -> None:
 def _check(lora: LentLora, parsed: Parsed, bundle: Bundle) -> None:
     if parsed.other_kind:
         raise InvalidRecipe(f"LoRA {_title(lora)} is {parsed.other_kind}, which is not run here.",
-                            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.", code="invalid_loras_model")
+                            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.", field="loras.model")
     if not parsed.layers:
         raise InvalidRecipe(f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {parsed.total} layers match.",
-                            _other_family(lora, bundle), code="invalid_loras_model")
+                            _other_family(lora, bundle), field="loras.model")
 
 
 def _other_family(lora: LentLora, bundle: Bundle) -> str:

@@ -179,7 +179,7 @@ class Engine:
             self._upscalers.clear()
             self._preprocessors.clear()
             release()
-        return WorkFailed(ticket.job_id, problem.code, problem.message, problem.hint)
+        return WorkFailed(ticket.job_id, problem.code, problem.message, problem.hint, problem.field, problem.fix)
 
     def _work(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         task = ticket.task
@@ -194,7 +194,7 @@ class Engine:
         _check_supported(recipe)
         if path_key(recipe.model) not in ticket.model_paths:
             raise InvalidRecipe(f"The ticket names no folder for the model {recipe.model.name}.",
-                                "Choose the model again.", code="invalid_model")
+                                "Choose the model again.", field="model")
         path = ticket.model_paths[path_key(recipe.model)]
         others = wanted_models(recipe, ticket.model_paths)
         for model in ((recipe.model, path), *others):
@@ -335,7 +335,7 @@ def _check_supported(recipe: Recipe) -> None:
     for name, words in _PARTS_TO_COME.items():
         if getattr(recipe, name):
             raise InvalidRecipe(f"The recipe asks for {words}, which this version can't do yet.",
-                                "Leave it out.", code=f"invalid_{name}")
+                                "Leave it out.", field=name)
 
 
 def _who_and_what(task: Task) -> tuple[str, str]:

@@ -154,10 +154,10 @@ def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
         return
     if recipe.start is None:
         raise InvalidRecipe(f"{bundle.ref.name} begins from a picture, and there is none.",
-                            "Add a start picture, or use another model.", code="invalid_start")
+                            "Add a start picture, or use another model.", field="start")
     if recipe.hires:
         raise InvalidRecipe(f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.",
-                            code="invalid_hires")
+                            field="hires")
 
 
 def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:

@@ -88,7 +88,7 @@ def check_fit(reference: Reference, adapter: LentAdapter, bundle: Bundle) -> Non
     if sorted(ours) != sorted(theirs):
         raise InvalidRecipe(f"IP-Adapter “{reference.model.name}” does not fit “{bundle.ref.name}”: it has "
                             f"{len(theirs)} layers of other sizes than the model's {len(ours)}.",
-                            "Use an IP-Adapter that was trained for this model.", code="invalid_references_model")
+                            "Use an IP-Adapter that was trained for this model.", field="references.model")
 
 
 def _place(item: tuple[str, Tensor]) -> int:

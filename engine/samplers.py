@@ -100,11 +100,11 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
         ModelProblem: the configuration is not one of a diffusion model.
     """
     if sampler not in _CLASSES:
-        raise InvalidRecipe(f"There is no sampler “{sampler}”.", "Use one from GET /api/v1/samplers.",
-                            code="invalid_sampler")
+        raise InvalidRecipe(f"There is no sampler “{sampler}”.", "Choose one of the list of samplers.",
+                            field="sampler")
     if schedule not in ("uniform", "sgm_uniform", "simple", *_CURVES):
-        raise InvalidRecipe(f"There is no schedule “{schedule}”.", "Use one from GET /api/v1/samplers.",
-                            code="invalid_schedule")
+        raise InvalidRecipe(f"There is no schedule “{schedule}”.", "Choose one of the list of schedules.",
+                            field="schedule")
     base = {key: config[key] for key in _FROM_CHECKPOINT if config.get(key) is not None}
     if base.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction", "sample"):
         raise ModelProblem(f"The model predicts “{base['prediction_type']}”, which no sampler here knows.",

@@ -46,7 +46,7 @@ class Upscalers:
         if isinstance(upscaler, str):
             if upscaler not in _FILTERS:
                 raise InvalidRecipe(f"There is no upscaler “{upscaler}” for pictures.",
-                                    "Use one from GET /api/v1/upscalers.", code="invalid_upscaler")
+                                    "Choose one of the list of upscalers.", field="upscaler")
             yield 1, 1, image.resize(size, _FILTERS[upscaler])
             return
         model = self._model(upscaler, path)
@@ -77,7 +77,7 @@ class Upscalers:
     def _model(self, ref: ModelRef, path: str | None) -> Any:
         if path is None:
             raise InvalidRecipe(f"The ticket names no file for the upscaler {ref.name}.", "Choose it again.",
-                                code="invalid_upscaler")
+                                field="upscaler")
         key = (path, ref.fingerprint)
         if self._newest is None or self._newest[0] != key:
             self._newest = None  # let go of the old one first

@@ -259,7 +259,7 @@ class Dispatcher:
                     self._tools.hashes.request(path)
             return self._follow_worker(run, ticket)
         except StudioError as error:
-            return WorkFailed(run.job.id, error.code, error.message, error.hint)
+            return WorkFailed(run.job.id, error.code, error.message, error.hint, error.field, error.fix)
         except Exception as error:
             logger.exception("job %s broke", run.job.id)
             return WorkFailed(run.job.id, "internal", f"Darkroom stumbled over this job ({type(error).__name__}).",
@@ -367,10 +367,8 @@ class Dispatcher:
             return "cancelled", events.Cancelled(**facts), None
         if isinstance(ending, WorkDone) and run.unsaved is None:
             return "done", events.Done(**facts, seconds=seconds), None
-        if isinstance(ending, WorkFailed):
-            error = (ending.code, ending.message, ending.hint)
-        else:
-            assert run.unsaved is not None
-            error = (run.unsaved.code, run.unsaved.message, run.unsaved.hint)
-        code, message, hint = error
-        return "failed", events.Failed(**facts, code=code, message=message, hint=hint), error
+        failure = ending if isinstance(ending, WorkFailed) else run.unsaved
+        assert failure is not None
+        failed = events.Failed(**facts, code=failure.code, message=failure.message, hint=failure.hint,
+                               field=failure.field, fix=failure.fix or None)
+        return "failed", failed, (failed.code, failed.message, failed.hint)

@@ -87,8 +87,9 @@ class Errands:
         a = self._usable(draft.a, "checkpoint", "a")
         others = {part: self._usable(name, "checkpoint", part)
                   for part, name in (("b", draft.b), ("c", draft.c)) if name is not None}
-        loras = [(self._usable(bake.model, "lora", "loras"), bake.weight) for bake in draft.loras]
-        for part, entry in (*others.items(), *(("loras", lora) for lora, _ in loras)):
+        loras = [(self._usable(bake.model, "lora", f"loras.{index}.model"), bake.weight)
+                 for index, bake in enumerate(draft.loras)]
+        for part, entry in (*others.items(), *((f"loras.{index}.model", lora) for index, (lora, _) in enumerate(loras))):
             _refuse_other_family(a, entry, part)
         task = Merge(name=draft.name, method=draft.method, a=a.ref, ratio=draft.ratio, dtype=draft.dtype,
                      b=_ref(others.get("b")), c=_ref(others.get("c")),
@@ -105,9 +106,9 @@ class Errands:
         entry = self._models.find(name, kind)
         if entry is None:
             raise NotFound(f"There is no {'LoRA' if kind == 'lora' else 'checkpoint'} “{name[:80]}”.",
-                           "Choose one from the list of models.", code=f"invalid_{part}")
+                           "Choose one from the list of models.", field=part)
         if entry.problem:
-            raise ModelProblem(entry.problem, entry.hint)
+            raise ModelProblem(entry.problem, entry.hint, field=part)
         return entry
 
     # Where things are
@@ -151,7 +152,7 @@ class Errands:
         if not named:
             raise NotFound(f"There is no model “{name[:80]}”.", "It may be gone already.")
         if len(named) > 1:
-            raise RequestError(f"{len(named)} models are called “{name[:80]}”.", "Say the kind, too.", code="invalid_kind")
+            raise RequestError(f"{len(named)} models are called “{name[:80]}”.", "Say the kind, too.", field="kind")
         entry, path = named[0], named[0].path
         if entry.ref.name == BUNDLED and entry.ref.kind == "checkpoint":
             raise NotAllowed("The starter model is a part of Darkroom.", "Delete another one.")
@@ -188,4 +189,4 @@ def _refuse_other_family(first: ModelEntry, other: ModelEntry, part: str) -> Non
     ours, theirs = (FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family
                     for ref in (first.ref, other.ref))
     raise InvalidRecipe(f"“{other.title}” is {theirs}; “{first.title}” is {ours}.", "Merge models of one family.",
-                        code=f"invalid_{part}")
+                        field=part)

@@ -83,7 +83,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
 def _refuse_what_comes_later(draft: RecipeDraft) -> None:
     for field, words in _NOT_YET.items():
         if getattr(draft, field):
-            raise InvalidRecipe(f"{words} is not there yet.", f"Leave “{field}” out.", code=f"invalid_{field}")
+            raise InvalidRecipe(f"{words} is not there yet.", f"Leave “{field}” out.", field=field)
 
 
 def _find_model(wanted: str | ModelRef | None, finder: Finder) -> ModelEntry:
@@ -91,12 +91,12 @@ def _find_model(wanted: str | ModelRef | None, finder: Finder) -> ModelEntry:
         entry = finder.models.first_usable()
         if entry is None:
             raise InvalidRecipe("There is no model that can be used.",
-                                "Put one into models/.", code="invalid_model")
+                                "Put one into models/.", field="model")
     else:
         name = wanted if isinstance(wanted, str) else wanted.name
         entry = finder.find(wanted, ("checkpoint",)) or _named(name, finder.models)
     if entry.problem:
-        raise ModelProblem(entry.problem, entry.hint)
+        raise ModelProblem(entry.problem, entry.hint, field="model")
     return entry
 
 
@@ -107,16 +107,16 @@ def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:
     beside = entry.path.with_suffix(".vae.safetensors")
     found = next((vae for vae in models.of_kind("vae") if vae.path == beside and not vae.problem), None)
     if found is None:
-        raise ModelProblem(f"{entry.title} has no VAE inside.", "Choose one in “VAE”.")
+        raise ModelProblem(f"{entry.title} has no VAE inside.", "Choose one in “VAE”.", field="vae")
     return found.ref
 
 
 def _named(name: str, models: ModelList) -> ModelEntry:
     entry = models.find(name)
     if entry is None and (other := models.other_kind(name, "checkpoint")):
-        raise InvalidRecipe(f"“{name[:80]}” is {other}, no checkpoint.", "Choose a checkpoint.", code="invalid_model")
+        raise InvalidRecipe(f"“{name[:80]}” is {other}, no checkpoint.", "Choose a checkpoint.", field="model")
     if entry is None:
         near = difflib.get_close_matches(name, [e.title for e in models.of_kind()], 2, 0.5)
         hint = f"Near: {', '.join(near)}." if near else "Choose one of the models that are there."
-        raise InvalidRecipe(f"Model “{name[:80]}” is not here.", hint, code="invalid_model")
+        raise InvalidRecipe(f"Model “{name[:80]}” is not here.", hint, field="model")
     return entry

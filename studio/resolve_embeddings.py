@@ -31,13 +31,13 @@ def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntr
             found.setdefault(ref.name, ref)
     if len(found) > MAX_EMBEDDINGS:
         raise InvalidRecipe(f"The prompts name {len(found)} embeddings.", f"Use at most {MAX_EMBEDDINGS}.",
-                            code="invalid_embeddings")
+                            field="embeddings")
     return tuple(found.values())
 
 
 def _texts(draft: RecipeDraft) -> dict[str, str]:
     hires = draft.hires
     texts = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt,
-             "hires_prompt": hires.prompt if hires else None,
-             "hires_negative_prompt": hires.negative_prompt if hires else None}
+             "hires.prompt": hires.prompt if hires else None,
+             "hires.negative_prompt": hires.negative_prompt if hires else None}
     return {field: text for field, text in texts.items() if text}

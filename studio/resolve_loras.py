@@ -67,7 +67,7 @@ def net_ref(wanted: str | ModelRef, kind: ModelKind, where: str, finder: Finder,
     name = wanted if isinstance(wanted, str) else wanted.name
     entry = finder.find(wanted, (kind,)) or named(name, kind, finder.models, where)
     if entry.problem:
-        raise ModelProblem(entry.problem, entry.hint)
+        raise ModelProblem(entry.problem, entry.hint, field=where)
     refuse_other_family(entry, checkpoint, where)
     return finder.ref(entry)
 
@@ -81,15 +81,15 @@ def named(name: str, kind: ModelKind, models: ModelList, where: str) -> ModelEnt
     label = LABELS[kind]
     if _PATH.search(name):
         raise InvalidRecipe(f"“{name[:80]}” is a path, not the name of a {label}.",
-                            f"Use a name from the list of {label}s.", code=f"invalid_{where}")
+                            f"Use a name from the list of {label}s.", field=where)
     entry = models.find(name, kind) or models.find(name.removesuffix(".safetensors"), kind)
     if entry is None and (other := models.other_kind(name, kind)):
-        raise InvalidRecipe(f"“{name[:80]}” is {other}, no {label}.", f"Choose {a_kind(kind)}.", code=f"invalid_{where}")
+        raise InvalidRecipe(f"“{name[:80]}” is {other}, no {label}.", f"Choose {a_kind(kind)}.", field=where)
     if entry is None:
         here = {title: None for other in models.of_kind(kind) for title in (other.ref.name, other.title)}
         near = difflib.get_close_matches(name, here, 2, 0.5)
         hint = f"Near: {', '.join(near)}." if near else f"Put it into models/{_FIELDS[kind]}/, or leave it out."
-        raise InvalidRecipe(f"{label} “{name[:80]}” is not here.", hint, code=f"invalid_{where}")
+        raise InvalidRecipe(f"{label} “{name[:80]}” is not here.", hint, field=where)
     return entry
 
 
@@ -109,7 +109,7 @@ def refuse_other_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -
     label, other = FAMILIES[theirs].label, LABELS[entry.ref.kind]
     raise InvalidRecipe(f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[ours].label}.",
                         f"Choose {'an' if label.startswith('SD') else 'a'} {label} model or remove it.",
-                        code=f"invalid_{where}")
+                        field=where)
 
 
 def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Taken:
@@ -119,10 +119,10 @@ def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Tak
         InvalidRecipe: names the LoRA or hypernetwork and what is wrong.
         ModelProblem: a file can't be used.
     """
-    asked = [Asked("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, "loras_model")
-             for lora in draft.loras]
-    asked += [Asked("hypernetwork", net.model, net.weight, None, (), "hypernetworks_model")
-              for net in draft.hypernetworks]
+    asked = [Asked("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, f"loras.{index}.model")
+             for index, lora in enumerate(draft.loras)]
+    asked += [Asked("hypernetwork", net.model, net.weight, None, (), f"hypernetworks.{index}.model")
+              for index, net in enumerate(draft.hypernetworks)]
     without, tags = _without_tags(draft)
     asked += tags
     found: dict[ModelKind, list[tuple[Asked, ModelRef]]] = {"lora": [], "hypernetwork": []}
@@ -132,7 +132,7 @@ def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Tak
     for kind, pairs in added.items():
         if len(pairs) > _MOST[kind]:
             raise InvalidRecipe(f"{len(pairs)} {LABELS[kind]}s are asked for.", f"Use at most {_MOST[kind]}.",
-                                code=f"invalid_{_FIELDS[kind]}")
+                                field=_FIELDS[kind])
     loras = tuple(LoraUse(model=ref, weight=one.weight, text_weight=one.text_weight, blocks=one.blocks)
                   for one, ref in added["lora"])
     nets = tuple(HypernetworkUse(model=ref, weight=one.weight) for one, ref in added["hypernetwork"])
@@ -152,7 +152,7 @@ def _without_tags(draft: RecipeDraft) -> tuple[RecipeDraft, list[Asked]]:
     changes: dict[str, object] = {name: strip(getattr(draft, name), name) for name in ("prompt", "negative_prompt")}
     if draft.hires:
         changes["hires"] = draft.hires.model_copy(update={
-            name: strip(getattr(draft.hires, name), f"hires_{name}") for name in ("prompt", "negative_prompt")})
+            name: strip(getattr(draft.hires, name), f"hires.{name}") for name in ("prompt", "negative_prompt")})
     return draft.model_copy(update=changes), asked
 
 
@@ -169,7 +169,7 @@ def _asked(tag: Tag, where: str) -> Asked:
         shown = f"{unknown}=" if unknown is not None else ":".join(tag.arguments)
         raise InvalidRecipe(f"“{shown[:40]}” of {LABELS[kind]} “{tag.name[:80]}” is not known.",
                             "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=." if kind == "lora"
-                            else "Use <hypernet:name:0.8>.", code=f"invalid_{where}")
+                            else "Use <hypernet:name:0.8>.", field=where)
     te = by_name.get("te", positional[0] if positional else "1")
     text = _weight(te, tag, where)
     weight = _weight(by_name.get("unet", positional[1] if len(positional) > 1 else te), tag, where)
@@ -184,7 +184,7 @@ def _weight(text: str, tag: Tag, where: str) -> float:
         weight = math.nan
     if not -_WEIGHT_LIMIT <= weight <= _WEIGHT_LIMIT:
         raise InvalidRecipe(f"The weight of {LABELS[KINDS[tag.kind]]} “{tag.name[:80]}” is “{text[:40]}”.",
-                            f"Use a number, -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g}.", code=f"invalid_{where}")
+                            f"Use a number, -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g}.", field=where)
     return weight
 
 
@@ -197,7 +197,7 @@ def _blocks(text: str | None, tag: Tag, where: str) -> tuple[float, ...]:
     if len(numbers) not in BLOCK_COUNTS:
         raise InvalidRecipe(f"LoRA “{tag.name[:80]}” has {len(numbers)} block weights.",
                             f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} of them, or one of "
-                            f"{', '.join(_PRESETS)}.", code=f"invalid_{where}")
+                            f"{', '.join(_PRESETS)}.", field=where)
     return numbers
 
 
@@ -216,7 +216,7 @@ def _added(pairs: Sequence[tuple[Asked, ModelRef]], notices: list[tuple[str, str
         label = LABELS[first.kind]
         if max(abs(weight), abs(text)) > _WEIGHT_LIMIT:
             raise InvalidRecipe(f"{label} “{ref.name}” is named {count} times; its weights add up to {weight:g}.",
-                                f"Use -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g} in all.", code=f"invalid_{first.field}")
+                                f"Use -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g} in all.", field=first.field)
         times = "twice" if count == 2 else f"{count} times"
         notices.append(("named_twice", f"{label} “{ref.name}” is named {times}: its weights were added to {weight:g}."))
         yield Asked(first.kind, first.model, weight, None if text == weight else text, first.blocks, first.field), ref

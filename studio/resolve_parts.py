@@ -41,13 +41,13 @@ def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
     named: list[tuple[str, ImageRef | None]] = [
         ("start.image", start.image if start else None), ("start.depth", start.depth if start else None),
         ("mask.image", mask.image if mask else None),
-        *(("controls.image", control.image) for control in draft.controls),
-        *(("references.image", reference.image) for reference in draft.references)]
+        *((f"controls.{index}.image", control.image) for index, control in enumerate(draft.controls)),
+        *((f"references.{index}.image", reference.image) for index, reference in enumerate(draft.references))]
     sizes = {field: need_picture(ref, field, size_of) for field, ref in named if ref is not None}
     if mask and not _same_shape(sizes["start.image"], sizes["mask.image"]):
         (width, height), (mask_width, mask_height) = sizes["start.image"], sizes["mask.image"]
         raise InvalidInput(f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
-                           "Use a mask of the picture's size or shape.", code="invalid_mask_image")
+                           "Use a mask of the picture's size or shape.", field="mask.image")
 
 
 def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
@@ -59,9 +59,9 @@ def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
     size = size_of(ref.sha256)
     if size is None:
         words = {"start.image": "start picture", "start.depth": "depth picture", "mask.image": "mask",
-                 "controls.image": "control picture", "references.image": "picture as prompt"}
-        raise InvalidInput(f"The {words.get(field, 'picture')} is not here.", "Add it again: POST /api/v1/inputs.",
-                           code=f"invalid_{field.replace('.', '_')}")
+                 "controls": "control picture", "references": "picture as prompt"}
+        word = words.get(field) or words.get(field.partition(".")[0], "picture")
+        raise InvalidInput(f"The {word} is not here.", "Add it again.", field=field)
     return size
 
 
@@ -79,7 +79,7 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
     if entry.variant in ("edit", "depth") and draft.start is None:
         does = "edits a picture" if entry.variant == "edit" else "paints by the depth of a picture"
         raise InvalidRecipe(f"{entry.title} {does}, and there is none.", "Add a start picture, or use another model.",
-                            code="invalid_start")
+                            field="start")
 
 
 def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf) -> Size:
@@ -109,15 +109,15 @@ def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
     for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
         if asked not in (None, side):
             raise InvalidRecipe(f"The extended canvas would be {width} × {height}; {name} is {asked}.",
-                                f"Use {side}, or leave it out.", code=f"invalid_{name}")
+                                f"Use {side}, or leave it out.", field=name)
         if not SIDE[0] <= side <= SIDE[1]:
             raise InvalidRecipe(f"The extended canvas would be {width} × {height}.",
                                 f"Sides are {SIDE[0]} to {SIDE[1]}: extend less, or scale the picture down first.",
-                                code="invalid_start_extend")
+                                field="start.extend")
     return width, height
 
 
-def check_size(width: int, height: int, max_pixels: int, *, code: str = "invalid_width") -> None:
+def check_size(width: int, height: int, max_pixels: int, *, field: str = "width") -> None:
     """No more than the studio makes.
 
     Raises:
@@ -128,7 +128,8 @@ def check_size(width: int, height: int, max_pixels: int, *, code: str = "invalid
     scale = math.sqrt(max_pixels / (width * height))
     fit = [max(SIDE_MULTIPLE, int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in (width, height)]
     raise InvalidRecipe(f"{width} × {height} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
-                        f"The largest of this shape is {fit[0]} × {fit[1]}.", code=code)
+                        f"The largest of this shape is {fit[0]} × {fit[1]}.", field=field,
+                        fix={"width": fit[0], "height": fit[1]})
 
 
 def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, finder: Finder) -> ModelRef:
@@ -144,9 +145,9 @@ def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str,
         here = [other.title for kind in kinds for other in finder.models.of_kind(kind)]
         near = difflib.get_close_matches(name, here, 2, 0.5)
         hint = f"Near: {', '.join(near)}." if near else "Choose one that is there, or put it into models/."
-        raise InvalidRecipe(f"“{name[:80]}” is not here.", hint, code=f"invalid_{field.replace('.', '_')}")
+        raise InvalidRecipe(f"“{name[:80]}” is not here.", hint, field=field)
     if entry.problem:
-        raise ModelProblem(entry.problem, entry.hint)
+        raise ModelProblem(entry.problem, entry.hint, field=field)
     return finder.ref(entry)
 
 
@@ -168,7 +169,7 @@ def resolve_hires(hires: Hires, finder: Finder, entry: ModelEntry, first_sampler
         try:
             sampler, schedule = choose_sampler(hires.sampler or first_sampler, hires.schedule, entry)
         except InvalidRecipe as error:
-            raise InvalidRecipe(error.message, error.hint, code=error.code.replace("_", "_hires_", 1)) from None
+            raise InvalidRecipe(error.message, error.hint, field=f"hires.{error.field}") from None
         changes |= {"sampler": sampler.id if hires.sampler else None, "schedule": schedule}
     return hires.model_copy(update=changes)
 
@@ -180,7 +181,7 @@ def check_hires_size(size: Size, larger: Size, max_pixels: int) -> None:
     most = math.floor(math.sqrt(max_pixels / (size[0] * size[1])) * 100) / 100
     hint = f"Upscale by at most {most:g}." if most > 1 else "Leave it out, or begin smaller."
     raise InvalidRecipe(f"{larger[0]} × {larger[1]} is more than this studio makes "
-                        f"({max_pixels / 1e6:.1f} megapixels).", hint, code="invalid_hires_scale")
+                        f"({max_pixels / 1e6:.1f} megapixels).", hint, field="hires.scale", fix={"hires.scale": most} if most > 1 else None)
 
 
 def resolve_upscaler(wanted: str | ModelRef, finder: Finder, field: str, *,
@@ -193,7 +194,7 @@ def resolve_upscaler(wanted: str | ModelRef, finder: Finder, field: str, *,
         labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
         raise InvalidRecipe(f"{built_in.label} enlarges latents, and this is a finished picture.",
                             f"Use {', '.join(labels[:-1])} or {labels[-1]}, or a model.",
-                            code=f"invalid_{field.replace('.', '_')}")
+                            field=field)
     return built_in.id
 
 
@@ -210,6 +211,6 @@ def resolve_upscale(task: Upscale, finder: Finder, size_of: SizeOf, max_pixels: 
     if width * height * task.scale**2 > most:
         factor = math.floor(math.sqrt(most / (width * height)) * 100) / 100
         raise InvalidRecipe(f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
-                            f"({most / 1e6:.0f} megapixels).", f"Upscale by at most {factor:g}.", code="invalid_scale")
+                            f"({most / 1e6:.0f} megapixels).", f"Upscale by at most {factor:g}.", field="scale", fix={"scale": factor})
     return task.model_copy(update={
         "upscaler": resolve_upscaler(task.upscaler, finder, "upscaler", is_for_pictures=True)})

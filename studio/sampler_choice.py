@@ -32,17 +32,17 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
         wanted = schedule or (old_style.id if old_style else wanted)
     if sampler is None:
         raise InvalidRecipe(f"Sampler is “{name[:60]}”, which is not known.",
-                            _near(name, [s.label for s in SAMPLERS.values()]), code="invalid_sampler")
+                            _near(name, [s.label for s in SAMPLERS.values()]), field="sampler")
     found = find_schedule(wanted)
     if found is None:
         raise InvalidRecipe(f"Schedule is “{wanted[:60]}”, which is not known.",
-                            _near(wanted, [s.label for s in SCHEDULES.values()]), code="invalid_schedule")
+                            _near(wanted, [s.label for s in SCHEDULES.values()]), field="schedule")
     offered = schedules_for(sampler, zero_snr=entry.zero_snr)
     if found.id not in offered:
         which = sampler.label if found.id not in sampler.schedules else entry.title
         labels = [SCHEDULES[s].label for s in offered]
         raise InvalidRecipe(f"{which} does not go with {found.label}.",
-                            f"Use {', '.join(labels[:-1])} or {labels[-1]}.", code="invalid_schedule")
+                            f"Use {', '.join(labels[:-1])} or {labels[-1]}.", field="schedule")
     return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.zero_snr)
 
 

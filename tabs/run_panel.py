@@ -13,7 +13,6 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import gradio as gr
-from pydantic import ValidationError
 
 from contract import events
 from contract.errors import InvalidRecipe, StudioError
@@ -193,8 +192,9 @@ def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
 
 def _read(raw: str) -> RunRequest:
     try:
-        asked = RunRequest.model_validate_json(raw)
-    except (ValidationError, TypeError):
+        # Python's own reader: half a surrogate pair in a draft is for `parse_draft` to name.
+        asked = RunRequest.model_validate(json.loads(raw))
+    except (ValueError, TypeError, RecursionError):
         raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
     if max(len(asked.stream), len(asked.window)) > _MAX_NAME:
         raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")

@@ -52,7 +52,7 @@ def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
     layers = len(hidden_states) - 1
     if from_end > layers:
         raise InvalidRecipe(f"Clip skip leaves no layer: this model's text encoder has {layers}.",
-                            "Use clip skip 1.", code="invalid_clip_skip")
+                            "Use clip skip 1.", field="clip_skip")
     return hidden_states[-from_end]
 
 

@@ -142,7 +142,7 @@ def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile
     if not wanted:
         if not repository.folder:
             raise InvalidRecipe(f"“{repository.id}” has no {_INDEX}: it is no folder of diffusers.",
-                                "Choose one of its files.", code="invalid_files")
+                                "Choose one of its files.", field="files")
         return repository.folder
     known = {file.path: file for file in repository.files}
     for path in wanted:
@@ -150,7 +150,7 @@ def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile
             raise NotFound(f"“{repository.id}” has no file “{path[:120]}”.", "Choose one that it has.")
         if not path.lower().endswith((*SUFFIXES, *PICKLES)):
             raise InvalidRecipe(f"“{path[:120]}” is no file of a model.",
-                                f"Choose one that ends in {', '.join(SUFFIXES)}.", code="invalid_files")
+                                f"Choose one that ends in {', '.join(SUFFIXES)}.", field="files")
     return tuple(known[path] for path in wanted)
 
 

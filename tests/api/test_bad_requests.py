@@ -65,7 +65,7 @@ def test_json_is_taken(me: Visitor, kind: str) -> None:
 def test_what_is_no_recipe_is_refused_in_words(me: Visitor, body: bytes) -> None:
     answer = me.post("/api/v1/jobs", content=body, headers=JSON)
     assert answer.status_code in (400, 422), answer.text
-    assert set(answer.json()) == {"code", "message", "hint"} and len(answer.text) < 500
+    assert set(answer.json()) - {"field"} == {"code", "message", "hint"} and len(answer.text) < 500
 
 
 def test_50_mb_of_json_are_refused_and_heard_out(site: Site, me: Visitor) -> None:

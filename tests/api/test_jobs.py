@@ -70,14 +70,14 @@ def test_a_bad_value_is_named_and_never_repaired(me: Visitor, draft: str, code: 
     answer = me.post("/api/v1/jobs", content=draft, headers={"content-type": "application/json"})
     assert answer.status_code == (400 if code == "invalid_recipe" else 422), answer.text
     problem = answer.json()
-    assert set(problem) == {"code", "message", "hint"} and problem["code"] == code
+    assert set(problem) - {"field", "fix"} == {"code", "message", "hint"} and problem["code"] == code
     assert problem["message"] and problem["hint"] and len(problem["message"]) < 250
 
 
 @pytest.mark.parametrize("model", ["no such", "../starter", "/etc/passwd", "starter\x00", "STARTER/../starter"])
 def test_a_model_that_is_not_there_is_named(me: Visitor, model: str) -> None:
     answer = me.post("/api/v1/jobs", json={"prompt": "x", "model": model})
-    assert answer.status_code in (404, 422) and set(answer.json()) == {"code", "message", "hint"}
+    assert answer.status_code in (404, 422) and set(answer.json()) - {"field", "fix"} == {"code", "message", "hint"}
 
 
 def test_each_clip_skip_of_the_range_works(me: Visitor) -> None:
@@ -183,4 +183,4 @@ def test_the_queue_shows_nothing_of_anothers_job(held: Site) -> None:
 @pytest.mark.parametrize("job", ["nope", "..%2F..", "%00", "a;b", "0" * 22, "x" * 3000])
 def test_an_unknown_job_is_not_there(me: Visitor, job: str) -> None:
     answer = me.get(f"/api/v1/jobs/{job}")
-    assert answer.status_code == 404 and set(answer.json()) == {"code", "message", "hint"}
+    assert answer.status_code == 404 and set(answer.json()) - {"field", "fix"} == {"code", "message", "hint"}

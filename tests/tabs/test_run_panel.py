@@ -76,6 +76,7 @@ def test_another_owners_job_is_not_found(studio: Studio) -> None:
     ({"prompt": 5}, "invalid_prompt", "Prompt is 5."),
     ({"steps": 5}, "invalid_prompt", "“prompt” is missing."),
     ({"prompt": "sea", "mode": "x"}, "unknown_field", "“mode” is not a field of a recipe."),
+    ({"prompt": "sea \ud83d"}, "invalid_prompt", "Prompt has half of a character at place 5: it was cut in two."),
 ])
 def test_what_is_wrong_with_a_draft_is_said_in_one_sentence(studio: Studio, draft: dict[str, Any], code: str,
                                                             words: str) -> None:
