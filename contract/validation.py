@@ -158,13 +158,13 @@ _ERRAND_LABELS: Mapping[str, str] = {
 }
 _SIDE = f"Use {SIDE[0]} to {SIDE[1]}, a multiple of {SIDE_MULTIPLE}."
 _EXTENSION = f"Use {EXTENSION[0]} to {EXTENSION[1]}, a multiple of {SIDE_MULTIPLE}."
-_PICTURE = "Add the picture again."
+_PICTURE = "Use a picture that is here: add it again."
 _FRACTION = "Use a number, 0 to 1."
 _SPAN = "Use a fraction of the steps, 0 to 1."
 _THRESHOLD = "Use a number, 0 to 255, or leave it out."
 _WEIGHT = "Use a number, -10 to 10."
-_PREPROCESSOR = "Choose one of the list of preprocessors."
-_CHECKPOINT = "Choose one of the checkpoints that are there."
+_PREPROCESSOR = "Use one of the list of preprocessors."
+_CHECKPOINT = "Use one of the checkpoints that are there."
 _TEXT = f"Use at most {MAX_PROMPT_CHARACTERS:,} characters of plain text."
 _SWITCH = "Use true or false."
 _RESOLUTION = f"Use {CONTROL_RESOLUTION[0]} to {CONTROL_RESOLUTION[1]}, or leave it out."
@@ -178,9 +178,9 @@ _RANGES: Mapping[str, str] = {
     "count": f"Use a whole number, {COUNT[0]} to {COUNT[1]}.",
     "prompt": _TEXT,
     "negative_prompt": _TEXT,
-    "model": "Choose one of the models that are there.",
-    "sampler": "Choose one of the list of samplers.",
-    "schedule": "Choose one of the list of schedules.",
+    "model": "Use one of the models that are there.",
+    "sampler": "Use one of the list of samplers.",
+    "schedule": "Use one of the list of schedules.",
     "parent": "Use the id of a picture.",
     "start": _PICTURE,
     "start.image": _PICTURE,
@@ -208,7 +208,7 @@ _RANGES: Mapping[str, str] = {
     "controls": f"Use a list of at most {MAX_CONTROLS}.",
     "controls.image": _PICTURE,
     "controls.image.sha256": _PICTURE,
-    "controls.model": "Choose a ControlNet or a T2I-Adapter that is there.",
+    "controls.model": "Use a ControlNet or a T2I-Adapter that is there.",
     "controls.preprocessor": _PREPROCESSOR,
     "controls.resolution": _RESOLUTION,
     "controls.low": _THRESHOLD,
@@ -223,36 +223,36 @@ _RANGES: Mapping[str, str] = {
     "references": f"Use a list of at most {MAX_REFERENCES}.",
     "references.image": _PICTURE,
     "references.image.sha256": _PICTURE,
-    "references.model": "Choose an IP-Adapter that is there.",
+    "references.model": "Use an IP-Adapter that is there.",
     "references.weight": _WEIGHT,
     "references.begin": _SPAN,
     "references.end": _SPAN,
     "preprocessor": _PREPROCESSOR,
-    "vae": "Choose a VAE that is there, or leave it out for the model's own.",
+    "vae": "Use a VAE that is there, or leave it out for the model's own.",
     "loras": f"Use a list of at most {MAX_LORAS}.",
-    "loras.model": "Choose a LoRA that is there.",
+    "loras.model": "Use a LoRA that is there.",
     "loras.weight": _WEIGHT,
     "loras.text_weight": "Use a number, -10 to 10, or leave it out.",
     "loras.blocks": f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} numbers, -10 to 10, or none.",
     "hypernetworks": f"Use a list of at most {MAX_HYPERNETWORKS}.",
-    "hypernetworks.model": "Choose a hypernetwork that is there.",
+    "hypernetworks.model": "Use a hypernetwork that is there.",
     "hypernetworks.weight": _WEIGHT,
     "embeddings": f"Use a list of at most {MAX_EMBEDDINGS}, or leave it out: names in the prompt are enough.",
     "hires": 'Use an object: {"scale": 2.0} at least, or leave it out.',
-    "hires.upscaler": "Choose an upscaler of the list.",
-    "hires.sampler": "Choose one of the list of samplers, or leave it out.",
-    "hires.schedule": "Choose one of the list of schedules, or leave it out.",
+    "hires.upscaler": "Use an upscaler of the list.",
+    "hires.sampler": "Use one of the list of samplers, or leave it out.",
+    "hires.schedule": "Use one of the list of schedules, or leave it out.",
     "hires.guidance": f"Use a number, {GUIDANCE[0]:g} to {GUIDANCE[1]:g}, or leave it out.",
     "hires.prompt": _TEXT,
     "hires.negative_prompt": _TEXT,
-    "refiner": "Leave it out.",
-    "refiner.model": "Choose a checkpoint that is there.",
+    "refiner": "Use none: leave it out.",
+    "refiner.model": "Use a checkpoint that is there.",
     "refiner.at": _SPAN,
     "start.extend": "Use an object with left, right, up or down in pixels.",
     "extras": "Use an object with what each extension wants by its name.",
     "schema": "Use 1, or leave it out.",
     "type": "Leave it out.",
-    "upscaler": "Choose an upscaler of the list.",
+    "upscaler": "Use an upscaler of the list.",
     "hires.scale": f"Use more than {HIRES_SCALE[0]:g}, at most {HIRES_SCALE[1]:g}.",
     "hires.steps": f"Use a whole number, {STEPS[0]} to {STEPS[1]}, or leave it out.",
     "hires.strength": _FRACTION,

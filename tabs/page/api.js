@@ -3,6 +3,16 @@
 import { observable, windowName } from "./store.js";
 
 const BASE = "/api/v1";
+const LONGEST_MS = 60_000;
+const LONGEST_UPLOAD_MS = 300_000;
+// What a bare status means, where something before Darkroom answers and has no words.
+const BARE = {
+  401: ["Darkroom asks for its password.", "Reload the page to sign in."],
+  403: ["Something before Darkroom refused this.", "Reload the page; sign in if it asks."],
+  413: ["What was sent is larger than is accepted.", "Send a smaller picture or a shorter text."],
+  421: ["This address leads to another program.", "Open Darkroom by the address that it shows when it starts."],
+  429: ["Too many requests at once.", "Wait a little, then try again."],
+};
 
 /** Whether the last request reached the server. */
 export const online = observable(true);
@@ -13,12 +23,29 @@ export class Refused extends Error {
     super(facts.message);
     this.code = facts.code;
     this.hint = facts.hint ?? "";
+    /** What has to change, as a path of the request: "controls.1.image"; empty: no one field. */
+    this.field = facts.field ?? "";
+    this.fix = facts.fix ?? {};
     this.status = status;
   }
 }
 
-/** The server could not be reached; the page says so in one place. */
-export class Unreachable extends Error {}
+/** The server could not be reached, or did not answer in time. */
+export class Unreachable extends Error {
+  hint = "Nothing is lost: try again when it is back.";
+}
+
+/** Any failure as words for the person: {message, hint, field, fix}. What no one foresaw goes to the console, too. */
+export function inWords(problem) {
+  if (problem instanceof Refused || problem instanceof Unreachable) return problem;
+  console.error(problem);
+  return { message: `The page met something it did not expect (${problem?.name ?? "Error"}).`, hint: "Reload it, then try again." };
+}
+
+const bare = (status) => {
+  const [message, hint] = BARE[status] ?? [`The server answered ${status}.`, status >= 500 ? "Try again in a moment." : "Reload the page and try again."];
+  return { code: `http_${status}`, message, hint };
+};
 
 /**
  * One request; the answer is JSON (or null where there is none).
@@ -34,18 +61,17 @@ export async function request(method, path, body) {
   try {
     answer = await fetch(BASE + path, {
       method, headers, body: body === undefined || isBlob ? body : JSON.stringify(body),
+      signal: AbortSignal.timeout?.(isBlob ? LONGEST_UPLOAD_MS : LONGEST_MS),
     });
-  } catch {
+  } catch (problem) {
     online.set(false);
-    throw new Unreachable("No connection to Darkroom.");
+    throw new Unreachable(problem?.name === "TimeoutError" ? "Darkroom did not answer." : "No connection to Darkroom.");
   }
   online.set(true);
-  const hasFacts = answer.status !== 204 && answer.headers.get("content-type")?.includes("json");
-  const facts = hasFacts ? await answer.json() : null;
-  if (!answer.ok) {
-    throw new Refused(facts ?? { code: `http_${answer.status}`, message: `The server answered ${answer.status}.` },
-      answer.status);
-  }
+  if (answer.status === 204) return null;
+  const facts = await answer.json().catch(() => null);
+  if (!answer.ok) throw new Refused(facts?.message ? facts : bare(answer.status), answer.status);
+  if (facts === null) throw new Refused({ code: "not_darkroom", message: "Something other than Darkroom answered.", hint: "Reload the page; sign in if it asks." }, answer.status);
   return facts;
 }
 

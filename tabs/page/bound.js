@@ -3,7 +3,7 @@
 import { config } from "./config.js";
 import { button, field, freshId, h, icon } from "./dom.js";
 import { change, form, number, startValues } from "./form.js";
-import { problemOf } from "./rules.js";
+import { placeSpot, problemOf, refusalOf } from "./rules.js";
 import { segmented } from "./segmented.js";
 
 /**
@@ -26,7 +26,7 @@ const plain = (name) => ({
 export function showProblem(name, input, place, via = plain(name)) {
   let isAsked = false;
   const draw = () => {
-    const problem = isAsked ? via.judge() : null;
+    const problem = (isAsked && via.judge()) || refusalOf(via.field);
     place.hidden = !problem;
     input.toggleAttribute("data-bad", Boolean(problem));
     if (!problem) { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); return; }
@@ -36,6 +36,7 @@ export function showProblem(name, input, place, via = plain(name)) {
       button({ label: fix.label, kind: "fix", onclick: () => change(fix.patch) })));
   };
   const ask = () => { isAsked = true; draw(); };
+  placeSpot(via.field, { input, place, ask, value: () => via.get(form.get()) || form.get() });
   input.addEventListener("change", ask);
   input.addEventListener("problem", ask);
   form.watch(draw);
@@ -106,7 +107,9 @@ export function list(name, offers, label = config.labels[name], via = plain(name
 export function choice(name, offers, label = config.labels[name], via = plain(name)) {
   const group = segmented({ label, onchoose: via.set });
   form.watch((now) => group.offer(offers.map(([value, text]) => ({ value, label: text })), via.get(now)));
-  return field(via.field, label, group.element, { note: config.explain[name] }).box;
+  const { box, problem } = field(via.field, label, group.element, { note: config.explain[name] });
+  showProblem(name, group.element, problem, via);
+  return box;
 }
 
 /** On or off. */
@@ -114,5 +117,7 @@ export function toggle(name, label, via = plain(name)) {
   const made = h("button.switch.inline", { type: "button", role: "switch", onclick: () => via.set(!via.get(form.get())) },
     h("span", {}, label), h("span.track", { "aria-hidden": "true" }));
   form.watch((now) => made.setAttribute("aria-checked", String(Boolean(via.get(now)))));
-  return h("div.field", { "data-field": via.field }, made, config.explain[name] && h("p.explain", {}, config.explain[name]));
+  const problem = h("p.problem", { hidden: true, id: freshId("problem") });
+  showProblem(name, made, problem, via);
+  return h("div.field", { "data-field": via.field }, made, problem, config.explain[name] && h("p.explain", {}, config.explain[name]));
 }

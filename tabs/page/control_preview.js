@@ -1,6 +1,6 @@
 // What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the stage.
 
-import { get, post, Refused } from "./api.js";
+import { get, inWords, post, Refused } from "./api.js";
 import { broughtUrl, refOf } from "./brought.js";
 import { button, h, setText } from "./dom.js";
 import { form, number } from "./form.js";
@@ -35,9 +35,9 @@ export function makePreview(index) {
       setText(said, "");
       announce("The preview is here.");
     } catch (problem) {
-      if (!(problem instanceof Refused)) throw problem;
+      const { message, hint = "" } = inWords(problem);
       said.className = "bad";
-      setText(said, `${problem.message} ${problem.hint}`.trim());
+      setText(said, `${message} ${hint}`.trim());
     } finally {
       isBusy = false;
     }

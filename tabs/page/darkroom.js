@@ -17,6 +17,7 @@ import { model_row } from "./model_row.js";
 import { models_tab } from "./models_tab.js";
 import { page_header } from "./page_header.js";
 import { fillSections } from "./panes.js";
+import { countPresses } from "./presses.js";
 import { prompt_box } from "./prompt_box.js";
 import { reference_section } from "./reference_section.js";
 import { repeat_section } from "./repeat_section.js";
@@ -59,6 +60,7 @@ function fillHeader(element, props, ...rest) {
   for (const [name, given] of calls) fillPart(name, given);
 }
 
+countPresses();
 const { waiting } = window.darkroom;
 window.darkroom = {
   page_header: fillHeader,

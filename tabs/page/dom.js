@@ -56,13 +56,14 @@ export function icon(name) {
 /**
  * A button with an icon, words, or both. Without visible words the label names it.
  * @param {{label: string, icon?: string, words?: boolean, keys?: string, kind?: string,
- *          onclick: (event: Event) => void, pressed?: boolean}} look
+ *          onclick: (event: Event) => void, pressed?: boolean, quick?: boolean}} look
+ *   quick: it may be clicked as fast as one likes; of others a double click counts once (presses.js)
  */
 export function button(look) {
   const words = look.words ?? true;
   const made = h(`button.${look.kind ?? "plain"}`, {
     type: "button", onclick: look.onclick, "aria-label": words ? null : look.label,
-    title: words ? null : look.label, "aria-pressed": look.pressed,
+    title: words ? null : look.label, "aria-pressed": look.pressed, "data-quick": look.quick,
   }, look.icon && icon(look.icon), words && h("span.words", {}, look.label),
   look.keys && h("kbd", { "aria-hidden": "true" }, look.keys));
   if (!words) made.classList.add("icon-only");

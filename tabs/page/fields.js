@@ -51,6 +51,7 @@ export function seed_fields(element) {
     counts.offer(all.map((value) => ({ value, label: String(value) })), now.count);
   });
   const pictures = field("count", config.labels.count, counts.element, { note: config.explain.count });
+  showProblem("count", counts.element, pictures.problem);
   element.replaceChildren(h("div.pair", {}, box, pictures.box));
 }
 

@@ -3,10 +3,11 @@
 import { h } from "./dom.js";
 import { draft } from "./draft.js";
 import { form } from "./form.js";
+import { clearGenerateProblem, generateProblem } from "./generate_problem.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
 import { generateRepeated } from "./repeat_section.js";
-import { firstProblem, showField } from "./rules.js";
+import { clearRefusals, firstProblem, showField } from "./rules.js";
 import { formTab, go } from "./route.js";
 import { resultSize } from "./size.js";
 
@@ -19,15 +20,18 @@ export const COMMAND = isMac ? "⌘" : "Ctrl";
 export function generate_bar(element, props, watch, trigger) {
   job.attach(trigger);
   const words = h("span.words", {});
-  const button = h("button.generate", { type: "button", id: "generate", onclick: generate, "aria-keyshortcuts": "Control+Enter" },
+  const button = h("button.generate", { type: "button", id: "generate", onclick: generate, "aria-keyshortcuts": "Control+Enter", "aria-describedby": "generate-words" },
     words, h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`));
   job.waiting.watch((waiting) => words.replaceChildren(h("span", {}, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate")));
-  element.replaceChildren(button);
+  element.replaceChildren(generateProblem, button);
 }
 
 /** Make what the form says, or show what stands in the way. */
 export function generate() {
   go(formTab());
+  // Each press asks anew: what was refused may be there by now.
+  clearRefusals();
+  clearGenerateProblem();
   const first = firstProblem();
   if (first) {
     showField(first.problem.at ?? first.field);

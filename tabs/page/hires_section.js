@@ -7,7 +7,7 @@ import { form, number, partOf, startValues, typed } from "./form.js";
 import { upscalers } from "./parts_list.js";
 import { joinRecipe } from "./recipe_parts.js";
 import { formTab } from "./route.js";
-import { ranged } from "./rules.js";
+import { judgeText, ranged } from "./rules.js";
 import { section } from "./section.js";
 import { sizeOf } from "./size.js";
 import { pixels, short } from "./words.js";
@@ -21,6 +21,7 @@ export function hires_section(element) {
   joinRecipe("hires_section", { write, read, rules: {
     "hires.scale": (values) => judge(values, "scale"),
     "hires.strength": (values) => judge(values, "strength"),
+    "hires.prompt": (values) => (values.hires ? judgeText("hires.prompt", values["hires.prompt"]) : null),
     "hires.steps": (values) => (values["hires.steps"].trim() ? judge(values, "steps", true) : null),
   } });
 }

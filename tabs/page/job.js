@@ -1,15 +1,15 @@
 // The one job this window shows, and its own that wait behind it. Hears of it through gradio's event
 // (tabs/run_panel.py), starts further ones by the API. Draws nothing: `job.view` is what the stage shows.
 
-import { get, online, post, Refused, request } from "./api.js";
+import { get, inWords, online, post, request } from "./api.js";
 import { watchEngine } from "./engine.js";
-import { isBehind, isLeftBehind, unfinishedHere } from "./job_looks.js";
+import { isLeftBehind, unfinishedHere } from "./job_looks.js";
+import { makeRecovery } from "./job_recovery.js";
 import { emptyView, isUnderWay, merge, sendingView, shownUrl } from "./job_view.js";
 import { added, say } from "./pictures.js";
 import { refuse } from "./rules.js";
 import { observable, windowName } from "./store.js";
 
-const SILENT_MS = 6000;
 const SETTLE_MS = 400;
 const LONGEST_BRINGING_MS = 120_000;
 
@@ -23,7 +23,7 @@ let pending = "";
 let stream = "";
 let heardAt = 0;
 let cancelSoon = false;
-let unheard = null; // a draft that was sent and not heard of: sent once more if the server doesn't know it
+let unheard = null; // a draft that was sent and not heard of: sent by the API if the server doesn't know it
 /** What the stage showed before a request that may be refused. */
 let before = emptyView();
 
@@ -63,7 +63,7 @@ export const job = {
       return true;
     } catch (problem) {
       if (isNow) takeBack();
-      if (!(problem instanceof Refused) || !refuse(problem)) say(problem);
+      refuse(inWords(problem));
       return false;
     }
   },
@@ -116,19 +116,24 @@ export const job = {
   receive(text) {
     if (!text) return;
     const told = JSON.parse(text);
-    if (told.stream !== stream) return;
+    // Of what could not even be read no stream is known: it is ours.
+    if (told.stream !== stream && !(told.stream === "" && told.type === "refused")) return;
     heardAt = performance.now();
     if (told.type === "nothing") { nothing(); return; }
     unheard = null;
     if (told.type === "refused") { refused(told); return; }
-    const now = view.get();
-    const next = { ...merge(now, told), note: notes.get(told.job) ?? "" };
-    view.set(next);
-    if (next.phase !== now.phase) watchEngine();
-    if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }
-    if (!isUnderWay(next)) ended(next);
+    take(told);
   },
 };
+
+function take(told) {
+  const now = view.get();
+  const next = { ...merge(now, told), note: notes.get(told.job) ?? "" };
+  view.set(next);
+  if (next.phase !== now.phase) watchEngine();
+  if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }
+  if (!isUnderWay(next)) ended(next);
+}
 
 function start(what, first) {
   before = job.isActive() ? before : view.get();
@@ -141,30 +146,25 @@ function start(what, first) {
   setTimeout(watchEngine, SETTLE_MS);
 }
 
-// The server knows nothing to follow. A draft on its way was lost then: it is sent once more.
+// The server knows nothing to follow. A draft on its way was lost then: it is sent once more, by the API.
 function nothing() {
   if (view.get().phase !== "sending") {
     isLeftBehind().then((isThere) => { if (isThere && !job.isActive()) job.resume(); });
     return;
   }
-  const draftAgain = unheard;
-  unheard = null;
-  if (draftAgain && !cancelSoon) {
-    start({ draft: draftAgain }, view.get());
-    unheard = null;
-  } else takeBack();
+  askDirectly();
 }
 
 // What was on its way is not made: the stage shows what it did before.
 function takeBack() {
   cancelSoon = false;
+  unheard = null;
   view.set(before);
 }
 
 function refused(told) {
-  cancelSoon = false;
-  if (refuse(told)) takeBack();
-  else view.set({ ...view.get(), phase: "failed", id: null, code: told.code, message: told.message, hint: told.hint });
+  takeBack();
+  refuse(told);
   goOn();
 }
 
@@ -181,19 +181,16 @@ function goOn() {
   start({ follow: next }, { ...view.get(), phase: "sending", id: null, preview: null, behind: shownUrl(view.get()), cells: view.get().cells.map(() => null) });
 }
 
-/** After a break in the line, or when the event has said nothing for long: follow again from where we were. */
+/** Follow again from where we were. */
 function followAgain() {
   const { id, cursor } = view.get();
-  if (!job.isActive() || !pending) return;
-  const known = id ?? JSON.parse(pending).follow;
-  start(known ? { follow: known, cursor: cursor ?? 0 } : {}, view.get());
+  start({ follow: id ?? JSON.parse(pending).follow, cursor: cursor ?? 0 }, view.get());
 }
 
-async function nudge() {
-  if (!job.isActive() || !online.get() || performance.now() - heardAt < SILENT_MS) return;
-  heardAt = performance.now();
-  if (await isBehind(view.get())) followAgain();
-}
-
+const { askDirectly, afterBreak, nudge } = makeRecovery({
+  view, stream: () => stream, isLost: () => job.isActive() && Boolean(pending), followed: () => view.get().id ?? JSON.parse(pending).follow,
+  unheard: () => (cancelSoon ? null : unheard), known: () => [...waiting.get(), before.id], heardAt: () => heardAt,
+  follow: (id) => { unheard = null; start({ follow: id }, view.get()); }, followAgain, take, takeBack, refused,
+});
 setInterval(nudge, 2000);
-online.later((isOnline) => { if (isOnline) followAgain(); });
+online.later((isOnline) => { if (isOnline) afterBreak(); });

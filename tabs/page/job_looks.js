@@ -9,11 +9,14 @@ const MOST_LOOKS = 3;
 
 let looks = 0;
 
-/** This window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked for. */
-export async function unfinishedHere() {
-  const { jobs } = await get(`/jobs?window=${windowName}`).catch(() => ({ jobs: [] }));
+/** A window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked for. */
+export async function unfinishedOf(name) {
+  const { jobs } = await get(`/jobs?window=${name}`);
   return jobs.filter((one) => SHOWN.has(one.type));
 }
+
+/** This window's, or none where nobody can be asked. */
+export const unfinishedHere = () => unfinishedOf(windowName).catch(() => []);
 
 /**
  * Whether this person has anything running or waiting: told after a while, since a window that has just been closed
@@ -28,9 +31,17 @@ export async function isLeftBehind() {
   return isThere;
 }
 
-/** Whether the job is elsewhere than the view says; one that was never heard of counts as such. */
-export async function isBehind({ id, phase, index = 0 }) {
-  if (!id) return true;
-  const told = await get(`/jobs/${encodeURIComponent(id)}`).catch(() => null);
-  return Boolean(told) && (phase === "running" ? told.state !== "running" || told.step !== index : told.state !== "queued");
+/** Whether a status of GET /jobs/{id} says what the view says already. */
+export const isSame = ({ state, step }, { phase, index = 0 }) => (phase === "running" ? state === "running" && step === index
+  : phase === "queued" && state === "queued");
+
+/** A status of GET /jobs/{id} as the event would have told of it, but for the preview. */
+export async function toldOf(status) {
+  const { recipe } = status;
+  const pictures = await Promise.all(status.image_ids.map((id) => get(`/images/${encodeURIComponent(id)}/record`).catch(() => null)));
+  const saved = pictures.flatMap((one, image) => (one ? [{ image, id: one.id, width: one.width, height: one.height, seed: one.seed ?? "", favourite: one.favourite }] : []));
+  const shown = recipe ? { ...recipe, model: recipe.model.name, seed: status.seed } : { prompt: status.title, count: 1 };
+  const isRunning = status.state === "running";
+  return { type: "job", job: status.id, state: status.state, recipe: shown, saved, notices: status.notices ?? [], position: status.position,
+    ...(isRunning ? { image: status.image, index: status.step, total: status.total_steps, left_s: status.left_s } : {}), ...(status.error ?? {}) };
 }

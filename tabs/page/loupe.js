@@ -4,7 +4,7 @@ import { pictureUrl, thumbnailUrl } from "./api.js";
 import { button, h, setText } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { countEscape } from "./layers.js";
-import { download, favorite, news, pictureKeys, remove, useSettings } from "./pictures.js";
+import { download, favorite, news, pictureKeys, remove, say, useSettings } from "./pictures.js";
 import { recipeList } from "./recipe_list.js";
 import { titleOfPicture } from "./records.js";
 import { go } from "./route.js";
@@ -23,8 +23,8 @@ export function makeLoupe(data) {
   const picture = /** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: () => root.classList.add("broken") }));
   const position = h("span.position", {});
   const star = button({ label: "Favorite", icon: "star", words: false, onclick: () => favorite([record.id], !record.favourite) });
-  const previous = button({ label: "Previous picture", icon: "left", words: false, onclick: () => step(-1) });
-  const next = button({ label: "Next picture", icon: "right", words: false, onclick: () => step(1) });
+  const previous = button({ label: "Previous picture", icon: "left", words: false, quick: true, onclick: () => step(-1) });
+  const next = button({ label: "Next picture", icon: "right", words: false, quick: true, onclick: () => step(1) });
   const bar = h("div.loupe-bar", {}, button({ label: "Gallery", icon: "left", onclick: leave }), h("span.spring", {}),
     star, button({ label: "Delete", icon: "trash", words: false, onclick: removeThis }), position, previous, next);
   const film = h("div.film", { role: "group", "aria-label": "Neighbors" });
@@ -48,7 +48,8 @@ export function makeLoupe(data) {
     const isFirst = record === null;
     try {
       record = await data.find(id);
-    } catch {
+    } catch (problem) {
+      say(problem);
       go("gallery", null, { replace: true });
       return;
     }

@@ -1,11 +1,11 @@
 // What can be done with finished pictures, from the stage, the gallery and the loupe alike.
 
-import { get, pictureUrl, post, Refused, request, Unreachable } from "./api.js";
+import { get, inWords, pictureUrl, post, request } from "./api.js";
 import { h } from "./dom.js";
-import { announce } from "./live.js";
+import { alarm, announce } from "./live.js";
 import { fillForm } from "./recipe_fill.js";
 import { observable } from "./store.js";
-import { offerUndo } from "./undo_bar.js";
+import { extendUndo, isOffered, offerUndo } from "./undo_bar.js";
 import { some } from "./words.js";
 
 /** What happened last to which pictures: {kind: "added"|"removed"|"restored"|"changed", ids, favourite?}. */
@@ -28,29 +28,38 @@ export async function favorite(ids, isOn) {
   }
 }
 
-/** Delete pictures at once, with Undo for as long as the bar stands. */
+/** What the bar that stands now offers to bring back: all that was deleted while it stood. */
+let deleted = { ids: /** @type {string[]} */ ([]), undo: /** @type {(() => void)|null} */ (null) };
+
+/** Delete pictures at once, with Undo for as long as the bar stands; further ones join what it brings back. */
 export async function remove(ids) {
   tell("removed", ids);
-  try {
-    await Promise.all(ids.map((id) => request("DELETE", `/images/${encodeURIComponent(id)}`)));
-  } catch (problem) {
-    tell("restored", ids);
-    say(problem);
-    return;
-  }
-  const sentence = `Deleted ${some(ids.length, "picture")}.`;
+  const results = await Promise.allSettled(ids.map((id) => request("DELETE", `/images/${encodeURIComponent(id)}`)));
+  const gone = ids.filter((_, at) => results[at].status === "fulfilled");
+  const kept = ids.filter((id) => !gone.includes(id));
+  if (kept.length) tell("restored", kept);
+  const failure = /** @type {PromiseRejectedResult|undefined} */ (results.find((one) => one.status === "rejected"));
+  if (!gone.length) { if (failure) say(failure.reason); return; }
+  offerBack(gone, failure ? ` ${some(kept.length, "picture")} could not be: ${inWords(failure.reason).message}` : "");
+}
+
+function offerBack(gone, but) {
+  const isJoined = isOffered(deleted.undo);
+  const all = isJoined ? [...deleted.ids, ...gone] : gone;
+  const undo = () => restore(all);
+  deleted = { ids: all, undo };
+  const sentence = `Deleted ${some(all.length, "picture")}.${but}`;
   announce(`${sentence} Undo is at the foot of the page.`);
-  offerUndo(sentence, () => restore(ids));
+  (isJoined ? extendUndo : offerUndo)(sentence, undo);
 }
 
 async function restore(ids) {
-  try {
-    await Promise.all(ids.map((id) => post(`/images/${encodeURIComponent(id)}/restore`)));
-    tell("restored", ids);
-    announce("Restored.");
-  } catch (problem) {
-    say(problem);
-  }
+  const results = await Promise.allSettled(ids.map((id) => post(`/images/${encodeURIComponent(id)}/restore`)));
+  const back = ids.filter((_, at) => results[at].status === "fulfilled");
+  if (back.length) tell("restored", back);
+  const failure = /** @type {PromiseRejectedResult|undefined} */ (results.find((one) => one.status === "rejected"));
+  if (failure) say(failure.reason);
+  else announce("Restored.");
 }
 
 /** Save pictures as files; by the share sheet on a phone that has one for files. */
@@ -98,10 +107,12 @@ async function recipeOf(id) {
   return record.parent ? recipeOf(record.parent) : { recipe: await get(`/images/${encodeURIComponent(id)}/recipe`) };
 }
 
-/** Say what went wrong where nothing else on the page can. No connection is said in its own place. */
+/** Say what went wrong where nothing else on the page can, to the eye and to the ear. */
 export function say(problem) {
-  if (problem instanceof Refused) offerUndo(`${problem.message} ${problem.hint}`.trim(), null);
-  else if (!(problem instanceof Unreachable)) throw problem;
+  const { message, hint = "" } = inWords(problem);
+  const text = `${message} ${hint}`.trim();
+  alarm(text);
+  offerUndo(text, null);
 }
 
 /** F, U, D and Delete on the picture that has the focus. */

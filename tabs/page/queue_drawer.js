@@ -1,6 +1,6 @@
 // Queue n in the header, and the drawer behind it: now, waiting, finished today.
 
-import { get, post, Refused, thumbnailUrl } from "./api.js";
+import { get, post, thumbnailUrl } from "./api.js";
 import { button, h, icon, setText } from "./dom.js";
 import { engine } from "./engine.js";
 import { isErrand, progressWords } from "./errands.js";
@@ -77,7 +77,7 @@ export function placeQueue(element) {
 
   function act(work) {
     return async () => {
-      try { await work(); } catch (problem) { if (problem instanceof Refused) say(problem); }
+      try { await work(); } catch (problem) { say(problem); }
       look();
     };
   }
@@ -105,7 +105,7 @@ export function placeQueue(element) {
   function waitingRow(row, index, waiting) {
     const starts = row.starts_in_s === null ? "Waiting" : `Starts in about ${left(row.starts_in_s)}`;
     const isBehindOwn = row.mine && waiting.slice(0, index).some((other) => other.mine);
-    const up = isBehindOwn && button({ label: "Move up", icon: "up", words: false,
+    const up = isBehindOwn && button({ label: "Move up", icon: "up", words: false, quick: true,
       onclick: act(() => post(`/jobs/${encodeURIComponent(row.job_id)}/move_up`)) });
     return item({ thumb: h("span.thumb", {}, String(index + 1)), row, line: row.mine ? starts : about(row),
       aside: row.mine && h("span.asides", {}, up, cancelButton(row)) });

@@ -1,6 +1,6 @@
 // Loopback and batches: further jobs that this page submits, each with the last result, or the next file, as its start.
 
-import { post, Refused, Unreachable } from "./api.js";
+import { inWords, post, Refused, Unreachable } from "./api.js";
 import { bring, bringSaved } from "./brought.js";
 import { slider } from "./bound.js";
 import { config } from "./config.js";
@@ -83,7 +83,7 @@ async function submit(made, note) {
     return id;
   } catch (problem) {
     if (problem instanceof Unreachable) throw problem;
-    if (!(problem instanceof Refused) || !refuse(problem)) say(problem);
+    refuse(inWords(problem));
     return null;
   }
 }

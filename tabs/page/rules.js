@@ -2,6 +2,8 @@
 
 import { config } from "./config.js";
 import { form, number } from "./form.js";
+import { sayAtGenerate } from "./generate_problem.js";
+import { alarm } from "./live.js";
 import { allParts, partsOf } from "./recipe_parts.js";
 import { formTab } from "./route.js";
 import { follows } from "./size.js";
@@ -13,8 +15,8 @@ import { follows } from "./size.js";
 
 /** @type {Object<string, (values: any) => Problem|null>} */
 const RULES = {
-  prompt: (values) => tooLong("prompt", values.prompt),
-  negative_prompt: (values) => tooLong("negative_prompt", values.negative_prompt),
+  prompt: (values) => judgeText("prompt", values.prompt),
+  negative_prompt: (values) => judgeText("negative_prompt", values.negative_prompt),
   model: ({ model }) => {
     if (!model) return { text: "No model in models/. Put a model folder there.", fixes: [] };
     return model.problem ? { text: `${model.problem} ${model.hint}`.trim(), fixes: [] } : null;
@@ -34,7 +36,7 @@ const RULES = {
 /** The problem of one field, or null. */
 export function problemOf(field) {
   const rule = RULES[field] ?? allParts().map((part) => part.rules?.[field]).find(Boolean);
-  return rule?.(form.get()) ?? refusalOf(field);
+  return rule?.(form.get()) ?? null;
 }
 
 /** The first field, from top to bottom, that stands in the way of Generate on the chosen tab. */
@@ -73,48 +75,110 @@ function side(field, text) {
   return Number.isInteger(value) && value >= low && value <= high ? null : says(field, text);
 }
 
-function tooLong(field, text) {
+/** The rule of a text: not too long, and nothing that JSON can't carry. */
+export function judgeText(field, text) {
+  const half = text.search(/\p{Surrogate}/u);
+  if (half >= 0) return { text: `${config.labels[field]} has half of a character at place ${half + 1}: it was cut in two. Delete it there and type it again.`, fixes: [] };
   if (text.length <= config.limits.prompt_characters) return null;
   return { text: `${config.labels[field]} is ${text.length.toLocaleString("en")} characters long. ${config.hints[field]}`, fixes: [] };
 }
 
-/** @type {Map<string, {text: string, value: any}>} */
+/**
+ * Where fields say what is wrong with them.
+ * @typedef {{input: HTMLElement, place: HTMLElement, ask: () => void, value: () => any}} Spot
+ * @type {Map<string, Spot>}
+ */
+const spots = new Map();
+/** What the server said against fields. @type {Map<string, Problem & {value: any}>} */
 const refusals = new Map();
 
+/** A field tells where its problems stand; bound.js does it for every field. */
+export const placeSpot = (field, spot) => spots.set(field, spot);
+
 /** What the server said against a field, as long as the field still holds the same. */
-function refusalOf(field) {
+export function refusalOf(field) {
   const refusal = refusals.get(field);
-  return refusal && refusal.value === form.get()[field] ? { text: refusal.text, fixes: [] } : null;
+  return refusal && refusal.value === spots.get(field)?.value() ? refusal : null;
+}
+
+/** Forget what the server said: it is asked anew. */
+export function clearRefusals() {
+  const fields = [...refusals.keys()];
+  refusals.clear();
+  for (const field of fields) spots.get(field)?.ask();
 }
 
 /**
- * Show the server's refusal at its field.
- * @param {{code: string, message: string, hint?: string}} told
- * @returns {boolean} whether it belongs to a field of the form
+ * Say what the server refused: at its field where the tab shows it, else over the Generate button. It always reaches the eye.
+ * @param {{message: string, hint?: string, field?: string, fix?: Object<string, any>}} told
  */
 export function refuse(told) {
-  const field = fieldOf(told.code);
-  if (!field) return false;
-  refusals.set(field, { text: `${told.message} ${told.hint ?? ""}`.trim(), value: form.get()[field] });
-  showField(field);
-  return true;
+  const text = `${told.message} ${told.hint ?? ""}`.trim();
+  const problem = { text, fixes: fixesOf(told.fix ?? {}) };
+  for (const field of fieldsOf(told.field ?? "")) {
+    openSection(field);
+    const spot = spots.get(field);
+    if (!spot) continue;
+    refusals.set(field, { ...problem, value: spot.value() });
+    spot.ask();
+    if (!spot.place.hidden && spot.place.checkVisibility({ visibilityProperty: true })) {
+      alarm(text);
+      focusIn(spot);
+      return;
+    }
+    refusals.delete(field);
+  }
+  sayAtGenerate(problem);
 }
 
-// "invalid_start_image_sha256" belongs to "start.image": the longest name that fits.
-function fieldOf(code) {
-  if (!code.startsWith("invalid_")) return null;
-  const fields = [...Object.keys(RULES), ...partsOf(formTab()).flatMap((part) => Object.keys(part.rules ?? {}))];
-  const fitting = fields.filter((field) => `${code}_`.startsWith(`invalid_${field.replaceAll(".", "_")}_`));
-  return fitting.sort((a, b) => b.length - a.length)[0] ?? null;
+const fixesOf = (fix) => {
+  const known = Object.entries(fix).filter(([field]) => field in form.get());
+  if (!known.length) return [];
+  const patch = Object.fromEntries(known.map(([field, value]) => [field, String(value)]));
+  const isSize = "width" in patch && "height" in patch;
+  const label = isSize ? `${patch.width} × ${patch.height}` : known.map(([, value]) => value).join(", ");
+  return [{ label, patch: isSize || "width" in patch || "height" in patch ? { preset: "custom", "start.follow": false, ...patch } : patch }];
+};
+
+// The page's own names for what the server calls otherwise.
+const ALSO = { start: ["start.image", "inpaint.picture"], "start.image": ["inpaint.picture"], mask: ["mask.image"] };
+
+/** The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use. */
+function fieldsOf(path) {
+  const [part, place, name] = path.split(".");
+  if (!path) return [];
+  if (!/^\d+$/.test(place ?? "")) {
+    const found = [];
+    for (let left = path; left; left = left.replace(/\.?[^.]*$/, "")) found.push(left, ...(ALSO[left] ?? []));
+    return found;
+  }
+  const used = (form.get()[part] ?? []).map((unit, index) => ({ unit, index })).filter(({ unit }) => unit.image || unit.model);
+  const index = used[Number(place)]?.index ?? Number(place);
+  return [`${part}.${name}-${index}`, `${part}.model-${index}`, part];
+}
+
+// A closed section makes its fields when it is opened.
+function openSection(field) {
+  const section = document.querySelector(`details[data-fields~="${field.replace(/\..*-\d+$/, "")}"]`);
+  if (!section?.checkVisibility()) return;
+  section.dispatchEvent(new Event("fill"));
+  section.setAttribute("open", "");
+}
+
+function focusIn({ input, place }) {
+  for (let around = input.closest("details"); around; around = around.parentElement?.closest("details")) around.setAttribute("open", "");
+  const control = input.matches("input, textarea, select, button") ? input : input.querySelector("button, input:not([hidden]), [tabindex]");
+  control?.focus();
+  place.scrollIntoView({ block: "nearest" });
 }
 
 /** Bring a field with a problem into view, tell it to say so, and put the focus there. */
 export function showField(field) {
-  // A closed section makes its fields when it is opened.
-  document.querySelector(`details[data-fields~="${field.replace(/\..*-\d+$/, "")}"]`)?.dispatchEvent(new Event("fill"));
-  const box = boxOf(field) ?? boxOf("width");
+  openSection(field);
+  const spot = spots.get(field);
+  const box = boxOf(field) ?? spot?.input ?? boxOf("width");
   box?.closest("details")?.setAttribute("open", "");
-  const control = box?.querySelector(field === "height" ? "input:nth-of-type(2)" : "textarea, input:not([hidden]), select, button");
+  const control = field === "height" ? spot?.input : box?.querySelector("textarea, input:not([hidden]), select, button");
   control?.dispatchEvent(new Event("problem", { bubbles: true }));
   control?.focus();
 }

@@ -178,7 +178,7 @@ let heard = "";
 // A screen reader hears changes of state and every quarter of the way, not four steps a second.
 function tellListener(view, said) {
   const quarter = view.phase === "running" ? Math.floor(4 * (said.progress ?? 0)) : 0;
-  const key = `${view.id}/${view.phase}/${quarter}/${said.strong === "No connection to Darkroom"}`;
+  const key = `${view.id}/${view.phase}/${quarter}/${said.isOffline}`;
   if (key === heard || view.phase === "idle") return;
   heard = key;
   if (said.isBad) alarm(`${said.headline}. ${said.lines.join(" ")}`);

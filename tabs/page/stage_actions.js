@@ -11,8 +11,6 @@ import { download, favorite, remove, say, useSettings } from "./pictures.js";
 import { openSendMenu, upscaleSaved } from "./send_to.js";
 import { showFace } from "./stage_face.js";
 
-const FIX = /Use (\d+) × (\d+)/;
-
 /**
  * @param {{view: any, large: number|null, back: string}} shown back: words that lead to the tab's canvas, or empty
  * @returns {Object<string, () => HTMLElement|null>} a maker for each name
@@ -22,8 +20,8 @@ function makers({ view, large, back }) {
   const ids = saved.map((cell) => cell.id);
   const isFavorite = saved.length > 0 && saved.every((cell) => cell.favourite);
   const single = saved.length === 1 ? saved[0] : null;
-  const fix = view.hint?.match(FIX);
-  const careful = (act) => async () => { try { await act(); } catch (problem) { if (problem instanceof Refused) say(problem); } };
+  const fix = view.fix?.width && view.fix?.height ? view.fix : null;
+  const careful = (act) => async () => { try { await act(); } catch (problem) { say(problem); } };
   return {
     canvas: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showFace("canvas") }),
     cancel: () => button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
@@ -44,8 +42,8 @@ function makers({ view, large, back }) {
     }) }),
     keep: () => button({ label: "Keep this preview", icon: "download", kind: "outlined", onclick: () => keepPreview(view) }),
     copy: () => button({ label: "Copy details", icon: "copy", kind: "outlined", onclick: () => copyDetails(view) }),
-    fix: () => fix && button({ label: `Use ${fix[1]} × ${fix[2]}`, kind: "outlined.suggested", onclick: () => {
-      change({ preset: "custom", width: fix[1], height: fix[2] });
+    fix: () => fix && button({ label: `Use ${fix.width} × ${fix.height}`, kind: "outlined.suggested", onclick: () => {
+      change({ preset: "custom", "start.follow": false, width: String(fix.width), height: String(fix.height) });
       generate();
     } }),
     reconnect: () => button({ label: "Try now", icon: "again", kind: "outlined", onclick: watchEngine }),
@@ -55,7 +53,7 @@ function makers({ view, large, back }) {
 /** Draw the row anew if it says something else than before. */
 export function drawActions(row, names, shown) {
   const saved = shown.view.cells.filter(Boolean);
-  const key = JSON.stringify([names, shown.back, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favourite]), shown.view.hint]);
+  const key = JSON.stringify([names, shown.back, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favourite]), shown.view.fix]);
   if (row.dataset.key === key) return;
   const focused = row.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   row.dataset.key = key;

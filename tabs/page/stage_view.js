@@ -18,6 +18,7 @@ const PICTURE_ACTIONS = ["use", "upscale", "send", "favorite", "download", "dele
  * @property {string[]} actions names as in stage_actions.js
  * @property {number|null} progress 0..1, or null when nothing is known
  * @property {boolean} isDim the picture in the frame is not the result
+ * @property {boolean} isOffline there is no connection
  */
 
 /**
@@ -27,7 +28,7 @@ const PICTURE_ACTIONS = ["use", "upscale", "send", "favorite", "download", "dele
  */
 export function describe(view, around) {
   const said = { headline: "", lines: [], isBad: false, chips: [], strong: "", rest: "", aside: "", actions: [],
-    progress: null, isDim: false, ...(SAYERS[view.phase] ?? idle)(view, around) };
+    progress: null, isDim: false, isOffline: false, ...(SAYERS[view.phase] ?? idle)(view, around) };
   const isActive = ["sending", "queued", "loading", "running"].includes(view.phase);
   if (isActive && around.engine?.state === "restarting") {
     Object.assign(said, { headline: "", lines: [], strong: "The engine stopped and is starting again",
@@ -35,7 +36,7 @@ export function describe(view, around) {
   }
   if (isActive && view.note) said.rest += ` · ${view.note}`;
   if (around.retry) {
-    Object.assign(said, { strong: "No connection to Darkroom",
+    Object.assign(said, { isOffline: true, strong: "No connection to Darkroom",
       rest: ` · trying again in ${left(around.retry.seconds)} · your jobs go on`, actions: ["reconnect"] });
   }
   return said;

@@ -52,7 +52,7 @@ START: dict[str, object] = {"image": {"sha256": SHA}}
 @pytest.mark.parametrize(("fields", "code", "message", "hint"), [
     ({"start": START | {"strength": 2}}, "invalid_start_strength", "Strength is 2.", "Use a number, 0 to 1."),
     ({"start": {"image": {"sha256": "x"}}}, "invalid_start_image_sha256", "Start picture is “x”.",
-     "Add the picture again."),
+     "Use a picture that is here: add it again."),
     ({"start": START | {"extend": {"left": 3}}}, "invalid_start_extend_left", "Left is 3.",
      "Use 0 to 1984, a multiple of 8."),
     ({"mask": START}, "invalid_mask", "A mask needs a start picture, and there is none.",
@@ -63,7 +63,7 @@ START: dict[str, object] = {"image": {"sha256": SHA}}
     ({"controls": [START | {"model": "canny", "weight": 99}]}, "invalid_controls_weight", "Control weight is 99.",
      "Use a number, -10 to 10."),
     ({"controls": [START | {"model": 3}]}, "invalid_controls_model", "Control model is 3.",
-     "Choose a ControlNet or a T2I-Adapter that is there."),
+     "Use a ControlNet or a T2I-Adapter that is there."),
     ({"loras": [{"model": "ink", "weight": 11}]}, "invalid_loras_weight", "LoRA weight is 11.",
      "Use a number, -10 to 10."),
     ({"loras": [{"model": "ink"}, {"model": "oil", "blocks": [1.0] * 5}]}, "invalid_loras_blocks",
