@@ -26,7 +26,7 @@ const plain = (name) => ({
 export function showProblem(name, input, place, via = plain(name)) {
   let isAsked = false;
   const draw = () => {
-    const problem = (isAsked && via.judge()) || refusalOf(via.field);
+    const problem = refusalOf(via.field) ?? (isAsked ? via.judge() : null);
     place.hidden = !problem;
     input.toggleAttribute("data-bad", Boolean(problem));
     if (!problem) { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); return; }

@@ -1,6 +1,7 @@
 // The section of ControlNet units. On its own tab it stands open, elsewhere it is closed and says what is in it.
 
 import { config } from "./config.js";
+import { showProblem } from "./bound.js";
 import { button, h } from "./dom.js";
 import { controlRule, controlSummary, noControlModel, readControls, writeControls } from "./control_units.js";
 import { makeControlUnit } from "./control_unit.js";
@@ -9,7 +10,7 @@ import { controlModels, preprocessors } from "./parts_list.js";
 import { joinRecipe } from "./recipe_parts.js";
 import { route } from "./route.js";
 import { section } from "./section.js";
-import { addUnit, unitsOf } from "./units.js";
+import { addUnit, unitsOf, wholeVia } from "./units.js";
 
 const TAB = "controlnet";
 
@@ -42,5 +43,8 @@ function body() {
     made.forEach((unit, index) => { unit.hidden = index >= count; });
     add.hidden = count >= config.limits.controls;
   });
-  return [none, units, add];
+  // What is wrong with all of them together; each says its own.
+  const problem = h("p.problem", { hidden: true, id: "controls-problem" });
+  showProblem("controls", add, problem, wholeVia("controls"));
+  return [none, units, add, problem];
 }

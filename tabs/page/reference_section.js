@@ -10,7 +10,7 @@ import { referenceModels } from "./parts_list.js";
 import { joinRecipe } from "./recipe_parts.js";
 import { ranged } from "./rules.js";
 import { section } from "./section.js";
-import { addUnit, emptyUnit, firstUnitProblem, isBlank, removeUnit, setUnit, unitFields, unitsOf, unitVia } from "./units.js";
+import { addUnit, emptyUnit, firstUnitProblem, isBlank, removeUnit, setUnit, unitFields, unitsOf, unitVia, wholeVia } from "./units.js";
 import { some } from "./words.js";
 
 const PART = "references";
@@ -52,7 +52,9 @@ function body() {
     made.forEach((unit, index) => { unit.hidden = index >= count; });
     add.hidden = count >= config.limits[PART];
   });
-  return [none, units, add];
+  const problem = h("p.problem", { hidden: true, id: "references-problem" });
+  showProblem(PART, add, problem, wholeVia(PART));
+  return [none, units, add, problem];
 }
 
 function makeUnit(index) {

@@ -55,6 +55,9 @@ export function unitVia(part, index, name, judge = () => null) {
   };
 }
 
+/** A part as a whole, for what the server says of all its units together. @returns {import("./bound.js").Via} */
+export const wholeVia = (part) => ({ get: unitsOf.bind(null, part), set: () => {}, standard: () => "", judge: () => null, field: part });
+
 /** A unit's values as a recipe wants them; empty ones are left out. */
 export function unitFields(part, unit) {
   const found = {};
