@@ -43,6 +43,19 @@ async def window_of(request: Request) -> str | None:
     return name
 
 
+async def key_of(request: Request) -> str | None:
+    """What the sender calls this request, from Idempotency-Key: sent twice, it begins one job.
+
+    Raises:
+        InvalidRecipe: it is not a short plain name.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _WINDOW.fullmatch(key):
+        raise InvalidRecipe("The key of the request is not plain.", "Use 1 to 64 letters, digits, _ or -.",
+                            code="invalid_key")
+    return key
+
+
 async def json_body(request: Request) -> bytes:
     """The body of a JSON request.
 
@@ -111,6 +124,7 @@ Administrator = Depends(_administrator)
 StudioHere = Annotated[Studio, Depends(studio_of)]
 Owner = Annotated[str, Depends(owner_of)]
 Window = Annotated[str | None, Depends(window_of)]
+Key = Annotated[str | None, Depends(key_of)]
 JobId = Annotated[str, Depends(_job_id)]
 ImageId = Annotated[str, Depends(_image_id)]
 JsonBody = Annotated[bytes, Depends(json_body)]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.asking import JobId, JsonBody, Owner, StudioHere, Window, body_schema
+from api.asking import JobId, JsonBody, Key, Owner, StudioHere, Window, body_schema
 from api.event_stream import stream
 from api.shapes import Accepted, JobList, JobStatus, job_row, job_status
 from contract.validation import parse_draft, parse_preprocess, parse_upscale
@@ -22,9 +22,12 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("", status_code=202, openapi_extra=_DRAFT)
-def submit(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
-    """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body."""
-    handle = studio.submit(parse_draft(body), owner, window=window)
+def submit(studio: StudioHere, owner: Owner, window: Window, key: Key, body: JsonBody) -> Accepted:
+    """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body.
+
+    With an `Idempotency-Key` it may be sent again when its answer was lost: it begins one job.
+    """
+    handle = studio.submit(parse_draft(body), owner, window=window, key=key)
     return Accepted(id=handle.id, position=handle.position)
 
 

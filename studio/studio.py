@@ -52,6 +52,7 @@ from studio.lock import DataLock
 from studio.model_facts import ModelFacts
 from studio.model_finder import Finder
 from studio.model_list import ModelList
+from studio.once import Once
 from studio.owners import OwnerKeys
 from studio.progress import Progress
 from studio.queue import JobQueue
@@ -100,6 +101,7 @@ class Studio:
         self._queue = JobQueue(self._database, self._ids, self._rates,
                                most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
+        self._once = Once()
         self._feeds = Feeds(self._queue, self._gallery, self._place_of)
         self.errands = Errands(settings, self._models, self._queue_up, self._queue.has)
         self._network = NetworkWorker(hub_of(settings), settings.models_dir, self._look_again)
@@ -239,8 +241,8 @@ class Studio:
 
     # Jobs
 
-    def submit(self, draft: RecipeDraft, owner: str, *, window: str | None = None) -> JobHandle:
-        """Queue a job.
+    def submit(self, draft: RecipeDraft, owner: str, *, window: str | None = None, key: str | None = None) -> JobHandle:
+        """Queue a job; the same key of the same owner queues it once, however often it is sent.
 
         Raises:
             InvalidRecipe: a value can't be used; names it.
@@ -248,6 +250,9 @@ class Studio:
             ModelProblem: the model can't be used.
             QueueFull: too many wait.
         """
+        return self._once.begin(owner, key, lambda: self._submit(draft, owner, window))
+
+    def _submit(self, draft: RecipeDraft, owner: str, window: str | None) -> JobHandle:
         draft = self.extensions.adjust(draft)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]

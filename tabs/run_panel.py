@@ -32,13 +32,14 @@ _BEAT_S = 5.0
 class RunRequest(Frozen):
     """What the page asks for; `stream` comes back with every answer.
 
-    draft: make this. follow: take this job up, from its event `cursor` on. Neither: take up whatever
+    draft: make this; once, however often it comes with the same `key`. follow: take this job up, from its event `cursor` on. Neither: take up whatever
     this window should see after a reload.
     """
 
     stream: str
     window: str
     draft: dict[str, Any] | None = None
+    key: str | None = None
     follow: str | None = None
     cursor: int = 0
 
@@ -175,7 +176,7 @@ async def _with_beats(feed: Feed, cursor: int) -> AsyncGenerator[tuple[int, even
 
 def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
     if asked.draft is not None:
-        return studio.submit(parse_draft(json.dumps(asked.draft)), owner, window=asked.window).id
+        return studio.submit(parse_draft(json.dumps(asked.draft)), owner, window=asked.window, key=asked.key).id
     if asked.follow is not None:
         return asked.follow
     record = studio.job_to_follow(owner, asked.window)
@@ -196,7 +197,7 @@ def _read(raw: str) -> RunRequest:
         asked = RunRequest.model_validate(json.loads(raw))
     except (ValueError, TypeError, RecursionError):
         raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
-    if max(len(asked.stream), len(asked.window)) > _MAX_NAME:
+    if max(len(asked.stream), len(asked.window), len(asked.key or "")) > _MAX_NAME:
         raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")
     return asked
 

@@ -52,10 +52,12 @@ const bare = (status) => {
  * @param {string} method
  * @param {string} path below /api/v1
  * @param {any} [body] JSON value, or a Blob as it is
+ * @param {string} [key] of a request that may be sent twice: it counts once
  */
-export async function request(method, path, body) {
+export async function request(method, path, body, key = "") {
   const isBlob = body instanceof Blob;
   const headers = { "X-Darkroom-Window": windowName };
+  if (key) headers["Idempotency-Key"] = key;
   if (body !== undefined && !isBlob) headers["Content-Type"] = "application/json";
   let answer;
   try {
@@ -76,7 +78,7 @@ export async function request(method, path, body) {
 }
 
 export const get = (path) => request("GET", path);
-export const post = (path, body) => request("POST", path, body);
+export const post = (path, body, key = "") => request("POST", path, body, key);
 
 /** Address of a picture's file. */
 export const pictureUrl = (id) => `${BASE}/images/${encodeURIComponent(id)}`;

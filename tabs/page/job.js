@@ -6,6 +6,7 @@ import { watchEngine } from "./engine.js";
 import { isLeftBehind, unfinishedHere } from "./job_looks.js";
 import { makeRecovery } from "./job_recovery.js";
 import { emptyView, isUnderWay, merge, sendingView, shownUrl } from "./job_view.js";
+import { unheard } from "./job_unheard.js";
 import { added, say } from "./pictures.js";
 import { refuse } from "./rules.js";
 import { observable, windowName } from "./store.js";
@@ -22,10 +23,9 @@ const notes = new Map();
 let pending = "";
 let stream = "";
 let heardAt = 0;
+let heardOf = ""; // the stream that was heard of last
 let cancelSoon = false;
-let unheard = null; // a draft that was sent and not heard of: sent by the API if the server doesn't know it
-/** What the stage showed before a request that may be refused. */
-let before = emptyView();
+let before = emptyView(); // what the stage showed before a request that may be refused
 
 export const job = {
   view,
@@ -70,9 +70,10 @@ export const job = {
 
   /** After a load: this window's own job, or the person's newest that nobody looks at. */
   async resume() {
+    const sent = await unheard.send();
     const jobs = await unfinishedHere();
     if (job.isActive()) return;
-    const first = jobs.find((one) => one.state === "running") ?? jobs[0];
+    const first = jobs.find((one) => one.state === "running") ?? jobs[0] ?? sent;
     waiting.set(jobs.filter((one) => one !== first).map((one) => one.id));
     start(first ? { follow: first.id } : {}, view.get());
   },
@@ -119,8 +120,9 @@ export const job = {
     // Of what could not even be read no stream is known: it is ours.
     if (told.stream !== stream && !(told.stream === "" && told.type === "refused")) return;
     heardAt = performance.now();
+    heardOf = stream;
     if (told.type === "nothing") { nothing(); return; }
-    unheard = null;
+    unheard.set(null);
     if (told.type === "refused") { refused(told); return; }
     take(told);
   },
@@ -128,6 +130,7 @@ export const job = {
 
 function take(told) {
   const now = view.get();
+  if (now.id === told.job && !isUnderWay(now)) return; // it has ended: whoever tells of it later is behind
   const next = { ...merge(now, told), note: notes.get(told.job) ?? "" };
   view.set(next);
   if (next.phase !== now.phase) watchEngine();
@@ -138,9 +141,9 @@ function take(told) {
 function start(what, first) {
   before = job.isActive() ? before : view.get();
   stream = Math.random().toString(36).slice(2);
-  pending = JSON.stringify({ stream, window: windowName, ...what });
+  if (what.draft) unheard.set({ draft: what.draft, key: stream, at: Date.now() });
+  pending = JSON.stringify({ stream, window: windowName, ...what, ...(what.draft ? { key: stream } : {}) });
   heardAt = performance.now();
-  if (what.draft) unheard = what.draft;
   view.set(first);
   ask();
   setTimeout(watchEngine, SETTLE_MS);
@@ -158,7 +161,7 @@ function nothing() {
 // What was on its way is not made: the stage shows what it did before.
 function takeBack() {
   cancelSoon = false;
-  unheard = null;
+  unheard.set(null);
   view.set(before);
 }
 
@@ -189,8 +192,8 @@ function followAgain() {
 
 const { askDirectly, afterBreak, nudge } = makeRecovery({
   view, stream: () => stream, isLost: () => job.isActive() && Boolean(pending), followed: () => view.get().id ?? JSON.parse(pending).follow,
-  unheard: () => (cancelSoon ? null : unheard), known: () => [...waiting.get(), before.id], heardAt: () => heardAt,
-  follow: (id) => { unheard = null; start({ follow: id }, view.get()); }, followAgain, take, takeBack, refused,
+  unheard: () => (cancelSoon ? null : unheard.get()), known: () => [...waiting.get(), before.id], heardAt: () => heardAt, isHeard: () => heardOf === stream,
+  follow: (id) => { unheard.set(null); start({ follow: id }, view.get()); }, followAgain, take, takeBack, refused,
 });
-setInterval(nudge, 2000);
+setInterval(nudge, 1000);
 online.later((isOnline) => { if (isOnline) afterBreak(); });

@@ -6,24 +6,24 @@ import { isSame, toldOf, unfinishedOf } from "./job_looks.js";
 import { windowName } from "./store.js";
 
 const SILENT_MS = 6000;
+/** For the first word of an event. */
+const UNHEARD_MS = 3000;
+const AGAIN_MS = 2000;
 
 /**
- * @param {{view: any, stream: () => string, isLost: () => boolean, followed: () => string|null, unheard: () => any, known: () => string[],
- *   heardAt: () => number, follow: (id: string) => void, followAgain: () => void, take: (told: any) => void, takeBack: () => void,
- *   refused: (told: any) => void}} job the stage's job (job.js). isLost: something is asked for; followed: the job it is, if it
- *   is known; unheard: the draft that was sent and not heard of; known: jobs of this window that are not it
+ * @param {{view: any, stream: () => string, isLost: () => boolean, isHeard: () => boolean, heardAt: () => number, followed: () => string|null,
+ *   unheard: () => any, known: () => string[], follow: (id: string) => void, followAgain: () => void, take: (told: any) => void,
+ *   takeBack: () => void, refused: (told: any) => void}} job the stage's job (job.js). isLost: something is asked for; isHeard: the
+ *   event has said something of it; followed: the job it is, if it is known; unheard: the draft that was sent and not heard of;
+ *   known: jobs of this window that are not it
  */
 export function makeRecovery(job) {
   let isLooking = false;
   let askedAt = 0;
-  /** How often in a row the event had nothing to say of a job that went on. */
-  let silences = 0;
-  let counted = 0;
 
   async function askDirectly() {
     if (isLooking || !job.isLost()) return;
     isLooking = true;
-    askedAt = performance.now();
     const stream = job.stream();
     try {
       const id = job.followed();
@@ -32,29 +32,27 @@ export function makeRecovery(job) {
     } catch (problem) {
       // Without a connection the status line says so, and all of this is done again when it is back.
       if (stream === job.stream() && !(problem instanceof Unreachable)) job.refused(inWords(problem));
-    } finally { isLooking = false; }
+    } finally {
+      isLooking = false;
+      askedAt = performance.now();
+    }
   }
 
-  // First by the event again, which brings previews; if that stays silent, from here.
+  // By the event again, which brings previews; while it is silent, from here.
   async function lookAt(id, stream) {
     const status = await get(`/jobs/${encodeURIComponent(id)}`);
     if (stream !== job.stream() || isSame(status, job.view.get())) return;
-    silences = counted === job.heardAt() ? silences + 1 : 1;
-    if (silences < 2) {
-      job.followAgain();
-      counted = job.heardAt();
-      return;
-    }
+    if (job.isHeard()) { job.followAgain(); return; }
     const told = await toldOf(status);
-    if (stream === job.stream()) job.take(told);
+    if (stream === job.stream() && !job.isHeard()) job.take(told);
   }
 
   async function findOrSend(stream) {
-    const draft = job.unheard();
+    const sent = job.unheard();
     const known = new Set(job.known());
     const found = (await unfinishedOf(windowName)).filter((one) => !known.has(one.id)).at(-1);
     if (stream !== job.stream()) return;
-    const id = found?.id ?? (draft ? (await post("/jobs", draft)).id : null);
+    const id = found?.id ?? (sent ? (await post("/jobs", sent.draft, sent.key)).id : null);
     if (stream !== job.stream()) return;
     if (id) job.follow(id);
     else job.takeBack();
@@ -72,9 +70,10 @@ export function makeRecovery(job) {
       if (job.followed()) job.followAgain();
       else askDirectly();
     },
-    /** Look whether the event has said nothing for long; called every two seconds. */
+    /** Look whether the event has said nothing for long; called every second. */
     nudge() {
-      if (online.get() && performance.now() - Math.max(job.heardAt(), askedAt) >= SILENT_MS) askDirectly();
+      const now = performance.now();
+      if (online.get() && now - job.heardAt() >= (job.isHeard() ? SILENT_MS : UNHEARD_MS) && now - askedAt >= AGAIN_MS) askDirectly();
     },
   };
 }

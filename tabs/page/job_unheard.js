@@ -1,0 +1,37 @@
+// A draft that was sent and not heard of. It outlives a reload, which gradio does by itself when a server is back; its key
+// makes it one job, however often it is sent.
+
+import { inWords, post, Unreachable } from "./api.js";
+import { refuse } from "./rules.js";
+import { keep, recall } from "./store.js";
+
+const LONGEST_MS = 600_000;
+
+/** @typedef {{draft: any, key: string, at: number}} Sent */
+
+let now = /** @type {Sent|null} */ (null);
+
+export const unheard = {
+  get: () => now,
+
+  /** @param {Sent|null} sent null: it was heard of */
+  set(sent) {
+    now = sent;
+    keep("unheard", sent, "sessionStorage");
+  },
+
+  /** After a load: send what was not heard of before it. @returns {Promise<{id: string}|null>} the job, if there is one */
+  async send() {
+    const kept = /** @type {Sent|null} */ (recall("unheard", null, "sessionStorage"));
+    if (!kept || Date.now() - kept.at > LONGEST_MS) return null;
+    try {
+      const made = await post("/jobs", kept.draft, kept.key);
+      unheard.set(null);
+      return made;
+    } catch (problem) {
+      if (!(problem instanceof Unreachable)) unheard.set(null);
+      refuse(inWords(problem));
+      return null;
+    }
+  },
+};
