@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from api.asking import JobId, JsonBody, Key, Owner, StudioHere, Window, body_schema
 from api.event_stream import stream
 from api.shapes import Accepted, JobList, JobStatus, job_row, job_status
+from contract.events import Notice
 from contract.validation import parse_draft, parse_preprocess, parse_upscale
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -54,8 +55,9 @@ def unfinished(studio: StudioHere, owner: Owner, window: Window) -> JobList:
 
 @router.get("/{job_id}")
 def look(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
-    """State, progress, picture ids, error."""
-    return job_status(studio.job(job_id, owner))
+    """State, progress, picture ids, error, notices."""
+    told = studio.feed(job_id, owner).since().events
+    return job_status(studio.job(job_id, owner), tuple(event.message for _, event in told if isinstance(event, Notice)))
 
 
 @router.delete("/{job_id}")

@@ -50,6 +50,7 @@ class JobStatus(BaseModel):
     total_bytes: int | None
     image_ids: tuple[str, ...]
     error: Failure | None
+    notices: tuple[str, ...] = ()  # what is worth knowing and stopped nothing; of one job looked at
     type: str
     title: str
     seed: str | None
@@ -196,7 +197,7 @@ class Queue(BaseModel):
     rows: tuple[QueueRow, ...]
 
 
-def job_status(view: JobView) -> JobStatus:
+def job_status(view: JobView, notices: tuple[str, ...] = ()) -> JobStatus:
     """A job with its progress."""
     job = view.job
     failure = None
@@ -206,7 +207,7 @@ def job_status(view: JobView) -> JobStatus:
         id=job.id, state=job.state, position=view.position, progress=view.progress, image=view.image,
         step=view.step, total_steps=view.total_steps, left_s=view.left_s, done_bytes=view.done_bytes,
         total_bytes=view.total_bytes, image_ids=job.image_ids,
-        error=failure, type=job.task.type, title=job.task.title, seed=_seed(job.recipe), recipe=job.recipe,
+        error=failure, notices=notices, type=job.task.type, title=job.task.title, seed=_seed(job.recipe), recipe=job.recipe,
         prepared=job.prepared, window=job.window, attempt=job.attempt, created_at=job.created_at, finished_at=job.finished_at)
 
 

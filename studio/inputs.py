@@ -75,25 +75,33 @@ class Inputs:
         return self._root / sha256[:2] / f"{sha256}.png"
 
     def size(self, sha256: str) -> tuple[int, int] | None:
-        """Width and height of a picture that is kept, from its header; None if it is not."""
+        """Width and height of a picture that is kept, from its header; None if it is not.
+
+        Raises:
+            InvalidInput: it is there and can't be read.
+        """
         try:
             with self.path(sha256).open("rb") as file:
                 head = file.read(24)
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _unreadable(error) from None
         return struct.unpack(">II", head[16:24]) if len(head) == 24 else None
 
     def read(self, sha256: str) -> bytes:
         """The PNG of a kept picture.
 
         Raises:
-            InvalidInput: it is gone, or its bytes are no longer those that were kept.
+            InvalidInput: it is gone, can't be read, or its bytes are no longer those that were kept.
         """
         try:
             data = self.path(sha256).read_bytes()
-        except OSError:
+        except FileNotFoundError:
             raise InvalidInput("A picture that the job works from is not here any more.", "Add it again.",
                                code="input_gone") from None
+        except OSError as error:
+            raise _unreadable(error) from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise InvalidInput("A picture that the job works from is damaged on the disk.", "Add it again.",
                                code="input_damaged")
@@ -113,3 +121,8 @@ class Inputs:
                 path.unlink(missing_ok=True)
                 swept += 1
         return swept
+
+
+def _unreadable(error: OSError) -> InvalidInput:
+    return InvalidInput(f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
+                        "Correct the permissions of the data folder, then try again.", code="input_unreadable")

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from PIL import Image, ImageOps
 
-from contract.errors import InvalidInput, TooLarge
+from contract.errors import InvalidInput, OutOfMemory, StudioError, TooLarge
 from studio.png_text import SIGNATURE
 
 MAX_BYTES = 40_000_000
@@ -76,8 +76,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise TooLarge("The picture has too many pixels.", f"At most {MAX_PIXELS // 10**6} megapixels.") from None
     except _DAMAGE as error:
-        raise InvalidInput(f"The picture is damaged or cut off ({_cause(error)}).",
-                           "Save or download it again.") from None
+        raise _in_words(error) from None
 
 
 def check_size(width: int, height: int) -> None:
@@ -142,6 +141,15 @@ def without_texts(data: bytes) -> bytes:
             kept.append(data[position:end])
         position = end
     return b"".join(kept)
+
+
+def _in_words(error: Exception) -> StudioError:
+    if isinstance(error, MemoryError):
+        return OutOfMemory("There is not enough memory to read the picture.", "Close other programs, or save it smaller.")
+    if isinstance(error, OSError) and error.errno is not None:
+        return StudioError(f"The picture could not be read ({error.strerror}).", "Try again; the log says more.",
+                           code="input_unreadable")
+    return InvalidInput(f"The picture is damaged or cut off ({_cause(error)}).", "Save or download it again.")
 
 
 def _cause(error: Exception) -> str:

@@ -25,6 +25,8 @@ from studio.ids import IdSource
 
 RUNS_BEFORE_INTERRUPTED = 2
 KEPT_S = 30 * 86_400.0  # rows of ended jobs; their pictures stay
+_INTERRUPTED = ("interrupted", "The program ended under this job, twice.",
+                "Run it again; if the program ends again, its log says why.")
 _INPUT = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredInput; a ModelRef begins otherwise
 _UNKNOWN_WAIT_S = 30.0
 _NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
@@ -64,8 +66,9 @@ class JobQueue:
                     connection.execute("UPDATE jobs SET state = 'queued', attempt = attempt + 1 "
                                        "WHERE id = ?", (row["id"],))
                 else:
-                    connection.execute("UPDATE jobs SET state = 'interrupted', finished_at = ? "
-                                       "WHERE id = ?", (self._clock(), row["id"]))
+                    connection.execute("UPDATE jobs SET state = 'interrupted', finished_at = ?, error_code = ?, "
+                                       "error_message = ?, error_hint = ? WHERE id = ?",
+                                       (self._clock(), *_INTERRUPTED, row["id"]))
                     interrupted.append(row["id"])
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
                 task = TASK.validate_json(row["task"])

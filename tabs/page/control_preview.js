@@ -31,8 +31,9 @@ export function makePreview(index) {
     said.className = "hint";
     setText(said, "Making the preview");
     try {
-      setUnit("controls", index, { map: await prepared(unit()) });
-      setText(said, "");
+      const { notices, ...map } = await prepared(unit());
+      setUnit("controls", index, { map });
+      setText(said, notices.join(" "));
       announce("The preview is here.");
     } catch (problem) {
       const { message, hint = "" } = inWords(problem);
@@ -71,8 +72,9 @@ async function prepared(unit) {
   const { id } = await post("/jobs/preprocess", sent);
   for (;;) {
     const told = await get(`/jobs/${encodeURIComponent(id)}`);
-    if (told.prepared.length) return told.prepared[0];
+    if (told.prepared.length) return { ...told.prepared[0], notices: told.notices ?? [] };
     if (told.error) throw new Refused(told.error, 200);
+    if (told.state === "done") throw new Refused({ code: "no_map", message: "The preprocessor made no map.", hint: "Try again." }, 200);
     if (told.state === "cancelled" || told.state === "interrupted") throw new Refused({ code: told.state, message: "The preview was cancelled." }, 200);
     await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
   }

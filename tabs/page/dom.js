@@ -78,6 +78,20 @@ export function freshId(name) {
   return `${name}-${counted}`;
 }
 
+/**
+ * Say a problem at a dialog's own field, if it has it.
+ * @returns {boolean} whether it has
+ */
+export function sayAtField(root, field, text) {
+  for (const place of root.querySelectorAll("[data-field] > .problem")) place.hidden = true;
+  const place = field && root.querySelector(`[data-field="${CSS.escape(field)}"] > .problem`);
+  if (!place) return false;
+  setText(place, text);
+  place.hidden = false;
+  place.parentElement.querySelector("input:not([hidden]), select, button")?.focus();
+  return true;
+}
+
 /** A field: label, control, an explaining note (with Explain on) and a place for its problem. */
 export function field(name, label, control, { note = "", aside = null, labelFor = null } = {}) {
   const problem = h("p.problem", { hidden: true, id: freshId("problem") });

@@ -1,6 +1,6 @@
 // One download, conversion or merge as a line: what it is, how far, and a way to end it.
 
-import { request } from "./api.js";
+import { get, request } from "./api.js";
 import { button, h, icon, setText } from "./dom.js";
 import { isActive, lookAtErrands, progressWords } from "./errands.js";
 import { say } from "./pictures.js";
@@ -13,6 +13,7 @@ export function makeErrandRow(first) {
   const name = h("span.errand-name", {});
   const words = h("span.hint", {});
   const bar = h("span.queue-progress", { "aria-hidden": "true" });
+  let notices = null; // null: not asked for yet
   const stop = button({ label: "Cancel", icon: "close", words: false, onclick: () => cancel(first.job_id) });
   const element = h("li.errand", {}, icon(first.type === "download" ? "download" : "file"), h("span.errand-words", {}, name, words, bar), stop);
   return {
@@ -21,7 +22,11 @@ export function makeErrandRow(first) {
       const active = isActive(row);
       setText(name, row.prompt);
       words.className = row.state === "failed" ? "bad" : "hint";
-      setText(words, active ? progressWords(row) : endWords(row));
+      setText(words, [active ? progressWords(row) : endWords(row), ...(notices ?? [])].join(" "));
+      if (!active && notices === null) {
+        notices = [];
+        get(`/jobs/${encodeURIComponent(row.job_id)}`).then((status) => { notices = status.notices; this.draw(row); }, () => {});
+      }
       stop.hidden = !active;
       bar.hidden = !active || row.state !== "running";
       bar.style.setProperty("--done", String(row.progress));

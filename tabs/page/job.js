@@ -10,16 +10,15 @@ import { unheard } from "./job_unheard.js";
 import { added, say } from "./pictures.js";
 import { refuse } from "./rules.js";
 import { observable, windowName } from "./store.js";
+import { offerUndo } from "./undo_bar.js";
 
 const SETTLE_MS = 400;
 const LONGEST_BRINGING_MS = 120_000;
 
 const view = observable(emptyView());
 const waiting = observable(/** @type {string[]} */ ([]));
-/** @type {() => void} */
 let ask = () => {};
-/** What is said beside the state of a job: its place in a series. @type {Map<string, string>} */
-const notes = new Map();
+const notes = new Map(); // by id of a job, what is said beside its state: its place in a series
 let pending = "";
 let stream = "";
 let heardAt = 0;
@@ -28,8 +27,7 @@ let cancelSoon = false;
 let before = emptyView(); // what the stage showed before a request that may be refused
 
 export const job = {
-  view,
-  waiting,
+  view, waiting,
   isActive: () => isUnderWay(view.get()),
   /** Id of the newest picture that the stage shows. */
   lastPicture: () => view.get().cells.find(Boolean)?.id ?? null,
@@ -172,6 +170,8 @@ function refused(told) {
 }
 
 function ended(last) {
+  // The next job's state takes the place of this one's: what was to be known of it is said once more.
+  if (waiting.get().length && last.notices?.length) offerUndo([...new Set(last.notices)].join(" "), null);
   const saved = last.cells.filter(Boolean);
   if (saved.length) added(saved.map((cell) => cell.id));
   goOn();

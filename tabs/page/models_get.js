@@ -1,5 +1,6 @@
 // Get more: downloads under way, a short list of models worth having, and any repository of the hub by name.
 
+import { inWords } from "./api.js";
 import { button, h, setText } from "./dom.js";
 import { makeErrandRow } from "./errand_row.js";
 import { begin, errands, isActive, lookAtErrands, progressWords } from "./errands.js";
@@ -30,7 +31,8 @@ export function makeGet(shop) {
   async function start(body) {
     problem.hidden = true;
     try { await begin("download", body); } catch (refused) {
-      setText(problem, `${refused.message} ${refused.hint ?? ""}`.trim());
+      const { message, hint = "" } = inWords(refused);
+      setText(problem, `${message} ${hint}`.trim());
       problem.hidden = false;
       problem.scrollIntoView({ block: "nearest" });
     }

@@ -1,7 +1,7 @@
 // Merge: a checkpoint made of others, or with LoRAs baked in. What is here is offered, the rest is the server's to judge.
 
-import { get } from "./api.js";
-import { button, field, freshId, h, icon, setText } from "./dom.js";
+import { get, inWords } from "./api.js";
+import { button, field, freshId, h, icon, sayAtField, setText } from "./dom.js";
 import { begin } from "./errands.js";
 import { familyLabel } from "./config.js";
 import { announce } from "./live.js";
@@ -49,6 +49,7 @@ export function makeMerge(shop) {
     now = { ...now, ...patch };
     keep("merge", now);
     problem.hidden = true;
+    sayAtField(form, "", "");
     draw();
   }
 
@@ -90,7 +91,11 @@ export function makeMerge(shop) {
       go("models", "get");
     } catch (refused) {
       missing?.[0].focus();
-      setText(problem, `${refused.message} ${refused.hint ?? ""}`.trim());
+      const { message, hint = "", field: at = "" } = missing ? refused : inWords(refused);
+      const text = `${message} ${hint}`.trim();
+      const place = { name, a, b, c, ratio, dtype: precision }[at];
+      if (sayAtField(form, place?.id, text)) return;
+      setText(problem, text);
       problem.hidden = false;
     }
   }

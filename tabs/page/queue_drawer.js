@@ -117,7 +117,7 @@ export function placeQueue(element) {
     const words = { failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" }[row.state];
     const open = id && button({ label: "Open in the gallery", icon: "go", words: false, onclick: () => { closeLayer(); go("gallery", id); } });
     const thumb = id ? h("span.thumb", {}, h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" })) : h("span.thumb", {}, isGood ? "" : "!");
-    return item({ thumb, row, line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : isErrand(row) && row.message ? row.message : words, isBad: row.state === "failed", aside: open });
+    return item({ thumb, row, line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : row.message ?? words, isBad: row.state === "failed" || row.state === "interrupted", aside: open });
   }
 
   const cancelButton = (row) => button({ label: "Cancel this job", icon: "close", words: false, onclick: act(() => job.cancel(row.job_id)) });

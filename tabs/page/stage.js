@@ -2,17 +2,18 @@
 // from the beginning in its final size, so that nothing moves while a job runs.
 
 import { makeCompare } from "./compare.js";
-import { h, setText } from "./dom.js";
+import { h } from "./dom.js";
 import { engine, retry } from "./engine.js";
 import { change, form } from "./form.js";
 import { job } from "./job.js";
-import { emptyView } from "./job_view.js";
+import { emptyView, isUnderWay } from "./job_view.js";
 import { countEscape } from "./layers.js";
 import { alarm, announce } from "./live.js";
 import { news } from "./pictures.js";
 import { shownRecipe } from "./records.js";
 import { formTab, route } from "./route.js";
 import { makeSheet } from "./sheet.js";
+import { makeSideNote } from "./side_note.js";
 import { resultSize } from "./size.js";
 import { drawActions } from "./stage_actions.js";
 import { backToCanvas, joinFaces } from "./stage_face.js";
@@ -31,12 +32,12 @@ export function stage(element, props, watch) {
   const fill = h("div.progress-fill", {});
   const progress = h("div.progress", { role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100", hidden: true }, fill);
   const status = h("p.status", {});
-  const sideNote = h("p.side-note", { hidden: true });
+  const sideNote = makeSideNote();
   const actions = h("div.actions", { role: "group", "aria-label": "Actions" });
   const measure = h("div.measure", { "aria-hidden": "true" });
   const strip = makeStrip({ onpick: pick });
   const root = h("section.stage", { "aria-label": "Result", id: "the-result", tabindex: "-1" },
-    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, status), actions, sideNote,
+    measure, h("div.space", {}), sheet.element, h("div.status-row", {}, progress, status), actions, sideNote.element,
     h("div.space", {}), strip.element);
   element.replaceChildren(root);
 
@@ -56,9 +57,7 @@ export function stage(element, props, watch) {
     if (status.textContent !== said.strong + said.rest) status.replaceChildren(h("strong", {}, said.strong), h("span", {}, said.rest));
     progress.setAttribute("aria-valuenow", String(Math.round(100 * (said.progress ?? 0))));
     progress.setAttribute("aria-valuetext", said.strong + said.rest);
-    const aside = [said.aside, ...(view.notices ?? [])].filter(Boolean).join(" ");
-    sideNote.hidden = !aside || !progress.hidden;
-    setText(sideNote, aside);
+    sideNote.draw([said.aside, ...new Set(view.notices ?? [])].filter(Boolean), progress.hidden);
     const back = !job.isActive() && backToCanvas();
     drawActions(actions, back ? ["canvas", ...said.actions] : said.actions, { view, large, back });
     tellListener(view, said);
@@ -182,5 +181,5 @@ function tellListener(view, said) {
   if (key === heard || view.phase === "idle") return;
   heard = key;
   if (said.isBad) alarm(`${said.headline}. ${said.lines.join(" ")}`);
-  else announce(`${said.strong}${said.rest}`);
+  else announce([`${said.strong}${said.rest}`, ...(isUnderWay(view) ? [] : view.notices ?? [])].join(". "));
 }

@@ -1,13 +1,14 @@
 // Enlarging a picture, finished or from outside: one dialog, and a job of its own.
 
-import { get, post } from "./api.js";
+import { get, inWords, post } from "./api.js";
 import { refOf } from "./brought.js";
 import { config } from "./config.js";
-import { button, field, freshId, h, icon, setText } from "./dom.js";
+import { button, field, freshId, h, icon, sayAtField, setText } from "./dom.js";
 import { dropArea } from "./drop_area.js";
 import { number } from "./form.js";
 import { job } from "./job.js";
 import { closeLayer, openLayer } from "./layers.js";
+import { alarm } from "./live.js";
 import { go, route, generates } from "./route.js";
 import { segmented } from "./segmented.js";
 import { keep, recall } from "./store.js";
@@ -59,6 +60,7 @@ function make() {
     const by = number(chosen.scale);
     setText(result, picture ? `${pixels(picture.width, picture.height)} becomes ${pixels(Math.round(picture.width * by), Math.round(picture.height * by))}.` : "");
     problem.hidden = true;
+    if (dialog) sayAtField(dialog, "", "");
   };
   return h("dialog.sheet-box", { "aria-label": "Upscale" },
     h("div.picker-head", {}, h("h2", {}, "Upscale"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
@@ -90,6 +92,9 @@ async function submit(problem) {
     if (!generates(route.get().tab)) go(config.tabs[0].id);
     job.show(id, { count: 1, width: Math.round(width * scale), height: Math.round(height * scale) });
   } catch (refused) {
-    say(`${refused.message} ${refused.hint ?? ""}`.trim());
+    const { message, hint = "", field: at = "" } = inWords(refused);
+    const text = `${message} ${hint}`.trim();
+    alarm(text);
+    if (!sayAtField(dialog, at && `upscale.${at.split(".")[0]}`, text)) say(text);
   }
 }

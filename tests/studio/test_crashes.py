@@ -81,7 +81,10 @@ def test_a_job_is_put_back_once_then_interrupted(tmp_path: Path, make_studio: Ca
     again = make_studio(later)
     said = again.feed(job_id, ME).since(0)
     assert said.ended and isinstance(said.events[-1], events.Interrupted)
-    assert again.job(job_id, ME).job.state == "interrupted"
+    ended = again.job(job_id, ME).job
+    assert ended.state == "interrupted"
+    row, = (row for row in again.queue(ME) if row.job_id == job_id)
+    assert row.message == ended.error_message == "The program ended under this job, twice." and row.hint
     assert isinstance(run(again)[-1], events.Done)
     assert [t.job_id for t in later.tickets] != [job_id]
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from contract.errors import InvalidInput, StorageFull, StudioError, TooLarge
+from contract.errors import InvalidInput, OutOfMemory, StorageFull, StudioError, TooLarge
 from contract.records import StoredInput
 from studio.inputs import Inputs
 from tests.studio.pictures import SIGNATURE, chunk, encoded, flat_png, header, png, with_chunks
@@ -191,3 +191,32 @@ def test_interlaced_and_odd_but_valid_pngs_open(inputs: Inputs) -> None:
     data += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"") + b"trailing bytes"
     assert inputs.add(data).width == 1
     assert io.BytesIO(data).getvalue()
+
+
+def test_what_is_there_and_can_not_be_read_is_neither_gone_nor_damaged(inputs: Inputs) -> None:
+    sha256 = inputs.add(png()).sha256
+    inputs.path(sha256).unlink()
+    assert inputs.size(sha256) is None
+    with pytest.raises(InvalidInput) as gone:
+        inputs.read(sha256)
+    assert gone.value.code == "input_gone"
+    inputs.path(sha256).mkdir()  # nobody can read it as a file, the superuser neither
+    for look in (inputs.size, inputs.read):
+        with pytest.raises(InvalidInput) as refused:
+            look(sha256)
+        assert refused.value.code == "input_unreadable"
+        assert "can't be read (Is a directory)" in refused.value.message and "damaged" not in refused.value.message
+
+
+@pytest.mark.parametrize(("error", "kind", "words"), [
+    (MemoryError(), OutOfMemory, "not enough memory"), (OSError(5, "Input/output error"), StudioError, "Input/output error"),
+    (OSError("image file is truncated (7 bytes not processed)"), InvalidInput, "damaged or cut off (image file is truncated")])
+def test_only_a_damaged_picture_is_called_damaged(
+        inputs: Inputs, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StudioError], words: str) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(kind) as refused:
+        inputs.add(_photo())
+    assert words in refused.value.message and ("damaged" in refused.value.message) == (kind is InvalidInput)
