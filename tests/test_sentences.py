@@ -11,7 +11,7 @@ from contract.validation import _RANGES
 
 PROJECT = Path(__file__).resolve().parents[1]
 HOUSES = ("contract", "catalog", "studio", "engine", "api", "tabs", "extensions")
-_ROUTE = re.compile(r"/api/|/gradio_api|\b(?:GET|POST|PUT|PATCH|DELETE|HEAD) /|https?://127|\{\"sha256\"|\b(?:queue/join|openapi)\b")
+_ROUTE = re.compile(r"/api/|/gradio_api|\b(?:GET|POST|PUT|PATCH|DELETE|HEAD) /|https?://127|\b(?:queue/join|openapi)\b")
 _LITERAL = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|`((?:[^`\\]|\\.)*)`|'((?:[^'\\\n]|\\.)*)'")
 
 
