@@ -57,7 +57,7 @@ def unfinished(studio: StudioHere, owner: Owner, window: Window) -> JobList:
 def look(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
     """State, progress, picture ids, error, notices."""
     told = studio.feed(job_id, owner).since().events
-    return job_status(studio.job(job_id, owner), tuple(event.message for _, event in told if isinstance(event, Notice)))
+    return job_status(studio.job(job_id, owner), tuple(event.message for event in told if isinstance(event, Notice)))
 
 
 @router.delete("/{job_id}")

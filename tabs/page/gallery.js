@@ -59,7 +59,8 @@ export function gallery(element) {
       wanted.get(name).push(record);
     }
     const alive = new Set(records.map((record) => record.id));
-    for (const id of [...tiles.keys()]) if (!alive.has(id)) tiles.delete(id);
+    // What is gone leaves first: a tile that is moved instead would lose the focus.
+    for (const [id, one] of [...tiles]) if (!alive.has(id)) { one.remove(); tiles.delete(id); }
     const sections = [...wanted].map(([name, members]) => {
       const kept = [...days.children].find((child) => child.dataset.day === name)
         ?? h("section.day", { "data-day": name, "aria-label": name }, h("h2", {}, name), h("div.rows", {}));

@@ -184,3 +184,27 @@ def test_the_queue_shows_nothing_of_anothers_job(held: Site) -> None:
 def test_an_unknown_job_is_not_there(me: Visitor, job: str) -> None:
     answer = me.get(f"/api/v1/jobs/{job}")
     assert answer.status_code == 404 and set(answer.json()) - {"field", "fix"} == {"code", "message", "hint"}
+
+
+def test_a_job_that_is_looked_at_says_its_notices(me: Visitor) -> None:
+    job_id = me.post("/api/v1/jobs", json={"prompt": "sea [notice]"}).json()["id"]
+    until(lambda: me.get(f"/api/v1/jobs/{job_id}").json()["state"] == "done")
+    assert "A fake notice." in me.get(f"/api/v1/jobs/{job_id}").json()["notices"]
+
+
+def test_a_request_with_a_key_begins_one_job_however_often_it_is_sent(me: Visitor) -> None:
+    ids = {me.post("/api/v1/jobs", json={"prompt": "once"}, headers={"Idempotency-Key": "abc"}).json()["id"] for _ in range(3)}
+    assert len(ids) == 1
+    answer = me.post("/api/v1/jobs", json={"prompt": "once"}, headers={"Idempotency-Key": "a b"})
+    assert answer.status_code == 422 and answer.json()["code"] == "invalid_key"
+
+
+def test_a_refusal_names_its_field_with_the_place_in_its_list(me: Visitor) -> None:
+    picture = {"sha256": "0" * 64}
+    draft = {"prompt": "x", "references": [{"model": "face", "image": picture}, {"model": "face", "image": picture}]}
+    answer = me.post("/api/v1/jobs", json=draft).json()
+    assert (answer["field"], answer["code"]) == ("references.0.image", "invalid_references_image")
+    answer = me.post("/api/v1/jobs", json={"prompt": "x", "loras": [{"model": "nowhere"}]}).json()
+    assert (answer["field"], answer["code"]) == ("loras.0.model", "invalid_loras_model")
+    answer = me.post("/api/v1/jobs", json={"prompt": "x", "width": 2048, "height": 2048, "hires": {"scale": 8.0}}).json()
+    assert answer["field"] in ("width", "hires.scale") and answer["fix"]
