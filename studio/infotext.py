@@ -50,7 +50,9 @@ def write(recipe: Recipe) -> str:
         pairs["Clip skip"] = recipe.clip_skip
     pairs |= _parts(recipe) | _hashes(recipe)
     pairs["Version"] = f"Darkroom {VERSION}"
-    lines = [" ".join(filter(None, (recipe.prompt, *_tags(recipe))))]
+    # Behind a comment, tags would be part of it.
+    beside = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
+    lines = [beside.join(filter(None, (recipe.prompt, " ".join(_tags(recipe)))))]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
     lines.append(", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}"

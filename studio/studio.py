@@ -54,6 +54,7 @@ from studio.model_finder import Finder
 from studio.model_list import ModelList
 from studio.owners import OwnerKeys
 from studio.progress import Progress
+from studio.prompt_notes import prompt_notes
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.read_ahead import read_ahead
@@ -251,7 +252,8 @@ class Studio:
         draft = self.extensions.adjust(draft)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
-        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
+        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
+                   *prompt_notes(found.recipe))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
