@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from catalog.families import clip_skip_written
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
 from contract.recipe import Recipe
@@ -47,7 +48,7 @@ def write(recipe: Recipe) -> str:
     if recipe.vae:
         pairs |= {**({"VAE hash": recipe.vae.sha256[:10]} if recipe.vae.sha256 else {}), "VAE": recipe.vae.name}
     if recipe.clip_skip > 1:
-        pairs["Clip skip"] = recipe.clip_skip
+        pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
     pairs |= _parts(recipe) | _hashes(recipe)
     pairs["Version"] = f"Darkroom {VERSION}"
     # Behind a comment, tags would be part of it.
