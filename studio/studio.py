@@ -97,7 +97,7 @@ class Studio:
         self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
         self._inputs = Inputs(settings.inputs_dir)
         self._input_owners = InputOwners(self._database, owners)
-        self.extensions = Extensions(settings.extension_dirs)
+        self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
         self._queue = JobQueue(self._database, self._ids, self._rates,
                                most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
@@ -506,8 +506,9 @@ class Studio:
         self._worker.tell(Pin(path_key(self._models.get(name, kind).ref), is_pinned))
 
     def engine(self) -> EngineStatus:
-        """What the engine does, and why the queue stands still if it does."""
-        return self._engine.now().model_copy(update={"held": self._dispatchers["engine"].held})
+        """What the engine does, why the queue stands still if it does, and which extensions are off."""
+        return self._engine.now().model_copy(update={"held": self._dispatchers["engine"].held,
+                                                     "extensions_off": self.extensions.sentences})
 
     def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after every change of the engine's state; returns a function that ends it."""
