@@ -10,11 +10,21 @@ const CHANGES = /\[[^[\]]*[:|]|\bAND\b/; // read in part at each step, or one be
 
 const withoutTags = (text) => text.replace(/<\w{1,31}:[^<>\n]{1,400}>|#[^\n]*/g, (found) => (found[0] === "#" ? "" : " "));
 
-// The words alone: without the grammar of contract/prompt.py.
-const plain = (text) => withoutTags(text)
-  .replace(/\\([()[\]\\]?)|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*(?=[)\]]|$)|\b(?:AND|BREAK)\b|[()[\]|]/g,
-    (_, escaped) => escaped ?? " ")
-  .toLowerCase();
+// Escapes; weights and times; words of the grammar; brackets and bars.
+const GRAMMAR = /\\([()[\]\\]?)|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*(?=([)\]]))|\b(?:AND|BREAK)\b|([()[\]|])/g;
+const OPENS = { ")": "(", "]": "[", "|": "[" };
+
+// The words alone: without the grammar of contract/prompt.py. What closes nothing is a character.
+function plain(text) {
+  const open = { "(": 0, "[": 0 };
+  return withoutTags(text).replace(GRAMMAR, (found, escaped, closes, mark) => {
+    const opener = OPENS[mark ?? closes];
+    if (escaped !== undefined || (opener && !open[opener])) return escaped ?? found;
+    if (mark in open) open[mark] += 1;
+    else if (mark && mark !== "|") open[opener] -= 1;
+    return " ";
+  }).toLowerCase();
+}
 
 /**
  * @param {string} text
