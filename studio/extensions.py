@@ -40,6 +40,7 @@ class Limits(NamedTuple):
     adjust_s: float = 10.0
     finish_s: float = 60.0
     watch_s: float = 5.0
+    stop_s: float = 1.0
 
 
 class Extensions:
@@ -136,10 +137,10 @@ class Extensions:
         error = failure.error
         if isinstance(error, RequestError) and not isinstance(error, _UnusableDraft):
             return InvalidRecipe(f"Extension “{name}”: {error.message}", error.hint, code="extension_failed")
-        logger.error("extension %s failed in adjust_recipe", name, exc_info=error)
         message = f"Extension “{name}” could not change the recipe ({failure.reason})."
         if isinstance(error, _UnusableDraft):
             message = f"Extension “{name}” made a recipe that can't be used: {error.message}"
+        logger.error("%s", message, exc_info=None if isinstance(error, _UnusableDraft) else error)
         if self._is_too_often(name, failure):
             return InvalidRecipe(message, "It was switched off: try again.", code="extension_failed")
         return InvalidRecipe(message, _HINT, code="extension_failed")
@@ -170,9 +171,10 @@ class Extensions:
 
     def watch(self, hook: str, **values: JobEvent) -> None:
         """Tell the watchers (on_start, on_event, on_stop); each failure is logged once."""
+        limit_s = self._limits.stop_s if hook == "on_stop" else self._limits.watch_s
         for call in self._calls(hook):
             try:
-                call_within(self._limits.watch_s, partial(_invoke, call, **copy.deepcopy(values)), _what(call, hook))
+                call_within(limit_s, partial(_invoke, call, **copy.deepcopy(values)), _what(call, hook))
             except CallFailed as failure:
                 key = (call.plugin_name, hook)
                 if key not in self._logged:

@@ -13,6 +13,7 @@ from contract.hooks import hookimpl
 from contract.recipe import ImageRef, RecipeDraft
 from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
+from studio.extensions import Limits
 from studio.studio import Studio
 from tests.fakes import FakeWorker, gradient
 from tests.folders import make_model
@@ -414,6 +415,25 @@ def test_an_extension_that_interrupts_costs_no_picture(studio: Studio, raised: t
     assert said[-1].type == "done" and len([e for e in said if isinstance(e, events.Saved)]) == 2
     assert [e.message for e in said if isinstance(e, events.Notice)] == [
         "Extension “rude” failed; the picture is saved without it."] * 2
+
+
+def test_an_extension_that_hangs_costs_no_picture(studio: Studio) -> None:
+    released = threading.Event()
+
+    class Hanging:
+        @hookimpl
+        def finish_image(self, image: RawImage) -> None:
+            released.wait(20)
+
+    studio.extensions.register(Hanging(), "slow")
+    studio.extensions._limits = Limits(finish_s=0.1)
+    try:
+        said = run(studio, count=2)
+    finally:
+        released.set()
+    assert said[-1].type == "done" and len([e for e in said if isinstance(e, events.Saved)]) == 2
+    assert [e.message for e in said if isinstance(e, events.Notice)] == [
+        "Extension “slow” gave no answer within 0.1 s and was switched off."]
 
 
 def test_what_is_off_is_said_with_the_engine_s_state(studio: Studio) -> None:
