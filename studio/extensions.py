@@ -85,13 +85,15 @@ class Extensions:
         if new:
             logger.info("Extensions that are new or changed are tried first: %s", ", ".join(map(name_of, new)))
         failures = probe(new, self._limits.load_s)
+        if kept is not None and known:
+            _write_kept(kept, {})  # one that ends the program here is tried again at the next start
         good: dict[str, str] = {}
         for path in paths:
             if path in failures:
                 self._switch_off(name_of(path), *failures[path])
             elif self._load(path) and states[path]:
                 good[str(path)] = states[path]
-        if kept is not None and good != known:
+        if kept is not None and (good or known):
             _write_kept(kept, good)
 
     def _load(self, path: Path) -> bool:

@@ -117,6 +117,22 @@ def test_only_what_is_new_or_changed_is_tried_in_a_process(tmp_path: Path, monke
     assert asked.pop() == [path, bad]
 
 
+def test_one_that_ends_the_program_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "all", "first", GOOD)
+    kept = tmp_path / "kept.json"
+    monkeypatch.setattr(module, "probe", lambda paths, limit_s: {})
+    Extensions((tmp_path / "all",), kept)
+    assert json.loads(kept.read_text())
+
+    def end(*_: object) -> None:
+        raise OwnEnd
+
+    with monkeypatch.context() as patch, pytest.raises(OwnEnd):
+        patch.setattr(module, "call_within", end)
+        Extensions((tmp_path / "all",), kept)
+    assert json.loads(kept.read_text()) == {}
+
+
 def test_without_extensions_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "probe", None)
     (tmp_path / "extensions").mkdir()
