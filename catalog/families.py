@@ -30,6 +30,7 @@ class Family:
     Attributes:
         latent_channels: C of the latents (B, C, H/8, W/8).
         token_limit: tokens a chunk of the prompt holds, begin and end included.
+        layer_read: which layer of its text encoders, from the last, its checkpoints are trained on.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Family:
     token_limit: int = 77
     is_flow: bool = False
     text_encoders: int = field(default=1)
+    layer_read: int = 1
 
 
 def _sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:
@@ -50,10 +52,10 @@ def _sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:
 FAMILIES: Mapping[str, Family] = MappingProxyType({
     "sd1": Family("sd1", "SD 1.x", _sizes((512, 512), (768, 512), (512, 768)), Defaults()),
     "sd2": Family("sd2", "SD 2.x", _sizes((768, 768), (1024, 640), (640, 1024)),
-                  Defaults(width=768, height=768)),
+                  Defaults(width=768, height=768), layer_read=2),
     "sdxl": Family("sdxl", "SDXL", _sizes((1024, 1024), (1216, 832), (832, 1216)),
                    Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
-                   text_encoders=2),
+                   text_encoders=2, layer_read=2),
 })
 
 
@@ -66,6 +68,21 @@ _SD2_BASE = 512  # SD 2.x that predicts noise was trained at this size, as were 
 def label_of(family: str) -> str:
     """A family's name for people, also of those that are told and not run."""
     return FAMILIES[family].label if family in FAMILIES else OTHER_LABELS.get(family, family)
+
+
+def clip_skip_read(written: int, family: str) -> int:
+    """A recipe's clip skip for what other programs write: they count layers from the last whatever the family,
+    and read none behind the one it was trained on. Source: specs/compatibility.md 4a; Forge's `minimal_clip_skip`."""
+    return max(1, written - _layers_behind(family))
+
+
+def clip_skip_written(clip_skip: int, family: str) -> int:
+    """What other programs call a recipe's clip skip; 1 is left unsaid by all."""
+    return 1 if clip_skip <= 1 else clip_skip + _layers_behind(family)
+
+
+def _layers_behind(family: str) -> int:
+    return FAMILIES[family].layer_read - 1 if family in FAMILIES else 0
 
 
 def usual_prediction(family: str, variant: str = "text") -> str:

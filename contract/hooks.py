@@ -20,11 +20,15 @@ class Hooks:
 
     @hookspec
     def adjust_recipe(self, draft: RecipeDraft) -> RecipeDraft | None:
-        """Change a draft before it is resolved; None leaves it. Raising fails the submit, named."""
+        """Change a draft before it is resolved; None leaves it. Within 10 s.
+
+        It is a copy, and what is given back is checked as if it had been sent. Raising a RequestError refuses it with
+        its sentence; raising anything else fails the submit, named.
+        """
 
     @hookspec
     def finish_image(self, image: RawImage, extras: dict[str, object]) -> RawImage | None:
-        """Change a finished picture; None leaves it. Raising saves the original with a Notice."""
+        """Change a finished picture; None leaves it. Within 60 s. Raising saves the original with a Notice."""
 
     @hookspec
     def on_start(self) -> None:
@@ -32,7 +36,7 @@ class Hooks:
 
     @hookspec
     def on_event(self, event: JobEvent) -> None:
-        """A job event other than Step. Must be quick."""
+        """A job event other than Step. Must be quick: who takes 5 s is switched off."""
 
     @hookspec
     def on_stop(self) -> None:

@@ -69,6 +69,9 @@ SCHEMA: Final = 1
 class _Asked(Frozen):
     """What a draft and a recipe share, with the rules that hold between parts.
 
+    clip_skip: 1 reads the layer of the text encoders that the family was trained on (SD 1.x: the last; SD 2.x and
+    SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
+    programs count from the last layer in all families (`catalog.families.clip_skip_read`).
     embeddings: those that the prompts name by bare name; whoever resolves a draft looks for them again.
     """
 

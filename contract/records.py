@@ -136,6 +136,7 @@ class EngineStatus(Frozen):
     fraction: float | None = None
     versions: dict[str, str] = {}
     held: str = ""
+    extensions_off: tuple[str, ...] = ()  # a sentence each
     models: tuple[ResidentModel, ...] = ()
     budget_bytes: int = 0
     free_bytes: int = 0

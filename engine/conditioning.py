@@ -1,12 +1,14 @@
 """From a prompt's pieces to embeddings: chunks of the encoder's length, attention weights, a cache.
 
 A chunk is begin, up to 75 tokens (fewer for small encoders), end, padding. Long prompts are read in several
-chunks and no word is torn. The grammar is `contract/prompt.py`; each family encodes a chunk its own way.
+chunks and no word is torn; commas separate words as spaces do. The grammar is `contract/prompt.py`; each family
+encodes a chunk its own way.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -20,9 +22,10 @@ from engine.models import Bundle
 
 MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time
 CACHE_BYTES = 64 * 2**20
-_COMMA_REACH = 20  # tokens: a chunk rather ends at a comma this near than in mid-phrase
+_COMMA_REACH = 20  # tokens: a chunk of 75 rather ends at a comma this near than in mid-phrase, as in A1111
+_USUAL_ROOM = 75
 _UNREAD = 0
-_MEAN_MATTERS = 0.02  # of the deviation; below it the mean is rounding noise and is left alone
+_MEAN_MATTERS = 0.01  # of the deviation; below it the mean is noise (0.1 in CLIP) and is left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Conditioning:
     """A recipe's prompts, encoded for every step.
 
     Attributes:
+        at: By the number of steps that the pass has made.
         notices: Sentences for the person: what was not read.
     """
 
@@ -81,19 +85,23 @@ class Conditioning:
 
 
 @torch.inference_mode()
-def condition(recipe: Recipe, bundle: Bundle, cache: EmbeddingCache,
-              vocabulary: Vocabulary = NO_WORDS) -> Conditioning:
-    """Encode the prompts of a recipe.
+def condition(recipe: Recipe, bundle: Bundle, cache: EmbeddingCache, vocabulary: Vocabulary = NO_WORDS, *,
+              hires_steps: int | None = None, after: int | None = None) -> Conditioning:
+    """Encode the prompts of a recipe, or of its hires pass.
 
     Args:
         vocabulary: The embeddings they may name.
+        hires_steps: Those that a hires pass makes; None: this is the first pass. A first pass that begins from a
+            picture makes fewer than the recipe's, yet [a:b:0.5] is half of the recipe's, as in A1111.
+        after: Of a hires pass, the steps of the first.
     Raises:
-        InvalidRecipe: a weight is out of range, or clip skip leaves no layer.
+        InvalidRecipe: a weight is beyond every number, or clip skip leaves no layer.
     """
-    prompt = parse(recipe.prompt, recipe.steps)
-    negative = parse(recipe.negative_prompt, recipe.steps, composes=False)
+    count = recipe.steps if hires_steps is None else hires_steps
+    prompt = parse(recipe.prompt, count, after=after)
+    negative = parse(recipe.negative_prompt, count, composes=False, after=after)
     encoder = _Encoder(bundle, cache, recipe, vocabulary)
-    steps = range(1 if prompt.is_static and negative.is_static else recipe.steps)
+    steps = range(1 if prompt.is_static and negative.is_static else max(1, count))
     made: dict[object, Conditions] = {}
     by_step: list[Conditions] = []
     for step in steps:
@@ -165,7 +173,7 @@ class _Encoder:
             ids = tuple(_ids(chunk, tokenizer, self.room).to(device) for tokenizer in bundle.tokenizers)
             with spoken(bundle, self._vocabulary, chunk.tokens):
                 encoded = bundle.family.encode(bundle.parts, ids, self._recipe.clip_skip)
-            encoded = Encoded(weigh(encoded.context, chunk), encoded.pooled)
+            encoded = Encoded(_weigh_each(encoded, chunk), encoded.pooled)
             self._cache.put(key, encoded)
         return encoded
 
@@ -181,11 +189,18 @@ def _ids(chunk: Chunk, tokenizer: object, room: int) -> Tensor:
     return torch.tensor([ids + [tokenizer.pad_token_id] * (room + 2 - len(ids))])
 
 
+def _weigh_each(encoded: Encoded, chunk: Chunk) -> Tensor:
+    """Each text encoder's embeddings by themselves: their means have nothing to do with each other."""
+    contexts = encoded.context.split(encoded.widths, dim=-1) if encoded.widths else (encoded.context,)
+    return torch.cat([weigh(context, chunk) for context in contexts], dim=-1) if len(contexts) > 1 \
+        else weigh(contexts[0], chunk)
+
+
 def weigh(context: Tensor, chunk: Chunk) -> Tensor:
     """Scale each token's embedding by its weight, then restore the mean. context: (1, tokens, width).
 
-    The mean carries the prompt's overall strength in CLIP as published; where it is only rounding noise
-    (small encoders) restoring it would multiply by chance, so it is left alone.
+    The mean carries the prompt's overall strength in CLIP as published; where it is only noise (small encoders)
+    restoring it would multiply by chance, so it is left alone. The pooled embedding is never weighted, as in A1111.
     """
     if all(weight == 1.0 for weight in chunk.weights):
         return context
@@ -193,11 +208,13 @@ def weigh(context: Tensor, chunk: Chunk) -> Tensor:
     weights = torch.tensor([1.0, *chunk.weights, *[1.0] * rest], device=context.device)
     plain = context.float()
     weighted = plain * weights[None, :, None]
-    before, after = plain.mean(), weighted.mean()
-    ratio = before / after
-    if before.abs() > _MEAN_MATTERS * plain.std() and 0.5 < ratio < 2:
-        weighted = weighted * ratio
+    if _mean_matters(plain) and _mean_matters(weighted):
+        weighted = weighted * (plain.mean() / weighted.mean())
     return weighted.to(context.dtype)
+
+
+def _mean_matters(context: Tensor) -> bool:
+    return bool(context.mean().abs() > _MEAN_MATTERS * context.std())
 
 
 def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int,
@@ -205,7 +222,10 @@ def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int
     """Words to chunks of at most `room` tokens; an embedding's name is a word of as many tokens as it has vectors.
 
     A chunk that is full ends at its last comma if that is near, else between two words; only a word longer
-    than a chunk is torn. None (BREAK) ends a chunk. At most MAX_CHUNKS; the words behind are counted.
+    than a chunk is torn. Commas are words of their own, spaces or not; one that finds its chunk full begins the
+    next. An embedding that does not fit begins the next and takes no words along, unless the chunk is full.
+    None (BREAK) ends a chunk. At most MAX_CHUNKS; the words behind are counted.
+    Source: A1111's comma_padding_backtrack, 20 by default; it tears words.
     """
     writer = _ChunkWriter(room, _comma(tokenizer))
     unread = 0
@@ -213,22 +233,25 @@ def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int
         if piece is None:
             writer.end_chunk()
             continue
-        for word in _words(piece.text, tokenizer, vocabulary):
+        for word in _words(piece.text, tokenizer, vocabulary, writer.comma):
             if len(writer.done) >= MAX_CHUNKS or not writer.add(word, piece.weight):
                 unread += 1
     writer.end_chunk(is_last=True)
     return Chunks(tuple(writer.done[:MAX_CHUNKS]) or (Chunk(),), unread)
 
 
-def _words(text: str, tokenizer: object, vocabulary: Vocabulary) -> Iterator[Sequence[int | Vector]]:
-    """The tokens of each word, and the vectors of each embedding."""
+def _words(text: str, tokenizer: object, vocabulary: Vocabulary,
+           comma: int | None) -> Iterator[Sequence[int | Vector]]:
+    """The tokens of each word and of each comma, and the vectors of each embedding."""
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
     for stretch in vocabulary.split(text):
         if not isinstance(stretch, str):
             yield stretch
         elif words := stretch.split():
             for ids in tokenizer(words, add_special_tokens=False)["input_ids"]:
-                yield [token for token in ids if token not in special]
+                for is_comma, run in groupby(ids, lambda token: token == comma):
+                    tokens = [token for token in run if token not in special]
+                    yield from ([token] for token in tokens) if is_comma else (tokens,)
 
 
 def _comma(tokenizer: object) -> int | None:
@@ -241,13 +264,15 @@ class _ChunkWriter:
 
     def __init__(self, room: int, comma: int | None) -> None:
         self.done: list[Chunk] = []
-        self._room, self._comma = room, comma
+        self.comma = comma
+        self._room = room
+        self._reach = min(_COMMA_REACH, room * _COMMA_REACH // _USUAL_ROOM)
         self._open: list[tuple[int | Vector, float]] = []
 
     def add(self, word: Sequence[int | Vector], weight: float) -> bool:
         """Put a word's tokens into the open chunk; False when there are no more chunks."""
-        if self._open and len(self._open) + len(word) > self._room:
-            self._turn()
+        while self._open and len(self._open) + len(word) > self._room:
+            self._turn(word)
         for token in word:
             if len(self._open) == self._room:
                 self.end_chunk()
@@ -263,11 +288,11 @@ class _ChunkWriter:
                                    tuple(weight for _, weight in self._open)))
         self._open = []
 
-    def _turn(self) -> None:
-        """End a full chunk, at a near comma if there is one."""
-        reach = min(_COMMA_REACH, self._room // 4)
+    def _turn(self, word: Sequence[int | Vector]) -> None:
+        """End a chunk that has no room for a word, at a near comma if there is one."""
+        takes_along = word[0] != self.comma and (len(self._open) == self._room or not isinstance(word[0], Vector))
         near = [i for i, (token, _) in enumerate(self._open)
-                if token == self._comma and len(self._open) - i <= reach]
+                if token == self.comma and self._room - i <= self._reach] if takes_along else []
         rest = self._open[near[-1] + 1 :] if near else []
         self._open = self._open[: len(self._open) - len(rest)]
         self.end_chunk()

@@ -79,7 +79,7 @@ class Canvas(Protocol):
 
 Predict = Callable[[Tensor, Tensor, Conditions, Influence | None], Tensor]
 ModelAt = Callable[[int], Predict]  # by step, so that a refiner can take over
-ConditionsAt = Callable[[int], Conditions]
+ConditionsAt = Callable[[int], Conditions]  # by the number of steps that are made, those left out not counted
 Controls = Callable[[Tensor, Tensor, Conditions, Span], Influence | None]
 
 
@@ -113,7 +113,8 @@ def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, nois
         generator: Of the picture's seed, on the CPU; stochastic samplers draw from it.
     """
     order = sampling.order
-    first = canvas.first_step * order if canvas else 0
+    first_step = canvas.first_step if canvas else 0
+    first = first_step * order
     if first >= len(sampling.timesteps):
         return  # strength 0 keeps the start picture
     sampling.start_at(first)
@@ -122,7 +123,7 @@ def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, nois
     made = count - first
     for evaluation in range(first, count):
         step = evaluation // order
-        conditions = conditioning(step)
+        conditions = conditioning(step - first_step)
         t = sampling.device_timesteps[evaluation]
         scaled = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
         rows = torch.cat([scaled] * conditions.context.shape[0])

@@ -233,7 +233,8 @@ class Engine:
                 yield WorkNotice(ticket.job_id, "lora_in_part", notice)
             material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
             plan = plan_of(recipe, lent.bundle, material)
-            for notice in plan.conditioning.notices:
+            passes = [each for each in (plan, plan.second) if each is not None]
+            for notice in dict.fromkeys(notice for each in passes for notice in each.conditioning.notices):
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
             pace = _Pace(self._preview_interval_s)
             for index in range(recipe.count):

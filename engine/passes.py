@@ -162,7 +162,9 @@ def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
 
 def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:
     larger = second_pass(recipe, hires)
-    return Plan(larger, bundle, condition(larger, bundle, material.embeddings, material.vocabulary),
+    made = larger.steps - first_step(larger.steps, hires.strength)
+    return Plan(larger, bundle, condition(larger, bundle, material.embeddings, material.vocabulary,
+                                          hires_steps=made, after=recipe.steps),
                 channels=blank_channels(bundle, (larger.width, larger.height)),
                 controls=material.controls(larger, bundle))
 

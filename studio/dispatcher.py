@@ -1,7 +1,7 @@
 """Takes the next job of a lane, runs it on its worker, and turns what the worker says into job events.
 
 One dispatcher a lane, so that painting waits for no download. Each has two threads: one drives the worker, one saves, so that a picture is written while the next is painted.
-Broad `except`s stand only here, in `extensions.py` and where an engine is made (`workers/inline.py`); each logs
+Broad `except`s stand only here, in `extension_calls.py` and where an engine is made (`workers/inline.py`); each logs
 the traceback.
 """
 

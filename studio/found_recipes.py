@@ -12,6 +12,7 @@ from types import MappingProxyType
 from PIL import Image
 from pydantic import ValidationError
 
+from catalog.families import clip_skip_read
 from catalog.models import ModelEntry
 from catalog.samplers import find_sampler, find_schedule
 from catalog.upscalers import find_upscaler
@@ -27,6 +28,7 @@ from studio.opener import opened, sniff
 from studio.png_text import read_text
 from studio.sampler_choice import split_old_name
 
+_MOST_LAYERS = 24  # of a text encoder; what is beyond is no clip skip
 _EXIF = 0x8769
 _USER_COMMENT = 0x9286
 _USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
@@ -127,13 +129,14 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
     width, _, height = found.pairs.get("Size", "").partition("x")
     if height:
         wanted |= {"width": _number(width, int), "height": _number(height, int)}
+    wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
+    entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, with_hash) if wanted_model else None
+    wanted |= _clip_skip(wanted.get("clip_skip"), entry, notices)
     wanted |= _sampler(found.pairs, notices) | _hires(found.pairs, models) | nets.of_pairs(found.pairs)
     notices += nets.notices
     draft = _usable({"prompt": found.prompt}, wanted, notices)
     unknown: tuple[str, ...] = tuple(nets.unknown)
-    wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
     if wanted_model:
-        entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, with_hash)
         if entry is None:
             unknown = (wanted_model[:300], *unknown)
             notices.append(_not_here(wanted_model))
@@ -152,6 +155,15 @@ def _number(text: str, kind: type) -> object:
         return kind(text) if len(text) <= 40 else text
     except ValueError:
         return text
+
+
+def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) -> dict[str, object]:
+    """By the model's family; where the model is not here, as SD 1.x counts."""
+    if not isinstance(written, int) or not 1 < written <= _MOST_LAYERS:
+        return {}
+    if entry is None:
+        notices.append(f"Clip skip {written} is as SD 1.x counts; for SD 2.x or SDXL use {clip_skip_read(written, 'sdxl')}.")
+    return {"clip_skip": clip_skip_read(written, entry.ref.family if entry else "sd1")}
 
 
 def _sampler(pairs: Mapping[str, str], notices: list[str]) -> dict[str, object]:

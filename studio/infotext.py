@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from catalog.families import clip_skip_written
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
 from contract.recipe import Recipe
@@ -47,10 +48,12 @@ def write(recipe: Recipe) -> str:
     if recipe.vae:
         pairs |= {**({"VAE hash": recipe.vae.sha256[:10]} if recipe.vae.sha256 else {}), "VAE": recipe.vae.name}
     if recipe.clip_skip > 1:
-        pairs["Clip skip"] = recipe.clip_skip
+        pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
     pairs |= _parts(recipe) | _hashes(recipe)
     pairs["Version"] = f"Darkroom {VERSION}"
-    lines = [" ".join(filter(None, (recipe.prompt, *_tags(recipe))))]
+    # Behind a comment, tags would be part of it.
+    beside = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
+    lines = [beside.join(filter(None, (recipe.prompt, " ".join(_tags(recipe)))))]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
     lines.append(", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}"

@@ -4,6 +4,7 @@ from catalog.embeddings import names_in, spoken_names
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.parts import MAX_EMBEDDINGS
+from contract.prompt import without_comments
 from contract.recipe import ModelRef, RecipeDraft
 from studio.model_finder import Finder
 from studio.resolve_loras import net_ref
@@ -40,4 +41,4 @@ def _texts(draft: RecipeDraft) -> dict[str, str]:
     texts = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt,
              "hires.prompt": hires.prompt if hires else None,
              "hires.negative_prompt": hires.negative_prompt if hires else None}
-    return {field: text for field, text in texts.items() if text}
+    return {field: without_comments(text) for field, text in texts.items() if text}

@@ -55,6 +55,7 @@ from studio.model_list import ModelList
 from studio.once import Once
 from studio.owners import OwnerKeys
 from studio.progress import Progress
+from studio.prompt_notes import prompt_notes
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.read_ahead import read_ahead
@@ -97,7 +98,7 @@ class Studio:
         self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
         self._inputs = Inputs(settings.inputs_dir)
         self._input_owners = InputOwners(self._database, owners)
-        self.extensions = Extensions(settings.extension_dirs)
+        self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
         self._queue = JobQueue(self._database, self._ids, self._rates,
                                most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
@@ -256,7 +257,8 @@ class Studio:
         draft = self.extensions.adjust(draft)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
-        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
+        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
+                   *prompt_notes(found.recipe))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
@@ -509,8 +511,9 @@ class Studio:
         self._worker.tell(Pin(path_key(self._models.get(name, kind).ref), is_pinned))
 
     def engine(self) -> EngineStatus:
-        """What the engine does, and why the queue stands still if it does."""
-        return self._engine.now().model_copy(update={"held": self._dispatchers["engine"].held})
+        """What the engine does, why the queue stands still if it does, and which extensions are off."""
+        return self._engine.now().model_copy(update={"held": self._dispatchers["engine"].held,
+                                                     "extensions_off": self.extensions.sentences})
 
     def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after every change of the engine's state; returns a function that ends it."""

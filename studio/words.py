@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from catalog.embeddings import find_names
 from catalog.models import ModelEntry
+from contract.prompt import without_comments
 
 MAX_WORDS = 3
 LEAST_LETTERS = 3  # shorter words are not judged
@@ -29,7 +30,7 @@ def unknown_words(prompt: str, entry: ModelEntry, known: Iterable[str] = ()) -> 
     if not entry.words:
         return ()
     seen: dict[str, None] = {}
-    text = _TAG.sub(" ", prompt[:_SCANNED_CHARACTERS])
+    text = _TAG.sub(" ", without_comments(prompt[:_SCANNED_CHARACTERS]))
     for spot in reversed(list(find_names(text, known))):
         text = f"{text[:spot.begin]} {text[spot.end:]}"
     for match in _WORD.finditer(text.lower()):

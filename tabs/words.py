@@ -52,5 +52,5 @@ EXPLAIN: Mapping[str, str] = {
     "mask.soft": "Soft inpainting: a fainter mask changes less. The brush gets hardness and strength.",
     "start.extend.content": "Start the new area from: the colors at the picture’s sides, noise, or nothing at all.",
     "start.extend.overlap": "Overlap: how far the new part reaches into the picture, so that no seam is seen.",
-    "clip_skip": "Clip skip: how many last layers of the text encoder are left out. 1 leaves out none.",
+    "clip_skip": "Clip skip: 1 reads the layer of the text encoder that the model was trained on, 2 the one before it.",
 }

@@ -79,7 +79,7 @@ BANNED_ARGUMENTS = {"allowed_paths": "pictures leave by record id only", "custom
 BANNED_LIBRARIES = names("requests httpx aiohttp")
 BANNED_NAMES = names("utils util helpers helper common misc")
 MAY_PRINT = ("launch.py", "benchmarks/", "training/")
-MAY_CATCH_ALL = ("studio/dispatcher.py", "studio/extensions.py", "studio/workers/", "app.py")
+MAY_CATCH_ALL = ("studio/dispatcher.py", "studio/extension_calls.py", "studio/extension_probe.py", "studio/workers/", "app.py")
 STATEFUL = names(
     "list dict set bytearray defaultdict OrderedDict Counter deque Lock RLock Condition Event Semaphore"
     " BoundedSemaphore Barrier Queue SimpleQueue LifoQueue PriorityQueue WeakValueDictionary WeakKeyDictionary WeakSet"

@@ -17,10 +17,15 @@ Builder = Callable[[Config], nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One chunk of a prompt. context: (1, tokens, width); pooled: (1, width) or None."""
+    """One chunk of a prompt. context: (1, tokens, width); pooled: (1, width) or None.
+
+    Attributes:
+        widths: Of the text encoders that lie side by side in `context`, where there are several.
+    """
 
     context: Tensor
     pooled: Tensor | None = None
+    widths: tuple[int, ...] = ()
 
 
 class Family(Protocol):

@@ -29,7 +29,7 @@ class StableDiffusionXL:
         first = parts["text_encoder"](ids[0], output_hidden_states=True)
         second = parts["text_encoder_2"](ids[1], output_hidden_states=True)
         layers = [hidden_layer(states.hidden_states, clip_skip + 1) for states in (first, second)]
-        return Encoded(torch.cat(layers, dim=-1), second.text_embeds)
+        return Encoded(torch.cat(layers, dim=-1), second.text_embeds, tuple(layer.shape[-1] for layer in layers))
 
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor]:
         """text_embeds (rows, width) and time_ids (rows, 6): original size, crop, target size."""

@@ -104,6 +104,7 @@ function drawFacts(list) {
     ["Pictures", config.folders.pictures],
     ["Models", config.folders.models],
     ["What Darkroom sends", "nothing"],
+    ...(status.extensions_off?.length ? [["Extensions", status.extensions_off.join(" ")]] : []),
   ];
   list.replaceChildren(...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }

@@ -4,11 +4,12 @@ import { misfit } from "./lora_units.js";
 import { embeddings, hypernetworks, loraModels } from "./parts_list.js";
 import { nearest } from "./tokens.js";
 
-const TAG = /<(lora|lyco|hypernet):([^<>:\n]+)(?::[^<>\n]*)?>/gi;
+const TAG = /<(lora|lyco|hypernet):([^<>:\n]+)(?::[^<>\n]*)?>|#[^\n]*/gi; // or a comment
 const LISTS = { lora: loraModels, lyco: loraModels, hypernet: hypernetworks };
 
 /** The tags of a text: {kind, name}. */
-const tagsIn = (text) => [...text.matchAll(TAG)].map(([, kind, name]) => ({ kind: kind.toLowerCase(), name: name.trim() }));
+const tagsIn = (text) => [...text.matchAll(TAG)].filter(([, kind]) => kind)
+  .map(([, kind, name]) => ({ kind: kind.toLowerCase(), name: name.trim() }));
 
 const stem = (name) => name.toLowerCase().replace(/\.safetensors$/, "");
 const isNamed = (model, wanted) => [model.name, model.name.split("/").pop(), model.title, model.alias]

@@ -5,14 +5,26 @@ import { config } from "./config.js";
 
 const PIECES = /'(?:s|t|re|ve|m|ll|d)\b|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+/giu;
 const MARKS = 2; // begin and end of a chunk
+const COMMA_REACH = 20 / 75; // of a chunk: it rather ends at a comma this near than in mid-phrase
+const CHANGES = /\[[^[\]]*[:|]|\bAND\b/; // read in part at each step, or one beside the other
 
-// The words alone: without the grammar of contract/prompt.py.
-const plain = (text) => text
-  .replace(/<[A-Za-z]\w*:[^<>\n]+>/g, " ")
-  .replace(/:\s*[+-]?[\d.]+(?:e[+-]?\d+)?\s*(?=[)\]]|$)/gi, " ")
-  .replace(/\\([()[\]\\])/g, "$1")
-  .replace(/\b(?:BREAK|AND)\b|[()[\]|]/g, " ")
-  .toLowerCase();
+const withoutTags = (text) => text.replace(/<\w{1,31}:[^<>\n]{1,400}>|#[^\n]*/g, (found) => (found[0] === "#" ? "" : " "));
+
+// Escapes; weights and times; words of the grammar; brackets and bars.
+const GRAMMAR = /\\([()[\]\\]?)|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*(?=([)\]]))|\b(?:AND|BREAK)\b|([()[\]|])/g;
+const OPENS = { ")": "(", "]": "[", "|": "[" };
+
+// The words alone: without the grammar of contract/prompt.py. What closes nothing is a character.
+function plain(text) {
+  const open = { "(": 0, "[": 0 };
+  return withoutTags(text).replace(GRAMMAR, (found, escaped, closes, mark) => {
+    const opener = OPENS[mark ?? closes];
+    if (escaped !== undefined || (opener && !open[opener])) return escaped ?? found;
+    if (mark in open) open[mark] += 1;
+    else if (mark && mark !== "|") open[opener] -= 1;
+    return " ";
+  }).toLowerCase();
+}
 
 /**
  * @param {string} text
@@ -21,16 +33,48 @@ const plain = (text) => text
  */
 export function countTokens(text, model) {
   const known = new Set(model?.words ?? []);
-  let used = 0;
-  let isExact = known.size > 0;
-  for (const piece of plain(text).match(PIECES) ?? []) {
-    const isWord = /\p{L}/u.test(piece);
-    if (!isWord || known.has(piece)) { used += 1; continue; }
-    used += Math.max(1, Math.round(piece.length / 6));
+  let isExact = known.size > 0 && !CHANGES.test(withoutTags(text));
+  const sizeOf = (piece) => {
+    if (!/\p{L}/u.test(piece) || known.has(piece)) return 1;
     isExact = false;
-  }
+    return Math.max(1, Math.round(piece.length / 6));
+  };
   const room = (model?.token_limit ?? 77) - MARKS;
-  return { used, room, chunks: Math.max(1, Math.ceil(used / room)), isExact };
+  const parts = withoutTags(text).split(/\bBREAK\b/).map((part) => wordSizes(plain(part), sizeOf));
+  const used = parts.flat().reduce((sum, word) => sum + word.size, 0);
+  return { used, room, chunks: countChunks(parts, room), isExact };
+}
+
+// Each word and each comma with its tokens, as `engine/conditioning.py` puts them into chunks.
+function wordSizes(text, sizeOf) {
+  const words = [];
+  for (const word of text.match(/\S+/g) ?? []) {
+    let follows = false;
+    for (const piece of word.match(PIECES) ?? []) {
+      const isComma = piece === ",";
+      if (follows && !isComma) words.at(-1).size += sizeOf(piece);
+      else words.push({ size: sizeOf(piece), isComma });
+      follows = !isComma;
+    }
+  }
+  return words;
+}
+
+// How many chunks the parts between BREAKs take: no word is torn that fits into one.
+function countChunks(parts, room) {
+  const reach = Math.min(20, Math.floor(room * COMMA_REACH));
+  let [full, open, comma] = [0, 0, -1];
+  const turn = (rest) => { [full, open, comma] = [full + 1, rest, -1]; };
+  parts.forEach((words, index) => {
+    if (index) turn(0);
+    for (const { size, isComma } of words) {
+      while (open && open + size > room) turn(!isComma && comma >= 0 && room - comma <= reach ? open - comma - 1 : 0);
+      if (isComma) comma = open;
+      open += size;
+      while (open > room) turn(open - room);
+    }
+  });
+  return Math.max(1, full + (open ? 1 : 0));
 }
 
 /** Words of a text that the model's own vocabulary lacks, each once, in their order. */

@@ -2,7 +2,7 @@
 
 const LEAST = 0;
 const MOST = 10;
-const WEIGHTED = /\(([^()]*):\s*(\d+(?:\.\d+)?)\)/g;
+const WEIGHTED = /\(([^()]*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)/g;
 
 /**
  * @param {string} text
@@ -14,14 +14,15 @@ const WEIGHTED = /\(([^()]*):\s*(\d+(?:\.\d+)?)\)/g;
 function weigh(text, from, to, by) {
   for (const match of text.matchAll(WEIGHTED)) {
     const end = match.index + match[0].length;
-    if (match.index <= from && to <= end) return replaced(text, match.index, end, match[1], Number(match[2]) + by);
+    if (match.index <= from && to <= end) return replaced(text, match.index, end, match[1], Number(match[2]), by);
   }
   const [start, end] = from === to ? wordAt(text, from) : trimmed(text, from, to);
-  return start === end ? null : replaced(text, start, end, text.slice(start, end), 1 + by);
+  return start === end ? null : replaced(text, start, end, text.slice(start, end), 1, by);
 }
 
-function replaced(text, start, end, inner, wanted) {
-  const weight = Math.round(Math.min(MOST, Math.max(LEAST, wanted)) * 100) / 100;
+// Keys leave 0 to 10 only where the weight is beyond already.
+function replaced(text, start, end, inner, was, by) {
+  const weight = Math.round(Math.min(Math.max(MOST, was), Math.max(Math.min(LEAST, was), was + by)) * 100) / 100;
   const made = weight === 1 ? inner : `(${inner}:${weight})`;
   const from = start + (weight === 1 ? 0 : 1);
   return { text: text.slice(0, start) + made + text.slice(end), from, to: from + inner.length };

@@ -1,6 +1,7 @@
 """From pieces to embeddings."""
 
 from collections.abc import Callable
+from itertools import groupby
 
 import pytest
 import torch
@@ -69,6 +70,44 @@ def test_a_full_chunk_ends_at_a_near_comma() -> None:
     assert len(split.chunks[1].tokens) == 10
 
 
+@pytest.mark.parametrize(("text", "sizes"), [
+    ("cat " * 55 + ", " + "dog " * 30, [56, 30]),  # 20 tokens from the end: within reach
+    ("cat " * 54 + ", " + "dog " * 30, [75, 10]),  # 21: beyond
+    ("cat " * 74 + ", dog", [75, 1]),
+    ("cat " * 75 + ", dog", [75, 2]),  # a comma that finds its chunk full begins the next
+    ("cat " * 60 + ", " + "cat " * 14 + ", dog", [75, 2]),
+    ("cat," * 37 + "cat", [75]),
+    ("cat," * 38, [75, 1]),
+    ("cat," * 38 + "dog", [75, 2]),
+    ("cat " * 60 + ", " + "cat " * 13 + "xyz", [61, 16]),  # the word that does not fit goes along
+    ("cat " * 73 + "xyz, dog", [73, 5]),
+    ("cat " * 56 + ", " + "x" * 70, [57, 70]),  # what goes along and the word don't fit together
+    ("cat " * 56 + ", cat " + "x" * 75, [57, 1, 75]),
+    ("cat,dog " * 26, [74, 4]),
+    ("cat " * 70 + ",,dog,dog,dog", [75, 2]),
+])
+def test_chunks_break_where_a1111_breaks_them_and_tear_no_word(text: str, sizes: list[int]) -> None:
+    split = split_in_chunks([Piece(text)], TOKENIZER, 75)
+    assert [len(chunk.tokens) for chunk in split.chunks] == sizes
+
+
+@pytest.mark.parametrize("spaces", [",", ", ", " ,", " , "])
+@pytest.mark.parametrize("tag", ["xyz", "cat", "a_cat", "red-dog", "wxyz"])
+def test_tags_joined_by_commas_are_never_torn(tag: str, spaces: str) -> None:
+    whole = TOKENIZER(tag, add_special_tokens=False)["input_ids"]
+    for count in (32, 75, 76):
+        split = split_in_chunks([Piece(spaces.join([tag] * count))], TOKENIZER, 75)
+        for chunk in split.chunks:
+            tags = [list(run) for is_comma, run in groupby(chunk.tokens, lambda token: token == COMMA) if not is_comma]
+            assert all(read == whole for read in tags)
+        assert sum(len(chunk.tokens) for chunk in split.chunks) == count * len(whole) + count - 1
+
+
+def test_the_reach_of_commas_shrinks_with_the_chunk() -> None:
+    assert [len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 22 + ", " + "dog " * 9)], TOKENIZER, 30).chunks] == [23, 9]
+    assert [len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 21 + ", " + "dog " * 9)], TOKENIZER, 30).chunks] == [30, 1]
+
+
 def test_words_are_not_torn() -> None:
     split = split_in_chunks([Piece("cat " * 73 + "xyz")], TOKENIZER, 75)
     assert [len(chunk.tokens) for chunk in split.chunks] == [73, 3]
@@ -106,6 +145,44 @@ def test_a_mean_of_rounding_noise_is_not_restored() -> None:
     weighted = weigh(context, Chunk((1,), (1.5,)))
     assert torch.allclose(weighted[0, 1], context[0, 1] * 1.5)
     assert torch.equal(weighted[0, 2:], context[0, 2:])
+
+
+def test_a_prompt_weighed_as_a_whole_is_what_it_was() -> None:
+    context = torch.randn(1, 77, 8) * 0.1 + 0.5
+    whole = weigh(context, Chunk((1,) * 75, (5.0,) * 75))
+    assert whole.mean() == pytest.approx(float(context.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1.5, 0.5, 0.0, -1.0, 12.0])
+def test_sdxl_weighs_each_encoder_by_itself(weight: float, models: ModelManager, entries: dict[str, ModelEntry],
+                                            make_recipe: Callable[..., Recipe]) -> None:
+    recipe = make_recipe("sdxl", prompt=f"cat (dog:{weight:g}) sea", guidance=1.0)
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        told = condition(recipe, bundle, EmbeddingCache()).at(0)
+        plain = condition(make_recipe("sdxl", prompt="cat dog sea", guidance=1.0), bundle, EmbeddingCache()).at(0)
+    weights = torch.ones(1, 77, 1)
+    weights[0, 2] = weight
+    for place in (slice(0, 16), slice(16, 32)):  # begin, cat, dog
+        before = plain.context[:, :, place]
+        after = before * weights
+        if before.mean().abs() > 0.01 * before.std() and after.mean().abs() > 0.01 * after.std():
+            after = after * (before.mean() / after.mean())
+        assert torch.allclose(told.context[:, :, place], after, atol=1e-6)
+    assert told.added is not None and plain.added is not None
+    assert torch.equal(told.added["text_embeds"], plain.added["text_embeds"])  # what is pooled is not weighed
+
+
+def test_a_hires_pass_goes_on_counting(models: ModelManager, entries: dict[str, ModelEntry],
+                                       make_recipe: Callable[..., Recipe]) -> None:
+    recipe = make_recipe("sd1", prompt="[cat:dog:0.5] [sea:sun:1.5]", steps=4, guidance=1.0)
+    with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+        first = condition(recipe, bundle, EmbeddingCache())
+        second = condition(recipe, bundle, EmbeddingCache(), hires_steps=2, after=4)
+        texts = {text: condition(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
+                 for text in ("cat sea", "dog sea", "dog sun")}
+    for told, words in ((first, ["cat sea", "cat sea", "dog sea", "dog sea"]), (second, ["dog sea", "dog sun"])):
+        for step, text in enumerate(words):
+            assert torch.equal(told.at(step).context, texts[text])
 
 
 def test_repeated_prompt_calls_no_encoder(models: ModelManager, entries: dict[str, ModelEntry],

@@ -129,6 +129,19 @@ def test_canvas_begins_later_and_keeps_what_is_masked() -> None:
     assert (made[-1].latents[..., 2:] != 0).any()
 
 
+def test_prompts_count_the_steps_that_are_made() -> None:
+    asked: list[int] = []
+    plan = sampling(steps=5)
+    plan.scheduler.set_begin_index(2)
+
+    def told(step: int) -> Conditions:
+        asked.append(step)
+        return PLAIN
+
+    list(denoise(lambda _: constant(0.3), told, plan, NOISE, 1.0, canvas=Picture(first_step=2)))
+    assert asked == [0, 1, 2]
+
+
 def test_clean_estimate_is_of_the_guided_prediction() -> None:
     def predict(rows: torch.Tensor, *_: object) -> torch.Tensor:
         return torch.stack([torch.zeros(4, 4, 4), torch.ones(4, 4, 4)])

@@ -110,6 +110,33 @@ def test_a_hires_pass_has_its_own_settings(change: dict[str, object], paint: Mak
     assert (pixels(paint(hires={**plain, **change})) != pixels(paint(hires=plain))).any()
 
 
+@pytest.mark.parametrize(("edited", "first", "second"), [
+    ("[cat:dog:0.5] sea", None, "dog sea"),  # 0..1 is the first pass
+    ("cat [sea:sun:1.0]", "cat sea", "cat sun"), ("cat [sea:sun:1.5]", "cat sea", None), ("[sea:1.2] cat", " cat", None),
+    ("cat [sea:sun:99]", "cat sea", "cat sea"), ("cat [sea:sun:4]", "cat sea", "cat sun"), ("[cat:dog:2]", None, "dog"),
+    ("cat [sea:sun:5]", "cat sea", None)])
+def test_a_hires_pass_goes_on_counting(edited: str, first: str | None, second: str | None, paint: Make) -> None:
+    """A pass in which the text does not change is the same with the plain text; else it is not."""
+    def pictures(prompt: str, hires_prompt: str) -> np.ndarray:
+        return pixels(paint(prompt=prompt, steps=4, hires={"scale": 1.25, "strength": 0.5, "steps": 4, "prompt": hires_prompt}))
+
+    for place, plain in (("first", first), ("second", second)):
+        if plain is not None:
+            pair = [(edited, "red") if place == "first" else ("red", edited), (plain, "red") if place == "first" else ("red", plain)]
+            assert (pictures(*pair[0]) == pictures(*pair[1])).all(), place
+
+
+@pytest.mark.parametrize(("edited", "plain"), [
+    ("[cat:dog:0.5] sea", "cat sea"), ("[cat:dog:2] sea", "cat sea"), ("[cat:dog:1.0] sea", "cat sea"),
+    ("[cat:dog:0.0] sea", "dog sea"), ("[cat:dog:0] sea", "dog sea")])
+def test_from_a_picture_the_steps_that_are_made_count_from_0(edited: str, plain: str, paint: Make) -> None:
+    """Two of four are made: half of the four is never reached, as in A1111."""
+    start = {**START, "strength": 0.5}
+    whole, other = (pixels(paint(prompt=prompt, steps=4, start=start)) for prompt in (edited, plain))
+    assert (whole == other).all()
+    assert (pixels(paint(prompt="[cat:dog:0.25] sea", steps=4, start=start)) != other).any()
+
+
 @pytest.mark.parametrize("kind", ["sd2", "sdxl", "inpaint"])
 def test_a_hires_pass_goes_with_every_family_and_with_a_start(kind: str, paint: Make) -> None:
     assert pixels(paint(kind, hires={}, start=START)).shape == (160, 192, 3)

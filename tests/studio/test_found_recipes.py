@@ -72,6 +72,27 @@ def test_a_hires_pass_comes_back_where_its_upscaler_is_here(
     assert result.draft is not None and result.draft.get("hires") == hires and result.notices == notices
 
 
+@pytest.mark.parametrize(("model", "written", "clip_skip"), [
+    ("starter", 2, 2), ("starter", 1, 1), ("large", 1, 1), ("large", 2, 1), ("large", 3, 2), ("large", 5, 4),
+    ("second", 2, 1), ("second", 4, 3)])
+def test_clip_skip_is_read_by_the_model_s_family(models: ModelList, model: str, written: int, clip_skip: int) -> None:
+    more = [ModelEntry(ModelRef(name=name, family=family), Path(name), name)
+            for name, family in (("large", "sdxl"), ("second", "sd2"))]
+
+    class Library(ModelList):
+        def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
+            return (*models.all(), *more)
+
+    result = infotext(Library(()), f"a barn\nSteps: 4, Seed: 1, Size: 64x64, Model: {model}, Clip skip: {written}")
+    assert result.draft is not None and result.draft["clip_skip"] == clip_skip and result.notices == ()
+
+
+def test_clip_skip_of_a_model_that_is_not_here_says_how_it_counts(models: ModelList) -> None:
+    result = infotext(models, "a barn\nSteps: 4, Seed: 1, Size: 64x64, Model: elsewhere, Clip skip: 2")
+    assert result.draft is not None and result.draft["clip_skip"] == 2
+    assert "Clip skip 2 is as SD 1.x counts; for SD 2.x or SDXL use 1." in result.notices
+
+
 def test_a_model_that_is_not_here_is_named_and_the_rest_is_used(models: ModelList) -> None:
     result = infotext(models, FORGE.format(hash="1111111111", model="Nordlys 2"))
     assert result.unknown == ("Nordlys 2", "x.safetensors") and "model" not in (result.draft or {})

@@ -37,6 +37,20 @@ def test_what_a_picture_began_from_is_said_in_the_fields_words(parts: dict[str, 
     assert words in infotext.write(recipe(**parts))
 
 
+@pytest.mark.parametrize(("family", "clip_skip", "words"), [
+    ("sd1", 2, "Clip skip: 2, Version"), ("sdxl", 2, "Clip skip: 3, Version"), ("sd2", 3, "Clip skip: 4, Version"),
+    ("sdxl", 1, "Model: starter, Version")])
+def test_clip_skip_is_counted_as_other_programs_do(family: str, clip_skip: int, words: str) -> None:
+    model = ModelRef(name="starter", family=family)
+    assert words in infotext.write(recipe(clip_skip=clip_skip, model=model))
+
+
+def test_tags_behind_a_comment_stand_on_a_line_of_their_own() -> None:
+    loras = ({"model": {"kind": "lora", "name": "ink", "family": "sd1"}, "weight": 0.8},)
+    assert infotext.write(recipe(prompt="a # note\nb", loras=loras)).startswith("a # note\nb <lora:ink:0.8>\n")
+    assert infotext.write(recipe(prompt="a # note", loras=loras)).startswith("a # note\n<lora:ink:0.8>\n")
+
+
 def test_what_acts_on_weights_and_words_is_said_as_the_field_does() -> None:
     def ref(kind: str, name: str, digit: str) -> dict[str, str]:
         return {"kind": kind, "name": name, "family": "sd1", "sha256": digit * 64}

@@ -13,6 +13,7 @@ from contract.hooks import hookimpl
 from contract.recipe import ImageRef, RecipeDraft
 from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
+from studio.extensions import Limits
 from studio.studio import Studio
 from tests.fakes import FakeWorker, gradient
 from tests.folders import make_model
@@ -396,6 +397,66 @@ def test_extensions_change_drafts_and_pictures_and_fail_by_name(studio: Studio) 
     studio.extensions.register(Angry(), "angry")
     with pytest.raises(InvalidRecipe, match="Extension “angry” could not change the recipe"):
         studio.submit(draft(), ME)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, RecursionError])
+def test_an_extension_that_interrupts_costs_no_picture(studio: Studio, raised: type[BaseException]) -> None:
+    class Interrupting:
+        @hookimpl
+        def finish_image(self, image: RawImage) -> RawImage:
+            raise raised
+
+        @hookimpl
+        def on_event(self, event: object) -> None:
+            raise raised
+
+    studio.extensions.register(Interrupting(), "rude")
+    said = run(studio, count=2)
+    assert said[-1].type == "done" and len([e for e in said if isinstance(e, events.Saved)]) == 2
+    assert [e.message for e in said if isinstance(e, events.Notice)] == [
+        "Extension “rude” failed; the picture is saved without it."] * 2
+
+
+def test_an_extension_that_hangs_costs_no_picture(studio: Studio) -> None:
+    released = threading.Event()
+
+    class Hanging:
+        @hookimpl
+        def finish_image(self, image: RawImage) -> None:
+            released.wait(20)
+
+    studio.extensions.register(Hanging(), "slow")
+    studio.extensions._limits = Limits(finish_s=0.1)
+    try:
+        said = run(studio, count=2)
+    finally:
+        released.set()
+    assert said[-1].type == "done" and len([e for e in said if isinstance(e, events.Saved)]) == 2
+    assert [e.message for e in said if isinstance(e, events.Notice)] == [
+        "Extension “slow” gave no answer within 0.1 s and was switched off."]
+
+
+def test_what_is_off_is_said_with_the_engine_s_state(studio: Studio) -> None:
+    assert studio.engine().extensions_off == ()
+    studio.extensions._switch_off("grain", "did not load within 20 s")
+    assert studio.engine().extensions_off == ("Extension “grain” did not load within 20 s.",)
+
+
+def test_prompts_are_looked_at_before_they_are_queued(studio: Studio) -> None:
+    said = run(studio, "(a barn:12) | [b:c:0.5]", negative_prompt="x BREAK (y:-20)")
+    assert [(e.code, e.message) for e in said if isinstance(e, events.Notice)] == [
+        ("prompt_weight", "The prompt gives “a barn” a weight of 12; beyond 10 a picture mostly falls apart."),
+        ("prompt_not_edited", "Nothing in the prompt changes with the steps: it has a “|” outside of [a|b], or a “\\” at "
+                              "the end of a line. Write \\| for the character."),
+        ("prompt_weight", "The negative prompt gives “y” a weight of -20; beyond 10 a picture mostly falls apart.")]
+    with pytest.raises(InvalidRecipe, match="beyond every number") as caught:
+        studio.submit(draft(prompt="(a:" + "9" * 400 + ")"), ME)
+    assert caught.value.code == "invalid_prompt"
+
+
+def test_comments_name_nothing(studio: Studio) -> None:
+    said = run(studio, "a barn # <lora:nothing:1> (a:" + "9" * 400 + ")")
+    assert said[-1].type == "done"
 
 
 def test_the_engine_state_reaches_listeners(studio: Studio, worker: FakeWorker) -> None:

@@ -1,0 +1,139 @@
+"""Loads an extension, and tries that first in a process of its own, which may hang, crash or end.
+
+Run as a program (`python -m studio.extension_probe PATH RESULT`) it is that process. Which extensions are tried, and
+what becomes of those that fail, is in `extensions.py`.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pluggy
+
+from contract.hooks import NAMESPACE, Hooks
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_AT_ONCE = 4
+_MOST_FILES = 20_000
+
+
+class Failure(NamedTuple):
+    """Why an extension can't be loaded: behind its name in a sentence, and for the log."""
+
+    reason: str
+    details: str = ""
+
+
+def name_of(path: Path) -> str:
+    """An extension is called as its folder is."""
+    return path.parent.name
+
+
+def load(path: Path) -> ModuleType:
+    """Import an extension.py and check its hooks. Raises whatever it raises, SystemExit too."""
+    spec = importlib.util.spec_from_file_location(f"darkroom_extension_{name_of(path)}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        manager = pluggy.PluginManager(NAMESPACE)
+        manager.add_hookspecs(Hooks)
+        manager.register(module)
+        manager.check_pending()
+    except BaseException:
+        sys.modules.pop(spec.name, None)
+        raise
+    return module
+
+
+def state_of(path: Path) -> str:
+    """What tells an extension's files, and the Python that reads them, from others. Raises OSError."""
+    told = hashlib.sha256(sys.version.encode())
+    files = (file for file in sorted(path.parent.rglob("*")) if "__pycache__" not in file.parts)
+    for file in islice(files, _MOST_FILES):
+        facts = file.lstat()
+        told.update(f"{file.relative_to(path.parent)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(
+            errors="surrogateescape"))
+    return told.hexdigest()
+
+
+def probe(paths: Sequence[Path], limit_s: float) -> dict[Path, Failure]:
+    """Those that can't be loaded. Where no process can be made, none is found so."""
+    failures: dict[Path, Failure] = {}
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
+        for start in range(0, len(paths), _AT_ONCE):
+            results = {path: Path(folder, f"{start + index}.json")
+                       for index, path in enumerate(paths[start:start + _AT_ONCE])}
+            with suppress(OSError):
+                failures |= dict(_probed(results, limit_s))
+    return failures
+
+
+def _probed(results: Mapping[Path, Path], limit_s: float) -> Iterator[tuple[Path, Failure]]:
+    running = {path: _begin(path, result) for path, result in results.items()}
+    deadline = time.monotonic() + limit_s
+    try:
+        for path, process in running.items():
+            try:
+                status = process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                yield path, Failure(f"did not load within {limit_s:g} s")
+                continue
+            if (failure := _read(results[path], status)) is not None:
+                yield path, failure
+    finally:
+        for process in running.values():
+            _end(process)
+
+
+def _begin(path: Path, result: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "studio.extension_probe", str(path), str(result)], cwd=_PROJECT,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            start_new_session=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With all that it started."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
+
+
+def _read(result: Path, status: int) -> Failure | None:
+    try:
+        error, details = json.loads(result.read_text("utf-8"))
+    except (OSError, ValueError):
+        return Failure(f"ended the program that loaded it (status {status})")
+    return Failure(f"could not be loaded ({error})", details) if error else None
+
+
+def _main(path: Path, result: Path) -> None:
+    told = ("", "")
+    try:
+        load(path)
+    except BaseException as error:
+        told = (type(error).__name__, traceback.format_exc())
+    result.write_text(json.dumps(told), "utf-8")
+    os._exit(0)  # not held up by what it started
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), Path(sys.argv[2]))
