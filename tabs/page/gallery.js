@@ -9,6 +9,7 @@ import { pictureKeys } from "./pictures.js";
 import { titleOfPicture } from "./records.js";
 import { rove, settleTabStop } from "./roving.js";
 import { go, route } from "./route.js";
+import { plainKey } from "./shortcut.js";
 import { day, moment, some } from "./words.js";
 
 const TYPING_MS = 250;
@@ -120,7 +121,7 @@ export function gallery(element) {
     }
   });
   addEventListener("keydown", (event) => {
-    if (event.key === "/" && route.get().tab === "gallery" && !grid.hidden && !event.target.closest("input, textarea")) {
+    if (plainKey(event) === "/" && route.get().tab === "gallery" && !grid.hidden && !event.target.closest("input, textarea")) {
       event.preventDefault();
       search.focus();
     }
