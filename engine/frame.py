@@ -5,18 +5,18 @@ the mask leaves out come back bit for bit. Knows no latents; those are `still.py
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from contract.errors import InvalidInput
 from contract.recipe import Extend, Mask, Recipe, Start
+from contract.sizes import Size, inner_size
 from engine.pictures import Shares, blend, fill_in, fit, open_input
 
 _BLACK_OR_WHITE = [0] * 128 + [255] * 128
 _BLUR_REACH = 3  # deviations; beyond them a blur changes no 8-bit pixel
-Size = tuple[int, int]  # width, height
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
@@ -32,6 +32,7 @@ class Frame:
         back: From the painted picture, at the painted size, to the result.
         view: Another picture as the frame shows it, by its resize mode: cut to the same area, at the painted
             size. None: all of it is shown.
+        notice: What of the picture is cut off, in a sentence; "" where nothing is.
     """
 
     picture: Image.Image
@@ -40,6 +41,7 @@ class Frame:
     content: str
     back: Callable[[Image.Image], Image.Image]
     view: Callable[[Image.Image, str], Image.Image] | None = None
+    notice: str = ""
 
 
 def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
@@ -54,12 +56,25 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
     mask = _mask(recipe.mask, images, picture.size) if recipe.mask else None
     size = (recipe.width, recipe.height)
     if recipe.start.extend:
-        return _extended(recipe.start.extend, picture, mask, size)
-    if mask is None or recipe.mask is None:
-        return _unmasked(recipe.start, picture, size)
-    if recipe.mask.area == "masked":
+        frame = _extended(recipe.start.extend, picture, mask, size)
+        return replace(frame, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
+    if recipe.mask and mask and recipe.mask.area == "masked":
         return _area(recipe.mask, picture, mask, size)
-    return _whole(recipe.start, recipe.mask, picture, mask, size)
+    frame = _whole(recipe.start, recipe.mask, picture, mask, size) if recipe.mask and mask else _unmasked(recipe.start, picture, size)
+    return replace(frame, notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
+                   if recipe.start.resize == "crop" else "")
+
+
+def _shown_by_crop(picture: Size, size: Size) -> Size:
+    """How much of a picture "crop" shows at a size, in pixels of the picture."""
+    ratio = max(size[0] / picture[0], size[1] / picture[1])
+    return min(picture[0], round(size[0] / ratio)), min(picture[1], round(size[1] / ratio))
+
+
+def _lost(whole: Size, shown: Size, cause: str) -> str:
+    if shown == whole:
+        return ""
+    return f"Of the picture, {whole[0]} × {whole[1]}, the part of {shown[0]} × {shown[1]} is used: {cause}."
 
 
 def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Image.Image:

@@ -43,6 +43,7 @@ from contract.recipe import (
     SIDE_MULTIPLE,
     STEPS,
 )
+from contract.sizes import ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
 from studio.opener import MAX_BYTES
@@ -68,7 +69,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
             "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loras": MAX_LORAS,
-            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, "upload_bytes": MAX_BYTES, **_part_limits(),
+            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, "upload_bytes": MAX_BYTES, "size_room": ROOM,
+            **_part_limits(),
         },
         "defaults": _part_defaults(),
         "labels": {**LABELS, "loops": "Rounds"},

@@ -8,6 +8,7 @@ import { announce } from "./live.js";
 import { preprocessors } from "./parts_list.js";
 import { formTab } from "./route.js";
 import { sizeOf } from "./size.js";
+import { mapResolution } from "./size_rule.js";
 import { setUnit, unitsOf } from "./units.js";
 import { pixels } from "./words.js";
 
@@ -80,8 +81,5 @@ async function prepared(unit) {
 
 // The resolution at which a pixel of the map is one of the result.
 function perfectResolution({ image, resize }) {
-  const { width, height } = sizeOf(form.get(), formTab());
-  const scales = [width / image.width, height / image.height];
-  const scale = resize === "fill" ? Math.min(...scales) : Math.max(...scales);
-  return Math.min(2048, Math.max(64, Math.round(scale * Math.min(image.width, image.height))));
+  return mapResolution(image, sizeOf(form.get(), formTab()), resize);
 }

@@ -9,9 +9,11 @@ import { form } from "./form.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
 import { paintCanvas } from "./mask_canvas.js";
-import { gainOf, MODE, SIDES } from "./outpaint_section.js";
+import { MODE } from "./outpaint_section.js";
 import { say } from "./pictures.js";
 import { route } from "./route.js";
+import { extended } from "./size.js";
+import { innerSize } from "./size_rule.js";
 import { showFace } from "./stage_face.js";
 import { takeStart } from "./start_section.js";
 import { pixels } from "./words.js";
@@ -92,8 +94,10 @@ export function makeBench() {
 }
 
 function extendWords(now, picture) {
-  const [left, right, up, down] = SIDES.map((side) => gainOf(now, side));
-  const before = pixels(picture.width, picture.height);
-  if (!(left + right + up + down)) return ["Drag a side of the frame,", "or give a side some pixels."];
-  return ["The new frame.", `${before} becomes ${pixels(picture.width + left + right, picture.height + up + down)}.`];
+  const inner = innerSize(picture);
+  const { width, height } = extended(now);
+  if (width === inner.width && height === inner.height) return ["Drag a side of the frame,", "or give a side some pixels."];
+  const cuts = [[picture.width - inner.width, "right"], [picture.height - inner.height, "foot"]].filter(([cut]) => cut);
+  const cut = cuts.length ? ` Sides are multiples of 8: ${cuts.map(([lost, side]) => `${lost} px at the ${side}`).join(" and ")} are cut off.` : "";
+  return ["The new frame.", `${pixels(picture.width, picture.height)} becomes ${pixels(width, height)}.${cut}`];
 }

@@ -10,6 +10,7 @@ import { job } from "./job.js";
 import { closeLayer, openLayer } from "./layers.js";
 import { go, route, generates } from "./route.js";
 import { segmented } from "./segmented.js";
+import { upscaledSize } from "./size_rule.js";
 import { keep, recall } from "./store.js";
 import { pixels } from "./words.js";
 
@@ -56,8 +57,8 @@ function make() {
   draw = () => {
     area.show(picture);
     scales.offer(SCALES.map((value) => ({ value, label: `${value}×` })), chosen.scale);
-    const by = number(chosen.scale);
-    setText(result, picture ? `${pixels(picture.width, picture.height)} becomes ${pixels(Math.round(picture.width * by), Math.round(picture.height * by))}.` : "");
+    const larger = picture && upscaledSize(picture, number(chosen.scale));
+    setText(result, larger ? `${pixels(picture.width, picture.height)} becomes ${pixels(larger.width, larger.height)}.` : "");
     problem.hidden = true;
   };
   return h("dialog.sheet-box", { "aria-label": "Upscale" },
@@ -80,7 +81,7 @@ async function submit(problem) {
   const say = (text) => { setText(problem, text); problem.hidden = false; };
   if (!picture) { say("Upscaling needs a picture. Drop one, paste it, or choose a file."); return; }
   const scale = number(chosen.scale);
-  const { width, height, parent } = picture;
+  const { parent } = picture;
   const sent = { image: refOf(picture), upscaler: chosen.upscaler, scale };
   for (const name of ["tile", "overlap"]) if (chosen[name].trim()) sent[name] = number(chosen[name]);
   if (parent) sent.parent = parent;
@@ -88,7 +89,7 @@ async function submit(problem) {
     const { id } = await post("/jobs/upscale", sent);
     closeLayer();
     if (!generates(route.get().tab)) go(config.tabs[0].id);
-    job.show(id, { count: 1, width: Math.round(width * scale), height: Math.round(height * scale) });
+    job.show(id, { count: 1, ...upscaledSize(picture, scale) });
   } catch (refused) {
     say(`${refused.message} ${refused.hint ?? ""}`.trim());
   }
