@@ -28,6 +28,7 @@ EXTENSION = (0, SIDE[1] - SIDE[0])
 OVERLAP = (0, 256)
 FEATHER = (0, 256)
 PADDING = (0, 512)
+MASKED_FROM = 128  # gray of a mask, 0..255, from which a pixel is masked; with soft inpainting every gray counts
 IMAGE_GUIDANCE = (1.0, 30.0)
 CONTROL_RESOLUTION = (64, 2048)
 HIRES_SCALE = (1.0, 8.0)

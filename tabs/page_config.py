@@ -18,6 +18,7 @@ from contract.parts import (
     FEATHER,
     HIRES_SCALE,
     IMAGE_GUIDANCE,
+    MASKED_FROM,
     MAX_CONTROLS,
     MAX_HYPERNETWORKS,
     MAX_LORAS,
@@ -46,6 +47,7 @@ from contract.recipe import (
 from contract.sizes import ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
+from contract.values import PAPER
 from studio.opener import MAX_BYTES
 from studio.studio import Studio
 from studio.words import LEAST_LETTERS, STOP_WORDS
@@ -70,6 +72,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
             "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loras": MAX_LORAS,
             "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, "upload_bytes": MAX_BYTES, "size_room": ROOM,
+            "masked_from": MASKED_FROM,
             **_part_limits(),
         },
         "defaults": _part_defaults(),
@@ -78,6 +81,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
                   "loops": f"Use a whole number, {LOOPS[0]} to {LOOPS[1]}."},
         "explain": dict(EXPLAIN),
         "counts": COUNTS,
+        "paper": PAPER,
         "samplers": [
             {"id": sampler.id, "label": sampler.label, "schedules": sampler.schedules,
              "zero_snr_schedules": schedules_for(sampler, zero_snr=True)}

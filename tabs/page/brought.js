@@ -34,6 +34,13 @@ export async function bringSaved(id) {
   return { ...await post(`/images/${encodeURIComponent(id)}/input`), name: "", parent: id };
 }
 
+/** Let an image lie on paper as soon as it is there: until then its place keeps its color. @param {HTMLImageElement} image */
+export function onPaper(image) {
+  image.addEventListener("load", () => image.classList.add("on-paper"));
+  image.addEventListener("error", () => image.classList.remove("on-paper"));
+  return image;
+}
+
 /** A picture that a recipe names, if the server still has it: null where it is gone. @returns {Promise<Brought|null>} */
 export async function findBrought(sha256) {
   const image = new Image();

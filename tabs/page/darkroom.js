@@ -46,6 +46,7 @@ function fillPart(name, given) {
 
 function fillHeader(element, props, ...rest) {
   configure(props.config);
+  document.documentElement.style.setProperty("--paper", props.config.paper);
   startRoute();
   loadForm();
   page_header(element, props, ...rest);

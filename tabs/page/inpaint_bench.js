@@ -8,6 +8,7 @@ import { extendFrame } from "./extend_frame.js";
 import { form } from "./form.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
+import { loadAgain } from "./missing.js";
 import { paintCanvas } from "./mask_canvas.js";
 import { MODE } from "./outpaint_section.js";
 import { say } from "./pictures.js";
@@ -73,14 +74,14 @@ export function makeBench() {
     const share = canvas.share.get();
     const percent = share < 0.01 ? "Less than 1%" : `${Math.min(99, Math.round(100 * share))}%`;
     const isKept = now["mask.invert"];
-    const rest = share === 0 ? "Nothing is masked yet." : share === 1 ? "The whole picture is masked."
+    const rest = canvas.isFaint() ? "What is painted is too faint to count without Soft inpainting." : share === 0 ? "Nothing is masked yet." : share === 1 ? "The whole picture is masked."
       : `${percent} of the picture is masked.`;
     return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
   };
 
   route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
   form.watch(draw);
-  form.later((now, before) => { if (now["mask.soft"] !== before["mask.soft"]) canvas.redraw(); });
+  form.later((now, before) => { if (now["mask.soft"] !== before["mask.soft"]) canvas.recount(); });
   canvas.share.later(() => {
     draw();
     if (element.checkVisibility()) announce(words.textContent);
@@ -88,6 +89,8 @@ export function makeBench() {
   // Pictures that nothing names are swept after a day; the form may be older.
   const image = canvas.element.querySelector("img");
   image.addEventListener("error", () => { lost = image.src; draw(); });
+  image.addEventListener("load", () => { lost = ""; draw(); });
+  addEventListener("focus", () => { if (lost) loadAgain(image); });
   job.view.later(draw);
   new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
   return { element, canvas, empty, painting, maskProblem, pictureProblem, show: () => showFace("canvas") };

@@ -52,6 +52,20 @@ export function resultSize(values, tab) {
   return scale >= 1 ? hiresSize(size, scale) : size;
 }
 
+/**
+ * What of the start picture the result shows, where "crop" cuts some of it off: left, top, right, bottom in its pixels.
+ * @returns {number[]|null} null where all of it is shown
+ */
+export function shownPart(values, tab) {
+  const picture = values["start.image"];
+  const isCropped = follows(values, tab) || values["start.resize"] === "crop";
+  if (!picture || !isCropped || isPutBack(values, tab) || isExtended(values, tab)) return null;
+  const size = sizeOf(values, tab);
+  const ratio = Math.max(size.width / picture.width, size.height / picture.height);
+  const [across, down] = [(picture.width - size.width / ratio) / 2, (picture.height - size.height / ratio) / 2];
+  return across > 0.5 || down > 0.5 ? [across, down, picture.width - across, picture.height - down] : null;
+}
+
 /** What happens to the start picture on its way to the result, where that is not just its size; else "". */
 export function sizeNote(values, tab) {
   const picture = values["start.image"];

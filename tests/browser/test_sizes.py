@@ -107,7 +107,7 @@ def test_inpainting_the_whole_of_a_picture_keeps_its_size_whatever_was_chosen_el
         page.get_by_role("tab", name=tab).click()
         page.get_by_role("radio", name="Tall").click()
     open_canvas(page, picture_bytes(256, 192))
-    expect(page.get_by_role("radio", name="Picture")).to_be_checked()
+    expect(page.get_by_role("radio", name="Picture", exact=True)).to_be_checked()
     assert note(page) == ""
     stroke(page, (100, 100), (200, 100))
     visitor.ask("a boat")
@@ -173,7 +173,7 @@ def test_settings_with_the_pictures_own_size_go_on_following_the_next_picture(vi
     visitor.ask("a boat")
     visitor.wait_for("done")
     page.get_by_role("button", name="Use settings").click()
-    expect(page.get_by_role("radio", name="Picture")).to_be_checked()
+    expect(page.get_by_role("radio", name="Picture", exact=True)).to_be_checked()
     page.get_by_role("radio", name="Square").click()
     visitor.ask("a boat, square")
     visitor.wait_for("done")
