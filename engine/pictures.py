@@ -11,15 +11,15 @@ from torch.nn import functional
 
 from contract.errors import InvalidInput
 from contract.recipe import ImageRef
-from contract.values import PAPER
+from contract.values import BACKGROUND
 from contract.work import RawImage
 
 Pixels = np.ndarray  # (H, W, 3), uint8
 Shares = np.ndarray  # (H, W), float32, 0..1: how much of each pixel may change
 
 
-def open_input(ref: ImageRef, images: Mapping[str, bytes], paper: str = PAPER) -> Image.Image:
-    """A picture of the ticket as RGB; what is transparent has the color of the paper.
+def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BACKGROUND) -> Image.Image:
+    """A picture of the ticket as RGB; what is transparent has the background color.
 
     Raises:
         InvalidInput: the ticket doesn't bring it, or its bytes are no PNG.
@@ -32,7 +32,7 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], paper: str = PAPER) -
             file.load()
             if file.mode != "RGBA":
                 return file.convert("RGB")
-            return Image.alpha_composite(Image.new("RGBA", file.size, paper), file).convert("RGB")
+            return Image.alpha_composite(Image.new("RGBA", file.size, background), file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         raise InvalidInput("A picture that the job works from can't be read.", "Add it again.",
                            code="input_damaged") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from contract.errors import NotFound, StorageFull
-from contract.values import PAPER
+from contract.values import BACKGROUND
 from contract.work import RawImage
 
 SIDE = 320
@@ -23,12 +23,12 @@ def jpeg(pixels: RawImage, quality: int = _PREVIEW_QUALITY) -> bytes:
     return buffer.getvalue()
 
 
-def _on_paper(picture: Image.Image) -> Image.Image:
+def _on_background(picture: Image.Image) -> Image.Image:
     """As RGB; a picture of ours has transparent pixels only where someone worked on its file."""
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     colored = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", colored.size, PAPER), colored).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", colored.size, BACKGROUND), colored).convert("RGB")
 
 
 class Thumbnails:
@@ -57,7 +57,7 @@ class Thumbnails:
             return path
         try:
             with Image.open(picture, formats=["PNG"]) as file:
-                image = _on_paper(file)
+                image = _on_background(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             raise NotFound("The picture's file is missing or damaged.", "Its recipe is still known.") from None
         try:

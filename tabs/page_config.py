@@ -47,7 +47,7 @@ from contract.recipe import (
 from contract.sizes import ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
-from contract.values import PAPER
+from contract.values import BACKGROUND
 from studio.opener import MAX_BYTES
 from studio.studio import Studio
 from studio.words import LEAST_LETTERS, STOP_WORDS
@@ -81,7 +81,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
                   "loops": f"Use a whole number, {LOOPS[0]} to {LOOPS[1]}."},
         "explain": dict(EXPLAIN),
         "counts": COUNTS,
-        "paper": PAPER,
+        "background": BACKGROUND,
         "samplers": [
             {"id": sampler.id, "label": sampler.label, "schedules": sampler.schedules,
              "zero_snr_schedules": schedules_for(sampler, zero_snr=True)}

@@ -34,10 +34,10 @@ export async function bringSaved(id) {
   return { ...await post(`/images/${encodeURIComponent(id)}/input`), name: "", parent: id };
 }
 
-/** Let an image lie on paper as soon as it is there: until then its place keeps its color. @param {HTMLImageElement} image */
-export function onPaper(image) {
-  image.addEventListener("load", () => image.classList.add("on-paper"));
-  image.addEventListener("error", () => image.classList.remove("on-paper"));
+/** Let an image lie on the background color as soon as it is there: until then its place keeps its color. @param {HTMLImageElement} image */
+export function onBackground(image) {
+  image.addEventListener("load", () => image.classList.add("on-background"));
+  image.addEventListener("error", () => image.classList.remove("on-background"));
   return image;
 }
 

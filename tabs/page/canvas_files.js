@@ -38,7 +38,7 @@ const blobOf = (context) => new Promise((resolve, reject) => {
 export function pngOf(layer, width, height, under = null) {
   const made = drawn(width, height);
   if (typeof under === "string") { made.fillStyle = under; made.fillRect(0, 0, width, height); }
-  else if (under) { onPaper(made, width, height); made.drawImage(under, 0, 0, width, height); }
+  else if (under) { onBackground(made, width, height); made.drawImage(under, 0, 0, width, height); }
   made.imageSmoothingQuality = "high";
   made.drawImage(imageOf(layer), 0, 0, width, height);
   return blobOf(made);
@@ -62,15 +62,15 @@ export async function readMask(file, layer) {
 }
 
 // A picture's transparent parts are what is seen behind them.
-function onPaper(context, width, height) {
-  context.fillStyle = config.paper;
+function onBackground(context, width, height) {
+  context.fillStyle = config.background;
   context.fillRect(0, 0, width, height);
 }
 
 /** "#rrggbb" of one pixel of a picture, as it is seen. */
 export function colorAt(source, x, y) {
   const made = drawn(1, 1);
-  onPaper(made, 1, 1);
+  onBackground(made, 1, 1);
   made.drawImage(source, x, y, 1, 1, 0, 0, 1, 1);
   return hex([...made.getImageData(0, 0, 1, 1).data].slice(0, 3));
 }

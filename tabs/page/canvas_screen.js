@@ -1,6 +1,6 @@
 // Shows a layer over its picture, crisp at the screen's own pixels. Only what changed is drawn again.
 
-import { onPaper } from "./brought.js";
+import { onBackground } from "./brought.js";
 import { config } from "./config.js";
 import { h } from "./dom.js";
 import { isSolid, wholeOf } from "./canvas_layer.js";
@@ -25,7 +25,7 @@ function context(width, height) {
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
-  const picture = onPaper(/** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })));
+  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })));
   const ground = h("div.canvas-ground", {}, picture);
   const canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { "aria-hidden": "true" }));
   const screen = canvas.getContext("2d");
@@ -140,7 +140,7 @@ export function makeScreen(look, at, isSoft) {
     elements: [ground, canvas],
     picture,
     /** What colors lie on: the picture, or paper. */
-    ground: () => (picture.hidden ? config.paper : picture),
+    ground: () => (picture.hidden ? config.background : picture),
     /** Another layer, and the picture under it (or none). pictureWidth: in pixels of the picture */
     show(nextLayer, url, pictureWidth) {
       layer = nextLayer;

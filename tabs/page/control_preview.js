@@ -1,7 +1,7 @@
 // What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the stage.
 
 import { get, inWords, post, Refused } from "./api.js";
-import { broughtUrl, onPaper, refOf } from "./brought.js";
+import { broughtUrl, onBackground, refOf } from "./brought.js";
 import { button, h, setText } from "./dom.js";
 import { form, number } from "./form.js";
 import { announce } from "./live.js";
@@ -19,7 +19,7 @@ export function makePreview(index) {
   const unit = () => unitsOf("controls")[index];
   const make = button({ label: "Preview", icon: "picture", kind: "outlined", onclick: show });
   const said = h("p.hint", { role: "status" });
-  const image = onPaper(/** @type {HTMLImageElement} */ (h("img", { alt: "Preview of the preprocessor" })));
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "Preview of the preprocessor" })));
   const use = button({ label: "Use the preview as input", kind: "outlined", onclick: takeMap });
   const hide = button({ label: "Hide", onclick: () => setUnit("controls", index, { map: null }) });
   const shown = h("div.map", { hidden: true }, image, h("div.map-actions", {}, use, hide));

@@ -1,7 +1,7 @@
 // A place for one picture: dropped, pasted while it has the focus, chosen as a file, or the last result.
 
 import { Refused, Unreachable } from "./api.js";
-import { bring, bringSaved, broughtUrl, onPaper } from "./brought.js";
+import { bring, bringSaved, broughtUrl, onBackground } from "./brought.js";
 import { button, freshId, h, icon, setText } from "./dom.js";
 import { MARK } from "./drag.js";
 import { job } from "./job.js";
@@ -24,7 +24,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   const choose = h("button.area-choose", { type: "button", onclick: () => file.click() }, icon("picture"),
     h("span", {}, "Drop a picture, paste it, or choose a file"));
   const last = button({ label: "Use the last result", icon: "use", kind: "plain", onclick: takeLast });
-  const image = onPaper(/** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" })));
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" })));
   const facts = h("span.hint", {});
   const name = h("span.area-name", {});
   const replace = button({ label: "Replace", kind: "plain", onclick: () => file.click() });

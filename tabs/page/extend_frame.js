@@ -1,6 +1,6 @@
 // The picture in its new frame, to scale. Each side can be dragged, or moved by arrow keys.
 
-import { broughtUrl, onPaper } from "./brought.js";
+import { broughtUrl, onBackground } from "./brought.js";
 import { config } from "./config.js";
 import { h } from "./dom.js";
 import { form } from "./form.js";
@@ -14,7 +14,7 @@ const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown:
 
 /** @returns {{element: HTMLElement}} draws itself whenever the form changes */
 export function extendFrame() {
-  const image = onPaper(/** @type {HTMLImageElement} */ (h("img", { alt: "The start picture", draggable: "false" })));
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "The start picture", draggable: "false" })));
   const handles = Object.fromEntries(SIDES.map((side) => [side, handle(side)]));
   const frame = h("div.new-frame", {}, image, ...Object.values(handles));
   const element = h("div.extend-frame", {}, frame);

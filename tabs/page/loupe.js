@@ -1,7 +1,7 @@
 // One picture large, with its recipe and the film of its neighbors.
 
 import { pictureUrl, thumbnailUrl } from "./api.js";
-import { onPaper } from "./brought.js";
+import { onBackground } from "./brought.js";
 import { button, h, setText } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { countEscape } from "./layers.js";
@@ -22,7 +22,7 @@ export function makeLoupe(data) {
   /** @type {any} */
   let record = null;
   let lastId = null;
-  const picture = onPaper(/** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: miss })));
+  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: miss })));
   const position = h("span.position", {});
   const star = button({ label: "Favorite", icon: "star", words: false, onclick: () => favorite([record.id], !record.favourite) });
   const previous = button({ label: "Previous picture", icon: "left", words: false, quick: true, onclick: () => step(-1) });

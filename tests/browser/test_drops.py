@@ -183,3 +183,30 @@ def test_a_picture_of_ours_is_known_by_its_address(visitor: Visitor) -> None:
     visitor.ask("a lighthouse again")
     visitor.wait_for("done")
     assert painted(visitor.site)[-1].start is not None
+
+
+def test_files_and_links_that_are_really_dropped_do_not_open_in_place_of_the_page(visitor: Visitor, tmp_path: Path) -> None:
+    """By the browser's own drag, which would navigate."""
+    page = visitor.page
+    web_page = tmp_path / "notes.html"
+    web_page.write_text("<title>gone</title>", "utf-8")
+    screen = page.context.new_cdp_session(page)
+
+    def drop(selector: str, items: list[dict[str, str]], files: list[str]) -> None:
+        box = page.locator(selector).first.bounding_box()
+        assert box
+        data = {"items": items, "files": files, "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            screen.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2, "data": data})
+
+    before = page.url
+    for place in ("header.bar .spring", "textarea[name=prompt]", "[data-field=seed] input", ".stage"):
+        drop(place, [], [str(web_page)])
+        expect(page.locator(".undo-bar")).to_contain_text("notes.html is a web page.")
+        drop(place, [{"mimeType": "text/uri-list", "data": "http://127.0.0.1:9/cat.png"}], [])
+        expect(page.locator(".undo-bar")).to_contain_text("Save the picture first")
+    drop(".stage", [], [str(tmp_path)])
+    expect(page.locator(".undo-bar")).to_contain_text("is a folder. Take one picture out of it.")
+    drop("textarea[name=prompt]", [{"mimeType": "text/plain", "data": "a castle"}], [])
+    expect(page.locator("textarea[name=prompt]")).to_have_value("a castle")
+    assert page.url == before and page.title() != "gone"

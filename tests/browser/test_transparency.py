@@ -1,4 +1,4 @@
-"""What is transparent in a picture looks on the page as the engine takes it: on one paper, named once."""
+"""What is transparent in a picture looks on the page as the engine takes it: on one background, named once."""
 
 import hashlib
 import io
@@ -9,14 +9,14 @@ from PIL import Image, ImageColor
 from playwright.sync_api import Page, expect
 
 from contract.recipe import ImageRef
-from contract.values import PAPER
+from contract.values import BACKGROUND
 from engine.pictures import open_input
 from studio.thumbnails import Thumbnails
 from tests.browser.pictures_here import bring
 from tests.browser.site_here import Visitor
 from tests.browser.test_inpaint import brought, open_canvas, spot, stroke
 
-COLOR = ImageColor.getrgb(PAPER)
+COLOR = ImageColor.getrgb(BACKGROUND)
 
 
 def glass(width: int = 96, height: int = 64) -> bytes:
@@ -50,14 +50,14 @@ def seen(page: Page, selector: str, x: float = 0.8, y: float = 0.5) -> tuple[int
     return pixel
 
 
-def test_the_engine_takes_it_on_the_same_paper() -> None:
+def test_the_engine_takes_it_on_the_same_background() -> None:
     data = glass()
     sha256 = hashlib.sha256(data).hexdigest()
     assert open_input(ImageRef(sha256=sha256), {sha256: data}).getpixel((80, 30)) == COLOR
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_transparent_picture_lies_on_paper_wherever_it_is_shown(visit, glass_file: Path, dark: bool) -> None:  # type: ignore[no-untyped-def]
+def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit, glass_file: Path, dark: bool) -> None:  # type: ignore[no-untyped-def]
     visitor: Visitor = visit(dark=dark)
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
@@ -78,7 +78,7 @@ def test_a_transparent_picture_lies_on_paper_wherever_it_is_shown(visit, glass_f
     assert seen(page, ".extend-frame img") == COLOR
 
 
-def test_the_wall_beside_a_picture_is_no_paper(visitor: Visitor, glass_file: Path) -> None:
+def test_the_wall_beside_a_picture_is_no_background(visitor: Visitor, glass_file: Path) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
     bring(page, "start-section", glass_file)
@@ -99,7 +99,7 @@ def test_a_color_is_picked_and_a_sketch_is_sent_as_it_is_seen(visitor: Visitor) 
     page.get_by_role("button", name="Sketch on it").click()
     page.get_by_role("button", name="Pick a color").click()
     page.mouse.click(*spot(page, 300, 100))
-    expect(page.locator(".any-color")).to_have_value(PAPER.lower())
+    expect(page.locator(".any-color")).to_have_value(BACKGROUND.lower())
     page.get_by_role("button", name="Blue").click()
     stroke(page, (200, 60), (300, 60))
     page.get_by_role("button", name="Use the sketch").click()
@@ -116,4 +116,4 @@ def test_a_thumbnail_of_a_file_with_transparent_parts_lies_on_it_too(tmp_path: P
 
 
 def test_the_page_has_it_from_the_server(visitor: Visitor) -> None:
-    assert visitor.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper')") == PAPER
+    assert visitor.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--picture-background')") == BACKGROUND
