@@ -30,6 +30,8 @@ def gone(visitor: Visitor) -> tuple[Visitor, str, Path, Path]:
     file.rename(away)
     for thumbnail in visitor.site.studio.settings.thumbnails_dir.rglob(f"{identity}.*"):
         thumbnail.unlink()
+    # A browser keeps pictures for ever; this one is to ask.
+    visitor.page.context.new_cdp_session(visitor.page).send("Network.clearBrowserCache")
     return visitor, identity, file, away
 
 
