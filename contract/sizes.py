@@ -12,6 +12,7 @@ from contract.values import SIDE, SIDE_MULTIPLE
 
 Size = tuple[int, int]  # width, height
 ROOM = 1.5  # a start picture may have this much more pixels than what a model usually makes before it is scaled down
+MASKED_ROOM = 4.0  # the same under a mask, where most of the picture is known
 
 
 def to_multiple(length: float) -> int:
@@ -40,10 +41,15 @@ def extended_size(size: Size, extend: Extend) -> Size:
     return width + extend.left + extend.right, height + extend.up + extend.down
 
 
-def followed_size(size: Size, usual: Size) -> Size:
-    """The size that a start picture gives its result: its own in multiples of 8, made smaller where it is much larger
-    than what the model usually makes."""
-    pixels = usual[0] * usual[1]
-    scale = math.sqrt(pixels / (size[0] * size[1])) if size[0] * size[1] > ROOM * pixels else 1.0
+def followed_size(size: Size, usual: Size, room: float = ROOM, most: float = math.inf) -> Size:
+    """The size that is painted of a start picture: its own in multiples of 8, made smaller where it is much larger than
+    what the model usually makes.
+
+    Args:
+        room: How much larger it may be.
+        most: Pixels that the studio makes.
+    """
+    pixels, usually = size[0] * size[1], min(usual[0] * usual[1], most)
+    scale = math.sqrt(usually / pixels) if pixels > min(room * usually, most) else 1.0
     width, height = (min(SIDE[1], max(SIDE[0], to_multiple(side * scale))) for side in size)
     return width, height

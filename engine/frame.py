@@ -62,7 +62,7 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
     if recipe.start.extend:
         frame = _extended(recipe.start.extend, picture, mask, size)
         return replace(frame, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
-    if recipe.mask and mask and recipe.mask.area == "masked":
+    if recipe.mask and mask and (recipe.mask.area == "masked" or recipe.mask.keep_size):
         return _area(recipe.mask, picture, mask, size)
     frame = _whole(recipe.start, recipe.mask, picture, mask, size) if recipe.mask and mask else _unmasked(recipe.start, picture, size)
     return replace(frame, notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
@@ -155,7 +155,8 @@ def _painted(gray: Image.Image, asked: Mask, mask: Shares, resized: Callable[[Im
 
 def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     """Everything is worked out within the box, however large the picture around it is."""
-    box = _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
+    whole = (0, 0, *picture.size)
+    box = whole if asked.area == "whole" else _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
     cut, inside = picture.crop(box), gray.crop(box)
     shown = _feathered(_shares(inside), asked)
     inner = _painted(inside, asked, _shares(inside.resize(size, Image.Resampling.BILINEAR)),

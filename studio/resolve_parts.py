@@ -16,11 +16,12 @@ from contract.recipe import (
     Extend,
     Hires,
     ImageRef,
+    Mask,
     ModelKind,
     ModelRef,
     RecipeDraft,
 )
-from contract.sizes import Size, extended_size, followed_size, hires_size
+from contract.sizes import MASKED_ROOM, Size, extended_size, followed_size, hires_size
 from contract.tasks import Upscale
 from studio.model_finder import Finder
 from studio.sampler_choice import choose_sampler
@@ -81,7 +82,7 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
                             field="start")
 
 
-def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf) -> Size:
+def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixels: int) -> Size:
     """What was asked; else what the start picture has, scaled to what the model makes; else the model's own.
 
     Raises:
@@ -96,8 +97,16 @@ def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf) -> Size:
         return _extended(draft, start.extend, size)
     if draft.width and draft.height:
         return draft.width, draft.height
-    width, height = followed_size(size, usual)
+    width, height = followed_size(size, usual, MASKED_ROOM, max_pixels) if draft.mask else followed_size(size, usual)
     return draft.width or width, draft.height or height
+
+
+def sized_mask(draft: RecipeDraft) -> Mask | None:
+    """The mask; where no size is asked for, the start picture keeps its own."""
+    mask = draft.mask
+    if mask is None or mask.area == "masked" or draft.width or draft.height or (draft.start and draft.start.extend):
+        return mask
+    return mask.model_copy(update={"keep_size": True})
 
 
 def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:

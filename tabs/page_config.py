@@ -44,7 +44,7 @@ from contract.recipe import (
     SIDE_MULTIPLE,
     STEPS,
 )
-from contract.sizes import ROOM
+from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
 from contract.values import BACKGROUND
@@ -71,7 +71,8 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
             "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loras": MAX_LORAS,
-            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, "upload_bytes": MAX_BYTES, "size_room": ROOM,
+            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, "upload_bytes": MAX_BYTES, "size_room": ROOM, "masked_room": MASKED_ROOM,
+            "max_pixels": studio.settings.max_pixels,
             "masked_from": MASKED_FROM,
             **_part_limits(),
         },

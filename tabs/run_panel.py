@@ -184,14 +184,15 @@ def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
 
 
 def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
-    """Of a hires pass and of an enlarged picture; where only the masked area is painted, of what it is put back into."""
+    """Of a hires pass and of an enlarged picture; where what is painted is put back, of the picture."""
     size = None
     if isinstance(task, Upscale):
         before = studio.input_size(task.image.sha256, owner)
         size = upscaled_size(before, task.scale) if before else None
     elif isinstance(task, Paint) and task.recipe.hires:
         size = hires_size((task.recipe.width, task.recipe.height), task.recipe.hires.scale)
-    elif isinstance(task, Paint) and task.recipe.mask and task.recipe.start and task.recipe.mask.area == "masked":
+    elif isinstance(task, Paint) and task.recipe.mask and task.recipe.start and (
+            task.recipe.mask.area == "masked" or task.recipe.mask.keep_size):
         size = studio.input_size(task.recipe.start.image.sha256, owner)
     return dict(zip(("width", "height"), size, strict=True)) if size else {}  # the engine will say what is missing
 

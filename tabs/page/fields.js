@@ -9,7 +9,7 @@ import { job } from "./job.js";
 import { formTab, route } from "./route.js";
 import { section } from "./section.js";
 import { segmented } from "./segmented.js";
-import { canFollow, followKey, follows, sizeNote, sizeOf } from "./size.js";
+import { canFollow, followKey, follows, keepsSize, sizeNote, sizeOf } from "./size.js";
 import { keep, recall } from "./store.js";
 import { openUpscale } from "./upscale.js";
 import { joinVae, vaeField, vaeSummary } from "./vae_field.js";
@@ -64,7 +64,7 @@ export function size_field(element) {
     const follow = canFollow(formTab()) ? followKey(formTab()) : null;
     if (follow && preset === "picture") { change({ [follow]: true }); return; }
     const chosen = form.get().model?.sizes?.[preset];
-    change({ ...(follow && { [follow]: false }), ...(chosen ? { preset, width: String(chosen[0]), height: String(chosen[1]) } : { preset: "custom" }) });
+    change({ ...(follow && { [follow]: false, "mask.keep_size": false }), ...(chosen ? { preset, width: String(chosen[0]), height: String(chosen[1]) } : { preset: "custom" }) });
   } });
   const width = textInput("width", { inputmode: "numeric", "aria-label": config.labels.width });
   const height = textInput("height", { inputmode: "numeric", "aria-label": config.labels.height });
@@ -99,7 +99,7 @@ export function size_field(element) {
 
 function sizeWords(now, tab) {
   if (!follows(now, tab)) return pixels(now.width.trim() || "?", now.height.trim() || "?");
-  const { width, height } = sizeOf(now, tab);
+  const { width, height } = keepsSize(now, tab) ? now["start.image"] : sizeOf(now, tab);
   return pixels(width, height);
 }
 

@@ -35,7 +35,7 @@ export async function fillForm(recipe, { seed, count, words }) {
   patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);
   const gaps = await Promise.all(allParts().map((part) => part.read?.(recipe, patch)));
   const tab = tabFor(recipe);
-  if (recipe.start) patch[followKey(tab)] = isFollowed(patch, model);
+  if (recipe.start) patch[followKey(tab)] = isFollowed(patch, model, recipe.mask);
   go(tab);
   change(patch);
   const gone = missing ? `Made with “${missing}”, which is not here. The rest is in the form.` : words;
@@ -45,10 +45,10 @@ export async function fillForm(recipe, { seed, count, words }) {
 }
 
 // Whether the size is just what the start picture gives by itself: then the next picture gives its own.
-function isFollowed(values, model) {
+function isFollowed(values, model, mask) {
   const picture = values["start.image"];
-  if (!picture) return false;
-  const { width, height } = followedSize(picture, usualSize(model));
+  if (!picture || (mask && mask.area !== "masked" && !mask.keep_size)) return false;
+  const { width, height } = mask?.area === "masked" ? usualSize(model) : followedSize(picture, usualSize(model), Boolean(mask));
   return String(width) === values.width && String(height) === values.height;
 }
 

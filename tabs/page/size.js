@@ -22,7 +22,11 @@ export const follows = (values, tab) => canFollow(tab) && values[followKey(tab)]
 export const gainOf = (values, side) => Math.max(0, number(values[`start.extend.${side}`]) || 0);
 
 const isExtended = (values, tab) => tab === "inpaint" && Boolean(values["start.image"]) && values["inpaint.mode"] === "extend";
-const isPutBack = (values, tab) => tab === "inpaint" && Boolean(values["start.image"]) && values["inpaint.mode"] !== "extend" && values["mask.area"] === "masked";
+const isPainted = (values, tab) => tab === "inpaint" && Boolean(values["start.image"]) && values["inpaint.mode"] !== "extend";
+const isArea = (values, tab) => isPainted(values, tab) && values["mask.area"] === "masked";
+
+/** Whether what is painted is put back into the start picture, which keeps its size. */
+export const keepsSize = (values, tab) => isPainted(values, tab) && (isArea(values, tab) || follows(values, tab) || Boolean(values["mask.keep_size"]));
 
 /** The start picture with the sides it gains. */
 export const extended = (values) => extendedSize(values["start.image"], /** @type {any} */ (Object.fromEntries(SIDES.map((side) => [side, gainOf(values, side)]))));
@@ -40,13 +44,13 @@ export function sizeOf(values, tab) {
   if (!follows(values, tab)) return { width: number(values.width), height: number(values.height) };
   const { width, height } = usualSize(values.model);
   // Only the masked area is painted: at the model's own size.
-  return isPutBack(values, tab) ? { width, height } : followedSize(values["start.image"], { width, height });
+  return isArea(values, tab) ? { width, height } : followedSize(values["start.image"], { width, height }, tab === "inpaint");
 }
 
-/** The size of what comes out: of the hires pass; where only the masked area is painted, of the picture it is put back into. */
+/** The size of what comes out: of the hires pass; of the picture, where what is painted is put back into it. */
 export function resultSize(values, tab) {
   const picture = values["start.image"];
-  if (isPutBack(values, tab)) return { width: picture.width, height: picture.height };
+  if (keepsSize(values, tab)) return { width: picture.width, height: picture.height };
   const size = sizeOf(values, tab);
   const scale = values.hires && config.sections[tab].includes("hires_section") ? number(values["hires.scale"]) : NaN;
   return scale >= 1 ? hiresSize(size, scale) : size;
@@ -59,7 +63,7 @@ export function resultSize(values, tab) {
 export function shownPart(values, tab) {
   const picture = values["start.image"];
   const isCropped = follows(values, tab) || values["start.resize"] === "crop";
-  if (!picture || !isCropped || isPutBack(values, tab) || isExtended(values, tab)) return null;
+  if (!picture || !isCropped || keepsSize(values, tab) || isExtended(values, tab)) return null;
   const size = sizeOf(values, tab);
   const ratio = Math.max(size.width / picture.width, size.height / picture.height);
   const [across, down] = [(picture.width - size.width / ratio) / 2, (picture.height - size.height / ratio) / 2];
@@ -71,9 +75,11 @@ export function sizeNote(values, tab) {
   const picture = values["start.image"];
   if (!canFollow(tab) || !picture || isExtended(values, tab)) return "";
   const size = sizeOf(values, tab);
-  if (!(size.width > 0 && size.height > 0) || isSame(size, picture) && !isPutBack(values, tab)) return "";
+  if (!(size.width > 0 && size.height > 0) || isSame(size, picture)) return "";
   const own = `The picture is ${pixels(picture.width, picture.height)}`;
-  if (isPutBack(values, tab)) return `${own} and keeps its size; the masked area is painted at ${pixels(size.width, size.height)}.`;
+  if (keepsSize(values, tab)) {
+    return `${own} and keeps its size; ${isArea(values, tab) ? "the masked area" : "it"} is painted at ${pixels(size.width, size.height)}.`;
+  }
   if (!follows(values, tab)) {
     if (values["start.resize"] !== "crop" || size.width * picture.height === size.height * picture.width) return "";
     return `${own}: what does not fit ${pixels(size.width, size.height)} is cut off. “Picture” keeps its shape.`;
@@ -82,8 +88,7 @@ export function sizeNote(values, tab) {
   const usual = usualSize(values.model);
   const result = `and is brought to ${pixels(size.width, size.height)}`;
   if (picture.width * picture.height > room * usual.width * usual.height) {
-    const hint = tab === "inpaint" ? " “Masked area only” keeps its size." : "";
-    return `${own} ${result}: ${values.model?.title ?? "the model"} usually makes ${pixels(usual.width, usual.height)}.${hint}`;
+    return `${own} ${result}: ${values.model?.title ?? "the model"} usually makes ${pixels(usual.width, usual.height)}.`;
   }
   const isOutside = Math.min(picture.width, picture.height) < low || Math.max(picture.width, picture.height) > high;
   return `${own} ${result}: sides are ${isOutside ? `${low} to ${high}` : `multiples of ${step}`}; what is left over is cut off.`;

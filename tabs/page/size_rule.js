@@ -28,11 +28,12 @@ export function extendedSize(size, { left, right, up, down }) {
   return { width: width + left + right, height: height + up + down };
 }
 
-/** The size that a start picture gives its result, on a model that usually makes `usual`. */
-export function followedSize(size, usual) {
-  const { side: [low, high], size_room: room } = config.limits;
-  const pixels = usual.width * usual.height;
-  const scale = size.width * size.height > room * pixels ? Math.sqrt(pixels / (size.width * size.height)) : 1;
+/** The size that is painted of a start picture, on a model that usually makes `usual`. isMasked: under a mask there is more room */
+export function followedSize(size, usual, isMasked = false) {
+  const { side: [low, high], size_room, masked_room, max_pixels } = config.limits;
+  const [room, most] = isMasked ? [masked_room, max_pixels] : [size_room, Infinity];
+  const [pixels, usually] = [size.width * size.height, Math.min(usual.width * usual.height, most)];
+  const scale = pixels > Math.min(room * usually, most) ? Math.sqrt(usually / pixels) : 1;
   return both(size, (side) => Math.min(high, Math.max(low, toMultiple(side * scale))));
 }
 

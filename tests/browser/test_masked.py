@@ -18,7 +18,7 @@ from engine.frame import frame_of
 from tests.browser.pictures_here import picture_bytes
 from tests.browser.probe_here import probe
 from tests.browser.site_here import Visitor
-from tests.browser.test_inpaint import last_recipe, make, open_canvas, problem, spot, stroke, words
+from tests.browser.test_inpaint import make, open_canvas, problem, spot, stroke, words
 
 Visit = Callable[..., Visitor]
 SIZE = (96, 64)
@@ -162,7 +162,8 @@ def test_a_mask_in_the_part_that_is_cut_off_is_refused_before_it_is_sent(visitor
     expect(problem(page)).to_contain_text("lies in the part of the picture that is cut off.")
     page.get_by_role("radio", name="Picture", exact=True).click()
     expect(problem(page)).to_have_count(0)
-    assert make(visitor).mask is not None and last_recipe(visitor).width == 384
+    made = make(visitor).mask
+    assert made is not None and made.keep_size and made.invert == inverted
 
 
 def test_numpy_agrees_with_the_threshold(layers: dict[str, S]) -> None:

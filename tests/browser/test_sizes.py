@@ -10,23 +10,24 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from contract.parts import CONTROL_RESOLUTION, Extend
-from contract.sizes import ROOM, extended_size, followed_size, hires_size, inner_size, upscaled_size
+from contract.sizes import MASKED_ROOM, ROOM, extended_size, followed_size, hires_size, inner_size, upscaled_size
 from contract.tasks import Upscale
 from contract.values import SIDE, SIDE_MULTIPLE
 from engine.preprocessors import pixel_perfect_resolution
 from tests.browser.pictures_here import bring, painted, picture_bytes, picture_file
 from tests.browser.probe_here import probe
 from tests.browser.site_here import Visitor
-from tests.browser.test_inpaint import open_canvas, stroke
+from tests.browser.test_inpaint import make, open_canvas, stroke
 
 Visit = Callable[..., Visitor]
-CONFIG = {"limits": {"side": SIDE, "side_multiple": SIDE_MULTIPLE, "size_room": ROOM, "controls.resolution": CONTROL_RESOLUTION}}
+MOST = 2048 * 2048
+CONFIG = {"limits": {"side": SIDE, "side_multiple": SIDE_MULTIPLE, "size_room": ROOM, "masked_room": MASKED_ROOM, "max_pixels": MOST, "controls.resolution": CONTROL_RESOLUTION}}
 RULES = ("hiresSize", "upscaledSize", "innerSize", "extendedSize", "followedSize", "mapResolution")
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.25, 1.3, 4 / 3, 1.5, 1.6, 1.75, 1.9, 2.0, 2.25, 2.5, 3.0, 3.3, 4.0)
 _RUN = """(cases) => cases.map(([rule, ...given]) => {
   const size = ([width, height]) => ({ width, height });
   const made = { hires: (a, by) => probe.hiresSize(size(a), by), upscaled: (a, by) => probe.upscaledSize(size(a), by),
-    inner: (a) => probe.innerSize(size(a)), followed: (a, b) => probe.followedSize(size(a), size(b)), extended: (a, gained) => probe.extendedSize(size(a), gained),
+    inner: (a) => probe.innerSize(size(a)), followed: (a, b, isMasked) => probe.followedSize(size(a), size(b), isMasked), extended: (a, gained) => probe.extendedSize(size(a), gained),
     map: (a, b, resize) => ({ width: probe.mapResolution(size(a), size(b), resize), height: 0 }) }[rule](...given);
   return [made.width, made.height];
 })"""
@@ -41,7 +42,8 @@ def cases() -> list[tuple[list[object], tuple[int, int]]]:
     found: list[tuple[list[object], tuple[int, int]]] = [(["hires", size, scale], hires_size(size, scale)) for size, scale in itertools.product(painted, SCALES)]
     found += [(["upscaled", size, scale], upscaled_size(size, scale)) for size, scale in itertools.product(sizes, SCALES)]
     for size, usual in itertools.product(sizes, ((64, 64), (128, 128), (512, 512), (768, 768), (1024, 1024), (832, 1216))):
-        found.append((["followed", size, usual], followed_size(size, usual)))
+        found.append((["followed", size, usual, False], followed_size(size, usual)))
+        found.append((["followed", size, usual, True], followed_size(size, usual, MASKED_ROOM, MOST)))
         for resize in ("crop", "fill", "stretch"):
             found.append((["map", size, usual, resize], (pixel_perfect_resolution(Image.new("1", size), usual, resize), 0)))
     for size in sizes:
@@ -106,14 +108,21 @@ def test_inpainting_the_whole_of_a_picture_keeps_its_size_whatever_was_chosen_el
     for tab in ("Text to image", "Image to image"):
         page.get_by_role("tab", name=tab).click()
         page.get_by_role("radio", name="Tall").click()
-    open_canvas(page, picture_bytes(256, 192))
+    for (width, height), made in (((256, 192), (256, 192)), ((200, 136), (200, 136)), ((203, 130), (200, 128)), ((50, 40), (64, 64)), ((1600, 1200), None)):
+        open_canvas(page, picture_bytes(width, height))
+        expect(page.get_by_role("radio", name="Picture", exact=True)).to_be_checked()
+        assert f"Size, {width} × {height}" == page.locator("#size-field .field-head").first.inner_text().replace("\u00a0", " ")
+        keeps = f"The picture is {width} × {height} and keeps its size; it is painted at"
+        assert note(page) == "" if made == (width, height) else keeps in note(page)
+        stroke(page, (100, 100), (200, 100))
+        recipe = make(visitor)
+        assert made in (None, (recipe.width, recipe.height)) and recipe.mask is not None and recipe.mask.keep_size
+        assert (visitor.view()["width"], visitor.view()["height"]) == (width, height)
+    page.get_by_role("button", name="Use settings").click()
     expect(page.get_by_role("radio", name="Picture", exact=True)).to_be_checked()
-    assert note(page) == ""
-    stroke(page, (100, 100), (200, 100))
-    visitor.ask("a boat")
-    visitor.wait_for("done")
-    recipe = painted(visitor.site)[-1]
-    assert (recipe.width, recipe.height) == (256, 192) and recipe.mask is not None
+    page.get_by_role("radio", name="Square").click()
+    asked = make(visitor)
+    assert asked.mask is not None and not asked.mask.keep_size
 
 
 @pytest.mark.parametrize(("size", "made", "words"), [

@@ -228,3 +228,17 @@ def test_a_mask_that_the_crop_cuts_off_is_refused_in_a_sentence(soft: bool, make
     ((256, 192), (64, 64), {"resize": "fill"}, ""), ((256, 192), (64, 64), {"resize": "stretch"}, "")])
 def test_what_of_a_picture_is_cut_off_is_said(size: tuple[int, int], made: tuple[int, int], more: dict[str, object], words: str, make_recipe: Make) -> None:
     assert framed(make_recipe, Image.new("RGB", size), size=made, start=more).notice == words
+
+
+@pytest.mark.parametrize(("size", "made"), [((256, 192), (256, 192)), ((256, 192), (144, 104)), ((203, 131), (200, 128)), ((50, 40), (64, 64)), ((700, 501), (128, 96))])
+@pytest.mark.parametrize("feather", [0, 4])
+def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(size: tuple[int, int], made: tuple[int, int], feather: int,
+                                                                               make_recipe: Make) -> None:
+    photo = Image.effect_noise(size, 90).convert("RGB")
+    mask = box(size, 10, 10, size[0] // 2, size[1] // 2)
+    frame = framed(make_recipe, photo, mask, made, keep_size=True, feather=feather)
+    assert frame.picture.size == made and frame.mask is not None and frame.mask.shape == made[::-1] and not frame.notice
+    pixels = np.asarray(frame.back(Image.new("RGB", made, "white")))
+    assert pixels.shape[:2] == size[::-1]
+    far = np.asarray(mask.convert("L").filter(ImageFilter.MaxFilter(2 * 3 * feather + 3))) == 0
+    assert (pixels[far] == np.asarray(photo)[far]).all() and pixels[size[1] // 4, size[0] // 4].min() > 200
