@@ -28,6 +28,7 @@ EXTENSION = (0, SIDE[1] - SIDE[0])
 OVERLAP = (0, 256)
 FEATHER = (0, 256)
 PADDING = (0, 512)
+MASKED_FROM = 128  # gray of a mask, 0..255, from which a pixel is masked; with soft inpainting every gray counts
 IMAGE_GUIDANCE = (1.0, 30.0)
 CONTROL_RESOLUTION = (64, 2048)
 HIRES_SCALE = (1.0, 8.0)
@@ -85,7 +86,9 @@ class Mask(Frozen):
 
     feather: blur of the mask's edge (the field's "mask blur"). content: what lies under it to begin with.
     area "masked": only the masked area with its padding is painted, at width × height, and put back into
-    the start picture, which keeps its own size. soft: gray repaints later and less (differential inpainting).
+    the start picture, which keeps its own size. keep_size: so it does with area "whole" too: width × height is what
+    is painted, and what the mask leaves out comes back bit for bit at the picture's size; a draft without width and
+    height asks for that. soft: gray repaints later and less (differential inpainting).
     """
 
     image: ImageRef
@@ -93,6 +96,7 @@ class Mask(Frozen):
     invert: bool = False
     content: Literal["fill", "original", "noise", "nothing"] = "original"
     area: Literal["whole", "masked"] = "whole"
+    keep_size: bool = False
     padding: Annotated[int, Field(ge=PADDING[0], le=PADDING[1])] = 32
     soft: bool = False
 

@@ -15,6 +15,7 @@ SIDE = (64, 2048)
 SIDE_MULTIPLE = 8
 COUNT = (1, 16)
 CLIP_SKIP = (1, 4)
+BACKGROUND = "#FFFFFF"  # behind what is transparent in a picture: for the engine, for thumbnails and on the page
 
 ModelKind = Literal["checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "hypernetwork",
                     "upscaler"]

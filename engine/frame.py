@@ -5,18 +5,22 @@ the mask leaves out come back bit for bit. Knows no latents; those are `still.py
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter, ImageOps
+from torch.nn import functional
 
 from contract.errors import InvalidInput
+from contract.parts import MASKED_FROM
 from contract.recipe import Extend, Mask, Recipe, Start
+from contract.sizes import Size, inner_size
 from engine.pictures import Shares, blend, fill_in, fit, open_input
 
-_BLACK_OR_WHITE = [0] * 128 + [255] * 128
+_BLACK_OR_WHITE = [0] * MASKED_FROM + [255] * (256 - MASKED_FROM)
+_SURE = 4  # times as many pixels: what is enlarged so much keeps even a dot
 _BLUR_REACH = 3  # deviations; beyond them a blur changes no 8-bit pixel
-Size = tuple[int, int]  # width, height
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
@@ -32,6 +36,7 @@ class Frame:
         back: From the painted picture, at the painted size, to the result.
         view: Another picture as the frame shows it, by its resize mode: cut to the same area, at the painted
             size. None: all of it is shown.
+        notice: What of the picture is cut off, in a sentence; "" where nothing is.
     """
 
     picture: Image.Image
@@ -40,6 +45,7 @@ class Frame:
     content: str
     back: Callable[[Image.Image], Image.Image]
     view: Callable[[Image.Image, str], Image.Image] | None = None
+    notice: str = ""
 
 
 def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
@@ -54,12 +60,25 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
     mask = _mask(recipe.mask, images, picture.size) if recipe.mask else None
     size = (recipe.width, recipe.height)
     if recipe.start.extend:
-        return _extended(recipe.start.extend, picture, mask, size)
-    if mask is None or recipe.mask is None:
-        return _unmasked(recipe.start, picture, size)
-    if recipe.mask.area == "masked":
+        frame = _extended(recipe.start.extend, picture, mask, size)
+        return replace(frame, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
+    if recipe.mask and mask and (recipe.mask.area == "masked" or recipe.mask.keep_size):
         return _area(recipe.mask, picture, mask, size)
-    return _whole(recipe.start, recipe.mask, picture, mask, size)
+    frame = _whole(recipe.start, recipe.mask, picture, mask, size) if recipe.mask and mask else _unmasked(recipe.start, picture, size)
+    return replace(frame, notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
+                   if recipe.start.resize == "crop" else "")
+
+
+def _shown_by_crop(picture: Size, size: Size) -> Size:
+    """How much of a picture "crop" shows at a size, in pixels of the picture."""
+    ratio = max(size[0] / picture[0], size[1] / picture[1])
+    return min(picture[0], round(size[0] / ratio)), min(picture[1], round(size[1] / ratio))
+
+
+def _lost(whole: Size, shown: Size, cause: str) -> str:
+    if shown == whole:
+        return ""
+    return f"Of the picture, {whole[0]} × {whole[1]}, the part of {shown[0]} × {shown[1]} is used: {cause}."
 
 
 def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Image.Image:
@@ -85,7 +104,17 @@ def _gray(share: Shares) -> Image.Image:
 def _feathered(share: Shares, asked: Mask) -> Shares:
     """How much of each painted pixel shows: the mask with a blurred edge; of a soft mask all but the faintest."""
     shown = np.minimum(share * 8, 1) if asked.soft else share
-    return _shares(_gray(shown).filter(ImageFilter.GaussianBlur(asked.feather))) if asked.feather else shown
+    if not asked.feather:
+        return shown
+    blurred = _shares(_gray(shown).filter(ImageFilter.GaussianBlur(asked.feather)))
+    return np.where(_is_blurred_away(blurred, asked.feather), np.maximum(blurred, shown / 2), blurred)
+
+
+def _is_blurred_away(blurred: Shares, reach: int) -> np.ndarray:
+    """Where no pixel near by shows even half: a dot or a line thinner than the blur. (H, W), bool."""
+    blocks = functional.max_pool2d(torch.from_numpy(blurred)[None, None], reach, ceil_mode=True)
+    near = functional.max_pool2d(blocks, 3, stride=1, padding=1)[0, 0].numpy().repeat(reach, 0).repeat(reach, 1)
+    return near[:blurred.shape[0], :blurred.shape[1]] < 0.5
 
 
 def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
@@ -96,23 +125,42 @@ def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
 
 def _whole(start: Start, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     picture = fit(picture, size, start.resize)
-    mask = _hardened(_shares(fit(gray, size, start.resize)), asked)
+    mask = _painted(gray, asked, _shares(fit(gray, size, start.resize)),
+                    lambda resample: fit(gray, size, start.resize, resample))
+    if not mask.any():
+        raise InvalidInput(f"All that is masked lies in the part of the picture that {size[0]} × {size[1]} cuts off.",
+                           "Use the picture's shape, or the resize mode stretch or fill.", code="invalid_mask")
     shown = _feathered(mask, asked)
     return Frame(_under(picture, mask, asked), mask, asked.soft, _latent_content(asked.content),
                  lambda painted: blend(picture, painted, shown))
 
 
-def _hardened(mask: Shares, asked: Mask) -> Shares:
-    """Resizing makes grays; they mean something in a soft mask only."""
-    return mask if asked.soft else (mask >= 0.5).astype(np.float32)
+def _painted(gray: Image.Image, asked: Mask, mask: Shares, resized: Callable[[Image.Resampling], Image.Image]) -> Shares:
+    """The mask at the painted size. Resizing makes grays, which mean something in a soft mask only; but what is thinner
+    than a pixel is then does not vanish.
+
+    Args:
+        gray: The mask at its own size.
+        mask: The same, resized.
+        resized: Resizes it in another way.
+    """
+    if asked.soft:
+        return mask
+    hard = mask >= 0.5
+    if mask.shape[::-1] != gray.size and mask.size < _SURE * gray.width * gray.height:
+        near = np.asarray(Image.fromarray(hard.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))) > 0
+        hard |= (np.asarray(resized(Image.Resampling.BOX)) > 0) & ~near
+    return hard.astype(np.float32)
 
 
 def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     """Everything is worked out within the box, however large the picture around it is."""
-    box = _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
+    whole = (0, 0, *picture.size)
+    box = whole if asked.area == "whole" else _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
     cut, inside = picture.crop(box), gray.crop(box)
     shown = _feathered(_shares(inside), asked)
-    inner = _hardened(_shares(inside.resize(size, Image.Resampling.BILINEAR)), asked)
+    inner = _painted(inside, asked, _shares(inside.resize(size, Image.Resampling.BILINEAR)),
+                     lambda resample: inside.resize(size, resample))
 
     def back(painted: Image.Image) -> Image.Image:
         whole = picture.copy()

@@ -17,6 +17,7 @@ import torch
 from contract.errors import Cancelled, InvalidRecipe, OutOfMemory
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
+from contract.sizes import upscaled_size
 from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.work import (
     Command,
@@ -236,6 +237,8 @@ class Engine:
             passes = [each for each in (plan, plan.second) if each is not None]
             for notice in dict.fromkeys(notice for each in passes for notice in each.conditioning.notices):
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
+            if plan.frame and plan.frame.notice:
+                yield WorkNotice(ticket.job_id, "picture_cut", plan.frame.notice)
             pace = _Pace(self._preview_interval_s)
             for index in range(recipe.count):
                 if index not in ticket.finished:
@@ -302,7 +305,7 @@ class Engine:
     def _upscale(self, ticket: Ticket, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         began = time.monotonic()
         image = open_input(task.image, ticket.images)
-        size = (round(image.width * task.scale), round(image.height * task.scale))
+        size = upscaled_size(image.size, task.scale)
         path = _path_of(task.upscaler, ticket)
         for done, total, made in self._upscalers.enlarge(image, task.upscaler, size, path, tile=task.tile,
                                                          overlap=task.overlap):

@@ -16,6 +16,7 @@ from catalog.samplers import SAMPLERS, resolve_schedule
 from catalog.upscalers import UPSCALERS
 from contract.errors import InvalidRecipe
 from contract.recipe import Hires, ModelRef, Recipe
+from contract.sizes import hires_size
 from contract.work import RawImage
 from engine.canvas import decode, encode
 from engine.conditioning import Conditioning, EmbeddingCache, condition
@@ -173,8 +174,8 @@ def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
     """The recipe of the hires pass: the same, but for what the pass says itself."""
     own = {name: value for name in ("steps", "sampler", "schedule", "guidance", "prompt", "negative_prompt")
            if (value := getattr(hires, name)) is not None}
-    sides = {side: round(getattr(recipe, side) * hires.scale / _FACTOR) * _FACTOR for side in ("width", "height")}
-    return recipe.model_copy(update={**own, **sides, "start": None})
+    width, height = hires_size((recipe.width, recipe.height), hires.scale)
+    return recipe.model_copy(update={**own, "width": width, "height": height, "start": None})
 
 
 def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment | Enlarging]:

@@ -11,14 +11,15 @@ from torch.nn import functional
 
 from contract.errors import InvalidInput
 from contract.recipe import ImageRef
+from contract.values import BACKGROUND
 from contract.work import RawImage
 
 Pixels = np.ndarray  # (H, W, 3), uint8
 Shares = np.ndarray  # (H, W), float32, 0..1: how much of each pixel may change
 
 
-def open_input(ref: ImageRef, images: Mapping[str, bytes], paper: str = "white") -> Image.Image:
-    """A picture of the ticket as RGB; what is transparent has the color of the paper.
+def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BACKGROUND) -> Image.Image:
+    """A picture of the ticket as RGB; what is transparent has the background color.
 
     Raises:
         InvalidInput: the ticket doesn't bring it, or its bytes are no PNG.
@@ -31,13 +32,14 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], paper: str = "white")
             file.load()
             if file.mode != "RGBA":
                 return file.convert("RGB")
-            return Image.alpha_composite(Image.new("RGBA", file.size, paper), file).convert("RGB")
+            return Image.alpha_composite(Image.new("RGBA", file.size, background), file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         raise InvalidInput("A picture that the job works from can't be read.", "Add it again.",
                            code="input_damaged") from None
 
 
-def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
+def fit(image: Image.Image, size: tuple[int, int], resize: str,
+        resample: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
     """Bring a picture (RGB, or L for masks) to a size.
 
     Args:
@@ -47,11 +49,11 @@ def fit(image: Image.Image, size: tuple[int, int], resize: str) -> Image.Image:
     if image.size == size:
         return image
     if resize not in ("crop", "fill"):
-        return image.resize(size, Image.Resampling.LANCZOS)
+        return image.resize(size, resample)
     ratios = (size[0] / image.width, size[1] / image.height)
     ratio = max(ratios) if resize == "crop" else min(ratios)
     inner = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
-    scaled = image.resize(inner, Image.Resampling.LANCZOS)
+    scaled = image.resize(inner, resample)
     corner = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
     placed = Image.new(image.mode, size)
     placed.paste(scaled, corner)

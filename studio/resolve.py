@@ -24,6 +24,7 @@ from studio.resolve_parts import (
     check_start,
     choose_size,
     resolve_hires,
+    sized_mask,
 )
 from studio.sampler_choice import choose_sampler
 
@@ -59,7 +60,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     sampler, schedule = choose_sampler(draft.sampler, draft.schedule, entry)
     check_pictures(draft, size_of)
     check_start(draft, entry)
-    width, height = choose_size(draft, entry, size_of)
+    width, height = choose_size(draft, entry, size_of, max_pixels)
     check_size(width, height, max_pixels)
     recipe = Recipe(
         prompt=draft.prompt, negative_prompt=draft.negative_prompt,
@@ -71,7 +72,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
         clip_skip=draft.clip_skip, width=width, height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,
-        count=draft.count, start=draft.start, mask=draft.mask,
+        count=draft.count, start=draft.start, mask=sized_mask(draft),
         controls=resolve_controls(draft, finder, entry, size_of),
         references=resolve_references(draft.references, finder, entry),
         hires=resolve_hires(draft.hires, finder, entry, sampler.id, (width, height), max_pixels)

@@ -16,19 +16,19 @@ from contract.recipe import (
     Extend,
     Hires,
     ImageRef,
+    Mask,
     ModelKind,
     ModelRef,
     RecipeDraft,
 )
+from contract.sizes import MASKED_ROOM, Size, extended_size, followed_size, hires_size
 from contract.tasks import Upscale
 from studio.model_finder import Finder
 from studio.sampler_choice import choose_sampler
 
-Size = tuple[int, int]  # width, height
 SizeOf = Callable[[str], Size | None]
 _SAME_SHAPE = 0.02  # of the ratio of the sides
 _ENLARGED = 16  # times the pixels that are painted, a picture may be enlarged to: no model runs over all at once
-_ROOM = 1.5  # a start picture may be this much larger than what the model usually makes before it is scaled down
 
 
 def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
@@ -82,7 +82,7 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
                             field="start")
 
 
-def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf) -> Size:
+def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixels: int) -> Size:
     """What was asked; else what the start picture has, scaled to what the model makes; else the model's own.
 
     Raises:
@@ -97,15 +97,20 @@ def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf) -> Size:
         return _extended(draft, start.extend, size)
     if draft.width and draft.height:
         return draft.width, draft.height
-    pixels = usual[0] * usual[1]
-    scale = math.sqrt(pixels / (size[0] * size[1])) if size[0] * size[1] > _ROOM * pixels else 1.0
-    width, height = (min(SIDE[1], max(SIDE[0], round(side * scale / SIDE_MULTIPLE) * SIDE_MULTIPLE)) for side in size)
+    width, height = followed_size(size, usual, MASKED_ROOM, max_pixels) if draft.mask else followed_size(size, usual)
     return draft.width or width, draft.height or height
 
 
+def sized_mask(draft: RecipeDraft) -> Mask | None:
+    """The mask; where no size is asked for, the start picture keeps its own."""
+    mask = draft.mask
+    if mask is None or mask.area == "masked" or draft.width or draft.height or (draft.start and draft.start.extend):
+        return mask
+    return mask.model_copy(update={"keep_size": True})
+
+
 def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
-    inner = [side // SIDE_MULTIPLE * SIDE_MULTIPLE for side in size]
-    width, height = inner[0] + extend.left + extend.right, inner[1] + extend.up + extend.down
+    width, height = extended_size(size, extend)
     for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
         if asked not in (None, side):
             raise InvalidRecipe(f"The extended canvas would be {width} × {height}; {name} is {asked}.",
@@ -162,8 +167,7 @@ def resolve_hires(hires: Hires, finder: Finder, entry: ModelEntry, first_sampler
         InvalidRecipe: a name is not known, or the result would be too large.
         ModelProblem: the upscaler can't be used.
     """
-    width, height = (round(side * hires.scale / SIDE_MULTIPLE) * SIDE_MULTIPLE for side in size)
-    check_hires_size(size, (width, height), max_pixels)
+    check_hires_size(size, hires_size(size, hires.scale), max_pixels)
     changes: dict[str, object] = {"upscaler": resolve_upscaler(hires.upscaler, finder, "hires.upscaler")}
     if hires.sampler is not None or hires.schedule is not None:
         try:

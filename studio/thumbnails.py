@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from contract.errors import NotFound, StorageFull
+from contract.values import BACKGROUND
 from contract.work import RawImage
 
 SIDE = 320
@@ -20,6 +21,14 @@ def jpeg(pixels: RawImage, quality: int = _PREVIEW_QUALITY) -> bytes:
     buffer = io.BytesIO()
     Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def _on_background(picture: Image.Image) -> Image.Image:
+    """As RGB; a picture of ours has transparent pixels only where someone worked on its file."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    colored = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colored.size, BACKGROUND), colored).convert("RGB")
 
 
 class Thumbnails:
@@ -48,7 +57,7 @@ class Thumbnails:
             return path
         try:
             with Image.open(picture, formats=["PNG"]) as file:
-                image = file.convert("RGB")
+                image = _on_background(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             raise NotFound("The picture's file is missing or damaged.", "Its recipe is still known.") from None
         try:

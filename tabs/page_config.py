@@ -18,6 +18,7 @@ from contract.parts import (
     FEATHER,
     HIRES_SCALE,
     IMAGE_GUIDANCE,
+    MASKED_FROM,
     MAX_CONTROLS,
     MAX_HYPERNETWORKS,
     MAX_LORAS,
@@ -43,8 +44,11 @@ from contract.recipe import (
     SIDE_MULTIPLE,
     STEPS,
 )
+from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
+from contract.values import BACKGROUND
+from studio.opener import MAX_BYTES
 from studio.studio import Studio
 from studio.words import LEAST_LETTERS, STOP_WORDS
 from tabs.words import EXPLAIN
@@ -67,7 +71,10 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "side_multiple": SIDE_MULTIPLE, "max_seed": str(MAX_SEED),
             "prompt_characters": MAX_PROMPT_CHARACTERS, "least_letters": LEAST_LETTERS,
             "controls": MAX_CONTROLS, "references": MAX_REFERENCES, "loras": MAX_LORAS,
-            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, **_part_limits(),
+            "hypernetworks": MAX_HYPERNETWORKS, "loops": LOOPS, "upload_bytes": MAX_BYTES, "size_room": ROOM, "masked_room": MASKED_ROOM,
+            "max_pixels": studio.settings.max_pixels,
+            "masked_from": MASKED_FROM,
+            **_part_limits(),
         },
         "defaults": _part_defaults(),
         "labels": {**LABELS, "loops": "Rounds"},
@@ -75,6 +82,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
                   "loops": f"Use a whole number, {LOOPS[0]} to {LOOPS[1]}."},
         "explain": dict(EXPLAIN),
         "counts": COUNTS,
+        "background": BACKGROUND,
         "samplers": [
             {"id": sampler.id, "label": sampler.label, "schedules": sampler.schedules,
              "zero_snr_schedules": schedules_for(sampler, zero_snr=True)}

@@ -18,7 +18,8 @@ from contract import events
 from contract.errors import InvalidRecipe, StudioError
 from contract.recipe import Frozen, Recipe
 from contract.records import ImageRecord, JobView
-from contract.tasks import Paint, Task
+from contract.sizes import hires_size, upscaled_size
+from contract.tasks import Paint, Task, Upscale
 from contract.validation import parse_draft
 from studio.feed import Feed
 from studio.follow import follow
@@ -184,10 +185,16 @@ def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
 
 
 def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
-    """Where only the masked area is painted, the result is as large as the picture that it is put back into."""
-    if not (isinstance(task, Paint) and task.recipe.mask and task.recipe.start and task.recipe.mask.area == "masked"):
-        return {}
-    size = studio.input_size(task.recipe.start.image.sha256, owner)
+    """Of a hires pass and of an enlarged picture; where what is painted is put back, of the picture."""
+    size = None
+    if isinstance(task, Upscale):
+        before = studio.input_size(task.image.sha256, owner)
+        size = upscaled_size(before, task.scale) if before else None
+    elif isinstance(task, Paint) and task.recipe.hires:
+        size = hires_size((task.recipe.width, task.recipe.height), task.recipe.hires.scale)
+    elif isinstance(task, Paint) and task.recipe.mask and task.recipe.start and (
+            task.recipe.mask.area == "masked" or task.recipe.mask.keep_size):
+        size = studio.input_size(task.recipe.start.image.sha256, owner)
     return dict(zip(("width", "height"), size, strict=True)) if size else {}  # the engine will say what is missing
 
 

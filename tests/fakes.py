@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus, ResidentModel
+from contract.sizes import upscaled_size
 from contract.tasks import Paint, Preprocess, Upscale
 from contract.work import (
     DEVICE_FAULT,
@@ -88,7 +89,7 @@ def _size_after(task: Upscale | Preprocess, images: Mapping[str, bytes]) -> tupl
     """How large the picture of a task becomes; its size now is in the PNG's header."""
     width, height = struct.unpack(">II", images[task.image.sha256][16:24])
     scale = task.scale if isinstance(task, Upscale) else 1.0
-    return round(width * scale), round(height * scale)
+    return upscaled_size((width, height), scale)
 
 
 def _preview(ticket: Ticket, index: int, step: int) -> RawImage | None:

@@ -1,6 +1,7 @@
 // Layers to files and back: masks as gray PNGs, colors painted into their picture.
 
 import { fillFrom } from "./canvas_layer.js";
+import { config } from "./config.js";
 
 /** A pixel as one number: alpha is its highest byte; all three colors the same. */
 const OPAQUE = 0xff000000;
@@ -37,7 +38,7 @@ const blobOf = (context) => new Promise((resolve, reject) => {
 export function pngOf(layer, width, height, under = null) {
   const made = drawn(width, height);
   if (typeof under === "string") { made.fillStyle = under; made.fillRect(0, 0, width, height); }
-  else if (under) made.drawImage(under, 0, 0, width, height);
+  else if (under) { onBackground(made, width, height); made.drawImage(under, 0, 0, width, height); }
   made.imageSmoothingQuality = "high";
   made.drawImage(imageOf(layer), 0, 0, width, height);
   return blobOf(made);
@@ -60,9 +61,16 @@ export async function readMask(file, layer) {
     take: () => fillFrom(layer, bytes) };
 }
 
-/** "#rrggbb" of one pixel of a picture. */
+// A picture's transparent parts are what is seen behind them.
+function onBackground(context, width, height) {
+  context.fillStyle = config.background;
+  context.fillRect(0, 0, width, height);
+}
+
+/** "#rrggbb" of one pixel of a picture, as it is seen. */
 export function colorAt(source, x, y) {
   const made = drawn(1, 1);
+  onBackground(made, 1, 1);
   made.drawImage(source, x, y, 1, 1, 0, 0, 1, 1);
   return hex([...made.getImageData(0, 0, 1, 1).data].slice(0, 3));
 }

@@ -1,6 +1,6 @@
 // Undo and redo for a layer: each step keeps the tiles it changed as they were, up to so many bytes.
 
-import { joined, within } from "./canvas_layer.js";
+import { joined, setByte, within } from "./canvas_layer.js";
 
 const TILE = 64;
 const MOST_BYTES = 96 * 1024 * 1024;
@@ -38,8 +38,8 @@ export function makeHistory(layer) {
       const at = (y * layer.width + left) * layer.channels;
       for (let x = 0; x < wide; x += 1) {
         const value = kept[(y - top) * wide + x];
-        if (layer.channels === 1) layer.total += value - layer.data[at + x];
-        layer.data[at + x] = value;
+        if (layer.channels === 1) setByte(layer, at + x, value);
+        else layer.data[at + x] = value;
       }
     }
   }

@@ -1,5 +1,7 @@
 // Keys of a canvas. They act only while the canvas or its toolbar has the focus.
 
+import { isCommand, isComposing, keyOf, plainKey } from "./shortcut.js";
+
 const MOVED = 48;
 const PLAIN = { b: "brush", e: "eraser", i: "invert", "[": "smaller", "]": "larger", 0: "fit", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut" };
 const MOVES = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -14,8 +16,8 @@ export function canvasKeys(element, field, act) {
   const space = (isDown) => { isSpaceDown = isDown; field.classList.toggle("panning", isDown); };
 
   element.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.altKey || event.target.closest("dialog, input[type=text]")) return;
-    const name = event.ctrlKey || event.metaKey ? commandOf(event) : PLAIN[event.key.toLowerCase()];
+    if (isComposing(event) || event.target.closest("dialog, input[type=text]")) return;
+    const name = isCommand(event) ? commandOf(event) : PLAIN[plainKey(event)];
     if (name && act[name]) {
       event.preventDefault();
       act[name]();
@@ -23,7 +25,7 @@ export function canvasKeys(element, field, act) {
   });
 
   function onField(event) {
-    if (event.ctrlKey || event.metaKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === " ") { event.preventDefault(); space(true); }
     const move = MOVES[event.key];
     if (move) { event.preventDefault(); act.pan(move[0] * MOVED, move[1] * MOVED); }
@@ -34,7 +36,7 @@ export function canvasKeys(element, field, act) {
 }
 
 function commandOf(event) {
-  const key = event.key.toLowerCase();
+  const key = keyOf(event);
   if (key === "z") return event.shiftKey ? "redo" : "undo";
   return key === "y" ? "redo" : null;
 }

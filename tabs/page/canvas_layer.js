@@ -1,26 +1,56 @@
 // What is painted on a canvas, as plain pixels: one byte each for a mask or a drawing, four for colors.
 // Strokes are capsules with a clean edge. Knows nothing of screens, pointers or undo.
 
+import { config } from "./config.js";
+
 /**
  * @typedef {{x: number, y: number, size: number}} Dab size: diameter in pixels of the layer
  * @typedef {{isErasing: boolean, hardness: number, strength: number, color: number[]}} Brush hardness, strength:
  *   0..1; color: red, green, blue, for colors only
  * @typedef {[number, number, number, number]} Rect left, top, right, bottom; right and bottom are outside
- * @typedef {{width: number, height: number, channels: 1|4, data: Uint8ClampedArray, total: number}} Layer
- *   total: sum of the bytes of a mask
+ * @typedef {{width: number, height: number, channels: 1|4, data: Uint8ClampedArray, total: number, solid: number}} Layer
+ *   total: sum of the bytes of a mask; solid: how many of them are masked where gray does not count
  */
 
 const LONG = 4;
 /** An eraser reaches one pixel further, so that along the same way it takes all that a brush left. */
 const WIDER = 2;
+/** Wherever a brush as small as this is set down, it masks a pixel. */
+const LEAST_SIZE = 1.5;
 
 /** @returns {Layer} an empty one */
 export function makeLayer(width, height, channels) {
-  return { width, height, channels, data: new Uint8ClampedArray(width * height * channels), total: 0 };
+  return { width, height, channels, data: new Uint8ClampedArray(width * height * channels), total: 0, solid: 0 };
 }
 
-/** How much of a mask is set, 0..1. */
-export const covered = (layer) => layer.total / (255 * layer.width * layer.height);
+/** Whether a byte is masked where gray does not count: as the engine has it. */
+export const isSolid = (value) => value >= config.limits.masked_from;
+
+/** How much of a mask is set, 0..1: as the engine takes it. isHard: gray does not count */
+export const covered = (layer, isHard) => (isHard ? layer.solid : layer.total / 255) / (layer.width * layer.height);
+
+/** The same of a part of it. @param {Rect} rect */
+export function coveredIn(layer, rect, isHard) {
+  const area = within(layer, rect);
+  if (!area) return 0;
+  const [left, top, right, bottom] = area;
+  let sum = 0;
+  for (let y = top; y < bottom; y += 1) {
+    for (let index = y * layer.width + left; index < y * layer.width + right; index += 1) {
+      const value = layer.data[index];
+      sum += isHard ? Number(isSolid(value)) : value / 255;
+    }
+  }
+  return sum / ((right - left) * (bottom - top));
+}
+
+/** Set one byte of a mask. */
+export function setByte(layer, index, value) {
+  const before = layer.data[index];
+  layer.data[index] = value;
+  layer.total += value - before;
+  layer.solid += Number(isSolid(value)) - Number(isSolid(before));
+}
 
 /** The whole of it. @returns {Rect} */
 export const wholeOf = ({ width, height }) => [0, 0, width, height];
@@ -52,7 +82,7 @@ export function stroke(layer, from, to, brush) {
   const pieces = Math.max(1, Math.ceil(length / (LONG * Math.max(from.size, to.size, 8))));
   const more = brush.isErasing ? WIDER : 0;
   const at = (part) => ({ x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part,
-    size: from.size + (to.size - from.size) * part + more });
+    size: Math.max(LEAST_SIZE, from.size + (to.size - from.size) * part) + more });
   for (let piece = 0; piece < pieces; piece += 1) capsule(layer, at(piece / pieces), at((piece + 1) / pieces), brush);
 }
 
@@ -89,9 +119,7 @@ function maskPutter(layer, { isErasing, strength }) {
   return (index, share) => {
     const before = data[index];
     const value = Math.round(255 * share * strength);
-    const after = isErasing ? Math.min(before, 255 - value) : Math.max(before, value);
-    data[index] = after;
-    layer.total += after - before;
+    setByte(layer, index, isErasing ? Math.min(before, 255 - value) : Math.max(before, value));
   };
 }
 
@@ -111,9 +139,7 @@ function colorPutter({ data }, { isErasing, strength, color }) {
 export function mapMask(layer, [left, top, right, bottom], next) {
   for (let y = top; y < bottom; y += 1) {
     for (let index = y * layer.width + left; index < y * layer.width + right; index += 1) {
-      const before = layer.data[index];
-      layer.data[index] = next(before);
-      layer.total += layer.data[index] - before;
+      setByte(layer, index, next(layer.data[index]));
     }
   }
 }
@@ -121,11 +147,13 @@ export function mapMask(layer, [left, top, right, bottom], next) {
 /** Make all of a layer empty. */
 export function wipe(layer) {
   layer.data.fill(0);
-  layer.total = 0;
+  layer.total = layer.solid = 0;
 }
 
 /** Take over pixels of the same size. */
 export function fillFrom(layer, bytes) {
   layer.data.set(bytes);
-  layer.total = layer.channels === 1 ? bytes.reduce((sum, value) => sum + value, 0) : 0;
+  layer.total = layer.solid = 0;
+  if (layer.channels !== 1) return;
+  for (const value of bytes) { layer.total += value; layer.solid += Number(isSolid(value)); }
 }

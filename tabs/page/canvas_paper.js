@@ -2,7 +2,7 @@
 // Knows pixels of the layer only; `tell` hears which part changed.
 
 import { makeHistory } from "./canvas_history.js";
-import { covered, fillFrom, makeLayer, mapMask, reach, stroke, wholeOf, within, wipe } from "./canvas_layer.js";
+import { covered, coveredIn, fillFrom, makeLayer, mapMask, reach, stroke, wholeOf, within, wipe } from "./canvas_layer.js";
 import { keepLayer, recallLayer } from "./canvas_store.js";
 import { observable } from "./store.js";
 
@@ -11,8 +11,9 @@ const KEEP_MS = 300;
 /**
  * @param {1|4} channels 1 for a mask or a drawing, 4 for colors
  * @param {(changed: import("./canvas_layer.js").Rect|null) => void} tell null: only what can be undone changed
+ * @param {() => boolean} isHard whether gray does not count
  */
-export function makePaper(channels, tell) {
+export function makePaper(channels, tell, isHard) {
   let key = "";
   let layer = makeLayer(1, 1, channels);
   let history = makeHistory(layer);
@@ -23,10 +24,10 @@ export function makePaper(channels, tell) {
   let changes = 0;
   const share = observable(0);
 
-  const isEmpty = () => share.get() === 0;
+  const isEmpty = () => share.get() === 0 && layer.total === 0;
   // Of colors only whether there are any.
   function measure() {
-    if (channels === 1) return covered(layer);
+    if (channels === 1) return covered(layer, isHard());
     for (let at = 3; at < layer.data.length; at += 4) if (layer.data[at]) return 1;
     return 0;
   }
@@ -77,6 +78,15 @@ export function makePaper(channels, tell) {
     share,
     isEmpty,
     layer: () => layer,
+    /** Whether something is painted that is too faint to count. */
+    isFaint: () => share.get() === 0 && layer.total > 0,
+    /** How much of a part of it is painted. @param {import("./canvas_layer.js").Rect} rect */
+    shareIn: (rect) => coveredIn(layer, rect, isHard()),
+    /** Gray counts now, or no longer. */
+    recount() {
+      tell(wholeOf(layer));
+      share.set(measure());
+    },
     /** Another number whenever something else is painted. */
     changes: () => changes,
     begin(dab, brush) {

@@ -1,7 +1,9 @@
 // Shows a layer over its picture, crisp at the screen's own pixels. Only what changed is drawn again.
 
+import { onBackground } from "./brought.js";
+import { config } from "./config.js";
 import { h } from "./dom.js";
-import { wholeOf } from "./canvas_layer.js";
+import { isSolid, wholeOf } from "./canvas_layer.js";
 
 const FILL = 0.62;
 /** Width of each of the two edges, in pixels of the page. */
@@ -23,7 +25,7 @@ function context(width, height) {
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
-  const picture = /** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true }));
+  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })));
   const ground = h("div.canvas-ground", {}, picture);
   const canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { "aria-hidden": "true" }));
   const screen = canvas.getContext("2d");
@@ -32,15 +34,16 @@ export function makeScreen(look, at, isSoft) {
   /** The layer as an image. */
   let sheet = context(1, 1);
   /** @type {import("./canvas_layer.js").Layer} */
-  let layer = { width: 1, height: 1, channels: 1, data: new Uint8ClampedArray(1), total: 0 };
+  let layer = { width: 1, height: 1, channels: 1, data: new Uint8ClampedArray(1), total: 0, solid: 0 };
   /** Pixels of the picture for each of the layer. */
   let each = 1;
   let ratio = 1;
   let dirty = null;
   let accent = "";
 
-  // A mask's bytes become the opacity of white.
+  // A mask's bytes become the opacity of white; where gray does not count, what counts is shown.
   function bring([left, top, right, bottom]) {
+    const isHard = look === "mask" && !isSoft();
     const image = sheet.createImageData(right - left, bottom - top);
     let to = 0;
     for (let y = top; y < bottom; y += 1) {
@@ -53,7 +56,8 @@ export function makeScreen(look, at, isSoft) {
           image.data[to] = 255;
           image.data[to + 1] = 255;
           image.data[to + 2] = 255;
-          image.data[to + 3] = layer.data[from + x];
+          const value = layer.data[from + x];
+          image.data[to + 3] = isHard ? 255 * Number(isSolid(value)) : value;
         }
       }
     }
@@ -135,8 +139,8 @@ export function makeScreen(look, at, isSoft) {
   return {
     elements: [ground, canvas],
     picture,
-    /** What colors lie on: the picture, or white. */
-    ground: () => (picture.hidden ? "white" : picture),
+    /** What colors lie on: the picture, or paper. */
+    ground: () => (picture.hidden ? config.background : picture),
     /** Another layer, and the picture under it (or none). pictureWidth: in pixels of the picture */
     show(nextLayer, url, pictureWidth) {
       layer = nextLayer;

@@ -1,6 +1,6 @@
 // Before and after: the picture a result began from, laid over its left part; the edge is dragged, or moved by keys.
 
-import { broughtUrl } from "./brought.js";
+import { broughtUrl, onBackground } from "./brought.js";
 import { button, h } from "./dom.js";
 
 const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" };
@@ -9,7 +9,7 @@ const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" }
 export function makeCompare() {
   let isOn = false;
   let key = "";
-  const image = h("img.before", { alt: "", decoding: "async" });
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img.before", { alt: "", decoding: "async", onload: layBackground })));
   const range = /** @type {HTMLInputElement} */ (h("input.divider", { type: "range", min: 0, max: 100, step: 1, value: "50",
     "aria-label": "Before and after", oninput: follow }));
   const opener = button({ label: "Compare", icon: "compare", kind: "compare", onclick: () => { isOn = !isOn; show(); if (isOn) range.focus(); } });
@@ -21,8 +21,16 @@ export function makeCompare() {
     range.setAttribute("aria-valuetext", `${range.value}% before`);
   }
 
+  // Where the whole picture is shown, the wall beside it is none of it.
+  function layBackground() {
+    const ratio = image.naturalWidth / image.naturalHeight / (image.clientWidth / image.clientHeight);
+    const isWhole = image.style.objectFit === "contain" && ratio > 0;
+    image.style.backgroundSize = isWhole ? `${100 * Math.min(1, ratio)}% ${100 * Math.min(1, 1 / ratio)}%` : "";
+  }
+
   function show() {
     over.hidden = !isOn;
+    layBackground();
     opener.setAttribute("aria-pressed", String(isOn));
   }
 

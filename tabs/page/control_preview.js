@@ -1,13 +1,14 @@
 // What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the stage.
 
 import { get, inWords, post, Refused } from "./api.js";
-import { broughtUrl, refOf } from "./brought.js";
+import { broughtUrl, onBackground, refOf } from "./brought.js";
 import { button, h, setText } from "./dom.js";
 import { form, number } from "./form.js";
 import { announce } from "./live.js";
 import { preprocessors } from "./parts_list.js";
 import { formTab } from "./route.js";
 import { sizeOf } from "./size.js";
+import { mapResolution } from "./size_rule.js";
 import { setUnit, unitsOf } from "./units.js";
 import { pixels } from "./words.js";
 
@@ -18,7 +19,7 @@ export function makePreview(index) {
   const unit = () => unitsOf("controls")[index];
   const make = button({ label: "Preview", icon: "picture", kind: "outlined", onclick: show });
   const said = h("p.hint", { role: "status" });
-  const image = h("img", { alt: "Preview of the preprocessor" });
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "Preview of the preprocessor" })));
   const use = button({ label: "Use the preview as input", kind: "outlined", onclick: takeMap });
   const hide = button({ label: "Hide", onclick: () => setUnit("controls", index, { map: null }) });
   const shown = h("div.map", { hidden: true }, image, h("div.map-actions", {}, use, hide));
@@ -82,8 +83,5 @@ async function prepared(unit) {
 
 // The resolution at which a pixel of the map is one of the result.
 function perfectResolution({ image, resize }) {
-  const { width, height } = sizeOf(form.get(), formTab());
-  const scales = [width / image.width, height / image.height];
-  const scale = resize === "fill" ? Math.min(...scales) : Math.max(...scales);
-  return Math.min(2048, Math.max(64, Math.round(scale * Math.min(image.width, image.height))));
+  return mapResolution(image, sizeOf(form.get(), formTab()), resize);
 }

@@ -1,7 +1,8 @@
 // ControlNet units: what is wrong with one, and how they go into a recipe and come out of it.
 
+import { Refused } from "./api.js";
 import { findBrought, refOf } from "./brought.js";
-import { familyLabel } from "./config.js";
+import { config, familyLabel } from "./config.js";
 import { form, number, typed } from "./form.js";
 import { controlModels, preprocessors } from "./parts_list.js";
 import { modelTitle } from "./models.js";
@@ -16,8 +17,16 @@ const FOLDER = "Put a ControlNet or a T2I-Adapter (its folder, or one .safetenso
 /** What is said where there is no model for controls. */
 export const noControlModel = () => `No ControlNet model is here. ${FOLDER}`;
 
-/** Take a picture as the control of a unit. */
-export const takeControl = (picture) => takeIntoUnit("controls", picture);
+/**
+ * Take a picture as the control of a unit.
+ * @returns {string} the field where it is now
+ * @throws {Refused} every unit has one
+ */
+export function takeControl(picture) {
+  const index = takeIntoUnit("controls", picture);
+  if (index >= 0) return `controls.image-${index}`;
+  throw new Refused({ code: "controls_full", message: `All ${config.limits.controls} units of ControlNet have a picture.`, hint: "Remove one first." }, 0);
+}
 
 const says = (text) => ({ text, fixes: [] });
 

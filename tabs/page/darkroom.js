@@ -46,6 +46,7 @@ function fillPart(name, given) {
 
 function fillHeader(element, props, ...rest) {
   configure(props.config);
+  document.documentElement.style.setProperty("--picture-background", props.config.background);
   startRoute();
   loadForm();
   page_header(element, props, ...rest);

@@ -1,15 +1,17 @@
 // A picture dropped or pasted where no field takes it: the frame offers what can be done with it, in two halves.
 
 import { Refused, request, Unreachable } from "./api.js";
-import { bring, bringSaved } from "./brought.js";
+import { bring, bringSaved, needReadable } from "./brought.js";
 import { h } from "./dom.js";
-import { draggedKind, draggedPicture, MARK } from "./drag.js";
+import { draggedKind, MARK } from "./drag.js";
 import { closeLayer, openLayer } from "./layers.js";
 import { announce } from "./live.js";
 import { say, useSettings } from "./pictures.js";
 import { fillForm } from "./recipe_fill.js";
 import { formTab } from "./route.js";
 import { startFrom } from "./send_to.js";
+import { textFieldOf } from "./text_fields.js";
+import { isText, takenFrom } from "./transfer.js";
 import { offerUndo } from "./undo_bar.js";
 
 /** What is meant: a file, or the id of one of our pictures. @typedef {{file?: File, id?: string}} Given */
@@ -23,38 +25,60 @@ const veil = /** @type {HTMLDialogElement} */ (h("dialog.veil", { "aria-label": 
   half("read", "Read its recipe", "What it was made with fills the form."),
   half("start", "Start from it", "It becomes the start picture.")));
 
-/** Listen on the whole page. */
+/** Listen on the whole page. Whatever is dropped, the page stays: a browser would open it in its place. */
 export function listenForPictures(parent) {
   parent.append(veil);
-  const over = (event) => event.target.closest?.(`[${MARK}]`);
+  const root = document.documentElement;
+  const isTaken = (event) => event.target.closest?.(`[${MARK}]`);
+  // A selection that is moved within the page, by a slip of the hand, is nothing to speak of.
+  let isFromHere = false;
   let leaving = 0;
+  const leave = () => { clearTimeout(leaving); veil.close(); root.classList.remove("dragging"); };
+  addEventListener("dragstart", () => { isFromHere = true; });
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    addEventListener(kind, (event) => { if (!isForField(event)) event.preventDefault(); }, { capture: true });
+  }
   addEventListener("dragover", (event) => {
-    if (!draggedKind(event)) return;
-    event.preventDefault();
     clearTimeout(leaving);
+    root.classList.add("dragging");
+    if (!draggedKind(event)) return;
     place();
     if (!veil.open) veil.show();
     for (const one of veil.children) one.classList.toggle("over", one.contains(event.target));
   });
   // There is no event for "it left the window" but this, which also tells of every border inside.
-  addEventListener("dragleave", () => { clearTimeout(leaving); leaving = window.setTimeout(() => veil.close(), 80); });
-  addEventListener("dragend", () => veil.close());
+  addEventListener("dragleave", () => { clearTimeout(leaving); leaving = window.setTimeout(leave, 80); });
+  addEventListener("dragend", () => { isFromHere = false; leave(); });
   addEventListener("drop", (event) => {
     const act = event.target.closest?.(".half")?.dataset.act;
-    clearTimeout(leaving);
-    veil.close();
-    if (!draggedKind(event) || over(event)) return;
-    event.preventDefault();
-    const id = draggedPicture(event);
-    const file = event.dataTransfer?.files[0];
+    const isOwn = isFromHere;
+    isFromHere = false;
+    leave();
+    if (isTaken(event) || isForField(event)) return;
+    const { id, files: [file], problem } = takenFrom(event.dataTransfer);
     if (id || file) offer(id ? { id } : { file }, act);
+    else if (!isOwn) refuse(problem);
   });
   addEventListener("paste", (event) => {
-    const file = [...event.clipboardData?.files ?? []].find((one) => one.type.startsWith("image/"));
-    if (!file) return;
+    const transfer = event.clipboardData;
+    // Office programs and browsers put a picture of a text beside it.
+    if (!transfer?.files.length || (textFieldOf(event.target) && transfer.getData("text/plain").trim())) return;
     event.preventDefault();
-    offer({ file });
+    const { files: [file], problem } = takenFrom(transfer);
+    if (file) offer({ file });
+    else refuse(problem);
   });
+}
+
+// What a browser does well by itself: text into a text field, files into a file field.
+function isForField({ target, dataTransfer }) {
+  if (target instanceof HTMLInputElement && target.type === "file") return true;
+  return Boolean(textFieldOf(target)) && isText(dataTransfer);
+}
+
+function refuse(problem) {
+  offerUndo(problem, null);
+  announce(problem);
 }
 
 // Over the frame, so that fields beside it can still be dropped on; over everything where there is no frame.
@@ -91,6 +115,7 @@ async function useSaved(id) {
 export async function readRecipe(file) {
   announce("Reading the picture.");
   try {
+    await needReadable(file, file.name);
     const found = await request("POST", "/recipes/read", new Blob([file], { type: file.type || "application/octet-stream" }));
     if (!found.draft) { offerUndo(`${file.name} has no recipe inside.`, null); return; }
     const left = found.unknown.length ? ` Not used: ${found.unknown.slice(0, 4).join(", ")}${found.unknown.length > 4 ? " and more" : ""}.` : "";

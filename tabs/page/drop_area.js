@@ -1,11 +1,12 @@
 // A place for one picture: dropped, pasted while it has the focus, chosen as a file, or the last result.
 
 import { Refused, Unreachable } from "./api.js";
-import { bring, bringSaved, broughtUrl } from "./brought.js";
+import { bring, bringSaved, broughtUrl, onBackground } from "./brought.js";
 import { button, freshId, h, icon, setText } from "./dom.js";
-import { draggedPicture, MARK } from "./drag.js";
+import { MARK } from "./drag.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
+import { chosenFrom, takenFrom } from "./transfer.js";
 import { pixels } from "./words.js";
 
 const KINDS = "image/png, image/jpeg, image/webp";
@@ -18,12 +19,12 @@ const KINDS = "image/png, image/jpeg, image/webp";
  */
 export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: KINDS, hidden: true, multiple: Boolean(onmany), tabindex: "-1",
-    "aria-label": label, onchange: () => { takeFiles([...file.files ?? []]); file.value = ""; } }));
+    "aria-label": label, onchange: () => { if (file.files?.length) takeAll(chosenFrom([...file.files], how)); file.value = ""; } }));
   const said = h("p.problem", { hidden: true, id: freshId("problem"), role: "alert" });
   const choose = h("button.area-choose", { type: "button", onclick: () => file.click() }, icon("picture"),
     h("span", {}, "Drop a picture, paste it, or choose a file"));
   const last = button({ label: "Use the last result", icon: "use", kind: "plain", onclick: takeLast });
-  const image = /** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" }));
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" })));
   const facts = h("span.hint", {});
   const name = h("span.area-name", {});
   const replace = button({ label: "Replace", kind: "plain", onclick: () => file.click() });
@@ -31,6 +32,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   const empty = h("div.area-empty", {}, choose, h("div.area-more", {}, last, ...extra));
   const full = h("div.area-full", { hidden: true }, image, h("span.area-words", {}, name, facts), replace, onremove && remove);
   const element = h("div.area", { role: "group", "aria-label": label, [MARK]: "" }, empty, full, file, said);
+  const how = { isMany: Boolean(onmany) };
   let isBusy = false;
 
   async function take(bringing, words) {
@@ -44,8 +46,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
       announce(`${label}: the picture is here.`);
     } catch (problem) {
       if (!(problem instanceof Refused || problem instanceof Unreachable)) throw problem;
-      said.replaceChildren(`${problem.message} ${problem.hint ?? ""}`.trim());
-      said.hidden = false;
+      refuse(`${problem.message} ${problem.hint ?? ""}`.trim());
     } finally {
       isBusy = false;
       element.classList.remove("busy");
@@ -53,10 +54,17 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     }
   }
 
-  function takeFiles(files) {
-    if (!files.length) return;
-    if (onmany && files.length > 1) { onmany(files); return; }
-    take(bring(files[0]), `Bringing ${files[0].name || "the picture"}`);
+  function refuse(words) {
+    said.replaceChildren(words);
+    said.hidden = false;
+  }
+
+  /** @param {import("./transfer.js").Taken} taken */
+  function takeAll({ id, files, problem }) {
+    if (id) take(bringSaved(id), "Bringing the picture");
+    else if (files.length > 1) onmany?.(files);
+    else if (files.length) take(bring(files[0]), `Bringing ${files[0].name || "the picture"}`);
+    if (problem) refuse(problem);
   }
 
   function takeLast() {
@@ -72,16 +80,13 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   element.addEventListener("drop", (event) => {
     event.preventDefault();
     element.classList.remove("over");
-    const id = draggedPicture(event);
-    if (id) take(bringSaved(id), "Bringing the picture");
-    else takeFiles([...event.dataTransfer?.files ?? []].filter(isPicture));
+    takeAll(takenFrom(event.dataTransfer, how));
   });
   element.addEventListener("paste", (event) => {
-    const files = [...event.clipboardData?.files ?? []].filter(isPicture);
-    if (!files.length) return;
+    if (!event.clipboardData?.files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    takeFiles(files);
+    takeAll(takenFrom(event.clipboardData, how));
   });
   job.view.watch(() => { last.hidden = !job.lastPicture(); });
 
@@ -98,5 +103,3 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     },
   };
 }
-
-const isPicture = (one) => one.type.startsWith("image/") || one.type === "";

@@ -1,10 +1,12 @@
 // The picture in its new frame, to scale. Each side can be dragged, or moved by arrow keys.
 
-import { broughtUrl } from "./brought.js";
+import { broughtUrl, onBackground } from "./brought.js";
 import { config } from "./config.js";
 import { h } from "./dom.js";
 import { form } from "./form.js";
-import { gain, gainOf, SIDES } from "./outpaint_section.js";
+import { gain, SIDES } from "./outpaint_section.js";
+import { extended, gainOf } from "./size.js";
+import { innerSize } from "./size_rule.js";
 
 const MARGIN = 44;
 const SIGN = { left: [-1, 0], right: [1, 0], up: [0, -1], down: [0, 1] };
@@ -12,7 +14,7 @@ const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown:
 
 /** @returns {{element: HTMLElement}} draws itself whenever the form changes */
 export function extendFrame() {
-  const image = /** @type {HTMLImageElement} */ (h("img", { alt: "The start picture", draggable: "false" }));
+  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "The start picture", draggable: "false" })));
   const handles = Object.fromEntries(SIDES.map((side) => [side, handle(side)]));
   const frame = h("div.new-frame", {}, image, ...Object.values(handles));
   const element = h("div.extend-frame", {}, frame);
@@ -59,8 +61,9 @@ export function extendFrame() {
     const picture = now["start.image"];
     if (!picture || !element.clientWidth) return;
     if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
-    const [left, right, up, down] = SIDES.map((side) => gainOf(now, side));
-    const [width, height] = [picture.width + left + right, picture.height + up + down];
+    const [left, , up] = SIDES.map((side) => gainOf(now, side));
+    const { width, height } = extended(now);
+    const kept = innerSize(picture);
     const room = { width: element.clientWidth - 2 * MARGIN, height: element.clientHeight - 2 * MARGIN };
     const scale = held?.scale ?? Math.min(room.width / width, room.height / height, 4);
     // Where the picture's own corner lies.
@@ -68,7 +71,7 @@ export function extendFrame() {
     const y = held?.y ?? (element.clientHeight - height * scale) / 2 + up * scale;
     shown = { scale, x, y };
     Object.assign(frame.style, { translate: `${x - left * scale}px ${y - up * scale}px`, width: `${width * scale}px`, height: `${height * scale}px` });
-    Object.assign(image.style, { left: `${left * scale}px`, top: `${up * scale}px`, width: `${picture.width * scale}px`, height: `${picture.height * scale}px` });
+    Object.assign(image.style, { left: `${left * scale}px`, top: `${up * scale}px`, width: `${kept.width * scale}px`, height: `${kept.height * scale}px` });
     for (const side of SIDES) {
       const gained = gainOf(now, side);
       handles[side].setAttribute("aria-valuenow", String(gained));

@@ -2,14 +2,14 @@
 
 import { choice, list, showProblem, slider, textInput } from "./bound.js";
 import { config, samplerLabel, schedulesFor } from "./config.js";
-import { button, field, h } from "./dom.js";
+import { button, field, h, setText } from "./dom.js";
 import { readRecipe } from "./drop.js";
 import { change, form, presetOf } from "./form.js";
 import { job } from "./job.js";
 import { formTab, route } from "./route.js";
 import { section } from "./section.js";
 import { segmented } from "./segmented.js";
-import { canFollow, follows, sizeOf } from "./size.js";
+import { canFollow, followKey, follows, keepsSize, sizeNote, sizeOf } from "./size.js";
 import { keep, recall } from "./store.js";
 import { openUpscale } from "./upscale.js";
 import { joinVae, vaeField, vaeSummary } from "./vae_field.js";
@@ -61,9 +61,10 @@ export function seed_fields(element) {
  */
 export function size_field(element) {
   const choose = segmented({ label: "Size", onchoose: (preset) => {
-    if (preset === "picture") { change({ "start.follow": true }); return; }
+    const follow = canFollow(formTab()) ? followKey(formTab()) : null;
+    if (follow && preset === "picture") { change({ [follow]: true }); return; }
     const chosen = form.get().model?.sizes?.[preset];
-    change({ "start.follow": false, ...(chosen ? { preset, width: String(chosen[0]), height: String(chosen[1]) } : { preset: "custom" }) });
+    change({ ...(follow && { [follow]: false, "mask.keep_size": false }), ...(chosen ? { preset, width: String(chosen[0]), height: String(chosen[1]) } : { preset: "custom" }) });
   } });
   const width = textInput("width", { inputmode: "numeric", "aria-label": config.labels.width });
   const height = textInput("height", { inputmode: "numeric", "aria-label": config.labels.height });
@@ -73,7 +74,8 @@ export function size_field(element) {
   const custom = h("div.custom-size", {}, width, h("span", { "aria-hidden": "true" }, "×"), height, swap);
   const { box, title, problem } = field("width", "Size", h("div", {}, choose.element, custom), { note: config.explain.size });
   const resize = choice("start.resize", RESIZES);
-  box.append(other.problem);
+  const note = h("p.hint", {});
+  box.append(other.problem, note);
   showProblem("width", width, problem);
   showProblem("height", height, other.problem);
   function draw() {
@@ -82,11 +84,12 @@ export function size_field(element) {
     const presets = Object.keys(now.model?.sizes ?? {}).sort((a, b) => order(a) - order(b));
     const choices = [...presets, "custom"].map((value) => ({ value, label: value[0].toUpperCase() + value.slice(1) }));
     if (canFollow(tab)) choices.unshift({ value: "picture", label: "Picture" });
-    const isPicture = canFollow(tab) && now["start.follow"];
+    const isPicture = canFollow(tab) && now[followKey(tab)];
     const isPreset = presets.includes(now.preset) && presetOf(now.model, now.width, now.height) === now.preset;
     choose.offer(choices, isPicture ? "picture" : isPreset ? now.preset : "custom");
     custom.hidden = isPicture || isPreset;
     resize.hidden = !canFollow(tab) || isPicture;
+    setText(note, sizeNote(now, tab));
     title.textContent = isPicture && !follows(now, tab) ? "Size, as the picture" : `Size, ${sizeWords(now, tab)}`;
   }
   form.watch(draw);
@@ -96,7 +99,7 @@ export function size_field(element) {
 
 function sizeWords(now, tab) {
   if (!follows(now, tab)) return pixels(now.width.trim() || "?", now.height.trim() || "?");
-  const { width, height } = sizeOf(now, tab);
+  const { width, height } = keepsSize(now, tab) ? now["start.image"] : sizeOf(now, tab);
   return pixels(width, height);
 }
 

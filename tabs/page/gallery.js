@@ -5,10 +5,12 @@ import { button, h, icon, setText } from "./dom.js";
 import { makeGalleryData } from "./gallery_data.js";
 import { makeLoupe } from "./loupe.js";
 import { makeDraggable } from "./drag.js";
+import { awaitPicture, loadAgain, stopAwaiting } from "./missing.js";
 import { pictureKeys } from "./pictures.js";
 import { titleOfPicture } from "./records.js";
 import { rove, settleTabStop } from "./roving.js";
 import { go, route } from "./route.js";
+import { plainKey } from "./shortcut.js";
 import { day, moment, some } from "./words.js";
 
 const TYPING_MS = 250;
@@ -83,8 +85,7 @@ export function gallery(element) {
   function tile(record) {
     let made = tiles.get(record.id);
     if (!made) {
-      const image = h("img", { src: thumbnailUrl(record.id), alt: "", loading: "lazy", decoding: "async",
-        onerror: () => { made.classList.add("broken"); image.remove(); } });
+      const image = h("img", { src: thumbnailUrl(record.id), alt: "", loading: "lazy", decoding: "async", onerror: () => miss(made, record.id, "load") });
       made = h("button.tile", { type: "button", tabindex: "-1", "data-id": record.id, style: `--a:${record.width / record.height}`,
         "aria-label": `${titleOfPicture(record)}, ${moment(record.created_at)}` },
       image, h("span.cell-words", {}, "File missing"), icon("starred"));
@@ -92,8 +93,23 @@ export function gallery(element) {
       tiles.set(record.id, made);
     }
     made.classList.toggle("favorite", record.favourite);
-    made.classList.toggle("broken", record.missing || made.classList.contains("broken"));
+    if (record.missing) miss(made, record.id, "record");
+    else if (made.dataset.missing === "record") restore(made);
     return made;
+  }
+
+  // Until the file is back. by: "record", as the server marked it, or "load", as it did not load.
+  function miss(made, id, by) {
+    made.classList.add("broken");
+    made.dataset.missing = by;
+    awaitPicture(made, id, () => { restore(made); data.found(id); });
+  }
+
+  function restore(made) {
+    made.classList.remove("broken");
+    delete made.dataset.missing;
+    stopAwaiting(made);
+    loadAgain(made.querySelector("img"));
   }
 
   days.addEventListener("click", (event) => {
@@ -121,7 +137,7 @@ export function gallery(element) {
     }
   });
   addEventListener("keydown", (event) => {
-    if (event.key === "/" && route.get().tab === "gallery" && !grid.hidden && !event.target.closest("input, textarea")) {
+    if (plainKey(event) === "/" && route.get().tab === "gallery" && !grid.hidden && !event.target.closest("input, textarea")) {
       event.preventDefault();
       search.focus();
     }

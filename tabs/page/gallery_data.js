@@ -52,6 +52,11 @@ export function makeGalleryData() {
     return state.get().records.find((record) => record.id === id) ?? get(`/images/${encodeURIComponent(id)}/record`);
   }
 
+  /** A file that was missing is back. */
+  function found(id) {
+    set({ records: state.get().records.map((record) => (record.id === id ? { ...record, missing: false } : record)) });
+  }
+
   news.later(({ kind, ids, favourite }) => {
     const { records, total } = state.get();
     if (kind === "changed") {
@@ -72,5 +77,5 @@ export function makeGalleryData() {
       set({ newer: state.get().newer + ids.length });
     }
   });
-  return { state, reload, more, find };
+  return { state, reload, more, find, found };
 }

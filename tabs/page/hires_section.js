@@ -10,6 +10,7 @@ import { formTab } from "./route.js";
 import { judgeText, ranged } from "./rules.js";
 import { section } from "./section.js";
 import { sizeOf } from "./size.js";
+import { hiresSize } from "./size_rule.js";
 import { pixels, short } from "./words.js";
 
 const OWN = ["scale", "upscaler", "steps", "strength", "sampler", "prompt"];
@@ -32,8 +33,8 @@ const judge = (values, name, whole = false) => (values.hires ? ranged(`hires.${n
 function summary(values) {
   if (!values.hires) return "";
   const by = number(values["hires.scale"]);
-  const { width, height } = sizeOf(values, formTab());
-  return Number.isNaN(by * width) ? "on" : `${short(by)}×, ${pixels(Math.round((width * by) / 8) * 8, Math.round((height * by) / 8) * 8)}`;
+  const { width, height } = hiresSize(sizeOf(values, formTab()), by);
+  return Number.isNaN(width * height) ? "on" : `${short(by)}×, ${pixels(width, height)}`;
 }
 
 function body() {

@@ -8,10 +8,13 @@ import { extendFrame } from "./extend_frame.js";
 import { form } from "./form.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
+import { loadAgain } from "./missing.js";
 import { paintCanvas } from "./mask_canvas.js";
-import { gainOf, MODE, SIDES } from "./outpaint_section.js";
+import { MODE } from "./outpaint_section.js";
 import { say } from "./pictures.js";
 import { route } from "./route.js";
+import { extended } from "./size.js";
+import { innerSize } from "./size_rule.js";
 import { showFace } from "./stage_face.js";
 import { takeStart } from "./start_section.js";
 import { pixels } from "./words.js";
@@ -71,14 +74,14 @@ export function makeBench() {
     const share = canvas.share.get();
     const percent = share < 0.01 ? "Less than 1%" : `${Math.min(99, Math.round(100 * share))}%`;
     const isKept = now["mask.invert"];
-    const rest = share === 0 ? "Nothing is masked yet." : share === 1 ? "The whole picture is masked."
+    const rest = canvas.isFaint() ? "What is painted is too faint to count without Soft inpainting." : share === 0 ? "Nothing is masked yet." : share === 1 ? "The whole picture is masked."
       : `${percent} of the picture is masked.`;
     return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
   };
 
   route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
   form.watch(draw);
-  form.later((now, before) => { if (now["mask.soft"] !== before["mask.soft"]) canvas.redraw(); });
+  form.later((now, before) => { if (now["mask.soft"] !== before["mask.soft"]) canvas.recount(); });
   canvas.share.later(() => {
     draw();
     if (element.checkVisibility()) announce(words.textContent);
@@ -86,14 +89,18 @@ export function makeBench() {
   // Pictures that nothing names are swept after a day; the form may be older.
   const image = canvas.element.querySelector("img");
   image.addEventListener("error", () => { lost = image.src; draw(); });
+  image.addEventListener("load", () => { lost = ""; draw(); });
+  addEventListener("focus", () => { if (lost) loadAgain(image); });
   job.view.later(draw);
   new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
   return { element, canvas, empty, painting, maskProblem, pictureProblem, show: () => showFace("canvas") };
 }
 
 function extendWords(now, picture) {
-  const [left, right, up, down] = SIDES.map((side) => gainOf(now, side));
-  const before = pixels(picture.width, picture.height);
-  if (!(left + right + up + down)) return ["Drag a side of the frame,", "or give a side some pixels."];
-  return ["The new frame.", `${before} becomes ${pixels(picture.width + left + right, picture.height + up + down)}.`];
+  const inner = innerSize(picture);
+  const { width, height } = extended(now);
+  if (width === inner.width && height === inner.height) return ["Drag a side of the frame,", "or give a side some pixels."];
+  const cuts = [[picture.width - inner.width, "right"], [picture.height - inner.height, "foot"]].filter(([cut]) => cut);
+  const cut = cuts.length ? ` Sides are multiples of 8: ${cuts.map(([lost, side]) => `${lost} px at the ${side}`).join(" and ")} are cut off.` : "";
+  return ["The new frame.", `${pixels(picture.width, picture.height)} becomes ${pixels(width, height)}.${cut}`];
 }

@@ -11,14 +11,17 @@ import { makeBench } from "./inpaint_bench.js";
 import { extendFields, extendPart, MODE } from "./outpaint_section.js";
 import { joinRecipe } from "./recipe_parts.js";
 import { ranged } from "./rules.js";
+import { keepsSize, shownPart } from "./size.js";
 import { placeCanvas } from "./stage_face.js";
 
 const NEEDS = "Inpaint begins from a picture. Drop one, paste it, or choose a file.";
 const EMPTY = "Nothing is masked. Paint the area to change, or use Image to image.";
 const FULL = "Everything is masked and the mask is turned around: nothing would change. Clear part of the mask.";
+const FAINT = "What is painted is too faint to count. Turn Soft inpainting on, or paint over it.";
+const OUTSIDE = "All that is to change lies in the part of the picture that is cut off. Choose the size Picture, or another resize mode.";
 const CONTENTS = [["original", "Original"], ["fill", "Fill"], ["noise", "Noise"], ["nothing", "Nothing"]];
 const AREAS = [["whole", "Whole picture"], ["masked", "Masked area only"]];
-const FIELDS = ["feather", "invert", "content", "area", "padding", "soft"];
+const FIELDS = ["feather", "invert", "content", "area", "padding", "soft", "keep_size"];
 /** A picture that nothing names is kept for a day. */
 const SENT_MS = 3_600_000;
 
@@ -74,9 +77,10 @@ const inPaint = (rule) => (values) => (isPainting(values) ? rule(values) : null)
 
 function maskProblem(values) {
   if (!isPainting(values) || !values["start.image"]) return null;
-  const share = bench.canvas.share.get();
-  if (values["mask.invert"]) return share === 1 ? { text: FULL, fixes: [] } : null;
-  return share === 0 ? { text: EMPTY, fixes: [] } : null;
+  const [share, shown] = [bench.canvas.share.get(), shownPart(values, "inpaint")];
+  const nothing = values["mask.invert"] ? 1 : 0;
+  if (share === nothing) return { text: nothing ? FULL : bench.canvas.isFaint() ? FAINT : EMPTY, fixes: [] };
+  return shown && bench.canvas.shareIn(shown) === nothing ? { text: OUTSIDE, fixes: [] } : null;
 }
 
 async function open(picture) {
@@ -91,7 +95,8 @@ async function open(picture) {
 
 async function write(draft, values) {
   if (!isPainting(values)) { extendPart.write(draft, values); return; }
-  draft.mask = { ...partOf("mask", values), image: refOf(await sendMask(values["start.image"].sha256)) };
+  const keep_size = values["mask.area"] === "whole" && keepsSize(values, "inpaint");
+  draft.mask = { ...partOf("mask", values), keep_size, image: refOf(await sendMask(values["start.image"].sha256)) };
 }
 
 // The same mask is sent once.

@@ -5,6 +5,7 @@ import { COMMAND, generate } from "./generate_bar.js";
 import { job } from "./job.js";
 import { closeLayer, layerHasEscape, openLayer } from "./layers.js";
 import { generates, route } from "./route.js";
+import { isCommand, isComposing, plainKey } from "./shortcut.js";
 
 const TABLE = [
   [`${COMMAND} Enter`, "Generate, also inside the prompt"],
@@ -33,14 +34,14 @@ export function openKeyTable() {
 export function listenForKeys(parent) {
   parent.append(table);
   addEventListener("keydown", (event) => {
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     const isTyping = event.target instanceof Element && event.target.closest("input, textarea, select");
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && generates(route.get().tab)) {
+    if (event.key === "Enter" && isCommand(event) && generates(route.get().tab)) {
       event.preventDefault();
       generate();
     } else if (event.key === "Escape" && !layerHasEscape() && !event.target.closest?.("select, input[type=search]")) {
       if (job.isActive()) job.cancel();
-    } else if (event.key === "?" && !isTyping && !document.querySelector("dialog[open]")) {
+    } else if (plainKey(event) === "?" && !isTyping && !document.querySelector("dialog[open]")) {
       event.preventDefault();
       openKeyTable();
     }

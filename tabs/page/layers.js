@@ -1,5 +1,7 @@
 // Layers over the page: one at a time, focus goes in and comes back, Esc and a click outside close it.
 
+import { isComposing } from "./shortcut.js";
+
 /** @type {{close: () => void, element: HTMLElement} | null} */
 let open = null;
 let closedAt = -Infinity;
@@ -56,7 +58,7 @@ export function openLayer(dialog, { modal = true, opener = null, onclose, focus 
   dialog.addEventListener("pointerdown", outside, { signal: stop.signal });
   // Also where the browser would not: a search field takes Esc for itself, a dialog that is not modal has none.
   addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.isComposing) return;
+    if (event.key !== "Escape" || isComposing(event)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     mine.close();

@@ -1,9 +1,11 @@
 // One picture large, with its recipe and the film of its neighbors.
 
 import { pictureUrl, thumbnailUrl } from "./api.js";
+import { onBackground } from "./brought.js";
 import { button, h, setText } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { countEscape } from "./layers.js";
+import { awaitPicture, comesBack, loadAgain, stopAwaiting } from "./missing.js";
 import { download, favorite, news, pictureKeys, remove, say, useSettings } from "./pictures.js";
 import { recipeList } from "./recipe_list.js";
 import { titleOfPicture } from "./records.js";
@@ -20,7 +22,7 @@ export function makeLoupe(data) {
   /** @type {any} */
   let record = null;
   let lastId = null;
-  const picture = /** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: () => root.classList.add("broken") }));
+  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: miss })));
   const position = h("span.position", {});
   const star = button({ label: "Favorite", icon: "star", words: false, onclick: () => favorite([record.id], !record.favourite) });
   const previous = button({ label: "Previous picture", icon: "left", words: false, quick: true, onclick: () => step(-1) });
@@ -65,11 +67,26 @@ export function makeLoupe(data) {
     picture.removeAttribute("src");
   }
 
+  function miss() {
+    if (!record) return;
+    const { id } = record;
+    root.classList.add("broken");
+    awaitPicture(root, id, () => {
+      if (record?.id !== id) return;
+      root.classList.remove("broken");
+      loadAgain(picture);
+      record = { ...record, missing: false };
+      data.found(id);
+    });
+  }
+
   function draw() {
     if (!record) return;
     const url = pictureUrl(record.id);
     if (picture.getAttribute("src") !== url) {
-      root.classList.toggle("broken", record.missing);
+      root.classList.remove("broken");
+      stopAwaiting(root);
+      if (record.missing) miss();
       picture.width = record.width;
       picture.height = record.height;
       picture.style.setProperty("--ratio", String(record.width / record.height));
@@ -96,7 +113,7 @@ export function makeLoupe(data) {
     film.dataset.key = key;
     film.replaceChildren(...shown.map((one) => h("button.slot", { type: "button", "aria-current": one.id === record.id ? "true" : null,
       "aria-label": titleOfPicture(one, 60), onclick: () => go("gallery", one.id, { replace: true }) },
-    h("img", { src: thumbnailUrl(one.id), alt: "" }))));
+    comesBack(h("img", { src: thumbnailUrl(one.id), alt: "" }), () => one.id))));
   }
 
   function step(by) {

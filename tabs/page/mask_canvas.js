@@ -29,7 +29,8 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   /** Pixels of the picture for each of the layer. */
   let each = 1;
 
-  const paper = makePaper(look === "colors" ? 4 : 1, (changed) => { if (changed) screen.changed(changed); tell(); });
+  const isHard = () => look === "mask" && !isSoft();
+  const paper = makePaper(look === "colors" ? 4 : 1, (changed) => { if (changed) screen.changed(changed); tell(); }, isHard);
   const view = makeView(() => { screen.place(field.clientWidth, field.clientHeight); tell(); });
   const screen = makeScreen(look, view.at, isSoft);
   const ring = brushRing();
@@ -130,6 +131,9 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     /** How much of it is painted: 0..1, of colors 0 or 1. */
     share: paper.share,
     changes: paper.changes,
+    isFaint: paper.isFaint,
+    /** How much of a part of it is painted. @param {number[]} rect left, top, right, bottom in pixels of the picture */
+    shareIn: (rect) => paper.shareIn(/** @type {any} */ (rect.map((side) => Math.round(side / each)))),
     /** Paint on another picture, with what was painted on it before. @param {Sheet} next */
     async open(next) {
       if (next.key === sheet.key && next.url === sheet.url) return;
@@ -145,8 +149,8 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
     },
     /** What is painted, as a PNG of the picture's size. */
     blob,
-    /** It is to be shown in another way: soft or hard. */
-    redraw: measure,
+    /** It is to be taken in another way: soft or hard. */
+    recount() { paper.recount(); measure(); },
     load,
   };
 }

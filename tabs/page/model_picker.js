@@ -10,6 +10,7 @@ import { loadModels } from "./models.js";
 import { say } from "./pictures.js";
 import { rove, settleTabStop } from "./roving.js";
 import { segmented } from "./segmented.js";
+import { isComposing, plainKey } from "./shortcut.js";
 import { bytes, some } from "./words.js";
 
 const MIN_CARD_PX = 170;
@@ -100,8 +101,8 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
   }
 
   dialog.addEventListener("keydown", (event) => {
-    if (event.key === "/" && document.activeElement !== search) { event.preventDefault(); search.focus(); }
-    if (event.key === "Enter" && document.activeElement === search && found.length) { onchoose(found[0]); closeLayer(); }
+    if (plainKey(event) === "/" && document.activeElement !== search) { event.preventDefault(); search.focus(); }
+    if (event.key === "Enter" && !isComposing(event) && document.activeElement === search && found.length) { onchoose(found[0]); closeLayer(); }
   });
   return { element: dialog, open };
 }

@@ -9,6 +9,7 @@ import { learnTitles } from "./models.js";
 import { rove, settleTabStop } from "./roving.js";
 import { route } from "./route.js";
 import { segmented } from "./segmented.js";
+import { plainKey } from "./shortcut.js";
 import { bytes, grouped, some } from "./words.js";
 
 const PAGE = 120;
@@ -124,7 +125,7 @@ export function makeGrid({ onopen, onload }) {
   engine.later(draw);
   form.later(draw);
   addEventListener("keydown", (event) => {
-    if (event.key !== "/" || element.closest("[hidden]") || route.get().tab !== "models" || event.target.closest("input, textarea, dialog")) return;
+    if (plainKey(event) !== "/" || element.closest("[hidden]") || route.get().tab !== "models" || event.target.closest("input, textarea, dialog")) return;
     event.preventDefault();
     search.focus();
   });

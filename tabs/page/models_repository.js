@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { button, field, freshId, h, icon, setText } from "./dom.js";
 import { KIND } from "./model_face.js";
+import { isComposing } from "./shortcut.js";
 import { bytes, some } from "./words.js";
 
 const SHOWN = 40;
@@ -11,7 +12,7 @@ const NAME = /^[\w.-]+\/[\w.-]+$/;
 /** @param {(download: any) => void} start begins a download */
 export function makeRepository(start) {
   const name = /** @type {HTMLInputElement} */ (h("input", { type: "text", id: freshId("repository"), placeholder: "owner/model", autocomplete: "off", autocapitalize: "off", spellcheck: "false",
-    onkeydown: (event) => { if (event.key === "Enter") look(); } }));
+    onkeydown: (event) => { if (event.key === "Enter" && !isComposing(event)) look(); } }));
   const kind = /** @type {HTMLSelectElement} */ (h("select", { id: freshId("kind") }, ...Object.entries(KIND).map(([value, label]) => h("option", { value }, label))));
   const box = field("repository", "Repository", name, { labelFor: name.id });
   const found = h("div.found-files", { role: "status" });

@@ -5,6 +5,7 @@ import { config } from "./config.js";
 import { field, h } from "./dom.js";
 import { change, form, number, partOf, typed } from "./form.js";
 import { ranged } from "./rules.js";
+import { gainOf } from "./size.js";
 
 /** What the Inpaint tab does: "paint" or "extend". */
 export const MODE = "inpaint.mode";
@@ -15,9 +16,6 @@ const CONTENTS = [["fill", "Fill"], ["noise", "Noise"], ["nothing", "Nothing"]];
 const NONE = "No side is extended. Give at least one side some pixels.";
 
 const pathOf = (side) => `start.extend.${side}`;
-
-/** Pixels that a side gains; 0 where nothing sensible was typed. */
-export const gainOf = (values, side) => Math.max(0, number(values[pathOf(side)]) || 0);
 
 /** Let a side gain so many pixels. */
 export const gain = (side, pixels) => change({ [pathOf(side)]: String(pixels) });

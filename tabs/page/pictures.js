@@ -4,6 +4,7 @@ import { get, inWords, pictureUrl, post, request } from "./api.js";
 import { h } from "./dom.js";
 import { alarm, announce } from "./live.js";
 import { fillForm } from "./recipe_fill.js";
+import { plainKey } from "./shortcut.js";
 import { observable } from "./store.js";
 import { extendUndo, isOffered, offerUndo } from "./undo_bar.js";
 import { some } from "./words.js";
@@ -117,12 +118,11 @@ export function say(problem) {
 
 /** F, U, D and Delete on the picture that has the focus. */
 export function pictureKeys(event, record, afterRemove) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea")) return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (event.target.closest("input, textarea")) return;
   const act = {
     f: () => favorite([record.id], !record.favourite), u: () => useSettings(record),
     d: () => download([record.id]), Delete: () => { afterRemove(); remove([record.id]); },
-  }[key];
+  }[plainKey(event)];
   if (!act) return;
   event.preventDefault();
   act();

@@ -8,6 +8,8 @@ import { COMMAND } from "./generate_bar.js";
 import { embeddingNames, onTagLists, tagNote } from "./prompt_tags.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
 import { completion } from "./prompt_completion.js";
+import { route } from "./route.js";
+import { isWritten, writeText } from "./text_fields.js";
 import { listenForWeights } from "./weight_keys.js";
 
 const MOST_NAMED = 3;
@@ -15,8 +17,9 @@ const KEYS_HINT = `${COMMAND} ↑ ↓ changes the weight`;
 
 /** Fill the part. */
 export function prompt_box(element) {
-  const prompt = area("prompt", "What should the picture show?", 3);
+  // What is written last is taken back first: of both, the prompt.
   const negative = area("negative_prompt", "What it should not show (optional)", 1);
+  const prompt = area("prompt", "What should the picture show?", 3);
   const note = h("p.note", { id: "prompt-note" });
   const count = h("p.count", {});
   prompt.setAttribute("aria-describedby", note.id);
@@ -46,7 +49,7 @@ export function prompt_box(element) {
 function area(name, placeholder, rows) {
   const made = /** @type {HTMLTextAreaElement} */ (h("textarea", {
     id: freshId(name), name, placeholder, rows, spellcheck: "true", autocapitalize: "none",
-    oninput: () => change({ [name]: made.value }),
+    oninput: (event) => { if (!isWritten(event)) change({ [name]: made.value }); },
   }));
   listenForWeights(made);
   const grow = () => {
@@ -54,10 +57,14 @@ function area(name, placeholder, rows) {
     made.style.height = "auto";
     made.style.height = `${made.scrollHeight}px`;
   };
-  form.watch((now) => {
-    if (made.value !== now[name]) made.value = now[name];
+  // While another tab hides it, the browser would forget its undo: what is to stand there waits until it is seen.
+  const show = () => {
+    if (made.isConnected && !made.checkVisibility()) return;
+    writeText(made, form.get()[name]);
     grow();
-  });
+  };
+  form.watch(show);
+  route.later(show);
   return made;
 }
 

@@ -4,6 +4,7 @@
 import { freshId, h } from "./dom.js";
 import { change } from "./form.js";
 import { embeddings, hypernetworks, loraModels } from "./parts_list.js";
+import { isComposing } from "./shortcut.js";
 
 const MOST = 8;
 const OPEN = /(<(?:lora|lyco):|<hypernet:|\bembedding:)([^<>:,\n()]*)$/i;
@@ -73,7 +74,7 @@ export function completion(area, name) {
   // The caret moves by keys, by a click, by undo.
   document.addEventListener("selectionchange", () => { if (!box.hidden) look(); });
   area.addEventListener("keydown", (event) => {
-    if (box.hidden || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (box.hidden || event.ctrlKey || event.metaKey || event.altKey || isComposing(event)) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) { at = (at + step + found.length) % found.length; draw(); }
     else if (event.key === "Enter" || event.key === "Tab") take(at);

@@ -7,6 +7,8 @@ import { fillRest } from "./panes.js";
 import { allParts } from "./recipe_parts.js";
 import { formTab, go } from "./route.js";
 import { config } from "./config.js";
+import { followKey, usualSize } from "./size.js";
+import { followedSize } from "./size_rule.js";
 import { offerUndo } from "./undo_bar.js";
 
 const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule"];
@@ -31,14 +33,23 @@ export async function fillForm(recipe, { seed, count, words }) {
   const missing = await takeModel(recipe.model, patch);
   const model = patch.model ?? before.model;
   patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);
-  patch["start.follow"] = false;
   const gaps = await Promise.all(allParts().map((part) => part.read?.(recipe, patch)));
-  go(tabFor(recipe));
+  const tab = tabFor(recipe);
+  if (recipe.start) patch[followKey(tab)] = isFollowed(patch, model, recipe.mask);
+  go(tab);
   change(patch);
   const gone = missing ? `Made with “${missing}”, which is not here. The rest is in the form.` : words;
   const sentence = [gone, ...gaps].filter(Boolean).join(" ");
   announce(sentence);
   offerUndo(sentence, () => form.set(before));
+}
+
+// Whether the size is just what the start picture gives by itself: then the next picture gives its own.
+function isFollowed(values, model, mask) {
+  const picture = values["start.image"];
+  if (!picture || (mask && mask.area !== "masked" && !mask.keep_size)) return false;
+  const { width, height } = mask?.area === "masked" ? usualSize(model) : followedSize(picture, usualSize(model), Boolean(mask));
+  return String(width) === values.width && String(height) === values.height;
 }
 
 // The chosen tab if it shows all that the recipe has, else the first that does.

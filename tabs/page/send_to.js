@@ -6,13 +6,16 @@ import { announce } from "./live.js";
 import { openMenu } from "./menu.js";
 import { say } from "./pictures.js";
 import { go, titleOf } from "./route.js";
+import { showFace } from "./stage_face.js";
 import { takeStart } from "./start_section.js";
 import { openUpscale } from "./upscale.js";
 
-/** @type {{id: string, icon: string, take: (picture: import("./brought.js").Brought) => void}[]} */
+const asStart = (picture) => { takeStart(picture); return "start.image"; };
+
+/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("./brought.js").Brought) => string}[]} */
 const TABS = [
-  { id: "img2img", icon: "picture", take: takeStart },
-  { id: "inpaint", icon: "brush", take: takeStart },
+  { id: "img2img", icon: "picture", take: asStart },
+  { id: "inpaint", icon: "brush", take: asStart },
   { id: "controlnet", icon: "outline", take: takeControl },
 ];
 
@@ -28,10 +31,23 @@ async function send(tab, bringing) {
   announce(`Bringing the picture to ${titleOf(tab.id)}.`);
   try {
     const picture = await bringing();
-    tab.take(picture);
+    const field = tab.take(picture);
     go(tab.id);
+    arrive(field);
   } catch (problem) {
     say(problem);
+  }
+}
+
+// On the chosen tab too, the picture comes into sight: on the tab's canvas, where it has one, else at its field.
+function arrive(field) {
+  showFace("canvas");
+  const canvas = document.querySelector(".bench:not([hidden])");
+  if (!canvas) { document.querySelector(`[data-field="${field}"]`)?.scrollIntoView({ block: "nearest" }); return; }
+  if (innerWidth < 860) scrollTo({ top: 0 });
+  // The canvas covers what was pressed.
+  if (!document.activeElement?.checkVisibility({ visibilityProperty: true }) || document.activeElement === document.body) {
+    canvas.querySelector("[role=application]")?.focus({ preventScroll: true });
   }
 }
 

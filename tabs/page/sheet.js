@@ -3,6 +3,7 @@
 import { pictureUrl } from "./api.js";
 import { h, setText } from "./dom.js";
 import { makeDraggable } from "./drag.js";
+import { awaitPicture, stopAwaiting } from "./missing.js";
 import { rove, settleTabStop } from "./roving.js";
 import { cut } from "./words.js";
 
@@ -93,13 +94,18 @@ function makeCell(onopen) {
     wanted = id;
     picture.classList.remove("shown");
     element.classList.remove("broken");
+    stopAwaiting(element);
     if (!id) { picture.removeAttribute("src"); return; }
     const next = new Image();
     next.src = pictureUrl(id);
     const isThere = await next.decode().then(() => true, () => false);
     if (wanted !== id) return;
     element.classList.toggle("broken", !isThere);
-    if (!isThere) { setText(words, "File missing"); return; }
+    if (!isThere) {
+      setText(words, "File missing");
+      awaitPicture(element, id, () => { wanted = ""; setText(words, ""); showPicture(id); });
+      return;
+    }
     picture.src = next.src;
     picture.classList.add("shown");
   }

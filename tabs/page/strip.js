@@ -3,6 +3,7 @@
 import { get, thumbnailUrl } from "./api.js";
 import { h } from "./dom.js";
 import { makeDraggable } from "./drag.js";
+import { comesBack } from "./missing.js";
 import { news } from "./pictures.js";
 import { titleOfPicture } from "./records.js";
 import { go } from "./route.js";
@@ -20,6 +21,7 @@ export function makeStrip({ onpick }) {
   const slots = Array.from({ length: SLOTS }, () => {
     const image = h("img", { alt: "", loading: "lazy", hidden: true });
     const slot = h("button.slot", { type: "button", disabled: true, "aria-label": "Empty" }, image);
+    comesBack(image, () => slot.dataset.id);
     makeDraggable(slot, () => slot.dataset.id);
     return slot;
   });

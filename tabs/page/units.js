@@ -33,11 +33,14 @@ export function removeUnit(part, index) {
   if (!isBlank(before[index])) offerUndo(`${config.labels[part]} ${index + 1} was removed.`, () => change({ [part]: before }));
 }
 
-/** Put a picture into the first unit that has none, else into a new one. */
+/** Put a picture into the first unit that has none, else into a new one. Returns which, or -1 where none can be added. */
 export function takeIntoUnit(part, picture) {
-  const index = unitsOf(part).findIndex((unit) => !unit.image);
+  const units = unitsOf(part);
+  const index = units.findIndex((unit) => !unit.image);
+  if (index < 0 && units.length >= config.limits[part]) return -1;
   if (index < 0) addUnit(part, { image: picture });
   else setUnit(part, index, { image: picture, map: null });
+  return index < 0 ? units.length : index;
 }
 
 /**

@@ -11,6 +11,7 @@ import { closeLayer, openLayer } from "./layers.js";
 import { alarm } from "./live.js";
 import { go, route, generates } from "./route.js";
 import { segmented } from "./segmented.js";
+import { upscaledSize } from "./size_rule.js";
 import { keep, recall } from "./store.js";
 import { pixels } from "./words.js";
 
@@ -57,8 +58,8 @@ function make() {
   draw = () => {
     area.show(picture);
     scales.offer(SCALES.map((value) => ({ value, label: `${value}×` })), chosen.scale);
-    const by = number(chosen.scale);
-    setText(result, picture ? `${pixels(picture.width, picture.height)} becomes ${pixels(Math.round(picture.width * by), Math.round(picture.height * by))}.` : "");
+    const larger = picture && upscaledSize(picture, number(chosen.scale));
+    setText(result, larger ? `${pixels(picture.width, picture.height)} becomes ${pixels(larger.width, larger.height)}.` : "");
     problem.hidden = true;
     if (dialog) sayAtField(dialog, "", "");
   };
@@ -82,7 +83,7 @@ async function submit(problem) {
   const say = (text) => { setText(problem, text); problem.hidden = false; };
   if (!picture) { say("Upscaling needs a picture. Drop one, paste it, or choose a file."); return; }
   const scale = number(chosen.scale);
-  const { width, height, parent } = picture;
+  const { parent } = picture;
   const sent = { image: refOf(picture), upscaler: chosen.upscaler, scale };
   for (const name of ["tile", "overlap"]) if (chosen[name].trim()) sent[name] = number(chosen[name]);
   if (parent) sent.parent = parent;
@@ -90,7 +91,7 @@ async function submit(problem) {
     const { id } = await post("/jobs/upscale", sent);
     closeLayer();
     if (!generates(route.get().tab)) go(config.tabs[0].id);
-    job.show(id, { count: 1, width: Math.round(width * scale), height: Math.round(height * scale) });
+    job.show(id, { count: 1, ...upscaledSize(picture, scale) });
   } catch (refused) {
     const { message, hint = "", field: at = "" } = inWords(refused);
     const text = `${message} ${hint}`.trim();

@@ -1,5 +1,7 @@
 // Ctrl ↑ and ↓ in a prompt: the weight of the selection, or of the word at the caret, as "(word:1.1)".
 
+import { isCommand, isComposing } from "./shortcut.js";
+
 const LEAST = 0;
 const MOST = 10;
 const WEIGHTED = /\(([^()]*):\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)/g;
@@ -42,7 +44,7 @@ function trimmed(text, from, to) {
 /** Listen in a text area; the browser's own undo keeps working. */
 export function listenForWeights(area) {
   area.addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.isComposing) return;
+    if (!isCommand(event) || isComposing(event)) return;
     const sign = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     if (!sign) return;
     const done = weigh(area.value, area.selectionStart, area.selectionEnd, sign * (event.shiftKey ? 0.05 : 0.1));

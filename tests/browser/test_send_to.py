@@ -184,3 +184,48 @@ def test_menu_dialog_halves_and_lineage_fit_every_width(visit: Visit, width: int
     page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
     expect(page.get_by_role("link", name="another picture")).to_be_visible()
     check(page, touch)
+
+
+def test_a_result_of_the_inpaint_tab_sent_to_it_shows_the_canvas(done: Visitor) -> None:
+    page = done.page
+    send(page, "Inpaint")
+    mask = page.get_by_role("application", name="Mask")
+    expect(mask).to_be_visible()
+    page.get_by_role("button", name="Show the result").click()
+    expect(mask).to_be_hidden()
+    send(page, "Inpaint")
+    expect(mask).to_be_visible()
+    expect(mask).to_be_focused()
+    page.get_by_role("button", name="Show the result").click()
+    page.locator(".slot").first.hover()
+    page.evaluate(_DROP, [list(picture_bytes()), ".stage", ".half[data-act=start]"])
+    expect(mask).to_be_visible()
+    page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
+    expect(page.locator(".loupe")).to_be_visible()
+    send(page, "Inpaint")
+    expect(mask).to_be_visible()
+
+
+@pytest.mark.parametrize(("place", "field"), [("Image to image", "start.image"), ("ControlNet", "controls.image-0")])
+@pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
+def test_on_its_own_tab_a_sent_picture_comes_into_sight(visit: Visit, place: str, field: str, width: int, touch: bool) -> None:
+    visitor = visit(width=width, height=700, touch=touch)
+    page = visitor.page
+    visitor.ask("a lighthouse")
+    visitor.wait_for("done")
+    page.get_by_role("tab", name=place).click()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    page.get_by_role("button", name="Send to").dispatch_event("click")
+    page.get_by_role("menuitem", name=place).dispatch_event("click")  # on a phone its button was scrolled away
+    box = f"[data-field='{field}'] .area-full"
+    expect(page.locator(box)).to_be_visible()
+    page.wait_for_function("""(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
+      return box.top >= 0 && box.bottom <= innerHeight + 1; }""", arg=box)
+
+
+def test_where_every_control_unit_has_a_picture_the_page_says_so(done: Visitor) -> None:
+    page = done.page
+    page.evaluate("""() => { const now = darkroom.form.get(); const image = { sha256: "0".repeat(64), width: 64, height: 64, name: "x" };
+      darkroom.form.set({ ...now, controls: Array.from({ length: 8 }, () => ({ model: "", preprocessor: "none", resolution: "", low: "", high: "", image })) }); }""")
+    send(page, "ControlNet")
+    expect(page.locator(".undo-bar")).to_contain_text("All 8 units of ControlNet have a picture. Remove one first.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from contract.errors import InvalidInput
 from contract.recipe import Recipe
@@ -169,3 +169,76 @@ def test_a_picture_of_odd_sides_loses_at_most_seven_pixels(make_recipe: Make) ->
     odd = Image.effect_noise((101, 71), 90).convert("RGB")
     frame = framed(make_recipe, odd, size=(104, 64), start={"extend": {"left": 8, "overlap": 0}})
     assert (np.asarray(frame.picture)[:, 8:] == np.asarray(odd)[:64, :96]).all()
+
+
+def dotted(size: tuple[int, int], *points: tuple[int, int]) -> Image.Image:
+    mask = Image.new("RGB", size)
+    for point in points:
+        mask.putpixel(point, (255, 255, 255))
+    return mask
+
+
+@pytest.mark.parametrize("area", ["whole", "masked"])
+@pytest.mark.parametrize("feather", [0, 1, 4, 16, 64])
+def test_a_dot_is_repainted_whatever_the_blur(area: str, feather: int, make_recipe: Make) -> None:
+    frame = framed(make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), feather=feather, area=area)
+    assert frame.mask is not None and frame.mask.any()
+    shown = np.asarray(frame.back(Image.new("RGB", (96, 64), "white")))
+    assert shown[30, 40, 0] >= 127, "at least half of what is painted shows"
+
+
+@pytest.mark.parametrize("feather", [2, 8])
+def test_a_blur_is_as_before_where_the_mask_is_thicker_than_it(feather: int, make_recipe: Make) -> None:
+    mask = box((96, 64), 20, 10, 70, 50)
+    frame = framed(make_recipe, Image.new("RGB", (96, 64)), mask, (96, 64), feather=feather)
+    expected = np.asarray(mask.convert("L").filter(ImageFilter.GaussianBlur(feather)))
+    shown = np.asarray(frame.back(Image.new("RGB", (96, 64), "white")))[..., 0]
+    assert (shown == expected).all()
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "fill"])
+@pytest.mark.parametrize("drawn", [[(500, 400)], [(x, 400) for x in range(300, 700)], [(600, y) for y in range(100, 700)], [(300 + at, 200 + at) for at in range(300)]])
+def test_what_is_thinner_than_a_painted_pixel_is_still_repainted(resize: str, drawn: list[tuple[int, int]], make_recipe: Make) -> None:
+    photo = Image.new("RGB", (1000, 800))
+    frame = framed(make_recipe, photo, dotted((1000, 800), *drawn), (160, 128), start={"resize": resize}, feather=0)
+    assert frame.mask is not None
+    assert frame.mask.sum() >= max(1, 0.1 * len(drawn))
+    shown = np.asarray(frame.back(Image.new("RGB", (160, 128), "white")))
+    assert (shown[..., 0] == 255 * frame.mask).all()
+
+
+def test_an_edge_that_is_no_thin_line_lies_where_it_did(make_recipe: Make) -> None:
+    mask = box((1000, 800), 203, 101, 751, 600)
+    frame = framed(make_recipe, Image.new("RGB", (1000, 800)), mask, (160, 128), feather=0)
+    plain = np.asarray(mask.convert("L").resize((160, 128), Image.Resampling.LANCZOS)).astype(np.float32) / 255 >= 0.5
+    assert frame.mask is not None and (frame.mask == plain).all()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_mask_that_the_crop_cuts_off_is_refused_in_a_sentence(soft: bool, make_recipe: Make) -> None:
+    with pytest.raises(InvalidInput, match="lies in the part of the picture that 64 × 64 cuts off"):
+        framed(make_recipe, Image.new("RGB", (384, 256)), box((384, 256), 0, 0, 20, 256), soft=soft)
+
+
+@pytest.mark.parametrize(("size", "made", "more", "words"), [
+    ((96, 64), (96, 64), {}, ""), ((192, 128), (96, 64), {}, ""),
+    ((101, 71), (104, 64), {"extend": {"left": 8}}, "Of the picture, 101 × 71, the part of 96 × 64 is used: sides are multiples of 8."),
+    ((96, 64), (104, 64), {"extend": {"left": 8}}, ""),
+    ((256, 192), (64, 64), {}, "Of the picture, 256 × 192, the part of 192 × 192 is used: the result is 64 × 64."),
+    ((256, 192), (64, 64), {"resize": "fill"}, ""), ((256, 192), (64, 64), {"resize": "stretch"}, "")])
+def test_what_of_a_picture_is_cut_off_is_said(size: tuple[int, int], made: tuple[int, int], more: dict[str, object], words: str, make_recipe: Make) -> None:
+    assert framed(make_recipe, Image.new("RGB", size), size=made, start=more).notice == words
+
+
+@pytest.mark.parametrize(("size", "made"), [((256, 192), (256, 192)), ((256, 192), (144, 104)), ((203, 131), (200, 128)), ((50, 40), (64, 64)), ((700, 501), (128, 96))])
+@pytest.mark.parametrize("feather", [0, 4])
+def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(size: tuple[int, int], made: tuple[int, int], feather: int,
+                                                                               make_recipe: Make) -> None:
+    photo = Image.effect_noise(size, 90).convert("RGB")
+    mask = box(size, 10, 10, size[0] // 2, size[1] // 2)
+    frame = framed(make_recipe, photo, mask, made, keep_size=True, feather=feather)
+    assert frame.picture.size == made and frame.mask is not None and frame.mask.shape == made[::-1] and not frame.notice
+    pixels = np.asarray(frame.back(Image.new("RGB", made, "white")))
+    assert pixels.shape[:2] == size[::-1]
+    far = np.asarray(mask.convert("L").filter(ImageFilter.MaxFilter(2 * 3 * feather + 3))) == 0
+    assert (pixels[far] == np.asarray(photo)[far]).all() and pixels[size[1] // 4, size[0] // 4].min() > 200

@@ -135,3 +135,21 @@ def test_an_upscale_that_can_not_be_done_is_refused_in_one_sentence(
     with pytest.raises(StudioError) as refused:
         resolve_upscale(Upscale.model_validate_json(json.dumps(fields)), Finder(models), SIZES.get, 2048**2)
     assert (refused.value.code, refused.value.message) == (code, words)
+
+
+@pytest.mark.parametrize(("fields", "size", "keeps"), [
+    ({"start": {"image": ODD}, "mask": {"image": ODD}}, (496, 336), True),
+    ({"start": {"image": LARGE}, "mask": {"image": LARGE}}, (1024, 1024), True),
+    ({"start": {"image": PHOTO}, "mask": {"image": PHOTO}}, (624, 416), True),
+    ({"start": {"image": LARGE}, "mask": {"image": LARGE}, "width": 512, "height": 512}, (512, 512), False),
+    ({"start": {"image": LARGE}, "mask": {"image": LARGE, "keep_size": True}, "width": 512, "height": 512}, (512, 512), True),
+    ({"start": {"image": PHOTO}, "mask": {"image": PHOTO, "area": "masked"}}, (512, 512), False)])
+def test_under_a_mask_the_picture_keeps_its_size_unless_one_is_asked_for(
+        fields: dict[str, object], size: tuple[int, int], keeps: bool, models: ModelList) -> None:
+    recipe = resolved(models, **fields)
+    assert (recipe.width, recipe.height) == size and recipe.mask.keep_size is keeps
+
+
+def test_a_studio_that_makes_less_paints_a_masked_picture_smaller_and_does_not_refuse_it(models: ModelList) -> None:
+    recipe = resolved(models, max_pixels=600 * 600, start={"image": LARGE}, mask={"image": LARGE})
+    assert (recipe.width, recipe.height) == (512, 512) and recipe.mask.keep_size

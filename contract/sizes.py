@@ -1,0 +1,55 @@
+"""How large a result is: the one rule for sides that have to be whole pixels and multiples of 8.
+
+The studio, the engine and the page (`tabs/page/size_rule.js`) all go by it, so that a size that is said is the size
+that is made; `tests/browser/test_sizes.py` holds the page to it. Halves are rounded to the even neighbor, as Python
+does: pictures of older recipes keep their sizes. Knows no pixels.
+"""
+
+import math
+
+from contract.parts import Extend
+from contract.values import SIDE, SIDE_MULTIPLE
+
+Size = tuple[int, int]  # width, height
+ROOM = 1.5  # a start picture may have this much more pixels than what a model usually makes before it is scaled down
+MASKED_ROOM = 4.0  # the same under a mask, where most of the picture is known
+
+
+def to_multiple(length: float) -> int:
+    """The nearest multiple of 8 pixels."""
+    return round(length / SIDE_MULTIPLE) * SIDE_MULTIPLE
+
+
+def hires_size(size: Size, scale: float) -> Size:
+    """The size of a hires pass, from that of the first."""
+    return to_multiple(size[0] * scale), to_multiple(size[1] * scale)
+
+
+def upscaled_size(size: Size, scale: float) -> Size:
+    """The size of an enlarged picture: to the nearest pixel."""
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def inner_size(size: Size) -> Size:
+    """What of a picture stays when it is extended: sides down to multiples of 8, cut at the right and at the foot."""
+    return size[0] // SIDE_MULTIPLE * SIDE_MULTIPLE, size[1] // SIDE_MULTIPLE * SIDE_MULTIPLE
+
+
+def extended_size(size: Size, extend: Extend) -> Size:
+    """The size of a picture with the sides it gains."""
+    width, height = inner_size(size)
+    return width + extend.left + extend.right, height + extend.up + extend.down
+
+
+def followed_size(size: Size, usual: Size, room: float = ROOM, most: float = math.inf) -> Size:
+    """The size that is painted of a start picture: its own in multiples of 8, made smaller where it is much larger than
+    what the model usually makes.
+
+    Args:
+        room: How much larger it may be.
+        most: Pixels that the studio makes.
+    """
+    pixels, usually = size[0] * size[1], min(usual[0] * usual[1], most)
+    scale = math.sqrt(usually / pixels) if pixels > min(room * usually, most) else 1.0
+    width, height = (min(SIDE[1], max(SIDE[0], to_multiple(side * scale))) for side in size)
+    return width, height
