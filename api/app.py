@@ -16,6 +16,7 @@ from starlette.routing import Route, compile_path
 from api import errands, images, inputs, jobs, library, models, preprocessors, residency, system
 from api.errors import ErrorBody, add_error_handlers
 from api.guard import METHODS, Framing, Guard
+from api.head_requests import HeadRequests
 from api.hosts import HostRule
 from api.identity import CookieStyle, Owners, Sessions, load_secret
 from api.login import PasswordDoor, Throttle
@@ -77,6 +78,7 @@ def _end_of_routes(routes: APIRouter) -> None:
 
     def nothing(request: Request) -> None:
         methods = {m for pattern, taken in known if pattern.match(request.url.path) for m in taken}
+        methods |= {"HEAD"} if "GET" in methods else set()
         if methods:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
         raise HTTPException(404)
@@ -96,6 +98,7 @@ def _stand_guard(app: FastAPI, settings: Settings, page_files: Mapping[str, byte
     app.add_middleware(Guard, hosts=HostRule(settings), owners=Owners(secret, style),
                        door=_password_door(settings, secret, style), framing=framing,
                        events=lambda: getattr(getattr(app.state, "page", None), "fns", None))
+    app.add_middleware(HeadRequests)
 
 
 def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> PasswordDoor | None:

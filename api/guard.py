@@ -12,11 +12,12 @@ from types import MappingProxyType
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Misdirected, NotSignedIn, TooManyTries, error_response, in_words
 from api.gradio_door import GradioDoor
+from api.head_requests import is_head
 from api.hosts import HostRule
 from api.identity import Owners
 from api.limits import Body, body_limit
@@ -104,6 +105,9 @@ class Guard:
             if isinstance(error, TooLarge) and "expect" not in request.headers:
                 await body.drain()
             await error_response(error, headers=wait)(scope, receive, answer)
+            return
+        if is_head(scope) and GradioDoor.is_stream(scope["path"]):  # to open it would take its messages, to close it end it
+            await Response(media_type="text/event-stream")(scope, receive, answer)
             return
         scope.setdefault("state", {})["owner"] = owner
         await self._app(scope, body.receive, body.send)
