@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.errors import StudioError
+from studio.log_lines import log_plainly
 
 if TYPE_CHECKING:
     import uvicorn
@@ -112,7 +113,7 @@ def _announce(server: "uvicorn.Server", settings: "Settings") -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the program; the exit code says whether it could start."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_plainly()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from studio.settings import load_settings

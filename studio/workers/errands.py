@@ -22,6 +22,7 @@ from typing import Any
 from contract.errors import JobError, StudioError
 from contract.tasks import Convert, Merge
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from studio.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
 CONVERT, MERGE = "engine.pickles:convert", "engine.merging:merge"
@@ -165,7 +166,7 @@ class DiskWorker:
 def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
     """The process: one call, its progress, its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_plainly(logging.WARNING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     said_at = -_SAY_EVERY_S
 
