@@ -55,7 +55,7 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     app = build_app(studio, settings, page_files=front.files, version=VERSION, head_html=front.head_html)
     page = build_page(studio)
     seal(page)
-    mount_page(app, page)
+    mount_page(app, page, settings.root_path)
     app.state.page = page
     self_test(page, fetch)
     return app

@@ -23,6 +23,7 @@ from api.login import PasswordDoor, Throttle
 from api.models import ModelPages
 from api.page_files import PageFiles
 from api.page_head import PageHead
+from api.proxied import Proxied
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
@@ -99,10 +100,12 @@ def _stand_guard(app: FastAPI, settings: Settings, page_files: Mapping[str, byte
                        door=_password_door(settings, secret, style), framing=framing,
                        events=lambda: getattr(getattr(app.state, "page", None), "fns", None))
     app.add_middleware(HeadRequests)
+    if not in_frame:  # a Space's proxy is the hub's own, and gradio knows it
+        app.add_middleware(Proxied, settings=settings)
 
 
 def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> PasswordDoor | None:
-    if not settings.lan:
+    if not settings.lan and not (settings.trusted_hosts and settings.password):
         return None
     if not settings.password:
         raise StudioError("--lan needs a password.", "Set DARKROOM_PASSWORD and start again.", code="settings")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 
 from api.errors import NotSupported
+from api.proxied import is_public
 from contract.errors import InvalidRecipe, NotAllowed, NotFound
 from studio.studio import Studio
 
@@ -77,7 +78,7 @@ def refusal_to_manage(request: Request) -> str:
     if studio.settings.space_host is not None:
         return "Models can't be managed on a Space."
     host = request.client.host if request.client else ""
-    if host not in _HERE or any(name in request.headers for name in _PASSED_ON):
+    if host not in _HERE or is_public(request.scope) or any(name in request.headers for name in _PASSED_ON):
         return "Only the owner of the machine manages models: open Darkroom on the machine itself."
     return ""
 

@@ -215,6 +215,8 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", framing.other_policy)
             headers.setdefault("Cache-Control", _caching(scope, message["status"]))
+            if headers.get("content-type", "").startswith("text/event-stream"):
+                headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold it back
             for name in [name for name in headers if name.startswith("access-control-")]:
                 del headers[name]
             for cookie in cookies:

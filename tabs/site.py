@@ -51,8 +51,8 @@ def _tab_config() -> dict[str, Any]:
             "sections": {tab.id: tab.sections for tab in GENERATING}}
 
 
-def mount_page(app: FastAPI, page: gr.Blocks) -> None:
-    """Put the page at "/" of an application whose own routes are already there."""
+def mount_page(app: FastAPI, page: gr.Blocks, root_path: str = "") -> None:
+    """Put the page at "/" of an application whose own routes are already there; `root_path` is where a proxy shows it."""
     gr.mount_gradio_app(
         app, page, "/", theme=darkroom_theme(), footer_links=[], run_history=False,
-        ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False)
+        root_path=root_path or None, ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False)

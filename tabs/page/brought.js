@@ -8,7 +8,7 @@ import { post, request } from "./api.js";
  */
 
 /** Address of a brought picture. */
-export const broughtUrl = (sha256) => `/api/v1/inputs/${sha256}`;
+export const broughtUrl = (sha256) => `api/v1/inputs/${sha256}`;
 
 /**
  * Bring a file or a drawing.
