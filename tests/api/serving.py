@@ -142,7 +142,7 @@ def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator
     studio.start()
     app = build_app(studio, settings, page_files=files, version="test", head_html=HEAD)
     page = mount_small_page(app) if with_page else None
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", server_header=False,
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", server_header=False, proxy_headers=False,
                                            timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

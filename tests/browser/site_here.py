@@ -67,7 +67,7 @@ class Site:
 
     def _serve(self, settings: Settings) -> None:
         self.server = uvicorn.Server(uvicorn.Config(
-            build_site(self.studio, settings), host="127.0.0.1", port=self.port, log_level="error",
+            build_site(self.studio, settings), host="127.0.0.1", port=self.port, log_level="error", proxy_headers=False,
             timeout_graceful_shutdown=1))
         self.server.run()
 

@@ -42,17 +42,18 @@ def opened(browser: Browser, address: str, problems: list[str]) -> Page:
 def test_the_page_works_below_a_path_of_another_name(browser: Browser, behind: Site, address: str) -> None:
     problems: list[str] = []
     page = opened(browser, address, problems)
-    behind.worker.gate.clear()
-    page.fill("textarea[name=prompt]", "sea at night")
+    page.fill("textarea[name=prompt]", "sea at night [slow]")
+    page.fill("[data-field=steps] input.number", "100")
     page.click("#generate")
-    page.wait_for_selector(".stage[data-phase=running]")
+    page.wait_for_selector(".cell .preview:not([hidden])")
+    behind.worker.gate.clear()
     page.reload()
     page.wait_for_selector(".stage[data-phase=running]")
     behind.worker.gate.set()
     page.wait_for_selector(".stage[data-phase=done]")
     page.wait_for_function("document.querySelector('.cell .picture.shown')?.naturalWidth > 0")
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Save").first.click()
+        page.get_by_role("button", name="Download", exact=True).first.click()
     assert saved.value.suggested_filename.startswith("darkroom-")
     page.get_by_role("tab", name="Gallery").click()
     page.wait_for_function("document.querySelector('.tile img')?.naturalWidth > 0")
@@ -72,6 +73,6 @@ def test_fonts_and_style_come_from_below_the_path_too(browser: Browser, address:
     page = opened(browser, address, problems)
     assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('16px \"IBM Plex Sans\"'))")
     page.get_by_role("tab", name="Models").click()
-    page.wait_for_selector(".models-page, [data-part=models_tab] *")
+    page.wait_for_selector(".models-here")
     page.context.close()
     assert not problems
