@@ -77,11 +77,10 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
     """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
     from contextlib import nullcontext
 
-    import uvicorn
+    from api.connections import http_server, most_connections, raise_file_limit
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on", ws="none",
-                            proxy_headers=settings.space_host is not None, server_header=False)
-    server = uvicorn.Server(config)
+    server = http_server(app, most_connections=most_connections(raise_file_limit()),
+                         proxy_headers=settings.space_host is not None, log_level="warning")
     # uvicorn raises the signal a second time after its shutdown, inside the event loop: a traceback.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
 
