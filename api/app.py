@@ -23,6 +23,7 @@ from api.login import PasswordDoor, Throttle
 from api.models import ModelPages
 from api.page_files import PageFiles
 from api.page_head import PageHead
+from api.picture_bodies import PictureBodies
 from api.proxied import Proxied
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
@@ -53,6 +54,7 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
                   openapi_url=f"{PREFIX}/openapi.json", redirect_slashes=False)
     app.state.studio = studio
     app.state.model_pages = ModelPages(studio)
+    app.state.picture_bodies = PictureBodies(settings.tmp_dir)
     add_error_handlers(app)
     routes = APIRouter(prefix=PREFIX, responses=_REFUSALS)
     for part in _PARTS:

@@ -5,11 +5,13 @@ though none waits for more than a body: FastAPI gives every plain dependency a t
 """
 
 import re
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
 from api.errors import NotSupported
+from api.picture_bodies import PictureBodies
 from api.proxied import is_public
 from contract.errors import InvalidRecipe, NotAllowed, NotFound
 from studio.studio import Studio
@@ -57,15 +59,17 @@ async def json_body(request: Request) -> bytes:
     return await request.body()
 
 
-async def picture_body(request: Request) -> bytes:
-    """The bytes of a picture, whatever type they are said to have.
+async def picture_body(request: Request) -> AsyncIterator[bytes]:
+    """The bytes of a picture, whatever type they are said to have; one of a few that are worked on at a time.
 
     Raises:
         NotSupported: they are wrapped in a form.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise NotSupported("The picture is sent in a form.", "Send its bytes alone as the body.")
-    return await request.body()
+    bodies: PictureBodies = request.app.state.picture_bodies
+    async with bodies.received(request.stream()) as body:
+        yield body
 
 
 def refusal_to_manage(request: Request) -> str:
@@ -115,7 +119,8 @@ Window = Annotated[str | None, Depends(window_of)]
 JobId = Annotated[str, Depends(_job_id)]
 ImageId = Annotated[str, Depends(_image_id)]
 JsonBody = Annotated[bytes, Depends(json_body)]
-PictureBody = Annotated[bytes, Depends(picture_body)]
+# Its turn ends with the route, before the answer is sent.
+PictureBody = Annotated[bytes, Depends(picture_body, scope="function")]
 
 
 def body_schema(content: str, schema: dict[str, Any]) -> dict[str, Any]:
