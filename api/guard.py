@@ -7,6 +7,7 @@ the security headers. A browser's word (Origin, Sec-Fetch-*) is trusted only to 
 
 import re
 from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -20,7 +21,7 @@ from api.gradio_door import GradioDoor
 from api.head_requests import is_head
 from api.hosts import HostRule
 from api.identity import Owners
-from api.limits import Body, body_limit
+from api.limits import Body, Streams, body_limit
 from api.login import PasswordDoor
 from contract.errors import NotAllowed, StudioError, TooLarge
 
@@ -28,6 +29,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PAGES = ("/", "/login", "/api/v1/docs")
 _STATIC = ("/assets/", "/static/", "/page/", "/favicon.ico", "/theme.css", "/manifest.json", "/robots.txt")
 _BAD_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)|//|[\x00-\x1f\x7f\\]")
+_EVENTS = re.compile(r"/api/v1/jobs/[^/]+/events")
 _HEADERS: Mapping[str, str] = MappingProxyType({
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -78,6 +80,7 @@ class Guard:
         self._door = door
         self._framing = framing
         self._gradio = GradioDoor(events)
+        self._streams = Streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -99,6 +102,9 @@ class Guard:
             body.check_announced(request.headers)
             owner = self._owner(request, cookies)
             await self._check_gradio(request, body, owner)
+            is_stream = GradioDoor.is_stream(scope["path"]) or _EVENTS.fullmatch(scope["path"]) is not None
+            if is_stream:
+                self._streams.check(owner)
         except StudioError as error:
             wait = self._door.wait_header(request) if self._door and isinstance(error, TooManyTries) else None
             # Who sends "Expect: 100-continue" has sent no body yet and reads the answer first.
@@ -110,8 +116,9 @@ class Guard:
             await Response(media_type="text/event-stream")(scope, receive, answer)
             return
         scope.setdefault("state", {})["owner"] = owner
-        await self._app(scope, body.receive, body.send)
-        await body.finish(scope)
+        with self._streams.counted(owner) if is_stream else nullcontext():
+            await self._app(scope, body.receive, body.send)
+            await body.finish(scope)
 
     def _check_sender(self, request: Request) -> None:
         """Everything that can be told from the request line and its headers."""

@@ -46,7 +46,7 @@ class PictureBodies:
             QueueFull: too many arrive at once, or its turn did not come in time.
             StorageFull: no space for them.
         """
-        with tempfile.SpooledTemporaryFile(_SMALL_BYTES, dir=self._folder) as file:
+        with tempfile.SpooledTemporaryFile(_SMALL_BYTES, dir=str(self._folder)) as file:
             size = 0
             try:
                 async for part in parts:

@@ -27,6 +27,7 @@ from studio.log_lines import log_plainly
 logger = logging.getLogger(__name__)
 CONVERT, MERGE = "engine.pickles:convert", "engine.merging:merge"
 _SAY_EVERY_S = 0.2
+_SILENCE_S = 600.0  # of a process that tells each tensor it has written
 _GONE_S = 3.0
 
 
@@ -125,6 +126,10 @@ class DiskWorker:
         try:
             while True:
                 try:
+                    if not ours.poll(_SILENCE_S):
+                        ended = Ended("errand_hung", f"{ticket.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
+                                      "It was ended. Try again; look whether the disk still answers.")
+                        break
                     heard = ours.recv()
                 except (EOFError, OSError):
                     break
