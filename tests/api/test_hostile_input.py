@@ -23,7 +23,7 @@ from tests.api.serving import Site, Visitor, served
 from tests.studio.pictures import png
 
 MORE = int(os.environ.get("DARKROOM_FUZZ", "0"))
-EXAMPLES = 6 * max(1, MORE)
+EXAMPLES = 5 * max(1, MORE)
 BROUGHT = "0" * 64  # stands for a picture that was brought
 # Right bodies, each of whose fields is replaced in turn.
 PLAIN: dict[str, Any] = {
@@ -190,7 +190,7 @@ def test_no_field_with_what_it_never_holds_gives_500(me: httpx.Client, brought: 
     method = "PUT" if path.endswith("favourite") else "POST"
     for place in places(BODIES[path]):
         simple = {"prompt": "sea"} if path.startswith("/jobs?") or path == "/jobs" else {}
-        for value in VALUES if MORE else chance.sample(VALUES, 12):
+        for value in VALUES if MORE else chance.sample(VALUES, 7):
             whole = replaced(BODIES[path], place, value)
             alone = {**simple, place[0]: whole[place[0]]} if place and isinstance(whole, dict) else whole
             for body in (whole, alone):
@@ -220,7 +220,7 @@ def test_no_body_gives_500(me: httpx.Client, path: str) -> None:
 
 def test_no_header_gives_500(me: Visitor) -> None:
     picture = me.picture()
-    for path in ("/health", "/models", f"/images/{picture}", f"/images/{picture}/thumbnail", "/openapi.json", "/jobs/none/events", "/docs"):
+    for path in ("/models", f"/images/{picture}", "/jobs/none/events"):
         for headers in HEADERS:
             raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
             answer = ask(me, "GET", f"/api/v1{path}", headers=raw)
