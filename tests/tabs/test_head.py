@@ -46,4 +46,4 @@ def test_gradios_files_of_the_pinned_version_are_all_there_and_asked_for_at_once
     named = GRADIO_FILES.read_text("utf-8").split()
     front = page_front()
     assert list(gradio_files()) == named == [path for path in front.files if path.startswith("/assets/")]
-    assert all(f'href="{path}"' in front.head_html for path in named)
+    assert all(f'href="{path[1:]}"' in front.head_html for path in named)
