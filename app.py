@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.errors import StudioError
+from studio.log_lines import log_plainly
 
 if TYPE_CHECKING:
     import uvicorn
@@ -54,7 +55,7 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     app = build_app(studio, settings, page_files=front.files, version=VERSION, head_html=front.head_html)
     page = build_page(studio)
     seal(page)
-    mount_page(app, page)
+    mount_page(app, page, settings.root_path)
     app.state.page = page
     self_test(page, fetch)
     return app
@@ -76,11 +77,10 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
     """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
     from contextlib import nullcontext
 
-    import uvicorn
+    from api.connections import http_server, most_connections, raise_file_limit
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on", ws="none",
-                            proxy_headers=settings.space_host is not None, server_header=False)
-    server = uvicorn.Server(config)
+    server = http_server(app, most_connections=most_connections(raise_file_limit()),
+                         proxy_headers=settings.space_host is not None, log_level="warning")
     # uvicorn raises the signal a second time after its shutdown, inside the event loop: a traceback.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
 
@@ -112,7 +112,7 @@ def _announce(server: "uvicorn.Server", settings: "Settings") -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the program; the exit code says whether it could start."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_plainly()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from studio.settings import load_settings

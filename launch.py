@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 13)
 CUDA_INDEX = "https://download.pytorch.org/whl/cu128"
 GB = 10**9
+# C0 but tab and newline, DEL, C1, and what turns the direction of writing around.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 QUIET_S = 5.0  # the longest silence while pip works
 
 # What pip says -> what it means, and what to do. The first that matches counts.
@@ -472,14 +474,19 @@ def hand_over(command: List[str], system: str) -> int:
     return subprocess.Popen(command).wait()
 
 
+def plain(text: str) -> str:
+    """The text with control characters spelled out: names of files and pip's words may hold a terminal's escapes."""
+    return CONTROL.sub(lambda found: "\\x{:02x}".format(ord(found.group())), text)
+
+
 def say_aloud(text: str) -> None:
     """A line to the terminal, at once."""
-    print(text, flush=True)
+    print(plain(text), flush=True)
 
 
 def complain(problem: Problem) -> None:
     """Say why it can't start, and what to do."""
-    print(f"Darkroom can't start: {problem.sentence}.\nWhat to do: {problem.remedy}", file=sys.stderr)
+    print(plain(f"Darkroom can't start: {problem.sentence}.\nWhat to do: {problem.remedy}"), file=sys.stderr)
 
 
 def main(arguments: List[str]) -> int:

@@ -16,12 +16,15 @@ from starlette.routing import Route, compile_path
 from api import errands, images, inputs, jobs, library, models, preprocessors, residency, system
 from api.errors import ErrorBody, add_error_handlers
 from api.guard import METHODS, Framing, Guard
+from api.head_requests import HeadRequests
 from api.hosts import HostRule
 from api.identity import CookieStyle, Owners, Sessions, load_secret
 from api.login import PasswordDoor, Throttle
 from api.models import ModelPages
 from api.page_files import PageFiles
 from api.page_head import PageHead
+from api.picture_bodies import PictureBodies
+from api.proxied import Proxied
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
@@ -51,6 +54,7 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
                   openapi_url=f"{PREFIX}/openapi.json", redirect_slashes=False)
     app.state.studio = studio
     app.state.model_pages = ModelPages(studio)
+    app.state.picture_bodies = PictureBodies(settings.tmp_dir)
     add_error_handlers(app)
     routes = APIRouter(prefix=PREFIX, responses=_REFUSALS)
     for part in _PARTS:
@@ -77,6 +81,7 @@ def _end_of_routes(routes: APIRouter) -> None:
 
     def nothing(request: Request) -> None:
         methods = {m for pattern, taken in known if pattern.match(request.url.path) for m in taken}
+        methods |= {"HEAD"} if "GET" in methods else set()
         if methods:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
         raise HTTPException(404)
@@ -96,10 +101,13 @@ def _stand_guard(app: FastAPI, settings: Settings, page_files: Mapping[str, byte
     app.add_middleware(Guard, hosts=HostRule(settings), owners=Owners(secret, style),
                        door=_password_door(settings, secret, style), framing=framing,
                        events=lambda: getattr(getattr(app.state, "page", None), "fns", None))
+    app.add_middleware(HeadRequests)
+    if not in_frame:  # a Space's proxy is the hub's own, and gradio knows it
+        app.add_middleware(Proxied, settings=settings)
 
 
 def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> PasswordDoor | None:
-    if not settings.lan:
+    if not settings.lan and not (settings.trusted_hosts and settings.password):
         return None
     if not settings.password:
         raise StudioError("--lan needs a password.", "Set DARKROOM_PASSWORD and start again.", code="settings")

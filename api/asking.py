@@ -5,11 +5,14 @@ though none waits for more than a body: FastAPI gives every plain dependency a t
 """
 
 import re
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
 from api.errors import NotSupported
+from api.picture_bodies import PictureBodies
+from api.proxied import is_public
 from contract.errors import InvalidRecipe, NotAllowed, NotFound
 from studio.studio import Studio
 
@@ -69,15 +72,17 @@ async def json_body(request: Request) -> bytes:
     return await request.body()
 
 
-async def picture_body(request: Request) -> bytes:
-    """The bytes of a picture, whatever type they are said to have.
+async def picture_body(request: Request) -> AsyncIterator[bytes]:
+    """The bytes of a picture, whatever type they are said to have; one of a few that are worked on at a time.
 
     Raises:
         NotSupported: they are wrapped in a form.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise NotSupported("The picture is sent in a form.", "Send its bytes alone as the body.")
-    return await request.body()
+    bodies: PictureBodies = request.app.state.picture_bodies
+    async with bodies.received(request.stream()) as body:
+        yield body
 
 
 def refusal_to_manage(request: Request) -> str:
@@ -90,7 +95,7 @@ def refusal_to_manage(request: Request) -> str:
     if studio.settings.space_host is not None:
         return "Models can't be managed on a Space."
     host = request.client.host if request.client else ""
-    if host not in _HERE or any(name in request.headers for name in _PASSED_ON):
+    if host not in _HERE or is_public(request.scope) or any(name in request.headers for name in _PASSED_ON):
         return "Only the owner of the machine manages models: open Darkroom on the machine itself."
     return ""
 
@@ -128,7 +133,8 @@ Key = Annotated[str | None, Depends(key_of)]
 JobId = Annotated[str, Depends(_job_id)]
 ImageId = Annotated[str, Depends(_image_id)]
 JsonBody = Annotated[bytes, Depends(json_body)]
-PictureBody = Annotated[bytes, Depends(picture_body)]
+# Its turn ends with the route, before the answer is sent.
+PictureBody = Annotated[bytes, Depends(picture_body, scope="function")]
 
 
 def body_schema(content: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -124,6 +124,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(StudioError, _studio_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(ValidationError, _late_validation_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -149,6 +150,17 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     cause = str(problem.get("msg", "")).removeprefix("Input should be ").partition(",")[0][:160]
     return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.",
                                        field=name), status=422)
+
+
+async def _late_validation_error(request: Request, error: Exception) -> Response:
+    """What passed the first check of a body and not one behind it: still the caller's to correct, and ours to check first."""
+    assert isinstance(error, ValidationError)
+    problem = error.errors(include_url=False)[0]
+    name = next((str(part)[:60] for part in reversed(problem["loc"]) if isinstance(part, str)), "request")
+    logger.error("%s %s: “%s” passed its first check (%s)", request.method, request.url.path, name, problem["msg"])
+    return error_response(InvalidRecipe(f"“{name}” doesn't go with the rest of the request.",
+                                        f"{problem['msg'].removeprefix('Value error, ')[:160].rstrip('.')}.",
+                                        code=f"invalid_{name}"))
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:

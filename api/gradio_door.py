@@ -26,7 +26,7 @@ _ALLOWED = {
     "POST": re.compile(r"/gradio_api/(queue/join|cancel|reset/?)"),
 }
 _FETCHES_OR_READS = re.compile(r"(?i)/file[=/]|/proxy=|/stream/|^/monitoring|/upload")
-_HEARTBEAT = "/gradio_api/heartbeat/"
+_HEARTBEAT, _MESSAGES = "/gradio_api/heartbeat/", "/gradio_api/queue/data"
 _SESSION = re.compile(r"[\w-]{1,64}")
 
 
@@ -45,6 +45,11 @@ class GradioDoor:
     def is_ours(path: str) -> bool:
         """Whether a path is one of our own routes."""
         return path.startswith(OWN_PREFIXES)
+
+    @staticmethod
+    def is_stream(path: str) -> bool:
+        """Whether a path is one of gradio's endless answers, which it takes for a page that is open."""
+        return path == _MESSAGES or path.startswith(_HEARTBEAT)
 
     @staticmethod
     def takes_body(method: str, path: str) -> bool:
@@ -74,7 +79,7 @@ class GradioDoor:
         """
         if path.startswith(_HEARTBEAT):  # when it ends, gradio ends what its session runs
             self._claim(path.removeprefix(_HEARTBEAT), owner)
-        elif path == "/gradio_api/queue/data":
+        elif path == _MESSAGES:
             try:
                 fields = parse_qs(query.decode("latin-1"), max_num_fields=20)
             except ValueError:

@@ -7,19 +7,21 @@ the security headers. A browser's word (Origin, Sec-Fetch-*) is trusted only to 
 
 import re
 from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Misdirected, NotSignedIn, TooManyTries, error_response, in_words
 from api.gradio_door import GradioDoor
+from api.head_requests import is_head
 from api.hosts import HostRule
 from api.identity import Owners
-from api.limits import Body, body_limit
+from api.limits import Body, Streams, body_limit
 from api.login import PasswordDoor
 from contract.errors import NotAllowed, StudioError, TooLarge
 
@@ -27,6 +29,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PAGES = ("/", "/login", "/api/v1/docs")
 _STATIC = ("/assets/", "/static/", "/page/", "/favicon.ico", "/theme.css", "/manifest.json", "/robots.txt")
 _BAD_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)|//|[\x00-\x1f\x7f\\]")
+_EVENTS = re.compile(r"/api/v1/jobs/[^/]+/events")
 _HEADERS: Mapping[str, str] = MappingProxyType({
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -77,6 +80,7 @@ class Guard:
         self._door = door
         self._framing = framing
         self._gradio = GradioDoor(events)
+        self._streams = Streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -98,6 +102,9 @@ class Guard:
             body.check_announced(request.headers)
             owner = self._owner(request, cookies)
             await self._check_gradio(request, body, owner)
+            is_stream = GradioDoor.is_stream(scope["path"]) or _EVENTS.fullmatch(scope["path"]) is not None
+            if is_stream:
+                self._streams.check(owner)
         except StudioError as error:
             wait = self._door.wait_header(request) if self._door and isinstance(error, TooManyTries) else None
             # Who sends "Expect: 100-continue" has sent no body yet and reads the answer first.
@@ -105,9 +112,13 @@ class Guard:
                 await body.drain()
             await error_response(error, headers=wait)(scope, receive, answer)
             return
+        if is_head(scope) and GradioDoor.is_stream(scope["path"]):  # to open it would take its messages, to close it end it
+            await Response(media_type="text/event-stream")(scope, receive, answer)
+            return
         scope.setdefault("state", {})["owner"] = owner
-        await self._app(scope, body.receive, body.send)
-        await body.finish(scope)
+        with self._streams.counted(owner) if is_stream else nullcontext():
+            await self._app(scope, body.receive, body.send)
+            await body.finish(scope)
 
     def _check_sender(self, request: Request) -> None:
         """Everything that can be told from the request line and its headers."""
@@ -211,6 +222,8 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", framing.other_policy)
             headers.setdefault("Cache-Control", _caching(scope, message["status"]))
+            if headers.get("content-type", "").startswith("text/event-stream"):
+                headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold it back
             for name in [name for name in headers if name.startswith("access-control-")]:
                 del headers[name]
             for cookie in cookies:

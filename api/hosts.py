@@ -6,6 +6,7 @@ arrived at, which is the only one known when --port is 0.
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class HostRule:
         self.names = frozenset(name.lower() for name in names)
         self._port = settings.port
         self._space_host = (settings.space_host or "").lower()
+        self._public = settings.trusted_hosts
 
     def allows(self, host: str, server: object) -> bool:
         """Whether a request may name this host.
@@ -40,11 +42,18 @@ class HostRule:
             server: The scope's "server": (address, port) the connection came in at.
         """
         host = host.lower()
-        if self._space_host and host == self._space_host:
+        if (self._space_host and host == self._space_host) or is_public_name(host, self._public):
             return True
         ports = {self._port} | ({server[1]} if isinstance(server, (tuple, list)) else set())
         hosts = {f"{name}:{port}" for name in self.names for port in ports}
         return host in hosts or (80 in ports and host in self.names) or is_arrival_address(host, server)
+
+
+def is_public_name(host: str, names: Sequence[str]) -> bool:
+    """Whether a Host names one of these: with a port exactly, without one on any port."""
+    host = host.lower()
+    bare = host[:-len(port) - 1] if (port := host.rpartition(":")[2]).isdigit() and ":" in host else host
+    return bool(host) and (host in names or bare in names)
 
 
 def own_names() -> frozenset[str]:

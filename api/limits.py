@@ -5,14 +5,16 @@ sent everything.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import error_response
-from contract.errors import TooLarge
+from contract.errors import QueueFull, TooLarge
 
 PICTURE_BYTES = 40_000_000
 JSON_BYTES = 1_000_000
@@ -20,6 +22,34 @@ FORM_BYTES = 10_000
 HEARD_OUT_BYTES = 200_000_000
 HEARD_OUT_S = 20.0
 _PICTURES = ("/api/v1/inputs", "/api/v1/recipes/read")
+
+
+MOST_STREAMS = 200  # of one owner: a window has two, a program that follows all its jobs one for each
+
+
+class Streams:
+    """Counts the endless answers of each owner: nothing else ends them."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    def check(self, owner: str) -> None:
+        """Refuse one more. Raises QueueFull: there are as many as may be."""
+        if self._open[owner] >= self._most:
+            raise QueueFull(f"{self._most} streams of events are open already.", "Close windows, or end programs that follow jobs.",
+                            retry_after_s=5)
+
+    @contextmanager
+    def counted(self, owner: str) -> Iterator[None]:
+        """One is open as long as this is."""
+        self._open[owner] += 1
+        try:
+            yield
+        finally:
+            self._open[owner] -= 1
+            if self._open[owner] <= 0:
+                del self._open[owner]
 
 
 def body_limit(method: str, path: str) -> int:

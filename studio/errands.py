@@ -59,7 +59,7 @@ class Errands:
 
     def repository(self, name: str, revision: str = "main") -> Repository:
         """What a repository of the hub has. Raises NotFound, JobError."""
-        return read_repository(Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision)
+        return read_repository(Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S)
 
     def download(self, task: Download, owner: str, window: str | None = None) -> JobHandle:
         """Queue a download. Raises RequestError, QueueFull."""

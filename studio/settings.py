@@ -7,6 +7,7 @@ import argparse
 import ipaddress
 import logging
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -37,6 +38,9 @@ class Settings:
         max_pixels: The largest picture, in pixels.
         hub_endpoint: Where models are downloaded from; nobody can choose it but tests.
         hub_token, hub_offline: HF_TOKEN and HF_HUB_OFFLINE, as all programs of the hub have them.
+        root_path: The path below which a reverse proxy shows the page, like "/darkroom"; empty for none.
+        trusted_hosts: Public names of it, in lower case, without port for any port.
+        trusted_proxies: Addresses or networks whose word on host, scheme and client counts; none: this machine's.
         notices: What was odd about the settings, as sentences.
     """
 
@@ -64,6 +68,9 @@ class Settings:
     hub_endpoint: str = HUB
     hub_token: str | None = field(default=None, repr=False)
     hub_offline: bool = False
+    root_path: str = ""
+    trusted_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def models_dir(self) -> Path:
@@ -111,10 +118,16 @@ _TYPES: Mapping[str, type] = {
     "host": str, "port": int, "lan": bool, "open_browser": bool, "worker": str, "device": str,
     "precision": str, "offload": str, "attention": str, "memory_gb": int,
     "max_jobs_per_owner": int, "max_jobs": int, "previews": bool, "threads": int, "max_pixels": int,
+    "root_path": str, "trusted_hosts": str, "trusted_proxies": str,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "worker": ("process", "inline"), "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "float32", "float16", "bfloat16"), "offload": ("auto", "none", "encoders", "model", "group"), "attention": ("auto", "sdpa", "xformers", "sliced"),
+}
+_FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
+    "root_path": (re.compile(r"/?|(/[\w.~-]*\w[\w.~-]*)+/?", re.ASCII), "use a path like /darkroom"),
+    "trusted_hosts": (re.compile(r"[\w.:\[\], -]*", re.ASCII), "use names like darkroom.example, with commas between"),
+    "trusted_proxies": (re.compile(r"[0-9A-Fa-f.:/\[\], ]*", re.ASCII), "use addresses like 192.168.1.2 or 10.0.0.0/8"),
 }
 _LEAST: Mapping[str, int] = {"port": 0, "max_jobs_per_owner": 1, "max_jobs": 1, "threads": 1, "memory_gb": 1,
                              "max_pixels": 64 * 64}
@@ -143,6 +156,9 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
     for name, value in values.items():
         if problem := _problem(name, value):
             raise StudioError(f"{name} is “{str(value)[:60]}”: {problem}.", code="settings")
+    values |= {name: _listed(values[name]) for name in ("trusted_hosts", "trusted_proxies") if name in values}
+    values["root_path"] = values.get("root_path", "").rstrip("/")
+    _check_proxies(values.get("trusted_proxies", ()))
     is_open = bool(values.get("lan") or environ.get("SPACE_HOST"))
     values.setdefault("host", "0.0.0.0" if is_open else Settings.host)
     if not is_open and not _is_loopback(values["host"]):
@@ -165,6 +181,19 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+
+
+def _check_proxies(proxies: Sequence[str]) -> None:
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy.strip("[]"), strict=False)
+        except ValueError:
+            raise StudioError(f"trusted_proxies names “{proxy[:60]}”, which is no address.",
+                              "Use addresses like 192.168.1.2 or 10.0.0.0/8.", code="settings") from None
+
+
 def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="darkroom", argument_default=argparse.SUPPRESS,
                                      description="A Stable Diffusion studio in the browser.")
@@ -174,6 +203,9 @@ def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--models", metavar="DIR", action="append", help="a further folder of models, a web UI's folder, or an extra_model_paths.yaml")
     parser.add_argument("--lan", action="store_true",
                         help=f"let others on the network in; needs {_PASSWORD_VARIABLE}")
+    parser.add_argument("--root-path", metavar="PATH", help="path below which a reverse proxy shows the page, like /darkroom")
+    parser.add_argument("--trusted-hosts", metavar="NAMES", help="public names of it, with commas between")
+    parser.add_argument("--trusted-proxies", metavar="ADDRESSES", help="proxies whose word counts (this machine's)")
     parser.add_argument("--no-browser", action="store_false", dest="open_browser",
                         help="do not open the page")
     parser.add_argument("--worker", choices=_CHOICES["worker"], help="where the engine runs (process)")
@@ -226,6 +258,8 @@ def _problem(name: object, value: object) -> str:
         return f"use {' or '.join(_CHOICES[name])}"
     if isinstance(value, int) and name in _LEAST and value < _LEAST[name]:
         return f"use {_LEAST[name]} or more"
+    if name in _FORMS and not _FORMS[name][0].fullmatch(str(value)):
+        return _FORMS[name][1]
     if name == "port" and isinstance(value, int) and value > 65535:
         return "use 0 to 65535"
     return ""

@@ -1,7 +1,7 @@
 """What the page consists of: the lines that stand in the served <head>, and the files they name.
 
 The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries
-a hash of the file's content, so that a browser may keep it for ever and still gets a new one after an
+no root (a proxy may show us below a path) and a hash of the file's content, so that a browser may keep it for ever and still gets a new one after an
 upgrade. No build step: the files are put together at every start.
 
 Gradio's script asks for its parts in four waves, each when the one before has run. gradio_files.txt lists
@@ -61,11 +61,11 @@ def page_front(folder: Path = PAGE_DIR) -> PageFront:
              STYLE: "\n".join((folder / name).read_text("utf-8") for name in STYLES).encode(),
              MARK: (folder / MARK).read_bytes()}
     gradios = gradio_files()
-    address = {name: f"/page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
+    address = {name: f"page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
     lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
-    lines += [f'<link rel="modulepreload" href="{path}">' if path.endswith(".js") else
-              f'<link rel="preload" href="{path}" as="style" crossorigin>' for path in gradios]
-    lines += [f'<link rel="preload" href="/static/fonts/IBMPlexSans/{font}.woff2" as="font" '
+    lines += [f'<link rel="modulepreload" href="{path[1:]}">' if path.endswith(".js") else
+              f'<link rel="preload" href="{path[1:]}" as="style" crossorigin>' for path in gradios]
+    lines += [f'<link rel="preload" href="static/fonts/IBMPlexSans/{font}.woff2" as="font" '
               'type="font/woff2" crossorigin>' for font in _FONTS]
     lines += [f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
               f'<script type="module" src="{address[SCRIPT]}"></script>']

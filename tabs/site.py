@@ -14,6 +14,7 @@ from tabs.models_tab import models_tab
 from tabs.page_config import page_config
 from tabs.panes import panes
 from tabs.parts import part
+from tabs.queue_wakes import wake_by_arrivals
 from tabs.run_panel import make_runner
 from tabs.theme import darkroom_theme
 from tabs.txt2img_tab import TXT2IMG
@@ -39,6 +40,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                    show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
                    api_visibility="private")
     page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
+    wake_by_arrivals(page)
     return page
 
 
@@ -49,8 +51,8 @@ def _tab_config() -> dict[str, Any]:
             "sections": {tab.id: tab.sections for tab in GENERATING}}
 
 
-def mount_page(app: FastAPI, page: gr.Blocks) -> None:
-    """Put the page at "/" of an application whose own routes are already there."""
+def mount_page(app: FastAPI, page: gr.Blocks, root_path: str = "") -> None:
+    """Put the page at "/" of an application whose own routes are already there; `root_path` is where a proxy shows it."""
     gr.mount_gradio_app(
         app, page, "/", theme=darkroom_theme(), footer_links=[], run_history=False,
-        ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False)
+        root_path=root_path or None, ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False)

@@ -51,7 +51,7 @@ function type(name, schema) {
 async function show() {
   const place = document.getElementById("routes");
   document.getElementById("origin").textContent = location.origin;
-  const answer = await fetch("/api/v1/openapi.json");
+  const answer = await fetch("openapi.json");
   if (!answer.ok) {
     place.textContent = (await answer.json()).message;
     return;

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 from contract.errors import JobError, StorageFull
 from studio.downloads.hub import Busy, HubFile, Repository, refuse_status
-from studio.downloads.wire import Broken, Wire
+from studio.downloads.wire import Broken, Late, Wire
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -35,13 +36,16 @@ class Fetcher:
     Args:
         stopped: Set when nobody wants it any more; waits end at once.
         wait_unit_s: A second, in tests less.
+        least_rate: Bytes/s that must come over each `slow_s` seconds; else the connection is made anew.
     """
 
-    def __init__(self, wire: Wire, repository: Repository, stopped: threading.Event, wait_unit_s: float = 1.0) -> None:
+    def __init__(self, wire: Wire, repository: Repository, stopped: threading.Event, wait_unit_s: float = 1.0,
+                 *, least_rate: float = 1000.0, slow_s: float = 60.0) -> None:
         self._wire = wire
         self._repository = repository
         self._stopped = stopped
         self._wait_unit_s = wait_unit_s
+        self._least_rate, self._slow_s = least_rate, slow_s
 
     def fetch(self, file: HubFile, place: Path, pinned: str = "") -> Iterator[int]:
         """Bring a file to its place; yields how many of its bytes are there.
@@ -77,7 +81,7 @@ class Fetcher:
                 have, digest = yield from self._transfer(file, part, have, digest)
             except (Broken, Busy) as problem:
                 have = part.stat().st_size if part.exists() else 0
-                tries = 1 if have > before else tries + 1
+                tries = 1 if have > before and not isinstance(problem, Late) else tries + 1
                 self._pause(problem, tries, file)
         return digest
 
@@ -119,9 +123,14 @@ class Fetcher:
             if have and not goes_on:
                 have, digest = 0, _new_digest(file)
             with _explained(part), part.open("ab" if have else "wb") as out:
+                began, since = time.monotonic(), 0
                 while chunk := answer.read1(_CHUNK):
                     self._check_stopped()
-                    have += len(chunk)
+                    have, since = have + len(chunk), since + len(chunk)
+                    if (passed_s := time.monotonic() - began) > self._slow_s:
+                        if since < self._least_rate * passed_s:
+                            raise Late(f"less than {self._least_rate:,.0f} bytes a second")
+                        began, since = began + passed_s, 0
                     if have > file.size_bytes:
                         raise JobError(f"“{file.path}” is longer than {self._wire.hub.host} said.", "Try again later.",
                                        code="download_failed")

@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 from contract.errands import is_plain_path
 from contract.errors import HubUnavailable, InvalidRecipe, JobError, NotAllowed, NotFound
-from studio.downloads.wire import Broken, Wire
+from studio.downloads.wire import Broken, Late, Wire
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+LISTING_S = 60.0
 _MAX_LIST_BYTES = 20_000_000
 _INDEX = "model_index.json"
 _NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
@@ -70,17 +71,19 @@ class Repository:
         return _folder_files(self.files)
 
 
-def read_repository(wire: Wire, name: str, revision: str = "main") -> Repository:
-    """Ask for the list.
+def read_repository(wire: Wire, name: str, revision: str = "main", *, whole_s: float = LISTING_S) -> Repository:
+    """Ask for the list; all of it has to be there after `whole_s` seconds.
 
     Raises:
         NotFound: there is none, or it is private.
         JobError: Offline, Busy, or the answer can't be understood.
     """
     try:
-        with wire.ask(f"/api/models/{quote(name)}/revision/{quote(revision)}?blobs=true") as answer:
+        with wire.ask(f"/api/models/{quote(name)}/revision/{quote(revision)}?blobs=true", whole_s=whole_s) as answer:
             refuse_status(answer, wire, name)
             data = answer.read(_MAX_LIST_BYTES + 1)
+    except Late:
+        raise HubUnavailable(f"{wire.hub.host} did not send its list within {whole_s:g} s.", "Try again later.") from None
     except Broken:
         raise HubUnavailable(f"The connection to {wire.hub.host} broke.", "Try again.") from None
     try:

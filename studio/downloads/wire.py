@@ -36,6 +36,10 @@ class Broken(Exception):
     """A connection that stood has ended too early: it is worth another try."""
 
 
+class Late(Broken):
+    """The other end kept sending, and not fast enough."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hub:
     """Where models come from.
@@ -57,11 +61,16 @@ class Hub:
 
 
 class Wire:
-    """Asks the hub. One request at a time; `cut` ends it, and every later one, until `mend`."""
+    """Asks the hub. One request at a time; `cut` ends it, and every later one, until `mend`.
+
+    Args:
+        timeout_s: For each single wait, and twice that from the name of a host to the end of its answer's head.
+    """
 
     def __init__(self, hub: Hub, timeout_s: float = 15.0) -> None:
         self.hub = hub
         self._timeout_s = timeout_s
+        self._is_late = False
         self._own = urlsplit(hub.endpoint)
         self._is_test = self._own.scheme == "http" and self._own.hostname in _LOOPBACK
         if not self._is_test and self._own.scheme != "https":
@@ -89,20 +98,59 @@ class Wire:
         return self._is_cut
 
     @contextmanager
-    def ask(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[HTTPResponse]:
+    def ask(self, path: str, headers: Mapping[str, str] | None = None, *,
+            whole_s: float | None = None) -> Iterator[HTTPResponse]:
         """GET a path of the hub, redirects followed; the body is read inside the `with`.
 
+        Args:
+            whole_s: The most that all of it may take, the body too; None: the reader sees to that.
+
         Raises:
+            Late: it took longer.
             Offline: nobody answers, or this machine is to stay offline.
             Broken: the connection ended, here or within the `with`.
             JobError: it leads somewhere it should not.
         """
+        self._is_late = False
+        with self._timed(whole_s):
+            yield from self._asked(path, headers or {})
+
+    @contextmanager
+    def _timed(self, seconds: float | None) -> Iterator[None]:
+        """Cut what is within after so many seconds, however lively it is."""
+        if seconds is None:
+            yield
+            return
+        timer = threading.Timer(seconds, self._be_late)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (Broken, OSError, HTTPException):
+            if self._is_late:
+                raise Late(f"not all within {seconds:g} s") from None
+            raise
+        finally:
+            timer.cancel()
+        if self._is_late:
+            raise Late(f"not all within {seconds:g} s")
+
+    def _be_late(self) -> None:
+        with self._lock:
+            self._is_late = True
+            if self._socket is not None:
+                with suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _asked(self, path: str, headers: Mapping[str, str]) -> Iterator[HTTPResponse]:
         url = urlsplit(urljoin(self.hub.endpoint + "/", path.lstrip("/")))
         for _ in range(_MOST_REDIRECTS + 1):
             self._check(url)
-            connection = self._connect(url)
+            connection = None
             try:
-                answer = self._send(connection, url, headers or {})
+                with self._timed(2 * self._timeout_s):
+                    connection = self._connect(url)
+                    answer = self._send(connection, url, headers)
                 place = answer.headers.get("Location")
                 if answer.status not in _REDIRECTS or not place:
                     with self._explained():
@@ -112,7 +160,8 @@ class Wire:
             finally:
                 with self._lock:
                     self._socket = None
-                connection.close()
+                if connection is not None:
+                    connection.close()
         raise JobError(f"{self.hub.host} sends from one place to the next.", "Try again later.", code="download_failed")
 
     def _check(self, url: SplitResult) -> None:
@@ -128,7 +177,7 @@ class Wire:
         """A connection whose other end has been looked at before anything is sent."""
         if self.hub.is_offline:
             raise Offline("This machine is set to stay offline (HF_HUB_OFFLINE).", "Take the setting away.")
-        if self._is_cut:
+        if self._is_cut or self._is_late:
             raise Broken("cut")
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         try:
@@ -139,7 +188,11 @@ class Wire:
             if not self._is_test and not is_public(str(line.getpeername()[0])):
                 raise Offline(f"{host} leads to an address within this network.", "Correct the network's name server.")
             if url.scheme == "https":
-                line = _trusting().wrap_socket(line, server_hostname=host)
+                line = _trusting().wrap_socket(line, server_hostname=host, do_handshake_on_connect=False)
+            with self._lock:
+                self._socket = line
+            if isinstance(line, ssl.SSLSocket):
+                line.do_handshake()
         except (OSError, StudioError) as error:
             line.close()
             if isinstance(error, ssl.SSLCertVerificationError):
@@ -150,8 +203,6 @@ class Wire:
             raise
         connection: HTTPConnection = (HTTPSConnection if url.scheme == "https" else HTTPConnection)(host, url.port)
         connection.sock = line
-        with self._lock:
-            self._socket = line
         return connection
 
     def _send(self, connection: HTTPConnection, url: SplitResult, headers: Mapping[str, str]) -> HTTPResponse:

@@ -21,6 +21,7 @@ from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
 from contract.work import Command, Ticket, WorkerEvent, WorkLoading, WorkStep, path_key
+from studio.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
 DEFAULT_FACTORY = "studio.workers.child:default_engine"
@@ -186,7 +187,7 @@ def main(pipe: Connection, factory: str, options: Mapping[str, object],
          warm: tuple[str, ModelRef] | None) -> None:
     """The process: makes the engine, then paints ticket after ticket until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_plainly(logging.INFO)
     inbox, outbox = Inbox(pipe), Outbox(pipe)
     for target in (inbox.read_all, outbox.send_all, _end_with_parent):
         threading.Thread(target=target, daemon=True).start()

@@ -22,10 +22,12 @@ from typing import Any
 from contract.errors import JobError, StudioError
 from contract.tasks import Convert, Merge
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from studio.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
 CONVERT, MERGE = "engine.pickles:convert", "engine.merging:merge"
 _SAY_EVERY_S = 0.2
+_SILENCE_S = 600.0  # of a process that tells each tensor it has written
 _GONE_S = 3.0
 
 
@@ -124,6 +126,10 @@ class DiskWorker:
         try:
             while True:
                 try:
+                    if not ours.poll(_SILENCE_S):
+                        ended = Ended("errand_hung", f"{ticket.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
+                                      "It was ended. Try again; look whether the disk still answers.")
+                        break
                     heard = ours.recv()
                 except (EOFError, OSError):
                     break
@@ -165,7 +171,7 @@ class DiskWorker:
 def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
     """The process: one call, its progress, its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_plainly(logging.WARNING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     said_at = -_SAY_EVERY_S
 

@@ -2,7 +2,8 @@
 
 import { observable, windowName } from "./store.js";
 
-const BASE = "/api/v1";
+// Below the page's own address: a proxy may show it under a path.
+const BASE = "api/v1";
 const LONGEST_MS = 60_000;
 const LONGEST_UPLOAD_MS = 300_000;
 // What a bare status means, where something before Darkroom answers and has no words.

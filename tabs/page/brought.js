@@ -9,7 +9,7 @@ import { isReadable } from "./transfer.js";
  */
 
 /** Address of a brought picture. */
-export const broughtUrl = (sha256) => `/api/v1/inputs/${sha256}`;
+export const broughtUrl = (sha256) => `api/v1/inputs/${sha256}`;
 
 /**
  * Bring a file or a drawing.

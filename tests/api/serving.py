@@ -14,11 +14,11 @@ from typing import Any
 
 import gradio as gr
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from gradio import processing_utils
 
 from api.app import build_app
+from api.connections import Patience, http_server
 from studio.settings import Settings
 from studio.studio import Studio
 from tests.fakes import FakeWorker
@@ -128,7 +128,7 @@ def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
 
 
 @contextmanager
-def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator[Site]:
+def served(folder: Path, *, with_page: bool = False, most: int = 200, patience: Patience | None = None, **choices: Any) -> Iterator[Site]:
     """Serve a studio on `folder`; `choices` are settings."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     make_model(folder / "models")
@@ -142,8 +142,7 @@ def served(folder: Path, *, with_page: bool = False, **choices: Any) -> Iterator
     studio.start()
     app = build_app(studio, settings, page_files=files, version="test", head_html=HEAD)
     page = mount_small_page(app) if with_page else None
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", server_header=False,
-                                           timeout_graceful_shutdown=1))
+    server = http_server(app, most_connections=most, patience=patience, log_level="critical")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     site = Site(app, studio, worker, page, port)

@@ -27,7 +27,7 @@ def ask(site: Site, method: str, path: str, *, headers: dict[str, str] | None = 
     ("GET", "/nope", 404), ("GET", "/page/nope.js", 404), ("GET", "/page/../app.py", 404),
     ("GET", "/page/%2e%2e/app.py", 404), ("GET", "/page/..%2f..%2fapp.py", 404), ("GET", "/page/%00", 404),
     ("POST", "/api/v1/health", 405), ("PATCH", "/api/v1/jobs", 405), ("DELETE", "/api/v1/images", 405),
-    ("HEAD", "/api/v1/health", 405), ("OPTIONS", "/api/v1/jobs", 405), ("POST", "/page/a.js", 405),
+    ("HEAD", "/api/v1/nope", 404), ("OPTIONS", "/api/v1/jobs", 405), ("POST", "/page/a.js", 405),
     ("PROPFIND", "/", 405), ("TRACE", "/api/v1/jobs", 405), ("CONNECT", "/", 405), ("GET", "/api/v1/models/nope", 404),
     ("GET", "/api/v1/models/../../etc/preview", 404), ("GET", "/api/v1/models/starter/preview", 404),
     ("GET", "/api/v1/docs/../app.py", 404), ("GET", "/api/v1/docs/app.py", 404)])
@@ -40,7 +40,7 @@ def test_what_is_not_there_says_so(site: Site, method: str, path: str, status: i
 
 
 def test_a_wrong_method_names_the_right_ones(me: Visitor) -> None:
-    assert me.patch("/api/v1/jobs").headers["allow"] == "GET, POST"
+    assert me.patch("/api/v1/jobs").headers["allow"] == "GET, HEAD, POST"
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "text/plain; application/json", "", "application/x-www-form-urlencoded",

@@ -21,7 +21,7 @@ from tests.folders import make_controlnet, make_union
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")
+         "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP *.test 127.0.0.1")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge",
          "microsoft-edge")
 PLACES = ("/usr/bin/chromium", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -44,14 +44,14 @@ new PerformanceObserver((list) => {
 class Site:
     """A running site; `worker.gate` holds jobs in mid-step."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *more: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = int(listener.getsockname()[1])
         more_models = data / "more-models"
         make_controlnet(more_models, "canny-small")
         make_controlnet(more_models, "depth-xl", family="sdxl")
         make_union(more_models, "union-small")
-        arguments = ["--port", str(self.port), "--data", str(data), "--no-browser", "--models", str(more_models)]
+        arguments = ["--port", str(self.port), "--data", str(data), "--no-browser", "--models", str(more_models), *more]
         settings = load_settings(arguments, {}, PROJECT)
         self.worker = FakeWorker(pace_s=STEP_S)
         self.studio = Studio(settings, self.worker)
@@ -67,7 +67,7 @@ class Site:
 
     def _serve(self, settings: Settings) -> None:
         self.server = uvicorn.Server(uvicorn.Config(
-            build_site(self.studio, settings), host="127.0.0.1", port=self.port, log_level="error",
+            build_site(self.studio, settings), host="127.0.0.1", port=self.port, log_level="error", proxy_headers=False,
             timeout_graceful_shutdown=1))
         self.server.run()
 

@@ -112,3 +112,33 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StudioError, match="data/ can't be made"):
         load(tmp_path, "--data", str(tmp_path / "data")).make_folders()
+
+
+@pytest.mark.parametrize("path,kept", [("/darkroom", "/darkroom"), ("/darkroom/", "/darkroom"), ("/a/b-c.d", "/a/b-c.d"), ("/", ""), ("", "")])
+def test_a_root_path_is_kept_without_its_last_slash(tmp_path: Path, path: str, kept: str) -> None:
+    assert load_settings(["--root-path", path], {}, tmp_path).root_path == kept
+    assert load_settings([], {"DARKROOM_ROOT_PATH": path}, tmp_path).root_path == kept
+
+
+@pytest.mark.parametrize("path", ["darkroom", "//evil.example", "/a//b", "/a b", "/../x", "http://a.example/x", "/a?b", "/a#b", '/"x', "/\u00e4"])
+def test_a_root_path_that_is_none_is_refused_in_words(tmp_path: Path, path: str) -> None:
+    with pytest.raises(StudioError, match="root_path"):
+        load_settings(["--root-path", path], {}, tmp_path)
+
+
+def test_names_and_proxies_are_lists_in_every_source(tmp_path: Path) -> None:
+    names = "Darkroom.example, other.example:8443,,darkroom.example"
+    (tmp_path / "settings.toml").write_text(f'trusted_hosts = "{names}"\n')
+    wanted = ("darkroom.example", "other.example:8443")
+    assert load_settings([], {}, tmp_path).trusted_hosts == wanted
+    assert load_settings(["--trusted-hosts", names], {}, tmp_path / "x").trusted_hosts == wanted
+    found = load_settings([], {"DARKROOM_TRUSTED_PROXIES": "10.0.0.0/8, ::1,192.168.1.2"}, tmp_path)
+    assert found.trusted_proxies == ("10.0.0.0/8", "::1", "192.168.1.2")
+    assert load_settings([], {}, tmp_path / "x").trusted_proxies == ()
+
+
+@pytest.mark.parametrize("argument", [("--trusted-hosts", "https://a.example"), ("--trusted-hosts", "a.example/x"), ("--trusted-hosts", "*"),
+                                      ("--trusted-proxies", "proxy.example"), ("--trusted-proxies", "10.0.0.300"), ("--trusted-proxies", "10.0.0.0/99")])
+def test_names_and_addresses_that_are_none_are_refused_in_words(tmp_path: Path, argument: tuple[str, str]) -> None:
+    with pytest.raises(StudioError, match=argument[0].strip("-").replace("-", "_")):
+        load_settings(list(argument), {}, tmp_path)

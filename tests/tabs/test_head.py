@@ -7,7 +7,7 @@ from tabs.head import GRADIO_FILES, PAGE_DIR, gradio_files, page_front
 
 
 def addresses(folder: Path = PAGE_DIR) -> dict[str, str]:
-    return dict(re.findall(r'"/page/([\w.]+)\?v=([0-9a-f]{10})"', page_front(folder).head_html))
+    return dict(re.findall(r'"page/([\w.]+)\?v=([0-9a-f]{10})"', page_front(folder).head_html))
 
 
 def test_theme_is_set_before_anything_is_painted() -> None:
@@ -19,7 +19,7 @@ def test_every_file_has_a_versioned_address_and_nothing_comes_from_outside() -> 
     front = page_front()
     assert set(addresses()) == {"darkroom.js", "darkroom.css", "mark.svg"}
     assert {f"/page/{name}" for name in addresses()} == {path for path in front.files if path.startswith("/page/")}
-    assert '<script type="module" src="/page/darkroom.js?v=' in front.head_html
+    assert '<script type="module" src="page/darkroom.js?v=' in front.head_html
     assert front.head_html.count('as="font"') == 2
     assert "http" not in front.head_html
 
@@ -46,4 +46,4 @@ def test_gradios_files_of_the_pinned_version_are_all_there_and_asked_for_at_once
     named = GRADIO_FILES.read_text("utf-8").split()
     front = page_front()
     assert list(gradio_files()) == named == [path for path in front.files if path.startswith("/assets/")]
-    assert all(f'href="{path}"' in front.head_html for path in named)
+    assert all(f'href="{path[1:]}"' in front.head_html for path in named)

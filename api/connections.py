@@ -1,0 +1,231 @@
+"""The server's connections: each has deadlines on the whole, and together they leave files free to save pictures.
+
+uvicorn waits for ever for a head, a body or a reader; here a head has a time, bodies and readers a least rate. When
+there are as many connections as may be, a new one takes the place of one that only waits: of the address that has the
+most. What a request does once it has arrived is not judged here, so that streams of events may last.
+"""
+
+import asyncio
+import functools
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+logger = logging.getLogger(__name__)
+KEPT_FILES = 256  # for pictures, the database, models, pipes of workers
+_TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the other end is waited for.
+
+    Attributes:
+        head_s: For the whole of a request's head, from the connection or its first byte on.
+        idle_s: For the next request of a connection.
+        late_s: How far behind its least rate a body or a reader may fall.
+        body_rate, answer_rate: Least rates, bytes/s.
+        look_s: How often that is looked at.
+    """
+
+    head_s: float = 20.0
+    idle_s: float = 5.0
+    late_s: float = 30.0
+    body_rate: float = 20_000.0
+    answer_rate: float = 10_000.0
+    look_s: float = 1.0
+
+
+class Connections:
+    """All connections of one server.
+
+    Args:
+        most: How many there may be.
+    """
+
+    def __init__(self, most: int, patience: Patience) -> None:
+        self.most = most
+        self.patience = patience
+        self._open: set[_Connection] = set()
+        self._is_looking = False
+
+    def add(self, new: "_Connection") -> bool:
+        """Take a connection in; False when there is room for none, and none that could go."""
+        if len(self._open) >= self.most and not self._make_room():
+            return False
+        self._open.add(new)
+        if not self._is_looking:
+            self._is_looking = True
+            new.loop.call_later(self.patience.look_s, self._look, new.loop)
+        return True
+
+    def remove(self, gone: "_Connection") -> None:
+        """A connection has ended."""
+        self._open.discard(gone)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _make_room(self) -> bool:
+        shares = Counter(each.address for each in self._open)
+        waiting = [each for each in self._open if each.only_waits]
+        if not waiting:
+            logger.warning("There are %d connections, and none that only waits: new ones are refused.", self.most)
+            return False
+        worst = max(waiting, key=lambda each: (shares[each.address], each.waited_s))
+        logger.warning("There are %d connections: one of %s that only waits makes room.", self.most, worst.address)
+        self._open.discard(worst)
+        worst.transport.abort()
+        return True
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        for each in tuple(self._open):
+            each.look()
+        self._is_looking = bool(self._open)
+        if self._is_looking:
+            loop.call_later(self.patience.look_s, self._look, loop)
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, looked at from time to time."""
+
+    def __init__(self, among: Connections, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._among = among
+        self._head_since: float | None = None
+        self._heard = 0  # bytes of a body since the last look
+        self._unsent = 0
+        self._body_late_s = self._reader_late_s = 0.0
+        self._looked_at = self.loop.time()
+        self._is_given_up = False
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        self._head_since = self._looked_at = self.loop.time()
+        if not self._among.add(self):
+            self.transport.write(_TOO_MANY)
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._among.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += len(data)
+        if self._is_between and self._head_since is None:
+            self._head_since = self.loop.time()
+        super().data_received(data)
+        if not self._is_between:
+            self._head_since = None
+
+    def on_response_complete(self) -> None:
+        self._head_since = None
+        super().on_response_complete()
+
+    def resume_writing(self) -> None:
+        self._reader_late_s = 0.0
+        super().resume_writing()
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether no request is under way."""
+        return self.cycle is None or (self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY)
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether nothing would be lost by its end but what has not yet wholly arrived."""
+        return (self._is_between or self.conn.their_state is h11.SEND_BODY) and not self.transport.get_write_buffer_size()
+
+    @property
+    def waited_s(self) -> float:
+        """How long it has been waited for."""
+        return self._body_late_s + (self.loop.time() - self._head_since if self._head_since is not None else 0.0)
+
+    def look(self) -> None:
+        """Give the connection up when its other end is too late."""
+        if self._is_given_up:
+            self.transport.abort()
+            return
+        patience, now = self._among.patience, self.loop.time()
+        passed_s, self._looked_at = now - self._looked_at, now
+        self._follow_body(passed_s)
+        self._follow_reader(passed_s)
+        is_head_late = self._head_since is not None and now - self._head_since > patience.head_s
+        if is_head_late or self._body_late_s > patience.late_s:
+            self._give_up(_TOO_LATE if self.cycle is None or not self.cycle.response_started else b"")
+        elif self._reader_late_s > patience.late_s:
+            self.transport.abort()
+
+    def _follow_body(self, passed_s: float) -> None:
+        heard, self._heard = self._heard, 0
+        is_due = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        if is_due:
+            self._body_late_s = max(0.0, self._body_late_s + passed_s - heard / self._among.patience.body_rate)
+        elif self.conn.their_state is not h11.SEND_BODY:
+            self._body_late_s = 0.0
+
+    def _follow_reader(self, passed_s: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        sent, self._unsent = max(0, self._unsent - unsent), unsent
+        late_s = self._reader_late_s + passed_s - sent / self._among.patience.answer_rate
+        self._reader_late_s = max(0.0, late_s) if unsent else 0.0
+
+    def _give_up(self, words: bytes) -> None:
+        self._is_given_up = True
+        if not self.transport.is_closing():
+            self.transport.write(words)
+            self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with a calmer pulse: it looked ten times a second whether it should end."""
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            await asyncio.sleep(0.25)
+
+
+def http_server(app: ASGIApp, *, most_connections: int, patience: Patience | None = None, proxy_headers: bool = False,
+                **choices: Any) -> uvicorn.Server:
+    """A server for an application, bounded in connections and time.
+
+    Args:
+        choices: Further ones of uvicorn's.
+    """
+    patience = patience or Patience()
+    protocol: Any = functools.partial(_Connection, Connections(most_connections, patience))
+    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, lifespan="on", ws="none",
+                            timeout_keep_alive=patience.idle_s, timeout_graceful_shutdown=1,  # type: ignore[arg-type]
+                            proxy_headers=proxy_headers, server_header=False, **choices)
+    return _Server(config)
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may; returns how many that are."""
+    try:
+        import resource
+    except ImportError:  # Windows counts no sockets among the files
+        return 8192
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # macOS names a hard limit that it doesn't give
+            return soft
+        return wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
+def most_connections(file_limit: int) -> int:
+    """How many connections leave enough files for everything else: each may have a picture open beside its socket."""
+    return max(32, min(1000, (file_limit - KEPT_FILES) // 2))

@@ -1,0 +1,96 @@
+"""Pictures that are sent: they arrive on the disk, and only a few at a time are read and decoded.
+
+Twenty of 38 MB at once took 2.8 GB, half of it for good. What was large is given back to the system afterwards.
+"""
+
+import asyncio
+import ctypes
+import errno
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from contract.errors import QueueFull, StorageFull
+
+AT_ONCE = 2
+MOST_BYTES = 1_000_000_000
+PATIENCE_S = 120.0
+_SMALL_BYTES = 1_000_000
+
+
+class PictureBodies:
+    """The way of picture bodies into the program.
+
+    Args:
+        folder: Where they lie while they arrive; they have no name there.
+        at_once: How many are in memory.
+        most_bytes: How much of all of them may lie on the disk.
+        patience_s: How long one waits for its turn.
+    """
+
+    def __init__(self, folder: Path, at_once: int = AT_ONCE, most_bytes: int = MOST_BYTES,
+                 patience_s: float = PATIENCE_S) -> None:
+        self._folder = folder
+        self._turns = asyncio.Semaphore(at_once)
+        self._most_bytes = most_bytes
+        self._patience_s = patience_s
+        self._bytes = 0
+
+    @asynccontextmanager
+    async def received(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A body's bytes when all have come and it is its turn, which lasts as long as the `async with`.
+
+        Raises:
+            QueueFull: too many arrive at once, or its turn did not come in time.
+            StorageFull: no space for them.
+        """
+        with tempfile.SpooledTemporaryFile(_SMALL_BYTES, dir=str(self._folder)) as file:
+            size = 0
+            try:
+                async for part in parts:
+                    if self._bytes + len(part) > self._most_bytes:
+                        raise _too_many()
+                    size += len(part)
+                    self._bytes += len(part)
+                    _write(file, part)
+                await self._wait_for_turn()
+                try:
+                    file.seek(0)
+                    data = await asyncio.to_thread(file.read)
+                    yield data
+                finally:
+                    del data
+                    self._turns.release()
+            finally:
+                self._bytes -= size
+        if size > _SMALL_BYTES:
+            await asyncio.to_thread(give_back)
+
+    async def _wait_for_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise _too_many() from None
+
+
+def _write(file: "tempfile.SpooledTemporaryFile[bytes]", part: bytes) -> None:
+    try:
+        file.write(part)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise StorageFull("The disk is full: the picture can't be taken in.", "Free some space, then try again.") from None
+
+
+def _too_many() -> QueueFull:
+    return QueueFull("Too many pictures are being sent at once.", "Send it again in a moment.", retry_after_s=5)
+
+
+def give_back() -> None:
+    """Have the C library return free memory to the system, where it can be asked to (Linux with glibc)."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
