@@ -168,8 +168,8 @@ class _Beside:
     def __init__(self, entries: Mapping[str, "os.DirEntry[str]"], is_inside: Callable[["os.DirEntry[str]"], bool]) -> None:
         self._entries, self._is_inside = entries, is_inside
 
-    def __contains__(self, name: str) -> bool:
-        entry = self._entries.get(name)
+    def __contains__(self, name: object) -> bool:
+        entry = self._entries.get(str(name))
         return entry is not None and self._is_inside(entry) and _is_file(entry)
 
     def stat(self, name: str) -> os.stat_result:

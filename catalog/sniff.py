@@ -7,12 +7,14 @@ LoRAs are in `lora_headers.py`, ControlNets and adapters in `control_models.py`,
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from catalog.control_models import sniff_control
 from catalog.families import usual_prediction
 from catalog.headers import TensorInfo
 from catalog.lora_headers import sniff_lora, told_family
+from catalog.quantized import other_quantization, without_companions
 from catalog.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
 from catalog.upscalers import is_upscaler
 
@@ -30,17 +32,26 @@ _VAE_PLACES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = ("text_model.embeddings.token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight",
                   "encoder.block.0.layer.0.SelfAttention.q.weight", "model.embed_tokens.weight")
 _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embedding")
-_HYPERNETWORK = re.compile(r"(\d+)\.[01kv]\.linear\.\d+\.(?:weight|bias)")
+_HYPERNETWORK = re.compile(r"(\d{1,6})\.[01kv]\.linear\.\d+\.(?:weight|bias)")
 _EMBEDDING_KEYS = frozenset({"clip_l", "clip_g", "t5xxl"})
 _MOST_VECTORS = 256
-_QUANTISED = (".scale_weight", ".weight_scale", ".absmax", ".quant_map", ".comfy_quant")
 _WHOLE = "Use a checkpoint that is whole."
 
 
 def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) -> Sniffed:
     """What a file with this header is; kind None for what is no model by itself, `detail` says what it may be."""
+    quantization = other_quantization(tensors)
+    tensors = without_companions(tensors)
     if not tensors:
         return Sniffed(None)
+    found = _kind_of(tensors, metadata)
+    if quantization and found.kind not in (None, "embedding", "hypernetwork") and not found.problem:
+        return replace(found, problem=f"Its weights are {quantization}, which Darkroom can't read.",
+                       hint="Use an fp16, bf16 or fp8 version of it.")
+    return found
+
+
+def _kind_of(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed:
     found = (sniff_control(tensors) or sniff_lora(tensors, metadata) or _checkpoint(tensors, metadata)
              or _bare_model(tensors) or _vae(tensors) or _embedding(tensors, metadata) or _hypernetwork(tensors))
     if found is not None:
@@ -80,7 +91,8 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     # Only what predicts velocity has something to predict where there is no signal.
     zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
-    problem = _missing(tensors, family, has_vae) or _unreadable(tensors, prediction)
+    problem = _missing(tensors, family, has_vae) or ("It predicts in EDM's way, which is not run here."
+                                                     if prediction == "edm" else "")
     return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae,
                    problem=problem, hint=_WHOLE if problem else "")
 
@@ -139,12 +151,6 @@ def _missing(tensors: Tensors, family: str, has_vae: bool) -> str:
     if all(_has(tensors, prefix) for prefix in prefixes):
         return ""
     return "It has no text encoder inside." if has_vae else "It is a U-Net alone: it has no VAE and no text encoder."
-
-
-def _unreadable(tensors: Tensors, prediction: str) -> str:
-    if "scaled_fp8" in tensors or any(name.endswith(_QUANTISED) for name in tensors):
-        return "Its weights are quantised in a way that is not read here."
-    return "It predicts in EDM's way, which is not run here." if prediction == "edm" else ""
 
 
 def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:

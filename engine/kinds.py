@@ -16,9 +16,11 @@ from torch import nn
 from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from catalog.control_models import UNION_CLASS
-from catalog.folders import read_json, weights_file
+from catalog.folders import read_json
 from catalog.headers import read_header
 from catalog.models import optional_parts
+from catalog.quantized import without_companions
+from catalog.weights import weights_files
 from contract.recipe import ModelRef
 from engine.families import builder_of, family_of
 from engine.families.family import Config
@@ -73,16 +75,16 @@ def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
     return read_json(path / "scheduler" / "scheduler_config.json")
 
 
-def _finder(folder: Path) -> Callable[[], Path]:
-    return lambda: weights_file(folder)
+def _finder(folder: Path) -> Callable[[], tuple[Path, ...]]:
+    return lambda: weights_files(folder)
 
 
 def _control(ref: ModelRef, path: Path) -> Part:
     build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
     if path.is_file():
         config, pieces = control_of(path, ref.kind, ref.family)
-        return Part(config, build, lambda: path, pieces)
-    return Part(read_json(path / "config.json"), build, lambda: weights_file(path))
+        return Part(config, build, lambda: (path,), pieces)
+    return Part(read_json(path / "config.json"), build, lambda: weights_files(path))
 
 
 def _controlnet(config: Config) -> nn.Module:
@@ -95,7 +97,7 @@ def _t2i_adapter(config: Config) -> nn.Module:
 
 
 def _encoder(folder: Path) -> dict[str, Part]:
-    return {"image_encoder": Part(read_json(folder / "config.json"), _image_encoder, lambda: weights_file(folder))}
+    return {"image_encoder": Part(read_json(folder / "config.json"), _image_encoder, _finder(folder))}
 
 
 def _image_encoder(config: Config) -> nn.Module:
@@ -103,16 +105,16 @@ def _image_encoder(config: Config) -> nn.Module:
 
 
 def _adapter(file: Path) -> dict[str, Part]:
-    shapes = {name: list(info.shape) for name, info in read_header(file).items()}
-    return {"adapter": Part(shapes, _named_tensors, lambda: file)}
+    shapes = {name: list(info.shape) for name, info in without_companions(read_header(file)).items()}
+    return {"adapter": Part(shapes, _named_tensors, lambda: (file,))}
 
 
 def _tensors(file: Path) -> Part:
     """Numbers by name, in the precision they were kept in: what they do to a checkpoint is computed in float32."""
-    header = read_header(file)
+    header = without_companions(read_header(file))
     shapes = {name: list(info.shape) for name, info in header.items()}
     is_half = {info.dtype for info in header.values()} <= {"F16"}
-    return Part(shapes, _named_tensors, lambda: file, dtype=torch.float16 if is_half else torch.float32)
+    return Part(shapes, _named_tensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)
 
 
 def _named_tensors(shapes: Config) -> nn.Module:

@@ -59,7 +59,8 @@ class Wanted:
             ModelProblem: names file and tensor.
         """
         self.layout = shelf.layout
-        self._sources = [match(part.weights(), name, shelf.layout, part.pieces) for name, part in self.plan.items()]
+        self._sources = [source for name, part in self.plan.items()
+                         for source in match(part.weights(), name, shelf.layout, part.pieces)]
         if self.ref.kind == "checkpoint":
             self.tokenizers = tokenizers_of(self.ref, self.path)
             check_vocabulary(self.tokenizers, shelf.parts)

@@ -14,6 +14,7 @@ from tests.catalog.lora_layouts import dotted, down_up, kohya, peft, text_module
 
 Told = tuple[str | None, str]
 UNET = "model.diffusion_model."
+Q = UNET + "input_blocks.4.1.transformer_blocks.0.attn1.to_q"
 
 
 class Case(NamedTuple):
@@ -149,7 +150,22 @@ CASES: dict[str, Case] = {
     "another diffusion model": Case(lambda: {f"{UNET}blocks.0.self_attn.q.weight": (5120, 5120)},
                                     ("checkpoint", "unknown"), words="not known"),
     "sdxl in edm": Case(lambda: plus(checkpoint("sdxl"), "edm_vpred.sigma_max"), ("checkpoint", "sdxl"), words="EDM"),
-    "sdxl quantised": Case(lambda: plus(checkpoint("sdxl"), "scaled_fp8"), ("checkpoint", "sdxl"), words="quantised"),
+    "sdxl in scaled fp8": Case(lambda: plus(checkpoint("sdxl"), UNET + "scaled_fp8", f"{Q}.scale_input") | {f"{Q}.scale_weight": ()},
+                               ("checkpoint", "sdxl")),
+    "sdxl in fp8 of comfy_quant": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.comfy_quant") | {f"{Q}.weight_scale": (1,)},
+                                       ("checkpoint", "sdxl")),
+    "sdxl in nf4": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight.quant_state.bitsandbytes__nf4", f"{Q}.weight.absmax"),
+                        ("checkpoint", "sdxl"), words="NF4"),
+    "sdxl in 8 bits": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.SCB"), ("checkpoint", "sdxl"), words="8-bit integers"),
+    "sdxl by gptq": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.qweight", f"{Q}.qzeros", f"{Q}.g_idx"), ("checkpoint", "sdxl"),
+                         words="GPTQ"),
+    "sdxl by awq": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.qweight", f"{Q}.qzeros"), ("checkpoint", "sdxl"), words="AWQ"),
+    "sdxl by nunchaku": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.qweight", f"{Q}.wscales", f"{Q}.smooth_factor"),
+                             ("checkpoint", "sdxl"), words="SVDQuant"),
+    "sdxl in nvfp4": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight_scale_2"), ("checkpoint", "sdxl"), words="NVFP4"),
+    "sdxl scaled in blocks": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight_scale", shape=(40, 20)), ("checkpoint", "sdxl"),
+                                  words="blocks"),
+    "lora in scaled fp8": Case(lambda: plus(lora("sd1"), "scaled_fp8"), ("lora", "sd1")),
     # LoRAs
     "lora sd1 kohya": Case(lambda: lora("sd1", (("lora_te_", 768, 12),)), ("lora", "sd1"), {"detail": "LoRA"}),
     "lora sd2 kohya": Case(lambda: lora("sd2", (("lora_te_", 1024, 23),)), ("lora", "sd2")),

@@ -1,0 +1,80 @@
+"""Weights kept in fewer bits: which of a file's tensors only say how to read others, and what can't be read.
+
+What can: 8-bit floats, with or without a scale beside them, one for a tensor or one for each of its rows, as ComfyUI
+writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight_scale` with `comfy_quant`). How they are
+read, `engine/reading.py`. Every other way is named by the tensors it leaves.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from catalog.headers import TensorInfo
+
+Tensors = Mapping[str, TensorInfo]
+_WEIGHT = ".weight"
+_SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight
+_OF_INPUTS = (".scale_input", ".input_scale")  # for arithmetic in 8 bits, which is not done here
+_MARKS = ("scaled_fp8", "comfy_quant")
+_FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32"})
+_READ = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+# How the names of tensors end -> who quantized them. The first that fits counts.
+_OTHERS: Mapping[str, str] = MappingProxyType({
+    ".quant_state.bitsandbytes__nf4": "NF4 (bitsandbytes)", ".quant_state.bitsandbytes__fp4": "FP4 (bitsandbytes)",
+    ".SCB": "8-bit integers (bitsandbytes)", ".absmax": "4-bit (bitsandbytes)", ".quant_map": "4-bit (bitsandbytes)",
+    ".wscales": "SVDQuant (Nunchaku)", ".smooth_factor": "SVDQuant (Nunchaku)", ".wcscales": "SVDQuant (Nunchaku)",
+    ".g_idx": "GPTQ", ".qzeros": "GPTQ or AWQ", ".qweight": "GPTQ or AWQ", ".W_q": "HQQ", ".weight._data": "quantized by quanto",
+    ".weight_scale_2": "NVFP4", ".weight_scale_inv": "8-bit floats scaled in blocks", ".weight_packed": "compressed-tensors"})
+_DTYPES: Mapping[str, str] = MappingProxyType({
+    "F4": "4-bit floats", "F6_E2M3": "6-bit floats", "F6_E3M2": "6-bit floats", "F8_E4M3FNUZ": "8-bit floats of AMD's kind",
+    "F8_E5M2FNUZ": "8-bit floats of AMD's kind", "F8_E8M0": "floats scaled in blocks (MX)"})
+
+
+def scale_of(weight: str, tensors: Tensors) -> str | None:
+    """The tensor that a weight is to be multiplied by; None where it stands for itself."""
+    if not weight.endswith(_WEIGHT):
+        return None
+    layer = weight.removesuffix(_WEIGHT)
+    return next((layer + ending for ending in _SCALES if layer + ending in tensors), None)
+
+
+def companions(tensors: Iterable[str]) -> frozenset[str]:
+    """The tensors of a file that are no weights, but say how others are to be read."""
+    names = frozenset(tensors)
+    return frozenset(name for name in names
+                     if name.rpartition(".")[2] in _MARKS
+                     or name.endswith(_OF_INPUTS)
+                     or name.endswith(_SCALES) and name.rpartition(".")[0] + _WEIGHT in names)
+
+
+def without_companions(tensors: Tensors) -> Tensors:
+    """A file's weights alone."""
+    left_out = companions(tensors)
+    return {name: info for name, info in tensors.items() if name not in left_out} if left_out else tensors
+
+
+def other_quantization(tensors: Tensors) -> str:
+    """How weights are kept that can't be read here, in words; "" for those that can."""
+    for ending, label in _OTHERS.items():
+        if any(name.endswith(ending) for name in tensors):
+            return "AWQ" if label == "GPTQ or AWQ" and not any(name.endswith(".g_idx") for name in tensors) else label
+    for name, info in tensors.items():
+        if info.dtype in _DTYPES:
+            return _DTYPES[info.dtype]
+        scale = tensors.get(scale_of(name, tensors) or "")
+        if scale is None:
+            continue
+        if info.dtype not in _FLOATS:
+            return "8-bit integers" if info.dtype == "I8" else "quantized in blocks"
+        if scale.dtype not in _READ or not scales_rows(scale.shape, info.shape):
+            return "8-bit floats scaled in blocks"
+    return ""
+
+
+def scales_rows(scale: tuple[int, ...], weight: tuple[int, ...]) -> bool:
+    """Whether a scale is one number, or one for each row of a weight."""
+    numbers = 1
+    for side in scale:
+        numbers *= side
+    if numbers == 1:
+        return True
+    return bool(weight) and numbers == weight[0] and bool(scale) and scale[0] == numbers
