@@ -17,6 +17,7 @@ from catalog.headers import read_whole_header
 from catalog.side_files import About, read_metadata, read_notes
 from catalog.sniff import sniff
 from catalog.sniffed import Sniffed
+from catalog.upscalers import may_be_upscaler
 from contract.errors import ModelProblem
 from contract.values import ModelRef
 
@@ -58,7 +59,10 @@ def read_facts(found: Found) -> FileFacts:
         header = read_whole_header(found.path)
         about = read_metadata(header.metadata)
         merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
-        return FileFacts(sniff(header.tensors, header.metadata), merged, fingerprint(found.path.parent, (found.path,)))
+        sniffed = sniff(header.tensors, header.metadata)
+        if sniffed == Sniffed(None) and found.kind == "upscaler" and may_be_upscaler(header.tensors):
+            sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine tells when it is used
+        return FileFacts(sniffed, merged, fingerprint(found.path.parent, (found.path,)))
     except ModelProblem as problem:
         return FileFacts(Sniffed(None, problem=problem.message, hint=problem.hint), notes)
     except OSError as error:

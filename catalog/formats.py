@@ -68,11 +68,10 @@ def is_safetensors(start: bytes) -> bool:
 
 
 def format_of(path: Path, start: bytes) -> Format | None:
-    """What a file is that is not safetensors; None for what may be, or isn't known."""
+    """What a file is that is not safetensors; None for what may be, and for what its header's reader says better."""
     if is_safetensors(start):
         return None
-    known = next((form for magic, form in _STARTS.items() if start.startswith(magic)), None)
-    suffix = path.suffix.lower()
-    if known is PICKLE and suffix not in PICKLES:
-        return PICKLE
-    return known or FORMATS.get(suffix)
+    found = next((form for magic, form in _STARTS.items() if start.startswith(magic)), None)
+    by_suffix = FORMATS.get(path.suffix.lower())
+    is_text = start.lstrip()[:1] == b"<" or start.startswith(b"version https://git-lfs")
+    return found or (None if is_text else by_suffix)

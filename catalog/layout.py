@@ -44,14 +44,12 @@ _OTHER_NAMES = """
 _OTHER_NAMES_OUTSIDE = """
     preprocessor facerestore face_restoration facedetection torch_deepdanbooru deepdanbooru clip_embed t5_encoder llm
     model_patches audio_encoder instantid pulid insightface ultralytics adetailer after_detailer yolo sam
-    grounding-dino prompt_expansion safety_checker feature_extractor animatediff wildcards"""
+    grounding-dino prompt_expansion safety_checker feature_extractor animatediff animatediff_models wildcards"""
 
 
 def _squashed(name: str) -> str:
-    """A folder's name without what programs spell differently: case, separators, plural, a "models" behind it."""
-    plain = re.sub(r"[\s_.-]+", "", name.casefold())
-    shorter = plain.removesuffix("s").removesuffix("model")
-    return (shorter or plain).removesuffix("s")
+    """A folder's name without what programs spell differently: case, separators, plural."""
+    return re.sub(r"[\s_.-]+", "", name.casefold()).removesuffix("s")
 
 
 KIND_FOLDERS: Mapping[str, ModelKind] = MappingProxyType({
@@ -77,7 +75,8 @@ class Place:
 
 def kind_of_folder(name: str) -> ModelKind | None:
     """What a folder of this name holds by convention."""
-    return KIND_FOLDERS.get(_squashed(name))
+    squashed = _squashed(name)
+    return KIND_FOLDERS.get(squashed) or KIND_FOLDERS.get(squashed.removesuffix("model"))
 
 
 def is_other_folder(name: str, inside: ModelKind | None = None) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from catalog.control_models import sniff_control
+from catalog.embeddings import tables_of
 from catalog.families import usual_prediction
 from catalog.headers import TensorInfo
 from catalog.lora_headers import sniff_lora, told_family
@@ -28,12 +29,15 @@ _VAE_LAYER = re.compile(
     r"\.(?:norm1|norm2|conv1|conv2|nin_shortcut|conv_shortcut)"
     r"|(?:mid\.attn_1|mid_block\.attentions\.0|(?:down|up)\.\d\.attn\.\d)\.[a-z_]+(?:\.0)?"
     r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)")
+_OLD_LORA = re.compile(r"(?:unet|text_encoder):\d+:(?:up|down)")  # of cloneofsimo/lora
 _VAE_PLACES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = ("text_model.embeddings.token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight",
                   "encoder.block.0.layer.0.SelfAttention.q.weight", "model.embed_tokens.weight")
 _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embedding")
 _HYPERNETWORK = re.compile(r"(\d{1,6})\.[01kv]\.linear\.\d+\.(?:weight|bias)")
-_EMBEDDING_KEYS = frozenset({"clip_l", "clip_g", "t5xxl"})
+_SECOND_KEYS = frozenset({"clip_g", "text_encoders_1"})
+_EMBEDDING_KEYS = frozenset({"clip_l", "t5xxl", "text_encoders_0", "emb_params", "string_to_param.*"}) | _SECOND_KEYS
+_MOST_TABLES = 8  # vectors for each text encoder, and what trainers keep beside them
 _MOST_VECTORS = 256
 _WHOLE = "Use a checkpoint that is whole."
 
@@ -236,19 +240,20 @@ def _vae(tensors: Tensors) -> Sniffed | None:
 
 def _embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """Textual inversion: a few vectors of a text encoder's width."""
-    if set(tensors) <= _EMBEDDING_KEYS:
-        if "t5xxl" in tensors:
-            return refused_family("embedding", "sd3")
-        return Sniffed("embedding", "sdxl" if "clip_g" in tensors else "sd1")
-    named = next((tensors[name] for name in ("emb_params", "string_to_param.*") if name in tensors), None)
-    if named is None and len(tensors) == 1:
-        (name, info), = tensors.items()
-        is_module = "." in name and not name.startswith("<")
-        named = info if not is_module and _vectors(info)[1] in (768, 1024, 1280) else None
-    if named is None or not 1 <= _vectors(named)[0] <= _MOST_VECTORS:
+    names = tables_of(tensors)
+    if not names or len(tensors) > _MOST_TABLES:
         return None
-    family = {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(_vectors(named)[1]) or told_family(metadata)
-    return Sniffed("embedding", family or "unknown")
+    if "t5xxl" in tensors:
+        return refused_family("embedding", "sd3")
+    vectors = [_vectors(tensors[name]) for name in names]
+    if len(tensors) == 1 and names[0] not in _EMBEDDING_KEYS:
+        is_module = "." in names[0].rstrip(".") and not names[0].startswith("<")
+        if is_module or vectors[0][1] not in (768, 1024, 1280):
+            return None
+    if not all(1 <= count <= _MOST_VECTORS for count, _ in vectors):
+        return None
+    family = "sdxl" if len(names) > 1 or names[0] in _SECOND_KEYS else {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(vectors[0][1])
+    return Sniffed("embedding", family or told_family(metadata) or "unknown")
 
 
 def _vectors(info: TensorInfo) -> tuple[int, int]:
@@ -276,4 +281,7 @@ def _other(tensors: Tensors) -> str:
         return "a text encoder"
     if any(".motion_modules." in name for name in tensors):
         return "a motion module"
-    return ""
+    if any(_OLD_LORA.fullmatch(name) for name in tensors):
+        return "a LoRA in the form of 2022 (cloneofsimo/lora), whose layers have no names"
+    quantization = other_quantization(tensors)
+    return f"weights kept as {quantization}" if quantization else ""

@@ -19,6 +19,7 @@ from catalog.control_models import UNION_CLASS
 from catalog.folders import read_json
 from catalog.headers import read_header
 from catalog.models import optional_parts
+from catalog.pipelines import Pipeline
 from catalog.quantized import without_companions
 from catalog.weights import weights_files
 from contract.recipe import ModelRef
@@ -29,7 +30,7 @@ from engine.predictions import scheduler_config
 from engine.single_files import checkpoint_parts, control_of, padding_of, vae_part
 from engine.tokenizers import clip_tokenizer, read_tokenizer
 
-__all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of"]
+__all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
 
 
 def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
@@ -75,6 +76,15 @@ def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
     return read_json(path / "scheduler" / "scheduler_config.json")
 
 
+def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:
+    """Whether a checkpoint of a family that does so was trained with zeros for an empty negative prompt.
+
+    Raises:
+        ModelProblem: its index can't be read.
+    """
+    return path.is_file() or Pipeline.of(read_json(path / "model_index.json")).zeroes_empty_prompt
+
+
 def _finder(folder: Path) -> Callable[[], tuple[Path, ...]]:
     return lambda: weights_files(folder)
 
@@ -118,14 +128,11 @@ def _tensors(file: Path) -> Part:
 
 
 def _named_tensors(shapes: Config) -> nn.Module:
-    """Modules that only hold tensors of these names and shapes: what they do, the U-Net knows."""
+    """A module that only holds tensors of these names and shapes: what they do, others know.
+
+    Written past `register_parameter`, which takes no dots and no name that every module has: "train" is a word, too.
+    """
     root = nn.Module()
     for name, shape in shapes.items():
-        *steps, leaf = name.split(".")
-        owner = root
-        for step in steps:
-            if step not in owner._modules:
-                owner.add_module(step, nn.Module())
-            owner = owner.get_submodule(step)
-        owner.register_parameter(leaf, nn.Parameter(torch.empty(shape), requires_grad=False))
+        root._parameters[name] = nn.Parameter(torch.empty(shape, device="meta"), requires_grad=False)
     return root

@@ -247,7 +247,7 @@ def on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
 
 def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Put an empty tensor of the run dtype in the place of one on meta, once and for all swaps."""
-    owner_name, _, leaf = name.rpartition(".")
+    owner_name, _, leaf = ("", "", name) if name in module._parameters else name.rpartition(".")
     owner = module.get_submodule(owner_name)
     empty = torch.empty(0, dtype=dtype, device=device)
     if leaf in owner._parameters:

@@ -206,7 +206,7 @@ CASES: dict[str, Case] = {
     "dora sdxl": Case(lambda: loras.dora(kohya("lora_unet_", unet_modules("sdxl"))), ("lora", "sdxl"),
                       {"detail": "DoRA"}),
     "oft sdxl": Case(lambda: {f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 160, 160)
-                              for name in unet_modules("sdxl")}, ("lora", "sdxl"), {"detail": "OFT"}),
+                              for name in unet_modules("sdxl")}, ("lora", "sdxl"), {"detail": "OFT"}, words="OFT"),
     "lora flux kohya": Case(
         lambda: down_up({"lora_unet_double_blocks_0_img_attn_qkv": (9216, 3072),
                          "lora_unet_single_blocks_37_linear1": (21504, 3072)}), ("lora", "flux"), words="for Flux"),
@@ -310,6 +310,14 @@ CASES: dict[str, Case] = {
     "embedding of a small model, told by metadata": Case(
         lambda: {"emb_params": (2, 32)}, ("embedding", "sd1"),
         metadata={"modelspec.architecture": "stable-diffusion-v1/textual-inversion"}),
+    "embedding sdxl by the advanced dreambooth script": Case(
+        lambda: {"text_encoders_0": (2, 768), "text_encoders_1": (2, 1280)}, ("embedding", "sdxl")),
+    "embedding sd1 by the same": Case(lambda: {"text_encoders_0": (2, 768)}, ("embedding", "sd1")),
+    "embedding sd2 by OneTrainer": Case(lambda: {"clip_l": (2, 1024)}, ("embedding", "sd2")),
+    "embedding sdxl, outputs too": Case(
+        lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "clip_l_out": (8, 768), "clip_g_out": (8, 1280)}, ("embedding", "sdxl")),
+    "embedding converted elsewhere": Case(lambda: {"string_to_param.*": (8, 768), "string_to_token.*": (1,)}, ("embedding", "sd1")),
+    "embedding of a token with a full stop": Case(lambda: {"sks.": (1, 768)}, ("embedding", "sd1")),
     "embedding sd3": Case(lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "t5xxl": (8, 4096)}, ("embedding", "sd3"),
                           words="SD 3"),
     "hypernetwork sd1": Case(lambda: hypernetwork(320, 640, 768, 1280), ("hypernetwork", "sd1")),
