@@ -29,12 +29,12 @@ _DTYPES: Mapping[str, str] = MappingProxyType({
     "F8_E5M2FNUZ": "8-bit floats of AMD's kind", "F8_E8M0": "floats scaled in blocks (MX)"})
 
 
-def scale_of(weight: str, tensors: Tensors) -> str | None:
+def scale_of(weight: str, tensors: Tensors) -> TensorInfo | None:
     """The tensor that a weight is to be multiplied by; None where it stands for itself."""
     if not weight.endswith(_WEIGHT):
         return None
     layer = weight.removesuffix(_WEIGHT)
-    return next((layer + ending for ending in _SCALES if layer + ending in tensors), None)
+    return next((tensors[layer + ending] for ending in _SCALES if layer + ending in tensors), None)
 
 
 def companions(tensors: Iterable[str]) -> frozenset[str]:
@@ -60,7 +60,7 @@ def other_quantization(tensors: Tensors) -> str:
     for name, info in tensors.items():
         if info.dtype in _DTYPES:
             return _DTYPES[info.dtype]
-        scale = tensors.get(scale_of(name, tensors) or "")
+        scale = scale_of(name, tensors)
         if scale is None:
             continue
         if info.dtype not in _FLOATS:

@@ -15,6 +15,7 @@ from catalog.embeddings import tables_of
 from catalog.families import usual_prediction
 from catalog.headers import TensorInfo
 from catalog.lora_headers import sniff_lora, told_family
+from catalog.other_models import other_model
 from catalog.quantized import other_quantization, without_companions
 from catalog.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
 from catalog.upscalers import is_upscaler
@@ -80,7 +81,7 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
         return transformer
     first = unet.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4:
-        return _refused("unknown", "a diffusion model of a kind that is not known")
+        return _refused("unknown", other_model(tensors) or "a diffusion model of a kind that is not known")
     other = _other_unet(tensors, unet)
     if other:
         return _refused("unknown", other)
@@ -183,6 +184,8 @@ def _bare_model(tensors: Tensors) -> Sniffed | None:
         return transformer
     if any(".motion_modules." in name for name in tensors):
         return None
+    if label := other_model(tensors):
+        return _refused("unknown", label)
     is_original = "input_blocks.0.0.weight" in tensors and _has(tensors, "output_blocks.")
     if not is_original and not ("conv_in.weight" in tensors and "time_embedding.linear_1.weight" in tensors
                                 and _has(tensors, "down_blocks.") and _has(tensors, "up_blocks.")):

@@ -16,6 +16,7 @@ from engine.lora_alphas import alphas_of
 from engine.lora_deltas import Change, Unfit, changes_of, merged
 from engine.lora_keys import Places, parse
 from engine.loras import Act, LentLora
+from engine.named_tensors import NamedTensors
 from engine.parts import Part
 from engine.reading import read_tensor, scaled
 from engine.shelves import on_meta
@@ -72,10 +73,11 @@ def _read(use: LoraUse, path: Path) -> nn.Module:
     """A file's tensors on a module that only holds them."""
     part = parts_of(use.model, path)[use.model.kind]
     holder, header = part.build(part.config), read_header(path)
-    for name in holder._parameters:
-        scale = header.get(scale_of(name, header) or "")
+    assert isinstance(holder, NamedTensors)
+    for name in part.config:
+        scale = scale_of(name, header)
         tensor = scaled(read_tensor(path, header[name]), None if scale is None else read_tensor(path, scale))
-        holder._parameters[name] = nn.Parameter(tensor.float(), requires_grad=False)
+        holder.put(name, tensor.float())
     return holder
 
 

@@ -25,6 +25,7 @@ from catalog.weights import weights_files
 from contract.recipe import ModelRef
 from engine.families import builder_of, family_of
 from engine.families.family import Config
+from engine.named_tensors import NamedTensors
 from engine.parts import Part
 from engine.predictions import scheduler_config
 from engine.single_files import checkpoint_parts, control_of, padding_of, vae_part
@@ -116,7 +117,7 @@ def _image_encoder(config: Config) -> nn.Module:
 
 def _adapter(file: Path) -> dict[str, Part]:
     shapes = {name: list(info.shape) for name, info in without_companions(read_header(file)).items()}
-    return {"adapter": Part(shapes, _named_tensors, lambda: (file,))}
+    return {"adapter": Part(shapes, NamedTensors, lambda: (file,))}
 
 
 def _tensors(file: Path) -> Part:
@@ -124,15 +125,4 @@ def _tensors(file: Path) -> Part:
     header = without_companions(read_header(file))
     shapes = {name: list(info.shape) for name, info in header.items()}
     is_half = {info.dtype for info in header.values()} <= {"F16"}
-    return Part(shapes, _named_tensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)
-
-
-def _named_tensors(shapes: Config) -> nn.Module:
-    """A module that only holds tensors of these names and shapes: what they do, others know.
-
-    Written past `register_parameter`, which takes no dots and no name that every module has: "train" is a word, too.
-    """
-    root = nn.Module()
-    for name, shape in shapes.items():
-        root._parameters[name] = nn.Parameter(torch.empty(shape, device="meta"), requires_grad=False)
-    return root
+    return Part(shapes, NamedTensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)

@@ -107,7 +107,7 @@ def _spots(plan: Mapping[str, Part]) -> dict[Key, _Spot]:
             header = read_header(file)
             pieces = one.pieces if one.pieces is not None else {name: Piece(name) for name in without_companions(header)}
             for name, piece in pieces.items():
-                scale = piece.cut_scale(header.get(scale_of(piece.name, header) or ""))
+                scale = piece.cut_scale(scale_of(piece.name, header))
                 found[part, name.removeprefix("text_model.")] = _Spot(file, piece.cut(header[piece.name]), piece, scale)
     return found
 
@@ -163,7 +163,7 @@ def _blend(task: "Merge", others: list[Mapping[Key, _Spot]]) -> Callable[[Key, T
 
 def _left_over(home: Path, name: str, header: Mapping[str, TensorInfo]) -> _Spot:
     """A tensor of the first model as it is, for what no module reads."""
-    return _Spot(home, header[name], Piece(name), header.get(scale_of(name, header) or ""))
+    return _Spot(home, header[name], Piece(name), scale_of(name, header))
 
 
 def _merged(left_over: _Spot, keys: list[Key], spots: Mapping[Key, _Spot],

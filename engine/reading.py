@@ -127,7 +127,7 @@ def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: 
     if not is_number:
         raise ModelProblem(f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
                            "Use an fp32, fp16 or bf16 version of the model.")
-    scale = piece.cut_scale(header.get(scale_of(piece.name, header) or ""))
+    scale = piece.cut_scale(scale_of(piece.name, header))
     if scale is not None and not (scale.dtype in DTYPES and DTYPES[scale.dtype].is_floating_point
                                   and scales_rows(scale.shape, info.shape)):
         raise ModelProblem(f"{label}: the scale of “{piece.name}” is {scale.dtype} {_by(scale.shape)}, which is not read here.",

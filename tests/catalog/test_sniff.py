@@ -17,6 +17,15 @@ UNET = "model.diffusion_model."
 Q = UNET + "input_blocks.4.1.transformer_blocks.0.attn1.to_q"
 
 
+OTHERS = {
+    "Hunyuan Video": ("txt_in.individual_token_refiner.blocks.0.norm1.weight", "double_blocks.0.img_attn.qkv.weight"),
+    "Chroma": ("distilled_guidance_layer.norms.0.scale", "double_blocks.0.img_attn.qkv.weight"),
+    "Wan": ("head.modulation", "patch_embedding.weight"), "LTX": ("patchify_proj.weight", "adaln_single.linear.weight"),
+    "Mochi": ("t5_yproj.weight",), "AuraFlow": ("double_layers.0.attn.w1q.weight",), "Hunyuan-DiT": ("mlp_t5.0.weight",),
+    "Qwen-Image": ("txt_norm.weight", "transformer_blocks.0.attn.add_q_proj.weight"), "Stable Cascade": ("clip_txt_mapper.weight",),
+    "PixArt": ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight"), "Z-Image": ("cap_pad_token", "cap_embedder.1.weight")}
+
+
 class Case(NamedTuple):
     """A layout, and what has to be told of it: kind, family, further fields; whether it can be used."""
 
@@ -166,6 +175,9 @@ CASES: dict[str, Case] = {
     "sdxl scaled in blocks": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight_scale", shape=(40, 20)), ("checkpoint", "sdxl"),
                                   words="blocks"),
     "lora in scaled fp8": Case(lambda: plus(lora("sd1"), "scaled_fp8"), ("lora", "sd1")),
+    **{f"{label} {number}": Case(lambda prefix=prefix, names=names: plus({}, *(prefix + name for name in names)), ("checkpoint", "unknown"),
+                                 words=label)
+       for label, names in OTHERS.items() for number, prefix in enumerate(("", "model.diffusion_model."))},
     # LoRAs
     "lora sd1 kohya": Case(lambda: lora("sd1", (("lora_te_", 768, 12),)), ("lora", "sd1"), {"detail": "LoRA"}),
     "lora sd2 kohya": Case(lambda: lora("sd2", (("lora_te_", 1024, 23),)), ("lora", "sd2")),
