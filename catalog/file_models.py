@@ -32,7 +32,7 @@ class FileFacts:
     Attributes:
         sniffed: With kind None and a problem for a file that can't be read.
         fingerprint: As `ModelRef.fingerprint`; of what isn't opened its size and time.
-        is_pickle: Told by what is in it: many a safetensors file is called .ckpt.
+        is_pickle: It can be converted. Told by what is in it: many a safetensors file is called .ckpt.
     """
 
     sniffed: Sniffed
@@ -54,7 +54,7 @@ def read_facts(found: Found) -> FileFacts:
     notes = read_notes(found.notes)
     form = format_of(found.path, start_of(found.path)) if found.size_bytes else None
     if form is not None:
-        return FileFacts(_of_other_form(found, form), notes, found.stamp, form.label == PICKLE.label)
+        return FileFacts(_of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form))
     try:
         header = read_whole_header(found.path)
         about = read_metadata(header.metadata)
@@ -70,11 +70,16 @@ def read_facts(found: Found) -> FileFacts:
                                  hint="Put it back, or correct its permissions."), notes)
 
 
+def _can_be_converted(found: Found, form: Format) -> bool:
+    """A pickle that is called one: its safetensors will lie beside it."""
+    return form.label == PICKLE.label and found.path.suffix.lower() in PICKLES
+
+
 def _of_other_form(found: Found, form: Format) -> Sniffed:
     name = found.path.name
     if form.label != PICKLE.label:
         return Sniffed(None, problem=f"{name} is {form.label}, {form.problem}.", hint=form.hint)
-    if found.path.suffix.lower() in PICKLES:
+    if _can_be_converted(found, form):
         return Sniffed(None, problem=f"{name} can run code when opened.", hint=form.hint)
     return Sniffed(None, problem=f"{name} is a PyTorch pickle, not safetensors: it can run code when opened.",
                    hint=_RENAME_HINT)

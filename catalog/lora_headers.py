@@ -4,7 +4,7 @@ How their tensors are called, in all spellings, is in `lora_names.py`, which the
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -48,13 +48,13 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """Form and family of a LoRA; None for what is none."""
     roles = {name: cut(name) for name in tensors}
     forms = {form for stem, role in roles.values() if (form := _form(stem, role))}
-    others = [name for name in tensors if other_kind((name,))]
+    others = {name for name in tensors if other_kind((name,))} if other_kind(tensors) else set()
     scales = sum(role == "alpha" or role in _MAGNITUDES for _, role in roles.values())
     is_other = 2 * len(others) > len(tensors) - scales and any(place_of(name).part for name in others)
     if not forms and not is_other:
         return None
-    other = other_kind(others)
-    layers = tuple(_layers(tensors, roles))
+    other = other_kind(sorted(others))
+    layers = tuple(_layers(tensors, roles, others))
     family = _family(layers, metadata)
     if family in REFUSED_FAMILIES or (family == "unknown" and not any(_is_known_place(layer) for layer in layers)):
         return refused_family("lora", family)
@@ -80,7 +80,7 @@ def _detail(tensors: Tensors, roles: Mapping[str, tuple[str, str]], forms: set[s
     return "LoCon" if is_convolution else "LoRA"
 
 
-def _layers(tensors: Tensors, roles: Mapping[str, tuple[str, str]]) -> Iterator[Layer]:
+def _layers(tensors: Tensors, roles: Mapping[str, tuple[str, str]], others: Collection[str]) -> Iterator[Layer]:
     for name, info in tensors.items():
         stem, role = roles[name]
         if role in ("down", "hada_w1_b"):
@@ -90,7 +90,7 @@ def _layers(tensors: Tensors, roles: Mapping[str, tuple[str, str]]) -> Iterator[
             yield Layer(place_of(stem), _kronecker_width(tensors, stem), ())
         elif role in ("diff", "diff_b", "on_input"):
             yield Layer(place_of(stem), info.shape[1] if role == "diff" and len(info.shape) > 1 else 0, ())
-        elif other_kind((name,)):
+        elif name in others:
             yield Layer(place_of(name), 0, ())
 
 

@@ -28,7 +28,8 @@ ROLES: Mapping[str, str] = MappingProxyType({
         "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1", "lokr_w1_a", "lokr_w1_b",
         "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "diff", "diff_b", "on_input")},
     ".w_norm": "diff", ".b_norm": "diff_b", ".weight": "factor"})
-_MOST_STEPS = 4  # of an ending
+_PLAIN = (".weight", ".bias")  # as in all files
+_MOST_STEPS = 3  # of an ending
 # peft has the name of the adapter in between: "default", or whatever somebody called it.
 _NAMED = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.(?!weight$)[\w-]+(\.weight)?$")
 # Kinds that exist and are not run, by what their tensors are called.
@@ -36,7 +37,7 @@ OTHER_KINDS: Mapping[str, str] = MappingProxyType({
     "oft_blocks": "OFT", "oft_diag": "OFT", "oft_R": "OFT", "oft_r": "OFT", "boft_R": "BOFT", "a1": "GLoRA",
     "a2": "GLoRA", "b1": "GLoRA", "b2": "GLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA", "lora_embedding_A": "a LoRA of the words' table",
     "lora_embedding_B": "a LoRA of the words' table"})
-_WRAPPINGS = ("base_model.model.", "module.", "lycoris_")  # before anything else
+_WRAPPING = re.compile(r"base_model\.model\.|module\.|lycoris_")  # before anything else
 _FIRST_OF_SEVERAL = "text_encoder_1"
 _PREFIXES: Mapping[str, str] = MappingProxyType({
     "lora_unet_": "unet", "unet_": "unet", "unet.": "unet", "model.diffusion_model.": "unet", "diffusion_model.": "unet",
@@ -52,7 +53,7 @@ _PREFIXES: Mapping[str, str] = MappingProxyType({
     "clip_l.": _FIRST_OF_SEVERAL, "clip_g.": "text_encoder_2", "clip_h.": "text_encoder",
     "cond_stage_model.transformer.": "text_encoder", "conditioner.embedders.0.transformer.": _FIRST_OF_SEVERAL,
     "conditioner.embedders.1.model.": "text_encoder_2"})
-_LONGEST_FIRST = tuple(sorted(_PREFIXES, key=len, reverse=True))
+_PREFIX = re.compile("|".join(map(re.escape, sorted(_PREFIXES, key=len, reverse=True))))
 _BARE = re.compile(r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|time_embedding|add_embedding|input_blocks|"
                    r"middle_block|output_blocks|time_embed|text_model|encoder_layers|encoder)[._]")
 
@@ -74,6 +75,8 @@ class LoraPlace:
 
 def cut(name: str) -> tuple[str, str]:
     """A tensor's name as stem and role, by its longest ending; an empty role where it ends like none."""
+    if "lora" not in name and name.endswith(_PLAIN):
+        return (name[:-len(".weight")], "factor") if name.endswith(".weight") else (name, "")
     if ".lora_" in name:
         name = _NAMED.sub(r"\1\2", name)
     found, place = "", len(name)
@@ -90,22 +93,18 @@ def place_of(stem: str) -> LoraPlace:
     """Where the layer of a stem is. What stands before it once may stand there twice."""
     rest, part = stem, ""
     while True:
-        wrapping = next((wrapping for wrapping in _WRAPPINGS if rest.startswith(wrapping)), "")
-        prefix = wrapping or next((prefix for prefix in _LONGEST_FIRST if rest.startswith(prefix)), "")
-        if not prefix or (part and not wrapping and not _is_of(prefix, part)):
+        if match := _WRAPPING.match(rest):
+            rest = rest[match.end():]
+        elif (match := _PREFIX.match(rest)) and part in ("", _PREFIXES[match[0]]):
+            rest, part = rest[match.end():], _PREFIXES[match[0]]
+        else:
             break
-        rest, part = rest.removeprefix(prefix), part or _PREFIXES.get(prefix, "")
     if not part and (match := _BARE.match(rest)):
         part = "text_encoder" if match[1] in ("text_model", "encoder", "encoder_layers") else "unet"
     if not part:
         return LoraPlace("", plain(rest))
     is_first = part == _FIRST_OF_SEVERAL
     return LoraPlace("text_encoder" if is_first else part, plain(rest).replace("_processor_", "_").removeprefix("text_model_"), is_first)
-
-
-def _is_of(prefix: str, part: str) -> bool:
-    """Whether a further prefix says the same: "unet.unet.", but not the "encoder" of a text encoder."""
-    return _PREFIXES[prefix] == part
 
 
 def plain(name: str) -> str:

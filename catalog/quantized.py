@@ -13,17 +13,17 @@ from catalog.headers import TensorInfo
 Tensors = Mapping[str, TensorInfo]
 _WEIGHT = ".weight"
 _SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight
-_OF_INPUTS = (".scale_input", ".input_scale")  # for arithmetic in 8 bits, which is not done here
-_MARKS = ("scaled_fp8", "comfy_quant")
+# With the scales of inputs, for arithmetic in 8 bits, which is not done here; and marks.
+_COMPANIONS = frozenset({"scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8", "comfy_quant"})
 _FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32"})
 _READ = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-# How the names of tensors end -> who quantized them. The first that fits counts.
+# The last step of a tensor's name -> who quantized it. The first that is there counts.
 _OTHERS: Mapping[str, str] = MappingProxyType({
-    ".quant_state.bitsandbytes__nf4": "NF4 (bitsandbytes)", ".quant_state.bitsandbytes__fp4": "FP4 (bitsandbytes)",
-    ".SCB": "8-bit integers (bitsandbytes)", ".absmax": "4-bit (bitsandbytes)", ".quant_map": "4-bit (bitsandbytes)",
-    ".wscales": "SVDQuant (Nunchaku)", ".smooth_factor": "SVDQuant (Nunchaku)", ".wcscales": "SVDQuant (Nunchaku)",
-    ".g_idx": "GPTQ", ".qzeros": "GPTQ or AWQ", ".qweight": "GPTQ or AWQ", ".W_q": "HQQ", ".weight._data": "quantized by quanto",
-    ".weight_scale_2": "NVFP4", ".weight_scale_inv": "8-bit floats scaled in blocks", ".weight_packed": "compressed-tensors"})
+    "bitsandbytes__nf4": "NF4 (bitsandbytes)", "bitsandbytes__fp4": "FP4 (bitsandbytes)", "SCB": "8-bit integers (bitsandbytes)",
+    "wscales": "SVDQuant (Nunchaku)", "smooth_factor": "SVDQuant (Nunchaku)", "wcscales": "SVDQuant (Nunchaku)",
+    "g_idx": "GPTQ", "qzeros": "AWQ", "qweight": "GPTQ or AWQ", "W_q": "HQQ", "_data": "quantized by quanto",
+    "weight_scale_2": "NVFP4", "weight_scale_inv": "8-bit floats scaled in blocks", "weight_packed": "compressed-tensors",
+    "absmax": "4-bit (bitsandbytes)", "quant_map": "4-bit (bitsandbytes)"})
 _DTYPES: Mapping[str, str] = MappingProxyType({
     "F4": "4-bit floats", "F6_E2M3": "6-bit floats", "F6_E3M2": "6-bit floats", "F8_E4M3FNUZ": "8-bit floats of AMD's kind",
     "F8_E5M2FNUZ": "8-bit floats of AMD's kind", "F8_E8M0": "floats scaled in blocks (MX)"})
@@ -40,10 +40,8 @@ def scale_of(weight: str, tensors: Tensors) -> TensorInfo | None:
 def companions(tensors: Iterable[str]) -> frozenset[str]:
     """The tensors of a file that are no weights, but say how others are to be read."""
     names = frozenset(tensors)
-    return frozenset(name for name in names
-                     if name.rpartition(".")[2] in _MARKS
-                     or name.endswith(_OF_INPUTS)
-                     or name.endswith(_SCALES) and name.rpartition(".")[0] + _WEIGHT in names)
+    return frozenset(name for name in names if (last := name.rpartition(".")[2]) in _COMPANIONS
+                     and (f".{last}" not in _SCALES or name.rpartition(".")[0] + _WEIGHT in names))
 
 
 def without_companions(tensors: Tensors) -> Tensors:
@@ -54,13 +52,14 @@ def without_companions(tensors: Tensors) -> Tensors:
 
 def other_quantization(tensors: Tensors) -> str:
     """How weights are kept that can't be read here, in words; "" for those that can."""
-    for ending, label in _OTHERS.items():
-        if any(name.endswith(ending) for name in tensors):
-            return "AWQ" if label == "GPTQ or AWQ" and not any(name.endswith(".g_idx") for name in tensors) else label
+    there = {name.rpartition(".")[2] for name in tensors}
+    if found := next((label for last, label in _OTHERS.items() if last in there), ""):
+        return found
+    is_scaled = any(ending[1:] in there for ending in _SCALES)
     for name, info in tensors.items():
         if info.dtype in _DTYPES:
             return _DTYPES[info.dtype]
-        scale = scale_of(name, tensors)
+        scale = scale_of(name, tensors) if is_scaled else None
         if scale is None:
             continue
         if info.dtype not in _FLOATS:

@@ -139,7 +139,8 @@ CASES: dict[str, Case] = {
     "unet by diffusers": Case(lambda: diffusers_unet(), ("checkpoint", "sd1"), {"detail": "U-Net"}, "U-Net alone"),
     # What looks like a checkpoint of ours
     "chroma": Case(lambda: {name: shape for name, shape in layouts.flux_transformer().items()
-                            if not name.startswith(("vector_in", "guidance_in"))}, (None, "unknown")),
+                            if not name.startswith(("vector_in", "guidance_in"))}, ("checkpoint", "unknown"),
+                   words="built like Flux"),
     "audioldm": Case(
         lambda: below(UNET, layouts.ldm_unet(8, base=128, width=128)) | below("first_stage_model.", layouts.ldm_vae(8))
         | {"cond_stage_model.model.text_branch.embeddings.word_embeddings.weight": (50265, 768)},
