@@ -14,7 +14,7 @@ from pathlib import Path
 
 from catalog.control_models import control_kind
 from catalog.folders import read_json
-from catalog.formats import FORMATS, SAFETENSORS
+from catalog.formats import FORMATS, PICKLES, SAFETENSORS
 from catalog.layout import Place, is_other_folder, kind_of_folder, places_of
 from catalog.side_files import notes_of, preview_of
 from contract.errors import ModelProblem
@@ -104,7 +104,7 @@ class Walk:
                     # The folder of a kind is left out of the names of what is in it.
                     inner = "" if own and not name else f"{name}/{child}".lstrip("/")
                     yield from self._below(place, path, kind or own, inner, depth - 1)
-            elif _may_be_model(child, kind) and entry.is_file():
+            elif _may_be_model(child, kind, is_top=not name) and entry.is_file():
                 found = _file(place, path, entry, _Beside(children, self._is_inside), kind, name)
                 if _can_be_named(found.full_name):
                     yield found
@@ -155,11 +155,17 @@ def found_at(path: Path, name: str, kind: ModelKind | None = None) -> Found:
                  status.st_mtime, preview_of(path, beside), notes)
 
 
-def _may_be_model(file_name: str, kind: ModelKind | None) -> bool:
-    """Safetensors anywhere; other forms where a folder says what they would be (a .ckpt or a .gguf anywhere)."""
+def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bool:
+    """Safetensors anywhere; other forms where a folder says what they would be (a .ckpt or a .gguf anywhere).
+
+    Args:
+        is_top: It lies in the folder of models itself, where people put what they want to see listed.
+    """
     suffix = os.path.splitext(file_name)[1].lower()
     form = FORMATS.get(suffix)
-    return suffix in SAFETENSORS or form is not None and (form.is_anywhere or kind is not None)
+    if suffix in SAFETENSORS or form is None:
+        return suffix in SAFETENSORS
+    return form.is_anywhere or kind is not None or (is_top and suffix not in PICKLES)
 
 
 class _Beside:

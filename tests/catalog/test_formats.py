@@ -39,7 +39,7 @@ def test_a_pickle_called_safetensors_is_told_and_how_to_convert_it(tmp_path: Pat
 @pytest.mark.parametrize(("name", "data", "words"), [
     ("checkpoints/sd.gguf", b"GGUF\x03\x00\x00\x00", "GGUF weights"), ("sd.gguf", b"GGUF\x03\x00", "GGUF weights"),
     ("checkpoints/sd.safetensors", b"GGUF\x03\x00\x00\x00" * 9, "GGUF weights"), ("checkpoints/sd.ckpt", b"GGUF\x03" * 9, "GGUF weights"),
-    ("unet/sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"), ("checkpoints/sd.engine", b"ftrt" * 9, "a TensorRT engine"),
+    ("sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"), ("unet/sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"), ("checkpoints/sd.engine", b"ftrt" * 9, "a TensorRT engine"),
     ("Stable-diffusion/sd.trt", b"x" * 9, "a TensorRT engine"), ("checkpoints/sd.msgpack", b"x" * 9, "Flax weights"),
     ("checkpoints/sd.h5", b"\x89HDF\r\n", "Keras weights"), ("vae/sd.mlmodel", b"x" * 9, "a Core ML model")])
 def test_other_forms_are_listed_as_what_they_are(tmp_path: Path, name: str, data: bytes, words: str) -> None:
