@@ -4,6 +4,7 @@ Models are read by spandrel, which tells some forty architectures from their wei
 answer is kept (`catalog/upscaler_answers.py`), so that the list of models knows it, too.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,7 +139,9 @@ def _read(path: Path, name: str) -> Any:
 
     architecture, prefix = _detected(path, name)
     try:
-        found = architecture.load({one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
+            found = architecture.load({one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()})
     except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError):
         raise ModelProblem(f"{name} has the names of {architecture.name}, and weights that don't fit them.",
                            "Download it again, or use another upscaler.") from None

@@ -1,6 +1,7 @@
 """Every architecture that spandrel builds is listed as an upscaler, and what it refuses is said once and kept."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ BUILT: dict[str, Callable[[], nn.Module]] = {
     "mosr": lambda: MoSR(upscale=2, n_block=1, dim=8), "span": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2),
     "plksr": lambda: PLKSR(dim=16, n_blocks=1, upscaling_factor=2),
     "realplksr": lambda: RealPLKSR(dim=16, n_blocks=1, upscaling_factor=2),
-    "safmn": lambda: SAFMN(dim=8, n_blocks=1, upscaling_factor=2), "scunet": lambda: SCUNet(dim=8, config=[1, 1, 1, 1, 1, 1, 1]),
+    "safmn": lambda: SAFMN(dim=8, n_blocks=1, upscaling_factor=2), "scunet": lambda: SCUNet(dim=64, config=[1, 1, 1, 1, 1, 1, 1]),
     "swinir": lambda: SwinIR(embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffledirect"),
     "swin2sr": lambda: Swin2SR(embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffledirect"),
     "rcan": lambda: RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16), "nafnet": lambda: NAFNet(width=4, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]),
@@ -49,7 +50,9 @@ BUILT: dict[str, Callable[[], nn.Module]] = {
 
 def weights(name: str) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return {key: tensor.contiguous() for key, tensor in BUILT[name]().state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about how some are written
+        return {key: tensor.contiguous() for key, tensor in BUILT[name]().state_dict().items()}
 
 
 def put(path: Path, tensors: dict[str, Tensor]) -> Path:
