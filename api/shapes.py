@@ -106,7 +106,10 @@ class Found(BaseModel):
 
 
 class ModelRow(BaseModel):
-    """A model that was found; `problem` says why it can't be used. Names are unique within a kind."""
+    """A model that was found; `problem` says why it can't be used, `warnings` what its settings say wrongly.
+
+    Names are unique within a kind.
+    """
 
     name: str
     kind: str
@@ -134,6 +137,7 @@ class ModelRow(BaseModel):
     has_preview: bool
     problem: str | None
     hint: str
+    warnings: tuple[str, ...]
 
 
 class Model(ModelRow):
@@ -272,7 +276,7 @@ def _model_fields(entry: ModelEntry) -> dict[str, Any]:
         "examples": entry.examples, "trigger_words": entry.trigger_words, "zero_snr": entry.zero_snr,
         "variant": entry.variant, "has_vae": entry.has_vae, "token_limit": entry.token_limit,
         "words": tuple(sorted(entry.words)), "shows": entry.shows, "has_preview": entry.preview_path is not None,
-        "problem": entry.problem, "hint": entry.hint}
+        "problem": entry.problem, "hint": entry.hint, "warnings": entry.warnings}
 
 
 def upscalers(entries: Iterable[ModelEntry]) -> UpscalerList:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from catalog.families import FAMILIES
-from catalog.folders import read_json, weights_file
+from catalog.folders import read_json
 from catalog.headers import TensorInfo, read_header
+from catalog.plain_text import printable
 from catalog.preprocessors import find_preprocessor, get_preprocessor
 from catalog.sniffed import WIDTHS, Sniffed, refused_family
+from catalog.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Control
 from contract.values import ModelKind, ModelRef
@@ -120,13 +122,14 @@ def read_control_model(path: Path) -> ControlModel:
     shows: tuple[str, ...] = ()
     if config.get("_class_name") == UNION_CLASS:
         count = config.get("num_control_type", 6)
-        shows = UNION_SHOWS[:count] if isinstance(count, int) else ()
-    return ControlModel(kind, family, path, (weights_file(path),), shows)
+        shows = UNION_SHOWS[:count] if isinstance(count, int) and count > 0 else ()
+    return ControlModel(kind, family, path, weights_files(path), shows)
 
 
 def _family_of_controlnet(config: Mapping[str, Any]) -> str:
     if config.get("in_channels", 4) != 4:
-        raise ModelProblem(f"It takes {config['in_channels']} latent channels; 4 are supported.", "Use another one.")
+        raise ModelProblem(f"It takes {printable(str(config['in_channels'])[:200], 40)} latent channels; 4 are supported.",
+                           "Use another one.")
     if config.get("addition_embed_type") == "text_time":
         return "sdxl"
     return WIDTHS.get(_number(config.get("cross_attention_dim")), "sd1")
@@ -184,7 +187,7 @@ def _judge_ip_adapter(header: Mapping[str, TensorInfo]) -> str:
 def _with_encoder(path: Path, family: str) -> ControlModel:
     encoder = image_encoder_of(path)
     root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
-    return ControlModel("ip_adapter", family, root, (path, weights_file(encoder)))
+    return ControlModel("ip_adapter", family, root, (path, *weights_files(encoder)))
 
 
 def image_encoder_of(adapter: Path) -> Path:

@@ -4,9 +4,13 @@ The studio finds which ones a prompt names, the engine where; what they are wort
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+# What trainers call the vectors: A1111 and kohya, A1111's own pickles once converted; and of two text encoders.
+_ALONE = ("emb_params", "string_to_param.*")
+_PAIRS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
+_SUFFIX = r"\.(?:pt|pth|bin|safetensors|sft)"
 _ESCAPED = re.compile(r"\\([()\[\]\\])")
 _EDGE = r"[\w-]"  # what may not stand beside a name: "ink" is not named by "pink", "inkjet" or "ink-well"
 
@@ -37,9 +41,23 @@ def find_names(text: str, names: Iterable[str]) -> Iterator[Spot]:
     there = sorted((name for name in names if name and name in folded), key=len, reverse=True)
     if not there or len(folded) != len(text):
         return
-    pattern = re.compile(rf"(?<!{_EDGE})(?:embedding:)?({'|'.join(map(re.escape, there))})(?!{_EDGE})")
+    any_name = "|".join(map(re.escape, there))
+    # ComfyUI's way may have the file's suffix behind it.
+    pattern = re.compile(rf"(?<!{_EDGE})(?:embedding:({any_name})(?:{_SUFFIX})?|({any_name}))(?!{_EDGE})")
     for match in pattern.finditer(folded):
-        yield Spot(match.start(), match.end(), match[1])
+        yield Spot(match.start(), match.end(), match[1] or match[2])
+
+
+def tables_of(names: Collection[str]) -> tuple[str, ...]:
+    """Which of a file's tensors are an embedding's vectors, in the order of the text encoders; none that are known: ().
+
+    A file of one tensor calls it by whatever token it was trained as.
+    """
+    if alone := next((name for name in _ALONE if name in names), None):
+        return (alone,)
+    if pair := next((tuple(name for name in pair if name in names) for pair in _PAIRS if set(pair) & set(names)), ()):
+        return pair
+    return tuple(names) if len(names) == 1 else ()
 
 
 def names_in(prompt: str, names: Iterable[str]) -> tuple[str, ...]:

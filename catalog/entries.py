@@ -1,17 +1,20 @@
 """What the catalog says of one model. Who says it: `file_models.py` and `folder_models.py`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from catalog.families import Defaults, Size
+from catalog.plain_text import without_controls
 from contract.values import ModelKind, ModelRef
 
 BUNDLED = "starter"
 KIND_LABELS: Mapping[ModelKind, str] = MappingProxyType({
     "checkpoint": "checkpoint", "vae": "VAE", "lora": "LoRA", "controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter",
     "ip_adapter": "IP-Adapter", "embedding": "embedding", "upscaler": "upscaler", "hypernetwork": "hypernetwork"})
+_TEXTS: Mapping[str, int] = MappingProxyType({
+    "title": 300, "description": 300, "problem": 1_000, "hint": 400, "detail": 200, "notes": 4_000, "alias": 300, "folder": 300})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class ModelEntry:
             "sd3", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the same shapes, so
             that a file of one can't be told from another's; which to use with what is for people to know.
         problem: Why it can't be used, as a sentence; None when it can.
+        warnings: What was left out of its settings because it makes no sense, in sentences; it can be used.
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.
         has_vae: False of a checkpoint file without a VAE inside.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
@@ -60,6 +64,7 @@ class ModelEntry:
     shows: tuple[str, ...] = ()
     problem: str | None = None
     hint: str = ""
+    warnings: tuple[str, ...] = ()
     format: str = "folder"
     notes: str = ""
     trigger_words: tuple[str, ...] = ()
@@ -68,6 +73,20 @@ class ModelEntry:
     modified: float = 0.0
     short_hash: str = ""
     preview_path: Path | None = None
+
+
+def sendable(entry: ModelEntry) -> ModelEntry:
+    """An entry whose texts can be shown and sent, whatever its file holds: no text without an encoding, none endless."""
+    changes: dict[str, object] = {}
+    for name, limit in _TEXTS.items():
+        text = getattr(entry, name)
+        if text is not None and (cleaned := without_controls(text)[:limit]) != text:
+            changes[name] = cleaned
+    for name in ("examples", "trigger_words", "warnings", "shows"):
+        texts = getattr(entry, name)
+        if (cleaned_all := tuple(map(without_controls, texts))) != texts:
+            changes[name] = cleaned_all
+    return replace(entry, **changes) if changes else entry  # type: ignore[arg-type]
 
 
 def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:

@@ -9,18 +9,20 @@ from pathlib import Path
 
 from catalog.entries import KIND_LABELS, ModelEntry, folder_part, last_part
 from catalog.families import FAMILIES, usual_for
-from catalog.finding import PICKLES, Found
+from catalog.finding import Found
 from catalog.folder_models import describe_control
 from catalog.folders import fingerprint
+from catalog.formats import PICKLE, PICKLES, Format, format_of, start_of
 from catalog.headers import read_whole_header
 from catalog.side_files import About, read_metadata, read_notes
 from catalog.sniff import sniff
 from catalog.sniffed import Sniffed
+from catalog.upscalers import may_be_upscaler
 from contract.errors import ModelProblem
 from contract.values import ModelRef
 
 _NAMES_OF_ALL = frozenset({"pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model", "learned_embeds"})
-PICKLE_HINT = "Convert it to safetensors: Models, Convert."
+_RENAME_HINT = "Rename it to .ckpt, then convert it to safetensors: Models, Convert."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,13 @@ class FileFacts:
     Attributes:
         sniffed: With kind None and a problem for a file that can't be read.
         fingerprint: As `ModelRef.fingerprint`; of what isn't opened its size and time.
+        is_pickle: It can be converted. Told by what is in it: many a safetensors file is called .ckpt.
     """
 
     sniffed: Sniffed
     about: About = About()
     fingerprint: str = ""
+    is_pickle: bool = False
 
 
 def facts_version() -> str:
@@ -46,21 +50,39 @@ def facts_version() -> str:
 
 
 def read_facts(found: Found) -> FileFacts:
-    """Open a file and the words beside it. A pickle is not opened."""
+    """Open a file and the words beside it. Of what is no safetensors no more than its beginning is looked at."""
     notes = read_notes(found.notes)
+    form = format_of(found.path, start_of(found.path)) if found.size_bytes else None
+    if form is not None:
+        return FileFacts(_of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form))
     try:
-        if found.path.suffix.lower() in PICKLES:
-            problem = f"{found.path.name} can run code when opened."
-            return FileFacts(Sniffed(None, problem=problem, hint=PICKLE_HINT), notes, found.stamp)
         header = read_whole_header(found.path)
         about = read_metadata(header.metadata)
         merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
-        return FileFacts(sniff(header.tensors, header.metadata), merged, fingerprint(found.path.parent, (found.path,)))
+        sniffed = sniff(header.tensors, header.metadata)
+        if sniffed == Sniffed(None) and found.kind == "upscaler" and may_be_upscaler(header.tensors):
+            sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine tells when it is used
+        return FileFacts(sniffed, merged, fingerprint(found.path.parent, (found.path,)))
     except ModelProblem as problem:
         return FileFacts(Sniffed(None, problem=problem.message, hint=problem.hint), notes)
     except OSError as error:
         return FileFacts(Sniffed(None, problem=f"{found.path.name} can't be read ({error.strerror}).",
                                  hint="Put it back, or correct its permissions."), notes)
+
+
+def _can_be_converted(found: Found, form: Format) -> bool:
+    """A pickle that is called one: its safetensors will lie beside it."""
+    return form.label == PICKLE.label and found.path.suffix.lower() in PICKLES
+
+
+def _of_other_form(found: Found, form: Format) -> Sniffed:
+    name = found.path.name
+    if form.label != PICKLE.label:
+        return Sniffed(None, problem=f"{name} is {form.label}, {form.problem}.", hint=form.hint)
+    if _can_be_converted(found, form):
+        return Sniffed(None, problem=f"{name} can run code when opened.", hint=form.hint)
+    return Sniffed(None, problem=f"{name} is a PyTorch pickle, not safetensors: it can run code when opened.",
+                   hint=_RENAME_HINT)
 
 
 def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
@@ -90,8 +112,7 @@ def title_of(found: Found) -> str:
 def _dress(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
     """An entry with what was told about it beside its weights."""
     about, title = facts.about, title_of(found)
-    is_pickle = found.path.suffix.lower() in PICKLES
-    return replace(entry, format="pickle" if is_pickle else "file", notes=about.notes, trigger_words=about.trigger_words,
+    return replace(entry, format="pickle" if facts.is_pickle else "file", notes=about.notes, trigger_words=about.trigger_words,
                    alias=about.title if about.title.casefold() != title.casefold() else "",
                    detail=facts.sniffed.detail, folder=folder_part(found.name), modified=found.modified,
                    preview_path=found.preview)

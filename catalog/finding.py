@@ -8,21 +8,20 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.control_models import control_kind
 from catalog.folders import read_json
-from catalog.layout import OTHER_FOLDERS, Place, kind_of_folder, places_of
+from catalog.formats import FORMATS, PICKLES, SAFETENSORS
+from catalog.layout import Place, is_other_folder, kind_of_folder, places_of
 from catalog.side_files import notes_of, preview_of
 from contract.errors import ModelProblem
 from contract.values import ModelKind
 
 logger = logging.getLogger(__name__)
 SCAN_DEPTH = 8
-SAFETENSORS = (".safetensors", ".sft")
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 UNFINISHED = (".part", ".crdownload")
 MAX_NAME = 300
 VAE_CLASS = "AutoencoderKL"
@@ -73,8 +72,11 @@ class Walk:
         """What lies in one folder. `name`: of the folder, for what is in it."""
         try:
             status = os.stat(folder)
-            children = {entry.name: entry for entry in os.scandir(folder)}
-        except OSError:
+            with os.scandir(folder) as entries:
+                children = {entry.name: entry for entry in entries}
+        except (OSError, ValueError) as error:
+            if folder != place.folder or not isinstance(error, FileNotFoundError):
+                self._warn(f"{folder} can't be looked into ({getattr(error, 'strerror', error)}).")
             return
         if (status.st_dev, status.st_ino) in self._visited:
             self._warn(f"{folder} is read already; this way to it is left out.")
@@ -82,7 +84,10 @@ class Walk:
         self._visited.add((status.st_dev, status.st_ino))
         if is_model_folder(folder, children):
             full = folder.relative_to(place.folder).as_posix() if folder != place.folder else folder.name
-            yield Found(folder, name or full, full, kind, True, _folder_stamp(folder), modified=status.st_mtime)
+            if _can_be_named(full):
+                yield Found(folder, name or full, full, kind, True, _folder_stamp(folder), modified=status.st_mtime)
+            else:
+                self._warn(f"{folder.name!a} is left out: its name is empty, too long, or not in UTF-8.")
             return
         for child in sorted(children):
             if not child.startswith(".") and self._is_inside(children[child]):
@@ -94,17 +99,17 @@ class Walk:
         path = Path(entry.path)
         try:
             if entry.is_dir():
-                if depth and child.casefold() not in OTHER_FOLDERS and not child.endswith(UNFINISHED):
+                if depth and not is_other_folder(child, kind) and not child.endswith(UNFINISHED):
                     own = None if kind else kind_of_folder(child)
                     # The folder of a kind is left out of the names of what is in it.
                     inner = "" if own and not name else f"{name}/{child}".lstrip("/")
                     yield from self._below(place, path, kind or own, inner, depth - 1)
-            elif _may_be_model(child, kind) and entry.is_file():
-                found = _file(place, path, entry, children, kind, name)
+            elif _may_be_model(child, kind, is_top=not name) and entry.is_file():
+                found = _file(place, path, entry, _Beside(children, self._is_inside), kind, name)
                 if _can_be_named(found.full_name):
                     yield found
                 else:
-                    self._warn(f"{path.name!a} is left out: its name is too long, or not in UTF-8.")
+                    self._warn(f"{path.name!a} is left out: its name is empty, too long, or not in UTF-8.")
         except OSError as error:
             self._warn(f"{path} can't be looked at ({error.strerror}).")
 
@@ -125,8 +130,8 @@ class Walk:
 
 def is_model_folder(folder: Path, names: object) -> bool:
     """Whether a folder is a model by itself, in diffusers' layout. `names`: what is in it."""
-    has = names.__contains__ if isinstance(names, dict) else lambda name: (folder / name).is_file()
-    if has("model_index.json") and (folder / "model_index.json").is_file():
+    has = names.__contains__ if isinstance(names, dict) else lambda name: os.path.isfile(folder / name)
+    if has("model_index.json") and os.path.isfile(folder / "model_index.json"):
         return True
     return has("config.json") and (control_kind(folder) is not None or is_vae_folder(folder))
 
@@ -144,25 +149,53 @@ def found_at(path: Path, name: str, kind: ModelKind | None = None) -> Found:
     status = path.stat()
     if not path.is_file():
         return Found(path, name, name, kind, True, modified=status.st_mtime)
-    beside = set(os.listdir(path.parent))
+    beside = {name for name in os.listdir(path.parent) if os.path.isfile(path.parent / name)}
     notes = notes_of(path, beside)
     return Found(path, name, name, kind, False, _stamp(status, [note.stat() for note in notes]), status.st_size,
                  status.st_mtime, preview_of(path, beside), notes)
 
 
-def _may_be_model(file_name: str, kind: ModelKind | None) -> bool:
-    """Safetensors anywhere; a pickle where a folder says what it would be (a .ckpt is a checkpoint anywhere)."""
+def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bool:
+    """Safetensors anywhere; other forms where a folder says what they would be (a .ckpt or a .gguf anywhere).
+
+    Args:
+        is_top: It lies in the folder of models itself, where people put what they want to see listed.
+    """
     suffix = os.path.splitext(file_name)[1].lower()
-    return suffix in SAFETENSORS or suffix == ".ckpt" or suffix in PICKLES and kind is not None
+    form = FORMATS.get(suffix)
+    if suffix in SAFETENSORS or form is None:
+        return suffix in SAFETENSORS
+    return form.is_anywhere or kind is not None or (is_top and suffix not in PICKLES)
 
 
-def _file(place: Place, path: Path, entry: "os.DirEntry[str]", children: dict[str, "os.DirEntry[str]"],
-          kind: ModelKind | None, name: str) -> Found:
+class _Beside:
+    """The names of a folder's files that may be read: a pipe, a folder or a link to elsewhere harms no model."""
+
+    def __init__(self, entries: Mapping[str, "os.DirEntry[str]"], is_inside: Callable[["os.DirEntry[str]"], bool]) -> None:
+        self._entries, self._is_inside = entries, is_inside
+
+    def __contains__(self, name: object) -> bool:
+        entry = self._entries.get(str(name))
+        return entry is not None and self._is_inside(entry) and _is_file(entry)
+
+    def stat(self, name: str) -> os.stat_result:
+        """Of a file that is among them. Raises OSError."""
+        return self._entries[name].stat()
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _file(place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Beside, kind: ModelKind | None, name: str) -> Found:
     status = entry.stat()
-    notes = notes_of(path, children)
+    notes = notes_of(path, beside)
     return Found(path, f"{name}/{path.stem}".lstrip("/"), path.relative_to(place.folder).with_suffix("").as_posix(), kind,
-                 False, _stamp(status, [children[note.name].stat() for note in notes]), status.st_size,
-                 status.st_mtime, preview_of(path, children), notes)
+                 False, _stamp(status, [beside.stat(note.name) for note in notes]), status.st_size,
+                 status.st_mtime, preview_of(path, beside), notes)
 
 
 def _stamp(status: os.stat_result, notes: Sequence[os.stat_result]) -> str:
@@ -185,4 +218,4 @@ def _can_be_named(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return len(name) <= MAX_NAME
+    return 0 < len(name) <= MAX_NAME

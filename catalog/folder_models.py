@@ -1,18 +1,17 @@
 """Models that are a folder in diffusers' layout: checkpoints, ControlNets, T2I-Adapters, VAEs; told by configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from catalog.control_models import control_kind, read_control_model
 from catalog.entries import ModelEntry, folder_part, last_part
 from catalog.families import FAMILIES
 from catalog.finding import Found, is_vae_folder
-from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, weights_file
-from catalog.sniff import VARIANTS
-from catalog.sniffed import Sniffed, refused_family
+from catalog.folders import fingerprint, read_json
+from catalog.own_settings import read_own_settings
+from catalog.pipelines import Pipeline, number_of, variant_of
+from catalog.weights import weights_files
 from contract.errors import ModelProblem
 from contract.values import ModelRef
 
@@ -21,8 +20,8 @@ _PARTS = {"sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
           "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
                    "scheduler")}
 _OPTIONAL_PARTS = ("depth_estimator",)
-_TRANSFORMERS: Mapping[str, str] = MappingProxyType({
-    "SD3Transformer2DModel": "sd3", "FluxTransformer2DModel": "flux"})
+_VAE_CHANNELS = 4
+_LEAST_TOKENS, _MOST_TOKENS = 8, 77
 _SDXL_SCALING = 0.13025  # of the latents: the one thing by which SDXL's VAE differs in its configuration
 
 
@@ -60,62 +59,45 @@ def describe_control(found: Found) -> ModelEntry:
     ref = ModelRef(kind=model.kind, name=found.name, family=model.family,
                    fingerprint=fingerprint(model.root, model.weights))
     return ModelEntry(ref, found.path, title=last_part(found.name), shows=model.shows,
-                      size_bytes=sum(file.stat().st_size for file in model.weights))
+                      size_bytes=_size(model.weights))
 
 
 def _describe_vae(found: Found) -> ModelEntry:
     config = read_json(found.path / "config.json")
-    channels, scaling = config.get("latent_channels", 4), config.get("scaling_factor", 0.18215)
-    if channels != 4:
-        raise ModelProblem(f"It has {channels} latent channels; 4 are supported.", "Use another VAE.")
-    weights = weights_file(found.path)
-    ref = ModelRef(kind="vae", name=found.name, family="sdxl" if scaling == _SDXL_SCALING else "sd",
-                   fingerprint=fingerprint(found.path, (weights,)))
-    return ModelEntry(ref, found.path, title=last_part(found.name), size_bytes=weights.stat().st_size)
+    channels = number_of(config, "latent_channels", "config.json", _VAE_CHANNELS)
+    if channels != _VAE_CHANNELS:
+        raise ModelProblem(f"It has {channels} latent channels; {_VAE_CHANNELS} are supported.", "Use another VAE.")
+    weights = weights_files(found.path)
+    ref = ModelRef(kind="vae", name=found.name, family="sdxl" if config.get("scaling_factor") == _SDXL_SCALING else "sd",
+                   fingerprint=fingerprint(found.path, weights))
+    return ModelEntry(ref, found.path, title=last_part(found.name), size_bytes=_size(weights))
 
 
 def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     if any(folder.rglob("*.py")):
         raise ModelProblem("The folder holds Python code, which Darkroom never runs.",
                            "Remove the .py files, or use another model.")
-    index = read_json(folder / "model_index.json")
-    if refused := _refused_pipeline(index):
+    pipeline = Pipeline.of(read_json(folder / "model_index.json"))
+    if refused := pipeline.refused():
         ref = ModelRef(name=name, family=refused.family)
         return ModelEntry(ref, folder, last_part(name), problem=f"{name}: {refused.problem}", hint=refused.hint)
     unet = read_json(folder / "unet" / "config.json")
-    family = _family(index, unet)
-    side = read_json(folder / "darkroom.json") if (folder / "darkroom.json").is_file() else {}
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    weights = [weights_file(folder / part) for part in (*_PARTS[family], *optional_parts(folder))
-               if not part.startswith(("tokenizer", "scheduler"))]
+    variant, width = variant_of(unet), unet.get("cross_attention_dim")
+    family = pipeline.family(width if isinstance(width, int) else 0)
+    is_zero_snr = read_json(folder / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr") is True
+    weights = [file for part in (*_PARTS[family], *optional_parts(folder)) if not part.startswith(("tokenizer", "scheduler"))
+               for file in weights_files(folder / part)]
     facts = FAMILIES[family]
-    ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights))
-    entry = ModelEntry(
-        ref, folder, title=_text(side, "title") or last_part(name),
-        size_bytes=sum(path.stat().st_size for path in weights),
-        description=_text(side, "description"), sizes=facts.sizes, defaults=facts.defaults,
-        variant=VARIANTS[unet["in_channels"]], zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
-        token_limit=_token_limit(folder), words=_words(folder))
-    return _with_side_file(entry, side)
+    own = read_own_settings(folder, facts.defaults, facts.sizes, zero_snr=is_zero_snr)
+    return ModelEntry(
+        ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights)), folder,
+        title=own.title or last_part(name), size_bytes=_size(weights), description=own.description, sizes=own.sizes,
+        defaults=own.defaults, examples=own.examples, variant=variant, zero_snr=is_zero_snr,
+        token_limit=_token_limit(folder), words=own.words, warnings=own.warnings)
 
 
-def _refused_pipeline(index: Mapping[str, Any]) -> Sniffed | None:
-    """A pipeline of a family that is known and not run."""
-    transformer = index.get("transformer")
-    if not isinstance(transformer, list) or not transformer:
-        return None
-    return refused_family("checkpoint", _TRANSFORMERS.get(str(transformer[-1]), "unknown"))
-
-
-def _family(index: Mapping[str, Any], unet: Mapping[str, Any]) -> str:
-    if unet.get("in_channels") not in VARIANTS:
-        raise ModelProblem(f"Its U-Net takes {unet.get('in_channels')} channels; known are "
-                           "4 (text), 9 (inpainting), 8 (editing) and 5 (depth).", "Use another checkpoint.")
-    if index.get("text_encoder_2") and index.get("text_encoder", [None])[0]:
-        return "sdxl"
-    if index.get("text_encoder_2"):
-        raise ModelProblem("It is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
-    return "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
+def _size(weights: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in weights)
 
 
 def optional_parts(folder: Path) -> tuple[str, ...]:
@@ -123,30 +105,6 @@ def optional_parts(folder: Path) -> tuple[str, ...]:
     return tuple(part for part in _OPTIONAL_PARTS if (folder / part / "config.json").is_file())
 
 
-def _text(side: Mapping[str, Any], key: str) -> str:
-    value = side.get(key, "")
-    return value[:300] if isinstance(value, str) else ""
-
-
 def _token_limit(folder: Path) -> int:
-    limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", 77)
-    return limit if isinstance(limit, int) and 8 <= limit <= 77 else 77
-
-
-def _words(folder: Path) -> frozenset[str]:
-    path = folder / "vocabulary.txt"
-    if not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
-        return frozenset()
-    return frozenset(line.strip().lower() for line in path.read_text("utf-8").splitlines() if line.strip())
-
-
-def _with_side_file(entry: ModelEntry, side: Mapping[str, Any]) -> ModelEntry:
-    """darkroom.json may give sizes, defaults and examples; what it says wrongly is a problem."""
-    try:
-        sizes = {str(k): (int(w), int(h)) for k, (w, h) in side.get("sizes", {}).items()}
-        defaults = replace(entry.defaults, **side.get("defaults", {}))
-        examples = tuple(str(text)[:200] for text in side.get("examples", ()))
-    except (TypeError, ValueError, AttributeError):
-        raise ModelProblem("darkroom.json can't be understood.", "Correct or remove it.") from None
-    return replace(entry, sizes=MappingProxyType(sizes) if sizes else entry.sizes,
-                   defaults=defaults, examples=examples[:6])
+    limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
+    return limit if isinstance(limit, int) and _LEAST_TOKENS <= limit <= _MOST_TOKENS else _MOST_TOKENS

@@ -1,35 +1,15 @@
-"""What every model's folder has: configurations to read, weights to find, a fingerprint. Knows no kind of model."""
+"""What every model's folder has: configurations to read, a fingerprint. Knows no kind of model; weights: `weights.py`."""
 
 import hashlib
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.headers import read_header
 from contract.errors import ModelProblem
 
 MAX_CONFIG_BYTES = 4_000_000
-
-
-def weights_file(part: Path) -> Path:
-    """The weights of one part of a diffusers folder, its header read and found sound.
-
-    Raises:
-        ModelProblem: there is none that can be used.
-    """
-    for name in ("diffusion_pytorch_model", "model"):
-        for suffix in (".safetensors", ".fp16.safetensors"):
-            if (part / (name + suffix)).exists():
-                read_header(part / (name + suffix))
-                return part / (name + suffix)
-    if any(part.glob("*.safetensors.index.json")):
-        raise ModelProblem(f"{part.name} is split into several files, which is not read here.",
-                           "Use a version that has it in one file.")
-    if any(part.glob("*.bin")):
-        raise ModelProblem(f"{part.name} holds a pickle (.bin), which can run code when opened.",
-                           "Convert it to safetensors first.")
-    raise ModelProblem(f"{part.name} has no .safetensors file.", "Download the model again.")
 
 
 def fingerprint(folder: Path, weights: Sequence[Path]) -> str:
@@ -51,9 +31,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     where = f"{path.parent.name}/{path.name}"
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise ModelProblem(f"{where} is not a regular file.", "Download the model again.")
+        if status.st_size > MAX_CONFIG_BYTES:
             raise ModelProblem(f"{where} is too large for a configuration.", "Download it again.")
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(path.read_bytes())  # in UTF-8, UTF-16 or UTF-32, with a byte-order mark or without
     except FileNotFoundError:
         raise ModelProblem(f"{where} is missing.", "Download the model again.") from None
     except (OSError, ValueError, RecursionError):

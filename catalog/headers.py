@@ -13,8 +13,9 @@ from contract.errors import ModelProblem
 MAX_HEADER_BYTES = 8_000_000
 MAX_TENSORS = 20_000
 MAX_DEPTH = 3
-_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
-          "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+_BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
+         "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+         "F8_E8M0": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
 _PICKLE_HINT = "Convert it to safetensors first; pickles can run code when opened."
 
 
@@ -123,15 +124,15 @@ def _tensor(path: Path, name: str, entry: object) -> TensorInfo:
         for number in (*shape, begin, end):
             assert type(number) is int and number >= 0
         assert begin <= end
-        size = _BYTES[dtype]
+        size = _BITS[dtype]
     except (AssertionError, KeyError, TypeError, ValueError):
         raise _bad(path, f"describes the tensor “{name[:80]}” in a way that can't be read") from None
     for side in shape:
         size *= side
-        if size > 2**50:
+        if size > 2**53:
             break
-    if size != end - begin:
-        raise _bad(path, f"gives the tensor “{name[:80]}” {end - begin} bytes; its shape needs {size}")
+    if size != 8 * (end - begin):
+        raise _bad(path, f"gives the tensor “{name[:80]}” {end - begin} bytes; its shape needs {-(-size // 8)}")
     return TensorInfo(dtype, shape, begin, end)
 
 

@@ -1,34 +1,25 @@
 """LoRAs and their kin, told by their header: which form, and which family they were made for.
 
-Names come in three ways: kohya's (`lora_unet_…`, `lora_te_…`), diffusers' (`unet.….lora_A.weight`, older ones
-`processor.to_q_lora.down.weight`) and peft's (`base_model.model.…`). With dots as underscores all three name the same
-modules, which is how they are read here. What each key does to which layer, `engine/` knows.
+How their tensors are called, in all spellings, is in `lora_names.py`, which the engine reads, too.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from catalog.headers import TensorInfo
+from catalog.lora_names import LoraPlace, cut, other_kind, place_of
 from catalog.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
 
 Tensors = Mapping[str, TensorInfo]
-# How the name of a tensor ends -> the form it is of. Only forms' own endings: alpha and bias are in all of them.
-_ENDINGS: Mapping[str, str] = MappingProxyType({
-    ".lora_down.weight": "LoRA", ".lora_up.weight": "LoRA", ".lora_A.weight": "LoRA", ".lora_B.weight": "LoRA",
-    ".lora_A.default.weight": "LoRA", ".lora_B.default.weight": "LoRA", "_lora.down.weight": "LoRA",
-    "_lora.up.weight": "LoRA", ".lora.down.weight": "LoRA", ".lora.up.weight": "LoRA",
-    ".lora_linear_layer.down.weight": "LoRA", ".lora_linear_layer.up.weight": "LoRA",
-    "_lora1.down.weight": "LoRA", "_lora1.up.weight": "LoRA", "_lora2.down.weight": "LoRA", "_lora2.up.weight": "LoRA",
-    ".hada_w1_a": "LoHa", ".hada_w1_b": "LoHa", ".hada_w2_a": "LoHa", ".hada_w2_b": "LoHa",
-    ".lokr_w1": "LoKr", ".lokr_w1_a": "LoKr", ".lokr_w1_b": "LoKr", ".lokr_w2": "LoKr", ".lokr_w2_a": "LoKr",
-    ".lokr_w2_b": "LoKr", ".oft_blocks": "OFT", ".oft_diag": "OFT", ".on_input": "IA3", ".diff": "full difference"})
-_MAGNITUDES = (".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
-               ".lora_magnitude_vector.default.weight")
-_INPUTS = frozenset({
-    ".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", "_lora.down.weight", ".lora.down.weight",
-    ".lora_linear_layer.down.weight", "_lora1.down.weight", "_lora2.down.weight", ".hada_w1_b"})
+# The role of a tensor -> the form that the file is of. Alpha, bias and lengths are in all of them.
+_FORMS: Mapping[str, str] = MappingProxyType({
+    "down": "LoRA", "up": "LoRA", "hada_w1_a": "LoHa", "hada_w1_b": "LoHa", "hada_w2_a": "LoHa", "hada_w2_b": "LoHa",
+    "lokr_w1": "LoKr", "lokr_w1_a": "LoKr", "lokr_w1_b": "LoKr", "lokr_w2": "LoKr", "lokr_w2_a": "LoKr", "lokr_w2_b": "LoKr",
+    "on_input": "IA3", "diff": "full difference", "diff_b": "full difference"})
+_MAGNITUDES = frozenset({"dora_scale", "magnitude"})
+_NORMS = (".w_norm", ".b_norm")
 _UNET_WORDS = ("down_blocks_", "up_blocks_", "mid_block_", "input_blocks_", "output_blocks_", "middle_block_")
 _CROSS = ("attn2_to_k", "attn2_to_v")
 _DEEPER = re.compile(r"transformer_blocks_[1-9]")
@@ -41,74 +32,66 @@ _SD3_WIDTHS = (1536, 2432)
 
 
 class Layer(NamedTuple):
-    """A module that a LoRA changes: its name with underscores, and how wide what goes in is (0: not told)."""
+    """A module that a LoRA changes: where it is, and how wide what goes in is (0: not told)."""
 
-    name: str
+    place: LoraPlace
     width: int
     shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the module, with underscores."""
+        return self.place.path
 
 
 def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """Form and family of a LoRA; None for what is none."""
-    forms = {form for name in tensors if (form := _form(name))}
-    if not forms:
+    roles = {name: cut(name) for name in tensors}
+    forms = {form for stem, role in roles.values() if (form := _form(stem, role))}
+    others = {name for name in tensors if other_kind((name,))} if other_kind(tensors) else set()
+    scales = sum(role == "alpha" or role in _MAGNITUDES for _, role in roles.values())
+    is_other = 2 * len(others) > len(tensors) - scales and any(place_of(name).part for name in others)
+    if not forms and not is_other:
         return None
-    layers = tuple(_layers(tensors))
+    other = other_kind(sorted(others))
+    layers = tuple(_layers(tensors, roles, others))
     family = _family(layers, metadata)
     if family in REFUSED_FAMILIES or (family == "unknown" and not any(_is_known_place(layer) for layer in layers)):
         return refused_family("lora", family)
-    return Sniffed("lora", family, detail=_detail(tensors, forms, layers))
+    if other and is_other:
+        return Sniffed("lora", family, detail=other, problem=f"It is {other}, which is not run here.",
+                       hint="Use a LoRA, LoCon, LoHa, LoKr or DoRA.")
+    return Sniffed("lora", family, detail=_detail(tensors, roles, forms, layers))
 
 
-def _form(name: str) -> str | None:
-    """The form that the ending of a tensor's name is of."""
-    form = _ENDINGS.get(_ending(name))
-    return None if form == "full difference" and not name.startswith(("lora_", "diffusion_model.")) else form
+def _form(stem: str, role: str) -> str | None:
+    """The form that a tensor's role is of. Differences are in other files too, of whatever is called so."""
+    form = _FORMS.get(role)
+    return None if form == "full difference" and not place_of(stem).part else form
 
 
-def _ending(name: str) -> str:
-    """What of a name is behind its module's; "" when it is none of a LoRA's."""
-    place = len(name)
-    for _ in range(4):
-        place = name.rfind(".", 0, place)
-        if place < 0:
-            return ""
-        if name[place:] in _ENDINGS:
-            return name[place:]
-        if (joined := name.rfind("_", 0, place)) >= 0 and name[joined:] in _ENDINGS:
-            return name[joined:]
-    return ""
-
-
-def _detail(tensors: Tensors, forms: set[str], layers: tuple[Layer, ...]) -> str:
-    if any(name.endswith(_MAGNITUDES) for name in tensors):
+def _detail(tensors: Tensors, roles: Mapping[str, tuple[str, str]], forms: set[str], layers: tuple[Layer, ...]) -> str:
+    if any(role in _MAGNITUDES for _, role in roles.values()):
         return "DoRA"
     if forms != {"LoRA"}:
-        return next((form for form in ("LoHa", "LoKr", "OFT", "IA3", "LoRA") if form in forms), "full difference")
+        whole = "norms" if all(name.endswith(_NORMS) for name in tensors) else "full difference"
+        return next((form for form in ("LoHa", "LoKr", "IA3", "LoRA") if form in forms), whole)
     is_convolution = any(len(layer.shape) == 4 and layer.shape[2:] != (1, 1) for layer in layers)
     return "LoCon" if is_convolution else "LoRA"
 
 
-def _layers(tensors: Tensors) -> Iterator[Layer]:
+def _layers(tensors: Tensors, roles: Mapping[str, tuple[str, str]], others: Collection[str]) -> Iterator[Layer]:
     for name, info in tensors.items():
-        ending = _ending(name)
-        if ending in _INPUTS:
+        stem, role = roles[name]
+        if role in ("down", "hada_w1_b"):
             width = info.shape[1] if len(info.shape) > 1 else 0
-            shape = () if ending == ".hada_w1_b" else info.shape  # which is flat, whatever the layer is
-            yield Layer(_underscored(name.removesuffix(ending)), width, shape)
-        elif ending in (".lokr_w1", ".lokr_w1_b"):
-            module = name.rpartition(".")[0]
-            yield Layer(_underscored(module), _kronecker_width(tensors, module), ())
-        elif ending:
-            form = _form(name)
-            if form in ("OFT", "IA3", "full difference"):
-                is_whole = form == "full difference" and len(info.shape) > 1
-                yield Layer(_underscored(name.rpartition(".")[0]), info.shape[1] if is_whole else 0, ())
-
-
-def _underscored(name: str) -> str:
-    """A module's name, the same however it is spelled: diffusers once had its LoRAs in attention processors."""
-    return name.replace(".", "_").replace("_processor_", "_")
+            yield Layer(place_of(stem), width, () if role == "hada_w1_b" else info.shape)  # which is flat, whatever the layer is
+        elif role in ("lokr_w1", "lokr_w1_b"):
+            yield Layer(place_of(stem), _kronecker_width(tensors, stem), ())
+        elif role in ("diff", "diff_b", "on_input"):
+            yield Layer(place_of(stem), info.shape[1] if role == "diff" and len(info.shape) > 1 else 0, ())
+        elif name in others:
+            yield Layer(place_of(name), 0, ())
 
 
 def _kronecker_width(tensors: Tensors, module: str) -> int:
@@ -121,7 +104,7 @@ def _kronecker_width(tensors: Tensors, module: str) -> int:
 
 
 def _is_known_place(layer: Layer) -> bool:
-    return any(word in layer.name for word in _UNET_WORDS) or layer.name.startswith(("lora_te", "text_encoder"))
+    return any(word in layer.name for word in _UNET_WORDS) or layer.place.part.startswith("text_encoder")
 
 
 def _family(layers: tuple[Layer, ...], metadata: Mapping[str, str]) -> str:
@@ -161,8 +144,7 @@ def _cross_attention_family(layers: tuple[Layer, ...]) -> str | None:
 
 def _structural_family(layers: tuple[Layer, ...]) -> str | None:
     """What is built as only one family is: two text encoders, deep attentions, how attentions are led into."""
-    names = [layer.name for layer in layers]
-    if any(name.startswith(("lora_te2_", "text_encoder_2_")) for name in names):
+    if any(layer.place.part == "text_encoder_2" for layer in layers):
         return "sdxl"
     unet = [layer for layer in layers if any(word in layer.name for word in _UNET_WORDS)]
     if any(_DEEPER.search(layer.name) for layer in unet):
@@ -171,7 +153,7 @@ def _structural_family(layers: tuple[Layer, ...]) -> str | None:
     if shape is not None:
         return "sd1" if len(shape) == 4 else "sd2"
     # The first of two text encoders (lora_te1_) is the same in SDXL, SD 3 and Flux.
-    text = {layer.width for layer in layers if layer.name.startswith(("lora_te_", "text_encoder_text_model_"))
+    text = {layer.width for layer in layers if layer.place.part == "text_encoder" and not layer.place.is_first_of_several
             and layer.name.endswith(("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1"))}
     return "sd1" if 768 in text else "sd2" if 1024 in text else None
 

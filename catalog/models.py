@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from catalog.entries import BUNDLED, ModelEntry, default_model, last_part
+from catalog.entries import BUNDLED, ModelEntry, default_model, last_part, sendable
 from catalog.file_models import FileFacts, describe_file, not_a_model, read_facts
-from catalog.finding import PICKLES, Found, Walk, found_at
+from catalog.finding import Found, Walk, found_at
 from catalog.folder_models import describe_folder, optional_parts
+from catalog.formats import PICKLES
 from catalog.sniffed import Sniffed
 from contract.values import ModelKind, ModelRef
 
@@ -38,9 +39,27 @@ def describe(path: Path, name: str, kind: ModelKind | None = None) -> ModelEntry
         ref = ModelRef(kind=kind or "checkpoint", name=name, family="unknown")
         return ModelEntry(ref, path, last_part(name), problem=f"{name}: It can't be read ({error.strerror}).",
                           hint="Put it back, or choose another model.")
-    if found.is_folder:
-        return describe_folder(found)
-    return describe_file(found, read_facts(found)) or not_a_model(found, Sniffed(None))
+    return guarded(found, lambda: described(found)) or not_a_model(found, Sniffed(None))
+
+
+def described(found: Found) -> ModelEntry | None:
+    """The entry of what was found, read anew; None for a file that is no model, where none is expected."""
+    return describe_folder(found) if found.is_folder else describe_file(found, read_facts(found))
+
+
+def guarded(found: Found, make: Callable[[], ModelEntry | None]) -> ModelEntry | None:
+    """The boundary of the catalog: whatever stands in one model's files harms that model's entry alone.
+
+    What can stand there is checked where it is read; what was forgotten there is a fault of ours, and ends here with
+    its traceback in the log and an entry that says so.
+    """
+    try:
+        entry = make()
+        return None if entry is None else sendable(entry)
+    except Exception:
+        logger.exception("%s can't be described", found.path)
+        problem = f"{found.path.name} holds something that Darkroom can't understand; the log says more."
+        return not_a_model(found, Sniffed(None, problem=problem))
 
 
 def bundled_model(roots: Sequence[Path]) -> ModelEntry | None:
@@ -99,8 +118,12 @@ class Scanner:
         # An IP-Adapter's entry depends on the encoder beside it too.
         if before == found and (entry is None or entry.ref.kind != "ip_adapter"):
             return entry
+        return guarded(found, lambda: self._described(found))
+
+    def _described(self, found: Found) -> ModelEntry | None:
         if found.is_folder:
             return describe_folder(found)
+        path = str(found.path)
         stamp, facts = self.known.get(path, ("", None))
         if facts is None or stamp != found.stamp:
             began = time.thread_time()

@@ -9,9 +9,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from catalog.folders import read_json, weights_file
+from catalog.folders import read_json
 from catalog.headers import read_header
 from catalog.layout import places_of
+from catalog.weights import weights_files
 from contract.errors import ModelProblem
 
 OWN = "preview_decoder"
@@ -43,7 +44,7 @@ def _inside(folder: Path) -> list[Path]:
 def _is_tiny_decoder(path: Path) -> bool:
     try:
         if path.is_dir():
-            return read_json(path / "config.json").get("_class_name") == TINY_CLASS and weights_file(path).is_file()
+            return read_json(path / "config.json").get("_class_name") == TINY_CLASS and bool(weights_files(path))
         return path.suffix == ".safetensors" and any(
             _FIRST_LAYER.fullmatch(name) and len(info.shape) == 4 for name, info in read_header(path).items())
     except (ModelProblem, OSError):

@@ -3,13 +3,16 @@
 Foreign text: it is cut to a length, cleaned of control characters and markup, and only ever shown.
 """
 
+import codecs
 import html
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from catalog.plain_text import without_controls
 
 MAX_SIDE_BYTES = 4_000_000
 MAX_NOTES = 4_000
@@ -18,9 +21,9 @@ MAX_WORDS = 12
 MAX_METADATA_PICTURE = 100_000
 PREVIEW_ENDINGS = (".preview.png", ".preview.jpg", ".preview.jpeg", ".preview.webp", ".png", ".jpg", ".jpeg", ".webp")
 NOTE_ENDINGS = (".civitai.info", ".json", ".txt")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 _TAGS = re.compile(r"<(?:br|/p|/li|/h\d)\b[^>]*>", re.IGNORECASE)
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>")
+_MOST_COUNTED = 10**9  # times a tag was in a picture; more is no count
 _OFTEN = 0.9  # of the most frequent tag's count: what was in (nearly) every picture names what was trained
 
 
@@ -33,12 +36,12 @@ class About:
     trigger_words: tuple[str, ...] = ()
 
 
-def preview_of(path: Path, beside: Collection[str]) -> Path | None:
+def preview_of(path: Path, beside: Container[str]) -> Path | None:
     """The picture beside a file. `beside`: the names in its folder."""
     return next((path.with_name(path.stem + ending) for ending in PREVIEW_ENDINGS if path.stem + ending in beside), None)
 
 
-def notes_of(path: Path, beside: Collection[str]) -> tuple[Path, ...]:
+def notes_of(path: Path, beside: Container[str]) -> tuple[Path, ...]:
     """The files with words about a model. `beside`: the names in its folder."""
     return tuple(path.with_name(path.stem + ending) for ending in NOTE_ENDINGS if path.stem + ending in beside)
 
@@ -73,7 +76,7 @@ def clean(text: str, limit: int) -> str:
     text = text[:limit * 4]
     if "<" in text:
         text = _MARKUP.sub("", _TAGS.sub("\n", text))
-    text = _CONTROLS.sub("", html.unescape(text).replace("\r\n", "\n"))
+    text = without_controls(html.unescape(text).replace("\r\n", "\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip()[:limit]
 
 
@@ -81,9 +84,12 @@ def _text_of(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_SIDE_BYTES or not file.is_file():
             return ""
-        return file.read_text("utf-8", "replace")
+        data = file.read_bytes()
     except OSError:
         return ""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace")
 
 
 def _table(text: str) -> Mapping[str, Any]:
@@ -114,7 +120,7 @@ def _frequent_tags(text: str) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for tags in _table(text).values():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
-            if isinstance(count, int):
+            if isinstance(count, int) and 0 < count < _MOST_COUNTED:
                 counts[str(tag)] = counts.get(str(tag), 0) + count
     most = max(counts.values(), default=0)
     often = sorted((tag for tag, count in counts.items() if count >= most * _OFTEN), key=lambda tag: -counts[tag])

@@ -7,12 +7,16 @@ LoRAs are in `lora_headers.py`, ControlNets and adapters in `control_models.py`,
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from catalog.control_models import sniff_control
+from catalog.embeddings import tables_of
 from catalog.families import usual_prediction
 from catalog.headers import TensorInfo
 from catalog.lora_headers import sniff_lora, told_family
+from catalog.other_models import other_model
+from catalog.quantized import other_quantization, without_companions
 from catalog.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
 from catalog.upscalers import is_upscaler
 
@@ -26,21 +30,33 @@ _VAE_LAYER = re.compile(
     r"\.(?:norm1|norm2|conv1|conv2|nin_shortcut|conv_shortcut)"
     r"|(?:mid\.attn_1|mid_block\.attentions\.0|(?:down|up)\.\d\.attn\.\d)\.[a-z_]+(?:\.0)?"
     r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)")
+_OLD_LORA = re.compile(r"(?:unet|text_encoder):\d+:(?:up|down)")  # of cloneofsimo/lora
 _VAE_PLACES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = ("text_model.embeddings.token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight",
                   "encoder.block.0.layer.0.SelfAttention.q.weight", "model.embed_tokens.weight")
 _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embedding")
-_HYPERNETWORK = re.compile(r"(\d+)\.[01kv]\.linear\.\d+\.(?:weight|bias)")
-_EMBEDDING_KEYS = frozenset({"clip_l", "clip_g", "t5xxl"})
+_HYPERNETWORK = re.compile(r"(\d{1,6})\.[01kv]\.linear\.\d+\.(?:weight|bias)")
+_SECOND_KEYS = frozenset({"clip_g", "text_encoders_1"})
+_EMBEDDING_KEYS = frozenset({"clip_l", "t5xxl", "text_encoders_0", "emb_params", "string_to_param.*"}) | _SECOND_KEYS
+_MOST_TABLES = 8  # vectors for each text encoder, and what trainers keep beside them
 _MOST_VECTORS = 256
-_QUANTISED = (".scale_weight", ".weight_scale", ".absmax", ".quant_map", ".comfy_quant")
 _WHOLE = "Use a checkpoint that is whole."
 
 
 def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) -> Sniffed:
     """What a file with this header is; kind None for what is no model by itself, `detail` says what it may be."""
+    quantization = other_quantization(tensors)
+    tensors = without_companions(tensors)
     if not tensors:
         return Sniffed(None)
+    found = _kind_of(tensors, metadata)
+    if quantization and found.kind not in (None, "embedding", "hypernetwork") and not found.problem:
+        return replace(found, problem=f"Its weights are {quantization}, which Darkroom can't read.",
+                       hint="Use an fp16, bf16 or fp8 version of it.")
+    return found
+
+
+def _kind_of(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed:
     found = (sniff_control(tensors) or sniff_lora(tensors, metadata) or _checkpoint(tensors, metadata)
              or _bare_model(tensors) or _vae(tensors) or _embedding(tensors, metadata) or _hypernetwork(tensors))
     if found is not None:
@@ -65,7 +81,7 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
         return transformer
     first = unet.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4:
-        return _refused("unknown", "a diffusion model of a kind that is not known")
+        return _refused("unknown", other_model(tensors) or "a diffusion model of a kind that is not known")
     other = _other_unet(tensors, unet)
     if other:
         return _refused("unknown", other)
@@ -80,7 +96,8 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     # Only what predicts velocity has something to predict where there is no signal.
     zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
-    problem = _missing(tensors, family, has_vae) or _unreadable(tensors, prediction)
+    problem = _missing(tensors, family, has_vae) or ("It predicts in EDM's way, which is not run here."
+                                                     if prediction == "edm" else "")
     return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae,
                    problem=problem, hint=_WHOLE if problem else "")
 
@@ -141,12 +158,6 @@ def _missing(tensors: Tensors, family: str, has_vae: bool) -> str:
     return "It has no text encoder inside." if has_vae else "It is a U-Net alone: it has no VAE and no text encoder."
 
 
-def _unreadable(tensors: Tensors, prediction: str) -> str:
-    if "scaled_fp8" in tensors or any(name.endswith(_QUANTISED) for name in tensors):
-        return "Its weights are quantised in a way that is not read here."
-    return "It predicts in EDM's way, which is not run here." if prediction == "edm" else ""
-
-
 def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:
     """What the model says it predicts ("" where it doesn't), and whether it was trained to zero terminal SNR.
 
@@ -173,6 +184,8 @@ def _bare_model(tensors: Tensors) -> Sniffed | None:
         return transformer
     if any(".motion_modules." in name for name in tensors):
         return None
+    if label := other_model(tensors):
+        return _refused("unknown", label)
     is_original = "input_blocks.0.0.weight" in tensors and _has(tensors, "output_blocks.")
     if not is_original and not ("conv_in.weight" in tensors and "time_embedding.linear_1.weight" in tensors
                                 and _has(tensors, "down_blocks.") and _has(tensors, "up_blocks.")):
@@ -230,19 +243,20 @@ def _vae(tensors: Tensors) -> Sniffed | None:
 
 def _embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """Textual inversion: a few vectors of a text encoder's width."""
-    if set(tensors) <= _EMBEDDING_KEYS:
-        if "t5xxl" in tensors:
-            return refused_family("embedding", "sd3")
-        return Sniffed("embedding", "sdxl" if "clip_g" in tensors else "sd1")
-    named = next((tensors[name] for name in ("emb_params", "string_to_param.*") if name in tensors), None)
-    if named is None and len(tensors) == 1:
-        (name, info), = tensors.items()
-        is_module = "." in name and not name.startswith("<")
-        named = info if not is_module and _vectors(info)[1] in (768, 1024, 1280) else None
-    if named is None or not 1 <= _vectors(named)[0] <= _MOST_VECTORS:
+    names = tables_of(tensors)
+    if not names or len(tensors) > _MOST_TABLES:
         return None
-    family = {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(_vectors(named)[1]) or told_family(metadata)
-    return Sniffed("embedding", family or "unknown")
+    if "t5xxl" in tensors:
+        return refused_family("embedding", "sd3")
+    vectors = [_vectors(tensors[name]) for name in names]
+    if len(tensors) == 1 and names[0] not in _EMBEDDING_KEYS:
+        is_module = "." in names[0].rstrip(".") and not names[0].startswith("<")
+        if is_module or vectors[0][1] not in (768, 1024, 1280):
+            return None
+    if not all(1 <= count <= _MOST_VECTORS for count, _ in vectors):
+        return None
+    family = "sdxl" if len(names) > 1 or names[0] in _SECOND_KEYS else {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(vectors[0][1])
+    return Sniffed("embedding", family or told_family(metadata) or "unknown")
 
 
 def _vectors(info: TensorInfo) -> tuple[int, int]:
@@ -270,4 +284,7 @@ def _other(tensors: Tensors) -> str:
         return "a text encoder"
     if any(".motion_modules." in name for name in tensors):
         return "a motion module"
-    return ""
+    if any(_OLD_LORA.fullmatch(name) for name in tensors):
+        return "a LoRA in the form of 2022 (cloneofsimo/lora), whose layers have no names"
+    quantization = other_quantization(tensors)
+    return f"weights kept as {quantization}" if quantization else ""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from catalog.headers import read_header
+from catalog.quantized import scale_of
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse
 from engine.kinds import parts_of
@@ -15,8 +16,9 @@ from engine.lora_alphas import alphas_of
 from engine.lora_deltas import Change, Unfit, changes_of, merged
 from engine.lora_keys import Places, parse
 from engine.loras import Act, LentLora
+from engine.named_tensors import NamedTensors
 from engine.parts import Part
-from engine.reading import read_tensor
+from engine.reading import read_tensor, scaled
 from engine.shelves import on_meta
 
 Key = tuple[str, str]  # part, diffusers' name without `text_model.`
@@ -71,8 +73,11 @@ def _read(use: LoraUse, path: Path) -> nn.Module:
     """A file's tensors on a module that only holds them."""
     part = parts_of(use.model, path)[use.model.kind]
     holder, header = part.build(part.config), read_header(path)
-    for name, parameter in holder.named_parameters():
-        parameter.data = read_tensor(path, header[name]).float()
+    assert isinstance(holder, NamedTensors)
+    for name in part.config:
+        scale = scale_of(name, header)
+        tensor = scaled(read_tensor(path, header[name]), None if scale is None else read_tensor(path, scale))
+        holder.put(name, tensor.float())
     return holder
 
 

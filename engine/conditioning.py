@@ -143,7 +143,8 @@ class _Encoder:
         splits = [self.split(part).chunks for part in rows]
         count = max(len(chunks) for chunks in splits)
         encoded = [self._row(chunks, count) for chunks in splits]
-        if guided and self._bundle.family.zeroes_empty_negative and negative[0].is_empty:
+        zeroes = self._bundle.family.zeroes_empty_negative and self._bundle.zeroes_empty_prompt
+        if guided and zeroes and negative[0].is_empty:
             encoded[0] = Encoded(encoded[0].context * 0, None if encoded[0].pooled is None else encoded[0].pooled * 0)
         pooled = [row.pooled for row in encoded if row.pooled is not None]
         added = self._bundle.family.added(torch.cat(pooled) if pooled else None,

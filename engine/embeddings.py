@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from catalog.embeddings import find_names, spoken_names
+from catalog.embeddings import find_names, spoken_names, tables_of
 from contract.errors import InvalidRecipe
 from contract.recipe import ModelRef
 from engine.models import Bundle
-
-# The tables of a file for one and for two text encoders; other names are whatever token it was trained as.
-_PAIRS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +70,7 @@ def vocabulary_of(files: Mapping[ModelRef, Mapping[str, Tensor]], bundle: Bundle
 
 def _tables(ref: ModelRef, tensors: Mapping[str, Tensor], bundle: Bundle) -> tuple[Tensor, ...]:
     widths = tuple(_embedding(bundle.modules[name]).embedding_dim for name in _encoders(bundle))
-    found: list[Tensor] = []
-    if len(tensors) == 1 or "emb_params" in tensors:
-        found = [tensors.get("emb_params", next(iter(tensors.values())))]
-    else:
-        found = next(([tensors[name] for name in pair] for pair in _PAIRS if set(pair) <= set(tensors)), [])
+    found = [tensors[name] for name in tables_of(tensors)]
     if not found:
         raise InvalidRecipe(f"Embedding “{ref.name}” holds no table of vectors that is known.", "Use another file.",
                             field="embeddings")

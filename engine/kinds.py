@@ -16,18 +16,22 @@ from torch import nn
 from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from catalog.control_models import UNION_CLASS
-from catalog.folders import read_json, weights_file
+from catalog.folders import read_json
 from catalog.headers import read_header
 from catalog.models import optional_parts
+from catalog.pipelines import Pipeline
+from catalog.quantized import without_companions
+from catalog.weights import weights_files
 from contract.recipe import ModelRef
 from engine.families import builder_of, family_of
 from engine.families.family import Config
+from engine.named_tensors import NamedTensors
 from engine.parts import Part
 from engine.predictions import scheduler_config
 from engine.single_files import checkpoint_parts, control_of, padding_of, vae_part
 from engine.tokenizers import clip_tokenizer, read_tokenizer
 
-__all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of"]
+__all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
 
 
 def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
@@ -73,16 +77,25 @@ def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
     return read_json(path / "scheduler" / "scheduler_config.json")
 
 
-def _finder(folder: Path) -> Callable[[], Path]:
-    return lambda: weights_file(folder)
+def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:
+    """Whether a checkpoint of a family that does so was trained with zeros for an empty negative prompt.
+
+    Raises:
+        ModelProblem: its index can't be read.
+    """
+    return path.is_file() or Pipeline.of(read_json(path / "model_index.json")).zeroes_empty_prompt
+
+
+def _finder(folder: Path) -> Callable[[], tuple[Path, ...]]:
+    return lambda: weights_files(folder)
 
 
 def _control(ref: ModelRef, path: Path) -> Part:
     build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
     if path.is_file():
         config, pieces = control_of(path, ref.kind, ref.family)
-        return Part(config, build, lambda: path, pieces)
-    return Part(read_json(path / "config.json"), build, lambda: weights_file(path))
+        return Part(config, build, lambda: (path,), pieces)
+    return Part(read_json(path / "config.json"), build, lambda: weights_files(path))
 
 
 def _controlnet(config: Config) -> nn.Module:
@@ -95,7 +108,7 @@ def _t2i_adapter(config: Config) -> nn.Module:
 
 
 def _encoder(folder: Path) -> dict[str, Part]:
-    return {"image_encoder": Part(read_json(folder / "config.json"), _image_encoder, lambda: weights_file(folder))}
+    return {"image_encoder": Part(read_json(folder / "config.json"), _image_encoder, _finder(folder))}
 
 
 def _image_encoder(config: Config) -> nn.Module:
@@ -103,27 +116,13 @@ def _image_encoder(config: Config) -> nn.Module:
 
 
 def _adapter(file: Path) -> dict[str, Part]:
-    shapes = {name: list(info.shape) for name, info in read_header(file).items()}
-    return {"adapter": Part(shapes, _named_tensors, lambda: file)}
+    shapes = {name: list(info.shape) for name, info in without_companions(read_header(file)).items()}
+    return {"adapter": Part(shapes, NamedTensors, lambda: (file,))}
 
 
 def _tensors(file: Path) -> Part:
     """Numbers by name, in the precision they were kept in: what they do to a checkpoint is computed in float32."""
-    header = read_header(file)
+    header = without_companions(read_header(file))
     shapes = {name: list(info.shape) for name, info in header.items()}
     is_half = {info.dtype for info in header.values()} <= {"F16"}
-    return Part(shapes, _named_tensors, lambda: file, dtype=torch.float16 if is_half else torch.float32)
-
-
-def _named_tensors(shapes: Config) -> nn.Module:
-    """Modules that only hold tensors of these names and shapes: what they do, the U-Net knows."""
-    root = nn.Module()
-    for name, shape in shapes.items():
-        *steps, leaf = name.split(".")
-        owner = root
-        for step in steps:
-            if step not in owner._modules:
-                owner.add_module(step, nn.Module())
-            owner = owner.get_submodule(step)
-        owner.register_parameter(leaf, nn.Parameter(torch.empty(shape), requires_grad=False))
-    return root
+    return Part(shapes, NamedTensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)

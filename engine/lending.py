@@ -14,8 +14,9 @@ from torch import nn
 
 from catalog.control_models import image_encoder_of, refuse_other_family
 from catalog.families import FAMILIES
-from catalog.folders import fingerprint, weights_file
+from catalog.folders import fingerprint
 from catalog.headers import read_whole_header
+from catalog.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import HypernetworkUse, ModelRef, Recipe
 from contract.work import Ticket, path_key
@@ -105,7 +106,7 @@ def _encoder_of(adapter: Wanted) -> Wanted:
     ref, path = adapter
     folder = image_encoder_of(Path(path))
     return ModelRef(kind="ip_adapter", name=f"{ref.name}/{folder.name}", family=ref.family,
-                    fingerprint=fingerprint(folder, [weights_file(folder)])), str(folder)
+                    fingerprint=fingerprint(folder, weights_files(folder))), str(folder)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import faults
 from engine.blocks import Block, Layout
-from engine.kinds import Part, parts_of, scheduler_of, tokenizers_of
+from engine.kinds import Part, parts_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
 from engine.reading import Source, fill, match
 from engine.shelves import Shelf
 from engine.tokenizers import check_vocabulary
@@ -34,6 +34,7 @@ class Held:
     tokenizers: tuple[CLIPTokenizer, ...]
     scheduler_config: Mapping[str, Any]
     digests: Mapping[str, str]
+    zeroes_empty_prompt: bool = True
     load_s: float = 0.0
     leases: int = 0
     is_pinned: bool = False
@@ -50,6 +51,7 @@ class Wanted:
     layout: Layout = field(init=False)
     tokenizers: tuple[CLIPTokenizer, ...] = ()
     scheduler_config: Mapping[str, Any] = field(default_factory=dict)
+    zeroes_empty_prompt: bool = True
     _sources: list[Source] = field(default_factory=list)
 
     def match(self, shelf: Shelf) -> None:
@@ -59,11 +61,13 @@ class Wanted:
             ModelProblem: names file and tensor.
         """
         self.layout = shelf.layout
-        self._sources = [match(part.weights(), name, shelf.layout, part.pieces) for name, part in self.plan.items()]
+        self._sources = [source for name, part in self.plan.items()
+                         for source in match(part.weights(), name, shelf.layout, part.pieces)]
         if self.ref.kind == "checkpoint":
             self.tokenizers = tokenizers_of(self.ref, self.path)
             check_vocabulary(self.tokenizers, shelf.parts)
             self.scheduler_config = scheduler_of(self.ref, self.path)
+            self.zeroes_empty_prompt = zeroes_empty_prompt(self.ref, self.path)
         self._refuse_changed()
 
     def _refuse_changed(self) -> None:
@@ -90,7 +94,7 @@ class Wanted:
         self._refuse_changed()
         digests = {part: block.digest(part) for part in self.plan}
         return Held(self.ref, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,
-                    round(time.monotonic() - began, 3))
+                    self.zeroes_empty_prompt, round(time.monotonic() - began, 3))
 
 
 def plan_load(ref: ModelRef, path: str) -> Wanted:

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from catalog.families import label_of
 from catalog.headers import TensorInfo, read_header
+from catalog.quantized import scale_of, without_companions
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.work import path_key
 from engine.baking import Key, bake
 from engine.kinds import parts_of
 from engine.parts import Part
-from engine.reading import DTYPES, Piece, read_tensor
+from engine.reading import DTYPES, Piece, read_tensor, scaled
 from engine.tensor_files import write_tensors
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ class _Spot:
     file: Path
     info: TensorInfo
     piece: Piece
+    scale: TensorInfo | None = None
 
     def read(self) -> Tensor:
         """Its numbers in float32, as the modules have them."""
-        tensor = read_tensor(self.file, self.info).float()
+        scale = None if self.scale is None else read_tensor(self.file, self.scale)
+        tensor = scaled(read_tensor(self.file, self.info), scale).float()
         return tensor.T if self.piece.is_transposed else tensor
 
 
@@ -78,14 +81,15 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
     spots = {ref.name: _spots(parts_of(ref, Path(paths[path_key(ref)]))) for ref in others} | {first.name: _spots(plan)}
     for ref in others:
         _refuse_other(first, ref, spots)
-    header = read_header(home)
+    whole = read_header(home)
+    header = without_companions(whole)  # what is written needs no scales
     keys = _keys(spots[first.name])
     described = {name: _Shape(_dtype(info, task.dtype), info.shape) for name, info in header.items()
                  if not name.startswith(_AVERAGED)}
     baked = bake(first.name, plan, [(use, Path(paths[path_key(use.model)])) for use in task.loras])
     metadata = {"darkroom.merge": _account(task, paths, say), "format": "pt"}
     blend = _blend(task, [spots[ref.name] for ref in others])
-    tensors = (_merged(home, header[name], keys.get(name, []), spots[first.name],
+    tensors = (_merged(_left_over(home, name, whole), keys.get(name, []), spots[first.name],
                        lambda key, tensor: baked.of(key, blend(key, tensor)), described[name].dtype)
                for name in described)
     for fraction in write_tensors(target, described, tensors, metadata):
@@ -99,12 +103,12 @@ def _spots(plan: Mapping[str, Part]) -> dict[Key, _Spot]:
     """Where each tensor of a checkpoint's parts is."""
     found = {}
     for part, one in plan.items():
-        file = one.weights()
-        header = read_header(file)
-        pieces = one.pieces if one.pieces is not None else {name: Piece(name) for name in header}
-        for name, piece in pieces.items():
-            bare = name.removeprefix("text_model.")
-            found[part, bare] = _Spot(file, piece.cut(header[piece.name]), piece)
+        for file in one.weights():
+            header = read_header(file)
+            pieces = one.pieces if one.pieces is not None else {name: Piece(name) for name in without_companions(header)}
+            for name, piece in pieces.items():
+                scale = piece.cut_scale(scale_of(piece.name, header))
+                found[part, name.removeprefix("text_model.")] = _Spot(file, piece.cut(header[piece.name]), piece, scale)
     return found
 
 
@@ -157,11 +161,16 @@ def _blend(task: "Merge", others: list[Mapping[Key, _Spot]]) -> Callable[[Key, T
     return of_shared_channels
 
 
-def _merged(home: Path, info: TensorInfo, keys: list[Key], spots: Mapping[Key, _Spot],
+def _left_over(home: Path, name: str, header: Mapping[str, TensorInfo]) -> _Spot:
+    """A tensor of the first model as it is, for what no module reads."""
+    return _Spot(home, header[name], Piece(name), scale_of(name, header))
+
+
+def _merged(left_over: _Spot, keys: list[Key], spots: Mapping[Key, _Spot],
             blend: Callable[[Key, Tensor], Tensor], dtype: torch.dtype) -> Tensor:
     """One tensor of the result; what no module reads is passed on as it is."""
     if not keys:
-        return read_tensor(home, info).to(dtype)
+        return left_over.read().to(dtype) if left_over.scale else read_tensor(left_over.file, left_over.info).to(dtype)
     blended = []
     for key in keys:
         tensor = blend(key, spots[key].read())

@@ -48,6 +48,7 @@ class Bundle:
             Of what is no checkpoint, the one part of `kinds.py`, and neither tokenizers nor a scheduler.
             Ask for a part when it is to work: where memory is short it comes to the device only then.
         digests: Per part, a text that changes with its weights.
+        zeroes_empty_prompt: The model's own word on it, in a family that does so.
     """
 
     ref: ModelRef
@@ -58,6 +59,7 @@ class Bundle:
     scheduler_config: Mapping[str, Any]
     digests: Mapping[str, str]
     _shelf: Shelf = field(repr=False)
+    zeroes_empty_prompt: bool = True
 
     @property
     def notes(self) -> dict[str, object]:
@@ -249,7 +251,7 @@ class ModelManager:
         shelf.leases += 1
         try:
             yield Bundle(ref, family_of(ref.family), self._device, parts, held.tokenizers,
-                         held.scheduler_config, held.digests, shelf)
+                         held.scheduler_config, held.digests, shelf, held.zeroes_empty_prompt)
         finally:
             held.leases -= 1
             shelf.leases -= 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from catalog.upscaler_answers import UpscalerAnswers
 from contract.errors import Cancelled, InvalidRecipe, OutOfMemory
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
@@ -111,7 +112,7 @@ class Engine:
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
-        self._upscalers = Upscalers(self._device)
+        self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25

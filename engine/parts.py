@@ -18,13 +18,13 @@ class Part:
     """One set of modules of a model.
 
     Attributes:
-        weights: Finds the file, its header read and found sound; raises ModelProblem.
+        weights: Finds the file, or the several that it is split into, headers read and found sound; raises ModelProblem.
         pieces: diffusers' name of a tensor -> where it is in a file that has its own names, or other parts too.
         dtype: What its numbers are kept as, where the device doesn't decide.
     """
 
     config: Config
     build: Builder
-    weights: Callable[[], Path]
+    weights: Callable[[], tuple[Path, ...]]
     pieces: Mapping[str, Piece] | None = None
     dtype: torch.dtype | None = None

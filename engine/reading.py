@@ -4,7 +4,7 @@ A file may have its own names, keep several tensors as one, or have them turned:
 model's file has is `originals.py`; the block, `blocks.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from catalog.headers import TensorInfo, read_header
+from catalog.quantized import companions, scale_of, scales_rows
 from contract.errors import ModelProblem
 from engine.blocks import Block, Layout, Place
 
@@ -50,14 +51,23 @@ class Piece:
         begin = info.begin + index * size
         return TensorInfo(info.dtype, (info.shape[0] // count, *info.shape[1:]), begin, begin + size)
 
+    def cut_scale(self, scale: TensorInfo | None) -> TensorInfo | None:
+        """The same of the tensor's scale, which is one number for all shares, or one for each row."""
+        return scale if scale is None or scale.shape[:1] in ((), (1,)) else self.cut(scale)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One tensor on its way: bytes of a file, a place in the block."""
+    """One tensor on its way: bytes of a file, a place in the block.
+
+    Attributes:
+        scale: What its numbers are to be multiplied by (`catalog/quantized.py`): one number, or one a row.
+    """
 
     info: TensorInfo
     place: Place
     is_transposed: bool = False
+    scale: TensorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +84,21 @@ class Source:
         return sum(reading.info.end - reading.info.begin for reading in self.readings)
 
 
-def match(path: Path, part: str, layout: Layout, pieces: Mapping[str, Piece] | None = None) -> Source:
-    """Check names and shapes of a file against the layout; reads only the header.
+def match(files: Sequence[Path], part: str, layout: Layout, pieces: Mapping[str, Piece] | None = None) -> tuple[Source, ...]:
+    """Check names and shapes of a part's files against the layout; reads only headers.
 
     Args:
+        files: One, or several that share the tensors among them.
         pieces: Of a file with names of its own: each tensor of this part, by the layout's name. What else is
-            in the file belongs to other parts. Without it the whole file is this part.
+            in the file belongs to other parts. Without it the whole files are this part.
     Raises:
         ModelProblem: a tensor is missing, left over or of another shape; names file and tensor.
     """
-    label = f"{part}/{path.name}" if pieces is None else f"{path.name} ({part})"
-    header = read_header(path)
-    left = {name: Piece(name) for name in header} if pieces is None else dict(pieces)
-    readings = []
+    headers = {file: read_header(file) for file in files}
+    home = {name: file for file, header in headers.items() for name in header}
+    label = f"{part}/{files[0].name}" if pieces is None else f"{files[0].name} ({part})"
+    left = {name: Piece(name) for name in home.keys() - companions(home)} if pieces is None else dict(pieces)
+    readings: dict[Path, list[Reading]] = {file: [] for file in files}
     for place in layout.places:
         if place.part != part:
             continue
@@ -94,13 +106,15 @@ def match(path: Path, part: str, layout: Layout, pieces: Mapping[str, Piece] | N
         if found is None:
             raise ModelProblem(f"{label} lacks the tensor “{place.name}”.",
                                "It is cut short or belongs to another model. Download it again.")
-        readings.append(_reading(label, left.pop(found), header, place))
+        piece = left.pop(found)
+        readings[home[piece.name]].append(_reading(label, piece, headers[home[piece.name]], place))
     unknown = sorted(piece.name for name, piece in left.items() if not name.endswith("position_ids"))
     if unknown:
         raise ModelProblem(f"{label} has a tensor “{unknown[0][:80]}” (of {len(unknown)}) that its "
                            "configuration does not know.", _OTHER_CONFIG if pieces is None else _OTHER_KIND)
-    readings.sort(key=lambda reading: reading.info.begin)
-    return Source(path, label, tuple(readings))
+    return tuple(Source(file, label if len(files) == 1 else f"{part}/{file.name}",
+                        tuple(sorted(inside, key=lambda reading: reading.info.begin)))
+                 for file, inside in readings.items())
 
 
 def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: Place) -> Reading:
@@ -113,7 +127,12 @@ def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: 
     if not is_number:
         raise ModelProblem(f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
                            "Use an fp32, fp16 or bf16 version of the model.")
-    return Reading(info, place, piece.is_transposed)
+    scale = piece.cut_scale(scale_of(piece.name, header))
+    if scale is not None and not (scale.dtype in DTYPES and DTYPES[scale.dtype].is_floating_point
+                                  and scales_rows(scale.shape, info.shape)):
+        raise ModelProblem(f"{label}: the scale of “{piece.name}” is {scale.dtype} {_by(scale.shape)}, which is not read here.",
+                           "Use an fp16 or bf16 version of the model.")
+    return Reading(info, place, piece.is_transposed, scale)
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -154,9 +173,10 @@ def fill(block: Block, source: Source) -> Iterator[int]:
     with source.path.open("rb", buffering=0) as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         for reading in source.readings:
+            scale = None if reading.scale is None else read_tensor(source.path, reading.scale)
             file.seek(start + reading.info.begin)
-            if reading.is_transposed or reading.place.is_channels_last:
-                staging = _read_turned(file, block, reading, source, staging)
+            if scale is not None or reading.is_transposed or reading.place.is_channels_last:
+                staging = _read_turned(file, block, reading, source, staging, scale)
             else:
                 _read_straight(file, block, reading, source, staging[:_CHUNK_BYTES])
             yield reading.info.end - reading.info.begin
@@ -178,16 +198,24 @@ def _read_straight(file: Any, block: Block, reading: Reading, source: Source, st
         _check_finite(part, place, source)
 
 
-def _read_turned(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor) -> Tensor:
-    """A tensor that lies in another order; returns the staging memory, made larger if it had to be."""
+def _read_turned(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor,
+                 scale: Tensor | None) -> Tensor:
+    """A tensor that lies in another order, or is scaled; returns the staging memory, made larger if it had to be."""
     place, size = reading.place, reading.info.end - reading.info.begin
     staging = staging if staging.numel() >= size else torch.empty(size, dtype=torch.uint8)
     _read(file, staging[:size], source.label)
-    found = staging[:size].view(DTYPES[reading.info.dtype])
+    found = scaled(staging[:size].view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
     target = block.tensor(place)
-    target.copy_(found.view(reading.info.shape).t() if reading.is_transposed else found.view(place.shape))
+    target.copy_(found.t() if reading.is_transposed else found.view(place.shape))
     _check_finite(target, place, source)
     return staging
+
+
+def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
+    """A weight as it is meant: multiplied in float32 by its scale, one number or one a row; itself where it has none."""
+    if scale is None:
+        return weight
+    return weight.float() * scale.float().reshape(-1, *[1] * (weight.dim() - 1))
 
 
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:

@@ -20,6 +20,7 @@ from engine.attention import set_attention
 from engine.blocks import PINNED_SEGMENT_BYTES, Block, Layout, Place, lay_out, view
 from engine.devices import Device
 from engine.kinds import Part
+from engine.named_tensors import NamedTensors
 from engine.streaming import Stream
 
 Segments = Mapping[int, Tensor]  # device memory by the number of the layout's segment
@@ -247,9 +248,11 @@ def on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
 
 def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Put an empty tensor of the run dtype in the place of one on meta, once and for all swaps."""
+    empty = torch.empty(0, dtype=dtype, device=device)
+    if isinstance(module, NamedTensors):
+        return module.put(name, empty)
     owner_name, _, leaf = name.rpartition(".")
     owner = module.get_submodule(owner_name)
-    empty = torch.empty(0, dtype=dtype, device=device)
     if leaf in owner._parameters:
         owner._parameters[leaf] = nn.Parameter(empty, requires_grad=False)
         return owner._parameters[leaf]

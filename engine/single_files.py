@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.headers import TensorInfo, read_header
+from catalog.quantized import without_companions
 from contract.errors import ModelProblem
 from contract.values import ModelKind
 from engine.families import builder_of, family_of
@@ -69,7 +70,7 @@ def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
         ModelProblem: it lacks another part; names the file.
     """
     builders = family_of(family)
-    header = read_header(file)
+    header = without_companions(read_header(file))
     pieces = unet_pieces(header)
     _refuse_other(file, header, pieces)
     with _told(file):
@@ -80,7 +81,7 @@ def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
             found["vae"] = (vae_config(_shapes(vae, header), family), vae)
         if midas := midas_pieces(header):
             found["depth_estimator"] = (midas_config(_shapes(midas, header)), midas)
-    return {part: Part(config, builder_of(builders, part), lambda: file, pieces)
+    return {part: Part(config, builder_of(builders, part), lambda: (file,), pieces)
             for part, (config, pieces) in found.items()}
 
 
@@ -90,13 +91,13 @@ def vae_part(file: Path, family: str) -> Part:
     Raises:
         ModelProblem: it is none.
     """
-    header = read_header(file)
+    header = without_companions(read_header(file))
     pieces = vae_pieces(header, is_alone=True)
     if not pieces:
         raise ModelProblem(f"{file.name} is no VAE.", "Choose another file.")
     with _told(file):
         config = vae_config(_shapes(pieces, header), family)
-    return Part(config, builder_of(family_of(family), "vae"), lambda: file, pieces)
+    return Part(config, builder_of(family_of(family), "vae"), lambda: (file,), pieces)
 
 
 def control_of(file: Path, kind: ModelKind, family: str) -> tuple[dict[str, Any], Pieces]:
@@ -106,7 +107,7 @@ def control_of(file: Path, kind: ModelKind, family: str) -> tuple[dict[str, Any]
         ModelProblem: it is none.
     """
     pieces_of, config_of = _CONTROLS[kind]
-    header = read_header(file)
+    header = without_companions(read_header(file))
     pieces = pieces_of(header)
     with _told(file):
         return config_of(_shapes(pieces, header), family), pieces

@@ -1,8 +1,10 @@
 """Pictures made larger: by Pillow's filters, or by a model of kind "upscaler" in tiles that fade into each other.
 
-Models are read by spandrel, which tells some forty architectures from their weights; imported when first needed.
+Models are read by spandrel, which tells some forty architectures from their weights; imported when first needed. Its
+answer is kept (`catalog/upscaler_answers.py`), so that the list of models knows it, too.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +17,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from catalog.headers import read_header
+from catalog.upscaler_answers import Answer, UpscalerAnswers
+from catalog.upscalers import unwrapped
 from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ModelRef
 from engine.devices import Device
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC,
             "nearest": Image.Resampling.NEAREST}
+_CHANNELS = (1, 3)
 Tiles = list[tuple[int, int, int, int]]  # left, top, right, bottom
 
 
 @dataclass(slots=True)
 class Upscalers:
-    """Upscaling models on one device; the newest stays in memory."""
+    """Upscaling models on one device; the newest stays in memory.
+
+    Attributes:
+        answers: What was found of files before, which is not tried again.
+    """
 
     device: Device
+    answers: UpscalerAnswers = field(default_factory=lambda: UpscalerAnswers(None))
     _newest: tuple[tuple[str, str], Any] | None = field(default=None)
 
     def enlarge(self, image: Image.Image, upscaler: str | ModelRef, size: tuple[int, int], path: str | None, *,
@@ -81,22 +92,67 @@ class Upscalers:
         key = (path, ref.fingerprint)
         if self._newest is None or self._newest[0] != key:
             self._newest = None  # let go of the old one first
-            self._newest = (key, _load(ref, Path(path), self.device))
+            self._newest = (key, self._load(ref, Path(path)))
         return self._newest[1]
 
+    def _load(self, ref: ModelRef, path: Path) -> Any:
+        """Read a model and remember what it is; a file that was found to be none before isn't tried again."""
+        before = self.answers.of(path)
+        if before is not None and before.problem:
+            raise ModelProblem(f"{ref.name} {before.problem}", before.hint)
+        try:
+            found = _read(path, ref.name)
+        except ModelProblem as error:
+            if path.exists():
+                self.answers.keep(path, Answer(problem=error.message.removeprefix(f"{ref.name} "), hint=error.hint))
+            raise
+        self.answers.keep(path, Answer(detail=f"{found.architecture.name} ×{found.scale}"))
+        half = self.device.dtype if self.device.dtype == torch.float16 and found.supports_half else torch.float32
+        return found.to(self.device.torch_device, half).eval()
 
-def _load(ref: ModelRef, path: Path, device: Device) -> Any:
-    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
+def _detected(path: Path, name: str) -> tuple[Any, str]:
+    """The architecture that spandrel tells from the names of a file's tensors, and what stands before all of them.
+
+    Raises:
+        ModelProblem: it knows none; names the file.
+    """
+    from spandrel import MAIN_REGISTRY
+
+    names = list(read_header(path))
+    for prefix in unwrapped(names):
+        state = {one.removeprefix(prefix): None for one in names}
+        for support in MAIN_REGISTRY.architectures("detection"):
+            if support.detect(state):
+                return support.architecture, prefix
+    raise ModelProblem(f"{name} is no upscaler that is known here.",
+                       "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.")
+
+
+def _read(path: Path, name: str) -> Any:
+    """A file as a network from pictures to pictures.
+
+    Raises:
+        ModelProblem: it is none, or needs more than a picture; names the file and the architecture.
+    """
+    from spandrel import ImageModelDescriptor
+
+    architecture, prefix = _detected(path, name)
     try:
-        found = ModelLoader().load_from_state_dict(load_file(path))
-    except (UnsupportedModelError, SafetensorError, KeyError, RuntimeError, ValueError):
-        raise ModelProblem(f"{ref.name} is no upscaler that is known here.",
-                           "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.") from None
-    if not isinstance(found, ImageModelDescriptor) or found.input_channels not in (1, 3):
-        raise ModelProblem(f"{ref.name} needs more than a picture to work on.", "Use another upscaler.")
-    half = device.dtype if device.dtype == torch.float16 and found.supports_half else torch.float32
-    return found.to(device.torch_device, half).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
+            found = architecture.load({one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()})
+    except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError):
+        raise ModelProblem(f"{name} has the names of {architecture.name}, and weights that don't fit them.",
+                           "Download it again, or use another upscaler.") from None
+    if not isinstance(found, ImageModelDescriptor):
+        raise ModelProblem(f"{name} is {architecture.name}, which needs more than a picture to work on.", "Use another upscaler.")
+    if found.purpose == "FaceSR":
+        raise ModelProblem(f"{name} is {architecture.name}, which works on faces alone.", "Use another upscaler.")
+    if found.input_channels not in _CHANNELS or found.output_channels not in _CHANNELS:
+        raise ModelProblem(f"{name} is {architecture.name} for pictures of {found.input_channels} channels; 1 and 3 are supported.",
+                           "Use another upscaler.")
+    return found
 
 
 def tiles(size: tuple[int, int], tile: int, overlap: int) -> Tiles:

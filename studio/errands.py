@@ -118,7 +118,7 @@ class Errands:
         entry = self._models.find(task.model, task.kind)
         if entry is None:
             raise NotFound(f"There is no model “{task.model[:80]}”.", "Choose one from the list of models.")
-        if entry.path.suffix.lower() not in PICKLES:
+        if entry.format != "pickle" or entry.path.suffix.lower() not in PICKLES:
             raise RequestError(f"“{entry.title}” is no pickle: nothing has to be converted.", "Use it as it is.",
                                code="not_a_pickle")
         return entry.path

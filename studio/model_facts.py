@@ -49,6 +49,7 @@ def _parsed(text: str) -> FileFacts | None:
         table = json.loads(text)
         sniffed, about = table["sniffed"], table["about"]
         return FileFacts(Sniffed(**{**sniffed, "shows": tuple(sniffed["shows"])}),
-                         About(about["title"], about["notes"], tuple(about["trigger_words"])), table["fingerprint"])
+                         About(about["title"], about["notes"], tuple(about["trigger_words"])), table["fingerprint"],
+                         table["is_pickle"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from catalog.entries import a_kind
 from catalog.models import ModelEntry, Scanner, default_model, describe
+from catalog.upscaler_answers import UpscalerAnswers
 from contract.errors import NotFound
 from contract.values import ModelKind
 from studio.model_facts import ModelFacts
@@ -31,15 +32,18 @@ class ModelList:
     Args:
         short_hash: The short hash of a model, "" while it isn't known.
         kept: What was read of files in earlier runs.
+        answers: What the engine found of upscalers.
     """
 
     def __init__(self, folders: Sequence[Path], clock: Callable[[], float] = time.monotonic, *,
                  short_hash: ShortHash = lambda entry: "",
-                 kept: ModelFacts | None = None) -> None:
+                 kept: ModelFacts | None = None,
+                 answers: UpscalerAnswers | None = None) -> None:
         self._folders = tuple(folders)
         self._clock = clock
         self._short_hash = short_hash
         self._kept = kept
+        self._answers = answers or UpscalerAnswers(None)
         self._scanner = Scanner(self._folders)
         self._changed = threading.Condition()
         self._entries: tuple[ModelEntry, ...] = ()
@@ -132,6 +136,7 @@ class ModelList:
         self._scanner.fresh.clear()
 
     def _put(self, entries: tuple[ModelEntry, ...]) -> None:
+        entries = tuple(map(self._answers.apply, entries))
         hashed = tuple(entry if entry.problem or not (digits := self._short_hash(entry))
                        else replace(entry, short_hash=digits) for entry in entries)
         if hashed != self._entries:

@@ -54,6 +54,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     """
     _refuse_what_comes_later(draft)
     entry = _find_model(draft.model, finder)
+    finder.notices += [("model_settings", f"{entry.title}: {warning}") for warning in entry.warnings]
     nets = take_nets(draft, finder, entry)
     draft = nets.draft
     defaults = entry.defaults

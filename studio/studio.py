@@ -14,6 +14,7 @@ from pathlib import Path
 
 from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
+from catalog.upscaler_answers import UpscalerAnswers
 from contract.errands import Lane
 from contract.errors import InvalidRecipe, ModelProblem, NotFound, RequestError, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
@@ -90,7 +91,8 @@ class Studio:
         self._ids = IdSource()
         self._rates = Rates(self._database)
         self._hashes = ModelHashes(self._database)
-        self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database))
+        self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database),
+                                 answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"))
         self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy)
         self._folder = PictureFolder(settings.outputs_dir)
         owners = OwnerKeys(settings.data_dir)

@@ -104,6 +104,7 @@ function facts(model) {
     ["Size", bytes(model.size_bytes)], ["Memory", memoryWords(model)], ["Name in recipes", model.name], ["Alias", model.alias],
     ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"], ["Changed", model.modified ? moment(model.modified) : ""],
     ["Trigger words", model.trigger_words?.join(", ")], ["About", model.description], ["Notes", model.notes],
+    ["Left out", model.warnings?.join(" ")],
     ["Problem", model.problem && h("span.bad", {}, `${model.problem} ${model.hint}`)],
   ].filter(([, value]) => value);
   return h("dl.facts", {}, ...rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

@@ -59,7 +59,8 @@ def test_a_picture_that_leads_elsewhere_is_not_sent(library: Site, tmp_path: Pat
     folder = library.studio.settings.model_dirs[0] / "Lora"
     (tmp_path / "secret.png").write_bytes(PNG)
     (folder / "starter.png").symlink_to(tmp_path / "secret.png")
-    until(lambda: library.studio.models(fresh=True) and library.studio.model("starter", "lora").preview_path)
+    until(lambda: library.studio.models(fresh=True) and library.studio.model("starter", "lora"))
+    assert library.studio.model("starter", "lora").preview_path is None
     assert library.program().get("/api/v1/models/starter/preview?kind=lora").status_code == 404
 
 

@@ -54,8 +54,8 @@ def _pickle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("harm", "words"), [
-    (lambda f: (f / "None.py").write_text("x"), "Python code"), (_pickle, "pickle"), (_split, "split into several files"),
-    (lambda f: (f / "vae/diffusion_pytorch_model.safetensors").unlink(), "vae has no .safetensors file"),
+    (lambda f: (f / "None.py").write_text("x"), "Python code"), (_pickle, "pickle"), (_split, "does not say which tensor is in which file"),
+    (lambda f: (f / "vae/diffusion_pytorch_model.safetensors").unlink(), "vae has no weights (.safetensors)"),
     (lambda f: (f / "unet/config.json").write_text("{"), "unet/config.json can't be read as JSON"),
     (lambda f: (f / "unet/config.json").write_text("[]"), "is not a table"),
     (lambda f: (f / "unet/config.json").write_text("[" * 100_000), "can't be read as JSON"),
@@ -65,8 +65,11 @@ def _pickle(folder: Path) -> None:
     (lambda f: change(f, "model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]), "It is SD 3, which"),
     (lambda f: change(f, "model_index.json", transformer=["diffusers", "FluxTransformer2DModel"]), "It is Flux, which"),
     (lambda f: change(f, "model_index.json", transformer=["x", "Y"]), "not known here"),
-    (lambda f: change(f, "darkroom.json", defaults={"steps_": 1}), "darkroom.json can't be understood"),
-    (lambda f: change(f, "darkroom.json", sizes={"square": 5}), "darkroom.json can't be understood")])
+    (lambda f: change(f, "unet/config.json", in_channels=[4]), "“in_channels” is [4], not a whole number"),
+    (lambda f: change(f, "model_index.json", text_encoder=None, text_encoder_2=["a", "b"]), "refiner"),
+    (lambda f: change(f, "model_index.json", _class_name="KolorsPipeline"), "It is Kolors, which"),
+    (lambda f: change(f, "model_index.json", _class_name="StableVideoDiffusionPipeline"), "It is Stable Video Diffusion"),
+    (lambda f: change(f, "model_index.json", _class_name="OnnxStableDiffusionPipeline"), "in ONNX form")])
 def test_a_damaged_model_is_listed_with_its_reason(tmp_path: Path, harm: object, words: str) -> None:
     folder = make_model(tmp_path)
     harm(folder)  # type: ignore[operator]

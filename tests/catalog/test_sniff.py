@@ -14,6 +14,16 @@ from tests.catalog.lora_layouts import dotted, down_up, kohya, peft, text_module
 
 Told = tuple[str | None, str]
 UNET = "model.diffusion_model."
+Q = UNET + "input_blocks.4.1.transformer_blocks.0.attn1.to_q"
+
+
+OTHERS = {
+    "Hunyuan Video": ("txt_in.individual_token_refiner.blocks.0.norm1.weight", "double_blocks.0.img_attn.qkv.weight"),
+    "Chroma": ("distilled_guidance_layer.norms.0.scale", "double_blocks.0.img_attn.qkv.weight"),
+    "Wan": ("head.modulation", "patch_embedding.weight"), "LTX": ("patchify_proj.weight", "adaln_single.linear.weight"),
+    "Mochi": ("t5_yproj.weight",), "AuraFlow": ("double_layers.0.attn.w1q.weight",), "Hunyuan-DiT": ("mlp_t5.0.weight",),
+    "Qwen-Image": ("txt_norm.weight", "transformer_blocks.0.attn.add_q_proj.weight"), "Stable Cascade": ("clip_txt_mapper.weight",),
+    "PixArt": ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight"), "Z-Image": ("cap_pad_token", "cap_embedder.1.weight")}
 
 
 class Case(NamedTuple):
@@ -129,7 +139,8 @@ CASES: dict[str, Case] = {
     "unet by diffusers": Case(lambda: diffusers_unet(), ("checkpoint", "sd1"), {"detail": "U-Net"}, "U-Net alone"),
     # What looks like a checkpoint of ours
     "chroma": Case(lambda: {name: shape for name, shape in layouts.flux_transformer().items()
-                            if not name.startswith(("vector_in", "guidance_in"))}, (None, "unknown")),
+                            if not name.startswith(("vector_in", "guidance_in"))}, ("checkpoint", "unknown"),
+                   words="built like Flux"),
     "audioldm": Case(
         lambda: below(UNET, layouts.ldm_unet(8, base=128, width=128)) | below("first_stage_model.", layouts.ldm_vae(8))
         | {"cond_stage_model.model.text_branch.embeddings.word_embeddings.weight": (50265, 768)},
@@ -149,7 +160,25 @@ CASES: dict[str, Case] = {
     "another diffusion model": Case(lambda: {f"{UNET}blocks.0.self_attn.q.weight": (5120, 5120)},
                                     ("checkpoint", "unknown"), words="not known"),
     "sdxl in edm": Case(lambda: plus(checkpoint("sdxl"), "edm_vpred.sigma_max"), ("checkpoint", "sdxl"), words="EDM"),
-    "sdxl quantised": Case(lambda: plus(checkpoint("sdxl"), "scaled_fp8"), ("checkpoint", "sdxl"), words="quantised"),
+    "sdxl in scaled fp8": Case(lambda: plus(checkpoint("sdxl"), UNET + "scaled_fp8", f"{Q}.scale_input") | {f"{Q}.scale_weight": ()},
+                               ("checkpoint", "sdxl")),
+    "sdxl in fp8 of comfy_quant": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.comfy_quant") | {f"{Q}.weight_scale": (1,)},
+                                       ("checkpoint", "sdxl")),
+    "sdxl in nf4": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight.quant_state.bitsandbytes__nf4", f"{Q}.weight.absmax"),
+                        ("checkpoint", "sdxl"), words="NF4"),
+    "sdxl in 8 bits": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.SCB"), ("checkpoint", "sdxl"), words="8-bit integers"),
+    "sdxl by gptq": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.qweight", f"{Q}.qzeros", f"{Q}.g_idx"), ("checkpoint", "sdxl"),
+                         words="GPTQ"),
+    "sdxl by awq": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.qweight", f"{Q}.qzeros"), ("checkpoint", "sdxl"), words="AWQ"),
+    "sdxl by nunchaku": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.qweight", f"{Q}.wscales", f"{Q}.smooth_factor"),
+                             ("checkpoint", "sdxl"), words="SVDQuant"),
+    "sdxl in nvfp4": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight_scale_2"), ("checkpoint", "sdxl"), words="NVFP4"),
+    "sdxl scaled in blocks": Case(lambda: plus(checkpoint("sdxl"), f"{Q}.weight_scale", shape=(40, 20)), ("checkpoint", "sdxl"),
+                                  words="blocks"),
+    "lora in scaled fp8": Case(lambda: plus(lora("sd1"), "scaled_fp8"), ("lora", "sd1")),
+    **{f"{label} {number}": Case(lambda prefix=prefix, names=names: plus({}, *(prefix + name for name in names)), ("checkpoint", "unknown"),
+                                 words=label)
+       for label, names in OTHERS.items() for number, prefix in enumerate(("", "model.diffusion_model."))},
     # LoRAs
     "lora sd1 kohya": Case(lambda: lora("sd1", (("lora_te_", 768, 12),)), ("lora", "sd1"), {"detail": "LoRA"}),
     "lora sd2 kohya": Case(lambda: lora("sd2", (("lora_te_", 1024, 23),)), ("lora", "sd2")),
@@ -190,7 +219,7 @@ CASES: dict[str, Case] = {
     "dora sdxl": Case(lambda: loras.dora(kohya("lora_unet_", unet_modules("sdxl"))), ("lora", "sdxl"),
                       {"detail": "DoRA"}),
     "oft sdxl": Case(lambda: {f"lora_unet_{name.replace('.', '_')}.oft_blocks": (4, 160, 160)
-                              for name in unet_modules("sdxl")}, ("lora", "sdxl"), {"detail": "OFT"}),
+                              for name in unet_modules("sdxl")}, ("lora", "sdxl"), {"detail": "OFT"}, words="OFT"),
     "lora flux kohya": Case(
         lambda: down_up({"lora_unet_double_blocks_0_img_attn_qkv": (9216, 3072),
                          "lora_unet_single_blocks_37_linear1": (21504, 3072)}), ("lora", "flux"), words="for Flux"),
@@ -294,6 +323,14 @@ CASES: dict[str, Case] = {
     "embedding of a small model, told by metadata": Case(
         lambda: {"emb_params": (2, 32)}, ("embedding", "sd1"),
         metadata={"modelspec.architecture": "stable-diffusion-v1/textual-inversion"}),
+    "embedding sdxl by the advanced dreambooth script": Case(
+        lambda: {"text_encoders_0": (2, 768), "text_encoders_1": (2, 1280)}, ("embedding", "sdxl")),
+    "embedding sd1 by the same": Case(lambda: {"text_encoders_0": (2, 768)}, ("embedding", "sd1")),
+    "embedding sd2 by OneTrainer": Case(lambda: {"clip_l": (2, 1024)}, ("embedding", "sd2")),
+    "embedding sdxl, outputs too": Case(
+        lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "clip_l_out": (8, 768), "clip_g_out": (8, 1280)}, ("embedding", "sdxl")),
+    "embedding converted elsewhere": Case(lambda: {"string_to_param.*": (8, 768), "string_to_token.*": (1,)}, ("embedding", "sd1")),
+    "embedding of a token with a full stop": Case(lambda: {"sks.": (1, 768)}, ("embedding", "sd1")),
     "embedding sd3": Case(lambda: {"clip_l": (8, 768), "clip_g": (8, 1280), "t5xxl": (8, 4096)}, ("embedding", "sd3"),
                           words="SD 3"),
     "hypernetwork sd1": Case(lambda: hypernetwork(320, 640, 768, 1280), ("hypernetwork", "sd1")),

@@ -16,7 +16,7 @@ from engine.denoise import Conditions
 from engine.devices import Device
 from engine.families.family import predict_with
 from engine.hypernetworks import LentNetwork, bent
-from engine.kinds import _named_tensors
+from engine.named_tensors import NamedTensors
 from engine.models import ModelManager
 
 CONTEXT = 32  # as wide as the tiny U-Net's own channels, so that one pair bends both kinds of attention
@@ -37,8 +37,9 @@ def lent(pairs: dict[int, tuple[nn.Sequential, nn.Sequential]], weight: float = 
 
 
 def of_tensors(tensors: dict[str, Tensor], weight: float = 1.0, **facts: str) -> LentNetwork:
-    module = _named_tensors({name: list(tensor.shape) for name, tensor in tensors.items()})
-    module.load_state_dict(tensors)
+    module = NamedTensors({name: list(tensor.shape) for name, tensor in tensors.items()})
+    for name, tensor in tensors.items():
+        module.put(name, tensor)
     ref = ModelRef(kind="hypernetwork", name="bend", family="sd1")
     return LentNetwork(HypernetworkUse(model=ref, weight=weight), module, {"activate_output": "false", **facts})
 

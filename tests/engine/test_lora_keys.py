@@ -36,7 +36,10 @@ def sdxl() -> UNet2DConditionModel:
     "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A.weight",
     "unet.base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_B.weight",
     "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_B.weight",
-    "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_out.0.lora_up.weight"])
+    "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_out.0.lora_up.weight",
+    "lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_out_0.lokr_w1",
+    "unet.unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_B.weight",
+    "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.lora_A.some_adapter.weight"])
 def test_every_form_of_a_name_is_the_same_layer(sd15: UNet2DConditionModel, sdxl: UNet2DConditionModel,
                                                 stem: str) -> None:
     for unet in (sd15, sdxl):

@@ -1,0 +1,77 @@
+"""Files of weights that are not safetensors: told by how they begin, and where that says nothing by their suffix.
+
+A suffix is what somebody called a file; its first bytes are what it is. Nothing else of such a file is read here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+CONVERT_HINT = "Convert it to safetensors: Models, Convert."
+_ONLY_SAFETENSORS = "Use a version of the model as safetensors."
+_START_BYTES = 64
+_MOST_HEADER_BYTES = 2**40  # of a safetensors file; what is too large is said by who reads the header
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A way to keep weights.
+
+    Attributes:
+        label: In words, with an article where it takes one.
+        problem: Why it isn't used, as the end of a sentence.
+        is_anywhere: Worth listing wherever it lies; others only where a folder says what they would be.
+    """
+
+    label: str
+    problem: str
+    hint: str = _ONLY_SAFETENSORS
+    is_anywhere: bool = False
+
+
+PICKLE = Format("a pickle", "which can run code when opened", CONVERT_HINT)
+_NOT_RUN = "which Darkroom can't run"
+_GGUF = Format("GGUF weights", _NOT_RUN + " (quantized for llama.cpp and stable-diffusion.cpp)", is_anywhere=True)
+_ONNX = Format("an ONNX model", _NOT_RUN)
+_TENSORRT = Format("a TensorRT engine", _NOT_RUN + " (it is built for one card and one size)")
+_COREML = Format("a Core ML model", _NOT_RUN)
+_FLAX = Format("Flax weights", _NOT_RUN)
+FORMATS: Mapping[str, Format] = MappingProxyType({
+    ".ckpt": Format(PICKLE.label, PICKLE.problem, PICKLE.hint, is_anywhere=True),
+    ".bin": PICKLE, ".pt": PICKLE, ".pth": PICKLE, ".pkl": PICKLE,
+    ".gguf": _GGUF, ".ggml": _GGUF, ".onnx": _ONNX, ".engine": _TENSORRT, ".trt": _TENSORRT, ".plan": _TENSORRT,
+    ".mlmodel": _COREML, ".msgpack": _FLAX, ".h5": Format("Keras weights", _NOT_RUN),
+    ".tflite": Format("a TensorFlow Lite model", _NOT_RUN)})
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+SAFETENSORS = (".safetensors", ".sft")
+_STARTS: Mapping[bytes, Format] = MappingProxyType({
+    b"GGUF": _GGUF, b"PK\x03\x04": PICKLE, **{bytes((0x80, protocol)): PICKLE for protocol in range(2, 6)},
+    b"\x89HDF": FORMATS[".h5"]})
+
+
+def start_of(path: Path) -> bytes:
+    """How a file begins; b"" where it can't be read, is empty or is no file."""
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with path.open("rb") as file:
+            return file.read(_START_BYTES)
+    except OSError:
+        return b""
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that begins so is safetensors: a length, then a table in JSON."""
+    return len(start) > 8 and start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") < _MOST_HEADER_BYTES
+
+
+def format_of(path: Path, start: bytes) -> Format | None:
+    """What a file is that is not safetensors; None for what may be, and for what its header's reader says better."""
+    if is_safetensors(start):
+        return None
+    found = next((form for magic, form in _STARTS.items() if start.startswith(magic)), None)
+    by_suffix = FORMATS.get(path.suffix.lower())
+    is_text = start.lstrip()[:1] == b"<" or start.startswith(b"version https://git-lfs")
+    return found or (None if is_text else by_suffix)
