@@ -32,6 +32,6 @@ def kept(request: Request, studio: StudioHere, owner: Owner,
 @router.post("/recipes/read", openapi_extra=_PICTURE)
 def read(studio: StudioHere, owner: Owner, body: PictureBody) -> Found:
     """What a picture says of how it was made, by Darkroom or A1111. Nothing is kept."""
-    found = studio.read_recipe(body)
+    found = studio.read_recipe(body, owner)
     return Found(draft=draft_fields(found.draft), infotext=found.infotext, unknown=found.unknown,
                  notices=found.notices)

@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from contract.errors import InvalidInput
 from studio.exif import read_exif
 from studio.opener import opened, sniff
 from studio.png_text import EXIF_KEY, read_text
@@ -38,8 +37,8 @@ def picture_texts(data: bytes) -> dict[str, str]:
         InvalidInput: no picture, a damaged one, or too much text.
         TooLarge: more bytes or pixels than are taken.
     """
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return _named(_gif_blocks(data))
+    if data[:6] in (b"GIF87a", b"GIF89a") and (texts := _named(_gif_blocks(data))):
+        return texts  # which say how it was made, though its frames are not taken
     with opened(data) as image:
         match sniff(data):
             case "PNG":
@@ -138,13 +137,9 @@ def _webp_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """A GIF's comments. Its frames are not decoded.
-
-    Raises:
-        InvalidInput: it is cut off in its header.
-    """
+    """A GIF's comments. Its frames are not decoded."""
     if len(data) < 13:
-        raise InvalidInput("The GIF is cut off in its header.", "Save or download it again.")
+        return
     place = 13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
     for _ in range(_MAX_BLOCKS):
         kind = data[place:place + 1]

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 MAX_BYTES = 4_000_000
 _JUDGED = 4000  # characters at the beginning, a quarter of that at the end
-_LEAST_SENSE = 0.6
+_LEAST_SENSE = 0.65
+_MIXED = 0.3
+_PLAIN = 0.9
 _HEAD_BYTES = 8
 _NAMED_HEAD = re.compile(rb"(?:ASCII|UNICODE|UTF-?8|UTF-?16(?:LE|BE)?|JIS|UNDEFINED)[ \0]*", re.IGNORECASE)
 _PADDED_HEAD = re.compile(rb"[A-Za-z][A-Za-z0-9_-]*\0+|\0+")
@@ -28,13 +30,17 @@ def decode_text(raw: bytes, *, likely: str = "utf-8", others: tuple[str, ...] = 
         others: More encodings to try.
     """
     raw = raw[:MAX_BYTES]
+    if not raw.strip(b"\0 \t\r\n"):
+        return ""
+    if (end := raw.find(b"\0")) >= _HEAD_BYTES and sense(start := raw[:end].decode("utf-8", "replace")) > _PLAIN:
+        return start  # a string as C ends it, and whatever lay behind it
     best, found = _LEAST_SENSE, ""
     for encoding in _encodings(raw, likely, others):
         try:
             text = _decoded(raw, encoding)
         except (UnicodeDecodeError, LookupError):
             continue
-        if (score := sense(text)) > best:
+        if (score := sense(text) - _strangeness(text, encoding)) > best:
             best, found = score, text
     return found.partition("\0")[0]
 
@@ -87,6 +93,16 @@ def _decoded(raw: bytes, encoding: str) -> str:
     return raw.decode(encoding).strip("\ufeff\0")
 
 
+def _strangeness(text: str, encoding: str) -> float:
+    """What bytes that are no text show when they are read as one: scripts that nobody mixes, hardly a plain letter."""
+    codes = [ord(character) for character in text[:_JUDGED]]
+    if encoding == "cp1252":
+        return _MIXED if sum(code > 127 for code in codes) > 0.4 * len(codes) else 0.0
+    has_hangul = any(0xAC00 <= code <= 0xD7A3 for code in codes)
+    has_others = any(0x3040 <= code <= 0x9FFF for code in codes)
+    return _MIXED if has_hangul and has_others else 0.0
+
+
 def _weight(character: str) -> float:
     """What one character says for the text: letters of living scripts much, what is never written less than nothing."""
     code = ord(character)
@@ -95,6 +111,8 @@ def _weight(character: str) -> float:
     category = unicodedata.category(character)
     if category in ("Cc", "Cn", "Co", "Cs") or character == "\ufffd":
         return -3.0
+    if category == "Cf":
+        return 0.8 if code == 0x200D else 0.0
     if category[0] == "L":
         return _letter_weight(code)
     if 0x3000 <= code <= 0x303F or 0xFF00 <= code <= 0xFFEF or 0x1F000 <= code <= 0x1FAFF:
