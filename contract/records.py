@@ -11,11 +11,12 @@ EngineState = Literal["starting", "loading", "ready", "working", "restarting", "
 
 
 class StoredInput(Frozen):
-    """A picture someone brought, as kept."""
+    """A picture someone brought, as kept. notices: what was done to it that can be seen."""
 
     sha256: str
     width: int
     height: int
+    notices: tuple[str, ...] = ()
 
 
 class ImageRecord(Frozen):

@@ -26,7 +26,8 @@ from studio.hidden_text import hidden_text
 from studio.image_files import KEYWORD, parse_facts
 from studio.model_finder import WithHash
 from studio.model_list import ModelList
-from studio.opener import opened, sniff
+from studio.file_kinds import sniff
+from studio.opener import opened
 from studio.picture_texts import picture_texts
 
 _USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
@@ -69,7 +70,7 @@ def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: C
     texts = picture_texts(data)
     facts = parse_facts(texts[KEYWORD]) if KEYWORD in texts else None
     if facts is not None and facts.recipe is not None:
-        found = _ours(facts.recipe, texts.get("parameters"), models, with_hash)
+        found: FoundRecipe | None = _ours(facts.recipe, texts.get("parameters"), models, with_hash)
     else:
         found = _theirs(texts, models, with_hash) or _theirs(_hidden(data), models, with_hash)
     if found is None:
@@ -158,8 +159,7 @@ def _in_words_of_ours(found: infotext.Infotext, text: str | None, notices: list[
             wanted[name] = number(pairs[key], kind)
     size = size_fields(pairs, notices)
     wanted |= size | sampler_fields(pairs, notices)
-    first = (size["width"], size["height"]) if size else None
-    wanted |= hires_fields(pairs, first if _are_sides(first) else None, models, notices)
+    wanted |= hires_fields(pairs, _sides(size), models, notices)
     wanted |= nets.of_pairs(pairs)
     notices += nets.notices
     draft = _usable({"prompt": found.prompt}, wanted, notices)
@@ -181,8 +181,11 @@ def _in_words_of_ours(found: infotext.Infotext, text: str | None, notices: list[
     return FoundRecipe(draft=draft, infotext=text, unknown=unknown, notices=tuple(notices))
 
 
-def _are_sides(size: Any) -> bool:
-    return size is not None and all(isinstance(side, int) and side > 0 for side in size)
+def _sides(size: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = size.get("width"), size.get("height")
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+        return width, height
+    return None
 
 
 def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: list[str]) -> dict[str, object]:

@@ -15,7 +15,8 @@ from types import MappingProxyType
 from PIL import Image
 
 from studio.exif import read_exif
-from studio.opener import opened, sniff
+from studio.file_kinds import sniff
+from studio.opener import opened
 from studio.png_text import EXIF_KEY, read_text
 from studio.text_decoding import decode_text
 
