@@ -1,6 +1,7 @@
 // Pictures that people bring: the server keeps them by their sha256, the page knows that, the size and a name.
 
 import { post, request } from "./api.js";
+import { offerUndo } from "./undo_bar.js";
 
 /**
  * @typedef {{sha256: string, width: number, height: number, name?: string, parent?: string}} Brought
@@ -17,12 +18,15 @@ export const broughtUrl = (sha256) => `/api/v1/inputs/${sha256}`;
  */
 export async function bring(blob, name = /** @type {any} */ (blob).name ?? "") {
   const sent = new Blob([blob], { type: blob.type || "application/octet-stream" });
-  return { ...await request("POST", "/inputs", sent), name };
+  const { notices = [], ...kept } = await request("POST", "/inputs", sent);
+  if (notices.length) offerUndo(notices.join(" "), null);
+  return { ...kept, name };
 }
 
 /** Bring a picture of the gallery, by its id. @returns {Promise<Brought>} */
 export async function bringSaved(id) {
-  return { ...await post(`/images/${encodeURIComponent(id)}/input`), name: "", parent: id };
+  const { sha256, width, height } = await post(`/images/${encodeURIComponent(id)}/input`);
+  return { sha256, width, height, name: "", parent: id };
 }
 
 /** A picture that a recipe names, if the server still has it: null where it is gone. @returns {Promise<Brought|null>} */

@@ -8,7 +8,7 @@ import { job } from "./job.js";
 import { announce } from "./live.js";
 import { pixels } from "./words.js";
 
-const KINDS = "image/png, image/jpeg, image/webp";
+const KINDS = "image/png, image/jpeg, image/webp, image/avif";
 
 /**
  * @param {{label: string, onpicture: (picture: import("./brought.js").Brought) => void, onremove?: () => void,
