@@ -231,8 +231,12 @@ class Engine:
             _check_cancelled(is_cancelled)
             for notice in lent.notices:
                 yield WorkNotice(ticket.job_id, "lora_in_part", notice)
+            for notice in lent.idle:
+                yield WorkNotice(ticket.job_id, "no_effect", notice)
             material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
             plan = plan_of(recipe, lent.bundle, material)
+            for notice in lent.controls.blank:
+                yield WorkNotice(ticket.job_id, "blank_map", notice)
             for notice in plan.conditioning.notices:
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
             pace = _Pace(self._preview_interval_s)

@@ -104,11 +104,9 @@ class Inputs:
         return tuple((str(code), str(sentence)) for code, sentence in found)
 
     def picture(self, sha256: str) -> Image.Image | None:
-        """A kept picture, decoded; None if it is gone."""
+        """A kept picture, not yet decoded; None if it is gone."""
         try:
-            with Image.open(self.path(sha256), formats=["PNG"]) as image:
-                image.load()
-                return image
+            return Image.open(io.BytesIO(self.path(sha256).read_bytes()), formats=["PNG"])
         except OSError:
             return None
 

@@ -52,6 +52,7 @@ from studio.lock import DataLock
 from studio.model_facts import ModelFacts
 from studio.model_finder import Finder
 from studio.model_list import ModelList
+from studio.no_effect import without_effect
 from studio.other_hashes import OtherHashes
 from studio.owners import OwnerKeys
 from studio.progress import Progress
@@ -253,7 +254,8 @@ class Studio:
         draft = self.extensions.adjust(draft)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
-        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
+        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
+                   *without_effect(found.recipe, found.entry, self._inputs.picture, self._inputs.notes))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
