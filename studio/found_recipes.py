@@ -95,7 +95,7 @@ def _hidden(data: bytes) -> dict[str, str]:
         return {}
     if isinstance(table, dict):
         return {str(key): value for key, value in table.items() if isinstance(value, str)}
-    return {"parameters": text} if text else {}
+    return {"hidden": text} if text else {}  # it is an infotext, or nothing
 
 
 def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) -> FoundRecipe | None:
