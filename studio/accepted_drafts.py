@@ -92,6 +92,8 @@ def _changes_of_part(draft: Draft, part: str, field: str) -> Iterator[tuple[Draf
                 yield draft | {part: inside | {"scale": scale}}, f"{scale:g} is used."
     if part == "hires" and field in ("schedule", "sampler"):
         yield draft | {part: inside | {"schedule": "automatic"}}, "Automatic is used for the hires pass."
+    if part == "hires" and field == "upscaler":
+        yield draft | {part: inside | {"upscaler": "latent"}}, "Latent is used."
     for name in ("prompt", "negative_prompt"):
         if field == name and isinstance(inside.get(name), str):
             for shorter, words in _without_tags(inside, name):
