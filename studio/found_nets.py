@@ -21,7 +21,8 @@ from studio.resolve_loras import KINDS, LABELS
 
 _TAG = re.compile(r"(?P<space>\s?)<(?P<kind>lora|lyco|hypernet):(?P<name>[^<>:\n]{1,300})(?P<rest>(?::[^<>\n]{0,800})?)>",
                   re.IGNORECASE)
-_RESOURCES = "Civitai resources"
+_RESOURCES, _WEIGHTS = "Civitai resources", "Lora weights"
+_WEIGHED = re.compile(r"\s*([^:]{1,300}): (-?\d(?:\.\d{1,8})?)(?:,|$)")
 _RESOURCE_LORAS = frozenset({"lora", "locon", "lycoris", "dora"})
 _MAX_RESOURCES = 32
 _NO_VAE = frozenset({"none", "automatic"})
@@ -100,7 +101,7 @@ class FoundNets:
     @property
     def used_keys(self) -> frozenset[str]:
         """Keys whose values were looked at here."""
-        return frozenset({_RESOURCES})
+        return frozenset({_RESOURCES, _WEIGHTS})
 
     def of_pairs(self, pairs: Mapping[str, str]) -> dict[str, object]:
         """A VAE, and a hypernetwork as older programs wrote it, as fields of a draft."""
@@ -115,7 +116,7 @@ class FoundNets:
             strength = pairs.get("Hypernet strength", "1")
             weight = float(strength) if re.fullmatch(r"\d{1,2}(\.\d{1,6})?", strength) else 1.0
             wanted |= {"hypernetworks": [{"model": name, "weight": weight}]} if name else {}
-        loras = []
+        loras = self._weighed(pairs)
         for kind, title, version, weight in _resources(pairs):
             if kind in _RESOURCE_LORAS:
                 found = self._find("lora", title, None) or self._find("lora", version, None)
@@ -123,6 +124,17 @@ class FoundNets:
                 if found is None:
                     self._miss("lora", title)
         return wanted | ({"loras": loras} if loras else {})
+
+    def _weighed(self, pairs: Mapping[str, str]) -> list[dict[str, object]]:
+        """LoRAs as Fooocus lists them, beside A1111's hashes."""
+        hashes = parse_hashes(pairs.get("Lora hashes", ""))
+        loras: list[dict[str, object]] = []
+        for name, weight in _WEIGHED.findall(pairs.get(_WEIGHTS, "")):
+            found = self._find("lora", name, hashes.get(name))
+            loras += [{"model": found.ref.name, "weight": float(weight)}] if found else []
+            if found is None:
+                self._miss("lora", name)
+        return loras
 
     def _named(self, ref: ModelRef, sha256: str | None = None) -> str | None:
         entry = self._find(ref.kind, ref.name, sha256 or ref.sha256)

@@ -37,6 +37,9 @@ _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
     "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
     "Clip skip": ("clip_skip", int)})
 _NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that nobody chose
+# What SD.Next and Fooocus call the same.
+_OTHER_KEYS: Mapping[str, str] = MappingProxyType({
+    "Hires scale": "Hires upscale", "Hires size": "Hires resize", "Scheduler": "Schedule type"})
 _SAME = "use same"
 _SHOWN_KEYS = 12
 
@@ -149,6 +152,8 @@ def _in_words_of_ours(found: infotext.Infotext, text: str | None, notices: list[
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
     nets = FoundNets(models, with_hash)
+    found = replace(found, pairs={**{_OTHER_KEYS[key]: value for key, value in found.pairs.items() if key in _OTHER_KEYS},
+                                  **{key: value for key, value in found.pairs.items() if key not in _OTHER_KEYS}})
     pairs = {key: nets.with_known_names(value, found.pairs) if key in ("Hires prompt", "Hires negative prompt") else value
              for key, value in found.pairs.items()}
     found = replace(found, pairs=pairs, prompt=nets.with_known_names(found.prompt, pairs),
