@@ -1,6 +1,8 @@
 """What is remembered and shown: pictures, jobs, the engine's state. Plain facts without behavior."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from contract.recipe import Frozen, Recipe
 from contract.tasks import Paint, Task, Upscale
@@ -16,7 +18,7 @@ class StoredInput(Frozen):
     sha256: str
     width: int
     height: int
-    notices: tuple[str, ...] = ()
+    notices: Annotated[tuple[str, ...], Field(exclude_if=lambda notices: not notices)] = ()
 
 
 class ImageRecord(Frozen):
