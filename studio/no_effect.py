@@ -19,6 +19,7 @@ from contract.recipe import ImageRef, Recipe
 Notice = tuple[str, str]
 PictureOf = Callable[[str], Image.Image | None]
 NotesOf = Callable[[str], Sequence[Notice]]
+_MOST_PIXELS = 8_000_000  # decoding them takes a tenth of a second
 _HALF = 128  # of a mask that is not soft: what is brighter is painted
 _NAMED_EMBEDDING = re.compile(r"\bembedding:([\w./\\-]{1,200}\w)")
 _IMAGE_GUIDANCE = Start.model_fields["image_guidance"].default
@@ -125,7 +126,7 @@ def _strength(label: str, strength: float, steps: int, words: str) -> Iterator[N
 
 
 def _of_pictures(recipe: Recipe, picture_of: PictureOf) -> Iterator[Notice]:
-    if recipe.mask is not None and (mask := picture_of(recipe.mask.image.sha256)) is not None:
+    if recipe.mask is not None and (mask := _shown(recipe.mask.image, picture_of)) is not None:
         yield from _of_mask(recipe.mask, mask)
     if recipe.start is not None and (picture := _shown(recipe.start.image, picture_of)) is not None:
         if picture.mode == "RGBA" and picture.getchannel("A").getbbox() is None:
@@ -137,7 +138,9 @@ def _of_pictures(recipe: Recipe, picture_of: PictureOf) -> Iterator[Notice]:
 
 
 def _shown(image: ImageRef, picture_of: PictureOf) -> Image.Image | None:
-    return picture_of(image.sha256)
+    """A picture that is small enough to be looked at while somebody waits for an answer."""
+    picture = picture_of(image.sha256)
+    return picture if picture is not None and picture.width * picture.height <= _MOST_PIXELS else None
 
 
 def _of_mask(asked: Mask, mask: Image.Image) -> Iterator[Notice]:

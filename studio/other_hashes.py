@@ -108,11 +108,16 @@ class OtherHashes:
         if (found := self._known(low, usable)) is not None:
             return found
         deadline = self._clock() + seconds
+
+        def wait() -> None:
+            if self._clock() > deadline:
+                raise InterruptedError(4, "the search took too long")
+
         for entry in usable:
             if self._clock() > deadline:
                 break
             if not self.is_learnt(entry):
-                self.learn(entry)
+                self.learn(entry, wait)
                 if (found := self._known(low, [entry])) is not None:
                     return found
         return None
@@ -122,7 +127,7 @@ class OtherHashes:
         return not _is_of_interest(entry) or _listed(entry) in self._learnt
 
     def learn(self, entry: ModelEntry, wait: Callable[[], None] = lambda: None) -> None:
-        """Read the hashes of a listed file; it may be gone or changed by now."""
+        """Read the hashes of a listed file; it may be gone or changed by now. `wait` may raise InterruptedError."""
         self._learnt.add(_listed(entry))
         try:
             stamp = _stamp(entry.path)
@@ -136,6 +141,8 @@ class OtherHashes:
             for name, digits in rows:
                 self._database.write("INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
                                      (name, digits, str(entry.path)))
+        except InterruptedError:
+            self._learnt.discard(_listed(entry))
         except OSError as error:
             logger.info("%s can't be hashed: %s", entry.path.name, error.strerror)
         except StudioError as error:

@@ -13,7 +13,7 @@ export const broughtUrl = (sha256) => `/api/v1/inputs/${sha256}`;
 
 /**
  * Bring a file or a drawing.
- * @param {Blob} blob PNG, JPEG or WebP; the server says what is wrong with anything else
+ * @param {Blob} blob PNG, JPEG, WebP or AVIF; the server says what is wrong with anything else
  * @returns {Promise<Brought>}
  */
 export async function bring(blob, name = /** @type {any} */ (blob).name ?? "") {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.recipe import RecipeDraft
-from studio.other_hashes import hash_behind_header, is_hash_of_nothing, quick_hashes
+from studio.other_hashes import OtherHashes, hash_behind_header, is_hash_of_nothing, quick_hashes
 from studio.studio import Studio
 from tests.studio.conftest import ME, run
 from tests.studio.pictures import png
@@ -92,3 +92,13 @@ def test_a_file_that_changed_is_no_longer_known_by_its_old_hash(studio: Studio) 
 def test_what_is_no_hash_finds_nothing(studio: Studio, digits: str) -> None:
     assert studio._model_with_any_hash(digits) is None
     assert run(studio)
+
+
+def test_a_search_ends_in_time_and_goes_on_with_the_next(studio: Studio) -> None:
+    auto = lora(studio.settings.models_dir / "loras" / "mine.safetensors")
+    entries = studio.models(fresh=True)
+    ticks = iter(range(10_000))
+    hashes = OtherHashes(studio._database, lambda: float(next(ticks)))
+    assert hashes.find(auto[:12], entries, seconds=2) is None
+    found = hashes.find(auto[:12], entries, seconds=9_000)
+    assert found is not None and found.ref.name == "mine"
