@@ -18,7 +18,7 @@ _PICTURE = body_schema("image/*", {"type": "string", "format": "binary"})
 
 @router.post("/inputs", openapi_extra=_PICTURE)
 def add(studio: StudioHere, owner: Owner, body: PictureBody) -> StoredInput:
-    """Bring a picture (PNG, JPEG, WebP); recipes name it by its sha256."""
+    """Bring a picture (PNG, JPEG, WebP, AVIF); recipes name it by its sha256. `notices`: what was done to it that can be seen."""
     return studio.add_input(body, owner)
 
 
@@ -31,7 +31,7 @@ def kept(request: Request, studio: StudioHere, owner: Owner,
 
 @router.post("/recipes/read", openapi_extra=_PICTURE)
 def read(studio: StudioHere, owner: Owner, body: PictureBody) -> Found:
-    """What a picture says of how it was made, by Darkroom or A1111. Nothing is kept."""
-    found = studio.read_recipe(body)
+    """What a picture says of how it was made, by Darkroom, A1111 or another program. Nothing is kept."""
+    found = studio.read_recipe(body, owner)
     return Found(draft=draft_fields(found.draft), infotext=found.infotext, unknown=found.unknown,
                  notices=found.notices)

@@ -1,6 +1,8 @@
 """What is remembered and shown: pictures, jobs, the engine's state. Plain facts without behavior."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from contract.recipe import Frozen, Recipe
 from contract.tasks import Paint, Task, Upscale
@@ -11,11 +13,12 @@ EngineState = Literal["starting", "loading", "ready", "working", "restarting", "
 
 
 class StoredInput(Frozen):
-    """A picture someone brought, as kept."""
+    """A picture someone brought, as kept. notices: what was done to it that can be seen."""
 
     sha256: str
     width: int
     height: int
+    notices: Annotated[tuple[str, ...], Field(exclude_if=lambda notices: not notices)] = ()
 
 
 class ImageRecord(Frozen):

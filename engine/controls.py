@@ -65,11 +65,13 @@ class ControlSet:
 
     Attributes:
         nets: One a control, in the recipe's order.
+        blank: Sentences about maps that a preprocessor left without anything to go by.
     """
 
     nets: tuple[nn.Module, ...]
     images: Mapping[str, bytes]
     preprocessors: Preprocessors
+    blank: list[str] = field(default_factory=list)
     _maps: dict[tuple[object, ...], Image.Image] = field(default_factory=dict)
 
     def units(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> tuple[Unit, ...]:
@@ -103,6 +105,11 @@ class ControlSet:
         if key not in self._maps:
             self._maps[key] = self.preprocessors.make(picture, control.preprocessor, resolution, control.low,
                                                       control.high)
+            # A map that was brought as it is was looked at before the job was queued.
+            is_even = all(low == high for low, high in self._maps[key].convert("RGB").getextrema())  # type: ignore[misc]
+            if is_even and control.preprocessor != "none":
+                self.blank.append(f"“{get_preprocessor(control.preprocessor).label}” found nothing in the control picture: "
+                                  f"its map is one even color.")
         return self._maps[key]
 
 

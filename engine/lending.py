@@ -40,6 +40,7 @@ class Lent:
     Attributes:
         bundle: The checkpoint as its LoRAs leave it.
         notices: Sentences for the person, of LoRAs that fit in part.
+        idle: The same of LoRAs that change nothing.
     """
 
     bundle: Bundle
@@ -47,6 +48,7 @@ class Lent:
     prompts: tuple[PicturePrompt, ...] = ()
     vocabulary: Vocabulary = NO_WORDS
     notices: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
 
     def controls_for(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
@@ -150,7 +152,7 @@ def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Pr
         prompts = leases.enter_context(pictures_as_prompt(recipe, adapters, ticket.images, bundle))
         networks = [lender.network(use, leases) for use in recipe.hypernetworks]
         leases.enter_context(bent(bundle, networks))
-        yield Lent(bundle, ControlSet(tuple(controls), ticket.images, preprocessors), prompts, vocabulary, worn.notices)
+        yield Lent(bundle, ControlSet(tuple(controls), ticket.images, preprocessors), prompts, vocabulary, worn.notices, worn.idle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType({
     12: _blocks((4, 5, 7, 8), range(6)), 17: _blocks((1, 2, 4, 5, 7, 8), range(3, 12)),
     20: _blocks(range(9), range(9)), 26: _blocks(range(12), range(12))})
 
+_WITHOUT_ALPHA = frozenset({"diff", "diff_b", "factor", "on_input", "magnitude", "dora_scale"})
 Place = tuple[str, str]  # a part, and the name of a tensor (or module) in it
 Signature = tuple[tuple[str, str, float], ...]  # which LoRAs, with which strengths
 
@@ -101,6 +102,7 @@ class _State:
         places: Each touched tensor, and what is on it.
         marks: By touched part, a text that tells its set from others.
         notices: Of the set.
+        idle: Of the set too: sentences about those that change nothing.
         modules: By every name that files give them; worked out once for the modules.
     """
 
@@ -108,15 +110,20 @@ class _State:
     places: dict[Place, Signature] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     modules: Places | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Worn:
-    """A bundle as its LoRAs leave it: with digests that tell so, and sentences for the person."""
+    """A bundle as its LoRAs leave it: with digests that tell so, and sentences for the person.
+
+    idle: about LoRAs that change nothing, whatever their weight.
+    """
 
     bundle: Bundle
     notices: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
 
 
 @torch.no_grad()
@@ -135,10 +142,10 @@ def wear(bundle: Bundle, loras: Sequence[LentLora]) -> Worn:
             state.key, state.marks = key, _marks(state.places)
         except BaseException:
             _take_off(bundle, state, list(state.places))
-            state.key, state.marks, state.notices = (), {}, ()
+            state.key, state.marks, state.notices, state.idle = (), {}, (), ()
             raise
     digests = {part: f"{digest}{state.marks.get(part, '')}" for part, digest in bundle.digests.items()}
-    return Worn(replace(bundle, digests=digests), state.notices)
+    return Worn(replace(bundle, digests=digests), state.notices, state.idle)
 
 
 def _marks(places: Mapping[Place, Signature]) -> dict[str, str]:
@@ -155,12 +162,14 @@ def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
         state.modules = Places.of(bundle.modules)
     places = state.modules or Places()
     modules: dict[Place, list[Act]] = {}
-    notices = []
+    notices, idle = [], []
     for lora in loras:
         parsed, alphas = parse(lora.tensors, places), alphas_of(lora.path)
         _check(lora, parsed, bundle)
         if parsed.strangers:
             notices.append(f"LoRA {_title(lora)}: {len(parsed.layers)} of {parsed.total} layers matched.")
+        if parsed.layers and all(_is_idle(layer, alphas) for layer in parsed.layers):
+            idle.append(f"LoRA {_title(lora)} changes nothing: its alpha is 0, or its weights are.")
         for layer in parsed.layers:
             if strength := lora.strength(layer):
                 modules.setdefault((layer.part, layer.module), []).append(Act(lora, layer, strength, alphas))
@@ -177,7 +186,17 @@ def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
         if stale:
             _put(bundle, state, part, module, acts, stale)
             state.places |= {(part, name): signatures[part, name] for name in stale}
-    state.notices = tuple(notices)
+    state.notices, state.idle = tuple(notices), tuple(idle)
+
+
+def _is_idle(layer: Layer, alphas: Alphas) -> bool:
+    """Whether a layer adds nothing: an alpha of 0, or a fresh LoRA's way up, which begins at 0."""
+    if layer.tensors.keys() & _WITHOUT_ALPHA:
+        return False
+    alpha = layer.tensors.get("alpha")
+    told = alphas.of(layer.part, layer.module, 1) if alpha is None else float(alpha.flatten()[0])
+    up = layer.tensors.get("up")
+    return told == 0 or (up is not None and not bool(up.any()))
 
 
 def _touched(layer: Layer) -> tuple[str, ...]:

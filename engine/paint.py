@@ -233,8 +233,12 @@ class Engine:
             _check_cancelled(is_cancelled)
             for notice in lent.notices:
                 yield WorkNotice(ticket.job_id, "lora_in_part", notice)
+            for notice in lent.idle:
+                yield WorkNotice(ticket.job_id, "no_effect", notice)
             material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
             plan = plan_of(recipe, lent.bundle, material)
+            for notice in lent.controls.blank:
+                yield WorkNotice(ticket.job_id, "blank_map", notice)
             passes = [each for each in (plan, plan.second) if each is not None]
             for notice in dict.fromkeys(notice for each in passes for notice in each.conditioning.notices):
                 yield WorkNotice(ticket.job_id, "prompt_too_long", notice)

@@ -1,43 +1,49 @@
-"""What a picture says it was made with: ours, or A1111's infotext in a PNG, JPEG or WebP.
+"""What a picture says it was made with: ours, A1111's infotext, or another program's words.
 
-Metadata fills a form; it never runs and never changes settings. What can't be used is named, never clamped.
+Metadata fills a form; it never runs and never changes settings. What can't be used is named: left out, or replaced by
+what comes nearest, so that what is given back can be posted.
 """
 
-import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
-from PIL import Image
 from pydantic import ValidationError
 
 from catalog.families import clip_skip_read
 from catalog.models import ModelEntry
-from catalog.samplers import find_sampler, find_schedule
-from catalog.upscalers import find_upscaler
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
 from studio import infotext
+from studio.accepted_drafts import Check, accepted
+from studio.foreign_recipes import Foreign, best_infotext, read_foreign
 from studio.found_nets import FoundNets
+from studio.found_parts import HIRES_KEYS, hires_fields, number, sampler_fields, size_fields
+from studio.hidden_text import hidden_text
 from studio.image_files import KEYWORD, parse_facts
 from studio.model_finder import WithHash
 from studio.model_list import ModelList
-from studio.opener import opened, sniff
-from studio.png_text import read_text
-from studio.sampler_choice import split_old_name
+from studio.file_kinds import sniff
+from studio.opener import opened
+from studio.picture_texts import picture_texts
 
 _MOST_LAYERS = 24  # of a text encoder; what is beyond is no clip skip
-_EXIF = 0x8769
-_USER_COMMENT = 0x9286
 _USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
                         "Clip skip", "Version", "RNG", "ENSD", "VAE", "VAE hash", "Lora hashes", "TI", "TI hashes",
-                        "Hypernet", "Hypernet strength"})
-_HIRES_KEYS = ("Hires upscale", "Hires upscaler", "Hires steps", "Denoising strength")
+                        "Hypernet", "Hypernet strength", "Hashes", "App", "Civitai metadata", "Created Date"})
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
     "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
     "Clip skip": ("clip_skip", int)})
+_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that nobody chose
+# What SD.Next and Fooocus call the same.
+_OTHER_KEYS: Mapping[str, str] = MappingProxyType({
+    "Hires scale": "Hires upscale", "Hires size": "Hires resize", "Scheduler": "Schedule type"})
+_SAME = "use same"
+_SHOWN_KEYS = 12
 
 
 class FoundRecipe(Frozen):
@@ -45,7 +51,7 @@ class FoundRecipe(Frozen):
 
     Attributes:
         draft: Fields for the form (a RecipeDraft's JSON), with only what can be used here.
-        infotext: The A1111 text, if there was one.
+        infotext: The A1111 text, if there was one; else what another program wrote.
         unknown: Names of models that are not here.
         notices: Sentences to show.
     """
@@ -56,45 +62,62 @@ class FoundRecipe(Frozen):
     notices: tuple[str, ...] = ()
 
 
-def read_recipe(data: bytes, models: ModelList, with_hash: WithHash) -> FoundRecipe:
+def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: Check | None = None) -> FoundRecipe:
     """Find the recipe of a picture.
 
     Args:
-        with_hash: The model whose sha256 begins so, whatever its name.
+        with_hash: The model whose sha256, or another hash that programs know it by, begins so, whatever its name.
+        check: Raises what posting a draft would raise; without it a draft is only known to be well-formed.
 
     Raises:
-        InvalidInput: no picture, or no recipe inside.
+        InvalidInput: no picture, no recipe inside, or one that only another program can read.
     """
-    texts = _texts(data)
-    text = texts.get("parameters")
+    texts = picture_texts(data)
     facts = parse_facts(texts[KEYWORD]) if KEYWORD in texts else None
     if facts is not None and facts.recipe is not None:
-        return _ours(facts.recipe, text, models, with_hash)
-    if text is None or not text.strip():
+        found: FoundRecipe | None = _ours(facts.recipe, texts.get("parameters"), models, with_hash)
+    else:
+        found = _theirs(texts, models, with_hash) or _theirs(_hidden(data), models, with_hash)
+    if found is None:
         raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.",
                            code="no_recipe")
-    return _from_infotext(text, models, with_hash)
+    if check is None or found.draft is None:
+        return found
+    notices = list(found.notices)
+    draft = accepted(found.draft, check, notices)
+    return found.model_copy(update={"draft": draft, "notices": tuple(notices)})
 
 
-def _texts(data: bytes) -> dict[str, str]:
+def _hidden(data: bytes) -> dict[str, str]:
+    """Texts in the lowest bits of the pixels, for programs that put them there."""
+    if data[:3] == b"GIF" or sniff(data) not in ("PNG", "WEBP"):
+        return {}
     with opened(data) as image:
-        if sniff(data) == "PNG":
-            return read_text(io.BytesIO(data))
-        comment = _user_comment(image)
-    return {"parameters": comment} if comment else {}
+        text = hidden_text(image)
+    try:
+        table = json.loads(text) if text.lstrip().startswith("{") else None
+    except (ValueError, RecursionError):
+        return {}
+    if isinstance(table, dict):
+        return {str(key): value for key, value in table.items() if isinstance(value, str)}
+    return {"hidden": text} if text else {}  # it is an infotext, or nothing
 
 
-def _user_comment(image: Image.Image) -> str:
-    raw = image.getexif().get_ifd(_EXIF).get(_USER_COMMENT, b"")
-    if isinstance(raw, str):
-        return raw
-    if not isinstance(raw, bytes):
-        return ""
-    head, body = raw[:8], raw[8:]
-    if head == b"UNICODE\0":
-        is_big = body[:200:2].count(0) >= body[1:200:2].count(0)
-        return body.decode("utf-16-be" if is_big else "utf-16-le", "replace").strip("\0")
-    return (body if head in (b"ASCII\0\0\0", b"\0" * 8) else raw).decode("utf-8", "replace").strip("\0")
+def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) -> FoundRecipe | None:
+    """A1111's infotext if there is one, else what another program wrote.
+
+    Raises:
+        InvalidInput: another program wrote it, and it can't be read.
+    """
+    if text := best_infotext(texts):
+        return _from_infotext(text, models, with_hash)
+    foreign = read_foreign(texts)
+    if foreign is None:
+        return None
+    if foreign.infotext is None:
+        raise InvalidInput(f"The picture was made by {foreign.program}; {foreign.unread} can't be read here yet.",
+                           "It can still be a start picture.", code="foreign_recipe")
+    return _from_foreign(foreign, models, with_hash)
 
 
 def _ours(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHash) -> FoundRecipe:
@@ -110,31 +133,49 @@ def _ours(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHa
                        notices=(_not_here(recipe.model.name), *nets.notices))
 
 
+def _from_foreign(foreign: Foreign, models: ModelList, with_hash: WithHash) -> FoundRecipe:
+    assert foreign.infotext is not None
+    notices = [f"Made by {foreign.program}; what it wrote was translated.", *foreign.notices]
+    return _in_words_of_ours(foreign.infotext, foreign.source or None, notices, models, with_hash)
+
+
 def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRecipe:
     notices = []
     if len(text) > infotext.MAX_CHARACTERS:
         notices.append("The picture's text is very long; only its beginning was read.")
         text = text[:infotext.MAX_CHARACTERS]
-    found = infotext.parse(text)
+    return _in_words_of_ours(infotext.parse(text), text, notices, models, with_hash)
+
+
+def _in_words_of_ours(found: infotext.Infotext, text: str | None, notices: list[str], models: ModelList,
+                      with_hash: WithHash) -> FoundRecipe:
+    """A draft with what of an infotext can be used here."""
     if len(found.prompt) > MAX_PROMPT_CHARACTERS:
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
     nets = FoundNets(models, with_hash)
-    found = replace(found, prompt=nets.with_known_tags(found.prompt, found.pairs),
-                    negative_prompt=nets.with_known_tags(found.negative_prompt, found.pairs))
+    found = replace(found, pairs={**{_OTHER_KEYS[key]: value for key, value in found.pairs.items() if key in _OTHER_KEYS},
+                                  **{key: value for key, value in found.pairs.items() if key not in _OTHER_KEYS}})
+    pairs = {key: nets.with_known_names(value, found.pairs) if key in ("Hires prompt", "Hires negative prompt") else value
+             for key, value in found.pairs.items()}
+    found = replace(found, pairs=pairs, prompt=nets.with_known_names(found.prompt, pairs),
+                    negative_prompt=nets.with_known_names(found.negative_prompt, pairs))
     wanted: dict[str, object] = {"negative_prompt": found.negative_prompt} if found.negative_prompt else {}
     for key, (name, kind) in _NUMBERS.items():
-        if key in found.pairs:
-            wanted[name] = _number(found.pairs[key], kind)
-    width, _, height = found.pairs.get("Size", "").partition("x")
-    if height:
-        wanted |= {"width": _number(width, int), "height": _number(height, int)}
-    wanted_model = found.pairs.get("Model") or found.pairs.get("Model hash")
-    entry = _find_model(wanted_model, found.pairs.get("Model hash"), models, with_hash) if wanted_model else None
+        if key in pairs and not (name == "clip_skip" and pairs[key].lower() in _NOT_SET):
+            wanted[name] = number(pairs[key], kind)
+    wanted_model = pairs.get("Model") or nets.resource_model(pairs) or pairs.get("Model hash")
+    digits = pairs.get("Model hash") or nets.hashes(pairs).get("model")
+    entry = _find_model(wanted_model, digits, models, with_hash) if wanted_model else None
     wanted |= _clip_skip(wanted.get("clip_skip"), entry, notices)
-    wanted |= _sampler(found.pairs, notices) | _hires(found.pairs, models) | nets.of_pairs(found.pairs)
+    size = size_fields(pairs, notices)
+    wanted |= size | sampler_fields(pairs, notices)
+    wanted |= hires_fields(pairs, _sides(size), models, notices)
+    wanted |= nets.of_pairs(pairs)
     notices += nets.notices
     draft = _usable({"prompt": found.prompt}, wanted, notices)
+    if ("width" in draft) != ("height" in draft):
+        draft = {name: value for name, value in draft.items() if name not in ("width", "height")}
     unknown: tuple[str, ...] = tuple(nets.unknown)
     if wanted_model:
         if entry is None:
@@ -142,19 +183,11 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
             notices.append(_not_here(wanted_model))
         else:
             draft["model"] = entry.ref.name
-    used = _USED_KEYS.union(_HIRES_KEYS if "hires" in draft else ())
-    others = [key for key in found.pairs if key not in used]
+    used = _USED_KEYS.union(HIRES_KEYS if "hires" in draft else (), nets.used_keys)
+    others = [key for key, value in pairs.items() if key not in used and not value.lower().startswith(_SAME)]
     if others:
-        notices.append(f"Not used: {', '.join(others[:12])}{', …' if len(others) > 12 else ''}.")
+        notices.append(f"Not used: {', '.join(others[:_SHOWN_KEYS])}{', …' if len(others) > _SHOWN_KEYS else ''}.")
     return FoundRecipe(draft=draft, infotext=text, unknown=unknown, notices=tuple(notices))
-
-
-def _number(text: str, kind: type) -> object:
-    """The number, or the text itself, so that the refusal can show it."""
-    try:
-        return kind(text) if len(text) <= 40 else text
-    except ValueError:
-        return text
 
 
 def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) -> dict[str, object]:
@@ -166,47 +199,28 @@ def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) ->
     return {"clip_skip": clip_skip_read(written, entry.ref.family if entry else "sd1")}
 
 
-def _sampler(pairs: Mapping[str, str], notices: list[str]) -> dict[str, object]:
-    if "Sampler" not in pairs:
-        return {}
-    name = pairs["Sampler"]
-    sampler, schedule = find_sampler(name), find_schedule(pairs.get("Schedule type", "automatic"))
-    if sampler is None:
-        sampler, old_style = split_old_name(name)
-        schedule = old_style or schedule
-    if sampler is None:
-        notices.append(f"Sampler “{name[:60]}” is not known here; the model's own is used.")
-        return {}
-    if schedule is None or schedule.id not in sampler.schedules:
-        notices.append(f"Schedule “{pairs.get('Schedule type', '')[:60]}” is not known here; Automatic is used.")
-        return {"sampler": sampler.id, "schedule": "automatic"}
-    return {"sampler": sampler.id, "schedule": schedule.id}
-
-
-def _hires(pairs: Mapping[str, str], models: ModelList) -> dict[str, object]:
-    """A hires pass whose upscaler is here; else none, and its keys are named as not used."""
-    name = pairs.get("Hires upscaler", "Latent")
-    entry = None if find_upscaler(name) else models.find(name, "upscaler")
-    if "Hires upscale" not in pairs or not (entry or find_upscaler(name)):
-        return {}
-    hires: dict[str, object] = {"scale": _number(pairs["Hires upscale"], float),
-                                "upscaler": entry.ref.name if entry else name}
-    steps = _number(pairs.get("Hires steps", "0"), int)
-    hires |= {"steps": steps} if steps else {}
-    if "Denoising strength" in pairs:
-        hires["strength"] = _number(pairs["Denoising strength"], float)
-    return {"hires": hires}
+def _sides(size: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = size.get("width"), size.get("height")
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+        return width, height
+    return None
 
 
 def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: list[str]) -> dict[str, object]:
-    """Add to a draft the fields that pass its validation; name the others."""
+    """Add to a draft the fields that pass its validation; name the others. Of a hires pass what can be used is kept."""
     for name, value in wanted.items():
-        try:
-            parse_draft(json.dumps(draft | {name: value}))
-        except (InvalidRecipe, ValidationError) as error:
-            notices.append(f"{getattr(error, 'message', error)} It was left out.")
-        else:
-            draft[name] = value
+        while True:
+            try:
+                parse_draft(json.dumps(draft | {name: value}))
+            except (InvalidRecipe, ValidationError) as error:
+                notices.append(f"{getattr(error, 'message', error)} It was left out.")
+                inner = re.sub(r"^invalid_[^_]*_", "", getattr(error, "code", ""))
+                if isinstance(value, dict) and inner in value and inner != "scale":
+                    value = {key: kept for key, kept in value.items() if key != inner}
+                    continue
+            else:
+                draft[name] = value
+            break
     return draft
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from catalog.models import ModelEntry
 from contract.errors import StudioError
 from studio.database import Database
+from studio.other_hashes import OtherHashes
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -163,12 +164,14 @@ class HashKeeper:
     Args:
         listed: The models, without a new look at the disk.
         is_busy: Whether a job runs.
+        others: Hashes of other programs, learnt likewise.
         look_s: How long it rests when all is known.
     """
 
     def __init__(self, hashes: ModelHashes, listed: Callable[[], tuple[ModelEntry, ...]],
-                 is_busy: Callable[[], bool], look_s: float = _LOOK_S) -> None:
+                 is_busy: Callable[[], bool], look_s: float = _LOOK_S, others: OtherHashes | None = None) -> None:
         self._hashes = hashes
+        self._others = others
         self._listed = listed
         self._is_busy = is_busy
         self._look_s = look_s
@@ -190,8 +193,15 @@ class HashKeeper:
                 if not self._hashes.is_learnt(entry):
                     self._wait()
                     self._hashes.learn(entry, self._wait)
+                if self._others and not self._others.is_learnt(entry) and not self._stopping.is_set():
+                    self._others.learn(entry, self._wait_or_end)
                 if self._stopping.is_set():
                     return
+
+    def _wait_or_end(self) -> None:
+        self._wait()
+        if self._stopping.is_set():
+            raise InterruptedError(4, "Darkroom is stopping")
 
     def _wait(self) -> None:
         """Let others go first: all of the time while they work, else half of it."""

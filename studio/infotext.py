@@ -2,7 +2,8 @@
 
 Source: the layout as AUTOMATIC1111 and Forge write and read it (specs/compatibility.md 4a): prompt, a
 `Negative prompt:` part, and one last line of `Key: value` pairs; values with a comma, colon or line break
-are JSON-quoted. What the pairs mean for a form is in `found_recipes.py`.
+are JSON-quoted. What a recipe's parts are called is in `infotext_parts.py`, what the pairs mean for a form in
+`found_recipes.py`.
 """
 
 import json
@@ -11,16 +12,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from catalog.families import clip_skip_written
-from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
 from contract.recipe import Recipe
 from contract.tasks import Upscale
 from studio import VERSION
+from studio.infotext_parts import model_hash, part_pairs, plain, sampler_label, schedule_label
 
 MAX_CHARACTERS = 500_000
 _NEGATIVE = "Negative prompt:"
 _KEY = re.compile(r"\w[\w \-/]{1,80}")
+_HEX = re.compile(r"[0-9A-Fa-f]{1,64}")
+_FIRST_KEY = re.compile(r"Steps: \d+,")
 _LEAST_PAIRS = 3
+_MAX_LINES_BEHIND = 20
+_MAX_TABLES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +41,20 @@ def write(recipe: Recipe) -> str:
     """The infotext of one picture's recipe (count 1, its own seed)."""
     pairs: dict[str, object] = {
         "Steps": recipe.steps,
-        "Sampler": SAMPLERS[recipe.sampler].label if recipe.sampler in SAMPLERS else recipe.sampler,
-        "Schedule type": SCHEDULES[recipe.schedule].label if recipe.schedule in SCHEDULES else recipe.schedule,
-        "CFG scale": f"{recipe.guidance:g}",
+        "Sampler": sampler_label(recipe.sampler),
+        "Schedule type": schedule_label(recipe.schedule),
+        "CFG scale": plain(recipe.guidance),
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}",
     }
-    if recipe.model.sha256:
-        pairs["Model hash"] = recipe.model.sha256[:10]
+    if digits := model_hash(recipe.model):
+        pairs["Model hash"] = digits
     pairs["Model"] = recipe.model.name
     if recipe.vae:
-        pairs |= {**({"VAE hash": recipe.vae.sha256[:10]} if recipe.vae.sha256 else {}), "VAE": recipe.vae.name}
+        pairs |= {**({"VAE hash": digits} if (digits := model_hash(recipe.vae)) else {}), "VAE": recipe.vae.name}
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
-    pairs |= _parts(recipe) | _hashes(recipe)
+    pairs |= part_pairs(recipe) | _hashes(recipe)
     pairs["Version"] = f"Darkroom {VERSION}"
     # Behind a comment, tags would be part of it.
     beside = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
@@ -65,10 +70,10 @@ def _tags(recipe: Recipe) -> Iterator[str]:
     """LoRAs and hypernetworks as the field writes them into the prompt: weights of text encoders, U-Net."""
     for use in recipe.loras:
         weights = [use.weight] if use.text_weight is None else [use.text_weight, use.weight]
-        blocks = [f"lbw={','.join(f'{block:g}' for block in use.blocks)}"] if use.blocks else []
-        yield f"<lora:{':'.join([use.model.name, *(f'{weight:g}' for weight in weights), *blocks])}>"
+        blocks = [f"lbw={','.join(map(plain, use.blocks))}"] if use.blocks else []
+        yield f"<lora:{':'.join([use.model.name, *map(plain, weights), *blocks])}>"
     for net in recipe.hypernetworks:
-        yield f"<hypernet:{net.model.name}:{net.weight:g}>"
+        yield f"<hypernet:{net.model.name}:{plain(net.weight)}>"
 
 
 def _hashes(recipe: Recipe) -> dict[str, str]:
@@ -80,25 +85,19 @@ def _hashes(recipe: Recipe) -> dict[str, str]:
 
 
 def parse_hashes(text: str) -> dict[str, str]:
-    """`name: hash, name: hash` as a table."""
-    pairs = (pair.rpartition(":") for pair in text.split(","))
-    return {name.strip(): digits.strip() for name, _, digits in pairs if name.strip() and digits.strip()}
-
-
-def _parts(recipe: Recipe) -> dict[str, object]:
-    """What the field's infotexts say of a start picture, a mask and a hires pass; the pictures are not named."""
-    pairs: dict[str, object] = {}
-    if recipe.start:
-        pairs["Denoising strength"] = f"{recipe.start.strength:g}"
-    if recipe.mask:
-        pairs |= {"Mask blur": recipe.mask.feather,
-                  **({"Inpaint area": "Only masked"} if recipe.mask.area == "masked" else {})}
-    if hires := recipe.hires:
-        upscaler = hires.upscaler if isinstance(hires.upscaler, str) else hires.upscaler.name
-        pairs |= {"Denoising strength": f"{hires.strength:g}", "Hires upscale": f"{hires.scale:g}",
-                  **({"Hires steps": hires.steps} if hires.steps is not None else {}),
-                  "Hires upscaler": UPSCALERS[upscaler].label if upscaler in UPSCALERS else upscaler}
-    return pairs
+    """`name: hash, name: hash` as a table; names may hold commas and colons. What has no hash is left out."""
+    found: dict[str, str] = {}
+    name = ""
+    for piece in text.split(","):
+        name, _, digits = f"{name},{piece}".removeprefix(",").rpartition(":")
+        if not name:
+            name = digits  # no colon yet: the name goes on behind the comma
+        elif _HEX.fullmatch(digits.strip()) and name.strip():
+            found[name.strip()] = digits.strip()
+            name = ""
+        else:
+            name = ""
+    return found
 
 
 def _quoted(text: str) -> str:
@@ -111,17 +110,20 @@ def write_upscale(upscale: Upscale) -> str:
     """What A1111's Extras write under “postprocessing”."""
     name = upscale.upscaler if isinstance(upscale.upscaler, str) else upscale.upscaler.name
     label = UPSCALERS[name].label if name in UPSCALERS else name
-    return f"Postprocess upscale by: {upscale.scale:g}, Postprocess upscaler: {_quoted(label)}"
+    return f"Postprocess upscale by: {plain(upscale.scale)}, Postprocess upscaler: {_quoted(label)}"
 
 
 def parse(text: str) -> Infotext:
     """Take an infotext apart. Never raises; time is linear in the length.
 
-    The last line counts as parameters only if it yields three pairs or more, else it is prompt.
+    The last line counts as parameters only if it yields three pairs or more, else it is prompt. Lines that sites and
+    extensions add behind one that begins with "Steps" belong to it.
     """
     text = text[:MAX_CHARACTERS].strip()
     body, _, last = text.rpartition("\n")
     pairs = parse_pairs(last)
+    if not _FIRST_KEY.match(last):
+        body, pairs = _with_lines_behind(text) or (body, pairs)
     if len(pairs) < _LEAST_PAIRS:
         body, pairs = text, {}
     prompt: list[str] = []
@@ -136,10 +138,18 @@ def parse(text: str) -> Infotext:
     return Infotext("\n".join(prompt).strip(), "\n".join(negative).strip(), pairs)
 
 
+def _with_lines_behind(text: str) -> tuple[str, dict[str, str]] | None:
+    lines = text.rsplit("\n", _MAX_LINES_BEHIND)
+    place = next((place for place in range(len(lines) - 1, 0, -1) if _FIRST_KEY.match(lines[place])), None)
+    if place is None:
+        return None
+    return "\n".join(lines[:place]), parse_pairs(", ".join(lines[place:]))
+
+
 def parse_pairs(line: str) -> dict[str, str]:
-    """`Key: value, Key: "quoted, value"` as a table; fields without a key are left out."""
+    """`Key: value, Key: "quoted, value", Key: {"a": 1}` as a table; fields without a key are left out."""
     pairs: dict[str, str] = {}
-    position, end = 0, len(line)
+    position, end, tables = 0, len(line), 0
     while position < end:
         comma = line.find(",", position)
         comma = end if comma < 0 else comma
@@ -151,8 +161,14 @@ def parse_pairs(line: str) -> dict[str, str]:
         start = colon + 1
         while start < end and line[start] == " ":
             start += 1
-        close = _closing_quote(line, start) if line[start:start + 1] == '"' else -1
-        if close > 0:
+        opening = line[start:start + 1]
+        close = _closing_quote(line, start) if opening == '"' else -1
+        behind = _behind_table(line, start) if opening in ("[", "{") and tables < _MAX_TABLES else 0
+        tables += opening in ("[", "{")
+        if behind:
+            value, following = line[start:behind], line.find(",", behind)
+            position = end if following < 0 else following + 1
+        elif close > 0:
             value, following = _unquoted(line[start:close + 1]), line.find(",", close)
             position = end if following < 0 else following + 1
         else:
@@ -176,6 +192,14 @@ def _closing_quote(line: str, start: int) -> int:
         if backslashes % 2 == 0:
             return quote
         position = quote + 1
+
+
+def _behind_table(line: str, start: int) -> int:
+    """The position behind a list or an object as JSON, which some write without quotes; 0 where none begins."""
+    try:
+        return json.JSONDecoder().raw_decode(line, start)[1]
+    except (ValueError, RecursionError):
+        return 0
 
 
 def _unquoted(text: str) -> str:

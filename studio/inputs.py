@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import struct
 import threading
@@ -10,15 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from contract.errors import InvalidInput, StorageFull
 from contract.records import StoredInput
 from contract.work import RawImage
 from studio.image_files import write_through
-from studio.opener import opened, upright_rgb
+from studio.opener import read_picture
+from studio.png_text import read_text
 
 KEPT_S = 86_400.0
 _SWEEP_EVERY_S = 3600.0
+_NOTES = "darkroom-notes"
+_HEAD_BYTES = 4096
+Notes = tuple[tuple[str, str], ...]
 
 
 class Inputs:
@@ -38,22 +44,26 @@ class Inputs:
             StorageFull: no space.
         """
         with self._lock:  # one at a time: decoding takes up to 100 MB
-            with opened(data) as image:
-                return self._store(upright_rgb(image))
+            brought = read_picture(data)
+            return self._store(brought.image, brought.notes)
 
     def add_raw(self, pixels: RawImage) -> StoredInput:
         """Keep a picture that the engine made. Raises StorageFull: no space."""
         with self._lock:
             return self._store(Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb))
 
-    def _store(self, picture: Image.Image) -> StoredInput:
+    def _store(self, picture: Image.Image, notes: Notes = ()) -> StoredInput:
         picture.info.clear()
+        info = PngInfo()
+        if notes:  # they belong to the picture: whoever works from it is told
+            info.add_text(_NOTES, json.dumps(notes))
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG", compress_level=1)
+        picture.save(buffer, "PNG", compress_level=1, pnginfo=info)
         png = buffer.getvalue()
         sha256 = hashlib.sha256(png).hexdigest()
         self._keep(sha256, png)
-        return StoredInput(sha256=sha256, width=picture.width, height=picture.height)
+        return StoredInput(sha256=sha256, width=picture.width, height=picture.height,
+                           notices=tuple(sentence for _, sentence in notes))
 
     def _keep(self, sha256: str, png: bytes) -> None:
         path = self.path(sha256)
@@ -88,6 +98,23 @@ class Inputs:
         except OSError as error:
             raise _unreadable(error) from None
         return struct.unpack(">II", head[16:24]) if len(head) == 24 else None
+
+    def notes(self, sha256: str) -> Notes:
+        """What was worth knowing when a kept picture was brought, as (code, sentence)."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+            found = json.loads(read_text(io.BytesIO(head)).get(_NOTES, "[]"))
+        except (OSError, ValueError, InvalidInput):
+            return ()
+        return tuple((str(code), str(sentence)) for code, sentence in found)
+
+    def picture(self, sha256: str) -> Image.Image | None:
+        """A kept picture, not yet decoded; None if it is gone."""
+        try:
+            return Image.open(io.BytesIO(self.path(sha256).read_bytes()), formats=["PNG"])
+        except OSError:
+            return None
 
     def read(self, sha256: str) -> bytes:
         """The PNG of a kept picture.

@@ -1,6 +1,7 @@
-"""The one place that opens pictures from outside: sniffed, measured before it decodes, first frame only.
+"""The one place that opens pictures from outside: sniffed, measured before it decodes, first frame only, in sRGB.
 
-Everything else in the studio opens only files that it wrote. Metadata is read in `found_recipes.py`.
+Everything else in the studio opens only files that it wrote. Formats are told in `file_kinds.py`, colors turned in
+`color_profiles.py`; metadata is read in `picture_texts.py`.
 """
 
 import io
@@ -9,51 +10,28 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops
 
 from contract.errors import InvalidInput, OutOfMemory, StudioError, TooLarge
-from studio.png_text import SIGNATURE
+from studio.color_profiles import Note, png_profile, to_srgb
+from studio.exif import read_exif
+from studio.file_kinds import sniff
 
-MAX_BYTES = 40_000_000
 MAX_PIXELS = 24_000_000
 MAX_ASPECT = 32
 MAX_TEXT_BYTES = 16_000_000
+# Read here with bounds, and by nobody else: Pillow would inflate texts, and fall over a damaged gamma.
+_LEFT_OUT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP")
+_TURNS: Mapping[int, Image.Transpose] = MappingProxyType({
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90})
 # What Pillow's parsers let out on broken files.
 _DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, ArithmeticError, MemoryError,
            LookupError, TypeError)
-_MAGIC: Mapping[str, tuple[bytes, ...]] = MappingProxyType({"PNG": (SIGNATURE,), "JPEG": (b"\xff\xd8\xff",)})
-_FOREIGN: Mapping[bytes, str] = MappingProxyType({
-    b"GIF8": "a GIF", b"8BPS": "a Photoshop file", b"%PDF": "a PDF", b"%!PS": "a PostScript file",
-    b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"DDS ": "a DDS texture", b"SIMPLE": "a FITS file",
-    b"\0\0\1\0": "an icon", b"BM": "a BMP", b"<svg": "an SVG drawing", b"<?xml": "an XML or SVG file",
-    b"<!DOCTYPE": "a web page", b"<html": "a web page", b"PK\3\4": "a ZIP archive",
-})
-
-
-def sniff(data: bytes) -> str:
-    """PNG, JPEG or WEBP, by content.
-
-    Raises:
-        InvalidInput: says what it is instead, as far as that is known.
-        TooLarge: more than 40 MB.
-    """
-    if not data:
-        raise InvalidInput("The picture is empty (0 bytes).", "Choose another file.")
-    if len(data) > MAX_BYTES:
-        raise TooLarge(f"The picture is {len(data) / 1e6:.0f} MB; at most {MAX_BYTES // 10**6} MB are taken.",
-                       "Save it smaller.")
-    for name, starts in _MAGIC.items():
-        if data.startswith(starts):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    head = data[:64].lstrip()
-    for start, words in _FOREIGN.items():
-        if data.startswith(start) or (start[:1] == b"<" and head.lower().startswith(start.lower())):
-            raise InvalidInput(f"The file is {words}, a format that is not taken.", "Use PNG, JPEG or WebP.")
-    raise InvalidInput("The file's format is not taken.", "Use PNG, JPEG or WebP.")
 
 
 @contextmanager
@@ -90,20 +68,58 @@ def check_size(width: int, height: int) -> None:
         raise InvalidInput(f"The picture is {width} × {height}, longer than {MAX_ASPECT} to 1.", "Crop it.")
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A picture from outside, ready for use: RGB or RGBA, and what is worth knowing of it, as (code, sentence)."""
+
+    image: Image.Image
+    notes: tuple[Note, ...] = ()
+
+
+def read_picture(data: bytes) -> Brought:
+    """Decode a picture: first frame, upright, sRGB, 8 bits a channel.
+
+    Raises:
+        InvalidInput, TooLarge: names the cause.
+    """
+    profile, note = png_profile(data) if sniff(data) == "PNG" else (None, None)
+    with opened(data) as image:
+        profile = profile or _bytes_of(image.info.get("icc_profile"))
+        # Several pictures in a JPEG are previews and maps of its brightness, no animation.
+        frames = getattr(image, "n_frames", 1) if image.format != "JPEG" and image.format != "MPO" else 1
+        converted, other = to_srgb(_upright(image), profile)
+    notes = [one for one in (note, other) if one is not None]
+    if frames > 1:
+        notes.append(("first_frame", f"The picture is an animation of {frames} frames; the first one is used."))
+    return Brought(converted, tuple(notes))
+
+
+def _bytes_of(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) and value else None
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """First frame, turned as its EXIF says, 8-bit RGB (or RGBA if it has transparency)."""
+    """First frame, turned as its EXIF says, 8-bit RGB (or RGBA if it has transparency), by its profile in sRGB."""
+    return to_srgb(_upright(image), _bytes_of(image.info.get("icc_profile")))[0]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """First frame, turned as its EXIF says, of 8 bits a channel."""
     image.seek(0)
     image.load()
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I") or turned.mode == "F":
-        return _sixteen_bit(turned)
-    has_alpha = turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info
-    return turned.convert("RGBA" if has_alpha else "RGB")
+    turn = _TURNS.get(read_exif(_bytes_of(image.info.get("exif")) or b"").orientation)
+    is_inverted = image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
+    plain = _sixteen_bit(image) if image.mode.startswith("I") or image.mode == "F" else image
+    if is_inverted:  # Pillow takes all for Adobe's, which alone writes ink as absence
+        plain = ImageChops.invert(plain)
+    return plain.transpose(turn) if turn is not None else plain
 
 
 def _sixteen_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit gray to 8; Pillow's own convert would cut it off at 255."""
-    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
+    scaled = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    scaled.info.clear()
+    return scaled
 
 
 def _check_png(data: bytes) -> None:
@@ -132,12 +148,12 @@ def _check_png(data: bytes) -> None:
 
 
 def without_texts(data: bytes) -> bytes:
-    """A PNG's bytes less its text chunks, so that decoding never inflates one."""
+    """A PNG's bytes less its texts and what it says of colors, so that decoding never inflates one."""
     kept, position = [data[:8]], 8
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position:position + 8])
         end = position + 12 + length
-        if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+        if kind not in _LEFT_OUT:
             kept.append(data[position:end])
         position = end
     return b"".join(kept)

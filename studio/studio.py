@@ -53,7 +53,9 @@ from studio.lock import DataLock
 from studio.model_facts import ModelFacts
 from studio.model_finder import Finder
 from studio.model_list import ModelList
+from studio.no_effect import without_effect
 from studio.once import Once
+from studio.other_hashes import OtherHashes
 from studio.owners import OwnerKeys
 from studio.progress import Progress
 from studio.prompt_notes import prompt_notes
@@ -93,7 +95,8 @@ class Studio:
         self._hashes = ModelHashes(self._database)
         self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database),
                                  answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"))
-        self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy)
+        self._other_hashes = OtherHashes(self._database)
+        self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy, others=self._other_hashes)
         self._folder = PictureFolder(settings.outputs_dir)
         owners = OwnerKeys(settings.data_dir)
         thumbnails = Thumbnails(settings.thumbnails_dir)
@@ -260,7 +263,8 @@ class Studio:
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
-                   *prompt_notes(found.recipe))
+                   *prompt_notes(found.recipe),
+                   *without_effect(found.recipe, found.entry, self._inputs.picture, self._inputs.notes))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
@@ -329,6 +333,10 @@ class Studio:
         folders = self._hashes.folders_of(sha256)
         return next((entry for entry in self._models.all() if entry.path in folders and entry.problem is None
                      and (self._known_hash(entry) or "").startswith(sha256.lower())), None)
+
+    def _model_with_any_hash(self, beginning: str) -> ModelEntry | None:
+        """The same by any hash that a program knows it by: its sha256, A1111's of LoRAs, a trainer's."""
+        return self._model_with_hash(beginning) or self._other_hashes.find(beginning, self._models.all())
 
     def job(self, job_id: str, owner: str) -> JobView:
         """A job with its progress. Raises NotFound for unknown or another owner's."""
@@ -446,9 +454,13 @@ class Studio:
         """Mark or unmark a picture. Raises NotFound."""
         self._gallery.set_favourite(image_id, owner, favourite)
 
-    def read_recipe(self, data: bytes) -> FoundRecipe:
-        """What a picture says it was made with. Raises InvalidInput, TooLarge."""
-        return read_recipe(data, self._models, self._model_with_hash)
+    def read_recipe(self, data: bytes, owner: str = "") -> FoundRecipe:
+        """What a picture says it was made with, as a draft that its owner can submit. Raises InvalidInput, TooLarge."""
+        def check(draft: RecipeDraft) -> None:
+            resolve(self.extensions.adjust(draft), self._finder(), max_pixels=self.settings.max_pixels,
+                    size_of=self._sizes_for(owner))
+
+        return read_recipe(data, self._models, self._model_with_any_hash, check=check)
 
     def add_input(self, data: bytes, owner: str) -> StoredInput:
         """Keep a picture someone brought. Raises InvalidInput, TooLarge, StorageFull."""

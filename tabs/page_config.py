@@ -105,7 +105,7 @@ def _part_limits() -> dict[str, tuple[float, float]]:
         "mask.feather": FEATHER, "mask.padding": PADDING, **spans, "controls.weight": _WEIGHT,
         "references.weight": _WEIGHT, "loras.weight": _WEIGHT, "loras.text_weight": _WEIGHT,
         "hypernetworks.weight": _WEIGHT, "controls.resolution": CONTROL_RESOLUTION, "hires.scale": HIRES_SCALE,
-        "hires.steps": STEPS, "hires.strength": _FRACTION, "upscale.scale": UPSCALE, "upscale.tile": TILE,
+        "hires.steps": STEPS, "hires.strength": _FRACTION, "hires.guidance": GUIDANCE, "upscale.scale": UPSCALE, "upscale.tile": TILE,
         "upscale.overlap": TILE_OVERLAP,
     }
 

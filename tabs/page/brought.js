@@ -2,6 +2,7 @@
 
 import { post, Refused, request } from "./api.js";
 import { isReadable } from "./transfer.js";
+import { offerUndo } from "./undo_bar.js";
 
 /**
  * @typedef {{sha256: string, width: number, height: number, name?: string, parent?: string}} Brought
@@ -13,14 +14,16 @@ export const broughtUrl = (sha256) => `api/v1/inputs/${sha256}`;
 
 /**
  * Bring a file or a drawing.
- * @param {Blob} blob PNG, JPEG or WebP; the server says what is wrong with anything else
+ * @param {Blob} blob PNG, JPEG, WebP or AVIF; the server says what is wrong with anything else
  * @returns {Promise<Brought>}
  * @throws {Refused} also where the file can't be read: a lost connection would look alike
  */
 export async function bring(blob, name = /** @type {any} */ (blob).name ?? "") {
   await needReadable(blob, name);
   const sent = new Blob([blob], { type: blob.type || "application/octet-stream" });
-  return { ...await request("POST", "/inputs", sent), name };
+  const { notices = [], ...kept } = await request("POST", "/inputs", sent);
+  if (notices.length) offerUndo(notices.join(" "), null);
+  return { ...kept, name };
 }
 
 /** @param {Blob} blob @throws {Refused} it is a folder, or was moved or locked since it was chosen */
@@ -31,7 +34,8 @@ export async function needReadable(blob, name) {
 
 /** Bring a picture of the gallery, by its id. @returns {Promise<Brought>} */
 export async function bringSaved(id) {
-  return { ...await post(`/images/${encodeURIComponent(id)}/input`), name: "", parent: id };
+  const { sha256, width, height } = await post(`/images/${encodeURIComponent(id)}/input`);
+  return { sha256, width, height, name: "", parent: id };
 }
 
 /** Let an image lie on the background color as soon as it is there: until then its place keeps its color. @param {HTMLImageElement} image */

@@ -9,7 +9,7 @@ import { announce } from "./live.js";
 import { chosenFrom, takenFrom } from "./transfer.js";
 import { pixels } from "./words.js";
 
-const KINDS = "image/png, image/jpeg, image/webp";
+const KINDS = "image/png, image/jpeg, image/webp, image/avif";
 
 /**
  * @param {{label: string, onpicture: (picture: import("./brought.js").Brought) => void, onremove?: () => void,

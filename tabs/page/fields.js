@@ -118,7 +118,7 @@ export function more_section(element) {
 
 // The same as dropping a picture on the page, for fingers and keyboards.
 function recipeReader() {
-  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/png, image/jpeg, image/webp", hidden: true, onchange: () => {
+  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/png, image/jpeg, image/webp, image/avif, image/gif", hidden: true, onchange: () => {
     if (file.files?.[0]) readRecipe(file.files[0]);
     file.value = "";
   } }));

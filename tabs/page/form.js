@@ -70,7 +70,7 @@ const MANY = /^(controls|references|loras|hypernetworks|upscale)\./;
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
   return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
-    "start.image": null, "start.follow": true, "inpaint.follow": true, controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
+    "start.image": null, "start.depth": null, "start.follow": true, "inpaint.follow": true, controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
 }
 
 /** A default as it would have been typed. */

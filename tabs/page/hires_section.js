@@ -1,7 +1,7 @@
 // The hires pass: the same picture again, larger, by the same loop. Closed, and off, until someone wants it.
 
 import { list, slider, showProblem, textInput, toggle } from "./bound.js";
-import { config, samplerLabel } from "./config.js";
+import { config, samplerLabel, schedulesFor } from "./config.js";
 import { field, h } from "./dom.js";
 import { form, number, partOf, startValues, typed } from "./form.js";
 import { upscalers } from "./parts_list.js";
@@ -13,7 +13,7 @@ import { sizeOf } from "./size.js";
 import { hiresSize } from "./size_rule.js";
 import { pixels, short } from "./words.js";
 
-const OWN = ["scale", "upscaler", "steps", "strength", "sampler", "prompt"];
+const OWN = ["scale", "upscaler", "steps", "strength", "sampler", "schedule", "guidance", "prompt", "negative_prompt"];
 const FIELDS = ["hires", ...OWN.map((name) => `hires.${name}`)];
 
 /** Fill the part. */
@@ -24,6 +24,7 @@ export function hires_section(element) {
     "hires.strength": (values) => judge(values, "strength"),
     "hires.prompt": (values) => (values.hires ? judgeText("hires.prompt", values["hires.prompt"]) : null),
     "hires.steps": (values) => (values["hires.steps"].trim() ? judge(values, "steps", true) : null),
+    "hires.guidance": (values) => ((values["hires.guidance"] ?? "").trim() ? judge(values, "guidance") : null),
   } });
 }
 
@@ -44,14 +45,23 @@ function body() {
     return items.length ? items.map((one) => [one.name, one.label]) : [["latent", "Latent"]];
   });
   upscalers.state.later(() => way.dispatchEvent(new Event("offer")));
-  const sampler = list("hires.sampler", () => [["", "As above"], ...config.samplers.map(({ id }) => [id, samplerLabel(id)])], "Hires sampler");
-  const prompt = textInput("hires.prompt", { placeholder: "As above" });
-  const words = field("hires.prompt", "Hires prompt", prompt, { note: config.explain["hires.prompt"], labelFor: prompt.id });
-  showProblem("hires.prompt", prompt, words.problem);
+  const sampler = list("hires.sampler", () => [["", "As above"], ...config.samplers.map(({ id }) => [id, samplerLabel(id)])]);
+  const schedule = list("hires.schedule", (now) => [["", "As above"],
+    ...schedulesFor(now["hires.sampler"] || now.sampler, now.model).map((id) => [id, config.schedules[id]])]);
   const rest = h("div.stack", {}, h("div.pair", {}, way, slider("hires.scale", 0.25, { from: 1, to: 4 })),
-    h("div.pair", {}, slider("hires.strength", 0.05), slider("hires.steps", 1, { placeholder: "As above" })), sampler, words.box);
+    h("div.pair", {}, slider("hires.strength", 0.05), slider("hires.steps", 1, { placeholder: "As above" })),
+    h("div.pair", {}, sampler, schedule), slider("hires.guidance", 0.5, { placeholder: "As above" }),
+    words("hires.prompt"), words("hires.negative_prompt"));
   form.watch((now) => { rest.hidden = !now.hires; });
   return [toggle("hires", "Paint once more, larger"), rest];
+}
+
+// Words of the second pass alone.
+function words(name) {
+  const input = textInput(name, { placeholder: "As above" });
+  const { box, problem } = field(name, config.labels[name], input, { note: config.explain[name], labelFor: input.id });
+  showProblem(name, input, problem);
+  return box;
 }
 
 function write(draft, values) {

@@ -6,13 +6,18 @@ import { findModel } from "./models.js";
 import { fillRest } from "./panes.js";
 import { allParts } from "./recipe_parts.js";
 import { formTab, go } from "./route.js";
-import { config } from "./config.js";
+import { config, samplerLabel, schedulesFor } from "./config.js";
 import { followKey, usualSize } from "./size.js";
 import { followedSize } from "./size_rule.js";
 import { offerUndo } from "./undo_bar.js";
 
 const PLAIN = ["prompt", "negative_prompt", "sampler", "schedule"];
 const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
+
+// What a recipe may hold and the form has a place for, or finds again by itself (embeddings, by the prompts' words);
+// the refiner and extras have sentences of their own. tests/browser/test_recipe_fill.py holds it against the contract.
+const KNOWN = new Set([...PLAIN, ...NUMBERS, "schema", "model", "seed", "count", "start", "mask", "controls", "references", "loras",
+  "hypernetworks", "vae", "hires", "embeddings", "refiner", "extras", "parent"]);
 
 /**
  * Put a recipe, or what is known of one, into the form, and show a tab that has a place for all of it. Plain
@@ -34,6 +39,7 @@ export async function fillForm(recipe, { seed, count, words }) {
   const model = patch.model ?? before.model;
   patch.preset = presetOf(model, patch.width ?? before.width, patch.height ?? before.height);
   const gaps = await Promise.all(allParts().map((part) => part.read?.(recipe, patch)));
+  gaps.push(...notTaken(recipe), schedulePair(patch, before, model));
   const tab = tabFor(recipe);
   if (recipe.start) patch[followKey(tab)] = isFollowed(patch, model, recipe.mask);
   go(tab);
@@ -50,6 +56,25 @@ function isFollowed(values, model, mask) {
   if (!picture || (mask && mask.area !== "masked" && !mask.keep_size)) return false;
   const { width, height } = mask?.area === "masked" ? usualSize(model) : followedSize(picture, usualSize(model), Boolean(mask));
   return String(width) === values.width && String(height) === values.height;
+}
+
+// What the form has no place for.
+function notTaken(recipe) {
+  const extensions = Object.keys(recipe.extras ?? {});
+  const others = Object.keys(recipe).filter((name) => !KNOWN.has(name));
+  return [
+    recipe.refiner && "The refiner is not used: there are none yet.",
+    extensions.length && `Not in the form: settings of ${extensions.join(", ")}.`,
+    others.length && `Not in the form: ${others.join(", ")}.`,
+  ];
+}
+
+// Only pairs that make sense are offered; the form takes Automatic instead of another.
+function schedulePair(patch, before, model) {
+  const sampler = patch.sampler ?? before.sampler;
+  const schedule = patch.schedule ?? before.schedule;
+  const isOffered = schedulesFor(sampler, model).includes(schedule);
+  return isOffered || schedule === "automatic" ? "" : `${config.schedules[schedule] ?? schedule} does not go with ${samplerLabel(sampler)} on this model; Automatic is used.`;
 }
 
 // The chosen tab if it shows all that the recipe has, else the first that does.

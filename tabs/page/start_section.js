@@ -20,7 +20,7 @@ const GONE = "Its start picture is not here any more. Add it again.";
 /** Take a picture as the start, or none; the one before comes back by Undo. */
 export function takeStart(picture) {
   const before = form.get()["start.image"];
-  change({ "start.image": picture });
+  change({ "start.image": picture, "start.depth": null });
   if (before && before.sha256 !== picture?.sha256) {
     offerUndo(picture ? "Another start picture." : "The start picture was removed.", () => change({ "start.image": before }));
   }
@@ -48,8 +48,12 @@ export function start_section(element) {
 /** Fill the part: how far the result may go from the picture. Every tab with a start picture shows it. */
 export function strength_field(element) {
   const hold = slider("start.image_guidance", 0.1, { to: 5 });
-  form.watch(({ model }) => { hold.hidden = model?.variant !== "edit"; });
-  element.replaceChildren(h("div.stack", {}, slider("start.strength", 0.05), hold));
+  const depth = depthField();
+  form.watch(({ model }) => {
+    hold.hidden = model?.variant !== "edit";
+    depth.hidden = model?.variant !== "depth";
+  });
+  element.replaceChildren(h("div.stack", {}, slider("start.strength", 0.05), hold, depth));
   joinRecipe("strength_field", {
     rules: {
       "start.strength": (values) => ranged("start.strength", values["start.strength"]),
@@ -60,11 +64,23 @@ export function strength_field(element) {
   });
 }
 
+// What a depth model goes by in place of its own estimate.
+function depthField() {
+  const label = config.labels["start.depth"];
+  const area = dropArea({ label, onpicture: (picture) => change({ "start.depth": picture }), onremove: () => change({ "start.depth": null }) });
+  const { box, problem } = field("start.depth", label, area.element, { note: config.explain["start.depth"] });
+  showProblem("start.depth", area.element, problem);
+  form.watch((now) => area.show(now["start.depth"] ?? null));
+  return box;
+}
+
 function writeStart(draft, values) {
   const picture = values["start.image"];
   if (!picture) return;
   const start = { image: refOf(picture), ...partOf("start", values) };
+  delete start.depth;
   if (values.model?.variant !== "edit") delete start.image_guidance;
+  if (values.model?.variant === "depth" && values["start.depth"]) start.depth = refOf(values["start.depth"]);
   if (follows(values, formTab())) delete start.resize;
   draft.start = start;
   if (picture.parent) draft.parent = picture.parent;
@@ -76,8 +92,9 @@ async function readStart({ start, parent }, patch) {
     const path = `start.${name}`;
     patch[path] = typed(start[name] ?? config.defaults[path]);
   }
-  const picture = await findBrought(start.image.sha256);
+  const [picture, depth] = await Promise.all([start.image, start.depth].map((image) => image && findBrought(image.sha256)));
+  patch["start.depth"] = depth ?? null;
   if (!picture) return GONE;
   patch["start.image"] = parent ? { ...picture, parent } : picture;
-  return "";
+  return start.depth && !depth ? "Its depth picture is not here any more." : "";
 }

@@ -14,7 +14,7 @@ from PIL import Image
 from catalog.models import ModelEntry
 from contract.recipe import ImageRef, Recipe
 from contract.tasks import Paint, Preprocess
-from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkPainted, path_key
+from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice, WorkPainted, path_key
 from engine import controls as subject
 from engine.conditioning import EmbeddingCache
 from engine.controls import ControlSet, controls_of
@@ -134,6 +134,13 @@ def test_a_preprocessor_is_run_at_the_wanted_resolution(paint: Painter) -> None:
     made = [pixels(paint(controls=({**lined, **more},))) for more in (
         {"resolution": 64}, {"resolution": 256}, {"pixel_perfect": True})]
     assert not np.array_equal(made[0], made[1]) and np.array_equal(made[0], made[2])
+
+
+def test_a_map_that_a_preprocessor_left_empty_is_said_once(paint: Painter) -> None:
+    lined = {"model": "canny", "preprocessor": "canny"}
+    for unit, codes in (({**lined, "image": DOT_REF}, ["blank_map"]), ({**lined, "low": 5.0, "high": 10.0}, [])):
+        events = paint(controls=(unit,), count=2)
+        assert [event.code for event in events if isinstance(event, WorkNotice)] == codes
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "fill"])

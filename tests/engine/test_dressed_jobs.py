@@ -40,7 +40,9 @@ def files(entries: dict[str, ModelEntry], tmp_path_factory: pytest.TempPathFacto
     for name, tensors in plain.items():
         metadata = {"activation_func": "relu"} if name == "bend" else None
         save_file(tensors, folder / f"{name}.safetensors", metadata=metadata)
-    for name, made in (("ink", ink), ("words", text), ("half", half)):
+    idle = Made({name: torch.zeros_like(tensor) if name.endswith(".alpha") else tensor for name, tensor in ink.tensors.items()}, {})
+    fresh = Made({name: torch.zeros_like(tensor) if "lora_up" in name else tensor for name, tensor in ink.tensors.items()}, {})
+    for name, made in (("ink", ink), ("words", text), ("half", half), ("idle", idle), ("fresh", fresh)):
         made.save(folder / f"{name}.safetensors")
     return {file.stem: file for file in folder.iterdir()}
 
@@ -109,6 +111,16 @@ def test_f16_lr05_a_lora_of_nan_fails_by_name_and_the_next_job_works(paint: Pain
 def test_a_lora_that_fits_in_part_is_noticed(paint: Paint) -> None:
     (notice,) = [event for event in paint(nets={"half": 1.0}) if isinstance(event, WorkNotice)]
     assert notice.code == "lora_in_part" and "layers matched" in notice.message
+
+
+def test_a_lora_that_changes_nothing_is_said(paint: Paint) -> None:
+    plain = picture(paint())
+    for name in ("idle", "fresh"):
+        events = paint(nets={name: 1.0})
+        (notice,) = [event for event in events if isinstance(event, WorkNotice)]
+        assert notice.code == "no_effect" and f"LoRA “{name}” changes nothing" in notice.message
+        assert picture(events) == plain
+    assert not [event for event in paint(nets={"ink": 1.0}) if isinstance(event, WorkNotice)]
 
 
 def test_a_lora_acts_on_the_second_pass_too(paint: Paint) -> None:

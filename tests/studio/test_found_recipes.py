@@ -115,7 +115,7 @@ def test_nets_of_an_infotext_come_back_by_name_or_hash(library: ModelList) -> No
             'Hypernet strength: 0.4')
     result = read(library, {"parameters": text})
     assert result.draft is not None
-    assert result.draft["prompt"] == "a barn <lora:ink:0.8> <lora:ink:0.5:1> <lora:gone:1>"
+    assert result.draft["prompt"] == "a barn <lora:ink:0.8> <lora:ink:0.5:1>"
     assert result.draft["negative_prompt"] == "<lora:Ink:-1>"
     assert (result.draft["vae"], result.draft["hypernetworks"]) == ("soft", [{"model": "bend", "weight": 0.4}])
     assert result.notices == ("LoRA “gone” is not here.",) and result.unknown == ("gone",)
@@ -142,6 +142,23 @@ def test_nets_of_our_own_recipe_come_back_as_parts(library: ModelList) -> None:
     assert result.notices == ("LoRA “gone” is not here.", "Hypernetwork “lost” is not here.")
 
 
+def test_loras_beside_the_prompt_are_found_too(library: ModelList) -> None:
+    """Fooocus lists them with weights, Civitai as resources; embeddings are told by their hashes."""
+    pairs = 'Lora weights: "brush_v2: 0.5, gone: -1.25", Lora hashes: "brush_v2: abcdef0123", Scheduler: karras, Sampler: Euler'
+    result = read(library, {"parameters": f"a barn\nSteps: 4, Seed: 1, Size: 64x64, {pairs}"})
+    assert result.draft is not None
+    assert result.draft["loras"] == [{"model": "ink", "weight": 0.5}] and result.draft["schedule"] == "karras"
+    assert result.notices == ("LoRA “gone” is not here.",)
+    resources = json.dumps([{"type": "checkpoint", "modelName": "starter"}, {"type": "lora", "weight": 0.7, "modelName": "Ink"},
+                            {"type": "lora", "modelVersionName": "lost"}, "odd"], separators=(",", ":"))
+    result = read(library, {"parameters": f"a barn\nSteps: 4, Seed: 1, Size: 64x64, Civitai resources: {resources}, Clip skip: false"})
+    assert result.draft is not None
+    assert result.draft["loras"] == [{"model": "ink", "weight": 0.7}] and result.draft["model"] == "starter"
+    assert result.notices == ("LoRA “lost” is not here.",)
+    result = read(library, {"parameters": 'x\nNegative prompt: bad-hands\nSteps: 4, Seed: 1, Size: 64x64, TI hashes: "bad-hands: 0123456789"'})
+    assert result.notices == ("Embedding “bad-hands” is not here.",)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 @pytest.mark.parametrize("coding", ["utf-16-be", "utf-16-le", "ascii"])
 def test_jpeg_and_webp_carry_it_in_exif(models: ModelList, kind: str, coding: str) -> None:
@@ -158,7 +175,7 @@ def test_jpeg_and_webp_carry_it_in_exif(models: ModelList, kind: str, coding: st
     ("Seed: -5", "seed", "Seed is -5. It was left out."), ("Seed: 18446744073709551616", "seed", "Seed is"),
     ("Seed: abc", "seed", "Seed is “abc”. It was left out."), ("CFG scale: nan", "guidance", "Guidance"),
     ("CFG scale: inf", "guidance", "Guidance"), ("Clip skip: 99", "clip_skip", "Clip skip is 99. It was left out."),
-    ("Size: 500x512", "width", "Width is 500. It was left out."), ("Size: axb", "width", "Width is “a”."),
+    ("Size: axb", "width", "Width is “a”."),
     ("Sampler: Undefined", "sampler", "Sampler “Undefined” is not known here; the model's own is used."),
     ("Seed: " + "9" * 5000, "seed", "Seed is")])
 def test_md01_03_what_is_out_of_range_is_left_out_and_named(models: ModelList, pair: str, field: str,

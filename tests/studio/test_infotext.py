@@ -109,7 +109,7 @@ def test_what_is_written_is_read_back(prompt: list[str], negative: list[str], na
                     model=ModelRef(name=name or "x", family="sd1"))
     found = infotext.parse(infotext.write(wanted))
     assert (found.prompt, found.negative_prompt) == (text, negative_text)
-    assert found.pairs["Seed"] == str(seed) and found.pairs["CFG scale"] == f"{guidance:g}"
+    assert found.pairs["Seed"] == str(seed) and float(found.pairs["CFG scale"]) == guidance
     assert found.pairs["Model"] == (name or "x")
     assert found.pairs.get("Clip skip", "1") == str(clip_skip)
 

@@ -87,15 +87,14 @@ def _foreign() -> dict[str, bytes]:
         "ico": encoded(gray.resize((16, 16)), "ICO"), "dds": b"DDS " + b"\0" * 128, "gif": encoded(gray, "GIF"),
         "bmp": encoded(gray, "BMP"), "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>",
         "svg with xml": b"\n<?xml version='1.0'?><svg/>", "html": b"<!doctype html><p>", "text": b"hello there",
-        "im16 script": b"#!/bin/sh\n", "zip": b"PK\3\4rest", "jpeg2000": b"\0\0\0\x0cjP  \r\n\x87\n",
-        "avif": b"\0\0\0\x1cftypavif", "riff": b"RIFF\0\0\0\0AVI LIST"}
+        "im16 script": b"#!/bin/sh\n", "zip": b"PK\3\4rest", "jpeg2000": b"\0\0\0\x0cjP  \r\n\x87\n", "riff": b"RIFF\0\0\0\0AVI LIST"}
 
 
 @pytest.mark.parametrize("name", _foreign())
 def test_im15_16_26_other_formats_are_refused_by_content(inputs: Inputs, name: str) -> None:
     with pytest.raises(InvalidInput, match="format") as refused:
         inputs.add(_foreign()[name])
-    assert refused.value.hint == "Use PNG, JPEG or WebP."
+    assert refused.value.hint in ("Use PNG, JPEG, WebP or AVIF.", "Save it as PNG or JPEG, and use that.")
 
 
 @functools.cache

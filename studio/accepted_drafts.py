@@ -1,0 +1,121 @@
+"""A draft that came from a file is one that can be posted: what would be refused is replaced or left out, and said.
+
+Whoever asks gives the check that a posted draft goes through; here only the draft is changed, one field at a time,
+until nothing in it stands in the way. What stands in the way of every draft (no model at all) stays.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from contract.errors import StudioError
+from contract.recipe import RecipeDraft
+
+Check = Callable[[RecipeDraft], None]
+Draft = dict[str, Any]
+_MOST_CHANGES = 64
+_SCALES = (4.0, 3.0, 2.0, 1.5, 1.25)
+_LISTS = ("loras", "hypernetworks", "controls", "references", "embeddings")
+_PARTS = ("hires", "start", "mask")
+_TAG = re.compile(r"\s?<(?:lora|lyco|hypernet):[^<>\n]{1,800}>", re.IGNORECASE)
+_LEFT_OUT = "It was left out."
+
+
+def accepted(draft: Draft, check: Check, notices: list[str]) -> Draft:
+    """The draft with what the check refuses replaced or left out; a sentence for each goes to the notices.
+
+    Args:
+        check: Raises StudioError as posting the draft would.
+    """
+    problem = _problem(draft, check)
+    for _ in range(_MOST_CHANGES):
+        if problem is None:
+            break
+        code, sentence = problem
+        for changed, words in _changes(draft, code):
+            rest = _problem(changed, check)
+            if rest != problem:
+                draft, problem = changed, rest
+                notices.append(f"{sentence} {words}")
+                break
+        else:
+            break
+    return draft
+
+
+def _problem(draft: Draft, check: Check) -> tuple[str, str] | None:
+    """Code and sentence of what stands in the way."""
+    try:
+        check(RecipeDraft.model_validate_json(json.dumps(draft)))
+    except StudioError as error:
+        return error.code, error.message
+    except ValidationError as error:
+        place = error.errors(include_url=False)[0]["loc"]
+        return "invalid_" + "_".join(str(part) for part in place), f"“{'.'.join(map(str, place))[:80]}” can't be used."
+    return None
+
+
+def _changes(draft: Draft, code: str) -> Iterator[tuple[Draft, str]]:
+    """What can be changed, the likeliest first: at the field that the code names, then anywhere."""
+    named = code.removeprefix("invalid_")
+    if named == "schedule" and draft.get("schedule") != "automatic":
+        yield draft | {"schedule": "automatic"}, "Automatic is used."
+    if named in ("sampler", "schedule"):
+        yield _without(draft, "sampler", "schedule"), "The model's own sampler is used."
+    if named in ("width", "height"):
+        yield _without(draft, "width", "height"), "The model's own size is used."
+    for part in _PARTS:
+        if named.startswith(part) and isinstance(draft.get(part), dict):
+            yield from _changes_of_part(draft, part, named.removeprefix(part).strip("_"))
+    for field in ("prompt", "negative_prompt"):
+        if named == field:
+            yield from _without_tags(draft, field)
+    for name in sorted(_LISTS, key=lambda name: not named.startswith(name)):
+        yield from _without_one(draft, name)
+    for field in ("prompt", "negative_prompt"):
+        yield from _without_tags(draft, field)
+    optional = [name for name in draft if name not in ("prompt", "schema")]
+    for name in sorted(optional, key=lambda name: not named.startswith(name)):
+        left = ("start", "mask") if name == "start" else (name,)
+        yield _without(draft, *left), _LEFT_OUT
+
+
+def _changes_of_part(draft: Draft, part: str, field: str) -> Iterator[tuple[Draft, str]]:
+    inside = draft[part]
+    if part == "hires" and field == "scale":
+        for scale in _SCALES:
+            if isinstance(inside.get("scale"), int | float) and scale < inside["scale"]:
+                yield draft | {part: inside | {"scale": scale}}, f"{scale:g} is used."
+    if part == "hires" and field in ("schedule", "sampler"):
+        yield draft | {part: inside | {"schedule": "automatic"}}, "Automatic is used for the hires pass."
+    if part == "hires" and field == "upscaler":
+        yield draft | {part: inside | {"upscaler": "latent"}}, "Latent is used."
+    for name in ("prompt", "negative_prompt"):
+        if field == name and isinstance(inside.get(name), str):
+            for shorter, words in _without_tags(inside, name):
+                yield draft | {part: shorter}, words
+    if field in inside and field != "image":
+        yield draft | {part: _without(inside, field)}, _LEFT_OUT
+
+
+def _without_one(draft: Draft, name: str) -> Iterator[tuple[Draft, str]]:
+    for index in range(len(draft.get(name) or ())):
+        rest = [one for place, one in enumerate(draft[name]) if place != index]
+        yield (draft | {name: rest}) if rest else _without(draft, name), _LEFT_OUT
+
+
+def _without_tags(fields: Draft, name: str) -> Iterator[tuple[Draft, str]]:
+    text = fields.get(name) or ""
+    for match in _TAG.finditer(text):
+        yield fields | {name: text[:match.start()] + text[match.end():]}, "Its tag was taken out of the prompt."
+
+
+def _without(draft: Draft, *names: str) -> Draft:
+    changed = copy.copy(draft)
+    for name in names:
+        changed.pop(name, None)
+    return changed

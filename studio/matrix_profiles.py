@@ -1,0 +1,96 @@
+"""Builds the profile of an RGB space that a file describes by numbers alone: primaries, white and gamma.
+
+Source: ICC.1:2001-04 (version 2 profiles); Bradford's adaptation as ICC.1:2010, annex E; IEC 61966-2-1 (sRGB's curve).
+"""
+
+import struct
+
+Points = tuple[float, ...]
+Vector = tuple[float, float, float]
+SRGB: Points = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # white, red, green, blue: x and y of each
+DISPLAY_P3: Points = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+REC_2020: Points = (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046)
+_D50: Vector = (0.9642, 1.0, 0.8249)
+_BRADFORD: tuple[Vector, Vector, Vector] = (
+    (0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
+_ENTRIES = 1024  # of a curve
+
+
+def matrix_profile(points: Points, gamma: float | None) -> bytes:
+    """A version 2 profile of an RGB space.
+
+    Args:
+        points: x and y of white, red, green and blue (CIE 1931).
+        gamma: Of encoding (0.45455 for 2.2); None: sRGB's own curve.
+    """
+    columns = _adapted_primaries(points)
+    curve = _curve(gamma)
+    tags = {b"desc": _described("RGB"), b"cprt": b"text\0\0\0\0None\0", b"wtpt": _xyz(_D50),
+            **{name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)},
+            b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    table, body, place = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, place + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    size = place + len(body)
+    head = struct.pack(">I4sI4s4s4s", size, b"\0\0\0\0", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + _xyz(_D50)[8:] + bytes(48)
+    return head + struct.pack(">I", len(tags)) + table + body
+
+
+def _described(name: str) -> bytes:
+    text = name.encode("ascii") + b"\0"
+    return b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(8 + 3 + 67)
+
+
+def _xyz(values: tuple[float, float, float]) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+
+def _curve(gamma: float | None) -> bytes:
+    """Of 1024 entries, so that sRGB's foot and any gamma are told alike."""
+    levels = [place / (_ENTRIES - 1) for place in range(_ENTRIES)]
+    linear = [_from_srgb(level) if gamma is None else level ** (1 / gamma) for level in levels]
+    return b"curv\0\0\0\0" + struct.pack(f">I{_ENTRIES}H", _ENTRIES, *(round(value * 65535) for value in linear))
+
+
+def _from_srgb(level: float) -> float:
+    return level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4
+
+
+def _adapted_primaries(points: Points) -> tuple[Vector, Vector, Vector]:
+    """XYZ of red, green and blue that add up to white, seen under D50 (Bradford)."""
+    def of(x: float, y: float) -> Vector:
+        return x / max(y, 1e-6), 1.0, (1 - x - y) / max(y, 1e-6)
+
+    white, *primaries = (of(*points[place:place + 2]) for place in range(0, 8, 2))
+    shares = _solved(tuple(zip(*primaries, strict=True)), white)  # type: ignore[arg-type]
+    scaled = [tuple(value * share for value in primary) for primary, share in zip(primaries, shares, strict=True)]
+    ratio = [one / other for one, other in zip(_times(_BRADFORD, _D50), _times(_BRADFORD, white), strict=True)]
+
+    def adapted(color: Vector) -> Vector:
+        cones = tuple(cone * factor for cone, factor in zip(_times(_BRADFORD, color), ratio, strict=True))
+        return _solved(_BRADFORD, cones)  # type: ignore[arg-type]
+
+    red, green, blue = (adapted(color) for color in scaled)  # type: ignore[arg-type]
+    return red, green, blue
+
+
+def _times(matrix: tuple[Vector, Vector, Vector], vector: Vector) -> Vector:
+    one, two, three = (sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix)
+    return one, two, three
+
+
+def _solved(matrix: tuple[Vector, Vector, Vector], wanted: Vector) -> Vector:
+    """The vector that a 3 × 3 matrix turns into the wanted one (Cramer's rule)."""
+    def determinant(rows: tuple[Vector, ...]) -> float:
+        (a, b, c), (d, e, f), (g, h, i) = rows
+        return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+    whole = determinant(matrix)
+    found = []
+    for column in range(3):
+        rows = tuple(tuple(wanted[row] if place == column else value for place, value in enumerate(matrix[row]))
+                     for row in range(3))
+        found.append(determinant(rows) / whole)  # type: ignore[arg-type]
+    return found[0], found[1], found[2]

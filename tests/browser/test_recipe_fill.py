@@ -1,0 +1,119 @@
+"""What a picture was made with goes into the form and out again whole; what can't is said."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from pydantic import BaseModel
+
+from contract.parts import Control, Extend, Hires, LoraUse, Mask, Reference, Start
+from contract.recipe import Recipe, RecipeDraft
+from tests.browser.pictures_here import painted, picture_bytes
+from tests.browser.site_here import Site, Visitor
+from tests.folders import make_lora
+
+FILL = Path(__file__).parents[2] / "tabs" / "page" / "recipe_fill.js"
+WORDS = {"prompt": "a barn", "negative_prompt": "blurry", "sampler": "dpmpp_2m", "schedule": "sgm_uniform", "steps": 7,
+         "guidance": 5.5, "clip_skip": 2, "width": 128, "height": 192, "seed": 2**60 + 1, "count": 2}
+HIRES = {"scale": 1.5, "upscaler": "lanczos", "steps": 3, "strength": 0.35, "sampler": "euler", "schedule": "simple",
+         "guidance": 4.5, "prompt": "a barn, finer", "negative_prompt": "dull"}
+START = {"strength": 0.6, "resize": "fill"}
+MASK = {"feather": 9, "invert": False, "content": "noise", "area": "masked", "padding": 40, "soft": True}
+CONTROL = {"model": "canny-small", "preprocessor": "canny", "resolution": 256, "low": 60.0, "high": 180.0, "resize": "fill",
+           "weight": 0.7, "mode": "control", "begin": 0.1, "end": 0.8, "pixel_perfect": False}
+LORA = {"weight": 0.7, "text_weight": 0.4, "blocks": [0.5] * 12}
+# What the form keeps apart: pictures, models, what is found again by itself, or has a test of its own.
+APART = {"schema_", "model", "start.image", "start.depth", "start.image_guidance", "start.extend", "mask.image", "controls.image",
+         "controls.shows", "embeddings", "refiner", "extras", "vae", "hypernetworks", "references", "loras.model", "parent"}
+
+
+def test_every_field_of_a_recipe_has_its_row_here() -> None:
+    """A new field fails here until the form has a place for it, or says that it has none."""
+    parts: Mapping[str, tuple[type[BaseModel], Mapping[str, Any]]] = {
+        "hires": (Hires, HIRES), "start": (Start, START), "mask": (Mask, MASK), "controls": (Control, CONTROL), "loras": (LoraUse, LORA)}
+    missing = {name for name in Recipe.model_fields if name not in WORDS and name not in parts and name not in APART}
+    for part, (kind, values) in parts.items():
+        missing |= {f"{part}.{name}" for name in kind.model_fields if name not in values and f"{part}.{name}" not in APART}
+    assert not missing
+    assert set(Extend.model_fields) == {"left", "right", "up", "down", "overlap", "content"}
+    assert set(Reference.model_fields) == {"image", "weight", "model", "begin", "end"}
+    known = set(re.findall(r'"(\w+)"', FILL.read_text("utf-8").split("const KNOWN")[1].split("]);")[0]))
+    known |= {"prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance", "clip_skip", "width", "height"}
+    assert {name.rstrip("_") for name in RecipeDraft.model_fields} == known
+
+
+@pytest.fixture
+def lora(site: Site) -> Iterator[str]:
+    path = make_lora(site.studio.settings.model_dirs[-1] / "loras", "ink")
+    site.studio.models(fresh=True)
+    yield "ink"
+    path.unlink()
+    site.studio.models(fresh=True)
+
+
+def fill(page: Page, recipe: Mapping[str, Any]) -> None:
+    """Let the page read a picture of which the server says that it was made so."""
+    page.route("**/api/v1/recipes/read", lambda route: route.fulfill(json={
+        "draft": {**recipe, "seed": str(recipe["seed"])}, "infotext": None, "unknown": [], "notices": ["A notice."]}))
+    page.get_by_text("More", exact=True).click()
+    page.locator("#more-section input[type=file]").set_input_files(
+        {"name": "barn.png", "mimeType": "image/png", "buffer": picture_bytes()})
+    expect(page.locator(".undo-bar")).to_contain_text("Settings of barn.png are in the form. A notice.")
+
+
+def sent(visitor: Visitor) -> Recipe:
+    before = len(painted(visitor.site))
+    visitor.page.click("#generate")
+    visitor.page.wait_for_function("darkroom.job.view.get().phase === 'done'")
+    assert len(painted(visitor.site)) == before + 1
+    return painted(visitor.site)[-1]
+
+
+def test_words_numbers_and_a_hires_pass_come_out_as_they_went_in(visitor: Visitor) -> None:
+    fill(visitor.page, {**WORDS, "hires": HIRES})
+    made = sent(visitor).model_dump()
+    assert {name: made[name] for name in WORDS} == WORDS
+    assert made["hires"] == HIRES
+
+
+def bring(page: Page, size: tuple[int, int] = (128, 192), shade: str = "") -> str:
+    """A picture that this visitor brought, by its sha256."""
+    sha256: str = page.evaluate("""async ([bytes]) => (await (await fetch("/api/v1/inputs", { method: "POST",
+      body: new Blob([new Uint8Array(bytes)], { type: "image/png" }) })).json()).sha256""", [list(picture_bytes(*size))])
+    return sha256
+
+
+def test_a_start_picture_a_mask_and_a_lora_come_out_as_they_went_in(visitor: Visitor, lora: str) -> None:
+    page = visitor.page
+    image = {"image": {"sha256": bring(page)}}
+    fill(page, {**WORDS, "start": START | image, "mask": MASK | image, "loras": [{**LORA, "model": lora}]})
+    expect(page.get_by_role("tab", name="Inpaint")).to_have_attribute("aria-selected", "true")
+    page.wait_for_function("!document.querySelector('.bench-busy')")
+    made = sent(visitor).model_dump()
+    assert {name: made[name] for name in WORDS} == WORDS
+    assert {name: made["start"][name] for name in START} == START and made["start"]["image"] == image["image"]
+    assert {name: made["mask"][name] for name in MASK} == MASK
+    (one,) = made["loras"]
+    assert {**one, "blocks": list(one["blocks"]), "model": one["model"]["name"]} == {**LORA, "model": lora}
+
+
+def test_a_control_comes_out_as_it_went_in(visitor: Visitor) -> None:
+    page = visitor.page
+    image = {"image": {"sha256": bring(page)}}
+    fill(page, {**WORDS, "controls": [CONTROL | image]})
+    expect(page.get_by_role("tab", name="ControlNet")).to_have_attribute("aria-selected", "true")
+    (made,) = sent(visitor).model_dump()["controls"]
+    assert {name: made[name] for name in CONTROL if name != "model"} == {n: v for n, v in CONTROL.items() if n != "model"}
+    assert made["image"] == image["image"]
+
+
+def test_what_the_form_has_no_place_for_is_said(visitor: Visitor) -> None:
+    page = visitor.page
+    fill(page, {**WORDS, "schedule": "exponential", "refiner": {"model": {"name": "x", "family": "sd1"}}, "extras": {"grain": {"a": 1}},
+                "tomorrow": 1})
+    for words in ("Exponential does not go with DPM++ 2M on this model; Automatic is used.", "The refiner is not used",
+                  "settings of grain", "Not in the form: tomorrow."):
+        expect(page.locator(".undo-bar")).to_contain_text(words)
