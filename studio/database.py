@@ -20,6 +20,13 @@ logger = logging.getLogger(__name__)
 BUSY_START_S = 12.0
 BUSY_S = 3.0
 
+# Also run when a damaged index is made anew; a new form of it is a new migration.
+SEARCH_TABLES = """
+    CREATE VIRTUAL TABLE image_search USING fts5 (text, tokenize = 'trigram case_sensitive 1', detail = none,
+                                                  columnsize = 0);
+    CREATE VIRTUAL TABLE image_search_groups USING fts5vocab (image_search, 'row');
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE jobs (
@@ -61,6 +68,16 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     """
     CREATE TABLE model_facts (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, version TEXT NOT NULL, facts TEXT NOT NULL);
+    """,
+    # Rows below search_progress.below are not yet in image_search. marks: facts about this data folder.
+    # owner_aliases: whose the pictures are whose owner was hashed with a lost key; NULL if nobody knows.
+    f"""
+    DROP TABLE image_words;
+    {SEARCH_TABLES}
+    CREATE TABLE search_progress (below INTEGER NOT NULL);
+    INSERT INTO search_progress SELECT COALESCE(MAX(row) + 1, 0) FROM images;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE owner_aliases (old_key TEXT PRIMARY KEY, owner_key TEXT) WITHOUT ROWID;
     """,
 )
 

@@ -1,10 +1,9 @@
-"""The index of pictures in SQLite: pages by id (never by offset), words by full-text search, owners apart.
+"""The index of pictures in SQLite: pages by id (never by offset), words by `gallery_search.py`, owners apart.
 
 The PNGs are the truth; `gallery_index.py` brings the index up to them. Owners are stored as keyed hashes.
 """
 
 import json
-import re
 import sqlite3
 import threading
 import time
@@ -16,16 +15,15 @@ from contract.recipe import Recipe
 from contract.records import ImagePage, ImageRecord
 from contract.tasks import Upscale
 from studio.database import Database
+from studio.gallery_search import GallerySearch
 from studio.ids import is_id, row_number
 from studio.image_files import PictureFacts, PictureFolder
 from studio.owners import OwnerKeys
+from studio.search_text import search_terms
 from studio.thumbnails import Thumbnails
 
 UNDO_S = 120.0  # the page offers it for 10 s, longer while somebody reads it
 MAX_PAGE = 200
-_COUNT_UP_TO = 1001  # counting every hit of a common word takes longer than the page
-_MAX_SEARCH_WORDS = 16
-_WORD = re.compile(r"\w+")
 
 
 class Gallery:
@@ -38,6 +36,7 @@ class Gallery:
         self._thumbnails = thumbnails
         self._owners = owners
         self._clock = clock
+        self.words = GallerySearch(database)
         self._purge_lock = threading.Lock()
         self._totals: dict[str, int] = {}  # by owner key; counting a hundred thousand takes 40 ms
 
@@ -58,11 +57,8 @@ class Gallery:
                  recipe.canonical_json() if recipe else "", facts.job_id, facts.job_image, facts.owner_key, facts.parent,
                  facts.seconds, facts.upscale.model_dump_json(exclude_defaults=True) if facts.upscale else None,
                  *file_facts)).rowcount
-            if added and recipe:
-                connection.execute("INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
-                                   "VALUES (?, ?, ?, ?)",
-                                   (row_number(facts.id), recipe.prompt, recipe.negative_prompt,
-                                    recipe.model.name))
+        if added:
+            self.words.add(row_number(facts.id), recipe, facts.upscale, facts.parent)
         self._totals = {}
         return bool(added)
 
@@ -72,21 +68,19 @@ class Gallery:
 
         Args:
             before: Only pictures older than this id.
-            search: Words that must all be in prompt, negative prompt or model name.
+            search: Parts of words that must all be in it: see `search_terms` and `words_of`.
         """
         limit = max(1, min(limit, MAX_PAGE))
         bound = row_number(before) if before and is_id(before) else 2**63 - 1
         key = self._owners.key_of(owner)
-        words = _WORD.findall(search or "")[:_MAX_SEARCH_WORDS]
-        if (search or "").strip() and not words:
-            return ImagePage(images=(), next_before=None, total=0)
-        if not words:
+        terms = search_terms(search or "")
+        if not terms:
             rows = self._database.rows(
                 "SELECT * FROM images WHERE owner_key = ? AND deleted_at IS NULL AND row < ? "
                 "ORDER BY row DESC LIMIT ?", (key, bound, limit + 1))
             total = self._total(key)
         else:
-            rows, total = self._search(words, key, bound, limit)
+            rows, total = self.words.find(terms, key, bound, limit + 1)
         more = len(rows) > limit
         images = tuple(self._record(row, owner) for row in rows[:limit])
         return ImagePage(images=images, next_before=images[-1].id if more else None, total=total)
@@ -98,21 +92,6 @@ class Gallery:
             total = totals[key] = self._database.value(
                 "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,))
         return total
-
-    def _search(self, words: list[str], key: str, bound: int, limit: int) -> tuple[list[sqlite3.Row], int]:
-        """Whole words first (fast); if nothing matches, the last word as a beginning."""
-        matching = ("FROM image_words CROSS JOIN images ON images.row = image_words.rowid "
-                    "WHERE image_words MATCH ? AND owner_key = ? AND deleted_at IS NULL")
-        for ending in ("", "*"):
-            query = " ".join(f'"{word}"' for word in words) + ending
-            total = self._database.value(
-                f"SELECT COUNT(*) FROM (SELECT 1 {matching} LIMIT {_COUNT_UP_TO})", (query, key))
-            if total:
-                rows = self._database.rows(
-                    f"SELECT images.* {matching} AND image_words.rowid < ? "
-                    "ORDER BY image_words.rowid DESC LIMIT ?", (query, key, bound, limit + 1))
-                return rows, total
-        return [], 0
 
     def get(self, image_id: str, owner: str) -> ImageRecord:
         """One picture.
@@ -198,9 +177,8 @@ class Gallery:
             for row in rows:
                 self._folder.locate(row["path"]).unlink(missing_ok=True)
                 self._thumbnails.remove(row["id"])
-                with self._database.change() as connection:
-                    connection.execute("DELETE FROM images WHERE row = ?", (row["row"],))
-                    connection.execute("DELETE FROM image_words WHERE rowid = ?", (row["row"],))
+                self._database.write("DELETE FROM images WHERE row = ?", (row["row"],))
+                self.words.remove(row["row"])
             return len(rows)
 
     def _row(self, image_id: str, owner: str) -> sqlite3.Row:
