@@ -46,7 +46,7 @@ def file(request: Request, studio: StudioHere, owner: Owner, image_id: ImageId,
     if download:
         made_by = studio.image(image_id, owner).recipe
         name = f"darkroom-{image_id}-{made_by.seed if made_by else 'upscaled'}"
-    return send_picture(request, path, studio.settings.outputs_dir, image_id, name=name)
+    return send_picture(request, path, path.parent, image_id, name=name)
 
 
 @router.get("/{image_id}/thumbnail", response_class=Response, responses=_THUMBNAIL)

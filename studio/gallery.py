@@ -4,13 +4,14 @@ The PNGs are the truth; `gallery_index.py` brings the index up to them. Owners a
 """
 
 import json
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.errors import NotFound
+from contract.errors import NotFound, StudioError
 from contract.recipe import Recipe
 from contract.records import ImagePage, ImageRecord
 from contract.tasks import Upscale
@@ -22,6 +23,7 @@ from studio.owners import OwnerKeys
 from studio.search_text import search_terms
 from studio.thumbnails import Thumbnails
 
+logger = logging.getLogger(__name__)
 UNDO_S = 120.0  # the page offers it for 10 s, longer while somebody reads it
 MAX_PAGE = 200
 
@@ -38,17 +40,18 @@ class Gallery:
         self._clock = clock
         self.words = GallerySearch(database)
         self._purge_lock = threading.Lock()
+        self._unremoved: set[str] = set()
         self._totals: dict[str, int] = {}  # by owner key; counting a hundred thousand takes 40 ms
 
     def add(self, path: str, facts: PictureFacts) -> bool:
         """Index a picture that is on the disk; False if its id is known already, and nothing changes."""
-        try:
-            status = self._folder.locate(path).stat()
-            file_facts: tuple[int | None, int | None] = (status.st_size, status.st_mtime_ns)
-        except OSError:
-            file_facts = (None, None)
+        status = self._folder.status(path)
+        file_facts = (status.st_size, status.st_mtime_ns) if status else (None, None)
         recipe = facts.recipe
         with self._database.change() as connection:
+            # Another picture that was at this path is not any more: its folder was moved away, and a new one made.
+            connection.execute("UPDATE images SET path = 'missing/' || id || '.png', missing = 1 "
+                               "WHERE path = ? AND id != ?", (path, facts.id))
             added = connection.execute(
                 "INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, job_image, "
                 "owner_key, parent, seconds, upscale, file_bytes, file_time) "
@@ -61,6 +64,13 @@ class Gallery:
             self.words.add(row_number(facts.id), recipe, facts.upscale, facts.parent)
         self._totals = {}
         return bool(added)
+
+    def knows(self, path: str) -> bool:
+        """Whether a path is a picture's, be its file there or not; if that can't be told now, no."""
+        try:
+            return bool(self._database.value("SELECT 1 FROM images WHERE path = ?", (path,)))
+        except StudioError:
+            return False
 
     def page(self, owner: str, limit: int = 60, before: str | None = None,
              search: str | None = None) -> ImagePage:
@@ -126,11 +136,10 @@ class Gallery:
         Raises:
             NotFound: as `get`, or the file is gone.
         """
-        path = self._folder.locate(self._row(image_id, owner)["path"])
-        if not path.is_file():
-            self.mark_missing(image_id)
+        row = self._row(image_id, owner)
+        if self._set_missing(row, not self._is_there(row)):
             raise NotFound("The picture's file is missing.", "Its recipe is still known.")
-        return path
+        return self._folder.locate(row["path"])
 
     def thumbnail(self, image_id: str, owner: str) -> Path:
         """The small JPEG of a picture, remade when it is missing."""
@@ -138,12 +147,21 @@ class Gallery:
         try:
             return self._thumbnails.ensure(image_id, self._folder.locate(row["path"]))
         except NotFound:
-            self.mark_missing(image_id)
+            self._set_missing(row, not self._is_there(row))
             raise
 
-    def mark_missing(self, image_id: str) -> None:
-        """Remember that the file is gone or unreadable."""
-        self._database.write("UPDATE images SET missing = 1 WHERE id = ?", (image_id,))
+    def _set_missing(self, row: sqlite3.Row, is_missing: bool) -> bool:
+        """Remember that a file is gone or unreadable, or that it is back; a reader is not refused if that fails."""
+        if bool(row["missing"]) != is_missing:
+            try:
+                self.mark(row["id"], is_missing)
+            except StudioError as error:
+                logger.warning("a picture's state is not recorded: %s", error.message)
+        return is_missing
+
+    def mark(self, image_id: str, is_missing: bool) -> None:
+        """Record whether a picture's file is gone."""
+        self._database.write("UPDATE images SET missing = ? WHERE id = ?", (is_missing, image_id))
 
     def set_favourite(self, image_id: str, owner: str, favourite: bool) -> None:
         """Mark or unmark a picture."""
@@ -175,11 +193,23 @@ class Gallery:
             rows = self._database.rows("SELECT row, id, path FROM images WHERE deleted_at <= ?",
                                        (self._clock() - older_than_s,))
             for row in rows:
-                self._folder.locate(row["path"]).unlink(missing_ok=True)
-                self._thumbnails.remove(row["id"])
+                if not self._remove_file(row):
+                    continue
                 self._database.write("DELETE FROM images WHERE row = ?", (row["row"],))
                 self.words.remove(row["row"])
             return len(rows)
+
+    def _remove_file(self, row: sqlite3.Row) -> bool:
+        """Whether a deleted picture's file is gone; one that its folder doesn't let go holds up no other."""
+        try:
+            self._folder.remove(row["path"])
+            self._thumbnails.remove(row["id"])
+            return True
+        except OSError as error:
+            if row["id"] not in self._unremoved:
+                self._unremoved.add(row["id"])
+                logger.warning("%s is deleted, but its file can't be removed yet: %s", row["path"], error.strerror)
+            return False
 
     def _row(self, image_id: str, owner: str) -> sqlite3.Row:
         row = self._database.row("SELECT * FROM images WHERE id = ? AND owner_key = ? AND deleted_at IS NULL",
@@ -188,10 +218,16 @@ class Gallery:
             raise NotFound("There is no such picture.", "It may have been deleted.")
         return row
 
+    def _is_there(self, row: sqlite3.Row) -> bool:
+        status = self._folder.status(row["path"])
+        return status is not None and status.st_size > 0
+
     def _record(self, row: sqlite3.Row, owner: str) -> ImageRecord:
+        # Only what was gone is looked for again: a slow disk is asked about no picture that is there.
+        missing = bool(row["missing"]) and self._set_missing(row, not self._is_there(row))
         return ImageRecord(
             id=row["id"], path=row["path"], created_at=row["created_at"], width=row["width"],
             height=row["height"], recipe=Recipe.model_validate_json(row["recipe"]) if row["recipe"] else None,
             upscale=Upscale.model_validate_json(row["upscale"]) if row["upscale"] else None, job_id=row["job_id"],
             owner=owner, parent=row["parent"], favourite=bool(row["favourite"]),
-            tags=tuple(json.loads(row["tags"])), seconds=row["seconds"], missing=bool(row["missing"]))
+            tags=tuple(json.loads(row["tags"])), seconds=row["seconds"], missing=missing)

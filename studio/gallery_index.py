@@ -1,6 +1,6 @@
-"""Brings the index of pictures up to what lies in outputs/: at start, and after a damaged database.
+"""Brings the index of pictures up to what lies in outputs/: at start, after a damaged database, when a folder changes.
 
-One bad file never stops it; a file that is gone leaves its row, marked missing.
+One bad file or folder never stops it; a file that is gone leaves its row, marked missing until it is back.
 """
 
 import logging
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from studio.database import Database
 from studio.gallery import Gallery
 from studio.ids import IdSource
-from studio.image_files import PictureFolder, read_facts
+from studio.image_files import PictureFolder, read_facts, shown
 
 logger = logging.getLogger(__name__)
 
@@ -32,27 +32,23 @@ def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: 
         if row is not None and not row["missing"]:
             continue
         if row is not None:
-            _unmark(database, row["id"])
+            gallery.mark(row["id"], False)
             continue
         facts = read_facts(folder.locate(path))
         if facts is None:
-            logger.info("%s is not a picture of ours, or it is damaged; it is left as it is", path)
+            logger.info("%s is not a picture of ours, or it is damaged; it is left as it is", shown(path))
             continue
         ids.raise_floor(facts.id)
         _follow_moved(database, facts.id, path, folder)
         added += gallery.add(path, facts)
     for row in known.values():
-        if not row["missing"] and not folder.locate(row["path"]).is_file():
-            gallery.mark_missing(row["id"])
+        if not row["missing"] and not folder.has(row["path"]):
+            gallery.mark(row["id"], True)
     return added
-
-
-def _unmark(database: Database, image_id: str) -> None:
-    database.write("UPDATE images SET missing = 0 WHERE id = ?", (image_id,))
 
 
 def _follow_moved(database: Database, image_id: str, path: str, folder: PictureFolder) -> None:
     """A known picture whose file lies elsewhere now keeps its row."""
     row = database.row("SELECT path FROM images WHERE id = ?", (image_id,))
-    if row is not None and not folder.locate(row["path"]).is_file():
-        database.write("UPDATE images SET path = ?, missing = 0 WHERE id = ?", (path, image_id))
+    if row is not None and not folder.has(row["path"]):
+        database.write("UPDATE OR IGNORE images SET path = ?, missing = 0 WHERE id = ?", (path, image_id))

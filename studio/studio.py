@@ -33,7 +33,7 @@ from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
 from studio.costs import Rates
 from studio.database import Database
-from studio.dispatcher import Dispatcher, Runner, Tools
+from studio.dispatcher import Dispatcher, Runner, Tools, saving
 from studio.downloads.errand import NetworkWorker
 from studio.engine_state import EngineState
 from studio.errands import Errands, hub_of
@@ -90,7 +90,7 @@ class Studio:
         self._hashes = ModelHashes(self._database)
         self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database))
         self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy)
-        self._folder = PictureFolder(settings.outputs_dir)
+        self._folder = PictureFolder(settings.outputs_dir, lambda path: self._gallery.knows(path))
         owners = OwnerKeys(settings.data_dir)
         thumbnails = Thumbnails(settings.thumbnails_dir)
         self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
@@ -369,20 +369,29 @@ class Studio:
         return free[-1] if free else None
 
     def retry_save(self, job_id: str, owner: str) -> tuple[ImageRecord, ...]:
-        """Save pictures that a full disk refused and that are still in memory.
+        """Save what could not be saved and is still in memory; the job is done when nothing of it is missing.
 
         Raises:
             NotFound: nothing is kept of this job.
-            StorageFull: still no space.
+            RequestError: it still runs.
+            StorageFull: something can still not be saved; what could be is.
         """
         job = self._queue.record(job_id, owner)
-        records = self._saver.retry(job)
+        if job.state in ("queued", "running"):
+            raise RequestError("The job still runs.", "Try again when it has ended.", code="job_running")
+        with saving():
+            retried = self._saver.retry(job.id)
+        maps = [one for one in retried.saved if isinstance(one, StoredInput)]
+        count = len(maps) or len(self._gallery.finished_of_job(job.id))
+        is_complete = retried.problem is None and count >= job.task.picture_count \
+            and (job.error_code or "").startswith("storage")
         images = {record.id: image for image, record in self._gallery.of_job(job.id, owner)}
-        is_complete = (job.error_code or "").startswith("storage")
-        self._feeds.extend(job, records, lambda image_id: images.get(image_id, 0), is_complete)
+        self._feeds.extend(job, retried.saved, lambda image_id: images.get(image_id, 0), is_complete)
         if is_complete:
             self._queue.finish(job.id, "done")
-        return records
+        if retried.problem:
+            raise retried.problem
+        return tuple(one for one in retried.saved if isinstance(one, ImageRecord))
 
     def _read_ahead(self, running: JobRecord) -> None:
         coming = read_ahead(running, self._queue, self._models)
