@@ -123,6 +123,7 @@ class ResidentModel(Frozen):
 
 class EngineStatus(Frozen):
     """What the engine pill says. `text` is ready to show, and so is `held`: why waiting jobs don't start.
+    notices: what was wrong with the data folder at the start and what to do, as sentences; for who administers it.
 
     models: what is in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
@@ -136,6 +137,7 @@ class EngineStatus(Frozen):
     fraction: float | None = None
     versions: dict[str, str] = {}
     held: str = ""
+    notices: tuple[str, ...] = ()
     models: tuple[ResidentModel, ...] = ()
     budget_bytes: int = 0
     free_bytes: int = 0

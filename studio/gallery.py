@@ -10,6 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from contract.errors import NotFound, StudioError
 from contract.recipe import Recipe
@@ -19,11 +22,13 @@ from studio.database import Database
 from studio.gallery_search import GallerySearch
 from studio.ids import is_id, row_number
 from studio.image_files import PictureFacts, PictureFolder
+from studio.lost_owners import LostOwners
 from studio.owners import OwnerKeys
 from studio.search_text import search_terms
 from studio.thumbnails import Thumbnails
 
 logger = logging.getLogger(__name__)
+_Part = TypeVar("_Part", Recipe, Upscale)
 UNDO_S = 120.0  # the page offers it for 10 s, longer while somebody reads it
 MAX_PAGE = 200
 
@@ -32,13 +37,14 @@ class Gallery:
     """Pictures of all owners; every question names the owner."""
 
     def __init__(self, database: Database, folder: PictureFolder, thumbnails: Thumbnails, owners: OwnerKeys,
-                 clock: Callable[[], float] = time.time) -> None:
+                 clock: Callable[[], float] = time.time, lost: LostOwners | None = None) -> None:
         self._database = database
         self._folder = folder
         self._thumbnails = thumbnails
         self._owners = owners
         self._clock = clock
         self.words = GallerySearch(database)
+        self._lost = lost or LostOwners(database, owners, clock)
         self._purge_lock = threading.Lock()
         self._unremoved: set[str] = set()
         self._totals: dict[str, int] = {}  # by owner key; counting a hundred thousand takes 40 ms
@@ -48,6 +54,7 @@ class Gallery:
         status = self._folder.status(path)
         file_facts = (status.st_size, status.st_mtime_ns) if status else (None, None)
         recipe = facts.recipe
+        owner_key = self._lost.owner_key_of(facts.owner_key, facts.created_at)
         with self._database.change() as connection:
             # Another picture that was at this path is not any more: its folder was moved away, and a new one made.
             connection.execute("UPDATE images SET path = 'missing/' || id || '.png', missing = 1 "
@@ -57,13 +64,19 @@ class Gallery:
                 "owner_key, parent, seconds, upscale, file_bytes, file_time) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (row_number(facts.id), facts.id, path, facts.created_at, facts.width, facts.height,
-                 recipe.canonical_json() if recipe else "", facts.job_id, facts.job_image, facts.owner_key, facts.parent,
+                 recipe.canonical_json() if recipe else "", facts.job_id, facts.job_image, owner_key, facts.parent,
                  facts.seconds, facts.upscale.model_dump_json(exclude_defaults=True) if facts.upscale else None,
                  *file_facts)).rowcount
         if added:
             self.words.add(row_number(facts.id), recipe, facts.upscale, facts.parent)
         self._totals = {}
         return bool(added)
+
+    def adopt_lost(self, owner: str) -> None:
+        """Give the pictures whose owner nobody knows to an owner: who administers the program."""
+        if self._lost.has_lost:
+            self._lost.adopt(owner)
+            self._totals = {}
 
     def knows(self, path: str) -> bool:
         """Whether a path is a picture's, be its file there or not; if that can't be told now, no."""
@@ -227,7 +240,21 @@ class Gallery:
         missing = bool(row["missing"]) and self._set_missing(row, not self._is_there(row))
         return ImageRecord(
             id=row["id"], path=row["path"], created_at=row["created_at"], width=row["width"],
-            height=row["height"], recipe=Recipe.model_validate_json(row["recipe"]) if row["recipe"] else None,
-            upscale=Upscale.model_validate_json(row["upscale"]) if row["upscale"] else None, job_id=row["job_id"],
+            height=row["height"], recipe=_read(Recipe, row["recipe"]), upscale=_read(Upscale, row["upscale"]), job_id=row["job_id"],
             owner=owner, parent=row["parent"], favourite=bool(row["favourite"]),
-            tags=tuple(json.loads(row["tags"])), seconds=row["seconds"], missing=missing)
+            tags=_tags(row["tags"]), seconds=row["seconds"], missing=missing)
+
+
+def _read(kind: type[_Part], text: str | None) -> _Part | None:
+    """A part of a row; None if it can't be read any more: one row hides no other."""
+    try:
+        return kind.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, json.loads(text)))
+    except (ValueError, TypeError):
+        return ()

@@ -4,7 +4,9 @@ One bad file or folder never stops it; a file that is gone leaves its row, marke
 """
 
 import logging
-from collections.abc import Callable
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
 
 from studio.database import Database
 from studio.gallery import Gallery
@@ -12,6 +14,7 @@ from studio.ids import IdSource
 from studio.image_files import PictureFolder, read_facts, shown
 
 logger = logging.getLogger(__name__)
+_KNOWN = "SELECT id, path, missing FROM images"
 
 
 def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
@@ -22,17 +25,33 @@ def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: 
         How many pictures were added.
     """
     gallery.purge(0.0)
-    known = {row["path"]: row for row in
-             database.rows("SELECT id, path, missing, file_bytes, file_time FROM images")}
+    folder.changed_days()  # what changes from now on is looked at by `reconcile_days`
+    known = database.rows(_KNOWN)
+    return _bring_up(database, gallery, folder, ids, folder.files(), known, is_stopping)
+
+
+def reconcile_days(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
+                   is_stopping: Callable[[], bool] = lambda: False) -> int:
+    """The same for days that came, went or changed meanwhile, by other hands than ours."""
     added = 0
-    for path, status in folder.files():
+    for day in folder.changed_days():
+        known = database.rows(f"{_KNOWN} WHERE path >= ? AND path < ?", (f"{day}/", f"{day}0"))  # 0 comes after /
+        added += _bring_up(database, gallery, folder, ids, folder.files_of(folder.root / day), known, is_stopping)
+    return added
+
+
+def _bring_up(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
+              files: Iterable[tuple[str, os.stat_result]], rows: Sequence[sqlite3.Row],
+              is_stopping: Callable[[], bool]) -> int:
+    known = {row["path"]: row for row in rows}
+    added = 0
+    for path, _ in files:
         if is_stopping():
             return added
         row = known.pop(path, None)
-        if row is not None and not row["missing"]:
-            continue
         if row is not None:
-            gallery.mark(row["id"], False)
+            if row["missing"]:
+                gallery.mark(row["id"], False)
             continue
         facts = read_facts(folder.locate(path))
         if facts is None:

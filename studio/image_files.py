@@ -100,6 +100,7 @@ class PictureFolder:
         self._is_known = is_known
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def save(self, pixels: RawImage, facts: PictureFacts) -> str:
         """Write one picture.
@@ -224,6 +225,17 @@ class PictureFolder:
                 logger.warning("%s/%s leads to no folder that is there; its pictures are shown when it is.",
                                self.root.name, shown(entry.name))
         return sorted((Path(entry.path) for entry in found.values()), reverse=True)
+
+    def changed_days(self) -> list[str]:
+        """The names of the days that came, went or changed since this was asked last; our own pictures change them, too."""
+        now: dict[str, tuple[int, ...]] = {}
+        for folder in self.days():
+            with suppress(OSError):
+                status = folder.stat()
+                now[folder.name] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        before, self._seen = self._seen, now
+        return [name for name in sorted({*before, *now}, reverse=True)
+                if before.get(name) != now.get(name) and _is_text(name)]
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every .png of the folder, newest day first: (relative path, status)."""

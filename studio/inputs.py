@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -60,7 +61,7 @@ class Inputs:
         part = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
+            if _holds(path, png):  # one that was damaged meanwhile is written again
                 os.utime(path)
                 return
             write_through(part, png)
@@ -109,7 +110,15 @@ class Inputs:
         """Remove old pictures that nothing names; returns how many."""
         swept = 0
         for path in self._root.glob("*/*.p*"):
-            if path.stem not in named and path.stat().st_mtime < self._clock() - KEPT_S:
-                path.unlink(missing_ok=True)
-                swept += 1
+            with suppress(OSError):  # one that can't be removed holds up no other
+                if path.stem not in named and path.stat().st_mtime < self._clock() - KEPT_S:
+                    path.unlink()
+                    swept += 1
         return swept
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False

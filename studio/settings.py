@@ -242,11 +242,11 @@ def _model_folders(data_dir: Path, environ: Mapping[str, str]) -> list[Path]:
 def _read_file(path: Path, notices: list[str]) -> dict[str, Any]:
     for candidate in (path, path.with_name(path.name + ".bak")):
         try:
-            text = candidate.read_text("utf-8")
+            text = candidate.read_text("utf-8-sig")  # Windows' editor marks its files
             table = tomllib.loads(text)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             cause = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
             notices.append(f"{candidate.name} can't be read ({cause}); it was left as it is.")
             continue

@@ -42,13 +42,14 @@ from studio.feed import Feed
 from studio.feeds import Feeds
 from studio.found_recipes import FoundRecipe, read_recipe
 from studio.gallery import Gallery
-from studio.gallery_index import reconcile
+from studio.gallery_index import reconcile, reconcile_days
 from studio.hashes import HashKeeper, ModelHashes
 from studio.ids import IdSource
 from studio.image_files import PictureFolder
 from studio.input_owners import InputOwners
 from studio.inputs import Inputs
 from studio.lock import DataLock
+from studio.lost_owners import LostOwners
 from studio.model_facts import ModelFacts
 from studio.model_finder import Finder
 from studio.model_list import ModelList
@@ -68,6 +69,7 @@ from studio.workers.errands import DiskWorker
 
 logger = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0
+_LOOK_AGAIN_S = 10.0
 _STOP_S = 4.0
 
 
@@ -91,9 +93,11 @@ class Studio:
         self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database))
         self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy)
         self._folder = PictureFolder(settings.outputs_dir, lambda path: self._gallery.knows(path))
-        owners = OwnerKeys(settings.data_dir)
+        self._owners = owners = OwnerKeys(settings.data_dir)
+        self._lost_owners = LostOwners(self._database, owners)
+        self._problems: tuple[str, ...] = ()
         thumbnails = Thumbnails(settings.thumbnails_dir)
-        self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
+        self._gallery = Gallery(self._database, self._folder, thumbnails, owners, lost=self._lost_owners)
         self._inputs = Inputs(settings.inputs_dir)
         self._input_owners = InputOwners(self._database, owners)
         self.extensions = Extensions(settings.extension_dirs)
@@ -135,6 +139,7 @@ class Studio:
             self._lock_file.acquire()
             try:
                 self._database.open()
+                self._say_what_was_lost()
                 self._recover()
             except BaseException:
                 self._database.close()
@@ -173,6 +178,36 @@ class Studio:
             if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
 
+    def _say_what_was_lost(self) -> None:
+        """What was wrong with the database and the owners' secret; the pictures' owners are found again."""
+        found_again = self._lost_owners.open()
+        sentence = " ".join(filter(None, (self._owners.problem, found_again)))
+        if found_again and not self._owners.problem:
+            sentence = f"owner.key is not the one that the pictures were made with. {found_again}"
+        if sentence:
+            logger.warning("%s", sentence)
+        self._problems = tuple(filter(None, (self._database.problem, sentence)))
+
+    def forget_browsers(self, problem: str) -> None:
+        """The secret of the cookies is new: nobody has the owner of before, so that all pictures lost theirs.
+
+        Args:
+            problem: Why, as a sentence; "" if there was none before.
+        """
+        self._lost_owners.lose_all()
+        sentence = problem
+        if self._lost_owners.has_lost:
+            sentence = (f"{problem or 'The secret of the cookies was missing.'} Browsers are new to Darkroom now: the "
+                        "pictures are shown to who opens it on this machine.")
+        if sentence:
+            logger.warning("%s", sentence)
+            self._problems = (*self._problems, sentence)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was wrong with the settings and the data folder at the start, as sentences."""
+        return (*self.settings.notices, *self._problems)
+
     def _recover(self) -> None:
         for table in ("images", "jobs"):
             newest = self._database.value(f"SELECT MAX(id) FROM {table}")
@@ -191,6 +226,17 @@ class Studio:
             logger.warning("the gallery could not be brought up to date: %s", error.message)
         finally:
             self._indexed.set()
+        self._index_again()
+        while not self._stopping.wait(_LOOK_AGAIN_S):
+            self._index_again()
+
+    def _index_again(self) -> None:
+        """Pictures of an older version get their words; folders that came, or can be read again, their pictures."""
+        try:
+            self._gallery.words.index_older(self._stopping.is_set)
+            reconcile_days(self._database, self._gallery, self._folder, self._ids, self._stopping.is_set)
+        except StudioError as error:
+            logger.warning("the gallery could not be brought up to date: %s", error.message)
 
     def wait_until_indexed(self, timeout_s: float) -> bool:
         """Wait until the gallery shows what lies in outputs/."""
@@ -421,6 +467,15 @@ class Studio:
                search: str | None = None) -> ImagePage:
         """A page of the owner's pictures, newest first."""
         return self._gallery.page(owner, limit, before, search)
+
+    @property
+    def has_lost_pictures(self) -> bool:
+        """Whether there are pictures whose owner nobody knows any more."""
+        return self._lost_owners.has_lost
+
+    def adopt_lost_pictures(self, owner: str) -> None:
+        """Give them to who administers the program."""
+        self._gallery.adopt_lost(owner)
 
     def image(self, image_id: str, owner: str) -> ImageRecord:
         """One picture. Raises NotFound."""
