@@ -20,6 +20,8 @@ from studio.opener import opened, upright_rgb
 
 KEPT_S = 86_400.0
 _SWEEP_EVERY_S = 3600.0
+_BEGINNING = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class Inputs:
@@ -76,13 +78,26 @@ class Inputs:
         return self._root / sha256[:2] / f"{sha256}.png"
 
     def size(self, sha256: str) -> tuple[int, int] | None:
-        """Width and height of a picture that is kept, from its header; None if it is not."""
+        """Width and height of a picture that is kept, from its header; None if it is not, or is cut off."""
         try:
             with self.path(sha256).open("rb") as file:
                 head = file.read(24)
+                file.seek(-len(_END), os.SEEK_END)
+                is_whole = head.startswith(_BEGINNING) and file.read() == _END
         except OSError:
             return None
-        return struct.unpack(">II", head[16:24]) if len(head) == 24 else None
+        return struct.unpack(">II", head[16:24]) if is_whole else None
+
+    def gray_range(self, sha256: str) -> tuple[int, int] | None:
+        """Darkest and lightest gray of a kept picture, 0 to 255, what is transparent as black; None if it can't be read."""
+        try:
+            with Image.open(self.path(sha256), formats=["PNG"]) as image:
+                if image.mode == "RGBA":
+                    image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+                low, high = image.convert("L").getextrema()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None
+        return int(low), int(high)  # type: ignore[arg-type]
 
     def read(self, sha256: str) -> bytes:
         """The PNG of a kept picture.

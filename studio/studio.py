@@ -31,6 +31,7 @@ from contract.records import (
 from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
+from studio.check_ahead import check_ahead
 from studio.costs import Rates
 from studio.database import Database
 from studio.dispatcher import Dispatcher, Runner, Tools, saving
@@ -296,8 +297,9 @@ class Studio:
         """
         draft = self.extensions.adjust(draft)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
+        ahead = check_ahead(found.recipe, found.entry, self._inputs.gray_range)
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
-        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
+        notices = (*found.notices, *ahead, *unknown_words(found.recipe.prompt, found.entry, called))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
