@@ -35,7 +35,7 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Not
     if entry.variant == "depth" and start and not start.depth and entry.path.is_dir() \
             and not (entry.path / "depth_estimator").is_dir():
         raise InvalidRecipe(f"{entry.title} needs the depth of the start picture, and its folder has no depth_estimator.",
-                            "Add a depth picture (white is near).", code="invalid_start_depth")
+                            "Add a depth picture (white is near).", field="start.depth")
     return _check_mask(recipe.mask, gray_range) if recipe.mask else ()
 
 
@@ -44,7 +44,7 @@ def _check_prompts(recipe: Recipe) -> None:
     texts = [("prompt", recipe.prompt, recipe.steps), ("negative_prompt", recipe.negative_prompt, recipe.steps)]
     if hires:
         steps = hires.steps or recipe.steps
-        texts += [("hires_prompt", hires.prompt or "", steps), ("hires_negative_prompt", hires.negative_prompt or "", steps)]
+        texts += [("hires.prompt", hires.prompt or "", steps), ("hires.negative_prompt", hires.negative_prompt or "", steps)]
     for field, text, steps in texts:
         try:
             prompt = parse(text, steps, composes="negative" not in field)
@@ -52,17 +52,17 @@ def _check_prompts(recipe: Recipe) -> None:
             for step in () if prompt.is_static else every:
                 prompt.at(step)
         except InvalidRecipe as error:
-            raise InvalidRecipe(error.message, error.hint, code=f"invalid_{field}") from None
+            raise InvalidRecipe(error.message, error.hint, field=field) from None
 
 
 def _check_mask(mask: Mask, gray_range: GrayRange) -> Notices:
     found = gray_range(mask.image.sha256)
     if found is None:
-        raise InvalidInput("The mask can't be read.", "Add it again.", code="invalid_mask_image")
+        raise InvalidInput("The mask can't be read.", "Add it again.", field="mask.image")
     darkest, lightest = (_WHITE - found[1], _WHITE - found[0]) if mask.invert else found
     if lightest == 0:
         raise InvalidInput("The mask is empty: nothing would be repainted.",
-                           "Paint over what is to change, or invert the mask.", code="invalid_mask")
+                           "Paint over what is to change, or invert the mask.", field="mask")
     if darkest == _WHITE:
         return (("mask_covers_all", "The mask covers the whole picture: all of it is repainted."),)
     return ()

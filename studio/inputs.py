@@ -91,10 +91,10 @@ class Inputs:
     def gray_range(self, sha256: str) -> tuple[int, int] | None:
         """Darkest and lightest gray of a kept picture, 0 to 255, what is transparent as black; None if it can't be read."""
         try:
-            with Image.open(self.path(sha256), formats=["PNG"]) as image:
-                if image.mode == "RGBA":
-                    image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-                low, high = image.convert("L").getextrema()
+            with Image.open(self.path(sha256), formats=["PNG"]) as file:
+                picture = file.convert("RGBA")
+            on_black = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+            low, high = on_black.convert("L").getextrema()
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return None
         return int(low), int(high)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ class LostOwners:
         """Compare the secret with the one that was used last, and find the owners again if it is another.
 
         Returns:
-            What became of the pictures, as a sentence; "" if nothing was wrong.
+            What was wrong and what became of the pictures, in words; "" if nothing was wrong.
         """
         known = self._mark("owner_key")
         said = ""
@@ -41,7 +41,10 @@ class LostOwners:
             self._set_mark("owner_key", self._owners.mark)
         self._born = float(self._mark("owner_key_born") or 0.0)
         self._look()
-        return said
+        problem = self._owners.problem
+        if said and not problem:
+            problem = "owner.key is not the one that the pictures were made with."
+        return f"{problem} {said}".strip()
 
     def _mark(self, name: str) -> str | None:
         value = self._database.value("SELECT value FROM marks WHERE name = ?", (name,))
@@ -72,12 +75,22 @@ class LostOwners:
         return (f"Of {lost} of the {count} pictures nobody knows the owner any more: they are shown to who opens Darkroom "
                 "on this machine.")
 
-    def lose_all(self) -> None:
-        """No browser is known any more (the secret of the cookies is another): all pictures go to who administers."""
+    def lose_all(self, problem: str) -> str:
+        """No browser is known any more (the secret of the cookies is another): all pictures go to who administers.
+
+        Args:
+            problem: Why, as a sentence; "" if there was no secret before.
+        Returns:
+            That, and what became of the pictures, in words; "" if nothing was lost.
+        """
         with self._database.change() as connection:
             for old_key in _keys(connection):
                 _give(connection, old_key, None)
         self._look()
+        if not self.has_lost:
+            return problem
+        return (f"{problem or 'The secret of the cookies was missing.'} Browsers are new to Darkroom now: the pictures "
+                "are shown to who opens it on this machine.")
 
     def owner_key_of(self, owner_key: str, created_at: float) -> str:
         """The key under which a picture that says `owner_key` is shown."""

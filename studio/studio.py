@@ -140,7 +140,8 @@ class Studio:
             self._lock_file.acquire()
             try:
                 self._database.open()
-                self._say_what_was_lost()
+                self._problems = (self._database.problem,) if self._database.problem else ()
+                self._say(self._lost_owners.open())
                 self._recover()
             except BaseException:
                 self._database.close()
@@ -179,30 +180,14 @@ class Studio:
             if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
 
-    def _say_what_was_lost(self) -> None:
-        """What was wrong with the database and the owners' secret; the pictures' owners are found again."""
-        found_again = self._lost_owners.open()
-        sentence = " ".join(filter(None, (self._owners.problem, found_again)))
-        if found_again and not self._owners.problem:
-            sentence = f"owner.key is not the one that the pictures were made with. {found_again}"
-        if sentence:
-            logger.warning("%s", sentence)
-        self._problems = tuple(filter(None, (self._database.problem, sentence)))
-
     def forget_browsers(self, problem: str) -> None:
-        """The secret of the cookies is new: nobody has the owner of before, so that all pictures lost theirs.
+        """The secret of the cookies is new: nobody has the owner of before. problem: why; "" if there was none."""
+        self._say(self._lost_owners.lose_all(problem))
 
-        Args:
-            problem: Why, as a sentence; "" if there was none before.
-        """
-        self._lost_owners.lose_all()
-        sentence = problem
-        if self._lost_owners.has_lost:
-            sentence = (f"{problem or 'The secret of the cookies was missing.'} Browsers are new to Darkroom now: the "
-                        "pictures are shown to who opens it on this machine.")
-        if sentence:
-            logger.warning("%s", sentence)
-            self._problems = (*self._problems, sentence)
+    def _say(self, problem: str) -> None:
+        if problem:
+            logger.warning("%s", problem)
+            self._problems += (problem,)
 
     @property
     def notices(self) -> tuple[str, ...]:
