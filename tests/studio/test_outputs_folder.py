@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contract import events
-from contract.errors import NotFound
+from contract.errors import NotFound, StudioError
 from studio import image_files
 from studio.image_files import PictureFolder, parse_facts, read_facts
 from studio.studio import Studio
@@ -304,3 +304,22 @@ def test_a_whole_folder_that_went_and_came_back_is_there_again(house: House) -> 
     assert shown(house) == ALL
     assert house.gallery.thumbnail(house.gallery.page(ME).images[0].id, ME).is_file()
     wait_until(lambda: house.database.value("SELECT COUNT(*) FROM images WHERE missing") == 0)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xd8\xff\xe0 cut", b"\0" * 900])
+def test_a_damaged_thumbnail_is_made_again(house: House, damage: bytes) -> None:
+    image = house.gallery.page(ME).images[0]
+    path = house.gallery.thumbnail(image.id, ME)
+    whole = path.read_bytes()
+    path.write_bytes(damage)
+    assert house.gallery.thumbnail(image.id, ME).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["outputs", "inputs", "thumbnails"])
+def test_a_file_where_a_folder_belongs_is_named_at_the_start(make_studio: Callable[..., Studio], tmp_path: Path,
+                                                             name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(StudioError, match=f"{name} in the data folder is a file, not a folder"):
+        make_studio()
+    (tmp_path / name).unlink()
+    assert isinstance(run(make_studio())[-1], events.Done)
