@@ -22,9 +22,9 @@ BUSY_S = 3.0
 
 # Also run when a damaged index is made anew; a new form of it is a new migration.
 SEARCH_TABLES = """
-    CREATE VIRTUAL TABLE image_search USING fts5 (text, tokenize = 'trigram case_sensitive 1', detail = none,
-                                                  columnsize = 0);
-    CREATE VIRTUAL TABLE image_search_groups USING fts5vocab (image_search, 'row');
+    CREATE VIRTUAL TABLE image_words USING fts5 (prompt, negative_prompt, model, names,
+                                                 tokenize = 'trigram case_sensitive 1', detail = none, columnsize = 0);
+    CREATE VIRTUAL TABLE image_groups USING fts5vocab (image_words, 'row');
 """
 
 MIGRATIONS: tuple[str, ...] = (
@@ -69,7 +69,7 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE model_facts (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, version TEXT NOT NULL, facts TEXT NOT NULL);
     """,
-    # Rows below search_progress.below are not yet in image_search. marks: facts about this data folder.
+    # Rows below search_progress.below are not yet in image_words. marks: facts about this data folder.
     # owner_aliases: whose the pictures are whose owner was hashed with a lost key; NULL if nobody knows.
     f"""
     DROP TABLE image_words;

@@ -14,7 +14,7 @@ from contract.errors import StudioError
 from contract.recipe import Recipe
 from contract.tasks import Upscale
 from studio.database import SEARCH_TABLES, DamagedDatabase, Database
-from studio.search_text import words_of
+from studio.search_text import Words, words_of
 
 logger = logging.getLogger(__name__)
 COUNT_UP_TO = 1001  # counting every hit of a common word takes longer than the page
@@ -53,7 +53,7 @@ class GallerySearch:
     def remove(self, row: int) -> None:
         """Forget a picture. Words that stay behind are of no row and found by nobody."""
         try:
-            self._database.write("DELETE FROM image_search WHERE rowid = ?", (row,))
+            self._database.write("DELETE FROM image_words WHERE rowid = ?", (row,))
         except StudioError as error:
             if not _is_damage(error):
                 raise
@@ -81,10 +81,13 @@ class GallerySearch:
         groups = self._groups(terms)
         if groups is None:
             return [], 0
-        source, row, text = ("image_search", "rowid", "text") if groups else ("image_search_content", "id", "c0")
+        # The table of the index's texts, by SQLite's documentation of FTS5, is read faster than the index itself.
+        source, row, columns = ("image_words", "rowid", Words._fields) if groups else \
+            ("image_words_content", "id", [f"c{number}" for number in range(len(Words._fields))])
+        text = " || ".join(f"COALESCE({source}.{column}, '')" for column in columns)
         matching = (f"FROM {source} CROSS JOIN images ON images.row = {source}.{row} "
-                    f"WHERE {'image_search MATCH ? AND ' if groups else ''}"
-                    f"{' AND '.join([f'instr({source}.{text}, ?)'] * len(terms))} "
+                    f"WHERE {'image_words MATCH ? AND ' if groups else ''}"
+                    f"{' AND '.join([f'instr({text}, ?)'] * len(terms))} "
                     "AND owner_key = ? AND deleted_at IS NULL")
         values = (*([groups] if groups else []), *terms, key)
         rows = self._database.rows(f"SELECT images.* {matching} AND {source}.{row} < ? "
@@ -102,7 +105,7 @@ class GallerySearch:
                 asked += [_quoted(group) for group in _spread(term)]
                 continue
             found = self._database.rows(
-                "SELECT term FROM image_search_groups WHERE term >= ? AND term < ? LIMIT ?",
+                "SELECT term FROM image_groups WHERE term >= ? AND term < ? LIMIT ?",
                 (term, term + "\U0010ffff", _MOST_BEGINNINGS))
             if not found:
                 return None
@@ -114,7 +117,7 @@ class GallerySearch:
         """Throw the index away and begin again: it was damaged, and everything in it can be had from the pictures."""
         logger.warning("the search index was damaged and is made anew")
         with self._database.change() as connection:
-            for table in ("image_search_groups", "image_search"):
+            for table in ("image_groups", "image_words"):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in filter(str.strip, SEARCH_TABLES.split(";")):
                 connection.execute(statement)
@@ -156,18 +159,19 @@ def _is_damage(error: StudioError) -> bool:
     return isinstance(error, DamagedDatabase) or error.code == "database"
 
 
-def _put(connection: sqlite3.Connection, row: int, words: str) -> None:
-    connection.execute("DELETE FROM image_search WHERE rowid = ?", (row,))
-    connection.execute("INSERT INTO image_search (rowid, text) VALUES (?, ?)", (row, words))
+def _put(connection: sqlite3.Connection, row: int, words: Words) -> None:
+    connection.execute("DELETE FROM image_words WHERE rowid = ?", (row,))
+    connection.execute("INSERT INTO image_words (rowid, prompt, negative_prompt, model, names) VALUES (?, ?, ?, ?, ?)",
+                       (row, *words))
 
 
-def _words(connection: sqlite3.Connection, row: sqlite3.Row) -> str:
+def _words(connection: sqlite3.Connection, row: sqlite3.Row) -> Words:
     """The words of a row; of one that can't be read, none: it stays in the gallery all the same."""
     try:
         recipe = Recipe.model_validate_json(row["recipe"]) if row["recipe"] else _source(connection, row["parent"])
         upscale = Upscale.model_validate_json(row["upscale"]) if row["upscale"] else None
     except ValidationError:
-        return ""
+        return Words()
     return words_of(recipe, upscale)
 
 

@@ -6,6 +6,7 @@ Both go through `fold`, so that case, accents and the width of letters don't mat
 import re
 import unicodedata
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
@@ -13,7 +14,7 @@ from contract.recipe import ModelRef, Recipe
 from contract.tasks import Upscale
 
 MAX_TERMS = 16
-_MAX_CHARACTERS = 40_000  # of one picture
+_MAX_CHARACTERS = 20_000  # of a field
 _MAX_QUESTION = 2_000
 # Marks over these are accents; elsewhere they are vowels and tones, and a word without them is another word.
 _ACCENTED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
@@ -59,25 +60,40 @@ def search_terms(question: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked))[:MAX_TERMS]
 
 
-def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> str:
-    """Everything by which a picture can be found, folded, a line for each field.
+class Words(NamedTuple):
+    """Everything by which a picture can be found, folded, by where it stands."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    model: str = ""
+    names: str = ""  # of all else: LoRAs, embeddings, sampler, seed, …
+
+
+def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
+    """The words of a picture.
 
     Args:
         recipe: How it was made; of an enlarged picture, how the one it comes from was.
     """
-    lines = [*_of_recipe(recipe)] if recipe else []
-    if upscale:
-        lines += ["upscaled", _named(upscale.upscaler)]
-    # The two line ends let the last letters begin a group of three, too.
-    return fold("\n".join(" ".join(line.split()) for line in lines))[:_MAX_CHARACTERS] + "\n\n"
-
-
-def _of_recipe(recipe: Recipe) -> Iterator[str]:
+    names = ["upscaled", _named(upscale.upscaler)] if upscale else []
+    if recipe is None:
+        return Words(names=_field(*names))
     hires = recipe.hires
-    yield recipe.prompt
-    yield recipe.negative_prompt
-    yield from ((hires.prompt or "", hires.negative_prompt or "", _named(hires.upscaler)) if hires else ())
-    yield from (model.name for model in recipe.models)
+    return Words(prompt=_field(recipe.prompt, hires.prompt if hires else ""),
+                 negative_prompt=_field(recipe.negative_prompt, hires.negative_prompt if hires else ""),
+                 model=_field(recipe.model.name), names=_field(*names, *_names(recipe)))
+
+
+def _field(*lines: str | None) -> str:
+    folded = fold("\n".join(" ".join(line.split()) for line in lines if line))[:_MAX_CHARACTERS]
+    return folded + "\n\n"  # lets the last letters begin a group of three, too
+
+
+def _names(recipe: Recipe) -> Iterator[str]:
+    hires = recipe.hires
+    if hires:
+        yield _named(hires.upscaler)
+    yield from (model.name for model in recipe.models[1:])
     yield from (f"<lora:{lora.model.name}:{lora.weight:g}>" for lora in recipe.loras)
     yield from (control.preprocessor for control in recipe.controls if control.preprocessor != "none")
     for sampler_id in dict.fromkeys((recipe.sampler, hires.sampler if hires else None)):

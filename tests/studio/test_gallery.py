@@ -256,7 +256,8 @@ def test_a_page_of_ten_thousand_pictures_costs_no_more_than_one_of_a_hundred(hou
         with house.database.change() as connection:
             connection.executemany("INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, "
                                    "job_image, owner_key) VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
-            connection.executemany("INSERT INTO image_search (rowid, text) VALUES (?, 'a red barn\nstarter\n\n')", [(row[0],) for row in rows])
+            connection.executemany("INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
+                                   "VALUES (?, 'a red barn', '', 'starter')", [(row[0],) for row in rows])
 
     def seconds(**question: object) -> float:
         times = []

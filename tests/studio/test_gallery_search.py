@@ -94,7 +94,7 @@ def test_a_deleted_picture_is_not_found_and_a_restored_one_is(tmp_path: Path) ->
     assert house.gallery.page(ME, search="gon").total == 1
     house.gallery.delete(facts.id, ME)
     house.gallery.purge(0.0)
-    assert house.database.value("SELECT COUNT(*) FROM image_search") == 0
+    assert house.database.value("SELECT COUNT(*) FROM image_words") == 0
 
 
 def test_pages_of_a_search_go_on_where_they_ended(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_pictures_of_an_older_version_are_indexed_beside_the_work(
     database.close()
 
 
-@pytest.mark.parametrize("harm", ["UPDATE image_search_data SET block = x'00'", "DELETE FROM image_search_data"])
+@pytest.mark.parametrize("harm", ["UPDATE image_words_data SET block = x'00'", "DELETE FROM image_words_data"])
 def test_a_damaged_index_is_made_anew_and_costs_no_picture(tmp_path: Path, harm: str,
                                                           caplog: pytest.LogCaptureFixture) -> None:
     house = House(tmp_path)
@@ -164,7 +164,7 @@ def test_searching_twenty_thousand_pictures_takes_a_fraction_of_reading_them(tmp
     house = House(tmp_path)
     _fill(house.database, 20_000, "k", "")
     with house.database.change() as connection:
-        connection.executemany("INSERT INTO image_search (rowid, text) VALUES (?, ?)",
+        connection.executemany("INSERT INTO image_words (rowid, prompt) VALUES (?, ?)",
                                [(n + 1, " ".join(draw.choices(words, k=8)) + "\n\n") for n in range(20_000)])
     searching = GallerySearch(house.database)
 
@@ -176,6 +176,6 @@ def test_searching_twenty_thousand_pictures_takes_a_fraction_of_reading_them(tmp
             times.append(time.perf_counter() - began)
         return min(times)
 
-    reading = seconds(lambda: house.database.rows("SELECT id FROM image_search_content WHERE instr(c0, 'qqqq')"))
+    reading = seconds(lambda: house.database.rows("SELECT id FROM image_words_content WHERE instr(c0, 'qqqq')"))
     for term in ("zzz", words[0], "qq", "z"):
         assert seconds(lambda term=term: searching.find([term], "k", 2**63 - 1, 61)) < reading + 0.005, term
