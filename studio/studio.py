@@ -97,6 +97,7 @@ class Studio:
         self._owners = owners = OwnerKeys(settings.data_dir)
         self._lost_owners = LostOwners(self._database, owners)
         self._problems: tuple[str, ...] = ()
+        self._forgotten: str | None = None  # why, until the data folder is open
         thumbnails = Thumbnails(settings.thumbnails_dir)
         self._gallery = Gallery(self._database, self._folder, thumbnails, owners, lost=self._lost_owners)
         self._inputs = Inputs(settings.inputs_dir)
@@ -142,6 +143,7 @@ class Studio:
                 self._database.open()
                 self._problems = (self._database.problem,) if self._database.problem else ()
                 self._say(self._lost_owners.open())
+                self._forget_browsers()
                 self._recover()
             except BaseException:
                 self._database.close()
@@ -182,7 +184,14 @@ class Studio:
 
     def forget_browsers(self, problem: str) -> None:
         """The secret of the cookies is new: nobody has the owner of before. problem: why; "" if there was none."""
-        self._say(self._lost_owners.lose_all(problem))
+        self._forgotten = problem
+        if self._is_open:
+            self._forget_browsers()
+
+    def _forget_browsers(self) -> None:
+        if self._forgotten is not None:
+            self._say(self._lost_owners.lose_all(self._forgotten))
+            self._forgotten = None
 
     def _say(self, problem: str) -> None:
         if problem:
