@@ -18,7 +18,7 @@ from api.errors import ErrorBody, add_error_handlers
 from api.guard import METHODS, Framing, Guard
 from api.head_requests import HeadRequests
 from api.hosts import HostRule
-from api.identity import CookieStyle, Owners, Sessions, load_secret
+from api.identity import CookieStyle, Owners, Sessions
 from api.login import PasswordDoor, Throttle
 from api.models import ModelPages
 from api.page_files import PageFiles
@@ -28,6 +28,7 @@ from api.proxied import Proxied
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
+from studio.secret_file import secret_or_new
 from studio.settings import Settings
 from studio.studio import Studio
 
@@ -48,7 +49,7 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
         head_html: Lines for the head of the page at "/".
 
     Raises:
-        StudioError: --lan without a password, or the secret file is damaged.
+        StudioError: --lan without a password, or the secret can't be written.
     """
     app = FastAPI(title="Darkroom", version=version, docs_url=None, redoc_url=None,
                   openapi_url=f"{PREFIX}/openapi.json", redirect_slashes=False)
@@ -63,7 +64,7 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
     app.include_router(routes)
     app.add_api_route("/page/{rest:path}", _no_such_file, methods=list(METHODS), include_in_schema=False)
     _describe(app)
-    _stand_guard(app, settings, page_files or {}, head_html)
+    _stand_guard(app, studio, settings, page_files or {}, head_html)
     return app
 
 
@@ -89,8 +90,11 @@ def _end_of_routes(routes: APIRouter) -> None:
     routes.add_api_route("/{rest:path}", nothing, methods=list(METHODS), include_in_schema=False)
 
 
-def _stand_guard(app: FastAPI, settings: Settings, page_files: Mapping[str, bytes], head_html: str) -> None:
-    secret = load_secret(settings.data_dir / SECRET_FILE)
+def _stand_guard(app: FastAPI, studio: Studio, settings: Settings, page_files: Mapping[str, bytes], head_html: str) -> None:
+    loaded = secret_or_new(settings.data_dir / SECRET_FILE)
+    secret = loaded.value
+    if loaded.is_new:
+        studio.forget_browsers(loaded.problem)
     in_frame = settings.space_host is not None
     framing = Framing("'self' https://huggingface.co" if in_frame else "'self'")
     style = CookieStyle(in_frame=in_frame)

@@ -100,6 +100,11 @@ def refusal_to_manage(request: Request) -> str:
     return ""
 
 
+def is_browser(request: Request) -> bool:
+    """Whether a caller keeps a cookie or says where it comes from, as browsers do."""
+    return "cookie" in request.headers or "sec-fetch-site" in request.headers
+
+
 async def _administrator(request: Request) -> None:
     if refusal := refusal_to_manage(request):
         sentence, _, hint = refusal.partition(": ")

@@ -1,55 +1,24 @@
 """Who a browser is: a random owner in a cookie that only this data folder can have signed.
 
-The secret is one file of 32 bytes in the data folder. The cookie's name carries a mark of the secret, so
+The secret is one file of the data folder (`studio/secret_file.py`). The cookie's name carries a mark of the secret, so
 that two Darkrooms on one host (cookies know no ports) do not take each other's owners away.
 """
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from pathlib import Path
 
-from contract.errors import StudioError
+from studio.secret_file import load_secret
 
-SECRET_BYTES = 32
+__all__ = ["CookieStyle", "Owners", "Sessions", "Signer", "load_secret", "mark_of"]
 OWNER_AGE_S = 400 * 24 * 3600  # the most that browsers keep
 SESSION_AGE_S = 30 * 24 * 3600
 _OWNER = re.compile(r"[0-9a-f]{32}")
 _SESSION = re.compile(r"([0-9]{1,12})\.([0-9a-f]{32})")
-
-
-def load_secret(path: Path) -> bytes:
-    """Read the secret, or make it (mode 0600) in one atomic step.
-
-    Raises:
-        StudioError: the file is there but is not a secret.
-    """
-    if not path.exists():
-        _make_secret(path)
-    secret = path.read_bytes()
-    if len(secret) != SECRET_BYTES:
-        raise StudioError(f"{path.name} in the data folder is damaged ({len(secret)} bytes).",
-                          "Put it back from a copy, or delete it: everyone then starts a new gallery.",
-                          code="damaged_secret")
-    if os.name == "posix" and path.stat().st_mode & 0o077:
-        path.chmod(0o600)
-    return secret
-
-
-def _make_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SECRET_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
 
 
 class Signer:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from api.asking import ImageId, JsonBody, Owner, StudioHere, body_schema
+from api.asking import ImageId, JsonBody, Owner, StudioHere, body_schema, is_browser, refusal_to_manage
 from api.media import send_picture
 from api.shapes import Picture, PicturePage, picture
 from contract.errors import InvalidRecipe, NotFound
@@ -28,10 +28,13 @@ class Favourite(BaseModel):
 
 
 @router.get("")
-def page(studio: StudioHere, owner: Owner, limit: Annotated[int, Query(ge=1, le=200)] = 60,
+def page(request: Request, studio: StudioHere, owner: Owner, limit: Annotated[int, Query(ge=1, le=200)] = 60,
          before: Annotated[str | None, Query(max_length=64)] = None,
          search: Annotated[str | None, Query(max_length=500)] = None) -> PicturePage:
     """The caller's pictures, newest first."""
+    # On the machine itself, a browser gets what lost its owner; a program may have come first by chance.
+    if studio.has_lost_pictures and is_browser(request) and not refusal_to_manage(request):
+        studio.adopt_lost_pictures(owner)
     found = studio.images(owner, limit=limit, before=before, search=search)
     return PicturePage(images=tuple(picture(record) for record in found.images),
                        next_before=found.next_before, total=found.total)
@@ -46,7 +49,7 @@ def file(request: Request, studio: StudioHere, owner: Owner, image_id: ImageId,
     if download:
         made_by = studio.image(image_id, owner).recipe
         name = f"darkroom-{image_id}-{made_by.seed if made_by else 'upscaled'}"
-    return send_picture(request, path, studio.settings.outputs_dir, image_id, name=name)
+    return send_picture(request, path, path.parent, image_id, name=name)
 
 
 @router.get("/{image_id}/thumbnail", response_class=Response, responses=_THUMBNAIL)

@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from api.asking import Owner, StudioHere
+from api.asking import Owner, StudioHere, refusal_to_manage
 from api.shapes import Health, Queue
 from contract.errors import NotFound
 from contract.records import EngineStatus
@@ -24,9 +24,10 @@ def health(request: Request, studio: StudioHere) -> Health:
 
 
 @router.get("/engine")
-def engine(studio: StudioHere) -> EngineStatus:
-    """What the engine does."""
-    return studio.engine()
+def engine(request: Request, studio: StudioHere) -> EngineStatus:
+    """What the engine does, and to who sits at the machine, what was wrong at the start."""
+    status = studio.engine()
+    return status if refusal_to_manage(request) else status.model_copy(update={"notices": studio.notices})
 
 
 @router.get("/queue")

@@ -126,6 +126,7 @@ class ResidentModel(Frozen):
 
 class EngineStatus(Frozen):
     """What the engine pill says. `text` is ready to show, and so is `held`: why waiting jobs don't start.
+    notices: what was wrong with the data folder at the start and what to do, as sentences; for who administers it.
 
     models: what is in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
@@ -140,6 +141,7 @@ class EngineStatus(Frozen):
     versions: dict[str, str] = {}
     held: str = ""
     extensions_off: tuple[str, ...] = ()  # a sentence each
+    notices: tuple[str, ...] = ()
     models: tuple[ResidentModel, ...] = ()
     budget_bytes: int = 0
     free_bytes: int = 0

@@ -20,6 +20,13 @@ logger = logging.getLogger(__name__)
 BUSY_START_S = 12.0
 BUSY_S = 3.0
 
+# Also run when a damaged index is made anew; a new form of it is a new migration.
+SEARCH_TABLES = """
+    CREATE VIRTUAL TABLE image_words USING fts5 (prompt, negative_prompt, model, names,
+                                                 tokenize = 'trigram case_sensitive 1', detail = none, columnsize = 0);
+    CREATE VIRTUAL TABLE image_groups USING fts5vocab (image_words, 'row');
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE jobs (
@@ -62,6 +69,16 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE model_facts (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, version TEXT NOT NULL, facts TEXT NOT NULL);
     """,
+    # Rows below search_progress.below are not yet in image_words. marks: facts about this data folder.
+    # owner_aliases: whose the pictures are whose owner was hashed with a lost key; NULL if nobody knows.
+    f"""
+    DROP TABLE image_words;
+    {SEARCH_TABLES}
+    CREATE TABLE search_progress (below INTEGER NOT NULL);
+    INSERT INTO search_progress SELECT COALESCE(MAX(row) + 1, 0) FROM images;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE owner_aliases (old_key TEXT PRIMARY KEY, owner_key TEXT) WITHOUT ROWID;
+    """,
 )
 
 
@@ -70,11 +87,13 @@ class Database:
 
     Attributes:
         is_new: Nothing was there, or what was there was damaged: the index has to be rebuilt.
+        problem: What was damaged, as a sentence; else "".
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.is_new = False
+        self.problem = ""
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
@@ -89,6 +108,8 @@ class Database:
         self.is_new = not self.path.exists() or self.path.stat().st_size == 0
         try:
             with explained(self.path):
+                if self.path.is_dir():
+                    raise DamagedDatabase(f"{self.path.name} is a folder.")
                 self._connect()
         except StudioError as error:
             self.close()  # which also takes back a migration that failed
@@ -108,6 +129,8 @@ class Database:
             if verdict != "ok":
                 raise DamagedDatabase(verdict)
         self._migrate(self._writer)
+        if missing := _tables_of_ours() - _tables(self._writer):
+            raise DamagedDatabase(f"{self.path.name} has no {', '.join(sorted(missing))}.")
         self._writer.execute("BEGIN IMMEDIATE")  # another program may hold it: wait here, not at the first job
         self._writer.execute("ROLLBACK")
         self._writer.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
@@ -120,6 +143,8 @@ class Database:
             raise StudioError(f"{self.path.name} was made by a newer Darkroom.",
                               "Use that version, or another data folder with --data.",
                               code="database_newer")
+        if version == 0 and _tables(connection):
+            raise DamagedDatabase(f"{self.path.name} is another program's.")
         for number in range(version, len(MIGRATIONS)):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;")
@@ -130,8 +155,10 @@ class Database:
             part = self.path.with_name(self.path.name + suffix)
             if part.exists():
                 part.replace(part.with_name(f"{self.path.name}{suffix}.{stamp}.bad"))
-        logger.warning("%s was damaged; it is kept as .bad and the gallery is read from the pictures again",
-                       self.path.name)
+        self.problem = (f"{self.path.name} was damaged. It is kept as {self.path.name}.{stamp}.bad, and the gallery is "
+                        "read from the pictures again: favorites, tags and what waited in the queue are lost. If you have "
+                        "a copy, end Darkroom, put it in its place, and start again.")
+        logger.warning("%s", self.problem)
 
     def close(self) -> None:
         """Close both connections. Idempotent."""
@@ -204,6 +231,19 @@ class DamagedDatabase(StudioError):
     """The file is not a database or its pages are broken."""
 
     default_code = "database_damaged"
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _tables_of_ours() -> set[str]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(";".join(MIGRATIONS))
+        return {name for name in _tables(connection) if not name.startswith("sqlite_")}
+    finally:
+        connection.close()
 
 
 def _connection(path: Path, busy_s: float) -> sqlite3.Connection:

@@ -10,17 +10,18 @@ import queue as standard_queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
 from contract import events
 from contract.errands import Lane
-from contract.errors import StorageFull, StudioError
-from contract.records import JobRecord, JobState
+from contract.errors import JobError, NotFound, StorageFull, StudioError
+from contract.records import JobRecord, JobState, StoredInput
 from contract.tasks import Paint, Preprocess, Upscale
 from contract.work import (
     WORK_ENDINGS,
+    RawImage,
     Ticket,
     WorkCancelled,
     WorkDone,
@@ -71,6 +72,7 @@ class Run:
     attempt: int
     is_cancelled: bool = False
     made: set[int] = field(default_factory=set)
+    saved: set[int] = field(default_factory=set)
     unsaved: StudioError | None = None  # why a picture could not be saved
     painted: int = 0
     painting_s: float = 0.0
@@ -111,6 +113,26 @@ class Tools:
     on_picture: Callable[[JobRecord], None] = lambda job: None  # its first step is made
     previews: bool = True
     lane: Lane = "engine"
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Whatever goes wrong while a picture is saved gets a code that begins "storage": its pixels are kept.
+
+    Raises:
+        StorageFull: with the cause in words, or its kind if it has none.
+    """
+    try:
+        yield
+    except (StorageFull, NotFound):
+        raise
+    except StudioError as error:
+        raise StorageFull(error.message, error.hint, code=f"storage_{error.code}") from None
+    except Exception as error:
+        logger.exception("a picture could not be saved")
+        raise StorageFull(f"The picture could not be saved ({type(error).__name__}).",
+                          "Details are in the log. Press Try again; the picture is kept in memory.",
+                          code="storage_failed") from None
 
 
 class Dispatcher:
@@ -198,6 +220,7 @@ class Dispatcher:
             return
         run = Run(job, self._tools.feed_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
         run.made = set(self._tools.finished_of_job(job.id))
+        run.saved = set(run.made)
         with self._lock:
             self._running = run
             run.is_cancelled = job.id in self._cancelled_early
@@ -321,29 +344,42 @@ class Dispatcher:
         done.wait()
 
     def _save(self, run: Run, ticket: Ticket, painted: WorkPainted) -> None:
-        if isinstance(run.job.task, Preprocess):
-            self._keep_map(run, painted)
-            return
         try:
-            hashes = {key: sha256 for key, path in files_to_hash(ticket).items()
-                      if (sha256 := self._tools.hashes.get(path))}
-            record, notices = self._tools.saver.save(run.job, painted, hashes)
+            with saving():
+                self._keep(run, ticket, painted)
         except StudioError as error:
             run.unsaved = error
             return
+        run.saved.add(painted.image)
+
+    def _keep(self, run: Run, ticket: Ticket, painted: WorkPainted) -> None:
+        if isinstance(run.job.task, Preprocess):
+            made = self._tools.saver.save_map(run.job, painted.pixels, lambda pixels: self._keep_map(run.job, pixels))
+            self._say(run, events.Prepared(**run.stamp(), input=made))
+            return
+        record, notices = self._tools.saver.save(run.job, painted, lambda: self._hashes_of(ticket))
         for code, message in notices:
             self._say(run, events.Notice(**run.stamp(), code=code, message=message))
         self._say(run, events.Saved(**run.stamp(), image=painted.image, record=record))
 
-    def _keep_map(self, run: Run, painted: WorkPainted) -> None:
-        try:
-            made = self._tools.inputs.add_raw(painted.pixels)
-            self._tools.input_owners.add(made.sha256, run.job.owner)
-            self._tools.queue.add_prepared(run.job, made)
-        except StudioError as error:
-            run.unsaved = error
-            return
-        self._say(run, events.Prepared(**run.stamp(), input=made))
+    def _hashes_of(self, ticket: Ticket) -> dict[str, str]:
+        """A hash is worth no picture: one that can't be had now is left out."""
+        found = {}
+        for key, path in files_to_hash(ticket).items():
+            try:
+                sha256 = self._tools.hashes.get(path)
+            except (StudioError, OSError) as error:
+                logger.warning("%s has no hash in the recipe: %s", path.name, error)
+                continue
+            if sha256:
+                found[key] = sha256
+        return found
+
+    def _keep_map(self, job: JobRecord, pixels: RawImage) -> StoredInput:
+        made = self._tools.inputs.add_raw(pixels)
+        self._tools.input_owners.add(made.sha256, job.owner)
+        self._tools.queue.add_prepared(job, made)
+        return made
 
     def _end(self, run: Run, ending: WorkerEvent) -> None:
         seconds = round(time.monotonic() - run.began, 3)
@@ -365,10 +401,12 @@ class Dispatcher:
         facts = run.stamp()
         if isinstance(ending, WorkCancelled):
             return "cancelled", events.Cancelled(**facts), None
-        if isinstance(ending, WorkDone) and run.unsaved is None:
+        count = run.job.task.picture_count
+        if isinstance(ending, WorkDone) and run.unsaved is None and len(run.saved) >= count:
             return "done", events.Done(**facts, seconds=seconds), None
-        failure = ending if isinstance(ending, WorkFailed) else run.unsaved
-        assert failure is not None
+        failure = ending if isinstance(ending, WorkFailed) else run.unsaved or JobError(
+            f"The engine ended after {len(run.saved)} of {count} pictures.", "Run the job again.",
+            code="pictures_missing")
         failed = events.Failed(**facts, code=failure.code, message=failure.message, hint=failure.hint,
                                field=failure.field, fix=failure.fix or None)
         return "failed", failed, (failed.code, failed.message, failed.hint)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from contract import events
 from contract.errors import StudioError
-from contract.records import ImageRecord, JobRecord
+from contract.records import ImageRecord, JobRecord, StoredInput
 from studio.feed import Feed, feed_from_events, feed_from_log
 from studio.gallery import Gallery
 from studio.queue import JobQueue
@@ -99,17 +99,18 @@ class Feeds:
             if feed is not None:
                 self.close(job, feed)
 
-    def extend(self, job: JobRecord, records: Sequence[ImageRecord], image_of: Callable[[str], int],
+    def extend(self, job: JobRecord, saved: Sequence[ImageRecord | StoredInput], image_of: Callable[[str], int],
                is_complete: bool) -> None:
-        """After a late save: the pictures, then the ending, with cursors above all before."""
+        """After a late save: the pictures and maps, then the ending, with cursors above all before."""
         found = self.of(job).since(0)
         kept = [(n, e) for n, e in zip(found.cursors, found.events, strict=True) if not events.is_ending(e)]
         feed = feed_from_events(job.id, 0, ())
         feed.restore(kept, found.cursor)
         now = time.time()
-        for record in records:
-            feed.append(events.Saved(job_id=job.id, attempt=job.attempt, at=now, image=image_of(record.id),
-                                     record=record))
+        for one in saved:
+            feed.append(events.Prepared(job_id=job.id, attempt=job.attempt, at=now, input=one)
+                        if isinstance(one, StoredInput)
+                        else events.Saved(job_id=job.id, attempt=job.attempt, at=now, image=image_of(one.id), record=one))
         last = found.events[-1]
         feed.append(events.Done(job_id=job.id, attempt=job.attempt, at=now, seconds=now - job.created_at)
                     if is_complete else last)

@@ -8,12 +8,15 @@ import errno
 import io
 import json
 import logging
+import math
 import os
 import re
 import shutil
+import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +36,11 @@ from studio.png_text import read_text
 logger = logging.getLogger(__name__)
 KEYWORD = "darkroom"
 _PART = ".part"
+_MOST = 1_000_000  # of anything that is counted in a picture's facts
 _FLOOR_BYTES = 16_000_000  # for the database, thumbnails and the log
 _NUMBERED = re.compile(r"(\d{5,9})-\w+\.png")
+_TRY_AGAIN = "then press Try again; the picture is kept in memory."
+_GOES_ON = "what waits goes on by itself."
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -83,12 +89,18 @@ class PictureFacts:
 
 
 class PictureFolder:
-    """The outputs folder."""
+    """The outputs folder. Folders in it, and it itself, may be links to other disks; a file must lie in its folder.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        is_known: Whether a relative path is that of a picture, though its file may be gone: it is not given again.
+    """
+
+    def __init__(self, root: Path, is_known: Callable[[str], bool] = lambda path: False) -> None:
         self.root = root
+        self._is_known = is_known
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def save(self, pixels: RawImage, facts: PictureFacts) -> str:
         """Write one picture.
@@ -100,20 +112,27 @@ class PictureFolder:
             StorageFull: nothing of it is left on the disk.
         """
         data = encode(pixels, facts)
-        day = time.strftime("%Y-%m-%d", time.localtime(facts.created_at))
-        folder = self.root / day
-        part = folder / f".{facts.id}.png{_PART}"
+        folder = self._day(facts.created_at)
+        part, final = folder / f".{facts.id}.png{_PART}", None
         try:
             with self._lock:
                 folder.mkdir(parents=True, exist_ok=True)
-                final = self._free_name(folder, str(facts.recipe.seed) if facts.recipe else "upscaled")
+                path = self._free_name(folder, str(facts.recipe.seed) if facts.recipe else "upscaled")
                 write_through(part, data)
-                os.replace(part, final)
+                os.replace(part, path)
+                final = path
                 _flush_folder(folder)
+                if final.stat().st_size != len(data):
+                    raise OSError(errno.EIO, "the disk kept only a part of it")
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise self.refusal(error) from None
-        return f"{day}/{final.name}"
+            for left in filter(None, (part, final)):
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
+            raise self._refusal(error, folder, _TRY_AGAIN) from None
+        return f"{folder.name}/{final.name}"
+
+    def _day(self, at: float) -> Path:
+        return self.root / time.strftime("%Y-%m-%d", time.localtime(at))
 
     def _free_name(self, folder: Path, ending: str) -> Path:
         number = self._numbers.get(folder.name)
@@ -123,7 +142,7 @@ class PictureFolder:
         while True:
             number += 1
             path = folder / f"{number:05d}-{ending}.png"
-            if not path.exists():
+            if not os.path.lexists(path) and not self._is_known(f"{folder.name}/{path.name}"):
                 self._numbers[folder.name] = number
                 return path
 
@@ -134,61 +153,174 @@ class PictureFolder:
             StorageFull: there is less room than that, or the folder can't be written.
         """
         if self.root.is_dir() and not os.access(self.root, os.W_OK | os.X_OK):
-            raise StorageFull(f"{self.root.name}/ can't be written.", "Correct its permissions; what waits goes on by itself.",
+            raise StorageFull(f"{self.root.name}/ can't be written.", f"Correct its permissions; {_GOES_ON}",
                               code="storage_refused")
         free = _free_bytes(self.root)
         if free < needed_bytes + _FLOOR_BYTES:
             raise StorageFull(f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
-                              "Free some; what waits goes on by itself.")
+                              f"Free some; {_GOES_ON}")
 
-    def refusal(self, error: OSError) -> StorageFull:
-        """A write error in words."""
+    def check_writing(self) -> None:
+        """Try what saving does, with one byte.
+
+        Raises:
+            StorageFull: names what is in the way.
+        """
+        folder = self._day(time.time())
+        part = folder / f".try{_PART}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.listdir(folder)
+            write_through(part, b"1")
+        except OSError as error:
+            raise self._refusal(error, folder, _GOES_ON) from None
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _refusal(self, error: OSError, folder: Path, then: str) -> StorageFull:
+        """A write error in words. then: what happens to the picture when the cause is gone."""
         if error.errno in _NO_SPACE:
             free = _free_bytes(self.root)
             return StorageFull(f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
-                               "Free some, then press Try again; the picture is kept in memory.")
-        return StorageFull(f"{self.root.name}/ can't be written ({error.strerror}).",
-                           "Correct its permissions, then press Try again; the picture is kept in memory.",
+                               f"Free some{',' if then is _TRY_AGAIN else ';'} {then}")
+        for place in (self.root, folder):
+            if os.path.lexists(place) and not place.is_dir():
+                is_link = place.is_symlink()
+                what = "is a link that leads to no folder" if is_link else "is a file, not a folder"
+                hint = "Let it lead to one" if is_link else "Move it away"
+                return StorageFull(f"{self._shown(place)} {what}: no picture can be saved there.",
+                                   f"{hint}{',' if then is _TRY_AGAIN else ';'} {then}", code="storage_refused")
+        closed = folder if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK) else self.root
+        return StorageFull(f"{self._shown(closed)}/ can't be written ({error.strerror}).",
+                           f"Correct its permissions{',' if then is _TRY_AGAIN else ';'} {then}",
                            code="storage_refused")
+
+    def _shown(self, place: Path) -> str:
+        return self.root.name if place == self.root else f"{self.root.name}/{place.name}"
 
     def sweep(self) -> int:
         """Remove what a crash left half written; returns how many files."""
         swept = 0
         for folder in (self.root, *self.days()):
-            for part in folder.glob(f".*{_PART}"):
-                part.unlink(missing_ok=True)
-                swept += 1
+            for entry in _entries(folder):
+                if entry.name.startswith(".") and entry.name.endswith(_PART):
+                    with suppress(OSError):
+                        Path(entry.path).unlink()
+                        swept += 1
         return swept
 
     def days(self) -> list[Path]:
-        """The folders of pictures, newest first."""
-        try:
-            return sorted((Path(entry.path) for entry in os.scandir(self.root) if entry.is_dir()), reverse=True)
-        except OSError:
-            return []
+        """The folders of pictures, newest first; each once, though links may lead to it several times."""
+        found: dict[str, os.DirEntry[str]] = {}
+        for entry in sorted(_entries(self.root), key=lambda entry: (_is_link(entry), entry.name)):
+            try:
+                is_folder, real = entry.is_dir(), os.path.realpath(entry.path)
+            except OSError as error:
+                logger.warning("%s/%s can't be read: %s", self.root.name, shown(entry.name), error.strerror)
+                continue
+            if is_folder:
+                found.setdefault(real, entry)
+            elif _is_link(entry):
+                logger.warning("%s/%s leads to no folder that is there; its pictures are shown when it is.",
+                               self.root.name, shown(entry.name))
+        return sorted((Path(entry.path) for entry in found.values()), reverse=True)
+
+    def changed_days(self) -> list[str]:
+        """The names of the days that came, went or changed since this was asked last; our own pictures change them, too."""
+        now: dict[str, tuple[int, ...]] = {}
+        for folder in self.days():
+            with suppress(OSError):
+                status = folder.stat()
+                now[folder.name] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        before, self._seen = self._seen, now
+        return [name for name in sorted({*before, *now}, reverse=True)
+                if before.get(name) != now.get(name) and _is_text(name)]
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every .png of the folder, newest day first: (relative path, status)."""
         for folder in self.days():
-            try:
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
-            except OSError as error:
-                logger.warning("%s/ can't be read: %s", folder.name, error.strerror)
+            yield from self.files_of(folder)
+
+    def files_of(self, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+        """Every .png of one day; what can't be read is left out, and a folder that can't is named in the log."""
+        for entry in sorted(_entries(folder), key=lambda entry: entry.name, reverse=True):
+            path = f"{folder.name}/{entry.name}"
+            if not entry.name.lower().endswith(".png") or not _is_text(path):
                 continue
-            for entry in entries:
-                if entry.name.endswith(".png") and entry.is_file(follow_symlinks=False):
-                    yield f"{folder.name}/{entry.name}", entry.stat()
+            status = self.status(path)
+            if status is not None:
+                yield path, status
 
     def locate(self, relative: str) -> Path:
-        """The absolute path of a picture.
+        """The absolute path of a picture, by the path that the index has of it.
 
         Raises:
-            NotFound: it would lie outside the folder.
+            NotFound: it would lie outside the folder: only folders are followed where they lead, not files.
         """
-        path = (self.root / relative).resolve()
-        if not path.is_relative_to(self.root.resolve()):
-            raise NotFound("There is no such picture.")
-        return path
+        path = self.root.joinpath(*relative.split("/"))
+        try:
+            if _stays_inside(relative) and (not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(
+                    os.path.realpath(path.parent))):
+                return path
+        except OSError:
+            pass  # a folder on the way can't be read
+        raise NotFound("There is no such picture.")
+
+    def status(self, relative: str) -> os.stat_result | None:
+        """Size and times of a picture's file; None if it is gone, no file, or its folder can't be read."""
+        try:
+            status = self.locate(relative).stat()
+        except (NotFound, OSError, ValueError):
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+    def has(self, relative: str) -> bool:
+        """Whether a picture's file is there."""
+        return self.status(relative) is not None
+
+    def remove(self, relative: str) -> None:
+        """Remove a picture's file, or the link in its place. Raises OSError."""
+        if _stays_inside(relative):
+            self.root.joinpath(*relative.split("/")).unlink(missing_ok=True)
+
+
+def shown(name: str) -> str:
+    """A name from the disk for the log: what can't be printed as its number."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+
+
+def _stays_inside(relative: str) -> bool:
+    return not {"", ".", ".."} & set(relative.split("/")) and "\0" not in relative
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be kept in the index; one in another encoding is named in the log."""
+    try:
+        name.encode("utf-8")
+        return True
+    except UnicodeEncodeError:
+        logger.warning("%s has a name that is not UTF-8 and is left out. Rename it.", shown(name))
+        return False
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder; nothing, and a line in the log, if it can't be read."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        logger.warning("%s/ can't be read: %s", shown(folder.name), error.strerror)
+        return []
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink()
+    except OSError:
+        return False
 
 
 def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
@@ -225,10 +357,13 @@ def parse_facts(text: str) -> PictureFacts | None:
             recipe=Recipe.model_validate_json(json.dumps(data["recipe"])) if data["recipe"] else None,
             upscale=Upscale.model_validate_json(json.dumps(data["upscale"])) if data.get("upscale") else None)
         facts.record("x", "x")  # the types of all the rest
-    except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
+        for text in (facts.job_id, facts.owner_key, facts.parent or ""):
+            text.encode("utf-8")  # half of a character is no text
+    except (ValueError, AttributeError, OverflowError, KeyError, TypeError, RecursionError, ValidationError):
         return None
     usable = (is_id(facts.id) and (facts.recipe is None) != (facts.upscale is None) and isinstance(facts.job_image, int) and isinstance(facts.owner_key, str)
-              and isinstance(facts.provenance, dict))
+              and isinstance(facts.provenance, dict) and 0 <= facts.job_image < _MOST and math.isfinite(facts.created_at)
+              and 0 < facts.width < _MOST and 0 < facts.height < _MOST and math.isfinite(facts.seconds or 0.0))
     return facts if usable else None
 
 
@@ -241,11 +376,15 @@ def write_through(path: Path, data: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
+    """Make a new name last; some disks of other machines can't, which costs no picture."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM):
+            raise
     finally:
         os.close(handle)
 

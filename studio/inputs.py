@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +26,8 @@ _SWEEP_EVERY_S = 3600.0
 _NOTES = "darkroom-notes"
 _HEAD_BYTES = 4096
 Notes = tuple[tuple[str, str], ...]
+_BEGINNING = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class Inputs:
@@ -70,7 +73,7 @@ class Inputs:
         part = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
+            if _holds(path, png):  # one that was damaged meanwhile is written again
                 os.utime(path)
                 return
             write_through(part, png)
@@ -85,7 +88,7 @@ class Inputs:
         return self._root / sha256[:2] / f"{sha256}.png"
 
     def size(self, sha256: str) -> tuple[int, int] | None:
-        """Width and height of a picture that is kept, from its header; None if it is not.
+        """Width and height of a picture that is kept, from its header; None if it is not, or is cut off.
 
         Raises:
             InvalidInput: it is there and can't be read.
@@ -93,11 +96,24 @@ class Inputs:
         try:
             with self.path(sha256).open("rb") as file:
                 head = file.read(24)
-        except FileNotFoundError:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
+                is_whole = head.startswith(_BEGINNING) and file.read() == _END
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
             raise _unreadable(error) from None
-        return struct.unpack(">II", head[16:24]) if len(head) == 24 else None
+        return struct.unpack(">II", head[16:24]) if is_whole else None
+
+    def gray_range(self, sha256: str) -> tuple[int, int] | None:
+        """Darkest and lightest gray of a kept picture, 0 to 255, what is transparent as black; None if it can't be read."""
+        try:
+            with Image.open(self.path(sha256), formats=["PNG"]) as file:
+                picture = file.convert("RGBA")
+            on_black = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+            low, high = on_black.convert("L").getextrema()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None
+        return int(low), int(high)  # type: ignore[arg-type]
 
     def notes(self, sha256: str) -> Notes:
         """What was worth knowing when a kept picture was brought, as (code, sentence)."""
@@ -144,12 +160,20 @@ class Inputs:
         """Remove old pictures that nothing names; returns how many."""
         swept = 0
         for path in self._root.glob("*/*.p*"):
-            if path.stem not in named and path.stat().st_mtime < self._clock() - KEPT_S:
-                path.unlink(missing_ok=True)
-                swept += 1
+            with suppress(OSError):  # one that can't be removed holds up no other
+                if path.stem not in named and path.stat().st_mtime < self._clock() - KEPT_S:
+                    path.unlink()
+                    swept += 1
         return swept
 
 
 def _unreadable(error: OSError) -> InvalidInput:
     return InvalidInput(f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
                         "Correct the permissions of the data folder, then try again.", code="input_unreadable")
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False

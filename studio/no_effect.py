@@ -13,14 +13,13 @@ from PIL import Image
 
 from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
-from contract.parts import Hires, LoraUse, Mask, Start
+from contract.parts import MASKED_FROM, Hires, LoraUse, Mask, Start
 from contract.recipe import ImageRef, Recipe
 
 Notice = tuple[str, str]
 PictureOf = Callable[[str], Image.Image | None]
 NotesOf = Callable[[str], Sequence[Notice]]
 _MOST_PIXELS = 8_000_000  # decoding them takes a tenth of a second
-_HALF = 128  # of a mask that is not soft: what is brighter is painted
 _NAMED_EMBEDDING = re.compile(r"\bembedding:([\w./\\-]{1,200}\w)")
 _IMAGE_GUIDANCE = Start.model_fields["image_guidance"].default
 _STEPS_SPAN_SLACK = 1e-9
@@ -148,7 +147,7 @@ def _of_mask(asked: Mask, mask: Image.Image) -> Iterator[Notice]:
     assert isinstance(low, int | float) and isinstance(high, int | float)
     if asked.invert:
         low, high = 255 - high, 255 - low
-    if low >= (255 if asked.soft else _HALF):
+    if low >= (255 if asked.soft else MASKED_FROM):
         words = "is painted everywhere" if not asked.invert else "is turned around and empty, so it is everything"
         yield "mask_of_all", f"The mask {words}: the whole picture changes, as without a mask."
     elif low == high and asked.soft and high > 0:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from contract.errands import LANES, Lane
 from contract.errors import NotFound, QueueFull, StudioError
 from contract.records import JobRecord, JobState, StoredInput
@@ -71,10 +73,15 @@ class JobQueue:
                                        (self._clock(), *_INTERRUPTED, row["id"]))
                     interrupted.append(row["id"])
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
-                task = TASK.validate_json(row["task"])
+                task = _task(row)
+                if task is None:  # it holds up no other
+                    connection.execute("UPDATE jobs SET state = 'failed', finished_at = ?, error_code = 'job_unreadable', "
+                                       "error_message = 'The job can''t be read any more.', "
+                                       "error_hint = 'Ask for it again.' WHERE id = ?", (self._clock(), row["id"]))
+                    continue
                 self._orders[task.lane].add(_waiting(row, task))
             self._changed.notify_all()
-        return tuple(self.record(job_id) for job_id in interrupted)
+        return tuple(self.record(job_id) for job_id in interrupted if _task(self.row(job_id)))
 
     def add(self, task: Task, owner: str, window: str | None,
             notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
@@ -118,7 +125,8 @@ class JobQueue:
 
     def _running(self) -> Iterator[tuple[sqlite3.Row, Task]]:
         for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
-            yield row, TASK.validate_json(row["task"])
+            if task := _task(row):
+                yield row, task
 
     def _predict(self, job: Waiting) -> float:
         return self._rates.predict(job.model, job.cost) or 0.0
@@ -280,7 +288,7 @@ class JobQueue:
             NotFound: there is none, or it is another's.
         """
         row = self.row(job_id)
-        if row is None or owner not in (None, row["owner"]):
+        if row is None or owner not in (None, row["owner"]) or _task(row) is None:
             raise NotFound("There is no such job.", "It may have been made with another browser.")
         return self._as_record(row)
 
@@ -301,7 +309,7 @@ class JobQueue:
     def records(self, where: str, values: Sequence[Any]) -> tuple[JobRecord, ...]:
         """Jobs by a condition written in this package (never from outside), oldest first."""
         rows = self._database.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
-        return tuple(self._as_record(row) for row in rows)
+        return tuple(self._as_record(row) for row in rows if _task(row))
 
     def _as_record(self, row: sqlite3.Row) -> JobRecord:
         images = self._database.rows("SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL "
@@ -314,6 +322,14 @@ class JobQueue:
             "finished_at": finished_at, "attempt": row["attempt"],
             "image_ids": tuple(image["id"] for image in images), "error_code": code, "error_message": message,
             "error_hint": hint, "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"]))})
+
+
+def _task(row: sqlite3.Row | None) -> Task | None:
+    """What a row asks for; None if it can't be read any more (a newer version wrote it, or it was damaged)."""
+    try:
+        return TASK.validate_json(row["task"]) if row is not None else None
+    except ValidationError:
+        return None
 
 
 def _waiting(row: sqlite3.Row, task: Task) -> Waiting:

@@ -109,6 +109,11 @@ class Settings:
                 if folder.name == "tmp":
                     folder.chmod(0o700)
             except OSError as error:
+                if os.path.lexists(folder) and not folder.is_dir():
+                    what = "a link that leads to no folder" if folder.is_symlink() else "a file, not a folder"
+                    raise StudioError(f"{folder.name} in the data folder is {what}.",
+                                      "Move it away, or choose another data folder with --data.",
+                                      code="data_folder") from None
                 raise StudioError(f"The folder {folder.name}/ can't be made ({error.strerror}).",
                                   "Correct its permissions, or choose another with --data.",
                                   code="data_folder") from None
@@ -276,11 +281,11 @@ def _model_folders(data_dir: Path, environ: Mapping[str, str]) -> list[Path]:
 def _read_file(path: Path, notices: list[str]) -> dict[str, Any]:
     for candidate in (path, path.with_name(path.name + ".bak")):
         try:
-            text = candidate.read_text("utf-8")
+            text = candidate.read_text("utf-8-sig")  # Windows' editor marks its files
             table = tomllib.loads(text)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             cause = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
             notices.append(f"{candidate.name} can't be read ({cause}); it was left as it is.")
             continue

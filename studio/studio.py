@@ -32,9 +32,10 @@ from contract.records import (
 from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
+from studio.check_ahead import check_ahead
 from studio.costs import Rates
 from studio.database import Database
-from studio.dispatcher import Dispatcher, Runner, Tools
+from studio.dispatcher import Dispatcher, Runner, Tools, saving
 from studio.downloads.errand import NetworkWorker
 from studio.engine_state import EngineState
 from studio.errands import Errands, hub_of
@@ -43,13 +44,14 @@ from studio.feed import Feed
 from studio.feeds import Feeds
 from studio.found_recipes import FoundRecipe, read_recipe
 from studio.gallery import Gallery
-from studio.gallery_index import reconcile
+from studio.gallery_index import reconcile, reconcile_days
 from studio.hashes import HashKeeper, ModelHashes
 from studio.ids import IdSource
 from studio.image_files import PictureFolder
 from studio.input_owners import InputOwners
 from studio.inputs import Inputs
 from studio.lock import DataLock
+from studio.lost_owners import LostOwners
 from studio.model_facts import ModelFacts
 from studio.model_finder import Finder
 from studio.model_list import ModelList
@@ -73,6 +75,7 @@ from studio.workers.errands import DiskWorker
 
 logger = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0
+_LOOK_AGAIN_S = 10.0
 _STOP_S = 4.0
 
 
@@ -97,10 +100,13 @@ class Studio:
                                  answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"))
         self._other_hashes = OtherHashes(self._database)
         self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy, others=self._other_hashes)
-        self._folder = PictureFolder(settings.outputs_dir)
-        owners = OwnerKeys(settings.data_dir)
+        self._folder = PictureFolder(settings.outputs_dir, lambda path: self._gallery.knows(path))
+        self._owners = owners = OwnerKeys(settings.data_dir)
+        self._lost_owners = LostOwners(self._database, owners)
+        self._problems: tuple[str, ...] = ()
+        self._forgotten: str | None = None  # why, until the data folder is open
         thumbnails = Thumbnails(settings.thumbnails_dir)
-        self._gallery = Gallery(self._database, self._folder, thumbnails, owners)
+        self._gallery = Gallery(self._database, self._folder, thumbnails, owners, lost=self._lost_owners)
         self._inputs = Inputs(settings.inputs_dir)
         self._input_owners = InputOwners(self._database, owners)
         self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
@@ -143,6 +149,9 @@ class Studio:
             self._lock_file.acquire()
             try:
                 self._database.open()
+                self._problems = (self._database.problem,) if self._database.problem else ()
+                self._say(self._lost_owners.open())
+                self._forget_browsers()
                 self._recover()
             except BaseException:
                 self._database.close()
@@ -181,6 +190,27 @@ class Studio:
             if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
 
+    def forget_browsers(self, problem: str) -> None:
+        """The secret of the cookies is new: nobody has the owner of before. problem: why; "" if there was none."""
+        self._forgotten = problem
+        if self._is_open:
+            self._forget_browsers()
+
+    def _forget_browsers(self) -> None:
+        if self._forgotten is not None:
+            self._say(self._lost_owners.lose_all(self._forgotten))
+            self._forgotten = None
+
+    def _say(self, problem: str) -> None:
+        if problem:
+            logger.warning("%s", problem)
+            self._problems += (problem,)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was wrong with the settings and the data folder at the start, as sentences."""
+        return (*self.settings.notices, *self._problems)
+
     def _recover(self) -> None:
         for table in ("images", "jobs"):
             newest = self._database.value(f"SELECT MAX(id) FROM {table}")
@@ -199,6 +229,17 @@ class Studio:
             logger.warning("the gallery could not be brought up to date: %s", error.message)
         finally:
             self._indexed.set()
+        self._index_again()
+        while not self._stopping.wait(_LOOK_AGAIN_S):
+            self._index_again()
+
+    def _index_again(self) -> None:
+        """Pictures of an older version get their words; folders that came, or can be read again, their pictures."""
+        try:
+            self._gallery.words.index_older(self._stopping.is_set)
+            reconcile_days(self._database, self._gallery, self._folder, self._ids, self._stopping.is_set)
+        except StudioError as error:
+            logger.warning("the gallery could not be brought up to date: %s", error.message)
 
     def wait_until_indexed(self, timeout_s: float) -> bool:
         """Wait until the gallery shows what lies in outputs/."""
@@ -261,6 +302,7 @@ class Studio:
     def _submit(self, draft: RecipeDraft, owner: str, window: str | None) -> JobHandle:
         draft = self.extensions.adjust(draft)
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
+        check_ahead(found.recipe, found.entry, self._inputs.gray_range)
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
                    *prompt_notes(found.recipe),
@@ -386,20 +428,29 @@ class Studio:
         return free[-1] if free else None
 
     def retry_save(self, job_id: str, owner: str) -> tuple[ImageRecord, ...]:
-        """Save pictures that a full disk refused and that are still in memory.
+        """Save what could not be saved and is still in memory; the job is done when nothing of it is missing.
 
         Raises:
             NotFound: nothing is kept of this job.
-            StorageFull: still no space.
+            RequestError: it still runs.
+            StorageFull: something can still not be saved; what could be is.
         """
         job = self._queue.record(job_id, owner)
-        records = self._saver.retry(job)
+        if job.state in ("queued", "running"):
+            raise RequestError("The job still runs.", "Try again when it has ended.", code="job_running")
+        with saving():
+            retried = self._saver.retry(job.id)
+        maps = [one for one in retried.saved if isinstance(one, StoredInput)]
+        count = len(maps) or len(self._gallery.finished_of_job(job.id))
+        is_complete = retried.problem is None and count >= job.task.picture_count \
+            and (job.error_code or "").startswith("storage")
         images = {record.id: image for image, record in self._gallery.of_job(job.id, owner)}
-        is_complete = (job.error_code or "").startswith("storage")
-        self._feeds.extend(job, records, lambda image_id: images.get(image_id, 0), is_complete)
+        self._feeds.extend(job, retried.saved, lambda image_id: images.get(image_id, 0), is_complete)
         if is_complete:
             self._queue.finish(job.id, "done")
-        return records
+        if retried.problem:
+            raise retried.problem
+        return tuple(one for one in retried.saved if isinstance(one, ImageRecord))
 
     def _read_ahead(self, running: JobRecord) -> None:
         coming = read_ahead(running, self._queue, self._models)
@@ -429,6 +480,15 @@ class Studio:
                search: str | None = None) -> ImagePage:
         """A page of the owner's pictures, newest first."""
         return self._gallery.page(owner, limit, before, search)
+
+    @property
+    def has_lost_pictures(self) -> bool:
+        """Whether there are pictures whose owner nobody knows any more."""
+        return self._lost_owners.has_lost
+
+    def adopt_lost_pictures(self, owner: str) -> None:
+        """Give them to who administers the program."""
+        self._gallery.adopt_lost(owner)
 
     def image(self, image_id: str, owner: str) -> ImageRecord:
         """One picture. Raises NotFound."""

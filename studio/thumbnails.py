@@ -53,9 +53,11 @@ class Thumbnails:
             StorageFull: the thumbnail can't be written.
         """
         path = self.path(image_id)
-        if path.exists():
+        if _is_whole(path):
             return path
         try:
+            if not picture.is_file():  # a pipe would be waited for
+                raise FileNotFoundError
             with Image.open(picture, formats=["PNG"]) as file:
                 image = _on_background(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -78,3 +80,14 @@ class Thumbnails:
     def remove(self, image_id: str) -> None:
         """Forget a thumbnail."""
         self.path(image_id).unlink(missing_ok=True)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a thumbnail is there and was not cut off or emptied since."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(3) == b"\xff\xd8\xff"
+            file.seek(-2, os.SEEK_END)
+            return begins and file.read() == b"\xff\xd9"
+    except OSError:
+        return False

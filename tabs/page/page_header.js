@@ -10,6 +10,7 @@ import { placeLiveRegions } from "./live.js";
 import { modelTitle } from "./models.js";
 import { placeQueue } from "./queue_drawer.js";
 import { route, titleOf } from "./route.js";
+import { placeStartNotices } from "./start_notices.js";
 import { themeButton } from "./theme.js";
 import { placeUndoBar } from "./undo_bar.js";
 
@@ -28,6 +29,7 @@ export function page_header(element) {
   put(element, bar);
   element.querySelector(":scope > div")?.remove();
   placeHeld(element);
+  placeStartNotices(element);
   placeLiveRegions(element);
   placeUndoBar(element);
   watchEngine();

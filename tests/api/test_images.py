@@ -162,3 +162,39 @@ def test_a_link_that_leads_out_of_outputs_is_not_followed(site: Site, me: Visito
     os.replace(file, elsewhere)
     file.symlink_to(elsewhere)
     assert me.get(f"/api/v1/images/{image}").status_code == 404
+
+
+def test_a_folder_that_its_owner_moved_and_linked_is_followed(site: Site, me: Visitor, tmp_path: Path) -> None:
+    image = me.picture()
+    day = file_of(site).parent
+    day.rename(tmp_path / "other disk")
+    day.symlink_to(tmp_path / "other disk")
+    try:
+        assert me.get(f"/api/v1/images/{image}").status_code == 200
+        assert me.get(f"/api/v1/images/{image}/thumbnail").status_code == 200
+        later = me.picture("into the linked folder")
+        assert me.get(f"/api/v1/images/{later}").status_code == 200
+        day.unlink()  # the disk is not there
+        assert me.get(f"/api/v1/images/{image}").status_code == 404
+        assert me.get(f"/api/v1/images/{image}/record").json()["missing"]
+        day.symlink_to(tmp_path / "other disk")  # and there again
+        assert not me.get(f"/api/v1/images/{image}/record").json()["missing"]
+        assert not any(found["missing"] for found in me.get("/api/v1/images").json()["images"])
+        assert me.get(f"/api/v1/images/{image}").status_code == 200
+    finally:
+        day.unlink(missing_ok=True)
+        (tmp_path / "other disk").rename(day)
+
+
+def test_a_pipe_in_place_of_a_picture_is_not_waited_for(site: Site, me: Visitor) -> None:
+    image = me.picture()
+    file = file_of(site)
+    data = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    assert me.get(f"/api/v1/images/{image}").status_code == 404
+    site.studio._gallery._thumbnails.remove(image)
+    assert me.get(f"/api/v1/images/{image}/thumbnail").status_code == 404
+    file.unlink()
+    file.write_bytes(data)
+    assert me.get(f"/api/v1/images/{image}/thumbnail").status_code == 200

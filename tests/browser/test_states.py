@@ -103,6 +103,20 @@ def test_listeners_hear_states_and_quarters_but_not_every_step(shown: Visitor) -
     assert page.get_attribute("#heard", "role") == "status" and page.get_attribute("#alerted", "role") == "alert"
 
 
+def test_what_was_wrong_at_the_start_is_said_until_it_is_closed(shown: Visitor) -> None:
+    page = shown.page
+    show(page, STATES[0])
+    assert not page.locator(".start-notice").is_visible()
+    sentences = ["owner.key was damaged (it is empty).", "settings.toml is empty; settings.toml.bak is used."]
+    page.evaluate("status => darkroom.engine.set(status)", {**_READY, "notices": sentences})
+    for sentence in sentences:
+        assert page.inner_text(".start-notice .words") == sentence
+        page.locator(".start-notice").get_by_role("button", name="Close").click()
+    assert not page.locator(".start-notice").is_visible()
+    page.evaluate("status => darkroom.engine.set(status)", {**_READY, "notices": sentences})
+    assert not page.locator(".start-notice").is_visible()
+
+
 def test_a_paused_queue_and_a_silent_engine_are_said_over_the_page(shown: Visitor) -> None:
     page = shown.page
     show(page, STATES[0])

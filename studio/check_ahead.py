@@ -1,0 +1,66 @@
+"""What a job would be refused for after its wait, said before it waits: weights in the prompts, an empty mask, no depth.
+
+The engine judges the same again; nothing here changes a recipe.
+"""
+
+from collections.abc import Callable
+
+from catalog.models import ModelEntry
+from contract.errors import InvalidInput, InvalidRecipe
+from contract.parts import MASKED_FROM
+from contract.prompt import parse
+from contract.recipe import Mask, Recipe
+
+GrayRange = Callable[[str], tuple[int, int] | None]
+_READ_AT_EVERY_STEP = 5_000  # characters; a longer prompt is read at its first and last step
+_WHITE = 255
+
+
+def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> None:
+    """Refuse what can't be painted.
+
+    Args:
+        entry: The recipe's checkpoint.
+        gray_range: Darkest and lightest gray, 0 to 255, of a brought picture; None if it can't be read.
+
+    Raises:
+        InvalidRecipe: names the field.
+        InvalidInput: the mask is empty.
+    """
+    _check_prompts(recipe)
+    start = recipe.start
+    # A single file says only in its header whether it brings an estimator.
+    if entry.variant == "depth" and start and not start.depth and entry.path.is_dir() \
+            and not (entry.path / "depth_estimator").is_dir():
+        raise InvalidRecipe(f"{entry.title} needs the depth of the start picture, and its folder has no depth_estimator.",
+                            "Add a depth picture (white is near).", field="start.depth")
+    if recipe.mask:
+        _check_mask(recipe.mask, gray_range)
+
+
+def _check_prompts(recipe: Recipe) -> None:
+    hires = recipe.hires
+    texts: list[tuple[str, str, int, int | None]] = [
+        ("prompt", recipe.prompt, recipe.steps, None), ("negative_prompt", recipe.negative_prompt, recipe.steps, None)]
+    if hires:
+        steps = hires.steps or recipe.steps
+        texts += [("hires.prompt", hires.prompt or "", steps, recipe.steps),
+                  ("hires.negative_prompt", hires.negative_prompt or "", steps, recipe.steps)]
+    for field, text, steps, after in texts:
+        try:
+            prompt = parse(text, steps, composes="negative" not in field, after=after)
+            every = range(steps) if len(text) <= _READ_AT_EVERY_STEP else (0, steps - 1)
+            for step in () if prompt.is_static else every:
+                prompt.at(step)
+        except InvalidRecipe as error:
+            raise InvalidRecipe(error.message, error.hint, field=field) from None
+
+
+def _check_mask(mask: Mask, gray_range: GrayRange) -> None:
+    found = gray_range(mask.image.sha256)
+    if found is None:
+        raise InvalidInput("The mask can't be read.", "Add it again.", field="mask.image")
+    lightest = _WHITE - found[0] if mask.invert else found[1]
+    if lightest < (1 if mask.soft else MASKED_FROM):
+        raise InvalidInput("The mask is empty: nothing would be repainted.",
+                           "Paint over what is to change, or invert the mask.", field="mask")
