@@ -4,18 +4,16 @@ Symbolic links are followed within the folders of models; loops, dangling ones a
 left out, each with one line in the log. What a found thing is, `models.py` tells.
 """
 
-import contextlib
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.control_models import control_kind
-from catalog.folders import read_json
+from catalog.folders import SIDE_SETTINGS, file_stamp, read_json, stamp_of
 from catalog.layout import OTHER_FOLDERS, Place, kind_of_folder, places_of
-from catalog.side_files import notes_of, preview_of
+from catalog.side_files import NOTE_ENDINGS, notes_of, preview_of
 from contract.errors import ModelProblem
 from contract.values import ModelKind
 
@@ -36,7 +34,7 @@ class Found:
         name: As people choose it: below the folder of its kind, without suffix.
         full_name: Below its root, where two in one root have the same name.
         kind: By the convention of its folder, if there is one.
-        stamp: Changes with the file or the words beside it, or with any file of a folder.
+        stamp: Changes with the file or the words and settings beside it, or with any file of a folder.
     """
 
     path: Path
@@ -82,7 +80,7 @@ class Walk:
         self._visited.add((status.st_dev, status.st_ino))
         if is_model_folder(folder, children):
             full = folder.relative_to(place.folder).as_posix() if folder != place.folder else folder.name
-            yield Found(folder, name or full, full, kind, True, _folder_stamp(folder), modified=status.st_mtime)
+            yield Found(folder, name or full, full, kind, True, stamp_of(folder), modified=status.st_mtime)
             return
         for child in sorted(children):
             if not child.startswith(".") and self._is_inside(children[child]):
@@ -143,11 +141,27 @@ def found_at(path: Path, name: str, kind: ModelKind | None = None) -> Found:
     """One path as a walk would find it, under a name that is known. Raises OSError."""
     status = path.stat()
     if not path.is_file():
-        return Found(path, name, name, kind, True, modified=status.st_mtime)
-    beside = set(os.listdir(path.parent))
-    notes = notes_of(path, beside)
-    return Found(path, name, name, kind, False, _stamp(status, [note.stat() for note in notes]), status.st_size,
-                 status.st_mtime, preview_of(path, beside), notes)
+        return Found(path, name, name, kind, True, stamp_of(path), modified=status.st_mtime)
+    beside = _Beside(path.parent)
+    notes, settings = notes_of(path, beside), _settings_beside(path, beside)
+    return Found(path, name, name, kind, False, _stamp(status, [one.stat() for one in (*notes, *settings)]),
+                 status.st_size, status.st_mtime, preview_of(path, beside), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """The names in a folder of which only a few are asked: it may hold thousands."""
+
+    folder: Path
+
+    def __contains__(self, name: object) -> bool:
+        return os.path.exists(self.folder / str(name))
+
+
+def _settings_beside(path: Path, beside: Container[str]) -> tuple[Path, ...]:
+    """What may decide a picture beside a file whose kind is not known yet, and is no note."""
+    names = [path.stem + suffix for suffix in SIDE_SETTINGS if suffix not in NOTE_ENDINGS]
+    return tuple(path.with_name(name) for name in names if name in beside)
 
 
 def _may_be_model(file_name: str, kind: ModelKind | None) -> bool:
@@ -158,26 +172,20 @@ def _may_be_model(file_name: str, kind: ModelKind | None) -> bool:
 
 def _file(place: Place, path: Path, entry: "os.DirEntry[str]", children: dict[str, "os.DirEntry[str]"],
           kind: ModelKind | None, name: str) -> Found:
-    status = entry.stat()
-    notes = notes_of(path, children)
+    status = _status(entry)
+    notes, settings = notes_of(path, children), _settings_beside(path, children)
+    stamp = _stamp(status, [_status(children[one.name]) for one in (*notes, *settings)])
     return Found(path, f"{name}/{path.stem}".lstrip("/"), path.relative_to(place.folder).with_suffix("").as_posix(), kind,
-                 False, _stamp(status, [children[note.name].stat() for note in notes]), status.st_size,
-                 status.st_mtime, preview_of(path, children), notes)
+                 False, stamp, status.st_size, status.st_mtime, preview_of(path, children), notes)
 
 
-def _stamp(status: os.stat_result, notes: Sequence[os.stat_result]) -> str:
-    return " ".join(f"{one.st_size}:{one.st_mtime_ns}" for one in (status, *notes))
+def _status(entry: "os.DirEntry[str]") -> os.stat_result:
+    """Of a file that was just listed. What Windows says while it lists has neither a number nor a time of change."""
+    return entry.stat() if os.name != "nt" else os.stat(entry.path)
 
 
-def _folder_stamp(folder: Path) -> str:
-    """Of all files below a folder: nothing that is read from it changes without it."""
-    digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            with contextlib.suppress(OSError):
-                digest.update(f"{place}/{name} {_stamp(os.stat(os.path.join(place, name)), ())}\n".encode("utf-8", "replace"))
-    return digest.hexdigest()
+def _stamp(status: os.stat_result, beside: Sequence[os.stat_result]) -> str:
+    return " ".join(file_stamp(one) for one in (status, *beside))
 
 
 def _can_be_named(name: str) -> bool:

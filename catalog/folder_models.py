@@ -10,7 +10,7 @@ from catalog.control_models import control_kind, read_control_model
 from catalog.entries import ModelEntry, folder_part, last_part
 from catalog.families import FAMILIES
 from catalog.finding import Found, is_vae_folder
-from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, weights_file
+from catalog.folders import MAX_CONFIG_BYTES, fingerprint, read_json, settings_of, weights_file
 from catalog.sniff import VARIANTS
 from catalog.sniffed import Sniffed, refused_family
 from contract.errors import ModelProblem
@@ -57,8 +57,7 @@ def describe_control(found: Found) -> ModelEntry:
         ref = ModelRef(kind="ip_adapter", name=found.name, family="unknown")
         return ModelEntry(ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}",
                           hint=problem.hint)
-    ref = ModelRef(kind=model.kind, name=found.name, family=model.family,
-                   fingerprint=fingerprint(model.root, model.weights))
+    ref = ModelRef(kind=model.kind, name=found.name, family=model.family, fingerprint=model.fingerprint)
     return ModelEntry(ref, found.path, title=last_part(found.name), shows=model.shows,
                       size_bytes=sum(file.stat().st_size for file in model.weights))
 
@@ -70,7 +69,7 @@ def _describe_vae(found: Found) -> ModelEntry:
         raise ModelProblem(f"It has {channels} latent channels; 4 are supported.", "Use another VAE.")
     weights = weights_file(found.path)
     ref = ModelRef(kind="vae", name=found.name, family="sdxl" if scaling == _SDXL_SCALING else "sd",
-                   fingerprint=fingerprint(found.path, (weights,)))
+                   fingerprint=fingerprint(found.path, (weights,), settings_of(found.path, "vae")))
     return ModelEntry(ref, found.path, title=last_part(found.name), size_bytes=weights.stat().st_size)
 
 
@@ -89,7 +88,7 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     weights = [weights_file(folder / part) for part in (*_PARTS[family], *optional_parts(folder))
                if not part.startswith(("tokenizer", "scheduler"))]
     facts = FAMILIES[family]
-    ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights))
+    ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights, settings_of(folder, "checkpoint")))
     entry = ModelEntry(
         ref, folder, title=_text(side, "title") or last_part(name),
         size_bytes=sum(path.stat().st_size for path in weights),

@@ -89,6 +89,20 @@ class Scanner:
         self._made = made
         return _listed(found, made)
 
+    def now(self, entry: ModelEntry) -> ModelEntry:
+        """A listed model as it is on the disk now; the same entry where nothing has changed. Safe beside a scan.
+
+        Raises:
+            OSError: it is gone.
+        """
+        before, listed = self._made.get(str(entry.path), (None, None))
+        found = found_at(entry.path, entry.ref.name, entry.ref.kind)
+        is_same = (before is not None and (before.stamp, before.preview) == (found.stamp, found.preview)
+                   and listed is not None and listed.ref.fingerprint == entry.ref.fingerprint)
+        if is_same and entry.problem is None and entry.ref.kind != "ip_adapter":
+            return entry
+        return describe(entry.path, entry.ref.name, entry.ref.kind)
+
     def _turn(self, found: Found) -> tuple[bool, int]:
         """What is known comes first, then what a page needs first."""
         return str(found.path) not in self.known and not found.is_folder, _TURNS.get(found.kind, len(_TURNS))
@@ -96,8 +110,8 @@ class Scanner:
     def _entry(self, found: Found) -> ModelEntry | None:
         path = str(found.path)
         before, entry = self._made.get(path, (None, None))
-        # An IP-Adapter's entry depends on the encoder beside it too.
-        if before == found and (entry is None or entry.ref.kind != "ip_adapter"):
+        # An IP-Adapter's entry depends on the encoder beside it too; what was refused may have been allowed since.
+        if before == found and (entry is None or (entry.problem is None and entry.ref.kind != "ip_adapter")):
             return entry
         if found.is_folder:
             return describe_folder(found)
@@ -105,7 +119,8 @@ class Scanner:
         if facts is None or stamp != found.stamp:
             began = time.thread_time()
             facts = read_facts(found)
-            self.known[path] = self.fresh[path] = (found.stamp, facts)
+            if facts.is_lasting:
+                self.known[path] = self.fresh[path] = (found.stamp, facts)
             # Whoever answers a request goes first: half of the interpreter's time is left to others.
             time.sleep(min(_LONGEST_BREATH_S, max(_BREATH_S, time.thread_time() - began)))
         return describe_file(found, facts)

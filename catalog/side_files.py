@@ -6,7 +6,7 @@ Foreign text: it is cut to a length, cleaned of control characters and markup, a
 import html
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ class About:
     trigger_words: tuple[str, ...] = ()
 
 
-def preview_of(path: Path, beside: Collection[str]) -> Path | None:
+def preview_of(path: Path, beside: Container[str]) -> Path | None:
     """The picture beside a file. `beside`: the names in its folder."""
     return next((path.with_name(path.stem + ending) for ending in PREVIEW_ENDINGS if path.stem + ending in beside), None)
 
 
-def notes_of(path: Path, beside: Collection[str]) -> tuple[Path, ...]:
+def notes_of(path: Path, beside: Container[str]) -> tuple[Path, ...]:
     """The files with words about a model. `beside`: the names in its folder."""
     return tuple(path.with_name(path.stem + ending) for ending in NOTE_ENDINGS if path.stem + ending in beside)
 
