@@ -10,6 +10,7 @@ import queue as standard_queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
@@ -49,6 +50,7 @@ _TRIED_AGAIN = ("worker_died", "worker_hung")
 _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
 _HELD_S = 1.0
+_HASH_LOOK_S = 0.5
 
 
 _Ending = tuple[JobState, events.JobEvent, tuple[str, str, str] | None]
@@ -71,6 +73,7 @@ class Run:
     attempt: int
     is_cancelled: bool = False
     made: set[int] = field(default_factory=set)
+    hashes: "dict[str, Future[str]]" = field(default_factory=dict)  # of its models as they were when it began
     unsaved: StudioError | None = None  # why a picture could not be saved
     painted: int = 0
     painting_s: float = 0.0
@@ -254,9 +257,9 @@ class Dispatcher:
                                   previews=self._tools.previews)
             if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
-            for path in files_to_hash(ticket).values():
+            for key, path in files_to_hash(ticket).items():
                 with suppress(OSError):  # one that is gone is told of when it is loaded
-                    self._tools.hashes.request(path)
+                    run.hashes[key] = self._tools.hashes.request(path)
             return self._follow_worker(run, ticket)
         except StudioError as error:
             return WorkFailed(run.job.id, error.code, error.message, error.hint, error.field, error.fix)
@@ -325,8 +328,7 @@ class Dispatcher:
             self._keep_map(run, painted)
             return
         try:
-            hashes = {key: sha256 for key, path in files_to_hash(ticket).items()
-                      if (sha256 := self._tools.hashes.get(path))}
+            hashes = {key: sha256 for key, future in run.hashes.items() if (sha256 := _result(future, run))}
             record, notices = self._tools.saver.save(run.job, painted, hashes)
         except StudioError as error:
             run.unsaved = error
@@ -372,3 +374,16 @@ class Dispatcher:
         failed = events.Failed(**facts, code=failure.code, message=failure.message, hint=failure.hint,
                                field=failure.field, fix=failure.fix or None)
         return "failed", failed, (failed.code, failed.message, failed.hint)
+
+
+def _result(future: "Future[str]", run: Run) -> str | None:
+    """A hash, waited for unless the job is cancelled; None of a file that changed or went away meanwhile."""
+    while True:
+        try:
+            return future.result(_HASH_LOOK_S)
+        except TimeoutError:
+            if run.is_cancelled:
+                return None
+        except OSError as error:
+            logger.warning("a model of job %s has no hash: %s", run.job.id, error.strerror)
+            return None

@@ -249,6 +249,7 @@ class Studio:
             QueueFull: too many wait.
         """
         draft = self.extensions.adjust(draft)
+        self._models.catch_up()
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called))
