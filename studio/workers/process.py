@@ -204,8 +204,8 @@ class ProcessWorker:
 
     def _run(self, ticket: Ticket) -> Iterator[WorkerEvent]:
         while self._left and ticket.job_id not in self._canceled_at:  # another's step: it ends, or its process does
-            child, job_id = self._left
-            if child.has_ended(job_id, _LOOK_S):
+            busy, job_id = self._left
+            if busy.has_ended(job_id, _LOOK_S):
                 self._left = None
         child = self._spawn()
         if ticket.job_id in self._canceled_at:
