@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from api import shapes
 from api.asking import StudioHere
 from api.media import send_picture
+from catalog.folders import file_stamp
 from contract.errors import NotFound
 from contract.values import ModelKind
 from studio.studio import Studio
@@ -63,7 +64,7 @@ def preview(request: Request, studio: StudioHere, name: str, kind: ModelKind | N
     except OSError:
         raise NotFound(f"The picture of “{entry.title}” is gone.", "") from None
     folder = entry.path if entry.format == "folder" else entry.path.parent
-    return send_picture(request, path, folder, f"{status.st_mtime_ns:x}-{status.st_size:x}")
+    return send_picture(request, path, folder, file_stamp(status).replace(":", "-"))
 
 
 @router.get("/models/{name:path}")

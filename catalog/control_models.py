@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.families import FAMILIES
-from catalog.folders import read_json
+from catalog.folders import fingerprint, read_json, settings_of
 from catalog.headers import TensorInfo, read_header
 from catalog.plain_text import printable
 from catalog.preprocessors import find_preprocessor, get_preprocessor
@@ -39,7 +39,7 @@ class ControlModel:
     """What the files say of themselves.
 
     Attributes:
-        weights: Every file that is read, below `root`.
+        weights: Every file that is read, below `root`; `settings`: those that say how.
         shows: What its maps may show, for union models.
     """
 
@@ -48,6 +48,12 @@ class ControlModel:
     root: Path
     weights: tuple[Path, ...]
     shows: tuple[str, ...] = ()
+    settings: tuple[Path, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """As `ModelRef.fingerprint`; an IP-Adapter's is its encoder's too. Raises OSError."""
+        return fingerprint(self.root, self.weights, self.settings)
 
 
 def control_kind(path: Path) -> ModelKind | None:
@@ -123,7 +129,7 @@ def read_control_model(path: Path) -> ControlModel:
     if config.get("_class_name") == UNION_CLASS:
         count = config.get("num_control_type", 6)
         shows = UNION_SHOWS[:count] if isinstance(count, int) and count > 0 else ()
-    return ControlModel(kind, family, path, weights_files(path), shows)
+    return ControlModel(kind, family, path, weights_files(path), shows, settings_of(path, kind))
 
 
 def _family_of_controlnet(config: Mapping[str, Any]) -> str:
@@ -187,7 +193,8 @@ def _judge_ip_adapter(header: Mapping[str, TensorInfo]) -> str:
 def _with_encoder(path: Path, family: str) -> ControlModel:
     encoder = image_encoder_of(path)
     root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
-    return ControlModel("ip_adapter", family, root, (path, *weights_files(encoder)))
+    return ControlModel("ip_adapter", family, root, (path, *weights_files(encoder)),
+                        settings=settings_of(encoder, "ip_adapter"))
 
 
 def image_encoder_of(adapter: Path) -> Path:

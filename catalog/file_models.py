@@ -4,6 +4,7 @@ Reading and making are apart, so that what was read once can be kept (`models.py
 """
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from catalog.entries import KIND_LABELS, ModelEntry, folder_part, last_part
 from catalog.families import FAMILIES, usual_for
 from catalog.finding import Found
 from catalog.folder_models import describe_control
-from catalog.folders import fingerprint
+from catalog.folders import fingerprint, settings_of
 from catalog.formats import PICKLE, PICKLES, Format, format_of, start_of
-from catalog.headers import read_whole_header
+from catalog.headers import UnreadableModel, read_whole_header
 from catalog.side_files import About, read_metadata, read_notes
 from catalog.sniff import sniff
 from catalog.sniffed import Sniffed
@@ -31,14 +32,16 @@ class FileFacts:
 
     Attributes:
         sniffed: With kind None and a problem for a file that can't be read.
-        fingerprint: As `ModelRef.fingerprint`; of what isn't opened its size and time.
+        fingerprint: As `ModelRef.fingerprint`; of what isn't opened the stamp of its file.
         is_pickle: It can be converted. Told by what is in it: many a safetensors file is called .ckpt.
+        is_lasting: False where the system refused to read something: that says nothing of the file, so it is not kept.
     """
 
     sniffed: Sniffed
     about: About = About()
     fingerprint: str = ""
     is_pickle: bool = False
+    is_lasting: bool = True
 
 
 def facts_version() -> str:
@@ -52,22 +55,25 @@ def facts_version() -> str:
 def read_facts(found: Found) -> FileFacts:
     """Open a file and the words beside it. Of what is no safetensors no more than its beginning is looked at."""
     notes = read_notes(found.notes)
-    form = format_of(found.path, start_of(found.path)) if found.size_bytes else None
-    if form is not None:
-        return FileFacts(_of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form))
+    is_lasting = all(os.access(note, os.R_OK) for note in found.notes)
     try:
+        form = format_of(found.path, start_of(found.path)) if found.size_bytes else None
+        if form is not None:
+            return FileFacts(_of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form), is_lasting)
         header = read_whole_header(found.path)
         about = read_metadata(header.metadata)
         merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
         sniffed = sniff(header.tensors, header.metadata)
         if sniffed == Sniffed(None) and found.kind == "upscaler" and may_be_upscaler(header.tensors):
             sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine tells when it is used
-        return FileFacts(sniffed, merged, fingerprint(found.path.parent, (found.path,)))
+        settings = settings_of(found.path, sniffed.kind) if sniffed.kind else ()
+        return FileFacts(sniffed, merged, fingerprint(found.path.parent, (found.path,), settings), is_lasting=is_lasting)
     except ModelProblem as problem:
-        return FileFacts(Sniffed(None, problem=problem.message, hint=problem.hint), notes)
+        return FileFacts(Sniffed(None, problem=problem.message, hint=problem.hint), notes,
+                         is_lasting=is_lasting and not isinstance(problem, UnreadableModel))
     except OSError as error:
         return FileFacts(Sniffed(None, problem=f"{found.path.name} can't be read ({error.strerror}).",
-                                 hint="Put it back, or correct its permissions."), notes)
+                                 hint="Put it back, or correct its permissions."), notes, is_lasting=False)
 
 
 def _can_be_converted(found: Found, form: Format) -> bool:

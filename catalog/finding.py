@@ -4,19 +4,17 @@ Symbolic links are followed within the folders of models; loops, dangling ones a
 left out, each with one line in the log. What a found thing is, `models.py` tells.
 """
 
-import contextlib
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.control_models import control_kind
-from catalog.folders import read_json
+from catalog.folders import SIDE_SETTINGS, file_stamp, read_json, stamp_of
 from catalog.formats import FORMATS, PICKLES, SAFETENSORS
 from catalog.layout import Place, is_other_folder, kind_of_folder, places_of
-from catalog.side_files import notes_of, preview_of
+from catalog.side_files import NOTE_ENDINGS, notes_of, preview_of
 from contract.errors import ModelProblem
 from contract.values import ModelKind
 
@@ -35,7 +33,7 @@ class Found:
         name: As people choose it: below the folder of its kind, without suffix.
         full_name: Below its root, where two in one root have the same name.
         kind: By the convention of its folder, if there is one.
-        stamp: Changes with the file or the words beside it, or with any file of a folder.
+        stamp: Changes with the file or the words and settings beside it, or with any file of a folder.
     """
 
     path: Path
@@ -55,13 +53,16 @@ class Walk:
 
     Args:
         warn: Hears of what is left out.
+
+    Attributes:
+        inside: The folders, without links: what leads out of them is left out.
     """
 
     def __init__(self, roots: Sequence[Path], warn: Callable[[str], None] = logger.info) -> None:
         self._places = places_of(roots)
         self._warn = warn
         self._visited: set[tuple[int, int]] = set()
-        self._inside = tuple(os.path.realpath(place.folder) for place in self._places)
+        self.inside = tuple(os.path.realpath(place.folder) for place in self._places)
 
     def found(self) -> Iterator[Found]:
         """Everything, in the order of the roots."""
@@ -85,7 +86,7 @@ class Walk:
         if is_model_folder(folder, children):
             full = folder.relative_to(place.folder).as_posix() if folder != place.folder else folder.name
             if _can_be_named(full):
-                yield Found(folder, name or full, full, kind, True, _folder_stamp(folder), modified=status.st_mtime)
+                yield Found(folder, name or full, full, kind, True, stamp_of(folder), modified=status.st_mtime)
             else:
                 self._warn(f"{folder.name!a} is left out: its name is empty, too long, or not in UTF-8.")
             return
@@ -105,7 +106,7 @@ class Walk:
                     inner = "" if own and not name else f"{name}/{child}".lstrip("/")
                     yield from self._below(place, path, kind or own, inner, depth - 1)
             elif _may_be_model(child, kind, is_top=not name) and entry.is_file():
-                found = _file(place, path, entry, _Beside(children, self._is_inside), kind, name)
+                found = _file(place, path, entry, _Listed(children, self._is_inside), kind, name)
                 if _can_be_named(found.full_name):
                     yield found
                 else:
@@ -120,7 +121,7 @@ class Walk:
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             self._warn(f"{entry.path} leads to nothing and is left out.")
-        elif any(target == root or target.startswith(root.rstrip(os.sep) + os.sep) for root in self._inside):
+        elif _is_below(target, self.inside):
             return True
         else:
             self._warn(f"{entry.path} leads out of the folders of models and is left out. "
@@ -144,15 +145,41 @@ def is_vae_folder(folder: Path) -> bool:
         return False
 
 
-def found_at(path: Path, name: str, kind: ModelKind | None = None) -> Found:
-    """One path as a walk would find it, under a name that is known. Raises OSError."""
+def found_at(path: Path, name: str, kind: ModelKind | None = None, inside: Sequence[str] = ()) -> Found:
+    """One path as a walk would find it, under a name that is known. Raises OSError.
+
+    Args:
+        inside: As of `Walk`; none: what is beside the file must stay in its folder.
+    """
     status = path.stat()
     if not path.is_file():
-        return Found(path, name, name, kind, True, modified=status.st_mtime)
-    beside = {name for name in os.listdir(path.parent) if os.path.isfile(path.parent / name)}
-    notes = notes_of(path, beside)
-    return Found(path, name, name, kind, False, _stamp(status, [note.stat() for note in notes]), status.st_size,
-                 status.st_mtime, preview_of(path, beside), notes)
+        return Found(path, name, name, kind, True, stamp_of(path), modified=status.st_mtime)
+    beside = _Named(path.parent, tuple(inside) or (os.path.realpath(path.parent),))
+    notes, settings = notes_of(path, beside), _settings_beside(path, beside)
+    return Found(path, name, name, kind, False, _stamp(status, [one.stat() for one in (*notes, *settings)]),
+                 status.st_size, status.st_mtime, preview_of(path, beside), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The names in a folder of which only a few are asked: it may hold thousands. What counts is as of `_Listed`."""
+
+    folder: Path
+    inside: tuple[str, ...]
+
+    def __contains__(self, name: object) -> bool:
+        path = os.path.join(self.folder, str(name))
+        return os.path.isfile(path) and (not os.path.islink(path) or _is_below(os.path.realpath(path), self.inside))
+
+
+def _is_below(target: str, roots: Sequence[str]) -> bool:
+    return any(target == root or target.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+
+
+def _settings_beside(path: Path, beside: Container[str]) -> tuple[Path, ...]:
+    """What may decide a picture beside a file whose kind is not known yet, and is no note."""
+    names = [path.stem + suffix for suffix in SIDE_SETTINGS if suffix not in NOTE_ENDINGS]
+    return tuple(path.with_name(name) for name in names if name in beside)
 
 
 def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bool:
@@ -168,7 +195,7 @@ def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bo
     return form.is_anywhere or kind is not None or (is_top and suffix not in PICKLES)
 
 
-class _Beside:
+class _Listed:
     """The names of a folder's files that may be read: a pipe, a folder or a link to elsewhere harms no model."""
 
     def __init__(self, entries: Mapping[str, "os.DirEntry[str]"], is_inside: Callable[["os.DirEntry[str]"], bool]) -> None:
@@ -180,7 +207,7 @@ class _Beside:
 
     def stat(self, name: str) -> os.stat_result:
         """Of a file that is among them. Raises OSError."""
-        return self._entries[name].stat()
+        return _status(self._entries[name])
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
@@ -190,27 +217,21 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _file(place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Beside, kind: ModelKind | None, name: str) -> Found:
-    status = entry.stat()
-    notes = notes_of(path, beside)
+def _file(place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Listed, kind: ModelKind | None, name: str) -> Found:
+    status = _status(entry)
+    notes, settings = notes_of(path, beside), _settings_beside(path, beside)
+    stamp = _stamp(status, [beside.stat(one.name) for one in (*notes, *settings)])
     return Found(path, f"{name}/{path.stem}".lstrip("/"), path.relative_to(place.folder).with_suffix("").as_posix(), kind,
-                 False, _stamp(status, [beside.stat(note.name) for note in notes]), status.st_size,
-                 status.st_mtime, preview_of(path, beside), notes)
+                 False, stamp, status.st_size, status.st_mtime, preview_of(path, beside), notes)
 
 
-def _stamp(status: os.stat_result, notes: Sequence[os.stat_result]) -> str:
-    return " ".join(f"{one.st_size}:{one.st_mtime_ns}" for one in (status, *notes))
+def _status(entry: "os.DirEntry[str]") -> os.stat_result:
+    """Of a file that was just listed. What Windows says while it lists has neither a number nor a time of change."""
+    return entry.stat() if os.name != "nt" else os.stat(entry.path)
 
 
-def _folder_stamp(folder: Path) -> str:
-    """Of all files below a folder: nothing that is read from it changes without it."""
-    digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            with contextlib.suppress(OSError):
-                digest.update(f"{place}/{name} {_stamp(os.stat(os.path.join(place, name)), ())}\n".encode("utf-8", "replace"))
-    return digest.hexdigest()
+def _stamp(status: os.stat_result, beside: Sequence[os.stat_result]) -> str:
+    return " ".join(file_stamp(one) for one in (status, *beside))
 
 
 def _can_be_named(name: str) -> bool:

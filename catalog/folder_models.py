@@ -8,7 +8,7 @@ from catalog.control_models import control_kind, read_control_model
 from catalog.entries import ModelEntry, folder_part, last_part
 from catalog.families import FAMILIES
 from catalog.finding import Found, is_vae_folder
-from catalog.folders import fingerprint, read_json
+from catalog.folders import fingerprint, read_json, settings_of
 from catalog.own_settings import read_own_settings
 from catalog.pipelines import Pipeline, number_of, variant_of
 from catalog.weights import weights_files
@@ -56,8 +56,7 @@ def describe_control(found: Found) -> ModelEntry:
         ref = ModelRef(kind="ip_adapter", name=found.name, family="unknown")
         return ModelEntry(ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}",
                           hint=problem.hint)
-    ref = ModelRef(kind=model.kind, name=found.name, family=model.family,
-                   fingerprint=fingerprint(model.root, model.weights))
+    ref = ModelRef(kind=model.kind, name=found.name, family=model.family, fingerprint=model.fingerprint)
     return ModelEntry(ref, found.path, title=last_part(found.name), shows=model.shows,
                       size_bytes=_size(model.weights))
 
@@ -69,7 +68,7 @@ def _describe_vae(found: Found) -> ModelEntry:
         raise ModelProblem(f"It has {channels} latent channels; {_VAE_CHANNELS} are supported.", "Use another VAE.")
     weights = weights_files(found.path)
     ref = ModelRef(kind="vae", name=found.name, family="sdxl" if config.get("scaling_factor") == _SDXL_SCALING else "sd",
-                   fingerprint=fingerprint(found.path, weights))
+                   fingerprint=fingerprint(found.path, weights, settings_of(found.path, "vae")))
     return ModelEntry(ref, found.path, title=last_part(found.name), size_bytes=_size(weights))
 
 
@@ -89,8 +88,9 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
                for file in weights_files(folder / part)]
     facts = FAMILIES[family]
     own = read_own_settings(folder, facts.defaults, facts.sizes, zero_snr=is_zero_snr)
+    ref = ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights, settings_of(folder, "checkpoint")))
     return ModelEntry(
-        ModelRef(name=name, family=family, fingerprint=fingerprint(folder, weights)), folder,
+        ref, folder,
         title=own.title or last_part(name), size_bytes=_size(weights), description=own.description, sizes=own.sizes,
         defaults=own.defaults, examples=own.examples, variant=variant, zero_snr=is_zero_snr,
         token_limit=_token_limit(folder), words=own.words, warnings=own.warnings)

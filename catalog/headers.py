@@ -19,6 +19,10 @@ _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32"
 _PICKLE_HINT = "Convert it to safetensors first; pickles can run code when opened."
 
 
+class UnreadableModel(ModelProblem):
+    """The system refused to read a file. The cause lies outside the file, so it is tried again and never remembered."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """dtype as safetensors spells it, shape, and [begin, end) in the data part of the file."""
@@ -41,7 +45,8 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     """Names, shapes and places of a file's tensors.
 
     Raises:
-        ModelProblem: names the file (not its folder) and what is wrong with it.
+        ModelProblem: names the file (not its folder) and what is wrong with it; UnreadableModel, if the system
+            refused to read it.
     """
     return dict(read_whole_header(path).tensors)
 
@@ -86,7 +91,8 @@ def _header_bytes(path: Path) -> tuple[bytes, int]:
             file.seek(8)
             raw = file.read(length)
     except OSError as error:
-        raise _bad(path, f"can't be read ({os.strerror(error.errno or 5)})") from None
+        raise UnreadableModel(f"{path.name} can't be read ({os.strerror(error.errno or 5)}).",
+                              "Put it back, or correct its permissions.") from None
     if len(raw) < length:
         raise _bad(path, "is cut off inside its header", "Download or copy it again.")
     return raw, status.st_size - 8 - length

@@ -27,14 +27,15 @@ _TURNS: Mapping[ModelKind | None, int] = MappingProxyType({"checkpoint": 0, None
 Known = MutableMapping[str, tuple[str, FileFacts]]  # path of a file -> its stamp, and what was read from it
 
 
-def describe(path: Path, name: str, kind: ModelKind | None = None) -> ModelEntry:
+def describe(path: Path, name: str, kind: ModelKind | None = None, inside: Sequence[str] = ()) -> ModelEntry:
     """Read what a model says of itself; a damaged one gets a `problem`.
 
     Args:
         kind: What it is listed as, where neither configuration nor header tells.
+        inside: As of `finding.found_at`.
     """
     try:
-        found = found_at(path, name, kind)
+        found = found_at(path, name, kind, inside)
     except OSError as error:
         ref = ModelRef(kind=kind or "checkpoint", name=name, family="unknown")
         return ModelEntry(ref, path, last_part(name), problem=f"{name}: It can't be read ({error.strerror}).",
@@ -93,11 +94,14 @@ class Scanner:
         self.known: Known = {} if known is None else known
         self.fresh: dict[str, tuple[str, FileFacts]] = {}
         self._made: dict[str, tuple[Found, ModelEntry | None]] = {}
+        self._inside: tuple[str, ...] = ()
         self._told: set[str] = set()
 
     def scan(self, tell: Callable[[tuple[ModelEntry, ...]], None] | None = None) -> tuple[ModelEntry, ...]:
         """As the function `scan`. `tell` hears now and then what was found until then."""
-        found = tuple(Walk(self._roots, self._warn).found())
+        walk = Walk(self._roots, self._warn)
+        self._inside = walk.inside
+        found = tuple(walk.found())
         made: dict[str, tuple[Found, ModelEntry | None]] = {}
         told_at = time.monotonic()
         for one in sorted(found, key=self._turn):
@@ -108,6 +112,20 @@ class Scanner:
         self._made = made
         return _listed(found, made)
 
+    def now(self, entry: ModelEntry) -> ModelEntry:
+        """A listed model as it is on the disk now; the same entry where nothing has changed. Safe beside a scan.
+
+        Raises:
+            OSError: it is gone.
+        """
+        before, listed = self._made.get(str(entry.path), (None, None))
+        found = found_at(entry.path, entry.ref.name, entry.ref.kind, self._inside)
+        is_same = (before is not None and (before.stamp, before.preview) == (found.stamp, found.preview)
+                   and listed is not None and listed.ref.fingerprint == entry.ref.fingerprint)
+        if is_same and entry.problem is None and entry.ref.kind != "ip_adapter":
+            return entry
+        return describe(entry.path, entry.ref.name, entry.ref.kind, self._inside)
+
     def _turn(self, found: Found) -> tuple[bool, int]:
         """What is known comes first, then what a page needs first."""
         return str(found.path) not in self.known and not found.is_folder, _TURNS.get(found.kind, len(_TURNS))
@@ -115,8 +133,8 @@ class Scanner:
     def _entry(self, found: Found) -> ModelEntry | None:
         path = str(found.path)
         before, entry = self._made.get(path, (None, None))
-        # An IP-Adapter's entry depends on the encoder beside it too.
-        if before == found and (entry is None or entry.ref.kind != "ip_adapter"):
+        # An IP-Adapter's entry depends on the encoder beside it too; what was refused may have been allowed since.
+        if before == found and (entry is None or (entry.problem is None and entry.ref.kind != "ip_adapter")):
             return entry
         return guarded(found, lambda: self._described(found))
 
@@ -128,7 +146,8 @@ class Scanner:
         if facts is None or stamp != found.stamp:
             began = time.thread_time()
             facts = read_facts(found)
-            self.known[path] = self.fresh[path] = (found.stamp, facts)
+            if facts.is_lasting:
+                self.known[path] = self.fresh[path] = (found.stamp, facts)
             # Whoever answers a request goes first: half of the interpreter's time is left to others.
             time.sleep(min(_LONGEST_BREATH_S, max(_BREATH_S, time.thread_time() - began)))
         return describe_file(found, facts)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from catalog.folders import read_json
 from catalog.formats import FORMATS
-from catalog.headers import read_header
+from catalog.headers import UnreadableModel, read_header
 from catalog.plain_text import printable
 from contract.errors import ModelProblem
 
@@ -38,7 +38,7 @@ def weights_files(part: Path) -> tuple[Path, ...]:
     except FileNotFoundError:
         raise ModelProblem(f"{part.name} is missing.", _AGAIN) from None
     except OSError as error:
-        raise ModelProblem(f"{part.name} can't be read ({error.strerror}).", "Correct its permissions.") from None
+        raise UnreadableModel(f"{part.name} can't be read ({error.strerror}).", "Correct its permissions.") from None
     candidates = sorted(filter(None, map(_candidate, names)))
     alone = [name for name in names if name.endswith(".safetensors") and not _SHARD.fullmatch(name)]
     if candidates:

@@ -67,8 +67,9 @@ class Frozen(BaseModel):
 class ModelRef(Frozen):
     """Which file or folder of weights, known without reading it whole.
 
-    fingerprint is from size, time and header and is known at once; sha256 (of the file, or of a
-    folder's sorted (path, sha256) pairs) is filled in before a picture is saved.
+    fingerprint is from the place, size, times and header of the weights and from every file beside them that decides the
+    picture, and is known at once; sha256 (of the file, or of a folder's sorted (path, sha256) pairs) is filled in
+    before a picture is saved.
     """
 
     kind: ModelKind = "checkpoint"

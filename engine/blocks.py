@@ -7,7 +7,7 @@ How it is filled is in `reading.py`; it knows no families and no residency, see 
 import hashlib
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 ALIGNMENT = 64  # bytes
 # Page-locked memory is rounded up to a power of two, so large blocks are kept in pieces.
 PINNED_SEGMENT_BYTES = 2**30
-_DIGEST_BYTES = 1024  # of each tensor: enough to tell checkpoints apart
+_DIGEST_BYTES = 1024  # of each tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,17 @@ def view(segments: tuple[Tensor, ...], place: Place) -> Tensor:
 
 @dataclass(slots=True)
 class Block:
-    """A checkpoint's weights in host memory."""
+    """A checkpoint's weights in host memory.
+
+    Attributes:
+        is_pinned: Page-locked.
+        sums: Of each tensor's numbers, as far as they were read.
+    """
 
     layout: Layout
     segments: tuple[Tensor, ...]
-    is_pinned: bool = False  # page-locked
+    is_pinned: bool = False
+    sums: dict[Place, float] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, layout: Layout, *, pinned: bool = False) -> "Block":
@@ -114,13 +120,13 @@ class Block:
         return view(self.segments, place)
 
     def digest(self, part: str) -> str:
-        """Tells this part's weights from other checkpoints' (from a sample of each tensor)."""
+        """Tells this part's weights from other checkpoints': from a sample and the sum of each tensor."""
         hasher = hashlib.blake2b(digest_size=16)
         for place in self.layout.places:
             if place.part == part:
                 start = place.offset
                 sample = self.segments[place.segment][start : start + min(place.size, _DIGEST_BYTES)]
-                hasher.update(f"{place.name}{place.shape}{place.dtype}".encode())
+                hasher.update(f"{place.name}{place.shape}{place.dtype}{self.sums.get(place, 0.0)!r}".encode())
                 hasher.update(sample.numpy().tobytes())
         return hasher.hexdigest()
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from catalog.control_models import image_encoder_of, refuse_other_family
 from catalog.families import FAMILIES
-from catalog.folders import fingerprint
+from catalog.folders import fingerprint, settings_of
 from catalog.headers import read_whole_header
 from catalog.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
@@ -87,6 +87,13 @@ def _file(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
     return _placed(ref.model_copy(update={"family": recipe.model.family}), paths)
 
 
+def home_of_vae(recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
+    """The model whose VAE a recipe's pictures come out of: its VAE, else its checkpoint."""
+    if recipe.vae:
+        return _vae_of(recipe, recipe.vae, paths)
+    return recipe.model, paths[path_key(recipe.model)]
+
+
 def _vae_of(recipe: Recipe, ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
     """A VAE is of the family whose latents it is given: its tensors don't tell."""
     return _found(ref.model_copy(update={"family": recipe.model.family}), recipe, paths)
@@ -108,7 +115,7 @@ def _encoder_of(adapter: Wanted) -> Wanted:
     ref, path = adapter
     folder = image_encoder_of(Path(path))
     return ModelRef(kind="ip_adapter", name=f"{ref.name}/{folder.name}", family=ref.family,
-                    fingerprint=fingerprint(folder, weights_files(folder))), str(folder)
+                    fingerprint=fingerprint(folder, weights_files(folder), settings_of(folder, "ip_adapter"))), str(folder)
 
 
 @contextmanager

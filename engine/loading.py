@@ -1,5 +1,6 @@
 """How a model gets from its files into a block: planned, checked, read; in this thread, or ahead in another."""
 
+import hashlib
 import json
 import threading
 import time
@@ -10,7 +11,8 @@ from typing import Any
 
 from transformers import CLIPTokenizer
 
-from catalog.folders import fingerprint
+from catalog.control_models import read_control_model
+from catalog.folders import fingerprint, settings_of
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import faults
@@ -28,6 +30,7 @@ class Held:
     """A block with what belongs to it."""
 
     ref: ModelRef
+    path: Path
     shape: str
     plan: Mapping[str, Part]
     block: Block
@@ -72,12 +75,18 @@ class Wanted:
 
     def _refuse_changed(self) -> None:
         """What was chosen is what is read: before, and after, since the parts of a file are opened one by one."""
-        if self.ref.kind == "ip_adapter":
-            return  # its fingerprint is of two models, the other of which encodes its pictures
-        files = {source.path for source in self._sources}
-        found = fingerprint(self.path if self.path.is_dir() else self.path.parent, tuple(files))
-        if self.ref.fingerprint and found != self.ref.fingerprint:
+        if self.ref.fingerprint and self._fingerprint() != self.ref.fingerprint:
             raise ModelProblem(f"{self.ref.name} changed on the disk since it was chosen.", "Choose it again.")
+
+    def _fingerprint(self) -> str:
+        if self.path.is_dir():
+            folder = self.path
+        elif self.ref.kind == "ip_adapter":  # of two models, the other of which encodes its pictures
+            return read_control_model(self.path).fingerprint
+        else:
+            folder = self.path.parent
+        files = {source.path for source in self._sources}
+        return fingerprint(folder, tuple(files), settings_of(self.path, self.ref.kind))
 
     def read(self, block: Block) -> Generator[float, None, Held]:
         """Fill a block; yields the fraction that is done.
@@ -86,15 +95,27 @@ class Wanted:
             ModelProblem: the file ended early or changed, or a weight is not a finite number; names file and tensor.
         """
         began = time.monotonic()
+        block.sums.clear()  # its memory may have been another model's
         done, total = 0, sum(source.size for source in self._sources)
         for source in self._sources:
             for size in fill(block, source):
                 done += size
                 yield done / max(total, 1)
         self._refuse_changed()
-        digests = {part: block.digest(part) for part in self.plan}
-        return Held(self.ref, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,
+        digests = {part: self._digest(part, block) for part in self.plan}
+        return Held(self.ref, self.path, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,
                     self.zeroes_empty_prompt, round(time.monotonic() - began, 3))
+
+    def _digest(self, part: str, block: Block) -> str:
+        """Tells what a part makes from what others make.
+
+        A VAE's previews may be shared by all checkpoints that have it; what a text encoder makes depends on its
+        tokenizer too, and decides the picture: it is the model's own.
+        """
+        settings = hashlib.blake2b(json.dumps(dict(self.plan[part].config), sort_keys=True, default=str).encode(),
+                                   digest_size=8).hexdigest()
+        own = f"-{self.ref.fingerprint or self.path}" if part.startswith("text_encoder") else ""
+        return f"{block.digest(part)}{settings}{own}"
 
 
 def plan_load(ref: ModelRef, path: str) -> Wanted:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catalog.folders import read_json
+from catalog.folders import read_json, stamp_of
 from catalog.headers import read_whole_header
 from contract.errors import ModelProblem
 
 _METADATA = "lora_adapter_metadata"
-_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 _ALL = ""
 
 
@@ -37,15 +37,20 @@ class Alphas:
         return alpha * math.sqrt(rank) if table.get("use_rslora") is True else float(alpha)
 
 
+def stamp_of_settings(file: Path) -> str:
+    """Changes with the configuration beside a file; "" where there is none."""
+    return stamp_of(file.parent / ADAPTER_CONFIG) if (file.parent / ADAPTER_CONFIG).is_file() else ""
+
+
 def alphas_of(file: Path) -> Alphas:
     """What a file, or the configuration beside it, says. What can't be read says nothing."""
     text = read_whole_header(file).metadata.get(_METADATA)
     if text is not None:
         return Alphas(_by_part(text))
-    if not (file.parent / _CONFIG).is_file():
+    if not (file.parent / ADAPTER_CONFIG).is_file():
         return Alphas()
     try:
-        return Alphas({_ALL: read_json(file.parent / _CONFIG)})
+        return Alphas({_ALL: read_json(file.parent / ADAPTER_CONFIG)})
     except ModelProblem:
         return Alphas()
 

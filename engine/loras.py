@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from catalog.families import FAMILIES
 from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
-from engine.lora_alphas import Alphas, alphas_of
+from engine.lora_alphas import Alphas, alphas_of, stamp_of_settings
 from engine.lora_deltas import Change, Unfit, changes_of, merged
 from engine.lora_keys import Layer, Parsed, Places, parse
 from engine.models import Bundle
@@ -44,21 +44,25 @@ Signature = tuple[tuple[str, str, float], ...]  # which LoRAs, with which streng
 
 @dataclass(frozen=True, slots=True)
 class LentLora:
-    """A LoRA of the recipe with its file's tensors, leased; `module` only holds them."""
+    """A LoRA of the recipe with its file's tensors, leased; `module` only holds them.
+
+    Attributes:
+        id: Tells its file, with the configuration beside it, from others.
+    """
 
     use: LoraUse
     module: nn.Module
     path: Path
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        model = self.use.model
+        object.__setattr__(self, "id", (model.fingerprint or model.name) + stamp_of_settings(self.path))
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
         """As the file names them."""
         return self.module.state_dict()
-
-    @property
-    def id(self) -> str:
-        """Tells its file from others."""
-        return self.use.model.fingerprint or self.use.model.name
 
     @property
     def text_weight(self) -> float:

@@ -230,8 +230,18 @@ class ModelManager:
 
     def _keep(self, key: str, held: Held) -> None:
         self._held[key] = held
+        self._evict_earlier(held)
         self._shrink(keep=key)
         log.info("loaded %s, %.0f MB in %.1f s", held.ref.name, held.block.layout.size / 1e6, held.load_s)
+
+    def _evict_earlier(self, held: Held) -> None:
+        """Let go of what lay at the same place before: nothing can ask for it any more."""
+        for key, other in list(self._held.items()):
+            is_earlier = (other.path == held.path and other.ref.kind == held.ref.kind
+                          and other.ref.fingerprint != held.ref.fingerprint)
+            if is_earlier and not other.leases:
+                held.is_pinned = held.is_pinned or other.is_pinned
+                self._evict(key)
 
     # Lending
 

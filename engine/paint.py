@@ -39,13 +39,13 @@ from engine import faults
 from engine.attention import AttentionChoice
 from engine.conditioning import EmbeddingCache
 from engine.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
-from engine.lending import lend, wanted_models, with_vae
+from engine.lending import Wanted, home_of_vae, lend, wanted_models, with_vae
 from engine.memory import give_back_freed_memory, memory
 from engine.models import Bundle, ModelManager
 from engine.passes import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 from engine.pictures import as_raw, open_input
 from engine.placement import OffloadChoice
-from engine.precision import Precision, with_precision
+from engine.precision import Precision, Probe, with_precision
 from engine.preprocessors import Preprocessors
 from engine.previews import PreviewMaker
 from engine.rescue import BadNumbers, rescue, with_less_memory
@@ -107,7 +107,9 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions = EngineOptions()) -> None:
-        device = with_precision(choose_device(options.device, options.threads), options.precision, options.cache_dir)
+        device = choose_device(options.device, options.threads)
+        self._probe = Probe(options.cache_dir) if options.precision == "auto" and device.torch_device.type == "cpu" else None
+        device = with_precision(device, options.precision, options.cache_dir)
         self._device = replace(device, attention=options.attention)
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         self._previews = PreviewMaker(options.cache_dir)
@@ -115,6 +117,8 @@ class Engine:
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
+        self._rough_previews: Wanted | None = None  # of which model's VAE
+        self._has_painted = False
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
@@ -136,9 +140,32 @@ class Engine:
         else:
             self._models.pin(command.key, command.is_pinned)
 
-    def tidy(self) -> None:
-        """Nothing has been asked for some time: hand memory that is free back to the system."""
+    def tidy(self) -> bool:
+        """Nothing has been asked for some time: do a little of what pictures had not to wait for.
+
+        Returns:
+            Whether there is more to do. Else memory that is free was handed back to the system.
+        """
+        if self._refine_previews():
+            return True
+        if self._has_painted and self._probe is not None:
+            self._probe.measure()
+            self._probe = None
         give_back_freed_memory()
+        return False
+
+    def _refine_previews(self) -> bool:
+        """One step toward the whole map of a VAE that is still in memory; whether there is more to do."""
+        wanted, self._rough_previews = self._rough_previews, None
+        if wanted is None or not self._models.size_of(*wanted):
+            return False
+        try:
+            with self._models.lease(*wanted) as bundle:
+                if self._previews.is_rough(bundle) and self._previews.refine(bundle):
+                    self._rough_previews = wanted
+        except faults.FAILURES as error:
+            log.info("the previews of %s stay rough: %s", wanted[0].name, error)
+        return self._rough_previews is not None
 
     def is_fetching(self) -> bool:
         """Whether a model is read ahead."""
@@ -154,6 +181,7 @@ class Engine:
             with self._models.lease(ref, path) as bundle:
                 if "vae" in bundle.parts:  # else a job brings one
                     self._previews.prepare(bundle)
+                    self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
         except faults.FAILURES as error:
             raise faults.explain(error, ref.name, "its weights") from None
 
@@ -248,6 +276,9 @@ class Engine:
             for index in range(recipe.count):
                 if index not in ticket.finished:
                     plan = yield from self._picture(ticket, index, plan, material, pace, is_cancelled)
+                    self._has_painted = True
+            if self._previews.is_rough(bundle):
+                self._rough_previews = home_of_vae(recipe, ticket.model_paths)
 
     def _load(self, ticket: Ticket, ref: ModelRef, path: str, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         pace = _Pace(_LOADING_INTERVAL_S)

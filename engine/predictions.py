@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.families import usual_prediction
-from catalog.folders import MAX_CONFIG_BYTES
+from catalog.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.headers import TensorInfo, read_whole_header
 from catalog.sniff import VARIANTS, prediction_of
 from engine.originals import UNET
@@ -21,8 +21,8 @@ _LEVELS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012
 # programs tell them apart by it, too.
 _SD2_TELLTALE, _SD2_SPREAD = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
 # The first programs' configuration, and notes as other programs keep them.
-_SIDE_FILES = {".yaml": r"""(?m)^\s*parameterization:\s*["']?(v|eps)""",
-               ".json": r'''"prediction_type"\s*:\s*"(v|eps)'''}
+_SIDE_FILES = dict(zip(SIDE_SETTINGS, (r"""(?m)^\s*parameterization:\s*["']?(v|eps)""",
+                                       r'''"prediction_type"\s*:\s*"(v|eps)'''), strict=True))
 
 
 def scheduler_config(file: Path, family: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from catalog.folders import stamp_of
 from catalog.preprocessors import (
     NONE,
     RESOLUTION,
@@ -43,7 +44,7 @@ class Preprocessors:
     def __init__(self, folders: Sequence[Path], device: torch.device) -> None:
         self._folders = tuple(folders)
         self._device = device
-        self._loaded: tuple[tuple[str, Path | None], Any] | None = None
+        self._loaded: tuple[tuple[str, Path | None, str], Any] | None = None
 
     def clear(self) -> None:
         """Let go of the annotator in memory."""
@@ -97,7 +98,7 @@ class Preprocessors:
         from engine.annotators import DETECTORS, load
 
         detector, home = DETECTORS[chosen.id], home_of(chosen, self._folders)
-        key = (detector.name, home)
+        key = (detector.name, home, stamp_of(home) if home else "")
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None
             self._loaded = (key, load(detector, home, self._device))

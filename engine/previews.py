@@ -3,12 +3,15 @@
 The map is fitted once per VAE, at its first use, on smooth pictures drawn here and encoded by the VAE
 itself, so that no table of constants is needed; it is kept in a cache folder under the VAE's digest.
 Which tiny decoder reads a VAE's latents is tried out on the same pictures: no name is believed.
+The first use waits for as many pictures as a moment allows; the others are encoded when nothing is asked for.
 """
 
 import json
 import logging
 import os
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from catalog.folders import stamp_of
 from contract.work import RawImage
 from engine.canvas import scale as scale_latents
 from engine.models import Bundle
@@ -26,9 +30,52 @@ _FACTOR = 8  # pixels a latent
 _PICTURES, _PICTURE_SIDE = 6, 128
 _LIMIT_S = {"cpu": 0.02}  # a tiny decoder that takes longer would hold the next step up; the map then does it
 _LIMIT_ELSEWHERE_S = 0.01
+_FIT_S = 0.5  # a picture in the making waits no longer for its previews, one encoded picture apart
+_TRY_AGAIN_S = 60.0  # a decoder that the system refused to read
 _WORSE_DB = 3.0  # than the map on smooth pictures, where that is strong; a decoder of other latents is far below
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Samples:
+    """The drawn pictures, and as many of their latents as were encoded: float32, on the CPU, as the U-Net has them.
+
+    Attributes:
+        pixels: (N, 3, H, W), 0 to 1.
+    """
+
+    pixels: Tensor
+    latents: list[Tensor] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.latents) == len(self.pixels)
+
+    @torch.inference_mode()
+    def encode(self, vae: nn.Module, device: torch.device, dtype: torch.dtype, limit_s: float) -> None:
+        """At least one picture more, and no new one after the limit."""
+        began = time.perf_counter()
+        for one in self.pixels[len(self.latents):]:
+            inputs = (one[None] * 2 - 1).to(device=device, dtype=dtype)
+            moments = vae.encode(inputs, return_dict=False)[0]
+            self.latents.append(scale_latents(moments.mode().float().cpu(), vae.config))
+            if time.perf_counter() - began >= limit_s:
+                return
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Pictures and latents, as far as they are encoded."""
+        return self.pixels[: len(self.latents)], torch.cat(self.latents)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a path held: a decoder or none, of which stamp, and until when (monotonic) that counts."""
+
+    stamp: str
+    decoder: TinyDecoder | None
+    until: float
 
 
 class PreviewMaker:
@@ -41,7 +88,8 @@ class PreviewMaker:
     def __init__(self, cache_dir: Path | None = None) -> None:
         self._cache_dir = cache_dir
         self._maps: dict[str, Tensor] = {}
-        self._tiny: dict[str, TinyDecoder | None] = {}  # by path
+        self._samples: dict[str, _Samples] = {}  # by VAE, while there is use for them
+        self._tiny: dict[str, _Loaded] = {}  # by path
         self._chosen: dict[tuple[str, tuple[str, ...]], TinyDecoder | None] = {}  # by VAE and what there was
 
     def prepare(self, bundle: Bundle) -> Tensor:
@@ -50,10 +98,36 @@ class PreviewMaker:
         if digest not in self._maps:
             rows = self._read(digest)
             if rows is None:
-                rows = fit(bundle.parts["vae"], bundle.device.torch_device, bundle.device.vae_dtype)
+                rows = _solve(*self._encoded(bundle).pairs)
                 self._write(digest, rows)
             self._maps[digest] = torch.from_numpy(rows).to(bundle.device.torch_device)
         return self._maps[digest]
+
+    def is_rough(self, bundle: Bundle) -> bool:
+        """Whether the map of its VAE was fitted in haste, so that `refine` makes it better."""
+        samples = self._samples.get(bundle.digests["vae"])
+        return samples is not None and not samples.is_whole
+
+    def refine(self, bundle: Bundle) -> bool:
+        """Encode one picture more for a rough map; whether there is more to do."""
+        digest = bundle.digests["vae"]
+        samples = self._samples[digest]
+        samples.encode(bundle.parts["vae"], bundle.device.torch_device, bundle.device.vae_dtype, 0.0)
+        if not samples.is_whole:
+            return True
+        rows = _solve(*samples.pairs)
+        self._write(digest, rows)
+        self._maps[digest] = torch.from_numpy(rows).to(bundle.device.torch_device)
+        return False
+
+    def _encoded(self, bundle: Bundle) -> _Samples:
+        """At least one picture through the bundle's VAE; of a slow one not all, for now."""
+        digest = bundle.digests["vae"]
+        if digest not in self._samples:
+            samples = _draw()
+            samples.encode(bundle.parts["vae"], bundle.device.torch_device, bundle.device.vae_dtype, _FIT_S)
+            self._samples[digest] = samples
+        return self._samples[digest]
 
     def choose(self, bundle: Bundle, paths: Sequence[str], latents: Tensor) -> TinyDecoder | None:
         """The tiny decoder that reads the latents of the bundle's VAE best, and is quick enough for these.
@@ -64,24 +138,30 @@ class PreviewMaker:
         """
         device = bundle.device.torch_device
         limit = _LIMIT_S.get(device.type, _LIMIT_ELSEWHERE_S)
-        found = [tiny for path in paths if (tiny := self._load(path, bundle)) and tiny.channels == latents.shape[1]]
+        loaded = [self._load(path, bundle) for path in paths]
+        found = [one.decoder for one in loaded if one.decoder and one.decoder.channels == latents.shape[1]]
         try:
             quick = [tiny for tiny in found if tiny.is_quick(latents, limit)]
-            key = (bundle.digests["vae"], tuple(paths))
+            key = (bundle.digests["vae"], tuple(f"{path} {one.stamp}" for path, one in zip(paths, loaded, strict=True)))
             if quick and key not in self._chosen:
-                self._chosen[key] = _best(quick, self.prepare(bundle), bundle)
+                self._chosen[key] = _best(quick, self.prepare(bundle), self._encoded(bundle), bundle.device.torch_device)
         except torch.OutOfMemoryError:
             return None
         chosen = self._chosen.get(key) if quick else None
         return chosen if chosen in quick else None
 
-    def _load(self, path: str, bundle: Bundle) -> TinyDecoder | None:
-        if path not in self._tiny:
-            try:
-                self._tiny[path] = load_tiny_decoder(Path(path), bundle.device.torch_device, bundle.device.dtype)
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
-                log.warning("%s is no preview decoder: %s", Path(path).name, error)
-                self._tiny[path] = None
+    def _load(self, path: str, bundle: Bundle) -> "_Loaded":
+        """A decoder as it lies there now; loaded again when its file changed, or a while after it was refused."""
+        stamp, before = stamp_of(Path(path)), self._tiny.get(path)
+        if before is not None and before.stamp == stamp and time.monotonic() < before.until:
+            return before
+        decoder, until = None, float("inf")
+        try:
+            decoder = load_tiny_decoder(Path(path), bundle.device.torch_device, bundle.device.dtype)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            log.warning("%s is no preview decoder: %s", Path(path).name, error)
+            until = time.monotonic() + _TRY_AGAIN_S
+        self._tiny[path] = _Loaded(stamp, decoder, until)
         return self._tiny[path]
 
     @torch.inference_mode()
@@ -142,11 +222,9 @@ def _at_most(rgb: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _best(decoders: Sequence[TinyDecoder], rows: Tensor, bundle: Bundle) -> TinyDecoder | None:
+def _best(decoders: Sequence[TinyDecoder], rows: Tensor, samples: _Samples, device: torch.device) -> TinyDecoder | None:
     """The one whose pictures are truest; None where all are far from what the map makes."""
-    device = bundle.device.torch_device
-    pixels, latents = _encoded(bundle.parts["vae"], device, bundle.device.vae_dtype)
-    pixels, latents = pixels.to(device), latents.to(device)
+    pixels, latents = (tensor.to(device) for tensor in samples.pairs)
     by_map = torch.stack([_by_map(one, rows) for one in latents]).clamp(0, 1)
     least = _decibels(by_map, pixels) - _WORSE_DB
     found = {index: _decibels(tiny.decode(latents), pixels) for index, tiny in enumerate(decoders)}
@@ -161,21 +239,20 @@ def _decibels(made: Tensor, real: Tensor) -> float:
     return float(-10 * error.clamp_min(1e-9).log10()) if error.isfinite() else float("-inf")
 
 
-def _encoded(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The drawn pictures (N, 3, H, W), 0 to 1, and their latents as the U-Net has them, float32, on the CPU."""
-    pixels = torch.from_numpy(draw_pictures(_PICTURES, _PICTURE_SIDE)).permute(0, 3, 1, 2)
-    latents = []
-    for one in pixels:
-        inputs = (one[None] * 2 - 1).to(device=device, dtype=dtype)
-        moments = vae.encode(inputs, return_dict=False)[0]
-        latents.append(moments.mode().float().cpu())
-    return pixels, scale_latents(torch.cat(latents), vae.config)
+def _draw() -> _Samples:
+    return _Samples(torch.from_numpy(draw_pictures(_PICTURES, _PICTURE_SIDE)).permute(0, 3, 1, 2))
+
+
+def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
+    """Fit the map of a VAE to all pictures; (C + 1, 3), float32, from latents to RGB of 0..1."""
+    samples = _draw()
+    samples.encode(vae, device, dtype, float("inf"))
+    return _solve(*samples.pairs)
 
 
 @torch.inference_mode()
-def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
-    """Fit the map by least squares; (C + 1, 3), float32, from latents to RGB of 0..1."""
-    pixels, stacked = _encoded(vae, device, dtype)
+def _solve(pixels: Tensor, stacked: Tensor) -> np.ndarray:
+    """The map by least squares. pixels: (N, 3, H, W), 0 to 1; stacked: their latents, (N, C, H/8, W/8)."""
     if not stacked.isfinite().all():
         return np.full((stacked.shape[1] + 1, 3), 0.5, dtype=np.float32)
     # The edge of a picture is encoded with padding: leave it out.

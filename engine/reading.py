@@ -4,6 +4,7 @@ A file may have its own names, keep several tensors as one, or have them turned:
 model's file has is `originals.py`; the block, `blocks.py`.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,7 @@ def _read_straight(file: Any, block: Block, reading: Reading, source: Source, st
         part = ours.view(place.dtype)
         if not is_same:
             part.copy_(staging[: end - at].view(theirs))
-        _check_finite(part, place, source)
+        _take_in(part, block, place, source)
 
 
 def _read_turned(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor,
@@ -207,7 +208,7 @@ def _read_turned(file: Any, block: Block, reading: Reading, source: Source, stag
     found = scaled(staging[:size].view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
     target = block.tensor(place)
     target.copy_(found.t() if reading.is_transposed else found.view(place.shape))
-    _check_finite(target, place, source)
+    _take_in(target, block, place, source)
     return staging
 
 
@@ -241,9 +242,13 @@ def _read(file: Any, target: Tensor, label: str) -> None:
         room = room[count:]
 
 
-def _check_finite(tensor: Tensor, place: Place, source: Source) -> None:
+def _take_in(tensor: Tensor, block: Block, place: Place, source: Source) -> None:
+    """Refuse what is not finite, and add to what tells the block's weights from others'."""
+    if not tensor.is_floating_point():
+        return
     # One pass without a temporary; a finite sum has only finite terms.
-    if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
-        if not tensor.isfinite().all():
-            raise ModelProblem(f"{source.label}: “{place.name}” holds NaN or infinity.",
-                               "The file is damaged or was trained badly. Use another version.")
+    total = float(tensor.sum(dtype=torch.float32))
+    if not math.isfinite(total) and not tensor.isfinite().all():
+        raise ModelProblem(f"{source.label}: “{place.name}” holds NaN or infinity.",
+                           "The file is damaged or was trained badly. Use another version.")
+    block.sums[place] = block.sums.get(place, 0.0) + total

@@ -10,6 +10,7 @@ import queue as standard_queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
@@ -50,6 +51,7 @@ _TRIED_AGAIN = ("worker_died", "worker_hung")
 _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
 _HELD_S = 1.0
+_HASH_LOOK_S = 0.5
 
 
 _Ending = tuple[JobState, events.JobEvent, tuple[str, str, str] | None]
@@ -73,6 +75,7 @@ class Run:
     is_cancelled: bool = False
     made: set[int] = field(default_factory=set)
     saved: set[int] = field(default_factory=set)
+    hashes: "dict[str, Future[str]]" = field(default_factory=dict)  # of its models as they were when it began
     unsaved: StudioError | None = None  # why a picture could not be saved
     painted: int = 0
     painting_s: float = 0.0
@@ -277,9 +280,9 @@ class Dispatcher:
                                   previews=self._tools.previews)
             if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
-            for path in files_to_hash(ticket).values():
+            for key, path in files_to_hash(ticket).items():
                 with suppress(OSError):  # one that is gone is told of when it is loaded
-                    self._tools.hashes.request(path)
+                    run.hashes[key] = self._tools.hashes.request(path)
             return self._follow_worker(run, ticket)
         except StudioError as error:
             return WorkFailed(run.job.id, error.code, error.message, error.hint, error.field, error.fix)
@@ -322,7 +325,7 @@ class Dispatcher:
             run.made.add(event.image)
             run.painted += 1
             run.painting_s += event.seconds
-            self._to_save.put(lambda: self._save(run, ticket, event))
+            self._to_save.put(lambda: self._save(run, event))
 
     def _say(self, run: Run, event: events.JobEvent) -> None:
         run.feed.append(event)
@@ -343,37 +346,24 @@ class Dispatcher:
         self._to_save.put(done.set)
         done.wait()
 
-    def _save(self, run: Run, ticket: Ticket, painted: WorkPainted) -> None:
+    def _save(self, run: Run, painted: WorkPainted) -> None:
         try:
             with saving():
-                self._keep(run, ticket, painted)
+                self._keep(run, painted)
         except StudioError as error:
             run.unsaved = error
             return
         run.saved.add(painted.image)
 
-    def _keep(self, run: Run, ticket: Ticket, painted: WorkPainted) -> None:
+    def _keep(self, run: Run, painted: WorkPainted) -> None:
         if isinstance(run.job.task, Preprocess):
             made = self._tools.saver.save_map(run.job, painted.pixels, lambda pixels: self._keep_map(run.job, pixels))
             self._say(run, events.Prepared(**run.stamp(), input=made))
             return
-        record, notices = self._tools.saver.save(run.job, painted, lambda: self._hashes_of(ticket))
+        record, notices = self._tools.saver.save(run.job, painted, lambda: _hashes_of(run))
         for code, message in notices:
             self._say(run, events.Notice(**run.stamp(), code=code, message=message))
         self._say(run, events.Saved(**run.stamp(), image=painted.image, record=record))
-
-    def _hashes_of(self, ticket: Ticket) -> dict[str, str]:
-        """A hash is worth no picture: one that can't be had now is left out."""
-        found = {}
-        for key, path in files_to_hash(ticket).items():
-            try:
-                sha256 = self._tools.hashes.get(path)
-            except (StudioError, OSError) as error:
-                logger.warning("%s has no hash in the recipe: %s", path.name, error)
-                continue
-            if sha256:
-                found[key] = sha256
-        return found
 
     def _keep_map(self, job: JobRecord, pixels: RawImage) -> StoredInput:
         made = self._tools.inputs.add_raw(pixels)
@@ -410,3 +400,21 @@ class Dispatcher:
         failed = events.Failed(**facts, code=failure.code, message=failure.message, hint=failure.hint,
                                field=failure.field, fix=failure.fix or None)
         return "failed", failed, (failed.code, failed.message, failed.hint)
+
+
+def _hashes_of(run: Run) -> dict[str, str]:
+    """Of the job's models. A hash is worth no picture: one that can't be had is left out."""
+    return {key: sha256 for key, future in run.hashes.items() if (sha256 := _result(future, run))}
+
+
+def _result(future: "Future[str]", run: Run) -> str | None:
+    """A hash, waited for unless the job is cancelled; None of a file that changed or went away meanwhile."""
+    while True:
+        try:
+            return future.result(_HASH_LOOK_S)
+        except TimeoutError:
+            if run.is_cancelled:
+                return None
+        except (OSError, StudioError) as error:
+            logger.warning("a model of job %s has no hash: %s", run.job.id, error)
+            return None

@@ -3,6 +3,7 @@
 A file's is its own, whose first ten digits are A1111's short hash. A folder's is over its sorted (relative path,
 sha256 of the file) pairs; side files (README, preview, darkroom.json) do not count, so that a new title does not make
 a new model. Jobs ask for theirs; those of all other models are computed when nothing else is to do (`HashKeeper`).
+What is remembered is kept by place, size, times and beginning of every file: copies in two places are two models.
 """
 
 import contextlib
@@ -11,10 +12,12 @@ import logging
 import os
 import string
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+from catalog.folders import files_below
 from catalog.models import ModelEntry
 from contract.errors import StudioError
 from studio.database import Database
@@ -27,6 +30,8 @@ _LOWEST_PRIORITY = 19
 _PAUSE_S = 0.5
 _LOOK_S = 5.0
 _CHUNK_REST_S = 0.001  # a megabyte takes about as long
+_TRY_AGAIN_S = 60.0  # what could not be read: its cause may be gone by then
+_HEAD_BYTES = 65_536
 
 
 class ModelHashes:
@@ -38,11 +43,18 @@ class ModelHashes:
         self._running: dict[str, Future[str]] = {}
         self._turn = threading.Lock()
         self._short: dict[str, str] | None = None
+        self._failed_at: dict[str, float] = {}  # by the stamp of what was listed
         self._stopping = threading.Event()
 
     def known(self, folder: Path) -> str | None:
         """The hash if it is remembered; reads no weights. Raises OSError."""
-        found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ?", (_stamp(folder),))
+        return self._remembered(_stamp(folder), folder)
+
+    def _remembered(self, stamp: str, folder: Path) -> str | None:
+        found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ?", (stamp,))
+        if not found:  # an earlier version knew neither place nor beginning, but which folder it had read
+            found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ? AND folder = ?",
+                                         (_first_stamp(folder), str(folder)))
         return str(found) if found else None
 
     def folders_of(self, beginning: str) -> frozenset[Path]:
@@ -61,9 +73,9 @@ class ModelHashes:
             if future is not None:
                 return future
             future = Future()
-            known = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ?", (stamp,))
+            known = self._remembered(stamp, folder)
             if known:
-                future.set_result(str(known))
+                future.set_result(known)
                 return future
             self._running[stamp] = future
         threading.Thread(target=self._work, args=(folder, stamp, future), name="hash", daemon=True).start()
@@ -89,26 +101,29 @@ class ModelHashes:
 
     def learn(self, entry: ModelEntry, wait: Callable[[], None]) -> None:
         """Hash a listed model, slowly; it may be gone or changed by now. `wait` is called between pieces of it."""
-        sha256 = None
+        listed = _listed_stamp(entry)
         try:
-            sha256 = self.known(entry.path)
+            stamp = _stamp(entry.path)
+            sha256 = self._remembered(stamp, entry.path)
             if sha256 is None:
-                stamp = _stamp(entry.path)
-                sha256 = self._hash(entry.path, wait)
+                sha256 = self._hash_unchanged(entry.path, stamp, wait)
                 self._remember(stamp, sha256, entry.path)
-        except OSError as error:
-            logger.info("%s can't be hashed: %s", entry.path.name, error.strerror)
-        except StudioError as error:
-            logger.info("%s is not hashed: %s", entry.path.name, error.message)
-        if sha256:
-            self._remember(_listed_stamp(entry), sha256, entry.path)
+        except (OSError, StudioError) as error:
+            logger.info("%s can't be hashed: %s", entry.path.name, error)
+            self._failed_at[listed] = time.monotonic()
+            return
+        self._failed_at.pop(listed, None)
+        self._remember(listed, sha256, entry.path)
         if self._short is not None:
-            self._short[_listed_stamp(entry)] = (sha256 or "")[:SHORT_DIGITS]
+            self._short[listed] = sha256[:SHORT_DIGITS]
 
     def is_learnt(self, entry: ModelEntry) -> bool:
-        """Whether `learn` was called for a model as it is."""
+        """Whether `learn` was called for a model as it is; not for long if that failed."""
         self.short(entry)
-        return self._short is None or _listed_stamp(entry) in self._short
+        listed = _listed_stamp(entry)
+        failed_at = self._failed_at.get(listed)
+        return (self._short is None or listed in self._short
+                or (failed_at is not None and time.monotonic() - failed_at < _TRY_AGAIN_S))
 
     @property
     def is_asked(self) -> bool:
@@ -122,7 +137,7 @@ class ModelHashes:
     def _work(self, folder: Path, stamp: str, future: "Future[str]") -> None:
         try:
             with self._turn:
-                sha256 = self._hash(folder)
+                sha256 = self._hash_unchanged(folder, stamp)
         except OSError as error:
             future.set_exception(error)
         else:
@@ -138,6 +153,13 @@ class ModelHashes:
                                  (stamp, sha256, str(folder)))
         except StudioError as error:
             logger.warning("a model's hash could not be kept: %s", error.message)
+
+    def _hash_unchanged(self, folder: Path, stamp: str, wait: Callable[[], None] = lambda: None) -> str:
+        """The hash of what the stamp was taken of. Raises OSError, also if it changed meanwhile."""
+        sha256 = self._hash(folder, wait)
+        if _stamp(folder) != stamp:
+            raise InterruptedError(4, "it changed meanwhile")
+        return sha256
 
     def _hash(self, folder: Path, wait: Callable[[], None] = lambda: None) -> str:
         if folder.is_file():
@@ -220,19 +242,34 @@ def _files(folder: Path) -> Iterator[Path]:
         yield folder
         return
     is_part = not (folder / "model_index.json").is_file()
-    found = [path for path in folder.rglob("*") if path.is_file()
+    found = [path for path in files_below(folder) if path.is_file()
              and (path.parent != folder or path.name == "model_index.json"
-                  or (is_part and (path.name == "config.json" or path.suffix == ".safetensors")))
-             and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+                  or (is_part and (path.name == "config.json" or path.suffix == ".safetensors")))]
     if not found:
         raise FileNotFoundError(2, "the folder is gone or empty")
     yield from sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _stamp(folder: Path) -> str:
+    """Changes with the place of a file or folder and with whatever is hashed of it. Raises OSError.
+
+    Without the files' numbers: some disks number anew each time they are plugged in, and a library takes hours.
+    """
+    digest = hashlib.sha256(f"{os.path.abspath(folder)}\n".encode("utf-8", "surrogateescape"))
+    for path in _files(folder):
+        status = path.stat()
+        with path.open("rb") as file:
+            head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+        line = f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{head}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _first_stamp(folder: Path) -> str:
+    """As the first version stamped what it hashed. Raises OSError."""
     digest = hashlib.sha256()
     for path in _files(folder):
         status = path.stat()
         name = path.relative_to(folder).as_posix() if path != folder else path.name
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

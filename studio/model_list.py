@@ -4,6 +4,7 @@ What was read from files is kept in the database (`model_facts.py`), their hashe
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from catalog.entries import a_kind
-from catalog.models import ModelEntry, Scanner, default_model, describe
+from catalog.models import ModelEntry, Scanner, default_model
 from catalog.upscaler_answers import UpscalerAnswers
 from contract.errors import NotFound
 from contract.values import ModelKind
@@ -22,6 +23,7 @@ RESCAN_S = 5.0
 WAIT_S = 3.0  # the longest that a request waits for a scan
 _SHARE = 20  # a scan that took long is made again only after so many times as long
 _KEEP_AT = 200  # files read, then they are kept, so that a restart in the middle goes on from there
+_MOMENT_S = 0.05
 _FRESH_S = 1.0  # unknown names may ask for a new look at most this often
 ShortHash = Callable[[ModelEntry], str]
 
@@ -52,6 +54,7 @@ class ModelList:
         self._ended_at = 0.0
         self._looked_at = float("-inf")  # for a name that is not known
         self._took_s = 0.0
+        self._is_outdated = False  # what is listed was found to be otherwise
         self._generation = 0
 
     @property
@@ -86,7 +89,8 @@ class ModelList:
         with self._changed:
             wanted = self._begun + 1 if fresh else 1
             pause_s = max(RESCAN_S, _SHARE * self._took_s)
-            is_old = self._ended == self._begun and (not self._begun or self._clock() - self._ended_at > pause_s)
+            is_old = self._ended == self._begun and (not self._begun or self._is_outdated
+                                                     or self._clock() - self._ended_at > pause_s)
             if is_old or (fresh and self._ended == self._begun):
                 self._start()
             wait_s = WAIT_S if fresh else self._begun_at + WAIT_S - time.monotonic()
@@ -101,6 +105,7 @@ class ModelList:
 
     def _start(self) -> None:
         self._begun += 1
+        self._is_outdated = False
         if self._begun == 1:
             self._begun_at = time.monotonic()
         threading.Thread(target=self._scan, name="model-scan", daemon=True).start()
@@ -150,13 +155,37 @@ class ModelList:
     def find(self, name: str, kind: ModelKind | None = "checkpoint") -> ModelEntry | None:
         """A model by name, title, alias, or the last part of its name, in any case; the shortest name first.
 
-        Looks again on the disk before it gives up. kind None: any.
+        As it is now on the disk, whatever the list says. Looks again there before it gives up. kind None: any.
         """
-        entry = _find(self.all(), name, kind)
-        if entry is None and self._clock() - self._looked_at > _FRESH_S:
+        found = _find(self.all(), name, kind)
+        entry = self.now(found) if found else None
+        if found and (entry is None or entry.ref.kind != found.ref.kind):
+            entry = _find(self.all(fresh=True), name, kind)  # it is gone, or something else lies there
+        elif found is None and self._clock() - self._looked_at > _FRESH_S:
             self._looked_at = self._clock()
             entry = _find(self.all(fresh=True), name, kind)
         return entry
+
+    def now(self, entry: ModelEntry) -> ModelEntry | None:
+        """A listed model as it is on the disk now; None if it is gone. Opens it only where something has changed."""
+        if not _is_there(entry.path):
+            return None
+        try:
+            found = self._scanner.now(entry)
+        except OSError:
+            return None
+        if found.ref == entry.ref:
+            found = replace(found, short_hash=entry.short_hash)
+        if found != entry:
+            with self._changed:
+                self._is_outdated = True
+        return found
+
+    def catch_up(self) -> None:
+        """Wait a moment for a list that is old: a prompt may name what was put there meanwhile."""
+        self.all()
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended == self._begun, _MOMENT_S)
 
     def get(self, name: str, kind: ModelKind | None = None) -> ModelEntry:
         """As `find`; kind None: any.
@@ -180,18 +209,25 @@ class ModelList:
         entry = self._exactly(name, kind, fresh=False)
         if entry is None or not _is_there(entry.path):
             entry = self._exactly(name, kind, fresh=True)
-        return describe(entry.path, name, kind) if entry and _is_there(entry.path) else None
+        return self.now(entry) if entry else None
 
     def _exactly(self, name: str, kind: ModelKind, *, fresh: bool) -> ModelEntry | None:
         return next((e for e in self.all(fresh=fresh) if e.ref.name == name and e.ref.kind == kind), None)
 
     def first_usable(self) -> ModelEntry | None:
-        """The default model."""
-        return default_model(self.all())
+        """The default model, as it is now; one that was found damaged since is passed over."""
+        left = self.all()
+        while (entry := default_model(left)) is not None:
+            found = self.now(entry)
+            if found is not None and found.problem is None:
+                return found
+            left = tuple(other for other in left if other is not entry)
+        return default_model(self.all())  # none works any more: its job says why
 
 
 def _is_there(path: Path) -> bool:
-    return path.is_file() or any((path / name).is_file() for name in ("model_index.json", "config.json"))
+    """Also False where its folder can't be looked into any more."""
+    return any(os.path.isfile(place) for place in (path, path / "model_index.json", path / "config.json"))
 
 
 def _find(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> ModelEntry | None:

@@ -107,8 +107,9 @@ def _vae_beside(entry: ModelEntry, models: ModelList) -> ModelRef | None:
     if entry.has_vae:
         return None
     beside = entry.path.with_suffix(".vae.safetensors")
-    found = next((vae for vae in models.of_kind("vae") if vae.path == beside and not vae.problem), None)
-    if found is None:
+    listed = next((vae for vae in models.of_kind("vae") if vae.path == beside), None)
+    found = models.find(listed.ref.name, "vae") if listed else None
+    if found is None or found.problem:
         raise ModelProblem(f"{entry.title} has no VAE inside.", "Choose one in “VAE”.", field="vae")
     return found.ref
 

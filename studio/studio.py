@@ -301,6 +301,7 @@ class Studio:
 
     def _submit(self, draft: RecipeDraft, owner: str, window: str | None) -> JobHandle:
         draft = self.extensions.adjust(draft)
+        self._models.catch_up()
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         check_ahead(found.recipe, found.entry, self._inputs.gray_range)
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]

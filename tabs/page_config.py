@@ -48,7 +48,7 @@ from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
 from contract.values import BACKGROUND
-from studio.opener import MAX_BYTES
+from studio.file_kinds import MAX_BYTES
 from studio.studio import Studio
 from studio.words import LEAST_LETTERS, STOP_WORDS
 from tabs.words import EXPLAIN

@@ -218,8 +218,7 @@ def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "Ticket | Command"
             if engine.is_fetching():
                 teller.repeat(engine)
             else:
-                engine.tidy()
-                timeout_s = None
+                timeout_s = 0.0 if engine.tidy() else None
                 teller.rest(engine)
 
 

@@ -1,7 +1,8 @@
 """Runs the engine in a spawned process, so that a fault of the device costs one restart and no one's queue.
 
 The page is up while the process loads torch. Its death and its silence are noticed here; the dispatcher
-decides what that means for a job. What the process does is in `child.py`.
+decides what that means for a job. A canceled job is over after some seconds whatever the process does: it is left
+to end its step, and killed if that takes too long. What the process does is in `child.py`.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from contract.work import (
     WORK_ENDINGS,
     Command,
     Ticket,
+    WorkCancelled,
     WorkerEvent,
     WorkFailed,
     WorkLoading,
@@ -39,6 +41,13 @@ _STEP_512_S = 10.0  # a slow machine's step of 512 × 512 before anything was me
 _SLOW_DISK_BYTES_PER_S = 20_000_000.0
 _GONE_S = 5.0
 _QUIET_S = 5.0  # without a sign of life, which should come every second
+_CANCEL_S = 4.0  # after which a canceled job is over, whether the engine has heard or not
+_END_S = 5.0, 20.0, 60.0  # that it has to end the step of a canceled job: at least, where no step was measured, at most
+_LOOK_S = 1.0
+_MOST_CANCELS = 100  # that are remembered, of jobs that may not have come yet
+
+
+_WAKE = "look"
 
 
 class _Child:
@@ -48,10 +57,12 @@ class _Child:
                  on_death: Callable[["_Child"], None]) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self.said: queue.SimpleQueue[WorkerEvent | None] = queue.SimpleQueue()  # None: it is dead
+        self.said: queue.SimpleQueue[WorkerEvent | str | None] = queue.SimpleQueue()  # None: it is dead
         self.is_gone = threading.Event()
         self.was_ready = False
         self.heard_at = time.monotonic()
+        self._ended = threading.Condition()
+        self._ended_job = ""  # the last that it has ended
         self._on_status = on_status
         self._on_death = on_death
         self._send_lock = threading.Lock()
@@ -76,11 +87,28 @@ class _Child:
                 self._on_status(message)
             else:
                 self.said.put(message)
+                if isinstance(message, WORK_ENDINGS):
+                    self._note_end(message.job_id)
         self.process.join(1.0)
         self.kill()
         self._on_death(self)
         self.said.put(None)
         self.is_gone.set()
+        self._note_end("")
+
+    def _note_end(self, job_id: str) -> None:
+        with self._ended:
+            self._ended_job = job_id
+            self._ended.notify_all()
+
+    def has_ended(self, job_id: str, timeout_s: float) -> bool:
+        """Wait until it has said the end of a job, or is gone."""
+        with self._ended:
+            return self._ended.wait_for(lambda: self._ended_job == job_id or self.is_gone.is_set(), timeout_s)
+
+    def wake(self) -> None:
+        """Let whoever listens look at what was canceled."""
+        self.said.put(_WAKE)
 
     def send(self, message: object) -> None:
         """A ticket, a command, or the id of a job to cancel; nothing if the process is gone."""
@@ -109,12 +137,18 @@ class ProcessWorker:
         factory: Importable name "module:function" of what makes the engine from the options.
         hang_s: The least silence that counts as a hang (else 10 × the predicted step or load).
         quiet_s: Seconds without a sign of life after which the status says "Not responding".
+        cancel_s: Seconds after which a canceled job is over, whatever the process does.
+        end_s: Seconds that it has to end such a job's step (four steps, of which a decode takes some): at least, where
+            none was measured, at most.
     """
 
     def __init__(self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *,
-                 factory: str = DEFAULT_FACTORY, hang_s: float = 120.0, quiet_s: float = _QUIET_S) -> None:
+                 factory: str = DEFAULT_FACTORY, hang_s: float = 120.0, quiet_s: float = _QUIET_S,
+                 cancel_s: float = _CANCEL_S, end_s: tuple[float, float, float] = _END_S) -> None:
         self._factory, self._options, self._warm = factory, dict(options), warm
-        self._quiet_s = quiet_s
+        self._quiet_s, self._cancel_s, self._end_s = quiet_s, cancel_s, end_s
+        self._canceled_at: dict[str, float] = {}  # jobs, the newest last
+        self._left: tuple[_Child, str] | None = None  # a process that still ends the step of a canceled job
         self._silence = _Silence(hang_s)
         self._lock = threading.Lock()
         self._child: _Child | None = None
@@ -162,10 +196,23 @@ class ProcessWorker:
     def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
         """Paint one ticket after the other; death and silence end a ticket with worker_died, worker_hung."""
         for ticket in tickets:
-            child = self._spawn()
-            if child is None:
-                yield WorkFailed(ticket.job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
-                continue
+            try:
+                yield from self._run(ticket)
+            finally:
+                with self._lock:
+                    self._canceled_at.pop(ticket.job_id, None)
+
+    def _run(self, ticket: Ticket) -> Iterator[WorkerEvent]:
+        while self._left and ticket.job_id not in self._canceled_at:  # another's step: it ends, or its process does
+            busy, job_id = self._left
+            if busy.has_ended(job_id, _LOOK_S):
+                self._left = None
+        child = self._spawn()
+        if ticket.job_id in self._canceled_at:
+            yield WorkCancelled(ticket.job_id)
+        elif child is None:
+            yield WorkFailed(ticket.job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
+        else:
             child.send(ticket)
             yield from self._follow(child, ticket)
 
@@ -174,9 +221,14 @@ class ProcessWorker:
         heard_at = time.monotonic()
         while True:
             limit = self._silence.limit(ticket, heard) if child.was_ready else _START_S
+            over_at = self._over_at(ticket.job_id)
             try:
-                event = child.said.get(timeout=max(0.01, heard_at + limit - time.monotonic()))
+                event = child.said.get(timeout=max(0.01, min(heard_at + limit, over_at) - time.monotonic()))
             except queue.Empty:
+                if time.monotonic() >= over_at:
+                    self._leave(child, ticket)
+                    yield WorkCancelled(ticket.job_id)
+                    return
                 if limit == _START_S and child.was_ready:  # it has started meanwhile: the silence begins now
                     heard_at = time.monotonic()
                     continue
@@ -187,8 +239,8 @@ class ProcessWorker:
             if event is None:
                 yield _died(ticket, heard, child.was_ready)
                 return
-            if event.job_id != ticket.job_id:
-                continue  # the rest of a job that nobody waits for any more
+            if isinstance(event, str) or event.job_id != ticket.job_id:
+                continue  # a cancel, or the rest of a job that nobody waits for any more
             now = time.monotonic()
             self._silence.learn(ticket, heard, event, now - heard_at)
             heard, heard_at = event, now
@@ -199,11 +251,50 @@ class ProcessWorker:
             if isinstance(event, WORK_ENDINGS):
                 return
 
+    def _over_at(self, job_id: str) -> float:
+        """When a job is over because it was canceled; never, if it was not."""
+        canceled_at = self._canceled_at.get(job_id)
+        return float("inf") if canceled_at is None else canceled_at + self._cancel_s
+
+    def _leave(self, child: _Child, ticket: Ticket) -> None:
+        """Nobody waits for the job any more. The process may end its step, unless it has no time left or is silent.
+
+        One that is not ready yet is no hang: it finds the job canceled when it comes to it.
+        """
+        if not child.was_ready:
+            return
+        self._left = child, ticket.job_id
+        least_s, usual_s, most_s = self._end_s
+        measured_s = self._silence.end_s(ticket)
+        end_s = usual_s if measured_s is None else min(most_s, max(least_s, measured_s))
+        self._say(self._status.model_copy(update={"text": "Ending the step of a canceled job", "fraction": None}))
+        threading.Thread(target=self._see_it_end, args=(child, ticket.job_id, end_s), name="worker-end",
+                         daemon=True).start()
+
+    def _see_it_end(self, child: _Child, job_id: str, end_s: float) -> None:
+        began = time.monotonic()
+        while not child.has_ended(job_id, min(_LOOK_S, self._cancel_s)):
+            now = time.monotonic()
+            is_silent = now - child.heard_at > self._quiet_s
+            if is_silent or now - began > end_s:
+                logger.warning("the engine did not end the step of canceled job %s within %s%s: it is started again",
+                               job_id, about(now - began + self._cancel_s), " and is silent" if is_silent else "")
+                child.kill()
+                return
+
     def cancel(self, job_id: str) -> None:
-        """Stop a job at its next step."""
+        """Stop a job at its next step; it is over soon even if that never comes."""
         child = self._child
+        with self._lock:
+            is_new = job_id not in self._canceled_at
+            if is_new:
+                self._canceled_at[job_id] = time.monotonic()
+                for old in list(self._canceled_at)[:-_MOST_CANCELS]:
+                    del self._canceled_at[old]
         if child is not None:
             child.send(job_id)
+            if is_new:
+                child.wake()
 
     def tell(self, command: Command) -> None:
         """Pass a command on; nothing while the engine starts anew, when nothing is in memory."""
@@ -242,6 +333,10 @@ class _Silence:
         if heard is None or isinstance(heard, WorkLoading):
             return max(self._least_s, 10 * self._load_s(ticket), 10 * step_s)
         return max(self._least_s, 10 * step_s)
+
+    def end_s(self, ticket: Ticket) -> float | None:
+        """Four steps of its model, as far as they were measured."""
+        return 2 * self._step_s(ticket.task) if billed(ticket.task) in self._step_s_per_pixel else None
 
     def learn(self, ticket: Ticket, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
         """Take in the time between two steps of a picture; those of two passes are of two sizes and tell nothing."""

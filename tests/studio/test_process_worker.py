@@ -31,7 +31,7 @@ from studio.studio import Studio
 from studio.workers.child import Outbox
 from studio.workers.process import ProcessWorker, _Silence
 from tests.fakes import gradient
-from tests.studio.conftest import ME, draft, finish, run, wait_until
+from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 
 ROOT = Path(__file__).parents[2]
 FACTORY = "tests.fakes:FakeEngine"
@@ -47,10 +47,11 @@ def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: 
 class Engine:
     """A started worker and what it said of itself."""
 
-    def __init__(self, hang_s: float = 0.6, quiet_s: float = 5.0, warm: bool = True, **options: object) -> None:
+    def __init__(self, hang_s: float = 0.6, quiet_s: float = 5.0, warm: bool = True, cancel_s: float = 4.0,
+                 end_s: tuple[float, float, float] = (5.0, 20.0, 60.0), **options: object) -> None:
         self.said: list[EngineStatus] = []
         self.worker = ProcessWorker(options, ("/nowhere/starter", REF) if warm else None, factory=FACTORY,
-                                    hang_s=hang_s, quiet_s=quiet_s)
+                                    hang_s=hang_s, quiet_s=quiet_s, cancel_s=cancel_s, end_s=end_s)
         began = time.monotonic()
         self.worker.start(self.said.append)
         self.start_s = time.monotonic() - began
@@ -334,3 +335,76 @@ def test_long_work_that_says_little_is_no_hang() -> None:
     assert silence_s(Paint(recipe=recipe), 20.0) == pytest.approx(400.0)
     twice = Paint(recipe=recipe.model_copy(update={"hires": Hires(scale=4.0)}))
     assert silence_s(twice, 20.0) == pytest.approx(10 * 10.0 * 16**1.5)
+
+
+def cancel_at_the_first_step(engine: Engine, wanted: Ticket,
+                             strike: Callable[[], None] = lambda: None) -> list[WorkerEvent]:
+    """What is said of a job that is canceled at its first step."""
+    heard: list[WorkerEvent] = []
+    for event in engine.worker.run([wanted]):
+        heard.append(event)
+        if isinstance(event, WorkStep) and is_first(heard):
+            strike()
+            engine.worker.cancel(wanted.job_id)
+    return heard
+
+
+def test_a_job_is_canceled_though_its_step_never_ends_and_anothers_survives(make_studio: Callable[..., Studio]) -> None:
+    worker = ProcessWorker({}, None, factory=FACTORY, hang_s=60.0, cancel_s=0.3, end_s=(0.3, 0.3, 0.3))
+    studio = make_studio(worker)
+    hung = studio.submit(draft("[hang]", steps=4), ME)
+    theirs = studio.submit(draft(), YOU)
+    wait_until(lambda: any(isinstance(event, events.Step) for event in studio.feed(hung.id, ME).since(0).events), 30)
+    studio.cancel(hung.id, ME)
+    assert isinstance(finish(studio, hung.id, timeout_s=10)[-1], events.Cancelled)
+    done = finish(studio, theirs.id, YOU, timeout_s=30)[-1]  # on a new process: the old one was not free
+    assert isinstance(done, events.Done) and done.attempt == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="only POSIX can stop a process for a while")
+def test_a_canceled_job_is_over_soon_though_the_process_is_stopped(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(hang_s=60.0, quiet_s=1.2, cancel_s=0.3, end_s=(60.0, 60.0, 60.0), step_s=0.02)
+    engine.wait_ready()
+    before = engine.pid
+    heard = cancel_at_the_first_step(engine, ticket(steps=150), lambda: os.kill(before, signal.SIGSTOP))
+    assert isinstance(heard[-1], WorkCancelled)
+    assert isinstance(engine.run(ticket("of another"))[-1], WorkDone)  # silence is no slow step: not waited for
+    assert engine.pid != before and not is_alive(before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="only POSIX can stop a process for a while")
+def test_a_slow_step_of_a_canceled_job_is_waited_for_by_the_next(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(hang_s=60.0, quiet_s=60.0, cancel_s=0.1, end_s=(60.0, 60.0, 60.0), step_s=0.02)
+    engine.wait_ready()
+    before = engine.pid
+    heard = cancel_at_the_first_step(engine, ticket(steps=150), lambda: os.kill(before, signal.SIGSTOP))
+    assert isinstance(heard[-1], WorkCancelled)
+    assert engine.said[-1].text == "Ending the step of a canceled job"
+    threading.Timer(0.2, os.kill, (before, signal.SIGCONT)).start()
+    said = engine.run(ticket("of another", steps=1))
+    assert isinstance(said[-1], WorkDone) and {event.job_id for event in said} == {"of another"}
+    assert engine.pid == before
+
+
+def test_a_job_that_waits_for_anothers_step_can_be_canceled_too(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(hang_s=60.0, cancel_s=0.1, end_s=(60.0, 60.0, 60.0))
+    engine.wait_ready()
+    cancel_at_the_first_step(engine, ticket(prompt="[hang]", steps=2))
+    threading.Timer(0.1, engine.worker.cancel, ("j2",)).start()
+    assert [type(event) for event in engine.run(ticket("j2"))] == [WorkCancelled]
+
+
+def test_a_job_is_canceled_while_the_engine_still_starts(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(ready_s=1.5, cancel_s=0.2)
+    pid = engine.pid
+    threading.Timer(0.1, engine.worker.cancel, ("j1",)).start()
+    assert [type(event) for event in engine.run(ticket())] == [WorkCancelled]
+    assert engine.worker.status().state == "starting"
+    assert isinstance(engine.run(ticket("j2"))[-1], WorkDone) and engine.pid == pid  # it is no hang
+
+
+def test_how_long_a_step_may_still_take_follows_what_was_measured() -> None:
+    silence, wanted = _Silence(120.0), ticket()
+    assert silence.end_s(wanted) is None
+    silence.learn(wanted, WorkStep("j1", 0, 1, 4), WorkStep("j1", 0, 2, 4), 3.0)
+    assert silence.end_s(wanted) == pytest.approx(12.0)
