@@ -14,20 +14,32 @@ MOST_KEYS = 2000
 
 
 class Once:
-    """Job handles by owner and key. One request with a key is looked at after the other."""
+    """Job handles by owner and key. Requests with one key are looked at one after the other; others don't wait."""
 
     def __init__(self) -> None:
         self._begun: OrderedDict[tuple[str, str], JobHandle] = OrderedDict()
-        self._lock = threading.Lock()
+        self._beginning: set[tuple[str, str]] = set()
+        self._changed = threading.Condition()
 
     def begin(self, owner: str, key: str | None, begin: Callable[[], JobHandle]) -> JobHandle:
         """What was begun under the key, or what `begin` begins now; without a key always the latter."""
         if not key:
             return begin()
-        with self._lock:
-            known = self._begun.get((owner, key))
-            if known is None:
-                known = self._begun[owner, key] = begin()
+        place = (owner, key)
+        with self._changed:
+            self._changed.wait_for(lambda: place not in self._beginning)
+            known = self._begun.get(place)
+            if known is not None:
+                return known
+            self._beginning.add(place)
+        try:
+            handle = begin()
+            with self._changed:
+                self._begun[place] = handle
                 if len(self._begun) > MOST_KEYS:
                     self._begun.popitem(last=False)
-            return known
+            return handle
+        finally:
+            with self._changed:
+                self._beginning.discard(place)
+                self._changed.notify_all()

@@ -1,5 +1,6 @@
 """One request that is sent twice begins one job."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from contract.records import JobHandle
@@ -39,3 +40,17 @@ def test_only_the_newest_keys_are_kept() -> None:
     for number in range(MOST_KEYS + 5):
         once.begin("me", str(number), lambda: JobHandle(id="x", position=0))
     assert len(once._begun) == MOST_KEYS
+
+
+def test_a_slow_request_holds_up_no_other_key() -> None:
+    once, goes_on = Once(), threading.Event()
+
+    def slowly() -> JobHandle:
+        goes_on.wait(10)
+        return JobHandle(id="slow", position=0)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(once.begin, "me", "slow", slowly)
+        assert pool.submit(once.begin, "me", "quick", lambda: JobHandle(id="quick", position=0)).result(5).id == "quick"
+        goes_on.set()
+        assert slow.result(5).id == "slow"
