@@ -98,7 +98,7 @@ class Inputs:
                 head = file.read(24)
                 file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
                 is_whole = head.startswith(_BEGINNING) and file.read() == _END
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _unreadable(error) from None

@@ -111,7 +111,8 @@ class Settings:
             except OSError as error:
                 if os.path.lexists(folder) and not folder.is_dir():
                     what = "a link that leads to no folder" if folder.is_symlink() else "a file, not a folder"
-                    raise StudioError(f"{folder.name} in the data folder is {what}.",
+                    where = "The data folder" if folder == self.data_dir else f"{folder.name} in the data folder"
+                    raise StudioError(f"{where} is {what}.",
                                       "Move it away, or choose another data folder with --data.",
                                       code="data_folder") from None
                 raise StudioError(f"The folder {folder.name}/ can't be made ({error.strerror}).",

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from catalog.models import ModelEntry
+from contract.errors import InvalidInput
 from contract.events import Notice
 from contract.recipe import ModelRef, Recipe
 from studio.no_effect import without_effect
@@ -85,8 +86,9 @@ def test_a_job_tells_each_once_and_what_was_noted_of_its_pictures(studio: Studio
     assert [notice.code for notice in notices] == ["first_frame", "no_effect"]
 
 
-def test_a_picture_that_is_damaged_on_the_disk_is_for_the_job_to_name(studio: Studio) -> None:
+def test_a_picture_that_is_damaged_on_the_disk_is_refused_by_name(studio: Studio) -> None:
     stored = studio.add_input(encoded(PICTURES["spot"], "PNG"), ME)
     path = studio.input_file(stored.sha256, ME)
     path.write_bytes(path.read_bytes()[:60])
-    studio.submit(draft(start={"image": {"sha256": stored.sha256}}, mask={"image": {"sha256": stored.sha256}}), ME)
+    with pytest.raises(InvalidInput, match="The start picture is not here"):
+        studio.submit(draft(start={"image": {"sha256": stored.sha256}}, mask={"image": {"sha256": stored.sha256}}), ME)

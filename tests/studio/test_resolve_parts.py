@@ -112,7 +112,7 @@ def test_names_become_refs(models: ModelList) -> None:
     assert (control.model.name, control.model.kind, control.weight) == ("canny", "controlnet", 0.5)
     assert isinstance(recipe.hires, Hires) and isinstance(recipe.hires.upscaler, ModelRef)
     assert (recipe.hires.upscaler.name, recipe.hires.sampler, recipe.hires.schedule) == (
-        "upscalers/esrgan", "dpmpp_2m", "karras")
+        "esrgan", "dpmpp_2m", "karras")
     again = resolve(RecipeDraft.model_validate_json(recipe.canonical_json()), Finder(models), max_pixels=2048**2,
                     size_of=SIZES.get)
     assert again.recipe == recipe
@@ -127,7 +127,7 @@ def test_upscalers_are_found_by_the_fields_names(asked: str, name: str, models: 
 @pytest.mark.parametrize(("fields", "code", "words"), [
     ({"image": GONE}, "invalid_image", "The picture is not here."),
     ({"image": START, "upscaler": "latent"}, "invalid_upscaler", "Latent enlarges latents, and this is a finished picture."),
-    ({"image": START, "upscaler": "other"}, "invalid_upscaler", "“other” is not here."),
+    ({"image": START, "upscaler": "another"}, "invalid_upscaler", "“another” is not here."),
     ({"image": PHOTO, "scale": 8.0}, "invalid_scale",
      "3000 × 2000 enlarged 8 times is more than this studio makes (67 megapixels).")])
 def test_an_upscale_that_can_not_be_done_is_refused_in_one_sentence(

@@ -110,7 +110,7 @@ def test_f21_what_a_newer_version_wrote_is_named_and_the_rest_used(tmp_path: Pat
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(StudioError, match="data/ can't be made"):
+    with pytest.raises(StudioError, match="The data folder is a file, not a folder"):
         load(tmp_path, "--data", str(tmp_path / "data")).make_folders()
 
 

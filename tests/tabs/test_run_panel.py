@@ -102,9 +102,9 @@ def test_long_prompt_does_not_travel_with_every_value(studio: Studio) -> None:
 
 
 def test_where_only_the_masked_area_is_painted_the_stage_is_told_the_whole_pictures_size(studio: Studio) -> None:
-    white = studio.add_input(flat_png(192, 128), OWNER).sha256
-    draft = {"prompt": "sea", "width": 64, "height": 64, "start": {"image": {"sha256": white}},
-             "mask": {"image": {"sha256": white}, "area": "masked"}}
+    black = studio.add_input(flat_png(192, 128), OWNER).sha256
+    draft = {"prompt": "sea", "width": 64, "height": 64, "start": {"image": {"sha256": black}},
+             "mask": {"image": {"sha256": black}, "area": "masked", "invert": True}}
     for area, size in (("masked", (192, 128)), ("whole", (64, 64))):
         draft["mask"]["area"] = area  # type: ignore[index]
         recipe = said(studio, {"draft": draft})[-1]["recipe"]
