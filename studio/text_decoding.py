@@ -149,7 +149,7 @@ def _symbols(text: str) -> int:
 
 def _cyrillic_strangeness(text: str) -> float:
     """Little where whole words are Cyrillic, small letters behind the first; each code page shows the other's so not."""
-    words = re.findall(r"[^\W\d_]+", text[:_JUDGED])
+    words: list[str] = re.findall(r"[^\W\d_]+", text[:_JUDGED])
     foreign = [word for word in words if not word.isascii()]
     if not foreign or not all(0x400 <= ord(letter) < 0x460 for word in foreign for letter in word):
         return 1.0

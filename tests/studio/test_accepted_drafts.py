@@ -65,6 +65,16 @@ def test_tags_that_would_be_refused_are_taken_out(studio: Studio, prompt: str, k
         assert draft["prompt" if key == "prompt" else "negative_prompt"] == kept and words in said
 
 
+@pytest.mark.parametrize("text", ["(a barn:" + "9" * 400 + ")", "(((a:1e3) barn:" + "9" * 200 + "):" + "9" * 200 + ")", "(" * 9000 + "barn",
+                                  "[a:(barn:" + "9" * 400 + "):2]"])
+def test_weights_beyond_every_number_are_taken_out_and_said(studio: Studio, text: str) -> None:
+    for body, name in ((text, "prompt"), (f"x\nNegative prompt: {text}", "negative_prompt")):
+        draft, said = posted(studio, {"parameters": f"{body}\nSteps: 4, Seed: 1, Size: 64x64"})
+        assert "barn" in draft[name] and "taken out" in said
+    draft, said = posted(studio, {"parameters": f"a\nSteps: 4, Seed: 1, Size: 64x64, Hires upscale: 2, Hires prompt: {json.dumps(text)}"})
+    assert "barn" in draft["hires"]["prompt"] and "taken out" in said
+
+
 GONE = {"sha256": "0" * 64}
 
 

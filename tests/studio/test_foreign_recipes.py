@@ -156,3 +156,44 @@ def test_hostile_json_is_no_prompt_and_no_fall(models: ModelList, key: str, text
     except InvalidInput:
         return
     assert found.draft is None or not str(found.draft["prompt"]).startswith('{"')
+
+
+CHARACTERS = {**NAI, "prompt": "a barn", "v4_prompt": {"caption": {"base_caption": "a barn", "char_captions": [
+    {"char_caption": "a cow"}, {"char_caption": ""}]}}, "v4_negative_prompt": {"caption": {"char_captions": [{"char_caption": "horns"}]}}}
+APART = {**SWARM["sui_image_params"], "loras": ["here/ink.safetensors"], "loraweights": ["0.5"], "clipstopatlayer": "-2", "refinerupscale": 2}
+SUMMARY = "a barn\n-blurry\nSteps: 30, Sampler: DPM++ 2M Karras, Guidance Scale: 4.5, Seed: 42, Size: 832x1216"
+
+
+@pytest.mark.parametrize(("texts", "fields", "words"), [
+    ({"Software": "NovelAI", "Comment": json.dumps(CHARACTERS)}, {"prompt": "a barn, a cow", "negative_prompt": "blurry, horns"},
+     "NovelAI's characters stand at the end"),
+    ({"parameters": json.dumps({"sui_image_params": APART})}, {"clip_skip": 2}, "LoRA “ink” is not here"),
+    ({"parameters": json.dumps({"sui_image_params": APART})}, {}, "Not used: refinerupscale."),
+    ({"Comment": SUMMARY, "UserComment": json.dumps(DRAW_THINGS)}, {"prompt": "a barn", "negative_prompt": "blurry"}, "Draw Things"),
+    ({"invokeai_metadata": json.dumps({**INVOKE, "positive_style_prompt": "oil", "hrf_enabled": True, "seamless_x": False})}, {"clip_skip": 2},
+     "Not used: positive_style_prompt, hrf_enabled."),
+    ({"invokeai_metadata": json.dumps({**INVOKE, "model": {"name": "x", "base": "sd-2"}})}, {"clip_skip": 3}, "“x”"),
+    ({"UserComment": json.dumps({**CIVITAI, "extraMetadata": json.dumps(
+        {**json.loads(CIVITAI["extraMetadata"]), "resources": [{"modelVersionId": 1}]})})}, {"seed": 42}, "Not used: resources."),
+    ({"parameters": "a barn\nSteps: 30, Sampler: Euler, Seed: 42, CFG scale: 4, Base model: dream, Scheduler: simple, VAE: Default (model), "
+      "Version: Fooocus v2.5.5"}, {"guidance": 4.0, "schedule": "simple"}, "Made with “dream”")])
+def test_what_they_say_is_used_or_named(models: ModelList, texts: dict[str, str], fields: dict[str, Any], words: str) -> None:
+    found = read_recipe(png(texts=texts), models, lambda sha256: None)
+    assert fields.items() <= (found.draft or {}).items()
+    assert words in " ".join(found.notices) and "VAE" not in " ".join(found.notices)
+    assert len(set(found.notices)) == len(found.notices)
+
+
+@pytest.mark.parametrize("keys", ["HiRes scale: 2, HiRes upscaler: Latent, HiRes steps: 10, HiRes strength: 0.3",
+                                  "Hires scale: 2, Hires upscaler: Latent, Hires steps: 10, Hires strength: 0.3",
+                                  "Hires fixed: 1664x2432, Hires upscaler: Latent, Hires steps: 10, Hires strength: 0.3"])
+def test_sd_next_s_hires_pass_is_read(models: ModelList, keys: str) -> None:
+    found = read(models, {"parameters": f"a barn\nSteps: 30, Size: 832x1216, Seed: 42, {keys}, App: SD.Next"})
+    assert (found.draft or {})["hires"] == {"scale": 2.0, "upscaler": "Latent", "steps": 10, "strength": 0.3}
+
+
+@pytest.mark.parametrize("key", ["parameters", "Description"])
+def test_an_infotext_in_one_line_is_read(models: ModelList, key: str) -> None:
+    found = read(models, {key: "a barn, oil Negative prompt: blurry Steps: 30, Sampler: Euler a, Seed: 42, Size: 832x1216"})
+    assert found.draft is not None and (found.draft["prompt"], found.draft["negative_prompt"]) == ("a barn, oil", "blurry")
+    assert found.draft["sampler"] == "euler_a"
