@@ -305,7 +305,7 @@ class Studio:
         found = self._resolved(draft, owner)
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
-                   *prompt_notes(found.recipe),
+                   *prompt_notes(found.recipe, takes_strength=found.entry.variant != "edit"),
                    *without_effect(found.recipe, found.entry, self._inputs.picture, self._inputs.notes))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
