@@ -522,7 +522,11 @@ class Studio:
     def read_recipe(self, data: bytes, owner: str = "") -> FoundRecipe:
         """What a picture says it was made with, as a draft that its owner can submit. Raises InvalidInput, TooLarge."""
         def check(draft: RecipeDraft) -> None:
-            self._resolved(self.extensions.adjust(draft), owner)
+            try:
+                adjusted = self.extensions.adjust(draft)
+            except InvalidRecipe:
+                return  # an extension's fault is none of the picture's, and leaving out a field mends nothing
+            self._resolved(adjusted, owner)
 
         return read_recipe(data, self._models, self._model_with_any_hash, check=check)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contract.hooks import hookimpl
 from contract.recipe import Recipe, RecipeDraft
 from studio.image_files import KEYWORD, PictureFacts
 from studio.studio import Studio
@@ -73,6 +74,15 @@ def test_weights_beyond_every_number_are_taken_out_and_said(studio: Studio, text
         assert "barn" in draft[name] and "taken out" in said
     draft, said = posted(studio, {"parameters": f"a\nSteps: 4, Seed: 1, Size: 64x64, Hires upscale: 2, Hires prompt: {json.dumps(text)}"})
     assert "barn" in draft["hires"]["prompt"] and "taken out" in said
+
+
+def test_an_extension_that_fails_takes_nothing_out_of_what_was_read(studio: Studio) -> None:
+    def adjust_recipe(draft: RecipeDraft) -> RecipeDraft:
+        raise ValueError("no")
+
+    studio.extensions.register(type("Odd", (), {"adjust_recipe": staticmethod(hookimpl(adjust_recipe))}), "odd")
+    found = studio.read_recipe(png(texts={"parameters": "a barn\nSteps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 64x64"}), ME)
+    assert {"steps", "sampler", "guidance", "seed", "width"} <= (found.draft or {}).keys() and found.notices == ()
 
 
 GONE = {"sha256": "0" * 64}
