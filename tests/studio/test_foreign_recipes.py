@@ -189,7 +189,7 @@ def test_what_they_say_is_used_or_named(models: ModelList, texts: dict[str, str]
                                   "Hires fixed: 1664x2432, Hires upscaler: Latent, Hires steps: 10, Hires strength: 0.3"])
 def test_sd_next_s_hires_pass_is_read(models: ModelList, keys: str) -> None:
     found = read(models, {"parameters": f"a barn\nSteps: 30, Size: 832x1216, Seed: 42, {keys}, App: SD.Next"})
-    assert (found.draft or {})["hires"] == {"scale": 2.0, "upscaler": "Latent", "steps": 10, "strength": 0.3}
+    assert (found.draft or {})["hires"] == {"scale": 2.0, "upscaler": "latent", "steps": 10, "strength": 0.3}
 
 
 @pytest.mark.parametrize("key", ["parameters", "Description"])

@@ -108,7 +108,7 @@ def test_a_field_comes_back_through_parameters(models: ModelList, name: str) -> 
         case "vae":
             assert draft["vae"] == "soft"
         case "hires":
-            assert draft["hires"] == {**HIRES, "upscaler": "Latent (nearest)"}
+            assert draft["hires"] == HIRES
         case "loras":
             assert str(draft["prompt"]).endswith(f" <lora:ink:0.5:0.123456789:lbw={','.join(['0.25'] * 17)}>")
         case "hypernetworks":
