@@ -19,6 +19,8 @@ _FRACTION_DIGITS = 6
 _NOT_WORD = re.compile(r"[^a-z0-9]")
 _SIZE = re.compile(r"(\d{1,6})\D{1,5}(\d{1,6})")
 _DREAM_OPTION = re.compile(r"\s-(?P<key>[sSWHCA])\s?(?P<value>[\w.]{1,40})")
+_NAMED_GRAPH = re.compile(r"(?s)\s*(?:prompt|workflow)\s*:\s*(\{.*)", re.IGNORECASE)
+_WEIGHT_FIRST = re.compile(r"(-?\d{1,2}(?:\.\d{1,20})?) - (.{1,300})")
 _SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|sft)$", re.IGNORECASE)
 # A1111's key -> what others call it, with letters and digits alone.
 _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({
@@ -40,7 +42,8 @@ _OF_NOVELAI = frozenset({"prompt", "uc", "steps", "scale", "seed", "sampler", "n
 _PROMPT = ("positiveprompt", "prompt", "c", "rawprompt", "fullprompt")
 _NEGATIVE = ("negativeprompt", "negative", "uc", "undesiredcontent", "rawnegativeprompt")
 _SIZES = ("size", "resolution", "imagesize")
-_LORAS = ("loras", "lora", "lorasused")
+_LORAS = ("loras", "lora", "lorasused", "models")
+_KINDS_OF_LORA = frozenset({"lora", "locon", "lycoris", "dora"})
 _LEAST_FIELDS = 2
 _NOTHING = frozenset({"", "none", "null", "automatic", "default", "default (model)"})
 _UNREAD: Mapping[str, str] = MappingProxyType({
@@ -89,10 +92,21 @@ def read_foreign(texts: Mapping[str, str]) -> Foreign | None:
     Args:
         texts: As `picture_texts`. Never raises.
     """
+    texts = _unwrapped(texts)
     for reader in _READERS:
         if found := reader(texts):
             return found
     return None
+
+
+def _unwrapped(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """With the texts that a JPEG or WebP has within one object, where a PNG has each by itself."""
+    for name in ("UserComment", "ImageDescription"):
+        table = _table(texts.get(name, "")) or {}
+        inner = {key: text for key, text in table.items() if isinstance(text, str)}
+        if any(is_json(inner.get(key, "")) for key in ("Comment", "prompt", "workflow")):
+            return {**inner, **texts}
+    return texts
 
 
 def is_json(text: str) -> bool:
@@ -137,7 +151,7 @@ def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
             continue
         folded = _folded(table)
         is_theirs = ("fooocus" in str(folded.get("version", "")).lower() or "performance" in folded
-                     or "fooocus_scheme" in texts or "fooocus" in texts.get("MakerNote", "").lower())
+                     or "fooocus_scheme" in texts or "fooocus" in f"{texts.get('MakerNote', '')} {folded.get('software', '')}".lower())
         if is_theirs and (found := _translated(table)):
             ignored = [label for key, label in (("styles", "its styles"), ("promptexpansion", "its prompt expansion"),
                                                 ("fooocusv2expansion", "its prompt expansion"), ("sharpness", "sharpness"))
@@ -212,7 +226,7 @@ def _bracketed_negative(found: Infotext | None) -> Infotext | None:
 def _comfyui(texts: Mapping[str, str]) -> Foreign | None:
     """Its graph, which the API's "prompt" and the page's "workflow" hold; in WebP within fields of EXIF."""
     graphs = [texts.get("prompt", ""), texts.get("workflow", "")]
-    graphs += [text.partition(":")[2] for text in texts.values() if text.startswith(("prompt:{", "workflow:{", "Prompt:{", "Workflow:{"))]
+    graphs += [named[1] for text in texts.values() if (named := _NAMED_GRAPH.match(text))]
     comment = _table(texts.get("UserComment", "")) or {}
     if isinstance(extra := comment.get("extraMetadata"), str) and (table := _table(extra)) is not None:
         # Civitai's generator runs ComfyUI, and says beside the graph what was asked for.
@@ -251,8 +265,10 @@ def _easy_diffusion(texts: Mapping[str, str]) -> Foreign | None:
     return Foreign("Easy Diffusion", found, "") if found else None
 
 
-def _midjourney(texts: Mapping[str, str]) -> Foreign | None:
+def _by_description(texts: Mapping[str, str]) -> Foreign | None:
     description = texts.get("Description", "") or texts.get("XMP description", "") or texts.get("ImageDescription", "")
+    if "Generator: Mochi Diffusion" in description:
+        return Foreign("Mochi Diffusion", None)
     return Foreign("Midjourney", None) if re.search(r"\bJob ID: [0-9a-f-]{36}", description) else None
 
 
@@ -273,7 +289,7 @@ def _any_json(texts: Mapping[str, str]) -> Foreign | None:
 
 
 _READERS: tuple[Callable[[Mapping[str, str]], Foreign | None], ...] = (
-    _novelai, _fooocus, _invokeai, _swarm, _comfyui, _easy_diffusion, _midjourney, _any_json)
+    _novelai, _fooocus, _invokeai, _swarm, _comfyui, _easy_diffusion, _by_description, _any_json)
 
 
 def _translated(table: Table) -> Infotext | None:
@@ -330,10 +346,11 @@ def _loras(table: Table) -> list[tuple[str, str]]:
             has_weight = isinstance(weights, list) and place < len(weights)
             found.append((entry, _plain(weights[place]) if has_weight else "1"))
         elif isinstance(entry, list) and len(entry) >= 2:
-            found.append((_plain(entry[0]), _plain(entry[1])))
-        elif isinstance(entry, dict):
+            weighed = _WEIGHT_FIRST.fullmatch(_plain(entry[1]))  # RuinedFooocus: hash, "0.5 - name"
+            found.append((weighed[2], weighed[1]) if weighed else (_plain(entry[0]), _plain(entry[1])))
+        elif isinstance(entry, dict) and str(entry.get("type", "lora")).lower() in _KINDS_OF_LORA:
             one = _folded(entry)
-            found.append((_plain(_first(one, ("lora", "model", "name", "modelname", "file"))),
+            found.append((_plain(_first(one, ("lora", "model", "name", "modelname", "modelfilename", "file"))),
                           _plain(_first(one, ("weight", "strength", "modelstrength", "multiplier"))) or "1"))
     for key, value in table.items():  # Fooocus
         if re.fullmatch(r"lora_combined_\d+|LoRA \d+", str(key)) and isinstance(value, str) and " : " in value:
@@ -348,7 +365,7 @@ def _loras(table: Table) -> list[tuple[str, str]]:
 
 def _table(text: str) -> dict[str, Any] | None:
     """A JSON object; None for anything else."""
-    text = text.strip()
+    text = text.strip("\0 \t\r\n")
     if not text.startswith("{") or len(text) > MAX_JSON_CHARACTERS:
         return None
     try:
@@ -383,7 +400,7 @@ def _inside(table: Table, *path: str) -> Any:
 def _plain(value: Any) -> str:
     """A number or a name as text; of an object that describes a model its name."""
     if isinstance(value, dict):
-        value = _first(_folded(value), ("modelname", "name", "file", "key"))
+        value = _first(_folded(value), ("modelname", "name", "file", "modelfilename", "label", "key"))
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

@@ -89,7 +89,7 @@ def sampler_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
     sampler, schedule = find_sampler(name), find_schedule(told)
     if sampler is None:
         sampler, old_style = split_old_name(name)
-        schedule = old_style or schedule
+        told, schedule = (old_style.label, old_style) if old_style else (told, schedule)
     if sampler is None:
         notices.append(f"Sampler “{name[:60]}” is not known here; the model's own is used.")
         return {}

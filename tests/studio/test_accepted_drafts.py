@@ -42,7 +42,7 @@ def posted(studio: Studio, texts: dict[str, str]) -> tuple[dict[str, Any], str]:
     ("Hires upscale: 2, Hires sampler: LCM, Hires schedule type: Karras", "hires pass", {}),
     ("Hires upscale: 8, Hires upscaler: Lanczos", "is used", {}), ("Hires upscale: 1.5, Hires steps: 900", "Hires steps is 900", {}),
     ("Hires upscale: 1.5, Hires CFG Scale: 99", "99", {}), ("Steps: 999", "Steps is 999", {}), ("CFG scale: 35", "Guidance is 35", {}),
-    ("Clip skip: 12", "Clip skip is 12", {}), ("Clip skip: False", "", {}), ("Sampler: Undefined", "Undefined", {}), ("Seed: -1", "Seed", {}),
+    ("Sampler: LCM Karras", "Schedule “Karras” does not go with LCM", {"sampler": "lcm"}), ("Clip skip: 12", "Clip skip is 12", {}), ("Clip skip: False", "", {}), ("Sampler: Undefined", "Undefined", {}), ("Seed: -1", "Seed", {}),
     ("Size: 500x500", "496 × 496", {"width": 496}), ("Size: 5000x100", "2048", {}), ("Size: 2048x2048", "", {}), ("Size: 8x8", "Width", {}),
     ("VAE: gone.safetensors", "gone", {}), ("VAE: ink", "VAE “ink” is not here", {}), ("Hypernet: gone", "gone", {}),
     ("Model: ink", "not here", {}), ("Model: broken", "not here", {}), ("Refiner: x [abc], Refiner switch at: 0.8", "Not used", {})])

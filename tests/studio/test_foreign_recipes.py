@@ -37,6 +37,13 @@ READ: dict[str, tuple[str, dict[str, str]]] = {
     "NovelAI": ("NovelAI", {"Software": "NovelAI", "Source": "NovelAI Diffusion V3", "Comment": json.dumps(NAI)}),
     "NovelAI, version 4": ("NovelAI", {"Software": "NovelAI", "Comment": json.dumps(
         {**NAI, "prompt": "", "v4_prompt": {"caption": {"base_caption": "a barn, {oil}"}}})}),
+    "NovelAI's WebP": ("NovelAI", {"UserComment": json.dumps({"Software": "NovelAI", "Comment": json.dumps(NAI)})}),
+    "RuinedFooocus": ("Fooocus", {"parameters": json.dumps({"Prompt": "a barn", "Negative": "blurry", "steps": 30, "cfg": 8, "width": 832,
+        "height": 1216, "seed": 42, "loras": [["aa", "0.5 - ink.safetensors"]], "software": "RuinedFooocus"})}),
+    "Tensor.art": ("another program", {"generation_data": json.dumps({
+        "prompt": "a barn", "negativePrompt": "blurry", "steps": 30, "seed": "42", "width": 832, "height": 1216,
+        "baseModel": {"label": "dream", "modelFileName": "dream_8"}, "models": [
+            {"label": "ink", "type": "LORA", "weight": 0.8, "modelFileName": "ink"}]}) + "\0"}),
     "Fooocus": ("Fooocus", {"parameters": json.dumps(FOOOCUS), "fooocus_scheme": "fooocus"}),
     "InvokeAI": ("InvokeAI", {"invokeai_metadata": json.dumps(INVOKE), "invokeai_graph": "{}"}),
     "InvokeAI 2": ("InvokeAI", {"sd-metadata": json.dumps(OLD_INVOKE)}),
@@ -54,6 +61,9 @@ UNREAD: dict[str, tuple[str, dict[str, str]]] = {
     "ComfyUI, page only": ("ComfyUI", {"workflow": json.dumps(WORKFLOW)}),
     "ComfyUI with NaN": ("ComfyUI", {"prompt": json.dumps(GRAPH).replace("1}", "NaN}")}),
     "ComfyUI in WebP": ("ComfyUI", {"Model": "prompt:" + json.dumps(GRAPH), "Make": "workflow:" + json.dumps(WORKFLOW)}),
+    "ComfyUI with a space": ("ComfyUI", {"Make": "Workflow: " + json.dumps(WORKFLOW)}),
+    "ComfyUI in one object": ("ComfyUI", {"UserComment": json.dumps({"prompt": json.dumps(GRAPH), "workflow": json.dumps(WORKFLOW)})}),
+    "Mochi": ("Mochi Diffusion", {"Description": "Include in Image: a barn; Steps: 20; Seed: 3; Generator: Mochi Diffusion 5"}),
     "InvokeAI's graph": ("InvokeAI", {"invokeai_graph": json.dumps({"nodes": {}})}),
     "Midjourney": ("Midjourney", {"Description": "a barn --ar 2:3 Job ID: 01234567-89ab-cdef-0123-456789abcdef"}),
     "JSON of who knows": ("another program", {"parameters": '{"what": "ever"}'}),
@@ -99,7 +109,8 @@ def test_what_other_programs_wrote_is_translated(models: ModelList, name: str) -
     ("NovelAI", {"sampler": "euler_a", "guidance": 5.0}, "NovelAI's weights"),
     ("Fooocus", {"sampler": "dpmpp_2m_sde", "schedule": "karras", "guidance": 4.0}, "its styles and sharpness are not used"),
     ("Fooocus", {}, "LoRA “offset” is not here"), ("InvokeAI", {"sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2}, "“dream”"),
-    ("InvokeAI", {}, "LoRA “ink” is not here"), ("Draw Things", {"sampler": "dpmpp_2m", "schedule": "karras"}, "sd_v1.5_f16"),
+    ("RuinedFooocus", {"guidance": 8.0}, "LoRA “ink” is not here"), ("Tensor.art", {}, "LoRA “ink” is not here"),
+    ("Tensor.art", {}, "Made with “dream_8”"), ("InvokeAI", {}, "LoRA “ink” is not here"), ("Draw Things", {"sampler": "dpmpp_2m", "schedule": "karras"}, "sd_v1.5_f16"),
     ("Easy Diffusion", {"clip_skip": 2, "sampler": "euler_a"}, "“dream”")])
 def test_their_own_things_are_said(models: ModelList, name: str, fields: dict[str, Any], words: str) -> None:
     found = read(models, READ[name][1])
