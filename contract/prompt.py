@@ -103,6 +103,11 @@ class Prompt:
         """
         return tuple(Part(self._pieces(_text_at(program, step)), weight) for program, weight in self._parts)
 
+    @property
+    def last_change(self) -> float:
+        """The step (0-based) at which [a:b:n] changes for the last time; -1 where there is none."""
+        return max((op.when for program, _ in self._parts for op in program if op.kind == "switch"), default=-1)
+
     def _pieces(self, text: str) -> tuple[Piece | None, ...]:
         if text not in self._read:
             self._read[text] = _attend(text)

@@ -22,6 +22,8 @@ _SCALES = (4.0, 3.0, 2.0, 1.5, 1.25)
 _LISTS = ("loras", "hypernetworks", "controls", "references", "embeddings")
 _PARTS = ("hires", "start", "mask")
 _TAG = re.compile(r"\s?<(?:lora|lyco|hypernet):[^<>\n]{1,800}>", re.IGNORECASE)
+_NUMBER = re.compile(r":\s*[+-]?[\d.]+\s*(?=\))")
+_BRACKET = re.compile(r"(?<!\\)[()\[\]]")
 _LEFT_OUT = "It was left out."
 
 
@@ -74,6 +76,7 @@ def _changes(draft: Draft, code: str) -> Iterator[tuple[Draft, str]]:
     for field in ("prompt", "negative_prompt"):
         if named == field:
             yield from _without_tags(draft, field)
+            yield from _without_weights(draft, field)
     for name in sorted(_LISTS, key=lambda name: not named.startswith(name)):
         yield from _without_one(draft, name)
     for field in ("prompt", "negative_prompt"):
@@ -96,7 +99,7 @@ def _changes_of_part(draft: Draft, part: str, field: str) -> Iterator[tuple[Draf
         yield draft | {part: inside | {"upscaler": "latent"}}, "Latent is used."
     for name in ("prompt", "negative_prompt"):
         if field == name and isinstance(inside.get(name), str):
-            for shorter, words in _without_tags(inside, name):
+            for shorter, words in (*_without_tags(inside, name), *_without_weights(inside, name)):
                 yield draft | {part: shorter}, words
     if field in inside and field != "image":
         yield draft | {part: _without(inside, field)}, _LEFT_OUT
@@ -112,6 +115,14 @@ def _without_tags(fields: Draft, name: str) -> Iterator[tuple[Draft, str]]:
     text = fields.get(name) or ""
     for match in _TAG.finditer(text):
         yield fields | {name: text[:match.start()] + text[match.end():]}, "Its tag was taken out of the prompt."
+
+
+def _without_weights(fields: Draft, name: str) -> Iterator[tuple[Draft, str]]:
+    text = fields.get(name) or ""
+    for pattern, words in ((_NUMBER, "Its weights were taken out."), (_BRACKET, "Its brackets were taken out.")):
+        if pattern.search(text):
+            text = pattern.sub("", text)
+            yield fields | {name: text}, words
 
 
 def _without(draft: Draft, *names: str) -> Draft:

@@ -42,7 +42,7 @@ _FOREIGN: Mapping[bytes, str] = MappingProxyType({
 _PORTABLE = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"Pf", b"PF")
 # What people drop believing that it is a picture, with a way to make it one.
 _CAN_BE_SAVED = ("HEIC", "JPEG XL", "Photoshop", "TIFF", "BMP", "raw photo", "SVG", "GIMP", "PDF", "icon", "GIF", "JPEG 2000",
-                 "OpenEXR", "HDR", "XR", "QOI", "Clip Studio")
+                 "OpenEXR", "HDR", "XR", "QOI", "TGA", "Clip Studio")
 
 
 def sniff(data: bytes) -> str:
@@ -78,6 +78,10 @@ def foreign_kind(data: bytes) -> str:
         return named or "a film"
     if data[:4] == b"RIFF":
         return {b"AVI ": "a film (AVI)", b"WAVE": "a sound"}.get(data[8:12], "a RIFF file")
+    if data[:2] == b"\0\0" and data[2:3] in (b"\2", b"\3", b"\x0a", b"\x0b") and data[3:8] == bytes(5):
+        return "a TGA picture"  # a cursor counts its pictures there
+    if data[8:10] == b'{"' and data[3:8] == bytes(5):
+        return "a model's weights (safetensors)"
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for start, words in _FOREIGN.items():
         if data.startswith(start) or (start[:1] == b"<" and head.startswith(start.lower())):

@@ -19,6 +19,8 @@ _FRACTION_DIGITS = 6
 _NOT_WORD = re.compile(r"[^a-z0-9]")
 _SIZE = re.compile(r"(\d{1,6})\D{1,5}(\d{1,6})")
 _DREAM_OPTION = re.compile(r"\s-(?P<key>[sSWHCA])\s?(?P<value>[\w.]{1,40})")
+_NAMED_GRAPH = re.compile(r"(?s)\s*(?:prompt|workflow)\s*:\s*(\{.*)", re.IGNORECASE)
+_WEIGHT_FIRST = re.compile(r"(-?\d{1,2}(?:\.\d{1,20})?) - (.{1,300})")
 _SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|sft)$", re.IGNORECASE)
 # A1111's key -> what others call it, with letters and digits alone.
 _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({
@@ -34,14 +36,31 @@ _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "Clip skip": ("clipskip",),
     "Denoising strength": ("strength", "denoisingstrength", "promptstrength", "denoise"),
 })
+# Of NovelAI's many switches those that change a picture.
+_OF_NOVELAI = frozenset({"prompt", "uc", "steps", "scale", "seed", "sampler", "noiseschedule", "width", "height", "sm",
+                         "smdyn", "cfgrescale", "strength", "referenceinformationextractedmultiple"})
 _PROMPT = ("positiveprompt", "prompt", "c", "rawprompt", "fullprompt")
 _NEGATIVE = ("negativeprompt", "negative", "uc", "undesiredcontent", "rawnegativeprompt")
 _SIZES = ("size", "resolution", "imagesize")
-_LORAS = ("loras", "lora", "lorasused")
+_LORAS = ("loras", "lora", "lorasused", "models")
+_KINDS_OF_LORA = frozenset({"lora", "locon", "lycoris", "dora"})
 _LEAST_FIELDS = 2
 _NOTHING = frozenset({"", "none", "null", "automatic", "default", "default (model)"})
 _UNREAD: Mapping[str, str] = MappingProxyType({
     "ComfyUI": "its workflow", "InvokeAI": "its workflow", "Midjourney": "what it wrote"})
+_SAYS_NOTHING = frozenset({*_NOTHING, "0", "0.0", "false", "[]", "{}", "-1"})
+_LEFTOVER_KEY = re.compile(r"[\w \-/]{1,60}")
+_MAX_LEFTOVERS = 40
+# What programs note for themselves, or say a second time.
+_NOISE = frozenset("""
+    version appversion swarmversion generationmode randdevice createdby metadatascheme date app software
+    admguidance fullprompt fullnegativeprompt performance refinerswitch styles promptexpansion fooocusv2expansion sharpness
+    refinermodel model vae clipstopatlayer loraweights originalprompt originalnegativeprompt automaticvae aspectratio sidelength
+    generationtime preptime preparationtime images lorasectionconfinement loratencweights workflowid workflow seedmode v2
+    maskblur profile numoutputs outputformat outputquality outputlossless metadataoutputformat vramusagelevel sessionid requestid
+    usedrandomseed activetags inactivetags savetodiskpath showonlyfilteredimage streamprogressupdates streamimageprogress
+    useloramodel loraalpha originaltext hypernetworkstrength blocknsfw controlnets ipadapters t2iadapters
+    initimage prompts""".split())
 Table = Mapping[str, Any]
 
 
@@ -73,10 +92,21 @@ def read_foreign(texts: Mapping[str, str]) -> Foreign | None:
     Args:
         texts: As `picture_texts`. Never raises.
     """
+    texts = _unwrapped(texts)
     for reader in _READERS:
         if found := reader(texts):
             return found
     return None
+
+
+def _unwrapped(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """With the texts that a JPEG or WebP has within one object, where a PNG has each by itself."""
+    for name in ("UserComment", "ImageDescription"):
+        table = _table(texts.get(name, "")) or {}
+        inner = {key: text for key, text in table.items() if isinstance(text, str)}
+        if any(is_json(inner.get(key, "")) for key in ("Comment", "prompt", "workflow")):
+            return {**inner, **texts}
+    return texts
 
 
 def is_json(text: str) -> bool:
@@ -89,17 +119,29 @@ def _novelai(texts: Mapping[str, str]) -> Foreign | None:
     is_theirs = texts.get("Software", "").startswith("NovelAI") or texts.get("Title", "").startswith("NovelAI")
     if comment is None or "prompt" not in comment or not (is_theirs or "uc" in comment):
         return None
-    table = dict(comment)
-    caption = _inside(table, "v4_prompt", "caption", "base_caption")
-    if isinstance(caption, str) and not str(table.get("prompt", "")).strip():
-        table["prompt"] = caption
-    found = _translated("NovelAI", table, texts["Comment"])
+    table, characters = _with_characters(comment)
+    found = _translated({key: value for key, value in table.items() if _fold(key) in _OF_NOVELAI})
     if found is None:
         return None
     notices = ["It was made with NovelAI's own model."]
+    if characters:
+        notices.append("NovelAI's characters stand at the end of the prompt; their places mean nothing here.")
     if any(mark in found.prompt for mark in "{}") or "::" in found.prompt:
         notices.append("NovelAI's weights ({word}, 1.5::word::) mean nothing here.")
     return Foreign("NovelAI", found, texts["Comment"], tuple(notices))
+
+
+def _with_characters(comment: Table) -> tuple[Table, bool]:
+    """NovelAI 4's prompts as one text each, and whether there are characters, which have texts of their own."""
+    table, has_characters = dict(comment), False
+    for name, part in (("prompt", "v4_prompt"), ("uc", "v4_negative_prompt")):
+        base, listed = (_inside(table, part, "caption", key) for key in ("base_caption", "char_captions"))
+        texts = [text for text in (table.get(name), base) if isinstance(text, str) and text.strip()][:1]
+        own = [str(one.get("char_caption", "")).strip() for one in listed if isinstance(one, dict)] \
+            if isinstance(listed, list) else []
+        has_characters |= any(own)
+        table[name] = ", ".join(filter(None, (*texts, *own)))
+    return table, has_characters
 
 
 def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
@@ -109,8 +151,8 @@ def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
             continue
         folded = _folded(table)
         is_theirs = ("fooocus" in str(folded.get("version", "")).lower() or "performance" in folded
-                     or "fooocus_scheme" in texts or "fooocus" in texts.get("MakerNote", "").lower())
-        if is_theirs and (found := _translated("Fooocus", table, texts[name])):
+                     or "fooocus_scheme" in texts or "fooocus" in f"{texts.get('MakerNote', '')} {folded.get('software', '')}".lower())
+        if is_theirs and (found := _translated(table)):
             ignored = [label for key, label in (("styles", "its styles"), ("promptexpansion", "its prompt expansion"),
                                                 ("fooocusv2expansion", "its prompt expansion"), ("sharpness", "sharpness"))
                        if str(folded.get(key, "")).strip() not in ("", "[]")]
@@ -122,7 +164,7 @@ def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
 
 def _invokeai(texts: Mapping[str, str]) -> Foreign | None:
     if (table := _table(texts.get("invokeai_metadata", ""))) is not None:
-        found = _translated("InvokeAI", _invokeai_fields(table), texts["invokeai_metadata"])
+        found = _translated(_invokeai_fields(table))
         notices = _invokeai_notices(found, table)
         return Foreign("InvokeAI", found, texts["invokeai_metadata"], notices)
     if (table := _table(texts.get("sd-metadata", ""))) is not None:
@@ -131,7 +173,7 @@ def _invokeai(texts: Mapping[str, str]) -> Foreign | None:
         prompts = fields.get("prompt")
         if isinstance(prompts, list):
             fields["prompt"] = ", ".join(str(one.get("prompt", "")) for one in prompts if isinstance(one, dict))
-        found = _bracketed_negative(_translated("InvokeAI", {"model": table.get("model_weights"), **fields}, ""))
+        found = _bracketed_negative(_translated({"model": table.get("model_weights"), **fields}))
         return Foreign("InvokeAI", found, texts["sd-metadata"], _invokeai_notices(found, table))
     if "Dream" in texts and (found := _dream(texts["Dream"])):
         return Foreign("InvokeAI", found, texts["Dream"], _invokeai_notices(found, {}))
@@ -144,7 +186,9 @@ def _invokeai_fields(table: Table) -> Table:
     if scheduler.endswith("_k"):
         fields |= {"sampler": scheduler.removesuffix("_k"), "schedule": "karras"}
     if isinstance(skipped := fields.pop("clip_skip", None), int) and skipped > 0:
-        fields["clip_skip"] = skipped + 1  # it counts the layers left out, A1111 the one that is read
+        # It counts the layers left out, from the family's own; A1111 the one that is read, from the last.
+        base = str(_inside(table, "model", "base") or _inside(table, "model", "base_model"))
+        fields["clip_skip"] = skipped + (2 if base.startswith(("sd-2", "sdxl")) else 1)
     return fields
 
 
@@ -182,11 +226,11 @@ def _bracketed_negative(found: Infotext | None) -> Infotext | None:
 def _comfyui(texts: Mapping[str, str]) -> Foreign | None:
     """Its graph, which the API's "prompt" and the page's "workflow" hold; in WebP within fields of EXIF."""
     graphs = [texts.get("prompt", ""), texts.get("workflow", "")]
-    graphs += [text.partition(":")[2] for text in texts.values() if text.startswith(("prompt:{", "workflow:{", "Prompt:{", "Workflow:{"))]
+    graphs += [named[1] for text in texts.values() if (named := _NAMED_GRAPH.match(text))]
     comment = _table(texts.get("UserComment", "")) or {}
     if isinstance(extra := comment.get("extraMetadata"), str) and (table := _table(extra)) is not None:
         # Civitai's generator runs ComfyUI, and says beside the graph what was asked for.
-        found = _translated("Civitai", table, extra)
+        found = _translated(table)
         return Foreign("Civitai", found, extra) if found else Foreign("ComfyUI", None)
     graphs.append(texts.get("UserComment", ""))
     return Foreign("ComfyUI", None) if any(map(_is_graph, graphs)) else None
@@ -209,7 +253,7 @@ def _swarm(texts: Mapping[str, str]) -> Foreign | None:
         table = _table(texts.get(name, ""))
         inner = table.get("sui_image_params") if table else None
         if isinstance(inner, dict):
-            return Foreign("SwarmUI", _translated("SwarmUI", inner, texts[name]), texts[name])
+            return Foreign("SwarmUI", _translated(inner), texts[name])
     return None
 
 
@@ -217,12 +261,14 @@ def _easy_diffusion(texts: Mapping[str, str]) -> Foreign | None:
     """A text for each field."""
     folded = {_fold(key) for key in texts}
     is_theirs = {"usestablediffusionmodel", "stablediffusionmodel", "numinferencesteps"} & folded and "prompt" in folded
-    found = _translated("Easy Diffusion", texts, "") if is_theirs else None
+    found = _translated(texts) if is_theirs else None
     return Foreign("Easy Diffusion", found, "") if found else None
 
 
-def _midjourney(texts: Mapping[str, str]) -> Foreign | None:
+def _by_description(texts: Mapping[str, str]) -> Foreign | None:
     description = texts.get("Description", "") or texts.get("XMP description", "") or texts.get("ImageDescription", "")
+    if "Generator: Mochi Diffusion" in description:
+        return Foreign("Mochi Diffusion", None)
     return Foreign("Midjourney", None) if re.search(r"\bJob ID: [0-9a-f-]{36}", description) else None
 
 
@@ -235,7 +281,7 @@ def _any_json(texts: Mapping[str, str]) -> Foreign | None:
         folded = {_fold(key) for key in table}
         program = ("Draw Things" if {"c", "uc"} <= folded else "Easy Diffusion" if "usestablediffusionmodel" in folded
                    else "another program")
-        if found := _translated(program, table, text):
+        if found := _translated(table):
             return Foreign(program, found, text)
         if name == "parameters":
             return Foreign("another program", None)
@@ -243,10 +289,10 @@ def _any_json(texts: Mapping[str, str]) -> Foreign | None:
 
 
 _READERS: tuple[Callable[[Mapping[str, str]], Foreign | None], ...] = (
-    _novelai, _fooocus, _invokeai, _swarm, _comfyui, _easy_diffusion, _midjourney, _any_json)
+    _novelai, _fooocus, _invokeai, _swarm, _comfyui, _easy_diffusion, _by_description, _any_json)
 
 
-def _translated(program: str, table: Table, source: str) -> Infotext | None:
+def _translated(table: Table) -> Infotext | None:
     """A1111's words for an object's fields; None if it has no prompt, or hardly anything beside it."""
     folded = _folded(table)
     prompt, negative = _first(folded, _PROMPT), _first(folded, _NEGATIVE)
@@ -261,6 +307,8 @@ def _translated(program: str, table: Table, source: str) -> Infotext | None:
         del pairs["Schedule type"]
     if pairs.get("Clip skip", "").lower() in ("true", "false"):  # Easy Diffusion's switch
         pairs["Clip skip"] = "2" if pairs["Clip skip"].lower() == "true" else "1"
+    if re.fullmatch(r"-\d{1,2}", last := _plain(folded.get("clipstopatlayer"))):  # SwarmUI counts from the end
+        pairs["Clip skip"] = last[1:]
     for key in ("Model", "VAE"):
         if key in pairs:
             pairs[key] = _SUFFIX.sub("", pairs[key].replace("\\", "/").rpartition("/")[2])
@@ -272,8 +320,19 @@ def _translated(program: str, table: Table, source: str) -> Infotext | None:
         pairs["Size"] = f"{size[1]}x{size[2]}"
     if not isinstance(prompt, str) or len(pairs) < _LEAST_FIELDS or is_json(prompt):
         return None
+    if pairs.get("Denoising strength") in ("1", "1.0"):
+        del pairs["Denoising strength"]  # as of a picture that began from noise alone
+    pairs |= {key: value for key, value in _leftovers(table) if key not in pairs}
     tags = "".join(f" <lora:{name}:{weight}>" for name, weight in _loras(table))
     return Infotext(prompt.strip() + tags, negative.strip() if isinstance(negative, str) else "", pairs)
+
+
+def _leftovers(table: Table) -> Iterator[tuple[str, str]]:
+    """What else an object says and nobody translates: whoever reads the pairs names what it does not use."""
+    known = {*_NOISE, *_PROMPT, *_NEGATIVE, *_SIZES, *_LORAS, "width", "height", *(name for names in _NAMES.values() for name in names)}
+    left = [str(key) for key, value in table.items()
+            if _fold(key) not in known and str(value).strip().lower() not in _SAYS_NOTHING and _LEFTOVER_KEY.fullmatch(str(key))]
+    yield from ((key, "set") for key in left[:_MAX_LEFTOVERS] if not re.fullmatch(r"lora_combined_\d+|LoRA \d+", key))
 
 
 def _loras(table: Table) -> list[tuple[str, str]]:
@@ -281,18 +340,23 @@ def _loras(table: Table) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     folded = _folded(table)
     listed = _first(folded, _LORAS)
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, list) and len(entry) >= 2:
-            found.append((_plain(entry[0]), _plain(entry[1])))
-        elif isinstance(entry, dict):
+    weights = _first(folded, ("loraweights",))
+    for place, entry in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(entry, str):  # SwarmUI lists names and weights apart
+            has_weight = isinstance(weights, list) and place < len(weights)
+            found.append((entry, _plain(weights[place]) if has_weight else "1"))
+        elif isinstance(entry, list) and len(entry) >= 2:
+            weighed = _WEIGHT_FIRST.fullmatch(_plain(entry[1]))  # RuinedFooocus: hash, "0.5 - name"
+            found.append((weighed[2], weighed[1]) if weighed else (_plain(entry[0]), _plain(entry[1])))
+        elif isinstance(entry, dict) and str(entry.get("type", "lora")).lower() in _KINDS_OF_LORA:
             one = _folded(entry)
-            found.append((_plain(_first(one, ("lora", "model", "name", "modelname", "file"))),
+            found.append((_plain(_first(one, ("lora", "model", "name", "modelname", "modelfilename", "file"))),
                           _plain(_first(one, ("weight", "strength", "modelstrength", "multiplier"))) or "1"))
     for key, value in table.items():  # Fooocus
         if re.fullmatch(r"lora_combined_\d+|LoRA \d+", str(key)) and isinstance(value, str) and " : " in value:
             name, _, weight = value.rpartition(" : ")
             found.append((name, weight))
-    if not found and (name := _plain(folded.get("uselora" + "model"))):  # Easy Diffusion
+    if not found and (name := _plain(folded.get("useloramodel"))):  # Easy Diffusion
         found = [(name, _plain(folded.get("loraalpha")) or "1")]
     return [(_SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2]), weight) for name, weight in found
             if name and name.lower() not in _NOTHING and re.fullmatch(r"-?\d{1,2}(\.\d{1,20})?", weight)
@@ -301,7 +365,7 @@ def _loras(table: Table) -> list[tuple[str, str]]:
 
 def _table(text: str) -> dict[str, Any] | None:
     """A JSON object; None for anything else."""
-    text = text.strip()
+    text = text.strip("\0 \t\r\n")
     if not text.startswith("{") or len(text) > MAX_JSON_CHARACTERS:
         return None
     try:
@@ -336,7 +400,7 @@ def _inside(table: Table, *path: str) -> Any:
 def _plain(value: Any) -> str:
     """A number or a name as text; of an object that describes a model its name."""
     if isinstance(value, dict):
-        value = _first(_folded(value), ("modelname", "name", "file", "key"))
+        value = _first(_folded(value), ("modelname", "name", "file", "modelfilename", "label", "key"))
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -350,22 +414,26 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
-def best_infotext(texts: Mapping[str, str]) -> str | None:
-    """The text that is A1111's infotext, wherever it stands; None if there is none.
+def best_infotext(texts: Mapping[str, str], *, anywhere: bool = True) -> str | None:
+    """The text that is A1111's infotext; None if there is none.
 
     Under “parameters” any text counts as a prompt, unless it is some program's object; elsewhere one that has an
     infotext's last line, so that a camera's comment or a title never becomes a prompt.
+
+    Args:
+        anywhere: Whether places count where other programs put a summary of what they say elsewhere.
     """
-    for text in _candidates(texts):
+    for text in _candidates(texts, anywhere=anywhere):
         if len(parse(text).pairs) > 0:
             return text
     plain = next((text for key, text in texts.items() if key.lower() == "parameters" and text.strip()), None)
     return plain if plain and not is_json(plain) else None
 
 
-def _candidates(texts: Mapping[str, str]) -> Iterator[str]:
+def _candidates(texts: Mapping[str, str], *, anywhere: bool) -> Iterator[str]:
     """Likely places first."""
     order = ("parameters", "usercomment", "xmp usercomment", "xmp parameters")
     named = {key.lower(): text for key, text in reversed(list(texts.items()))}
-    places = [*(name for name in order if name in named), *(name for name in named if name not in order)]
+    places = [*(name for name in order if name in named),
+              *(name for name in named if anywhere and name not in order)]
     yield from (named[name] for name in places if "steps" in named[name].lower() and not is_json(named[name]))

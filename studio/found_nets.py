@@ -25,7 +25,7 @@ _RESOURCES, _WEIGHTS = "Civitai resources", "Lora weights"
 _WEIGHED = re.compile(r"\s*([^:]{1,300}): (-?\d(?:\.\d{1,8})?)(?:,|$)")
 _RESOURCE_LORAS = frozenset({"lora", "locon", "lycoris", "dora"})
 _MAX_RESOURCES = 32
-_NO_VAE = frozenset({"none", "automatic"})
+_NO_VAE = frozenset({"none", "automatic", "default", "default (model)"})
 
 
 @dataclass(slots=True)

@@ -89,7 +89,7 @@ def sampler_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
     sampler, schedule = find_sampler(name), find_schedule(told)
     if sampler is None:
         sampler, old_style = split_old_name(name)
-        schedule = old_style or schedule
+        told, schedule = (old_style.label, old_style) if old_style else (told, schedule)
     if sampler is None:
         notices.append(f"Sampler “{name[:60]}” is not known here; the model's own is used.")
         return {}
@@ -107,11 +107,12 @@ def hires_fields(pairs: Pairs, first: tuple[int, int] | None, models: ModelList,
         first: Width and height of the first pass.
     """
     name = pairs.get("Hires upscaler", "Latent")
-    entry = None if find_upscaler(name) else models.find(name, "upscaler")
+    known = find_upscaler(name)
+    entry = None if known else models.find(name, "upscaler")
     scale = _scale(pairs, first, notices)
-    if scale is None or not (entry or find_upscaler(name)):
+    if scale is None or not (entry or known):
         return {}
-    hires: dict[str, Any] = {"scale": scale, "upscaler": entry.ref.name if entry else name}
+    hires: dict[str, Any] = {"scale": scale, "upscaler": entry.ref.name if entry else known and known.id}
     steps = number(pairs.get("Hires steps", "0"), int)
     hires |= {"steps": steps} if steps else {}
     strength = pairs.get("Hires strength", pairs.get("Denoising strength"))

@@ -39,9 +39,11 @@ _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
     "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
     "Clip skip": ("clip_skip", int)})
 _NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that nobody chose
-# What SD.Next and Fooocus call the same.
+# What SD.Next, Fooocus and Draw Things call the same, in small letters; SD.Next writes "HiRes" in some versions.
 _OTHER_KEYS: Mapping[str, str] = MappingProxyType({
-    "Hires scale": "Hires upscale", "Hires size": "Hires resize", "Scheduler": "Schedule type"})
+    "hires scale": "Hires upscale", "hires size": "Hires resize", "hires fixed": "Hires resize", "scheduler": "Schedule type",
+    "base model": "Model", "base model hash": "Model hash", "guidance scale": "CFG scale",
+    **{key.lower(): key for key in HIRES_KEYS}})
 _SAME = "use same"
 _SHOWN_KEYS = 12
 
@@ -109,9 +111,12 @@ def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) ->
     Raises:
         InvalidInput: another program wrote it, and it can't be read.
     """
-    if text := best_infotext(texts):
+    text = best_infotext(texts, anywhere=False)
+    foreign = None if text else read_foreign(texts)
+    if foreign is None or foreign.infotext is None:
+        text = text or best_infotext(texts)
+    if text:
         return _from_infotext(text, models, with_hash)
-    foreign = read_foreign(texts)
     if foreign is None:
         return None
     if foreign.infotext is None:
@@ -154,8 +159,9 @@ def _in_words_of_ours(found: infotext.Infotext, text: str | None, notices: list[
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
     nets = FoundNets(models, with_hash)
-    found = replace(found, pairs={**{_OTHER_KEYS[key]: value for key, value in found.pairs.items() if key in _OTHER_KEYS},
-                                  **{key: value for key, value in found.pairs.items() if key not in _OTHER_KEYS}})
+    found = replace(found, pairs={**{_OTHER_KEYS[key.lower()]: value for key, value in found.pairs.items()
+                                     if key.lower() in _OTHER_KEYS},
+                                  **{key: value for key, value in found.pairs.items() if key.lower() not in _OTHER_KEYS}})
     pairs = {key: nets.with_known_names(value, found.pairs) if key in ("Hires prompt", "Hires negative prompt") else value
              for key, value in found.pairs.items()}
     found = replace(found, pairs=pairs, prompt=nets.with_known_names(found.prompt, pairs),

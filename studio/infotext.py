@@ -23,6 +23,7 @@ _NEGATIVE = "Negative prompt:"
 _KEY = re.compile(r"\w[\w \-/]{1,80}")
 _HEX = re.compile(r"[0-9A-Fa-f]{1,64}")
 _FIRST_KEY = re.compile(r"Steps: \d+,")
+_LAST_PART = re.compile(r"\sSteps: \d{1,5}, ")
 _LEAST_PAIRS = 3
 _MAX_LINES_BEHIND = 20
 _MAX_TABLES = 16
@@ -119,7 +120,7 @@ def parse(text: str) -> Infotext:
     The last line counts as parameters only if it yields three pairs or more, else it is prompt. Lines that sites and
     extensions add behind one that begins with "Steps" belong to it.
     """
-    text = text[:MAX_CHARACTERS].strip()
+    text = _in_lines(text[:MAX_CHARACTERS].strip())
     body, _, last = text.rpartition("\n")
     pairs = parse_pairs(last)
     if not _FIRST_KEY.match(last):
@@ -136,6 +137,15 @@ def parse(text: str) -> Infotext:
             line = line[len(_NEGATIVE):].strip()
         target.append(line)
     return Infotext("\n".join(prompt).strip(), "\n".join(negative).strip(), pairs)
+
+
+def _in_lines(text: str) -> str:
+    """An infotext whose line breaks some tool has made spaces; another text as it is."""
+    last = _LAST_PART.search(text) if "\n" not in text else None
+    if last is None or len(parse_pairs(text[last.start():])) < _LEAST_PAIRS:
+        return text
+    prompt, mark, negative = text[:last.start()].partition(f" {_NEGATIVE} ")
+    return "\n".join((prompt, *([f"{_NEGATIVE} {negative}"] if mark else []), text[last.start() + 1:]))
 
 
 def _with_lines_behind(text: str) -> tuple[str, dict[str, str]] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from contract.errors import InvalidInput
-from studio.text_decoding import decode_text
+from studio.text_decoding import decode_text, undoubled
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_TEXT_BYTES = 8_000_000
@@ -84,7 +84,7 @@ def _decode(kind: bytes, data: bytes, left: int) -> tuple[str, str] | None:
 def _in_words(raw: bytes) -> str:
     """UTF-8 as many programs write even where Latin-1 belongs; else what makes sense, else nothing."""
     try:
-        return raw.decode("utf-8")
+        return undoubled(raw.decode("utf-8"))
     except UnicodeDecodeError:
         return decode_text(raw)
 

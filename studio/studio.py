@@ -64,7 +64,7 @@ from studio.prompt_notes import prompt_notes
 from studio.queue import JobQueue
 from studio.queue_view import QueueView
 from studio.read_ahead import read_ahead
-from studio.resolve import resolve
+from studio.resolve import Resolved, resolve
 from studio.resolve_controls import resolve_preprocess
 from studio.resolve_parts import SizeOf, resolve_upscale
 from studio.saver import Saver
@@ -302,14 +302,18 @@ class Studio:
     def _submit(self, draft: RecipeDraft, owner: str, window: str | None) -> JobHandle:
         draft = self.extensions.adjust(draft)
         self._models.catch_up()
-        found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
-        check_ahead(found.recipe, found.entry, self._inputs.gray_range)
+        found = self._resolved(draft, owner)
         called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
         notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
-                   *prompt_notes(found.recipe),
+                   *prompt_notes(found.recipe, takes_strength=found.entry.variant != "edit"),
                    *without_effect(found.recipe, found.entry, self._inputs.picture, self._inputs.notes))
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
+
+    def _resolved(self, draft: RecipeDraft, owner: str) -> Resolved:
+        found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
+        check_ahead(found.recipe, found.entry, self._inputs.gray_range)
+        return found
 
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
@@ -518,8 +522,11 @@ class Studio:
     def read_recipe(self, data: bytes, owner: str = "") -> FoundRecipe:
         """What a picture says it was made with, as a draft that its owner can submit. Raises InvalidInput, TooLarge."""
         def check(draft: RecipeDraft) -> None:
-            resolve(self.extensions.adjust(draft), self._finder(), max_pixels=self.settings.max_pixels,
-                    size_of=self._sizes_for(owner))
+            try:
+                adjusted = self.extensions.adjust(draft)
+            except InvalidRecipe:
+                return  # an extension's fault is none of the picture's, and leaving out a field mends nothing
+            self._resolved(adjusted, owner)
 
         return read_recipe(data, self._models, self._model_with_any_hash, check=check)
 

@@ -16,9 +16,12 @@ _PLAIN = 0.9
 _HEAD_BYTES = 8
 _NAMED_HEAD = re.compile(rb"(?:ASCII|UNICODE|UTF-?8|UTF-?16(?:LE|BE)?|JIS|UNDEFINED)[ \0]*", re.IGNORECASE)
 _PADDED_HEAD = re.compile(rb"[A-Za-z][A-Za-z0-9_-]*\0+|\0+")
+_CHARSET = re.compile(r"\s*charset=\"?(?:ascii|unicode|utf-?8|jis|undefined|invalidcharsetid)?\"?[ \0]*", re.IGNORECASE)
+_FOREIGN_WORD = re.compile(r"[^\x00-\x7f]{3,}")  # of a language in Latin letters hardly a word has three in a row
+_WHITE = b"\t\n\r\x0b\x0c"
 _KNOWN_WORDS = re.compile(r"Steps: \d|Negative prompt:|\"\w*prompt\"|^\s*\{\s*\"")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-_OF_ONE_PLACE = ("cp1252", "gb18030", "cp932", "euc_kr")  # only where it is no UTF-8
+_OF_ONE_PLACE = ("cp1252", "cp1251", "koi8_r", "gb18030", "cp932", "euc_kr", "big5")  # only where it is no UTF-8
 _JAPANESE = ("iso2022_jp", "cp932", "euc_jp")
 
 
@@ -32,17 +35,42 @@ def decode_text(raw: bytes, *, likely: str = "utf-8", others: tuple[str, ...] = 
     raw = raw[:MAX_BYTES]
     if not raw.strip(b"\0 \t\r\n"):
         return ""
-    if (end := raw.find(b"\0")) >= _HEAD_BYTES and sense(start := raw[:end].decode("utf-8", "replace")) > _PLAIN:
-        return start  # a string as C ends it, and whatever lay behind it
+    if start := _as_c_ends_it(raw):
+        return undoubled(start)
     best, found = _LEAST_SENSE, ""
     for encoding in _encodings(raw, likely, others):
         try:
-            text = _decoded(raw, encoding)
+            text = undoubled(_decoded(raw, encoding))
         except (UnicodeDecodeError, LookupError):
             continue
         if (score := sense(text) - _strangeness(text, encoding)) > best:
             best, found = score, text
     return found.partition("\0")[0]
+
+
+def undoubled(text: str) -> str:
+    """The text of UTF-8 that somebody read as Latin-1 and wrote as UTF-8 again; another text as it is."""
+    if text.isascii():
+        return text
+    for encoding in ("latin-1", "cp1252"):
+        try:
+            return text.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+    return text
+
+
+def _as_c_ends_it(raw: bytes) -> str:
+    """What is before the first zero, where that is plain text, whatever lies behind it; "" otherwise.
+
+    Bytes of Indian scripts as UTF-16 are letters and tabs by turns: that is no plain text.
+    """
+    end = raw.find(b"\0")
+    start = raw[:max(0, end)]
+    if end < _HEAD_BYTES or sum(start.count(byte) for byte in _WHITE) > end // 8:
+        return ""
+    text = start.decode("utf-8", "replace")
+    return text if sense(text) > _PLAIN else ""
 
 
 def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
@@ -51,6 +79,8 @@ def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
     Source: EXIF 2.32, 4.6.5 (UserComment); what programs write instead.
     """
     head, body = raw[:_HEAD_BYTES], raw[_HEAD_BYTES:]
+    if named := _CHARSET.match(raw[:40].decode("latin-1")):  # as exiv2 shows it
+        return decode_text(raw[named.end():])
     if _NAMED_HEAD.fullmatch(head) or _PADDED_HEAD.fullmatch(head):
         is_japanese = head.startswith(b"JIS")
         return decode_text(body, likely=likely if head.upper().startswith(b"UNICODE") else "utf-8",
@@ -95,12 +125,38 @@ def _decoded(raw: bytes, encoding: str) -> str:
 
 def _strangeness(text: str, encoding: str) -> float:
     """What bytes that are no text show when they are read as one: scripts that nobody mixes, hardly a plain letter."""
-    codes = [ord(character) for character in text[:_JUDGED]]
+    codes = [ord(character) for character in text[:_JUDGED] if character > "\x7f"]
+    if encoding in _OF_ONE_PLACE and any(0xE000 <= code <= 0xF8FF for code in codes):
+        return 1.0  # characters that nobody has agreed on
     if encoding == "cp1252":
-        return _MIXED if sum(code > 127 for code in codes) > 0.4 * len(codes) else 0.0
+        return _MIXED if _FOREIGN_WORD.search(text) or _symbols(text) > len(codes) // 2 else 0.0
+    if encoding in ("cp1251", "koi8_r"):
+        return _cyrillic_strangeness(text)
+    if encoding == "cp932" and sum(0xFF61 <= code <= 0xFF9F for code in codes) > len(codes) // 2:
+        return _MIXED  # half-wide letters are what signs of one byte look like
     has_hangul = any(0xAC00 <= code <= 0xD7A3 for code in codes)
     has_others = any(0x3040 <= code <= 0x9FFF for code in codes)
+    if encoding == "euc_kr" and has_hangul and not has_others:
+        return -0.05  # Chinese read as Korean is mostly Chinese still
     return _MIXED if has_hangul and has_others else 0.0
+
+
+def _symbols(text: str) -> int:
+    """Characters of cp1252 that are neither letters nor what people quote and punctuate with."""
+    return sum(not character.isalpha() and character not in "“”„‘’‚«»–—…•·°€£§©®™×²³½¿¡\xa0"
+               for character in text[:_JUDGED] if character > "\x7f")
+
+
+def _cyrillic_strangeness(text: str) -> float:
+    """Little where whole words are Cyrillic, small letters behind the first; each code page shows the other's so not."""
+    words: list[str] = re.findall(r"[^\W\d_]+", text[:_JUDGED])
+    foreign = [word for word in words if not word.isascii()]
+    if not foreign or not all(0x400 <= ord(letter) < 0x460 for word in foreign for letter in word):
+        return 1.0
+    count = sum(map(len, foreign))
+    if count < 3 or 3 * _symbols(text) > count:
+        return _MIXED
+    return 0.2 * sum(letter.isupper() for word in foreign for letter in word) / count
 
 
 def _weight(character: str) -> float:
@@ -130,5 +186,5 @@ def _letter_weight(code: int) -> float:
     # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
     if 0x4E00 <= code <= 0x9FFF:
         return 0.9 if code & 0xFF else 0.0
-    is_living = code < 0xE80 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
+    is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
     return 0.9 if is_living else 0.3

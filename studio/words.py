@@ -13,7 +13,8 @@ LEAST_LETTERS = 3  # shorter words are not judged
 _LEAST_LIKENESS = 0.7
 _SCANNED_CHARACTERS = 4000
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_TAG = re.compile(r"<[^<>]{0,200}>")
+# Tags, and embeddings by their longer name: one that is not here has a sentence of its own.
+_TAG = re.compile(r"<[^<>]{0,200}>|\bembedding:[\w./\\-]{1,200}")
 STOP_WORDS = frozenset("""
 a an and are as at be behind below beside between by for from full has have in into is it its near no not of on
 onto or out over the their there this through to under up upon very view was were with within without

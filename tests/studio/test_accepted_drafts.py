@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contract.hooks import hookimpl
 from contract.recipe import Recipe, RecipeDraft
 from studio.image_files import KEYWORD, PictureFacts
 from studio.studio import Studio
@@ -41,7 +42,7 @@ def posted(studio: Studio, texts: dict[str, str]) -> tuple[dict[str, Any], str]:
     ("Hires upscale: 2, Hires sampler: LCM, Hires schedule type: Karras", "hires pass", {}),
     ("Hires upscale: 8, Hires upscaler: Lanczos", "is used", {}), ("Hires upscale: 1.5, Hires steps: 900", "Hires steps is 900", {}),
     ("Hires upscale: 1.5, Hires CFG Scale: 99", "99", {}), ("Steps: 999", "Steps is 999", {}), ("CFG scale: 35", "Guidance is 35", {}),
-    ("Clip skip: 12", "Clip skip is 12", {}), ("Clip skip: False", "", {}), ("Sampler: Undefined", "Undefined", {}), ("Seed: -1", "Seed", {}),
+    ("Sampler: LCM Karras", "Schedule “Karras” does not go with LCM", {"sampler": "lcm"}), ("Clip skip: 12", "Clip skip is 12", {}), ("Clip skip: False", "", {}), ("Sampler: Undefined", "Undefined", {}), ("Seed: -1", "Seed", {}),
     ("Size: 500x500", "496 × 496", {"width": 496}), ("Size: 5000x100", "2048", {}), ("Size: 2048x2048", "", {}), ("Size: 8x8", "Width", {}),
     ("VAE: gone.safetensors", "gone", {}), ("VAE: ink", "VAE “ink” is not here", {}), ("Hypernet: gone", "gone", {}),
     ("Model: ink", "not here", {}), ("Model: broken", "not here", {}), ("Refiner: x [abc], Refiner switch at: 0.8", "Not used", {})])
@@ -63,6 +64,25 @@ def test_tags_that_would_be_refused_are_taken_out(studio: Studio, prompt: str, k
         body = f"{prompt}\n" if key == "prompt" else f"x\nNegative prompt: {prompt}\n"
         draft, said = posted(studio, {"parameters": f"{body}Steps: 4, Seed: 1, Size: 64x64"})
         assert draft["prompt" if key == "prompt" else "negative_prompt"] == kept and words in said
+
+
+@pytest.mark.parametrize("text", ["(a barn:" + "9" * 400 + ")", "(((a:1e3) barn:" + "9" * 200 + "):" + "9" * 200 + ")", "(" * 9000 + "barn",
+                                  "[a:(barn:" + "9" * 400 + "):2]"])
+def test_weights_beyond_every_number_are_taken_out_and_said(studio: Studio, text: str) -> None:
+    for body, name in ((text, "prompt"), (f"x\nNegative prompt: {text}", "negative_prompt")):
+        draft, said = posted(studio, {"parameters": f"{body}\nSteps: 4, Seed: 1, Size: 64x64"})
+        assert "barn" in draft[name] and "taken out" in said
+    draft, said = posted(studio, {"parameters": f"a\nSteps: 4, Seed: 1, Size: 64x64, Hires upscale: 2, Hires prompt: {json.dumps(text)}"})
+    assert "barn" in draft["hires"]["prompt"] and "taken out" in said
+
+
+def test_an_extension_that_fails_takes_nothing_out_of_what_was_read(studio: Studio) -> None:
+    def adjust_recipe(draft: RecipeDraft) -> RecipeDraft:
+        raise ValueError("no")
+
+    studio.extensions.register(type("Odd", (), {"adjust_recipe": staticmethod(hookimpl(adjust_recipe))}), "odd")
+    found = studio.read_recipe(png(texts={"parameters": "a barn\nSteps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 64x64"}), ME)
+    assert {"steps", "sampler", "guidance", "seed", "width"} <= (found.draft or {}).keys() and found.notices == ()
 
 
 GONE = {"sha256": "0" * 64}

@@ -37,6 +37,13 @@ READ: dict[str, tuple[str, dict[str, str]]] = {
     "NovelAI": ("NovelAI", {"Software": "NovelAI", "Source": "NovelAI Diffusion V3", "Comment": json.dumps(NAI)}),
     "NovelAI, version 4": ("NovelAI", {"Software": "NovelAI", "Comment": json.dumps(
         {**NAI, "prompt": "", "v4_prompt": {"caption": {"base_caption": "a barn, {oil}"}}})}),
+    "NovelAI's WebP": ("NovelAI", {"UserComment": json.dumps({"Software": "NovelAI", "Comment": json.dumps(NAI)})}),
+    "RuinedFooocus": ("Fooocus", {"parameters": json.dumps({"Prompt": "a barn", "Negative": "blurry", "steps": 30, "cfg": 8, "width": 832,
+        "height": 1216, "seed": 42, "loras": [["aa", "0.5 - ink.safetensors"]], "software": "RuinedFooocus"})}),
+    "Tensor.art": ("another program", {"generation_data": json.dumps({
+        "prompt": "a barn", "negativePrompt": "blurry", "steps": 30, "seed": "42", "width": 832, "height": 1216,
+        "baseModel": {"label": "dream", "modelFileName": "dream_8"}, "models": [
+            {"label": "ink", "type": "LORA", "weight": 0.8, "modelFileName": "ink"}]}) + "\0"}),
     "Fooocus": ("Fooocus", {"parameters": json.dumps(FOOOCUS), "fooocus_scheme": "fooocus"}),
     "InvokeAI": ("InvokeAI", {"invokeai_metadata": json.dumps(INVOKE), "invokeai_graph": "{}"}),
     "InvokeAI 2": ("InvokeAI", {"sd-metadata": json.dumps(OLD_INVOKE)}),
@@ -54,6 +61,9 @@ UNREAD: dict[str, tuple[str, dict[str, str]]] = {
     "ComfyUI, page only": ("ComfyUI", {"workflow": json.dumps(WORKFLOW)}),
     "ComfyUI with NaN": ("ComfyUI", {"prompt": json.dumps(GRAPH).replace("1}", "NaN}")}),
     "ComfyUI in WebP": ("ComfyUI", {"Model": "prompt:" + json.dumps(GRAPH), "Make": "workflow:" + json.dumps(WORKFLOW)}),
+    "ComfyUI with a space": ("ComfyUI", {"Make": "Workflow: " + json.dumps(WORKFLOW)}),
+    "ComfyUI in one object": ("ComfyUI", {"UserComment": json.dumps({"prompt": json.dumps(GRAPH), "workflow": json.dumps(WORKFLOW)})}),
+    "Mochi": ("Mochi Diffusion", {"Description": "Include in Image: a barn; Steps: 20; Seed: 3; Generator: Mochi Diffusion 5"}),
     "InvokeAI's graph": ("InvokeAI", {"invokeai_graph": json.dumps({"nodes": {}})}),
     "Midjourney": ("Midjourney", {"Description": "a barn --ar 2:3 Job ID: 01234567-89ab-cdef-0123-456789abcdef"}),
     "JSON of who knows": ("another program", {"parameters": '{"what": "ever"}'}),
@@ -99,7 +109,8 @@ def test_what_other_programs_wrote_is_translated(models: ModelList, name: str) -
     ("NovelAI", {"sampler": "euler_a", "guidance": 5.0}, "NovelAI's weights"),
     ("Fooocus", {"sampler": "dpmpp_2m_sde", "schedule": "karras", "guidance": 4.0}, "its styles and sharpness are not used"),
     ("Fooocus", {}, "LoRA “offset” is not here"), ("InvokeAI", {"sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2}, "“dream”"),
-    ("InvokeAI", {}, "LoRA “ink” is not here"), ("Draw Things", {"sampler": "dpmpp_2m", "schedule": "karras"}, "sd_v1.5_f16"),
+    ("RuinedFooocus", {"guidance": 8.0}, "LoRA “ink” is not here"), ("Tensor.art", {}, "LoRA “ink” is not here"),
+    ("Tensor.art", {}, "Made with “dream_8”"), ("InvokeAI", {}, "LoRA “ink” is not here"), ("Draw Things", {"sampler": "dpmpp_2m", "schedule": "karras"}, "sd_v1.5_f16"),
     ("Easy Diffusion", {"clip_skip": 2, "sampler": "euler_a"}, "“dream”")])
 def test_their_own_things_are_said(models: ModelList, name: str, fields: dict[str, Any], words: str) -> None:
     found = read(models, READ[name][1])
@@ -156,3 +167,44 @@ def test_hostile_json_is_no_prompt_and_no_fall(models: ModelList, key: str, text
     except InvalidInput:
         return
     assert found.draft is None or not str(found.draft["prompt"]).startswith('{"')
+
+
+CHARACTERS = {**NAI, "prompt": "a barn", "v4_prompt": {"caption": {"base_caption": "a barn", "char_captions": [
+    {"char_caption": "a cow"}, {"char_caption": ""}]}}, "v4_negative_prompt": {"caption": {"char_captions": [{"char_caption": "horns"}]}}}
+APART = {**SWARM["sui_image_params"], "loras": ["here/ink.safetensors"], "loraweights": ["0.5"], "clipstopatlayer": "-2", "refinerupscale": 2}
+SUMMARY = "a barn\n-blurry\nSteps: 30, Sampler: DPM++ 2M Karras, Guidance Scale: 4.5, Seed: 42, Size: 832x1216"
+
+
+@pytest.mark.parametrize(("texts", "fields", "words"), [
+    ({"Software": "NovelAI", "Comment": json.dumps(CHARACTERS)}, {"prompt": "a barn, a cow", "negative_prompt": "blurry, horns"},
+     "NovelAI's characters stand at the end"),
+    ({"parameters": json.dumps({"sui_image_params": APART})}, {"clip_skip": 2}, "LoRA “ink” is not here"),
+    ({"parameters": json.dumps({"sui_image_params": APART})}, {}, "Not used: refinerupscale."),
+    ({"Comment": SUMMARY, "UserComment": json.dumps(DRAW_THINGS)}, {"prompt": "a barn", "negative_prompt": "blurry"}, "Draw Things"),
+    ({"invokeai_metadata": json.dumps({**INVOKE, "positive_style_prompt": "oil", "hrf_enabled": True, "seamless_x": False})}, {"clip_skip": 2},
+     "Not used: positive_style_prompt, hrf_enabled."),
+    ({"invokeai_metadata": json.dumps({**INVOKE, "model": {"name": "x", "base": "sd-2"}})}, {"clip_skip": 3}, "“x”"),
+    ({"UserComment": json.dumps({**CIVITAI, "extraMetadata": json.dumps(
+        {**json.loads(CIVITAI["extraMetadata"]), "resources": [{"modelVersionId": 1}]})})}, {"seed": 42}, "Not used: resources."),
+    ({"parameters": "a barn\nSteps: 30, Sampler: Euler, Seed: 42, CFG scale: 4, Base model: dream, Scheduler: simple, VAE: Default (model), "
+      "Version: Fooocus v2.5.5"}, {"guidance": 4.0, "schedule": "simple"}, "Made with “dream”")])
+def test_what_they_say_is_used_or_named(models: ModelList, texts: dict[str, str], fields: dict[str, Any], words: str) -> None:
+    found = read_recipe(png(texts=texts), models, lambda sha256: None)
+    assert fields.items() <= (found.draft or {}).items()
+    assert words in " ".join(found.notices) and "VAE" not in " ".join(found.notices)
+    assert len(set(found.notices)) == len(found.notices)
+
+
+@pytest.mark.parametrize("keys", ["HiRes scale: 2, HiRes upscaler: Latent, HiRes steps: 10, HiRes strength: 0.3",
+                                  "Hires scale: 2, Hires upscaler: Latent, Hires steps: 10, Hires strength: 0.3",
+                                  "Hires fixed: 1664x2432, Hires upscaler: Latent, Hires steps: 10, Hires strength: 0.3"])
+def test_sd_next_s_hires_pass_is_read(models: ModelList, keys: str) -> None:
+    found = read(models, {"parameters": f"a barn\nSteps: 30, Size: 832x1216, Seed: 42, {keys}, App: SD.Next"})
+    assert (found.draft or {})["hires"] == {"scale": 2.0, "upscaler": "latent", "steps": 10, "strength": 0.3}
+
+
+@pytest.mark.parametrize("key", ["parameters", "Description"])
+def test_an_infotext_in_one_line_is_read(models: ModelList, key: str) -> None:
+    found = read(models, {key: "a barn, oil Negative prompt: blurry Steps: 30, Sampler: Euler a, Seed: 42, Size: 832x1216"})
+    assert found.draft is not None and (found.draft["prompt"], found.draft["negative_prompt"]) == ("a barn, oil", "blurry")
+    assert found.draft["sampler"] == "euler_a"

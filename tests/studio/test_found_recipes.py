@@ -61,8 +61,8 @@ def test_an_infotext_fills_the_form(models: ModelList) -> None:
 
 @pytest.mark.parametrize(("pairs", "hires", "notices"), [
     ("Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Latent (nearest)",
-     {"scale": 1.5, "upscaler": "Latent (nearest)", "steps": 9, "strength": 0.6}, ()),
-    ("Hires upscale: 2, Hires upscaler: Lanczos, Hires steps: 0", {"scale": 2.0, "upscaler": "Lanczos"}, ()),
+     {"scale": 1.5, "upscaler": "latent_nearest", "steps": 9, "strength": 0.6}, ()),
+    ("Hires upscale: 2, Hires upscaler: Lanczos, Hires steps: 0", {"scale": 2.0, "upscaler": "lanczos"}, ()),
     ("Hires upscale: 2, Hires upscaler: 4x-Odd", None, ("Not used: Hires upscale, Hires upscaler.",)),
     ("Hires upscale: 99", None, ("Upscale by is 99.0. It was left out.", "Not used: Hires upscale.")),
     ("Denoising strength: 0.6", None, ("Not used: Denoising strength.",))])

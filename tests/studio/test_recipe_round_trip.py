@@ -44,7 +44,7 @@ WHOLE: dict[str, Any] = {
     "refiner": {"model": ref("starter"), "at": 0.7},
     "start": {"image": PICTURE, "strength": 0.4, "resize": "fill", "image_guidance": 2.5, "depth": PICTURE,
               "extend": {"left": 8, "right": 16, "up": 24, "down": 32, "overlap": 10, "content": "noise"}},
-    "mask": {"image": PICTURE, "feather": 9, "invert": True, "content": "noise", "area": "masked", "padding": 40, "soft": True},
+    "mask": {"image": PICTURE, "feather": 9, "invert": True, "content": "noise", "area": "masked", "padding": 40, "keep_size": True, "soft": True},
     "controls": [{"model": ref("canny"), "image": PICTURE, "preprocessor": "canny", "resolution": 256, "low": 10.0, "high": 90.0,
                   "pixel_perfect": True, "resize": "fill", "weight": 0.7, "mode": "prompt", "shows": "pose", "begin": 0.1, "end": 0.9}],
     "references": [{"model": ref("eye"), "image": PICTURE, "weight": 0.6, "begin": 0.2, "end": 0.8}]}
@@ -108,7 +108,7 @@ def test_a_field_comes_back_through_parameters(models: ModelList, name: str) -> 
         case "vae":
             assert draft["vae"] == "soft"
         case "hires":
-            assert draft["hires"] == {**HIRES, "upscaler": "Latent (nearest)"}
+            assert draft["hires"] == HIRES
         case "loras":
             assert str(draft["prompt"]).endswith(f" <lora:ink:0.5:0.123456789:lbw={','.join(['0.25'] * 17)}>")
         case "hypernetworks":

@@ -113,6 +113,7 @@ def test_every_recipe_is_a_draft_that_resolves_to_itself(models: ModelList, samp
 def test_unknown_words_are_named_with_what_is_near(models: ModelList) -> None:
     entry = models.get("starter")
     assert unknown_words("The red hills, 12 sailboats and an airplane (in:1.2) <x:y>!", entry) == ()
+    assert unknown_words("red hills, embedding:bad_hand-v2.pt", entry) == ()  # which has a notice of its own
     assert unknown_words("a zeppelin and a baloon", entry) == (
         ("unknown_word", "Starter does not know “zeppelin”."),
         ("unknown_word", "Starter does not know “baloon”. Near: balloon."))
