@@ -1,14 +1,15 @@
 """The server's connections: each has deadlines on the whole, and together they leave files free to save pictures.
 
 uvicorn waits for ever for a head, a body or a reader; here a head has a time, bodies and readers a least rate. When
-there are as many connections as may be, a new one takes the place of one that only waits: of the address that has the
-most. What a request does once it has arrived is not judged here, so that streams of events may last.
+there are as many connections as may be, a new one takes the place of one that only waits, or whose reader is late: of
+the address that has the most. What a request does once it has arrived is not judged here, so that streams of events may last.
 """
 
 import asyncio
 import functools
 import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 logger = logging.getLogger(__name__)
 KEPT_FILES = 256  # for pictures, the database, models, pipes of workers
+_PULSE_S = 1.0
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 
@@ -31,6 +33,7 @@ class Patience:
         head_s: For the whole of a request's head, from the connection or its first byte on.
         idle_s: For the next request of a connection.
         late_s: How far behind its least rate a body or a reader may fall.
+        stuck_s: How far behind a reader that may make room for others.
         body_rate, answer_rate: Least rates, bytes/s.
         look_s: How often that is looked at.
     """
@@ -38,6 +41,7 @@ class Patience:
     head_s: float = 20.0
     idle_s: float = 5.0
     late_s: float = 30.0
+    stuck_s: float = 3.0
     body_rate: float = 20_000.0
     answer_rate: float = 10_000.0
     look_s: float = 1.0
@@ -75,12 +79,13 @@ class Connections:
 
     def _make_room(self) -> bool:
         shares = Counter(each.address for each in self._open)
-        waiting = [each for each in self._open if each.only_waits]
+        waiting = ([each for each in self._open if each.only_waits]
+                   or [each for each in self._open if each.reader_late_s > self.patience.stuck_s])
         if not waiting:
-            logger.warning("There are %d connections, and none that only waits: new ones are refused.", self.most)
+            logger.warning("There are %d connections, and none that is waited for: new ones are refused.", self.most)
             return False
         worst = max(waiting, key=lambda each: (shares[each.address], each.waited_s))
-        logger.warning("There are %d connections: one of %s that only waits makes room.", self.most, worst.address)
+        logger.warning("There are %d connections: one of %s that is waited for makes room.", self.most, worst.address)
         self._open.discard(worst)
         worst.transport.abort()
         return True
@@ -102,7 +107,7 @@ class _Connection(H11Protocol):
         self._head_since: float | None = None
         self._heard = 0  # bytes of a body since the last look
         self._unsent = 0
-        self._body_late_s = self._reader_late_s = 0.0
+        self._body_late_s = self.reader_late_s = 0.0
         self._looked_at = self.loop.time()
         self._is_given_up = False
         self.address = ""
@@ -132,7 +137,7 @@ class _Connection(H11Protocol):
         super().on_response_complete()
 
     def resume_writing(self) -> None:
-        self._reader_late_s = 0.0
+        self.reader_late_s = 0.0
         super().resume_writing()
 
     @property
@@ -148,7 +153,7 @@ class _Connection(H11Protocol):
     @property
     def waited_s(self) -> float:
         """How long it has been waited for."""
-        return self._body_late_s + (self.loop.time() - self._head_since if self._head_since is not None else 0.0)
+        return self._body_late_s + self.reader_late_s + (self.loop.time() - self._head_since if self._head_since is not None else 0.0)
 
     def look(self) -> None:
         """Give the connection up when its other end is too late."""
@@ -162,7 +167,7 @@ class _Connection(H11Protocol):
         is_head_late = self._head_since is not None and now - self._head_since > patience.head_s
         if is_head_late or self._body_late_s > patience.late_s:
             self._give_up(_TOO_LATE if self.cycle is None or not self.cycle.response_started else b"")
-        elif self._reader_late_s > patience.late_s:
+        elif self.reader_late_s > patience.late_s:
             self.transport.abort()
 
     def _follow_body(self, passed_s: float) -> None:
@@ -176,8 +181,8 @@ class _Connection(H11Protocol):
     def _follow_reader(self, passed_s: float) -> None:
         unsent = self.transport.get_write_buffer_size()
         sent, self._unsent = max(0, self._unsent - unsent), unsent
-        late_s = self._reader_late_s + passed_s - sent / self._among.patience.answer_rate
-        self._reader_late_s = max(0.0, late_s) if unsent else 0.0
+        late_s = self.reader_late_s + passed_s - sent / self._among.patience.answer_rate
+        self.reader_late_s = max(0.0, late_s) if unsent else 0.0
 
     def _give_up(self, words: bytes) -> None:
         self._is_given_up = True
@@ -189,9 +194,27 @@ class _Connection(H11Protocol):
 class _Server(uvicorn.Server):
     """uvicorn's server with a calmer pulse: it looked ten times a second whether it should end."""
 
+    _loop: asyncio.AbstractEventLoop | None = None
+    _shall_end = False
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end; said from any thread or signal, it is heard at once."""
+        return self._shall_end
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._shall_end = value
+        if value and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._woken.set)
+
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):
-            await asyncio.sleep(0.25)
+        self._woken = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):  # it also sets the Date that answers carry
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PULSE_S):
+                    await self._woken.wait()
 
 
 def http_server(app: ASGIApp, *, most_connections: int, patience: Patience | None = None, proxy_headers: bool = False,

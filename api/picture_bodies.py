@@ -16,7 +16,7 @@ from contract.errors import QueueFull, StorageFull
 
 AT_ONCE = 2
 MOST_BYTES = 1_000_000_000
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0  # the page waits for 300; twenty of 24 megapixels of noise took a busy machine 150
 _SMALL_BYTES = 1_000_000
 
 

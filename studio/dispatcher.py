@@ -51,7 +51,9 @@ _TRIED_AGAIN = ("worker_died", "worker_hung")
 _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
 _HELD_S = 1.0
-_HASH_LOOK_S = 0.5
+_LOOK_S = 0.5  # between two looks whether what is waited for is still wanted
+_HASH_S = 600.0  # after a job's begin, that its pictures wait for hashes: the largest file on a slow disk
+_FLUSH_S = 60.0
 
 
 _Ending = tuple[JobState, events.JobEvent, tuple[str, str, str] | None]
@@ -261,7 +263,7 @@ class Dispatcher:
                 return ending
             if run.attempt >= last_attempt:
                 return ending
-            self._flush_saver()
+            self._flush_saver(run)
             run.attempt += 1
             self._say(run, events.Notice(
                 **run.stamp(), code="engine_restarted",
@@ -341,10 +343,14 @@ class Dispatcher:
             except Exception:
                 logger.exception("saving met something unexpected and goes on")
 
-    def _flush_saver(self) -> None:
+    def _flush_saver(self, run: Run) -> None:
+        """Let what is painted be saved before the job is tried again; not for ever, and not once nobody wants it."""
         done = threading.Event()
         self._to_save.put(done.set)
-        done.wait()
+        until = time.monotonic() + _FLUSH_S
+        while not done.wait(_LOOK_S) and time.monotonic() < until:
+            if run.is_cancelled or self._stopping.is_set():
+                return
 
     def _save(self, run: Run, painted: WorkPainted) -> None:
         try:
@@ -403,17 +409,21 @@ class Dispatcher:
 
 
 def _hashes_of(run: Run) -> dict[str, str]:
-    """Of the job's models. A hash is worth no picture: one that can't be had is left out."""
-    return {key: sha256 for key, future in run.hashes.items() if (sha256 := _result(future, run))}
+    """Of the job's models. A hash is worth no picture: one that can't be had in time is left out."""
+    until = run.began + _HASH_S
+    return {key: sha256 for key, future in run.hashes.items() if (sha256 := _result(future, run, until))}
 
 
-def _result(future: "Future[str]", run: Run) -> str | None:
+def _result(future: "Future[str]", run: Run, until: float) -> str | None:
     """A hash, waited for unless the job is cancelled; None of a file that changed or went away meanwhile."""
     while True:
         try:
-            return future.result(_HASH_LOOK_S)
+            return future.result(_LOOK_S)
         except TimeoutError:
             if run.is_cancelled:
+                return None
+            if time.monotonic() >= until:
+                logger.warning("a picture of job %s is saved without the hash of a model: it takes too long", run.job.id)
                 return None
         except (OSError, StudioError) as error:
             logger.warning("a model of job %s has no hash: %s", run.job.id, error)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -23,6 +24,7 @@ HUB = "https://huggingface.co"
 _SISTERS = (".huggingface.co", ".hf.co")  # hosts that the hub sends for large files
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
+_LOOK_S = 0.2
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -181,7 +183,7 @@ class Wire:
             raise Broken("cut")
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         try:
-            line = socket.create_connection((host, port), self._timeout_s)
+            line = self._line_to(host, port)
         except OSError:
             raise Offline(f"No internet: {host} can't be reached.", "Everything else works. Try again later.") from None
         try:
@@ -205,6 +207,28 @@ class Wire:
         connection.sock = line
         return connection
 
+    def _line_to(self, host: str, port: int) -> socket.socket:
+        """A plain connection. The look-up of a name knows no time limit and can't be cut: it is left to a thread.
+
+        Raises:
+            OSError: nobody answers there in time.
+            Broken: it was cut meanwhile.
+        """
+        made: Future[socket.socket] = Future()
+
+        def connect() -> None:
+            try:
+                made.set_result(socket.create_connection((host, port), self._timeout_s))
+            except OSError as error:
+                made.set_exception(error)
+
+        threading.Thread(target=connect, name="hub-connect", daemon=True).start()
+        while not wait([made], _LOOK_S).done:
+            if self._is_cut or self._is_late:
+                made.add_done_callback(_close)
+                raise Broken("cut") if self._is_cut else TimeoutError(f"{host} was not reached in time")
+        return made.result()
+
     def _send(self, connection: HTTPConnection, url: SplitResult, headers: Mapping[str, str]) -> HTTPResponse:
         sent = {"User-Agent": "Darkroom", "Accept-Encoding": "identity", **headers}
         if self.hub.token and url.hostname == self._own.hostname:
@@ -219,6 +243,11 @@ class Wire:
             yield
         except (ConnectionError, TimeoutError, ssl.SSLError, HTTPException) as error:
             raise Broken(str(error)) from None
+
+
+def _close(made: "Future[socket.socket]") -> None:
+    if made.exception() is None:
+        made.result().close()
 
 
 def _trusting() -> ssl.SSLContext:

@@ -8,11 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from api.connections import KEPT_FILES, Patience, most_connections, raise_file_limit
+from api import connections
+from api.connections import KEPT_FILES, Connections, Patience, http_server, most_connections, raise_file_limit
 from tests.api.serving import Site, served, until
 
 SHORT = Patience(head_s=0.6, idle_s=0.5, late_s=0.6, body_rate=20_000, answer_rate=20_000, look_s=0.1)
@@ -132,6 +137,46 @@ def test_half_sent_uploads_keep_nobody_out(tmp_path: Path) -> None:
         assert site.visitor().picture()
         for line in lines:
             line.close()
+
+
+class Line(SimpleNamespace):
+    """Stands for a connection."""
+
+    __hash__ = object.__hash__
+
+
+def test_who_reads_no_answer_makes_room_and_who_reads_does_not() -> None:
+    ended: list[str] = []
+
+    def made(name: str, reader_late_s: float) -> Any:
+        return Line(address="10.0.0.1", only_waits=False, reader_late_s=reader_late_s, waited_s=reader_late_s,
+                    loop=SimpleNamespace(call_later=lambda *_: None),
+                    transport=SimpleNamespace(abort=lambda: ended.append(name)))
+
+    all_of_them = Connections(3, Patience(stuck_s=3.0))
+    assert [all_of_them.add(made(name, late_s)) for name, late_s in (("reads", 0.5), ("stuck", 9.0), ("late", 4.0))] == [True] * 3
+    assert [all_of_them.add(made("new", 0.0)) for _ in range(3)] == [True, True, False]
+    assert ended == ["stuck", "late"] and len(all_of_them) == 3
+
+
+def test_an_end_that_is_asked_for_is_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_PULSE_S", 3600.0)
+
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "lifespan"
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+
+    server = http_server(nothing, most_connections=4)
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        until(lambda: server.started)
+        server.should_exit = True
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_where_all_work_a_new_one_is_refused_with_words(tmp_path: Path) -> None:

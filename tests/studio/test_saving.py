@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from contract.errors import NotFound, StorageFull, StudioError
 from contract.hooks import hookimpl
 from contract.tasks import Preprocess, Upscale
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkPainted
-from studio import image_files, saver
+from studio import dispatcher, image_files, saver
 from studio.gallery import Gallery
 from studio.gallery_search import GallerySearch
 from studio.inputs import Inputs
@@ -291,3 +292,11 @@ def test_a_running_job_has_nothing_to_try_again(make_studio: Callable[..., Studi
     assert isinstance(finish(studio, job_id)[-1], events.Done)
 
 
+
+
+def test_a_hash_that_never_comes_holds_up_no_picture(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    never: Future[str] = Future()
+    monkeypatch.setattr(studio._hashes, "request", lambda folder: never)
+    monkeypatch.setattr(dispatcher, "_HASH_S", 0.0)
+    (saved,) = [event for event in run(studio) if isinstance(event, events.Saved)]
+    assert saved.record.recipe and saved.record.recipe.model and not saved.record.recipe.model.sha256

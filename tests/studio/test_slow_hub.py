@@ -13,7 +13,7 @@ import pytest
 from contract.errors import HubUnavailable, JobError
 from studio.downloads.fetch import Fetcher
 from studio.downloads.hub import HubFile, Repository, read_repository
-from studio.downloads.wire import Hub, Late, Wire
+from studio.downloads.wire import Broken, Hub, Late, Offline, Wire
 
 LIST = json.dumps({"id": "a/b", "sha": "c" * 40, "siblings": []}).encode()
 DRIP_S = 0.02
@@ -72,6 +72,39 @@ def test_a_head_that_comes_by_bytes_is_not_waited_for_where_the_body_may_take_lo
             with pytest.raises(Late), Wire(hub, 0.2).ask("/x"):
                 pass
         assert took(ask) < 4
+
+
+@pytest.fixture
+def names_unanswered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A name server that says nothing."""
+    ended = threading.Event()
+
+    def find(*_: object, **__: object) -> list[object]:
+        ended.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+    yield
+    ended.set()
+
+
+@pytest.mark.usefixtures("names_unanswered")
+def test_a_name_that_is_looked_up_for_ever_is_not_waited_for() -> None:
+    def ask() -> None:
+        with pytest.raises(Offline, match=r"huggingface\.co"), Wire(Hub(), 0.2).ask("/x"):
+            pass
+    assert took(ask) < 10
+
+
+@pytest.mark.usefixtures("names_unanswered")
+def test_the_look_up_of_a_name_can_be_cut() -> None:
+    wire = Wire(Hub(), 60.0)
+    threading.Timer(0.05, wire.cut).start()
+
+    def ask() -> None:
+        with pytest.raises(Broken), wire.ask("/x"):
+            pass
+    assert took(ask) < 10
 
 
 def test_a_list_that_is_slow_and_in_time_is_read() -> None:
