@@ -186,9 +186,9 @@ def _settings_beside(path: Path, beside: "_Listed | _Named", notes: Container[Pa
 
     A link may lead anywhere (many checkpoints share one configuration): no more is taken of it than what is predicted.
     """
-    for suffix in SIDE_SETTINGS:
-        file = path.with_name(path.stem + suffix)
-        if file not in notes and beside.is_file(file.name):
+    stem = path.stem
+    for name in (stem + suffix for suffix in SIDE_SETTINGS):
+        if beside.is_file(name) and (file := path.with_name(name)) not in notes:
             yield file
 
 
