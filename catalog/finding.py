@@ -14,7 +14,7 @@ from catalog.control_models import control_kind
 from catalog.folders import SIDE_SETTINGS, file_stamp, read_json, stamp_of
 from catalog.formats import FORMATS, PICKLES, SAFETENSORS
 from catalog.layout import Place, is_other_folder, kind_of_folder, places_of
-from catalog.side_files import NOTE_ENDINGS, notes_of, preview_of
+from catalog.side_files import notes_of, preview_of
 from contract.errors import ModelProblem
 from contract.values import ModelKind
 
@@ -155,8 +155,9 @@ def found_at(path: Path, name: str, kind: ModelKind | None = None, inside: Seque
     if not path.is_file():
         return Found(path, name, name, kind, True, stamp_of(path), modified=status.st_mtime)
     beside = _Named(path.parent, tuple(inside) or (os.path.realpath(path.parent),))
-    notes, settings = notes_of(path, beside), _settings_beside(path, beside)
-    return Found(path, name, name, kind, False, _stamp(status, [one.stat() for one in (*notes, *settings)]),
+    notes = notes_of(path, beside)
+    beside_it = [one.stat() for one in (*notes, *_settings_beside(path, beside, notes))]
+    return Found(path, name, name, kind, False, _stamp(status, beside_it),
                  status.st_size, status.st_mtime, preview_of(path, beside), notes)
 
 
@@ -169,17 +170,26 @@ class _Named:
 
     def __contains__(self, name: object) -> bool:
         path = os.path.join(self.folder, str(name))
-        return os.path.isfile(path) and (not os.path.islink(path) or _is_below(os.path.realpath(path), self.inside))
+        return self.is_file(str(name)) and (not os.path.islink(path) or _is_below(os.path.realpath(path), self.inside))
+
+    def is_file(self, name: str) -> bool:
+        """Wherever a link may lead."""
+        return os.path.isfile(os.path.join(self.folder, name))
 
 
 def _is_below(target: str, roots: Sequence[str]) -> bool:
     return any(target == root or target.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
 
 
-def _settings_beside(path: Path, beside: Container[str]) -> tuple[Path, ...]:
-    """What may decide a picture beside a file whose kind is not known yet, and is no note."""
-    names = [path.stem + suffix for suffix in SIDE_SETTINGS if suffix not in NOTE_ENDINGS]
-    return tuple(path.with_name(name) for name in names if name in beside)
+def _settings_beside(path: Path, beside: "_Listed | _Named", notes: Container[Path]) -> Iterator[Path]:
+    """What may decide a picture beside a file whose kind is not known yet, and is no note.
+
+    A link may lead anywhere (many checkpoints share one configuration): no more is taken of it than what is predicted.
+    """
+    stem = path.stem
+    for name in (stem + suffix for suffix in SIDE_SETTINGS):
+        if beside.is_file(name) and (file := path.with_name(name)) not in notes:
+            yield file
 
 
 def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bool:
@@ -205,6 +215,10 @@ class _Listed:
         entry = self._entries.get(str(name))
         return entry is not None and self._is_inside(entry) and _is_file(entry)
 
+    def is_file(self, name: str) -> bool:
+        """Wherever a link may lead."""
+        return name in self._entries and _is_file(self._entries[name])
+
     def stat(self, name: str) -> os.stat_result:
         """Of a file that is among them. Raises OSError."""
         return _status(self._entries[name])
@@ -219,8 +233,8 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
 
 def _file(place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Listed, kind: ModelKind | None, name: str) -> Found:
     status = _status(entry)
-    notes, settings = notes_of(path, beside), _settings_beside(path, beside)
-    stamp = _stamp(status, [beside.stat(one.name) for one in (*notes, *settings)])
+    notes = notes_of(path, beside)
+    stamp = _stamp(status, [beside.stat(one.name) for one in (*notes, *_settings_beside(path, beside, notes))])
     return Found(path, f"{name}/{path.stem}".lstrip("/"), path.relative_to(place.folder).with_suffix("").as_posix(), kind,
                  False, stamp, status.st_size, status.st_mtime, preview_of(path, beside), notes)
 

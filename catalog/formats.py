@@ -44,11 +44,17 @@ FORMATS: Mapping[str, Format] = MappingProxyType({
     ".gguf": _GGUF, ".ggml": _GGUF, ".onnx": _ONNX, ".engine": _TENSORRT, ".trt": _TENSORRT, ".plan": _TENSORRT,
     ".mlmodel": _COREML, ".msgpack": _FLAX, ".h5": Format("Keras weights", _NOT_RUN),
     ".tflite": Format("a TensorFlow Lite model", _NOT_RUN)})
+# What lies there under the name of weights: an answer that a download program kept, or what the weights came in.
+_JSON = Format("a text in JSON", "not the weights", "Download it again; the site may ask you to log in first.")
+_PICTURE = Format("a picture", "not the weights", "Download the model itself.")
+_ARCHIVES = {kind: Format(f"{kind} archive", "not the weights themselves", "Unpack it, and put here what is in it.")
+             for kind in ("a 7-Zip", "a RAR", "a gzip")}
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 SAFETENSORS = (".safetensors", ".sft")
 _STARTS: Mapping[bytes, Format] = MappingProxyType({
     b"GGUF": _GGUF, b"PK\x03\x04": PICKLE, **{bytes((0x80, protocol)): PICKLE for protocol in range(2, 6)},
-    b"\x89HDF": FORMATS[".h5"]})
+    b"\x89HDF": FORMATS[".h5"], b"\x89PNG": _PICTURE, b"\xff\xd8\xff": _PICTURE, b"7z\xbc\xaf": _ARCHIVES["a 7-Zip"],
+    b"Rar!": _ARCHIVES["a RAR"], b"\x1f\x8b": _ARCHIVES["a gzip"]})
 
 
 def start_of(path: Path) -> bytes:
@@ -72,6 +78,8 @@ def format_of(path: Path, start: bytes) -> Format | None:
     if is_safetensors(start):
         return None
     found = next((form for magic, form in _STARTS.items() if start.startswith(magic)), None)
+    if found is None and start.lstrip()[:1] in (b"{", b"[") and b"\0" not in start:
+        found = _JSON
     by_suffix = FORMATS.get(path.suffix.lower())
     is_text = start.lstrip()[:1] == b"<" or start.startswith(b"version https://git-lfs")
     return found or (None if is_text else by_suffix)

@@ -120,11 +120,14 @@ class Scanner:
         """
         before, listed = self._made.get(str(entry.path), (None, None))
         found = found_at(entry.path, entry.ref.name, entry.ref.kind, self._inside)
+        if before is not None:  # of two of one name, the second is listed by its full one
+            found = replace(found, name=before.name, full_name=before.full_name)
         is_same = (before is not None and (before.stamp, before.preview) == (found.stamp, found.preview)
                    and listed is not None and listed.ref.fingerprint == entry.ref.fingerprint)
         if is_same and entry.problem is None and entry.ref.kind != "ip_adapter":
             return entry
-        return describe(entry.path, entry.ref.name, entry.ref.kind, self._inside)
+        made = guarded(found, lambda: described(found)) or not_a_model(found, Sniffed(None))
+        return replace(made, ref=made.ref.model_copy(update={"name": entry.ref.name}))
 
     def _turn(self, found: Found) -> tuple[bool, int]:
         """What is known comes first, then what a page needs first."""

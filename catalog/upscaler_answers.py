@@ -1,7 +1,7 @@
 """What the engine found of files that may enlarge pictures: kept, so that each is asked once, and listed as that.
 
 Which architecture a file is, spandrel alone says, in the worker (`engine/upscalers.py`). Until then the catalog lists it
-as a candidate. An answer belongs to a file as it was then, and to the version of spandrel that gave it.
+as a candidate. An answer belongs to a file as it was then, and to the spandrel and the catalog that gave it.
 """
 
 import json
@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from catalog.entries import ModelEntry
+from catalog.file_models import facts_version
+from catalog.folders import file_stamp
 
 logger = logging.getLogger(__name__)
 FILE_NAME = "upscalers.json"
@@ -38,6 +40,7 @@ class UpscalerAnswers:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / FILE_NAME if folder else None
+        self._asked = f"{_spandrel()} {facts_version()}"
         self._read_at: tuple[int, ...] = ()
         self._answers: dict[str, dict[str, str]] = {}
 
@@ -45,13 +48,13 @@ class UpscalerAnswers:
         """What is known of a file as it is now; None for one that was not asked, or changed since."""
         self._refresh()
         kept = self._answers.get(str(path))
-        if kept is None or kept.get("stamp") != _stamp(path):
+        if kept is None or kept.get("stamp") != self._stamp(path):
             return None
         return Answer(*(kept.get(name, "") for name in ("detail", "problem", "hint")))
 
     def keep(self, path: Path, answer: Answer) -> None:
         """Remember; what can't be kept is asked again after the next start."""
-        stamp = _stamp(path)
+        stamp = self._stamp(path)
         if self._path is None or not stamp:
             return
         self._refresh()
@@ -73,6 +76,14 @@ class UpscalerAnswers:
         problem = f"{entry.title} {answer.problem}" if answer.problem else None
         return replace(entry, detail=answer.detail or entry.detail, problem=problem, hint=answer.hint)
 
+    def _stamp(self, path: Path) -> str:
+        """All that changes when a file does, and who was asked; "" for a file that isn't there."""
+        try:
+            status = path.stat()
+        except OSError:
+            return ""
+        return f"{status.st_dev}:{file_stamp(status)} {self._asked}"
+
     def _refresh(self) -> None:
         """Read the file again if it is another one."""
         if self._path is None:
@@ -93,14 +104,8 @@ def _is_answer(kept: object) -> bool:
     return isinstance(kept, Mapping) and all(isinstance(value, str) for value in kept.values())
 
 
-def _stamp(path: Path) -> str:
-    """All that changes when a file does, and who was asked; "" for a file that isn't there."""
+def _spandrel() -> str:
     try:
-        status = path.stat()
-    except OSError:
-        return ""
-    try:
-        asked = version("spandrel")
+        return version("spandrel")
     except PackageNotFoundError:
-        asked = ""
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns} {asked}"
+        return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from catalog.folders import read_json
-from catalog.formats import FORMATS
+from catalog.formats import FORMATS, PICKLE
 from catalog.headers import UnreadableModel, read_header
 from catalog.plain_text import printable
 from contract.errors import ModelProblem
@@ -97,5 +97,6 @@ def _nothing_usable(part: str, names: Iterable[str]) -> ModelProblem:
                             "which to use is not clear.", "Keep one of them.")
     for suffix, form in FORMATS.items():
         if suffix in suffixes:
-            return ModelProblem(f"{part} holds {form.label} ({suffix}), {form.problem}.", form.hint)
+            hint = "Download its files as safetensors." if form.label == PICKLE.label else form.hint  # a file is converted
+            return ModelProblem(f"{part} holds {form.label} ({suffix}), {form.problem}.", hint)
     return ModelProblem(f"{part} has no weights (.safetensors).", _AGAIN)

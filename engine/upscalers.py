@@ -17,12 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from catalog.headers import read_header
+from catalog.headers import UnreadableModel, read_header
 from catalog.upscaler_answers import Answer, UpscalerAnswers
 from catalog.upscalers import unwrapped
 from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ModelRef
 from engine.devices import Device
+from engine.faults import is_out_of_memory
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC,
             "nearest": Image.Resampling.NEAREST}
@@ -103,7 +104,7 @@ class Upscalers:
         try:
             found = _read(path, ref.name)
         except ModelProblem as error:
-            if path.exists():
+            if path.exists() and not isinstance(error, UnreadableModel):
                 self.answers.keep(path, Answer(problem=error.message.removeprefix(f"{ref.name} "), hint=error.hint))
             raise
         self.answers.keep(path, Answer(detail=f"{found.architecture.name} ×{found.scale}"))
@@ -142,7 +143,9 @@ def _read(path: Path, name: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
             found = architecture.load({one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()})
-    except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError):
+    except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError) as error:
+        if is_out_of_memory(error):  # that says nothing of the file
+            raise
         raise ModelProblem(f"{name} has the names of {architecture.name}, and weights that don't fit them.",
                            "Download it again, or use another upscaler.") from None
     if not isinstance(found, ImageModelDescriptor):

@@ -171,7 +171,7 @@ class ModelList:
         if not _is_there(entry.path):
             return None
         try:
-            found = self._scanner.now(entry)
+            found = self._answers.apply(self._scanner.now(entry))
         except OSError:
             return None
         if found.ref == entry.ref:

@@ -59,6 +59,19 @@ def test_what_is_called_a_pickle_and_is_none_is_said_to_be_what_it_is(tmp_path: 
     assert entry.problem and words in entry.problem and entry.format == "file"
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+@pytest.mark.parametrize(("data", "words"), [
+    (b'{"error": "Unauthorized", "message": "The creator asks you to log in"}', "a text in JSON"), (b"[]\n", "a text in JSON"),
+    (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "a picture"), (b"\xff\xd8\xff\xe0" + b"\0" * 40, "a picture"),
+    (b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "a 7-Zip archive"), (b"Rar!\x1a\x07\x01" + b"\0" * 40, "a RAR archive"),
+    (b"\x1f\x8b\x08" + b"\0" * 40, "a gzip archive")])
+def test_what_came_in_place_of_a_model_is_said_to_be_what_it_is(tmp_path: Path, suffix: str, data: bytes, words: str) -> None:
+    (tmp_path / f"sd{suffix}").write_bytes(data)
+    entry = only(tmp_path)
+    assert entry.problem and entry.problem.startswith(f"sd{suffix} is {words}, not the weights") and entry.hint
+    assert entry.format == "file"
+
+
 def test_a_kept_fact_without_the_new_field_is_read_again() -> None:
     facts = {"sniffed": {"kind": "lora", "shows": []}, "about": {"title": "", "notes": "", "trigger_words": []}, "fingerprint": ""}
     assert _parsed(json.dumps(facts)) is None

@@ -26,8 +26,9 @@ from spandrel.architectures.Swin2SR import Swin2SR
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
+from catalog.headers import UnreadableModel
 from catalog.models import ModelEntry, scan
-from catalog.upscaler_answers import UpscalerAnswers
+from catalog.upscaler_answers import Answer, UpscalerAnswers
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine.upscalers import Upscalers
@@ -110,6 +111,9 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
         enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
     listed = models.all(fresh=True)[0]
     assert listed.problem == "x is no upscaler that is known here." and "OpenModelDB" in listed.hint
+    generation = models.generation
+    assert models.get("x", "upscaler") == listed  # known before a job is queued, and no reason to scan again
+    assert models.all() and models.generation == generation
     with monkeypatch.context() as patch:
         patch.setattr("engine.upscalers._read", lambda *_: pytest.fail("it is asked again"))
         with pytest.raises(ModelProblem, match="x is no upscaler that is known"):
@@ -119,6 +123,33 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert models.all(fresh=True)[0].problem is None
     assert enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path).shape == (64, 80, 3)
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError(),
+    OSError(5, "Input/output error"), UnreadableModel("x.safetensors can't be read (Input/output error).")])
+def test_what_says_nothing_of_the_file_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    path = put(tmp_path / "upscalers" / "x.safetensors", weights("esrgan"))
+    entry, answers = only(tmp_path), UpscalerAnswers(tmp_path / "cache")
+
+    def fail(path: Path) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.upscalers.load_file", fail)
+        with pytest.raises(type(error)):
+            enlarged(Upscalers(CPU, answers), entry.ref, path)
+    assert answers.of(path) is None
+    assert enlarged(Upscalers(CPU, answers), entry.ref, path).shape == (64, 80, 3)
+
+
+def test_an_answer_of_an_earlier_catalog_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "x.safetensors", weights("esrgan"))
+    with monkeypatch.context() as patch:
+        patch.setattr("catalog.upscaler_answers.facts_version", lambda: "before")
+        UpscalerAnswers(tmp_path / "cache").keep(path, Answer(problem="is none."))
+        assert UpscalerAnswers(tmp_path / "cache").of(path) is not None
+    assert UpscalerAnswers(tmp_path / "cache").of(path) is None
 
 
 def test_what_needs_more_than_a_picture_is_said_by_its_name(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from catalog.folders import fingerprint, settings_of
+from catalog.models import Scanner
 from contract import events
 from contract.errors import StudioError
 from contract.recipe import ModelRef
@@ -70,6 +72,32 @@ def test_a_control_that_is_replaced_is_found_as_it_is_now(tmp_path: Path) -> Non
     (folder / "config.json").write_text((folder / "config.json").read_text().replace("768", "1024"))
     after = models.get("canny", "controlnet")
     assert (before.ref.family, after.ref.family) == ("sd1", "sd2")
+
+
+def test_a_configuration_that_several_files_share_by_links_is_seen_when_it_is_edited(tmp_path: Path) -> None:
+    root, shared = tmp_path / "models", tmp_path / "configs" / "v2-inference.yaml"
+    shared.parent.mkdir()
+    shared.write_text("parameterization: eps", "utf-8")
+    overwrite(root / "net.safetensors", FILES["checkpoint"], 1)
+    (root / "net.yaml").symlink_to(shared)
+    models = ModelList((root,), Clock())
+    before = models.get("net")
+    shared.write_text("parameterization: v", "utf-8")
+    after = models.get("net")
+    assert before.ref.fingerprint != after.ref.fingerprint
+    file = root / "net.safetensors"  # as the engine asks before it reads
+    assert after.ref.fingerprint == fingerprint(root, (file,), settings_of(file, "checkpoint"))
+
+
+@pytest.mark.parametrize("names", [("loras/pytorch_lora_weights",), ("Lora/ink", "loras/ink"), ("loras/a/model", "loras/b/model")])
+def test_a_file_that_did_not_change_is_the_same_by_a_look_at_the_disk(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Else every job asks for another scan: also of what is damaged, and of two that have one name."""
+    for name in names:
+        layouts.write(tmp_path / f"{name}.safetensors", {"lora_unet_a.lora_up.weight": (1, 1)})
+    scanner = Scanner([tmp_path])
+    entries = scanner.scan()
+    assert len(entries) == len(names) and all(entry.problem for entry in entries)
+    assert tuple(map(scanner.now, entries)) == entries
 
 
 def test_a_file_that_became_something_else_is_no_longer_found(tmp_path: Path) -> None:
