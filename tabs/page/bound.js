@@ -2,7 +2,7 @@
 
 import { config } from "./config.js";
 import { button, field, freshId, h, icon } from "./dom.js";
-import { change, form, number, startValues } from "./form.js";
+import { change, filledIn, form, number, startValues } from "./form.js";
 import { placeSpot, problemOf, refusalOf } from "./rules.js";
 import { segmented } from "./segmented.js";
 
@@ -36,7 +36,7 @@ export function showProblem(name, input, place, via = plain(name)) {
       button({ label: fix.label, kind: "fix", onclick: () => change(fix.patch) })));
   };
   const ask = () => { isAsked = true; draw(); };
-  placeSpot(via.field, { input, place, ask, value: () => via.get(form.get()) || form.get() });
+  placeSpot(via.field, { input, place, ask, value: () => via.get(form.get()) || filledIn() });
   input.addEventListener("change", ask);
   input.addEventListener("problem", ask);
   form.watch(draw);

@@ -70,7 +70,7 @@ const MANY = /^(controls|references|loras|hypernetworks|upscale)\./;
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
   return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
-    "start.image": null, "start.depth": null, "start.follow": true, "inpaint.follow": true, controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
+    "start.image": null, "start.depth": null, "start.follow": true, "inpaint.follow": true, "inpaint.mode": "paint", controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
 }
 
 /** A default as it would have been typed. */
@@ -90,6 +90,9 @@ export function partOf(part, values) {
   }
   return found;
 }
+
+/** What a person filled in, as text: a preview that arrives or a model's details change nothing of it. */
+export const filledIn = () => JSON.stringify(form.get(), (key, value) => (key === "map" || key === "preview" ? undefined : key === "model" ? value?.name ?? value : value));
 
 /** Change some fields. */
 export function change(patch) {

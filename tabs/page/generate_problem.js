@@ -2,7 +2,7 @@
 // Generate is pressed again, or it is closed. It lies over the fields, so that nothing moves.
 
 import { button, h } from "./dom.js";
-import { change, form } from "./form.js";
+import { change, filledIn, form } from "./form.js";
 import { alarm } from "./live.js";
 
 const words = h("p.problem", { id: "generate-words" });
@@ -10,9 +10,6 @@ const fixes = h("span.fixes", {});
 /** The line, to stand over the button. */
 export const generateProblem = h("div.generate-problem", { hidden: true }, words, fixes,
   button({ label: "Close", icon: "close", words: false, onclick: () => clearGenerateProblem() }));
-
-/** What a person filled in, as text: a preview that arrives or a model's details change nothing of it. */
-const filledIn = () => JSON.stringify(form.get(), (key, value) => (key === "map" || key === "preview" ? undefined : key === "model" ? value?.name ?? value : value));
 
 let against = "";
 form.later(() => { if (!generateProblem.hidden && filledIn() !== against) clearGenerateProblem(); });

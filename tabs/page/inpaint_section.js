@@ -35,7 +35,6 @@ const isPainting = (values) => values[MODE] !== "extend";
 
 /** Fill the part that stands above the strength: what is done, and what the masked area begins from. */
 export function inpaint_section(element) {
-  if (!form.get()[MODE]) change({ [MODE]: "paint" });
   bench = makeBench();
   showProblem("inpaint.picture", bench.empty, bench.pictureProblem);
   showProblem("mask.image", bench.painting, bench.maskProblem);

@@ -70,6 +70,22 @@ def test_every_bare_status_is_said_at_generate(visitor: Visitor, body: str, kind
     expect(page.locator(SAID)).to_be_hidden()
 
 
+def test_what_the_page_does_by_itself_takes_no_refusal_away(visit: Callable[..., Visitor]) -> None:
+    # Sections that no tab has shown are made when there is time: on a busy computer after the first refusal.
+    visitor = visit()
+    visitor.context.add_init_script("localStorage.removeItem('darkroom.form'); window.later = []; window.requestIdleCallback = (work) => later.push(work);")
+    page = visitor.window()
+    page.route(JOBS, refusing(503, '{"detail": "no"}', "application/json"))
+    page.route(JOIN, refusing(503, '{"detail": "no"}', "application/json"))
+    send(page)
+    expect(page.locator(SAID)).to_be_visible()
+    before = page.evaluate("JSON.stringify(darkroom.form.get())")
+    page.evaluate("later.forEach((work) => work())")
+    assert page.evaluate("later.length") > 0
+    assert page.evaluate("JSON.stringify(darkroom.form.get())") == before
+    expect(page.locator(SAID)).to_be_visible()
+
+
 def test_an_event_that_is_refused_is_sent_by_the_api_at_once(visitor: Visitor) -> None:
     page = visitor.page
     page.route(JOIN, lambda route: route.fulfill(status=400, body="{}", content_type="application/json"))
