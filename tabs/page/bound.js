@@ -58,8 +58,8 @@ export function textInput(name, given = {}, via = plain(name)) {
  * A number to drag or to type; what is typed stays as it is. Double click takes the default.
  * @param {string} name of the value; label, range and note are the configuration's
  * @param {number} step of dragging
- * @param {{from?: number, to?: number, label?: string, placeholder?: string}} [look] from, to: what dragging reaches,
- *   where that is less than what is allowed
+ * @param {{from?: number, to?: number, label?: string, placeholder?: string, above?: string}} [look] from, to: what dragging
+ *   reaches, where that is less than what is allowed; above: the value that counts where none is typed
  */
 export function slider(name, step, look = {}, via = plain(name)) {
   const [low, high] = [look.from ?? config.limits[name][0], look.to ?? config.limits[name][1]];
@@ -71,7 +71,8 @@ export function slider(name, step, look = {}, via = plain(name)) {
   }));
   const { box, problem } = field(via.field, label, range, { note: config.explain[name], aside: input, labelFor: input.id });
   form.watch((now) => {
-    const value = number(via.get(now) ?? "");
+    const typed = via.get(now) ?? "";
+    const value = number(typed === "" && look.above ? now[look.above] : typed);
     if (Number.isNaN(value)) return;
     range.value = String(value);
     range.style.setProperty("--fill", `${(100 * (Math.min(high, Math.max(low, value)) - low)) / (high - low)}%`);

@@ -49,8 +49,8 @@ function body() {
   const schedule = list("hires.schedule", (now) => [["", "As above"],
     ...schedulesFor(now["hires.sampler"] || now.sampler, now.model).map((id) => [id, config.schedules[id]])]);
   const rest = h("div.stack", {}, h("div.pair", {}, way, slider("hires.scale", 0.25, { from: 1, to: 4 })),
-    h("div.pair", {}, slider("hires.strength", 0.05), slider("hires.steps", 1, { placeholder: "As above" })),
-    h("div.pair", {}, sampler, schedule), slider("hires.guidance", 0.5, { placeholder: "As above" }),
+    h("div.pair", {}, slider("hires.strength", 0.05), slider("hires.steps", 1, { placeholder: "As above", above: "steps" })),
+    h("div.pair", {}, sampler, schedule), slider("hires.guidance", 0.5, { placeholder: "As above", above: "guidance" }),
     words("hires.prompt"), words("hires.negative_prompt"));
   form.watch((now) => { rest.hidden = !now.hires; });
   return [toggle("hires", "Paint once more, larger"), rest];

@@ -51,7 +51,7 @@ function placeHeld(element) {
 
 function enginePill(element) {
   const words = h("span.pill-words", {});
-  const pill = h("button.pill", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
+  const pill = h("button.pill.engine-pill", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
     h("span.dot", {}), words);
   const facts = h("dl.facts", {});
   const panel = /** @type {HTMLDialogElement} */ (h("dialog.panel", { "aria-label": "Engine" }, h("h2", {}, "Engine"), facts,
@@ -89,10 +89,13 @@ function pillWords(status, isLost) {
   return { starting: "Starting", loading: "Loading", ready: "Ready", working: "Working", restarting: "Engine restarting", stopped: "Engine stopped" }[status.state];
 }
 
+// What of each state only a wide bar shows: the middle group.
+const MIDDLES = [/^()(.+ )(ready|working)$/i, /^(Loading)( .+?)((?:, \d+%)?)$/, /^(Starting)(, .+)()$/, /^(Not responding)( for .+)()$/, /^()(Engine )(.+)$/];
+
 // "Starter ready": on a narrow bar only the last word stays.
 function shortened(text) {
-  const match = /^(.+) (ready|working)$/i.exec(text);
-  return match ? [h("span.wide", {}, `${match[1]} `), h("span", {}, match[2])] : [text];
+  const [, begin, middle, end] = MIDDLES.map((known) => known.exec(text)).find(Boolean) ?? ["", "", "", text];
+  return [h("span", {}, begin), h("span.wide", {}, middle), h("span", {}, end)];
 }
 
 function drawFacts(list) {

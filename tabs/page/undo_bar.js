@@ -26,7 +26,8 @@ const bar = h("div.undo-bar", { hidden: true, role: "group", "aria-label": "Undo
 /** Put the bar into the page; once. */
 export function placeUndoBar(parent) {
   const hold = (isOn) => () => { isHeld = isOn; };
-  bar.addEventListener("pointerenter", hold(true));
+  // Looked at is what the pointer goes to: under one that rests the bar only came to stand.
+  bar.addEventListener("pointermove", ({ movementX, movementY }) => { isHeld ||= movementX !== 0 || movementY !== 0; });
   bar.addEventListener("pointerleave", hold(false));
   bar.addEventListener("focusin", hold(true));
   bar.addEventListener("focusout", hold(false));

@@ -47,6 +47,26 @@ def test_nothing_moves_from_the_click_to_the_saved_picture(visit: Visit, width: 
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_the_header_keeps_its_places_in_every_state_of_the_engine(visit: Visit, width: int) -> None:
+    page = visit(width=width, height=800, touch=width < 860).page
+    page.wait_for_function("darkroom.engine.get()")
+    page.evaluate("void (window.fetch = () => new Promise(() => {}))")  # nobody else tells of the engine from now on
+    places = None
+    for text in ("", "Loading Starter", "Loading A model with quite a long name, 42%", "Working", "Starter working", "A model with quite a long name ready",
+                 "Starting, about 8 s", "Engine restarting", "Engine stopped", "Not responding for 12 s"):
+        page.evaluate("(text) => darkroom.engine.set({ ...darkroom.engine.get(), text })", text)
+        now = page.evaluate("""[...document.querySelectorAll(".brand, .engine-pill, .engine-pill .dot, .queue-button")]
+            .map((one) => JSON.stringify(one.getBoundingClientRect()))""")
+        places = places or now
+        assert now == places, text
+        words = page.locator(".engine-pill .pill-words")
+        assert words.evaluate("one => one.getBoundingClientRect().right <= one.closest('.pill').getBoundingClientRect().right")
+        if "quite a long" not in text and (width > 1000 or "Not responding" not in text):
+            assert words.evaluate("one => [...one.children].every((part) => part.scrollWidth <= part.clientWidth)"), text
+        assert page.evaluate(_SIDEWAYS) <= 0, text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_width_scrolls_sideways_and_everything_has_a_name_and_a_size(visit: Visit, width: int) -> None:
     touch = width < 860
     visitor = visit(width=width, height=800, touch=touch)

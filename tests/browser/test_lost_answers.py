@@ -62,6 +62,7 @@ def test_every_bare_status_is_said_at_generate(visitor: Visitor, body: str, kind
         assert text.endswith(".") and "undefined" not in text and ("proxy" in text or len(text) > 30), text
         assert page.inner_text("#alerted") == text
         assert visitor.view()["phase"] == "idle"
+        expect(page.locator(".toast-wrap")).to_be_hidden()  # gradio's own words would only say that an error occurred
         page.unroute(JOIN)
         page.unroute(JOBS)
         page.click(".generate-problem button[aria-label=Close]")
