@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 logger = logging.getLogger(__name__)
 KEPT_FILES = 256  # for pictures, the database, models, pipes of workers
 _PULSE_S = 1.0
+_ACCEPTED_AT_ONCE = 100  # asyncio takes in as many as its backlog before one of them is counted
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 
@@ -226,7 +227,7 @@ def http_server(app: ASGIApp, *, most_connections: int, patience: Patience | Non
     """
     patience = patience or Patience()
     protocol: Any = functools.partial(_Connection, Connections(most_connections, patience))
-    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, lifespan="on", ws="none",
+    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, lifespan="on", ws="none", backlog=_ACCEPTED_AT_ONCE,
                             timeout_keep_alive=patience.idle_s, timeout_graceful_shutdown=1,  # type: ignore[arg-type]
                             proxy_headers=proxy_headers, server_header=False, **choices)
     return _Server(config)
