@@ -80,9 +80,12 @@ def _write(file: "tempfile.SpooledTemporaryFile[bytes]", part: bytes) -> None:
     try:
         file.write(part)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise StorageFull("The disk is full: the picture can't be taken in.", "Free some space, then try again.") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull("The disk is full: the picture can't be taken in.", "Free some space, then try again.") from None
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise _too_many() from None
+        raise StorageFull(f"The picture can't be taken in ({error.strerror}).",
+                          "Correct the permissions of the data folder, then try again.", code="storage_refused") from None
 
 
 def _too_many() -> QueueFull:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from api import picture_bodies
 from api.picture_bodies import PictureBodies, give_back
-from contract.errors import QueueFull, StorageFull
+from contract.errors import QueueFull, StorageFull, StudioError
 from tests.api.serving import Visitor
 from tests.studio.pictures import png
 
@@ -89,21 +90,24 @@ def test_a_sender_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "kind"), [
+    (errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EACCES, StorageFull), (errno.EMFILE, QueueFull)])
+def test_a_file_that_can_not_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int,
+                                                kind: type[StudioError]) -> None:
     class Full:
         def __init__(self, *_: object, **__: object) -> None: ...
         def __enter__(self) -> "Full":
             return self
         def __exit__(self, *_: object) -> None: ...
         def write(self, part: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(picture_bodies.tempfile, "SpooledTemporaryFile", Full)
 
     async def go() -> None:
         async with PictureBodies(tmp_path).received(parts(100)):
             pass
-    with pytest.raises(StorageFull):
+    with pytest.raises(kind):
         asyncio.run(go())
 
 
