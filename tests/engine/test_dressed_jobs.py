@@ -96,7 +96,7 @@ def test_the_own_weights_are_back_after_a_cancel_and_after_a_failure(paint: Pain
     answers = iter([False] * 8)
     assert isinstance(paint(lambda: next(answers, True), nets={"ink": 1.0}, steps=30)[-1], WorkCancelled)
     assert picture(paint()) == plain
-    assert isinstance(paint(nets={"ink": 1.0}, prompt="(cat:99)")[-1], WorkFailed)
+    assert isinstance(paint(nets={"ink": 1.0}, prompt=f"(cat:{'9' * 400})")[-1], WorkFailed)
     assert picture(paint()) == plain
 
 
