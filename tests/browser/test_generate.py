@@ -259,7 +259,7 @@ def test_a_deleted_picture_is_no_failure_and_what_is_missing_keeps_its_seed(visi
     page.evaluate("""darkroom.job.view.set({ ...darkroom.job.view.get(), phase: "failed", code: "out_of_memory", message: "The card is full.",
       hint: "Use 64 × 64.", cells: darkroom.job.view.get().cells.map((cell, at) => (at < 3 ? cell : null)) })""")
     assert visitor.status() == "2 of 3 pictures · 1 failed: the card is full"
-    expect(page.locator(".side-note")).to_have_text("Use 64 × 64.")
+    expect(page.locator(".side-note summary")).to_have_text("Use 64 × 64.")
     page.get_by_role("button", name="Try the missing one").click()
     page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().count === 1")
     again = painted(visitor.site)[-1]
