@@ -79,7 +79,7 @@ def test_no_width_scrolls_sideways_and_everything_has_a_name_and_a_size(visit: V
     check(page, touch)
     page.evaluate("""darkroom.job.view.set({ ...darkroom.job.view.get(), phase: "failed", cells: [null], code: "out_of_memory",
       message: "The graphics card ran out of memory. 1536 × 1536 needs about 13 GB; 8 GB are free.",
-      hint: "Use 1024 × 1024, or turn on tiled decoding." })""")
+      hint: "Use 1024 × 1024, or turn on tiled decoding.", fix: { width: 1024, height: 1024 } })""")
     expect(page.locator(".actions button")).to_have_count(3)
     check(page, touch)
     for opener in (".model-row", ".queue-button", ".pill"):
