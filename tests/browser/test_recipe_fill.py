@@ -25,8 +25,9 @@ MASK = {"feather": 9, "invert": False, "content": "noise", "area": "masked", "pa
 CONTROL = {"model": "canny-small", "preprocessor": "canny", "resolution": 256, "low": 60.0, "high": 180.0, "resize": "fill",
            "weight": 0.7, "mode": "control", "begin": 0.1, "end": 0.8, "pixel_perfect": False}
 LORA = {"weight": 0.7, "text_weight": 0.4, "blocks": [0.5] * 12}
-# What the form keeps apart: pictures, models, what is found again by itself, or has a test of its own.
-APART = {"schema_", "model", "start.image", "start.depth", "start.image_guidance", "start.extend", "mask.image", "controls.image",
+# What the form keeps apart: pictures, models, what is found again by itself, or has a test of its own (`test_sizes.py`).
+APART = {"schema_", "model", "start.image", "start.depth", "start.image_guidance", "start.extend", "mask.image",
+         "mask.keep_size", "controls.image",
          "controls.shows", "embeddings", "refiner", "extras", "vae", "hypernetworks", "references", "loras.model", "parent"}
 
 

@@ -44,6 +44,7 @@ method_not_allowed misdirected model_problem name_taken no_device no_recipe no_v
 not_deleted not_found not_repeated not_signed_in out_of_memory preprocessor_failed preprocessor_not_installed queue_full
 self_test settings stopping storage_full storage_refused studio_error too_large too_many_tries unexpected unknown_field
 unsupported_type worker_died worker_hung file hub_busy offline database_damaged input_unreadable invalid_key
+foreign_recipe job_running pictures_missing storage_failed storage_not_listed
 """.split())
 _PLACE = """async ([tab, rows]) => {
   location.hash = `#/${tab}`;
