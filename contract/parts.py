@@ -44,6 +44,11 @@ Extension = Annotated[int, Field(ge=EXTENSION[0], le=EXTENSION[1], multiple_of=S
 Threshold = Annotated[float, Field(ge=0.0, le=255.0)]
 
 
+def made_steps(steps: int, strength: float) -> int:
+    """How many of the steps are made from a picture, as the stock pipelines count; any strength above 0 makes one."""
+    return max(1, min(int(steps * strength), steps)) if strength > 0 else 0
+
+
 class Extend(Frozen):
     """Outpaint: more canvas around the start picture, which stays unscaled; width and height are the result's.
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from contract.parts import made_steps
 from engine.canvas import encode, scale
 from engine.denoise import Predict
 from engine.frame import Frame
@@ -122,9 +123,8 @@ def takes_channels(bundle: Bundle) -> int:
 
 
 def first_step(steps: int, strength: float) -> int:
-    """How many steps a strength leaves out, as the stock pipelines count; any strength above 0 makes one."""
-    made = min(int(steps * strength), steps)
-    return steps - (max(1, made) if strength > 0 else 0)
+    """How many steps a strength leaves out: the first that is made, 0-based."""
+    return steps - made_steps(steps, strength)
 
 
 def still_of(frame: Frame, size: tuple[int, int], bundle: Bundle, depth: Callable[[], Tensor] | None = None) -> Still:

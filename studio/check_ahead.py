@@ -1,6 +1,6 @@
-"""What a job would be refused for after its wait, said before it waits: weights in the prompts, an empty mask, no depth.
+"""What a job would be refused for after its wait, said before it waits: an empty mask, no depth.
 
-The engine judges the same again; nothing here changes a recipe.
+The engine judges the same again; nothing here changes a recipe. Prompts are read in `prompt_notes.py`.
 """
 
 from collections.abc import Callable
@@ -8,11 +8,9 @@ from collections.abc import Callable
 from catalog.models import ModelEntry
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.parts import MASKED_FROM
-from contract.prompt import parse
 from contract.recipe import Mask, Recipe
 
 GrayRange = Callable[[str], tuple[int, int] | None]
-_READ_AT_EVERY_STEP = 5_000  # characters; a longer prompt is read at its first and last step
 _WHITE = 255
 
 
@@ -27,7 +25,6 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
         InvalidRecipe: names the field.
         InvalidInput: the mask is empty.
     """
-    _check_prompts(recipe)
     start = recipe.start
     # A single file says only in its header whether it brings an estimator.
     if entry.variant == "depth" and start and not start.depth and entry.path.is_dir() \
@@ -36,24 +33,6 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
                             "Add a depth picture (white is near).", field="start.depth")
     if recipe.mask:
         _check_mask(recipe.mask, gray_range)
-
-
-def _check_prompts(recipe: Recipe) -> None:
-    hires = recipe.hires
-    texts: list[tuple[str, str, int, int | None]] = [
-        ("prompt", recipe.prompt, recipe.steps, None), ("negative_prompt", recipe.negative_prompt, recipe.steps, None)]
-    if hires:
-        steps = hires.steps or recipe.steps
-        texts += [("hires.prompt", hires.prompt or "", steps, recipe.steps),
-                  ("hires.negative_prompt", hires.negative_prompt or "", steps, recipe.steps)]
-    for field, text, steps, after in texts:
-        try:
-            prompt = parse(text, steps, composes="negative" not in field, after=after)
-            every = range(steps) if len(text) <= _READ_AT_EVERY_STEP else (0, steps - 1)
-            for step in () if prompt.is_static else every:
-                prompt.at(step)
-        except InvalidRecipe as error:
-            raise InvalidRecipe(error.message, error.hint, field=field) from None
 
 
 def _check_mask(mask: Mask, gray_range: GrayRange) -> None:

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from contract.errors import InvalidInput, StorageFull
 from contract.records import StoredInput
 from contract.work import RawImage
+from studio.file_kinds import PNG_SIGNATURE
 from studio.image_files import write_through
 from studio.opener import read_picture
 from studio.png_text import read_text
@@ -26,7 +27,7 @@ _SWEEP_EVERY_S = 3600.0
 _NOTES = "darkroom-notes"
 _HEAD_BYTES = 4096
 Notes = tuple[tuple[str, str], ...]
-_BEGINNING = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_BEGINNING = PNG_SIGNATURE + b"\0\0\0\rIHDR"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -108,12 +109,9 @@ class Inputs:
         """Darkest and lightest gray of a kept picture, 0 to 255, what is transparent as black; None if it can't be read."""
         try:
             with Image.open(self.path(sha256), formats=["PNG"]) as file:
-                picture = file.convert("RGBA")
-            on_black = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-            low, high = on_black.convert("L").getextrema()
+                return grays_of(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return None
-        return int(low), int(high)  # type: ignore[arg-type]
 
     def notes(self, sha256: str) -> Notes:
         """What was worth knowing when a kept picture was brought, as (code, sentence)."""
@@ -165,6 +163,15 @@ class Inputs:
                     path.unlink()
                     swept += 1
         return swept
+
+
+def grays_of(picture: Image.Image) -> tuple[int, int]:
+    """Darkest and lightest gray, 0 to 255, what is transparent as black."""
+    if picture.mode in ("RGBA", "LA", "PA", "P"):
+        over = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", over.size, "black"), over)
+    low, high = picture.convert("L").getextrema()
+    return int(low), int(high)  # type: ignore[arg-type]
 
 
 def _unreadable(error: OSError) -> InvalidInput:

@@ -15,6 +15,8 @@ from catalog.embeddings import spoken_names
 from catalog.models import ModelEntry
 from contract.parts import MASKED_FROM, Hires, LoraUse, Mask, Start
 from contract.recipe import ImageRef, Recipe
+from contract.values import BACKGROUND
+from studio.check_ahead import GrayRange
 
 Notice = tuple[str, str]
 PictureOf = Callable[[str], Image.Image | None]
@@ -36,15 +38,19 @@ class Spanned(Protocol):
     def end(self) -> float: ...
 
 
-def without_effect(recipe: Recipe, entry: ModelEntry, picture_of: PictureOf, notes_of: NotesOf) -> tuple[Notice, ...]:
+def without_effect(recipe: Recipe, entry: ModelEntry, picture_of: PictureOf, notes_of: NotesOf,
+                   gray_range: GrayRange) -> tuple[Notice, ...]:
     """What is worth knowing, each once.
 
     Args:
         picture_of: A brought picture, not yet decoded; None if it is gone.
         notes_of: What was noted when it was brought.
+        gray_range: As of `check_ahead`.
     """
     found = [*_notes(recipe, notes_of), *_of_nets(recipe), *_of_units(recipe), *_of_words(recipe),
              *_of_start(recipe, entry)]
+    if recipe.mask is not None and (grays := gray_range(recipe.mask.image.sha256)) is not None:
+        found += _of_mask(recipe.mask, *grays)
     with contextlib.suppress(OSError, SyntaxError, ValueError):  # one that is damaged on the disk, the job names
         found += _of_pictures(recipe, picture_of)
     return tuple(dict.fromkeys(found))
@@ -120,19 +126,17 @@ def _of_start(recipe: Recipe, entry: ModelEntry) -> Iterator[Notice]:
 def _strength(label: str, strength: float, steps: int, words: str) -> Iterator[Notice]:
     if strength == 0:
         yield "no_effect", f"{label} 0 {words}: no step runs."
-    elif int(strength * steps) == 0:
+    elif int(steps * strength) == 0:
         yield "hardly_any_effect", f"{label} {strength:g} of {steps} steps is less than one: one step runs."
 
 
 def _of_pictures(recipe: Recipe, picture_of: PictureOf) -> Iterator[Notice]:
-    if recipe.mask is not None and (mask := _shown(recipe.mask.image, picture_of)) is not None:
-        yield from _of_mask(recipe.mask, mask)
     if recipe.start is not None and (picture := _shown(recipe.start.image, picture_of)) is not None:
         if picture.mode == "RGBA" and picture.getchannel("A").getbbox() is None:
             yield "blank_picture", "The start picture is transparent everywhere: the result begins from white."
     for index, control in enumerate(recipe.controls, 1):
         if control.preprocessor == "none" and (picture := _shown(control.image, picture_of)) is not None:
-            if _is_even(_on_paper(picture, "white")):
+            if _is_even(_on_background(picture)):
                 yield "blank_map", f"The map of ControlNet {index} is one even color: it shows nothing to go by."
 
 
@@ -142,9 +146,7 @@ def _shown(image: ImageRef, picture_of: PictureOf) -> Image.Image | None:
     return picture if picture is not None and picture.width * picture.height <= _MOST_PIXELS else None
 
 
-def _of_mask(asked: Mask, mask: Image.Image) -> Iterator[Notice]:
-    low, high = _on_paper(mask, "black").convert("L").getextrema()
-    assert isinstance(low, int | float) and isinstance(high, int | float)
+def _of_mask(asked: Mask, low: int, high: int) -> Iterator[Notice]:
     if asked.invert:
         low, high = 255 - high, 255 - low
     if low >= (255 if asked.soft else MASKED_FROM):
@@ -154,12 +156,12 @@ def _of_mask(asked: Mask, mask: Image.Image) -> Iterator[Notice]:
         yield "mask_of_one_gray", "The mask is one even gray: the whole picture changes alike, as without a mask but less."
 
 
-def _on_paper(picture: Image.Image, paper: str) -> Image.Image:
-    """As the engine looks at it: transparency shows the paper."""
+def _on_background(picture: Image.Image) -> Image.Image:
+    """As the engine looks at it."""
     if picture.mode not in ("RGBA", "LA", "PA"):
         return picture.convert("RGB")
     over = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", over.size, paper), over).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", over.size, BACKGROUND), over).convert("RGB")
 
 
 def _is_even(picture: Image.Image) -> bool:

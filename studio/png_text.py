@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from contract.errors import InvalidInput
+from studio.file_kinds import PNG_SIGNATURE
 from studio.text_decoding import decode_text, undoubled
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_TEXT_BYTES = 8_000_000
 MAX_CHUNKS = 4096  # of text
 _MAX_ALL_CHUNKS = 200_000
@@ -28,7 +28,7 @@ def read_text(file: IO[bytes], *, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, 
     Raises:
         InvalidInput: it is no PNG, or its texts are larger than `max_bytes` in all.
     """
-    if file.read(8) != SIGNATURE:
+    if file.read(8) != PNG_SIGNATURE:
         raise InvalidInput("The file is not a PNG.", "Use the picture as it was saved.")
     texts: dict[str, str] = {}
     left = max_bytes

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from catalog.embeddings import spoken_names
@@ -67,7 +68,7 @@ from studio.read_ahead import read_ahead
 from studio.resolve import Resolved, resolve
 from studio.resolve_controls import resolve_preprocess
 from studio.resolve_parts import SizeOf, resolve_upscale
-from studio.saver import Saver
+from studio.saver import Notices, Saver
 from studio.settings import Settings
 from studio.thumbnails import Thumbnails
 from studio.words import unknown_words
@@ -302,18 +303,19 @@ class Studio:
     def _submit(self, draft: RecipeDraft, owner: str, window: str | None) -> JobHandle:
         draft = self.extensions.adjust(draft)
         self._models.catch_up()
-        found = self._resolved(draft, owner)
-        called = [name for ref in found.recipe.embeddings for name in spoken_names(ref.name)]
-        notices = (*found.notices, *unknown_words(found.recipe.prompt, found.entry, called),
-                   *prompt_notes(found.recipe, takes_strength=found.entry.variant != "edit"),
-                   *without_effect(found.recipe, found.entry, self._inputs.picture, self._inputs.notes))
+        found, notices = self._resolved(draft, owner)
         parent = self._known_parent(draft.parent, owner)
         return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
 
-    def _resolved(self, draft: RecipeDraft, owner: str) -> Resolved:
+    def _resolved(self, draft: RecipeDraft, owner: str) -> tuple[Resolved, Notices]:
+        """What would be done, and all that is worth saying of it. Raises as `submit`."""
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
-        check_ahead(found.recipe, found.entry, self._inputs.gray_range)
-        return found
+        recipe, entry, gray_range = found.recipe, found.entry, cache(self._inputs.gray_range)
+        check_ahead(recipe, entry, gray_range)
+        called = [name for ref in recipe.embeddings for name in spoken_names(ref.name)]
+        return found, (*found.notices, *unknown_words(recipe.prompt, entry, called),
+                       *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
+                       *without_effect(recipe, entry, self._inputs.picture, self._inputs.notes, gray_range))
 
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""

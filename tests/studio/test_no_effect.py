@@ -9,6 +9,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidInput
 from contract.events import Notice
 from contract.recipe import ModelRef, Recipe
+from studio.inputs import grays_of
 from studio.no_effect import without_effect
 from studio.studio import Studio
 from tests.studio.conftest import ME, draft, finish
@@ -32,7 +33,7 @@ def said(variant: str = "text", **changes: object) -> list[str]:
         "prompt": "a barn", "model": ref("checkpoint", "starter"), "sampler": "euler", "schedule": "uniform", "steps": 20,
         "guidance": 7.0, "width": 64, "height": 64, "seed": 1, **changes})
     entry = ModelEntry(ModelRef(name="starter", family="sd1"), Path("starter"), "Starter", variant=variant)
-    return [code for code, _ in without_effect(recipe, entry, BY_SHA.get, lambda sha256: ())]
+    return [code for code, _ in without_effect(recipe, entry, BY_SHA.get, lambda sha256: (), lambda sha256: grays_of(BY_SHA[sha256]))]
 
 
 def start(name: str = "photo", **more: object) -> dict[str, object]:
