@@ -2,6 +2,7 @@
 
 import pytest
 
+from contract.errors import InvalidRecipe
 from contract.recipe import Recipe
 from studio.prompt_notes import prompt_notes
 
@@ -32,3 +33,13 @@ def test_a_model_that_edits_makes_all_steps() -> None:
         "prompt": "[a:b:0.5]", "model": MODEL, "sampler": "euler", "schedule": "uniform", "steps": 20, "guidance": 7.0,
         "width": 64, "height": 64, "seed": 1, **HALF})
     assert prompt_notes(recipe) and not prompt_notes(recipe, takes_strength=False)
+
+
+def test_what_only_the_hires_pass_reads_is_looked_at_as_it_reads_it() -> None:
+    assert said(prompt="[a:(b:20):1.9]") == ["The prompt changes only behind all its 20 steps, and no hires pass follows: that "
+                                             "change never comes."]
+    for hires in ({"steps": 20}, {"steps": 20, "prompt": "[a:(b:20):1.9]"}):
+        assert ["weight of 20" in sentence for sentence in said(prompt="[a:(b:20):1.9]", hires=hires)] == [True]
+    with pytest.raises(InvalidRecipe) as refused:
+        said(prompt=f"[a:(b:{'9' * 400}):1.5]", hires={})
+    assert refused.value.field == "prompt"
