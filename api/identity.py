@@ -12,9 +12,6 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
-from studio.secret_file import load_secret
-
-__all__ = ["CookieStyle", "Owners", "Sessions", "Signer", "load_secret", "mark_of"]
 OWNER_AGE_S = 400 * 24 * 3600  # the most that browsers keep
 SESSION_AGE_S = 30 * 24 * 3600
 _OWNER = re.compile(r"[0-9a-f]{32}")

@@ -26,8 +26,8 @@ from pydantic import ValidationError
 
 from contract.errors import InvalidInput, NotFound, StorageFull
 from contract.recipe import Recipe
-from contract.tasks import Upscale
 from contract.records import ImageRecord
+from contract.tasks import Upscale
 from contract.work import RawImage
 from studio import VERSION, infotext
 from studio.ids import is_id
@@ -101,6 +101,12 @@ class PictureFolder:
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._seen: dict[str, tuple[int, ...]] = {}
+        self._told: set[str] = set()  # the days are looked at every few seconds
+
+    def _warn(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            logger.warning("%s", message)
 
     def save(self, pixels: RawImage, facts: PictureFacts) -> str:
         """Write one picture.
@@ -203,7 +209,7 @@ class PictureFolder:
         """Remove what a crash left half written; returns how many files."""
         swept = 0
         for folder in (self.root, *self.days()):
-            for entry in _entries(folder):
+            for entry in self._entries(folder):
                 if entry.name.startswith(".") and entry.name.endswith(_PART):
                     with suppress(OSError):
                         Path(entry.path).unlink()
@@ -213,17 +219,17 @@ class PictureFolder:
     def days(self) -> list[Path]:
         """The folders of pictures, newest first; each once, though links may lead to it several times."""
         found: dict[str, os.DirEntry[str]] = {}
-        for entry in sorted(_entries(self.root), key=lambda entry: (_is_link(entry), entry.name)):
+        for entry in sorted(self._entries(self.root), key=lambda entry: (_is_link(entry), entry.name)):
             try:
                 is_folder, real = entry.is_dir(), os.path.realpath(entry.path)
             except OSError as error:
-                logger.warning("%s/%s can't be read: %s", self.root.name, shown(entry.name), error.strerror)
+                self._warn(f"{self.root.name}/{shown(entry.name)} can't be read: {error.strerror}")
                 continue
             if is_folder:
                 found.setdefault(real, entry)
             elif _is_link(entry):
-                logger.warning("%s/%s leads to no folder that is there; its pictures are shown when it is.",
-                               self.root.name, shown(entry.name))
+                self._warn(f"{self.root.name}/{shown(entry.name)} leads to no folder that is there; its pictures are shown "
+                           "when it is.")
         return sorted((Path(entry.path) for entry in found.values()), reverse=True)
 
     def changed_days(self) -> list[str]:
@@ -235,7 +241,7 @@ class PictureFolder:
                 now[folder.name] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         before, self._seen = self._seen, now
         return [name for name in sorted({*before, *now}, reverse=True)
-                if before.get(name) != now.get(name) and _is_text(name)]
+                if before.get(name) != now.get(name) and self._is_text(name)]
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every .png of the folder, newest day first: (relative path, status)."""
@@ -244,9 +250,9 @@ class PictureFolder:
 
     def files_of(self, folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         """Every .png of one day; what can't be read is left out, and a folder that can't is named in the log."""
-        for entry in sorted(_entries(folder), key=lambda entry: entry.name, reverse=True):
+        for entry in sorted(self._entries(folder), key=lambda entry: entry.name, reverse=True):
             path = f"{folder.name}/{entry.name}"
-            if not entry.name.lower().endswith(".png") or not _is_text(path):
+            if not entry.name.lower().endswith(".png") or not self._is_text(path):
                 continue
             status = self.status(path)
             if status is not None:
@@ -284,6 +290,26 @@ class PictureFolder:
         if _stays_inside(relative):
             self.root.joinpath(*relative.split("/")).unlink(missing_ok=True)
 
+    def _is_text(self, name: str) -> bool:
+        """Whether a name can be kept in the index; one in another encoding is named in the log."""
+        try:
+            name.encode("utf-8")
+            return True
+        except UnicodeEncodeError:
+            self._warn(f"{shown(name)} has a name that is not UTF-8 and is left out. Rename it.")
+            return False
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """What lies in a folder; nothing, and a line in the log, if it can't be read."""
+        try:
+            with os.scandir(folder) as found:
+                return list(found)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._warn(f"{shown(folder.name)}/ can't be read: {error.strerror}")
+            return []
+
 
 def shown(name: str) -> str:
     """A name from the disk for the log: what can't be printed as its number."""
@@ -292,28 +318,6 @@ def shown(name: str) -> str:
 
 def _stays_inside(relative: str) -> bool:
     return not {"", ".", ".."} & set(relative.split("/")) and "\0" not in relative
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be kept in the index; one in another encoding is named in the log."""
-    try:
-        name.encode("utf-8")
-        return True
-    except UnicodeEncodeError:
-        logger.warning("%s has a name that is not UTF-8 and is left out. Rename it.", shown(name))
-        return False
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder; nothing, and a line in the log, if it can't be read."""
-    try:
-        with os.scandir(folder) as found:
-            return list(found)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        logger.warning("%s/ can't be read: %s", shown(folder.name), error.strerror)
-        return []
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:

@@ -29,21 +29,8 @@ class Secret:
     problem: str = ""
 
 
-def load_secret(path: Path) -> bytes:
-    """Read a secret, or make it (mode 0600) in one atomic step.
-
-    Raises:
-        StudioError: the file is there but is not a secret, or can't be used.
-    """
-    found = _read(path)
-    if isinstance(found, str):
-        raise StudioError(f"{path.name} in the data folder is damaged ({found}).",
-                          "Put it back from a copy, or delete it.", code="damaged_secret")
-    return found.value
-
-
 def secret_or_new(path: Path) -> Secret:
-    """As `load_secret`, but a damaged file is kept aside, and a new secret made.
+    """Read a secret, or make it (mode 0600) in one atomic step; a damaged file is kept aside, and a new one made.
 
     Raises:
         StudioError: it can't be moved aside, or a new one can't be written.
