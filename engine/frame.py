@@ -129,7 +129,7 @@ def _whole(start: Start, asked: Mask, picture: Image.Image, gray: Image.Image, s
                     lambda resample: fit(gray, size, start.resize, resample))
     if not mask.any():
         raise InvalidInput(f"All that is masked lies in the part of the picture that {size[0]} × {size[1]} cuts off.",
-                           "Use the picture's shape, or the resize mode stretch or fill.", code="invalid_mask")
+                           "Use the picture's shape, or the resize mode stretch or fill.", field="mask")
     shown = _feathered(mask, asked)
     return Frame(_under(picture, mask, asked), mask, asked.soft, _latent_content(asked.content),
                  lambda painted: blend(picture, painted, shown))

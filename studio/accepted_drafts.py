@@ -10,10 +10,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pydantic import ValidationError
-
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
+from contract.validation import parse_draft
 
 Check = Callable[[RecipeDraft], None]
 Draft = dict[str, Any]
@@ -21,6 +20,7 @@ _MOST_CHANGES = 64
 _SCALES = (4.0, 3.0, 2.0, 1.5, 1.25)
 _LISTS = ("loras", "hypernetworks", "controls", "references", "embeddings")
 _PARTS = ("hires", "start", "mask")
+_TEXTS = ("prompt", "negative_prompt")
 _TAG = re.compile(r"\s?<(?:lora|lyco|hypernet):[^<>\n]{1,800}>", re.IGNORECASE)
 _NUMBER = re.compile(r":\s*[+-]?[\d.]+\s*(?=\))")
 _BRACKET = re.compile(r"(?<!\\)[()\[\]]")
@@ -37,8 +37,8 @@ def accepted(draft: Draft, check: Check, notices: list[str]) -> Draft:
     for _ in range(_MOST_CHANGES):
         if problem is None:
             break
-        code, sentence = problem
-        for changed, words in _changes(draft, code):
+        field, sentence = problem
+        for changed, words in _changes(draft, field):
             rest = _problem(changed, check)
             if rest != problem:
                 draft, problem = changed, rest
@@ -50,20 +50,17 @@ def accepted(draft: Draft, check: Check, notices: list[str]) -> Draft:
 
 
 def _problem(draft: Draft, check: Check) -> tuple[str, str] | None:
-    """Code and sentence of what stands in the way."""
+    """Field ("" for none) and sentence of what stands in the way."""
     try:
-        check(RecipeDraft.model_validate_json(json.dumps(draft)))
+        check(parse_draft(json.dumps(draft)))
     except StudioError as error:
-        return error.code, error.message
-    except ValidationError as error:
-        place = error.errors(include_url=False)[0]["loc"]
-        return "invalid_" + "_".join(str(part) for part in place), f"“{'.'.join(map(str, place))[:80]}” can't be used."
+        return error.field, error.message
     return None
 
 
-def _changes(draft: Draft, code: str) -> Iterator[tuple[Draft, str]]:
-    """What can be changed, the likeliest first: at the field that the code names, then anywhere."""
-    named = code.removeprefix("invalid_")
+def _changes(draft: Draft, field: str) -> Iterator[tuple[Draft, str]]:
+    """What can be changed, the likeliest first: at the field that stands in the way, then anywhere."""
+    named, _, inner = field.partition(".")
     if named == "schedule" and draft.get("schedule") != "automatic":
         yield draft | {"schedule": "automatic"}, "Automatic is used."
     if named in ("sampler", "schedule"):
@@ -71,18 +68,18 @@ def _changes(draft: Draft, code: str) -> Iterator[tuple[Draft, str]]:
     if named in ("width", "height"):
         yield _without(draft, "width", "height"), "The model's own size is used."
     for part in _PARTS:
-        if named.startswith(part) and isinstance(draft.get(part), dict):
-            yield from _changes_of_part(draft, part, named.removeprefix(part).strip("_"))
-    for field in ("prompt", "negative_prompt"):
-        if named == field:
-            yield from _without_tags(draft, field)
-            yield from _without_weights(draft, field)
-    for name in sorted(_LISTS, key=lambda name: not named.startswith(name)):
+        if named == part and isinstance(draft.get(part), dict):
+            yield from _changes_of_part(draft, part, inner.partition(".")[0])
+    for name in _TEXTS:
+        if named == name:
+            yield from _without_tags(draft, name)
+            yield from _without_weights(draft, name)
+    for name in sorted(_LISTS, key=lambda name: name != named):
         yield from _without_one(draft, name)
-    for field in ("prompt", "negative_prompt"):
-        yield from _without_tags(draft, field)
+    for name in _TEXTS:
+        yield from _without_tags(draft, name)
     optional = [name for name in draft if name not in ("prompt", "schema")]
-    for name in sorted(optional, key=lambda name: not named.startswith(name)):
+    for name in sorted(optional, key=lambda name: name != named):
         left = ("start", "mask") if name == "start" else (name,)
         yield _without(draft, *left), _LEFT_OUT
 
@@ -97,7 +94,7 @@ def _changes_of_part(draft: Draft, part: str, field: str) -> Iterator[tuple[Draf
         yield draft | {part: inside | {"schedule": "automatic"}}, "Automatic is used for the hires pass."
     if part == "hires" and field == "upscaler":
         yield draft | {part: inside | {"upscaler": "latent"}}, "Latent is used."
-    for name in ("prompt", "negative_prompt"):
+    for name in _TEXTS:
         if field == name and isinstance(inside.get(name), str):
             for shorter, words in (*_without_tags(inside, name), *_without_weights(inside, name)):
                 yield draft | {part: shorter}, words

@@ -14,9 +14,9 @@ from catalog.entries import last_part
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
 from studio.infotext import parse_hashes
-from studio.other_hashes import is_hash_of_nothing
 from studio.model_finder import WithHash
 from studio.model_list import ModelList
+from studio.other_hashes import is_hash_of_nothing
 from studio.resolve_loras import KINDS, LABELS
 
 _TAG = re.compile(r"(?P<space>\s?)<(?P<kind>lora|lyco|hypernet):(?P<name>[^<>:\n]{1,300})(?P<rest>(?::[^<>\n]{0,800})?)>",

@@ -12,6 +12,7 @@ from typing import Any
 from catalog.samplers import find_sampler, find_schedule
 from catalog.upscalers import find_upscaler
 from contract.parts import HIRES_SCALE
+from contract.sizes import hires_size
 from contract.values import SIDE, SIDE_MULTIPLE
 from studio.model_list import ModelList
 from studio.sampler_choice import split_old_name
@@ -139,7 +140,7 @@ def _scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> o
     if not HIRES_SCALE[0] < factor <= HIRES_SCALE[1]:
         notices.append(f"The hires pass makes {target[0]} × {target[1]} out of {width} × {height}. It was left out.")
         return None
-    made = [round(side * factor / SIDE_MULTIPLE) * SIDE_MULTIPLE for side in first]
+    made = hires_size(first, factor)
     if 0 not in target and any(side - wanted > _CROPPED * wanted for side, wanted in zip(made, target, strict=True)):
         notices.append(f"A1111 crops its hires pass to {target[0]} × {target[1]}; here it is {made[0]} × {made[1]}.")
     return round(factor, _SCALE_DIGITS)

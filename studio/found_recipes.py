@@ -5,13 +5,10 @@ what comes nearest, so that what is given back can be posted.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
-
-from pydantic import ValidationError
 
 from catalog.families import clip_skip_read
 from catalog.models import ModelEntry
@@ -20,6 +17,7 @@ from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
 from studio import infotext
 from studio.accepted_drafts import Check, accepted
+from studio.file_kinds import sniff
 from studio.foreign_recipes import Foreign, best_infotext, read_foreign
 from studio.found_nets import FoundNets
 from studio.found_parts import HIRES_KEYS, hires_fields, number, sampler_fields, size_fields
@@ -27,7 +25,6 @@ from studio.hidden_text import hidden_text
 from studio.image_files import KEYWORD, parse_facts
 from studio.model_finder import WithHash
 from studio.model_list import ModelList
-from studio.file_kinds import sniff
 from studio.opener import opened
 from studio.picture_texts import picture_texts
 
@@ -218,9 +215,9 @@ def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: lis
         while True:
             try:
                 parse_draft(json.dumps(draft | {name: value}))
-            except (InvalidRecipe, ValidationError) as error:
-                notices.append(f"{getattr(error, 'message', error)} It was left out.")
-                inner = re.sub(r"^invalid_[^_]*_", "", getattr(error, "code", ""))
+            except InvalidRecipe as error:
+                notices.append(f"{error.message} It was left out.")
+                inner = error.field.partition(".")[2]
                 if isinstance(value, dict) and inner in value and inner != "scale":
                     value = {key: kept for key, kept in value.items() if key != inner}
                     continue
