@@ -71,13 +71,13 @@ def hash_behind_header(path: Path, wait: Callable[[], None] = lambda: None) -> s
 
 
 def _data_start(path: Path) -> int:
-    """Where a safetensors file's data begins; 0 for what is none."""
-    if path.suffix.lower() not in (".safetensors", ".sft"):
-        return 0
+    """Where a safetensors file's data begins, whatever it is called; 0 for what is none."""
     with path.open("rb") as file:
-        head = file.read(8)
-    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-    return 8 + length if 8 + length <= path.stat().st_size else 0
+        head = file.read(9)
+    if head[8:] != b"{":
+        return 0
+    begins = 8 + int(struct.unpack("<Q", head[:8])[0])
+    return begins if begins <= path.stat().st_size else 0
 
 
 def _told(path: Path) -> set[str]:

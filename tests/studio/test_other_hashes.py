@@ -65,6 +65,12 @@ def test_the_hash_of_nothing_finds_nothing(studio: Studio) -> None:
     assert is_hash_of_nothing("E3B0C442") and not is_hash_of_nothing("e3b0c443")
 
 
+def test_the_hash_behind_the_header_goes_by_contents_whatever_the_name(tmp_path: Path) -> None:
+    for name in ("ink.safetensors", "ink.ckpt", "ink.pt"):
+        auto = lora(tmp_path / name)
+        assert hash_behind_header(tmp_path / name) == auto
+
+
 def test_a_small_or_odd_file_has_no_hash_of_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small.safetensors"
     small.write_bytes(struct.pack("<Q", 2) + b"{}")
