@@ -24,12 +24,14 @@ export const unheard = {
   async send() {
     const kept = /** @type {Sent|null} */ (recall("unheard", null, "sessionStorage"));
     if (!kept || Date.now() - kept.at > LONGEST_MS) return null;
+    // What is sent while the answer is on its way is not heard of by it.
+    const settle = () => { if (!now) unheard.set(null); };
     try {
       const made = await post("/jobs", kept.draft, kept.key);
-      unheard.set(null);
+      settle();
       return made;
     } catch (problem) {
-      if (!(problem instanceof Unreachable)) unheard.set(null);
+      if (!(problem instanceof Unreachable)) settle();
       refuse(inWords(problem));
       return null;
     }

@@ -124,6 +124,23 @@ def test_without_a_connection_the_status_says_so_and_the_job_goes_when_it_is_bac
     assert jobs_of(visitor.site, "after the break") == 1
 
 
+def test_a_late_answer_of_before_a_reload_does_not_forget_what_was_sent_since(visitor: Visitor) -> None:
+    page, held = visitor.page, []
+    page.evaluate("sessionStorage.setItem('darkroom.unheard', JSON.stringify({ draft: { prompt: 'before' }, key: 'k1', at: Date.now() }))")
+    page.route(JOBS, lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
+    page.reload()
+    page.wait_for_selector("#generate")
+    page.wait_for_function("window.darkroom?.job")
+    page.evaluate("darkroom.job.attach(() => {})")
+    send(page, "since")
+    page.wait_for_function("sessionStorage.getItem('darkroom.unheard')?.includes('since')")
+    assert held[0].request.post_data_json == {"prompt": "before"}
+    held[0].continue_()
+    page.unroute(JOBS)
+    visitor.wait_for("done")
+    assert jobs_of(visitor.site, "since") == jobs_of(visitor.site, "before") == 1
+
+
 def test_half_a_character_is_named_at_once_and_by_the_server(visitor: Visitor) -> None:
     page = visitor.page
     asked: list[str] = []
