@@ -109,7 +109,8 @@ class ModelHashes:
                 sha256 = self._hash_unchanged(entry.path, stamp, wait)
                 self._remember(stamp, sha256, entry.path)
         except (OSError, StudioError) as error:
-            logger.info("%s can't be hashed: %s", entry.path.name, error)
+            if not isinstance(error, InterruptedError):  # the program ends, or the file is being written
+                logger.info("%s can't be hashed: %s", entry.path.name, error)
             self._failed_at[listed] = time.monotonic()
             return
         self._failed_at.pop(listed, None)

@@ -38,6 +38,8 @@ class LostOwners:
             if known is not None or self._owners.is_new:
                 said = self._find_again()
                 self._set_mark("owner_key_born", repr(self._clock()))
+            elif self._owners.replaced_at:  # the database that knew it was lost since
+                self._set_mark("owner_key_born", repr(self._owners.replaced_at))
             self._set_mark("owner_key", self._owners.mark)
         self._born = float(self._mark("owner_key_born") or 0.0)
         self._look()

@@ -124,6 +124,24 @@ def test_pictures_whose_owner_nobody_knows_go_to_who_administers(make_studio: Ma
     assert third.images(ME).total == 2 and not third.has_lost_pictures
 
 
+def test_pictures_of_before_come_back_though_key_and_database_are_lost_one_after_the_other(make_studio: Make, tmp_path: Path) -> None:
+    studio = make_studio()
+    run(studio, "old")
+    studio.stop()
+    (tmp_path / "owner.key").write_bytes(b"")
+    second = make_studio()
+    run(second, "new", owner=YOU)
+    second.stop()
+    for path in tmp_path.glob("darkroom.sqlite3*"):
+        path.unlink()
+    third = make_studio()
+    assert third.wait_until_indexed(10) and third.has_lost_pictures
+    assert third.images(YOU).total == 1  # made with the key that is there: still theirs
+    third.adopt_lost_pictures(ME)
+    assert [image.recipe.prompt for image in third.images(ME).images if image.recipe] == ["old"]
+    assert third.images(YOU).total == 1
+
+
 def test_browsers_of_before_are_forgotten_with_the_secret_of_the_cookies(make_studio: Make) -> None:
     studio = make_studio()
     run(studio, "mine")
