@@ -9,7 +9,7 @@ import { form, number } from "./form.js";
 import { job } from "./job.js";
 import { countEscape } from "./layers.js";
 import { paintCanvas } from "./mask_canvas.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { formTab, route } from "./route.js";
 import { sizeOf } from "./size.js";
 

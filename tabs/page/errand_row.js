@@ -3,7 +3,7 @@
 import { get, request } from "./api.js";
 import { button, h, icon, setText } from "./dom.js";
 import { isActive, lookAtErrands, progressWords } from "./errands.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { duration } from "./words.js";
 
 const ENDED = { done: "Done", cancelled: "Cancelled", interrupted: "Interrupted", failed: "Failed" };

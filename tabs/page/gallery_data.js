@@ -1,7 +1,7 @@
 // The pictures that the gallery has so far: pages by key, newest first, and what changed since.
 
 import { get } from "./api.js";
-import { news } from "./pictures.js";
+import { news } from "./image_news.js";
 import { observable } from "./store.js";
 
 const PAGE = 60;

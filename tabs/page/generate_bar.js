@@ -9,12 +9,8 @@ import { announce } from "./live.js";
 import { generateRepeated } from "./repeat_section.js";
 import { clearRefusals, firstProblem, showField } from "./rules.js";
 import { formTab, go } from "./route.js";
+import { COMMAND } from "./shortcut.js";
 import { resultSize } from "./size.js";
-
-const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
-
-/** How the key beside letters is called here. */
-export const COMMAND = isMac ? "⌘" : "Ctrl";
 
 /** Fill the part. */
 export function generate_bar(element, props, watch, trigger) {

@@ -11,7 +11,7 @@ import { announce } from "./live.js";
 import { loadAgain } from "./missing.js";
 import { paintCanvas } from "./mask_canvas.js";
 import { MODE } from "./outpaint_section.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { route } from "./route.js";
 import { extended } from "./size.js";
 import { innerSize } from "./size_rule.js";

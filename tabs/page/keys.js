@@ -1,11 +1,11 @@
 // Keys that work everywhere, and the table that "?" shows.
 
 import { button, h } from "./dom.js";
-import { COMMAND, generate } from "./generate_bar.js";
+import { generate } from "./generate_bar.js";
 import { job } from "./job.js";
 import { closeLayer, layerHasEscape, openLayer } from "./layers.js";
 import { generates, route } from "./route.js";
-import { isCommand, isComposing, plainKey } from "./shortcut.js";
+import { COMMAND, isCommand, isComposing, plainKey } from "./shortcut.js";
 
 const TABLE = [
   [`${COMMAND} Enter`, "Generate, also inside the prompt"],

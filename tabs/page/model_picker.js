@@ -7,7 +7,7 @@ import { closeLayer, openLayer } from "./layers.js";
 import { get } from "./api.js";
 import { KIND, KINDS, memoryWords, modelPicture } from "./model_face.js";
 import { loadModels } from "./models.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { rove, settleTabStop } from "./roving.js";
 import { segmented } from "./segmented.js";
 import { isComposing, plainKey } from "./shortcut.js";

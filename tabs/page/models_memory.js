@@ -4,7 +4,7 @@ import { post } from "./api.js";
 import { button, h, setText } from "./dom.js";
 import { engine, watchEngine } from "./engine.js";
 import { modelTitle } from "./models.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { bytes } from "./words.js";
 
 const PLACES = { device: "ready", memory: "in memory", coming: "being read" };

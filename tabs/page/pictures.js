@@ -2,20 +2,13 @@
 
 import { get, inWords, pictureUrl, post, request } from "./api.js";
 import { h } from "./dom.js";
-import { alarm, announce } from "./live.js";
+import { tell } from "./image_news.js";
+import { announce } from "./live.js";
 import { fillForm } from "./recipe_fill.js";
 import { plainKey } from "./shortcut.js";
-import { observable } from "./store.js";
+import { say } from "./toast.js";
 import { extendUndo, isOffered, offerUndo } from "./undo_bar.js";
 import { some } from "./words.js";
-
-/** What happened last to which pictures: {kind: "added"|"removed"|"restored"|"changed", ids, favourite?}. */
-export const news = observable(/** @type {any} */ ({ kind: "none", ids: [] }));
-
-const tell = (kind, ids, more = {}) => news.set({ kind, ids, ...more });
-
-/** Pictures were saved. */
-export const added = (ids) => tell("added", ids);
 
 /** Mark pictures as favorites, or take the mark off; shown at once, taken back if the server says no. */
 export async function favorite(ids, isOn) {
@@ -106,14 +99,6 @@ async function recipeOf(id) {
   const record = await get(`/images/${encodeURIComponent(id)}/record`);
   if (record.recipe) return record;
   return record.parent ? recipeOf(record.parent) : { recipe: await get(`/images/${encodeURIComponent(id)}/recipe`) };
-}
-
-/** Say what went wrong where nothing else on the page can, to the eye and to the ear. */
-export function say(problem) {
-  const { message, hint = "" } = inWords(problem);
-  const text = `${message} ${hint}`.trim();
-  alarm(text);
-  offerUndo(text, null);
 }
 
 /** F, U, D and Delete on the picture that has the focus. */

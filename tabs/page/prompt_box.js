@@ -4,7 +4,7 @@ import { config } from "./config.js";
 import { field, freshId, h, setText } from "./dom.js";
 import { showProblem } from "./bound.js";
 import { change, form } from "./form.js";
-import { COMMAND } from "./generate_bar.js";
+import { COMMAND } from "./shortcut.js";
 import { embeddingNames, onTagLists, tagNote } from "./prompt_tags.js";
 import { countTokens, nearWords, unknownWords } from "./tokens.js";
 import { completion } from "./prompt_completion.js";

@@ -6,7 +6,8 @@ import { engine } from "./engine.js";
 import { isErrand, progressWords } from "./errands.js";
 import { job } from "./job.js";
 import { closeLayer, openLayer } from "./layers.js";
-import { news, say } from "./pictures.js";
+import { news } from "./image_news.js";
+import { say } from "./toast.js";
 import { go } from "./route.js";
 import { duration, left, leftWords } from "./words.js";
 

@@ -9,7 +9,7 @@ import { draft } from "./draft.js";
 import { form, number } from "./form.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { joinRecipe } from "./recipe_parts.js";
 import { formTab } from "./route.js";
 import { ranged, refuse } from "./rules.js";

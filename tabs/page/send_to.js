@@ -4,7 +4,7 @@ import { bringSaved } from "./brought.js";
 import { takeControl } from "./control_units.js";
 import { announce } from "./live.js";
 import { openMenu } from "./menu.js";
-import { say } from "./pictures.js";
+import { say } from "./toast.js";
 import { go, titleOf } from "./route.js";
 import { showFace } from "./stage_face.js";
 import { takeStart } from "./start_section.js";

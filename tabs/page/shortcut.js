@@ -3,6 +3,11 @@
 
 import { textFieldOf } from "./text_fields.js";
 
+const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+
+/** How the key beside letters is called here. */
+export const COMMAND = isMac ? "⌘" : "Ctrl";
+
 /** Characters of the places that shortcuts use: plain, and with Shift. */
 const PLACES = { Slash: "/?", BracketLeft: "[{", BracketRight: "]}", Minus: "-_", Equal: "=+" };
 const NAMELESS = new Set(["Dead", "Process", "Unidentified"]);

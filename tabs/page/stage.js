@@ -9,7 +9,7 @@ import { job } from "./job.js";
 import { emptyView, isUnderWay } from "./job_view.js";
 import { countEscape } from "./layers.js";
 import { alarm, announce } from "./live.js";
-import { news } from "./pictures.js";
+import { news } from "./image_news.js";
 import { shownRecipe } from "./records.js";
 import { formTab, route } from "./route.js";
 import { makeSheet } from "./sheet.js";

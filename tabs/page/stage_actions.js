@@ -7,7 +7,8 @@ import { change, form } from "./form.js";
 import { generate } from "./generate_bar.js";
 import { job } from "./job.js";
 import { announce } from "./live.js";
-import { download, favorite, remove, say, useSettings } from "./pictures.js";
+import { download, favorite, remove, useSettings } from "./pictures.js";
+import { say } from "./toast.js";
 import { openSendMenu, upscaleSaved } from "./send_to.js";
 import { showFace } from "./stage_face.js";
 

@@ -4,7 +4,7 @@ import { get, thumbnailUrl } from "./api.js";
 import { h } from "./dom.js";
 import { makeDraggable } from "./drag.js";
 import { comesBack } from "./missing.js";
-import { news } from "./pictures.js";
+import { news } from "./image_news.js";
 import { titleOfPicture } from "./records.js";
 import { go } from "./route.js";
 import { rove, settleTabStop } from "./roving.js";
