@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.errors import StudioError
-from studio.log_lines import log_plainly
+from studio.storage.log_lines import log_plainly
 
 if TYPE_CHECKING:
     import uvicorn
@@ -46,9 +46,9 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
     from api.app import build_app
-    from api.selftest import self_test
+    from api.security.selftest import self_test
     from tabs.head import page_front
-    from tabs.seal import fetch, seal
+    from tabs.hardening import fetch, seal
     from tabs.site import build_page, mount_page
 
     front = page_front()
@@ -77,7 +77,7 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
     """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
     from contextlib import nullcontext
 
-    from api.connections import http_server, most_connections, raise_file_limit
+    from api.security.connections import http_server, most_connections, raise_file_limit
 
     server = http_server(app, most_connections=most_connections(raise_file_limit()),
                          proxy_headers=settings.space_host is not None, log_level="warning")
@@ -95,7 +95,7 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
 
 
 def _announce(server: "uvicorn.Server", settings: "Settings") -> None:
-    from api.hosts import EVERYWHERE, in_url, outgoing_address
+    from api.security.trusted_hosts import EVERYWHERE, in_url, outgoing_address
 
     tick = threading.Event()
     while not server.started and not server.should_exit:

@@ -13,28 +13,28 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, compile_path
 
-from api import errands, images, inputs, jobs, library, models, preprocessors, residency, system
+from api.routes import model_tasks, images, uploads, jobs, library, models, preprocessors, residency, system
 from api.errors import ErrorBody, add_error_handlers
-from api.guard import METHODS, Framing, Guard
+from api.security.middleware import METHODS, Framing, Guard
 from api.head_requests import HeadRequests
-from api.hosts import HostRule
-from api.identity import CookieStyle, Owners, Sessions
-from api.login import PasswordDoor, Throttle
-from api.models import ModelPages
+from api.security.trusted_hosts import HostRule
+from api.security.identity import CookieStyle, Owners, Sessions
+from api.security.auth import PasswordDoor, Throttle
+from api.routes.models import ModelPages
 from api.page_files import PageFiles
 from api.page_head import PageHead
-from api.picture_bodies import PictureBodies
-from api.proxied import Proxied
+from api.image_bodies import PictureBodies
+from api.security.proxied import Proxied
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
-from studio.secret_file import secret_or_new
+from studio.storage.secret_file import secret_or_new
 from studio.settings import Settings
 from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
 PREFIX = "/api/v1"
-_PARTS = (errands, residency, jobs, images, inputs, library, models, preprocessors, system)
+_PARTS = (model_tasks, residency, jobs, images, uploads, library, models, preprocessors, system)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
     "5XX": {"model": ErrorBody, "description": "Failed, with words."}}
@@ -125,7 +125,7 @@ def _describe(app: FastAPI) -> None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes,
                                    description="Everything the page can do, for programs.")
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for kind in (RecipeDraft, Upscale, Preprocess, *errands.BODIES, *residency.BODIES):
+            for kind in (RecipeDraft, Upscale, Preprocess, *model_tasks.BODIES, *residency.BODIES):
                 body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
                 for name, schema in body.pop("$defs", {}).items():
                     schemas.setdefault(name, schema)

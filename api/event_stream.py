@@ -1,14 +1,14 @@
-"""Server-Sent Events of one job, over `studio.follow`: id is the cursor, event the type, data JSON."""
+"""Server-Sent Events of one job, over `studio.jobs.follow`: id is the cursor, event the type, data JSON."""
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import cast
 
-from api.shapes import event_fields
+from api.schemas import event_fields
 from contract.events import JobEvent
-from studio.feed import Feed
-from studio.follow import follow
+from studio.jobs.event_log import Feed
+from studio.jobs.follow import follow
 
 KEEP_ALIVE_S = 15.0
 _KEEP_ALIVE = b": still here\n\n"

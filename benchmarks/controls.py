@@ -22,13 +22,13 @@ from catalog.models import ModelEntry, describe
 from contract.recipe import Control, ImageRef, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket
-from engine.conditioning import EmbeddingCache, condition
-from engine.denoise import Controls
-from engine.devices import choose_device
-from engine.lending import lend
-from engine.models import Bundle, ModelManager
-from engine.passes import first_noise
-from engine.preprocessors import Preprocessors
+from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.sampling.denoise import Controls
+from engine.device.devices import choose_device
+from engine.job_models import lend
+from engine.models.manager import Bundle, ModelManager
+from engine.pipeline import first_noise
+from engine.images.preprocessors import Preprocessors
 
 Loop = Callable[[], torch.Tensor]
 OurLoop = Callable[[Bundle, Recipe, Controls | None], Loop]

@@ -17,9 +17,9 @@ from catalog.models import ModelEntry
 from contract.recipe import Recipe, RecipeDraft
 from contract.records import EngineStatus
 from contract.work import Ticket, WorkDone, Worker
-from engine import canvas
-from engine.devices import choose_device
-from engine.models import Bundle, ModelManager
+from engine.images import vae
+from engine.device.devices import choose_device
+from engine.models.manager import Bundle, ModelManager
 from studio.settings import Settings
 from studio.studio import Studio
 from studio.workers.inline import InlineWorker
@@ -87,7 +87,7 @@ def through_the_queue(subject: Subject, name: str, rounds: int, bare_loop: BareL
 
         def bare() -> None:
             for _ in range(JOBS):
-                canvas.decode(loop(), bundle)
+                vae.decode(loop(), bundle)
 
         settings = Settings(data_dir=Path(folder), model_dirs=(subject.entry.path.parent,))
         studio = Studio(settings, ProcessWorker({}, warm))

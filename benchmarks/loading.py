@@ -25,9 +25,9 @@ from benchmarks.subjects import MEDIUM, SD15, Shape, checkpoints
 from catalog.models import ModelEntry
 from contract.events import Failed, Step
 from contract.recipe import ModelRef, RecipeDraft
-from engine.devices import choose_device
-from engine.memory import give_back_freed_memory
-from engine.models import ModelManager
+from engine.device.devices import choose_device
+from engine.device.memory import give_back_freed_memory
+from engine.models.manager import ModelManager
 from studio.settings import Settings
 from studio.studio import Studio
 from studio.workers.process import ProcessWorker

@@ -22,12 +22,12 @@ from catalog.models import ModelEntry
 from contract.recipe import LoraUse, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone, path_key
-from engine.devices import choose_device
-from engine.lending import lend
-from engine.memory import hold_freed_memory
-from engine.models import ModelManager
-from engine.paint import Engine, EngineOptions
-from engine.preprocessors import Preprocessors
+from engine.device.devices import choose_device
+from engine.job_models import lend
+from engine.device.memory import hold_freed_memory
+from engine.models.manager import ModelManager
+from engine.engine import Engine, EngineOptions
+from engine.images.preprocessors import Preprocessors
 
 FIGURES = ("6", "7", "8")
 

@@ -12,13 +12,13 @@ from diffusers import EulerDiscreteScheduler
 from benchmarks.measure import Figure, figure
 from catalog.models import ModelEntry
 from contract.recipe import Recipe
-from engine.conditioning import EmbeddingCache, condition
-from engine.denoise import denoise
-from engine.devices import choose_device
+from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.sampling.denoise import denoise
+from engine.device.devices import choose_device
 from engine.families.family import predict_with
-from engine.models import Bundle, ModelManager
-from engine.passes import first_noise, sampling_of
-from engine.still import Still, first_step
+from engine.models.manager import Bundle, ModelManager
+from engine.pipeline import first_noise, sampling_of
+from engine.images.init_latents import Still, first_step
 
 Loop = Callable[[], torch.Tensor]
 STRENGTH = 0.75
@@ -51,7 +51,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.T
 
 
 def our_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Tensor) -> Loop:
-    """The same through `engine/denoise.py` and `engine/still.py`."""
+    """The same through `engine/sampling/denoise.py` and `engine/images/init_latents.py`."""
     told = condition(recipe, bundle, EmbeddingCache())
     generator = torch.Generator().manual_seed(recipe.seed)
     noise = first_noise(recipe, generator).to(start.device)

@@ -23,13 +23,13 @@ from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone, path_key
-from engine.conditioning import EmbeddingCache, condition
-from engine.denoise import Controls, denoise
-from engine.devices import choose_device
+from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.sampling.denoise import Controls, denoise
+from engine.device.devices import choose_device
 from engine.families.family import predict_with
-from engine.models import Bundle, ModelManager
-from engine.paint import Engine, EngineOptions
-from engine.passes import first_noise, sampling_of
+from engine.models.manager import Bundle, ModelManager
+from engine.engine import Engine, EngineOptions
+from engine.pipeline import first_noise, sampling_of
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
 FIGURES = ("1", "2", "3", "18", "control", "inpaint")
@@ -76,7 +76,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
 
 
 def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -> Callable[[], torch.Tensor]:
-    """The same through `engine/denoise.py`."""
+    """The same through `engine/sampling/denoise.py`."""
     told = condition(recipe, bundle, EmbeddingCache())
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     predict = predict_with(bundle.parts, bundle.device.dtype)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from catalog.models import ModelEntry, describe
-from tests.tiny import make_tokenizer
+from tests.support.tiny import make_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

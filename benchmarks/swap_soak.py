@@ -29,11 +29,11 @@ from contract.errors import ModelProblem
 from contract.recipe import LoraUse, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, path_key
-from engine.devices import choose_device
-from engine.lending import lend
-from engine.memory import give_back_freed_memory
-from engine.models import Bundle, ModelManager
-from engine.preprocessors import Preprocessors
+from engine.device.devices import choose_device
+from engine.job_models import lend
+from engine.device.memory import give_back_freed_memory
+from engine.models.manager import Bundle, ModelManager
+from engine.images.preprocessors import Preprocessors
 
 SLOPE_LIMIT_MB = 0.2
 FAILS_EVERY = 7

@@ -1,7 +1,7 @@
 """Finds models in folders and tells what they are; what did not change since the last look is not read again.
 
-Where things lie, `layout.py` and `finding.py`; what a file is, `sniff.py`. A model that can't be used is listed with
-its problem, so that choosing it gives one clear sentence. Reads no weights; loading is in `engine/models.py`.
+Where things lie, `files/layout.py` and `detect/finding.py`; what a file is, `detect/sniff.py`. A model that can't be used is listed with
+its problem, so that choosing it gives one clear sentence. Reads no weights; loading is in `engine/models/manager.py`.
 """
 
 import logging
@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from catalog.entries import BUNDLED, ModelEntry, default_model, last_part, sendable
-from catalog.file_models import FileFacts, describe_file, not_a_model, read_facts
-from catalog.finding import Found, Walk, found_at
-from catalog.folder_models import describe_folder, optional_parts
-from catalog.formats import PICKLES
-from catalog.sniffed import Sniffed
+from catalog.detect.entries import BUNDLED, ModelEntry, default_model, last_part, sendable
+from catalog.detect.file_models import FileFacts, describe_file, not_a_model, read_facts
+from catalog.detect.finding import Found, Walk, found_at
+from catalog.detect.folder_models import describe_folder, optional_parts
+from catalog.files.formats import PICKLES
+from catalog.detect.sniffed import Sniffed
 from contract.values import ModelKind, ModelRef
 
 __all__ = ("BUNDLED", "Known", "ModelEntry", "Scanner", "bundled_model", "default_model", "describe", "optional_parts", "scan")

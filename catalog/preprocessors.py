@@ -1,7 +1,7 @@
 """Preprocessors by the names people use: what each makes of a picture, its options, and the files it needs.
 
 Names are the field's (A1111's ControlNet extension, Forge). Those without files work at once; the others when
-their files lie in a folder `annotators` below a model folder. How each works is in `engine/preprocessors.py`.
+their files lie in a folder `annotators` below a model folder. How each works is in `engine/images/preprocessors.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ class Preprocessor:
     """A way to make a control map.
 
     Attributes:
-        shows: What the map shows, in the words of `catalog.control_models.UNION_SHOWS`; empty: what the picture shows.
+        shows: What the map shows, in the words of `catalog.detect.control_models.UNION_SHOWS`; empty: what the picture shows.
         makes: The same for people.
         low, high: Its thresholds; None where it has none.
         has_resolution: Whether the resolution that it works at may be chosen.

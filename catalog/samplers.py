@@ -1,6 +1,6 @@
 """Samplers and schedules by the names people use, and which pairs make sense.
 
-Only names and facts; what each becomes in diffusers is in `engine/samplers.py`.
+Only names and facts; what each becomes in diffusers is in `engine/sampling/samplers.py`.
 Source of aliases and of "Automatic": the field's infotexts and APIs (A1111, Forge, ComfyUI, InvokeAI).
 """
 

@@ -1,13 +1,13 @@
 """Upscalers: those that need no model, by the names people use, and how a model that enlarges is told from others.
 
-Source of the names: the field's lists (A1111, Forge). What each does is in `engine/upscalers.py`.
+Source of the names: the field's lists (A1111, Forge). What each does is in `engine/images/upscalers.py`.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from catalog.headers import TensorInfo
+from catalog.files.headers import TensorInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({u.id: u for u in (
 )})
 
 # The layer that sees the picture, in the architectures that spandrel knows: enough to tell a file that may enlarge from
-# others wherever it lies. Which it is, spandrel says when it is first used (`engine/upscalers.py`).
+# others wherever it lies. Which it is, spandrel says when it is first used (`engine/images/upscalers.py`).
 _FIRST_LAYERS = (
     "model.0.weight", "conv_first.weight", "conv_first.1.weight", "model.conv_first.weight", "body.0.weight",
     "head.0.weight", "head.1.weight", "head.0.0.weight", "m_head.0.weight", "m_head.weight", "conv_1.eval_conv.weight",

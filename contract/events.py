@@ -1,6 +1,6 @@
 """What a follower of a job is told, and the law it can rely on.
 
-The law (tests/contract/test_events.py, tests/studio/test_feed.py): first Queued; per attempt
+The law (tests/contract/test_events.py, tests/studio/test_event_log.py): first Queued; per attempt
 (image, index) of Step rises; exactly one of Done, Failed, Cancelled, Interrupted ends the job, last;
 a late follower gets the newest progress, every Saved, Prepared and Notice, and the end; a slow one may miss Steps,
 and Loadings of the same thing that a newer one replaced, nothing else.

@@ -9,7 +9,7 @@ a AND b :0.8          composed of several                 BREAK            begin
 Read in A1111's order: comments, tags, AND, editing, and attention on the text that a step leaves. Editing acts where
 its bracket is well-formed, with all that is inside; in a text that no rule reads (a “|” outside of [a|b], a “\”
 before nothing) it acts nowhere. Other than there, a BREAK in brackets breaks, and only AND gives a text a weight.
-Turned into embeddings in `engine/conditioning.py`. Every pass is linear and none recurses.
+Turned into embeddings in `engine/adapters/prompt_encoder.py`. Every pass is linear and none recurses.
 Source: docs/decisions/0023-a1111-prompts.md
 """
 

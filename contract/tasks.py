@@ -2,7 +2,7 @@
 
 Paint makes the pictures of a recipe, Upscale enlarges one, Preprocess makes a control map of one. The first
 two save to the gallery; a map is kept with the brought pictures. Download, Convert and Merge are in
-`errands.py`. A task's lane says whom it waits for; Train joins with the part that runs it.
+`model_tasks.py`. A task's lane says whom it waits for; Train joins with the part that runs it.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from contract.errands import Convert, Download, Errand, Lane, Merge
+from contract.model_tasks import Convert, Download, Errand, Lane, Merge
 from contract.parts import CONTROL_RESOLUTION, Threshold
 from contract.recipe import Recipe
 from contract.values import Frozen, ImageId, ImageRef, ModelRef, Name

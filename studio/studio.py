@@ -1,6 +1,6 @@
 """The facade: everything that the page and the API can ask of a studio.
 
-Synchronous and safe from any thread. Followers take `feed()` and `studio/follow.py`. The parts are in the
+Synchronous and safe from any thread. Followers take `feed()` and `studio/jobs/follow.py`. The parts are in the
 other files of this package; this one only puts them together and checks whose things are asked for.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from catalog.embeddings import spoken_names
+from catalog.detect.embedding_names import spoken_names
 from catalog.models import ModelEntry
-from catalog.upscaler_answers import UpscalerAnswers
-from contract.errands import Lane
+from catalog.detect.upscaler_answers import UpscalerAnswers
+from contract.model_tasks import Lane
 from contract.errors import InvalidRecipe, ModelProblem, NotFound, RequestError, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
 from contract.recipe import RecipeDraft
@@ -33,46 +33,46 @@ from contract.records import (
 from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
-from studio.check_ahead import check_ahead
-from studio.costs import Rates
-from studio.database import Database
-from studio.dispatcher import Dispatcher, Runner, Tools, saving
-from studio.downloads.errand import NetworkWorker
-from studio.engine_state import EngineState
-from studio.errands import Errands, hub_of
+from studio.resolve.check_ahead import check_ahead
+from studio.jobs.costs import Rates
+from studio.storage.database import Database
+from studio.jobs.dispatcher import Dispatcher, Runner, Tools, saving
+from studio.downloads.download_task import NetworkWorker
+from studio.jobs.engine_state import EngineState
+from studio.library.model_tasks import Errands, hub_of
 from studio.extensions import Extensions
-from studio.feed import Feed
-from studio.feeds import Feeds
-from studio.found_recipes import FoundRecipe, read_recipe
-from studio.gallery import Gallery
-from studio.gallery_index import reconcile, reconcile_days
-from studio.hashes import HashKeeper, ModelHashes
-from studio.ids import IdSource
-from studio.image_files import PictureFolder
-from studio.input_owners import InputOwners
-from studio.inputs import Inputs
-from studio.lock import DataLock
-from studio.lost_owners import LostOwners
-from studio.model_facts import ModelFacts
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.no_effect import without_effect
-from studio.once import Once
-from studio.other_hashes import OtherHashes
-from studio.owners import OwnerKeys
-from studio.progress import Progress
-from studio.prompt_notes import prompt_notes
-from studio.queue import JobQueue
-from studio.queue_view import QueueView
-from studio.read_ahead import read_ahead
-from studio.resolve import Resolved, resolve
-from studio.resolve_controls import resolve_preprocess
-from studio.resolve_parts import SizeOf, resolve_upscale
-from studio.saver import Notices, Saver
+from studio.jobs.event_log import Feed
+from studio.jobs.event_logs import Feeds
+from studio.metadata.import_recipe import FoundRecipe, read_recipe
+from studio.gallery.gallery import Gallery
+from studio.gallery.gallery_index import reconcile, reconcile_days
+from studio.library.hashes import HashKeeper, ModelHashes
+from studio.storage.ids import IdSource
+from studio.metadata.image_files import PictureFolder
+from studio.uploads.upload_owners import InputOwners
+from studio.uploads.uploads import Inputs
+from studio.storage.lock import DataLock
+from studio.gallery.lost_owners import LostOwners
+from studio.library.model_facts import ModelFacts
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.no_effect import without_effect
+from studio.jobs.idempotency import Once
+from studio.library.other_hashes import OtherHashes
+from studio.storage.owner_keys import OwnerKeys
+from studio.jobs.progress import Progress
+from studio.resolve.prompt_notes import prompt_notes
+from studio.jobs.queue import JobQueue
+from studio.jobs.queue_view import QueueView
+from studio.jobs.read_ahead import read_ahead
+from studio.resolve.draft import Resolved, resolve
+from studio.resolve.controls import resolve_preprocess
+from studio.resolve.parts import SizeOf, resolve_upscale
+from studio.jobs.saver import Notices, Saver
 from studio.settings import Settings
-from studio.thumbnails import Thumbnails
-from studio.words import unknown_words
-from studio.workers.errands import DiskWorker
+from studio.gallery.thumbnails import Thumbnails
+from studio.resolve.vocabulary import unknown_words
+from studio.workers.model_tasks import DiskWorker
 
 logger = logging.getLogger(__name__)
 _HOUSEKEEPING_S = 2.0

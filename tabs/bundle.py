@@ -1,16 +1,17 @@
-"""Joins the page's modules into one script: a cold browser asks for one file instead of forty.
+"""Joins the page's modules into one script: a cold browser asks for one file instead of a hundred.
 
-A browser fetches six files at a time from one place, so forty small ones held back gradio's own
-(benchmarks/pages.py, figure 10). The files in page/ stay ordinary modules; here each becomes a function
-that is called once, after those it imports from. Only the forms that page/ uses are understood, one to
+A browser fetches six files at a time from one host, so many small ones held back gradio's own
+(benchmarks/pages.py, figure 10). The files in page/ stay ordinary modules in folders by feature; here each becomes
+a function that is called once, after those it imports from. Only the forms that page/ uses are understood, one to
 a line; whatever else begins with import or export is refused.
 """
 
+import posixpath
 import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-_IMPORT = re.compile(r'^import \{ ([\w$]+(?:, [\w$]+)*) \} from "\./(\w+\.js)";$', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{ ([\w$]+(?:, [\w$]+)*) \} from "(\.{1,2}/[\w./]+\.js)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|class|const) ([\w$]+))", re.MULTILINE)
 _LEFT_OVER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
@@ -19,7 +20,7 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
     """One script that does what loading `entry` as a module would.
 
     Args:
-        sources: Text of every module by its file name, like "dom.js".
+        sources: Text of every module by its path below the page's folder, like "ui/dom.js".
         entry: The module that starts the page. What it doesn't reach is left out.
 
     Raises:
@@ -33,7 +34,7 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
             continue
         if name not in sources:
             raise ValueError(f"{name} is imported and does not exist")
-        reached[name] = {module for _, module in _IMPORT.findall(sources[name])}
+        reached[name] = {_resolved(target, name) for _, target in _IMPORT.findall(sources[name])}
         waiting += sorted(reached[name])
     try:
         order = list(TopologicalSorter(reached).static_order())
@@ -42,9 +43,14 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
     return "\n".join(_as_function(name, sources) for name in order)
 
 
+def _resolved(target: str, importer: str) -> str:
+    """The path below the page's folder of what a module imports as "./x.js" or "../folder/x.js"."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(importer), target))
+
+
 def _as_function(name: str, sources: Mapping[str, str]) -> str:
     def fetched(found: re.Match[str]) -> str:
-        names, module = found.groups()
+        names, module = found[1], _resolved(found[2], name)
         missing = set(names.split(", ")) - set(_EXPORT.findall(sources[module]))
         if missing:
             raise ValueError(f"{name} imports {', '.join(sorted(missing))}, which {module} does not export")
@@ -58,4 +64,4 @@ def _as_function(name: str, sources: Mapping[str, str]) -> str:
 
 
 def _variable(module: str) -> str:
-    return f"${module.removesuffix('.js')}"
+    return "$" + module.removesuffix(".js").replace("/", "$")

@@ -18,8 +18,10 @@ from tabs.bundle import bundle
 
 PAGE_DIR = Path(__file__).parent / "page"
 SCRIPT, STYLE, MARK = "darkroom.js", "darkroom.css", "mark.svg"
-STYLES = ("tokens.css", "frame.css", "controls.css", "stage.css", "gallery.css", "brought.css", "canvas.css", "layers.css",
-          "models.css")
+STYLES = tuple(
+    f"styles/{name}.css"
+    for name in ("tokens", "frame", "controls", "result", "gallery", "uploads", "mask_editor", "layers", "models")
+)
 GRADIO_FILES = Path(__file__).with_name("gradio_files.txt")
 _GRADIO_DIR = Path(gradio.__file__).parent / "templates" / "frontend"
 _FONTS = ("IBMPlexSans-Regular", "IBMPlexSans-Bold")
@@ -56,10 +58,12 @@ def page_front(folder: Path = PAGE_DIR) -> PageFront:
     Raises:
         ValueError: a module in the folder can't be joined with the others.
     """
-    modules = {path.name: path.read_text("utf-8") for path in folder.glob("*.js")}
-    files = {SCRIPT: bundle(modules, SCRIPT).encode(),
-             STYLE: "\n".join((folder / name).read_text("utf-8") for name in STYLES).encode(),
-             MARK: (folder / MARK).read_bytes()}
+    modules = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.js")}
+    files = {
+        SCRIPT: bundle(modules, SCRIPT).encode(),
+        STYLE: "\n".join((folder / name).read_text("utf-8") for name in STYLES).encode(),
+        MARK: (folder / MARK).read_bytes(),
+    }
     gradios = gradio_files()
     address = {name: f"page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
     lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']

@@ -48,9 +48,9 @@ from contract.sizes import MASKED_ROOM, ROOM
 from contract.tasks import TILE, TILE_OVERLAP, UPSCALE, Upscale
 from contract.validation import LABELS, range_hint
 from contract.values import BACKGROUND
-from studio.file_kinds import MAX_BYTES
+from studio.uploads.file_kinds import MAX_BYTES
 from studio.studio import Studio
-from studio.words import LEAST_LETTERS, STOP_WORDS
+from studio.resolve.vocabulary import LEAST_LETTERS, STOP_WORDS
 from tabs.words import EXPLAIN
 
 COUNTS = (1, 2, 4, 8)

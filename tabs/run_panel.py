@@ -21,8 +21,8 @@ from contract.records import ImageRecord, JobView
 from contract.sizes import hires_size, upscaled_size
 from contract.tasks import Paint, Task, Upscale
 from contract.validation import parse_draft
-from studio.feed import Feed
-from studio.follow import follow
+from studio.jobs.event_log import Feed
+from studio.jobs.follow import follow
 from studio.studio import Studio
 
 _PROMPT_SHOWN = 300

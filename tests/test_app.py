@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.program import Program, alive, until
+from tests.support.program import Program, alive, until
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house_rules import (
+from tests.support.architecture_rules import (
     CHECKS,
     HOUSE,
     MODULES,
@@ -20,6 +20,7 @@ from tests.house_rules import (
     banned_violations,
     catch_all_violations,
     contract_violations,
+    folder_violations,
     import_violations,
     imports,
     name_violations,
@@ -121,7 +122,7 @@ BAD_HOUSE = {
         "def f():\n    from engine import paint\n    import torch\n"
         "try:\n    f()\nexcept Exception:\n    pass\n"
     ),
-    "api/a.py": "import importlib\nfrom tabs import x\nimport fastapi\nimportlib.import_module('engine.paint')\n",
+    "api/a.py": "import importlib\nfrom tabs import x\nimport fastapi\nimportlib.import_module('engine.engine')\n",
     "tabs/a.py": "import gradio\nimport api.jobs\nfrom PIL import Image\n",
     "extensions/b/extension.py": "import gradio\nimport extensions.c\nfrom . import own\ndef f():\n    import gradio\n",
     "extensions/b/engine.py": "import torch\nimport engine\n",
@@ -141,6 +142,9 @@ BAD_HOUSE = {
     ),
     "training/prints.py": "print(1)\n",
     "tabs/helpers.py": "",
+    "studio/jobs/a.py": "from studio.storage import b\n",
+    "studio/storage/b.py": "from studio.jobs import a\n",
+    **{f"catalog/many/m{number}.py": "" for number in range(21)},
     "tabs/page/a.js": "const ns = 'http://www.w3.org/2000/svg'; // a note\nimport x from 'https://cdn.example/x.js'\n",
     "tabs/page/a.css": "@import url(//cdn.example/x.css);\na { color: red }\n",
 }  # fmt: skip
@@ -159,7 +163,7 @@ EXPECTED: dict[Check, set[str]] = {
         "studio/a.py:5: imports tabs",
         "studio/workers/a.py:1: imports engine.paint",
         "api/a.py:2: imports tabs.x",
-        "api/a.py:4: imports engine.paint",
+        "api/a.py:4: imports engine.engine",
         "tabs/a.py:2: imports api.jobs",
         "tabs/a.py:3: imports PIL.Image",
         "extensions/b/extension.py:1: imports gradio",
@@ -194,6 +198,10 @@ EXPECTED: dict[Check, set[str]] = {
     },
     catch_all_violations: {"studio/a.py:8: catches Exception and goes on"},
     name_violations: {"tabs/helpers.py: a name that says nothing"},
+    folder_violations: {
+        "catalog/many: holds 21 files",
+        "folders import each other in a circle: studio/jobs -> studio/storage -> studio/jobs",
+    },
     asset_violations: {"tabs/page/a.css:1: //cdn.example/x.css", "tabs/page/a.js:2: https://cdn.example/x.js"},
 }
 

@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 from app import build_site
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
 
 
 def page_bytes(folder: Path, models: int) -> int:

@@ -47,7 +47,7 @@ def test_no_sentence_of_the_server_names_a_route(house: str) -> None:
 
 def test_no_sentence_of_the_page_names_a_route() -> None:
     found = []
-    for path in (PROJECT / "tabs/page").glob("*.js"):
+    for path in (PROJECT / "tabs/page").rglob("*.js"):
         code = re.sub(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", "", path.read_text("utf-8"), flags=re.DOTALL)
         texts = (next(filter(None, match), "") for match in _LITERAL.findall(code))
         found += [(path.name, text) for text in texts if " " in text.strip() and _ROUTE.search(text)]

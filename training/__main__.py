@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from training.stages import STAGES, Plan
-from training.together import best_device
+from training.loops.together import best_device
 
 _MINUTES = {"vae": 40.0, "decoder": 8.0, "text": 10.0, "unet": 70.0, "upscaler": 6.0, "preview": 6.0}
 

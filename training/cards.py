@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training import control, inversion, measures, styles
-from training.extra_rows import controlled_pipeline, named_pipeline, paint_controlled, styled_pipeline
+from training import control, inversion, styles
+from training.evaluation import measures
+from training.evaluation.extra_rows import controlled_pipeline, named_pipeline, paint_controlled, styled_pipeline
 from training.extras import CONTROLS, PARTS, place_of
-from training.measures import Task
-from training.scenes import Scene
+from training.evaluation.measures import Task
+from training.drawing.scenes import Scene
 from training.sheet import load_pipeline
 
 _SHOWN = Task(Scene("sunset", "clear", "island", thing="lighthouse", light="sun", seed=6), "a lighthouse on an island, at sunset, the sun", 6)

@@ -13,13 +13,13 @@ from diffusers import ControlNetModel, StableDiffusionPipeline
 from scipy import ndimage
 from torch import Tensor
 
-from training.checkpoints import Budget
+from training.loops.checkpoints import Budget
 from training.diffusion import EMPTY_SHARE, noised, timesteps
-from training.drawing import draw_all
-from training.loop import Loop, load_averaged
+from training.drawing.drawing import draw_all
+from training.loops.loop import Loop, load_averaged
 from training.models import new_scheduler
-from training.scenes import Scene
-from training.together import best_device, bfloat
+from training.drawing.scenes import Scene
+from training.loops.together import best_device, bfloat
 from training.tokenizer import token_ids
 
 Kind = Literal["edges", "depth"]

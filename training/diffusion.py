@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
+from training.loops.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
 from training.models import new_scheduler, new_unet
-from training.optimizers import MatrixOptimizer
+from training.loops.optimizers import MatrixOptimizer
 from training.text import Slots, TextLesson
-from training.together import best_device, bfloat, meet
+from training.loops.together import best_device, bfloat, meet
 from training.tokenizer import token_ids
 
 LOG = logging.getLogger(__name__)

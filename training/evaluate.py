@@ -19,13 +19,15 @@ from PIL import Image
 from spandrel import ModelLoader
 from torch.nn import functional
 
-from training import data, extra_rows, inversion, judge, measures, parts, vae
-from training.checkpoints import Budget
-from training.measures import Task
-from training.rows import Row, Subject, at_least
-from training.scenes import random_scene
+from training.drawing import data
+from training.evaluation import extra_rows, judge, measures
+from training import inversion, parts, vae
+from training.loops.checkpoints import Budget
+from training.evaluation.measures import Task
+from training.evaluation.rows import Row, Subject, at_least
+from training.drawing.scenes import random_scene
 from training.sheet import load_pipeline
-from training.together import run_together
+from training.loops.together import run_together
 
 LOG = logging.getLogger(__name__)
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.captions import vocabulary
+from training.drawing.captions import vocabulary
 from training.models import new_scheduler
 
 MAX_BYTES = 28 * 2**20  # of the 40 MiB that all parts may have

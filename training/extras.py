@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import control, data, inversion, styles, text, vae
-from training.checkpoints import Budget
-from training.scenes import Scene
+from training import control, inversion, styles, text, vae
+from training.drawing import data
+from training.loops.checkpoints import Budget
+from training.drawing.scenes import Scene
 from training.sheet import load_pipeline
-from training.together import best_device, run_together
+from training.loops.together import best_device, run_together
 
 CONTROLS = ("edges", "depth")
 PARTS = (*CONTROLS, *styles.STYLES, inversion.NAME)

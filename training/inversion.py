@@ -13,15 +13,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.canvas import Brush, Canvas, Color
-from training.checkpoints import Budget
+from training.drawing.canvas import Brush, Canvas, Color
+from training.loops.checkpoints import Budget
 from training.diffusion import noised, timesteps
-from training.drawing import draw
-from training.loop import Loop, load_averaged
+from training.drawing.drawing import draw
+from training.loops.loop import Loop, load_averaged
 from training.models import new_scheduler
-from training.scenes import Scene
-from training.things.palette import BLACK, arc, eye, shade
-from training.together import best_device, bfloat
+from training.drawing.scenes import Scene
+from training.drawing.things.palette import BLACK, arc, eye, shade
+from training.loops.together import best_device, bfloat
 
 VECTORS, BATCH, PEAK = 8, 16, 3e-2
 NAME = "flamingo"

@@ -14,9 +14,9 @@ from spandrel.architectures.Compact import Compact
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.checkpoints import Budget
-from training.loop import Loop, load_averaged
-from training.together import best_device, bfloat
+from training.loops.checkpoints import Budget
+from training.loops.loop import Loop, load_averaged
+from training.loops.together import best_device, bfloat
 from training.vae import picture_loss, to_tensor
 
 UPSCALER = Path("upscalers/starter-x2.safetensors")  # in the folder of models

@@ -15,10 +15,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from training import captions, data, diffusion, export, parts, sheet, text, tokenizer, vae
-from training.checkpoints import Budget
-from training.loop import load_averaged
-from training.together import best_device, run_together
+from training.drawing import captions, data
+from training import diffusion, export, parts, text, tokenizer, vae
+from training import sheet
+from training.loops.checkpoints import Budget
+from training.loops.loop import load_averaged
+from training.loops.together import best_device, run_together
 
 LOG = logging.getLogger(__name__)
 _SHAPES = {"square": (10, 0.0), "wide": (11, 0.14), "tall": (12, 0.14), "large": (14, 0.12)}  # name: seed, share of late steps

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor
 
-from training.checkpoints import Budget
+from training.loops.checkpoints import Budget
 from training.diffusion import EMPTY_SHARE, noised, timesteps
-from training.loop import Loop, load_averaged
+from training.loops.loop import Loop, load_averaged
 from training.models import new_scheduler
-from training.together import best_device, bfloat
+from training.loops.together import best_device, bfloat
 from training.tokenizer import token_ids
 
 RANK, BATCH, PEAK = 8, 16, 4e-3

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training.captions import caption
-from training.checkpoints import Budget
-from training.loop import Loop, load_averaged
+from training.drawing.captions import caption
+from training.loops.checkpoints import Budget
+from training.loops.loop import Loop, load_averaged
 from training.models import TEXT_WIDTH, new_text_encoder
-from training.scenes import Scene
-from training.together import best_device, bfloat
+from training.drawing.scenes import Scene
+from training.loops.together import best_device, bfloat
 from training.tokenizer import token_ids
 
 SLOTS = 16

@@ -15,9 +15,9 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.checkpoints import Budget
-from training.loop import Loop
-from training.together import best_device, bfloat
+from training.loops.checkpoints import Budget
+from training.loops.loop import Loop
+from training.loops.together import best_device, bfloat
 
 LOG = logging.getLogger(__name__)
 

@@ -86,7 +86,7 @@ def predict_with(parts: Mapping[str, nn.Module], dtype: torch.dtype, *,
 
 
 def _in_float32(unet: nn.Module, rows: Tensor, t: Tensor, context: Tensor, extra: dict[str, Any]) -> Tensor:
-    """Each layer's weights are made wide while it works: they may only just have come (`streaming.py`)."""
+    """Each layer's weights are made wide while it works: they may only just have come (`models/group_offload.py`)."""
     wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value,
                     {**extra, "encoder_hidden_states": context, "return_dict": False})
     with _wide_layers(unet):

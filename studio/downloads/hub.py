@@ -1,7 +1,7 @@
 """What a repository of the hub holds: files with sizes and checksums, license, whether it is gated.
 
 Reads the hub's own list (`/api/models/<id>?blobs=true`), never a file of the repository. Which of its files make
-the folder form of diffusers is decided here too; where they go is in `places.py`.
+the folder form of diffusers is decided here too; where they go is in `destinations.py`.
 """
 
 import json
@@ -12,7 +12,7 @@ from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import quote
 
-from contract.errands import is_plain_path
+from contract.model_tasks import is_plain_path
 from contract.errors import HubUnavailable, InvalidRecipe, JobError, NotAllowed, NotFound
 from studio.downloads.wire import Broken, Late, Wire
 

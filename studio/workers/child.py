@@ -21,7 +21,7 @@ from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
 from contract.work import Command, Ticket, WorkerEvent, WorkLoading, WorkStep, path_key
-from studio.log_lines import log_plainly
+from studio.storage.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
 DEFAULT_FACTORY = "studio.workers.child:default_engine"
@@ -37,8 +37,8 @@ def default_engine(options: Mapping[str, object]) -> Any:
     # torch's threads wait by spinning, which on a busy machine made a picture ten times slower; asleep they
     # cost nothing measurable on an idle one. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    importlib.import_module("engine.memory").hold_freed_memory()
-    paint = importlib.import_module("engine.paint")
+    importlib.import_module("engine.device.memory").hold_freed_memory()
+    paint = importlib.import_module("engine.engine")
     values: dict[str, Any] = dict(options)
     if values.get("cache_dir"):
         values["cache_dir"] = Path(str(values["cache_dir"]))

@@ -29,8 +29,8 @@ from contract.work import (
     WorkLoading,
     WorkStep,
 )
-from studio.costs import billed, expected_pixels
-from studio.durations import about
+from studio.jobs.costs import billed, expected_pixels
+from studio.jobs.durations import about
 from studio.workers.child import DEFAULT_FACTORY, STARTING, main
 
 logger = logging.getLogger(__name__)

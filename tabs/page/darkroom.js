@@ -1,30 +1,30 @@
 // The entry: joins gradio's elements to the modules that fill them, and starts what belongs to no element.
 
-import { configure } from "./config.js";
-import { control_section } from "./control_section.js";
-import { listenForPictures } from "./drop.js";
-import { engine, retry } from "./engine.js";
-import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./fields.js";
-import { form, loadForm } from "./form.js";
-import { gallery } from "./gallery.js";
-import { generate_bar } from "./generate_bar.js";
-import { hires_section } from "./hires_section.js";
-import { edge_section, inpaint_section } from "./inpaint_section.js";
-import { job } from "./job.js";
-import { listenForKeys } from "./keys.js";
-import { lora_section } from "./lora_section.js";
-import { model_row } from "./model_row.js";
-import { models_tab } from "./models_tab.js";
-import { page_header } from "./page_header.js";
-import { fillSections } from "./panes.js";
-import { countPresses } from "./presses.js";
-import { prompt_box } from "./prompt_box.js";
-import { reference_section } from "./reference_section.js";
-import { repeat_section } from "./repeat_section.js";
-import { startRoute } from "./route.js";
-import { stage } from "./stage.js";
-import { start_section, strength_field } from "./start_section.js";
-import { joinTabBar } from "./tab_bar.js";
+import { control_section } from "./controlnet/control_section.js";
+import { configure } from "./core/config.js";
+import { engine, retry } from "./core/engine.js";
+import { startRoute } from "./core/route.js";
+import { form, loadForm } from "./form/form.js";
+import { fillSections } from "./form/panes.js";
+import { gallery } from "./gallery/gallery.js";
+import { edge_section, inpaint_section } from "./inpaint/inpaint_section.js";
+import { job } from "./jobs/job.js";
+import { lora_section } from "./lora/lora_section.js";
+import { model_row } from "./models/model_row.js";
+import { models_tab } from "./models/models_tab.js";
+import { prompt_box } from "./prompt/prompt_box.js";
+import { stage } from "./result/result_pane.js";
+import { generate_bar } from "./sections/generate_bar.js";
+import { hires_section } from "./sections/hires_section.js";
+import { start_section, strength_field } from "./sections/init_image_section.js";
+import { reference_section } from "./sections/ip_adapter_section.js";
+import { repeat_section } from "./sections/repeat_section.js";
+import { listenForPictures } from "./shell/drop_overlay.js";
+import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./shell/fields.js";
+import { listenForKeys } from "./shell/keys.js";
+import { page_header } from "./shell/page_header.js";
+import { joinTabBar } from "./shell/tab_bar.js";
+import { countPresses } from "./ui/presses.js";
 
 const SECTIONS = {
   prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,

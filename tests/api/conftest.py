@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.serving import Site, Visitor, served, until
+from tests.support.serving import Site, Visitor, served, until
 
 
 @pytest.fixture(scope="session")

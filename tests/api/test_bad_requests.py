@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.api.serving import Site, Visitor
+from tests.support.serving import Site, Visitor
 
 JSON = {"content-type": "application/json"}
 

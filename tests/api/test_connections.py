@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from api import connections
-from api.connections import KEPT_FILES, Connections, Patience, http_server, most_connections, raise_file_limit
-from tests.api.serving import Site, served, until
+from api.security import connections
+from api.security.connections import KEPT_FILES, Connections, Patience, http_server, most_connections, raise_file_limit
+from tests.support.serving import Site, served, until
 
 SHORT = Patience(head_s=0.6, idle_s=0.5, late_s=0.6, body_rate=20_000, answer_rate=20_000, look_s=0.1)
 PROJECT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ import pytest
 
 from api.event_stream import stream
 from contract.events import Done, Queued
-from studio.feed import Feed
-from tests.api.serving import Site, Visitor, until
+from studio.jobs.event_log import Feed
+from tests.support.serving import Site, Visitor, until
 
 ENDINGS = {"done", "failed", "cancelled", "interrupted"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.serving import Site, served
+from tests.support.serving import Site, served
 from tests.api.test_routes import ENDLESS, ROWS, Row, Walk, filled
 
 GETS = [row for row in ROWS if row.method == "GET"]

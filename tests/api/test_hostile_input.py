@@ -19,8 +19,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
-from tests.api.serving import Site, Visitor, served
-from tests.studio.pictures import png
+from tests.support.serving import Site, Visitor, served
+from tests.support.images import png
 
 MORE = int(os.environ.get("DARKROOM_FUZZ", "0"))
 EXAMPLES = 5 * max(1, MORE)

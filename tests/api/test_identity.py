@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from api.identity import CookieStyle, Owners, Sessions, Signer, mark_of
-from studio.secret_file import secret_or_new
+from api.security.identity import CookieStyle, Owners, Sessions, Signer, mark_of
+from studio.storage.secret_file import secret_or_new
 
 STYLE = CookieStyle(in_frame=False)
 

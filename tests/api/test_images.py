@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.serving import Site, Visitor
+from tests.support.serving import Site, Visitor
 
 ACTIONS = [("GET", ""), ("GET", "/thumbnail"), ("GET", "/record"), ("GET", "/recipe"), ("DELETE", ""),
            ("POST", "/restore"), ("PUT", "/favourite")]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract.recipe import MAX_SEED
-from tests.api.serving import Site, Visitor, until
+from tests.support.serving import Site, Visitor, until
 
 
 def test_a_prompt_alone_makes_a_picture(me: Visitor) -> None:

@@ -6,12 +6,12 @@ import httpx
 import pytest
 
 from api.app import build_app
-from api.guard import Guard
+from api.security.middleware import Guard
 from contract.errors import StudioError
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.api.serving import Site, Visitor, served
-from tests.fakes import FakeWorker
+from tests.support.serving import Site, Visitor, served
+from tests.support.fakes import FakeWorker
 
 PASSWORD = "pässword with spaces & 海"
 VISIT = {"accept": "text/html", "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}

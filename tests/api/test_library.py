@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.serving import Site, served
-from tests.folders import make_controlnet, make_model
+from tests.support.serving import Site, served
+from tests.support.model_folders import make_controlnet, make_model
 
 
 @pytest.fixture(scope="module")

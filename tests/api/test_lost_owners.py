@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.serving import served
+from tests.support.serving import served
 
 LOST = "nobody knows"
 

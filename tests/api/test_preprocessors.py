@@ -1,6 +1,6 @@
 """GET /api/v1/preprocessors: what works, and what to put where for the rest."""
 
-from tests.api.serving import Visitor
+from tests.support.serving import Visitor
 
 
 def by_id(visitor: Visitor) -> dict[str, dict[str, object]]:

@@ -11,8 +11,8 @@ import pytest
 import app as program
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
 
 PUBLIC = "darkroom.example"
 OWN = "127.0.0.1:7860"

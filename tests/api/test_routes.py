@@ -15,9 +15,9 @@ import app as program
 from api.app import build_app
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.api.serving import until
-from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.support.serving import until
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
 
 # Who asks: somebody new, the owner of the job and the picture, another owner. The job has ended, so that nothing
 # is left to move up or to save again; whose waiting job moves is in test_jobs.py.

@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from gradio import processing_utils
 
-from api.selftest import FAR_ADDRESS, self_test
+from api.security.selftest import FAR_ADDRESS, self_test
 from contract.errors import StudioError
-from tests.api.serving import mount_small_page
+from tests.support.serving import mount_small_page
 
 
 @pytest.fixture

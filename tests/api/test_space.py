@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from api.app import build_app
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.fakes import FakeWorker
+from tests.support.fakes import FakeWorker
 
 HOST = "me-darkroom.hf.space"
 

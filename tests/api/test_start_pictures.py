@@ -16,8 +16,8 @@ from api.app import build_app
 from studio.settings import Settings
 from studio.studio import Studio
 from studio.workers.inline import InlineWorker
-from tests import tiny
-from tests.api.serving import until
+from tests.support import tiny
+from tests.support.serving import until
 
 SIDE_FILE: dict[str, object] = {"defaults": {"steps": 2, "width": 64, "height": 64, "sampler": "euler"}}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.limits import Streams
+from api.security.limits import Streams
 from contract.errors import QueueFull
 
 

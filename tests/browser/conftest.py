@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.site_here import Site, Visitor, launch, visiting
+from tests.support.browser_site import Site, Visitor, launch, visiting
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.pictures_here import painted, picture_bytes, picture_file
-from tests.browser.site_here import Visitor
+from tests.support.browser_uploads import painted, picture_bytes, picture_file
+from tests.support.browser_site import Visitor
 
 ELSEWHERE = "http://pictures.example/cat"
 # As a browser gives it: files with their name, type and content (base64), texts by their kind, folders by name.

@@ -3,7 +3,7 @@
 from playwright.sync_api import Browser
 
 from tabs.head import GRADIO_FILES
-from tests.browser.site_here import Site, visiting
+from tests.support.browser_site import Site, visiting
 
 _FETCHED = "performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)"
 

@@ -6,7 +6,7 @@ from playwright.sync_api import Page, Route, expect
 
 from contract.parts import HypernetworkUse, LoraUse, Reference
 from contract.values import ImageRef, ModelRef
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 
 
 def make(visitor: Visitor, *prompts: str) -> None:

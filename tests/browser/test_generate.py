@@ -5,8 +5,8 @@ from collections.abc import Callable
 from playwright.sync_api import Route, expect
 
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
-from tests.browser.pictures_here import painted
-from tests.browser.site_here import Visitor
+from tests.support.browser_uploads import painted
+from tests.support.browser_site import Visitor
 
 Visit = Callable[..., Visitor]
 

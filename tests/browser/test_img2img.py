@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.pictures_here import bring, painted, picture_file
-from tests.browser.site_here import Visitor
+from tests.support.browser_uploads import bring, painted, picture_file
+from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
 
 Visit = Callable[..., Visitor]

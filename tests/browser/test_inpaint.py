@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from contract.recipe import Recipe
 from contract.tasks import Paint
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
 
 Visit = Callable[..., Visitor]

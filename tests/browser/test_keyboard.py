@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 
 
 def test_a_picture_is_made_found_and_used_by_keyboard_alone(visitor: Visitor) -> None:

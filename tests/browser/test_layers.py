@@ -2,8 +2,8 @@
 
 from playwright.sync_api import expect
 
-from tests.browser.pictures_here import picture_bytes
-from tests.browser.site_here import Visitor
+from tests.support.browser_uploads import picture_bytes
+from tests.support.browser_site import Visitor
 
 # A picture dropped between the two halves, which were shown while it was dragged.
 _DROP = """(bytes) => {

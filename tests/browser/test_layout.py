@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 
 Visit = Callable[..., Visitor]
 WIDTHS = (320, 390, 768, 1024, 1440)

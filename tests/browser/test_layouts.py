@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 from tests.browser.test_inpaint import open_canvas, stroke, words
 
 _PRESS = """([selector, keys]) => {

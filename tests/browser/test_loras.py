@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pictures_here import painted
-from tests.browser.site_here import Site, Visitor
+from tests.support.browser_uploads import painted
+from tests.support.browser_site import Site, Visitor
 from tests.browser.test_layout import check
-from tests.folders import SHIPPED_LORAS, make_lora
+from tests.support.model_folders import SHIPPED_LORAS, make_lora
 
 WITH_I = sum("i" in name for name in SHIPPED_LORAS)
 

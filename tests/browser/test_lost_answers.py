@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.pictures_here import painted, picture_file
-from tests.browser.site_here import Site, Visitor, visiting
+from tests.support.browser_uploads import painted, picture_file
+from tests.support.browser_site import Site, Visitor, visiting
 
 JOIN, JOBS = "**/gradio_api/queue/join*", "**/api/v1/jobs"
 SAID = ".generate-problem .problem"

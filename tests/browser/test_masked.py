@@ -14,10 +14,10 @@ from playwright.sync_api import Browser, Page, expect
 from contract.errors import InvalidInput
 from contract.parts import MASKED_FROM
 from contract.recipe import ModelRef, Recipe
-from engine.frame import frame_of
-from tests.browser.pictures_here import picture_bytes
-from tests.browser.probe_here import probe
-from tests.browser.site_here import Visitor
+from engine.images.inpaint_region import frame_of
+from tests.support.browser_uploads import picture_bytes
+from tests.support.page_probe import probe
+from tests.support.browser_site import Visitor
 from tests.browser.test_inpaint import make, open_canvas, problem, spot, stroke, words
 
 Visit = Callable[..., Visitor]
@@ -66,7 +66,7 @@ STROKES: dict[str, list[list[object]]] = {
 
 @pytest.fixture(scope="module")
 def layers(browser: Browser) -> dict[str, S]:
-    page = probe(browser, {"canvas_layer.js": ("covered", "makeLayer", "mapMask", "stroke", "wholeOf"), "canvas_files.js": ("pngOf",)},
+    page = probe(browser, {"mask_editor/layer.js": ("covered", "makeLayer", "mapMask", "stroke", "wholeOf"), "mask_editor/layer_files.js": ("pngOf",)},
                  {"limits": {"masked_from": MASKED_FROM}})
     found = {name: page.evaluate(_DRAW, [*SIZE, strokes]) for name, strokes in STROKES.items()}
     page.close()

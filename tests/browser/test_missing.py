@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 
 
 def made(visitor: Visitor, prompt: str = "a lighthouse") -> tuple[str, Path]:

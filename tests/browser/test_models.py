@@ -8,14 +8,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from contract.tasks import Download, Merge
-from studio.downloads import errand
+from studio.downloads import download_task
 from studio.studio import Studio
-from tests.browser import site_here
-from tests.browser.site_here import Site, Visitor, visiting
+from tests.support import browser_site
+from tests.support.browser_site import Site, Visitor, visiting
 from tests.browser.test_layout import WIDTHS, check
-from tests.catalog.layouts import write
-from tests.folders import SHIPPED_LORAS, make_model
-from tests.studio.hub_here import HubHere, hub_here
+from tests.support.layouts import write
+from tests.support.model_folders import SHIPPED_LORAS, make_model
+from tests.support.hub import HubHere, hub_here
 
 DATA = os.urandom(2_000_000)
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
@@ -46,14 +46,14 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (data / "more-models" / "pickled" / "old.ckpt").write_bytes(b"x")
     make_model(data / "own", "spare", title="Spare")
     make_model(data / "own", "doomed", title="Doomed")
-    load, floor = site_here.load_settings, errand._FLOOR_BYTES
-    site_here.load_settings = lambda *given: replace(  # type: ignore[assignment]
+    load, floor = browser_site.load_settings, download_task._FLOOR_BYTES
+    browser_site.load_settings = lambda *given: replace(  # type: ignore[assignment]
         load(*given), hub_endpoint=hub.endpoint, model_dirs=(data / "own", *load(*given).model_dirs))
-    errand._FLOOR_BYTES = 0
+    download_task._FLOOR_BYTES = 0
     here = Site(data)
     yield here
     here.stop()
-    site_here.load_settings, errand._FLOOR_BYTES = load, floor  # type: ignore[assignment]
+    browser_site.load_settings, download_task._FLOOR_BYTES = load, floor  # type: ignore[assignment]
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_model_is_deleted_only_after_it_was_asked_for_in_place(visit_models: V
 
 def test_an_offer_is_downloaded_with_its_progress_and_then_is_here(visit_models: Visit, own_site: Site, hub: HubHere,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errand, "pinned_sha256", lambda repository, path: "")  # the hub's is not the real file
+    monkeypatch.setattr(download_task, "pinned_sha256", lambda repository, path: "")  # the hub's is not the real file
     page = visit_models("/get").page
     offer = page.locator(".offer[data-id=lcm-lora-sd15]")
     expect(offer).to_contain_text("CreativeML Open RAIL++-M")

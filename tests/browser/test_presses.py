@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.pictures_here import painted
-from tests.browser.site_here import Site, Visitor, visiting
+from tests.support.browser_uploads import painted
+from tests.support.browser_site import Site, Visitor, visiting
 
 HELD = 15  # times that a key repeats in half a second
 

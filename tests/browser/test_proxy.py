@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.site_here import Site
-from tests.proxies import PREFIX, PUBLIC, nginx, nginx_here, small_proxy
+from tests.support.browser_site import Site
+from tests.support.proxies import PREFIX, PUBLIC, nginx, nginx_here, small_proxy
 
 needs_nginx = pytest.mark.skipif(nginx_here() is None, reason="nginx is not installed")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.program import Program
+from tests.support.program import Program
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from pydantic import BaseModel
 
 from contract.parts import Control, Extend, Hires, LoraUse, Mask, Reference, Start
 from contract.recipe import Recipe, RecipeDraft
-from tests.browser.pictures_here import painted, picture_bytes
-from tests.browser.site_here import Site, Visitor
-from tests.folders import make_lora
+from tests.support.browser_uploads import painted, picture_bytes
+from tests.support.browser_site import Site, Visitor
+from tests.support.model_folders import make_lora
 
-FILL = Path(__file__).parents[2] / "tabs" / "page" / "recipe_fill.js"
+FILL = Path(__file__).parents[2] / "tabs" / "page" / "form/recipe_fill.js"
 WORDS = {"prompt": "a barn", "negative_prompt": "blurry", "sampler": "dpmpp_2m", "schedule": "sgm_uniform", "steps": 7,
          "guidance": 5.5, "clip_skip": 2, "width": 128, "height": 192, "seed": 2**60 + 1, "count": 2}
 HIRES = {"scale": 1.5, "upscaler": "lanczos", "steps": 3, "strength": 0.35, "sampler": "euler", "schedule": "simple",

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 import api.errors
 from contract.errors import StudioError, code_of
 from contract.recipe import RecipeDraft
-from tests.browser.site_here import Site, Visitor, visiting
+from tests.support.browser_site import Site, Visitor, visiting
 from tests.contract.test_validation import _fields
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from contract.tasks import Upscale
-from tests.browser.pictures_here import picture_bytes, picture_file
-from tests.browser.site_here import Visitor
+from tests.support.browser_uploads import picture_bytes, picture_file
+from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
 
 Visit = Callable[..., Visitor]

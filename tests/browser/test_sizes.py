@@ -13,10 +13,10 @@ from contract.parts import CONTROL_RESOLUTION, Extend
 from contract.sizes import MASKED_ROOM, ROOM, extended_size, followed_size, hires_size, inner_size, upscaled_size
 from contract.tasks import Upscale
 from contract.values import SIDE, SIDE_MULTIPLE
-from engine.preprocessors import pixel_perfect_resolution
-from tests.browser.pictures_here import bring, painted, picture_bytes, picture_file
-from tests.browser.probe_here import probe
-from tests.browser.site_here import Visitor
+from engine.images.preprocessors import pixel_perfect_resolution
+from tests.support.browser_uploads import bring, painted, picture_bytes, picture_file
+from tests.support.page_probe import probe
+from tests.support.browser_site import Visitor
 from tests.browser.test_inpaint import make, open_canvas, stroke
 
 Visit = Callable[..., Visitor]
@@ -53,7 +53,7 @@ def cases() -> list[tuple[list[object], tuple[int, int]]]:
 
 
 def test_page_and_server_give_the_same_size_in_thousands_of_cases(browser: Browser) -> None:
-    page = probe(browser, {"size_rule.js": RULES}, CONFIG)
+    page = probe(browser, {"form/size_rule.js": RULES}, CONFIG)
     every = cases()
     found = page.evaluate(_RUN, [given for given, _ in every])
     page.close()

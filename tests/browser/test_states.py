@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.site_here import Site, Visitor, visiting
+from tests.support.browser_site import Site, Visitor, visiting
 
 STATES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("states.json").read_text("utf-8"))
 # One gray pixel.

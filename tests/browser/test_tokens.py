@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from contract.prompt import parse
-from engine.conditioning import split_in_chunks
-from tests.tiny import WORDS, make_tokenizer
+from engine.adapters.prompt_encoder import split_in_chunks
+from tests.support.tiny import WORDS, make_tokenizer
 
 PAGE = Path(__file__).parents[2] / "tabs/page"
 ADDRESS = "http://darkroom.test"
@@ -40,7 +40,7 @@ def module(browser: Browser) -> Iterator[Page]:
     "cat] dog", "a:1.2) cat", "sun: 10", "cat | dog", "((cat) dog"], ids=str)
 def test_tokens_and_chunks_are_the_engines(text: str, module: Page) -> None:
     counted = module.evaluate("""async ([text, words]) => {
-        const { countTokens } = await import("/tokens.js");
+        const { countTokens } = await import("/prompt/tokens.js");
         return countTokens(text, { words, token_limit: 77 });
     }""", [text, list(WORDS)])
     (part,) = parse(text, 20).at(0)
@@ -52,7 +52,7 @@ def test_tokens_and_chunks_are_the_engines(text: str, module: Page) -> None:
 @pytest.mark.parametrize("text", ["[cat|dog]", "cat AND dog", "[cat:dog:0.5]", "a zebra"])
 def test_where_it_can_not_know_it_says_about(text: str, module: Page) -> None:
     counted = module.evaluate("""async ([text, words]) => {
-        const { countTokens } = await import("/tokens.js");
+        const { countTokens } = await import("/prompt/tokens.js");
         return countTokens(text, { words, token_limit: 77 });
     }""", [text, list(WORDS)])
     assert not counted["isExact"]
@@ -64,7 +64,7 @@ def test_where_it_can_not_know_it_says_about(text: str, module: Page) -> None:
     ("(cat:0.1)", "ArrowDown", "(cat:0)"), ("(cat:1.1)", "ArrowDown", "cat")])
 def test_weight_keys_read_every_weight(text: str, by: str, expected: str, module: Page) -> None:
     module.evaluate("""async (text) => {
-        const { listenForWeights } = await import("/weight_keys.js");
+        const { listenForWeights } = await import("/prompt/weight_keys.js");
         const area = document.body.appendChild(document.createElement("textarea"));
         area.value = text;
         listenForWeights(area);

@@ -10,10 +10,10 @@ from playwright.sync_api import Page, expect
 
 from contract.recipe import ImageRef
 from contract.values import BACKGROUND
-from engine.pictures import open_input
-from studio.thumbnails import Thumbnails
-from tests.browser.pictures_here import bring
-from tests.browser.site_here import Visitor
+from engine.images.image_io import open_input
+from studio.gallery.thumbnails import Thumbnails
+from tests.support.browser_uploads import bring
+from tests.support.browser_site import Visitor
 from tests.browser.test_inpaint import brought, open_canvas, spot, stroke
 
 COLOR = ImageColor.getrgb(BACKGROUND)

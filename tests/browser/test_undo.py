@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.site_here import Visitor
+from tests.support.browser_site import Visitor
 
 PROMPT = "textarea[name=prompt]"
 _LISTS = """() => {

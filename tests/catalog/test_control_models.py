@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from catalog.control_models import refuse_other_family
+from catalog.detect.control_models import refuse_other_family
 from catalog.models import ModelEntry, default_model, scan
 from contract.errors import InvalidRecipe
 from contract.values import ModelRef
-from tests.folders import make_model, write_safetensors
+from tests.support.model_folders import make_model, write_safetensors
 
 
 def make_control(root: Path, name: str = "control", **config: object) -> Path:

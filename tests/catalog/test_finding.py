@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from catalog.models import ModelEntry, Scanner, scan
-from tests.catalog import layouts
-from tests.catalog.lora_layouts import down_up, kohya, unet_modules
-from tests.folders import make_model, write_safetensors
+from tests.support import layouts
+from tests.support.lora_layouts import down_up, kohya, unet_modules
+from tests.support.model_folders import make_model, write_safetensors
 
 LORA = down_up(kohya("lora_unet_", unet_modules("sd1", only="attn2")), 1)
 VAE = layouts.ldm_vae()

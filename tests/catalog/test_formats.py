@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from catalog.models import ModelEntry, scan
-from studio.model_facts import _parsed
-from tests.catalog import layouts
+from studio.library.model_facts import _parsed
+from tests.support import layouts
 
 LORA = {"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (4, 768)}
 EMBEDDING = {"emb_params": (2, 768)}

@@ -18,11 +18,11 @@ import pytest
 from catalog.models import ModelEntry, Scanner, describe, scan
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.resolve import resolve
-from tests.catalog import layouts
-from tests.folders import make_controlnet, make_lora, make_model, write_safetensors
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.draft import resolve
+from tests.support import layouts
+from tests.support.model_folders import make_controlnet, make_lora, make_model, write_safetensors
 
 HOSTILE: tuple[object, ...] = (
     None, [], {}, "", "abc", 0, -1, 10**400, 1e308, -0.0, float("nan"), float("inf"), True, False, [4], [None, None],

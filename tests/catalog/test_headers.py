@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from catalog.headers import read_header
+from catalog.files.headers import read_header
 from contract.errors import ModelProblem
-from tests.folders import write_safetensors
+from tests.support.model_folders import write_safetensors
 
 
 def file(header: object, data: bytes = b"", length: int | None = None) -> bytes:

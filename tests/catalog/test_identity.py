@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from catalog.folders import fingerprint, settings_of, stamp_of
+from catalog.files.folders import fingerprint, settings_of, stamp_of
 from catalog.models import Known, ModelEntry, Scanner, scan
 from contract.errors import ModelProblem
 from contract.values import ModelKind
-from tests.catalog import layouts, lora_layouts
-from tests.folders import make_controlnet, make_model, write_safetensors
+from tests.support import layouts, lora_layouts
+from tests.support.model_folders import make_controlnet, make_model, write_safetensors
 
 LORA = lora_layouts.down_up(lora_layouts.kohya("lora_unet", lora_layouts.unet_modules("sd1", only="attn1")))
 FILES: dict[ModelKind, layouts.Shapes] = {
@@ -226,7 +226,7 @@ def test_a_damaged_file_is_opened_once_until_it_changes(tmp_path: Path, monkeypa
         raise ModelProblem("it is opened again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("catalog.file_models.read_whole_header", again)
+        patched.setattr("catalog.detect.file_models.read_whole_header", again)
         assert scan([tmp_path], known)[0].problem == problem
     file.write_bytes(whole)
     assert scan([tmp_path], known)[0].problem is None

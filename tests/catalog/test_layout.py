@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from catalog.layout import is_other_folder, kind_of_folder
+from catalog.files.layout import is_other_folder, kind_of_folder
 from catalog.models import scan
 from contract.values import ModelKind
-from studio.downloads.places import FOLDERS
-from tests.catalog import layouts
+from studio.downloads.destinations import FOLDERS
+from tests.support import layouts
 
 KNOWN: dict[ModelKind, str] = {
     # A1111, Forge, SD.Next · ComfyUI · InvokeAI · Fooocus, Easy Diffusion, StabilityMatrix · ours, in singular and plural

@@ -2,9 +2,9 @@
 
 import pytest
 
-from catalog.lora_names import ROLES, cut, other_kind, place_of
-from catalog.sniff import sniff
-from tests.catalog.layouts import Shapes, tensors
+from catalog.detect.lora_names import ROLES, cut, other_kind, place_of
+from catalog.detect.sniff import sniff
+from tests.support.layouts import Shapes, tensors
 
 UNET = "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 DOTTED = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from catalog.models import ModelEntry, describe, scan
-from tests.catalog import layouts
-from tests.folders import make_model, write_safetensors
+from tests.support import layouts
+from tests.support.model_folders import make_model, write_safetensors
 
 
 def only(root: Path) -> ModelEntry:
@@ -91,7 +91,7 @@ def test_a_folder_that_goes_away_while_it_is_read_upsets_nothing(tmp_path: Path,
     def gone(*arguments: object) -> str:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("catalog.folder_models.fingerprint", gone)
+    monkeypatch.setattr("catalog.detect.folder_models.fingerprint", gone)
     assert only(tmp_path).problem == "starter: It can't be read (No such file or directory)."
 
 

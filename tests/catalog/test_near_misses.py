@@ -7,9 +7,9 @@ import diffusers
 import pytest
 import torch
 
-from catalog.headers import TensorInfo
-from catalog.sniff import sniff
-from catalog.sniffed import Sniffed
+from catalog.files.headers import TensorInfo
+from catalog.detect.sniff import sniff
+from catalog.detect.sniffed import Sniffed
 
 # What they are, where that is anything: kind, family, whether one can be used.
 TOLD = {

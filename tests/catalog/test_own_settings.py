@@ -7,10 +7,10 @@ import pytest
 
 from catalog.models import ModelEntry, scan
 from contract.recipe import RecipeDraft
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.resolve import resolve
-from tests.folders import make_model
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.draft import resolve
+from tests.support.model_folders import make_model
 
 
 def with_settings(root: Path, **settings: object) -> ModelEntry:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from catalog.preview_decoders import preview_decoders
+from catalog.detect.preview_decoders import preview_decoders
 
 
 def test_a_models_own_comes_first_and_shared_ones_lie_in_vae_approx(tmp_path: Path) -> None:
@@ -38,5 +38,5 @@ def test_a_folder_that_can_not_be_read_holds_nobody_up(tmp_path: Path, monkeypat
             raise PermissionError(13, "Permission denied")
         return listed(folder)
 
-    monkeypatch.setattr("catalog.preview_decoders.os.listdir", refuse)
+    monkeypatch.setattr("catalog.detect.preview_decoders.os.listdir", refuse)
     assert preview_decoders(tmp_path / "models" / "a", (tmp_path / "models",)) == ()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from catalog.models import scan
-from catalog.side_files import MAX_NOTES, clean, notes_of, preview_of, read_metadata, read_notes
-from tests.catalog import layouts
+from catalog.files.side_files import MAX_NOTES, clean, notes_of, preview_of, read_metadata, read_notes
+from tests.support import layouts
 
 
 @pytest.mark.parametrize(("names", "picture"), [

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
-from catalog.headers import TensorInfo
-from catalog.sniff import sniff
-from catalog.sniffed import Sniffed
-from tests.catalog import layouts, lora_layouts as loras
-from tests.catalog.layouts import Shapes, below, checkpoint, tensors
-from tests.catalog.lora_layouts import dotted, down_up, kohya, peft, text_modules, unet_modules
+from catalog.files.headers import TensorInfo
+from catalog.detect.sniff import sniff
+from catalog.detect.sniffed import Sniffed
+from tests.support import layouts, lora_layouts as loras
+from tests.support.layouts import Shapes, below, checkpoint, tensors
+from tests.support.lora_layouts import dotted, down_up, kohya, peft, text_modules, unet_modules
 
 Told = tuple[str | None, str]
 UNET = "model.diffusion_model."

@@ -1,4 +1,4 @@
-"""Events travel as JSON and come back as the same kind. Their order is tested in tests/studio/test_feed.py."""
+"""Events travel as JSON and come back as the same kind. Their order is tested in tests/studio/test_event_log.py."""
 
 import pytest
 

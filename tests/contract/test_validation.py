@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from contract.errands import Convert, Download, MergeDraft
+from contract.model_tasks import Convert, Download, MergeDraft
 from contract.errors import InvalidRecipe, code_of
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale

@@ -12,10 +12,10 @@ from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, path_key
-from engine.devices import Device
-from engine.models import ModelManager
-from engine.paint import Engine, EngineOptions
-from tests import tiny, tiny_controls
+from engine.device.devices import Device
+from engine.models.manager import ModelManager
+from engine.engine import Engine, EngineOptions
+from tests.support import tiny, tiny_controls
 
 CPU = Device(torch.device("cpu"), "CPU")
 

@@ -8,10 +8,10 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0, SlicedAttnProcessor
 
 from catalog.models import ModelEntry
-from engine import attention
-from engine.devices import Device
-from engine.memory import Memory
-from engine.models import ModelManager
+from engine.device import attention
+from engine.device.devices import Device
+from engine.device.memory import Memory
+from engine.models.manager import ModelManager
 
 CPU = Device(torch.device("cpu"), "CPU")
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from catalog.folders import fingerprint
+from catalog.files.folders import fingerprint
 from catalog.models import describe
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkFailed, WorkPainted, path_key
-from engine.models import ModelManager
-from engine.paint import Engine
-from tests import tiny_files
-from tests.tiny_files import KINDS, Kind
+from engine.models.manager import ModelManager
+from engine.engine import Engine
+from tests.support import tiny_files
+from tests.support.tiny_files import KINDS, Kind
 
 
 @pytest.fixture(scope="session")

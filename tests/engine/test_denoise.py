@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engine.denoise import Conditions, Influence, LatentStep, Span, denoise
-from engine.samplers import Sampling, sampling_for
+from engine.sampling.denoise import Conditions, Influence, LatentStep, Span, denoise
+from engine.sampling.samplers import Sampling, sampling_for
 
 CPU = torch.device("cpu")
 BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from contract.errors import JobError
-from engine.devices import choose_device
+from engine.device.devices import choose_device
 
 
 def capable(monkeypatch: pytest.MonkeyPatch, major: int) -> None:

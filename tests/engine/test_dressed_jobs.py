@@ -11,12 +11,12 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from catalog.folders import fingerprint
+from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkLoading, WorkNotice, WorkPainted, path_key
-from engine.paint import Engine
-from tests.tiny_loras import LINEAR, Made, chosen, kohya, make
+from engine.engine import Engine
+from tests.support.tiny_loras import LINEAR, Made, chosen, kohya, make
 
 Paint = Callable[..., Any]
 STYLE = torch.randn(2, 32, generator=torch.Generator().manual_seed(2))

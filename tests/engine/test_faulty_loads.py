@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from catalog.models import ModelEntry, describe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkPainted, path_key
-from engine import loading
-from engine.devices import Device
-from engine.paint import Engine, EngineOptions
-from engine.shelves import Shelf
+from engine.models import loading
+from engine.device.devices import Device
+from engine.engine import Engine, EngineOptions
+from engine.models.module_slot import Shelf
 
 Make = Callable[..., Any]
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
@@ -25,7 +25,7 @@ DEVICES = {"pointing": Device(torch.device("cpu"), "CPU"), "copying": CARD}
 
 @pytest.fixture(params=list(DEVICES))
 def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr("engine.paint.choose_device", lambda *_: DEVICES[request.param])
+    monkeypatch.setattr("engine.engine.choose_device", lambda *_: DEVICES[request.param])
     return Engine(EngineOptions())
 
 

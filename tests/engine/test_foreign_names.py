@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from catalog.embeddings import find_names, names_in, tables_of
+from catalog.detect.embedding_names import find_names, names_in, tables_of
 from catalog.models import ModelEntry, describe
 from contract.errors import InvalidRecipe
 from contract.recipe import ModelRef, Recipe
-from engine.baking import _read
-from engine.conditioning import EmbeddingCache, condition
-from engine.embeddings import vocabulary_of
-from engine.models import ModelManager
+from engine.convert.baking import _read
+from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.adapters.textual_inversion import vocabulary_of
+from engine.models.manager import ModelManager
 from contract.parts import LoraUse
 
 WORDS = ("train", "eval", "forward", "parameters", "modules", "state_dict", "_parameters", "__class__", "T_destination", "training",

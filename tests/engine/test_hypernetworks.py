@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.recipe import HypernetworkUse, ModelRef
-from engine.denoise import Conditions
-from engine.devices import Device
+from engine.sampling.denoise import Conditions
+from engine.device.devices import Device
 from engine.families.family import predict_with
-from engine.hypernetworks import LentNetwork, bent
-from engine.named_tensors import NamedTensors
-from engine.models import ModelManager
+from engine.adapters.hypernetworks import LentNetwork, bent
+from engine.weights.named_tensors import NamedTensors
+from engine.models.manager import ModelManager
 
 CONTEXT = 32  # as wide as the tiny U-Net's own channels, so that one pair bends both kinds of attention
 

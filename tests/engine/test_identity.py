@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from catalog.headers import read_header
+from catalog.files.headers import read_header
 from catalog.models import describe
 from catalog.preprocessors import get_preprocessor
 from contract.recipe import ModelRef, Recipe
 from contract.tasks import Paint
 from contract.values import ModelKind
 from contract.work import Ticket, WorkFailed, WorkPainted, path_key
-from engine.paint import Engine, EngineOptions
-from engine.preprocessors import Preprocessors
-from engine.previews import PreviewMaker
-from tests import tiny, tiny_files
+from engine.engine import Engine, EngineOptions
+from engine.images.preprocessors import Preprocessors
+from engine.images.previews import PreviewMaker
+from tests.support import tiny, tiny_files
 
 CPU = torch.device("cpu")
 Chosen = tuple[ModelRef, Path]
@@ -171,7 +171,7 @@ def test_a_preview_decoder_is_read_again_when_it_changed(tmp_path: Path, monkeyp
             raise ValueError("no decoder")
         return made[-1]
 
-    monkeypatch.setattr("engine.previews.load_tiny_decoder", load)
+    monkeypatch.setattr("engine.images.previews.load_tiny_decoder", load)
     path, maker = tmp_path / "taesd.safetensors", PreviewMaker()
     path.write_text("damaged")
     bundle: object = type("Bundle", (), {"device": type("Device", (), {"torch_device": CPU, "dtype": torch.float32})})
@@ -191,8 +191,8 @@ def test_an_annotator_is_read_again_when_its_files_changed(tmp_path: Path, monke
         made.append(home)
         return len(made)
 
-    monkeypatch.setattr("engine.annotators.load", load)
-    monkeypatch.setattr("engine.preprocessors.home_of", lambda chosen, folders: tmp_path)
+    monkeypatch.setattr("engine.images.annotators.load", load)
+    monkeypatch.setattr("engine.images.preprocessors.home_of", lambda chosen, folders: tmp_path)
     (tmp_path / "weights.pth").write_bytes(b"one")
     maker = Preprocessors((tmp_path,), CPU)
     assert maker._annotator(get_preprocessor("softedge_hed")) == maker._annotator(get_preprocessor("softedge_hed")) == 1

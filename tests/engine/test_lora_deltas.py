@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.lora_deltas import Unfit, changes_of, merged
-from tests.tiny_loras import one_after_another
+from engine.lora.deltas import Unfit, changes_of, merged
+from tests.support.tiny_loras import one_after_another
 
 CPU = torch.device("cpu")
 LINEAR, CONV = (6, 4), (6, 4, 3, 3)

@@ -5,8 +5,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from accelerate import init_empty_weights
 
-from engine.lora_keys import Places, parse
-from engine.unet_names import block_of, first_names
+from engine.lora.keys import Places, parse
+from engine.lora.ldm_names import block_of, first_names
 
 NOTHING = torch.zeros(1)
 

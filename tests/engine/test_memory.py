@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.memory import Memory, memory, read_meminfo, within_container
+from engine.device.memory import Memory, memory, read_meminfo, within_container
 
 MACHINE = Memory(16_000_000_000, 9_000_000_000)
 

@@ -10,14 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from catalog.headers import read_whole_header
+from catalog.files.headers import read_whole_header
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.tasks import Merge
-from engine.merging import HASHING, MERGING, merge
-from engine.models import ModelManager
-from tests import tiny_files
-from tests.tiny_files import Kind
+from engine.convert.merging import HASHING, MERGING, merge
+from engine.models.manager import ModelManager
+from tests.support import tiny_files
+from tests.support.tiny_files import Kind
 
 Files = dict[str, Path]
 

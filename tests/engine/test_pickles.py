@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from contract.errors import ModelProblem
-from engine import pickles
-from engine.pickles import convert, weights_of
+from engine.convert import pickles
+from engine.convert.pickles import convert, weights_of
 
 
 class Evil:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine import precision
-from engine.devices import Device, choose_device
-from engine.paint import Engine, EngineOptions
-from engine.precision import Probe, Processor, bfloat16_gain, processor, with_precision
+from engine.device import precision
+from engine.device.devices import Device, choose_device
+from engine.engine import Engine, EngineOptions
+from engine.device.precision import Probe, Processor, bfloat16_gain, processor, with_precision
 
 CPU = Device(torch.device("cpu"), "CPU")
 

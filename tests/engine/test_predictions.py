@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.predictions import scheduler_config
-from tests.tiny_files import TELLTALE
+from engine.checkpoints.predictions import scheduler_config
+from tests.support.tiny_files import TELLTALE
 
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 

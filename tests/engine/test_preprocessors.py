@@ -9,9 +9,9 @@ from PIL import Image
 
 from catalog.preprocessors import INPAINT, NONE, PREPROCESSORS, get_preprocessor
 from contract.errors import InvalidInput, InvalidRecipe, JobError, ModelProblem
-from engine.annotators import DETECTORS
-from engine.maps import MAPS
-from engine.preprocessors import Preprocessors, pixel_perfect_resolution
+from engine.images.annotators import DETECTORS
+from engine.images.maps import MAPS
+from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
 
 FREE = [p.id for p in PREPROCESSORS.values() if not p.files]
 

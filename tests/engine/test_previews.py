@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from catalog.models import ModelEntry
-from engine import previews
-from engine.models import Bundle, ModelManager
-from engine.previews import SIDE, PreviewMaker, draw_pictures, fit
-from engine.tiny_decoders import TinyDecoder, load_tiny_decoder
+from engine.images import previews
+from engine.models.manager import Bundle, ModelManager
+from engine.images.previews import SIDE, PreviewMaker, draw_pictures, fit
+from engine.images.taesd import TinyDecoder, load_tiny_decoder
 
 CPU = torch.device("cpu")
 MIX = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.9, -0.7], [-0.4, 0.1, 1.1], [0.6, 0.6, 0.6]])  # latents from RGB

@@ -9,13 +9,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from catalog.models import describe
-from catalog.weights import weights_files
+from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.tasks import Merge
-from engine.merging import merge
-from engine.models import ModelManager
-from tests import tiny_files
+from engine.convert.merging import merge
+from engine.models.manager import ModelManager
+from tests.support import tiny_files
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 UNET = "model.diffusion_model."

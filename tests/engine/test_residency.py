@@ -11,11 +11,11 @@ import torch
 from catalog.models import ModelEntry
 from contract.errors import ModelProblem, OutOfMemory
 from contract.work import path_key
-from engine import loading
-from engine import models as models_module
-from engine.memory import Memory
-from engine.models import ModelManager
-from tests.engine.test_models import CPU, changed, names, poison, weights
+from engine.models import loading
+from engine.models import manager as models_module
+from engine.device.memory import Memory
+from engine.models.manager import ModelManager
+from tests.engine.test_model_manager import CPU, changed, names, poison, weights
 
 MEGABYTE = 1_000_000
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
 from contract.errors import InvalidRecipe, ModelProblem
-from engine.samplers import Sampling, sampling_for
+from engine.sampling.samplers import Sampling, sampling_for
 
 CPU = torch.device("cpu")
 BASE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

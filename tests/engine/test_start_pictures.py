@@ -11,13 +11,13 @@ from PIL import Image
 from catalog.models import ModelEntry
 from catalog.upscalers import UPSCALERS
 from contract.work import RawImage, WorkDone, WorkerEvent, WorkFailed, WorkPainted, WorkStep
-from engine import canvas
-from engine.canvas import decode, encode
-from engine.models import ModelManager
-from engine.paint import Engine
-from tests import tiny
-from tests.engine.test_frame import box
-from tests.engine.test_pictures import png
+from engine.images import vae
+from engine.images.vae import decode, encode
+from engine.models.manager import ModelManager
+from engine.engine import Engine
+from tests.support import tiny
+from tests.engine.test_inpaint_region import box
+from tests.engine.test_image_io import png
 
 Make = Callable[..., Any]
 PICTURE, MASK = Image.effect_noise((96, 80), 60).convert("RGB"), box((96, 80), 16, 16, 64, 48)
@@ -178,8 +178,8 @@ def test_a_large_picture_goes_through_the_vae_in_tiles(models: ModelManager, ent
     picture = Image.effect_noise((24, 16), 60).convert("RGB").resize((192, 128), Image.Resampling.BICUBIC)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         whole = encode(picture, bundle)
-        monkeypatch.setattr(canvas, "TILED_FROM", 128 * 128)
-        monkeypatch.setattr(canvas, "_TILE", 128)
+        monkeypatch.setattr(vae, "TILED_FROM", 128 * 128)
+        monkeypatch.setattr(vae, "_TILE", 128)
         calls: list[tuple[int, ...]] = []
         decoder = bundle.parts["vae"].decoder
         hook = decoder.register_forward_pre_hook(lambda module, given: calls.append(tuple(given[0].shape[-2:])))
@@ -193,11 +193,11 @@ def test_a_large_picture_goes_through_the_vae_in_tiles(models: ModelManager, ent
 
 
 def test_the_start_picture_is_encoded_once_a_job(paint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine import still
+    from engine.images import init_latents
 
     calls: list[int] = []
-    plain = still.encode
-    monkeypatch.setattr(still, "encode", lambda *args, **more: calls.append(1) or plain(*args, **more))
+    plain = init_latents.encode
+    monkeypatch.setattr(init_latents, "encode", lambda *args, **more: calls.append(1) or plain(*args, **more))
     paint(start=START, count=3)
     assert calls == [1]
 

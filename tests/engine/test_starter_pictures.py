@@ -12,15 +12,15 @@ from catalog.models import describe
 from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkPainted, path_key
-from engine.paint import Engine, EngineOptions
-from engine.pictures import as_image
-from tests.engine.test_frame import box
-from tests.engine.test_pictures import png
+from engine.engine import Engine, EngineOptions
+from engine.images.image_io import as_image
+from tests.engine.test_inpaint_region import box
+from tests.engine.test_image_io import png
 from training import inversion, styles
 from training.control import CHANNELS, agreement, drawn_control, edges
 from training.extras import place_of
-from training.judge import KEPT, load_judge
-from training.measures import Task, fresh_tasks, scores, thing_seen
+from training.evaluation.judge import KEPT, load_judge
+from training.evaluation.measures import Task, fresh_tasks, scores, thing_seen
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 STARTER = MODELS / "starter"

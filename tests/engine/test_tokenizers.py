@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.tokenizers import END, MERGES, clip_tokenizer
+from engine.checkpoints.tokenizers import END, MERGES, clip_tokenizer
 from training.clip_merges import SOURCE, merges_of, write
 
 

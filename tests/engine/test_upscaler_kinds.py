@@ -26,13 +26,13 @@ from spandrel.architectures.Swin2SR import Swin2SR
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
-from catalog.headers import UnreadableModel
+from catalog.files.headers import UnreadableModel
 from catalog.models import ModelEntry, scan
-from catalog.upscaler_answers import Answer, UpscalerAnswers
+from catalog.detect.upscaler_answers import Answer, UpscalerAnswers
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
-from engine.upscalers import Upscalers
-from studio.model_list import ModelList
+from engine.images.upscalers import Upscalers
+from studio.library.model_list import ModelList
 from tests.engine.conftest import CPU
 
 PHOTO = Image.effect_noise((40, 32), 60).convert("RGB")
@@ -115,7 +115,7 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
     assert models.get("x", "upscaler") == listed  # known before a job is queued, and no reason to scan again
     assert models.all() and models.generation == generation
     with monkeypatch.context() as patch:
-        patch.setattr("engine.upscalers._read", lambda *_: pytest.fail("it is asked again"))
+        patch.setattr("engine.images.upscalers._read", lambda *_: pytest.fail("it is asked again"))
         with pytest.raises(ModelProblem, match="x is no upscaler that is known"):
             enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
     before = path.stat()
@@ -136,7 +136,7 @@ def test_what_says_nothing_of_the_file_is_not_kept(tmp_path: Path, monkeypatch: 
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.upscalers.load_file", fail)
+        patch.setattr("engine.images.upscalers.load_file", fail)
         with pytest.raises(type(error)):
             enlarged(Upscalers(CPU, answers), entry.ref, path)
     assert answers.of(path) is None
@@ -146,7 +146,7 @@ def test_what_says_nothing_of_the_file_is_not_kept(tmp_path: Path, monkeypatch: 
 def test_an_answer_of_an_earlier_catalog_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "x.safetensors", weights("esrgan"))
     with monkeypatch.context() as patch:
-        patch.setattr("catalog.upscaler_answers.facts_version", lambda: "before")
+        patch.setattr("catalog.detect.upscaler_answers.facts_version", lambda: "before")
         UpscalerAnswers(tmp_path / "cache").keep(path, Answer(problem="is none."))
         assert UpscalerAnswers(tmp_path / "cache").of(path) is not None
     assert UpscalerAnswers(tmp_path / "cache").of(path) is None

@@ -16,10 +16,10 @@ from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ImageRef, ModelRef
 from contract.tasks import Upscale
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkLoading, WorkPainted, WorkStep
-from engine.paint import Engine
-from engine.upscalers import Upscalers, tiles
+from engine.engine import Engine
+from engine.images.upscalers import Upscalers, tiles
 from tests.engine.conftest import CPU
-from tests.engine.test_pictures import png
+from tests.engine.test_image_io import png
 
 PHOTO = Image.effect_noise((70, 50), 60).convert("RGB").resize((140, 100), Image.Resampling.BICUBIC)
 

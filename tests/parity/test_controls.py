@@ -22,12 +22,12 @@ from catalog.samplers import SAMPLERS
 from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkPainted, path_key
-from engine.conditioning import EmbeddingCache
-from engine.lending import lend
-from engine.models import ModelManager
-from engine.paint import Engine
-from engine.passes import Material, develop, first_noise, plan_of, sampling_of
-from engine.preprocessors import Preprocessors
+from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.job_models import lend
+from engine.models.manager import ModelManager
+from engine.engine import Engine
+from engine.pipeline import Material, develop, first_noise, plan_of, sampling_of
+from engine.images.preprocessors import Preprocessors
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE

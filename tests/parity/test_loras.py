@@ -15,13 +15,13 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from catalog.folders import fingerprint
+from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
 from contract.recipe import ModelRef
 from contract.work import WorkDone, WorkNotice, WorkPainted, path_key
-from engine.paint import Engine
+from engine.engine import Engine
 from tests.parity.test_stock_pipelines import stock_latents, stock_scheduler
-from tests.tiny_loras import ATTENTION, CONV, Made, chosen, kohya, kohya_xl, make
+from tests.support.tiny_loras import ATTENTION, CONV, Made, chosen, kohya, kohya_xl, make
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::DeprecationWarning"),
               pytest.mark.filterwarnings("ignore::UserWarning")]

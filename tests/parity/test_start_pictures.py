@@ -31,11 +31,11 @@ from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, Sampler, schedules_for
 from contract.recipe import Recipe
 from contract.work import WorkPainted
-from engine.conditioning import EmbeddingCache
-from engine.depth import depth_of
-from engine.models import ModelManager
-from engine.paint import Engine
-from engine.passes import Material, develop, plan_of, sampling_of
+from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.images.depth import depth_of
+from engine.models.manager import ModelManager
+from engine.engine import Engine
+from engine.pipeline import Material, develop, plan_of, sampling_of
 from tests.engine.conftest import CPU
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE, pin, stock_scheduler
 

@@ -1,7 +1,7 @@
 """Every sampler × schedule × kind of model that is offered: final latents as the stock pipeline's.
 
-The stock schedulers are made here, from the field's table of options and not by `engine/samplers.py`.
-Where diffusers has no option (Euler a's curves, UniPC's Uniform), the levels of `engine/samplers.py` are
+The stock schedulers are made here, from the field's table of options and not by `engine/sampling/samplers.py`.
+Where diffusers has no option (Euler a's curves, UniPC's Uniform), the levels of `engine/sampling/samplers.py` are
 put into the stock scheduler: then only the loop is compared; the levels have their own tests.
 """
 
@@ -18,13 +18,13 @@ from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
 from contract.recipe import Recipe
 from contract.work import WorkPainted
-from engine.conditioning import EmbeddingCache, condition
-from engine.denoise import denoise
+from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.sampling.denoise import denoise
 from engine.families.family import predict_with
-from engine.models import ModelManager
-from engine.paint import Engine
-from engine.passes import first_noise, sampling_of
-from tests import tiny
+from engine.models.manager import ModelManager
+from engine.engine import Engine
+from engine.pipeline import first_noise, sampling_of
+from tests.support import tiny
 from tests.engine.conftest import CPU
 
 STEPS = 3

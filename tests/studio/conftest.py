@@ -12,8 +12,8 @@ from contract.recipe import RecipeDraft
 from contract.work import Worker
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
 
 ME, YOU = "owner-me", "owner-you"
 

@@ -8,11 +8,11 @@ import pytest
 
 from contract.hooks import hookimpl
 from contract.recipe import Recipe, RecipeDraft
-from studio.image_files import KEYWORD, PictureFacts
+from studio.metadata.image_files import KEYWORD, PictureFacts
 from studio.studio import Studio
-from tests.folders import make_lora, make_model
+from tests.support.model_folders import make_lora, make_model
 from tests.studio.conftest import ME
-from tests.studio.pictures import png
+from tests.support.images import png
 
 
 @pytest.fixture

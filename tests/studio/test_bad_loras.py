@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from contract.errors import StudioError
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.resolve import resolve
-from tests.folders import make_lora, make_model, write_safetensors
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.draft import resolve
+from tests.support.model_folders import make_lora, make_model, write_safetensors
 from tests.studio.conftest import draft
 
 

@@ -17,14 +17,14 @@ from contract.recipe import ImageRef
 from contract.records import ImageRecord
 from contract.tasks import Preprocess, Upscale
 from contract.work import RawImage
-from studio.database import MIGRATIONS, Database
-from studio.image_files import read_facts
-from studio.inputs import KEPT_S
-from studio.png_text import read_text
+from studio.storage.database import MIGRATIONS, Database
+from studio.metadata.image_files import read_facts
+from studio.uploads.uploads import KEPT_S
+from studio.uploads.png_text import read_text
 from studio.studio import Studio
-from tests.fakes import FakeWorker
+from tests.support.fakes import FakeWorker
 from tests.studio.conftest import ME, YOU, draft, finish, run
-from tests.studio.pictures import png
+from tests.support.images import png
 
 PICTURE, MASK = png((64, 64), color="navy"), png((64, 64), "L", 255)
 

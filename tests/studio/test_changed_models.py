@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from catalog.folders import fingerprint, settings_of
+from catalog.files.folders import fingerprint, settings_of
 from catalog.models import Scanner
 from contract import events
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.tasks import Paint
 from contract.values import ModelKind
-from studio.model_facts import ModelFacts
-from studio.model_list import ModelList
+from studio.library.model_facts import ModelFacts
+from studio.library.model_list import ModelList
 from studio.studio import Studio
-from tests.catalog import layouts
+from tests.support import layouts
 from tests.catalog.test_identity import FILES, edit, refuse
-from tests.fakes import FakeWorker
-from tests.folders import make_controlnet, make_lora, make_model
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_controlnet, make_lora, make_model
 from tests.studio.conftest import ME, draft, finish, settings_for
 from tests.studio.test_model_list import Clock, database
 

@@ -16,9 +16,9 @@ from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
 from contract.validation import parse_draft
 from studio.studio import Studio
-from tests.folders import make_model
+from tests.support.model_folders import make_model
 from tests.studio.conftest import ME, finish, run
-from tests.studio.pictures import encoded, png
+from tests.support.images import encoded, png
 
 SIZE = (64, 64)
 

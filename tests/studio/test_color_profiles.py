@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageCms
 
-from studio.inputs import Inputs
-from studio.matrix_profiles import DISPLAY_P3, REC_2020, SRGB, matrix_profile
-from studio.opener import read_picture
-from tests.studio.pictures import chunk, encoded
+from studio.uploads.uploads import Inputs
+from studio.uploads.matrix_profiles import DISPLAY_P3, REC_2020, SRGB, matrix_profile
+from studio.uploads.safe_open import read_picture
+from tests.support.images import chunk, encoded
 
 ADOBE = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 PROPHOTO = (0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from contract import events
 from studio.studio import Studio
-from tests.fakes import FakeWorker
+from tests.support.fakes import FakeWorker
 from tests.studio.conftest import ME, draft, finish, run, settings_for, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def kill_child(folder: Path, where: str, after_s: float = 0.0) -> None:
     """Run the program until it says it is ready, then kill it."""
     settings_for(folder)
-    command = [sys.executable, "-m", "tests.studio.crash_child", str(folder), where]
+    command = [sys.executable, "-m", "tests.support.crash_child", str(folder), where]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
         threading.Event().wait(after_s)

@@ -10,14 +10,14 @@ import pytest
 
 from contract import events
 from contract.errors import InvalidInput
-from studio.inputs import Inputs
-from studio.owners import OwnerKeys
-from studio.secret_file import secret_or_new
+from studio.uploads.uploads import Inputs
+from studio.storage.owner_keys import OwnerKeys
+from studio.storage.secret_file import secret_or_new
 from studio.settings import load_settings
 from studio.studio import Studio
-from tests.fakes import FakeWorker
+from tests.support.fakes import FakeWorker
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
-from tests.studio.pictures import png
+from tests.support.images import png
 
 Make = Callable[..., Studio]
 

@@ -13,9 +13,9 @@ import pytest
 
 from contract import events
 from contract.errors import StorageFull, StudioError
-from studio import database as database_module
-from studio.database import MIGRATIONS, Database
-from studio.lock import DataLock
+from studio.storage import database as database_module
+from studio.storage.database import MIGRATIONS, Database
+from studio.storage.lock import DataLock
 from studio.studio import Studio
 from tests.studio.conftest import ME, draft, finish, run, wait_until
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.errands import Convert, Merge
+from contract.model_tasks import Convert, Merge
 from contract.errors import NotFound
 from contract.recipe import ModelRef
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
-from studio.workers.errands import DiskWorker
+from studio.workers.model_tasks import DiskWorker
 
 FUNCTIONS = ("tests.studio.fake_errands:convert", "tests.studio.fake_errands:merge")
 

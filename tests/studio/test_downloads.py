@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.errands import Download
+from contract.model_tasks import Download
 from contract.errors import InvalidRecipe, JobError, NotFound, StorageFull, StudioError
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
-from studio.downloads import errand
-from studio.downloads.errand import NetworkWorker
+from studio.downloads import download_task
+from studio.downloads.download_task import NetworkWorker
 from studio.downloads.hub import HubFile, chosen_files, read_repository
-from studio.downloads.places import is_there, plan
+from studio.downloads.destinations import is_there, plan
 from studio.downloads.wire import Broken, Hub, Offline, Wire, is_public
-from tests.studio.hub_here import HubHere, hub_here
+from tests.support.hub import HubHere, hub_here
 
 REPOSITORY, FILE = "owner/model", "model-a.safetensors"
 DATA = os.urandom(300_000)
@@ -25,7 +25,7 @@ TASK = Download(source=REPOSITORY, files=(FILE,))
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubHere]:
-    monkeypatch.setattr(errand, "_FLOOR_BYTES", 0)
+    monkeypatch.setattr(download_task, "_FLOOR_BYTES", 0)
     with hub_here() as here:
         here.add(REPOSITORY, FILE, DATA)
         yield here
@@ -108,7 +108,7 @@ def test_a_wrong_checksum_keeps_nothing(hub: HubHere, downloads: Downloads) -> N
 
 def test_a_known_checksum_counts_whatever_the_hub_says(hub: HubHere, downloads: Downloads,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errand, "pinned_sha256", lambda repository, path: "1" * 64)
+    monkeypatch.setattr(download_task, "pinned_sha256", lambda repository, path: "1" * 64)
     assert downloads.failure().code == "checksum" and downloads.files() == {}
 
 
@@ -155,7 +155,7 @@ def test_a_repository_that_is_not_there_or_gated_is_named(hub: HubHere, download
 
 def test_no_room_is_said_before_anything_is_fetched(hub: HubHere, downloads: Downloads,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errand, "_FLOOR_BYTES", 10**18)
+    monkeypatch.setattr(download_task, "_FLOOR_BYTES", 10**18)
     failed = downloads.failure()
     assert failed.code == StorageFull.default_code and "are free" in failed.message
     assert hub.ranges() == []
@@ -351,7 +351,7 @@ def test_a_cut_wire_asks_nobody(hub: HubHere) -> None:
 
 
 def test_every_pinned_checksum_is_one() -> None:
-    from catalog.offers import _PINNED, OFFERS
+    from catalog.catalog_models import _PINNED, OFFERS
     assert all(len(bytes.fromhex(sha256)) == hashlib.sha256().digest_size for sha256 in _PINNED.values())
     assert len({offer.id for offer in OFFERS}) == len(OFFERS)
     named = {(offer.download.source, path) for offer in OFFERS for path in offer.download.files}

@@ -2,7 +2,7 @@
 
 import random
 
-from studio.fairness import FairOrder, Waiting
+from studio.jobs.fairness import FairOrder, Waiting
 
 
 def jobs(owner: str, costs: list[float], first: int = 0) -> list[Waiting]:

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from contract.errors import InvalidInput
-from studio.file_kinds import sniff
-from tests.studio.pictures import encoded
+from studio.uploads.file_kinds import sniff
+from tests.support.images import encoded
 
 SMALL = Image.new("RGB", (16, 16), "teal")
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"

@@ -5,8 +5,8 @@ import threading
 
 from contract import events
 from contract.events import JobEvent
-from studio.feed import Feed
-from studio.follow import follow
+from studio.jobs.event_log import Feed
+from studio.jobs.follow import follow
 
 
 def step(index: int) -> events.Step:

@@ -11,17 +11,17 @@ import pytest
 from contract import events
 from contract.errors import NotFound, StorageFull
 from contract.recipe import ModelRef, Recipe
-from studio.database import Database
-from studio.gallery import Gallery
-from studio.gallery_index import reconcile
-from studio.ids import IdSource
-from studio.image_files import PictureFacts, PictureFolder, read_facts
-from studio.owners import OwnerKeys
+from studio.storage.database import Database
+from studio.gallery.gallery import Gallery
+from studio.gallery.gallery_index import reconcile
+from studio.storage.ids import IdSource
+from studio.metadata.image_files import PictureFacts, PictureFolder, read_facts
+from studio.storage.owner_keys import OwnerKeys
 from studio.studio import Studio
-from studio.thumbnails import Thumbnails
-from tests.fakes import gradient
+from studio.gallery.thumbnails import Thumbnails
+from tests.support.fakes import gradient
 from tests.studio.conftest import ME, YOU, run
-from tests.studio.pictures import png
+from tests.support.images import png
 
 
 class House:
@@ -150,7 +150,7 @@ def test_a_thumbnail_that_can_not_be_remade_does_not_make_its_picture_missing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(StorageFull, match="No space left"):
-        patch.setattr("studio.thumbnails.os.replace", refuse)
+        patch.setattr("studio.gallery.thumbnails.os.replace", refuse)
         house.gallery.thumbnail(facts.id, ME)
     assert not house.gallery.get(facts.id, ME).missing
     assert house.gallery.thumbnail(facts.id, ME).is_file()

@@ -11,11 +11,11 @@ import pytest
 
 from contract.recipe import LoraUse, ModelRef
 from contract.tasks import Upscale
-from studio import database as database_module
-from studio.database import MIGRATIONS, Database
-from studio.gallery_search import GallerySearch
-from studio.search_text import fold, search_terms
-from tests.fakes import gradient
+from studio.storage import database as database_module
+from studio.storage.database import MIGRATIONS, Database
+from studio.gallery.gallery_search import GallerySearch
+from studio.gallery.search_text import fold, search_terms
+from tests.support.fakes import gradient
 from tests.studio.conftest import ME, YOU
 from tests.studio.test_gallery import House
 

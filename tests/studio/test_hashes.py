@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from catalog.models import scan
-from studio import hashes as module
-from studio.database import Database
-from studio.hashes import ModelHashes
-from tests.folders import make_controlnet, make_model, write_safetensors
+from studio.library import hashes as module
+from studio.storage.database import Database
+from studio.library.hashes import ModelHashes
+from tests.support.model_folders import make_controlnet, make_model, write_safetensors
 from tests.studio.conftest import wait_until
 
 

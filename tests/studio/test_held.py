@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract import events
-from studio import image_files
+from studio.metadata import image_files
 from studio.studio import Studio
 from tests.studio.conftest import ME, draft, finish, wait_until
 

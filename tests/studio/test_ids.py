@@ -1,6 +1,6 @@
 """Ids rise whatever the clock does."""
 
-from studio.ids import IdSource, is_id, row_number
+from studio.storage.ids import IdSource, is_id, row_number
 
 
 def test_ids_rise_and_never_repeat() -> None:

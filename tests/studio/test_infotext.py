@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.recipe import ModelRef, Recipe
-from studio import VERSION, infotext
+from studio import VERSION
+from studio.metadata import infotext
 
 
 def recipe(**changes: object) -> Recipe:

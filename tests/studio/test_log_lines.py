@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from studio.log_lines import MOST_OF_A_KIND, PlainFormatter, PlainStream, Repeats, plain
+from studio.storage.log_lines import MOST_OF_A_KIND, PlainFormatter, PlainStream, Repeats, plain
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = ["\x1b[2Jgone", "a\x07b", "\x9b31m", "\u202egnp.exe", "\x00", "\x7f", "a\x85b", "\u2028", "\u2066x\u2069", "\ud83d", "\x1b]0;title\x07"]

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from catalog import file_models
-from catalog.headers import Header
+from catalog.detect import file_models
+from catalog.files.headers import Header
 from contract.errors import InvalidRecipe, NotFound
-from studio import model_list
-from studio.database import Database
-from studio.hashes import HashKeeper, ModelHashes
-from studio.model_facts import ModelFacts
-from studio.model_list import ModelList
+from studio.library import model_list
+from studio.storage.database import Database
+from studio.library.hashes import HashKeeper, ModelHashes
+from studio.library.model_facts import ModelFacts
+from studio.library.model_list import ModelList
 from studio.studio import Studio
-from tests.catalog import layouts
-from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.support import layouts
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
 from tests.studio.conftest import ME, draft, finish, wait_until
 
 EMBEDDING: layouts.Shapes = {"emb_params": (1, 768)}

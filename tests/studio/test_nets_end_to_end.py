@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 
 from contract.errors import StudioError
 from contract.events import Done, Saved
-from studio.image_files import KEYWORD
-from studio.png_text import read_text
+from studio.metadata.image_files import KEYWORD
+from studio.uploads.png_text import read_text
 from studio.studio import Studio
 from studio.workers.inline import InlineWorker
-from tests import tiny
+from tests.support import tiny
 from tests.studio.conftest import ME, run
-from tests.tiny_loras import ATTENTION, Made, chosen, kohya, make
+from tests.support.tiny_loras import ATTENTION, Made, chosen, kohya, make
 
 SMALL = {"steps": 2, "width": 64, "height": 64, "seed": 3}
 

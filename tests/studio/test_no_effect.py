@@ -9,11 +9,11 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidInput
 from contract.events import Notice
 from contract.recipe import ModelRef, Recipe
-from studio.inputs import grays_of
-from studio.no_effect import without_effect
+from studio.uploads.uploads import grays_of
+from studio.resolve.no_effect import without_effect
 from studio.studio import Studio
 from tests.studio.conftest import ME, draft, finish
-from tests.studio.pictures import encoded
+from tests.support.images import encoded
 
 PICTURES = {
     "photo": Image.effect_noise((16, 16), 80).convert("RGB"), "clear": Image.new("RGBA", (16, 16), (9, 9, 9, 0)),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from contract.recipe import RecipeDraft
-from studio.other_hashes import OtherHashes, hash_behind_header, is_hash_of_nothing, quick_hashes
+from studio.library.other_hashes import OtherHashes, hash_behind_header, is_hash_of_nothing, quick_hashes
 from studio.studio import Studio
 from tests.studio.conftest import ME, run
-from tests.studio.pictures import png
+from tests.support.images import png
 
 NOTHING = hashlib.sha256(b"").hexdigest()
 

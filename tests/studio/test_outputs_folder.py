@@ -11,12 +11,12 @@ import pytest
 
 from contract import events
 from contract.errors import NotFound, StudioError
-from studio import image_files
-from studio.image_files import PictureFolder, parse_facts, read_facts
+from studio.metadata import image_files
+from studio.metadata.image_files import PictureFolder, parse_facts, read_facts
 from studio.studio import Studio
-from tests.fakes import gradient
+from tests.support.fakes import gradient
 from tests.studio.conftest import ME, run, wait_until
-from tests.studio.pictures import png
+from tests.support.images import png
 from tests.studio.test_gallery import House
 
 DAY_S = 86_400.0

@@ -30,7 +30,7 @@ from contract.work import (
 from studio.studio import Studio
 from studio.workers.child import Outbox
 from studio.workers.process import ProcessWorker, _Silence
-from tests.fakes import gradient
+from tests.support.fakes import gradient
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 
 ROOT = Path(__file__).parents[2]

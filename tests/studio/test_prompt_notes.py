@@ -4,7 +4,7 @@ import pytest
 
 from contract.errors import InvalidRecipe
 from contract.recipe import Recipe
-from studio.prompt_notes import prompt_notes
+from studio.resolve.prompt_notes import prompt_notes
 
 MODEL = {"kind": "checkpoint", "name": "starter", "family": "sd1"}
 HALF = {"start": {"image": {"sha256": "0" * 64}, "strength": 0.5}}

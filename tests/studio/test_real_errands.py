@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from contract import events
-from contract.errands import Convert, MergeDraft
+from contract.model_tasks import Convert, MergeDraft
 from studio.studio import Studio
-from tests import tiny_files
+from tests.support import tiny_files
 from tests.studio.conftest import ME, finish
 
 pytestmark = pytest.mark.slow

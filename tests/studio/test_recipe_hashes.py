@@ -5,7 +5,7 @@ import json
 from contract.recipe import ImageRef, ModelKind, ModelRef, Recipe
 from contract.tasks import Upscale
 from contract.work import path_key
-from studio.recipe_hashes import with_hashes, with_upscaler_hash
+from studio.metadata.recipe_hashes import with_hashes, with_upscaler_hash
 
 
 def ref(kind: ModelKind) -> dict[str, str]:

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from catalog.models import ModelEntry
 from contract.parts import Control, Extend, Hires, HypernetworkUse, LoraUse, Mask, Reference, Refiner, Start
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
-from studio import infotext
-from studio.found_recipes import FoundRecipe, read_recipe
-from studio.image_files import KEYWORD, PictureFacts
-from studio.model_list import ModelList
-from tests.studio.pictures import png
+from studio.metadata import infotext
+from studio.metadata.import_recipe import FoundRecipe, read_recipe
+from studio.metadata.image_files import KEYWORD, PictureFacts
+from studio.library.model_list import ModelList
+from tests.support.images import png
 
 PICTURE = {"sha256": "0" * 64}
 KINDS: dict[str, ModelKind] = {"starter": "checkpoint", "ink": "lora", "oil, pastel": "lora", "bend": "hypernetwork", "soft": "vae",

@@ -9,11 +9,11 @@ from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess
 from contract.validation import parse_draft
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.resolve import resolve
-from studio.resolve_controls import resolve_preprocess
-from tests.folders import make_model, write_safetensors
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.draft import resolve
+from studio.resolve.controls import resolve_preprocess
+from tests.support.model_folders import make_model, write_safetensors
 
 SIZES = {"a" * 64: (512, 512), "b" * 64: (1, 5000), "c" * 64: (1, 1)}
 PICTURE, NARROW, DOT = ({"sha256": sha256} for sha256 in SIZES)

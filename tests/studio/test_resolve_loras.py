@@ -8,9 +8,9 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, StudioError
 from contract.parts import MAX_LORAS
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.resolve import Resolved, resolve
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.draft import Resolved, resolve
 from tests.studio.conftest import draft
 
 

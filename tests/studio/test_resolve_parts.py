@@ -9,11 +9,11 @@ import pytest
 from contract.errors import StudioError
 from contract.recipe import Hires, ModelRef, RecipeDraft
 from contract.tasks import Upscale
-from studio.model_finder import Finder
-from studio.model_list import ModelList
-from studio.resolve import resolve
-from studio.resolve_parts import resolve_upscale
-from tests.folders import make_model
+from studio.resolve.model_finder import Finder
+from studio.library.model_list import ModelList
+from studio.resolve.draft import resolve
+from studio.resolve.parts import resolve_upscale
+from tests.support.model_folders import make_model
 
 SIZES = {"a" * 64: (512, 512), "b" * 64: (1024, 1024), "c" * 64: (512, 384), "d" * 64: (3000, 2000), "e" * 64: (500, 333)}
 START, LARGE, OTHER, PHOTO, ODD = ({"sha256": sha256} for sha256 in SIZES)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ModelProblem
-from studio.model_finder import Finder
-from studio.resolve import resolve
+from studio.resolve.model_finder import Finder
+from studio.resolve.draft import resolve
 from tests.studio.conftest import draft
 from tests.studio.test_resolve_loras import Shelf, entry
 

@@ -15,16 +15,17 @@ from contract.errors import NotFound, StorageFull, StudioError
 from contract.hooks import hookimpl
 from contract.tasks import Preprocess, Upscale
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkPainted
-from studio import dispatcher, image_files, saver
-from studio.gallery import Gallery
-from studio.gallery_search import GallerySearch
-from studio.inputs import Inputs
-from studio.queue import JobQueue
+from studio.jobs import dispatcher, saver
+from studio.metadata import image_files
+from studio.gallery.gallery import Gallery
+from studio.gallery.gallery_search import GallerySearch
+from studio.uploads.uploads import Inputs
+from studio.jobs.queue import JobQueue
 from studio.studio import Studio
-from studio.thumbnails import Thumbnails
-from tests.fakes import FakeWorker
+from studio.gallery.thumbnails import Thumbnails
+from tests.support.fakes import FakeWorker
 from tests.studio.conftest import ME, draft, finish, run, wait_until
-from tests.studio.pictures import png
+from tests.support.images import png
 
 Harm = Callable[[Studio, pytest.MonkeyPatch], Callable[[], None]]  # does it; returns what takes it back
 

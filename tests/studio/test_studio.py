@@ -15,8 +15,8 @@ from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
 from studio.extensions import Limits
 from studio.studio import Studio
-from tests.fakes import FakeWorker, gradient
-from tests.folders import make_model
+from tests.support.fakes import FakeWorker, gradient
+from tests.support.model_folders import make_model
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 
 

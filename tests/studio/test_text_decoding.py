@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from studio.text_decoding import decode_comment, decode_text, undoubled
+from studio.uploads.text_decoding import decode_comment, decode_text, undoubled
 
 TEXTS = ("masterpiece, a barn\nNegative prompt: blurry\nSteps: 20, Sampler: Euler, Seed: 1",
          "桜の木、夜空、美しい星\nNegative prompt: 低品質\nSteps: 20, Seed: 1", "桜の木と夜空", "夜空",

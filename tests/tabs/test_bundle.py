@@ -7,33 +7,39 @@ import pytest
 from tabs.bundle import bundle
 
 DOM = "// Elements.\n\nexport const h = (tag) => tag;\nexport async function later() {}\nconst own = 1;\n"
-APP = 'import { h } from "./dom.js";\nimport { word } from "./words.js";\n\nh(word);\n'
-WORDS = 'import { h, later } from "./dom.js";\nexport const word = h(later);\n'
+APP = 'import { h } from "./ui/dom.js";\nimport { word } from "./core/words.js";\n\nh(word);\n'
+WORDS = 'import { h, later } from "../ui/dom.js";\nexport const word = h(later);\n'
 
 
 def test_each_module_becomes_a_function_after_those_it_imports() -> None:
-    script = bundle({"app.js": APP, "dom.js": DOM, "words.js": WORDS, "unused.js": "nonsense("}, "app.js")
-    assert re.findall(r"^// (\w+\.js)$", script, re.MULTILINE) == ["dom.js", "words.js", "app.js"]
-    assert "const { h, later } = $dom;\nconst word = h(later);" in script
+    script = bundle({"app.js": APP, "ui/dom.js": DOM, "core/words.js": WORDS, "unused.js": "nonsense("}, "app.js")
+    assert re.findall(r"^// ([\w/]+\.js)$", script, re.MULTILINE) == ["ui/dom.js", "core/words.js", "app.js"]
+    assert "const { h, later } = $ui$dom;\nconst word = h(later);" in script
     assert "return { h, later };" in script and "return { word };" in script
     assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
     assert "nonsense" not in script
 
 
 def test_same_modules_in_another_order_make_the_same_script() -> None:
-    sources = {"app.js": APP, "dom.js": DOM, "words.js": WORDS}
+    sources = {"app.js": APP, "ui/dom.js": DOM, "core/words.js": WORDS}
     assert bundle(sources, "app.js") == bundle(dict(reversed(sources.items())), "app.js")
 
 
-@pytest.mark.parametrize(("dom", "words"), [
-    ("export const other = 1;\n", "app.js imports h, which dom.js does not export"),
-    ('import { word } from "./app.js";\nexport const h = 1;\n', "in a circle: .*app.js.*dom.js|circle: .*dom.js.*app.js"),
-    ('import { far } from "./far.js";\nexport const h = 1;\n', "far.js is imported and does not exist"),
-    ("export default 1;\nexport const h = 1;\n", "dom.js: this form can't be joined: export default 1;"),
-    ("export let h = 1;\n", "dom.js: this form can't be joined: export let h = 1;"),
-    ('import h from "./x.js";\nexport const h = 1;\n', 'this form can\'t be joined: import h from "./x.js";'),
-    ('import {\n  a,\n} from "./x.js";\nexport const h = 1;\n', "this form can't be joined: import {"),
-])
+@pytest.mark.parametrize(
+    ("dom", "words"),
+    [
+        ("export const other = 1;\n", "app.js imports h, which ui/dom.js does not export"),
+        (
+            'import { word } from "../app.js";\nexport const h = 1;\n',
+            "in a circle: .*app.js.*dom.js|circle: .*dom.js.*app.js",
+        ),
+        ('import { far } from "./far.js";\nexport const h = 1;\n', "ui/far.js is imported and does not exist"),
+        ("export default 1;\nexport const h = 1;\n", "ui/dom.js: this form can't be joined: export default 1;"),
+        ("export let h = 1;\n", "ui/dom.js: this form can't be joined: export let h = 1;"),
+        ('import h from "./x.js";\nexport const h = 1;\n', 'this form can\'t be joined: import h from "./x.js";'),
+        ('import {\n  a,\n} from "./x.js";\nexport const h = 1;\n', "this form can't be joined: import {"),
+    ],
+)
 def test_what_can_not_be_joined_is_refused(dom: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        bundle({"app.js": 'import { h } from "./dom.js";\n', "dom.js": dom}, "app.js")
+        bundle({"app.js": 'import { h } from "./ui/dom.js";\n', "ui/dom.js": dom}, "app.js")

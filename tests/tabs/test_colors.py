@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TOKENS = Path(__file__).parents[2] / "tabs/page/tokens.css"
+TOKENS = Path(__file__).parents[2] / "tabs/page/styles/tokens.css"
 GROUNDS = ("page", "surface", "raised", "wall", "sunk")
 GRAYS = (*GROUNDS, "line", "line-2", "edge", "ink", "ink-2", "ink-3")
 

@@ -1,9 +1,10 @@
 """What the page consists of: the early script, one style sheet, fonts, one script, each at a versioned address."""
 
 import re
+import shutil
 from pathlib import Path
 
-from tabs.head import GRADIO_FILES, PAGE_DIR, gradio_files, page_front
+from tabs.head import GRADIO_FILES, PAGE_DIR, STYLES, gradio_files, page_front
 
 
 def addresses(folder: Path = PAGE_DIR) -> dict[str, str]:
@@ -26,17 +27,18 @@ def test_every_file_has_a_versioned_address_and_nothing_comes_from_outside() -> 
 
 def test_every_module_and_style_of_the_folder_is_in() -> None:
     files = page_front().files
-    for path in PAGE_DIR.glob("*.js"):
-        assert f"// {path.name}\n".encode() in files["/page/darkroom.js"]
-    for path in PAGE_DIR.glob("*.css"):
+    modules, styles = list(PAGE_DIR.rglob("*.js")), list(PAGE_DIR.rglob("*.css"))
+    assert len(modules) > 100 and len(styles) == len(STYLES)
+    for path in modules:
+        assert f"// {path.relative_to(PAGE_DIR).as_posix()}\n".encode() in files["/page/darkroom.js"]
+    for path in styles:
         assert path.read_bytes() in files["/page/darkroom.css"]
 
 
 def test_address_changes_with_the_content(tmp_path: Path) -> None:
-    for path in PAGE_DIR.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(PAGE_DIR, tmp_path, dirs_exist_ok=True)
     before = addresses(tmp_path)
-    with (tmp_path / "dom.js").open("a", encoding="utf-8") as module:
+    with (tmp_path / "ui/dom.js").open("a", encoding="utf-8") as module:
         module.write("// new\n")
     after = addresses(tmp_path)
     assert [name for name in after if after[name] != before[name]] == ["darkroom.js"]

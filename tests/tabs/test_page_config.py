@@ -11,8 +11,8 @@ from contract.validation import LABELS
 from studio.settings import load_settings
 from studio.studio import Studio
 from tabs.page_config import page_config
-from tests.fakes import FakeWorker
-from tests.folders import make_model
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
 
 
 def config_of(tmp_path: Path) -> dict[str, object]:

@@ -13,9 +13,9 @@ import pytest
 from studio.settings import load_settings
 from studio.studio import Studio
 from tabs.run_panel import make_runner
-from tests.fakes import FakeWorker
-from tests.folders import make_model
-from tests.studio.pictures import flat_png
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_model
+from tests.support.images import flat_png
 
 OWNER, OTHER = "someone", "someone-else"
 

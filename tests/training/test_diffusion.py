@@ -9,11 +9,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTokenizer
 
-from training.captions import vocabulary
-from training.checkpoints import Budget, Stopwatch
+from training.drawing.captions import vocabulary
+from training.loops.checkpoints import Budget, Stopwatch
 from training.diffusion import Bucket, Painter, Trainer, new_painter, noised, pick_bucket, timesteps
 from training.models import TEXT_WIDTH, new_scheduler, new_unet
-from training.scenes import random_scene
+from training.drawing.scenes import random_scene
 from training.text import Slots, TextLesson, phrasings
 from training.tokenizer import write_tokenizer
 
@@ -141,7 +141,7 @@ def test_a_run_that_goes_on_later_keeps_its_rate() -> None:
 def test_a_stop_counts_little(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter((0.0, 2.0, 1000.0))
     clock = SimpleNamespace(monotonic=lambda: next(times))  # the module's own: threads of other tests read the real one
-    monkeypatch.setattr("training.checkpoints.time", clock)
+    monkeypatch.setattr("training.loops.checkpoints.time", clock)
     watch = Stopwatch(longest_s=20.0)
     assert (watch.lap(), watch.lap()) == (2.0, 20.0)
 

@@ -9,12 +9,12 @@ from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionM
 from safetensors.torch import load_file
 
 from training import control, inversion, styles
-from training.captions import vocabulary
-from training.checkpoints import Budget
-from training.data import scenes_of
-from training.drawing import draw
+from training.drawing.captions import vocabulary
+from training.loops.checkpoints import Budget
+from training.drawing.data import scenes_of
+from training.drawing.drawing import draw
 from training.models import TEXT_WIDTH, new_scheduler, new_text_encoder
-from training.scenes import Scene
+from training.drawing.scenes import Scene
 from training.text import phrasings
 from training.tokenizer import write_tokenizer
 from training.vae import new_vae

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import measures
-from training.checkpoints import Budget
-from training.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, keep_judge, labels_of, load_judge, moved, places_of, train_judge
-from training.scenes import Scene, any_scene, is_held_out
+from training.evaluation import measures
+from training.loops.checkpoints import Budget
+from training.evaluation.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, keep_judge, labels_of, load_judge, moved, places_of, train_judge
+from training.drawing.scenes import Scene, any_scene, is_held_out
 
 
 def perfect_logits(scenes: list[Scene]) -> dict[str, torch.Tensor]:

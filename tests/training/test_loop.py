@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.loop import averaged
+from training.loops.loop import averaged
 
 
 @pytest.mark.parametrize(("updates", "lag"), [(20, 4), (100, 13), (2000, 51)])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.optimizers import MatrixOptimizer, orthogonal
+from training.loops.optimizers import MatrixOptimizer, orthogonal
 
 
 def test_all_directions_of_a_matrix_come_out_alike() -> None:

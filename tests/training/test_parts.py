@@ -9,7 +9,7 @@ from diffusers import AutoencoderTiny
 from spandrel import ModelLoader
 
 from training import parts
-from training.checkpoints import Budget
+from training.loops.checkpoints import Budget
 
 
 @pytest.fixture

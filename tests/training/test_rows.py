@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from training import evaluate, extra_rows, measures
+from training import evaluate
+from training.evaluation import extra_rows, measures
 from training.evaluate import write_results
-from training.judge import Judge
-from training.measures import Task
-from training.rows import Row, Subject, at_least
+from training.evaluation.judge import Judge
+from training.evaluation.measures import Task
+from training.evaluation.rows import Row, Subject, at_least
 
 
 def test_a_share_is_printed_as_percent_and_compared_with_its_goal() -> None:

@@ -6,15 +6,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training import skies
-from training.canvas import Canvas
-from training.captions import canonical_caption, caption, vocabulary
-from training.drawing import draw, draw_all, draw_portrait
-from training.moods import mood_of
-from training.scenes import LANDS, LIGHTS, SIDES, SIZES, STYLES, Scene, any_scene, fits, held_out_scene, is_held_out, random_scene
-from training.things.names import NAMES, plural
-from training.things.palette import COLORS
-from training.things.table import THINGS
+from training.drawing import skies
+from training.drawing.canvas import Canvas
+from training.drawing.captions import canonical_caption, caption, vocabulary
+from training.drawing.drawing import draw, draw_all, draw_portrait
+from training.drawing.moods import mood_of
+from training.drawing.scenes import (
+    LANDS,
+    LIGHTS,
+    SIDES,
+    SIZES,
+    STYLES,
+    Scene,
+    any_scene,
+    fits,
+    held_out_scene,
+    is_held_out,
+    random_scene,
+)
+from training.drawing.things.names import NAMES, plural
+from training.drawing.things.palette import COLORS
+from training.drawing.things.table import THINGS
 
 
 def words_of(text: str) -> set[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from training import parts
-from training.captions import vocabulary
+from training.drawing.captions import vocabulary
 from training.cards import card_path
 from training.export import MAX_BYTES, folder_bytes
 from training.extras import PARTS, place_of

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from training.captions import vocabulary
-from training.checkpoints import Budget
-from training.data import scenes_of
+from training.drawing.captions import vocabulary
+from training.loops.checkpoints import Budget
+from training.drawing.data import scenes_of
 from training.text import Slots, TextLesson, load_slots, new_slots, patches, phrasings, train_text, unpatched
 from training.tokenizer import LENGTH, write_tokenizer
 

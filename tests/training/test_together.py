@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from training.together import bfloat, choose_cpu_dtype, fast_dtype
+from training.loops.together import bfloat, choose_cpu_dtype, fast_dtype
 
 CPU = torch.device("cpu")
 
@@ -36,6 +36,6 @@ def test_the_faster_of_both_is_chosen(slower: torch.dtype, faster: torch.dtype, 
         return made
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", forward)
-    monkeypatch.setattr("training.together.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("training.loops.together.perf_counter", lambda: clock[0])
     choose_cpu_dtype()
     assert fast_dtype("cpu") == faster

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from training import vae as vae_module
-from training.checkpoints import Budget
-from training.data import scenes_of
-from training.drawing import draw
+from training.loops.checkpoints import Budget
+from training.drawing.data import scenes_of
+from training.drawing.drawing import draw
 from training.vae import Pools, crops, encode_pool, fold_normalisation, new_vae, to_tensor
 
 

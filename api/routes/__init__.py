@@ -1,0 +1,1 @@
+"""The routes under /api/v1, a file per thing that is asked about. Each parses, calls the Studio and serializes."""

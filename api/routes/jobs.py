@@ -1,0 +1,101 @@
+"""Routes of jobs: submit, look, follow, cancel. The same calls as the page's."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from api.dependencies import JobId, JsonBody, Key, Owner, StudioHere, Window, body_schema
+from api.event_stream import stream
+from api.schemas import Accepted, JobList, JobStatus, job_row, job_status
+from contract.events import Notice
+from contract.validation import parse_draft, parse_preprocess, parse_upscale
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+_DRAFT = body_schema("application/json", {"$ref": "#/components/schemas/RecipeDraft"})
+_UPSCALE = body_schema("application/json", {"$ref": "#/components/schemas/Upscale"})
+_PREPROCESS = body_schema("application/json", {"$ref": "#/components/schemas/Preprocess"})
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Events as they come; each `data` is JSON, each `id` a cursor.",
+          "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
+@router.post("", status_code=202, openapi_extra=_DRAFT)
+def submit(studio: StudioHere, owner: Owner, window: Window, key: Key, body: JsonBody) -> Accepted:
+    """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body.
+
+    With an `Idempotency-Key` it may be sent again when its answer was lost: it begins one job.
+    """
+    handle = studio.submit(parse_draft(body), owner, window=window, key=key)
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.post("/upscale", status_code=202, openapi_extra=_UPSCALE)
+def upscale(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Enlarge a picture, tile by tile. Only `image` is required; `parent` names the picture it comes from."""
+    handle = studio.upscale(parse_upscale(body), owner, window=window)
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.post("/preprocess", status_code=202, openapi_extra=_PREPROCESS)
+def preprocess(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Make a control map. It ends as an input, whose sha256 is in `prepared` and in the event of that name."""
+    handle = studio.preprocess(parse_preprocess(body), owner, window=window)
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.get("")
+def unfinished(studio: StudioHere, owner: Owner, window: Window) -> JobList:
+    """Unfinished jobs of a window (`?window=`), oldest first."""
+    found = studio.jobs_of_window(owner, window) if window else ()
+    return JobList(jobs=tuple(job_row(record) for record in found))
+
+
+@router.get("/{job_id}")
+def look(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
+    """State, progress, picture ids, error, notices."""
+    told = studio.feed(job_id, owner).since().events
+    return job_status(studio.job(job_id, owner), tuple(event.message for event in told if isinstance(event, Notice)))
+
+
+@router.delete("/{job_id}")
+def cancel(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
+    """Cancel; a running job stops between two steps. What is finished stays."""
+    studio.cancel(job_id, owner)
+    return job_status(studio.job(job_id, owner))
+
+
+@router.post("/{job_id}/move_up")
+def move_up(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
+    """Let it go before the caller's own other waiting jobs."""
+    studio.move_up(job_id, owner)
+    return job_status(studio.job(job_id, owner))
+
+
+@router.post("/{job_id}/again", status_code=202)
+def again(studio: StudioHere, owner: Owner, window: Window, job_id: JobId) -> Accepted:
+    """Queue what it was once more, with the same seed: pictures, an upscale, a preprocessor's map."""
+    handle = studio.again(job_id, owner, window=window)
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.post("/{job_id}/retry_save")
+def retry_save(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
+    """Save the pictures that were kept in memory when the disk was full."""
+    studio.retry_save(job_id, owner)
+    return job_status(studio.job(job_id, owner))
+
+
+@router.get("/{job_id}/events", response_class=StreamingResponse, responses=_EVENTS)
+async def events(studio: StudioHere, owner: Owner, job_id: JobId,
+                 cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
+                 last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+    """Follow a job as Server-Sent Events; Last-Event-ID (or `?cursor=`) goes on after that event."""
+    feed = await run_in_threadpool(studio.feed, job_id, owner)
+    if last_event_id and last_event_id.isascii() and last_event_id.isdigit():
+        cursor = int(last_event_id[:16])
+    parts: AsyncIterator[bytes] = stream(feed, cursor)
+    return StreamingResponse(parts, media_type="text/event-stream",
+                             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})

@@ -1,0 +1,146 @@
+"""Routes of the model manager: what to get, downloads, conversions, merges, deletion.
+
+All but the list of offers are for the owner of the machine alone. What stays in memory is in `residency.py`.
+"""
+
+import shutil
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel
+
+from api.dependencies import Administrator, JsonBody, Owner, StudioHere, Window, body_schema, refusal_to_manage
+from api.schemas import Accepted
+from catalog.families import FAMILIES, label_of
+from catalog.catalog_models import Offer
+from contract.model_tasks import Convert, Download, MergeDraft
+from contract.records import JobHandle
+from contract.validation import parse
+from contract.values import ModelKind
+from studio.downloads.hub import SUFFIXES, HubFile, Repository
+
+router = APIRouter(tags=["model manager"])
+
+
+class OfferFacts(BaseModel):
+    """A model that is worth having; `download` is the body for POST /jobs/download, `queue_title` how the queue calls it.
+
+    runs: its family is run here.
+    """
+
+    id: str
+    title: str
+    about: str
+    kind: str
+    family: str
+    family_label: str
+    runs: bool
+    license: str
+    terms: str
+    size_bytes: int
+    gated: bool
+    installed: bool
+    download: Download
+    queue_title: str
+
+
+class OfferList(BaseModel):
+    """allowed: whether the caller may download; else `refusal` says why not. folder: where models go."""
+
+    offers: tuple[OfferFacts, ...]
+    allowed: bool
+    refusal: str
+    offline: bool
+    folder: str
+    free_bytes: int | None
+
+
+class FileOfRepository(BaseModel):
+    path: str
+    size_bytes: int
+    is_pickle: bool
+    sha256: str
+
+
+class RepositoryFacts(BaseModel):
+    """A repository of the hub: files that a model can be made of, and the folder form of diffusers, if it has one."""
+
+    id: str
+    license: str
+    gated: bool
+    files: tuple[FileOfRepository, ...]
+    folder: tuple[str, ...]
+    folder_bytes: int
+
+
+def _body(kind: type[BaseModel]) -> dict[str, object]:
+    return body_schema("application/json", {"$ref": f"#/components/schemas/{kind.__name__}"})
+
+
+BODIES = (Download, Convert, MergeDraft)
+
+
+@router.get("/offers")
+def offers(request: Request, studio: StudioHere) -> OfferList:
+    """Openly available models that are worth having first, with license and size."""
+    refusal = refusal_to_manage(request)
+    folder = studio.settings.models_dir
+    return OfferList(
+        offers=tuple(_offer(offer, is_here) for offer, is_here in studio.errands.offers()), allowed=not refusal,
+        refusal=refusal, offline=studio.settings.hub_offline, folder=f"{folder.name}/",
+        free_bytes=shutil.disk_usage(folder).free if not refusal and folder.is_dir() else None)
+
+
+def _offer(offer: Offer, is_here: bool) -> OfferFacts:
+    return OfferFacts(
+        id=offer.id, title=offer.title, about=offer.about, kind=offer.download.kind, family=offer.family,
+        family_label=label_of(offer.family), runs=offer.family in FAMILIES, license=offer.license,
+        terms=offer.terms, size_bytes=offer.size_bytes, gated=offer.is_gated, installed=is_here, download=offer.download,
+        queue_title=offer.download.title)
+
+
+@router.get("/repositories/{owner}/{name}", dependencies=[Administrator])
+def repository(studio: StudioHere, owner: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
+               name: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
+               revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] = "main") -> RepositoryFacts:
+    """What a repository of huggingface.co has, before anything is downloaded."""
+    return _facts(studio.errands.repository(f"{owner}/{name}", revision))
+
+
+def _facts(found: Repository) -> RepositoryFacts:
+    def is_weights(file: HubFile) -> bool:
+        return file.is_pickle or file.path.endswith(SUFFIXES[0])
+
+    return RepositoryFacts(
+        id=found.id, license=found.license, gated=found.is_gated,
+        files=tuple(FileOfRepository(path=file.path, size_bytes=file.size_bytes, is_pickle=file.is_pickle,
+                                     sha256=file.sha256) for file in found.files if is_weights(file)),
+        folder=tuple(file.path for file in found.folder), folder_bytes=sum(file.size_bytes for file in found.folder))
+
+
+def _accepted(handle: JobHandle) -> Accepted:
+    return Accepted(id=handle.id, position=handle.position)
+
+
+@router.post("/jobs/download", status_code=202, dependencies=[Administrator], openapi_extra=_body(Download))
+def download(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Fetch a model into the models folder; goes on where an earlier try stopped."""
+    return _accepted(studio.errands.download(parse(Download, body), owner, window))
+
+
+@router.post("/jobs/convert", status_code=202, dependencies=[Administrator], openapi_extra=_body(Convert))
+def convert(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Write a pickle's tensors as safetensors, in a process that can do nothing else."""
+    return _accepted(studio.errands.convert(parse(Convert, body), owner, window))
+
+
+@router.post("/jobs/merge", status_code=202, dependencies=[Administrator], openapi_extra=_body(MergeDraft))
+def merge(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+    """Make a checkpoint of others."""
+    return _accepted(studio.errands.merge(parse(MergeDraft, body), owner, window))
+
+
+@router.delete("/models/{name:path}", status_code=204, dependencies=[Administrator])
+def delete(studio: StudioHere, name: str, kind: ModelKind | None = None) -> None:
+    """Remove a model's files from the disk, for good."""
+    studio.errands.delete(name, kind)

@@ -1,0 +1,55 @@
+"""Routes of the program itself: health, engine, queue, and the page that describes the API."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.dependencies import Owner, StudioHere, refusal_to_manage
+from api.schemas import Health, Queue
+from contract.errors import NotFound
+from contract.records import EngineStatus
+
+router = APIRouter(tags=["system"])
+_STATIC = Path(__file__).parents[1] / "static"
+_FILES = {"docs.html": "text/html", "docs.js": "text/javascript", "docs.css": "text/css"}
+_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+           "base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
+
+
+@router.get("/health")
+def health(request: Request, studio: StudioHere) -> Health:
+    """That the program answers."""
+    return Health(status="ok", name="Darkroom", version=request.app.version, engine=studio.engine())
+
+
+@router.get("/engine")
+def engine(request: Request, studio: StudioHere) -> EngineStatus:
+    """What the engine does, and to who sits at the machine, what was wrong at the start."""
+    status = studio.engine()
+    return status if refusal_to_manage(request) else status.model_copy(update={"notices": studio.notices})
+
+
+@router.get("/queue")
+def queue(studio: StudioHere, owner: Owner) -> Queue:
+    """Now, waiting, finished today."""
+    return Queue(rows=studio.queue(owner))
+
+
+@router.get("/docs", include_in_schema=False)
+def docs() -> Response:
+    """The API in words; loads nothing from outside."""
+    return _static("docs.html")
+
+
+@router.get("/docs/{name}", include_in_schema=False)
+def docs_file(name: str) -> Response:
+    """A file of that page."""
+    return _static(name)
+
+
+def _static(name: str) -> Response:
+    if name not in _FILES:
+        raise NotFound("There is no such file.", "Reload the page.")
+    return Response((_STATIC / name).read_bytes(), media_type=f"{_FILES[name]}; charset=utf-8",
+                    headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})

@@ -1,0 +1,79 @@
+"""Weights kept in fewer bits: which of a file's tensors only say how to read others, and what can't be read.
+
+What can: 8-bit floats, with or without a scale beside them, one for a tensor or one for each of its rows, as ComfyUI
+writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight_scale` with `comfy_quant`). How they are
+read, `engine/weights/reading.py`. Every other way is named by the tensors it leaves.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from catalog.files.headers import TensorInfo
+
+Tensors = Mapping[str, TensorInfo]
+_WEIGHT = ".weight"
+_SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight
+# With the scales of inputs, for arithmetic in 8 bits, which is not done here; and marks.
+_COMPANIONS = frozenset({"scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8", "comfy_quant"})
+_FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32"})
+_READ = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+# The last step of a tensor's name -> who quantized it. The first that is there counts.
+_OTHERS: Mapping[str, str] = MappingProxyType({
+    "bitsandbytes__nf4": "NF4 (bitsandbytes)", "bitsandbytes__fp4": "FP4 (bitsandbytes)", "SCB": "8-bit integers (bitsandbytes)",
+    "wscales": "SVDQuant (Nunchaku)", "smooth_factor": "SVDQuant (Nunchaku)", "wcscales": "SVDQuant (Nunchaku)",
+    "g_idx": "GPTQ", "qzeros": "AWQ", "qweight": "GPTQ or AWQ", "W_q": "HQQ", "_data": "quantized by quanto",
+    "weight_scale_2": "NVFP4", "weight_scale_inv": "8-bit floats scaled in blocks", "weight_packed": "compressed-tensors",
+    "absmax": "4-bit (bitsandbytes)", "quant_map": "4-bit (bitsandbytes)"})
+_DTYPES: Mapping[str, str] = MappingProxyType({
+    "F4": "4-bit floats", "F6_E2M3": "6-bit floats", "F6_E3M2": "6-bit floats", "F8_E4M3FNUZ": "8-bit floats of AMD's kind",
+    "F8_E5M2FNUZ": "8-bit floats of AMD's kind", "F8_E8M0": "floats scaled in blocks (MX)"})
+
+
+def scale_of(weight: str, tensors: Tensors) -> TensorInfo | None:
+    """The tensor that a weight is to be multiplied by; None where it stands for itself."""
+    if not weight.endswith(_WEIGHT):
+        return None
+    layer = weight.removesuffix(_WEIGHT)
+    return next((tensors[layer + ending] for ending in _SCALES if layer + ending in tensors), None)
+
+
+def companions(tensors: Iterable[str]) -> frozenset[str]:
+    """The tensors of a file that are no weights, but say how others are to be read."""
+    names = frozenset(tensors)
+    return frozenset(name for name in names if (last := name.rpartition(".")[2]) in _COMPANIONS
+                     and (f".{last}" not in _SCALES or name.rpartition(".")[0] + _WEIGHT in names))
+
+
+def without_companions(tensors: Tensors) -> Tensors:
+    """A file's weights alone."""
+    left_out = companions(tensors)
+    return {name: info for name, info in tensors.items() if name not in left_out} if left_out else tensors
+
+
+def other_quantization(tensors: Tensors) -> str:
+    """How weights are kept that can't be read here, in words; "" for those that can."""
+    there = {name.rpartition(".")[2] for name in tensors}
+    if found := next((label for last, label in _OTHERS.items() if last in there), ""):
+        return found
+    is_scaled = any(ending[1:] in there for ending in _SCALES)
+    for name, info in tensors.items():
+        if info.dtype in _DTYPES:
+            return _DTYPES[info.dtype]
+        scale = scale_of(name, tensors) if is_scaled else None
+        if scale is None:
+            continue
+        if info.dtype not in _FLOATS:
+            return "8-bit integers" if info.dtype == "I8" else "quantized in blocks"
+        if scale.dtype not in _READ or not scales_rows(scale.shape, info.shape):
+            return "8-bit floats scaled in blocks"
+    return ""
+
+
+def scales_rows(scale: tuple[int, ...], weight: tuple[int, ...]) -> bool:
+    """Whether a scale is one number, or one for each row of a weight."""
+    numbers = 1
+    for side in scale:
+        numbers *= side
+    if numbers == 1:
+        return True
+    return bool(weight) and numbers == weight[0] and bool(scale) and scale[0] == numbers

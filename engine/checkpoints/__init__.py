@@ -1,0 +1,1 @@
+"""Which components a model has, and how each is read from a diffusers folder or a single file."""

@@ -1,0 +1,275 @@
+"""Makes a safetensors file of a PyTorch pickle, in a process of its own that can do little else.
+
+`convert` starts `python -m engine.convert.pickles` with a bare environment and listens to it; what is below `main` runs
+there, behind limits on memory, time and size, without network, files or further programs. torch reads weights only;
+what a pickle names beside tensors is refused, or, where trainers left a note of their own, replaced by nothing.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from catalog.files.headers import read_header
+from contract.errors import ModelProblem
+from engine.weights.writing import STORABLE, write_tensors
+
+Say = Callable[[str, float | None], None]
+ROOT = Path(__file__).parents[2]
+READING, WRITING = "Reading the pickle", "Writing safetensors"
+_KEPT_OF_ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR", "TEMP")
+_ROOM_BYTES = 2**30  # beside the weights, for torch itself
+_SLOWEST_BYTES_PER_S = 5_000_000
+_LEAST_S = 120
+_NESTING = 8
+_NOTE_CHARACTERS = 2_000  # of a note that is kept as metadata
+# Where programs put the weights, in the order of preference.
+_WRAPPINGS = ("state_dict", "params_ema", "params", "string_to_param", "model_state_dict", "module")
+# What trainers pickle beside weights. It is read as nothing.
+_NOTES_OF_TRAINERS = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", "torch.nn.modules.container.ParameterDict",
+    "pytorch_lightning.utilities.argparse.AttributeDict", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar", "numpy.dtype", "collections.defaultdict", "builtins.dict")
+_EMBEDDING = "emb_params"
+_FORBIDDEN = ("socket.", "subprocess.", "ctypes.dlopen", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
+              "os.system", "os.startfile", "os.remove", "os.rename", "os.mkdir", "os.link", "os.symlink", "shutil.",
+              "pty.", "urllib.")
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def convert(source: Path, target: Path, say: Say) -> str:
+    """Write the weights of a pickle as safetensors.
+
+    Args:
+        say: Told what is done, and which fraction of it.
+    Returns:
+        A sentence about what was left out; empty where nothing was.
+    Raises:
+        ModelProblem: it is no pickle of weights, or holds more than weights; `target` is then of no use.
+    """
+    environment = {name: os.environ[name] for name in _KEPT_OF_ENVIRONMENT if name in os.environ}
+    command = [sys.executable, "-E", "-s", "-m", "engine.convert.pickles", str(source.resolve()), str(target.resolve())]
+    ending: dict[str, str] | None = None
+    # The child ends with its standard input, so it does not outlive this process.
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True, encoding="utf-8") as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            said = json.loads(line)
+            if "words" in said:
+                say(said["words"], said["fraction"])
+            else:
+                ending = said
+    if ending is None:
+        raise ModelProblem(f"Reading {source.name} was stopped: it asked for more memory or time than its size allows.",
+                           "Use another version of the model, as safetensors.")
+    if "message" in ending:
+        raise ModelProblem(ending["message"], ending["hint"])
+    read_header(target)
+    return ending["left_out"]
+
+
+def main(source: Path, target: Path) -> None:
+    """The child's work; speaks in lines of JSON."""
+
+    def tell(**said: object) -> None:
+        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.flush()
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _check_sizes(source)
+        _lock_down(source, target)
+        left_out = _rewrite(source, target, lambda words, fraction: tell(words=words, fraction=fraction))
+    except ModelProblem as problem:
+        tell(message=problem.message, hint=problem.hint)
+    except (MemoryError, OSError) as error:
+        tell(message=f"{source.name} can't be converted: {str(error)[:200] or 'there is not enough memory'}.",
+             hint="Free memory and disk space, or use another version of the model.")
+    else:
+        tell(left_out=left_out)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _check_sizes(source: Path) -> None:
+    """torch packs nothing when it saves, so a file that unpacks to more than it is was not made by it."""
+    if not zipfile.is_zipfile(source):
+        return
+    size = source.stat().st_size
+    try:
+        with zipfile.ZipFile(source) as package:
+            unpacked = sum(entry.file_size for entry in package.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise ModelProblem(f"{source.name} is a damaged archive.", "Download it again.") from None
+    if unpacked > size:
+        raise ModelProblem(f"{source.name} is {size:,} bytes and would unpack to {unpacked:,}, as PyTorch's own files "
+                           "never do.", "It may be made to fill your memory. Delete it.")
+
+
+def _lock_down(source: Path, target: Path) -> None:
+    """From here on: no more memory, time or disk than the weights need, no network, no other file, no program."""
+    size = source.stat().st_size
+    if sys.platform != "win32":
+        import resource
+
+        seconds = _LEAST_S + size // _SLOWEST_BYTES_PER_S
+        limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: seconds, resource.RLIMIT_FSIZE: 2 * size + 2**20}
+        if sys.platform == "linux":
+            pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+            limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + 3 * size + _ROOM_BYTES
+        for limit, value in limits.items():
+            resource.setrlimit(limit, (value, value))
+    own = str(target)
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        is_writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
+        if event.startswith(_FORBIDDEN) or (is_writing and str(arguments[0]) != own):
+            raise PermissionError(f"a pickle asked for {event}")
+
+    sys.addaudithook(refuse)
+
+
+def _rewrite(source: Path, target: Path, say: Say) -> str:
+    say(READING, None)
+    weights, notes, left_out = weights_of(source)
+    if not weights:
+        raise ModelProblem(f"{source.name} holds no weights.", "Choose another file.")
+    size = source.stat().st_size
+    if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > 2 * size:
+        raise ModelProblem(f"{source.name} describes larger tensors than it holds.", "It is damaged, or made to harm.")
+    for fraction in write_tensors(target, weights, weights.values(), {**notes, "converted_from": source.name}):
+        say(WRITING, fraction)
+    return f"Left out: {', '.join(sorted(left_out)[:6])}." if left_out else ""
+
+
+class _Nothing:
+    """What stands for a trainer's note: it takes any arguments and keeps only a table of parameters."""
+
+    def __new__(cls, *_: object) -> "_Nothing":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        self.parameters: dict[object, object] = {}
+
+    def __setstate__(self, state: object) -> None:
+        found = state.get("_parameters") if isinstance(state, dict) else None
+        self.parameters = dict(found) if isinstance(found, dict) else {}
+
+
+def _read(source: Path) -> object:
+    stand_ins = [(_Nothing, name) for name in _NOTES_OF_TRAINERS]
+    try:
+        with torch.serialization.safe_globals(stand_ins):
+            return torch.load(source, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        named = f"names “{found[1][:80]}”, which could run code" if found else "holds more than weights"
+        raise ModelProblem(f"{source.name} {named}; it was not opened further.",
+                           "Use a version of the model as safetensors.") from None
+    except (EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError,
+            OverflowError, RecursionError) as error:
+        raise ModelProblem(f"{source.name} can't be read as a PyTorch file: {str(error).splitlines()[0][:150]}",
+                           "Download it again, or use a version as safetensors.") from None
+
+
+def weights_of(source: Path) -> tuple[dict[str, Tensor], dict[str, str], set[str]]:
+    """Tensors by name, notes worth keeping, and the names of what is neither.
+
+    Raises:
+        ModelProblem: it can't be read, or names more than weights.
+    """
+    data = _read(source)
+    notes: dict[str, str] = {}
+    left_out: set[str] = set()
+    if isinstance(data, Mapping):
+        wrapping = next((name for name in _WRAPPINGS if _is_table(data.get(name))), None)
+        if wrapping:
+            notes = _notes_of(data)
+            left_out = {str(name) for name in data if name != wrapping and str(name) not in notes}
+            inner = data[wrapping]
+            data = _embedding(inner) if wrapping == "string_to_param" else inner
+        else:
+            notes = _notes_of(data)
+            data = {name: value for name, value in data.items() if name not in notes}
+    weights: dict[str, Tensor] = {}
+    for name, value in _flat(data, "", _NESTING):
+        if isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in STORABLE:
+            weights[_modern(name)] = value.detach()
+        else:
+            left_out.add(name)
+    averaged = {name for name in weights if name.startswith("model_ema.")}
+    if averaged:
+        left_out.add("the averaged copy (EMA)")
+    return _named({name: tensor for name, tensor in weights.items() if name not in averaged}), notes, left_out
+
+
+def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A file of one vector or a few, by the word that calls them, is a textual inversion of diffusers."""
+    (name, tensor), *others = weights.items() or [("", torch.empty(0))]
+    if others or "." in name or tensor.dim() not in (1, 2) or name == _EMBEDDING:
+        return weights
+    return {_EMBEDDING: tensor.reshape(-1, tensor.shape[-1])}
+
+
+def _modern(name: str) -> str:
+    """A hypernetwork's layers, as the first ones of them were named."""
+    return re.sub(r"^(\d+\.[01]\.)linear([12])\.", lambda found: f"{found[1]}linear.{int(found[2]) - 1}.", name)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping | _Nothing)
+
+
+def _embedding(table: object) -> dict[str, object]:
+    """One vector set of a textual inversion, by the name that safetensors files have for it."""
+    values = table.parameters if isinstance(table, _Nothing) else table
+    assert isinstance(values, Mapping)
+    return {_EMBEDDING: next(iter(values.values()))} if values else {}
+
+
+def _notes_of(data: Mapping[Any, object]) -> dict[str, str]:
+    """Words, numbers and lists of them beside the weights: how a hypernetwork is built, how long it was trained."""
+    notes = {}
+    for name, value in data.items():
+        if isinstance(name, str) and isinstance(value, str | int | float | bool | list | tuple | None):
+            try:
+                text = value if isinstance(value, str) else json.dumps(value)
+            except (TypeError, ValueError, RecursionError):
+                continue
+            if len(text) <= _NOTE_CHARACTERS:
+                notes[name] = text
+    return notes
+
+
+def _flat(data: object, prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+    """Everything in tables and lists within each other, by its path."""
+    inner: Mapping[Any, object] | None = None
+    if isinstance(data, _Nothing):
+        inner = data.parameters
+    elif isinstance(data, Mapping):
+        inner = data
+    elif isinstance(data, list | tuple) and not isinstance(data, torch.Size):
+        inner = dict(enumerate(data))
+    if inner is None or not depth:
+        yield prefix, data
+        return
+    for name, value in inner.items():
+        yield from _flat(value, f"{prefix}.{name}" if prefix else str(name), depth - 1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

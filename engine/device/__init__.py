@@ -1,0 +1,1 @@
+"""The device: which one, its memory, its compute dtype, its attention kernels."""

@@ -1,0 +1,113 @@
+"""Which device runs the model, in which precision: chosen by what the machine can do, never by name."""
+
+import gc
+import platform
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from contract.errors import JobError
+from engine.device.memory import memory
+
+_WEIGHTS_SHARE = 0.85  # of a card's memory; the rest is for the work
+
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device and how weights live on it.
+
+    Attributes:
+        dtype: Of U-Net and text encoders.
+        vae_dtype: Of the VAE; a picture that overflows in it is decoded once more in float32.
+        copies_weights: Weights are copied into fixed storage there; else parameters point at host memory.
+        pins_memory: Host blocks are page-locked, so that copies run beside the work.
+        channels_last: Convolution weights are kept in that order.
+        attention: Which code computes it (`attention.py`).
+        memory_bytes: Of the device, where it has its own and the machine is not to be asked.
+    """
+
+    torch_device: torch.device
+    label: str
+    dtype: torch.dtype = torch.float32
+    vae_dtype: torch.dtype = torch.float32
+    copies_weights: bool = False
+    pins_memory: bool = False
+    channels_last: bool = False
+    attention: str = "auto"
+    memory_bytes: int | None = None
+
+    @property
+    def dtype_label(self) -> str:
+        """For the provenance of a picture: "float16" or "float16, VAE float32"."""
+        name = str(self.dtype).removeprefix("torch.")
+        vae = str(self.vae_dtype).removeprefix("torch.")
+        return name if name == vae else f"{name}, VAE {vae}"
+
+
+def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> Device:
+    """The best device there is, or the one that was asked for.
+
+    Args:
+        threads: Of the CPU; None leaves torch's choice (one a core).
+    Raises:
+        JobError: the machine has no such device.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise JobError("This machine has no CUDA card that PyTorch can use.",
+                       "Use --device cpu, or install the CUDA build of PyTorch.", code="no_device")
+    if choice == "mps" and not torch.backends.mps.is_available():
+        raise JobError("This machine has no Apple GPU.", "Use --device cpu.", code="no_device")
+    if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
+        return _cuda()
+    if choice == "mps" or (choice == "auto" and torch.backends.mps.is_available()):
+        return Device(torch.device("mps"), f"Apple GPU ({platform.machine()})", torch.float16,
+                      torch.float32, copies_weights=True)
+    count = torch.get_num_threads()
+    return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
+
+
+def device_bytes(device: Device) -> int | None:
+    """Bytes that weights may take on the device; None where it shares the machine's memory."""
+    if device.memory_bytes is not None:
+        return device.memory_bytes
+    if device.torch_device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device.torch_device).total_memory * _WEIGHTS_SHARE)
+
+
+def free_bytes(device: Device) -> int:
+    """What new tensors can take now: of the card where there is one, with what torch has put aside, else the machine."""
+    if device.torch_device.type != "cuda":
+        return memory().free
+    free, _ = torch.cuda.mem_get_info(device.torch_device)
+    aside = torch.cuda.memory_reserved(device.torch_device) - torch.cuda.memory_allocated(device.torch_device)
+    return int(free + aside)
+
+
+def release() -> None:
+    """Give back what nobody uses. Takes up to a second, so only after a failure."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    give_back_pinned()
+
+
+def give_back_pinned() -> None:
+    """Hand page-locked memory that nobody uses back to the system: torch keeps it, and no other call of it gives it up."""
+    empty = getattr(torch._C, "_host_emptyCache", None)
+    if empty is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()  # copies out of it have ended
+        empty()
+
+
+def _cuda() -> Device:
+    major, _ = torch.cuda.get_device_capability()
+    # Half precision's short exponent overflows in many VAEs; bfloat16's does not, from Ampere on.
+    return Device(torch.device("cuda", torch.cuda.current_device()), torch.cuda.get_device_name(),
+                  torch.float16, torch.bfloat16 if major >= 8 else torch.float32,
+                  copies_weights=True, pins_memory=True, channels_last=True)

@@ -1,0 +1,1 @@
+"""Between images and latents: VAE, init latents, inpaint region, previews, preprocessors, upscalers."""

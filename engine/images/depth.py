@@ -1,0 +1,37 @@
+"""The depth of a start picture, for depth-to-image models: a picture that was brought, or the model's own estimate."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from contract.errors import InvalidRecipe
+from contract.recipe import Recipe
+from engine.models.manager import Bundle
+from engine.images.image_io import fit, open_input
+
+# What MiDaS was trained on; the estimator's own preprocessor_config.json says the same.
+_SIDE, _MEAN, _DEVIATION = 384, 0.5, 0.5
+
+
+@torch.inference_mode()
+def depth_of(recipe: Recipe, picture: Image.Image, bundle: Bundle, images: Mapping[str, bytes]) -> Tensor:
+    """Depth of the framed picture, (1, 1, h, w) at any size, float32, larger is nearer; only its order counts.
+
+    Raises:
+        InvalidRecipe: none was brought, and the model's folder holds no estimator.
+    """
+    device = bundle.device.torch_device
+    if recipe.start and recipe.start.depth:
+        brought = fit(open_input(recipe.start.depth, images).convert("L"), picture.size, recipe.start.resize)
+        return torch.from_numpy(np.asarray(brought, dtype=np.float32).copy())[None, None].to(device)
+    estimator = bundle.parts.get("depth_estimator")
+    if estimator is None:
+        raise InvalidRecipe(f"{bundle.ref.name} needs the depth of the start picture, and its folder has no "
+                            "depth_estimator.", "Add a depth picture (white is near).", field="start.depth")
+    square = picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
+    told = ((pixels - _MEAN) / _DEVIATION).to(device, next(estimator.parameters()).dtype)
+    return estimator(told).predicted_depth[None].float()

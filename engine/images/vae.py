@@ -1,0 +1,147 @@
+"""Between pictures and latents, and never a black one for a success. Large ones go through the VAE in tiles."""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from contract.errors import NoValidPicture
+from contract.work import RawImage
+from engine.device.devices import free_bytes, release
+from engine.errors import is_out_of_memory
+from engine.models.manager import Bundle
+
+TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
+_TILE = 768  # pixels
+_FACTOR = 8  # pixels a latent
+_TENSORS_AT_ONCE = 13  # of the widest layers, about 3.5 GB for 1024 × 1024 in half precision
+
+log = logging.getLogger(__name__)
+
+
+@torch.inference_mode()
+def encode(picture: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool = True) -> Tensor:
+    """A picture's latents: the most likely ones, so that nothing is left to chance.
+
+    Args:
+        picture: RGB, sides multiples of 8; or such pixels, (H, W, 3) of 0..255.
+        is_scaled: As the U-Net sees them; else as the VAE gives them.
+    Returns:
+        (1, C, h, w), float32.
+    Raises:
+        NoValidPicture: the numbers are not finite.
+    """
+    vae = bundle.parts["vae"]
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    height, width = pixels.shape[-2:]
+    pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
+    latents = _sparing(vae, lambda: vae.encode(pixels, return_dict=False)[0].mode().float(), width * height, bundle)
+    if not latents.isfinite().all():
+        raise NoValidPicture(f"The VAE of {bundle.ref.name} can't take this picture.", "Use another VAE or model.")
+    return scale(latents, vae.config) if is_scaled else latents
+
+
+@torch.inference_mode()
+def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
+    """Decode finished latents.
+
+    Args:
+        latents: (1, C, h, w), float32, in the sampler's final space (noise-free).
+    Returns:
+        The picture, and whether the VAE had to be run once more in float32.
+    Raises:
+        NoValidPicture: the numbers are not finite even so.
+    """
+    vae = bundle.parts["vae"]
+    scaled = unscale(latents, vae.config)
+    dtype = bundle.device.vae_dtype
+    area = scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2
+    pixels = _sparing(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
+    is_retry = dtype != torch.float32 and not pixels.isfinite().all()
+    if is_retry:
+        log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
+        pixels = _decode_in_float32(scaled, vae)
+    if not pixels.isfinite().all():
+        raise NoValidPicture(f"The VAE of {bundle.ref.name} gave numbers that are no picture.",
+                             "Use another VAE or model; this one may be damaged.")
+    return _to_image(pixels), is_retry
+
+
+def _sparing(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
+    """Run the VAE whole if there is room, else in tiles; and in tiles once the room turns out not to suffice."""
+    need = working_bytes(vae, pixels, bundle.device.vae_dtype)
+    if pixels < TILED_FROM and need < free_bytes(bundle.device):
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+            log.warning("the VAE of %s ran out of memory at %d pixels and works in tiles", bundle.ref.name, pixels)
+        release()
+    with _tiling(vae):
+        return work()
+
+
+def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
+    """What a VAE needs beside its weights for a picture, roughly: its widest layers at full size. An estimate."""
+    channels = vae.config.block_out_channels[0]
+    return int(pixels * channels * dtype.itemsize * _TENSORS_AT_ONCE)
+
+
+@contextmanager
+def _tiling(vae: torch.nn.Module) -> Iterator[None]:
+    """Within it, a VAE works in tiles: memory for one instead of all."""
+    vae.enable_tiling()
+    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // _FACTOR
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
+
+
+def scale(latents: Tensor, config: object) -> Tensor:
+    """Latents as the VAE gives them -> as the U-Net sees them."""
+    mean, std = _statistics(latents, config)
+    if mean is not None and std is not None:
+        return (latents - mean) / std * config.scaling_factor
+    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+
+
+def unscale(latents: Tensor, config: object) -> Tensor:
+    """Latents as the U-Net sees them -> as the VAE does."""
+    mean, std = _statistics(latents, config)
+    if mean is not None and std is not None:
+        return latents * std / config.scaling_factor + mean
+    return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+
+
+def _statistics(latents: Tensor, config: object) -> tuple[Tensor | None, Tensor | None]:
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is None or std is None:
+        return None, None
+    return tuple(torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
+
+
+def _decode_in_float32(latents: Tensor, vae: torch.nn.Module) -> Tensor:
+    """Without touching the module's own (shared, fixed) weights."""
+    def call(module: torch.nn.Module, value: Tensor) -> Tensor:
+        weights = {name: tensor.float() for name, tensor in module.state_dict().items()}
+        return torch.func.functional_call(module, weights, (value,))
+
+    value = latents.float()
+    if vae.post_quant_conv is not None:
+        value = call(vae.post_quant_conv, value)
+    return call(vae.decoder, value)
+
+
+def _to_image(pixels: Tensor) -> RawImage:
+    """(1, 3, H, W) of -1..1 -> 8 bits, rounded as the stock pipelines do."""
+    rounded = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+    height, width = rounded.shape[1:]
+    return RawImage(width, height, rounded.permute(1, 2, 0).contiguous().cpu().numpy().tobytes())

@@ -1,0 +1,1 @@
+"""Loaded models: the manager that leases, swaps and evicts them, module slots, offloading."""

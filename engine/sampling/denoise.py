@@ -1,0 +1,139 @@
+"""The loop: noise in, one LatentStep after another out; the caller decides when to stop.
+
+Text to image, image to image and inpainting differ by `canvas`, ControlNet by `controls`, prompt editing
+and AND by `conditioning`, a refiner by `model`: optional parts of one path. Knows no recipe, no file.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from engine.sampling.samplers import Sampling
+
+Span = tuple[float, float]  # the part of a run, 0..1, that an evaluation is
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the model is told at one step.
+
+    Attributes:
+        context: (unguided: n, guided: 1 + n; tokens, width); guided, the first row is the negative prompt.
+        weights: One a condition, n of them (several: composed by AND).
+        is_guided: Whether row 0 is what to steer away from.
+        added: Further inputs of the model with the same rows (SDXL: text_embeds, time_ids).
+    """
+
+    context: Tensor
+    weights: tuple[float, ...] = (1.0,)
+    is_guided: bool = False
+    added: dict[str, Tensor] | None = None
+
+    def guide(self, prediction: Tensor, guidance: float) -> Tensor:
+        """Rows of predictions -> one, (1, C, h, w): Ho and Salimans 2022 (arXiv 2207.12598), composed
+        as in Liu et al. 2022 (arXiv 2206.01714)."""
+        if self.is_guided and len(self.weights) == 1:
+            away, toward = prediction.chunk(2)
+            return away + guidance * self.weights[0] * (toward - away)
+        if self.is_guided:
+            away = prediction[:1]
+            terms = zip(self.weights, prediction[1:].split(1), strict=True)
+            return away + guidance * sum(weight * (toward - away) for weight, toward in terms)
+        if len(self.weights) == 1:
+            return prediction
+        total = sum(self.weights) or 1.0
+        terms = zip(self.weights, prediction.split(1), strict=True)
+        return sum(weight / total * toward for weight, toward in terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What controls add to one evaluation of the model, a row for each row of the latents.
+
+    Attributes:
+        down, middle: Of ControlNets: for each skip connection of the U-Net and for its middle.
+        within: Of T2I-Adapters: for each of the U-Net's blocks on the way down.
+        pictures: Of IP-Adapters, in the order they are on the U-Net: (rows, 1, …) each.
+    """
+
+    down: tuple[Tensor, ...] = ()
+    middle: Tensor | None = None
+    within: tuple[Tensor, ...] = ()
+    pictures: tuple[Tensor, ...] = ()
+
+
+class Canvas(Protocol):
+    """A picture to begin from: where to start, and what a mask keeps."""
+
+    first_step: int
+
+    def begin(self, noise: Tensor, sampling: Sampling) -> Tensor:
+        """Latents to begin with."""
+
+    def keep(self, latents: Tensor, evaluation: int) -> Tensor:
+        """Put back what the mask keeps, after an evaluation."""
+
+
+Predict = Callable[[Tensor, Tensor, Conditions, Influence | None], Tensor]
+ModelAt = Callable[[int], Predict]  # by step, so that a refiner can take over
+ConditionsAt = Callable[[int], Conditions]  # by the number of steps that are made, those left out not counted
+Controls = Callable[[Tensor, Tensor, Conditions, Span], Influence | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LatentStep:
+    """Step `index` of `total` is done. latents: (1, C, h, w), float32, in the sampler's space."""
+
+    index: int
+    total: int
+    latents: Tensor
+    noisy: Tensor
+    prediction: Tensor
+    clean: tuple[float, float]
+
+    @property
+    def denoised(self) -> Tensor:
+        """The clean estimate x0, in VAE latent units; worked out only when asked for."""
+        of_latents, of_prediction = self.clean
+        return of_latents * self.noisy + of_prediction * self.prediction
+
+
+@torch.inference_mode()
+def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, noise: Tensor, guidance: float,
+            generator: torch.Generator | None = None, *, canvas: Canvas | None = None,
+            controls: Controls | None = None) -> Iterator[LatentStep]:
+    """Develop noise into latents.
+
+    Args:
+        noise: Unit noise, (1, C, h, w), float32, on the model's device.
+        guidance: Only used where the conditions are guided.
+        generator: Of the picture's seed, on the CPU; stochastic samplers draw from it.
+    """
+    order = sampling.order
+    first_step = canvas.first_step if canvas else 0
+    first = first_step * order
+    if first >= len(sampling.timesteps):
+        return  # strength 0 keeps the start picture
+    sampling.start_at(first)
+    latents = canvas.begin(noise, sampling) if canvas else noise * sampling.noise_scale
+    count = len(sampling.timesteps)
+    made = count - first
+    for evaluation in range(first, count):
+        step = evaluation // order
+        conditions = conditioning(step - first_step)
+        t = sampling.device_timesteps[evaluation]
+        scaled = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
+        rows = torch.cat([scaled] * conditions.context.shape[0])
+        span = ((evaluation - first) / made, (evaluation + 1 - first) / made)
+        influence = controls(rows, t, conditions, span) if controls else None
+        raw = model(step)(rows, t, conditions, influence).float()
+        prediction = conditions.guide(raw, guidance)
+        noisy, latents = latents, sampling.advance(prediction, evaluation, latents, generator)
+        if canvas:
+            latents = canvas.keep(latents, evaluation)
+        if evaluation % order == order - 1 or evaluation == count - 1:
+            yield LatentStep(step + 1, sampling.steps, latents, noisy, prediction,
+                             sampling.clean[evaluation])

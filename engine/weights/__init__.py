@@ -1,0 +1,1 @@
+"""Weights as bytes: weight buffers, and safetensors files read and written."""

@@ -1,0 +1,56 @@
+"""Writes safetensors files tensor by tensor, so that no more than one is in memory; reading is `reading.py`."""
+
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from engine.weights.reading import DTYPES
+
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+STORABLE = frozenset(_NAMES)
+
+
+class Described(Protocol):
+    """What a header says of a tensor."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its numbers."""
+
+    @property
+    def shape(self) -> Iterable[int]:
+        """Its sides."""
+
+
+def write_tensors(target: Path, described: Mapping[str, Described], tensors: Iterable[Tensor],
+                  metadata: Mapping[str, str]) -> Iterator[float]:
+    """Write a file whole and to the disk; yields the fraction that is written.
+
+    Args:
+        described: dtype and shape of each tensor, by name.
+        tensors: The tensors in the same order; each is asked for when its turn comes.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, one in described.items():
+        shape = list(one.shape)
+        begin, end = end, end + torch.Size(shape).numel() * one.dtype.itemsize
+        header[name] = {"dtype": _NAMES[one.dtype], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    done = 0
+    with target.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor, one in zip(tensors, described.values(), strict=True):
+            assert (tensor.dtype, list(tensor.shape)) == (one.dtype, list(one.shape))
+            file.write(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            done += tensor.numel() * tensor.element_size()
+            yield done / max(1, end)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,191 @@
+"""Runs the downloads of the queue: list, room, files, place. One at a time, in the dispatcher's own thread.
+
+A download that is cancelled or cut leaves what has come as .part, so that the same one goes on from there.
+"""
+
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from catalog.catalog_models import pinned_sha256
+from contract.model_tasks import Download
+from contract.errors import JobError, StorageFull, StudioError
+from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from studio.downloads.fetch import Fetcher, is_whole
+from studio.downloads.hub import HubFile, chosen_files, read_repository
+from studio.downloads.destinations import Plan, plan, put_where
+from studio.downloads.wire import Broken, Hub, Offline, Wire
+
+_FLOOR_BYTES = 1_000_000_000  # stays free whatever is downloaded
+_RATE_OVER_S = 15.0
+_SAY_EVERY_S = 0.2
+
+
+class NetworkWorker:
+    """Runs `Download` tickets.
+
+    Args:
+        models: The folder below which files go.
+        on_change: Called when a model has come.
+        wait_unit_s: A second, in tests less.
+    """
+
+    def __init__(self, hub: Hub, models: Path, on_change: Callable[[], None], wait_unit_s: float = 1.0) -> None:
+        self._wire = Wire(hub)
+        self._models = models
+        self._on_change = on_change
+        self._wait_unit_s = wait_unit_s
+        self._lock = threading.Lock()
+        self._running = ""
+        self._stopped = threading.Event()
+        self._is_ending = False
+
+    def cancel(self, job_id: str) -> None:
+        """End the running download, if it is this one; at once."""
+        with self._lock:
+            if self._running != job_id:
+                return
+            self._stopped.set()
+            self._wire.cut()
+
+    def stop(self) -> None:
+        """End whatever runs."""
+        with self._lock:
+            self._is_ending = True
+            self._stopped.set()
+            self._wire.cut()
+
+    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+        """Download; each ticket gets exactly one ending."""
+        for ticket in tickets:
+            with self._lock:
+                self._running = ticket.job_id
+                if not self._is_ending:
+                    self._stopped.clear()
+                    self._wire.mend()
+            began, task = time.monotonic(), ticket.task
+            assert isinstance(task, Download)
+            try:
+                yield from self._download(ticket.job_id, task)
+                yield WorkDone(ticket.job_id, time.monotonic() - began)
+            except Broken:
+                yield WorkCancelled(ticket.job_id)
+            except Offline as error:
+                yield WorkFailed(ticket.job_id, error.code, error.message, f"{error.hint} {put_where(task)}")
+            except StudioError as error:
+                yield (WorkCancelled(ticket.job_id) if self._stopped.is_set() else
+                       WorkFailed(ticket.job_id, error.code, error.message, error.hint))
+            except OSError as error:
+                yield WorkFailed(ticket.job_id, "download_failed",
+                                 f"{Path(error.filename or 'A file').name} can't be written ({error.strerror}).",
+                                 "Correct the permissions of the models folder.")
+            finally:
+                with self._lock:
+                    self._running = ""
+
+    def _download(self, job_id: str, task: Download) -> Iterator[WorkerEvent]:
+        yield WorkLoading(job_id, task.label)
+        repository = read_repository(self._wire, task.source, task.revision)
+        files = chosen_files(repository, task.files)
+        todo = plan(task, files, self._models)
+        missing = _missing(todo, lambda file, path: is_whole(file, path, self._stopped))
+        if not missing:
+            yield WorkNotice(job_id, "already_here", f"{task.label} is here already.")
+            return
+        _check_room(todo, missing)
+        meter = _Meter(job_id, task.label, sum(file.size_bytes for file in files))
+        fetcher = Fetcher(self._wire, repository, self._stopped, self._wait_unit_s)
+        for file, place in todo.places:
+            working = todo.working(place)
+            if place in missing and not is_whole(file, working, self._stopped):
+                for have in fetcher.fetch(file, working, pinned_sha256(task.source, file.path)):
+                    yield from meter.say(have)
+            meter.next(file.size_bytes)
+        if todo.home is not None:
+            todo.working(todo.home).replace(todo.home)
+        if any(file.is_pickle for file in files) and task.kind != "annotator":
+            yield WorkNotice(job_id, "quarantine", f"{task.label} can run code when opened. Convert it to safetensors: "
+                                                   "Models, Convert.")
+        self._on_change()
+
+
+def _missing(todo: Plan, is_whole: Callable[[HubFile, Path], bool]) -> Mapping[Path, int]:
+    """Final places that have to be filled, with their sizes.
+
+    Raises:
+        JobError: something else has the name.
+    """
+    if todo.home is not None:
+        if not todo.home.exists():
+            return {place: file.size_bytes for file, place in todo.places}
+        if all(is_whole(file, place) for file, place in todo.places):
+            return {}
+        raise _taken(todo.home)
+    missing = {}
+    for file, place in todo.places:
+        if place.exists() and not is_whole(file, place):
+            raise _taken(place)
+        if not place.exists():
+            missing[place] = file.size_bytes
+    return missing
+
+
+def _taken(place: Path) -> JobError:
+    return JobError(f"{place.parent.name}/{place.name} is there already and is something else.",
+                    "Give the download another name, or delete that one first.", code="name_taken")
+
+
+def _check_room(todo: Plan, missing: Mapping[Path, int]) -> None:
+    """There must be room before anything is fetched.
+
+    Raises:
+        StorageFull: says how much is needed and free.
+    """
+    there = 0
+    for place in missing:
+        for found in (todo.working(place), todo.working(place).with_name(place.name + ".part")):
+            there += found.stat().st_size if found.is_file() else 0
+    needed = sum(missing.values()) - there
+    folder = next(iter(missing))
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed + _FLOOR_BYTES > free:
+        raise StorageFull(f"The download needs {_gigabytes(needed)}; {_gigabytes(free)} are free.",
+                          "Free some space (1 GB is kept free for pictures), then try again.")
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 99_500_000 else f"{max(1, round(count / 1e6))} MB"
+
+
+class _Meter:
+    """Bytes of all files of a download, how fast they come, and how long the rest takes."""
+
+    def __init__(self, job_id: str, label: str, total: int) -> None:
+        self._job_id, self._label, self._total = job_id, label, total
+        self._before = 0
+        self._said_at = -_SAY_EVERY_S
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def next(self, size_bytes: int) -> None:
+        """The next file begins."""
+        self._before += size_bytes
+
+    def say(self, have: int) -> Iterator[WorkLoading]:
+        """What to say of so many bytes of this file; nothing if something was just said."""
+        now = time.monotonic()
+        if now - self._said_at < _SAY_EVERY_S:
+            return
+        self._said_at = now
+        done = self._before + have
+        self._seen.append((now, done))
+        while self._seen[0][0] < now - _RATE_OVER_S:
+            self._seen.popleft()
+        seconds, came = now - self._seen[0][0], done - self._seen[0][1]
+        left = (self._total - done) * seconds / came if came > 0 and seconds > 1 else None
+        yield WorkLoading(self._job_id, self._label, done / self._total if self._total else None, done, self._total,
+                          None if left is None else round(left, 1))

@@ -1,0 +1,1 @@
+"""The queue and what becomes of a job: fairness, dispatcher, event log, progress, saving."""

@@ -1,0 +1,90 @@
+"""What a job costs, and how long that takes here: the rate is learned per model and remembered."""
+
+import threading
+
+from catalog.samplers import SAMPLERS
+from contract.recipe import Recipe
+from contract.tasks import Paint, Task, Upscale
+from studio.storage.database import Database
+
+_NEWEST_WEIGHT = 0.3
+_UPSCALING, _PREPROCESSING = 2.0, 0.5
+
+
+def billed(task: Task) -> str:
+    """Under which name a task's speed is learned: its first model, or what it does."""
+    return task.models[0].name if task.models and task.lane == "engine" else task.type
+
+
+def cost(task: Task) -> float:
+    """Evaluations of the model × megapixels × pictures; guidance 1 needs one evaluation, others two.
+
+    What is no painting is put in the same unit by a guess that its learned rate corrects. Errands, which wait for
+    no device, cost the same each: turns are by job there.
+    """
+    if isinstance(task, Paint):
+        return _painting(task.recipe)
+    if task.lane != "engine":
+        return 1.0
+    return _UPSCALING * task.scale**2 if isinstance(task, Upscale) else _PREPROCESSING
+
+
+def expected_pixels(task: Task) -> int:
+    """Pixels of each picture that a task makes, as far as the task says."""
+    if not isinstance(task, Paint):
+        return 0
+    scale = task.recipe.hires.scale if task.recipe.hires else 1.0
+    return round(task.recipe.width * task.recipe.height * scale**2)
+
+
+def _painting(recipe: Recipe) -> float:
+    pair = 1 if recipe.guidance == 1 else 2
+    megapixels = recipe.width * recipe.height / 2**20
+    work = _evaluations(recipe.sampler, recipe.steps, recipe.start.strength if recipe.start else 1.0) * megapixels
+    if recipe.hires:
+        second = recipe.hires
+        steps = recipe.steps if second.steps is None else second.steps
+        work += (_evaluations(second.sampler or recipe.sampler, steps, second.strength)
+                 * megapixels * second.scale**2)
+    return work * pair * recipe.count
+
+
+def _evaluations(name: str, steps: int, strength: float) -> float:
+    """At least one; a start picture's strength leaves out the first steps."""
+    sampler = SAMPLERS.get(name)
+    made = max(1, min(steps, int(steps * strength)))
+    return sampler.evaluations(made) if sampler else made
+
+
+class Rates:
+    """Seconds per unit of cost, by model name: an average that leans to the newest."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._rates: dict[str, float] = {}
+
+    def load(self) -> None:
+        """Recall what earlier runs of the program measured."""
+        rows = self._database.rows("SELECT model, seconds_per_cost FROM model_rates")
+        with self._lock:
+            self._rates = {row["model"]: row["seconds_per_cost"] for row in rows}
+
+    def predict(self, model: str, job_cost: float) -> float | None:
+        """Seconds for a job; None before anything was measured. An unknown model takes the mean."""
+        with self._lock:
+            rate = self._rates.get(model)
+            if rate is None and self._rates:
+                rate = sum(self._rates.values()) / len(self._rates)
+        return None if rate is None else rate * job_cost
+
+    def learn(self, model: str, job_cost: float, seconds: float) -> None:
+        """Take in a finished job."""
+        if job_cost <= 0 or seconds <= 0:
+            return
+        with self._lock:
+            newest, old = seconds / job_cost, self._rates.get(model)
+            rate = newest if old is None else old + _NEWEST_WEIGHT * (newest - old)
+            self._rates[model] = rate
+        self._database.write("INSERT INTO model_rates VALUES (?, ?) ON CONFLICT (model) "
+                             "DO UPDATE SET seconds_per_cost = excluded.seconds_per_cost", (model, rate))

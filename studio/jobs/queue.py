@@ -1,0 +1,336 @@
+"""The queue of jobs: rows in SQLite, their order in memory (`fairness.py`), caps, and what a crash leaves.
+
+Each lane of tasks has an order and caps of its own: what runs in one holds up nothing in another.
+States: queued -> running -> done, failed, cancelled or interrupted. Runs nothing: `dispatcher.py` does.
+"""
+
+import json
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from contract.model_tasks import LANES, Lane
+from contract.errors import NotFound, QueueFull, StudioError
+from contract.records import JobRecord, JobState, StoredInput
+from contract.tasks import TASK, Task, task_json
+from studio.jobs.costs import Rates, billed, cost
+from studio.storage.database import Database
+from studio.jobs.durations import about
+from studio.jobs.fairness import FairOrder, Waiting
+from studio.storage.ids import IdSource
+
+RUNS_BEFORE_INTERRUPTED = 2
+KEPT_S = 30 * 86_400.0  # rows of ended jobs; their pictures stay
+_INTERRUPTED = ("interrupted", "The program ended under this job, twice.",
+                "Run it again; if the program ends again, its log says why.")
+_INPUT = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredInput; a ModelRef begins otherwise
+_UNKNOWN_WAIT_S = 30.0
+_NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
+
+
+class JobQueue:
+    """Jobs of all owners.
+
+    Args:
+        wake: Called after a job was added; the dispatcher waits for it.
+    """
+
+    def __init__(self, database: Database, ids: IdSource, rates: Rates, *, most_per_owner: int,
+                 most: int, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._ids = ids
+        self._rates = rates
+        self._most_per_owner = most_per_owner
+        self._most = most
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._orders = {lane: FairOrder() for lane in LANES}
+        self._at_worker: dict[Lane, str] = {}
+        self._late_ends: dict[str, tuple[object, ...]] = {}
+        self._changed = threading.Condition(self._lock)
+
+    def recover(self) -> tuple[JobRecord, ...]:
+        """Load what waits; jobs that ran when the program died are put back once, then interrupted.
+
+        Returns:
+            The jobs that were interrupted.
+        """
+        interrupted = []
+        with self._lock, self._database.change() as connection:
+            for row in connection.execute("SELECT * FROM jobs WHERE state = 'running'").fetchall():
+                if row["starts"] < RUNS_BEFORE_INTERRUPTED:
+                    connection.execute("UPDATE jobs SET state = 'queued', attempt = attempt + 1 "
+                                       "WHERE id = ?", (row["id"],))
+                else:
+                    connection.execute("UPDATE jobs SET state = 'interrupted', finished_at = ?, error_code = ?, "
+                                       "error_message = ?, error_hint = ? WHERE id = ?",
+                                       (self._clock(), *_INTERRUPTED, row["id"]))
+                    interrupted.append(row["id"])
+            for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
+                task = _task(row)
+                if task is None:  # it holds up no other
+                    connection.execute("UPDATE jobs SET state = 'failed', finished_at = ?, error_code = 'job_unreadable', "
+                                       "error_message = 'The job can''t be read any more.', "
+                                       "error_hint = 'Ask for it again.' WHERE id = ?", (self._clock(), row["id"]))
+                    continue
+                self._orders[task.lane].add(_waiting(row, task))
+            self._changed.notify_all()
+        return tuple(self.record(job_id) for job_id in interrupted if _task(self.row(job_id)))
+
+    def add(self, task: Task, owner: str, window: str | None,
+            notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
+        """Put a job into the queue.
+
+        Raises:
+            QueueFull: the owner, or everyone together, has too many waiting.
+        """
+        with self._lock:
+            self._check_room(owner, self._orders[task.lane])
+            job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
+            rank = float(int(job_id[:12], 16))
+            self._database.write(
+                "INSERT INTO jobs (id, owner, window, state, task, cost, rank, created_at, notices) "
+                "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                (job_id, owner, window, task_json(task), job_cost, rank, now, json.dumps(list(notices))))
+            self._orders[task.lane].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
+            self._changed.notify_all()
+        return JobRecord(id=job_id, owner=owner, window=window, state="queued", task=task, created_at=now)
+
+    def _check_room(self, owner: str, order: FairOrder) -> None:
+        mine = order.count_of(owner)
+        if mine >= self._most_per_owner:
+            wait = self._wait_until_start(order, order.of(owner)[0].id)
+            raise QueueFull(f"You have {mine} jobs waiting, the most allowed.",
+                            f"Cancel one or wait about {about(wait)}.", retry_after_s=max(1, round(wait)))
+        if len(order) >= self._most:
+            wait = self._wait_until_start(order, order.order()[0].id)
+            raise QueueFull(f"{len(order)} jobs wait already, the most this studio takes.",
+                            f"Try again in about {about(wait)}.", retry_after_s=max(1, round(wait)))
+
+    def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
+        """Seconds, roughly: what is before it and half of what runs."""
+        seconds = sum(0.5 * self._predict(_waiting(row, task)) for row, task in self._running()
+                      if self._orders[task.lane] is order)
+        for job in order.order():
+            if job.id == job_id:
+                break
+            seconds += self._predict(job)
+        return seconds or _UNKNOWN_WAIT_S
+
+    def _running(self) -> Iterator[tuple[sqlite3.Row, Task]]:
+        for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
+            if task := _task(row):
+                yield row, task
+
+    def _predict(self, job: Waiting) -> float:
+        return self._rates.predict(job.model, job.cost) or 0.0
+
+    def next(self, timeout_s: float, lane: Lane = "engine") -> JobRecord | None:
+        """The job that `take` would give, which stays where it is; None if none came within the time."""
+        with self._changed:
+            if not len(self._orders[lane]):
+                self._changed.wait(timeout_s)
+            order = self._orders[lane].order()
+        return self.record(order[0].id) if order else None
+
+    def take(self, lane: Lane = "engine") -> JobRecord | None:
+        """The next job of a lane, marked as running; None if none waits."""
+        with self._lock:
+            job = self._orders[lane].take()
+            if job is None:
+                return None
+            try:
+                self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?",
+                                     (job.id,))
+            except StudioError:
+                self._orders[lane].add(job)
+                raise
+            self._at_worker[lane] = job.id
+        return self.record(job.id)
+
+    def put_back(self, job_id: str) -> None:
+        """A job that the program's end interrupts in good order waits again, as if it had not begun."""
+        self._database.write("UPDATE jobs SET state = 'queued', starts = MAX(0, starts - 1) WHERE id = ? "
+                             "AND state = 'running'", (job_id,))
+
+    def leave_worker(self, lane: Lane = "engine") -> None:
+        """The job that was taken last is off the worker: saving it holds up nobody."""
+        with self._lock:
+            self._at_worker.pop(lane, None)
+
+    def at_worker(self, lane: Lane = "engine") -> JobRecord | None:
+        """The job that keeps the others of its lane waiting."""
+        job_id = self._at_worker.get(lane)
+        return self.record(job_id) if job_id else None
+
+    def wake(self) -> None:
+        """Let a waiting next() return."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def withdraw(self, job_id: str, owner: str) -> bool:
+        """Cancel a waiting job; False if it does not wait (any more)."""
+        with self._lock:
+            if not any(order.remove(job_id, owner) for order in self._orders.values()):
+                return False
+            self.finish(job_id, "cancelled")
+            return True
+
+    def finish(self, job_id: str, state: JobState, *, seconds: float | None = None,
+               error: tuple[str, str, str] | None = None) -> None:
+        """Record how a job ended. error: code, message, hint.
+
+        Raises:
+            StudioError: it can't be written now; it counts all the same and `record_late` writes it.
+        """
+        end = (state, self._clock(), seconds, *(error or (None, None, None)))
+        with self._lock:
+            self._late_ends[job_id] = end
+            self.record_late()
+
+    def record_late(self) -> None:
+        """Write the ends that could not be written when they came. Raises StudioError if they still can't."""
+        with self._lock:
+            for job_id, end in tuple(self._late_ends.items()):
+                self._database.write(
+                    "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
+                    "error_message = ?, error_hint = ? WHERE id = ?", (*end, job_id))
+                del self._late_ends[job_id]
+
+    def set_attempt(self, job_id: str, attempt: int) -> None:
+        """Record that a job is tried again."""
+        self._database.write("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, job_id))
+
+    def add_prepared(self, job: JobRecord, made: StoredInput) -> None:
+        """Record a control map that a job made, so that it is kept as long as the job is remembered."""
+        maps = [one.model_dump() for one in dict.fromkeys((*job.prepared, made))]
+        self._database.write("UPDATE jobs SET prepared = ? WHERE id = ?",
+                             (json.dumps(maps, separators=(",", ":")), job.id))
+
+    def save_log(self, job_id: str, log: str) -> None:
+        """Keep the feed of an ended job, compact (see `event_log.py`)."""
+        self._database.write("UPDATE jobs SET log = ? WHERE id = ?", (log, job_id))
+
+    def forget_old(self) -> None:
+        """Drop the rows of jobs that ended a month ago."""
+        oldest = self._clock() - KEPT_S
+        if self._database.value("SELECT 1 FROM jobs WHERE finished_at < ? LIMIT 1", (oldest,)):
+            self._database.write("DELETE FROM jobs WHERE finished_at < ?", (oldest,))
+
+    def named_inputs(self) -> frozenset[str]:
+        """The brought pictures that a job or a picture names."""
+        named: set[str] = set()
+        for table, column in _NAMING:
+            rows = self._database.rows(f"SELECT {column} FROM {table} WHERE {column} LIKE '%{{\"sha256\":%'")
+            named.update(sha256 for row in rows for sha256 in _INPUT.findall(row[column]))
+        return frozenset(named)
+
+    def move_up(self, job_id: str, owner: str) -> None:
+        """Exchange a waiting job with the one before it of the same owner; the first stays.
+
+        Raises:
+            NotFound: it does not wait, or is not the owner's.
+        """
+        with self._lock:
+            order, mine, index = self._find(job_id, owner)
+            if index == 0:
+                return
+            before, job = mine[index - 1], mine[index]
+            rank = before.rank - 1 if index == 1 else (mine[index - 2].rank + before.rank) / 2
+            if index > 1 and not mine[index - 2].rank < rank < before.rank:
+                rank = self._renumber(order, mine, index)
+            order.remove(job_id, owner)
+            order.add(replace(job, rank=rank))
+            self._database.write("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job_id))
+
+    def _find(self, job_id: str, owner: str) -> tuple[FairOrder, tuple[Waiting, ...], int]:
+        for order in self._orders.values():
+            mine = order.of(owner)
+            for index, job in enumerate(mine):
+                if job.id == job_id:
+                    return order, mine, index
+        raise NotFound("This job does not wait any more.", "It runs or has ended.")
+
+    def _renumber(self, order: FairOrder, mine: Sequence[Waiting], index: int) -> float:
+        """Make room between equal ranks: 2, 4, 6, …; returns the rank before `index - 1`."""
+        first = mine[0].rank
+        with self._database.change() as connection:
+            for number, job in enumerate(mine):
+                rank = first + 2.0 * number
+                order.remove(job.id, job.owner)
+                order.add(replace(job, rank=rank))
+                connection.execute("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job.id))
+        return first + 2.0 * (index - 1) - 1.0
+
+    def has(self, task: Task) -> bool:
+        """Whether an equal task waits or runs, whoever asked for it."""
+        return bool(self._database.value("SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND task = ?",
+                                         (task_json(task),)))
+
+    def waiting(self, lane: Lane = "engine") -> list[Waiting]:
+        """All waiting jobs of a lane in the order they will run."""
+        with self._lock:
+            return self._orders[lane].order()
+
+    def record(self, job_id: str, owner: str | None = None) -> JobRecord:
+        """One job.
+
+        Args:
+            owner: If given, only this owner's.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+        """
+        row = self.row(job_id)
+        if row is None or owner not in (None, row["owner"]) or _task(row) is None:
+            raise NotFound("There is no such job.", "It may have been made with another browser.")
+        return self._as_record(row)
+
+    def row(self, job_id: str) -> sqlite3.Row | None:
+        """The raw row, for the feed and the drawer."""
+        return self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
+
+    def seconds_of(self, job_id: str) -> float | None:
+        """How long an ended job took."""
+        row = self.row(job_id)
+        return row["seconds"] if row else None
+
+    def notices(self, job_id: str) -> list[tuple[str, str]]:
+        """What was worth knowing when the job was submitted: (code, sentence)."""
+        row = self.row(job_id)
+        return [(code, message) for code, message in json.loads(row["notices"])] if row else []
+
+    def records(self, where: str, values: Sequence[Any]) -> tuple[JobRecord, ...]:
+        """Jobs by a condition written in this package (never from outside), oldest first."""
+        rows = self._database.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
+        return tuple(self._as_record(row) for row in rows if _task(row))
+
+    def _as_record(self, row: sqlite3.Row) -> JobRecord:
+        images = self._database.rows("SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL "
+                                     "ORDER BY job_image", (row["id"],))
+        state, finished_at, _, code, message, hint = self._late_ends.get(row["id"]) or (
+            row["state"], row["finished_at"], None, row["error_code"], row["error_message"], row["error_hint"])
+        return JobRecord.model_validate({
+            "id": row["id"], "owner": row["owner"], "window": row["window"], "state": state,
+            "task": TASK.validate_json(row["task"]), "created_at": row["created_at"],
+            "finished_at": finished_at, "attempt": row["attempt"],
+            "image_ids": tuple(image["id"] for image in images), "error_code": code, "error_message": message,
+            "error_hint": hint, "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"]))})
+
+
+def _task(row: sqlite3.Row | None) -> Task | None:
+    """What a row asks for; None if it can't be read any more (a newer version wrote it, or it was damaged)."""
+    try:
+        return TASK.validate_json(row["task"]) if row is not None else None
+    except ValidationError:
+        return None
+
+
+def _waiting(row: sqlite3.Row, task: Task) -> Waiting:
+    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], billed(task))

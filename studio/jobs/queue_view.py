@@ -1,0 +1,98 @@
+"""How the queue looks: positions, predicted waits, rows of the drawer, one job with its progress."""
+
+import time
+from collections.abc import Callable
+
+from contract.model_tasks import LANES
+from contract.records import JobRecord, JobView, QueueRow
+from studio.jobs.costs import Rates, billed, cost
+from studio.jobs.fairness import Waiting
+from studio.jobs.progress import Progress
+from studio.jobs.queue import JobQueue
+
+_SHOWN_PROMPT = 200
+_MOST_FINISHED = 50
+
+
+class QueueView:
+    """Reads the queue; changes nothing."""
+
+    def __init__(self, queue: JobQueue, rates: Rates, progress: Callable[[str], Progress | None]) -> None:
+        self._queue = queue
+        self._rates = rates
+        self._progress = progress
+
+    def places(self) -> dict[str, tuple[int, float | None]]:
+        """job id -> (jobs of its lane before it that run or wait, predicted seconds until it starts)."""
+        places = {}
+        for lane in LANES:
+            running = self._queue.at_worker(lane)
+            wait_s = self._left(running) if running else 0.0
+            for number, waiting in enumerate(self._queue.waiting(lane), 1 if running else 0):
+                places[waiting.id] = (number, _rounded(wait_s))
+                wait_s = _plus(wait_s, self._predict(waiting) if lane == "engine" else None)
+        return places
+
+    def place(self, job_id: str) -> tuple[int, float | None]:
+        """As `places`, of one job; (0, None) if it does not wait."""
+        return self.places().get(job_id, (0, None))
+
+    def _left(self, job: JobRecord) -> float | None:
+        progress = self._progress(job.id)
+        if progress and progress.left_s is not None:
+            return progress.left_s
+        if job.task.lane != "engine":
+            return None
+        return self._rates.predict(billed(job.task), cost(job.task))
+
+    def _predict(self, waiting: Waiting) -> float | None:
+        return self._rates.predict(waiting.model, waiting.cost)
+
+    def job(self, job: JobRecord) -> JobView:
+        """A job with its position or progress."""
+        if job.state == "queued":
+            return JobView(job=job, position=self.place(job.id)[0])
+        if job.state != "running":
+            return JobView(job=job, progress=1.0 if job.state == "done" else 0.0)
+        now = self._progress(job.id) or Progress()
+        return JobView(job=job, image=now.image, step=now.step, total_steps=now.total_steps,
+                       progress=round(now.fraction, 4), left_s=now.left_s, done_bytes=now.done_bytes,
+                       total_bytes=now.total_bytes)
+
+    def rows(self, owner: str) -> tuple[QueueRow, ...]:
+        """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
+        running = self._queue.records("state = 'running'", ())
+        rows = [self._row(job, owner, 0, None, self._left(job)) for job in running]
+        places = self.places()
+        for lane in LANES:
+            for waiting in self._queue.waiting(lane):
+                position, wait_s = places.get(waiting.id, (0, None))
+                job = self._queue.record(waiting.id)
+                seconds = self._predict(waiting) if lane == "engine" else None
+                rows.append(self._row(job, owner, position, wait_s, seconds))
+        midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
+        ended = self._queue.records(
+            "owner = ? AND finished_at >= ? AND state NOT IN ('queued', 'running')", (owner, midnight))
+        for job in reversed(ended[-_MOST_FINISHED:]):
+            rows.append(self._row(job, owner, 0, None, self._queue.seconds_of(job.id)))
+        return tuple(rows)
+
+    def _row(self, job: JobRecord, owner: str, position: int, wait_s: float | None,
+             seconds: float | None) -> QueueRow:
+        if job.owner != owner:
+            return QueueRow(mine=False, state=job.state, position=position, starts_in_s=wait_s,
+                            seconds=_rounded(seconds))
+        now = self._progress(job.id) or Progress()
+        return QueueRow(mine=True, state=job.state, type=job.task.type, job_id=job.id,
+                        prompt=job.task.title[:_SHOWN_PROMPT], message=job.error_message, hint=job.error_hint,
+                        progress=round(now.fraction, 4), left_s=_rounded(now.left_s), done_bytes=now.done_bytes,
+                        total_bytes=now.total_bytes, position=position, starts_in_s=wait_s,
+                        seconds=_rounded(seconds), image_ids=job.image_ids)
+
+
+def _plus(total: float | None, more: float | None) -> float | None:
+    return None if total is None or more is None else total + more
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

@@ -1,0 +1,21 @@
+"""Which model the next job will want: it is read into memory while the present one paints."""
+
+from contract.records import JobRecord
+from contract.tasks import Paint
+from contract.work import Prefetch
+from studio.library.model_list import ModelList
+from studio.jobs.queue import JobQueue
+
+
+def read_ahead(running: JobRecord, queue: JobQueue, models: ModelList) -> Prefetch | None:
+    """The checkpoint of the job that comes next, unless the running one has it; what is wrong with it, it will say itself."""
+    following = queue.next(0.0)
+    if following is None or not isinstance(following.task, Paint):
+        return None
+    wanted = following.task.recipe.model
+    if isinstance(running.task, Paint) and running.task.recipe.model.fingerprint == wanted.fingerprint:
+        return None
+    entry = models.as_it_is_now(wanted.name)
+    if entry is None or entry.problem or entry.ref.fingerprint != wanted.fingerprint:
+        return None
+    return Prefetch(entry.ref, str(entry.path))

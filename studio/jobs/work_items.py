@@ -1,0 +1,41 @@
+"""Builds what a worker gets for a job: the task, where its models lie, the bytes of its input pictures."""
+
+from pathlib import Path
+
+from catalog.detect.preview_decoders import preview_decoders
+from contract.errors import ModelProblem
+from contract.recipe import ModelRef
+from contract.records import JobRecord
+from contract.tasks import Paint
+from contract.work import Ticket, path_key
+from studio.uploads.uploads import Inputs
+from studio.library.model_list import ModelList
+
+
+def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: frozenset[int], *,
+                 previews: bool) -> Ticket:
+    """A ticket for one attempt.
+
+    Raises:
+        ModelProblem: a model is gone, damaged, or no longer the one that was asked for.
+        InvalidInput: a picture that it names is gone or damaged.
+    """
+    paths = {path_key(ref): _path(ref, models) for ref in job.task.models}
+    decoders: tuple[Path, ...] = ()
+    if previews and isinstance(job.task, Paint):
+        decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
+    return Ticket(job_id=job.id, attempt=job.attempt, task=job.task,
+                  images={image.sha256: inputs.read(image.sha256) for image in job.task.images}, model_paths=paths,
+                  finished=finished, wants_previews=previews, preview_decoders=tuple(map(str, decoders)))
+
+
+def _path(wanted: ModelRef, models: ModelList) -> str:
+    entry = models.as_it_is_now(wanted.name, wanted.kind)
+    if entry is None:
+        raise ModelProblem(f"Model “{wanted.name}” is gone.", "Put it back, or choose another model.")
+    if entry.problem:
+        raise ModelProblem(entry.problem, entry.hint)
+    if wanted.fingerprint and entry.ref.fingerprint != wanted.fingerprint:
+        raise ModelProblem(f"{entry.title} changed on the disk after the job was queued.",
+                           "Run the job again to use it as it is now.")
+    return str(entry.path)

@@ -1,0 +1,55 @@
+"""What was read from the headers of models, kept across restarts, so that a library is opened only once.
+
+Facts that another version of the catalog read are not used.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from catalog.detect.file_models import FileFacts, facts_version
+from catalog.files.side_files import About
+from catalog.detect.sniffed import Sniffed
+from contract.errors import StudioError
+from studio.storage.database import Database
+
+logger = logging.getLogger(__name__)
+Facts = tuple[str, FileFacts]  # the stamp of a file, and what was read from it
+
+
+class ModelFacts:
+    """A table of facts by path."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._version = facts_version()
+
+    def load(self) -> dict[str, Facts]:
+        """All that is kept; nothing while the database can't be read."""
+        try:
+            rows = self._database.rows("SELECT path, stamp, facts FROM model_facts WHERE version = ?", (self._version,))
+        except StudioError:
+            return {}
+        return {row["path"]: (row["stamp"], facts) for row in rows if (facts := _parsed(row["facts"])) is not None}
+
+    def save(self, facts: Mapping[str, Facts]) -> None:
+        """Keep these too; what can't be kept is read again after the next start."""
+        rows = [(path, stamp, self._version, json.dumps(asdict(kept))) for path, (stamp, kept) in facts.items()]
+        try:
+            with self._database.change() as connection:
+                connection.executemany("INSERT OR REPLACE INTO model_facts (path, stamp, version, facts) "
+                                       "VALUES (?, ?, ?, ?)", rows)
+        except StudioError as error:
+            logger.info("what was read of %d models could not be kept: %s", len(rows), error.message)
+
+
+def _parsed(text: str) -> FileFacts | None:
+    try:
+        table = json.loads(text)
+        sniffed, about = table["sniffed"], table["about"]
+        return FileFacts(Sniffed(**{**sniffed, "shows": tuple(sniffed["shows"])}),
+                         About(about["title"], about["notes"], tuple(about["trigger_words"])), table["fingerprint"],
+                         table["is_pickle"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,192 @@
+"""What the owner of the machine does with models: get, convert, merge, delete. No torch, no picture.
+
+Checks what can be checked before a job exists, and says where results go. The work is done by
+`downloads/errand.py` and `workers/errands.py`; who may ask is decided in `api/dependencies.py`.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from catalog.families import FAMILIES
+from catalog.files.layout import places_of
+from catalog.models import BUNDLED, ModelEntry
+from catalog.catalog_models import OFFERS, Offer
+from contract.model_tasks import Convert, Download, Errand, Merge, MergeDraft
+from contract.errors import InvalidRecipe, ModelProblem, NotAllowed, NotFound, RequestError, StudioError
+from contract.parts import LoraUse
+from contract.records import JobHandle
+from contract.values import ModelKind, ModelRef
+from studio.downloads.hub import PICKLES, Repository, read_repository
+from studio.downloads.destinations import FOLDERS, QUARANTINE, is_there
+from studio.downloads.wire import Hub, Wire
+from studio.library.model_list import ModelList
+from studio.settings import Settings
+
+logger = logging.getLogger(__name__)
+QueueUp = Callable[[Errand, str, str | None], JobHandle]
+_LISTING_TIMEOUT_S = 10.0
+_SIDE_FILES = (".json", ".txt", ".yaml", ".civitai.info", ".preview.png", ".preview.jpg", ".preview.jpeg",
+               ".preview.webp", ".png", ".jpg", ".jpeg", ".webp")
+
+
+def hub_of(settings: Settings) -> Hub:
+    """The hub as the settings name it."""
+    return Hub(settings.hub_endpoint, settings.hub_token, settings.hub_offline)
+
+
+class Errands:
+    """Asks for errands.
+
+    Args:
+        queue_up: Puts a task into the queue for an owner and a window.
+        is_waiting: Whether an equal task waits or runs.
+    """
+
+    def __init__(self, settings: Settings, models: ModelList, queue_up: QueueUp,
+                 is_waiting: Callable[[Errand], bool]) -> None:
+        self._settings = settings
+        self._models = models
+        self._queue_up = queue_up
+        self._is_waiting = is_waiting
+
+    # Get
+
+    def offers(self) -> tuple[tuple[Offer, bool], ...]:
+        """The models that are worth having first, and whether each is here already."""
+        return tuple((offer, is_there(offer.download, self._settings.models_dir)) for offer in OFFERS)
+
+    def repository(self, name: str, revision: str = "main") -> Repository:
+        """What a repository of the hub has. Raises NotFound, JobError."""
+        return read_repository(Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S)
+
+    def download(self, task: Download, owner: str, window: str | None = None) -> JobHandle:
+        """Queue a download. Raises RequestError, QueueFull."""
+        return self._ask(task, owner, window)
+
+    # Make
+
+    def convert(self, task: Convert, owner: str, window: str | None = None) -> JobHandle:
+        """Queue a conversion.
+
+        Raises:
+            NotFound: there is no such pickle.
+            RequestError: its safetensors is there already.
+        """
+        self._refuse_taken(self.target_of(task))
+        return self._ask(task, owner, window)
+
+    def merge(self, draft: MergeDraft, owner: str, window: str | None = None) -> JobHandle:
+        """Queue a merge.
+
+        Raises:
+            NotFound: a model is not here.
+            InvalidRecipe: they don't go together.
+        """
+        a = self._usable(draft.a, "checkpoint", "a")
+        others = {part: self._usable(name, "checkpoint", part)
+                  for part, name in (("b", draft.b), ("c", draft.c)) if name is not None}
+        loras = [(self._usable(bake.model, "lora", f"loras.{index}.model"), bake.weight)
+                 for index, bake in enumerate(draft.loras)]
+        for part, entry in (*others.items(), *((f"loras.{index}.model", lora) for index, (lora, _) in enumerate(loras))):
+            _refuse_other_family(a, entry, part)
+        task = Merge(name=draft.name, method=draft.method, a=a.ref, ratio=draft.ratio, dtype=draft.dtype,
+                     b=_ref(others.get("b")), c=_ref(others.get("c")),
+                     loras=tuple(LoraUse(model=lora.ref, weight=weight) for lora, weight in loras))
+        self._refuse_taken(self.target_of(task))
+        return self._ask(task, owner, window)
+
+    def _ask(self, task: Errand, owner: str, window: str | None) -> JobHandle:
+        if self._is_waiting(task):
+            raise RequestError(f"“{task.title}” is in the queue already.", "See the queue.", code="already_queued")
+        return self._queue_up(task, owner, window)
+
+    def _usable(self, name: str, kind: ModelKind, part: str) -> ModelEntry:
+        entry = self._models.find(name, kind)
+        if entry is None:
+            raise NotFound(f"There is no {'LoRA' if kind == 'lora' else 'checkpoint'} “{name[:80]}”.",
+                           "Choose one from the list of models.", field=part)
+        if entry.problem:
+            raise ModelProblem(entry.problem, entry.hint, field=part)
+        return entry
+
+    # Where things are
+
+    def source_of(self, task: Convert) -> Path:
+        """The pickle of a conversion. Raises NotFound, RequestError."""
+        entry = self._models.find(task.model, task.kind)
+        if entry is None:
+            raise NotFound(f"There is no model “{task.model[:80]}”.", "Choose one from the list of models.")
+        if entry.format != "pickle" or entry.path.suffix.lower() not in PICKLES:
+            raise RequestError(f"“{entry.title}” is no pickle: nothing has to be converted.", "Use it as it is.",
+                               code="not_a_pickle")
+        return entry.path
+
+    def target_of(self, task: Convert | Merge) -> Path:
+        """Where a result goes: beside the pickle (out of quarantine into the folder of its kind), or to the checkpoints."""
+        models = self._settings.models_dir
+        if isinstance(task, Merge):
+            return models / FOLDERS["checkpoint"] / f"{task.name}.safetensors"
+        source = self.source_of(task).with_suffix(".safetensors")
+        quarantine = models / QUARANTINE
+        return models / source.relative_to(quarantine) if source.is_relative_to(quarantine) else source
+
+    def _refuse_taken(self, target: Path) -> None:
+        if target.exists():
+            raise RequestError(f"{target.parent.name}/{target.name} is there already.",
+                               "Use another name, or delete that one first.", code="name_taken")
+
+    # Delete
+
+    def delete(self, name: str, kind: ModelKind | None = None) -> None:
+        """Remove a model's files from the disk, for good.
+
+        Raises:
+            NotFound: there is none of that name.
+            NotAllowed: it is built in, or lies elsewhere.
+            StudioError: the file system refused.
+        """
+        named = [entry for entry in self._models.all(fresh=True)
+                 if entry.ref.name == name and kind in (None, entry.ref.kind)]
+        if not named:
+            raise NotFound(f"There is no model “{name[:80]}”.", "It may be gone already.")
+        if len(named) > 1:
+            raise RequestError(f"{len(named)} models are called “{name[:80]}”.", "Say the kind, too.", field="kind")
+        entry, path = named[0], named[0].path
+        if entry.ref.name == BUNDLED and entry.ref.kind == "checkpoint":
+            raise NotAllowed("The starter model is a part of Darkroom.", "Delete another one.")
+        folders = [place.folder for place in places_of(self._settings.model_dirs)]
+        if path in folders or not any(path.is_relative_to(folder) for folder in folders):
+            raise NotAllowed(f"“{entry.title}” lies outside the model folders.", "Delete it by hand.")
+        try:
+            _remove(path)
+        except OSError as error:
+            raise StudioError(f"{path.name} can't be deleted ({error.strerror}).",
+                              "Something may be using it, or its folder can't be written.", code="not_deleted") from None
+        logger.info("model %s was deleted", entry.ref.name)
+        self._models.all(fresh=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        return
+    path.unlink()
+    if any(other.stem == path.stem and other.suffix in (".safetensors", *PICKLES) for other in path.parent.iterdir()):
+        return  # the side files are that one's too
+    for suffix in _SIDE_FILES:
+        (path.parent / f"{path.stem}{suffix}").unlink(missing_ok=True)
+
+
+def _ref(entry: ModelEntry | None) -> ModelRef | None:
+    return entry.ref if entry else None
+
+
+def _refuse_other_family(first: ModelEntry, other: ModelEntry, part: str) -> None:
+    if first.ref.family == other.ref.family:
+        return
+    ours, theirs = (FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family
+                    for ref in (first.ref, other.ref))
+    raise InvalidRecipe(f"“{other.title}” is {theirs}; “{first.title}” is {ours}.", "Merge models of one family.",
+                        field=part)

@@ -1,0 +1,180 @@
+"""Other hashes by which programs know a file: A1111's of LoRAs (AutoV3), trainers' own, and the old one of 8 digits.
+
+AutoV3 is the sha256 of a safetensors file behind its header, so that a changed title doesn't make a new LoRA; kohya's
+trainers write it into the header ("sshs_model_hash"), and beside it the old one ("sshs_legacy_hash"). The old one is of
+64 KB from the first megabyte on. Source: A1111's and sd-scripts' published descriptions of their hashes.
+"""
+
+import hashlib
+import logging
+import struct
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from catalog.detect.entries import ModelEntry
+from catalog.files.headers import read_whole_header
+from contract.errors import ModelProblem, StudioError
+from studio.storage.database import Database
+
+logger = logging.getLogger(__name__)
+SEARCH_S = 3.0
+_MARK = "other "
+_KINDS = frozenset({"lora", "checkpoint", "embedding", "hypernetwork"})
+_NOTHING = hashlib.sha256(b"").hexdigest()  # what some trainers wrote for every file
+LEAST_DIGITS = 8
+_CHUNK = 1 << 20
+_OLD_FROM, _OLD_BYTES, _OLD_DIGITS = 0x100000, 0x10000, 8
+_HEX = frozenset("0123456789abcdef")
+_TOLD = ("sshs_model_hash", "sshs_legacy_hash")
+
+
+def is_hash_of_nothing(beginning: str) -> bool:
+    """Whether a hash is the one of an empty file, which says nothing of any."""
+    return _NOTHING.startswith(beginning.lower())
+
+
+def quick_hashes(path: Path) -> frozenset[str]:
+    """The hashes of a file that are known without reading it whole: the old one, and what its header tells.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    found: set[str] = set()
+    with path.open("rb") as file:
+        file.seek(_OLD_FROM)
+        if part := file.read(_OLD_BYTES):
+            found.add(hashlib.sha256(part).hexdigest()[:_OLD_DIGITS])
+        start = _data_start(path)
+        if start:
+            file.seek(start + _OLD_FROM)
+            if part := file.read(_OLD_BYTES):
+                found.add(hashlib.sha256(part).hexdigest()[:_OLD_DIGITS])
+    return frozenset(found | _told(path))
+
+
+def hash_behind_header(path: Path, wait: Callable[[], None] = lambda: None) -> str | None:
+    """AutoV3 of a safetensors file; None for another, or an empty one. `wait` is called between megabytes.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    start = _data_start(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            wait()
+    found = digest.hexdigest()
+    return found if start and found != _NOTHING else None
+
+
+def _data_start(path: Path) -> int:
+    """Where a safetensors file's data begins, whatever it is called; 0 for what is none."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] != b"{":
+        return 0
+    begins = 8 + int(struct.unpack("<Q", head[:8])[0])
+    return begins if begins <= path.stat().st_size else 0
+
+
+def _told(path: Path) -> set[str]:
+    """What the file's maker wrote, as far as it is a hash of something."""
+    try:
+        metadata = read_whole_header(path).metadata
+    except ModelProblem:
+        return set()
+    told = {metadata.get(name, "").strip().lower().removeprefix("0x") for name in _TOLD}
+    return {digits for digits in told if len(digits) >= LEAST_DIGITS and set(digits) <= _HEX
+            and not is_hash_of_nothing(digits)}
+
+
+class OtherHashes:
+    """Finds models by these hashes; they are remembered beside the sha256s, as long as a file is unchanged."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._clock = clock
+        self._learnt: set[str] = set()
+
+    def find(self, beginning: str, entries: Sequence[ModelEntry], *, seconds: float = SEARCH_S) -> ModelEntry | None:
+        """A usable model of which a hash begins so (8 digits or more); files not yet known are read, for some seconds."""
+        low = beginning.lower()
+        if not LEAST_DIGITS <= len(low) <= 64 or not set(low) <= _HEX or is_hash_of_nothing(low):
+            return None
+        usable = [entry for entry in entries if entry.problem is None and _is_of_interest(entry)]
+        if (found := self._known(low, usable)) is not None:
+            return found
+        deadline = self._clock() + seconds
+
+        def wait() -> None:
+            if self._clock() > deadline:
+                raise InterruptedError(4, "the search took too long")
+
+        for entry in usable:
+            if self._clock() > deadline:
+                break
+            if not self.is_learnt(entry):
+                self.learn(entry, wait)
+                if (found := self._known(low, [entry])) is not None:
+                    return found
+        return None
+
+    def is_learnt(self, entry: ModelEntry) -> bool:
+        """Whether `learn` was called for a file as it was listed. Reads no files."""
+        return not _is_of_interest(entry) or _listed(entry) in self._learnt
+
+    def learn(self, entry: ModelEntry, wait: Callable[[], None] = lambda: None) -> None:
+        """Read the hashes of a listed file; it may be gone or changed by now. `wait` may raise InterruptedError."""
+        self._learnt.add(_listed(entry))
+        try:
+            stamp = _stamp(entry.path)
+            if self._database.value("SELECT 1 FROM model_hashes WHERE stamp = ?", (f"{_MARK}done {stamp}",)):
+                return
+            found = set(quick_hashes(entry.path))
+            if entry.ref.kind == "lora" and (digits := hash_behind_header(entry.path, wait)):
+                found.add(digits)
+            # A row without digits says that all is known; no hash is found by it.
+            rows = [(f"{_MARK}{digits} {stamp}", digits) for digits in sorted(found)] + [(f"{_MARK}done {stamp}", "")]
+            for name, digits in rows:
+                self._database.write("INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
+                                     (name, digits, str(entry.path)))
+        except InterruptedError:
+            self._learnt.discard(_listed(entry))
+        except OSError as error:
+            logger.info("%s can't be hashed: %s", entry.path.name, error.strerror)
+        except StudioError as error:
+            logger.info("%s is not hashed: %s", entry.path.name, error.message)
+
+    def _known(self, low: str, entries: Sequence[ModelEntry]) -> ModelEntry | None:
+        rows = self._database.rows("SELECT stamp, sha256, folder FROM model_hashes WHERE sha256 BETWEEN ? AND ?",
+                                   (low, low + "g"))
+        stamps = {str(row["folder"]): (str(row["stamp"]), str(row["sha256"])) for row in rows
+                  if str(row["stamp"]).startswith(_MARK)}
+        for entry in entries:
+            stamp, digits = stamps.get(str(entry.path), ("", ""))
+            if stamp and stamp == f"{_MARK}{digits} {_stamp_or_none(entry.path)}":
+                return entry
+        return None
+
+
+def _is_of_interest(entry: ModelEntry) -> bool:
+    return entry.ref.kind in _KINDS and entry.format == "file"
+
+
+def _listed(entry: ModelEntry) -> str:
+    return f"{entry.path} {entry.ref.fingerprint or entry.modified}"
+
+
+def _stamp(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _stamp_or_none(path: Path) -> str | None:
+    try:
+        return _stamp(path)
+    except OSError:
+        return None

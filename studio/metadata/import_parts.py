@@ -1,0 +1,167 @@
+"""Size, sampler and hires pass of a found infotext as fields of a draft, with the arithmetic of A1111's older keys.
+
+What has no equal here is replaced by what comes nearest, and said. Source: specs/compatibility.md 4a; how A1111 converts
+`First pass size` and `Hires resize` when it pastes an infotext.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from catalog.samplers import find_sampler, find_schedule
+from catalog.upscalers import find_upscaler
+from contract.parts import HIRES_SCALE
+from contract.sizes import hires_size
+from contract.values import SIDE, SIDE_MULTIPLE
+from studio.library.model_list import ModelList
+from studio.resolve.sampler_choice import split_old_name
+
+Pairs = Mapping[str, str]
+HIRES_KEYS = ("Hires upscale", "Hires resize", "Hires upscaler", "Hires steps", "Hires strength", "Denoising strength",
+              "Hires sampler", "Hires schedule type", "Hires CFG Scale", "Hires prompt", "Hires negative prompt",
+              "First pass size")
+_SIDES = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*")
+_OLD_PIXELS, _OLD_MULTIPLE = 512 * 512, 64  # of the first pass that early A1111 chose by itself
+_SCALE_DIGITS = 6
+_CROPPED = 0.02  # of a side: less is rounding
+
+
+def number(text: str, kind: type) -> Any:
+    """The number, or the text itself, so that the refusal can show it. "2.0" is a whole number too."""
+    try:
+        value = float(text) if len(text) <= 40 else math.nan
+        if kind is float or not value.is_integer():
+            return text if math.isnan(value) else kind(text)
+        return int(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else int(value)
+    except (ValueError, OverflowError):
+        return text
+
+
+def sides(text: str) -> tuple[int, int] | None:
+    """Width and height out of "512x768"."""
+    match = _SIDES.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def size_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
+    """Width and height of the first pass; A1111's sizes that are no multiple of 8 made what lies below them."""
+    text = pairs.get("Size", "")
+    first = _first_pass(pairs)
+    size = first or sides(text)
+    if size is None:
+        width, _, height = text.partition("x")
+        return {"width": number(width, int), "height": number(height, int)} if height else {}
+    usable = _usable_size(size)
+    if usable != size:
+        shown, used = (f"{width} × {height}" for width, height in (size, usable))
+        why = f"sides are multiples of {SIDE_MULTIPLE}" if max(size) <= SIDE[1] else f"sides are at most {SIDE[1]}"
+        if min(size) < SIDE[0]:
+            return {"width": size[0], "height": size[1]}  # no size to make a picture of: refused by name
+        notices.append(f"The size is {shown}, and {why}: {used} is used.")
+    return {"width": usable[0], "height": usable[1]}
+
+
+def _usable_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, SIDE[1] / max(size))
+    width, height = (int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in size)
+    return max(SIDE[0], width), max(SIDE[0], height)
+
+
+def _first_pass(pairs: Pairs) -> tuple[int, int] | None:
+    """Before there was "Hires upscale", "Size" was the result's, and "First pass size: 0x0" chosen by the program."""
+    first, whole = sides(pairs.get("First pass size", "")), sides(pairs.get("Size", ""))
+    if first is None or whole is None:
+        return first
+    if 0 not in first:
+        return first
+    if 0 in whole:
+        return None
+    scale = math.sqrt(_OLD_PIXELS / (whole[0] * whole[1]))
+    width, height = (math.ceil(scale * side / _OLD_MULTIPLE) * _OLD_MULTIPLE for side in whole)
+    return width, height
+
+
+def sampler_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
+    """Sampler and schedule by the ids that they have here; a schedule in the sampler's name counts."""
+    if "Sampler" not in pairs:
+        return {}
+    name, told = pairs["Sampler"], pairs.get("Schedule type", "automatic")
+    sampler, schedule = find_sampler(name), find_schedule(told)
+    if sampler is None:
+        sampler, old_style = split_old_name(name)
+        told, schedule = (old_style.label, old_style) if old_style else (told, schedule)
+    if sampler is None:
+        notices.append(f"Sampler “{name[:60]}” is not known here; the model's own is used.")
+        return {}
+    if schedule is None or schedule.id not in sampler.schedules:
+        what = "is not known here" if schedule is None else f"does not go with {sampler.label}"
+        notices.append(f"Schedule “{told[:60]}” {what}; Automatic is used.")
+        return {"sampler": sampler.id, "schedule": "automatic"}
+    return {"sampler": sampler.id, "schedule": schedule.id}
+
+
+def hires_fields(pairs: Pairs, first: tuple[int, int] | None, models: ModelList, notices: list[str]) -> dict[str, Any]:
+    """A hires pass whose upscaler is here; else none, and its keys are named as not used.
+
+    Args:
+        first: Width and height of the first pass.
+    """
+    name = pairs.get("Hires upscaler", "Latent")
+    known = find_upscaler(name)
+    entry = None if known else models.find(name, "upscaler")
+    scale = _scale(pairs, first, notices)
+    if scale is None or not (entry or known):
+        return {}
+    hires: dict[str, Any] = {"scale": scale, "upscaler": entry.ref.name if entry else known and known.id}
+    steps = number(pairs.get("Hires steps", "0"), int)
+    hires |= {"steps": steps} if steps else {}
+    strength = pairs.get("Hires strength", pairs.get("Denoising strength"))
+    hires |= {"strength": number(strength, float)} if strength is not None else {}
+    hires |= _hires_sampler(pairs, notices)
+    if "Hires CFG Scale" in pairs and pairs["Hires CFG Scale"] != pairs.get("CFG scale"):
+        hires["guidance"] = number(pairs["Hires CFG Scale"], float)
+    for key, field in (("Hires prompt", "prompt"), ("Hires negative prompt", "negative_prompt")):
+        hires |= {field: pairs[key]} if key in pairs else {}
+    return {"hires": hires}
+
+
+def _scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> object | None:
+    """The factor; of a target size the larger of its two, since A1111 covers the target and crops what is over."""
+    if "Hires upscale" in pairs:
+        scale = number(pairs["Hires upscale"], float)
+        return None if scale == 1.0 else scale
+    is_old = "First pass size" in pairs
+    target = sides(pairs.get("Size" if is_old else "Hires resize", ""))
+    if target is None or first is None or target == (0, 0):
+        return None
+    width, height = first
+    factor = max(target[0] / width, target[1] / height)
+    if not HIRES_SCALE[0] < factor <= HIRES_SCALE[1]:
+        notices.append(f"The hires pass makes {target[0]} × {target[1]} out of {width} × {height}. It was left out.")
+        return None
+    made = hires_size(first, factor)
+    if 0 not in target and any(side - wanted > _CROPPED * wanted for side, wanted in zip(made, target, strict=True)):
+        notices.append(f"A1111 crops its hires pass to {target[0]} × {target[1]}; here it is {made[0]} × {made[1]}.")
+    return round(factor, _SCALE_DIGITS)
+
+
+def _hires_sampler(pairs: Pairs, notices: list[str]) -> dict[str, object]:
+    """What the second pass has of its own; "Use same sampler" is nothing of its own."""
+    found: dict[str, object] = {}
+    name, told = (pairs.get(key, "Use same") for key in ("Hires sampler", "Hires schedule type"))
+    if not name.lower().startswith("use same"):
+        sampler = find_sampler(name)
+        old_style = None
+        if sampler is None:
+            sampler, old_style = split_old_name(name)
+        if sampler is None:
+            notices.append(f"Hires sampler “{name[:60]}” is not known here; the first pass's is used.")
+        found |= {"sampler": sampler.id} if sampler else {}
+        found |= {"schedule": old_style.id} if old_style else {}
+    if not told.lower().startswith("use same"):
+        schedule = find_schedule(told)
+        if schedule is None:
+            notices.append(f"Hires schedule “{told[:60]}” is not known here; the first pass's is used.")
+        found |= {"schedule": schedule.id} if schedule else {}
+    return found

@@ -1,0 +1,57 @@
+"""Texts hidden in a picture's lowest bits ("stealth" metadata): NovelAI's, and those of extensions of A1111 and Forge.
+
+The lowest bits of alpha, or of red, green and blue, from top to bottom and then from left to right: a signature, 32 bits
+that say how many bits follow, and UTF-8 text, plain or gzipped. Source: specs/compatibility.md 4a; the format's
+description in NovelAI's published metadata reader.
+"""
+
+import struct
+import zlib
+
+from PIL import Image
+
+from studio.uploads.text_decoding import decode_text
+
+MAX_PIXELS = 8_000_000  # larger ones are not decoded for a text that hardly any has
+MAX_TEXT_BYTES = 4_000_000
+_SIGNATURES = {b"stealth_pnginfo": False, b"stealth_pngcomp": True, b"stealth_rgbinfo": False, b"stealth_rgbcomp": True}
+_SIGNATURE_BITS = 15 * 8
+
+
+def hidden_text(image: Image.Image) -> str:
+    """The text in an opened picture's pixels; "" where there is none. Decodes it.
+
+    Raises:
+        OSError: the picture's data is damaged.
+    """
+    if image.width * image.height > MAX_PIXELS or image.mode not in ("RGBA", "RGB"):
+        return ""
+    bands = [image.getchannel("A"), image.convert("RGB")] if image.mode == "RGBA" else [image]
+    return next((text for band in bands if (text := _read(band))), "")
+
+
+def _read(band: Image.Image) -> str:
+    columns = -(-_SIGNATURE_BITS // (band.height * len(band.getbands())))
+    head = _bits(band.crop((0, 0, min(columns, band.width), band.height)), 0, _SIGNATURE_BITS)
+    if head not in _SIGNATURES:
+        return ""
+    length = _bits(band, _SIGNATURE_BITS, 32)
+    if len(length) < 4:
+        return ""
+    count = struct.unpack(">I", length)[0]
+    if not 0 < count <= 8 * MAX_TEXT_BYTES:
+        return ""
+    data = _bits(band, _SIGNATURE_BITS + 32, count)
+    if _SIGNATURES[head]:
+        try:
+            data = zlib.decompressobj(wbits=31).decompress(data, MAX_TEXT_BYTES)
+        except zlib.error:
+            return ""
+    return decode_text(data)
+
+
+def _bits(band: Image.Image, begin: int, count: int) -> bytes:
+    """So many of the lowest bits, from top to bottom and then from left to right, as bytes."""
+    values = band.transpose(Image.Transpose.TRANSPOSE).tobytes()[begin:begin + count // 8 * 8]
+    digits = values[:len(values) // 8 * 8].translate(bytes(b"01"[value & 1] for value in range(256)))
+    return int(digits, 2).to_bytes(len(digits) // 8, "big") if digits else b""

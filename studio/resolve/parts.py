@@ -1,0 +1,220 @@
+"""The optional parts of a draft: are the pictures there and do they fit, which models are meant, what size comes out.
+
+Sizes are read from the kept PNGs' headers; no pixel is looked at here.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+
+from catalog.models import ModelEntry
+from catalog.upscalers import UPSCALERS, find_upscaler
+from contract.errors import InvalidInput, InvalidRecipe, ModelProblem
+from contract.recipe import (
+    SIDE,
+    SIDE_MULTIPLE,
+    Extend,
+    Hires,
+    ImageRef,
+    Mask,
+    ModelKind,
+    ModelRef,
+    RecipeDraft,
+)
+from contract.sizes import MASKED_ROOM, Size, extended_size, followed_size, hires_size
+from contract.tasks import Upscale
+from studio.resolve.model_finder import Finder
+from studio.resolve.sampler_choice import choose_sampler
+
+SizeOf = Callable[[str], Size | None]
+_SAME_SHAPE = 0.02  # of the ratio of the sides
+_ENLARGED = 16  # times the pixels that are painted, a picture may be enlarged to: no model runs over all at once
+
+
+def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
+    """All pictures are kept, and the mask has the start picture's shape.
+
+    Raises:
+        InvalidInput: names the picture, and both sizes where they differ.
+    """
+    start, mask = draft.start, draft.mask
+    named: list[tuple[str, ImageRef | None]] = [
+        ("start.image", start.image if start else None), ("start.depth", start.depth if start else None),
+        ("mask.image", mask.image if mask else None),
+        *((f"controls.{index}.image", control.image) for index, control in enumerate(draft.controls)),
+        *((f"references.{index}.image", reference.image) for index, reference in enumerate(draft.references))]
+    sizes = {field: need_picture(ref, field, size_of) for field, ref in named if ref is not None}
+    if mask and not _same_shape(sizes["start.image"], sizes["mask.image"]):
+        (width, height), (mask_width, mask_height) = sizes["start.image"], sizes["mask.image"]
+        raise InvalidInput(f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
+                           "Use a mask of the picture's size or shape.", field="mask.image")
+
+
+def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
+    """The size of a brought picture.
+
+    Raises:
+        InvalidInput: it is not kept (any more).
+    """
+    size = size_of(ref.sha256)
+    if size is None:
+        words = {"start.image": "start picture", "start.depth": "depth picture", "mask.image": "mask",
+                 "controls": "control picture", "references": "picture as prompt"}
+        word = words.get(field) or words.get(field.partition(".")[0], "picture")
+        raise InvalidInput(f"The {word} is not here.", "Add it again.", field=field)
+    return size
+
+
+def _same_shape(one: Size, other: Size) -> bool:
+    ratio = one[0] * other[1] / (one[1] * other[0])
+    return abs(ratio - 1) <= _SAME_SHAPE
+
+
+def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
+    """Models that edit, or paint by depth, begin from a picture.
+
+    Raises:
+        InvalidRecipe: there is none.
+    """
+    if entry.variant in ("edit", "depth") and draft.start is None:
+        does = "edits a picture" if entry.variant == "edit" else "paints by the depth of a picture"
+        raise InvalidRecipe(f"{entry.title} {does}, and there is none.", "Add a start picture, or use another model.",
+                            field="start")
+
+
+def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixels: int) -> Size:
+    """What was asked; else what the start picture has, scaled to what the model makes; else the model's own.
+
+    Raises:
+        InvalidRecipe: an extended canvas is asked for at a size that is not the picture and its extension.
+    """
+    usual = (entry.defaults.width, entry.defaults.height)
+    start = draft.start
+    if start is None or (draft.mask and draft.mask.area == "masked"):
+        return draft.width or usual[0], draft.height or usual[1]
+    size = size_of(start.image.sha256) or usual
+    if start.extend:
+        return _extended(draft, start.extend, size)
+    if draft.width and draft.height:
+        return draft.width, draft.height
+    width, height = followed_size(size, usual, MASKED_ROOM, max_pixels) if draft.mask else followed_size(size, usual)
+    return draft.width or width, draft.height or height
+
+
+def sized_mask(draft: RecipeDraft) -> Mask | None:
+    """The mask; where no size is asked for, the start picture keeps its own."""
+    mask = draft.mask
+    if mask is None or mask.area == "masked" or draft.width or draft.height or (draft.start and draft.start.extend):
+        return mask
+    return mask.model_copy(update={"keep_size": True})
+
+
+def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
+    width, height = extended_size(size, extend)
+    for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
+        if asked not in (None, side):
+            raise InvalidRecipe(f"The extended canvas would be {width} × {height}; {name} is {asked}.",
+                                f"Use {side}, or leave it out.", field=name)
+        if not SIDE[0] <= side <= SIDE[1]:
+            raise InvalidRecipe(f"The extended canvas would be {width} × {height}.",
+                                f"Sides are {SIDE[0]} to {SIDE[1]}: extend less, or scale the picture down first.",
+                                field="start.extend")
+    return width, height
+
+
+def check_size(width: int, height: int, max_pixels: int, *, field: str = "width") -> None:
+    """No more than the studio makes.
+
+    Raises:
+        InvalidRecipe: names the largest of this shape.
+    """
+    if width * height <= max_pixels:
+        return
+    scale = math.sqrt(max_pixels / (width * height))
+    fit = [max(SIDE_MULTIPLE, int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in (width, height)]
+    raise InvalidRecipe(f"{width} × {height} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
+                        f"The largest of this shape is {fit[0]} × {fit[1]}.", field=field,
+                        fix={"width": fit[0], "height": fit[1]})
+
+
+def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, finder: Finder) -> ModelRef:
+    """A usable model of one of the kinds, by name, title or the hash of a ref.
+
+    Raises:
+        InvalidRecipe: there is none of that name.
+        ModelProblem: it can't be used.
+    """
+    name = wanted if isinstance(wanted, str) else wanted.name
+    entry = finder.find(wanted, kinds)
+    if entry is None:
+        here = [other.title for kind in kinds for other in finder.models.of_kind(kind)]
+        near = difflib.get_close_matches(name, here, 2, 0.5)
+        hint = f"Near: {', '.join(near)}." if near else "Choose one that is there, or put it into models/."
+        raise InvalidRecipe(f"“{name[:80]}” is not here.", hint, field=field)
+    if entry.problem:
+        raise ModelProblem(entry.problem, entry.hint, field=field)
+    return finder.ref(entry)
+
+
+def resolve_hires(hires: Hires, finder: Finder, entry: ModelEntry, first_sampler: str, size: Size,
+                  max_pixels: int) -> Hires:
+    """The pass with ids and refs for names; a sampler of its own gets a schedule that goes with it.
+
+    Args:
+        first_sampler: The first pass's.
+        size: Of the first pass.
+    Raises:
+        InvalidRecipe: a name is not known, or the result would be too large.
+        ModelProblem: the upscaler can't be used.
+    """
+    check_hires_size(size, hires_size(size, hires.scale), max_pixels)
+    changes: dict[str, object] = {"upscaler": resolve_upscaler(hires.upscaler, finder, "hires.upscaler")}
+    if hires.sampler is not None or hires.schedule is not None:
+        try:
+            sampler, schedule = choose_sampler(hires.sampler or first_sampler, hires.schedule, entry)
+        except InvalidRecipe as error:
+            raise InvalidRecipe(error.message, error.hint, field=f"hires.{error.field}") from None
+        changes |= {"sampler": sampler.id if hires.sampler else None, "schedule": schedule}
+    return hires.model_copy(update=changes)
+
+
+def check_hires_size(size: Size, larger: Size, max_pixels: int) -> None:
+    """Raises InvalidRecipe, with the largest factor that fits, if a hires pass would make too much."""
+    if larger[0] * larger[1] <= max_pixels:
+        return
+    most = math.floor(math.sqrt(max_pixels / (size[0] * size[1])) * 100) / 100
+    hint = f"Upscale by at most {most:g}." if most > 1 else "Leave it out, or begin smaller."
+    raise InvalidRecipe(f"{larger[0]} × {larger[1]} is more than this studio makes "
+                        f"({max_pixels / 1e6:.1f} megapixels).", hint, field="hires.scale", fix={"hires.scale": most} if most > 1 else None)
+
+
+def resolve_upscaler(wanted: str | ModelRef, finder: Finder, field: str, *,
+                     is_for_pictures: bool = False) -> str | ModelRef:
+    """The id of a built-in upscaler or the ref of a model. Raises InvalidRecipe, ModelProblem."""
+    built_in = find_upscaler(wanted) if isinstance(wanted, str) else None
+    if built_in is None:
+        return need_model(wanted, ("upscaler",), field, finder)
+    if built_in.is_latent and is_for_pictures:
+        labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
+        raise InvalidRecipe(f"{built_in.label} enlarges latents, and this is a finished picture.",
+                            f"Use {', '.join(labels[:-1])} or {labels[-1]}, or a model.",
+                            field=field)
+    return built_in.id
+
+
+def resolve_upscale(task: Upscale, finder: Finder, size_of: SizeOf, max_pixels: int) -> Upscale:
+    """The task with its upscaler found.
+
+    Raises:
+        InvalidInput: the picture is not kept (any more).
+        InvalidRecipe: the upscaler is not known, or the result would be too large.
+        ModelProblem: the upscaler can't be used.
+    """
+    width, height = need_picture(task.image, "image", size_of)
+    most = max_pixels * _ENLARGED
+    if width * height * task.scale**2 > most:
+        factor = math.floor(math.sqrt(most / (width * height)) * 100) / 100
+        raise InvalidRecipe(f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
+                            f"({most / 1e6:.0f} megapixels).", f"Upscale by at most {factor:g}.", field="scale", fix={"scale": factor})
+    return task.model_copy(update={
+        "upscaler": resolve_upscaler(task.upscaler, finder, "upscaler", is_for_pictures=True)})

@@ -1,0 +1,1 @@
+"""Images from outside: opened safely, converted to sRGB, kept by hash."""

@@ -1,0 +1,78 @@
+"""The few fields of EXIF that are read: orientation and what may hold text. Bounded, whatever the block says of itself.
+
+Pillow's own reader copies every field that a block names, so that one of 64 KB can ask for gigabytes.
+Source: TIFF 6.0, section 2; EXIF 2.32.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from studio.uploads.text_decoding import decode_comment, decode_text
+
+MAX_FIELD_BYTES = 4_000_000
+_MAX_ENTRIES = 512
+_EXIF_IFD, _ORIENTATION, _USER_COMMENT = 0x8769, 0x0112, 0x9286
+_SIZES = MappingProxyType({1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4})
+_TEXTS: Mapping[int, str] = MappingProxyType({
+    _USER_COMMENT: "UserComment", 0x010E: "ImageDescription", 0x9C9C: "XPComment", 0x9C9B: "XPTitle",
+    0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x927C: "MakerNote"})
+
+
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """Orientation (1 to 8; 1 where there is none that makes sense), and texts by the names of their fields."""
+
+    orientation: int = 1
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_exif(data: bytes) -> Exif:
+    """Read a block of EXIF, with or without its “Exif” in front. Never raises: what is damaged is left out."""
+    data = data.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None or len(data) < 8:
+        return Exif()
+    orientation, texts = 1, {}
+    start = struct.unpack(order + "I", data[4:8])[0]
+    first = dict(_fields(data, order, start))
+    if (pointer := first.get(_EXIF_IFD)) and len(pointer) == 4:
+        first |= {tag: raw for tag, raw in _fields(data, order, struct.unpack(order + "I", pointer)[0])
+                  if tag in _TEXTS and tag not in first}
+    if (raw := first.get(_ORIENTATION)) and len(raw) == 2:
+        orientation = struct.unpack(order + "H", raw)[0]
+    for tag, name in _TEXTS.items():
+        if text := _text(tag, first.get(tag, b""), order):
+            texts[name] = text
+    return Exif(orientation if 1 <= orientation <= 8 else 1, texts)
+
+
+def _fields(data: bytes, order: str, start: int) -> Iterator[tuple[int, bytes]]:
+    """Tag and raw value of the known fields of a directory."""
+    head = data[start:start + 2]
+    if len(head) < 2:
+        return
+    count = min(struct.unpack(order + "H", head)[0], _MAX_ENTRIES)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        entry = data[place:place + 12]
+        if len(entry) < 12:
+            return
+        tag, kind, number = struct.unpack(order + "HHI", entry[:8])
+        if tag not in _TEXTS and tag not in (_EXIF_IFD, _ORIENTATION):
+            continue
+        size = _SIZES.get(kind, 1) * number
+        if size > 4:
+            offset = struct.unpack(order + "I", entry[8:])[0]
+            yield tag, data[offset:offset + min(size, MAX_FIELD_BYTES)]
+        else:
+            yield tag, entry[8:8 + size]
+
+
+def _text(tag: int, raw: bytes, order: str) -> str:
+    if not raw:
+        return ""
+    wide = "utf-16-le" if order == "<" else "utf-16-be"
+    if tag == _USER_COMMENT:
+        return decode_comment(raw, likely=wide)
+    return decode_text(raw, likely="utf-16-le" if tag >= 0x9C00 else "utf-8")

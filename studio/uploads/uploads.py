@@ -1,0 +1,186 @@
+"""Pictures people bring: opened safely once, re-encoded as PNG, kept by the sha256 of that PNG."""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from contract.errors import InvalidInput, StorageFull
+from contract.records import StoredInput
+from contract.work import RawImage
+from studio.uploads.file_kinds import PNG_SIGNATURE
+from studio.storage.durable_writes import write_through
+from studio.uploads.safe_open import read_picture
+from studio.uploads.png_text import read_text
+
+KEPT_S = 86_400.0
+_SWEEP_EVERY_S = 3600.0
+_NOTES = "darkroom-notes"
+_HEAD_BYTES = 4096
+Notes = tuple[tuple[str, str], ...]
+_BEGINNING = PNG_SIGNATURE + b"\0\0\0\rIHDR"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+class Inputs:
+    """The folder of brought pictures."""
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_sweep = 0.0
+
+    def add(self, data: bytes) -> StoredInput:
+        """Normalise and keep a picture; the same picture twice is kept once.
+
+        Raises:
+            InvalidInput, TooLarge: it can't be used; says why.
+            StorageFull: no space.
+        """
+        with self._lock:  # one at a time: decoding takes up to 100 MB
+            brought = read_picture(data)
+            return self._store(brought.image, brought.notes)
+
+    def add_raw(self, pixels: RawImage) -> StoredInput:
+        """Keep a picture that the engine made. Raises StorageFull: no space."""
+        with self._lock:
+            return self._store(Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb))
+
+    def _store(self, picture: Image.Image, notes: Notes = ()) -> StoredInput:
+        picture.info.clear()
+        info = PngInfo()
+        if notes:  # they belong to the picture: whoever works from it is told
+            info.add_text(_NOTES, json.dumps(notes))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=1, pnginfo=info)
+        png = buffer.getvalue()
+        sha256 = hashlib.sha256(png).hexdigest()
+        self._keep(sha256, png)
+        return StoredInput(sha256=sha256, width=picture.width, height=picture.height,
+                           notices=tuple(sentence for _, sentence in notes))
+
+    def _keep(self, sha256: str, png: bytes) -> None:
+        path = self.path(sha256)
+        part = path.with_suffix(".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _holds(path, png):  # one that was damaged meanwhile is written again
+                os.utime(path)
+                return
+            write_through(part, png)
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise StorageFull(f"The picture can't be kept in inputs/ ({error.strerror}).",
+                              "Free some space, then try again.") from None
+
+    def path(self, sha256: str) -> Path:
+        """Where a brought picture is or would be."""
+        return self._root / sha256[:2] / f"{sha256}.png"
+
+    def size(self, sha256: str) -> tuple[int, int] | None:
+        """Width and height of a picture that is kept, from its header; None if it is not, or is cut off.
+
+        Raises:
+            InvalidInput: it is there and can't be read.
+        """
+        try:
+            with self.path(sha256).open("rb") as file:
+                head = file.read(24)
+                file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
+                is_whole = head.startswith(_BEGINNING) and file.read() == _END
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unreadable(error) from None
+        return struct.unpack(">II", head[16:24]) if is_whole else None
+
+    def gray_range(self, sha256: str) -> tuple[int, int] | None:
+        """Darkest and lightest gray of a kept picture, 0 to 255, what is transparent as black; None if it can't be read."""
+        try:
+            with Image.open(self.path(sha256), formats=["PNG"]) as file:
+                return grays_of(file)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None
+
+    def notes(self, sha256: str) -> Notes:
+        """What was worth knowing when a kept picture was brought, as (code, sentence)."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+            found = json.loads(read_text(io.BytesIO(head)).get(_NOTES, "[]"))
+        except (OSError, ValueError, InvalidInput):
+            return ()
+        return tuple((str(code), str(sentence)) for code, sentence in found)
+
+    def picture(self, sha256: str) -> Image.Image | None:
+        """A kept picture, not yet decoded; None if it is gone."""
+        try:
+            return Image.open(io.BytesIO(self.path(sha256).read_bytes()), formats=["PNG"])
+        except OSError:
+            return None
+
+    def read(self, sha256: str) -> bytes:
+        """The PNG of a kept picture.
+
+        Raises:
+            InvalidInput: it is gone, can't be read, or its bytes are no longer those that were kept.
+        """
+        try:
+            data = self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            raise InvalidInput("A picture that the job works from is not here any more.", "Add it again.",
+                               code="input_gone") from None
+        except OSError as error:
+            raise _unreadable(error) from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InvalidInput("A picture that the job works from is damaged on the disk.", "Add it again.",
+                               code="input_damaged")
+        return data
+
+    def sweep_sometimes(self, named: Callable[[], frozenset[str]]) -> None:
+        """Once an hour, remove what is older than a day and that no job or picture names."""
+        if self._clock() >= self._next_sweep:
+            self._next_sweep = self._clock() + _SWEEP_EVERY_S
+            self.sweep(named())
+
+    def sweep(self, named: frozenset[str]) -> int:
+        """Remove old pictures that nothing names; returns how many."""
+        swept = 0
+        for path in self._root.glob("*/*.p*"):
+            with suppress(OSError):  # one that can't be removed holds up no other
+                if path.stem not in named and path.stat().st_mtime < self._clock() - KEPT_S:
+                    path.unlink()
+                    swept += 1
+        return swept
+
+
+def grays_of(picture: Image.Image) -> tuple[int, int]:
+    """Darkest and lightest gray, 0 to 255, what is transparent as black."""
+    if picture.mode in ("RGBA", "LA", "PA", "P"):
+        over = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", over.size, "black"), over)
+    low, high = picture.convert("L").getextrema()
+    return int(low), int(high)  # type: ignore[arg-type]
+
+
+def _unreadable(error: OSError) -> InvalidInput:
+    return InvalidInput(f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
+                        "Correct the permissions of the data folder, then try again.", code="input_unreadable")
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False

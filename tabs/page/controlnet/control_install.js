@@ -1,0 +1,42 @@
+// A preprocessor that is not installed: how large its files are, and for the owner of the machine a way to get them.
+
+import { preprocessors } from "../form/parts_list.js";
+import { begin, brought, errands, isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
+import { button, h, setText } from "../ui/dom.js";
+
+/** @returns {{element: HTMLElement, draw: (facts: any) => void}} */
+export function makeInstall() {
+  const words = h("p.hint", { role: "status" });
+  const get = button({ label: "Download", icon: "download", kind: "outlined", onclick: start });
+  const element = h("div.install", { hidden: true }, words, get);
+  let facts = null;
+  let said = "";
+
+  async function start() {
+    said = "";
+    try {
+      for (const download of facts.downloads) await begin("download", download);
+    } catch (refused) { said = `${refused.message} ${refused.hint ?? ""}`.trim(); }
+    draw(facts);
+  }
+
+  function draw(now) {
+    facts = now;
+    element.hidden = !facts || facts.installed;
+    if (element.hidden) return;
+    const titles = facts.downloads.map(titleOf);
+    const rows = errands.get().filter((row) => titles.includes(row.prompt));
+    const active = rows.filter(isActive);
+    const failed = rows.find((row) => row.state === "failed" && !active.length);
+    get.hidden = !facts.downloads.length || active.length > 0;
+    setText(words, active.length ? progressWords(active[0]) : said || (failed && `${failed.message} ${failed.hint ?? ""}`.trim())
+      || (facts.downloads.length ? `Not installed · ${facts.megabytes.toLocaleString()} MB` : `Not installed. ${facts.hint}`));
+  }
+
+  errands.later(() => draw(facts));
+  brought.later(() => preprocessors.refresh(true));
+  lookAtErrands();
+  return { element, draw };
+}
+
+const titleOf = ({ name, files }) => `Download ${name ?? files[0].split("/").pop()}`;

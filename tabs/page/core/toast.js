@@ -1,0 +1,13 @@
+// One sentence at the foot of the page on what went wrong, where no field or line can say it.
+
+import { alarm } from "../ui/live.js";
+import { offerUndo } from "../ui/undo_bar.js";
+import { inWords } from "./api.js";
+
+/** Say what went wrong where nothing else on the page can, to the eye and to the ear. */
+export function say(problem) {
+  const { message, hint = "" } = inWords(problem);
+  const text = `${message} ${hint}`.trim();
+  alarm(text);
+  offerUndo(text, null);
+}

@@ -1,0 +1,137 @@
+// What the form holds, as it was typed; kept in the browser. Judging it is in form/rules.js, filling it from
+// a recipe in form/recipe_fill.js.
+
+import { config, schedulesFor } from "../core/config.js";
+import { findModel } from "../core/model_list.js";
+import { keep, observable, recall } from "../core/store.js";
+
+/**
+ * @typedef {Object} Values
+ * @property {string} prompt
+ * @property {string} negative_prompt
+ * @property {any} model entry as in GET /api/v1/models, or null where there is none
+ * @property {string} preset key of the model's sizes, or "custom"
+ * @property {string} width as typed
+ * @property {string} height as typed
+ * @property {string} sampler
+ * @property {string} schedule
+ * @property {string} steps as typed
+ * @property {string} guidance as typed
+ * @property {string} seed as typed; empty is random
+ * @property {number} count
+ * @property {string} clip_skip
+ * @property {any} controls list of units as in controlnet/control_units.js; "references", "loras", "hypernetworks" likewise
+ * @property {string} vae name; empty is the model's own
+ *
+ * Fields of the recipe's parts are held by their path, "start.strength", as labels and refusals name them:
+ * numbers as typed, choices as they are. "start.image" and other pictures: {sha256, width, height, name, parent}
+ * as in core/uploads.js, or null. "start.follow": whether the size is the picture's.
+ */
+
+/** @type {ReturnType<typeof observable<Values>>} */
+export const form = observable(/** @type {any} */ ({}));
+
+/** Fill the form from what this window, else this browser, last held; else with the model's defaults. */
+export function loadForm() {
+  const kept = recall("form", null, "sessionStorage") ?? recall("form", {});
+  const isHere = kept.model && typeof kept.model.name === "string";
+  const model = isHere && kept.model.name !== config.model?.name ? kept.model : config.model;
+  const values = { ...startValues(model), ...kept, model };
+  form.set(fitted(values));
+  if (model && model !== config.model) refreshModel(model);
+  form.later((now) => {
+    const slim = { ...now, model: now.model && { ...now.model, words: [] } };
+    keep("form", slim, "sessionStorage");
+    keep("form", slim);
+  });
+}
+
+/** The kept model may have changed since, or be gone. */
+async function refreshModel(kept) {
+  const model = await findModel(kept.name).catch((problem) => (problem.code === "not_found" ? null : kept));
+  if (form.get().model?.name !== kept.name) return;
+  change({ model: model ?? { ...kept, problem: `${kept.title} is gone.`, hint: "Put it back, or choose another model." } });
+}
+
+/** What a fresh form holds for a model. */
+export function startValues(model) {
+  const defaults = model?.defaults ?? { sampler: "euler_a", schedule: "automatic", steps: 20, guidance: 7, width: 512, height: 512 };
+  return {
+    prompt: "", negative_prompt: "", model, preset: presetOf(model, defaults.width, defaults.height),
+    width: String(defaults.width), height: String(defaults.height), sampler: defaults.sampler,
+    schedule: defaults.schedule, steps: String(defaults.steps), guidance: String(defaults.guidance),
+    seed: "", count: 1, clip_skip: "1", ...partValues(),
+  };
+}
+
+// Parts that are there several times keep their values in their units.
+const MANY = /^(controls|references|loras|hypernetworks|upscale)\./;
+
+function partValues() {
+  const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
+  return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
+    "start.image": null, "start.depth": null, "start.follow": true, "inpaint.follow": true, "inpaint.mode": "paint", controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
+}
+
+/** A default as it would have been typed. */
+export const typed = (value) => (value === null ? "" : typeof value === "number" ? String(value) : value);
+
+/**
+ * The values of one part as a recipe wants them: numbers are numbers, empty fields are left out.
+ * @param {string} part like "start"
+ * @param {any} values by path, "start.strength"
+ */
+export function partOf(part, values) {
+  const found = {};
+  for (const [path, standard] of Object.entries(config.defaults)) {
+    const name = path.slice(part.length + 1);
+    if (!path.startsWith(`${part}.`) || name.includes(".") || values[path] === "" || values[path] === undefined) continue;
+    found[name] = typeof standard === "number" || path in config.limits ? number(values[path]) : values[path];
+  }
+  return found;
+}
+
+/** What a person filled in, as text: a preview that arrives or a model's details change nothing of it. */
+export const filledIn = () => JSON.stringify(form.get(), (key, value) => (key === "map" || key === "preview" ? undefined : key === "model" ? value?.name ?? value : value));
+
+/** Change some fields. */
+export function change(patch) {
+  form.set(fitted({ ...form.get(), ...patch }));
+}
+
+/** Take another model: what stood on the old one's defaults moves to the new one's; the rest stays. */
+export function chooseModel(model) {
+  const now = form.get();
+  const before = startValues(now.model);
+  const after = startValues(model);
+  const patch = { model };
+  for (const name of ["sampler", "schedule", "steps", "guidance"]) {
+    if (now[name] === before[name]) patch[name] = after[name];
+  }
+  const sized = model?.sizes?.[now.preset];
+  if (now.preset !== "custom" || (now.width === before.width && now.height === before.height)) {
+    const [width, height] = sized ?? [after.width, after.height];
+    Object.assign(patch, { preset: sized ? now.preset : after.preset, width: String(width), height: String(height) });
+  }
+  change(patch);
+}
+
+/** The key of a size among the model's, or "custom". */
+export function presetOf(model, width, height) {
+  for (const [name, [w, h]] of Object.entries(model?.sizes ?? {})) {
+    if (w === Number(width) && h === Number(height)) return name;
+  }
+  return "custom";
+}
+
+// A schedule that makes no sense with the sampler is not offered, so it can't stay chosen.
+function fitted(values) {
+  const offered = schedulesFor(values.sampler, values.model);
+  return offered.includes(values.schedule) ? values : { ...values, schedule: "automatic" };
+}
+
+/** A typed number with comma or point; NaN where it is none. */
+export function number(text) {
+  const plain = String(text).trim().replace(",", ".");
+  return /^[+-]?(\d+\.?\d*|\.\d+)$/.test(plain) ? Number(plain) : NaN;
+}

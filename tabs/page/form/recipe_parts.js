@@ -1,0 +1,25 @@
+// What a section adds to the recipe: written into drafts, read from recipes, judged before Generate.
+
+import { config } from "../core/config.js";
+
+/**
+ * @typedef {Object} RecipePart
+ * @property {(draft: any, values: any) => void|Promise<void>} [write] put the part into a draft; may bring pictures first
+ * @property {(recipe: any, patch: any) => void|string|Promise<void|string>} [read] put it from a recipe (which may lack it)
+ *   into a patch of the form; a sentence says what is missing
+ * @property {Object<string, (values: any) => import("./rules.js").Problem|null>} [rules] by field, from top to bottom
+ */
+
+/** @type {Map<string, RecipePart>} */
+const parts = new Map();
+
+/** A section says what it adds; once, when it is filled. It counts on the tabs that show the section. */
+export function joinRecipe(section, part) {
+  parts.set(section, part);
+}
+
+/** The parts of a tab, in its order. */
+export const partsOf = (tab) => config.sections[tab].map((name) => parts.get(name)).filter(Boolean);
+
+/** The parts of all tabs. */
+export const allParts = () => [...parts.values()];

@@ -1,0 +1,69 @@
+// A recipe to read: the prompt first, then pairs; rows only for what was used.
+
+import { thumbnailUrl } from "../core/api.js";
+import { config, samplerLabel } from "../core/config.js";
+import { modelTitle } from "../core/model_list.js";
+import { pixels, short } from "../core/words.js";
+import { h } from "../ui/dom.js";
+
+/** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
+export function recipeList(record) {
+  const { recipe } = record;
+  if (!recipe) return h("dl.recipe", {}, ...pairs(upscaleRows(record)));
+  const prompts = [h("div.long", {}, h("dt", {}, config.labels.prompt), h("dd.prompt", {}, recipe.prompt || "No prompt"))];
+  if (recipe.negative_prompt) {
+    prompts.push(h("div.long", {}, h("dt", {}, config.labels.negative_prompt), h("dd", {}, recipe.negative_prompt)));
+  }
+  const schedule = config.schedules[recipe.schedule] ?? recipe.schedule;
+  const rows = [
+    ["Model", modelTitle(recipe.model.name)],
+    ["Sampler", `${samplerLabel(recipe.sampler)}, ${schedule}`],
+    ["Steps", String(recipe.steps)],
+    ["Guidance", short(recipe.guidance)],
+    ["Size", pixels(record.width, record.height)],
+    ["Seed", record.seed],
+    (recipe.clip_skip ?? 1) !== 1 && ["Clip skip", String(recipe.clip_skip)],
+    recipe.vae && ["VAE", nameOf(recipe.vae)],
+    ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),
+    ...(recipe.hypernetworks ?? []).map((net) => ["Hypernetwork", `${nameOf(net.model)} ${short(net.weight)}`]),
+    ...partRows(recipe),
+    parentRow(record),
+  ];
+  return h("dl.recipe", {}, ...prompts, h("hr", {}), ...pairs(rows));
+}
+
+const pairs = (rows) => rows.filter(Boolean).map(([name, value]) =>
+  h("div", {}, h("dt", {}, name), h(name === "Seed" ? "dd.mono" : "dd", {}, value)));
+
+const nameOf = (model) => modelTitle(model?.name ?? model);
+
+// How strongly a LoRA acts on the text encoders, where that is set apart.
+const textWeight = ({ text_weight: weight }) => (typeof weight === "number" ? `, text ${short(weight)}` : "");
+
+// Rows of the parts that were used.
+function partRows({ start, mask, controls = [], references = [], hires }) {
+  return [
+    start && ["Strength", short(start.strength)],
+    start?.extend && ["Extended", ["left", "right", "up", "down"].filter((side) => start.extend[side]).map((side) => `${side} ${start.extend[side]} px`).join(", ")],
+    mask && ["Mask", [mask.area === "masked" ? "masked area only" : "whole picture", `blur ${mask.feather} px`].join(", ")],
+    ...controls.map((control) => ["ControlNet", `${nameOf(control.model)} ${short(control.weight)}${control.preprocessor === "none" ? "" : `, ${control.preprocessor}`}`]),
+    ...references.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
+    hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
+  ];
+}
+
+function upscaleRows(record) {
+  return [
+    record.upscale && ["Upscaled", `${short(record.upscale.scale)}×`],
+    record.upscale && ["Upscaler", nameOf(record.upscale.upscaler)],
+    ["Size", pixels(record.width, record.height)],
+    parentRow(record),
+  ];
+}
+
+// The picture it was made from, to go there.
+function parentRow({ parent }) {
+  if (!parent) return null;
+  return ["Made from", h("a.parent", { href: `#/gallery/${encodeURIComponent(parent)}` },
+    h("img", { src: thumbnailUrl(parent), alt: "", loading: "lazy", onerror: (event) => event.target.remove() }), "another picture")];
+}

@@ -1,0 +1,267 @@
+"""From pieces to embeddings."""
+
+from collections.abc import Callable
+from itertools import groupby
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.models import ModelEntry
+from contract.errors import InvalidRecipe
+from contract.prompt import Piece
+from contract.recipe import Recipe
+from engine.adapters.prompt_encoder import MAX_CHUNKS, Chunk, EmbeddingCache, condition, split_in_chunks, weigh
+from engine.families.family import Encoded
+from engine.models.manager import Bundle, ModelManager
+from tests.support.tiny import make_tokenizer
+
+TOKENIZER = make_tokenizer()
+CAT = TOKENIZER("cat", add_special_tokens=False)["input_ids"][0]
+COMMA = TOKENIZER(",", add_special_tokens=False)["input_ids"][0]
+
+
+class Counter:
+    """Counts calls of a bundle's text encoders."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.calls = 0
+        self._hooks = [module.register_forward_pre_hook(self._count)
+                       for name, module in bundle.parts.items() if name.startswith("text_encoder")]
+
+    def _count(self, *_: object) -> None:
+        self.calls += 1
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize(("words", "chunks"), [(1, 1), (75, 1), (76, 2), (77, 2), (150, 2), (151, 3)])
+def test_chunks_hold_exactly_75_tokens(words: int, chunks: int) -> None:
+    split = split_in_chunks([Piece("cat " * words)], TOKENIZER, 75)
+    assert len(split.chunks) == chunks
+    assert sum(len(chunk.tokens) for chunk in split.chunks) == words
+    assert split.unread_words == 0
+
+
+def test_small_encoders_get_small_chunks() -> None:
+    split = split_in_chunks([Piece("cat " * 31)], TOKENIZER, 30)
+    assert [len(chunk.tokens) for chunk in split.chunks] == [30, 1]
+
+
+def test_words_behind_the_last_chunk_are_counted() -> None:
+    split = split_in_chunks([Piece("cat " * 20_000)], TOKENIZER, 75)
+    assert len(split.chunks) == MAX_CHUNKS
+    assert split.unread_words == 20_000 - 75 * MAX_CHUNKS
+
+
+def test_break_begins_a_new_chunk() -> None:
+    split = split_in_chunks([Piece("cat"), None, Piece("dog", 1.2)], TOKENIZER, 75)
+    assert [chunk.tokens for chunk in split.chunks] == [(CAT,), (CAT + 2,)] or len(split.chunks) == 2
+    assert split.chunks[1].weights == (1.2,)
+
+
+def test_a_full_chunk_ends_at_a_near_comma() -> None:
+    split = split_in_chunks([Piece("cat " * 69 + ", " + "dog " * 10)], TOKENIZER, 75)
+    assert len(split.chunks[0].tokens) == 70
+    assert split.chunks[0].tokens[-1] == COMMA
+    assert len(split.chunks[1].tokens) == 10
+
+
+@pytest.mark.parametrize(("text", "sizes"), [
+    ("cat " * 55 + ", " + "dog " * 30, [56, 30]),  # 20 tokens from the end: within reach
+    ("cat " * 54 + ", " + "dog " * 30, [75, 10]),  # 21: beyond
+    ("cat " * 74 + ", dog", [75, 1]),
+    ("cat " * 75 + ", dog", [75, 2]),  # a comma that finds its chunk full begins the next
+    ("cat " * 60 + ", " + "cat " * 14 + ", dog", [75, 2]),
+    ("cat," * 37 + "cat", [75]),
+    ("cat," * 38, [75, 1]),
+    ("cat," * 38 + "dog", [75, 2]),
+    ("cat " * 60 + ", " + "cat " * 13 + "xyz", [61, 16]),  # the word that does not fit goes along
+    ("cat " * 73 + "xyz, dog", [73, 5]),
+    ("cat " * 56 + ", " + "x" * 70, [57, 70]),  # what goes along and the word don't fit together
+    ("cat " * 56 + ", cat " + "x" * 75, [57, 1, 75]),
+    ("cat,dog " * 26, [74, 4]),
+    ("cat " * 70 + ",,dog,dog,dog", [75, 2]),
+])
+def test_chunks_break_where_a1111_breaks_them_and_tear_no_word(text: str, sizes: list[int]) -> None:
+    split = split_in_chunks([Piece(text)], TOKENIZER, 75)
+    assert [len(chunk.tokens) for chunk in split.chunks] == sizes
+
+
+@pytest.mark.parametrize("spaces", [",", ", ", " ,", " , "])
+@pytest.mark.parametrize("tag", ["xyz", "cat", "a_cat", "red-dog", "wxyz"])
+def test_tags_joined_by_commas_are_never_torn(tag: str, spaces: str) -> None:
+    whole = TOKENIZER(tag, add_special_tokens=False)["input_ids"]
+    for count in (32, 75, 76):
+        split = split_in_chunks([Piece(spaces.join([tag] * count))], TOKENIZER, 75)
+        for chunk in split.chunks:
+            tags = [list(run) for is_comma, run in groupby(chunk.tokens, lambda token: token == COMMA) if not is_comma]
+            assert all(read == whole for read in tags)
+        assert sum(len(chunk.tokens) for chunk in split.chunks) == count * len(whole) + count - 1
+
+
+def test_the_reach_of_commas_shrinks_with_the_chunk() -> None:
+    assert [len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 22 + ", " + "dog " * 9)], TOKENIZER, 30).chunks] == [23, 9]
+    assert [len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 21 + ", " + "dog " * 9)], TOKENIZER, 30).chunks] == [30, 1]
+
+
+def test_words_are_not_torn() -> None:
+    split = split_in_chunks([Piece("cat " * 73 + "xyz")], TOKENIZER, 75)
+    assert [len(chunk.tokens) for chunk in split.chunks] == [73, 3]
+
+
+def test_end_of_text_written_in_a_prompt_is_not_the_end() -> None:
+    split = split_in_chunks([Piece("cat <|endoftext|> dog <|startoftext|>")], TOKENIZER, 75)
+    assert TOKENIZER.eos_token_id not in split.chunks[0].tokens
+    assert TOKENIZER.bos_token_id not in split.chunks[0].tokens
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["cat", "dog,", "xyz", "日本", "é", "a" * 200]), max_size=120), st.integers(6, 75))
+def test_no_token_is_lost_or_doubled(words: list[str], room: int) -> None:
+    text = " ".join(words)
+    split = split_in_chunks([Piece(text)], TOKENIZER, room)
+    read = [token for chunk in split.chunks for token in chunk.tokens]
+    whole = TOKENIZER(text, add_special_tokens=False)["input_ids"] if text else []
+    assert read == whole[: len(read)]
+    assert split.unread_words > 0 or len(read) == len(whole)
+    assert all(len(chunk.tokens) <= room for chunk in split.chunks)
+
+
+def test_weights_scale_tokens_and_keep_the_mean() -> None:
+    context = torch.randn(1, 77, 8) + 0.5
+    weighted = weigh(context, Chunk((1, 2), (1.0, 1.5)))
+    assert weighted.mean() == pytest.approx(float(context.mean()), rel=1e-4)
+    ratio = weighted[0, 2] / weighted[0, 3] / (context[0, 2] / context[0, 3])
+    assert torch.allclose(ratio, torch.full_like(ratio, 1.5), rtol=1e-4)
+    assert weigh(context, Chunk((1, 2), (1.0, 1.0))) is context
+
+
+def test_a_mean_of_rounding_noise_is_not_restored() -> None:
+    context = torch.nn.functional.layer_norm(torch.randn(1, 77, 64), (64,))
+    weighted = weigh(context, Chunk((1,), (1.5,)))
+    assert torch.allclose(weighted[0, 1], context[0, 1] * 1.5)
+    assert torch.equal(weighted[0, 2:], context[0, 2:])
+
+
+def test_a_prompt_weighed_as_a_whole_is_what_it_was() -> None:
+    context = torch.randn(1, 77, 8) * 0.1 + 0.5
+    whole = weigh(context, Chunk((1,) * 75, (5.0,) * 75))
+    assert whole.mean() == pytest.approx(float(context.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1.5, 0.5, 0.0, -1.0, 12.0])
+def test_sdxl_weighs_each_encoder_by_itself(weight: float, models: ModelManager, entries: dict[str, ModelEntry],
+                                            make_recipe: Callable[..., Recipe]) -> None:
+    recipe = make_recipe("sdxl", prompt=f"cat (dog:{weight:g}) sea", guidance=1.0)
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        told = condition(recipe, bundle, EmbeddingCache()).at(0)
+        plain = condition(make_recipe("sdxl", prompt="cat dog sea", guidance=1.0), bundle, EmbeddingCache()).at(0)
+    weights = torch.ones(1, 77, 1)
+    weights[0, 2] = weight
+    for place in (slice(0, 16), slice(16, 32)):  # begin, cat, dog
+        before = plain.context[:, :, place]
+        after = before * weights
+        if before.mean().abs() > 0.01 * before.std() and after.mean().abs() > 0.01 * after.std():
+            after = after * (before.mean() / after.mean())
+        assert torch.allclose(told.context[:, :, place], after, atol=1e-6)
+    assert told.added is not None and plain.added is not None
+    assert torch.equal(told.added["text_embeds"], plain.added["text_embeds"])  # what is pooled is not weighed
+
+
+def test_a_hires_pass_goes_on_counting(models: ModelManager, entries: dict[str, ModelEntry],
+                                       make_recipe: Callable[..., Recipe]) -> None:
+    recipe = make_recipe("sd1", prompt="[cat:dog:0.5] [sea:sun:1.5]", steps=4, guidance=1.0)
+    with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+        first = condition(recipe, bundle, EmbeddingCache())
+        second = condition(recipe, bundle, EmbeddingCache(), hires_steps=2, after=4)
+        texts = {text: condition(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
+                 for text in ("cat sea", "dog sea", "dog sun")}
+    for told, words in ((first, ["cat sea", "cat sea", "dog sea", "dog sea"]), (second, ["dog sea", "dog sun"])):
+        for step, text in enumerate(words):
+            assert torch.equal(told.at(step).context, texts[text])
+
+
+def test_repeated_prompt_calls_no_encoder(models: ModelManager, entries: dict[str, ModelEntry],
+                                          make_recipe: Callable[..., Recipe]) -> None:
+    cache = EmbeddingCache()
+    for kind, calls in (("sd1", 2), ("sdxl", 4)):
+        with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle:
+            counter = Counter(bundle)
+            first = condition(make_recipe(kind), bundle, cache).at(0)
+            assert counter.calls == calls
+            again = condition(make_recipe(kind, seed=3, guidance=2.0), bundle, cache).at(0)
+            assert counter.calls == calls
+            assert torch.equal(first.context, again.context)
+            condition(make_recipe(kind, clip_skip=2), bundle, cache)
+            assert counter.calls == 2 * calls
+            counter.remove()
+
+
+def test_another_checkpoint_is_another_encoder(models: ModelManager, entries: dict[str, ModelEntry],
+                                               make_recipe: Callable[..., Recipe]) -> None:
+    cache = EmbeddingCache()
+    contexts = []
+    for name in ("sd1", "sd1_other"):
+        with models.lease(entries[name].ref, str(entries[name].path)) as bundle:
+            contexts.append(condition(make_recipe(name), bundle, cache).at(0).context)
+    assert not torch.equal(*contexts)
+
+
+def test_cache_forgets_the_oldest() -> None:
+    cache = EmbeddingCache(limit_bytes=3 * 40)
+    for number in range(5):
+        cache.put((number,), Encoded(torch.zeros(1, 10)))
+    assert [cache.get((number,)) is not None for number in range(5)] == [False, False, True, True, True]
+
+
+def test_rows_are_equally_long(models: ModelManager, entries: dict[str, ModelEntry],
+                               make_recipe: Callable[..., Recipe]) -> None:
+    with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
+        told = condition(make_recipe("sdxl", prompt="cat " * 100, negative_prompt="dog"), bundle, EmbeddingCache())
+        conditions = told.at(0)
+        assert conditions.context.shape == (2, 2 * 77, 32)
+        assert conditions.added is not None
+        assert conditions.added["text_embeds"].shape == (2, 16)
+        assert conditions.added["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]] * 2
+
+
+def test_conditions_change_with_the_step(models: ModelManager, entries: dict[str, ModelEntry],
+                                         make_recipe: Callable[..., Recipe]) -> None:
+    with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+        counter = Counter(bundle)
+        told = condition(make_recipe(prompt="[cat:dog:0.5] at [sea|night]", steps=4), bundle, EmbeddingCache())
+        counter.remove()
+        assert counter.calls == 1 + 4
+        texts = [told.at(step).context for step in range(4)]
+        assert not torch.equal(texts[0], texts[2])
+        assert not torch.equal(texts[0], texts[1])
+
+
+def test_and_gives_a_row_each(models: ModelManager, entries: dict[str, ModelEntry],
+                              make_recipe: Callable[..., Recipe]) -> None:
+    with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+        conditions = condition(make_recipe(prompt="cat AND dog :0.5"), bundle, EmbeddingCache()).at(0)
+        assert conditions.context.shape[0] == 3
+        assert conditions.weights == (1.0, 0.5)
+        unguided = condition(make_recipe(prompt="cat AND dog :0.5", guidance=1.0), bundle, EmbeddingCache()).at(0)
+        assert unguided.context.shape[0] == 2
+        assert not unguided.is_guided
+
+
+def test_long_prompt_says_how_much_was_not_read(models: ModelManager, entries: dict[str, ModelEntry],
+                                                make_recipe: Callable[..., Recipe]) -> None:
+    with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
+        told = condition(make_recipe(prompt="cat " * 20_000), bundle, EmbeddingCache())
+        assert told.notices == ("The prompt is longer than 1,500 tokens: its last 18,500 words were not read.",)
+
+
+def test_clip_skip_beyond_the_encoder_is_refused(models: ModelManager, entries: dict[str, ModelEntry],
+                                                 make_recipe: Callable[..., Recipe]) -> None:
+    with models.lease(entries["sd2"].ref, str(entries["sd2"].path)) as bundle:
+        with pytest.raises(InvalidRecipe, match="has 1") as caught:
+            condition(make_recipe("sd2", clip_skip=2), bundle, EmbeddingCache())
+    assert caught.value.code == "invalid_clip_skip"

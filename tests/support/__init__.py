@@ -1,0 +1,1 @@
+"""What the tests share: tiny models, fake workers, sites, browsers, hubs and proxies."""

@@ -1,0 +1,1 @@
+"""Drawn scenes, the training data: parameters, painting, captions, pools on disk."""

@@ -1,0 +1,1 @@
+"""How the starter set is judged: the judge, measures, and the rows of the table."""

@@ -1,0 +1,1 @@
+"""What all trainings share: the loop, optimizers, checkpoints, several processes."""
