@@ -1,6 +1,6 @@
 """The Inpaint tab: a start picture whose masked area is painted anew, or that is extended beyond its sides.
 
-The canvas lies over the stage (page/inpaint_bench.js). edge_section writes what both modes add to the recipe,
+The canvas lies over the stage (page/inpaint/inpaint_workspace.js). edge_section writes what both modes add to the recipe,
 so it stands after the strength, which begins `start`.
 """
 

@@ -2,7 +2,7 @@
 
 The job lives in the studio; this handler only follows, so closing the page ends nothing. Each value
 that goes out describes the whole job so far (a browser that skips one misses nothing but a preview).
-Drawing them is page/job.js and page/stage_view.js.
+Drawing them is page/jobs/job.js and page/result/result_view.js.
 """
 
 import asyncio

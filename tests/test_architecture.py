@@ -1,4 +1,4 @@
-"""The shape of the house, held by reading its source (house_rules.py) and by starting its parts."""
+"""The shape of the house, held by reading its source (architecture_rules.py) and by starting its parts."""
 
 import importlib.metadata
 import json

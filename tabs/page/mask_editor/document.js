@@ -10,7 +10,7 @@ const KEEP_MS = 300;
 
 /**
  * @param {1|4} channels 1 for a mask or a drawing, 4 for colors
- * @param {(changed: import("./canvas_layer.js").Rect|null) => void} tell null: only what can be undone changed
+ * @param {(changed: import("./layer.js").Rect|null) => void} tell null: only what can be undone changed
  * @param {() => boolean} isHard whether gray does not count
  */
 export function makePaper(channels, tell, isHard) {
@@ -80,7 +80,7 @@ export function makePaper(channels, tell, isHard) {
     layer: () => layer,
     /** Whether something is painted that is too faint to count. */
     isFaint: () => share.get() === 0 && layer.total > 0,
-    /** How much of a part of it is painted. @param {import("./canvas_layer.js").Rect} rect */
+    /** How much of a part of it is painted. @param {import("./layer.js").Rect} rect */
     shareIn: (rect) => coveredIn(layer, rect, isHard()),
     /** Gray counts now, or no longer. */
     recount() {
@@ -114,7 +114,7 @@ export function makePaper(channels, tell, isHard) {
     clear() { if (!isEmpty()) whole(() => wipe(layer)); },
     invert: () => whole((all) => mapMask(layer, all, (value) => 255 - value)),
     everything: () => whole((all) => mapMask(layer, all, () => 255)),
-    /** Set a rectangle. @param {import("./canvas_layer.js").Rect} rect */
+    /** Set a rectangle. @param {import("./layer.js").Rect} rect */
     rectangle(rect) {
       const area = within(layer, rect);
       if (area) whole(() => mapMask(layer, area, () => 255));

@@ -5,7 +5,7 @@ import { joined, setByte, within } from "./layer.js";
 const TILE = 64;
 const MOST_BYTES = 96 * 1024 * 1024;
 
-/** @param {import("./canvas_layer.js").Layer} layer */
+/** @param {import("./layer.js").Layer} layer */
 export function makeHistory(layer) {
   const across = Math.ceil(layer.width / TILE);
   /** Steps that can be taken back, oldest first: tiles by number. @type {Map<number, Uint8ClampedArray>[]} */

@@ -32,7 +32,7 @@ const blobOf = (context) => new Promise((resolve, reject) => {
 
 /**
  * A layer as a PNG of the picture's size: white on black for a mask or a drawing, colors on the picture.
- * @param {import("./canvas_layer.js").Layer} layer
+ * @param {import("./layer.js").Layer} layer
  * @param {CanvasImageSource|string|null} under the picture or the color that colors lie on
  */
 export function pngOf(layer, width, height, under = null) {

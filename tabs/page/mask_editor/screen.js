@@ -33,7 +33,7 @@ export function makeScreen(look, at, isSoft) {
   const edge = context(1, 1);
   /** The layer as an image. */
   let sheet = context(1, 1);
-  /** @type {import("./canvas_layer.js").Layer} */
+  /** @type {import("./layer.js").Layer} */
   let layer = { width: 1, height: 1, channels: 1, data: new Uint8ClampedArray(1), total: 0, solid: 0 };
   /** Pixels of the picture for each of the layer. */
   let each = 1;

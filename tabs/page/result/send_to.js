@@ -12,7 +12,7 @@ import { openUpscale } from "./upscale.js";
 
 const asStart = (picture) => { takeStart(picture); return "start.image"; };
 
-/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("./brought.js").Brought) => string}[]} */
+/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Brought) => string}[]} */
 const TABS = [
   { id: "img2img", icon: "picture", take: asStart },
   { id: "inpaint", icon: "brush", take: asStart },

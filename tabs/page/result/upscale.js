@@ -17,7 +17,7 @@ import { segmented } from "../ui/segmented.js";
 
 const SCALES = ["1.5", "2", "3", "4"];
 
-/** @type {import("./brought.js").Brought|null} */
+/** @type {import("../core/uploads.js").Brought|null} */
 let picture = null;
 let chosen = { upscaler: "lanczos", scale: "2", tile: "", overlap: "", ...recall("upscale", {}) };
 let dialog = null;

@@ -12,10 +12,10 @@ import { announce } from "../ui/live.js";
 const KINDS = "image/png, image/jpeg, image/webp, image/avif";
 
 /**
- * @param {{label: string, onpicture: (picture: import("./brought.js").Brought) => void, onremove?: () => void,
+ * @param {{label: string, onpicture: (picture: import("../core/uploads.js").Brought) => void, onremove?: () => void,
  *   onmany?: (files: File[]) => void, extra?: (Node|null)[]}} told
  *   label: what the picture is for; onmany: several files at once, where that makes sense; extra: further buttons
- * @returns {{element: HTMLElement, show: (picture: import("./brought.js").Brought|null) => void}}
+ * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Brought|null) => void}}
  */
 export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: KINDS, hidden: true, multiple: Boolean(onmany), tabindex: "-1",
@@ -59,7 +59,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     said.hidden = false;
   }
 
-  /** @param {import("./transfer.js").Taken} taken */
+  /** @param {import("../core/transfer.js").Taken} taken */
   function takeAll({ id, files, problem }) {
     if (id) take(bringSaved(id), "Bringing the picture");
     else if (files.length > 1) onmany?.(files);

@@ -51,8 +51,8 @@ function makeEasel(kind) {
 
 /**
  * @param {"colors"|"drawing"} kind
- * @param {import("./mask_canvas.js").Sheet} sheet
- * @param {(picture: import("./brought.js").Brought) => void} onuse
+ * @param {import("../mask_editor/mask_editor.js").Sheet} sheet
+ * @param {(picture: import("../core/uploads.js").Brought) => void} onuse
  */
 function openEasel(kind, sheet, onuse) {
   close();
