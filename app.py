@@ -47,8 +47,8 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
     from api.app import build_app
     from api.security.selftest import self_test
-    from tabs.head import page_front
     from tabs.hardening import fetch, seal
+    from tabs.head import page_front
     from tabs.site import build_page, mount_page
 
     front = page_front()
@@ -69,8 +69,10 @@ def listen(settings: "Settings") -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it on a given socket
         return listener
     except OSError as error:
-        raise StudioError(f"Darkroom can't listen on {settings.host}:{settings.port} ({error.strerror}).",
-                          "Choose another with --port, or end the program that uses it.") from None
+        raise StudioError(
+            f"Darkroom can't listen on {settings.host}:{settings.port} ({error.strerror}).",
+            "Choose another with --port, or end the program that uses it.",
+        ) from None
 
 
 def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
@@ -79,8 +81,12 @@ def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None
 
     from api.security.connections import http_server, most_connections, raise_file_limit
 
-    server = http_server(app, most_connections=most_connections(raise_file_limit()),
-                         proxy_headers=settings.space_host is not None, log_level="warning")
+    server = http_server(
+        app,
+        most_connections=most_connections(raise_file_limit()),
+        proxy_headers=settings.space_host is not None,
+        log_level="warning",
+    )
     # uvicorn raises the signal a second time after its shutdown, inside the event loop: a traceback.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
 

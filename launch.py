@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -91,7 +91,7 @@ def other_python(system: str) -> str:
         command = ["py", f"-3.{minor}"] if system == "win32" else [f"python3.{minor}"]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             if shutil.which(command[0]):
-                subprocess.run(command + ["-c", ""], check=True, timeout=10, stderr=subprocess.DEVNULL)
+                subprocess.run([*command, "-c", ""], check=True, timeout=10, stderr=subprocess.DEVNULL)
                 return " ".join(command)
     return ""
 
@@ -435,12 +435,12 @@ def install_lock(root: Path, say: Say, wait: Callable[[float], None] = time.slee
         Problem: the folder can't be written to.
     """
     try:
-        handle = open(str(root / ".launch.lock"), "a", encoding="utf-8")
+        handle = open(str(root / ".launch.lock"), "a", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise Problem(
             f"the folder {root} can't be written to ({error.strerror})",
             "Move the project to a folder of your own, or ask its owner to run launch.py once.",
-        )
+        ) from error
     with handle:
         waited = 0
         while not try_lock(handle):
@@ -497,11 +497,11 @@ def main(arguments: List[str]) -> int:
         if arguments[:1] == ["test"]:
             venv = prepare(ROOT, machine, ["requirements.txt", "requirements-test.txt"], say_aloud)
             os.chdir(str(ROOT))
-            return hand_over([str(venv.python), "-m", "pytest"] + arguments[1:], machine.system)
+            return hand_over([str(venv.python), "-m", "pytest", *arguments[1:]], machine.system)
         if not (ROOT / "app.py").is_file():
             raise Problem("app.py is missing beside launch.py", "Get the whole project again.")
         venv = prepare(ROOT, machine, ["requirements.txt"], say_aloud)
-        return hand_over([str(venv.python), str(ROOT / "app.py")] + arguments, machine.system)
+        return hand_over([str(venv.python), str(ROOT / "app.py"), *arguments], machine.system)
     except Problem as problem:
         complain(problem)
     except OSError as error:

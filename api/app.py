@@ -13,23 +13,23 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, compile_path
 
-from api.routes import model_tasks, images, uploads, jobs, library, models, preprocessors, residency, system
 from api.errors import ErrorBody, add_error_handlers
-from api.security.middleware import METHODS, Framing, Guard
 from api.head_requests import HeadRequests
-from api.security.trusted_hosts import HostRule
-from api.security.identity import CookieStyle, Owners, Sessions
-from api.security.auth import PasswordDoor, Throttle
-from api.routes.models import ModelPages
+from api.image_bodies import PictureBodies
 from api.page_files import PageFiles
 from api.page_head import PageHead
-from api.image_bodies import PictureBodies
+from api.routes import images, jobs, library, model_tasks, models, preprocessors, residency, system, uploads
+from api.routes.models import ModelPages
+from api.security.auth import PasswordDoor, Throttle
+from api.security.identity import CookieStyle, Owners, Sessions
+from api.security.middleware import METHODS, Framing, Guard
 from api.security.proxied import Proxied
+from api.security.trusted_hosts import HostRule
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
-from studio.storage.secret_file import secret_or_new
 from studio.settings import Settings
+from studio.storage.secret_file import secret_or_new
 from studio.studio import Studio
 
 SECRET_FILE = "cookies.key"
@@ -37,11 +37,17 @@ PREFIX = "/api/v1"
 _PARTS = (model_tasks, residency, jobs, images, uploads, library, models, preprocessors, system)
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused, with words."},
-    "5XX": {"model": ErrorBody, "description": "Failed, with words."}}
+    "5XX": {"model": ErrorBody, "description": "Failed, with words."},
+}
 
 
-def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes] | None = None, version: str = "0",
-              head_html: str = "") -> FastAPI:
+def build_app(
+    studio: Studio,
+    settings: Settings,
+    page_files: Mapping[str, bytes] | None = None,
+    version: str = "0",
+    head_html: str = "",
+) -> FastAPI:
     """The application without the page.
 
     Args:
@@ -51,8 +57,14 @@ def build_app(studio: Studio, settings: Settings, page_files: Mapping[str, bytes
     Raises:
         StudioError: --lan without a password, or the secret can't be written.
     """
-    app = FastAPI(title="Darkroom", version=version, docs_url=None, redoc_url=None,
-                  openapi_url=f"{PREFIX}/openapi.json", redirect_slashes=False)
+    app = FastAPI(
+        title="Darkroom",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+        redirect_slashes=False,
+    )
     app.state.studio = studio
     app.state.model_pages = ModelPages(studio)
     app.state.picture_bodies = PictureBodies(settings.tmp_dir)
@@ -77,8 +89,12 @@ def _no_such_file(request: Request) -> None:
 
 def _end_of_routes(routes: APIRouter) -> None:
     """Answer what no route takes; it would fall through to the page that is mounted at "/"."""
-    known = [(compile_path(f"{PREFIX}{route.path}")[0], route.methods or set())
-             for part in _PARTS for route in part.router.routes if isinstance(route, Route)]
+    known = [
+        (compile_path(f"{PREFIX}{route.path}")[0], route.methods or set())
+        for part in _PARTS
+        for route in part.router.routes
+        if isinstance(route, Route)
+    ]
 
     def nothing(request: Request) -> None:
         methods = {m for pattern, taken in known if pattern.match(request.url.path) for m in taken}
@@ -90,7 +106,9 @@ def _end_of_routes(routes: APIRouter) -> None:
     routes.add_api_route("/{rest:path}", nothing, methods=list(METHODS), include_in_schema=False)
 
 
-def _stand_guard(app: FastAPI, studio: Studio, settings: Settings, page_files: Mapping[str, bytes], head_html: str) -> None:
+def _stand_guard(
+    app: FastAPI, studio: Studio, settings: Settings, page_files: Mapping[str, bytes], head_html: str
+) -> None:
     loaded = secret_or_new(settings.data_dir / SECRET_FILE)
     secret = loaded.value
     if loaded.is_new:
@@ -102,9 +120,14 @@ def _stand_guard(app: FastAPI, studio: Studio, settings: Settings, page_files: M
     app.add_middleware(PageHead, head_html=head_html, policy=framing.page_policy)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(PageFiles, files=page_files)
-    app.add_middleware(Guard, hosts=HostRule(settings), owners=Owners(secret, style),
-                       door=_password_door(settings, secret, style), framing=framing,
-                       events=lambda: getattr(getattr(app.state, "page", None), "fns", None))
+    app.add_middleware(
+        Guard,
+        hosts=HostRule(settings),
+        owners=Owners(secret, style),
+        door=_password_door(settings, secret, style),
+        framing=framing,
+        events=lambda: getattr(getattr(app.state, "page", None), "fns", None),
+    )
     app.add_middleware(HeadRequests)
     if not in_frame:  # a Space's proxy is the hub's own, and gradio knows it
         app.add_middleware(Proxied, settings=settings)
@@ -120,10 +143,15 @@ def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> Pas
 
 def _describe(app: FastAPI) -> None:
     """Add the bodies that routes read raw to the OpenAPI document."""
+
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, routes=app.routes,
-                                   description="Everything the page can do, for programs.")
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                routes=app.routes,
+                description="Everything the page can do, for programs.",
+            )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for kind in (RecipeDraft, Upscale, Preprocess, *model_tasks.BODIES, *residency.BODIES):
                 body = kind.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -41,8 +41,9 @@ async def window_of(request: Request) -> str | None:
     """
     name = request.headers.get("x-darkroom-window") or request.query_params.get("window")
     if name is not None and not _WINDOW.fullmatch(name):
-        raise InvalidRecipe("The window's name is not plain.", "Use 1 to 64 letters, digits, _ or -.",
-                            code="invalid_window")
+        raise InvalidRecipe(
+            "The window's name is not plain.", "Use 1 to 64 letters, digits, _ or -.", code="invalid_window"
+        )
     return name
 
 
@@ -54,8 +55,9 @@ async def key_of(request: Request) -> str | None:
     """
     key = request.headers.get("idempotency-key")
     if key is not None and not _WINDOW.fullmatch(key):
-        raise InvalidRecipe("The key of the request is not plain.", "Use 1 to 64 letters, digits, _ or -.",
-                            code="invalid_key")
+        raise InvalidRecipe(
+            "The key of the request is not plain.", "Use 1 to 64 letters, digits, _ or -.", code="invalid_key"
+        )
     return key
 
 
@@ -67,8 +69,9 @@ async def json_body(request: Request) -> bytes:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise NotSupported(f"The body is sent as “{kind[:60] or 'nothing'}”.",
-                           "Send it with Content-Type: application/json.")
+        raise NotSupported(
+            f"The body is sent as “{kind[:60] or 'nothing'}”.", "Send it with Content-Type: application/json."
+        )
     return await request.body()
 
 

@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from contract.errors import (
+    HubUnavailable,
     InvalidInput,
     InvalidRecipe,
-    HubUnavailable,
     JobError,
     ModelProblem,
     NotAllowed,
@@ -36,12 +36,25 @@ from contract.errors import (
 
 logger = logging.getLogger(__name__)
 
-STATUS: Mapping[type[StudioError], int] = MappingProxyType({
-    InvalidRecipe: 422, InvalidInput: 422, NotFound: 404, NotAllowed: 403, TooLarge: 413,
-    QueueFull: 429, RequestError: 400,
-    ModelProblem: 422, OutOfMemory: 503, WorkerDied: 503, WorkerHung: 503, StorageFull: 507,
-    HubUnavailable: 503, JobError: 500, StudioError: 500,
-})
+STATUS: Mapping[type[StudioError], int] = MappingProxyType(
+    {
+        InvalidRecipe: 422,
+        InvalidInput: 422,
+        NotFound: 404,
+        NotAllowed: 403,
+        TooLarge: 413,
+        QueueFull: 429,
+        RequestError: 400,
+        ModelProblem: 422,
+        OutOfMemory: 503,
+        WorkerDied: 503,
+        WorkerHung: 503,
+        StorageFull: 507,
+        HubUnavailable: 503,
+        JobError: 500,
+        StudioError: 500,
+    }
+)
 # What no field can be named for: the body as a whole could not be read.
 _UNREADABLE = "invalid_recipe"
 
@@ -91,8 +104,9 @@ class Misdirected(NotAllowed):
 
 
 _OF_THE_API = (NotFound, NotSupported, MethodNotAllowed, RequestError)
-_OWN_STATUS: Mapping[type[StudioError], int] = MappingProxyType({
-    NotSupported: 415, MethodNotAllowed: 405, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421})
+_OWN_STATUS: Mapping[type[StudioError], int] = MappingProxyType(
+    {NotSupported: 415, MethodNotAllowed: 405, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421}
+)
 
 
 def status_of(error: StudioError) -> int:
@@ -106,11 +120,14 @@ def status_of(error: StudioError) -> int:
     return 500
 
 
-def error_response(error: StudioError, *, headers: Mapping[str, str] | None = None,
-                   status: int | None = None) -> JSONResponse:
+def error_response(
+    error: StudioError, *, headers: Mapping[str, str] | None = None, status: int | None = None
+) -> JSONResponse:
     """The error as JSON; half characters in its words are replaced, since JSON can't carry them."""
-    words = {key: text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
-             for key, text in error.as_dict().items()}
+    words = {
+        key: text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
+        for key, text in error.as_dict().items()
+    }
     extra = dict(headers or {})
     if type(error) in _OF_THE_API:  # for programs, so that no sentence has to name a route
         extra.setdefault("Link", '</api/v1/docs>; rel="service-doc"')
@@ -137,8 +154,7 @@ async def _studio_error(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
-    return error_response(in_words(error.status_code, request.method),
-                          headers=headers, status=error.status_code)
+    return error_response(in_words(error.status_code, request.method), headers=headers, status=error.status_code)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -148,19 +164,25 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     name = str(location[-1])[:60] if location else "request"
     shown = str(problem.get("input", ""))[:40]
     cause = str(problem.get("msg", "")).removeprefix("Input should be ").partition(",")[0][:160]
-    return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.",
-                                       field=name), status=422)
+    return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.", field=name), status=422)
 
 
 async def _late_validation_error(request: Request, error: Exception) -> Response:
-    """What passed the first check of a body and not one behind it: still the caller's to correct, and ours to check first."""
+    """Answer 422 for a body that passed its first check and failed a later one.
+
+    It is still the caller's to correct, and ours to check first.
+    """
     assert isinstance(error, ValidationError)
     problem = error.errors(include_url=False)[0]
     name = next((str(part)[:60] for part in reversed(problem["loc"]) if isinstance(part, str)), "request")
     logger.error("%s %s: “%s” passed its first check (%s)", request.method, request.url.path, name, problem["msg"])
-    return error_response(InvalidRecipe(f"“{name}” doesn't go with the rest of the request.",
-                                        f"{problem['msg'].removeprefix('Value error, ')[:160].rstrip('.')}.",
-                                        code=f"invalid_{name}"))
+    return error_response(
+        InvalidRecipe(
+            f"“{name}” doesn't go with the rest of the request.",
+            f"{problem['msg'].removeprefix('Value error, ')[:160].rstrip('.')}.",
+            code=f"invalid_{name}",
+        )
+    )
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
@@ -170,9 +192,9 @@ async def _disconnected(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
     return error_response(
-        StudioError("Darkroom met something it did not expect.", "Try again; the log says more.",
-                    code="unexpected"),
-        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
+        StudioError("Darkroom met something it did not expect.", "Try again; the log says more.", code="unexpected"),
+        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
+    )
 
 
 def in_words(status: int, method: str) -> StudioError:

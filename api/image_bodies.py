@@ -30,8 +30,9 @@ class PictureBodies:
         patience_s: How long one waits for its turn.
     """
 
-    def __init__(self, folder: Path, at_once: int = AT_ONCE, most_bytes: int = MOST_BYTES,
-                 patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, folder: Path, at_once: int = AT_ONCE, most_bytes: int = MOST_BYTES, patience_s: float = PATIENCE_S
+    ) -> None:
         self._folder = folder
         self._turns = asyncio.Semaphore(at_once)
         self._most_bytes = most_bytes
@@ -81,11 +82,16 @@ def _write(file: "tempfile.SpooledTemporaryFile[bytes]", part: bytes) -> None:
         file.write(part)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull("The disk is full: the picture can't be taken in.", "Free some space, then try again.") from None
+            raise StorageFull(
+                "The disk is full: the picture can't be taken in.", "Free some space, then try again."
+            ) from None
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise _too_many() from None
-        raise StorageFull(f"The picture can't be taken in ({error.strerror}).",
-                          "Correct the permissions of the data folder, then try again.", code="storage_refused") from None
+        raise StorageFull(
+            f"The picture can't be taken in ({error.strerror}).",
+            "Correct the permissions of the data folder, then try again.",
+            code="storage_refused",
+        ) from None
 
 
 def _too_many() -> QueueFull:

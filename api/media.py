@@ -8,8 +8,11 @@ from starlette.responses import Response
 from contract.errors import NotFound
 
 _FOREVER = "private, max-age=31536000, immutable"
-_KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png", "png"), (b"\xff\xd8\xff", "image/jpeg", "jpg"),
-          (b"RIFF", "image/webp", "webp"))
+_KINDS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png", "png"),
+    (b"\xff\xd8\xff", "image/jpeg", "jpg"),
+    (b"RIFF", "image/webp", "webp"),
+)
 
 
 def send_picture(request: Request, path: Path, root: Path, tag: str, *, name: str | None = None) -> Response:

@@ -15,11 +15,20 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # Windows may have other ideas of these in its registry, and nosniff forgives nothing.
-KINDS = MappingProxyType({
-    ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json",
-    ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".ico": "image/x-icon",
-    ".woff2": "font/woff2"})
+KINDS = MappingProxyType(
+    {
+        ".js": "text/javascript; charset=utf-8",
+        ".css": "text/css; charset=utf-8",
+        ".html": "text/html; charset=utf-8",
+        ".svg": "image/svg+xml",
+        ".json": "application/json",
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".webp": "image/webp",
+        ".ico": "image/x-icon",
+        ".woff2": "font/woff2",
+    }
+)
 _LEAST_WORTH_COMPRESSING = 500
 _HEADERS = tuple[tuple[bytes, bytes], ...]
 
@@ -44,7 +53,8 @@ class PageFiles:
         self._app = app
         self._forever = forever
         self._files: Mapping[str, _File] = MappingProxyType(
-            {path: _made(path, content) for path, content in files.items()})
+            {path: _made(path, content) for path, content in files.items()}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_asked = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
@@ -70,8 +80,13 @@ def _made(path: str, plain: bytes) -> _File:
 
 def _headers(file: _File, size: int, is_packed: bool, is_versioned: bool) -> _HEADERS:
     caching = "private, max-age=31536000, immutable" if is_versioned else "no-cache"
-    headers = [("content-type", file.kind), ("content-length", str(size)), ("etag", file.etag),
-               ("cache-control", caching), ("vary", "Accept-Encoding")]
+    headers = [
+        ("content-type", file.kind),
+        ("content-length", str(size)),
+        ("etag", file.etag),
+        ("cache-control", caching),
+        ("vary", "Accept-Encoding"),
+    ]
     if is_packed:
         headers.append(("content-encoding", "gzip"))
     return tuple((name.encode(), value.encode()) for name, value in headers)

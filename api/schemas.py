@@ -208,11 +208,29 @@ def job_status(view: JobView, notices: tuple[str, ...] = ()) -> JobStatus:
     if job.error_code is not None:
         failure = Failure(code=job.error_code, message=job.error_message or "", hint=job.error_hint or "")
     return JobStatus(
-        id=job.id, state=job.state, position=view.position, progress=view.progress, image=view.image,
-        step=view.step, total_steps=view.total_steps, left_s=view.left_s, done_bytes=view.done_bytes,
-        total_bytes=view.total_bytes, image_ids=job.image_ids,
-        error=failure, notices=notices, type=job.task.type, title=job.task.title, seed=_seed(job.recipe), recipe=job.recipe,
-        prepared=job.prepared, window=job.window, attempt=job.attempt, created_at=job.created_at, finished_at=job.finished_at)
+        id=job.id,
+        state=job.state,
+        position=view.position,
+        progress=view.progress,
+        image=view.image,
+        step=view.step,
+        total_steps=view.total_steps,
+        left_s=view.left_s,
+        done_bytes=view.done_bytes,
+        total_bytes=view.total_bytes,
+        image_ids=job.image_ids,
+        error=failure,
+        notices=notices,
+        type=job.task.type,
+        title=job.task.title,
+        seed=_seed(job.recipe),
+        recipe=job.recipe,
+        prepared=job.prepared,
+        window=job.window,
+        attempt=job.attempt,
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+    )
 
 
 def _seed(recipe: Recipe | None) -> str | None:
@@ -228,10 +246,22 @@ def picture(record: ImageRecord) -> Picture:
     """A picture with the addresses of its files."""
     address = f"/api/v1/images/{record.id}"
     return Picture(
-        id=record.id, url=address, thumbnail_url=f"{address}/thumbnail", created_at=record.created_at,
-        width=record.width, height=record.height, seed=_seed(record.recipe), recipe=record.recipe,
-        upscale=record.upscale, job_id=record.job_id, parent=record.parent, favourite=record.favourite, tags=record.tags,
-        seconds=record.seconds, missing=record.missing)
+        id=record.id,
+        url=address,
+        thumbnail_url=f"{address}/thumbnail",
+        created_at=record.created_at,
+        width=record.width,
+        height=record.height,
+        seed=_seed(record.recipe),
+        recipe=record.recipe,
+        upscale=record.upscale,
+        job_id=record.job_id,
+        parent=record.parent,
+        favourite=record.favourite,
+        tags=record.tags,
+        seconds=record.seconds,
+        missing=record.missing,
+    )
 
 
 def event_fields(event: JobEvent) -> dict[str, Any]:
@@ -266,34 +296,72 @@ def model_list(entries: Iterable[ModelEntry]) -> ModelList:
 def _model_fields(entry: ModelEntry) -> dict[str, Any]:
     defaults = entry.defaults
     return {
-        "name": entry.ref.name, "kind": entry.ref.kind, "title": entry.title, "alias": entry.alias,
-        "family": entry.ref.family, "family_label": label_of(entry.ref.family), "detail": entry.detail,
-        "format": entry.format, "folder": entry.folder, "size_bytes": entry.size_bytes, "modified": entry.modified,
-        "short_hash": entry.short_hash, "description": entry.description, "sizes": dict(entry.sizes),
-        "defaults": {} if entry.ref.kind != "checkpoint" else {
-            "sampler": defaults.sampler, "schedule": defaults.schedule, "steps": defaults.steps,
-            "guidance": defaults.guidance, "width": defaults.width, "height": defaults.height},
-        "examples": entry.examples, "trigger_words": entry.trigger_words, "zero_snr": entry.zero_snr,
-        "variant": entry.variant, "has_vae": entry.has_vae, "token_limit": entry.token_limit,
-        "words": tuple(sorted(entry.words)), "shows": entry.shows, "has_preview": entry.preview_path is not None,
-        "problem": entry.problem, "hint": entry.hint, "warnings": entry.warnings}
+        "name": entry.ref.name,
+        "kind": entry.ref.kind,
+        "title": entry.title,
+        "alias": entry.alias,
+        "family": entry.ref.family,
+        "family_label": label_of(entry.ref.family),
+        "detail": entry.detail,
+        "format": entry.format,
+        "folder": entry.folder,
+        "size_bytes": entry.size_bytes,
+        "modified": entry.modified,
+        "short_hash": entry.short_hash,
+        "description": entry.description,
+        "sizes": dict(entry.sizes),
+        "defaults": {}
+        if entry.ref.kind != "checkpoint"
+        else {
+            "sampler": defaults.sampler,
+            "schedule": defaults.schedule,
+            "steps": defaults.steps,
+            "guidance": defaults.guidance,
+            "width": defaults.width,
+            "height": defaults.height,
+        },
+        "examples": entry.examples,
+        "trigger_words": entry.trigger_words,
+        "zero_snr": entry.zero_snr,
+        "variant": entry.variant,
+        "has_vae": entry.has_vae,
+        "token_limit": entry.token_limit,
+        "words": tuple(sorted(entry.words)),
+        "shows": entry.shows,
+        "has_preview": entry.preview_path is not None,
+        "problem": entry.problem,
+        "hint": entry.hint,
+        "warnings": entry.warnings,
+    }
 
 
 def upscalers(entries: Iterable[ModelEntry]) -> UpscalerList:
     """The built-in ones, then the models that can be used."""
-    built_in = (UpscalerFacts(name=u.id, label=u.label, is_latent=u.is_latent, is_model=False)
-                for u in UPSCALERS.values())
-    models = (UpscalerFacts(name=entry.ref.name, label=entry.title, is_latent=False, is_model=True)
-              for entry in entries if entry.problem is None)
+    built_in = (
+        UpscalerFacts(name=u.id, label=u.label, is_latent=u.is_latent, is_model=False) for u in UPSCALERS.values()
+    )
+    models = (
+        UpscalerFacts(name=entry.ref.name, label=entry.title, is_latent=False, is_model=True)
+        for entry in entries
+        if entry.problem is None
+    )
     return UpscalerList(upscalers=(*built_in, *models))
 
 
 def samplers() -> SamplerList:
     """All samplers and schedules with the pairs that are offered."""
     return SamplerList(
-        samplers=tuple(SamplerFacts(
-            id=s.id, label=s.label, aliases=s.aliases, schedules=s.schedules,
-            zero_snr_schedules=schedules_for(s, zero_snr=True), automatic=s.automatic,
-            is_stochastic=s.is_stochastic) for s in SAMPLERS.values()),
-        schedules=tuple(ScheduleFacts(id=s.id, label=s.label, aliases=s.aliases)
-                        for s in SCHEDULES.values()))
+        samplers=tuple(
+            SamplerFacts(
+                id=s.id,
+                label=s.label,
+                aliases=s.aliases,
+                schedules=s.schedules,
+                zero_snr_schedules=schedules_for(s, zero_snr=True),
+                automatic=s.automatic,
+                is_stochastic=s.is_stochastic,
+            )
+            for s in SAMPLERS.values()
+        ),
+        schedules=tuple(ScheduleFacts(id=s.id, label=s.label, aliases=s.aliases) for s in SCHEDULES.values()),
+    )

@@ -23,12 +23,12 @@ from contract.recipe import Control, ImageRef, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
-from engine.sampling.denoise import Controls
 from engine.device.devices import choose_device
+from engine.images.preprocessors import Preprocessors
 from engine.job_models import lend
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise
-from engine.images.preprocessors import Preprocessors
+from engine.sampling.denoise import Controls
 
 Loop = Callable[[], torch.Tensor]
 OurLoop = Callable[[Bundle, Recipe, Controls | None], Loop]
@@ -68,8 +68,14 @@ def bare_loop(bundle: Bundle, recipe: Recipe, net: torch.nn.Module, hint: torch.
         for t in scheduler.timesteps:
             rows = scheduler.scale_model_input(torch.cat([latents] * 2), t)
             down, middle = net(rows, t, encoder_hidden_states=context, controlnet_cond=hints, return_dict=False)
-            made = unet(rows, t, encoder_hidden_states=context, down_block_additional_residuals=down,
-                        mid_block_additional_residual=middle, return_dict=False)[0]
+            made = unet(
+                rows,
+                t,
+                encoder_hidden_states=context,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+                return_dict=False,
+            )[0]
             away, toward = made.chunk(2)
             latents = scheduler.step(away + recipe.guidance * (toward - away), t, latents, return_dict=False)[0]
         return latents
@@ -82,8 +88,9 @@ def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_
     device = choose_device()
     models, sha256_and_png = ModelManager(device), picture(recipe.width)
     with models.lease(entry.ref, str(entry.path)) as bundle, controlnet_of(bundle) as net:
-        control = Control(model=net.ref.model_copy(update={"family": recipe.model.family}),
-                          image=ImageRef(sha256=sha256_and_png[0]))
+        control = Control(
+            model=net.ref.model_copy(update={"family": recipe.model.family}), image=ImageRef(sha256=sha256_and_png[0])
+        )
         held = recipe.model_copy(update={"controls": (control,)})
         ticket = Ticket("bench", 1, Paint(recipe=held), dict([sha256_and_png]), {net.ref.name: str(net.path)})
         with lend(held, ticket, models, Preprocessors([], device.torch_device), bundle) as lent:
@@ -91,6 +98,14 @@ def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_
             bare = bare_loop(bundle, held, unit.net, unit.hint)
             ours = our_loop(bundle, held, lent.controls_for(held, bundle))
             difference = float((bare() - ours()).abs().max())
-            made = figure("control", f"loop with a ControlNet, {name}", bare, ours, peer="bare diffusers loop",
-                          goal=1.01, limit=1.03, rounds=rounds)
+            made = figure(
+                "control",
+                f"loop with a ControlNet, {name}",
+                bare,
+                ours,
+                peer="bare diffusers loop",
+                goal=1.01,
+                limit=1.03,
+                rounds=rounds,
+            )
             return replace(made, note=f"{made.note}, latents differ by {difference:.1e}")

@@ -17,8 +17,8 @@ from catalog.models import ModelEntry
 from contract.recipe import Recipe, RecipeDraft
 from contract.records import EngineStatus
 from contract.work import Ticket, WorkDone, Worker
-from engine.images import vae
 from engine.device.devices import choose_device
+from engine.images import vae
 from engine.models.manager import Bundle, ModelManager
 from studio.settings import Settings
 from studio.studio import Studio
@@ -72,8 +72,16 @@ def through_the_process(subject: Subject, name: str, rounds: int) -> Figure:
     warm = (str(subject.entry.path), subject.entry.ref)
     ticket = subject.ticket(wants_previews=True)
     with running(InlineWorker({}, warm)) as inline, running(ProcessWorker({}, warm)) as process:
-        return figure("3", f"worker, {name}", job(inline, ticket), job(process, ticket), peer="inline worker",
-                      goal=1.01 if name.startswith("SD") else 1.05, limit=1.05, rounds=rounds)
+        return figure(
+            "3",
+            f"worker, {name}",
+            job(inline, ticket),
+            job(process, ticket),
+            peer="inline worker",
+            goal=1.01 if name.startswith("SD") else 1.05,
+            limit=1.05,
+            rounds=rounds,
+        )
 
 
 def through_the_queue(subject: Subject, name: str, rounds: int, bare_loop: BareLoop) -> Figure:
@@ -81,8 +89,10 @@ def through_the_queue(subject: Subject, name: str, rounds: int, bare_loop: BareL
     models = ModelManager(choose_device())
     recipe = subject.recipe()
     warm = (str(subject.entry.path), subject.entry.ref)
-    with (models.lease(subject.entry.ref, str(subject.entry.path)) as bundle,
-          tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder):
+    with (
+        models.lease(subject.entry.ref, str(subject.entry.path)) as bundle,
+        tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder,
+    ):
         loop = bare_loop(bundle, recipe)
 
         def bare() -> None:
@@ -96,8 +106,16 @@ def through_the_queue(subject: Subject, name: str, rounds: int, bare_loop: BareL
             draft = RecipeDraft.model_validate_json(recipe.canonical_json())
             queued = submit_and_wait(studio, draft)
             queued()  # the engine is loaded, the model's hash is known
-            return figure("18", f"queue of {JOBS}, {name}", bare, queued, peer="bare loops and decodes",
-                          goal=1.03, limit=1.1, rounds=rounds)
+            return figure(
+                "18",
+                f"queue of {JOBS}, {name}",
+                bare,
+                queued,
+                peer="bare loops and decodes",
+                goal=1.03,
+                limit=1.1,
+                rounds=rounds,
+            )
         finally:
             studio.stop()
 

@@ -49,7 +49,7 @@ def read_and_cast(entry: ModelEntry) -> Work:
         kept = []
         for path in files:
             with safe_open(path, "pt") as file:
-                kept += [file.get_tensor(name).to(dtype) for name in file.keys()]
+                kept += [file.get_tensor(name).to(dtype) for name in file.keys()]  # noqa: SIM118 (safetensors\' file is no mapping)
         kept.clear()
         give_back_freed_memory()
 
@@ -81,7 +81,10 @@ def swaps(one: ModelEntry, other: ModelEntry) -> Work:
 
 
 def ready(entry: ModelEntry, rounds: int) -> Figure:
-    """Figure 13: from the start of the worker until its model is loaded; its preview map is known from the first round."""
+    """Figure 13: from the start of the worker until its model is loaded.
+
+    Its preview map is known from the first round.
+    """
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         return _ready(entry, rounds, folder)
 
@@ -97,8 +100,17 @@ def _ready(entry: ModelEntry, rounds: int, cache_dir: str) -> Figure:
         with running(ProcessWorker({"cache_dir": cache_dir}, (str(entry.path), entry.ref))):
             ratios.append((time.perf_counter() - began) / floor)
     kept = ratios[1:]
-    return Figure("13", "model ready", median(kept), min(kept), max(kept), len(kept),
-                  "import torch, diffusers + cold load", 1.15, 1.3)
+    return Figure(
+        "13",
+        "model ready",
+        median(kept),
+        min(kept),
+        max(kept),
+        len(kept),
+        "import torch, diffusers + cold load",
+        1.15,
+        1.3,
+    )
 
 
 def on_the_page(one: ModelEntry, other: ModelEntry, rounds: int) -> Figure:
@@ -120,8 +132,16 @@ def on_the_page(one: ModelEntry, other: ModelEntry, rounds: int) -> Figure:
 
             swapped()
             swapped()
-            return figure("page", "submit to first step after a swap", same, swapped, peer="without a swap", goal=1.03,
-                          limit=1.1, rounds=rounds)
+            return figure(
+                "page",
+                "submit to first step after a swap",
+                same,
+                swapped,
+                peer="without a swap",
+                goal=1.03,
+                limit=1.1,
+                rounds=rounds,
+            )
         finally:
             studio.stop()
 
@@ -149,12 +169,22 @@ def memory(entry: ModelEntry) -> Figure:
     weights = 0
     for path in entry.path.rglob("*.safetensors"):
         with safe_open(path, "pt") as file:
-            weights += sum(torch.Size(file.get_slice(name).get_shape()).numel() * dtype.itemsize
-                           for name in file.keys())
+            for name in file.keys():  # noqa: SIM118 (safetensors' file is no mapping)
+                weights += torch.Size(file.get_slice(name).get_shape()).numel() * dtype.itemsize
     peak, after = _in_new_process(_load, entry.ref, str(entry.path))
     floor = weights + bare[0]
-    return Figure("17", "memory", after / floor, after / floor, peak / floor, 1, "weights + import torch, diffusers",
-                  1.10, 1.3, f"peak of the load {peak / floor:.3f}, {peak / 1e9:.2f} GB of {floor / 1e9:.2f}")
+    return Figure(
+        "17",
+        "memory",
+        after / floor,
+        after / floor,
+        peak / floor,
+        1,
+        "weights + import torch, diffusers",
+        1.10,
+        1.3,
+        f"peak of the load {peak / floor:.3f}, {peak / 1e9:.2f} GB of {floor / 1e9:.2f}",
+    )
 
 
 def _in_new_process(work: Callable[..., tuple[int, ...]], *arguments: object) -> tuple[int, ...]:
@@ -196,12 +226,30 @@ def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     shape: Shape = MEDIUM if wanted.small else SD15
     with checkpoints(shape, 2) as (one, other):
         made: dict[str, Callable[[], Figure]] = {
-            "4": lambda: figure("4", "cold load", read_and_cast(one), cold_load(one), peer="read once + cast once",
-                                goal=1.2, limit=1.5, rounds=wanted.rounds),
-            "5": lambda: figure("5", "resident swap", cold_load(one), swaps(one, other), peer="its cold load",
-                                goal=0.01, limit=0.03, rounds=wanted.rounds),
-            "13": lambda: ready(one, wanted.rounds), "17": lambda: memory(one),
-            "page": lambda: on_the_page(one, other, wanted.rounds)}
+            "4": lambda: figure(
+                "4",
+                "cold load",
+                read_and_cast(one),
+                cold_load(one),
+                peer="read once + cast once",
+                goal=1.2,
+                limit=1.5,
+                rounds=wanted.rounds,
+            ),
+            "5": lambda: figure(
+                "5",
+                "resident swap",
+                cold_load(one),
+                swaps(one, other),
+                peer="its cold load",
+                goal=0.01,
+                limit=0.03,
+                rounds=wanted.rounds,
+            ),
+            "13": lambda: ready(one, wanted.rounds),
+            "17": lambda: memory(one),
+            "page": lambda: on_the_page(one, other, wanted.rounds),
+        }
         for number in wanted.figures:
             yield made[number]()
 

@@ -23,11 +23,11 @@ from contract.recipe import LoraUse, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone, path_key
 from engine.device.devices import choose_device
-from engine.job_models import lend
 from engine.device.memory import hold_freed_memory
-from engine.models.manager import ModelManager
 from engine.engine import Engine, EngineOptions
 from engine.images.preprocessors import Preprocessors
+from engine.job_models import lend
+from engine.models.manager import ModelManager
 
 FIGURES = ("6", "7", "8")
 
@@ -42,10 +42,23 @@ class Subject:
 
     def ticket(self, weight: float | None) -> Ticket:
         """A job with the LoRA so strong; None without it."""
-        uses = () if weight is None else (LoraUse(model=self.lora.ref.model_copy(update={"family": "sd1"}),
-                                                  weight=weight),)
-        recipe = Recipe(prompt="a red barn", model=self.model.ref, sampler="euler", schedule="simple",
-                        steps=self.steps, guidance=7.0, width=256, height=256, seed=1, loras=uses)
+        uses = (
+            ()
+            if weight is None
+            else (LoraUse(model=self.lora.ref.model_copy(update={"family": "sd1"}), weight=weight),)
+        )
+        recipe = Recipe(
+            prompt="a red barn",
+            model=self.model.ref,
+            sampler="euler",
+            schedule="simple",
+            steps=self.steps,
+            guidance=7.0,
+            width=256,
+            height=256,
+            seed=1,
+            loras=uses,
+        )
         paths = {path_key(entry.ref): str(entry.path) for entry in (self.model, self.lora)}
         return Ticket("bench", 1, Paint(recipe=recipe), model_paths=paths, wants_previews=False)
 
@@ -71,8 +84,16 @@ def whole_job(what: Subject, rounds: int) -> Figure:
     """Figure 6. Each job changes the set, so the LoRA is put on (or taken off) every time."""
     engine = Engine(EngineOptions())
     plain, with_lora = job(engine, what.ticket(None)), job(engine, what.ticket(0.8))
-    return figure("6", f"LoRA job, {what.steps} steps", plain, with_lora, peer="the same job without", goal=1.015,
-                  limit=1.03, rounds=rounds)
+    return figure(
+        "6",
+        f"LoRA job, {what.steps} steps",
+        plain,
+        with_lora,
+        peer="the same job without",
+        goal=1.015,
+        limit=1.03,
+        rounds=rounds,
+    )
 
 
 class Applying:
@@ -107,7 +128,9 @@ class Repatching:
             for name in sorted(names):
                 part, _, module = name.partition(".")
                 weight = bundle.parts[part].get_submodule(module).weight.detach().clone()
-                self._layers.append((weight, weight.clone(), lora[f"{name}.lora_B.weight"], lora[f"{name}.lora_A.weight"]))
+                self._layers.append(
+                    (weight, weight.clone(), lora[f"{name}.lora_B.weight"], lora[f"{name}.lora_A.weight"])
+                )
 
     @torch.inference_mode()
     def __call__(self, strength: float) -> float:

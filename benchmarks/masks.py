@@ -13,12 +13,12 @@ from benchmarks.measure import Figure, figure
 from catalog.models import ModelEntry
 from contract.recipe import Recipe
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
-from engine.sampling.denoise import denoise
 from engine.device.devices import choose_device
 from engine.families.family import predict_with
+from engine.images.init_latents import Still, first_step
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of
-from engine.images.init_latents import Still, first_step
+from engine.sampling.denoise import denoise
 
 Loop = Callable[[], torch.Tensor]
 STRENGTH = 0.75
@@ -43,7 +43,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.T
             rows = scheduler.scale_model_input(torch.cat([latents] * 2), t)
             away, toward = unet(rows, t, encoder_hidden_states=context, return_dict=False)[0].chunk(2)
             latents = scheduler.step(away + recipe.guidance * (toward - away), t, latents, return_dict=False)[0]
-            kept = start if index + 1 == len(times) else scheduler.add_noise(start, noise, times[index + 1:index + 2])
+            kept = start if index + 1 == len(times) else scheduler.add_noise(start, noise, times[index + 1 : index + 2])
             latents = (1 - mask) * kept + mask * latents
         return latents
 
@@ -71,9 +71,17 @@ def inpaint_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int) -> F
     with ModelManager(choose_device()).lease(entry.ref, str(entry.path)) as bundle:
         start = first_noise(recipe, torch.Generator().manual_seed(2)).to(bundle.device.torch_device)
         mask = torch.zeros_like(start[:, :1])
-        mask[..., mask.shape[-1] // 2:] = 1
+        mask[..., mask.shape[-1] // 2 :] = 1
         bare, ours = bare_loop(bundle, recipe, start, mask), our_loop(bundle, recipe, start, mask)
         difference = float((bare() - ours()).abs().max())
-        made = figure("inpaint", f"inpaint loop, {name}", bare, ours, peer="bare diffusers loop with the same mask",
-                      goal=1.01, limit=1.03, rounds=rounds)
+        made = figure(
+            "inpaint",
+            f"inpaint loop, {name}",
+            bare,
+            ours,
+            peer="bare diffusers loop with the same mask",
+            goal=1.01,
+            limit=1.03,
+            rounds=rounds,
+        )
         return replace(made, note=f"{made.note}, latents differ by {difference:.1e}")

@@ -105,8 +105,9 @@ def is_resolved(noise: Ratio) -> bool:
     return abs(noise.wall - 1) <= RESOLUTION
 
 
-def figure(number: str, name: str, bare: Work, ours: Work, *, peer: str, goal: float, limit: float,
-           rounds: int = ROUNDS) -> Figure:
+def figure(
+    number: str, name: str, bare: Work, ours: Work, *, peer: str, goal: float, limit: float, rounds: int = ROUNDS
+) -> Figure:
     """A/A, then the comparison; the note says the A/A, the CPU ratio and whether it is resolved."""
     noise = against_itself(bare, rounds)
     ratio = compare(bare, ours, rounds)
@@ -126,8 +127,10 @@ def report(name: str, figures: Iterable[Figure]) -> None:
     try:
         for one in figures:
             measured.append(one)
-            _say(f"{one.number + ' ' + one.name:<34}{one.ratio:>8.4f}  {f'{one.low:.4f}-{one.high:.4f}':<17}"
-                 f"{one.rounds:>3}  {one.goal:>6g}  {one.limit:>6g}  {one.peer}  [{one.verdict}] {one.note}")
+            _say(
+                f"{one.number + ' ' + one.name:<34}{one.ratio:>8.4f}  {f'{one.low:.4f}-{one.high:.4f}':<17}"
+                f"{one.rounds:>3}  {one.goal:>6g}  {one.limit:>6g}  {one.peer}  [{one.verdict}] {one.note}"
+            )
     finally:
         RESULTS.mkdir(exist_ok=True)
         entry = {"at": time.time(), "machine": machine(), "figures": [asdict(one) for one in measured]}
@@ -142,8 +145,13 @@ def _say(line: str) -> None:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    found = {"cpu": _processor(), "cores": str(os.cpu_count()), "python": platform.python_version(),
-             "commit": _commit(), "load": " ".join(f"{one:.1f}" for one in _load())}
+    found = {
+        "cpu": _processor(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "load": " ".join(f"{one:.1f}" for one in _load()),
+    }
     for library in _LIBRARIES:
         found[library] = metadata.version(library)
     if "torch" in sys.modules:
@@ -166,6 +174,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                          cwd=RESULTS.parent, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent, check=False
+    )
     return done.stdout.strip()

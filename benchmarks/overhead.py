@@ -24,12 +24,12 @@ from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
-from engine.sampling.denoise import Controls, denoise
 from engine.device.devices import choose_device
+from engine.engine import Engine, EngineOptions
 from engine.families.family import predict_with
 from engine.models.manager import Bundle, ModelManager
-from engine.engine import Engine, EngineOptions
 from engine.pipeline import first_noise, sampling_of
+from engine.sampling.denoise import Controls, denoise
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
 FIGURES = ("1", "2", "3", "18", "control", "inpaint")
@@ -46,12 +46,26 @@ class Subject:
     preview_goal: float
 
     def recipe(self) -> Recipe:
-        return Recipe(prompt=PROMPT, model=self.entry.ref, sampler="euler", schedule="simple", steps=self.steps,
-                      guidance=7.0, width=self.side, height=self.side, seed=1)
+        return Recipe(
+            prompt=PROMPT,
+            model=self.entry.ref,
+            sampler="euler",
+            schedule="simple",
+            steps=self.steps,
+            guidance=7.0,
+            width=self.side,
+            height=self.side,
+            seed=1,
+        )
 
     def ticket(self, *, wants_previews: bool) -> Ticket:
-        return Ticket("bench", 1, Paint(recipe=self.recipe()), wants_previews=wants_previews,
-                      model_paths={path_key(self.entry.ref): str(self.entry.path)})
+        return Ticket(
+            "bench",
+            1,
+            Paint(recipe=self.recipe()),
+            wants_previews=wants_previews,
+            model_paths={path_key(self.entry.ref): str(self.entry.path)},
+        )
 
 
 def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
@@ -96,8 +110,9 @@ def loop(subject: Subject, name: str, rounds: int) -> Figure:
     with models.lease(subject.entry.ref, str(subject.entry.path)) as bundle:
         bare, ours = bare_loop(bundle, recipe), our_loop(bundle, recipe)
         difference = float((bare() - ours()).abs().max())
-        made = figure("1", f"loop, {name}", bare, ours, peer="bare diffusers loop", goal=1.005, limit=1.03,
-                      rounds=rounds)
+        made = figure(
+            "1", f"loop, {name}", bare, ours, peer="bare diffusers loop", goal=1.005, limit=1.03, rounds=rounds
+        )
         return replace(made, note=f"{made.note}, latents differ by {difference:.1e}")
 
 
@@ -115,9 +130,16 @@ def previews(subject: Subject, name: str, rounds: int) -> Figure:
     """Figure 2, the engine's part."""
     engine = Engine(EngineOptions())
     engine.warm(str(subject.entry.path), subject.entry.ref)
-    return figure("2", f"previews, {name}", job(engine, subject.ticket(wants_previews=False)),
-                  job(engine, subject.ticket(wants_previews=True)), peer="job without previews",
-                  goal=subject.preview_goal, limit=1.03, rounds=rounds)
+    return figure(
+        "2",
+        f"previews, {name}",
+        job(engine, subject.ticket(wants_previews=False)),
+        job(engine, subject.ticket(wants_previews=True)),
+        peer="job without previews",
+        goal=subject.preview_goal,
+        limit=1.03,
+        rounds=rounds,
+    )
 
 
 @contextmanager
@@ -137,11 +159,13 @@ def measure(subject: Subject, name: str, wanted: argparse.Namespace) -> Iterator
     rounds = wanted.rounds
     subject = replace(subject, steps=wanted.steps or subject.steps)
     by_number: dict[str, Callable[[], Figure]] = {
-        "1": lambda: loop(subject, name, rounds), "2": lambda: previews(subject, name, rounds),
+        "1": lambda: loop(subject, name, rounds),
+        "2": lambda: previews(subject, name, rounds),
         "3": lambda: through_the_process(subject, name, rounds),
         "18": lambda: through_the_queue(subject, name, rounds, bare_loop),
         "control": lambda: control_loop(subject.entry, subject.recipe(), name, rounds, our_loop),
-        "inpaint": lambda: inpaint_loop(subject.entry, subject.recipe(), name, rounds)}
+        "inpaint": lambda: inpaint_loop(subject.entry, subject.recipe(), name, rounds),
+    }
     for number in wanted.figures:
         yield by_number[number]()
 

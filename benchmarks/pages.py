@@ -29,8 +29,14 @@ with gr.Blocks() as demo:
     gr.Button("Generate")
 demo.launch(server_port=int(sys.argv[1]), quiet=True, ssr_mode=False)
 """
-BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync"]
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def free_port() -> int:
@@ -55,8 +61,9 @@ def serving(command: Callable[[int, Path], list[str]]) -> Iterator[tuple[int, fl
     data = Path(tempfile.mkdtemp(prefix="darkroom-bench-"))
     port, began = free_port(), time.perf_counter()
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen(command(port, data), cwd=PROJECT, env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(port, data), cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield port, _first_answer(port, process, began)
     finally:
@@ -123,18 +130,22 @@ def _wait_until_ready(port: int, timeout_s: float = 120) -> None:
 
 
 def _figure(number: str, name: str, ratios: list[float], goal: float, limit: float) -> Figure:
-    return Figure(number, name, statistics.median(ratios), min(ratios), max(ratios), len(ratios),
-                  "empty gradio app", goal, limit)
+    return Figure(
+        number, name, statistics.median(ratios), min(ratios), max(ratios), len(ratios), "empty gradio app", goal, limit
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8, help="the first one is dropped")
     rounds = parser.parse_args().rounds
-    report("pages", [
-        _figure("12", "server up", server_up(rounds), 1.2, 1.5),
-        _figure("10", "page ready", page_ready(rounds), 1.3, 1.5),
-    ])
+    report(
+        "pages",
+        [
+            _figure("12", "server up", server_up(rounds), 1.2, 1.5),
+            _figure("10", "page ready", page_ready(rounds), 1.3, 1.5),
+        ],
+    )
 
 
 if __name__ == "__main__":

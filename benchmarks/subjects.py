@@ -1,4 +1,7 @@
-"""Checkpoints with random weights of a known shape, to measure on: diffusers folders, made in a moment, gone afterwards."""
+"""Checkpoints with random weights of a known shape, to measure on.
+
+They are diffusers folders, made in a moment and gone afterwards.
+"""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,18 +26,47 @@ class Shape:
     name: str
     unet: Mapping[str, Any]
     vae: Mapping[str, Any]
-    text: Mapping[str, Any] = field(default_factory=lambda: {
-        "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12})
+    text: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_attention_heads": 12,
+            "num_hidden_layers": 12,
+        }
+    )
 
 
-_LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "q_proj", "k_proj", "v_proj",
-                "out_proj", "fc1", "fc2")
-SD15 = Shape("sd15-shaped", {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-             {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2})
-MEDIUM = Shape("medium", {"sample_size": 32, "cross_attention_dim": 256, "attention_head_dim": 4, "layers_per_block": 1,
-                          "block_out_channels": (128, 256, 384, 384)},
-               {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 1},
-               {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4, "num_hidden_layers": 4})
+_LORA_LAYERS = (
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "out_proj",
+    "fc1",
+    "fc2",
+)
+SD15 = Shape(
+    "sd15-shaped",
+    {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+    {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2},
+)
+MEDIUM = Shape(
+    "medium",
+    {
+        "sample_size": 32,
+        "cross_attention_dim": 256,
+        "attention_head_dim": 4,
+        "layers_per_block": 1,
+        "block_out_channels": (128, 256, 384, 384),
+    },
+    {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 1},
+    {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4, "num_hidden_layers": 4},
+)
 
 
 @contextmanager
@@ -60,10 +92,16 @@ def write_lora(path: Path, shape: Shape, seed: int = 0, rank: int = 16) -> Model
 
 def _parts(shape: Shape) -> dict[str, torch.nn.Module]:
     with torch.device("meta"):
-        return {"unet": UNet2DConditionModel(**shape.unet),
-                "vae": AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * 4,
-                                     up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, **shape.vae),
-                "text_encoder": CLIPTextModel(CLIPTextConfig(**shape.text))}
+        return {
+            "unet": UNet2DConditionModel(**shape.unet),
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                latent_channels=4,
+                **shape.vae,
+            ),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**shape.text)),
+        }
 
 
 def _write(folder: Path, shape: Shape, seed: int) -> Path:
@@ -71,13 +109,16 @@ def _write(folder: Path, shape: Shape, seed: int) -> Path:
     for part, module in _parts(shape).items():
         (folder / part).mkdir(parents=True)
         kind = "model" if part == "text_encoder" else "diffusion_pytorch_model"
-        weights = {key: (torch.randn(tensor.shape, generator=chance) * 0.02).half()
-                   for key, tensor in module.state_dict().items()}
+        weights = {
+            key: (torch.randn(tensor.shape, generator=chance) * 0.02).half()
+            for key, tensor in module.state_dict().items()
+        }
         save_file(weights, folder / part / f"{kind}.safetensors")
         (folder / part / "config.json").write_text(_config(module), "utf-8")
     make_tokenizer().save_pretrained(folder / "tokenizer")
-    EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012,
-                           beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
+    EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
+        folder / "scheduler"
+    )
     (folder / "model_index.json").write_text('{"text_encoder": ["transformers", "CLIPTextModel"]}', "utf-8")
     return folder
 

@@ -30,10 +30,10 @@ from contract.recipe import LoraUse, Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, path_key
 from engine.device.devices import choose_device
-from engine.job_models import lend
 from engine.device.memory import give_back_freed_memory
-from engine.models.manager import Bundle, ModelManager
 from engine.images.preprocessors import Preprocessors
+from engine.job_models import lend
+from engine.models.manager import Bundle, ModelManager
 
 SLOPE_LIMIT_MB = 0.2
 FAILS_EVERY = 7
@@ -98,10 +98,21 @@ class Soaker:
             self.failed += 1
 
     def _wear(self, entry: ModelEntry, bundle: Bundle, loras: tuple[tuple[ModelEntry, float], ...]) -> None:
-        uses = tuple(LoraUse(model=lora.ref.model_copy(update={"family": "sd1"}), weight=weight)
-                     for lora, weight in loras)
-        recipe = Recipe(prompt="", model=entry.ref, sampler="euler", schedule="simple", steps=1, guidance=1.0,
-                        width=64, height=64, seed=1, loras=uses)
+        uses = tuple(
+            LoraUse(model=lora.ref.model_copy(update={"family": "sd1"}), weight=weight) for lora, weight in loras
+        )
+        recipe = Recipe(
+            prompt="",
+            model=entry.ref,
+            sampler="euler",
+            schedule="simple",
+            steps=1,
+            guidance=1.0,
+            width=64,
+            height=64,
+            seed=1,
+            loras=uses,
+        )
         paths = {path_key(one.ref): str(one.path) for one in (entry, *self._loras)}
         ticket = Ticket("soak", 1, Paint(recipe=recipe), model_paths=paths)
         with lend(recipe, ticket, self._models, self._preprocessors, bundle):
@@ -124,7 +135,7 @@ def soak(swaps: int) -> Iterator[tuple[int, float] | Soak]:
             give_back_freed_memory()
             resident.append(psutil.Process().memory_info().rss / 1e6)
             yield number, resident[-1]
-        kept = resident[int(swaps * _SETTLE):]
+        kept = resident[int(swaps * _SETTLE) :]
         slope = float(np.polyfit(range(len(kept)), kept, 1)[0]) if len(kept) > 1 else 0.0
         yield Soak(swaps, soaker.failed, soaker.changes, round(slope, 4), soaker.alive(), soaker.wrong)
 

@@ -49,19 +49,34 @@ def _sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:
     return MappingProxyType({"square": square, "wide": wide, "tall": tall})
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({
-    "sd1": Family("sd1", "SD 1.x", _sizes((512, 512), (768, 512), (512, 768)), Defaults()),
-    "sd2": Family("sd2", "SD 2.x", _sizes((768, 768), (1024, 640), (640, 1024)),
-                  Defaults(width=768, height=768), layer_read=2),
-    "sdxl": Family("sdxl", "SDXL", _sizes((1024, 1024), (1216, 832), (832, 1216)),
-                   Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
-                   text_encoders=2, layer_read=2),
-})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "sd1": Family("sd1", "SD 1.x", _sizes((512, 512), (768, 512), (512, 768)), Defaults()),
+        "sd2": Family(
+            "sd2", "SD 2.x", _sizes((768, 768), (1024, 640), (640, 1024)), Defaults(width=768, height=768), layer_read=2
+        ),
+        "sdxl": Family(
+            "sdxl",
+            "SDXL",
+            _sizes((1024, 1024), (1216, 832), (832, 1216)),
+            Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
+            text_encoders=2,
+            layer_read=2,
+        ),
+    }
+)
 
 
-OTHER_LABELS: Mapping[str, str] = MappingProxyType({
-    "sd": "SD and SDXL", "sdxl_refiner": "SDXL refiner", "sd3": "SD 3", "flux": "Flux", "unknown": "unknown",
-    "upscaler": "any"})
+OTHER_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "sd": "SD and SDXL",
+        "sdxl_refiner": "SDXL refiner",
+        "sd3": "SD 3",
+        "flux": "Flux",
+        "unknown": "unknown",
+        "upscaler": "any",
+    }
+)
 _SD2_BASE = 512  # SD 2.x that predicts noise was trained at this size, as were its inpainting and depth variants
 
 

@@ -1,7 +1,8 @@
 """Finds models in folders and tells what they are; what did not change since the last look is not read again.
 
-Where things lie, `files/layout.py` and `detect/finding.py`; what a file is, `detect/sniff.py`. A model that can't be used is listed with
-its problem, so that choosing it gives one clear sentence. Reads no weights; loading is in `engine/models/manager.py`.
+`files/layout.py` and `detect/finding.py` say where things lie, `detect/sniff.py` what a file is. A model that can't be
+used is listed with its problem, so that choosing it gives one clear sentence. Reads no weights; loading is in
+`engine/models/manager.py`.
 """
 
 import logging
@@ -15,11 +16,21 @@ from catalog.detect.entries import BUNDLED, ModelEntry, default_model, last_part
 from catalog.detect.file_models import FileFacts, describe_file, not_a_model, read_facts
 from catalog.detect.finding import Found, Walk, found_at
 from catalog.detect.folder_models import describe_folder, optional_parts
-from catalog.files.formats import PICKLES
 from catalog.detect.sniffed import Sniffed
+from catalog.files.formats import PICKLES
 from contract.values import ModelKind, ModelRef
 
-__all__ = ("BUNDLED", "Known", "ModelEntry", "Scanner", "bundled_model", "default_model", "describe", "optional_parts", "scan")
+__all__ = (
+    "BUNDLED",
+    "Known",
+    "ModelEntry",
+    "Scanner",
+    "bundled_model",
+    "default_model",
+    "describe",
+    "optional_parts",
+    "scan",
+)
 logger = logging.getLogger(__name__)
 _TELL_S = 0.5
 _BREATH_S, _LONGEST_BREATH_S = 0.001, 0.02  # after a file was opened
@@ -38,8 +49,13 @@ def describe(path: Path, name: str, kind: ModelKind | None = None, inside: Seque
         found = found_at(path, name, kind, inside)
     except OSError as error:
         ref = ModelRef(kind=kind or "checkpoint", name=name, family="unknown")
-        return ModelEntry(ref, path, last_part(name), problem=f"{name}: It can't be read ({error.strerror}).",
-                          hint="Put it back, or choose another model.")
+        return ModelEntry(
+            ref,
+            path,
+            last_part(name),
+            problem=f"{name}: It can't be read ({error.strerror}).",
+            hint="Put it back, or choose another model.",
+        )
     return guarded(found, lambda: described(found)) or not_a_model(found, Sniffed(None))
 
 
@@ -122,8 +138,12 @@ class Scanner:
         found = found_at(entry.path, entry.ref.name, entry.ref.kind, self._inside)
         if before is not None:  # of two of one name, the second is listed by its full one
             found = replace(found, name=before.name, full_name=before.full_name)
-        is_same = (before is not None and (before.stamp, before.preview) == (found.stamp, found.preview)
-                   and listed is not None and listed.ref.fingerprint == entry.ref.fingerprint)
+        is_same = (
+            before is not None
+            and (before.stamp, before.preview) == (found.stamp, found.preview)
+            and listed is not None
+            and listed.ref.fingerprint == entry.ref.fingerprint
+        )
         if is_same and entry.problem is None and entry.ref.kind != "ip_adapter":
             return entry
         made = guarded(found, lambda: described(found)) or not_a_model(found, Sniffed(None))

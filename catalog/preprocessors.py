@@ -50,7 +50,8 @@ class Preprocessor:
     """A way to make a control map.
 
     Attributes:
-        shows: What the map shows, in the words of `catalog.detect.control_models.UNION_SHOWS`; empty: what the picture shows.
+        shows: What the map shows, in the words of `catalog.detect.control_models.UNION_SHOWS`; empty: what the picture
+            shows.
         makes: The same for people.
         low, high: Its thresholds; None where it has none.
         has_resolution: Whether the resolution that it works at may be chosen.
@@ -82,90 +83,211 @@ _HED = (_from_annotators("ControlNetHED.pth", 29, "5ca93762ffd68a29fee1af9d495bf
 _PIDI = (_from_annotators("table5_pidinet.pth", 3, "80860ac267258b5f27486e0ef152a211d0b08120f62aeb185a050acc30da486c"),)
 _LINEART = (
     _from_annotators("sk_model.pth", 17, "c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6"),
-    _from_annotators("sk_model2.pth", 17, "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0"))
+    _from_annotators("sk_model2.pth", 17, "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0"),
+)
 _ANIME = (_from_annotators("netG.pth", 218, "ccabdcc3f5cf3c07cf65d58776acb21df7dfda825cdc70c9766a93fd62bfc488"),)
-_MLSD = (_from_annotators(
-    "mlsd_large_512_fp32.pth", 6, "5696f168eb2c30d4374bbfd45436f7415bb4d88da29bea97eea0101520fba082"),)
-_MIDAS = (_from_annotators(
-    "dpt_hybrid-midas-501f0c75.pt", 493, "501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853"),)
+_MLSD = (
+    _from_annotators("mlsd_large_512_fp32.pth", 6, "5696f168eb2c30d4374bbfd45436f7415bb4d88da29bea97eea0101520fba082"),
+)
+_MIDAS = (
+    _from_annotators(
+        "dpt_hybrid-midas-501f0c75.pt", 493, "501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853"
+    ),
+)
 _ZOE = (_from_annotators("ZoeD_M12_N.pt", 1443),)
 _LERES = (
     _from_annotators("res101.pth", 531, "1d696b2ef3e8336b057d0c15bc82d2fecef821bfebe5ef9d7671a5ec5dde520b"),
-    _from_annotators("latest_net_G.pth", 318, "50ec735d74ed6499562d898f41b49343e521808b8dae589aa3c2f5c9ac9f7462"))
+    _from_annotators("latest_net_G.pth", 318, "50ec735d74ed6499562d898f41b49343e521808b8dae589aa3c2f5c9ac9f7462"),
+)
 _BAE = (_from_annotators("scannet.pt", 291, "03dbf1600c51ee3d45c29f77b77bf1a3b7a24c3452dba62a4ae658f37330c209"),)
 _POSE = (
     _from_annotators("body_pose_model.pth", 209, "25a948c16078b0f08e236bda51a385d855ef4c153598947c28c0d47ed94bb746"),
     _from_annotators("hand_pose_model.pth", 147, "b76b00d1750901abd07b9f9d8c98cc3385b8fe834a26d4b4f0aad439e75fc600"),
-    _from_annotators("facenet.pth", 154, "8beb52e548624ffcc4aed12af7aee7dcbfaeea420c75609fee999fe7add79d43"))
-_TEED = (AnnotatorFile("7_model.pth", "bdsqlsz/qinglong_controlnet-lllite", 1,
-                       "b9037964149c55156c6adbffdfbd7e8ca7d2ef2a4d90573520efa7f3a1aacf06"),)
+    _from_annotators("facenet.pth", 154, "8beb52e548624ffcc4aed12af7aee7dcbfaeea420c75609fee999fe7add79d43"),
+)
+_TEED = (
+    AnnotatorFile(
+        "7_model.pth",
+        "bdsqlsz/qinglong_controlnet-lllite",
+        1,
+        "b9037964149c55156c6adbffdfbd7e8ca7d2ef2a4d90573520efa7f3a1aacf06",
+    ),
+)
 _ANYLINE = (AnnotatorFile("MTEED.pth", "TheMistoAI/MistoLine", 1),)
 _SAM = (AnnotatorFile("sam_vit_h_4b8939.pth", "ybelkada/segment-anything", 2565),)
 
-PREPROCESSORS: Mapping[str, Preprocessor] = MappingProxyType({p.id: p for p in (
-    Preprocessor(NONE, "None", "the picture as it is: it is a map already", has_resolution=False),
-    Preprocessor("canny", "Canny", "thin edges", "lines",
-                 low=Option("Low threshold", 100, 1, 255), high=Option("High threshold", 200, 1, 255)),
-    Preprocessor("lineart_standard", "Lineart, standard", "lines", "lines",
-                 ("lineart_standard (from white bg & black line)",)),
-    Preprocessor("lineart_realistic", "Lineart, realistic", "lines as drawn", "lines", ("lineart",), files=_LINEART),
-    Preprocessor("lineart_coarse", "Lineart, coarse", "few bold lines", "lines", files=_LINEART),
-    Preprocessor("lineart_anime", "Lineart, anime", "lines as inked", "lines", files=_ANIME),
-    Preprocessor("mlsd", "MLSD", "straight lines", "lines", low=Option("Value threshold", 0.1, 0.01, 2),
-                 high=Option("Distance threshold", 0.1, 0.01, 20), files=_MLSD),
-    Preprocessor("softedge_anyline", "Soft edges, AnyLine", "soft edges and fine lines", "lines", ("anyline",),
-                 files=_ANYLINE),
-    Preprocessor("scribble_xdog", "Scribble, XDoG", "broad strokes", "soft_edges",
-                 low=Option("Threshold", 32, 1, 64)),
-    Preprocessor("scribble_hed", "Scribble, HED", "broad strokes", "soft_edges", ("scribble",), files=_HED),
-    Preprocessor("scribble_pidinet", "Scribble, PiDiNet", "broad strokes", "soft_edges", files=_PIDI),
-    Preprocessor("softedge_hed", "Soft edges, HED", "soft edges", "soft_edges", ("hed", "softedge"), files=_HED),
-    Preprocessor("softedge_hedsafe", "Soft edges, HED safe", "soft edges in few steps", "soft_edges",
-                 ("hed_safe",), files=_HED),
-    Preprocessor("softedge_pidinet", "Soft edges, PiDiNet", "soft edges", "soft_edges", ("pidinet",), files=_PIDI),
-    Preprocessor("softedge_pidisafe", "Soft edges, PiDiNet safe", "soft edges in few steps", "soft_edges",
-                 ("pidinet_safe", "softedge_pidsafe"), files=_PIDI),
-    Preprocessor("softedge_teed", "Soft edges, TEED", "soft edges", "soft_edges", ("teed",), files=_TEED),
-    Preprocessor("depth_midas", "Depth, MiDaS", "depth, near is white", "depth", ("depth", "midas"), files=_MIDAS),
-    Preprocessor("depth_zoe", "Depth, ZoeDepth", "depth, near is white", "depth", ("zoe",), files=_ZOE),
-    Preprocessor("depth_leres", "Depth, LeReS", "depth, near is white", "depth", ("leres",),
-                 low=Option("Near cut away, %", 0, 0, 100), high=Option("Background cut away, %", 0, 0, 100),
-                 files=_LERES),
-    Preprocessor("depth_leres_boost", "Depth, LeReS++", "depth in fine detail, near is white", "depth",
-                 ("depth_leres++",), low=Option("Near cut away, %", 0, 0, 100),
-                 high=Option("Background cut away, %", 0, 0, 100), files=_LERES),
-    Preprocessor("normal_bae", "Normals, BAE", "how surfaces lie", "normals", ("normalbae",), files=_BAE),
-    Preprocessor("normal_midas", "Normals, MiDaS", "how surfaces lie", "normals", ("normal_map",), files=_MIDAS),
-    Preprocessor("openpose", "OpenPose", "poses of bodies", "pose", files=_POSE),
-    Preprocessor("openpose_hand", "OpenPose, hands", "poses of bodies and hands", "pose", files=_POSE),
-    Preprocessor("openpose_face", "OpenPose, face", "poses of bodies and faces", "pose", files=_POSE),
-    Preprocessor("openpose_faceonly", "OpenPose, face only", "poses of faces", "pose", files=_POSE),
-    Preprocessor("openpose_full", "OpenPose, full", "poses of bodies, hands and faces", "pose", files=_POSE),
-    Preprocessor("segment_anything", "Segment Anything", "areas, each in a color", "segments", ("sam",), files=_SAM),
-    Preprocessor(INPAINT, "Inpaint", "the start picture with the masked part cut out", "inpaint", ("inpaint",),
-                 has_resolution=False, needs_mask=True),
-    Preprocessor("shuffle", "Shuffle", "the colors and textures, out of place"),
-    Preprocessor("tile_resample", "Tile", "the picture without its detail", "tile",
-                 low=Option("Made smaller by", 1, 1, 8)),
-    Preprocessor("blur_gaussian", "Blur", "the picture, blurred", "tile", low=Option("Radius", 9, 0.01, 64)),
-    Preprocessor("recolor_luminance", "Recolor, luminance", "the picture in gray, as bright as it looks", "",
-                 low=Option("Gamma", 1, 0.1, 2)),
-    Preprocessor("recolor_intensity", "Recolor, intensity", "the picture in gray, by its strongest color", "",
-                 low=Option("Gamma", 1, 0.1, 2)),
-    Preprocessor("color_grid", "Color grid", "the colors in squares", "", ("t2ia_color_grid", "color"),
-                 low=Option("Side of a square", 64, 8, 255)),
-    Preprocessor("threshold", "Threshold", "black and white", "soft_edges", ("binary",),
-                 low=Option("Threshold", 127, 0, 255)),
-    Preprocessor("invert", "Invert", "the negative, for black lines on white", "lines",
-                 ("invert (from white bg & black line)", "scribble_invert")),
-)})
+PREPROCESSORS: Mapping[str, Preprocessor] = MappingProxyType(
+    {
+        p.id: p
+        for p in (
+            Preprocessor(NONE, "None", "the picture as it is: it is a map already", has_resolution=False),
+            Preprocessor(
+                "canny",
+                "Canny",
+                "thin edges",
+                "lines",
+                low=Option("Low threshold", 100, 1, 255),
+                high=Option("High threshold", 200, 1, 255),
+            ),
+            Preprocessor(
+                "lineart_standard",
+                "Lineart, standard",
+                "lines",
+                "lines",
+                ("lineart_standard (from white bg & black line)",),
+            ),
+            Preprocessor(
+                "lineart_realistic", "Lineart, realistic", "lines as drawn", "lines", ("lineart",), files=_LINEART
+            ),
+            Preprocessor("lineart_coarse", "Lineart, coarse", "few bold lines", "lines", files=_LINEART),
+            Preprocessor("lineart_anime", "Lineart, anime", "lines as inked", "lines", files=_ANIME),
+            Preprocessor(
+                "mlsd",
+                "MLSD",
+                "straight lines",
+                "lines",
+                low=Option("Value threshold", 0.1, 0.01, 2),
+                high=Option("Distance threshold", 0.1, 0.01, 20),
+                files=_MLSD,
+            ),
+            Preprocessor(
+                "softedge_anyline",
+                "Soft edges, AnyLine",
+                "soft edges and fine lines",
+                "lines",
+                ("anyline",),
+                files=_ANYLINE,
+            ),
+            Preprocessor(
+                "scribble_xdog", "Scribble, XDoG", "broad strokes", "soft_edges", low=Option("Threshold", 32, 1, 64)
+            ),
+            Preprocessor("scribble_hed", "Scribble, HED", "broad strokes", "soft_edges", ("scribble",), files=_HED),
+            Preprocessor("scribble_pidinet", "Scribble, PiDiNet", "broad strokes", "soft_edges", files=_PIDI),
+            Preprocessor(
+                "softedge_hed", "Soft edges, HED", "soft edges", "soft_edges", ("hed", "softedge"), files=_HED
+            ),
+            Preprocessor(
+                "softedge_hedsafe",
+                "Soft edges, HED safe",
+                "soft edges in few steps",
+                "soft_edges",
+                ("hed_safe",),
+                files=_HED,
+            ),
+            Preprocessor(
+                "softedge_pidinet", "Soft edges, PiDiNet", "soft edges", "soft_edges", ("pidinet",), files=_PIDI
+            ),
+            Preprocessor(
+                "softedge_pidisafe",
+                "Soft edges, PiDiNet safe",
+                "soft edges in few steps",
+                "soft_edges",
+                ("pidinet_safe", "softedge_pidsafe"),
+                files=_PIDI,
+            ),
+            Preprocessor("softedge_teed", "Soft edges, TEED", "soft edges", "soft_edges", ("teed",), files=_TEED),
+            Preprocessor(
+                "depth_midas", "Depth, MiDaS", "depth, near is white", "depth", ("depth", "midas"), files=_MIDAS
+            ),
+            Preprocessor("depth_zoe", "Depth, ZoeDepth", "depth, near is white", "depth", ("zoe",), files=_ZOE),
+            Preprocessor(
+                "depth_leres",
+                "Depth, LeReS",
+                "depth, near is white",
+                "depth",
+                ("leres",),
+                low=Option("Near cut away, %", 0, 0, 100),
+                high=Option("Background cut away, %", 0, 0, 100),
+                files=_LERES,
+            ),
+            Preprocessor(
+                "depth_leres_boost",
+                "Depth, LeReS++",
+                "depth in fine detail, near is white",
+                "depth",
+                ("depth_leres++",),
+                low=Option("Near cut away, %", 0, 0, 100),
+                high=Option("Background cut away, %", 0, 0, 100),
+                files=_LERES,
+            ),
+            Preprocessor("normal_bae", "Normals, BAE", "how surfaces lie", "normals", ("normalbae",), files=_BAE),
+            Preprocessor(
+                "normal_midas", "Normals, MiDaS", "how surfaces lie", "normals", ("normal_map",), files=_MIDAS
+            ),
+            Preprocessor("openpose", "OpenPose", "poses of bodies", "pose", files=_POSE),
+            Preprocessor("openpose_hand", "OpenPose, hands", "poses of bodies and hands", "pose", files=_POSE),
+            Preprocessor("openpose_face", "OpenPose, face", "poses of bodies and faces", "pose", files=_POSE),
+            Preprocessor("openpose_faceonly", "OpenPose, face only", "poses of faces", "pose", files=_POSE),
+            Preprocessor("openpose_full", "OpenPose, full", "poses of bodies, hands and faces", "pose", files=_POSE),
+            Preprocessor(
+                "segment_anything", "Segment Anything", "areas, each in a color", "segments", ("sam",), files=_SAM
+            ),
+            Preprocessor(
+                INPAINT,
+                "Inpaint",
+                "the start picture with the masked part cut out",
+                "inpaint",
+                ("inpaint",),
+                has_resolution=False,
+                needs_mask=True,
+            ),
+            Preprocessor("shuffle", "Shuffle", "the colors and textures, out of place"),
+            Preprocessor(
+                "tile_resample",
+                "Tile",
+                "the picture without its detail",
+                "tile",
+                low=Option("Made smaller by", 1, 1, 8),
+            ),
+            Preprocessor("blur_gaussian", "Blur", "the picture, blurred", "tile", low=Option("Radius", 9, 0.01, 64)),
+            Preprocessor(
+                "recolor_luminance",
+                "Recolor, luminance",
+                "the picture in gray, as bright as it looks",
+                "",
+                low=Option("Gamma", 1, 0.1, 2),
+            ),
+            Preprocessor(
+                "recolor_intensity",
+                "Recolor, intensity",
+                "the picture in gray, by its strongest color",
+                "",
+                low=Option("Gamma", 1, 0.1, 2),
+            ),
+            Preprocessor(
+                "color_grid",
+                "Color grid",
+                "the colors in squares",
+                "",
+                ("t2ia_color_grid", "color"),
+                low=Option("Side of a square", 64, 8, 255),
+            ),
+            Preprocessor(
+                "threshold",
+                "Threshold",
+                "black and white",
+                "soft_edges",
+                ("binary",),
+                low=Option("Threshold", 127, 0, 255),
+            ),
+            Preprocessor(
+                "invert",
+                "Invert",
+                "the negative, for black lines on white",
+                "lines",
+                ("invert (from white bg & black line)", "scribble_invert"),
+            ),
+        )
+    }
+)
 
 
 def find_preprocessor(name: str) -> Preprocessor | None:
     """A preprocessor by id, label or alias, in any case."""
     wanted = name.strip().casefold()
-    return next((p for p in PREPROCESSORS.values()
-                 if wanted in {text.casefold() for text in (p.id, p.label, *p.aliases)}), None)
+    return next(
+        (p for p in PREPROCESSORS.values() if wanted in {text.casefold() for text in (p.id, p.label, *p.aliases)}), None
+    )
 
 
 def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
@@ -176,8 +298,12 @@ def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
     """
     found = find_preprocessor(name)
     if found is None:
-        raise InvalidRecipe(f"Preprocessor is “{name[:60]}”, which is not known.",
-                            "Choose one of the list of preprocessors.", code="invalid_preprocessor", field=field)
+        raise InvalidRecipe(
+            f"Preprocessor is “{name[:60]}”, which is not known.",
+            "Choose one of the list of preprocessors.",
+            code="invalid_preprocessor",
+            field=field,
+        )
     return found
 
 
@@ -198,8 +324,9 @@ def home_of(preprocessor: Preprocessor, folders: Sequence[Path]) -> Path | None:
     """The first folder that has all of its files; None when there is none, or it needs none."""
     if not preprocessor.files:
         return None
-    return next((folder for folder in folders if all((folder / file.name).is_file() for file in preprocessor.files)),
-                None)
+    return next(
+        (folder for folder in folders if all((folder / file.name).is_file() for file in preprocessor.files)), None
+    )
 
 
 def is_installed(preprocessor: Preprocessor, folders: Sequence[Path]) -> bool:
@@ -225,12 +352,17 @@ def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path], field: s
         ModelProblem: says what to put where.
     """
     if not is_installed(preprocessor, folders):
-        raise ModelProblem(f"The preprocessor “{preprocessor.label}” is not installed.",
-                           instructions(preprocessor, folders), code="preprocessor_not_installed", field=field)
+        raise ModelProblem(
+            f"The preprocessor “{preprocessor.label}” is not installed.",
+            instructions(preprocessor, folders),
+            code="preprocessor_not_installed",
+            field=field,
+        )
 
 
-def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: int | None,
-                 field: str = "controls.image") -> None:
+def refuse_shape(
+    preprocessor: Preprocessor, size: tuple[int, int], resolution: int | None, field: str = "controls.image"
+) -> None:
     """A long and narrow picture would become enormous at the resolution of its shorter side.
 
     Args:
@@ -242,13 +374,18 @@ def refuse_shape(preprocessor: Preprocessor, size: tuple[int, int], resolution: 
     resolution = resolution or RESOLUTION
     ratio = resolution / min(size)
     if preprocessor.has_resolution and size[0] * ratio * size[1] * ratio > MAX_PIXELS:
-        raise InvalidInput(f"The control picture is {size[0]} × {size[1]}: too long and narrow for "
-                           f"“{preprocessor.label}” at {resolution} pixels.", "Crop it, or use a lower resolution.",
-                           code="invalid_controls_image", field=field)
+        raise InvalidInput(
+            f"The control picture is {size[0]} × {size[1]}: too long and narrow for "
+            f"“{preprocessor.label}” at {resolution} pixels.",
+            "Crop it, or use a lower resolution.",
+            code="invalid_controls_image",
+            field=field,
+        )
 
 
-def refuse_thresholds(preprocessor: Preprocessor, low: float | None, high: float | None,
-                      part: str = "controls") -> None:
+def refuse_thresholds(
+    preprocessor: Preprocessor, low: float | None, high: float | None, part: str = "controls"
+) -> None:
     """Thresholds must lie in the preprocessor's ranges; one that it hasn't is not looked at.
 
     Args:
@@ -258,6 +395,9 @@ def refuse_thresholds(preprocessor: Preprocessor, low: float | None, high: float
     """
     for name, value, option in (("low", low, preprocessor.low), ("high", high, preprocessor.high)):
         if value is not None and option and not option.least <= value <= option.most:
-            raise InvalidRecipe(f"{option.label} of “{preprocessor.label}” is {value:g}.",
-                                f"Use {option.least:g} to {option.most:g}.", code=f"invalid_controls_{name}",
-                                field=f"{part}.{name}".lstrip("."))
+            raise InvalidRecipe(
+                f"{option.label} of “{preprocessor.label}” is {value:g}.",
+                f"Use {option.least:g} to {option.most:g}.",
+                code=f"invalid_controls_{name}",
+                field=f"{part}.{name}".lstrip("."),
+            )

@@ -49,28 +49,32 @@ def _by_id(*items: Sampler) -> Mapping[str, Sampler]:
     return MappingProxyType({item.id: item for item in items})
 
 
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType({s.id: s for s in (
-    Schedule("automatic", "Automatic"),
-    Schedule("uniform", "Uniform", ("normal",)),
-    Schedule("karras", "Karras"),
-    Schedule("exponential", "Exponential", ("polyexponential",)),
-    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",)),
-    Schedule("simple", "Simple"),
-    Schedule("beta", "Beta"),
-)})
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
+    {
+        s.id: s
+        for s in (
+            Schedule("automatic", "Automatic"),
+            Schedule("uniform", "Uniform", ("normal",)),
+            Schedule("karras", "Karras"),
+            Schedule("exponential", "Exponential", ("polyexponential",)),
+            Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",)),
+            Schedule("simple", "Simple"),
+            Schedule("beta", "Beta"),
+        )
+    }
+)
 
 SAMPLERS: Mapping[str, Sampler] = _by_id(
     Sampler("euler", "Euler", ("k_euler", "sample_euler"), "uniform"),
-    Sampler("euler_a", "Euler a", ("k_euler_a", "k_euler_ancestral", "euler_ancestral"), "uniform",
-            is_stochastic=True),
+    Sampler("euler_a", "Euler a", ("k_euler_a", "k_euler_ancestral", "euler_ancestral"), "uniform", is_stochastic=True),
     Sampler("heun", "Heun", ("k_heun",), "uniform", order=2),
     Sampler("dpmpp_2m", "DPM++ 2M", ("k_dpmpp_2m",), "karras"),
-    Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", ("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"), "exponential",
-            is_stochastic=True),
+    Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", ("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"), "exponential", is_stochastic=True),
     Sampler("ddim", "DDIM", (), "uniform", ("automatic", "uniform", "sgm_uniform")),
     Sampler("unipc", "UniPC", ("uni_pc", "uni_pc_bh2"), "uniform"),
-    Sampler("lcm", "LCM", ("k_lcm", "sample_lcm"), "sgm_uniform",
-            ("automatic", "sgm_uniform", "simple"), is_stochastic=True),
+    Sampler(
+        "lcm", "LCM", ("k_lcm", "sample_lcm"), "sgm_uniform", ("automatic", "sgm_uniform", "simple"), is_stochastic=True
+    ),
 )
 
 

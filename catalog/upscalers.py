@@ -24,39 +24,81 @@ class Upscaler:
     is_latent: bool = False
 
 
-UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({u.id: u for u in (
-    Upscaler("latent", "Latent", ("Latent (bilinear)",), True),
-    Upscaler("latent_antialiased", "Latent (antialiased)", (), True),
-    Upscaler("latent_bicubic", "Latent (bicubic)", (), True),
-    Upscaler("latent_bicubic_antialiased", "Latent (bicubic antialiased)", (), True),
-    Upscaler("latent_nearest", "Latent (nearest)", (), True),
-    Upscaler("latent_nearest_exact", "Latent (nearest-exact)", (), True),
-    Upscaler("lanczos", "Lanczos"),
-    Upscaler("bicubic", "Bicubic"),
-    Upscaler("nearest", "Nearest", ("None",)),
-)})
+UPSCALERS: Mapping[str, Upscaler] = MappingProxyType(
+    {
+        u.id: u
+        for u in (
+            Upscaler("latent", "Latent", ("Latent (bilinear)",), True),
+            Upscaler("latent_antialiased", "Latent (antialiased)", (), True),
+            Upscaler("latent_bicubic", "Latent (bicubic)", (), True),
+            Upscaler("latent_bicubic_antialiased", "Latent (bicubic antialiased)", (), True),
+            Upscaler("latent_nearest", "Latent (nearest)", (), True),
+            Upscaler("latent_nearest_exact", "Latent (nearest-exact)", (), True),
+            Upscaler("lanczos", "Lanczos"),
+            Upscaler("bicubic", "Bicubic"),
+            Upscaler("nearest", "Nearest", ("None",)),
+        )
+    }
+)
 
 # The layer that sees the picture, in the architectures that spandrel knows: enough to tell a file that may enlarge from
 # others wherever it lies. Which it is, spandrel says when it is first used (`engine/images/upscalers.py`).
 _FIRST_LAYERS = (
-    "model.0.weight", "conv_first.weight", "conv_first.1.weight", "model.conv_first.weight", "body.0.weight",
-    "head.0.weight", "head.1.weight", "head.0.0.weight", "m_head.0.weight", "m_head.weight", "conv_1.eval_conv.weight",
-    "feats.0.weight", "input.weight", "gblocks.0.weight", "unet1.conv1.conv.0.weight", "in_to_dim.weight", "to_feat.weight",
-    "to_feat.1.weight", "fea_conv.weight", "sft.weight", "intro.weight", "conv_1.weight",
-    "initial.cnn.depthwise.weight", "input_proj.proj.0.weight", "body.0.estimator.conv1.weight", "HVE_block0.1.weight")
+    "model.0.weight",
+    "conv_first.weight",
+    "conv_first.1.weight",
+    "model.conv_first.weight",
+    "body.0.weight",
+    "head.0.weight",
+    "head.1.weight",
+    "head.0.0.weight",
+    "m_head.0.weight",
+    "m_head.weight",
+    "conv_1.eval_conv.weight",
+    "feats.0.weight",
+    "input.weight",
+    "gblocks.0.weight",
+    "unet1.conv1.conv.0.weight",
+    "in_to_dim.weight",
+    "to_feat.weight",
+    "to_feat.1.weight",
+    "fea_conv.weight",
+    "sft.weight",
+    "intro.weight",
+    "conv_1.weight",
+    "initial.cnn.depthwise.weight",
+    "input_proj.proj.0.weight",
+    "body.0.estimator.conv1.weight",
+    "HVE_block0.1.weight",
+)
 # The same where the name is common: it counts with another one beside it.
-_COMMON_FIRST_LAYERS: Mapping[str, str] = MappingProxyType({
-    "patch_embed.proj.weight": "encoder_level3.0.ffn.project_out.weight", "patch_embed.proj.bias": "layer1.blocks.0.conv3_19.weight"})
+_COMMON_FIRST_LAYERS: Mapping[str, str] = MappingProxyType(
+    {
+        "patch_embed.proj.weight": "encoder_level3.0.ffn.project_out.weight",
+        "patch_embed.proj.bias": "layer1.blocks.0.conv3_19.weight",
+    }
+)
 # What programs put before all names of such a network; taken off one after another.
-WRAPPINGS = ("params_ema.", "params.", "model_state_dict.", "state_dict.", "module.", "net_g.", "netG.", "generator.", "model.")
+WRAPPINGS = (
+    "params_ema.",
+    "params.",
+    "model_state_dict.",
+    "state_dict.",
+    "module.",
+    "net_g.",
+    "netG.",
+    "generator.",
+    "model.",
+)
 _PICTURE_CHANNELS = (1, 3, 4, 12, 16, 27, 48)  # gray, RGB, with alpha; folded by 2, 3 and 4
 
 
 def find_upscaler(name: str) -> Upscaler | None:
     """An upscaler by id, label or alias, in any case."""
     wanted = name.strip().casefold()
-    return next((u for u in UPSCALERS.values()
-                 if wanted in {text.casefold() for text in (u.id, u.label, *u.aliases)}), None)
+    return next(
+        (u for u in UPSCALERS.values() if wanted in {text.casefold() for text in (u.id, u.label, *u.aliases)}), None
+    )
 
 
 def unwrapped(names: Collection[str]) -> Iterator[str]:

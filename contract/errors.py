@@ -1,22 +1,22 @@
 """Every failure a person can meet, as one tree.
 
-    StudioError            a stable code, a sentence with the value and the cause, a hint, the field, a fix
-    ├── RequestError       the caller can fix it; nothing was started
-    │   ├── InvalidRecipe  a field is out of range or of the wrong type (code: invalid_<field>)
-    │   ├── InvalidInput   a picture or body that can't be used
-    │   ├── NotFound       no such job, picture or model, or not the caller's
-    │   ├── NotAllowed     the guard or an owner check refused it
-    │   ├── TooLarge       more bytes or pixels than are accepted
-    │   └── QueueFull      too many jobs wait; carries retry_after_s
-    └── JobError           the work itself failed
-        ├── ModelProblem   a model is damaged, gone, or of a kind that can't be used
-        ├── OutOfMemory    the device or the machine ran out of memory
-        ├── NoValidPicture the numbers went bad (NaN or infinity)
-        ├── WorkerDied     the engine process ended under the job
-        ├── WorkerHung     the engine said nothing for too long
-        ├── StorageFull    no space left to keep a picture
-        └── HubUnavailable where models come from can't be reached, or is busy
-    Cancelled              apart: nobody failed
+StudioError            a stable code, a sentence with the value and the cause, a hint, the field, a fix
+├── RequestError       the caller can fix it; nothing was started
+│   ├── InvalidRecipe  a field is out of range or of the wrong type (code: invalid_<field>)
+│   ├── InvalidInput   a picture or body that can't be used
+│   ├── NotFound       no such job, picture or model, or not the caller's
+│   ├── NotAllowed     the guard or an owner check refused it
+│   ├── TooLarge       more bytes or pixels than are accepted
+│   └── QueueFull      too many jobs wait; carries retry_after_s
+└── JobError           the work itself failed
+    ├── ModelProblem   a model is damaged, gone, or of a kind that can't be used
+    ├── OutOfMemory    the device or the machine ran out of memory
+    ├── NoValidPicture the numbers went bad (NaN or infinity)
+    ├── WorkerDied     the engine process ended under the job
+    ├── WorkerHung     the engine said nothing for too long
+    ├── StorageFull    no space left to keep a picture
+    └── HubUnavailable where models come from can't be reached, or is busy
+Cancelled              apart: nobody failed
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,9 @@ class StudioError(Exception):
 
     default_code: ClassVar[str] = "studio_error"
 
-    def __init__(self, message: str, hint: str = "", *, code: str | None = None, field: str = "",
-                 fix: FieldValues | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, code: str | None = None, field: str = "", fix: FieldValues | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code or self.default_code
         self.message = message
@@ -64,8 +65,9 @@ class RequestError(StudioError):
 
     default_code = "bad_request"
 
-    def __init__(self, message: str, hint: str = "", *, code: str | None = None, field: str = "",
-                 fix: FieldValues | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, code: str | None = None, field: str = "", fix: FieldValues | None = None
+    ) -> None:
         super().__init__(message, hint, code=code or (code_of(field) if field else None), field=field, fix=fix)
 
 

@@ -18,8 +18,15 @@ Lane = Literal["engine", "network", "disk"]
 LANES: tuple[Lane, ...] = ("engine", "network", "disk")
 MAX_FILES = 100
 MAX_MERGED_LORAS = 8
-SAYS_NOTHING = ("pytorch_lora_weights", "diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "model", "model.fp16",
-                "pytorch_model", "adapter_model")  # names that every repository's file has
+SAYS_NOTHING = (
+    "pytorch_lora_weights",
+    "diffusion_pytorch_model",
+    "diffusion_pytorch_model.fp16",
+    "model",
+    "model.fp16",
+    "pytorch_model",
+    "adapter_model",
+)  # names that every repository's file has
 FileKind = ModelKind | Literal["annotator"]
 RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")]
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")]
@@ -28,8 +35,12 @@ Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")]
 def is_plain_path(path: str) -> bool:
     """Whether a path with forward slashes stays below its folder and hides nothing."""
     parts = path.split("/")
-    return not ("\\" in path or ":" in path or any(ord(letter) < 32 for letter in path)
-                or any(not part or part[0] in ". ~" or part[-1] in ". " for part in parts))
+    return not (
+        "\\" in path
+        or ":" in path
+        or any(ord(letter) < 32 for letter in path)
+        or any(not part or part[0] in ". ~" or part[-1] in ". " for part in parts)
+    )
 
 
 def _plain_path(path: str) -> str:

@@ -113,8 +113,11 @@ class _Span(Frozen):
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> "_Span":
         if not self.begin < self.end:
-            raise Rule(f"It begins at {self.begin:g} of the steps and ends at {self.end:g}.",
-                       "Let it begin before it ends.", "end")
+            raise Rule(
+                f"It begins at {self.begin:g} of the steps and ends at {self.end:g}.",
+                "Let it begin before it ends.",
+                "end",
+            )
         return self
 
 
@@ -199,8 +202,11 @@ class _Lora(Frozen):
     @model_validator(mode="after")
     def _known_order(self) -> "_Lora":
         if len(self.blocks) not in (0, *BLOCK_COUNTS):
-            raise Rule(f"It has {len(self.blocks)} block weights.",
-                       "Use 12 or 20 (SDXL), 17 or 26 (SD 1.x and 2.x), or none.", "blocks")
+            raise Rule(
+                f"It has {len(self.blocks)} block weights.",
+                "Use 12 or 20 (SDXL), 17 or 26 (SD 1.x and 2.x), or none.",
+                "blocks",
+            )
         return self
 
 

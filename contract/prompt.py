@@ -135,8 +135,10 @@ def parse(text: str, steps: int, *, composes: bool = True, after: int | None = N
     texts = _AND.split("".join(kept)) if composes else ["".join(kept)]
     weighed = [_weigh(part) for part in texts] if len(texts) > 1 else [(texts[0], 1.0)]
     compiled = [(_compile(part, steps, after), weight) for part, weight in weighed]
-    parts = tuple((program or (_Op("text", part),), weight)
-                  for (part, _), (program, weight) in zip(weighed, compiled, strict=True))
+    parts = tuple(
+        (program or (_Op("text", part),), weight)
+        for (part, _), (program, weight) in zip(weighed, compiled, strict=True)
+    )
     is_static = all(op.kind == "text" for program, _ in parts for op in program)
     prompt = Prompt(tuple(tags), is_static, any(program is None for program, _ in compiled), parts)
     prompt.at(0)
@@ -351,6 +353,9 @@ def _joined(words: Sequence[str | None], weights: Sequence[float]) -> tuple[Piec
 
 def _finite(weight: float, text: str) -> float:
     if not math.isfinite(weight):
-        raise InvalidRecipe(f"The prompt's weight of “{text.strip()[:40]}” is beyond every number.",
-                            "Use -10 to 10; nested brackets multiply.", field="prompt")
+        raise InvalidRecipe(
+            f"The prompt's weight of “{text.strip()[:40]}” is beyond every number.",
+            "Use -10 to 10; nested brackets multiply.",
+            field="prompt",
+        )
     return weight

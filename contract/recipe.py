@@ -58,10 +58,35 @@ from contract.values import (
 )
 
 __all__ = [
-    "CLIP_SKIP", "COUNT", "GUIDANCE", "MAX_PROMPT_CHARACTERS", "MAX_SEED", "SCHEMA", "SIDE", "SIDE_MULTIPLE",
-    "STEPS", "Control", "ControlDraft", "Extend", "Fraction", "Frozen", "Hires", "HypernetworkDraft",
-    "HypernetworkUse", "ImageRef", "LoraDraft", "LoraUse", "Mask", "ModelKind", "ModelRef", "Recipe", "RecipeDraft",
-    "Reference", "ReferenceDraft", "Refiner", "Start",
+    "CLIP_SKIP",
+    "COUNT",
+    "GUIDANCE",
+    "MAX_PROMPT_CHARACTERS",
+    "MAX_SEED",
+    "SCHEMA",
+    "SIDE",
+    "SIDE_MULTIPLE",
+    "STEPS",
+    "Control",
+    "ControlDraft",
+    "Extend",
+    "Fraction",
+    "Frozen",
+    "Hires",
+    "HypernetworkDraft",
+    "HypernetworkUse",
+    "ImageRef",
+    "LoraDraft",
+    "LoraUse",
+    "Mask",
+    "ModelKind",
+    "ModelRef",
+    "Recipe",
+    "RecipeDraft",
+    "Reference",
+    "ReferenceDraft",
+    "Refiner",
+    "Start",
 ]
 SCHEMA: Final = 1
 
@@ -101,14 +126,23 @@ class _Asked(Frozen):
         if self.mask and not self.start:
             raise Rule("A mask needs a start picture, and there is none.", "Add one, or leave the mask out.", "mask")
         if self.mask and self.hires:
-            raise Rule("A hires pass repaints the whole picture, so it does not go with a mask.",
-                       "Leave “hires” out, and upscale the result.", "hires")
+            raise Rule(
+                "A hires pass repaints the whole picture, so it does not go with a mask.",
+                "Leave “hires” out, and upscale the result.",
+                "hires",
+            )
         if self.mask and self.mask.area == "masked" and self.start and self.start.extend:
-            raise Rule("Only the masked area is to be painted, and the canvas is to be extended.",
-                       "Do one after the other, or use the whole picture as area.", "mask.area")
+            raise Rule(
+                "Only the masked area is to be painted, and the canvas is to be extended.",
+                "Do one after the other, or use the whole picture as area.",
+                "mask.area",
+            )
         if self.start and self.start.extend and self.hires:
-            raise Rule("A hires pass repaints the whole picture, so it does not go with outpainting.",
-                       "Leave “hires” out, and upscale the result.", "hires")
+            raise Rule(
+                "A hires pass repaints the whole picture, so it does not go with outpainting.",
+                "Leave “hires” out, and upscale the result.",
+                "hires",
+            )
         return self
 
 
@@ -144,17 +178,28 @@ class Recipe(_Asked):
         """Every brought picture that it names."""
         start = [self.start.image, self.start.depth] if self.start else []
         mask = [self.mask.image] if self.mask else []
-        found = [*start, *mask, *(control.image for control in self.controls),
-                 *(reference.image for reference in self.references)]
+        found = [
+            *start,
+            *mask,
+            *(control.image for control in self.controls),
+            *(reference.image for reference in self.references),
+        ]
         return tuple(image for image in found if image is not None)
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
         """Every model that it names, the checkpoint first."""
-        others = [self.vae, self.refiner.model if self.refiner else None,
-                  self.hires.upscaler if self.hires and isinstance(self.hires.upscaler, ModelRef) else None,
-                  *(part.model for parts in (self.loras, self.hypernetworks, self.controls, self.references)
-                    for part in parts), *self.embeddings]
+        others = [
+            self.vae,
+            self.refiner.model if self.refiner else None,
+            self.hires.upscaler if self.hires and isinstance(self.hires.upscaler, ModelRef) else None,
+            *(
+                part.model
+                for parts in (self.loras, self.hypernetworks, self.controls, self.references)
+                for part in parts
+            ),
+            *self.embeddings,
+        ]
         return (self.model, *(ref for ref in others if ref is not None))
 
     def for_image(self, index: int) -> "Recipe":

@@ -138,7 +138,7 @@ class EngineStatus(Frozen):
     device: str = ""  # "CPU, 2 threads" or the card's name
     resident: tuple[str, ...] = ()  # model names in memory
     fraction: float | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     held: str = ""
     extensions_off: tuple[str, ...] = ()  # a sentence each
     notices: tuple[str, ...] = ()

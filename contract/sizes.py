@@ -1,8 +1,8 @@
 """How large a result is: the one rule for sides that have to be whole pixels and multiples of 8.
 
-The studio, the engine and the page (`tabs/page/form/size_rule.js`) all go by it, so that a size that is said is the size
-that is made; `tests/browser/test_sizes.py` holds the page to it. Halves are rounded to the even neighbor, as Python
-does: pictures of older recipes keep their sizes. Knows no pixels.
+The studio, the engine and the page (`tabs/page/form/size_rule.js`) all go by it, so that the size stated is the size
+made; `tests/browser/test_sizes.py` holds the page to it. Halves are rounded to the even neighbor, as Python does:
+pictures of older recipes keep their sizes. Knows no pixels.
 """
 
 import math

@@ -19,8 +19,22 @@ UPSCALE = (1.0, 8.0)
 TILE = (64, 2048)
 TILE_OVERLAP = (0, 256)
 
-__all__ = ["TASK", "TILE", "TILE_OVERLAP", "UPSCALE", "Convert", "Download", "Errand", "Lane", "Merge", "Paint",
-           "Preprocess", "Task", "Upscale", "task_json"]
+__all__ = [
+    "TASK",
+    "TILE",
+    "TILE_OVERLAP",
+    "UPSCALE",
+    "Convert",
+    "Download",
+    "Errand",
+    "Lane",
+    "Merge",
+    "Paint",
+    "Preprocess",
+    "Task",
+    "Upscale",
+    "task_json",
+]
 
 
 class _DeviceTask(Frozen):

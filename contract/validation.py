@@ -46,7 +46,12 @@ _MEMBERS = ("ModelRef", "str")  # pydantic's names for the members of a union
 _OBJECT, _LIST = "an object", "a list"
 # What a value has to be where the wrong kind of JSON value was sent.
 _CONTAINERS: Mapping[str, str] = {
-    "model_type": _OBJECT, "model_attributes_type": _OBJECT, "dict_type": _OBJECT, "tuple_type": _LIST, "list_type": _LIST}
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "dict_type": _OBJECT,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+}
 
 LABELS: Mapping[str, str] = {
     "prompt": "Prompt",
@@ -139,8 +144,14 @@ LABELS: Mapping[str, str] = {
 }
 # Several of a part, as a sentence counts them.
 _SEVERAL: Mapping[str, str] = {
-    "controls": "ControlNet units", "references": "pictures as prompt", "loras": "LoRAs", "loras.blocks": "block weights",
-    "hypernetworks": "hypernetworks", "embeddings": "embeddings", "files": "files"}
+    "controls": "ControlNet units",
+    "references": "pictures as prompt",
+    "loras": "LoRAs",
+    "loras.blocks": "block weights",
+    "hypernetworks": "hypernetworks",
+    "embeddings": "embeddings",
+    "files": "files",
+}
 _ERRAND_LABELS: Mapping[str, str] = {
     "source": "Repository",
     "files": "File",
@@ -331,14 +342,15 @@ def _in_words(error: ValidationError, kind: type[Frozen], name: str) -> InvalidR
     field = _field(location)
     shown = ".".join(str(part) for part in location if part not in _MEMBERS)[:120]
     if problem["type"] == "extra_forbidden":
-        return InvalidRecipe(f"“{shown}” is not a field of a {name}.", "Leave it out.", code="unknown_field", field=field)
+        return InvalidRecipe(
+            f"“{shown}” is not a field of a {name}.", "Leave it out.", code="unknown_field", field=field
+        )
     code = code_of(field)[:130]
     if problem["type"] == "missing":
         return InvalidRecipe(f"“{shown}” is missing.", "Add it.", code=code, field=field)
     fix = _side_fix(field, problem["input"])
     hint = f"Use a multiple of {SIDE_MULTIPLE}: {' or '.join(map(str, fix))}." if fix else _hint(field, problem)
-    return InvalidRecipe(_sentence(field, problem), hint, code=code, field=field,
-                         fix={field: fix[-1]} if fix else None)
+    return InvalidRecipe(_sentence(field, problem), hint, code=code, field=field, fix={field: fix[-1]} if fix else None)
 
 
 def _nearest(error: ValidationError) -> Any:
@@ -347,7 +359,7 @@ def _nearest(error: ValidationError) -> Any:
     first = problems[0]
     if isinstance(first["input"], dict) and first["type"] == "string_type":
         place = first["loc"][:-1]
-        inside = [other for other in problems if other["loc"][:len(place)] == place and "ModelRef" in other["loc"]]
+        inside = [other for other in problems if other["loc"][: len(place)] == place and "ModelRef" in other["loc"]]
         return inside[0] if inside else first
     return first
 
@@ -383,8 +395,12 @@ def _half_character(raw: str | bytes) -> InvalidRecipe | None:
     location, at = found
     field = _field(location)
     label = _numbered(field) if field else "The request"
-    return InvalidRecipe(f"{label} has half of a character at place {at + 1}: it was cut in two.",
-                         "Delete it there and type it again.", code=code_of(field)[:130] if field else None, field=field)
+    return InvalidRecipe(
+        f"{label} has half of a character at place {at + 1}: it was cut in two.",
+        "Delete it there and type it again.",
+        code=code_of(field)[:130] if field else None,
+        field=field,
+    )
 
 
 def _broken_texts(value: object, location: Location) -> Iterator[tuple[Location, int]]:
@@ -413,8 +429,11 @@ def _broken_rule(rule: Rule, location: Location) -> InvalidRecipe:
 
 def _field(location: Sequence[int | str]) -> str:
     """A dotted path with its indexes, without pydantic's names for the members of a union."""
-    names = [str(part) for part in location
-             if isinstance(part, int) or (part.isidentifier() and part.isascii() and part not in _MEMBERS)]
+    names = [
+        str(part)
+        for part in location
+        if isinstance(part, int) or (part.isidentifier() and part.isascii() and part not in _MEMBERS)
+    ]
     return ".".join(names)[:120]
 
 

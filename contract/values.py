@@ -17,8 +17,9 @@ COUNT = (1, 16)
 CLIP_SKIP = (1, 4)
 BACKGROUND = "#FFFFFF"  # behind what is transparent in a picture: for the engine, for thumbnails and on the page
 
-ModelKind = Literal["checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "hypernetwork",
-                    "upscaler"]
+ModelKind = Literal[
+    "checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "hypernetwork", "upscaler"
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageId = Annotated[str, Field(pattern=r"^[0-9a-f]{22}$")]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
@@ -67,8 +68,8 @@ class Frozen(BaseModel):
 class ModelRef(Frozen):
     """Which file or folder of weights, known without reading it whole.
 
-    fingerprint is from the place, size, times and header of the weights and from every file beside them that decides the
-    picture, and is known at once; sha256 (of the file, or of a folder's sorted (path, sha256) pairs) is filled in
+    fingerprint comes from the place, size, times and header of the weights and from every file beside them that decides
+    the picture, and is known at once; sha256 (of the file, or of a folder's sorted (path, sha256) pairs) is filled in
     before a picture is saved.
     """
 

@@ -114,6 +114,7 @@ class WorkCancelled:
 
 DEVICE_FAULT = "device_fault"  # a WorkFailed's code: the process can't use its device any more
 
+
 @dataclass(frozen=True, slots=True)
 class Prefetch:
     """Read a model into host memory beside the work: it will be asked for soon."""
@@ -138,9 +139,7 @@ class Pin:
 
 
 Command = Prefetch | Evict | Pin
-WorkerEvent = (
-    WorkLoading | WorkStep | WorkPainted | WorkNotice | WorkDone | WorkFailed | WorkCancelled
-)
+WorkerEvent = WorkLoading | WorkStep | WorkPainted | WorkNotice | WorkDone | WorkFailed | WorkCancelled
 WORK_ENDINGS = (WorkDone, WorkFailed, WorkCancelled)
 
 

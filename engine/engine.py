@@ -1,7 +1,7 @@
 """A ticket in, work events out: the engine's public entry. Every failure becomes one ending event.
 
-One picture at a time, each with its own seed and its own generator on the CPU, so that a picture does not
-depend on its neighbors. Loading is `models/manager.py`, a recipe's passes `pipeline.py`; what a failure says, `errors.py`.
+One picture at a time, each with its own seed and its own generator on the CPU, so that a picture does not depend on its
+neighbors. `models/manager.py` loads, `pipeline.py` runs a recipe's passes, `errors.py` says what failed.
 """
 
 import logging
@@ -36,20 +36,20 @@ from contract.work import (
     path_key,
 )
 from engine import errors
-from engine.device.attention import AttentionChoice
 from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.device.attention import AttentionChoice
 from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
-from engine.job_models import Wanted, home_of_vae, lend, wanted_models, with_vae
 from engine.device.memory import give_back_freed_memory, memory
-from engine.models.manager import Bundle, ModelManager
-from engine.pipeline import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
-from engine.images.image_io import as_raw, open_input
-from engine.models.offload import OffloadChoice
 from engine.device.precision import Precision, Probe, with_precision
+from engine.fallbacks import BadNumbers, rescue, with_less_memory
+from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
-from engine.fallbacks import BadNumbers, rescue, with_less_memory
 from engine.images.upscalers import Upscalers
+from engine.job_models import Wanted, home_of_vae, lend, wanted_models, with_vae
+from engine.models.manager import Bundle, ModelManager
+from engine.models.offload import OffloadChoice
+from engine.pipeline import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
@@ -108,7 +108,9 @@ class Engine:
 
     def __init__(self, options: EngineOptions = EngineOptions()) -> None:
         device = choose_device(options.device, options.threads)
-        self._probe = Probe(options.cache_dir) if options.precision == "auto" and device.torch_device.type == "cpu" else None
+        self._probe = (
+            Probe(options.cache_dir) if options.precision == "auto" and device.torch_device.type == "cpu" else None
+        )
         device = with_precision(device, options.precision, options.cache_dir)
         self._device = replace(device, attention=options.attention)
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
@@ -125,11 +127,18 @@ class Engine:
         """The device, the versions, and what is in memory, for the engine pill and the Models tab."""
         models = self._models.resident()
         limit = device_bytes(self._device)
-        return EngineStatus(state="ready", text=f"Ready on {self._device.label}", device=self._device.label,
-                            resident=tuple(held.name for held in models if held.place != "coming"),
-                            versions=dict(self._versions), models=models, budget_bytes=self._models.budget_bytes,
-                            free_bytes=memory().free, device_bytes=limit,
-                            device_free_bytes=None if limit is None else free_bytes(self._device))
+        return EngineStatus(
+            state="ready",
+            text=f"Ready on {self._device.label}",
+            device=self._device.label,
+            resident=tuple(held.name for held in models if held.place != "coming"),
+            versions=dict(self._versions),
+            models=models,
+            budget_bytes=self._models.budget_bytes,
+            free_bytes=memory().free,
+            device_bytes=limit,
+            device_free_bytes=None if limit is None else free_bytes(self._device),
+        )
 
     def obey(self, command: Command) -> None:
         """Change what is in memory; between two events of `paint` too. Never raises for a model that can't be used."""
@@ -223,8 +232,11 @@ class Engine:
     def _paint(self, ticket: Ticket, recipe: Recipe, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         _check_supported(recipe)
         if path_key(recipe.model) not in ticket.model_paths:
-            raise InvalidRecipe(f"The ticket names no folder for the model {recipe.model.name}.",
-                                "Choose the model again.", field="model")
+            raise InvalidRecipe(
+                f"The ticket names no folder for the model {recipe.model.name}.",
+                "Choose the model again.",
+                field="model",
+            )
         path = ticket.model_paths[path_key(recipe.model)]
         others = wanted_models(recipe, ticket.model_paths)
         for model in ((recipe.model, path), *others):
@@ -234,8 +246,9 @@ class Engine:
             while (notice := (yield from self._unless_memory_fails(ticket, recipe, own, is_cancelled))) is not None:
                 yield WorkNotice(ticket.job_id, "less_memory", notice)
 
-    def _unless_memory_fails(self, ticket: Ticket, recipe: Recipe, own: Bundle,
-                             is_cancelled: IsCancelled) -> Generator[WorkerEvent, None, str | None]:
+    def _unless_memory_fails(
+        self, ticket: Ticket, recipe: Recipe, own: Bundle, is_cancelled: IsCancelled
+    ) -> Generator[WorkerEvent, None, str | None]:
         """All pictures. Before the first step the whole is tried again with less memory; later `_picture` helps itself.
 
         Returns:
@@ -254,10 +267,13 @@ class Engine:
             traceback.clear_frames(error.__traceback__)
             return notice
 
-    def _paint_with(self, ticket: Ticket, recipe: Recipe, own: Bundle,
-                    is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        with (with_vae(own, recipe, ticket, self._models) as bundle,
-              lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent):
+    def _paint_with(
+        self, ticket: Ticket, recipe: Recipe, own: Bundle, is_cancelled: IsCancelled
+    ) -> Iterator[WorkerEvent]:
+        with (
+            with_vae(own, recipe, ticket, self._models) as bundle,
+            lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent,
+        ):
             _check_cancelled(is_cancelled)
             for notice in lent.notices:
                 yield WorkNotice(ticket.job_id, "lora_in_part", notice)
@@ -287,8 +303,9 @@ class Engine:
             if pace.is_due():
                 yield WorkLoading(ticket.job_id, ref.name, fraction)
 
-    def _picture(self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace,
-                 is_cancelled: IsCancelled) -> Generator[WorkerEvent, None, Plan]:
+    def _picture(
+        self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
+    ) -> Generator[WorkerEvent, None, Plan]:
         """One picture; when memory or precision does not suffice, once more from its first step with what helps.
 
         Returns:
@@ -311,8 +328,9 @@ class Engine:
                 plan, code, message = helped
             yield WorkNotice(ticket.job_id, code, message)
 
-    def _attempt(self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace,
-                 is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+    def _attempt(
+        self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
+    ) -> Iterator[WorkerEvent]:
         began, bundle = time.monotonic(), plan.bundle
         _check_cancelled(is_cancelled)
         latents = None
@@ -323,19 +341,28 @@ class Engine:
                 continue
             latents = moment.step.latents
             if moment.index == 1 and not latents.isfinite().all():
-                raise BadNumbers(f"{bundle.ref.name} gave numbers that are no picture at the first step.",
-                                 "The model may be damaged, or the prompt's weights too strong.")
+                raise BadNumbers(
+                    f"{bundle.ref.name} gave numbers that are no picture at the first step.",
+                    "The model may be damaged, or the prompt's weights too strong.",
+                )
             preview = None
             if ticket.wants_previews and moment.index < moment.total and pace.is_due():
                 denoised = moment.step.denoised
-                tiny = self._previews.choose(bundle, ticket.preview_decoders, denoised) if ticket.preview_decoders else None
+                tiny = (
+                    self._previews.choose(bundle, ticket.preview_decoders, denoised)
+                    if ticket.preview_decoders
+                    else None
+                )
                 preview = self._previews.make(denoised, bundle, tiny)
             yield WorkStep(ticket.job_id, index, moment.index, moment.total, preview)
             _check_cancelled(is_cancelled)
         pixels, is_retry = finish(plan, latents)
         if is_retry:
-            yield WorkNotice(ticket.job_id, "vae_float32",
-                             f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.")
+            yield WorkNotice(
+                ticket.job_id,
+                "vae_float32",
+                f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
+            )
         yield WorkPainted(ticket.job_id, index, pixels, time.monotonic() - began, self._provenance(is_retry))
 
     def _upscale(self, ticket: Ticket, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
@@ -343,8 +370,9 @@ class Engine:
         image = open_input(task.image, ticket.images)
         size = upscaled_size(image.size, task.scale)
         path = _path_of(task.upscaler, ticket)
-        for done, total, made in self._upscalers.enlarge(image, task.upscaler, size, path, tile=task.tile,
-                                                         overlap=task.overlap):
+        for done, total, made in self._upscalers.enlarge(
+            image, task.upscaler, size, path, tile=task.tile, overlap=task.overlap
+        ):
             _check_cancelled(is_cancelled)
             yield WorkStep(ticket.job_id, 0, done, total)
             if made is not None:
@@ -359,12 +387,18 @@ class Engine:
     def _enlarger(self, ticket: Ticket) -> Enlarge:
         """For the hires pass: tiles of the usual size."""
         return lambda image, upscaler, size: self._upscalers.enlarge(
-            image, upscaler, size, _path_of(upscaler, ticket), tile=_TILE, overlap=_TILE_OVERLAP)
+            image, upscaler, size, _path_of(upscaler, ticket), tile=_TILE, overlap=_TILE_OVERLAP
+        )
 
     def _provenance(self, is_retry: bool) -> dict[str, str]:
         device = self._device
-        return {"device": device.label, "dtype": f"{device.dtype_label}{' (VAE float32)' if is_retry else ''}",
-                "threads": str(torch.get_num_threads()), "batch": "1", **self._versions}
+        return {
+            "device": device.label,
+            "dtype": f"{device.dtype_label}{' (VAE float32)' if is_retry else ''}",
+            "threads": str(torch.get_num_threads()),
+            "batch": "1",
+            **self._versions,
+        }
 
 
 def _path_of(upscaler: str | ModelRef, ticket: Ticket) -> str | None:
@@ -374,8 +408,9 @@ def _path_of(upscaler: str | ModelRef, ticket: Ticket) -> str | None:
 def _check_supported(recipe: Recipe) -> None:
     for name, words in _PARTS_TO_COME.items():
         if getattr(recipe, name):
-            raise InvalidRecipe(f"The recipe asks for {words}, which this version can't do yet.",
-                                "Leave it out.", field=name)
+            raise InvalidRecipe(
+                f"The recipe asks for {words}, which this version can't do yet.", "Leave it out.", field=name
+            )
 
 
 def _who_and_what(task: Task) -> tuple[str, str]:

@@ -31,8 +31,11 @@ def rescue(error: BaseException, plan: Plan, models: ModelManager) -> Rescue | N
         if plan.in_float32 or plan.bundle.device.dtype == torch.float32:
             return None
         log.warning("the U-Net of %s overflows in %s", name, plan.bundle.device.dtype)
-        return _in_float32(plan), "unet_float32", (f"{name} overflowed in half precision and is computed in full, "
-                                                   "which is slower.")
+        return (
+            _in_float32(plan),
+            "unet_float32",
+            (f"{name} overflowed in half precision and is computed in full, which is slower."),
+        )
     if not is_out_of_memory(error):
         return None
     if said := with_less_memory(error, plan.bundle, models):

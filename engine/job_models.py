@@ -21,14 +21,14 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import HypernetworkUse, ModelRef, Recipe
 from contract.work import Ticket, path_key
 from engine.adapters.controlnet import ControlSet, controls_of
-from engine.sampling.denoise import Controls
+from engine.adapters.hypernetworks import LentNetwork, bent
+from engine.adapters.ip_adapter import LentAdapter, PicturePrompt, pictures_as_prompt, with_pictures
 from engine.adapters.textual_inversion import NO_WORDS, Vocabulary, vocabulary_of
 from engine.images.inpaint_region import Frame
-from engine.adapters.hypernetworks import LentNetwork, bent
+from engine.images.preprocessors import Preprocessors
 from engine.lora.patch import LentLora, Worn, wear
 from engine.models.manager import Bundle, ModelManager
-from engine.images.preprocessors import Preprocessors
-from engine.adapters.ip_adapter import LentAdapter, PicturePrompt, pictures_as_prompt, with_pictures
+from engine.sampling.denoise import Controls
 
 Wanted = tuple[ModelRef, str]  # a model and its path
 
@@ -106,16 +106,21 @@ def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
 
 def _placed(ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
     if path_key(ref) not in paths:
-        raise InvalidRecipe(f"The ticket names no place for the model {ref.name}.", "Choose the model again.",
-                            field="model")
+        raise InvalidRecipe(
+            f"The ticket names no place for the model {ref.name}.", "Choose the model again.", field="model"
+        )
     return ref, paths[path_key(ref)]
 
 
 def _encoder_of(adapter: Wanted) -> Wanted:
     ref, path = adapter
     folder = image_encoder_of(Path(path))
-    return ModelRef(kind="ip_adapter", name=f"{ref.name}/{folder.name}", family=ref.family,
-                    fingerprint=fingerprint(folder, weights_files(folder), settings_of(folder, "ip_adapter"))), str(folder)
+    return ModelRef(
+        kind="ip_adapter",
+        name=f"{ref.name}/{folder.name}",
+        family=ref.family,
+        fingerprint=fingerprint(folder, weights_files(folder), settings_of(folder, "ip_adapter")),
+    ), str(folder)
 
 
 @contextmanager
@@ -135,14 +140,18 @@ def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) 
         theirs = lent.parts["vae"].config.latent_channels
         ours = FAMILIES[own.ref.family].latent_channels
         if theirs != ours:
-            raise InvalidRecipe(f"The VAE {recipe.vae.name} reads latents of {theirs} channels; {own.ref.name} makes "
-                                f"{ours}.", "Choose another VAE.", field="vae")
+            raise InvalidRecipe(
+                f"The VAE {recipe.vae.name} reads latents of {theirs} channels; {own.ref.name} makes {ours}.",
+                "Choose another VAE.",
+                field="vae",
+            )
         yield replace(own, parts=ChainMap(lent.parts, own.parts), digests={**own.digests, **lent.digests})
 
 
 @contextmanager
-def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Preprocessors,
-         bundle: Bundle) -> Iterator[Lent]:
+def lend(
+    recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Preprocessors, bundle: Bundle
+) -> Iterator[Lent]:
     """Lease what a recipe names, and put it on the checkpoint.
 
     Raises:
@@ -152,14 +161,24 @@ def lend(recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Pr
     with ExitStack() as leases:
         worn, vocabulary = lender.dress(bundle)
         bundle = worn.bundle
-        controls = [lender.module(_found(control.model, recipe, ticket.model_paths), leases)
-                    for control in recipe.controls]
-        adapters = [lender.adapter(_found(reference.model, recipe, ticket.model_paths), leases)
-                    for reference in recipe.references]
+        controls = [
+            lender.module(_found(control.model, recipe, ticket.model_paths), leases) for control in recipe.controls
+        ]
+        adapters = [
+            lender.adapter(_found(reference.model, recipe, ticket.model_paths), leases)
+            for reference in recipe.references
+        ]
         prompts = leases.enter_context(pictures_as_prompt(recipe, adapters, ticket.images, bundle))
         networks = [lender.network(use, leases) for use in recipe.hypernetworks]
         leases.enter_context(bent(bundle, networks))
-        yield Lent(bundle, ControlSet(tuple(controls), ticket.images, preprocessors), prompts, vocabulary, worn.notices, worn.idle)
+        yield Lent(
+            bundle,
+            ControlSet(tuple(controls), ticket.images, preprocessors),
+            prompts,
+            vocabulary,
+            worn.notices,
+            worn.idle,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +205,8 @@ class _Lender:
         with ExitStack() as leases:
             placed = [(use, _file(use.model, self.recipe, self.paths)) for use in self.recipe.loras]
             loras = [LentLora(use, self.module(model, leases), Path(model[1])) for use, model in placed]
-            files = {ref: self.module(_file(ref, self.recipe, self.paths), leases).state_dict()
-                     for ref in self.recipe.embeddings}
+            files = {
+                ref: self.module(_file(ref, self.recipe, self.paths), leases).state_dict()
+                for ref in self.recipe.embeddings
+            }
             return wear(bundle, loras), vocabulary_of(files, bundle)

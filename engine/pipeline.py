@@ -18,18 +18,12 @@ from contract.errors import InvalidRecipe
 from contract.recipe import Hires, ModelRef, Recipe
 from contract.sizes import hires_size
 from contract.work import RawImage
-from engine.images.vae import decode, encode
-from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, condition
-from engine.sampling.denoise import Controls, LatentStep, denoise
-from engine.images.depth import depth_of
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
+from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, condition
 from engine.adapters.textual_inversion import NO_WORDS, Vocabulary
 from engine.families.family import predict_with
-from engine.images.inpaint_region import Frame, frame_of
-from engine.job_models import Lent
-from engine.models.manager import Bundle
+from engine.images.depth import depth_of
 from engine.images.image_io import as_image, as_raw
-from engine.sampling.samplers import Sampling, sampling_for
 from engine.images.init_latents import (
     EDIT_CHANNELS,
     INPAINT_CHANNELS,
@@ -42,6 +36,12 @@ from engine.images.init_latents import (
     takes_channels,
     with_channels,
 )
+from engine.images.inpaint_region import Frame, frame_of
+from engine.images.vae import decode, encode
+from engine.job_models import Lent
+from engine.models.manager import Bundle
+from engine.sampling.denoise import Controls, LatentStep, denoise
+from engine.sampling.samplers import Sampling, sampling_for
 
 # Tiles done, of how many; the last with the picture.
 Enlarge = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Iterator[tuple[int, int, Image.Image | None]]]
@@ -154,32 +154,44 @@ def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
     if takes_channels(bundle) in (PLAIN_CHANNELS, INPAINT_CHANNELS):
         return
     if recipe.start is None:
-        raise InvalidRecipe(f"{bundle.ref.name} begins from a picture, and there is none.",
-                            "Add a start picture, or use another model.", field="start")
+        raise InvalidRecipe(
+            f"{bundle.ref.name} begins from a picture, and there is none.",
+            "Add a start picture, or use another model.",
+            field="start",
+        )
     if recipe.hires:
-        raise InvalidRecipe(f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.",
-                            field="hires")
+        raise InvalidRecipe(
+            f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.", field="hires"
+        )
 
 
 def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:
     larger = second_pass(recipe, hires)
     made = larger.steps - first_step(larger.steps, hires.strength)
-    return Plan(larger, bundle, condition(larger, bundle, material.embeddings, material.vocabulary,
-                                          hires_steps=made, after=recipe.steps),
-                channels=blank_channels(bundle, (larger.width, larger.height)),
-                controls=material.controls(larger, bundle))
+    return Plan(
+        larger,
+        bundle,
+        condition(larger, bundle, material.embeddings, material.vocabulary, hires_steps=made, after=recipe.steps),
+        channels=blank_channels(bundle, (larger.width, larger.height)),
+        controls=material.controls(larger, bundle),
+    )
 
 
 def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
     """The recipe of the hires pass: the same, but for what the pass says itself."""
-    own = {name: value for name in ("steps", "sampler", "schedule", "guidance", "prompt", "negative_prompt")
-           if (value := getattr(hires, name)) is not None}
+    own = {
+        name: value
+        for name in ("steps", "sampler", "schedule", "guidance", "prompt", "negative_prompt")
+        if (value := getattr(hires, name)) is not None
+    }
     width, height = hires_size((recipe.width, recipe.height), hires.scale)
     return recipe.model_copy(update={**own, "width": width, "height": height, "start": None})
 
 
 def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment | Enlarging]:
-    """One picture's steps, and the enlarging between two passes; the last step's latents are finished. None at all where strength is 0.
+    """One picture's steps, and the enlarging between two passes.
+
+    The last step's latents are finished. Where strength is 0 there are no steps at all.
 
     Args:
         recipe: The picture's own: count 1 and its seed.
@@ -222,8 +234,16 @@ def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still |
     canvas = still.canvas(sampling, strength, noise, generator) if still else None
     own = predict_with(bundle.parts, bundle.device.dtype, in_float32=plan.in_float32)
     predict = with_channels(own, plan.channels)
-    return denoise(lambda _: predict, plan.conditioning.at, sampling, noise, recipe.guidance, generator,
-                   canvas=canvas, controls=plan.controls)
+    return denoise(
+        lambda _: predict,
+        plan.conditioning.at,
+        sampling,
+        noise,
+        recipe.guidance,
+        generator,
+        canvas=canvas,
+        controls=plan.controls,
+    )
 
 
 def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Generator[Enlarging, None, Still]:
@@ -238,7 +258,7 @@ def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Generator
     # A start picture of strength 0 has no latents to stretch.
     chosen, larger = ("lanczos" if is_latent else upscaler), None
     name = chosen if isinstance(chosen, str) else chosen.name
-    for done, total, larger in enlarge(as_image(finish(plan, latents)[0]), chosen, size):
+    for done, total, larger in enlarge(as_image(finish(plan, latents)[0]), chosen, size):  # noqa: B007 (the last is used below)
         yield Enlarging(name, done, total)
     assert larger is not None
     return Still(encode(larger, plan.bundle))
@@ -253,8 +273,9 @@ def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
     config = bundle.scheduler_config
     schedule = recipe.schedule
     if recipe.sampler in SAMPLERS:
-        schedule = resolve_schedule(SAMPLERS[recipe.sampler], schedule,
-                                    zero_snr=bool(config.get("rescale_betas_zero_snr")))
+        schedule = resolve_schedule(
+            SAMPLERS[recipe.sampler], schedule, zero_snr=bool(config.get("rescale_betas_zero_snr"))
+        )
     return sampling_for(recipe.sampler, schedule, recipe.steps, config, bundle.device.torch_device)
 
 

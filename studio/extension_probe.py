@@ -66,8 +66,11 @@ def state_of(path: Path) -> str:
     files = (file for file in sorted(path.parent.rglob("*")) if "__pycache__" not in file.parts)
     for file in islice(files, _MOST_FILES):
         facts = file.lstat()
-        told.update(f"{file.relative_to(path.parent)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(
-            errors="surrogateescape"))
+        told.update(
+            f"{file.relative_to(path.parent)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(
+                errors="surrogateescape"
+            )
+        )
     return told.hexdigest()
 
 
@@ -76,8 +79,10 @@ def probe(paths: Sequence[Path], limit_s: float) -> dict[Path, Failure]:
     failures: dict[Path, Failure] = {}
     with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         for start in range(0, len(paths), _AT_ONCE):
-            results = {path: Path(folder, f"{start + index}.json")
-                       for index, path in enumerate(paths[start:start + _AT_ONCE])}
+            results = {
+                path: Path(folder, f"{start + index}.json")
+                for index, path in enumerate(paths[start : start + _AT_ONCE])
+            }
             with suppress(OSError):
                 failures |= dict(_probed(results, limit_s))
     return failures
@@ -101,9 +106,14 @@ def _probed(results: Mapping[Path, Path], limit_s: float) -> Iterator[tuple[Path
 
 
 def _begin(path: Path, result: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "studio.extension_probe", str(path), str(result)], cwd=_PROJECT,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "studio.extension_probe", str(path), str(result)],
+        cwd=_PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

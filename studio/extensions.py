@@ -52,16 +52,20 @@ class Extensions:
         failed: Name -> why it is off, as a sentence.
     """
 
-    def __init__(self, folders: Sequence[Path] = (), kept: Path | None = None, limits: Limits = Limits()) -> None:
+    def __init__(self, folders: Sequence[Path] = (), kept: Path | None = None, limits: Limits | None = None) -> None:
         self._manager = pluggy.PluginManager(NAMESPACE)
         self._manager.add_hookspecs(Hooks)
-        self._limits = limits
+        self._limits = limits or Limits()
         self.failed: dict[str, str] = {}
         self._failures: Counter[str] = Counter()
         self._logged: set[tuple[str, str]] = set()
         self._switching = threading.Lock()
-        paths = [path for folder in folders for path in sorted(folder.glob("*/extension.py"))
-                 if not name_of(path).startswith((".", "_"))]
+        paths = [
+            path
+            for folder in folders
+            for path in sorted(folder.glob("*/extension.py"))
+            if not name_of(path).startswith((".", "_"))
+        ]
         if paths:
             self._load_all(paths, kept)
 
@@ -130,7 +134,9 @@ class Extensions:
         """
         for call in self._calls("adjust_recipe"):
             try:
-                draft = call_within(self._limits.adjust_s, partial(_adjusted, call, draft), _what(call, "adjust_recipe"))
+                draft = call_within(
+                    self._limits.adjust_s, partial(_adjusted, call, draft), _what(call, "adjust_recipe")
+                )
             except CallFailed as failure:
                 raise self._refusal(call.plugin_name, failure) from None
         return draft
@@ -152,14 +158,19 @@ class Extensions:
         notices = []
         for call in self._calls("finish_image"):
             try:
-                image = call_within(self._limits.finish_s, partial(_finished, call, image, extras),
-                                    _what(call, "finish_image"))
+                image = call_within(
+                    self._limits.finish_s, partial(_finished, call, image, extras), _what(call, "finish_image")
+                )
             except CallFailed as failure:
                 name = call.plugin_name
                 logger.error("extension %s failed in finish_image", name, exc_info=failure.error)
                 is_off = self._is_too_often(name, failure)
-                notices.append(("extension_failed", self.failed[name] if is_off else
-                                f"Extension “{name}” failed; the picture is saved without it."))
+                notices.append(
+                    (
+                        "extension_failed",
+                        self.failed[name] if is_off else f"Extension “{name}” failed; the picture is saved without it.",
+                    )
+                )
         return image, tuple(notices)
 
     def _is_too_often(self, name: str, failure: CallFailed) -> bool:
@@ -248,4 +259,6 @@ def _write_kept(kept: Path, good: dict[str, str]) -> None:
         new.write_text(json.dumps(good, indent=1, sort_keys=True), "utf-8")
         os.replace(new, kept)
     except OSError as error:
-        logger.warning("%s can't be written (%s): extensions are tried again at the next start", kept.name, error.strerror)
+        logger.warning(
+            "%s can't be written (%s): extensions are tried again at the next start", kept.name, error.strerror
+        )

@@ -112,31 +112,58 @@ class Settings:
                 if os.path.lexists(folder) and not folder.is_dir():
                     what = "a link that leads to no folder" if folder.is_symlink() else "a file, not a folder"
                     where = "The data folder" if folder == self.data_dir else f"{folder.name} in the data folder"
-                    raise StudioError(f"{where} is {what}.",
-                                      "Move it away, or choose another data folder with --data.",
-                                      code="data_folder") from None
-                raise StudioError(f"The folder {folder.name}/ can't be made ({error.strerror}).",
-                                  "Correct its permissions, or choose another with --data.",
-                                  code="data_folder") from None
+                    raise StudioError(
+                        f"{where} is {what}.",
+                        "Move it away, or choose another data folder with --data.",
+                        code="data_folder",
+                    ) from None
+                raise StudioError(
+                    f"The folder {folder.name}/ can't be made ({error.strerror}).",
+                    "Correct its permissions, or choose another with --data.",
+                    code="data_folder",
+                ) from None
 
 
 _TYPES: Mapping[str, type] = {
-    "host": str, "port": int, "lan": bool, "open_browser": bool, "worker": str, "device": str,
-    "precision": str, "offload": str, "attention": str, "memory_gb": int,
-    "max_jobs_per_owner": int, "max_jobs": int, "previews": bool, "threads": int, "max_pixels": int,
-    "root_path": str, "trusted_hosts": str, "trusted_proxies": str,
+    "host": str,
+    "port": int,
+    "lan": bool,
+    "open_browser": bool,
+    "worker": str,
+    "device": str,
+    "precision": str,
+    "offload": str,
+    "attention": str,
+    "memory_gb": int,
+    "max_jobs_per_owner": int,
+    "max_jobs": int,
+    "previews": bool,
+    "threads": int,
+    "max_pixels": int,
+    "root_path": str,
+    "trusted_hosts": str,
+    "trusted_proxies": str,
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "worker": ("process", "inline"), "device": ("auto", "cpu", "cuda", "mps"),
-    "precision": ("auto", "float32", "float16", "bfloat16"), "offload": ("auto", "none", "encoders", "model", "group"), "attention": ("auto", "sdpa", "xformers", "sliced"),
+    "worker": ("process", "inline"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "precision": ("auto", "float32", "float16", "bfloat16"),
+    "offload": ("auto", "none", "encoders", "model", "group"),
+    "attention": ("auto", "sdpa", "xformers", "sliced"),
 }
 _FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "root_path": (re.compile(r"/?|(/[\w.~-]*\w[\w.~-]*)+/?", re.ASCII), "use a path like /darkroom"),
     "trusted_hosts": (re.compile(r"[\w.:\[\], -]*", re.ASCII), "use names like darkroom.example, with commas between"),
     "trusted_proxies": (re.compile(r"[0-9A-Fa-f.:/\[\], ]*", re.ASCII), "use addresses like 192.168.1.2 or 10.0.0.0/8"),
 }
-_LEAST: Mapping[str, int] = {"port": 0, "max_jobs_per_owner": 1, "max_jobs": 1, "threads": 1, "memory_gb": 1,
-                             "max_pixels": 64 * 64}
+_LEAST: Mapping[str, int] = {
+    "port": 0,
+    "max_jobs_per_owner": 1,
+    "max_jobs": 1,
+    "threads": 1,
+    "memory_gb": 1,
+    "max_pixels": 64 * 64,
+}
 
 
 def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: Path) -> Settings:
@@ -168,15 +195,24 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
     is_open = bool(values.get("lan") or environ.get("SPACE_HOST"))
     values.setdefault("host", "0.0.0.0" if is_open else Settings.host)
     if not is_open and not _is_loopback(values["host"]):
-        raise StudioError(f"--host {values['host'][:60]} lets the network in.",
-                          f"Add --lan and set {_PASSWORD_VARIABLE}, or leave --host out.", code="settings")
+        raise StudioError(
+            f"--host {values['host'][:60]} lets the network in.",
+            f"Add --lan and set {_PASSWORD_VARIABLE}, or leave --host out.",
+            code="settings",
+        )
     for notice in notices:
         logger.warning("%s", notice)
     return Settings(
-        data_dir=data_dir, model_dirs=tuple(dict.fromkeys(models)),
-        password=environ.get(_PASSWORD_VARIABLE) or None, hub_token=environ.get("HF_TOKEN") or None,
-        hub_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"), space_host=environ.get("SPACE_HOST") or None,
-        extension_dirs=(project_dir / "extensions",), notices=tuple(notices), **values)
+        data_dir=data_dir,
+        model_dirs=tuple(dict.fromkeys(models)),
+        password=environ.get(_PASSWORD_VARIABLE) or None,
+        hub_token=environ.get("HF_TOKEN") or None,
+        hub_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"),
+        space_host=environ.get("SPACE_HOST") or None,
+        extension_dirs=(project_dir / "extensions",),
+        notices=tuple(notices),
+        **values,
+    )
 
 
 def _is_loopback(host: str) -> bool:
@@ -196,29 +232,41 @@ def _check_proxies(proxies: Sequence[str]) -> None:
         try:
             ipaddress.ip_network(proxy.strip("[]"), strict=False)
         except ValueError:
-            raise StudioError(f"trusted_proxies names “{proxy[:60]}”, which is no address.",
-                              "Use addresses like 192.168.1.2 or 10.0.0.0/8.", code="settings") from None
+            raise StudioError(
+                f"trusted_proxies names “{proxy[:60]}”, which is no address.",
+                "Use addresses like 192.168.1.2 or 10.0.0.0/8.",
+                code="settings",
+            ) from None
 
 
 def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(prog="darkroom", argument_default=argparse.SUPPRESS,
-                                     description="A Stable Diffusion studio in the browser.")
+    parser = argparse.ArgumentParser(
+        prog="darkroom", argument_default=argparse.SUPPRESS, description="A Stable Diffusion studio in the browser."
+    )
     parser.add_argument("--port", type=int, help="port of the page (7860)")
     parser.add_argument("--host", help="address to listen on (127.0.0.1, with --lan 0.0.0.0)")
     parser.add_argument("--data", metavar="DIR", help="folder for everything that is written")
-    parser.add_argument("--models", metavar="DIR", action="append", help="a further folder of models, a web UI's folder, or an extra_model_paths.yaml")
-    parser.add_argument("--lan", action="store_true",
-                        help=f"let others on the network in; needs {_PASSWORD_VARIABLE}")
-    parser.add_argument("--root-path", metavar="PATH", help="path below which a reverse proxy shows the page, like /darkroom")
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        action="append",
+        help="a further folder of models, a web UI's folder, or an extra_model_paths.yaml",
+    )
+    parser.add_argument("--lan", action="store_true", help=f"let others on the network in; needs {_PASSWORD_VARIABLE}")
+    parser.add_argument(
+        "--root-path", metavar="PATH", help="path below which a reverse proxy shows the page, like /darkroom"
+    )
     parser.add_argument("--trusted-hosts", metavar="NAMES", help="public names of it, with commas between")
     parser.add_argument("--trusted-proxies", metavar="ADDRESSES", help="proxies whose word counts (this machine's)")
-    parser.add_argument("--no-browser", action="store_false", dest="open_browser",
-                        help="do not open the page")
+    parser.add_argument("--no-browser", action="store_false", dest="open_browser", help="do not open the page")
     parser.add_argument("--worker", choices=_CHOICES["worker"], help="where the engine runs (process)")
     parser.add_argument("--device", choices=_CHOICES["device"], help="what it runs on (auto)")
     parser.add_argument("--precision", choices=_CHOICES["precision"], help="of the numbers that it computes in (auto)")
-    parser.add_argument("--offload", choices=_CHOICES["offload"],
-                        help="which parts of a model leave a card that is short of memory (auto)")
+    parser.add_argument(
+        "--offload",
+        choices=_CHOICES["offload"],
+        help="which parts of a model leave a card that is short of memory (auto)",
+    )
     parser.add_argument("--attention", choices=_CHOICES["attention"], help="how attention is computed (auto)")
     parser.add_argument("--memory-gb", type=int, metavar="GB", help="memory that models may take (half of it)")
     return vars(parser.parse_args(list(argv)))
@@ -233,8 +281,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[name] = _read_text(text, kind)
         except ValueError:
-            raise StudioError(f"DARKROOM_{name.upper()} is “{text[:60]}”, not {_KIND_WORDS[kind]}.",
-                              code="settings") from None
+            raise StudioError(
+                f"DARKROOM_{name.upper()} is “{text[:60]}”, not {_KIND_WORDS[kind]}.", code="settings"
+            ) from None
     return values
 
 
@@ -243,9 +292,20 @@ _KIND_WORDS: Mapping[type, str] = {int: "a whole number", bool: "true or false",
 
 def _read_text(text: str, kind: type) -> object:
     if kind is bool:
-        return {"1": True, "true": True, "yes": True, "on": True,
-                "0": False, "false": False, "no": False, "off": False}.get(text.lower()) \
-            if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off") else _raise(text)
+        return (
+            {
+                "1": True,
+                "true": True,
+                "yes": True,
+                "on": True,
+                "0": False,
+                "false": False,
+                "no": False,
+                "off": False,
+            }.get(text.lower())
+            if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off")
+            else _raise(text)
+        )
     return kind(text)
 
 

@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 
 from catalog.detect.embedding_names import spoken_names
-from catalog.models import ModelEntry
 from catalog.detect.upscaler_answers import UpscalerAnswers
-from contract.model_tasks import Lane
+from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, NotFound, RequestError, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
+from contract.model_tasks import Lane
 from contract.recipe import RecipeDraft
 from contract.records import (
     EngineStatus,
@@ -33,45 +33,45 @@ from contract.records import (
 from contract.tasks import Paint, Preprocess, Task, Upscale
 from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
-from studio.resolve.check_ahead import check_ahead
-from studio.jobs.costs import Rates
-from studio.storage.database import Database
-from studio.jobs.dispatcher import Dispatcher, Runner, Tools, saving
 from studio.downloads.download_task import NetworkWorker
-from studio.jobs.engine_state import EngineState
-from studio.library.model_tasks import Errands, hub_of
 from studio.extensions import Extensions
-from studio.jobs.event_log import Feed
-from studio.jobs.event_logs import Feeds
-from studio.metadata.import_recipe import FoundRecipe, read_recipe
 from studio.gallery.gallery import Gallery
 from studio.gallery.gallery_index import reconcile, reconcile_days
-from studio.library.hashes import HashKeeper, ModelHashes
-from studio.storage.ids import IdSource
-from studio.metadata.image_files import PictureFolder
-from studio.uploads.upload_owners import InputOwners
-from studio.uploads.uploads import Inputs
-from studio.storage.lock import DataLock
 from studio.gallery.lost_owners import LostOwners
-from studio.library.model_facts import ModelFacts
-from studio.resolve.model_finder import Finder
-from studio.library.model_list import ModelList
-from studio.resolve.no_effect import without_effect
+from studio.gallery.thumbnails import Thumbnails
+from studio.jobs.costs import Rates
+from studio.jobs.dispatcher import Dispatcher, Runner, Tools, saving
+from studio.jobs.engine_state import EngineState
+from studio.jobs.event_log import Feed
+from studio.jobs.event_logs import Feeds
 from studio.jobs.idempotency import Once
-from studio.library.other_hashes import OtherHashes
-from studio.storage.owner_keys import OwnerKeys
 from studio.jobs.progress import Progress
-from studio.resolve.prompt_notes import prompt_notes
 from studio.jobs.queue import JobQueue
 from studio.jobs.queue_view import QueueView
 from studio.jobs.read_ahead import read_ahead
-from studio.resolve.draft import Resolved, resolve
-from studio.resolve.controls import resolve_preprocess
-from studio.resolve.parts import SizeOf, resolve_upscale
 from studio.jobs.saver import Notices, Saver
-from studio.settings import Settings
-from studio.gallery.thumbnails import Thumbnails
+from studio.library.hashes import HashKeeper, ModelHashes
+from studio.library.model_facts import ModelFacts
+from studio.library.model_list import ModelList
+from studio.library.model_tasks import Errands, hub_of
+from studio.library.other_hashes import OtherHashes
+from studio.metadata.image_files import PictureFolder
+from studio.metadata.import_recipe import FoundRecipe, read_recipe
+from studio.resolve.check_ahead import check_ahead
+from studio.resolve.controls import resolve_preprocess
+from studio.resolve.draft import Resolved, resolve
+from studio.resolve.model_finder import Finder
+from studio.resolve.no_effect import without_effect
+from studio.resolve.parts import SizeOf, resolve_upscale
+from studio.resolve.prompt_notes import prompt_notes
 from studio.resolve.vocabulary import unknown_words
+from studio.settings import Settings
+from studio.storage.database import Database
+from studio.storage.ids import IdSource
+from studio.storage.lock import DataLock
+from studio.storage.owner_keys import OwnerKeys
+from studio.uploads.upload_owners import InputOwners
+from studio.uploads.uploads import Inputs
 from studio.workers.model_tasks import DiskWorker
 
 logger = logging.getLogger(__name__)
@@ -97,8 +97,12 @@ class Studio:
         self._ids = IdSource()
         self._rates = Rates(self._database)
         self._hashes = ModelHashes(self._database)
-        self._models = ModelList(settings.model_dirs, short_hash=self._hashes.short, kept=ModelFacts(self._database),
-                                 answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"))
+        self._models = ModelList(
+            settings.model_dirs,
+            short_hash=self._hashes.short,
+            kept=ModelFacts(self._database),
+            answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"),
+        )
         self._other_hashes = OtherHashes(self._database)
         self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy, others=self._other_hashes)
         self._folder = PictureFolder(settings.outputs_dir, lambda path: self._gallery.knows(path))
@@ -111,8 +115,9 @@ class Studio:
         self._inputs = Inputs(settings.inputs_dir)
         self._input_owners = InputOwners(self._database, owners)
         self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
-        self._queue = JobQueue(self._database, self._ids, self._rates,
-                               most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs)
+        self._queue = JobQueue(
+            self._database, self._ids, self._rates, most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs
+        )
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
         self._once = Once()
         self._feeds = Feeds(self._queue, self._gallery, self._place_of)
@@ -120,13 +125,26 @@ class Studio:
         self._network = NetworkWorker(hub_of(settings), settings.models_dir, self._look_again)
         self._disk = DiskWorker(self.errands.target_of, self.errands.source_of, self._look_again)
         tools = Tools(
-            queue=self._queue, worker=worker, models=self._models, inputs=self._inputs,
-            input_owners=self._input_owners, hashes=self._hashes, saver=self._saver, rates=self._rates,
-            feed_of=self._feeds.live, on_change=self._announce, on_event=self._watch, on_end=self._close_feed,
-            finished_of_job=self._gallery.finished_of_job, on_picture=self._read_ahead, previews=settings.previews)
+            queue=self._queue,
+            worker=worker,
+            models=self._models,
+            inputs=self._inputs,
+            input_owners=self._input_owners,
+            hashes=self._hashes,
+            saver=self._saver,
+            rates=self._rates,
+            feed_of=self._feeds.live,
+            on_change=self._announce,
+            on_event=self._watch,
+            on_end=self._close_feed,
+            finished_of_job=self._gallery.finished_of_job,
+            on_picture=self._read_ahead,
+            previews=settings.previews,
+        )
         runners: dict[Lane, Runner] = {"engine": worker, "network": self._network, "disk": self._disk}
-        self._dispatchers = {lane: Dispatcher(replace(tools, worker=runner, lane=lane))
-                             for lane, runner in runners.items()}
+        self._dispatchers = {
+            lane: Dispatcher(replace(tools, worker=runner, lane=lane)) for lane, runner in runners.items()
+        }
         self._view = QueueView(self._queue, self._rates, self._progress)
         self._engine = EngineState(worker)
         self._announcing = threading.Lock()
@@ -313,9 +331,12 @@ class Studio:
         recipe, entry, gray_range = found.recipe, found.entry, cache(self._inputs.gray_range)
         check_ahead(recipe, entry, gray_range)
         called = [name for ref in recipe.embeddings for name in spoken_names(ref.name)]
-        return found, (*found.notices, *unknown_words(recipe.prompt, entry, called),
-                       *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
-                       *without_effect(recipe, entry, self._inputs.picture, self._inputs.notes, gray_range))
+        return found, (
+            *found.notices,
+            *unknown_words(recipe.prompt, entry, called),
+            *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
+            *without_effect(recipe, entry, self._inputs.picture, self._inputs.notes, gray_range),
+        )
 
     def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
@@ -356,8 +377,9 @@ class Studio:
         """A model has come: it is in the list at once."""
         self._models.all(fresh=True)
 
-    def _queue_up(self, task: Task, owner: str, window: str | None,
-                  notices: Sequence[tuple[str, str]] = ()) -> JobHandle:
+    def _queue_up(
+        self, task: Task, owner: str, window: str | None, notices: Sequence[tuple[str, str]] = ()
+    ) -> JobHandle:
         job = self._queue.add(task, owner, window, notices)
         self._feeds.of(job)
         self._announce()
@@ -380,8 +402,16 @@ class Studio:
     def _model_with_hash(self, sha256: str) -> ModelEntry | None:
         """A usable model whose sha256 is or begins so."""
         folders = self._hashes.folders_of(sha256)
-        return next((entry for entry in self._models.all() if entry.path in folders and entry.problem is None
-                     and (self._known_hash(entry) or "").startswith(sha256.lower())), None)
+        return next(
+            (
+                entry
+                for entry in self._models.all()
+                if entry.path in folders
+                and entry.problem is None
+                and (self._known_hash(entry) or "").startswith(sha256.lower())
+            ),
+            None,
+        )
 
     def _model_with_any_hash(self, beginning: str) -> ModelEntry | None:
         """The same by any hash that a program knows it by: its sha256, A1111's of LoRAs, a trainer's."""
@@ -419,8 +449,7 @@ class Studio:
 
     def jobs_of_window(self, owner: str, window: str) -> tuple[JobRecord, ...]:
         """A window's unfinished jobs, oldest first."""
-        return self._queue.records("owner = ? AND window = ? AND state IN ('queued', 'running')",
-                                   (owner, window))
+        return self._queue.records("owner = ? AND window = ? AND state IN ('queued', 'running')", (owner, window))
 
     def job_to_follow(self, owner: str, window: str) -> JobRecord | None:
         """What a window that was just loaded shows: its own first unfinished job, else the owner's newest
@@ -430,8 +459,13 @@ class Studio:
             return next((job for job in mine if job.state == "running"), mine[0])
         jobs = self._queue.records("owner = ? AND state IN ('queued', 'running')", (owner,))
         followed = {job.window for job in jobs if self._feeds.is_followed(job.id)}
-        free = [job for job in jobs if not self._feeds.is_followed(job.id) and job.task.lane == "engine"
-                and (job.window is None or job.window not in followed)]
+        free = [
+            job
+            for job in jobs
+            if not self._feeds.is_followed(job.id)
+            and job.task.lane == "engine"
+            and (job.window is None or job.window not in followed)
+        ]
         return free[-1] if free else None
 
     def retry_save(self, job_id: str, owner: str) -> tuple[ImageRecord, ...]:
@@ -449,8 +483,9 @@ class Studio:
             retried = self._saver.retry(job.id)
         maps = [one for one in retried.saved if isinstance(one, StoredInput)]
         count = len(maps) or len(self._gallery.finished_of_job(job.id))
-        is_complete = retried.problem is None and count >= job.task.picture_count \
-            and (job.error_code or "").startswith("storage")
+        is_complete = (
+            retried.problem is None and count >= job.task.picture_count and (job.error_code or "").startswith("storage")
+        )
         images = {record.id: image for image, record in self._gallery.of_job(job.id, owner)}
         self._feeds.extend(job, retried.saved, lambda image_id: images.get(image_id, 0), is_complete)
         if is_complete:
@@ -483,8 +518,7 @@ class Studio:
 
     # Pictures
 
-    def images(self, owner: str, limit: int = 60, before: str | None = None,
-               search: str | None = None) -> ImagePage:
+    def images(self, owner: str, limit: int = 60, before: str | None = None, search: str | None = None) -> ImagePage:
         """A page of the owner's pictures, newest first."""
         return self._gallery.page(owner, limit, before, search)
 
@@ -523,6 +557,7 @@ class Studio:
 
     def read_recipe(self, data: bytes, owner: str = "") -> FoundRecipe:
         """What a picture says it was made with, as a draft that its owner can submit. Raises InvalidInput, TooLarge."""
+
         def check(draft: RecipeDraft) -> None:
             try:
                 adjusted = self.extensions.adjust(draft)
@@ -596,8 +631,9 @@ class Studio:
 
     def engine(self) -> EngineStatus:
         """What the engine does, why the queue stands still if it does, and which extensions are off."""
-        return self._engine.now().model_copy(update={"held": self._dispatchers["engine"].held,
-                                                     "extensions_off": self.extensions.sentences})
+        return self._engine.now().model_copy(
+            update={"held": self._dispatchers["engine"].held, "extensions_off": self.extensions.sentences}
+        )
 
     def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after every change of the engine's state; returns a function that ends it."""

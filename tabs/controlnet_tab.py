@@ -2,6 +2,21 @@
 
 from tabs.panes import GeneratingTab
 
-CONTROLNET = GeneratingTab("controlnet", "ControlNet", (
-    "prompt_box", "model_row", "control_section", "reference_section", "size_field", "sampler_fields", "number_fields",
-    "seed_fields", "lora_section", "hires_section", "more_section", "explain_switch"))
+CONTROLNET = GeneratingTab(
+    "controlnet",
+    "ControlNet",
+    (
+        "prompt_box",
+        "model_row",
+        "control_section",
+        "reference_section",
+        "size_field",
+        "sampler_fields",
+        "number_fields",
+        "seed_fields",
+        "lora_section",
+        "hires_section",
+        "more_section",
+        "explain_switch",
+    ),
+)

@@ -1,11 +1,11 @@
 """What the page consists of: the lines that stand in the served <head>, and the files they name.
 
-The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries
-no root (a proxy may show us below a path) and a hash of the file's content, so that a browser may keep it for ever and still gets a new one after an
-upgrade. No build step: the files are put together at every start.
+The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries no root (a proxy
+may show us below a path) and a hash of the file's content, so that a browser may keep the file forever and still gets a
+new one after an upgrade. No build step: the files are put together at every start.
 
-Gradio's script asks for its parts in four waves, each when the one before has run. gradio_files.txt lists
-them (a browser test keeps it true), so that a browser asks for all at once and gets them from memory.
+Gradio's script asks for its parts in four waves, each when the one before has run. gradio_files.txt lists them (a
+browser test keeps it true), so that a browser asks for all at once and gets them from memory.
 """
 
 import hashlib
@@ -67,13 +67,23 @@ def page_front(folder: Path = PAGE_DIR) -> PageFront:
     gradios = gradio_files()
     address = {name: f"page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
     lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
-    lines += [f'<link rel="modulepreload" href="{path[1:]}">' if path.endswith(".js") else
-              f'<link rel="preload" href="{path[1:]}" as="style" crossorigin>' for path in gradios]
-    lines += [f'<link rel="preload" href="static/fonts/IBMPlexSans/{font}.woff2" as="font" '
-              'type="font/woff2" crossorigin>' for font in _FONTS]
-    lines += [f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
-              f'<script type="module" src="{address[SCRIPT]}"></script>']
-    return PageFront("\n".join(lines) + "\n", {**{f"/page/{name}": content for name, content in files.items()}, **gradios})
+    lines += [
+        f'<link rel="modulepreload" href="{path[1:]}">'
+        if path.endswith(".js")
+        else f'<link rel="preload" href="{path[1:]}" as="style" crossorigin>'
+        for path in gradios
+    ]
+    lines += [
+        f'<link rel="preload" href="static/fonts/IBMPlexSans/{font}.woff2" as="font" type="font/woff2" crossorigin>'
+        for font in _FONTS
+    ]
+    lines += [
+        f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
+        f'<script type="module" src="{address[SCRIPT]}"></script>',
+    ]
+    return PageFront(
+        "\n".join(lines) + "\n", {**{f"/page/{name}": content for name, content in files.items()}, **gradios}
+    )
 
 
 def gradio_files() -> dict[str, bytes]:

@@ -2,7 +2,24 @@
 
 from tabs.panes import GeneratingTab
 
-IMG2IMG = GeneratingTab("img2img", "Image to image", (
-    "start_section", "prompt_box", "model_row", "strength_field", "size_field", "sampler_fields", "number_fields",
-    "seed_fields", "lora_section", "repeat_section", "hires_section", "control_section", "reference_section",
-    "more_section", "explain_switch"))
+IMG2IMG = GeneratingTab(
+    "img2img",
+    "Image to image",
+    (
+        "start_section",
+        "prompt_box",
+        "model_row",
+        "strength_field",
+        "size_field",
+        "sampler_fields",
+        "number_fields",
+        "seed_fields",
+        "lora_section",
+        "repeat_section",
+        "hires_section",
+        "control_section",
+        "reference_section",
+        "more_section",
+        "explain_switch",
+    ),
+)

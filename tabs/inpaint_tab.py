@@ -1,11 +1,28 @@
 """The Inpaint tab: a start picture whose masked area is painted anew, or that is extended beyond its sides.
 
-The canvas lies over the stage (page/inpaint/inpaint_workspace.js). edge_section writes what both modes add to the recipe,
-so it stands after the strength, which begins `start`.
+The canvas lies over the stage (page/inpaint/inpaint_workspace.js). edge_section writes what both modes add to the
+recipe, so it stands after the strength, which begins `start`.
 """
 
 from tabs.panes import GeneratingTab
 
-INPAINT = GeneratingTab("inpaint", "Inpaint", (
-    "prompt_box", "model_row", "inpaint_section", "strength_field", "edge_section", "size_field", "sampler_fields",
-    "number_fields", "seed_fields", "lora_section", "control_section", "reference_section", "more_section", "explain_switch"))
+INPAINT = GeneratingTab(
+    "inpaint",
+    "Inpaint",
+    (
+        "prompt_box",
+        "model_row",
+        "inpaint_section",
+        "strength_field",
+        "edge_section",
+        "size_field",
+        "sampler_fields",
+        "number_fields",
+        "seed_fields",
+        "lora_section",
+        "control_section",
+        "reference_section",
+        "more_section",
+        "explain_switch",
+    ),
+)

@@ -18,5 +18,12 @@ def part(name: str, **props: Any) -> gr.HTML:
         props: JSON values for the module. Later values reach it by watch("value").
     """
     script = f"window.darkroom.{name}(element, props, watch, trigger)  // 'submit'"
-    return gr.HTML(None, html_template="<div></div>", js_on_load=script, apply_default_css=False,
-                   elem_id=name.replace("_", "-"), elem_classes=["part"], **props)
+    return gr.HTML(
+        None,
+        html_template="<div></div>",
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id=name.replace("_", "-"),
+        elem_classes=["part"],
+        **props,
+    )

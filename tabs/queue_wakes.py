@@ -17,12 +17,26 @@ from gradio.utils import set_task_name
 logger = logging.getLogger(__name__)
 # What is called or set below, with the parameters it is called by.
 _METHODS = {
-    "push": ("body", "request", "username"), "process_events": ("events", "batch", "begin_time", "fn"),
-    "start_processing": (), "start_progress_updates": (), "get_events": (), "set_progress": ("event_id", "iterables"),
-    "send_message": ("event", "event_message"), "broadcast_estimations": ("concurrency_id", "after"),
-    "_cancel_asyncio_tasks": ()}
-_FIELDS = ("active_jobs", "delete_lock", "event_queue_per_concurrency_id", "event_analytics", "_asyncio_tasks", "live_updates",
-           "stopped", "progress_update_sleep_when_free")
+    "push": ("body", "request", "username"),
+    "process_events": ("events", "batch", "begin_time", "fn"),
+    "start_processing": (),
+    "start_progress_updates": (),
+    "get_events": (),
+    "set_progress": ("event_id", "iterables"),
+    "send_message": ("event", "event_message"),
+    "broadcast_estimations": ("concurrency_id", "after"),
+    "_cancel_asyncio_tasks": (),
+}
+_FIELDS = (
+    "active_jobs",
+    "delete_lock",
+    "event_queue_per_concurrency_id",
+    "event_analytics",
+    "_asyncio_tasks",
+    "live_updates",
+    "stopped",
+    "progress_update_sleep_when_free",
+)
 
 
 def wake_by_arrivals(page: gr.Blocks) -> bool:
@@ -117,7 +131,9 @@ class WokenQueue:
             if event._id in queue.event_analytics:
                 queue.event_analytics[event._id]["status"] = "processing"
         task = asyncio.create_task(self.process_events(events, is_batch, began_at, first.fn))
-        set_task_name(task, first.session_hash, first.fn._id, first._id, is_batch)  # by which gradio finds what to cancel
+        set_task_name(
+            task, first.session_hash, first.fn._id, first._id, is_batch
+        )  # by which gradio finds what to cancel
         queue._asyncio_tasks.add(task)
         task.add_done_callback(queue._asyncio_tasks.discard)
         if queue.live_updates:

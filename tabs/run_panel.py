@@ -33,8 +33,8 @@ _BEAT_S = 5.0
 class RunRequest(Frozen):
     """What the page asks for; `stream` comes back with every answer.
 
-    draft: make this; once, however often it comes with the same `key`. follow: take this job up, from its event `cursor` on. Neither: take up whatever
-    this window should see after a reload.
+    draft: make this; once, however often it comes with the same `key`. follow: take this job up, from its event
+    `cursor` on. Neither: take up whatever this window should see after a reload.
     """
 
     stream: str
@@ -51,12 +51,18 @@ class Panel:
     def __init__(self, view: JobView, size: Mapping[str, int] | None = None) -> None:
         """size: width and height of the result, where the task does not say them."""
         self._facts: dict[str, Any] = {
-            "type": "job", "job": view.job.id, "state": "queued", "recipe": {**describe_task(view.job.task), **(size or {})},
-            "position": view.position, "saved": [], "notices": [],
+            "type": "job",
+            "job": view.job.id,
+            "state": "queued",
+            "recipe": {**describe_task(view.job.task), **(size or {})},
+            "position": view.position,
+            "saved": [],
+            "notices": [],
         }
         if view.step:
-            self._facts.update(state="running", image=view.image, index=view.step, total=view.total_steps,
-                               left_s=view.left_s)
+            self._facts.update(
+                state="running", image=view.image, index=view.step, total=view.total_steps, left_s=view.left_s
+            )
 
     def add(self, cursor: int, event: events.JobEvent) -> None:
         """Take in one event."""
@@ -100,16 +106,28 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     before = {"before": start.image.sha256, "resize": start.resize} if start and not start.extend else {}
     return {
         **before,
-        "prompt": recipe.prompt[:_PROMPT_SHOWN], "model": recipe.model.name, "sampler": recipe.sampler,
-        "schedule": recipe.schedule, "steps": recipe.steps, "guidance": recipe.guidance,
-        "width": recipe.width, "height": recipe.height, "seed": str(recipe.seed), "count": recipe.count,
+        "prompt": recipe.prompt[:_PROMPT_SHOWN],
+        "model": recipe.model.name,
+        "sampler": recipe.sampler,
+        "schedule": recipe.schedule,
+        "steps": recipe.steps,
+        "guidance": recipe.guidance,
+        "width": recipe.width,
+        "height": recipe.height,
+        "seed": str(recipe.seed),
+        "count": recipe.count,
     }
 
 
 def describe_image(record: ImageRecord) -> dict[str, Any]:
     """A finished picture for a cell of the stage."""
-    return {"id": record.id, "width": record.width, "height": record.height,
-            "seed": str(record.recipe.seed) if record.recipe else "", "favourite": record.favourite}
+    return {
+        "id": record.id,
+        "width": record.width,
+        "height": record.height,
+        "seed": str(record.recipe.seed) if record.recipe else "",
+        "favourite": record.favourite,
+    }
 
 
 def make_runner(studio: Studio) -> Callable[[str, gr.Request], AsyncIterator[str]]:
@@ -192,8 +210,12 @@ def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
         size = upscaled_size(before, task.scale) if before else None
     elif isinstance(task, Paint) and task.recipe.hires:
         size = hires_size((task.recipe.width, task.recipe.height), task.recipe.hires.scale)
-    elif isinstance(task, Paint) and task.recipe.mask and task.recipe.start and (
-            task.recipe.mask.area == "masked" or task.recipe.mask.keep_size):
+    elif (
+        isinstance(task, Paint)
+        and task.recipe.mask
+        and task.recipe.start
+        and (task.recipe.mask.area == "masked" or task.recipe.mask.keep_size)
+    ):
         size = studio.input_size(task.recipe.start.image.sha256, owner)
     return dict(zip(("width", "height"), size, strict=True)) if size else {}  # the engine will say what is missing
 

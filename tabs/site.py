@@ -36,9 +36,16 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Tab(MODELS[1], id=MODELS[0], elem_id=f"tab-{MODELS[0]}"):
                 models_tab()
         bar, stage = panes(GENERATING)
-        bar.submit(make_runner(studio), inputs=[bar], outputs=[stage], js="() => window.darkroom.request()",
-                   show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
-                   api_visibility="private")
+        bar.submit(
+            make_runner(studio),
+            inputs=[bar],
+            outputs=[stage],
+            js="() => window.darkroom.request()",
+            show_progress="hidden",
+            concurrency_limit=None,
+            trigger_mode="multiple",
+            api_visibility="private",
+        )
     page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
     wake_by_arrivals(page)
     return page
@@ -47,12 +54,28 @@ def build_page(studio: Studio) -> gr.Blocks:
 def _tab_config() -> dict[str, Any]:
     """The tabs in their order, and what each generating one shows."""
     tabs = [*((tab.id, tab.label) for tab in GENERATING), GALLERY, MODELS]
-    return {"tabs": [{"id": name, "label": label} for name, label in tabs],
-            "sections": {tab.id: tab.sections for tab in GENERATING}}
+    return {
+        "tabs": [{"id": name, "label": label} for name, label in tabs],
+        "sections": {tab.id: tab.sections for tab in GENERATING},
+    }
 
 
 def mount_page(app: FastAPI, page: gr.Blocks, root_path: str = "") -> None:
-    """Put the page at "/" of an application whose own routes are already there; `root_path` is where a proxy shows it."""
+    """Put the page at "/" of an application whose own routes are already there.
+
+    `root_path` is where a proxy shows it.
+    """
     gr.mount_gradio_app(
-        app, page, "/", theme=darkroom_theme(), footer_links=[], run_history=False,
-        root_path=root_path or None, ssr_mode=False, show_error=False, enable_monitoring=False, pwa=False, mcp_server=False)
+        app,
+        page,
+        "/",
+        theme=darkroom_theme(),
+        footer_links=[],
+        run_history=False,
+        root_path=root_path or None,
+        ssr_mode=False,
+        show_error=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+    )

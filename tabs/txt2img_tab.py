@@ -2,6 +2,20 @@
 
 from tabs.panes import GeneratingTab
 
-TXT2IMG = GeneratingTab("txt2img", "Text to image", (
-    "prompt_box", "model_row", "size_field", "sampler_fields", "number_fields", "seed_fields", "lora_section", "hires_section",
-    "reference_section", "more_section", "explain_switch"))
+TXT2IMG = GeneratingTab(
+    "txt2img",
+    "Text to image",
+    (
+        "prompt_box",
+        "model_row",
+        "size_field",
+        "sampler_fields",
+        "number_fields",
+        "seed_fields",
+        "lora_section",
+        "hires_section",
+        "reference_section",
+        "more_section",
+        "explain_switch",
+    ),
+)

@@ -15,7 +15,9 @@ EXPLAIN: Mapping[str, str] = {
     "count": "Pictures: how many are made, each with the next seed.",
     "start.image": "Start picture: the result begins from it and keeps its shapes, as far as Strength lets it.",
     "start.strength": "Strength (denoising): 0 keeps the picture, 1 repaints all of it. 0.5 to 0.75 is usual.",
-    "start.resize": "Resize mode: crop cuts what sticks out, fill adds a border, stretch distorts, latent stretches softly.",
+    "start.resize": (
+        "Resize mode: crop cuts what sticks out, fill adds a border, stretch distorts, latent stretches softly."
+    ),
     "start.image_guidance": "Image guidance: how strictly the model holds to the picture. 1 to 2 is usual.",
     "loops": "Rounds (loopback): how often the result goes in again as the start picture.",
     "batch": "Several pictures: one job for each file, all with the settings above.",
@@ -28,7 +30,9 @@ EXPLAIN: Mapping[str, str] = {
     "hires.schedule": "Hires schedule: of the second pass alone.",
     "hires.guidance": "Hires guidance: empty takes the guidance above.",
     "hires.prompt": "Hires prompt: other words for the second pass. Empty takes the prompt above.",
-    "hires.negative_prompt": "Hires negative prompt: what the second pass should keep away from. Empty takes the one above.",
+    "hires.negative_prompt": (
+        "Hires negative prompt: what the second pass should keep away from. Empty takes the one above."
+    ),
     "start.depth": "Depth picture: white is near, black is far. Without one the model estimates the depth itself.",
     "controls.model": "Control model: the ControlNet or T2I-Adapter that reads the control picture.",
     "controls.image": "Control picture: says where things go: edges, depth, a pose.",
@@ -41,7 +45,9 @@ EXPLAIN: Mapping[str, str] = {
     "controls.pixel_perfect": "Pixel perfect: the preprocessor works at the size of the result.",
     "controls.resolution": "Resolution: of the shorter side, at which the preprocessor works.",
     "references": "Picture as prompt (IP-Adapter): the result takes over its subject or style, not its shapes.",
-    "loras": "LoRA: a small file that teaches the model a style or a thing. Some want words of their own in the prompt.",
+    "loras": (
+        "LoRA: a small file that teaches the model a style or a thing. Some want words of their own in the prompt."
+    ),
     "loras.weight": "LoRA weight: how strongly it acts. 0.6 to 1 is usual.",
     "loras.text_weight": "Text encoder: how strongly it acts on the reading of the prompt. Empty is as the weight.",
     "hypernetworks": "Hypernetwork: an older kind of small file for a style.",

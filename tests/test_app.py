@@ -39,8 +39,9 @@ def test_recipe_read_back_makes_the_same_picture_bit_for_bit(program: Program) -
     recipe = program.client.get(f"/api/v1/images/{first}/recipe").json()
     answer = program.client.post("/api/v1/jobs", json=recipe)
     second = program.wait_until_ended(answer.json()["id"])["image_ids"][0]
-    pixels = [Image.open(io.BytesIO(program.client.get(f"/api/v1/images/{i}").content)).tobytes()
-              for i in (first, second)]
+    pixels = [
+        Image.open(io.BytesIO(program.client.get(f"/api/v1/images/{i}").content)).tobytes() for i in (first, second)
+    ]
     assert first != second and pixels[0] == pixels[1]
 
 

@@ -106,6 +106,15 @@ def test_types_hold() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_is_content(command: list[str]) -> None:
+    """Lint and format, as pyproject.toml sets them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # The checks can fail
 
 BAD_HOUSE = {

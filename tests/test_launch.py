@@ -344,7 +344,9 @@ def test_a_failure_is_told_in_a_sentence(output: str, code: int, sentence: str) 
     assert problem.remedy
 
 
-def test_a_failed_pip_leaves_the_log_and_no_downloads(project: Path, venv: Venv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_pip_leaves_the_log_and_no_downloads(
+    project: Path, venv: Venv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(command: list[str], environ: object, progress: Progress, log: io.StringIO, lock: object) -> int:
         log.write("ERROR: No matching distribution found for torch==2.10.0\n")
         (venv.downloads / "part").touch()

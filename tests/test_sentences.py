@@ -40,8 +40,12 @@ def _is_for_programs(text: str) -> bool:
 
 @pytest.mark.parametrize("house", HOUSES)
 def test_no_sentence_of_the_server_names_a_route(house: str) -> None:
-    found = [(path.name, text) for path in (PROJECT / house).rglob("*.py") for text in sentences(path)
-             if _ROUTE.search(text) and not _is_for_programs(text)]
+    found = [
+        (path.name, text)
+        for path in (PROJECT / house).rglob("*.py")
+        for text in sentences(path)
+        if _ROUTE.search(text) and not _is_for_programs(text)
+    ]
     assert found == []
 
 
@@ -55,10 +59,14 @@ def test_no_sentence_of_the_page_names_a_route() -> None:
 
 
 def test_the_hints_of_all_fields_are_for_people() -> None:
-    assert [hint for hint in _RANGES.values() if _ROUTE.search(hint) or "sha256" in hint or not hint.endswith(".")] == []
+    assert [
+        hint for hint in _RANGES.values() if _ROUTE.search(hint) or "sha256" in hint or not hint.endswith(".")
+    ] == []
 
 
 def test_a_route_in_a_sentence_would_be_found(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
-    bad.write_text('"""GET /api/v1/x is fine here."""\nHINT = f"Use one from GET /api/v1/models, {HINT!r}."\nROUTE = "/api/v1/jobs"\n')
+    bad.write_text(
+        '"""GET /api/v1/x is fine here."""\nHINT = f"Use one from GET /api/v1/models, {HINT!r}."\nROUTE = "/api/v1/jobs"\n'
+    )
     assert [text for text in sentences(bad) if _ROUTE.search(text)] == ["Use one from GET /api/v1/models, …."]

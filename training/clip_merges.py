@@ -3,7 +3,8 @@
     pip download --no-deps open_clip_torch==3.3.0
     python -m training.clip_merges open_clip_torch-3.3.0-py3-none-any.whl
 
-The result is in the repository (`engine/configs/`); this says where it comes from. `engine/checkpoints/tokenizers.py` reads it.
+The result is in the repository (`engine/configs/`); this says where it comes from.
+`engine/checkpoints/tokenizers.py` reads it.
 """
 
 import gzip

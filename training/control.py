@@ -13,13 +13,13 @@ from diffusers import ControlNetModel, StableDiffusionPipeline
 from scipy import ndimage
 from torch import Tensor
 
-from training.loops.checkpoints import Budget
 from training.diffusion import EMPTY_SHARE, noised, timesteps
 from training.drawing.drawing import draw_all
-from training.loops.loop import Loop, load_averaged
-from training.models import new_scheduler
 from training.drawing.scenes import Scene
+from training.loops.checkpoints import Budget
+from training.loops.loop import Loop, load_averaged
 from training.loops.together import best_device, bfloat
+from training.models import new_scheduler
 from training.tokenizer import token_ids
 
 Kind = Literal["edges", "depth"]
@@ -50,7 +50,14 @@ def new_control(pipeline: StableDiffusionPipeline) -> ControlNetModel:
     """
     torch.manual_seed(8)
     source = pipeline.unet
-    shared = ("in_channels", "block_out_channels", "layers_per_block", "norm_num_groups", "cross_attention_dim", "attention_head_dim")
+    shared = (
+        "in_channels",
+        "block_out_channels",
+        "layers_per_block",
+        "norm_num_groups",
+        "cross_attention_dim",
+        "attention_head_dim",
+    )
     plain = ("DownBlock2D",) * len(source.config.block_out_channels)
     net = ControlNetModel(
         **{name: source.config[name] for name in shared}, down_block_types=plain, mid_block_type="UNetMidBlock2D",
@@ -93,16 +100,23 @@ class ControlLesson:
             words = self.pipeline.text_encoder(ids).last_hidden_state
             down, middle = net(noisy, t, encoder_hidden_states=words, controlnet_cond=lines, return_dict=False)
             made = self.pipeline.unet(
-                noisy, t, encoder_hidden_states=words, down_block_additional_residuals=down, mid_block_additional_residual=middle
+                noisy,
+                t,
+                encoder_hidden_states=words,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
             ).sample
         return (made.float() - target).square().mean()
 
 
-def train_control(path: Path, lesson: ControlLesson, budget: Budget, rank: int = 0, world: int = 1, start: Path | None = None) -> None:
+def train_control(
+    path: Path, lesson: ControlLesson, budget: Budget, rank: int = 0, world: int = 1, start: Path | None = None
+) -> None:
     """Train a ControlNet to the end of the budget; goes on from the checkpoint at path.
 
     Args:
-        start: A ControlNet's folder that a new one begins from, instead of the U-Net's encoder: depth from what follows edges.
+        start: A ControlNet's folder that a new one begins from, instead of the U-Net's encoder: depth begins from the
+            one that follows edges.
     """
     device = best_device()
     lesson.pipeline.to(device)

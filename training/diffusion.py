@@ -19,10 +19,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.loops.checkpoints import Budget, Stopwatch, load_checkpoint, save_checkpoint, set_rate
-from training.models import new_scheduler, new_unet
 from training.loops.optimizers import MatrixOptimizer
-from training.text import Slots, TextLesson
 from training.loops.together import best_device, bfloat, meet
+from training.models import new_scheduler, new_unet
+from training.text import Slots, TextLesson
 from training.tokenizer import token_ids
 
 LOG = logging.getLogger(__name__)
@@ -115,18 +115,26 @@ def new_painter(slots: Slots, start: Path | None = None) -> Painter:
     torch.manual_seed(3)
     unet = new_unet()
     if start:
-        fresh, known = unet.state_dict(), UNet2DConditionModel.from_pretrained(start, subfolder="unet", torch_dtype=torch.float32).state_dict()
-        unet.load_state_dict({name: known[name] if known[name].shape == value.shape else value for name, value in fresh.items()})
+        fresh, known = (
+            unet.state_dict(),
+            UNet2DConditionModel.from_pretrained(start, subfolder="unet", torch_dtype=torch.float32).state_dict(),
+        )
+        unet.load_state_dict(
+            {name: known[name] if known[name].shape == value.shape else value for name, value in fresh.items()}
+        )
     return Painter(slots, unet)
 
 
 class Trainer:
     """Painter, its average and its optimizer; `run` trains until the budget is spent.
 
-    The average takes 2% of the parameters every AVERAGE_EVERY steps. Without a lesson the slots learn from the U-Net alone.
+    The average takes 2% of the parameters every AVERAGE_EVERY steps. Without a lesson the slots learn from the U-Net
+    alone.
     """
 
-    def __init__(self, painter: Painter, tokenizer: CLIPTokenizer, path: Path, lesson: TextLesson | None = None, seed: int = 7) -> None:
+    def __init__(
+        self, painter: Painter, tokenizer: CLIPTokenizer, path: Path, lesson: TextLesson | None = None, seed: int = 7
+    ) -> None:
         self.device = best_device()
         self.painter, self.path, self.lesson, self.seed = painter.to(self.device), path, lesson, seed
         self.empty = token_ids(tokenizer, [""]).to(self.device)
@@ -152,11 +160,20 @@ class Trainer:
 
     def train_step(self, buckets: list[Bucket], budget: Budget, rank: int = 0) -> float:
         """One optimizer step; returns the v loss."""
-        rng, is_last_part = np.random.default_rng((self.seed, rank, self.step)), budget.is_last_part(self.step, self.spent_s)
+        rng, is_last_part = (
+            np.random.default_rng((self.seed, rank, self.step)),
+            budget.is_last_part(self.step, self.spent_s),
+        )
         set_rate(self.optimizer, budget.rate(PEAK, self.step, self.spent_s, warm_up=200))
         self.painter.slots.requires_grad_(is_last_part)
-        painted = self.batch_loss(pick_bucket(buckets, np.random.default_rng((self.seed, self.step)), is_last_part), rng)
-        loss = painted + SLOTS_WEIGHT * self.lesson.loss(self.painter.slots, rng) if self.lesson and is_last_part else painted
+        painted = self.batch_loss(
+            pick_bucket(buckets, np.random.default_rng((self.seed, self.step)), is_last_part), rng
+        )
+        loss = (
+            painted + SLOTS_WEIGHT * self.lesson.loss(self.painter.slots, rng)
+            if self.lesson and is_last_part
+            else painted
+        )
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.painter.parameters(), 1.0)
@@ -166,7 +183,9 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        save_checkpoint(self.path, self.step, self.spent_s, painter=self.painter, average=self.average, optimizer=self.optimizer)
+        save_checkpoint(
+            self.path, self.step, self.spent_s, painter=self.painter, average=self.average, optimizer=self.optimizer
+        )
 
     def run(self, buckets: list[Bucket], budget: Budget, rank: int = 0, world: int = 1) -> None:
         """Train to the end of the budget; rank 0 keeps the clock, the average and the checkpoint."""
@@ -179,7 +198,13 @@ class Trainer:
                 if rank == 0:
                     self.average.update_parameters(self.painter)
             if rank == 0 and self.spent_s - saved > SAVE_EVERY_S:
-                LOG.info("u-net step %d, %.0f s, loss %.4f, about %d samples", self.step, self.spent_s, np.mean(losses), self.step * buckets[0].batch * world)
+                LOG.info(
+                    "u-net step %d, %.0f s, loss %.4f, about %d samples",
+                    self.step,
+                    self.spent_s,
+                    np.mean(losses),
+                    self.step * buckets[0].batch * world,
+                )
                 losses, saved = [], self.spent_s
                 self.save()
         if rank == 0:

@@ -14,13 +14,26 @@ from training.models import new_scheduler
 MAX_BYTES = 28 * 2**20  # of the 40 MiB that all parts may have
 _CATALOG = {
     "title": "Starter",
-    "description": "Soft painted scenes: landscapes at any time of day, and seventy things in them. Trained by Darkroom itself on pictures it drew.",
+    "description": (
+        "Soft painted scenes: landscapes at any time of day, and seventy things in them. "
+        "Trained by Darkroom itself on pictures it drew."
+    ),
     "family": "sd1",
     "sizes": {"square": [128, 128], "wide": [160, 96], "tall": [96, 160]},
-    "defaults": {"sampler": "ddim", "schedule": "sgm_uniform", "steps": 20, "guidance": 4.0, "width": 128, "height": 128},
+    "defaults": {
+        "sampler": "ddim",
+        "schedule": "sgm_uniform",
+        "steps": 20,
+        "guidance": 4.0,
+        "width": 128,
+        "height": 128,
+    },
     "examples": [
-        "a red sailboat at sea, at sunset, the sun", "a penguin in the snow, at night, aurora", "two hot air balloons over green hills in the morning",
-        "a teapot and an apple on a table, rainbow", "a lighthouse on an island, at night, full moon",
+        "a red sailboat at sea, at sunset, the sun",
+        "a penguin in the snow, at night, aurora",
+        "two hot air balloons over green hills in the morning",
+        "a teapot and an apple on a table, rainbow",
+        "a lighthouse on an island, at night, full moon",
     ],
     "license": "Apache-2.0",
 }
@@ -42,7 +55,10 @@ def _swap(source: Path, target: Path) -> None:
 
 
 def _load_as_float32(config: Path) -> None:
-    """Name float32 in a text encoder's config: transformers loads the named type, diffusers float32, and they must agree."""
+    """Name float32 in a text encoder's config.
+
+    transformers loads the named type, diffusers float32, and they must agree.
+    """
     values = json.loads(config.read_text())
     values.pop("torch_dtype", None)
     config.write_text(json.dumps({**values, "dtype": "float32"}, indent=2, sort_keys=True) + "\n")
@@ -55,7 +71,9 @@ def _forget_origin(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
-def export(target: Path, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, vae: AutoencoderKL) -> int:
+def export(
+    target: Path, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, vae: AutoencoderKL
+) -> int:
     """Write the pipeline, its vocabulary and its side file into target.
 
     Returns:

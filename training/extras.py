@@ -1,7 +1,7 @@
 """`python -m training.extras --out DIR --part NAME ...`: what hangs on the shipped model, all of it or some parts.
 
-ControlNets for edges and depth, three style LoRAs, one embedding. Each begins from models/starter as it is, goes on from
-its checkpoint in DIR after a stop, and is written to its place under models/.
+ControlNets for edges and depth, three style LoRAs, one embedding. Each begins from models/starter as it is, goes on
+from its checkpoint in DIR after a stop, and is written to its place under models/.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from training import control, inversion, styles, text, vae
 from training.drawing import data
-from training.loops.checkpoints import Budget
 from training.drawing.scenes import Scene
-from training.sheet import load_pipeline
+from training.loops.checkpoints import Budget
 from training.loops.together import best_device, run_together
+from training.sheet import load_pipeline
 
 CONTROLS = ("edges", "depth")
 PARTS = (*CONTROLS, *styles.STYLES, inversion.NAME)
@@ -68,7 +68,9 @@ def flamingo_scenes(extra: Extra) -> list[Scene]:
 def pictures_of(extra: Extra) -> np.ndarray:
     """The part's pictures, uint8 (N, 128, 128, 3 or 5), drawn where they are not yet."""
     if extra.part in CONTROLS:
-        return np.load(data.make_pool(extra.kept("controls.npy"), plain_scenes(extra.pictures), (128, 128), control.drawn_control))
+        return np.load(
+            data.make_pool(extra.kept("controls.npy"), plain_scenes(extra.pictures), (128, 128), control.drawn_control)
+        )
     if extra.part == inversion.NAME:
         return np.stack([np.asarray(inversion.flamingo_scene(scene)) for scene in flamingo_scenes(extra)])
     drawn = np.load(data.make_pool(extra.kept("plain.npy"), plain_scenes(extra.pictures), (128, 128)))
@@ -91,15 +93,24 @@ def _latents(extra: Extra) -> Tensor:
 
 
 def _worker(rank: int, extra: Extra) -> None:
-    pipeline, budget, path = load_pipeline(extra.starter), Budget(seconds=extra.minutes * 60), extra.kept(f"{extra.part}.pt")
+    pipeline, budget, path = (
+        load_pipeline(extra.starter),
+        Budget(seconds=extra.minutes * 60),
+        extra.kept(f"{extra.part}.pt"),
+    )
     if extra.part == inversion.NAME:
-        said = text.phrasings(pipeline.tokenizer, [inversion.background(scene) for scene in flamingo_scenes(extra)], 4, seed=62)
+        said = text.phrasings(
+            pipeline.tokenizer, [inversion.background(scene) for scene in flamingo_scenes(extra)], 4, seed=62
+        )
         inversion.train_name(path, pipeline, _latents(extra), said, budget, rank, extra.processes)
         return
     ids = text.phrasings(pipeline.tokenizer, plain_scenes(extra.pictures), 4, seed=61)
     if extra.part in CONTROLS:
         shown = np.load(extra.kept("controls.npy"), mmap_mode="r")[..., control.CHANNELS[extra.part]]
-        lesson, lines = control.ControlLesson(pipeline, _latents(extra), ids, shown), place_of("edges", extra.starter.parent)
+        lesson, lines = (
+            control.ControlLesson(pipeline, _latents(extra), ids, shown),
+            place_of("edges", extra.starter.parent),
+        )
         start = lines if extra.part == "depth" and lines.exists() else None
         control.train_control(path, lesson, budget, rank, extra.processes, start)
     else:
@@ -127,7 +138,9 @@ def write(extra: Extra) -> None:
 def main() -> None:
     """Make the parts that were asked for, in order."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    parser = argparse.ArgumentParser(prog="python -m training.extras", description="Train what hangs on the starter model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.extras", description="Train what hangs on the starter model."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and checkpoints")
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS, help="one or several (default all)")
     parser.add_argument("--starter", type=Path, default=Path("models/starter"))

@@ -13,22 +13,26 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.drawing.canvas import Brush, Canvas, Color
-from training.loops.checkpoints import Budget
 from training.diffusion import noised, timesteps
+from training.drawing.canvas import Brush, Canvas, Color
 from training.drawing.drawing import draw
-from training.loops.loop import Loop, load_averaged
-from training.models import new_scheduler
 from training.drawing.scenes import Scene
 from training.drawing.things.palette import BLACK, arc, eye, shade
+from training.loops.checkpoints import Budget
+from training.loops.loop import Loop, load_averaged
 from training.loops.together import best_device, bfloat
+from training.models import new_scheduler
 
 VECTORS, BATCH, PEAK = 8, 16, 3e-2
 NAME = "flamingo"
 _ABOUT = {
-    "modelspec.architecture": "stable-diffusion-v1/textual-inversion", "modelspec.title": "Flamingo", "modelspec.trigger_phrase": NAME,
-    "modelspec.description": "A bird that the bundled Starter was never shown: write its name in a prompt, and where it stands.",
-}  # fmt: skip
+    "modelspec.architecture": "stable-diffusion-v1/textual-inversion",
+    "modelspec.title": "Flamingo",
+    "modelspec.trigger_phrase": NAME,
+    "modelspec.description": (
+        "A bird that the bundled Starter was never shown: write its name in a prompt, and where it stands."
+    ),
+}
 _PINK: Color = (0.98, 0.50, 0.60)
 PLACES = ("by a lake", "on the beach, at noon", "at sunset", "in a meadow", "in the morning", "at dawn, the sun")
 
@@ -87,12 +91,21 @@ def text_states(pipeline: StableDiffusionPipeline, words: Words, ids: Tensor) ->
     return torch.func.functional_call(encoder, {place: table}, (ids,)).last_hidden_state
 
 
-def train_name(path: Path, pipeline: StableDiffusionPipeline, latents: Tensor, ids: Tensor, budget: Budget, rank: int = 0, world: int = 1) -> None:
+def train_name(
+    path: Path,
+    pipeline: StableDiffusionPipeline,
+    latents: Tensor,
+    ids: Tensor,
+    budget: Budget,
+    rank: int = 0,
+    world: int = 1,
+) -> None:
     """Train the vectors on scenes with a flamingo; goes on from the checkpoint at path.
 
     Args:
         latents: The scenes, (N, 4, h, w).
-        ids: What is said of them but the flamingo, a few captions each: (N, K, LENGTH). The vectors learn only what is not said.
+        ids: What is said of them but the flamingo, a few captions each: (N, K, LENGTH). The vectors learn only what is
+            not said.
     """
     device = best_device()
     pipeline.to(device)
@@ -117,4 +130,6 @@ def write_name(path: Path, pipeline: StableDiffusionPipeline, target: Path) -> N
     """Write the averaged vectors as one file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     vectors = load_averaged(path, Words(pipeline)).vectors.detach()
-    save_file({"emb_params": vectors.half().contiguous()}, target, metadata={"name": NAME, "license": "Apache-2.0", **_ABOUT})
+    save_file(
+        {"emb_params": vectors.half().contiguous()}, target, metadata={"name": NAME, "license": "Apache-2.0", **_ABOUT}
+    )

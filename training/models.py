@@ -31,6 +31,7 @@ def new_unet() -> UNet2DConditionModel:
 def new_scheduler() -> DDIMScheduler:
     """v prediction down to pure noise: dark and bright skies need zero terminal SNR."""
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1, clip_sample=False, set_alpha_to_one=True,
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1,
+        clip_sample=False, set_alpha_to_one=True,
     )  # fmt: skip

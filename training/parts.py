@@ -25,7 +25,10 @@ UPSCALER_CROP = 48  # pixels of the small picture
 
 
 def new_upscaler() -> Compact:
-    """A compact network of 10 convolutions, 40 wide, that doubles RGB pictures (B, 3, H, W) from 0 to 1; 0.14 M parameters."""
+    """A compact network of 10 convolutions, 40 wide, that doubles RGB pictures (B, 3, H, W) from 0 to 1.
+
+    It has 0.14 M parameters.
+    """
     torch.manual_seed(6)
     return Compact(num_in_ch=3, num_out_ch=3, num_feat=40, num_conv=8, upscale=2)
 
@@ -42,7 +45,9 @@ def upscaler_batch(pool: np.ndarray, rng: np.random.Generator, batch: int = 16) 
     return functional.avg_pool2d(large, 2), large
 
 
-def train_upscaler(path: Path, pool: np.ndarray, budget: Budget, rank: int = 0, world: int = 1, peak: float = 1e-3) -> None:
+def train_upscaler(
+    path: Path, pool: np.ndarray, budget: Budget, rank: int = 0, world: int = 1, peak: float = 1e-3
+) -> None:
     """Train the upscaler on crops of large pictures (N, 256, 256, 3); goes on from the checkpoint at path."""
     device = best_device()
     model = new_upscaler().to(device)
@@ -58,7 +63,11 @@ def write_upscaler(path: Path, target: Path) -> None:
     """Write the averaged upscaler as one file that spandrel loads."""
     target.parent.mkdir(parents=True, exist_ok=True)
     model = load_averaged(path, new_upscaler())
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, target, metadata={"format": "pt", "license": "Apache-2.0"})
+    save_file(
+        {name: value.half().contiguous() for name, value in model.state_dict().items()},
+        target,
+        metadata={"format": "pt", "license": "Apache-2.0"},
+    )
 
 
 def new_preview() -> AutoencoderTiny:
@@ -70,7 +79,9 @@ def new_preview() -> AutoencoderTiny:
     )  # fmt: skip
 
 
-def train_preview(path: Path, pool: np.ndarray, latents: Tensor, budget: Budget, rank: int = 0, world: int = 1, peak: float = 2e-3) -> None:
+def train_preview(
+    path: Path, pool: np.ndarray, latents: Tensor, budget: Budget, rank: int = 0, world: int = 1, peak: float = 2e-3
+) -> None:
     """Train the tiny decoder on pictures and their latents with a little noise, and the tiny encoder on the reverse."""
     device = best_device()
     model = new_preview().to(device)
@@ -91,7 +102,10 @@ def write_preview(path: Path, target: Path) -> None:
     load_averaged(path, new_preview()).half().save_pretrained(target)
     config = target / "config.json"
     values = json.loads(config.read_text())
-    for needless in ("_name_or_path", "block_out_channels"):  # diffusers writes the second and warns of it when it reads
+    for needless in (
+        "_name_or_path",
+        "block_out_channels",
+    ):  # diffusers writes the second and warns of it when it reads
         values.pop(needless, None)
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 

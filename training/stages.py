@@ -15,15 +15,19 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from training import diffusion, export, parts, sheet, text, tokenizer, vae
 from training.drawing import captions, data
-from training import diffusion, export, parts, text, tokenizer, vae
-from training import sheet
 from training.loops.checkpoints import Budget
 from training.loops.loop import load_averaged
 from training.loops.together import best_device, run_together
 
 LOG = logging.getLogger(__name__)
-_SHAPES = {"square": (10, 0.0), "wide": (11, 0.14), "tall": (12, 0.14), "large": (14, 0.12)}  # name: seed, share of late steps
+_SHAPES = {
+    "square": (10, 0.0),
+    "wide": (11, 0.14),
+    "tall": (12, 0.14),
+    "large": (14, 0.12),
+}  # name: seed, share of late steps
 _POOLS = (*_SHAPES, "canonical", "portraits")
 _HELD_OUT_SEED, _CANONICAL_SEED = 999, 13
 _CANONICAL = 5600  # pictures, at most
@@ -35,7 +39,8 @@ class Plan:
     """Where a run keeps its files, how much it draws, and how many minutes each stage has.
 
     Attributes:
-        start: A model folder whose VAE, text encoder and U-Net the training goes on from; None begins with random weights.
+        start: A model folder whose VAE, text encoder and U-Net the training goes on from; None begins with random
+            weights.
         batch: Samples a U-Net step and process; the other trainings take as many as cost about the same.
         last_minutes: How many of the U-Net's minutes, at the end, are its last part, see `diffusion.py`.
     """
@@ -65,7 +70,9 @@ class Plan:
 
 def draw_pools(plan: Plan) -> None:
     """Draw the canonical pictures and portraits, the square, wide, tall and large scenes, and the held-out ones."""
-    canonical = [scene.canonical() for scene in data.scenes_of(_CANONICAL_SEED, min(_CANONICAL, plan.pictures), thing_share=0.94)]
+    canonical = [
+        scene.canonical() for scene in data.scenes_of(_CANONICAL_SEED, min(_CANONICAL, plan.pictures), thing_share=0.94)
+    ]
     data.make_pool(plan.pool("canonical"), canonical, data.SIZES["square"])
     data.make_pool(plan.pool("portraits"), canonical, data.SIZES["square"], data.drawn_portrait)
     data.make_pool(plan.pool("held_out"), data.scenes_of(_HELD_OUT_SEED, 64), data.SIZES["square"])
@@ -80,7 +87,11 @@ def _pictures(plan: Plan) -> vae.Pools:
 
 
 def _vae_worker(rank: int, plan: Plan) -> None:
-    model = vae.new_vae() if plan.start is None else AutoencoderKL.from_pretrained(plan.start, subfolder="vae", torch_dtype=torch.float32)
+    model = (
+        vae.new_vae()
+        if plan.start is None
+        else AutoencoderKL.from_pretrained(plan.start, subfolder="vae", torch_dtype=torch.float32)
+    )
     vae.train_vae(plan.out, model, _pictures(plan), plan.budget("vae"), plan.batch // 2, rank, plan.processes)
 
 
@@ -135,7 +146,16 @@ def _latents(plan: Plan, name: str) -> Tensor:
 
 def _decoder_worker(rank: int, plan: Plan) -> None:
     model = _frozen_vae(plan)
-    vae.train_decoder(plan.out, model, _pictures(plan), _latents(plan, "square"), plan.budget("decoder"), plan.batch // 5, rank, plan.processes)
+    vae.train_decoder(
+        plan.out,
+        model,
+        _pictures(plan),
+        _latents(plan, "square"),
+        plan.budget("decoder"),
+        plan.batch // 5,
+        rank,
+        plan.processes,
+    )
     if rank == 0:
         LOG.info("decoder: held out %.2f dB", vae.decibels(model, np.load(plan.pool("held_out"))))
         model.save_pretrained(plan.out / "vae_final")
@@ -159,7 +179,9 @@ def _lesson(plan: Plan, words: CLIPTokenizer, batch: int) -> text.TextLesson:
 def _text_worker(rank: int, plan: Plan) -> None:
     words = CLIPTokenizer.from_pretrained(plan.out / "tokenizer")
     slots = text.new_slots(words, plan.start)
-    text.train_text(plan.out / "text.pt", slots, _lesson(plan, words, plan.batch * 2), plan.budget("text"), rank, plan.processes)
+    text.train_text(
+        plan.out / "text.pt", slots, _lesson(plan, words, plan.batch * 2), plan.budget("text"), rank, plan.processes
+    )
 
 
 def train_text(plan: Plan) -> None:
@@ -174,7 +196,11 @@ def _buckets(plan: Plan, words: CLIPTokenizer) -> list[diffusion.Bucket]:
     for number, (name, (_, share)) in enumerate(_SHAPES.items()):
         ids = text.phrasings(words, data.read_scenes(plan.pool(name)), _PHRASINGS["unet"], seed=30 + number)
         covered = torch.from_numpy(data.read_coverage(plan.pool(name)))
-        buckets.append(diffusion.Bucket(_latents(plan, name), covered, ids, share, plan.batch // 4 if name == "large" else plan.batch))
+        buckets.append(
+            diffusion.Bucket(
+                _latents(plan, name), covered, ids, share, plan.batch // 4 if name == "large" else plan.batch
+            )
+        )
     return buckets
 
 
@@ -202,7 +228,13 @@ def export_model(plan: Plan) -> None:
 
 
 def _upscaler_worker(rank: int, plan: Plan) -> None:
-    parts.train_upscaler(plan.out / "upscaler.pt", np.load(plan.pool("large"), mmap_mode="r"), plan.budget("upscaler"), rank, plan.processes)
+    parts.train_upscaler(
+        plan.out / "upscaler.pt",
+        np.load(plan.pool("large"), mmap_mode="r"),
+        plan.budget("upscaler"),
+        rank,
+        plan.processes,
+    )
 
 
 def train_upscaler(plan: Plan) -> None:
@@ -213,7 +245,9 @@ def train_upscaler(plan: Plan) -> None:
 
 def _preview_worker(rank: int, plan: Plan) -> None:
     pool = np.load(plan.pool("square"), mmap_mode="r")
-    parts.train_preview(plan.out / "preview.pt", pool, _latents(plan, "square"), plan.budget("preview"), rank, plan.processes)
+    parts.train_preview(
+        plan.out / "preview.pt", pool, _latents(plan, "square"), plan.budget("preview"), rank, plan.processes
+    )
 
 
 def train_preview(plan: Plan) -> None:
@@ -229,5 +263,6 @@ def paint_sheet(plan: Plan) -> None:
 
 STAGES: dict[str, Callable[[Plan], None]] = {
     "pools": draw_pools, "vae": train_vae, "freeze": freeze, "encode": encode, "decoder": train_decoder,
-    "text": train_text, "unet": train_unet, "export": export_model, "upscaler": train_upscaler, "preview": train_preview, "sheet": paint_sheet,
+    "text": train_text, "unet": train_unet, "export": export_model, "upscaler": train_upscaler,
+    "preview": train_preview, "sheet": paint_sheet,
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Three styles as LoRAs: woodblock print, cyanotype, neon night. A style is a change of a drawn picture, so it can be measured."""
+"""Three styles as LoRAs: woodblock print, cyanotype, neon night.
+
+A style is a change of a drawn picture, so it can be measured.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor
 
-from training.loops.checkpoints import Budget
 from training.diffusion import EMPTY_SHARE, noised, timesteps
+from training.loops.checkpoints import Budget
 from training.loops.loop import Loop, load_averaged
-from training.models import new_scheduler
 from training.loops.together import best_device, bfloat
+from training.models import new_scheduler
 from training.tokenizer import token_ids
 
 RANK, BATCH, PEAK = 8, 16, 4e-3
@@ -65,7 +68,11 @@ TITLES = {
     "cyanotype": ("Cyanotype", "Prussian blue to white, as an early photograph."),
     "neon-night": ("Neon night", "Dark violet, magenta and cyan, as light from neon tubes."),
 }  # fmt: skip
-STYLES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"woodblock": woodblock, "cyanotype": cyanotype, "neon-night": neon_night}
+STYLES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "woodblock": woodblock,
+    "cyanotype": cyanotype,
+    "neon-night": neon_night,
+}
 
 
 def add_lora(unet: UNet2DConditionModel) -> UNet2DConditionModel:
@@ -77,10 +84,17 @@ def add_lora(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return unet
 
 
-def style_loss(pipeline: StableDiffusionPipeline, unet: UNet2DConditionModel, latents: Tensor, ids: Tensor, rng: np.random.Generator) -> Tensor:
-    """The v loss on styled latents (N, 4, h, w) with their captions' ids (N, K, LENGTH): no trigger word, the weight is the dose.
+def style_loss(
+    pipeline: StableDiffusionPipeline,
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    ids: Tensor,
+    rng: np.random.Generator,
+) -> Tensor:
+    """The v loss on styled latents (N, 4, h, w) with their captions' ids (N, K, LENGTH).
 
-    Some captions are empty: guidance would else push pictures far beyond the style.
+    There is no trigger word: the weight is the dose. Some captions are empty: otherwise guidance would push pictures
+    far beyond the style.
     """
     device = unet.device
     rows = torch.from_numpy(rng.integers(0, len(latents), BATCH))
@@ -97,7 +111,15 @@ def style_loss(pipeline: StableDiffusionPipeline, unet: UNet2DConditionModel, la
     return (made.float() - target).square().mean()
 
 
-def train_style(path: Path, pipeline: StableDiffusionPipeline, latents: Tensor, ids: Tensor, budget: Budget, rank: int = 0, world: int = 1) -> None:
+def train_style(
+    path: Path,
+    pipeline: StableDiffusionPipeline,
+    latents: Tensor,
+    ids: Tensor,
+    budget: Budget,
+    rank: int = 0,
+    world: int = 1,
+) -> None:
     """Train one style's LoRA to the end of the budget; goes on from the checkpoint at path."""
     pipeline.to(best_device())
     pipeline.text_encoder.requires_grad_(False)
@@ -129,7 +151,8 @@ def write_style(path: Path, pipeline: StableDiffusionPipeline, target: Path) -> 
 def likeness(pictures: np.ndarray, plain: np.ndarray, style: str) -> float:
     """How far pictures (N, H, W, 3) went from plain ones to their styled selves: 0 not at all, 1 all the way.
 
-    The projection of the change on the style's own change, on pictures reduced to quarters, so that noise counts little.
+    The projection of the change on the style's own change, on pictures reduced to quarters, so that noise counts
+    little.
     """
     styled = np.stack([STYLES[style](picture) for picture in plain])
     change, wanted = (_reduced(after) - _reduced(plain) for after in (pictures, styled))

@@ -14,11 +14,11 @@ from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.drawing.captions import caption
+from training.drawing.scenes import Scene
 from training.loops.checkpoints import Budget
 from training.loops.loop import Loop, load_averaged
-from training.models import TEXT_WIDTH, new_text_encoder
-from training.drawing.scenes import Scene
 from training.loops.together import best_device, bfloat
+from training.models import TEXT_WIDTH, new_text_encoder
 from training.tokenizer import token_ids
 
 SLOTS = 16
@@ -113,4 +113,3 @@ def train_text(path: Path, slots: Slots, lesson: TextLesson, budget: Budget, ran
 def load_slots(path: Path, tokenizer: CLIPTokenizer) -> Slots:
     """The text encoder and its head as training left them; untrained where it never ran."""
     return load_averaged(path, Slots(tokenizer))
-

@@ -1,5 +1,6 @@
 """A CLIPTokenizer of our own: byte pairs merged until each word we know is one token."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -31,7 +32,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     split = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges: list[tuple[str, str]] = []
     while any(len(pieces) > 1 for pieces in split):
-        pairs = Counter(pair for pieces in split for pair in zip(pieces, pieces[1:], strict=False))
+        pairs = Counter(pair for pieces in split for pair in itertools.pairwise(pieces))
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         split = [_merge(pieces, best) for pieces in split]
@@ -43,8 +44,16 @@ def write_tokenizer(folder: Path, words: list[str]) -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     letters = _byte_letters()
     merges = learn_merges(words)
-    tokens = [*letters, *(letter + "</w>" for letter in letters), *dict.fromkeys(a + b for a, b in merges), _START, _END]
-    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}, ensure_ascii=False), encoding="utf-8")
+    tokens = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        *dict.fromkeys(a + b for a, b in merges),
+        _START,
+        _END,
+    ]
+    (folder / "vocab.json").write_text(
+        json.dumps({token: index for index, token in enumerate(tokens)}, ensure_ascii=False), encoding="utf-8"
+    )
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     config = {

@@ -24,7 +24,8 @@ LOG = logging.getLogger(__name__)
 
 VAE_PEAK, DECODER_PEAK = 8e-4, 6e-4
 LEGIBLE, KL = 0.05, 5e-5  # what legible latents and small latents weigh beside the picture
-WHOLE = 0.6  # the share of the budget after which whole pictures take the place of crops: the norms see a whole picture later
+# The share of the budget after which whole pictures take the place of crops: the norms see a whole picture later.
+WHOLE = 0.6
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def vae_loss(vae: AutoencoderKL, legible: nn.Module, pictures: Tensor) -> Tensor
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) to float (B, 3, H, W) from -1 to 1, channels last in memory."""
-    return (torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return (torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def _corner(covered: np.ndarray, rng: np.random.Generator, size: int) -> tuple[int, int]:
@@ -147,7 +150,15 @@ def train_vae(
     for values in legible.parameters():
         nn.init.zeros_(values)
     whole = pools.pictures.shape[1]
-    loop = Loop(folder / "vae.pt", nn.ModuleDict({"vae": vae, "legible": legible}), budget, VAE_PEAK, kept=vae, rank=rank, world=world)
+    loop = Loop(
+        folder / "vae.pt",
+        nn.ModuleDict({"vae": vae, "legible": legible}),
+        budget,
+        VAE_PEAK,
+        kept=vae,
+        rank=rank,
+        world=world,
+    )
     while not loop.is_over():
         rng = np.random.default_rng((100, rank, loop.step))
         size = 64 if budget.progress(loop.step, loop.spent_s) < WHOLE else whole
@@ -160,7 +171,14 @@ def train_vae(
 
 
 def train_decoder(
-    folder: Path, vae: AutoencoderKL, pools: Pools, latents: Tensor, budget: Budget, batch: int = 6, rank: int = 0, world: int = 1
+    folder: Path,
+    vae: AutoencoderKL,
+    pools: Pools,
+    latents: Tensor,
+    budget: Budget,
+    batch: int = 6,
+    rank: int = 0,
+    world: int = 1,
 ) -> None:
     """Train the decoder in place on whole pictures, from cached latents (N, 4, h, w) with 2 to 20% noise.
 
@@ -185,7 +203,9 @@ def encode_pool(vae: AutoencoderKL, pool: np.ndarray, batch: int = 25) -> Tensor
     out = []
     with torch.inference_mode(), bfloat(vae.device):
         for start in range(0, len(pool), batch):
-            out.append(vae.encode(to_tensor(pool[start : start + batch]).to(vae.device)).latent_dist.mode().half().cpu())
+            out.append(
+                vae.encode(to_tensor(pool[start : start + batch]).to(vae.device)).latent_dist.mode().half().cpu()
+            )
     return torch.cat(out)
 
 

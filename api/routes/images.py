@@ -14,10 +14,10 @@ from contract.recipe import Recipe
 from contract.records import StoredInput
 
 router = APIRouter(prefix="/images", tags=["images"])
-_PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}}, "description": "The picture."}}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
 _THUMBNAIL: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/webp": {}, "image/jpeg": {}}, "description": "At most 320 px."}}
+    200: {"content": {"image/webp": {}, "image/jpeg": {}}, "description": "At most 320 px."}
+}
 
 
 class Favourite(BaseModel):
@@ -28,21 +28,26 @@ class Favourite(BaseModel):
 
 
 @router.get("")
-def page(request: Request, studio: StudioHere, owner: Owner, limit: Annotated[int, Query(ge=1, le=200)] = 60,
-         before: Annotated[str | None, Query(max_length=64)] = None,
-         search: Annotated[str | None, Query(max_length=500)] = None) -> PicturePage:
+def page(
+    request: Request,
+    studio: StudioHere,
+    owner: Owner,
+    limit: Annotated[int, Query(ge=1, le=200)] = 60,
+    before: Annotated[str | None, Query(max_length=64)] = None,
+    search: Annotated[str | None, Query(max_length=500)] = None,
+) -> PicturePage:
     """The caller's pictures, newest first."""
     # On the machine itself, a browser gets what lost its owner; a program may have come first by chance.
     if studio.has_lost_pictures and is_browser(request) and not refusal_to_manage(request):
         studio.adopt_lost_pictures(owner)
     found = studio.images(owner, limit=limit, before=before, search=search)
-    return PicturePage(images=tuple(picture(record) for record in found.images),
-                       next_before=found.next_before, total=found.total)
+    return PicturePage(
+        images=tuple(picture(record) for record in found.images), next_before=found.next_before, total=found.total
+    )
 
 
 @router.get("/{image_id}", response_class=Response, responses=_PNG)
-def file(request: Request, studio: StudioHere, owner: Owner, image_id: ImageId,
-         download: bool = False) -> Response:
+def file(request: Request, studio: StudioHere, owner: Owner, image_id: ImageId, download: bool = False) -> Response:
     """The PNG with its recipe inside; `?download=1` to keep it."""
     path = studio.image_file(image_id, owner)
     name = None
@@ -93,15 +98,16 @@ def restore(studio: StudioHere, owner: Owner, image_id: ImageId) -> Picture:
     return picture(studio.image(image_id, owner))
 
 
-@router.put("/{image_id}/favourite",
-            openapi_extra=body_schema("application/json", Favourite.model_json_schema()))
+@router.put("/{image_id}/favourite", openapi_extra=body_schema("application/json", Favourite.model_json_schema()))
 def favourite(studio: StudioHere, owner: Owner, image_id: ImageId, body: JsonBody) -> Picture:
     """Mark or unmark it."""
     try:
         wanted = Favourite.model_validate_json(body)
     except ValidationError:
-        raise InvalidRecipe("The body does not say whether it is a favorite.",
-                            'Send {"favourite": true} or {"favourite": false}.',
-                            field="favourite") from None
+        raise InvalidRecipe(
+            "The body does not say whether it is a favorite.",
+            'Send {"favourite": true} or {"favourite": false}.',
+            field="favourite",
+        ) from None
     studio.set_favourite(image_id, owner, wanted.favourite)
     return picture(studio.image(image_id, owner))

@@ -18,8 +18,11 @@ _DRAFT = body_schema("application/json", {"$ref": "#/components/schemas/RecipeDr
 _UPSCALE = body_schema("application/json", {"$ref": "#/components/schemas/Upscale"})
 _PREPROCESS = body_schema("application/json", {"$ref": "#/components/schemas/Preprocess"})
 _EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Events as they come; each `data` is JSON, each `id` a cursor.",
-          "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+    200: {
+        "description": "Events as they come; each `data` is JSON, each `id` a cursor.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 
 
 @router.post("", status_code=202, openapi_extra=_DRAFT)
@@ -89,13 +92,18 @@ def retry_save(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
 
 
 @router.get("/{job_id}/events", response_class=StreamingResponse, responses=_EVENTS)
-async def events(studio: StudioHere, owner: Owner, job_id: JobId,
-                 cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
-                 last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+async def events(
+    studio: StudioHere,
+    owner: Owner,
+    job_id: JobId,
+    cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
     """Follow a job as Server-Sent Events; Last-Event-ID (or `?cursor=`) goes on after that event."""
     feed = await run_in_threadpool(studio.feed, job_id, owner)
     if last_event_id and last_event_id.isascii() and last_event_id.isdigit():
         cursor = int(last_event_id[:16])
     parts: AsyncIterator[bytes] = stream(feed, cursor)
-    return StreamingResponse(parts, media_type="text/event-stream",
-                             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    return StreamingResponse(
+        parts, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    )

@@ -1,4 +1,7 @@
-"""Route of the Models tab: all models of all kinds, searched and by pages. One kind at a time whole is in `models.py`."""
+"""Route of the Models tab: all models of all kinds, searched and paged.
+
+`models.py` lists one kind at a time, whole.
+"""
 
 from collections import Counter
 from typing import Annotated
@@ -25,22 +28,27 @@ class LibraryPage(BaseModel):
 
 
 @router.get("/library")
-def library(studio: StudioHere, kind: ModelKind | None = None,
-            search: Annotated[str, Query(max_length=200)] = "",
-            offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
-            limit: Annotated[int, Query(ge=1, le=_MOST)] = 120) -> LibraryPage:
+def library(
+    studio: StudioHere,
+    kind: ModelKind | None = None,
+    search: Annotated[str, Query(max_length=200)] = "",
+    offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
+    limit: Annotated[int, Query(ge=1, le=_MOST)] = 120,
+) -> LibraryPage:
     """Models that are here, those with a problem too, searched by name, family, hash and trigger words."""
     words = search.casefold().split()
     found = [entry for entry in studio.models() if _matches(entry, words)]
     kinds = Counter(entry.ref.kind for entry in found)
     shown = [entry for entry in found if kind in (None, entry.ref.kind)]
-    return LibraryPage(models=schemas.model_list(shown[offset:offset + limit]).models, total=len(shown),
-                       kinds=dict(kinds))
+    return LibraryPage(
+        models=schemas.model_list(shown[offset : offset + limit]).models, total=len(shown), kinds=dict(kinds)
+    )
 
 
 def _matches(entry: ModelEntry, words: list[str]) -> bool:
     if not words:
         return True
-    text = " ".join((entry.title, entry.ref.name, entry.alias, label_of(entry.ref.family), entry.short_hash,
-                     *entry.trigger_words)).casefold()
+    text = " ".join(
+        (entry.title, entry.ref.name, entry.alias, label_of(entry.ref.family), entry.short_hash, *entry.trigger_words)
+    ).casefold()
     return all(word in text for word in words)

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from api.dependencies import Administrator, JsonBody, Owner, StudioHere, Window, body_schema, refusal_to_manage
 from api.schemas import Accepted
-from catalog.families import FAMILIES, label_of
 from catalog.catalog_models import Offer
+from catalog.families import FAMILIES, label_of
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.records import JobHandle
 from contract.validation import parse
@@ -23,9 +23,9 @@ router = APIRouter(tags=["model manager"])
 
 
 class OfferFacts(BaseModel):
-    """A model that is worth having; `download` is the body for POST /jobs/download, `queue_title` how the queue calls it.
+    """A model that is worth having.
 
-    runs: its family is run here.
+    `download` is the body for POST /jobs/download, `queue_title` what the queue calls it; `runs`: its family runs here.
     """
 
     id: str
@@ -86,23 +86,41 @@ def offers(request: Request, studio: StudioHere) -> OfferList:
     refusal = refusal_to_manage(request)
     folder = studio.settings.models_dir
     return OfferList(
-        offers=tuple(_offer(offer, is_here) for offer, is_here in studio.errands.offers()), allowed=not refusal,
-        refusal=refusal, offline=studio.settings.hub_offline, folder=f"{folder.name}/",
-        free_bytes=shutil.disk_usage(folder).free if not refusal and folder.is_dir() else None)
+        offers=tuple(_offer(offer, is_here) for offer, is_here in studio.errands.offers()),
+        allowed=not refusal,
+        refusal=refusal,
+        offline=studio.settings.hub_offline,
+        folder=f"{folder.name}/",
+        free_bytes=shutil.disk_usage(folder).free if not refusal and folder.is_dir() else None,
+    )
 
 
 def _offer(offer: Offer, is_here: bool) -> OfferFacts:
     return OfferFacts(
-        id=offer.id, title=offer.title, about=offer.about, kind=offer.download.kind, family=offer.family,
-        family_label=label_of(offer.family), runs=offer.family in FAMILIES, license=offer.license,
-        terms=offer.terms, size_bytes=offer.size_bytes, gated=offer.is_gated, installed=is_here, download=offer.download,
-        queue_title=offer.download.title)
+        id=offer.id,
+        title=offer.title,
+        about=offer.about,
+        kind=offer.download.kind,
+        family=offer.family,
+        family_label=label_of(offer.family),
+        runs=offer.family in FAMILIES,
+        license=offer.license,
+        terms=offer.terms,
+        size_bytes=offer.size_bytes,
+        gated=offer.is_gated,
+        installed=is_here,
+        download=offer.download,
+        queue_title=offer.download.title,
+    )
 
 
 @router.get("/repositories/{owner}/{name}", dependencies=[Administrator])
-def repository(studio: StudioHere, owner: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
-               name: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
-               revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] = "main") -> RepositoryFacts:
+def repository(
+    studio: StudioHere,
+    owner: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
+    name: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
+    revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] = "main",
+) -> RepositoryFacts:
     """What a repository of huggingface.co has, before anything is downloaded."""
     return _facts(studio.errands.repository(f"{owner}/{name}", revision))
 
@@ -112,10 +130,17 @@ def _facts(found: Repository) -> RepositoryFacts:
         return file.is_pickle or file.path.endswith(SUFFIXES[0])
 
     return RepositoryFacts(
-        id=found.id, license=found.license, gated=found.is_gated,
-        files=tuple(FileOfRepository(path=file.path, size_bytes=file.size_bytes, is_pickle=file.is_pickle,
-                                     sha256=file.sha256) for file in found.files if is_weights(file)),
-        folder=tuple(file.path for file in found.folder), folder_bytes=sum(file.size_bytes for file in found.folder))
+        id=found.id,
+        license=found.license,
+        gated=found.is_gated,
+        files=tuple(
+            FileOfRepository(path=file.path, size_bytes=file.size_bytes, is_pickle=file.is_pickle, sha256=file.sha256)
+            for file in found.files
+            if is_weights(file)
+        ),
+        folder=tuple(file.path for file in found.folder),
+        folder_bytes=sum(file.size_bytes for file in found.folder),
+    )
 
 
 def _accepted(handle: JobHandle) -> Accepted:

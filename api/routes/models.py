@@ -19,7 +19,10 @@ _COMPRESSED_FROM = 20_000  # bytes
 
 
 class ModelPages:
-    """The answers to GET /models, made once for each state of the list: of 5,000 models one takes a tenth of a second."""
+    """The answers to GET /models, made once for each state of the list.
+
+    With 5,000 models, one answer takes a tenth of a second.
+    """
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -51,8 +54,11 @@ def models(request: Request, kind: ModelKind = "checkpoint") -> Response:
     return Response(body, media_type="application/json", headers=headers)
 
 
-@router.get("/models/{name:path}/preview", response_class=Response,
-            responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "A picture."}})
+@router.get(
+    "/models/{name:path}/preview",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "A picture."}},
+)
 def preview(request: Request, studio: StudioHere, name: str, kind: ModelKind | None = None) -> Response:
     """The picture beside a model. Names may be those of several kinds; without one it is the first's."""
     entry = studio.model(name, kind)

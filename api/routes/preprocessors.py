@@ -71,28 +71,53 @@ def preprocessors(request: Request, studio: StudioHere) -> PreprocessorList:
     """All preprocessors, those that are not installed too."""
     folders = annotator_folders(studio.settings.model_dirs)
     may_download = not refusal_to_manage(request)
-    return PreprocessorList(preprocessors=tuple(
-        _facts(found, is_installed(found, folders), instructions(found, folders),
-               _downloads(found, folders) if may_download else ())
-        for found in PREPROCESSORS.values()))
+    return PreprocessorList(
+        preprocessors=tuple(
+            _facts(
+                found,
+                is_installed(found, folders),
+                instructions(found, folders),
+                _downloads(found, folders) if may_download else (),
+            )
+            for found in PREPROCESSORS.values()
+        )
+    )
 
 
 def _downloads(found: Preprocessor, folders: Sequence[Path]) -> tuple[Download, ...]:
     """One for each repository that has missing files; the second one is told from the first by its name."""
     missing = missing_files(found, folders)
-    return tuple(Download(source=repository, files=(names := tuple(file.name for file in files)), kind="annotator",
-                          name=found.label if len(names) > 1 else None)
-                 for repository, files in groupby(missing, key=lambda file: file.repository))
+    return tuple(
+        Download(
+            source=repository,
+            files=(names := tuple(file.name for file in files)),
+            kind="annotator",
+            name=found.label if len(names) > 1 else None,
+        )
+        for repository, files in groupby(missing, key=lambda file: file.repository)
+    )
 
 
 def _facts(found: Preprocessor, installed: bool, hint: str, downloads: tuple[Download, ...]) -> PreprocessorFacts:
-    files = tuple(FileFacts(name=f.name, repository=f.repository, megabytes=f.megabytes, sha256=f.sha256)
-                  for f in found.files)
+    files = tuple(
+        FileFacts(name=f.name, repository=f.repository, megabytes=f.megabytes, sha256=f.sha256) for f in found.files
+    )
     return PreprocessorFacts(
-        id=found.id, label=found.label, makes=found.makes, shows=found.shows, aliases=found.aliases,
-        has_resolution=found.has_resolution, needs_mask=found.needs_mask, low=_option(found.low),
+        id=found.id,
+        label=found.label,
+        makes=found.makes,
+        shows=found.shows,
+        aliases=found.aliases,
+        has_resolution=found.has_resolution,
+        needs_mask=found.needs_mask,
+        low=_option(found.low),
         high=_option(found.high),
-        installed=installed, hint=hint, megabytes=found.megabytes, files=files, downloads=downloads)
+        installed=installed,
+        hint=hint,
+        megabytes=found.megabytes,
+        files=files,
+        downloads=downloads,
+    )
 
 
 def _option(option: Option | None) -> OptionFacts | None:

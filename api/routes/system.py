@@ -13,8 +13,10 @@ from contract.records import EngineStatus
 router = APIRouter(tags=["system"])
 _STATIC = Path(__file__).parents[1] / "static"
 _FILES = {"docs.html": "text/html", "docs.js": "text/javascript", "docs.css": "text/css"}
-_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-           "base-uri 'none'; form-action 'none'; frame-ancestors 'self'")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
 
 
 @router.get("/health")
@@ -51,5 +53,8 @@ def docs_file(name: str) -> Response:
 def _static(name: str) -> Response:
     if name not in _FILES:
         raise NotFound("There is no such file.", "Reload the page.")
-    return Response((_STATIC / name).read_bytes(), media_type=f"{_FILES[name]}; charset=utf-8",
-                    headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
+    return Response(
+        (_STATIC / name).read_bytes(),
+        media_type=f"{_FILES[name]}; charset=utf-8",
+        headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
+    )

@@ -11,20 +11,23 @@ from api.schemas import Found, draft_fields
 from contract.records import StoredInput
 
 router = APIRouter(tags=["inputs"])
-_PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}}, "description": "The picture."}}
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
 _PICTURE = body_schema("image/*", {"type": "string", "format": "binary"})
 
 
 @router.post("/inputs", openapi_extra=_PICTURE)
 def add(studio: StudioHere, owner: Owner, body: PictureBody) -> StoredInput:
-    """Bring a picture (PNG, JPEG, WebP, AVIF); recipes name it by its sha256. `notices`: what was done to it that can be seen."""
+    """Bring a picture (PNG, JPEG, WebP, AVIF); recipes name it by its sha256.
+
+    `notices`: what was done to it that can be seen.
+    """
     return studio.add_input(body, owner)
 
 
 @router.get("/inputs/{sha256}", response_class=Response, responses=_PNG)
-def kept(request: Request, studio: StudioHere, owner: Owner,
-         sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
+def kept(
+    request: Request, studio: StudioHere, owner: Owner, sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+) -> Response:
     """A brought picture as it is kept; only for those who brought it."""
     return send_picture(request, studio.input_file(sha256, owner), studio.settings.inputs_dir, sha256)
 
@@ -33,5 +36,4 @@ def kept(request: Request, studio: StudioHere, owner: Owner,
 def read(studio: StudioHere, owner: Owner, body: PictureBody) -> Found:
     """What a picture says of how it was made, by Darkroom, A1111 or another program. Nothing is kept."""
     found = studio.read_recipe(body, owner)
-    return Found(draft=draft_fields(found.draft), infotext=found.infotext, unknown=found.unknown,
-                 notices=found.notices)
+    return Found(draft=draft_fields(found.draft), infotext=found.infotext, unknown=found.unknown, notices=found.notices)

@@ -1,6 +1,7 @@
 """The password of --lan: a page of its own, a session cookie, and tries that are slowed per address.
 
-Nobody is locked out by what another address does. Programs may send HTTP Basic; the user name says whose their jobs are.
+Nobody is locked out by what another address does. Programs may send HTTP Basic; the user name says who owns their
+jobs.
 """
 
 import base64
@@ -150,10 +151,13 @@ class PasswordDoor:
     def _form(self, message: str, status: int, headers: dict[str, str] | None = None) -> Response:
         nonce = secrets.token_urlsafe(16)
         html = self._page.replace("{{nonce}}", nonce).replace("{{message}}", escape(message))
-        policy = (f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; "
-                  "base-uri 'none'; frame-ancestors 'none'")
-        return HTMLResponse(html, status, {"Content-Security-Policy": policy, "Cache-Control": "no-store",
-                                           **(headers or {})})
+        policy = (
+            f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+        )
+        return HTMLResponse(
+            html, status, {"Content-Security-Policy": policy, "Cache-Control": "no-store", **(headers or {})}
+        )
 
 
 def _address(request: Request) -> str:

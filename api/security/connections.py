@@ -1,8 +1,8 @@
 """The server's connections: each has deadlines on the whole, and together they leave files free to save pictures.
 
-uvicorn waits for ever for a head, a body or a reader; here a head has a time, bodies and readers a least rate. When
-there are as many connections as may be, a new one takes the place of one that only waits, or whose reader is late: of
-the address that has the most. What a request does once it has arrived is not judged here, so that streams of events may last.
+uvicorn waits forever for a head, a body or a reader; here a head has a deadline, bodies and readers a minimum rate. At
+the connection limit, a new connection replaces one that only waits or whose reader is late, from the address that has
+the most. What a request does once it has arrived is not judged here, so event streams may last.
 """
 
 import asyncio
@@ -80,8 +80,9 @@ class Connections:
 
     def _make_room(self) -> bool:
         shares = Counter(each.address for each in self._open)
-        waiting = ([each for each in self._open if each.only_waits]
-                   or [each for each in self._open if each.reader_late_s > self.patience.stuck_s])
+        waiting = [each for each in self._open if each.only_waits] or [
+            each for each in self._open if each.reader_late_s > self.patience.stuck_s
+        ]
         if not waiting:
             logger.warning("There are %d connections, and none that is waited for: new ones are refused.", self.most)
             return False
@@ -149,12 +150,18 @@ class _Connection(H11Protocol):
     @property
     def only_waits(self) -> bool:
         """Whether nothing would be lost by its end but what has not yet wholly arrived."""
-        return (self._is_between or self.conn.their_state is h11.SEND_BODY) and not self.transport.get_write_buffer_size()
+        return (
+            self._is_between or self.conn.their_state is h11.SEND_BODY
+        ) and not self.transport.get_write_buffer_size()
 
     @property
     def waited_s(self) -> float:
         """How long it has been waited for."""
-        return self._body_late_s + self.reader_late_s + (self.loop.time() - self._head_since if self._head_since is not None else 0.0)
+        return (
+            self._body_late_s
+            + self.reader_late_s
+            + (self.loop.time() - self._head_since if self._head_since is not None else 0.0)
+        )
 
     def look(self) -> None:
         """Give the connection up when its other end is too late."""
@@ -218,8 +225,14 @@ class _Server(uvicorn.Server):
                     await self._woken.wait()
 
 
-def http_server(app: ASGIApp, *, most_connections: int, patience: Patience | None = None, proxy_headers: bool = False,
-                **choices: Any) -> uvicorn.Server:
+def http_server(
+    app: ASGIApp,
+    *,
+    most_connections: int,
+    patience: Patience | None = None,
+    proxy_headers: bool = False,
+    **choices: Any,
+) -> uvicorn.Server:
     """A server for an application, bounded in connections and time.
 
     Args:
@@ -227,9 +240,20 @@ def http_server(app: ASGIApp, *, most_connections: int, patience: Patience | Non
     """
     patience = patience or Patience()
     protocol: Any = functools.partial(_Connection, Connections(most_connections, patience))
-    config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False, lifespan="on", ws="none", backlog=_ACCEPTED_AT_ONCE,
-                            timeout_keep_alive=patience.idle_s, timeout_graceful_shutdown=1,  # type: ignore[arg-type]
-                            proxy_headers=proxy_headers, server_header=False, **choices)
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws="none",
+        backlog=_ACCEPTED_AT_ONCE,
+        timeout_keep_alive=patience.idle_s,
+        timeout_graceful_shutdown=1,  # type: ignore[arg-type]
+        proxy_headers=proxy_headers,
+        server_header=False,
+        **choices,
+    )
     return _Server(config)
 
 

@@ -22,7 +22,8 @@ _ALLOWED = {
     "GET": re.compile(
         r"/|/config/?|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt"
         r"|/(static|assets)/[\w./@~+-]{1,200}"
-        r"|/gradio_api/(info/?|app_id/?|startup-events|queue/data|heartbeat/[\w-]{1,64})"),
+        r"|/gradio_api/(info/?|app_id/?|startup-events|queue/data|heartbeat/[\w-]{1,64})"
+    ),
     "POST": re.compile(r"/gradio_api/(queue/join|cancel|reset/?)"),
 }
 _FETCHES_OR_READS = re.compile(r"(?i)/file[=/]|/proxy=|/stream/|^/monitoring|/upload")
@@ -65,8 +66,7 @@ class GradioDoor:
             NotFound: any other route of gradio.
         """
         if _FETCHES_OR_READS.search(path):
-            raise NotAllowed("Files and addresses are not served here.",
-                             "Open the picture in the gallery.")
+            raise NotAllowed("Files and addresses are not served here.", "Open the picture in the gallery.")
         rule = _ALLOWED.get("GET" if method == "HEAD" else method)
         if rule is None or not rule.fullmatch(path):
             raise NotFound("There is nothing at this address.", "Correct the address, or reload the page.")
@@ -107,8 +107,12 @@ class GradioDoor:
 
     def _check_event(self, number: object) -> None:
         known = self._events()
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < MOST_EVENTS or (
-                known is not None and number not in known):
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, int)
+            or not 0 <= number < MOST_EVENTS
+            or (known is not None and number not in known)
+        ):
             raise RequestError("The request names no event of the page.", "Reload the page.")
 
     def _claim(self, session: object, owner: str) -> None:

@@ -1,7 +1,7 @@
 """Who a browser is: a random owner in a cookie that only this data folder can have signed.
 
-The secret is one file of the data folder (`studio/storage/secret_file.py`). The cookie's name carries a mark of the secret, so
-that two Darkrooms on one host (cookies know no ports) do not take each other's owners away.
+The secret is one file of the data folder (`studio/storage/secret_file.py`). The cookie's name carries a mark of the
+secret, so that two Darkrooms on one host (cookies know no ports) do not take each other's owners away.
 """
 
 import hashlib
@@ -88,8 +88,9 @@ class Sessions:
     A new password ends all sessions, since it is part of the key.
     """
 
-    def __init__(self, secret: bytes, password: str, style: CookieStyle,
-                 clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, secret: bytes, password: str, style: CookieStyle, clock: Callable[[], float] = time.time
+    ) -> None:
         self._signer = Signer(secret, "session\0" + password)
         self._style = style
         self._clock = clock

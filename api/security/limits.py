@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope
 
 from api.errors import error_response
 from contract.errors import QueueFull, TooLarge
@@ -37,8 +37,11 @@ class Streams:
     def check(self, owner: str) -> None:
         """Refuse one more. Raises QueueFull: there are as many as may be."""
         if self._open[owner] >= self._most:
-            raise QueueFull(f"{self._most} streams of events are open already.", "Close windows, or end programs that follow jobs.",
-                            retry_after_s=5)
+            raise QueueFull(
+                f"{self._most} streams of events are open already.",
+                "Close windows, or end programs that follow jobs.",
+                retry_after_s=5,
+            )
 
     @contextmanager
     def counted(self, owner: str) -> Iterator[None]:

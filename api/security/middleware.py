@@ -17,12 +17,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Misdirected, NotSignedIn, TooManyTries, error_response, in_words
-from api.security.gradio_routes import GradioDoor
 from api.head_requests import is_head
-from api.security.trusted_hosts import HostRule
+from api.security.auth import PasswordDoor
+from api.security.gradio_routes import GradioDoor
 from api.security.identity import Owners
 from api.security.limits import Body, Streams, body_limit
-from api.security.auth import PasswordDoor
+from api.security.trusted_hosts import HostRule
 from contract.errors import NotAllowed, StudioError, TooLarge
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -30,13 +30,15 @@ PAGES = ("/", "/login", "/api/v1/docs")
 _STATIC = ("/assets/", "/static/", "/page/", "/favicon.ico", "/theme.css", "/manifest.json", "/robots.txt")
 _BAD_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)|//|[\x00-\x1f\x7f\\]")
 _EVENTS = re.compile(r"/api/v1/jobs/[^/]+/events")
-_HEADERS: Mapping[str, str] = MappingProxyType({
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-})
+_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Referrer-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,22 @@ class Framing:
 
     def page_policy(self, nonce: str) -> str:
         """For gradio's page: its code is compiled from text, its styles are inline, and all is ours."""
-        return ("default-src 'self'; "
-                f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; "
-                "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-                "media-src 'self' data: blob:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-                "frame-src 'none'; object-src 'none'; base-uri 'self'; form-action 'self'; "
-                f"frame-ancestors {self.ancestors}")
+        return (
+            "default-src 'self'; "
+            f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; "
+            "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+            "media-src 'self' data: blob:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+            "frame-src 'none'; object-src 'none'; base-uri 'self'; form-action 'self'; "
+            f"frame-ancestors {self.ancestors}"
+        )
 
     @property
     def other_policy(self) -> str:
         """For everything that is no page."""
-        return ("default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "
-                f"form-action 'none'; frame-ancestors {self.ancestors}")
+        return (
+            "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "
+            f"form-action 'none'; frame-ancestors {self.ancestors}"
+        )
 
 
 class Guard:
@@ -72,8 +78,16 @@ class Guard:
         events: Which event numbers the mounted page has, if it is known.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: HostRule, owners: Owners, door: PasswordDoor | None,
-                 framing: Framing, events: Callable[[], Container[int] | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: HostRule,
+        owners: Owners,
+        door: PasswordDoor | None,
+        framing: Framing,
+        events: Callable[[], Container[int] | None],
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._owners = owners
@@ -112,7 +126,9 @@ class Guard:
                 await body.drain()
             await error_response(error, headers=wait)(scope, receive, answer)
             return
-        if is_head(scope) and GradioDoor.is_stream(scope["path"]):  # to open it would take its messages, to close it end it
+        if is_head(scope) and GradioDoor.is_stream(
+            scope["path"]
+        ):  # to open it would take its messages, to close it end it
             await Response(media_type="text/event-stream")(scope, receive, answer)
             return
         scope.setdefault("state", {})["owner"] = owner
@@ -128,8 +144,7 @@ class Guard:
         host = request.headers.get("host", "")
         if not self._hosts.allows(host, scope.get("server")):
             shown = host.encode("utf-8", "replace").decode()[:60]
-            raise Misdirected(f"This Darkroom is not “{shown}”.",
-                              "Use the address that was shown when it started.")
+            raise Misdirected(f"This Darkroom is not “{shown}”.", "Use the address that was shown when it started.")
         if _BAD_SEGMENT.search(path) and not re.search(r"(?i)/(file|proxy)=", path):
             raise in_words(404, request.method)
         self._check_origin(request, host)
@@ -144,8 +159,12 @@ class Guard:
         if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
             return
         shown_in = ("document",) if self._framing.ancestors == "'self'" else ("document", "iframe")
-        is_visit = (request.method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
-                    and headers.get("sec-fetch-dest") in shown_in and request.scope["path"] in PAGES)
+        is_visit = (
+            request.method in ("GET", "HEAD")
+            and headers.get("sec-fetch-mode") == "navigate"
+            and headers.get("sec-fetch-dest") in shown_in
+            and request.scope["path"] in PAGES
+        )
         if not is_visit:
             raise NotAllowed("Another site's page may not use this Darkroom.", "Open Darkroom itself.")
 
@@ -166,8 +185,10 @@ class Guard:
             return True
         is_visit = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if not is_visit or scope["path"] not in PAGES:
-            raise NotSignedIn("This Darkroom asks for its password.",
-                              "Reload the page to sign in; programs send it by HTTP Basic with any user name.")
+            raise NotSignedIn(
+                "This Darkroom asks for its password.",
+                "Reload the page to sign in; programs send it by HTTP Basic with any user name.",
+            )
         await RedirectResponse("/login", 303)(scope, body.receive, body.send)
         return False
 
@@ -215,6 +236,7 @@ class Guard:
 
 def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope) -> Send:
     """A send that adds the security headers where the application set none, and the cookies."""
+
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=list(message.get("headers", [])))

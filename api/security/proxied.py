@@ -54,14 +54,22 @@ class Proxied:
         by_name = is_public_name(host, self._hosts)
         shown_below = self._root if by_name or is_below else ""
         raw_path = self._without_root(scope.get("raw_path", b"").decode("latin-1"))[0].encode("latin-1") or b"/"
-        seen = {**scope, **told, "path": path, "raw_path": raw_path,
-                "state": {**scope.get("state", {}), "is_public": by_name}}
+        seen = {
+            **scope,
+            **told,
+            "path": path,
+            "raw_path": raw_path,
+            "state": {**scope.get("state", {}), "is_public": by_name},
+        }
         await self._app(seen, receive, _shown_below(shown_below, send) if shown_below else send)
 
     def _without_root(self, path: str) -> tuple[str, bool]:
-        """A path as the application knows it (empty: the root without its slash), and whether the root stood before it."""
+        """A path as the application knows it, and whether the root stood before it.
+
+        An empty path is the root without its slash.
+        """
         if self._root and (path == self._root or path.startswith(f"{self._root}/")):
-            return path[len(self._root):], True
+            return path[len(self._root) :], True
         return path, False
 
     def _told(self, scope: Scope) -> Scope:
@@ -74,25 +82,32 @@ class Proxied:
         told: Scope = {"headers": kept}
         host = headers.get("x-forwarded-host", "").partition(",")[0].strip()
         if is_public_name(host, self._hosts):
-            told["headers"] = [(name, value) for name, value in kept if name != b"host"] + [(b"host", host.encode("latin-1"))]
+            told["headers"] = [(name, value) for name, value in kept if name != b"host"] + [
+                (b"host", host.encode("latin-1"))
+            ]
         if headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() == "https":
             told["scheme"] = "https"
         passed_on = [part.strip() for part in ",".join(headers.getlist("x-forwarded-for")).split(",")]
-        if found := next((part for part in reversed(passed_on) if is_address(part) and not _is_in(part, self._proxies)), None):
+        if found := next(
+            (part for part in reversed(passed_on) if is_address(part) and not _is_in(part, self._proxies)), None
+        ):
             told["client"] = (found, 0)
         return told
 
 
 def _shown_below(root: str, send: Send) -> Send:
     """A send whose places and cookies are those below the root."""
+
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=list(message.get("headers", [])))
             place = headers.get("location", "")
             if place.startswith("/") and not place.startswith("//"):
                 headers["Location"] = root + place
-            raw = [(name, value.replace(b"; Path=/;", f"; Path={root};".encode()) if name == b"set-cookie" else value)
-                   for name, value in headers.raw]
+            raw = [
+                (name, value.replace(b"; Path=/;", f"; Path={root};".encode()) if name == b"set-cookie" else value)
+                for name, value in headers.raw
+            ]
             message = {**message, "headers": raw}
         await send(message)
 

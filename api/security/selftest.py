@@ -56,15 +56,21 @@ async def _file_is_refused(demo: Any, event: Any, canary: Path) -> None:
     for copy in copies:
         copy.unlink()
     if copies or type(outcome).__name__ != "InvalidPathError":
-        raise StudioError("The page would read files that nobody gave it, so it is not served.",
-                          "Install the gradio that requirements.txt names.", code="self_test")
+        raise StudioError(
+            "The page would read files that nobody gave it, so it is not served.",
+            "Install the gradio that requirements.txt names.",
+            code="self_test",
+        )
 
 
 async def _fetch_is_closed(fetch: Fetch) -> None:
     # Any other failure means that it tried.
     if not isinstance(await _outcome(fetch(FAR_ADDRESS)), PermissionError):
-        raise StudioError("The page would fetch addresses for others, so it is not served.",
-                          "Install the gradio that requirements.txt names.", code="self_test")
+        raise StudioError(
+            "The page would fetch addresses for others, so it is not served.",
+            "Install the gradio that requirements.txt names.",
+            code="self_test",
+        )
 
 
 async def _outcome(work: Awaitable[object]) -> object:

@@ -52,7 +52,7 @@ class HostRule:
 def is_public_name(host: str, names: Sequence[str]) -> bool:
     """Whether a Host names one of these: with a port exactly, without one on any port."""
     host = host.lower()
-    bare = host[:-len(port) - 1] if (port := host.rpartition(":")[2]).isdigit() and ":" in host else host
+    bare = host[: -len(port) - 1] if (port := host.rpartition(":")[2]).isdigit() and ":" in host else host
     return bool(host) and (host in names or bare in names)
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catalog.detect.sniffed import WIDTHS, Sniffed, refused_family
 from catalog.families import FAMILIES
 from catalog.files.folders import fingerprint, read_json, settings_of
 from catalog.files.headers import TensorInfo, read_header
 from catalog.files.plain_text import printable
-from catalog.preprocessors import find_preprocessor, get_preprocessor
-from catalog.detect.sniffed import WIDTHS, Sniffed, refused_family
 from catalog.files.weights import weights_files
+from catalog.preprocessors import find_preprocessor, get_preprocessor
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Control
 from contract.values import ModelKind, ModelRef
@@ -25,8 +25,11 @@ IMAGE_ENCODER = "image_encoder"
 LABELS: Mapping[ModelKind, str] = {"controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter", "ip_adapter": "IP-Adapter"}
 # What the maps of a union model show, in the order of its types (xinsir's ControlNet++; the first six are in all).
 UNION_SHOWS = ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")
-_CLASSES: Mapping[str, ModelKind] = {"ControlNetModel": "controlnet", UNION_CLASS: "controlnet",
-                                     "T2IAdapter": "t2i_adapter"}
+_CLASSES: Mapping[str, ModelKind] = {
+    "ControlNetModel": "controlnet",
+    UNION_CLASS: "controlnet",
+    "T2IAdapter": "t2i_adapter",
+}
 # What a T2I-Adapter sees of a gray or a colored picture at one place -> its family.
 _FOLDED: Mapping[int, str] = {8**2: "sd1", 3 * 8**2: "sd1", 16**2: "sdxl", 3 * 16**2: "sdxl"}
 _OTHER_CONTROLS = ("lllite_", "controlnet_blocks.")
@@ -97,8 +100,11 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
 
 def _is_t2i_adapter(header: Mapping[str, TensorInfo]) -> bool:
     """One file: the first program's names, or diffusers' below `adapter.`."""
-    return any(f"{place}body.0.{first}.weight" in header for place in ("", "adapter.")
-               for first in ("block1", "in_conv", "resnets.0.block1"))
+    return any(
+        f"{place}body.0.{first}.weight" in header
+        for place in ("", "adapter.")
+        for first in ("block1", "in_conv", "resnets.0.block1")
+    )
 
 
 def _judge_t2i_adapter(header: Mapping[str, TensorInfo]) -> str:
@@ -107,8 +113,9 @@ def _judge_t2i_adapter(header: Mapping[str, TensorInfo]) -> str:
     first = next((header[name].shape for name in places if name in header), ())
     family = _FOLDED.get(first[1]) if len(first) == 4 else None
     if family is None or any(".down_opt." in name for name in header):
-        raise ModelProblem("It is a T2I-Adapter of a kind that is not known.",
-                           "Use its diffusers version, a folder with config.json.")
+        raise ModelProblem(
+            "It is a T2I-Adapter of a kind that is not known.", "Use its diffusers version, a folder with config.json."
+        )
     return family
 
 
@@ -134,8 +141,10 @@ def read_control_model(path: Path) -> ControlModel:
 
 def _family_of_controlnet(config: Mapping[str, Any]) -> str:
     if config.get("in_channels", 4) != 4:
-        raise ModelProblem(f"It takes {printable(str(config['in_channels'])[:200], 40)} latent channels; 4 are supported.",
-                           "Use another one.")
+        raise ModelProblem(
+            f"It takes {printable(str(config['in_channels'])[:200], 40)} latent channels; 4 are supported.",
+            "Use another one.",
+        )
     if config.get("addition_embed_type") == "text_time":
         return "sdxl"
     return WIDTHS.get(_number(config.get("cross_attention_dim")), "sd1")
@@ -169,13 +178,16 @@ def _judge_controlnet(header: Mapping[str, TensorInfo]) -> tuple[str, tuple[str,
     if any(name.startswith("control_to_base") or ".ctrl_" in name for name in header):
         raise ModelProblem("It is a ControlNet-XS, which is not run here.", "Use a plain ControlNet.")
     if any("label_emb." in name for name in header):
-        raise ModelProblem("It is a ControlNet for SDXL with the names of the first programs, which are not known.",
-                           "Use its diffusers version.")
-    widths = [info.shape[1] for name, info in header.items()
-              if name.endswith("attn2.to_k.weight") and len(info.shape) == 2]
+        raise ModelProblem(
+            "It is a ControlNet for SDXL with the names of the first programs, which are not known.",
+            "Use its diffusers version.",
+        )
+    widths = [
+        info.shape[1] for name, info in header.items() if name.endswith("attn2.to_k.weight") and len(info.shape) == 2
+    ]
     family = "sdxl" if "add_embedding.linear_1.weight" in header else WIDTHS.get(widths[0] if widths else 0, "sd1")
     types = header["task_embedding"].shape[:1] if "task_embedding" in header else ()
-    return family, UNION_SHOWS[:sum(types)]
+    return family, UNION_SHOWS[: sum(types)]
 
 
 def _judge_ip_adapter(header: Mapping[str, TensorInfo]) -> str:
@@ -184,8 +196,10 @@ def _judge_ip_adapter(header: Mapping[str, TensorInfo]) -> str:
     if not keys or not any(name.startswith("image_proj.") for name in header):
         raise ModelProblem("It lacks the layers of an IP-Adapter.", "Download it again.")
     if any(name.endswith("_lora.down.weight") for name in header):
-        raise ModelProblem("It is an IP-Adapter for face recognition vectors, which are not made here.",
-                           "Use an IP-Adapter without “faceid” in its name.")
+        raise ModelProblem(
+            "It is an IP-Adapter for face recognition vectors, which are not made here.",
+            "Use an IP-Adapter without “faceid” in its name.",
+        )
     width = keys[0].shape[1] if len(keys[0].shape) == 2 else 0
     return WIDTHS.get(width) or ("sdxl" if len(keys) >= _SDXL_LAYERS else "sd1")
 
@@ -193,8 +207,9 @@ def _judge_ip_adapter(header: Mapping[str, TensorInfo]) -> str:
 def _with_encoder(path: Path, family: str) -> ControlModel:
     encoder = image_encoder_of(path)
     root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
-    return ControlModel("ip_adapter", family, root, (path, *weights_files(encoder)),
-                        settings=settings_of(encoder, "ip_adapter"))
+    return ControlModel(
+        "ip_adapter", family, root, (path, *weights_files(encoder)), settings=settings_of(encoder, "ip_adapter")
+    )
 
 
 def image_encoder_of(adapter: Path) -> Path:
@@ -211,10 +226,14 @@ def image_encoder_of(adapter: Path) -> Path:
         if wanted in (config.get("projection_dim"), config.get("hidden_size")):
             return folder
     if found:
-        raise ModelProblem(f"It takes pictures encoded {wanted} wide, which “{IMAGE_ENCODER}” is not.",
-                           "Put the encoder it came with beside it.")
-    raise ModelProblem(f"The encoder of its pictures is missing: a folder “{IMAGE_ENCODER}” beside it.",
-                       f"Download “{IMAGE_ENCODER}” from where the adapter came from.")
+        raise ModelProblem(
+            f"It takes pictures encoded {wanted} wide, which “{IMAGE_ENCODER}” is not.",
+            "Put the encoder it came with beside it.",
+        )
+    raise ModelProblem(
+        f"The encoder of its pictures is missing: a folder “{IMAGE_ENCODER}” beside it.",
+        f"Download “{IMAGE_ENCODER}” from where the adapter came from.",
+    )
 
 
 def _picture_width(header: Mapping[str, TensorInfo]) -> int:
@@ -234,12 +253,15 @@ def refuse_other_family(control: ModelRef, checkpoint: ModelRef, field: str = ""
     """
     if control.family == checkpoint.family:
         return
-    theirs, ours = (FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family
-                    for ref in (control, checkpoint))
+    theirs, ours = (
+        FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family for ref in (control, checkpoint)
+    )
     label = LABELS.get(control.kind, "Model")
-    raise InvalidRecipe(f"{label} “{control.name}” is for {theirs}; “{checkpoint.name}” is {ours}.",
-                        f"Pick a checkpoint for {theirs}, or a {label} for {ours}.",
-                        field=field or ("references.model" if control.kind == "ip_adapter" else "controls.model"))
+    raise InvalidRecipe(
+        f"{label} “{control.name}” is for {theirs}; “{checkpoint.name}” is {ours}.",
+        f"Pick a checkpoint for {theirs}, or a {label} for {ours}.",
+        field=field or ("references.model" if control.kind == "ip_adapter" else "controls.model"),
+    )
 
 
 def union_place(label: str, known: Sequence[str], control: Control, field: str = "controls.shows") -> int:
@@ -256,6 +278,5 @@ def union_place(label: str, known: Sequence[str], control: Control, field: str =
         shows = named.shows
     if shows not in known:
         said = f"“{shows}” is none of what it knows" if shows else "it must be told what the picture shows"
-        raise InvalidRecipe(f"{label} is a union: {said}.", f"Use one of: {', '.join(known)}.",
-                            field=field)
+        raise InvalidRecipe(f"{label} is a union: {said}.", f"Use one of: {', '.join(known)}.", field=field)
     return known.index(shows)

@@ -1,6 +1,7 @@
 """Where a text names embeddings (textual inversions): by bare name, in any case, or as ComfyUI's embedding:name.
 
-The studio finds which ones a prompt names, the engine where; what they are worth is in `engine/adapters/textual_inversion.py`.
+The studio finds which ones a prompt names, the engine where; what they are worth is in
+`engine/adapters/textual_inversion.py`.
 """
 
 import re

@@ -10,11 +10,31 @@ from catalog.files.plain_text import without_controls
 from contract.values import ModelKind, ModelRef
 
 BUNDLED = "starter"
-KIND_LABELS: Mapping[ModelKind, str] = MappingProxyType({
-    "checkpoint": "checkpoint", "vae": "VAE", "lora": "LoRA", "controlnet": "ControlNet", "t2i_adapter": "T2I-Adapter",
-    "ip_adapter": "IP-Adapter", "embedding": "embedding", "upscaler": "upscaler", "hypernetwork": "hypernetwork"})
-_TEXTS: Mapping[str, int] = MappingProxyType({
-    "title": 300, "description": 300, "problem": 1_000, "hint": 400, "detail": 200, "notes": 4_000, "alias": 300, "folder": 300})
+KIND_LABELS: Mapping[ModelKind, str] = MappingProxyType(
+    {
+        "checkpoint": "checkpoint",
+        "vae": "VAE",
+        "lora": "LoRA",
+        "controlnet": "ControlNet",
+        "t2i_adapter": "T2I-Adapter",
+        "ip_adapter": "IP-Adapter",
+        "embedding": "embedding",
+        "upscaler": "upscaler",
+        "hypernetwork": "hypernetwork",
+    }
+)
+_TEXTS: Mapping[str, int] = MappingProxyType(
+    {
+        "title": 300,
+        "description": 300,
+        "problem": 1_000,
+        "hint": 400,
+        "detail": 200,
+        "notes": 4_000,
+        "alias": 300,
+        "folder": 300,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +96,10 @@ class ModelEntry:
 
 
 def sendable(entry: ModelEntry) -> ModelEntry:
-    """An entry whose texts can be shown and sent, whatever its file holds: no text without an encoding, none endless."""
+    """An entry whose texts can be shown and sent, whatever its file holds.
+
+    Every text can be encoded, and none is endless.
+    """
     changes: dict[str, object] = {}
     for name, limit in _TEXTS.items():
         text = getattr(entry, name)

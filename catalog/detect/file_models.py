@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalog.detect.entries import KIND_LABELS, ModelEntry, folder_part, last_part
-from catalog.families import FAMILIES, usual_for
 from catalog.detect.finding import Found
 from catalog.detect.folder_models import describe_control
+from catalog.detect.sniff import sniff
+from catalog.detect.sniffed import Sniffed
+from catalog.families import FAMILIES, usual_for
 from catalog.files.folders import fingerprint, settings_of
 from catalog.files.formats import PICKLE, PICKLES, Format, format_of, start_of
 from catalog.files.headers import UnreadableModel, read_whole_header
 from catalog.files.side_files import About, read_metadata, read_notes
-from catalog.detect.sniff import sniff
-from catalog.detect.sniffed import Sniffed
 from catalog.upscalers import may_be_upscaler
 from contract.errors import ModelProblem
 from contract.values import ModelRef
 
-_NAMES_OF_ALL = frozenset({"pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model", "learned_embeds"})
+_NAMES_OF_ALL = frozenset(
+    {"pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model", "learned_embeds"}
+)
 _RENAME_HINT = "Rename it to .ckpt, then convert it to safetensors: Models, Convert."
 
 
@@ -59,7 +61,9 @@ def read_facts(found: Found) -> FileFacts:
     try:
         form = format_of(found.path, start_of(found.path)) if found.size_bytes else None
         if form is not None:
-            return FileFacts(_of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form), is_lasting)
+            return FileFacts(
+                _of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form), is_lasting
+            )
         header = read_whole_header(found.path)
         about = read_metadata(header.metadata)
         merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
@@ -67,13 +71,25 @@ def read_facts(found: Found) -> FileFacts:
         if sniffed == Sniffed(None) and found.kind == "upscaler" and may_be_upscaler(header.tensors):
             sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine tells when it is used
         settings = settings_of(found.path, sniffed.kind) if sniffed.kind else ()
-        return FileFacts(sniffed, merged, fingerprint(found.path.parent, (found.path,), settings), is_lasting=is_lasting)
+        return FileFacts(
+            sniffed, merged, fingerprint(found.path.parent, (found.path,), settings), is_lasting=is_lasting
+        )
     except ModelProblem as problem:
-        return FileFacts(Sniffed(None, problem=problem.message, hint=problem.hint), notes,
-                         is_lasting=is_lasting and not isinstance(problem, UnreadableModel))
+        return FileFacts(
+            Sniffed(None, problem=problem.message, hint=problem.hint),
+            notes,
+            is_lasting=is_lasting and not isinstance(problem, UnreadableModel),
+        )
     except OSError as error:
-        return FileFacts(Sniffed(None, problem=f"{found.path.name} can't be read ({error.strerror}).",
-                                 hint="Put it back, or correct its permissions."), notes, is_lasting=False)
+        return FileFacts(
+            Sniffed(
+                None,
+                problem=f"{found.path.name} can't be read ({error.strerror}).",
+                hint="Put it back, or correct its permissions.",
+            ),
+            notes,
+            is_lasting=False,
+        )
 
 
 def _can_be_converted(found: Found, form: Format) -> bool:
@@ -87,8 +103,9 @@ def _of_other_form(found: Found, form: Format) -> Sniffed:
         return Sniffed(None, problem=f"{name} is {form.label}, {form.problem}.", hint=form.hint)
     if _can_be_converted(found, form):
         return Sniffed(None, problem=f"{name} can run code when opened.", hint=form.hint)
-    return Sniffed(None, problem=f"{name} is a PyTorch pickle, not safetensors: it can run code when opened.",
-                   hint=_RENAME_HINT)
+    return Sniffed(
+        None, problem=f"{name} is a PyTorch pickle, not safetensors: it can run code when opened.", hint=_RENAME_HINT
+    )
 
 
 def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
@@ -99,9 +116,19 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
     if sniffed.kind == "ip_adapter" and not sniffed.problem:
         return _dress(describe_control(found), found, facts)
     ref = ModelRef(kind=sniffed.kind, name=found.name, family=sniffed.family, fingerprint=facts.fingerprint)
-    entry = ModelEntry(ref, found.path, title_of(found), size_bytes=found.size_bytes, variant=sniffed.variant,
-                       prediction=sniffed.prediction, zero_snr=sniffed.zero_snr, has_vae=sniffed.has_vae, shows=sniffed.shows,
-                       problem=f"{title_of(found)}: {sniffed.problem}" if sniffed.problem else None, hint=sniffed.hint)
+    entry = ModelEntry(
+        ref,
+        found.path,
+        title_of(found),
+        size_bytes=found.size_bytes,
+        variant=sniffed.variant,
+        prediction=sniffed.prediction,
+        zero_snr=sniffed.zero_snr,
+        has_vae=sniffed.has_vae,
+        shows=sniffed.shows,
+        problem=f"{title_of(found)}: {sniffed.problem}" if sniffed.problem else None,
+        hint=sniffed.hint,
+    )
     if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
         sizes, defaults = usual_for(sniffed.family, sniffed.variant, sniffed.prediction)
         entry = replace(entry, sizes=sizes, defaults=defaults)
@@ -118,10 +145,17 @@ def title_of(found: Found) -> str:
 def _dress(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
     """An entry with what was told about it beside its weights."""
     about, title = facts.about, title_of(found)
-    return replace(entry, format="pickle" if facts.is_pickle else "file", notes=about.notes, trigger_words=about.trigger_words,
-                   alias=about.title if about.title.casefold() != title.casefold() else "",
-                   detail=facts.sniffed.detail, folder=folder_part(found.name), modified=found.modified,
-                   preview_path=found.preview)
+    return replace(
+        entry,
+        format="pickle" if facts.is_pickle else "file",
+        notes=about.notes,
+        trigger_words=about.trigger_words,
+        alias=about.title if about.title.casefold() != title.casefold() else "",
+        detail=facts.sniffed.detail,
+        folder=folder_part(found.name),
+        modified=found.modified,
+        preview_path=found.preview,
+    )
 
 
 def not_a_model(found: Found, sniffed: Sniffed, facts: FileFacts | None = None) -> ModelEntry:
@@ -129,9 +163,18 @@ def not_a_model(found: Found, sniffed: Sniffed, facts: FileFacts | None = None) 
     kind = found.kind or "checkpoint"
     problem, file_name = sniffed.problem, found.path.name
     if not problem:
-        problem = (f"{file_name} is {sniffed.detail}, no {KIND_LABELS[kind]}." if sniffed.detail
-                   else f"{file_name} is no {KIND_LABELS[kind]} that is known.")
+        problem = (
+            f"{file_name} is {sniffed.detail}, no {KIND_LABELS[kind]}."
+            if sniffed.detail
+            else f"{file_name} is no {KIND_LABELS[kind]} that is known."
+        )
     ref = ModelRef(kind=kind, name=found.name, family="unknown", fingerprint=facts.fingerprint if facts else "")
-    entry = ModelEntry(ref, found.path, title_of(found), size_bytes=found.size_bytes, problem=problem,
-                       hint=sniffed.hint or "Use another file.")
+    entry = ModelEntry(
+        ref,
+        found.path,
+        title_of(found),
+        size_bytes=found.size_bytes,
+        problem=problem,
+        hint=sniffed.hint or "Use another file.",
+    )
     return _dress(entry, found, facts or FileFacts(sniffed))

@@ -94,8 +94,15 @@ class Walk:
             if not child.startswith(".") and self._is_inside(children[child]):
                 yield from self._child(place, children, child, kind, name, depth)
 
-    def _child(self, place: Place, children: dict[str, "os.DirEntry[str]"], child: str, kind: ModelKind | None,
-               name: str, depth: int) -> Iterator[Found]:
+    def _child(
+        self,
+        place: Place,
+        children: dict[str, "os.DirEntry[str]"],
+        child: str,
+        kind: ModelKind | None,
+        name: str,
+        depth: int,
+    ) -> Iterator[Found]:
         entry = children[child]
         path = Path(entry.path)
         try:
@@ -124,8 +131,10 @@ class Walk:
         elif _is_below(target, self.inside):
             return True
         else:
-            self._warn(f"{entry.path} leads out of the folders of models and is left out. "
-                       f"To use what it leads to: --models {target if os.path.isdir(target) else os.path.dirname(target)}")
+            self._warn(
+                f"{entry.path} leads out of the folders of models and is left out. "
+                f"To use what it leads to: --models {target if os.path.isdir(target) else os.path.dirname(target)}"
+            )
         return False
 
 
@@ -157,8 +166,18 @@ def found_at(path: Path, name: str, kind: ModelKind | None = None, inside: Seque
     beside = _Named(path.parent, tuple(inside) or (os.path.realpath(path.parent),))
     notes = notes_of(path, beside)
     beside_it = [one.stat() for one in (*notes, *_settings_beside(path, beside, notes))]
-    return Found(path, name, name, kind, False, _stamp(status, beside_it),
-                 status.st_size, status.st_mtime, preview_of(path, beside), notes)
+    return Found(
+        path,
+        name,
+        name,
+        kind,
+        False,
+        _stamp(status, beside_it),
+        status.st_size,
+        status.st_mtime,
+        preview_of(path, beside),
+        notes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +227,9 @@ def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bo
 class _Listed:
     """The names of a folder's files that may be read: a pipe, a folder or a link to elsewhere harms no model."""
 
-    def __init__(self, entries: Mapping[str, "os.DirEntry[str]"], is_inside: Callable[["os.DirEntry[str]"], bool]) -> None:
+    def __init__(
+        self, entries: Mapping[str, "os.DirEntry[str]"], is_inside: Callable[["os.DirEntry[str]"], bool]
+    ) -> None:
         self._entries, self._is_inside = entries, is_inside
 
     def __contains__(self, name: object) -> bool:
@@ -231,12 +252,24 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _file(place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Listed, kind: ModelKind | None, name: str) -> Found:
+def _file(
+    place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Listed, kind: ModelKind | None, name: str
+) -> Found:
     status = _status(entry)
     notes = notes_of(path, beside)
     stamp = _stamp(status, [beside.stat(one.name) for one in (*notes, *_settings_beside(path, beside, notes))])
-    return Found(path, f"{name}/{path.stem}".lstrip("/"), path.relative_to(place.folder).with_suffix("").as_posix(), kind,
-                 False, stamp, status.st_size, status.st_mtime, preview_of(path, beside), notes)
+    return Found(
+        path,
+        f"{name}/{path.stem}".lstrip("/"),
+        path.relative_to(place.folder).with_suffix("").as_posix(),
+        kind,
+        False,
+        stamp,
+        status.st_size,
+        status.st_mtime,
+        preview_of(path, beside),
+        notes,
+    )
 
 
 def _status(entry: "os.DirEntry[str]") -> os.stat_result:

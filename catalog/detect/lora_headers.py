@@ -8,25 +8,51 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from catalog.files.headers import TensorInfo
 from catalog.detect.lora_names import LoraPlace, cut, other_kind, place_of
 from catalog.detect.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
+from catalog.files.headers import TensorInfo
 
 Tensors = Mapping[str, TensorInfo]
 # The role of a tensor -> the form that the file is of. Alpha, bias and lengths are in all of them.
-_FORMS: Mapping[str, str] = MappingProxyType({
-    "down": "LoRA", "up": "LoRA", "hada_w1_a": "LoHa", "hada_w1_b": "LoHa", "hada_w2_a": "LoHa", "hada_w2_b": "LoHa",
-    "lokr_w1": "LoKr", "lokr_w1_a": "LoKr", "lokr_w1_b": "LoKr", "lokr_w2": "LoKr", "lokr_w2_a": "LoKr", "lokr_w2_b": "LoKr",
-    "on_input": "IA3", "diff": "full difference", "diff_b": "full difference"})
+_FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        "down": "LoRA",
+        "up": "LoRA",
+        "hada_w1_a": "LoHa",
+        "hada_w1_b": "LoHa",
+        "hada_w2_a": "LoHa",
+        "hada_w2_b": "LoHa",
+        "lokr_w1": "LoKr",
+        "lokr_w1_a": "LoKr",
+        "lokr_w1_b": "LoKr",
+        "lokr_w2": "LoKr",
+        "lokr_w2_a": "LoKr",
+        "lokr_w2_b": "LoKr",
+        "on_input": "IA3",
+        "diff": "full difference",
+        "diff_b": "full difference",
+    }
+)
 _MAGNITUDES = frozenset({"dora_scale", "magnitude"})
 _NORMS = (".w_norm", ".b_norm")
 _UNET_WORDS = ("down_blocks_", "up_blocks_", "mid_block_", "input_blocks_", "output_blocks_", "middle_block_")
 _CROSS = ("attn2_to_k", "attn2_to_v")
 _DEEPER = re.compile(r"transformer_blocks_[1-9]")
-_TOLD: Mapping[str, str] = MappingProxyType({  # beginnings of ss_base_model_version and modelspec.architecture
-    "sd_v1": "sd1", "stable-diffusion-v1": "sd1", "sd_v2": "sd2", "stable-diffusion-v2": "sd2",
-    "sdxl_refiner": "sdxl_refiner", "stable-diffusion-xl-v1-refiner": "sdxl_refiner", "sdxl": "sdxl",
-    "stable-diffusion-xl": "sdxl", "sd3": "sd3", "stable-diffusion-3": "sd3", "flux": "flux"})
+_TOLD: Mapping[str, str] = MappingProxyType(
+    {  # beginnings of ss_base_model_version and modelspec.architecture
+        "sd_v1": "sd1",
+        "stable-diffusion-v1": "sd1",
+        "sd_v2": "sd2",
+        "stable-diffusion-v2": "sd2",
+        "sdxl_refiner": "sdxl_refiner",
+        "stable-diffusion-xl-v1-refiner": "sdxl_refiner",
+        "sdxl": "sdxl",
+        "stable-diffusion-xl": "sdxl",
+        "sd3": "sd3",
+        "stable-diffusion-3": "sd3",
+        "flux": "flux",
+    }
+)
 _FLUX_WIDTH = 3072
 _SD3_WIDTHS = (1536, 2432)
 
@@ -59,8 +85,13 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     if family in REFUSED_FAMILIES or (family == "unknown" and not any(_is_known_place(layer) for layer in layers)):
         return refused_family("lora", family)
     if other and is_other:
-        return Sniffed("lora", family, detail=other, problem=f"It is {other}, which is not run here.",
-                       hint="Use a LoRA, LoCon, LoHa, LoKr or DoRA.")
+        return Sniffed(
+            "lora",
+            family,
+            detail=other,
+            problem=f"It is {other}, which is not run here.",
+            hint="Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
+        )
     return Sniffed("lora", family, detail=_detail(tensors, roles, forms, layers))
 
 
@@ -85,7 +116,9 @@ def _layers(tensors: Tensors, roles: Mapping[str, tuple[str, str]], others: Coll
         stem, role = roles[name]
         if role in ("down", "hada_w1_b"):
             width = info.shape[1] if len(info.shape) > 1 else 0
-            yield Layer(place_of(stem), width, () if role == "hada_w1_b" else info.shape)  # which is flat, whatever the layer is
+            yield Layer(
+                place_of(stem), width, () if role == "hada_w1_b" else info.shape
+            )  # which is flat, whatever the layer is
         elif role in ("lokr_w1", "lokr_w1_b"):
             yield Layer(place_of(stem), _kronecker_width(tensors, stem), ())
         elif role in ("diff", "diff_b", "on_input"):
@@ -111,8 +144,13 @@ def _family(layers: tuple[Layer, ...], metadata: Mapping[str, str]) -> str:
     names = [layer.name for layer in layers]
     if any("motion_modules_" in name for name in names):
         return "unknown"
-    return (_transformer_family(layers) or _cross_attention_family(layers) or _structural_family(layers)
-            or told_family(metadata) or "unknown")
+    return (
+        _transformer_family(layers)
+        or _cross_attention_family(layers)
+        or _structural_family(layers)
+        or told_family(metadata)
+        or "unknown"
+    )
 
 
 def _transformer_family(layers: tuple[Layer, ...]) -> str | None:
@@ -120,8 +158,9 @@ def _transformer_family(layers: tuple[Layer, ...]) -> str | None:
     names = [layer.name for layer in layers]
     if any("joint_blocks_" in name for name in names):
         return "sd3"
-    if any("single_transformer_blocks_" in name or "double_blocks_" in name or "single_blocks_" in name
-           for name in names):
+    if any(
+        "single_transformer_blocks_" in name or "double_blocks_" in name or "single_blocks_" in name for name in names
+    ):
         return "flux"
     if any(word in name for name in names for word in _UNET_WORDS):
         return None
@@ -153,8 +192,13 @@ def _structural_family(layers: tuple[Layer, ...]) -> str | None:
     if shape is not None:
         return "sd1" if len(shape) == 4 else "sd2"
     # The first of two text encoders (lora_te1_) is the same in SDXL, SD 3 and Flux.
-    text = {layer.width for layer in layers if layer.place.part == "text_encoder" and not layer.place.is_first_of_several
-            and layer.name.endswith(("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1"))}
+    text = {
+        layer.width
+        for layer in layers
+        if layer.place.part == "text_encoder"
+        and not layer.place.is_first_of_several
+        and layer.name.endswith(("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1"))
+    }
     return "sd1" if 768 in text else "sd2" if 1024 in text else None
 
 

@@ -3,7 +3,7 @@
 A name is cut into a stem (the layer) and a role (what the tensor is to it), and a stem into a part of the model and a
 path there, with underscores for dots. Spellings, and who writes them:
     kohya's sd-scripts, OneTrainer   lora_unet_…, lora_te_…; of SDXL lora_te1_…, lora_te2_…; .lora_down.weight, .alpha
-    LyCORIS, SimpleTuner             lycoris_… (with unet_, te1_ or nothing behind it); .hada_w1_a, .lokr_w1, .diff, .w_norm
+    LyCORIS, SimpleTuner             lycoris_… (then unet_, te1_ or nothing); .hada_w1_a, .lokr_w1, .diff, .w_norm
     diffusers                        unet.…, text_encoder.…; .lora_A.weight; older ….processor.to_q_lora.down.weight
     peft                             base_model.model.…; .lora_A.weight, .lora_A.default.weight, .lora_magnitude_vector
     ComfyUI                          diffusion_model.…, text_encoders.clip_l.transformer.…, clip_g; .diff, .diff_b
@@ -16,46 +16,125 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-ROLES: Mapping[str, str] = MappingProxyType({
-    ".lora_down.weight": "down", ".lora_up.weight": "up", ".lora_mid.weight": "mid", ".alpha": "alpha",
-    ".lora_A.weight": "down", ".lora_B.weight": "up", ".lora.down.weight": "down", ".lora.up.weight": "up",
-    "_lora.down.weight": "down", "_lora.up.weight": "up",
-    "_lora1.down.weight": "down", "_lora1.up.weight": "up", "_lora2.down.weight": "down", "_lora2.up.weight": "up",  # of Flux
-    ".lora_linear_layer.down.weight": "down", ".lora_linear_layer.up.weight": "up",
-    ".lora_A": "down", ".lora_B": "up", ".dora_scale": "dora_scale",
-    ".lora_magnitude_vector": "magnitude", ".lora_magnitude_vector.weight": "magnitude",
-    **{f".{name}": name for name in (
-        "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1", "lokr_w1_a", "lokr_w1_b",
-        "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "diff", "diff_b", "on_input")},
-    ".w_norm": "diff", ".b_norm": "diff_b", ".weight": "factor"})
+ROLES: Mapping[str, str] = MappingProxyType(
+    {
+        ".lora_down.weight": "down",
+        ".lora_up.weight": "up",
+        ".lora_mid.weight": "mid",
+        ".alpha": "alpha",
+        ".lora_A.weight": "down",
+        ".lora_B.weight": "up",
+        ".lora.down.weight": "down",
+        ".lora.up.weight": "up",
+        "_lora.down.weight": "down",
+        "_lora.up.weight": "up",
+        "_lora1.down.weight": "down",
+        "_lora1.up.weight": "up",
+        "_lora2.down.weight": "down",
+        "_lora2.up.weight": "up",  # of Flux
+        ".lora_linear_layer.down.weight": "down",
+        ".lora_linear_layer.up.weight": "up",
+        ".lora_A": "down",
+        ".lora_B": "up",
+        ".dora_scale": "dora_scale",
+        ".lora_magnitude_vector": "magnitude",
+        ".lora_magnitude_vector.weight": "magnitude",
+        **{
+            f".{name}": name
+            for name in (
+                "hada_w1_a",
+                "hada_w1_b",
+                "hada_w2_a",
+                "hada_w2_b",
+                "hada_t1",
+                "hada_t2",
+                "lokr_w1",
+                "lokr_w1_a",
+                "lokr_w1_b",
+                "lokr_w2",
+                "lokr_w2_a",
+                "lokr_w2_b",
+                "lokr_t2",
+                "diff",
+                "diff_b",
+                "on_input",
+            )
+        },
+        ".w_norm": "diff",
+        ".b_norm": "diff_b",
+        ".weight": "factor",
+    }
+)
 _PLAIN = (".weight", ".bias")  # as in all files
 _MOST_STEPS = 3  # of an ending
 # peft has the name of the adapter in between: "default", or whatever somebody called it.
 _NAMED = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.(?!weight$)[\w-]+(\.weight)?$")
 # Kinds that exist and are not run, by what their tensors are called.
-OTHER_KINDS: Mapping[str, str] = MappingProxyType({
-    "oft_blocks": "OFT", "oft_diag": "OFT", "oft_R": "OFT", "oft_r": "OFT", "boft_R": "BOFT", "a1": "GLoRA",
-    "a2": "GLoRA", "b1": "GLoRA", "b2": "GLoRA", "vera_lambda_b": "VeRA", "vera_lambda_d": "VeRA", "lora_embedding_A": "a LoRA of the words' table",
-    "lora_embedding_B": "a LoRA of the words' table"})
+OTHER_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "oft_blocks": "OFT",
+        "oft_diag": "OFT",
+        "oft_R": "OFT",
+        "oft_r": "OFT",
+        "boft_R": "BOFT",
+        "a1": "GLoRA",
+        "a2": "GLoRA",
+        "b1": "GLoRA",
+        "b2": "GLoRA",
+        "vera_lambda_b": "VeRA",
+        "vera_lambda_d": "VeRA",
+        "lora_embedding_A": "a LoRA of the words' table",
+        "lora_embedding_B": "a LoRA of the words' table",
+    }
+)
 _WRAPPING = re.compile(r"base_model\.model\.|module\.|lycoris_")  # before anything else
 _FIRST_OF_SEVERAL = "text_encoder_1"
-_PREFIXES: Mapping[str, str] = MappingProxyType({
-    "lora_unet_": "unet", "unet_": "unet", "unet.": "unet", "model.diffusion_model.": "unet", "diffusion_model.": "unet",
-    "lora_te1_": _FIRST_OF_SEVERAL, "lora_te2_": "text_encoder_2", "lora_te_": "text_encoder",
-    "te1_": _FIRST_OF_SEVERAL, "te2_": "text_encoder_2", "te_": "text_encoder", "te1.": _FIRST_OF_SEVERAL,
-    "te2.": "text_encoder_2", "text_encoder_2.": "text_encoder_2", "text_encoder_2_": "text_encoder_2",
-    "text_encoder_1.": _FIRST_OF_SEVERAL, "text_encoder_1_": _FIRST_OF_SEVERAL, "text_encoder.": "text_encoder",
-    "text_encoder_": "text_encoder", "text_encoders.clip_l.transformer.": _FIRST_OF_SEVERAL, "text_encoders.clip_l.": _FIRST_OF_SEVERAL,
-    "text_encoders.clip_g.transformer.": "text_encoder_2", "text_encoders.clip_g.": "text_encoder_2",
-    "text_encoders.clip_h.transformer.": "text_encoder", "text_encoders.clip_h.": "text_encoder",
-    "text_encoders_0.": _FIRST_OF_SEVERAL, "text_encoders_1.": "text_encoder_2", "lora_clip_l_": _FIRST_OF_SEVERAL,
-    "lora_clip_g_": "text_encoder_2", "clip_l.transformer.": _FIRST_OF_SEVERAL, "clip_g.transformer.": "text_encoder_2",
-    "clip_l.": _FIRST_OF_SEVERAL, "clip_g.": "text_encoder_2", "clip_h.": "text_encoder",
-    "cond_stage_model.transformer.": "text_encoder", "conditioner.embedders.0.transformer.": _FIRST_OF_SEVERAL,
-    "conditioner.embedders.1.model.": "text_encoder_2"})
+_PREFIXES: Mapping[str, str] = MappingProxyType(
+    {
+        "lora_unet_": "unet",
+        "unet_": "unet",
+        "unet.": "unet",
+        "model.diffusion_model.": "unet",
+        "diffusion_model.": "unet",
+        "lora_te1_": _FIRST_OF_SEVERAL,
+        "lora_te2_": "text_encoder_2",
+        "lora_te_": "text_encoder",
+        "te1_": _FIRST_OF_SEVERAL,
+        "te2_": "text_encoder_2",
+        "te_": "text_encoder",
+        "te1.": _FIRST_OF_SEVERAL,
+        "te2.": "text_encoder_2",
+        "text_encoder_2.": "text_encoder_2",
+        "text_encoder_2_": "text_encoder_2",
+        "text_encoder_1.": _FIRST_OF_SEVERAL,
+        "text_encoder_1_": _FIRST_OF_SEVERAL,
+        "text_encoder.": "text_encoder",
+        "text_encoder_": "text_encoder",
+        "text_encoders.clip_l.transformer.": _FIRST_OF_SEVERAL,
+        "text_encoders.clip_l.": _FIRST_OF_SEVERAL,
+        "text_encoders.clip_g.transformer.": "text_encoder_2",
+        "text_encoders.clip_g.": "text_encoder_2",
+        "text_encoders.clip_h.transformer.": "text_encoder",
+        "text_encoders.clip_h.": "text_encoder",
+        "text_encoders_0.": _FIRST_OF_SEVERAL,
+        "text_encoders_1.": "text_encoder_2",
+        "lora_clip_l_": _FIRST_OF_SEVERAL,
+        "lora_clip_g_": "text_encoder_2",
+        "clip_l.transformer.": _FIRST_OF_SEVERAL,
+        "clip_g.transformer.": "text_encoder_2",
+        "clip_l.": _FIRST_OF_SEVERAL,
+        "clip_g.": "text_encoder_2",
+        "clip_h.": "text_encoder",
+        "cond_stage_model.transformer.": "text_encoder",
+        "conditioner.embedders.0.transformer.": _FIRST_OF_SEVERAL,
+        "conditioner.embedders.1.model.": "text_encoder_2",
+    }
+)
 _PREFIX = re.compile("|".join(map(re.escape, sorted(_PREFIXES, key=len, reverse=True))))
-_BARE = re.compile(r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|time_embedding|add_embedding|input_blocks|"
-                   r"middle_block|output_blocks|time_embed|text_model|encoder_layers|encoder)[._]")
+_BARE = re.compile(
+    r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|time_embedding|add_embedding|input_blocks|"
+    r"middle_block|output_blocks|time_embed|text_model|encoder_layers|encoder)[._]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +155,7 @@ class LoraPlace:
 def cut(name: str) -> tuple[str, str]:
     """A tensor's name as stem and role, by its longest ending; an empty role where it ends like none."""
     if "lora" not in name and name.endswith(_PLAIN):
-        return (name[:-len(".weight")], "factor") if name.endswith(".weight") else (name, "")
+        return (name[: -len(".weight")], "factor") if name.endswith(".weight") else (name, "")
     if ".lora_" in name:
         name = _NAMED.sub(r"\1\2", name)
     found, place = "", len(name)
@@ -85,7 +164,9 @@ def cut(name: str) -> tuple[str, str]:
         if place < 0:
             break
         joined = name.rfind("_", 0, place)
-        found = next((ending for ending in (name[joined:] if joined >= 0 else "", name[place:]) if ending in ROLES), found)
+        found = next(
+            (ending for ending in (name[joined:] if joined >= 0 else "", name[place:]) if ending in ROLES), found
+        )
     return (name.removesuffix(found), ROLES[found]) if found else (name, "")
 
 
@@ -94,9 +175,9 @@ def place_of(stem: str) -> LoraPlace:
     rest, part = stem, ""
     while True:
         if match := _WRAPPING.match(rest):
-            rest = rest[match.end():]
+            rest = rest[match.end() :]
         elif (match := _PREFIX.match(rest)) and part in ("", _PREFIXES[match[0]]):
-            rest, part = rest[match.end():], _PREFIXES[match[0]]
+            rest, part = rest[match.end() :], _PREFIXES[match[0]]
         else:
             break
     if not part and (match := _BARE.match(rest)):
@@ -104,7 +185,11 @@ def place_of(stem: str) -> LoraPlace:
     if not part:
         return LoraPlace("", plain(rest))
     is_first = part == _FIRST_OF_SEVERAL
-    return LoraPlace("text_encoder" if is_first else part, plain(rest).replace("_processor_", "_").removeprefix("text_model_"), is_first)
+    return LoraPlace(
+        "text_encoder" if is_first else part,
+        plain(rest).replace("_processor_", "_").removeprefix("text_model_"),
+        is_first,
+    )
 
 
 def plain(name: str) -> str:

@@ -8,34 +8,75 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from catalog.files.plain_text import printable
 from catalog.detect.sniff import VARIANTS
 from catalog.detect.sniffed import Sniffed, refused_family
+from catalog.files.plain_text import printable
 from contract.errors import ModelProblem
 
 _CHANNELS = "4 (text), 9 (inpainting), 8 (editing) and 5 (depth)"
 _TRANSFORMERS: Mapping[str, str] = MappingProxyType({"SD3Transformer2DModel": "sd3", "FluxTransformer2DModel": "flux"})
 # Beginnings of the names of pipelines -> what they are; the longest that fits counts. Ours begin with
 # StableDiffusionPipeline, StableDiffusionXL and the like, and are told by their parts.
-_OTHER_PIPELINES: Mapping[str, str] = MappingProxyType({
-    "AltDiffusion": "AltDiffusion", "Allegro": "Allegro, a video model", "Amused": "aMUSEd",
-    "AnimateDiff": "AnimateDiff, a video model", "AudioLDM": "AudioLDM, which makes sound", "AuraFlow": "AuraFlow",
-    "Bria": "Bria", "Chroma": "Chroma", "CogVideoX": "CogVideoX, a video model", "CogView": "CogView",
-    "ConsistencyModel": "a consistency model without text", "Cosmos": "Cosmos, a video model", "DDPM": "a model without text",
-    "EasyAnimate": "EasyAnimate, a video model", "Flax": "in Flax", "HiDream": "HiDream", "HunyuanDiT": "Hunyuan-DiT",
-    "HunyuanVideo": "Hunyuan Video", "I2VGenXL": "I2VGen-XL, a video model", "IF": "DeepFloyd IF",
-    "Kandinsky": "Kandinsky", "Kolors": "Kolors", "LDM": "a latent diffusion model older than Stable Diffusion",
-    "LTX": "LTX, a video model", "Latte": "Latte, a video model", "Lumina": "Lumina",
-    "Marigold": "Marigold, which estimates depth", "Mochi": "Mochi, a video model", "MusicLDM": "MusicLDM, which makes sound",
-    "OV": "in OpenVINO's form", "OmniGen": "OmniGen", "Onnx": "in ONNX form", "OnnxStable": "in ONNX form",
-    "ORT": "in ONNX form", "PixArt": "PixArt", "QwenImage": "Qwen-Image", "Sana": "Sana", "ShapE": "Shap-E",
-    "StableAudio": "Stable Audio", "StableCascade": "Stable Cascade",
-    "StableDiffusionGLIGEN": "GLIGEN", "StableDiffusionLatentUpscale": "an upscaler of latents (SD x2)",
-    "StableDiffusionUpscale": "an upscaling model (SD x4)", "StableDiffusion3": "SD 3", "Flux": "Flux",
-    "StableUnCLIP": "SD 2.x unCLIP", "StableDiffusionImageVariation": "a model of variations without text",
-    "StableVideoDiffusion": "Stable Video Diffusion", "TextToVideo": "a video model", "UnCLIP": "unCLIP",
-    "UniDiffuser": "UniDiffuser", "VQDiffusion": "VQ-Diffusion", "VersatileDiffusion": "Versatile Diffusion",
-    "Wan": "Wan, a video model", "Wuerstchen": "Würstchen", "ZImage": "Z-Image"})
+_OTHER_PIPELINES: Mapping[str, str] = MappingProxyType(
+    {
+        "AltDiffusion": "AltDiffusion",
+        "Allegro": "Allegro, a video model",
+        "Amused": "aMUSEd",
+        "AnimateDiff": "AnimateDiff, a video model",
+        "AudioLDM": "AudioLDM, which makes sound",
+        "AuraFlow": "AuraFlow",
+        "Bria": "Bria",
+        "Chroma": "Chroma",
+        "CogVideoX": "CogVideoX, a video model",
+        "CogView": "CogView",
+        "ConsistencyModel": "a consistency model without text",
+        "Cosmos": "Cosmos, a video model",
+        "DDPM": "a model without text",
+        "EasyAnimate": "EasyAnimate, a video model",
+        "Flax": "in Flax",
+        "HiDream": "HiDream",
+        "HunyuanDiT": "Hunyuan-DiT",
+        "HunyuanVideo": "Hunyuan Video",
+        "I2VGenXL": "I2VGen-XL, a video model",
+        "IF": "DeepFloyd IF",
+        "Kandinsky": "Kandinsky",
+        "Kolors": "Kolors",
+        "LDM": "a latent diffusion model older than Stable Diffusion",
+        "LTX": "LTX, a video model",
+        "Latte": "Latte, a video model",
+        "Lumina": "Lumina",
+        "Marigold": "Marigold, which estimates depth",
+        "Mochi": "Mochi, a video model",
+        "MusicLDM": "MusicLDM, which makes sound",
+        "OV": "in OpenVINO's form",
+        "OmniGen": "OmniGen",
+        "Onnx": "in ONNX form",
+        "OnnxStable": "in ONNX form",
+        "ORT": "in ONNX form",
+        "PixArt": "PixArt",
+        "QwenImage": "Qwen-Image",
+        "Sana": "Sana",
+        "ShapE": "Shap-E",
+        "StableAudio": "Stable Audio",
+        "StableCascade": "Stable Cascade",
+        "StableDiffusionGLIGEN": "GLIGEN",
+        "StableDiffusionLatentUpscale": "an upscaler of latents (SD x2)",
+        "StableDiffusionUpscale": "an upscaling model (SD x4)",
+        "StableDiffusion3": "SD 3",
+        "Flux": "Flux",
+        "StableUnCLIP": "SD 2.x unCLIP",
+        "StableDiffusionImageVariation": "a model of variations without text",
+        "StableVideoDiffusion": "Stable Video Diffusion",
+        "TextToVideo": "a video model",
+        "UnCLIP": "unCLIP",
+        "UniDiffuser": "UniDiffuser",
+        "VQDiffusion": "VQ-Diffusion",
+        "VersatileDiffusion": "Versatile Diffusion",
+        "Wan": "Wan, a video model",
+        "Wuerstchen": "Würstchen",
+        "ZImage": "Z-Image",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +112,12 @@ class Pipeline:
         else:
             return refused_family("checkpoint", "unknown")
         family = {"SD 3": "sd3", "Flux": "flux"}.get(what, "unknown")
-        return Sniffed("checkpoint", family, problem=f"It is {what}, which Darkroom can't run.",
-                       hint="Use an SD 1.x, SD 2.x or SDXL model.")
+        return Sniffed(
+            "checkpoint",
+            family,
+            problem=f"It is {what}, which Darkroom can't run.",
+            hint="Use an SD 1.x, SD 2.x or SDXL model.",
+        )
 
     def family(self, width: int) -> str:
         """The family by the parts. `width`: of the U-Net's cross-attentions.
@@ -114,6 +159,8 @@ def number_of(table: Mapping[str, object], name: str, where: str, usual: int) ->
     """
     value = table.get(name, usual)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**20:
-        raise ModelProblem(f"{where} says “{name}” is {printable(repr(value)[:80], 60)}, not a whole number that fits.",
-                           "Use the configuration that came with the model.")
+        raise ModelProblem(
+            f"{where} says “{name}” is {printable(repr(value)[:80], 60)}, not a whole number that fits.",
+            "Use the configuration that came with the model.",
+        )
     return value

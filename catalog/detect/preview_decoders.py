@@ -1,7 +1,8 @@
-"""Tiny decoders for live previews (TAESD and alike): where they lie; whose latents they read, `engine/` finds by trying.
+"""Tiny decoders for live previews (TAESD and the like): where they lie.
 
-A checkpoint's folder may have its own in `preview_decoder/` (diffusers' AutoencoderTiny); those for all models lie in
-a folder `vae_approx`, where A1111 and ComfyUI keep them: such folders, or safetensors files with TAESD's own names.
+`engine/` finds by trying whose latents they read. A checkpoint's folder may have its own in `preview_decoder/`
+(diffusers' AutoencoderTiny); those for all models lie in a folder `vae_approx`, where A1111 and ComfyUI keep them: such
+folders, or safetensors files with TAESD's own names.
 """
 
 import os
@@ -29,7 +30,13 @@ def preview_decoders(checkpoint: Path, roots: Sequence[Path]) -> tuple[Path, ...
         roots: As of `layout.places_of`.
     """
     homes = {home: None for place in places_of(roots) for home in (place.folder, place.folder.parent)}
-    shared = [path for home in homes for folder in _inside(home) if folder.name.casefold() in _SHARED for path in _inside(folder)]
+    shared = [
+        path
+        for home in homes
+        for folder in _inside(home)
+        if folder.name.casefold() in _SHARED
+        for path in _inside(folder)
+    ]
     return tuple(path for path in (checkpoint / OWN, *shared) if _is_tiny_decoder(path))
 
 
@@ -46,6 +53,7 @@ def _is_tiny_decoder(path: Path) -> bool:
         if path.is_dir():
             return read_json(path / "config.json").get("_class_name") == TINY_CLASS and bool(weights_files(path))
         return path.suffix == ".safetensors" and any(
-            _FIRST_LAYER.fullmatch(name) and len(info.shape) == 4 for name, info in read_header(path).items())
+            _FIRST_LAYER.fullmatch(name) and len(info.shape) == 4 for name, info in read_header(path).items()
+        )
     except (ModelProblem, OSError):
         return False

@@ -1,8 +1,8 @@
 """Weights kept in fewer bits: which of a file's tensors only say how to read others, and what can't be read.
 
 What can: 8-bit floats, with or without a scale beside them, one for a tensor or one for each of its rows, as ComfyUI
-writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight_scale` with `comfy_quant`). How they are
-read, `engine/weights/reading.py`. Every other way is named by the tensors it leaves.
+writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight_scale` with `comfy_quant`).
+`engine/weights/reading.py` reads them. Every other way is named by the tensors it leaves.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,15 +18,36 @@ _COMPANIONS = frozenset({"scale_weight", "weight_scale", "scale_input", "input_s
 _FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32"})
 _READ = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 # The last step of a tensor's name -> who quantized it. The first that is there counts.
-_OTHERS: Mapping[str, str] = MappingProxyType({
-    "bitsandbytes__nf4": "NF4 (bitsandbytes)", "bitsandbytes__fp4": "FP4 (bitsandbytes)", "SCB": "8-bit integers (bitsandbytes)",
-    "wscales": "SVDQuant (Nunchaku)", "smooth_factor": "SVDQuant (Nunchaku)", "wcscales": "SVDQuant (Nunchaku)",
-    "g_idx": "GPTQ", "qzeros": "AWQ", "qweight": "GPTQ or AWQ", "W_q": "HQQ", "_data": "quantized by quanto",
-    "weight_scale_2": "NVFP4", "weight_scale_inv": "8-bit floats scaled in blocks", "weight_packed": "compressed-tensors",
-    "absmax": "4-bit (bitsandbytes)", "quant_map": "4-bit (bitsandbytes)"})
-_DTYPES: Mapping[str, str] = MappingProxyType({
-    "F4": "4-bit floats", "F6_E2M3": "6-bit floats", "F6_E3M2": "6-bit floats", "F8_E4M3FNUZ": "8-bit floats of AMD's kind",
-    "F8_E5M2FNUZ": "8-bit floats of AMD's kind", "F8_E8M0": "floats scaled in blocks (MX)"})
+_OTHERS: Mapping[str, str] = MappingProxyType(
+    {
+        "bitsandbytes__nf4": "NF4 (bitsandbytes)",
+        "bitsandbytes__fp4": "FP4 (bitsandbytes)",
+        "SCB": "8-bit integers (bitsandbytes)",
+        "wscales": "SVDQuant (Nunchaku)",
+        "smooth_factor": "SVDQuant (Nunchaku)",
+        "wcscales": "SVDQuant (Nunchaku)",
+        "g_idx": "GPTQ",
+        "qzeros": "AWQ",
+        "qweight": "GPTQ or AWQ",
+        "W_q": "HQQ",
+        "_data": "quantized by quanto",
+        "weight_scale_2": "NVFP4",
+        "weight_scale_inv": "8-bit floats scaled in blocks",
+        "weight_packed": "compressed-tensors",
+        "absmax": "4-bit (bitsandbytes)",
+        "quant_map": "4-bit (bitsandbytes)",
+    }
+)
+_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "F4": "4-bit floats",
+        "F6_E2M3": "6-bit floats",
+        "F6_E3M2": "6-bit floats",
+        "F8_E4M3FNUZ": "8-bit floats of AMD's kind",
+        "F8_E5M2FNUZ": "8-bit floats of AMD's kind",
+        "F8_E8M0": "floats scaled in blocks (MX)",
+    }
+)
 
 
 def scale_of(weight: str, tensors: Tensors) -> TensorInfo | None:
@@ -40,8 +61,12 @@ def scale_of(weight: str, tensors: Tensors) -> TensorInfo | None:
 def companions(tensors: Iterable[str]) -> frozenset[str]:
     """The tensors of a file that are no weights, but say how others are to be read."""
     names = frozenset(tensors)
-    return frozenset(name for name in names if (last := name.rpartition(".")[2]) in _COMPANIONS
-                     and (f".{last}" not in _SCALES or name.rpartition(".")[0] + _WEIGHT in names))
+    return frozenset(
+        name
+        for name in names
+        if (last := name.rpartition(".")[2]) in _COMPANIONS
+        and (f".{last}" not in _SCALES or name.rpartition(".")[0] + _WEIGHT in names)
+    )
 
 
 def without_companions(tensors: Tensors) -> Tensors:

@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 from catalog.detect.control_models import sniff_control
 from catalog.detect.embedding_names import tables_of
-from catalog.families import usual_prediction
-from catalog.files.headers import TensorInfo
 from catalog.detect.lora_headers import sniff_lora, told_family
 from catalog.detect.other_models import other_model
 from catalog.detect.quantized import other_quantization, without_companions
 from catalog.detect.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
+from catalog.families import usual_prediction
+from catalog.files.headers import TensorInfo
 from catalog.upscalers import is_upscaler
 
 Tensors = Mapping[str, TensorInfo]
@@ -29,11 +29,16 @@ _VAE_LAYER = re.compile(
     r"|(?:mid\.block_[12]|(?:down|up)\.\d\.block\.\d|(?:mid_block|(?:down|up)_blocks\.\d)\.resnets\.\d)"
     r"\.(?:norm1|norm2|conv1|conv2|nin_shortcut|conv_shortcut)"
     r"|(?:mid\.attn_1|mid_block\.attentions\.0|(?:down|up)\.\d\.attn\.\d)\.[a-z_]+(?:\.0)?"
-    r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)")
+    r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)"
+)
 _OLD_LORA = re.compile(r"(?:unet|text_encoder):\d+:(?:up|down)")  # of cloneofsimo/lora
 _VAE_PLACES = ("", "first_stage_model.", "vae.")
-_TEXT_ENCODERS = ("text_model.embeddings.token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight",
-                  "encoder.block.0.layer.0.SelfAttention.q.weight", "model.embed_tokens.weight")
+_TEXT_ENCODERS = (
+    "text_model.embeddings.token_embedding.weight",
+    "transformer.resblocks.0.attn.in_proj_weight",
+    "encoder.block.0.layer.0.SelfAttention.q.weight",
+    "model.embed_tokens.weight",
+)
 _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embedding")
 _HYPERNETWORK = re.compile(r"(\d{1,6})\.[01kv]\.linear\.\d+\.(?:weight|bias)")
 _SECOND_KEYS = frozenset({"clip_g", "text_encoders_1"})
@@ -51,14 +56,24 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
         return Sniffed(None)
     found = _kind_of(tensors, metadata)
     if quantization and found.kind not in (None, "embedding", "hypernetwork") and not found.problem:
-        return replace(found, problem=f"Its weights are {quantization}, which Darkroom can't read.",
-                       hint="Use an fp16, bf16 or fp8 version of it.")
+        return replace(
+            found,
+            problem=f"Its weights are {quantization}, which Darkroom can't read.",
+            hint="Use an fp16, bf16 or fp8 version of it.",
+        )
     return found
 
 
 def _kind_of(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed:
-    found = (sniff_control(tensors) or sniff_lora(tensors, metadata) or _checkpoint(tensors, metadata)
-             or _bare_model(tensors) or _vae(tensors) or _embedding(tensors, metadata) or _hypernetwork(tensors))
+    found = (
+        sniff_control(tensors)
+        or sniff_lora(tensors, metadata)
+        or _checkpoint(tensors, metadata)
+        or _bare_model(tensors)
+        or _vae(tensors)
+        or _embedding(tensors, metadata)
+        or _hypernetwork(tensors)
+    )
     if found is not None:
         return found
     if is_upscaler(tensors):
@@ -71,6 +86,7 @@ def _has(tensors: Iterable[str], *prefixes: str) -> bool:
 
 
 # Checkpoints
+
 
 def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """A file with the names of the first programs, which all single-file checkpoints have."""
@@ -87,8 +103,12 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
         return _refused("unknown", other)
     channels = first.shape[1]
     if channels not in VARIANTS:
-        return Sniffed("checkpoint", problem=f"Its U-Net takes {channels} channels; known are 4 (text), "
-                       "9 (inpainting), 8 (editing) and 5 (depth).", hint="Use another checkpoint.")
+        return Sniffed(
+            "checkpoint",
+            problem=f"Its U-Net takes {channels} channels; known are 4 (text), "
+            "9 (inpainting), 8 (editing) and 5 (depth).",
+            hint="Use another checkpoint.",
+        )
     family = _unet_family(tensors, unet)
     if family in REFUSED_FAMILIES or family == "unknown":
         return refused_family("checkpoint", family)
@@ -96,15 +116,29 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     # Only what predicts velocity has something to predict where there is no signal.
     zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
-    problem = _missing(tensors, family, has_vae) or ("It predicts in EDM's way, which is not run here."
-                                                     if prediction == "edm" else "")
-    return Sniffed("checkpoint", family, VARIANTS[channels], prediction, zero_snr, has_vae,
-                   problem=problem, hint=_WHOLE if problem else "")
+    problem = _missing(tensors, family, has_vae) or (
+        "It predicts in EDM's way, which is not run here." if prediction == "edm" else ""
+    )
+    return Sniffed(
+        "checkpoint",
+        family,
+        VARIANTS[channels],
+        prediction,
+        zero_snr,
+        has_vae,
+        problem=problem,
+        hint=_WHOLE if problem else "",
+    )
 
 
 def _refused(family: str, what: str) -> Sniffed:
-    return Sniffed("checkpoint", family, detail=what, problem=f"It is {what}, which Darkroom can't run.",
-                   hint="Use an SD 1.x, SD 2.x or SDXL checkpoint.")
+    return Sniffed(
+        "checkpoint",
+        family,
+        detail=what,
+        problem=f"It is {what}, which Darkroom can't run.",
+        hint="Use an SD 1.x, SD 2.x or SDXL checkpoint.",
+    )
 
 
 def _other_unet(tensors: Tensors, unet: Tensors) -> str:
@@ -124,7 +158,7 @@ def _unet_family(tensors: Tensors, unet: Tensors) -> str:
     width = WIDTHS.get(_width(unet))
     if "label_emb.0.0.weight" in unet:
         has_first = _has(tensors, "conditioner.embedders.0.transformer.", "conditioner.embedders.1.")
-        is_refiner = width == "sdxl_refiner" or not has_first and _has(tensors, "conditioner.embedders.0.model.")
+        is_refiner = width == "sdxl_refiner" or (not has_first and _has(tensors, "conditioner.embedders.0.model."))
         return "sdxl_refiner" if is_refiner else "sdxl" if width in (None, "sdxl") else "unknown"
     if _width(unet) == 0:
         return "unknown"
@@ -139,8 +173,9 @@ def _unet_family(tensors: Tensors, unet: Tensors) -> str:
 
 def _width(unet: Tensors) -> int:
     """Of the prompt's embeddings, which every cross-attention takes."""
-    return next((info.shape[1] for name, info in unet.items()
-                 if name.endswith("attn2.to_k.weight") and len(info.shape) == 2), 0)
+    return next(
+        (info.shape[1] for name, info in unet.items() if name.endswith("attn2.to_k.weight") and len(info.shape) == 2), 0
+    )
 
 
 def _family_by_projection(unet: Tensors) -> str:
@@ -151,8 +186,11 @@ def _family_by_projection(unet: Tensors) -> str:
 
 def _missing(tensors: Tensors, family: str, has_vae: bool) -> str:
     """What a checkpoint can't do without; a VAE can come from elsewhere."""
-    prefixes = {"sd1": ("cond_stage_model.transformer.",), "sd2": ("cond_stage_model.model.transformer.",),
-                "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")}[family]
+    prefixes = {
+        "sd1": ("cond_stage_model.transformer.",),
+        "sd2": ("cond_stage_model.model.transformer.",),
+        "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+    }[family]
     if all(_has(tensors, prefix) for prefix in prefixes):
         return ""
     return "It has no text encoder inside." if has_vae else "It is a U-Net alone: it has no VAE and no text encoder."
@@ -178,6 +216,7 @@ def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, b
 
 # What lies in files of its own
 
+
 def _bare_model(tensors: Tensors) -> Sniffed | None:
     """A U-Net or transformer without the names of a whole checkpoint."""
     if transformer := _transformer(tensors):
@@ -187,11 +226,20 @@ def _bare_model(tensors: Tensors) -> Sniffed | None:
     if label := other_model(tensors):
         return _refused("unknown", label)
     is_original = "input_blocks.0.0.weight" in tensors and _has(tensors, "output_blocks.")
-    if not is_original and not ("conv_in.weight" in tensors and "time_embedding.linear_1.weight" in tensors
-                                and _has(tensors, "down_blocks.") and _has(tensors, "up_blocks.")):
+    if not is_original and not (
+        "conv_in.weight" in tensors
+        and "time_embedding.linear_1.weight" in tensors
+        and _has(tensors, "down_blocks.")
+        and _has(tensors, "up_blocks.")
+    ):
         return None
-    return Sniffed("checkpoint", _bare_family(tensors), detail="U-Net",
-                   problem="It is a U-Net alone: it has no VAE and no text encoder.", hint=_WHOLE)
+    return Sniffed(
+        "checkpoint",
+        _bare_family(tensors),
+        detail="U-Net",
+        problem="It is a U-Net alone: it has no VAE and no text encoder.",
+        hint=_WHOLE,
+    )
 
 
 def _bare_family(unet: Tensors) -> str:
@@ -223,8 +271,14 @@ def _transformer(names: Tensors) -> Sniffed | None:
 
 
 def _vae(tensors: Tensors) -> Sniffed | None:
-    place = next((place for place in _VAE_PLACES if f"{place}decoder.conv_in.weight" in tensors
-                  and f"{place}encoder.conv_in.weight" in tensors), None)
+    place = next(
+        (
+            place
+            for place in _VAE_PLACES
+            if f"{place}decoder.conv_in.weight" in tensors and f"{place}encoder.conv_in.weight" in tensors
+        ),
+        None,
+    )
     if place is None or "quantize.embedding.weight" in tensors:
         return None
     inside = (name.removeprefix(place) for name in tensors if name.startswith(place))
@@ -255,7 +309,11 @@ def _embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
             return None
     if not all(1 <= count <= _MOST_VECTORS for count, _ in vectors):
         return None
-    family = "sdxl" if len(names) > 1 or names[0] in _SECOND_KEYS else {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(vectors[0][1])
+    family = (
+        "sdxl"
+        if len(names) > 1 or names[0] in _SECOND_KEYS
+        else {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(vectors[0][1])
+    )
     return Sniffed("embedding", family or told_family(metadata) or "unknown")
 
 

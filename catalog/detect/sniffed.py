@@ -8,8 +8,7 @@ from contract.values import ModelKind
 
 # Of the prompt's embeddings -> family.
 WIDTHS: Mapping[int, str] = MappingProxyType({768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl_refiner"})
-REFUSED_FAMILIES: Mapping[str, str] = MappingProxyType({
-    "sdxl_refiner": "SDXL refiner", "sd3": "SD 3", "flux": "Flux"})
+REFUSED_FAMILIES: Mapping[str, str] = MappingProxyType({"sdxl_refiner": "SDXL refiner", "sd3": "SD 3", "flux": "Flux"})
 _RUNS = "SD 1.x, SD 2.x or SDXL"
 
 
@@ -52,5 +51,10 @@ def refused_family(kind: ModelKind, family: str, detail: str = "") -> Sniffed:
         problem = f"It is {label}, which Darkroom can't run yet."
     else:
         problem = f"It is for {label}, which Darkroom can't run yet."
-    return Sniffed(kind, family, detail=detail, problem=problem,
-                   hint="Use an SDXL base." if family == "sdxl_refiner" else f"Use one for {_RUNS}.")
+    return Sniffed(
+        kind,
+        family,
+        detail=detail,
+        problem=problem,
+        hint="Use an SDXL base." if family == "sdxl_refiner" else f"Use one for {_RUNS}.",
+    )

@@ -1,7 +1,8 @@
 """What the engine found of files that may enlarge pictures: kept, so that each is asked once, and listed as that.
 
-Which architecture a file is, spandrel alone says, in the worker (`engine/images/upscalers.py`). Until then the catalog lists it
-as a candidate. An answer belongs to a file as it was then, and to the spandrel and the catalog that gave it.
+Only spandrel, in the worker, can say which architecture a file is (`engine/images/upscalers.py`). Until then the
+catalog lists it as a candidate. An answer belongs to a file as it was then, and to the spandrel and the catalog that
+gave it.
 """
 
 import json
@@ -97,7 +98,9 @@ class UpscalerAnswers:
         except (OSError, ValueError, RecursionError):
             return
         self._read_at = now
-        self._answers = {path: kept for path, kept in table.items() if _is_answer(kept)} if isinstance(table, dict) else {}
+        self._answers = (
+            {path: kept for path, kept in table.items() if _is_answer(kept)} if isinstance(table, dict) else {}
+        )
 
 
 def _is_answer(kept: object) -> bool:

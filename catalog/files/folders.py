@@ -125,7 +125,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelProblem(f"{where} is missing.", "Download the model again.") from None
     except OSError as error:
-        raise UnreadableModel(f"{where} can't be read ({error.strerror}).", "Put it back, or correct its permissions.") from None
+        raise UnreadableModel(
+            f"{where} can't be read ({error.strerror}).", "Put it back, or correct its permissions."
+        ) from None
     except (ValueError, RecursionError):
         raise ModelProblem(f"{where} can't be read as JSON.", "Download the model again.") from None
     if not isinstance(data, dict):

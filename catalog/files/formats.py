@@ -38,23 +38,47 @@ _ONNX = Format("an ONNX model", _NOT_RUN)
 _TENSORRT = Format("a TensorRT engine", _NOT_RUN + " (it is built for one card and one size)")
 _COREML = Format("a Core ML model", _NOT_RUN)
 _FLAX = Format("Flax weights", _NOT_RUN)
-FORMATS: Mapping[str, Format] = MappingProxyType({
-    ".ckpt": Format(PICKLE.label, PICKLE.problem, PICKLE.hint, is_anywhere=True),
-    ".bin": PICKLE, ".pt": PICKLE, ".pth": PICKLE, ".pkl": PICKLE,
-    ".gguf": _GGUF, ".ggml": _GGUF, ".onnx": _ONNX, ".engine": _TENSORRT, ".trt": _TENSORRT, ".plan": _TENSORRT,
-    ".mlmodel": _COREML, ".msgpack": _FLAX, ".h5": Format("Keras weights", _NOT_RUN),
-    ".tflite": Format("a TensorFlow Lite model", _NOT_RUN)})
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        ".ckpt": Format(PICKLE.label, PICKLE.problem, PICKLE.hint, is_anywhere=True),
+        ".bin": PICKLE,
+        ".pt": PICKLE,
+        ".pth": PICKLE,
+        ".pkl": PICKLE,
+        ".gguf": _GGUF,
+        ".ggml": _GGUF,
+        ".onnx": _ONNX,
+        ".engine": _TENSORRT,
+        ".trt": _TENSORRT,
+        ".plan": _TENSORRT,
+        ".mlmodel": _COREML,
+        ".msgpack": _FLAX,
+        ".h5": Format("Keras weights", _NOT_RUN),
+        ".tflite": Format("a TensorFlow Lite model", _NOT_RUN),
+    }
+)
 # What lies there under the name of weights: an answer that a download program kept, or what the weights came in.
 _JSON = Format("a text in JSON", "not the weights", "Download it again; the site may ask you to log in first.")
 _PICTURE = Format("a picture", "not the weights", "Download the model itself.")
-_ARCHIVES = {kind: Format(f"{kind} archive", "not the weights themselves", "Unpack it, and put here what is in it.")
-             for kind in ("a 7-Zip", "a RAR", "a gzip")}
+_ARCHIVES = {
+    kind: Format(f"{kind} archive", "not the weights themselves", "Unpack it, and put here what is in it.")
+    for kind in ("a 7-Zip", "a RAR", "a gzip")
+}
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 SAFETENSORS = (".safetensors", ".sft")
-_STARTS: Mapping[bytes, Format] = MappingProxyType({
-    b"GGUF": _GGUF, b"PK\x03\x04": PICKLE, **{bytes((0x80, protocol)): PICKLE for protocol in range(2, 6)},
-    b"\x89HDF": FORMATS[".h5"], b"\x89PNG": _PICTURE, b"\xff\xd8\xff": _PICTURE, b"7z\xbc\xaf": _ARCHIVES["a 7-Zip"],
-    b"Rar!": _ARCHIVES["a RAR"], b"\x1f\x8b": _ARCHIVES["a gzip"]})
+_STARTS: Mapping[bytes, Format] = MappingProxyType(
+    {
+        b"GGUF": _GGUF,
+        b"PK\x03\x04": PICKLE,
+        **{bytes((0x80, protocol)): PICKLE for protocol in range(2, 6)},
+        b"\x89HDF": FORMATS[".h5"],
+        b"\x89PNG": _PICTURE,
+        b"\xff\xd8\xff": _PICTURE,
+        b"7z\xbc\xaf": _ARCHIVES["a 7-Zip"],
+        b"Rar!": _ARCHIVES["a RAR"],
+        b"\x1f\x8b": _ARCHIVES["a gzip"],
+    }
+)
 
 
 def start_of(path: Path) -> bytes:

@@ -13,9 +13,30 @@ from contract.errors import ModelProblem
 MAX_HEADER_BYTES = 8_000_000
 MAX_TENSORS = 20_000
 MAX_DEPTH = 3
-_BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
-         "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-         "F8_E8M0": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
+_BITS = {
+    "F64": 64,
+    "I64": 64,
+    "U64": 64,
+    "C64": 64,
+    "F32": 32,
+    "I32": 32,
+    "U32": 32,
+    "F16": 16,
+    "BF16": 16,
+    "I16": 16,
+    "U16": 16,
+    "I8": 8,
+    "U8": 8,
+    "BOOL": 8,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "F8_E8M0": 8,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "F4": 4,
+}
 _PICKLE_HINT = "Convert it to safetensors first; pickles can run code when opened."
 
 
@@ -91,8 +112,9 @@ def _header_bytes(path: Path) -> tuple[bytes, int]:
             file.seek(8)
             raw = file.read(length)
     except OSError as error:
-        raise UnreadableModel(f"{path.name} can't be read ({os.strerror(error.errno or 5)}).",
-                              "Put it back, or correct its permissions.") from None
+        raise UnreadableModel(
+            f"{path.name} can't be read ({os.strerror(error.errno or 5)}).", "Put it back, or correct its permissions."
+        ) from None
     if len(raw) < length:
         raise _bad(path, "is cut off inside its header", "Download or copy it again.")
     return raw, status.st_size - 8 - length
@@ -149,11 +171,9 @@ def _check_layout(path: Path, tensors: dict[str, TensorInfo], data_bytes: int) -
             raise _bad(path, "has a gap or an overlap between its tensors")
         position = tensor.end
     if position > data_bytes:
-        raise _bad(path, f"is cut off: {position - data_bytes:,} bytes are missing",
-                   "Download or copy it again.")
+        raise _bad(path, f"is cut off: {position - data_bytes:,} bytes are missing", "Download or copy it again.")
     if position < data_bytes:
-        raise _bad(path, f"has {data_bytes - position:,} bytes more than its header says",
-                   "Download or copy it again.")
+        raise _bad(path, f"has {data_bytes - position:,} bytes more than its header says", "Download or copy it again.")
 
 
 def _bad(path: Path, cause: str, hint: str = "Use another file.") -> ModelProblem:

@@ -22,19 +22,27 @@ logger = logging.getLogger(__name__)
 EXTRA_PATHS = "extra_model_paths.yaml"
 MAX_YAML_BYTES = 200_000  # the parser needs seconds for a megabyte
 # Folders by the kind of what is in them, in the words of A1111, Forge, SD.Next, ComfyUI, InvokeAI, Fooocus, Easy
-# Diffusion, StabilityMatrix and our own. Compared without case, spaces, hyphens and underscores, in singular and plural.
-_KIND_NAMES: Mapping[ModelKind, str] = MappingProxyType({
-    "checkpoint": "stable-diffusion sd checkpoint ckpt main diffusion unet diffuser onnx gguf transformer",
-    "lora": "lora lycoris locon loha lokr dora animatediff_motion_lora lcm_lora",
-    "vae": "vae autoencoder",
-    "controlnet": "controlnet control_net control control_lora controlnet_union controllora control_xs control_lite",
-    "t2i_adapter": "t2i_adapter t2iadapter t2i",
-    "ip_adapter": "ip_adapter invoke_ip_adapters15 invoke_ip_adapters_xl ip_adapter_plus",
-    "embedding": "embedding textual_inversion ti negative_embedding",
-    "hypernetwork": "hypernetwork hypernet",
-    "upscaler": "esrgan realesrgan real_esrgan swinir swin2sr dat hat bsrgan scunet omnisr span compact atd drct rgt plksr chainner "
-                "upscaler upscale upscaling upscale_model latent_upscale_model latent_upscaler spandrel "
-                "spandrel_image_to_image image_to_image super_resolution sr"})
+# Diffusion, StabilityMatrix and our own. Compared without case, spaces, hyphens and underscores, in singular and
+# plural.
+_KIND_NAMES: Mapping[ModelKind, str] = MappingProxyType(
+    {
+        "checkpoint": "stable-diffusion sd checkpoint ckpt main diffusion unet diffuser onnx gguf transformer",
+        "lora": "lora lycoris locon loha lokr dora animatediff_motion_lora lcm_lora",
+        "vae": "vae autoencoder",
+        "controlnet": (
+            "controlnet control_net control control_lora controlnet_union controllora control_xs control_lite"
+        ),
+        "t2i_adapter": "t2i_adapter t2iadapter t2i",
+        "ip_adapter": "ip_adapter invoke_ip_adapters15 invoke_ip_adapters_xl ip_adapter_plus",
+        "embedding": "embedding textual_inversion ti negative_embedding",
+        "hypernetwork": "hypernetwork hypernet",
+        "upscaler": (
+            "esrgan realesrgan real_esrgan swinir swin2sr dat hat bsrgan scunet omnisr span compact atd drct rgt plksr "
+            "chainner upscaler upscale upscaling upscale_model latent_upscale_model latent_upscaler spandrel "
+            "spandrel_image_to_image image_to_image super_resolution sr"
+        ),
+    }
+)
 # Holds no models that people choose: files of preprocessors, faces, parts of models; and what isn't a model.
 _OTHER_NAMES = """
     annotators annotator controlnet_preprocessor gfpgan codeformer vae-approx approx_vae taesd ldsr deepbooru blip karlo
@@ -52,12 +60,23 @@ def _squashed(name: str) -> str:
     return re.sub(r"[\s_.-]+", "", name.casefold()).removesuffix("s")
 
 
-KIND_FOLDERS: Mapping[str, ModelKind] = MappingProxyType({
-    _squashed(name): kind for kind, names in _KIND_NAMES.items() for name in names.split()})
+KIND_FOLDERS: Mapping[str, ModelKind] = MappingProxyType(
+    {_squashed(name): kind for kind, names in _KIND_NAMES.items() for name in names.split()}
+)
 OTHER_FOLDERS = frozenset(map(_squashed, _OTHER_NAMES.split()))
 _OTHER_FOLDERS_OUTSIDE = OTHER_FOLDERS | frozenset(map(_squashed, _OTHER_NAMES_OUTSIDE.split()))
-_WEBUI_SIGNS = ("embeddings", "extensions", "custom_nodes", "webui.py", "webui.sh", "launch.py", "main.py", "comfy",
-                "modules", "models")
+_WEBUI_SIGNS = (
+    "embeddings",
+    "extensions",
+    "custom_nodes",
+    "webui.py",
+    "webui.sh",
+    "launch.py",
+    "main.py",
+    "comfy",
+    "modules",
+    "models",
+)
 _CONTROLNET_EXTENSION = Path("extensions", "sd-webui-controlnet", "models")
 
 

@@ -76,8 +76,11 @@ def read_own_settings(folder: Path, defaults: Defaults, sizes: Mapping[str, Size
     own = OwnSettings(
         _defaults(reader, reader.table(side, "defaults"), defaults, zero_snr=zero_snr),
         MappingProxyType(dict(_sizes(reader, reader.table(side, "sizes")))) or sizes,
-        reader.text(side, "title"), reader.text(side, "description"), _examples(reader, side.get("examples", [])),
-        _words(folder, reader))
+        reader.text(side, "title"),
+        reader.text(side, "description"),
+        _examples(reader, side.get("examples", [])),
+        _words(folder, reader),
+    )
     return replace(own, warnings=tuple(reader.warnings[:_MAX_WARNINGS]))
 
 
@@ -97,7 +100,9 @@ def _defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults, *, 
         "guidance": (lambda value: _number(value, *GUIDANCE), f"a number from {GUIDANCE[0]:g} to {GUIDANCE[1]:g}"),
         "width": (_side, f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}"),
         "height": (_side, f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}"),
-        "sampler": (_sampler, "a sampler that is known"), "schedule": (_schedule, "a schedule that is known")}
+        "sampler": (_sampler, "a sampler that is known"),
+        "schedule": (_schedule, "a schedule that is known"),
+    }
     taken: dict[str, int | float | str] = {}
     for name, value in table.items():
         check, expected = checks.get(name, (lambda _: None, ""))
@@ -105,7 +110,9 @@ def _defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults, *, 
         if found is not None:
             taken[name] = found
         elif expected:
-            reader.complain(f"In {OWN_FILE} “{name}” is {_shown(value)}, not {expected}; {getattr(usual, name)} is used.")
+            reader.complain(
+                f"In {OWN_FILE} “{name}” is {_shown(value)}, not {expected}; {getattr(usual, name)} is used."
+            )
         else:
             reader.complain(f"In {OWN_FILE} “{printable(name, _MAX_SHOWN)}” is no default that is known.")
     made = replace(usual, **taken)  # type: ignore[arg-type]
@@ -114,8 +121,10 @@ def _defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults, *, 
     if made.schedule in schedules_for(sampler, zero_snr=zero_snr):
         return made
     if {"sampler", "schedule"} & set(taken):
-        reader.complain(f"In {OWN_FILE} the schedule “{made.schedule}” does not go with “{made.sampler}”"
-                        f"{' on this model' if zero_snr else ''}; the sampler's own is used.")
+        reader.complain(
+            f"In {OWN_FILE} the schedule “{made.schedule}” does not go with “{made.sampler}”"
+            f"{' on this model' if zero_snr else ''}; the sampler's own is used."
+        )
     return replace(made, schedule="automatic")
 
 
@@ -126,8 +135,10 @@ def _sizes(reader: _Reader, table: Mapping[str, object]) -> Iterator[tuple[str, 
         if len(sides) == 2 and sides[0] and sides[1] and label:
             yield label, (sides[0], sides[1])
         else:
-            reader.complain(f"In {OWN_FILE} the size “{label}” is {_shown(value)}, not two multiples of {SIDE_MULTIPLE} "
-                            f"from {SIDE[0]} to {SIDE[1]}; it is left out.")
+            reader.complain(
+                f"In {OWN_FILE} the size “{label}” is {_shown(value)}, not two multiples of {SIDE_MULTIPLE} "
+                f"from {SIDE[0]} to {SIDE[1]}; it is left out."
+            )
 
 
 def _examples(reader: _Reader, value: object) -> tuple[str, ...]:

@@ -16,4 +16,4 @@ def without_controls(text: str) -> str:
 
 def printable(text: str, limit: int) -> str:
     """A text of one line, cut to a length, for a sentence or the log."""
-    return " ".join(without_controls(text[:limit * 4]).split())[:limit]
+    return " ".join(without_controls(text[: limit * 4]).split())[:limit]

@@ -38,7 +38,9 @@ class About:
 
 def preview_of(path: Path, beside: Container[str]) -> Path | None:
     """The picture beside a file. `beside`: the names in its folder."""
-    return next((path.with_name(path.stem + ending) for ending in PREVIEW_ENDINGS if path.stem + ending in beside), None)
+    return next(
+        (path.with_name(path.stem + ending) for ending in PREVIEW_ENDINGS if path.stem + ending in beside), None
+    )
 
 
 def notes_of(path: Path, beside: Container[str]) -> tuple[Path, ...]:
@@ -67,13 +69,15 @@ def read_metadata(metadata: Mapping[str, str]) -> About:
     size = len(metadata.get("modelspec.thumbnail", ""))
     if size > MAX_METADATA_PICTURE:
         parts.append(f"The picture inside the file ({size / 1e6:.1f} MB) is not shown.")
-    words = _words([metadata.get("modelspec.trigger_phrase", "")]) or _frequent_tags(metadata.get("ss_tag_frequency", ""))
+    words = _words([metadata.get("modelspec.trigger_phrase", "")]) or _frequent_tags(
+        metadata.get("ss_tag_frequency", "")
+    )
     return About(title, "\n".join(part for part in parts if part)[:MAX_NOTES], words)
 
 
 def clean(text: str, limit: int) -> str:
     """Plain text of foreign text: no markup, no characters that hide or turn others."""
-    text = text[:limit * 4]
+    text = text[: limit * 4]
     if "<" in text:
         text = _MARKUP.sub("", _TAGS.sub("\n", text))
     text = without_controls(html.unescape(text).replace("\r\n", "\n"))
@@ -106,12 +110,16 @@ def _of_table(table: Mapping[str, Any]) -> About:
     model = table.get("model")
     said += [model.get("description")] if isinstance(model, dict) else []
     words = table.get("trainedWords") or table.get("activation text") or table.get("trigger_words") or ()
-    return About(notes=clean("\n".join(text for text in said if isinstance(text, str) and text), MAX_NOTES),
-                 trigger_words=_words([words] if isinstance(words, str) else words))
+    return About(
+        notes=clean("\n".join(text for text in said if isinstance(text, str) and text), MAX_NOTES),
+        trigger_words=_words([words] if isinstance(words, str) else words),
+    )
 
 
 def _words(found: object) -> tuple[str, ...]:
-    texts = [clean(text, MAX_WORD) for text in found if isinstance(text, str)] if isinstance(found, list | tuple) else []
+    texts = (
+        [clean(text, MAX_WORD) for text in found if isinstance(text, str)] if isinstance(found, list | tuple) else []
+    )
     return tuple(dict.fromkeys(text.strip(" ,") for text in texts if text.strip(" ,")))[:MAX_WORDS]
 
 

@@ -72,7 +72,9 @@ def _shards(part: Path, index: str) -> tuple[Path, ...]:
     seen: set[str] = set()
     for name in names:
         if name != os.path.basename(name) or "\\" in name or not name.endswith(".safetensors"):
-            raise ModelProblem(f"{where} names “{printable(name, 80)}”, which is no file beside it.", "Use another model.")
+            raise ModelProblem(
+                f"{where} names “{printable(name, 80)}”, which is no file beside it.", "Use another model."
+            )
         if not (part / name).is_file():
             raise ModelProblem(f"{part.name}/{name} is missing, one of {len(names)} files of its weights.", _AGAIN)
         header = read_header(part / name)
@@ -89,14 +91,22 @@ def _are_texts(values: Iterable[object]) -> bool:
 def _nothing_usable(part: str, names: Iterable[str]) -> ModelProblem:
     """What a folder holds in place of weights that can be read."""
     if any(_SHARD.fullmatch(name) for name in names):
-        return ModelProblem(f"{part} is split into several files, and the index that says what is in them is missing "
-                            "(….safetensors.index.json).", _AGAIN)
+        return ModelProblem(
+            f"{part} is split into several files, and the index that says what is in them is missing "
+            "(….safetensors.index.json).",
+            _AGAIN,
+        )
     suffixes = {os.path.splitext(name)[1].lower() for name in names}
     if several := [name for name in names if name.endswith(".safetensors")]:
-        return ModelProblem(f"{part} has {len(several)} .safetensors files, none with a name that diffusers gives: "
-                            "which to use is not clear.", "Keep one of them.")
+        return ModelProblem(
+            f"{part} has {len(several)} .safetensors files, none with a name that diffusers gives: "
+            "which to use is not clear.",
+            "Keep one of them.",
+        )
     for suffix, form in FORMATS.items():
         if suffix in suffixes:
-            hint = "Download its files as safetensors." if form.label == PICKLE.label else form.hint  # a file is converted
+            hint = (
+                "Download its files as safetensors." if form.label == PICKLE.label else form.hint
+            )  # a file is converted
             return ModelProblem(f"{part} holds {form.label} ({suffix}), {form.problem}.", hint)
     return ModelProblem(f"{part} has no weights (.safetensors).", _AGAIN)

@@ -1,1 +1,4 @@
-"""What conditions the U-Net: prompt encoders and textual inversion, ControlNet, IP-Adapter, hypernetworks, InstructPix2Pix."""
+"""What conditions the U-Net.
+
+Prompt encoders and textual inversion, ControlNet, IP-Adapter, hypernetworks, InstructPix2Pix.
+"""

@@ -18,12 +18,12 @@ from catalog.detect.control_models import LABELS, UNION_SHOWS, union_place
 from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
-from engine.sampling.denoise import Conditions, Controls, Influence, Span
 from engine.device.devices import Device
-from engine.images.inpaint_region import Frame
-from engine.models.manager import Bundle
 from engine.images.image_io import fit, open_input
+from engine.images.inpaint_region import Frame
 from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
+from engine.models.manager import Bundle
+from engine.sampling.denoise import Conditions, Controls, Influence, Span
 
 Size = tuple[int, int]  # width, height
 # Mode "prompt" weakens what comes early on the way down most, as A1111's extension does (12 places and a middle).
@@ -83,8 +83,10 @@ class ControlSet:
             InvalidRecipe: a control model doesn't fit the checkpoint, or a union model isn't told what a map shows.
             StudioError: a map can't be made.
         """
-        return tuple(self._unit(control, net, (recipe.width, recipe.height), bundle, frame)
-                     for control, net in zip(recipe.controls, self.nets, strict=True))
+        return tuple(
+            self._unit(control, net, (recipe.width, recipe.height), bundle, frame)
+            for control, net in zip(recipe.controls, self.nets, strict=True)
+        )
 
     def _unit(self, control: Control, net: nn.Module, size: Size, bundle: Bundle, frame: Frame | None) -> Unit:
         check_fit(control, net, bundle)
@@ -103,13 +105,16 @@ class ControlSet:
             resolution = pixel_perfect_resolution(picture, size, control.resize)
         key = (control.image.sha256, control.preprocessor, resolution, control.low, control.high)
         if key not in self._maps:
-            self._maps[key] = self.preprocessors.make(picture, control.preprocessor, resolution, control.low,
-                                                      control.high)
+            self._maps[key] = self.preprocessors.make(
+                picture, control.preprocessor, resolution, control.low, control.high
+            )
             # A map that was brought as it is was looked at before the job was queued.
             is_even = all(low == high for low, high in self._maps[key].convert("RGB").getextrema())  # type: ignore[misc]
             if is_even and control.preprocessor != "none":
-                self.blank.append(f"“{get_preprocessor(control.preprocessor).label}” found nothing in the control picture: "
-                                  f"its map is one even color.")
+                self.blank.append(
+                    f"“{get_preprocessor(control.preprocessor).label}” found nothing in the control picture: "
+                    f"its map is one even color."
+                )
         return self._maps[key]
 
 
@@ -132,8 +137,10 @@ def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
             label = LABELS[control.model.kind]
             raise InvalidRecipe(
                 f"{label} “{control.model.name}” does not fit “{bundle.ref.name}”: its {name} is {_shown(theirs)} "
-                f"and the model's {_shown(ours)}.", f"Use a {label} that was trained for this model.",
-                field="controls.model")
+                f"and the model's {_shown(ours)}.",
+                f"Use a {label} that was trained for this model.",
+                field="controls.model",
+            )
 
 
 def _without_attention(blocks: Sequence[str]) -> list[str]:
@@ -168,8 +175,11 @@ def _cut_out(control: Control, frame: Frame | None, size: Size, device: Device) 
     In a hires pass, which has no frame, there would be nothing to show: a mask and a hires pass don't go together.
     """
     if frame is None or frame.mask is None:
-        raise InvalidRecipe(f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
-                            "Add one, or choose another preprocessor.", field="controls.preprocessor")
+        raise InvalidRecipe(
+            f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
+            "Add one, or choose another preprocessor.",
+            field="controls.preprocessor",
+        )
     hint = _hint(fit(frame.picture, size, "stretch"), device)
     hidden = torch.from_numpy(np.array(frame.mask >= 0.5)).to(hint.device)
     return hint.masked_fill(hidden, -1.0)
@@ -228,11 +238,20 @@ def _residuals(units: Sequence[Unit], rows: Tensor, t: Tensor, conditions: Condi
     first = units[0]
     left_out = rows.shape[0] - len(conditions.weights) if first.is_for_prompt_only else 0
     asked = rows[left_out:]
-    more = {} if conditions.added is None else {
-        "added_cond_kwargs": {name: value[left_out:] for name, value in conditions.added.items()}}
+    more = (
+        {}
+        if conditions.added is None
+        else {"added_cond_kwargs": {name: value[left_out:] for name, value in conditions.added.items()}}
+    )
     down, middle = first.net(
-        asked, t, encoder_hidden_states=conditions.context[left_out:], guess_mode=first.control.mode == "control",
-        return_dict=False, **_told(units, asked.shape[0]), **more)
+        asked,
+        t,
+        encoder_hidden_states=conditions.context[left_out:],
+        guess_mode=first.control.mode == "control",
+        return_dict=False,
+        **_told(units, asked.shape[0]),
+        **more,
+    )
     made = [*down, middle]
     if first.control.mode == "prompt":
         made = [residual * _FADE ** (_DEEPEST - depth) for depth, residual in enumerate(made)]
@@ -246,9 +265,12 @@ def _told(units: Sequence[Unit], rows: int) -> dict[str, object]:
         return {"controlnet_cond": first.hint.expand(rows, -1, -1, -1), "conditioning_scale": first.control.weight}
     types = torch.zeros(1, first.net.config.num_control_type, device=first.hint.device, dtype=first.hint.dtype)
     types[:, [unit.type for unit in units]] = 1
-    return {"controlnet_cond": [unit.hint.expand(rows, -1, -1, -1) for unit in units],
-            "conditioning_scale": [unit.control.weight for unit in units],
-            "control_type": types.repeat(rows, 1), "control_type_idx": [unit.type for unit in units]}
+    return {
+        "controlnet_cond": [unit.hint.expand(rows, -1, -1, -1) for unit in units],
+        "conditioning_scale": [unit.control.weight for unit in units],
+        "control_type": types.repeat(rows, 1),
+        "control_type_idx": [unit.type for unit in units],
+    }
 
 
 def _for_rows(features: Sequence[Tensor], unit: Unit, rows: Tensor, conditions: Conditions) -> list[Tensor]:

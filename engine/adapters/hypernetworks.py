@@ -21,13 +21,32 @@ from engine.models.manager import Bundle
 
 _NAME = re.compile(r"(\d+)\.([01])\.linear\.(\d+)\.(weight|bias)")
 _SIDES = "kv"  # 0 is of the keys, 1 of the values
-_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({
-    "linear": lambda x: x, "relu": functional.relu, "leakyrelu": functional.leaky_relu, "elu": functional.elu,
-    "swish": functional.hardswish, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "gelu": functional.gelu,
-    "mish": functional.mish, "selu": functional.selu, "softplus": functional.softplus, "softsign": functional.softsign,
-    "hardswish": functional.hardswish, "hardtanh": functional.hardtanh, "hardsigmoid": functional.hardsigmoid,
-    "silu": functional.silu, "celu": functional.celu, "relu6": functional.relu6, "logsigmoid": functional.logsigmoid,
-    "hardshrink": functional.hardshrink, "softshrink": functional.softshrink, "tanhshrink": functional.tanhshrink})
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "linear": lambda x: x,
+        "relu": functional.relu,
+        "leakyrelu": functional.leaky_relu,
+        "elu": functional.elu,
+        "swish": functional.hardswish,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "gelu": functional.gelu,
+        "mish": functional.mish,
+        "selu": functional.selu,
+        "softplus": functional.softplus,
+        "softsign": functional.softsign,
+        "hardswish": functional.hardswish,
+        "hardtanh": functional.hardtanh,
+        "hardsigmoid": functional.hardsigmoid,
+        "silu": functional.silu,
+        "celu": functional.celu,
+        "relu6": functional.relu6,
+        "logsigmoid": functional.logsigmoid,
+        "hardshrink": functional.hardshrink,
+        "softshrink": functional.softshrink,
+        "tanhshrink": functional.tanhshrink,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +102,24 @@ def bent(bundle: Bundle, lent: Sequence[LentNetwork]) -> Iterator[None]:
         yield
         return
     networks = [_networks(one, bundle) for one in lent]
-    layers = {side: [(name, child) for name, child in bundle.modules["unet"].named_modules()
-                     if name.endswith((f"attn1.to_{side}", f"attn2.to_{side}"))] for side in _SIDES}
+    layers = {
+        side: [
+            (name, child)
+            for name, child in bundle.modules["unet"].named_modules()
+            if name.endswith((f"attn1.to_{side}", f"attn2.to_{side}"))
+        ]
+        for side in _SIDES
+    }
     widths = {child.in_features for children in layers.values() for _, child in children}
     for one, made in zip(lent, networks, strict=True):
         if not widths & {width for width, _ in made}:
             sizes = ", ".join(str(width) for width in sorted({width for width, _ in made}))
-            raise InvalidRecipe(f"Hypernetwork “{one.use.model.name}” does nothing on “{bundle.ref.name}”: it is made for "
-                                f"contexts {sizes} wide.", "Choose the model it was made for, or remove it.",
-                                field="hypernetworks.model")
+            raise InvalidRecipe(
+                f"Hypernetwork “{one.use.model.name}” does nothing on “{bundle.ref.name}”: it is made for "
+                f"contexts {sizes} wide.",
+                "Choose the model it was made for, or remove it.",
+                field="hypernetworks.model",
+            )
     with ExitStack() as hooks:
         for side, children in layers.items():
             for _, child in children:
@@ -121,16 +149,26 @@ def _networks(lent: LentNetwork, bundle: Bundle) -> dict[tuple[int, str], _Netwo
             steps = tensors.setdefault((int(match[1]), _SIDES[int(match[2])]), {})
             here = tensor.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
             steps.setdefault(int(match[3]), {})[match[4]] = here
-    if activation is None or not tensors or any("weight" not in step for steps in tensors.values()
-                                                for step in steps.values()):
-        problem = (f"it has the activation “{facts.get('activation_func', '')[:40]}”, which is not known"
-                   if activation is None else "its layers are not complete")
-        raise InvalidRecipe(f"Hypernetwork “{name}” can't be run: {problem}.", "Use another one.",
-                            field="hypernetworks.model")
+    if (
+        activation is None
+        or not tensors
+        or any("weight" not in step for steps in tensors.values() for step in steps.values())
+    ):
+        problem = (
+            f"it has the activation “{facts.get('activation_func', '')[:40]}”, which is not known"
+            if activation is None
+            else "its layers are not complete"
+        )
+        raise InvalidRecipe(
+            f"Hypernetwork “{name}” can't be run: {problem}.", "Use another one.", field="hypernetworks.model"
+        )
     made = {}
     for place, steps in tensors.items():
         last = max((number for number, step in steps.items() if step["weight"].dim() == 2), default=-1)
         made[place] = _Network(
             tuple(_Step(step["weight"], step.get("bias"), number == last) for number, step in sorted(steps.items())),
-            activation, facts.get("activate_output", "true").lower() == "true", lent.use.weight)
+            activation,
+            facts.get("activate_output", "true").lower() == "true",
+            lent.use.weight,
+        )
     return made

@@ -15,9 +15,9 @@ from transformers import CLIPImageProcessor
 
 from contract.errors import InvalidRecipe
 from contract.recipe import Recipe, Reference
-from engine.sampling.denoise import Conditions, Controls, Influence, Span
-from engine.models.manager import Bundle
 from engine.images.image_io import open_input
+from engine.models.manager import Bundle
+from engine.sampling.denoise import Conditions, Controls, Influence, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,9 @@ class PicturePrompt:
 
 
 @contextmanager
-def pictures_as_prompt(recipe: Recipe, lent: Sequence[LentAdapter], images: Mapping[str, bytes],
-                       bundle: Bundle) -> Iterator[tuple[PicturePrompt, ...]]:
+def pictures_as_prompt(
+    recipe: Recipe, lent: Sequence[LentAdapter], images: Mapping[str, bytes], bundle: Bundle
+) -> Iterator[tuple[PicturePrompt, ...]]:
     """Put a recipe's adapters on the U-Net, and its pictures through their encoders.
 
     Raises:
@@ -55,8 +56,10 @@ def pictures_as_prompt(recipe: Recipe, lent: Sequence[LentAdapter], images: Mapp
     plain = unet.attn_processors
     try:
         projections = _put_on(unet, [_two_tables(adapter.tensors) for adapter in lent])
-        yield tuple(_encoded(reference, adapter.encoder, projection, images, bundle) for reference, adapter, projection
-                    in zip(recipe.references, lent, projections, strict=True))
+        yield tuple(
+            _encoded(reference, adapter.encoder, projection, images, bundle)
+            for reference, adapter, projection in zip(recipe.references, lent, projections, strict=True)
+        )
     finally:
         unet.encoder_hid_proj = None
         unet.config.encoder_hid_dim_type = None
@@ -67,8 +70,10 @@ def _put_on(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list
     """As diffusers' `_load_ip_adapter_weights`, but that nothing of the U-Net itself is moved: its tensors stay
     where the block or the card's storage has them. Returns the layers that pictures go through first."""
     unet.set_attn_processor(unet._convert_ip_adapter_attn_to_diffusers(tables, low_cpu_mem_usage=True))
-    projections = [unet._convert_ip_adapter_image_proj_to_diffusers(table["image_proj"], low_cpu_mem_usage=True)
-                   for table in tables]
+    projections = [
+        unet._convert_ip_adapter_image_proj_to_diffusers(table["image_proj"], low_cpu_mem_usage=True)
+        for table in tables
+    ]
     unet.encoder_hid_proj = MultiIPAdapterImageProjection(projections)
     unet.config.encoder_hid_dim_type = "ip_image_proj"
     return projections
@@ -80,15 +85,22 @@ def check_fit(reference: Reference, adapter: LentAdapter, bundle: Bundle) -> Non
     Raises:
         InvalidRecipe: names both.
     """
-    ours = [(module.out_features, module.in_features) for name, module in bundle.modules["unet"].named_modules()
-            if name.endswith("attn2.to_k")]
+    ours = [
+        (module.out_features, module.in_features)
+        for name, module in bundle.modules["unet"].named_modules()
+        if name.endswith("attn2.to_k")
+    ]
     tables = _two_tables(adapter.tensors)["ip_adapter"]
-    theirs = [tuple(tensor.shape) for name, tensor in sorted(tables.items(), key=_place)
-              if name.endswith("to_k_ip.weight")]
+    theirs = [
+        tuple(tensor.shape) for name, tensor in sorted(tables.items(), key=_place) if name.endswith("to_k_ip.weight")
+    ]
     if sorted(ours) != sorted(theirs):
-        raise InvalidRecipe(f"IP-Adapter “{reference.model.name}” does not fit “{bundle.ref.name}”: it has "
-                            f"{len(theirs)} layers of other sizes than the model's {len(ours)}.",
-                            "Use an IP-Adapter that was trained for this model.", field="references.model")
+        raise InvalidRecipe(
+            f"IP-Adapter “{reference.model.name}” does not fit “{bundle.ref.name}”: it has "
+            f"{len(theirs)} layers of other sizes than the model's {len(ours)}.",
+            "Use an IP-Adapter that was trained for this model.",
+            field="references.model",
+        )
 
 
 def _place(item: tuple[str, Tensor]) -> int:
@@ -107,8 +119,9 @@ def _two_tables(tensors: nn.Module) -> dict[str, dict[str, Tensor]]:
 
 
 @torch.inference_mode()
-def _encoded(reference: Reference, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes],
-             bundle: Bundle) -> PicturePrompt:
+def _encoded(
+    reference: Reference, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
+) -> PicturePrompt:
     side = encoder.config.image_size
     picture = open_input(reference.image, images)
     pixels = CLIPImageProcessor(size=side, crop_size=side)(picture, return_tensors="pt").pixel_values
@@ -116,8 +129,9 @@ def _encoded(reference: Reference, encoder: nn.Module, projection: nn.Module, im
     if isinstance(projection, ImageProjection):
         made = encoder(pixels).image_embeds
         return PicturePrompt(reference, made[None], torch.zeros_like(made)[None])
-    made, nothing = (encoder(value, output_hidden_states=True).hidden_states[-2]
-                     for value in (pixels, torch.zeros_like(pixels)))
+    made, nothing = (
+        encoder(value, output_hidden_states=True).hidden_states[-2] for value in (pixels, torch.zeros_like(pixels))
+    )
     return PicturePrompt(reference, made[None], nothing[None])
 
 
@@ -130,21 +144,27 @@ def with_pictures(controls: Controls | None, prompts: Sequence[PicturePrompt], b
     """
     if not prompts:
         return controls
-    processors = [processor for processor in bundle.modules["unet"].attn_processors.values()
-                  if isinstance(getattr(processor, "scale", None), list)]
+    processors = [
+        processor
+        for processor in bundle.modules["unet"].attn_processors.values()
+        if isinstance(getattr(processor, "scale", None), list)
+    ]
 
     def both(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> Influence:
         _set_scales(processors, prompts, span)
         others = (controls(rows, t, conditions, span) if controls else None) or Influence()
         away, toward = rows.shape[0] - len(conditions.weights), len(conditions.weights)
-        return replace(others, pictures=tuple(
-            torch.cat([prompt.nothing] * away + [prompt.picture] * toward) for prompt in prompts))
+        return replace(
+            others, pictures=tuple(torch.cat([prompt.nothing] * away + [prompt.picture] * toward) for prompt in prompts)
+        )
 
     return both
 
 
 def _set_scales(processors: Sequence[Any], prompts: Sequence[PicturePrompt], span: Span) -> None:
-    scales = [prompt.reference.weight if span[0] >= prompt.reference.begin and span[1] <= prompt.reference.end else 0.0
-              for prompt in prompts]
+    scales = [
+        prompt.reference.weight if span[0] >= prompt.reference.begin and span[1] <= prompt.reference.end else 0.0
+        for prompt in prompts
+    ]
     for processor in processors:
         processor.scale[:] = scales

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from contract.prompt import Part, Piece, Prompt, parse
 from contract.recipe import Recipe
-from engine.sampling.denoise import Conditions, ConditionsAt
 from engine.adapters.textual_inversion import NO_WORDS, Vector, Vocabulary, spoken
 from engine.families.family import Encoded
 from engine.models.manager import Bundle
+from engine.sampling.denoise import Conditions, ConditionsAt
 
 MAX_CHUNKS = 20  # 1,500 tokens; attention to more than that only costs time
 CACHE_BYTES = 64 * 2**20
@@ -85,8 +85,15 @@ class Conditioning:
 
 
 @torch.inference_mode()
-def condition(recipe: Recipe, bundle: Bundle, cache: EmbeddingCache, vocabulary: Vocabulary = NO_WORDS, *,
-              hires_steps: int | None = None, after: int | None = None) -> Conditioning:
+def condition(
+    recipe: Recipe,
+    bundle: Bundle,
+    cache: EmbeddingCache,
+    vocabulary: Vocabulary = NO_WORDS,
+    *,
+    hires_steps: int | None = None,
+    after: int | None = None,
+) -> Conditioning:
     """Encode the prompts of a recipe, or of its hires pass.
 
     Args:
@@ -123,8 +130,10 @@ def _unread(name: str, encoder: "_Encoder", prompt: Prompt) -> str:
     unread = max(encoder.split(part).unread_words for part in prompt.at(0))
     if not unread:
         return ""
-    return (f"The {name} is longer than {MAX_CHUNKS * encoder.room:,} tokens: its last {unread:,} "
-            f"word{'' if unread == 1 else 's'} were not read.")
+    return (
+        f"The {name} is longer than {MAX_CHUNKS * encoder.room:,} tokens: its last {unread:,} "
+        f"word{'' if unread == 1 else 's'} were not read."
+    )
 
 
 class _Encoder:
@@ -147,16 +156,17 @@ class _Encoder:
         if guided and zeroes and negative[0].is_empty:
             encoded[0] = Encoded(encoded[0].context * 0, None if encoded[0].pooled is None else encoded[0].pooled * 0)
         pooled = [row.pooled for row in encoded if row.pooled is not None]
-        added = self._bundle.family.added(torch.cat(pooled) if pooled else None,
-                                          self._recipe.width, self._recipe.height)
-        return Conditions(torch.cat([row.context for row in encoded]),
-                          tuple(part.weight for part in parts), guided, added)
+        added = self._bundle.family.added(
+            torch.cat(pooled) if pooled else None, self._recipe.width, self._recipe.height
+        )
+        return Conditions(
+            torch.cat([row.context for row in encoded]), tuple(part.weight for part in parts), guided, added
+        )
 
     def split(self, part: Part) -> Chunks:
         """A part in chunks; remembered for this recipe."""
         if part not in self._split:
-            self._split[part] = split_in_chunks(part.pieces, self._bundle.tokenizers[0], self.room,
-                                                self._vocabulary)
+            self._split[part] = split_in_chunks(part.pieces, self._bundle.tokenizers[0], self.room, self._vocabulary)
         return self._split[part]
 
     def _row(self, chunks: tuple[Chunk, ...], count: int) -> Encoded:
@@ -193,8 +203,11 @@ def _ids(chunk: Chunk, tokenizer: object, room: int) -> Tensor:
 def _weigh_each(encoded: Encoded, chunk: Chunk) -> Tensor:
     """Each text encoder's embeddings by themselves: their means have nothing to do with each other."""
     contexts = encoded.context.split(encoded.widths, dim=-1) if encoded.widths else (encoded.context,)
-    return torch.cat([weigh(context, chunk) for context in contexts], dim=-1) if len(contexts) > 1 \
+    return (
+        torch.cat([weigh(context, chunk) for context in contexts], dim=-1)
+        if len(contexts) > 1
         else weigh(contexts[0], chunk)
+    )
 
 
 def weigh(context: Tensor, chunk: Chunk) -> Tensor:
@@ -218,8 +231,9 @@ def _mean_matters(context: Tensor) -> bool:
     return bool(context.mean().abs() > _MEAN_MATTERS * context.std())
 
 
-def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int,
-                    vocabulary: Vocabulary = NO_WORDS) -> Chunks:
+def split_in_chunks(
+    pieces: Sequence[Piece | None], tokenizer: object, room: int, vocabulary: Vocabulary = NO_WORDS
+) -> Chunks:
     """Words to chunks of at most `room` tokens; an embedding's name is a word of as many tokens as it has vectors.
 
     A chunk that is full ends at its last comma if that is near, else between two words; only a word longer
@@ -241,8 +255,7 @@ def split_in_chunks(pieces: Sequence[Piece | None], tokenizer: object, room: int
     return Chunks(tuple(writer.done[:MAX_CHUNKS]) or (Chunk(),), unread)
 
 
-def _words(text: str, tokenizer: object, vocabulary: Vocabulary,
-           comma: int | None) -> Iterator[Sequence[int | Vector]]:
+def _words(text: str, tokenizer: object, vocabulary: Vocabulary, comma: int | None) -> Iterator[Sequence[int | Vector]]:
     """The tokens of each word and of each comma, and the vectors of each embedding."""
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
     for stretch in vocabulary.split(text):
@@ -285,15 +298,17 @@ class _ChunkWriter:
     def end_chunk(self, *, is_last: bool = False) -> None:
         """Close the open chunk; an empty last one is dropped unless it is the only one."""
         if self._open or not is_last:
-            self.done.append(Chunk(tuple(token for token, _ in self._open),
-                                   tuple(weight for _, weight in self._open)))
+            self.done.append(Chunk(tuple(token for token, _ in self._open), tuple(weight for _, weight in self._open)))
         self._open = []
 
     def _turn(self, word: Sequence[int | Vector]) -> None:
         """End a chunk that has no room for a word, at a near comma if there is one."""
         takes_along = word[0] != self.comma and (len(self._open) == self._room or not isinstance(word[0], Vector))
-        near = [i for i, (token, _) in enumerate(self._open)
-                if token == self.comma and self._room - i <= self._reach] if takes_along else []
+        near = (
+            [i for i, (token, _) in enumerate(self._open) if token == self.comma and self._room - i <= self._reach]
+            if takes_along
+            else []
+        )
         rest = self._open[near[-1] + 1 :] if near else []
         self._open = self._open[: len(self._open) - len(rest)]
         self.end_chunk()

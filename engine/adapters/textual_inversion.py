@@ -40,7 +40,7 @@ class Vocabulary:
         """Text and, where it names an embedding, its vectors, in order."""
         end = 0
         for spot in find_names(text, self.keys):
-            yield text[end:spot.begin]
+            yield text[end : spot.begin]
             key = self.keys[spot.name]
             yield tuple(Vector(key, row) for row in range(len(self.tables[key][0])))
             end = spot.end
@@ -72,14 +72,17 @@ def _tables(ref: ModelRef, tensors: Mapping[str, Tensor], bundle: Bundle) -> tup
     widths = tuple(_embedding(bundle.modules[name]).embedding_dim for name in _encoders(bundle))
     found = [tensors[name] for name in tables_of(tensors)]
     if not found:
-        raise InvalidRecipe(f"Embedding “{ref.name}” holds no table of vectors that is known.", "Use another file.",
-                            field="embeddings")
+        raise InvalidRecipe(
+            f"Embedding “{ref.name}” holds no table of vectors that is known.", "Use another file.", field="embeddings"
+        )
     made = tuple(torch.atleast_2d(table).float() for table in found)
     if tuple(table.shape[-1] for table in made) != widths or len({len(table) for table in made}) != 1:
         theirs, ours = (" and ".join(map(str, each)) for each in ([table.shape[-1] for table in made], widths))
-        raise InvalidRecipe(f"Embedding “{ref.name}” is {theirs} wide; “{bundle.ref.name}” takes {ours}.",
-                            "Choose the model it was made for, or remove it from the prompt.",
-                            field="embeddings")
+        raise InvalidRecipe(
+            f"Embedding “{ref.name}” is {theirs} wide; “{bundle.ref.name}” takes {ours}.",
+            "Choose the model it was made for, or remove it from the prompt.",
+            field="embeddings",
+        )
     return made
 
 

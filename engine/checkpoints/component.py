@@ -18,7 +18,8 @@ class Part:
     """One set of modules of a model.
 
     Attributes:
-        weights: Finds the file, or the several that it is split into, headers read and found sound; raises ModelProblem.
+        weights: Finds the file, or the several that it is split into, headers read and found sound; raises
+            ModelProblem.
         pieces: diffusers' name of a tensor -> where it is in a file that has its own names, or other parts too.
         dtype: What its numbers are kept as, where the device doesn't decide.
     """

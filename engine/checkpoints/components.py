@@ -16,20 +16,20 @@ from torch import nn
 from transformers import CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from catalog.detect.control_models import UNION_CLASS
-from catalog.files.folders import read_json
-from catalog.files.headers import read_header
-from catalog.models import optional_parts
 from catalog.detect.pipelines import Pipeline
 from catalog.detect.quantized import without_companions
+from catalog.files.folders import read_json
+from catalog.files.headers import read_header
 from catalog.files.weights import weights_files
+from catalog.models import optional_parts
 from contract.recipe import ModelRef
-from engine.families import builder_of, family_of
-from engine.families.family import Config
-from engine.weights.named_tensors import NamedTensors
 from engine.checkpoints.component import Part
 from engine.checkpoints.predictions import scheduler_config
 from engine.checkpoints.single_file import checkpoint_parts, control_of, padding_of, vae_part
 from engine.checkpoints.tokenizers import clip_tokenizer, read_tokenizer
+from engine.families import builder_of, family_of
+from engine.families.family import Config
+from engine.weights.named_tensors import NamedTensors
 
 __all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
 
@@ -51,8 +51,10 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
     family = family_of(ref.family)
     if ref.kind == "vae":
         return {ref.kind: Part(read_json(path / "config.json"), builder_of(family, "vae"), _finder(path))}
-    return {part: Part(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
-            for part in (*family.builders, *optional_parts(path))}
+    return {
+        part: Part(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
+        for part in (*family.builders, *optional_parts(path))
+    }
 
 
 def tokenizers_of(ref: ModelRef, path: Path) -> tuple[CLIPTokenizer, ...]:

@@ -28,9 +28,16 @@ _ADAPTER_LAYERS = 2  # the same of T2I-Adapters that are not light
 _OPEN_CLIP = {
     "token_embedding.weight": "embeddings.token_embedding.weight",
     "positional_embedding": "embeddings.position_embedding.weight",
-    "ln_final.weight": "final_layer_norm.weight", "ln_final.bias": "final_layer_norm.bias"}
-_OPEN_CLIP_LAYER = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
-                    "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+    "ln_final.weight": "final_layer_norm.weight",
+    "ln_final.bias": "final_layer_norm.bias",
+}
+_OPEN_CLIP_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
 _RESBLOCKS = "transformer.resblocks."
 
 
@@ -85,7 +92,7 @@ def vae_pieces(names: Names, *, is_alone: bool = False) -> Pieces:
     """
     for prefix in _VAE_PREFIXES if is_alone else (VAE,):
         places = tuple(prefix + place for place in _VAE_PLACES)
-        own = {name[len(prefix):]: _Tensor(name) for name in names if name.startswith(places)}
+        own = {name[len(prefix) :]: _Tensor(name) for name in names if name.startswith(places)}
         if any(name.startswith(("encoder.down_blocks.", "decoder.up_blocks.")) for name in own):
             return {ours: Piece(tensor.name) for ours, tensor in own.items()}
         if own:
@@ -98,7 +105,7 @@ def vae_pieces(names: Names, *, is_alone: bool = False) -> Pieces:
 
 def clip_pieces(names: Names, prefix: str) -> Pieces:
     """A text encoder with transformers' names. Logit scale, picture tower and the like are none of it."""
-    rest = {name[len(prefix):].removeprefix("text_model."): name for name in names if name.startswith(prefix)}
+    rest = {name[len(prefix) :].removeprefix("text_model."): name for name in names if name.startswith(prefix)}
     wanted = (*_CLIP_PLACES, "text_projection.")
     return {ours: Piece(name) for ours, name in rest.items() if ours.startswith(wanted)}
 
@@ -109,13 +116,13 @@ def open_clip_pieces(names: Names, prefix: str) -> Pieces:
     for name in names:
         if not name.startswith(prefix):
             continue
-        rest = name[len(prefix):]
+        rest = name[len(prefix) :]
         if rest in _OPEN_CLIP:
             found[_OPEN_CLIP[rest]] = Piece(name)
         elif rest in ("text_projection", "text_projection.weight"):
             found["text_projection.weight"] = Piece(name, is_transposed=rest == "text_projection")
         elif rest.startswith(_RESBLOCKS):
-            found |= _of_resblock(rest[len(_RESBLOCKS):], name)
+            found |= _of_resblock(rest[len(_RESBLOCKS) :], name)
     return found
 
 
@@ -124,15 +131,17 @@ def _of_resblock(rest: str, name: str) -> Pieces:
     layer = f"encoder.layers.{number}"
     if inner in ("attn.in_proj_weight", "attn.in_proj_bias"):
         leaf = inner.rpartition("_")[2]
-        return {f"{layer}.self_attn.{letter}_proj.{leaf}": Piece(name, share=(index, 3))
-                for index, letter in enumerate("qkv")}
+        return {
+            f"{layer}.self_attn.{letter}_proj.{leaf}": Piece(name, share=(index, 3))
+            for index, letter in enumerate("qkv")
+        }
     module, _, leaf = inner.rpartition(".")
     return {f"{layer}.{_OPEN_CLIP_LAYER.get(module, module)}.{leaf}": Piece(name)}
 
 
 def _layers(own: Mapping[str, str]) -> int:
     """Residual blocks before the first halving; all of them where there is none."""
-    places = {name[len(UNET):].split(".")[1] for name in own if name.startswith(f"{UNET}input_blocks.")}
+    places = {name[len(UNET) :].split(".")[1] for name in own if name.startswith(f"{UNET}input_blocks.")}
     halvings = [int(place) for place in places if place.isdigit() and f"{UNET}input_blocks.{place}.0.op.weight" in own]
     return max(1, min([*halvings, len(places)]) - 1)
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.weights.reading import Piece
 from engine.checkpoints.infer_config import Shapes
+from engine.weights.reading import Piece
 
 PREFIX = "depth_model.model."
 _PATCH, _HEAD_CHANNELS, _LEVELS = 16, 64, 4
@@ -29,15 +29,25 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc2\.", r"dpt.encoder.layer.\1.output.dense."),
     (r"pretrained\.model\.norm\.", "dpt.layernorm."),
     (r"scratch\.output_conv\.", "head.head."),
-    *((rf"pretrained\.act_postprocess{level + 1}\.{number}\.", f"neck.reassemble_stage.{place}.")
-      for level in range(_LEVELS)
-      for number, place in ((r"0\.project\.0", f"readout_projects.{level}.0"), ("3", f"layers.{level}.projection"),
-                            ("4", f"layers.{level}.resize"))),
+    *(
+        (rf"pretrained\.act_postprocess{level + 1}\.{number}\.", f"neck.reassemble_stage.{place}.")
+        for level in range(_LEVELS)
+        for number, place in (
+            (r"0\.project\.0", f"readout_projects.{level}.0"),
+            ("3", f"layers.{level}.projection"),
+            ("4", f"layers.{level}.resize"),
+        )
+    ),
     *((rf"scratch\.layer{level + 1}_rn\.", f"neck.convs.{level}.") for level in range(_LEVELS)),
-    *((rf"scratch\.refinenet{_LEVELS - level}\.{theirs}\.", f"neck.fusion_stage.layers.{level}.{ours}.")
-      for level in range(_LEVELS)
-      for theirs, ours in (("out_conv", "projection"),
-                           (r"resConfUnit(\d)\.conv(\d)", r"residual_layer\1.convolution\2"))))
+    *(
+        (rf"scratch\.refinenet{_LEVELS - level}\.{theirs}\.", f"neck.fusion_stage.layers.{level}.{ours}.")
+        for level in range(_LEVELS)
+        for theirs, ours in (
+            ("out_conv", "projection"),
+            (r"resConfUnit(\d)\.conv(\d)", r"residual_layer\1.convolution\2"),
+        )
+    ),
+)
 
 
 def midas_pieces(names: Mapping[str, object]) -> dict[str, Piece]:
@@ -49,8 +59,10 @@ def midas_pieces(names: Mapping[str, object]) -> dict[str, Piece]:
             continue
         ours = next((re.sub(theirs, ours, rest) for theirs, ours in _RULES if re.match(theirs, rest)), rest)
         if ".attention.qkv." in ours:
-            found |= {ours.replace("qkv", part): Piece(name, share=(index, 3))
-                      for index, part in enumerate(("query", "key", "value"))}
+            found |= {
+                ours.replace("qkv", part): Piece(name, share=(index, 3))
+                for index, part in enumerate(("query", "key", "value"))
+            }
         else:
             found[ours] = Piece(name)
     return found
@@ -64,21 +76,33 @@ def midas_config(shapes: Shapes) -> dict[str, Any]:
     stages = f"{_BACKBONE}.encoder.stages."
     depths = [_count(shapes, f"{stages}{stage}.layers.") for stage in range(_count(shapes, stages))]
     return {
-        "is_hybrid": True, "hidden_size": width, "num_hidden_layers": layers, "image_size": side * _PATCH,
-        "num_attention_heads": max(1, width // _HEAD_CHANNELS), "patch_size": _PATCH,
+        "is_hybrid": True,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "image_size": side * _PATCH,
+        "num_attention_heads": max(1, width // _HEAD_CHANNELS),
+        "patch_size": _PATCH,
         "intermediate_size": shapes["dpt.encoder.layer.0.intermediate.dense.weight"][0],
         "backbone_out_indices": [layers * level // _LEVELS - 1 for level in range(1, _LEVELS + 1)],
-        "readout_type": "project", "reassemble_factors": [1, 1, 1, 0.5], "neck_ignore_stages": [0, 1],
+        "readout_type": "project",
+        "reassemble_factors": [1, 1, 1, 0.5],
+        "neck_ignore_stages": [0, 1],
         "neck_hidden_sizes": [shapes[f"neck.convs.{level}.weight"][1] for level in range(_LEVELS)],
-        "fusion_hidden_size": shapes["neck.convs.0.weight"][0], "use_batch_norm_in_fusion_residual": False,
+        "fusion_hidden_size": shapes["neck.convs.0.weight"][0],
+        "use_batch_norm_in_fusion_residual": False,
         "backbone_featmap_shape": [1, channels, side, side],
         "backbone_config": {
-            "model_type": "bit", "layer_type": "bottleneck", "global_padding": "same",
+            "model_type": "bit",
+            "layer_type": "bottleneck",
+            "global_padding": "same",
             "embedding_dynamic_padding": True,
-            "embedding_size": shapes[f"{_BACKBONE}.embedder.convolution.weight"][0], "depths": depths,
+            "embedding_size": shapes[f"{_BACKBONE}.embedder.convolution.weight"][0],
+            "depths": depths,
             "hidden_sizes": [shapes[f"{stages}{stage}.layers.0.conv3.weight"][0] for stage in range(len(depths))],
-            "out_features": [f"stage{stage + 1}" for stage in range(len(depths))]}}
+            "out_features": [f"stage{stage + 1}" for stage in range(len(depths))],
+        },
+    }
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    return len({name[len(prefix):].split(".")[0] for name in shapes if name.startswith(prefix)})
+    return len({name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)})

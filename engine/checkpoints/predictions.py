@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catalog.detect.sniff import VARIANTS, prediction_of
 from catalog.families import usual_prediction
 from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.files.headers import TensorInfo, read_whole_header
-from catalog.detect.sniff import VARIANTS, prediction_of
 from engine.checkpoints.key_maps import UNET
 from engine.weights.reading import read_tensor
 
@@ -21,8 +21,13 @@ _LEVELS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012
 # programs tell them apart by it, too.
 _SD2_TELLTALE, _SD2_SPREAD = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
 # The first programs' configuration, and notes as other programs keep them.
-_SIDE_FILES = dict(zip(SIDE_SETTINGS, (r"""(?m)^\s*parameterization:\s*["']?(v|eps)""",
-                                       r'''"prediction_type"\s*:\s*"(v|eps)'''), strict=True))
+_SIDE_FILES = dict(
+    zip(
+        SIDE_SETTINGS,
+        (r"""(?m)^\s*parameterization:\s*["']?(v|eps)""", r""""prediction_type"\s*:\s*"(v|eps)"""),
+        strict=True,
+    )
+)
 
 
 def scheduler_config(file: Path, family: str) -> dict[str, Any]:
@@ -35,8 +40,11 @@ def scheduler_config(file: Path, family: str) -> dict[str, Any]:
     marked, zero_snr = prediction_of(header.tensors, header.metadata)
     prediction = _said_beside(file) or marked or _usual(file, header.tensors, family)
     # Only such models have something to predict where there is no signal.
-    return {**_LEVELS, "prediction_type": prediction,
-            "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction"}
+    return {
+        **_LEVELS,
+        "prediction_type": prediction,
+        "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction",
+    }
 
 
 def _usual(file: Path, tensors: Mapping[str, TensorInfo], family: str) -> str:

@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog.files.headers import TensorInfo, read_header
 from catalog.detect.quantized import without_companions
+from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from contract.values import ModelKind
-from engine.families import builder_of, family_of
-from engine.checkpoints.midas import midas_config, midas_pieces
-from engine.checkpoints.key_maps import adapter_pieces, clip_pieces, controlnet_pieces, open_clip_pieces, unet_pieces, vae_pieces
 from engine.checkpoints.component import Part
-from engine.weights.reading import Piece
 from engine.checkpoints.infer_config import (
     Shapes,
     adapter_config,
@@ -29,7 +25,18 @@ from engine.checkpoints.infer_config import (
     unet_config,
     vae_config,
 )
+from engine.checkpoints.key_maps import (
+    adapter_pieces,
+    clip_pieces,
+    controlnet_pieces,
+    open_clip_pieces,
+    unet_pieces,
+    vae_pieces,
+)
+from engine.checkpoints.midas import midas_config, midas_pieces
 from engine.checkpoints.tokenizers import END
+from engine.families import builder_of, family_of
+from engine.weights.reading import Piece
 
 Pieces = Mapping[str, Piece]
 Header = Mapping[str, TensorInfo]
@@ -56,11 +63,16 @@ class _Encoder:
 _ENCODERS: Mapping[str, tuple[_Encoder, ...]] = {
     "sd1": (_Encoder("text_encoder", "cond_stage_model."),),
     "sd2": (_Encoder("text_encoder", "cond_stage_model.", is_open=True),),
-    "sdxl": (_Encoder("text_encoder", "conditioner.embedders.0."),
-             _Encoder("text_encoder_2", "conditioner.embedders.1.", is_open=True, is_projecting=True))}
+    "sdxl": (
+        _Encoder("text_encoder", "conditioner.embedders.0."),
+        _Encoder("text_encoder_2", "conditioner.embedders.1.", is_open=True, is_projecting=True),
+    ),
+}
 
 _CONTROLS: Mapping[ModelKind, tuple[Callable[[Header], Pieces], Callable[[Shapes, str], dict[str, Any]]]] = {
-    "controlnet": (controlnet_pieces, controlnet_config), "t2i_adapter": (adapter_pieces, adapter_config)}
+    "controlnet": (controlnet_pieces, controlnet_config),
+    "t2i_adapter": (adapter_pieces, adapter_config),
+}
 
 
 def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
@@ -81,8 +93,10 @@ def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
             found["vae"] = (vae_config(_shapes(vae, header), family), vae)
         if midas := midas_pieces(header):
             found["depth_estimator"] = (midas_config(_shapes(midas, header)), midas)
-    return {part: Part(config, builder_of(builders, part), lambda: (file,), pieces)
-            for part, (config, pieces) in found.items()}
+    return {
+        part: Part(config, builder_of(builders, part), lambda: (file,), pieces)
+        for part, (config, pieces) in found.items()
+    }
 
 
 def vae_part(file: Path, family: str) -> Part:
@@ -125,8 +139,9 @@ def _refuse_other(file: Path, header: Header, unet: Pieces) -> None:
     if any(name.startswith("conditioner.embedders.0.model.") for name in header):
         raise ModelProblem(f"{file.name} is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
     if "edm_mean" in header:
-        raise ModelProblem(f"{file.name} was trained on another kind of noise (EDM, as Playground v2.5).",
-                           "Use another SDXL model.")
+        raise ModelProblem(
+            f"{file.name} was trained on another kind of noise (EDM, as Playground v2.5).", "Use another SDXL model."
+        )
 
 
 def _text_encoder(encoder: _Encoder, header: Header, file: Path) -> tuple[dict[str, Any], Pieces]:
@@ -143,8 +158,10 @@ def _text_encoder(encoder: _Encoder, header: Header, file: Path) -> tuple[dict[s
     unread = tuple(f"encoder.layers.{number}." for number in range(layers, text_layers(shapes)))
     if not encoder.is_projecting:
         unread = (*unread, "text_projection.")
-    return (text_config(shapes, is_open=encoder.is_open, layers=layers),
-            {name: piece for name, piece in pieces.items() if not name.startswith(unread)})
+    return (
+        text_config(shapes, is_open=encoder.is_open, layers=layers),
+        {name: piece for name, piece in pieces.items() if not name.startswith(unread)},
+    )
 
 
 def _shapes(pieces: Pieces, header: Header) -> Shapes:
@@ -158,8 +175,11 @@ def _told(file: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ModelProblem(f"{file.name} lacks the tensor “{str(error.args[0])[:80]}”.",
-                           "It is cut short or of a kind that Darkroom does not know.") from None
+        raise ModelProblem(
+            f"{file.name} lacks the tensor “{str(error.args[0])[:80]}”.",
+            "It is cut short or of a kind that Darkroom does not know.",
+        ) from None
     except (IndexError, ValueError):
-        raise ModelProblem(f"{file.name} has tensors of shapes that Darkroom does not know.",
-                           "Use another version of the model.") from None
+        raise ModelProblem(
+            f"{file.name} has tensors of shapes that Darkroom does not know.", "Use another version of the model."
+        ) from None

@@ -26,13 +26,11 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
     """
     # Without these files transformers makes an empty tokenizer and says nothing.
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.",
-                           "Download the model again.")
+        raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.", "Download the model again.")
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}",
-                           "Download the model again.") from None
+        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}", "Download the model again.") from None
 
 
 def clip_tokenizer(padding: str) -> CLIPTokenizer:
@@ -45,8 +43,15 @@ def clip_tokenizer(padding: str) -> CLIPTokenizer:
         merges = [(left, right) for left, right in (line.split() for line in file)]
     letters = list(_letters())
     words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), BEGIN, END]
-    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=merges,
-                         unk_token=END, bos_token=BEGIN, eos_token=END, pad_token=padding, model_max_length=_LENGTH)
+    return CLIPTokenizer(
+        vocab={word: number for number, word in enumerate(words)},
+        merges=merges,
+        unk_token=END,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=padding,
+        model_max_length=_LENGTH,
+    )
 
 
 def _letters() -> Iterator[str]:
@@ -66,5 +71,7 @@ def check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str, 
         encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
         known = parts[encoder].config.vocab_size
         if len(tokenizer) > known:
-            raise ModelProblem(f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
-                               "Use the tokenizer that came with the model.")
+            raise ModelProblem(
+                f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",
+                "Use the tokenizer that came with the model.",
+            )

@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from catalog.files.headers import read_header
 from catalog.detect.quantized import scale_of
+from catalog.files.headers import read_header
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse
+from engine.checkpoints.component import Part
 from engine.checkpoints.components import parts_of
 from engine.lora.alphas import alphas_of
 from engine.lora.deltas import Change, Unfit, changes_of, merged
 from engine.lora.keys import Places, parse
 from engine.lora.patch import Act, LentLora
-from engine.weights.named_tensors import NamedTensors
-from engine.checkpoints.component import Part
-from engine.weights.reading import read_tensor, scaled
 from engine.models.module_slot import on_meta
+from engine.weights.named_tensors import NamedTensors
+from engine.weights.reading import read_tensor, scaled
 
 Key = tuple[str, str]  # part, diffusers' name without `text_model.`
 
@@ -53,11 +53,14 @@ def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Pa
         lora = LentLora(use, _read(use, path), path)
         parsed = parse(lora.tensors, places)
         if parsed.other_kind:
-            raise ModelProblem(f"LoRA “{use.model.name}” is {parsed.other_kind}, which can't be baked in.",
-                               "Leave it out.")
+            raise ModelProblem(
+                f"LoRA “{use.model.name}” is {parsed.other_kind}, which can't be baked in.", "Leave it out."
+            )
         if not parsed.layers:
-            raise ModelProblem(f"LoRA “{use.model.name}” does nothing on “{name}”: 0 of {parsed.total} layers match.",
-                               "It was made for another model. Leave it out.")
+            raise ModelProblem(
+                f"LoRA “{use.model.name}” does nothing on “{name}”: 0 of {parsed.total} layers match.",
+                "It was made for another model. Leave it out.",
+            )
         if parsed.strangers:
             notices.append(f"LoRA “{use.model.name}”: {len(parsed.layers)} of {parsed.total} layers matched.")
         alphas = alphas_of(path)
@@ -86,8 +89,10 @@ def _changes(act: Act, module: nn.Module, name: str) -> dict[str, Change]:
     try:
         found = changes_of(act.tensors, tuple(own["weight"].shape), torch.device("cpu"))
     except Unfit as problem:
-        raise ModelProblem(f"LoRA “{act.lora.use.model.name}” does not fit “{name}”: of {act.layer.module}, {problem}.",
-                           "It was made for another model. Leave it out.") from None
+        raise ModelProblem(
+            f"LoRA “{act.lora.use.model.name}” does not fit “{name}”: of {act.layer.module}, {problem}.",
+            "It was made for another model. Leave it out.",
+        ) from None
     return {leaf: change for leaf, change in found.items() if leaf in own}
 
 

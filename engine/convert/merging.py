@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from catalog.detect.quantized import scale_of, without_companions
 from catalog.families import label_of
 from catalog.files.headers import TensorInfo, read_header
-from catalog.detect.quantized import scale_of, without_companions
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.work import path_key
-from engine.convert.baking import Key, bake
-from engine.checkpoints.components import parts_of
 from engine.checkpoints.component import Part
+from engine.checkpoints.components import parts_of
+from engine.convert.baking import Key, bake
 from engine.weights.reading import DTYPES, Piece, read_tensor, scaled
 from engine.weights.writing import write_tensors
 
@@ -75,8 +75,10 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
     first, others = task.a, [ref for ref in (task.b, task.c) if ref is not None]
     home = Path(paths[path_key(first)])
     if not home.is_file():
-        raise ModelProblem(f"{first.name} is a folder; the result of a merge takes the form of its first model.",
-                           "Choose a checkpoint that is one file as the first model.")
+        raise ModelProblem(
+            f"{first.name} is a folder; the result of a merge takes the form of its first model.",
+            "Choose a checkpoint that is one file as the first model.",
+        )
     plan = parts_of(first, home)
     spots = {ref.name: _spots(parts_of(ref, Path(paths[path_key(ref)]))) for ref in others} | {first.name: _spots(plan)}
     for ref in others:
@@ -84,14 +86,24 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
     whole = read_header(home)
     header = without_companions(whole)  # what is written needs no scales
     keys = _keys(spots[first.name])
-    described = {name: _Shape(_dtype(info, task.dtype), info.shape) for name, info in header.items()
-                 if not name.startswith(_AVERAGED)}
+    described = {
+        name: _Shape(_dtype(info, task.dtype), info.shape)
+        for name, info in header.items()
+        if not name.startswith(_AVERAGED)
+    }
     baked = bake(first.name, plan, [(use, Path(paths[path_key(use.model)])) for use in task.loras])
     metadata = {"darkroom.merge": _account(task, paths, say), "format": "pt"}
     blend = _blend(task, [spots[ref.name] for ref in others])
-    tensors = (_merged(_left_over(home, name, whole), keys.get(name, []), spots[first.name],
-                       lambda key, tensor: baked.of(key, blend(key, tensor)), described[name].dtype)
-               for name in described)
+    tensors = (
+        _merged(
+            _left_over(home, name, whole),
+            keys.get(name, []),
+            spots[first.name],
+            lambda key, tensor: baked.of(key, blend(key, tensor)),
+            described[name].dtype,
+        )
+        for name in described
+    )
     for fraction in write_tensors(target, described, tensors, metadata):
         say(MERGING, fraction)
     kept = [key for key in spots[first.name] if any(key not in spots[ref.name] for ref in others)]
@@ -105,7 +117,9 @@ def _spots(plan: Mapping[str, Part]) -> dict[Key, _Spot]:
     for part, one in plan.items():
         for file in one.weights():
             header = read_header(file)
-            pieces = one.pieces if one.pieces is not None else {name: Piece(name) for name in without_companions(header)}
+            pieces = (
+                one.pieces if one.pieces is not None else {name: Piece(name) for name in without_companions(header)}
+            )
             for name, piece in pieces.items():
                 scale = piece.cut_scale(scale_of(piece.name, header))
                 found[part, name.removeprefix("text_model.")] = _Spot(file, piece.cut(header[piece.name]), piece, scale)
@@ -114,14 +128,18 @@ def _spots(plan: Mapping[str, Part]) -> dict[Key, _Spot]:
 
 def _refuse_other(first: ModelRef, other: ModelRef, spots: Mapping[str, Mapping[Key, _Spot]]) -> None:
     if first.family != other.family:
-        raise ModelProblem(f"{first.name} is {label_of(first.family)}; {other.name} is {label_of(other.family)}.",
-                           "Only models of one family can be merged.")
+        raise ModelProblem(
+            f"{first.name} is {label_of(first.family)}; {other.name} is {label_of(other.family)}.",
+            "Only models of one family can be merged.",
+        )
     ours, theirs = spots[first.name], spots[other.name]
     for key in ours.keys() & theirs.keys():
         one, two = _sides(ours[key]), _sides(theirs[key])
         if one != two and not (key == ("unet", _PICTURE_CHANNELS) and one[1] > two[1]):
-            raise ModelProblem(f"“{key[1]}” is {_by(one)} in {first.name} and {_by(two)} in {other.name}.",
-                               "Only models of one shape can be merged; an inpainting model has to be the first.")
+            raise ModelProblem(
+                f"“{key[1]}” is {_by(one)} in {first.name} and {_by(two)} in {other.name}.",
+                "Only models of one shape can be merged; an inpainting model has to be the first.",
+            )
 
 
 def _sides(spot: _Spot) -> tuple[int, ...]:
@@ -166,8 +184,13 @@ def _left_over(home: Path, name: str, header: Mapping[str, TensorInfo]) -> _Spot
     return _Spot(home, header[name], Piece(name), scale_of(name, header))
 
 
-def _merged(left_over: _Spot, keys: list[Key], spots: Mapping[Key, _Spot],
-            blend: Callable[[Key, Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+def _merged(
+    left_over: _Spot,
+    keys: list[Key],
+    spots: Mapping[Key, _Spot],
+    blend: Callable[[Key, Tensor], Tensor],
+    dtype: torch.dtype,
+) -> Tensor:
     """One tensor of the result; what no module reads is passed on as it is."""
     if not keys:
         return left_over.read().to(dtype) if left_over.scale else read_tensor(left_over.file, left_over.info).to(dtype)
@@ -195,8 +218,16 @@ def _account(task: "Merge", paths: Mapping[str, str], say: Say) -> str:
             path = Path(paths[path_key(ref)])
             sha256 = ref.sha256 or (_sha256(path, say) if path.is_file() else None)
             models[role] = {"name": ref.name, "sha256": sha256}
-    loras = [{"name": use.model.name, "sha256": use.model.sha256 or _sha256(Path(paths[path_key(use.model)]), say),
-              "weight": use.weight, "text_weight": use.text_weight, "blocks": use.blocks} for use in task.loras]
+    loras = [
+        {
+            "name": use.model.name,
+            "sha256": use.model.sha256 or _sha256(Path(paths[path_key(use.model)]), say),
+            "weight": use.weight,
+            "text_weight": use.text_weight,
+            "blocks": use.blocks,
+        }
+        for use in task.loras
+    ]
     told = {"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models}
     return json.dumps(told | {"loras": loras} if loras else told)
 

@@ -37,13 +37,35 @@ _NOTE_CHARACTERS = 2_000  # of a note that is kept as metadata
 _WRAPPINGS = ("state_dict", "params_ema", "params", "string_to_param", "model_state_dict", "module")
 # What trainers pickle beside weights. It is read as nothing.
 _NOTES_OF_TRAINERS = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", "torch.nn.modules.container.ParameterDict",
-    "pytorch_lightning.utilities.argparse.AttributeDict", "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar", "numpy.dtype", "collections.defaultdict", "builtins.dict")
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "torch.nn.modules.container.ParameterDict",
+    "pytorch_lightning.utilities.argparse.AttributeDict",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "collections.defaultdict",
+    "builtins.dict",
+)
 _EMBEDDING = "emb_params"
-_FORBIDDEN = ("socket.", "subprocess.", "ctypes.dlopen", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
-              "os.system", "os.startfile", "os.remove", "os.rename", "os.mkdir", "os.link", "os.symlink", "shutil.",
-              "pty.", "urllib.")
+_FORBIDDEN = (
+    "socket.",
+    "subprocess.",
+    "ctypes.dlopen",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "os.startfile",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "shutil.",
+    "pty.",
+    "urllib.",
+)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -61,8 +83,16 @@ def convert(source: Path, target: Path, say: Say) -> str:
     command = [sys.executable, "-E", "-s", "-m", "engine.convert.pickles", str(source.resolve()), str(target.resolve())]
     ending: dict[str, str] | None = None
     # The child ends with its standard input, so it does not outlive this process.
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True, encoding="utf-8") as child:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+    ) as child:
         assert child.stdout is not None
         for line in child.stdout:
             said = json.loads(line)
@@ -71,8 +101,10 @@ def convert(source: Path, target: Path, say: Say) -> str:
             else:
                 ending = said
     if ending is None:
-        raise ModelProblem(f"Reading {source.name} was stopped: it asked for more memory or time than its size allows.",
-                           "Use another version of the model, as safetensors.")
+        raise ModelProblem(
+            f"Reading {source.name} was stopped: it asked for more memory or time than its size allows.",
+            "Use another version of the model, as safetensors.",
+        )
     if "message" in ending:
         raise ModelProblem(ending["message"], ending["hint"])
     read_header(target)
@@ -94,8 +126,10 @@ def main(source: Path, target: Path) -> None:
     except ModelProblem as problem:
         tell(message=problem.message, hint=problem.hint)
     except (MemoryError, OSError) as error:
-        tell(message=f"{source.name} can't be converted: {str(error)[:200] or 'there is not enough memory'}.",
-             hint="Free memory and disk space, or use another version of the model.")
+        tell(
+            message=f"{source.name} can't be converted: {str(error)[:200] or 'there is not enough memory'}.",
+            hint="Free memory and disk space, or use another version of the model.",
+        )
     else:
         tell(left_out=left_out)
 
@@ -116,8 +150,10 @@ def _check_sizes(source: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         raise ModelProblem(f"{source.name} is a damaged archive.", "Download it again.") from None
     if unpacked > size:
-        raise ModelProblem(f"{source.name} is {size:,} bytes and would unpack to {unpacked:,}, as PyTorch's own files "
-                           "never do.", "It may be made to fill your memory. Delete it.")
+        raise ModelProblem(
+            f"{source.name} is {size:,} bytes and would unpack to {unpacked:,}, as PyTorch's own files never do.",
+            "It may be made to fill your memory. Delete it.",
+        )
 
 
 def _lock_down(source: Path, target: Path) -> None:
@@ -178,12 +214,25 @@ def _read(source: Path) -> object:
     except UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         named = f"names “{found[1][:80]}”, which could run code" if found else "holds more than weights"
-        raise ModelProblem(f"{source.name} {named}; it was not opened further.",
-                           "Use a version of the model as safetensors.") from None
-    except (EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError,
-            OverflowError, RecursionError) as error:
-        raise ModelProblem(f"{source.name} can't be read as a PyTorch file: {str(error).splitlines()[0][:150]}",
-                           "Download it again, or use a version as safetensors.") from None
+        raise ModelProblem(
+            f"{source.name} {named}; it was not opened further.", "Use a version of the model as safetensors."
+        ) from None
+    except (
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        AssertionError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise ModelProblem(
+            f"{source.name} can't be read as a PyTorch file: {str(error).splitlines()[0][:150]}",
+            "Download it again, or use a version as safetensors.",
+        ) from None
 
 
 def weights_of(source: Path) -> tuple[dict[str, Tensor], dict[str, str], set[str]]:

@@ -1,4 +1,4 @@
-"""Which code computes attention: torch's own (SDPA), xformers where it is asked for, or slices where memory is short."""
+"""Which code computes attention: torch's own (SDPA), xformers where asked for, or slices where memory is short."""
 
 import logging
 from typing import Literal
@@ -19,16 +19,17 @@ log = logging.getLogger(__name__)
 def set_attention(module: nn.Module, device: Device) -> None:
     """Let a freshly built module use what was chosen.
 
-    diffusers' own default is SDPA, so that is left alone; "auto" leaves it but on an Apple GPU with little memory, which
-    the machine shares (diffusers' advice).
+    diffusers' own default is SDPA, so that is left alone; "auto" leaves it except on an Apple GPU with little memory,
+    which the machine shares (diffusers' advice).
     """
     if device.attention == "xformers" and hasattr(module, "enable_xformers_memory_efficient_attention"):
         try:
             module.enable_xformers_memory_efficient_attention()
         except (ImportError, ModuleNotFoundError, NotImplementedError, RuntimeError, ValueError) as error:
             log.warning("xformers can't be used here (%s); torch's own attention is", str(error)[:120] or "unknown")
-    elif device.attention == "sliced" or (device.attention == "auto" and device.torch_device.type == "mps"
-                                          and memory().total < _ENOUGH_SHARED_BYTES):
+    elif device.attention == "sliced" or (
+        device.attention == "auto" and device.torch_device.type == "mps" and memory().total < _ENOUGH_SHARED_BYTES
+    ):
         slice_attention(module)
 
 

@@ -58,15 +58,19 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
     if threads is not None:
         torch.set_num_threads(threads)
     if choice == "cuda" and not torch.cuda.is_available():
-        raise JobError("This machine has no CUDA card that PyTorch can use.",
-                       "Use --device cpu, or install the CUDA build of PyTorch.", code="no_device")
+        raise JobError(
+            "This machine has no CUDA card that PyTorch can use.",
+            "Use --device cpu, or install the CUDA build of PyTorch.",
+            code="no_device",
+        )
     if choice == "mps" and not torch.backends.mps.is_available():
         raise JobError("This machine has no Apple GPU.", "Use --device cpu.", code="no_device")
     if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
         return _cuda()
     if choice == "mps" or (choice == "auto" and torch.backends.mps.is_available()):
-        return Device(torch.device("mps"), f"Apple GPU ({platform.machine()})", torch.float16,
-                      torch.float32, copies_weights=True)
+        return Device(
+            torch.device("mps"), f"Apple GPU ({platform.machine()})", torch.float16, torch.float32, copies_weights=True
+        )
     count = torch.get_num_threads()
     return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
 
@@ -81,7 +85,10 @@ def device_bytes(device: Device) -> int | None:
 
 
 def free_bytes(device: Device) -> int:
-    """What new tensors can take now: of the card where there is one, with what torch has put aside, else the machine."""
+    """How many bytes new tensors can take now.
+
+    On the card where there is one, with what torch has put aside, else in the machine.
+    """
     if device.torch_device.type != "cuda":
         return memory().free
     free, _ = torch.cuda.mem_get_info(device.torch_device)
@@ -98,7 +105,10 @@ def release() -> None:
 
 
 def give_back_pinned() -> None:
-    """Hand page-locked memory that nobody uses back to the system: torch keeps it, and no other call of it gives it up."""
+    """Hand page-locked memory that nobody uses back to the system.
+
+    torch keeps it, and none of its other calls gives it up.
+    """
     empty = getattr(torch._C, "_host_emptyCache", None)
     if empty is not None and torch.cuda.is_available():
         torch.cuda.synchronize()  # copies out of it have ended
@@ -108,6 +118,12 @@ def give_back_pinned() -> None:
 def _cuda() -> Device:
     major, _ = torch.cuda.get_device_capability()
     # Half precision's short exponent overflows in many VAEs; bfloat16's does not, from Ampere on.
-    return Device(torch.device("cuda", torch.cuda.current_device()), torch.cuda.get_device_name(),
-                  torch.float16, torch.bfloat16 if major >= 8 else torch.float32,
-                  copies_weights=True, pins_memory=True, channels_last=True)
+    return Device(
+        torch.device("cuda", torch.cuda.current_device()),
+        torch.cuda.get_device_name(),
+        torch.float16,
+        torch.bfloat16 if major >= 8 else torch.float32,
+        copies_weights=True,
+        pins_memory=True,
+        channels_last=True,
+    )

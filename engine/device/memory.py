@@ -25,8 +25,13 @@ class Memory:
 
 
 class _WindowsStatus(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("total", ctypes.c_uint64),
-                ("free", ctypes.c_uint64), *((f"rest{n}", ctypes.c_uint64) for n in range(5)))
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("free", ctypes.c_uint64),
+        *((f"rest{n}", ctypes.c_uint64) for n in range(5)),
+    )
 
 
 def hold_freed_memory() -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +62,9 @@ def processor() -> Processor:
     except OSError:
         return _elsewhere()
     facts = dict((part.strip() for part in line.split(":", 1)) for line in reversed(lines) if ":" in line)
-    return Processor(facts.get("vendor_id", ""), frozenset(f"{facts.get('flags', '')} {facts.get('Features', '')}".split()))
+    return Processor(
+        facts.get("vendor_id", ""), frozenset(f"{facts.get('flags', '')} {facts.get('Features', '')}".split())
+    )
 
 
 def _elsewhere() -> Processor:
@@ -122,8 +125,11 @@ class Probe:
         if self.cache_dir is None or processor().verdict != "open" or _kept(self.cache_dir) is not None:
             return
         gain = bfloat16_gain()
-        log.info("bfloat16 is %.2f times as fast as float32 here%s", gain,
-                 ": it is used from the next start on" if gain >= WORTH else "")
+        log.info(
+            "bfloat16 is %.2f times as fast as float32 here%s",
+            gain,
+            ": it is used from the next start on" if gain >= WORTH else "",
+        )
         path = _place(self.cache_dir)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,8 +178,8 @@ def _gain(channels: int, side: int, deadline: float) -> float:
     for dtype in (torch.float32, torch.bfloat16):
         a, b, c, d = (tensor.to(dtype) for tensor in (picture, kernel, rows, matrix))
         try:
-            spent.append(_fastest(lambda: functional.conv2d(a, b, padding=1), deadline)  # noqa: B023
-                         + _fastest(lambda: functional.linear(c, d), deadline))  # noqa: B023
+            convolution = _fastest(partial(functional.conv2d, a, b, padding=1), deadline)
+            spent.append(convolution + _fastest(partial(functional.linear, c, d), deadline))
         except RuntimeError:  # no such kernel in this build
             return 0.0
     return spent[0] / spent[1]

@@ -24,6 +24,7 @@ def family_of(name: str) -> Family:
         ModelProblem: the engine doesn't know it.
     """
     if name not in FAMILIES:
-        raise ModelProblem(f"The engine doesn't know the model family “{name}”.",
-                           "Use an SD 1.x, SD 2.x or SDXL model.")
+        raise ModelProblem(
+            f"The engine doesn't know the model family “{name}”.", "Use an SD 1.x, SD 2.x or SDXL model."
+        )
     return FAMILIES[name]

@@ -56,13 +56,15 @@ def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
     """
     layers = len(hidden_states) - 1
     if from_end > layers:
-        raise InvalidRecipe(f"Clip skip leaves no layer: this model's text encoder has {layers}.",
-                            "Use clip skip 1.", field="clip_skip")
+        raise InvalidRecipe(
+            f"Clip skip leaves no layer: this model's text encoder has {layers}.", "Use clip skip 1.", field="clip_skip"
+        )
     return hidden_states[-from_end]
 
 
-def predict_with(parts: Mapping[str, nn.Module], dtype: torch.dtype, *,
-                 in_float32: bool = False) -> Callable[..., Tensor]:
+def predict_with(
+    parts: Mapping[str, nn.Module], dtype: torch.dtype, *, in_float32: bool = False
+) -> Callable[..., Tensor]:
     """The U-Net as the loop calls it: (rows, C, h, w) float32 in, a prediction of that shape out.
 
     Args:
@@ -87,8 +89,10 @@ def predict_with(parts: Mapping[str, nn.Module], dtype: torch.dtype, *,
 
 def _in_float32(unet: nn.Module, rows: Tensor, t: Tensor, context: Tensor, extra: dict[str, Any]) -> Tensor:
     """Each layer's weights are made wide while it works: they may only just have come (`models/group_offload.py`)."""
-    wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value,
-                    {**extra, "encoder_hidden_states": context, "return_dict": False})
+    wide = tree_map(
+        lambda value: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value,
+        {**extra, "encoder_hidden_states": context, "return_dict": False},
+    )
     with _wide_layers(unet):
         return unet(rows.float(), t, **wide)[0]
 

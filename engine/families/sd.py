@@ -18,11 +18,13 @@ def _text_encoder(config: Config) -> nn.Module:
 class StableDiffusion:
     """SD 1.x and 2.x differ only in their configurations."""
 
-    builders: Mapping[str, Callable[[Config], nn.Module]] = field(default_factory=lambda: {
-        "text_encoder": _text_encoder,
-        "unet": lambda config: UNet2DConditionModel.from_config(dict(config)),
-        "vae": lambda config: AutoencoderKL.from_config(dict(config)),
-    })
+    builders: Mapping[str, Callable[[Config], nn.Module]] = field(
+        default_factory=lambda: {
+            "text_encoder": _text_encoder,
+            "unet": lambda config: UNet2DConditionModel.from_config(dict(config)),
+            "vae": lambda config: AutoencoderKL.from_config(dict(config)),
+        }
+    )
     tokenizers: tuple[str, ...] = ("tokenizer",)
     zeroes_empty_negative: bool = False
 

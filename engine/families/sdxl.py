@@ -19,8 +19,9 @@ def _projecting_encoder(config: Config) -> nn.Module:
 class StableDiffusionXL:
     """Both encoders are read at the layer before their last, without the final norm."""
 
-    builders: Mapping[str, Callable[[Config], nn.Module]] = field(default_factory=lambda: {
-        **SD1.builders, "text_encoder_2": _projecting_encoder})
+    builders: Mapping[str, Callable[[Config], nn.Module]] = field(
+        default_factory=lambda: {**SD1.builders, "text_encoder_2": _projecting_encoder}
+    )
     tokenizers: tuple[str, ...] = ("tokenizer", "tokenizer_2")
     zeroes_empty_negative: bool = True
 

@@ -67,28 +67,37 @@ def _pose(*, body: bool = True, hand: bool = False, face: bool = False) -> Detec
 
 
 _LERES = _named("thr_a", "thr_b", float)
-DETECTORS: Mapping[str, Detector] = MappingProxyType({
-    "canny": Detector("CannyDetector", None, _named("low_threshold", "high_threshold", int)),
-    "lineart_standard": Detector("LineartStandardDetector", None, _detect_only),
-    "shuffle": Detector("ContentShuffleDetector"),
-    "lineart_realistic": Detector("LineartDetector", {}),
-    "lineart_coarse": Detector("LineartDetector", {}, fixed={"coarse": True}),
-    "lineart_anime": Detector("LineartAnimeDetector", {}),
-    "mlsd": Detector("MLSDdetector", {}, _named("thr_v", "thr_d", float)),
-    "softedge_anyline": Detector("AnylineDetector", {"filename": "MTEED.pth"}, _detect_only),
-    "softedge_teed": Detector("TEEDdetector", {"filename": "7_model.pth"}, _detect_only),
-    "softedge_hed": _hed(), "softedge_hedsafe": _hed(safe=True), "scribble_hed": _hed(scribble=True),
-    "softedge_pidinet": _pidi(), "softedge_pidisafe": _pidi(safe=True), "scribble_pidinet": _pidi(scribble=True),
-    "depth_midas": Detector("MidasDetector", {}),
-    "normal_midas": Detector("MidasDetector", {}, fixed={"depth_and_normal": True}, choose=1),
-    "depth_zoe": Detector("ZoeDetector", {}),
-    "depth_leres": Detector("LeresDetector", {}, _LERES),
-    "depth_leres_boost": Detector("LeresDetector", {}, _LERES, {"boost": True}),
-    "normal_bae": Detector("NormalBaeDetector", {}),
-    "openpose": _pose(), "openpose_hand": _pose(hand=True), "openpose_face": _pose(face=True),
-    "openpose_faceonly": _pose(body=False, face=True), "openpose_full": _pose(hand=True, face=True),
-    "segment_anything": Detector("SamDetector", {}),
-})
+DETECTORS: Mapping[str, Detector] = MappingProxyType(
+    {
+        "canny": Detector("CannyDetector", None, _named("low_threshold", "high_threshold", int)),
+        "lineart_standard": Detector("LineartStandardDetector", None, _detect_only),
+        "shuffle": Detector("ContentShuffleDetector"),
+        "lineart_realistic": Detector("LineartDetector", {}),
+        "lineart_coarse": Detector("LineartDetector", {}, fixed={"coarse": True}),
+        "lineart_anime": Detector("LineartAnimeDetector", {}),
+        "mlsd": Detector("MLSDdetector", {}, _named("thr_v", "thr_d", float)),
+        "softedge_anyline": Detector("AnylineDetector", {"filename": "MTEED.pth"}, _detect_only),
+        "softedge_teed": Detector("TEEDdetector", {"filename": "7_model.pth"}, _detect_only),
+        "softedge_hed": _hed(),
+        "softedge_hedsafe": _hed(safe=True),
+        "scribble_hed": _hed(scribble=True),
+        "softedge_pidinet": _pidi(),
+        "softedge_pidisafe": _pidi(safe=True),
+        "scribble_pidinet": _pidi(scribble=True),
+        "depth_midas": Detector("MidasDetector", {}),
+        "normal_midas": Detector("MidasDetector", {}, fixed={"depth_and_normal": True}, choose=1),
+        "depth_zoe": Detector("ZoeDetector", {}),
+        "depth_leres": Detector("LeresDetector", {}, _LERES),
+        "depth_leres_boost": Detector("LeresDetector", {}, _LERES, {"boost": True}),
+        "normal_bae": Detector("NormalBaeDetector", {}),
+        "openpose": _pose(),
+        "openpose_hand": _pose(hand=True),
+        "openpose_face": _pose(face=True),
+        "openpose_faceonly": _pose(body=False, face=True),
+        "openpose_full": _pose(hand=True, face=True),
+        "segment_anything": Detector("SamDetector", {}),
+    }
+)
 
 
 def load(detector: Detector, folder: Path | None, device: torch.device) -> Any:
@@ -107,8 +116,9 @@ def load(detector: Detector, folder: Path | None, device: torch.device) -> Any:
         return made.to(device) if hasattr(made, "to") and device.type == "cuda" else made
 
 
-def annotate(detector: Detector, annotator: Any, pixels: np.ndarray, resolution: int, low: float,
-             high: float) -> np.ndarray:
+def annotate(
+    detector: Detector, annotator: Any, pixels: np.ndarray, resolution: int, low: float, high: float
+) -> np.ndarray:
     """Run it. pixels: (H, W, 3), uint8. Chance is the same each time, so that a recipe makes its map again."""
     arguments = {**detector.takes(resolution, low, high), **detector.fixed}
     with _quietly(), _same_chance():

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from contract.errors import InvalidRecipe
 from contract.recipe import Recipe
-from engine.models.manager import Bundle
 from engine.images.image_io import fit, open_input
+from engine.models.manager import Bundle
 
 # What MiDaS was trained on; the estimator's own preprocessor_config.json says the same.
 _SIDE, _MEAN, _DEVIATION = 384, 0.5, 0.5
@@ -29,8 +29,11 @@ def depth_of(recipe: Recipe, picture: Image.Image, bundle: Bundle, images: Mappi
         return torch.from_numpy(np.asarray(brought, dtype=np.float32).copy())[None, None].to(device)
     estimator = bundle.parts.get("depth_estimator")
     if estimator is None:
-        raise InvalidRecipe(f"{bundle.ref.name} needs the depth of the start picture, and its folder has no "
-                            "depth_estimator.", "Add a depth picture (white is near).", field="start.depth")
+        raise InvalidRecipe(
+            f"{bundle.ref.name} needs the depth of the start picture, and its folder has no depth_estimator.",
+            "Add a depth picture (white is near).",
+            field="start.depth",
+        )
     square = picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
     told = ((pixels - _MEAN) / _DEVIATION).to(device, next(estimator.parameters()).dtype)

@@ -25,8 +25,9 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BAC
         InvalidInput: the ticket doesn't bring it, or its bytes are no PNG.
     """
     if ref.sha256 not in images:
-        raise InvalidInput("A picture that the job works from did not reach the engine.", "Add it again.",
-                           code="input_gone")
+        raise InvalidInput(
+            "A picture that the job works from did not reach the engine.", "Add it again.", code="input_gone"
+        )
     try:
         with Image.open(io.BytesIO(images[ref.sha256]), formats=["PNG"]) as file:
             file.load()
@@ -34,12 +35,14 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BAC
                 return file.convert("RGB")
             return Image.alpha_composite(Image.new("RGBA", file.size, background), file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
-        raise InvalidInput("A picture that the job works from can't be read.", "Add it again.",
-                           code="input_damaged") from None
+        raise InvalidInput(
+            "A picture that the job works from can't be read.", "Add it again.", code="input_damaged"
+        ) from None
 
 
-def fit(image: Image.Image, size: tuple[int, int], resize: str,
-        resample: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
+def fit(
+    image: Image.Image, size: tuple[int, int], resize: str, resample: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """Bring a picture (RGB, or L for masks) to a size.
 
     Args:

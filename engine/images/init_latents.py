@@ -14,16 +14,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from contract.parts import made_steps
-from engine.images.vae import encode, scale
-from engine.sampling.denoise import Predict
 from engine.images.inpaint_region import Frame
+from engine.images.vae import encode, scale
 from engine.models.manager import Bundle
+from engine.sampling.denoise import Predict
 from engine.sampling.samplers import Sampling
 
 PLAIN_CHANNELS, INPAINT_CHANNELS, EDIT_CHANNELS, DEPTH_CHANNELS = 4, 9, 8, 5
 _FACTOR = 8
-_LATENT_MODES = {"latent": "bilinear", "latent_bicubic": "bicubic", "latent_nearest": "nearest",
-                 "latent_nearest_exact": "nearest-exact"}
+_LATENT_MODES = {
+    "latent": "bilinear",
+    "latent_bicubic": "bicubic",
+    "latent_nearest": "nearest",
+    "latent_nearest_exact": "nearest-exact",
+}
 
 
 @dataclass(frozen=True, slots=True)

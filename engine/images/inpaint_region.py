@@ -64,9 +64,17 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
         return replace(frame, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
     if recipe.mask and mask and (recipe.mask.area == "masked" or recipe.mask.keep_size):
         return _area(recipe.mask, picture, mask, size)
-    frame = _whole(recipe.start, recipe.mask, picture, mask, size) if recipe.mask and mask else _unmasked(recipe.start, picture, size)
-    return replace(frame, notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
-                   if recipe.start.resize == "crop" else "")
+    frame = (
+        _whole(recipe.start, recipe.mask, picture, mask, size)
+        if recipe.mask and mask
+        else _unmasked(recipe.start, picture, size)
+    )
+    return replace(
+        frame,
+        notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
+        if recipe.start.resize == "crop"
+        else "",
+    )
 
 
 def _shown_by_crop(picture: Size, size: Size) -> Size:
@@ -88,8 +96,11 @@ def _mask(asked: Mask, images: Mapping[str, bytes], size: Size) -> Image.Image:
     gray = ImageOps.invert(gray) if asked.invert else gray
     gray = gray if asked.soft else gray.point(_BLACK_OR_WHITE)
     if gray.getbbox() is None:
-        raise InvalidInput("The mask is empty: nothing would be repainted.",
-                           "Paint over what is to change, or invert the mask.", field="mask")
+        raise InvalidInput(
+            "The mask is empty: nothing would be repainted.",
+            "Paint over what is to change, or invert the mask.",
+            field="mask",
+        )
     return gray
 
 
@@ -114,7 +125,7 @@ def _is_blurred_away(blurred: Shares, reach: int) -> np.ndarray:
     """Where no pixel near by shows even half: a dot or a line thinner than the blur. (H, W), bool."""
     blocks = functional.max_pool2d(torch.from_numpy(blurred)[None, None], reach, ceil_mode=True)
     near = functional.max_pool2d(blocks, 3, stride=1, padding=1)[0, 0].numpy().repeat(reach, 0).repeat(reach, 1)
-    return near[:blurred.shape[0], :blurred.shape[1]] < 0.5
+    return near[: blurred.shape[0], : blurred.shape[1]] < 0.5
 
 
 def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
@@ -125,17 +136,28 @@ def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
 
 def _whole(start: Start, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     picture = fit(picture, size, start.resize)
-    mask = _painted(gray, asked, _shares(fit(gray, size, start.resize)),
-                    lambda resample: fit(gray, size, start.resize, resample))
+    mask = _painted(
+        gray, asked, _shares(fit(gray, size, start.resize)), lambda resample: fit(gray, size, start.resize, resample)
+    )
     if not mask.any():
-        raise InvalidInput(f"All that is masked lies in the part of the picture that {size[0]} × {size[1]} cuts off.",
-                           "Use the picture's shape, or the resize mode stretch or fill.", field="mask")
+        raise InvalidInput(
+            f"All that is masked lies in the part of the picture that {size[0]} × {size[1]} cuts off.",
+            "Use the picture's shape, or the resize mode stretch or fill.",
+            field="mask",
+        )
     shown = _feathered(mask, asked)
-    return Frame(_under(picture, mask, asked), mask, asked.soft, _latent_content(asked.content),
-                 lambda painted: blend(picture, painted, shown))
+    return Frame(
+        _under(picture, mask, asked),
+        mask,
+        asked.soft,
+        _latent_content(asked.content),
+        lambda painted: blend(picture, painted, shown),
+    )
 
 
-def _painted(gray: Image.Image, asked: Mask, mask: Shares, resized: Callable[[Image.Resampling], Image.Image]) -> Shares:
+def _painted(
+    gray: Image.Image, asked: Mask, mask: Shares, resized: Callable[[Image.Resampling], Image.Image]
+) -> Shares:
     """The mask at the painted size. Resizing makes grays, which mean something in a soft mask only; but what is thinner
     than a pixel is then does not vanish.
 
@@ -159,8 +181,12 @@ def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> F
     box = whole if asked.area == "whole" else _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
     cut, inside = picture.crop(box), gray.crop(box)
     shown = _feathered(_shares(inside), asked)
-    inner = _painted(inside, asked, _shares(inside.resize(size, Image.Resampling.BILINEAR)),
-                     lambda resample: inside.resize(size, resample))
+    inner = _painted(
+        inside,
+        asked,
+        _shares(inside.resize(size, Image.Resampling.BILINEAR)),
+        lambda resample: inside.resize(size, resample),
+    )
 
     def back(painted: Image.Image) -> Image.Image:
         whole = picture.copy()
@@ -209,10 +235,10 @@ def _extended(extend: Extend, picture: Image.Image, gray: Image.Image | None, si
     canvas = Image.new("RGB", size)
     canvas.paste(picture.crop((0, 0, *inner)), (extend.left, extend.up))
     known = np.zeros((size[1], size[0]), dtype=bool)
-    known[extend.up:extend.up + inner[1], extend.left:extend.left + inner[0]] = True
+    known[extend.up : extend.up + inner[1], extend.left : extend.left + inner[0]] = True
     share = _border(extend, inner, size)
     if gray is not None:
-        share[known] = np.maximum(share[known], _shares(gray)[:inner[1], :inner[0]].ravel())
+        share[known] = np.maximum(share[known], _shares(gray)[: inner[1], : inner[0]].ravel())
     filled = fill_in(canvas, known)
     content = "original" if extend.content == "fill" else extend.content
     return Frame(filled, share, True, content, lambda painted: blend(filled, painted, share))
@@ -220,10 +246,14 @@ def _extended(extend: Extend, picture: Image.Image, gray: Image.Image | None, si
 
 def _border(extend: Extend, inner: Size, size: Size) -> Shares:
     """1 in the new area, falling to 0 over the overlap with the picture."""
-    across = np.maximum(_edge(extend.left, min(extend.overlap, inner[0]), size[0]),
-                        _edge(extend.right, min(extend.overlap, inner[0]), size[0])[::-1])
-    down = np.maximum(_edge(extend.up, min(extend.overlap, inner[1]), size[1]),
-                      _edge(extend.down, min(extend.overlap, inner[1]), size[1])[::-1])
+    across = np.maximum(
+        _edge(extend.left, min(extend.overlap, inner[0]), size[0]),
+        _edge(extend.right, min(extend.overlap, inner[0]), size[0])[::-1],
+    )
+    down = np.maximum(
+        _edge(extend.up, min(extend.overlap, inner[1]), size[1]),
+        _edge(extend.down, min(extend.overlap, inner[1]), size[1])[::-1],
+    )
     ramp = np.maximum(across[None, :], down[:, None])
     return ramp * ramp * (3 - 2 * ramp)
 

@@ -43,8 +43,9 @@ def tile_resample(pixels: Pixels, factor: float, _: float) -> Pixels:
     small = (max(1, round(width / max(factor, 1))), max(1, round(height / max(factor, 1))))
     if small == (width, height):
         return pixels
-    return cv2.resize(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), (width, height),
-                      interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_CUBIC
+    )
 
 
 def recolor_luminance(pixels: Pixels, gamma: float, _: float) -> Pixels:
@@ -69,6 +70,18 @@ def color_grid(pixels: Pixels, side: float, _: float) -> Pixels:
     return cv2.resize(colors, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-MAPS: Mapping[str, MakeMap] = MappingProxyType({
-    made.__name__: made for made in (scribble_xdog, threshold, invert, blur_gaussian, tile_resample,
-                                     recolor_luminance, recolor_intensity, color_grid)})
+MAPS: Mapping[str, MakeMap] = MappingProxyType(
+    {
+        made.__name__: made
+        for made in (
+            scribble_xdog,
+            threshold,
+            invert,
+            blur_gaussian,
+            tile_resample,
+            recolor_luminance,
+            recolor_intensity,
+            color_grid,
+        )
+    }
+)

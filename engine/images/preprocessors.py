@@ -27,8 +27,20 @@ from catalog.preprocessors import (
 from contract.errors import JobError
 from contract.parts import CONTROL_RESOLUTION
 
-_FAILURES = (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, NameError, OSError,
-             RuntimeError, TypeError, UnpicklingError, ValueError)
+_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
 _MULTIPLE = 64  # sides that annotators work at
 
 log = logging.getLogger(__name__)
@@ -50,8 +62,14 @@ class Preprocessors:
         """Let go of the annotator in memory."""
         self._loaded = None
 
-    def make(self, picture: Image.Image, name: str, resolution: int | None = None, low: float | None = None,
-             high: float | None = None) -> Image.Image:
+    def make(
+        self,
+        picture: Image.Image,
+        name: str,
+        resolution: int | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Image.Image:
         """A control map of a picture.
 
         Args:
@@ -72,17 +90,21 @@ class Preprocessors:
         refuse_missing(chosen, self._folders)
         resolution = resolution or RESOLUTION
         refuse_shape(chosen, picture.size, resolution)
-        thresholds = [given if given is not None else option.default if option else 0.0
-                      for given, option in ((low, chosen.low), (high, chosen.high))]
+        thresholds = [
+            given if given is not None else option.default if option else 0.0
+            for given, option in ((low, chosen.low), (high, chosen.high))
+        ]
         try:
             made = self._run(chosen, picture, resolution, *thresholds)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except _FAILURES as error:
             log.warning("preprocessor %s failed", chosen.id, exc_info=error)
-            raise JobError(f"The preprocessor “{chosen.label}” failed on the control picture "
-                           f"({type(error).__name__}).", "Use another one, or another picture.",
-                           code="preprocessor_failed") from None
+            raise JobError(
+                f"The preprocessor “{chosen.label}” failed on the control picture ({type(error).__name__}).",
+                "Use another one, or another picture.",
+                code="preprocessor_failed",
+            ) from None
         return Image.fromarray(made).convert("RGB")
 
     def _run(self, chosen: Preprocessor, picture: Image.Image, resolution: int, low: float, high: float) -> np.ndarray:

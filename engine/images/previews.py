@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from catalog.files.folders import stamp_of
 from contract.work import RawImage
+from engine.images.taesd import TinyDecoder, load_tiny_decoder
 from engine.images.vae import scale as scale_latents
 from engine.models.manager import Bundle
-from engine.images.taesd import TinyDecoder, load_tiny_decoder
 
 SIDE = 256  # longest side of a preview, pixels
 _FACTOR = 8  # pixels a latent
@@ -56,7 +56,7 @@ class _Samples:
     def encode(self, vae: nn.Module, device: torch.device, dtype: torch.dtype, limit_s: float) -> None:
         """At least one picture more, and no new one after the limit."""
         began = time.perf_counter()
-        for one in self.pixels[len(self.latents):]:
+        for one in self.pixels[len(self.latents) :]:
             inputs = (one[None] * 2 - 1).to(device=device, dtype=dtype)
             moments = vae.encode(inputs, return_dict=False)[0]
             self.latents.append(scale_latents(moments.mode().float().cpu(), vae.config))
@@ -144,7 +144,9 @@ class PreviewMaker:
             quick = [tiny for tiny in found if tiny.is_quick(latents, limit)]
             key = (bundle.digests["vae"], tuple(f"{path} {one.stamp}" for path, one in zip(paths, loaded, strict=True)))
             if quick and key not in self._chosen:
-                self._chosen[key] = _best(quick, self.prepare(bundle), self._encoded(bundle), bundle.device.torch_device)
+                self._chosen[key] = _best(
+                    quick, self.prepare(bundle), self._encoded(bundle), bundle.device.torch_device
+                )
         except torch.OutOfMemoryError:
             return None
         chosen = self._chosen.get(key) if quick else None
@@ -229,7 +231,9 @@ def _best(decoders: Sequence[TinyDecoder], rows: Tensor, samples: _Samples, devi
     least = _decibels(by_map, pixels) - _WORSE_DB
     found = {index: _decibels(tiny.decode(latents), pixels) for index, tiny in enumerate(decoders)}
     best = max(found, key=found.__getitem__)
-    log.debug("preview decoders: %s dB, the map %.1f dB", [round(value, 1) for value in found.values()], least + _WORSE_DB)
+    log.debug(
+        "preview decoders: %s dB, the map %.1f dB", [round(value, 1) for value in found.values()], least + _WORSE_DB
+    )
     return decoders[best] if found[best] >= least else None
 
 

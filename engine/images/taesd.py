@@ -61,8 +61,11 @@ def load_tiny_decoder(path: Path, device: torch.device, dtype: torch.dtype) -> T
     if path.is_dir():
         whole = AutoencoderTiny.from_pretrained(path, local_files_only=True, torch_dtype=dtype)
     else:
-        tensors = {_name_in_diffusers(name): tensor for name, tensor in load_file(path).items()
-                   if not name.startswith(("encoder.", "taesd_encoder."))}
+        tensors = {
+            _name_in_diffusers(name): tensor
+            for name, tensor in load_file(path).items()
+            if not name.startswith(("encoder.", "taesd_encoder."))
+        }
         whole = AutoencoderTiny(latent_channels=tensors["layers.0.weight"].shape[1])
         whole.decoder.load_state_dict(tensors)
     decoder = whole.decoder.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -17,16 +17,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from catalog.files.headers import UnreadableModel, read_header
 from catalog.detect.upscaler_answers import Answer, UpscalerAnswers
+from catalog.files.headers import UnreadableModel, read_header
 from catalog.upscalers import unwrapped
 from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ModelRef
 from engine.device.devices import Device
 from engine.errors import is_out_of_memory
 
-_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC,
-            "nearest": Image.Resampling.NEAREST}
+_FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
 _CHANNELS = (1, 3)
 Tiles = list[tuple[int, int, int, int]]  # left, top, right, bottom
 
@@ -43,8 +46,16 @@ class Upscalers:
     answers: UpscalerAnswers = field(default_factory=lambda: UpscalerAnswers(None))
     _newest: tuple[tuple[str, str], Any] | None = field(default=None)
 
-    def enlarge(self, image: Image.Image, upscaler: str | ModelRef, size: tuple[int, int], path: str | None, *,
-                tile: int, overlap: int) -> Iterator[tuple[int, int, Image.Image | None]]:
+    def enlarge(
+        self,
+        image: Image.Image,
+        upscaler: str | ModelRef,
+        size: tuple[int, int],
+        path: str | None,
+        *,
+        tile: int,
+        overlap: int,
+    ) -> Iterator[tuple[int, int, Image.Image | None]]:
         """Enlarge a picture; yields (tiles done, of how many, None) and last the picture at `size`.
 
         Args:
@@ -57,8 +68,11 @@ class Upscalers:
         """
         if isinstance(upscaler, str):
             if upscaler not in _FILTERS:
-                raise InvalidRecipe(f"There is no upscaler “{upscaler}” for pictures.",
-                                    "Choose one of the list of upscalers.", field="upscaler")
+                raise InvalidRecipe(
+                    f"There is no upscaler “{upscaler}” for pictures.",
+                    "Choose one of the list of upscalers.",
+                    field="upscaler",
+                )
             yield 1, 1, image.resize(size, _FILTERS[upscaler])
             return
         model = self._model(upscaler, path)
@@ -88,8 +102,9 @@ class Upscalers:
 
     def _model(self, ref: ModelRef, path: str | None) -> Any:
         if path is None:
-            raise InvalidRecipe(f"The ticket names no file for the upscaler {ref.name}.", "Choose it again.",
-                                field="upscaler")
+            raise InvalidRecipe(
+                f"The ticket names no file for the upscaler {ref.name}.", "Choose it again.", field="upscaler"
+            )
         key = (path, ref.fingerprint)
         if self._newest is None or self._newest[0] != key:
             self._newest = None  # let go of the old one first
@@ -126,8 +141,10 @@ def _detected(path: Path, name: str) -> tuple[Any, str]:
         for support in MAIN_REGISTRY.architectures("detection"):
             if support.detect(state):
                 return support.architecture, prefix
-    raise ModelProblem(f"{name} is no upscaler that is known here.",
-                       "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.")
+    raise ModelProblem(
+        f"{name} is no upscaler that is known here.",
+        "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.",
+    )
 
 
 def _read(path: Path, name: str) -> Any:
@@ -143,25 +160,43 @@ def _read(path: Path, name: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
             found = architecture.load({one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()})
-    except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError) as error:
+    except (
+        SafetensorError,
+        LookupError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+    ) as error:
         if is_out_of_memory(error):  # that says nothing of the file
             raise
-        raise ModelProblem(f"{name} has the names of {architecture.name}, and weights that don't fit them.",
-                           "Download it again, or use another upscaler.") from None
+        raise ModelProblem(
+            f"{name} has the names of {architecture.name}, and weights that don't fit them.",
+            "Download it again, or use another upscaler.",
+        ) from None
     if not isinstance(found, ImageModelDescriptor):
-        raise ModelProblem(f"{name} is {architecture.name}, which needs more than a picture to work on.", "Use another upscaler.")
+        raise ModelProblem(
+            f"{name} is {architecture.name}, which needs more than a picture to work on.", "Use another upscaler."
+        )
     if found.purpose == "FaceSR":
         raise ModelProblem(f"{name} is {architecture.name}, which works on faces alone.", "Use another upscaler.")
     if found.input_channels not in _CHANNELS or found.output_channels not in _CHANNELS:
-        raise ModelProblem(f"{name} is {architecture.name} for pictures of {found.input_channels} channels; 1 and 3 are supported.",
-                           "Use another upscaler.")
+        raise ModelProblem(
+            f"{name} is {architecture.name} for pictures of {found.input_channels} channels; 1 and 3 are supported.",
+            "Use another upscaler.",
+        )
     return found
 
 
 def tiles(size: tuple[int, int], tile: int, overlap: int) -> Tiles:
     """Boxes that cover a picture, each of at most tile × tile, sharing at least `overlap` pixels."""
-    return [(left, top, right, bottom) for top, bottom in _spans(size[1], tile, overlap)
-            for left, right in _spans(size[0], tile, overlap)]
+    return [
+        (left, top, right, bottom)
+        for top, bottom in _spans(size[1], tile, overlap)
+        for left, right in _spans(size[0], tile, overlap)
+    ]
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:

@@ -67,8 +67,10 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
         log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
         pixels = _decode_in_float32(scaled, vae)
     if not pixels.isfinite().all():
-        raise NoValidPicture(f"The VAE of {bundle.ref.name} gave numbers that are no picture.",
-                             "Use another VAE or model; this one may be damaged.")
+        raise NoValidPicture(
+            f"The VAE of {bundle.ref.name} gave numbers that are no picture.",
+            "Use another VAE or model; this one may be damaged.",
+        )
     return _to_image(pixels), is_retry
 
 
@@ -130,6 +132,7 @@ def _statistics(latents: Tensor, config: object) -> tuple[Tensor | None, Tensor 
 
 def _decode_in_float32(latents: Tensor, vae: torch.nn.Module) -> Tensor:
     """Without touching the module's own (shared, fixed) weights."""
+
     def call(module: torch.nn.Module, value: Tensor) -> Tensor:
         weights = {name: tensor.float() for name, tensor in module.state_dict().items()}
         return torch.func.functional_call(module, weights, (value,))

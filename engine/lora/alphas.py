@@ -31,7 +31,9 @@ class Alphas:
         table = self.settings.get(part) or self.settings.get(_ALL) or {}
         pattern = table.get("alpha_pattern")
         own = pattern if isinstance(pattern, dict) else {}
-        alpha = next((value for name, value in own.items() if f".{module}".endswith(f".{name}")), table.get("lora_alpha"))
+        alpha = next(
+            (value for name, value in own.items() if f".{module}".endswith(f".{name}")), table.get("lora_alpha")
+        )
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
             return None
         return alpha * math.sqrt(rank) if table.get("use_rslora") is True else float(alpha)
@@ -56,7 +58,7 @@ def alphas_of(file: Path) -> Alphas:
 
 
 def _by_part(text: str) -> dict[str, dict[str, Any]]:
-    """"unet.lora_alpha" and the like as tables."""
+    """ "unet.lora_alpha" and the like as tables."""
     try:
         flat = json.loads(text)
     except (ValueError, RecursionError):

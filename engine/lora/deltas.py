@@ -104,8 +104,11 @@ def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | Non
         first.lay_on(base, strength, total)
         return total
     base = base.float()
-    total = torch.empty(base.shape, dtype=torch.float32, device=base.device) \
-        if room is None or room.dtype != torch.float32 else room
+    total = (
+        torch.empty(base.shape, dtype=torch.float32, device=base.device)
+        if room is None or room.dtype != torch.float32
+        else room
+    )
     if isinstance(first, LowRank):
         first.lay_on(base, strength, total)
     else:

@@ -1,6 +1,7 @@
 """Which layer of a checkpoint each tensor of a LoRA file is for, and in which role. Knows names, no arithmetic.
 
-How files spell them is in `catalog/detect/lora_names.py`; here a path is found among the modules, by all names they have.
+How files spell them is in `catalog/detect/lora_names.py`; here a path is found among the modules, by every name they
+have.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,8 @@ class Layer:
 
     Attributes:
         first_name: The first programs' name of a U-Net's module, by which blocks are counted; else empty.
-        tensors: By role: down, up, mid, alpha, magnitude (peft's DoRA), dora_scale (LyCORIS'), hada_…, lokr_…, diff, diff_b, factor, on_input.
+        tensors: By role: down, up, mid, alpha, magnitude (peft's DoRA), dora_scale (LyCORIS'), hada_…, lokr_…, diff,
+            diff_b, factor, on_input.
     """
 
     part: str

@@ -22,8 +22,8 @@ from contract.recipe import LoraUse
 from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
 from engine.lora.deltas import Change, Unfit, changes_of, merged
 from engine.lora.keys import Layer, Parsed, Places, parse
-from engine.models.manager import Bundle
 from engine.lora.ldm_names import block_of
+from engine.models.manager import Bundle
 
 _NOTE = "loras"  # what a bundle remembers between leases
 
@@ -33,9 +33,14 @@ def _blocks(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:
 
 
 # Orders of block weights, by how many there are: with attention alone, or all blocks.
-ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType({
-    12: _blocks((4, 5, 7, 8), range(6)), 17: _blocks((1, 2, 4, 5, 7, 8), range(3, 12)),
-    20: _blocks(range(9), range(9)), 26: _blocks(range(12), range(12))})
+ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        12: _blocks((4, 5, 7, 8), range(6)),
+        17: _blocks((1, 2, 4, 5, 7, 8), range(3, 12)),
+        20: _blocks(range(9), range(9)),
+        26: _blocks(range(12), range(12)),
+    }
+)
 
 _WITHOUT_ALPHA = frozenset({"diff", "diff_b", "factor", "on_input", "magnitude", "dora_scale"})
 Place = tuple[str, str]  # a part, and the name of a tensor (or module) in it
@@ -157,8 +162,10 @@ def _marks(places: Mapping[Place, Signature]) -> dict[str, str]:
     seen: dict[str, set[Signature]] = {}
     for (part, _), signature in places.items():
         seen.setdefault(part, set()).add(signature)
-    return {part: f"+{hashlib.blake2b(repr(sorted(signatures)).encode(), digest_size=8).hexdigest()}"
-            for part, signatures in seen.items()}
+    return {
+        part: f"+{hashlib.blake2b(repr(sorted(signatures)).encode(), digest_size=8).hexdigest()}"
+        for part, signatures in seen.items()
+    }
 
 
 def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
@@ -219,8 +226,11 @@ def _changes(act: Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Chan
         if "weight" in _touched(layer) and "weight" not in found:
             raise Unfit("it holds no change")
     except Unfit as problem:
-        raise InvalidRecipe(f"LoRA {_title(lora)} does not fit “{bundle.ref.name}”: of {layer.module}, {problem}.",
-                            _other_family(lora, bundle), field="loras.model") from None
+        raise InvalidRecipe(
+            f"LoRA {_title(lora)} does not fit “{bundle.ref.name}”: of {layer.module}, {problem}.",
+            _other_family(lora, bundle),
+            field="loras.model",
+        ) from None
     return found
 
 
@@ -254,11 +264,17 @@ def _take_off(bundle: Bundle, state: _State, places: Sequence[Place]) -> None:
 
 def _check(lora: LentLora, parsed: Parsed, bundle: Bundle) -> None:
     if parsed.other_kind:
-        raise InvalidRecipe(f"LoRA {_title(lora)} is {parsed.other_kind}, which is not run here.",
-                            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.", field="loras.model")
+        raise InvalidRecipe(
+            f"LoRA {_title(lora)} is {parsed.other_kind}, which is not run here.",
+            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
+            field="loras.model",
+        )
     if not parsed.layers:
-        raise InvalidRecipe(f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {parsed.total} layers match.",
-                            _other_family(lora, bundle), field="loras.model")
+        raise InvalidRecipe(
+            f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {parsed.total} layers match.",
+            _other_family(lora, bundle),
+            field="loras.model",
+        )
 
 
 def _other_family(lora: LentLora, bundle: Bundle) -> str:

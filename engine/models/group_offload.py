@@ -55,8 +55,14 @@ class Stream:
     """
 
     @torch.inference_mode(False)
-    def __init__(self, module: nn.Module, targets: Targets, block: Block, device: torch.device,
-                 value_of: Callable[[str], Tensor | None]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        targets: Targets,
+        block: Block,
+        device: torch.device,
+        value_of: Callable[[str], Tensor | None],
+    ) -> None:
         self._block, self._device, self._value_of = block, device, value_of
         self._beside = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._state = _State()
@@ -78,7 +84,8 @@ class Stream:
     def size(self) -> int:
         """Bytes on the device."""
         return sum(slot.buffer.numel() for slot in self._state.slots) + sum(
-            place.size for place, _ in self._rest.values())
+            place.size for place, _ in self._rest.values()
+        )
 
     def use(self, block: Block) -> None:
         """Take the weights of another block from now on."""

@@ -16,11 +16,11 @@ from catalog.files.folders import fingerprint, settings_of
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import errors
-from engine.weights.weight_buffer import Block, Layout
 from engine.checkpoints.components import Part, parts_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
-from engine.weights.reading import Source, fill, match
-from engine.models.module_slot import Shelf
 from engine.checkpoints.tokenizers import check_vocabulary
+from engine.models.module_slot import Shelf
+from engine.weights.reading import Source, fill, match
+from engine.weights.weight_buffer import Block, Layout
 
 _LOOK_S = 0.05  # between two looks at a load in another thread
 
@@ -64,8 +64,11 @@ class Wanted:
             ModelProblem: names file and tensor.
         """
         self.layout = shelf.layout
-        self._sources = [source for name, part in self.plan.items()
-                         for source in match(part.weights(), name, shelf.layout, part.pieces)]
+        self._sources = [
+            source
+            for name, part in self.plan.items()
+            for source in match(part.weights(), name, shelf.layout, part.pieces)
+        ]
         if self.ref.kind == "checkpoint":
             self.tokenizers = tokenizers_of(self.ref, self.path)
             check_vocabulary(self.tokenizers, shelf.parts)
@@ -103,8 +106,18 @@ class Wanted:
                 yield done / max(total, 1)
         self._refuse_changed()
         digests = {part: self._digest(part, block) for part in self.plan}
-        return Held(self.ref, self.path, self.shape, self.plan, block, self.tokenizers, self.scheduler_config, digests,
-                    self.zeroes_empty_prompt, round(time.monotonic() - began, 3))
+        return Held(
+            self.ref,
+            self.path,
+            self.shape,
+            self.plan,
+            block,
+            self.tokenizers,
+            self.scheduler_config,
+            digests,
+            self.zeroes_empty_prompt,
+            round(time.monotonic() - began, 3),
+        )
 
     def _digest(self, part: str, block: Block) -> str:
         """Tells what a part makes from what others make.
@@ -112,8 +125,9 @@ class Wanted:
         A VAE's previews may be shared by all checkpoints that have it; what a text encoder makes depends on its
         tokenizer too, and decides the picture: it is the model's own.
         """
-        settings = hashlib.blake2b(json.dumps(dict(self.plan[part].config), sort_keys=True, default=str).encode(),
-                                   digest_size=8).hexdigest()
+        settings = hashlib.blake2b(
+            json.dumps(dict(self.plan[part].config), sort_keys=True, default=str).encode(), digest_size=8
+        ).hexdigest()
         own = f"-{self.ref.fingerprint or self.path}" if part.startswith("text_encoder") else ""
         return f"{block.digest(part)}{settings}{own}"
 
@@ -125,8 +139,7 @@ def plan_load(ref: ModelRef, path: str) -> Wanted:
         ModelProblem: a configuration is missing, or the family is not known.
     """
     plan = parts_of(ref, Path(path))
-    shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}],
-                       sort_keys=True)
+    shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}], sort_keys=True)
     return Wanted(ref, Path(path), plan, shape)
 
 

@@ -1,7 +1,7 @@
 """Which weights are in memory: leases, swaps, eviction by a budget of bytes.
 
-One set of modules a model shape (`module_slot.py`), one block of bytes a checkpoint (`weights/weight_buffer.py`): to swap is
-to put another block on the shelf; nothing is rebuilt, so nothing leaks.
+One set of modules per model shape (`module_slot.py`), one block of bytes per checkpoint (`weights/weight_buffer.py`):
+to swap is to put another block on the shelf; nothing is rebuilt, so nothing leaks.
 A load is a transaction: header checked, read, checked, kept; a failure leaves everything as it was. How a model is
 read is in `loading.py`, how its parts lie on a card in `offload.py`.
 """
@@ -23,14 +23,14 @@ from contract.records import ResidentModel
 from contract.work import path_key
 from engine import errors
 from engine.device.attention import unslice_attention
-from engine.weights.weight_buffer import Block, Layout
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
+from engine.device.memory import memory
 from engine.families import family_of
 from engine.families.family import Family
 from engine.models.loading import Fetch, Held, Wanted, plan_load
-from engine.device.memory import memory
-from engine.models.offload import Offload, OffloadChoice, PlacedParts, choose, follows
 from engine.models.module_slot import Shelf, build
+from engine.models.offload import Offload, OffloadChoice, PlacedParts, choose, follows
+from engine.weights.weight_buffer import Block, Layout
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
@@ -45,8 +45,8 @@ class Bundle:
 
     Attributes:
         parts: unet, vae, text_encoder; text_encoder_2 for SDXL; depth_estimator where the checkpoint brings one.
-            Of what is no checkpoint, the one part of `checkpoints/components.py`, and neither tokenizers nor a scheduler.
-            Ask for a part when it is to work: where memory is short it comes to the device only then.
+            Of what is no checkpoint, the one part of `checkpoints/components.py`, and neither tokenizers nor a
+            scheduler. Ask for a part when it is to work: where memory is short it comes to the device only then.
         digests: Per part, a text that changes with its weights.
         zeroes_empty_prompt: The model's own word on it, in a family that does so.
     """
@@ -116,7 +116,8 @@ class ModelManager:
     def resident(self) -> tuple[ResidentModel, ...]:
         """The models in memory, checkpoints before all others, newest first."""
         self._adopt()
-        newest = sorted(reversed(self._held.values()), key=lambda held: held.ref.kind != "checkpoint")
+        newest = list(reversed(self._held.values()))
+        newest.sort(key=lambda held: held.ref.kind != "checkpoint")
         models = tuple(self._describe(held) for held in newest)
         if self._fetch is None:
             return models
@@ -127,9 +128,15 @@ class ModelManager:
         shelf = next((shelf for shelf in self._shelves if shelf.holds is held), None)
         is_there = shelf is not None and (not self._device.copies_weights or shelf.device_size > 0)
         extra = shelf.replaced_size if shelf else 0
-        return ResidentModel(name=held.ref.name, kind=held.ref.kind, bytes=held.block.layout.size + extra,
-                             place="device" if is_there else "memory", is_pinned=held.is_pinned,
-                             in_use=held.leases > 0, load_s=held.load_s)
+        return ResidentModel(
+            name=held.ref.name,
+            kind=held.ref.kind,
+            bytes=held.block.layout.size + extra,
+            place="device" if is_there else "memory",
+            is_pinned=held.is_pinned,
+            in_use=held.leases > 0,
+            load_s=held.load_s,
+        )
 
     def pin(self, key: str, is_pinned: bool) -> None:
         """Keep a model (by `path_key`) whatever else is loaded, or no longer."""
@@ -237,8 +244,11 @@ class ModelManager:
     def _evict_earlier(self, held: Held) -> None:
         """Let go of what lay at the same place before: nothing can ask for it any more."""
         for key, other in list(self._held.items()):
-            is_earlier = (other.path == held.path and other.ref.kind == held.ref.kind
-                          and other.ref.fingerprint != held.ref.fingerprint)
+            is_earlier = (
+                other.path == held.path
+                and other.ref.kind == held.ref.kind
+                and other.ref.fingerprint != held.ref.fingerprint
+            )
             if is_earlier and not other.leases:
                 held.is_pinned = held.is_pinned or other.is_pinned
                 self._evict(key)
@@ -260,8 +270,17 @@ class ModelManager:
         held.leases += 1
         shelf.leases += 1
         try:
-            yield Bundle(ref, family_of(ref.family), self._device, parts, held.tokenizers,
-                         held.scheduler_config, held.digests, shelf, held.zeroes_empty_prompt)
+            yield Bundle(
+                ref,
+                family_of(ref.family),
+                self._device,
+                parts,
+                held.tokenizers,
+                held.scheduler_config,
+                held.digests,
+                shelf,
+                held.zeroes_empty_prompt,
+            )
         finally:
             held.leases -= 1
             shelf.leases -= 1
@@ -292,9 +311,11 @@ class ModelManager:
         assert isinstance(parts, PlacedParts)
         self._least_mode[path_key(bundle.ref)] = following
         parts.travel_by(following)
-        return {"encoders": "the text encoder leaves the card while the picture is painted",
-                "model": "only the part of the model that works is on the card",
-                "group": "the model passes through the card layer by layer"}[following]
+        return {
+            "encoders": "the text encoder leaves the card while the picture is painted",
+            "model": "only the part of the model that works is on the card",
+            "group": "the model passes through the card layer by layer",
+        }[following]
 
     def evict_all(self) -> None:
         """Let go of everything that is not leased, after the memory ran out; pinned models too."""
@@ -387,9 +408,10 @@ class ModelManager:
         free = memory().free
         if spare is None and need > free:
             kept = any(held.is_pinned for held in self._held.values())
-            raise OutOfMemory(f"{ref.name} needs {layout.size / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
-                              "Unpin a model, or close other programs." if kept
-                              else "Close other programs, or use a smaller model.")
+            raise OutOfMemory(
+                f"{ref.name} needs {layout.size / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free.",
+                "Unpin a model, or close other programs." if kept else "Close other programs, or use a smaller model.",
+            )
         return spare
 
     def _fits(self, need: int, *, spares_budget: bool) -> bool:

@@ -16,12 +16,12 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from contract.errors import ModelProblem
-from engine.device.attention import set_attention
-from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Block, Layout, Place, lay_out, view
-from engine.device.devices import Device
 from engine.checkpoints.components import Part
-from engine.weights.named_tensors import NamedTensors
+from engine.device.attention import set_attention
+from engine.device.devices import Device
 from engine.models.group_offload import Stream
+from engine.weights.named_tensors import NamedTensors
+from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Block, Layout, Place, lay_out, view
 
 Segments = Mapping[int, Tensor]  # device memory by the number of the layout's segment
 
@@ -85,9 +85,10 @@ class Shelf:
         assert self.block is not None
         if part in self.streams:
             self.drop(part)
-        self.storage[part] = {number: torch.empty(self.layout.segment_bytes[number], dtype=torch.uint8,
-                                                  device=self.device.torch_device)
-                              for number in self.layout.parts[part]}
+        self.storage[part] = {
+            number: torch.empty(self.layout.segment_bytes[number], dtype=torch.uint8, device=self.device.torch_device)
+            for number in self.layout.parts[part]
+        }
         self._point(part, self.storage[part])
         self._copy(part)
 
@@ -226,8 +227,13 @@ def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
     dtypes = {part: plan[part].dtype or own.get(part, device.dtype) for part in parts}
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
     layout = lay_out(parts, dtypes, channels_last=device.channels_last, segment_limit=limit)
-    targets = {(place.part, place.name): (place, _replace_meta(parts[place.part], place.name, place.dtype,
-                                                               device.torch_device)) for place in layout.places}
+    targets = {
+        (place.part, place.name): (
+            place,
+            _replace_meta(parts[place.part], place.name, place.dtype, device.torch_device),
+        )
+        for place in layout.places
+    }
     for module in parts.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)
@@ -240,10 +246,20 @@ def on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
         with init_empty_weights(include_buffers=False), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return builder(config).eval().requires_grad_(False)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-            ArithmeticError, StrictDataclassError) as error:
-        raise ModelProblem(f"{part}/config.json doesn't describe a model that can be built: {str(error)[:200]}",
-                           "Use the config.json that came with the model.") from None
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        ArithmeticError,
+        StrictDataclassError,
+    ) as error:
+        raise ModelProblem(
+            f"{part}/config.json doesn't describe a model that can be built: {str(error)[:200]}",
+            "Use the config.json that came with the model.",
+        ) from None
 
 
 def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:

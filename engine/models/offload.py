@@ -87,10 +87,13 @@ def choose(shelf: Shelf, room: int | None, at_least: Offload = "none") -> Offloa
     sizes: dict[str, int] = {}
     for part in shelf.parts:
         sizes[company(part)] = sizes.get(company(part), 0) + shelf.layout.part_size(part)
-    needs = {"none": sum(sizes.values()), "encoders": max(sum(sizes.values()) - sizes.get("encoders", 0),
-                                                          sizes.get("encoders", 0)),
-             "model": max(sizes.values(), default=0), "group": 0}
-    for mode in MODES[MODES.index(at_least):]:
+    needs = {
+        "none": sum(sizes.values()),
+        "encoders": max(sum(sizes.values()) - sizes.get("encoders", 0), sizes.get("encoders", 0)),
+        "model": max(sizes.values(), default=0),
+        "group": 0,
+    }
+    for mode in MODES[MODES.index(at_least) :]:
         if room is None or needs[mode] <= room:
             return mode
     return "group"

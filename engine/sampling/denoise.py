@@ -102,9 +102,17 @@ class LatentStep:
 
 
 @torch.inference_mode()
-def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, noise: Tensor, guidance: float,
-            generator: torch.Generator | None = None, *, canvas: Canvas | None = None,
-            controls: Controls | None = None) -> Iterator[LatentStep]:
+def denoise(
+    model: ModelAt,
+    conditioning: ConditionsAt,
+    sampling: Sampling,
+    noise: Tensor,
+    guidance: float,
+    generator: torch.Generator | None = None,
+    *,
+    canvas: Canvas | None = None,
+    controls: Controls | None = None,
+) -> Iterator[LatentStep]:
     """Develop noise into latents.
 
     Args:
@@ -135,5 +143,4 @@ def denoise(model: ModelAt, conditioning: ConditionsAt, sampling: Sampling, nois
         if canvas:
             latents = canvas.keep(latents, evaluation)
         if evaluation % order == order - 1 or evaluation == count - 1:
-            yield LatentStep(step + 1, sampling.steps, latents, noisy, prediction,
-                             sampling.clean[evaluation])
+            yield LatentStep(step + 1, sampling.steps, latents, noisy, prediction, sampling.clean[evaluation])

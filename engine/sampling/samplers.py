@@ -23,8 +23,15 @@ from diffusers import (
 from contract.errors import InvalidRecipe, ModelProblem
 
 # What a checkpoint's scheduler configuration may say; everything else is the sampler's business.
-_FROM_CHECKPOINT = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
-                    "prediction_type", "rescale_betas_zero_snr")
+_FROM_CHECKPOINT = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+)
 _CURVES: Mapping[str, Mapping[str, bool]] = {
     "karras": {"use_karras_sigmas": True},
     "exponential": {"use_exponential_sigmas": True},
@@ -35,8 +42,7 @@ _CLASSES: Mapping[str, tuple[type, Mapping[str, Any]]] = {
     "euler_a": (EulerAncestralDiscreteScheduler, {}),
     "heun": (HeunDiscreteScheduler, {}),
     "dpmpp_2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "dpmpp_2m_sde": (DPMSolverMultistepScheduler,
-                     {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}),
+    "dpmpp_2m_sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}),
     "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
     "unipc": (UniPCMultistepScheduler, {"solver_type": "bh2", "solver_order": 2}),
     "lcm": (LCMScheduler, {}),
@@ -77,19 +83,18 @@ class Sampling:
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(evaluation)
 
-    def advance(self, prediction: torch.Tensor, evaluation: int, latents: torch.Tensor,
-                generator: torch.Generator | None) -> torch.Tensor:
+    def advance(
+        self, prediction: torch.Tensor, evaluation: int, latents: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
         """One evaluation on: latents and guided prediction (B, C, h, w) -> latents, float32."""
         if self.takes_noise_only:
             sigma = float(self.scheduler.sigmas[evaluation])
             prediction = (latents - prediction) / sigma
         chance = {"generator": generator} if self.is_stochastic else {}
-        return self.scheduler.step(prediction, self.timesteps[evaluation], latents,
-                                   return_dict=False, **chance)[0]
+        return self.scheduler.step(prediction, self.timesteps[evaluation], latents, return_dict=False, **chance)[0]
 
 
-def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, Any],
-                 device: torch.device) -> Sampling:
+def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, Any], device: torch.device) -> Sampling:
     """Set a sampler for one picture.
 
     Args:
@@ -100,28 +105,38 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
         ModelProblem: the configuration is not one of a diffusion model.
     """
     if sampler not in _CLASSES:
-        raise InvalidRecipe(f"There is no sampler “{sampler}”.", "Choose one of the list of samplers.",
-                            field="sampler")
+        raise InvalidRecipe(f"There is no sampler “{sampler}”.", "Choose one of the list of samplers.", field="sampler")
     if schedule not in ("uniform", "sgm_uniform", "simple", *_CURVES):
-        raise InvalidRecipe(f"There is no schedule “{schedule}”.", "Choose one of the list of schedules.",
-                            field="schedule")
+        raise InvalidRecipe(
+            f"There is no schedule “{schedule}”.", "Choose one of the list of schedules.", field="schedule"
+        )
     base = {key: config[key] for key in _FROM_CHECKPOINT if config.get(key) is not None}
     if base.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction", "sample"):
-        raise ModelProblem(f"The model predicts “{base['prediction_type']}”, which no sampler here knows.",
-                           "Correct prediction_type in scheduler/scheduler_config.json.")
+        raise ModelProblem(
+            f"The model predicts “{base['prediction_type']}”, which no sampler here knows.",
+            "Correct prediction_type in scheduler/scheduler_config.json.",
+        )
     try:
         scheduler = _build(sampler, schedule, steps, base)
     except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError) as error:
-        raise ModelProblem(f"The model's scheduler_config.json can't be used: {error}.",
-                           "Download the model again.") from None
+        raise ModelProblem(
+            f"The model's scheduler_config.json can't be used: {error}.", "Download the model again."
+        ) from None
     timesteps = scheduler.timesteps
     is_sigma = sampler in _SIGMA_SPACE
     levels = _levels(scheduler)
-    return Sampling(scheduler, steps, timesteps, timesteps.to(device), scheduler.order,
-                    tuple((1.0, noise / signal) for signal, noise in levels) if is_sigma else levels,
-                    _clean_factors(levels, is_sigma, base.get("prediction_type", "epsilon")),
-                    float(scheduler.init_noise_sigma), sampler in _STOCHASTIC,
-                    sampler == "euler_a" and base.get("prediction_type") == "sample")
+    return Sampling(
+        scheduler,
+        steps,
+        timesteps,
+        timesteps.to(device),
+        scheduler.order,
+        tuple((1.0, noise / signal) for signal, noise in levels) if is_sigma else levels,
+        _clean_factors(levels, is_sigma, base.get("prediction_type", "epsilon")),
+        float(scheduler.init_noise_sigma),
+        sampler in _STOCHASTIC,
+        sampler == "euler_a" and base.get("prediction_type") == "sample",
+    )
 
 
 def _build(sampler: str, schedule: str, steps: int, base: Mapping[str, Any]) -> Any:
@@ -214,8 +229,9 @@ def _levels(scheduler: Any) -> tuple[tuple[float, float], ...]:
     return tuple(zip(signals.tolist(), noises.tolist(), strict=True))
 
 
-def _clean_factors(levels: tuple[tuple[float, float], ...], is_sigma: bool,
-                   predicts: str) -> tuple[tuple[float, float], ...]:
+def _clean_factors(
+    levels: tuple[tuple[float, float], ...], is_sigma: bool, predicts: str
+) -> tuple[tuple[float, float], ...]:
     factors = []
     for alpha, noise in levels:
         # Latents of the sigma family are those of unit variance, divided by alpha.

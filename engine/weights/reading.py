@@ -13,15 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catalog.files.headers import TensorInfo, read_header
 from catalog.detect.quantized import companions, scale_of, scales_rows
+from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from engine.weights.weight_buffer import Block, Layout, Place
 
 DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
-    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 _CHUNK_BYTES = 2**22
 _ONE_NUMBER = 8  # bytes: a LoRA's alpha may be an integer, weights never are
 _OTHER_CONFIG = "Use the config.json that came with it."
@@ -85,7 +95,9 @@ class Source:
         return sum(reading.info.end - reading.info.begin for reading in self.readings)
 
 
-def match(files: Sequence[Path], part: str, layout: Layout, pieces: Mapping[str, Piece] | None = None) -> tuple[Source, ...]:
+def match(
+    files: Sequence[Path], part: str, layout: Layout, pieces: Mapping[str, Piece] | None = None
+) -> tuple[Source, ...]:
     """Check names and shapes of a part's files against the layout; reads only headers.
 
     Args:
@@ -105,34 +117,50 @@ def match(files: Sequence[Path], part: str, layout: Layout, pieces: Mapping[str,
             continue
         found = next((name for name in _spellings(place.name) if name in left), None)
         if found is None:
-            raise ModelProblem(f"{label} lacks the tensor “{place.name}”.",
-                               "It is cut short or belongs to another model. Download it again.")
+            raise ModelProblem(
+                f"{label} lacks the tensor “{place.name}”.",
+                "It is cut short or belongs to another model. Download it again.",
+            )
         piece = left.pop(found)
         readings[home[piece.name]].append(_reading(label, piece, headers[home[piece.name]], place))
     unknown = sorted(piece.name for name, piece in left.items() if not name.endswith("position_ids"))
     if unknown:
-        raise ModelProblem(f"{label} has a tensor “{unknown[0][:80]}” (of {len(unknown)}) that its "
-                           "configuration does not know.", _OTHER_CONFIG if pieces is None else _OTHER_KIND)
-    return tuple(Source(file, label if len(files) == 1 else f"{part}/{file.name}",
-                        tuple(sorted(inside, key=lambda reading: reading.info.begin)))
-                 for file, inside in readings.items())
+        raise ModelProblem(
+            f"{label} has a tensor “{unknown[0][:80]}” (of {len(unknown)}) that its configuration does not know.",
+            _OTHER_CONFIG if pieces is None else _OTHER_KIND,
+        )
+    return tuple(
+        Source(
+            file,
+            label if len(files) == 1 else f"{part}/{file.name}",
+            tuple(sorted(inside, key=lambda reading: reading.info.begin)),
+        )
+        for file, inside in readings.items()
+    )
 
 
 def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: Place) -> Reading:
     info = piece.cut(header[piece.name])
     if not _fits(info.shape[::-1] if piece.is_transposed else info.shape, place.shape):
         hint = _OTHER_CONFIG if label.startswith(f"{place.part}/") else _OTHER_KIND
-        raise ModelProblem(f"{label}: “{piece.name}” has the shape {_by(info.shape)}; its configuration "
-                           f"asks for {_by(place.shape)}.", hint)
+        raise ModelProblem(
+            f"{label}: “{piece.name}” has the shape {_by(info.shape)}; its configuration asks for {_by(place.shape)}.",
+            hint,
+        )
     is_number = info.dtype in DTYPES and (DTYPES[info.dtype].is_floating_point or info.end - info.begin <= _ONE_NUMBER)
     if not is_number:
-        raise ModelProblem(f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
-                           "Use an fp32, fp16 or bf16 version of the model.")
+        raise ModelProblem(
+            f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
+            "Use an fp32, fp16 or bf16 version of the model.",
+        )
     scale = piece.cut_scale(scale_of(piece.name, header))
-    if scale is not None and not (scale.dtype in DTYPES and DTYPES[scale.dtype].is_floating_point
-                                  and scales_rows(scale.shape, info.shape)):
-        raise ModelProblem(f"{label}: the scale of “{piece.name}” is {scale.dtype} {_by(scale.shape)}, which is not read here.",
-                           "Use an fp16 or bf16 version of the model.")
+    if scale is not None and not (
+        scale.dtype in DTYPES and DTYPES[scale.dtype].is_floating_point and scales_rows(scale.shape, info.shape)
+    ):
+        raise ModelProblem(
+            f"{label}: the scale of “{piece.name}” is {scale.dtype} {_by(scale.shape)}, which is not read here.",
+            "Use an fp16 or bf16 version of the model.",
+        )
     return Reading(info, place, piece.is_transposed, scale)
 
 
@@ -199,8 +227,9 @@ def _read_straight(file: Any, block: Block, reading: Reading, source: Source, st
         _take_in(part, block, place, source)
 
 
-def _read_turned(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor,
-                 scale: Tensor | None) -> Tensor:
+def _read_turned(
+    file: Any, block: Block, reading: Reading, source: Source, staging: Tensor, scale: Tensor | None
+) -> Tensor:
     """A tensor that lies in another order, or is scaled; returns the staging memory, made larger if it had to be."""
     place, size = reading.place, reading.info.end - reading.info.begin
     staging = staging if staging.numel() >= size else torch.empty(size, dtype=torch.uint8)
@@ -213,7 +242,10 @@ def _read_turned(file: Any, block: Block, reading: Reading, source: Source, stag
 
 
 def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
-    """A weight as it is meant: multiplied in float32 by its scale, one number or one a row; itself where it has none."""
+    """A weight as it is meant: multiplied in float32 by its scale; itself where it has none.
+
+    A scale is one number, or one per row.
+    """
     if scale is None:
         return weight
     return weight.float() * scale.float().reshape(-1, *[1] * (weight.dim() - 1))
@@ -237,8 +269,7 @@ def _read(file: Any, target: Tensor, label: str) -> None:
     while room:
         count = file.readinto(room)
         if not count:
-            raise ModelProblem(f"{label} ended early while it was read.",
-                               "Download or copy it again.")
+            raise ModelProblem(f"{label} ended early while it was read.", "Download or copy it again.")
         room = room[count:]
 
 
@@ -249,6 +280,8 @@ def _take_in(tensor: Tensor, block: Block, place: Place, source: Source) -> None
     # One pass without a temporary; a finite sum has only finite terms.
     total = float(tensor.sum(dtype=torch.float32))
     if not math.isfinite(total) and not tensor.isfinite().all():
-        raise ModelProblem(f"{source.label}: “{place.name}” holds NaN or infinity.",
-                           "The file is damaged or was trained badly. Use another version.")
+        raise ModelProblem(
+            f"{source.label}: “{place.name}” holds NaN or infinity.",
+            "The file is damaged or was trained badly. Use another version.",
+        )
     block.sums[place] = block.sums.get(place, 0.0) + total

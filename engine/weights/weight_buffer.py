@@ -54,8 +54,13 @@ class Layout:
         return sum(self.segment_bytes[segment] for segment in self.parts[part])
 
 
-def lay_out(parts: Mapping[str, nn.Module], dtypes: Mapping[str, torch.dtype], *,
-            channels_last: bool = False, segment_limit: int | None = None) -> Layout:
+def lay_out(
+    parts: Mapping[str, nn.Module],
+    dtypes: Mapping[str, torch.dtype],
+    *,
+    channels_last: bool = False,
+    segment_limit: int | None = None,
+) -> Layout:
     """Put the tensors of modules (on meta) one after another.
 
     Args:
@@ -70,8 +75,9 @@ def lay_out(parts: Mapping[str, nn.Module], dtypes: Mapping[str, torch.dtype], *
         ends.append(0)
         for name, tensor in module.state_dict().items():
             dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
-            place = Place(part, name, tuple(tensor.shape), dtype, len(ends) - 1, ends[-1],
-                          channels_last and tensor.dim() == 4)
+            place = Place(
+                part, name, tuple(tensor.shape), dtype, len(ends) - 1, ends[-1], channels_last and tensor.dim() == 4
+            )
             end = -(-(place.offset + place.size) // ALIGNMENT) * ALIGNMENT
             if segment_limit is not None and place.offset and end > segment_limit:
                 ends.append(0)

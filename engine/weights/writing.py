@@ -28,8 +28,9 @@ class Described(Protocol):
         """Its sides."""
 
 
-def write_tensors(target: Path, described: Mapping[str, Described], tensors: Iterable[Tensor],
-                  metadata: Mapping[str, str]) -> Iterator[float]:
+def write_tensors(
+    target: Path, described: Mapping[str, Described], tensors: Iterable[Tensor], metadata: Mapping[str, str]
+) -> Iterator[float]:
     """Write a file whole and to the disk; yields the fraction that is written.
 
     Args:

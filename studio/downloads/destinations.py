@@ -14,10 +14,20 @@ from contract.model_tasks import SAYS_NOTHING, Download
 from studio.downloads.hub import HubFile
 
 QUARANTINE = "quarantine"
-FOLDERS: Mapping[str, str] = MappingProxyType({
-    "checkpoint": "checkpoints", "vae": "vae", "lora": "loras", "controlnet": "controlnet",
-    "t2i_adapter": "t2i_adapter", "ip_adapter": "ip_adapter", "embedding": "embeddings",
-    "upscaler": "upscale_models", "hypernetwork": "hypernetworks", "annotator": "annotators"})
+FOLDERS: Mapping[str, str] = MappingProxyType(
+    {
+        "checkpoint": "checkpoints",
+        "vae": "vae",
+        "lora": "loras",
+        "controlnet": "controlnet",
+        "t2i_adapter": "t2i_adapter",
+        "ip_adapter": "ip_adapter",
+        "embedding": "embeddings",
+        "upscaler": "upscale_models",
+        "hypernetwork": "hypernetworks",
+        "annotator": "annotators",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +61,9 @@ def plan(task: Download, files: Sequence[HubFile], models: Path) -> Plan:
     home = folder / (task.name or task.source.partition("/")[2])
     common = posixpath.commonpath([posixpath.dirname(file.path) or "." for file in files]) if files else ""
     common = "" if common == "." else common
-    return Plan(home, tuple((file, home / (posixpath.relpath(file.path, common) if common else file.path))
-                            for file in files))
+    return Plan(
+        home, tuple((file, home / (posixpath.relpath(file.path, common) if common else file.path)) for file in files)
+    )
 
 
 def _file_name(task: Download, path: str) -> str:

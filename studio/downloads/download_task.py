@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from catalog.catalog_models import pinned_sha256
-from contract.model_tasks import Download
 from contract.errors import JobError, StorageFull, StudioError
+from contract.model_tasks import Download
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from studio.downloads.destinations import Plan, plan, put_where
 from studio.downloads.fetch import Fetcher, is_whole
 from studio.downloads.hub import HubFile, chosen_files, read_repository
-from studio.downloads.destinations import Plan, plan, put_where
 from studio.downloads.wire import Broken, Hub, Offline, Wire
 
 _FLOOR_BYTES = 1_000_000_000  # stays free whatever is downloaded
@@ -76,12 +76,18 @@ class NetworkWorker:
             except Offline as error:
                 yield WorkFailed(ticket.job_id, error.code, error.message, f"{error.hint} {put_where(task)}")
             except StudioError as error:
-                yield (WorkCancelled(ticket.job_id) if self._stopped.is_set() else
-                       WorkFailed(ticket.job_id, error.code, error.message, error.hint))
+                yield (
+                    WorkCancelled(ticket.job_id)
+                    if self._stopped.is_set()
+                    else WorkFailed(ticket.job_id, error.code, error.message, error.hint)
+                )
             except OSError as error:
-                yield WorkFailed(ticket.job_id, "download_failed",
-                                 f"{Path(error.filename or 'A file').name} can't be written ({error.strerror}).",
-                                 "Correct the permissions of the models folder.")
+                yield WorkFailed(
+                    ticket.job_id,
+                    "download_failed",
+                    f"{Path(error.filename or 'A file').name} can't be written ({error.strerror}).",
+                    "Correct the permissions of the models folder.",
+                )
             finally:
                 with self._lock:
                     self._running = ""
@@ -107,8 +113,11 @@ class NetworkWorker:
         if todo.home is not None:
             todo.working(todo.home).replace(todo.home)
         if any(file.is_pickle for file in files) and task.kind != "annotator":
-            yield WorkNotice(job_id, "quarantine", f"{task.label} can run code when opened. Convert it to safetensors: "
-                                                   "Models, Convert.")
+            yield WorkNotice(
+                job_id,
+                "quarantine",
+                f"{task.label} can run code when opened. Convert it to safetensors: Models, Convert.",
+            )
         self._on_change()
 
 
@@ -134,8 +143,11 @@ def _missing(todo: Plan, is_whole: Callable[[HubFile, Path], bool]) -> Mapping[P
 
 
 def _taken(place: Path) -> JobError:
-    return JobError(f"{place.parent.name}/{place.name} is there already and is something else.",
-                    "Give the download another name, or delete that one first.", code="name_taken")
+    return JobError(
+        f"{place.parent.name}/{place.name} is there already and is something else.",
+        "Give the download another name, or delete that one first.",
+        code="name_taken",
+    )
 
 
 def _check_room(todo: Plan, missing: Mapping[Path, int]) -> None:
@@ -154,8 +166,10 @@ def _check_room(todo: Plan, missing: Mapping[Path, int]) -> None:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if needed + _FLOOR_BYTES > free:
-        raise StorageFull(f"The download needs {_gigabytes(needed)}; {_gigabytes(free)} are free.",
-                          "Free some space (1 GB is kept free for pictures), then try again.")
+        raise StorageFull(
+            f"The download needs {_gigabytes(needed)}; {_gigabytes(free)} are free.",
+            "Free some space (1 GB is kept free for pictures), then try again.",
+        )
 
 
 def _gigabytes(count: int) -> str:
@@ -187,5 +201,11 @@ class _Meter:
             self._seen.popleft()
         seconds, came = now - self._seen[0][0], done - self._seen[0][1]
         left = (self._total - done) * seconds / came if came > 0 and seconds > 1 else None
-        yield WorkLoading(self._job_id, self._label, done / self._total if self._total else None, done, self._total,
-                          None if left is None else round(left, 1))
+        yield WorkLoading(
+            self._job_id,
+            self._label,
+            done / self._total if self._total else None,
+            done,
+            self._total,
+            None if left is None else round(left, 1),
+        )

@@ -39,8 +39,16 @@ class Fetcher:
         least_rate: Bytes/s that must come over each `slow_s` seconds; else the connection is made anew.
     """
 
-    def __init__(self, wire: Wire, repository: Repository, stopped: threading.Event, wait_unit_s: float = 1.0,
-                 *, least_rate: float = 1000.0, slow_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        repository: Repository,
+        stopped: threading.Event,
+        wait_unit_s: float = 1.0,
+        *,
+        least_rate: float = 1000.0,
+        slow_s: float = 60.0,
+    ) -> None:
         self._wire = wire
         self._repository = repository
         self._stopped = stopped
@@ -65,8 +73,11 @@ class Fetcher:
                 break
             part.unlink()
             if is_last or not resumed:  # what lay there may have been of another version: once more from the start
-                raise JobError(f"“{place.name}” came damaged: its checksum is not the one it should have.",
-                               "It was thrown away. Try again.", code="checksum")
+                raise JobError(
+                    f"“{place.name}” came damaged: its checksum is not the one it should have.",
+                    "It was thrown away. Try again.",
+                    code="checksum",
+                )
             logger.warning("%s: what lay there was of another version; it is fetched anew", place.name)
         os.replace(part, place)
 
@@ -90,8 +101,11 @@ class Fetcher:
         if isinstance(problem, Busy) and (wait_s > _LONGEST_BUSY_S or tries > len(_WAITS_S)):
             raise problem
         if tries > len(_WAITS_S):
-            raise JobError(f"The connection to {self._wire.hub.host} broke {tries} times in a row.",
-                           "What has come is kept: download it again to go on.", code="download_failed")
+            raise JobError(
+                f"The connection to {self._wire.hub.host} broke {tries} times in a row.",
+                "What has come is kept: download it again to go on.",
+                code="download_failed",
+            )
         logger.info("%s: %s; try %d", file.path, problem, tries + 1)
         if self._stopped.wait(wait_s * self._wait_unit_s):
             raise Broken("cut")
@@ -112,8 +126,9 @@ class Fetcher:
                 yield have
         return have
 
-    def _transfer(self, file: HubFile, part: Path, have: int,
-                  digest: _Digest) -> Generator[int, None, tuple[int, _Digest]]:
+    def _transfer(
+        self, file: HubFile, part: Path, have: int, digest: _Digest
+    ) -> Generator[int, None, tuple[int, _Digest]]:
         """One answer, as far as it goes; the generator returns how much is there and the digest of it."""
         path = f"/{quote(self._repository.id)}/resolve/{quote(self._repository.commit)}/{quote(file.path)}"
         headers = {"Range": f"bytes={have}-"} if have else {}
@@ -132,8 +147,11 @@ class Fetcher:
                             raise Late(f"less than {self._least_rate:,.0f} bytes a second")
                         began, since = began + passed_s, 0
                     if have > file.size_bytes:
-                        raise JobError(f"“{file.path}” is longer than {self._wire.hub.host} said.", "Try again later.",
-                                       code="download_failed")
+                        raise JobError(
+                            f"“{file.path}” is longer than {self._wire.hub.host} said.",
+                            "Try again later.",
+                            code="download_failed",
+                        )
                     out.write(chunk)
                     digest.update(chunk)
                     yield have
@@ -176,8 +194,9 @@ class _explained:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull(f"No space left for {self._part.stem}.",
-                              "Free some, then download it again: what has come is kept.") from None
+            raise StorageFull(
+                f"No space left for {self._part.stem}.", "Free some, then download it again: what has come is kept."
+            ) from None
 
 
 def _new_digest(file: HubFile) -> _Digest:

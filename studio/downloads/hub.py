@@ -12,8 +12,8 @@ from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import quote
 
-from contract.model_tasks import is_plain_path
 from contract.errors import HubUnavailable, InvalidRecipe, JobError, NotAllowed, NotFound
+from contract.model_tasks import is_plain_path
 from studio.downloads.wire import Broken, Late, Wire
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -83,15 +83,18 @@ def read_repository(wire: Wire, name: str, revision: str = "main", *, whole_s: f
             refuse_status(answer, wire, name)
             data = answer.read(_MAX_LIST_BYTES + 1)
     except Late:
-        raise HubUnavailable(f"{wire.hub.host} did not send its list within {whole_s:g} s.", "Try again later.") from None
+        raise HubUnavailable(
+            f"{wire.hub.host} did not send its list within {whole_s:g} s.", "Try again later."
+        ) from None
     except Broken:
         raise HubUnavailable(f"The connection to {wire.hub.host} broke.", "Try again.") from None
     try:
         found = json.loads(data)
         return _repository(name, found)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise HubUnavailable(f"{wire.hub.host} answered something that is no list of files.",
-                             "Try again later.") from None
+        raise HubUnavailable(
+            f"{wire.hub.host} answered something that is no list of files.", "Try again later."
+        ) from None
 
 
 def _repository(name: str, found: Mapping[str, Any]) -> Repository:
@@ -100,8 +103,14 @@ def _repository(name: str, found: Mapping[str, Any]) -> Repository:
         large = one.get("lfs") or {}
         size = one.get("size", large.get("size"))
         if isinstance(size, int) and size >= 0 and is_plain_path(str(one["rfilename"])):
-            files.append(HubFile(str(one["rfilename"]), size, str(large.get("sha256", "")).lower(),
-                                 "" if large else str(one.get("blobId", ""))))
+            files.append(
+                HubFile(
+                    str(one["rfilename"]),
+                    size,
+                    str(large.get("sha256", "")).lower(),
+                    "" if large else str(one.get("blobId", "")),
+                )
+            )
     card = found.get("cardData") or {}
     terms = card.get("license_name") or card.get("license") or ""
     return Repository(name, str(found["sha"]), str(terms)[:80], bool(found.get("gated")), tuple(files))
@@ -119,17 +128,20 @@ def refuse_status(answer: HTTPResponse, wire: Wire, name: str) -> None:
     said = answer.headers.get("X-Error-Code", "")
     if said == "GatedRepo" or (status in (401, 403) and said != "RepoNotFound"):
         whose = "The HF_TOKEN that Darkroom was started with has" if wire.hub.token else "You have"
-        raise NotAllowed(f"“{name}” is given only to those who accepted its license. {whose} no access yet.",
-                         f"Accept it on its page at {host}, make a token there, and start Darkroom with HF_TOKEN set.",
-                         code="gated")
+        raise NotAllowed(
+            f"“{name}” is given only to those who accepted its license. {whose} no access yet.",
+            f"Accept it on its page at {host}, make a token there, and start Darkroom with HF_TOKEN set.",
+            code="gated",
+        )
     if status == 404 or said == "RepoNotFound":
         what = f"that file in “{name}”" if said == "EntryNotFound" else f"repository “{name}”"
         raise NotFound(f"{host} has no {what}, or does not show it.", "Correct the name: owner/model.")
     if status == 429:
         wait = answer.headers.get("Retry-After", "")
         wait_s = min(3600.0, float(wait)) if wait.isdigit() else 60.0
-        raise Busy(f"{host} asks to come back in {wait_s:.0f} s: too many requests.", "Try again then.",
-                   retry_after_s=wait_s)
+        raise Busy(
+            f"{host} asks to come back in {wait_s:.0f} s: too many requests.", "Try again then.", retry_after_s=wait_s
+        )
     if status >= 500:
         raise Broken(f"status {status}")
     raise JobError(f"{host} answered {status} for “{name}”.", "Try again later.", code="download_failed")
@@ -144,16 +156,22 @@ def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile
     """
     if not wanted:
         if not repository.folder:
-            raise InvalidRecipe(f"“{repository.id}” has no {_INDEX}: it is no folder of diffusers.",
-                                "Choose one of its files.", field="files")
+            raise InvalidRecipe(
+                f"“{repository.id}” has no {_INDEX}: it is no folder of diffusers.",
+                "Choose one of its files.",
+                field="files",
+            )
         return repository.folder
     known = {file.path: file for file in repository.files}
     for path in wanted:
         if path not in known:
             raise NotFound(f"“{repository.id}” has no file “{path[:120]}”.", "Choose one that it has.")
         if not path.lower().endswith((*SUFFIXES, *PICKLES)):
-            raise InvalidRecipe(f"“{path[:120]}” is no file of a model.",
-                                f"Choose one that ends in {', '.join(SUFFIXES)}.", field="files")
+            raise InvalidRecipe(
+                f"“{path[:120]}” is no file of a model.",
+                f"Choose one that ends in {', '.join(SUFFIXES)}.",
+                field="files",
+            )
     return tuple(known[path] for path in wanted)
 
 
@@ -165,10 +183,17 @@ def _folder_files(files: Sequence[HubFile]) -> tuple[HubFile, ...]:
     chosen = [by_path[_INDEX]]
     parts = sorted({path.partition("/")[0] for path in by_path if path.count("/") == 1} - set(_NOT_NEEDED))
     for part in parts:
-        weights = [by_path[path] for name in _WEIGHTS for suffix in (".fp16.safetensors", ".safetensors")
-                   if (path := f"{part}/{name}{suffix}") in by_path]
-        small = [file for path, file in by_path.items() if posixpath.dirname(path) == part
-                 and path.endswith((".json", ".txt", ".model")) and ".index." not in path]
+        weights = [
+            by_path[path]
+            for name in _WEIGHTS
+            for suffix in (".fp16.safetensors", ".safetensors")
+            if (path := f"{part}/{name}{suffix}") in by_path
+        ]
+        small = [
+            file
+            for path, file in by_path.items()
+            if posixpath.dirname(path) == part and path.endswith((".json", ".txt", ".model")) and ".index." not in path
+        ]
         if weights or not any(_is_weights(path) for path in by_path if path.startswith(f"{part}/")):
             chosen += [*small, *weights[:1]]
     return tuple(chosen)

@@ -100,8 +100,9 @@ class Wire:
         return self._is_cut
 
     @contextmanager
-    def ask(self, path: str, headers: Mapping[str, str] | None = None, *,
-            whole_s: float | None = None) -> Iterator[HTTPResponse]:
+    def ask(
+        self, path: str, headers: Mapping[str, str] | None = None, *, whole_s: float | None = None
+    ) -> Iterator[HTTPResponse]:
         """GET a path of the hub, redirects followed; the body is read inside the `with`.
 
         Args:
@@ -169,11 +170,19 @@ class Wire:
     def _check(self, url: SplitResult) -> None:
         host = url.hostname or ""
         is_own = (url.scheme, host, url.port) == (self._own.scheme, self._own.hostname, self._own.port)
-        is_sister = (not self._is_test and url.scheme == "https" and url.port in (None, 443)
-                     and self._own.hostname == urlsplit(HUB).hostname and host.endswith(_SISTERS))
+        is_sister = (
+            not self._is_test
+            and url.scheme == "https"
+            and url.port in (None, 443)
+            and self._own.hostname == urlsplit(HUB).hostname
+            and host.endswith(_SISTERS)
+        )
         if not (is_own or is_sister) or "@" in url.netloc:
-            raise JobError(f"{self.hub.host} sent to “{host[:60]}”, which is not its own.",
-                           "Nothing was fetched from there.", code="download_failed")
+            raise JobError(
+                f"{self.hub.host} sent to “{host[:60]}”, which is not its own.",
+                "Nothing was fetched from there.",
+                code="download_failed",
+            )
 
     def _connect(self, url: SplitResult) -> HTTPConnection:
         """A connection whose other end has been looked at before anything is sent."""
@@ -198,8 +207,10 @@ class Wire:
         except (OSError, StudioError) as error:
             line.close()
             if isinstance(error, ssl.SSLCertVerificationError):
-                raise Offline(f"What answers for {host} is not {host}: its certificate is not good.",
-                              "A proxy of this network may stand between.") from None
+                raise Offline(
+                    f"What answers for {host} is not {host}: its certificate is not good.",
+                    "A proxy of this network may stand between.",
+                ) from None
             if isinstance(error, OSError):
                 raise Broken(str(error)) from None
             raise

@@ -18,14 +18,14 @@ from contract.errors import NotFound, StudioError
 from contract.recipe import Recipe
 from contract.records import ImagePage, ImageRecord
 from contract.tasks import Upscale
-from studio.storage.database import Database
 from studio.gallery.gallery_search import GallerySearch
-from studio.storage.ids import is_id, row_number
-from studio.metadata.image_files import PictureFacts, PictureFolder
 from studio.gallery.lost_owners import LostOwners
-from studio.storage.owner_keys import OwnerKeys
 from studio.gallery.search_text import search_terms
 from studio.gallery.thumbnails import Thumbnails
+from studio.metadata.image_files import PictureFacts, PictureFolder
+from studio.storage.database import Database
+from studio.storage.ids import is_id, row_number
+from studio.storage.owner_keys import OwnerKeys
 
 logger = logging.getLogger(__name__)
 _Part = TypeVar("_Part", Recipe, Upscale)
@@ -36,8 +36,15 @@ MAX_PAGE = 200
 class Gallery:
     """Pictures of all owners; every question names the owner."""
 
-    def __init__(self, database: Database, folder: PictureFolder, thumbnails: Thumbnails, owners: OwnerKeys,
-                 clock: Callable[[], float] = time.time, lost: LostOwners | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: PictureFolder,
+        thumbnails: Thumbnails,
+        owners: OwnerKeys,
+        clock: Callable[[], float] = time.time,
+        lost: LostOwners | None = None,
+    ) -> None:
         self._database = database
         self._folder = folder
         self._thumbnails = thumbnails
@@ -57,16 +64,31 @@ class Gallery:
         owner_key = self._lost.owner_key_of(facts.owner_key, facts.created_at)
         with self._database.change() as connection:
             # Another picture that was at this path is not any more: its folder was moved away, and a new one made.
-            connection.execute("UPDATE images SET path = 'missing/' || id || '.png', missing = 1 "
-                               "WHERE path = ? AND id != ?", (path, facts.id))
+            connection.execute(
+                "UPDATE images SET path = 'missing/' || id || '.png', missing = 1 WHERE path = ? AND id != ?",
+                (path, facts.id),
+            )
             added = connection.execute(
                 "INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, job_image, "
                 "owner_key, parent, seconds, upscale, file_bytes, file_time) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (row_number(facts.id), facts.id, path, facts.created_at, facts.width, facts.height,
-                 recipe.canonical_json() if recipe else "", facts.job_id, facts.job_image, owner_key, facts.parent,
-                 facts.seconds, facts.upscale.model_dump_json(exclude_defaults=True) if facts.upscale else None,
-                 *file_facts)).rowcount
+                (
+                    row_number(facts.id),
+                    facts.id,
+                    path,
+                    facts.created_at,
+                    facts.width,
+                    facts.height,
+                    recipe.canonical_json() if recipe else "",
+                    facts.job_id,
+                    facts.job_image,
+                    owner_key,
+                    facts.parent,
+                    facts.seconds,
+                    facts.upscale.model_dump_json(exclude_defaults=True) if facts.upscale else None,
+                    *file_facts,
+                ),
+            ).rowcount
         if added:
             self.words.add(row_number(facts.id), recipe, facts.upscale, facts.parent)
         self._totals = {}
@@ -85,8 +107,7 @@ class Gallery:
         except StudioError:
             return False
 
-    def page(self, owner: str, limit: int = 60, before: str | None = None,
-             search: str | None = None) -> ImagePage:
+    def page(self, owner: str, limit: int = 60, before: str | None = None, search: str | None = None) -> ImagePage:
         """One page, newest first.
 
         Args:
@@ -99,8 +120,9 @@ class Gallery:
         terms = search_terms(search or "")
         if not terms:
             rows = self._database.rows(
-                "SELECT * FROM images WHERE owner_key = ? AND deleted_at IS NULL AND row < ? "
-                "ORDER BY row DESC LIMIT ?", (key, bound, limit + 1))
+                "SELECT * FROM images WHERE owner_key = ? AND deleted_at IS NULL AND row < ? ORDER BY row DESC LIMIT ?",
+                (key, bound, limit + 1),
+            )
             total = self._total(key)
         else:
             rows, total = self.words.find(terms, key, bound, limit + 1)
@@ -113,7 +135,8 @@ class Gallery:
         total = totals.get(key)
         if total is None:
             total = totals[key] = self._database.value(
-                "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,))
+                "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,)
+            )
         return total
 
     def get(self, image_id: str, owner: str) -> ImageRecord:
@@ -133,9 +156,10 @@ class Gallery:
 
     def of_job(self, job_id: str, owner: str) -> tuple[tuple[int, ImageRecord], ...]:
         """The pictures of a job: (which of the job, 0-based; record)."""
-        rows = self._database.rows("SELECT * FROM images WHERE job_id = ? AND owner_key = ? "
-                                   "AND deleted_at IS NULL ORDER BY job_image",
-                                   (job_id, self._owners.key_of(owner)))
+        rows = self._database.rows(
+            "SELECT * FROM images WHERE job_id = ? AND owner_key = ? AND deleted_at IS NULL ORDER BY job_image",
+            (job_id, self._owners.key_of(owner)),
+        )
         return tuple((row["job_image"], self._record(row, owner)) for row in rows)
 
     def finished_of_job(self, job_id: str) -> frozenset[int]:
@@ -194,8 +218,10 @@ class Gallery:
             NotFound: the time is over, or there never was such a picture.
         """
         with self._purge_lock:
-            restored = self._database.write("UPDATE images SET deleted_at = NULL WHERE id = ? AND owner_key = ?",
-                                            (image_id, self._owners.key_of(owner)))
+            restored = self._database.write(
+                "UPDATE images SET deleted_at = NULL WHERE id = ? AND owner_key = ?",
+                (image_id, self._owners.key_of(owner)),
+            )
         self._totals = {}
         if not restored:
             raise NotFound("The picture is gone.", "It was deleted too long ago.")
@@ -203,8 +229,9 @@ class Gallery:
     def purge(self, older_than_s: float = UNDO_S) -> int:
         """Remove files and rows of pictures that were deleted long enough ago."""
         with self._purge_lock:
-            rows = self._database.rows("SELECT row, id, path FROM images WHERE deleted_at <= ?",
-                                       (self._clock() - older_than_s,))
+            rows = self._database.rows(
+                "SELECT row, id, path FROM images WHERE deleted_at <= ?", (self._clock() - older_than_s,)
+            )
             for row in rows:
                 if not self._remove_file(row):
                     continue
@@ -225,8 +252,10 @@ class Gallery:
             return False
 
     def _row(self, image_id: str, owner: str) -> sqlite3.Row:
-        row = self._database.row("SELECT * FROM images WHERE id = ? AND owner_key = ? AND deleted_at IS NULL",
-                                 (image_id, self._owners.key_of(owner)))
+        row = self._database.row(
+            "SELECT * FROM images WHERE id = ? AND owner_key = ? AND deleted_at IS NULL",
+            (image_id, self._owners.key_of(owner)),
+        )
         if row is None:
             raise NotFound("There is no such picture.", "It may have been deleted.")
         return row
@@ -239,10 +268,21 @@ class Gallery:
         # Only what was gone is looked for again: a slow disk is asked about no picture that is there.
         missing = bool(row["missing"]) and self._set_missing(row, not self._is_there(row))
         return ImageRecord(
-            id=row["id"], path=row["path"], created_at=row["created_at"], width=row["width"],
-            height=row["height"], recipe=_read(Recipe, row["recipe"]), upscale=_read(Upscale, row["upscale"]), job_id=row["job_id"],
-            owner=owner, parent=row["parent"], favourite=bool(row["favourite"]),
-            tags=_tags(row["tags"]), seconds=row["seconds"], missing=missing)
+            id=row["id"],
+            path=row["path"],
+            created_at=row["created_at"],
+            width=row["width"],
+            height=row["height"],
+            recipe=_read(Recipe, row["recipe"]),
+            upscale=_read(Upscale, row["upscale"]),
+            job_id=row["job_id"],
+            owner=owner,
+            parent=row["parent"],
+            favourite=bool(row["favourite"]),
+            tags=_tags(row["tags"]),
+            seconds=row["seconds"],
+            missing=missing,
+        )
 
 
 def _read(kind: type[_Part], text: str | None) -> _Part | None:

@@ -8,17 +8,22 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
-from studio.storage.database import Database
 from studio.gallery.gallery import Gallery
-from studio.storage.ids import IdSource
 from studio.metadata.image_files import PictureFolder, read_facts, shown
+from studio.storage.database import Database
+from studio.storage.ids import IdSource
 
 logger = logging.getLogger(__name__)
 _KNOWN = "SELECT id, path, missing FROM images"
 
 
-def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
-              is_stopping: Callable[[], bool] = lambda: False) -> int:
+def reconcile(
+    database: Database,
+    gallery: Gallery,
+    folder: PictureFolder,
+    ids: IdSource,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> int:
     """Index new files, mark missing ones, finish deletions.
 
     Returns:
@@ -30,8 +35,13 @@ def reconcile(database: Database, gallery: Gallery, folder: PictureFolder, ids: 
     return _bring_up(database, gallery, folder, ids, folder.files(), known, is_stopping)
 
 
-def reconcile_days(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
-                   is_stopping: Callable[[], bool] = lambda: False) -> int:
+def reconcile_days(
+    database: Database,
+    gallery: Gallery,
+    folder: PictureFolder,
+    ids: IdSource,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> int:
     """The same for days that came, went or changed meanwhile, by other hands than ours."""
     added = 0
     for day in folder.changed_days():
@@ -40,9 +50,15 @@ def reconcile_days(database: Database, gallery: Gallery, folder: PictureFolder, 
     return added
 
 
-def _bring_up(database: Database, gallery: Gallery, folder: PictureFolder, ids: IdSource,
-              files: Iterable[tuple[str, os.stat_result]], rows: Sequence[sqlite3.Row],
-              is_stopping: Callable[[], bool]) -> int:
+def _bring_up(
+    database: Database,
+    gallery: Gallery,
+    folder: PictureFolder,
+    ids: IdSource,
+    files: Iterable[tuple[str, os.stat_result]],
+    rows: Sequence[sqlite3.Row],
+    is_stopping: Callable[[], bool],
+) -> int:
     known = {row["path"]: row for row in rows}
     added = 0
     for path, _ in files:

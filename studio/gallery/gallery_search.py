@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from contract.errors import StudioError
 from contract.recipe import Recipe
 from contract.tasks import Upscale
-from studio.storage.database import SEARCH_TABLES, DamagedDatabase, Database
 from studio.gallery.search_text import Words, words_of
+from studio.storage.database import SEARCH_TABLES, DamagedDatabase, Database
 
 logger = logging.getLogger(__name__)
 COUNT_UP_TO = 1001  # counting every hit of a common word takes longer than the page
@@ -82,16 +82,23 @@ class GallerySearch:
         if groups is None:
             return [], 0
         # The table of the index's texts, by SQLite's documentation of FTS5, is read faster than the index itself.
-        source, row, columns = ("image_words", "rowid", Words._fields) if groups else \
-            ("image_words_content", "id", [f"c{number}" for number in range(len(Words._fields))])
+        source, row, columns = (
+            ("image_words", "rowid", Words._fields)
+            if groups
+            else ("image_words_content", "id", [f"c{number}" for number in range(len(Words._fields))])
+        )
         text = " || ".join(f"COALESCE({source}.{column}, '')" for column in columns)
-        matching = (f"FROM {source} CROSS JOIN images ON images.row = {source}.{row} "
-                    f"WHERE {'image_words MATCH ? AND ' if groups else ''}"
-                    f"{' AND '.join([f'instr({text}, ?)'] * len(terms))} "
-                    "AND owner_key = ? AND deleted_at IS NULL")
+        matching = (
+            f"FROM {source} CROSS JOIN images ON images.row = {source}.{row} "
+            f"WHERE {'image_words MATCH ? AND ' if groups else ''}"
+            f"{' AND '.join([f'instr({text}, ?)'] * len(terms))} "
+            "AND owner_key = ? AND deleted_at IS NULL"
+        )
         values = (*([groups] if groups else []), *terms, key)
-        rows = self._database.rows(f"SELECT images.* {matching} AND {source}.{row} < ? "
-                                   f"ORDER BY {source}.{row} DESC LIMIT ?", (*values, bound, limit))
+        rows = self._database.rows(
+            f"SELECT images.* {matching} AND {source}.{row} < ? ORDER BY {source}.{row} DESC LIMIT ?",
+            (*values, bound, limit),
+        )
         if len(rows) < limit and bound == 2**63 - 1:
             return rows, len(rows)
         total = self._database.value(f"SELECT COUNT(*) FROM (SELECT 1 {matching} LIMIT {COUNT_UP_TO})", values)
@@ -106,7 +113,8 @@ class GallerySearch:
                 continue
             found = self._database.rows(
                 "SELECT term FROM image_groups WHERE term >= ? AND term < ? LIMIT ?",
-                (term, term + "\U0010ffff", _MOST_BEGINNINGS))
+                (term, term + "\U0010ffff", _MOST_BEGINNINGS),
+            )
             if not found:
                 return None
             if len(found) < _MOST_BEGINNINGS:
@@ -141,13 +149,20 @@ class GallerySearch:
         count = 0
         while not is_stopping():
             below = self._database.value("SELECT below FROM search_progress") or 0
-            rows = self._database.rows("SELECT row, recipe, upscale, parent FROM images WHERE row < ? "
-                                       "ORDER BY row DESC LIMIT ?", (below, _BATCH)) if below else []
+            rows = (
+                self._database.rows(
+                    "SELECT row, recipe, upscale, parent FROM images WHERE row < ? ORDER BY row DESC LIMIT ?",
+                    (below, _BATCH),
+                )
+                if below
+                else []
+            )
             with self._database.change() as connection:
                 for row in rows:
                     _put(connection, row["row"], _words(connection, row))
-                connection.execute("UPDATE search_progress SET below = ? WHERE below = ?",
-                                   (rows[-1]["row"] if rows else 0, below))
+                connection.execute(
+                    "UPDATE search_progress SET below = ? WHERE below = ?", (rows[-1]["row"] if rows else 0, below)
+                )
             count += len(rows)
             if not rows:
                 break
@@ -161,8 +176,9 @@ def _is_damage(error: StudioError) -> bool:
 
 def _put(connection: sqlite3.Connection, row: int, words: Words) -> None:
     connection.execute("DELETE FROM image_words WHERE rowid = ?", (row,))
-    connection.execute("INSERT INTO image_words (rowid, prompt, negative_prompt, model, names) VALUES (?, ?, ?, ?, ?)",
-                       (row, *words))
+    connection.execute(
+        "INSERT INTO image_words (rowid, prompt, negative_prompt, model, names) VALUES (?, ?, ?, ?, ?)", (row, *words)
+    )
 
 
 def _words(connection: sqlite3.Connection, row: sqlite3.Row) -> Words:
@@ -189,7 +205,7 @@ def _source(connection: sqlite3.Connection, parent: str | None) -> Recipe | None
 
 def _spread(term: str) -> list[str]:
     """Some of a term's groups, over all of it."""
-    groups = list(dict.fromkeys(term[i:i + _GROUP] for i in range(len(term) - _GROUP + 1)))
+    groups = list(dict.fromkeys(term[i : i + _GROUP] for i in range(len(term) - _GROUP + 1)))
     step = max(1, len(groups) // _MOST_GROUPS)
     return groups[::step][:_MOST_GROUPS]
 

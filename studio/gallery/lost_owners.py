@@ -60,22 +60,33 @@ class LostOwners:
 
     def _find_again(self) -> str:
         with self._database.change() as connection:
-            owners = {row["old_key"]: row["owner"] for row in connection.execute(
-                "SELECT DISTINCT images.owner_key AS old_key, jobs.owner FROM images "
-                "JOIN jobs ON jobs.id = images.job_id")}
+            owners = {
+                row["old_key"]: row["owner"]
+                for row in connection.execute(
+                    "SELECT DISTINCT images.owner_key AS old_key, jobs.owner FROM images "
+                    "JOIN jobs ON jobs.id = images.job_id"
+                )
+            }
             count = connection.execute("SELECT COUNT(*) FROM images WHERE deleted_at IS NULL").fetchone()[0]
             lost = 0
             for old_key in _keys(connection):
                 new_key = self._owners.key_of(owners[old_key]) if old_key in owners else None
-                lost += 0 if new_key else connection.execute(
-                    "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (old_key,)).fetchone()[0]
+                lost += (
+                    0
+                    if new_key
+                    else connection.execute(
+                        "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (old_key,)
+                    ).fetchone()[0]
+                )
                 _give(connection, old_key, new_key)
         if not count:
             return ""
         if not lost:
             return "The owners of all pictures were found again by their jobs."
-        return (f"Of {lost} of the {count} pictures nobody knows the owner any more: they are shown to who opens Darkroom "
-                "on this machine.")
+        return (
+            f"Of {lost} of the {count} pictures nobody knows the owner any more: they are shown to who opens Darkroom "
+            "on this machine."
+        )
 
     def lose_all(self, problem: str) -> str:
         """No browser is known any more (the secret of the cookies is another): all pictures go to who administers.
@@ -91,8 +102,10 @@ class LostOwners:
         self._look()
         if not self.has_lost:
             return problem
-        return (f"{problem or 'The secret of the cookies was missing.'} Browsers are new to Darkroom now: the pictures "
-                "are shown to who opens it on this machine.")
+        return (
+            f"{problem or 'The secret of the cookies was missing.'} Browsers are new to Darkroom now: the pictures "
+            "are shown to who opens it on this machine."
+        )
 
     def owner_key_of(self, owner_key: str, created_at: float) -> str:
         """The key under which a picture that says `owner_key` is shown."""
@@ -107,8 +120,10 @@ class LostOwners:
     def adopt(self, owner: str) -> int:
         """Give the pictures whose owner nobody knows to an owner; returns of how many lost owners."""
         with self._database.change() as connection:
-            lost = [row["old_key"] for row in
-                    connection.execute("SELECT old_key FROM owner_aliases WHERE owner_key IS NULL")]
+            lost = [
+                row["old_key"]
+                for row in connection.execute("SELECT old_key FROM owner_aliases WHERE owner_key IS NULL")
+            ]
             for old_key in lost:
                 _give(connection, old_key, self._owners.key_of(owner))
         self._look()
@@ -118,9 +133,13 @@ class LostOwners:
 
 
 def _keys(connection: sqlite3.Connection) -> list[str]:
-    return [row[0] for row in connection.execute(
-        "SELECT owner_key FROM images UNION SELECT owner_key FROM input_owners "
-        "UNION SELECT owner_key FROM owner_aliases WHERE owner_key IS NOT NULL")]
+    return [
+        row[0]
+        for row in connection.execute(
+            "SELECT owner_key FROM images UNION SELECT owner_key FROM input_owners "
+            "UNION SELECT owner_key FROM owner_aliases WHERE owner_key IS NOT NULL"
+        )
+    ]
 
 
 def _give(connection: sqlite3.Connection, old_key: str, new_key: str | None) -> None:

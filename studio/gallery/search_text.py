@@ -18,8 +18,9 @@ _MAX_CHARACTERS = 20_000  # of a field
 _MAX_QUESTION = 2_000
 # Marks over these are accents; elsewhere they are vowels and tones, and a word without them is another word.
 _ACCENTED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
-_WHOLE = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i",
-                        "ـ": None})  # letters that no accent can be taken from, and Arabic's stretching
+_WHOLE = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ـ": None}
+)  # letters that no accent can be taken from, and Arabic's stretching
 _UNSEEN = re.compile("[\ufe0e\ufe0f\u00ad\u200b\u200c\u2060\ufeff]")  # nobody can type them on purpose
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _TERM = re.compile(r'"([^"]+)"|(\S+)')
@@ -79,9 +80,12 @@ def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
     if recipe is None:
         return Words(names=_field(*names))
     hires = recipe.hires
-    return Words(prompt=_field(recipe.prompt, hires.prompt if hires else ""),
-                 negative_prompt=_field(recipe.negative_prompt, hires.negative_prompt if hires else ""),
-                 model=_field(recipe.model.name), names=_field(*names, *_names(recipe)))
+    return Words(
+        prompt=_field(recipe.prompt, hires.prompt if hires else ""),
+        negative_prompt=_field(recipe.negative_prompt, hires.negative_prompt if hires else ""),
+        model=_field(recipe.model.name),
+        names=_field(*names, *_names(recipe)),
+    )
 
 
 def _field(*lines: str | None) -> str:

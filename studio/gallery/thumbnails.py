@@ -65,8 +65,10 @@ class Thumbnails:
         try:
             return self._write(image_id, image)
         except OSError as error:
-            raise StorageFull(f"The small version of the picture can't be kept ({error.strerror}).",
-                              "Free some space, or correct the permissions of thumbnails/.") from None
+            raise StorageFull(
+                f"The small version of the picture can't be kept ({error.strerror}).",
+                "Free some space, or correct the permissions of thumbnails/.",
+            ) from None
 
     def _write(self, image_id: str, image: Image.Image) -> Path:
         path = self.path(image_id)

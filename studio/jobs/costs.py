@@ -44,8 +44,7 @@ def _painting(recipe: Recipe) -> float:
     if recipe.hires:
         second = recipe.hires
         steps = recipe.steps if second.steps is None else second.steps
-        work += (_evaluations(second.sampler or recipe.sampler, steps, second.strength)
-                 * megapixels * second.scale**2)
+        work += _evaluations(second.sampler or recipe.sampler, steps, second.strength) * megapixels * second.scale**2
     return work * pair * recipe.count
 
 
@@ -86,5 +85,8 @@ class Rates:
             newest, old = seconds / job_cost, self._rates.get(model)
             rate = newest if old is None else old + _NEWEST_WEIGHT * (newest - old)
             self._rates[model] = rate
-        self._database.write("INSERT INTO model_rates VALUES (?, ?) ON CONFLICT (model) "
-                             "DO UPDATE SET seconds_per_cost = excluded.seconds_per_cost", (model, rate))
+        self._database.write(
+            "INSERT INTO model_rates VALUES (?, ?) ON CONFLICT (model) "
+            "DO UPDATE SET seconds_per_cost = excluded.seconds_per_cost",
+            (model, rate),
+        )

@@ -1,6 +1,7 @@
 """Takes the next job of a lane, runs it on its worker, and turns what the worker says into job events.
 
-One dispatcher a lane, so that painting waits for no download. Each has two threads: one drives the worker, one saves, so that a picture is written while the next is painted.
+One dispatcher per lane, so that painting waits for no download. Each has two threads: one drives the worker, one saves,
+so that a picture is written while the next is painted.
 Broad `except`s stand only here, in `extension_calls.py` and where an engine is made (`workers/inline.py`); each logs
 the traceback.
 """
@@ -16,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
 from contract import events
-from contract.model_tasks import Lane
 from contract.errors import JobError, NotFound, StorageFull, StudioError
+from contract.model_tasks import Lane
 from contract.records import JobRecord, JobState, StoredInput
 from contract.tasks import Paint, Preprocess, Upscale
 from contract.work import (
@@ -33,18 +34,18 @@ from contract.work import (
     WorkPainted,
     WorkStep,
 )
+from studio.gallery.thumbnails import jpeg
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.event_log import Feed
-from studio.library.hashes import ModelHashes
-from studio.uploads.upload_owners import InputOwners
-from studio.uploads.uploads import Inputs
-from studio.library.model_list import ModelList
 from studio.jobs.progress import Meter, Progress
 from studio.jobs.queue import JobQueue
-from studio.metadata.recipe_hashes import files_to_hash
 from studio.jobs.saver import Saver
-from studio.gallery.thumbnails import jpeg
 from studio.jobs.work_items import build_ticket
+from studio.library.hashes import ModelHashes
+from studio.library.model_list import ModelList
+from studio.metadata.recipe_hashes import files_to_hash
+from studio.uploads.upload_owners import InputOwners
+from studio.uploads.uploads import Inputs
 
 logger = logging.getLogger(__name__)
 _TRIED_AGAIN = ("worker_died", "worker_hung")
@@ -135,9 +136,11 @@ def saving() -> Iterator[None]:
         raise StorageFull(error.message, error.hint, code=f"storage_{error.code}") from None
     except Exception as error:
         logger.exception("a picture could not be saved")
-        raise StorageFull(f"The picture could not be saved ({type(error).__name__}).",
-                          "Details are in the log. Press Try again; the picture is kept in memory.",
-                          code="storage_failed") from None
+        raise StorageFull(
+            f"The picture could not be saved ({type(error).__name__}).",
+            "Details are in the log. Press Try again; the picture is kept in memory.",
+            code="storage_failed",
+        ) from None
 
 
 class Dispatcher:
@@ -156,8 +159,9 @@ class Dispatcher:
     def start(self, ready: threading.Event) -> None:
         """Begin; the first job waits until `ready` is set (at most ten seconds)."""
         for target, name in ((self._dispatch, "dispatcher"), (self._save_all, "saver")):
-            self._threads.append(threading.Thread(target=target, args=(ready,), name=f"{self._tools.lane}-{name}",
-                                                  daemon=True))
+            self._threads.append(
+                threading.Thread(target=target, args=(ready,), name=f"{self._tools.lane}-{name}", daemon=True)
+            )
             self._threads[-1].start()
 
     def begin_stop(self) -> None:
@@ -230,8 +234,13 @@ class Dispatcher:
             self._running = run
             run.is_cancelled = job.id in self._cancelled_early
         self._tools.on_change()
-        logger.info("job %s starts: %s with %s, %d", job.id, job.task.type, billed(job.task) or "no model",
-                    job.task.picture_count)
+        logger.info(
+            "job %s starts: %s with %s, %d",
+            job.id,
+            job.task.type,
+            billed(job.task) or "no model",
+            job.task.picture_count,
+        )
         ending = self._try(run)
         with self._lock:
             self._running = None
@@ -265,9 +274,14 @@ class Dispatcher:
                 return ending
             self._flush_saver(run)
             run.attempt += 1
-            self._say(run, events.Notice(
-                **run.stamp(), code="engine_restarted",
-                message="The engine stopped and is starting again; your job is tried once more."))
+            self._say(
+                run,
+                events.Notice(
+                    **run.stamp(),
+                    code="engine_restarted",
+                    message="The engine stopped and is starting again; your job is tried once more.",
+                ),
+            )
 
     def _attempt(self, run: Run) -> WorkerEvent:
         """One run on the worker; returns how it ended."""
@@ -278,8 +292,9 @@ class Dispatcher:
             job = run.job.model_copy(update={"attempt": run.attempt})
             if run.attempt != run.job.attempt:
                 self._tools.queue.set_attempt(job.id, run.attempt)
-            ticket = build_ticket(job, self._tools.models, self._tools.inputs, frozenset(run.made),
-                                  previews=self._tools.previews)
+            ticket = build_ticket(
+                job, self._tools.models, self._tools.inputs, frozenset(run.made), previews=self._tools.previews
+            )
             if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
             for key, path in files_to_hash(ticket).items():
@@ -290,8 +305,12 @@ class Dispatcher:
             return WorkFailed(run.job.id, error.code, error.message, error.hint, error.field, error.fix)
         except Exception as error:
             logger.exception("job %s broke", run.job.id)
-            return WorkFailed(run.job.id, "internal", f"Darkroom stumbled over this job ({type(error).__name__}).",
-                              "Details are in the log.")
+            return WorkFailed(
+                run.job.id,
+                "internal",
+                f"Darkroom stumbled over this job ({type(error).__name__}).",
+                "Details are in the log.",
+            )
 
     def _follow_worker(self, run: Run, ticket: Ticket) -> WorkerEvent:
         for event in self._tools.worker.run([ticket]):
@@ -309,17 +328,29 @@ class Dispatcher:
                 self._tools.on_picture(run.job)
             now = run.meter.step(event.image, event.index, event.total)
             preview = jpeg(event.preview) if event.preview else None
-            self._say(run, events.Step(**facts, image=event.image, index=event.index, total=event.total,
-                                       left_s=now.left_s, preview=preview))
+            self._say(
+                run,
+                events.Step(
+                    **facts, image=event.image, index=event.index, total=event.total, left_s=now.left_s, preview=preview
+                ),
+            )
         elif isinstance(event, WorkLoading):
             now_s = time.monotonic()
             if run.job.task.lane != "engine":
                 run.meter.loaded(event.fraction, event.done_bytes, event.total_bytes, event.left_s)
             if event.fraction is None or now_s - run.loading_said_at >= _LOADING_INTERVAL_S:
                 run.loading_said_at = now_s
-                self._say(run, events.Loading(
-                    **facts, what=event.what, fraction=event.fraction, done_bytes=event.done_bytes,
-                    total_bytes=event.total_bytes, left_s=event.left_s))
+                self._say(
+                    run,
+                    events.Loading(
+                        **facts,
+                        what=event.what,
+                        fraction=event.fraction,
+                        done_bytes=event.done_bytes,
+                        total_bytes=event.total_bytes,
+                        left_s=event.left_s,
+                    ),
+                )
         elif isinstance(event, WorkNotice):
             self._say(run, events.Notice(**facts, code=event.code, message=event.message))
         elif isinstance(event, WorkPainted):
@@ -400,11 +431,24 @@ class Dispatcher:
         count = run.job.task.picture_count
         if isinstance(ending, WorkDone) and run.unsaved is None and len(run.saved) >= count:
             return "done", events.Done(**facts, seconds=seconds), None
-        failure = ending if isinstance(ending, WorkFailed) else run.unsaved or JobError(
-            f"The engine ended after {len(run.saved)} of {count} pictures.", "Run the job again.",
-            code="pictures_missing")
-        failed = events.Failed(**facts, code=failure.code, message=failure.message, hint=failure.hint,
-                               field=failure.field, fix=failure.fix or None)
+        failure = (
+            ending
+            if isinstance(ending, WorkFailed)
+            else run.unsaved
+            or JobError(
+                f"The engine ended after {len(run.saved)} of {count} pictures.",
+                "Run the job again.",
+                code="pictures_missing",
+            )
+        )
+        failed = events.Failed(
+            **facts,
+            code=failure.code,
+            message=failure.message,
+            hint=failure.hint,
+            field=failure.field,
+            fix=failure.fix or None,
+        )
         return "failed", failed, (failed.code, failed.message, failed.hint)
 
 
@@ -423,7 +467,9 @@ def _result(future: "Future[str]", run: Run, until: float) -> str | None:
             if run.is_cancelled:
                 return None
             if time.monotonic() >= until:
-                logger.warning("a picture of job %s is saved without the hash of a model: it takes too long", run.job.id)
+                logger.warning(
+                    "a picture of job %s is saved without the hash of a model: it takes too long", run.job.id
+                )
                 return None
         except (OSError, StudioError) as error:
             logger.warning("a model of job %s has no hash: %s", run.job.id, error)

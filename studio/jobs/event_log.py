@@ -1,7 +1,7 @@
 """What the followers of one job are told; the law is in `contract/events.py`.
 
-A feed keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a follower:
-`since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The feed of an ended job is
+A feed keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a
+follower: `since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The feed of an ended job is
 dropped from memory; its row keeps a compact log from which it is built again, cursors and all.
 """
 
@@ -137,8 +137,11 @@ class Feed:
 
 def _replaces(event: JobEvent, last: JobEvent) -> bool:
     """Whether an event says of the same thing how far it is now: a download says so for hours."""
-    return (isinstance(event, Loading) and isinstance(last, Loading)
-            and (event.attempt, event.what) == (last.attempt, last.what))
+    return (
+        isinstance(event, Loading)
+        and isinstance(last, Loading)
+        and (event.attempt, event.what) == (last.attempt, last.what)
+    )
 
 
 def _packed(event: JobEvent) -> dict[str, object]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contract import events
 from contract.errors import StudioError
 from contract.records import ImageRecord, JobRecord, StoredInput
-from studio.jobs.event_log import Feed, feed_from_events, feed_from_log
 from studio.gallery.gallery import Gallery
+from studio.jobs.event_log import Feed, feed_from_events, feed_from_log
 from studio.jobs.queue import JobQueue
 
 _CURSORS_PER_SECOND = 10_000  # below 2^53 for three more centuries, as browsers need
@@ -21,8 +21,7 @@ class Feeds:
         place_of: (position, wait_s) of a waiting job.
     """
 
-    def __init__(self, queue: JobQueue, gallery: Gallery,
-                 place_of: Callable[[str], tuple[int, float | None]]) -> None:
+    def __init__(self, queue: JobQueue, gallery: Gallery, place_of: Callable[[str], tuple[int, float | None]]) -> None:
         self._queue = queue
         self._gallery = gallery
         self._place_of = place_of
@@ -40,8 +39,9 @@ class Feeds:
             if feed is None:
                 position, wait_s = self._place_of(job.id)
                 self._said[job.id] = position
-                first = events.Queued(job_id=job.id, attempt=job.attempt, at=time.time(), position=position,
-                                      wait_s=wait_s)
+                first = events.Queued(
+                    job_id=job.id, attempt=job.attempt, at=time.time(), position=position, wait_s=wait_s
+                )
                 said = (first, *self._notices(job), *self._saved(job))
                 feed = self._live[job.id] = feed_from_events(job.id, self._first_cursor, said)
             return feed
@@ -59,16 +59,21 @@ class Feeds:
             return feed_from_log(job.id, row["log"], lambda image_id: self._gallery.find(image_id, job.owner))
         at = job.created_at
         first = events.Queued(job_id=job.id, attempt=job.attempt, at=at, position=0)
-        return feed_from_events(job.id, 0, (first, *self._notices(job), *self._saved(job), *_prepared(job),
-                                            ending_of(job)))
+        return feed_from_events(
+            job.id, 0, (first, *self._notices(job), *self._saved(job), *_prepared(job), ending_of(job))
+        )
 
     def _notices(self, job: JobRecord) -> Sequence[events.JobEvent]:
-        return [events.Notice(job_id=job.id, attempt=job.attempt, at=job.created_at, code=code, message=message)
-                for code, message in self._queue.notices(job.id)]
+        return [
+            events.Notice(job_id=job.id, attempt=job.attempt, at=job.created_at, code=code, message=message)
+            for code, message in self._queue.notices(job.id)
+        ]
 
     def _saved(self, job: JobRecord) -> Sequence[events.JobEvent]:
-        return [events.Saved(job_id=job.id, attempt=job.attempt, at=record.created_at, image=image, record=record)
-                for image, record in self._gallery.of_job(job.id, job.owner)]
+        return [
+            events.Saved(job_id=job.id, attempt=job.attempt, at=record.created_at, image=image, record=record)
+            for image, record in self._gallery.of_job(job.id, job.owner)
+        ]
 
     def say_position(self, job_id: str, position: int, wait_s: float | None) -> None:
         """Tell the followers of a waiting job, if its position changed."""
@@ -99,8 +104,13 @@ class Feeds:
             if feed is not None:
                 self.close(job, feed)
 
-    def extend(self, job: JobRecord, saved: Sequence[ImageRecord | StoredInput], image_of: Callable[[str], int],
-               is_complete: bool) -> None:
+    def extend(
+        self,
+        job: JobRecord,
+        saved: Sequence[ImageRecord | StoredInput],
+        image_of: Callable[[str], int],
+        is_complete: bool,
+    ) -> None:
         """After a late save: the pictures and maps, then the ending, with cursors above all before."""
         found = self.of(job).since(0)
         kept = [(n, e) for n, e in zip(found.cursors, found.events, strict=True) if not events.is_ending(e)]
@@ -108,12 +118,17 @@ class Feeds:
         feed.restore(kept, found.cursor)
         now = time.time()
         for one in saved:
-            feed.append(events.Prepared(job_id=job.id, attempt=job.attempt, at=now, input=one)
-                        if isinstance(one, StoredInput)
-                        else events.Saved(job_id=job.id, attempt=job.attempt, at=now, image=image_of(one.id), record=one))
+            feed.append(
+                events.Prepared(job_id=job.id, attempt=job.attempt, at=now, input=one)
+                if isinstance(one, StoredInput)
+                else events.Saved(job_id=job.id, attempt=job.attempt, at=now, image=image_of(one.id), record=one)
+            )
         last = found.events[-1]
-        feed.append(events.Done(job_id=job.id, attempt=job.attempt, at=now, seconds=now - job.created_at)
-                    if is_complete else last)
+        feed.append(
+            events.Done(job_id=job.id, attempt=job.attempt, at=now, seconds=now - job.created_at)
+            if is_complete
+            else last
+        )
         self.close(job, feed)
 
     def is_followed(self, job_id: str) -> bool:
@@ -137,5 +152,11 @@ def ending_of(job: JobRecord) -> events.JobEvent:
         return events.Interrupted(job_id=job.id, attempt=job.attempt, at=at)
     if job.state != "failed":
         raise StudioError(f"Job {job.id} has not ended.", code="internal")
-    return events.Failed(job_id=job.id, attempt=job.attempt, at=at, code=job.error_code or "job_failed",
-                         message=job.error_message or "The job failed.", hint=job.error_hint or "")
+    return events.Failed(
+        job_id=job.id,
+        attempt=job.attempt,
+        at=at,
+        code=job.error_code or "job_failed",
+        message=job.error_message or "The job failed.",
+        hint=job.error_hint or "",
+    )

@@ -8,8 +8,7 @@ from contract.events import JobEvent, Step, is_ending
 from studio.jobs.event_log import Feed
 
 
-async def follow(feed: Feed, cursor: int = 0, *,
-                 min_interval_s: float = 0.25) -> AsyncIterator[tuple[int, JobEvent]]:
+async def follow(feed: Feed, cursor: int = 0, *, min_interval_s: float = 0.25) -> AsyncIterator[tuple[int, JobEvent]]:
     """Yield (cursor, event) until the job's ending.
 
     Steps come at most once per `min_interval_s`, always the newest; everything else at once and in order.
@@ -47,9 +46,7 @@ async def follow(feed: Feed, cursor: int = 0, *,
                     return
             if found.ended and not found.events:
                 return
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(awake.wait(), wait_s)
-            except TimeoutError:
-                pass
     finally:
         unsubscribe()

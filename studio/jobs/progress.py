@@ -53,8 +53,9 @@ class Meter:
         self.now = Progress(image, index, total, fraction, self._left(index, total))
         return self.now
 
-    def loaded(self, fraction: float | None, done_bytes: int | None, total_bytes: int | None,
-               left_s: float | None) -> None:
+    def loaded(
+        self, fraction: float | None, done_bytes: int | None, total_bytes: int | None, left_s: float | None
+    ) -> None:
         """Take in how far an errand is."""
         self.now = Progress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
 

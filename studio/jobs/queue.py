@@ -15,20 +15,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contract.model_tasks import LANES, Lane
 from contract.errors import NotFound, QueueFull, StudioError
+from contract.model_tasks import LANES, Lane
 from contract.records import JobRecord, JobState, StoredInput
 from contract.tasks import TASK, Task, task_json
 from studio.jobs.costs import Rates, billed, cost
-from studio.storage.database import Database
 from studio.jobs.durations import about
 from studio.jobs.fairness import FairOrder, Waiting
+from studio.storage.database import Database
 from studio.storage.ids import IdSource
 
 RUNS_BEFORE_INTERRUPTED = 2
 KEPT_S = 30 * 86_400.0  # rows of ended jobs; their pictures stay
-_INTERRUPTED = ("interrupted", "The program ended under this job, twice.",
-                "Run it again; if the program ends again, its log says why.")
+_INTERRUPTED = (
+    "interrupted",
+    "The program ended under this job, twice.",
+    "Run it again; if the program ends again, its log says why.",
+)
 _INPUT = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredInput; a ModelRef begins otherwise
 _UNKNOWN_WAIT_S = 30.0
 _NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
@@ -41,8 +44,16 @@ class JobQueue:
         wake: Called after a job was added; the dispatcher waits for it.
     """
 
-    def __init__(self, database: Database, ids: IdSource, rates: Rates, *, most_per_owner: int,
-                 most: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ids: IdSource,
+        rates: Rates,
+        *,
+        most_per_owner: int,
+        most: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._ids = ids
         self._rates = rates
@@ -65,26 +76,31 @@ class JobQueue:
         with self._lock, self._database.change() as connection:
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'running'").fetchall():
                 if row["starts"] < RUNS_BEFORE_INTERRUPTED:
-                    connection.execute("UPDATE jobs SET state = 'queued', attempt = attempt + 1 "
-                                       "WHERE id = ?", (row["id"],))
+                    connection.execute(
+                        "UPDATE jobs SET state = 'queued', attempt = attempt + 1 WHERE id = ?", (row["id"],)
+                    )
                 else:
-                    connection.execute("UPDATE jobs SET state = 'interrupted', finished_at = ?, error_code = ?, "
-                                       "error_message = ?, error_hint = ? WHERE id = ?",
-                                       (self._clock(), *_INTERRUPTED, row["id"]))
+                    connection.execute(
+                        "UPDATE jobs SET state = 'interrupted', finished_at = ?, error_code = ?, "
+                        "error_message = ?, error_hint = ? WHERE id = ?",
+                        (self._clock(), *_INTERRUPTED, row["id"]),
+                    )
                     interrupted.append(row["id"])
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
                 task = _task(row)
                 if task is None:  # it holds up no other
-                    connection.execute("UPDATE jobs SET state = 'failed', finished_at = ?, error_code = 'job_unreadable', "
-                                       "error_message = 'The job can''t be read any more.', "
-                                       "error_hint = 'Ask for it again.' WHERE id = ?", (self._clock(), row["id"]))
+                    connection.execute(
+                        "UPDATE jobs SET state = 'failed', finished_at = ?, error_code = 'job_unreadable', "
+                        "error_message = 'The job can''t be read any more.', "
+                        "error_hint = 'Ask for it again.' WHERE id = ?",
+                        (self._clock(), row["id"]),
+                    )
                     continue
                 self._orders[task.lane].add(_waiting(row, task))
             self._changed.notify_all()
         return tuple(self.record(job_id) for job_id in interrupted if _task(self.row(job_id)))
 
-    def add(self, task: Task, owner: str, window: str | None,
-            notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
+    def add(self, task: Task, owner: str, window: str | None, notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
         """Put a job into the queue.
 
         Raises:
@@ -97,7 +113,8 @@ class JobQueue:
             self._database.write(
                 "INSERT INTO jobs (id, owner, window, state, task, cost, rank, created_at, notices) "
                 "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job_id, owner, window, task_json(task), job_cost, rank, now, json.dumps(list(notices))))
+                (job_id, owner, window, task_json(task), job_cost, rank, now, json.dumps(list(notices))),
+            )
             self._orders[task.lane].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
             self._changed.notify_all()
         return JobRecord(id=job_id, owner=owner, window=window, state="queued", task=task, created_at=now)
@@ -106,17 +123,26 @@ class JobQueue:
         mine = order.count_of(owner)
         if mine >= self._most_per_owner:
             wait = self._wait_until_start(order, order.of(owner)[0].id)
-            raise QueueFull(f"You have {mine} jobs waiting, the most allowed.",
-                            f"Cancel one or wait about {about(wait)}.", retry_after_s=max(1, round(wait)))
+            raise QueueFull(
+                f"You have {mine} jobs waiting, the most allowed.",
+                f"Cancel one or wait about {about(wait)}.",
+                retry_after_s=max(1, round(wait)),
+            )
         if len(order) >= self._most:
             wait = self._wait_until_start(order, order.order()[0].id)
-            raise QueueFull(f"{len(order)} jobs wait already, the most this studio takes.",
-                            f"Try again in about {about(wait)}.", retry_after_s=max(1, round(wait)))
+            raise QueueFull(
+                f"{len(order)} jobs wait already, the most this studio takes.",
+                f"Try again in about {about(wait)}.",
+                retry_after_s=max(1, round(wait)),
+            )
 
     def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
         """Seconds, roughly: what is before it and half of what runs."""
-        seconds = sum(0.5 * self._predict(_waiting(row, task)) for row, task in self._running()
-                      if self._orders[task.lane] is order)
+        seconds = sum(
+            0.5 * self._predict(_waiting(row, task))
+            for row, task in self._running()
+            if self._orders[task.lane] is order
+        )
         for job in order.order():
             if job.id == job_id:
                 break
@@ -146,8 +172,7 @@ class JobQueue:
             if job is None:
                 return None
             try:
-                self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?",
-                                     (job.id,))
+                self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?", (job.id,))
             except StudioError:
                 self._orders[lane].add(job)
                 raise
@@ -156,8 +181,10 @@ class JobQueue:
 
     def put_back(self, job_id: str) -> None:
         """A job that the program's end interrupts in good order waits again, as if it had not begun."""
-        self._database.write("UPDATE jobs SET state = 'queued', starts = MAX(0, starts - 1) WHERE id = ? "
-                             "AND state = 'running'", (job_id,))
+        self._database.write(
+            "UPDATE jobs SET state = 'queued', starts = MAX(0, starts - 1) WHERE id = ? AND state = 'running'",
+            (job_id,),
+        )
 
     def leave_worker(self, lane: Lane = "engine") -> None:
         """The job that was taken last is off the worker: saving it holds up nobody."""
@@ -182,8 +209,9 @@ class JobQueue:
             self.finish(job_id, "cancelled")
             return True
 
-    def finish(self, job_id: str, state: JobState, *, seconds: float | None = None,
-               error: tuple[str, str, str] | None = None) -> None:
+    def finish(
+        self, job_id: str, state: JobState, *, seconds: float | None = None, error: tuple[str, str, str] | None = None
+    ) -> None:
         """Record how a job ended. error: code, message, hint.
 
         Raises:
@@ -200,7 +228,9 @@ class JobQueue:
             for job_id, end in tuple(self._late_ends.items()):
                 self._database.write(
                     "UPDATE jobs SET state = ?, finished_at = ?, seconds = ?, error_code = ?, "
-                    "error_message = ?, error_hint = ? WHERE id = ?", (*end, job_id))
+                    "error_message = ?, error_hint = ? WHERE id = ?",
+                    (*end, job_id),
+                )
                 del self._late_ends[job_id]
 
     def set_attempt(self, job_id: str, attempt: int) -> None:
@@ -210,8 +240,9 @@ class JobQueue:
     def add_prepared(self, job: JobRecord, made: StoredInput) -> None:
         """Record a control map that a job made, so that it is kept as long as the job is remembered."""
         maps = [one.model_dump() for one in dict.fromkeys((*job.prepared, made))]
-        self._database.write("UPDATE jobs SET prepared = ? WHERE id = ?",
-                             (json.dumps(maps, separators=(",", ":")), job.id))
+        self._database.write(
+            "UPDATE jobs SET prepared = ? WHERE id = ?", (json.dumps(maps, separators=(",", ":")), job.id)
+        )
 
     def save_log(self, job_id: str, log: str) -> None:
         """Keep the feed of an ended job, compact (see `event_log.py`)."""
@@ -270,8 +301,11 @@ class JobQueue:
 
     def has(self, task: Task) -> bool:
         """Whether an equal task waits or runs, whoever asked for it."""
-        return bool(self._database.value("SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND task = ?",
-                                         (task_json(task),)))
+        return bool(
+            self._database.value(
+                "SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND task = ?", (task_json(task),)
+            )
+        )
 
     def waiting(self, lane: Lane = "engine") -> list[Waiting]:
         """All waiting jobs of a lane in the order they will run."""
@@ -312,16 +346,34 @@ class JobQueue:
         return tuple(self._as_record(row) for row in rows if _task(row))
 
     def _as_record(self, row: sqlite3.Row) -> JobRecord:
-        images = self._database.rows("SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL "
-                                     "ORDER BY job_image", (row["id"],))
+        images = self._database.rows(
+            "SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL ORDER BY job_image", (row["id"],)
+        )
         state, finished_at, _, code, message, hint = self._late_ends.get(row["id"]) or (
-            row["state"], row["finished_at"], None, row["error_code"], row["error_message"], row["error_hint"])
-        return JobRecord.model_validate({
-            "id": row["id"], "owner": row["owner"], "window": row["window"], "state": state,
-            "task": TASK.validate_json(row["task"]), "created_at": row["created_at"],
-            "finished_at": finished_at, "attempt": row["attempt"],
-            "image_ids": tuple(image["id"] for image in images), "error_code": code, "error_message": message,
-            "error_hint": hint, "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"]))})
+            row["state"],
+            row["finished_at"],
+            None,
+            row["error_code"],
+            row["error_message"],
+            row["error_hint"],
+        )
+        return JobRecord.model_validate(
+            {
+                "id": row["id"],
+                "owner": row["owner"],
+                "window": row["window"],
+                "state": state,
+                "task": TASK.validate_json(row["task"]),
+                "created_at": row["created_at"],
+                "finished_at": finished_at,
+                "attempt": row["attempt"],
+                "image_ids": tuple(image["id"] for image in images),
+                "error_code": code,
+                "error_message": message,
+                "error_hint": hint,
+                "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"])),
+            }
+        )
 
 
 def _task(row: sqlite3.Row | None) -> Task | None:

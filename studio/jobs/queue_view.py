@@ -55,9 +55,16 @@ class QueueView:
         if job.state != "running":
             return JobView(job=job, progress=1.0 if job.state == "done" else 0.0)
         now = self._progress(job.id) or Progress()
-        return JobView(job=job, image=now.image, step=now.step, total_steps=now.total_steps,
-                       progress=round(now.fraction, 4), left_s=now.left_s, done_bytes=now.done_bytes,
-                       total_bytes=now.total_bytes)
+        return JobView(
+            job=job,
+            image=now.image,
+            step=now.step,
+            total_steps=now.total_steps,
+            progress=round(now.fraction, 4),
+            left_s=now.left_s,
+            done_bytes=now.done_bytes,
+            total_bytes=now.total_bytes,
+        )
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
         """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
@@ -72,22 +79,35 @@ class QueueView:
                 rows.append(self._row(job, owner, position, wait_s, seconds))
         midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
         ended = self._queue.records(
-            "owner = ? AND finished_at >= ? AND state NOT IN ('queued', 'running')", (owner, midnight))
+            "owner = ? AND finished_at >= ? AND state NOT IN ('queued', 'running')", (owner, midnight)
+        )
         for job in reversed(ended[-_MOST_FINISHED:]):
             rows.append(self._row(job, owner, 0, None, self._queue.seconds_of(job.id)))
         return tuple(rows)
 
-    def _row(self, job: JobRecord, owner: str, position: int, wait_s: float | None,
-             seconds: float | None) -> QueueRow:
+    def _row(self, job: JobRecord, owner: str, position: int, wait_s: float | None, seconds: float | None) -> QueueRow:
         if job.owner != owner:
-            return QueueRow(mine=False, state=job.state, position=position, starts_in_s=wait_s,
-                            seconds=_rounded(seconds))
+            return QueueRow(
+                mine=False, state=job.state, position=position, starts_in_s=wait_s, seconds=_rounded(seconds)
+            )
         now = self._progress(job.id) or Progress()
-        return QueueRow(mine=True, state=job.state, type=job.task.type, job_id=job.id,
-                        prompt=job.task.title[:_SHOWN_PROMPT], message=job.error_message, hint=job.error_hint,
-                        progress=round(now.fraction, 4), left_s=_rounded(now.left_s), done_bytes=now.done_bytes,
-                        total_bytes=now.total_bytes, position=position, starts_in_s=wait_s,
-                        seconds=_rounded(seconds), image_ids=job.image_ids)
+        return QueueRow(
+            mine=True,
+            state=job.state,
+            type=job.task.type,
+            job_id=job.id,
+            prompt=job.task.title[:_SHOWN_PROMPT],
+            message=job.error_message,
+            hint=job.error_hint,
+            progress=round(now.fraction, 4),
+            left_s=_rounded(now.left_s),
+            done_bytes=now.done_bytes,
+            total_bytes=now.total_bytes,
+            position=position,
+            starts_in_s=wait_s,
+            seconds=_rounded(seconds),
+            image_ids=job.image_ids,
+        )
 
 
 def _plus(total: float | None, more: float | None) -> float | None:

@@ -3,12 +3,15 @@
 from contract.records import JobRecord
 from contract.tasks import Paint
 from contract.work import Prefetch
-from studio.library.model_list import ModelList
 from studio.jobs.queue import JobQueue
+from studio.library.model_list import ModelList
 
 
 def read_ahead(running: JobRecord, queue: JobQueue, models: ModelList) -> Prefetch | None:
-    """The checkpoint of the job that comes next, unless the running one has it; what is wrong with it, it will say itself."""
+    """The checkpoint of the job that comes next, unless the running one has it.
+
+    If something is wrong with it, that job will say so itself.
+    """
     following = queue.next(0.0)
     if following is None or not isinstance(following.task, Paint):
         return None

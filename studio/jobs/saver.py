@@ -15,14 +15,14 @@ from contract.recipe import Recipe
 from contract.records import ImageRecord, JobRecord, StoredInput
 from contract.tasks import Upscale
 from contract.work import RawImage, WorkPainted
-from studio.jobs.costs import expected_pixels
 from studio.extensions import Extensions
 from studio.gallery.gallery import Gallery
-from studio.storage.ids import IdSource
-from studio.metadata.image_files import PictureFacts, PictureFolder
-from studio.storage.owner_keys import OwnerKeys
-from studio.metadata.recipe_hashes import with_hashes, with_upscaler_hash
 from studio.gallery.thumbnails import Thumbnails
+from studio.jobs.costs import expected_pixels
+from studio.metadata.image_files import PictureFacts, PictureFolder
+from studio.metadata.recipe_hashes import with_hashes, with_upscaler_hash
+from studio.storage.ids import IdSource
+from studio.storage.owner_keys import OwnerKeys
 
 logger = logging.getLogger(__name__)
 KEPT_S = 600.0
@@ -62,8 +62,16 @@ class Retried:
 class Saver:
     """Saves pictures, one at a time, for one studio."""
 
-    def __init__(self, folder: PictureFolder, gallery: Gallery, thumbnails: Thumbnails, extensions: Extensions,
-                 owners: OwnerKeys, ids: IdSource, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: PictureFolder,
+        gallery: Gallery,
+        thumbnails: Thumbnails,
+        extensions: Extensions,
+        owners: OwnerKeys,
+        ids: IdSource,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._folder = folder
         self._gallery = gallery
         self._thumbnails = thumbnails
@@ -82,8 +90,9 @@ class Saver:
             self._folder.check_writing()
             self._was_refused = False
 
-    def save(self, job: JobRecord, painted: WorkPainted,
-             hashes: Callable[[], Mapping[str, str]]) -> tuple[ImageRecord, Notices]:
+    def save(
+        self, job: JobRecord, painted: WorkPainted, hashes: Callable[[], Mapping[str, str]]
+    ) -> tuple[ImageRecord, Notices]:
         """Keep one picture of a job; whatever is raised, it stays in memory for `retry`.
 
         Args:
@@ -94,9 +103,9 @@ class Saver:
         picture = _Picture(job, painted, hashes)
         return self._save(picture), picture.notices
 
-    def save_map(self, job: JobRecord, pixels: RawImage,
-                 keep: Callable[[RawImage], StoredInput]) -> StoredInput:
+    def save_map(self, job: JobRecord, pixels: RawImage, keep: Callable[[RawImage], StoredInput]) -> StoredInput:
         """Keep a control map; whatever `keep` raises, the map stays in memory for `retry`."""
+
         def save() -> StoredInput:
             is_saved = False
             try:
@@ -136,12 +145,20 @@ class Saver:
         described = job.recipe or source
         pixels, picture.notices = self._extensions.finish(painted.pixels, dict(described.extras) if described else {})
         picture.facts = PictureFacts(
-            id=self._ids.new(), job_id=job.id, job_image=painted.image, created_at=self._clock(),
-            owner_key=self._owners.key_of(job.owner), width=pixels.width, height=pixels.height,
+            id=self._ids.new(),
+            job_id=job.id,
+            job_image=painted.image,
+            created_at=self._clock(),
+            owner_key=self._owners.key_of(job.owner),
+            width=pixels.width,
+            height=pixels.height,
             recipe=with_hashes(job.recipe.for_image(painted.image), hashes) if job.recipe else None,
             upscale=with_upscaler_hash(task, hashes) if isinstance(task, Upscale) else None,
-            parent=getattr(task, "parent", None), seconds=round(painted.seconds, 3),
-            provenance=dict(painted.provenance), source=source)
+            parent=getattr(task, "parent", None),
+            seconds=round(painted.seconds, 3),
+            provenance=dict(painted.provenance),
+            source=source,
+        )
         picture.pixels = pixels
         return picture.facts, pixels
 
@@ -167,9 +184,11 @@ class Saver:
             self._gallery.add(path, facts)
         except StudioError as error:
             logger.warning("%s is saved but not in the gallery: %s", path, error.message)
-            raise StorageFull(f"The picture is saved as {path}, but the gallery can't list it: {error.message}",
-                              "Press Try again when that is corrected; the next start lists it, too.",
-                              code="storage_not_listed") from None
+            raise StorageFull(
+                f"The picture is saved as {path}, but the gallery can't list it: {error.message}",
+                "Press Try again when that is corrected; the next start lists it, too.",
+                code="storage_not_listed",
+            ) from None
 
     def _remember(self, job_id: str, unsaved: _Unsaved) -> None:
         with self._lock:
@@ -185,8 +204,11 @@ class Saver:
         """Let go of what waited too long."""
         with self._lock:
             oldest = self._clock() - KEPT_S
-            self._unsaved = {job_id: kept for job_id, unsaved in self._unsaved.items()
-                             if (kept := [one for one in unsaved if one.kept_at > oldest])}
+            self._unsaved = {
+                job_id: kept
+                for job_id, unsaved in self._unsaved.items()
+                if (kept := [one for one in unsaved if one.kept_at > oldest])
+            }
 
     def retry(self, job_id: str) -> Retried:
         """Save what could not be saved; what still can't stays kept.

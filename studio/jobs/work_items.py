@@ -8,12 +8,13 @@ from contract.recipe import ModelRef
 from contract.records import JobRecord
 from contract.tasks import Paint
 from contract.work import Ticket, path_key
-from studio.uploads.uploads import Inputs
 from studio.library.model_list import ModelList
+from studio.uploads.uploads import Inputs
 
 
-def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: frozenset[int], *,
-                 previews: bool) -> Ticket:
+def build_ticket(
+    job: JobRecord, models: ModelList, inputs: Inputs, finished: frozenset[int], *, previews: bool
+) -> Ticket:
     """A ticket for one attempt.
 
     Raises:
@@ -24,9 +25,16 @@ def build_ticket(job: JobRecord, models: ModelList, inputs: Inputs, finished: fr
     decoders: tuple[Path, ...] = ()
     if previews and isinstance(job.task, Paint):
         decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
-    return Ticket(job_id=job.id, attempt=job.attempt, task=job.task,
-                  images={image.sha256: inputs.read(image.sha256) for image in job.task.images}, model_paths=paths,
-                  finished=finished, wants_previews=previews, preview_decoders=tuple(map(str, decoders)))
+    return Ticket(
+        job_id=job.id,
+        attempt=job.attempt,
+        task=job.task,
+        images={image.sha256: inputs.read(image.sha256) for image in job.task.images},
+        model_paths=paths,
+        finished=finished,
+        wants_previews=previews,
+        preview_decoders=tuple(map(str, decoders)),
+    )
 
 
 def _path(wanted: ModelRef, models: ModelList) -> str:
@@ -36,6 +44,7 @@ def _path(wanted: ModelRef, models: ModelList) -> str:
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint)
     if wanted.fingerprint and entry.ref.fingerprint != wanted.fingerprint:
-        raise ModelProblem(f"{entry.title} changed on the disk after the job was queued.",
-                           "Run the job again to use it as it is now.")
+        raise ModelProblem(
+            f"{entry.title} changed on the disk after the job was queued.", "Run the job again to use it as it is now."
+        )
     return str(entry.path)

@@ -20,8 +20,8 @@ from pathlib import Path
 from catalog.files.folders import files_below
 from catalog.models import ModelEntry
 from contract.errors import StudioError
-from studio.storage.database import Database
 from studio.library.other_hashes import OtherHashes
+from studio.storage.database import Database
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -53,8 +53,9 @@ class ModelHashes:
     def _remembered(self, stamp: str, folder: Path) -> str | None:
         found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ?", (stamp,))
         if not found:  # an earlier version knew neither place nor beginning, but which folder it had read
-            found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ? AND folder = ?",
-                                         (_first_stamp(folder), str(folder)))
+            found = self._database.value(
+                "SELECT sha256 FROM model_hashes WHERE stamp = ? AND folder = ?", (_first_stamp(folder), str(folder))
+            )
         return str(found) if found else None
 
     def folders_of(self, beginning: str) -> frozenset[Path]:
@@ -123,8 +124,11 @@ class ModelHashes:
         self.short(entry)
         listed = _listed_stamp(entry)
         failed_at = self._failed_at.get(listed)
-        return (self._short is None or listed in self._short
-                or (failed_at is not None and time.monotonic() - failed_at < _TRY_AGAIN_S))
+        return (
+            self._short is None
+            or listed in self._short
+            or (failed_at is not None and time.monotonic() - failed_at < _TRY_AGAIN_S)
+        )
 
     @property
     def is_asked(self) -> bool:
@@ -150,8 +154,10 @@ class ModelHashes:
 
     def _remember(self, stamp: str, sha256: str, folder: Path) -> None:
         try:
-            self._database.write("INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
-                                 (stamp, sha256, str(folder)))
+            self._database.write(
+                "INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
+                (stamp, sha256, str(folder)),
+            )
         except StudioError as error:
             logger.warning("a model's hash could not be kept: %s", error.message)
 
@@ -191,8 +197,14 @@ class HashKeeper:
         look_s: How long it rests when all is known.
     """
 
-    def __init__(self, hashes: ModelHashes, listed: Callable[[], tuple[ModelEntry, ...]],
-                 is_busy: Callable[[], bool], look_s: float = _LOOK_S, others: OtherHashes | None = None) -> None:
+    def __init__(
+        self,
+        hashes: ModelHashes,
+        listed: Callable[[], tuple[ModelEntry, ...]],
+        is_busy: Callable[[], bool],
+        look_s: float = _LOOK_S,
+        others: OtherHashes | None = None,
+    ) -> None:
         self._hashes = hashes
         self._others = others
         self._listed = listed
@@ -238,14 +250,24 @@ def _listed_stamp(entry: ModelEntry) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files that make the model, sorted by their relative path. A part alone (a ControlNet) lies in its folder itself."""
+    """The files that make the model, sorted by their relative path.
+
+    A part alone (a ControlNet) lies in its folder itself.
+    """
     if folder.is_file():
         yield folder
         return
     is_part = not (folder / "model_index.json").is_file()
-    found = [path for path in files_below(folder) if path.is_file()
-             and (path.parent != folder or path.name == "model_index.json"
-                  or (is_part and (path.name == "config.json" or path.suffix == ".safetensors")))]
+    found = [
+        path
+        for path in files_below(folder)
+        if path.is_file()
+        and (
+            path.parent != folder
+            or path.name == "model_index.json"
+            or (is_part and (path.name == "config.json" or path.suffix == ".safetensors"))
+        )
+    ]
     if not found:
         raise FileNotFoundError(2, "the folder is gone or empty")
     yield from sorted(found, key=lambda path: path.relative_to(folder).as_posix())

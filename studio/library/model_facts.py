@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from catalog.detect.file_models import FileFacts, facts_version
-from catalog.files.side_files import About
 from catalog.detect.sniffed import Sniffed
+from catalog.files.side_files import About
 from contract.errors import StudioError
 from studio.storage.database import Database
 
@@ -38,8 +38,9 @@ class ModelFacts:
         rows = [(path, stamp, self._version, json.dumps(asdict(kept))) for path, (stamp, kept) in facts.items()]
         try:
             with self._database.change() as connection:
-                connection.executemany("INSERT OR REPLACE INTO model_facts (path, stamp, version, facts) "
-                                       "VALUES (?, ?, ?, ?)", rows)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO model_facts (path, stamp, version, facts) VALUES (?, ?, ?, ?)", rows
+                )
         except StudioError as error:
             logger.info("what was read of %d models could not be kept: %s", len(rows), error.message)
 
@@ -48,8 +49,11 @@ def _parsed(text: str) -> FileFacts | None:
     try:
         table = json.loads(text)
         sniffed, about = table["sniffed"], table["about"]
-        return FileFacts(Sniffed(**{**sniffed, "shows": tuple(sniffed["shows"])}),
-                         About(about["title"], about["notes"], tuple(about["trigger_words"])), table["fingerprint"],
-                         table["is_pickle"])
+        return FileFacts(
+            Sniffed(**{**sniffed, "shows": tuple(sniffed["shows"])}),
+            About(about["title"], about["notes"], tuple(about["trigger_words"])),
+            table["fingerprint"],
+            table["is_pickle"],
+        )
     except (ValueError, KeyError, TypeError):
         return None

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from catalog.detect.entries import a_kind
-from catalog.models import ModelEntry, Scanner, default_model
 from catalog.detect.upscaler_answers import UpscalerAnswers
+from catalog.models import ModelEntry, Scanner, default_model
 from contract.errors import NotFound
 from contract.values import ModelKind
 from studio.library.model_facts import ModelFacts
@@ -37,10 +37,15 @@ class ModelList:
         answers: What the engine found of upscalers.
     """
 
-    def __init__(self, folders: Sequence[Path], clock: Callable[[], float] = time.monotonic, *,
-                 short_hash: ShortHash = lambda entry: "",
-                 kept: ModelFacts | None = None,
-                 answers: UpscalerAnswers | None = None) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        short_hash: ShortHash = lambda entry: "",
+        kept: ModelFacts | None = None,
+        answers: UpscalerAnswers | None = None,
+    ) -> None:
         self._folders = tuple(folders)
         self._clock = clock
         self._short_hash = short_hash
@@ -89,8 +94,9 @@ class ModelList:
         with self._changed:
             wanted = self._begun + 1 if fresh else 1
             pause_s = max(RESCAN_S, _SHARE * self._took_s)
-            is_old = self._ended == self._begun and (not self._begun or self._is_outdated
-                                                     or self._clock() - self._ended_at > pause_s)
+            is_old = self._ended == self._begun and (
+                not self._begun or self._is_outdated or self._clock() - self._ended_at > pause_s
+            )
             if is_old or (fresh and self._ended == self._begun):
                 self._start()
             wait_s = WAIT_S if fresh else self._begun_at + WAIT_S - time.monotonic()
@@ -142,8 +148,10 @@ class ModelList:
 
     def _put(self, entries: tuple[ModelEntry, ...]) -> None:
         entries = tuple(map(self._answers.apply, entries))
-        hashed = tuple(entry if entry.problem or not (digits := self._short_hash(entry))
-                       else replace(entry, short_hash=digits) for entry in entries)
+        hashed = tuple(
+            entry if entry.problem or not (digits := self._short_hash(entry)) else replace(entry, short_hash=digits)
+            for entry in entries
+        )
         if hashed != self._entries:
             self._entries = hashed
             self._generation += 1
@@ -241,9 +249,14 @@ def _find(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> M
         if kind is not None and entry.ref.kind != kind:
             continue
         own = entry.ref.name.casefold()
-        ways = (entry.ref.name == name, own == wanted, entry.title.casefold() == wanted,
-                bool(entry.alias) and entry.alias.casefold() == wanted, own.rsplit("/", 1)[-1] == wanted,
-                last != wanted and own == last)
+        ways = (
+            entry.ref.name == name,
+            own == wanted,
+            entry.title.casefold() == wanted,
+            bool(entry.alias) and entry.alias.casefold() == wanted,
+            own.rsplit("/", 1)[-1] == wanted,
+            last != wanted and own == last,
+        )
         if True in ways and (best is None or (ways.index(True), len(own)) < best):
             best, found = (ways.index(True), len(own)), entry
     return found

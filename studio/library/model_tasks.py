@@ -9,17 +9,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from catalog.catalog_models import OFFERS, Offer
 from catalog.families import FAMILIES
 from catalog.files.layout import places_of
 from catalog.models import BUNDLED, ModelEntry
-from catalog.catalog_models import OFFERS, Offer
-from contract.model_tasks import Convert, Download, Errand, Merge, MergeDraft
 from contract.errors import InvalidRecipe, ModelProblem, NotAllowed, NotFound, RequestError, StudioError
+from contract.model_tasks import Convert, Download, Errand, Merge, MergeDraft
 from contract.parts import LoraUse
 from contract.records import JobHandle
 from contract.values import ModelKind, ModelRef
-from studio.downloads.hub import PICKLES, Repository, read_repository
 from studio.downloads.destinations import FOLDERS, QUARANTINE, is_there
+from studio.downloads.hub import PICKLES, Repository, read_repository
 from studio.downloads.wire import Hub, Wire
 from studio.library.model_list import ModelList
 from studio.settings import Settings
@@ -27,8 +27,20 @@ from studio.settings import Settings
 logger = logging.getLogger(__name__)
 QueueUp = Callable[[Errand, str, str | None], JobHandle]
 _LISTING_TIMEOUT_S = 10.0
-_SIDE_FILES = (".json", ".txt", ".yaml", ".civitai.info", ".preview.png", ".preview.jpg", ".preview.jpeg",
-               ".preview.webp", ".png", ".jpg", ".jpeg", ".webp")
+_SIDE_FILES = (
+    ".json",
+    ".txt",
+    ".yaml",
+    ".civitai.info",
+    ".preview.png",
+    ".preview.jpg",
+    ".preview.jpeg",
+    ".preview.webp",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+)
 
 
 def hub_of(settings: Settings) -> Hub:
@@ -44,8 +56,9 @@ class Errands:
         is_waiting: Whether an equal task waits or runs.
     """
 
-    def __init__(self, settings: Settings, models: ModelList, queue_up: QueueUp,
-                 is_waiting: Callable[[Errand], bool]) -> None:
+    def __init__(
+        self, settings: Settings, models: ModelList, queue_up: QueueUp, is_waiting: Callable[[Errand], bool]
+    ) -> None:
         self._settings = settings
         self._models = models
         self._queue_up = queue_up
@@ -59,7 +72,9 @@ class Errands:
 
     def repository(self, name: str, revision: str = "main") -> Repository:
         """What a repository of the hub has. Raises NotFound, JobError."""
-        return read_repository(Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S)
+        return read_repository(
+            Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S
+        )
 
     def download(self, task: Download, owner: str, window: str | None = None) -> JobHandle:
         """Queue a download. Raises RequestError, QueueFull."""
@@ -85,15 +100,30 @@ class Errands:
             InvalidRecipe: they don't go together.
         """
         a = self._usable(draft.a, "checkpoint", "a")
-        others = {part: self._usable(name, "checkpoint", part)
-                  for part, name in (("b", draft.b), ("c", draft.c)) if name is not None}
-        loras = [(self._usable(bake.model, "lora", f"loras.{index}.model"), bake.weight)
-                 for index, bake in enumerate(draft.loras)]
-        for part, entry in (*others.items(), *((f"loras.{index}.model", lora) for index, (lora, _) in enumerate(loras))):
+        others = {
+            part: self._usable(name, "checkpoint", part)
+            for part, name in (("b", draft.b), ("c", draft.c))
+            if name is not None
+        }
+        loras = [
+            (self._usable(bake.model, "lora", f"loras.{index}.model"), bake.weight)
+            for index, bake in enumerate(draft.loras)
+        ]
+        for part, entry in (
+            *others.items(),
+            *((f"loras.{index}.model", lora) for index, (lora, _) in enumerate(loras)),
+        ):
             _refuse_other_family(a, entry, part)
-        task = Merge(name=draft.name, method=draft.method, a=a.ref, ratio=draft.ratio, dtype=draft.dtype,
-                     b=_ref(others.get("b")), c=_ref(others.get("c")),
-                     loras=tuple(LoraUse(model=lora.ref, weight=weight) for lora, weight in loras))
+        task = Merge(
+            name=draft.name,
+            method=draft.method,
+            a=a.ref,
+            ratio=draft.ratio,
+            dtype=draft.dtype,
+            b=_ref(others.get("b")),
+            c=_ref(others.get("c")),
+            loras=tuple(LoraUse(model=lora.ref, weight=weight) for lora, weight in loras),
+        )
         self._refuse_taken(self.target_of(task))
         return self._ask(task, owner, window)
 
@@ -105,8 +135,11 @@ class Errands:
     def _usable(self, name: str, kind: ModelKind, part: str) -> ModelEntry:
         entry = self._models.find(name, kind)
         if entry is None:
-            raise NotFound(f"There is no {'LoRA' if kind == 'lora' else 'checkpoint'} “{name[:80]}”.",
-                           "Choose one from the list of models.", field=part)
+            raise NotFound(
+                f"There is no {'LoRA' if kind == 'lora' else 'checkpoint'} “{name[:80]}”.",
+                "Choose one from the list of models.",
+                field=part,
+            )
         if entry.problem:
             raise ModelProblem(entry.problem, entry.hint, field=part)
         return entry
@@ -119,12 +152,16 @@ class Errands:
         if entry is None:
             raise NotFound(f"There is no model “{task.model[:80]}”.", "Choose one from the list of models.")
         if entry.format != "pickle" or entry.path.suffix.lower() not in PICKLES:
-            raise RequestError(f"“{entry.title}” is no pickle: nothing has to be converted.", "Use it as it is.",
-                               code="not_a_pickle")
+            raise RequestError(
+                f"“{entry.title}” is no pickle: nothing has to be converted.", "Use it as it is.", code="not_a_pickle"
+            )
         return entry.path
 
     def target_of(self, task: Convert | Merge) -> Path:
-        """Where a result goes: beside the pickle (out of quarantine into the folder of its kind), or to the checkpoints."""
+        """Where a result goes: beside the pickle, or to the checkpoints.
+
+        From quarantine it goes into the folder of its kind.
+        """
         models = self._settings.models_dir
         if isinstance(task, Merge):
             return models / FOLDERS["checkpoint"] / f"{task.name}.safetensors"
@@ -134,8 +171,11 @@ class Errands:
 
     def _refuse_taken(self, target: Path) -> None:
         if target.exists():
-            raise RequestError(f"{target.parent.name}/{target.name} is there already.",
-                               "Use another name, or delete that one first.", code="name_taken")
+            raise RequestError(
+                f"{target.parent.name}/{target.name} is there already.",
+                "Use another name, or delete that one first.",
+                code="name_taken",
+            )
 
     # Delete
 
@@ -147,8 +187,9 @@ class Errands:
             NotAllowed: it is built in, or lies elsewhere.
             StudioError: the file system refused.
         """
-        named = [entry for entry in self._models.all(fresh=True)
-                 if entry.ref.name == name and kind in (None, entry.ref.kind)]
+        named = [
+            entry for entry in self._models.all(fresh=True) if entry.ref.name == name and kind in (None, entry.ref.kind)
+        ]
         if not named:
             raise NotFound(f"There is no model “{name[:80]}”.", "It may be gone already.")
         if len(named) > 1:
@@ -162,8 +203,11 @@ class Errands:
         try:
             _remove(path)
         except OSError as error:
-            raise StudioError(f"{path.name} can't be deleted ({error.strerror}).",
-                              "Something may be using it, or its folder can't be written.", code="not_deleted") from None
+            raise StudioError(
+                f"{path.name} can't be deleted ({error.strerror}).",
+                "Something may be using it, or its folder can't be written.",
+                code="not_deleted",
+            ) from None
         logger.info("model %s was deleted", entry.ref.name)
         self._models.all(fresh=True)
 
@@ -186,7 +230,9 @@ def _ref(entry: ModelEntry | None) -> ModelRef | None:
 def _refuse_other_family(first: ModelEntry, other: ModelEntry, part: str) -> None:
     if first.ref.family == other.ref.family:
         return
-    ours, theirs = (FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family
-                    for ref in (first.ref, other.ref))
-    raise InvalidRecipe(f"“{other.title}” is {theirs}; “{first.title}” is {ours}.", "Merge models of one family.",
-                        field=part)
+    ours, theirs = (
+        FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family for ref in (first.ref, other.ref)
+    )
+    raise InvalidRecipe(
+        f"“{other.title}” is {theirs}; “{first.title}” is {ours}.", "Merge models of one family.", field=part
+    )

@@ -87,8 +87,11 @@ def _told(path: Path) -> set[str]:
     except ModelProblem:
         return set()
     told = {metadata.get(name, "").strip().lower().removeprefix("0x") for name in _TOLD}
-    return {digits for digits in told if len(digits) >= LEAST_DIGITS and set(digits) <= _HEX
-            and not is_hash_of_nothing(digits)}
+    return {
+        digits
+        for digits in told
+        if len(digits) >= LEAST_DIGITS and set(digits) <= _HEX and not is_hash_of_nothing(digits)
+    }
 
 
 class OtherHashes:
@@ -100,7 +103,10 @@ class OtherHashes:
         self._learnt: set[str] = set()
 
     def find(self, beginning: str, entries: Sequence[ModelEntry], *, seconds: float = SEARCH_S) -> ModelEntry | None:
-        """A usable model of which a hash begins so (8 digits or more); files not yet known are read, for some seconds."""
+        """A usable model with a hash that begins so (8 digits or more).
+
+        Files not yet known are read, for some seconds.
+        """
         low = beginning.lower()
         if not LEAST_DIGITS <= len(low) <= 64 or not set(low) <= _HEX or is_hash_of_nothing(low):
             return None
@@ -139,8 +145,10 @@ class OtherHashes:
             # A row without digits says that all is known; no hash is found by it.
             rows = [(f"{_MARK}{digits} {stamp}", digits) for digits in sorted(found)] + [(f"{_MARK}done {stamp}", "")]
             for name, digits in rows:
-                self._database.write("INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
-                                     (name, digits, str(entry.path)))
+                self._database.write(
+                    "INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
+                    (name, digits, str(entry.path)),
+                )
         except InterruptedError:
             self._learnt.discard(_listed(entry))
         except OSError as error:
@@ -149,10 +157,14 @@ class OtherHashes:
             logger.info("%s is not hashed: %s", entry.path.name, error.message)
 
     def _known(self, low: str, entries: Sequence[ModelEntry]) -> ModelEntry | None:
-        rows = self._database.rows("SELECT stamp, sha256, folder FROM model_hashes WHERE sha256 BETWEEN ? AND ?",
-                                   (low, low + "g"))
-        stamps = {str(row["folder"]): (str(row["stamp"]), str(row["sha256"])) for row in rows
-                  if str(row["stamp"]).startswith(_MARK)}
+        rows = self._database.rows(
+            "SELECT stamp, sha256, folder FROM model_hashes WHERE sha256 BETWEEN ? AND ?", (low, low + "g")
+        )
+        stamps = {
+            str(row["folder"]): (str(row["stamp"]), str(row["sha256"]))
+            for row in rows
+            if str(row["stamp"]).startswith(_MARK)
+        }
         for entry in entries:
             stamp, digits = stamps.get(str(entry.path), ("", ""))
             if stamp and stamp == f"{_MARK}{digits} {_stamp_or_none(entry.path)}":

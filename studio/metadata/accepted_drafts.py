@@ -111,7 +111,7 @@ def _without_one(draft: Draft, name: str) -> Iterator[tuple[Draft, str]]:
 def _without_tags(fields: Draft, name: str) -> Iterator[tuple[Draft, str]]:
     text = fields.get(name) or ""
     for match in _TAG.finditer(text):
-        yield fields | {name: text[:match.start()] + text[match.end():]}, "Its tag was taken out of the prompt."
+        yield fields | {name: text[: match.start()] + text[match.end() :]}, "Its tag was taken out of the prompt."
 
 
 def _without_weights(fields: Draft, name: str) -> Iterator[tuple[Draft, str]]:

@@ -73,21 +73,41 @@ class PictureFacts:
 
     def to_json(self) -> str:
         """The `darkroom` chunk."""
-        return json.dumps({
-            "schema": 1, "id": self.id, "job": self.job_id, "image": self.job_image,
-            "width": self.width, "height": self.height,
-            "created_at": self.created_at, "owner": self.owner_key, "parent": self.parent,
-            "seconds": self.seconds, "version": VERSION, "provenance": dict(self.provenance),
-            "recipe": json.loads(self.recipe.canonical_json()) if self.recipe else None,
-            **({"upscale": self.upscale.model_dump(mode="json", exclude_defaults=True)} if self.upscale else {}),
-        }, separators=(",", ":"))
+        return json.dumps(
+            {
+                "schema": 1,
+                "id": self.id,
+                "job": self.job_id,
+                "image": self.job_image,
+                "width": self.width,
+                "height": self.height,
+                "created_at": self.created_at,
+                "owner": self.owner_key,
+                "parent": self.parent,
+                "seconds": self.seconds,
+                "version": VERSION,
+                "provenance": dict(self.provenance),
+                "recipe": json.loads(self.recipe.canonical_json()) if self.recipe else None,
+                **({"upscale": self.upscale.model_dump(mode="json", exclude_defaults=True)} if self.upscale else {}),
+            },
+            separators=(",", ":"),
+        )
 
     def record(self, path: str, owner: str) -> ImageRecord:
         """As the gallery shows it. path: relative to outputs/."""
         return ImageRecord(
-            id=self.id, path=path, created_at=self.created_at, width=self.width,
-            height=self.height, recipe=self.recipe, upscale=self.upscale, job_id=self.job_id, owner=owner,
-            parent=self.parent, seconds=self.seconds)
+            id=self.id,
+            path=path,
+            created_at=self.created_at,
+            width=self.width,
+            height=self.height,
+            recipe=self.recipe,
+            upscale=self.upscale,
+            job_id=self.job_id,
+            owner=owner,
+            parent=self.parent,
+            seconds=self.seconds,
+        )
 
 
 class PictureFolder:
@@ -161,12 +181,14 @@ class PictureFolder:
             StorageFull: there is less room than that, or the folder can't be written.
         """
         if self.root.is_dir() and not os.access(self.root, os.W_OK | os.X_OK):
-            raise StorageFull(f"{self.root.name}/ can't be written.", f"Correct its permissions; {_GOES_ON}",
-                              code="storage_refused")
+            raise StorageFull(
+                f"{self.root.name}/ can't be written.", f"Correct its permissions; {_GOES_ON}", code="storage_refused"
+            )
         free = _free_bytes(self.root)
         if free < needed_bytes + _FLOOR_BYTES:
-            raise StorageFull(f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
-                              f"Free some; {_GOES_ON}")
+            raise StorageFull(
+                f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).", f"Free some; {_GOES_ON}"
+            )
 
     def check_writing(self) -> None:
         """Try what saving does, with one byte.
@@ -190,19 +212,26 @@ class PictureFolder:
         """A write error in words. then: what happens to the picture when the cause is gone."""
         if error.errno in _NO_SPACE:
             free = _free_bytes(self.root)
-            return StorageFull(f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
-                               f"Free some{',' if then is _TRY_AGAIN else ';'} {then}")
+            return StorageFull(
+                f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
+                f"Free some{',' if then is _TRY_AGAIN else ';'} {then}",
+            )
         for place in (self.root, folder):
             if os.path.lexists(place) and not place.is_dir():
                 is_link = place.is_symlink()
                 what = "is a link that leads to no folder" if is_link else "is a file, not a folder"
                 hint = "Let it lead to one" if is_link else "Move it away"
-                return StorageFull(f"{self._shown(place)} {what}: no picture can be saved there.",
-                                   f"{hint}{',' if then is _TRY_AGAIN else ';'} {then}", code="storage_refused")
+                return StorageFull(
+                    f"{self._shown(place)} {what}: no picture can be saved there.",
+                    f"{hint}{',' if then is _TRY_AGAIN else ';'} {then}",
+                    code="storage_refused",
+                )
         closed = folder if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK) else self.root
-        return StorageFull(f"{self._shown(closed)}/ can't be written ({error.strerror}).",
-                           f"Correct its permissions{',' if then is _TRY_AGAIN else ';'} {then}",
-                           code="storage_refused")
+        return StorageFull(
+            f"{self._shown(closed)}/ can't be written ({error.strerror}).",
+            f"Correct its permissions{',' if then is _TRY_AGAIN else ';'} {then}",
+            code="storage_refused",
+        )
 
     def _shown(self, place: Path) -> str:
         return self.root.name if place == self.root else f"{self.root.name}/{place.name}"
@@ -230,20 +259,28 @@ class PictureFolder:
             if is_folder:
                 found.setdefault(real, entry)
             elif _is_link(entry):
-                self._warn(f"{self.root.name}/{shown(entry.name)} leads to no folder that is there; its pictures are shown "
-                           "when it is.")
+                self._warn(
+                    f"{self.root.name}/{shown(entry.name)} leads to no folder that is there; its pictures are shown "
+                    "when it is."
+                )
         return sorted((Path(entry.path) for entry in found.values()), reverse=True)
 
     def changed_days(self) -> list[str]:
-        """The names of the days that came, went or changed since this was asked last; our own pictures change them, too."""
+        """The names of the days that came, went or changed since this was last asked.
+
+        Our own pictures change them, too.
+        """
         now: dict[str, tuple[int, ...]] = {}
         for folder in self.days():
             with suppress(OSError):
                 status = folder.stat()
                 now[folder.name] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         before, self._seen = self._seen, now
-        return [name for name in sorted({*before, *now}, reverse=True)
-                if before.get(name) != now.get(name) and self._is_text(name)]
+        return [
+            name
+            for name in sorted({*before, *now}, reverse=True)
+            if before.get(name) != now.get(name) and self._is_text(name)
+        ]
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every .png of the folder, newest day first: (relative path, status)."""
@@ -268,8 +305,9 @@ class PictureFolder:
         """
         path = self.root.joinpath(*relative.split("/"))
         try:
-            if _stays_inside(relative) and (not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(
-                    os.path.realpath(path.parent))):
+            if _stays_inside(relative) and (
+                not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent))
+            ):
                 return path
         except OSError:
             pass  # a folder on the way can't be read
@@ -357,19 +395,36 @@ def parse_facts(text: str) -> PictureFacts | None:
     try:
         data = json.loads(text)
         facts = PictureFacts(
-            id=data["id"], job_id=data["job"], job_image=data["image"], created_at=data["created_at"],
-            owner_key=data["owner"], width=data["width"], height=data["height"], parent=data["parent"],
-            seconds=data["seconds"], provenance=data["provenance"],
+            id=data["id"],
+            job_id=data["job"],
+            job_image=data["image"],
+            created_at=data["created_at"],
+            owner_key=data["owner"],
+            width=data["width"],
+            height=data["height"],
+            parent=data["parent"],
+            seconds=data["seconds"],
+            provenance=data["provenance"],
             recipe=Recipe.model_validate_json(json.dumps(data["recipe"])) if data["recipe"] else None,
-            upscale=Upscale.model_validate_json(json.dumps(data["upscale"])) if data.get("upscale") else None)
+            upscale=Upscale.model_validate_json(json.dumps(data["upscale"])) if data.get("upscale") else None,
+        )
         facts.record("x", "x")  # the types of all the rest
         for text in (facts.job_id, facts.owner_key, facts.parent or ""):
             text.encode("utf-8")  # half of a character is no text
     except (ValueError, AttributeError, OverflowError, KeyError, TypeError, RecursionError, ValidationError):
         return None
-    usable = (is_id(facts.id) and (facts.recipe is None) != (facts.upscale is None) and isinstance(facts.job_image, int) and isinstance(facts.owner_key, str)
-              and isinstance(facts.provenance, dict) and 0 <= facts.job_image < _MOST and math.isfinite(facts.created_at)
-              and 0 < facts.width < _MOST and 0 < facts.height < _MOST and math.isfinite(facts.seconds or 0.0))
+    usable = (
+        is_id(facts.id)
+        and (facts.recipe is None) != (facts.upscale is None)
+        and isinstance(facts.job_image, int)
+        and isinstance(facts.owner_key, str)
+        and isinstance(facts.provenance, dict)
+        and 0 <= facts.job_image < _MOST
+        and math.isfinite(facts.created_at)
+        and 0 < facts.width < _MOST
+        and 0 < facts.height < _MOST
+        and math.isfinite(facts.seconds or 0.0)
+    )
     return facts if usable else None
 
 

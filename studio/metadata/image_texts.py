@@ -16,8 +16,8 @@ from PIL import Image
 
 from studio.uploads.exif import read_exif
 from studio.uploads.file_kinds import sniff
-from studio.uploads.safe_open import opened
 from studio.uploads.png_text import EXIF_KEY, read_text
+from studio.uploads.safe_open import opened
 from studio.uploads.text_decoding import decode_text
 
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
@@ -25,8 +25,9 @@ _XMP = "XML:com.adobe.xmp"
 _XMP_BYTES = 1_000_000
 _MAX_BLOCKS = 4096
 # Blocks of EXIF and XMP as ImageMagick and exiftool once put them into PNGs: hexadecimal digits behind a head.
-_PROFILES: Mapping[str, str] = MappingProxyType({
-    "Raw profile type exif": "EXIF", "Raw profile type APP1": "EXIF", "Raw profile type xmp": "XMP"})
+_PROFILES: Mapping[str, str] = MappingProxyType(
+    {"Raw profile type exif": "EXIF", "Raw profile type APP1": "EXIF", "Raw profile type xmp": "XMP"}
+)
 _XMP_FIELDS = ("exif:UserComment", "dc:description", "tiff:ImageDescription", "sd:parameters", "parameters")
 _MARKUP = re.compile(r"<[^<>]{0,200}>")
 
@@ -99,7 +100,7 @@ def _between(text: str, before: str, behind: str) -> str:
     """What stands between two marks, at their first place; "" without them."""
     begin = text.find(before)
     end = text.find(behind, begin + len(before)) if begin >= 0 else -1
-    return text[begin + len(before):end] if end >= 0 else ""
+    return text[begin + len(before) : end] if end >= 0 else ""
 
 
 def _jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -114,8 +115,8 @@ def _jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
             continue
         if marker in (0xDA, 0xD9):
             return
-        length = struct.unpack(">H", data[place + 2:place + 4])[0]
-        body = data[place + 4:place + 2 + length]
+        length = struct.unpack(">H", data[place + 2 : place + 4])[0]
+        body = data[place + 4 : place + 2 + length]
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             yield "EXIF", body
         elif marker == 0xE1 and body.startswith(_XMP_HEAD):
@@ -128,12 +129,12 @@ def _jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _webp_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
     place = 12
     for _ in range(_MAX_BLOCKS):
-        head = data[place:place + 8]
+        head = data[place : place + 8]
         if len(head) < 8:
             return
         name, length = struct.unpack("<4sI", head)
         if name in (b"EXIF", b"XMP "):
-            yield name.decode("ascii").strip(), data[place + 8:place + 8 + length]
+            yield name.decode("ascii").strip(), data[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
 
 
@@ -143,9 +144,9 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
         return
     place = 13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
     for _ in range(_MAX_BLOCKS):
-        kind = data[place:place + 1]
+        kind = data[place : place + 1]
         if kind == b"!":
-            label = data[place + 1:place + 2]
+            label = data[place + 1 : place + 2]
             body, place = _sub_blocks(data, place + 2)
             if label == b"\xfe":
                 yield "Comment", body
@@ -160,7 +161,7 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _sub_blocks(data: bytes, place: int) -> tuple[bytes, int]:
     parts: list[bytes] = []
     while place < len(data) and (length := data[place]):
-        parts.append(data[place + 1:place + 1 + length])
+        parts.append(data[place + 1 : place + 1 + length])
         place += 1 + length
     return b"".join(parts), place + 1
 

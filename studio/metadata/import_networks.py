@@ -13,14 +13,16 @@ from typing import Any
 from catalog.detect.entries import last_part
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
-from studio.metadata.infotext import parse_hashes
-from studio.resolve.model_finder import WithHash
 from studio.library.model_list import ModelList
 from studio.library.other_hashes import is_hash_of_nothing
+from studio.metadata.infotext import parse_hashes
 from studio.resolve.loras import KINDS, LABELS
+from studio.resolve.model_finder import WithHash
 
-_TAG = re.compile(r"(?P<space>\s?)<(?P<kind>lora|lyco|hypernet):(?P<name>[^<>:\n]{1,300})(?P<rest>(?::[^<>\n]{0,800})?)>",
-                  re.IGNORECASE)
+_TAG = re.compile(
+    r"(?P<space>\s?)<(?P<kind>lora|lyco|hypernet):(?P<name>[^<>:\n]{1,300})(?P<rest>(?::[^<>\n]{0,800})?)>",
+    re.IGNORECASE,
+)
 _RESOURCES, _WEIGHTS = "Civitai resources", "Lora weights"
 _WEIGHED = re.compile(r"\s*([^:]{1,300}): (-?\d(?:\.\d{1,8})?)(?:,|$)")
 _RESOURCE_LORAS = frozenset({"lora", "locon", "lycoris", "dora"})
@@ -46,8 +48,10 @@ class FoundNets:
         """Names in place of refs in the draft of a recipe of ours; embeddings are found by the prompts' words."""
         draft.pop("embeddings", None)
         for part in ("loras", "hypernetworks"):
-            uses = [(one, self._named(use.model)) for one, use in zip(draft.get(part, ()), getattr(recipe, part),
-                                                                     strict=True)]
+            uses = [
+                (one, self._named(use.model))
+                for one, use in zip(draft.get(part, ()), getattr(recipe, part), strict=True)
+            ]
             if uses:
                 draft[part] = [one | {"model": name} for one, name in uses if name]
         if recipe.vae:
@@ -62,7 +66,8 @@ class FoundNets:
         The tag of one that is not here is taken out.
         """
         hashes = parse_hashes(pairs.get("Lora hashes", "")) | {
-            name.partition(":")[2]: digits for name, digits in self.hashes(pairs).items() if name.startswith("lora:")}
+            name.partition(":")[2]: digits for name, digits in self.hashes(pairs).items() if name.startswith("lora:")
+        }
 
         def renamed(match: re.Match[str]) -> str:
             kind, name = KINDS[match["kind"].lower()], match["name"].strip()

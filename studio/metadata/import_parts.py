@@ -1,7 +1,7 @@
 """Size, sampler and hires pass of a found infotext as fields of a draft, with the arithmetic of A1111's older keys.
 
-What has no equal here is replaced by what comes nearest, and said. Source: specs/compatibility.md 4a; how A1111 converts
-`First pass size` and `Hires resize` when it pastes an infotext.
+What has no equal here is replaced by what comes nearest, and said. Source: specs/compatibility.md 4a; how A1111
+converts `First pass size` and `Hires resize` when it pastes an infotext.
 """
 
 import math
@@ -18,9 +18,20 @@ from studio.library.model_list import ModelList
 from studio.resolve.sampler_choice import split_old_name
 
 Pairs = Mapping[str, str]
-HIRES_KEYS = ("Hires upscale", "Hires resize", "Hires upscaler", "Hires steps", "Hires strength", "Denoising strength",
-              "Hires sampler", "Hires schedule type", "Hires CFG Scale", "Hires prompt", "Hires negative prompt",
-              "First pass size")
+HIRES_KEYS = (
+    "Hires upscale",
+    "Hires resize",
+    "Hires upscaler",
+    "Hires steps",
+    "Hires strength",
+    "Denoising strength",
+    "Hires sampler",
+    "Hires schedule type",
+    "Hires CFG Scale",
+    "Hires prompt",
+    "Hires negative prompt",
+    "First pass size",
+)
 _SIDES = re.compile(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*")
 _OLD_PIXELS, _OLD_MULTIPLE = 512 * 512, 64  # of the first pass that early A1111 chose by itself
 _SCALE_DIGITS = 6

@@ -15,32 +15,64 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
 from contract.validation import parse_draft
+from studio.library.model_list import ModelList
 from studio.metadata import infotext
 from studio.metadata.accepted_drafts import Check, accepted
-from studio.uploads.file_kinds import sniff
-from studio.metadata.other_programs import Foreign, best_infotext, read_foreign
+from studio.metadata.image_files import KEYWORD, parse_facts
+from studio.metadata.image_texts import picture_texts
 from studio.metadata.import_networks import FoundNets
 from studio.metadata.import_parts import HIRES_KEYS, hires_fields, number, sampler_fields, size_fields
+from studio.metadata.other_programs import Foreign, best_infotext, read_foreign
 from studio.metadata.stealth_text import hidden_text
-from studio.metadata.image_files import KEYWORD, parse_facts
 from studio.resolve.model_finder import WithHash
-from studio.library.model_list import ModelList
+from studio.uploads.file_kinds import sniff
 from studio.uploads.safe_open import opened
-from studio.metadata.image_texts import picture_texts
 
 _MOST_LAYERS = 24  # of a text encoder; what is beyond is no clip skip
-_USED_KEYS = frozenset({"Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model",
-                        "Clip skip", "Version", "RNG", "ENSD", "VAE", "VAE hash", "Lora hashes", "TI", "TI hashes",
-                        "Hypernet", "Hypernet strength", "Hashes", "App", "Civitai metadata", "Created Date"})
-_NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType({
-    "Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int),
-    "Clip skip": ("clip_skip", int)})
+_USED_KEYS = frozenset(
+    {
+        "Steps",
+        "Sampler",
+        "Schedule type",
+        "CFG scale",
+        "Seed",
+        "Size",
+        "Model hash",
+        "Model",
+        "Clip skip",
+        "Version",
+        "RNG",
+        "ENSD",
+        "VAE",
+        "VAE hash",
+        "Lora hashes",
+        "TI",
+        "TI hashes",
+        "Hypernet",
+        "Hypernet strength",
+        "Hashes",
+        "App",
+        "Civitai metadata",
+        "Created Date",
+    }
+)
+_NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType(
+    {"Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int), "Clip skip": ("clip_skip", int)}
+)
 _NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that nobody chose
 # What SD.Next, Fooocus and Draw Things call the same, in small letters; SD.Next writes "HiRes" in some versions.
-_OTHER_KEYS: Mapping[str, str] = MappingProxyType({
-    "hires scale": "Hires upscale", "hires size": "Hires resize", "hires fixed": "Hires resize", "scheduler": "Schedule type",
-    "base model": "Model", "base model hash": "Model hash", "guidance scale": "CFG scale",
-    **{key.lower(): key for key in HIRES_KEYS}})
+_OTHER_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "hires scale": "Hires upscale",
+        "hires size": "Hires resize",
+        "hires fixed": "Hires resize",
+        "scheduler": "Schedule type",
+        "base model": "Model",
+        "base model hash": "Model hash",
+        "guidance scale": "CFG scale",
+        **{key.lower(): key for key in HIRES_KEYS},
+    }
+)
 _SAME = "use same"
 _SHOWN_KEYS = 12
 
@@ -78,8 +110,7 @@ def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: C
     else:
         found = _theirs(texts, models, with_hash) or _theirs(_hidden(data), models, with_hash)
     if found is None:
-        raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.",
-                           code="no_recipe")
+        raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.", code="no_recipe")
     if check is None or found.draft is None:
         return found
     notices = list(found.notices)
@@ -117,8 +148,11 @@ def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) ->
     if foreign is None:
         return None
     if foreign.infotext is None:
-        raise InvalidInput(f"The picture was made by {foreign.program}; {foreign.unread} can't be read here yet.",
-                           "It can still be a start picture.", code="foreign_recipe")
+        raise InvalidInput(
+            f"The picture was made by {foreign.program}; {foreign.unread} can't be read here yet.",
+            "It can still be a start picture.",
+            code="foreign_recipe",
+        )
     return _from_foreign(foreign, models, with_hash)
 
 
@@ -131,8 +165,12 @@ def _ours(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHa
         draft["model"] = entry.ref.name
         return FoundRecipe(draft=draft, infotext=text, unknown=tuple(nets.unknown), notices=tuple(nets.notices))
     del draft["model"]
-    return FoundRecipe(draft=draft, infotext=text, unknown=(recipe.model.name, *nets.unknown),
-                       notices=(_not_here(recipe.model.name), *nets.notices))
+    return FoundRecipe(
+        draft=draft,
+        infotext=text,
+        unknown=(recipe.model.name, *nets.unknown),
+        notices=(_not_here(recipe.model.name), *nets.notices),
+    )
 
 
 def _from_foreign(foreign: Foreign, models: ModelList, with_hash: WithHash) -> FoundRecipe:
@@ -145,24 +183,35 @@ def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRe
     notices = []
     if len(text) > infotext.MAX_CHARACTERS:
         notices.append("The picture's text is very long; only its beginning was read.")
-        text = text[:infotext.MAX_CHARACTERS]
+        text = text[: infotext.MAX_CHARACTERS]
     return _in_words_of_ours(infotext.parse(text), text, notices, models, with_hash)
 
 
-def _in_words_of_ours(found: infotext.Infotext, text: str | None, notices: list[str], models: ModelList,
-                      with_hash: WithHash) -> FoundRecipe:
+def _in_words_of_ours(
+    found: infotext.Infotext, text: str | None, notices: list[str], models: ModelList, with_hash: WithHash
+) -> FoundRecipe:
     """A draft with what of an infotext can be used here."""
     if len(found.prompt) > MAX_PROMPT_CHARACTERS:
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
     nets = FoundNets(models, with_hash)
-    found = replace(found, pairs={**{_OTHER_KEYS[key.lower()]: value for key, value in found.pairs.items()
-                                     if key.lower() in _OTHER_KEYS},
-                                  **{key: value for key, value in found.pairs.items() if key.lower() not in _OTHER_KEYS}})
-    pairs = {key: nets.with_known_names(value, found.pairs) if key in ("Hires prompt", "Hires negative prompt") else value
-             for key, value in found.pairs.items()}
-    found = replace(found, pairs=pairs, prompt=nets.with_known_names(found.prompt, pairs),
-                    negative_prompt=nets.with_known_names(found.negative_prompt, pairs))
+    found = replace(
+        found,
+        pairs={
+            **{_OTHER_KEYS[key.lower()]: value for key, value in found.pairs.items() if key.lower() in _OTHER_KEYS},
+            **{key: value for key, value in found.pairs.items() if key.lower() not in _OTHER_KEYS},
+        },
+    )
+    pairs = {
+        key: nets.with_known_names(value, found.pairs) if key in ("Hires prompt", "Hires negative prompt") else value
+        for key, value in found.pairs.items()
+    }
+    found = replace(
+        found,
+        pairs=pairs,
+        prompt=nets.with_known_names(found.prompt, pairs),
+        negative_prompt=nets.with_known_names(found.negative_prompt, pairs),
+    )
     wanted: dict[str, object] = {"negative_prompt": found.negative_prompt} if found.negative_prompt else {}
     for key, (name, kind) in _NUMBERS.items():
         if key in pairs and not (name == "clip_skip" and pairs[key].lower() in _NOT_SET):
@@ -198,7 +247,9 @@ def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) ->
     if not isinstance(written, int) or not 1 < written <= _MOST_LAYERS:
         return {}
     if entry is None:
-        notices.append(f"Clip skip {written} is as SD 1.x counts; for SD 2.x or SDXL use {clip_skip_read(written, 'sdxl')}.")
+        notices.append(
+            f"Clip skip {written} is as SD 1.x counts; for SD 2.x or SDXL use {clip_skip_read(written, 'sdxl')}."
+        )
     return {"clip_skip": clip_skip_read(written, entry.ref.family if entry else "sd1")}
 
 

@@ -62,8 +62,9 @@ def write(recipe: Recipe) -> str:
     lines = [beside.join(filter(None, (recipe.prompt, " ".join(_tags(recipe)))))]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
-    lines.append(", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}"
-                           for key, value in pairs.items()))
+    lines.append(
+        ", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}" for key, value in pairs.items())
+    )
     return "\n".join(lines)
 
 
@@ -79,9 +80,14 @@ def _tags(recipe: Recipe) -> Iterator[str]:
 
 def _hashes(recipe: Recipe) -> dict[str, str]:
     """By which other programs and sites know LoRAs and embeddings again."""
-    named = {"Lora hashes": [(use.model, 10) for use in recipe.loras], "TI hashes": [(ref, 12) for ref in recipe.embeddings]}
-    texts = {key: ", ".join(f"{ref.name}: {ref.sha256[:digits]}" for ref, digits in refs if ref.sha256)
-             for key, refs in named.items()}
+    named = {
+        "Lora hashes": [(use.model, 10) for use in recipe.loras],
+        "TI hashes": [(ref, 12) for ref in recipe.embeddings],
+    }
+    texts = {
+        key: ", ".join(f"{ref.name}: {ref.sha256[:digits]}" for ref, digits in refs if ref.sha256)
+        for key, refs in named.items()
+    }
     return {key: text for key, text in texts.items() if text}
 
 
@@ -134,7 +140,7 @@ def parse(text: str) -> Infotext:
         line = line.strip()
         if line.startswith(_NEGATIVE):
             target = negative
-            line = line[len(_NEGATIVE):].strip()
+            line = line[len(_NEGATIVE) :].strip()
         target.append(line)
     return Infotext("\n".join(prompt).strip(), "\n".join(negative).strip(), pairs)
 
@@ -142,10 +148,10 @@ def parse(text: str) -> Infotext:
 def _in_lines(text: str) -> str:
     """An infotext whose line breaks some tool has made spaces; another text as it is."""
     last = _LAST_PART.search(text) if "\n" not in text else None
-    if last is None or len(parse_pairs(text[last.start():])) < _LEAST_PAIRS:
+    if last is None or len(parse_pairs(text[last.start() :])) < _LEAST_PAIRS:
         return text
-    prompt, mark, negative = text[:last.start()].partition(f" {_NEGATIVE} ")
-    return "\n".join((prompt, *([f"{_NEGATIVE} {negative}"] if mark else []), text[last.start() + 1:]))
+    prompt, mark, negative = text[: last.start()].partition(f" {_NEGATIVE} ")
+    return "\n".join((prompt, *([f"{_NEGATIVE} {negative}"] if mark else []), text[last.start() + 1 :]))
 
 
 def _with_lines_behind(text: str) -> tuple[str, dict[str, str]] | None:
@@ -171,7 +177,7 @@ def parse_pairs(line: str) -> dict[str, str]:
         start = colon + 1
         while start < end and line[start] == " ":
             start += 1
-        opening = line[start:start + 1]
+        opening = line[start : start + 1]
         close = _closing_quote(line, start) if opening == '"' else -1
         behind = _behind_table(line, start) if opening in ("[", "{") and tables < _MAX_TABLES else 0
         tables += opening in ("[", "{")
@@ -179,7 +185,7 @@ def parse_pairs(line: str) -> dict[str, str]:
             value, following = line[start:behind], line.find(",", behind)
             position = end if following < 0 else following + 1
         elif close > 0:
-            value, following = _unquoted(line[start:close + 1]), line.find(",", close)
+            value, following = _unquoted(line[start : close + 1]), line.find(",", close)
             position = end if following < 0 else following + 1
         else:
             comma = line.find(",", start)

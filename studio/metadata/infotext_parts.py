@@ -13,8 +13,11 @@ _PADDING = Mask.model_fields["padding"].default  # what readers take where nothi
 _IMAGE_GUIDANCE = Start.model_fields["image_guidance"].default
 CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 RESIZES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill", "latent": "Latent"}
-CONTROL_MODES = {"balanced": "Balanced", "prompt": "My prompt is more important",
-                 "control": "ControlNet is more important"}
+CONTROL_MODES = {
+    "balanced": "Balanced",
+    "prompt": "My prompt is more important",
+    "control": "ControlNet is more important",
+}
 
 
 def plain(number: float) -> str:
@@ -55,8 +58,10 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
         pairs[f"ControlNet {index + len(recipe.controls)}"] = _reference(reference)
     if refiner := recipe.refiner:
         digits = model_hash(refiner.model)
-        pairs |= {"Refiner": f"{refiner.model.name} [{digits}]" if digits else refiner.model.name,
-                  "Refiner switch at": plain(refiner.at)}
+        pairs |= {
+            "Refiner": f"{refiner.model.name} [{digits}]" if digits else refiner.model.name,
+            "Refiner switch at": plain(refiner.at),
+        }
     return pairs
 
 
@@ -82,23 +87,35 @@ def _hires_pairs(hires: Hires, *, has_start: bool) -> dict[str, object]:
         "Hires schedule type": schedule_label(hires.schedule) if hires.schedule else None,
         "Hires CFG Scale": plain(hires.guidance) if hires.guidance is not None else None,
         "Hires prompt": hires.prompt,
-        "Hires negative prompt": hires.negative_prompt}
+        "Hires negative prompt": hires.negative_prompt,
+    }
     return {key: value for key, value in pairs.items() if value is not None}
 
 
 def _control(control: Control) -> str:
     """One unit as ControlNet's extension writes it."""
-    pairs = {"Module": control.preprocessor, "Model": _with_hash(control.model), "Weight": plain(control.weight),
-             "Resize Mode": RESIZES[control.resize], "Processor Res": control.resolution, "Threshold A": control.low,
-             "Threshold B": control.high, "Guidance Start": plain(control.begin), "Guidance End": plain(control.end),
-             "Pixel Perfect": control.pixel_perfect, "Control Mode": CONTROL_MODES[control.mode],
-             "Control Type": control.shows or None}
+    pairs = {
+        "Module": control.preprocessor,
+        "Model": _with_hash(control.model),
+        "Weight": plain(control.weight),
+        "Resize Mode": RESIZES[control.resize],
+        "Processor Res": control.resolution,
+        "Threshold A": control.low,
+        "Threshold B": control.high,
+        "Guidance Start": plain(control.begin),
+        "Guidance End": plain(control.end),
+        "Pixel Perfect": control.pixel_perfect,
+        "Control Mode": CONTROL_MODES[control.mode],
+        "Control Type": control.shows or None,
+    }
     return ", ".join(f"{key}: {value}" for key, value in pairs.items() if value is not None)
 
 
 def _reference(reference: Reference) -> str:
-    return (f"Module: ip-adapter, Model: {_with_hash(reference.model)}, Weight: {plain(reference.weight)}, "
-            f"Guidance Start: {plain(reference.begin)}, Guidance End: {plain(reference.end)}")
+    return (
+        f"Module: ip-adapter, Model: {_with_hash(reference.model)}, Weight: {plain(reference.weight)}, "
+        f"Guidance Start: {plain(reference.begin)}, Guidance End: {plain(reference.end)}"
+    )
 
 
 def _with_hash(ref: ModelRef) -> str:

@@ -23,22 +23,49 @@ _NAMED_GRAPH = re.compile(r"(?s)\s*(?:prompt|workflow)\s*:\s*(\{.*)", re.IGNOREC
 _WEIGHT_FIRST = re.compile(r"(-?\d{1,2}(?:\.\d{1,20})?) - (.{1,300})")
 _SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|sft)$", re.IGNORECASE)
 # A1111's key -> what others call it, with letters and digits alone.
-_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType({
-    "Steps": ("steps", "numinferencesteps", "inferencesteps", "samplingsteps"),
-    "Sampler": ("sampler", "samplername", "samplingmethod", "samplerid"),
-    "Schedule type": ("scheduler", "schedulertype", "noiseschedule", "schedule", "scheduletype"),
-    "CFG scale": ("cfgscale", "guidancescale", "cfg", "scale", "guidance"),
-    "Seed": ("seed", "noiseseed"),
-    "Model": ("modelname", "basemodel", "basemodelname", "usestablediffusionmodel", "stablediffusionmodel", "model",
-              "modelweights", "sdmodel", "checkpoint"),
-    "Model hash": ("modelhash", "basemodelhash", "sha256"),
-    "VAE": ("vae", "vaename", "usevaemodel", "vaemodel"),
-    "Clip skip": ("clipskip",),
-    "Denoising strength": ("strength", "denoisingstrength", "promptstrength", "denoise"),
-})
+_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Steps": ("steps", "numinferencesteps", "inferencesteps", "samplingsteps"),
+        "Sampler": ("sampler", "samplername", "samplingmethod", "samplerid"),
+        "Schedule type": ("scheduler", "schedulertype", "noiseschedule", "schedule", "scheduletype"),
+        "CFG scale": ("cfgscale", "guidancescale", "cfg", "scale", "guidance"),
+        "Seed": ("seed", "noiseseed"),
+        "Model": (
+            "modelname",
+            "basemodel",
+            "basemodelname",
+            "usestablediffusionmodel",
+            "stablediffusionmodel",
+            "model",
+            "modelweights",
+            "sdmodel",
+            "checkpoint",
+        ),
+        "Model hash": ("modelhash", "basemodelhash", "sha256"),
+        "VAE": ("vae", "vaename", "usevaemodel", "vaemodel"),
+        "Clip skip": ("clipskip",),
+        "Denoising strength": ("strength", "denoisingstrength", "promptstrength", "denoise"),
+    }
+)
 # Of NovelAI's many switches those that change a picture.
-_OF_NOVELAI = frozenset({"prompt", "uc", "steps", "scale", "seed", "sampler", "noiseschedule", "width", "height", "sm",
-                         "smdyn", "cfgrescale", "strength", "referenceinformationextractedmultiple"})
+_OF_NOVELAI = frozenset(
+    {
+        "prompt",
+        "uc",
+        "steps",
+        "scale",
+        "seed",
+        "sampler",
+        "noiseschedule",
+        "width",
+        "height",
+        "sm",
+        "smdyn",
+        "cfgrescale",
+        "strength",
+        "referenceinformationextractedmultiple",
+    }
+)
 _PROMPT = ("positiveprompt", "prompt", "c", "rawprompt", "fullprompt")
 _NEGATIVE = ("negativeprompt", "negative", "uc", "undesiredcontent", "rawnegativeprompt")
 _SIZES = ("size", "resolution", "imagesize")
@@ -46,21 +73,83 @@ _LORAS = ("loras", "lora", "lorasused", "models")
 _KINDS_OF_LORA = frozenset({"lora", "locon", "lycoris", "dora"})
 _LEAST_FIELDS = 2
 _NOTHING = frozenset({"", "none", "null", "automatic", "default", "default (model)"})
-_UNREAD: Mapping[str, str] = MappingProxyType({
-    "ComfyUI": "its workflow", "InvokeAI": "its workflow", "Midjourney": "what it wrote"})
+_UNREAD: Mapping[str, str] = MappingProxyType(
+    {"ComfyUI": "its workflow", "InvokeAI": "its workflow", "Midjourney": "what it wrote"}
+)
 _SAYS_NOTHING = frozenset({*_NOTHING, "0", "0.0", "false", "[]", "{}", "-1"})
 _LEFTOVER_KEY = re.compile(r"[\w \-/]{1,60}")
 _MAX_LEFTOVERS = 40
 # What programs note for themselves, or say a second time.
-_NOISE = frozenset("""
-    version appversion swarmversion generationmode randdevice createdby metadatascheme date app software
-    admguidance fullprompt fullnegativeprompt performance refinerswitch styles promptexpansion fooocusv2expansion sharpness
-    refinermodel model vae clipstopatlayer loraweights originalprompt originalnegativeprompt automaticvae aspectratio sidelength
-    generationtime preptime preparationtime images lorasectionconfinement loratencweights workflowid workflow seedmode v2
-    maskblur profile numoutputs outputformat outputquality outputlossless metadataoutputformat vramusagelevel sessionid requestid
-    usedrandomseed activetags inactivetags savetodiskpath showonlyfilteredimage streamprogressupdates streamimageprogress
-    useloramodel loraalpha originaltext hypernetworkstrength blocknsfw controlnets ipadapters t2iadapters
-    initimage prompts""".split())
+_NOISE = frozenset(
+    [
+        "version",
+        "appversion",
+        "swarmversion",
+        "generationmode",
+        "randdevice",
+        "createdby",
+        "metadatascheme",
+        "date",
+        "app",
+        "software",
+        "admguidance",
+        "fullprompt",
+        "fullnegativeprompt",
+        "performance",
+        "refinerswitch",
+        "styles",
+        "promptexpansion",
+        "fooocusv2expansion",
+        "sharpness",
+        "refinermodel",
+        "model",
+        "vae",
+        "clipstopatlayer",
+        "loraweights",
+        "originalprompt",
+        "originalnegativeprompt",
+        "automaticvae",
+        "aspectratio",
+        "sidelength",
+        "generationtime",
+        "preptime",
+        "preparationtime",
+        "images",
+        "lorasectionconfinement",
+        "loratencweights",
+        "workflowid",
+        "workflow",
+        "seedmode",
+        "v2",
+        "maskblur",
+        "profile",
+        "numoutputs",
+        "outputformat",
+        "outputquality",
+        "outputlossless",
+        "metadataoutputformat",
+        "vramusagelevel",
+        "sessionid",
+        "requestid",
+        "usedrandomseed",
+        "activetags",
+        "inactivetags",
+        "savetodiskpath",
+        "showonlyfilteredimage",
+        "streamprogressupdates",
+        "streamimageprogress",
+        "useloramodel",
+        "loraalpha",
+        "originaltext",
+        "hypernetworkstrength",
+        "blocknsfw",
+        "controlnets",
+        "ipadapters",
+        "t2iadapters",
+        "initimage",
+        "prompts",
+    ]
+)
 Table = Mapping[str, Any]
 
 
@@ -137,8 +226,11 @@ def _with_characters(comment: Table) -> tuple[Table, bool]:
     for name, part in (("prompt", "v4_prompt"), ("uc", "v4_negative_prompt")):
         base, listed = (_inside(table, part, "caption", key) for key in ("base_caption", "char_captions"))
         texts = [text for text in (table.get(name), base) if isinstance(text, str) and text.strip()][:1]
-        own = [str(one.get("char_caption", "")).strip() for one in listed if isinstance(one, dict)] \
-            if isinstance(listed, list) else []
+        own = (
+            [str(one.get("char_caption", "")).strip() for one in listed if isinstance(one, dict)]
+            if isinstance(listed, list)
+            else []
+        )
         has_characters |= any(own)
         table[name] = ", ".join(filter(None, (*texts, *own)))
     return table, has_characters
@@ -150,12 +242,23 @@ def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
         if table is None:
             continue
         folded = _folded(table)
-        is_theirs = ("fooocus" in str(folded.get("version", "")).lower() or "performance" in folded
-                     or "fooocus_scheme" in texts or "fooocus" in f"{texts.get('MakerNote', '')} {folded.get('software', '')}".lower())
+        is_theirs = (
+            "fooocus" in str(folded.get("version", "")).lower()
+            or "performance" in folded
+            or "fooocus_scheme" in texts
+            or "fooocus" in f"{texts.get('MakerNote', '')} {folded.get('software', '')}".lower()
+        )
         if is_theirs and (found := _translated(table)):
-            ignored = [label for key, label in (("styles", "its styles"), ("promptexpansion", "its prompt expansion"),
-                                                ("fooocusv2expansion", "its prompt expansion"), ("sharpness", "sharpness"))
-                       if str(folded.get(key, "")).strip() not in ("", "[]")]
+            ignored = [
+                label
+                for key, label in (
+                    ("styles", "its styles"),
+                    ("promptexpansion", "its prompt expansion"),
+                    ("fooocusv2expansion", "its prompt expansion"),
+                    ("sharpness", "sharpness"),
+                )
+                if str(folded.get(key, "")).strip() not in ("", "[]")
+            ]
             ignored += ["its refiner"] if str(folded.get("refinermodel", "None")) not in ("None", "") else []
             notices = (f"Of Fooocus, {_listed(ignored)} {'is' if ignored == ['sharpness'] else 'are'} not used.",)
             return Foreign("Fooocus", found, texts[name], notices if ignored else ())
@@ -196,10 +299,14 @@ def _invokeai_notices(found: Infotext | None, table: Table) -> tuple[str, ...]:
     notices = []
     if found and re.search(r"[\w)][+-]{2,}|\)[\d.]+|\)\+|\.(and|blend|swap)\(", found.prompt):
         notices.append("InvokeAI's weights (word++, (words)1.2) mean nothing here.")
-    others = [name for name in ("controlnets", "ipAdapters", "t2iAdapters", "refiner_model", "init_image")
-              if table.get(name)]
-    return (*notices, f"Of InvokeAI, {_listed(others)} {'is' if len(others) == 1 else 'are'} not used.") if others \
+    others = [
+        name for name in ("controlnets", "ipAdapters", "t2iAdapters", "refiner_model", "init_image") if table.get(name)
+    ]
+    return (
+        (*notices, f"Of InvokeAI, {_listed(others)} {'is' if len(others) == 1 else 'are'} not used.")
+        if others
         else tuple(notices)
+    )
 
 
 def _dream(text: str) -> Infotext | None:
@@ -279,8 +386,13 @@ def _any_json(texts: Mapping[str, str]) -> Foreign | None:
         if table is None:
             continue
         folded = {_fold(key) for key in table}
-        program = ("Draw Things" if {"c", "uc"} <= folded else "Easy Diffusion" if "usestablediffusionmodel" in folded
-                   else "another program")
+        program = (
+            "Draw Things"
+            if {"c", "uc"} <= folded
+            else "Easy Diffusion"
+            if "usestablediffusionmodel" in folded
+            else "another program"
+        )
         if found := _translated(table):
             return Foreign(program, found, text)
         if name == "parameters":
@@ -289,7 +401,15 @@ def _any_json(texts: Mapping[str, str]) -> Foreign | None:
 
 
 _READERS: tuple[Callable[[Mapping[str, str]], Foreign | None], ...] = (
-    _novelai, _fooocus, _invokeai, _swarm, _comfyui, _easy_diffusion, _by_description, _any_json)
+    _novelai,
+    _fooocus,
+    _invokeai,
+    _swarm,
+    _comfyui,
+    _easy_diffusion,
+    _by_description,
+    _any_json,
+)
 
 
 def _translated(table: Table) -> Infotext | None:
@@ -329,9 +449,23 @@ def _translated(table: Table) -> Infotext | None:
 
 def _leftovers(table: Table) -> Iterator[tuple[str, str]]:
     """What else an object says and nobody translates: whoever reads the pairs names what it does not use."""
-    known = {*_NOISE, *_PROMPT, *_NEGATIVE, *_SIZES, *_LORAS, "width", "height", *(name for names in _NAMES.values() for name in names)}
-    left = [str(key) for key, value in table.items()
-            if _fold(key) not in known and str(value).strip().lower() not in _SAYS_NOTHING and _LEFTOVER_KEY.fullmatch(str(key))]
+    known = {
+        *_NOISE,
+        *_PROMPT,
+        *_NEGATIVE,
+        *_SIZES,
+        *_LORAS,
+        "width",
+        "height",
+        *(name for names in _NAMES.values() for name in names),
+    }
+    left = [
+        str(key)
+        for key, value in table.items()
+        if _fold(key) not in known
+        and str(value).strip().lower() not in _SAYS_NOTHING
+        and _LEFTOVER_KEY.fullmatch(str(key))
+    ]
     yield from ((key, "set") for key in left[:_MAX_LEFTOVERS] if not re.fullmatch(r"lora_combined_\d+|LoRA \d+", key))
 
 
@@ -350,17 +484,26 @@ def _loras(table: Table) -> list[tuple[str, str]]:
             found.append((weighed[2], weighed[1]) if weighed else (_plain(entry[0]), _plain(entry[1])))
         elif isinstance(entry, dict) and str(entry.get("type", "lora")).lower() in _KINDS_OF_LORA:
             one = _folded(entry)
-            found.append((_plain(_first(one, ("lora", "model", "name", "modelname", "modelfilename", "file"))),
-                          _plain(_first(one, ("weight", "strength", "modelstrength", "multiplier"))) or "1"))
+            found.append(
+                (
+                    _plain(_first(one, ("lora", "model", "name", "modelname", "modelfilename", "file"))),
+                    _plain(_first(one, ("weight", "strength", "modelstrength", "multiplier"))) or "1",
+                )
+            )
     for key, value in table.items():  # Fooocus
         if re.fullmatch(r"lora_combined_\d+|LoRA \d+", str(key)) and isinstance(value, str) and " : " in value:
             name, _, weight = value.rpartition(" : ")
             found.append((name, weight))
     if not found and (name := _plain(folded.get("useloramodel"))):  # Easy Diffusion
         found = [(name, _plain(folded.get("loraalpha")) or "1")]
-    return [(_SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2]), weight) for name, weight in found
-            if name and name.lower() not in _NOTHING and re.fullmatch(r"-?\d{1,2}(\.\d{1,20})?", weight)
-            and not set(name) & set("<>:\n")][:_MAX_LORAS]
+    return [
+        (_SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2]), weight)
+        for name, weight in found
+        if name
+        and name.lower() not in _NOTHING
+        and re.fullmatch(r"-?\d{1,2}(\.\d{1,20})?", weight)
+        and not set(name) & set("<>:\n")
+    ][:_MAX_LORAS]
 
 
 def _table(text: str) -> dict[str, Any] | None:
@@ -434,6 +577,5 @@ def _candidates(texts: Mapping[str, str], *, anywhere: bool) -> Iterator[str]:
     """Likely places first."""
     order = ("parameters", "usercomment", "xmp usercomment", "xmp parameters")
     named = {key.lower(): text for key, text in reversed(list(texts.items()))}
-    places = [*(name for name in order if name in named),
-              *(name for name in named if anywhere and name not in order)]
+    places = [*(name for name in order if name in named), *(name for name in named if anywhere and name not in order)]
     yield from (named[name] for name in places if "steps" in named[name].lower() and not is_json(named[name]))

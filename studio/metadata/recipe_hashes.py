@@ -24,12 +24,18 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
     def part(use: Used) -> Used:
         return use.model_copy(update={"model": _hashed(use.model, known)})
 
-    return recipe.model_copy(update={
-        "model": _hashed(recipe.model, known), "vae": _hashed(recipe.vae, known) if recipe.vae else None,
-        "loras": tuple(map(part, recipe.loras)), "hypernetworks": tuple(map(part, recipe.hypernetworks)),
-        "controls": tuple(map(part, recipe.controls)), "references": tuple(map(part, recipe.references)),
-        "embeddings": tuple(_hashed(ref, known) for ref in recipe.embeddings),
-        "hires": with_upscaler_hash(recipe.hires, known) if recipe.hires else None})
+    return recipe.model_copy(
+        update={
+            "model": _hashed(recipe.model, known),
+            "vae": _hashed(recipe.vae, known) if recipe.vae else None,
+            "loras": tuple(map(part, recipe.loras)),
+            "hypernetworks": tuple(map(part, recipe.hypernetworks)),
+            "controls": tuple(map(part, recipe.controls)),
+            "references": tuple(map(part, recipe.references)),
+            "embeddings": tuple(_hashed(ref, known) for ref in recipe.embeddings),
+            "hires": with_upscaler_hash(recipe.hires, known) if recipe.hires else None,
+        }
+    )
 
 
 def with_upscaler_hash(enlarging: Enlarging, known: Mapping[str, str]) -> Enlarging:

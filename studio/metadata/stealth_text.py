@@ -1,7 +1,7 @@
 """Texts hidden in a picture's lowest bits ("stealth" metadata): NovelAI's, and those of extensions of A1111 and Forge.
 
-The lowest bits of alpha, or of red, green and blue, from top to bottom and then from left to right: a signature, 32 bits
-that say how many bits follow, and UTF-8 text, plain or gzipped. Source: specs/compatibility.md 4a; the format's
+The lowest bits of alpha, or of red, green and blue, from top to bottom and then from left to right: a signature, 32
+bits that say how many bits follow, and UTF-8 text, plain or gzipped. Source: specs/compatibility.md 4a; the format's
 description in NovelAI's published metadata reader.
 """
 
@@ -52,6 +52,6 @@ def _read(band: Image.Image) -> str:
 
 def _bits(band: Image.Image, begin: int, count: int) -> bytes:
     """So many of the lowest bits, from top to bottom and then from left to right, as bytes."""
-    values = band.transpose(Image.Transpose.TRANSPOSE).tobytes()[begin:begin + count // 8 * 8]
-    digits = values[:len(values) // 8 * 8].translate(bytes(b"01"[value & 1] for value in range(256)))
+    values = band.transpose(Image.Transpose.TRANSPOSE).tobytes()[begin : begin + count // 8 * 8]
+    digits = values[: len(values) // 8 * 8].translate(bytes(b"01"[value & 1] for value in range(256)))
     return int(digits, 2).to_bytes(len(digits) // 8, "big") if digits else b""

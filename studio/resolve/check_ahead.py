@@ -27,10 +27,18 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
     """
     start = recipe.start
     # A single file says only in its header whether it brings an estimator.
-    if entry.variant == "depth" and start and not start.depth and entry.path.is_dir() \
-            and not (entry.path / "depth_estimator").is_dir():
-        raise InvalidRecipe(f"{entry.title} needs the depth of the start picture, and its folder has no depth_estimator.",
-                            "Add a depth picture (white is near).", field="start.depth")
+    if (
+        entry.variant == "depth"
+        and start
+        and not start.depth
+        and entry.path.is_dir()
+        and not (entry.path / "depth_estimator").is_dir()
+    ):
+        raise InvalidRecipe(
+            f"{entry.title} needs the depth of the start picture, and its folder has no depth_estimator.",
+            "Add a depth picture (white is near).",
+            field="start.depth",
+        )
     if recipe.mask:
         _check_mask(recipe.mask, gray_range)
 
@@ -41,5 +49,8 @@ def _check_mask(mask: Mask, gray_range: GrayRange) -> None:
         raise InvalidInput("The mask can't be read.", "Add it again.", field="mask.image")
     lightest = _WHITE - found[0] if mask.invert else found[1]
     if lightest < (1 if mask.soft else MASKED_FROM):
-        raise InvalidInput("The mask is empty: nothing would be repainted.",
-                           "Paint over what is to change, or invert the mask.", field="mask")
+        raise InvalidInput(
+            "The mask is empty: nothing would be repainted.",
+            "Paint over what is to change, or invert the mask.",
+            field="mask",
+        )

@@ -19,8 +19,8 @@ from catalog.preprocessors import (
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ControlDraft, ModelKind, ModelRef, RecipeDraft, Reference, ReferenceDraft
 from contract.tasks import Preprocess
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
+from studio.resolve.model_finder import Finder
 from studio.resolve.parts import SizeOf, need_model, need_picture
 
 
@@ -33,19 +33,25 @@ def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size
         ModelProblem: a model can't be used, or a preprocessor's files are missing.
     """
     has_mask = draft.mask is not None or bool(draft.start and draft.start.extend)
-    return tuple(_control(control, f"controls.{index}", finder, entry, size_of, has_mask=has_mask)
-                 for index, control in enumerate(draft.controls))
+    return tuple(
+        _control(control, f"controls.{index}", finder, entry, size_of, has_mask=has_mask)
+        for index, control in enumerate(draft.controls)
+    )
 
 
-def _control(draft: ControlDraft, part: str, finder: Finder, entry: ModelEntry, size_of: SizeOf, *,
-             has_mask: bool) -> Control:
+def _control(
+    draft: ControlDraft, part: str, finder: Finder, entry: ModelEntry, size_of: SizeOf, *, has_mask: bool
+) -> Control:
     """part: where the draft names it, as "controls.1"."""
     model = _model(draft.model, ("controlnet", "t2i_adapter"), part, finder, entry)
     found = _preprocessor(draft.preprocessor, finder.models.folders, f"{part}.preprocessor")
     refuse_thresholds(found, draft.low, draft.high, part)
     if found.needs_mask and not has_mask:
-        raise InvalidRecipe(f"“{found.label}” shows what a mask hides, and there is no mask.",
-                            "Add one, or choose another preprocessor.", field=f"{part}.preprocessor")
+        raise InvalidRecipe(
+            f"“{found.label}” shows what a mask hides, and there is no mask.",
+            "Add one, or choose another preprocessor.",
+            field=f"{part}.preprocessor",
+        )
     if size := size_of(draft.image.sha256):
         refuse_shape(found, size, draft.resolution, f"{part}.image")
     control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
@@ -61,12 +67,14 @@ def _preprocessor(name: str, folders: Sequence[Path], field: str) -> Preprocesso
     return found
 
 
-def resolve_references(drafts: Sequence[ReferenceDraft], finder: Finder,
-                       entry: ModelEntry) -> tuple[Reference, ...]:
+def resolve_references(drafts: Sequence[ReferenceDraft], finder: Finder, entry: ModelEntry) -> tuple[Reference, ...]:
     """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
-    return tuple(Reference.model_validate({
-        **dict(draft), "model": _model(draft.model, ("ip_adapter",), f"references.{index}", finder, entry)})
-        for index, draft in enumerate(drafts))
+    return tuple(
+        Reference.model_validate(
+            {**dict(draft), "model": _model(draft.model, ("ip_adapter",), f"references.{index}", finder, entry)}
+        )
+        for index, draft in enumerate(drafts)
+    )
 
 
 def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> Preprocess:
@@ -82,13 +90,17 @@ def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> 
     refuse_thresholds(found, task.low, task.high, "")
     refuse_shape(found, size, task.resolution, "image")
     if found.needs_mask:
-        raise InvalidRecipe(f"“{found.label}” has no preview: it shows what the mask of a job hides.",
-                            "Choose another preprocessor.", field="preprocessor")
+        raise InvalidRecipe(
+            f"“{found.label}” has no preview: it shows what the mask of a job hides.",
+            "Choose another preprocessor.",
+            field="preprocessor",
+        )
     return task.model_copy(update={"preprocessor": found.id})
 
 
-def _model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], part: str, finder: Finder,
-           checkpoint: ModelEntry) -> ModelRef:
+def _model(
+    wanted: str | ModelRef, kinds: tuple[ModelKind, ...], part: str, finder: Finder, checkpoint: ModelEntry
+) -> ModelRef:
     found = need_model(wanted, kinds, f"{part}.model", finder)
     refuse_other_family(found, checkpoint.ref, f"{part}.model")
     return found

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, Recipe, RecipeDraft
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
 from studio.resolve.controls import resolve_controls, resolve_references
-from studio.resolve.textual_inversion import resolve_embeddings
 from studio.resolve.loras import net_ref, take_nets
+from studio.resolve.model_finder import Finder
 from studio.resolve.parts import (
     SizeOf,
     check_pictures,
@@ -27,6 +26,7 @@ from studio.resolve.parts import (
     sized_mask,
 )
 from studio.resolve.sampler_choice import choose_sampler
+from studio.resolve.textual_inversion import resolve_embeddings
 
 _NOT_YET: Mapping[str, str] = {"refiner": "A refiner"}
 
@@ -64,21 +64,31 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     width, height = choose_size(draft, entry, size_of, max_pixels)
     check_size(width, height, max_pixels)
     recipe = Recipe(
-        prompt=draft.prompt, negative_prompt=draft.negative_prompt,
+        prompt=draft.prompt,
+        negative_prompt=draft.negative_prompt,
         model=finder.ref(entry),
         vae=_vae_beside(entry, finder.models) if draft.vae is None else net_ref(draft.vae, "vae", "vae", finder, entry),
-        loras=nets.loras, hypernetworks=nets.hypernetworks, embeddings=resolve_embeddings(draft, finder, entry),
-        sampler=sampler.id, schedule=schedule,
+        loras=nets.loras,
+        hypernetworks=nets.hypernetworks,
+        embeddings=resolve_embeddings(draft, finder, entry),
+        sampler=sampler.id,
+        schedule=schedule,
         steps=defaults.steps if draft.steps is None else draft.steps,
         guidance=float(defaults.guidance if draft.guidance is None else draft.guidance),
-        clip_skip=draft.clip_skip, width=width, height=height,
+        clip_skip=draft.clip_skip,
+        width=width,
+        height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,
-        count=draft.count, start=draft.start, mask=sized_mask(draft),
+        count=draft.count,
+        start=draft.start,
+        mask=sized_mask(draft),
         controls=resolve_controls(draft, finder, entry, size_of),
         references=resolve_references(draft.references, finder, entry),
         hires=resolve_hires(draft.hires, finder, entry, sampler.id, (width, height), max_pixels)
-        if draft.hires else None,
-        extras=draft.extras)
+        if draft.hires
+        else None,
+        extras=draft.extras,
+    )
     return Resolved(recipe, entry, tuple(finder.notices))
 
 
@@ -92,8 +102,7 @@ def _find_model(wanted: str | ModelRef | None, finder: Finder) -> ModelEntry:
     if wanted is None:
         entry = finder.models.first_usable()
         if entry is None:
-            raise InvalidRecipe("There is no model that can be used.",
-                                "Put one into models/.", field="model")
+            raise InvalidRecipe("There is no model that can be used.", "Put one into models/.", field="model")
     else:
         name = wanted if isinstance(wanted, str) else wanted.name
         entry = finder.find(wanted, ("checkpoint",)) or _named(name, finder.models)

@@ -1,7 +1,8 @@
 """LoRAs and hypernetworks: those a draft lists and those its prompts name in tags, as refs. Knows no weights.
 
 <lora:name:0.8>  <lora:name:0.5:0.8> (text encoders, U-Net)  <lora:name:te=0.5:unet=0.8:lbw=1,0,…>  <hypernet:name:0.5>
-The tags leave the prompts; `metadata/infotext.py` writes them back for other programs. <lyco:…> means the same as <lora:…>.
+The tags leave the prompts; `metadata/infotext.py` writes them back for other programs. <lyco:…> means the same as
+<lora:…>.
 """
 
 import difflib
@@ -17,22 +18,36 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.parts import BLOCK_COUNTS, MAX_HYPERNETWORKS, MAX_LORAS
 from contract.prompt import Tag, take_tags
 from contract.recipe import HypernetworkUse, LoraUse, ModelKind, ModelRef, RecipeDraft
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
+from studio.resolve.model_finder import Finder
 
 KINDS: Mapping[str, ModelKind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}
-LABELS: Mapping[ModelKind, str] = {"lora": "LoRA", "hypernetwork": "Hypernetwork", "embedding": "Embedding",
-                                   "vae": "VAE"}
-_FIELDS: Mapping[ModelKind, str] = {"lora": "loras", "hypernetwork": "hypernetworks", "embedding": "embeddings",
-                                    "vae": "vae"}
+LABELS: Mapping[ModelKind, str] = {
+    "lora": "LoRA",
+    "hypernetwork": "Hypernetwork",
+    "embedding": "Embedding",
+    "vae": "VAE",
+}
+_FIELDS: Mapping[ModelKind, str] = {
+    "lora": "loras",
+    "hypernetwork": "hypernetworks",
+    "embedding": "embeddings",
+    "vae": "vae",
+}
 _MOST: Mapping[ModelKind, int] = {"lora": MAX_LORAS, "hypernetwork": MAX_HYPERNETWORKS}
 _WEIGHT_LIMIT = 10.0
 # Names that the block weight extension gives to whole orders of 17.
 _PRESETS: Mapping[str, tuple[int, ...]] = {
-    "NONE": (0,) * 17, "ALL": (1,) * 17, "INS": (1,) * 3 + (0,) * 14, "IND": (1, 0, 0, 0, 1, 1, 1) + (0,) * 10,
-    "INALL": (1,) * 7 + (0,) * 10, "MIDD": (1, 0, 0, 0) + (1,) * 8 + (0,) * 5,
-    "OUTD": (1,) + (0,) * 7 + (1,) * 4 + (0,) * 5, "OUTS": (1,) + (0,) * 11 + (1,) * 5,
-    "OUTALL": (1,) + (0,) * 7 + (1,) * 9}
+    "NONE": (0,) * 17,
+    "ALL": (1,) * 17,
+    "INS": (1,) * 3 + (0,) * 14,
+    "IND": (1, 0, 0, 0, 1, 1, 1) + (0,) * 10,
+    "INALL": (1,) * 7 + (0,) * 10,
+    "MIDD": (1, 0, 0, 0) + (1,) * 8 + (0,) * 5,
+    "OUTD": (1,) + (0,) * 7 + (1,) * 4 + (0,) * 5,
+    "OUTS": (1,) + (0,) * 11 + (1,) * 5,
+    "OUTALL": (1,) + (0,) * 7 + (1,) * 9,
+}
 _PATH = re.compile(r"^[/\\~]|^[A-Za-z]:|\\|(^|/)\.\.?(/|$)|\0")
 
 
@@ -80,8 +95,11 @@ def named(name: str, kind: ModelKind, models: ModelList, where: str) -> ModelEnt
     """
     label = LABELS[kind]
     if _PATH.search(name):
-        raise InvalidRecipe(f"“{name[:80]}” is a path, not the name of a {label}.",
-                            f"Use a name from the list of {label}s.", field=where)
+        raise InvalidRecipe(
+            f"“{name[:80]}” is a path, not the name of a {label}.",
+            f"Use a name from the list of {label}s.",
+            field=where,
+        )
     entry = models.find(name, kind) or models.find(name.removesuffix(".safetensors"), kind)
     if entry is None and (other := models.other_kind(name, kind)):
         raise InvalidRecipe(f"“{name[:80]}” is {other}, no {label}.", f"Choose {a_kind(kind)}.", field=where)
@@ -107,9 +125,11 @@ def refuse_other_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -
     if entry.ref.kind == "vae" and FAMILIES[theirs].latent_channels == FAMILIES[ours].latent_channels:
         return
     label, other = FAMILIES[theirs].label, LABELS[entry.ref.kind]
-    raise InvalidRecipe(f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[ours].label}.",
-                        f"Choose {'an' if label.startswith('SD') else 'a'} {label} model or remove it.",
-                        field=where)
+    raise InvalidRecipe(
+        f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[ours].label}.",
+        f"Choose {'an' if label.startswith('SD') else 'a'} {label} model or remove it.",
+        field=where,
+    )
 
 
 def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Taken:
@@ -119,10 +139,14 @@ def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Tak
         InvalidRecipe: names the LoRA or hypernetwork and what is wrong.
         ModelProblem: a file can't be used.
     """
-    asked = [Asked("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, f"loras.{index}.model")
-             for index, lora in enumerate(draft.loras)]
-    asked += [Asked("hypernetwork", net.model, net.weight, None, (), f"hypernetworks.{index}.model")
-              for index, net in enumerate(draft.hypernetworks)]
+    asked = [
+        Asked("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, f"loras.{index}.model")
+        for index, lora in enumerate(draft.loras)
+    ]
+    asked += [
+        Asked("hypernetwork", net.model, net.weight, None, (), f"hypernetworks.{index}.model")
+        for index, net in enumerate(draft.hypernetworks)
+    ]
     without, tags = _without_tags(draft)
     asked += tags
     found: dict[ModelKind, list[tuple[Asked, ModelRef]]] = {"lora": [], "hypernetwork": []}
@@ -131,10 +155,13 @@ def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Tak
     added = {kind: list(_added(pairs, finder.notices)) for kind, pairs in found.items()}
     for kind, pairs in added.items():
         if len(pairs) > _MOST[kind]:
-            raise InvalidRecipe(f"{len(pairs)} {LABELS[kind]}s are asked for.", f"Use at most {_MOST[kind]}.",
-                                field=_FIELDS[kind])
-    loras = tuple(LoraUse(model=ref, weight=one.weight, text_weight=one.text_weight, blocks=one.blocks)
-                  for one, ref in added["lora"])
+            raise InvalidRecipe(
+                f"{len(pairs)} {LABELS[kind]}s are asked for.", f"Use at most {_MOST[kind]}.", field=_FIELDS[kind]
+            )
+    loras = tuple(
+        LoraUse(model=ref, weight=one.weight, text_weight=one.text_weight, blocks=one.blocks)
+        for one, ref in added["lora"]
+    )
     nets = tuple(HypernetworkUse(model=ref, weight=one.weight) for one, ref in added["hypernetwork"])
     return Taken(without, loras, nets)
 
@@ -151,8 +178,9 @@ def _without_tags(draft: RecipeDraft) -> tuple[RecipeDraft, list[Asked]]:
 
     changes: dict[str, object] = {name: strip(getattr(draft, name), name) for name in ("prompt", "negative_prompt")}
     if draft.hires:
-        changes["hires"] = draft.hires.model_copy(update={
-            name: strip(getattr(draft.hires, name), f"hires.{name}") for name in ("prompt", "negative_prompt")})
+        changes["hires"] = draft.hires.model_copy(
+            update={name: strip(getattr(draft.hires, name), f"hires.{name}") for name in ("prompt", "negative_prompt")}
+        )
     return draft.model_copy(update=changes), asked
 
 
@@ -167,14 +195,19 @@ def _asked(tag: Tag, where: str) -> Asked:
     unknown = next((key for key in by_name if key not in ("te", "unet", "lbw")), None)
     if unknown is not None or len(positional) > 2 or (kind == "hypernetwork" and (by_name or len(positional) > 1)):
         shown = f"{unknown}=" if unknown is not None else ":".join(tag.arguments)
-        raise InvalidRecipe(f"“{shown[:40]}” of {LABELS[kind]} “{tag.name[:80]}” is not known.",
-                            "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=." if kind == "lora"
-                            else "Use <hypernet:name:0.8>.", field=where)
+        raise InvalidRecipe(
+            f"“{shown[:40]}” of {LABELS[kind]} “{tag.name[:80]}” is not known.",
+            "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=."
+            if kind == "lora"
+            else "Use <hypernet:name:0.8>.",
+            field=where,
+        )
     te = by_name.get("te", positional[0] if positional else "1")
     text = _weight(te, tag, where)
     weight = _weight(by_name.get("unet", positional[1] if len(positional) > 1 else te), tag, where)
-    return Asked(kind, tag.name, weight, None if text == weight else text, _blocks(by_name.get("lbw"), tag, where),
-                 where)
+    return Asked(
+        kind, tag.name, weight, None if text == weight else text, _blocks(by_name.get("lbw"), tag, where), where
+    )
 
 
 def _weight(text: str, tag: Tag, where: str) -> float:
@@ -183,8 +216,11 @@ def _weight(text: str, tag: Tag, where: str) -> float:
     except ValueError:
         weight = math.nan
     if not -_WEIGHT_LIMIT <= weight <= _WEIGHT_LIMIT:
-        raise InvalidRecipe(f"The weight of {LABELS[KINDS[tag.kind]]} “{tag.name[:80]}” is “{text[:40]}”.",
-                            f"Use a number, -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g}.", field=where)
+        raise InvalidRecipe(
+            f"The weight of {LABELS[KINDS[tag.kind]]} “{tag.name[:80]}” is “{text[:40]}”.",
+            f"Use a number, -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g}.",
+            field=where,
+        )
     return weight
 
 
@@ -195,9 +231,12 @@ def _blocks(text: str | None, tag: Tag, where: str) -> tuple[float, ...]:
         return tuple(map(float, preset))
     numbers = tuple(_weight(number.strip(), tag, where) for number in text.split(","))
     if len(numbers) not in BLOCK_COUNTS:
-        raise InvalidRecipe(f"LoRA “{tag.name[:80]}” has {len(numbers)} block weights.",
-                            f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} of them, or one of "
-                            f"{', '.join(_PRESETS)}.", field=where)
+        raise InvalidRecipe(
+            f"LoRA “{tag.name[:80]}” has {len(numbers)} block weights.",
+            f"Use {', '.join(map(str, BLOCK_COUNTS[:-1]))} or {BLOCK_COUNTS[-1]} of them, or one of "
+            f"{', '.join(_PRESETS)}.",
+            field=where,
+        )
     return numbers
 
 
@@ -215,8 +254,11 @@ def _added(pairs: Sequence[tuple[Asked, ModelRef]], notices: list[tuple[str, str
         text = round(sum(one.weight if one.text_weight is None else one.text_weight for one, _ in several), 6)
         label = LABELS[first.kind]
         if max(abs(weight), abs(text)) > _WEIGHT_LIMIT:
-            raise InvalidRecipe(f"{label} “{ref.name}” is named {count} times; its weights add up to {weight:g}.",
-                                f"Use -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g} in all.", field=first.field)
+            raise InvalidRecipe(
+                f"{label} “{ref.name}” is named {count} times; its weights add up to {weight:g}.",
+                f"Use -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g} in all.",
+                field=first.field,
+            )
         times = "twice" if count == 2 else f"{count} times"
         notices.append(("named_twice", f"{label} “{ref.name}” is named {times}: its weights were added to {weight:g}."))
         yield Asked(first.kind, first.model, weight, None if text == weight else text, first.blocks, first.field), ref

@@ -39,8 +39,13 @@ class Finder:
         have = self.known_hash(found) if found else None
         if found and have and have != sha256:
             label = KIND_LABELS[found.ref.kind]
-            self.notices.append(("other_model", f"{label[0].upper()}{label[1:]} “{found.title}” is not the same file as "
-                                                f"the “{name[:60]}” of this recipe; the picture can differ."))
+            self.notices.append(
+                (
+                    "other_model",
+                    f"{label[0].upper()}{label[1:]} “{found.title}” is not the same file as "
+                    f"the “{name[:60]}” of this recipe; the picture can differ.",
+                )
+            )
         return found
 
     def ref(self, entry: ModelEntry) -> ModelRef:

@@ -38,8 +38,9 @@ class Spanned(Protocol):
     def end(self) -> float: ...
 
 
-def without_effect(recipe: Recipe, entry: ModelEntry, picture_of: PictureOf, notes_of: NotesOf,
-                   gray_range: GrayRange) -> tuple[Notice, ...]:
+def without_effect(
+    recipe: Recipe, entry: ModelEntry, picture_of: PictureOf, notes_of: NotesOf, gray_range: GrayRange
+) -> tuple[Notice, ...]:
     """What is worth knowing, each once.
 
     Args:
@@ -47,8 +48,13 @@ def without_effect(recipe: Recipe, entry: ModelEntry, picture_of: PictureOf, not
         notes_of: What was noted when it was brought.
         gray_range: As of `check_ahead`.
     """
-    found = [*_notes(recipe, notes_of), *_of_nets(recipe), *_of_units(recipe), *_of_words(recipe),
-             *_of_start(recipe, entry)]
+    found = [
+        *_notes(recipe, notes_of),
+        *_of_nets(recipe),
+        *_of_units(recipe),
+        *_of_words(recipe),
+        *_of_start(recipe, entry),
+    ]
     if recipe.mask is not None and (grays := gray_range(recipe.mask.image.sha256)) is not None:
         found += _of_mask(recipe.mask, *grays)
     with contextlib.suppress(OSError, SyntaxError, ValueError):  # one that is damaged on the disk, the job names
@@ -77,41 +83,69 @@ def _is_idle(lora: LoraUse) -> bool:
 
 
 def _of_units(recipe: Recipe) -> Iterator[Notice]:
-    named: list[tuple[str, Spanned]] = [(f"ControlNet {index}", control) for index, control in enumerate(recipe.controls, 1)]
+    named: list[tuple[str, Spanned]] = [
+        (f"ControlNet {index}", control) for index, control in enumerate(recipe.controls, 1)
+    ]
     named += [(f"Picture as prompt {index}", reference) for index, reference in enumerate(recipe.references, 1)]
     for name, unit in named:
         if unit.weight == 0:
             yield "no_effect", f"{name} has weight 0: its picture changes nothing."
         elif not _acts(unit, recipe.steps):
-            yield "no_effect", (f"{name} acts from {unit.begin:g} to {unit.end:g} of {recipe.steps} steps, "
-                                "which is not one whole step: its picture changes nothing.")
+            yield (
+                "no_effect",
+                (
+                    f"{name} acts from {unit.begin:g} to {unit.end:g} of {recipe.steps} steps, "
+                    "which is not one whole step: its picture changes nothing."
+                ),
+            )
 
 
 def _acts(unit: Spanned, steps: int) -> bool:
-    return any(step / steps >= unit.begin - _STEPS_SPAN_SLACK and (step + 1) / steps <= unit.end + _STEPS_SPAN_SLACK
-               for step in range(steps))
+    return any(
+        step / steps >= unit.begin - _STEPS_SPAN_SLACK and (step + 1) / steps <= unit.end + _STEPS_SPAN_SLACK
+        for step in range(steps)
+    )
 
 
 def _of_words(recipe: Recipe) -> Iterator[Notice]:
     hires = recipe.hires
     is_guided = recipe.guidance > 1 or bool(hires and hires.guidance is not None and hires.guidance > 1)
     if recipe.negative_prompt.strip() and not is_guided:
-        yield "no_effect", f"Guidance {recipe.guidance:g} follows the prompt alone: the negative prompt changes nothing."
-    texts = [recipe.prompt, recipe.negative_prompt, *filter(None, (hires.prompt, hires.negative_prompt) if hires else ())]
+        yield (
+            "no_effect",
+            f"Guidance {recipe.guidance:g} follows the prompt alone: the negative prompt changes nothing.",
+        )
+    texts = [
+        recipe.prompt,
+        recipe.negative_prompt,
+        *filter(None, (hires.prompt, hires.negative_prompt) if hires else ()),
+    ]
     known = {name.casefold() for ref in recipe.embeddings for name in spoken_names(ref.name)}
     for text in texts:
         for match in _NAMED_EMBEDDING.finditer(text):
             name = match[1].replace("\\", "/")
-            if not {name.casefold(), name.rpartition("/")[2].casefold(), name.partition(".")[0].casefold(),
-                    f"embedding:{name}".casefold()} & known:
+            if (
+                not {
+                    name.casefold(),
+                    name.rpartition("/")[2].casefold(),
+                    name.partition(".")[0].casefold(),
+                    f"embedding:{name}".casefold(),
+                }
+                & known
+            ):
                 yield "unknown_embedding", f"Embedding “{name[:80]}” is not here: its name is read as plain words."
 
 
 def _of_start(recipe: Recipe, entry: ModelEntry) -> Iterator[Notice]:
     start, hires = recipe.start, recipe.hires
     if entry.variant == "inpaint" and recipe.mask is None and not (start and start.extend):
-        yield "model_for_inpainting", (f"{entry.title} is made to paint into masks, and there is none: it paints the whole "
-                                       "picture. An ordinary model does that better.")
+        yield (
+            "model_for_inpainting",
+            (
+                f"{entry.title} is made to paint into masks, and there is none: it paints the whole "
+                "picture. An ordinary model does that better."
+            ),
+        )
     if start is not None:
         if entry.variant != "edit":
             yield from _strength("Strength", start.strength, recipe.steps, "keeps the start picture as it is")
@@ -120,7 +154,9 @@ def _of_start(recipe: Recipe, entry: ModelEntry) -> Iterator[Notice]:
         if entry.variant != "depth" and start.depth is not None:
             yield "no_effect", f"The depth picture changes nothing: {entry.title} does not paint by depth."
     if isinstance(hires, Hires):
-        yield from _strength("Hires strength", hires.strength, hires.steps or recipe.steps, "enlarges and paints nothing anew")
+        yield from _strength(
+            "Hires strength", hires.strength, hires.steps or recipe.steps, "enlarges and paints nothing anew"
+        )
 
 
 def _strength(label: str, strength: float, steps: int, words: str) -> Iterator[Notice]:
@@ -153,7 +189,10 @@ def _of_mask(asked: Mask, low: int, high: int) -> Iterator[Notice]:
         words = "is painted everywhere" if not asked.invert else "is turned around and empty, so it is everything"
         yield "mask_of_all", f"The mask {words}: the whole picture changes, as without a mask."
     elif low == high and asked.soft and high > 0:
-        yield "mask_of_one_gray", "The mask is one even gray: the whole picture changes alike, as without a mask but less."
+        yield (
+            "mask_of_one_gray",
+            "The mask is one even gray: the whole picture changes alike, as without a mask but less.",
+        )
 
 
 def _on_background(picture: Image.Image) -> Image.Image:

@@ -39,15 +39,20 @@ def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
     """
     start, mask = draft.start, draft.mask
     named: list[tuple[str, ImageRef | None]] = [
-        ("start.image", start.image if start else None), ("start.depth", start.depth if start else None),
+        ("start.image", start.image if start else None),
+        ("start.depth", start.depth if start else None),
         ("mask.image", mask.image if mask else None),
         *((f"controls.{index}.image", control.image) for index, control in enumerate(draft.controls)),
-        *((f"references.{index}.image", reference.image) for index, reference in enumerate(draft.references))]
+        *((f"references.{index}.image", reference.image) for index, reference in enumerate(draft.references)),
+    ]
     sizes = {field: need_picture(ref, field, size_of) for field, ref in named if ref is not None}
     if mask and not _same_shape(sizes["start.image"], sizes["mask.image"]):
         (width, height), (mask_width, mask_height) = sizes["start.image"], sizes["mask.image"]
-        raise InvalidInput(f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
-                           "Use a mask of the picture's size or shape.", field="mask.image")
+        raise InvalidInput(
+            f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
+            "Use a mask of the picture's size or shape.",
+            field="mask.image",
+        )
 
 
 def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
@@ -58,8 +63,13 @@ def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
     """
     size = size_of(ref.sha256)
     if size is None:
-        words = {"start.image": "start picture", "start.depth": "depth picture", "mask.image": "mask",
-                 "controls": "control picture", "references": "picture as prompt"}
+        words = {
+            "start.image": "start picture",
+            "start.depth": "depth picture",
+            "mask.image": "mask",
+            "controls": "control picture",
+            "references": "picture as prompt",
+        }
         word = words.get(field) or words.get(field.partition(".")[0], "picture")
         raise InvalidInput(f"The {word} is not here.", "Add it again.", field=field)
     return size
@@ -78,8 +88,9 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
     """
     if entry.variant in ("edit", "depth") and draft.start is None:
         does = "edits a picture" if entry.variant == "edit" else "paints by the depth of a picture"
-        raise InvalidRecipe(f"{entry.title} {does}, and there is none.", "Add a start picture, or use another model.",
-                            field="start")
+        raise InvalidRecipe(
+            f"{entry.title} {does}, and there is none.", "Add a start picture, or use another model.", field="start"
+        )
 
 
 def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixels: int) -> Size:
@@ -113,12 +124,17 @@ def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
     width, height = extended_size(size, extend)
     for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
         if asked not in (None, side):
-            raise InvalidRecipe(f"The extended canvas would be {width} × {height}; {name} is {asked}.",
-                                f"Use {side}, or leave it out.", field=name)
+            raise InvalidRecipe(
+                f"The extended canvas would be {width} × {height}; {name} is {asked}.",
+                f"Use {side}, or leave it out.",
+                field=name,
+            )
         if not SIDE[0] <= side <= SIDE[1]:
-            raise InvalidRecipe(f"The extended canvas would be {width} × {height}.",
-                                f"Sides are {SIDE[0]} to {SIDE[1]}: extend less, or scale the picture down first.",
-                                field="start.extend")
+            raise InvalidRecipe(
+                f"The extended canvas would be {width} × {height}.",
+                f"Sides are {SIDE[0]} to {SIDE[1]}: extend less, or scale the picture down first.",
+                field="start.extend",
+            )
     return width, height
 
 
@@ -132,9 +148,12 @@ def check_size(width: int, height: int, max_pixels: int, *, field: str = "width"
         return
     scale = math.sqrt(max_pixels / (width * height))
     fit = [max(SIDE_MULTIPLE, int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in (width, height)]
-    raise InvalidRecipe(f"{width} × {height} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
-                        f"The largest of this shape is {fit[0]} × {fit[1]}.", field=field,
-                        fix={"width": fit[0], "height": fit[1]})
+    raise InvalidRecipe(
+        f"{width} × {height} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
+        f"The largest of this shape is {fit[0]} × {fit[1]}.",
+        field=field,
+        fix={"width": fit[0], "height": fit[1]},
+    )
 
 
 def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, finder: Finder) -> ModelRef:
@@ -156,8 +175,9 @@ def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str,
     return finder.ref(entry)
 
 
-def resolve_hires(hires: Hires, finder: Finder, entry: ModelEntry, first_sampler: str, size: Size,
-                  max_pixels: int) -> Hires:
+def resolve_hires(
+    hires: Hires, finder: Finder, entry: ModelEntry, first_sampler: str, size: Size, max_pixels: int
+) -> Hires:
     """The pass with ids and refs for names; a sampler of its own gets a schedule that goes with it.
 
     Args:
@@ -184,21 +204,28 @@ def check_hires_size(size: Size, larger: Size, max_pixels: int) -> None:
         return
     most = math.floor(math.sqrt(max_pixels / (size[0] * size[1])) * 100) / 100
     hint = f"Upscale by at most {most:g}." if most > 1 else "Leave it out, or begin smaller."
-    raise InvalidRecipe(f"{larger[0]} × {larger[1]} is more than this studio makes "
-                        f"({max_pixels / 1e6:.1f} megapixels).", hint, field="hires.scale", fix={"hires.scale": most} if most > 1 else None)
+    raise InvalidRecipe(
+        f"{larger[0]} × {larger[1]} is more than this studio makes ({max_pixels / 1e6:.1f} megapixels).",
+        hint,
+        field="hires.scale",
+        fix={"hires.scale": most} if most > 1 else None,
+    )
 
 
-def resolve_upscaler(wanted: str | ModelRef, finder: Finder, field: str, *,
-                     is_for_pictures: bool = False) -> str | ModelRef:
+def resolve_upscaler(
+    wanted: str | ModelRef, finder: Finder, field: str, *, is_for_pictures: bool = False
+) -> str | ModelRef:
     """The id of a built-in upscaler or the ref of a model. Raises InvalidRecipe, ModelProblem."""
     built_in = find_upscaler(wanted) if isinstance(wanted, str) else None
     if built_in is None:
         return need_model(wanted, ("upscaler",), field, finder)
     if built_in.is_latent and is_for_pictures:
         labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
-        raise InvalidRecipe(f"{built_in.label} enlarges latents, and this is a finished picture.",
-                            f"Use {', '.join(labels[:-1])} or {labels[-1]}, or a model.",
-                            field=field)
+        raise InvalidRecipe(
+            f"{built_in.label} enlarges latents, and this is a finished picture.",
+            f"Use {', '.join(labels[:-1])} or {labels[-1]}, or a model.",
+            field=field,
+        )
     return built_in.id
 
 
@@ -214,7 +241,13 @@ def resolve_upscale(task: Upscale, finder: Finder, size_of: SizeOf, max_pixels: 
     most = max_pixels * _ENLARGED
     if width * height * task.scale**2 > most:
         factor = math.floor(math.sqrt(most / (width * height)) * 100) / 100
-        raise InvalidRecipe(f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
-                            f"({most / 1e6:.0f} megapixels).", f"Upscale by at most {factor:g}.", field="scale", fix={"scale": factor})
-    return task.model_copy(update={
-        "upscaler": resolve_upscaler(task.upscaler, finder, "upscaler", is_for_pictures=True)})
+        raise InvalidRecipe(
+            f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
+            f"({most / 1e6:.0f} megapixels).",
+            f"Upscale by at most {factor:g}.",
+            field="scale",
+            fix={"scale": factor},
+        )
+    return task.model_copy(
+        update={"upscaler": resolve_upscaler(task.upscaler, finder, "upscaler", is_for_pictures=True)}
+    )

@@ -36,7 +36,9 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
     Raises:
         InvalidRecipe: a weight is beyond every number; names the field.
     """
-    made = recipe.steps if recipe.start is None or not takes_strength else made_steps(recipe.steps, recipe.start.strength)
+    made = (
+        recipe.steps if recipe.start is None or not takes_strength else made_steps(recipe.steps, recipe.start.strength)
+    )
     notes: dict[tuple[str, str], None] = {}
     for reading in _readings(recipe):
         notes.update(dict.fromkeys(_notes_on(reading)))
@@ -46,7 +48,10 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
 
 
 def _readings(recipe: Recipe) -> Iterator[_Reading]:
-    """As `engine/adapters/prompt_encoder.py` reads them; a hires pass without a prompt of its own reads on in the first's."""
+    """The prompts as `engine/adapters/prompt_encoder.py` reads them.
+
+    A hires pass without a prompt of its own reads on in the first's.
+    """
     yield _read("prompt", recipe.prompt, recipe.steps)
     yield _read("negative_prompt", recipe.negative_prompt, recipe.steps)
     if hires := recipe.hires:
@@ -62,7 +67,9 @@ def _read(field: str, text: str, steps: int, after: int | None = None) -> _Readi
         prompt = parse(text, steps, composes="negative" not in field, after=after)
         every = range(steps) if len(text) <= _READ_AT_EVERY_STEP else (0, steps - 1)
         looked_at = (0,) if prompt.is_static else every
-        return _Reading(field, text, prompt, tuple(dict.fromkeys(part for step in looked_at for part in prompt.at(step))))
+        return _Reading(
+            field, text, prompt, tuple(dict.fromkeys(part for step in looked_at for part in prompt.at(step)))
+        )
     except InvalidRecipe as error:
         raise InvalidRecipe(error.message, error.hint, field=field) from None
 
@@ -82,19 +89,35 @@ def _never_reached(label: str, prompt: Prompt, steps: int, made: int) -> tuple[s
 def _notes_on(reading: _Reading) -> Iterator[tuple[str, str]]:
     strong = next(filter(None, map(_strong, reading.parts)), None)
     if strong is not None:
-        yield "prompt_weight", (f"The {reading.label} gives {strong[0]} a weight of {strong[1]:g}; "
-                                "beyond 10 a picture mostly falls apart.")
+        yield (
+            "prompt_weight",
+            (
+                f"The {reading.label} gives {strong[0]} a weight of {strong[1]:g}; "
+                "beyond 10 a picture mostly falls apart."
+            ),
+        )
     if reading.prompt.is_plain and _LOOKS_EDITED.search(reading.text):
-        yield "prompt_not_edited", (f"Nothing in the {reading.label} changes with the steps: it has a “|” outside of [a|b], "
-                                    "or a “\\” at the end of a line. Write \\| for the character.")
+        yield (
+            "prompt_not_edited",
+            (
+                f"Nothing in the {reading.label} changes with the steps: it has a “|” outside of [a|b], "
+                "or a “\\” at the end of a line. Write \\| for the character."
+            ),
+        )
 
 
 def _strong(part: Part) -> tuple[str, float] | None:
     """What of a part is weighted too strongly, and how."""
     if abs(part.weight) > _STRONG:
         return f"“{_said(part)}”", part.weight
-    return next(((f"“{piece.text.strip()[:40]}”", piece.weight) for piece in part.pieces
-                 if piece and abs(piece.weight) > _STRONG), None)
+    return next(
+        (
+            (f"“{piece.text.strip()[:40]}”", piece.weight)
+            for piece in part.pieces
+            if piece and abs(piece.weight) > _STRONG
+        ),
+        None,
+    )
 
 
 def _said(part: Part) -> str:

@@ -31,28 +31,37 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
         sampler, old_style = split_old_name(name)
         wanted = schedule or (old_style.id if old_style else wanted)
     if sampler is None:
-        raise InvalidRecipe(f"Sampler is “{name[:60]}”, which is not known.",
-                            _near(name, [s.label for s in SAMPLERS.values()]), field="sampler")
+        raise InvalidRecipe(
+            f"Sampler is “{name[:60]}”, which is not known.",
+            _near(name, [s.label for s in SAMPLERS.values()]),
+            field="sampler",
+        )
     found = find_schedule(wanted)
     if found is None:
-        raise InvalidRecipe(f"Schedule is “{wanted[:60]}”, which is not known.",
-                            _near(wanted, [s.label for s in SCHEDULES.values()]), field="schedule")
+        raise InvalidRecipe(
+            f"Schedule is “{wanted[:60]}”, which is not known.",
+            _near(wanted, [s.label for s in SCHEDULES.values()]),
+            field="schedule",
+        )
     offered = schedules_for(sampler, zero_snr=entry.zero_snr)
     if found.id not in offered:
         which = sampler.label if found.id not in sampler.schedules else entry.title
         labels = [SCHEDULES[s].label for s in offered]
-        raise InvalidRecipe(f"{which} does not go with {found.label}.",
-                            f"Use {', '.join(labels[:-1])} or {labels[-1]}.", field="schedule")
+        raise InvalidRecipe(
+            f"{which} does not go with {found.label}.",
+            f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
+            field="schedule",
+        )
     return sampler, resolve_schedule(sampler, found.id, zero_snr=entry.zero_snr)
 
 
 def split_old_name(name: str) -> tuple[Sampler | None, Schedule | None]:
-    """"DPM++ 2M Karras" as older programs wrote it: the sampler and the schedule behind it."""
+    """ "DPM++ 2M Karras" as older programs wrote it: the sampler and the schedule behind it."""
     for schedule in SCHEDULES.values():
         for label in (schedule.label, schedule.id, *schedule.aliases):
             head = name.strip()
             if head.lower().endswith(" " + label.lower()):
-                sampler = find_sampler(head[:-len(label)])
+                sampler = find_sampler(head[: -len(label)])
                 if sampler:
                     return sampler, schedule
     return None, None

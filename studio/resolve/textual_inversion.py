@@ -6,8 +6,8 @@ from contract.errors import InvalidRecipe
 from contract.parts import MAX_EMBEDDINGS
 from contract.prompt import without_comments
 from contract.recipe import ModelRef, RecipeDraft
-from studio.resolve.model_finder import Finder
 from studio.resolve.loras import net_ref
+from studio.resolve.model_finder import Finder
 
 
 def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> tuple[ModelRef, ...]:
@@ -31,14 +31,18 @@ def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntr
             ref = net_ref(wanted, "embedding", field, finder, checkpoint)
             found.setdefault(ref.name, ref)
     if len(found) > MAX_EMBEDDINGS:
-        raise InvalidRecipe(f"The prompts name {len(found)} embeddings.", f"Use at most {MAX_EMBEDDINGS}.",
-                            field="embeddings")
+        raise InvalidRecipe(
+            f"The prompts name {len(found)} embeddings.", f"Use at most {MAX_EMBEDDINGS}.", field="embeddings"
+        )
     return tuple(found.values())
 
 
 def _texts(draft: RecipeDraft) -> dict[str, str]:
     hires = draft.hires
-    texts = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt,
-             "hires.prompt": hires.prompt if hires else None,
-             "hires.negative_prompt": hires.negative_prompt if hires else None}
+    texts = {
+        "prompt": draft.prompt,
+        "negative_prompt": draft.negative_prompt,
+        "hires.prompt": hires.prompt if hires else None,
+        "hires.negative_prompt": hires.negative_prompt if hires else None,
+    }
     return {field: without_comments(text) for field, text in texts.items() if text}

@@ -15,11 +15,68 @@ _SCANNED_CHARACTERS = 4000
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 # Tags, and embeddings by their longer name: one that is not here has a sentence of its own.
 _TAG = re.compile(r"<[^<>]{0,200}>|\bembedding:[\w./\\-]{1,200}")
-STOP_WORDS = frozenset("""
-a an and are as at be behind below beside between by for from full has have in into is it its near no not of on
-onto or out over the their there this through to under up upon very view was were with within without
-photo picture image painting detailed quality best masterpiece high low beautiful
-""".split())
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "behind",
+        "below",
+        "beside",
+        "between",
+        "by",
+        "for",
+        "from",
+        "full",
+        "has",
+        "have",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "near",
+        "no",
+        "not",
+        "of",
+        "on",
+        "onto",
+        "or",
+        "out",
+        "over",
+        "the",
+        "their",
+        "there",
+        "this",
+        "through",
+        "to",
+        "under",
+        "up",
+        "upon",
+        "very",
+        "view",
+        "was",
+        "were",
+        "with",
+        "within",
+        "without",
+        "photo",
+        "picture",
+        "image",
+        "painting",
+        "detailed",
+        "quality",
+        "best",
+        "masterpiece",
+        "high",
+        "low",
+        "beautiful",
+    ]
+)
 
 
 def unknown_words(prompt: str, entry: ModelEntry, known: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
@@ -33,7 +90,7 @@ def unknown_words(prompt: str, entry: ModelEntry, known: Iterable[str] = ()) -> 
     seen: dict[str, None] = {}
     text = _TAG.sub(" ", without_comments(prompt[:_SCANNED_CHARACTERS]))
     for spot in reversed(list(find_names(text, known))):
-        text = f"{text[:spot.begin]} {text[spot.end:]}"
+        text = f"{text[: spot.begin]} {text[spot.end :]}"
     for match in _WORD.finditer(text.lower()):
         word = match[0]
         if len(word) >= LEAST_LETTERS and len(word) <= 40 and word not in STOP_WORDS and not _knows(entry, word):

@@ -140,14 +140,17 @@ class Database:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
-            raise StudioError(f"{self.path.name} was made by a newer Darkroom.",
-                              "Use that version, or another data folder with --data.",
-                              code="database_newer")
+            raise StudioError(
+                f"{self.path.name} was made by a newer Darkroom.",
+                "Use that version, or another data folder with --data.",
+                code="database_newer",
+            )
         if version == 0 and _tables(connection):
             raise DamagedDatabase(f"{self.path.name} is another program's.")
         for number in range(version, len(MIGRATIONS)):
             connection.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;")
+                f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;"
+            )
 
     def _set_aside(self) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -155,9 +158,11 @@ class Database:
             part = self.path.with_name(self.path.name + suffix)
             if part.exists():
                 part.replace(part.with_name(f"{self.path.name}{suffix}.{stamp}.bad"))
-        self.problem = (f"{self.path.name} was damaged. It is kept as {self.path.name}.{stamp}.bad, and the gallery is "
-                        "read from the pictures again: favorites, tags and what waited in the queue are lost. If you have "
-                        "a copy, end Darkroom, put it in its place, and start again.")
+        self.problem = (
+            f"{self.path.name} was damaged. It is kept as {self.path.name}.{stamp}.bad, and the gallery is "
+            "read from the pictures again: favorites, tags and what waited in the queue are lost. If you have "
+            "a copy, end Darkroom, put it in its place, and start again."
+        )
         logger.warning("%s", self.problem)
 
     def close(self) -> None:
@@ -265,15 +270,15 @@ def explained(path: Path) -> Iterator[None]:
 def _in_words(name: str, error: sqlite3.Error) -> StudioError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return StorageFull(f"Darkroom can't record anything: {name} can't grow.",
-                           "Free some space, then try again.")
+        return StorageFull(f"Darkroom can't record anything: {name} can't grow.", "Free some space, then try again.")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StudioError(f"{name} is locked by another program.", "Close it, then try again.",
-                           code="database_locked")
+        return StudioError(f"{name} is locked by another program.", "Close it, then try again.", code="database_locked")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StudioError(f"{name} can't be written.",
-                           "Correct its permissions, or choose another folder with --data.",
-                           code="database_read_only")
+        return StudioError(
+            f"{name} can't be written.",
+            "Correct its permissions, or choose another folder with --data.",
+            code="database_read_only",
+        )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DamagedDatabase(f"{name} is damaged.", "Start Darkroom again: it repairs the file.")
     return StudioError(f"{name} could not be used.", "Details are in the log.", code="database")

@@ -26,17 +26,21 @@ class DataLock:
         try:
             file = open(self._path, "a+b")  # noqa: SIM115 (kept open on purpose)
         except OSError as error:
-            raise StudioError(f"The data folder can't be written ({error.strerror}).",
-                              "Choose another with --data, or correct its permissions.",
-                              code="data_folder") from None
+            raise StudioError(
+                f"The data folder can't be written ({error.strerror}).",
+                "Choose another with --data, or correct its permissions.",
+                code="data_folder",
+            ) from None
         try:
             _lock(file)
         except OSError:
             pid = _pid_inside(file)
             file.close()
-            raise StudioError(f"Another Darkroom{pid} uses this data folder.",
-                              "Close it, or give this one its own folder with --data.",
-                              code="data_folder_in_use") from None
+            raise StudioError(
+                f"Another Darkroom{pid} uses this data folder.",
+                "Close it, or give this one its own folder with --data.",
+                code="data_folder_in_use",
+            ) from None
         file.truncate(0)
         file.write(f" {os.getpid()}\n".encode())
         file.flush()

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 # C0 but tab, newline and carriage return, DEL, C1; the marks that turn writing around or end a line; lone surrogates.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _ADDRESS = re.compile(r"0x[0-9a-f]+|\bfd=\d+")
 REPEAT_S = 60.0
 MOST_OF_A_KIND = 20
@@ -117,7 +119,10 @@ class PlainStream:
 
 
 def log_plainly(level: int = logging.INFO) -> None:
-    """Have this process log to its error stream, and print, plainly. For programs only: it replaces sys.stdout and stderr."""
+    """Have this process log plainly to its error stream, and print plainly.
+
+    For programs only: it replaces sys.stdout and sys.stderr.
+    """
     sys.stdout, sys.stderr = cast(TextIO, PlainStream(sys.stdout)), cast(TextIO, PlainStream(sys.stderr))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("%(message)s"))

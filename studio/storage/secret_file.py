@@ -1,6 +1,6 @@
-"""A secret of the data folder: 32 bytes in a file, made when missing. A damaged one is kept aside and said, not silently replaced.
+"""A secret of the data folder: 32 bytes in a file, made when missing.
 
-Knows nothing of what the secret is for.
+A damaged one is set aside and reported, not silently replaced. Knows nothing of what the secret is for.
 """
 
 import os
@@ -63,8 +63,11 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StudioError(f"{path.name} can't be used ({error.strerror}).",
-                          "Correct the permissions of the data folder.", code="data_folder") from None
+        raise StudioError(
+            f"{path.name} can't be used ({error.strerror}).",
+            "Correct the permissions of the data folder.",
+            code="data_folder",
+        ) from None
 
 
 def _cause(value: bytes) -> str:
@@ -76,8 +79,10 @@ def _cause(value: bytes) -> str:
 
 
 def _sentence(path: Path, cause: str) -> str:
-    return (f"{path.name} was damaged ({cause}). It is kept as {_aside(path).name}, and a new one was made. If you have "
-            f"a copy of it, end Darkroom, put the copy in the place of {path.name}, and start again.")
+    return (
+        f"{path.name} was damaged ({cause}). It is kept as {_aside(path).name}, and a new one was made. If you have "
+        f"a copy of it, end Darkroom, put the copy in the place of {path.name}, and start again."
+    )
 
 
 def _aside(path: Path) -> Path:

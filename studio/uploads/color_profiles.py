@@ -24,7 +24,9 @@ _SRGB_GAMMA = 1 / 2.2
 _GAMMA_TOLERANCE = 0.01
 # The numbers of ITU-T H.273 in a PNG's cICP.
 _PRIMARIES = MappingProxyType({1: SRGB, 9: REC_2020, 12: DISPLAY_P3})
-_TRANSFERS: Mapping[int, float | None] = MappingProxyType({1: 1 / 2.4, 4: 1 / 2.2, 6: 1 / 2.4, 8: 1.0, 13: None, 14: 1 / 2.4})
+_TRANSFERS: Mapping[int, float | None] = MappingProxyType(
+    {1: 1 / 2.4, 4: 1 / 2.2, 6: 1 / 2.4, 8: 1.0, 13: None, 14: 1 / 2.4}
+)
 IGNORED = ("profile_ignored", "The picture's color profile {}, so it was not used; its colors can differ.")
 Note = tuple[str, str]
 
@@ -45,8 +47,13 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Not
     if problem:
         return image.convert("RGBA" if has_alpha else "RGB"), (IGNORED[0], IGNORED[1].format(problem))
     space = _SPACES[profile[16:20]]
-    base = "L" if image.mode in ("L", "LA", "1", "I", "F") or image.mode.startswith("I;") else \
-        "CMYK" if image.mode == "CMYK" else "RGB"
+    base = (
+        "L"
+        if image.mode in ("L", "LA", "1", "I", "F") or image.mode.startswith("I;")
+        else "CMYK"
+        if image.mode == "CMYK"
+        else "RGB"
+    )
     if base != space and not (base == "L" and space == "RGB"):
         words = f"is for {_channels(space)}, and the picture is {_channels(base)}"
         return image.convert("RGBA" if has_alpha else "RGB"), (IGNORED[0], IGNORED[1].format(words))
@@ -82,8 +89,8 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     target = ImageCms.createProfile("sRGB")
     transform = ImageCms.buildTransform(
-        source, target, image.mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION)
+        source, target, image.mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    )
     if image.mode != "CMYK" and _is_as_srgb(transform, image.mode):
         return image.convert("RGB")
     converted = ImageCms.applyTransform(image, transform)
@@ -98,12 +105,16 @@ def _is_as_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         probe = Image.frombytes("L", (len(steps), 1), bytes(steps))
     else:
         few = range(0, 256, 51)
-        probe = Image.frombytes("RGB", (len(few) ** 2, len(few)), bytes(
-            value for red in few for green in few for blue in few for value in (red, green, blue)))
+        probe = Image.frombytes(
+            "RGB",
+            (len(few) ** 2, len(few)),
+            bytes(value for red in few for green in few for blue in few for value in (red, green, blue)),
+        )
     after = ImageCms.applyTransform(probe, transform)
     assert after is not None
-    return all(abs(one - other) <= _SAME for one, other in
-               zip(probe.convert("RGB").tobytes(), after.tobytes(), strict=True))
+    return all(
+        abs(one - other) <= _SAME for one, other in zip(probe.convert("RGB").tobytes(), after.tobytes(), strict=True)
+    )
 
 
 def png_profile(data: bytes) -> tuple[bytes | None, Note | None]:
@@ -139,11 +150,11 @@ def _color_chunks(data: bytes) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     place = 8
     while place + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[place:place + 8])
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
         if kind == b"IDAT":
             break
         if kind in (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"):
-            found.setdefault(kind, data[place + 8:place + 8 + length])
+            found.setdefault(kind, data[place + 8 : place + 8 + length])
         place += 12 + length
     return found
 
@@ -162,4 +173,6 @@ def _are_colors(points: Points) -> bool:
     """Whether white and primaries span a triangle."""
     (red_x, red_y, green_x, green_y, blue_x, blue_y) = points[2:]
     area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
-    return all(0 < value < 1 for value in points[:2]) and all(0 <= value <= 1.2 for value in points) and abs(area) > 0.01
+    return (
+        all(0 < value < 1 for value in points[:2]) and all(0 <= value <= 1.2 for value in points) and abs(area) > 0.01
+    )

@@ -15,9 +15,18 @@ MAX_FIELD_BYTES = 4_000_000
 _MAX_ENTRIES = 512
 _EXIF_IFD, _ORIENTATION, _USER_COMMENT = 0x8769, 0x0112, 0x9286
 _SIZES = MappingProxyType({1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4})
-_TEXTS: Mapping[int, str] = MappingProxyType({
-    _USER_COMMENT: "UserComment", 0x010E: "ImageDescription", 0x9C9C: "XPComment", 0x9C9B: "XPTitle",
-    0x010F: "Make", 0x0110: "Model", 0x0131: "Software", 0x927C: "MakerNote"})
+_TEXTS: Mapping[int, str] = MappingProxyType(
+    {
+        _USER_COMMENT: "UserComment",
+        0x010E: "ImageDescription",
+        0x9C9C: "XPComment",
+        0x9C9B: "XPTitle",
+        0x010F: "Make",
+        0x0110: "Model",
+        0x0131: "Software",
+        0x927C: "MakerNote",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +47,11 @@ def read_exif(data: bytes) -> Exif:
     start = struct.unpack(order + "I", data[4:8])[0]
     first = dict(_fields(data, order, start))
     if (pointer := first.get(_EXIF_IFD)) and len(pointer) == 4:
-        first |= {tag: raw for tag, raw in _fields(data, order, struct.unpack(order + "I", pointer)[0])
-                  if tag in _TEXTS and tag not in first}
+        first |= {
+            tag: raw
+            for tag, raw in _fields(data, order, struct.unpack(order + "I", pointer)[0])
+            if tag in _TEXTS and tag not in first
+        }
     if (raw := first.get(_ORIENTATION)) and len(raw) == 2:
         orientation = struct.unpack(order + "H", raw)[0]
     for tag, name in _TEXTS.items():
@@ -50,12 +62,12 @@ def read_exif(data: bytes) -> Exif:
 
 def _fields(data: bytes, order: str, start: int) -> Iterator[tuple[int, bytes]]:
     """Tag and raw value of the known fields of a directory."""
-    head = data[start:start + 2]
+    head = data[start : start + 2]
     if len(head) < 2:
         return
     count = min(struct.unpack(order + "H", head)[0], _MAX_ENTRIES)
     for place in range(start + 2, start + 2 + 12 * count, 12):
-        entry = data[place:place + 12]
+        entry = data[place : place + 12]
         if len(entry) < 12:
             return
         tag, kind, number = struct.unpack(order + "HHI", entry[:8])
@@ -64,9 +76,9 @@ def _fields(data: bytes, order: str, start: int) -> Iterator[tuple[int, bytes]]:
         size = _SIZES.get(kind, 1) * number
         if size > 4:
             offset = struct.unpack(order + "I", entry[8:])[0]
-            yield tag, data[offset:offset + min(size, MAX_FIELD_BYTES)]
+            yield tag, data[offset : offset + min(size, MAX_FIELD_BYTES)]
         else:
-            yield tag, entry[8:8 + size]
+            yield tag, entry[8 : 8 + size]
 
 
 def _text(tag: int, raw: bytes, order: str) -> str:

@@ -13,36 +13,102 @@ MAX_BYTES = 40_000_000
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 USE = "Use PNG, JPEG, WebP or AVIF."
 _SAVE = "Save it as PNG or JPEG, and use that."
-_STARTS: Mapping[bytes, str] = MappingProxyType({
-    PNG_SIGNATURE: "PNG", b"\xff\xd8\xff": "JPEG"})
+_STARTS: Mapping[bytes, str] = MappingProxyType({PNG_SIGNATURE: "PNG", b"\xff\xd8\xff": "JPEG"})
 # The fourth word of an ISO media file (behind its length and "ftyp") says what it is.
-_BRANDS: Mapping[bytes, str] = MappingProxyType({
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "a HEIC picture"),
-    b"crx ": "a raw photo (CR3)", b"jxl ": "a JPEG XL picture", b"qt  ": "a QuickTime film",
-    **dict.fromkeys((b"M4A ", b"M4B ", b"mp4a"), "a sound")})
+_BRANDS: Mapping[bytes, str] = MappingProxyType(
+    {
+        **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "a HEIC picture"),
+        b"crx ": "a raw photo (CR3)",
+        b"jxl ": "a JPEG XL picture",
+        b"qt  ": "a QuickTime film",
+        **dict.fromkeys((b"M4A ", b"M4B ", b"mp4a"), "a sound"),
+    }
+)
 _AVIF_BRANDS = (b"avif", b"avis")
-_FOREIGN: Mapping[bytes, str] = MappingProxyType({
-    b"GIF8": "a GIF", b"8BPS": "a Photoshop file", b"%PDF": "a PDF", b"%!PS": "a PostScript file",
-    b"\xc5\xd0\xd3\xc6": "a PostScript file", b"II\x2a\0\x10\0\0\0CR": "a raw photo (CR2)", b"IIRO": "a raw photo (ORF)",
-    b"IIU\0": "a raw photo (RW2)", b"FUJIFILMCCD-RAW": "a raw photo (RAF)", b"II\x1a\0\0\0HEAPCCDR": "a raw photo (CRW)",
-    b"\0MRM": "a raw photo (MRW)", b"FOVb": "a raw photo (X3F)",
-    b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"II+\0": "a TIFF", b"MM\0+": "a TIFF", b"II\xbc": "a JPEG XR picture",
-    b"DDS ": "a DDS texture", b"SIMPLE": "a FITS file", b"\0\0\1\0": "an icon", b"\0\0\2\0": "a cursor", b"BM": "a BMP",
-    b"\xff\x0a": "a JPEG XL picture", b"\0\0\0\x0cJXL ": "a JPEG XL picture", b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 picture", b"qoif": "a QOI picture", b"farbfeld": "a farbfeld picture",
-    b"v/1\x01": "an OpenEXR picture", b"#?RADIANCE": "an HDR picture", b"gimp xcf": "a GIMP file",
-    b"icns": "an icon", b"CSFCHUNK": "a Clip Studio file", b"SQLite format 3": "a database",
-    b"<svg": "an SVG drawing", b"<?xml": "an XML or SVG file", b"<!DOCTYPE svg": "an SVG drawing",
-    b"<!DOCTYPE": "a web page", b"<html": "a web page", b"{\\rtf": "a text document", b"PK\3\4": "a ZIP archive",
-    b"PK\5\6": "a ZIP archive", b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive", b"\x1f\x8b": "a gzip archive",
-    b"\xd0\xcf\x11\xe0": "an Office document", b"\x1a\x45\xdf\xa3": "a film (Matroska or WebM)", b"\0\0\1\xba": "a film",
-    b"\0\0\1\xb3": "a film", b"FLV\1": "a film", b"OggS": "a sound or a film", b"ID3": "a sound", b"fLaC": "a sound",
-    b"\x30\x26\xb2\x75": "a film or a sound", b"MZ": "a program", b"\x7fELF": "a program", b"#!": "a script",
-    b"version https://git-lfs": "a git-lfs pointer, not the picture itself"})
+_FOREIGN: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"GIF8": "a GIF",
+        b"8BPS": "a Photoshop file",
+        b"%PDF": "a PDF",
+        b"%!PS": "a PostScript file",
+        b"\xc5\xd0\xd3\xc6": "a PostScript file",
+        b"II\x2a\0\x10\0\0\0CR": "a raw photo (CR2)",
+        b"IIRO": "a raw photo (ORF)",
+        b"IIU\0": "a raw photo (RW2)",
+        b"FUJIFILMCCD-RAW": "a raw photo (RAF)",
+        b"II\x1a\0\0\0HEAPCCDR": "a raw photo (CRW)",
+        b"\0MRM": "a raw photo (MRW)",
+        b"FOVb": "a raw photo (X3F)",
+        b"II*\0": "a TIFF",
+        b"MM\0*": "a TIFF",
+        b"II+\0": "a TIFF",
+        b"MM\0+": "a TIFF",
+        b"II\xbc": "a JPEG XR picture",
+        b"DDS ": "a DDS texture",
+        b"SIMPLE": "a FITS file",
+        b"\0\0\1\0": "an icon",
+        b"\0\0\2\0": "a cursor",
+        b"BM": "a BMP",
+        b"\xff\x0a": "a JPEG XL picture",
+        b"\0\0\0\x0cJXL ": "a JPEG XL picture",
+        b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
+        b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+        b"qoif": "a QOI picture",
+        b"farbfeld": "a farbfeld picture",
+        b"v/1\x01": "an OpenEXR picture",
+        b"#?RADIANCE": "an HDR picture",
+        b"gimp xcf": "a GIMP file",
+        b"icns": "an icon",
+        b"CSFCHUNK": "a Clip Studio file",
+        b"SQLite format 3": "a database",
+        b"<svg": "an SVG drawing",
+        b"<?xml": "an XML or SVG file",
+        b"<!DOCTYPE svg": "an SVG drawing",
+        b"<!DOCTYPE": "a web page",
+        b"<html": "a web page",
+        b"{\\rtf": "a text document",
+        b"PK\3\4": "a ZIP archive",
+        b"PK\5\6": "a ZIP archive",
+        b"Rar!": "a RAR archive",
+        b"7z\xbc\xaf": "a 7z archive",
+        b"\x1f\x8b": "a gzip archive",
+        b"\xd0\xcf\x11\xe0": "an Office document",
+        b"\x1a\x45\xdf\xa3": "a film (Matroska or WebM)",
+        b"\0\0\1\xba": "a film",
+        b"\0\0\1\xb3": "a film",
+        b"FLV\1": "a film",
+        b"OggS": "a sound or a film",
+        b"ID3": "a sound",
+        b"fLaC": "a sound",
+        b"\x30\x26\xb2\x75": "a film or a sound",
+        b"MZ": "a program",
+        b"\x7fELF": "a program",
+        b"#!": "a script",
+        b"version https://git-lfs": "a git-lfs pointer, not the picture itself",
+    }
+)
 _PORTABLE = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"Pf", b"PF")
 # What people drop believing that it is a picture, with a way to make it one.
-_CAN_BE_SAVED = ("HEIC", "JPEG XL", "Photoshop", "TIFF", "BMP", "raw photo", "SVG", "GIMP", "PDF", "icon", "GIF", "JPEG 2000",
-                 "OpenEXR", "HDR", "XR", "QOI", "TGA", "Clip Studio")
+_CAN_BE_SAVED = (
+    "HEIC",
+    "JPEG XL",
+    "Photoshop",
+    "TIFF",
+    "BMP",
+    "raw photo",
+    "SVG",
+    "GIMP",
+    "PDF",
+    "icon",
+    "GIF",
+    "JPEG 2000",
+    "OpenEXR",
+    "HDR",
+    "XR",
+    "QOI",
+    "TGA",
+    "Clip Studio",
+)
 
 
 def sniff(data: bytes) -> str:
@@ -55,8 +121,9 @@ def sniff(data: bytes) -> str:
     if not data:
         raise InvalidInput("The picture is empty (0 bytes).", "Choose another file.")
     if len(data) > MAX_BYTES:
-        raise TooLarge(f"The picture is {len(data) / 1e6:.0f} MB; at most {MAX_BYTES // 10**6} MB are taken.",
-                       "Save it smaller.")
+        raise TooLarge(
+            f"The picture is {len(data) / 1e6:.0f} MB; at most {MAX_BYTES // 10**6} MB are taken.", "Save it smaller."
+        )
     for start, name in _STARTS.items():
         if data.startswith(start):
             return name
@@ -88,7 +155,7 @@ def foreign_kind(data: bytes) -> str:
             return "an SVG drawing" if start == b"<?xml" and b"<svg" in data[:4096].lower() else words
     if data[:2] in _PORTABLE and data[2:3].isspace():
         return "a portable bitmap (PNM)"
-    if head.startswith(b"{") or head.startswith(b"["):
+    if head.startswith((b"{", b"[")):
         return "a JSON file"
     return ""
 
@@ -96,7 +163,7 @@ def foreign_kind(data: bytes) -> str:
 def _brands(data: bytes) -> list[bytes]:
     """The major brand of an ISO media file, and those it is compatible with."""
     length = min(int.from_bytes(data[:4], "big"), 256)
-    return [data[8:12], *(data[place:place + 4] for place in range(16, length, 4))]
+    return [data[8:12], *(data[place : place + 4] for place in range(16, length, 4))]
 
 
 def _is_avif(data: bytes) -> bool:

@@ -12,7 +12,10 @@ DISPLAY_P3: Points = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 REC_2020: Points = (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046)
 _D50: Vector = (0.9642, 1.0, 0.8249)
 _BRADFORD: tuple[Vector, Vector, Vector] = (
-    (0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
+    (0.8951, 0.2664, -0.1614),
+    (-0.7502, 1.7135, 0.0367),
+    (0.0389, -0.0685, 1.0296),
+)
 _ENTRIES = 1024  # of a curve
 
 
@@ -25,9 +28,15 @@ def matrix_profile(points: Points, gamma: float | None) -> bytes:
     """
     columns = _adapted_primaries(points)
     curve = _curve(gamma)
-    tags = {b"desc": _described("RGB"), b"cprt": b"text\0\0\0\0None\0", b"wtpt": _xyz(_D50),
-            **{name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)},
-            b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    tags = {
+        b"desc": _described("RGB"),
+        b"cprt": b"text\0\0\0\0None\0",
+        b"wtpt": _xyz(_D50),
+        **{name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)},
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
     table, body, place = b"", b"", 128 + 4 + 12 * len(tags)
     for name, value in tags.items():
         table += struct.pack(">4sII", name, place + len(body), len(value))
@@ -60,10 +69,11 @@ def _from_srgb(level: float) -> float:
 
 def _adapted_primaries(points: Points) -> tuple[Vector, Vector, Vector]:
     """XYZ of red, green and blue that add up to white, seen under D50 (Bradford)."""
+
     def of(x: float, y: float) -> Vector:
         return x / max(y, 1e-6), 1.0, (1 - x - y) / max(y, 1e-6)
 
-    white, *primaries = (of(*points[place:place + 2]) for place in range(0, 8, 2))
+    white, *primaries = (of(*points[place : place + 2]) for place in range(0, 8, 2))
     shares = _solved(tuple(zip(*primaries, strict=True)), white)  # type: ignore[arg-type]
     scaled = [tuple(value * share for value in primary) for primary, share in zip(primaries, shares, strict=True)]
     ratio = [one / other for one, other in zip(_times(_BRADFORD, _D50), _times(_BRADFORD, white), strict=True)]
@@ -83,6 +93,7 @@ def _times(matrix: tuple[Vector, Vector, Vector], vector: Vector) -> Vector:
 
 def _solved(matrix: tuple[Vector, Vector, Vector], wanted: Vector) -> Vector:
     """The vector that a 3 × 3 matrix turns into the wanted one (Cramer's rule)."""
+
     def determinant(rows: tuple[Vector, ...]) -> float:
         (a, b, c), (d, e, f), (g, h, i) = rows
         return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
@@ -90,7 +101,9 @@ def _solved(matrix: tuple[Vector, Vector, Vector], wanted: Vector) -> Vector:
     whole = determinant(matrix)
     found = []
     for column in range(3):
-        rows = tuple(tuple(wanted[row] if place == column else value for place, value in enumerate(matrix[row]))
-                     for row in range(3))
+        rows = tuple(
+            tuple(wanted[row] if place == column else value for place, value in enumerate(matrix[row]))
+            for row in range(3)
+        )
         found.append(determinant(rows) / whole)  # type: ignore[arg-type]
     return found[0], found[1], found[2]

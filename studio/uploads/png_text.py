@@ -98,5 +98,8 @@ def _inflate(data: bytes, left: int) -> bytes:
 
 
 def _too_much(max_bytes: int) -> InvalidInput:
-    return InvalidInput(f"The picture carries more than {max_bytes // 1_000_000} MB of text.",
-                        "Save it again without its metadata.", code="invalid_input")
+    return InvalidInput(
+        f"The picture carries more than {max_bytes // 1_000_000} MB of text.",
+        "Save it again without its metadata.",
+        code="invalid_input",
+    )

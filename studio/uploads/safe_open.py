@@ -25,13 +25,30 @@ MAX_ASPECT = 32
 MAX_TEXT_BYTES = 16_000_000
 # Read here with bounds, and by nobody else: Pillow would inflate texts, and fall over a damaged gamma.
 _LEFT_OUT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP")
-_TURNS: Mapping[int, Image.Transpose] = MappingProxyType({
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90})
+_TURNS: Mapping[int, Image.Transpose] = MappingProxyType(
+    {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+)
 # What Pillow's parsers let out on broken files.
-_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, ArithmeticError, MemoryError,
-           LookupError, TypeError)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    EOFError,
+    ArithmeticError,
+    MemoryError,
+    LookupError,
+    TypeError,
+)
 
 
 @contextmanager
@@ -62,8 +79,10 @@ def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise InvalidInput(f"The picture is {width} × {height} pixels.", "Choose another file.")
     if width * height > MAX_PIXELS:
-        raise TooLarge(f"The picture is {width} × {height}, {width * height / 1e6:.0f} megapixels.",
-                       f"At most {MAX_PIXELS // 10**6} megapixels are taken: save it smaller.")
+        raise TooLarge(
+            f"The picture is {width} × {height}, {width * height / 1e6:.0f} megapixels.",
+            f"At most {MAX_PIXELS // 10**6} megapixels are taken: save it smaller.",
+        )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InvalidInput(f"The picture is {width} × {height}, longer than {MAX_ASPECT} to 1.", "Crop it.")
 
@@ -129,17 +148,19 @@ def _check_png(data: bytes) -> None:
     check_size(*struct.unpack(">II", data[16:24]))
     position, texts, has_end = 8, 0, False
     while position + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[position:position + 8])
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
         end = position + 12 + length
         if end > len(data):
             break
         if kind in (b"tEXt", b"zTXt", b"iTXt"):
             texts += length
         if texts > MAX_TEXT_BYTES:
-            raise TooLarge(f"The picture carries more than {MAX_TEXT_BYTES // 10**6} MB of text.",
-                           "Save it again without its metadata.")
-        body = memoryview(data)[position + 4:end - 4]
-        if kind[:1].isupper() and zlib.crc32(body) != struct.unpack(">I", data[end - 4:end])[0]:
+            raise TooLarge(
+                f"The picture carries more than {MAX_TEXT_BYTES // 10**6} MB of text.",
+                "Save it again without its metadata.",
+            )
+        body = memoryview(data)[position + 4 : end - 4]
+        if kind[:1].isupper() and zlib.crc32(body) != struct.unpack(">I", data[end - 4 : end])[0]:
             raise InvalidInput("The PNG is damaged (a checksum does not match).", "Save or download it again.")
         position, has_end = end, kind == b"IEND"
         if has_end:
@@ -151,7 +172,7 @@ def without_texts(data: bytes) -> bytes:
     """A PNG's bytes less its texts and what it says of colors, so that decoding never inflates one."""
     kept, position = [data[:8]], 8
     while position + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[position:position + 8])
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
         end = position + 12 + length
         if kind not in _LEFT_OUT:
             kept.append(data[position:end])
@@ -161,10 +182,15 @@ def without_texts(data: bytes) -> bytes:
 
 def _in_words(error: Exception) -> StudioError:
     if isinstance(error, MemoryError):
-        return OutOfMemory("There is not enough memory to read the picture.", "Close other programs, or save it smaller.")
+        return OutOfMemory(
+            "There is not enough memory to read the picture.", "Close other programs, or save it smaller."
+        )
     if isinstance(error, OSError) and error.errno is not None:
-        return StudioError(f"The picture could not be read ({error.strerror}).", "Try again; the log says more.",
-                           code="input_unreadable")
+        return StudioError(
+            f"The picture could not be read ({error.strerror}).",
+            "Try again; the log says more.",
+            code="input_unreadable",
+        )
     return InvalidInput(f"The picture is damaged or cut off ({_cause(error)}).", "Save or download it again.")
 
 

@@ -66,7 +66,7 @@ def _as_c_ends_it(raw: bytes) -> str:
     Bytes of Indian scripts as UTF-16 are letters and tabs by turns: that is no plain text.
     """
     end = raw.find(b"\0")
-    start = raw[:max(0, end)]
+    start = raw[: max(0, end)]
     if end < _HEAD_BYTES or sum(start.count(byte) for byte in _WHITE) > end // 8:
         return ""
     text = start.decode("utf-8", "replace")
@@ -80,16 +80,23 @@ def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
     """
     head, body = raw[:_HEAD_BYTES], raw[_HEAD_BYTES:]
     if named := _CHARSET.match(raw[:40].decode("latin-1")):  # as exiv2 shows it
-        return decode_text(raw[named.end():])
+        return decode_text(raw[named.end() :])
     if _NAMED_HEAD.fullmatch(head) or _PADDED_HEAD.fullmatch(head):
         is_japanese = head.startswith(b"JIS")
-        return decode_text(body, likely=likely if head.upper().startswith(b"UNICODE") else "utf-8",
-                           others=_JAPANESE if is_japanese else ())
+        return decode_text(
+            body,
+            likely=likely if head.upper().startswith(b"UNICODE") else "utf-8",
+            others=_JAPANESE if is_japanese else (),
+        )
     whole = decode_text(raw, likely=likely)
     if not any(byte < 32 and byte not in b"\t\n\r" for byte in head):
         return whole
     # Zeros in front are of UTF-16 without a head, or a head that nobody knows.
-    return whole if whole and "\ufffd" not in whole and not _is_odd(whole[:_HEAD_BYTES]) else decode_text(body, likely=likely)
+    return (
+        whole
+        if whole and "\ufffd" not in whole and not _is_odd(whole[:_HEAD_BYTES])
+        else decode_text(body, likely=likely)
+    )
 
 
 def _is_odd(text: str) -> bool:
@@ -98,7 +105,7 @@ def _is_odd(text: str) -> bool:
 
 def sense(text: str) -> float:
     """How much a text looks like one somebody wrote: 1 for plain words, more with the field's, far below for noise."""
-    judged = text[:_JUDGED] + text[_JUDGED:][-_JUDGED // 4:]
+    judged = text[:_JUDGED] + text[_JUDGED:][-_JUDGED // 4 :]
     if not judged.strip():
         return 0.0
     weights = [_weight(character) for character in judged]
@@ -119,7 +126,7 @@ def _encodings(raw: bytes, likely: str, others: tuple[str, ...]) -> Iterator[str
 
 def _decoded(raw: bytes, encoding: str) -> str:
     if encoding.startswith("utf-16"):
-        raw = raw[:len(raw) // 2 * 2]
+        raw = raw[: len(raw) // 2 * 2]
     return raw.decode(encoding).strip("\ufeff\0")
 
 
@@ -143,12 +150,18 @@ def _strangeness(text: str, encoding: str) -> float:
 
 def _symbols(text: str) -> int:
     """Characters of cp1252 that are neither letters nor what people quote and punctuate with."""
-    return sum(not character.isalpha() and character not in "“”„‘’‚«»–—…•·°€£§©®™×²³½¿¡\xa0"
-               for character in text[:_JUDGED] if character > "\x7f")
+    return sum(
+        not character.isalpha() and character not in "“”„‘’‚«»–—…•·°€£§©®™×²³½¿¡\xa0"
+        for character in text[:_JUDGED]
+        if character > "\x7f"
+    )
 
 
 def _cyrillic_strangeness(text: str) -> float:
-    """Little where whole words are Cyrillic, small letters behind the first; each code page shows the other's so not."""
+    """Low where whole words are Cyrillic, with small letters behind the first.
+
+    The text of one Cyrillic code page does not look like that when read in the other.
+    """
     words: list[str] = re.findall(r"[^\W\d_]+", text[:_JUDGED])
     foreign = [word for word in words if not word.isascii()]
     if not foreign or not all(0x400 <= ord(letter) < 0x460 for word in foreign for letter in word):

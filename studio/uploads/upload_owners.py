@@ -1,4 +1,7 @@
-"""Who brought which picture: only they may look at it or work from it, though its hash is in every recipe that used it."""
+"""Who brought which picture.
+
+Only they may look at it or work from it, though its hash is in every recipe that used it.
+"""
 
 from studio.storage.database import Database
 from studio.storage.owner_keys import OwnerKeys
@@ -18,7 +21,10 @@ class InputOwners:
     def has(self, sha256: str, owner: str) -> bool:
         """Whether the owner brought it, or has a picture that was made with it (the table may have been lost)."""
         key = self._owners.key_of(owner)
-        return bool(self._database.value("SELECT 1 FROM input_owners WHERE sha256 = ? AND owner_key = ?", (sha256, key))
-                    or self._database.value("SELECT 1 FROM images WHERE owner_key = ? AND "
-                                            "(recipe LIKE ? OR upscale LIKE ?) LIMIT 1",
-                                            (key, *[f'%{{"sha256":"{sha256}"%'] * 2)))
+        return bool(
+            self._database.value("SELECT 1 FROM input_owners WHERE sha256 = ? AND owner_key = ?", (sha256, key))
+            or self._database.value(
+                "SELECT 1 FROM images WHERE owner_key = ? AND (recipe LIKE ? OR upscale LIKE ?) LIMIT 1",
+                (key, *[f'%{{"sha256":"{sha256}"%'] * 2),
+            )
+        )

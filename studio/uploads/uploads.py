@@ -17,10 +17,10 @@ from PIL.PngImagePlugin import PngInfo
 from contract.errors import InvalidInput, StorageFull
 from contract.records import StoredInput
 from contract.work import RawImage
-from studio.uploads.file_kinds import PNG_SIGNATURE
 from studio.storage.durable_writes import write_through
-from studio.uploads.safe_open import read_picture
+from studio.uploads.file_kinds import PNG_SIGNATURE
 from studio.uploads.png_text import read_text
+from studio.uploads.safe_open import read_picture
 
 KEPT_S = 86_400.0
 _SWEEP_EVERY_S = 3600.0
@@ -66,8 +66,9 @@ class Inputs:
         png = buffer.getvalue()
         sha256 = hashlib.sha256(png).hexdigest()
         self._keep(sha256, png)
-        return StoredInput(sha256=sha256, width=picture.width, height=picture.height,
-                           notices=tuple(sentence for _, sentence in notes))
+        return StoredInput(
+            sha256=sha256, width=picture.width, height=picture.height, notices=tuple(sentence for _, sentence in notes)
+        )
 
     def _keep(self, sha256: str, png: bytes) -> None:
         path = self.path(sha256)
@@ -81,8 +82,9 @@ class Inputs:
             os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise StorageFull(f"The picture can't be kept in inputs/ ({error.strerror}).",
-                              "Free some space, then try again.") from None
+            raise StorageFull(
+                f"The picture can't be kept in inputs/ ({error.strerror}).", "Free some space, then try again."
+            ) from None
 
     def path(self, sha256: str) -> Path:
         """Where a brought picture is or would be."""
@@ -106,7 +108,10 @@ class Inputs:
         return struct.unpack(">II", head[16:24]) if is_whole else None
 
     def gray_range(self, sha256: str) -> tuple[int, int] | None:
-        """Darkest and lightest gray of a kept picture, 0 to 255, what is transparent as black; None if it can't be read."""
+        """Darkest and lightest gray of a kept picture, 0 to 255; None if it can't be read.
+
+        What is transparent counts as black.
+        """
         try:
             with Image.open(self.path(sha256), formats=["PNG"]) as file:
                 return grays_of(file)
@@ -139,13 +144,15 @@ class Inputs:
         try:
             data = self.path(sha256).read_bytes()
         except FileNotFoundError:
-            raise InvalidInput("A picture that the job works from is not here any more.", "Add it again.",
-                               code="input_gone") from None
+            raise InvalidInput(
+                "A picture that the job works from is not here any more.", "Add it again.", code="input_gone"
+            ) from None
         except OSError as error:
             raise _unreadable(error) from None
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise InvalidInput("A picture that the job works from is damaged on the disk.", "Add it again.",
-                               code="input_damaged")
+            raise InvalidInput(
+                "A picture that the job works from is damaged on the disk.", "Add it again.", code="input_damaged"
+            )
         return data
 
     def sweep_sometimes(self, named: Callable[[], frozenset[str]]) -> None:
@@ -175,8 +182,11 @@ def grays_of(picture: Image.Image) -> tuple[int, int]:
 
 
 def _unreadable(error: OSError) -> InvalidInput:
-    return InvalidInput(f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
-                        "Correct the permissions of the data folder, then try again.", code="input_unreadable")
+    return InvalidInput(
+        f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
+        "Correct the permissions of the data folder, then try again.",
+        code="input_unreadable",
+    )
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -20,11 +20,15 @@ def make_worker(settings: "Settings") -> Worker:
     from studio.workers.process import ProcessWorker
 
     options: dict[str, object] = {
-        "device": settings.device, "threads": settings.threads,
-        "cache_dir": str(settings.data_dir / "tmp" / "engine"), "precision": settings.precision, "offload": settings.offload,
+        "device": settings.device,
+        "threads": settings.threads,
+        "cache_dir": str(settings.data_dir / "tmp" / "engine"),
+        "precision": settings.precision,
+        "offload": settings.offload,
         "attention": settings.attention,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
-        "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs)))}
+        "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
+    }
     kind = InlineWorker if settings.worker == "inline" else ProcessWorker
     return kind(options, _bundled_model(settings))
 

@@ -106,9 +106,14 @@ class StatusTeller:
     def look(self, engine: Any) -> None:
         """See what is in memory; said with the next words."""
         facts: EngineStatus = engine.describe()
-        self._facts |= {"resident": facts.resident, "models": facts.models, "budget_bytes": facts.budget_bytes,
-                        "free_bytes": facts.free_bytes, "device_bytes": facts.device_bytes,
-                        "device_free_bytes": facts.device_free_bytes}
+        self._facts |= {
+            "resident": facts.resident,
+            "models": facts.models,
+            "budget_bytes": facts.budget_bytes,
+            "free_bytes": facts.free_bytes,
+            "device_bytes": facts.device_bytes,
+            "device_free_bytes": facts.device_free_bytes,
+        }
 
     def repeat(self, engine: Any) -> None:
         """What is in memory has changed: the same words once more with the new facts."""
@@ -183,8 +188,7 @@ class Inbox:
         return job_id in self._cancelled
 
 
-def main(pipe: Connection, factory: str, options: Mapping[str, object],
-         warm: tuple[str, ModelRef] | None) -> None:
+def main(pipe: Connection, factory: str, options: Mapping[str, object], warm: tuple[str, ModelRef] | None) -> None:
     """The process: makes the engine, then paints ticket after ticket until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_plainly(logging.INFO)
@@ -222,8 +226,9 @@ def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "Ticket | Command"
                 teller.rest(engine)
 
 
-def _paint(engine: Any, ticket: Ticket, inbox: Inbox, outbox: Outbox, teller: StatusTeller,
-           later: list[Ticket]) -> None:
+def _paint(
+    engine: Any, ticket: Ticket, inbox: Inbox, outbox: Outbox, teller: StatusTeller, later: list[Ticket]
+) -> None:
     """A ticket from its first event to its ending; what is asked of the memory meanwhile is done between steps."""
     for ref in ticket.task.models:
         teller.learn_title(ticket.model_paths[path_key(ref)], ref.name)

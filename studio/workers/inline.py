@@ -28,8 +28,9 @@ class InlineWorker:
         factory: Importable name "module:function" of what makes the engine from the options.
     """
 
-    def __init__(self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *,
-                 factory: str = DEFAULT_FACTORY) -> None:
+    def __init__(
+        self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *, factory: str = DEFAULT_FACTORY
+    ) -> None:
         self._options = dict(options)
         self._warm = warm
         self._factory = factory
@@ -61,9 +62,15 @@ class InlineWorker:
                     self._teller.warm(self._engine, *self._warm)
         except Exception as error:
             logger.exception("the engine could not be started")
-            self._trouble = error if isinstance(error, StudioError) else StudioError(
-                f"The engine could not be started ({type(error).__name__}).", "Details are in the log.",
-                code="engine_stopped")
+            self._trouble = (
+                error
+                if isinstance(error, StudioError)
+                else StudioError(
+                    f"The engine could not be started ({type(error).__name__}).",
+                    "Details are in the log.",
+                    code="engine_stopped",
+                )
+            )
             self._teller.say("stopped", "Engine stopped")
         finally:
             self._begun.set()

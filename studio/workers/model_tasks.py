@@ -58,8 +58,13 @@ class DiskWorker:
         functions: Importable names "module:function" of what converts and what merges.
     """
 
-    def __init__(self, target_of: Callable[[Convert | Merge], Path], source_of: Callable[[Convert], Path],
-                 on_change: Callable[[], None], functions: tuple[str, str] = (CONVERT, MERGE)) -> None:
+    def __init__(
+        self,
+        target_of: Callable[[Convert | Merge], Path],
+        source_of: Callable[[Convert], Path],
+        on_change: Callable[[], None],
+        functions: tuple[str, str] = (CONVERT, MERGE),
+    ) -> None:
         self._target_of, self._source_of, self._on_change = target_of, source_of, on_change
         self._convert, self._merge = functions
         self._lock = threading.Lock()
@@ -101,8 +106,11 @@ class DiskWorker:
                     yield WorkFailed(ticket.job_id, ended.code, ended.message, ended.hint)
                 else:
                     if target.exists():  # another of the same name was in the queue
-                        raise JobError(f"{target.parent.name}/{target.name} is there already.",
-                                       "Use another name, or delete that one first.", code="name_taken")
+                        raise JobError(
+                            f"{target.parent.name}/{target.name} is there already.",
+                            "Use another name, or delete that one first.",
+                            code="name_taken",
+                        )
                     os.replace(part, target)
                     self._on_change()
                     if ended.message:
@@ -111,8 +119,12 @@ class DiskWorker:
             except StudioError as error:
                 yield WorkFailed(ticket.job_id, error.code, error.message, error.hint)
             except OSError as error:
-                yield WorkFailed(ticket.job_id, "file", f"{Path(error.filename or 'A file').name} can't be written "
-                                                        f"({error.strerror}).", "Correct the permissions, or free space.")
+                yield WorkFailed(
+                    ticket.job_id,
+                    "file",
+                    f"{Path(error.filename or 'A file').name} can't be written ({error.strerror}).",
+                    "Correct the permissions, or free space.",
+                )
             finally:
                 if part is not None:
                     part.unlink(missing_ok=True)
@@ -127,8 +139,11 @@ class DiskWorker:
             while True:
                 try:
                     if not ours.poll(_SILENCE_S):
-                        ended = Ended("errand_hung", f"{ticket.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
-                                      "It was ended. Try again; look whether the disk still answers.")
+                        ended = Ended(
+                            "errand_hung",
+                            f"{ticket.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
+                            "It was ended. Try again; look whether the disk still answers.",
+                        )
                         break
                     heard = ours.recv()
                 except (EOFError, OSError):
@@ -145,8 +160,11 @@ class DiskWorker:
                 self._process, self._running = None, ""
         if ended is None and not (self._is_cancelled or self._is_ending):
             logger.warning("%s ended with exit code %s", ticket.task.type, process.exitcode)
-            return Ended("errand_died", f"{ticket.task.title} ended without a word; memory may have run out.",
-                         "Close other programs, then try again.")
+            return Ended(
+                "errand_died",
+                f"{ticket.task.title} ended without a word; memory may have run out.",
+                "Close other programs, then try again.",
+            )
         return ended
 
     def _spawn(self, ticket: Ticket, part: Path) -> tuple[Connection, SpawnProcess | None]:
@@ -191,7 +209,9 @@ def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
         ended = Ended("out_of_memory", "The machine ran out of memory.", "Close other programs, then try again.")
     except Exception as error:
         logger.exception("an errand broke")
-        ended = Ended("internal", f"Darkroom stumbled over this job ({type(error).__name__}).", "Details are in the log.")
+        ended = Ended(
+            "internal", f"Darkroom stumbled over this job ({type(error).__name__}).", "Details are in the log."
+        )
     with suppress(OSError):
         pipe.send(ended)
 

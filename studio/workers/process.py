@@ -53,8 +53,12 @@ _WAKE = "look"
 class _Child:
     """One spawned process, its pipe, and the thread that listens to it."""
 
-    def __init__(self, arguments: tuple[object, ...], on_status: Callable[[EngineStatus], None],
-                 on_death: Callable[["_Child"], None]) -> None:
+    def __init__(
+        self,
+        arguments: tuple[object, ...],
+        on_status: Callable[[EngineStatus], None],
+        on_death: Callable[["_Child"], None],
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self.said: queue.SimpleQueue[WorkerEvent | str | None] = queue.SimpleQueue()  # None: it is dead
@@ -66,8 +70,7 @@ class _Child:
         self._on_status = on_status
         self._on_death = on_death
         self._send_lock = threading.Lock()
-        self.process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-engine",
-                                       daemon=True)
+        self.process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-engine", daemon=True)
         self.process.start()
         theirs.close()
         threading.Thread(target=self._listen, name="worker-listener", daemon=True).start()
@@ -142,9 +145,17 @@ class ProcessWorker:
             none was measured, at most.
     """
 
-    def __init__(self, options: Mapping[str, object], warm: tuple[str, ModelRef] | None = None, *,
-                 factory: str = DEFAULT_FACTORY, hang_s: float = 120.0, quiet_s: float = _QUIET_S,
-                 cancel_s: float = _CANCEL_S, end_s: tuple[float, float, float] = _END_S) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, object],
+        warm: tuple[str, ModelRef] | None = None,
+        *,
+        factory: str = DEFAULT_FACTORY,
+        hang_s: float = 120.0,
+        quiet_s: float = _QUIET_S,
+        cancel_s: float = _CANCEL_S,
+        end_s: tuple[float, float, float] = _END_S,
+    ) -> None:
         self._factory, self._options, self._warm = factory, dict(options), warm
         self._quiet_s, self._cancel_s, self._end_s = quiet_s, cancel_s, end_s
         self._canceled_at: dict[str, float] = {}  # jobs, the newest last
@@ -180,11 +191,29 @@ class ProcessWorker:
             gives_up = self._failed_starts >= _STARTS_IN_A_ROW
         logger.warning("the engine process ended (exit code %s)", child.process.exitcode)
         if gives_up:
-            self._say(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped",
-                                                      "resident": (), "models": (), "fraction": None}))
+            self._say(
+                self._status.model_copy(
+                    update={
+                        "state": "stopped",
+                        "text": "Engine stopped",
+                        "resident": (),
+                        "models": (),
+                        "fraction": None,
+                    }
+                )
+            )
         else:
-            self._say(self._status.model_copy(update={"state": "restarting", "text": "Engine restarting",
-                                                      "resident": (), "models": (), "fraction": None}))
+            self._say(
+                self._status.model_copy(
+                    update={
+                        "state": "restarting",
+                        "text": "Engine restarting",
+                        "resident": (),
+                        "models": (),
+                        "fraction": None,
+                    }
+                )
+            )
             self._spawn()
 
     def _say(self, status: EngineStatus) -> None:
@@ -268,8 +297,9 @@ class ProcessWorker:
         measured_s = self._silence.end_s(ticket)
         end_s = usual_s if measured_s is None else min(most_s, max(least_s, measured_s))
         self._say(self._status.model_copy(update={"text": "Ending the step of a canceled job", "fraction": None}))
-        threading.Thread(target=self._see_it_end, args=(child, ticket.job_id, end_s), name="worker-end",
-                         daemon=True).start()
+        threading.Thread(
+            target=self._see_it_end, args=(child, ticket.job_id, end_s), name="worker-end", daemon=True
+        ).start()
 
     def _see_it_end(self, child: _Child, job_id: str, end_s: float) -> None:
         began = time.monotonic()
@@ -277,8 +307,12 @@ class ProcessWorker:
             now = time.monotonic()
             is_silent = now - child.heard_at > self._quiet_s
             if is_silent or now - began > end_s:
-                logger.warning("the engine did not end the step of canceled job %s within %s%s: it is started again",
-                               job_id, about(now - began + self._cancel_s), " and is silent" if is_silent else "")
+                logger.warning(
+                    "the engine did not end the step of canceled job %s within %s%s: it is started again",
+                    job_id,
+                    about(now - began + self._cancel_s),
+                    " and is silent" if is_silent else "",
+                )
                 child.kill()
                 return
 
@@ -344,7 +378,8 @@ class _Silence:
             return
         if isinstance(heard, WorkStep) and isinstance(event, WorkStep) and event.index > heard.index:
             self._step_s_per_pixel[billed(ticket.task)] = (
-                seconds / (event.index - heard.index) / max(1, expected_pixels(ticket.task)))
+                seconds / (event.index - heard.index) / max(1, expected_pixels(ticket.task))
+            )
 
     def _step_s(self, task: Task) -> float:
         pixels = expected_pixels(task)
@@ -375,18 +410,23 @@ def _size(path: str) -> int:
 
 
 def _hung(ticket: Ticket, heard: WorkerEvent | None, silence_s: float) -> WorkFailed:
-    return WorkFailed(ticket.job_id, "worker_hung",
-                      f"The engine said nothing for {about(silence_s)}{_where(heard)} and was started again.",
-                      "Your job failed; others go on.")
+    return WorkFailed(
+        ticket.job_id,
+        "worker_hung",
+        f"The engine said nothing for {about(silence_s)}{_where(heard)} and was started again.",
+        "Your job failed; others go on.",
+    )
 
 
 def _died(ticket: Ticket, heard: WorkerEvent | None, was_ready: bool) -> WorkFailed:
     if not was_ready:
-        return WorkFailed(ticket.job_id, "worker_died", "The engine could not be started.",
-                          "Details are in the log.")
-    return WorkFailed(ticket.job_id, "worker_died",
-                      f"The engine stopped{_where(heard)} and was started again.",
-                      "Your job failed; others go on.")
+        return WorkFailed(ticket.job_id, "worker_died", "The engine could not be started.", "Details are in the log.")
+    return WorkFailed(
+        ticket.job_id,
+        "worker_died",
+        f"The engine stopped{_where(heard)} and was started again.",
+        "Your job failed; others go on.",
+    )
 
 
 def _where(heard: WorkerEvent | None) -> str:

@@ -11,8 +11,9 @@ from tests.support.serving import Site, Visitor
 JSON = {"content-type": "application/json"}
 
 
-def ask(site: Site, method: str, path: str, *, headers: dict[str, str] | None = None,
-        body: bytes | None = None) -> http.client.HTTPResponse:
+def ask(
+    site: Site, method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes | None = None
+) -> http.client.HTTPResponse:
     """A request exactly as it is written."""
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=5)
     connection.request(method, path, body=body, headers=headers or {})
@@ -22,15 +23,35 @@ def ask(site: Site, method: str, path: str, *, headers: dict[str, str] | None = 
     return answer
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/api/v1/nope", 404), ("GET", "/api/v1/", 404), ("GET", "/api/v1", 404), ("GET", "/api/v1/jobs/", 404),
-    ("GET", "/nope", 404), ("GET", "/page/nope.js", 404), ("GET", "/page/../app.py", 404),
-    ("GET", "/page/%2e%2e/app.py", 404), ("GET", "/page/..%2f..%2fapp.py", 404), ("GET", "/page/%00", 404),
-    ("POST", "/api/v1/health", 405), ("PATCH", "/api/v1/jobs", 405), ("DELETE", "/api/v1/images", 405),
-    ("HEAD", "/api/v1/nope", 404), ("OPTIONS", "/api/v1/jobs", 405), ("POST", "/page/a.js", 405),
-    ("PROPFIND", "/", 405), ("TRACE", "/api/v1/jobs", 405), ("CONNECT", "/", 405), ("GET", "/api/v1/models/nope", 404),
-    ("GET", "/api/v1/models/../../etc/preview", 404), ("GET", "/api/v1/models/starter/preview", 404),
-    ("GET", "/api/v1/docs/../app.py", 404), ("GET", "/api/v1/docs/app.py", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/nope", 404),
+        ("GET", "/api/v1/", 404),
+        ("GET", "/api/v1", 404),
+        ("GET", "/api/v1/jobs/", 404),
+        ("GET", "/nope", 404),
+        ("GET", "/page/nope.js", 404),
+        ("GET", "/page/../app.py", 404),
+        ("GET", "/page/%2e%2e/app.py", 404),
+        ("GET", "/page/..%2f..%2fapp.py", 404),
+        ("GET", "/page/%00", 404),
+        ("POST", "/api/v1/health", 405),
+        ("PATCH", "/api/v1/jobs", 405),
+        ("DELETE", "/api/v1/images", 405),
+        ("HEAD", "/api/v1/nope", 404),
+        ("OPTIONS", "/api/v1/jobs", 405),
+        ("POST", "/page/a.js", 405),
+        ("PROPFIND", "/", 405),
+        ("TRACE", "/api/v1/jobs", 405),
+        ("CONNECT", "/", 405),
+        ("GET", "/api/v1/models/nope", 404),
+        ("GET", "/api/v1/models/../../etc/preview", 404),
+        ("GET", "/api/v1/models/starter/preview", 404),
+        ("GET", "/api/v1/docs/../app.py", 404),
+        ("GET", "/api/v1/docs/app.py", 404),
+    ],
+)
 def test_what_is_not_there_says_so(site: Site, method: str, path: str, status: int) -> None:
     answer = ask(site, method, path)
     assert answer.status == status
@@ -43,8 +64,18 @@ def test_a_wrong_method_names_the_right_ones(me: Visitor) -> None:
     assert me.patch("/api/v1/jobs").headers["allow"] == "GET, HEAD, POST"
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "text/plain; application/json", "", "application/x-www-form-urlencoded",
-                                  "multipart/form-data; boundary=x", "application/jsonp", "\u00e9"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "text/plain; application/json",
+        "",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "\u00e9",
+    ],
+)
 def test_json_that_is_sent_as_something_else_is_refused(me: Visitor, kind: str) -> None:
     answer = me.post("/api/v1/jobs", content=b'{"prompt": "x"}', headers={"content-type": kind.encode()})
     assert answer.status_code == 415 and answer.json()["code"] == "unsupported_type"
@@ -56,12 +87,41 @@ def test_json_is_taken(me: Visitor, kind: str) -> None:
     assert answer.status_code == 202
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"null", b"[]", b'"x"', b"{", b'{"prompt": "x"} trailing', b"\xff\xfe{}", b'{"prompt": "\xff"}', b"\0",
-    b'{"prompt": "\\ud800"}', b"[" * 100_000, b'{"prompt":' * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    b'\xef\xbb\xbf{"prompt": "x"}'],
-    ids=["empty", "null", "list", "string", "open", "trailing", "UTF-16", "bad UTF-8", "NUL", "half a character",
-         "deep lists", "deep objects", "deep and closed", "BOM"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{",
+        b'{"prompt": "x"} trailing',
+        b"\xff\xfe{}",
+        b'{"prompt": "\xff"}',
+        b"\0",
+        b'{"prompt": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"prompt":' * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'\xef\xbb\xbf{"prompt": "x"}',
+    ],
+    ids=[
+        "empty",
+        "null",
+        "list",
+        "string",
+        "open",
+        "trailing",
+        "UTF-16",
+        "bad UTF-8",
+        "NUL",
+        "half a character",
+        "deep lists",
+        "deep objects",
+        "deep and closed",
+        "BOM",
+    ],
+)
 def test_what_is_no_recipe_is_refused_in_words(me: Visitor, body: bytes) -> None:
     answer = me.post("/api/v1/jobs", content=body, headers=JSON)
     assert answer.status_code in (400, 422), answer.text
@@ -75,8 +135,10 @@ def test_50_mb_of_json_are_refused_and_heard_out(site: Site, me: Visitor) -> Non
 
 def test_who_asks_before_sending_is_refused_before_sending(site: Site) -> None:
     with socket.create_connection(("127.0.0.1", site.port), timeout=5) as connection:
-        connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nExpect: 100-continue\r\n"
-                           "Content-Type: application/json\r\nContent-Length: 50000000\r\n\r\n".encode())
+        connection.sendall(
+            f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nExpect: 100-continue\r\n"
+            "Content-Type: application/json\r\nContent-Length: 50000000\r\n\r\n".encode()
+        )
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
@@ -96,8 +158,10 @@ def test_a_length_that_is_no_sane_number_is_refused(site: Site, length: str) -> 
 
 def test_a_body_that_breaks_off_harms_nobody(site: Site, me: Visitor) -> None:
     with socket.create_connection(("127.0.0.1", site.port), timeout=5) as connection:
-        connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nContent-Length: 99\r\n"
-                           "Content-Type: application/json\r\n\r\n{".encode())
+        connection.sendall(
+            f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nContent-Length: 99\r\n"
+            "Content-Type: application/json\r\n\r\n{".encode()
+        )
     assert me.get("/api/v1/health").status_code == 200
 
 
@@ -114,8 +178,18 @@ def test_the_unexpected_is_said_without_details(site: Site, me: Visitor, monkeyp
 
 def test_no_answer_names_a_folder_of_this_machine(site: Site, me: Visitor) -> None:
     folder = str(site.studio.settings.data_dir.parent)
-    for path in ("health", "engine", "queue", "models", "models/starter", "samplers", "images", "openapi.json",
-                 "jobs/nope", "images/nope"):
+    for path in (
+        "health",
+        "engine",
+        "queue",
+        "models",
+        "models/starter",
+        "samplers",
+        "images",
+        "openapi.json",
+        "jobs/nope",
+        "images/nope",
+    ):
         assert folder not in me.get(f"/api/v1/{path}").text
 
 

@@ -60,9 +60,18 @@ def drip(line: socket.socket, bytes_: bytes, ended: threading.Event) -> None:
 HEAD = b"POST /api/v1/inputs HTTP/1.1\r\nHost: %HOST%\r\nContent-Type: image/png\r\nContent-Length: 40000\r\n\r\n"
 
 
-@pytest.mark.parametrize("begun,rest", [
-    (b"", b""), (b"GET / HT", b""), (b"GET / HTTP/1.1\r\n", b"X: " + b"a" * 400), (HEAD, b""), (HEAD, b"a" * 400), (HEAD + b"a" * 39_000, b"")],
-    ids=["nothing", "half a line", "a head by bytes", "no body", "a body by bytes", "a body that stops"])
+@pytest.mark.parametrize(
+    "begun,rest",
+    [
+        (b"", b""),
+        (b"GET / HT", b""),
+        (b"GET / HTTP/1.1\r\n", b"X: " + b"a" * 400),
+        (HEAD, b""),
+        (HEAD, b"a" * 400),
+        (HEAD + b"a" * 39_000, b""),
+    ],
+    ids=["nothing", "half a line", "a head by bytes", "no body", "a body by bytes", "a body that stops"],
+)
 def test_what_does_not_arrive_in_time_is_ended_as_a_whole(site: Site, begun: bytes, rest: bytes) -> None:
     ended = threading.Event()
     with line_to(site, begun) as line:
@@ -149,12 +158,19 @@ def test_who_reads_no_answer_makes_room_and_who_reads_does_not() -> None:
     ended: list[str] = []
 
     def made(name: str, reader_late_s: float) -> Any:
-        return Line(address="10.0.0.1", only_waits=False, reader_late_s=reader_late_s, waited_s=reader_late_s,
-                    loop=SimpleNamespace(call_later=lambda *_: None),
-                    transport=SimpleNamespace(abort=lambda: ended.append(name)))
+        return Line(
+            address="10.0.0.1",
+            only_waits=False,
+            reader_late_s=reader_late_s,
+            waited_s=reader_late_s,
+            loop=SimpleNamespace(call_later=lambda *_: None),
+            transport=SimpleNamespace(abort=lambda: ended.append(name)),
+        )
 
     all_of_them = Connections(3, Patience(stuck_s=3.0))
-    assert [all_of_them.add(made(name, late_s)) for name, late_s in (("reads", 0.5), ("stuck", 9.0), ("late", 4.0))] == [True] * 3
+    assert [
+        all_of_them.add(made(name, late_s)) for name, late_s in (("reads", 0.5), ("stuck", 9.0), ("late", 4.0))
+    ] == [True] * 3
     assert [all_of_them.add(made("new", 0.0)) for _ in range(3)] == [True, True, False]
     assert ended == ["stuck", "late"] and len(all_of_them) == 3
 
@@ -185,7 +201,9 @@ def test_where_all_work_a_new_one_is_refused_with_words(tmp_path: Path) -> None:
         me = site.visitor()
         job = me.paint()
         cookie = "; ".join(f"{name}={value}" for name, value in me.cookies.items()).encode()
-        asked = b"GET /api/v1/jobs/" + job.encode() + b"/events HTTP/1.1\r\nHost: %HOST%\r\nCookie: " + cookie + b"\r\n\r\n"
+        asked = (
+            b"GET /api/v1/jobs/" + job.encode() + b"/events HTTP/1.1\r\nHost: %HOST%\r\nCookie: " + cookie + b"\r\n\r\n"
+        )
         me.close()
         lines = [line_to(site, asked) for _ in range(3)]
         for line in lines:
@@ -205,8 +223,10 @@ def test_the_connections_leave_files_for_everything_else() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
 def test_the_limit_of_files_is_raised_as_far_as_it_may_be() -> None:
-    code = ("import resource\nfrom api.connections import raise_file_limit\n"
-            "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\nresource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))\n"
-            "got = raise_file_limit()\nassert got == resource.getrlimit(resource.RLIMIT_NOFILE)[0] and (got > 200 or hard <= 200), got")
+    code = (
+        "import resource\nfrom api.connections import raise_file_limit\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\nresource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))\n"
+        "got = raise_file_limit()\nassert got == resource.getrlimit(resource.RLIMIT_NOFILE)[0] and (got > 200 or hard <= 200), got"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=60)
     assert raise_file_limit() > 0

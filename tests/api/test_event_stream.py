@@ -83,8 +83,9 @@ def test_previews_are_data_addresses_and_pictures_have_theirs(held: Site) -> Non
     threading.Timer(0.05, held.worker.gate.set).start()
     events = follow(me, job)
     previews = [event["data"].get("preview") for event in events if event["event"] == "step"]
-    assert previews and all(base64.b64decode(p.removeprefix("data:image/jpeg;base64,"))[:2] == b"\xff\xd8"
-                            for p in previews if p)
+    assert previews and all(
+        base64.b64decode(p.removeprefix("data:image/jpeg;base64,"))[:2] == b"\xff\xd8" for p in previews if p
+    )
     record = next(event["data"]["record"] for event in events if event["event"] == "saved")
     assert record["seed"] == str(2**63) and me.get(record["url"]).status_code == 200 and "owner" not in record
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.serving import Site, served
 from tests.api.test_routes import ENDLESS, ROWS, Row, Walk, filled
+from tests.support.serving import Site, served
 
 GETS = [row for row in ROWS if row.method == "GET"]
 # Different for two requests in a row, or of the connection.
@@ -39,8 +39,16 @@ def test_head_of_every_route_is_its_get_without_the_body(walk: Walk, row: Row) -
     assert lasting(head) == lasting(got)
 
 
-@pytest.mark.parametrize("path", ["/page/darkroom.js", "/static/fonts/IBMPlexSans/IBMPlexSans-Bold.woff2", "/nothing",
-                                  "/api/v1/jobs/none", "/api/v1/models?kind=lora"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/darkroom.js",
+        "/static/fonts/IBMPlexSans/IBMPlexSans-Bold.woff2",
+        "/nothing",
+        "/api/v1/jobs/none",
+        "/api/v1/models?kind=lora",
+    ],
+)
 def test_head_of_files_and_of_nothing_is_their_get_without_the_body(walk: Walk, path: str) -> None:
     got, head = walk.ask("GET", path, walk.owner), walk.ask("HEAD", path, walk.owner)
     assert (head.status_code, head.content, lasting(head)) == (got.status_code, b"", lasting(got))

@@ -40,8 +40,10 @@ def test_an_owner_comes_back_out_of_its_cookie() -> None:
     assert owners.new() != owner
 
 
-@pytest.mark.parametrize("forged", [
-    "", ".", "..", "a.b", "0" * 32, "0" * 32 + ".", "0" * 32 + "." + "A" * 43, "\udcff.\udcff", "é.é", "x" * 5000])
+@pytest.mark.parametrize(
+    "forged",
+    ["", ".", "..", "a.b", "0" * 32, "0" * 32 + ".", "0" * 32 + "." + "A" * 43, "\udcff.\udcff", "é.é", "x" * 5000],
+)
 def test_a_forged_cookie_is_nobody(forged: str) -> None:
     assert Owners(b"s" * 32, STYLE).read(forged) is None
 

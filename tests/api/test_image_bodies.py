@@ -13,8 +13,8 @@ import pytest
 from api import image_bodies
 from api.image_bodies import PictureBodies, give_back
 from contract.errors import QueueFull, StorageFull, StudioError
-from tests.support.serving import Visitor
 from tests.support.images import png
+from tests.support.serving import Visitor
 
 
 async def parts(size: int, count: int = 4) -> AsyncIterator[bytes]:
@@ -38,6 +38,7 @@ def test_no_more_than_a_few_are_in_memory_at_a_time(tmp_path: Path) -> None:
 
         await asyncio.gather(*(one() for _ in range(12)))
         return most
+
     assert asyncio.run(go()) == 2
 
 
@@ -47,6 +48,7 @@ def test_what_arrives_lies_on_the_disk_without_a_name_and_is_gone_afterwards(tmp
         async with bodies.received(parts(3_000_000)):
             assert not list(tmp_path.iterdir()) or sys.platform == "win32"
         assert bodies._bytes == 0
+
     asyncio.run(go())
 
 
@@ -58,6 +60,7 @@ def test_too_many_bytes_at_once_are_refused_and_forgotten(tmp_path: Path) -> Non
                 pass
         async with bodies.received(parts(800)) as body:
             assert len(body) == 800
+
     asyncio.run(go())
 
 
@@ -71,6 +74,7 @@ def test_whose_turn_does_not_come_in_time_is_told_so(tmp_path: Path) -> None:
             assert refused.value.retry_after_s > 0
         async with bodies.received(parts(100)):
             pass
+
     asyncio.run(go())
 
 
@@ -87,17 +91,22 @@ def test_a_sender_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
         assert bodies._bytes == 0
         async with bodies.received(parts(100)):
             pass
+
     asyncio.run(go())
 
 
-@pytest.mark.parametrize(("number", "kind"), [
-    (errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EACCES, StorageFull), (errno.EMFILE, QueueFull)])
-def test_a_file_that_can_not_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int,
-                                                kind: type[StudioError]) -> None:
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EACCES, StorageFull), (errno.EMFILE, QueueFull)],
+)
+def test_a_file_that_can_not_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StudioError]
+) -> None:
     class Full:
         def __init__(self, *_: object, **__: object) -> None: ...
         def __enter__(self) -> "Full":
             return self
+
         def __exit__(self, *_: object) -> None: ...
         def write(self, part: bytes) -> int:
             raise OSError(number, os.strerror(number))
@@ -107,6 +116,7 @@ def test_a_file_that_can_not_be_written_is_said(tmp_path: Path, monkeypatch: pyt
     async def go() -> None:
         async with PictureBodies(tmp_path).received(parts(100)):
             pass
+
     with pytest.raises(kind):
         asyncio.run(go())
 
@@ -117,7 +127,9 @@ def test_twenty_at_once_all_get_through(me: Visitor) -> None:
     async def go() -> list[Any]:
         def one() -> int:
             return me.post("/api/v1/inputs", content=picture).status_code
+
         return await asyncio.gather(*(asyncio.to_thread(one) for _ in range(20)))
+
     assert asyncio.run(go()) == [200] * 20
 
 

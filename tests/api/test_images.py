@@ -7,8 +7,15 @@ import pytest
 
 from tests.support.serving import Site, Visitor
 
-ACTIONS = [("GET", ""), ("GET", "/thumbnail"), ("GET", "/record"), ("GET", "/recipe"), ("DELETE", ""),
-           ("POST", "/restore"), ("PUT", "/favourite")]
+ACTIONS = [
+    ("GET", ""),
+    ("GET", "/thumbnail"),
+    ("GET", "/record"),
+    ("GET", "/recipe"),
+    ("DELETE", ""),
+    ("POST", "/restore"),
+    ("PUT", "/favourite"),
+]
 
 
 def test_a_picture_is_a_png_that_may_be_kept(me: Visitor) -> None:
@@ -57,15 +64,26 @@ def test_a_record_tells_everything_but_the_owner(me: Visitor) -> None:
     assert "owner" not in record and "path" not in record
 
 
-@pytest.mark.parametrize("query", [
-    "limit=0", "limit=201", "limit=abc", "limit=1e9", "limit=", "before=" + "x" * 65, "search=" + "x" * 501])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "limit=abc", "limit=1e9", "limit=", "before=" + "x" * 65, "search=" + "x" * 501]
+)
 def test_a_bad_question_is_named(me: Visitor, query: str) -> None:
     answer = me.get(f"/api/v1/images?{query}")
     assert answer.status_code == 422 and answer.json()["code"] == f"invalid_{query.partition('=')[0]}"
 
 
-@pytest.mark.parametrize("query", ["before=nope", "before=%00", "search=%00", "search=%22%20OR%201%3D1", "search=*",
-                                   "search=%F0%9F", "limit=5&limit=6"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "before=nope",
+        "before=%00",
+        "search=%00",
+        "search=%22%20OR%201%3D1",
+        "search=*",
+        "search=%F0%9F",
+        "limit=5&limit=6",
+    ],
+)
 def test_an_odd_question_finds_nothing_of_anyone(me: Visitor, you: Visitor, query: str) -> None:
     you.picture()
     answer = me.get(f"/api/v1/images?{query}")
@@ -81,8 +99,7 @@ def test_search_finds_a_word_of_the_prompt(me: Visitor) -> None:
 @pytest.mark.parametrize(("method", "path"), ACTIONS)
 def test_anothers_picture_is_not_there(me: Visitor, you: Visitor, method: str, path: str) -> None:
     image = me.picture()
-    answer = you.request(method, f"/api/v1/images/{image}{path}",
-                         json={"favourite": True} if method == "PUT" else None)
+    answer = you.request(method, f"/api/v1/images/{image}{path}", json={"favourite": True} if method == "PUT" else None)
     assert answer.status_code == 404 and answer.json()["code"] == "not_found"
     assert me.get(f"/api/v1/images/{image}").status_code == 200
     assert not you.get("/api/v1/images").json()["images"]
@@ -103,18 +120,38 @@ def test_a_favorite_stays_one(me: Visitor) -> None:
     assert me.get(f"{address}/record").json()["favourite"] is True
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"favourite": 1}', b'{"favourite": true, "owner": "x"}',
-                                  b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"favourite": 1}', b'{"favourite": true, "owner": "x"}', b"\xff", b"[" * 100_000]
+)
 def test_a_favorite_is_yes_or_no(me: Visitor, body: bytes) -> None:
-    answer = me.put(f"/api/v1/images/{me.picture()}/favourite", content=body,
-                    headers={"content-type": "application/json"})
+    answer = me.put(
+        f"/api/v1/images/{me.picture()}/favourite", content=body, headers={"content-type": "application/json"}
+    )
     assert answer.status_code == 422 and answer.json()["code"] == "invalid_favourite"
 
 
-@pytest.mark.parametrize("spelling", [
-    "//{id}", "/{id}/", "/./{id}", "/../images/{id}", "/%2e%2e/images/{id}", "/%2e/{id}", "/{id};a=b", "/{id}%00",
-    "/{id}.png", "/{id}%2Fthumbnail%2F..", "/..%5C{id}", "/%252e%252e/{id}", "/{id}%0d%0aX:1", "/*", "/~", "/CON",
-    "/%F0%9F%92%A9"])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "//{id}",
+        "/{id}/",
+        "/./{id}",
+        "/../images/{id}",
+        "/%2e%2e/images/{id}",
+        "/%2e/{id}",
+        "/{id};a=b",
+        "/{id}%00",
+        "/{id}.png",
+        "/{id}%2Fthumbnail%2F..",
+        "/..%5C{id}",
+        "/%252e%252e/{id}",
+        "/{id}%0d%0aX:1",
+        "/*",
+        "/~",
+        "/CON",
+        "/%F0%9F%92%A9",
+    ],
+)
 def test_an_odd_spelling_of_a_path_is_not_there(site: Site, me: Visitor, spelling: str) -> None:
     image = me.picture()
     path = f"/api/v1/images{spelling.replace('{id}', image)}"

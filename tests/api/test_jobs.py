@@ -29,43 +29,49 @@ def test_a_recipe_read_back_is_a_valid_draft(me: Visitor) -> None:
     assert me.finish(answer.json()["id"])["recipe"] == recipe
 
 
-@pytest.mark.parametrize(("draft", "code"), [
-    ('{"prompt": "x", "steps": 0}', "invalid_steps"),
-    ('{"prompt": "x", "steps": -1}', "invalid_steps"),
-    ('{"prompt": "x", "steps": 1000000000}', "invalid_steps"),
-    ('{"prompt": "x", "steps": "20"}', "invalid_steps"),
-    ('{"prompt": "x", "steps": 2.5}', "invalid_steps"),
-    ('{"prompt": "x", "steps": true}', "invalid_steps"),
-    ('{"prompt": "x", "steps": []}', "invalid_steps"),
-    ('{"prompt": "x", "guidance": 1e30}', "invalid_guidance"),
-    ('{"prompt": "x", "guidance": 1e999}', "invalid_guidance"),
-    ('{"prompt": "x", "guidance": -5}', "invalid_guidance"),
-    ('{"prompt": "x", "guidance": "NaN"}', "invalid_guidance"),
-    ('{"prompt": "x", "count": 0}', "invalid_count"),
-    ('{"prompt": "x", "count": 10000}', "invalid_count"),
-    ('{"prompt": "x", "clip_skip": -3}', "invalid_clip_skip"),
-    ('{"prompt": "x", "clip_skip": 99}', "invalid_clip_skip"),
-    ('{"prompt": "x", "width": 500}', "invalid_width"),
-    ('{"prompt": "x", "height": 0}', "invalid_height"),
-    ('{"prompt": "x", "width": 100000}', "invalid_width"),
-    ('{"prompt": "x", "seed": -1}', "invalid_seed"),
-    ('{"prompt": "x", "seed": 18446744073709551616}', "invalid_seed"),
-    ('{"prompt": "x", "seed": 1' + "0" * 400 + "}", "invalid_seed"),
-    ('{"prompt": "x", "start": {"image": {"sha256": "' + "0" * 64 + '"}, "strength": 2}}', "invalid_start_strength"),
-    ('{"prompt": "x", "start": {"image": {"sha256": "../etc"}}}', "invalid_start_image_sha256"),
-    ('{"prompt": []}', "invalid_prompt"),
-    ('{"prompt": null}', "invalid_prompt"),
-    ("{}", "invalid_prompt"),
-    ('{"prompt": "' + "x" * 200_001 + '"}', "invalid_prompt"),
-    ('{"prompt": "x", "sampler": "no such"}', "invalid_sampler"),
-    ('{"prompt": "x", "sampler": "ddim", "schedule": "karras"}', "invalid_schedule"),
-    ('{"prompt": "x", "eta": NaN}', "unknown_field"),
-    ('{"prompt": "x", "guidance": NaN}', "invalid_guidance"),
-    ('{"prompt": "x"', "invalid_recipe"),
-    ("NaN", "invalid_recipe"),
-    ('{"prompt": "x", "eta": 1}', "unknown_field"),
-    ('{"prompt": "x", "output_path": "/etc/passwd"}', "unknown_field"),
-])
+@pytest.mark.parametrize(
+    ("draft", "code"),
+    [
+        ('{"prompt": "x", "steps": 0}', "invalid_steps"),
+        ('{"prompt": "x", "steps": -1}', "invalid_steps"),
+        ('{"prompt": "x", "steps": 1000000000}', "invalid_steps"),
+        ('{"prompt": "x", "steps": "20"}', "invalid_steps"),
+        ('{"prompt": "x", "steps": 2.5}', "invalid_steps"),
+        ('{"prompt": "x", "steps": true}', "invalid_steps"),
+        ('{"prompt": "x", "steps": []}', "invalid_steps"),
+        ('{"prompt": "x", "guidance": 1e30}', "invalid_guidance"),
+        ('{"prompt": "x", "guidance": 1e999}', "invalid_guidance"),
+        ('{"prompt": "x", "guidance": -5}', "invalid_guidance"),
+        ('{"prompt": "x", "guidance": "NaN"}', "invalid_guidance"),
+        ('{"prompt": "x", "count": 0}', "invalid_count"),
+        ('{"prompt": "x", "count": 10000}', "invalid_count"),
+        ('{"prompt": "x", "clip_skip": -3}', "invalid_clip_skip"),
+        ('{"prompt": "x", "clip_skip": 99}', "invalid_clip_skip"),
+        ('{"prompt": "x", "width": 500}', "invalid_width"),
+        ('{"prompt": "x", "height": 0}', "invalid_height"),
+        ('{"prompt": "x", "width": 100000}', "invalid_width"),
+        ('{"prompt": "x", "seed": -1}', "invalid_seed"),
+        ('{"prompt": "x", "seed": 18446744073709551616}', "invalid_seed"),
+        ('{"prompt": "x", "seed": 1' + "0" * 400 + "}", "invalid_seed"),
+        (
+            '{"prompt": "x", "start": {"image": {"sha256": "' + "0" * 64 + '"}, "strength": 2}}',
+            "invalid_start_strength",
+        ),
+        ('{"prompt": "x", "start": {"image": {"sha256": "../etc"}}}', "invalid_start_image_sha256"),
+        ('{"prompt": []}', "invalid_prompt"),
+        ('{"prompt": null}', "invalid_prompt"),
+        ("{}", "invalid_prompt"),
+        ('{"prompt": "' + "x" * 200_001 + '"}', "invalid_prompt"),
+        ('{"prompt": "x", "sampler": "no such"}', "invalid_sampler"),
+        ('{"prompt": "x", "sampler": "ddim", "schedule": "karras"}', "invalid_schedule"),
+        ('{"prompt": "x", "eta": NaN}', "unknown_field"),
+        ('{"prompt": "x", "guidance": NaN}', "invalid_guidance"),
+        ('{"prompt": "x"', "invalid_recipe"),
+        ("NaN", "invalid_recipe"),
+        ('{"prompt": "x", "eta": 1}', "unknown_field"),
+        ('{"prompt": "x", "output_path": "/etc/passwd"}', "unknown_field"),
+    ],
+)
 def test_a_bad_value_is_named_and_never_repaired(me: Visitor, draft: str, code: str) -> None:
     answer = me.post("/api/v1/jobs", content=draft, headers={"content-type": "application/json"})
     assert answer.status_code == (400 if code == "invalid_recipe" else 422), answer.text
@@ -137,8 +143,9 @@ def test_a_waiting_job_moves_up(held: Site) -> None:
         me.delete(f"/api/v1/jobs/{job}")
 
 
-@pytest.mark.parametrize(("method", "path"), [
-    ("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/move_up"), ("POST", "/retry_save")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/move_up"), ("POST", "/retry_save")]
+)
 def test_anothers_job_is_not_there(held: Site, method: str, path: str) -> None:
     me, you = held.visitor(), held.visitor()
     job = me.paint()
@@ -193,7 +200,10 @@ def test_a_job_that_is_looked_at_says_its_notices(me: Visitor) -> None:
 
 
 def test_a_request_with_a_key_begins_one_job_however_often_it_is_sent(me: Visitor) -> None:
-    ids = {me.post("/api/v1/jobs", json={"prompt": "once"}, headers={"Idempotency-Key": "abc"}).json()["id"] for _ in range(3)}
+    ids = {
+        me.post("/api/v1/jobs", json={"prompt": "once"}, headers={"Idempotency-Key": "abc"}).json()["id"]
+        for _ in range(3)
+    }
     assert len(ids) == 1
     answer = me.post("/api/v1/jobs", json={"prompt": "once"}, headers={"Idempotency-Key": "a b"})
     assert answer.status_code == 422 and answer.json()["code"] == "invalid_key"
@@ -206,5 +216,7 @@ def test_a_refusal_names_its_field_with_the_place_in_its_list(me: Visitor) -> No
     assert (answer["field"], answer["code"]) == ("references.0.image", "invalid_references_image")
     answer = me.post("/api/v1/jobs", json={"prompt": "x", "loras": [{"model": "nowhere"}]}).json()
     assert (answer["field"], answer["code"]) == ("loras.0.model", "invalid_loras_model")
-    answer = me.post("/api/v1/jobs", json={"prompt": "x", "width": 1024, "height": 1024, "hires": {"scale": 8.0}}).json()
+    answer = me.post(
+        "/api/v1/jobs", json={"prompt": "x", "width": 1024, "height": 1024, "hires": {"scale": 8.0}}
+    ).json()
     assert answer["field"] == "hires.scale" and 1 < answer["fix"]["hires.scale"] < 8

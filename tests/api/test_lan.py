@@ -10,8 +10,8 @@ from api.security.middleware import Guard
 from contract.errors import StudioError
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.support.serving import Site, Visitor, served
 from tests.support.fakes import FakeWorker
+from tests.support.serving import Site, Visitor, served
 
 PASSWORD = "pässword with spaces & 海"
 VISIT = {"accept": "text/html", "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
@@ -41,10 +41,27 @@ def test_without_a_password_it_does_not_start(tmp_path: object) -> None:
         build_app(Studio(settings, FakeWorker()), settings)
 
 
-@pytest.mark.parametrize("path", [
-    "/api/v1/health", "/api/v1/openapi.json", "/api/v1/docs/docs.js", "/api/v1/images", "/api/v1/images/x", "/page/a.js",
-    "/config", "/theme.css", "/assets/x.js", "/gradio_api/info", "/gradio_api/queue/data?session_hash=a", "/favicon.ico",
-    "/monitoring", "/docs", "/openapi.json", "/nope"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/health",
+        "/api/v1/openapi.json",
+        "/api/v1/docs/docs.js",
+        "/api/v1/images",
+        "/api/v1/images/x",
+        "/page/a.js",
+        "/config",
+        "/theme.css",
+        "/assets/x.js",
+        "/gradio_api/info",
+        "/gradio_api/queue/data?session_hash=a",
+        "/favicon.ico",
+        "/monitoring",
+        "/docs",
+        "/openapi.json",
+        "/nope",
+    ],
+)
 def test_a_stranger_gets_nothing(lan: Site, path: str) -> None:
     answer = lan.visitor().get(path)
     assert answer.status_code in (401, 403, 404) and answer.json()["code"]
@@ -100,11 +117,11 @@ def test_who_is_in_stays_in_while_others_guess(lan: Site) -> None:
     assert me.get("/api/v1/health").status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"password", b"password=%FF%FE", b"\xff", b"password=a&" * 50, b"x" * 9000,
-                                  b"other=1"])
+@pytest.mark.parametrize(
+    "body", [b"", b"password", b"password=%FF%FE", b"\xff", b"password=a&" * 50, b"x" * 9000, b"other=1"]
+)
 def test_an_odd_form_is_a_wrong_password(lan: Site, body: bytes) -> None:
-    answer = lan.visitor().post("/login", content=body,
-                                headers={"content-type": "application/x-www-form-urlencoded"})
+    answer = lan.visitor().post("/login", content=body, headers={"content-type": "application/x-www-form-urlencoded"})
     assert answer.status_code == 401 and "Wrong password" in answer.text
 
 

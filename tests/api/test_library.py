@@ -1,12 +1,11 @@
 """The Models tab's list by pages, and what stays in memory."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.serving import Site, served
 from tests.support.model_folders import make_controlnet, make_model
+from tests.support.serving import Site, served
 
 
 @pytest.fixture(scope="module")

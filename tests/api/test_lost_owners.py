@@ -11,7 +11,9 @@ LOST = "nobody knows"
 
 @pytest.mark.parametrize("name", ["cookies.key", "owner.key"])
 @pytest.mark.parametrize("content", [b"", b"short", None])
-def test_the_gallery_comes_back_to_the_browser_on_this_machine(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_the_gallery_comes_back_to_the_browser_on_this_machine(
+    tmp_path: Path, name: str, content: bytes | None
+) -> None:
     with served(tmp_path) as site:
         me = site.visitor()
         image = me.picture("a castle")

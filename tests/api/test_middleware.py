@@ -13,8 +13,19 @@ POSTS = ("/api/v1/jobs", "/gradio_api/queue/join")
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/health", "/page/a.js", "/gradio_api/queue/join", "/nope"])
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.2:{port}", "localhost:1", "localhost",
-                                  "0.0.0.0:{port}", "[::2]:{port}", "2130706433:{port}"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.2:{port}",
+        "localhost:1",
+        "localhost",
+        "0.0.0.0:{port}",
+        "[::2]:{port}",
+        "2130706433:{port}",
+    ],
+)
 def test_a_foreign_host_is_misdirected(site: Site, me: Visitor, path: str, host: str) -> None:
     answer = me.get(path, headers={"host": host.replace("{port}", str(site.port))})
     assert answer.status_code == 421 and answer.json()["code"] == "misdirected"
@@ -25,9 +36,21 @@ def test_every_name_of_this_machine_is_good(site: Site, me: Visitor, host: str) 
     assert me.get("/api/v1/health", headers={"host": f"{host}:{site.port}"}).status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1", "file://",
-                                    "https://evil.example:{port}", "http://localhost:{port}", "",
-                                    "http://127.0.0.1:{port}.evil.example", "chrome-extension://abc"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://localhost:1",
+        "http://127.0.0.1",
+        "file://",
+        "https://evil.example:{port}",
+        "http://localhost:{port}",
+        "",
+        "http://127.0.0.1:{port}.evil.example",
+        "chrome-extension://abc",
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_another_origin_may_do_nothing(site: Site, me: Visitor, origin: str, method: str) -> None:
     for path in ("/api/v1/jobs", "/gradio_api/queue/join", "/"):
@@ -56,8 +79,12 @@ def test_a_browser_that_comes_from_elsewhere_may_only_visit_a_page(me: Visitor, 
         assert me.get(path, headers=visit).status_code == 200
     for path in ("/api/v1/images", "/api/v1/health", "/config", "/page/a.js", "/gradio_api/info"):
         assert me.get(path, headers=visit).status_code == 403
-    for change in ({"sec-fetch-dest": "iframe"}, {"sec-fetch-mode": "cors"}, {"sec-fetch-mode": "no-cors"},
-                   {"sec-fetch-dest": "object"}):
+    for change in (
+        {"sec-fetch-dest": "iframe"},
+        {"sec-fetch-mode": "cors"},
+        {"sec-fetch-mode": "no-cors"},
+        {"sec-fetch-dest": "object"},
+    ):
         assert me.get("/", headers={**visit, **change}).status_code == 403
     for path in POSTS:
         assert me.post(path, headers=visit, json={"prompt": "x"}).status_code == 403
@@ -141,7 +168,9 @@ def test_websockets_are_refused(site: Site) -> None:
 
 
 def join(visitor: Visitor, **fields: Any) -> Any:
-    return visitor.post("/gradio_api/queue/join", json={"data": ["hello"], "fn_index": 0, "session_hash": "s1", **fields})
+    return visitor.post(
+        "/gradio_api/queue/join", json={"data": ["hello"], "fn_index": 0, "session_hash": "s1", **fields}
+    )
 
 
 def messages(visitor: Visitor, session: str) -> list[dict[str, Any]]:
@@ -167,7 +196,9 @@ def test_anothers_session_is_not_there(me: Visitor, you: Visitor) -> None:
     messages(me, "mine1")
 
 
-@pytest.mark.parametrize("path", ["run/run", "run/predict", "api/run", "call/run", "call/v2/run", "run/nope", "call/nope"])
+@pytest.mark.parametrize(
+    "path", ["run/run", "run/predict", "api/run", "call/run", "call/v2/run", "run/nope", "call/nope"]
+)
 def test_no_function_is_called_past_the_queue(me: Visitor, path: str) -> None:
     answer = me.post(f"/gradio_api/{path}", json={"data": ["x"], "session_hash": "direct"})
     assert answer.status_code == 404 and answer.json()["code"] == "not_found"
@@ -179,8 +210,18 @@ def test_an_event_that_is_not_there_is_refused(me: Visitor, number: object) -> N
     assert 400 <= answer.status_code < 500, answer.text
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"data": ["\\ud800"], "fn_index": 0}',
-                                  b'{"fn_index": 0}', b'{"data": 1, "fn_index": 0, "session_hash": "a"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"data": ["\\ud800"], "fn_index": 0}',
+        b'{"fn_index": 0}',
+        b'{"data": 1, "fn_index": 0, "session_hash": "a"}',
+    ],
+)
 def test_a_bad_queue_request_gets_a_4xx(me: Visitor, body: bytes) -> None:
     answer = me.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
     assert 400 <= answer.status_code < 500, answer.text
@@ -200,7 +241,9 @@ def test_a_file_that_was_not_received_is_not_read(me: Visitor, path: str) -> Non
     assert end["success"] is False and "root:" not in json.dumps(end) and "/etc" not in json.dumps(end)
 
 
-@pytest.mark.parametrize("path", ["run-history/connect", "upload", "process_recording", "vibe-edit", "component_server"])
+@pytest.mark.parametrize(
+    "path", ["run-history/connect", "upload", "process_recording", "vibe-edit", "component_server"]
+)
 def test_what_else_gradio_brings_is_not_there(me: Visitor, path: str) -> None:
     assert me.post(f"/gradio_api/{path}", json={}).status_code in (403, 404)
 

@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 
 from studio.downloads import download_task
-from tests.support.serving import Site, Visitor, served, until
-from tests.support.model_folders import make_model
 from tests.support.hub import HubHere, hub_here
+from tests.support.model_folders import make_model
+from tests.support.serving import Site, served, until
 
 DATA = os.urandom(50_000)
 BODY = {"source": "owner/model", "files": ["a.safetensors"], "kind": "lora"}
-MANAGED = (("POST", "/api/v1/jobs/download", BODY), ("POST", "/api/v1/jobs/convert", {"model": "old"}),
-           ("POST", "/api/v1/jobs/merge", {"name": "m", "a": "a", "b": "b"}),
-           ("GET", "/api/v1/repositories/owner/model", None), ("DELETE", "/api/v1/models/starter", None))
+MANAGED = (
+    ("POST", "/api/v1/jobs/download", BODY),
+    ("POST", "/api/v1/jobs/convert", {"model": "old"}),
+    ("POST", "/api/v1/jobs/merge", {"name": "m", "a": "a", "b": "b"}),
+    ("GET", "/api/v1/repositories/owner/model", None),
+    ("DELETE", "/api/v1/models/starter", None),
+)
 
 
 @pytest.fixture
@@ -37,7 +41,10 @@ def here(hub: HubHere, tmp_path: Path) -> Iterator[Site]:
 def test_a_repository_is_looked_at_and_a_file_of_it_downloaded(here: Site, hub: HubHere, tmp_path: Path) -> None:
     me = here.visitor()
     found = me.get("/api/v1/repositories/owner/model").json()
-    assert [(file["path"], file["is_pickle"]) for file in found["files"]] == [("a.safetensors", False), ("old.ckpt", True)]
+    assert [(file["path"], file["is_pickle"]) for file in found["files"]] == [
+        ("a.safetensors", False),
+        ("old.ckpt", True),
+    ]
     assert (found["license"], found["files"][0]["size_bytes"], found["folder"]) == ("mit", len(DATA), [])
     answer = me.post("/api/v1/jobs/download", json=BODY)
     assert answer.status_code == 202
@@ -73,10 +80,17 @@ def test_offers_say_license_size_and_what_is_here(here: Site, tmp_path: Path) ->
     assert [offer["id"] for offer in found["offers"] if offer["installed"]] == ["sd15"]
 
 
-@pytest.mark.parametrize(("body", "code"), [
-    ({"source": "evil.example/../x"}, "invalid_source"), ({"source": "a/b", "files": ["../x.json"]}, "invalid_files"),
-    ({"source": "a/b", "endpoint": "https://evil.example"}, "unknown_field"), ({"source": "a/b", "name": "../x"}, "invalid_name"),
-    ({"source": "a/b", "kind": "code"}, "invalid_kind"), ({}, "invalid_source")])
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"source": "evil.example/../x"}, "invalid_source"),
+        ({"source": "a/b", "files": ["../x.json"]}, "invalid_files"),
+        ({"source": "a/b", "endpoint": "https://evil.example"}, "unknown_field"),
+        ({"source": "a/b", "name": "../x"}, "invalid_name"),
+        ({"source": "a/b", "kind": "code"}, "invalid_kind"),
+        ({}, "invalid_source"),
+    ],
+)
 def test_a_bad_request_is_named(here: Site, hub: HubHere, body: dict[str, object], code: str) -> None:
     answer = here.visitor().post("/api/v1/jobs/download", json=body)
     assert answer.status_code == 422 and answer.json()["code"] == code
@@ -94,8 +108,9 @@ def test_a_model_is_deleted_by_its_name(here: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), MANAGED)
-def test_who_comes_through_another_program_does_not_manage(here: Site, hub: HubHere, method: str, path: str,
-                                                          body: dict[str, object] | None) -> None:
+def test_who_comes_through_another_program_does_not_manage(
+    here: Site, hub: HubHere, method: str, path: str, body: dict[str, object] | None
+) -> None:
     for name in ("x-forwarded-for", "forwarded", "via", "x-real-ip"):
         answer = here.visitor().request(method, path, json=body, headers={name: "127.0.0.1"})
         assert answer.status_code == 403 and answer.json()["code"] == "not_allowed", name
@@ -103,8 +118,9 @@ def test_who_comes_through_another_program_does_not_manage(here: Site, hub: HubH
 
 
 @pytest.mark.parametrize(("method", "path", "body"), MANAGED)
-def test_on_a_space_nobody_manages(tmp_path: Path, hub: HubHere, method: str, path: str,
-                                   body: dict[str, object] | None) -> None:
+def test_on_a_space_nobody_manages(
+    tmp_path: Path, hub: HubHere, method: str, path: str, body: dict[str, object] | None
+) -> None:
     with served(tmp_path, space_host="me-demo.hf.space", hub_endpoint=hub.endpoint) as site:
         me = site.visitor()
         assert me.request(method, path, json=body).status_code == 403

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import Site, served, until
 from tests.support import layouts
 from tests.support.lora_layouts import down_up, kohya, unet_modules
+from tests.support.serving import Site, served, until
 
 LORA = down_up(kohya("lora_unet_", unet_modules("sd1", only="attn2")), 1)
 PNG = b"\x89PNG\r\n\x1a\n rest"

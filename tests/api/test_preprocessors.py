@@ -13,15 +13,22 @@ def test_what_needs_files_is_not_installed_and_says_what_to_do(me: Visitor) -> N
     assert found["canny"]["low"] == {"label": "Low threshold", "default": 100, "least": 1, "most": 255}
     assert not found["softedge_hed"]["installed"]
     assert found["softedge_hed"]["hint"] == (
-        "Put ControlNetHED.pth (29 MB, huggingface.co/lllyasviel/Annotators) into models/annotators/.")
+        "Put ControlNetHED.pth (29 MB, huggingface.co/lllyasviel/Annotators) into models/annotators/."
+    )
 
 
 def test_who_sits_at_the_machine_gets_what_to_download(me: Visitor) -> None:
     found = by_id(me)
     assert found["canny"]["downloads"] == []
     (download,) = found["softedge_hed"]["downloads"]  # type: ignore[misc]
-    assert {**download, "name": None} == {"type": "download", "source": "lllyasviel/Annotators", "revision": "main",
-                                          "files": ["ControlNetHED.pth"], "kind": "annotator", "name": None}
+    assert {**download, "name": None} == {
+        "type": "download",
+        "source": "lllyasviel/Annotators",
+        "revision": "main",
+        "files": ["ControlNetHED.pth"],
+        "kind": "annotator",
+        "name": None,
+    }
     assert me.post("/api/v1/jobs/download", json={**download, "source": "nobody"}).status_code == 422
     poses = found["openpose"]["downloads"]
     assert [len(one["files"]) for one in poses] == [3]  # type: ignore[attr-defined]

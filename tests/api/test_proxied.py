@@ -28,11 +28,16 @@ class Here:
         self.studio.start()
         self.site = program.build_site(self.studio, settings)
 
-    def ask(self, path: str, method: str = "GET", client: str = "127.0.0.1", scheme: str = "http", **headers: str) -> httpx.Response:
+    def ask(
+        self, path: str, method: str = "GET", client: str = "127.0.0.1", scheme: str = "http", **headers: str
+    ) -> httpx.Response:
         async def go() -> httpx.Response:
             transport = httpx.ASGITransport(self.site, raise_app_exceptions=False, client=(client, 5))
             async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{OWN}") as asking:
-                return await asking.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+                return await asking.request(
+                    method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+                )
+
         return asyncio.run(go())
 
 
@@ -43,20 +48,55 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     site.studio.stop()
 
 
-@pytest.mark.parametrize("host,status", [(PUBLIC, 200), ("DARKROOM.example", 200), (f"{PUBLIC}:8443", 200), ("other.example:8443", 200), (OWN, 200),
-                                         ("other.example", 421), ("other.example:80", 421), ("evil.example", 421), ("xdarkroom.example", 421), (f"{PUBLIC}.evil", 421),
-                                         ("", 421), (f"{PUBLIC}:", 421), (f"{PUBLIC}:x", 421)])
+@pytest.mark.parametrize(
+    "host,status",
+    [
+        (PUBLIC, 200),
+        ("DARKROOM.example", 200),
+        (f"{PUBLIC}:8443", 200),
+        ("other.example:8443", 200),
+        (OWN, 200),
+        ("other.example", 421),
+        ("other.example:80", 421),
+        ("evil.example", 421),
+        ("xdarkroom.example", 421),
+        (f"{PUBLIC}.evil", 421),
+        ("", 421),
+        (f"{PUBLIC}:", 421),
+        (f"{PUBLIC}:x", 421),
+    ],
+)
 def test_only_names_that_were_named_are_answered(here: Here, host: str, status: int) -> None:
     assert here.ask("/api/v1/health", host=host).status_code == status
 
 
-@pytest.mark.parametrize("client,told,status", [("127.0.0.1", PUBLIC, 200), ("::1", PUBLIC, 200), ("::ffff:127.0.0.1", PUBLIC, 200), ("192.168.1.9", PUBLIC, 403), ("127.0.0.1", "evil.example", 403)])
+@pytest.mark.parametrize(
+    "client,told,status",
+    [
+        ("127.0.0.1", PUBLIC, 200),
+        ("::1", PUBLIC, 200),
+        ("::ffff:127.0.0.1", PUBLIC, 200),
+        ("192.168.1.9", PUBLIC, 403),
+        ("127.0.0.1", "evil.example", 403),
+    ],
+)
 def test_only_a_trusted_proxy_says_which_host_was_asked(here: Here, client: str, told: str, status: int) -> None:
     answer = here.ask("/api/v1/health", client=client, x_forwarded_host=told, origin=f"https://{told}")
     assert answer.status_code == status
 
 
-@pytest.mark.parametrize("path", ["/api/v1/health", "/darkroom/api/v1/health", "/page/darkroom.js", "/darkroom/page/darkroom.js", "/theme.css", "/darkroom/theme.css", "/darkroom/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/health",
+        "/darkroom/api/v1/health",
+        "/page/darkroom.js",
+        "/darkroom/page/darkroom.js",
+        "/theme.css",
+        "/darkroom/theme.css",
+        "/darkroom/",
+    ],
+)
 def test_a_proxy_may_take_the_path_off_or_leave_it(here: Here, path: str) -> None:
     assert here.ask(path, host=PUBLIC).status_code == 200
 
@@ -67,7 +107,15 @@ def test_the_path_without_its_slash_leads_to_the_page_and_what_only_begins_so_to
     assert here.ask("/darkroomy/api/v1/health", host=PUBLIC).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/darkroom/../api/v1/health", "/darkroom//api/v1/health", "/darkroom/%2e%2e/x", "/darkroom/darkroom/api/v1/health"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/darkroom/../api/v1/health",
+        "/darkroom//api/v1/health",
+        "/darkroom/%2e%2e/x",
+        "/darkroom/darkroom/api/v1/health",
+    ],
+)
 def test_the_path_is_taken_off_once_and_hides_nothing(here: Here, path: str) -> None:
     assert here.ask(path, host=PUBLIC).status_code in (404, 200 if path.startswith("/darkroom/../") else 404)
 
@@ -78,16 +126,31 @@ def test_cookies_are_those_of_the_path_by_the_public_name_and_of_all_here(here: 
     assert "; Path=/;" in here.ask("/").headers["set-cookie"]
 
 
-@pytest.mark.parametrize("headers,root", [
-    ({"x_forwarded_host": PUBLIC, "x_forwarded_proto": "https"}, f"https://{PUBLIC}/darkroom"),
-    ({"host": PUBLIC, "x_forwarded_proto": "https"}, f"https://{PUBLIC}/darkroom"), ({"host": PUBLIC}, f"http://{PUBLIC}/darkroom"),
-    ({"host": PUBLIC, "client": "192.168.1.9", "x_forwarded_proto": "https"}, f"http://{PUBLIC}/darkroom"),
-    ({"x_forwarded_host": "evil.example"}, f"http://{OWN}/darkroom"), ({"x_gradio_server": "http://evil.example"}, f"http://{OWN}/darkroom")])
+@pytest.mark.parametrize(
+    "headers,root",
+    [
+        ({"x_forwarded_host": PUBLIC, "x_forwarded_proto": "https"}, f"https://{PUBLIC}/darkroom"),
+        ({"host": PUBLIC, "x_forwarded_proto": "https"}, f"https://{PUBLIC}/darkroom"),
+        ({"host": PUBLIC}, f"http://{PUBLIC}/darkroom"),
+        ({"host": PUBLIC, "client": "192.168.1.9", "x_forwarded_proto": "https"}, f"http://{PUBLIC}/darkroom"),
+        ({"x_forwarded_host": "evil.example"}, f"http://{OWN}/darkroom"),
+        ({"x_gradio_server": "http://evil.example"}, f"http://{OWN}/darkroom"),
+    ],
+)
 def test_the_page_is_told_where_it_stands_by_trusted_words_only(here: Here, headers: dict[str, str], root: str) -> None:
     assert here.ask("/config", **headers).json()["root"] == root
 
 
-@pytest.mark.parametrize("headers", [{"host": PUBLIC}, {"x_forwarded_host": PUBLIC}, {"x_forwarded_for": "203.0.113.9"}, {"x_forwarded_for": "127.0.0.1"}, {"host": f"{PUBLIC}:443"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": PUBLIC},
+        {"x_forwarded_host": PUBLIC},
+        {"x_forwarded_for": "203.0.113.9"},
+        {"x_forwarded_for": "127.0.0.1"},
+        {"host": f"{PUBLIC}:443"},
+    ],
+)
 def test_who_comes_by_the_proxy_is_not_at_the_machine(here: Here, headers: dict[str, str]) -> None:
     refused = here.ask("/api/v1/models/none", "DELETE", **headers)
     assert refused.status_code == 403 and "on the machine itself" in refused.json()["hint"]
@@ -104,7 +167,7 @@ def test_no_address_of_the_page_begins_at_the_root(here: Here) -> None:
     ours = [line for line in page.splitlines() if "page/darkroom" in line or "preload" in line]
     assert ours and not any('="/' in line for line in ours)
     style = here.ask("/page/darkroom.css").text
-    assert "url(\"/" not in style and "url('/" not in style and "url(/" not in style
+    assert 'url("/' not in style and "url('/" not in style and "url(/" not in style
     script = here.ask("/page/darkroom.js").text
     assert '"/api' not in script and "`/api" not in script and '"/page' not in script
 

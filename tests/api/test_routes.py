@@ -15,9 +15,9 @@ import app as program
 from api.app import build_app
 from studio.settings import Settings
 from studio.studio import Studio
-from tests.support.serving import until
 from tests.support.fakes import FakeWorker
 from tests.support.model_folders import make_model
+from tests.support.serving import until
 
 # Who asks: somebody new, the owner of the job and the picture, another owner. The job has ended, so that nothing
 # is left to move up or to save again; whose waiting job moves is in test_jobs.py.
@@ -106,26 +106,77 @@ GET    /theme.css                           200 200 200
 # A stream without an end; who may open it is in test_gradio_door.py.
 ENDLESS = {("GET", "/gradio_api/heartbeat/{session_hash}")}
 # Answered by nothing: it would read, fetch, keep or call past the queue, or the page has no use for it.
-CLOSED = """
-/docs /redoc /openapi.json /login /login/ /logout /monitoring /monitoring/summary /monitoring/{key} /svelte/{path:path}
-/pwa_icon /pwa_icon/{size} /page
-/gradio_api/api/{api_name} /gradio_api/api/{api_name}/ /gradio_api/call/{api_name} /gradio_api/call/{api_name}/
-/gradio_api/call/v2/{api_name} /gradio_api/call/v2/{api_name}/ /gradio_api/call/{api_name}/{event_id}
-/gradio_api/call/v2/{api_name}/{event_id} /gradio_api/component_server /gradio_api/component_server/
-/gradio_api/custom_component/{id}/{environment}/{type}/{file_name} /gradio_api/deep_link /gradio_api/dev/reload
-/gradio_api/file/{path:path} /gradio_api/file={path_or_url:path} /gradio_api/login_check /gradio_api/login_check/
-/gradio_api/openapi.json /gradio_api/process_recording /gradio_api/proxy={url_path:path} /gradio_api/queue/status
-/gradio_api/run/{api_name} /gradio_api/run/{api_name}/ /gradio_api/runs /gradio_api/runs/
-/gradio_api/stream/{event_id} /gradio_api/stream/{event_id}/close
-/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist-file
-/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8
-/gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext} /gradio_api/theme.css
-/gradio_api/token /gradio_api/token/ /gradio_api/undo-vibe-edit /gradio_api/undo-vibe-edit/ /gradio_api/upload
-/gradio_api/upload_progress /gradio_api/user /gradio_api/user/ /gradio_api/vibe-code /gradio_api/vibe-code/
-/gradio_api/vibe-edit /gradio_api/vibe-edit/ /gradio_api/vibe-starter-queries /gradio_api/vibe-starter-queries/
-""".split()
-VALUES = {"{sha256}": "0" * 64, "{owner}": "owner", "{name}": "docs.js", "{name:path}": "starter", "{rest:path}": "nope", "{path:path}": "nope.js",
-          "{api_name}": "run", "{path_or_url:path}": "/etc/passwd", "{url_path:path}": "http://a.example/"}
+CLOSED = [
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/login",
+    "/login/",
+    "/logout",
+    "/monitoring",
+    "/monitoring/summary",
+    "/monitoring/{key}",
+    "/svelte/{path:path}",
+    "/pwa_icon",
+    "/pwa_icon/{size}",
+    "/page",
+    "/gradio_api/api/{api_name}",
+    "/gradio_api/api/{api_name}/",
+    "/gradio_api/call/{api_name}",
+    "/gradio_api/call/{api_name}/",
+    "/gradio_api/call/v2/{api_name}",
+    "/gradio_api/call/v2/{api_name}/",
+    "/gradio_api/call/{api_name}/{event_id}",
+    "/gradio_api/call/v2/{api_name}/{event_id}",
+    "/gradio_api/component_server",
+    "/gradio_api/component_server/",
+    "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}",
+    "/gradio_api/deep_link",
+    "/gradio_api/dev/reload",
+    "/gradio_api/file/{path:path}",
+    "/gradio_api/file={path_or_url:path}",
+    "/gradio_api/login_check",
+    "/gradio_api/login_check/",
+    "/gradio_api/openapi.json",
+    "/gradio_api/process_recording",
+    "/gradio_api/proxy={url_path:path}",
+    "/gradio_api/queue/status",
+    "/gradio_api/run/{api_name}",
+    "/gradio_api/run/{api_name}/",
+    "/gradio_api/runs",
+    "/gradio_api/runs/",
+    "/gradio_api/stream/{event_id}",
+    "/gradio_api/stream/{event_id}/close",
+    "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist-file",
+    "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8",
+    "/gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}",
+    "/gradio_api/theme.css",
+    "/gradio_api/token",
+    "/gradio_api/token/",
+    "/gradio_api/undo-vibe-edit",
+    "/gradio_api/undo-vibe-edit/",
+    "/gradio_api/upload",
+    "/gradio_api/upload_progress",
+    "/gradio_api/user",
+    "/gradio_api/user/",
+    "/gradio_api/vibe-code",
+    "/gradio_api/vibe-code/",
+    "/gradio_api/vibe-edit",
+    "/gradio_api/vibe-edit/",
+    "/gradio_api/vibe-starter-queries",
+    "/gradio_api/vibe-starter-queries/",
+]
+VALUES = {
+    "{sha256}": "0" * 64,
+    "{owner}": "owner",
+    "{name}": "docs.js",
+    "{name:path}": "starter",
+    "{rest:path}": "nope",
+    "{path:path}": "nope.js",
+    "{api_name}": "run",
+    "{path_or_url:path}": "/etc/passwd",
+    "{url_path:path}": "http://a.example/",
+}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs"): {"prompt": "sea"},
     ("POST", "/api/v1/jobs/convert"): {"model": "gone"},
@@ -136,10 +187,17 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs/merge"): {"name": "m", "a": "gone", "b": "gone"},
     ("POST", "/api/v1/jobs/preprocess"): {"image": {"sha256": "0" * 64}, "preprocessor": "canny"},
     ("POST", "/api/v1/jobs/upscale"): {"image": {"sha256": "0" * 64}},
-    ("PUT", "/api/v1/images/{image_id}/favourite"): {"favourite": True}}
-MANAGING = {("POST", "/api/v1/jobs/convert"), ("POST", "/api/v1/jobs/download"), ("POST", "/api/v1/jobs/merge"),
-            ("GET", "/api/v1/repositories/{owner}/{name}"), ("POST", "/api/v1/models/evict"), ("POST", "/api/v1/models/pin"),
-            ("DELETE", "/api/v1/models/{name:path}")}
+    ("PUT", "/api/v1/images/{image_id}/favourite"): {"favourite": True},
+}
+MANAGING = {
+    ("POST", "/api/v1/jobs/convert"),
+    ("POST", "/api/v1/jobs/download"),
+    ("POST", "/api/v1/jobs/merge"),
+    ("GET", "/api/v1/repositories/{owner}/{name}"),
+    ("POST", "/api/v1/models/evict"),
+    ("POST", "/api/v1/models/pin"),
+    ("DELETE", "/api/v1/models/{name:path}"),
+}
 BASE = "http://127.0.0.1:7860"
 
 
@@ -151,8 +209,10 @@ class Row(NamedTuple):
     expected: tuple[int, ...]
 
 
-ROWS = [Row(method, path, tuple(map(int, numbers)))
-        for method, path, *numbers in (line.split() for line in TABLE.strip().splitlines())]
+ROWS = [
+    Row(method, path, tuple(map(int, numbers)))
+    for method, path, *numbers in (line.split() for line in TABLE.strip().splitlines())
+]
 
 
 def routes(found: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -183,11 +243,21 @@ class Walk:
         self.guarded = build_app(self.studio, Settings(data_dir=folder / "data", lan=True, password="x"))
         self.owner = self.cookie()
 
-    def ask(self, method: str, path: str, cookie: str = "", *, lan: bool = False, body: Any = None,
-            client: str = "127.0.0.1", **headers: str) -> httpx.Response:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        cookie: str = "",
+        *,
+        lan: bool = False,
+        body: Any = None,
+        client: str = "127.0.0.1",
+        **headers: str,
+    ) -> httpx.Response:
         async def go() -> httpx.Response:
-            transport = httpx.ASGITransport(self.guarded if lan else self.site, raise_app_exceptions=False,
-                                            client=(client, 5555))
+            transport = httpx.ASGITransport(
+                self.guarded if lan else self.site, raise_app_exceptions=False, client=(client, 5555)
+            )
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as asking:
                 return await asking.request(method, path, json=body, headers={"cookie": cookie, **headers})
 
@@ -200,6 +270,7 @@ class Walk:
 
     def things(self) -> dict[str, str]:
         """A job and a picture of the owner."""
+
         def job() -> str:
             return str(self.ask("POST", "/api/v1/jobs", self.owner, body={"prompt": "sea"}).json()["id"])
 
@@ -237,8 +308,10 @@ def test_a_route_answers_each_caller_as_the_table_says(walk: Walk, row: Row) -> 
     path = filled(row.path, things)
     other, stranger = walk.cookie(), ""
     # The owner last: it may delete.
-    got = {who: walk.ask(row.method, path, cookie, body=body).status_code
-           for who, cookie in (("stranger", stranger), ("other", other), ("owner", walk.owner))}
+    got = {
+        who: walk.ask(row.method, path, cookie, body=body).status_code
+        for who, cookie in (("stranger", stranger), ("other", other), ("owner", walk.owner))
+    }
     assert (got["stranger"], got["owner"], got["other"]) == row.expected
 
 
@@ -256,8 +329,9 @@ def test_a_route_is_shut_for_foreign_pages_names_and_strangers_of_a_network(walk
     assert walk.ask(row.method, path, walk.owner, lan=True, body=body).status_code == 401
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if (row.method, row.path) in MANAGING],
-                         ids=lambda row: f"{row.method} {row.path}")
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if (row.method, row.path) in MANAGING], ids=lambda row: f"{row.method} {row.path}"
+)
 def test_models_are_managed_at_the_machine_only(walk: Walk, row: Row) -> None:
     path, body = filled(row.path, {}), BODIES.get((row.method, row.path))
     answer = walk.ask(row.method, path, walk.owner, body=body, client="192.168.1.7")

@@ -35,7 +35,9 @@ def test_a_page_that_reads_files_is_refused_and_leaves_no_copy(page: gr.Blocks, 
     assert not list(tmp_path.rglob("canary-*.txt"))
 
 
-def test_a_page_that_refuses_for_another_reason_proves_nothing(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_refuses_for_another_reason_proves_nothing(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fail(*given: object, **named: object) -> None:
         raise ValueError("something else")
 

@@ -70,16 +70,22 @@ def test_a_masked_picture_is_repainted_within_the_mask_alone_and_then_outpainted
     mask = Image.new("RGB", (64, 64))
     mask.paste("white", (8, 8, 40, 40))
     start, hole = real.bring(picture), real.bring(mask)
-    first, pixels = real.made("jobs", {"prompt": "a cat", "start": {"image": start, "strength": 1.0},
-                                       "mask": {"image": hole, "feather": 0}})
+    first, pixels = real.made(
+        "jobs", {"prompt": "a cat", "start": {"image": start, "strength": 1.0}, "mask": {"image": hole, "feather": 0}}
+    )
     inside = np.asarray(mask)[..., 0] > 0
     assert (pixels[~inside] == np.asarray(picture)[~inside]).all()
     assert (pixels[inside] != np.asarray(picture)[inside]).any(axis=-1).mean() > 0.9
 
     again = real.ask("POST", f"images/{first['id']}/input").json()
-    second, wider = real.made("jobs", {
-        "prompt": "a cat", "parent": first["id"],
-        "start": {"image": {"sha256": again["sha256"]}, "extend": {"right": 32, "overlap": 16}}})
+    second, wider = real.made(
+        "jobs",
+        {
+            "prompt": "a cat",
+            "parent": first["id"],
+            "start": {"image": {"sha256": again["sha256"]}, "extend": {"right": 32, "overlap": 16}},
+        },
+    )
     assert wider.shape == (64, 96, 3) and second["parent"] == first["id"]
     assert (wider[:, :48] == pixels[:, :48]).all()
 
@@ -98,6 +104,7 @@ def test_a_brought_picture_can_be_looked_at_by_its_hash(real: Real) -> None:
 
 def odd_pictures() -> dict[str, bytes]:
     """Pictures that are taken, and are not what one expects."""
+
     def data(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
         out = io.BytesIO()
         image.save(out, kind, **more)
@@ -106,11 +113,15 @@ def odd_pictures() -> dict[str, bytes]:
     turned = Image.Exif()
     turned[0x0112] = 6
     frames = [Image.new("RGB", (40, 30), color) for color in ("red", "blue", "green")]
-    return {"im20 1 × 1": data(Image.new("RGB", (1, 1), "red")), "CMYK": data(Image.new("CMYK", (30, 40)), "JPEG"),
-            "im23 16 bit": data(Image.new("I;16", (30, 40), 40_000)), "im30 transparent": data(Image.new("RGBA", (30, 40))),
-            "im25 turned": data(Image.new("RGB", (30, 40), "red"), "JPEG", exif=turned),
-            "im18 animated": data(frames[0], save_all=True, append_images=frames[1:]),
-            "31 to 1": data(Image.new("RGB", (8, 248), "red"))}
+    return {
+        "im20 1 × 1": data(Image.new("RGB", (1, 1), "red")),
+        "CMYK": data(Image.new("CMYK", (30, 40)), "JPEG"),
+        "im23 16 bit": data(Image.new("I;16", (30, 40), 40_000)),
+        "im30 transparent": data(Image.new("RGBA", (30, 40))),
+        "im25 turned": data(Image.new("RGB", (30, 40), "red"), "JPEG", exif=turned),
+        "im18 animated": data(frames[0], save_all=True, append_images=frames[1:]),
+        "31 to 1": data(Image.new("RGB", (8, 248), "red")),
+    }
 
 
 @pytest.mark.parametrize("name", odd_pictures())

@@ -19,10 +19,28 @@ def test_this_machine_may_be_named(host: str) -> None:
     assert rule().allows(host, HERE)
 
 
-@pytest.mark.parametrize("host", [
-    "", "localhost", "localhost:80", "localhost:7861", "evil.example:7860", "evil.example", "localhost:7860.evil",
-    "localhost.evil.example:7860", "127.0.0.2:7860", "192.168.1.5:7860", "localhost:7860, evil", "[::1]", "0:7860",
-    "localhost.:7860", "user@localhost:7860", "2130706433:7860", "\udcff"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "localhost",
+        "localhost:80",
+        "localhost:7861",
+        "evil.example:7860",
+        "evil.example",
+        "localhost:7860.evil",
+        "localhost.evil.example:7860",
+        "127.0.0.2:7860",
+        "192.168.1.5:7860",
+        "localhost:7860, evil",
+        "[::1]",
+        "0:7860",
+        "localhost.:7860",
+        "user@localhost:7860",
+        "2130706433:7860",
+        "\udcff",
+    ],
+)
 def test_nothing_else_may_be_named(host: str) -> None:
     assert not rule().allows(host, HERE)
 

@@ -35,9 +35,11 @@ def header_only(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("data", [png(), png(mode="RGBA"), png(mode="L"), png(mode="I;16"), png((1, 1)),
-                                  encoded("JPEG"), encoded("WEBP")],
-                         ids=["RGB", "RGBA", "L", "16 bit", "1 x 1", "JPEG", "WebP"])
+@pytest.mark.parametrize(
+    "data",
+    [png(), png(mode="RGBA"), png(mode="L"), png(mode="I;16"), png((1, 1)), encoded("JPEG"), encoded("WEBP")],
+    ids=["RGB", "RGBA", "L", "16 bit", "1 x 1", "JPEG", "WebP"],
+)
 def test_a_picture_is_taken_and_named_by_its_content(me: Visitor, data: bytes) -> None:
     answer = me.post("/api/v1/inputs", content=data)
     assert answer.status_code == 200, answer.text
@@ -52,13 +54,33 @@ def test_a_turned_photo_is_set_upright(me: Visitor) -> None:
     assert (answer["width"], answer["height"]) == (48, 64)
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"\x89PNG", b"GIF89a" + b"\0" * 100, b"<svg onload=alert(1)></svg>", b"%PDF-1.7", b"8BPS\0\1", b"II*\0" + b"\0" * 99,
-    b"%!PS-Adobe-3.0 EPSF", b"SIMPLE  =                    T", b"DDS " + b"\0" * 124, b"\0\0\1\0" + b"\0" * 50,
-    b"BM" + b"\0" * 60, b"<!doctype html><script>1</script>", b"\x80\x04pickle", header_only(65_000, 65_000),
-    header_only(13_000, 13_000), header_only(1, 2**31 - 1), png()[:60], png()[:-20], png((1, 5000)),
-    png().replace(b"IHDR", b"IHDX")],
-    ids=lambda data: data[:12].hex() or "empty")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x89PNG",
+        b"GIF89a" + b"\0" * 100,
+        b"<svg onload=alert(1)></svg>",
+        b"%PDF-1.7",
+        b"8BPS\0\1",
+        b"II*\0" + b"\0" * 99,
+        b"%!PS-Adobe-3.0 EPSF",
+        b"SIMPLE  =                    T",
+        b"DDS " + b"\0" * 124,
+        b"\0\0\1\0" + b"\0" * 50,
+        b"BM" + b"\0" * 60,
+        b"<!doctype html><script>1</script>",
+        b"\x80\x04pickle",
+        header_only(65_000, 65_000),
+        header_only(13_000, 13_000),
+        header_only(1, 2**31 - 1),
+        png()[:60],
+        png()[:-20],
+        png((1, 5000)),
+        png().replace(b"IHDR", b"IHDX"),
+    ],
+    ids=lambda data: data[:12].hex() or "empty",
+)
 def test_what_is_no_picture_is_refused_in_words(me: Visitor, data: bytes) -> None:
     answer = me.post("/api/v1/inputs", content=data, headers={"content-type": "image/png"})
     assert answer.status_code in (413, 422), answer.text
@@ -90,9 +112,18 @@ def test_a1111_text_gives_a_draft(me: Visitor) -> None:
     assert found["infotext"] and found["unknown"] == ["gone"]
 
 
-@pytest.mark.parametrize("data", [png(), png(parameters=""), png(parameters="x" * 2_000_000), encoded("JPEG"),
-                                  png(darkroom="{" * 50_000), png(darkroom='{"recipe": {"prompt": 1}}')],
-                         ids=["none", "empty", "2 MB", "JPEG", "deep", "wrong"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(),
+        png(parameters=""),
+        png(parameters="x" * 2_000_000),
+        encoded("JPEG"),
+        png(darkroom="{" * 50_000),
+        png(darkroom='{"recipe": {"prompt": 1}}'),
+    ],
+    ids=["none", "empty", "2 MB", "JPEG", "deep", "wrong"],
+)
 def test_a_picture_without_a_recipe_says_so(me: Visitor, data: bytes) -> None:
     answer = me.post("/api/v1/recipes/read", content=data)
     assert answer.status_code in (200, 422), answer.text

@@ -40,8 +40,10 @@ def browser() -> Iterator[Browser]:
 def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
     """Make visitors: visit(width=390, touch=True)."""
     with ExitStack() as stack:
+
         def make(**look: Any) -> Visitor:
             return stack.enter_context(visiting(browser, site, **look))
+
         yield make
 
 

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from contract.tasks import Preprocess
-from tests.support.browser_uploads import bring, painted, picture_file
-from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
+from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import bring, painted, picture_file
 
 Visit = Callable[..., Visitor]
 
@@ -30,7 +30,8 @@ def test_generate_without_a_picture_goes_to_the_unit_and_says_what_it_needs(ther
     page = there.page
     page.click("#generate")
     expect(page.locator("[data-field='controls.image-0'] > .problem")).to_have_text(
-        "ControlNet needs a picture that says where things go. Drop one, paste it, or choose a file.")
+        "ControlNet needs a picture that says where things go. Drop one, paste it, or choose a file."
+    )
     expect(page.locator(".unit .area-choose").first).to_be_focused()
     assert there.view()["phase"] == "idle"
 
@@ -39,7 +40,9 @@ def test_a_unit_steers_the_job_with_all_it_says(there: Visitor, tmp_path: Path) 
     page = there.page
     bring(page, "control-section", picture_file(tmp_path))
     page.click("#generate")
-    expect(page.locator("[data-field='controls.model-0'] .problem")).to_have_text("Choose the model that reads the picture.")
+    expect(page.locator("[data-field='controls.model-0'] .problem")).to_have_text(
+        "Choose the model that reads the picture."
+    )
     expect(select(page, "Control model")).to_be_focused()
     select(page, "Control model").select_option("canny-small")
     expect(select(page, "Preprocessor")).to_have_value("canny")
@@ -51,7 +54,7 @@ def test_a_unit_steers_the_job_with_all_it_says(there: Visitor, tmp_path: Path) 
     page.get_by_role("switch", name="Pixel perfect").click()
     there.ask("a barn")
     there.wait_for("done")
-    control, = painted(there.site)[-1].controls
+    (control,) = painted(there.site)[-1].controls
     assert (control.model.name, control.model.kind, control.preprocessor) == ("canny-small", "controlnet", "canny")
     assert (control.low, control.high, control.resolution, control.pixel_perfect) == (60, None, None, True)
     assert (control.weight, control.begin, control.end, control.mode) == (0.8, 0, 0.7, "prompt")
@@ -81,7 +84,8 @@ def test_a_model_of_another_family_is_named_before_the_job_is_sent(there: Visito
     select(page, "Control model").select_option("depth-xl")
     page.click("#generate")
     expect(page.locator("[data-field='controls.model-0'] .problem")).to_have_text(
-        "“depth-xl” is for SDXL; Starter is SD 1.x. Choose another.")
+        "“depth-xl” is for SDXL; Starter is SD 1.x. Choose another."
+    )
 
 
 def test_a_span_that_ends_before_it_begins_is_said_at_its_field(there: Visitor, tmp_path: Path) -> None:
@@ -93,7 +97,8 @@ def test_a_span_that_ends_before_it_begins_is_said_at_its_field(there: Visitor, 
     page.fill("[data-field='controls.end-0'] input.number", "0.5")
     page.click("#generate")
     expect(page.locator("[data-field='controls.end-0'] .problem")).to_have_text(
-        "It begins at 0.8 of the steps and ends at 0.5. Let it begin before it ends.")
+        "It begins at 0.8 of the steps and ends at 0.5. Let it begin before it ends."
+    )
 
 
 def test_a_preview_is_made_shown_and_used_as_the_input(there: Visitor, tmp_path: Path) -> None:
@@ -123,7 +128,9 @@ def test_preprocessors_that_are_not_installed_say_what_to_put_where(there: Visit
     expect(install.get_by_role("button", name="Download")).to_be_visible()
     expect(page.get_by_role("button", name="Preview", exact=True)).to_be_hidden()
     page.click("#generate")
-    expect(page.locator("[data-field='controls.preprocessor-0'] .problem")).to_contain_text("Depth, MiDaS is not installed.")
+    expect(page.locator("[data-field='controls.preprocessor-0'] .problem")).to_contain_text(
+        "Depth, MiDaS is not installed."
+    )
 
 
 def test_units_are_added_removed_and_come_back(there: Visitor, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser_uploads import painted, picture_bytes, picture_file
 from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import painted, picture_bytes, picture_file
 
 ELSEWHERE = "http://pictures.example/cat"
 # As a browser gives it: files with their name, type and content (base64), texts by their kind, folders by name.
@@ -24,8 +24,18 @@ _ACT = """([kind, target, { files = [], texts = {}, folders = [] }]) => {
   const drop = !element.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
   return over && drop;
 }"""
-PLACES = ("window", ".stage", "header.bar", "textarea[name=prompt]", "[data-field=steps] input.number", "[data-field=steps] input[type=range]",
-          ".model-row", "[data-field=sampler] select", ".tab-wrapper", "#generate")
+PLACES = (
+    "window",
+    ".stage",
+    "header.bar",
+    "textarea[name=prompt]",
+    "[data-field=steps] input.number",
+    "[data-field=steps] input[type=range]",
+    ".model-row",
+    "[data-field=sampler] select",
+    ".tab-wrapper",
+    "#generate",
+)
 
 
 def act(page: Page, kind: str, target: str = "window", **what: Any) -> bool:
@@ -37,26 +47,58 @@ def act(page: Page, kind: str, target: str = "window", **what: Any) -> bool:
 
 PICTURE = ("sea.png", "image/png", picture_bytes())
 UNUSABLE: list[tuple[str, dict[str, Any], str]] = [
-    ("link", {"texts": {"text/uri-list": "https://example.org/a", "text/plain": "https://example.org/a"}}, "A link can’t be used. Darkroom fetches nothing from other sites."),
+    (
+        "link",
+        {"texts": {"text/uri-list": "https://example.org/a", "text/plain": "https://example.org/a"}},
+        "A link can’t be used. Darkroom fetches nothing from other sites.",
+    ),
     ("address as text", {"texts": {"text/plain": "https://example.org/a.html"}}, "A link can’t be used."),
-    ("picture of a page", {"texts": {"text/uri-list": ELSEWHERE, "text/html": f'<img src="{ELSEWHERE}">'}}, "That picture is on another site. Darkroom fetches nothing from other sites. Save the picture first, then drop its file."),
+    (
+        "picture of a page",
+        {"texts": {"text/uri-list": ELSEWHERE, "text/html": f'<img src="{ELSEWHERE}">'}},
+        "That picture is on another site. Darkroom fetches nothing from other sites. Save the picture first, then drop its file.",
+    ),
     ("picture by address", {"texts": {"text/uri-list": f"{ELSEWHERE}.jpg?x=1"}}, "That picture is on another site."),
-    ("pdf", {"files": [("notes.pdf", "application/pdf", b"%PDF-1.4")]}, "notes.pdf is a PDF. Use a picture file: PNG, JPEG or WebP."),
+    (
+        "pdf",
+        {"files": [("notes.pdf", "application/pdf", b"%PDF-1.4")]},
+        "notes.pdf is a PDF. Use a picture file: PNG, JPEG or WebP.",
+    ),
     ("video", {"files": [("clip.mp4", "video/mp4", b"x")]}, "clip.mp4 is a video."),
     ("video without a type", {"files": [("clip.MKV", "", b"x")]}, "clip.MKV is a video."),
     ("sound", {"files": [("song.mp3", "audio/mpeg", b"x")]}, "song.mp3 is a sound file."),
     ("text file", {"files": [("notes.txt", "text/plain", b"x")]}, "notes.txt is a text file."),
     ("web page", {"files": [("page.html", "text/html", b"x")]}, "page.html is a web page."),
     ("archive", {"files": [("all.zip", "application/zip", b"x")]}, "all.zip is an archive."),
-    ("document", {"files": [("letter.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"x")]}, "letter.docx is a document."),
+    (
+        "document",
+        {"files": [("letter.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"x")]},
+        "letter.docx is a document.",
+    ),
     ("model", {"files": [("ink.safetensors", "", b"x")]}, "ink.safetensors is a model file. Put it into models/"),
     ("shortcut", {"files": [("cat.url", "", b"x")]}, "cat.url is a link, not the picture."),
     ("anything", {"files": [("a.dat", "application/octet-stream", b"x")]}, "a.dat is no picture."),
-    ("folder", {"files": [("holiday", "", b"x")], "folders": ["holiday"]}, "“holiday” is a folder. Take one picture out of it."),
+    (
+        "folder",
+        {"files": [("holiday", "", b"x")], "folders": ["holiday"]},
+        "“holiday” is a folder. Take one picture out of it.",
+    ),
     ("empty file", {"files": [("none.png", "image/png", b"")]}, "none.png is empty (0 bytes). Choose another file."),
-    ("three pictures", {"files": [PICTURE, PICTURE, PICTURE]}, "These are 3 files, and one picture goes here. Take one of them."),
-    ("picture and text file", {"files": [PICTURE, ("a.txt", "text/plain", b"x")]}, "These are 2 files, and one picture goes here."),
-    ("text", {"texts": {"text/plain": "a castle on a hill"}}, "Text can’t be used here. Drop it on the prompt, or drop a picture file."),
+    (
+        "three pictures",
+        {"files": [PICTURE, PICTURE, PICTURE]},
+        "These are 3 files, and one picture goes here. Take one of them.",
+    ),
+    (
+        "picture and text file",
+        {"files": [PICTURE, ("a.txt", "text/plain", b"x")]},
+        "These are 2 files, and one picture goes here.",
+    ),
+    (
+        "text",
+        {"texts": {"text/plain": "a castle on a hill"}},
+        "Text can’t be used here. Drop it on the prompt, or drop a picture file.",
+    ),
     ("nothing", {"texts": {"application/x-strange": "1"}}, "What was dropped holds no picture."),
 ]
 
@@ -75,7 +117,10 @@ def test_a_drop_that_cannot_be_used_says_so_in_one_sentence(visitor: Visitor) ->
 def test_no_place_of_the_page_lets_a_drop_open_in_its_stead(visitor: Visitor) -> None:
     page = visitor.page
     for place in PLACES:
-        for what in ({"files": [("notes.pdf", "application/pdf", b"%PDF")]}, {"texts": {"text/uri-list": "https://example.org/"}}):
+        for what in (
+            {"files": [("notes.pdf", "application/pdf", b"%PDF")]},
+            {"texts": {"text/uri-list": "https://example.org/"}},
+        ):
             assert act(page, "drop", place, **what), place  # type: ignore[arg-type]
     page.get_by_role("tab", name="Gallery").click()
     page.wait_for_selector(".gallery")
@@ -86,7 +131,9 @@ def test_no_place_of_the_page_lets_a_drop_open_in_its_stead(visitor: Visitor) ->
 
 def test_a_page_within_the_page_does_not_take_the_drop(visitor: Visitor) -> None:
     page = visitor.page
-    page.evaluate("document.querySelector('.stage').append(Object.assign(document.createElement('iframe'), { srcdoc: 'x' }))")
+    page.evaluate(
+        "document.querySelector('.stage').append(Object.assign(document.createElement('iframe'), { srcdoc: 'x' }))"
+    )
     style = "getComputedStyle(document.querySelector('.stage iframe')).pointerEvents"
     assert page.evaluate(style) == "auto"
     page.evaluate("""() => { const transfer = new DataTransfer(); transfer.items.add(new File(["x"], "a.png", { type: "image/png" }));
@@ -101,10 +148,14 @@ def test_text_dropped_on_a_text_field_is_left_to_the_browser(visitor: Visitor) -
     assert act(visitor.page, "drop", "header.bar", texts={"text/plain": "a castle"})
 
 
-@pytest.mark.parametrize(("what", "words"), [
-    ({"files": [("a.pdf", "application/pdf", b"x")]}, "a.pdf is a PDF."),
-    ({"texts": {"text/uri-list": ELSEWHERE, "text/html": "<p><IMG src=x>"}}, "Save the picture first"),
-    ({"files": [("none.png", "image/png", b"")]}, "none.png is empty (0 bytes).")])
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"files": [("a.pdf", "application/pdf", b"x")]}, "a.pdf is a PDF."),
+        ({"texts": {"text/uri-list": ELSEWHERE, "text/html": "<p><IMG src=x>"}}, "Save the picture first"),
+        ({"files": [("none.png", "image/png", b"")]}, "none.png is empty (0 bytes)."),
+    ],
+)
 def test_the_place_for_a_picture_says_it_itself(visitor: Visitor, what: dict[str, Any], words: str) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
@@ -121,7 +172,9 @@ def test_three_files_where_one_goes_say_so_and_where_many_go_the_rest_is_named(v
     page.get_by_role("tab", name="ControlNet").click()
     three = [PICTURE, ("notes.pdf", "application/pdf", b"x"), PICTURE]
     act(page, "drop", "#control-section .area", files=three)
-    expect(page.locator("#control-section .area .problem").first).to_contain_text("These are 3 files, and one picture goes here.")
+    expect(page.locator("#control-section .area .problem").first).to_contain_text(
+        "These are 3 files, and one picture goes here."
+    )
     page.get_by_role("tab", name="Image to image").click()
     act(page, "drop", "#start-section .area", files=three)
     expect(page.locator("#start-section .area .problem")).to_contain_text("1 file can’t be used: notes.pdf.")
@@ -135,20 +188,30 @@ def test_a_file_that_is_gone_is_named_and_is_no_broken_connection(visitor: Visit
     page.evaluate("""() => { const real = Blob.prototype.arrayBuffer;
       Blob.prototype.arrayBuffer = function () { return this.size === 1 ? Promise.reject(new DOMException("gone", "NotReadableError")) : real.call(this); }; }""")
     page.set_input_files("#start-section input[type=file] >> nth=0", file)
-    expect(page.locator("#start-section .area .problem")).to_have_text("hills.png could not be read. Choose it again. A folder can’t be used.")
+    expect(page.locator("#start-section .area .problem")).to_have_text(
+        "hills.png could not be read. Choose it again. A folder can’t be used."
+    )
     assert "No connection" not in page.locator(".pill").first.inner_text()
 
 
 BESIDE: list[tuple[str, dict[str, str]]] = [
     ("Word", {"text/plain": "a castle", "text/html": "<p>a castle</p>", "text/rtf": "{\\rtf1 a castle}"}),
     ("Excel", {"text/plain": "a\tcastle\r\n", "text/html": "<table><tr><td>a</td></tr></table>"}),
-    ("browser", {"text/plain": "a castle", "text/html": '<img src="https://example.org/x.png"> a castle'})]
+    ("browser", {"text/plain": "a castle", "text/html": '<img src="https://example.org/x.png"> a castle'}),
+]
 
 
 @pytest.mark.parametrize(("program", "texts"), BESIDE, ids=[name for name, _ in BESIDE])
-def test_text_with_a_picture_beside_it_goes_into_a_text_field_as_text(visitor: Visitor, program: str, texts: dict[str, str]) -> None:
+def test_text_with_a_picture_beside_it_goes_into_a_text_field_as_text(
+    visitor: Visitor, program: str, texts: dict[str, str]
+) -> None:
     page = visitor.page
-    for field in ("textarea[name=prompt]", "textarea[name=negative_prompt]", "[data-field=seed] input", "[data-field=steps] input.number"):
+    for field in (
+        "textarea[name=prompt]",
+        "textarea[name=negative_prompt]",
+        "[data-field=seed] input",
+        "[data-field=steps] input.number",
+    ):
         assert not act(page, "paste", field, files=[PICTURE], texts=texts), field
         expect(page.locator("dialog.veil")).to_be_hidden()
     assert act(page, "paste", "window", files=[PICTURE], texts=texts)
@@ -185,7 +248,9 @@ def test_a_picture_of_ours_is_known_by_its_address(visitor: Visitor) -> None:
     assert painted(visitor.site)[-1].start is not None
 
 
-def test_files_and_links_that_are_really_dropped_do_not_open_in_place_of_the_page(visitor: Visitor, tmp_path: Path) -> None:
+def test_files_and_links_that_are_really_dropped_do_not_open_in_place_of_the_page(
+    visitor: Visitor, tmp_path: Path
+) -> None:
     """By the browser's own drag, which would navigate."""
     page = visitor.page
     web_page = tmp_path / "notes.html"
@@ -197,7 +262,10 @@ def test_files_and_links_that_are_really_dropped_do_not_open_in_place_of_the_pag
         assert box
         data = {"items": items, "files": files, "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
-            screen.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2, "data": data})
+            screen.send(
+                "Input.dispatchDragEvent",
+                {"type": kind, "x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2, "data": data},
+            )
 
     before = page.url
     for place in ("header.bar .spring", "textarea[name=prompt]", "[data-field=seed] input", ".stage"):

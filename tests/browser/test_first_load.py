@@ -15,15 +15,21 @@ def test_first_load_fetches_the_listed_files_and_one_script_and_style_of_ours(br
     listed = set(GRADIO_FILES.read_text("utf-8").split())
     assert needed == listed, f"tabs/gradio_files.txt: add {needed - listed}"
     assert [path for path in fetched if path.startswith("/page/") and not path.endswith(".svg")] == [
-        "/page/darkroom.css", "/page/darkroom.js"]
+        "/page/darkroom.css",
+        "/page/darkroom.js",
+    ]
 
 
 def test_no_listed_file_is_fetched_for_nothing(browser: Browser, site: Site) -> None:
     """Without our asking ahead, gradio asks for the same files."""
     with visiting(browser, site) as visitor:
-        visitor.page.route("**/", lambda route: route.fulfill(
-            response=(answer := route.fetch()),
-            body="\n".join(line for line in answer.text().splitlines() if "preload" not in line or "font" in line)))
+        visitor.page.route(
+            "**/",
+            lambda route: route.fulfill(
+                response=(answer := route.fetch()),
+                body="\n".join(line for line in answer.text().splitlines() if "preload" not in line or "font" in line),
+            ),
+        )
         visitor.page.reload()
         visitor.page.wait_for_selector("#generate")
         visitor.page.wait_for_load_state("networkidle")

@@ -52,7 +52,8 @@ def test_search_finds_by_prompt_and_says_when_nothing_matches(visitor: Visitor) 
 def test_empty_gallery_says_what_will_be_here(visitor: Visitor) -> None:
     visitor.page.get_by_role("tab", name="Gallery").click()
     expect(visitor.page.locator(".gallery .none")).to_have_text(
-        "No pictures yet. What you generate appears here by itself.")
+        "No pictures yet. What you generate appears here by itself."
+    )
 
 
 def test_a_picture_has_an_address_and_arrows_step(visitor: Visitor) -> None:
@@ -72,13 +73,16 @@ def test_a_picture_has_an_address_and_arrows_step(visitor: Visitor) -> None:
 
 def drop(page: Page, content: bytes, name: str) -> None:
     """Drag a file over the frame and drop it on the half that reads its recipe."""
-    page.evaluate("""([bytes, name]) => {
+    page.evaluate(
+        """([bytes, name]) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
       for (const [selector, type] of [[".stage", "dragover"], [".half[data-act=read]", "dragover"], [".half[data-act=read]", "drop"]]) {
         document.querySelector(selector).dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
       }
-    }""", [list(content), name])
+    }""",
+        [list(content), name],
+    )
 
 
 def test_a_dropped_picture_fills_the_form_with_what_made_it(visitor: Visitor) -> None:
@@ -105,9 +109,15 @@ def test_a_recipe_lists_all_that_was_used_and_nothing_of_it_is_dropped_by_use_se
     make(visitor, "a barn")
     lora = LoraUse(model=ModelRef(kind="lora", name="styles/ink", family="sd1"), weight=0.8, text_weight=0.5)
     net = HypernetworkUse(model=ModelRef(kind="hypernetwork", name="glow", family="sd1"), weight=0.6)
-    picture = Reference(model=ModelRef(kind="ip_adapter", name="ip-small", family="sd1"), image=ImageRef(sha256="0" * 64))
-    parts = {"loras": [lora.model_dump(mode="json")], "hypernetworks": [net.model_dump(mode="json")],
-             "references": [picture.model_dump(mode="json")], "vae": {"kind": "vae", "name": "clear-vae", "family": "sd1"}}
+    picture = Reference(
+        model=ModelRef(kind="ip_adapter", name="ip-small", family="sd1"), image=ImageRef(sha256="0" * 64)
+    )
+    parts = {
+        "loras": [lora.model_dump(mode="json")],
+        "hypernetworks": [net.model_dump(mode="json")],
+        "references": [picture.model_dump(mode="json")],
+        "vae": {"kind": "vae", "name": "clear-vae", "family": "sd1"},
+    }
 
     def with_parts(route: Route) -> None:
         answer = route.fetch().json()
@@ -119,8 +129,12 @@ def test_a_recipe_lists_all_that_was_used_and_nothing_of_it_is_dropped_by_use_se
     page.get_by_role("tab", name="Gallery").click()
     page.locator(".tile").first.click()
     recipe = page.locator("dl.recipe")
-    for name, value in (("LoRA", "ink 0.8, text 0.5"), ("Hypernetwork", "glow 0.6"), ("VAE", "clear-vae"),
-                        ("Picture as prompt", "ip-small 1")):
+    for name, value in (
+        ("LoRA", "ink 0.8, text 0.5"),
+        ("Hypernetwork", "glow 0.6"),
+        ("VAE", "clear-vae"),
+        ("Picture as prompt", "ip-small 1"),
+    ):
         expect(recipe.locator("div", has=page.locator("dt", has_text=name)).locator("dd")).to_have_text(value)
     page.get_by_role("button", name="Use settings").last.click()
     expect(page.get_by_role("tab", name="Text to image")).to_have_attribute("aria-selected", "true")

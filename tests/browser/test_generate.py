@@ -5,8 +5,8 @@ from collections.abc import Callable
 from playwright.sync_api import Route, expect
 
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
-from tests.support.browser_uploads import painted
 from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import painted
 
 Visit = Callable[..., Visitor]
 
@@ -97,8 +97,9 @@ def test_two_windows_never_see_each_others_job(visit: Visit) -> None:
     assert one.view()["recipe"]["prompt"] == "mine [slow]"
     assert other.view()["recipe"]["prompt"] == "theirs"
     assert twin.evaluate("darkroom.job.view.get().id") is None
-    names = {page.evaluate("JSON.parse(sessionStorage['darkroom.window']).name")
-             for page in (one.page, twin, other.page)}
+    names = {
+        page.evaluate("JSON.parse(sessionStorage['darkroom.window']).name") for page in (one.page, twin, other.page)
+    }
     assert len(names) == 3
 
 
@@ -126,7 +127,8 @@ def test_a_typed_value_out_of_range_stays_in_red_with_the_sentence(visitor: Visi
     width.fill("500")
     width.blur()
     expect(page.locator("[data-field=width] .problem").first).to_contain_text(
-        "Width is 500. Use a multiple of 8: 496 or 504.")
+        "Width is 500. Use a multiple of 8: 496 or 504."
+    )
     page.get_by_role("button", name="504").click()
     expect(width).to_have_value("504")
 
@@ -141,7 +143,7 @@ def test_a_refusal_of_the_server_stands_at_its_field(visitor: Visitor) -> None:
 
 def test_a_prompt_is_only_ever_text(visitor: Visitor) -> None:
     page = visitor.page
-    evil = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script>${window.pwned=1}{{pwned}}"
+    evil = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>${window.pwned=1}{{pwned}}'
     visitor.ask(evil)
     visitor.wait_for("done")
     page.locator(".queue-button").click()
@@ -226,7 +228,10 @@ def test_a_cancel_that_met_a_refusal_leaves_the_next_job_alone(visitor: Visitor)
     page = visitor.page
     held: list[Route] = []
     # Only what this asks is held: a page that has just opened asks by the same way for what it left behind.
-    page.route("**/queue/join*", lambda route: held.append(route) if "nonsense" in (route.request.post_data or "") else route.continue_())
+    page.route(
+        "**/queue/join*",
+        lambda route: held.append(route) if "nonsense" in (route.request.post_data or "") else route.continue_(),
+    )
     page.evaluate("darkroom.form.set({ ...darkroom.form.get(), sampler: 'nonsense' })")
     page.click("#generate")
     visitor.wait_for("sending")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.support.browser_uploads import bring, painted, picture_file
-from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
+from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import bring, painted, picture_file
 
 Visit = Callable[..., Visitor]
 _BOXES = """() => Object.fromEntries(["#generate", ".frame", ".status-row", ".actions", "#recipe", "#start-section"]
@@ -27,7 +27,8 @@ def test_generate_without_a_picture_goes_to_the_field_and_says_what_it_needs(the
     page = there.page
     page.click("#generate")
     expect(page.locator("[data-field='start.image'] .problem").last).to_have_text(
-        "Image to image begins from a picture. Drop one, paste it, or choose a file.")
+        "Image to image begins from a picture. Drop one, paste it, or choose a file."
+    )
     expect(page.locator("#start-section .area-choose")).to_be_focused()
     assert there.view()["phase"] == "idle"
 
@@ -88,10 +89,14 @@ def test_rounds_begin_from_the_result_before_and_say_where_they_are(there: Visit
     page.fill("[data-field=seed] input", "5")
     before = len(painted(there.site))
     # What the status line says, be it for less time than a test takes to look.
-    page.evaluate("window.said = []; new MutationObserver(() => window.said.push(document.querySelector('.status').textContent))"
-                  ".observe(document.querySelector('.status'), { childList: true })")
+    page.evaluate(
+        "window.said = []; new MutationObserver(() => window.said.push(document.querySelector('.status').textContent))"
+        ".observe(document.querySelector('.status'), { childList: true })"
+    )
     there.ask("hills [slow]", steps="8")
-    page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().note === 'round 3 of 3'")
+    page.wait_for_function(
+        "darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().note === 'round 3 of 3'"
+    )
     assert any("round 2 of 3" in text for text in page.evaluate("window.said"))
     made = painted(there.site)[before:]
     assert [recipe.seed for recipe in made] == [5, 6, 7]
@@ -124,7 +129,10 @@ def test_the_result_is_compared_with_its_start_by_keys(there: Visitor, tmp_path:
     expect(divider).to_be_focused()
     page.keyboard.press("End")
     expect(divider).to_have_attribute("aria-valuetext", "100% before")
-    assert page.evaluate("document.querySelector('.before').complete && document.querySelector('.before').naturalWidth") == 192
+    assert (
+        page.evaluate("document.querySelector('.before').complete && document.querySelector('.before').naturalWidth")
+        == 192
+    )
     page.get_by_role("button", name="Compare").click()
     expect(divider).to_be_hidden()
 
@@ -144,7 +152,9 @@ def test_settings_of_its_picture_come_back_with_the_start_picture(there: Visitor
 
 
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
-def test_nothing_moves_from_the_click_to_the_saved_picture(visit: Visit, tmp_path: Path, width: int, touch: bool) -> None:
+def test_nothing_moves_from_the_click_to_the_saved_picture(
+    visit: Visit, tmp_path: Path, width: int, touch: bool
+) -> None:
     visitor = visit(width=width, height=844 if touch else 900, touch=touch)
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
@@ -200,7 +210,8 @@ def test_a_broken_connection_keeps_the_files_that_are_left_and_says_so(there: Vi
     page.route("**/api/v1/inputs", first_only)
     there.ask("hills")
     expect(page.locator(".undo-bar")).to_contain_text(
-        "The connection broke at 160.png, file 2 of 2. It is still chosen: press Generate again.")
+        "The connection broke at 160.png, file 2 of 2. It is still chosen: press Generate again."
+    )
     expect(page.locator("#repeat-section .summary")).to_have_text("1 file")
     page.unroute("**/api/v1/inputs")
     there.wait_for("done")

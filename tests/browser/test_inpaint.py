@@ -11,8 +11,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from contract.recipe import Recipe
 from contract.tasks import Paint
-from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
+from tests.support.browser_site import Visitor
 
 Visit = Callable[..., Visitor]
 WIDTH, HEIGHT = 384, 256
@@ -289,8 +289,19 @@ def test_a_pen_paints_by_its_pressure_and_a_palm_beside_it_does_not(visit: Visit
 
     def pen(kind: str, x: float, y: float) -> None:
         left, top = spot(page, x, y)
-        screen.send("Input.dispatchMouseEvent", {"type": kind, "x": left, "y": top, "button": "left", "buttons": 1,
-                                                 "pointerType": "pen", "force": 1.0, "clickCount": 1})
+        screen.send(
+            "Input.dispatchMouseEvent",
+            {
+                "type": kind,
+                "x": left,
+                "y": top,
+                "button": "left",
+                "buttons": 1,
+                "pointerType": "pen",
+                "force": 1.0,
+                "clickCount": 1,
+            },
+        )
 
     def palm(kind: str, *points: tuple[float, float]) -> None:
         places = [{"x": x, "y": y} for x, y in (spot(page, *point) for point in points)]

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import expect
 
-from tests.support.browser_uploads import picture_bytes
 from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import picture_bytes
 
 # A picture dropped between the two halves, which were shown while it was dragged.
 _DROP = """(bytes) => {

@@ -52,17 +52,31 @@ def test_the_header_keeps_its_places_in_every_state_of_the_engine(visit: Visit, 
     page.wait_for_function("darkroom.engine.get()")
     page.evaluate("void (window.fetch = () => new Promise(() => {}))")  # nobody else tells of the engine from now on
     places = None
-    for text in ("", "Loading Starter", "Loading A model with quite a long name, 42%", "Working", "Starter working", "A model with quite a long name ready",
-                 "Starting, about 8 s", "Engine restarting", "Engine stopped", "Not responding for 12 s"):
+    for text in (
+        "",
+        "Loading Starter",
+        "Loading A model with quite a long name, 42%",
+        "Working",
+        "Starter working",
+        "A model with quite a long name ready",
+        "Starting, about 8 s",
+        "Engine restarting",
+        "Engine stopped",
+        "Not responding for 12 s",
+    ):
         page.evaluate("(text) => darkroom.engine.set({ ...darkroom.engine.get(), text })", text)
         now = page.evaluate("""[...document.querySelectorAll(".brand, .engine-pill, .engine-pill .dot, .queue-button")]
             .map((one) => JSON.stringify(one.getBoundingClientRect()))""")
         places = places or now
         assert now == places, text
         words = page.locator(".engine-pill .pill-words")
-        assert words.evaluate("one => one.getBoundingClientRect().right <= one.closest('.pill').getBoundingClientRect().right")
+        assert words.evaluate(
+            "one => one.getBoundingClientRect().right <= one.closest('.pill').getBoundingClientRect().right"
+        )
         if "quite a long" not in text and (width > 1000 or "Not responding" not in text):
-            assert words.evaluate("one => [...one.children].every((part) => part.scrollWidth <= part.clientWidth)"), text
+            assert words.evaluate("one => [...one.children].every((part) => part.scrollWidth <= part.clientWidth)"), (
+                text
+            )
         assert page.evaluate(_SIDEWAYS) <= 0, text
 
 
@@ -103,19 +117,26 @@ def check(page: Page, touch: bool) -> None:
     assert targets
     assert not [target for target in targets if not target["name"]]
     least = 44 if touch else 24
-    small = {f"{target['width']:.0f} × {target['height']:.0f} {target['html'][:70]}" for target in targets
-             if target["height"] < least - 0.5 or target["width"] < 23.5}
+    small = {
+        f"{target['width']:.0f} × {target['height']:.0f} {target['html'][:70]}"
+        for target in targets
+        if target["height"] < least - 0.5 or target["width"] < 23.5
+    }
     assert not small, "\n".join(sorted(small))
 
 
 def test_result_and_generate_stay_in_view_while_the_recipe_scrolls(visit: Visit) -> None:
     page = visit(width=1024, height=600).page
     page.get_by_role("switch", name="Explain").click()
-    before = page.evaluate("""() => [".frame", "#generate"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))""")
+    before = page.evaluate(
+        """() => [".frame", "#generate"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))"""
+    )
     page.mouse.move(100, 300)
     page.mouse.wheel(0, 400)
     page.wait_for_function("scrollY > 100")
-    after = page.evaluate("""() => [".frame", "#generate"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))""")
+    after = page.evaluate(
+        """() => [".frame", "#generate"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))"""
+    )
     assert after == before
 
 
@@ -131,8 +152,16 @@ def test_generate_stays_under_the_thumb_on_a_phone(visit: Visit) -> None:
 
 def test_hooks_on_gradio_are_still_there(visitor: Visitor) -> None:
     page = visitor.page
-    for hook in (".gradio-container", "#tabs > .tab-wrapper", "#tabs .tab-container [role=tab]", "#tab-txt2img",
-                 "#panes", "#recipe.column", "#result.column", "#stage.block"):
+    for hook in (
+        ".gradio-container",
+        "#tabs > .tab-wrapper",
+        "#tabs .tab-container [role=tab]",
+        "#tab-txt2img",
+        "#panes",
+        "#recipe.column",
+        "#result.column",
+        "#stage.block",
+    ):
         assert page.locator(hook).count() >= 1, f"gradio no longer has {hook}"
     page.get_by_role("tab", name="Gallery").click()
     page.wait_for_selector("#tab-gallery .gallery")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser_uploads import painted
-from tests.support.browser_site import Site, Visitor
 from tests.browser.test_layout import check
+from tests.support.browser_site import Site, Visitor
+from tests.support.browser_uploads import painted
 from tests.support.model_folders import SHIPPED_LORAS, make_lora
 
 WITH_I = sum("i" in name for name in SHIPPED_LORAS)
@@ -110,7 +110,9 @@ def test_names_are_completed_as_they_are_typed(visitor: Visitor) -> None:
 def test_nothing_sticks_out_and_every_control_has_room(visit: Visit, width: int, touch: bool) -> None:
     visitor = visit(width=width, touch=touch)
     visitor.page.click("#lora-section summary >> nth=0")
-    visitor.page.evaluate("darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'ink', weight: '1', text_weight: '' }] })")
+    visitor.page.evaluate(
+        "darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'ink', weight: '1', text_weight: '' }] })"
+    )
     expect(visitor.page.locator("#lora-section .unit h3")).to_have_text("ink")
     check(visitor.page, touch)
 

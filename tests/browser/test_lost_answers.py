@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.support.browser_uploads import painted, picture_file
 from tests.support.browser_site import Site, Visitor, visiting
+from tests.support.browser_uploads import painted, picture_file
 
 JOIN, JOBS = "**/gradio_api/queue/join*", "**/api/v1/jobs"
 SAID = ".generate-problem .problem"
@@ -47,9 +47,15 @@ def send(page: Page, prompt: str = "sea") -> None:
     page.keyboard.press("Control+Enter")
 
 
-@pytest.mark.parametrize(("body", "kind"), [
-    ("<html>no</html>", "text/html"), ('{"detail": "no"}', "application/json"), ('{"code": ', "application/json"),
-    (json.dumps({"code": "x", "message": "The proxy says no.", "hint": "Ask it."}), "application/json")])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("<html>no</html>", "text/html"),
+        ('{"detail": "no"}', "application/json"),
+        ('{"code": ', "application/json"),
+        (json.dumps({"code": "x", "message": "The proxy says no.", "hint": "Ask it."}), "application/json"),
+    ],
+)
 def test_every_bare_status_is_said_at_generate(visitor: Visitor, body: str, kind: str) -> None:
     page = visitor.page
     for status in (401, 403, 413, 421, 429, 500, 502, 503) if "html" in kind else (403, 503):
@@ -74,7 +80,9 @@ def test_every_bare_status_is_said_at_generate(visitor: Visitor, body: str, kind
 def test_what_the_page_does_by_itself_takes_no_refusal_away(visit: Callable[..., Visitor]) -> None:
     # Sections that no tab has shown are made when there is time: on a busy computer after the first refusal.
     visitor = visit()
-    visitor.context.add_init_script("localStorage.removeItem('darkroom.form'); window.later = []; window.requestIdleCallback = (work) => later.push(work);")
+    visitor.context.add_init_script(
+        "localStorage.removeItem('darkroom.form'); window.later = []; window.requestIdleCallback = (work) => later.push(work);"
+    )
     page = visitor.window()
     page.route(JOBS, refusing(503, '{"detail": "no"}', "application/json"))
     page.route(JOIN, refusing(503, '{"detail": "no"}', "application/json"))
@@ -120,13 +128,17 @@ def test_without_a_connection_the_status_says_so_and_the_job_goes_when_it_is_bac
     expect(page.locator(".status")).to_contain_text("No connection to Darkroom")
     visitor.context.set_offline(False)
     # Gradio loads the page anew when the server is back.
-    page.wait_for_function("window.darkroom?.job?.view?.get().recipe?.prompt === 'after the break' && !darkroom.job.isActive()")
+    page.wait_for_function(
+        "window.darkroom?.job?.view?.get().recipe?.prompt === 'after the break' && !darkroom.job.isActive()"
+    )
     assert jobs_of(visitor.site, "after the break") == 1
 
 
 def test_a_late_answer_of_before_a_reload_does_not_forget_what_was_sent_since(visitor: Visitor) -> None:
     page, held = visitor.page, []
-    page.evaluate("sessionStorage.setItem('darkroom.unheard', JSON.stringify({ draft: { prompt: 'before' }, key: 'k1', at: Date.now() }))")
+    page.evaluate(
+        "sessionStorage.setItem('darkroom.unheard', JSON.stringify({ draft: { prompt: 'before' }, key: 'k1', at: Date.now() }))"
+    )
     page.route(JOBS, lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
     page.reload()
     page.wait_for_selector("#generate")
@@ -161,7 +173,9 @@ def test_half_a_character_is_named_at_once_and_by_the_server(visitor: Visitor) -
 
 def test_a_refusal_goes_with_the_form_with_a_press_and_by_hand(visitor: Visitor) -> None:
     page = visitor.page
-    page.route(JOBS, lambda route: route.fulfill(status=429, json={"code": "queue_full", "message": "Full.", "hint": "Wait."}))
+    page.route(
+        JOBS, lambda route: route.fulfill(status=429, json={"code": "queue_full", "message": "Full.", "hint": "Wait."})
+    )
     page.route(JOIN, lambda route: route.fulfill(status=400, body="{}", content_type="application/json"))
     send(page)
     said = page.locator(SAID)
@@ -177,12 +191,17 @@ def test_a_refusal_goes_with_the_form_with_a_press_and_by_hand(visitor: Visitor)
     visitor.wait_for("done")
 
 
-def test_a_swept_control_picture_is_named_at_its_unit_and_forgotten_when_it_is_back(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_swept_control_picture_is_named_at_its_unit_and_forgotten_when_it_is_back(
+    visitor: Visitor, tmp_path: Path
+) -> None:
     page = visitor.page
     page.goto(f"{visitor.site.url}#/controlnet")
     page.wait_for_selector("[data-field='controls.model-0'] select")
-    page.evaluate("""(sha) => darkroom.form.set({ ...darkroom.form.get(), prompt: "sea",
-      controls: [{ ...darkroom.form.get().controls[0], model: "canny-small", image: { sha256: sha, width: 64, height: 64 } }] })""", "0" * 64)
+    page.evaluate(
+        """(sha) => darkroom.form.set({ ...darkroom.form.get(), prompt: "sea",
+      controls: [{ ...darkroom.form.get().controls[0], model: "canny-small", image: { sha256: sha, width: 64, height: 64 } }] })""",
+        "0" * 64,
+    )
     page.click("#generate")
     problem = page.locator("[data-field='controls.image-0'] > .problem")
     expect(problem).to_have_text("The control picture is not here. Add it again.")
@@ -192,7 +211,9 @@ def test_a_swept_control_picture_is_named_at_its_unit_and_forgotten_when_it_is_b
     visitor.wait_for("done")
 
 
-def test_a_page_that_stays_open_over_a_restart_makes_its_next_picture(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_page_that_stays_open_over_a_restart_makes_its_next_picture(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     first = Site(tmp_path_factory.mktemp("restarted"))
     try:
         with visiting(browser, first) as visitor:
@@ -202,8 +223,9 @@ def test_a_page_that_stays_open_over_a_restart_makes_its_next_picture(browser: B
             send(visitor.page, "after")
             expect(visitor.page.locator(".status")).to_contain_text("No connection to Darkroom")
             serve(first)
-            visitor.page.wait_for_function("window.darkroom?.job?.view?.get().recipe?.prompt === 'after' && !darkroom.job.isActive()")
+            visitor.page.wait_for_function(
+                "window.darkroom?.job?.view?.get().recipe?.prompt === 'after' && !darkroom.job.isActive()"
+            )
             assert jobs_of(first, "after") == 1
     finally:
         first.stop()
-

@@ -15,10 +15,10 @@ from contract.errors import InvalidInput
 from contract.parts import MASKED_FROM
 from contract.recipe import ModelRef, Recipe
 from engine.images.inpaint_region import frame_of
+from tests.browser.test_inpaint import make, open_canvas, problem, spot, stroke, words
+from tests.support.browser_site import Visitor
 from tests.support.browser_uploads import picture_bytes
 from tests.support.page_probe import probe
-from tests.support.browser_site import Visitor
-from tests.browser.test_inpaint import make, open_canvas, problem, spot, stroke, words
 
 Visit = Callable[..., Visitor]
 SIZE = (96, 64)
@@ -49,9 +49,18 @@ STROKES: dict[str, list[list[object]]] = {
     "a soft dab of 30%": [["stroke", [[30, 30]], 24, {"hardness": 0.2, "strength": 0.3}]],
     "a soft dab of 49%": [["stroke", [[30, 30]], 24, {"hardness": 1, "strength": 0.49}]],
     "a soft dab of 51%": [["stroke", [[30, 30]], 24, {"hardness": 0.5, "strength": 0.51}]],
-    "erased to almost nothing": [["stroke", [[10, 20], [60, 40]], 9, {}], ["stroke", [[10, 20], [60, 40]], 9, {"erase": True, "strength": 0.98}]],
-    "erased to half": [["stroke", [[10, 20], [60, 40]], 9, {}], ["stroke", [[10, 20], [60, 40]], 13, {"erase": True, "strength": 0.49}]],
-    "erased the same way": [["stroke", [[10, 20], [60, 40]], 1, {}], ["stroke", [[10, 20], [60, 40]], 1, {"erase": True}]],
+    "erased to almost nothing": [
+        ["stroke", [[10, 20], [60, 40]], 9, {}],
+        ["stroke", [[10, 20], [60, 40]], 9, {"erase": True, "strength": 0.98}],
+    ],
+    "erased to half": [
+        ["stroke", [[10, 20], [60, 40]], 9, {}],
+        ["stroke", [[10, 20], [60, 40]], 13, {"erase": True, "strength": 0.49}],
+    ],
+    "erased the same way": [
+        ["stroke", [[10, 20], [60, 40]], 1, {}],
+        ["stroke", [[10, 20], [60, 40]], 1, {"erase": True}],
+    ],
     "inverted": [["stroke", [[30, 30]], 20, {}], ["invert"]],
     "a soft dab inverted": [["stroke", [[30, 30]], 20, {"strength": 0.3}], ["invert"]],
     "one below the threshold": [["stroke", [[30, 30]], 20, {}], ["rest", MASKED_FROM - 1]],
@@ -66,8 +75,14 @@ STROKES: dict[str, list[list[object]]] = {
 
 @pytest.fixture(scope="module")
 def layers(browser: Browser) -> dict[str, S]:
-    page = probe(browser, {"mask_editor/layer.js": ("covered", "makeLayer", "mapMask", "stroke", "wholeOf"), "mask_editor/layer_files.js": ("pngOf",)},
-                 {"limits": {"masked_from": MASKED_FROM}})
+    page = probe(
+        browser,
+        {
+            "mask_editor/layer.js": ("covered", "makeLayer", "mapMask", "stroke", "wholeOf"),
+            "mask_editor/layer_files.js": ("pngOf",),
+        },
+        {"limits": {"masked_from": MASKED_FROM}},
+    )
     found = {name: page.evaluate(_DRAW, [*SIZE, strokes]) for name, strokes in STROKES.items()}
     page.close()
     return found
@@ -79,9 +94,21 @@ def share_in_engine(png: bytes, soft: bool, invert: bool) -> float:
     Image.new("RGB", SIZE, (9, 9, 9)).save(start, "PNG")
     images = {hashlib.sha256(data).hexdigest(): data for data in (start.getvalue(), png)}
     first, second = ({"sha256": name} for name in images)
-    recipe = Recipe(prompt="x", model=ModelRef(name="m", family="sd1"), sampler="euler", schedule="automatic", steps=4, guidance=7.0,
-                    width=SIZE[0], height=SIZE[1], seed=1)
-    fields = json.loads(recipe.canonical_json()) | {"start": {"image": first}, "mask": {"image": second, "soft": soft, "invert": invert, "feather": 0}}
+    recipe = Recipe(
+        prompt="x",
+        model=ModelRef(name="m", family="sd1"),
+        sampler="euler",
+        schedule="automatic",
+        steps=4,
+        guidance=7.0,
+        width=SIZE[0],
+        height=SIZE[1],
+        seed=1,
+    )
+    fields = json.loads(recipe.canonical_json()) | {
+        "start": {"image": first},
+        "mask": {"image": second, "soft": soft, "invert": invert, "feather": 0},
+    }
     try:
         frame = frame_of(Recipe.model_validate_json(json.dumps(fields)), images)
     except InvalidInput as error:
@@ -119,7 +146,9 @@ def test_a_faint_dab_counts_only_while_inpainting_is_soft(visitor: Visitor) -> N
     assert "too faint to count" in words(page)
     page.fill("textarea[name=prompt]", "a boat")
     page.click("#generate")
-    expect(problem(page)).to_have_text("What is painted is too faint to count. Turn Soft inpainting on, or paint over it.")
+    expect(problem(page)).to_have_text(
+        "What is painted is too faint to count. Turn Soft inpainting on, or paint over it."
+    )
     assert pixels_drawn(page) == 0
     soft.click()
     assert pixels_drawn(page) > 0

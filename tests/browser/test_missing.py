@@ -14,7 +14,11 @@ def made(visitor: Visitor, prompt: str = "a lighthouse") -> tuple[str, Path]:
     visitor.wait_for("done")
     identity = visitor.view()["cells"][0]["id"]
     record = visitor.page.request.get(f"{visitor.site.url}api/v1/images/{identity}/record").json()
-    files = [path for path in visitor.site.studio.settings.outputs_dir.glob("*/*.png") if path.name.endswith(f"-{record['seed']}.png")]
+    files = [
+        path
+        for path in visitor.site.studio.settings.outputs_dir.glob("*/*.png")
+        if path.name.endswith(f"-{record['seed']}.png")
+    ]
     return identity, max(files, key=lambda path: path.stat().st_mtime)
 
 
@@ -47,7 +51,9 @@ def test_a_tile_of_the_gallery_shows_its_picture_again(gone: tuple[Visitor, str,
     away.rename(file)
     look_away_and_back(page)
     expect(tile.get_by_text("File missing")).to_be_hidden()
-    page.wait_for_function("(id) => document.querySelector(`.tile[data-id='${id}'] img`).naturalWidth > 0", arg=identity)
+    page.wait_for_function(
+        "(id) => document.querySelector(`.tile[data-id='${id}'] img`).naturalWidth > 0", arg=identity
+    )
 
 
 def test_the_loupe_and_its_film_show_it_again(gone: tuple[Visitor, str, Path, Path]) -> None:
@@ -60,13 +66,17 @@ def test_the_loupe_and_its_film_show_it_again(gone: tuple[Visitor, str, Path, Pa
     look_away_and_back(page)
     expect(page.locator(".loupe-missing")).to_be_hidden()
     page.wait_for_function("document.querySelector('.loupe-picture').naturalWidth > 0")
-    page.wait_for_function("[...document.querySelectorAll('.film img')].every((one) => one.naturalWidth > 0 && one.style.visibility === '')")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.film img')].every((one) => one.naturalWidth > 0 && one.style.visibility === '')"
+    )
 
 
 def test_the_stage_and_the_strip_show_it_again_by_themselves(gone: tuple[Visitor, str, Path, Path]) -> None:
     visitor, identity, file, away = gone
     page = visitor.page
-    page.add_init_script("const later = window.setTimeout; window.setTimeout = (act, ms, ...rest) => later(act, ms >= 4000 && ms <= 60000 ? 100 : ms, ...rest);")
+    page.add_init_script(
+        "const later = window.setTimeout; window.setTimeout = (act, ms, ...rest) => later(act, ms >= 4000 && ms <= 60000 ? 100 : ms, ...rest);"
+    )
     page.reload()
     page.wait_for_selector(f".slot[data-id='{identity}']")
     page.locator(f".slot[data-id='{identity}']").click()
@@ -75,7 +85,9 @@ def test_the_stage_and_the_strip_show_it_again_by_themselves(gone: tuple[Visitor
     away.rename(file)
     expect(cell.get_by_text("File missing")).to_have_count(0)
     page.wait_for_function("document.querySelector('.cell .picture').naturalWidth > 0")
-    page.wait_for_function("(id) => document.querySelector(`.slot[data-id='${id}'] img`).naturalWidth > 0", arg=identity)
+    page.wait_for_function(
+        "(id) => document.querySelector(`.slot[data-id='${id}'] img`).naturalWidth > 0", arg=identity
+    )
 
 
 def test_nothing_is_asked_while_nothing_is_missing(visitor: Visitor) -> None:

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from contract.tasks import Download, Merge
 from studio.downloads import download_task
 from studio.studio import Studio
+from tests.browser.test_layout import WIDTHS, check
 from tests.support import browser_site
 from tests.support.browser_site import Site, Visitor, visiting
-from tests.browser.test_layout import WIDTHS, check
+from tests.support.hub import HubHere, hub_here
 from tests.support.layouts import write
 from tests.support.model_folders import SHIPPED_LORAS, make_model
-from tests.support.hub import HubHere, hub_here
 
 DATA = os.urandom(2_000_000)
 LORA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{}.weight"
@@ -39,8 +39,10 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     data = tmp_path_factory.mktemp("models-tab")
     (data / "own").mkdir()
     for number in range(LORAS):
-        write(data / "more-models" / "Lora" / f"style-{number:03}.safetensors",
-              {LORA.format("down"): (4, 768), LORA.format("up"): (320, 4)})
+        write(
+            data / "more-models" / "Lora" / f"style-{number:03}.safetensors",
+            {LORA.format("down"): (4, 768), LORA.format("up"): (320, 4)},
+        )
     (data / "more-models" / "Lora" / "style-000.txt").write_text("Soft watercolor.")
     (data / "more-models" / "pickled").mkdir()
     (data / "more-models" / "pickled" / "old.ckpt").write_bytes(b"x")
@@ -48,7 +50,8 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     make_model(data / "own", "doomed", title="Doomed")
     load, floor = browser_site.load_settings, download_task._FLOOR_BYTES
     browser_site.load_settings = lambda *given: replace(  # type: ignore[assignment]
-        load(*given), hub_endpoint=hub.endpoint, model_dirs=(data / "own", *load(*given).model_dirs))
+        load(*given), hub_endpoint=hub.endpoint, model_dirs=(data / "own", *load(*given).model_dirs)
+    )
     download_task._FLOOR_BYTES = 0
     here = Site(data)
     yield here
@@ -59,14 +62,16 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def visit_models(browser: Browser, own_site: Site) -> Iterator[Visit]:
     from contextlib import ExitStack
+
     with ExitStack() as stack:
+
         def make(part: str = "", **look: object) -> Visitor:
             visitor = stack.enter_context(visiting(browser, own_site, **look))
             visitor.page.evaluate(f"location.hash = '#/models{part}'")
             visitor.page.wait_for_selector(".models:visible")
             return visitor
-        yield make
 
+        yield make
 
 
 def download(own_site: Site) -> Download:
@@ -142,8 +147,9 @@ def test_a_model_is_deleted_only_after_it_was_asked_for_in_place(visit_models: V
     expect(page.get_by_role("alert").filter(has_text="part of Darkroom")).to_be_visible()
 
 
-def test_an_offer_is_downloaded_with_its_progress_and_then_is_here(visit_models: Visit, own_site: Site, hub: HubHere,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offer_is_downloaded_with_its_progress_and_then_is_here(
+    visit_models: Visit, own_site: Site, hub: HubHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download_task, "pinned_sha256", lambda repository, path: "")  # the hub's is not the real file
     page = visit_models("/get").page
     offer = page.locator(".offer[data-id=lcm-lora-sd15]")
@@ -191,11 +197,19 @@ def test_a_download_that_fails_says_why_and_what_to_do(visit_models: Visit, hub:
     hub.list_status = (200, {})
 
 
-def test_a_merge_is_asked_for_with_all_it_needs(visit_models: Visit, own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_is_asked_for_with_all_it_needs(
+    visit_models: Visit, own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Merge] = []
     queue_up = Studio._queue_up
-    monkeypatch.setattr(own_site.studio.errands, "_queue_up", lambda task, owner, window: (
-        asked.append(task), queue_up(own_site.studio, Download(source="no/body"), owner, window))[1])
+    monkeypatch.setattr(
+        own_site.studio.errands,
+        "_queue_up",
+        lambda task, owner, window: (
+            asked.append(task),
+            queue_up(own_site.studio, Download(source="no/body"), owner, window),
+        )[1],
+    )
     page = visit_models("/merge").page
     page.get_by_role("button", name="Merge", exact=True).click()
     expect(page.get_by_role("alert").filter(has_text="Give the merge a name.")).to_be_visible()

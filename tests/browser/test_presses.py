@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser_uploads import painted
 from tests.support.browser_site import Site, Visitor, visiting
+from tests.support.browser_uploads import painted
 
 HELD = 15  # times that a key repeats in half a second
 
@@ -43,7 +43,9 @@ def tiles(page: Page) -> int:
 
 def test_delete_held_deletes_one_and_undo_brings_back_all_that_its_bar_says(painter: Visitor) -> None:
     page = painter.page
-    page.wait_for_function("fetch('/api/v1/images').then((answer) => answer.json()).then(({ images }) => images.length >= 7)")
+    page.wait_for_function(
+        "fetch('/api/v1/images').then((answer) => answer.json()).then(({ images }) => images.length >= 7)"
+    )
     page.reload()  # the six came by the API: a gallery that was filled before them does not know of them
     page.get_by_role("tab", name="Gallery").click()
     page.wait_for_function("document.querySelectorAll('.tile').length >= 7")
@@ -86,7 +88,9 @@ def test_generate_held_or_double_clicked_queues_one(painter: Visitor) -> None:
         else:
             page.focus("#generate")
             hold(page, "Enter")
-        page.wait_for_function(f"darkroom.job.view.get().recipe?.prompt === 'pressed {way}' && !darkroom.job.isActive()")
+        page.wait_for_function(
+            f"darkroom.job.view.get().recipe?.prompt === 'pressed {way}' && !darkroom.job.isActive()"
+        )
         assert jobs(site, f"pressed {way}") == 1
     # Two presses are two jobs, and a text is typed by holding.
     page.fill("textarea[name=prompt]", "two presses")
@@ -137,8 +141,12 @@ def test_a_toast_covers_no_strip_and_leaves_after_six_seconds(painter: Visitor) 
         for selector in (".strip", ".status-row", "#generate-bar"):
             other = page.locator(selector).first
             if other.is_visible() and (box := other.bounding_box()):
-                apart = (mine["y"] + mine["height"] <= box["y"] or box["y"] + box["height"] <= mine["y"]
-                         or mine["x"] + mine["width"] <= box["x"] or box["x"] + box["width"] <= mine["x"])
+                apart = (
+                    mine["y"] + mine["height"] <= box["y"]
+                    or box["y"] + box["height"] <= mine["y"]
+                    or mine["x"] + mine["width"] <= box["x"]
+                    or box["x"] + box["width"] <= mine["x"]
+                )
                 assert apart, (width, selector, mine, box)
         if width != 390:
             bar.get_by_role("button", name="Close").click()

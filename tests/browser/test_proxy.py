@@ -23,7 +23,11 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(params=["strips", "keeps", pytest.param("nginx", marks=needs_nginx)])
 def address(request: pytest.FixtureRequest, behind: Site, tmp_path: Path) -> Iterator[str]:
     with ExitStack() as stack:
-        proxy = nginx(behind.port, tmp_path) if request.param == "nginx" else small_proxy(behind.port, strips=request.param == "strips")
+        proxy = (
+            nginx(behind.port, tmp_path)
+            if request.param == "nginx"
+            else small_proxy(behind.port, strips=request.param == "strips")
+        )
         yield f"http://{PUBLIC}:{stack.enter_context(proxy)}{PREFIX}"
 
 
@@ -31,9 +35,23 @@ def opened(browser: Browser, address: str, problems: list[str]) -> Page:
     page = browser.new_context(accept_downloads=True).new_page()
     page.set_default_timeout(20_000)
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", lambda asked: problems.append(f"{asked.url}: {asked.failure}") if "ERR_ABORTED" not in (asked.failure or "") else None)
-    page.on("response", lambda answer: problems.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
-    page.on("request", lambda asked: problems.append(f"outside: {asked.url}") if asked.url.startswith("http") and not asked.url.startswith(f"{address}/") else None)
+    page.on(
+        "requestfailed",
+        lambda asked: (
+            problems.append(f"{asked.url}: {asked.failure}") if "ERR_ABORTED" not in (asked.failure or "") else None
+        ),
+    )
+    page.on(
+        "response", lambda answer: problems.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None
+    )
+    page.on(
+        "request",
+        lambda asked: (
+            problems.append(f"outside: {asked.url}")
+            if asked.url.startswith("http") and not asked.url.startswith(f"{address}/")
+            else None
+        ),
+    )
     page.goto(f"{address}/")
     page.wait_for_selector("#generate")
     return page

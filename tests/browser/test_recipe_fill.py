@@ -11,33 +11,88 @@ from pydantic import BaseModel
 
 from contract.parts import Control, Extend, Hires, LoraUse, Mask, Reference, Start
 from contract.recipe import Recipe, RecipeDraft
-from tests.support.browser_uploads import painted, picture_bytes
 from tests.support.browser_site import Site, Visitor
+from tests.support.browser_uploads import painted, picture_bytes
 from tests.support.model_folders import make_lora
 
 FILL = Path(__file__).parents[2] / "tabs" / "page" / "form/recipe_fill.js"
-WORDS = {"prompt": "a barn", "negative_prompt": "blurry", "sampler": "dpmpp_2m", "schedule": "sgm_uniform", "steps": 7,
-         "guidance": 5.5, "clip_skip": 2, "width": 128, "height": 192, "seed": 2**60 + 1, "count": 2}
-HIRES = {"scale": 1.5, "upscaler": "lanczos", "steps": 3, "strength": 0.35, "sampler": "euler", "schedule": "simple",
-         "guidance": 4.5, "prompt": "a barn, finer", "negative_prompt": "dull"}
+WORDS = {
+    "prompt": "a barn",
+    "negative_prompt": "blurry",
+    "sampler": "dpmpp_2m",
+    "schedule": "sgm_uniform",
+    "steps": 7,
+    "guidance": 5.5,
+    "clip_skip": 2,
+    "width": 128,
+    "height": 192,
+    "seed": 2**60 + 1,
+    "count": 2,
+}
+HIRES = {
+    "scale": 1.5,
+    "upscaler": "lanczos",
+    "steps": 3,
+    "strength": 0.35,
+    "sampler": "euler",
+    "schedule": "simple",
+    "guidance": 4.5,
+    "prompt": "a barn, finer",
+    "negative_prompt": "dull",
+}
 START = {"strength": 0.6, "resize": "fill"}
 MASK = {"feather": 9, "invert": False, "content": "noise", "area": "masked", "padding": 40, "soft": True}
-CONTROL = {"model": "canny-small", "preprocessor": "canny", "resolution": 256, "low": 60.0, "high": 180.0, "resize": "fill",
-           "weight": 0.7, "mode": "control", "begin": 0.1, "end": 0.8, "pixel_perfect": False}
+CONTROL = {
+    "model": "canny-small",
+    "preprocessor": "canny",
+    "resolution": 256,
+    "low": 60.0,
+    "high": 180.0,
+    "resize": "fill",
+    "weight": 0.7,
+    "mode": "control",
+    "begin": 0.1,
+    "end": 0.8,
+    "pixel_perfect": False,
+}
 LORA = {"weight": 0.7, "text_weight": 0.4, "blocks": [0.5] * 12}
 # What the form keeps apart: pictures, models, what is found again by itself, or has a test of its own (`test_sizes.py`).
-APART = {"schema_", "model", "start.image", "start.depth", "start.image_guidance", "start.extend", "mask.image",
-         "mask.keep_size", "controls.image",
-         "controls.shows", "embeddings", "refiner", "extras", "vae", "hypernetworks", "references", "loras.model", "parent"}
+APART = {
+    "schema_",
+    "model",
+    "start.image",
+    "start.depth",
+    "start.image_guidance",
+    "start.extend",
+    "mask.image",
+    "mask.keep_size",
+    "controls.image",
+    "controls.shows",
+    "embeddings",
+    "refiner",
+    "extras",
+    "vae",
+    "hypernetworks",
+    "references",
+    "loras.model",
+    "parent",
+}
 
 
 def test_every_field_of_a_recipe_has_its_row_here() -> None:
     """A new field fails here until the form has a place for it, or says that it has none."""
     parts: Mapping[str, tuple[type[BaseModel], Mapping[str, Any]]] = {
-        "hires": (Hires, HIRES), "start": (Start, START), "mask": (Mask, MASK), "controls": (Control, CONTROL), "loras": (LoraUse, LORA)}
+        "hires": (Hires, HIRES),
+        "start": (Start, START),
+        "mask": (Mask, MASK),
+        "controls": (Control, CONTROL),
+        "loras": (LoraUse, LORA),
+    }
     missing = {name for name in Recipe.model_fields if name not in WORDS and name not in parts and name not in APART}
     for part, (kind, values) in parts.items():
-        missing |= {f"{part}.{name}" for name in kind.model_fields if name not in values and f"{part}.{name}" not in APART}
+        missing |= {
+            f"{part}.{name}" for name in kind.model_fields if name not in values and f"{part}.{name}" not in APART
+        }
     assert not missing
     assert set(Extend.model_fields) == {"left", "right", "up", "down", "overlap", "content"}
     assert set(Reference.model_fields) == {"image", "weight", "model", "begin", "end"}
@@ -57,11 +112,21 @@ def lora(site: Site) -> Iterator[str]:
 
 def fill(page: Page, recipe: Mapping[str, Any]) -> None:
     """Let the page read a picture of which the server says that it was made so."""
-    page.route("**/api/v1/recipes/read", lambda route: route.fulfill(json={
-        "draft": {**recipe, "seed": str(recipe["seed"])}, "infotext": None, "unknown": [], "notices": ["A notice."]}))
+    page.route(
+        "**/api/v1/recipes/read",
+        lambda route: route.fulfill(
+            json={
+                "draft": {**recipe, "seed": str(recipe["seed"])},
+                "infotext": None,
+                "unknown": [],
+                "notices": ["A notice."],
+            }
+        ),
+    )
     page.get_by_text("More", exact=True).click()
     page.locator("#more-section input[type=file]").set_input_files(
-        {"name": "barn.png", "mimeType": "image/png", "buffer": picture_bytes()})
+        {"name": "barn.png", "mimeType": "image/png", "buffer": picture_bytes()}
+    )
     expect(page.locator(".undo-bar")).to_contain_text("Settings of barn.png are in the form. A notice.")
 
 
@@ -82,8 +147,11 @@ def test_words_numbers_and_a_hires_pass_come_out_as_they_went_in(visitor: Visito
 
 def bring(page: Page, size: tuple[int, int] = (128, 192), shade: str = "") -> str:
     """A picture that this visitor brought, by its sha256."""
-    sha256: str = page.evaluate("""async ([bytes]) => (await (await fetch("/api/v1/inputs", { method: "POST",
-      body: new Blob([new Uint8Array(bytes)], { type: "image/png" }) })).json()).sha256""", [list(picture_bytes(*size))])
+    sha256: str = page.evaluate(
+        """async ([bytes]) => (await (await fetch("/api/v1/inputs", { method: "POST",
+      body: new Blob([new Uint8Array(bytes)], { type: "image/png" }) })).json()).sha256""",
+        [list(picture_bytes(*size))],
+    )
     return sha256
 
 
@@ -107,14 +175,28 @@ def test_a_control_comes_out_as_it_went_in(visitor: Visitor) -> None:
     fill(page, {**WORDS, "controls": [CONTROL | image]})
     expect(page.get_by_role("tab", name="ControlNet")).to_have_attribute("aria-selected", "true")
     (made,) = sent(visitor).model_dump()["controls"]
-    assert {name: made[name] for name in CONTROL if name != "model"} == {n: v for n, v in CONTROL.items() if n != "model"}
+    assert {name: made[name] for name in CONTROL if name != "model"} == {
+        n: v for n, v in CONTROL.items() if n != "model"
+    }
     assert made["image"] == image["image"]
 
 
 def test_what_the_form_has_no_place_for_is_said(visitor: Visitor) -> None:
     page = visitor.page
-    fill(page, {**WORDS, "schedule": "exponential", "refiner": {"model": {"name": "x", "family": "sd1"}}, "extras": {"grain": {"a": 1}},
-                "tomorrow": 1})
-    for words in ("Exponential does not go with DPM++ 2M on this model; Automatic is used.", "The refiner is not used",
-                  "settings of grain", "Not in the form: tomorrow."):
+    fill(
+        page,
+        {
+            **WORDS,
+            "schedule": "exponential",
+            "refiner": {"model": {"name": "x", "family": "sd1"}},
+            "extras": {"grain": {"a": 1}},
+            "tomorrow": 1,
+        },
+    )
+    for words in (
+        "Exponential does not go with DPM++ 2M on this model; Automatic is used.",
+        "The refiner is not used",
+        "settings of grain",
+        "Not in the form: tomorrow.",
+    ):
         expect(page.locator(".undo-bar")).to_contain_text(words)

@@ -4,28 +4,44 @@ The table is made of the code itself: a code or a field that is new and has no r
 """
 
 import ast
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser
 
 import api.errors
 from contract.errors import StudioError, code_of
 from contract.recipe import RecipeDraft
-from tests.support.browser_site import Site, Visitor, visiting
 from tests.contract.test_validation import _fields
+from tests.support.browser_site import Site, Visitor, visiting
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOUSES = ("contract", "catalog", "studio", "engine", "api", "tabs")
 TABS = ("txt2img", "img2img", "inpaint", "controlnet")
 # Where a field is said, on which tabs; everywhere else, and for whatever is not here, it is over Generate.
-EVERYWHERE = ("prompt", "negative_prompt", "model", "vae", "sampler", "schedule", "steps", "guidance", "clip_skip",
-              "width", "height", "seed", "count", "loras", "hypernetworks", "references", "hires")
+EVERYWHERE = (
+    "prompt",
+    "negative_prompt",
+    "model",
+    "vae",
+    "sampler",
+    "schedule",
+    "steps",
+    "guidance",
+    "clip_skip",
+    "width",
+    "height",
+    "seed",
+    "count",
+    "loras",
+    "hypernetworks",
+    "references",
+    "hires",
+)
 AT_FIELD = {(tab, field) for tab in TABS for field in EVERYWHERE if (tab, field) != ("inpaint", "hires")} | {
-    (tab, "controls") for tab in TABS if tab != "txt2img"}
+    (tab, "controls") for tab in TABS if tab != "txt2img"
+}
 # A first unit that is not in use, and so not in the draft, and a second one that is.
 UNITS = """() => {
   const picture = { sha256: "0".repeat(64), width: 64, height: 64 };
@@ -36,16 +52,77 @@ UNITS = """() => {
     loras: [{ ...blank, model: "ink", image: null }], hypernetworks: [{ ...blank, model: "bend", image: null }] });
 }"""
 # Codes of failures that name no field of a recipe. Of those that do, the fields themselves are the rows.
-CODES = frozenset("""
-already_queued bad_request checksum data_folder data_folder_in_use damaged_secret database database_locked database_newer
-database_read_only download_failed engine_failed engine_restarted engine_stopped extension_failed fake gated hub_unavailable
-input_damaged input_gone internal invalid_input invalid_preprocessor invalid_recipe invalid_window job_failed
-method_not_allowed misdirected model_problem name_taken no_device no_recipe no_valid_picture not_a_pickle not_allowed
-not_deleted not_found not_repeated not_signed_in out_of_memory preprocessor_failed preprocessor_not_installed queue_full
-self_test settings stopping storage_full storage_refused studio_error too_large too_many_tries unexpected unknown_field
-unsupported_type worker_died worker_hung file hub_busy offline database_damaged input_unreadable invalid_key
-foreign_recipe job_running pictures_missing storage_failed storage_not_listed
-""".split())
+CODES = frozenset(
+    [
+        "already_queued",
+        "bad_request",
+        "checksum",
+        "data_folder",
+        "data_folder_in_use",
+        "damaged_secret",
+        "database",
+        "database_locked",
+        "database_newer",
+        "database_read_only",
+        "download_failed",
+        "engine_failed",
+        "engine_restarted",
+        "engine_stopped",
+        "extension_failed",
+        "fake",
+        "gated",
+        "hub_unavailable",
+        "input_damaged",
+        "input_gone",
+        "internal",
+        "invalid_input",
+        "invalid_preprocessor",
+        "invalid_recipe",
+        "invalid_window",
+        "job_failed",
+        "method_not_allowed",
+        "misdirected",
+        "model_problem",
+        "name_taken",
+        "no_device",
+        "no_recipe",
+        "no_valid_picture",
+        "not_a_pickle",
+        "not_allowed",
+        "not_deleted",
+        "not_found",
+        "not_repeated",
+        "not_signed_in",
+        "out_of_memory",
+        "preprocessor_failed",
+        "preprocessor_not_installed",
+        "queue_full",
+        "self_test",
+        "settings",
+        "stopping",
+        "storage_full",
+        "storage_refused",
+        "studio_error",
+        "too_large",
+        "too_many_tries",
+        "unexpected",
+        "unknown_field",
+        "unsupported_type",
+        "worker_died",
+        "worker_hung",
+        "file",
+        "hub_busy",
+        "offline",
+        "database_damaged",
+        "input_unreadable",
+        "invalid_key",
+        "foreign_recipe",
+        "job_running",
+        "pictures_missing",
+        "storage_failed",
+        "storage_not_listed",
+    ]
+)
 _PLACE = """async ([tab, rows]) => {
   location.hash = `#/${tab}`;
   await new Promise((done) => setTimeout(done, 50));
@@ -97,9 +174,30 @@ def _kinds(kind: type[StudioError]) -> Iterator[type[StudioError]]:
 
 
 # Of what stands in a model's ref one is enough: the page shows the model.
-FIELDS = sorted({".".join(map(str, path)) for path in _fields(RecipeDraft)
-                 if path[-1] not in ("kind", "name", "fingerprint") and path[-2:] != ("model", "sha256")})
-OTHER_FIELDS = frozenset("a b c name files kind favourite scale upscaler image tile overlap preprocessor".split())
+FIELDS = sorted(
+    {
+        ".".join(map(str, path))
+        for path in _fields(RecipeDraft)
+        if path[-1] not in ("kind", "name", "fingerprint") and path[-2:] != ("model", "sha256")
+    }
+)
+OTHER_FIELDS = frozenset(
+    [
+        "a",
+        "b",
+        "c",
+        "name",
+        "files",
+        "kind",
+        "favourite",
+        "scale",
+        "upscaler",
+        "image",
+        "tile",
+        "overlap",
+        "preprocessor",
+    ]
+)
 
 
 def test_every_code_of_the_server_has_a_row() -> None:
@@ -119,8 +217,10 @@ def deaf(browser: Browser, site: Site) -> Iterator[Visitor]:
 
 @pytest.mark.parametrize("tab", TABS)
 def test_every_refusal_is_seen_and_heard_on_every_tab(deaf: Visitor, tab: str) -> None:
-    rows = [*({"code": code, "field": ""} for code in sorted(CODES)),
-            *({"code": code_of(field), "field": field} for field in (*FIELDS, *sorted(OTHER_FIELDS)))]
+    rows = [
+        *({"code": code, "field": ""} for code in sorted(CODES)),
+        *({"code": code_of(field), "field": field} for field in (*FIELDS, *sorted(OTHER_FIELDS))),
+    ]
     found = deaf.page.evaluate(_PLACE, [tab, rows])
     assert [one for one in found if one["place"] is None or one["times"] != 1] == []
     assert [one for one in found if not one["heard"]] == []

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from contract.tasks import Upscale
-from tests.support.browser_uploads import picture_bytes, picture_file
-from tests.support.browser_site import Visitor
 from tests.browser.test_layout import WIDTHS, check
+from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import picture_bytes, picture_file
 
 Visit = Callable[..., Visitor]
 _DROP = """([bytes, over, on]) => {
@@ -41,7 +41,9 @@ def send(page: Page, place: str) -> None:
 
 
 def newest(page: Page) -> str:
-    identity: str = page.evaluate("fetch('/api/v1/images?limit=1').then((answer) => answer.json()).then((page) => page.images[0].id)")
+    identity: str = page.evaluate(
+        "fetch('/api/v1/images?limit=1').then((answer) => answer.json()).then((page) => page.images[0].id)"
+    )
     return identity
 
 
@@ -73,7 +75,9 @@ def test_what_is_made_from_a_result_names_it_and_leads_back_to_it(done: Visitor)
     send(page, "Image to image")
     expect(page.locator("#start-section .area-full")).to_be_visible()
     done.ask("a lighthouse in a storm")
-    page.wait_for_function(f"darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().cells[0].id !== '{parent}'")
+    page.wait_for_function(
+        f"darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().cells[0].id !== '{parent}'"
+    )
     page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
     page.get_by_role("link", name="another picture").click()
     expect(page.locator("dd.prompt")).to_have_text("a lighthouse")
@@ -115,7 +119,9 @@ def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, t
     page.get_by_role("button", name="Enlarge a picture").click()
     dialog = page.get_by_role("dialog", name="Upscale")
     dialog.get_by_role("button", name="Upscale", exact=True).click()
-    expect(dialog.locator(".problem").last).to_have_text("Upscaling needs a picture. Drop one, paste it, or choose a file.")
+    expect(dialog.locator(".problem").last).to_have_text(
+        "Upscaling needs a picture. Drop one, paste it, or choose a file."
+    )
     dialog.locator("input[type=file]").set_input_files(picture_file(tmp_path))
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 384")
@@ -208,7 +214,9 @@ def test_a_result_of_the_inpaint_tab_sent_to_it_shows_the_canvas(done: Visitor) 
 
 @pytest.mark.parametrize(("place", "field"), [("Image to image", "start.image"), ("ControlNet", "controls.image-0")])
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
-def test_on_its_own_tab_a_sent_picture_comes_into_sight(visit: Visit, place: str, field: str, width: int, touch: bool) -> None:
+def test_on_its_own_tab_a_sent_picture_comes_into_sight(
+    visit: Visit, place: str, field: str, width: int, touch: bool
+) -> None:
     visitor = visit(width=width, height=700, touch=touch)
     page = visitor.page
     visitor.ask("a lighthouse")
@@ -219,8 +227,11 @@ def test_on_its_own_tab_a_sent_picture_comes_into_sight(visit: Visit, place: str
     page.get_by_role("menuitem", name=place).dispatch_event("click")  # on a phone its button was scrolled away
     box = f"[data-field='{field}'] .area-full"
     expect(page.locator(box)).to_be_visible()
-    page.wait_for_function("""(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
-      return box.top >= 0 && box.bottom <= innerHeight + 1; }""", arg=box)
+    page.wait_for_function(
+        """(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
+      return box.top >= 0 && box.bottom <= innerHeight + 1; }""",
+        arg=box,
+    )
 
 
 def test_where_every_control_unit_has_a_picture_the_page_says_so(done: Visitor) -> None:

@@ -14,14 +14,23 @@ from contract.sizes import MASKED_ROOM, ROOM, extended_size, followed_size, hire
 from contract.tasks import Upscale
 from contract.values import SIDE, SIDE_MULTIPLE
 from engine.images.preprocessors import pixel_perfect_resolution
+from tests.browser.test_inpaint import make, open_canvas, stroke
+from tests.support.browser_site import Visitor
 from tests.support.browser_uploads import bring, painted, picture_bytes, picture_file
 from tests.support.page_probe import probe
-from tests.support.browser_site import Visitor
-from tests.browser.test_inpaint import make, open_canvas, stroke
 
 Visit = Callable[..., Visitor]
 MOST = 2048 * 2048
-CONFIG = {"limits": {"side": SIDE, "side_multiple": SIDE_MULTIPLE, "size_room": ROOM, "masked_room": MASKED_ROOM, "max_pixels": MOST, "controls.resolution": CONTROL_RESOLUTION}}
+CONFIG = {
+    "limits": {
+        "side": SIDE,
+        "side_multiple": SIDE_MULTIPLE,
+        "size_room": ROOM,
+        "masked_room": MASKED_ROOM,
+        "max_pixels": MOST,
+        "controls.resolution": CONTROL_RESOLUTION,
+    }
+}
 RULES = ("hiresSize", "upscaledSize", "innerSize", "extendedSize", "followedSize", "mapResolution")
 SCALES = (1.0, 1.05, 1.1, 1.15, 1.25, 1.3, 4 / 3, 1.5, 1.6, 1.75, 1.9, 2.0, 2.25, 2.5, 3.0, 3.3, 4.0)
 _RUN = """(cases) => cases.map(([rule, ...given]) => {
@@ -36,19 +45,42 @@ _RUN = """(cases) => cases.map(([rule, ...given]) => {
 def cases() -> list[tuple[list[object], tuple[int, int]]]:
     """Rule with its arguments, and what the server makes of them."""
     chance = random.Random(13)
-    sizes = [(112, 112), (256, 192), (100, 260), (387, 259), (50, 40), (1600, 1200), (4000, 3000), (2400, 640), (64, 2048), (1, 1), (513, 511)]
+    sizes = [
+        (112, 112),
+        (256, 192),
+        (100, 260),
+        (387, 259),
+        (50, 40),
+        (1600, 1200),
+        (4000, 3000),
+        (2400, 640),
+        (64, 2048),
+        (1, 1),
+        (513, 511),
+    ]
     sizes += [(chance.randint(1, 4000), chance.randint(1, 4000)) for _ in range(60)]
     painted = [(64, 64), (112, 112), (104, 200), (512, 768), (520, 936), (1024, 1024), (2048, 64)]
-    found: list[tuple[list[object], tuple[int, int]]] = [(["hires", size, scale], hires_size(size, scale)) for size, scale in itertools.product(painted, SCALES)]
-    found += [(["upscaled", size, scale], upscaled_size(size, scale)) for size, scale in itertools.product(sizes, SCALES)]
-    for size, usual in itertools.product(sizes, ((64, 64), (128, 128), (512, 512), (768, 768), (1024, 1024), (832, 1216))):
+    found: list[tuple[list[object], tuple[int, int]]] = [
+        (["hires", size, scale], hires_size(size, scale)) for size, scale in itertools.product(painted, SCALES)
+    ]
+    found += [
+        (["upscaled", size, scale], upscaled_size(size, scale)) for size, scale in itertools.product(sizes, SCALES)
+    ]
+    for size, usual in itertools.product(
+        sizes, ((64, 64), (128, 128), (512, 512), (768, 768), (1024, 1024), (832, 1216))
+    ):
         found.append((["followed", size, usual, False], followed_size(size, usual)))
         found.append((["followed", size, usual, True], followed_size(size, usual, MASKED_ROOM, MOST)))
         for resize in ("crop", "fill", "stretch"):
-            found.append((["map", size, usual, resize], (pixel_perfect_resolution(Image.new("1", size), usual, resize), 0)))
+            found.append(
+                (["map", size, usual, resize], (pixel_perfect_resolution(Image.new("1", size), usual, resize), 0))
+            )
     for size in sizes:
         gained = {side: 8 * chance.randint(0, 20) for side in ("left", "right", "up")} | {"down": 8}
-        found += [(["inner", size], inner_size(size)), (["extended", size, gained], extended_size(size, Extend(**gained)))]
+        found += [
+            (["inner", size], inner_size(size)),
+            (["extended", size, gained], extended_size(size, Extend(**gained))),
+        ]
     return found
 
 
@@ -57,12 +89,16 @@ def test_page_and_server_give_the_same_size_in_thousands_of_cases(browser: Brows
     every = cases()
     found = page.evaluate(_RUN, [given for given, _ in every])
     page.close()
-    wrong = [(given, made, expected) for (given, expected), made in zip(every, found, strict=True) if tuple(made) != expected]
+    wrong = [
+        (given, made, expected) for (given, expected), made in zip(every, found, strict=True) if tuple(made) != expected
+    ]
     assert not wrong, (len(wrong), wrong[:5])
     assert len(every) > 2000
 
 
-@pytest.mark.parametrize(("side", "scale"), [("112", "1.75"), ("104", "1.25"), ("200", "1.1"), ("136", "1.5"), ("72", "3.3")])
+@pytest.mark.parametrize(
+    ("side", "scale"), [("112", "1.75"), ("104", "1.25"), ("200", "1.1"), ("136", "1.5"), ("72", "3.3")]
+)
 def test_a_hires_pass_makes_what_its_line_says(visitor: Visitor, side: str, scale: str) -> None:
     page = visitor.page
     page.get_by_role("radio", name="Custom").click()
@@ -82,7 +118,9 @@ def test_a_hires_pass_makes_what_its_line_says(visitor: Visitor, side: str, scal
 
 
 @pytest.mark.parametrize(("width", "height", "scale"), [(99, 101, "1.5"), (33, 35, "1.5"), (101, 67, "3")])
-def test_an_enlarged_picture_is_as_large_as_the_dialog_says(visitor: Visitor, tmp_path: Path, width: int, height: int, scale: str) -> None:
+def test_an_enlarged_picture_is_as_large_as_the_dialog_says(
+    visitor: Visitor, tmp_path: Path, width: int, height: int, scale: str
+) -> None:
     page = visitor.page
     page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Enlarge a picture").click()
@@ -108,10 +146,18 @@ def test_inpainting_the_whole_of_a_picture_keeps_its_size_whatever_was_chosen_el
     for tab in ("Text to image", "Image to image"):
         page.get_by_role("tab", name=tab).click()
         page.get_by_role("radio", name="Tall").click()
-    for (width, height), made in (((256, 192), (256, 192)), ((200, 136), (200, 136)), ((203, 130), (200, 128)), ((50, 40), (64, 64)), ((1600, 1200), None)):
+    for (width, height), made in (
+        ((256, 192), (256, 192)),
+        ((200, 136), (200, 136)),
+        ((203, 130), (200, 128)),
+        ((50, 40), (64, 64)),
+        ((1600, 1200), None),
+    ):
         open_canvas(page, picture_bytes(width, height))
         expect(page.get_by_role("radio", name="Picture", exact=True)).to_be_checked()
-        assert f"Size, {width} × {height}" == page.locator("#size-field .field-head").first.inner_text().replace("\u00a0", " ")
+        assert f"Size, {width} × {height}" == page.locator("#size-field .field-head").first.inner_text().replace(
+            "\u00a0", " "
+        )
         keeps = f"The picture is {width} × {height} and keeps its size; it is painted at"
         assert note(page) == "" if made == (width, height) else keeps in note(page)
         stroke(page, (100, 100), (200, 100))
@@ -127,13 +173,23 @@ def test_inpainting_the_whole_of_a_picture_keeps_its_size_whatever_was_chosen_el
     assert asked.mask is not None and not asked.mask.keep_size
 
 
-@pytest.mark.parametrize(("size", "made", "words"), [
-    ((184, 128), (184, 128), ""),
-    ((187, 130), (184, 128), "The picture is 187 × 130 and is brought to 184 × 128: sides are multiples of 8; what is left over is cut off."),
-    ((50, 40), (64, 64), "sides are 64 to 2048; what is left over is cut off."),
-    ((1600, 1200), None, "usually makes"), ((92, 260), (96, 256), "multiples of 8")])
-def test_what_happens_to_a_picture_of_any_size_is_said_and_done(visitor: Visitor, tmp_path: Path, size: tuple[int, int],
-                                                                 made: tuple[int, int] | None, words: str) -> None:
+@pytest.mark.parametrize(
+    ("size", "made", "words"),
+    [
+        ((184, 128), (184, 128), ""),
+        (
+            (187, 130),
+            (184, 128),
+            "The picture is 187 × 130 and is brought to 184 × 128: sides are multiples of 8; what is left over is cut off.",
+        ),
+        ((50, 40), (64, 64), "sides are 64 to 2048; what is left over is cut off."),
+        ((1600, 1200), None, "usually makes"),
+        ((92, 260), (96, 256), "multiples of 8"),
+    ],
+)
+def test_what_happens_to_a_picture_of_any_size_is_said_and_done(
+    visitor: Visitor, tmp_path: Path, size: tuple[int, int], made: tuple[int, int] | None, words: str
+) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
     bring(page, "start-section", picture_file(tmp_path, width=size[0], height=size[1]))
@@ -144,7 +200,9 @@ def test_what_happens_to_a_picture_of_any_size_is_said_and_done(visitor: Visitor
     visitor.wait_for("done")
     recipe = painted(visitor.site)[-1]
     assert made in (None, (recipe.width, recipe.height))
-    assert f"Size, {recipe.width} × {recipe.height}" == title and (not said or f"{recipe.width} × {recipe.height}" in said)
+    assert f"Size, {recipe.width} × {recipe.height}" == title and (
+        not said or f"{recipe.width} × {recipe.height}" in said
+    )
 
 
 def test_a_size_of_ones_own_says_what_is_cut_off(visitor: Visitor, tmp_path: Path) -> None:
@@ -163,7 +221,9 @@ def test_extending_says_what_is_cut_and_makes_that_size(visitor: Visitor) -> Non
     page.get_by_role("radio", name="Extend").click()
     page.get_by_role("button", name="Right: 64 px").click()
     words = page.locator(".bench-words")
-    expect(words).to_contain_text("203\u00a0×\u00a0133 becomes 264\u00a0×\u00a0128. Sides are multiples of 8: 3 px at the right and 5 px at the foot are cut off.")
+    expect(words).to_contain_text(
+        "203\u00a0×\u00a0133 becomes 264\u00a0×\u00a0128. Sides are multiples of 8: 3 px at the right and 5 px at the foot are cut off."
+    )
     visitor.ask("a boat")
     visitor.wait_for("done")
     recipe = painted(visitor.site)[-1]

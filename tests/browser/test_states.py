@@ -12,9 +12,19 @@ from tests.support.browser_site import Site, Visitor, visiting
 
 STATES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("states.json").read_text("utf-8"))
 # One gray pixel.
-PREVIEW = ("data:image/gif;base64,R0lGODlhAQABAIAAAICAgAAAACwAAAAAAQABAAACAkQBADs=")
-RECIPE = {"prompt": "a fox", "model": "starter", "sampler": "euler_a", "schedule": "automatic", "steps": 20,
-          "guidance": 7.0, "width": 128, "height": 128, "seed": "5", "count": 1}
+PREVIEW = "data:image/gif;base64,R0lGODlhAQABAIAAAICAgAAAACwAAAAAAQABAAACAkQBADs="
+RECIPE = {
+    "prompt": "a fox",
+    "model": "starter",
+    "sampler": "euler_a",
+    "schedule": "automatic",
+    "steps": 20,
+    "guidance": 7.0,
+    "width": 128,
+    "height": 128,
+    "seed": "5",
+    "count": 1,
+}
 _SHOW = """([view, engine, retry]) => {
   darkroom.engine.set(engine); darkroom.retry.set(retry); darkroom.job.view.set(view);
 }"""
@@ -34,8 +44,9 @@ def view_of(state: dict[str, Any]) -> dict[str, Any]:
     given = state["view"]
     count = given.get("count", 1)
     seeds = given.pop("saved", [])
-    cells = [{"id": f"none-{seed}", "seed": str(seed), "width": 128, "height": 128, "favourite": False}
-             for seed in seeds]
+    cells = [
+        {"id": f"none-{seed}", "seed": str(seed), "width": 128, "height": 128, "favourite": False} for seed in seeds
+    ]
     preview = {"image": given.get("image", 0), "url": PREVIEW} if given.pop("preview", False) else None
     start = {"id": state["name"], "recipe": {**RECIPE, "count": count}, "width": 128, "height": 128, "behind": None}
     if state.get("isFirst"):
@@ -77,8 +88,10 @@ def test_no_state_moves_frame_status_or_generate(shown: Visitor) -> None:
         if state["view"].get("count", 1) > 1:
             continue
         show(page, state)
-        boxes.add(page.evaluate("""() => JSON.stringify([".frame", ".status-row", ".actions", ".strip", "#generate"]
-            .map((one) => document.querySelector(one).getBoundingClientRect()))"""))
+        boxes.add(
+            page.evaluate("""() => JSON.stringify([".frame", ".status-row", ".actions", ".strip", "#generate"]
+            .map((one) => document.querySelector(one).getBoundingClientRect()))""")
+        )
     assert len(boxes) == 1, boxes
 
 
@@ -96,7 +109,12 @@ def test_listeners_hear_states_and_quarters_but_not_every_step(shown: Visitor) -
       return said;
     }""")
     assert [text for text in heard if text.startswith(("Step", "Finishing"))] == [
-        "Step 1 of 20", "Step 5 of 20", "Step 10 of 20", "Step 15 of 20", "Finishing · picture 1 of 1"]
+        "Step 1 of 20",
+        "Step 5 of 20",
+        "Step 10 of 20",
+        "Step 15 of 20",
+        "Finishing · picture 1 of 1",
+    ]
     failed = next(state for state in STATES if state["name"] == "failed")
     show(page, failed)
     assert page.inner_text("#alerted").replace("\u00a0", " ").startswith("The graphics card ran out of memory. 1536")

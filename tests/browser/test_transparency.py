@@ -12,9 +12,9 @@ from contract.recipe import ImageRef
 from contract.values import BACKGROUND
 from engine.images.image_io import open_input
 from studio.gallery.thumbnails import Thumbnails
-from tests.support.browser_uploads import bring
-from tests.support.browser_site import Visitor
 from tests.browser.test_inpaint import brought, open_canvas, spot, stroke
+from tests.support.browser_site import Visitor
+from tests.support.browser_uploads import bring
 
 COLOR = ImageColor.getrgb(BACKGROUND)
 
@@ -116,4 +116,7 @@ def test_a_thumbnail_of_a_file_with_transparent_parts_lies_on_it_too(tmp_path: P
 
 
 def test_the_page_has_it_from_the_server(visitor: Visitor) -> None:
-    assert visitor.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--picture-background')") == BACKGROUND
+    assert (
+        visitor.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--picture-background')")
+        == BACKGROUND
+    )

@@ -45,7 +45,9 @@ def complete_embedding(page: Page) -> None:
 
 
 def click_trigger(page: Page) -> None:
-    page.evaluate("darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'ink-wash', weight: '1', text_weight: '', blocks: [] }] })")
+    page.evaluate(
+        "darkroom.form.set({ ...darkroom.form.get(), loras: [{ model: 'ink-wash', weight: '1', text_weight: '', blocks: [] }] })"
+    )
     page.locator("#lora-section details > summary").first.click()
     page.get_by_role("button", name="inkstyle").click()
 
@@ -59,12 +61,18 @@ def fill_by_recipe(page: Page) -> None:
 
 
 WAYS: list[tuple[Callable[[Page], None], str]] = [
-    (complete, "a lake, <lora:ink-wash:1>"), (complete_embedding, "a lake, embedding:soft-light"), (click_trigger, "a lake, inkstyle"),
-    (weigh, "a (lake:1.1)"), (fill_by_recipe, "a lake, two boats")]
+    (complete, "a lake, <lora:ink-wash:1>"),
+    (complete_embedding, "a lake, embedding:soft-light"),
+    (click_trigger, "a lake, inkstyle"),
+    (weigh, "a (lake:1.1)"),
+    (fill_by_recipe, "a lake, two boats"),
+]
 
 
 @pytest.mark.parametrize(("act", "made"), WAYS, ids=lambda one: getattr(one, "__name__", ""))
-def test_undo_takes_back_what_the_page_wrote_and_then_what_was_typed(visitor: Visitor, act: Callable[[Page], None], made: str) -> None:
+def test_undo_takes_back_what_the_page_wrote_and_then_what_was_typed(
+    visitor: Visitor, act: Callable[[Page], None], made: str
+) -> None:
     page = visitor.page
     page.evaluate(_LISTS)
     type_prompt(page, "a lake")

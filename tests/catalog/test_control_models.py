@@ -48,13 +48,19 @@ def only(root: Path) -> ModelEntry:
     return entry
 
 
-@pytest.mark.parametrize(("config", "kind", "family"), [
-    ({"cross_attention_dim": 768}, "controlnet", "sd1"), ({"cross_attention_dim": 1024}, "controlnet", "sd2"),
-    ({"cross_attention_dim": 2048, "addition_embed_type": "text_time"}, "controlnet", "sdxl"),
-    ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}, "t2i_adapter", "sd1"),
-    ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter_xl"}, "t2i_adapter", "sdxl")])
-def test_kind_and_family_are_told_by_configuration(tmp_path: Path, config: dict[str, object], kind: str,
-                                                   family: str) -> None:
+@pytest.mark.parametrize(
+    ("config", "kind", "family"),
+    [
+        ({"cross_attention_dim": 768}, "controlnet", "sd1"),
+        ({"cross_attention_dim": 1024}, "controlnet", "sd2"),
+        ({"cross_attention_dim": 2048, "addition_embed_type": "text_time"}, "controlnet", "sdxl"),
+        ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter"}, "t2i_adapter", "sd1"),
+        ({"_class_name": "T2IAdapter", "adapter_type": "full_adapter_xl"}, "t2i_adapter", "sdxl"),
+    ],
+)
+def test_kind_and_family_are_told_by_configuration(
+    tmp_path: Path, config: dict[str, object], kind: str, family: str
+) -> None:
     make_control(tmp_path, **config)
     entry = only(tmp_path)
     assert (entry.ref.kind, entry.ref.family, entry.problem) == (kind, family, None)
@@ -67,8 +73,9 @@ def test_a_union_model_says_what_its_maps_may_show(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "layers", "family"), [(768, 16, "sd1"), (1024, 16, "sd2"), (2048, 70, "sdxl")])
-def test_an_ip_adapter_is_a_file_with_its_encoder_beside_it(tmp_path: Path, width: int, layers: int,
-                                                            family: str) -> None:
+def test_an_ip_adapter_is_a_file_with_its_encoder_beside_it(
+    tmp_path: Path, width: int, layers: int, family: str
+) -> None:
     make_ip_adapter(tmp_path / "adapters" / "plain.safetensors", width, layers)
     make_encoder(tmp_path / "adapters" / "image_encoder")
     entry = only(tmp_path)
@@ -84,10 +91,13 @@ def test_the_encoder_may_lie_in_a_sibling_and_must_have_the_right_width(tmp_path
     assert only(tmp_path).problem is None
 
 
-@pytest.mark.parametrize(("more", "has_encoder", "words"), [
-    ({}, False, "encoder of its pictures is missing"), ({"ip_adapter.0.to_k_lora.down.weight": [1, 1]}, True, "face")])
-def test_an_ip_adapter_that_cannot_be_used_says_why(tmp_path: Path, more: dict[str, list[int]], has_encoder: bool,
-                                                    words: str) -> None:
+@pytest.mark.parametrize(
+    ("more", "has_encoder", "words"),
+    [({}, False, "encoder of its pictures is missing"), ({"ip_adapter.0.to_k_lora.down.weight": [1, 1]}, True, "face")],
+)
+def test_an_ip_adapter_that_cannot_be_used_says_why(
+    tmp_path: Path, more: dict[str, list[int]], has_encoder: bool, words: str
+) -> None:
     make_ip_adapter(tmp_path / "plain.safetensors", **more)
     if has_encoder:
         make_encoder(tmp_path / "image_encoder")
@@ -123,20 +133,32 @@ def test_another_family_is_refused_in_one_sentence_that_names_both() -> None:
 
 
 def write_names(path: Path, *names: str, width: int = 768) -> None:
-    header = {name: {"dtype": "F16", "shape": [1, width], "data_offsets": [2 * width * n, 2 * width * (n + 1)]}
-              for n, name in enumerate(names)}
+    header = {
+        name: {"dtype": "F16", "shape": [1, width], "data_offsets": [2 * width * n, 2 * width * (n + 1)]}
+        for n, name in enumerate(names)
+    }
     raw = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(2 * width * len(names)))
 
 
-@pytest.mark.parametrize(("names", "width", "family", "words"), [
-    (("control_model.input_hint_block.0.weight", "control_model.input_blocks.1.1.x.attn2.to_k.weight"), 768, "sd1", ""),
-    (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.attn2.to_k.weight"), 1024, "sd2", ""),
-    (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), 8, "sdxl", ""),
-    (("control_model.input_hint_block.0.weight", "control_model.label_emb.0.0.weight"), 8, "unknown", "for SDXL"),
-    (("input_hint_block.0.weight", "lora_controlnet"), 8, "unknown", "Control-LoRA")])
-def test_a_controlnet_may_be_one_file(tmp_path: Path, names: tuple[str, ...], width: int, family: str,
-                                      words: str) -> None:
+@pytest.mark.parametrize(
+    ("names", "width", "family", "words"),
+    [
+        (
+            ("control_model.input_hint_block.0.weight", "control_model.input_blocks.1.1.x.attn2.to_k.weight"),
+            768,
+            "sd1",
+            "",
+        ),
+        (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.attn2.to_k.weight"), 1024, "sd2", ""),
+        (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), 8, "sdxl", ""),
+        (("control_model.input_hint_block.0.weight", "control_model.label_emb.0.0.weight"), 8, "unknown", "for SDXL"),
+        (("input_hint_block.0.weight", "lora_controlnet"), 8, "unknown", "Control-LoRA"),
+    ],
+)
+def test_a_controlnet_may_be_one_file(
+    tmp_path: Path, names: tuple[str, ...], width: int, family: str, words: str
+) -> None:
     write_names(tmp_path / "canny.safetensors", *names, width=width)
     entry = only(tmp_path)
     assert (entry.ref.kind, entry.ref.name, entry.ref.family) == ("controlnet", "canny", family)

@@ -43,8 +43,14 @@ def test_the_folders_of_a1111_and_forge(tmp_path: Path) -> None:
     put(models.parent / "embeddings" / "easy.safetensors")
     put(models.parent / "outputs" / "not" / "looked" / "at.safetensors")
     (models.parent / "webui.py").touch()
-    expected = {("checkpoint", "people/dream"), ("lora", "ink/old"), ("lora", "pen"), ("vae", "mse"), ("upscaler", "4x"),
-                ("hypernetwork", "anime")}
+    expected = {
+        ("checkpoint", "people/dream"),
+        ("lora", "ink/old"),
+        ("lora", "pen"),
+        ("vae", "mse"),
+        ("upscaler", "4x"),
+        ("hypernetwork", "anime"),
+    }
     assert names(models.parent) == expected | {("embedding", "easy")}
     assert names(models) == expected
     assert names(models / "Lora") == {("lora", "ink/old")}
@@ -69,14 +75,27 @@ def test_extra_model_paths_are_read(tmp_path: Path) -> None:
     put(tmp_path / "vaes" / "mse.safetensors", VAE)
     (tmp_path / "comfy" / "models").mkdir(parents=True)
     extra = tmp_path / "comfy" / "extra_model_paths.yaml"
-    extra.write_text("a111:\n  base_path: ../forge/\n  is_default: true\n  loras: |\n    models/Lora\n    models/LyCORIS\n"
-                     "  embeddings: embeddings\n  custom_nodes: nodes\nother:\n  vae: ../vaes\nnothing:\n")
+    extra.write_text(
+        "a111:\n  base_path: ../forge/\n  is_default: true\n  loras: |\n    models/Lora\n    models/LyCORIS\n"
+        "  embeddings: embeddings\n  custom_nodes: nodes\nother:\n  vae: ../vaes\nnothing:\n"
+    )
     expected = {("lora", "ink"), ("lora", "pen"), ("embedding", "easy"), ("vae", "mse")}
     assert names(tmp_path / "comfy") == names(tmp_path / "comfy" / "models") == names(extra) == expected
 
 
-@pytest.mark.parametrize("text", [b"a: [", b"\xff\xfe", b"- just\n- a list", b"a: !!python/object/apply:os.system [x]",
-                                  b"x: 1", b"a:\n  loras: 5\n  base_path: [1]", b"[" * 50_000, b""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a: [",
+        b"\xff\xfe",
+        b"- just\n- a list",
+        b"a: !!python/object/apply:os.system [x]",
+        b"x: 1",
+        b"a:\n  loras: 5\n  base_path: [1]",
+        b"[" * 50_000,
+        b"",
+    ],
+)
 def test_a_strange_file_of_paths_names_none(tmp_path: Path, text: bytes) -> None:
     put(tmp_path / "easy.safetensors")
     (tmp_path / "extra_model_paths.yaml").write_bytes(text)
@@ -99,10 +118,21 @@ def test_what_is_no_model_is_said_where_one_is_expected_and_else_left_out(tmp_pa
     assert found["lora"].problem == "thing.safetensors is no LoRA that is known."
 
 
-@pytest.mark.parametrize(("place", "kind"), [
-    ("old.ckpt", "checkpoint"), ("Stable-diffusion/old.ckpt", "checkpoint"), ("checkpoints/old.pt", "checkpoint"),
-    ("Lora/old.pt", "lora"), ("VAE/old.pt", "vae"), ("embeddings/old.bin", "embedding"), ("ESRGAN/old.pth", "upscaler"),
-    ("hypernetworks/old.pt", "hypernetwork"), ("quarantine/lora/old.pt", "lora"), ("ControlNet/old.pth", "controlnet")])
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("old.ckpt", "checkpoint"),
+        ("Stable-diffusion/old.ckpt", "checkpoint"),
+        ("checkpoints/old.pt", "checkpoint"),
+        ("Lora/old.pt", "lora"),
+        ("VAE/old.pt", "vae"),
+        ("embeddings/old.bin", "embedding"),
+        ("ESRGAN/old.pth", "upscaler"),
+        ("hypernetworks/old.pt", "hypernetwork"),
+        ("quarantine/lora/old.pt", "lora"),
+        ("ControlNet/old.pth", "controlnet"),
+    ],
+)
 def test_ck01_a_pickle_is_listed_with_its_problem_and_never_opened(tmp_path: Path, place: str, kind: str) -> None:
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +145,16 @@ def test_ck01_a_pickle_is_listed_with_its_problem_and_never_opened(tmp_path: Pat
 
 
 def test_pickles_elsewhere_and_unfinished_files_are_not_listed(tmp_path: Path) -> None:
-    for name in ("annotators/hed.pth", "VAE-approx/model.pt", "file.pt", "file.bin", "Lora/x.safetensors.part",
-                 "Lora/x.safetensors.crdownload", "Lora/x.part/model.safetensors", "Lora/.hidden.safetensors"):
+    for name in (
+        "annotators/hed.pth",
+        "VAE-approx/model.pt",
+        "file.pt",
+        "file.bin",
+        "Lora/x.safetensors.part",
+        "Lora/x.safetensors.crdownload",
+        "Lora/x.part/model.safetensors",
+        "Lora/.hidden.safetensors",
+    ):
         write_safetensors(tmp_path / name)
     assert scan([tmp_path]) == ()
 
@@ -128,15 +166,21 @@ def test_ck35_36_folders_and_pipes_with_a_models_name_are_ignored(tmp_path: Path
     assert names(tmp_path) == {("embedding", "easy")}
 
 
-def test_ck38_links_are_followed_within_the_folders_and_else_logged_once(tmp_path: Path,
-                                                                         caplog: pytest.LogCaptureFixture) -> None:
+def test_ck38_links_are_followed_within_the_folders_and_else_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     roots = [tmp_path / "models", tmp_path / "more"]
     put(tmp_path / "more" / "big.safetensors")
     secret = put(tmp_path / "elsewhere" / "secret.safetensors")
     (tmp_path / "models" / "Lora").mkdir(parents=True)
-    links = {"inside.safetensors": tmp_path / "more" / "big.safetensors", "outside.safetensors": secret,
-             "dangling.safetensors": tmp_path / "gone.safetensors", "loop": tmp_path / "models",
-             "self": tmp_path / "models" / "Lora" / "self", "folder": secret.parent}
+    links = {
+        "inside.safetensors": tmp_path / "more" / "big.safetensors",
+        "outside.safetensors": secret,
+        "dangling.safetensors": tmp_path / "gone.safetensors",
+        "loop": tmp_path / "models",
+        "self": tmp_path / "models" / "Lora" / "self",
+        "folder": secret.parent,
+    }
     for name, target in links.items():
         (tmp_path / "models" / "Lora" / name).symlink_to(target)
     scanner = Scanner(roots)
@@ -172,7 +216,9 @@ def test_a_name_that_no_recipe_can_hold_is_left_out(tmp_path: Path) -> None:
 
 
 def test_an_entry_says_where_it_lies_and_what_is_beside_it(tmp_path: Path) -> None:
-    path = put(tmp_path / "Lora" / "ink" / "old.safetensors", LORA, ss_output_name="Old Ink", ss_base_model_version="sd_v1")
+    path = put(
+        tmp_path / "Lora" / "ink" / "old.safetensors", LORA, ss_output_name="Old Ink", ss_base_model_version="sd_v1"
+    )
     (path.parent / "old.preview.png").write_bytes(b"x")
     (path.parent / "old.json").write_text(json.dumps({"activation text": "ink wash", "notes": "Use 0.8."}))
     entry = only(tmp_path)
@@ -188,7 +234,9 @@ def test_a_file_that_is_called_like_all_of_its_kind_has_its_folders_name(tmp_pat
     put(tmp_path / "loras" / "sketch" / "pytorch_lora_weights.safetensors", LORA)
     put(tmp_path / "loras" / "adapter_model.safetensors", LORA)
     assert {entry.ref.name: entry.title for entry in scan([tmp_path])} == {
-        "sketch/pytorch_lora_weights": "sketch", "adapter_model": "loras"}
+        "sketch/pytorch_lora_weights": "sketch",
+        "adapter_model": "loras",
+    }
 
 
 def test_what_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,12 +36,22 @@ def test_a_pickle_called_safetensors_is_told_and_how_to_convert_it(tmp_path: Pat
     assert "Rename it to .ckpt" in entry.hint
 
 
-@pytest.mark.parametrize(("name", "data", "words"), [
-    ("checkpoints/sd.gguf", b"GGUF\x03\x00\x00\x00", "GGUF weights"), ("sd.gguf", b"GGUF\x03\x00", "GGUF weights"),
-    ("checkpoints/sd.safetensors", b"GGUF\x03\x00\x00\x00" * 9, "GGUF weights"), ("checkpoints/sd.ckpt", b"GGUF\x03" * 9, "GGUF weights"),
-    ("sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"), ("unet/sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"), ("checkpoints/sd.engine", b"ftrt" * 9, "a TensorRT engine"),
-    ("Stable-diffusion/sd.trt", b"x" * 9, "a TensorRT engine"), ("checkpoints/sd.msgpack", b"x" * 9, "Flax weights"),
-    ("checkpoints/sd.h5", b"\x89HDF\r\n", "Keras weights"), ("vae/sd.mlmodel", b"x" * 9, "a Core ML model")])
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("checkpoints/sd.gguf", b"GGUF\x03\x00\x00\x00", "GGUF weights"),
+        ("sd.gguf", b"GGUF\x03\x00", "GGUF weights"),
+        ("checkpoints/sd.safetensors", b"GGUF\x03\x00\x00\x00" * 9, "GGUF weights"),
+        ("checkpoints/sd.ckpt", b"GGUF\x03" * 9, "GGUF weights"),
+        ("sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),
+        ("unet/sd.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model"),
+        ("checkpoints/sd.engine", b"ftrt" * 9, "a TensorRT engine"),
+        ("Stable-diffusion/sd.trt", b"x" * 9, "a TensorRT engine"),
+        ("checkpoints/sd.msgpack", b"x" * 9, "Flax weights"),
+        ("checkpoints/sd.h5", b"\x89HDF\r\n", "Keras weights"),
+        ("vae/sd.mlmodel", b"x" * 9, "a Core ML model"),
+    ],
+)
 def test_other_forms_are_listed_as_what_they_are(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -51,8 +61,14 @@ def test_other_forms_are_listed_as_what_they_are(tmp_path: Path, name: str, data
     assert entry.format == "file" and "run code" not in entry.problem
 
 
-@pytest.mark.parametrize(("data", "words"), [
-    (b"", "is an empty file"), (b"<!DOCTYPE html><p>Log in", "is a web page"), (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer")])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is an empty file"),
+        (b"<!DOCTYPE html><p>Log in", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
+    ],
+)
 def test_what_is_called_a_pickle_and_is_none_is_said_to_be_what_it_is(tmp_path: Path, data: bytes, words: str) -> None:
     (tmp_path / "sd.ckpt").write_bytes(data)
     entry = only(tmp_path)
@@ -60,12 +76,21 @@ def test_what_is_called_a_pickle_and_is_none_is_said_to_be_what_it_is(tmp_path: 
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
-@pytest.mark.parametrize(("data", "words"), [
-    (b'{"error": "Unauthorized", "message": "The creator asks you to log in"}', "a text in JSON"), (b"[]\n", "a text in JSON"),
-    (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "a picture"), (b"\xff\xd8\xff\xe0" + b"\0" * 40, "a picture"),
-    (b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "a 7-Zip archive"), (b"Rar!\x1a\x07\x01" + b"\0" * 40, "a RAR archive"),
-    (b"\x1f\x8b\x08" + b"\0" * 40, "a gzip archive")])
-def test_what_came_in_place_of_a_model_is_said_to_be_what_it_is(tmp_path: Path, suffix: str, data: bytes, words: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'{"error": "Unauthorized", "message": "The creator asks you to log in"}', "a text in JSON"),
+        (b"[]\n", "a text in JSON"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "a picture"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 40, "a picture"),
+        (b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "a 7-Zip archive"),
+        (b"Rar!\x1a\x07\x01" + b"\0" * 40, "a RAR archive"),
+        (b"\x1f\x8b\x08" + b"\0" * 40, "a gzip archive"),
+    ],
+)
+def test_what_came_in_place_of_a_model_is_said_to_be_what_it_is(
+    tmp_path: Path, suffix: str, data: bytes, words: str
+) -> None:
     (tmp_path / f"sd{suffix}").write_bytes(data)
     entry = only(tmp_path)
     assert entry.problem and entry.problem.startswith(f"sd{suffix} is {words}, not the weights") and entry.hint
@@ -73,6 +98,10 @@ def test_what_came_in_place_of_a_model_is_said_to_be_what_it_is(tmp_path: Path, 
 
 
 def test_a_kept_fact_without_the_new_field_is_read_again() -> None:
-    facts = {"sniffed": {"kind": "lora", "shows": []}, "about": {"title": "", "notes": "", "trigger_words": []}, "fingerprint": ""}
+    facts = {
+        "sniffed": {"kind": "lora", "shows": []},
+        "about": {"title": "", "notes": "", "trigger_words": []},
+        "fingerprint": "",
+    }
     assert _parsed(json.dumps(facts)) is None
     assert _parsed(json.dumps({**facts, "is_pickle": True})) is not None

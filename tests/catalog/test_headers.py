@@ -23,23 +23,36 @@ def tensor(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[s
 
 
 BAD = {
-    "ck03 pickle": (b"\x80\x02}q\0.", "PyTorch pickle"), "ck01 zip pickle": (b"PK\x03\x04abcd", "PyTorch pickle"),
-    "ck05 empty": (b"", "empty file"), "ck06 seven bytes": (b"1234567", "7 bytes long"),
+    "ck03 pickle": (b"\x80\x02}q\0.", "PyTorch pickle"),
+    "ck01 zip pickle": (b"PK\x03\x04abcd", "PyTorch pickle"),
+    "ck05 empty": (b"", "empty file"),
+    "ck06 seven bytes": (b"1234567", "7 bytes long"),
     "ck08 cut in the header": (file(b'{"a":', length=500), "cut off inside its header"),
     "ck10 lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git-lfs pointer"),
     "web page": (b"<!DOCTYPE html><html>", "web page"),
     "ck13 huge header": (struct.pack("<Q", 200_000_000) + b"{}", "too large"),
     "ck15 deep": (file(b"[" * 200_000), "not JSON"),
-    "ck16 twice": (file(b'{"a":' + json.dumps(tensor([1], 0, 4)).encode() + b',"a":'
-                        + json.dumps(tensor([1], 0, 4)).encode() + b"}", b"1234"), "twice"),
+    "ck16 twice": (
+        file(
+            b'{"a":'
+            + json.dumps(tensor([1], 0, 4)).encode()
+            + b',"a":'
+            + json.dumps(tensor([1], 0, 4)).encode()
+            + b"}",
+            b"1234",
+        ),
+        "twice",
+    ),
     "ck18 gap": (file({"a": tensor([1], 0, 4), "b": tensor([1], 8, 12)}, b"1" * 12), "gap or an overlap"),
     "overlap": (file({"a": tensor([2], 0, 8), "b": tensor([1], 4, 8)}, b"1" * 8), "gap or an overlap"),
     "ck20 overflow": (file({"a": tensor([2**62, 8], 0, 4)}, b"1234"), "its shape needs"),
     "ck21 shape": (file({"a": tensor([3], 0, 4)}, b"1234"), "its shape needs"),
     "ck23 trailing": (file({"a": tensor([1], 0, 4)}, b"12345678"), "4 bytes more"),
     "cut": (file({"a": tensor([2], 0, 8)}, b"1234"), "4 bytes are missing"),
-    "ck26 none": (file({}), "no tensors"), "only metadata": (file({"__metadata__": {"x": "y"}}), "no tensors"),
-    "list": (file([1]), "not a table"), "dtype": (file({"a": tensor([1], 0, 4, "X")}, b"1234"), "can't be read"),
+    "ck26 none": (file({}), "no tensors"),
+    "only metadata": (file({"__metadata__": {"x": "y"}}), "no tensors"),
+    "list": (file([1]), "not a table"),
+    "dtype": (file({"a": tensor([1], 0, 4, "X")}, b"1234"), "can't be read"),
     "negative": (file({"a": tensor([-1], 0, 4)}, b"1234"), "can't be read"),
     "bool": (file({"a": tensor([True], 0, 4)}, b"1234"), "can't be read"),  # type: ignore[list-item]
     "not utf-8": (file(b"\xff\xfe{}"), "not JSON"),

@@ -17,7 +17,11 @@ from tests.support.model_folders import make_controlnet, make_model, write_safet
 
 LORA = lora_layouts.down_up(lora_layouts.kohya("lora_unet", lora_layouts.unet_modules("sd1", only="attn1")))
 FILES: dict[ModelKind, layouts.Shapes] = {
-    "checkpoint": layouts.checkpoint("sd1"), "lora": LORA, "vae": layouts.ldm_vae(), "embedding": {"emb_params": (1, 768)}}
+    "checkpoint": layouts.checkpoint("sd1"),
+    "lora": LORA,
+    "vae": layouts.ldm_vae(),
+    "embedding": {"emb_params": (1, 768)},
+}
 
 
 def same_times(path: Path, change: Callable[[], object]) -> None:
@@ -48,20 +52,32 @@ def only(root: Path, kind: ModelKind | None = None) -> ModelEntry:
     return entry
 
 
-@pytest.mark.parametrize(("is_other", "change"), [
-    (True, lambda f: edit(f / "scheduler/scheduler_config.json", '"rescale_betas_zero_snr": true', '"rescale_betas_zero_snr":false')),
-    (True, lambda f: edit(f / "vae/config.json", "0.18", "0.13")),
-    (True, lambda f: edit(f / "tokenizer/tokenizer_config.json", "77", "75")),
-    (True, lambda f: edit(f / "unet/config.json", '"sample_size": 64', '"sample_size": 96')),
-    (True, lambda f: (f / "tokenizer/special_tokens_map.json").write_text("{}")),
-    (True, lambda f: (f / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline", "x": 1}')),
-    (True, lambda f: replace_weights(f / "unet/diffusion_pytorch_model.safetensors")),
-    (True, lambda f: replace_weights(f / "text_encoder/model.safetensors")),
-    (False, lambda f: (f / "README.md").write_text("words")),
-    (False, lambda f: (f / "darkroom.json").write_text('{"title": "Another name"}')),
-    (False, lambda f: (f / "unet/.cache").write_text("words"))])
-def test_a_folder_is_another_model_with_every_file_that_decides(tmp_path: Path, is_other: bool,
-                                                                change: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize(
+    ("is_other", "change"),
+    [
+        (
+            True,
+            lambda f: edit(
+                f / "scheduler/scheduler_config.json",
+                '"rescale_betas_zero_snr": true',
+                '"rescale_betas_zero_snr":false',
+            ),
+        ),
+        (True, lambda f: edit(f / "vae/config.json", "0.18", "0.13")),
+        (True, lambda f: edit(f / "tokenizer/tokenizer_config.json", "77", "75")),
+        (True, lambda f: edit(f / "unet/config.json", '"sample_size": 64', '"sample_size": 96')),
+        (True, lambda f: (f / "tokenizer/special_tokens_map.json").write_text("{}")),
+        (True, lambda f: (f / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline", "x": 1}')),
+        (True, lambda f: replace_weights(f / "unet/diffusion_pytorch_model.safetensors")),
+        (True, lambda f: replace_weights(f / "text_encoder/model.safetensors")),
+        (False, lambda f: (f / "README.md").write_text("words")),
+        (False, lambda f: (f / "darkroom.json").write_text('{"title": "Another name"}')),
+        (False, lambda f: (f / "unet/.cache").write_text("words")),
+    ],
+)
+def test_a_folder_is_another_model_with_every_file_that_decides(
+    tmp_path: Path, is_other: bool, change: Callable[[Path], object]
+) -> None:
     folder = make_model(tmp_path, zero_snr=True)
     (folder / "vae/config.json").write_text('{"scaling_factor": 0.18}')
     (folder / "tokenizer/tokenizer_config.json").write_text('{"model_max_length": 77}')
@@ -84,14 +100,21 @@ def test_a_part_that_is_a_link_belongs_to_the_model(tmp_path: Path) -> None:
     assert only(tmp_path / "models").ref.fingerprint != before.ref.fingerprint
 
 
-@pytest.mark.parametrize(("suffix", "text"), [
-    (".yaml", 'model:\n  params:\n    parameterization: "v"\n'), (".json", '{"prediction_type": "v_prediction"}')])
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [(".yaml", 'model:\n  params:\n    parameterization: "v"\n'), (".json", '{"prediction_type": "v_prediction"}')],
+)
 def test_a_file_is_another_checkpoint_with_the_settings_beside_it(tmp_path: Path, suffix: str, text: str) -> None:
     file = layouts.write(tmp_path / "dream.v1.safetensors", FILES["checkpoint"])
     seen, scanner = [], Scanner([tmp_path])
     side = tmp_path / f"dream.v1{suffix}"
-    for change in (lambda: None, lambda: side.write_text(text), lambda: edit(side, "v", "V"), side.unlink,
-                   lambda: side.with_name(f"other{suffix}").write_text(text)):
+    for change in (
+        lambda: None,
+        lambda: side.write_text(text),
+        lambda: edit(side, "v", "V"),
+        side.unlink,
+        lambda: side.with_name(f"other{suffix}").write_text(text),
+    ):
         change()
         (entry,) = scanner.scan()
         assert entry.path == file
@@ -176,9 +199,14 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, bool], None]:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_was_refused_once_is_read_when_the_cause_is_gone(
-        tmp_path: Path, kind: ModelKind, refuse: Callable[[str, bool], None]) -> None:
-    layouts.write(tmp_path / {"checkpoint": "Stable-diffusion", "lora": "Lora", "vae": "VAE", "embedding": "embeddings"}[kind]
-                  / "model.safetensors", FILES[kind])
+    tmp_path: Path, kind: ModelKind, refuse: Callable[[str, bool], None]
+) -> None:
+    layouts.write(
+        tmp_path
+        / {"checkpoint": "Stable-diffusion", "lora": "Lora", "vae": "VAE", "embedding": "embeddings"}[kind]
+        / "model.safetensors",
+        FILES[kind],
+    )
     known: Known = {}
     scanner = Scanner([tmp_path], known)
     refuse("model.safetensors", True)
@@ -192,9 +220,12 @@ def test_a_file_that_was_refused_once_is_read_when_the_cause_is_gone(
     assert len(known) == 1
 
 
-@pytest.mark.parametrize("name", ["scheduler_config.json", "diffusion_pytorch_model", "model_index.json", "tokenizer_config"])
-def test_a_folder_that_was_refused_once_is_read_when_the_cause_is_gone(tmp_path: Path, name: str,
-                                                                       refuse: Callable[[str, bool], None]) -> None:
+@pytest.mark.parametrize(
+    "name", ["scheduler_config.json", "diffusion_pytorch_model", "model_index.json", "tokenizer_config"]
+)
+def test_a_folder_that_was_refused_once_is_read_when_the_cause_is_gone(
+    tmp_path: Path, name: str, refuse: Callable[[str, bool], None]
+) -> None:
     make_model(tmp_path)
     scanner = Scanner([tmp_path])
     refuse(name, True)

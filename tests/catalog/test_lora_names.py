@@ -16,31 +16,40 @@ SPELLINGS: dict[str, tuple[str, str, str]] = {
     # stem: part, path, who writes it
     f"lora_unet_{UNET}": ("unet", UNET, "kohya, OneTrainer"),
     f"lora_unet_{LDM.replace('.', '_')}": ("unet", LDM.replace(".", "_"), "kohya for SDXL"),
-    f"lora_te_text_model_{TEXT}": ("text_encoder", TEXT, "kohya"), f"lora_te1_text_model_{TEXT}": ("text_encoder", TEXT, "kohya for SDXL"),
+    f"lora_te_text_model_{TEXT}": ("text_encoder", TEXT, "kohya"),
+    f"lora_te1_text_model_{TEXT}": ("text_encoder", TEXT, "kohya for SDXL"),
     f"lora_te2_text_model_{TEXT}": ("text_encoder_2", TEXT, "kohya for SDXL"),
     "lora_te2_text_projection": ("text_encoder_2", "text_projection", "kohya for SDXL"),
-    f"lycoris_{UNET}": ("unet", UNET, "SimpleTuner"), f"lycoris_unet_{UNET}": ("unet", UNET, "LyCORIS by itself"),
+    f"lycoris_{UNET}": ("unet", UNET, "SimpleTuner"),
+    f"lycoris_unet_{UNET}": ("unet", UNET, "LyCORIS by itself"),
     f"lycoris_text_model_{TEXT}": ("text_encoder", TEXT, "LyCORIS by itself"),
     f"lycoris_te1_text_model_{TEXT}": ("text_encoder", TEXT, "LyCORIS by itself"),
     f"lycoris_te2_text_model_{TEXT}": ("text_encoder_2", TEXT, "LyCORIS by itself"),
     f"lycoris_lora_unet_{UNET}": ("unet", UNET, "LyCORIS"),
-    f"unet.{DOTTED}": ("unet", UNET, "diffusers"), f"unet.unet.{DOTTED}": ("unet", UNET, "diffusers, saved twice"),
+    f"unet.{DOTTED}": ("unet", UNET, "diffusers"),
+    f"unet.unet.{DOTTED}": ("unet", UNET, "diffusers, saved twice"),
     f"unet.{DOTTED.replace('attn2.to_k', 'attn2.processor.to_k')}": ("unet", UNET, "diffusers' old processors"),
     f"text_encoder.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "diffusers"),
     f"text_encoder_2.text_model.{DOTTED_TEXT}": ("text_encoder_2", TEXT, "diffusers"),
     f"text_encoder_1.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "trainers of SDXL"),
-    f"base_model.model.{DOTTED}": ("unet", UNET, "peft"), f"unet.base_model.model.{DOTTED}": ("unet", UNET, "peft in diffusers"),
-    f"base_model.model.unet.{DOTTED}": ("unet", UNET, "peft"), f"base_model.model.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "peft"),
+    f"base_model.model.{DOTTED}": ("unet", UNET, "peft"),
+    f"unet.base_model.model.{DOTTED}": ("unet", UNET, "peft in diffusers"),
+    f"base_model.model.unet.{DOTTED}": ("unet", UNET, "peft"),
+    f"base_model.model.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "peft"),
     f"text_encoder.base_model.model.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "peft in diffusers"),
-    f"module.unet.{DOTTED}": ("unet", UNET, "several cards"), f"base_model.model.base_model.model.{DOTTED}": ("unet", UNET, "peft twice"),
+    f"module.unet.{DOTTED}": ("unet", UNET, "several cards"),
+    f"base_model.model.base_model.model.{DOTTED}": ("unet", UNET, "peft twice"),
     f"diffusion_model.{LDM}": ("unet", LDM.replace(".", "_"), "ComfyUI"),
     f"model.diffusion_model.{LDM}": ("unet", LDM.replace(".", "_"), "A1111's merges"),
     f"text_encoders.clip_l.transformer.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "ComfyUI"),
     f"text_encoders.clip_g.transformer.text_model.{DOTTED_TEXT}": ("text_encoder_2", TEXT, "ComfyUI"),
     f"text_encoders.clip_h.transformer.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "ComfyUI for SD 2"),
     f"clip_l.transformer.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "ComfyUI's merges"),
-    f"clip_l.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "OMI"), f"clip_g.text_model.{DOTTED_TEXT}": ("text_encoder_2", TEXT, "OMI"),
-    DOTTED: ("unet", UNET, "diffusers' unet alone"), f"text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "transformers alone")}
+    f"clip_l.text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "OMI"),
+    f"clip_g.text_model.{DOTTED_TEXT}": ("text_encoder_2", TEXT, "OMI"),
+    DOTTED: ("unet", UNET, "diffusers' unet alone"),
+    f"text_model.{DOTTED_TEXT}": ("text_encoder", TEXT, "transformers alone"),
+}
 
 
 @pytest.mark.parametrize("stem", SPELLINGS)
@@ -54,12 +63,23 @@ def test_a_stem_of_other_models_names_no_part(stem: str) -> None:
     assert place_of(stem).part == ""
 
 
-@pytest.mark.parametrize(("name", "cut_in"), [
-    *((f"x.y{ending}", ("x.y", role)) for ending, role in ROLES.items()),
-    ("x.lora_A.default.weight", ("x", "down")), ("x.lora_B.my_adapter.weight", ("x", "up")), ("x.lora_A.default_0.weight", ("x", "down")),
-    ("x.lora_magnitude_vector.default.weight", ("x", "magnitude")), ("x.lora_magnitude_vector.ink", ("x", "magnitude")),
-    ("x.to_q_lora.down.weight", ("x.to_q", "down")), ("x.bias", ("x.bias", "")), ("x", ("x", "")), ("", ("", "")),
-    ("x.lora_A", ("x", "down")), ("x.lora_unknown", ("x.lora_unknown", ""))])
+@pytest.mark.parametrize(
+    ("name", "cut_in"),
+    [
+        *((f"x.y{ending}", ("x.y", role)) for ending, role in ROLES.items()),
+        ("x.lora_A.default.weight", ("x", "down")),
+        ("x.lora_B.my_adapter.weight", ("x", "up")),
+        ("x.lora_A.default_0.weight", ("x", "down")),
+        ("x.lora_magnitude_vector.default.weight", ("x", "magnitude")),
+        ("x.lora_magnitude_vector.ink", ("x", "magnitude")),
+        ("x.to_q_lora.down.weight", ("x.to_q", "down")),
+        ("x.bias", ("x.bias", "")),
+        ("x", ("x", "")),
+        ("", ("", "")),
+        ("x.lora_A", ("x", "down")),
+        ("x.lora_unknown", ("x.lora_unknown", "")),
+    ],
+)
 def test_a_name_is_cut_by_its_longest_ending(name: str, cut_in: tuple[str, str]) -> None:
     assert cut(name) == cut_in
 
@@ -69,7 +89,9 @@ FORMS: dict[str, Shapes] = {
     "peft": {".lora_A.weight": (4, 768), ".lora_B.weight": (640, 4)},
     "peft named": {".lora_A.ink.weight": (4, 768), ".lora_B.ink.weight": (640, 4)},
     "LoHa": {".hada_w1_a": (640, 4), ".hada_w1_b": (4, 768), ".hada_w2_a": (640, 4), ".hada_w2_b": (4, 768)},
-    "LoKr": {".lokr_w1": (4, 4), ".lokr_w2": (160, 192)}, "full difference": {".diff": (640, 768), ".diff_b": (640,)}}
+    "LoKr": {".lokr_w1": (4, 4), ".lokr_w2": (160, 192)},
+    "full difference": {".diff": (640, 768), ".diff_b": (640,)},
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -79,7 +101,10 @@ def test_what_can_be_put_on_a_model_is_listed_as_a_lora_of_its_family(stem: str,
     assert (found.kind, found.problem, found.family) == ("lora", "", "sd1"), found
 
 
-@pytest.mark.parametrize("stem", [stem for stem, (part, _, _) in SPELLINGS.items() if part.startswith("text_encoder") and "projection" not in stem])
+@pytest.mark.parametrize(
+    "stem",
+    [stem for stem, (part, _, _) in SPELLINGS.items() if part.startswith("text_encoder") and "projection" not in stem],
+)
 def test_one_for_a_text_encoder_alone_is_listed_too(stem: str) -> None:
     found = sniff(tensors({f"{stem}.lora_down.weight": (4, 768), f"{stem}.lora_up.weight": (768, 4)}))
     assert (found.kind, found.problem) == ("lora", "")
@@ -89,14 +114,26 @@ def test_one_for_a_text_encoder_alone_is_listed_too(stem: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["lora_unet_", "lycoris_", "lora_te_text_model_"])
 def test_norms_alone_are_a_lora(prefix: str) -> None:
-    stem = "encoder_layers_0_layer_norm1" if "te" in prefix[:8] and prefix != "lora_unet_" and prefix != "lycoris_" else "down_blocks_0_resnets_0_norm1"
+    stem = (
+        "encoder_layers_0_layer_norm1"
+        if "te" in prefix[:8] and prefix != "lora_unet_" and prefix != "lycoris_"
+        else "down_blocks_0_resnets_0_norm1"
+    )
     found = sniff(tensors({f"{prefix}{stem}.w_norm": (320,), f"{prefix}{stem}.b_norm": (320,)}))
     assert (found.kind, found.detail, found.problem) == ("lora", "norms", "")
 
 
-@pytest.mark.parametrize(("endings", "kind"), [
-    ((".oft_blocks", ".alpha"), "OFT"), ((".oft_diag",), "OFT"), ((".oft_R.weight",), "OFT"), ((".boft_R",), "BOFT"),
-    ((".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight", ".alpha"), "GLoRA"), ((".vera_lambda_b", ".vera_lambda_d"), "VeRA")])
+@pytest.mark.parametrize(
+    ("endings", "kind"),
+    [
+        ((".oft_blocks", ".alpha"), "OFT"),
+        ((".oft_diag",), "OFT"),
+        ((".oft_R.weight",), "OFT"),
+        ((".boft_R",), "BOFT"),
+        ((".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight", ".alpha"), "GLoRA"),
+        ((".vera_lambda_b", ".vera_lambda_d"), "VeRA"),
+    ],
+)
 def test_kinds_that_are_not_run_are_named_in_the_list(endings: tuple[str, ...], kind: str) -> None:
     found = sniff(tensors({f"lora_unet_{UNET}{ending}": (4, 4) for ending in endings}))
     assert (found.kind, found.problem) == ("lora", f"It is {kind}, which is not run here.")
@@ -104,5 +141,7 @@ def test_kinds_that_are_not_run_are_named_in_the_list(endings: tuple[str, ...], 
 
 
 def test_a_checkpoint_with_such_a_name_inside_stays_one() -> None:
-    found = sniff(tensors({"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3), "encoder.a1.weight": (4, 4)}))
+    found = sniff(
+        tensors({"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3), "encoder.a1.weight": (4, 4)})
+    )
     assert found.kind == "checkpoint"

@@ -45,7 +45,9 @@ def test_the_fingerprint_changes_with_the_weights(tmp_path: Path) -> None:
 def _split(folder: Path) -> None:
     """Shards, and an index that would name a file elsewhere."""
     (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
-    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": {"a": "../../x", "b": 5}}')
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "../../x", "b": 5}}'
+    )
 
 
 def _pickle(folder: Path) -> None:
@@ -53,23 +55,38 @@ def _pickle(folder: Path) -> None:
     (folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"\x80\x02")
 
 
-@pytest.mark.parametrize(("harm", "words"), [
-    (lambda f: (f / "None.py").write_text("x"), "Python code"), (_pickle, "pickle"), (_split, "does not say which tensor is in which file"),
-    (lambda f: (f / "vae/diffusion_pytorch_model.safetensors").unlink(), "vae has no weights (.safetensors)"),
-    (lambda f: (f / "unet/config.json").write_text("{"), "unet/config.json can't be read as JSON"),
-    (lambda f: (f / "unet/config.json").write_text("[]"), "is not a table"),
-    (lambda f: (f / "unet/config.json").write_text("[" * 100_000), "can't be read as JSON"),
-    (lambda f: (f / "unet/config.json").unlink(), "unet/config.json is missing"),
-    (lambda f: change(f, "unet/config.json", in_channels=7), "7 channels"),
-    (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "refiner"),
-    (lambda f: change(f, "model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]), "It is SD 3, which"),
-    (lambda f: change(f, "model_index.json", transformer=["diffusers", "FluxTransformer2DModel"]), "It is Flux, which"),
-    (lambda f: change(f, "model_index.json", transformer=["x", "Y"]), "not known here"),
-    (lambda f: change(f, "unet/config.json", in_channels=[4]), "“in_channels” is [4], not a whole number"),
-    (lambda f: change(f, "model_index.json", text_encoder=None, text_encoder_2=["a", "b"]), "refiner"),
-    (lambda f: change(f, "model_index.json", _class_name="KolorsPipeline"), "It is Kolors, which"),
-    (lambda f: change(f, "model_index.json", _class_name="StableVideoDiffusionPipeline"), "It is Stable Video Diffusion"),
-    (lambda f: change(f, "model_index.json", _class_name="OnnxStableDiffusionPipeline"), "in ONNX form")])
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda f: (f / "None.py").write_text("x"), "Python code"),
+        (_pickle, "pickle"),
+        (_split, "does not say which tensor is in which file"),
+        (lambda f: (f / "vae/diffusion_pytorch_model.safetensors").unlink(), "vae has no weights (.safetensors)"),
+        (lambda f: (f / "unet/config.json").write_text("{"), "unet/config.json can't be read as JSON"),
+        (lambda f: (f / "unet/config.json").write_text("[]"), "is not a table"),
+        (lambda f: (f / "unet/config.json").write_text("[" * 100_000), "can't be read as JSON"),
+        (lambda f: (f / "unet/config.json").unlink(), "unet/config.json is missing"),
+        (lambda f: change(f, "unet/config.json", in_channels=7), "7 channels"),
+        (lambda f: change(f, "model_index.json", text_encoder_2=["a", "b"]), "refiner"),
+        (
+            lambda f: change(f, "model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]),
+            "It is SD 3, which",
+        ),
+        (
+            lambda f: change(f, "model_index.json", transformer=["diffusers", "FluxTransformer2DModel"]),
+            "It is Flux, which",
+        ),
+        (lambda f: change(f, "model_index.json", transformer=["x", "Y"]), "not known here"),
+        (lambda f: change(f, "unet/config.json", in_channels=[4]), "“in_channels” is [4], not a whole number"),
+        (lambda f: change(f, "model_index.json", text_encoder=None, text_encoder_2=["a", "b"]), "refiner"),
+        (lambda f: change(f, "model_index.json", _class_name="KolorsPipeline"), "It is Kolors, which"),
+        (
+            lambda f: change(f, "model_index.json", _class_name="StableVideoDiffusionPipeline"),
+            "It is Stable Video Diffusion",
+        ),
+        (lambda f: change(f, "model_index.json", _class_name="OnnxStableDiffusionPipeline"), "in ONNX form"),
+    ],
+)
 def test_a_damaged_model_is_listed_with_its_reason(tmp_path: Path, harm: object, words: str) -> None:
     folder = make_model(tmp_path)
     harm(folder)  # type: ignore[operator]
@@ -82,10 +99,12 @@ def test_hidden_and_half_loaded_things_are_not_listed(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.part").write_bytes(b"x")
     (tmp_path / "loop").symlink_to(tmp_path)
     make_model(tmp_path, "a")
-    assert [e.ref.name for e in scan([tmp_path, tmp_path / "nothing"])][0] == "a"
+    assert next(iter(scan([tmp_path, tmp_path / "nothing"]))).ref.name == "a"
 
 
-def test_a_folder_that_goes_away_while_it_is_read_upsets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_goes_away_while_it_is_read_upsets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_model(tmp_path)
 
     def gone(*arguments: object) -> str:
@@ -101,9 +120,15 @@ def test_the_first_folder_wins_a_name(tmp_path: Path) -> None:
     assert [e.title for e in scan([tmp_path / "one", tmp_path / "two"])] == ["First"]
 
 
-@pytest.mark.parametrize(("config", "family", "problem"), [
-    ({"scaling_factor": 0.18215}, "sd", None), ({"scaling_factor": 0.13025}, "sdxl", None), ({}, "sd", None),
-    ({"latent_channels": 16}, "unknown", "16 latent channels")])
+@pytest.mark.parametrize(
+    ("config", "family", "problem"),
+    [
+        ({"scaling_factor": 0.18215}, "sd", None),
+        ({"scaling_factor": 0.13025}, "sdxl", None),
+        ({}, "sd", None),
+        ({"latent_channels": 16}, "unknown", "16 latent channels"),
+    ],
+)
 def test_a_vae_may_be_a_folder(tmp_path: Path, config: dict[str, object], family: str, problem: str | None) -> None:
     write_safetensors(tmp_path / "VAE" / "mse" / "diffusion_pytorch_model.safetensors")
     (tmp_path / "VAE" / "mse" / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **config}))
@@ -124,8 +149,15 @@ def test_sd2_that_predicts_noise_was_trained_small(tmp_path: Path) -> None:
     assert only(tmp_path).defaults.width == 512
 
 
-@pytest.mark.parametrize("harm", [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:5000]),
-                                  lambda p: p.write_bytes(b"\x80\x02}q\0."), lambda p: p.chmod(0) or p.unlink()])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda p: p.write_bytes(b""),
+        lambda p: p.write_bytes(p.read_bytes()[:5000]),
+        lambda p: p.write_bytes(b"\x80\x02}q\0."),
+        lambda p: p.chmod(0) or p.unlink(),
+    ],
+)
 def test_a_damaged_file_is_listed_by_its_folder_and_described_all_the_same(tmp_path: Path, harm: object) -> None:
     path = layouts.write(tmp_path / "Lora" / "a.safetensors", {"emb_params": (100, 768)})
     harm(path)  # type: ignore[operator]

@@ -7,15 +7,18 @@ import diffusers
 import pytest
 import torch
 
-from catalog.files.headers import TensorInfo
 from catalog.detect.sniff import sniff
 from catalog.detect.sniffed import Sniffed
+from catalog.files.headers import TensorInfo
 
 # What they are, where that is anything: kind, family, whether one can be used.
 TOLD = {
-    "AutoencoderKL": ("vae", "sd", True), "FluxTransformer2DModel": ("checkpoint", "flux", False),
-    "SD3Transformer2DModel": ("checkpoint", "sd3", False), "FluxControlNetModel": ("controlnet", "flux", False),
-    "SD3ControlNetModel": ("controlnet", "sd3", False), "T2IAdapter": ("t2i_adapter", "sd1", True),
+    "AutoencoderKL": ("vae", "sd", True),
+    "FluxTransformer2DModel": ("checkpoint", "flux", False),
+    "SD3Transformer2DModel": ("checkpoint", "sd3", False),
+    "FluxControlNetModel": ("controlnet", "flux", False),
+    "SD3ControlNetModel": ("controlnet", "sd3", False),
+    "T2IAdapter": ("t2i_adapter", "sd1", True),
 }
 # By its defaults as wide as no family's; so it is no one's.
 ALIKE = {"ControlNetModel": "controlnet", "UNet2DConditionModel": "checkpoint"}
@@ -27,7 +30,12 @@ def built() -> Iterator[tuple[str, torch.nn.Module]]:
             try:
                 with torch.device("meta"):
                     yield name, kind()
-            except (TypeError, ValueError, AssertionError, RuntimeError):  # it has no defaults, or needs memory to be built
+            except (
+                TypeError,
+                ValueError,
+                AssertionError,
+                RuntimeError,
+            ):  # it has no defaults, or needs memory to be built
                 continue
 
 

@@ -12,9 +12,19 @@ from catalog.samplers import (
 )
 
 
-@pytest.mark.parametrize(("name", "found"), [
-    ("Euler a", "euler_a"), ("euler_a", "euler_a"), ("K_EULER_ANCESTRAL", "euler_a"), ("  dpm++ 2m ", "dpmpp_2m"),
-    ("DPM++ 2M SDE", "dpmpp_2m_sde"), ("uni_pc", "unipc"), ("nothing", None), ("", None)])
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Euler a", "euler_a"),
+        ("euler_a", "euler_a"),
+        ("K_EULER_ANCESTRAL", "euler_a"),
+        ("  dpm++ 2m ", "dpmpp_2m"),
+        ("DPM++ 2M SDE", "dpmpp_2m_sde"),
+        ("uni_pc", "unipc"),
+        ("nothing", None),
+        ("", None),
+    ],
+)
 def test_a_sampler_is_found_by_id_label_or_alias(name: str, found: str | None) -> None:
     sampler = find_sampler(name)
     assert (sampler.id if sampler else None) == found

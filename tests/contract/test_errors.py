@@ -4,8 +4,10 @@ from contract import errors
 
 
 def kinds(base: type[errors.StudioError]) -> list[type[errors.StudioError]]:
-    return [base, *(kind for child in base.__subclasses__() if child.__module__ == "contract.errors"
-                    for kind in kinds(child))]
+    return [
+        base,
+        *(kind for child in base.__subclasses__() if child.__module__ == "contract.errors" for kind in kinds(child)),
+    ]
 
 
 def test_codes_are_unique_and_stable() -> None:

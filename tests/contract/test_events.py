@@ -18,10 +18,15 @@ from contract.events import (
 )
 
 EVENTS: tuple[JobEvent, ...] = (
-    Queued(job_id="j", at=1.0, position=2, wait_s=3.0), Loading(job_id="j", at=1.0, what="Starter", fraction=0.5),
-    Step(job_id="j", at=1.0, image=0, index=1, total=4), Notice(job_id="j", at=1.0, code="c", message="m"),
-    Done(job_id="j", at=1.0, seconds=2.0), Failed(job_id="j", at=1.0, code="c", message="m"),
-    Cancelled(job_id="j", at=1.0), Interrupted(job_id="j", at=1.0))
+    Queued(job_id="j", at=1.0, position=2, wait_s=3.0),
+    Loading(job_id="j", at=1.0, what="Starter", fraction=0.5),
+    Step(job_id="j", at=1.0, image=0, index=1, total=4),
+    Notice(job_id="j", at=1.0, code="c", message="m"),
+    Done(job_id="j", at=1.0, seconds=2.0),
+    Failed(job_id="j", at=1.0, code="c", message="m"),
+    Cancelled(job_id="j", at=1.0),
+    Interrupted(job_id="j", at=1.0),
+)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: e.type)

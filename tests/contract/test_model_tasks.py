@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from contract.model_tasks import Convert, Download, Merge, MergeDraft
 from contract.errors import InvalidRecipe
+from contract.model_tasks import Convert, Download, Merge, MergeDraft
 from contract.recipe import ModelRef
 from contract.tasks import TASK, Paint, Task, task_json
 from contract.validation import parse
@@ -13,9 +13,16 @@ from tests.contract.test_recipe import recipe
 A, B = (ModelRef(name=name, family="sd1") for name in "ab")
 
 
-@pytest.mark.parametrize("task", [
-    Download(source="owner/model"), Download(source="a/b", files=("x/y.safetensors",), kind="lora", name="ink"),
-    Convert(model="old", kind="vae"), Merge(name="both", a=A, b=B, ratio=0.25)], ids=task_json)
+@pytest.mark.parametrize(
+    "task",
+    [
+        Download(source="owner/model"),
+        Download(source="a/b", files=("x/y.safetensors",), kind="lora", name="ink"),
+        Convert(model="old", kind="vae"),
+        Merge(name="both", a=A, b=B, ratio=0.25),
+    ],
+    ids=task_json,
+)
 def test_an_errand_survives_json_and_makes_no_picture(task: Task) -> None:
     assert TASK.validate_json(task_json(task)) == task
     assert (task.picture_count, task.images) == (0, ())
@@ -31,8 +38,10 @@ def test_a_merge_reads_its_models() -> None:
     assert Merge(name="m", method="add_difference", a=A, b=B, c=A).models == (A, B, A)
 
 
-@pytest.mark.parametrize("path", ["../x.safetensors", "a/../../x", "/etc/passwd", "C:\\x", "a\\b", ".git/config", "a//b",
-                                  "x\n", "con.", "~/x", ""])
+@pytest.mark.parametrize(
+    "path",
+    ["../x.safetensors", "a/../../x", "/etc/passwd", "C:\\x", "a\\b", ".git/config", "a//b", "x\n", "con.", "~/x", ""],
+)
 def test_a_download_names_plain_paths_only(path: str) -> None:
     with pytest.raises(ValidationError):
         Download(source="owner/model", files=(path,))

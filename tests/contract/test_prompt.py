@@ -17,22 +17,25 @@ def pieces(text: str, step: int = 0, steps: int = 10) -> list[tuple[str, float] 
     return [piece and (piece.text, round(piece.weight, 4)) for piece in part.pieces]
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("a cat", [("a cat", 1.0)]),
-    ("", []),
-    ("a (cat) b", [("a ", 1.0), ("cat", 1.1), (" b", 1.0)]),
-    ("((cat))", [("cat", 1.21)]),
-    ("[cat]", [("cat", 0.9091)]),
-    ("(cat:1.3)", [("cat", 1.3)]),
-    ("(a (cat:2) b:0.5)", [("a ", 0.5), ("cat", 1.0), (" b", 0.5)]),
-    ("(cat:-.5)", [("cat", -0.5)]),
-    (r"\(cat\) \[b\] \\", [(r"(cat) [b] " + "\\", 1.0)]),
-    (r"(\(x\):1.2)", [("(x)", 1.2)]),
-    ("(cat:dog)", [("cat:dog", 1.1)]),
-    ("time: 10:30", [("time: 10:30", 1.0)]),
-    ("a BREAK b", [("a ", 1.0), None, (" b", 1.0)]),
-    ("BREAKING ANDY Abba", [("BREAKING ANDY Abba", 1.0)]),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a cat", [("a cat", 1.0)]),
+        ("", []),
+        ("a (cat) b", [("a ", 1.0), ("cat", 1.1), (" b", 1.0)]),
+        ("((cat))", [("cat", 1.21)]),
+        ("[cat]", [("cat", 0.9091)]),
+        ("(cat:1.3)", [("cat", 1.3)]),
+        ("(a (cat:2) b:0.5)", [("a ", 0.5), ("cat", 1.0), (" b", 0.5)]),
+        ("(cat:-.5)", [("cat", -0.5)]),
+        (r"\(cat\) \[b\] \\", [(r"(cat) [b] " + "\\", 1.0)]),
+        (r"(\(x\):1.2)", [("(x)", 1.2)]),
+        ("(cat:dog)", [("cat:dog", 1.1)]),
+        ("time: 10:30", [("time: 10:30", 1.0)]),
+        ("a BREAK b", [("a ", 1.0), None, (" b", 1.0)]),
+        ("BREAKING ANDY Abba", [("BREAKING ANDY Abba", 1.0)]),
+    ],
+)
 def test_weights_and_escapes(text: str, expected: list[tuple[str, float] | None]) -> None:
     assert pieces(text) == expected
 
@@ -42,18 +45,21 @@ def test_what_does_not_parse_is_plain_text(text: str) -> None:
     assert pieces(text) == [(text, 1.0)]
 
 
-@pytest.mark.parametrize(("text", "at"), [
-    ("[a:b:0.5]", {0: "a", 4: "a", 5: "b", 9: "b"}),
-    ("[a:b:3]", {2: "a", 3: "b"}),
-    ("[b:4]", {3: "", 4: "b"}),
-    ("[a::4]", {3: "a", 4: ""}),
-    ("[a:b:1.0]", {0: "a", 9: "a"}),
-    ("[a|b|c]", {0: "a", 1: "b", 2: "c", 3: "a"}),
-    ("[a|]", {0: "a", 1: ""}),
-    ("[[a|b]:c:4]", {0: "a", 1: "b", 4: "c"}),
-    ("[a:[b|c]:4]", {3: "a", 4: "b", 5: "c"}),
-    ("x [a (b) d|e] y", {0: "x a b d y", 1: "x e y"}),
-])
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("[a:b:0.5]", {0: "a", 4: "a", 5: "b", 9: "b"}),
+        ("[a:b:3]", {2: "a", 3: "b"}),
+        ("[b:4]", {3: "", 4: "b"}),
+        ("[a::4]", {3: "a", 4: ""}),
+        ("[a:b:1.0]", {0: "a", 9: "a"}),
+        ("[a|b|c]", {0: "a", 1: "b", 2: "c", 3: "a"}),
+        ("[a|]", {0: "a", 1: ""}),
+        ("[[a|b]:c:4]", {0: "a", 1: "b", 4: "c"}),
+        ("[a:[b|c]:4]", {3: "a", 4: "b", 5: "c"}),
+        ("x [a (b) d|e] y", {0: "x a b d y", 1: "x e y"}),
+    ],
+)
 def test_editing_by_step(text: str, at: dict[int, str]) -> None:
     prompt = parse(text, 10)
     assert not prompt.is_static
@@ -63,7 +69,10 @@ def test_editing_by_step(text: str, at: dict[int, str]) -> None:
 
 def test_and_composes_with_weights() -> None:
     assert parse("cat AND dog :0.5 AND sea:1.5", 10).at(0) == (
-        Part((Piece("cat "),)), Part((Piece(" dog"),), 0.5), Part((Piece(" sea"),), 1.5))
+        Part((Piece("cat "),)),
+        Part((Piece(" dog"),), 0.5),
+        Part((Piece(" sea"),), 1.5),
+    )
     assert parse("cat :0.5", 10).at(0) == (Part((Piece("cat :0.5"),)),)
     assert len(parse("cat AND dog", 10, composes=False).at(0)) == 1
     assert len(parse("cat AND  AND ", 10).at(0)) == 3
@@ -75,28 +84,54 @@ def test_tags_are_taken_out() -> None:
     assert pieces("a <lora:ink:0.8> cat") == [("a  cat", 1.0)]
 
 
-@pytest.mark.parametrize(("text", "left", "names"), [
-    ("a cat", "a cat", []), ("a  cat ", "a  cat ", []), ("a <lora:ink:0.8> cat", "a cat", ["ink"]),
-    ("a cat <lora:ink>, <LORA:oil:1:0.5>", "a cat,", ["ink", "oil"]), ("<lora:ink>\na cat", "a cat", ["ink"]),
-    ("(a <lora:x:1>:1.2) [b<lora:y:1>|c]", "(a:1.2) [b|c]", ["x", "y"]), ("<other:ink> <3", "<other:ink> <3", []),
-    ("<lora:>", "<lora:>", []), ("a<lora:../../x:1>b", "ab", ["../../x"]),
-    ("a # <lora:ink:1>", "a # <lora:ink:1>", []), ("# x\n<lora:ink:1> a", "# x\n a", ["ink"]),
-    ("a <lora:ink#2:1>", "a", ["ink#2"]), ("a (<lora:ink:1>", "a (", ["ink"])])
+@pytest.mark.parametrize(
+    ("text", "left", "names"),
+    [
+        ("a cat", "a cat", []),
+        ("a  cat ", "a  cat ", []),
+        ("a <lora:ink:0.8> cat", "a cat", ["ink"]),
+        ("a cat <lora:ink>, <LORA:oil:1:0.5>", "a cat,", ["ink", "oil"]),
+        ("<lora:ink>\na cat", "a cat", ["ink"]),
+        ("(a <lora:x:1>:1.2) [b<lora:y:1>|c]", "(a:1.2) [b|c]", ["x", "y"]),
+        ("<other:ink> <3", "<other:ink> <3", []),
+        ("<lora:>", "<lora:>", []),
+        ("a<lora:../../x:1>b", "ab", ["../../x"]),
+        ("a # <lora:ink:1>", "a # <lora:ink:1>", []),
+        ("# x\n<lora:ink:1> a", "# x\n a", ["ink"]),
+        ("a <lora:ink#2:1>", "a", ["ink#2"]),
+        ("a (<lora:ink:1>", "a (", ["ink"]),
+    ],
+)
 def test_tags_of_some_kinds_are_taken_out_and_the_rest_stays(text: str, left: str, names: list[str]) -> None:
     kept, tags = take_tags(text, ("lora",))
     assert (kept, [tag.name for tag in tags]) == (left, names)
 
 
-@pytest.mark.parametrize(("text", "weight"), [
-    ("(cat:11)", 11), ("(cat:-10.5)", -10.5), ("(" * 30 + "cat" + ")" * 30, 1.1**30), ("((cat:9):9)", 81),
-    ("(cat:" + "9" * 300 + ")", float("9" * 300))])
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        ("(cat:11)", 11),
+        ("(cat:-10.5)", -10.5),
+        ("(" * 30 + "cat" + ")" * 30, 1.1**30),
+        ("((cat:9):9)", 81),
+        ("(cat:" + "9" * 300 + ")", float("9" * 300)),
+    ],
+)
 def test_any_finite_weight_is_read(text: str, weight: float) -> None:
     (part,) = parse(text, 10).at(0)
     assert [piece.weight for piece in part.pieces if piece] == [pytest.approx(weight)]
 
 
-@pytest.mark.parametrize("text", ["(cat:" + "9" * 400 + ")", "(" * 8000 + "cat", f"((cat:{'9' * 200}):{'9' * 200})",
-                                  "a AND b:" + "9" * 400, "(a [x:" + "9" * 400 + ")"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(cat:" + "9" * 400 + ")",
+        "(" * 8000 + "cat",
+        f"((cat:{'9' * 200}):{'9' * 200})",
+        "a AND b:" + "9" * 400,
+        "(a [x:" + "9" * 400 + ")",
+    ],
+)
 def test_a_weight_beyond_every_number_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(InvalidRecipe) as caught:
         parse(text, 10)
@@ -105,7 +140,11 @@ def test_a_weight_beyond_every_number_is_refused_with_a_sentence(text: str) -> N
     assert "-10 to 10" in caught.value.hint
 
 
-@given(st.text(alphabet="()[]:|\\ ab1.5<>lora\nANDBREAK#", max_size=60), st.integers(1, 150), st.none() | st.integers(1, 150))
+@given(
+    st.text(alphabet="()[]:|\\ ab1.5<>lora\nANDBREAK#", max_size=60),
+    st.integers(1, 150),
+    st.none() | st.integers(1, 150),
+)
 def test_any_text_parses(text: str, steps: int, after: int | None) -> None:
     prompt = parse(text, steps, after=after)
     for step in {0, steps // 2, steps - 1}:
@@ -134,8 +173,9 @@ def test_nesting_multiplies(depth: int) -> None:
     assert pieces("(" * depth + "x" + ")" * depth) == [("x", round(MORE**depth, 4))]
 
 
-@pytest.mark.parametrize("unit", ["(", "[(", "[x]", ":1", "<a:", "[a|b]", "[a:b:", "AND ", "(x:1.", "\\", "# a\n",
-                                  ": ", "[a:1]", "((a:1)["])
+@pytest.mark.parametrize(
+    "unit", ["(", "[(", "[x]", ":1", "<a:", "[a|b]", "[a:b:", "AND ", "(x:1.", "\\", "# a\n", ": ", "[a:1]", "((a:1)["]
+)
 def test_hostile_texts_take_linear_time(unit: str) -> None:
     began = time.process_time()
     with suppress(InvalidRecipe):  # a weight beyond every number
@@ -158,8 +198,17 @@ def test_twenty_thousand_words_parse_quickly() -> None:
     assert len(prompt.at(0)[0].pieces) == 1
 
 
-@pytest.mark.parametrize(("text", "left"), [
-    ("a", "a"), ("a # b", "a "), ("a # b\nc # d\n", "a \nc \n"), ("#", ""), ("a <lora:x#1:1> # b", "a <lora:x#1:1> "),
-    ("a\n# b\n\n#c\nd", "a\n\n\n\nd"), ("a #b\r\nc", "a \nc")])
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a", "a"),
+        ("a # b", "a "),
+        ("a # b\nc # d\n", "a \nc \n"),
+        ("#", ""),
+        ("a <lora:x#1:1> # b", "a <lora:x#1:1> "),
+        ("a\n# b\n\n#c\nd", "a\n\n\n\nd"),
+        ("a #b\r\nc", "a \nc"),
+    ],
+)
 def test_comments_go_to_the_end_of_their_line(text: str, left: str) -> None:
     assert without_comments(text) == left

@@ -84,8 +84,10 @@ ATTENTION: list[tuple[str, str]] = [
     ("(a [b:1.5) c]", "a =1.5 | b=1.36364 |  c=0.909091"),
     ("[a:1.5)", "a:1.5)=0.909091"),
     ("(a]:2)", "a]=2"),
-    ("(((house:1.3)) [on] a (hill:0.5), sun, (((sky))).",
-     "house=1.573 |  =1.1 | on=1 |  a =1.1 | hill=0.55 | , sun, =1.1 | sky=1.4641 | .=1.1"),
+    (
+        "(((house:1.3)) [on] a (hill:0.5), sun, (((sky))).",
+        "house=1.573 |  =1.1 | on=1 |  a =1.1 | hill=0.55 | , sun, =1.1 | sky=1.4641 | .=1.1",
+    ),
     # escapes
     (r"\(literal\]", "(literal]=1"),
     (r"\[a\)", "[a)=1"),
@@ -157,8 +159,11 @@ EDITING: list[tuple[str, list[tuple[str, int]], list[tuple[str, int]]]] = [
     ("a [b:.5] c", [("a  c", 5), ("a b c", 5)], [("a b c", 6)]),
     ("((a][:b:c [d:3]", [("((a][:b:c ", 3), ("((a][:b:c d", 7)], [("((a][:b:c d", 6)]),
     ("[fe|]male", [("female", 1), ("male", 1)] * 5, [("female", 1), ("male", 1)] * 3),
-    ("[fe|||]male", [("female", 1), ("male", 3), ("female", 1), ("male", 3), ("female", 1), ("male", 1)],
-     [("female", 1), ("male", 3), ("female", 1), ("male", 1)]),
+    (
+        "[fe|||]male",
+        [("female", 1), ("male", 3), ("female", 1), ("male", 3), ("female", 1), ("male", 1)],
+        [("female", 1), ("male", 3), ("female", 1), ("male", 1)],
+    ),
     ("[a|(b:1.1)]", [("a", 1), ("(b:1.1)", 1)] * 5, [("a", 1), ("(b:1.1)", 1)] * 3),
     ("[a|b|c]", [("a", 1), ("b", 1), ("c", 1)] * 3 + [("a", 1)], [("a", 1), ("b", 1), ("c", 1)] * 2),
     ("[|a]", [("", 1), ("a", 1)] * 5, [("", 1), ("a", 1)] * 3),
@@ -195,8 +200,11 @@ EDITING: list[tuple[str, list[tuple[str, int]], list[tuple[str, int]]]] = [
     # one in the other
     ("[a:[b|c]:4]", [("a", 4), ("b", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1)], [("b", 1), ("c", 1)] * 3),
     ("[[a|b]:c:4]", [("a", 1), ("b", 1), ("a", 1), ("b", 1), ("c", 6)], [("c", 6)]),
-    ("[[a:b:2]|c]", [("a", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1)],
-     [("b", 1), ("c", 1)] * 3),
+    (
+        "[[a:b:2]|c]",
+        [("a", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1), ("b", 1), ("c", 1)],
+        [("b", 1), ("c", 1)] * 3,
+    ),
     ("[[a:3]:5]", [("", 5), ("a", 5)], [("a", 6)]),
     ("([a:b:3]:1.2)", [("(a:1.2)", 3), ("(b:1.2)", 7)], [("(b:1.2)", 6)]),
     ("[(a|b):3]", [("[(a|b):3]", 10)], [("[(a|b):3]", 6)]),
@@ -304,8 +312,19 @@ def test_the_table_is_as_long_as_it_should_be() -> None:
     assert len(ATTENTION) + len(EDITING) + len(PARTS) >= 120
 
 
-@pytest.mark.parametrize(("text", "is_plain"), [
-    ("a | b", True), ("[a|b]", False), ("[a|b:0.5]", True), ("a\\", True), ("a\\b", False), ("(a|b)", True),
-    ("[a|(b|c)]", True), ("a [b:3]", False), (r"a \| b", False)])
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [
+        ("a | b", True),
+        ("[a|b]", False),
+        ("[a|b:0.5]", True),
+        ("a\\", True),
+        ("a\\b", False),
+        ("(a|b)", True),
+        ("[a|(b|c)]", True),
+        ("a [b:3]", False),
+        (r"a \| b", False),
+    ],
+)
 def test_a_text_that_no_rule_reads_is_known_as_such(text: str, is_plain: bool) -> None:
     assert parse(text, 10).is_plain is is_plain

@@ -11,15 +11,30 @@ from pydantic import ValidationError
 from contract.recipe import MAX_SEED, ModelRef, Recipe, RecipeDraft
 
 BASE: dict[str, Any] = {
-    "prompt": "a red barn", "model": {"name": "starter", "family": "sd1"}, "sampler": "euler",
-    "schedule": "karras", "steps": 20, "guidance": 7.0, "width": 512, "height": 512, "seed": 1}
+    "prompt": "a red barn",
+    "model": {"name": "starter", "family": "sd1"},
+    "sampler": "euler",
+    "schedule": "karras",
+    "steps": 20,
+    "guidance": 7.0,
+    "width": 512,
+    "height": 512,
+    "seed": 1,
+}
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)
 recipes = st.builds(
-    lambda **fields: Recipe.model_validate_json(json.dumps(BASE | fields)), prompt=text, negative_prompt=text,
-    steps=st.integers(1, 150), guidance=st.floats(0, 30), width=st.integers(8, 256).map(lambda n: n * 8),
-    seed=st.integers(0, MAX_SEED), count=st.integers(1, 16), clip_skip=st.integers(1, 4),
-    extras=st.dictionaries(text, st.integers() | text | st.lists(st.booleans()), max_size=2))
+    lambda **fields: Recipe.model_validate_json(json.dumps(BASE | fields)),
+    prompt=text,
+    negative_prompt=text,
+    steps=st.integers(1, 150),
+    guidance=st.floats(0, 30),
+    width=st.integers(8, 256).map(lambda n: n * 8),
+    seed=st.integers(0, MAX_SEED),
+    count=st.integers(1, 16),
+    clip_skip=st.integers(1, 4),
+    extras=st.dictionaries(text, st.integers() | text | st.lists(st.booleans()), max_size=2),
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -55,13 +70,42 @@ def test_seeds_may_travel_as_decimal_text(sent: object, seed: int | None) -> Non
     assert RecipeDraft.model_validate_json(json.dumps({"prompt": "", "seed": sent})).seed == seed
 
 
-@pytest.mark.parametrize("fields", [
-    {"steps": 0}, {"steps": -1}, {"steps": 10**9}, {"steps": "20"}, {"steps": 2.5}, {"steps": True}, {"steps": None},
-    {"guidance": -5}, {"guidance": 1e30}, {"guidance": "7"}, {"count": 0}, {"count": 10_000}, {"clip_skip": -3},
-    {"clip_skip": 99}, {"width": 500}, {"width": 0}, {"width": 4096}, {"height": -8}, {"seed": -1}, {"seed": 2**64},
-    {"seed": "abc"}, {"seed": "1" * 30}, {"seed": 1.5}, {"prompt": []}, {"prompt": "x" * 200_001}, {"sampler": ""},
-    {"unknown": 1}, {"schema": 2}, {"start": {"image": {"sha256": "x"}}},
-    {"start": {"image": {"sha256": "0" * 64}, "strength": 2}}, {"loras": [{"ref": {}}]}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"steps": 0},
+        {"steps": -1},
+        {"steps": 10**9},
+        {"steps": "20"},
+        {"steps": 2.5},
+        {"steps": True},
+        {"steps": None},
+        {"guidance": -5},
+        {"guidance": 1e30},
+        {"guidance": "7"},
+        {"count": 0},
+        {"count": 10_000},
+        {"clip_skip": -3},
+        {"clip_skip": 99},
+        {"width": 500},
+        {"width": 0},
+        {"width": 4096},
+        {"height": -8},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"seed": "abc"},
+        {"seed": "1" * 30},
+        {"seed": 1.5},
+        {"prompt": []},
+        {"prompt": "x" * 200_001},
+        {"sampler": ""},
+        {"unknown": 1},
+        {"schema": 2},
+        {"start": {"image": {"sha256": "x"}}},
+        {"start": {"image": {"sha256": "0" * 64}, "strength": 2}},
+        {"loras": [{"ref": {}}]},
+    ],
+)
 def test_pa_values_out_of_range_or_of_the_wrong_type_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Recipe.model_validate_json(json.dumps(BASE | fields))
@@ -108,7 +152,8 @@ def test_a_recipe_of_all_parts_survives_json_and_is_a_valid_draft() -> None:
         start={"image": PICTURE, "strength": 0.4, "resize": "fill", "depth": {"sha256": "1" * 64}},
         mask={"image": {"sha256": "2" * 64}, "area": "masked", "soft": True},
         controls=[{"model": model, "image": {"sha256": "3" * 64}, "begin": 0.1, "end": 0.9}],
-        references=[{"model": model | {"kind": "ip_adapter", "name": "ip"}, "image": {"sha256": "4" * 64}}])
+        references=[{"model": model | {"kind": "ip_adapter", "name": "ip"}, "image": {"sha256": "4" * 64}}],
+    )
     again = Recipe.model_validate_json(full.canonical_json())
     draft = RecipeDraft.model_validate_json(full.canonical_json())
     assert again == full and again.identity == full.identity
@@ -123,10 +168,14 @@ def ref(kind: str, name: str) -> dict[str, str]:
 
 def test_what_acts_on_weights_and_words_survives_json_and_is_a_valid_draft() -> None:
     full = recipe(
-        loras=[{"model": ref("lora", "ink")}, {"model": ref("lora", "oil"), "weight": -0.5, "text_weight": 0.0,
-                                               "blocks": [0.5] * 17}],
+        loras=[
+            {"model": ref("lora", "ink")},
+            {"model": ref("lora", "oil"), "weight": -0.5, "text_weight": 0.0, "blocks": [0.5] * 17},
+        ],
         hypernetworks=[{"model": ref("hypernetwork", "bend"), "weight": 0.3}],
-        embeddings=[ref("embedding", "style")], vae=ref("vae", "soft"))
+        embeddings=[ref("embedding", "style")],
+        vae=ref("vae", "soft"),
+    )
     again = Recipe.model_validate_json(full.canonical_json())
     draft = RecipeDraft.model_validate_json(full.canonical_json())
     assert again == full and again.identity == full.identity != OLD_IDENTITY
@@ -134,15 +183,30 @@ def test_what_acts_on_weights_and_words_survives_json_and_is_a_valid_draft() -> 
     assert (draft.loras[1].text_weight, draft.loras[1].blocks, draft.loras[0].text_weight) == (0.0, (0.5,) * 17, None)
     assert (draft.hypernetworks[0].weight, draft.embeddings, draft.vae) == (0.3, full.embeddings, full.vae)
     assert [(one.kind, one.name) for one in full.models] == [
-        ("checkpoint", "starter"), ("vae", "soft"), ("lora", "ink"), ("lora", "oil"), ("hypernetwork", "bend"),
-        ("embedding", "style")]
-    assert '"weight":1.0' not in full.canonical_json() and "blocks" not in recipe(
-        loras=[{"model": ref("lora", "ink"), "blocks": []}]).canonical_json()
+        ("checkpoint", "starter"),
+        ("vae", "soft"),
+        ("lora", "ink"),
+        ("lora", "oil"),
+        ("hypernetwork", "bend"),
+        ("embedding", "style"),
+    ]
+    assert (
+        '"weight":1.0' not in full.canonical_json()
+        and "blocks" not in recipe(loras=[{"model": ref("lora", "ink"), "blocks": []}]).canonical_json()
+    )
 
 
 def test_a_draft_names_its_loras() -> None:
-    draft = RecipeDraft.model_validate_json(json.dumps({
-        "prompt": "", "loras": [{"model": "ink", "weight": 0.8}], "hypernetworks": [{"model": "bend"}], "vae": "soft"}))
+    draft = RecipeDraft.model_validate_json(
+        json.dumps(
+            {
+                "prompt": "",
+                "loras": [{"model": "ink", "weight": 0.8}],
+                "hypernetworks": [{"model": "bend"}],
+                "vae": "soft",
+            }
+        )
+    )
     assert (draft.loras[0].model, draft.loras[0].weight, draft.hypernetworks[0].model) == ("ink", 0.8, "bend")
     with pytest.raises(ValidationError):
         recipe(loras=[{"model": "ink"}])
@@ -155,24 +219,37 @@ def test_the_upscaler_of_a_hires_pass_is_a_name_or_a_model() -> None:
 
 
 def test_a_draft_names_its_models_and_its_parent() -> None:
-    draft = RecipeDraft.model_validate_json(json.dumps({
-        "prompt": "", "parent": "0" * 22, "controls": [{"model": "canny", "image": PICTURE}]}))
+    draft = RecipeDraft.model_validate_json(
+        json.dumps({"prompt": "", "parent": "0" * 22, "controls": [{"model": "canny", "image": PICTURE}]})
+    )
     assert draft.controls[0].model == "canny" and draft.parent == "0" * 22
     with pytest.raises(ValidationError):
         recipe(parent="0" * 22)
 
 
-@pytest.mark.parametrize("fields", [
-    {"mask": {"image": PICTURE}}, {"start": {"image": PICTURE, "extend": {}}},
-    {"start": {"image": PICTURE, "extend": {"left": 4}}}, {"start": {"image": PICTURE, "resize": "bend"}},
-    {"start": {"image": PICTURE}, "mask": {"image": PICTURE}, "hires": {}}, {"hires": {"scale": 1.0}},
-    {"start": {"image": PICTURE, "extend": {"up": 8}}, "hires": {}}, {"hires": {"scale": 16}},
-    {"start": {"image": PICTURE, "extend": {"up": 8}}, "mask": {"image": PICTURE, "area": "masked"}},
-    {"controls": [{"model": "canny", "image": PICTURE, "begin": 0.5, "end": 0.5}]},
-    {"controls": [{"model": "canny", "image": PICTURE}] * 9},
-    {"loras": [{"model": "ink"}] * 33}, {"loras": [{"model": "ink", "weight": 10.5}]},
-    {"loras": [{"model": "ink", "blocks": [1.0] * 13}]}, {"loras": [{"model": "ink", "blocks": [1.0] * 11 + [11.0]}]},
-    {"loras": [{"name": "ink"}]}, {"hypernetworks": [{"model": "bend", "weight": -11}]}, {"vae": ""}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mask": {"image": PICTURE}},
+        {"start": {"image": PICTURE, "extend": {}}},
+        {"start": {"image": PICTURE, "extend": {"left": 4}}},
+        {"start": {"image": PICTURE, "resize": "bend"}},
+        {"start": {"image": PICTURE}, "mask": {"image": PICTURE}, "hires": {}},
+        {"hires": {"scale": 1.0}},
+        {"start": {"image": PICTURE, "extend": {"up": 8}}, "hires": {}},
+        {"hires": {"scale": 16}},
+        {"start": {"image": PICTURE, "extend": {"up": 8}}, "mask": {"image": PICTURE, "area": "masked"}},
+        {"controls": [{"model": "canny", "image": PICTURE, "begin": 0.5, "end": 0.5}]},
+        {"controls": [{"model": "canny", "image": PICTURE}] * 9},
+        {"loras": [{"model": "ink"}] * 33},
+        {"loras": [{"model": "ink", "weight": 10.5}]},
+        {"loras": [{"model": "ink", "blocks": [1.0] * 13}]},
+        {"loras": [{"model": "ink", "blocks": [1.0] * 11 + [11.0]}]},
+        {"loras": [{"name": "ink"}]},
+        {"hypernetworks": [{"model": "bend", "weight": -11}]},
+        {"vae": ""},
+    ],
+)
 def test_parts_that_do_not_go_together_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         RecipeDraft.model_validate_json(json.dumps({"prompt": ""} | fields))

@@ -12,9 +12,15 @@ IMAGE = ImageRef(sha256="a" * 64)
 ESRGAN = ModelRef(kind="upscaler", name="esrgan", family="esrgan")
 
 
-@pytest.mark.parametrize("task", [
-    Paint(recipe=recipe(count=3), parent="0" * 22), Upscale(image=IMAGE, upscaler=ESRGAN, scale=4.0),
-    Preprocess(image=IMAGE, preprocessor="canny", low=10.0)], ids=lambda task: task.type)
+@pytest.mark.parametrize(
+    "task",
+    [
+        Paint(recipe=recipe(count=3), parent="0" * 22),
+        Upscale(image=IMAGE, upscaler=ESRGAN, scale=4.0),
+        Preprocess(image=IMAGE, preprocessor="canny", low=10.0),
+    ],
+    ids=lambda task: task.type,
+)
 def test_a_task_survives_json(task: Task) -> None:
     assert TASK.validate_json(task_json(task)) == task
 

@@ -13,8 +13,8 @@ from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, path_key
 from engine.device.devices import Device
-from engine.models.manager import ModelManager
 from engine.engine import Engine, EngineOptions
+from engine.models.manager import ModelManager
 from tests.support import tiny, tiny_controls
 
 CPU = Device(torch.device("cpu"), "CPU")
@@ -36,8 +36,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
 
 
 @pytest.fixture(scope="session")
-def control_entries(entries: dict[str, ModelEntry],
-                    tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
+def control_entries(entries: dict[str, ModelEntry], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelEntry]:
     """A tiny control model of each kind, for the models of `entries`."""
     root = tmp_path_factory.mktemp("controls")
     unets = {kind: UNet2DConditionModel.from_pretrained(str(entries[kind].path / "unet")) for kind in ("sd1", "sdxl")}
@@ -52,7 +51,8 @@ def control_entries(entries: dict[str, ModelEntry],
         "color": tiny_controls.build_adapter(root / "color", 31),
         "sketch_xl": tiny_controls.build_adapter(root / "sketch_xl"),
         "picture": tiny_controls.build_ip_adapter(unets["sd1"], root / "ip" / "picture.safetensors"),
-        "picture_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "xl" / "picture_xl.safetensors")}
+        "picture_xl": tiny_controls.build_ip_adapter(unets["sdxl"], root / "xl" / "picture_xl.safetensors"),
+    }
     found = {name: describe(path, name) for name, path in paths.items()}
     assert not [entry.problem for entry in found.values() if entry.problem]
     for name, family in (("picture_xl", "sdxl"), ("sketch", "sd1"), ("color", "sd1")):
@@ -79,9 +79,17 @@ def make_recipe(entries: dict[str, ModelEntry]) -> Callable[..., Recipe]:
 
     def make(model: str = "sd1", **changes: object) -> Recipe:
         plain: dict[str, object] = {
-            "prompt": "a red cat at sea", "negative_prompt": "dog", "model": entries[model].ref,
-            "sampler": "euler", "schedule": "automatic", "steps": 3, "guidance": 5.0, "width": 64, "height": 64,
-            "seed": 7}
+            "prompt": "a red cat at sea",
+            "negative_prompt": "dog",
+            "model": entries[model].ref,
+            "sampler": "euler",
+            "schedule": "automatic",
+            "steps": 3,
+            "guidance": 5.0,
+            "width": 64,
+            "height": 64,
+            "seed": 7,
+        }
         return Recipe.model_validate({**plain, **changes})
 
     return make

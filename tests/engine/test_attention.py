@@ -22,8 +22,11 @@ def processors(device: Device, entry: ModelEntry) -> set[type]:
 
 
 def test_torchs_own_is_the_usual_one(entries: dict[str, ModelEntry]) -> None:
-    assert processors(CPU, entries["sd1"]) == processors(replace(CPU, attention="sdpa"), entries["sd1"]) == {
-        AttnProcessor2_0}
+    assert (
+        processors(CPU, entries["sd1"])
+        == processors(replace(CPU, attention="sdpa"), entries["sd1"])
+        == {AttnProcessor2_0}
+    )
 
 
 def test_slices_where_they_are_asked_for_and_after_the_lease_too(entries: dict[str, ModelEntry]) -> None:
@@ -33,9 +36,9 @@ def test_slices_where_they_are_asked_for_and_after_the_lease_too(entries: dict[s
             assert {type(one) for one in bundle.parts["unet"].attn_processors.values()} == {SlicedAttnProcessor}
 
 
-def test_xformers_that_can_not_be_used_is_said_and_torchs_own_taken(entries: dict[str, ModelEntry],
-                                                                    monkeypatch: pytest.MonkeyPatch,
-                                                                    caplog: pytest.LogCaptureFixture) -> None:
+def test_xformers_that_can_not_be_used_is_said_and_torchs_own_taken(
+    entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level(logging.WARNING):
         assert processors(replace(CPU, attention="xformers"), entries["sd1"]) == {AttnProcessor2_0}

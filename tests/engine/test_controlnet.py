@@ -16,19 +16,19 @@ from contract.recipe import ImageRef, Recipe
 from contract.tasks import Paint, Preprocess
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice, WorkPainted, path_key
 from engine.adapters import controlnet as subject
-from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.adapters.controlnet import ControlSet, controls_of
-from engine.sampling.denoise import Conditions, Influence
+from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.devices import Device
+from engine.engine import Engine, EngineOptions
 from engine.images.inpaint_region import frame_of
+from engine.images.preprocessors import Preprocessors
 from engine.job_models import lend
 from engine.models.manager import ModelManager
-from engine.engine import Engine, EngineOptions
 from engine.pipeline import Material, develop, plan_of
-from engine.images.preprocessors import Preprocessors
-from tests.support import tiny_controls
+from engine.sampling.denoise import Conditions, Influence
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import png, smooth_picture
+from tests.support import tiny_controls
 
 PICTURE = smooth_picture(96, 64)
 DOT, NARROW = Image.new("RGB", (1, 1), "red"), Image.new("RGB", (1, 5000), "red")
@@ -40,16 +40,28 @@ Painter = Callable[..., list[WorkerEvent]]
 
 
 @pytest.fixture
-def paint(entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry], engine: Engine,
-          make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Ticket]) -> Painter:
+def paint(
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+    engine: Engine,
+    make_recipe: Callable[..., Recipe],
+    make_ticket: Callable[..., Ticket],
+) -> Painter:
     """Paint with controls and references; their models by name."""
     paths = {path_key(entry.ref): str(entry.path) for entry in (*entries.values(), *control_entries.values())}
 
-    def run(model: str = "sd1", controls: tuple[dict[str, object], ...] = (),
-            references: tuple[dict[str, object], ...] = (), **more: object) -> list[WorkerEvent]:
-        parts = {name: tuple({"image": PICTURE_REF, **unit, "model": control_entries[str(unit["model"])].ref}
-                             for unit in units)
-                 for name, units in (("controls", controls), ("references", references))}
+    def run(
+        model: str = "sd1",
+        controls: tuple[dict[str, object], ...] = (),
+        references: tuple[dict[str, object], ...] = (),
+        **more: object,
+    ) -> list[WorkerEvent]:
+        parts = {
+            name: tuple(
+                {"image": PICTURE_REF, **unit, "model": control_entries[str(unit["model"])].ref} for unit in units
+            )
+            for name, units in (("controls", controls), ("references", references))
+        }
         ticket = make_ticket(make_recipe(model, **parts, **more))
         return list(engine.paint(replace(ticket, images=IMAGES, model_paths=paths), lambda: False))
 
@@ -102,26 +114,37 @@ def test_a_hires_pass_is_controlled_at_its_own_size(paint: Painter) -> None:
 
 @pytest.mark.parametrize("mask", [{"feather": 0}, {"feather": 0, "area": "masked", "padding": 4}], ids=str)
 def test_controls_act_within_a_mask_only(mask: dict[str, object], paint: Painter) -> None:
-    more = {"start": {"image": PICTURE_REF, "strength": 1.0}, "mask": {"image": MASK_REF, **mask},
-            "width": 96, "height": 64}
+    more = {
+        "start": {"image": PICTURE_REF, "strength": 1.0},
+        "mask": {"image": MASK_REF, **mask},
+        "width": 96,
+        "height": 64,
+    }
     plain = pixels(paint(**more))
-    held = pixels(paint(controls=({"model": "canny"}, {"model": "sketch"}), references=({"model": "picture"},),
-                        **more))
+    held = pixels(paint(controls=({"model": "canny"}, {"model": "sketch"}), references=({"model": "picture"},), **more))
     outside = np.asarray(MASK)[..., 0] == 0
     assert np.array_equal(held[outside], np.asarray(PICTURE)[outside]) and not np.array_equal(held, plain)
 
 
-def test_only_the_masked_area_of_a_control_picture_is_shown(make_recipe: Callable[..., Recipe],
-                                                            control_entries: dict[str, ModelEntry],
-                                                            entries: dict[str, ModelEntry],
-                                                            models: ModelManager) -> None:
-    recipe = make_recipe(controls=({"model": control_entries["canny"].ref, "image": MASK_REF},), width=64, height=64,
-                         start={"image": PICTURE_REF},
-                         mask={"image": MASK_REF, "area": "masked", "padding": 0, "feather": 0})
+def test_only_the_masked_area_of_a_control_picture_is_shown(
+    make_recipe: Callable[..., Recipe],
+    control_entries: dict[str, ModelEntry],
+    entries: dict[str, ModelEntry],
+    models: ModelManager,
+) -> None:
+    recipe = make_recipe(
+        controls=({"model": control_entries["canny"].ref, "image": MASK_REF},),
+        width=64,
+        height=64,
+        start={"image": PICTURE_REF},
+        mask={"image": MASK_REF, "area": "masked", "padding": 0, "feather": 0},
+    )
     frame = frame_of(recipe, IMAGES)
     assert frame is not None and frame.view is not None
-    with (models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
-          models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as lent):
+    with (
+        models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
+        models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as lent,
+    ):
         held = ControlSet((lent.parts["controlnet"],), IMAGES, Preprocessors([], CPU.torch_device))
         (shown,) = held.units(recipe, bundle, frame)
         (whole,) = held.units(recipe, bundle)
@@ -131,8 +154,10 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(make_recipe: Callabl
 
 def test_a_preprocessor_is_run_at_the_wanted_resolution(paint: Painter) -> None:
     lined = {"model": "canny", "preprocessor": "canny", "low": 5.0, "high": 10.0}
-    made = [pixels(paint(controls=({**lined, **more},))) for more in (
-        {"resolution": 64}, {"resolution": 256}, {"pixel_perfect": True})]
+    made = [
+        pixels(paint(controls=({**lined, **more},)))
+        for more in ({"resolution": 64}, {"resolution": 256}, {"pixel_perfect": True})
+    ]
     assert not np.array_equal(made[0], made[1]) and np.array_equal(made[0], made[2])
 
 
@@ -149,26 +174,42 @@ def test_extreme_pictures_are_fitted(image: dict[str, str], mode: str, paint: Pa
     assert pixels(paint(controls=({"model": "canny", "image": image, "resize": mode},))).shape == (64, 64, 3)
 
 
-@pytest.mark.parametrize(("part", "unit", "code", "words"), [
-    ("controls", {"model": "canny_xl"}, "invalid_controls_model", "“canny_xl” is for SDXL; “sd1” is SD 1.x."),
-    ("controls", {"model": "canny2"}, "invalid_controls_model", "“canny2” is for SD 2.x; “sd1” is SD 1.x."),
-    ("controls", {"model": "sketch_xl"}, "invalid_controls_model", "T2I-Adapter “sketch_xl” is for SDXL"),
-    ("references", {"model": "picture_xl"}, "invalid_references_model", "IP-Adapter “picture_xl” is for SDXL"),
-    ("controls", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”"),
-    ("controls", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
-    ("controls", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "not installed"),
-    ("controls", {"model": "canny", "preprocessor": "canny", "image": NARROW_REF}, "invalid_controls_image", "narrow"),
-    ("controls", {"model": "canny", "image": {"sha256": "f" * 64}}, "input_gone", "did not reach")])
+@pytest.mark.parametrize(
+    ("part", "unit", "code", "words"),
+    [
+        ("controls", {"model": "canny_xl"}, "invalid_controls_model", "“canny_xl” is for SDXL; “sd1” is SD 1.x."),
+        ("controls", {"model": "canny2"}, "invalid_controls_model", "“canny2” is for SD 2.x; “sd1” is SD 1.x."),
+        ("controls", {"model": "sketch_xl"}, "invalid_controls_model", "T2I-Adapter “sketch_xl” is for SDXL"),
+        ("references", {"model": "picture_xl"}, "invalid_references_model", "IP-Adapter “picture_xl” is for SDXL"),
+        ("controls", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”"),
+        (
+            "controls",
+            {"model": "canny", "preprocessor": "inpaint"},
+            "invalid_controls_preprocessor",
+            "there is no mask",
+        ),
+        ("controls", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "not installed"),
+        (
+            "controls",
+            {"model": "canny", "preprocessor": "canny", "image": NARROW_REF},
+            "invalid_controls_image",
+            "narrow",
+        ),
+        ("controls", {"model": "canny", "image": {"sha256": "f" * 64}}, "input_gone", "did not reach"),
+    ],
+)
 def test_what_cannot_be_done_fails_in_words_and_the_next_job_works(
-        part: str, unit: dict[str, object], code: str, words: str, paint: Painter) -> None:
+    part: str, unit: dict[str, object], code: str, words: str, paint: Painter
+) -> None:
     before = pixels(paint())
     failed = failure(paint(**{part: (unit,)}))
     assert failed.code == code and words in failed.message and failed.hint
     assert np.array_equal(pixels(paint()), before)
 
 
-def test_a_preprocessor_that_breaks_fails_the_job_and_not_the_next(paint: Painter,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preprocessor_that_breaks_fails_the_job_and_not_the_next(
+    paint: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def breaks(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -180,11 +221,14 @@ def test_a_preprocessor_that_breaks_fails_the_job_and_not_the_next(paint: Painte
     assert np.array_equal(pixels(paint()), before)
 
 
-def test_a_model_made_otherwise_is_refused_with_what_differs(tmp_path: Path, paint: Painter,
-                                                             control_entries: dict[str, ModelEntry],
-                                                             make_recipe: Callable[..., Recipe],
-                                                             make_ticket: Callable[..., Ticket],
-                                                             engine: Engine) -> None:
+def test_a_model_made_otherwise_is_refused_with_what_differs(
+    tmp_path: Path,
+    paint: Painter,
+    control_entries: dict[str, ModelEntry],
+    make_recipe: Callable[..., Recipe],
+    make_ticket: Callable[..., Ticket],
+    engine: Engine,
+) -> None:
     wide = tiny_controls.build_controlnet("sd2", tmp_path / "wide")
     ref = control_entries["canny"].ref.model_copy(update={"name": "wide", "fingerprint": ""})
     ticket = make_ticket(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
@@ -193,22 +237,34 @@ def test_a_model_made_otherwise_is_refused_with_what_differs(tmp_path: Path, pai
     assert "does not fit “sd1”: its cross_attention_dim is 1024 and the model's 32" in failed.message
 
 
-def test_a_model_without_attention_steers_one_with_it(tmp_path: Path, control_entries: dict[str, ModelEntry],
-                                                      make_recipe: Callable[..., Recipe],
-                                                      make_ticket: Callable[..., Ticket], engine: Engine) -> None:
-    plain = tiny_controls.build_controlnet("sd1", tmp_path / "plain", down_block_types=("DownBlock2D", "DownBlock2D"),
-                                           mid_block_type="UNetMidBlock2D")
+def test_a_model_without_attention_steers_one_with_it(
+    tmp_path: Path,
+    control_entries: dict[str, ModelEntry],
+    make_recipe: Callable[..., Recipe],
+    make_ticket: Callable[..., Ticket],
+    engine: Engine,
+) -> None:
+    plain = tiny_controls.build_controlnet(
+        "sd1", tmp_path / "plain", down_block_types=("DownBlock2D", "DownBlock2D"), mid_block_type="UNetMidBlock2D"
+    )
     ref = control_entries["canny"].ref.model_copy(update={"name": "plain", "fingerprint": ""})
     ticket = make_ticket(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
-    steered, free = (pixels(list(engine.paint(job, lambda: False))) for job in (
-        replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, path_key(ref): str(plain)}),
-        make_ticket(make_recipe())))
+    steered, free = (
+        pixels(list(engine.paint(job, lambda: False)))
+        for job in (
+            replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, path_key(ref): str(plain)}),
+            make_ticket(make_recipe()),
+        )
+    )
     assert not np.array_equal(steered, free)
 
 
-def test_pictures_as_prompt_leave_the_model_as_it_was(entries: dict[str, ModelEntry],
-                                                      control_entries: dict[str, ModelEntry], models: ModelManager,
-                                                      make_recipe: Callable[..., Recipe]) -> None:
+def test_pictures_as_prompt_leave_the_model_as_it_was(
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+    models: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     recipe = make_recipe(references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},))
     paths = {path_key(control_entries["picture"].ref): str(control_entries["picture"].path)}
     ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
@@ -225,31 +281,39 @@ def test_pictures_as_prompt_leave_the_model_as_it_was(entries: dict[str, ModelEn
         assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_control_models_are_kept_and_evicted_like_checkpoints(entries: dict[str, ModelEntry],
-                                                              control_entries: dict[str, ModelEntry]) -> None:
+def test_control_models_are_kept_and_evicted_like_checkpoints(
+    entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry]
+) -> None:
     models = ModelManager(CPU)
-    with (models.lease(entries["sd1"].ref, str(entries["sd1"].path)),
-          models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)),
-          models.lease(control_entries["depth"].ref, str(control_entries["depth"].path)) as second,
-          models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as again):
+    with (
+        models.lease(entries["sd1"].ref, str(entries["sd1"].path)),
+        models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)),
+        models.lease(control_entries["depth"].ref, str(control_entries["depth"].path)) as second,
+        models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as again,
+    ):
         assert tuple(held.name for held in models.resident()) == ("sd1", "canny", "depth")
         assert second.parts["controlnet"] is not again.parts["controlnet"]
     models.evict_all()
     assert tuple(held.name for held in models.resident()) == ()
 
 
-def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(entries: dict[str, ModelEntry],
-                                                               control_entries: dict[str, ModelEntry],
-                                                               models: ModelManager,
-                                                               make_recipe: Callable[..., Recipe]) -> None:
+def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+    models: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     """Also with two prompts (AND): one row to steer away from, two to steer to."""
     rows, context = torch.randn(3, 4, 8, 8), torch.randn(3, 77, 32)
     conditions = Conditions(context, (1.0, 0.5), True)
     for name in ("canny", "sketch"):
         entry = control_entries[name]
         recipe = make_recipe(controls=({"model": entry.ref, "image": PICTURE_REF, "mode": "control"},))
-        with (models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
-              models.lease(entry.ref, str(entry.path)) as lent, torch.inference_mode()):
+        with (
+            models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
+            models.lease(entry.ref, str(entry.path)) as lent,
+            torch.inference_mode(),
+        ):
             held = ControlSet(tuple(lent.parts.values()), IMAGES, Preprocessors([], CPU.torch_device))
             called = controls_of(held.units(recipe, bundle), CPU)
             assert called is not None
@@ -259,19 +323,32 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(entries: dict[str
             assert added.shape[0] == 3 and not added[0].any() and added[1:].any()
 
 
-@pytest.mark.parametrize(("model", "name", "part"), [
-    ("sd1", "canny", "controls"), ("sdxl", "union", "controls"), ("sdxl", "sketch_xl", "controls"),
-    ("sd1", "picture", "references")])
-def test_controls_run_in_the_precision_of_a_card(model: str, name: str, part: str, entries: dict[str, ModelEntry],
-                                                 control_entries: dict[str, ModelEntry],
-                                                 make_recipe: Callable[..., Recipe]) -> None:
+@pytest.mark.parametrize(
+    ("model", "name", "part"),
+    [
+        ("sd1", "canny", "controls"),
+        ("sdxl", "union", "controls"),
+        ("sdxl", "sketch_xl", "controls"),
+        ("sd1", "picture", "references"),
+    ],
+)
+def test_controls_run_in_the_precision_of_a_card(
+    model: str,
+    name: str,
+    part: str,
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+    make_recipe: Callable[..., Recipe],
+) -> None:
     half = Device(torch.device("cpu"), "CPU", torch.bfloat16, channels_last=True)
     models, entry = ModelManager(half), control_entries[name]
     unit = {"model": entry.ref, "image": PICTURE_REF, **({"shows": "depth"} if name == "union" else {})}
     recipe = make_recipe(model, **{part: (unit,)})
     ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, {path_key(entry.ref): str(entry.path)})
-    with (models.lease(entries[model].ref, str(entries[model].path)) as bundle,
-          lend(recipe, ticket, models, Preprocessors([], half.torch_device), bundle) as lent):
+    with (
+        models.lease(entries[model].ref, str(entries[model].path)) as bundle,
+        lend(recipe, ticket, models, Preprocessors([], half.torch_device), bundle) as lent,
+    ):
         material = Material(IMAGES, EmbeddingCache(), lambda image, *_: image, lent)
         *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
         weights = bundle.parts["unet"].state_dict()
@@ -280,7 +357,7 @@ def test_controls_run_in_the_precision_of_a_card(model: str, name: str, part: st
 
 
 def test_prompt_mode_fades_as_the_extension_does() -> None:
-    assert subject._FADE**subject._DEEPEST == pytest.approx(0.0994, abs=1e-4)
+    assert pytest.approx(0.0994, abs=1e-4) == subject._FADE**subject._DEEPEST
 
 
 def test_a_preview_is_a_map(engine: Engine) -> None:
@@ -289,21 +366,30 @@ def test_a_preview_is_a_map(engine: Engine) -> None:
     (made,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
     assert isinstance(ending, WorkDone) and (made.width, made.height) == (128, 64)
     assert set(np.frombuffer(made.rgb, dtype=np.uint8)) == {0, 255}
-    failed = failure(list(engine.paint(Ticket("job", 1, task.model_copy(update={"preprocessor": "hed"}), IMAGES),
-                                       lambda: False)))
+    failed = failure(
+        list(engine.paint(Ticket("job", 1, task.model_copy(update={"preprocessor": "hed"}), IMAGES), lambda: False))
+    )
     assert failed.code == "preprocessor_not_installed" and "models/annotators/" in failed.hint
 
 
-def test_loading_tells_of_every_model(control_entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe],
-                                      make_ticket: Callable[..., Ticket]) -> None:
+def test_loading_tells_of_every_model(
+    control_entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Ticket]
+) -> None:
     fresh = Engine(EngineOptions(device="cpu", threads=1))
-    recipe = make_recipe(controls=({"model": control_entries["canny"].ref, "image": PICTURE_REF},),
-                         references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},))
+    recipe = make_recipe(
+        controls=({"model": control_entries["canny"].ref, "image": PICTURE_REF},),
+        references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},),
+    )
     ticket = make_ticket(recipe)
-    paths: dict[str, Any] = {**ticket.model_paths,
-                             **{path_key(control_entries[name].ref): str(control_entries[name].path)
-                                for name in ("canny", "picture")}}
+    paths: dict[str, Any] = {
+        **ticket.model_paths,
+        **{path_key(control_entries[name].ref): str(control_entries[name].path) for name in ("canny", "picture")},
+    }
     events = list(fresh.paint(replace(ticket, images=IMAGES, model_paths=paths), lambda: False))
     assert pixels(events).any()
     assert {event.what for event in events if isinstance(event, WorkLoading)} == {
-        "sd1", "canny", "picture", "picture/image_encoder"}
+        "sd1",
+        "canny",
+        "picture",
+        "picture/image_encoder",
+    }

@@ -93,7 +93,7 @@ def test_controls_reach_the_model_in_the_span_they_choose() -> None:
     seen = []
 
     def controls(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, span: Span) -> Influence | None:
-        return Influence((rows,), rows) if 0.25 <= span[0] and span[1] <= 0.75 else None
+        return Influence((rows,), rows) if span[0] >= 0.25 and span[1] <= 0.75 else None
 
     def predict(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, influence: object) -> torch.Tensor:
         seen.append(influence is not None)

@@ -26,41 +26,64 @@ STYLE = torch.randn(2, 32, generator=torch.Generator().manual_seed(2))
 def files(entries: dict[str, ModelEntry], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files by name: "ink" for all parts, "words" for the text encoder alone, "half" with a stranger, and others."""
     folder, path = tmp_path_factory.mktemp("nets"), entries["sd1"].path
-    parts = {"unet": UNet2DConditionModel.from_pretrained(str(path / "unet")),
-             "text_encoder": CLIPTextModel.from_pretrained(str(path / "text_encoder"))}
+    parts = {
+        "unet": UNet2DConditionModel.from_pretrained(str(path / "unet")),
+        "text_encoder": CLIPTextModel.from_pretrained(str(path / "text_encoder")),
+    }
     everything = chosen(parts, LINEAR)
     words = {place: module for place, module in everything.items() if place[0] == "text_encoder"}
     ink, text = make(everything, kohya), make(words, kohya, alpha=40.0)
     half = Made({**ink.tensors, "lora_unet_nowhere.lora_down.weight": torch.ones(4, 4)}, {})
     generator = torch.Generator().manual_seed(7)
-    bend = {f"32.{side}.linear.{layer}.weight": torch.randn(32, 32, generator=generator) * 0.3
-            for side in range(2) for layer in (0, 2)}
-    plain = {"style": {"emb_params": STYLE}, "bend": bend, "nan": {
-        name: torch.full_like(tensor, float("nan")) for name, tensor in ink.tensors.items()}}
+    bend = {
+        f"32.{side}.linear.{layer}.weight": torch.randn(32, 32, generator=generator) * 0.3
+        for side in range(2)
+        for layer in (0, 2)
+    }
+    plain = {
+        "style": {"emb_params": STYLE},
+        "bend": bend,
+        "nan": {name: torch.full_like(tensor, float("nan")) for name, tensor in ink.tensors.items()},
+    }
     for name, tensors in plain.items():
         metadata = {"activation_func": "relu"} if name == "bend" else None
         save_file(tensors, folder / f"{name}.safetensors", metadata=metadata)
-    idle = Made({name: torch.zeros_like(tensor) if name.endswith(".alpha") else tensor for name, tensor in ink.tensors.items()}, {})
-    fresh = Made({name: torch.zeros_like(tensor) if "lora_up" in name else tensor for name, tensor in ink.tensors.items()}, {})
+    idle = Made(
+        {name: torch.zeros_like(tensor) if name.endswith(".alpha") else tensor for name, tensor in ink.tensors.items()},
+        {},
+    )
+    fresh = Made(
+        {name: torch.zeros_like(tensor) if "lora_up" in name else tensor for name, tensor in ink.tensors.items()}, {}
+    )
     for name, made in (("ink", ink), ("words", text), ("half", half), ("idle", idle), ("fresh", fresh)):
         made.save(folder / f"{name}.safetensors")
     return {file.stem: file for file in folder.iterdir()}
 
 
 @pytest.fixture
-def paint(engine: Engine, files: dict[str, Path], make_recipe: Callable[..., Recipe],
-          make_ticket: Callable[..., Ticket]) -> Paint:
+def paint(
+    engine: Engine, files: dict[str, Path], make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Ticket]
+) -> Paint:
     """Paint the sd1 recipe with some of the files; `nets`: name -> weight."""
 
     def ref(kind: ModelKind, name: str) -> ModelRef:
-        return ModelRef(kind=kind, name=name, family="unknown", fingerprint=fingerprint(files[name].parent, (files[name],)))
+        return ModelRef(
+            kind=kind, name=name, family="unknown", fingerprint=fingerprint(files[name].parent, (files[name],))
+        )
 
-    def run(is_cancelled: Callable[[], bool] = lambda: False, *, bend: float = 0.0, style: bool = False,
-            nets: dict[str, float] | None = None, **changes: object) -> list[Any]:
+    def run(
+        is_cancelled: Callable[[], bool] = lambda: False,
+        *,
+        bend: float = 0.0,
+        style: bool = False,
+        nets: dict[str, float] | None = None,
+        **changes: object,
+    ) -> list[Any]:
         loras = tuple({"model": ref("lora", name), "weight": weight} for name, weight in (nets or {}).items())
         networks = ({"model": ref("hypernetwork", "bend"), "weight": bend},) if bend else ()
-        recipe = make_recipe(loras=loras, hypernetworks=networks,
-                             embeddings=(ref("embedding", "style"),) if style else (), **changes)
+        recipe = make_recipe(
+            loras=loras, hypernetworks=networks, embeddings=(ref("embedding", "style"),) if style else (), **changes
+        )
         ticket = make_ticket(recipe)
         paths = {path_key(found): str(files[found.name]) for found in recipe.models if found.name in files}
         return list(engine.paint(replace(ticket, model_paths={**ticket.model_paths, **paths}), is_cancelled))

@@ -82,8 +82,9 @@ def test_same_seed_gives_the_same_bits(sampler: str, engine: Engine, make_recipe
 
 
 @pytest.mark.parametrize("sampler", ["euler_a", "lcm"])
-def test_picture_of_a_job_equals_the_single_one(sampler: str, engine: Engine, make_recipe: Make,
-                                                make_ticket: Make) -> None:
+def test_picture_of_a_job_equals_the_single_one(
+    sampler: str, engine: Engine, make_recipe: Make, make_ticket: Make
+) -> None:
     many = pictures(paint_all(engine, make_ticket(make_recipe(sampler=sampler, count=4, seed=2**64 - 2))))
     for index, seed in enumerate([2**64 - 2, 2**64 - 1, 0, 1]):
         single = pictures(paint_all(engine, make_ticket(make_recipe(sampler=sampler, seed=seed))))
@@ -97,8 +98,9 @@ def test_finished_pictures_are_not_made_again(engine: Engine, make_recipe: Make,
     assert rest == {1: every[1]}
 
 
-def test_previews_come_with_the_first_step_and_never_with_the_last(engine: Engine, make_recipe: Make,
-                                                                   make_ticket: Make) -> None:
+def test_previews_come_with_the_first_step_and_never_with_the_last(
+    engine: Engine, make_recipe: Make, make_ticket: Make
+) -> None:
     steps = [event for event in paint_all(engine, make_ticket(make_recipe(steps=4))) if isinstance(event, WorkStep)]
     assert steps[0].preview is not None
     assert len(steps[0].preview.rgb) == 3 * steps[0].preview.width * steps[0].preview.height
@@ -111,13 +113,15 @@ def test_previews_change_no_picture(engine: Engine, make_recipe: Make, make_tick
     for sampler in ("euler_a", "heun"):
         recipe = make_recipe(sampler=sampler)
         assert pictures(paint_all(engine, make_ticket(recipe))) == pictures(
-            paint_all(engine, make_ticket(recipe, wants_previews=False)))
+            paint_all(engine, make_ticket(recipe, wants_previews=False))
+        )
 
 
 def test_cancel_stops_between_steps(engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
     seen: list[WorkerEvent] = []
-    job = engine.paint(make_ticket(make_recipe(steps=20, count=2)),
-                       lambda: sum(isinstance(event, WorkStep) for event in seen) >= 2)
+    job = engine.paint(
+        make_ticket(make_recipe(steps=20, count=2)), lambda: sum(isinstance(event, WorkStep) for event in seen) >= 2
+    )
     for event in job:
         seen.append(event)
     assert seen[-1] == WorkCancelled("job")
@@ -155,15 +159,30 @@ def test_long_prompt_paints_with_a_notice(engine: Engine, make_recipe: Make, mak
     assert isinstance(events[-1], WorkDone)
 
 
-@pytest.mark.parametrize("prompt", ["", "((((", "\x00\u202e👩‍👩‍👧", "<|endoftext|>" * 5, "BREAK BREAK", "a AND", "[|]",
-                                    "[cat:dog:0.5] (red:1.4) [sea|sun]", "cat AND dog :0.4", "(" * 5000])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "((((",
+        "\x00\u202e👩‍👩‍👧",
+        "<|endoftext|>" * 5,
+        "BREAK BREAK",
+        "a AND",
+        "[|]",
+        "[cat:dog:0.5] (red:1.4) [sea|sun]",
+        "cat AND dog :0.4",
+        "(" * 5000,
+    ],
+)
 def test_strange_prompts_paint(prompt: str, engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
     for kind in ("sd1", "sdxl"):
         events = paint_all(engine, make_ticket(make_recipe(kind, prompt=prompt, negative_prompt=prompt, steps=2)))
         assert isinstance(events[-1], WorkDone), events[-1]
 
 
-def test_a_weight_beyond_every_number_fails_with_its_sentence(engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
+def test_a_weight_beyond_every_number_fails_with_its_sentence(
+    engine: Engine, make_recipe: Make, make_ticket: Make
+) -> None:
     ending = paint_all(engine, make_ticket(make_recipe(prompt=f"(cat:{'9' * 400})")))[-1]
     assert isinstance(ending, WorkFailed)
     assert ending.code == "invalid_prompt"
@@ -175,12 +194,15 @@ def test_parts_that_are_still_to_come_are_refused(engine: Engine, make_recipe: M
     ending = paint_all(engine, make_ticket(make_recipe(refiner=refiner)))[-1]
     assert isinstance(ending, WorkFailed)
     assert (ending.code, ending.message) == (
-        "invalid_refiner", "The recipe asks for a refiner, which this version can't do yet.")
+        "invalid_refiner",
+        "The recipe asks for a refiner, which this version can't do yet.",
+    )
 
 
 @pytest.mark.parametrize("change", [{"sampler": "plms"}, {"schedule": "turbo"}, {"clip_skip": 4}])
-def test_unknown_names_fail_with_a_sentence(change: dict[str, object], engine: Engine, make_recipe: Make,
-                                            make_ticket: Make) -> None:
+def test_unknown_names_fail_with_a_sentence(
+    change: dict[str, object], engine: Engine, make_recipe: Make, make_ticket: Make
+) -> None:
     ending = paint_all(engine, make_ticket(make_recipe("sd2", **change)))[-1]
     assert isinstance(ending, WorkFailed)
     assert ending.code.startswith("invalid_")
@@ -208,8 +230,9 @@ def ticket_for(entry: ModelEntry, recipe: Recipe, make_ticket: Make) -> Ticket:
     return Ticket("job", 1, ticket.task, model_paths={path_key(entry.ref): str(entry.path)})
 
 
-def test_nan_weights_fail_by_name_and_the_next_job_works(engine: Engine, make_recipe: Make, make_ticket: Make,
-                                                         entries: dict[str, ModelEntry], tmp_path: Path) -> None:
+def test_nan_weights_fail_by_name_and_the_next_job_works(
+    engine: Engine, make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry], tmp_path: Path
+) -> None:
     bad = damaged(entries["sd1"], tmp_path / "bad", "unet", "conv_out.bias", float("nan"))
     ending = paint_all(engine, ticket_for(bad, make_recipe(), make_ticket))[-1]
     assert isinstance(ending, WorkFailed)
@@ -219,11 +242,19 @@ def test_nan_weights_fail_by_name_and_the_next_job_works(engine: Engine, make_re
     assert isinstance(paint_all(engine, make_ticket(make_recipe()))[-1], WorkDone)
 
 
-@pytest.mark.parametrize(("part", "name", "where"), [
-    ("unet", "conv_out.bias", "first step"), ("vae", "decoder.conv_out.weight", "VAE")])
-def test_numbers_gone_bad_are_no_black_picture(part: str, name: str, where: str, engine: Engine, make_recipe: Make,
-                                               make_ticket: Make, entries: dict[str, ModelEntry],
-                                               tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "name", "where"), [("unet", "conv_out.bias", "first step"), ("vae", "decoder.conv_out.weight", "VAE")]
+)
+def test_numbers_gone_bad_are_no_black_picture(
+    part: str,
+    name: str,
+    where: str,
+    engine: Engine,
+    make_recipe: Make,
+    make_ticket: Make,
+    entries: dict[str, ModelEntry],
+    tmp_path: Path,
+) -> None:
     bad = damaged(entries["sd1"], tmp_path / "bad", part, name, 3e38)
     events = paint_all(engine, ticket_for(bad, make_recipe(guidance=30.0), make_ticket))
     assert isinstance(events[-1], WorkFailed)
@@ -240,25 +271,34 @@ def failing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         def predict_with(*_: object, **__: object) -> Callable[..., torch.Tensor]:
             def predict(*_: object) -> torch.Tensor:
                 raise error
+
             return predict
+
         monkeypatch.setattr(pipeline, "predict_with", predict_with)
 
     yield arm
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "out_of_memory"),
-    (MemoryError(), "out_of_memory"),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
-    (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "device_fault"),
-    (RuntimeError("CUDA error: device-side assert triggered"), "device_fault"),
-    (OSError(5, "Input/output error"), "model_problem"),
-    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "engine_failed"),
-    (IndexError("list index out of range"), "engine_failed"),
-])
-def test_errors_of_the_libraries_become_sentences(error: BaseException, code: str, engine: Engine, failing: Make,
-                                                  make_recipe: Make, make_ticket: Make) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+            "out_of_memory",
+        ),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "device_fault"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "device_fault"),
+        (OSError(5, "Input/output error"), "model_problem"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "engine_failed"),
+        (IndexError("list index out of range"), "engine_failed"),
+    ],
+)
+def test_errors_of_the_libraries_become_sentences(
+    error: BaseException, code: str, engine: Engine, failing: Make, make_recipe: Make, make_ticket: Make
+) -> None:
     failing(error)
     ending = paint_all(engine, make_ticket(make_recipe(width=72)))[-1]
     assert isinstance(ending, WorkFailed)
@@ -270,8 +310,9 @@ def test_errors_of_the_libraries_become_sentences(error: BaseException, code: st
         assert "sd1" in ending.message
 
 
-def test_real_allocation_failure_is_out_of_memory(engine: Engine, failing: Make, make_recipe: Make,
-                                                  make_ticket: Make) -> None:
+def test_real_allocation_failure_is_out_of_memory(
+    engine: Engine, failing: Make, make_recipe: Make, make_ticket: Make
+) -> None:
     try:
         torch.empty(2**60, dtype=torch.uint8)
     except RuntimeError as error:
@@ -287,8 +328,9 @@ def test_interrupts_pass(engine: Engine, failing: Make, make_recipe: Make, make_
         list(engine.paint(make_ticket(make_recipe()), never))
 
 
-def test_failed_job_keeps_no_tensors(engine: Engine, make_recipe: Make, make_ticket: Make,
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_job_keeps_no_tensors(
+    engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept: list[weakref.ref[torch.Tensor]] = []
 
     def predict_with(*_: object, **__: object) -> Callable[..., torch.Tensor]:
@@ -296,6 +338,7 @@ def test_failed_job_keeps_no_tensors(engine: Engine, make_recipe: Make, make_tic
             big = torch.zeros(1000)
             kept.extend((weakref.ref(rows), weakref.ref(big)))
             raise RuntimeError("CUDA out of memory")
+
         return predict
 
     monkeypatch.setattr(pipeline, "predict_with", predict_with)

@@ -11,10 +11,10 @@ from diffusers.models.attention_processor import SlicedAttnProcessor
 
 from catalog.models import ModelEntry
 from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkNotice, WorkPainted, WorkStep
-from engine.images import vae
 from engine import pipeline
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
+from engine.images import vae
 
 Make = Callable[..., Any]
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
@@ -62,7 +62,8 @@ def run(engine: Engine, ticket: Any) -> tuple[list[WorkerEvent], list[str], byte
 
 
 def test_a_step_without_memory_is_tried_again_with_parts_that_travel(
-        on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make) -> None:
+    on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make
+) -> None:
     ticket = make_ticket(make_recipe(steps=4))
     _, _, expected = run(engine, ticket)
     steps_fail(lambda number: torch.OutOfMemoryError("CUDA out of memory") if number in (2, 5) else None)
@@ -74,8 +75,8 @@ def test_a_step_without_memory_is_tried_again_with_parts_that_travel(
 
 
 def test_memory_that_never_suffices_ends_in_a_sentence_and_the_next_job_works(
-        on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ticket, card = make_ticket(make_recipe()), on(CARD)
     _, _, expected = run(engine, ticket)
     asked = steps_fail(lambda number: torch.OutOfMemoryError("CUDA out of memory"))
@@ -88,7 +89,8 @@ def test_memory_that_never_suffices_ends_in_a_sentence_and_the_next_job_works(
 
 @pytest.mark.parametrize("place", ["engine.engine.plan_of", "engine.engine.lend"], ids=["prompt", "LoRAs and controls"])
 def test_memory_that_runs_short_before_the_first_step_is_found_the_same_way(
-        place: str, on: Make, engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place: str, on: Make, engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ticket, card = make_ticket(make_recipe(steps=3)), on(CARD)
     _, _, expected = run(engine, ticket)
     module, _, name = place.rpartition(".")
@@ -109,8 +111,9 @@ def test_memory_that_runs_short_before_the_first_step_is_found_the_same_way(
     assert isinstance(events[-1], WorkFailed) and notices == []
 
 
-def test_the_processor_slices_its_attention_for_one_job(engine: Engine, steps_fail: Make, make_recipe: Make,
-                                                        make_ticket: Make, entries: dict[str, ModelEntry]) -> None:
+def test_the_processor_slices_its_attention_for_one_job(
+    engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry]
+) -> None:
     ticket = make_ticket(make_recipe())
     _, _, expected = run(engine, ticket)
     kinds: list[set[type]] = []
@@ -129,8 +132,9 @@ def test_the_processor_slices_its_attention_for_one_job(engine: Engine, steps_fa
     assert run(engine, ticket)[2] == expected
 
 
-def test_other_errors_are_not_tried_again(engine: Engine, steps_fail: Make, make_recipe: Make,
-                                          make_ticket: Make) -> None:
+def test_other_errors_are_not_tried_again(
+    engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make
+) -> None:
     asked = steps_fail(lambda number: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     events, notices, _ = run(engine, make_ticket(make_recipe()))
     assert isinstance(events[-1], WorkFailed) and asked == [0] and notices == []
@@ -150,18 +154,20 @@ def nan_in_half(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     yield in_full
 
 
-def test_a_unet_that_overflows_in_half_precision_is_run_in_full(on: Make, nan_in_half: list[bool], make_recipe: Make,
-                                                                make_ticket: Make) -> None:
+def test_a_unet_that_overflows_in_half_precision_is_run_in_full(
+    on: Make, nan_in_half: list[bool], make_recipe: Make, make_ticket: Make
+) -> None:
     card = on(replace(CARD, dtype=torch.bfloat16))
     events, notices, picture = run(card, make_ticket(make_recipe(count=2)))
     assert isinstance(events[-1], WorkDone) and picture is not None
     assert notices == ["unet_float32"] and nan_in_half == [False, True, True]
 
 
-def test_full_precision_computes_what_it_says(on: Make, make_recipe: Make, make_ticket: Make,
-                                              entries: dict[str, ModelEntry]) -> None:
-    from engine.sampling.denoise import Conditions
+def test_full_precision_computes_what_it_says(
+    on: Make, make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry]
+) -> None:
     from engine.families.family import predict_with
+    from engine.sampling.denoise import Conditions
 
     card = on(replace(CARD, dtype=torch.bfloat16))
     entry = entries["sd1"]
@@ -171,23 +177,34 @@ def test_full_precision_computes_what_it_says(on: Make, make_recipe: Make, make_
         wide = predict_with(bundle.parts, torch.bfloat16, in_float32=True)(rows, t, told, None)
         unet = bundle.parts["unet"]
         assert unet.dtype == torch.bfloat16 and wide.dtype == torch.float32
-        expected = torch.func.functional_call(unet, {k: v.float() for k, v in unet.state_dict().items()}, (rows, t),
-                                              {"encoder_hidden_states": told.context, "return_dict": False})[0]
+        expected = torch.func.functional_call(
+            unet,
+            {k: v.float() for k, v in unet.state_dict().items()},
+            (rows, t),
+            {"encoder_hidden_states": told.context, "return_dict": False},
+        )[0]
     assert torch.equal(wide, expected)
 
 
-def test_numbers_that_stay_bad_are_named(engine: Engine, monkeypatch: pytest.MonkeyPatch, make_recipe: Make,
-                                         make_ticket: Make) -> None:
+def test_numbers_that_stay_bad_are_named(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, make_recipe: Make, make_ticket: Make
+) -> None:
     original = pipeline.predict_with
-    monkeypatch.setattr(pipeline, "predict_with", lambda *what, **more: (
-        lambda *rows: original(*what, **more)(*rows) * float("nan")))
+    monkeypatch.setattr(
+        pipeline, "predict_with", lambda *what, **more: lambda *rows: original(*what, **more)(*rows) * float("nan")
+    )
     events, notices, picture = run(engine, make_ticket(make_recipe()))
     assert isinstance(events[-1], WorkFailed) and events[-1].code == "no_valid_picture"
     assert notices == [] and picture is None
 
 
-def test_a_vae_without_memory_works_in_tiles(engine: Engine, make_recipe: Make, make_ticket: Make,
-                                             monkeypatch: pytest.MonkeyPatch, entries: dict[str, ModelEntry]) -> None:
+def test_a_vae_without_memory_works_in_tiles(
+    engine: Engine,
+    make_recipe: Make,
+    make_ticket: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    entries: dict[str, ModelEntry],
+) -> None:
     monkeypatch.setattr(vae, "_TILE", 64)
     ticket = make_ticket(make_recipe(width=128, height=128))
     run(engine, ticket)
@@ -207,8 +224,9 @@ def test_a_vae_without_memory_works_in_tiles(engine: Engine, make_recipe: Make, 
     assert not shelf.parts["vae"].use_tiling
 
 
-def test_a_vae_for_which_there_is_no_room_begins_in_tiles(engine: Engine, make_recipe: Make, make_ticket: Make,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vae_for_which_there_is_no_room_begins_in_tiles(
+    engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiled: list[bool] = []
     monkeypatch.setattr(vae, "free_bytes", lambda device: 1000)
     original = vae._tiling

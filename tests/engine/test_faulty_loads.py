@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from catalog.models import ModelEntry, describe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkPainted, path_key
-from engine.models import loading
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
+from engine.models import loading
 from engine.models.module_slot import Shelf
 
 Make = Callable[..., Any]
@@ -58,9 +58,14 @@ def broken(entry: ModelEntry, folder: Path, part: str, value: float, name: str |
 
 
 @pytest.mark.parametrize("stage", ["header", "text_encoder", "unet", "vae", "to the device", "first step"])
-def test_f14_a_swap_that_fails_leaves_the_old_model(stage: str, card: Engine, entries: dict[str, ModelEntry],
-                                                    make_recipe: Make, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f14_a_swap_that_fails_leaves_the_old_model(
+    stage: str,
+    card: Engine,
+    entries: dict[str, ModelEntry],
+    make_recipe: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     old, new = entries["sd1"], entries["sd1_other"]
     before = picture(run(card, old, make_recipe))
     says = "bad"
@@ -100,9 +105,14 @@ def _strike_once(original: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
-def test_f15_a_file_that_is_cut_short_while_it_is_read(share: float, card: Engine, entries: dict[str, ModelEntry],
-                                                       make_recipe: Make, tmp_path: Path,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f15_a_file_that_is_cut_short_while_it_is_read(
+    share: float,
+    card: Engine,
+    entries: dict[str, ModelEntry],
+    make_recipe: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = picture(run(card, entries["sd1"], make_recipe))
     shutil.copytree(entries["sd1_other"].path, tmp_path / "bad")
     bad = describe(tmp_path / "bad", "bad")

@@ -11,15 +11,35 @@ from safetensors.torch import save_file
 from catalog.detect.embedding_names import find_names, names_in, tables_of
 from catalog.models import ModelEntry, describe
 from contract.errors import InvalidRecipe
+from contract.parts import LoraUse
 from contract.recipe import ModelRef, Recipe
-from engine.convert.baking import _read
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
 from engine.adapters.textual_inversion import vocabulary_of
+from engine.convert.baking import _read
 from engine.models.manager import ModelManager
-from contract.parts import LoraUse
 
-WORDS = ("train", "eval", "forward", "parameters", "modules", "state_dict", "_parameters", "__class__", "T_destination", "training",
-         "weight", "sks.", "<ink>", "a.b.c", "", "half", "to", "ink wash", "déjà", "0")
+WORDS = (
+    "train",
+    "eval",
+    "forward",
+    "parameters",
+    "modules",
+    "state_dict",
+    "_parameters",
+    "__class__",
+    "T_destination",
+    "training",
+    "weight",
+    "sks.",
+    "<ink>",
+    "a.b.c",
+    "",
+    "half",
+    "to",
+    "ink wash",
+    "déjà",
+    "0",
+)
 
 
 def ref(name: str, kind: str = "embedding") -> ModelRef:
@@ -42,25 +62,50 @@ def test_names_within_names_are_read_too(tmp_path: Path, models: ModelManager) -
     save_file(tensors, path)
     with models.lease(ref("nested", "lora").model_copy(update={"fingerprint": ""}), str(path)) as bundle:
         (module,) = bundle.parts.values()
-        assert {name: len(tensor) for name, tensor in module.state_dict().items()} == {"a": 1, "a.b": 2, "a.b.train": 3, "train.a": 4}
+        assert {name: len(tensor) for name, tensor in module.state_dict().items()} == {
+            "a": 1,
+            "a.b": 2,
+            "a.b.train": 3,
+            "train.a": 4,
+        }
     holder = _read(LoraUse(model=ref("nested", "lora")), path)
-    assert {name: len(tensor) for name, tensor in holder.state_dict().items()} == {"a": 1, "a.b": 2, "a.b.train": 3, "train.a": 4}
+    assert {name: len(tensor) for name, tensor in holder.state_dict().items()} == {
+        "a": 1,
+        "a.b": 2,
+        "a.b.train": 3,
+        "train.a": 4,
+    }
 
 
-@pytest.mark.parametrize(("names", "tables"), [
-    (("emb_params",), ("emb_params",)), (("clip_l", "clip_g"), ("clip_l", "clip_g")), (("clip_g", "clip_l"), ("clip_l", "clip_g")),
-    (("text_encoders_1", "text_encoders_0"), ("text_encoders_0", "text_encoders_1")), (("clip_l",), ("clip_l",)),
-    (("clip_l", "clip_g", "clip_l_out", "clip_g_out"), ("clip_l", "clip_g")), (("train",), ("train",)), (("a", "b"), ()), ((), ()),
-    (("string_to_param.*", "string_to_token.*"), ("string_to_param.*",)), (("emb_params", "note"), ("emb_params",))])
+@pytest.mark.parametrize(
+    ("names", "tables"),
+    [
+        (("emb_params",), ("emb_params",)),
+        (("clip_l", "clip_g"), ("clip_l", "clip_g")),
+        (("clip_g", "clip_l"), ("clip_l", "clip_g")),
+        (("text_encoders_1", "text_encoders_0"), ("text_encoders_0", "text_encoders_1")),
+        (("clip_l",), ("clip_l",)),
+        (("clip_l", "clip_g", "clip_l_out", "clip_g_out"), ("clip_l", "clip_g")),
+        (("train",), ("train",)),
+        (("a", "b"), ()),
+        ((), ()),
+        (("string_to_param.*", "string_to_token.*"), ("string_to_param.*",)),
+        (("emb_params", "note"), ("emb_params",)),
+    ],
+)
 def test_the_tables_of_a_file_are_known_by_their_names(names: tuple[str, ...], tables: tuple[str, ...]) -> None:
     assert tables_of(names) == tables
 
 
 @pytest.mark.parametrize("keys", [("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1")])
-def test_two_tables_serve_two_text_encoders(entries: dict[str, ModelEntry], models: ModelManager, keys: tuple[str, str]) -> None:
+def test_two_tables_serve_two_text_encoders(
+    entries: dict[str, ModelEntry], models: ModelManager, keys: tuple[str, str]
+) -> None:
     xl = entries["sdxl"]
     with models.lease(xl.ref, str(xl.path)) as bundle:
-        widths = [bundle.modules[name].get_input_embeddings().embedding_dim for name in ("text_encoder", "text_encoder_2")]
+        widths = [
+            bundle.modules[name].get_input_embeddings().embedding_dim for name in ("text_encoder", "text_encoder_2")
+        ]
         tensors = {key: torch.ones(2, width) for key, width in zip(keys, widths, strict=True)}
         found = vocabulary_of({ref("ink"): dict(reversed(tensors.items()))}, bundle)
         assert [table.shape[1] for table in found.tables["ink!"]] == widths
@@ -75,7 +120,7 @@ def test_comfyuis_way_may_have_the_files_suffix(name: str, suffix: str) -> None:
     assert names_in(text, ["ink", "style/ink", "ink.v2"]) == (name,)
     rest, end = "", 0
     for spot in find_names(text, ["ink", "style/ink", "ink.v2"]):
-        rest, end = rest + text[end:spot.begin], spot.end
+        rest, end = rest + text[end : spot.begin], spot.end
     assert rest + text[end:] == "a hill, , (:1.2) by night"
 
 
@@ -85,20 +130,32 @@ def test_a_suffix_belongs_to_the_name_in_that_way_only() -> None:
 
 
 @pytest.mark.parametrize(("told", "is_zero"), [(None, True), (True, True), (False, False), ("no", True), (0, True)])
-def test_an_empty_negative_prompt_is_zeros_unless_the_model_says_otherwise(entries: dict[str, ModelEntry], models: ModelManager,
-                                                                           tmp_path: Path, told: object, is_zero: bool) -> None:
-
-
+def test_an_empty_negative_prompt_is_zeros_unless_the_model_says_otherwise(
+    entries: dict[str, ModelEntry], models: ModelManager, tmp_path: Path, told: object, is_zero: bool
+) -> None:
 
     folder = tmp_path / "xl"
     shutil.copytree(entries["sdxl"].path, folder)
     index = json.loads((folder / "model_index.json").read_text())
     index.pop("force_zeros_for_empty_prompt", None)
-    (folder / "model_index.json").write_text(json.dumps(index if told is None else {**index, "force_zeros_for_empty_prompt": told}))
+    (folder / "model_index.json").write_text(
+        json.dumps(index if told is None else {**index, "force_zeros_for_empty_prompt": told})
+    )
     entry = describe(folder, f"xl-{told}")
     one = entry.ref.model_copy(update={"fingerprint": ""})
-    recipe = Recipe.model_validate({"prompt": "a hill", "model": one, "sampler": "euler", "schedule": "uniform", "steps": 2, "guidance": 5.0,
-                                    "width": 64, "height": 64, "seed": 1})
+    recipe = Recipe.model_validate(
+        {
+            "prompt": "a hill",
+            "model": one,
+            "sampler": "euler",
+            "schedule": "uniform",
+            "steps": 2,
+            "guidance": 5.0,
+            "width": 64,
+            "height": 64,
+            "seed": 1,
+        }
+    )
     with models.lease(one, str(folder)) as bundle:
         conditions = condition(recipe, bundle, EmbeddingCache()).at(0)
         assert bool((conditions.context[0] == 0).all()) is is_zero

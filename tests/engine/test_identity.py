@@ -44,13 +44,32 @@ def chosen(path: Path, kind: ModelKind = "checkpoint", name: str = "") -> Chosen
     return entry.ref, path
 
 
-def paint(engine: Engine, model: Chosen, *, loras: tuple[Chosen, ...] = (), vae: Chosen | None = None,
-          embeddings: tuple[Chosen, ...] = (), prompt: str = "a red cat at sea") -> bytes:
+def paint(
+    engine: Engine,
+    model: Chosen,
+    *,
+    loras: tuple[Chosen, ...] = (),
+    vae: Chosen | None = None,
+    embeddings: tuple[Chosen, ...] = (),
+    prompt: str = "a red cat at sea",
+) -> bytes:
     """The picture's pixels."""
-    recipe = Recipe.model_validate({
-        "prompt": prompt, "model": model[0], "sampler": "euler", "schedule": "automatic", "steps": 2, "guidance": 5.0,
-        "width": 64, "height": 64, "seed": 7, "vae": vae and vae[0],
-        "loras": tuple({"model": ref, "weight": 1.0} for ref, _ in loras), "embeddings": tuple(ref for ref, _ in embeddings)})
+    recipe = Recipe.model_validate(
+        {
+            "prompt": prompt,
+            "model": model[0],
+            "sampler": "euler",
+            "schedule": "automatic",
+            "steps": 2,
+            "guidance": 5.0,
+            "width": 64,
+            "height": 64,
+            "seed": 7,
+            "vae": vae and vae[0],
+            "loras": tuple({"model": ref, "weight": 1.0} for ref, _ in loras),
+            "embeddings": tuple(ref for ref, _ in embeddings),
+        }
+    )
     models = (model, *loras, *embeddings, *((vae,) if vae else ()))
     ticket = Ticket("job", 1, Paint(recipe=recipe), model_paths={path_key(ref): str(path) for ref, path in models})
     events = list(engine.paint(ticket, lambda: False))
@@ -83,20 +102,35 @@ def change_tail(file: Path) -> None:
 def write_lora(folder: Path, file: Path) -> None:
     """For the query layers that are 32 wide."""
     unet = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
-    names = [name.removesuffix(".weight") for name, tensor in unet.items()
-             if name.endswith("attn2.to_q.weight") and tensor.shape == (32, 32)]
+    names = [
+        name.removesuffix(".weight")
+        for name, tensor in unet.items()
+        if name.endswith("attn2.to_q.weight") and tensor.shape == (32, 32)
+    ]
     assert names
-    save_file({f"unet.{name}.lora_{side}.weight": torch.linspace(-0.3, 0.5, 32 * 64).view((32, 64) if side == "B" else (64, 32))
-               for name in names for side in "AB"}, file)
+    save_file(
+        {
+            f"unet.{name}.lora_{side}.weight": torch.linspace(-0.3, 0.5, 32 * 64).view(
+                (32, 64) if side == "B" else (64, 32)
+            )
+            for name in names
+            for side in "AB"
+        },
+        file,
+    )
 
 
-@pytest.mark.parametrize("change", [
-    lambda f: set_key(f / "scheduler/scheduler_config.json", prediction_type="v_prediction"),
-    lambda f: set_key(f / "text_encoder/config.json", hidden_act="relu"),
-    lambda f: tiny.make_tokenizer("!").save_pretrained(f / "tokenizer"),
-    lambda f: change_tail(f / "text_encoder/model.safetensors"),
-    lambda f: change_tail(f / "vae/diffusion_pytorch_model.safetensors")],
-    ids=["prediction", "encoder", "tokenizer", "words", "decoder"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: set_key(f / "scheduler/scheduler_config.json", prediction_type="v_prediction"),
+        lambda f: set_key(f / "text_encoder/config.json", hidden_act="relu"),
+        lambda f: tiny.make_tokenizer("!").save_pretrained(f / "tokenizer"),
+        lambda f: change_tail(f / "text_encoder/model.safetensors"),
+        lambda f: change_tail(f / "vae/diffusion_pytorch_model.safetensors"),
+    ],
+    ids=["prediction", "encoder", "tokenizer", "words", "decoder"],
+)
 def test_a_folder_that_changed_makes_its_new_picture(change: Callable[[Path], object], folder: Path) -> None:
     engine = fresh()
     before = paint(engine, chosen(folder))
@@ -141,8 +175,11 @@ def test_files_of_one_name_size_time_and_header_are_two_models(kind: ModelKind, 
 
     def made(by: Engine, file: Path) -> bytes:
         ref = describe(file, "model", kind).ref.model_copy(update={"kind": kind, "family": "sd1"})
-        more = {"vae": {"vae": (ref, file)}, "lora": {"loras": ((ref, file),)},
-                "embedding": {"embeddings": ((ref, file),)}}[kind]
+        more = {
+            "vae": {"vae": (ref, file)},
+            "lora": {"loras": ((ref, file),)},
+            "embedding": {"embeddings": ((ref, file),)},
+        }[kind]
         return paint(by, model, prompt="a model at sea", **more)  # type: ignore[arg-type]
 
     first, second = made(engine, one), made(engine, other)

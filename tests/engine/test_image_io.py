@@ -19,9 +19,15 @@ def png(image: Image.Image) -> tuple[ImageRef, dict[str, bytes]]:
     return ref, {ref.sha256: out.getvalue()}
 
 
-@pytest.mark.parametrize(("mode", "color", "expected"), [
-    ("RGB", "red", (255, 0, 0)), ("RGBA", (255, 0, 0, 0), (255, 255, 255)), ("RGBA", (0, 0, 0, 255), (0, 0, 0)),
-    ("L", 7, (7, 7, 7))])
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [
+        ("RGB", "red", (255, 0, 0)),
+        ("RGBA", (255, 0, 0, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 255), (0, 0, 0)),
+        ("L", 7, (7, 7, 7)),
+    ],
+)
 def test_a_picture_is_opened_as_rgb_on_white(mode: str, color: object, expected: tuple[int, ...]) -> None:
     image = open_input(*png(Image.new(mode, (3, 2), color)))  # type: ignore[arg-type]
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (3, 2), expected)

@@ -9,22 +9,33 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DPTForDepthEstimation
 
 from catalog.files.headers import TensorInfo
-from engine.families.depth import build_estimator
-from engine.checkpoints.midas import midas_config, midas_pieces
-from engine.checkpoints.key_maps import clip_pieces, open_clip_pieces, unet_pieces, vae_pieces
 from engine.checkpoints.infer_config import layers_read, text_config, text_layers, unet_config, vae_config
+from engine.checkpoints.key_maps import clip_pieces, open_clip_pieces, unet_pieces, vae_pieces
+from engine.checkpoints.midas import midas_config, midas_pieces
+from engine.families.depth import build_estimator
 from tests.support import tiny_files
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8},
-    "sd2": {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True,
-            "upcast_attention": True},
-    "sdxl": {"block_out_channels": (320, 640, 1280), "attention_head_dim": (5, 10, 20), "cross_attention_dim": 2048,
-             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-             "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-             "transformer_layers_per_block": (1, 2, 10), "use_linear_projection": True,
-             "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
-             "projection_class_embeddings_input_dim": 2816}}
+    "sd2": {
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+        "upcast_attention": True,
+    },
+    "sdxl": {
+        "block_out_channels": (320, 640, 1280),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -37,8 +48,15 @@ def on_meta(make: Any, *arguments: object, **config: object) -> nn.Module:
         return make(*arguments, **config)
 
 
-@pytest.mark.parametrize(("family", "channels"), [  # other channels change only the first layer
-    *((family, 4) for family in PUBLISHED), ("sd1", 9), ("sd1", 8), ("sd1", 5)])
+@pytest.mark.parametrize(
+    ("family", "channels"),
+    [  # other channels change only the first layer
+        *((family, 4) for family in PUBLISHED),
+        ("sd1", 9),
+        ("sd1", 8),
+        ("sd1", 5),
+    ],
+)
 def test_a_unet(family: str, channels: int) -> None:
     net = on_meta(UNet2DConditionModel, in_channels=channels, **PUBLISHED[family])
     theirs = tiny_files.original_unet(net.state_dict())
@@ -54,8 +72,14 @@ def test_a_unet(family: str, channels: int) -> None:
 
 @pytest.mark.parametrize(("family", "scale"), [("sd1", 0.18215), ("sdxl", 0.13025)])
 def test_a_vae(family: str, scale: float) -> None:
-    net = on_meta(AutoencoderKL, block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
-                  down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+    net = on_meta(
+        AutoencoderKL,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
     theirs = tiny_files.original_vae(net.state_dict(), "first_stage_model.")
     pieces = vae_pieces(theirs)
     assert pieces.keys() == net.state_dict().keys()
@@ -65,11 +89,19 @@ def test_a_vae(family: str, scale: float) -> None:
     assert again.config["scaling_factor"] == scale
 
 
-@pytest.mark.parametrize(("width", "layers", "heads", "is_open"), [
-    (768, 12, 12, False), (1024, 24, 16, True), (1280, 32, 20, True)])
+@pytest.mark.parametrize(
+    ("width", "layers", "heads", "is_open"), [(768, 12, 12, False), (1024, 24, 16, True), (1280, 32, 20, True)]
+)
 def test_a_text_encoder(width: int, layers: int, heads: int, is_open: bool) -> None:
-    config = CLIPTextConfig(vocab_size=49408, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
-                            num_attention_heads=heads, projection_dim=width, hidden_act="gelu")
+    config = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        projection_dim=width,
+        hidden_act="gelu",
+    )
     tensors = on_meta(CLIPTextModelWithProjection, config).state_dict()
     bare = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
     if is_open:
@@ -84,9 +116,16 @@ def test_a_text_encoder(width: int, layers: int, heads: int, is_open: bool) -> N
     shapes = shapes_of(bare)
     assert text_layers(shapes) == layers
     made = text_config(shapes, is_open=is_open, layers=layers)
-    expected = {"num_hidden_layers": layers, "num_attention_heads": heads, "hidden_size": width,
-                "intermediate_size": 4 * width, "max_position_embeddings": 77, "projection_dim": width,
-                "hidden_act": "gelu" if is_open else "quick_gelu", "eos_token_id": 49407}
+    expected = {
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "max_position_embeddings": 77,
+        "projection_dim": width,
+        "hidden_act": "gelu" if is_open else "quick_gelu",
+        "eos_token_id": 49407,
+    }
     assert {name: made[name] for name in expected} == expected
 
 
@@ -94,19 +133,30 @@ def test_a_depth_estimator() -> None:
     config = tiny_files.estimator_config(768, 12, [256, 512, 1024], [3, 4, 9], [256, 512, 768, 768], 256)
     net = on_meta(DPTForDepthEstimation, config)
     theirs = tiny_files.original_estimator(net.state_dict(), "depth_model.model.")
-    assert {"depth_model.model.pretrained.model.blocks.3.attn.qkv.bias",
-            "depth_model.model.pretrained.model.patch_embed.backbone.stages.2.blocks.8.conv3.weight",
-            "depth_model.model.pretrained.act_postprocess4.4.weight", "depth_model.model.scratch.layer4_rn.weight",
-            "depth_model.model.scratch.refinenet1.resConfUnit2.conv1.bias",
-            "depth_model.model.scratch.output_conv.4.weight"} <= theirs.keys()  # as the authors' files have them
+    assert {
+        "depth_model.model.pretrained.model.blocks.3.attn.qkv.bias",
+        "depth_model.model.pretrained.model.patch_embed.backbone.stages.2.blocks.8.conv3.weight",
+        "depth_model.model.pretrained.act_postprocess4.4.weight",
+        "depth_model.model.scratch.layer4_rn.weight",
+        "depth_model.model.scratch.refinenet1.resConfUnit2.conv1.bias",
+        "depth_model.model.scratch.output_conv.4.weight",
+    } <= theirs.keys()  # as the authors' files have them
     pieces = midas_pieces(theirs)
     assert pieces.keys() == net.state_dict().keys()
-    found = {ours: piece.cut(TensorInfo("F32", tuple(theirs[piece.name].shape), 0, 4 * theirs[piece.name].numel())).shape
-             for ours, piece in pieces.items()}
+    found = {
+        ours: piece.cut(TensorInfo("F32", tuple(theirs[piece.name].shape), 0, 4 * theirs[piece.name].numel())).shape
+        for ours, piece in pieces.items()
+    }
     made = midas_config(found)
     again = on_meta(build_estimator, made)
     assert shapes_of(again.state_dict()) == shapes_of(net.state_dict())
-    for name in ("image_size", "backbone_out_indices", "neck_hidden_sizes", "reassemble_factors", "num_attention_heads"):
+    for name in (
+        "image_size",
+        "backbone_out_indices",
+        "neck_hidden_sizes",
+        "reassemble_factors",
+        "num_attention_heads",
+    ):
         assert made[name] == getattr(config, name), name
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from engine.sampling.samplers import Sampling, sampling_for
 from engine.images.init_latents import Canvas, Still, first_step, stretch_latents
+from engine.sampling.samplers import Sampling, sampling_for
 from tests.engine.test_denoise import BETAS, CPU
 
 START = torch.full((1, 4, 4, 4), 2.0)
@@ -17,8 +17,10 @@ def sampling(sampler: str = "euler", steps: int = 10) -> Sampling:
     return sampling_for(sampler, "sgm_uniform", steps, BETAS, CPU)
 
 
-@pytest.mark.parametrize(("steps", "strength", "first"), [
-    (20, 1.0, 0), (20, 0.75, 5), (20, 0.5, 10), (20, 0.01, 19), (20, 0.0, 20), (3, 0.3, 2), (1, 0.5, 0), (10, 0.7, 3)])
+@pytest.mark.parametrize(
+    ("steps", "strength", "first"),
+    [(20, 1.0, 0), (20, 0.75, 5), (20, 0.5, 10), (20, 0.01, 19), (20, 0.0, 20), (3, 0.3, 2), (1, 0.5, 0), (10, 0.7, 3)],
+)
 def test_a_strength_leaves_out_the_first_steps(steps: int, strength: float, first: int) -> None:
     assert first_step(steps, strength) == first
 
@@ -29,7 +31,7 @@ def test_noise_is_added_as_the_schedulers_do(sampler: str, first: int) -> None:
     plan = sampling(sampler)
     evaluation = first * plan.order
     plan.start_at(evaluation)
-    theirs = plan.scheduler.add_noise(START, NOISE, plan.timesteps[evaluation:evaluation + 1])
+    theirs = plan.scheduler.add_noise(START, NOISE, plan.timesteps[evaluation : evaluation + 1])
     ours = Canvas(first, START, NOISE, plan).begin(NOISE, plan)
     assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-5)
 
@@ -73,8 +75,17 @@ def test_masked_content_replaces_latents_under_the_mask_alone(content: str) -> N
         assert torch.allclose(under, torch.full_like(under, 0.0 if content == "nothing" else 2.0), atol=1e-5)
 
 
-@pytest.mark.parametrize("upscaler", ["latent", "latent_antialiased", "latent_bicubic", "latent_bicubic_antialiased",
-                                      "latent_nearest", "latent_nearest_exact"])
+@pytest.mark.parametrize(
+    "upscaler",
+    [
+        "latent",
+        "latent_antialiased",
+        "latent_bicubic",
+        "latent_bicubic_antialiased",
+        "latent_nearest",
+        "latent_nearest_exact",
+    ],
+)
 def test_latents_are_stretched_by_every_name(upscaler: str) -> None:
     assert stretch_latents(NOISE, upscaler, (6, 9)).shape == (1, 4, 6, 9)
     assert torch.allclose(stretch_latents(START, upscaler, (8, 8)), torch.full((1, 4, 8, 8), 2.0))

@@ -31,8 +31,14 @@ def box(size: tuple[int, int], *area: int, color: object = "white") -> Image.Ima
     return mask
 
 
-def framed(make_recipe: Make, picture: Image.Image, mask: Image.Image | None = None, size: tuple[int, int] = (64, 64),
-           start: dict[str, object] | None = None, **more: object) -> Frame:
+def framed(
+    make_recipe: Make,
+    picture: Image.Image,
+    mask: Image.Image | None = None,
+    size: tuple[int, int] = (64, 64),
+    start: dict[str, object] | None = None,
+    **more: object,
+) -> Frame:
     ref, images = png(picture)
     fields: dict[str, object] = {"start": {"image": ref.model_dump(), **(start or {})}}
     if mask is not None:
@@ -141,18 +147,26 @@ def test_a_soft_mask_keeps_its_grays(make_recipe: Make) -> None:
     assert hard.mask is not None and set(np.unique(hard.mask)) == {0.0, 1.0}
 
 
-@pytest.mark.parametrize(("extend", "size"), [
-    ({"left": 32}, (128, 64)), ({"right": 8}, (104, 64)), ({"up": 16}, (96, 80)), ({"down": 64}, (96, 128)),
-    ({"left": 8, "right": 16, "up": 24, "down": 32}, (120, 120))])
-def test_a_canvas_grows_to_the_sides_that_are_named(extend: dict[str, int], size: tuple[int, int],
-                                                    make_recipe: Make) -> None:
+@pytest.mark.parametrize(
+    ("extend", "size"),
+    [
+        ({"left": 32}, (128, 64)),
+        ({"right": 8}, (104, 64)),
+        ({"up": 16}, (96, 80)),
+        ({"down": 64}, (96, 128)),
+        ({"left": 8, "right": 16, "up": 24, "down": 32}, (120, 120)),
+    ],
+)
+def test_a_canvas_grows_to_the_sides_that_are_named(
+    extend: dict[str, int], size: tuple[int, int], make_recipe: Make
+) -> None:
     frame = framed(make_recipe, NOISE, size=size, start={"extend": {"overlap": 8, **extend}})
     pixels = np.asarray(frame.back(Image.new("RGB", size, "white")))
     left, top = extend.get("left", 0), extend.get("up", 0)
-    inner = np.s_[top + 8:top + 56, left + 8:left + 88]
+    inner = np.s_[top + 8 : top + 56, left + 8 : left + 88]
     assert (pixels[inner] == np.asarray(NOISE)[8:56, 8:88]).all()  # beyond the overlap, bit for bit
     new = np.ones(pixels.shape[:2], dtype=bool)
-    new[top:top + 64, left:left + 96] = False
+    new[top : top + 64, left : left + 96] = False
     assert (pixels[new] == 255).all() and frame.mask is not None and (frame.mask[new] == 1).all()
     assert 0 < frame.mask[~new].max() < 1
 
@@ -189,7 +203,9 @@ def dotted(size: tuple[int, int], *points: tuple[int, int]) -> Image.Image:
 @pytest.mark.parametrize("area", ["whole", "masked"])
 @pytest.mark.parametrize("feather", [0, 1, 4, 16, 64])
 def test_a_dot_is_repainted_whatever_the_blur(area: str, feather: int, make_recipe: Make) -> None:
-    frame = framed(make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), feather=feather, area=area)
+    frame = framed(
+        make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), feather=feather, area=area
+    )
     assert frame.mask is not None and frame.mask.any()
     shown = np.asarray(frame.back(Image.new("RGB", (96, 64), "white")))
     assert shown[30, 40, 0] >= 127, "at least half of what is painted shows"
@@ -205,8 +221,18 @@ def test_a_blur_is_as_before_where_the_mask_is_thicker_than_it(feather: int, mak
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "fill"])
-@pytest.mark.parametrize("drawn", [[(500, 400)], [(x, 400) for x in range(300, 700)], [(600, y) for y in range(100, 700)], [(300 + at, 200 + at) for at in range(300)]])
-def test_what_is_thinner_than_a_painted_pixel_is_still_repainted(resize: str, drawn: list[tuple[int, int]], make_recipe: Make) -> None:
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        [(500, 400)],
+        [(x, 400) for x in range(300, 700)],
+        [(600, y) for y in range(100, 700)],
+        [(300 + at, 200 + at) for at in range(300)],
+    ],
+)
+def test_what_is_thinner_than_a_painted_pixel_is_still_repainted(
+    resize: str, drawn: list[tuple[int, int]], make_recipe: Make
+) -> None:
     photo = Image.new("RGB", (1000, 800))
     frame = framed(make_recipe, photo, dotted((1000, 800), *drawn), (160, 128), start={"resize": resize}, feather=0)
     assert frame.mask is not None
@@ -228,20 +254,43 @@ def test_a_mask_that_the_crop_cuts_off_is_refused_in_a_sentence(soft: bool, make
         framed(make_recipe, Image.new("RGB", (384, 256)), box((384, 256), 0, 0, 20, 256), soft=soft)
 
 
-@pytest.mark.parametrize(("size", "made", "more", "words"), [
-    ((96, 64), (96, 64), {}, ""), ((192, 128), (96, 64), {}, ""),
-    ((101, 71), (104, 64), {"extend": {"left": 8}}, "Of the picture, 101 × 71, the part of 96 × 64 is used: sides are multiples of 8."),
-    ((96, 64), (104, 64), {"extend": {"left": 8}}, ""),
-    ((256, 192), (64, 64), {}, "Of the picture, 256 × 192, the part of 192 × 192 is used: the result is 64 × 64."),
-    ((256, 192), (64, 64), {"resize": "fill"}, ""), ((256, 192), (64, 64), {"resize": "stretch"}, "")])
-def test_what_of_a_picture_is_cut_off_is_said(size: tuple[int, int], made: tuple[int, int], more: dict[str, object], words: str, make_recipe: Make) -> None:
+@pytest.mark.parametrize(
+    ("size", "made", "more", "words"),
+    [
+        ((96, 64), (96, 64), {}, ""),
+        ((192, 128), (96, 64), {}, ""),
+        (
+            (101, 71),
+            (104, 64),
+            {"extend": {"left": 8}},
+            "Of the picture, 101 × 71, the part of 96 × 64 is used: sides are multiples of 8.",
+        ),
+        ((96, 64), (104, 64), {"extend": {"left": 8}}, ""),
+        ((256, 192), (64, 64), {}, "Of the picture, 256 × 192, the part of 192 × 192 is used: the result is 64 × 64."),
+        ((256, 192), (64, 64), {"resize": "fill"}, ""),
+        ((256, 192), (64, 64), {"resize": "stretch"}, ""),
+    ],
+)
+def test_what_of_a_picture_is_cut_off_is_said(
+    size: tuple[int, int], made: tuple[int, int], more: dict[str, object], words: str, make_recipe: Make
+) -> None:
     assert framed(make_recipe, Image.new("RGB", size), size=made, start=more).notice == words
 
 
-@pytest.mark.parametrize(("size", "made"), [((256, 192), (256, 192)), ((256, 192), (144, 104)), ((203, 131), (200, 128)), ((50, 40), (64, 64)), ((700, 501), (128, 96))])
+@pytest.mark.parametrize(
+    ("size", "made"),
+    [
+        ((256, 192), (256, 192)),
+        ((256, 192), (144, 104)),
+        ((203, 131), (200, 128)),
+        ((50, 40), (64, 64)),
+        ((700, 501), (128, 96)),
+    ],
+)
 @pytest.mark.parametrize("feather", [0, 4])
-def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(size: tuple[int, int], made: tuple[int, int], feather: int,
-                                                                               make_recipe: Make) -> None:
+def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(
+    size: tuple[int, int], made: tuple[int, int], feather: int, make_recipe: Make
+) -> None:
     photo = noise(size)
     mask = box(size, 10, 10, size[0] // 2, size[1] // 2)
     frame = framed(make_recipe, photo, mask, made, keep_size=True, feather=feather)

@@ -86,7 +86,7 @@ def test_lokr_is_a_kronecker_product(form: str) -> None:
     wanted = torch.zeros(shape)
     for i in range(2):
         for j in range(2):
-            wanted[3 * i:3 * i + 3, 2 * j:2 * j + 2] = first[i, j] * second * scale
+            wanted[3 * i : 3 * i + 3, 2 * j : 2 * j + 2] = first[i, j] * second * scale
     same(delta(tensors, noise(*shape)), wanted)
 
 
@@ -109,9 +109,11 @@ def test_dora_gives_lengths(name: str, shape: tuple[int, ...]) -> None:
     for channel in range(len(lengths)):
         part = (channel,) if by_rows else (slice(None), channel)
         wanted[part] = whole[part] * lengths[channel] / whole[part].norm()
-    kept = {"dora_scale by rows": lengths.reshape(-1, *[1] * (len(shape) - 1)),
-            "dora_scale by columns": lengths.reshape(1, -1, *[1] * (len(shape) - 2)),
-            "magnitude": lengths if len(shape) == 2 else lengths.reshape(1, -1, 1, 1)}[name]
+    kept = {
+        "dora_scale by rows": lengths.reshape(-1, *[1] * (len(shape) - 1)),
+        "dora_scale by columns": lengths.reshape(1, -1, *[1] * (len(shape) - 2)),
+        "magnitude": lengths if len(shape) == 2 else lengths.reshape(1, -1, 1, 1),
+    }[name]
     same(delta({"down": down, "up": up, name.split()[0]: kept}, base, 0.5), 0.5 * (wanted - base))
 
 
@@ -125,8 +127,10 @@ def test_whole_changes_of_weight_and_bias_are_added() -> None:
 
 def test_a_result_can_be_written_where_one_was() -> None:
     base, room = noise(*LINEAR), torch.full(LINEAR, 9.0)
-    changes = [(changes_of({"down": noise(2, 4), "up": noise(6, 2)}, LINEAR, CPU)["weight"], 0.5),
-               (changes_of({"diff": noise(*LINEAR)}, LINEAR, CPU)["weight"], 2.0)]
+    changes = [
+        (changes_of({"down": noise(2, 4), "up": noise(6, 2)}, LINEAR, CPU)["weight"], 0.5),
+        (changes_of({"diff": noise(*LINEAR)}, LINEAR, CPU)["weight"], 2.0),
+    ]
     assert merged(base, changes, room) is room
     same(room, merged(base, changes))
 
@@ -144,11 +148,17 @@ def test_a_large_weight_is_added_up_in_float32_and_rounded_once(precision: torch
     assert torch.allclose(room.float(), wanted, rtol=torch.finfo(precision).eps, atol=1e-5)
 
 
-@pytest.mark.parametrize("tensors", [
-    {"down": noise(2, 4), "up": noise(6, 2), "mid": noise(3, 3)}, {"hada_w1_a": noise(6, 2), "hada_w1_b": noise(2, 4)},
-    {"hada_w1_a": noise(6, 2), "hada_w1_b": noise(2, 4), "hada_w2_a": noise(6, 2), "hada_w2_b": noise(2, 5)},
-    {"lokr_w1": noise(2), "lokr_w2": noise(3, 2)}, {"factor": noise(5), "on_input": torch.tensor(True)},
-    {"lokr_w1": noise(2, 2), "lokr_w2_a": noise(3), "lokr_w2_b": noise(2, 2)}])
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"down": noise(2, 4), "up": noise(6, 2), "mid": noise(3, 3)},
+        {"hada_w1_a": noise(6, 2), "hada_w1_b": noise(2, 4)},
+        {"hada_w1_a": noise(6, 2), "hada_w1_b": noise(2, 4), "hada_w2_a": noise(6, 2), "hada_w2_b": noise(2, 5)},
+        {"lokr_w1": noise(2), "lokr_w2": noise(3, 2)},
+        {"factor": noise(5), "on_input": torch.tensor(True)},
+        {"lokr_w1": noise(2, 2), "lokr_w2_a": noise(3), "lokr_w2_b": noise(2, 2)},
+    ],
+)
 def test_what_makes_no_weight_says_so(tensors: dict[str, Tensor]) -> None:
     with pytest.raises(Unfit):
         changes_of(tensors, LINEAR, CPU)

@@ -15,11 +15,11 @@ from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import LoraUse, ModelRef
-from engine.lora import deltas
 from engine.device.devices import Device
+from engine.lora import deltas
+from engine.lora.ldm_names import block_of, first_names
 from engine.lora.patch import ORDERS, LentLora, wear
 from engine.models.manager import Bundle, ModelManager
-from engine.lora.ldm_names import block_of, first_names
 from tests.engine.conftest import CPU
 from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make
 
@@ -58,8 +58,11 @@ def house(entries: dict[str, ModelEntry], tmp_path: Path) -> Callable[..., House
 
 
 def weights(bundle: Bundle) -> dict[tuple[str, str], Tensor]:
-    return {(part, name): tensor.clone() for part, module in bundle.parts.items()
-            for name, tensor in module.state_dict().items()}
+    return {
+        (part, name): tensor.clone()
+        for part, module in bundle.parts.items()
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def digest(bundle: Bundle) -> str:
@@ -69,8 +72,9 @@ def digest(bundle: Bundle) -> str:
     return hasher.hexdigest()
 
 
-def assert_merged(bundle: Bundle, before: Mapping[tuple[str, str], Tensor],
-                  wanted: Mapping[tuple[str, str], Tensor]) -> None:
+def assert_merged(
+    bundle: Bundle, before: Mapping[tuple[str, str], Tensor], wanted: Mapping[tuple[str, str], Tensor]
+) -> None:
     """Every weight is what it was plus what is wanted, and the rest untouched."""
     for (part, name), tensor in weights(bundle).items():
         delta = wanted.get((part, name.removesuffix(".weight"))) if name.endswith(".weight") else None
@@ -82,9 +86,11 @@ def assert_merged(bundle: Bundle, before: Mapping[tuple[str, str], Tensor],
 
 
 FORMS = {
-    "kohya": (kohya, ("lora_down.weight", "lora_up.weight"), 2.0), "peft": (dotted, ("lora_A.weight", "lora_B.weight"), None),
+    "kohya": (kohya, ("lora_down.weight", "lora_up.weight"), 2.0),
+    "peft": (dotted, ("lora_A.weight", "lora_B.weight"), None),
     "diffusers": (dotted, ("lora.down.weight", "lora.up.weight"), None),
-    "older diffusers": (dotted, ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"), None)}
+    "older diffusers": (dotted, ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"), None),
+}
 
 
 @pytest.mark.parametrize("device", [CPU, CARD], ids=["cpu", "card"])
@@ -146,12 +152,16 @@ def test_a_part_with_weight_nothing_is_not_touched(house: Callable[..., House]) 
         assert worn.bundle.digests["unet"] != bundle.digests["unet"]
         other = here.wear(bundle, (file, {"weight": 0.5, "text_weight": 0.1}))
         again = here.wear(bundle, (file, {"weight": 0.9, "text_weight": 0.1}))
-        assert other.bundle.digests["text_encoder"] == again.bundle.digests["text_encoder"] != \
-            bundle.digests["text_encoder"]
+        assert (
+            other.bundle.digests["text_encoder"]
+            == again.bundle.digests["text_encoder"]
+            != bundle.digests["text_encoder"]
+        )
 
 
 def test_the_same_set_again_computes_nothing_and_another_strength_only_itself(
-        house: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> None:
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, count = house(), [0]
     merged = deltas.merged
 
@@ -161,8 +171,10 @@ def test_the_same_set_again_computes_nothing_and_another_strength_only_itself(
 
     monkeypatch.setattr("engine.lora.patch.merged", counted)
     with here.lease() as bundle:
-        one, two = (make(chosen(bundle.parts, endings), kohya, seed=seed)
-                    for endings, seed in ((("to_q", "to_k"), 1), (("to_v",), 2)))
+        one, two = (
+            make(chosen(bundle.parts, endings), kohya, seed=seed)
+            for endings, seed in ((("to_q", "to_k"), 1), (("to_v",), 2))
+        )
         files = here.file(one, "one"), here.file(two, "two")
         here.wear(bundle, (files[0], {}), (files[1], {}))
         assert count[0] == len(one.deltas) + len(two.deltas)
@@ -185,8 +197,9 @@ def test_a_change_of_strength_leaves_no_trace_of_the_one_before(house: Callable[
             assert digest(bundle) == fresh
 
 
-def test_another_checkpoint_on_the_same_modules_is_its_own(house: Callable[..., House],
-                                                          entries: dict[str, ModelEntry]) -> None:
+def test_another_checkpoint_on_the_same_modules_is_its_own(
+    house: Callable[..., House], entries: dict[str, ModelEntry]
+) -> None:
     here = house()
     with here.lease() as bundle:
         file = here.file(make(chosen(bundle.parts, LINEAR), kohya))
@@ -252,20 +265,29 @@ def one_layer(bundle: Bundle, tensors: dict[str, Tensor]) -> Made:
     return Made({f"{stem}.{name}": tensor for name, tensor in tensors.items()}, {})
 
 
-@pytest.mark.parametrize(("made", "words"), [
-    ({"lora_down.weight": (4, 32)}, "“up” is missing"), ({"lora_up.weight": (32, 4)}, "“down” is missing"),
-    ({"lora_down.weight": (4, 320), "lora_up.weight": (32, 4)}, "it is made for 32×320 and the model’s is 32×32"),
-    ({"lora_down.weight": (3, 32), "lora_up.weight": (32, 4)}, "it is made for 32×32 and the model’s is 32×32"),
-    ({"lora_down.weight": (32,), "lora_up.weight": (32, 4)}, "its matrices are 32×4 and 32"),
-    ({"hada_w1_a": (32, 2), "hada_w1_b": (2, 32)}, "“hada_w2_a” is missing"),
-    ({"lokr_w1": (2, 2)}, "“lokr_w2_a” is missing"), ({"diff": (32, 31)}, "it is made for 32×31"),
-    ({"lokr_w1": (2, 2), "lokr_w2": (16, 8)}, "it is made for 32×16"), ({"alpha": (1,)}, "it holds no change"),
-    ({"oft_blocks": (4, 8, 8)}, "is OFT, which is not run here"), ({"a1.weight": (4, 32)}, "is GLoRA"),
-    ({"lora_down.weight": (0, 32), "lora_up.weight": (32, 0)}, "its rank is 0"),
-    ({"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "dora_scale": (7, 1)}, "it has 7 lengths"),
-    ({"diff_b": (3,)}, "its bias has 3 numbers and the model’s 32")])
-def test_lr03_lr18_what_can_not_be_run_is_refused_by_name(house: Callable[..., House], made: dict[str, tuple[int, ...]],
-                                                          words: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"lora_down.weight": (4, 32)}, "“up” is missing"),
+        ({"lora_up.weight": (32, 4)}, "“down” is missing"),
+        ({"lora_down.weight": (4, 320), "lora_up.weight": (32, 4)}, "it is made for 32×320 and the model’s is 32×32"),
+        ({"lora_down.weight": (3, 32), "lora_up.weight": (32, 4)}, "it is made for 32×32 and the model’s is 32×32"),
+        ({"lora_down.weight": (32,), "lora_up.weight": (32, 4)}, "its matrices are 32×4 and 32"),
+        ({"hada_w1_a": (32, 2), "hada_w1_b": (2, 32)}, "“hada_w2_a” is missing"),
+        ({"lokr_w1": (2, 2)}, "“lokr_w2_a” is missing"),
+        ({"diff": (32, 31)}, "it is made for 32×31"),
+        ({"lokr_w1": (2, 2), "lokr_w2": (16, 8)}, "it is made for 32×16"),
+        ({"alpha": (1,)}, "it holds no change"),
+        ({"oft_blocks": (4, 8, 8)}, "is OFT, which is not run here"),
+        ({"a1.weight": (4, 32)}, "is GLoRA"),
+        ({"lora_down.weight": (0, 32), "lora_up.weight": (32, 0)}, "its rank is 0"),
+        ({"lora_down.weight": (4, 32), "lora_up.weight": (32, 4), "dora_scale": (7, 1)}, "it has 7 lengths"),
+        ({"diff_b": (3,)}, "its bias has 3 numbers and the model’s 32"),
+    ],
+)
+def test_lr03_lr18_what_can_not_be_run_is_refused_by_name(
+    house: Callable[..., House], made: dict[str, tuple[int, ...]], words: str
+) -> None:
     here = house()
     with here.lease() as bundle:
         own = digest(bundle)
@@ -278,11 +300,17 @@ def test_lr03_lr18_what_can_not_be_run_is_refused_by_name(house: Callable[..., H
 
 def test_lr08_no_layer_matched_is_an_error_that_names_the_family(house: Callable[..., House]) -> None:
     here = house()
-    tensors = {f"lora_unet_double_blocks_{n}_img_attn_qkv.{role}": torch.ones(4, 4)
-               for n in range(3) for role in ("lora_down.weight", "lora_up.weight")}
+    tensors = {
+        f"lora_unet_double_blocks_{n}_img_attn_qkv.{role}": torch.ones(4, 4)
+        for n in range(3)
+        for role in ("lora_down.weight", "lora_up.weight")
+    }
     file = here.file(Made(tensors, {}), "flux")
-    with here.lease() as bundle, here.models.lease(ref(file), str(file)) as lent, \
-            pytest.raises(InvalidRecipe, match="0 of 3 layers match") as refused:
+    with (
+        here.lease() as bundle,
+        here.models.lease(ref(file), str(file)) as lent,
+        pytest.raises(InvalidRecipe, match="0 of 3 layers match") as refused,
+    ):
         wear(bundle, [LentLora(LoraUse(model=ref(file, "sdxl")), lent.parts["lora"], file)])
     assert "It was made for SDXL" in refused.value.hint
 
@@ -291,8 +319,10 @@ def test_a_part_that_matched_is_said(house: Callable[..., House]) -> None:
     here = house()
     with here.lease() as bundle:
         made = make(chosen(bundle.parts, ATTENTION), kohya)
-        extra = {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(4, 4),
-                 "bundle_emb.x.string_to_param.*": torch.ones(1, 4)}
+        extra = {
+            "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(4, 4),
+            "bundle_emb.x.string_to_param.*": torch.ones(1, 4),
+        }
         file = here.file(Made({**made.tensors, **extra}, made.deltas))
         count = len(made.deltas)
         assert here.wear(bundle, (file, {})).notices == (f"LoRA “ink”: {count} of {count + 2} layers matched.",)
@@ -316,8 +346,9 @@ def test_an_alpha_that_is_kept_apart_counts(house: Callable[..., House], where: 
     here = house()
     with here.lease() as bundle:
         before = weights(bundle)
-        made = make(chosen({"unet": bundle.parts["unet"]}, ("to_q",)), dotted, ("lora_A.weight", "lora_B.weight"),
-                    alpha=None)
+        made = make(
+            chosen({"unet": bundle.parts["unet"]}, ("to_q",)), dotted, ("lora_A.weight", "lora_B.weight"), alpha=None
+        )
         first = next(iter(made.deltas))
         settings: dict[str, Any] = {"lora_alpha": 8, "r": 4}
         factors = dict.fromkeys(made.deltas, 2.0)

@@ -27,8 +27,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Three checkpoints of SD 2, whose text encoder fuses tensors; one as a folder, too; and others."""
     root = tmp_path_factory.mktemp("merging")
     found = {}
-    made: dict[str, tuple[Kind, int]] = {"a": ("sd2", 0), "b": ("sd2", 1), "c": ("sd2", 2),
-                                         "inpaint": ("sd2_inpaint", 3), "sd1": ("sd1", 4)}
+    made: dict[str, tuple[Kind, int]] = {
+        "a": ("sd2", 0),
+        "b": ("sd2", 1),
+        "c": ("sd2", 2),
+        "inpaint": ("sd2_inpaint", 3),
+        "sd1": ("sd1", 4),
+    }
     for name, (kind, seed) in made.items():
         found[f"{name} folder"] = tiny_files.build_folder(kind, root / f"{name} folder", seed)
         found[name] = tiny_files.write_file(found[f"{name} folder"], root / f"{name}.safetensors")
@@ -51,24 +56,34 @@ def merged(files: Files, target: Path, names: tuple[str, ...], **fields: object)
 
 
 def floats(file: Path) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in load_file(file).items() if tensor.is_floating_point()
-            and name.startswith(("model.diffusion", "first_stage", "cond_stage_model.model.transformer.resblocks.0"))}
+    return {
+        name: tensor
+        for name, tensor in load_file(file).items()
+        if tensor.is_floating_point()
+        and name.startswith(("model.diffusion", "first_stage", "cond_stage_model.model.transformer.resblocks.0"))
+    }
 
 
 @pytest.mark.parametrize("other", ["b", "b folder"])
 def test_a_weighted_sum(other: str, files: Files, tmp_path: Path) -> None:
     found = merged(files, tmp_path / "new.safetensors", ("a", other), ratio=0.25)
     one, two = floats(files["a"]), floats(files["b"])
-    assert not [name for name, tensor in one.items()
-                if not torch.allclose(found[name], tensor * 0.75 + two[name] * 0.25, atol=1e-7)]
+    assert not [
+        name
+        for name, tensor in one.items()
+        if not torch.allclose(found[name], tensor * 0.75 + two[name] * 0.25, atol=1e-7)
+    ]
     assert found.keys() == {name for name in load_file(files["a"]) if not name.startswith("model_ema.")}
 
 
 def test_an_added_difference(files: Files, tmp_path: Path) -> None:
     found = merged(files, tmp_path / "new.safetensors", ("a", "b", "c"), method="add_difference", ratio=0.5)
     one, two, three = floats(files["a"]), floats(files["b"]), floats(files["c"])
-    assert not [name for name, tensor in one.items()
-                if not torch.allclose(found[name], tensor + 0.5 * (two[name] - three[name]), atol=1e-6)]
+    assert not [
+        name
+        for name, tensor in one.items()
+        if not torch.allclose(found[name], tensor + 0.5 * (two[name] - three[name]), atol=1e-6)
+    ]
 
 
 def test_an_inpainting_model_takes_the_difference_of_others(files: Files, tmp_path: Path) -> None:
@@ -94,8 +109,12 @@ def test_it_says_how_it_was_made(files: Files, tmp_path: Path) -> None:
     with safe_open(tmp_path / "new.safetensors", "pt") as opened:
         told = json.loads(opened.metadata()["darkroom.merge"])
     sums = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in "ab"}
-    assert told == {"method": "weighted", "ratio": 0.25, "dtype": "float32", "models": {
-        name: {"name": name, "sha256": sums[name]} for name in "ab"}}
+    assert told == {
+        "method": "weighted",
+        "ratio": 0.25,
+        "dtype": "float32",
+        "models": {name: {"name": name, "sha256": sums[name]} for name in "ab"},
+    }
 
 
 def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
@@ -104,12 +123,21 @@ def test_a_lora_is_baked_in(files: Files, tmp_path: Path) -> None:
     te_up, te_down = torch.randn(64, 2), torch.randn(2, 64)
     unet = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     text = "lora_te_text_model_encoder_layers_0_self_attn_k_proj"
-    save_file({f"{unet}.lora_up.weight": up, f"{unet}.lora_down.weight": down, f"{unet}.alpha": torch.tensor(1.0),
-               f"{text}.lora_up.weight": te_up, f"{text}.lora_down.weight": te_down,
-               "lora_unet_stranger.alpha": torch.tensor(1.0)}, tmp_path / "ink.safetensors")
+    save_file(
+        {
+            f"{unet}.lora_up.weight": up,
+            f"{unet}.lora_down.weight": down,
+            f"{unet}.alpha": torch.tensor(1.0),
+            f"{text}.lora_up.weight": te_up,
+            f"{text}.lora_down.weight": te_down,
+            "lora_unet_stranger.alpha": torch.tensor(1.0),
+        },
+        tmp_path / "ink.safetensors",
+    )
     ink = {"model": ModelRef(kind="lora", name="ink", family="sd2"), "weight": 0.8, "text_weight": 0.5}
-    found = merged({**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",),
-                   loras=(ink,))
+    found = merged(
+        {**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",), loras=(ink,)
+    )
     expected = floats(files["a"])
     expected["model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"] += 0.8 * 0.5 * up @ down
     expected["cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"][64:128] += 0.5 * te_up @ te_down
@@ -126,12 +154,17 @@ def test_a_lora_of_another_family_is_refused(files: Files, tmp_path: Path) -> No
         merged({**files, "lora/ink": tmp_path / "ink.safetensors"}, tmp_path / "new.safetensors", ("a",), loras=(ink,))
 
 
-@pytest.mark.parametrize(("names", "sentence"), [
-    (("a", "sd1"), "a is SD 2.x; sd1 is SD 1.x."),
-    (("a", "inpaint"), "“conv_in.weight” is 32×4×3×3 in a and 32×9×3×3 in inpaint."),
-    (("a folder", "b"), "a folder is a folder")])
-def test_what_does_not_go_together_is_refused(names: tuple[str, ...], sentence: str, files: Files,
-                                              tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("a", "sd1"), "a is SD 2.x; sd1 is SD 1.x."),
+        (("a", "inpaint"), "“conv_in.weight” is 32×4×3×3 in a and 32×9×3×3 in inpaint."),
+        (("a folder", "b"), "a folder is a folder"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    names: tuple[str, ...], sentence: str, files: Files, tmp_path: Path
+) -> None:
     with pytest.raises(ModelProblem) as caught:
         merged(files, tmp_path / "new.safetensors", names)
     assert sentence in caught.value.message
@@ -143,5 +176,9 @@ def test_numbers_too_large_for_the_precision_are_named(files: Files, tmp_path: P
     tensors["model.diffusion_model.out.2.bias"].fill_(1e6)
     save_file(tensors, tmp_path / "large.safetensors")
     with pytest.raises(ModelProblem, match=r"“conv_out\.bias” is no finite number after merging"):
-        merged({**files, "large": tmp_path / "large.safetensors"}, tmp_path / "new.safetensors", ("large", "b"),
-               dtype="float16")
+        merged(
+            {**files, "large": tmp_path / "large.safetensors"},
+            tmp_path / "new.safetensors",
+            ("large", "b"),
+            dtype="float16",
+        )

@@ -15,11 +15,11 @@ from torch import Tensor
 from catalog.models import ModelEntry, describe
 from contract.errors import ModelProblem, OutOfMemory, StudioError
 from contract.recipe import ModelRef
-from engine.models import manager as models_module
-from engine.weights.weight_buffer import Block, lay_out, view
 from engine.device.devices import Device
 from engine.device.memory import Memory
+from engine.models import manager as models_module
 from engine.models.manager import ModelManager
+from engine.weights.weight_buffer import Block, lay_out, view
 from tests.support import tiny
 
 CPU = Device(torch.device("cpu"), "CPU")
@@ -33,13 +33,19 @@ def names(manager: ModelManager) -> tuple[str, ...]:
 
 def weights(manager: ModelManager, entry: ModelEntry) -> dict[str, Tensor]:
     with manager.lease(entry.ref, str(entry.path)) as bundle:
-        return {f"{part}.{name}": tensor.clone() for part, module in bundle.parts.items()
-                for name, tensor in module.state_dict().items()}
+        return {
+            f"{part}.{name}": tensor.clone()
+            for part, module in bundle.parts.items()
+            for name, tensor in module.state_dict().items()
+        }
 
 
 def on_disk(entry: ModelEntry) -> dict[str, Tensor]:
-    return {f"{path.parent.name}.{name}": tensor for path in entry.path.glob("*/*.safetensors")
-            for name, tensor in load_file(path).items()}
+    return {
+        f"{path.parent.name}.{name}": tensor
+        for path in entry.path.glob("*/*.safetensors")
+        for name, tensor in load_file(path).items()
+    }
 
 
 def changed(entry: ModelEntry, folder: Path, part: str, change: Callable[[dict[str, Tensor]], object]) -> ModelEntry:
@@ -104,8 +110,9 @@ def test_buffers_that_no_file_holds_are_real(models: ModelManager, entries: dict
         assert positions.tolist() == [list(range(77))]
 
 
-def test_two_leases_of_one_shape_do_not_disturb_each_other(models: ModelManager,
-                                                           entries: dict[str, ModelEntry]) -> None:
+def test_two_leases_of_one_shape_do_not_disturb_each_other(
+    models: ModelManager, entries: dict[str, ModelEntry]
+) -> None:
     one, other = entries["sd1"], entries["sd1_other"]
     with models.lease(one.ref, str(one.path)) as first:
         before = first.parts["unet"].conv_in.weight.clone()
@@ -187,12 +194,14 @@ def test_load_that_is_given_up_leaves_nothing(models: ModelManager, entries: dic
 def poison(value: float) -> Callable[[dict[str, Tensor]], None]:
     def change(tensors: dict[str, Tensor]) -> None:
         tensors["conv_in.weight"][0, 0, 0, 0] = value
+
     return change
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_named(value: float, models: ModelManager, tmp_path: Path,
-                                               entries: dict[str, ModelEntry]) -> None:
+def test_weights_that_are_not_finite_are_named(
+    value: float, models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]
+) -> None:
     entry = changed(entries["sd1"], tmp_path / "bad", "unet", poison(value))
     with pytest.raises(ModelProblem, match="unet/.*safetensors.*conv_in.weight.*NaN"):
         weights(models, entry)
@@ -205,43 +214,59 @@ def test_missing_tensor_is_named(models: ModelManager, tmp_path: Path, entries: 
 
 
 def test_unexpected_tensor_is_named(models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]) -> None:
-    entry = changed(entries["sd1"], tmp_path / "bad", "unet",
-                    lambda tensors: tensors.update({"lora.down": torch.zeros(2)}))
+    entry = changed(
+        entries["sd1"], tmp_path / "bad", "unet", lambda tensors: tensors.update({"lora.down": torch.zeros(2)})
+    )
     with pytest.raises(ModelProblem, match="lora.down"):
         weights(models, entry)
 
 
 def test_wrong_shape_is_named(models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]) -> None:
-    entry = changed(entries["sd1"], tmp_path / "bad", "unet",
-                    lambda tensors: tensors.update({"conv_in.bias": torch.zeros(3)}))
+    entry = changed(
+        entries["sd1"], tmp_path / "bad", "unet", lambda tensors: tensors.update({"conv_in.bias": torch.zeros(3)})
+    )
     with pytest.raises(ModelProblem, match=r"conv_in.bias.* shape 3; .*16"):
         weights(models, entry)
 
 
 def test_whole_numbers_are_not_weights(models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]) -> None:
-    entry = changed(entries["sd1"], tmp_path / "bad", "unet",
-                    lambda tensors: tensors.update({"conv_in.bias": torch.zeros(16, dtype=torch.int32)}))
+    entry = changed(
+        entries["sd1"],
+        tmp_path / "bad",
+        "unet",
+        lambda tensors: tensors.update({"conv_in.bias": torch.zeros(16, dtype=torch.int32)}),
+    )
     with pytest.raises(ModelProblem, match="I32"):
         weights(models, entry)
 
 
-@pytest.mark.parametrize(("part", "text"), [
-    ("unet", "{}"), ("unet", '{"block_out_channels": 3}'), ("unet", "[]"), ("vae", '{"down_block_types": ["Magic"]}'),
-    ("text_encoder", '{"hidden_size": "wide"}'), ("text_encoder", '{"hidden_size": 3, "num_attention_heads": 2}'),
-    ("scheduler", "nonsense"), ("unet", '{"norm_num_groups": 5}')])
-def test_bad_configuration_is_a_model_problem(part: str, text: str, models: ModelManager, tmp_path: Path,
-                                              entries: dict[str, ModelEntry]) -> None:
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("unet", "{}"),
+        ("unet", '{"block_out_channels": 3}'),
+        ("unet", "[]"),
+        ("vae", '{"down_block_types": ["Magic"]}'),
+        ("text_encoder", '{"hidden_size": "wide"}'),
+        ("text_encoder", '{"hidden_size": 3, "num_attention_heads": 2}'),
+        ("scheduler", "nonsense"),
+        ("unet", '{"norm_num_groups": 5}'),
+    ],
+)
+def test_bad_configuration_is_a_model_problem(
+    part: str, text: str, models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]
+) -> None:
     entry = entries["sd1"]
     shutil.copytree(entry.path, tmp_path / "bad")
     name = "scheduler_config.json" if part == "scheduler" else "config.json"
     (tmp_path / "bad" / part / name).write_text(text)
-    with pytest.raises(ModelProblem):
-        with models.lease(ModelRef(name="bad", family="sd1"), str(tmp_path / "bad")):
-            pass
+    with pytest.raises(ModelProblem), models.lease(ModelRef(name="bad", family="sd1"), str(tmp_path / "bad")):
+        pass
 
 
-def test_failed_load_leaves_the_old_model_serving(models: ModelManager, tmp_path: Path,
-                                                  entries: dict[str, ModelEntry]) -> None:
+def test_failed_load_leaves_the_old_model_serving(
+    models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]
+) -> None:
     before = weights(models, entries["sd1"])
     bad = changed(entries["sd1_other"], tmp_path / "bad", "unet", poison(float("nan")))
     with pytest.raises(ModelProblem):
@@ -251,15 +276,16 @@ def test_failed_load_leaves_the_old_model_serving(models: ModelManager, tmp_path
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-@pytest.mark.parametrize("part", ["tokenizer/tokenizer.json", "unet/diffusion_pytorch_model.safetensors",
-                                  "vae/config.json"])
-def test_missing_file_is_a_model_problem(part: str, models: ModelManager, tmp_path: Path,
-                                         entries: dict[str, ModelEntry]) -> None:
+@pytest.mark.parametrize(
+    "part", ["tokenizer/tokenizer.json", "unet/diffusion_pytorch_model.safetensors", "vae/config.json"]
+)
+def test_missing_file_is_a_model_problem(
+    part: str, models: ModelManager, tmp_path: Path, entries: dict[str, ModelEntry]
+) -> None:
     shutil.copytree(entries["sd1"].path, tmp_path / "bad")
     (tmp_path / "bad" / part).unlink()
-    with pytest.raises(ModelProblem):
-        with models.lease(ModelRef(name="bad", family="sd1"), str(tmp_path / "bad")):
-            pass
+    with pytest.raises(ModelProblem), models.lease(ModelRef(name="bad", family="sd1"), str(tmp_path / "bad")):
+        pass
 
 
 def test_unknown_family_is_refused(models: ModelManager, entries: dict[str, ModelEntry]) -> None:
@@ -268,8 +294,9 @@ def test_unknown_family_is_refused(models: ModelManager, entries: dict[str, Mode
             pass
 
 
-def test_no_room_is_said_before_reading(models: ModelManager, entries: dict[str, ModelEntry],
-                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_is_said_before_reading(
+    models: ModelManager, entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(models_module, "memory", lambda: Memory(10**9, 10))
     with pytest.raises(OutOfMemory, match="sd1 needs"):
         weights(models, entries["sd1"])
@@ -323,8 +350,7 @@ def test_layout_keeps_tensors_whole_and_apart() -> None:
 
 def test_every_problem_has_words(models: ModelManager, tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({}))
-    with pytest.raises(StudioError) as caught:
-        with models.lease(ModelRef(name="empty", family="sdxl"), str(tmp_path)):
-            pass
+    with pytest.raises(StudioError) as caught, models.lease(ModelRef(name="empty", family="sdxl"), str(tmp_path)):
+        pass
     assert caught.value.hint
     assert str(tmp_path) not in caught.value.message

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from catalog.models import ModelEntry
 from contract.work import Ticket, WorkDone, WorkFailed, WorkNotice, WorkPainted, path_key
-from engine.models import group_offload
-from engine.sampling.denoise import Conditions
 from engine.device.devices import Device
-from engine.families.family import predict_with
-from engine.models.manager import Bundle, ModelManager
 from engine.engine import Engine, EngineOptions
-from engine.models.offload import MODES, Offload, PlacedParts, choose
+from engine.families.family import predict_with
+from engine.models import group_offload
+from engine.models.manager import Bundle, ModelManager
 from engine.models.module_slot import Shelf
+from engine.models.offload import MODES, Offload, PlacedParts, choose
+from engine.sampling.denoise import Conditions
 
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
 Make = Callable[..., Any]
@@ -95,8 +95,9 @@ def painted(engine: Engine, ticket: Ticket) -> tuple[bytes, list[str]]:
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.usefixtures("small_groups")
-def test_every_mode_paints_the_same_bits(mode: str, kind: str, on_card: Callable[..., Engine], make_recipe: Make,
-                                         make_ticket: Make, engine: Engine) -> None:
+def test_every_mode_paints_the_same_bits(
+    mode: str, kind: str, on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, engine: Engine
+) -> None:
     ticket = make_ticket(make_recipe(kind, hires={"scale": 1.5, "strength": 0.6}))
     other = make_ticket(make_recipe("sd1_other"))
     expected, expected_other = painted(engine, ticket), painted(engine, other)
@@ -132,9 +133,9 @@ def test_the_mode_follows_from_the_memory(entries: dict[str, ModelEntry]) -> Non
         assert choose(shelf, None, at_least="model") == "model"
 
 
-def test_a_card_that_is_too_small_is_used_all_the_same(on_card: Callable[..., Engine], make_recipe: Make,
-                                                       make_ticket: Make, engine: Engine,
-                                                       entries: dict[str, ModelEntry]) -> None:
+def test_a_card_that_is_too_small_is_used_all_the_same(
+    on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, engine: Engine, entries: dict[str, ModelEntry]
+) -> None:
     ticket = make_ticket(make_recipe())
     card = on_card(memory_bytes=entries["sd1"].size_bytes // 2)
     for _ in range(3):
@@ -145,8 +146,12 @@ def test_a_card_that_is_too_small_is_used_all_the_same(on_card: Callable[..., En
 
 
 def test_a_card_that_other_programs_fill_is_used_all_the_same(
-        on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, engine: Engine,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    on_card: Callable[..., Engine],
+    make_recipe: Make,
+    make_ticket: Make,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     place = Shelf.place
 
     def crowded(self: Shelf, part: str) -> None:
@@ -163,8 +168,9 @@ def test_a_card_that_other_programs_fill_is_used_all_the_same(
     assert isinstance(list(told_to_stay.paint(ticket, lambda: False))[-1], WorkFailed)
 
 
-def test_idle_models_leave_the_card_for_one_that_works(on_card: Callable[..., Engine], make_recipe: Make,
-                                                       make_ticket: Make, entries: dict[str, ModelEntry]) -> None:
+def test_idle_models_leave_the_card_for_one_that_works(
+    on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry]
+) -> None:
     card = on_card(memory_bytes=int(entries["sdxl"].size_bytes * 1.5))
     for name in ("sd1", "sdxl"):
         painted(card, make_ticket(make_recipe(name)))
@@ -175,7 +181,9 @@ def values(bundle: Bundle, part: str = "unet") -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in bundle.parts[part].state_dict().items()}
 
 
-def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_again(entries: dict[str, ModelEntry]) -> None:
+def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_again(
+    entries: dict[str, ModelEntry],
+) -> None:
     manager, name = ModelManager(CARD), "conv_in.weight"
 
     def lent(mode: Offload, value: float | None = None) -> float:
@@ -189,18 +197,27 @@ def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_a
             assert present is not None
             return float(present.flatten()[0])
 
-    assert [lent("encoders", 0.5), lent("model"), lent("none", 0.25), lent("none"), lent("model")] == \
-        [0.5, 0.5, 0.25, 0.25, 0.25]
+    assert [lent("encoders", 0.5), lent("model"), lent("none", 0.25), lent("none"), lent("model")] == [
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+        0.25,
+    ]
 
 
 @pytest.mark.usefixtures("small_groups")
-def test_a_stream_that_got_no_memory_leaves_no_hook(entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_got_no_memory_leaves_no_hook(
+    entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hooks(bundle: Bundle) -> int:
         return sum(len(module._forward_pre_hooks) for module in bundle.modules["unet"].modules())
 
     with lease(entries["sd1"], "group") as bundle:
         with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
-            patch.setattr(group_offload.Stream, "_copy_rest", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+            patch.setattr(
+                group_offload.Stream, "_copy_rest", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("no"))
+            )
             bundle.parts["unet"]
         assert hooks(bundle) == 0
         bundle.parts["unet"]
@@ -210,11 +227,16 @@ def test_a_stream_that_got_no_memory_leaves_no_hook(entries: dict[str, ModelEntr
 @pytest.mark.usefixtures("small_groups")
 def test_full_precision_is_the_same_in_groups(entries: dict[str, ModelEntry]) -> None:
     half, made = replace(CARD, dtype=torch.bfloat16), []
-    rows, told = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)), Conditions(torch.ones(1, 77, 32), (1.0,))
+    rows, told = (
+        torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)),
+        Conditions(torch.ones(1, 77, 32), (1.0,)),
+    )
     modes: tuple[Offload, ...] = ("none", "group")
     for mode in modes:
-        with ModelManager(half, offload=mode).lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle, \
-                torch.inference_mode():
+        with (
+            ModelManager(half, offload=mode).lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
+            torch.inference_mode(),
+        ):
             predict = predict_with(bundle.parts, torch.bfloat16, in_float32=True)
             made += [predict(rows, torch.tensor(500), told, None) for _ in range(2)]
             assert {tensor.dtype for tensor in bundle.parts["unet"].parameters()} == {torch.bfloat16}
@@ -273,16 +295,22 @@ def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[st
         assert torch.equal(ask(bundle), plain)
 
 
-
-
 @pytest.mark.parametrize("mode", ["model", "group"])
 @pytest.mark.usefixtures("small_groups")
-def test_what_is_put_on_a_unet_goes_with_it(mode: str, on_card: Callable[..., Engine], make_recipe: Make,
-                                            make_ticket: Make, engine: Engine, entries: dict[str, ModelEntry],
-                                            control_entries: dict[str, ModelEntry]) -> None:
+def test_what_is_put_on_a_unet_goes_with_it(
+    mode: str,
+    on_card: Callable[..., Engine],
+    make_recipe: Make,
+    make_ticket: Make,
+    engine: Engine,
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+) -> None:
     ref = {"sha256": sha256(PNG).hexdigest()}
-    recipe = make_recipe(controls=({"model": control_entries["canny"].ref, "image": ref},),
-                         references=({"model": control_entries["picture"].ref, "image": ref},))
+    recipe = make_recipe(
+        controls=({"model": control_entries["canny"].ref, "image": ref},),
+        references=({"model": control_entries["picture"].ref, "image": ref},),
+    )
     paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
     ticket = replace(make_ticket(recipe), images={ref["sha256"]: PNG}, model_paths=paths)
     assert painted(on_card(mode), ticket) == painted(engine, ticket)

@@ -35,10 +35,16 @@ def saved(file: Path, data: object, **how: object) -> Path:
 
 def test_a_checkpoint_is_converted_without_its_optimizer(tmp_path: Path) -> None:
     shared = torch.randn(4, 3)
-    weights = {"model.diffusion_model.out.2.weight": shared, "first_stage_model.x": shared.T.half(),
-               "model_ema.decay": torch.tensor(0.9), "steps": torch.arange(3)}
-    source = saved(tmp_path / "old.ckpt", {"state_dict": OrderedDict(weights), "global_step": 7,
-                                           "optimizer_states": [{"state": {0: torch.ones(2)}}]})
+    weights = {
+        "model.diffusion_model.out.2.weight": shared,
+        "first_stage_model.x": shared.T.half(),
+        "model_ema.decay": torch.tensor(0.9),
+        "steps": torch.arange(3),
+    }
+    source = saved(
+        tmp_path / "old.ckpt",
+        {"state_dict": OrderedDict(weights), "global_step": 7, "optimizer_states": [{"state": {0: torch.ones(2)}}]},
+    )
     heard: list[tuple[str, float | None]] = []
     target = tmp_path / "new.safetensors.part"
     left_out = convert(source, target, lambda words, fraction: heard.append((words, fraction)))
@@ -55,8 +61,11 @@ def test_a_checkpoint_is_converted_without_its_optimizer(tmp_path: Path) -> None
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_what_could_run_code_is_refused_and_does_not_run(is_zip: bool, tmp_path: Path) -> None:
     marker = tmp_path / "it ran"
-    source = saved(tmp_path / "evil.ckpt", {"state_dict": {"x": torch.ones(1)}, "callbacks": Evil(marker)},
-                   _use_new_zipfile_serialization=is_zip)
+    source = saved(
+        tmp_path / "evil.ckpt",
+        {"state_dict": {"x": torch.ones(1)}, "callbacks": Evil(marker)},
+        _use_new_zipfile_serialization=is_zip,
+    )
     with pytest.raises(ModelProblem) as caught:
         convert(source, tmp_path / "new.safetensors", lambda words, fraction: None)
     assert "evil.ckpt names “io.open”, which could run code" in caught.value.message
@@ -92,9 +101,15 @@ def test_the_child_can_reach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "tries = [lambda: socket.create_connection(('127.0.0.1', 9)), lambda: subprocess.run(['true']),\n"
         "         lambda: os.system('true'), lambda: open(str(target) + '2', 'w'), lambda: os.remove(source),\n"
         "         lambda: open(target, 'wb').close()]\n"
-        "print([tried(act) for act in tries])\n")
-    said = subprocess.run([sys.executable, str(tmp_path / "intruder.py"), str(tmp_path / "out")], text=True, check=True,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(pickles.ROOT)}).stdout
+        "print([tried(act) for act in tries])\n"
+    )
+    said = subprocess.run(
+        [sys.executable, str(tmp_path / "intruder.py"), str(tmp_path / "out")],
+        text=True,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(pickles.ROOT)},
+    ).stdout
     assert said.strip() == str(["refused"] * 5 + ["done"])
 
 
@@ -106,8 +121,16 @@ def test_what_is_no_pickle_is_named(tmp_path: Path) -> None:
 
 def test_an_embedding_becomes_the_tensor_that_programs_look_for(tmp_path: Path) -> None:
     vectors = torch.randn(2, 768)
-    source = saved(tmp_path / "word.pt", {"string_to_token": {"*": 265}, "string_to_param": {"*": vectors},
-                                          "name": "word", "step": 500, "sd_checkpoint": None})
+    source = saved(
+        tmp_path / "word.pt",
+        {
+            "string_to_token": {"*": 265},
+            "string_to_param": {"*": vectors},
+            "name": "word",
+            "step": 500,
+            "sd_checkpoint": None,
+        },
+    )
     weights, notes, _ = weights_of(source)
     assert (list(weights), torch.equal(weights["emb_params"], vectors)) == (["emb_params"], True)
     assert (notes["name"], notes["step"]) == ("word", "500")
@@ -130,8 +153,16 @@ def test_a_textual_inversion_of_diffusers_is_one_too(tmp_path: Path) -> None:
 
 def test_a_hypernetwork_keeps_how_it_is_built(tmp_path: Path) -> None:
     layers = {"linear.0.weight": torch.ones(16, 8), "linear.0.bias": torch.ones(16)}
-    source = saved(tmp_path / "net.pt", {8: (layers, layers), "layer_structure": [1, 2, 1], "name": "net",
-                                         "activation_func": "relu", "is_layer_norm": False})
+    source = saved(
+        tmp_path / "net.pt",
+        {
+            8: (layers, layers),
+            "layer_structure": [1, 2, 1],
+            "name": "net",
+            "activation_func": "relu",
+            "is_layer_norm": False,
+        },
+    )
     weights, notes, left_out = weights_of(source)
     assert sorted(weights) == [f"8.{side}.linear.0.{leaf}" for side in (0, 1) for leaf in ("bias", "weight")]
     assert (notes["layer_structure"], notes["activation_func"], left_out) == ("[1, 2, 1]", "relu", set())

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from engine.device import precision
 from engine.device.devices import Device, choose_device
-from engine.engine import Engine, EngineOptions
 from engine.device.precision import Probe, Processor, bfloat16_gain, processor, with_precision
+from engine.engine import Engine, EngineOptions
 
 CPU = Device(torch.device("cpu"), "CPU")
 
@@ -43,14 +43,26 @@ def never(*arguments: object) -> float:
     raise AssertionError("it is measured")
 
 
-@pytest.mark.parametrize(("vendor", "flags", "verdict"), [
-    ("GenuineIntel", "", "no"), ("GenuineIntel", "avx2", "no"), ("AuthenticAMD", "avx2 fma", "no"),
-    ("GenuineIntel", "avx512f avx512_vnni avx512vl", "no"), ("AuthenticAMD", "avx512f avx512_vnni", "no"),
-    ("GenuineIntel", "avx512f avx512_bf16 amx_tile amx_int8 amx_bf16", "yes"), ("AuthenticAMD", "avx512f avx512_bf16", "yes"),
-    ("GenuineIntel", "avx512f avx512_bf16", "open"), ("GenuineIntel", "avx512_bf16_of_another_kind", "no"),
-    ("ARM", "asimd fphp", "no"), ("ARM", "asimd i8mm bf16", "open"), ("ARM", "sve svebf16", "open")])
+@pytest.mark.parametrize(
+    ("vendor", "flags", "verdict"),
+    [
+        ("GenuineIntel", "", "no"),
+        ("GenuineIntel", "avx2", "no"),
+        ("AuthenticAMD", "avx2 fma", "no"),
+        ("GenuineIntel", "avx512f avx512_vnni avx512vl", "no"),
+        ("AuthenticAMD", "avx512f avx512_vnni", "no"),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_tile amx_int8 amx_bf16", "yes"),
+        ("AuthenticAMD", "avx512f avx512_bf16", "yes"),
+        ("GenuineIntel", "avx512f avx512_bf16", "open"),
+        ("GenuineIntel", "avx512_bf16_of_another_kind", "no"),
+        ("ARM", "asimd fphp", "no"),
+        ("ARM", "asimd i8mm bf16", "open"),
+        ("ARM", "sve svebf16", "open"),
+    ],
+)
 def test_the_flags_of_the_processor_decide_and_nothing_is_measured(
-        vendor: str, flags: str, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor: str, flags: str, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     imitate(monkeypatch, tmp_path, flags, vendor)
     monkeypatch.setattr(precision, "bfloat16_gain", never)
     assert processor().verdict == verdict
@@ -61,7 +73,9 @@ def test_the_flags_of_the_processor_decide_and_nothing_is_measured(
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_processor_that_says_nothing_computes_in_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_that_says_nothing_computes_in_full_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "nothing")
     monkeypatch.setattr(precision, "bfloat16_gain", never)
     assert processor() == Processor(platform.processor()) or sys.platform in ("darwin", "win32")
@@ -74,8 +88,9 @@ def test_without_the_library_that_uses_them_instructions_are_worth_nothing(monke
 
 
 @pytest.mark.parametrize(("gain", "dtype"), [(1.19, torch.float32), (1.21, torch.bfloat16), (0.0, torch.float32)])
-def test_what_flags_leave_open_is_measured_once_for_the_next_start(gain: float, dtype: torch.dtype, tmp_path: Path,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_flags_leave_open_is_measured_once_for_the_next_start(
+    gain: float, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     imitate(monkeypatch, tmp_path, "avx512_bf16")
     monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
     Probe(tmp_path / "cache").measure()
@@ -91,7 +106,9 @@ def test_what_flags_leave_open_is_measured_once_for_the_next_start(gain: float, 
     Probe(None).measure()
 
 
-def test_an_engine_measures_after_its_first_picture_and_at_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_measures_after_its_first_picture_and_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     imitate(monkeypatch, tmp_path, "avx512_bf16")
     measured: list[bool] = []
     monkeypatch.setattr(precision, "bfloat16_gain", lambda: measured.append(True) or 2.0)  # type: ignore[func-returns-value]
@@ -124,7 +141,9 @@ def test_the_gain_is_that_of_the_processor() -> None:
     flags = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").is_file() else ""
     if "amx_bf16" in flags:
         assert gain > precision.WORTH
-    elif "avx512f" in flags and "avx512_bf16" not in flags:  # with it an AMD EPYC gains 2 to 3, an Intel Xeon loses half
+    elif (
+        "avx512f" in flags and "avx512_bf16" not in flags
+    ):  # with it an AMD EPYC gains 2 to 3, an Intel Xeon loses half
         assert gain < 3
 
 

@@ -19,8 +19,14 @@ def made(file: Path, channels: int = 4, **more: torch.Tensor) -> Path:
 
 def test_without_a_sign_it_predicts_noise(tmp_path: Path) -> None:
     config = scheduler_config(made(tmp_path / "one.safetensors"), "sd1")
-    assert config == {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
-                      "beta_schedule": "scaled_linear", "prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+    assert config == {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "epsilon",
+        "rescale_betas_zero_snr": False,
+    }
 
 
 def test_metadata_is_believed(tmp_path: Path) -> None:
@@ -42,11 +48,16 @@ def test_marks_in_the_file_are_believed(marks: tuple[str, ...], is_zero_snr: boo
     assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", is_zero_snr)
 
 
-@pytest.mark.parametrize(("name", "text", "expected"), [
-    ("one.yaml", "model:\n  params:\n    parameterization: \"v\"\n", "v_prediction"),
-    ("one.yaml", "model:\n  params:\n    linear_start: 0.00085\n", "epsilon"),
-    ("one.json", '{"prediction_type": "v_prediction"}', "v_prediction"),
-    ("one.json", "not JSON", "epsilon"), ("other.yaml", "parameterization: v", "epsilon")])
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("one.yaml", 'model:\n  params:\n    parameterization: "v"\n', "v_prediction"),
+        ("one.yaml", "model:\n  params:\n    linear_start: 0.00085\n", "epsilon"),
+        ("one.json", '{"prediction_type": "v_prediction"}', "v_prediction"),
+        ("one.json", "not JSON", "epsilon"),
+        ("other.yaml", "parameterization: v", "epsilon"),
+    ],
+)
 def test_a_side_file_says_it(name: str, text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     assert scheduler_config(made(tmp_path / "one.safetensors"), "sd1")["prediction_type"] == expected
@@ -58,10 +69,18 @@ def test_a_side_file_overrules_the_marks(tmp_path: Path) -> None:
     assert scheduler_config(file, "sdxl")["prediction_type"] == "epsilon"
 
 
-@pytest.mark.parametrize(("family", "channels", "spread", "expected"), [
-    ("sd2", 4, 0.2, "v_prediction"), ("sd2", 4, 0.02, "epsilon"), ("sd2", 9, 0.2, "epsilon"), ("sd1", 4, 0.2, "epsilon")])
-def test_sd2_is_told_by_a_tensor_that_v_prediction_spreads(family: str, channels: int, spread: float, expected: str,
-                                                           tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "channels", "spread", "expected"),
+    [
+        ("sd2", 4, 0.2, "v_prediction"),
+        ("sd2", 4, 0.02, "epsilon"),
+        ("sd2", 9, 0.2, "epsilon"),
+        ("sd1", 4, 0.2, "epsilon"),
+    ],
+)
+def test_sd2_is_told_by_a_tensor_that_v_prediction_spreads(
+    family: str, channels: int, spread: float, expected: str, tmp_path: Path
+) -> None:
     bias = torch.tensor([-spread, spread] * 8, dtype=torch.float16)
     file = made(tmp_path / "one.safetensors", channels, **{TELLTALE: bias})
     assert scheduler_config(file, family)["prediction_type"] == expected

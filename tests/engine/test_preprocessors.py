@@ -40,8 +40,9 @@ def test_every_preprocessor_has_one_engine() -> None:
 
 @pytest.mark.parametrize("name", FREE)
 @pytest.mark.parametrize("size", [(128, 96), (1, 1), (30, 90)], ids=str)
-def test_what_needs_no_files_works_on_every_shape(name: str, size: tuple[int, int], makes: Preprocessors,
-                                                  square: Image.Image) -> None:
+def test_what_needs_no_files_works_on_every_shape(
+    name: str, size: tuple[int, int], makes: Preprocessors, square: Image.Image
+) -> None:
     made = makes.make(square.resize(size), name, 64)
     assert made.mode == "RGB" and min(made.size) >= 1
     assert np.array_equal(made, makes.make(square.resize(size), name, 64))  # chance included
@@ -64,8 +65,9 @@ def test_thresholds_change_the_map(makes: Preprocessors, square: Image.Image) ->
 
 
 def test_recolor_and_invert_are_what_they_say(makes: Preprocessors, square: Image.Image) -> None:
-    assert np.array_equal(makes.make(square, "invert", 64), 255 - np.asarray(makes.make(square, "blur_gaussian", 64,
-                                                                                        low=0.01)))
+    assert np.array_equal(
+        makes.make(square, "invert", 64), 255 - np.asarray(makes.make(square, "blur_gaussian", 64, low=0.01))
+    )
     value = np.asarray(makes.make(square, "recolor_intensity", 64))
     assert int(value[32, 32, 0]) == 220 and np.array_equal(value[..., 0], value[..., 2])
 
@@ -112,7 +114,9 @@ def test_a_picture_that_is_too_narrow_is_refused(name: str, makes: Preprocessors
         makes.make(Image.new("RGB", (1, 5000)), name)
 
 
-@pytest.mark.parametrize(("picture", "resize", "resolution"), [
-    ((100, 200), "crop", 512), ((100, 200), "fill", 256), ((512, 512), "stretch", 512), ((5000, 1), "crop", 512)])
+@pytest.mark.parametrize(
+    ("picture", "resize", "resolution"),
+    [((100, 200), "crop", 512), ((100, 200), "fill", 256), ((512, 512), "stretch", 512), ((5000, 1), "crop", 512)],
+)
 def test_pixel_perfect_needs_no_scaling(picture: tuple[int, int], resize: str, resolution: int) -> None:
     assert pixel_perfect_resolution(Image.new("L", picture), (512, 512), resize) == resolution

@@ -13,9 +13,9 @@ from torch import nn
 
 from catalog.models import ModelEntry
 from engine.images import previews
-from engine.models.manager import Bundle, ModelManager
 from engine.images.previews import SIDE, PreviewMaker, draw_pictures, fit
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
+from engine.models.manager import Bundle, ModelManager
 
 CPU = torch.device("cpu")
 MIX = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.9, -0.7], [-0.4, 0.1, 1.1], [0.6, 0.6, 0.6]])  # latents from RGB
@@ -57,10 +57,13 @@ def bundle_of(models: ModelManager, entry: ModelEntry) -> Bundle:
         return bundle
 
 
-@pytest.mark.parametrize(("height", "width", "expected"), [
-    (16, 16, (128, 128)), (8, 24, (64, 192)), (64, 64, (256, 256)), (96, 128, (192, 256)), (256, 200, (256, 200))])
-def test_preview_is_small_and_keeps_the_shape(height: int, width: int, expected: tuple[int, int],
-                                              models: ModelManager, entries: dict[str, ModelEntry]) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(16, 16, (128, 128)), (8, 24, (64, 192)), (64, 64, (256, 256)), (96, 128, (192, 256)), (256, 200, (256, 200))],
+)
+def test_preview_is_small_and_keeps_the_shape(
+    height: int, width: int, expected: tuple[int, int], models: ModelManager, entries: dict[str, ModelEntry]
+) -> None:
     bundle = bundle_of(models, entries["sd1"])
     image = PreviewMaker().make(torch.randn(1, 4, height, width), bundle)
     assert (image.height, image.width) == expected
@@ -84,8 +87,9 @@ def test_map_is_kept_by_the_vaes_digest(models: ModelManager, entries: dict[str,
     assert torch.equal(PreviewMaker(tmp_path).prepare(first), rows)
 
 
-def test_folder_that_can_not_be_written_costs_only_time(models: ModelManager, entries: dict[str, ModelEntry],
-                                                        tmp_path: Path) -> None:
+def test_folder_that_can_not_be_written_costs_only_time(
+    models: ModelManager, entries: dict[str, ModelEntry], tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("a file")
     bundle = bundle_of(models, entries["sd1"])
     assert PreviewMaker(tmp_path / "taken").prepare(bundle).shape == (5, 3)
@@ -159,8 +163,10 @@ def test_a_file_with_the_first_names_decodes_as_the_folder_does(tmp_path: Path) 
     torch.manual_seed(0)
     tiny = AutoencoderTiny(latent_channels=4).eval()
     tiny.save_pretrained(tmp_path / "taesd")
-    own = {f"{int(name.split('.')[1]) + 1}.{name.split('.', 2)[2]}": tensor
-           for name, tensor in tiny.decoder.state_dict().items()}
+    own = {
+        f"{int(name.split('.')[1]) + 1}.{name.split('.', 2)[2]}": tensor
+        for name, tensor in tiny.decoder.state_dict().items()
+    }
     save_file(own, tmp_path / "plain.safetensors")
     save_file({f"taesd_decoder.{name}": tensor for name, tensor in own.items()}, tmp_path / "prefixed.safetensors")
     latents = torch.randn(1, 4, 4, 6)

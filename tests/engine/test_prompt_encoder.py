@@ -27,8 +27,11 @@ class Counter:
 
     def __init__(self, bundle: Bundle) -> None:
         self.calls = 0
-        self._hooks = [module.register_forward_pre_hook(self._count)
-                       for name, module in bundle.parts.items() if name.startswith("text_encoder")]
+        self._hooks = [
+            module.register_forward_pre_hook(self._count)
+            for name, module in bundle.parts.items()
+            if name.startswith("text_encoder")
+        ]
 
     def _count(self, *_: object) -> None:
         self.calls += 1
@@ -70,22 +73,25 @@ def test_a_full_chunk_ends_at_a_near_comma() -> None:
     assert len(split.chunks[1].tokens) == 10
 
 
-@pytest.mark.parametrize(("text", "sizes"), [
-    ("cat " * 55 + ", " + "dog " * 30, [56, 30]),  # 20 tokens from the end: within reach
-    ("cat " * 54 + ", " + "dog " * 30, [75, 10]),  # 21: beyond
-    ("cat " * 74 + ", dog", [75, 1]),
-    ("cat " * 75 + ", dog", [75, 2]),  # a comma that finds its chunk full begins the next
-    ("cat " * 60 + ", " + "cat " * 14 + ", dog", [75, 2]),
-    ("cat," * 37 + "cat", [75]),
-    ("cat," * 38, [75, 1]),
-    ("cat," * 38 + "dog", [75, 2]),
-    ("cat " * 60 + ", " + "cat " * 13 + "xyz", [61, 16]),  # the word that does not fit goes along
-    ("cat " * 73 + "xyz, dog", [73, 5]),
-    ("cat " * 56 + ", " + "x" * 70, [57, 70]),  # what goes along and the word don't fit together
-    ("cat " * 56 + ", cat " + "x" * 75, [57, 1, 75]),
-    ("cat,dog " * 26, [74, 4]),
-    ("cat " * 70 + ",,dog,dog,dog", [75, 2]),
-])
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("cat " * 55 + ", " + "dog " * 30, [56, 30]),  # 20 tokens from the end: within reach
+        ("cat " * 54 + ", " + "dog " * 30, [75, 10]),  # 21: beyond
+        ("cat " * 74 + ", dog", [75, 1]),
+        ("cat " * 75 + ", dog", [75, 2]),  # a comma that finds its chunk full begins the next
+        ("cat " * 60 + ", " + "cat " * 14 + ", dog", [75, 2]),
+        ("cat," * 37 + "cat", [75]),
+        ("cat," * 38, [75, 1]),
+        ("cat," * 38 + "dog", [75, 2]),
+        ("cat " * 60 + ", " + "cat " * 13 + "xyz", [61, 16]),  # the word that does not fit goes along
+        ("cat " * 73 + "xyz, dog", [73, 5]),
+        ("cat " * 56 + ", " + "x" * 70, [57, 70]),  # what goes along and the word don't fit together
+        ("cat " * 56 + ", cat " + "x" * 75, [57, 1, 75]),
+        ("cat,dog " * 26, [74, 4]),
+        ("cat " * 70 + ",,dog,dog,dog", [75, 2]),
+    ],
+)
 def test_chunks_break_where_a1111_breaks_them_and_tear_no_word(text: str, sizes: list[int]) -> None:
     split = split_in_chunks([Piece(text)], TOKENIZER, 75)
     assert [len(chunk.tokens) for chunk in split.chunks] == sizes
@@ -104,8 +110,12 @@ def test_tags_joined_by_commas_are_never_torn(tag: str, spaces: str) -> None:
 
 
 def test_the_reach_of_commas_shrinks_with_the_chunk() -> None:
-    assert [len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 22 + ", " + "dog " * 9)], TOKENIZER, 30).chunks] == [23, 9]
-    assert [len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 21 + ", " + "dog " * 9)], TOKENIZER, 30).chunks] == [30, 1]
+    assert [
+        len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 22 + ", " + "dog " * 9)], TOKENIZER, 30).chunks
+    ] == [23, 9]
+    assert [
+        len(chunk.tokens) for chunk in split_in_chunks([Piece("cat " * 21 + ", " + "dog " * 9)], TOKENIZER, 30).chunks
+    ] == [30, 1]
 
 
 def test_words_are_not_torn() -> None:
@@ -154,8 +164,9 @@ def test_a_prompt_weighed_as_a_whole_is_what_it_was() -> None:
 
 
 @pytest.mark.parametrize("weight", [1.5, 0.5, 0.0, -1.0, 12.0])
-def test_sdxl_weighs_each_encoder_by_itself(weight: float, models: ModelManager, entries: dict[str, ModelEntry],
-                                            make_recipe: Callable[..., Recipe]) -> None:
+def test_sdxl_weighs_each_encoder_by_itself(
+    weight: float, models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     recipe = make_recipe("sdxl", prompt=f"cat (dog:{weight:g}) sea", guidance=1.0)
     with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
         told = condition(recipe, bundle, EmbeddingCache()).at(0)
@@ -172,21 +183,25 @@ def test_sdxl_weighs_each_encoder_by_itself(weight: float, models: ModelManager,
     assert torch.equal(told.added["text_embeds"], plain.added["text_embeds"])  # what is pooled is not weighed
 
 
-def test_a_hires_pass_goes_on_counting(models: ModelManager, entries: dict[str, ModelEntry],
-                                       make_recipe: Callable[..., Recipe]) -> None:
+def test_a_hires_pass_goes_on_counting(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     recipe = make_recipe("sd1", prompt="[cat:dog:0.5] [sea:sun:1.5]", steps=4, guidance=1.0)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         first = condition(recipe, bundle, EmbeddingCache())
         second = condition(recipe, bundle, EmbeddingCache(), hires_steps=2, after=4)
-        texts = {text: condition(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
-                 for text in ("cat sea", "dog sea", "dog sun")}
+        texts = {
+            text: condition(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
+            for text in ("cat sea", "dog sea", "dog sun")
+        }
     for told, words in ((first, ["cat sea", "cat sea", "dog sea", "dog sea"]), (second, ["dog sea", "dog sun"])):
         for step, text in enumerate(words):
             assert torch.equal(told.at(step).context, texts[text])
 
 
-def test_repeated_prompt_calls_no_encoder(models: ModelManager, entries: dict[str, ModelEntry],
-                                          make_recipe: Callable[..., Recipe]) -> None:
+def test_repeated_prompt_calls_no_encoder(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     cache = EmbeddingCache()
     for kind, calls in (("sd1", 2), ("sdxl", 4)):
         with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle:
@@ -201,8 +216,9 @@ def test_repeated_prompt_calls_no_encoder(models: ModelManager, entries: dict[st
             counter.remove()
 
 
-def test_another_checkpoint_is_another_encoder(models: ModelManager, entries: dict[str, ModelEntry],
-                                               make_recipe: Callable[..., Recipe]) -> None:
+def test_another_checkpoint_is_another_encoder(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     cache = EmbeddingCache()
     contexts = []
     for name in ("sd1", "sd1_other"):
@@ -218,8 +234,9 @@ def test_cache_forgets_the_oldest() -> None:
     assert [cache.get((number,)) is not None for number in range(5)] == [False, False, True, True, True]
 
 
-def test_rows_are_equally_long(models: ModelManager, entries: dict[str, ModelEntry],
-                               make_recipe: Callable[..., Recipe]) -> None:
+def test_rows_are_equally_long(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
         told = condition(make_recipe("sdxl", prompt="cat " * 100, negative_prompt="dog"), bundle, EmbeddingCache())
         conditions = told.at(0)
@@ -229,8 +246,9 @@ def test_rows_are_equally_long(models: ModelManager, entries: dict[str, ModelEnt
         assert conditions.added["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]] * 2
 
 
-def test_conditions_change_with_the_step(models: ModelManager, entries: dict[str, ModelEntry],
-                                         make_recipe: Callable[..., Recipe]) -> None:
+def test_conditions_change_with_the_step(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         counter = Counter(bundle)
         told = condition(make_recipe(prompt="[cat:dog:0.5] at [sea|night]", steps=4), bundle, EmbeddingCache())
@@ -241,8 +259,9 @@ def test_conditions_change_with_the_step(models: ModelManager, entries: dict[str
         assert not torch.equal(texts[0], texts[1])
 
 
-def test_and_gives_a_row_each(models: ModelManager, entries: dict[str, ModelEntry],
-                              make_recipe: Callable[..., Recipe]) -> None:
+def test_and_gives_a_row_each(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         conditions = condition(make_recipe(prompt="cat AND dog :0.5"), bundle, EmbeddingCache()).at(0)
         assert conditions.context.shape[0] == 3
@@ -252,15 +271,17 @@ def test_and_gives_a_row_each(models: ModelManager, entries: dict[str, ModelEntr
         assert not unguided.is_guided
 
 
-def test_long_prompt_says_how_much_was_not_read(models: ModelManager, entries: dict[str, ModelEntry],
-                                                make_recipe: Callable[..., Recipe]) -> None:
+def test_long_prompt_says_how_much_was_not_read(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         told = condition(make_recipe(prompt="cat " * 20_000), bundle, EmbeddingCache())
         assert told.notices == ("The prompt is longer than 1,500 tokens: its last 18,500 words were not read.",)
 
 
-def test_clip_skip_beyond_the_encoder_is_refused(models: ModelManager, entries: dict[str, ModelEntry],
-                                                 make_recipe: Callable[..., Recipe]) -> None:
+def test_clip_skip_beyond_the_encoder_is_refused(
+    models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
+) -> None:
     with models.lease(entries["sd2"].ref, str(entries["sd2"].path)) as bundle:
         with pytest.raises(InvalidRecipe, match="has 1") as caught:
             condition(make_recipe("sd2", clip_skip=2), bundle, EmbeddingCache())

@@ -11,9 +11,9 @@ import torch
 from catalog.models import ModelEntry
 from contract.errors import ModelProblem, OutOfMemory
 from contract.work import path_key
+from engine.device.memory import Memory
 from engine.models import loading
 from engine.models import manager as models_module
-from engine.device.memory import Memory
 from engine.models.manager import ModelManager
 from tests.engine.test_model_manager import CPU, changed, names, poison, weights
 
@@ -31,12 +31,19 @@ def fetch(manager: ModelManager, entry: ModelEntry) -> None:
 def test_what_is_in_memory_is_told_with_its_size(models: ModelManager, entries: dict[str, ModelEntry]) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)):
         (held,) = models.resident()
-        assert (held.name, held.kind, held.place, held.in_use, held.is_pinned) == ("sd1", "checkpoint", "device", True,
-                                                                                   False)
+        assert (held.name, held.kind, held.place, held.in_use, held.is_pinned) == (
+            "sd1",
+            "checkpoint",
+            "device",
+            True,
+            False,
+        )
         assert 0.9 < held.bytes / entries["sd1"].size_bytes < 1.1 and held.load_s is not None
     weights(models, entries["sd1_other"])
     assert [(held.name, held.place, held.in_use) for held in models.resident()] == [
-        ("sd1_other", "device", False), ("sd1", "memory", False)]
+        ("sd1_other", "device", False),
+        ("sd1", "memory", False),
+    ]
 
 
 def test_a_pinned_model_stays_and_an_unpinned_one_goes(entries: dict[str, ModelEntry]) -> None:
@@ -51,8 +58,9 @@ def test_a_pinned_model_stays_and_an_unpinned_one_goes(entries: dict[str, ModelE
     assert names(manager) == ("zero_snr", "sd1_other")
 
 
-def test_pinned_models_that_leave_no_room_are_named_as_the_way_out(entries: dict[str, ModelEntry],
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinned_models_that_leave_no_room_are_named_as_the_way_out(
+    entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     manager = ModelManager(CPU)
     weights(manager, entries["sd1"])
     manager.pin(path_key(entries["sd1"].ref), True)
@@ -73,8 +81,9 @@ def test_evicting_by_hand_spares_what_is_leased(models: ModelManager, entries: d
     assert names(models) == ()
 
 
-def test_a_model_read_ahead_is_the_same_and_costs_no_second_reading(models: ModelManager,
-                                                                    entries: dict[str, ModelEntry]) -> None:
+def test_a_model_read_ahead_is_the_same_and_costs_no_second_reading(
+    models: ModelManager, entries: dict[str, ModelEntry]
+) -> None:
     expected = weights(models, entries["sd1_other"])
     models.evict_all()
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
@@ -102,7 +111,8 @@ def slow_reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_job_waits_for_what_is_read_ahead_instead_of_reading_twice(
-        models: ModelManager, entries: dict[str, ModelEntry], slow_reading: threading.Event) -> None:
+    models: ModelManager, entries: dict[str, ModelEntry], slow_reading: threading.Event
+) -> None:
     entry = entries["sd1"]
     models.prefetch(entry.ref, str(entry.path))
     assert [(held.name, held.place) for held in models.resident()] == [("sd1", "coming")]
@@ -113,8 +123,9 @@ def test_a_job_waits_for_what_is_read_ahead_instead_of_reading_twice(
     assert [(held.name, held.place) for held in models.resident()] == [("sd1", "memory")]
 
 
-def test_another_choice_takes_the_place_of_the_one_before(models: ModelManager, entries: dict[str, ModelEntry],
-                                                          slow_reading: threading.Event) -> None:
+def test_another_choice_takes_the_place_of_the_one_before(
+    models: ModelManager, entries: dict[str, ModelEntry], slow_reading: threading.Event
+) -> None:
     models.prefetch(entries["sd1"].ref, str(entries["sd1"].path))
     threading.Timer(0.1, slow_reading.set).start()
     fetch(models, entries["sd2"])
@@ -122,8 +133,8 @@ def test_another_choice_takes_the_place_of_the_one_before(models: ModelManager, 
 
 
 def test_nothing_is_read_ahead_without_room_and_a_damaged_file_disturbs_nobody(
-        models: ModelManager, entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch,
-        tmp_path: Path) -> None:
+    models: ModelManager, entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     bad = changed(entries["sd1"], tmp_path / "bad", "unet", poison(float("nan")))
     fetch(models, bad)
     assert names(models) == ()
@@ -133,9 +144,9 @@ def test_nothing_is_read_ahead_without_room_and_a_damaged_file_disturbs_nobody(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory"), OSError(5, "I/O error")])
-def test_a_fault_while_reading_ahead_begins_ends_no_engine(error: Exception, models: ModelManager,
-                                                           entries: dict[str, ModelEntry],
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_while_reading_ahead_begins_ends_no_engine(
+    error: Exception, models: ModelManager, entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def strike(*_: object) -> None:
         raise error
 
@@ -167,8 +178,9 @@ def test_memory_of_an_evicted_model_is_used_for_the_next_of_its_shape(entries: d
     assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.items())
 
 
-def test_the_model_that_serves_outlives_a_failed_load_on_a_small_budget(entries: dict[str, ModelEntry],
-                                                                        tmp_path: Path) -> None:
+def test_the_model_that_serves_outlives_a_failed_load_on_a_small_budget(
+    entries: dict[str, ModelEntry], tmp_path: Path
+) -> None:
     manager = ModelManager(CPU, budget_bytes=2 * MEGABYTE)  # one of 1.3 MB
     before = weights(manager, entries["sd1"])
     bad = changed(entries["sd1_other"], tmp_path / "bad", "vae", poison_last)

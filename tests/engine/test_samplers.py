@@ -1,5 +1,6 @@
 """Samplers against a reference written here from the papers, on a mixture whose denoiser is known exactly."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -49,13 +50,13 @@ def reference_levels(schedule: str, steps: int) -> np.ndarray:
 
 
 def euler(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
-    for now, then in zip(sigmas, sigmas[1:], strict=False):
+    for now, then in itertools.pairwise(sigmas):
         x = x + (x - clean(x, now)) / now * (then - now)
     return x
 
 
 def euler_a(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
-    for now, then in zip(sigmas, sigmas[1:], strict=False):
+    for now, then in itertools.pairwise(sigmas):
         up = min(then, (then**2 * (now**2 - then**2) / now**2) ** 0.5)
         down = (then**2 - up**2) ** 0.5
         x = x + (x - clean(x, now)) / now * (down - now) + noise() * up
@@ -63,7 +64,7 @@ def euler_a(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) 
 
 
 def heun(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
-    for now, then in zip(sigmas, sigmas[1:], strict=False):
+    for now, then in itertools.pairwise(sigmas):
         slope = (x - clean(x, now)) / now
         ahead = x + slope * (then - now)
         if then > 0:
@@ -74,7 +75,7 @@ def heun(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> 
 
 def dpmpp_2m(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
     before, h_before = None, None
-    for now, then in zip(sigmas, sigmas[1:], strict=False):
+    for now, then in itertools.pairwise(sigmas):
         x0 = clean(x, now)
         if then == 0:
             return x0
@@ -87,7 +88,7 @@ def dpmpp_2m(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray])
 
 def dpmpp_2m_sde(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
     before, h_before = None, None
-    for now, then in zip(sigmas, sigmas[1:], strict=False):
+    for now, then in itertools.pairwise(sigmas):
         x0 = clean(x, now)
         if then == 0:
             return x0
@@ -153,9 +154,17 @@ def test_solver_is_the_one_people_mean(sampler: str, schedule: str, start: np.nd
     assert rms(run(sampling, sampler, start, seed=5), theirs) <= 1e-4
 
 
-@pytest.mark.parametrize(("schedule", "tolerance"), [
-    ("uniform", 5e-5), ("karras", 5e-5), ("exponential", 5e-5), ("sgm_uniform", 2e-3), ("simple", 1e-5),
-    ("beta", 5e-5)])
+@pytest.mark.parametrize(
+    ("schedule", "tolerance"),
+    [
+        ("uniform", 5e-5),
+        ("karras", 5e-5),
+        ("exponential", 5e-5),
+        ("sgm_uniform", 2e-3),
+        ("simple", 1e-5),
+        ("beta", 5e-5),
+    ],
+)
 @pytest.mark.parametrize("sampler", ["euler", "euler_a", "heun"])
 def test_levels_are_the_ones_people_mean(sampler: str, schedule: str, tolerance: float) -> None:
     ours = set_up(sampler, schedule).scheduler.sigmas.double().numpy()
@@ -163,9 +172,17 @@ def test_levels_are_the_ones_people_mean(sampler: str, schedule: str, tolerance:
     np.testing.assert_allclose(ours, reference_levels(schedule, STEPS), rtol=tolerance, atol=0)
 
 
-@pytest.mark.parametrize(("schedule", "tolerance"), [
-    ("uniform", 0.01), ("karras", 5e-5), ("exponential", 5e-5), ("sgm_uniform", 0.01), ("simple", 1e-5),
-    ("beta", 5e-5)])
+@pytest.mark.parametrize(
+    ("schedule", "tolerance"),
+    [
+        ("uniform", 0.01),
+        ("karras", 5e-5),
+        ("exponential", 5e-5),
+        ("sgm_uniform", 0.01),
+        ("simple", 1e-5),
+        ("beta", 5e-5),
+    ],
+)
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_2m_sde", "unipc"])
 def test_levels_on_whole_timesteps_are_close(sampler: str, schedule: str, tolerance: float) -> None:
     ours = set_up(sampler, schedule).scheduler.sigmas.double().numpy()
@@ -175,8 +192,10 @@ def test_levels_on_whole_timesteps_are_close(sampler: str, schedule: str, tolera
 def test_unipc_and_ddim_follow_the_same_flow(start: np.ndarray) -> None:
     sigmas = reference_levels("karras", 400)
     exact = heun(start * (sigmas[0] ** 2 + 1) ** 0.5, sigmas, lambda: start)
-    errors = {(name, schedule): rms(run(set_up(name, schedule), name, start, 0), exact) for name, schedule in
-              (("unipc", "karras"), ("euler", "karras"), ("ddim", "uniform"), ("euler", "uniform"))}
+    errors = {
+        (name, schedule): rms(run(set_up(name, schedule), name, start, 0), exact)
+        for name, schedule in (("unipc", "karras"), ("euler", "karras"), ("ddim", "uniform"), ("euler", "uniform"))
+    }
     assert errors["unipc", "karras"] < errors["euler", "karras"] / 2
     assert errors["ddim", "uniform"] < errors["euler", "uniform"] * 1.5
 
@@ -214,8 +233,7 @@ def test_every_offered_pair_is_finite_at_any_number_of_steps(sampler: str) -> No
         for schedule in schedules_for(SAMPLERS[sampler], zero_snr=zero_snr):
             resolved = resolve_schedule(SAMPLERS[sampler], schedule, zero_snr=zero_snr)
             for steps in (1, 2, 5, 61, 150):  # 61: where diffusers' own trailing gives one step too many
-                sampling = set_up(sampler, resolved, steps, prediction_type=predicts,
-                                  rescale_betas_zero_snr=zero_snr)
+                sampling = set_up(sampler, resolved, steps, prediction_type=predicts, rescale_betas_zero_snr=zero_snr)
                 times = sampling.timesteps
                 assert len(times) == SAMPLERS[sampler].evaluations(steps)
                 assert times.min() >= 0
@@ -261,8 +279,10 @@ def test_unknown_names_are_refused_by_name() -> None:
         set_up("euler", "turbo")
 
 
-@pytest.mark.parametrize("config", [
-    {"beta_schedule": "none"}, {"beta_start": "low"}, {"prediction_type": "magic"}, {"num_train_timesteps": -3}])
+@pytest.mark.parametrize(
+    "config",
+    [{"beta_schedule": "none"}, {"beta_start": "low"}, {"prediction_type": "magic"}, {"num_train_timesteps": -3}],
+)
 def test_bad_scheduler_configuration_is_a_model_problem(config: dict[str, object]) -> None:
     with pytest.raises(ModelProblem):
         set_up("euler", "uniform", **config)

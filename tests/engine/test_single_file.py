@@ -8,8 +8,8 @@ from diffusers import ControlNetModel, T2IAdapter
 from torch import nn
 
 from catalog.models import describe
-from engine.models.manager import ModelManager
 from engine.checkpoints.infer_config import controlnet_config
+from engine.models.manager import ModelManager
 from tests.support import tiny_controls
 
 # Of the shape that the file's names belong to: two layers a block, norms in 32 groups, eight heads.
@@ -33,15 +33,33 @@ def test_a_file_loads_as_the_folder_does(is_diffusers: bool, tmp_path: Path, mod
 
 
 @pytest.mark.parametrize("is_diffusers", [True, False], ids=["diffusers' names", "first names"])
-@pytest.mark.parametrize(("adapter_type", "channels", "family"), [
-    ("full_adapter", (32, 64, 64), "sd1"), ("full_adapter_xl", (32, 64, 64), "sdxl"), ("light_adapter", (32, 64), "sd1")])
+@pytest.mark.parametrize(
+    ("adapter_type", "channels", "family"),
+    [
+        ("full_adapter", (32, 64, 64), "sd1"),
+        ("full_adapter_xl", (32, 64, 64), "sdxl"),
+        ("light_adapter", (32, 64), "sd1"),
+    ],
+)
 @pytest.mark.parametrize("colors", [1, 3])
 def test_an_adapters_file_loads_as_its_folder_does(
-        adapter_type: str, channels: tuple[int, ...], family: str, colors: int, is_diffusers: bool, tmp_path: Path,
-        models: ModelManager) -> None:
+    adapter_type: str,
+    channels: tuple[int, ...],
+    family: str,
+    colors: int,
+    is_diffusers: bool,
+    tmp_path: Path,
+    models: ModelManager,
+) -> None:
     folder = tmp_path / "folder"
-    tiny_controls.build_adapter(folder, adapter_type=adapter_type, channels=channels, in_channels=colors,
-                                num_res_blocks=2, downscale_factor=16 if family == "sdxl" else 8)
+    tiny_controls.build_adapter(
+        folder,
+        adapter_type=adapter_type,
+        channels=channels,
+        in_channels=colors,
+        num_res_blocks=2,
+        downscale_factor=16 if family == "sdxl" else 8,
+    )
     file = tmp_path / "one" / "sketch.safetensors"
     tiny_controls.build_adapter_file(folder, file, is_diffusers=is_diffusers)
     found = describe(file, "sketch")
@@ -53,14 +71,27 @@ def test_an_adapters_file_loads_as_its_folder_does(
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize(("family", "config"), [
-    ("sd1", {"cross_attention_dim": 768, "attention_head_dim": 8}),
-    ("sd2", {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}),
-    ("sdxl", {"block_out_channels": (320, 640, 1280), "attention_head_dim": (5, 10, 20), "cross_attention_dim": 2048,
-              "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-              "transformer_layers_per_block": (1, 2, 10), "use_linear_projection": True,
-              "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
-              "projection_class_embeddings_input_dim": 2816})])
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("sd1", {"cross_attention_dim": 768, "attention_head_dim": 8}),
+        ("sd2", {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}),
+        (
+            "sdxl",
+            {
+                "block_out_channels": (320, 640, 1280),
+                "attention_head_dim": (5, 10, 20),
+                "cross_attention_dim": 2048,
+                "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                "transformer_layers_per_block": (1, 2, 10),
+                "use_linear_projection": True,
+                "addition_embed_type": "text_time",
+                "addition_time_embed_dim": 256,
+                "projection_class_embeddings_input_dim": 2816,
+            },
+        ),
+    ],
+)
 def test_the_published_shapes_give_their_configurations(family: str, config: dict[str, object]) -> None:
     def shapes_of(net: nn.Module) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}

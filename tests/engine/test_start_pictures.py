@@ -11,13 +11,13 @@ from PIL import Image
 from catalog.models import ModelEntry
 from catalog.upscalers import UPSCALERS
 from contract.work import RawImage, WorkDone, WorkerEvent, WorkFailed, WorkPainted, WorkStep
+from engine.engine import Engine
 from engine.images import vae
 from engine.images.vae import decode, encode
 from engine.models.manager import ModelManager
-from engine.engine import Engine
-from tests.support import tiny
-from tests.engine.test_inpaint_region import box
 from tests.engine.test_image_io import png
+from tests.engine.test_inpaint_region import box
+from tests.support import tiny
 
 Make = Callable[..., Any]
 PICTURE, MASK = Image.effect_noise((96, 80), 60).convert("RGB"), box((96, 80), 16, 16, 64, 48)
@@ -52,8 +52,11 @@ def failure(events: list[WorkerEvent]) -> WorkFailed:
 
 
 @pytest.mark.parametrize("kind", (*tiny.KINDS, *tiny.VARIANTS))
-@pytest.mark.parametrize("mask", [None, HOLE, {**HOLE, "soft": True, "content": "noise"},
-                                  {**HOLE, "area": "masked", "content": "fill"}], ids=["none", "hard", "soft", "area"])
+@pytest.mark.parametrize(
+    "mask",
+    [None, HOLE, {**HOLE, "soft": True, "content": "noise"}, {**HOLE, "area": "masked", "content": "fill"}],
+    ids=["none", "hard", "soft", "area"],
+)
 def test_every_kind_of_model_begins_from_a_picture(kind: str, mask: dict[str, object] | None, paint: Make) -> None:
     made = pixels(paint(kind, start=START, mask=mask, sampler="euler_a"))
     assert made.shape == (80, 96, 3)
@@ -77,7 +80,11 @@ def test_steps_count_what_is_made(paint: Make) -> None:
 def test_strength_0_is_the_start_picture_itself(paint: Make) -> None:
     events = paint(start={**START, "strength": 0.0})
     assert steps(events) == [] and (pixels(events) == np.asarray(PICTURE)).all()
-    assert (pixels(paint(start={**START, "strength": 0.0, "resize": "latent"}, width=64, height=64)).shape) == (64, 64, 3)
+    assert (pixels(paint(start={**START, "strength": 0.0, "resize": "latent"}, width=64, height=64)).shape) == (
+        64,
+        64,
+        3,
+    )
 
 
 def test_a_job_of_several_gives_each_its_own_seed(paint: Make) -> None:
@@ -103,32 +110,63 @@ def test_a_hires_pass_runs_over_the_same_loop(upscaler: str, paint: Make) -> Non
     assert (pixels(paint(hires=hires)) == pixels(events)).all()
 
 
-@pytest.mark.parametrize("change", [{"sampler": "dpmpp_2m", "schedule": "karras"}, {"prompt": "a dog"}, {"guidance": 9.0},
-                                    {"negative_prompt": "sea"}, {"steps": 5}, {"strength": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampler": "dpmpp_2m", "schedule": "karras"},
+        {"prompt": "a dog"},
+        {"guidance": 9.0},
+        {"negative_prompt": "sea"},
+        {"steps": 5},
+        {"strength": 1.0},
+    ],
+    ids=str,
+)
 def test_a_hires_pass_has_its_own_settings(change: dict[str, object], paint: Make) -> None:
     plain = {"scale": 1.5, "strength": 0.7}
     assert (pixels(paint(hires={**plain, **change})) != pixels(paint(hires=plain))).any()
 
 
-@pytest.mark.parametrize(("edited", "first", "second"), [
-    ("[cat:dog:0.5] sea", None, "dog sea"),  # 0..1 is the first pass
-    ("cat [sea:sun:1.0]", "cat sea", "cat sun"), ("cat [sea:sun:1.5]", "cat sea", None), ("[sea:1.2] cat", " cat", None),
-    ("cat [sea:sun:99]", "cat sea", "cat sea"), ("cat [sea:sun:4]", "cat sea", "cat sun"), ("[cat:dog:2]", None, "dog"),
-    ("cat [sea:sun:5]", "cat sea", None)])
+@pytest.mark.parametrize(
+    ("edited", "first", "second"),
+    [
+        ("[cat:dog:0.5] sea", None, "dog sea"),  # 0..1 is the first pass
+        ("cat [sea:sun:1.0]", "cat sea", "cat sun"),
+        ("cat [sea:sun:1.5]", "cat sea", None),
+        ("[sea:1.2] cat", " cat", None),
+        ("cat [sea:sun:99]", "cat sea", "cat sea"),
+        ("cat [sea:sun:4]", "cat sea", "cat sun"),
+        ("[cat:dog:2]", None, "dog"),
+        ("cat [sea:sun:5]", "cat sea", None),
+    ],
+)
 def test_a_hires_pass_goes_on_counting(edited: str, first: str | None, second: str | None, paint: Make) -> None:
     """A pass in which the text does not change is the same with the plain text; else it is not."""
+
     def pictures(prompt: str, hires_prompt: str) -> np.ndarray:
-        return pixels(paint(prompt=prompt, steps=4, hires={"scale": 1.25, "strength": 0.5, "steps": 4, "prompt": hires_prompt}))
+        return pixels(
+            paint(prompt=prompt, steps=4, hires={"scale": 1.25, "strength": 0.5, "steps": 4, "prompt": hires_prompt})
+        )
 
     for place, plain in (("first", first), ("second", second)):
         if plain is not None:
-            pair = [(edited, "red") if place == "first" else ("red", edited), (plain, "red") if place == "first" else ("red", plain)]
+            pair = [
+                (edited, "red") if place == "first" else ("red", edited),
+                (plain, "red") if place == "first" else ("red", plain),
+            ]
             assert (pictures(*pair[0]) == pictures(*pair[1])).all(), place
 
 
-@pytest.mark.parametrize(("edited", "plain"), [
-    ("[cat:dog:0.5] sea", "cat sea"), ("[cat:dog:2] sea", "cat sea"), ("[cat:dog:1.0] sea", "cat sea"),
-    ("[cat:dog:0.0] sea", "dog sea"), ("[cat:dog:0] sea", "dog sea")])
+@pytest.mark.parametrize(
+    ("edited", "plain"),
+    [
+        ("[cat:dog:0.5] sea", "cat sea"),
+        ("[cat:dog:2] sea", "cat sea"),
+        ("[cat:dog:1.0] sea", "cat sea"),
+        ("[cat:dog:0.0] sea", "dog sea"),
+        ("[cat:dog:0] sea", "dog sea"),
+    ],
+)
 def test_from_a_picture_the_steps_that_are_made_count_from_0(edited: str, plain: str, paint: Make) -> None:
     """Two of four are made: half of the four is never reached, as in A1111."""
     start = {**START, "strength": 0.5}
@@ -154,8 +192,9 @@ def test_inpainting_models_paint_from_text_too(paint: Make) -> None:
 
 
 @pytest.mark.parametrize(("change", "differs"), [({"image_guidance": 1.0}, True), ({"strength": 0.3}, False)])
-def test_an_editing_model_holds_to_the_picture_by_its_own_strength(change: dict[str, float], differs: bool,
-                                                                    paint: Make) -> None:
+def test_an_editing_model_holds_to_the_picture_by_its_own_strength(
+    change: dict[str, float], differs: bool, paint: Make
+) -> None:
     plain, changed = pixels(paint("edit", start=START)), pixels(paint("edit", start={**START, **change}))
     assert (plain != changed).any() == differs
 
@@ -165,15 +204,17 @@ def test_an_editing_model_goes_with_composed_and_edited_prompts(paint: Make) -> 
     assert pixels(paint("edit", start=START, prompt="a [cat:dog:0.5]", guidance=1.0)).shape == (80, 96, 3)
 
 
-def test_a_picture_that_is_not_in_the_ticket_fails_with_a_sentence(engine: Engine, make_recipe: Make,
-                                                                   make_ticket: Make) -> None:
+def test_a_picture_that_is_not_in_the_ticket_fails_with_a_sentence(
+    engine: Engine, make_recipe: Make, make_ticket: Make
+) -> None:
     ending = list(engine.paint(make_ticket(make_recipe(start=START)), lambda: False))[-1]
     assert isinstance(ending, WorkFailed) and ending.code == "input_gone" and ending.hint == "Add it again."
     assert isinstance(list(engine.paint(make_ticket(make_recipe()), lambda: False))[-1], WorkDone)
 
 
-def test_a_large_picture_goes_through_the_vae_in_tiles(models: ModelManager, entries: dict[str, ModelEntry],
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_goes_through_the_vae_in_tiles(
+    models: ModelManager, entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In tiles of two thirds of the side the result is nearly the same, and the VAE is left as it was."""
     picture = Image.effect_noise((24, 16), 60).convert("RGB").resize((192, 128), Image.Resampling.BICUBIC)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
@@ -206,8 +247,12 @@ def test_only_a_masked_area_costs_what_the_area_costs(engine: Engine, make_recip
     large = Image.effect_noise((1200, 900), 60).convert("RGB")
     (ref, images), (mask_ref, more) = png(large), png(box((1200, 900), 500, 400, 560, 450))
     seen: list[int] = []
-    recipe = make_recipe(width=64, height=64, start={"image": {"sha256": ref.sha256}},
-                         mask={"image": {"sha256": mask_ref.sha256}, "area": "masked"})
+    recipe = make_recipe(
+        width=64,
+        height=64,
+        start={"image": {"sha256": ref.sha256}},
+        mask={"image": {"sha256": mask_ref.sha256}, "area": "masked"},
+    )
     plain = torch.nn.functional.conv2d
 
     def counted(given: torch.Tensor, *rest: Any, **others: Any) -> torch.Tensor:

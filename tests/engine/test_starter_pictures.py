@@ -14,13 +14,13 @@ from contract.tasks import Paint
 from contract.work import Ticket, WorkPainted, path_key
 from engine.engine import Engine, EngineOptions
 from engine.images.image_io import as_image
-from tests.engine.test_inpaint_region import box
 from tests.engine.test_image_io import png
+from tests.engine.test_inpaint_region import box
 from training import inversion, styles
 from training.control import CHANNELS, agreement, drawn_control, edges
-from training.extras import place_of
 from training.evaluation.judge import KEPT, load_judge
 from training.evaluation.measures import Task, fresh_tasks, scores, thing_seen
+from training.extras import place_of
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 STARTER = MODELS / "starter"
@@ -35,13 +35,29 @@ def draw() -> Draw:
     paths = {path_key(part.ref): str(part.path) for part in (entry, *parts.values())}
     engine = Engine(EngineOptions(device="cpu", threads=1))
 
-    def run(prompt: str = "green hills at sunset", start: Image.Image | None = None, mask: Image.Image | None = None,
-            size: tuple[int, int] = (128, 128), lines: Image.Image | None = None, style: float = 0,
-            is_name_known: bool = False, **fields: object) -> Image.Image:
+    def run(
+        prompt: str = "green hills at sunset",
+        start: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        size: tuple[int, int] = (128, 128),
+        lines: Image.Image | None = None,
+        style: float = 0,
+        is_name_known: bool = False,
+        **fields: object,
+    ) -> Image.Image:
         images: dict[str, bytes] = {}
         recipe: dict[str, object] = {
-            "prompt": prompt, "model": entry.ref.model_dump(), "sampler": "ddim", "schedule": "sgm_uniform", "steps": 10,
-            "guidance": 4.0, "width": size[0], "height": size[1], "seed": 4, "hires": fields.pop("hires", None)}
+            "prompt": prompt,
+            "model": entry.ref.model_dump(),
+            "sampler": "ddim",
+            "schedule": "sgm_uniform",
+            "steps": 10,
+            "guidance": 4.0,
+            "width": size[0],
+            "height": size[1],
+            "seed": 4,
+            "hires": fields.pop("hires", None),
+        }
         for name, picture in (("start", start), ("mask", mask)):
             if picture is not None:
                 ref, brought = png(picture)
@@ -55,8 +71,14 @@ def draw() -> Draw:
             recipe["loras"] = [{"model": parts["woodblock"].ref.model_dump(), "weight": style}]
         if is_name_known:
             recipe["embeddings"] = [parts[inversion.NAME].ref.model_dump()]
-        ticket = Ticket("job", 1, Paint(recipe=Recipe.model_validate_json(json.dumps(recipe | fields))), images=images,
-                        model_paths=paths, wants_previews=False)
+        ticket = Ticket(
+            "job",
+            1,
+            Paint(recipe=Recipe.model_validate_json(json.dumps(recipe | fields))),
+            images=images,
+            model_paths=paths,
+            wants_previews=False,
+        )
         (made,) = [event.pixels for event in engine.paint(ticket, lambda: False) if isinstance(event, WorkPainted)]
         return as_image(made)
 
@@ -87,17 +109,26 @@ def of_one_thing(count: int, seed: int) -> list[Task]:
 def test_a_control_picture_is_followed(draw: Draw) -> None:
     tasks = of_one_thing(6, seed=78)
     shown = [drawn_control(task.scene, (128, 128))[0][..., CHANNELS["edges"]] for task in tasks]
-    with_it, without = (float(np.mean([
-        agreement(wanted, edges(np.asarray(draw(task.scene.time, seed=task.seed, lines=lines))))
-        for task, wanted, lines in zip(tasks, shown, given, strict=True)]))
-        for given in ([Image.fromarray(wanted).convert("RGB") for wanted in shown], [None] * len(shown)))
+    with_it, without = (
+        float(
+            np.mean(
+                [
+                    agreement(wanted, edges(np.asarray(draw(task.scene.time, seed=task.seed, lines=lines))))
+                    for task, wanted, lines in zip(tasks, shown, given, strict=True)
+                ]
+            )
+        )
+        for given in ([Image.fromarray(wanted).convert("RGB") for wanted in shown], [None] * len(shown))
+    )
     assert with_it >= 1.5 * without
 
 
 def test_a_style_goes_about_half_as_far_at_half_its_weight(draw: Draw) -> None:
     tasks = of_one_thing(5, seed=79)
-    plain, half, whole = (np.stack([np.asarray(draw(task.prompt, seed=task.seed, style=weight)) for task in tasks])
-                          for weight in (0, 0.5, 1.0))
+    plain, half, whole = (
+        np.stack([np.asarray(draw(task.prompt, seed=task.seed, style=weight)) for task in tasks])
+        for weight in (0, 0.5, 1.0)
+    )
     far = styles.likeness(whole, plain, "woodblock")
     assert far > 0.3 and 0.3 <= styles.likeness(half, plain, "woodblock") / far <= 0.7
 
@@ -106,13 +137,17 @@ def test_a_name_that_was_learned_is_painted_and_only_with_its_file(draw: Draw) -
     made = {is_known: np.stack([
         np.asarray(draw(f"{inversion.NAME} {place}", seed=seed, is_name_known=is_known)) for seed, place in enumerate(inversion.PLACES)])
         for is_known in (True, False)}  # fmt: skip
-    seen = {is_known: thing_seen(load_judge(KEPT), pictures).count(inversion.NAME) for is_known, pictures in made.items()}
+    seen = {
+        is_known: thing_seen(load_judge(KEPT), pictures).count(inversion.NAME) for is_known, pictures in made.items()
+    }
     assert seen[True] >= 4 and seen[False] <= 1
 
 
 def test_more_strength_goes_farther_from_the_start_picture(draw: Draw, sunset: Image.Image) -> None:
-    apart = [distance(sunset, draw("snowy mountains at night", sunset, start_more={"strength": strength}))
-             for strength in (0.0, 0.1, 0.3, 0.6, 1.0)]
+    apart = [
+        distance(sunset, draw("snowy mountains at night", sunset, start_more={"strength": strength}))
+        for strength in (0.0, 0.1, 0.3, 0.6, 1.0)
+    ]
     assert apart == sorted(apart) and apart[0] == 0 and apart[-1] > 2 * apart[1] > 0
 
 
@@ -127,8 +162,9 @@ def test_outside_the_mask_nothing_changes_and_inside_it_does(draw: Draw, sunset:
 
 def test_a_soft_mask_changes_more_where_it_is_lighter(draw: Draw, sunset: Image.Image) -> None:
     ramp = Image.linear_gradient("L").rotate(90).resize((128, 128)).convert("RGB")
-    made = draw("snowy mountains at night", sunset, ramp, start_more={"strength": 1.0},
-                mask_more={"feather": 0, "soft": True})
+    made = draw(
+        "snowy mountains at night", sunset, ramp, start_more={"strength": 1.0}, mask_more={"feather": 0, "soft": True}
+    )
     change = np.abs(np.asarray(made).astype(int) - np.asarray(sunset)).mean(axis=(0, 2))
     light = np.asarray(ramp)[0, :, 0]
     order = np.argsort(light)
@@ -150,8 +186,13 @@ def test_outpainting_twice_grows_the_canvas_as_asked_and_hides_its_seam(draw: Dr
 def test_only_the_masked_area_is_repainted_in_a_large_picture(draw: Draw, sunset: Image.Image) -> None:
     large = sunset.resize((640, 640), Image.Resampling.BICUBIC)
     mask = box((640, 640), 100, 60, 180, 140)
-    made = draw("full moon at night", large, mask, start_more={"strength": 1.0},
-                mask_more={"area": "masked", "padding": 24, "feather": 0})
+    made = draw(
+        "full moon at night",
+        large,
+        mask,
+        start_more={"strength": 1.0},
+        mask_more={"area": "masked", "padding": 24, "feather": 0},
+    )
     inside = np.asarray(mask)[..., 0] > 0
     assert made.size == (640, 640)
     assert (np.asarray(made)[~inside] == np.asarray(large)[~inside]).all()

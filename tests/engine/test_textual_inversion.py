@@ -31,13 +31,16 @@ def ref(name: str = "neg/easy-bad") -> ModelRef:
 
 def of_tables(**tables: int) -> Vocabulary:
     """An embedding of so many vectors, by name."""
-    return Vocabulary({name: name for name in tables}, {name: (table(8, count=count),) for name, count in tables.items()})
+    return Vocabulary(
+        {name: name for name in tables}, {name: (table(8, count=count),) for name, count in tables.items()}
+    )
 
 
 def spelled(vocabulary: Vocabulary, text: str, room: int = 75) -> list[list[str]]:
     chunks = split_in_chunks([Piece(text)], TOKENIZER, room, vocabulary).chunks
-    return [[f"{token.key}{token.row}" if isinstance(token, Vector) else "." for token in chunk.tokens]
-            for chunk in chunks]
+    return [
+        [f"{token.key}{token.row}" if isinstance(token, Vector) else "." for token in chunk.tokens] for chunk in chunks
+    ]
 
 
 def test_a_name_becomes_as_many_tokens_as_it_has_vectors() -> None:
@@ -75,8 +78,9 @@ def ids(tokenizer: object, numbers: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
-def test_the_result_equals_encoders_that_learned_the_tokens(kind: str, entries: dict[str, ModelEntry], models: ModelManager,
-                                                            make_recipe: Callable[..., Recipe]) -> None:
+def test_the_result_equals_encoders_that_learned_the_tokens(
+    kind: str, entries: dict[str, ModelEntry], models: ModelManager, make_recipe: Callable[..., Recipe]
+) -> None:
     folder = entries[kind].path
     recipe = make_recipe(kind, prompt="cat easy-bad dog", guidance=1.0)
     with models.lease(entries[kind].ref, str(folder)) as bundle, torch.no_grad():
@@ -100,38 +104,53 @@ def test_the_result_equals_encoders_that_learned_the_tokens(kind: str, entries: 
 
 
 def test_the_cache_tells_files_of_one_name_apart_and_keeps_the_encoder_clean(
-        entries: dict[str, ModelEntry], models: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+    entries: dict[str, ModelEntry], models: ModelManager, make_recipe: Callable[..., Recipe]
+) -> None:
     recipe, cache = make_recipe(prompt="cat style", guidance=1.0), EmbeddingCache()
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         plain = condition(recipe, bundle, cache).at(0).context
         found = []
         for number in (1, 2, 1):
-            words = vocabulary_of({ref("style").model_copy(update={"fingerprint": str(number)}):
-                                   {"*": table(32, number)}}, bundle)
+            words = vocabulary_of(
+                {ref("style").model_copy(update={"fingerprint": str(number)}): {"*": table(32, number)}}, bundle
+            )
             found.append(condition(recipe, bundle, cache, words).at(0).context)
         assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
         assert torch.equal(condition(recipe, bundle, EmbeddingCache()).at(0).context, plain)
         assert not bundle.parts["text_encoder"].get_input_embeddings()._forward_hooks
 
 
-@pytest.mark.parametrize("tensors", [{"emb_params": table(32)}, {"*": table(32)}, {"<cat-toy>": table(32)[0]},
-                                     {"emb_params": table(32), "step": torch.ones(1)}])
-def test_every_form_of_file_is_read(entries: dict[str, ModelEntry], models: ModelManager,
-                                    tensors: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"emb_params": table(32)},
+        {"*": table(32)},
+        {"<cat-toy>": table(32)[0]},
+        {"emb_params": table(32), "step": torch.ones(1)},
+    ],
+)
+def test_every_form_of_file_is_read(
+    entries: dict[str, ModelEntry], models: ModelManager, tensors: dict[str, Tensor]
+) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         vocabulary = vocabulary_of({ref(): tensors}, bundle)
         assert vocabulary.tables["neg/easy-bad"][0].shape[1] == 32
         assert set(vocabulary.keys) == {"neg/easy-bad", "easy-bad"}
 
 
-@pytest.mark.parametrize(("kind", "tensors", "words"), [
-    ("sd1", {"emb_params": table(1024)}, "Embedding “style” is 1024 wide; “sd1” takes 32."),
-    ("sd1", {"clip_l": table(16), "clip_g": table(16)}, "Embedding “style” is 16 and 16 wide; “sd1” takes 32."),
-    ("sdxl", {"emb_params": table(32)}, "Embedding “style” is 32 wide; “sdxl” takes 16 and 16."),
-    ("sdxl", {"clip_l": table(16), "clip_g": table(16, count=2)}, "Embedding “style” is 16 and 16 wide"),
-    ("sd1", {"a": table(32), "b": table(32)}, "holds no table of vectors that is known")])
-def test_ck48_other_widths_are_refused_by_name(kind: str, tensors: dict[str, Tensor], words: str,
-                                               entries: dict[str, ModelEntry], models: ModelManager) -> None:
+@pytest.mark.parametrize(
+    ("kind", "tensors", "words"),
+    [
+        ("sd1", {"emb_params": table(1024)}, "Embedding “style” is 1024 wide; “sd1” takes 32."),
+        ("sd1", {"clip_l": table(16), "clip_g": table(16)}, "Embedding “style” is 16 and 16 wide; “sd1” takes 32."),
+        ("sdxl", {"emb_params": table(32)}, "Embedding “style” is 32 wide; “sdxl” takes 16 and 16."),
+        ("sdxl", {"clip_l": table(16), "clip_g": table(16, count=2)}, "Embedding “style” is 16 and 16 wide"),
+        ("sd1", {"a": table(32), "b": table(32)}, "holds no table of vectors that is known"),
+    ],
+)
+def test_ck48_other_widths_are_refused_by_name(
+    kind: str, tensors: dict[str, Tensor], words: str, entries: dict[str, ModelEntry], models: ModelManager
+) -> None:
     with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle, pytest.raises(InvalidRecipe) as refused:
         vocabulary_of({ref("style"): tensors}, bundle)
     assert words in refused.value.message and refused.value.code == "invalid_embeddings" and refused.value.hint

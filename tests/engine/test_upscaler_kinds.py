@@ -26,9 +26,9 @@ from spandrel.architectures.Swin2SR import Swin2SR
 from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
+from catalog.detect.upscaler_answers import Answer, UpscalerAnswers
 from catalog.files.headers import UnreadableModel
 from catalog.models import ModelEntry, scan
-from catalog.detect.upscaler_answers import Answer, UpscalerAnswers
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine.images.upscalers import Upscalers
@@ -38,15 +38,24 @@ from tests.engine.conftest import CPU
 PHOTO = Image.effect_noise((40, 32), 60).convert("RGB")
 BUILT: dict[str, Callable[[], nn.Module]] = {
     "esrgan": lambda: ESRGAN(in_nc=3, out_nc=3, num_filters=8, num_blocks=1, scale=2),
-    "compact": lambda: Compact(num_feat=8, num_conv=2, upscale=2), "realcugan": lambda: UpCunet2x(),
-    "mosr": lambda: MoSR(upscale=2, n_block=1, dim=8), "span": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2),
+    "compact": lambda: Compact(num_feat=8, num_conv=2, upscale=2),
+    "realcugan": lambda: UpCunet2x(),
+    "mosr": lambda: MoSR(upscale=2, n_block=1, dim=8),
+    "span": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2),
     "plksr": lambda: PLKSR(dim=16, n_blocks=1, upscaling_factor=2),
     "realplksr": lambda: RealPLKSR(dim=16, n_blocks=1, upscaling_factor=2),
-    "safmn": lambda: SAFMN(dim=8, n_blocks=1, upscaling_factor=2), "scunet": lambda: SCUNet(dim=64, config=[1, 1, 1, 1, 1, 1, 1]),
-    "swinir": lambda: SwinIR(embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffledirect"),
-    "swin2sr": lambda: Swin2SR(embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffledirect"),
-    "rcan": lambda: RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16), "nafnet": lambda: NAFNet(width=4, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]),
-    "dncnn": lambda: DnCNN(in_nc=3, out_nc=3, nc=8, nb=17)}
+    "safmn": lambda: SAFMN(dim=8, n_blocks=1, upscaling_factor=2),
+    "scunet": lambda: SCUNet(dim=64, config=[1, 1, 1, 1, 1, 1, 1]),
+    "swinir": lambda: SwinIR(
+        embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffledirect"
+    ),
+    "swin2sr": lambda: Swin2SR(
+        embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, upscale=2, upsampler="pixelshuffledirect"
+    ),
+    "rcan": lambda: RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16),
+    "nafnet": lambda: NAFNet(width=4, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]),
+    "dncnn": lambda: DnCNN(in_nc=3, out_nc=3, nc=8, nb=17),
+}
 
 
 def weights(name: str) -> dict[str, Tensor]:
@@ -83,7 +92,9 @@ def test_an_architecture_is_listed_and_enlarges_wherever_it_lies(tmp_path: Path,
         assert enlarged(Upscalers(CPU), entry.ref, path).shape == (64, 80, 3)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "params_ema.", "params.", "netG.", "state_dict.", "net_g.", "params_ema.module."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "params_ema.", "params.", "netG.", "state_dict.", "net_g.", "params_ema.module."]
+)
 def test_what_programs_put_before_all_names_is_taken_off(tmp_path: Path, prefix: str) -> None:
     path = put(tmp_path / "x.safetensors", {prefix + name: tensor for name, tensor in weights("esrgan").items()})
     entry = only(tmp_path)
@@ -125,10 +136,19 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
     assert enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path).shape == (64, 80, 3)
 
 
-@pytest.mark.parametrize("error", [
-    MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError(),
-    OSError(5, "Input/output error"), UnreadableModel("x.safetensors can't be read (Input/output error).")])
-def test_what_says_nothing_of_the_file_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError(),
+        OSError(5, "Input/output error"),
+        UnreadableModel("x.safetensors can't be read (Input/output error)."),
+    ],
+)
+def test_what_says_nothing_of_the_file_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     path = put(tmp_path / "upscalers" / "x.safetensors", weights("esrgan"))
     entry, answers = only(tmp_path), UpscalerAnswers(tmp_path / "cache")
 
@@ -153,7 +173,10 @@ def test_an_answer_of_an_earlier_catalog_is_asked_again(tmp_path: Path, monkeypa
 
 
 def test_what_needs_more_than_a_picture_is_said_by_its_name(tmp_path: Path) -> None:
-    path = put(tmp_path / "upscalers" / "x.safetensors", {"model.model.1.bn_l.running_mean": torch.zeros(4), "a": torch.zeros(1, 1, 1, 1)})
+    path = put(
+        tmp_path / "upscalers" / "x.safetensors",
+        {"model.model.1.bn_l.running_mean": torch.zeros(4), "a": torch.zeros(1, 1, 1, 1)},
+    )
     entry = only(tmp_path)
     with pytest.raises(ModelProblem, match="x .*LaMa"):
         enlarged(Upscalers(CPU), entry.ref, path)

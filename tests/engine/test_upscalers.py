@@ -1,5 +1,6 @@
 """Enlarging: built-in filters, models through spandrel, tiles that leave no seam."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ def esrgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelRef, str]:
     return describe(path, "esrgan").ref, str(path)
 
 
-def enlarged(upscaler: str | ModelRef, size: tuple[int, int], path: str | None = None, tile: int = 64,
-             overlap: int = 16) -> np.ndarray:
+def enlarged(
+    upscaler: str | ModelRef, size: tuple[int, int], path: str | None = None, tile: int = 64, overlap: int = 16
+) -> np.ndarray:
     *_, (_, _, made) = Upscalers(CPU).enlarge(PHOTO, upscaler, size, path, tile=tile, overlap=overlap)
     assert made is not None
     return np.asarray(made)
@@ -60,8 +62,10 @@ def test_tiles_leave_no_seam(esrgan: tuple[ModelRef, str]) -> None:
     assert np.abs(whole - tiled).max() <= 3 and np.abs(whole - tiled).mean() < 0.1
 
 
-@pytest.mark.parametrize(("size", "tile", "overlap"), [((140, 100), 64, 16), ((64, 64), 64, 16), ((65, 1), 64, 0),
-                                                       ((1000, 70), 256, 300), ((200, 200), 64, 64)])
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap"),
+    [((140, 100), 64, 16), ((64, 64), 64, 16), ((65, 1), 64, 0), ((1000, 70), 256, 300), ((200, 200), 64, 64)],
+)
 def test_tiles_cover_every_pixel_and_share_their_overlap(size: tuple[int, int], tile: int, overlap: int) -> None:
     count = np.zeros(size[::-1], dtype=int)
     for left, top, right, bottom in tiles(size, tile, overlap):
@@ -70,7 +74,7 @@ def test_tiles_cover_every_pixel_and_share_their_overlap(size: tuple[int, int], 
         count[top:bottom, left:right] += 1
     assert count.min() >= 1
     spans = sorted({(left, right) for left, _, right, _ in tiles(size, tile, overlap)})
-    assert all(end - begin >= min(overlap, tile // 2) for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end - begin >= min(overlap, tile // 2) for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def test_what_is_no_upscaler_is_refused_in_a_sentence(tmp_path: Path, esrgan: tuple[ModelRef, str]) -> None:
@@ -110,20 +114,30 @@ def test_an_upscale_job_is_cancelled_between_tiles(engine: Engine, esrgan: tuple
     assert isinstance(events[-1], WorkCancelled) and len(events) <= 3
 
 
-@pytest.mark.parametrize(("fields", "code"), [
-    ({"image": ImageRef(sha256="0" * 64)}, "input_gone"), ({"upscaler": "nonesuch"}, "invalid_upscaler"),
-    ({"upscaler": ModelRef(kind="upscaler", name="gone", family="upscaler")}, "invalid_upscaler")])
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"image": ImageRef(sha256="0" * 64)}, "input_gone"),
+        ({"upscaler": "nonesuch"}, "invalid_upscaler"),
+        ({"upscaler": ModelRef(kind="upscaler", name="gone", family="upscaler")}, "invalid_upscaler"),
+    ],
+)
 def test_an_upscale_that_can_not_be_done_fails_with_a_sentence(
-        fields: dict[str, Any], code: str, engine: Engine, esrgan: tuple[ModelRef, str],
-        make_recipe: Callable[..., Any], make_ticket: Callable[..., Any]) -> None:
+    fields: dict[str, Any],
+    code: str,
+    engine: Engine,
+    esrgan: tuple[ModelRef, str],
+    make_recipe: Callable[..., Any],
+    make_ticket: Callable[..., Any],
+) -> None:
     ending = list(engine.paint(ticket(esrgan, **fields), lambda: False))[-1]
     assert isinstance(ending, WorkFailed) and ending.code == code and ending.hint
     assert isinstance(list(engine.paint(make_ticket(make_recipe()), lambda: False))[-1], WorkDone)
 
 
-def test_a_hires_pass_through_a_model_says_how_far_it_is(engine: Engine, esrgan: tuple[ModelRef, str],
-                                                         make_recipe: Callable[..., Any],
-                                                         make_ticket: Callable[..., Any]) -> None:
+def test_a_hires_pass_through_a_model_says_how_far_it_is(
+    engine: Engine, esrgan: tuple[ModelRef, str], make_recipe: Callable[..., Any], make_ticket: Callable[..., Any]
+) -> None:
     recipe = make_recipe(width=400, height=64, hires={"upscaler": esrgan[0].model_dump(), "scale": 1.5, "steps": 2})
     whole = make_ticket(recipe)
     ticket = Ticket("job", 1, whole.task, model_paths={**whole.model_paths, "upscaler/esrgan": esrgan[1]})

@@ -5,8 +5,8 @@ import torch
 
 from catalog.models import ModelEntry
 from contract.errors import NoValidPicture
-from engine.images.vae import decode
 from engine.device.devices import Device
+from engine.images.vae import decode
 from engine.models.manager import ModelManager
 
 CPU = torch.device("cpu")
@@ -40,9 +40,9 @@ def test_overflow_in_half_precision_is_decoded_again(entries: dict[str, ModelEnt
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_not_finite_are_no_picture(value: float, models: ModelManager,
-                                                    entries: dict[str, ModelEntry]) -> None:
+def test_numbers_that_are_not_finite_are_no_picture(
+    value: float, models: ModelManager, entries: dict[str, ModelEntry]
+) -> None:
     entry = entries["sd1"]
-    with models.lease(entry.ref, str(entry.path)) as bundle:
-        with pytest.raises(NoValidPicture, match="VAE of sd1"):
-            decode(torch.full((1, 4, 8, 8), value), bundle)
+    with models.lease(entry.ref, str(entry.path)) as bundle, pytest.raises(NoValidPicture, match="VAE of sd1"):
+        decode(torch.full((1, 4, 8, 8), value), bundle)

@@ -7,8 +7,16 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from tests.engine.conftest import control_entries, engine, entries, make_recipe, make_ticket, models, one_thread
 
-__all__ = ["control_entries", "engine", "entries", "make_recipe", "make_ticket", "models", "most_likely_latents",
-           "one_thread"]
+__all__ = [
+    "control_entries",
+    "engine",
+    "entries",
+    "make_recipe",
+    "make_ticket",
+    "models",
+    "most_likely_latents",
+    "one_thread",
+]
 
 
 @pytest.fixture(scope="module")

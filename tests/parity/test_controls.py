@@ -7,7 +7,6 @@ within 1e-4 of their size in float32, and the same picture. Tiny real models wit
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -23,20 +22,22 @@ from contract.recipe import Recipe
 from contract.tasks import Paint
 from contract.work import Ticket, WorkPainted, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.engine import Engine
+from engine.images.preprocessors import Preprocessors
 from engine.job_models import lend
 from engine.models.manager import ModelManager
-from engine.engine import Engine
 from engine.pipeline import Material, develop, first_noise, plan_of, sampling_of
-from engine.images.preprocessors import Preprocessors
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE
 
 SIDE = 64
-pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"),
-              pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-              pytest.mark.filterwarnings("ignore::UserWarning"),
-              pytest.mark.usefixtures("most_likely_latents")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.usefixtures("most_likely_latents"),
+]
 START, MASK = smooth_picture(), box_mask()
 HINT = Image.fromarray(np.random.default_rng(5).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
 OTHER = Image.fromarray(255 - np.asarray(smooth_picture()))
@@ -78,43 +79,106 @@ CONTROL, XL = "StableDiffusionControlNet", "StableDiffusionXLControlNet"
 IP = (unit("picture", OTHER_REF, weight=0.7),)
 MODES: dict[str, Mode] = {
     "one": Mode("sd1", f"{CONTROL}Pipeline", ONE, told=ALL),
-    "several in spans": Mode("sd1", f"{CONTROL}Pipeline", TWO, told={
-        "image": [HINT, OTHER], "controlnet_conditioning_scale": [0.8, 1.3], "control_guidance_start": [0.0, 0.3],
-        "control_guidance_end": [0.7, 1.0]}),
-    "for the prompt only": Mode("sd1", f"{CONTROL}Pipeline", (unit("canny", mode="control", weight=0.9),), told={
-        **ALL, "guess_mode": True, "controlnet_conditioning_scale": 0.9}),
+    "several in spans": Mode(
+        "sd1",
+        f"{CONTROL}Pipeline",
+        TWO,
+        told={
+            "image": [HINT, OTHER],
+            "controlnet_conditioning_scale": [0.8, 1.3],
+            "control_guidance_start": [0.0, 0.3],
+            "control_guidance_end": [0.7, 1.0],
+        },
+    ),
+    "for the prompt only": Mode(
+        "sd1",
+        f"{CONTROL}Pipeline",
+        (unit("canny", mode="control", weight=0.9),),
+        told={**ALL, "guess_mode": True, "controlnet_conditioning_scale": 0.9},
+    ),
     "shuffled": Mode("sd1", f"{CONTROL}Pipeline", (unit("shuffle"),), told=ALL),
     "v-prediction": Mode("sd2", f"{CONTROL}Pipeline", (unit("canny2"),), told=ALL),
-    "img2img": Mode("sd1", f"{CONTROL}Img2ImgPipeline", (unit("canny", begin=0.4),), start=True, told={
-        "control_image": HINT, "control_guidance_start": 0.4, "controlnet_conditioning_scale": 1.0}),
-    "inpaint": Mode("sd1", f"{CONTROL}InpaintPipeline", (unit("canny", weight=0.5),), start=True, mask=True, told={
-        "control_image": HINT, "controlnet_conditioning_scale": 0.5}),
-    "inpaint, shown the mask": Mode("sd1", f"{CONTROL}InpaintPipeline", (unit("canny", preprocessor="inpaint_only"),),
-                                    start=True, mask=True, told={"control_image": cut_out(),
-                                                                 "controlnet_conditioning_scale": 1.0}),
+    "img2img": Mode(
+        "sd1",
+        f"{CONTROL}Img2ImgPipeline",
+        (unit("canny", begin=0.4),),
+        start=True,
+        told={"control_image": HINT, "control_guidance_start": 0.4, "controlnet_conditioning_scale": 1.0},
+    ),
+    "inpaint": Mode(
+        "sd1",
+        f"{CONTROL}InpaintPipeline",
+        (unit("canny", weight=0.5),),
+        start=True,
+        mask=True,
+        told={"control_image": HINT, "controlnet_conditioning_scale": 0.5},
+    ),
+    "inpaint, shown the mask": Mode(
+        "sd1",
+        f"{CONTROL}InpaintPipeline",
+        (unit("canny", preprocessor="inpaint_only"),),
+        start=True,
+        mask=True,
+        told={"control_image": cut_out(), "controlnet_conditioning_scale": 1.0},
+    ),
     "SDXL": Mode("sdxl", f"{XL}Pipeline", (unit("canny_xl", end=0.7),), told={**ALL, "control_guidance_end": 0.7}),
-    "SDXL img2img": Mode("sdxl", f"{XL}Img2ImgPipeline", (unit("canny_xl"),), start=True, told={
-        "control_image": HINT, "controlnet_conditioning_scale": 1.0}),
-    "SDXL inpaint": Mode("sdxl", f"{XL}InpaintPipeline", (unit("canny_xl"),), start=True, mask=True, told={
-        "control_image": HINT, "controlnet_conditioning_scale": 1.0}),
-    "union": Mode("sdxl", f"{XL}UnionPipeline", (unit("union", shows="lines", weight=0.9, end=0.7),), told={
-        "control_image": [HINT], "control_mode": [3], "controlnet_conditioning_scale": 0.9,
-        "control_guidance_end": 0.7}),
-    "union of two": Mode("sdxl", f"{XL}UnionPipeline",
-                         (unit("union", shows="depth", weight=0.9), unit("union", OTHER_REF, shows="pose")), told={
-        "control_image": [HINT, OTHER], "control_mode": [1, 0], "controlnet_conditioning_scale": [0.9, 1.0]}),
-    "adapter": Mode("sd1", "StableDiffusionAdapterPipeline", (unit("sketch", weight=0.9),), told={
-        **ALL, "adapter_conditioning_scale": 0.9}),
-    "two adapters": Mode("sd1", "StableDiffusionAdapterPipeline",
-                         (unit("sketch", weight=0.9), unit("color", OTHER_REF, weight=0.4)), told={
-        "image": [HINT, OTHER], "adapter_conditioning_scale": [0.9, 0.4]}),
+    "SDXL img2img": Mode(
+        "sdxl",
+        f"{XL}Img2ImgPipeline",
+        (unit("canny_xl"),),
+        start=True,
+        told={"control_image": HINT, "controlnet_conditioning_scale": 1.0},
+    ),
+    "SDXL inpaint": Mode(
+        "sdxl",
+        f"{XL}InpaintPipeline",
+        (unit("canny_xl"),),
+        start=True,
+        mask=True,
+        told={"control_image": HINT, "controlnet_conditioning_scale": 1.0},
+    ),
+    "union": Mode(
+        "sdxl",
+        f"{XL}UnionPipeline",
+        (unit("union", shows="lines", weight=0.9, end=0.7),),
+        told={
+            "control_image": [HINT],
+            "control_mode": [3],
+            "controlnet_conditioning_scale": 0.9,
+            "control_guidance_end": 0.7,
+        },
+    ),
+    "union of two": Mode(
+        "sdxl",
+        f"{XL}UnionPipeline",
+        (unit("union", shows="depth", weight=0.9), unit("union", OTHER_REF, shows="pose")),
+        told={"control_image": [HINT, OTHER], "control_mode": [1, 0], "controlnet_conditioning_scale": [0.9, 1.0]},
+    ),
+    "adapter": Mode(
+        "sd1",
+        "StableDiffusionAdapterPipeline",
+        (unit("sketch", weight=0.9),),
+        told={**ALL, "adapter_conditioning_scale": 0.9},
+    ),
+    "two adapters": Mode(
+        "sd1",
+        "StableDiffusionAdapterPipeline",
+        (unit("sketch", weight=0.9), unit("color", OTHER_REF, weight=0.4)),
+        told={"image": [HINT, OTHER], "adapter_conditioning_scale": [0.9, 0.4]},
+    ),
     "adapter SDXL": Mode("sdxl", "StableDiffusionXLAdapterPipeline", (unit("sketch_xl"),), told=ALL),
     "picture as prompt": Mode("sd1", "StableDiffusionPipeline", references=IP, told={"ip_adapter_image": OTHER}),
-    "picture as prompt SDXL": Mode("sdxl", "StableDiffusionXLPipeline", references=(unit("picture_xl", OTHER_REF),),
-                                   told={"ip_adapter_image": OTHER}),
+    "picture as prompt SDXL": Mode(
+        "sdxl",
+        "StableDiffusionXLPipeline",
+        references=(unit("picture_xl", OTHER_REF),),
+        told={"ip_adapter_image": OTHER},
+    ),
     "picture as prompt and one": Mode("sd1", f"{CONTROL}Pipeline", ONE, IP, {**ALL, "ip_adapter_image": OTHER}),
-    "picture as prompt, img2img": Mode("sd1", "StableDiffusionImg2ImgPipeline", references=IP, start=True,
-                                       told={"ip_adapter_image": OTHER})}
+    "picture as prompt, img2img": Mode(
+        "sd1", "StableDiffusionImg2ImgPipeline", references=IP, start=True, told={"ip_adapter_image": OTHER}
+    ),
+}
 
 # Of these the checker of results has to be left out by name.
 _CHECKED = {"StableDiffusionAdapterPipeline", *(f"{CONTROL}{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint"))}
@@ -162,13 +226,16 @@ def stock_pipeline(mode: Mode, entries: dict[str, ModelEntry], controls: dict[st
     return pipe
 
 
-def recipe_of(mode: Mode, make_recipe: Callable[..., Recipe], controls: dict[str, ModelEntry],
-              **more: object) -> Recipe:
+def recipe_of(
+    mode: Mode, make_recipe: Callable[..., Recipe], controls: dict[str, ModelEntry], **more: object
+) -> Recipe:
     def named(unit: dict[str, object]) -> dict[str, object]:
         return {**unit, "model": controls[str(unit["model"])].ref}
 
-    parts: dict[str, object] = {"controls": tuple(map(named, mode.controls)),
-                                "references": tuple(map(named, mode.references))}
+    parts: dict[str, object] = {
+        "controls": tuple(map(named, mode.controls)),
+        "references": tuple(map(named, mode.references)),
+    }
     if mode.start:
         parts["start"] = {"image": START_REF, "strength": 0.7}
     if mode.mask:
@@ -176,12 +243,15 @@ def recipe_of(mode: Mode, make_recipe: Callable[..., Recipe], controls: dict[str
     return make_recipe(mode.kind, steps=STEPS, guidance=2.0, **{**parts, **more})
 
 
-def our_latents(recipe: Recipe, entry: ModelEntry, controls: dict[str, ModelEntry],
-                models: ModelManager) -> tuple[torch.Tensor, Any]:
+def our_latents(
+    recipe: Recipe, entry: ModelEntry, controls: dict[str, ModelEntry], models: ModelManager
+) -> tuple[torch.Tensor, Any]:
     paths = {path_key(found.ref): str(found.path) for found in controls.values()}
     ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
-    with (models.lease(entry.ref, str(entry.path)) as bundle,
-          lend(recipe, ticket, models, Preprocessors([], CPU.torch_device), bundle) as lent):
+    with (
+        models.lease(entry.ref, str(entry.path)) as bundle,
+        lend(recipe, ticket, models, Preprocessors([], CPU.torch_device), bundle) as lent,
+    ):
         material = Material(IMAGES, EmbeddingCache(), no_enlarging, lent)
         *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
         return last.step.latents, sampling_of(recipe, bundle)
@@ -196,8 +266,15 @@ def stock_latents(mode: Mode, recipe: Recipe, pipe: Any, output_type: str = "lat
         more |= {"latents": first_noise(recipe, generator), "width": SIDE, "height": SIDE}
     if mode.mask:
         more |= {"mask_image": MASK.convert("L"), "width": SIDE, "height": SIDE}
-    return pipe(recipe.prompt, negative_prompt=recipe.negative_prompt, guidance_scale=recipe.guidance,
-                num_inference_steps=recipe.steps, generator=generator, output_type=output_type, **more).images
+    return pipe(
+        recipe.prompt,
+        negative_prompt=recipe.negative_prompt,
+        guidance_scale=recipe.guidance,
+        num_inference_steps=recipe.steps,
+        generator=generator,
+        output_type=output_type,
+        **more,
+    ).images
 
 
 def offered() -> list[tuple[str, str]]:
@@ -212,8 +289,14 @@ def offered() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "sampler"), offered())
 def test_final_latents_equal_the_stock_pipelines(
-        name: str, sampler: str, entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry],
-        pipes: Callable[[str], Any], lender: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+    name: str,
+    sampler: str,
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+    pipes: Callable[[str], Any],
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     mode = MODES[name]
     recipe = recipe_of(mode, make_recipe, control_entries, sampler=sampler, schedule=SAMPLERS[sampler].automatic)
     ours, sampling = our_latents(recipe, entries[mode.kind], control_entries, lender)
@@ -224,19 +307,25 @@ def test_final_latents_equal_the_stock_pipelines(
     assert (ours - theirs).abs().max() <= TOLERANCE * max(1.0, float(theirs.std()))
 
 
-@pytest.mark.parametrize("name", ["several in spans", "inpaint", "SDXL", "union of two", "two adapters",
-                                  "picture as prompt and one"])
+@pytest.mark.parametrize(
+    "name", ["several in spans", "inpaint", "SDXL", "union of two", "two adapters", "picture as prompt and one"]
+)
 def test_pictures_equal_the_stock_pipelines(
-        name: str, entries: dict[str, ModelEntry], control_entries: dict[str, ModelEntry],
-        pipes: Callable[[str], Any], engine: Engine, make_recipe: Callable[..., Recipe],
-        make_ticket: Callable[..., Any]) -> None:
+    name: str,
+    entries: dict[str, ModelEntry],
+    control_entries: dict[str, ModelEntry],
+    pipes: Callable[[str], Any],
+    engine: Engine,
+    make_recipe: Callable[..., Recipe],
+    make_ticket: Callable[..., Any],
+) -> None:
     mode = MODES[name]
     recipe = recipe_of(mode, make_recipe, control_entries, sampler="euler", schedule="simple")
     pipe = pipes(name)
     set_scheduler(pipe, recipe, None)
     (theirs,) = stock_latents(mode, recipe, pipe, output_type="np")
     paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
-    *events, ending = engine.paint(replace(make_ticket(recipe), images=IMAGES, model_paths=paths), lambda: False)
+    *events, _ = engine.paint(replace(make_ticket(recipe), images=IMAGES, model_paths=paths), lambda: False)
     (ours,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
     painted = np.array(MASK)[..., 0] > 0 if mode.mask else np.ones((SIDE, SIDE), dtype=bool)
     stock = (theirs * 255).round().astype(int)[painted]

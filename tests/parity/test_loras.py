@@ -23,8 +23,11 @@ from engine.engine import Engine
 from tests.parity.test_stock_pipelines import stock_latents, stock_scheduler
 from tests.support.tiny_loras import ATTENTION, CONV, Made, chosen, kohya, kohya_xl, make
 
-pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-              pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 STEPS = 3
 
 
@@ -36,8 +39,11 @@ def pipeline(entry: ModelEntry) -> Any:
 
 
 def parts(pipe: Any) -> dict[str, torch.nn.Module]:
-    return {name: part for name, part in pipe.components.items()
-            if name in ("unet", "text_encoder", "text_encoder_2") and part is not None}
+    return {
+        name: part
+        for name, part in pipe.components.items()
+        if name in ("unet", "text_encoder", "text_encoder_2") and part is not None
+    }
 
 
 def as_kohya(pipe: Any) -> Made:
@@ -53,8 +59,13 @@ def as_locon(pipe: Any) -> Made:
 
 def as_trained(pipe: Any, **how: object) -> Made:
     """What peft itself makes and diffusers saves."""
-    config = LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1"],
-                        init_lora_weights="gaussian", **how)
+    config = LoraConfig(
+        r=4,
+        lora_alpha=4,
+        target_modules=["to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1"],
+        init_lora_weights="gaussian",
+        **how,
+    )
     pipe.unet.add_adapter(config)
     generator = torch.Generator().manual_seed(3)
     for name, tensor in pipe.unet.named_parameters():
@@ -68,24 +79,36 @@ def as_trained(pipe: Any, **how: object) -> Made:
 
 
 MAKERS: dict[str, Callable[[Any], Made]] = {
-    "kohya": as_kohya, "kohya LoCon": as_locon, "peft": as_trained, "DoRA": lambda pipe: as_trained(pipe, use_dora=True)}
+    "kohya": as_kohya,
+    "kohya LoCon": as_locon,
+    "peft": as_trained,
+    "DoRA": lambda pipe: as_trained(pipe, use_dora=True),
+}
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 @pytest.mark.parametrize("form", MAKERS)
 def test_the_picture_equals_diffusers_with_peft(
-        form: str, kind: str, entries: dict[str, ModelEntry], engine: Engine, make_recipe: Callable[..., Any],
-        make_ticket: Callable[..., Any], tmp_path: Path) -> None:
+    form: str,
+    kind: str,
+    entries: dict[str, ModelEntry],
+    engine: Engine,
+    make_recipe: Callable[..., Any],
+    make_ticket: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
     pipe = pipeline(entries[kind])
     config = dict(pipe.scheduler.config)
     file = MAKERS[form](pipe).save(tmp_path / "ink.safetensors")
     weight = 1.0 if form == "DoRA" else 0.8
     pipe.load_lora_weights(tmp_path, weight_name=file.name, adapter_name="ink")
     pipe.set_adapters("ink", weight)
-    model = ModelRef(kind="lora", name="ink", family=entries[kind].ref.family, 
-                     fingerprint=fingerprint(tmp_path, (file,)))
-    recipe = make_recipe(kind, steps=STEPS, sampler="euler_a", schedule="simple",
-                         loras=({"model": model, "weight": weight},))
+    model = ModelRef(
+        kind="lora", name="ink", family=entries[kind].ref.family, fingerprint=fingerprint(tmp_path, (file,))
+    )
+    recipe = make_recipe(
+        kind, steps=STEPS, sampler="euler_a", schedule="simple", loras=({"model": model, "weight": weight},)
+    )
     pipe.scheduler, _ = stock_scheduler("euler_a", "simple", config)
     (theirs,) = stock_latents(recipe, pipe, {"num_inference_steps": STEPS}, output_type="np")
     ticket = make_ticket(recipe)
@@ -93,10 +116,15 @@ def test_the_picture_equals_diffusers_with_peft(
     events = list(engine.paint(ticket, lambda: False))
     assert isinstance(events[-1], WorkDone) and not [one for one in events if isinstance(one, WorkNotice)], events[-1]
     (ours,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
-    (plain,) = [event.pixels for event in engine.paint(make_ticket(recipe.model_copy(update={"loras": ()})), lambda: False)
-                if isinstance(event, WorkPainted)]
+    (plain,) = [
+        event.pixels
+        for event in engine.paint(make_ticket(recipe.model_copy(update={"loras": ()})), lambda: False)
+        if isinstance(event, WorkPainted)
+    ]
     stock = (theirs * 255).round().astype(int)
-    mine, without = (np.frombuffer(image.rgb, dtype=np.uint8).reshape(stock.shape).astype(int) for image in (ours, plain))
+    mine, without = (
+        np.frombuffer(image.rgb, dtype=np.uint8).reshape(stock.shape).astype(int) for image in (ours, plain)
+    )
     assert np.abs(mine - stock).max() <= 1  # a difference of 1e-7 may round to the next of 256 levels
     assert (mine != stock).mean() < 1e-2
     assert (mine != without).mean() > 0.1

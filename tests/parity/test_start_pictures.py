@@ -32,18 +32,20 @@ from catalog.samplers import SAMPLERS, Sampler, schedules_for
 from contract.recipe import Recipe
 from contract.work import WorkPainted
 from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.engine import Engine
 from engine.images.depth import depth_of
 from engine.models.manager import ModelManager
-from engine.engine import Engine
 from engine.pipeline import Material, develop, plan_of, sampling_of
 from tests.engine.conftest import CPU
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE, pin, stock_scheduler
 
 SIDE = 64
-pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"),
-              pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-              pytest.mark.filterwarnings("ignore::UserWarning"),
-              pytest.mark.usefixtures("most_likely_latents")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.usefixtures("most_likely_latents"),
+]
 # A mode is a model and a pipeline; with a mask or without.
 MODES: dict[str, tuple[str, Any, bool]] = {
     "img2img": ("sd1", StableDiffusionImg2ImgPipeline, False),
@@ -54,7 +56,8 @@ MODES: dict[str, tuple[str, Any, bool]] = {
     "inpaint 9 channels": ("inpaint", StableDiffusionInpaintPipeline, True),
     "inpaint 9 channels SDXL": ("sdxl_inpaint", StableDiffusionXLInpaintPipeline, True),
     "edit": ("edit", StableDiffusionInstructPix2PixPipeline, False),
-    "depth": ("depth", StableDiffusionDepth2ImgPipeline, False)}
+    "depth": ("depth", StableDiffusionDepth2ImgPipeline, False),
+}
 
 
 def png(image: Image.Image) -> bytes:
@@ -98,8 +101,10 @@ def pipes(entries: dict[str, ModelEntry]) -> Callable[[str], Any]:
             if mode == "depth":
                 parts = {name: parts[name] for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler")}
                 estimator = Path(entries[kind].path) / "depth_estimator"
-                parts |= {"depth_estimator": DPTForDepthEstimation.from_pretrained(str(estimator)),
-                          "feature_extractor": DPTImageProcessor()}
+                parts |= {
+                    "depth_estimator": DPTForDepthEstimation.from_pretrained(str(estimator)),
+                    "feature_extractor": DPTImageProcessor(),
+                }
             made[mode] = cls(**parts)
             made[mode].set_progress_bar_config(disable=True)
             made[mode].first_config = dict(parts["scheduler"].config)
@@ -133,9 +138,16 @@ def stock_latents(mode: str, recipe: Recipe, pipe: Any, output_type: str = "late
         more = {"image_guidance_scale": recipe.start.image_guidance}
     if mode == "depth" and recipe.start.depth:
         more["depth_map"] = torch.from_numpy(np.array(DEPTH.convert("L"))).float()[None]
-    return pipe(recipe.prompt, image=PICTURE, negative_prompt=recipe.negative_prompt, guidance_scale=recipe.guidance,
-                num_inference_steps=recipe.steps, generator=torch.Generator().manual_seed(recipe.seed),
-                output_type=output_type, **more).images
+    return pipe(
+        recipe.prompt,
+        image=PICTURE,
+        negative_prompt=recipe.negative_prompt,
+        guidance_scale=recipe.guidance,
+        num_inference_steps=recipe.steps,
+        generator=torch.Generator().manual_seed(recipe.seed),
+        output_type=output_type,
+        **more,
+    ).images
 
 
 def set_scheduler(pipe: Any, recipe: Recipe, sampling: Any) -> None:
@@ -148,14 +160,25 @@ def offered() -> list[tuple[str, str, str]]:
         is_whole = not mode.endswith(("SDXL", "v-prediction"))
         return schedules_for(sampler) if is_whole else (sampler.automatic, "sgm_uniform")
 
-    return [(mode, sampler.id, schedule) for mode in MODES for sampler in SAMPLERS.values()
-            for schedule in dict.fromkeys(wanted(mode, sampler)) if schedule != "automatic"]
+    return [
+        (mode, sampler.id, schedule)
+        for mode in MODES
+        for sampler in SAMPLERS.values()
+        for schedule in dict.fromkeys(wanted(mode, sampler))
+        if schedule != "automatic"
+    ]
 
 
 @pytest.mark.parametrize(("mode", "sampler", "schedule"), offered())
 def test_final_latents_equal_the_stock_pipelines(
-        mode: str, sampler: str, schedule: str, entries: dict[str, ModelEntry], pipes: Callable[[str], Any],
-        lender: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+    mode: str,
+    sampler: str,
+    schedule: str,
+    entries: dict[str, ModelEntry],
+    pipes: Callable[[str], Any],
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     kind = MODES[mode][0]
     recipe = make_recipe(kind, sampler=sampler, schedule=schedule, steps=STEPS, guidance=2.0, **parts(mode))
     ours, sampling = our_latents(recipe, entries[kind], lender)
@@ -168,12 +191,16 @@ def test_final_latents_equal_the_stock_pipelines(
 
 @pytest.mark.parametrize("strength", [0.34, 1.0])
 @pytest.mark.parametrize("mode", MODES)
-def test_strengths_mean_the_same(mode: str, strength: float, entries: dict[str, ModelEntry],
-                                 pipes: Callable[[str], Any], lender: ModelManager,
-                                 make_recipe: Callable[..., Recipe]) -> None:
+def test_strengths_mean_the_same(
+    mode: str,
+    strength: float,
+    entries: dict[str, ModelEntry],
+    pipes: Callable[[str], Any],
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     kind = MODES[mode][0]
-    recipe = make_recipe(kind, sampler="euler_a", schedule="simple", steps=STEPS, guidance=2.0,
-                         **parts(mode, strength))
+    recipe = make_recipe(kind, sampler="euler_a", schedule="simple", steps=STEPS, guidance=2.0, **parts(mode, strength))
     ours, sampling = our_latents(recipe, entries[kind], lender)
     pipe = pipes(mode)
     set_scheduler(pipe, recipe, sampling)
@@ -182,17 +209,26 @@ def test_strengths_mean_the_same(mode: str, strength: float, entries: dict[str, 
 
 
 @pytest.mark.parametrize("mode", ["img2img", "img2img SDXL", "inpaint", "inpaint 9 channels", "edit", "depth"])
-def test_pictures_equal_the_stock_pipelines(mode: str, entries: dict[str, ModelEntry], pipes: Callable[[str], Any],
-                                            engine: Engine, lender: ModelManager, make_recipe: Callable[..., Recipe],
-                                            make_ticket: Callable[..., Any]) -> None:
+def test_pictures_equal_the_stock_pipelines(
+    mode: str,
+    entries: dict[str, ModelEntry],
+    pipes: Callable[[str], Any],
+    engine: Engine,
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+    make_ticket: Callable[..., Any],
+) -> None:
     """Under the mask; outside it ours is the start picture itself, which theirs has sent through the VAE."""
     kind = MODES[mode][0]
     recipe = make_recipe(kind, sampler="euler", schedule="simple", steps=STEPS, guidance=2.0, **parts(mode))
     pipe = pipes(mode)
     set_scheduler(pipe, recipe, None)
     (theirs,) = stock_latents(mode, recipe, pipe, output_type="np")
-    (ours,) = [event.pixels for event in engine.paint(make_ticket(recipe, images=IMAGES), lambda: False)
-               if isinstance(event, WorkPainted)]
+    (ours,) = [
+        event.pixels
+        for event in engine.paint(make_ticket(recipe, images=IMAGES), lambda: False)
+        if isinstance(event, WorkPainted)
+    ]
     painted = np.array(MASK)[..., 0] > 0 if MODES[mode][2] else np.ones((SIDE, SIDE), dtype=bool)
     stock = (theirs * 255).round().astype(int)[painted]
     mine = np.frombuffer(ours.rgb, dtype=np.uint8).reshape(SIDE, SIDE, 3).astype(int)[painted]
@@ -201,8 +237,11 @@ def test_pictures_equal_the_stock_pipelines(mode: str, entries: dict[str, ModelE
 
 
 def test_the_models_own_estimate_of_depth_is_the_stock_pipelines(
-        entries: dict[str, ModelEntry], pipes: Callable[[str], Any], lender: ModelManager,
-        make_recipe: Callable[..., Recipe]) -> None:
+    entries: dict[str, ModelEntry],
+    pipes: Callable[[str], Any],
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     """At the estimator's own size: the stock pipeline resizes by other code, two levels of 256 apart."""
     picture, pipe = smooth_picture(384, 384), pipes("depth")
     with torch.no_grad():

@@ -19,29 +19,39 @@ from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
 from contract.recipe import Recipe
 from contract.work import WorkPainted
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
-from engine.sampling.denoise import denoise
+from engine.engine import Engine
 from engine.families.family import predict_with
 from engine.models.manager import ModelManager
-from engine.engine import Engine
 from engine.pipeline import first_noise, sampling_of
-from tests.support import tiny
+from engine.sampling.denoise import denoise
 from tests.engine.conftest import CPU
+from tests.support import tiny
 
 STEPS = 3
 TOLERANCE = 1e-4
-CLASSES = {"euler": "EulerDiscrete", "euler_a": "EulerAncestralDiscrete", "heun": "HeunDiscrete",
-           "dpmpp_2m": "DPMSolverMultistep", "dpmpp_2m_sde": "DPMSolverMultistep", "ddim": "DDIM",
-           "unipc": "UniPCMultistep", "lcm": "LCM"}
+CLASSES = {
+    "euler": "EulerDiscrete",
+    "euler_a": "EulerAncestralDiscrete",
+    "heun": "HeunDiscrete",
+    "dpmpp_2m": "DPMSolverMultistep",
+    "dpmpp_2m_sde": "DPMSolverMultistep",
+    "ddim": "DDIM",
+    "unipc": "UniPCMultistep",
+    "lcm": "LCM",
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "dpmpp_2m": {"algorithm_type": "dpmsolver++", "solver_order": 2},
     "dpmpp_2m_sde": {"algorithm_type": "sde-dpmsolver++"},
     "ddim": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1},
-    "unipc": {"solver_type": "bh2"}}
+    "unipc": {"solver_type": "bh2"},
+}
 CURVES = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 
-pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"),
-              pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-              pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 Pipes = dict[str, tuple[Any, dict[str, Any]]]  # a pipeline and its scheduler's first configuration
 
 
@@ -112,20 +122,39 @@ def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tupl
 def stock_latents(recipe: Recipe, pipe: Any, steps: dict[str, Any], output_type: str = "latent") -> Any:
     generator = torch.Generator().manual_seed(recipe.seed)
     noise = first_noise(recipe, generator)
-    return pipe(recipe.prompt, negative_prompt=recipe.negative_prompt or None, guidance_scale=recipe.guidance,
-                width=recipe.width, height=recipe.height, latents=noise, generator=generator,
-                output_type=output_type, **steps).images
+    return pipe(
+        recipe.prompt,
+        negative_prompt=recipe.negative_prompt or None,
+        guidance_scale=recipe.guidance,
+        width=recipe.width,
+        height=recipe.height,
+        latents=noise,
+        generator=generator,
+        output_type=output_type,
+        **steps,
+    ).images
 
 
 def offered() -> list[tuple[str, str, str]]:
-    return [(kind, sampler.id, schedule) for kind in tiny.KINDS for sampler in SAMPLERS.values()
-            for schedule in schedules_for(sampler, zero_snr=kind == "zero_snr") if schedule != "automatic"]
+    return [
+        (kind, sampler.id, schedule)
+        for kind in tiny.KINDS
+        for sampler in SAMPLERS.values()
+        for schedule in schedules_for(sampler, zero_snr=kind == "zero_snr")
+        if schedule != "automatic"
+    ]
 
 
 @pytest.mark.parametrize(("kind", "sampler", "schedule"), offered())
 def test_final_latents_equal_the_stock_pipelines(
-        kind: str, sampler: str, schedule: str, entries: dict[str, ModelEntry], pipes: Pipes,
-        lender: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+    kind: str,
+    sampler: str,
+    schedule: str,
+    entries: dict[str, ModelEntry],
+    pipes: Pipes,
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     recipe = make_recipe(kind, sampler=sampler, schedule=schedule, steps=STEPS)
     ours, sampling = our_latents(recipe, entries[kind], lender)
     resolved = resolve_schedule(SAMPLERS[sampler], schedule, zero_snr=kind == "zero_snr")
@@ -139,19 +168,35 @@ def test_final_latents_equal_the_stock_pipelines(
     assert (ours - theirs).abs().max() <= TOLERANCE
 
 
-@pytest.mark.parametrize("change", [
-    {}, {"negative_prompt": ""}, {"guidance": 1.0}, {"width": 96, "height": 72}, {"prompt": ""},
-    {"prompt": "the night of a red sun at sea " * 8, "negative_prompt": "cat " * 75}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"negative_prompt": ""},
+        {"guidance": 1.0},
+        {"width": 96, "height": 72},
+        {"prompt": ""},
+        {"prompt": "the night of a red sun at sea " * 8, "negative_prompt": "cat " * 75},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_pictures_equal_the_stock_pipelines(
-        kind: str, change: dict[str, object], entries: dict[str, ModelEntry], pipes: Pipes, engine: Engine,
-        make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Any]) -> None:
+    kind: str,
+    change: dict[str, object],
+    entries: dict[str, ModelEntry],
+    pipes: Pipes,
+    engine: Engine,
+    make_recipe: Callable[..., Recipe],
+    make_ticket: Callable[..., Any],
+) -> None:
     recipe = make_recipe(kind, **{"sampler": "euler_a", "schedule": "simple", "steps": STEPS, **change})
     pipe, config = pipes[kind]
     pipe.scheduler, _ = stock_scheduler("euler_a", "simple", config)
     (theirs,) = stock_latents(recipe, pipe, {"num_inference_steps": STEPS}, output_type="np")
-    (ours,) = [event.pixels for event in engine.paint(make_ticket(recipe), lambda: False)
-               if isinstance(event, WorkPainted)]
+    (ours,) = [
+        event.pixels for event in engine.paint(make_ticket(recipe), lambda: False) if isinstance(event, WorkPainted)
+    ]
     stock = (theirs * 255).round().astype(int)
     mine = np.frombuffer(ours.rgb, dtype=np.uint8).reshape(stock.shape).astype(int)
     assert np.abs(mine - stock).max() <= 1  # a difference of 1e-7 may round to the next of 256 levels
@@ -159,16 +204,23 @@ def test_pictures_equal_the_stock_pipelines(
 
 
 @pytest.mark.parametrize(("kind", "skip"), [("sd1", 1), ("sd1", 2), ("sd2", 1), ("sdxl", 1), ("sdxl", 2)])
-def test_embeddings_equal_the_stock_encoders(kind: str, skip: int, entries: dict[str, ModelEntry], pipes: Pipes,
-                                             lender: ModelManager, make_recipe: Callable[..., Recipe]) -> None:
+def test_embeddings_equal_the_stock_encoders(
+    kind: str,
+    skip: int,
+    entries: dict[str, ModelEntry],
+    pipes: Pipes,
+    lender: ModelManager,
+    make_recipe: Callable[..., Recipe],
+) -> None:
     recipe = make_recipe(kind, clip_skip=skip, guidance=1.0)
     with lender.lease(entries[kind].ref, str(entries[kind].path)) as bundle:
         ours = condition(recipe, bundle, EmbeddingCache()).at(0)
     pipe, _ = pipes[kind]
     with torch.no_grad():
         if kind == "sdxl":  # counts skipped layers from the one before the last
-            embeddings, _, pooled, _ = pipe.encode_prompt(recipe.prompt, do_classifier_free_guidance=False,
-                                                          clip_skip=skip - 1 or None)
+            embeddings, _, pooled, _ = pipe.encode_prompt(
+                recipe.prompt, do_classifier_free_guidance=False, clip_skip=skip - 1 or None
+            )
             assert ours.added is not None
             assert torch.allclose(ours.added["text_embeds"], pooled, atol=1e-6)
         else:  # the pipeline's own clip_skip fails with transformers 5

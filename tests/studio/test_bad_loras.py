@@ -1,16 +1,15 @@
 """The LR family of bad inputs: each refused before a job exists, by a sentence with the file's name and the cause."""
 
 import struct
-from pathlib import Path
 
 import pytest
 
 from contract.errors import StudioError
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
 from studio.resolve.draft import resolve
-from tests.support.model_folders import make_lora, make_model, write_safetensors
+from studio.resolve.model_finder import Finder
 from tests.studio.conftest import draft
+from tests.support.model_folders import make_lora, make_model, write_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +20,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
     whole = make_lora(folder, "whole").read_bytes()
     make_lora(folder, "for_xl", width=2048)
     write_safetensors(folder / "numbers.safetensors")
-    bad = {"empty": b"", "cut": whole[:-40], "longer": whole + b"1234", "head": whole[:60], "pickle": b"\x80\x02evil" * 9,
-           "page": b"<!DOCTYPE html><title>404</title>", "huge": struct.pack("<Q", 2**40) + b"{}",
-           "pointer": b"version https://git-lfs.github.com/spec/v1\n"}
+    bad = {
+        "empty": b"",
+        "cut": whole[:-40],
+        "longer": whole + b"1234",
+        "head": whole[:60],
+        "pickle": b"\x80\x02evil" * 9,
+        "page": b"<!DOCTYPE html><title>404</title>",
+        "huge": struct.pack("<Q", 2**40) + b"{}",
+        "pointer": b"version https://git-lfs.github.com/spec/v1\n",
+    }
     for name, data in bad.items():
         (folder / f"{name}.safetensors").write_bytes(data)
     (folder / "evil.bin").write_bytes(b"PK\x03\x04evil")
@@ -31,11 +37,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
     return ModelList((root,))
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("for_xl", "is for SDXL"), ("empty", "empty file"), ("cut", "bytes are missing"), ("longer", "bytes more"),
-    ("head", "cut off inside its header"), ("pickle", "PyTorch pickle"), ("page", "is a web page"), ("huge", "header"),
-    ("pointer", "git-lfs pointer"), ("evil", "code when opened"), ("numbers", "numbers"), ("coming", "is not here"),
-    ("nowhere", "is not here")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("for_xl", "is for SDXL"),
+        ("empty", "empty file"),
+        ("cut", "bytes are missing"),
+        ("longer", "bytes more"),
+        ("head", "cut off inside its header"),
+        ("pickle", "PyTorch pickle"),
+        ("page", "is a web page"),
+        ("huge", "header"),
+        ("pointer", "git-lfs pointer"),
+        ("evil", "code when opened"),
+        ("numbers", "numbers"),
+        ("coming", "is not here"),
+        ("nowhere", "is not here"),
+    ],
+)
 def test_lr01_16_bad_files_are_refused_by_name_and_cause(models: ModelList, name: str, words: str) -> None:
     for fields in ({"prompt": f"a barn <lora:{name}:1>"}, {"loras": ({"model": name},)}):
         with pytest.raises(StudioError) as refused:

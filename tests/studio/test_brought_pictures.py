@@ -11,19 +11,19 @@ import pytest
 from PIL import Image
 
 from contract import events
-from contract.errors import InvalidInput, InvalidRecipe, NotFound
+from contract.errors import InvalidInput, NotFound
 from contract.hooks import hookimpl
 from contract.recipe import ImageRef
 from contract.records import ImageRecord
 from contract.tasks import Preprocess, Upscale
 from contract.work import RawImage
-from studio.storage.database import MIGRATIONS, Database
 from studio.metadata.image_files import read_facts
-from studio.uploads.uploads import KEPT_S
-from studio.uploads.png_text import read_text
+from studio.storage.database import MIGRATIONS, Database
 from studio.studio import Studio
-from tests.support.fakes import FakeWorker
+from studio.uploads.png_text import read_text
+from studio.uploads.uploads import KEPT_S
 from tests.studio.conftest import ME, YOU, draft, finish, run
+from tests.support.fakes import FakeWorker
 from tests.support.images import png
 
 PICTURE, MASK = png((64, 64), color="navy"), png((64, 64), "L", 255)
@@ -41,13 +41,17 @@ def test_the_bytes_of_every_picture_reach_the_worker(studio: Studio, worker: Fak
     start, mask = brought(studio), brought(studio, MASK)
     run(studio, start={"image": start}, mask={"image": mask})
     assert worker.tickets[-1].images == {
-        ref.sha256: studio.input_file(ref.sha256, ME).read_bytes() for ref in (start, mask)}
+        ref.sha256: studio.input_file(ref.sha256, ME).read_bytes() for ref in (start, mask)
+    }
 
 
-@pytest.mark.parametrize(("harm", "code"), [
-    (lambda path: path.unlink(), "input_gone"), (lambda path: path.write_bytes(PICTURE), "input_damaged")])
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [(lambda path: path.unlink(), "input_gone"), (lambda path: path.write_bytes(PICTURE), "input_damaged")],
+)
 def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
-        harm: Callable[[Path], None], code: str, studio: Studio, worker: FakeWorker) -> None:
+    harm: Callable[[Path], None], code: str, studio: Studio, worker: FakeWorker
+) -> None:
     worker.gate.clear()
     first = studio.submit(draft(), ME)
     start = brought(studio)
@@ -128,7 +132,9 @@ def test_an_enlarged_picture_carries_the_recipe_of_what_was_enlarged(studio: Stu
         assert found.draft is not None and found.draft["prompt"] == parent.recipe.prompt
         assert found.draft["seed"] == parent.recipe.seed
         texts = read_text(BytesIO(data))
-        assert texts["postprocessing"] == f"Postprocess upscale by: {made.upscale.scale:g}, Postprocess upscaler: Lanczos"
+        assert (
+            texts["postprocessing"] == f"Postprocess upscale by: {made.upscale.scale:g}, Postprocess upscaler: Lanczos"
+        )
 
 
 def test_what_was_brought_and_enlarged_has_no_recipe(studio: Studio, worker: FakeWorker) -> None:
@@ -176,10 +182,21 @@ def test_jobs_of_an_older_version_wait_on(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     for number, migration in enumerate(MIGRATIONS[:2], 1):
         connection.executescript(f"{migration}; PRAGMA user_version={number};")
-    recipe = {"guidance": 7.0, "height": 64, "model": {"family": "sd1", "name": "starter"}, "prompt": "a “quoted” one",
-              "sampler": "euler", "schedule": "karras", "seed": 1, "steps": 4, "width": 64}
-    connection.execute("INSERT INTO jobs (id, owner, state, recipe, cost, rank, created_at) "
-                       "VALUES ('1', 'me', 'queued', ?, 1, 1, 1)", (json.dumps(recipe, ensure_ascii=False),))
+    recipe = {
+        "guidance": 7.0,
+        "height": 64,
+        "model": {"family": "sd1", "name": "starter"},
+        "prompt": "a “quoted” one",
+        "sampler": "euler",
+        "schedule": "karras",
+        "seed": 1,
+        "steps": 4,
+        "width": 64,
+    }
+    connection.execute(
+        "INSERT INTO jobs (id, owner, state, recipe, cost, rank, created_at) VALUES ('1', 'me', 'queued', ?, 1, 1, 1)",
+        (json.dumps(recipe, ensure_ascii=False),),
+    )
     connection.commit()
     connection.close()
     database = Database(path)

@@ -16,12 +16,12 @@ from contract.values import ModelKind
 from studio.library.model_facts import ModelFacts
 from studio.library.model_list import ModelList
 from studio.studio import Studio
-from tests.support import layouts
 from tests.catalog.test_identity import FILES, edit, refuse
-from tests.support.fakes import FakeWorker
-from tests.support.model_folders import make_controlnet, make_lora, make_model
 from tests.studio.conftest import ME, draft, finish, settings_for
 from tests.studio.test_model_list import Clock, database
+from tests.support import layouts
+from tests.support.fakes import FakeWorker
+from tests.support.model_folders import make_controlnet, make_lora, make_model
 
 __all__ = ["database", "refuse"]
 
@@ -89,7 +89,9 @@ def test_a_configuration_that_several_files_share_by_links_is_seen_when_it_is_ed
     assert after.ref.fingerprint == fingerprint(root, (file,), settings_of(file, "checkpoint"))
 
 
-@pytest.mark.parametrize("names", [("loras/pytorch_lora_weights",), ("Lora/ink", "loras/ink"), ("loras/a/model", "loras/b/model")])
+@pytest.mark.parametrize(
+    "names", [("loras/pytorch_lora_weights",), ("Lora/ink", "loras/ink"), ("loras/a/model", "loras/b/model")]
+)
 def test_a_file_that_did_not_change_is_the_same_by_a_look_at_the_disk(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Else every job asks for another scan: also of what is damaged, and of two that have one name."""
     for name in names:
@@ -132,7 +134,9 @@ def test_jobs_go_on_while_a_trainer_overwrites_what_they_use(make_studio: Callab
     assert len({lora for lora, _ in seen}) == len({checkpoint for _, checkpoint in seen}) == 3
 
 
-def test_again_takes_the_file_of_the_recipes_hash_where_its_name_is_anothers_now(make_studio: Callable[..., Studio]) -> None:
+def test_again_takes_the_file_of_the_recipes_hash_where_its_name_is_anothers_now(
+    make_studio: Callable[..., Studio],
+) -> None:
     worker = FakeWorker()
     studio = make_studio(worker)
     root = studio.settings.model_dirs[0]
@@ -167,7 +171,8 @@ def test_a_repaired_models_first_job_runs(make_studio: Callable[..., Studio]) ->
 
 
 def test_what_the_system_refused_is_kept_neither_in_memory_nor_over_a_restart(
-        tmp_path: Path, database: object, refuse: Callable[[str, bool], None]) -> None:
+    tmp_path: Path, database: object, refuse: Callable[[str, bool], None]
+) -> None:
     layouts.write(tmp_path / "Stable-diffusion" / "dream.safetensors", FILES["checkpoint"])
     refuse("dream.safetensors", True)
     kept = ModelFacts(database)  # type: ignore[arg-type]
@@ -182,8 +187,9 @@ def test_what_the_system_refused_is_kept_neither_in_memory_nor_over_a_restart(
 
 
 @pytest.mark.parametrize("name", ["ink.safetensors", "scheduler_config.json"])
-def test_a_model_that_was_refused_paints_at_once_when_it_is_not(make_studio: Callable[..., Studio], name: str,
-                                                                refuse: Callable[[str, bool], None]) -> None:
+def test_a_model_that_was_refused_paints_at_once_when_it_is_not(
+    make_studio: Callable[..., Studio], name: str, refuse: Callable[[str, bool], None]
+) -> None:
     studio = make_studio()
     refuse(name, True)
     make_lora(studio.settings.model_dirs[0] / "Lora", "ink")

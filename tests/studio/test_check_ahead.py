@@ -16,16 +16,15 @@ from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
 from contract.validation import parse_draft
 from studio.studio import Studio
-from tests.support.model_folders import make_model
 from tests.studio.conftest import ME, finish, run
 from tests.support.images import encoded, png
+from tests.support.model_folders import make_model
 
 SIZE = (64, 64)
 
 
 def draft(**fields: Any) -> RecipeDraft:
     return parse_draft(json.dumps({"prompt": "sea", **fields}))
-
 
 
 def _drawn(ground: object, mark: object | None = None, mode: str = "RGB") -> bytes:
@@ -40,24 +39,45 @@ def _inpaint(studio: Studio, mask: bytes, **fields: Any) -> dict[str, Any]:
     return {"start": {"image": {"sha256": start.sha256}}, "mask": {"image": {"sha256": kept.sha256}, **fields}}
 
 
-@pytest.mark.parametrize(("mask", "fields"), [
-    (_drawn("black"), {}), (_drawn("white"), {"invert": True}), (_drawn("black"), {"soft": True}),
-    (_drawn("black", (127, 127, 127)), {}), (_drawn("white", (129, 129, 129)), {"invert": True}),
-    (_drawn((0, 0, 0, 0), mode="RGBA"), {}), (_drawn((255, 255, 255, 0), mode="RGBA"), {}), (_drawn("black"), {"area": "masked"}),
-    (encoded(Image.new("L", SIZE, 0), "PNG"), {}), (encoded(Image.new("1", SIZE, 0), "PNG"), {}),
-    (encoded(Image.new("L", SIZE, 255), "PNG"), {"invert": True, "soft": True})], ids=range(11))
+@pytest.mark.parametrize(
+    ("mask", "fields"),
+    [
+        (_drawn("black"), {}),
+        (_drawn("white"), {"invert": True}),
+        (_drawn("black"), {"soft": True}),
+        (_drawn("black", (127, 127, 127)), {}),
+        (_drawn("white", (129, 129, 129)), {"invert": True}),
+        (_drawn((0, 0, 0, 0), mode="RGBA"), {}),
+        (_drawn((255, 255, 255, 0), mode="RGBA"), {}),
+        (_drawn("black"), {"area": "masked"}),
+        (encoded(Image.new("L", SIZE, 0), "PNG"), {}),
+        (encoded(Image.new("1", SIZE, 0), "PNG"), {}),
+        (encoded(Image.new("L", SIZE, 255), "PNG"), {"invert": True, "soft": True}),
+    ],
+    ids=range(11),
+)
 def test_an_empty_mask_is_refused_before_it_waits(studio: Studio, mask: bytes, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="mask is empty") as caught:
         studio.submit(draft(**_inpaint(studio, mask, **fields)), ME)
     assert caught.value.code == "invalid_mask" and studio.queue(ME) == ()
 
 
-@pytest.mark.parametrize(("mask", "fields", "said"), [
-    (_drawn("black", "white"), {}, []), (_drawn("white", "black"), {"invert": True}, []),
-    (_drawn("black", (9, 9, 9)), {"soft": True}, []),
-    (_drawn("black", (128, 128, 128)), {}, []), (_drawn((0, 0, 0, 0), (255, 255, 255, 190), "RGBA"), {}, []),
-    (_drawn("white"), {}, ["mask_of_all"]), (_drawn("black"), {"invert": True}, ["mask_of_all"])], ids=range(7))
-def test_a_mask_with_something_in_it_goes_on(studio: Studio, mask: bytes, fields: dict[str, Any], said: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("mask", "fields", "said"),
+    [
+        (_drawn("black", "white"), {}, []),
+        (_drawn("white", "black"), {"invert": True}, []),
+        (_drawn("black", (9, 9, 9)), {"soft": True}, []),
+        (_drawn("black", (128, 128, 128)), {}, []),
+        (_drawn((0, 0, 0, 0), (255, 255, 255, 190), "RGBA"), {}, []),
+        (_drawn("white"), {}, ["mask_of_all"]),
+        (_drawn("black"), {"invert": True}, ["mask_of_all"]),
+    ],
+    ids=range(7),
+)
+def test_a_mask_with_something_in_it_goes_on(
+    studio: Studio, mask: bytes, fields: dict[str, Any], said: list[str]
+) -> None:
     told = finish(studio, studio.submit(draft(**_inpaint(studio, mask, **fields)), ME).id)
     assert isinstance(told[-1], events.Done)
     assert [e.code for e in told if isinstance(e, events.Notice) and e.code.startswith("mask")] == said
@@ -80,14 +100,19 @@ def _zeroed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_gone, _emptied, _cut, _zeroed])
-def test_a_picture_that_is_gone_or_damaged_is_named_before_it_waits(studio: Studio, harm: Callable[[Path], None]) -> None:
+def test_a_picture_that_is_gone_or_damaged_is_named_before_it_waits(
+    studio: Studio, harm: Callable[[Path], None]
+) -> None:
     start, mask, other = (studio.add_input(_drawn(ground, "white"), ME) for ground in ("blue", "black", "green"))
     whole = {"start": {"image": {"sha256": start.sha256}}, "mask": {"image": {"sha256": mask.sha256}}}
     control = {"image": {"sha256": other.sha256}, "model": "canny"}
     assert studio.submit(draft(**whole), ME)
-    for kept, field, fields in ((other, "controls_image", {"controls": [control]}),
-                                (other, "references_image", {"references": [control]}),
-                                (mask, "mask_image", whole), (start, "start_image", whole)):
+    for kept, field, fields in (
+        (other, "controls_image", {"controls": [control]}),
+        (other, "references_image", {"references": [control]}),
+        (mask, "mask_image", whole),
+        (start, "start_image", whole),
+    ):
         path = studio._inputs.path(kept.sha256)
         data = path.read_bytes()
         harm(path)
@@ -98,16 +123,27 @@ def test_a_picture_that_is_gone_or_damaged_is_named_before_it_waits(studio: Stud
         path.write_bytes(data)
     harm(studio._inputs.path(other.sha256))
     ref = {"image": {"sha256": other.sha256}}
-    for ask in (lambda: studio.upscale(Upscale.model_validate(ref), ME),
-                lambda: studio.preprocess(Preprocess.model_validate({**ref, "preprocessor": "canny"}), ME)):
+    for ask in (
+        lambda: studio.upscale(Upscale.model_validate(ref), ME),
+        lambda: studio.preprocess(Preprocess.model_validate({**ref, "preprocessor": "canny"}), ME),
+    ):
         with pytest.raises(InvalidInput, match="is not here"):
             ask()
 
 
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt", "hires_prompt", "hires_negative_prompt"])
-@pytest.mark.parametrize("text", ["(cat:1e999)", "a (b:99999999999999999999999999999999999999999999999999) c",
-                                  "[sea:(moon:1e999):0.5]", "[sea|(moon:-1e999)]"])
-def test_a_weight_that_is_no_number_is_refused_at_its_field_or_is_no_weight(studio: Studio, field: str, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(cat:1e999)",
+        "a (b:99999999999999999999999999999999999999999999999999) c",
+        "[sea:(moon:1e999):0.5]",
+        "[sea|(moon:-1e999)]",
+    ],
+)
+def test_a_weight_that_is_no_number_is_refused_at_its_field_or_is_no_weight(
+    studio: Studio, field: str, text: str
+) -> None:
     """Whatever the grammar takes for a weight: the engine never meets one that it refuses."""
     fields: dict[str, Any] = {"steps": 10}
     if field.startswith("hires_"):
@@ -134,8 +170,15 @@ def test_absurd_weights_are_refused_as_they_are_read(field: str, value: str) -> 
 
 
 def _lora(path: Path, width: int) -> None:
-    header = json.dumps({"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight":
-                         {"dtype": "U8", "shape": [4, width], "data_offsets": [0, 4 * width]}}).encode()
+    header = json.dumps(
+        {
+            "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": {
+                "dtype": "U8",
+                "shape": [4, width],
+                "data_offsets": [0, 4 * width],
+            }
+        }
+    ).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4 * width))
 
@@ -154,8 +197,12 @@ def stocked(tmp_path: Path, make_studio: Callable[..., Studio]) -> Studio:
 
 def test_models_that_do_not_fit_or_are_damaged_are_named_before_they_wait(stocked: Studio) -> None:
     start = {"start": {"image": {"sha256": stocked.add_input(png(SIZE), ME).sha256}}}
-    for fields, words in (({"loras": [{"model": "wide"}]}, "SDXL"), ({"prompt": "<lora:wide:1>"}, "SDXL"),
-                          ({"model": "cut"}, "cut"), ({"model": "depth", **start}, "no depth_estimator")):
+    for fields, words in (
+        ({"loras": [{"model": "wide"}]}, "SDXL"),
+        ({"prompt": "<lora:wide:1>"}, "SDXL"),
+        ({"model": "cut"}, "cut"),
+        ({"model": "depth", **start}, "no depth_estimator"),
+    ):
         with pytest.raises((InvalidRecipe, ModelProblem), match=words):
             stocked.submit(draft(**fields), ME)
     assert stocked.queue(ME) == ()
@@ -165,5 +212,3 @@ def test_models_that_do_not_fit_or_are_damaged_are_named_before_they_wait(stocke
 
 def test_a_long_prompt_is_judged_quickly(studio: Studio) -> None:
     assert isinstance(run(studio, "[sea:moon:0.5], " * 4_000, steps=150)[-1], events.Done)
-
-

@@ -13,8 +13,8 @@ from PIL import Image
 
 from contract import events
 from studio.studio import Studio
-from tests.support.fakes import FakeWorker
 from tests.studio.conftest import ME, draft, finish, run, settings_for, wait_until
+from tests.support.fakes import FakeWorker
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +32,11 @@ def kill_child(folder: Path, where: str, after_s: float = 0.0) -> None:
 def all_pictures_are_whole_and_listed(studio: Studio) -> int:
     """Every file under its final name opens, and the gallery lists exactly the files."""
     assert studio.wait_until_indexed(10)
-    files = {path.relative_to(studio.settings.outputs_dir).as_posix()
-             for path in studio.settings.outputs_dir.rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(studio.settings.outputs_dir).as_posix()
+        for path in studio.settings.outputs_dir.rglob("*")
+        if path.is_file()
+    }
     for name in files:
         assert name.endswith(".png"), name
         with Image.open(studio.settings.outputs_dir / name) as image:
@@ -45,7 +48,8 @@ def all_pictures_are_whole_and_listed(studio: Studio) -> int:
 
 @pytest.mark.parametrize("after_s", [0.0, 0.017, 0.045, 0.09])
 def test_f01_killed_while_saving_leaves_no_half_picture(
-        tmp_path: Path, make_studio: Callable[..., Studio], after_s: float) -> None:
+    tmp_path: Path, make_studio: Callable[..., Studio], after_s: float
+) -> None:
     kill_child(tmp_path, "save", after_s)
     worker = FakeWorker()
     worker.gate.clear()  # look before the jobs that were put back go on
@@ -58,7 +62,8 @@ def test_f01_killed_while_saving_leaves_no_half_picture(
 
 
 def test_f02_killed_between_file_and_index_the_picture_is_found_and_not_made_again(
-        tmp_path: Path, make_studio: Callable[..., Studio]) -> None:
+    tmp_path: Path, make_studio: Callable[..., Studio]
+) -> None:
     kill_child(tmp_path, "replaced")
     worker = FakeWorker()
     studio = make_studio(worker)
@@ -83,14 +88,15 @@ def test_a_job_is_put_back_once_then_interrupted(tmp_path: Path, make_studio: Ca
     assert said.ended and isinstance(said.events[-1], events.Interrupted)
     ended = again.job(job_id, ME).job
     assert ended.state == "interrupted"
-    row, = (row for row in again.queue(ME) if row.job_id == job_id)
+    (row,) = (row for row in again.queue(ME) if row.job_id == job_id)
     assert row.message == ended.error_message == "The program ended under this job, twice." and row.hint
     assert isinstance(run(again)[-1], events.Done)
     assert [t.job_id for t in later.tickets] != [job_id]
 
 
 def test_f29_stopping_in_mid_job_is_quick_and_the_job_goes_on_at_the_next_start(
-        make_studio: Callable[..., Studio], caplog: pytest.LogCaptureFixture) -> None:
+    make_studio: Callable[..., Studio], caplog: pytest.LogCaptureFixture
+) -> None:
     worker = FakeWorker(pace_s=0.01)
     studio = make_studio(worker)
     job_id = studio.submit(draft(count=4, steps=10), ME).id
@@ -156,13 +162,15 @@ studio.stop()
 
 
 def test_f03_a_full_disk_is_named_and_the_picture_saved_later(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True,
-                          text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_f24_order_and_names_survive_a_clock_that_jumps(
-        make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
     studio = make_studio()
     real, offset = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
@@ -176,7 +184,8 @@ def test_f24_order_and_names_survive_a_clock_that_jumps(
 
 
 def test_thumbnails_and_index_come_back_after_everything_but_the_pictures_is_lost(
-        make_studio: Callable[..., Studio]) -> None:
+    make_studio: Callable[..., Studio],
+) -> None:
     studio = make_studio()
     run(studio, count=2)
     studio.stop()

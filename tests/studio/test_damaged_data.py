@@ -10,13 +10,13 @@ import pytest
 
 from contract import events
 from contract.errors import InvalidInput
-from studio.uploads.uploads import Inputs
+from studio.settings import load_settings
 from studio.storage.owner_keys import OwnerKeys
 from studio.storage.secret_file import secret_or_new
-from studio.settings import load_settings
 from studio.studio import Studio
-from tests.support.fakes import FakeWorker
+from studio.uploads.uploads import Inputs
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
+from tests.support.fakes import FakeWorker
 from tests.support.images import png
 
 Make = Callable[..., Studio]
@@ -81,9 +81,12 @@ def test_a_secret_that_can_not_be_read_is_kept_for_when_it_can(tmp_path: Path, m
     assert (tmp_path / "owner.key.bad").read_bytes() == first
 
 
-@pytest.mark.parametrize("harm", [*HARMS, lambda path: path.unlink() or "", lambda path: path.write_bytes(b"k" * 32) or ""])
-def test_owners_are_found_again_by_their_jobs(make_studio: Make, tmp_path: Path, harm: Callable[[Path], str],
-                                              caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "harm", [*HARMS, lambda path: path.unlink() or "", lambda path: path.write_bytes(b"k" * 32) or ""]
+)
+def test_owners_are_found_again_by_their_jobs(
+    make_studio: Make, tmp_path: Path, harm: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
     studio = make_studio()
     mine = [e.record.id for e in run(studio, "mine", count=2) if isinstance(e, events.Saved)]
     yours = [e.record.id for e in run(studio, "yours", owner=YOU) if isinstance(e, events.Saved)]
@@ -124,7 +127,9 @@ def test_pictures_whose_owner_nobody_knows_go_to_who_administers(make_studio: Ma
     assert third.images(ME).total == 2 and not third.has_lost_pictures
 
 
-def test_pictures_of_before_come_back_though_key_and_database_are_lost_one_after_the_other(make_studio: Make, tmp_path: Path) -> None:
+def test_pictures_of_before_come_back_though_key_and_database_are_lost_one_after_the_other(
+    make_studio: Make, tmp_path: Path
+) -> None:
     studio = make_studio()
     run(studio, "old")
     studio.stop()
@@ -205,9 +210,12 @@ def _version_is_zero(path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("harm", [_garbage, _zeroed, _is_a_folder, _of_another_program, _tables_are_gone, _version_is_zero])
-def test_a_damaged_database_is_said_and_costs_no_picture(make_studio: Make, tmp_path: Path,
-                                                         harm: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "harm", [_garbage, _zeroed, _is_a_folder, _of_another_program, _tables_are_gone, _version_is_zero]
+)
+def test_a_damaged_database_is_said_and_costs_no_picture(
+    make_studio: Make, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
     studio = make_studio()
     first = next(e for e in run(studio, "a castle") if isinstance(e, events.Saved)).record
     studio.stop()
@@ -232,7 +240,9 @@ def test_one_unreadable_row_hides_no_other(make_studio: Make, tmp_path: Path) ->
     waiting, other = (studio.submit(draft("waiting"), ME).id for _ in range(2))
     studio.stop()
     connection = sqlite3.connect(tmp_path / "darkroom.sqlite3")
-    connection.execute("UPDATE images SET recipe = '{\"from\":\"a newer version\"}', tags = '{' WHERE recipe LIKE '%bad%'")
+    connection.execute(
+        "UPDATE images SET recipe = '{\"from\":\"a newer version\"}', tags = '{' WHERE recipe LIKE '%bad%'"
+    )
     connection.execute("UPDATE jobs SET task = '{\"type\":\"dream\"}' WHERE id = ? OR state = 'done'", (waiting,))
     connection.commit()
     connection.close()
@@ -242,10 +252,16 @@ def test_one_unreadable_row_hides_no_other(make_studio: Make, tmp_path: Path) ->
     assert {row.state for row in again.queue(ME)} == {"done"}
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (b"\xef\xbb\xbfport = 7999\n", ""), (b"\0" * 40, "settings.toml can't be read (it is not valid TOML)"),
-    (b"port = \xff", "settings.toml can't be read (it is not valid TOML)"), (b"x = " + b"[" * 5000, "not valid TOML"),
-    (None, "settings.toml can't be read (Is a directory)")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xef\xbb\xbfport = 7999\n", ""),
+        (b"\0" * 40, "settings.toml can't be read (it is not valid TOML)"),
+        (b"port = \xff", "settings.toml can't be read (it is not valid TOML)"),
+        (b"x = " + b"[" * 5000, "not valid TOML"),
+        (None, "settings.toml can't be read (Is a directory)"),
+    ],
+)
 def test_f21_settings_that_can_not_be_read_are_said_and_left(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "settings.toml"
     path.mkdir() if content is None else path.write_bytes(content)

@@ -132,10 +132,16 @@ def test_a_locked_file_is_waited_for_then_named(path: Path, monkeypatch: pytest.
     database.close()
 
 
-@pytest.mark.parametrize(("code", "kind", "words"), [
-    (sqlite3.SQLITE_READONLY, StudioError, "can't be written"), (sqlite3.SQLITE_CANTOPEN, StudioError, "can't be written"),
-    (sqlite3.SQLITE_FULL, StorageFull, "can't record anything"), (sqlite3.SQLITE_IOERR, StorageFull, "can't record"),
-    (sqlite3.SQLITE_BUSY, StudioError, "locked")])
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (sqlite3.SQLITE_READONLY, StudioError, "can't be written"),
+        (sqlite3.SQLITE_CANTOPEN, StudioError, "can't be written"),
+        (sqlite3.SQLITE_FULL, StorageFull, "can't record anything"),
+        (sqlite3.SQLITE_IOERR, StorageFull, "can't record"),
+        (sqlite3.SQLITE_BUSY, StudioError, "locked"),
+    ],
+)
 def test_every_refusal_of_the_file_is_a_sentence(path: Path, code: int, kind: type[StudioError], words: str) -> None:
     error = sqlite3.OperationalError("x")
     error.sqlite_errorcode = code
@@ -187,8 +193,7 @@ def test_f22_a_damaged_database_costs_no_picture(make_studio: Callable[..., Stud
     assert isinstance(run(again)[-1], events.Done)
 
 
-def test_f05_jobs_are_refused_when_they_can_not_be_recorded(
-        make_studio: Callable[..., Studio]) -> None:
+def test_f05_jobs_are_refused_when_they_can_not_be_recorded(make_studio: Callable[..., Studio]) -> None:
     studio = make_studio()
     run(studio)
     pages = studio._database.value("PRAGMA page_count")
@@ -212,8 +217,10 @@ def test_f25_a_second_program_on_the_same_folder_is_refused(tmp_path: Path, make
 
 
 def test_f25_the_lock_of_a_killed_program_is_free_again(tmp_path: Path) -> None:
-    code = ("import sys, time; from pathlib import Path; from studio.lock import DataLock\n"
-            "lock = DataLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)")
+    code = (
+        "import sys, time; from pathlib import Path; from studio.lock import DataLock\n"
+        "lock = DataLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
     lock = DataLock(tmp_path)
     with holder:

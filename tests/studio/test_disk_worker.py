@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.model_tasks import Convert, Merge
 from contract.errors import NotFound
+from contract.model_tasks import Convert, Merge
 from contract.recipe import ModelRef
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
 from studio.workers.model_tasks import DiskWorker
@@ -20,10 +20,15 @@ FUNCTIONS = ("tests.studio.fake_errands:convert", "tests.studio.fake_errands:mer
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[str], DiskWorker]:
     """A worker whose pickle says this."""
+
     def worker(words: str) -> DiskWorker:
         (tmp_path / "old.ckpt").write_text(words)
-        return DiskWorker(lambda task: tmp_path / "out" / "new.safetensors", lambda task: tmp_path / "old.ckpt",
-                          lambda: None, FUNCTIONS)
+        return DiskWorker(
+            lambda task: tmp_path / "out" / "new.safetensors",
+            lambda task: tmp_path / "old.ckpt",
+            lambda: None,
+            FUNCTIONS,
+        )
 
     return worker
 
@@ -33,8 +38,9 @@ def run(worker: DiskWorker, task: Convert | Merge | None = None) -> list[WorkerE
     return list(worker.run([ticket]))
 
 
-def test_a_conversion_says_how_far_it_is_and_leaves_one_whole_file(make: Callable[[str], DiskWorker],
-                                                                  tmp_path: Path) -> None:
+def test_a_conversion_says_how_far_it_is_and_leaves_one_whole_file(
+    make: Callable[[str], DiskWorker], tmp_path: Path
+) -> None:
     said = run(make("partly fine"))
     assert [type(event) for event in said] == [WorkLoading, WorkNotice, WorkDone]
     assert said[0] == WorkLoading("job", "Reading", 0.5)
@@ -47,7 +53,9 @@ def test_a_merge_gets_its_models_paths(make: Callable[[str], DiskWorker], tmp_pa
     assert (tmp_path / "out" / "new.safetensors").read_text() == "weighted 0.25 ['checkpoint/a']"
 
 
-def test_a_name_that_was_taken_while_it_waited_is_left_as_it_is(make: Callable[[str], DiskWorker], tmp_path: Path) -> None:
+def test_a_name_that_was_taken_while_it_waited_is_left_as_it_is(
+    make: Callable[[str], DiskWorker], tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "new.safetensors").write_text("the first of this name")
     failed = run(make("fine"))[-1]
@@ -55,17 +63,21 @@ def test_a_name_that_was_taken_while_it_waited_is_left_as_it_is(make: Callable[[
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["the first of this name"]
 
 
-@pytest.mark.parametrize(("words", "code"), [("refuse", "model_problem"), ("break", "internal"), ("die", "errand_died")])
-def test_a_failure_has_words_and_leaves_no_file(make: Callable[[str], DiskWorker], tmp_path: Path, words: str,
-                                                code: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"), [("refuse", "model_problem"), ("break", "internal"), ("die", "errand_died")]
+)
+def test_a_failure_has_words_and_leaves_no_file(
+    make: Callable[[str], DiskWorker], tmp_path: Path, words: str, code: str
+) -> None:
     failed = run(make(words))[-1]
     assert isinstance(failed, WorkFailed) and failed.code == code and failed.hint
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("end", ["cancel", "stop"])
-def test_what_hangs_is_ended_from_outside_with_its_process(make: Callable[[str], DiskWorker], tmp_path: Path,
-                                                           end: str) -> None:
+def test_what_hangs_is_ended_from_outside_with_its_process(
+    make: Callable[[str], DiskWorker], tmp_path: Path, end: str
+) -> None:
     worker, said = make("hang"), []
     thread = threading.Thread(target=lambda: said.extend(run(worker)))
     thread.start()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.model_tasks import Download
 from contract.errors import InvalidRecipe, JobError, NotFound, StorageFull, StudioError
+from contract.model_tasks import Download
 from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
 from studio.downloads import download_task
+from studio.downloads.destinations import is_there, plan
 from studio.downloads.download_task import NetworkWorker
 from studio.downloads.hub import HubFile, chosen_files, read_repository
-from studio.downloads.destinations import is_there, plan
 from studio.downloads.wire import Broken, Hub, Offline, Wire, is_public
 from tests.support.hub import HubHere, hub_here
 
@@ -51,8 +51,11 @@ class Downloads:
         return last
 
     def files(self) -> dict[str, int]:
-        return {path.relative_to(self.models).as_posix(): path.stat().st_size
-                for path in sorted(self.models.rglob("*")) if path.is_file()}
+        return {
+            path.relative_to(self.models).as_posix(): path.stat().st_size
+            for path in sorted(self.models.rglob("*"))
+            if path.is_file()
+        }
 
 
 @pytest.fixture
@@ -106,8 +109,9 @@ def test_a_wrong_checksum_keeps_nothing(hub: HubHere, downloads: Downloads) -> N
     assert downloads.files() == {} and downloads.changes == 0
 
 
-def test_a_known_checksum_counts_whatever_the_hub_says(hub: HubHere, downloads: Downloads,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_checksum_counts_whatever_the_hub_says(
+    hub: HubHere, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download_task, "pinned_sha256", lambda repository, path: "1" * 64)
     assert downloads.failure().code == "checksum" and downloads.files() == {}
 
@@ -130,12 +134,19 @@ def test_a_breaking_line_is_given_up_in_the_end_and_what_came_is_kept(hub: HubHe
     assert downloads.files() == {f"checkpoints/{FILE}.part": 50_000}
 
 
-@pytest.mark.parametrize(("status", "headers", "code"), [
-    (401, {}, "gated"), (403, {"X-Error-Code": "GatedRepo"}, "gated"),
-    (404, {"X-Error-Code": "EntryNotFound"}, "not_found"), (429, {"Retry-After": "999"}, "hub_busy"),
-    (418, {}, "download_failed")])
-def test_a_refusal_of_the_hub_is_said_in_words(hub: HubHere, downloads: Downloads, status: int, headers: dict[str, str],
-                                               code: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "headers", "code"),
+    [
+        (401, {}, "gated"),
+        (403, {"X-Error-Code": "GatedRepo"}, "gated"),
+        (404, {"X-Error-Code": "EntryNotFound"}, "not_found"),
+        (429, {"Retry-After": "999"}, "hub_busy"),
+        (418, {}, "download_failed"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_said_in_words(
+    hub: HubHere, downloads: Downloads, status: int, headers: dict[str, str], code: str
+) -> None:
     hub.answers.append((status, headers))
     failed = downloads.failure()
     assert failed.code == code and failed.hint and "http" not in failed.message
@@ -153,8 +164,9 @@ def test_a_repository_that_is_not_there_or_gated_is_named(hub: HubHere, download
     assert failed.code == "gated" and "HF_TOKEN" in failed.hint
 
 
-def test_no_room_is_said_before_anything_is_fetched(hub: HubHere, downloads: Downloads,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_is_said_before_anything_is_fetched(
+    hub: HubHere, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download_task, "_FLOOR_BYTES", 10**18)
     failed = downloads.failure()
     assert failed.code == StorageFull.default_code and "are free" in failed.message
@@ -165,7 +177,9 @@ def test_offline_says_what_to_put_where(tmp_path: Path) -> None:
     for hub in (Hub("http://127.0.0.1:9"), Hub("https://huggingface.co", is_offline=True)):
         failed = Downloads(hub, tmp_path).failure()
         assert failed.code == "offline"
-        assert failed.hint.endswith(f"Or put {FILE} from huggingface.co/{REPOSITORY} into models/checkpoints/ yourself.")
+        assert failed.hint.endswith(
+            f"Or put {FILE} from huggingface.co/{REPOSITORY} into models/checkpoints/ yourself."
+        )
 
 
 def test_cancelling_ends_it_at_once_and_keeps_what_came(hub: HubHere, downloads: Downloads) -> None:
@@ -205,8 +219,10 @@ def test_a_folder_appears_as_a_whole_or_not_at_all(hub: HubHere, downloads: Down
     assert downloads.failure(task).code == "not_found"
     assert list(downloads.files()) == ["checkpoints/folder.part/model_index.json"]
     assert isinstance(downloads.run(task)[-1], WorkDone)
-    assert sorted(downloads.files()) == [f"checkpoints/folder/{path}" for path in (
-        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")]
+    assert sorted(downloads.files()) == [
+        f"checkpoints/folder/{path}"
+        for path in ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")
+    ]
     assert is_there(task, downloads.models)
 
 
@@ -251,15 +267,33 @@ def test_code_is_never_fetched_nor_a_path_that_leads_out(hub: HubHere, downloads
 
 
 def test_of_a_folder_one_version_of_the_weights_is_taken_and_no_checker() -> None:
-    paths = ("model_index.json", "README.md", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
-             "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.bin", "vae/config.json",
-             "vae/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt", "safety_checker/model.safetensors",
-             "v1-5.safetensors", "unet/x.py", "flax/weights.msgpack", "flax/config.json")
+    paths = (
+        "model_index.json",
+        "README.md",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "tokenizer/merges.txt",
+        "safety_checker/model.safetensors",
+        "v1-5.safetensors",
+        "unet/x.py",
+        "flax/weights.msgpack",
+        "flax/config.json",
+    )
     from studio.downloads.hub import Repository
+
     found = Repository("a/b", "c", "mit", False, tuple(HubFile(path, 1) for path in paths))
     assert {file.path for file in found.folder} == {
-        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.fp16.safetensors", "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt"}
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "tokenizer/merges.txt",
+    }
     with pytest.raises(InvalidRecipe):
         chosen_files(Repository("a/b", "c", "", False, (HubFile("x.safetensors", 1),)), ())
     with pytest.raises(NotFound):
@@ -286,10 +320,20 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub: HubHere, tmp_path: Path
     assert "secret" not in repr(Hub(hub.endpoint, token="secret"))
 
 
-@pytest.mark.parametrize("place", [
-    "http://127.0.0.1:1/x", "https://evil.example/x", "http://169.254.169.254/latest", "https://localhost/x",
-    "ftp://127.0.0.1/x", "http://user:pass@127.0.0.1/x", "file:///etc/passwd", "//evil.example/x",
-    "https://huggingface.co.evil.example/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://127.0.0.1:1/x",
+        "https://evil.example/x",
+        "http://169.254.169.254/latest",
+        "https://localhost/x",
+        "ftp://127.0.0.1/x",
+        "http://user:pass@127.0.0.1/x",
+        "file:///etc/passwd",
+        "//evil.example/x",
+        "https://huggingface.co.evil.example/x",
+    ],
+)
 def test_a_redirect_to_elsewhere_is_not_followed(hub: HubHere, downloads: Downloads, place: str) -> None:
     hub.redirect = place
     failed = downloads.failure()
@@ -301,17 +345,35 @@ def test_a_circle_of_redirects_ends(hub: HubHere, downloads: Downloads) -> None:
     assert downloads.failure().code == "download_failed" and len(hub.ranges()) == 6
 
 
-@pytest.mark.parametrize("place", ["https://cdn-lfs.hf.co/x", "https://cas-bridge.xethub.hf.co/x",
-                                   "https://cdn-lfs-us-1.huggingface.co/x", "https://huggingface.co/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://cdn-lfs.hf.co/x",
+        "https://cas-bridge.xethub.hf.co/x",
+        "https://cdn-lfs-us-1.huggingface.co/x",
+        "https://huggingface.co/x",
+    ],
+)
 def test_the_hub_s_own_hosts_are_good(place: str) -> None:
     from urllib.parse import urlsplit
+
     Wire(Hub())._check(urlsplit(place))
 
 
-@pytest.mark.parametrize("place", ["http://huggingface.co/x", "https://huggingface.co:8443/x", "https://hf.co.evil/x",
-                                   "https://x@huggingface.co/", "https://evilhf.co/x", "https://127.0.0.1/x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://huggingface.co/x",
+        "https://huggingface.co:8443/x",
+        "https://hf.co.evil/x",
+        "https://x@huggingface.co/",
+        "https://evilhf.co/x",
+        "https://127.0.0.1/x",
+    ],
+)
 def test_others_are_not(place: str) -> None:
     from urllib.parse import urlsplit
+
     with pytest.raises(JobError):
         Wire(Hub())._check(urlsplit(place))
 
@@ -323,8 +385,22 @@ def test_an_endpoint_is_https_or_this_machine(hub: HubHere) -> None:
     Wire(Hub(hub.endpoint))
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1%eth0",
-                                     "::ffff:192.168.1.1", "2002:7f00:1::", "224.0.0.1", "fd00::1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "::1",
+        "fe80::1%eth0",
+        "::ffff:192.168.1.1",
+        "2002:7f00:1::",
+        "224.0.0.1",
+        "fd00::1",
+    ],
+)
 def test_addresses_of_this_network_are_not_public(address: str) -> None:
     assert not is_public(address)
 
@@ -335,6 +411,7 @@ def test_addresses_of_the_internet_are() -> None:
 
 def test_a_name_that_leads_into_this_network_is_not_spoken_to(monkeypatch: pytest.MonkeyPatch, hub: HubHere) -> None:
     import socket
+
     real, port = socket.create_connection, int(hub.endpoint.rpartition(":")[2])
     monkeypatch.setattr(socket, "create_connection", lambda address, timeout: real(("127.0.0.1", port), timeout))
     with pytest.raises(Offline, match="within this network"), Wire(Hub()).ask("/x"):
@@ -352,6 +429,7 @@ def test_a_cut_wire_asks_nobody(hub: HubHere) -> None:
 
 def test_every_pinned_checksum_is_one() -> None:
     from catalog.catalog_models import _PINNED, OFFERS
+
     assert all(len(bytes.fromhex(sha256)) == hashlib.sha256().digest_size for sha256 in _PINNED.values())
     assert len({offer.id for offer in OFFERS}) == len(OFFERS)
     named = {(offer.download.source, path) for offer in OFFERS for path in offer.download.files}

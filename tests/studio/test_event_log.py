@@ -12,13 +12,30 @@ from contract.recipe import ModelRef, Recipe
 from contract.records import ImageRecord
 from studio.jobs.event_log import Feed, feed_from_log
 
-RECIPE = Recipe(prompt="x", model=ModelRef(name="starter", family="sd1"), sampler="euler", schedule="uniform",
-                steps=4, guidance=7.0, width=64, height=64, seed=1)
+RECIPE = Recipe(
+    prompt="x",
+    model=ModelRef(name="starter", family="sd1"),
+    sampler="euler",
+    schedule="uniform",
+    steps=4,
+    guidance=7.0,
+    width=64,
+    height=64,
+    seed=1,
+)
 
 
 def record(image: int) -> ImageRecord:
-    return ImageRecord(id=f"{image:022x}", path=f"d/{image}.png", created_at=1.0, width=64, height=64,
-                       recipe=RECIPE, job_id="j", owner="me")
+    return ImageRecord(
+        id=f"{image:022x}",
+        path=f"d/{image}.png",
+        created_at=1.0,
+        width=64,
+        height=64,
+        recipe=RECIPE,
+        job_id="j",
+        owner="me",
+    )
 
 
 @st.composite
@@ -30,14 +47,24 @@ def job_events(draw: st.DrawFn) -> list[JobEvent]:
         for image in range(draw(st.integers(0, 3))):
             for index in range(1, draw(st.integers(1, 4)) + 1):
                 preview = b"p%d" % index if draw(st.booleans()) else None
-                said.append(events.Step(job_id="j", attempt=attempt, at=0.0, image=image, index=index, total=4,
-                                        preview=preview))
+                said.append(
+                    events.Step(job_id="j", attempt=attempt, at=0.0, image=image, index=index, total=4, preview=preview)
+                )
                 if draw(st.booleans()):
                     said.append(events.Notice(job_id="j", attempt=attempt, at=0.0, code="c", message=f"{index}"))
             said.append(events.Saved(job_id="j", attempt=attempt, at=0.0, image=image, record=record(image)))
-    said.append(draw(st.sampled_from([
-        events.Done(job_id="j", at=0.0, seconds=1.0), events.Cancelled(job_id="j", at=0.0),
-        events.Failed(job_id="j", at=0.0, code="c", message="m"), events.Interrupted(job_id="j", at=0.0)])))
+    said.append(
+        draw(
+            st.sampled_from(
+                [
+                    events.Done(job_id="j", at=0.0, seconds=1.0),
+                    events.Cancelled(job_id="j", at=0.0),
+                    events.Failed(job_id="j", at=0.0, code="c", message="m"),
+                    events.Interrupted(job_id="j", at=0.0),
+                ]
+            )
+        )
+    )
     return said
 
 
@@ -56,7 +83,8 @@ def check_law(said: Sequence[JobEvent], heard: Sequence[JobEvent]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(job_events(), st.data())
 def test_a_follower_of_any_speed_gets_everything_but_superseded_steps(
-        said: list[JobEvent], data: st.DataObject) -> None:
+    said: list[JobEvent], data: st.DataObject
+) -> None:
     feed, heard, cursor = Feed("j", data.draw(st.sampled_from([0, 10**12]))), [], 0
     for event in said:
         feed.append(event)
@@ -80,7 +108,8 @@ def test_a_late_follower_gets_the_newest_step_and_all_the_rest(said: list[JobEve
     heard = feed.since(0).events
     steps = [e for e in said if isinstance(e, events.Step)]
     assert [e for e in heard if isinstance(e, events.Step)][0:1] == [
-        heard_step for heard_step in heard if isinstance(heard_step, events.Step)]
+        heard_step for heard_step in heard if isinstance(heard_step, events.Step)
+    ]
     if steps:
         newest = next(e for e in heard if isinstance(e, events.Step))
         assert newest.model_copy(update={"preview": None}) == steps[-1].model_copy(update={"preview": None})
@@ -123,7 +152,13 @@ def test_of_loadings_of_one_thing_the_newest_is_kept() -> None:
     feed.append(events.Done(job_id="j", at=0.0, seconds=1.0))
     heard = feed.since(0).events
     assert [getattr(event, "what", event.type) for event in heard] == [
-        "queued", "model", "another", "notice", "another", "done"]
+        "queued",
+        "model",
+        "another",
+        "notice",
+        "another",
+        "done",
+    ]
     assert isinstance(heard[1], events.Loading) and heard[1].fraction == 1.0
 
 
@@ -153,9 +188,12 @@ def test_followers_are_woken_until_they_unsubscribe() -> None:
 
 def test_the_kept_log_holds_no_picture_data() -> None:
     feed = Feed("j")
-    for event in (events.Queued(job_id="j", at=0.0, position=0),
-                  events.Step(job_id="j", at=0.0, image=0, index=1, total=4, preview=b"x" * 1000),
-                  events.Saved(job_id="j", at=0.0, image=0, record=record(0)), events.Cancelled(job_id="j", at=0.0)):
+    for event in (
+        events.Queued(job_id="j", at=0.0, position=0),
+        events.Step(job_id="j", at=0.0, image=0, index=1, total=4, preview=b"x" * 1000),
+        events.Saved(job_id="j", at=0.0, image=0, record=record(0)),
+        events.Cancelled(job_id="j", at=0.0),
+    ):
         feed.append(event)
     assert [data["type"] for _, data in json.loads(feed.compact_log())] == ["queued", "saved", "cancelled"]
     assert len(feed.compact_log()) < 600

@@ -32,8 +32,17 @@ class OwnEnd(BaseException):
     """What nobody thinks of."""
 
 
-RAISED = [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), RecursionError(), MemoryError(), OwnEnd(), StopIteration(),
-          ValueError("no"), ExceptionGroup("two", [ValueError(), KeyError()])]
+RAISED = [
+    KeyboardInterrupt(),
+    SystemExit(3),
+    GeneratorExit(),
+    RecursionError(),
+    MemoryError(),
+    OwnEnd(),
+    StopIteration(),
+    ValueError("no"),
+    ExceptionGroup("two", [ValueError(), KeyError()]),
+]
 
 
 def write(root: Path, name: str, code: str) -> Path:
@@ -42,7 +51,7 @@ def write(root: Path, name: str, code: str) -> Path:
     return root / name / "extension.py"
 
 
-def with_hooks(limits: Limits = Limits(), **functions: Callable[..., object]) -> Extensions:
+def with_hooks(limits: Limits | None = None, **functions: Callable[..., object]) -> Extensions:
     """One extension, “odd”, with these hooks."""
     extensions = Extensions(limits=limits)
     extensions.register(type("Odd", (), {name: hookimpl(function) for name, function in functions.items()}), "odd")
@@ -72,7 +81,8 @@ def test_extensions_are_loaded_in_order_and_bad_ones_named(tmp_path: Path, caplo
         "Extension “e_unknown_hook” could not be loaded (PluginValidationError).",
         "Extension “f_ends_all” ended the program that loaded it (status 7).",
         "Extension “g_interrupts” could not be loaded (KeyboardInterrupt).",
-        "Extension “i_goes_too_deep” could not be loaded (RecursionError).")
+        "Extension “i_goes_too_deep” could not be loaded (RecursionError).",
+    )
     assert all(sentence in caplog.text for sentence in extensions.sentences) and "1 / 0" in caplog.text
     assert "Extensions that are new or changed are tried first: a_first, b_raises" in caplog.text
     assert extensions.adjust(RecipeDraft(prompt="x")).prompt == "x one two"
@@ -82,12 +92,16 @@ def test_extensions_are_loaded_in_order_and_bad_ones_named(tmp_path: Path, caplo
 def test_one_that_never_loads_is_named_and_the_start_goes_on(tmp_path: Path) -> None:
     write(tmp_path, "loops", "while True: pass")
     write(tmp_path, "sleeps", "import time\ntime.sleep(1000)")
-    write(tmp_path, "waits_with_children", "import subprocess, sys\n"
-          "subprocess.run([sys.executable, '-c', 'import time; time.sleep(1000)'])")
+    write(
+        tmp_path,
+        "waits_with_children",
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(1000)'])",
+    )
     extensions = Extensions((tmp_path,), limits=SHORT)
     assert extensions.names == ()
-    assert extensions.failed == {name: f"Extension “{name}” did not load within 0.2 s."
-                                 for name in ("loops", "sleeps", "waits_with_children")}
+    assert extensions.failed == {
+        name: f"Extension “{name}” did not load within 0.2 s." for name in ("loops", "sleeps", "waits_with_children")
+    }
 
 
 def test_one_that_hangs_here_though_it_loaded_before_is_named_too(tmp_path: Path) -> None:
@@ -158,8 +172,12 @@ def test_whatever_a_hook_raises_is_named(raised: BaseException, caplog: pytest.L
     def fail(**_: object) -> None:
         raise raised
 
-    extensions = with_hooks(adjust_recipe=lambda draft: fail(), finish_image=lambda image: fail(), on_start=lambda: fail())
-    with pytest.raises(InvalidRecipe, match=f"Extension “odd” could not change the recipe \\({type(raised).__name__}\\)") as caught:
+    extensions = with_hooks(
+        adjust_recipe=lambda draft: fail(), finish_image=lambda image: fail(), on_start=lambda: fail()
+    )
+    with pytest.raises(
+        InvalidRecipe, match=f"Extension “odd” could not change the recipe \\({type(raised).__name__}\\)"
+    ) as caught:
         extensions.adjust(RecipeDraft(prompt="x"))
     assert caught.value.code == "extension_failed"
     kept, notices = extensions.finish(IMAGE, {})
@@ -170,20 +188,26 @@ def test_whatever_a_hook_raises_is_named(raised: BaseException, caplog: pytest.L
     assert caplog.text.count("failed in on_start") == 1 and extensions.names == ("odd",)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda draft: RecipeDraft.model_construct(), "“prompt” is missing"),
-    (lambda draft: draft.model_copy(update={"prompt": None}), "Prompt is empty"),
-    (lambda draft: draft.model_copy(update={"steps": -1}), "Steps is -1"),
-    (lambda draft: draft.model_copy(update={"steps": "abc"}), "Steps is "),
-    (lambda draft: draft.model_copy(update={"width": 65}), "Width is 65"),
-    (lambda draft: draft.model_copy(update={"loras": 3}), "LoRA"),
-    (lambda draft: draft.model_copy(update={"prompt": "x" * 200_001}), "Prompt"),
-    (lambda draft: draft.model_copy(update={"hires": {"scale": 99}}), "99"),
-    (lambda draft: draft.model_copy(update={"guidance": float("nan")}), "ValueError"),
-    (lambda draft: draft.model_copy(update={"prompt": "\ud800"}), ""),
-    (lambda draft: draft.model_copy(update={"extras": {"odd": object()}}), ""),
-    (lambda draft: "a prompt", "TypeError"), (lambda draft: draft.model_dump(), "TypeError"), (lambda draft: 0, "TypeError"),
-], ids=range(14))
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda draft: RecipeDraft.model_construct(), "“prompt” is missing"),
+        (lambda draft: draft.model_copy(update={"prompt": None}), "Prompt is empty"),
+        (lambda draft: draft.model_copy(update={"steps": -1}), "Steps is -1"),
+        (lambda draft: draft.model_copy(update={"steps": "abc"}), "Steps is "),
+        (lambda draft: draft.model_copy(update={"width": 65}), "Width is 65"),
+        (lambda draft: draft.model_copy(update={"loras": 3}), "LoRA"),
+        (lambda draft: draft.model_copy(update={"prompt": "x" * 200_001}), "Prompt"),
+        (lambda draft: draft.model_copy(update={"hires": {"scale": 99}}), "99"),
+        (lambda draft: draft.model_copy(update={"guidance": float("nan")}), "ValueError"),
+        (lambda draft: draft.model_copy(update={"prompt": "\ud800"}), ""),
+        (lambda draft: draft.model_copy(update={"extras": {"odd": object()}}), ""),
+        (lambda draft: "a prompt", "TypeError"),
+        (lambda draft: draft.model_dump(), "TypeError"),
+        (lambda draft: 0, "TypeError"),
+    ],
+    ids=range(14),
+)
 def test_a_draft_that_a_hook_spoils_is_refused_by_its_name(change: Callable[[RecipeDraft], object], words: str) -> None:
     extensions = with_hooks(adjust_recipe=change)
     with pytest.raises(InvalidRecipe, match="^Extension “odd” ") as caught:
@@ -228,11 +252,25 @@ def test_hooks_get_copies() -> None:
     assert extras == draft.extras == {"odd": {"list": []}}
 
 
-@pytest.mark.parametrize("made", [
-    "picture", b"bytes", RawImage(2, 1, bytes(2)), RawImage(0, 0, b""), RawImage(-2, -1, bytes(6)),
-    RawImage(2.0, 1, bytes(6)), RawImage(2, 1, bytearray(6)), RawImage(2, 1, [0] * 6), RawImage(True, 2, bytes(6)),
-    RawImage("2", "1", bytes(6)), RawImage(2, 1, None), RawImage(10**9, 10**9, b""),
-    RawImage(MOST_PIXELS + 1, 1, b"")], ids=range(13))
+@pytest.mark.parametrize(
+    "made",
+    [
+        "picture",
+        b"bytes",
+        RawImage(2, 1, bytes(2)),
+        RawImage(0, 0, b""),
+        RawImage(-2, -1, bytes(6)),
+        RawImage(2.0, 1, bytes(6)),
+        RawImage(2, 1, bytearray(6)),
+        RawImage(2, 1, [0] * 6),
+        RawImage(True, 2, bytes(6)),
+        RawImage("2", "1", bytes(6)),
+        RawImage(2, 1, None),
+        RawImage(10**9, 10**9, b""),
+        RawImage(MOST_PIXELS + 1, 1, b""),
+    ],
+    ids=range(13),
+)
 def test_what_is_no_picture_is_not_taken(made: object) -> None:
     kept, notices = with_hooks(finish_image=lambda image: made).finish(IMAGE, {})
     assert kept is IMAGE and len(notices) == 1

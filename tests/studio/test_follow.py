@@ -1,6 +1,7 @@
 """The async adapter: everything but Steps at once, Steps at most so often, nothing left behind."""
 
 import asyncio
+import itertools
 import threading
 
 from contract import events
@@ -37,7 +38,7 @@ def test_steps_are_thinned_and_the_rest_is_not() -> None:
     thread.join()
     steps = [(at, e.index) for at, e in heard if isinstance(e, events.Step)]
     assert 1 < len(steps) < 40
-    assert all(b[0] - a[0] > 0.019 and b[1] > a[1] for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b[0] - a[0] > 0.019 and b[1] > a[1] for a, b in itertools.pairwise(steps))
     assert [e.message for _, e in heard if isinstance(e, events.Notice)] == ["20", "40", "60"]
     assert isinstance(heard[0][1], events.Queued) and isinstance(heard[-1][1], events.Done)
     assert not feed.is_followed

@@ -11,16 +11,16 @@ import pytest
 from contract import events
 from contract.errors import NotFound, StorageFull
 from contract.recipe import ModelRef, Recipe
-from studio.storage.database import Database
 from studio.gallery.gallery import Gallery
 from studio.gallery.gallery_index import reconcile
-from studio.storage.ids import IdSource
+from studio.gallery.thumbnails import Thumbnails
 from studio.metadata.image_files import PictureFacts, PictureFolder, read_facts
+from studio.storage.database import Database
+from studio.storage.ids import IdSource
 from studio.storage.owner_keys import OwnerKeys
 from studio.studio import Studio
-from studio.gallery.thumbnails import Thumbnails
-from tests.support.fakes import gradient
 from tests.studio.conftest import ME, YOU, run
+from tests.support.fakes import gradient
 from tests.support.images import png
 
 
@@ -40,12 +40,32 @@ class House:
         self.gallery = Gallery(self.database, self.folder, self.thumbnails, self.owners, clock=lambda: self.now)
 
     def facts(self, prompt: str = "a red barn", owner: str = ME, job_image: int = 0, **changes: object) -> PictureFacts:
-        recipe = Recipe.model_validate({
-            "prompt": prompt, "model": ModelRef(name="starter", family="sd1"), "sampler": "euler",
-            "schedule": "uniform", "steps": 4, "guidance": 7.0, "width": 64, "height": 64, "seed": 1, **changes})
-        return PictureFacts(id=self.ids.new(), job_id="j", job_image=job_image, created_at=self.now,
-                            owner_key=self.owners.key_of(owner), recipe=recipe, width=64, height=64, seconds=0.5,
-                            provenance={"device": "CPU"})
+        recipe = Recipe.model_validate(
+            {
+                "prompt": prompt,
+                "model": ModelRef(name="starter", family="sd1"),
+                "sampler": "euler",
+                "schedule": "uniform",
+                "steps": 4,
+                "guidance": 7.0,
+                "width": 64,
+                "height": 64,
+                "seed": 1,
+                **changes,
+            }
+        )
+        return PictureFacts(
+            id=self.ids.new(),
+            job_id="j",
+            job_image=job_image,
+            created_at=self.now,
+            owner_key=self.owners.key_of(owner),
+            recipe=recipe,
+            width=64,
+            height=64,
+            seconds=0.5,
+            provenance={"device": "CPU"},
+        )
 
     def save(self, prompt: str = "a red barn", owner: str = ME, **changes: object) -> PictureFacts:
         facts = self.facts(prompt, owner, **changes)
@@ -62,8 +82,13 @@ def house(tmp_path: Path) -> House:
 
 
 def test_what_is_written_into_a_picture_is_read_back(house: House) -> None:
-    facts = house.facts("“odd”, 日本語\nprompt: \x00 with <tags>", extras={"grain": {"on": True}},
-                        negative_prompt="ugly", clip_skip=2, seed=2**64 - 1)
+    facts = house.facts(
+        "“odd”, 日本語\nprompt: \x00 with <tags>",
+        extras={"grain": {"on": True}},
+        negative_prompt="ugly",
+        clip_skip=2,
+        seed=2**64 - 1,
+    )
     path = house.folder.save(gradient(64, 64, 1), facts)
     assert read_facts(house.folder.locate(path)) == facts
 
@@ -97,9 +122,24 @@ def test_pages_go_by_id_newest_first(house: House) -> None:
     assert house.gallery.page(ME, 3, before="nonsense").total == 8
 
 
-@pytest.mark.parametrize(("search", "found"), [
-    ("barn", 2), ("red barn", 1), ("BARN", 2), ("bar", 2), ("hill* OR barn", 0), ("\"barn", 2), ("NEAR(", 0),
-    ("'; DROP TABLE images;--", 0), ("starter", 3), ("-", 0), ("   ", 3), ("x" * 5000, 0), ("日本語", 1)])
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("barn", 2),
+        ("red barn", 1),
+        ("BARN", 2),
+        ("bar", 2),
+        ("hill* OR barn", 0),
+        ('"barn', 2),
+        ("NEAR(", 0),
+        ("'; DROP TABLE images;--", 0),
+        ("starter", 3),
+        ("-", 0),
+        ("   ", 3),
+        ("x" * 5000, 0),
+        ("日本語", 1),
+    ],
+)
 def test_search_finds_words_and_survives_hostile_ones(house: House, search: str, found: int) -> None:
     for prompt in ("a red barn", "a blue barn", "hills 日本語"):
         house.save(prompt)
@@ -142,7 +182,8 @@ def test_a_thumbnail_is_remade_when_it_is_missing_and_small(house: House) -> Non
 
 
 def test_a_thumbnail_that_can_not_be_remade_does_not_make_its_picture_missing(
-        house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = house.save()
     house.gallery.thumbnail(facts.id, ME).unlink()
 
@@ -251,13 +292,31 @@ def test_a_page_of_ten_thousand_pictures_costs_no_more_than_one_of_a_hundred(hou
         for _ in range(count):
             house.now += 0.001
             image_id = house.ids.new()
-            rows.append((int(image_id[:16], 16), image_id, f"d/{image_id}.png", house.now, 64, 64, recipe, "j", 0,
-                         house.owners.key_of(ME)))
+            rows.append(
+                (
+                    int(image_id[:16], 16),
+                    image_id,
+                    f"d/{image_id}.png",
+                    house.now,
+                    64,
+                    64,
+                    recipe,
+                    "j",
+                    0,
+                    house.owners.key_of(ME),
+                )
+            )
         with house.database.change() as connection:
-            connection.executemany("INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, "
-                                   "job_image, owner_key) VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
-            connection.executemany("INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
-                                   "VALUES (?, 'a red barn', '', 'starter')", [(row[0],) for row in rows])
+            connection.executemany(
+                "INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, "
+                "job_image, owner_key) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                rows,
+            )
+            connection.executemany(
+                "INSERT INTO image_words (rowid, prompt, negative_prompt, model) "
+                "VALUES (?, 'a red barn', '', 'starter')",
+                [(row[0],) for row in rows],
+            )
 
     def seconds(**question: object) -> float:
         times = []
@@ -274,13 +333,16 @@ def test_a_page_of_ten_thousand_pictures_costs_no_more_than_one_of_a_hundred(hou
     assert seconds() < 3 * few + 0.005
     assert seconds(before=middle) < 3 * few + 0.005
     assert seconds(search="barn") < 5 * few + 0.02
-    plan = house.database.rows("EXPLAIN QUERY PLAN SELECT * FROM images WHERE owner_key = 'x' AND deleted_at IS NULL "
-                               "AND row < 5 ORDER BY row DESC LIMIT 60")
+    plan = house.database.rows(
+        "EXPLAIN QUERY PLAN SELECT * FROM images WHERE owner_key = 'x' AND deleted_at IS NULL "
+        "AND row < 5 ORDER BY row DESC LIMIT 60"
+    )
     assert "USING INDEX images_by_owner" in plan[0]["detail"] and len(plan) == 1
 
 
 def test_f31_a_thumbnail_that_can_not_be_written_costs_no_picture(
-        make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
     studio = make_studio()
 
     def refuse(*arguments: object) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from contract.recipe import LoraUse, ModelRef
 from contract.tasks import Upscale
-from studio.storage import database as database_module
-from studio.storage.database import MIGRATIONS, Database
 from studio.gallery.gallery_search import GallerySearch
 from studio.gallery.search_text import fold, search_terms
-from tests.support.fakes import gradient
+from studio.storage import database as database_module
+from studio.storage.database import MIGRATIONS, Database
 from tests.studio.conftest import ME, YOU
 from tests.studio.test_gallery import House
+from tests.support.fakes import gradient
 
 INK = LoraUse(model=ModelRef(kind="lora", name="style/ink-wash_v2", family="sd1"), weight=0.8)
 WISPY = ModelRef(kind="embedding", name="EasyNegative", family="sd1")
@@ -41,24 +41,100 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     return house
 
 
-@pytest.mark.parametrize(("search", "found"), [
-    ("arn", 1), ("ightho", 1), ("BARN", 1), ("barn lurry", 1), ("barn fox", 0), ("xbarn", 0), ("4020117735", 1),
-    ("117735", 1), ("猫", 1), ("少女", 1), ("東京タワ", 1), ("女孩", 1), ("森林里", 1), ("女", 2), ("犬", 0),
-    ("국의", 1), ("가옥", 1), ("แมว", 1), ("ขาว", 1), ("ขว", 0), ("قطة", 1), ("بيضاء", 1), ("cafe", 1), ("CAFÉ", 1),
-    ("cafe\u0301", 1), ("lodz", 1), ("strasse", 1), ("ete", 1), ("🦊", 1), ("❤", 1), ("❤️", 1), ("100%", 1), ("%", 1),
-    ("_", 3), ("b_rn", 0), ("b%n", 0), ("under_", 1), ("(castle:1.3)", 1), ("castle", 1), ("don't", 1), ("'", 1),
-    ("C:\\x", 1), ("\\", 1), ("*", 0), ("ba*", 0), ("barn,", 1), ('"red barn"', 1), ('"barn red"', 0), ('"red', 1),
-    ("ink-wash", 1), ("wash_v2", 1), ("<lora:style/ink-wash_v2:0.8>", 1), ("asyneg", 1), ("DREAMSH", 1),
-    ("shaper_8", 1), ("photo/", 1), ("dpm++", 1), ("karras", 1), ("starter", 9), ("a", 10), ("ba", 1),
-    ("ｂａｒｎ", 1), ("barn\x00", 1), ("\x00", 10), ("\ud83e", 0), ("ﬁ", 0), ("OR", 10), ("NEAR(", 0), ("-", 1)])
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("arn", 1),
+        ("ightho", 1),
+        ("BARN", 1),
+        ("barn lurry", 1),
+        ("barn fox", 0),
+        ("xbarn", 0),
+        ("4020117735", 1),
+        ("117735", 1),
+        ("猫", 1),
+        ("少女", 1),
+        ("東京タワ", 1),
+        ("女孩", 1),
+        ("森林里", 1),
+        ("女", 2),
+        ("犬", 0),
+        ("국의", 1),
+        ("가옥", 1),
+        ("แมว", 1),
+        ("ขาว", 1),
+        ("ขว", 0),
+        ("قطة", 1),
+        ("بيضاء", 1),
+        ("cafe", 1),
+        ("CAFÉ", 1),
+        ("cafe\u0301", 1),
+        ("lodz", 1),
+        ("strasse", 1),
+        ("ete", 1),
+        ("🦊", 1),
+        ("❤", 1),
+        ("❤️", 1),
+        ("100%", 1),
+        ("%", 1),
+        ("_", 3),
+        ("b_rn", 0),
+        ("b%n", 0),
+        ("under_", 1),
+        ("(castle:1.3)", 1),
+        ("castle", 1),
+        ("don't", 1),
+        ("'", 1),
+        ("C:\\x", 1),
+        ("\\", 1),
+        ("*", 0),
+        ("ba*", 0),
+        ("barn,", 1),
+        ('"red barn"', 1),
+        ('"barn red"', 0),
+        ('"red', 1),
+        ("ink-wash", 1),
+        ("wash_v2", 1),
+        ("<lora:style/ink-wash_v2:0.8>", 1),
+        ("asyneg", 1),
+        ("DREAMSH", 1),
+        ("shaper_8", 1),
+        ("photo/", 1),
+        ("dpm++", 1),
+        ("karras", 1),
+        ("starter", 9),
+        ("a", 10),
+        ("ba", 1),
+        ("ｂａｒｎ", 1),
+        ("barn\x00", 1),
+        ("\x00", 10),
+        ("\ud83e", 0),
+        ("ﬁ", 0),
+        ("OR", 10),
+        ("NEAR(", 0),
+        ("-", 1),
+    ],
+)
 def test_parts_of_words_are_found_in_every_script(shelf: House, search: str, found: int) -> None:
     page = shelf.gallery.page(ME, search=search)
     assert (len(page.images), page.total) == (found, found)
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("Ångström", "angstrom"), ("ＡＢＣ１２", "abc12"), ("İstanbul", "istanbul"), ("Œuvre", "oeuvre"), ("ёлка", "елка"),
-    ("ﾊﾝﾄﾞ", "ハンド"), ("①", "1"), ("a\u200bb", "ab"), ("a \t  b", "a b"), ("Straße", "STRASSE")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ångström", "angstrom"),
+        ("ＡＢＣ１２", "abc12"),
+        ("İstanbul", "istanbul"),
+        ("Œuvre", "oeuvre"),
+        ("ёлка", "елка"),
+        ("ﾊﾝﾄﾞ", "ハンド"),
+        ("①", "1"),
+        ("a\u200bb", "ab"),
+        ("a \t  b", "a b"),
+        ("Straße", "STRASSE"),
+    ],
+)
 def test_equal_words_have_one_spelling(one: str, other: str) -> None:
     assert fold(one) == fold(other)
 
@@ -78,8 +154,14 @@ def test_an_enlarged_picture_is_found_by_the_words_of_its_source(shelf: House) -
     source = shelf.save("a windmill at dusk")
     facts = shelf.facts()
     upscale = Upscale.model_validate({"image": {"sha256": "0" * 64}, "upscaler": "lanczos"})
-    larger = type(facts)(**{**{name: getattr(facts, name) for name in facts.__slots__}, "recipe": None,
-                            "upscale": upscale, "parent": source.id})
+    larger = type(facts)(
+        **{
+            **{name: getattr(facts, name) for name in facts.__slots__},
+            "recipe": None,
+            "upscale": upscale,
+            "parent": source.id,
+        }
+    )
     shelf.gallery.add(shelf.folder.save(gradient(64, 64, 1), larger), larger)
     assert [image.id for image in shelf.gallery.page(ME, search="windmi").images] == [larger.id, source.id]
     assert [image.id for image in shelf.gallery.page(ME, search="lanczos windm").images] == [larger.id]
@@ -110,11 +192,13 @@ def _fill(database: Database, count: int, key: str, recipe: str) -> None:
         connection.executemany(
             "INSERT INTO images (row, id, path, created_at, width, height, recipe, job_id, job_image, owner_key) "
             "VALUES (?, ?, ?, 0, 8, 8, ?, 'j', 0, ?)",
-            [(n + 1, f"{n + 1:022x}", f"d/{n}.png", recipe.replace("PROMPT", f"older {n}"), key) for n in range(count)])
+            [(n + 1, f"{n + 1:022x}", f"d/{n}.png", recipe.replace("PROMPT", f"older {n}"), key) for n in range(count)],
+        )
 
 
 def test_pictures_of_an_older_version_are_indexed_beside_the_work(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:5])
     old = Database(tmp_path / "darkroom.sqlite3")
     old.open()
@@ -140,8 +224,9 @@ def test_pictures_of_an_older_version_are_indexed_beside_the_work(
 
 
 @pytest.mark.parametrize("harm", ["UPDATE image_words_data SET block = x'00'", "DELETE FROM image_words_data"])
-def test_a_damaged_index_is_made_anew_and_costs_no_picture(tmp_path: Path, harm: str,
-                                                          caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_index_is_made_anew_and_costs_no_picture(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
     house = House(tmp_path)
     house.save("first light")
     connection = sqlite3.connect(house.database.path)
@@ -164,8 +249,10 @@ def test_searching_twenty_thousand_pictures_takes_a_fraction_of_reading_them(tmp
     house = House(tmp_path)
     _fill(house.database, 20_000, "k", "")
     with house.database.change() as connection:
-        connection.executemany("INSERT INTO image_words (rowid, prompt) VALUES (?, ?)",
-                               [(n + 1, " ".join(draw.choices(words, k=8)) + "\n\n") for n in range(20_000)])
+        connection.executemany(
+            "INSERT INTO image_words (rowid, prompt) VALUES (?, ?)",
+            [(n + 1, " ".join(draw.choices(words, k=8)) + "\n\n") for n in range(20_000)],
+        )
     searching = GallerySearch(house.database)
 
     def seconds(act: object) -> float:

@@ -9,10 +9,10 @@ import pytest
 
 from catalog.models import scan
 from studio.library import hashes as module
-from studio.storage.database import Database
 from studio.library.hashes import ModelHashes
-from tests.support.model_folders import make_controlnet, make_model, write_safetensors
+from studio.storage.database import Database
 from tests.studio.conftest import wait_until
+from tests.support.model_folders import make_controlnet, make_model, write_safetensors
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_learning_hashes_ends_quietly_with_the_program(tmp_path: Path) -> None:
     assert hashes.is_learnt(entry) and hashes.short(entry) == ""
 
 
-def test_equal_names_sizes_times_and_beginnings_in_two_places_are_two_files(hashes: ModelHashes, tmp_path: Path) -> None:
+def test_equal_names_sizes_times_and_beginnings_in_two_places_are_two_files(
+    hashes: ModelHashes, tmp_path: Path
+) -> None:
     """As models of one shape are: only their weights differ, behind a long header."""
     found = {}
     for name in ("a", "b"):
@@ -97,8 +99,9 @@ def test_a_file_that_was_changed_and_given_its_old_time_is_hashed_again(hashes: 
     assert hashes.known(file) is None and hashes.get(file) != first
 
 
-def test_a_file_that_changes_while_it_is_hashed_has_no_hash(hashes: ModelHashes, tmp_path: Path,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_hashed_has_no_hash(
+    hashes: ModelHashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"one")
     real = ModelHashes._hash_file
@@ -114,8 +117,9 @@ def test_a_file_that_changes_while_it_is_hashed_has_no_hash(hashes: ModelHashes,
     assert hashes.get(file) == hashlib.sha256(b"another").hexdigest()
 
 
-def test_a_file_that_could_not_be_read_is_tried_again(hashes: ModelHashes, tmp_path: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_could_not_be_read_is_tried_again(
+    hashes: ModelHashes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (entry,) = scan([make_model(tmp_path / "m").parent])
 
     def refuse(self: ModelHashes, path: Path, wait: object) -> str:
@@ -139,8 +143,10 @@ def test_what_the_first_version_hashed_at_a_place_is_still_known_there(tmp_path:
         (tmp_path / name / "model.safetensors").write_bytes(b"one")
         os.utime(tmp_path / name / "model.safetensors", ns=(0, 10**18))
     line = f"model.safetensors\0{3}\0{10**18}\n"
-    database.write("INSERT INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
-                   (hashlib.sha256(line.encode()).hexdigest(), "5" * 64, str(tmp_path / "a" / "model.safetensors")))
+    database.write(
+        "INSERT INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
+        (hashlib.sha256(line.encode()).hexdigest(), "5" * 64, str(tmp_path / "a" / "model.safetensors")),
+    )
     hashes = ModelHashes(database)
     assert hashes.known(tmp_path / "a" / "model.safetensors") == "5" * 64
     assert hashes.known(tmp_path / "b" / "model.safetensors") is None

@@ -14,7 +14,7 @@ def test_ids_rise_when_the_clock_goes_back_an_hour() -> None:
     times = iter([1e9, 1e9 - 3600, 1e9 - 3599, 1e9 + 10 * 365 * 86400.0, 1e9])
     source = IdSource(clock=lambda: next(times))
     ids = [source.new() for _ in range(5)]
-    assert ids == sorted(ids) and len(set(row_number(i) for i in ids)) == 5
+    assert ids == sorted(ids) and len({row_number(i) for i in ids}) == 5
 
 
 def test_ids_rise_over_a_restart_with_an_earlier_clock() -> None:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from contract.errors import InvalidInput
-from studio.uploads.exif import Exif, read_exif
-from studio.metadata.other_programs import best_infotext
 from studio.metadata.image_texts import picture_texts
+from studio.metadata.other_programs import best_infotext
+from studio.uploads.exif import Exif, read_exif
 from studio.uploads.png_text import read_text
 from tests.support.images import SIGNATURE, chunk, encoded, png
 
@@ -21,7 +21,9 @@ TEXT = "桜の木, a barn\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, C
 SMALL = Image.new("RGB", (16, 16), "teal")
 
 
-def tiff(fields: dict[int, tuple[int, bytes]], inside: dict[int, tuple[int, bytes]] | None = None, order: str = ">") -> bytes:
+def tiff(
+    fields: dict[int, tuple[int, bytes]], inside: dict[int, tuple[int, bytes]] | None = None, order: str = ">"
+) -> bytes:
     """EXIF by hand: `fields` in IFD0, `inside` in the Exif IFD."""
     inside = inside or {}
     fields = dict(fields) | ({0x8769: (4, b"")} if inside else {})
@@ -48,8 +50,8 @@ def moved(picture: bytes) -> bytes:
     """The same PNG with its texts behind the picture data, as ImageMagick and lodepng write it."""
     place, kept, texts = 8, [], []
     while place < len(picture):
-        length, kind = struct.unpack(">I4s", picture[place:place + 8])
-        piece = picture[place:place + 12 + length]
+        length, kind = struct.unpack(">I4s", picture[place : place + 8])
+        piece = picture[place : place + 12 + length]
         (texts if kind in (b"tEXt", b"zTXt", b"iTXt") else kept).append(piece)
         place += 12 + length
     return picture[:8] + b"".join([*kept[:-1], *texts, kept[-1]])
@@ -66,16 +68,22 @@ def comment(coding: str = "utf-16-be", head: bytes = b"UNICODE\0") -> tuple[int,
 
 def jpeg(*segments: tuple[int, bytes]) -> bytes:
     base = encoded(SMALL, "JPEG")
-    return base[:2] + b"".join(b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
-                               for marker, body in segments) + base[2:]
+    return (
+        base[:2]
+        + b"".join(b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
+        + base[2:]
+    )
 
 
 def gif() -> bytes:
     return encoded(SMALL.convert("P"), "GIF", comment=TEXT.encode())
 
 
-XMP = ('<x:xmpmeta><rdf:Description xmlns:exif="e"><exif:UserComment><rdf:Alt><rdf:li xml:lang="x-default">'
-       + TEXT.replace("&", "&amp;") + "</rdf:li></rdf:Alt></exif:UserComment></rdf:Description></x:xmpmeta>").encode()
+XMP = (
+    '<x:xmpmeta><rdf:Description xmlns:exif="e"><exif:UserComment><rdf:Alt><rdf:li xml:lang="x-default">'
+    + TEXT.replace("&", "&amp;")
+    + "</rdf:li></rdf:Alt></exif:UserComment></rdf:Description></x:xmpmeta>"
+).encode()
 PLACES: dict[str, Callable[[], bytes]] = {
     "png before the picture": lambda: png(texts={"parameters": TEXT}),
     "png behind the picture": lambda: moved(png(texts={"parameters": TEXT})),
@@ -85,8 +93,11 @@ PLACES: dict[str, Callable[[], bytes]] = {
     "png, another keyword": lambda: with_chunk(b"iTXt", b"Comment\0\0\0\0\0" + TEXT.encode()),
     "png eXIf": lambda: with_chunk(b"eXIf", tiff({}, {0x9286: comment()})),
     "png eXIf, IFD0": lambda: with_chunk(b"eXIf", tiff({0x9286: comment()})),
-    "png raw profile": lambda: with_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(
-        b"\nexif\n      99\n" + binascii.hexlify(b"Exif\0\0" + tiff({}, {0x9286: comment()})) + b"\n")),
+    "png raw profile": lambda: with_chunk(
+        b"zTXt",
+        b"Raw profile type exif\0\0"
+        + zlib.compress(b"\nexif\n      99\n" + binascii.hexlify(b"Exif\0\0" + tiff({}, {0x9286: comment()})) + b"\n"),
+    ),
     "png xmp": lambda: with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
     "jpeg exif": lambda: jpeg((0xE1, b"Exif\0\0" + tiff({}, {0x9286: comment()}))),
     "jpeg exif in IFD0": lambda: jpeg((0xE1, b"Exif\0\0" + tiff({0x9286: comment("utf-8", b"ASCII\0\0\0")}))),
@@ -112,8 +123,10 @@ def test_an_infotext_is_found_wherever_it_stands(place: str) -> None:
 
 @pytest.mark.parametrize("text", ["Screenshot", "Created with GIMP", "OLYMPUS DIGITAL CAMERA", "   "])
 def test_what_a_camera_or_a_tool_wrote_is_no_prompt(text: str) -> None:
-    data = jpeg((0xE1, b"Exif\0\0" + tiff({0x010E: (2, text.encode())}, {0x9286: (7, b"ASCII\0\0\0" + text.encode())})),
-                (0xFE, text.encode()))
+    data = jpeg(
+        (0xE1, b"Exif\0\0" + tiff({0x010E: (2, text.encode())}, {0x9286: (7, b"ASCII\0\0\0" + text.encode())})),
+        (0xFE, text.encode()),
+    )
     assert best_infotext(picture_texts(data)) is None
 
 
@@ -135,8 +148,16 @@ def test_a_block_that_names_itself_thousands_of_times_is_read_once() -> None:
     assert time.perf_counter() - began < 5
 
 
-@pytest.mark.parametrize("data", [b"", b"MM\0*", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40,
-                                  b"MM\0*\0\0\0\x08\0\1\x87\x69\0\4\0\0\0\1\0\0\0\x08"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"MM\0*",
+        b"II*\0\xff\xff\xff\xff",
+        b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40,
+        b"MM\0*\0\0\0\x08\0\1\x87\x69\0\4\0\0\0\1\0\0\0\x08",
+    ],
+)
 def test_damaged_exif_says_nothing(data: bytes) -> None:
     assert read_exif(data) == Exif()
 

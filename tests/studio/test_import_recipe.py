@@ -9,14 +9,16 @@ from PIL import Image
 from catalog.models import ModelEntry
 from contract.errors import InvalidInput
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
-from studio.metadata.import_recipe import FoundRecipe, read_recipe
-from studio.metadata.image_files import KEYWORD, PictureFacts
 from studio.library.model_list import ModelList
-from tests.support.model_folders import make_model
+from studio.metadata.image_files import KEYWORD, PictureFacts
+from studio.metadata.import_recipe import FoundRecipe, read_recipe
 from tests.support.images import encoded, png
+from tests.support.model_folders import make_model
 
-FORGE = ("a red barn, oil\nNegative prompt: blurry\nSteps: 30, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 123, "
-         "Size: 832x1216, Model hash: {hash}, Model: {model}, VAE: x.safetensors, Clip skip: 2, Version: v1.10.1")
+FORGE = (
+    "a red barn, oil\nNegative prompt: blurry\nSteps: 30, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 123, "
+    "Size: 832x1216, Model hash: {hash}, Model: {model}, VAE: x.safetensors, Clip skip: 2, Version: v1.10.1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +55,61 @@ def infotext(models: ModelList, text: str) -> FoundRecipe:
 def test_an_infotext_fills_the_form(models: ModelList) -> None:
     result = infotext(models, FORGE.format(hash="1111111111", model="starter"))
     assert result.draft == {
-        "prompt": "a red barn, oil", "negative_prompt": "blurry", "steps": 30, "guidance": 6.5, "seed": 123,
-        "width": 832, "height": 1216, "sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2, "model": "starter"}
+        "prompt": "a red barn, oil",
+        "negative_prompt": "blurry",
+        "steps": 30,
+        "guidance": 6.5,
+        "seed": 123,
+        "width": 832,
+        "height": 1216,
+        "sampler": "dpmpp_2m",
+        "schedule": "karras",
+        "clip_skip": 2,
+        "model": "starter",
+    }
     assert result.notices == ("VAE “x.safetensors” is not here; the model's own is used.",)
     assert result.unknown == ("x.safetensors",)
 
 
-@pytest.mark.parametrize(("pairs", "hires", "notices"), [
-    ("Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Latent (nearest)",
-     {"scale": 1.5, "upscaler": "latent_nearest", "steps": 9, "strength": 0.6}, ()),
-    ("Hires upscale: 2, Hires upscaler: Lanczos, Hires steps: 0", {"scale": 2.0, "upscaler": "lanczos"}, ()),
-    ("Hires upscale: 2, Hires upscaler: 4x-Odd", None, ("Not used: Hires upscale, Hires upscaler.",)),
-    ("Hires upscale: 99", None, ("Upscale by is 99.0. It was left out.", "Not used: Hires upscale.")),
-    ("Denoising strength: 0.6", None, ("Not used: Denoising strength.",))])
+@pytest.mark.parametrize(
+    ("pairs", "hires", "notices"),
+    [
+        (
+            "Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 9, Hires upscaler: Latent (nearest)",
+            {"scale": 1.5, "upscaler": "latent_nearest", "steps": 9, "strength": 0.6},
+            (),
+        ),
+        ("Hires upscale: 2, Hires upscaler: Lanczos, Hires steps: 0", {"scale": 2.0, "upscaler": "lanczos"}, ()),
+        ("Hires upscale: 2, Hires upscaler: 4x-Odd", None, ("Not used: Hires upscale, Hires upscaler.",)),
+        ("Hires upscale: 99", None, ("Upscale by is 99.0. It was left out.", "Not used: Hires upscale.")),
+        ("Denoising strength: 0.6", None, ("Not used: Denoising strength.",)),
+    ],
+)
 def test_a_hires_pass_comes_back_where_its_upscaler_is_here(
-        models: ModelList, pairs: str, hires: dict[str, object] | None, notices: tuple[str, ...]) -> None:
+    models: ModelList, pairs: str, hires: dict[str, object] | None, notices: tuple[str, ...]
+) -> None:
     result = infotext(models, f"a barn\nSteps: 4, Seed: 1, Size: 64x64, {pairs}")
     assert result.draft is not None and result.draft.get("hires") == hires and result.notices == notices
 
 
-@pytest.mark.parametrize(("model", "written", "clip_skip"), [
-    ("starter", 2, 2), ("starter", 1, 1), ("large", 1, 1), ("large", 2, 1), ("large", 3, 2), ("large", 5, 4),
-    ("second", 2, 1), ("second", 4, 3)])
+@pytest.mark.parametrize(
+    ("model", "written", "clip_skip"),
+    [
+        ("starter", 2, 2),
+        ("starter", 1, 1),
+        ("large", 1, 1),
+        ("large", 2, 1),
+        ("large", 3, 2),
+        ("large", 5, 4),
+        ("second", 2, 1),
+        ("second", 4, 3),
+    ],
+)
 def test_clip_skip_is_read_by_the_model_s_family(models: ModelList, model: str, written: int, clip_skip: int) -> None:
-    more = [ModelEntry(ModelRef(name=name, family=family), Path(name), name)
-            for name, family in (("large", "sdxl"), ("second", "sd2"))]
+    more = [
+        ModelEntry(ModelRef(name=name, family=family), Path(name), name)
+        for name, family in (("large", "sdxl"), ("second", "sd2"))
+    ]
 
     class Library(ModelList):
         def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
@@ -110,9 +142,11 @@ def read(library: ModelList, texts: dict[str, str]) -> FoundRecipe:
 
 
 def test_nets_of_an_infotext_come_back_by_name_or_hash(library: ModelList) -> None:
-    text = ('a barn <lora:ink:0.8> <lora:brush_v2:0.5:1> <lora:gone:1>\nNegative prompt: <lora:Ink:-1>\nSteps: 4, Seed: 1, '
-            'Size: 64x64, VAE: soft.safetensors, Lora hashes: "ink: 1, brush_v2: abcdef0123", Hypernet: bend, '
-            'Hypernet strength: 0.4')
+    text = (
+        "a barn <lora:ink:0.8> <lora:brush_v2:0.5:1> <lora:gone:1>\nNegative prompt: <lora:Ink:-1>\nSteps: 4, Seed: 1, "
+        'Size: 64x64, VAE: soft.safetensors, Lora hashes: "ink: 1, brush_v2: abcdef0123", Hypernet: bend, '
+        "Hypernet strength: 0.4"
+    )
     result = read(library, {"parameters": text})
     assert result.draft is not None
     assert result.draft["prompt"] == "a barn <lora:ink:0.8> <lora:ink:0.5:1>"
@@ -124,16 +158,31 @@ def test_nets_of_an_infotext_come_back_by_name_or_hash(library: ModelList) -> No
 
 def test_nets_of_our_own_recipe_come_back_as_parts(library: ModelList) -> None:
     ref = {"family": "sd1", "sha256": "a" * 64}
-    recipe = Recipe.model_validate_json(json.dumps({
-        "prompt": "style", "model": {"name": "starter", "family": "sd1"}, "sampler": "euler", "schedule": "karras",
-        "steps": 4, "guidance": 7.0, "width": 64, "height": 64, "seed": 1,
-        "loras": [{"model": {**ref, "kind": "lora", "name": "renamed"}, "weight": 0.5, "text_weight": 0.1},
-                  {"model": {"family": "sd1", "kind": "lora", "name": "gone"}}],
-        "hypernetworks": [{"model": {"family": "sd1", "kind": "hypernetwork", "name": "lost"}}],
-        "embeddings": [{"family": "sd1", "kind": "embedding", "name": "style"}],
-        "vae": {"family": "sd", "kind": "vae", "name": "soft"}}))
-    facts = PictureFacts(id="0" * 22, job_id="0" * 22, job_image=0, created_at=1.0, owner_key="x", recipe=recipe, width=64,
-                         height=64)
+    recipe = Recipe.model_validate_json(
+        json.dumps(
+            {
+                "prompt": "style",
+                "model": {"name": "starter", "family": "sd1"},
+                "sampler": "euler",
+                "schedule": "karras",
+                "steps": 4,
+                "guidance": 7.0,
+                "width": 64,
+                "height": 64,
+                "seed": 1,
+                "loras": [
+                    {"model": {**ref, "kind": "lora", "name": "renamed"}, "weight": 0.5, "text_weight": 0.1},
+                    {"model": {"family": "sd1", "kind": "lora", "name": "gone"}},
+                ],
+                "hypernetworks": [{"model": {"family": "sd1", "kind": "hypernetwork", "name": "lost"}}],
+                "embeddings": [{"family": "sd1", "kind": "embedding", "name": "style"}],
+                "vae": {"family": "sd", "kind": "vae", "name": "soft"},
+            }
+        )
+    )
+    facts = PictureFacts(
+        id="0" * 22, job_id="0" * 22, job_image=0, created_at=1.0, owner_key="x", recipe=recipe, width=64, height=64
+    )
     result = read(library, {KEYWORD: facts.to_json()})
     assert result.draft is not None
     assert result.draft["loras"] == [{"model": "ink", "weight": 0.5, "text_weight": 0.1}]
@@ -149,13 +198,28 @@ def test_loras_beside_the_prompt_are_found_too(library: ModelList) -> None:
     assert result.draft is not None
     assert result.draft["loras"] == [{"model": "ink", "weight": 0.5}] and result.draft["schedule"] == "karras"
     assert result.notices == ("LoRA “gone” is not here.",)
-    resources = json.dumps([{"type": "checkpoint", "modelName": "starter"}, {"type": "lora", "weight": 0.7, "modelName": "Ink"},
-                            {"type": "lora", "modelVersionName": "lost"}, "odd"], separators=(",", ":"))
-    result = read(library, {"parameters": f"a barn\nSteps: 4, Seed: 1, Size: 64x64, Civitai resources: {resources}, Clip skip: false"})
+    resources = json.dumps(
+        [
+            {"type": "checkpoint", "modelName": "starter"},
+            {"type": "lora", "weight": 0.7, "modelName": "Ink"},
+            {"type": "lora", "modelVersionName": "lost"},
+            "odd",
+        ],
+        separators=(",", ":"),
+    )
+    result = read(
+        library,
+        {"parameters": f"a barn\nSteps: 4, Seed: 1, Size: 64x64, Civitai resources: {resources}, Clip skip: false"},
+    )
     assert result.draft is not None
     assert result.draft["loras"] == [{"model": "ink", "weight": 0.7}] and result.draft["model"] == "starter"
     assert result.notices == ("LoRA “lost” is not here.",)
-    result = read(library, {"parameters": 'x\nNegative prompt: bad-hands\nSteps: 4, Seed: 1, Size: 64x64, TI hashes: "bad-hands: 0123456789"'})
+    result = read(
+        library,
+        {
+            "parameters": 'x\nNegative prompt: bad-hands\nSteps: 4, Seed: 1, Size: 64x64, TI hashes: "bad-hands: 0123456789"'
+        },
+    )
     assert result.notices == ("Embedding “bad-hands” is not here.",)
 
 
@@ -170,24 +234,34 @@ def test_jpeg_and_webp_carry_it_in_exif(models: ModelList, kind: str, coding: st
     assert result.infotext == text and result.draft is not None and result.draft["seed"] == 123
 
 
-@pytest.mark.parametrize(("pair", "field", "words"), [
-    ("Steps: 1e9", "steps", "Steps is"), ("Steps: 999", "steps", "Steps is 999. It was left out."),
-    ("Seed: -5", "seed", "Seed is -5. It was left out."), ("Seed: 18446744073709551616", "seed", "Seed is"),
-    ("Seed: abc", "seed", "Seed is “abc”. It was left out."), ("CFG scale: nan", "guidance", "Guidance"),
-    ("CFG scale: inf", "guidance", "Guidance"), ("Clip skip: 99", "clip_skip", "Clip skip is 99. It was left out."),
-    ("Size: axb", "width", "Width is “a”."),
-    ("Sampler: Undefined", "sampler", "Sampler “Undefined” is not known here; the model's own is used."),
-    ("Seed: " + "9" * 5000, "seed", "Seed is")])
-def test_md01_03_what_is_out_of_range_is_left_out_and_named(models: ModelList, pair: str, field: str,
-                                                            words: str) -> None:
+@pytest.mark.parametrize(
+    ("pair", "field", "words"),
+    [
+        ("Steps: 1e9", "steps", "Steps is"),
+        ("Steps: 999", "steps", "Steps is 999. It was left out."),
+        ("Seed: -5", "seed", "Seed is -5. It was left out."),
+        ("Seed: 18446744073709551616", "seed", "Seed is"),
+        ("Seed: abc", "seed", "Seed is “abc”. It was left out."),
+        ("CFG scale: nan", "guidance", "Guidance"),
+        ("CFG scale: inf", "guidance", "Guidance"),
+        ("Clip skip: 99", "clip_skip", "Clip skip is 99. It was left out."),
+        ("Size: axb", "width", "Width is “a”."),
+        ("Sampler: Undefined", "sampler", "Sampler “Undefined” is not known here; the model's own is used."),
+        ("Seed: " + "9" * 5000, "seed", "Seed is"),
+    ],
+)
+def test_md01_03_what_is_out_of_range_is_left_out_and_named(
+    models: ModelList, pair: str, field: str, words: str
+) -> None:
     result = infotext(models, f"a barn\nVersion: 1, {pair}, ENSD: 1, RNG: CPU")
     assert result.draft is not None and field not in result.draft and result.draft["prompt"] == "a barn"
     assert any(notice.startswith(words) for notice in result.notices), result.notices
 
 
 def test_md05_foreign_keys_are_listed_and_ignored(models: ModelList) -> None:
-    result = infotext(models, "x\nSteps: 4, Seed: 1, Size: 64x64, outdir_samples: /etc, "
-                              'Override: "sd_vae: /root/x", User: admin')
+    result = infotext(
+        models, 'x\nSteps: 4, Seed: 1, Size: 64x64, outdir_samples: /etc, Override: "sd_vae: /root/x", User: admin'
+    )
     assert result.draft == {"prompt": "x", "steps": 4, "seed": 1, "width": 64, "height": 64}
     assert result.notices == ("Not used: outdir_samples, Override, User.",)
 
@@ -203,10 +277,16 @@ def test_im06_a_text_of_two_megabytes_is_cut_with_a_notice(models: ModelList) ->
     assert result.draft is None or len(str(result.draft.get("prompt", ""))) <= 200_000
 
 
-@pytest.mark.parametrize(("data", "words"), [
-    (b"", "0 bytes"), (png(), "no recipe inside"), (b"GIF89a" + b"\0" * 20, "format"),
-    (png(texts={"parameters": "  "}), "no recipe inside"),
-    (encoded(Image.new("RGB", (4, 4)), "JPEG"), "no recipe inside")])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "0 bytes"),
+        (png(), "no recipe inside"),
+        (b"GIF89a" + b"\0" * 20, "format"),
+        (png(texts={"parameters": "  "}), "no recipe inside"),
+        (encoded(Image.new("RGB", (4, 4)), "JPEG"), "no recipe inside"),
+    ],
+)
 def test_a_picture_without_a_recipe_is_said(models: ModelList, data: bytes, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         found(models, data)

@@ -24,8 +24,14 @@ def started(**options: object) -> tuple[InlineWorker, list[EngineStatus]]:
 def test_it_says_what_it_does_and_paints() -> None:
     worker, said = started()
     assert isinstance(list(worker.run([ticket()]))[-1], WorkDone)
-    assert [s.text for s in said] == ["Starting, about 8 s", "Loading starter", "starter ready", "Loading starter",
-                                      "Working", "starter ready"]
+    assert [s.text for s in said] == [
+        "Starting, about 8 s",
+        "Loading starter",
+        "starter ready",
+        "Loading starter",
+        "Working",
+        "starter ready",
+    ]
     worker.stop()
 
 
@@ -43,7 +49,7 @@ def test_it_is_cancelled_between_steps() -> None:
 
 def test_an_engine_that_can_not_start_fails_its_jobs_by_name(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        worker, said = started(fail_start=True)
+        worker, _said = started(fail_start=True)
         wait_until(lambda: worker.status().state == "stopped")
     ending = list(worker.run([ticket()]))[-1]
     assert isinstance(ending, WorkFailed) and ending.message.startswith("The engine could not be started")

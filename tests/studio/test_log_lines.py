@@ -13,9 +13,34 @@ import launch
 from studio.storage.log_lines import MOST_OF_A_KIND, PlainFormatter, PlainStream, Repeats, plain
 
 PROJECT = Path(__file__).resolve().parents[2]
-HOSTILE = ["\x1b[2Jgone", "a\x07b", "\x9b31m", "\u202egnp.exe", "\x00", "\x7f", "a\x85b", "\u2028", "\u2066x\u2069", "\ud83d", "\x1b]0;title\x07"]
-SPELLED = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F),
-                                  *range(0x2066, 0x206A), 0xD800, 0xDFFF) if chr(code) not in "\t\n\r"]
+HOSTILE = [
+    "\x1b[2Jgone",
+    "a\x07b",
+    "\x9b31m",
+    "\u202egnp.exe",
+    "\x00",
+    "\x7f",
+    "a\x85b",
+    "\u2028",
+    "\u2066x\u2069",
+    "\ud83d",
+    "\x1b]0;title\x07",
+]
+SPELLED = [
+    chr(code)
+    for code in (
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x61C,
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+        0xD800,
+        0xDFFF,
+    )
+    if chr(code) not in "\t\n\r"
+]
 
 
 class Clock:
@@ -129,10 +154,12 @@ def test_what_is_remembered_of_repeats_is_bounded(log: Log) -> None:
 
 
 def test_a_program_that_logs_plainly_prints_plainly_from_its_threads_too() -> None:
-    code = ("import threading, sys\nfrom studio.log_lines import log_plainly\nlog_plainly()\n"
-            "import logging, warnings\nlogging.info('\\x1b[1m')\nprint('\\x1b[2m')\nwarnings.warn('\\x1b[3m')\n"
-            "def fail(): raise ValueError('\\x1b[4m')\n"
-            "thread = threading.Thread(target=fail); thread.start(); thread.join()\n")
+    code = (
+        "import threading, sys\nfrom studio.log_lines import log_plainly\nlog_plainly()\n"
+        "import logging, warnings\nlogging.info('\\x1b[1m')\nprint('\\x1b[2m')\nwarnings.warn('\\x1b[3m')\n"
+        "def fail(): raise ValueError('\\x1b[4m')\n"
+        "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"
+    )
     ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, check=True, timeout=60)
     said = ended.stdout + ended.stderr
     assert b"\x1b" not in said

@@ -11,15 +11,15 @@ from catalog.detect import file_models
 from catalog.files.headers import Header
 from contract.errors import InvalidRecipe, NotFound
 from studio.library import model_list
-from studio.storage.database import Database
 from studio.library.hashes import HashKeeper, ModelHashes
 from studio.library.model_facts import ModelFacts
 from studio.library.model_list import ModelList
+from studio.storage.database import Database
 from studio.studio import Studio
+from tests.studio.conftest import ME, draft, finish, wait_until
 from tests.support import layouts
 from tests.support.fakes import FakeWorker
 from tests.support.model_folders import make_model
-from tests.studio.conftest import ME, draft, finish, wait_until
 
 EMBEDDING: layouts.Shapes = {"emb_params": (1, 768)}
 
@@ -70,9 +70,22 @@ def test_a_name_that_is_not_known_is_looked_for_on_the_disk(tmp_path: Path) -> N
     assert models.find("nothing", "embedding") is None
 
 
-@pytest.mark.parametrize(("asked", "found"), [
-    ("ink/old", "ink/old"), ("INK/OLD", "ink/old"), ("old", "old"), ("Old", "old"), ("deep", "a/deep"),
-    ("Maker's Name", "a/b/deep"), ("Lora/pen", "pen"), ("../old", None), ("/etc/old", None), ("nothing", None), ("", None)])
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("ink/old", "ink/old"),
+        ("INK/OLD", "ink/old"),
+        ("old", "old"),
+        ("Old", "old"),
+        ("deep", "a/deep"),
+        ("Maker's Name", "a/b/deep"),
+        ("Lora/pen", "pen"),
+        ("../old", None),
+        ("/etc/old", None),
+        ("nothing", None),
+        ("", None),
+    ],
+)
 def test_a_model_is_found_by_name_alias_and_last_part(tmp_path: Path, asked: str, found: str | None) -> None:
     for name in ("ink/old", "old", "a/deep", "a/b/deep", "pen"):
         metadata = {"modelspec.title": "Maker's name"} if name == "a/b/deep" else None
@@ -133,8 +146,11 @@ def test_f27_a_slow_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_restart_opens_no_file_again(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "one", "two")
-    layouts.write(tmp_path / "models" / "Lora" / "x.safetensors", {"lora_unet_a.lora_up.weight": (1, 1)},
-                  {"modelspec.trigger_phrase": "ink"})
+    layouts.write(
+        tmp_path / "models" / "Lora" / "x.safetensors",
+        {"lora_unet_a.lora_up.weight": (1, 1)},
+        {"modelspec.trigger_phrase": "ink"},
+    )
     first = ModelList((tmp_path / "models",), kept=ModelFacts(database)).all(fresh=True)
 
     def again(path: Path) -> Header:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from contract import events
-from contract.model_tasks import Convert, Download, MergeDraft
 from contract.errors import InvalidRecipe, NotAllowed, NotFound, QueueFull, RequestError
+from contract.model_tasks import Convert, Download, MergeDraft
 from contract.recipe import ModelRef
 from contract.tasks import Preprocess
 from studio.downloads import download_task
 from studio.studio import Studio
-from tests.support.fakes import FakeWorker
-from tests.support.model_folders import make_controlnet, make_model
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
+from tests.support.fakes import FakeWorker
 from tests.support.hub import HubHere, hub_here
+from tests.support.model_folders import make_controlnet, make_model
 
 REPOSITORY = "owner/model"
 DATA = os.urandom(200_000)
@@ -145,6 +145,7 @@ def test_a_preview_is_not_held_when_pictures_have_no_room(make_studio: Make, mon
     monkeypatch.setattr(studio._saver, "check_room", full)
     picture = studio.add_input(png(), ME)
     from contract.recipe import ImageRef
+
     job = studio.preprocess(Preprocess(image=ImageRef(sha256=picture.sha256), preprocessor="canny"), ME)
     assert isinstance(finish(studio, job.id)[-1], events.Done)
 
@@ -159,6 +160,7 @@ def test_a_merge_needs_models_of_one_family_that_are_here(studio: Studio, tmp_pa
         studio.errands.merge(MergeDraft(name="m", a="starter", b="gone"), ME)
     xl = next(entry for entry in studio.models() if entry.ref.name == "other")
     import dataclasses
+
     other = dataclasses.replace(xl, ref=ModelRef(name="other", family="sdxl"))
     studio._models.find = lambda name, kind="checkpoint": other if name == "other" else xl  # type: ignore[method-assign]
     with pytest.raises(InvalidRecipe, match="SDXL"):
@@ -210,7 +212,11 @@ def test_side_files_go_with_their_model_and_other_files_stay(studio: Studio, tmp
     folder = tmp_path / "models" / "vae"
     folder.mkdir()
     from tests.support.layouts import write
-    write(folder / "soft.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)})
+
+    write(
+        folder / "soft.safetensors",
+        {"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)},
+    )
     for name in ("soft.png", "soft.txt", "soft.preview.png", "softer.txt", "soft.zip"):
         (folder / name).write_text("x")
     found = [entry for entry in studio.models(fresh=True) if entry.path.name == "soft.safetensors"]

@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from contract.errors import StudioError
 from contract.events import Done, Saved
 from studio.metadata.image_files import KEYWORD
-from studio.uploads.png_text import read_text
 from studio.studio import Studio
+from studio.uploads.png_text import read_text
 from studio.workers.inline import InlineWorker
-from tests.support import tiny
 from tests.studio.conftest import ME, run
+from tests.support import tiny
 from tests.support.tiny_loras import ATTENTION, Made, chosen, kohya, make
 
 SMALL = {"steps": 2, "width": 64, "height": 64, "seed": 3}
@@ -29,8 +29,14 @@ def studio(tmp_path: Path, make_studio: Callable[..., Studio]) -> Studio:
     made = make(chosen({"unet": unet}, ATTENTION), kohya)
     made.save(models / "loras" / "sets" / "ink.safetensors")
     for name, stem in (("flux", "double_blocks_{}_img_attn_qkv"), ("strange", "stranger_{}_to_q")):
-        Made({f"lora_unet_{stem.format(n)}.{role}.weight": torch.ones(4, 4) for n in range(3)
-              for role in ("lora_down", "lora_up")}, {}).save(models / "loras" / f"{name}.safetensors")
+        Made(
+            {
+                f"lora_unet_{stem.format(n)}.{role}.weight": torch.ones(4, 4)
+                for n in range(3)
+                for role in ("lora_down", "lora_up")
+            },
+            {},
+        ).save(models / "loras" / f"{name}.safetensors")
     (models / "embeddings").mkdir()
     save_file({"emb_params": torch.randn(2, 32)}, models / "embeddings" / "style.safetensors")
     return make_studio(InlineWorker({"device": "cpu", "threads": 1}))

@@ -21,8 +21,10 @@ def lora(path: Path, seed: int = 1, **metadata: str) -> str:
     """A LoRA's file of a megabyte and a half; returns A1111's hash of it (AutoV3)."""
     data = hashlib.shake_128(bytes([seed])).digest(1_600_000)
     half = len(data) // 2
-    names = {f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{side}.weight": (begin, end)
-             for side, begin, end in (("down", 0, half), ("up", half, len(data)))}
+    names = {
+        f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_{side}.weight": (begin, end)
+        for side, begin, end in (("down", 0, half), ("up", half, len(data)))
+    }
     shapes = {"down": [half // 4 // 768, 768], "up": [half // 4 // 8, 8]}
     used = 0
     header: dict[str, object] = {"__metadata__": metadata}

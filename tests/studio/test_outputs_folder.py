@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,10 @@ from contract.errors import NotFound, StudioError
 from studio.metadata import image_files
 from studio.metadata.image_files import PictureFolder, parse_facts, read_facts
 from studio.studio import Studio
-from tests.support.fakes import gradient
 from tests.studio.conftest import ME, run, wait_until
-from tests.support.images import png
 from tests.studio.test_gallery import House
+from tests.support.fakes import gradient
+from tests.support.images import png
 
 DAY_S = 86_400.0
 
@@ -108,9 +107,22 @@ def _odd_names(outputs: Path, day: Path, away: Path) -> set[str]:
 
 def _hostile_facts(outputs: Path, day: Path, away: Path) -> set[str]:
     found = json.loads(_chunk(next(day.glob("*.png"))))
-    for number, change in enumerate([{"width": 10**30}, {"job": "\ud800"}, {"owner": "\udfff"}, {"created_at": 1e999},
-                                     {"image": -(10**40)}, {"seconds": float("nan")}, {"parent": "\ud83d"}, {"height": 0},
-                                     {"provenance": []}, {"owner": 5}, {"parent": 7}, {"job": None}]):
+    for number, change in enumerate(
+        [
+            {"width": 10**30},
+            {"job": "\ud800"},
+            {"owner": "\udfff"},
+            {"created_at": 1e999},
+            {"image": -(10**40)},
+            {"seconds": float("nan")},
+            {"parent": "\ud83d"},
+            {"height": 0},
+            {"provenance": []},
+            {"owner": 5},
+            {"parent": 7},
+            {"job": None},
+        ]
+    ):
         changed = {**found, "id": f"0{number:021x}", **change}
         (day / f"0100{number}-1.png").write_bytes(png(texts={"darkroom": json.dumps(changed)}))
     return ALL
@@ -133,10 +145,25 @@ def _chunk(path: Path) -> str:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes")
-@pytest.mark.parametrize("harm", [_move_and_link, _link_relatively, _link_all, _twice, _dangling, _loop,
-                                  _file_like_a_day, _fifo, _odd_names, _hostile_facts, _linked_file])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        _move_and_link,
+        _link_relatively,
+        _link_all,
+        _twice,
+        _dangling,
+        _loop,
+        _file_like_a_day,
+        _fifo,
+        _odd_names,
+        _hostile_facts,
+        _linked_file,
+    ],
+)
 def test_nothing_in_outputs_hides_the_other_pictures(
-        house: House, tmp_path: Path, harm: Callable[[Path, Path, Path], set[str]]) -> None:
+    house: House, tmp_path: Path, harm: Callable[[Path, Path, Path], set[str]]
+) -> None:
     expected = harm(house.folder.root, house.folder.days()[1], tmp_path / "away")
     house.index()
     for image in house.gallery.page(ME).images:
@@ -150,7 +177,8 @@ def test_nothing_in_outputs_hides_the_other_pictures(
 
 @pytest.mark.parametrize("broken", ["scandir", "stat", "is_dir"])
 def test_a_day_that_can_not_be_read_hides_no_other(
-        house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str) -> None:
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
     """As a folder of mode 000; permissions don't stop a test that runs as root."""
     closed = house.folder.days()[1].name
     true_scandir, true_stat = os.scandir, Path.stat
@@ -190,13 +218,28 @@ def test_a_day_that_can_not_be_read_hides_no_other(
         house.folder.sweep()
         assert shown(house) == ALL - {"day 2"} and house.gallery.page(ME).total == 4
         if broken != "stat":
-            assert f"{closed}/ can't be read: Permission denied" in caplog.text or \
-                f"outputs/{closed} can't be read: Permission denied" in caplog.text
+            assert (
+                f"{closed}/ can't be read: Permission denied" in caplog.text
+                or f"outputs/{closed} can't be read: Permission denied" in caplog.text
+            )
     assert shown(house) == ALL  # the cause is gone, and so is "File missing"
 
 
-@pytest.mark.parametrize("text", ["../x.png", "day/../../x.png", "/etc/passwd", "", ".", "..", "day/./x.png", "day//x.png",
-                                  "day/\0.png", "../outputs-2/x.png"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "../x.png",
+        "day/../../x.png",
+        "/etc/passwd",
+        "",
+        ".",
+        "..",
+        "day/./x.png",
+        "day//x.png",
+        "day/\0.png",
+        "../outputs-2/x.png",
+    ],
+)
 def test_no_text_leads_out_of_the_folder(house: House, text: str) -> None:
     with pytest.raises(NotFound):
         house.folder.locate(text)
@@ -261,7 +304,8 @@ def test_a_picture_in_another_s_place_takes_its_path(house: House) -> None:
 
 
 def test_a_file_that_can_not_be_removed_holds_up_no_other_deletion(
-        house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     ids = [image.id for image in house.gallery.page(ME).images]
     for image_id in ids[:2]:
         house.gallery.delete(image_id, ME)
@@ -316,8 +360,9 @@ def test_a_damaged_thumbnail_is_made_again(house: House, damage: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["outputs", "inputs", "thumbnails"])
-def test_a_file_where_a_folder_belongs_is_named_at_the_start(make_studio: Callable[..., Studio], tmp_path: Path,
-                                                             name: str) -> None:
+def test_a_file_where_a_folder_belongs_is_named_at_the_start(
+    make_studio: Callable[..., Studio], tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(StudioError, match=f"{name} in the data folder is a file, not a folder"):
         make_studio()

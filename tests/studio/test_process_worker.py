@@ -30,8 +30,8 @@ from contract.work import (
 from studio.studio import Studio
 from studio.workers.child import Outbox
 from studio.workers.process import ProcessWorker, _Silence
-from tests.support.fakes import gradient
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
+from tests.support.fakes import gradient
 
 ROOT = Path(__file__).parents[2]
 FACTORY = "tests.fakes:FakeEngine"
@@ -39,19 +39,43 @@ REF = ModelRef(name="starter", family="sd1")
 
 
 def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: int = 1, count: int = 1) -> Ticket:
-    recipe = Recipe(prompt=prompt, model=REF, sampler="euler", schedule="uniform", steps=steps, guidance=7.0,
-                    width=64, height=64, seed=1, count=count)
+    recipe = Recipe(
+        prompt=prompt,
+        model=REF,
+        sampler="euler",
+        schedule="uniform",
+        steps=steps,
+        guidance=7.0,
+        width=64,
+        height=64,
+        seed=1,
+        count=count,
+    )
     return Ticket(job_id, attempt, Paint(recipe=recipe), model_paths={"checkpoint/starter": "/nowhere/starter"})
 
 
 class Engine:
     """A started worker and what it said of itself."""
 
-    def __init__(self, hang_s: float = 0.6, quiet_s: float = 5.0, warm: bool = True, cancel_s: float = 4.0,
-                 end_s: tuple[float, float, float] = (5.0, 20.0, 60.0), **options: object) -> None:
+    def __init__(
+        self,
+        hang_s: float = 0.6,
+        quiet_s: float = 5.0,
+        warm: bool = True,
+        cancel_s: float = 4.0,
+        end_s: tuple[float, float, float] = (5.0, 20.0, 60.0),
+        **options: object,
+    ) -> None:
         self.said: list[EngineStatus] = []
-        self.worker = ProcessWorker(options, ("/nowhere/starter", REF) if warm else None, factory=FACTORY,
-                                    hang_s=hang_s, quiet_s=quiet_s, cancel_s=cancel_s, end_s=end_s)
+        self.worker = ProcessWorker(
+            options,
+            ("/nowhere/starter", REF) if warm else None,
+            factory=FACTORY,
+            hang_s=hang_s,
+            quiet_s=quiet_s,
+            cancel_s=cancel_s,
+            end_s=end_s,
+        )
         began = time.monotonic()
         self.worker.start(self.said.append)
         self.start_s = time.monotonic() - began
@@ -109,7 +133,6 @@ def test_an_idle_engine_gives_signs_of_life(make_engine: Callable[..., Engine]) 
         time.sleep(0.05)
 
 
-
 def test_it_is_told_what_to_keep_in_memory_at_rest_and_at_work(make_engine: Callable[..., Engine]) -> None:
     other = ModelRef(name="other", family="sd1")
     engine = make_engine(step_s=0.05)
@@ -159,7 +182,9 @@ def test_it_starts_at_once_says_what_it_does_and_paints(make_engine: Callable[..
     texts = [status.text for status in engine.said]
     assert texts[0] == "Starting, about 8 s"
     assert [t for t in texts if t in ("Loading starter", "Working", "starter ready")][-2:] == [
-        "Working", "starter ready"]
+        "Working",
+        "starter ready",
+    ]
     assert engine.worker.status().device == "Fake, 1 thread" and engine.worker.status().resident == ("starter",)
 
 
@@ -177,8 +202,7 @@ def test_f13_killed_in_mid_step_the_job_fails_and_the_next_one_works(make_engine
     assert isinstance(engine.run(ticket("j2"))[-1], WorkDone)
 
 
-def test_f10_a_fault_of_the_device_fails_one_job_and_costs_one_restart(
-        make_engine: Callable[..., Engine]) -> None:
+def test_f10_a_fault_of_the_device_fails_one_job_and_costs_one_restart(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine()
     assert isinstance(engine.run(ticket())[-1], WorkDone)
     before = engine.pid
@@ -263,8 +287,9 @@ if __name__ == "__main__":
 def test_the_process_ends_with_its_parent_even_in_a_hang(tmp_path: Path) -> None:
     script = tmp_path / "orphan.py"
     script.write_text(ORPHAN)
-    with subprocess.Popen([sys.executable, str(script)], cwd=ROOT, stdout=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as parent:
+    with subprocess.Popen(
+        [sys.executable, str(script)], cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert is_alive(pid)
@@ -330,15 +355,17 @@ def test_long_work_that_says_little_is_no_hang() -> None:
     assert silence_s(Upscale(image=image)) == 120.0
     assert silence_s(Upscale(image=image, upscaler=large)) == 600.0
     assert silence_s(Upscale(image=image, upscaler=large, tile=512)) == 2400.0
-    recipe = Recipe(prompt="", model=REF, sampler="euler", schedule="uniform", steps=4, guidance=7.0, width=512,
-                    height=512, seed=1)
+    recipe = Recipe(
+        prompt="", model=REF, sampler="euler", schedule="uniform", steps=4, guidance=7.0, width=512, height=512, seed=1
+    )
     assert silence_s(Paint(recipe=recipe), 20.0) == pytest.approx(400.0)
     twice = Paint(recipe=recipe.model_copy(update={"hires": Hires(scale=4.0)}))
     assert silence_s(twice, 20.0) == pytest.approx(10 * 10.0 * 16**1.5)
 
 
-def cancel_at_the_first_step(engine: Engine, wanted: Ticket,
-                             strike: Callable[[], None] = lambda: None) -> list[WorkerEvent]:
+def cancel_at_the_first_step(
+    engine: Engine, wanted: Ticket, strike: Callable[[], None] = lambda: None
+) -> list[WorkerEvent]:
     """What is said of a job that is canceled at its first step."""
     heard: list[WorkerEvent] = []
     for event in engine.worker.run([wanted]):

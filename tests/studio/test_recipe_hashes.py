@@ -14,12 +14,28 @@ def ref(kind: ModelKind) -> dict[str, str]:
 
 def test_every_model_of_a_recipe_gets_its_hash() -> None:
     picture = {"sha256": "0" * 64}
-    recipe = Recipe.model_validate_json(json.dumps({
-        "prompt": "", "model": ref("checkpoint"), "vae": ref("vae"), "sampler": "euler", "schedule": "simple",
-        "steps": 2, "guidance": 2, "width": 64, "height": 64, "seed": 1,
-        "loras": [{"model": ref("lora")}], "hypernetworks": [{"model": ref("hypernetwork")}],
-        "embeddings": [ref("embedding")], "controls": [{"image": picture, "model": ref("controlnet")}],
-        "references": [{"image": picture, "model": ref("ip_adapter")}], "hires": {"upscaler": ref("upscaler")}}))
+    recipe = Recipe.model_validate_json(
+        json.dumps(
+            {
+                "prompt": "",
+                "model": ref("checkpoint"),
+                "vae": ref("vae"),
+                "sampler": "euler",
+                "schedule": "simple",
+                "steps": 2,
+                "guidance": 2,
+                "width": 64,
+                "height": 64,
+                "seed": 1,
+                "loras": [{"model": ref("lora")}],
+                "hypernetworks": [{"model": ref("hypernetwork")}],
+                "embeddings": [ref("embedding")],
+                "controls": [{"image": picture, "model": ref("controlnet")}],
+                "references": [{"image": picture, "model": ref("ip_adapter")}],
+                "hires": {"upscaler": ref("upscaler")},
+            }
+        )
+    )
     known = {path_key(found): f"{number:064}" for number, found in enumerate(recipe.models)}
     assert len(known) == 8
     assert {path_key(found): found.sha256 for found in with_hashes(recipe, known).models} == known

@@ -14,15 +14,24 @@ from pydantic import BaseModel
 from catalog.models import ModelEntry
 from contract.parts import Control, Extend, Hires, HypernetworkUse, LoraUse, Mask, Reference, Refiner, Start
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
-from studio.metadata import infotext
-from studio.metadata.import_recipe import FoundRecipe, read_recipe
-from studio.metadata.image_files import KEYWORD, PictureFacts
 from studio.library.model_list import ModelList
+from studio.metadata import infotext
+from studio.metadata.image_files import KEYWORD, PictureFacts
+from studio.metadata.import_recipe import FoundRecipe, read_recipe
 from tests.support.images import png
 
 PICTURE = {"sha256": "0" * 64}
-KINDS: dict[str, ModelKind] = {"starter": "checkpoint", "ink": "lora", "oil, pastel": "lora", "bend": "hypernetwork", "soft": "vae",
-                               "big": "upscaler", "canny": "controlnet", "eye": "ip_adapter", "style": "embedding"}
+KINDS: dict[str, ModelKind] = {
+    "starter": "checkpoint",
+    "ink": "lora",
+    "oil, pastel": "lora",
+    "bend": "hypernetwork",
+    "soft": "vae",
+    "big": "upscaler",
+    "canny": "controlnet",
+    "eye": "ip_adapter",
+    "style": "embedding",
+}
 
 
 def ref(name: str) -> dict[str, str]:
@@ -31,30 +40,91 @@ def ref(name: str) -> dict[str, str]:
 
 # Field -> a value that is not the default, and what `parameters` gives back where that is another shape.
 PLAIN: dict[str, Any] = {
-    "prompt": "a barn, \"quoted\": (oil:1.2)\nsecond line, 桜 🌾 \\(brackets\\)", "negative_prompt": "blurry,\nSize: small",
-    "clip_skip": 2, "sampler": "dpmpp_2m", "schedule": "karras", "steps": 33, "guidance": 7.123456789, "width": 512,
-    "height": 768, "seed": 2**64 - 1}
+    "prompt": 'a barn, "quoted": (oil:1.2)\nsecond line, 桜 🌾 \\(brackets\\)',
+    "negative_prompt": "blurry,\nSize: small",
+    "clip_skip": 2,
+    "sampler": "dpmpp_2m",
+    "schedule": "karras",
+    "steps": 33,
+    "guidance": 7.123456789,
+    "width": 512,
+    "height": 768,
+    "seed": 2**64 - 1,
+}
 HIRES: dict[str, Any] = {
-    "scale": 1.3333333333333333, "upscaler": "latent_nearest", "steps": 11, "strength": 0.123456789, "sampler": "euler_a",
-    "schedule": "exponential", "guidance": 4.25, "prompt": "a barn, \"finer\": yes", "negative_prompt": "dull, flat"}
+    "scale": 1.3333333333333333,
+    "upscaler": "latent_nearest",
+    "steps": 11,
+    "strength": 0.123456789,
+    "sampler": "euler_a",
+    "schedule": "exponential",
+    "guidance": 4.25,
+    "prompt": 'a barn, "finer": yes',
+    "negative_prompt": "dull, flat",
+}
 WHOLE: dict[str, Any] = {
-    **PLAIN, "schema_": 1, "count": 1, "model": ref("starter"), "vae": ref("soft"), "hires": HIRES, "extras": {"grain": {"a": 1}},
+    **PLAIN,
+    "schema_": 1,
+    "count": 1,
+    "model": ref("starter"),
+    "vae": ref("soft"),
+    "hires": HIRES,
+    "extras": {"grain": {"a": 1}},
     "loras": [{"model": ref("ink"), "weight": 0.123456789, "text_weight": 0.5, "blocks": [0.25] * 17}],
-    "hypernetworks": [{"model": ref("bend"), "weight": 0.3}], "embeddings": [ref("style")],
+    "hypernetworks": [{"model": ref("bend"), "weight": 0.3}],
+    "embeddings": [ref("style")],
     "refiner": {"model": ref("starter"), "at": 0.7},
-    "start": {"image": PICTURE, "strength": 0.4, "resize": "fill", "image_guidance": 2.5, "depth": PICTURE,
-              "extend": {"left": 8, "right": 16, "up": 24, "down": 32, "overlap": 10, "content": "noise"}},
-    "mask": {"image": PICTURE, "feather": 9, "invert": True, "content": "noise", "area": "masked", "padding": 40, "keep_size": True, "soft": True},
-    "controls": [{"model": ref("canny"), "image": PICTURE, "preprocessor": "canny", "resolution": 256, "low": 10.0, "high": 90.0,
-                  "pixel_perfect": True, "resize": "fill", "weight": 0.7, "mode": "prompt", "shows": "pose", "begin": 0.1, "end": 0.9}],
-    "references": [{"model": ref("eye"), "image": PICTURE, "weight": 0.6, "begin": 0.2, "end": 0.8}]}
+    "start": {
+        "image": PICTURE,
+        "strength": 0.4,
+        "resize": "fill",
+        "image_guidance": 2.5,
+        "depth": PICTURE,
+        "extend": {"left": 8, "right": 16, "up": 24, "down": 32, "overlap": 10, "content": "noise"},
+    },
+    "mask": {
+        "image": PICTURE,
+        "feather": 9,
+        "invert": True,
+        "content": "noise",
+        "area": "masked",
+        "padding": 40,
+        "keep_size": True,
+        "soft": True,
+    },
+    "controls": [
+        {
+            "model": ref("canny"),
+            "image": PICTURE,
+            "preprocessor": "canny",
+            "resolution": 256,
+            "low": 10.0,
+            "high": 90.0,
+            "pixel_perfect": True,
+            "resize": "fill",
+            "weight": 0.7,
+            "mode": "prompt",
+            "shows": "pose",
+            "begin": 0.1,
+            "end": 0.9,
+        }
+    ],
+    "references": [{"model": ref("eye"), "image": PICTURE, "weight": 0.6, "begin": 0.2, "end": 0.8}],
+}
 # Why a field does not come back through `parameters`: it belongs to a picture, which has no name there.
 WITHOUT_NAME = {"start", "mask", "controls", "references"}
 BY_WORDS = {"embeddings", "schema_", "count"}  # found again by the prompts; always so in a picture's own recipe
 OURS_ALONE = {"extras", "refiner"}
 KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
-    "hires": Hires, "loras": LoraUse, "hypernetworks": HypernetworkUse, "refiner": Refiner, "start": Start, "mask": Mask,
-    "controls": Control, "references": Reference}
+    "hires": Hires,
+    "loras": LoraUse,
+    "hypernetworks": HypernetworkUse,
+    "refiner": Refiner,
+    "start": Start,
+    "mask": Mask,
+    "controls": Control,
+    "references": Reference,
+}
 THROUGH = [name for name in Recipe.model_fields if name not in WITHOUT_NAME | BY_WORDS | OURS_ALONE]
 
 
@@ -70,7 +140,9 @@ def test_every_field_has_a_row_that_is_not_its_default() -> None:
 
 @pytest.fixture(scope="module")
 def models() -> ModelList:
-    entries = tuple(ModelEntry(ModelRef(kind=kind, name=name, family="sd1"), Path(name), name) for name, kind in KINDS.items())
+    entries = tuple(
+        ModelEntry(ModelRef(kind=kind, name=name, family="sd1"), Path(name), name) for name, kind in KINDS.items()
+    )
 
     class Library(ModelList):
         def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
@@ -91,7 +163,9 @@ def through_parameters(models: ModelList, made: Recipe) -> FoundRecipe:
 
 
 def through_our_chunk(models: ModelList, made: Recipe) -> dict[str, Any]:
-    facts = PictureFacts(id="0" * 22, job_id="0" * 22, job_image=0, created_at=1.0, owner_key="x", recipe=made, width=64, height=64)
+    facts = PictureFacts(
+        id="0" * 22, job_id="0" * 22, job_image=0, created_at=1.0, owner_key="x", recipe=made, width=64, height=64
+    )
     found = read_recipe(png(texts={KEYWORD: facts.to_json()}), models, lambda sha256: None)
     assert found.draft is not None and found.notices == ()
     RecipeDraft.model_validate_json(json.dumps(found.draft))
@@ -122,7 +196,9 @@ def test_each_field_of_a_hires_pass_comes_back_alone(models: ModelList, name: st
     made = recipe(hires={name: HIRES[name]})
     draft = through_parameters(models, made).draft or {}
     wanted = json.loads(made.model_dump_json(include={"hires"}))["hires"]
-    wanted = {key: value for key, value in wanted.items() if value is not None} | {"upscaler": draft["hires"]["upscaler"]}  # type: ignore[index]
+    wanted = {key: value for key, value in wanted.items() if value is not None} | {
+        "upscaler": draft["hires"]["upscaler"]
+    }  # type: ignore[index]
     assert draft["hires"] == wanted
 
 
@@ -130,11 +206,18 @@ def test_each_field_of_a_hires_pass_comes_back_alone(models: ModelList, name: st
 def test_what_belongs_to_a_picture_is_written_and_named_when_it_is_read(models: ModelList, name: str) -> None:
     parts = {"start": {**WHOLE["start"], "extend": None}} if name in ("start", "mask") else {}
     found = through_parameters(models, recipe(**parts, **({} if name == "start" else {name: WHOLE[name]})))
-    key = {"start": "Denoising strength", "mask": "Masked content", "controls": "ControlNet 0", "references": "ControlNet 0"}[name]
+    key = {
+        "start": "Denoising strength",
+        "mask": "Masked content",
+        "controls": "ControlNet 0",
+        "references": "ControlNet 0",
+    }[name]
     assert any("Not used" in notice and key in notice for notice in found.notices)
 
 
-@pytest.mark.parametrize("name", [name for name in Recipe.model_fields if name not in ("schema_", "embeddings", "model")])
+@pytest.mark.parametrize(
+    "name", [name for name in Recipe.model_fields if name not in ("schema_", "embeddings", "model")]
+)
 def test_a_field_comes_back_through_our_own_chunk(models: ModelList, name: str) -> None:
     parts: dict[str, Any] = {name: WHOLE[name]}
     if name == "mask":
@@ -167,10 +250,15 @@ def test_start_and_hires_keep_a_strength_each(models: ModelList) -> None:
     assert found.draft and found.draft["hires"]["strength"] == 0.2  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", ["odd, name", "co:lon", 'quo"te', "桜", " spaced", "new\nline", "a\\b", "[1, 2]", '{"a": 1}', "Steps: 3"])
+@pytest.mark.parametrize(
+    "name", ["odd, name", "co:lon", 'quo"te', "桜", " spaced", "new\nline", "a\\b", "[1, 2]", '{"a": 1}', "Steps: 3"]
+)
 def test_names_with_any_letters_come_back(name: str) -> None:
-    made = recipe(model={"name": name, "family": "sd1", "sha256": "a" * 64}, hires={"prompt": name, "negative_prompt": name},
-                  vae={"kind": "vae", "name": name, "family": "sd1"})
+    made = recipe(
+        model={"name": name, "family": "sd1", "sha256": "a" * 64},
+        hires={"prompt": name, "negative_prompt": name},
+        vae={"kind": "vae", "name": name, "family": "sd1"},
+    )
     pairs = infotext.parse(infotext.write(made)).pairs
     assert pairs["Model"] == pairs["VAE"] == pairs["Hires prompt"] == pairs["Hires negative prompt"] == name
 

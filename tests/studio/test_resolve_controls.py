@@ -9,10 +9,10 @@ from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess
 from contract.validation import parse_draft
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
-from studio.resolve.draft import resolve
 from studio.resolve.controls import resolve_preprocess
+from studio.resolve.draft import resolve
+from studio.resolve.model_finder import Finder
 from tests.support.model_folders import make_model, write_safetensors
 
 SIZES = {"a" * 64: (512, 512), "b" * 64: (1, 5000), "c" * 64: (1, 1)}
@@ -43,8 +43,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelList:
 
 
 def resolved(models: ModelList, checkpoint: str, **control: object):  # type: ignore[no-untyped-def]
-    draft = RecipeDraft.model_validate_json(json.dumps(
-        {"prompt": "", "model": checkpoint, "controls": [{"image": PICTURE, **control}]}))
+    draft = RecipeDraft.model_validate_json(
+        json.dumps({"prompt": "", "model": checkpoint, "controls": [{"image": PICTURE, **control}]})
+    )
     return resolve(draft, Finder(models), max_pixels=2048**2, size_of=SIZES.get).recipe.controls[0]
 
 
@@ -60,22 +61,27 @@ def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models:
     assert resolved(models, "large", model="union", shows="openpose").shows == "openpose"
 
 
-@pytest.mark.parametrize(("checkpoint", "control", "code", "words"), [
-    ("starter", {"model": "canny_xl"}, "invalid_controls_model", "“canny_xl” is for SDXL; “starter” is SD 1.x."),
-    ("large", {"model": "canny"}, "invalid_controls_model", "“canny” is for SD 1.x; “large” is SDXL."),
-    ("starter", {"model": "cany"}, "invalid_controls_model", "“cany” is not here."),
-    ("starter", {"model": "starter"}, "invalid_controls_model", "“starter” is not here."),
-    ("canny", {"model": "canny"}, "invalid_model", "“canny” is a ControlNet, no checkpoint."),
-    ("starter", {"model": "broken"}, "model_problem", "empty file"),
-    ("starter", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”, which is not known"),
-    ("starter", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "HED” is not installed"),
-    ("starter", {"model": "canny", "preprocessor": "canny", "image": NARROW}, "invalid_controls_image", "1 × 5000"),
-    ("starter", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
-    ("starter", {"model": "canny", "preprocessor": "scribble_xdog", "low": 200}, "invalid_controls_low", "is 200"),
-    ("large", {"model": "union"}, "invalid_controls_shows", "must be told what the picture shows"),
-    ("large", {"model": "union", "shows": "tile"}, "invalid_controls_shows", "“tile” is none of what it knows")])
-def test_what_cannot_be_done_is_refused_in_one_sentence(models: ModelList, checkpoint: str, control: dict[str, object],
-                                                        code: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("checkpoint", "control", "code", "words"),
+    [
+        ("starter", {"model": "canny_xl"}, "invalid_controls_model", "“canny_xl” is for SDXL; “starter” is SD 1.x."),
+        ("large", {"model": "canny"}, "invalid_controls_model", "“canny” is for SD 1.x; “large” is SDXL."),
+        ("starter", {"model": "cany"}, "invalid_controls_model", "“cany” is not here."),
+        ("starter", {"model": "starter"}, "invalid_controls_model", "“starter” is not here."),
+        ("canny", {"model": "canny"}, "invalid_model", "“canny” is a ControlNet, no checkpoint."),
+        ("starter", {"model": "broken"}, "model_problem", "empty file"),
+        ("starter", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”, which is not known"),
+        ("starter", {"model": "canny", "preprocessor": "hed"}, "preprocessor_not_installed", "HED” is not installed"),
+        ("starter", {"model": "canny", "preprocessor": "canny", "image": NARROW}, "invalid_controls_image", "1 × 5000"),
+        ("starter", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
+        ("starter", {"model": "canny", "preprocessor": "scribble_xdog", "low": 200}, "invalid_controls_low", "is 200"),
+        ("large", {"model": "union"}, "invalid_controls_shows", "must be told what the picture shows"),
+        ("large", {"model": "union", "shows": "tile"}, "invalid_controls_shows", "“tile” is none of what it knows"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_sentence(
+    models: ModelList, checkpoint: str, control: dict[str, object], code: str, words: str
+) -> None:
     with pytest.raises(StudioError) as caught:
         resolved(models, checkpoint, **control)
     assert caught.value.code == code and words in caught.value.message and caught.value.hint
@@ -88,8 +94,9 @@ def test_extreme_pictures_pass_where_nothing_enlarges_them(models: ModelList, im
 
 def test_an_end_before_the_begin_is_refused() -> None:
     with pytest.raises(StudioError) as caught:
-        parse_draft(json.dumps({"prompt": "", "controls": [
-            {"model": "canny", "image": PICTURE, "begin": 0.8, "end": 0.2}]}))
+        parse_draft(
+            json.dumps({"prompt": "", "controls": [{"model": "canny", "image": PICTURE, "begin": 0.8, "end": 0.2}]})
+        )
     assert caught.value.code == "invalid_controls_end"
     assert caught.value.message == "ControlNet 1: it begins at 0.8 of the steps and ends at 0.2."
 
@@ -101,12 +108,14 @@ def preview(models: ModelList, **fields: object) -> Preprocess:
 
 def test_a_preview_is_judged_like_a_control(models: ModelList) -> None:
     assert preview(models, preprocessor="Canny").preprocessor == "canny"
-    for fields, code in (({"preprocessor": "cany"}, "invalid_preprocessor"),
-                         ({"preprocessor": "depth"}, "preprocessor_not_installed"),
-                         ({"image": NARROW}, "invalid_controls_image"),
-                         ({"preprocessor": "inpaint"}, "invalid_preprocessor"),
-                         ({"high": 0}, "invalid_controls_high"),
-                         ({"image": {"sha256": "f" * 64}}, "invalid_image")):
+    for fields, code in (
+        ({"preprocessor": "cany"}, "invalid_preprocessor"),
+        ({"preprocessor": "depth"}, "preprocessor_not_installed"),
+        ({"image": NARROW}, "invalid_controls_image"),
+        ({"preprocessor": "inpaint"}, "invalid_preprocessor"),
+        ({"high": 0}, "invalid_controls_high"),
+        ({"image": {"sha256": "f" * 64}}, "invalid_image"),
+    ):
         with pytest.raises(StudioError) as caught:
             preview(models, **fields)
         assert caught.value.code == code
@@ -116,13 +125,17 @@ def test_a_recipe_finds_its_control_models_by_their_weights(models: ModelList) -
     hashes = {"canny": "a" * 64, "adapter": "b" * 64, "starter": "c" * 64}
 
     def finder() -> Finder:
-        return Finder(models, lambda entry: hashes.get(entry.ref.name),
-                      lambda sha256: next((found for found in models.all() if hashes.get(found.ref.name) == sha256), None))
+        return Finder(
+            models,
+            lambda entry: hashes.get(entry.ref.name),
+            lambda sha256: next((found for found in models.all() if hashes.get(found.ref.name) == sha256), None),
+        )
 
     def asked(name: str, sha256: str) -> tuple[str, str | None, tuple[tuple[str, str], ...]]:
         model = {"kind": "controlnet", "name": name, "family": "sd1", "sha256": sha256}
-        draft = RecipeDraft.model_validate_json(json.dumps(
-            {"prompt": "", "model": "starter", "controls": [{"image": PICTURE, "model": model}]}))
+        draft = RecipeDraft.model_validate_json(
+            json.dumps({"prompt": "", "model": "starter", "controls": [{"image": PICTURE, "model": model}]})
+        )
         found = resolve(draft, finder(), max_pixels=2048**2, size_of=SIZES.get)
         return found.recipe.controls[0].model.name, found.recipe.controls[0].model.sha256, found.notices
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from catalog.samplers import SAMPLERS, SCHEDULES
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, RecipeDraft
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
 from studio.resolve.draft import Resolved, resolve
+from studio.resolve.model_finder import Finder
 from studio.resolve.vocabulary import unknown_words
-from tests.support.model_folders import make_model
 from tests.studio.conftest import draft
+from tests.support.model_folders import make_model
 
 PIXELS = 2048 * 2048
 
@@ -45,34 +45,66 @@ def test_seeds_are_drawn_and_a_given_one_is_kept(models: ModelList) -> None:
     assert resolved(models, seed=0).recipe.seed == 0
 
 
-@pytest.mark.parametrize(("sampler", "schedule", "expected"), [
-    ("Euler a", None, ("euler_a", "uniform")), ("k_euler", "Karras", ("euler", "karras")),
-    ("DPM++ 2M Karras", None, ("dpmpp_2m", "karras")), ("DPM++ 2M SDE Exponential", None,
-                                                        ("dpmpp_2m_sde", "exponential")),
-    ("DPM++ 2M", None, ("dpmpp_2m", "karras")), ("ddim", "SGM Uniform", ("ddim", "sgm_uniform")),
-    ("Euler Beta", "Simple", ("euler", "simple")), ("LCM", "automatic", ("lcm", "sgm_uniform"))])
-def test_samplers_are_found_by_every_name_in_use(models: ModelList, sampler: str, schedule: str | None,
-                                                 expected: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "expected"),
+    [
+        ("Euler a", None, ("euler_a", "uniform")),
+        ("k_euler", "Karras", ("euler", "karras")),
+        ("DPM++ 2M Karras", None, ("dpmpp_2m", "karras")),
+        ("DPM++ 2M SDE Exponential", None, ("dpmpp_2m_sde", "exponential")),
+        ("DPM++ 2M", None, ("dpmpp_2m", "karras")),
+        ("ddim", "SGM Uniform", ("ddim", "sgm_uniform")),
+        ("Euler Beta", "Simple", ("euler", "simple")),
+        ("LCM", "automatic", ("lcm", "sgm_uniform")),
+    ],
+)
+def test_samplers_are_found_by_every_name_in_use(
+    models: ModelList, sampler: str, schedule: str | None, expected: tuple[str, str]
+) -> None:
     recipe = resolved(models, model="starter", sampler=sampler, schedule=schedule).recipe
     assert (recipe.sampler, recipe.schedule) == expected
 
 
-@pytest.mark.parametrize(("fields", "code", "message", "hint"), [
-    ({"sampler": "DDIM", "schedule": "Karras"}, "invalid_schedule", "DDIM does not go with Karras.",
-     "Use Automatic, Uniform or SGM Uniform."),
-    ({"sampler": "Eular a"}, "invalid_sampler", "Sampler is “Eular a”, which is not known.", "Near: Euler a, Euler."),
-    ({"schedule": "Karas"}, "invalid_schedule", "Schedule is “Karas”, which is not known.", "Near: Karras."),
-    ({"model": "startr"}, "invalid_model", "Model “startr” is not here.", "Near: Starter."),
-    ({"model": "sub/zero", "schedule": "karras"}, "invalid_schedule", "Zero does not go with Karras.",
-     "Use Automatic, Uniform, SGM Uniform or Simple."),
-    ({"width": 2048, "height": 1024, "max_pixels": 1024 * 1024}, "invalid_width",
-     "2048 × 1024 is more than this studio makes (1.0 megapixels).",
-     "The largest of this shape is 1448 × 720."),
-    ({"refiner": {"model": ModelRef(name="x", family="sdxl")}}, "invalid_refiner", "A refiner is not there yet.",
-     "Leave “refiner” out."),
-])
+@pytest.mark.parametrize(
+    ("fields", "code", "message", "hint"),
+    [
+        (
+            {"sampler": "DDIM", "schedule": "Karras"},
+            "invalid_schedule",
+            "DDIM does not go with Karras.",
+            "Use Automatic, Uniform or SGM Uniform.",
+        ),
+        (
+            {"sampler": "Eular a"},
+            "invalid_sampler",
+            "Sampler is “Eular a”, which is not known.",
+            "Near: Euler a, Euler.",
+        ),
+        ({"schedule": "Karas"}, "invalid_schedule", "Schedule is “Karas”, which is not known.", "Near: Karras."),
+        ({"model": "startr"}, "invalid_model", "Model “startr” is not here.", "Near: Starter."),
+        (
+            {"model": "sub/zero", "schedule": "karras"},
+            "invalid_schedule",
+            "Zero does not go with Karras.",
+            "Use Automatic, Uniform, SGM Uniform or Simple.",
+        ),
+        (
+            {"width": 2048, "height": 1024, "max_pixels": 1024 * 1024},
+            "invalid_width",
+            "2048 × 1024 is more than this studio makes (1.0 megapixels).",
+            "The largest of this shape is 1448 × 720.",
+        ),
+        (
+            {"refiner": {"model": ModelRef(name="x", family="sdxl")}},
+            "invalid_refiner",
+            "A refiner is not there yet.",
+            "Leave “refiner” out.",
+        ),
+    ],
+)
 def test_what_can_not_be_done_is_said_in_one_sentence(
-        models: ModelList, fields: dict[str, object], code: str, message: str, hint: str) -> None:
+    models: ModelList, fields: dict[str, object], code: str, message: str, hint: str
+) -> None:
     with pytest.raises(InvalidRecipe) as refused:
         resolved(models, **fields)  # type: ignore[arg-type]
     assert (refused.value.code, refused.value.message, refused.value.hint) == (code, message, hint)
@@ -116,7 +148,8 @@ def test_unknown_words_are_named_with_what_is_near(models: ModelList) -> None:
     assert unknown_words("red hills, embedding:bad_hand-v2.pt", entry) == ()  # which has a notice of its own
     assert unknown_words("a zeppelin and a baloon", entry) == (
         ("unknown_word", "Starter does not know “zeppelin”."),
-        ("unknown_word", "Starter does not know “baloon”. Near: balloon."))
+        ("unknown_word", "Starter does not know “baloon”. Near: balloon."),
+    )
     assert len(unknown_words("aaa bbb ccc ddd eee", entry)) == 3
     assert unknown_words("anything", models.get("sub/zero")) == ()
     assert len(unknown_words("wörd " * 40_000, entry)) == 1

@@ -8,9 +8,9 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, StudioError
 from contract.parts import MAX_LORAS
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
-from studio.resolve.model_finder import Finder
 from studio.library.model_list import ModelList
 from studio.resolve.draft import Resolved, resolve
+from studio.resolve.model_finder import Finder
 from tests.studio.conftest import draft
 
 
@@ -33,12 +33,22 @@ class Shelf(ModelList):
 @pytest.fixture(scope="module")
 def models() -> ModelList:
     return Shelf(
-        entry("checkpoint", "starter"), entry("checkpoint", "large", "sdxl"),
-        entry("lora", "ink"), entry("lora", "oil"), entry("lora", "ink_xl", "sdxl"), entry("lora", "odd", "unknown"),
+        entry("checkpoint", "starter"),
+        entry("checkpoint", "large", "sdxl"),
+        entry("lora", "ink"),
+        entry("lora", "oil"),
+        entry("lora", "ink_xl", "sdxl"),
+        entry("lora", "odd", "unknown"),
         entry("lora", "broken", problem="broken.safetensors is cut off.", hint="Copy it again."),
-        entry("hypernetwork", "bend"), entry("vae", "soft"), entry("vae", "flux_vae", "flux"),
-        entry("embedding", "neg/easy-bad"), entry("embedding", "style"), entry("embedding", "style_long"),
-        entry("embedding", "wide", "sdxl"), entry("embedding", "bad (v2)"))
+        entry("hypernetwork", "bend"),
+        entry("vae", "soft"),
+        entry("vae", "flux_vae", "flux"),
+        entry("embedding", "neg/easy-bad"),
+        entry("embedding", "style"),
+        entry("embedding", "style_long"),
+        entry("embedding", "wide", "sdxl"),
+        entry("embedding", "bad (v2)"),
+    )
 
 
 def resolved(models: ModelList, prompt: str = "a barn", model: str = "starter", **fields: object) -> Resolved:
@@ -53,26 +63,37 @@ def loras(recipe: Recipe) -> list[tuple[object, ...]]:
     return [(lora.model.name, lora.weight, lora.text_weight, len(lora.blocks)) for lora in recipe.loras]
 
 
-@pytest.mark.parametrize(("prompt", "left", "found"), [
-    ("a barn <lora:ink:0.8>", "a barn", [("ink", 0.8, None, 0)]),
-    ("<LoRA:Ink> a barn", "a barn", [("ink", 1.0, None, 0)]),
-    ("a <lyco:ink:-0.5> barn <lora:oil:.5:0.25>", "a barn", [("ink", -0.5, None, 0), ("oil", 0.25, 0.5, 0)]),
-    ("<lora:ink:te=0.5:unet=0.7>a", "a", [("ink", 0.7, 0.5, 0)]),
-    ("<lora:ink:te=0.5>a", "a", [("ink", 0.5, None, 0)]), ("<lora:ink:0.5:unet=1>a", "a", [("ink", 1.0, 0.5, 0)]),
-    ("<lora:ink.safetensors:1>a", "a", [("ink", 1.0, None, 0)]),
-    ("<lora:ink:1:lbw=INS>a", "a", [("ink", 1.0, None, 17)]),
-    (f"<lora:ink:1:{','.join(['0.5'] * 26)}>a", "a", [("ink", 1.0, None, 26)]),
-    ("(a <lora:ink:1>:1.2) <b:c>", "(a:1.2) <b:c>", [("ink", 1.0, None, 0)])])
-def test_tags_become_loras_and_leave_the_prompt(models: ModelList, prompt: str, left: str,
-                                                found: list[tuple[object, ...]]) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "left", "found"),
+    [
+        ("a barn <lora:ink:0.8>", "a barn", [("ink", 0.8, None, 0)]),
+        ("<LoRA:Ink> a barn", "a barn", [("ink", 1.0, None, 0)]),
+        ("a <lyco:ink:-0.5> barn <lora:oil:.5:0.25>", "a barn", [("ink", -0.5, None, 0), ("oil", 0.25, 0.5, 0)]),
+        ("<lora:ink:te=0.5:unet=0.7>a", "a", [("ink", 0.7, 0.5, 0)]),
+        ("<lora:ink:te=0.5>a", "a", [("ink", 0.5, None, 0)]),
+        ("<lora:ink:0.5:unet=1>a", "a", [("ink", 1.0, 0.5, 0)]),
+        ("<lora:ink.safetensors:1>a", "a", [("ink", 1.0, None, 0)]),
+        ("<lora:ink:1:lbw=INS>a", "a", [("ink", 1.0, None, 17)]),
+        (f"<lora:ink:1:{','.join(['0.5'] * 26)}>a", "a", [("ink", 1.0, None, 26)]),
+        ("(a <lora:ink:1>:1.2) <b:c>", "(a:1.2) <b:c>", [("ink", 1.0, None, 0)]),
+    ],
+)
+def test_tags_become_loras_and_leave_the_prompt(
+    models: ModelList, prompt: str, left: str, found: list[tuple[object, ...]]
+) -> None:
     recipe = resolved(models, prompt).recipe
     assert (recipe.prompt, loras(recipe)) == (left, found)
     assert recipe.loras[0].model.fingerprint == "lora-ink" and recipe.loras[0].model.sha256
 
 
 def test_every_prompt_is_looked_through_and_lists_come_first(models: ModelList) -> None:
-    recipe = resolved(models, "a <lora:oil:0.2>", negative_prompt="b <hypernet:bend:0.3>", hires={
-        "prompt": "c <lora:odd:0.1>", "negative_prompt": "d"}, loras=({"model": "ink", "weight": 0.9},)).recipe
+    recipe = resolved(
+        models,
+        "a <lora:oil:0.2>",
+        negative_prompt="b <hypernet:bend:0.3>",
+        hires={"prompt": "c <lora:odd:0.1>", "negative_prompt": "d"},
+        loras=({"model": "ink", "weight": 0.9},),
+    ).recipe
     assert loras(recipe) == [("ink", 0.9, None, 0), ("oil", 0.2, None, 0), ("odd", 0.1, None, 0)]
     assert [(net.model.name, net.weight) for net in recipe.hypernetworks] == [("bend", 0.3)]
     assert recipe.hires is not None
@@ -89,27 +110,52 @@ def test_lr13_the_same_lora_twice_is_one_with_a_notice(models: ModelList) -> Non
         resolved(models, "a <lora:ink:8> <lora:ink:8>")
 
 
-@pytest.mark.parametrize(("prompt", "model", "message", "hint"), [
-    ("<lora:inc:1>", "starter", "LoRA “inc” is not here.", "Near: ink."),
-    ("<lora:zzzzzz:1>", "starter", "LoRA “zzzzzz” is not here.", "Put it into models/loras/, or leave it out."),
-    ("<hypernet:ink:1>", "starter", "Hypernetwork “ink” is not here.",
-     "Put it into models/hypernetworks/, or leave it out."),
-    ("<lora:ink_xl:1>", "starter", "LoRA “Ink_xl” is for SDXL; Starter is SD 1.x.",
-     "Choose an SDXL model or remove it."),
-    ("<lora:ink:1>", "large", "LoRA “Ink” is for SD 1.x; Large is SDXL.", "Choose an SD 1.x model or remove it."),
-    ("<lora:ink:much>", "starter", "The weight of LoRA “ink” is “much”.", "Use a number, -10 to 10."),
-    ("<lora:ink:0@0.2>", "starter", "The weight of LoRA “ink” is “0@0.2”.", "Use a number, -10 to 10."),
-    ("<lora:ink:nan>", "starter", "The weight of LoRA “ink” is “nan”.", "Use a number, -10 to 10."),
-    ("<lora:ink:te=11>", "starter", "The weight of LoRA “ink” is “11”.", "Use a number, -10 to 10."),
-    ("<lora:ink:1:dyn=4>", "starter", "“dyn=” of LoRA “ink” is not known.",
-     "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=."),
-    ("<lora:ink:1:2:3>", "starter", "“1:2:3” of LoRA “ink” is not known.",
-     "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=."),
-    ("<lora:ink:1:lbw=1,0>", "starter", "LoRA “ink” has 2 block weights.",
-     "Use 12, 17, 20 or 26 of them, or one of NONE, ALL, INS, IND, INALL, MIDD, OUTD, OUTS, OUTALL."),
-    ("wide", "starter", "Embedding “Wide” is for SDXL; Starter is SD 1.x.", "Choose an SDXL model or remove it.")])
-def test_what_can_not_be_used_is_refused_in_one_sentence(models: ModelList, prompt: str, model: str, message: str,
-                                                         hint: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "model", "message", "hint"),
+    [
+        ("<lora:inc:1>", "starter", "LoRA “inc” is not here.", "Near: ink."),
+        ("<lora:zzzzzz:1>", "starter", "LoRA “zzzzzz” is not here.", "Put it into models/loras/, or leave it out."),
+        (
+            "<hypernet:ink:1>",
+            "starter",
+            "Hypernetwork “ink” is not here.",
+            "Put it into models/hypernetworks/, or leave it out.",
+        ),
+        (
+            "<lora:ink_xl:1>",
+            "starter",
+            "LoRA “Ink_xl” is for SDXL; Starter is SD 1.x.",
+            "Choose an SDXL model or remove it.",
+        ),
+        ("<lora:ink:1>", "large", "LoRA “Ink” is for SD 1.x; Large is SDXL.", "Choose an SD 1.x model or remove it."),
+        ("<lora:ink:much>", "starter", "The weight of LoRA “ink” is “much”.", "Use a number, -10 to 10."),
+        ("<lora:ink:0@0.2>", "starter", "The weight of LoRA “ink” is “0@0.2”.", "Use a number, -10 to 10."),
+        ("<lora:ink:nan>", "starter", "The weight of LoRA “ink” is “nan”.", "Use a number, -10 to 10."),
+        ("<lora:ink:te=11>", "starter", "The weight of LoRA “ink” is “11”.", "Use a number, -10 to 10."),
+        (
+            "<lora:ink:1:dyn=4>",
+            "starter",
+            "“dyn=” of LoRA “ink” is not known.",
+            "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=.",
+        ),
+        (
+            "<lora:ink:1:2:3>",
+            "starter",
+            "“1:2:3” of LoRA “ink” is not known.",
+            "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=.",
+        ),
+        (
+            "<lora:ink:1:lbw=1,0>",
+            "starter",
+            "LoRA “ink” has 2 block weights.",
+            "Use 12, 17, 20 or 26 of them, or one of NONE, ALL, INS, IND, INALL, MIDD, OUTD, OUTS, OUTALL.",
+        ),
+        ("wide", "starter", "Embedding “Wide” is for SDXL; Starter is SD 1.x.", "Choose an SDXL model or remove it."),
+    ],
+)
+def test_what_can_not_be_used_is_refused_in_one_sentence(
+    models: ModelList, prompt: str, model: str, message: str, hint: str
+) -> None:
     with pytest.raises(InvalidRecipe) as refused:
         resolved(models, prompt, model)
     assert (refused.value.message, refused.value.hint, refused.value.code) == (message, hint, "invalid_prompt")
@@ -125,11 +171,13 @@ def test_lr15_paths_are_no_names(models: ModelList, name: str) -> None:
 
 
 def test_lr16_a_lora_that_is_not_here_is_named_by_its_field(models: ModelList) -> None:
-    for fields, code in (({"loras": ({"model": "oyl"},)}, "invalid_loras_model"),
-                         ({"negative_prompt": "<lora:oyl:1>"}, "invalid_negative_prompt"),
-                         ({"hires": {"prompt": "<lora:oyl:1>"}}, "invalid_hires_prompt"),
-                         ({"hypernetworks": ({"model": "oyl"},)}, "invalid_hypernetworks_model"),
-                         ({"vae": "oyl"}, "invalid_vae")):
+    for fields, code in (
+        ({"loras": ({"model": "oyl"},)}, "invalid_loras_model"),
+        ({"negative_prompt": "<lora:oyl:1>"}, "invalid_negative_prompt"),
+        ({"hires": {"prompt": "<lora:oyl:1>"}}, "invalid_hires_prompt"),
+        ({"hypernetworks": ({"model": "oyl"},)}, "invalid_hypernetworks_model"),
+        ({"vae": "oyl"}, "invalid_vae"),
+    ):
         with pytest.raises(InvalidRecipe, match="“oyl” is not here") as refused:
             resolved(models, **fields)  # type: ignore[arg-type]
         assert refused.value.code == code
@@ -144,8 +192,12 @@ def test_a_damaged_lora_says_its_reason_and_too_many_are_refused(models: ModelLi
 
 
 def test_embeddings_are_found_by_bare_name(models: ModelList) -> None:
-    found = resolved(models, "a STYLE_LONG barn, (style:1.2), stylish", negative_prompt="easy-bad, embedding:style",
-                     hires={"prompt": r"bad \(v2\)"}).recipe
+    found = resolved(
+        models,
+        "a STYLE_LONG barn, (style:1.2), stylish",
+        negative_prompt="easy-bad, embedding:style",
+        hires={"prompt": r"bad \(v2\)"},
+    ).recipe
     assert [ref.name for ref in found.embeddings] == ["style_long", "style", "neg/easy-bad", "bad (v2)"]
     assert found.prompt == "a STYLE_LONG barn, (style:1.2), stylish"
     assert resolved(models, "a pastyle style-like barn").recipe.embeddings == ()
@@ -165,7 +217,8 @@ def test_a_recipe_is_a_draft_that_resolves_to_itself(models: ModelList) -> None:
 def test_another_file_of_the_same_name_is_told(models: ModelList) -> None:
     other = {"kind": "lora", "name": "ink", "family": "sd1", "sha256": "f" * 64}
     found = resolved(models, loras=({"model": other},))
-    assert found.notices == (("other_model", "LoRA “Ink” is not the same file as the “ink” of this recipe; "
-                                             "the picture can differ."),)
+    assert found.notices == (
+        ("other_model", "LoRA “Ink” is not the same file as the “ink” of this recipe; the picture can differ."),
+    )
     with pytest.raises(StudioError, match="LoRA “gone” is not here"):
         resolved(models, loras=({"model": other | {"name": "gone"}},))

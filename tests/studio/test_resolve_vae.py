@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ModelProblem
-from studio.resolve.model_finder import Finder
 from studio.resolve.draft import resolve
+from studio.resolve.model_finder import Finder
 from tests.studio.conftest import draft
 from tests.studio.test_resolve_loras import Shelf, entry
 
@@ -16,7 +16,9 @@ def test_the_vae_beside_is_taken() -> None:
     models = Shelf(checkpoint, entry("vae", "other.vae.safetensors"), entry("vae", "dream.vae.safetensors"))
     recipe = resolve(draft("a barn", model="dream.safetensors"), Finder(models), max_pixels=2048**2).recipe
     assert recipe.vae and recipe.vae.name == "dream.vae.safetensors"
-    chosen = resolve(draft("a barn", model="dream.safetensors", vae="other.vae.safetensors"), Finder(models), max_pixels=2048**2)
+    chosen = resolve(
+        draft("a barn", model="dream.safetensors", vae="other.vae.safetensors"), Finder(models), max_pixels=2048**2
+    )
     assert chosen.recipe.vae and chosen.recipe.vae.name == "other.vae.safetensors"
 
 

@@ -15,16 +15,16 @@ from contract.errors import NotFound, StorageFull, StudioError
 from contract.hooks import hookimpl
 from contract.tasks import Preprocess, Upscale
 from contract.work import Ticket, WorkDone, WorkerEvent, WorkPainted
-from studio.jobs import dispatcher, saver
-from studio.metadata import image_files
 from studio.gallery.gallery import Gallery
 from studio.gallery.gallery_search import GallerySearch
-from studio.uploads.uploads import Inputs
-from studio.jobs.queue import JobQueue
-from studio.studio import Studio
 from studio.gallery.thumbnails import Thumbnails
-from tests.support.fakes import FakeWorker
+from studio.jobs import dispatcher, saver
+from studio.jobs.queue import JobQueue
+from studio.metadata import image_files
+from studio.studio import Studio
+from studio.uploads.uploads import Inputs
 from tests.studio.conftest import ME, draft, finish, run, wait_until
+from tests.support.fakes import FakeWorker
 from tests.support.images import png
 
 Harm = Callable[[Studio, pytest.MonkeyPatch], Callable[[], None]]  # does it; returns what takes it back
@@ -71,6 +71,7 @@ def _raising(target: object, name: str, error: BaseException) -> Harm:
 
         patch.setattr(target, name, refuse)
         return patch.undo
+
     return harm
 
 
@@ -84,6 +85,7 @@ def _unreadable_today(studio: Studio, patch: pytest.MonkeyPatch) -> Callable[[],
             if today in (Path(path), Path(path).parent):
                 raise denied
             return true(path, *arguments, **options)
+
         return act
 
     patch.setattr(os, "listdir", on_today(true_list))
@@ -97,7 +99,7 @@ def _fsync_fails(studio: Studio, patch: pytest.MonkeyPatch) -> Callable[[], None
 
 
 def _disk_keeps_half(studio: Studio, patch: pytest.MonkeyPatch) -> Callable[[], None]:
-    patch.setattr(image_files, "write_through", lambda path, data: path.write_bytes(data[:len(data) // 2]))
+    patch.setattr(image_files, "write_through", lambda path, data: path.write_bytes(data[: len(data) // 2]))
     return patch.undo
 
 
@@ -107,17 +109,24 @@ HARMS: dict[str, tuple[Harm, str]] = {
     "today is a file": (_today_is_a_file, "is a file, not a folder: no picture can be saved there."),
     "today leads nowhere": (_today_leads_nowhere, "is a link that leads to no folder"),
     "today is unreadable": (_unreadable_today, "can't be written (Permission denied)."),
-    "no space": (_raising(image_files, "write_through", OSError(errno.ENOSPC, "No space left on device")), "No space left"),
+    "no space": (
+        _raising(image_files, "write_through", OSError(errno.ENOSPC, "No space left on device")),
+        "No space left",
+    ),
     "quota": (_raising(image_files, "write_through", OSError(errno.EDQUOT, "Disk quota exceeded")), "No space left"),
     "read-only": (_raising(image_files, "write_through", OSError(errno.EROFS, "Read-only file system")), "Read-only"),
     "rename": (_raising(image_files.os, "replace", OSError(errno.EXDEV, "Invalid cross-device link")), "cross-device"),
     "disk flush": (_fsync_fails, "Input/output error"),
     "half a file": (_disk_keeps_half, "the disk kept only a part of it"),
-    "metadata": (_raising(image_files.infotext, "write", UnicodeEncodeError("utf-8", "x", 0, 1, "no")),
-                 "The picture could not be saved (UnicodeEncodeError)."),
+    "metadata": (
+        _raising(image_files.infotext, "write", UnicodeEncodeError("utf-8", "x", 0, 1, "no")),
+        "The picture could not be saved (UnicodeEncodeError).",
+    ),
     "encoding": (_raising(image_files, "encode", MemoryError()), "The picture could not be saved (MemoryError)."),
-    "index": (_raising(Gallery, "add", StudioError("The database is locked.", code="database_locked")),
-              "but the gallery can't list it: The database is locked."),
+    "index": (
+        _raising(Gallery, "add", StudioError("The database is locked.", code="database_locked")),
+        "but the gallery can't list it: The database is locked.",
+    ),
     "index full": (_raising(Gallery, "add", StorageFull("Darkroom can't record anything.")), "can't record anything"),
     "index bug": (_raising(Gallery, "add", ValueError("x")), "could not be saved (ValueError)"),
     "hashes": (_raising(saver, "with_hashes", KeyError("x")), "could not be saved (KeyError)"),
@@ -134,7 +143,8 @@ def _submit(studio: Studio, kind: str, sha256: str) -> str:
 @pytest.mark.parametrize("kind", ["paint", "upscale"])
 @pytest.mark.parametrize("name", HARMS)
 def test_a_picture_that_can_not_be_kept_fails_by_name_and_is_saved_later(
-        make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
+    make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
     if kind == "upscale" and name in ("metadata", "hashes"):
         name = "no space"  # an upscale of a brought picture has neither
     studio = make_studio()
@@ -153,7 +163,9 @@ def test_a_picture_that_can_not_be_kept_fails_by_name_and_is_saved_later(
     take_back()
     assert len(studio.retry_save(job_id, ME)) == count
     assert studio.images(ME).total == count and studio.job(job_id, ME).job.state == "done"
-    assert all(studio.image_file(image.id, ME).read_bytes().startswith(b"\x89PNG") for image in studio.images(ME).images)
+    assert all(
+        studio.image_file(image.id, ME).read_bytes().startswith(b"\x89PNG") for image in studio.images(ME).images
+    )
     later = [e.type for e in studio.feed(job_id, ME).since(0).events]
     assert later[-1] == "done" and later.count("saved") == count
     files = [path for path in studio.settings.outputs_dir.rglob("*") if path.is_file()]
@@ -163,11 +175,17 @@ def test_a_picture_that_can_not_be_kept_fails_by_name_and_is_saved_later(
         studio.retry_save(job_id, ME)
 
 
-@pytest.mark.parametrize(("target", "name", "error"), [
-    (Inputs, "add_raw", StorageFull("inputs/ is full.")), (Inputs, "add_raw", ValueError("x")),
-    (JobQueue, "add_prepared", StudioError("The database is locked.", code="database_locked"))])
+@pytest.mark.parametrize(
+    ("target", "name", "error"),
+    [
+        (Inputs, "add_raw", StorageFull("inputs/ is full.")),
+        (Inputs, "add_raw", ValueError("x")),
+        (JobQueue, "add_prepared", StudioError("The database is locked.", code="database_locked")),
+    ],
+)
 def test_a_control_map_that_can_not_be_kept_is_kept_later(
-        studio: Studio, monkeypatch: pytest.MonkeyPatch, target: type, name: str, error: Exception) -> None:
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, target: type, name: str, error: Exception
+) -> None:
     image = studio.add_input(png((64, 64)), ME)
     take_back = _raising(target, name, error)(studio, monkeypatch)
     task = Preprocess.model_validate({"image": {"sha256": image.sha256}, "preprocessor": "canny"})
@@ -202,7 +220,8 @@ def test_what_an_extension_finished_is_what_a_retry_saves(studio: Studio, monkey
 
 
 def test_only_what_failed_is_missing_and_a_retry_that_fails_again_keeps_the_rest(
-        studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     true_save, left = image_files.PictureFolder.save, iter([True, False, False, True, False])
 
     def save(self: image_files.PictureFolder, *arguments: object) -> str:
@@ -223,7 +242,8 @@ def test_only_what_failed_is_missing_and_a_retry_that_fails_again_keeps_the_rest
 
 
 def test_pictures_that_memory_had_no_room_for_leave_the_job_failed(
-        studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refusing = pytest.MonkeyPatch()
     monkeypatch.setattr(saver, "KEPT_BYTES", 3 * 512 * 512)
     take_back = _raising(image_files, "write_through", OSError(errno.ENOSPC, ""))(studio, refusing)
@@ -246,11 +266,18 @@ def test_a_worker_that_ends_too_early_is_not_done(make_studio: Callable[..., Stu
     assert not any(isinstance(e, WorkDone) for e in said)
 
 
-@pytest.mark.parametrize(("target", "name", "error"), [
-    (Thumbnails, "make", OSError(errno.ENOSPC, "full")), (Thumbnails, "make", ValueError("x")),
-    (GallerySearch, "_find", StudioError("x")), (image_files.os, "open", OSError(errno.EINVAL, "no"))])
+@pytest.mark.parametrize(
+    ("target", "name", "error"),
+    [
+        (Thumbnails, "make", OSError(errno.ENOSPC, "full")),
+        (Thumbnails, "make", ValueError("x")),
+        (GallerySearch, "_find", StudioError("x")),
+        (image_files.os, "open", OSError(errno.EINVAL, "no")),
+    ],
+)
 def test_what_is_no_part_of_a_picture_costs_none(
-        studio: Studio, monkeypatch: pytest.MonkeyPatch, target: object, name: str, error: Exception) -> None:
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, target: object, name: str, error: Exception
+) -> None:
     if target is image_files.os:  # a disk of another machine that can't flush folders
         target, name = image_files.os, "fsync"
         true_fsync = os.fsync
@@ -267,15 +294,17 @@ def test_what_is_no_part_of_a_picture_costs_none(
 
 
 def test_after_a_refusal_the_others_wait_until_writing_works(
-        studio: Studio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     assert studio.wait_until_indexed(10)
     take_back = _outputs_is_a_file(studio, monkeypatch)
     first = run(studio)
     assert isinstance(first[-1], events.Failed)
     second = studio.submit(draft(), ME).id
     wait_until(lambda: bool(studio.engine().held))
-    assert studio.engine().held == ("outputs is a file, not a folder: no picture can be saved there. Move it away; "
-                                    "what waits goes on by itself.")
+    assert studio.engine().held == (
+        "outputs is a file, not a folder: no picture can be saved there. Move it away; what waits goes on by itself."
+    )
     assert studio.job(second, ME).job.state == "queued"
     take_back()
     assert isinstance(finish(studio, second)[-1], events.Done)
@@ -291,8 +320,6 @@ def test_a_running_job_has_nothing_to_try_again(make_studio: Callable[..., Studi
         studio.retry_save(job_id, ME)
     worker.gate.set()
     assert isinstance(finish(studio, job_id)[-1], events.Done)
-
-
 
 
 def test_a_hash_that_never_comes_holds_up_no_picture(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

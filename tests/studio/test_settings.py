@@ -21,19 +21,37 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_arguments_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('port = 1\nhost = "a"\nlan = true\nworker = "inline"\nmodels = ["more"]\n')
-    settings = load(tmp_path, "--port", "3", "--no-browser", "--models", str(tmp_path / "x"),
-                    DARKROOM_PORT="2", DARKROOM_HOST="b", DARKROOM_PREVIEWS="off")
+    settings = load(
+        tmp_path,
+        "--port",
+        "3",
+        "--no-browser",
+        "--models",
+        str(tmp_path / "x"),
+        DARKROOM_PORT="2",
+        DARKROOM_HOST="b",
+        DARKROOM_PREVIEWS="off",
+    )
     assert (settings.port, settings.host, settings.worker) == (3, "b", "inline")
     assert not settings.open_browser and not settings.previews
     assert settings.model_dirs == (tmp_path / "models", tmp_path / "more", tmp_path / "x")
 
 
-@pytest.mark.parametrize(("argv", "environ", "host"), [
-    ((), {}, "127.0.0.1"), (("--lan",), {}, "0.0.0.0"), ((), {"DARKROOM_LAN": "on"}, "0.0.0.0"),
-    ((), {"SPACE_HOST": "x.hf.space"}, "0.0.0.0"), (("--lan", "--host", "10.0.0.7"), {}, "10.0.0.7"),
-    (("--host", "::1"), {}, "::1"), (("--host", "localhost"), {}, "localhost")])
-def test_who_lets_the_network_in_listens_to_it(tmp_path: Path, argv: tuple[str, ...], environ: dict[str, str],
-                                               host: str) -> None:
+@pytest.mark.parametrize(
+    ("argv", "environ", "host"),
+    [
+        ((), {}, "127.0.0.1"),
+        (("--lan",), {}, "0.0.0.0"),
+        ((), {"DARKROOM_LAN": "on"}, "0.0.0.0"),
+        ((), {"SPACE_HOST": "x.hf.space"}, "0.0.0.0"),
+        (("--lan", "--host", "10.0.0.7"), {}, "10.0.0.7"),
+        (("--host", "::1"), {}, "::1"),
+        (("--host", "localhost"), {}, "localhost"),
+    ],
+)
+def test_who_lets_the_network_in_listens_to_it(
+    tmp_path: Path, argv: tuple[str, ...], environ: dict[str, str], host: str
+) -> None:
     assert load(tmp_path, *argv, **environ).host == host
 
 
@@ -62,12 +80,16 @@ def test_the_password_is_read_from_the_environment_only_and_never_shown(tmp_path
         load(tmp_path, "--password", "x")
 
 
-@pytest.mark.parametrize(("argv", "environ", "words"), [
-    (("--port", "70000"), {}, "port is “70000”: use 0 to 65535."),
-    ((), {"DARKROOM_PORT": "abc"}, "DARKROOM_PORT is “abc”, not a whole number."),
-    ((), {"DARKROOM_LAN": "maybe"}, "DARKROOM_LAN is “maybe”, not true or false."),
-    ((), {"DARKROOM_WORKER": "ray"}, "worker is “ray”: use process or inline."),
-    ((), {"DARKROOM_MAX_JOBS": "0"}, "max_jobs is “0”: use 1 or more.")])
+@pytest.mark.parametrize(
+    ("argv", "environ", "words"),
+    [
+        (("--port", "70000"), {}, "port is “70000”: use 0 to 65535."),
+        ((), {"DARKROOM_PORT": "abc"}, "DARKROOM_PORT is “abc”, not a whole number."),
+        ((), {"DARKROOM_LAN": "maybe"}, "DARKROOM_LAN is “maybe”, not true or false."),
+        ((), {"DARKROOM_WORKER": "ray"}, "worker is “ray”: use process or inline."),
+        ((), {"DARKROOM_MAX_JOBS": "0"}, "max_jobs is “0”: use 1 or more."),
+    ],
+)
 def test_a_wrong_value_is_named(tmp_path: Path, argv: tuple[str, ...], environ: dict[str, str], words: str) -> None:
     with pytest.raises(StudioError) as refused:
         load(tmp_path, *argv, **environ)
@@ -100,12 +122,13 @@ def test_f21_a_folder_in_its_place_or_no_permission_gives_the_defaults(tmp_path:
 
 
 def test_f21_what_a_newer_version_wrote_is_named_and_the_rest_used(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").write_text('port = 5\nhologram = true\nworker = 7\n')
+    (tmp_path / "settings.toml").write_text("port = 5\nhologram = true\nworker = 7\n")
     settings = load(tmp_path)
     assert settings.port == 5 and settings.worker == "process"
     assert settings.notices == (
         "settings.toml: “hologram” is not used (there is no such setting).",
-        "settings.toml: “worker” is not used (use text).")
+        "settings.toml: “worker” is not used (use text).",
+    )
 
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
@@ -114,13 +137,19 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
         load(tmp_path, "--data", str(tmp_path / "data")).make_folders()
 
 
-@pytest.mark.parametrize("path,kept", [("/darkroom", "/darkroom"), ("/darkroom/", "/darkroom"), ("/a/b-c.d", "/a/b-c.d"), ("/", ""), ("", "")])
+@pytest.mark.parametrize(
+    "path,kept",
+    [("/darkroom", "/darkroom"), ("/darkroom/", "/darkroom"), ("/a/b-c.d", "/a/b-c.d"), ("/", ""), ("", "")],
+)
 def test_a_root_path_is_kept_without_its_last_slash(tmp_path: Path, path: str, kept: str) -> None:
     assert load_settings(["--root-path", path], {}, tmp_path).root_path == kept
     assert load_settings([], {"DARKROOM_ROOT_PATH": path}, tmp_path).root_path == kept
 
 
-@pytest.mark.parametrize("path", ["darkroom", "//evil.example", "/a//b", "/a b", "/../x", "http://a.example/x", "/a?b", "/a#b", '/"x', "/\u00e4"])
+@pytest.mark.parametrize(
+    "path",
+    ["darkroom", "//evil.example", "/a//b", "/a b", "/../x", "http://a.example/x", "/a?b", "/a#b", '/"x', "/\u00e4"],
+)
 def test_a_root_path_that_is_none_is_refused_in_words(tmp_path: Path, path: str) -> None:
     with pytest.raises(StudioError, match="root_path"):
         load_settings(["--root-path", path], {}, tmp_path)
@@ -137,8 +166,17 @@ def test_names_and_proxies_are_lists_in_every_source(tmp_path: Path) -> None:
     assert load_settings([], {}, tmp_path / "x").trusted_proxies == ()
 
 
-@pytest.mark.parametrize("argument", [("--trusted-hosts", "https://a.example"), ("--trusted-hosts", "a.example/x"), ("--trusted-hosts", "*"),
-                                      ("--trusted-proxies", "proxy.example"), ("--trusted-proxies", "10.0.0.300"), ("--trusted-proxies", "10.0.0.0/99")])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        ("--trusted-hosts", "https://a.example"),
+        ("--trusted-hosts", "a.example/x"),
+        ("--trusted-hosts", "*"),
+        ("--trusted-proxies", "proxy.example"),
+        ("--trusted-proxies", "10.0.0.300"),
+        ("--trusted-proxies", "10.0.0.0/99"),
+    ],
+)
 def test_names_and_addresses_that_are_none_are_refused_in_words(tmp_path: Path, argument: tuple[str, str]) -> None:
     with pytest.raises(StudioError, match=argument[0].strip("-").replace("-", "_")):
         load_settings(list(argument), {}, tmp_path)

@@ -24,6 +24,7 @@ def dripping(before: bytes, after: bytes) -> Iterator[Hub]:
     """A hub that sends the first part at once and the second byte by byte, for ever if it is long."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def answer(line: socket.socket) -> None:
             with suppress(OSError), line:
                 line.recv(65536)
@@ -52,25 +53,33 @@ def took(call: Callable[[], object]) -> float:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n"
-CASES = {"the head by bytes": (b"", HEAD * 20), "the body by bytes": (HEAD + b"\r\n", b" " * 5000), "nothing": (b"", b""),
-         "chunks by bytes": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 500),
-         "no length": (b"HTTP/1.1 200 OK\r\n\r\n", b" " * 5000)}
+CASES = {
+    "the head by bytes": (b"", HEAD * 20),
+    "the body by bytes": (HEAD + b"\r\n", b" " * 5000),
+    "nothing": (b"", b""),
+    "chunks by bytes": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 500),
+    "no length": (b"HTTP/1.1 200 OK\r\n\r\n", b" " * 5000),
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_list_that_comes_by_bytes_is_not_waited_for(case: str) -> None:
     with dripping(*CASES[case]) as hub:
+
         def ask() -> None:
             with pytest.raises(HubUnavailable, match=r"127\.0\.0\.1"):
                 read_repository(Wire(hub, 5.0), "a/b", whole_s=0.3)
+
         assert took(ask) < 4
 
 
 def test_a_head_that_comes_by_bytes_is_not_waited_for_where_the_body_may_take_long() -> None:
     with dripping(b"", HEAD * 20) as hub:
+
         def ask() -> None:
             with pytest.raises(Late), Wire(hub, 0.2).ask("/x"):
                 pass
+
         assert took(ask) < 4
 
 
@@ -93,6 +102,7 @@ def test_a_name_that_is_looked_up_for_ever_is_not_waited_for() -> None:
     def ask() -> None:
         with pytest.raises(Offline, match=r"huggingface\.co"), Wire(Hub(), 0.2).ask("/x"):
             pass
+
     assert took(ask) < 10
 
 
@@ -104,6 +114,7 @@ def test_the_look_up_of_a_name_can_be_cut() -> None:
     def ask() -> None:
         with pytest.raises(Broken), wire.ask("/x"):
             pass
+
     assert took(ask) < 10
 
 

@@ -15,9 +15,9 @@ from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
 from studio.extensions import Limits
 from studio.studio import Studio
+from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 from tests.support.fakes import FakeWorker, gradient
 from tests.support.model_folders import make_model
-from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 
 
 def test_a_draft_becomes_pictures_with_their_own_seeds(studio: Studio) -> None:
@@ -62,12 +62,20 @@ def test_the_first_events_have_previews_and_progress(make_studio: Callable[..., 
 
 def test_others_see_neither_job_nor_picture(studio: Studio) -> None:
     saved = next(e for e in run(studio) if isinstance(e, events.Saved))
-    for call in (lambda: studio.job(saved.job_id, YOU), lambda: studio.feed(saved.job_id, YOU),
-                 lambda: studio.cancel(saved.job_id, YOU), lambda: studio.image(saved.record.id, YOU),
-                 lambda: studio.image_file(saved.record.id, YOU), lambda: studio.thumbnail_file(saved.record.id, YOU),
-                 lambda: studio.delete_image(saved.record.id, YOU), lambda: studio.restore_image(saved.record.id, YOU),
-                 lambda: studio.set_favourite(saved.record.id, YOU, True), lambda: studio.retry_save(saved.job_id, YOU),
-                 lambda: studio.image("../../etc/passwd", ME), lambda: studio.job("nothing", ME)):
+    for call in (
+        lambda: studio.job(saved.job_id, YOU),
+        lambda: studio.feed(saved.job_id, YOU),
+        lambda: studio.cancel(saved.job_id, YOU),
+        lambda: studio.image(saved.record.id, YOU),
+        lambda: studio.image_file(saved.record.id, YOU),
+        lambda: studio.thumbnail_file(saved.record.id, YOU),
+        lambda: studio.delete_image(saved.record.id, YOU),
+        lambda: studio.restore_image(saved.record.id, YOU),
+        lambda: studio.set_favourite(saved.record.id, YOU, True),
+        lambda: studio.retry_save(saved.job_id, YOU),
+        lambda: studio.image("../../etc/passwd", ME),
+        lambda: studio.job("nothing", ME),
+    ):
         with pytest.raises(NotFound):
             call()
     assert studio.images(YOU).total == 0
@@ -84,7 +92,9 @@ def test_a_queue_row_of_someone_else_says_only_how_long(make_studio: Callable[..
     wait_until(lambda: studio.job(mine[0], ME).job.state == "running")
     rows = studio.queue(YOU)
     assert [(r.mine, r.state, r.job_id, r.prompt, r.image_ids) for r in rows] == [
-        (False, "running", None, None, ()), (False, "queued", None, None, ())]
+        (False, "running", None, None, ()),
+        (False, "queued", None, None, ()),
+    ]
     assert "secret" not in repr(rows) and all(r.seconds is not None for r in rows)
     assert [(r.state, r.prompt) for r in studio.queue(ME)][:2] == [("running", "secret"), ("queued", "secret")]
     worker.gate.set()
@@ -106,7 +116,8 @@ def test_a_waiting_job_is_cancelled_at_once(make_studio: Callable[..., Studio]) 
 
 
 def test_a_running_job_is_cancelled_at_its_next_step_and_keeps_what_was_saved(
-        make_studio: Callable[..., Studio]) -> None:
+    make_studio: Callable[..., Studio],
+) -> None:
     worker = FakeWorker(pace_s=0.005)
     studio = make_studio(worker)
     job = studio.submit(draft(count=8, steps=10), ME).id
@@ -226,7 +237,7 @@ def test_feeds_of_ended_jobs_leave_memory_and_keep_their_cursors(studio: Studio)
     again, before = studio.feed(job, ME).since(0), live.since(0)
     assert [e for e in before.events if not isinstance(e, events.Step)] == list(again.events)
     middle = before.cursors[2]
-    assert [n for n in studio.feed(job, ME).since(middle).cursors] == [n for n in again.cursors if n > middle]
+    assert list(studio.feed(job, ME).since(middle).cursors) == [n for n in again.cursors if n > middle]
     studio.delete_image(again.events[-2].record.id, ME)  # type: ignore[union-attr]
     assert sum(isinstance(e, events.Saved) for e in studio.feed(job, ME).since(0).events) == 1
 
@@ -247,7 +258,10 @@ def test_failures_name_their_cause_and_the_next_job_works(studio: Studio) -> Non
     said = run(studio, "[fail]")
     assert isinstance(said[-1], events.Failed)
     assert (said[-1].code, said[-1].message, said[-1].hint) == (
-        "model_problem", "The fake failed, as asked.", "Ask otherwise.")
+        "model_problem",
+        "The fake failed, as asked.",
+        "Ask otherwise.",
+    )
     view = studio.job(said[-1].job_id, ME).job
     assert (view.state, view.error_code, view.error_message) == ("failed", "model_problem", said[-1].message)
     assert isinstance(run(studio)[-1], events.Done)
@@ -270,6 +284,7 @@ def test_a_worker_that_dies_twice_fails_the_job_and_no_other(studio: Studio) -> 
 class _DiesAfterOnePicture(FakeWorker):
     def _paint(self, ticket):  # type: ignore[no-untyped-def]
         from contract.work import WorkFailed, WorkPainted
+
         for event in super()._paint(ticket):
             yield event
             if isinstance(event, WorkPainted) and ticket.attempt == 1:
@@ -286,8 +301,10 @@ def test_the_second_attempt_does_not_make_saved_pictures_again(make_studio: Call
     assert isinstance(said[-1], events.Done)
 
 
-def test_a_bug_in_the_worker_is_a_named_failure(make_studio: Callable[..., Studio], caplog: pytest.LogCaptureFixture,
-                                                ) -> None:
+def test_a_bug_in_the_worker_is_a_named_failure(
+    make_studio: Callable[..., Studio],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Broken(FakeWorker):
         def _paint(self, ticket):  # type: ignore[no-untyped-def]
             if len(self.tickets) == 1:
@@ -330,11 +347,13 @@ def test_notices_of_unknown_words_come_right_after_queued(make_studio: Callable[
     assert [e.type for e in said[:3]] == ["queued", "notice", "loading"]
     assert [e.message for e in said if isinstance(e, events.Notice)] == ["Starter does not know “zeppelin”."]
     assert [e.message for e in run(studio, "a baloon") if isinstance(e, events.Notice)] == [
-        "Starter does not know “baloon”. Near: balloon."]
+        "Starter does not know “baloon”. Near: balloon."
+    ]
 
 
 def test_a_full_disk_keeps_the_picture_and_a_retry_saves_it(
-        make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_studio: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
     studio = make_studio()
     full = StorageFull("No space left in outputs/ (0 bytes free).", "Free some.")
 
@@ -414,7 +433,8 @@ def test_an_extension_that_interrupts_costs_no_picture(studio: Studio, raised: t
     said = run(studio, count=2)
     assert said[-1].type == "done" and len([e for e in said if isinstance(e, events.Saved)]) == 2
     assert [e.message for e in said if isinstance(e, events.Notice)] == [
-        "Extension “rude” failed; the picture is saved without it."] * 2
+        "Extension “rude” failed; the picture is saved without it."
+    ] * 2
 
 
 def test_an_extension_that_hangs_costs_no_picture(studio: Studio) -> None:
@@ -433,7 +453,8 @@ def test_an_extension_that_hangs_costs_no_picture(studio: Studio) -> None:
         released.set()
     assert said[-1].type == "done" and len([e for e in said if isinstance(e, events.Saved)]) == 2
     assert [e.message for e in said if isinstance(e, events.Notice)] == [
-        "Extension “slow” gave no answer within 0.1 s and was switched off."]
+        "Extension “slow” gave no answer within 0.1 s and was switched off."
+    ]
 
 
 def test_what_is_off_is_said_with_the_engine_s_state(studio: Studio) -> None:
@@ -446,9 +467,13 @@ def test_prompts_are_looked_at_before_they_are_queued(studio: Studio) -> None:
     said = run(studio, "(a barn:12) | [b:c:0.5]", negative_prompt="x BREAK (y:-20)")
     assert [(e.code, e.message) for e in said if isinstance(e, events.Notice)] == [
         ("prompt_weight", "The prompt gives “a barn” a weight of 12; beyond 10 a picture mostly falls apart."),
-        ("prompt_not_edited", "Nothing in the prompt changes with the steps: it has a “|” outside of [a|b], or a “\\” at "
-                              "the end of a line. Write \\| for the character."),
-        ("prompt_weight", "The negative prompt gives “y” a weight of -20; beyond 10 a picture mostly falls apart.")]
+        (
+            "prompt_not_edited",
+            "Nothing in the prompt changes with the steps: it has a “|” outside of [a|b], or a “\\” at "
+            "the end of a line. Write \\| for the character.",
+        ),
+        ("prompt_weight", "The negative prompt gives “y” a weight of -20; beyond 10 a picture mostly falls apart."),
+    ]
     with pytest.raises(InvalidRecipe, match="beyond every number") as caught:
         studio.submit(draft(prompt="(a:" + "9" * 400 + ")"), ME)
     assert caught.value.code == "invalid_prompt"

@@ -82,12 +82,24 @@ def test_the_same_picture_is_kept_once(inputs: Inputs, tmp_path: Path) -> None:
 def _foreign() -> dict[str, bytes]:
     gray = Image.new("L", (8, 8))
     return {
-        "psd": b"8BPS\0\1" + b"\0" * 40, "fits": b"SIMPLE  =                    T" + b" " * 3000,
-        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n", "pdf": b"%PDF-1.7\n", "tiff": encoded(gray, "TIFF"),
-        "ico": encoded(gray.resize((16, 16)), "ICO"), "dds": b"DDS " + b"\0" * 128, "gif": encoded(gray, "GIF"),
-        "bmp": encoded(gray, "BMP"), "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>",
-        "svg with xml": b"\n<?xml version='1.0'?><svg/>", "html": b"<!doctype html><p>", "text": b"hello there",
-        "im16 script": b"#!/bin/sh\n", "zip": b"PK\3\4rest", "jpeg2000": b"\0\0\0\x0cjP  \r\n\x87\n", "riff": b"RIFF\0\0\0\0AVI LIST"}
+        "psd": b"8BPS\0\1" + b"\0" * 40,
+        "fits": b"SIMPLE  =                    T" + b" " * 3000,
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        "pdf": b"%PDF-1.7\n",
+        "tiff": encoded(gray, "TIFF"),
+        "ico": encoded(gray.resize((16, 16)), "ICO"),
+        "dds": b"DDS " + b"\0" * 128,
+        "gif": encoded(gray, "GIF"),
+        "bmp": encoded(gray, "BMP"),
+        "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>",
+        "svg with xml": b"\n<?xml version='1.0'?><svg/>",
+        "html": b"<!doctype html><p>",
+        "text": b"hello there",
+        "im16 script": b"#!/bin/sh\n",
+        "zip": b"PK\3\4rest",
+        "jpeg2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+        "riff": b"RIFF\0\0\0\0AVI LIST",
+    }
 
 
 @pytest.mark.parametrize("name", _foreign())
@@ -113,8 +125,11 @@ def _bad() -> dict[str, tuple[bytes, type[StudioError], str]]:
         "im31 40 MP": (flat_png(8000, 5000), TooLarge, "40 megapixels"),
         "zero wide": (header(0, 8) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""), InvalidInput, "0 × 8"),
         "no data": (header(8, 8) + chunk(b"IEND", b""), InvalidInput, "damaged or cut off"),
-        "short data": (header(8, 8) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b""), InvalidInput,
-                       "damaged or cut off"),
+        "short data": (
+            header(8, 8) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b""),
+            InvalidInput,
+            "damaged or cut off",
+        ),
         "cut jpeg": (_photo()[:300], InvalidInput, "damaged or cut off"),
         "jpeg magic only": (b"\xff\xd8\xff\xe0", InvalidInput, "damaged or cut off"),
         "webp magic only": (b"RIFF\x10\0\0\0WEBPVP8 ", InvalidInput, "damaged or cut off"),
@@ -159,7 +174,7 @@ def test_no_bytes_make_it_fall(noise: bytes, kind: int, place: int) -> None:
     base = (png((16, 16)), _photo(), GOOD["webp"][0], b"")[kind]
     place = min(place, len(base))
     try:
-        with opened(base[:place] + noise + base[place + len(noise):]) as image:
+        with opened(base[:place] + noise + base[place + len(noise) :]) as image:
             upright_rgb(image)
     except StudioError:
         pass
@@ -207,11 +222,21 @@ def test_what_is_there_and_can_not_be_read_is_neither_gone_nor_damaged(inputs: I
         assert "can't be read (Is a directory)" in refused.value.message and "damaged" not in refused.value.message
 
 
-@pytest.mark.parametrize(("error", "kind", "words"), [
-    (MemoryError(), OutOfMemory, "not enough memory"), (OSError(5, "Input/output error"), StudioError, "Input/output error"),
-    (OSError("image file is truncated (7 bytes not processed)"), InvalidInput, "damaged or cut off (image file is truncated")])
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (MemoryError(), OutOfMemory, "not enough memory"),
+        (OSError(5, "Input/output error"), StudioError, "Input/output error"),
+        (
+            OSError("image file is truncated (7 bytes not processed)"),
+            InvalidInput,
+            "damaged or cut off (image file is truncated",
+        ),
+    ],
+)
 def test_only_a_damaged_picture_is_called_damaged(
-        inputs: Inputs, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StudioError], words: str) -> None:
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StudioError], words: str
+) -> None:
     def fail(*given: object, **named: object) -> None:
         raise error
 

@@ -81,8 +81,14 @@ BANNED_LIBRARIES = names("requests httpx aiohttp")
 BANNED_NAMES = names("utils util helpers helper common misc")
 MOST_FILES = 20
 MAY_PRINT = ("launch.py", "benchmarks/", "training/")
-MAY_CATCH_ALL = ("catalog/models.py", "studio/jobs/dispatcher.py", "studio/extension_calls.py", "studio/extension_probe.py",
-                 "studio/workers/", "app.py")
+MAY_CATCH_ALL = (
+    "catalog/models.py",
+    "studio/jobs/dispatcher.py",
+    "studio/extension_calls.py",
+    "studio/extension_probe.py",
+    "studio/workers/",
+    "app.py",
+)
 STATEFUL = names(
     "list dict set bytearray defaultdict OrderedDict Counter deque Lock RLock Condition Event Semaphore"
     " BoundedSemaphore Barrier Queue SimpleQueue LifoQueue PriorityQueue WeakValueDictionary WeakKeyDictionary WeakSet"

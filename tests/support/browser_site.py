@@ -20,14 +20,23 @@ from tests.support.fakes import FakeWorker
 from tests.support.model_folders import make_controlnet, make_union
 
 PROJECT = Path(__file__).resolve().parents[2]
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP *.test 127.0.0.1")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge",
-         "microsoft-edge")
-PLACES = ("/usr/bin/chromium", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-          "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-          r"C:\Program Files\Google\Chrome\Application\chrome.exe",
-          r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
+PLACES = (
+    "/usr/bin/chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
+)
 STEP_S = 0.03
 # Layout shifts that no click or key of the last half second explains.
 _WATCH_SHIFTS = """
@@ -66,9 +75,16 @@ class Site:
             time.sleep(0.02)
 
     def _serve(self, settings: Settings) -> None:
-        self.server = uvicorn.Server(uvicorn.Config(
-            build_site(self.studio, settings), host="127.0.0.1", port=self.port, log_level="error", proxy_headers=False,
-            timeout_graceful_shutdown=1))
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                build_site(self.studio, settings),
+                host="127.0.0.1",
+                port=self.port,
+                log_level="error",
+                proxy_headers=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
         self.server.run()
 
     @property
@@ -90,20 +106,33 @@ def launch(playwright: Playwright) -> Browser:
     """
     places = [place for place in (*map(shutil.which, NAMES), *PLACES) if place and os.path.exists(place)]
     if not places and not os.path.exists(playwright.chromium.executable_path):
-        raise AssertionError("No Chromium, Chrome or Edge is installed. Install one, or run "
-                             "“python -m playwright install chromium”.")
+        raise AssertionError(
+            "No Chromium, Chrome or Edge is installed. Install one, or run “python -m playwright install chromium”."
+        )
     return playwright.chromium.launch(executable_path=places[0] if places else None, args=list(FLAGS))
 
 
 class Visitor:
     """A person with a browser profile of their own; `page` is their first window."""
 
-    def __init__(self, browser: Browser, site: Site, *, width: int = 1440, height: int = 900,
-                 dark: bool = False, touch: bool = False) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        site: Site,
+        *,
+        width: int = 1440,
+        height: int = 900,
+        dark: bool = False,
+        touch: bool = False,
+    ) -> None:
         self.site = site
         self.context: BrowserContext = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light",
-            has_touch=touch, is_mobile=touch, reduced_motion="reduce")
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            has_touch=touch,
+            is_mobile=touch,
+            reduced_motion="reduce",
+        )
         self.context.add_init_script(_WATCH_SHIFTS)
         self.problems: list[str] = []
         self.page = self.window()

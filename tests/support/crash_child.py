@@ -19,6 +19,7 @@ from tests.support.fakes import FakeWorker
 def main(folder: Path, where: str) -> None:
     worker = FakeWorker()
     if where == "replaced":
+
         def add(self: Gallery, path: str, facts: PictureFacts) -> bool:
             sys.stdout.write("ready\n")
             sys.stdout.flush()

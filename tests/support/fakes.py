@@ -53,9 +53,13 @@ def noise(width: int, height: int, seed: int) -> RawImage:
     return RawImage(width, height, random.Random(seed).randbytes(3 * width * height))
 
 
-def paint(ticket: Ticket, is_cancelled: Callable[[], bool], pause: Callable[[], None],
-          die: Callable[[], None] | None = None,
-          hang: Callable[[], None] | None = None) -> Iterator[WorkerEvent]:
+def paint(
+    ticket: Ticket,
+    is_cancelled: Callable[[], bool],
+    pause: Callable[[], None],
+    die: Callable[[], None] | None = None,
+    hang: Callable[[], None] | None = None,
+) -> Iterator[WorkerEvent]:
     """What an engine says while it paints a ticket; faults strike in the middle of a picture."""
     job_id = ticket.job_id
     if not isinstance(ticket.task, Paint):
@@ -101,8 +105,9 @@ def _picture(recipe: Recipe) -> RawImage:
     return make(recipe.width, recipe.height, recipe.seed)
 
 
-def _strike(recipe: Recipe, ticket: Ticket, die: Callable[[], None] | None,
-            hang: Callable[[], None] | None) -> WorkFailed | None:
+def _strike(
+    recipe: Recipe, ticket: Ticket, die: Callable[[], None] | None, hang: Callable[[], None] | None
+) -> WorkFailed | None:
     once = "[once]" not in recipe.prompt or ticket.attempt == 1
     if "[die]" in recipe.prompt and once:
         if die:
@@ -123,8 +128,9 @@ class Memory:
     """What a fake engine has in memory: the starter, and what it is told to read ahead."""
 
     def __init__(self) -> None:
-        self._held = {"checkpoint/starter": ResidentModel(name="starter", kind="checkpoint", bytes=24_000_000,
-                                                          place="device")}
+        self._held = {
+            "checkpoint/starter": ResidentModel(name="starter", kind="checkpoint", bytes=24_000_000, place="device")
+        }
 
     @property
     def models(self) -> tuple[ResidentModel, ...]:
@@ -137,8 +143,9 @@ class Memory:
     def obey(self, command: Command) -> None:
         """As the real one, at once."""
         if isinstance(command, Prefetch):
-            self._held[path_key(command.ref)] = ResidentModel(name=command.ref.name, kind=command.ref.kind,
-                                                              bytes=2_000_000_000, place="memory", load_s=4.0)
+            self._held[path_key(command.ref)] = ResidentModel(
+                name=command.ref.name, kind=command.ref.kind, bytes=2_000_000_000, place="memory", load_s=4.0
+            )
         elif isinstance(command, Evict):
             self._held.pop(command.key, None)
         elif isinstance(command, Pin) and command.key in self._held:
@@ -180,10 +187,19 @@ class FakeWorker:
 
     def say(self, state: str, text: str, fraction: float | None = None) -> None:
         """Report a state of the engine, as tests of the pill need."""
-        self._status = EngineStatus.model_validate({
-            "state": state, "text": text, "fraction": fraction, "device": PROVENANCE["device"],
-            "resident": self.memory.names, "models": self.memory.models, "versions": VERSIONS,
-            "budget_bytes": 8_000_000_000, "free_bytes": 12_000_000_000})
+        self._status = EngineStatus.model_validate(
+            {
+                "state": state,
+                "text": text,
+                "fraction": fraction,
+                "device": PROVENANCE["device"],
+                "resident": self.memory.names,
+                "models": self.memory.models,
+                "versions": VERSIONS,
+                "budget_bytes": 8_000_000_000,
+                "free_bytes": 12_000_000_000,
+            }
+        )
         self._on_status(self._status)
 
     def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
@@ -251,8 +267,14 @@ class FakeEngine:
 
     def describe(self) -> EngineStatus:
         models = tuple(ResidentModel(name=name, kind="checkpoint", bytes=1, place="device") for name in self._resident)
-        return EngineStatus(state="ready", text="", device=PROVENANCE["device"], versions=VERSIONS,
-                            resident=self._resident, models=models)
+        return EngineStatus(
+            state="ready",
+            text="",
+            device=PROVENANCE["device"],
+            versions=VERSIONS,
+            resident=self._resident,
+            models=models,
+        )
 
     def warm(self, path: str, ref: ModelRef) -> None:
         self._resident = (ref.name,)

@@ -43,7 +43,9 @@ class HubHere:
         return [asked[1] for asked in self.asked if "/resolve/" in asked[0]]
 
     def listing(self, repository: str) -> dict[str, Any]:
-        siblings: list[dict[str, Any]] = [{"rfilename": path, "size": 1, "blobId": "0" * 40} for path in self.extra_paths]
+        siblings: list[dict[str, Any]] = [
+            {"rfilename": path, "size": 1, "blobId": "0" * 40} for path in self.extra_paths
+        ]
         for (name, path), data in self.files.items():
             if name != repository:
                 continue

@@ -18,8 +18,9 @@ def header(width: int, height: int, depth: int = 8, color: int = 2) -> bytes:
     return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
 
 
-def png(size: tuple[int, int] = (8, 8), mode: str = "RGB", color: object = "red",
-        texts: dict[str, str] | None = None) -> bytes:
+def png(
+    size: tuple[int, int] = (8, 8), mode: str = "RGB", color: object = "red", texts: dict[str, str] | None = None
+) -> bytes:
     info = PngInfo()
     for key, text in (texts or {}).items():
         info.add_text(key, text)

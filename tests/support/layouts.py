@@ -39,8 +39,9 @@ def tensors(shapes: Mapping[str, tuple[int, ...]], dtype: str = "F16") -> dict[s
     return found
 
 
-def write(path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str] | None = None,
-          dtype: str = "F16") -> Path:
+def write(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str] | None = None, dtype: str = "F16"
+) -> Path:
     """A file with this header and a hole for its weights, which takes no room on the disk."""
     table: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
@@ -57,17 +58,25 @@ def write(path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[s
 
 # U-Nets
 
+
 def _residual(name: str, taken: int, out: int, time: int) -> Shapes:
-    shapes = {**norm(f"{name}.in_layers.0", taken), **layer(f"{name}.in_layers.2", out, taken, 3, 3),
-              **layer(f"{name}.emb_layers.1", out, time), **norm(f"{name}.out_layers.0", out),
-              **layer(f"{name}.out_layers.3", out, out, 3, 3)}
+    shapes = {
+        **norm(f"{name}.in_layers.0", taken),
+        **layer(f"{name}.in_layers.2", out, taken, 3, 3),
+        **layer(f"{name}.emb_layers.1", out, time),
+        **norm(f"{name}.out_layers.0", out),
+        **layer(f"{name}.out_layers.3", out, out, 3, 3),
+    }
     return shapes if taken == out else {**shapes, **layer(f"{name}.skip_connection", out, taken, 1, 1)}
 
 
 def _transformer_layers(name: str, size: int, width: int, depth: int, is_linear: bool) -> Shapes:
     kernel = () if is_linear else (1, 1)
-    shapes = {**norm(f"{name}.norm", size), **layer(f"{name}.proj_in", size, size, *kernel),
-              **layer(f"{name}.proj_out", size, size, *kernel)}
+    shapes = {
+        **norm(f"{name}.norm", size),
+        **layer(f"{name}.proj_in", size, size, *kernel),
+        **layer(f"{name}.proj_out", size, size, *kernel),
+    }
     for number in range(depth):
         block = f"{name}.transformer_blocks.{number}"
         for attention, taken in (("attn1", size), ("attn2", width)):
@@ -81,9 +90,18 @@ def _transformer_layers(name: str, size: int, width: int, depth: int, is_linear:
     return shapes
 
 
-def ldm_unet(channels: int = 4, *, base: int = 320, factors: tuple[int, ...] = (1, 2, 4, 4),
-             depths: tuple[int, ...] = (1, 1, 1, 0), middle: int = 1, width: int = 768, is_linear: bool = False,
-             labels: int = 0, is_control: bool = False) -> Shapes:
+def ldm_unet(
+    channels: int = 4,
+    *,
+    base: int = 320,
+    factors: tuple[int, ...] = (1, 2, 4, 4),
+    depths: tuple[int, ...] = (1, 1, 1, 0),
+    middle: int = 1,
+    width: int = 768,
+    is_linear: bool = False,
+    labels: int = 0,
+    is_control: bool = False,
+) -> Shapes:
     """A U-Net with the first programs' names, or the half of it that a ControlNet is."""
     time = 4 * base
     shapes = layer("time_embed.0", time, base) | layer("time_embed.2", time, time)
@@ -104,8 +122,11 @@ def ldm_unet(channels: int = 4, *, base: int = 320, factors: tuple[int, ...] = (
             shapes |= layer(f"input_blocks.{place}.0.op", now, now, 3, 3)
             sizes.append(now)
     for number, kind in enumerate(("residual", "attention", "residual")):
-        shapes |= (_residual(f"middle_block.{number}", now, now, time) if kind == "residual"
-                   else _transformer_layers(f"middle_block.{number}", now, width, middle, is_linear))
+        shapes |= (
+            _residual(f"middle_block.{number}", now, now, time)
+            if kind == "residual"
+            else _transformer_layers(f"middle_block.{number}", now, width, middle, is_linear)
+        )
     if is_control:
         return shapes | _control_layers(sizes, now)
     place = -1
@@ -139,9 +160,14 @@ REFINER = {"width": 1280, "is_linear": True, "base": 384, "depths": (0, 4, 4, 0)
 
 # VAEs and text encoders
 
+
 def _vae_block(name: str, taken: int, out: int) -> Shapes:
-    shapes = {**norm(f"{name}.norm1", taken), **layer(f"{name}.conv1", out, taken, 3, 3), **norm(f"{name}.norm2", out),
-              **layer(f"{name}.conv2", out, out, 3, 3)}
+    shapes = {
+        **norm(f"{name}.norm1", taken),
+        **layer(f"{name}.conv1", out, taken, 3, 3),
+        **norm(f"{name}.norm2", out),
+        **layer(f"{name}.conv2", out, out, 3, 3),
+    }
     return shapes if taken == out else shapes | layer(f"{name}.nin_shortcut", out, taken, 1, 1)
 
 
@@ -174,14 +200,19 @@ def ldm_vae(channels: int = 4, has_quant: bool = True) -> Shapes:
             shapes |= layer(f"decoder.up.{level}.upsample.conv", now, now, 3, 3)
     shapes |= norm("decoder.norm_out", 128) | layer("decoder.conv_out", 3, 128, 3, 3)
     if has_quant:
-        shapes |= layer("quant_conv", 2 * channels, 2 * channels, 1, 1) | layer("post_quant_conv", channels, channels, 1, 1)
+        shapes |= layer("quant_conv", 2 * channels, 2 * channels, 1, 1) | layer(
+            "post_quant_conv", channels, channels, 1, 1
+        )
     return shapes
 
 
 def clip_text(width: int = 768, layers: int = 12) -> Shapes:
     """OpenAI's, with transformers' names."""
-    shapes: Shapes = {"embeddings.position_ids": (1, 77), "embeddings.token_embedding.weight": (49408, width),
-                      "embeddings.position_embedding.weight": (77, width)}
+    shapes: Shapes = {
+        "embeddings.position_ids": (1, 77),
+        "embeddings.token_embedding.weight": (49408, width),
+        "embeddings.position_embedding.weight": (77, width),
+    }
     for number in range(layers):
         place = f"encoder.layers.{number}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
@@ -193,8 +224,12 @@ def clip_text(width: int = 768, layers: int = 12) -> Shapes:
 
 def open_clip_text(width: int = 1024, layers: int = 24) -> Shapes:
     """LAION's, with its own names."""
-    shapes: Shapes = {"positional_embedding": (77, width), "text_projection": (width, width), "logit_scale": (),
-                      "token_embedding.weight": (49408, width)}
+    shapes: Shapes = {
+        "positional_embedding": (77, width),
+        "text_projection": (width, width),
+        "logit_scale": (),
+        "token_embedding.weight": (49408, width),
+    }
     for number in range(layers):
         place = f"transformer.resblocks.{number}"
         shapes |= {f"{place}.attn.in_proj_weight": (3 * width, width), f"{place}.attn.in_proj_bias": (3 * width,)}
@@ -205,6 +240,7 @@ def open_clip_text(width: int = 1024, layers: int = 24) -> Shapes:
 
 
 # Whole checkpoints
+
 
 def checkpoint(family: str, channels: int = 4, *, has_vae: bool = True, has_text: bool = True) -> Shapes:
     """A single file as it is published."""
@@ -221,15 +257,23 @@ def checkpoint(family: str, channels: int = 4, *, has_vae: bool = True, has_text
     big = open_clip_text(1280, 32)
     if family == "sdxl_refiner":
         return shapes | below("conditioner.embedders.0.model.", big)
-    return (shapes | below("conditioner.embedders.0.transformer.", clip_text())
-            | below("conditioner.embedders.1.model.", big))
+    return (
+        shapes
+        | below("conditioner.embedders.0.transformer.", clip_text())
+        | below("conditioner.embedders.1.model.", big)
+    )
 
 
 def sd3_transformer(blocks: int = 24, size: int = 1536, *, is_35: bool = False, is_dual: bool = False) -> Shapes:
-    shapes: Shapes = {"pos_embed": (1, 36864, size), **layer("x_embedder.proj", size, 16, 2, 2),
-                      **layer("context_embedder", size, 4096), **layer("t_embedder.mlp.0", size, 256),
-                      **layer("t_embedder.mlp.2", size, size), **layer("y_embedder.mlp.0", size, 2048),
-                      **layer("final_layer.linear", 64, size)}
+    shapes: Shapes = {
+        "pos_embed": (1, 36864, size),
+        **layer("x_embedder.proj", size, 16, 2, 2),
+        **layer("context_embedder", size, 4096),
+        **layer("t_embedder.mlp.0", size, 256),
+        **layer("t_embedder.mlp.2", size, size),
+        **layer("y_embedder.mlp.0", size, 2048),
+        **layer("final_layer.linear", 64, size),
+    }
     for number in range(blocks):
         for part in ("context_block", "x_block"):
             place = f"joint_blocks.{number}.{part}"
@@ -245,8 +289,13 @@ def sd3_transformer(blocks: int = 24, size: int = 1536, *, is_35: bool = False, 
 
 def flux_transformer(*, has_guidance: bool = True) -> Shapes:
     size = 3072
-    shapes = {**layer("img_in", size, 64), **layer("txt_in", size, 4096), **layer("time_in.in_layer", size, 256),
-              **layer("vector_in.in_layer", size, 768), **layer("final_layer.linear", 64, size)}
+    shapes = {
+        **layer("img_in", size, 64),
+        **layer("txt_in", size, 4096),
+        **layer("time_in.in_layer", size, 256),
+        **layer("vector_in.in_layer", size, 768),
+        **layer("final_layer.linear", 64, size),
+    }
     if has_guidance:
         shapes |= layer("guidance_in.in_layer", size, 256)
     for number in range(19):

@@ -6,10 +6,22 @@ from tests.support.layouts import Shapes
 
 Modules = Mapping[str, tuple[int, ...]]  # diffusers' name -> shape of the weight
 _PLACES = {  # family -> (block, attentions, depth, size)
-    "sd1": (("down_blocks.0", 2, 1, 320), ("down_blocks.1", 2, 1, 640), ("down_blocks.2", 2, 1, 1280),
-            ("mid_block", 1, 1, 1280), ("up_blocks.1", 3, 1, 1280), ("up_blocks.2", 3, 1, 640), ("up_blocks.3", 3, 1, 320)),
-    "sdxl": (("down_blocks.1", 2, 2, 640), ("down_blocks.2", 2, 10, 1280), ("mid_block", 1, 10, 1280),
-             ("up_blocks.0", 3, 10, 1280), ("up_blocks.1", 3, 2, 640)),
+    "sd1": (
+        ("down_blocks.0", 2, 1, 320),
+        ("down_blocks.1", 2, 1, 640),
+        ("down_blocks.2", 2, 1, 1280),
+        ("mid_block", 1, 1, 1280),
+        ("up_blocks.1", 3, 1, 1280),
+        ("up_blocks.2", 3, 1, 640),
+        ("up_blocks.3", 3, 1, 320),
+    ),
+    "sdxl": (
+        ("down_blocks.1", 2, 2, 640),
+        ("down_blocks.2", 2, 10, 1280),
+        ("mid_block", 1, 10, 1280),
+        ("up_blocks.0", 3, 10, 1280),
+        ("up_blocks.1", 3, 2, 640),
+    ),
     "sdxl_refiner": (("down_blocks.1", 2, 4, 768), ("down_blocks.2", 2, 4, 1536), ("mid_block", 1, 4, 1536)),
 }
 _WIDTHS = {"sd1": 768, "sd2": 1024, "sdxl": 2048, "sdxl_refiner": 1280}
@@ -26,8 +38,12 @@ def unet_modules(family: str, *, only: str = "", has_convolutions: bool = False)
             for inner in range(depth):
                 inside = f"{place}.transformer_blocks.{inner}"
                 for attention, taken in (("attn1", size), ("attn2", _WIDTHS[family])):
-                    found |= {f"{inside}.{attention}.to_q": (size, size), f"{inside}.{attention}.to_k": (size, taken),
-                              f"{inside}.{attention}.to_v": (size, taken), f"{inside}.{attention}.to_out.0": (size, size)}
+                    found |= {
+                        f"{inside}.{attention}.to_q": (size, size),
+                        f"{inside}.{attention}.to_k": (size, taken),
+                        f"{inside}.{attention}.to_v": (size, taken),
+                        f"{inside}.{attention}.to_out.0": (size, size),
+                    }
                 found |= {f"{inside}.ff.net.0.proj": (8 * size, size), f"{inside}.ff.net.2": (size, 4 * size)}
             if has_convolutions:
                 found[f"{block}.resnets.{number}.conv1"] = (size, size, 3, 3)
@@ -36,9 +52,18 @@ def unet_modules(family: str, *, only: str = "", has_convolutions: bool = False)
 
 def text_modules(width: int, layers: int = 12) -> Modules:
     """The layers of a text encoder that LoRAs change."""
-    return {f"text_model.encoder.layers.{number}.{part}": shape for number in range(layers) for part, shape in {
-        "self_attn.q_proj": (width, width), "self_attn.k_proj": (width, width), "self_attn.v_proj": (width, width),
-        "self_attn.out_proj": (width, width), "mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}.items()}
+    return {
+        f"text_model.encoder.layers.{number}.{part}": shape
+        for number in range(layers)
+        for part, shape in {
+            "self_attn.q_proj": (width, width),
+            "self_attn.k_proj": (width, width),
+            "self_attn.v_proj": (width, width),
+            "self_attn.out_proj": (width, width),
+            "mlp.fc1": (4 * width, width),
+            "mlp.fc2": (width, 4 * width),
+        }.items()
+    }
 
 
 def kohya(prefix: str, modules: Modules) -> Modules:
@@ -50,8 +75,14 @@ def dotted(prefix: str, modules: Modules) -> Modules:
     return {prefix + name: shape for name, shape in modules.items()}
 
 
-def down_up(modules: Modules, rank: int = 8, *, down: str = ".lora_down.weight", up: str = ".lora_up.weight",
-            has_alpha: bool = True) -> Shapes:
+def down_up(
+    modules: Modules,
+    rank: int = 8,
+    *,
+    down: str = ".lora_down.weight",
+    up: str = ".lora_up.weight",
+    has_alpha: bool = True,
+) -> Shapes:
     """Two factors a layer."""
     shapes: Shapes = {}
     for name, (out, taken, *kernel) in modules.items():
@@ -78,8 +109,12 @@ def loha(modules: Modules, rank: int = 8) -> Shapes:
 def lokr(modules: Modules, factor: int = 8, rank: int = 8) -> Shapes:
     shapes: Shapes = {}
     for name, (out, taken, *_) in modules.items():
-        shapes |= {f"{name}.lokr_w1": (factor, factor), f"{name}.lokr_w2_a": (out // factor, rank),
-                   f"{name}.lokr_w2_b": (rank, taken // factor), f"{name}.alpha": ()}
+        shapes |= {
+            f"{name}.lokr_w1": (factor, factor),
+            f"{name}.lokr_w2_a": (out // factor, rank),
+            f"{name}.lokr_w2_b": (rank, taken // factor),
+            f"{name}.alpha": (),
+        }
     return shapes
 
 
@@ -92,8 +127,10 @@ def old_processors(modules: Modules) -> Shapes:
     shapes: Shapes = {}
     for name, (out, taken, *_) in modules.items():
         place, _, part = name.removesuffix(".0").rpartition(".")
-        shapes |= {f"{place}.processor.{part}_lora.down.weight": (4, taken),
-                   f"{place}.processor.{part}_lora.up.weight": (out, 4)}
+        shapes |= {
+            f"{place}.processor.{part}_lora.down.weight": (4, taken),
+            f"{place}.processor.{part}_lora.up.weight": (out, 4),
+        }
     return shapes
 
 

@@ -16,8 +16,16 @@ def write_safetensors(path: Path, seed: int = 0) -> None:
     path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<I", seed))
 
 
-def make_model(root: Path, name: str = "starter", *, title: str = "", words: tuple[str, ...] = (),
-               defaults: dict[str, object] | None = None, seed: int = 0, zero_snr: bool = False) -> Path:
+def make_model(
+    root: Path,
+    name: str = "starter",
+    *,
+    title: str = "",
+    words: tuple[str, ...] = (),
+    defaults: dict[str, object] | None = None,
+    seed: int = 0,
+    zero_snr: bool = False,
+) -> Path:
     """A folder that catalog.models.scan finds usable (sd1); its defaults are 4 steps of 64 × 64."""
     folder = root / name
     for part in ("unet", "vae", "text_encoder"):
@@ -26,10 +34,15 @@ def make_model(root: Path, name: str = "starter", *, title: str = "", words: tup
     files = {
         "model_index.json": {"_class_name": "StableDiffusionPipeline"},
         "unet/config.json": {"in_channels": 4, "cross_attention_dim": 16},
-        "vae/config.json": {}, "text_encoder/config.json": {}, "tokenizer/tokenizer_config.json": {},
+        "vae/config.json": {},
+        "text_encoder/config.json": {},
+        "tokenizer/tokenizer_config.json": {},
         "scheduler/scheduler_config.json": {"rescale_betas_zero_snr": zero_snr},
-        "darkroom.json": {"title": title or name.capitalize(), "sizes": {"square": [64, 64]},
-                          "defaults": {"steps": 4, "width": 64, "height": 64, **(defaults or {})}},
+        "darkroom.json": {
+            "title": title or name.capitalize(),
+            "sizes": {"square": [64, 64]},
+            "defaults": {"steps": 4, "width": 64, "height": 64, **(defaults or {})},
+        },
     }
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

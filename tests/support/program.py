@@ -42,18 +42,28 @@ class Program:
     def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
         self.port, self.data = free_port(), data
         self.log = data.parent / f"{data.name}-{self.port}.log"
-        command = [sys.executable, str(PROJECT / "app.py"), "--no-browser", "--port", str(self.port),
-                   "--data", str(data), *arguments]
+        command = [
+            sys.executable,
+            str(PROJECT / "app.py"),
+            "--no-browser",
+            "--port",
+            str(self.port),
+            "--data",
+            str(data),
+            *arguments,
+        ]
         kept = {k: v for k, v in os.environ.items() if not k.startswith("DARKROOM_")}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=data.parent, stdout=log, stderr=log,
-                                            env={**kept, **environment})
+            self.process = subprocess.Popen(
+                command, cwd=data.parent, stdout=log, stderr=log, env={**kept, **environment}
+            )
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
 
     def wait_for_page(self) -> None:
         def answered() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             return self.client.get("/").status_code == 200
+
         until(answered)
 
     def wait_for_engine(self) -> None:
@@ -75,8 +85,9 @@ class Program:
         return self.job(job_id)
 
     def children(self) -> list[int]:
-        out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
-                             capture_output=True, text=True, check=False).stdout
+        out = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
+        ).stdout
         return [int(pid) for pid in out.split()]
 
     def end(self) -> float:

@@ -103,10 +103,17 @@ def _serve(line: socket.socket, behind: int, strips: bool) -> None:
             line.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
         if strips:
-            target = target[len(PREFIX):]
+            target = target[len(PREFIX) :]
         host = next((field.split(b":", 1)[1].strip() for field in fields if field.lower().startswith(b"host:")), b"")
-        kept = [field for field in fields if field.lower().split(b":")[0] not in (b"host", b"connection", b"keep-alive")]
-        kept += [f"Host: 127.0.0.1:{behind}".encode(), b"X-Forwarded-Host: " + host, b"X-Forwarded-For: 203.0.113.9", b"Connection: close"]
+        kept = [
+            field for field in fields if field.lower().split(b":")[0] not in (b"host", b"connection", b"keep-alive")
+        ]
+        kept += [
+            f"Host: 127.0.0.1:{behind}".encode(),
+            b"X-Forwarded-Host: " + host,
+            b"X-Forwarded-For: 203.0.113.9",
+            b"Connection: close",
+        ]
         with socket.create_connection(("127.0.0.1", behind)) as far:
             far.sendall(b"\r\n".join([b" ".join([method, target, version]), *kept]) + b"\r\n\r\n" + rest)
             threading.Thread(target=_pass, args=(line, far), daemon=True).start()

@@ -61,8 +61,18 @@ def small_page() -> gr.Blocks:
 def mount_small_page(app: FastAPI) -> gr.Blocks:
     """Mount it the way tabs/site.py mounts ours."""
     page = small_page()
-    gr.mount_gradio_app(app, page, "/", footer_links=[], run_history=False, ssr_mode=False, show_error=False,
-                        enable_monitoring=False, pwa=False, mcp_server=False)
+    gr.mount_gradio_app(
+        app,
+        page,
+        "/",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        show_error=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+    )
     page.has_launched = True
     app.state.page = page
     processing_utils.async_transport = NoFetching()  # type: ignore[assignment]
@@ -128,7 +138,9 @@ def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
 
 
 @contextmanager
-def served(folder: Path, *, with_page: bool = False, most: int = 200, patience: Patience | None = None, **choices: Any) -> Iterator[Site]:
+def served(
+    folder: Path, *, with_page: bool = False, most: int = 200, patience: Patience | None = None, **choices: Any
+) -> Iterator[Site]:
     """Serve a studio on `folder`; `choices` are settings."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
     make_model(folder / "models")

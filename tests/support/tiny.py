@@ -39,8 +39,13 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
     if kind in _XL:
         parts["text_encoder"] = CLIPTextModel(_text_config(16, layers=3))
         parts["text_encoder_2"] = CLIPTextModelWithProjection(_text_config(16, layers=3))
-        parts["unet"] = _unet(32, _CHANNELS.get(kind, 4), addition_embed_type="text_time", addition_time_embed_dim=8,
-                              projection_class_embeddings_input_dim=16 + 6 * 8)
+        parts["unet"] = _unet(
+            32,
+            _CHANNELS.get(kind, 4),
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=16 + 6 * 8,
+        )
     else:
         parts["text_encoder"] = CLIPTextModel(_text_config(width, layers=1 if kind in _SD2 else 3))
         parts["unet"] = _unet(width, _CHANNELS.get(kind, 4))
@@ -53,8 +58,13 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
     if kind in _XL:
         make_tokenizer("!").save_pretrained(folder / "tokenizer_2")
     predicts = "epsilon" if kind not in ("sd2", "zero_snr") else "v_prediction"
-    EulerDiscreteScheduler(**_BETAS, prediction_type=predicts, steps_offset=1, timestep_spacing="leading",
-                           rescale_betas_zero_snr=kind == "zero_snr").save_pretrained(folder / "scheduler")
+    EulerDiscreteScheduler(
+        **_BETAS,
+        prediction_type=predicts,
+        steps_offset=1,
+        timestep_spacing="leading",
+        rescale_betas_zero_snr=kind == "zero_snr",
+    ).save_pretrained(folder / "scheduler")
     _write_json(folder / "model_index.json", _index(kind))
     if side_file is not None:
         _write_json(folder / "darkroom.json", side_file)
@@ -63,30 +73,62 @@ def build(kind: Kind, folder: Path, seed: int = 0, *, side_file: dict[str, objec
 
 def _unet(cross: int, channels: int = 4, **more: object) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8, in_channels=channels, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4,
+        sample_size=8,
+        in_channels=channels,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=2, cross_attention_dim=cross, **more)
+        attention_head_dim=2,
+        cross_attention_dim=cross,
+        **more,
+    )
 
 
 def _vae() -> AutoencoderKL:
-    return AutoencoderKL(block_out_channels=(8, 8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4,
-                         up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, norm_num_groups=2,
-                         layers_per_block=1, scaling_factor=0.18215, force_upcast=False)
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=2,
+        layers_per_block=1,
+        scaling_factor=0.18215,
+        force_upcast=False,
+    )
 
 
 def _depth_config() -> DPTConfig:
-    return DPTConfig(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, patch_size=96,
-                     image_size=384, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8],
-                     fusion_hidden_size=8, reassemble_factors=[4, 2, 1, 0.5], is_hybrid=False)
+    return DPTConfig(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        patch_size=96,
+        image_size=384,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        reassemble_factors=[4, 2, 1, 0.5],
+        is_hybrid=False,
+    )
 
 
 def _text_config(width: int, layers: int, projection: int = 16) -> CLIPTextConfig:
     ids = make_vocabulary()
-    return CLIPTextConfig(vocab_size=len(ids), hidden_size=width, intermediate_size=32, num_hidden_layers=layers,
-                          num_attention_heads=2, max_position_embeddings=77, projection_dim=projection,
-                          bos_token_id=ids["<|startoftext|>"], eos_token_id=ids["<|endoftext|>"],
-                          pad_token_id=ids["<|endoftext|>"])
+    return CLIPTextConfig(
+        vocab_size=len(ids),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        projection_dim=projection,
+        bos_token_id=ids["<|startoftext|>"],
+        eos_token_id=ids["<|endoftext|>"],
+        pad_token_id=ids["<|endoftext|>"],
+    )
 
 
 def _alphabet() -> Iterator[str]:
@@ -111,8 +153,13 @@ def _merges() -> list[tuple[str, str]]:
 def make_vocabulary() -> dict[str, int]:
     """Symbols to ids; "!" is 0, as in CLIP."""
     letters = list(_alphabet())
-    names = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in _merges()),
-             "<|startoftext|>", "<|endoftext|>"]
+    names = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        *("".join(pair) for pair in _merges()),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
@@ -124,14 +171,23 @@ def make_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
 def _index(kind: Kind) -> dict[str, object]:
     xl = "XL" if kind in _XL else ""
     index: dict[str, object] = {
-        "_class_name": f"StableDiffusion{xl}Pipeline", "_diffusers_version": "0.42.1",
-        "feature_extractor": [None, None], "image_encoder": [None, None],
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"]}
+        "_class_name": f"StableDiffusion{xl}Pipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
     if kind in _XL:
-        return {**index, "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-                "tokenizer_2": ["transformers", "CLIPTokenizer"], "force_zeros_for_empty_prompt": True}
+        return {
+            **index,
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer_2": ["transformers", "CLIPTokenizer"],
+            "force_zeros_for_empty_prompt": True,
+        }
     return {**index, "requires_safety_checker": False, "safety_checker": [None, None]}
 
 

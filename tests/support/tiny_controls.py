@@ -15,11 +15,19 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-_BLOCKS = {"block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 4, "attention_head_dim": 2,
-           "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-           "conditioning_embedding_out_channels": (4, 8, 8, 8)}
-_XL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8,
-       "projection_class_embeddings_input_dim": 16 + 6 * 8}
+_BLOCKS = {
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "conditioning_embedding_out_channels": (4, 8, 8, 8),
+}
+_XL = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 16 + 6 * 8,
+}
 _PICTURE_WIDTH = 24  # what the image encoder gives
 
 
@@ -44,8 +52,15 @@ def build_controlnet(kind: str, folder: Path, seed: int = 10, **more: object) ->
 def build_union(folder: Path, seed: int = 20, types: int = 6) -> Path:
     """A union ControlNet folder, of as many types."""
     with _chance(seed):
-        net = ControlNetUnionModel(cross_attention_dim=_width("sdxl"), num_control_type=types, num_trans_channel=16,
-                                   num_trans_head=2, num_proj_channel=16, **_BLOCKS, **_XL)
+        net = ControlNetUnionModel(
+            cross_attention_dim=_width("sdxl"),
+            num_control_type=types,
+            num_trans_channel=16,
+            num_trans_head=2,
+            num_proj_channel=16,
+            **_BLOCKS,
+            **_XL,
+        )
         _save(net, folder)
     return folder
 
@@ -53,8 +68,18 @@ def build_union(folder: Path, seed: int = 20, types: int = 6) -> Path:
 def build_adapter(folder: Path, seed: int = 30, **more: object) -> Path:
     """A T2I-Adapter folder: SDXL's form is the one that fits the tiny U-Nets, of every family."""
     with _chance(seed):
-        _save(T2IAdapter(**{"channels": (16, 32), "num_res_blocks": 1, "adapter_type": "full_adapter_xl",
-                            "downscale_factor": 16, **more}), folder)
+        _save(
+            T2IAdapter(
+                **{
+                    "channels": (16, 32),
+                    "num_res_blocks": 1,
+                    "adapter_type": "full_adapter_xl",
+                    "downscale_factor": 16,
+                    **more,
+                }
+            ),
+            folder,
+        )
     return folder
 
 
@@ -62,9 +87,12 @@ def build_ip_adapter(unet: nn.Module, file: Path, seed: int = 40, tokens: int = 
     """An IP-Adapter file for a U-Net, and a folder image_encoder beside it."""
     with _chance(seed):
         width = unet.config.cross_attention_dim
-        tensors = {"image_proj.proj.weight": torch.randn(tokens * width, _PICTURE_WIDTH) * 0.3,
-                   "image_proj.proj.bias": torch.randn(tokens * width), "image_proj.norm.weight": torch.ones(width),
-                   "image_proj.norm.bias": torch.zeros(width)}
+        tensors = {
+            "image_proj.proj.weight": torch.randn(tokens * width, _PICTURE_WIDTH) * 0.3,
+            "image_proj.proj.bias": torch.randn(tokens * width),
+            "image_proj.norm.weight": torch.ones(width),
+            "image_proj.norm.bias": torch.zeros(width),
+        }
         layers = [module for name, module in unet.named_modules() if name.endswith("attn2.to_k")]
         for number, layer in enumerate(layers):
             for part in ("to_k_ip", "to_v_ip"):
@@ -76,9 +104,17 @@ def build_ip_adapter(unet: nn.Module, file: Path, seed: int = 40, tokens: int = 
 
 
 def _encoder() -> nn.Module:
-    return CLIPVisionModelWithProjection(CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32,
-        patch_size=16, projection_dim=_PICTURE_WIDTH))
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=16,
+            projection_dim=_PICTURE_WIDTH,
+        )
+    )
 
 
 def _save(net: nn.Module, folder: Path) -> None:
@@ -112,8 +148,13 @@ def build_adapter_file(folder: Path, file: Path, *, is_diffusers: bool = False) 
     net = T2IAdapter.from_pretrained(str(folder))
     is_light = net.config.adapter_type == "light_adapter"
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name if is_diffusers else _first_adapter_name(name, is_light): tensor.clone()
-               for name, tensor in net.state_dict().items()}, file)
+    save_file(
+        {
+            name if is_diffusers else _first_adapter_name(name, is_light): tensor.clone()
+            for name, tensor in net.state_dict().items()
+        },
+        file,
+    )
     return file
 
 
@@ -130,11 +171,21 @@ def _first_adapter_name(name: str, is_light: bool) -> str:
 
 
 _FIRST_NAMES = {
-    "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
     "controlnet_cond_embedding.conv_in": "input_hint_block.0",
-    "controlnet_cond_embedding.conv_out": "input_hint_block.14", "controlnet_mid_block": "middle_block_out.0"}
-_OF_RESNETS = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-               "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+    "controlnet_cond_embedding.conv_out": "input_hint_block.14",
+    "controlnet_mid_block": "middle_block_out.0",
+}
+_OF_RESNETS = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
 
 
 def _first_name(name: str) -> str:

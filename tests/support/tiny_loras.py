@@ -36,9 +36,13 @@ class Made:
 
 def chosen(parts: Modules, endings: Iterable[str]) -> dict[Name, nn.Module]:
     """The modules of some endings."""
-    return {(part, name): child for part, module in parts.items() if part != "vae"
-            for name, child in module.named_modules()
-            if isinstance(child, (nn.Linear, nn.Conv2d)) and name.endswith(tuple(endings))}
+    return {
+        (part, name): child
+        for part, module in parts.items()
+        if part != "vae"
+        for name, child in module.named_modules()
+        if isinstance(child, (nn.Linear, nn.Conv2d)) and name.endswith(tuple(endings))
+    }
 
 
 def kohya(part: str, module: str) -> str:
@@ -61,9 +65,15 @@ def dotted(part: str, module: str) -> str:
     return f"{part}.{module}" if part == "unet" else f"{part}.text_model.{module.removeprefix('text_model.')}"
 
 
-def make(modules: Mapping[Name, nn.Module], name_of: Callable[[str, str], str],
-         roles: tuple[str, str] = ("lora_down.weight", "lora_up.weight"), *, alpha: float | None = ALPHA, seed: int = 5,
-         dtype: torch.dtype = torch.float32) -> Made:
+def make(
+    modules: Mapping[Name, nn.Module],
+    name_of: Callable[[str, str], str],
+    roles: tuple[str, str] = ("lora_down.weight", "lora_up.weight"),
+    *,
+    alpha: float | None = ALPHA,
+    seed: int = 5,
+    dtype: torch.dtype = torch.float32,
+) -> Made:
     """A plain LoRA (for convolutions a LoCon)."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}

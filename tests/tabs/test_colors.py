@@ -21,7 +21,7 @@ def themes() -> dict[str, dict[str, str]]:
 
 
 def channels(color: str) -> tuple[float, float, float]:
-    values = [int(color[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+    values = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
     return red, green, blue
 
@@ -46,12 +46,27 @@ def chroma(color: str) -> float:
     return ((500 * (fx - fy)) ** 2 + (200 * (fy - fz)) ** 2) ** 0.5
 
 
-@pytest.mark.parametrize(("theme", "token", "lowest"), [
-    ("light", "ink", 13.9), ("dark", "ink", 12.7), ("light", "ink-2", 6.5), ("dark", "ink-2", 7.1),
-    ("light", "ink-3", 5.0), ("dark", "ink-3", 5.2), ("light", "accent-ink", 5.1), ("dark", "accent-ink", 7.4),
-    ("light", "bad", 5.7), ("dark", "bad", 7.0), ("light", "accent", 4.4), ("dark", "accent", 6.2),
-    ("light", "focus", 4.4), ("dark", "focus", 7.4), ("light", "edge", 3.2), ("dark", "edge", 3.4),
-])
+@pytest.mark.parametrize(
+    ("theme", "token", "lowest"),
+    [
+        ("light", "ink", 13.9),
+        ("dark", "ink", 12.7),
+        ("light", "ink-2", 6.5),
+        ("dark", "ink-2", 7.1),
+        ("light", "ink-3", 5.0),
+        ("dark", "ink-3", 5.2),
+        ("light", "accent-ink", 5.1),
+        ("dark", "accent-ink", 7.4),
+        ("light", "bad", 5.7),
+        ("dark", "bad", 7.0),
+        ("light", "accent", 4.4),
+        ("dark", "accent", 6.2),
+        ("light", "focus", 4.4),
+        ("dark", "focus", 7.4),
+        ("light", "edge", 3.2),
+        ("dark", "edge", 3.4),
+    ],
+)
 def test_lowest_contrast_over_every_ground_is_what_the_table_says(theme: str, token: str, lowest: float) -> None:
     colors = themes()[theme]
     found = min(contrast(colors[token], colors[ground]) for ground in GROUNDS)
@@ -61,8 +76,12 @@ def test_lowest_contrast_over_every_ground_is_what_the_table_says(theme: str, to
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_on_accent_and_on_soft_grounds_can_be_read(theme: str) -> None:
     colors = themes()[theme]
-    for text, ground in (("on-accent", "accent"), ("on-accent", "accent-hover"), ("accent-ink", "accent-soft"),
-                         ("bad", "bad-soft")):
+    for text, ground in (
+        ("on-accent", "accent"),
+        ("on-accent", "accent-hover"),
+        ("accent-ink", "accent-soft"),
+        ("bad", "bad-soft"),
+    ):
         assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
 
 

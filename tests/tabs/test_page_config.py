@@ -23,8 +23,13 @@ def config_of(tmp_path: Path) -> dict[str, object]:
 def test_ranges_labels_and_pairs_are_those_of_the_contract(tmp_path: Path) -> None:
     make_model(tmp_path / "models", words=("sea", "hill"))
     config = config_of(tmp_path)
-    assert config["limits"] == {**config["limits"], "steps": [*STEPS], "guidance": [*GUIDANCE], "side": [*SIDE],  # type: ignore[dict-item]
-                                "max_seed": "18446744073709551615"}
+    assert config["limits"] == {
+        **config["limits"],
+        "steps": [*STEPS],
+        "guidance": [*GUIDANCE],
+        "side": [*SIDE],  # type: ignore[dict-item]
+        "max_seed": "18446744073709551615",
+    }
     assert config["labels"] == {**LABELS, "loops": "Rounds"}
     assert [row["id"] for row in config["samplers"]] == list(SAMPLERS)  # type: ignore[attr-defined]
     model = config["model"]
@@ -51,7 +56,9 @@ def test_every_field_has_a_hint(tmp_path: Path, field: str) -> None:
     assert isinstance(hints, dict) and hints[field].startswith("Use ")
 
 
-@pytest.mark.parametrize("environment", [{"DARKROOM_PASSWORD": "x", "DARKROOM_LAN": "true"}, {"SPACE_HOST": "a.hf.space"}])
+@pytest.mark.parametrize(
+    "environment", [{"DARKROOM_PASSWORD": "x", "DARKROOM_LAN": "true"}, {"SPACE_HOST": "a.hf.space"}]
+)
 def test_visitors_from_elsewhere_are_told_no_path_of_this_machine(tmp_path: Path, environment: dict[str, str]) -> None:
     make_model(tmp_path / "models")
     settings = load_settings(["--data", str(tmp_path / "data")], environment, tmp_path)

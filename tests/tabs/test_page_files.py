@@ -88,7 +88,8 @@ def test_colors_and_sizes_of_text_come_from_the_tokens(style: Path) -> None:
         return
     assert not _COLOR.search(text)
     assert set(re.findall(r"font:\s*([^;!]+)", text)) <= {
-        f"var(--{name})" for name in ("hint", "label", "body", "prompt", "title", "headline", "mono")} | {"var(--body) "}
+        f"var(--{name})" for name in ("hint", "label", "body", "prompt", "title", "headline", "mono")
+    } | {"var(--body) "}
     outside = re.sub(r"@(?:media|container)[^{]*\{|@keyframes[^}]*\}\s*\}", "", text)
     tops = re.findall(r"^ {0,2}([^\s&@}][^{};]*)\{", outside, flags=re.MULTILINE)
     assert all(".gradio-container" in top or top.startswith(("html", ".explains &")) for top in tops), tops

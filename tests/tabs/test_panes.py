@@ -4,7 +4,11 @@ from tabs.panes import GeneratingTab, _in_order
 
 
 def test_what_a_tab_has_alone_stands_where_the_tab_has_it() -> None:
-    order = _in_order((GeneratingTab("a", "A", ("prompt", "model", "size", "more")),
-                       GeneratingTab("b", "B", ("start", "prompt", "model", "strength", "size", "more")),
-                       GeneratingTab("c", "C", ("prompt", "model", "mask", "more", "last"))))
+    order = _in_order(
+        (
+            GeneratingTab("a", "A", ("prompt", "model", "size", "more")),
+            GeneratingTab("b", "B", ("start", "prompt", "model", "strength", "size", "more")),
+            GeneratingTab("c", "C", ("prompt", "model", "mask", "more", "last")),
+        )
+    )
     assert order == ["start", "prompt", "model", "mask", "strength", "size", "more", "last"]

@@ -38,8 +38,18 @@ class Opened:
         self.queue.close()
 
     async def push(self, session: str = "s") -> str:
-        request = Request({"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "headers": [], "query_string": b"",
-                           "server": ("127.0.0.1", 7860), "scheme": "http", "root_path": ""})
+        request = Request(
+            {
+                "type": "http",
+                "method": "POST",
+                "path": "/gradio_api/queue/join",
+                "headers": [],
+                "query_string": b"",
+                "server": ("127.0.0.1", 7860),
+                "scheme": "http",
+                "root_path": "",
+            }
+        )
         (number,) = self.page.fns
         body = PredictBodyInternal(session_hash=session, fn_index=number, data=["x"], request=request)
         taken, event, _ = await self.queue.push(body, request, None)
@@ -60,6 +70,7 @@ def test_an_event_is_started_when_it_comes_and_ended() -> None:
             for _ in range(3):
                 await opened.push()
                 assert (await opened.until("process_completed")).output["data"] == ["x!"]
+
     asyncio.run(go())
 
 
@@ -77,6 +88,7 @@ def test_what_waits_for_room_is_started_when_there_is_some() -> None:
             gate.set()
             for session in "abcde":
                 await opened.until("process_completed", session)
+
     asyncio.run(go())
 
 
@@ -96,6 +108,7 @@ def test_a_limit_of_one_is_kept() -> None:
                 await opened.push(session)
             for session in "abc":
                 assert (await opened.until("process_completed", session)).success
+
     asyncio.run(go())
 
 
@@ -115,10 +128,12 @@ def test_a_running_event_is_found_by_its_name_and_cancelled() -> None:
             await opened.push()
             await begun.wait()
             from gradio.utils import cancel_tasks
+
             (number,) = opened.page.fns
             await cancel_tasks({f"s_{number}"})
             async with asyncio.timeout(5):
                 await ended.wait()
+
     asyncio.run(go())
 
 
@@ -133,6 +148,7 @@ def test_progress_is_told() -> None:
             message = await opened.until("progress")
             assert message.progress_data[0].desc == "half"
             await opened.until("process_completed")
+
     asyncio.run(go())
 
 
@@ -147,6 +163,7 @@ def test_a_queue_in_which_nothing_happens_goes_round_no_more() -> None:
             before = woken.rounds
             await asyncio.sleep(0.08)
             assert woken.rounds == before
+
     asyncio.run(go())
 
 

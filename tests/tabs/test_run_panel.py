@@ -14,8 +14,8 @@ from studio.settings import load_settings
 from studio.studio import Studio
 from tabs.run_panel import make_runner
 from tests.support.fakes import FakeWorker
-from tests.support.model_folders import make_model
 from tests.support.images import flat_png
+from tests.support.model_folders import make_model
 
 OWNER, OTHER = "someone", "someone-else"
 
@@ -32,7 +32,9 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 def said(studio: Studio, asked: object, owner: str = OWNER) -> list[dict[str, Any]]:
     """All values that the event gives for one request."""
-    raw = asked if isinstance(asked, str) else json.dumps({"stream": "s", "window": "w", **cast("dict[str, Any]", asked)})
+    raw = (
+        asked if isinstance(asked, str) else json.dumps({"stream": "s", "window": "w", **cast("dict[str, Any]", asked)})
+    )
     request = cast(gr.Request, SimpleNamespace(request=SimpleNamespace(scope={"state": {"owner": owner}})))
 
     async def collect() -> list[str]:
@@ -70,24 +72,37 @@ def test_another_owners_job_is_not_found(studio: Studio) -> None:
     assert [(value["type"], value["code"]) for value in values] == [("refused", "not_found")]
 
 
-@pytest.mark.parametrize(("draft", "code", "words"), [
-    ({"prompt": "sea", "steps": 999}, "invalid_steps", "Steps is 999."),
-    ({"prompt": "sea", "width": 500}, "invalid_width", "Width is 500."),
-    ({"prompt": 5}, "invalid_prompt", "Prompt is 5."),
-    ({"steps": 5}, "invalid_prompt", "“prompt” is missing."),
-    ({"prompt": "sea", "mode": "x"}, "unknown_field", "“mode” is not a field of a recipe."),
-    ({"prompt": "sea \ud83d"}, "invalid_prompt", "Prompt has half of a character at place 5: it was cut in two."),
-])
-def test_what_is_wrong_with_a_draft_is_said_in_one_sentence(studio: Studio, draft: dict[str, Any], code: str,
-                                                            words: str) -> None:
-    value, = said(studio, {"draft": draft})
+@pytest.mark.parametrize(
+    ("draft", "code", "words"),
+    [
+        ({"prompt": "sea", "steps": 999}, "invalid_steps", "Steps is 999."),
+        ({"prompt": "sea", "width": 500}, "invalid_width", "Width is 500."),
+        ({"prompt": 5}, "invalid_prompt", "Prompt is 5."),
+        ({"steps": 5}, "invalid_prompt", "“prompt” is missing."),
+        ({"prompt": "sea", "mode": "x"}, "unknown_field", "“mode” is not a field of a recipe."),
+        ({"prompt": "sea \ud83d"}, "invalid_prompt", "Prompt has half of a character at place 5: it was cut in two."),
+    ],
+)
+def test_what_is_wrong_with_a_draft_is_said_in_one_sentence(
+    studio: Studio, draft: dict[str, Any], code: str, words: str
+) -> None:
+    (value,) = said(studio, {"draft": draft})
     assert (value["type"], value["code"], value["message"]) == ("refused", code, words)
 
 
-@pytest.mark.parametrize("raw", ["", "nonsense", "[]", '{"stream": 5}', '{"stream": "s", "window": "w", "more": 1}',
-                                 json.dumps({"stream": "s" * 200, "window": "w"})])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "nonsense",
+        "[]",
+        '{"stream": 5}',
+        '{"stream": "s", "window": "w", "more": 1}',
+        json.dumps({"stream": "s" * 200, "window": "w"}),
+    ],
+)
 def test_what_is_no_request_is_refused(studio: Studio, raw: str) -> None:
-    value, = said(studio, raw)
+    (value,) = said(studio, raw)
     assert value["type"] == "refused" and value["hint"] == "Reload the page."
 
 
@@ -103,8 +118,13 @@ def test_long_prompt_does_not_travel_with_every_value(studio: Studio) -> None:
 
 def test_where_only_the_masked_area_is_painted_the_stage_is_told_the_whole_pictures_size(studio: Studio) -> None:
     black = studio.add_input(flat_png(192, 128), OWNER).sha256
-    draft = {"prompt": "sea", "width": 64, "height": 64, "start": {"image": {"sha256": black}},
-             "mask": {"image": {"sha256": black}, "area": "masked", "invert": True}}
+    draft = {
+        "prompt": "sea",
+        "width": 64,
+        "height": 64,
+        "start": {"image": {"sha256": black}},
+        "mask": {"image": {"sha256": black}, "area": "masked", "invert": True},
+    }
     for area, size in (("masked", (192, 128)), ("whole", (64, 64))):
         draft["mask"]["area"] = area  # type: ignore[index]
         recipe = said(studio, {"draft": draft})[-1]["recipe"]

@@ -9,11 +9,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTokenizer
 
-from training.drawing.captions import vocabulary
-from training.loops.checkpoints import Budget, Stopwatch
 from training.diffusion import Bucket, Painter, Trainer, new_painter, noised, pick_bucket, timesteps
-from training.models import TEXT_WIDTH, new_scheduler, new_unet
+from training.drawing.captions import vocabulary
 from training.drawing.scenes import random_scene
+from training.loops.checkpoints import Budget, Stopwatch
+from training.models import TEXT_WIDTH, new_scheduler, new_unet
 from training.text import Slots, TextLesson, phrasings
 from training.tokenizer import write_tokenizer
 
@@ -58,7 +58,9 @@ def test_timesteps_cover_all_and_lean_to_noise() -> None:
     assert t.float().mean() > 550
 
 
-def test_a_step_changes_all_parts_and_its_loss_is_finite(tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path) -> None:
+def test_a_step_changes_all_parts_and_its_loss_is_finite(
+    tokenizer: CLIPTokenizer, bucket: Bucket, tmp_path: Path
+) -> None:
     trainer = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "unet.pt")
     before = {name: value.clone() for name, value in trainer.painter.named_parameters()}
     losses = [trainer.train_step([bucket], Budget(steps=100)) for _ in range(2)]
@@ -71,7 +73,9 @@ def test_the_words_stand_still_before_the_last_part(tokenizer: CLIPTokenizer, bu
     trainer = Trainer(tiny_painter(tokenizer), tokenizer, tmp_path / "unet.pt")
     before = {name: value.clone() for name, value in trainer.painter.named_parameters()}
     trainer.train_step([bucket], Budget(steps=100, last=0.5))
-    assert {name.split(".")[0] for name, value in trainer.painter.named_parameters() if not value.equal(before[name])} == {"unet"}
+    assert {
+        name.split(".")[0] for name, value in trainer.painter.named_parameters() if not value.equal(before[name])
+    } == {"unet"}
 
 
 def test_a_start_gives_all_layers_of_its_shapes(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:

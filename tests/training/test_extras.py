@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 from training import control, inversion, styles
 from training.drawing.captions import vocabulary
-from training.loops.checkpoints import Budget
 from training.drawing.data import scenes_of
 from training.drawing.drawing import draw
-from training.models import TEXT_WIDTH, new_scheduler, new_text_encoder
 from training.drawing.scenes import Scene
+from training.loops.checkpoints import Budget
+from training.models import TEXT_WIDTH, new_scheduler, new_text_encoder
 from training.text import phrasings
 from training.tokenizer import write_tokenizer
 from training.vae import new_vae
@@ -60,7 +60,9 @@ def test_depth_may_begin_from_what_follows_lines(folder: Path, tmp_path: Path) -
     lines.save_pretrained(tmp_path / "edges")
     control.train_control(tmp_path / "depth.pt", lesson, Budget(steps=1), start=tmp_path / "edges")
     control.write_control(tmp_path / "depth.pt", pipeline, tmp_path / "depth")
-    assert ControlNetModel.from_pretrained(tmp_path / "depth").controlnet_mid_block.bias.mean().item() == pytest.approx(3.0, abs=0.1)
+    assert ControlNetModel.from_pretrained(tmp_path / "depth").controlnet_mid_block.bias.mean().item() == pytest.approx(
+        3.0, abs=0.1
+    )
 
 
 def test_edges_lie_where_a_thing_ends_and_agree_with_themselves_alone() -> None:
@@ -74,8 +76,16 @@ def test_edges_lie_where_a_thing_ends_and_agree_with_themselves_alone() -> None:
 
 def test_a_style_learns_and_loads(folder: Path, tmp_path: Path) -> None:
     pipeline = tiny_pipeline(folder)
-    styles.train_style(tmp_path / "style.pt", pipeline, LATENTS, phrasings(pipeline.tokenizer, scenes_of(2, 4), 2, seed=1), Budget(steps=2))
-    styles.write_style(tmp_path / "style.pt", tiny_pipeline(folder), tmp_path / "loras" / "starter-woodblock.safetensors")
+    styles.train_style(
+        tmp_path / "style.pt",
+        pipeline,
+        LATENTS,
+        phrasings(pipeline.tokenizer, scenes_of(2, 4), 2, seed=1),
+        Budget(steps=2),
+    )
+    styles.write_style(
+        tmp_path / "style.pt", tiny_pipeline(folder), tmp_path / "loras" / "starter-woodblock.safetensors"
+    )
     fresh = tiny_pipeline(folder)
     fresh.load_lora_weights(tmp_path / "loras", weight_name="starter-woodblock.safetensors")
     assert fresh.get_list_adapters()["unet"]

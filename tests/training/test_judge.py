@@ -6,15 +6,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.evaluation import measures
-from training.loops.checkpoints import Budget
-from training.evaluation.judge import ANSWERS, THING_NAMES, Judge, JudgeLesson, judged, keep_judge, labels_of, load_judge, moved, places_of, train_judge
 from training.drawing.scenes import Scene, any_scene, is_held_out
+from training.evaluation import measures
+from training.evaluation.judge import (
+    ANSWERS,
+    THING_NAMES,
+    Judge,
+    JudgeLesson,
+    judged,
+    keep_judge,
+    labels_of,
+    load_judge,
+    moved,
+    places_of,
+    train_judge,
+)
+from training.loops.checkpoints import Budget
 
 
 def perfect_logits(scenes: list[Scene]) -> dict[str, torch.Tensor]:
     labels = labels_of(scenes)
-    logits = {name: torch.nn.functional.one_hot(values, len(ANSWERS[name])).float() for name, values in labels.whole.items()}
+    logits = {
+        name: torch.nn.functional.one_hot(values, len(ANSWERS[name])).float() for name, values in labels.whole.items()
+    }
     return {**logits, "things": labels.things * 2 - 1}
 
 
@@ -67,7 +81,9 @@ def test_a_kept_judge_goes_on(tmp_path: Path) -> None:
     keep_judge(first, tmp_path / "kept.safetensors")
     for name, start in (("second", tmp_path / "kept.safetensors"), ("anew", None)):
         train_judge(tmp_path / f"{name}.pt", lesson, Budget(steps=1), start=start)
-    second, anew = (lesson.loss(load_judge(tmp_path / f"{name}.pt"), np.random.default_rng(0)).item() for name in ("second", "anew"))
+    second, anew = (
+        lesson.loss(load_judge(tmp_path / f"{name}.pt"), np.random.default_rng(0)).item() for name in ("second", "anew")
+    )
     assert second < 0.9 * anew
 
 

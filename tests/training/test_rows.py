@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from training import evaluate
-from training.evaluation import extra_rows, measures
 from training.evaluate import write_results
+from training.evaluation import extra_rows, measures
 from training.evaluation.judge import Judge
 from training.evaluation.measures import Task
 from training.evaluation.rows import Row, Subject, at_least
@@ -34,7 +34,9 @@ def test_the_table_is_kept_with_its_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_what_nobody_asked_for_is_looked_for_again_with_its_name_as_negative_prompt(obeys: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_asked_for_is_looked_for_again_with_its_name_as_negative_prompt(
+    obeys: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def paint(pipeline: object, tasks: list[Task], negative: list[str] | None = None) -> list[str]:
         """Every picture shows a sun, unless that is unwanted."""
         return ["" if obeys and negative and negative[row] == "sun" else "sun" for row in range(len(tasks))]
@@ -44,5 +46,9 @@ def test_what_nobody_asked_for_is_looked_for_again_with_its_name_as_negative_pro
     monkeypatch.setattr(measures, "thing_seen", lambda judge, pictures: pictures)
     monkeypatch.setattr(measures, "things_seen", lambda judge, pictures, names: 1.0)
     light, thing, asked = evaluate.negative_rows(Subject(Path(), None, Judge(), 1))
-    assert (light.measured, light.reached) == (thing.measured, thing.reached) == (f"100.0%; {0 if obeys else 100:.1f}%", obeys)
+    assert (
+        (light.measured, light.reached)
+        == (thing.measured, thing.reached)
+        == (f"100.0%; {0 if obeys else 100:.1f}%", obeys)
+    )
     assert asked.reached is None

@@ -1,5 +1,6 @@
 """Scenes, their drawings and their words."""
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -55,7 +56,10 @@ def test_scenes_fill_any_shape(size: tuple[int, int]) -> None:
     for _ in range(3):
         drawing = draw_all(random_scene(rng), *size)
         assert drawing.picture.size == size and np.asarray(drawing.picture).std() > 3
-        assert drawing.covered.shape == (size[1] // 8, size[0] // 8) and 0 <= drawing.covered.min() <= drawing.covered.max() <= 1
+        assert (
+            drawing.covered.shape == (size[1] // 8, size[0] // 8)
+            and 0 <= drawing.covered.min() <= drawing.covered.max() <= 1
+        )
         assert drawing.depth.shape == size[::-1] and 0 <= drawing.depth.min() <= drawing.depth.max() <= 1
 
 
@@ -90,8 +94,11 @@ def test_each_land_takes_what_fits_it(land: str) -> None:
 
 @pytest.mark.parametrize("thing", sorted(name for name, thing in THINGS.items() if thing.colors))
 def test_each_color_of_a_thing_looks_different(thing: str) -> None:
-    portraits = [np.asarray(draw_portrait(Scene("noon", "clear", "field", thing=thing, color=color), 64), int) for color in THINGS[thing].colors]
-    assert all(np.abs(first - second).max() > 40 for first, second in zip(portraits, portraits[1:], strict=False))
+    portraits = [
+        np.asarray(draw_portrait(Scene("noon", "clear", "field", thing=thing, color=color), 64), int)
+        for color in THINGS[thing].colors
+    ]
+    assert all(np.abs(first - second).max() > 40 for first, second in itertools.pairwise(portraits))
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -107,7 +114,9 @@ def test_the_first_of_two_things_stands_on_the_left() -> None:
     assert red[64:].sum() > 10 * max(1, red[:64].sum())
 
 
-@pytest.mark.parametrize("light", sorted({light for lights in LIGHTS.values() for light in lights if light} | {"lightning"}))
+@pytest.mark.parametrize(
+    "light", sorted({light for lights in LIGHTS.values() for light in lights if light} | {"lightning"})
+)
 def test_each_light_can_be_seen(light: str) -> None:
     time = next((time for time, lights in LIGHTS.items() if light in lights), "noon")
     assert difference(Scene(time, "clear", "sea", light=light, seed=3), Scene(time, "clear", "sea", seed=3)) > 0.002
@@ -165,7 +174,9 @@ def test_captions_always_say_color_number_and_second_thing() -> None:
 
 def test_what_no_caption_says_has_its_usual_look() -> None:
     plain = Scene("noon", "clear", "field", thing="car", seed=1)
-    assert (np.asarray(draw(plain, 64, 64)) == np.asarray(draw(replace(plain, color=THINGS["car"].colors[0]), 64, 64))).all()
+    assert (
+        np.asarray(draw(plain, 64, 64)) == np.asarray(draw(replace(plain, color=THINGS["car"].colors[0]), 64, 64))
+    ).all()
 
 
 @pytest.mark.parametrize(("one", "many"), [
@@ -209,5 +220,7 @@ def test_what_falls_falls_in_the_same_places_in_every_scene_of_a_size(sky: str) 
 
 def test_a_starry_sky_has_more_bright_pixels_than_a_plain_night() -> None:
     night = Scene("night", "clear", "sea", seed=3)
-    plain, starry = ((np.asarray(draw(replace(night, light=light)), int).min(2) > 150)[:60].mean() for light in ("", "stars"))
+    plain, starry = (
+        (np.asarray(draw(replace(night, light=light)), int).min(2) > 150)[:60].mean() for light in ("", "stars")
+    )
     assert starry > plain + 0.02

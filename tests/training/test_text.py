@@ -8,8 +8,8 @@ import torch
 from transformers import CLIPTokenizer
 
 from training.drawing.captions import vocabulary
-from training.loops.checkpoints import Budget
 from training.drawing.data import scenes_of
+from training.loops.checkpoints import Budget
 from training.text import Slots, TextLesson, load_slots, new_slots, patches, phrasings, train_text, unpatched
 from training.tokenizer import LENGTH, write_tokenizer
 

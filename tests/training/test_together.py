@@ -26,7 +26,9 @@ def test_a_training_computes_in_what_was_found_faster(dtype: torch.dtype) -> Non
 
 
 @pytest.mark.parametrize(("slower", "faster"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
-def test_the_faster_of_both_is_chosen(slower: torch.dtype, faster: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_faster_of_both_is_chosen(
+    slower: torch.dtype, faster: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [0.0]
     run = torch.nn.Conv2d.forward
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from training import vae as vae_module
-from training.loops.checkpoints import Budget
 from training.drawing.data import scenes_of
 from training.drawing.drawing import draw
+from training.loops.checkpoints import Budget
 from training.vae import Pools, crops, encode_pool, fold_normalisation, new_vae, to_tensor
 
 
@@ -33,7 +33,9 @@ def test_training_the_vae_lowers_its_loss(tmp_path) -> None:
     legible = torch.nn.Conv2d(4, 3, 1)
     batch = to_tensor(pool)
     start = vae_module.vae_loss(new_vae(), legible, batch).item()
-    trained = vae_module.train_vae(tmp_path, new_vae(), Pools(pool, np.full((4, 8, 8), 255, np.uint8), pool), Budget(steps=12), batch=4)
+    trained = vae_module.train_vae(
+        tmp_path, new_vae(), Pools(pool, np.full((4, 8, 8), 255, np.uint8), pool), Budget(steps=12), batch=4
+    )
     assert np.isfinite(start)
     assert vae_module.vae_loss(trained, legible, batch).item() < start
     assert (tmp_path / "vae.pt").exists()

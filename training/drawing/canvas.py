@@ -48,8 +48,9 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, 
 class Canvas:
     """A picture in the making: `pixels` is (H, W, 3) float32; x and y run in units of the shorter side.
 
-    `depth` (H, W) is how near each pixel is, 0 for the sky to 1: what is painted leaves the nearness that `near` has then.
-    In a `mirrored` picture the land's own shapes change left and right; things and lights stay where they are asked for.
+    `depth` (H, W) is how near each pixel is, from 0 for the sky to 1: what is painted leaves the nearness that `near`
+    has then. In a `mirrored` picture the land's own shapes swap left and right; things and lights stay where they are
+    asked for.
     """
 
     def __init__(self, width: int, height: int, horizon: float, rng: np.random.Generator) -> None:
@@ -99,7 +100,8 @@ class Canvas:
         Args:
             swing: Half the range of its waves, in units.
             bumps: Waves a unit of width.
-            rng: Decides the waves: the picture's own where none is given, one of a fixed seed for a land that keeps its shape.
+            rng: Decides the waves: the picture's own where none is given, one of a fixed seed for a land that keeps its
+                shape.
         """
         rng = rng or self.rng
         line = np.zeros_like(self.x)
@@ -109,7 +111,13 @@ class Canvas:
         return height + (line[:, ::-1] if self.mirrored else line) * swing
 
     def dome(self, foot: float, share: float, high: float, half: float) -> Array:
-        """The upper edge (1, W) of a round hill that stands at `foot`: its middle as a share of the width, its height and half its width in units."""
+        """The upper edge (1, W) of a round hill that stands at `foot`.
+
+        Args:
+            share: Its middle, as a share of the width.
+            high: Its height, in units.
+            half: Half its width, in units.
+        """
         away = np.clip(np.abs(self.x - self.across(share)) / half, 0, 1)
         return foot - high * np.cos(away * np.pi / 2)
 
@@ -145,7 +153,9 @@ class Brush:
         """Fill a polygon."""
         self._draw.polygon(self._points(points), fill=self._color(color, shine))
 
-    def box(self, left: float, bottom: float, right: float, top: float, color: Iterable[float], shine: bool = False) -> None:
+    def box(
+        self, left: float, bottom: float, right: float, top: float, color: Iterable[float], shine: bool = False
+    ) -> None:
         """Fill an upright rectangle."""
         self.polygon([(left, bottom), (right, bottom), (right, top), (left, top)], color, shine)
 

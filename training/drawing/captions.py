@@ -1,7 +1,7 @@
 """Words for a scene, as a person might type them: synonyms, clauses in any order, some left out.
 
-`caption` draws a phrasing, `canonical_caption` is always the same, `vocabulary` is every word of both. A color, a side, a
-size or a number that the scene has is always said; time, weather and land now and then are not.
+`caption` draws a phrasing, `canonical_caption` is always the same, `vocabulary` is every word of both. A color, a side,
+a size or a number that the scene has is always said; time, weather and land now and then are not.
 """
 
 import re
@@ -72,8 +72,20 @@ _TINTS = {
 }
 _BACKDROPS = {
     "hills": ("hills behind", "with hills", "{} hills", "hills in the background", "{} hills in the distance"),
-    "mountains": ("mountains behind", "with mountains", "mountains in the background", "mountains", "mountains in the distance"),
-    "forest": ("forest behind", "with trees", "trees in the background", "{} trees behind", "{} forest in the distance"),
+    "mountains": (
+        "mountains behind",
+        "with mountains",
+        "mountains in the background",
+        "mountains",
+        "mountains in the distance",
+    ),
+    "forest": (
+        "forest behind",
+        "with trees",
+        "trees in the background",
+        "{} trees behind",
+        "{} forest in the distance",
+    ),
     "island": ("an island", "island", "with an island", "a small island", "an island in the distance"),
     "volcano": ("a volcano", "volcano", "an erupting volcano", "volcano with lava", "a volcano behind"),
     "city": ("city behind", "a city in the distance"),
@@ -120,8 +132,9 @@ _OPENINGS = (
     "a drawing of", "beautiful", "a beautiful", "scenic", "peaceful", "a scene of", "watercolor of",
 )  # fmt: skip
 _ENDINGS = (
-    "beautiful", "landscape", "highly detailed", "masterpiece", "best quality", "digital art", "watercolor", "painting", "scenery",
-    "dramatic", "wallpaper", "calm", "peaceful", "photo", "illustration", "nature", "warm light", "quiet", "art",
+    "beautiful", "landscape", "highly detailed", "masterpiece", "best quality", "digital art", "watercolor", "painting",
+    "scenery", "dramatic", "wallpaper", "calm", "peaceful", "photo", "illustration", "nature", "warm light", "quiet",
+    "art",
 )  # fmt: skip
 _JOINS = (", ", ", ", ", ", ", ", " ", " with ")
 
@@ -151,7 +164,7 @@ def _named(name: str, color: str, count: int, size: str, rng: np.random.Generato
         return f"{_pick(rng, _NUMBERS[count])} {text}"
     if (rng is not None and rng.random() < 0.12) or noun in ("cherries", "coffee"):
         return text
-    return f"{'an' if text[0] in 'aeiou' and not text.startswith('u') or text.startswith('um') else 'a'} {text}"
+    return f"{'an' if (text[0] in 'aeiou' and not text.startswith('u')) or text.startswith('um') else 'a'} {text}"
 
 
 def _one_thing(scene: Scene, rng: np.random.Generator | None) -> str:
@@ -188,7 +201,9 @@ def _land_and_things(scene: Scene, rng: np.random.Generator, is_complete: bool) 
     things = _things(scene, rng) if scene.thing else ""
     chance = rng.random()
     if things and chance < 0.25 and THINGS[scene.thing].home == "air":
-        return [f"{things} {_pick(rng, ('over', 'above'))} {_tinted(scene, _pick(rng, _LANDS[scene.land]), scene.land, rng, 0.1)}"]
+        preposition = _pick(rng, ("over", "above"))
+        land = _tinted(scene, _pick(rng, _LANDS[scene.land]), scene.land, rng, 0.1)
+        return [f"{things} {preposition} {land}"]
     if things and chance < 0.50:
         return [f"{things} {_tinted(scene, _pick(rng, _WHERE[scene.land]), scene.land, rng, 0.1)}"]
     land = _tinted(scene, _pick(rng, _LANDS[scene.land]), scene.land, rng, 0.1)

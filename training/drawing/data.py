@@ -42,7 +42,11 @@ def _draw_chunk(scenes: list[Scene], size: tuple[int, int], draw: Callable[[Scen
 
 
 def make_pool(
-    path: Path, scenes: list[Scene], size: tuple[int, int], draw: Callable[[Scene, tuple[int, int]], Drawn] = drawn_scene, processes: int | None = None
+    path: Path,
+    scenes: list[Scene],
+    size: tuple[int, int],
+    draw: Callable[[Scene, tuple[int, int]], Drawn] = drawn_scene,
+    processes: int | None = None,
 ) -> Path:
     """Draw scenes once and keep them; a finished pool is used again.
 

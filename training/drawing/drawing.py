@@ -196,7 +196,9 @@ def draw_all(scene: Scene, width: int = 128, height: int = 128) -> Drawing:
         canvas.depth = np.where(layer > 0.5, min(1.0, foot + 0.2), canvas.depth)
         covered = np.maximum(covered, layer)
     canvas.pixels = _styled(np.clip(canvas.pixels, 0, 1), scene.style)
-    return Drawing(canvas.image(2), covered.reshape(height // 8, 16, width // 8, 16).mean((1, 3)), canvas.depth[::2, ::2])
+    return Drawing(
+        canvas.image(2), covered.reshape(height // 8, 16, width // 8, 16).mean((1, 3)), canvas.depth[::2, ::2]
+    )
 
 
 def draw(scene: Scene, width: int = 128, height: int = 128) -> Image.Image:

@@ -31,7 +31,10 @@ def paint_mountains(canvas: Canvas, mood: Mood, foot: float, tall: float, depth:
     """Peaks with a lit and a shaded side and snow on top, nearly always in the same places; heights in units."""
     count = round(4 * canvas.width)
     heights = (0.78, 1.0, 0.66, 0.90)
-    peaks = [(canvas.across((index + canvas.rng.uniform(0.4, 0.6)) / count), tall * heights[index % 4]) for index in range(count)]
+    peaks = [
+        (canvas.across((index + canvas.rng.uniform(0.4, 0.6)) / count), tall * heights[index % 4])
+        for index in range(count)
+    ]
     rough = (noise(canvas.rng, canvas.shape, (9, 14)) - 0.5) * 0.04
     rock, white = mood.lit((0.46, 0.47, 0.56), depth), mood.lit((0.97, 0.98, 1.0), depth * 0.5)
     for x, high in sorted(peaks, key=lambda peak: peak[1], reverse=True):
@@ -102,7 +105,9 @@ def paint_city(canvas: Canvas, mood: Mood, foot: float, tall: float, depth: floa
             tone = mood.lit(mix((0.40, 0.48, 0.62), (0.64, 0.50, 0.44), rng.random()), fade)
             side = (1.06 - 0.22 * ((canvas.x - x) > wide * 0.6))[..., None]
             canvas.blend(block.astype(np.float32), tone * side)
-            inside = np.sin((canvas.x - x) / wide * np.pi * 2) ** 2 * np.sin((canvas.y - foot + high) / 0.075 * np.pi) ** 2
+            inside = (
+                np.sin((canvas.x - x) / wide * np.pi * 2) ** 2 * np.sin((canvas.y - foot + high) / 0.075 * np.pi) ** 2
+            )
             lit = block * smoothstep(0.25, 0.6, inside) * (canvas.y > foot - high + 0.012)
             glass = (1.0, 0.85, 0.48) if mood.dark > 0.3 else mood.lit((0.80, 0.88, 0.95), fade)
             canvas.blend(lit * (0.9 if mood.dark > 0.3 else 0.5), glass)
@@ -123,7 +128,11 @@ def paint_island(canvas: Canvas, mood: Mood) -> None:
 
 def paint_canyon(canvas: Canvas, mood: Mood, color: Array) -> None:
     """Mesas at the horizon and a steep wall on either side, in bold layers that always lie so."""
-    strata = 0.84 + 0.28 * noise(np.random.default_rng(4), (canvas.shape[0], 1), (13, 1)) + 0.06 * (fractal(canvas.rng, canvas.shape, (8, 4)) - 0.5)
+    strata = (
+        0.84
+        + 0.28 * noise(np.random.default_rng(4), (canvas.shape[0], 1), (13, 1))
+        + 0.06 * (fractal(canvas.rng, canvas.shape, (8, 4)) - 0.5)
+    )
     for index, (middle, wide, high) in enumerate(((0.36, 0.16, 0.15), (0.74, 0.13, 0.23), (0.52, 0.10, 0.12))):
         share, x = index / 2, canvas.across(middle)
         edge = canvas.horizon + 0.02 - high * smoothstep(wide + 0.07, wide, np.abs(canvas.x - x))
@@ -151,8 +160,8 @@ def paint_rows(canvas: Canvas, mood: Mood, color: Array) -> None:
     canvas.blend(canvas.below(canvas.horizon), far + (soil + (crop - soil) * stripes - far) * near)
 
 
-# The hills of a picture from far to near: how low their foot is as a share of the ground, and each one's middle as a share of
-# the width, height and half width. The far ones leave valleys at .22 and .78, where a low sun stands.
+# The hills of a picture from far to near: how low their foot is as a share of the ground, and each one's middle as a
+# share of the width, height and half width. The far ones leave valleys at .22 and .78, where a low sun stands.
 _HILLS: tuple[tuple[float, tuple[tuple[float, float, float], ...]], ...] = (
     (0.06, ((0.50, 0.19, 0.26), (-0.02, 0.22, 0.20), (1.03, 0.17, 0.22))),
     (0.34, ((0.24, 0.17, 0.30), (0.82, 0.14, 0.34))),
@@ -162,7 +171,10 @@ _HILLS: tuple[tuple[float, tuple[tuple[float, float, float], ...]], ...] = (
 
 
 def paint_hills(canvas: Canvas, mood: Mood, color: Array) -> None:
-    """Round hills one behind the other, each bright on top and deep at its foot, with bushes; always in the same places."""
+    """Round hills with bushes, one behind the other, always in the same places.
+
+    Each is bright on top and deep at its foot.
+    """
     ground = canvas.height - canvas.horizon
     for index, (low, shapes) in enumerate(_HILLS):
         share = index / (len(_HILLS) - 1)
@@ -210,7 +222,9 @@ def paint_snowfield(canvas: Canvas, mood: Mood) -> None:
     canvas.blend(canvas.below(edge), mood.lit((0.24, 0.36, 0.38), 0.6))
     for index in range(3):
         share = index / 3
-        edge = canvas.ridge(canvas.horizon + 0.015 + (canvas.height - canvas.horizon) * share * 0.85, 0.022 + 0.04 * share, 0.8)
+        edge = canvas.ridge(
+            canvas.horizon + 0.015 + (canvas.height - canvas.horizon) * share * 0.85, 0.022 + 0.04 * share, 0.8
+        )
         depth = np.clip((canvas.y - edge) / 0.26, 0, 1)[..., None]
         white = mood.lit((0.97, 0.98, 1.0), 0.3 * (1 - share))
         canvas.blend(canvas.below(edge), white * (1 - depth * np.asarray((0.20, 0.14, 0.06), np.float32)))
@@ -220,10 +234,17 @@ def paint_great_island(canvas: Canvas, mood: Mood, light_x: float | None) -> Non
     """An island that fills the middle of the sea: a sandy rim and a green top with room for a thing."""
     paint_water(canvas, mood, "sea", light_x)
     ground = canvas.height - canvas.horizon
-    for rx, ry, lift, color in ((0.46, 0.25, 0.0, (0.95, 0.84, 0.58)), (0.40, 0.20, 0.05, (0.42, 0.66, 0.30)), (0.30, 0.12, 0.10, (0.50, 0.74, 0.34))):
+    for rx, ry, lift, color in (
+        (0.46, 0.25, 0.0, (0.95, 0.84, 0.58)),
+        (0.40, 0.20, 0.05, (0.42, 0.66, 0.30)),
+        (0.30, 0.12, 0.10, (0.50, 0.74, 0.34)),
+    ):
         y = canvas.horizon + ground * (0.40 - lift)
         away = np.hypot((canvas.x - canvas.width / 2) / (rx * canvas.width), (canvas.y - y) / (ry * ground * 1.6))
-        canvas.blend(np.clip((1 - away) * canvas.unit * 0.12, 0, 1), mood.lit(color, 0.1) * (1.06 - 0.2 * np.clip(away, 0, 1))[..., None])
+        canvas.blend(
+            np.clip((1 - away) * canvas.unit * 0.12, 0, 1),
+            mood.lit(color, 0.1) * (1.06 - 0.2 * np.clip(away, 0, 1))[..., None],
+        )
 
 
 def paint_table(canvas: Canvas, mood: Mood) -> None:
@@ -258,7 +279,9 @@ def paint_backdrop(canvas: Canvas, mood: Mood, backdrop: str, tint: str) -> None
         for share in (0.0, 0.5, 1.0):
             edge = canvas.ridge(canvas.horizon - 0.15 + 0.09 * share, 0.05, 1.0)
             depth = np.clip((canvas.y - edge) / 0.2, 0, 1)[..., None]
-            canvas.blend(canvas.below(edge), mood.lit(color * (1.05 - 0.2 * share), 0.65 - 0.4 * share) * (1.08 - 0.25 * depth))
+            canvas.blend(
+                canvas.below(edge), mood.lit(color * (1.05 - 0.2 * share), 0.65 - 0.4 * share) * (1.08 - 0.25 * depth)
+            )
     elif backdrop == "forest":
         color = np.asarray(GROUND_COLORS["forest"].get(tint, GROUND_COLORS["forest"]["green"]), np.float32)
         paint_forest(canvas, mood, color, canvas.horizon + 0.01, 1, canvas.rng.uniform(0.15, 0.2))

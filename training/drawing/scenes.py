@@ -123,7 +123,10 @@ def random_things(rng: np.random.Generator, land: str) -> dict[str, str | int]:
 
 
 def any_scene(rng: np.random.Generator, thing_share: float = 0.86, clear_share: float = 0.56) -> Scene:
-    """A scene whose parts go together (no sun at night, no horse at sea), held-out pairs included; clear_share: how often the sky is clear."""
+    """A scene whose parts go together (no sun at night, no horse at sea), held-out pairs included.
+
+    `clear_share` is how often the sky is clear.
+    """
     time = _pick(rng, (*TIMES, "night", "sunset", "noon"))
     sky = "clear" if rng.random() < clear_share else _pick(rng, ("cloudy", "cloudy", *SKIES[1:]))
     land = _pick(rng, (*LANDS, "table", "sea", "lake", "sea", "lake"))

@@ -15,7 +15,9 @@ _HEIGHTS = {
 }  # fmt: skip
 
 
-def light_position(canvas: Canvas, rng: np.random.Generator, time: str, light: str, is_left: bool) -> tuple[float, float]:
+def light_position(
+    canvas: Canvas, rng: np.random.Generator, time: str, light: str, is_left: bool
+) -> tuple[float, float]:
     """Where the sun or moon stands, in units; on the side that the thing leaves free."""
     low, high = (0.58, 0.74) if "moon" in light or light == "comet" else _HEIGHTS[time]
     x = (0.22 if is_left else 0.78) + rng.uniform(-0.05, 0.05)
@@ -85,7 +87,14 @@ def paint_rainbow(canvas: Canvas) -> None:
     x = canvas.rng.uniform(0.48, 0.52) * canvas.width
     radius = canvas.rng.uniform(0.49, 0.52)
     away = np.hypot(canvas.x - x, (canvas.y - canvas.horizon * 1.04) * 1.05)
-    hues = [(0.95, 0.25, 0.25), (1.0, 0.62, 0.2), (1.0, 0.93, 0.3), (0.3, 0.85, 0.4), (0.25, 0.55, 1.0), (0.55, 0.3, 0.85)]
+    hues = [
+        (0.95, 0.25, 0.25),
+        (1.0, 0.62, 0.2),
+        (1.0, 0.93, 0.3),
+        (0.3, 0.85, 0.4),
+        (0.25, 0.55, 1.0),
+        (0.55, 0.3, 0.85),
+    ]
     for index, hue in enumerate(hues):
         band = np.exp(-(((away - radius + index * 0.030) / 0.020) ** 2))
         canvas.blend(band * 0.75, hue)
@@ -109,23 +118,44 @@ def paint_fireworks(canvas: Canvas, rng: np.random.Generator) -> None:
         dx, dy = canvas.x - x, canvas.y - y
         away, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
         rays = smoothstep(0.35, 0.9, np.cos(angle * 9 + rng.uniform(0, 6)))
-        canvas.glow(np.clip(rays * smoothstep(0.17, 0.10, away) * smoothstep(0.0, 0.05, away) + np.exp(-((away / 0.03) ** 2)), 0, 1), hue)
+        canvas.glow(
+            np.clip(
+                rays * smoothstep(0.17, 0.10, away) * smoothstep(0.0, 0.05, away) + np.exp(-((away / 0.03) ** 2)), 0, 1
+            ),
+            hue,
+        )
         canvas.glow(np.exp(-((away / 0.16) ** 2)) * 0.25, hue)
 
 
 def paint_lanterns(canvas: Canvas, rng: np.random.Generator) -> None:
     """Paper lanterns that float in the sky, large and near or small and far."""
-    spots = ((0.14, 0.30, 1.0), (0.36, 0.62, 0.6), (0.52, 0.22, 0.8), (0.70, 0.56, 0.7), (0.86, 0.26, 1.0), (0.24, 0.80, 0.5), (0.84, 0.84, 0.5))
+    spots = (
+        (0.14, 0.30, 1.0),
+        (0.36, 0.62, 0.6),
+        (0.52, 0.22, 0.8),
+        (0.70, 0.56, 0.7),
+        (0.86, 0.26, 1.0),
+        (0.24, 0.80, 0.5),
+        (0.84, 0.84, 0.5),
+    )
     for share, height, scale in spots:
         x, y = (share + rng.uniform(-0.015, 0.015)) * canvas.width, canvas.horizon * (height + rng.uniform(-0.02, 0.02))
         half = 0.048 * scale
-        body = np.clip((half - np.abs(canvas.x - x)) * canvas.unit + 0.5, 0, 1) * np.clip((half * 1.3 - np.abs(canvas.y - y)) * canvas.unit + 0.5, 0, 1)
+        body = np.clip((half - np.abs(canvas.x - x)) * canvas.unit + 0.5, 0, 1) * np.clip(
+            (half * 1.3 - np.abs(canvas.y - y)) * canvas.unit + 0.5, 0, 1
+        )
         canvas.glow(np.exp(-((canvas.distance(x, y) / (0.10 * scale)) ** 2)) * 0.6, (1.0, 0.55, 0.18))
         bright = np.clip(0.5 + (canvas.y - y) / (half * 2.6), 0, 1)[..., None] + 0 * canvas.pixels
-        canvas.blend(body, np.asarray((1.0, 0.52, 0.16), np.float32) * (1 - bright) + np.asarray((1.0, 0.90, 0.52), np.float32) * bright)
+        canvas.blend(
+            body,
+            np.asarray((1.0, 0.52, 0.16), np.float32) * (1 - bright)
+            + np.asarray((1.0, 0.90, 0.52), np.float32) * bright,
+        )
 
 
-_BANK = tuple((share, 0.045, 1.0) for share in (0.0, 0.25, 0.5, 0.75, 1.0))  # of clouds: x as a share of the width, y, scale
+_BANK = tuple(
+    (share, 0.045, 1.0) for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+)  # of clouds: x as a share of the width, y, scale
 
 
 def _cloud_colors(mood: Mood, sky: str) -> tuple[Array, Array]:
@@ -141,7 +171,9 @@ def _cloud_colors(mood: Mood, sky: str) -> tuple[Array, Array]:
 def paint_storm(canvas: Canvas, mood: Mood) -> None:
     """A nearly closed sky of dark drifting clouds."""
     height, width = canvas.shape
-    field = fractal(canvas.rng, canvas.shape, (max(3, round(5 * height / canvas.unit)), max(3, round(3 * width / canvas.unit))))
+    field = fractal(
+        canvas.rng, canvas.shape, (max(3, round(5 * height / canvas.unit)), max(3, round(3 * width / canvas.unit)))
+    )
     share = np.clip(canvas.y / canvas.horizon, 0, 1.2)
     edge = np.quantile(field, 0.15)
     body = smoothstep(edge - 0.03, edge + 0.13, field) * smoothstep(1.02, 0.8, share)
@@ -152,11 +184,21 @@ def paint_storm(canvas: Canvas, mood: Mood) -> None:
 
 
 def paint_heaps(canvas: Canvas, mood: Mood, sky: str) -> None:
-    """Heaped clouds with flat feet, nearly always in the same places: some that drift, or for rain one bank along the top."""
-    spots = ((0.20, 0.21, 1.0), (0.66, 0.13, 0.95), (0.93, 0.31, 0.8), (0.46, 0.38, 0.7), (0.02, 0.43, 0.7)) if sky == "cloudy" else _BANK
+    """Heaped clouds with flat feet, nearly always in the same places.
+
+    Some that drift, or for rain one bank along the top.
+    """
+    spots = (
+        ((0.20, 0.21, 1.0), (0.66, 0.13, 0.95), (0.93, 0.31, 0.8), (0.46, 0.38, 0.7), (0.02, 0.43, 0.7))
+        if sky == "cloudy"
+        else _BANK
+    )
     lit, foot = _cloud_colors(mood, sky)
     for share, y, scale in spots:
-        x, y = (share + canvas.rng.uniform(-0.03, 0.03)) * canvas.width, y * canvas.horizon / 0.57 + canvas.rng.uniform(-0.02, 0.02)
+        x, y = (
+            (share + canvas.rng.uniform(-0.03, 0.03)) * canvas.width,
+            y * canvas.horizon / 0.57 + canvas.rng.uniform(-0.02, 0.02),
+        )
         body = np.zeros(canvas.shape, np.float32)
         for dx, dy, radius in ((-0.13, 0.02, 0.07), (-0.04, -0.03, 0.10), (0.07, -0.01, 0.085), (0.15, 0.03, 0.055)):
             body = np.maximum(body, canvas.disc(x + dx * scale, y + dy * scale, radius * scale))
@@ -179,7 +221,10 @@ def paint_lightning(canvas: Canvas, at: tuple[float, float]) -> None:
 
 
 def _lattice(canvas: Canvas, step: float, seed: int) -> Iterator[tuple[float, float, float]]:
-    """Spots (x, y) in pixels all over the picture, and how large each is, 0 to 1; the same for every scene of a size."""
+    """Spots (x, y) in pixels all over the picture, and how large each is, 0 to 1.
+
+    They are the same for every scene of a size.
+    """
     rng = np.random.default_rng(seed)
     rows, columns = (int(np.ceil(length / step)) + 1 for length in (canvas.height, canvas.width))
     for row in range(rows):
@@ -190,7 +235,10 @@ def _lattice(canvas: Canvas, step: float, seed: int) -> Iterator[tuple[float, fl
 
 
 def paint_falling(canvas: Canvas, mood: Mood, sky: str) -> None:
-    """Snowflakes or streaks of rain behind the things, large and always in the same places: a small model blurs all else away."""
+    """Snowflakes or streaks of rain behind the things.
+
+    They are large and always in the same places: a small model blurs everything else away.
+    """
     layer = Image.new("L", (canvas.shape[1], canvas.shape[0]))
     draw = ImageDraw.Draw(layer)
     for x, y, share in _lattice(canvas, 0.21, seed=5) if sky == "snow" else _lattice(canvas, 0.25, seed=6):

@@ -36,7 +36,9 @@ def paint_water(canvas: Canvas, mood: Mood, land: str, light_x: float | None, st
     fine = noise(canvas.rng, canvas.shape, (20, 4))
     wave = 0.6 * ripple + 0.4 * fine
     strength = 0.10 if land == "lake" else 0.24
-    tone = (water * (1 - share) + mirror * share) * 0.95 + (wave[..., None] - 0.5) * strength * (0.35 + depth) * mood.ambient
+    tone = (water * (1 - share) + mirror * share) * 0.95 + (wave[..., None] - 0.5) * strength * (
+        0.35 + depth
+    ) * mood.ambient
     canvas.blend(canvas.below(line), np.clip(tone, 0, 1))
     if land == "sea":
         _crests(canvas, mood, line)
@@ -66,14 +68,19 @@ def paint_beach(canvas: Canvas, mood: Mood, light_x: float | None) -> None:
 
 
 def paint_river(canvas: Canvas, mood: Mood) -> None:
-    """A river that winds from the horizon to the front on the right and widens on its way, and leaves room for a thing."""
+    """A river that winds from the horizon to the front right, widens on its way and leaves room for a thing."""
     depth = np.clip((canvas.y - canvas.horizon) / (canvas.height - canvas.horizon), 0, 1)
     bend = np.sin(depth**0.6 * canvas.rng.uniform(5, 8) + canvas.rng.uniform(0, 6.3))
     middle = canvas.width * (0.5 + 0.36 * depth) + bend * (0.05 + 0.10 * depth)
     half = 0.022 + 0.20 * depth**1.2
     body = np.clip((half - np.abs(canvas.x - middle)) * canvas.unit / 2, 0, 1) * canvas.below(canvas.horizon + 0.005)
     ripple = noise(canvas.rng, canvas.shape, (30, 5))[..., None] - 0.5
-    tone = mix(mood.horizon, mood.middle, 0.5) * 0.9 * (1 - depth[..., None]) + mood.lit((0.20, 0.48, 0.64)) * depth[..., None]
-    bank = np.clip((half + 0.015 - np.abs(canvas.x - middle)) * canvas.unit / 2, 0, 1) * canvas.below(canvas.horizon + 0.005)
+    tone = (
+        mix(mood.horizon, mood.middle, 0.5) * 0.9 * (1 - depth[..., None])
+        + mood.lit((0.20, 0.48, 0.64)) * depth[..., None]
+    )
+    bank = np.clip((half + 0.015 - np.abs(canvas.x - middle)) * canvas.unit / 2, 0, 1) * canvas.below(
+        canvas.horizon + 0.005
+    )
     canvas.blend(bank, mood.lit((0.66, 0.62, 0.42), 0.2))
     canvas.blend(body, tone + ripple * 0.12 * mood.ambient)

@@ -1,7 +1,7 @@
 """The judge: one small network that names the parts of a picture, trained on drawn scenes only.
 
-It never sees a generated picture while it learns. Some of its training pictures went through the VAE and back, others are
-blurred, so that it judges what is painted and not how sharp it is.
+It never sees a generated picture while it learns. Some of its training pictures went through the VAE and back, others
+are blurred, so that it judges what is painted and not how sharp it is.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,28 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.loops.checkpoints import Budget
-from training.loops.loop import Loop, load_averaged
 from training.drawing.scenes import LANDS, SKIES, TIMES, Scene
 from training.drawing.things.table import THINGS
+from training.loops.checkpoints import Budget
+from training.loops.loop import Loop, load_averaged
 from training.loops.together import best_device, bfloat
 from training.vae import to_tensor
 
 KEPT = Path(__file__).with_name("judge.safetensors")  # the one that judged RESULTS.md, half precision
 BATCH, PEAK, MOVE = 32, 2e-3, 5
-LIGHTS = ("", "sun", "full moon", "crescent moon", "stars", "aurora", "rainbow", "lightning", "lanterns", "fireworks", "comet")
+LIGHTS = (
+    "",
+    "sun",
+    "full moon",
+    "crescent moon",
+    "stars",
+    "aurora",
+    "rainbow",
+    "lightning",
+    "lanterns",
+    "fireworks",
+    "comet",
+)
 THING_NAMES = (*THINGS, "flamingo")  # the embedding's thing last
 ANSWERS: dict[str, tuple[str, ...]] = {"time": TIMES, "sky": SKIES, "land": tuple(LANDS), "light": LIGHTS}
 PLACES = (slice(0, 3), slice(3, 5), slice(5, 8))  # columns of the 8x8 map: left, middle, right
@@ -61,12 +73,18 @@ def labels_of(scenes: list[Scene]) -> Labels:
     for row, scene in enumerate(scenes):
         for name, place in places_of(scene):
             things[row, THING_NAMES.index(name), place] = 1
-    whole = {name: torch.tensor([answers.index(getattr(scene, name)) for scene in scenes]) for name, answers in ANSWERS.items()}
+    whole = {
+        name: torch.tensor([answers.index(getattr(scene, name)) for scene in scenes])
+        for name, answers in ANSWERS.items()
+    }
     return Labels(whole, things)
 
 
 class Judge(nn.Module):
-    """Pictures (B, 3, 128, 128) from -1 to 1 to logits: (B, answers) by attribute, and (B, things, 3) for where things are."""
+    """Pictures (B, 3, 128, 128) from -1 to 1 to logits.
+
+    The logits are (B, answers) by attribute, and (B, things, 3) for where things are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +92,11 @@ class Judge(nn.Module):
         layers: list[nn.Module] = []
         for before, after, repeats in ((3, 24, 1), (24, 48, 2), (48, 96, 2), (96, 160, 3)):
             for index in range(repeats):
-                layers += [nn.Conv2d(after if index else before, after, 3, stride=1 if index else 2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
+                layers += [
+                    nn.Conv2d(after if index else before, after, 3, stride=1 if index else 2, padding=1),
+                    nn.GroupNorm(8, after),
+                    nn.SiLU(),
+                ]
         self.body = nn.Sequential(*layers)
         self.whole = nn.ModuleDict({name: nn.Linear(160 * 18, len(answers)) for name, answers in ANSWERS.items()})
         self.map = nn.Conv2d(160, len(THING_NAMES), 1)
@@ -91,7 +113,9 @@ class Judge(nn.Module):
 
 def judge_loss(logits: dict[str, Tensor], labels: Labels) -> Tensor:
     """Cross entropy of the attributes, and of each thing in each place, where things that are there weigh more."""
-    things = functional.binary_cross_entropy_with_logits(logits["things"].float(), labels.things, pos_weight=torch.tensor(8.0, device=labels.things.device))
+    things = functional.binary_cross_entropy_with_logits(
+        logits["things"].float(), labels.things, pos_weight=torch.tensor(8.0, device=labels.things.device)
+    )
     return sum((functional.cross_entropy(logits[name].float(), labels.whole[name]) for name in ANSWERS), 20 * things)
 
 
@@ -130,8 +154,13 @@ class JudgeLesson:
         return judge_loss(logits, labels.to(self.device))
 
 
-def train_judge(path: Path, lesson: JudgeLesson, budget: Budget, rank: int = 0, world: int = 1, start: Path | None = None) -> None:
-    """Train a judge to the end of the budget; goes on from the checkpoint at path, else from the judge kept at start, else from nothing."""
+def train_judge(
+    path: Path, lesson: JudgeLesson, budget: Budget, rank: int = 0, world: int = 1, start: Path | None = None
+) -> None:
+    """Train a judge to the end of the budget.
+
+    Goes on from the checkpoint at path, else from the judge kept at start, else from nothing.
+    """
     judge = (load_judge(start) if start else Judge()).train().to(lesson.device, memory_format=torch.channels_last)
     loop = Loop(path, judge, budget, PEAK, rank=rank, world=world)
     while not loop.is_over():
@@ -149,7 +178,11 @@ def load_judge(path: Path) -> Judge:
 
 def keep_judge(judge: Judge, path: Path) -> None:
     """Write a judge in half precision."""
-    save_file({name: value.half().contiguous() for name, value in judge.state_dict().items()}, path, metadata={"format": "pt", "license": "Apache-2.0"})
+    save_file(
+        {name: value.half().contiguous() for name, value in judge.state_dict().items()},
+        path,
+        metadata={"format": "pt", "license": "Apache-2.0"},
+    )
 
 
 @torch.inference_mode()

@@ -1,4 +1,7 @@
-"""What a generated picture is measured by. Every measure is a function of pictures and of the scenes that were asked for."""
+"""What a generated picture is measured by.
+
+Every measure is a function of pictures and of the scenes that were asked for.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +13,8 @@ from torch import Tensor
 
 from training.drawing.captions import caption
 from training.drawing.drawing import draw
-from training.evaluation.judge import ANSWERS, THING_NAMES, Judge, judged, places_of
 from training.drawing.scenes import Scene, any_scene, held_out_scene, random_scene
+from training.evaluation.judge import ANSWERS, THING_NAMES, Judge, judged, places_of
 from training.vae import to_tensor
 
 STEPS, GUIDANCE, BATCH = 20, 4.0, 16
@@ -38,7 +41,11 @@ def fresh_tasks(count: int, seed: int, held_out_share: float = 0.15) -> list[Tas
 
 
 def paint(
-    pipeline: StableDiffusionPipeline, tasks: Sequence[Task], guidance: float = GUIDANCE, negative: Sequence[str] | None = None, size: int = 128
+    pipeline: StableDiffusionPipeline,
+    tasks: Sequence[Task],
+    guidance: float = GUIDANCE,
+    negative: Sequence[str] | None = None,
+    size: int = 128,
 ) -> np.ndarray:
     """Paint every task, STEPS steps; uint8 (N, size, size, 3)."""
     pictures = []
@@ -84,14 +91,20 @@ def scores(judge: Judge, pictures: np.ndarray, scenes: Sequence[Scene]) -> dict[
     found = {}
     for name, answers in ANSWERS.items():
         best = [answers[index] for index in logits[name].argmax(1).tolist()]
-        found[name] = _share([best[row] == getattr(scene, name) for row, scene in enumerate(scenes) if name != "light" or scene.light])
+        found[name] = _share(
+            [best[row] == getattr(scene, name) for row, scene in enumerate(scenes) if name != "light" or scene.light]
+        )
     ranked = presence(logits).argsort(1, descending=True).tolist()
     order = [[THING_NAMES[index] for index in row[:5]] for row in ranked]
     alone = [(row, scene) for row, scene in enumerate(scenes) if scene.thing and not scene.second]
     found["thing"] = _share([order[row][0] == scene.thing for row, scene in alone])
     found["thing, top 5"] = _share([scene.thing in order[row] for row, scene in alone])
-    found["left or right"] = _share([_is_at_its_side(logits, row, scene) for row, scene in alone if scene.side in ("left", "right")])
-    found["two things, both"] = _share([{scene.thing, scene.second} == set(order[row][:2]) for row, scene in enumerate(scenes) if scene.second])
+    found["left or right"] = _share(
+        [_is_at_its_side(logits, row, scene) for row, scene in alone if scene.side in ("left", "right")]
+    )
+    found["two things, both"] = _share(
+        [{scene.thing, scene.second} == set(order[row][:2]) for row, scene in enumerate(scenes) if scene.second]
+    )
     found["number"] = _share([_has_its_number(logits, row, scene) for row, scene in alone])
     return found
 

@@ -19,7 +19,8 @@ class Row:
 
     def line(self) -> str:
         """As a row of a Markdown table."""
-        return f"| {self.what} | {self.measured} | {self.asked} | {'' if self.reached is None else 'yes' if self.reached else '**no**'} |"
+        reached = "" if self.reached is None else "yes" if self.reached else "**no**"
+        return f"| {self.what} | {self.measured} | {self.asked} | {reached} |"
 
 
 @dataclass(frozen=True)

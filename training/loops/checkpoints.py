@@ -14,7 +14,8 @@ class Budget:
     """How long a stage trains: seconds of its own time, whatever else the machine does, or a number of steps.
 
     Attributes:
-        last: The share of it, at its end, in which the learning rate falls. 0 keeps the rate, for a run that goes on later.
+        last: The share of it, at its end, in which the learning rate falls. 0 keeps the rate, for a run that goes on
+            later.
     """
 
     seconds: float = math.inf

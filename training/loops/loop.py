@@ -36,7 +36,17 @@ class Loop:
         kept: The part of it whose average is wanted; all of it where none is given.
     """
 
-    def __init__(self, path: Path, trained: nn.Module, budget: Budget, peak: float, *, kept: nn.Module | None = None, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        trained: nn.Module,
+        budget: Budget,
+        peak: float,
+        *,
+        kept: nn.Module | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         self.path, self.trained, self.kept, self.budget, self.peak = path, trained, kept or trained, budget, peak
         self.rank, self.world = rank, world
         self.average = averaged(self.kept)
@@ -61,9 +71,17 @@ class Loop:
             self.spent_s = meet(self.trained.parameters(), self.spent_s + self._watch.lap(), self.world)
             self.average.update_parameters(self.kept)
         if self.rank == 0 and (self.step % SAVE_EVERY == 0 or self.is_over()):
-            LOG.info("%s step %d, %.0f s, loss %.4f", self.path.stem, self.step, self.spent_s, sum(self._losses) / len(self._losses))
+            LOG.info(
+                "%s step %d, %.0f s, loss %.4f",
+                self.path.stem,
+                self.step,
+                self.spent_s,
+                sum(self._losses) / len(self._losses),
+            )
             self._losses.clear()
-            save_checkpoint(self.path, self.step, self.spent_s, modules=self.trained, average=self.average, optimizer=self.optimizer)
+            save_checkpoint(
+                self.path, self.step, self.spent_s, modules=self.trained, average=self.average, optimizer=self.optimizer
+            )
 
 
 def load_averaged(path: Path, model: nn.Module) -> nn.Module:

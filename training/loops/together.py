@@ -1,6 +1,7 @@
-"""Where training runs, and in which precision: on one CUDA device, or as several CPU processes of one thread that average their parameters.
+"""Where training runs, and in which precision: on one CUDA device, or as several CPU processes.
 
-On a CPU that is faster than one process of several threads, and it suffers less from busy neighbors.
+The CPU processes have one thread each and average their parameters. That is faster than one process of several threads,
+and it suffers less from busy neighbors.
 """
 
 import logging
@@ -29,7 +30,8 @@ def fast_dtype(device_type: str) -> torch.dtype:
 def choose_cpu_dtype() -> None:
     """Set the dtype of autocast on the CPU to that in which a convolution and its backward are faster.
 
-    An Intel Xeon without AMX needs 1.5 times as long in bfloat16, an AMD EPYC saves a quarter. It takes less than a second.
+    An Intel Xeon without AMX needs 1.5 times as long in bfloat16, an AMD EPYC saves a quarter. The test takes less than
+    a second.
     """
     layer, picture = torch.nn.Conv2d(128, 128, 3, padding=1), torch.randn(32, 128, 8, 8)
     spent: dict[torch.dtype, float] = {}

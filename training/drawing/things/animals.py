@@ -72,8 +72,16 @@ def giraffe(brush: Brush, color: Color, is_dark: bool) -> None:
     brush.polygon([(0.00, 0.46), (0.19, 0.34), (0.36, 0.90), (0.22, 0.94)], coat)
     brush.ellipse(0.36, 0.91, 0.17, 0.085, coat)
     brush.line([(0.26, 0.94), (0.23, 1.06)], 0.035, spot)
-    for x, y, r in ((-0.24, 0.42, 0.065), (-0.09, 0.46, 0.06), (-0.10, 0.34, 0.055), (0.08, 0.42, 0.06), (0.15, 0.54, 0.05),
-                    (0.20, 0.68, 0.045), (0.26, 0.82, 0.04)):  # fmt: skip
+    patches = (
+        (-0.24, 0.42, 0.065),
+        (-0.09, 0.46, 0.06),
+        (-0.10, 0.34, 0.055),
+        (0.08, 0.42, 0.06),
+        (0.15, 0.54, 0.05),
+        (0.20, 0.68, 0.045),
+        (0.26, 0.82, 0.04),
+    )
+    for x, y, r in patches:
         brush.ellipse(x, y, r, r, spot)
     eye(brush, 0.36, 0.93)
 
@@ -96,7 +104,14 @@ def cow(brush: Brush, color: Color, is_dark: bool) -> None:
 def sheep(brush: Brush, color: Color, is_dark: bool) -> None:
     """A woolly sheep with a dark face."""
     legs(brush, (-0.30, -0.14, 0.12, 0.28), 0.34, 0.09, BLACK)
-    for x, y, r in ((-0.34, 0.48, 0.21), (0.24, 0.48, 0.21), (-0.18, 0.66, 0.21), (0.10, 0.66, 0.21), (-0.05, 0.42, 0.26), (-0.04, 0.56, 0.28)):
+    for x, y, r in (
+        (-0.34, 0.48, 0.21),
+        (0.24, 0.48, 0.21),
+        (-0.18, 0.66, 0.21),
+        (0.10, 0.66, 0.21),
+        (-0.05, 0.42, 0.26),
+        (-0.04, 0.56, 0.28),
+    ):
         brush.ellipse(x, y, r, r, shade(WHITE, 0.90 if y < 0.5 else 1.0))
     brush.ellipse(0.32, 0.70, 0.11, 0.06, BLACK)
     brush.ellipse(0.46, 0.64, 0.15, 0.18, BLACK)
@@ -252,8 +267,12 @@ def whale(brush: Brush, color: Color, is_dark: bool) -> None:
     blue, spray = (0.20, 0.42, 0.74), (0.80, 0.93, 1.0)
     brush.line([(0.24, 0.50), (0.24, 0.82), (0.06, 0.96)], 0.07, spray)
     brush.line([(0.24, 0.50), (0.24, 0.82), (0.44, 0.96)], 0.07, spray)
-    brush.polygon([(-0.34, 0.40), (-0.66, 0.56), (-0.96, 0.86), (-0.70, 0.82), (-0.56, 1.0), (-0.46, 0.70), (-0.10, 0.50)], blue)
-    brush.polygon([(-0.66, 0.16), (-0.40, 0.44), *arc(0.16, 0.22, 0.60, 0.34, 130, -30), (0.60, 0.0), (-0.40, 0.0)], blue)
+    brush.polygon(
+        [(-0.34, 0.40), (-0.66, 0.56), (-0.96, 0.86), (-0.70, 0.82), (-0.56, 1.0), (-0.46, 0.70), (-0.10, 0.50)], blue
+    )
+    brush.polygon(
+        [(-0.66, 0.16), (-0.40, 0.44), *arc(0.16, 0.22, 0.60, 0.34, 130, -30), (0.60, 0.0), (-0.40, 0.0)], blue
+    )
     brush.polygon([(-0.30, 0.0), (-0.10, 0.13), (0.40, 0.17), (0.74, 0.12), (0.62, 0.0)], (0.86, 0.92, 0.97))
     eye(brush, 0.52, 0.28, 0.045)
 
@@ -281,7 +300,13 @@ def turtle(brush: Brush, color: Color, is_dark: bool) -> None:
     brush.polygon([(-0.50, 0.20), (-0.74, 0.12), (-0.50, 0.12)], skin)
     brush.polygon(arc(-0.06, 0.14, 0.56, 0.62, 0, 180), shell)
     brush.box(-0.62, 0.12, 0.50, 0.20, (0.86, 0.74, 0.42))
-    for x, y, r in ((-0.36, 0.36, 0.11), (-0.06, 0.40, 0.13), (0.24, 0.36, 0.11), (-0.20, 0.60, 0.08), (0.10, 0.60, 0.08)):
+    for x, y, r in (
+        (-0.36, 0.36, 0.11),
+        (-0.06, 0.40, 0.13),
+        (0.24, 0.36, 0.11),
+        (-0.20, 0.60, 0.08),
+        (0.10, 0.60, 0.08),
+    ):
         brush.ellipse(x, y, r, r * 0.85, (0.42, 0.66, 0.34))
     eye(brush, 0.72, 0.45, 0.04)
 
@@ -289,7 +314,10 @@ def turtle(brush: Brush, color: Color, is_dark: bool) -> None:
 def butterfly(brush: Brush, color: Color, is_dark: bool) -> None:
     """A butterfly with its four wings spread."""
     for sign in (-1, 1):
-        brush.polygon([(0.03 * sign, 0.50), (0.22 * sign, 0.96), (0.60 * sign, 0.98), (0.66 * sign, 0.66), (0.40 * sign, 0.46)], color)
+        brush.polygon(
+            [(0.03 * sign, 0.50), (0.22 * sign, 0.96), (0.60 * sign, 0.98), (0.66 * sign, 0.66), (0.40 * sign, 0.46)],
+            color,
+        )
         brush.ellipse(0.32 * sign, 0.28, 0.26, 0.26, shade(color, 0.80))
         brush.ellipse(0.44 * sign, 0.78, 0.11, 0.11, GOLD if color != GOLD else WHITE)
         brush.ellipse(0.32 * sign, 0.26, 0.09, 0.09, WHITE)

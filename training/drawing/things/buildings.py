@@ -80,7 +80,12 @@ def pagoda(brush: Brush, color: Color, is_dark: bool) -> None:
         low, half = index * 0.29, 0.34 - 0.07 * index
         brush.box(-half * 0.75, low, half * 0.75, low + 0.17, (0.96, 0.90, 0.78))
         window(brush, 0.0, low + 0.08, 0.11, is_dark)
-        roof = [(-half * 1.6, low + 0.20), (-half * 0.9, low + 0.15), (half * 0.9, low + 0.15), (half * 1.6, low + 0.20)]
+        roof = [
+            (-half * 1.6, low + 0.20),
+            (-half * 0.9, low + 0.15),
+            (half * 0.9, low + 0.15),
+            (half * 1.6, low + 0.20),
+        ]
         brush.polygon([*roof, (half * 0.6, low + 0.30), (-half * 0.6, low + 0.30)], color)
     brush.polygon([(-0.06, 0.86), (0.0, 1.04), (0.06, 0.86)], GOLD)
 

@@ -72,10 +72,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "cake": ("cake", "birthday cake"),
 }
 _PLURALS: dict[str, str] = {
-    "sheep": "sheep", "fish": "fish", "deer": "deer", "reindeer": "reindeer", "butterfly": "butterflies", "snowman": "snowmen",
-    "strawberry": "strawberries", "cherries": "cherries", "cherry": "cherries", "bus": "buses", "church": "churches",
-    "fox": "foxes", "fortress": "fortresses", "cactus": "cactuses", "bunny": "bunnies", "puppy": "puppies",
-    "kitty": "kitties", "pony": "ponies", "gift box": "gift boxes",
+    "sheep": "sheep", "fish": "fish", "deer": "deer", "reindeer": "reindeer", "butterfly": "butterflies",
+    "snowman": "snowmen", "strawberry": "strawberries", "cherries": "cherries", "cherry": "cherries", "bus": "buses",
+    "church": "churches", "fox": "foxes", "fortress": "fortresses", "cactus": "cactuses", "bunny": "bunnies",
+    "puppy": "puppies", "kitty": "kitties", "pony": "ponies", "gift box": "gift boxes",
 }  # fmt: skip
 
 

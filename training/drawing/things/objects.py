@@ -9,7 +9,9 @@ from training.drawing.things.palette import BARK, BLACK, GOLD, GRAY, LEAF, LIT, 
 def _stem(brush: Brush, x: float, low: float, high: float) -> None:
     """A stalk with one leaf."""
     brush.line([(x, low), (x + 0.04, high)], 0.06, BARK)
-    brush.polygon([(x + 0.03, high - 0.08), (x + 0.16, high + 0.02), (x + 0.34, high - 0.02), (x + 0.18, high - 0.14)], LEAF)
+    brush.polygon(
+        [(x + 0.03, high - 0.08), (x + 0.16, high + 0.02), (x + 0.34, high - 0.02), (x + 0.18, high - 0.14)], LEAF
+    )
 
 
 def apple(brush: Brush, color: Color, is_dark: bool) -> None:
@@ -54,7 +56,9 @@ def cherries(brush: Brush, color: Color, is_dark: bool) -> None:
 def strawberry(brush: Brush, color: Color, is_dark: bool) -> None:
     """A strawberry with seeds and a green crown."""
     red = (0.90, 0.14, 0.18)
-    brush.polygon([(-0.40, 0.60), (-0.30, 0.30), (0.0, 0.0), (0.30, 0.30), (0.40, 0.60), (0.26, 0.80), (-0.26, 0.80)], red)
+    brush.polygon(
+        [(-0.40, 0.60), (-0.30, 0.30), (0.0, 0.0), (0.30, 0.30), (0.40, 0.60), (0.26, 0.80), (-0.26, 0.80)], red
+    )
     brush.polygon([(0.10, 0.12), (0.30, 0.30), (0.40, 0.60), (0.26, 0.80), (0.14, 0.78)], shade(red, 0.82))
     for x, y in ((-0.20, 0.56), (0.0, 0.60), (0.20, 0.56), (-0.10, 0.38), (0.10, 0.38), (0.0, 0.20)):
         brush.ellipse(x, y, 0.03, 0.045, (0.99, 0.88, 0.45))
@@ -75,20 +79,44 @@ def watermelon(brush: Brush, color: Color, is_dark: bool) -> None:
 def pumpkin(brush: Brush, color: Color, is_dark: bool) -> None:
     """An orange pumpkin with ribs."""
     orange = (0.96, 0.50, 0.10)
-    for x, rx, tone in ((-0.36, 0.26, 0.86), (0.36, 0.26, 0.70), (-0.20, 0.28, 1.0), (0.20, 0.28, 0.84), (0.0, 0.22, 1.04)):
+    for x, rx, tone in (
+        (-0.36, 0.26, 0.86),
+        (0.36, 0.26, 0.70),
+        (-0.20, 0.28, 1.0),
+        (0.20, 0.28, 0.84),
+        (0.0, 0.22, 1.04),
+    ):
         brush.ellipse(x, 0.40, rx, 0.40, shade(orange, tone))
     brush.polygon([(-0.08, 0.76), (-0.04, 0.98), (0.12, 1.0), (0.08, 0.76)], (0.34, 0.44, 0.18))
 
 
 def vase(brush: Brush, color: Color, is_dark: bool) -> None:
     """A vase with three flowers."""
-    for x, y, tone in ((-0.24, 0.80, (0.98, 0.50, 0.60)), (0.24, 0.80, (0.99, 0.80, 0.25)), (0.0, 0.90, (0.96, 0.30, 0.30))):
+    for x, y, tone in (
+        (-0.24, 0.80, (0.98, 0.50, 0.60)),
+        (0.24, 0.80, (0.99, 0.80, 0.25)),
+        (0.0, 0.90, (0.96, 0.30, 0.30)),
+    ):
         brush.line([(0.0, 0.5), (x, y)], 0.04, LEAF)
         for angle in range(0, 360, 60):
             brush.ellipse(x + 0.09 * cos(radians(angle)), y + 0.09 * sin(radians(angle)), 0.07, 0.07, tone)
         brush.ellipse(x, y, 0.05, 0.05, WHITE)
-    brush.polygon([(-0.12, 0.58), (0.12, 0.58), (0.09, 0.46), (0.26, 0.24), (0.16, 0.0), (-0.16, 0.0), (-0.26, 0.24), (-0.09, 0.46)], color)
-    brush.polygon([(0.05, 0.58), (0.12, 0.58), (0.09, 0.46), (0.26, 0.24), (0.16, 0.0), (0.05, 0.0)], shade(color, 0.80))
+    brush.polygon(
+        [
+            (-0.12, 0.58),
+            (0.12, 0.58),
+            (0.09, 0.46),
+            (0.26, 0.24),
+            (0.16, 0.0),
+            (-0.16, 0.0),
+            (-0.26, 0.24),
+            (-0.09, 0.46),
+        ],
+        color,
+    )
+    brush.polygon(
+        [(0.05, 0.58), (0.12, 0.58), (0.09, 0.46), (0.26, 0.24), (0.16, 0.0), (0.05, 0.0)], shade(color, 0.80)
+    )
     brush.line([(-0.24, 0.24), (0.24, 0.24)], 0.05, pale(color, 0.6))
 
 

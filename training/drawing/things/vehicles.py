@@ -42,8 +42,14 @@ def submarine(brush: Brush, color: Color, is_dark: bool) -> None:
 def car(brush: Brush, color: Color, is_dark: bool) -> None:
     """A small round car."""
     brush.polygon([(-0.48, 0.40), (-0.34, 0.76), (0.22, 0.76), (0.44, 0.40)], color)
-    brush.polygon([(-0.38, 0.42), (-0.28, 0.68), (-0.06, 0.68), (-0.06, 0.42)], LIT if is_dark else (0.66, 0.84, 0.95), shine=is_dark)
-    brush.polygon([(0.0, 0.42), (0.0, 0.68), (0.18, 0.68), (0.34, 0.42)], LIT if is_dark else (0.66, 0.84, 0.95), shine=is_dark)
+    brush.polygon(
+        [(-0.38, 0.42), (-0.28, 0.68), (-0.06, 0.68), (-0.06, 0.42)],
+        LIT if is_dark else (0.66, 0.84, 0.95),
+        shine=is_dark,
+    )
+    brush.polygon(
+        [(0.0, 0.42), (0.0, 0.68), (0.18, 0.68), (0.34, 0.42)], LIT if is_dark else (0.66, 0.84, 0.95), shine=is_dark
+    )
     brush.polygon([(-0.72, 0.14), (-0.72, 0.40), (-0.48, 0.46), (0.46, 0.46), (0.78, 0.34), (0.80, 0.14)], color)
     brush.polygon([(-0.72, 0.14), (-0.72, 0.22), (0.80, 0.22), (0.80, 0.14)], shade(color, 0.72))
     brush.ellipse(0.74, 0.32, 0.06, 0.06, LIT, shine=True)
@@ -140,5 +146,10 @@ def ufo(brush: Brush, color: Color, is_dark: bool) -> None:
     brush.ellipse(-0.09, 0.76, 0.09, 0.09, (0.86, 0.97, 1.0))
     brush.ellipse(0.0, 0.50, 0.74, 0.19, shade(GRAY, 0.8))
     brush.ellipse(0.0, 0.54, 0.74, 0.16, GRAY)
-    for x, tone in ((-0.46, (0.95, 0.25, 0.25)), (-0.16, (0.99, 0.84, 0.25)), (0.16, (0.35, 0.85, 0.40)), (0.46, (0.95, 0.25, 0.25))):
+    for x, tone in (
+        (-0.46, (0.95, 0.25, 0.25)),
+        (-0.16, (0.99, 0.84, 0.25)),
+        (0.16, (0.35, 0.85, 0.40)),
+        (0.46, (0.95, 0.25, 0.25)),
+    ):
         brush.ellipse(x, 0.48, 0.075, 0.075, tone, shine=True)
