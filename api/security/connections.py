@@ -248,8 +248,8 @@ def http_server(
         lifespan="on",
         ws="none",
         backlog=_ACCEPTED_AT_ONCE,
-        timeout_keep_alive=patience.idle_s,
-        timeout_graceful_shutdown=1,  # type: ignore[arg-type]
+        timeout_keep_alive=patience.idle_s,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=1,
         proxy_headers=proxy_headers,
         server_header=False,
         **choices,
