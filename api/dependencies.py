@@ -33,16 +33,16 @@ async def owner_of(request: Request) -> str:
     return str(request.scope["state"]["owner"])
 
 
-async def window_of(request: Request) -> str | None:
-    """The browser window that asks, from X-Darkroom-Window or ?window=; None for programs.
+async def session_of(request: Request) -> str | None:
+    """The browser window that asks, from X-Darkroom-Session or ?session=; None for programs.
 
     Raises:
         InvalidRecipe: it is not a short plain name.
     """
-    name = request.headers.get("x-darkroom-window") or request.query_params.get("window")
+    name = request.headers.get("x-darkroom-session") or request.query_params.get("session")
     if name is not None and not _WINDOW.fullmatch(name):
         raise InvalidRecipe(
-            "The window's name is not plain.", "Use 1 to 64 letters, digits, _ or -.", code="invalid_window"
+            "The window's name is not plain.", "Use 1 to 64 letters, digits, _ or -.", code="invalid_session"
         )
     return name
 
@@ -136,7 +136,7 @@ async def _image_id(image_id: Annotated[str, Path()]) -> str:
 Administrator = Depends(_administrator)
 StudioHere = Annotated[Studio, Depends(studio_of)]
 Owner = Annotated[str, Depends(owner_of)]
-Window = Annotated[str | None, Depends(window_of)]
+Session = Annotated[str | None, Depends(session_of)]
 Key = Annotated[str | None, Depends(key_of)]
 JobId = Annotated[str, Depends(_job_id)]
 ImageId = Annotated[str, Depends(_image_id)]

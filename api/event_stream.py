@@ -7,7 +7,7 @@ from typing import cast
 
 from api.schemas import event_fields
 from contract.events import JobEvent
-from studio.jobs.event_log import Feed
+from studio.jobs.event_log import EventLog
 from studio.jobs.follow import follow
 
 KEEP_ALIVE_S = 15.0
@@ -20,12 +20,12 @@ def encode(cursor: int, event: JobEvent) -> bytes:
     return f"id: {cursor}\nevent: {event.type}\ndata: {data}\n\n".encode("utf-8", "replace")
 
 
-async def stream(feed: Feed, cursor: int = 0, *, keep_alive_s: float = KEEP_ALIVE_S) -> AsyncIterator[bytes]:
+async def stream(event_log: EventLog, cursor: int = 0, *, keep_alive_s: float = KEEP_ALIVE_S) -> AsyncIterator[bytes]:
     """The events after `cursor`, up to the job's ending; a comment when nothing came for a while.
 
     The stream ends after the ending. A browser that asks again then gets an empty one at once.
     """
-    events = cast(AsyncGenerator[tuple[int, JobEvent], None], follow(feed, cursor))
+    events = cast(AsyncGenerator[tuple[int, JobEvent], None], follow(event_log, cursor))
     pending: asyncio.Task[tuple[int, JobEvent]] | None = None
     try:
         yield b"retry: 1000\n\n"

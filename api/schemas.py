@@ -16,7 +16,7 @@ from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from catalog.upscalers import UPSCALERS
 from contract.events import JobEvent, Saved, Step
 from contract.recipe import Recipe
-from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow, StoredInput
+from contract.records import EngineStatus, ImageRecord, JobRecord, JobView, QueueRow, StoredUpload
 from contract.tasks import Upscale
 
 
@@ -55,8 +55,8 @@ class JobStatus(BaseModel):
     title: str
     seed: str | None
     recipe: Recipe | None
-    prepared: tuple[StoredInput, ...]
-    window: str | None
+    prepared: tuple[StoredUpload, ...]
+    session: str | None
     attempt: int
     created_at: float
     finished_at: float | None
@@ -82,7 +82,7 @@ class Picture(BaseModel):
     upscale: Upscale | None
     job_id: str
     parent: str | None
-    favourite: bool
+    favorite: bool
     tags: tuple[str, ...]
     seconds: float | None
     missing: bool
@@ -133,7 +133,7 @@ class ModelRow(BaseModel):
     has_vae: bool
     token_limit: int
     words: tuple[str, ...]
-    shows: tuple[str, ...]
+    control_type: tuple[str, ...]
     has_preview: bool
     problem: str | None
     hint: str
@@ -174,7 +174,7 @@ class SamplerList(BaseModel):
 
 
 class UpscalerFacts(BaseModel):
-    """A way to enlarge, by its name in recipes."""
+    """A way to upscale, by its name in recipes."""
 
     name: str
     label: str
@@ -226,7 +226,7 @@ def job_status(view: JobView, notices: tuple[str, ...] = ()) -> JobStatus:
         seed=_seed(job.recipe),
         recipe=job.recipe,
         prepared=job.prepared,
-        window=job.window,
+        session=job.session,
         attempt=job.attempt,
         created_at=job.created_at,
         finished_at=job.finished_at,
@@ -257,7 +257,7 @@ def picture(record: ImageRecord) -> Picture:
         upscale=record.upscale,
         job_id=record.job_id,
         parent=record.parent,
-        favourite=record.favourite,
+        favorite=record.favorite,
         tags=record.tags,
         seconds=record.seconds,
         missing=record.missing,
@@ -327,7 +327,7 @@ def _model_fields(entry: ModelEntry) -> dict[str, Any]:
         "has_vae": entry.has_vae,
         "token_limit": entry.token_limit,
         "words": tuple(sorted(entry.words)),
-        "shows": entry.shows,
+        "control_type": entry.control_type,
         "has_preview": entry.preview_path is not None,
         "problem": entry.problem,
         "hint": entry.hint,

@@ -20,8 +20,8 @@ from PIL import Image
 from benchmarks.measure import Figure, figure
 from catalog.models import ModelEntry, describe
 from contract.recipe import Control, ImageRef, Recipe
-from contract.tasks import Paint
-from contract.work import Ticket
+from contract.tasks import Generate
+from contract.work import WorkItem
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
 from engine.device.devices import choose_device
 from engine.images.preprocessors import Preprocessors
@@ -92,8 +92,8 @@ def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_
             model=net.ref.model_copy(update={"family": recipe.model.family}), image=ImageRef(sha256=sha256_and_png[0])
         )
         held = recipe.model_copy(update={"controls": (control,)})
-        ticket = Ticket("bench", 1, Paint(recipe=held), dict([sha256_and_png]), {net.ref.name: str(net.path)})
-        with lend(held, ticket, models, Preprocessors([], device.torch_device), bundle) as lent:
+        work_item = WorkItem("bench", 1, Generate(recipe=held), dict([sha256_and_png]), {net.ref.name: str(net.path)})
+        with lend(held, work_item, models, Preprocessors([], device.torch_device), bundle) as lent:
             (unit,) = lent.controls.units(held, bundle)
             bare = bare_loop(bundle, held, unit.net, unit.hint)
             ours = our_loop(bundle, held, lent.controls_for(held, bundle))

@@ -16,7 +16,7 @@ from benchmarks.measure import Figure, Work, figure
 from catalog.models import ModelEntry
 from contract.recipe import Recipe, RecipeDraft
 from contract.records import EngineStatus
-from contract.work import Ticket, WorkDone, Worker
+from contract.work import WorkDone, Worker, WorkItem
 from engine.device.devices import choose_device
 from engine.images import vae
 from engine.models.manager import Bundle, ModelManager
@@ -37,7 +37,7 @@ class Subject(Protocol):
 
     def recipe(self) -> Recipe: ...
 
-    def ticket(self, *, wants_previews: bool) -> Ticket: ...
+    def work_item(self, *, wants_previews: bool) -> WorkItem: ...
 
 
 @contextmanager
@@ -57,11 +57,11 @@ def running(worker: Worker) -> Iterator[Worker]:
         worker.stop()
 
 
-def job(worker: Worker, ticket: Ticket) -> Work:
+def job(worker: Worker, work_item: WorkItem) -> Work:
     """One job on a worker; every event is taken."""
 
     def run() -> None:
-        *_, ending = worker.run([ticket])
+        *_, ending = worker.run([work_item])
         assert isinstance(ending, WorkDone), ending
 
     return run
@@ -70,13 +70,13 @@ def job(worker: Worker, ticket: Ticket) -> Work:
 def through_the_process(subject: Subject, name: str, rounds: int) -> Figure:
     """Figure 3."""
     warm = (str(subject.entry.path), subject.entry.ref)
-    ticket = subject.ticket(wants_previews=True)
+    work_item = subject.work_item(wants_previews=True)
     with running(InlineWorker({}, warm)) as inline, running(ProcessWorker({}, warm)) as process:
         return figure(
             "3",
             f"worker, {name}",
-            job(inline, ticket),
-            job(process, ticket),
+            job(inline, work_item),
+            job(process, work_item),
             peer="inline worker",
             goal=1.01 if name.startswith("SD") else 1.05,
             limit=1.05,
@@ -126,9 +126,9 @@ def submit_and_wait(studio: Studio, draft: RecipeDraft) -> Work:
     def run() -> None:
         ids = [studio.submit(draft, "bench").id for _ in range(JOBS)]
         for job_id in ids:
-            feed, woken = studio.feed(job_id, "bench"), threading.Event()
-            unsubscribe = feed.subscribe(woken.set)
-            while not feed.since(0).ended:
+            event_log, woken = studio.event_log(job_id, "bench"), threading.Event()
+            unsubscribe = event_log.subscribe(woken.set)
+            while not event_log.since(0).ended:
                 assert woken.wait(READY_LIMIT_S)
                 woken.clear()
             unsubscribe()

@@ -150,13 +150,13 @@ def first_step(studio: Studio, model: str) -> None:
     """Submit a job of two steps, and return at the first; the rest is cancelled before the next begins."""
     draft = RecipeDraft(prompt="a red barn", model=model, steps=2, width=256, height=256, seed=1, sampler="euler")
     job_id = studio.submit(draft, "bench").id
-    feed, woken = studio.feed(job_id, "bench"), threading.Event()
-    unsubscribe = feed.subscribe(woken.set)
-    while not any(isinstance(event, (Step, Failed)) for event in feed.since(0).events):
+    event_log, woken = studio.event_log(job_id, "bench"), threading.Event()
+    unsubscribe = event_log.subscribe(woken.set)
+    while not any(isinstance(event, (Step, Failed)) for event in event_log.since(0).events):
         assert woken.wait(READY_LIMIT_S)
         woken.clear()
     studio.cancel(job_id, "bench")
-    while not feed.since(0).ended:
+    while not event_log.since(0).ended:
         woken.wait(0.01)
         woken.clear()
     unsubscribe()

@@ -20,8 +20,8 @@ from benchmarks.measure import Figure, Work, figure, report
 from benchmarks.subjects import MEDIUM, SD15, Shape, checkpoints, write_lora
 from catalog.models import ModelEntry
 from contract.recipe import LoraUse, Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, WorkDone, path_key
+from contract.tasks import Generate
+from contract.work import WorkDone, WorkItem, path_key
 from engine.device.devices import choose_device
 from engine.device.memory import hold_freed_memory
 from engine.engine import Engine, EngineOptions
@@ -40,7 +40,7 @@ class Subject:
     lora: ModelEntry
     steps: int
 
-    def ticket(self, weight: float | None) -> Ticket:
+    def work_item(self, weight: float | None) -> WorkItem:
         """A job with the LoRA so strong; None without it."""
         uses = (
             ()
@@ -60,7 +60,7 @@ class Subject:
             loras=uses,
         )
         paths = {path_key(entry.ref): str(entry.path) for entry in (self.model, self.lora)}
-        return Ticket("bench", 1, Paint(recipe=recipe), model_paths=paths, wants_previews=False)
+        return WorkItem("bench", 1, Generate(recipe=recipe), model_paths=paths, wants_previews=False)
 
 
 @contextmanager
@@ -70,11 +70,11 @@ def subject(shape: Shape, steps: int) -> Iterator[Subject]:
         yield Subject(model, write_lora(Path(folder) / "ink.safetensors", shape), steps)
 
 
-def job(engine: Engine, ticket: Ticket) -> Work:
+def job(engine: Engine, work_item: WorkItem) -> Work:
     """A whole job; every event is taken."""
 
     def run() -> None:
-        *_, ending = engine.paint(ticket, lambda: False)
+        *_, ending = engine.generate(work_item, lambda: False)
         assert isinstance(ending, WorkDone), ending
 
     return run
@@ -83,7 +83,7 @@ def job(engine: Engine, ticket: Ticket) -> Work:
 def whole_job(what: Subject, rounds: int) -> Figure:
     """Figure 6. Each job changes the set, so the LoRA is put on (or taken off) every time."""
     engine = Engine(EngineOptions())
-    plain, with_lora = job(engine, what.ticket(None)), job(engine, what.ticket(0.8))
+    plain, with_lora = job(engine, what.work_item(None)), job(engine, what.work_item(0.8))
     return figure(
         "6",
         f"LoRA job, {what.steps} steps",
@@ -107,12 +107,12 @@ class Applying:
         self(None)
 
     def __call__(self, weight: float | None) -> float:
-        ticket = self._what.ticket(weight)
-        assert isinstance(ticket.task, Paint)
-        recipe, entry = ticket.task.recipe, self._what.model
+        work_item = self._what.work_item(weight)
+        assert isinstance(work_item.task, Generate)
+        recipe, entry = work_item.task.recipe, self._what.model
         with self._models.lease(entry.ref, str(entry.path)) as bundle:
             began = time.perf_counter()
-            with lend(recipe, ticket, self._models, self._preprocessors, bundle):
+            with lend(recipe, work_item, self._models, self._preprocessors, bundle):
                 return time.perf_counter() - began
 
 
@@ -151,7 +151,7 @@ def strength(what: Subject, rounds: int) -> Figure:
     return _figure("7", "LoRA strength change", ratios, "weights back from a copy, LoRA added", 0.25, 0.5)
 
 
-def again(what: Subject, rounds: int) -> Figure:
+def rerun(what: Subject, rounds: int) -> Figure:
     """Figure 8: the same set in the next job."""
     apply, ratios = Applying(what), []
     for _ in range(rounds):
@@ -169,7 +169,7 @@ def _figure(number: str, name: str, ratios: list[float], peer: str, goal: float,
 def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The wanted figures, each when it is measured."""
     with subject(MEDIUM if wanted.small else SD15, wanted.steps) as what:
-        made: dict[str, Callable[[Subject, int], Figure]] = {"6": whole_job, "7": strength, "8": again}
+        made: dict[str, Callable[[Subject, int], Figure]] = {"6": whole_job, "7": strength, "8": rerun}
         for number in wanted.figures:
             yield made[number](what, wanted.rounds)
 

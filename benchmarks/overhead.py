@@ -21,8 +21,8 @@ from benchmarks.measure import ROUNDS, Figure, Work, figure, report
 from benchmarks.subjects import SD15, checkpoints
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, WorkDone, path_key
+from contract.tasks import Generate
+from contract.work import WorkDone, WorkItem, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
 from engine.device.devices import choose_device
 from engine.engine import Engine, EngineOptions
@@ -58,11 +58,11 @@ class Subject:
             seed=1,
         )
 
-    def ticket(self, *, wants_previews: bool) -> Ticket:
-        return Ticket(
+    def work_item(self, *, wants_previews: bool) -> WorkItem:
+        return WorkItem(
             "bench",
             1,
-            Paint(recipe=self.recipe()),
+            Generate(recipe=self.recipe()),
             wants_previews=wants_previews,
             model_paths={path_key(self.entry.ref): str(self.entry.path)},
         )
@@ -116,11 +116,11 @@ def loop(subject: Subject, name: str, rounds: int) -> Figure:
         return replace(made, note=f"{made.note}, latents differ by {difference:.1e}")
 
 
-def job(engine: Engine, ticket: Ticket) -> Work:
+def job(engine: Engine, work_item: WorkItem) -> Work:
     """A whole job through the engine; every event is taken."""
 
     def run() -> None:
-        *_, ending = engine.paint(ticket, lambda: False)
+        *_, ending = engine.generate(work_item, lambda: False)
         assert isinstance(ending, WorkDone), ending
 
     return run
@@ -133,8 +133,8 @@ def previews(subject: Subject, name: str, rounds: int) -> Figure:
     return figure(
         "2",
         f"previews, {name}",
-        job(engine, subject.ticket(wants_previews=False)),
-        job(engine, subject.ticket(wants_previews=True)),
+        job(engine, subject.work_item(wants_previews=False)),
+        job(engine, subject.work_item(wants_previews=True)),
         peer="job without previews",
         goal=subject.preview_goal,
         limit=1.03,

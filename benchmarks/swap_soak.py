@@ -27,8 +27,8 @@ from benchmarks.subjects import MEDIUM, checkpoints, write_lora
 from catalog.models import ModelEntry, describe
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse, Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, path_key
+from contract.tasks import Generate
+from contract.work import WorkItem, path_key
 from engine.device.devices import choose_device
 from engine.device.memory import give_back_freed_memory
 from engine.images.preprocessors import Preprocessors
@@ -114,8 +114,8 @@ class Soaker:
             loras=uses,
         )
         paths = {path_key(one.ref): str(one.path) for one in (entry, *self._loras)}
-        ticket = Ticket("soak", 1, Paint(recipe=recipe), model_paths=paths)
-        with lend(recipe, ticket, self._models, self._preprocessors, bundle):
+        work_item = WorkItem("soak", 1, Generate(recipe=recipe), model_paths=paths)
+        with lend(recipe, work_item, self._models, self._preprocessors, bundle):
             self.changes += bool(loras)
 
     def _is_own(self, bundle: Bundle, place: int) -> bool:

@@ -13,7 +13,7 @@ from contract.model_tasks import Download
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class CatalogModel:
     """A model to get.
 
     Attributes:
@@ -37,8 +37,8 @@ _RAIL = "Free to use, also in business; not for the harmful uses it lists."
 _XL = "stabilityai/stable-diffusion-xl-base-1.0"
 _CANNY = ("config.json", "diffusion_pytorch_model.fp16.safetensors")
 
-OFFERS: tuple[Offer, ...] = (
-    Offer(
+CATALOG_MODELS: tuple[CatalogModel, ...] = (
+    CatalogModel(
         "sd15",
         "Stable Diffusion 1.5",
         "The classic of 512 × 512; most LoRAs and ControlNets are for it.",
@@ -48,7 +48,7 @@ OFFERS: tuple[Offer, ...] = (
         4_265_146_304,
         Download(source="stable-diffusion-v1-5/stable-diffusion-v1-5", files=("v1-5-pruned-emaonly.safetensors",)),
     ),
-    Offer(
+    CatalogModel(
         "sdxl",
         "SDXL base 1.0",
         "Large pictures, 1024 × 1024; wants a graphics card of 8 GB.",
@@ -58,7 +58,7 @@ OFFERS: tuple[Offer, ...] = (
         6_938_078_334,
         Download(source=_XL, files=("sd_xl_base_1.0.safetensors",)),
     ),
-    Offer(
+    CatalogModel(
         "sdxl-turbo",
         "SDXL Turbo",
         "SDXL in 1 to 4 steps at guidance 1.",
@@ -68,7 +68,7 @@ OFFERS: tuple[Offer, ...] = (
         6_938_081_905,
         Download(source="stabilityai/sdxl-turbo", files=("sd_xl_turbo_1.0_fp16.safetensors",)),
     ),
-    Offer(
+    CatalogModel(
         "sd35-medium",
         "SD 3.5 medium",
         "A newer kind of model, without its text encoders.",
@@ -79,7 +79,7 @@ OFFERS: tuple[Offer, ...] = (
         Download(source="stabilityai/stable-diffusion-3.5-medium", files=("sd3.5_medium.safetensors",)),
         is_gated=True,
     ),
-    Offer(
+    CatalogModel(
         "lcm-lora-sd15",
         "LCM LoRA for SD 1.5",
         "Pictures in 4 to 8 steps with the sampler LCM.",
@@ -89,7 +89,7 @@ OFFERS: tuple[Offer, ...] = (
         134_621_556,
         Download(source="latent-consistency/lcm-lora-sdv1-5", files=("pytorch_lora_weights.safetensors",), kind="lora"),
     ),
-    Offer(
+    CatalogModel(
         "lcm-lora-sdxl",
         "LCM LoRA for SDXL",
         "Pictures in 4 to 8 steps with the sampler LCM.",
@@ -99,7 +99,7 @@ OFFERS: tuple[Offer, ...] = (
         393_855_224,
         Download(source="latent-consistency/lcm-lora-sdxl", files=("pytorch_lora_weights.safetensors",), kind="lora"),
     ),
-    Offer(
+    CatalogModel(
         "vae-ft-mse",
         "VAE ft-MSE for SD 1.x",
         "Smoother faces and fine detail; chosen beside the checkpoint.",
@@ -111,7 +111,7 @@ OFFERS: tuple[Offer, ...] = (
             source="stabilityai/sd-vae-ft-mse-original", files=("vae-ft-mse-840000-ema-pruned.safetensors",), kind="vae"
         ),
     ),
-    Offer(
+    CatalogModel(
         "canny-sd15",
         "ControlNet Canny for SD 1.5",
         "Follows the edges of a picture.",
@@ -121,7 +121,7 @@ OFFERS: tuple[Offer, ...] = (
         722_600_000,
         Download(source="lllyasviel/control_v11p_sd15_canny", files=_CANNY, kind="controlnet"),
     ),
-    Offer(
+    CatalogModel(
         "depth-sd15",
         "ControlNet Depth for SD 1.5",
         "Follows what is near and far.",
@@ -131,7 +131,7 @@ OFFERS: tuple[Offer, ...] = (
         722_600_000,
         Download(source="lllyasviel/control_v11f1p_sd15_depth", files=_CANNY, kind="controlnet"),
     ),
-    Offer(
+    CatalogModel(
         "canny-sdxl",
         "ControlNet Canny for SDXL",
         "Follows the edges of a picture.",
@@ -141,7 +141,7 @@ OFFERS: tuple[Offer, ...] = (
         2_502_139_136,
         Download(source="diffusers/controlnet-canny-sdxl-1.0", files=_CANNY, kind="controlnet"),
     ),
-    Offer(
+    CatalogModel(
         "depth-sdxl",
         "ControlNet Depth for SDXL",
         "Follows what is near and far.",
@@ -151,7 +151,7 @@ OFFERS: tuple[Offer, ...] = (
         2_502_139_134,
         Download(source="diffusers/controlnet-depth-sdxl-1.0", files=_CANNY, kind="controlnet"),
     ),
-    Offer(
+    CatalogModel(
         "ip-adapter-sd15",
         "IP-Adapter for SD 1.5",
         "A picture as part of the prompt; with the encoder it needs.",

@@ -61,7 +61,7 @@ class Preprocessor:
     id: str
     label: str
     makes: str
-    shows: str = ""
+    control_type: str = ""
     aliases: tuple[str, ...] = ()
     low: Option | None = None
     high: Option | None = None

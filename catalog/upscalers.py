@@ -1,4 +1,4 @@
-"""Upscalers: those that need no model, by the names people use, and how a model that enlarges is told from others.
+"""Upscalers: those that need no model, by the names people use, and how a model that upscales is told from others.
 
 Source of the names: the field's lists (A1111, Forge). What each does is in `engine/images/upscalers.py`.
 """
@@ -12,10 +12,10 @@ from catalog.files.headers import TensorInfo
 
 @dataclass(frozen=True, slots=True)
 class Upscaler:
-    """A way to enlarge.
+    """A way to upscale.
 
     Attributes:
-        is_latent: It enlarges latents, so that it serves a hires pass only.
+        is_latent: It upscales latents, so that it serves a hires pass only.
     """
 
     id: str
@@ -41,7 +41,7 @@ UPSCALERS: Mapping[str, Upscaler] = MappingProxyType(
     }
 )
 
-# The layer that sees the picture, in the architectures that spandrel knows: enough to tell a file that may enlarge from
+# The layer that sees the picture, in the architectures that spandrel knows: enough to tell a file that may upscale from
 # others wherever it lies. Which it is, spandrel says when it is first used (`engine/images/upscalers.py`).
 _FIRST_LAYERS = (
     "model.0.weight",

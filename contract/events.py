@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from contract.recipe import Frozen
-from contract.records import ImageRecord, StoredInput
+from contract.records import ImageRecord, StoredUpload
 
 
 class _Event(Frozen):
@@ -67,7 +67,7 @@ class Prepared(_Event):
     """A control map is made, and kept with the brought pictures: any control may name it."""
 
     type: Literal["prepared"] = "prepared"
-    input: StoredInput
+    upload: StoredUpload
 
 
 class Notice(_Event):

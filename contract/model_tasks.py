@@ -1,6 +1,6 @@
 """Work that needs no picture and no device: fetch a model, convert a pickle, merge checkpoints.
 
-Each is a task of the queue like any other, in a lane of its own, so that painting never waits for it:
+Each is a task of the queue like any other, in a queue of its own, so that painting never waits for it:
 "network" for downloads, "disk" for what reads and writes weights. What each may touch is said at its runner,
 `studio/downloads/download_task.py` and `studio/workers/model_tasks.py`.
 """
@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field, model_validator
 from contract.parts import LoraUse
 from contract.values import Fraction, Frozen, ImageRef, ModelKind, ModelRef, Name, Rule
 
-Lane = Literal["engine", "network", "disk"]
-LANES: tuple[Lane, ...] = ("engine", "network", "disk")
+QueueName = Literal["engine", "network", "disk"]
+QUEUE_NAMES: tuple[QueueName, ...] = ("engine", "network", "disk")
 MAX_FILES = 100
 MAX_MERGED_LORAS = 8
 SAYS_NOTHING = (
@@ -59,11 +59,11 @@ FilePath = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_p
 FileName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_plain_name)]
 
 
-class _Errand(Frozen):
-    """What all errands have in common."""
+class _ModelTask(Frozen):
+    """What all model tasks have in common."""
 
     @property
-    def lane(self) -> Lane:
+    def queue_name(self) -> QueueName:
         """Whom it waits for."""
         return "disk"
 
@@ -83,7 +83,7 @@ class _Errand(Frozen):
         return ()
 
 
-class Download(_Errand):
+class Download(_ModelTask):
     """Fetch files of a Hugging Face repository into the folder of their kind.
 
     files: paths within the repository; none: the model in the folder form of diffusers. kind: says where they go.
@@ -98,7 +98,7 @@ class Download(_Errand):
     revision: Revision = "main"
 
     @property
-    def lane(self) -> Lane:
+    def queue_name(self) -> QueueName:
         """The network's."""
         return "network"
 
@@ -115,7 +115,7 @@ class Download(_Errand):
         return f"Download {self.label}"
 
 
-class Convert(_Errand):
+class Convert(_ModelTask):
     """Write a pickle's tensors as safetensors, beside it. model: its name in the list of models."""
 
     type: Literal["convert"] = "convert"
@@ -135,7 +135,7 @@ def _check_models(method: str, b: object, c: object, loras: Sequence[object]) ->
         raise Rule("Only “add difference” uses a third model.", "Choose model C for it, or leave it out.", "c")
 
 
-class Merge(_Errand):
+class Merge(_ModelTask):
     """Make a checkpoint of others.
 
     weighted: (1 - ratio) a + ratio b. add_difference: a + ratio (b - c). LoRAs are baked in afterwards; with
@@ -193,4 +193,4 @@ class MergeDraft(Frozen):
         return self
 
 
-Errand = Download | Convert | Merge
+ModelTask = Download | Convert | Merge

@@ -26,14 +26,14 @@ from contract.values import (
 
 EXTENSION = (0, SIDE[1] - SIDE[0])
 OVERLAP = (0, 256)
-FEATHER = (0, 256)
+MASK_BLUR = (0, 256)
 PADDING = (0, 512)
 MASKED_FROM = 128  # gray of a mask, 0..255, from which a pixel is masked; with soft inpainting every gray counts
 IMAGE_GUIDANCE = (1.0, 30.0)
 CONTROL_RESOLUTION = (64, 2048)
 HIRES_SCALE = (1.0, 8.0)
 MAX_CONTROLS = 8
-MAX_REFERENCES = 8
+MAX_IP_ADAPTERS = 8
 MAX_LORAS = 32
 MAX_HYPERNETWORKS = 4
 MAX_EMBEDDINGS = 64
@@ -49,7 +49,7 @@ def made_steps(steps: int, strength: float) -> int:
     return max(1, min(int(steps * strength), steps)) if strength > 0 else 0
 
 
-class Extend(Frozen):
+class Outpaint(Frozen):
     """Outpaint: more canvas around the start picture, which stays unscaled; width and height are the result's.
 
     overlap: how far the painting reaches into the picture, fading. content: what lies in the new area to
@@ -64,13 +64,13 @@ class Extend(Frozen):
     content: Literal["fill", "noise", "nothing"] = "fill"
 
     @model_validator(mode="after")
-    def _somewhere(self) -> "Extend":
+    def _somewhere(self) -> "Outpaint":
         if not (self.left or self.right or self.up or self.down):
             raise Rule("Outpainting names no side.", "Give left, right, up or down in pixels, a multiple of 8.")
         return self
 
 
-class Start(Frozen):
+class InitImage(Frozen):
     """Begin from a picture: img2img. strength 0 keeps it, 1 repaints it.
 
     resize: how a picture of another shape is brought to width × height; "latent" stretches it after encoding.
@@ -81,7 +81,7 @@ class Start(Frozen):
     image: ImageRef
     strength: Fraction = 0.75
     resize: Literal["stretch", "crop", "fill", "latent"] = "crop"
-    extend: Extend | None = None
+    outpaint: Outpaint | None = None
     image_guidance: Annotated[float, Field(ge=IMAGE_GUIDANCE[0], le=IMAGE_GUIDANCE[1])] = 1.5
     depth: ImageRef | None = None
 
@@ -97,7 +97,7 @@ class Mask(Frozen):
     """
 
     image: ImageRef
-    feather: Annotated[int, Field(ge=FEATHER[0], le=FEATHER[1])] = 4
+    blur: Annotated[int, Field(ge=MASK_BLUR[0], le=MASK_BLUR[1])] = 4
     invert: bool = False
     content: Literal["fill", "original", "noise", "nothing"] = "original"
     area: Literal["whole", "masked"] = "whole"
@@ -107,14 +107,14 @@ class Mask(Frozen):
 
 
 class _Span(Frozen):
-    begin: Fraction = 0.0
+    start: Fraction = 0.0
     end: Fraction = 1.0
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> "_Span":
-        if not self.begin < self.end:
+        if not self.start < self.end:
             raise Rule(
-                f"It begins at {self.begin:g} of the steps and ends at {self.end:g}.",
+                f"It begins at {self.start:g} of the steps and ends at {self.end:g}.",
                 "Let it begin before it ends.",
                 "end",
             )
@@ -131,7 +131,7 @@ class _Control(_Span):
     resize: Resize = "crop"
     weight: Weight = 1.0
     mode: Literal["balanced", "prompt", "control"] = "balanced"
-    shows: str = Field("", max_length=60)
+    control_type: str = Field("", max_length=60)
 
 
 class Control(_Control):
@@ -152,18 +152,18 @@ class ControlDraft(_Control):
     model: Name | ModelRef
 
 
-class _Reference(_Span):
+class _IpAdapter(_Span):
     image: ImageRef
     weight: Weight = 1.0
 
 
-class Reference(_Reference):
+class IpAdapter(_IpAdapter):
     """A picture as prompt (IP-Adapter), active from `begin` to `end` of the steps."""
 
     model: ModelRef
 
 
-class ReferenceDraft(_Reference):
+class IpAdapterDraft(_IpAdapter):
     """The same as asked for."""
 
     model: Name | ModelRef

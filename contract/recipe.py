@@ -15,22 +15,23 @@ from contract.parts import (
     MAX_CONTROLS,
     MAX_EMBEDDINGS,
     MAX_HYPERNETWORKS,
+    MAX_IP_ADAPTERS,
     MAX_LORAS,
-    MAX_REFERENCES,
     Control,
     ControlDraft,
-    Extend,
     Hires,
     HypernetworkDraft,
     HypernetworkUse,
+    InitImage,
+    IpAdapter,
+    IpAdapterDraft,
     LoraDraft,
     LoraUse,
     Mask,
-    Reference,
-    ReferenceDraft,
+    Outpaint,
     Refiner,
-    Start,
 )
+from contract.schema_1 import upgraded_json
 from contract.values import (
     CLIP_SKIP,
     COUNT,
@@ -69,26 +70,26 @@ __all__ = [
     "STEPS",
     "Control",
     "ControlDraft",
-    "Extend",
     "Fraction",
     "Frozen",
     "Hires",
     "HypernetworkDraft",
     "HypernetworkUse",
     "ImageRef",
+    "InitImage",
+    "IpAdapter",
+    "IpAdapterDraft",
     "LoraDraft",
     "LoraUse",
     "Mask",
     "ModelKind",
     "ModelRef",
+    "Outpaint",
     "Recipe",
     "RecipeDraft",
-    "Reference",
-    "ReferenceDraft",
     "Refiner",
-    "Start",
 ]
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 class _Asked(Frozen):
@@ -100,17 +101,26 @@ class _Asked(Frozen):
     embeddings: those that the prompts name by bare name; whoever resolves a draft looks for them again.
     """
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[2] = Field(SCHEMA, alias="schema")
     prompt: Prompt
     negative_prompt: Prompt = ""
     clip_skip: ClipSkip = 1
     count: Count = 1
-    start: Start | None = None
+    init_image: InitImage | None = None
     mask: Mask | None = None
     hires: Hires | None = None
     refiner: Refiner | None = None
     embeddings: Annotated[tuple[ModelRef, ...], Field(max_length=MAX_EMBEDDINGS)] = ()
     extras: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Self:
+        """From JSON of this schema or an older one.
+
+        Raises:
+            ValidationError: as of `model_validate_json`.
+        """
+        return cls.model_validate_json(upgraded_json(text))
 
     @field_validator("prompt", "negative_prompt")
     @classmethod
@@ -123,7 +133,7 @@ class _Asked(Frozen):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.mask and not self.start:
+        if self.mask and not self.init_image:
             raise Rule("A mask needs a start picture, and there is none.", "Add one, or leave the mask out.", "mask")
         if self.mask and self.hires:
             raise Rule(
@@ -131,13 +141,13 @@ class _Asked(Frozen):
                 "Leave “hires” out, and upscale the result.",
                 "hires",
             )
-        if self.mask and self.mask.area == "masked" and self.start and self.start.extend:
+        if self.mask and self.mask.area == "masked" and self.init_image and self.init_image.outpaint:
             raise Rule(
                 "Only the masked area is to be painted, and the canvas is to be extended.",
                 "Do one after the other, or use the whole picture as area.",
                 "mask.area",
             )
-        if self.start and self.start.extend and self.hires:
+        if self.init_image and self.init_image.outpaint and self.hires:
             raise Rule(
                 "A hires pass repaints the whole picture, so it does not go with outpainting.",
                 "Leave “hires” out, and upscale the result.",
@@ -159,7 +169,7 @@ class Recipe(_Asked):
     height: Side
     seed: Seed
     controls: Annotated[tuple[Control, ...], Field(max_length=MAX_CONTROLS)] = ()
-    references: Annotated[tuple[Reference, ...], Field(max_length=MAX_REFERENCES)] = ()
+    ip_adapters: Annotated[tuple[IpAdapter, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkUse, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
 
@@ -176,13 +186,13 @@ class Recipe(_Asked):
     @property
     def images(self) -> tuple[ImageRef, ...]:
         """Every brought picture that it names."""
-        start = [self.start.image, self.start.depth] if self.start else []
+        start = [self.init_image.image, self.init_image.depth] if self.init_image else []
         mask = [self.mask.image] if self.mask else []
         found = [
             *start,
             *mask,
             *(control.image for control in self.controls),
-            *(reference.image for reference in self.references),
+            *(reference.image for reference in self.ip_adapters),
         ]
         return tuple(image for image in found if image is not None)
 
@@ -195,7 +205,7 @@ class Recipe(_Asked):
             self.hires.upscaler if self.hires and isinstance(self.hires.upscaler, ModelRef) else None,
             *(
                 part.model
-                for parts in (self.loras, self.hypernetworks, self.controls, self.references)
+                for parts in (self.loras, self.hypernetworks, self.controls, self.ip_adapters)
                 for part in parts
             ),
             *self.embeddings,
@@ -224,7 +234,7 @@ class RecipeDraft(_Asked):
     height: Side | None = None
     seed: Seed | None = None
     controls: Annotated[tuple[ControlDraft, ...], Field(max_length=MAX_CONTROLS)] = ()
-    references: Annotated[tuple[ReferenceDraft, ...], Field(max_length=MAX_REFERENCES)] = ()
+    ip_adapters: Annotated[tuple[IpAdapterDraft, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkDraft, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
     parent: ImageId | None = None

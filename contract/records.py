@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contract.recipe import Frozen, Recipe
-from contract.tasks import Paint, Task, Upscale
+from contract.tasks import Generate, Task, Upscale
 from contract.values import ModelKind
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EngineState = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
 
 
-class StoredInput(Frozen):
+class StoredUpload(Frozen):
     """A picture someone brought, as kept. notices: what was done to it that can be seen."""
 
     sha256: str
@@ -37,7 +37,7 @@ class ImageRecord(Frozen):
     job_id: str
     owner: str
     parent: str | None = None
-    favourite: bool = False
+    favorite: bool = False
     tags: tuple[str, ...] = ()
     seconds: float | None = None  # how long this picture took
     missing: bool = False  # the file is gone or unreadable; the recipe is still known
@@ -56,14 +56,14 @@ class JobRecord(Frozen):
 
     id: str
     owner: str
-    window: str | None
+    session: str | None
     state: JobState
     task: Task
     created_at: float
     finished_at: float | None = None
     attempt: int = 1
     image_ids: tuple[str, ...] = ()
-    prepared: tuple[StoredInput, ...] = ()  # what it made that is no picture of the gallery
+    prepared: tuple[StoredUpload, ...] = ()  # what it made that is no picture of the gallery
     error_code: str | None = None
     error_message: str | None = None
     error_hint: str | None = None
@@ -71,7 +71,7 @@ class JobRecord(Frozen):
     @property
     def recipe(self) -> Recipe | None:
         """The recipe it paints; None for other work."""
-        return self.task.recipe if isinstance(self.task, Paint) else None
+        return self.task.recipe if isinstance(self.task, Generate) else None
 
 
 class JobView(Frozen):
@@ -93,7 +93,7 @@ class QueueRow(Frozen):
 
     mine: bool
     state: JobState
-    type: str = "paint"  # of its task
+    type: str = "generate"  # of its task
     job_id: str | None = None
     prompt: str | None = None
     message: str | None = None  # why it failed

@@ -7,7 +7,7 @@ pictures of older recipes keep their sizes. Knows no pixels.
 
 import math
 
-from contract.parts import Extend
+from contract.parts import Outpaint
 from contract.values import SIDE, SIDE_MULTIPLE
 
 Size = tuple[int, int]  # width, height
@@ -26,7 +26,7 @@ def hires_size(size: Size, scale: float) -> Size:
 
 
 def upscaled_size(size: Size, scale: float) -> Size:
-    """The size of an enlarged picture: to the nearest pixel."""
+    """The size of an upscaled picture: to the nearest pixel."""
     return round(size[0] * scale), round(size[1] * scale)
 
 
@@ -35,7 +35,7 @@ def inner_size(size: Size) -> Size:
     return size[0] // SIDE_MULTIPLE * SIDE_MULTIPLE, size[1] // SIDE_MULTIPLE * SIDE_MULTIPLE
 
 
-def extended_size(size: Size, extend: Extend) -> Size:
+def extended_size(size: Size, extend: Outpaint) -> Size:
     """The size of a picture with the sides it gains."""
     width, height = inner_size(size)
     return width + extend.left + extend.right, height + extend.up + extend.down

@@ -1,8 +1,8 @@
 """What the queue can hold. One queue and one law for every kind of work; each names its models and pictures.
 
-Paint makes the pictures of a recipe, Upscale enlarges one, Preprocess makes a control map of one. The first
+Paint makes the pictures of a recipe, Upscale upscales one, Preprocess makes a control map of one. The first
 two save to the gallery; a map is kept with the brought pictures. Download, Convert and Merge are in
-`model_tasks.py`. A task's lane says whom it waits for; Train joins with the part that runs it.
+`model_tasks.py`. A task's queue says whom it waits for; Train joins with the part that runs it.
 """
 
 import json
@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from contract.model_tasks import Convert, Download, Errand, Lane, Merge
+from contract.model_tasks import Convert, Download, Merge, ModelTask, QueueName
 from contract.parts import CONTROL_RESOLUTION, Threshold
 from contract.recipe import Recipe
+from contract.schema_1 import upgraded
 from contract.values import Frozen, ImageId, ImageRef, ModelRef, Name
 
 UPSCALE = (1.0, 8.0)
@@ -26,13 +27,14 @@ __all__ = [
     "UPSCALE",
     "Convert",
     "Download",
-    "Errand",
-    "Lane",
+    "Generate",
     "Merge",
-    "Paint",
+    "ModelTask",
     "Preprocess",
+    "QueueName",
     "Task",
     "Upscale",
+    "read_task",
     "task_json",
 ]
 
@@ -41,15 +43,15 @@ class _DeviceTask(Frozen):
     """What runs on the device."""
 
     @property
-    def lane(self) -> Lane:
+    def queue_name(self) -> QueueName:
         """The engine's."""
         return "engine"
 
 
-class Paint(_DeviceTask):
+class Generate(_DeviceTask):
     """Make the pictures of a recipe."""
 
-    type: Literal["paint"] = "paint"
+    type: Literal["generate"] = "generate"
     recipe: Recipe
     parent: ImageId | None = None
 
@@ -75,7 +77,7 @@ class Paint(_DeviceTask):
 
 
 class Upscale(_DeviceTask):
-    """Enlarge a picture, in tiles.
+    """Upscale a picture, in tiles.
 
     upscaler: a name of catalog.upscalers other than "latent…", or a model of kind "upscaler".
     scale: of the sides; a model's own factor is brought to it by Lanczos. tile: side of a tile of the source
@@ -142,11 +144,23 @@ class Preprocess(_DeviceTask):
         return (self.image,)
 
 
-Task = Paint | Upscale | Preprocess | Download | Convert | Merge
+Task = Generate | Upscale | Preprocess | Download | Convert | Merge
 TASK: TypeAdapter[Task] = TypeAdapter(Annotated[Task, Field(discriminator="type")])
 
 
+def read_task(text: str) -> Task:
+    """A task from `task_json`; its recipe may be of an older schema.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    data = json.loads(text)
+    if isinstance(data, dict) and "recipe" in data:
+        text = json.dumps({**data, "recipe": upgraded(data["recipe"])})
+    return TASK.validate_json(text)
+
+
 def task_json(task: Task) -> str:
-    """A task as text, defaults left out; `TASK.validate_json` reads it."""
+    """A task as text, defaults left out; `read_task` reads it."""
     data = task.model_dump(mode="json", exclude_defaults=True)
     return json.dumps({"type": task.type, **data}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -14,14 +14,14 @@ from contract.parts import (
     BLOCK_COUNTS,
     CONTROL_RESOLUTION,
     EXTENSION,
-    FEATHER,
     HIRES_SCALE,
     IMAGE_GUIDANCE,
+    MASK_BLUR,
     MAX_CONTROLS,
     MAX_EMBEDDINGS,
     MAX_HYPERNETWORKS,
+    MAX_IP_ADAPTERS,
     MAX_LORAS,
-    MAX_REFERENCES,
     OVERLAP,
     PADDING,
 )
@@ -67,21 +67,21 @@ LABELS: Mapping[str, str] = {
     "seed": "Seed",
     "count": "Pictures",
     "parent": "Parent",
-    "start": "Start picture",
-    "start.image": "Start picture",
-    "start.strength": "Strength",
-    "start.resize": "Resize mode",
-    "start.extend.left": "Left",
-    "start.extend.right": "Right",
-    "start.extend.up": "Up",
-    "start.extend.down": "Down",
-    "start.extend.overlap": "Overlap",
-    "start.extend.content": "New area",
-    "start.image_guidance": "Image guidance",
-    "start.depth": "Depth picture",
+    "init_image": "Start picture",
+    "init_image.image": "Start picture",
+    "init_image.strength": "Strength",
+    "init_image.resize": "Resize mode",
+    "init_image.outpaint.left": "Left",
+    "init_image.outpaint.right": "Right",
+    "init_image.outpaint.up": "Up",
+    "init_image.outpaint.down": "Down",
+    "init_image.outpaint.overlap": "Overlap",
+    "init_image.outpaint.content": "New area",
+    "init_image.image_guidance": "Image guidance",
+    "init_image.depth": "Depth picture",
     "mask": "Mask",
     "mask.image": "Mask",
-    "mask.feather": "Mask blur",
+    "mask.blur": "Mask blur",
     "mask.content": "Masked content",
     "mask.area": "Inpaint area",
     "mask.padding": "Padding",
@@ -96,17 +96,17 @@ LABELS: Mapping[str, str] = {
     "controls.high": "High threshold",
     "controls.resize": "Resize mode",
     "controls.weight": "Control weight",
-    "controls.begin": "Control begin",
+    "controls.start": "Control begin",
     "controls.end": "Control end",
     "controls.mode": "Control mode",
-    "controls.shows": "What the map shows",
+    "controls.control_type": "What the map shows",
     "controls.pixel_perfect": "Pixel perfect",
-    "references": "Picture as prompt",
-    "references.image": "Picture as prompt",
-    "references.model": "IP-Adapter",
-    "references.weight": "Picture weight",
-    "references.begin": "Begin",
-    "references.end": "End",
+    "ip_adapters": "Picture as prompt",
+    "ip_adapters.image": "Picture as prompt",
+    "ip_adapters.model": "IP-Adapter",
+    "ip_adapters.weight": "Picture weight",
+    "ip_adapters.start": "Begin",
+    "ip_adapters.end": "End",
     "vae": "VAE",
     "loras": "LoRA",
     "loras.model": "LoRA",
@@ -130,7 +130,7 @@ LABELS: Mapping[str, str] = {
     "refiner": "Refiner",
     "refiner.model": "Refiner",
     "refiner.at": "Refiner begin",
-    "start.extend": "Outpainting",
+    "init_image.outpaint": "Outpainting",
     "extras": "Extras",
     "image": "Picture",
     "upscaler": "Upscaler",
@@ -145,14 +145,14 @@ LABELS: Mapping[str, str] = {
 # Several of a part, as a sentence counts them.
 _SEVERAL: Mapping[str, str] = {
     "controls": "ControlNet units",
-    "references": "pictures as prompt",
+    "ip_adapters": "pictures as prompt",
     "loras": "LoRAs",
     "loras.blocks": "block weights",
     "hypernetworks": "hypernetworks",
     "embeddings": "embeddings",
     "files": "files",
 }
-_ERRAND_LABELS: Mapping[str, str] = {
+_MODEL_TASK_LABELS: Mapping[str, str] = {
     "source": "Repository",
     "files": "File",
     "kind": "Kind",
@@ -193,24 +193,24 @@ _RANGES: Mapping[str, str] = {
     "sampler": "Use one of the list of samplers.",
     "schedule": "Use one of the list of schedules.",
     "parent": "Use the id of a picture.",
-    "start": _PICTURE,
-    "start.image": _PICTURE,
-    "start.image.sha256": _PICTURE,
-    "start.strength": _FRACTION,
-    "start.resize": "Use stretch, crop, fill or latent.",
-    "start.extend.left": _EXTENSION,
-    "start.extend.right": _EXTENSION,
-    "start.extend.up": _EXTENSION,
-    "start.extend.down": _EXTENSION,
-    "start.extend.overlap": f"Use {OVERLAP[0]} to {OVERLAP[1]} pixels.",
-    "start.extend.content": "Use fill, noise or nothing.",
-    "start.image_guidance": f"Use a number, {IMAGE_GUIDANCE[0]:g} to {IMAGE_GUIDANCE[1]:g}.",
-    "start.depth": _PICTURE,
-    "start.depth.sha256": _PICTURE,
+    "init_image": _PICTURE,
+    "init_image.image": _PICTURE,
+    "init_image.image.sha256": _PICTURE,
+    "init_image.strength": _FRACTION,
+    "init_image.resize": "Use stretch, crop, fill or latent.",
+    "init_image.outpaint.left": _EXTENSION,
+    "init_image.outpaint.right": _EXTENSION,
+    "init_image.outpaint.up": _EXTENSION,
+    "init_image.outpaint.down": _EXTENSION,
+    "init_image.outpaint.overlap": f"Use {OVERLAP[0]} to {OVERLAP[1]} pixels.",
+    "init_image.outpaint.content": "Use fill, noise or nothing.",
+    "init_image.image_guidance": f"Use a number, {IMAGE_GUIDANCE[0]:g} to {IMAGE_GUIDANCE[1]:g}.",
+    "init_image.depth": _PICTURE,
+    "init_image.depth.sha256": _PICTURE,
     "mask": _PICTURE,
     "mask.image": _PICTURE,
     "mask.image.sha256": _PICTURE,
-    "mask.feather": f"Use {FEATHER[0]} to {FEATHER[1]} pixels.",
+    "mask.blur": f"Use {MASK_BLUR[0]} to {MASK_BLUR[1]} pixels.",
     "mask.content": "Use fill, original, noise or nothing.",
     "mask.area": "Use whole or masked.",
     "mask.padding": f"Use {PADDING[0]} to {PADDING[1]} pixels.",
@@ -226,18 +226,18 @@ _RANGES: Mapping[str, str] = {
     "controls.high": _THRESHOLD,
     "controls.resize": "Use stretch, crop or fill.",
     "controls.weight": _WEIGHT,
-    "controls.begin": _SPAN,
+    "controls.start": _SPAN,
     "controls.end": _SPAN,
     "controls.mode": "Use balanced, prompt or control.",
-    "controls.shows": "Use one of those that the model knows, or leave it out.",
+    "controls.control_type": "Use one of those that the model knows, or leave it out.",
     "controls.pixel_perfect": _SWITCH,
-    "references": f"Use a list of at most {MAX_REFERENCES}.",
-    "references.image": _PICTURE,
-    "references.image.sha256": _PICTURE,
-    "references.model": "Use an IP-Adapter that is there.",
-    "references.weight": _WEIGHT,
-    "references.begin": _SPAN,
-    "references.end": _SPAN,
+    "ip_adapters": f"Use a list of at most {MAX_IP_ADAPTERS}.",
+    "ip_adapters.image": _PICTURE,
+    "ip_adapters.image.sha256": _PICTURE,
+    "ip_adapters.model": "Use an IP-Adapter that is there.",
+    "ip_adapters.weight": _WEIGHT,
+    "ip_adapters.start": _SPAN,
+    "ip_adapters.end": _SPAN,
     "preprocessor": _PREPROCESSOR,
     "vae": "Use a VAE that is there, or leave it out for the model's own.",
     "loras": f"Use a list of at most {MAX_LORAS}.",
@@ -259,7 +259,7 @@ _RANGES: Mapping[str, str] = {
     "refiner": "Use none: leave it out.",
     "refiner.model": "Use a checkpoint that is there.",
     "refiner.at": _SPAN,
-    "start.extend": "Use an object with left, right, up or down in pixels.",
+    "init_image.outpaint": "Use an object with left, right, up or down in pixels.",
     "extras": "Use an object with what each extension wants by its name.",
     "schema": "Use 1, or leave it out.",
     "type": "Leave it out.",
@@ -314,13 +314,13 @@ def parse_preprocess(raw: str | bytes) -> Preprocess:
 
 
 def parse(kind: type[Read], raw: str | bytes) -> Read:
-    """Read an errand, or another small request, from JSON text. Raises InvalidRecipe as `parse_draft`."""
+    """Read a model task, or another small request, from JSON text. Raises InvalidRecipe as `parse_draft`."""
     return _parse(kind, raw, "request")
 
 
 def _parse(kind: type[Read], raw: str | bytes, name: str) -> Read:
     try:
-        return kind.model_validate_json(raw)
+        return kind.read(raw) if issubclass(kind, RecipeDraft) else kind.model_validate_json(raw)
     except ValidationError as error:
         raise _half_character(raw) or _in_words(error, kind, name) from None
     except UnicodeError:
@@ -444,8 +444,8 @@ def _plain(field: str) -> str:
 
 def _label(path: str) -> str:
     """What the page calls a field; a picture's sha256 and what has no label of its own are called by the path."""
-    if path in LABELS or path in _ERRAND_LABELS:
-        return LABELS.get(path) or _ERRAND_LABELS[path]
+    if path in LABELS or path in _MODEL_TASK_LABELS:
+        return LABELS.get(path) or _MODEL_TASK_LABELS[path]
     if path.endswith((".sha256", ".image")):
         return _label(path.rpartition(".")[0])
     return f"“{path[:60]}”"

@@ -1,4 +1,4 @@
-"""What crosses between the studio and a worker: tickets in, work events out.
+"""What crosses between the studio and a worker: work items in, work events out.
 
 Plain frozen dataclasses of the standard library, so that they pickle fast and import at once.
 The studio turns work events into job events (adds time and attempt, makes JPEGs, saves pictures).
@@ -24,12 +24,12 @@ class RawImage:
 
 
 def path_key(ref: ModelRef) -> str:
-    """What a model's path is kept under in a ticket: names are unique only within a kind."""
+    """What a model's path is kept under in a work item: names are unique only within a kind."""
     return f"{ref.kind}/{ref.name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class WorkItem:
     """One job for a worker, with everything it needs: it opens no database and no foreign file.
 
     Attributes:
@@ -72,7 +72,7 @@ class WorkStep:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkPainted:
+class WorkImage:
     """A finished picture; provenance (device, dtype, threads, batch, versions) goes into the PNG."""
 
     job_id: str
@@ -139,18 +139,18 @@ class Pin:
 
 
 Command = Prefetch | Evict | Pin
-WorkerEvent = WorkLoading | WorkStep | WorkPainted | WorkNotice | WorkDone | WorkFailed | WorkCancelled
+WorkerEvent = WorkLoading | WorkStep | WorkImage | WorkNotice | WorkDone | WorkFailed | WorkCancelled
 WORK_ENDINGS = (WorkDone, WorkFailed, WorkCancelled)
 
 
 class Worker(Protocol):
-    """Runs tickets on one device. Never touches outputs/ or SQLite."""
+    """Runs work items on one device. Never touches outputs/ or SQLite."""
 
     def start(self, on_status: Callable[[EngineStatus], None]) -> None:
         """Begin loading in the background; returns at once. on_status is called from any thread."""
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
-        """Yield events; for each ticket exactly one ending, its last. Called from one thread."""
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
+        """Yield events; for each work item exactly one ending, its last. Called from one thread."""
 
     def cancel(self, job_id: str) -> None:
         """Ask a running job to stop between steps; unknown ids are ignored. Any thread."""

@@ -1,4 +1,4 @@
-"""A ticket in, work events out: the engine's public entry. Every failure becomes one ending event.
+"""A work item in, work events out: the engine's public entry. Every failure becomes one ending event.
 
 One picture at a time, each with its own seed and its own generator on the CPU, so that a picture does not depend on its
 neighbors. `models/manager.py` loads, `pipeline.py` runs a recipe's passes, `errors.py` says what failed.
@@ -19,19 +19,19 @@ from contract.errors import Cancelled, InvalidRecipe, OutOfMemory
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
 from contract.sizes import upscaled_size
-from contract.tasks import Paint, Preprocess, Task, Upscale
+from contract.tasks import Generate, Preprocess, Task, Upscale
 from contract.work import (
     Command,
     Evict,
     Prefetch,
-    Ticket,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
     WorkFailed,
+    WorkImage,
+    WorkItem,
     WorkLoading,
     WorkNotice,
-    WorkPainted,
     WorkStep,
     path_key,
 )
@@ -49,7 +49,7 @@ from engine.images.upscalers import Upscalers
 from engine.job_models import Wanted, home_of_vae, lend, wanted_models, with_vae
 from engine.models.manager import Bundle, ModelManager
 from engine.models.offload import OffloadChoice
-from engine.pipeline import Enlarge, Enlarging, Material, Plan, develop, finish, plan_of
+from engine.pipeline import Material, Plan, UpscaleFunction, Upscaling, develop, finish, plan_of
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
@@ -100,7 +100,7 @@ class _Pace:
 
 
 class Engine:
-    """Paints tickets on one device. For one thread.
+    """Paints work items on one device. For one thread.
 
     Raises:
         JobError: the device that was asked for is not there.
@@ -194,22 +194,22 @@ class Engine:
         except errors.FAILURES as error:
             raise errors.explain(error, ref.name, "its weights") from None
 
-    def paint(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        """Make the pictures of a ticket; the last event is its one ending. Never raises for a failure."""
+    def generate(self, work_item: WorkItem, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+        """Make the pictures of a work item; the last event is its one ending. Never raises for a failure."""
         began = time.monotonic()
-        log.debug("job %s begins: %s", ticket.job_id, ticket.task.type)
+        log.debug("job %s begins: %s", work_item.job_id, work_item.task.type)
         try:
-            yield from self._work(ticket, is_cancelled)
-            ending: WorkerEvent = WorkDone(ticket.job_id, time.monotonic() - began)
+            yield from self._work(work_item, is_cancelled)
+            ending: WorkerEvent = WorkDone(work_item.job_id, time.monotonic() - began)
         except Cancelled:
-            ending = WorkCancelled(ticket.job_id)
+            ending = WorkCancelled(work_item.job_id)
         except errors.FAILURES as error:
-            ending = self._failed(ticket, error)
-        log.debug("job %s ends: %s after %.1f s", ticket.job_id, type(ending).__name__, time.monotonic() - began)
+            ending = self._failed(work_item, error)
+        log.debug("job %s ends: %s after %.1f s", work_item.job_id, type(ending).__name__, time.monotonic() - began)
         yield ending
 
-    def _failed(self, ticket: Ticket, error: BaseException) -> WorkFailed:
-        problem = errors.explain(error, *_who_and_what(ticket.task))
+    def _failed(self, work_item: WorkItem, error: BaseException) -> WorkFailed:
+        problem = errors.explain(error, *_who_and_what(work_item.task))
         # Frames of a failed job hold its tensors: let go of them before anything else is asked for.
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
@@ -218,36 +218,36 @@ class Engine:
             self._upscalers.clear()
             self._preprocessors.clear()
             release()
-        return WorkFailed(ticket.job_id, problem.code, problem.message, problem.hint, problem.field, problem.fix)
+        return WorkFailed(work_item.job_id, problem.code, problem.message, problem.hint, problem.field, problem.fix)
 
-    def _work(self, ticket: Ticket, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        task = ticket.task
+    def _work(self, work_item: WorkItem, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+        task = work_item.task
         if isinstance(task, Upscale):
-            yield from self._upscale(ticket, task, is_cancelled)
+            yield from self._upscale(work_item, task, is_cancelled)
         elif isinstance(task, Preprocess):
-            yield from self._preprocess(ticket, task)
+            yield from self._preprocess(work_item, task)
         else:
-            yield from self._paint(ticket, task.recipe, is_cancelled)
+            yield from self._paint(work_item, task.recipe, is_cancelled)
 
-    def _paint(self, ticket: Ticket, recipe: Recipe, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+    def _paint(self, work_item: WorkItem, recipe: Recipe, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         _check_supported(recipe)
-        if path_key(recipe.model) not in ticket.model_paths:
+        if path_key(recipe.model) not in work_item.model_paths:
             raise InvalidRecipe(
-                f"The ticket names no folder for the model {recipe.model.name}.",
+                f"The work item names no folder for the model {recipe.model.name}.",
                 "Choose the model again.",
                 field="model",
             )
-        path = ticket.model_paths[path_key(recipe.model)]
-        others = wanted_models(recipe, ticket.model_paths)
+        path = work_item.model_paths[path_key(recipe.model)]
+        others = wanted_models(recipe, work_item.model_paths)
         for model in ((recipe.model, path), *others):
-            yield from self._load(ticket, *model, is_cancelled)
+            yield from self._load(work_item, *model, is_cancelled)
         beside = sum(self._models.size_of(*model) for model in others)
         with self._models.lease(recipe.model, path, beside=beside) as own:
-            while (notice := (yield from self._unless_memory_fails(ticket, recipe, own, is_cancelled))) is not None:
-                yield WorkNotice(ticket.job_id, "less_memory", notice)
+            while (notice := (yield from self._unless_memory_fails(work_item, recipe, own, is_cancelled))) is not None:
+                yield WorkNotice(work_item.job_id, "less_memory", notice)
 
     def _unless_memory_fails(
-        self, ticket: Ticket, recipe: Recipe, own: Bundle, is_cancelled: IsCancelled
+        self, work_item: WorkItem, recipe: Recipe, own: Bundle, is_cancelled: IsCancelled
     ) -> Generator[WorkerEvent, None, str | None]:
         """All pictures. Before the first step the whole is tried again with less memory; later `_picture` helps itself.
 
@@ -256,7 +256,7 @@ class Engine:
         """
         has_begun = False
         try:
-            for event in self._paint_with(ticket, recipe, own, is_cancelled):
+            for event in self._paint_with(work_item, recipe, own, is_cancelled):
                 has_begun = has_begun or isinstance(event, WorkStep)
                 yield event
             return None
@@ -268,43 +268,43 @@ class Engine:
             return notice
 
     def _paint_with(
-        self, ticket: Ticket, recipe: Recipe, own: Bundle, is_cancelled: IsCancelled
+        self, work_item: WorkItem, recipe: Recipe, own: Bundle, is_cancelled: IsCancelled
     ) -> Iterator[WorkerEvent]:
         with (
-            with_vae(own, recipe, ticket, self._models) as bundle,
-            lend(recipe, ticket, self._models, self._preprocessors, bundle) as lent,
+            with_vae(own, recipe, work_item, self._models) as bundle,
+            lend(recipe, work_item, self._models, self._preprocessors, bundle) as lent,
         ):
             _check_cancelled(is_cancelled)
             for notice in lent.notices:
-                yield WorkNotice(ticket.job_id, "lora_in_part", notice)
+                yield WorkNotice(work_item.job_id, "lora_in_part", notice)
             for notice in lent.idle:
-                yield WorkNotice(ticket.job_id, "no_effect", notice)
-            material = Material(ticket.images, self._embeddings, self._enlarger(ticket), lent)
+                yield WorkNotice(work_item.job_id, "no_effect", notice)
+            material = Material(work_item.images, self._embeddings, self._enlarger(work_item), lent)
             plan = plan_of(recipe, lent.bundle, material)
             for notice in lent.controls.blank:
-                yield WorkNotice(ticket.job_id, "blank_map", notice)
+                yield WorkNotice(work_item.job_id, "blank_map", notice)
             passes = [each for each in (plan, plan.second) if each is not None]
             for notice in dict.fromkeys(notice for each in passes for notice in each.conditioning.notices):
-                yield WorkNotice(ticket.job_id, "prompt_too_long", notice)
+                yield WorkNotice(work_item.job_id, "prompt_too_long", notice)
             if plan.frame and plan.frame.notice:
-                yield WorkNotice(ticket.job_id, "picture_cut", plan.frame.notice)
+                yield WorkNotice(work_item.job_id, "picture_cut", plan.frame.notice)
             pace = _Pace(self._preview_interval_s)
             for index in range(recipe.count):
-                if index not in ticket.finished:
-                    plan = yield from self._picture(ticket, index, plan, material, pace, is_cancelled)
+                if index not in work_item.finished:
+                    plan = yield from self._picture(work_item, index, plan, material, pace, is_cancelled)
                     self._has_painted = True
             if self._previews.is_rough(bundle):
-                self._rough_previews = home_of_vae(recipe, ticket.model_paths)
+                self._rough_previews = home_of_vae(recipe, work_item.model_paths)
 
-    def _load(self, ticket: Ticket, ref: ModelRef, path: str, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+    def _load(self, work_item: WorkItem, ref: ModelRef, path: str, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         pace = _Pace(_LOADING_INTERVAL_S)
         for fraction in self._models.prepare(ref, path):
             _check_cancelled(is_cancelled)
             if pace.is_due():
-                yield WorkLoading(ticket.job_id, ref.name, fraction)
+                yield WorkLoading(work_item.job_id, ref.name, fraction)
 
     def _picture(
-        self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
+        self, work_item: WorkItem, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
     ) -> Generator[WorkerEvent, None, Plan]:
         """One picture; when memory or precision does not suffice, once more from its first step with what helps.
 
@@ -314,7 +314,7 @@ class Engine:
         said = 0
         while True:
             try:
-                for event in self._attempt(ticket, index, plan, material, pace, is_cancelled):
+                for event in self._attempt(work_item, index, plan, material, pace, is_cancelled):
                     if isinstance(event, WorkStep) and event.index <= said:
                         continue  # a follower has seen it in the attempt before
                     said = event.index if isinstance(event, WorkStep) else said
@@ -326,17 +326,17 @@ class Engine:
                     raise
                 traceback.clear_frames(error.__traceback__)
                 plan, code, message = helped
-            yield WorkNotice(ticket.job_id, code, message)
+            yield WorkNotice(work_item.job_id, code, message)
 
     def _attempt(
-        self, ticket: Ticket, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
+        self, work_item: WorkItem, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
     ) -> Iterator[WorkerEvent]:
         began, bundle = time.monotonic(), plan.bundle
         _check_cancelled(is_cancelled)
         latents = None
         for moment in develop(plan, plan.recipe.for_image(index), material):
-            if isinstance(moment, Enlarging):
-                yield WorkLoading(ticket.job_id, moment.upscaler, moment.index / moment.total)
+            if isinstance(moment, Upscaling):
+                yield WorkLoading(work_item.job_id, moment.upscaler, moment.index / moment.total)
                 _check_cancelled(is_cancelled)
                 continue
             latents = moment.step.latents
@@ -346,48 +346,48 @@ class Engine:
                     "The model may be damaged, or the prompt's weights too strong.",
                 )
             preview = None
-            if ticket.wants_previews and moment.index < moment.total and pace.is_due():
+            if work_item.wants_previews and moment.index < moment.total and pace.is_due():
                 denoised = moment.step.denoised
                 tiny = (
-                    self._previews.choose(bundle, ticket.preview_decoders, denoised)
-                    if ticket.preview_decoders
+                    self._previews.choose(bundle, work_item.preview_decoders, denoised)
+                    if work_item.preview_decoders
                     else None
                 )
                 preview = self._previews.make(denoised, bundle, tiny)
-            yield WorkStep(ticket.job_id, index, moment.index, moment.total, preview)
+            yield WorkStep(work_item.job_id, index, moment.index, moment.total, preview)
             _check_cancelled(is_cancelled)
         pixels, is_retry = finish(plan, latents)
         if is_retry:
             yield WorkNotice(
-                ticket.job_id,
+                work_item.job_id,
                 "vae_float32",
                 f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
             )
-        yield WorkPainted(ticket.job_id, index, pixels, time.monotonic() - began, self._provenance(is_retry))
+        yield WorkImage(work_item.job_id, index, pixels, time.monotonic() - began, self._provenance(is_retry))
 
-    def _upscale(self, ticket: Ticket, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
+    def _upscale(self, work_item: WorkItem, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         began = time.monotonic()
-        image = open_input(task.image, ticket.images)
+        image = open_input(task.image, work_item.images)
         size = upscaled_size(image.size, task.scale)
-        path = _path_of(task.upscaler, ticket)
-        for done, total, made in self._upscalers.enlarge(
+        path = _path_of(task.upscaler, work_item)
+        for done, total, made in self._upscalers.upscale(
             image, task.upscaler, size, path, tile=task.tile, overlap=task.overlap
         ):
             _check_cancelled(is_cancelled)
-            yield WorkStep(ticket.job_id, 0, done, total)
+            yield WorkStep(work_item.job_id, 0, done, total)
             if made is not None:
-                yield WorkPainted(ticket.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
+                yield WorkImage(work_item.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
 
-    def _preprocess(self, ticket: Ticket, task: Preprocess) -> Iterator[WorkerEvent]:
+    def _preprocess(self, work_item: WorkItem, task: Preprocess) -> Iterator[WorkerEvent]:
         began = time.monotonic()
-        picture = open_input(task.image, ticket.images)
+        picture = open_input(task.image, work_item.images)
         made = self._preprocessors.make(picture, task.preprocessor, task.resolution, task.low, task.high)
-        yield WorkPainted(ticket.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
+        yield WorkImage(work_item.job_id, 0, as_raw(made), time.monotonic() - began, self._provenance(False))
 
-    def _enlarger(self, ticket: Ticket) -> Enlarge:
+    def _enlarger(self, work_item: WorkItem) -> UpscaleFunction:
         """For the hires pass: tiles of the usual size."""
-        return lambda image, upscaler, size: self._upscalers.enlarge(
-            image, upscaler, size, _path_of(upscaler, ticket), tile=_TILE, overlap=_TILE_OVERLAP
+        return lambda image, upscaler, size: self._upscalers.upscale(
+            image, upscaler, size, _path_of(upscaler, work_item), tile=_TILE, overlap=_TILE_OVERLAP
         )
 
     def _provenance(self, is_retry: bool) -> dict[str, str]:
@@ -401,8 +401,8 @@ class Engine:
         }
 
 
-def _path_of(upscaler: str | ModelRef, ticket: Ticket) -> str | None:
-    return ticket.model_paths.get(path_key(upscaler)) if isinstance(upscaler, ModelRef) else None
+def _path_of(upscaler: str | ModelRef, work_item: WorkItem) -> str | None:
+    return work_item.model_paths.get(path_key(upscaler)) if isinstance(upscaler, ModelRef) else None
 
 
 def _check_supported(recipe: Recipe) -> None:
@@ -415,7 +415,7 @@ def _check_supported(recipe: Recipe) -> None:
 
 def _who_and_what(task: Task) -> tuple[str, str]:
     """The model and the size, as a failure names them."""
-    if isinstance(task, Paint):
+    if isinstance(task, Generate):
         return task.recipe.model.name, f"{task.recipe.width}×{task.recipe.height}"
     return (task.models[0].name if task.models else "this picture"), task.title
 

@@ -19,7 +19,7 @@ from catalog.files.headers import read_whole_header
 from catalog.files.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import HypernetworkUse, ModelRef, Recipe
-from contract.work import Ticket, path_key
+from contract.work import WorkItem, path_key
 from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.hypernetworks import LentNetwork, bent
 from engine.adapters.ip_adapter import LentAdapter, PicturePrompt, pictures_as_prompt, with_pictures
@@ -72,7 +72,7 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[Wanted, ...
     """
     vae = (_vae_of(recipe, recipe.vae, paths),) if recipe.vae else ()
     controls = [_found(control.model, recipe, paths) for control in recipe.controls]
-    adapters = [_found(reference.model, recipe, paths) for reference in recipe.references]
+    adapters = [_found(reference.model, recipe, paths) for reference in recipe.ip_adapters]
     return (*vae, *controls, *adapters, *(_encoder_of(adapter) for adapter in adapters), *_files(recipe, paths))
 
 
@@ -107,7 +107,7 @@ def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> Wanted:
 def _placed(ref: ModelRef, paths: Mapping[str, str]) -> Wanted:
     if path_key(ref) not in paths:
         raise InvalidRecipe(
-            f"The ticket names no place for the model {ref.name}.", "Choose the model again.", field="model"
+            f"The work item names no place for the model {ref.name}.", "Choose the model again.", field="model"
         )
     return ref, paths[path_key(ref)]
 
@@ -124,7 +124,7 @@ def _encoder_of(adapter: Wanted) -> Wanted:
 
 
 @contextmanager
-def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) -> Iterator[Bundle]:
+def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelManager) -> Iterator[Bundle]:
     """The checkpoint with the VAE that the recipe names in place of its own.
 
     Raises:
@@ -136,7 +136,7 @@ def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) 
             raise ModelProblem(f"{own.ref.name} has no VAE of its own.", "Choose a VAE beside it.")
         yield own
         return
-    with models.lease(*_vae_of(recipe, recipe.vae, ticket.model_paths)) as lent:
+    with models.lease(*_vae_of(recipe, recipe.vae, work_item.model_paths)) as lent:
         theirs = lent.parts["vae"].config.latent_channels
         ours = FAMILIES[own.ref.family].latent_channels
         if theirs != ours:
@@ -150,30 +150,30 @@ def with_vae(own: Bundle, recipe: Recipe, ticket: Ticket, models: ModelManager) 
 
 @contextmanager
 def lend(
-    recipe: Recipe, ticket: Ticket, models: ModelManager, preprocessors: Preprocessors, bundle: Bundle
+    recipe: Recipe, work_item: WorkItem, models: ModelManager, preprocessors: Preprocessors, bundle: Bundle
 ) -> Iterator[Lent]:
     """Lease what a recipe names, and put it on the checkpoint.
 
     Raises:
         InvalidRecipe: a model that doesn't go with the checkpoint.
     """
-    lender = _Lender(models, ticket.model_paths, recipe)
+    lender = _Lender(models, work_item.model_paths, recipe)
     with ExitStack() as leases:
         worn, vocabulary = lender.dress(bundle)
         bundle = worn.bundle
         controls = [
-            lender.module(_found(control.model, recipe, ticket.model_paths), leases) for control in recipe.controls
+            lender.module(_found(control.model, recipe, work_item.model_paths), leases) for control in recipe.controls
         ]
         adapters = [
-            lender.adapter(_found(reference.model, recipe, ticket.model_paths), leases)
-            for reference in recipe.references
+            lender.adapter(_found(reference.model, recipe, work_item.model_paths), leases)
+            for reference in recipe.ip_adapters
         ]
-        prompts = leases.enter_context(pictures_as_prompt(recipe, adapters, ticket.images, bundle))
+        prompts = leases.enter_context(pictures_as_prompt(recipe, adapters, work_item.images, bundle))
         networks = [lender.network(use, leases) for use in recipe.hypernetworks]
         leases.enter_context(bent(bundle, networks))
         yield Lent(
             bundle,
-            ControlSet(tuple(controls), ticket.images, preprocessors),
+            ControlSet(tuple(controls), work_item.images, preprocessors),
             prompts,
             vocabulary,
             worn.notices,

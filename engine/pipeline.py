@@ -44,7 +44,9 @@ from engine.sampling.denoise import Controls, LatentStep, denoise
 from engine.sampling.samplers import Sampling, sampling_for
 
 # Tiles done, of how many; the last with the picture.
-Enlarge = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Iterator[tuple[int, int, Image.Image | None]]]
+UpscaleFunction = Callable[
+    [Image.Image, str | ModelRef, tuple[int, int]], Iterator[tuple[int, int, Image.Image | None]]
+]
 _FACTOR = 8
 
 
@@ -53,14 +55,14 @@ class Material:
     """What a job works with beside its recipe.
 
     Attributes:
-        images: PNGs of the ticket by sha256.
-        enlarge: Brings a picture to a size with an upscaler.
+        images: PNGs of the work item by sha256.
+        upscale: Brings a picture to a size with an upscaler.
         lent: The models of its controls and references; None where it has none.
     """
 
     images: Mapping[str, bytes]
     embeddings: EmbeddingCache
-    enlarge: Enlarge
+    upscale: UpscaleFunction
     lent: Lent | None = None
 
     @property
@@ -98,8 +100,8 @@ class Plan:
     def steps(self) -> int:
         """Steps that are made, the second pass included."""
         left_out = 0
-        if self.still and self.still.takes_strength and self.recipe.start:
-            left_out = first_step(self.recipe.steps, self.recipe.start.strength)
+        if self.still and self.still.takes_strength and self.recipe.init_image:
+            left_out = first_step(self.recipe.steps, self.recipe.init_image.strength)
         return self.recipe.steps - left_out + (self.second.second_steps if self.second else 0)
 
     @property
@@ -119,8 +121,8 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Enlarging:
-    """Between two passes: tile `index` of `total` is enlarged (1-based)."""
+class Upscaling:
+    """Between two passes: tile `index` of `total` is upscaled (1-based)."""
 
     upscaler: str
     index: int
@@ -141,8 +143,8 @@ def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
         still = still_of(frame, size, bundle, lambda: depth_of(recipe, frame.picture, bundle, material.images))
         channels = still.channels
     conditioning = condition(recipe, bundle, material.embeddings, material.vocabulary)
-    if takes_channels(bundle) == EDIT_CHANNELS and recipe.start and channels is not None:
-        conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.start.image_guidance))
+    if takes_channels(bundle) == EDIT_CHANNELS and recipe.init_image and channels is not None:
+        conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
     elif channels is None:
         channels = blank_channels(bundle, size)
@@ -153,11 +155,11 @@ def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
 def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
     if takes_channels(bundle) in (PLAIN_CHANNELS, INPAINT_CHANNELS):
         return
-    if recipe.start is None:
+    if recipe.init_image is None:
         raise InvalidRecipe(
             f"{bundle.ref.name} begins from a picture, and there is none.",
             "Add a start picture, or use another model.",
-            field="start",
+            field="init_image",
         )
     if recipe.hires:
         raise InvalidRecipe(
@@ -185,11 +187,11 @@ def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
         if (value := getattr(hires, name)) is not None
     }
     width, height = hires_size((recipe.width, recipe.height), hires.scale)
-    return recipe.model_copy(update={**own, "width": width, "height": height, "start": None})
+    return recipe.model_copy(update={**own, "width": width, "height": height, "init_image": None})
 
 
-def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment | Enlarging]:
-    """One picture's steps, and the enlarging between two passes.
+def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment | Upscaling]:
+    """One picture's steps, and the upscaling between two passes.
 
     The last step's latents are finished. Where strength is 0 there are no steps at all.
 
@@ -197,14 +199,14 @@ def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment |
         recipe: The picture's own: count 1 and its seed.
     """
     generator = torch.Generator("cpu").manual_seed(recipe.seed)
-    strength = recipe.start.strength if recipe.start else 1.0
+    strength = recipe.init_image.strength if recipe.init_image else 1.0
     made, latents = 0, None
     for step in _run(plan, strength, generator, plan.still):
         made, latents = made + 1, step.latents
         yield Moment(step, made, plan.steps)
     if plan.second is None or recipe.hires is None:
         return
-    still = yield from _enlarged(plan, latents, material.enlarge)
+    still = yield from _upscaled(plan, latents, material.upscale)
     for step in _run(plan.second, recipe.hires.strength, generator, still):
         made += 1
         yield Moment(step, made, plan.steps)
@@ -246,7 +248,7 @@ def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still |
     )
 
 
-def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Generator[Enlarging, None, Still]:
+def _upscaled(plan: Plan, latents: Tensor | None, upscale: UpscaleFunction) -> Generator[Upscaling, None, Still]:
     """What the hires pass begins from."""
     assert plan.second and plan.recipe.hires
     size = (plan.second.recipe.width, plan.second.recipe.height)
@@ -258,8 +260,8 @@ def _enlarged(plan: Plan, latents: Tensor | None, enlarge: Enlarge) -> Generator
     # A start picture of strength 0 has no latents to stretch.
     chosen, larger = ("lanczos" if is_latent else upscaler), None
     name = chosen if isinstance(chosen, str) else chosen.name
-    for done, total, larger in enlarge(as_image(finish(plan, latents)[0]), chosen, size):  # noqa: B007 (the last is used below)
-        yield Enlarging(name, done, total)
+    for done, total, larger in upscale(as_image(finish(plan, latents)[0]), chosen, size):  # noqa: B007 (the last is used below)
+        yield Upscaling(name, done, total)
     assert larger is not None
     return Still(encode(larger, plan.bundle))
 

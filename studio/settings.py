@@ -82,7 +82,7 @@ class Settings:
         return self.data_dir / "outputs"
 
     @property
-    def inputs_dir(self) -> Path:
+    def uploads_dir(self) -> Path:
         return self.data_dir / "inputs"
 
     @property

@@ -1,6 +1,6 @@
 """The facade: everything that the page and the API can ask of a studio.
 
-Synchronous and safe from any thread. Followers take `feed()` and `studio/jobs/follow.py`. The parts are in the
+Synchronous and safe from any thread. Followers take `event_log()` and `studio/jobs/follow.py`. The parts are in the
 other files of this package; this one only puts them together and checks whose things are asked for.
 """
 
@@ -18,7 +18,7 @@ from catalog.detect.upscaler_answers import UpscalerAnswers
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, NotFound, RequestError, StorageFull, StudioError
 from contract.events import Cancelled, Interrupted, JobEvent
-from contract.model_tasks import Lane
+from contract.model_tasks import QueueName
 from contract.recipe import RecipeDraft
 from contract.records import (
     EngineStatus,
@@ -28,9 +28,9 @@ from contract.records import (
     JobRecord,
     JobView,
     QueueRow,
-    StoredInput,
+    StoredUpload,
 )
-from contract.tasks import Paint, Preprocess, Task, Upscale
+from contract.tasks import Generate, Preprocess, Task, Upscale
 from contract.values import ModelKind
 from contract.work import Evict, Pin, Prefetch, Worker, path_key
 from studio.downloads.download_task import NetworkWorker
@@ -42,8 +42,8 @@ from studio.gallery.thumbnails import Thumbnails
 from studio.jobs.costs import Rates
 from studio.jobs.dispatcher import Dispatcher, Runner, Tools, saving
 from studio.jobs.engine_state import EngineState
-from studio.jobs.event_log import Feed
-from studio.jobs.event_logs import Feeds
+from studio.jobs.event_log import EventLog
+from studio.jobs.event_logs import EventLogs
 from studio.jobs.idempotency import Once
 from studio.jobs.progress import Progress
 from studio.jobs.queue import JobQueue
@@ -53,7 +53,7 @@ from studio.jobs.saver import Notices, Saver
 from studio.library.hashes import HashKeeper, ModelHashes
 from studio.library.model_facts import ModelFacts
 from studio.library.model_list import ModelList
-from studio.library.model_tasks import Errands, hub_of
+from studio.library.model_tasks import ModelTasks, hub_of
 from studio.library.other_hashes import OtherHashes
 from studio.metadata.image_files import PictureFolder
 from studio.metadata.import_recipe import FoundRecipe, read_recipe
@@ -70,8 +70,8 @@ from studio.storage.database import Database
 from studio.storage.ids import IdSource
 from studio.storage.lock import DataLock
 from studio.storage.owner_keys import OwnerKeys
-from studio.uploads.upload_owners import InputOwners
-from studio.uploads.uploads import Inputs
+from studio.uploads.upload_owners import UploadOwners
+from studio.uploads.uploads import Uploads
 from studio.workers.model_tasks import DiskWorker
 
 logger = logging.getLogger(__name__)
@@ -112,38 +112,39 @@ class Studio:
         self._forgotten: str | None = None  # why, until the data folder is open
         thumbnails = Thumbnails(settings.thumbnails_dir)
         self._gallery = Gallery(self._database, self._folder, thumbnails, owners, lost=self._lost_owners)
-        self._inputs = Inputs(settings.inputs_dir)
-        self._input_owners = InputOwners(self._database, owners)
+        self._uploads = Uploads(settings.uploads_dir)
+        self._upload_owners = UploadOwners(self._database, owners)
         self.extensions = Extensions(settings.extension_dirs, settings.data_dir / "extensions.json")
         self._queue = JobQueue(
             self._database, self._ids, self._rates, most_per_owner=settings.max_jobs_per_owner, most=settings.max_jobs
         )
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
         self._once = Once()
-        self._feeds = Feeds(self._queue, self._gallery, self._place_of)
-        self.errands = Errands(settings, self._models, self._queue_up, self._queue.has)
+        self._event_logs = EventLogs(self._queue, self._gallery, self._place_of)
+        self.model_tasks = ModelTasks(settings, self._models, self._queue_up, self._queue.has)
         self._network = NetworkWorker(hub_of(settings), settings.models_dir, self._look_again)
-        self._disk = DiskWorker(self.errands.target_of, self.errands.source_of, self._look_again)
+        self._disk = DiskWorker(self.model_tasks.target_of, self.model_tasks.source_of, self._look_again)
         tools = Tools(
             queue=self._queue,
             worker=worker,
             models=self._models,
-            inputs=self._inputs,
-            input_owners=self._input_owners,
+            uploads=self._uploads,
+            upload_owners=self._upload_owners,
             hashes=self._hashes,
             saver=self._saver,
             rates=self._rates,
-            feed_of=self._feeds.live,
+            event_log_of=self._event_logs.live,
             on_change=self._announce,
             on_event=self._watch,
-            on_end=self._close_feed,
+            on_end=self._close_event_log,
             finished_of_job=self._gallery.finished_of_job,
             on_picture=self._read_ahead,
             previews=settings.previews,
         )
-        runners: dict[Lane, Runner] = {"engine": worker, "network": self._network, "disk": self._disk}
+        runners: dict[QueueName, Runner] = {"engine": worker, "network": self._network, "disk": self._disk}
         self._dispatchers = {
-            lane: Dispatcher(replace(tools, worker=runner, lane=lane)) for lane, runner in runners.items()
+            queue_name: Dispatcher(replace(tools, worker=runner, queue_name=queue_name))
+            for queue_name, runner in runners.items()
         }
         self._view = QueueView(self._queue, self._rates, self._progress)
         self._engine = EngineState(worker)
@@ -269,9 +270,9 @@ class Studio:
             try:
                 self._gallery.purge()
                 self._saver.forget_old()
-                self._inputs.sweep_sometimes(self._queue.named_inputs)
+                self._uploads.sweep_sometimes(self._queue.named_uploads)
                 self._queue.record_late()
-                self._feeds.close_late()
+                self._event_logs.close_late()
                 self._queue.forget_old()
             except (StudioError, OSError) as error:
                 logger.warning("housekeeping: %s", error)
@@ -307,7 +308,9 @@ class Studio:
 
     # Jobs
 
-    def submit(self, draft: RecipeDraft, owner: str, *, window: str | None = None, key: str | None = None) -> JobHandle:
+    def submit(
+        self, draft: RecipeDraft, owner: str, *, session: str | None = None, key: str | None = None
+    ) -> JobHandle:
         """Queue a job; the same key of the same owner queues it once, however often it is sent.
 
         Raises:
@@ -316,39 +319,39 @@ class Studio:
             ModelProblem: the model can't be used.
             QueueFull: too many wait.
         """
-        return self._once.begin(owner, key, lambda: self._submit(draft, owner, window))
+        return self._once.begin(owner, key, lambda: self._submit(draft, owner, session))
 
-    def _submit(self, draft: RecipeDraft, owner: str, window: str | None) -> JobHandle:
+    def _submit(self, draft: RecipeDraft, owner: str, session: str | None) -> JobHandle:
         draft = self.extensions.adjust(draft)
         self._models.catch_up()
         found, notices = self._resolved(draft, owner)
         parent = self._known_parent(draft.parent, owner)
-        return self._queue_up(Paint(recipe=found.recipe, parent=parent), owner, window, notices)
+        return self._queue_up(Generate(recipe=found.recipe, parent=parent), owner, session, notices)
 
     def _resolved(self, draft: RecipeDraft, owner: str) -> tuple[Resolved, Notices]:
         """What would be done, and all that is worth saying of it. Raises as `submit`."""
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
-        recipe, entry, gray_range = found.recipe, found.entry, cache(self._inputs.gray_range)
+        recipe, entry, gray_range = found.recipe, found.entry, cache(self._uploads.gray_range)
         check_ahead(recipe, entry, gray_range)
         called = [name for ref in recipe.embeddings for name in spoken_names(ref.name)]
         return found, (
             *found.notices,
             *unknown_words(recipe.prompt, entry, called),
             *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
-            *without_effect(recipe, entry, self._inputs.picture, self._inputs.notes, gray_range),
+            *without_effect(recipe, entry, self._uploads.picture, self._uploads.notes, gray_range),
         )
 
-    def upscale(self, task: Upscale, owner: str, *, window: str | None = None) -> JobHandle:
+    def upscale(self, task: Upscale, owner: str, *, session: str | None = None) -> JobHandle:
         """Queue the enlargement of a picture. Raises as `submit`, and InvalidInput for a picture that is gone."""
         finder, parent = self._finder(), self._known_parent(task.parent, owner)
         resolved = resolve_upscale(task, finder, self._sizes_for(owner), self.settings.max_pixels)
-        return self._queue_up(resolved.model_copy(update={"parent": parent}), owner, window, finder.notices)
+        return self._queue_up(resolved.model_copy(update={"parent": parent}), owner, session, finder.notices)
 
-    def preprocess(self, task: Preprocess, owner: str, *, window: str | None = None) -> JobHandle:
+    def preprocess(self, task: Preprocess, owner: str, *, session: str | None = None) -> JobHandle:
         """Queue a preprocessor's preview; its map comes with `Prepared`. Raises as `upscale`."""
-        return self._queue_up(resolve_preprocess(task, self._models, self._sizes_for(owner)), owner, window)
+        return self._queue_up(resolve_preprocess(task, self._models, self._sizes_for(owner)), owner, session)
 
-    def again(self, job_id: str, owner: str, *, window: str | None = None) -> JobHandle:
+    def rerun(self, job_id: str, owner: str, *, session: str | None = None) -> JobHandle:
         """Queue what a job was, once more: the same seed, the same pictures.
 
         Raises:
@@ -357,13 +360,13 @@ class Studio:
         """
         task = self._queue.record(job_id, owner).task
         match task:
-            case Paint():
-                draft = RecipeDraft.model_validate_json(task.recipe.canonical_json())
-                return self.submit(draft.model_copy(update={"parent": task.parent}), owner, window=window)
+            case Generate():
+                draft = RecipeDraft.read(task.recipe.canonical_json())
+                return self.submit(draft.model_copy(update={"parent": task.parent}), owner, session=session)
             case Upscale():
-                return self.upscale(task, owner, window=window)
+                return self.upscale(task, owner, session=session)
             case Preprocess():
-                return self.preprocess(task, owner, window=window)
+                return self.preprocess(task, owner, session=session)
         raise RequestError("Only what makes a picture is run again by this.", "Ask for it anew.", code="not_repeated")
 
     def _finder(self) -> Finder:
@@ -378,16 +381,16 @@ class Studio:
         self._models.all(fresh=True)
 
     def _queue_up(
-        self, task: Task, owner: str, window: str | None, notices: Sequence[tuple[str, str]] = ()
+        self, task: Task, owner: str, session: str | None, notices: Sequence[tuple[str, str]] = ()
     ) -> JobHandle:
-        job = self._queue.add(task, owner, window, notices)
-        self._feeds.of(job)
+        job = self._queue.add(task, owner, session, notices)
+        self._event_logs.of(job)
         self._announce()
         return JobHandle(id=job.id, position=self._place_of(job.id)[0])
 
     def _sizes_for(self, owner: str) -> SizeOf:
         """Sizes of the pictures that the owner brought; others' are as good as not there."""
-        return lambda sha256: self._inputs.size(sha256) if self._input_owners.has(sha256, owner) else None
+        return lambda sha256: self._uploads.size(sha256) if self._upload_owners.has(sha256, owner) else None
 
     def _known_parent(self, parent: str | None, owner: str) -> str | None:
         """A parent is provenance: one that was deleted meanwhile (or is another's) holds nothing up."""
@@ -425,18 +428,18 @@ class Studio:
         """Stop a job, waiting or running; one that has ended stays as it is. Raises NotFound."""
         job = self._queue.record(job_id, owner)
         if self._queue.withdraw(job_id, owner):
-            feed = self._feeds.live(job)
+            event_log = self._event_logs.live(job)
             event = Cancelled(job_id=job_id, attempt=job.attempt, at=time.time())
-            feed.append(event)
+            event_log.append(event)
             self._watch(event)
-            self._close_feed(job, feed)
+            self._close_event_log(job, event_log)
             self._announce()
         elif self._queue.record(job_id, owner).state == "running":
-            self._dispatchers[job.task.lane].cancel(job_id)
+            self._dispatchers[job.task.queue_name].cancel(job_id)
 
-    def feed(self, job_id: str, owner: str) -> Feed:
+    def event_log(self, job_id: str, owner: str) -> EventLog:
         """What happens to a job, for following. Raises NotFound."""
-        return self._feeds.of(self._queue.record(job_id, owner))
+        return self._event_logs.of(self._queue.record(job_id, owner))
 
     def move_up(self, job_id: str, owner: str) -> None:
         """Let a waiting job go before the one before it of the same owner. Raises NotFound."""
@@ -447,24 +450,24 @@ class Studio:
         """What runs, what waits, and the owner's jobs that ended today. Others' rows say only how long."""
         return self._view.rows(owner)
 
-    def jobs_of_window(self, owner: str, window: str) -> tuple[JobRecord, ...]:
+    def jobs_of_session(self, owner: str, session: str) -> tuple[JobRecord, ...]:
         """A window's unfinished jobs, oldest first."""
-        return self._queue.records("owner = ? AND window = ? AND state IN ('queued', 'running')", (owner, window))
+        return self._queue.records("owner = ? AND session = ? AND state IN ('queued', 'running')", (owner, session))
 
-    def job_to_follow(self, owner: str, window: str) -> JobRecord | None:
+    def job_to_follow(self, owner: str, session: str) -> JobRecord | None:
         """What a window that was just loaded shows: its own first unfinished job, else the owner's newest
         unfinished job of a window that follows nothing."""
-        mine = [job for job in self.jobs_of_window(owner, window) if job.task.lane == "engine"]
+        mine = [job for job in self.jobs_of_session(owner, session) if job.task.queue_name == "engine"]
         if mine:
             return next((job for job in mine if job.state == "running"), mine[0])
         jobs = self._queue.records("owner = ? AND state IN ('queued', 'running')", (owner,))
-        followed = {job.window for job in jobs if self._feeds.is_followed(job.id)}
+        followed = {job.session for job in jobs if self._event_logs.is_followed(job.id)}
         free = [
             job
             for job in jobs
-            if not self._feeds.is_followed(job.id)
-            and job.task.lane == "engine"
-            and (job.window is None or job.window not in followed)
+            if not self._event_logs.is_followed(job.id)
+            and job.task.queue_name == "engine"
+            and (job.session is None or job.session not in followed)
         ]
         return free[-1] if free else None
 
@@ -481,13 +484,13 @@ class Studio:
             raise RequestError("The job still runs.", "Try again when it has ended.", code="job_running")
         with saving():
             retried = self._saver.retry(job.id)
-        maps = [one for one in retried.saved if isinstance(one, StoredInput)]
+        maps = [one for one in retried.saved if isinstance(one, StoredUpload)]
         count = len(maps) or len(self._gallery.finished_of_job(job.id))
         is_complete = (
             retried.problem is None and count >= job.task.picture_count and (job.error_code or "").startswith("storage")
         )
         images = {record.id: image for image, record in self._gallery.of_job(job.id, owner)}
-        self._feeds.extend(job, retried.saved, lambda image_id: images.get(image_id, 0), is_complete)
+        self._event_logs.extend(job, retried.saved, lambda image_id: images.get(image_id, 0), is_complete)
         if is_complete:
             self._queue.finish(job.id, "done")
         if retried.problem:
@@ -505,14 +508,14 @@ class Studio:
     def _announce(self) -> None:
         with self._announcing:
             for job_id, (position, wait_s) in self._view.places().items():
-                self._feeds.say_position(job_id, position, wait_s)
+                self._event_logs.say_position(job_id, position, wait_s)
 
     def _watch(self, event: JobEvent) -> None:
         self.extensions.watch("on_event", event=event)
 
-    def _close_feed(self, job: JobRecord, feed: Feed) -> None:
+    def _close_event_log(self, job: JobRecord, event_log: EventLog) -> None:
         try:
-            self._feeds.close(job, feed)
+            self._event_logs.close(job, event_log)
         except StudioError as error:
             logger.warning("the log of job %s could not be kept: %s", job.id, error.message)
 
@@ -551,9 +554,9 @@ class Studio:
         """Undo a deletion. Raises NotFound when it is too late."""
         self._gallery.restore(image_id, owner)
 
-    def set_favourite(self, image_id: str, owner: str, favourite: bool) -> None:
+    def set_favorite(self, image_id: str, owner: str, favorite: bool) -> None:
         """Mark or unmark a picture. Raises NotFound."""
-        self._gallery.set_favourite(image_id, owner, favourite)
+        self._gallery.set_favorite(image_id, owner, favorite)
 
     def read_recipe(self, data: bytes, owner: str = "") -> FoundRecipe:
         """What a picture says it was made with, as a draft that its owner can submit. Raises InvalidInput, TooLarge."""
@@ -567,27 +570,27 @@ class Studio:
 
         return read_recipe(data, self._models, self._model_with_any_hash, check=check)
 
-    def add_input(self, data: bytes, owner: str) -> StoredInput:
+    def add_upload(self, data: bytes, owner: str) -> StoredUpload:
         """Keep a picture someone brought. Raises InvalidInput, TooLarge, StorageFull."""
-        return self._keep_input(data, owner)
+        return self._keep_upload(data, owner)
 
-    def input_from_image(self, image_id: str, owner: str) -> StoredInput:
+    def upload_from_image(self, image_id: str, owner: str) -> StoredUpload:
         """Keep a picture of the gallery as one to work from. Raises NotFound, StorageFull."""
-        return self._keep_input(self._gallery.file(image_id, owner).read_bytes(), owner)
+        return self._keep_upload(self._gallery.file(image_id, owner).read_bytes(), owner)
 
-    def _keep_input(self, data: bytes, owner: str) -> StoredInput:
-        kept = self._inputs.add(data)
-        self._input_owners.add(kept.sha256, owner)
+    def _keep_upload(self, data: bytes, owner: str) -> StoredUpload:
+        kept = self._uploads.add(data)
+        self._upload_owners.add(kept.sha256, owner)
         return kept
 
-    def input_file(self, sha256: str, owner: str) -> Path:
+    def upload_file(self, sha256: str, owner: str) -> Path:
         """The PNG of a picture that the owner brought. Raises NotFound."""
-        path = self._inputs.path(sha256)
-        if not path.is_file() or not self._input_owners.has(sha256, owner):
+        path = self._uploads.path(sha256)
+        if not path.is_file() or not self._upload_owners.has(sha256, owner):
             raise NotFound("There is no such picture.", "Add it again.")
         return path
 
-    def input_size(self, sha256: str, owner: str) -> tuple[int, int] | None:
+    def upload_size(self, sha256: str, owner: str) -> tuple[int, int] | None:
         """Width and height of a picture that the owner brought; None if there is none."""
         return self._sizes_for(owner)(sha256)
 

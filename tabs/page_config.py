@@ -15,24 +15,24 @@ from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from contract.parts import (
     CONTROL_RESOLUTION,
     EXTENSION,
-    FEATHER,
     HIRES_SCALE,
     IMAGE_GUIDANCE,
+    MASK_BLUR,
     MASKED_FROM,
     MAX_CONTROLS,
     MAX_HYPERNETWORKS,
+    MAX_IP_ADAPTERS,
     MAX_LORAS,
-    MAX_REFERENCES,
     OVERLAP,
     PADDING,
     ControlDraft,
-    Extend,
     Hires,
     HypernetworkDraft,
+    InitImage,
+    IpAdapterDraft,
     LoraDraft,
     Mask,
-    ReferenceDraft,
-    Start,
+    Outpaint,
 )
 from contract.recipe import (
     CLIP_SKIP,
@@ -58,11 +58,11 @@ LOOPS = (1, 100)
 _FRACTION = (0, 1)
 _WEIGHT = (-10, 10)
 _PARTS: Mapping[str, type[BaseModel]] = {
-    "start": Start,
-    "start.extend": Extend,
+    "init_image": InitImage,
+    "init_image.outpaint": Outpaint,
     "mask": Mask,
     "controls": ControlDraft,
-    "references": ReferenceDraft,
+    "ip_adapters": IpAdapterDraft,
     "loras": LoraDraft,
     "hypernetworks": HypernetworkDraft,
     "hires": Hires,
@@ -84,7 +84,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "prompt_characters": MAX_PROMPT_CHARACTERS,
             "least_letters": LEAST_LETTERS,
             "controls": MAX_CONTROLS,
-            "references": MAX_REFERENCES,
+            "ip_adapters": MAX_IP_ADAPTERS,
             "loras": MAX_LORAS,
             "hypernetworks": MAX_HYPERNETWORKS,
             "loops": LOOPS,
@@ -123,18 +123,18 @@ def page_config(studio: Studio) -> dict[str, Any]:
 
 def _part_limits() -> dict[str, tuple[float, float]]:
     """Ranges of the numbers in the recipe's parts, by the path that labels and refusals use."""
-    sides = {f"start.extend.{side}": EXTENSION for side in ("left", "right", "up", "down")}
-    spans = {f"{part}.{end}": _FRACTION for part in ("controls", "references") for end in ("begin", "end")}
+    sides = {f"init_image.outpaint.{side}": EXTENSION for side in ("left", "right", "up", "down")}
+    spans = {f"{part}.{end}": _FRACTION for part in ("controls", "ip_adapters") for end in ("start", "end")}
     return {
-        "start.strength": _FRACTION,
-        "start.image_guidance": IMAGE_GUIDANCE,
+        "init_image.strength": _FRACTION,
+        "init_image.image_guidance": IMAGE_GUIDANCE,
         **sides,
-        "start.extend.overlap": OVERLAP,
-        "mask.feather": FEATHER,
+        "init_image.outpaint.overlap": OVERLAP,
+        "mask.blur": MASK_BLUR,
         "mask.padding": PADDING,
         **spans,
         "controls.weight": _WEIGHT,
-        "references.weight": _WEIGHT,
+        "ip_adapters.weight": _WEIGHT,
         "loras.weight": _WEIGHT,
         "loras.text_weight": _WEIGHT,
         "hypernetworks.weight": _WEIGHT,

@@ -123,9 +123,9 @@ class WokenQueue:
 
     def _begin(self, events: list[Any], is_batch: bool, concurrency_id: str) -> None:
         queue, first, began_at = self._queue, events[0], time.time()
-        lane = queue.event_queue_per_concurrency_id[concurrency_id]
-        lane.current_concurrency += 1
-        lane.start_times_per_fn[first.fn].add(began_at)
+        queue_name = queue.event_queue_per_concurrency_id[concurrency_id]
+        queue_name.current_concurrency += 1
+        queue_name.start_times_per_fn[first.fn].add(began_at)
         queue.active_jobs[queue.active_jobs.index(None)] = events
         for event in events:
             if event._id in queue.event_analytics:

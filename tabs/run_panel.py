@@ -19,9 +19,9 @@ from contract.errors import InvalidRecipe, StudioError
 from contract.recipe import Frozen, Recipe
 from contract.records import ImageRecord, JobView
 from contract.sizes import hires_size, upscaled_size
-from contract.tasks import Paint, Task, Upscale
+from contract.tasks import Generate, Task, Upscale
 from contract.validation import parse_draft
-from studio.jobs.event_log import Feed
+from studio.jobs.event_log import EventLog
 from studio.jobs.follow import follow
 from studio.studio import Studio
 
@@ -38,7 +38,7 @@ class RunRequest(Frozen):
     """
 
     stream: str
-    window: str
+    session: str
     draft: dict[str, Any] | None = None
     key: str | None = None
     follow: str | None = None
@@ -73,7 +73,7 @@ class Panel:
             case events.Saved():
                 self._facts["saved"].append({"image": event.image, **describe_image(event.record)})
             case events.Prepared():
-                self._facts["prepared"] = event.input.model_dump()
+                self._facts["prepared"] = event.upload.model_dump()
             case events.Notice():
                 self._facts["notices"].append(event.message)
             case events.Step():
@@ -91,7 +91,7 @@ class Panel:
 
 def describe_task(task: Task) -> dict[str, Any]:
     """What a stage says of a job: its recipe, or its title alone."""
-    if isinstance(task, Paint):
+    if isinstance(task, Generate):
         return describe_recipe(task.recipe)
     before = {"before": task.images[0].sha256} if task.images else {}
     return {"prompt": task.title, "count": task.picture_count, **before}
@@ -102,8 +102,8 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
 
     before: sha256 of the picture that the result can be compared with, laid out as `resize` says.
     """
-    start = recipe.start
-    before = {"before": start.image.sha256, "resize": start.resize} if start and not start.extend else {}
+    start = recipe.init_image
+    before = {"before": start.image.sha256, "resize": start.resize} if start and not start.outpaint else {}
     return {
         **before,
         "prompt": recipe.prompt[:_PROMPT_SHOWN],
@@ -126,7 +126,7 @@ def describe_image(record: ImageRecord) -> dict[str, Any]:
         "width": record.width,
         "height": record.height,
         "seed": str(record.recipe.seed) if record.recipe else "",
-        "favourite": record.favourite,
+        "favorite": record.favorite,
     }
 
 
@@ -160,20 +160,20 @@ async def _answers(studio: Studio, asked: RunRequest, owner: str) -> AsyncIterat
     panel = Panel(view, await asyncio.to_thread(_result_size, studio, view.job.task, owner))
     if view.job.state in ("queued", "running"):  # of one that has ended the events come at once
         yield panel.as_dict()
-    async with aclosing(_with_beats(studio.feed(job_id, owner), asked.cursor)) as told:
+    async with aclosing(_with_beats(studio.event_log(job_id, owner), asked.cursor)) as told:
         async for item in told:
             if item is not None:
                 panel.add(*item)
             yield panel.as_dict()
 
 
-async def _with_beats(feed: Feed, cursor: int) -> AsyncGenerator[tuple[int, events.JobEvent] | None]:
+async def _with_beats(event_log: EventLog, cursor: int) -> AsyncGenerator[tuple[int, events.JobEvent] | None]:
     """Follow, with None whenever nothing was said for a while.
 
     Gradio ends a handler whose page has gone only when it yields again, and until then the job would
     count as followed and no other window would take it up.
     """
-    async with aclosing(cast("AsyncGenerator[tuple[int, events.JobEvent]]", follow(feed, cursor))) as told:
+    async with aclosing(cast("AsyncGenerator[tuple[int, events.JobEvent]]", follow(event_log, cursor))) as told:
         waiting: asyncio.Future[tuple[int, events.JobEvent]] | None = None
         try:
             while True:
@@ -195,28 +195,28 @@ async def _with_beats(feed: Feed, cursor: int) -> AsyncGenerator[tuple[int, even
 
 def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
     if asked.draft is not None:
-        return studio.submit(parse_draft(json.dumps(asked.draft)), owner, window=asked.window, key=asked.key).id
+        return studio.submit(parse_draft(json.dumps(asked.draft)), owner, session=asked.session, key=asked.key).id
     if asked.follow is not None:
         return asked.follow
-    record = studio.job_to_follow(owner, asked.window)
+    record = studio.job_to_follow(owner, asked.session)
     return record.id if record else None
 
 
 def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
-    """Of a hires pass and of an enlarged picture; where what is painted is put back, of the picture."""
+    """Of a hires pass and of an upscaled picture; where what is painted is put back, of the picture."""
     size = None
     if isinstance(task, Upscale):
-        before = studio.input_size(task.image.sha256, owner)
+        before = studio.upload_size(task.image.sha256, owner)
         size = upscaled_size(before, task.scale) if before else None
-    elif isinstance(task, Paint) and task.recipe.hires:
+    elif isinstance(task, Generate) and task.recipe.hires:
         size = hires_size((task.recipe.width, task.recipe.height), task.recipe.hires.scale)
     elif (
-        isinstance(task, Paint)
+        isinstance(task, Generate)
         and task.recipe.mask
-        and task.recipe.start
+        and task.recipe.init_image
         and (task.recipe.mask.area == "masked" or task.recipe.mask.keep_size)
     ):
-        size = studio.input_size(task.recipe.start.image.sha256, owner)
+        size = studio.upload_size(task.recipe.init_image.image.sha256, owner)
     return dict(zip(("width", "height"), size, strict=True)) if size else {}  # the engine will say what is missing
 
 
@@ -226,7 +226,7 @@ def _read(raw: str) -> RunRequest:
         asked = RunRequest.model_validate(json.loads(raw))
     except (ValueError, TypeError, RecursionError):
         raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
-    if max(len(asked.stream), len(asked.window), len(asked.key or "")) > _MAX_NAME:
+    if max(len(asked.stream), len(asked.session), len(asked.key or "")) > _MAX_NAME:
         raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")
     return asked
 

@@ -11,7 +11,7 @@ from api.media import send_picture
 from api.schemas import Picture, PicturePage, picture
 from contract.errors import InvalidRecipe, NotFound
 from contract.recipe import Recipe
-from contract.records import StoredInput
+from contract.records import StoredUpload
 
 router = APIRouter(prefix="/images", tags=["images"])
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
@@ -20,11 +20,11 @@ _THUMBNAIL: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Favourite(BaseModel):
+class Favorite(BaseModel):
     """Whether a picture is one."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    favourite: bool
+    favorite: bool
 
 
 @router.get("")
@@ -75,14 +75,14 @@ def recipe(studio: StudioHere, owner: Owner, image_id: ImageId) -> Recipe:
     """How it was made; post it to /api/v1/jobs to make it again."""
     found = studio.image(image_id, owner).recipe
     if found is None:
-        raise NotFound("The picture was enlarged and has no recipe of its own.", "See its parent's.")
+        raise NotFound("The picture was upscaled and has no recipe of its own.", "See its parent's.")
     return found
 
 
-@router.post("/{image_id}/input")
-def as_input(studio: StudioHere, owner: Owner, image_id: ImageId) -> StoredInput:
+@router.post("/{image_id}/upload")
+def as_upload(studio: StudioHere, owner: Owner, image_id: ImageId) -> StoredUpload:
     """Keep it as a picture to work from; name it as `parent` in the job that does."""
-    return studio.input_from_image(image_id, owner)
+    return studio.upload_from_image(image_id, owner)
 
 
 @router.delete("/{image_id}", status_code=204)
@@ -98,16 +98,16 @@ def restore(studio: StudioHere, owner: Owner, image_id: ImageId) -> Picture:
     return picture(studio.image(image_id, owner))
 
 
-@router.put("/{image_id}/favourite", openapi_extra=body_schema("application/json", Favourite.model_json_schema()))
-def favourite(studio: StudioHere, owner: Owner, image_id: ImageId, body: JsonBody) -> Picture:
+@router.put("/{image_id}/favorite", openapi_extra=body_schema("application/json", Favorite.model_json_schema()))
+def favorite(studio: StudioHere, owner: Owner, image_id: ImageId, body: JsonBody) -> Picture:
     """Mark or unmark it."""
     try:
-        wanted = Favourite.model_validate_json(body)
+        wanted = Favorite.model_validate_json(body)
     except ValidationError:
         raise InvalidRecipe(
             "The body does not say whether it is a favorite.",
-            'Send {"favourite": true} or {"favourite": false}.',
-            field="favourite",
+            'Send {"favorite": true} or {"favorite": false}.',
+            field="favorite",
         ) from None
-    studio.set_favourite(image_id, owner, wanted.favourite)
+    studio.set_favorite(image_id, owner, wanted.favorite)
     return picture(studio.image(image_id, owner))

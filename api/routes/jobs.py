@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import JobId, JsonBody, Key, Owner, StudioHere, Window, body_schema
+from api.dependencies import JobId, JsonBody, Key, Owner, Session, StudioHere, body_schema
 from api.event_stream import stream
 from api.schemas import Accepted, JobList, JobStatus, job_row, job_status
 from contract.events import Notice
@@ -26,40 +26,40 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("", status_code=202, openapi_extra=_DRAFT)
-def submit(studio: StudioHere, owner: Owner, window: Window, key: Key, body: JsonBody) -> Accepted:
+def submit(studio: StudioHere, owner: Owner, session: Session, key: Key, body: JsonBody) -> Accepted:
     """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body.
 
     With an `Idempotency-Key` it may be sent again when its answer was lost: it begins one job.
     """
-    handle = studio.submit(parse_draft(body), owner, window=window, key=key)
+    handle = studio.submit(parse_draft(body), owner, session=session, key=key)
     return Accepted(id=handle.id, position=handle.position)
 
 
 @router.post("/upscale", status_code=202, openapi_extra=_UPSCALE)
-def upscale(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
-    """Enlarge a picture, tile by tile. Only `image` is required; `parent` names the picture it comes from."""
-    handle = studio.upscale(parse_upscale(body), owner, window=window)
+def upscale(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
+    """Upscale a picture, tile by tile. Only `image` is required; `parent` names the picture it comes from."""
+    handle = studio.upscale(parse_upscale(body), owner, session=session)
     return Accepted(id=handle.id, position=handle.position)
 
 
 @router.post("/preprocess", status_code=202, openapi_extra=_PREPROCESS)
-def preprocess(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
-    """Make a control map. It ends as an input, whose sha256 is in `prepared` and in the event of that name."""
-    handle = studio.preprocess(parse_preprocess(body), owner, window=window)
+def preprocess(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
+    """Make a control map. It ends as an upload, whose sha256 is in `prepared` and in the event of that name."""
+    handle = studio.preprocess(parse_preprocess(body), owner, session=session)
     return Accepted(id=handle.id, position=handle.position)
 
 
 @router.get("")
-def unfinished(studio: StudioHere, owner: Owner, window: Window) -> JobList:
-    """Unfinished jobs of a window (`?window=`), oldest first."""
-    found = studio.jobs_of_window(owner, window) if window else ()
+def unfinished(studio: StudioHere, owner: Owner, session: Session) -> JobList:
+    """Unfinished jobs of a window (`?session=`), oldest first."""
+    found = studio.jobs_of_session(owner, session) if session else ()
     return JobList(jobs=tuple(job_row(record) for record in found))
 
 
 @router.get("/{job_id}")
 def look(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
     """State, progress, picture ids, error, notices."""
-    told = studio.feed(job_id, owner).since().events
+    told = studio.event_log(job_id, owner).since().events
     return job_status(studio.job(job_id, owner), tuple(event.message for event in told if isinstance(event, Notice)))
 
 
@@ -77,10 +77,10 @@ def move_up(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
     return job_status(studio.job(job_id, owner))
 
 
-@router.post("/{job_id}/again", status_code=202)
-def again(studio: StudioHere, owner: Owner, window: Window, job_id: JobId) -> Accepted:
+@router.post("/{job_id}/rerun", status_code=202)
+def rerun(studio: StudioHere, owner: Owner, session: Session, job_id: JobId) -> Accepted:
     """Queue what it was once more, with the same seed: pictures, an upscale, a preprocessor's map."""
-    handle = studio.again(job_id, owner, window=window)
+    handle = studio.rerun(job_id, owner, session=session)
     return Accepted(id=handle.id, position=handle.position)
 
 
@@ -100,10 +100,10 @@ async def events(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Follow a job as Server-Sent Events; Last-Event-ID (or `?cursor=`) goes on after that event."""
-    feed = await run_in_threadpool(studio.feed, job_id, owner)
+    event_log = await run_in_threadpool(studio.event_log, job_id, owner)
     if last_event_id and last_event_id.isascii() and last_event_id.isdigit():
         cursor = int(last_event_id[:16])
-    parts: AsyncIterator[bytes] = stream(feed, cursor)
+    parts: AsyncIterator[bytes] = stream(event_log, cursor)
     return StreamingResponse(
         parts, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     )

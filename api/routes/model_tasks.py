@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
-from api.dependencies import Administrator, JsonBody, Owner, StudioHere, Window, body_schema, refusal_to_manage
+from api.dependencies import Administrator, JsonBody, Owner, Session, StudioHere, body_schema, refusal_to_manage
 from api.schemas import Accepted
-from catalog.catalog_models import Offer
+from catalog.catalog_models import CatalogModel
 from catalog.families import FAMILIES, label_of
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.records import JobHandle
@@ -22,7 +22,7 @@ from studio.downloads.hub import SUFFIXES, HubFile, Repository
 router = APIRouter(tags=["model manager"])
 
 
-class OfferFacts(BaseModel):
+class CatalogModelFacts(BaseModel):
     """A model that is worth having.
 
     `download` is the body for POST /jobs/download, `queue_title` what the queue calls it; `runs`: its family runs here.
@@ -44,10 +44,10 @@ class OfferFacts(BaseModel):
     queue_title: str
 
 
-class OfferList(BaseModel):
+class CatalogModelList(BaseModel):
     """allowed: whether the caller may download; else `refusal` says why not. folder: where models go."""
 
-    offers: tuple[OfferFacts, ...]
+    catalog_models: tuple[CatalogModelFacts, ...]
     allowed: bool
     refusal: str
     offline: bool
@@ -80,13 +80,15 @@ def _body(kind: type[BaseModel]) -> dict[str, object]:
 BODIES = (Download, Convert, MergeDraft)
 
 
-@router.get("/offers")
-def offers(request: Request, studio: StudioHere) -> OfferList:
+@router.get("/catalog")
+def catalog_models(request: Request, studio: StudioHere) -> CatalogModelList:
     """Openly available models that are worth having first, with license and size."""
     refusal = refusal_to_manage(request)
     folder = studio.settings.models_dir
-    return OfferList(
-        offers=tuple(_offer(offer, is_here) for offer, is_here in studio.errands.offers()),
+    return CatalogModelList(
+        catalog_models=tuple(
+            _catalog_model(catalog_model, is_here) for catalog_model, is_here in studio.model_tasks.catalog_models()
+        ),
         allowed=not refusal,
         refusal=refusal,
         offline=studio.settings.hub_offline,
@@ -95,22 +97,22 @@ def offers(request: Request, studio: StudioHere) -> OfferList:
     )
 
 
-def _offer(offer: Offer, is_here: bool) -> OfferFacts:
-    return OfferFacts(
-        id=offer.id,
-        title=offer.title,
-        about=offer.about,
-        kind=offer.download.kind,
-        family=offer.family,
-        family_label=label_of(offer.family),
-        runs=offer.family in FAMILIES,
-        license=offer.license,
-        terms=offer.terms,
-        size_bytes=offer.size_bytes,
-        gated=offer.is_gated,
+def _catalog_model(catalog_model: CatalogModel, is_here: bool) -> CatalogModelFacts:
+    return CatalogModelFacts(
+        id=catalog_model.id,
+        title=catalog_model.title,
+        about=catalog_model.about,
+        kind=catalog_model.download.kind,
+        family=catalog_model.family,
+        family_label=label_of(catalog_model.family),
+        runs=catalog_model.family in FAMILIES,
+        license=catalog_model.license,
+        terms=catalog_model.terms,
+        size_bytes=catalog_model.size_bytes,
+        gated=catalog_model.is_gated,
         installed=is_here,
-        download=offer.download,
-        queue_title=offer.download.title,
+        download=catalog_model.download,
+        queue_title=catalog_model.download.title,
     )
 
 
@@ -122,7 +124,7 @@ def repository(
     revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] = "main",
 ) -> RepositoryFacts:
     """What a repository of huggingface.co has, before anything is downloaded."""
-    return _facts(studio.errands.repository(f"{owner}/{name}", revision))
+    return _facts(studio.model_tasks.repository(f"{owner}/{name}", revision))
 
 
 def _facts(found: Repository) -> RepositoryFacts:
@@ -148,24 +150,24 @@ def _accepted(handle: JobHandle) -> Accepted:
 
 
 @router.post("/jobs/download", status_code=202, dependencies=[Administrator], openapi_extra=_body(Download))
-def download(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+def download(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Fetch a model into the models folder; goes on where an earlier try stopped."""
-    return _accepted(studio.errands.download(parse(Download, body), owner, window))
+    return _accepted(studio.model_tasks.download(parse(Download, body), owner, session))
 
 
 @router.post("/jobs/convert", status_code=202, dependencies=[Administrator], openapi_extra=_body(Convert))
-def convert(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+def convert(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Write a pickle's tensors as safetensors, in a process that can do nothing else."""
-    return _accepted(studio.errands.convert(parse(Convert, body), owner, window))
+    return _accepted(studio.model_tasks.convert(parse(Convert, body), owner, session))
 
 
 @router.post("/jobs/merge", status_code=202, dependencies=[Administrator], openapi_extra=_body(MergeDraft))
-def merge(studio: StudioHere, owner: Owner, window: Window, body: JsonBody) -> Accepted:
+def merge(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Make a checkpoint of others."""
-    return _accepted(studio.errands.merge(parse(MergeDraft, body), owner, window))
+    return _accepted(studio.model_tasks.merge(parse(MergeDraft, body), owner, session))
 
 
 @router.delete("/models/{name:path}", status_code=204, dependencies=[Administrator])
 def delete(studio: StudioHere, name: str, kind: ModelKind | None = None) -> None:
     """Remove a model's files from the disk, for good."""
-    studio.errands.delete(name, kind)
+    studio.model_tasks.delete(name, kind)

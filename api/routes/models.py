@@ -81,7 +81,7 @@ def model(studio: StudioHere, name: str, kind: ModelKind | None = None) -> schem
 
 @router.get("/upscalers")
 def upscalers(studio: StudioHere) -> schemas.UpscalerList:
-    """What enlarges: for hires passes all of them, for finished pictures those that are not latent."""
+    """What upscales: for hires passes all of them, for finished pictures those that are not latent."""
     return schemas.upscalers(entry for entry in studio.models() if entry.ref.kind == "upscaler")
 
 

@@ -49,7 +49,7 @@ class PreprocessorFacts(BaseModel):
     id: str
     label: str
     makes: str
-    shows: str
+    control_type: str
     aliases: tuple[str, ...]
     has_resolution: bool
     needs_mask: bool
@@ -106,7 +106,7 @@ def _facts(found: Preprocessor, installed: bool, hint: str, downloads: tuple[Dow
         id=found.id,
         label=found.label,
         makes=found.makes,
-        shows=found.shows,
+        control_type=found.control_type,
         aliases=found.aliases,
         has_resolution=found.has_resolution,
         needs_mask=found.needs_mask,

@@ -21,7 +21,7 @@ JSON_BYTES = 1_000_000
 FORM_BYTES = 10_000
 HEARD_OUT_BYTES = 200_000_000
 HEARD_OUT_S = 20.0
-_PICTURES = ("/api/v1/inputs", "/api/v1/recipes/read")
+_PICTURES = ("/api/v1/uploads", "/api/v1/recipes/read")
 
 
 MOST_STREAMS = 200  # of one owner: a window has two, a program that follows all its jobs one for each

@@ -38,11 +38,11 @@ async def _test(demo: Any, fetch: Fetch) -> None:
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
         canary = Path(folder) / f"canary-{secrets.token_hex(12)}.txt"
         canary.write_text("not for anyone", "utf-8")
-        for event in _events_with_inputs(demo):
+        for event in _events_with_uploads(demo):
             await _file_is_refused(demo, event, canary)
 
 
-def _events_with_inputs(demo: Any) -> Iterator[Any]:
+def _events_with_uploads(demo: Any) -> Iterator[Any]:
     for event in tuple(demo.fns.values()):
         if event.inputs and any(not block.stateful for block in event.inputs):
             yield event

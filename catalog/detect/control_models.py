@@ -50,7 +50,7 @@ class ControlModel:
     family: str
     root: Path
     weights: tuple[Path, ...]
-    shows: tuple[str, ...] = ()
+    control_type: tuple[str, ...] = ()
     settings: tuple[Path, ...] = ()
 
     @property
@@ -91,8 +91,8 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
         return refused_family(kind, "flux" if is_flux else "sd3" if takes_words_as_one else "unknown")
     try:
         if kind == "controlnet":
-            family, shows = _judge_controlnet(header)
-            return Sniffed(kind, family, shows=shows)
+            family, control_type = _judge_controlnet(header)
+            return Sniffed(kind, family, control_type=control_type)
         return Sniffed(kind, _judge_ip_adapter(header) if kind == "ip_adapter" else _judge_t2i_adapter(header))
     except ModelProblem as problem:
         return Sniffed(kind, problem=problem.message, hint=problem.hint)
@@ -132,11 +132,11 @@ def read_control_model(path: Path) -> ControlModel:
     if kind is None:
         raise ModelProblem("Its config.json names no model that is known.", "Use a ControlNet or a T2I-Adapter.")
     family = _family_of_adapter(config) if kind == "t2i_adapter" else _family_of_controlnet(config)
-    shows: tuple[str, ...] = ()
+    control_type: tuple[str, ...] = ()
     if config.get("_class_name") == UNION_CLASS:
         count = config.get("num_control_type", 6)
-        shows = UNION_SHOWS[:count] if isinstance(count, int) and count > 0 else ()
-    return ControlModel(kind, family, path, weights_files(path), shows, settings_of(path, kind))
+        control_type = UNION_SHOWS[:count] if isinstance(count, int) and count > 0 else ()
+    return ControlModel(kind, family, path, weights_files(path), control_type, settings_of(path, kind))
 
 
 def _family_of_controlnet(config: Mapping[str, Any]) -> str:
@@ -166,7 +166,7 @@ def _read_control_file(path: Path, header: Mapping[str, TensorInfo]) -> ControlM
         raise ModelProblem(found.problem, found.hint)
     if found.kind == "ip_adapter":
         return _with_encoder(path, found.family)
-    return ControlModel(found.kind, found.family, path.parent, (path,), found.shows)
+    return ControlModel(found.kind, found.family, path.parent, (path,), found.control_type)
 
 
 def _judge_controlnet(header: Mapping[str, TensorInfo]) -> tuple[str, tuple[str, ...]]:
@@ -260,11 +260,11 @@ def refuse_other_family(control: ModelRef, checkpoint: ModelRef, field: str = ""
     raise InvalidRecipe(
         f"{label} “{control.name}” is for {theirs}; “{checkpoint.name}” is {ours}.",
         f"Pick a checkpoint for {theirs}, or a {label} for {ours}.",
-        field=field or ("references.model" if control.kind == "ip_adapter" else "controls.model"),
+        field=field or ("ip_adapters.model" if control.kind == "ip_adapter" else "controls.model"),
     )
 
 
-def union_place(label: str, known: Sequence[str], control: Control, field: str = "controls.shows") -> int:
+def union_place(label: str, known: Sequence[str], control: Control, field: str = "controls.control_type") -> int:
     """Which of a union model's types a map is: as the control says, or as its preprocessor makes them.
 
     Args:
@@ -273,10 +273,12 @@ def union_place(label: str, known: Sequence[str], control: Control, field: str =
     Raises:
         InvalidRecipe: neither says it, or the model doesn't know it.
     """
-    shows = control.shows or get_preprocessor(control.preprocessor).shows
-    if shows not in UNION_SHOWS and (named := find_preprocessor(shows)):
-        shows = named.shows
-    if shows not in known:
-        said = f"“{shows}” is none of what it knows" if shows else "it must be told what the picture shows"
+    control_type = control.control_type or get_preprocessor(control.preprocessor).control_type
+    if control_type not in UNION_SHOWS and (named := find_preprocessor(control_type)):
+        control_type = named.control_type
+    if control_type not in known:
+        said = (
+            f"“{control_type}” is none of what it knows" if control_type else "it must be told what the picture shows"
+        )
         raise InvalidRecipe(f"{label} is a union: {said}.", f"Use one of: {', '.join(known)}.", field=field)
-    return known.index(shows)
+    return known.index(control_type)

@@ -81,7 +81,7 @@ class ModelEntry:
     detail: str = ""
     token_limit: int = 77
     words: frozenset[str] = frozenset()
-    shows: tuple[str, ...] = ()
+    control_type: tuple[str, ...] = ()
     problem: str | None = None
     hint: str = ""
     warnings: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def sendable(entry: ModelEntry) -> ModelEntry:
         text = getattr(entry, name)
         if text is not None and (cleaned := without_controls(text)[:limit]) != text:
             changes[name] = cleaned
-    for name in ("examples", "trigger_words", "warnings", "shows"):
+    for name in ("examples", "trigger_words", "warnings", "control_type"):
         texts = getattr(entry, name)
         if (cleaned_all := tuple(map(without_controls, texts))) != texts:
             changes[name] = cleaned_all

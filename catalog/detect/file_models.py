@@ -125,7 +125,7 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
         prediction=sniffed.prediction,
         zero_snr=sniffed.zero_snr,
         has_vae=sniffed.has_vae,
-        shows=sniffed.shows,
+        control_type=sniffed.control_type,
         problem=f"{title_of(found)}: {sniffed.problem}" if sniffed.problem else None,
         hint=sniffed.hint,
     )

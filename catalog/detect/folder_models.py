@@ -70,7 +70,9 @@ def describe_control(found: Found) -> ModelEntry:
             ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}", hint=problem.hint
         )
     ref = ModelRef(kind=model.kind, name=found.name, family=model.family, fingerprint=model.fingerprint)
-    return ModelEntry(ref, found.path, title=last_part(found.name), shows=model.shows, size_bytes=_size(model.weights))
+    return ModelEntry(
+        ref, found.path, title=last_part(found.name), control_type=model.control_type, size_bytes=_size(model.weights)
+    )
 
 
 def _describe_vae(found: Found) -> ModelEntry:

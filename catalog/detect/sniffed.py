@@ -35,7 +35,7 @@ class Sniffed:
     zero_snr: bool = False
     has_vae: bool = True
     detail: str = ""
-    shows: tuple[str, ...] = ()
+    control_type: tuple[str, ...] = ()
     problem: str = ""
     hint: str = ""
 

@@ -1,4 +1,4 @@
-"""What the engine found of files that may enlarge pictures: kept, so that each is asked once, and listed as that.
+"""What the engine found of files that may upscale pictures: kept, so that each is asked once, and listed as that.
 
 Only spandrel, in the worker, can say which architecture a file is (`engine/images/upscalers.py`). Until then the
 catalog lists it as a candidate. An answer belongs to a file as it was then, and to the spandrel and the catalog that

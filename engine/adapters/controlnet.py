@@ -51,7 +51,7 @@ class Unit:
 
     def acts(self, span: Span) -> bool:
         """Whether it is active in a part of the run, as the stock pipelines count."""
-        return span[0] >= self.control.begin and span[1] <= self.control.end
+        return span[0] >= self.control.start and span[1] <= self.control.end
 
     @property
     def is_for_prompt_only(self) -> bool:

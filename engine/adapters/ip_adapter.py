@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessor
 
 from contract.errors import InvalidRecipe
-from contract.recipe import Recipe, Reference
+from contract.recipe import IpAdapter, Recipe
 from engine.images.image_io import open_input
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Conditions, Controls, Influence, Span
@@ -32,7 +32,7 @@ class LentAdapter:
 class PicturePrompt:
     """A reference, encoded: picture and nothing, (1, 1, …) each."""
 
-    reference: Reference
+    reference: IpAdapter
     picture: Tensor
     nothing: Tensor
 
@@ -47,18 +47,18 @@ def pictures_as_prompt(
         InvalidRecipe: an adapter doesn't fit the checkpoint.
         InvalidInput: a picture is not there.
     """
-    if not recipe.references:
+    if not recipe.ip_adapters:
         yield ()
         return
     unet = bundle.modules["unet"]
-    for reference, adapter in zip(recipe.references, lent, strict=True):
+    for reference, adapter in zip(recipe.ip_adapters, lent, strict=True):
         check_fit(reference, adapter, bundle)
     plain = unet.attn_processors
     try:
         projections = _put_on(unet, [_two_tables(adapter.tensors) for adapter in lent])
         yield tuple(
             _encoded(reference, adapter.encoder, projection, images, bundle)
-            for reference, adapter, projection in zip(recipe.references, lent, projections, strict=True)
+            for reference, adapter, projection in zip(recipe.ip_adapters, lent, projections, strict=True)
         )
     finally:
         unet.encoder_hid_proj = None
@@ -79,7 +79,7 @@ def _put_on(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list
     return projections
 
 
-def check_fit(reference: Reference, adapter: LentAdapter, bundle: Bundle) -> None:
+def check_fit(reference: IpAdapter, adapter: LentAdapter, bundle: Bundle) -> None:
     """An adapter must have one pair of layers for each cross-attention, of its shape.
 
     Raises:
@@ -99,7 +99,7 @@ def check_fit(reference: Reference, adapter: LentAdapter, bundle: Bundle) -> Non
             f"IP-Adapter “{reference.model.name}” does not fit “{bundle.ref.name}”: it has "
             f"{len(theirs)} layers of other sizes than the model's {len(ours)}.",
             "Use an IP-Adapter that was trained for this model.",
-            field="references.model",
+            field="ip_adapters.model",
         )
 
 
@@ -120,7 +120,7 @@ def _two_tables(tensors: nn.Module) -> dict[str, dict[str, Tensor]]:
 
 @torch.inference_mode()
 def _encoded(
-    reference: Reference, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
+    reference: IpAdapter, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
 ) -> PicturePrompt:
     side = encoder.config.image_size
     picture = open_input(reference.image, images)
@@ -163,7 +163,7 @@ def with_pictures(controls: Controls | None, prompts: Sequence[PicturePrompt], b
 
 def _set_scales(processors: Sequence[Any], prompts: Sequence[PicturePrompt], span: Span) -> None:
     scales = [
-        prompt.reference.weight if span[0] >= prompt.reference.begin and span[1] <= prompt.reference.end else 0.0
+        prompt.reference.weight if span[0] >= prompt.reference.start and span[1] <= prompt.reference.end else 0.0
         for prompt in prompts
     ]
     for processor in processors:

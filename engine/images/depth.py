@@ -24,15 +24,15 @@ def depth_of(recipe: Recipe, picture: Image.Image, bundle: Bundle, images: Mappi
         InvalidRecipe: none was brought, and the model's folder holds no estimator.
     """
     device = bundle.device.torch_device
-    if recipe.start and recipe.start.depth:
-        brought = fit(open_input(recipe.start.depth, images).convert("L"), picture.size, recipe.start.resize)
+    if recipe.init_image and recipe.init_image.depth:
+        brought = fit(open_input(recipe.init_image.depth, images).convert("L"), picture.size, recipe.init_image.resize)
         return torch.from_numpy(np.asarray(brought, dtype=np.float32).copy())[None, None].to(device)
     estimator = bundle.parts.get("depth_estimator")
     if estimator is None:
         raise InvalidRecipe(
             f"{bundle.ref.name} needs the depth of the start picture, and its folder has no depth_estimator.",
             "Add a depth picture (white is near).",
-            field="start.depth",
+            field="init_image.depth",
         )
     square = picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255

@@ -19,10 +19,10 @@ Shares = np.ndarray  # (H, W), float32, 0..1: how much of each pixel may change
 
 
 def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BACKGROUND) -> Image.Image:
-    """A picture of the ticket as RGB; what is transparent has the background color.
+    """A picture of the work item as RGB; what is transparent has the background color.
 
     Raises:
-        InvalidInput: the ticket doesn't bring it, or its bytes are no PNG.
+        InvalidInput: the work item doesn't bring it, or its bytes are no PNG.
     """
     if ref.sha256 not in images:
         raise InvalidInput(

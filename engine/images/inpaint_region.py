@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from contract.errors import InvalidInput
 from contract.parts import MASKED_FROM
-from contract.recipe import Extend, Mask, Recipe, Start
+from contract.recipe import InitImage, Mask, Outpaint, Recipe
 from contract.sizes import Size, inner_size
 from engine.images.image_io import Shares, blend, fill_in, fit, open_input
 
 _BLACK_OR_WHITE = [0] * MASKED_FROM + [255] * (256 - MASKED_FROM)
-_SURE = 4  # times as many pixels: what is enlarged so much keeps even a dot
+_SURE = 4  # times as many pixels: what is upscaled so much keeps even a dot
 _BLUR_REACH = 3  # deviations; beyond them a blur changes no 8-bit pixel
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -54,25 +54,25 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
     Raises:
         InvalidInput: a picture is not there, or the mask is empty.
     """
-    if recipe.start is None:
+    if recipe.init_image is None:
         return None
-    picture = open_input(recipe.start.image, images)
+    picture = open_input(recipe.init_image.image, images)
     mask = _mask(recipe.mask, images, picture.size) if recipe.mask else None
     size = (recipe.width, recipe.height)
-    if recipe.start.extend:
-        frame = _extended(recipe.start.extend, picture, mask, size)
+    if recipe.init_image.outpaint:
+        frame = _extended(recipe.init_image.outpaint, picture, mask, size)
         return replace(frame, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
     if recipe.mask and mask and (recipe.mask.area == "masked" or recipe.mask.keep_size):
         return _area(recipe.mask, picture, mask, size)
     frame = (
-        _whole(recipe.start, recipe.mask, picture, mask, size)
+        _whole(recipe.init_image, recipe.mask, picture, mask, size)
         if recipe.mask and mask
-        else _unmasked(recipe.start, picture, size)
+        else _unmasked(recipe.init_image, picture, size)
     )
     return replace(
         frame,
         notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
-        if recipe.start.resize == "crop"
+        if recipe.init_image.resize == "crop"
         else "",
     )
 
@@ -115,10 +115,10 @@ def _gray(share: Shares) -> Image.Image:
 def _feathered(share: Shares, asked: Mask) -> Shares:
     """How much of each painted pixel shows: the mask with a blurred edge; of a soft mask all but the faintest."""
     shown = np.minimum(share * 8, 1) if asked.soft else share
-    if not asked.feather:
+    if not asked.blur:
         return shown
-    blurred = _shares(_gray(shown).filter(ImageFilter.GaussianBlur(asked.feather)))
-    return np.where(_is_blurred_away(blurred, asked.feather), np.maximum(blurred, shown / 2), blurred)
+    blurred = _shares(_gray(shown).filter(ImageFilter.GaussianBlur(asked.blur)))
+    return np.where(_is_blurred_away(blurred, asked.blur), np.maximum(blurred, shown / 2), blurred)
 
 
 def _is_blurred_away(blurred: Shares, reach: int) -> np.ndarray:
@@ -128,13 +128,13 @@ def _is_blurred_away(blurred: Shares, reach: int) -> np.ndarray:
     return near[: blurred.shape[0], : blurred.shape[1]] < 0.5
 
 
-def _unmasked(start: Start, picture: Image.Image, size: Size) -> Frame:
+def _unmasked(start: InitImage, picture: Image.Image, size: Size) -> Frame:
     if start.resize != "latent":
         picture = fit(picture, size, start.resize)
     return Frame(picture, None, False, "original", lambda painted: painted)
 
 
-def _whole(start: Start, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
+def _whole(start: InitImage, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     picture = fit(picture, size, start.resize)
     mask = _painted(
         gray, asked, _shares(fit(gray, size, start.resize)), lambda resample: fit(gray, size, start.resize, resample)
@@ -178,7 +178,7 @@ def _painted(
 def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
     """Everything is worked out within the box, however large the picture around it is."""
     whole = (0, 0, *picture.size)
-    box = whole if asked.area == "whole" else _box_around(gray, asked.padding + _BLUR_REACH * asked.feather, size)
+    box = whole if asked.area == "whole" else _box_around(gray, asked.padding + _BLUR_REACH * asked.blur, size)
     cut, inside = picture.crop(box), gray.crop(box)
     shown = _feathered(_shares(inside), asked)
     inner = _painted(
@@ -229,7 +229,7 @@ def _grown(begin: int, end: int, length: int, limit: int) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _extended(extend: Extend, picture: Image.Image, gray: Image.Image | None, size: Size) -> Frame:
+def _extended(extend: Outpaint, picture: Image.Image, gray: Image.Image | None, size: Size) -> Frame:
     """A larger canvas; the picture lies on it unscaled (its last 7 pixels may be cut for a multiple of 8)."""
     inner = (size[0] - extend.left - extend.right, size[1] - extend.up - extend.down)
     canvas = Image.new("RGB", size)
@@ -244,7 +244,7 @@ def _extended(extend: Extend, picture: Image.Image, gray: Image.Image | None, si
     return Frame(filled, share, True, content, lambda painted: blend(filled, painted, share))
 
 
-def _border(extend: Extend, inner: Size, size: Size) -> Shares:
+def _border(extend: Outpaint, inner: Size, size: Size) -> Shares:
     """1 in the new area, falling to 0 over the overlap with the picture."""
     across = np.maximum(
         _edge(extend.left, min(extend.overlap, inner[0]), size[0]),

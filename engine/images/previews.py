@@ -203,7 +203,7 @@ class PreviewMaker:
 
 
 def _by_map(latents: Tensor, rows: Tensor) -> Tensor:
-    """(C, h, w) -> (3, H, W), smoothly enlarged."""
+    """(C, h, w) -> (3, H, W), smoothly upscaled."""
     rgb = torch.einsum("chw,cr->rhw", latents, rows[:-1]) + rows[-1][:, None, None]
     height, width = rgb.shape[1:]
     scale = min(SIDE / max(height, width), _FACTOR)

@@ -46,7 +46,7 @@ class Upscalers:
     answers: UpscalerAnswers = field(default_factory=lambda: UpscalerAnswers(None))
     _newest: tuple[tuple[str, str], Any] | None = field(default=None)
 
-    def enlarge(
+    def upscale(
         self,
         image: Image.Image,
         upscaler: str | ModelRef,
@@ -56,14 +56,14 @@ class Upscalers:
         tile: int,
         overlap: int,
     ) -> Iterator[tuple[int, int, Image.Image | None]]:
-        """Enlarge a picture; yields (tiles done, of how many, None) and last the picture at `size`.
+        """Upscale a picture; yields (tiles done, of how many, None) and last the picture at `size`.
 
         Args:
             path: Where the model lies, if it is one.
             tile, overlap: Pixels of the source.
         Raises:
             InvalidRecipe: no such upscaler.
-            ModelProblem: the model is none that enlarges pictures.
+            ModelProblem: the model is none that upscales pictures.
             NoValidPicture: the numbers are not finite.
         """
         if isinstance(upscaler, str):
@@ -103,7 +103,7 @@ class Upscalers:
     def _model(self, ref: ModelRef, path: str | None) -> Any:
         if path is None:
             raise InvalidRecipe(
-                f"The ticket names no file for the upscaler {ref.name}.", "Choose it again.", field="upscaler"
+                f"The work item names no file for the upscaler {ref.name}.", "Choose it again.", field="upscaler"
             )
         key = (path, ref.fingerprint)
         if self._newest is None or self._newest[0] != key:
@@ -209,7 +209,7 @@ def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
 
 
 class _Canvas:
-    """Collects enlarged tiles, weighted less toward their inner edges, so that seams fade."""
+    """Collects upscaled tiles, weighted less toward their inner edges, so that seams fade."""
 
     def __init__(self, size: tuple[int, int], scale: int, overlap: int) -> None:
         self._size, self._scale, self._overlap = size, scale, overlap

@@ -13,7 +13,7 @@ from pathlib import Path
 from catalog.catalog_models import pinned_sha256
 from contract.errors import JobError, StorageFull, StudioError
 from contract.model_tasks import Download
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkItem, WorkLoading, WorkNotice
 from studio.downloads.destinations import Plan, plan, put_where
 from studio.downloads.fetch import Fetcher, is_whole
 from studio.downloads.hub import HubFile, chosen_files, read_repository
@@ -25,7 +25,7 @@ _SAY_EVERY_S = 0.2
 
 
 class NetworkWorker:
-    """Runs `Download` tickets.
+    """Runs `Download` work items.
 
     Args:
         models: The folder below which files go.
@@ -58,32 +58,32 @@ class NetworkWorker:
             self._stopped.set()
             self._wire.cut()
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
-        """Download; each ticket gets exactly one ending."""
-        for ticket in tickets:
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
+        """Download; each work item gets exactly one ending."""
+        for work_item in work_items:
             with self._lock:
-                self._running = ticket.job_id
+                self._running = work_item.job_id
                 if not self._is_ending:
                     self._stopped.clear()
                     self._wire.mend()
-            began, task = time.monotonic(), ticket.task
+            began, task = time.monotonic(), work_item.task
             assert isinstance(task, Download)
             try:
-                yield from self._download(ticket.job_id, task)
-                yield WorkDone(ticket.job_id, time.monotonic() - began)
+                yield from self._download(work_item.job_id, task)
+                yield WorkDone(work_item.job_id, time.monotonic() - began)
             except Broken:
-                yield WorkCancelled(ticket.job_id)
+                yield WorkCancelled(work_item.job_id)
             except Offline as error:
-                yield WorkFailed(ticket.job_id, error.code, error.message, f"{error.hint} {put_where(task)}")
+                yield WorkFailed(work_item.job_id, error.code, error.message, f"{error.hint} {put_where(task)}")
             except StudioError as error:
                 yield (
-                    WorkCancelled(ticket.job_id)
+                    WorkCancelled(work_item.job_id)
                     if self._stopped.is_set()
-                    else WorkFailed(ticket.job_id, error.code, error.message, error.hint)
+                    else WorkFailed(work_item.job_id, error.code, error.message, error.hint)
                 )
             except OSError as error:
                 yield WorkFailed(
-                    ticket.job_id,
+                    work_item.job_id,
                     "download_failed",
                     f"{Path(error.filename or 'A file').name} can't be written ({error.strerror}).",
                     "Correct the permissions of the models folder.",

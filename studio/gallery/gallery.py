@@ -200,10 +200,10 @@ class Gallery:
         """Record whether a picture's file is gone."""
         self._database.write("UPDATE images SET missing = ? WHERE id = ?", (is_missing, image_id))
 
-    def set_favourite(self, image_id: str, owner: str, favourite: bool) -> None:
+    def set_favorite(self, image_id: str, owner: str, favorite: bool) -> None:
         """Mark or unmark a picture."""
         self._row(image_id, owner)
-        self._database.write("UPDATE images SET favourite = ? WHERE id = ?", (favourite, image_id))
+        self._database.write("UPDATE images SET favorite = ? WHERE id = ?", (favorite, image_id))
 
     def delete(self, image_id: str, owner: str) -> None:
         """Hide a picture at once; the file goes after UNDO_S (see `purge`)."""
@@ -278,7 +278,7 @@ class Gallery:
             job_id=row["job_id"],
             owner=owner,
             parent=row["parent"],
-            favourite=bool(row["favourite"]),
+            favorite=bool(row["favorite"]),
             tags=_tags(row["tags"]),
             seconds=row["seconds"],
             missing=missing,
@@ -288,7 +288,9 @@ class Gallery:
 def _read(kind: type[_Part], text: str | None) -> _Part | None:
     """A part of a row; None if it can't be read any more: one row hides no other."""
     try:
-        return kind.model_validate_json(text) if text else None
+        if not text:
+            return None
+        return kind.read(text) if issubclass(kind, Recipe) else kind.model_validate_json(text)
     except ValidationError:
         return None
 

@@ -184,7 +184,7 @@ def _put(connection: sqlite3.Connection, row: int, words: Words) -> None:
 def _words(connection: sqlite3.Connection, row: sqlite3.Row) -> Words:
     """The words of a row; of one that can't be read, none: it stays in the gallery all the same."""
     try:
-        recipe = Recipe.model_validate_json(row["recipe"]) if row["recipe"] else _source(connection, row["parent"])
+        recipe = Recipe.read(row["recipe"]) if row["recipe"] else _source(connection, row["parent"])
         upscale = Upscale.model_validate_json(row["upscale"]) if row["upscale"] else None
     except ValidationError:
         return Words()
@@ -192,13 +192,13 @@ def _words(connection: sqlite3.Connection, row: sqlite3.Row) -> Words:
 
 
 def _source(connection: sqlite3.Connection, parent: str | None) -> Recipe | None:
-    """The recipe of the picture that an enlarged one comes from, however often it was enlarged before."""
+    """The recipe of the picture that an upscaled one comes from, however often it was upscaled before."""
     for _ in range(_MOST_PARENTS):
         row = connection.execute("SELECT recipe, parent FROM images WHERE id = ?", (parent,)).fetchone()
         if row is None:
             return None
         if row["recipe"]:
-            return Recipe.model_validate_json(row["recipe"])
+            return Recipe.read(row["recipe"])
         parent = row["parent"]
     return None
 

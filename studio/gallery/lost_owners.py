@@ -13,7 +13,7 @@ from studio.storage.database import Database
 from studio.storage.owner_keys import OwnerKeys
 
 logger = logging.getLogger(__name__)
-_OWNED = ("images", "input_owners")
+_OWNED = ("images", "upload_owners")
 
 
 class LostOwners:
@@ -136,7 +136,7 @@ def _keys(connection: sqlite3.Connection) -> list[str]:
     return [
         row[0]
         for row in connection.execute(
-            "SELECT owner_key FROM images UNION SELECT owner_key FROM input_owners "
+            "SELECT owner_key FROM images UNION SELECT owner_key FROM upload_owners "
             "UNION SELECT owner_key FROM owner_aliases WHERE owner_key IS NOT NULL"
         )
     ]

@@ -74,7 +74,7 @@ def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
     """The words of a picture.
 
     Args:
-        recipe: How it was made; of an enlarged picture, how the one it comes from was.
+        recipe: How it was made; of an upscaled picture, how the one it comes from was.
     """
     names = ["upscaled", _named(upscale.upscaler)] if upscale else []
     if recipe is None:

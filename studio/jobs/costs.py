@@ -4,7 +4,7 @@ import threading
 
 from catalog.samplers import SAMPLERS
 from contract.recipe import Recipe
-from contract.tasks import Paint, Task, Upscale
+from contract.tasks import Generate, Task, Upscale
 from studio.storage.database import Database
 
 _NEWEST_WEIGHT = 0.3
@@ -13,25 +13,25 @@ _UPSCALING, _PREPROCESSING = 2.0, 0.5
 
 def billed(task: Task) -> str:
     """Under which name a task's speed is learned: its first model, or what it does."""
-    return task.models[0].name if task.models and task.lane == "engine" else task.type
+    return task.models[0].name if task.models and task.queue_name == "engine" else task.type
 
 
 def cost(task: Task) -> float:
     """Evaluations of the model × megapixels × pictures; guidance 1 needs one evaluation, others two.
 
-    What is no painting is put in the same unit by a guess that its learned rate corrects. Errands, which wait for
+    What is no painting is put in the same unit by a guess that its learned rate corrects. Model tasks, which wait for
     no device, cost the same each: turns are by job there.
     """
-    if isinstance(task, Paint):
+    if isinstance(task, Generate):
         return _painting(task.recipe)
-    if task.lane != "engine":
+    if task.queue_name != "engine":
         return 1.0
     return _UPSCALING * task.scale**2 if isinstance(task, Upscale) else _PREPROCESSING
 
 
 def expected_pixels(task: Task) -> int:
     """Pixels of each picture that a task makes, as far as the task says."""
-    if not isinstance(task, Paint):
+    if not isinstance(task, Generate):
         return 0
     scale = task.recipe.hires.scale if task.recipe.hires else 1.0
     return round(task.recipe.width * task.recipe.height * scale**2)
@@ -40,7 +40,10 @@ def expected_pixels(task: Task) -> int:
 def _painting(recipe: Recipe) -> float:
     pair = 1 if recipe.guidance == 1 else 2
     megapixels = recipe.width * recipe.height / 2**20
-    work = _evaluations(recipe.sampler, recipe.steps, recipe.start.strength if recipe.start else 1.0) * megapixels
+    work = (
+        _evaluations(recipe.sampler, recipe.steps, recipe.init_image.strength if recipe.init_image else 1.0)
+        * megapixels
+    )
     if recipe.hires:
         second = recipe.hires
         steps = recipe.steps if second.steps is None else second.steps

@@ -1,4 +1,4 @@
-"""Takes the next job of a lane, runs it on its worker, and turns what the worker says into job events.
+"""Takes the next job of a queue, runs it on its worker, and turns what the worker says into job events.
 
 One dispatcher per lane, so that painting waits for no download. Each has two threads: one drives the worker, one saves,
 so that a picture is written while the next is painted.
@@ -18,34 +18,34 @@ from typing import Protocol, TypedDict
 
 from contract import events
 from contract.errors import JobError, NotFound, StorageFull, StudioError
-from contract.model_tasks import Lane
-from contract.records import JobRecord, JobState, StoredInput
-from contract.tasks import Paint, Preprocess, Upscale
+from contract.model_tasks import QueueName
+from contract.records import JobRecord, JobState, StoredUpload
+from contract.tasks import Generate, Preprocess, Upscale
 from contract.work import (
     WORK_ENDINGS,
     RawImage,
-    Ticket,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
     WorkFailed,
+    WorkImage,
+    WorkItem,
     WorkLoading,
     WorkNotice,
-    WorkPainted,
     WorkStep,
 )
 from studio.gallery.thumbnails import jpeg
 from studio.jobs.costs import Rates, billed, cost
-from studio.jobs.event_log import Feed
+from studio.jobs.event_log import EventLog
 from studio.jobs.progress import Meter, Progress
 from studio.jobs.queue import JobQueue
 from studio.jobs.saver import Saver
-from studio.jobs.work_items import build_ticket
+from studio.jobs.work_items import build_work_item
 from studio.library.hashes import ModelHashes
 from studio.library.model_list import ModelList
 from studio.metadata.recipe_hashes import files_to_hash
-from studio.uploads.upload_owners import InputOwners
-from studio.uploads.uploads import Inputs
+from studio.uploads.upload_owners import UploadOwners
+from studio.uploads.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 _TRIED_AGAIN = ("worker_died", "worker_hung")
@@ -71,7 +71,7 @@ class Run:
     """A job while it runs."""
 
     job: JobRecord
-    feed: Feed
+    event_log: EventLog
     meter: Meter
     began: float
     attempt: int
@@ -92,7 +92,7 @@ class Run:
 class Runner(Protocol):
     """What a dispatcher needs of a worker."""
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         """As of `contract.work.Worker`."""
 
     def cancel(self, job_id: str) -> None:
@@ -106,19 +106,19 @@ class Tools:
     queue: JobQueue
     worker: Runner
     models: ModelList
-    inputs: Inputs
-    input_owners: InputOwners
+    uploads: Uploads
+    upload_owners: UploadOwners
     hashes: ModelHashes
     saver: Saver
     rates: Rates
-    feed_of: Callable[[JobRecord], Feed]
+    event_log_of: Callable[[JobRecord], EventLog]
     on_change: Callable[[], None]  # the queue moved
     on_event: Callable[[events.JobEvent], None]
-    on_end: Callable[[JobRecord, Feed], None]
+    on_end: Callable[[JobRecord, EventLog], None]
     finished_of_job: Callable[[str], frozenset[int]]
     on_picture: Callable[[JobRecord], None] = lambda job: None  # its first step is made
     previews: bool = True
-    lane: Lane = "engine"
+    queue_name: QueueName = "engine"
 
 
 @contextmanager
@@ -160,7 +160,7 @@ class Dispatcher:
         """Begin; the first job waits until `ready` is set (at most ten seconds)."""
         for target, name in ((self._dispatch, "dispatcher"), (self._save_all, "saver")):
             self._threads.append(
-                threading.Thread(target=target, args=(ready,), name=f"{self._tools.lane}-{name}", daemon=True)
+                threading.Thread(target=target, args=(ready,), name=f"{self._tools.queue_name}-{name}", daemon=True)
             )
             self._threads[-1].start()
 
@@ -201,16 +201,16 @@ class Dispatcher:
                     self._run_next()
                 except Exception:
                     logger.exception("the dispatcher met something unexpected and goes on")
-                    self._tools.queue.leave_worker(self._tools.lane)
+                    self._tools.queue.leave_worker(self._tools.queue_name)
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
 
     def _wait_for_job(self) -> bool:
         """Whether a job waits that can be run: one whose pictures could not be kept is held back."""
-        job = self._tools.queue.next(1.0, self._tools.lane)
+        job = self._tools.queue.next(1.0, self._tools.queue_name)
         held = ""
-        if job is not None and isinstance(job.task, Paint | Upscale):  # what else is made goes elsewhere
+        if job is not None and isinstance(job.task, Generate | Upscale):  # what else is made goes elsewhere
             try:
                 self._tools.saver.check_room(job)
             except StorageFull as error:
@@ -224,10 +224,10 @@ class Dispatcher:
         if not self._wait_for_job():
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        job = self._tools.queue.take(self._tools.lane)
+        job = self._tools.queue.take(self._tools.queue_name)
         if job is None:
             return
-        run = Run(job, self._tools.feed_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
+        run = Run(job, self._tools.event_log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
         run.made = set(self._tools.finished_of_job(job.id))
         run.saved = set(run.made)
         with self._lock:
@@ -244,15 +244,15 @@ class Dispatcher:
         ending = self._try(run)
         with self._lock:
             self._running = None
-        self._tools.queue.leave_worker(self._tools.lane)
+        self._tools.queue.leave_worker(self._tools.queue_name)
         if ending is None:
             self._put_back(job)
         else:
             self._to_save.put(lambda: self._end(run, ending))
 
     def _put_back(self, job: JobRecord) -> None:
-        """The program stops under an errand: it goes on at the next start, however often that happens."""
-        if job.task.lane == "engine":
+        """The program stops under an model task: it goes on at the next start, however often that happens."""
+        if job.task.queue_name == "engine":
             return
         try:
             self._tools.queue.put_back(job.id)
@@ -292,15 +292,15 @@ class Dispatcher:
             job = run.job.model_copy(update={"attempt": run.attempt})
             if run.attempt != run.job.attempt:
                 self._tools.queue.set_attempt(job.id, run.attempt)
-            ticket = build_ticket(
-                job, self._tools.models, self._tools.inputs, frozenset(run.made), previews=self._tools.previews
+            work_item = build_work_item(
+                job, self._tools.models, self._tools.uploads, frozenset(run.made), previews=self._tools.previews
             )
             if 0 < run.job.task.picture_count <= len(run.made):
                 return WorkDone(job.id, 0.0)
-            for key, path in files_to_hash(ticket).items():
+            for key, path in files_to_hash(work_item).items():
                 with suppress(OSError):  # one that is gone is told of when it is loaded
                     run.hashes[key] = self._tools.hashes.request(path)
-            return self._follow_worker(run, ticket)
+            return self._follow_worker(run, work_item)
         except StudioError as error:
             return WorkFailed(run.job.id, error.code, error.message, error.hint, error.field, error.fix)
         except Exception as error:
@@ -312,16 +312,16 @@ class Dispatcher:
                 "Details are in the log.",
             )
 
-    def _follow_worker(self, run: Run, ticket: Ticket) -> WorkerEvent:
-        for event in self._tools.worker.run([ticket]):
+    def _follow_worker(self, run: Run, work_item: WorkItem) -> WorkerEvent:
+        for event in self._tools.worker.run([work_item]):
             if isinstance(event, WORK_ENDINGS):
                 return event
-            self._translate(run, ticket, event)
+            self._translate(run, work_item, event)
             if run.is_cancelled:
                 self._tools.worker.cancel(run.job.id)  # again: it may not have known the job before
         return WorkFailed(run.job.id, "worker_died", "The engine ended without a word.", "Try again.")
 
-    def _translate(self, run: Run, ticket: Ticket, event: WorkerEvent) -> None:
+    def _translate(self, run: Run, work_item: WorkItem, event: WorkerEvent) -> None:
         facts = run.stamp()
         if isinstance(event, WorkStep):
             if event.index == 1:
@@ -336,7 +336,7 @@ class Dispatcher:
             )
         elif isinstance(event, WorkLoading):
             now_s = time.monotonic()
-            if run.job.task.lane != "engine":
+            if run.job.task.queue_name != "engine":
                 run.meter.loaded(event.fraction, event.done_bytes, event.total_bytes, event.left_s)
             if event.fraction is None or now_s - run.loading_said_at >= _LOADING_INTERVAL_S:
                 run.loading_said_at = now_s
@@ -353,7 +353,7 @@ class Dispatcher:
                 )
         elif isinstance(event, WorkNotice):
             self._say(run, events.Notice(**facts, code=event.code, message=event.message))
-        elif isinstance(event, WorkPainted):
+        elif isinstance(event, WorkImage):
             run.meter.painted()
             run.made.add(event.image)
             run.painted += 1
@@ -361,7 +361,7 @@ class Dispatcher:
             self._to_save.put(lambda: self._save(run, event))
 
     def _say(self, run: Run, event: events.JobEvent) -> None:
-        run.feed.append(event)
+        run.event_log.append(event)
         if not isinstance(event, events.Step):
             self._tools.on_event(event)
 
@@ -383,7 +383,7 @@ class Dispatcher:
             if run.is_cancelled or self._stopping.is_set():
                 return
 
-    def _save(self, run: Run, painted: WorkPainted) -> None:
+    def _save(self, run: Run, painted: WorkImage) -> None:
         try:
             with saving():
                 self._keep(run, painted)
@@ -392,19 +392,19 @@ class Dispatcher:
             return
         run.saved.add(painted.image)
 
-    def _keep(self, run: Run, painted: WorkPainted) -> None:
+    def _keep(self, run: Run, painted: WorkImage) -> None:
         if isinstance(run.job.task, Preprocess):
             made = self._tools.saver.save_map(run.job, painted.pixels, lambda pixels: self._keep_map(run.job, pixels))
-            self._say(run, events.Prepared(**run.stamp(), input=made))
+            self._say(run, events.Prepared(**run.stamp(), upload=made))
             return
         record, notices = self._tools.saver.save(run.job, painted, lambda: _hashes_of(run))
         for code, message in notices:
             self._say(run, events.Notice(**run.stamp(), code=code, message=message))
         self._say(run, events.Saved(**run.stamp(), image=painted.image, record=record))
 
-    def _keep_map(self, job: JobRecord, pixels: RawImage) -> StoredInput:
-        made = self._tools.inputs.add_raw(pixels)
-        self._tools.input_owners.add(made.sha256, job.owner)
+    def _keep_map(self, job: JobRecord, pixels: RawImage) -> StoredUpload:
+        made = self._tools.uploads.add_raw(pixels)
+        self._tools.upload_owners.add(made.sha256, job.owner)
         self._tools.queue.add_prepared(job, made)
         return made
 
@@ -421,7 +421,7 @@ class Dispatcher:
             logger.warning("the end of job %s could not be recorded: %s", run.job.id, problem.message)
         self._cancelled_early.discard(run.job.id)
         self._say(run, event)
-        self._tools.on_end(run.job, run.feed)
+        self._tools.on_end(run.job, run.event_log)
         self._tools.on_change()
 
     def _ending_event(self, run: Run, ending: WorkerEvent, seconds: float) -> _Ending:

@@ -1,8 +1,8 @@
 """What the followers of one job are told; the law is in `contract/events.py`.
 
-A feed keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a
-follower: `since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The feed of an ended job is
-dropped from memory; its row keeps a compact log from which it is built again, cursors and all.
+An event log keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a
+follower: `since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The log of an ended job is
+dropped from memory; its row keeps a compact one from which it is built again, cursors and all.
 """
 
 import json
@@ -15,7 +15,7 @@ from contract.records import ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
-class FeedSlice:
+class EventLogSlice:
     """What came after a cursor.
 
     Attributes:
@@ -30,7 +30,7 @@ class FeedSlice:
     ended: bool
 
 
-class Feed:
+class EventLog:
     """Events of one job, for any number of followers in any thread.
 
     Args:
@@ -76,10 +76,10 @@ class Feed:
                 self._place(cursor, event)
             self._last = last
 
-    def since(self, cursor: int = 0) -> FeedSlice:
+    def since(self, cursor: int = 0) -> EventLogSlice:
         """Everything after a cursor; of Steps only the newest, with the newest preview not yet seen.
 
-        A cursor from beyond the end (of a feed that is no more) starts again from the beginning.
+        A cursor from beyond the end (of a event log that is no more) starts again from the beginning.
         """
         with self._lock:
             start = cursor if cursor <= self._last else 0
@@ -88,7 +88,7 @@ class Feed:
                 found.append((self._step[0], self._with_preview(start)))
                 found.sort(key=lambda pair: pair[0])
             last = found[-1][0] if found else start
-            return FeedSlice(tuple(event for _, event in found), tuple(n for n, _ in found), last, self._ended)
+            return EventLogSlice(tuple(event for _, event in found), tuple(n for n, _ in found), last, self._ended)
 
     def _with_preview(self, cursor: int) -> Step:
         assert self._step is not None
@@ -151,22 +151,24 @@ def _packed(event: JobEvent) -> dict[str, object]:
     return data
 
 
-def feed_from_log(job_id: str, log: str, find_image: Callable[[str], ImageRecord | None]) -> Feed:
-    """Build the feed of an ended job again; pictures that were deleted since are left out."""
-    feed = Feed(job_id)
+def event_log_from_log(job_id: str, log: str, find_image: Callable[[str], ImageRecord | None]) -> EventLog:
+    """Build the event log of an ended job again; pictures that were deleted since are left out."""
+    event_log = EventLog(job_id)
     for cursor, data in json.loads(log):
         if data["type"] == "saved":
             record = find_image(data["record"])
             if record is None:
                 continue
             data["record"] = record.model_dump(mode="json")
-        feed.restore([(cursor, JOB_EVENT.validate_json(json.dumps(data)))], cursor)
-    return feed
+        if "input" in data:  # as logs before December 2026 call it
+            data["upload"] = data.pop("input")
+        event_log.restore([(cursor, JOB_EVENT.validate_json(json.dumps(data)))], cursor)
+    return event_log
 
 
-def feed_from_events(job_id: str, first_cursor: int, events: Iterable[JobEvent]) -> Feed:
+def event_log_from_events(job_id: str, first_cursor: int, events: Iterable[JobEvent]) -> EventLog:
     """A feed that already holds these events."""
-    feed = Feed(job_id, first_cursor)
+    event_log = EventLog(job_id, first_cursor)
     for event in events:
-        feed.append(event)
-    return feed
+        event_log.append(event)
+    return event_log

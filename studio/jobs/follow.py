@@ -1,14 +1,16 @@
-"""The one async adapter from a feed to an event loop, shared by api and tabs. Plain asyncio."""
+"""The one async adapter from a event log to an event loop, shared by api and tabs. Plain asyncio."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 from contract.events import JobEvent, Step, is_ending
-from studio.jobs.event_log import Feed
+from studio.jobs.event_log import EventLog
 
 
-async def follow(feed: Feed, cursor: int = 0, *, min_interval_s: float = 0.25) -> AsyncIterator[tuple[int, JobEvent]]:
+async def follow(
+    event_log: EventLog, cursor: int = 0, *, min_interval_s: float = 0.25
+) -> AsyncIterator[tuple[int, JobEvent]]:
     """Yield (cursor, event) until the job's ending.
 
     Steps come at most once per `min_interval_s`, always the newest; everything else at once and in order.
@@ -24,12 +26,12 @@ async def follow(feed: Feed, cursor: int = 0, *, min_interval_s: float = 0.25) -
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody follows any more
             loop.call_soon_threadsafe(awake.set)
 
-    unsubscribe = feed.subscribe(wake)
+    unsubscribe = event_log.subscribe(wake)
     next_step_at = 0.0
     try:
         while True:
             awake.clear()
-            found = feed.since(cursor)
+            found = event_log.since(cursor)
             cursor = cursor if cursor <= found.cursor else 0
             wait_s: float | None = None
             for number, event in zip(found.cursors, found.events, strict=True):

@@ -14,7 +14,7 @@ _STEPS_REMEMBERED = 9
 class Progress:
     """A moment of a job: image and step as in contract.events.Step; left_s None until three steps are known.
 
-    An errand has no steps; a download has bytes.
+    An model task has no steps; a download has bytes.
     """
 
     image: int = 0
@@ -56,7 +56,7 @@ class Meter:
     def loaded(
         self, fraction: float | None, done_bytes: int | None, total_bytes: int | None, left_s: float | None
     ) -> None:
-        """Take in how far an errand is."""
+        """Take in how far an model task is."""
         self.now = Progress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
 
     def painted(self) -> None:

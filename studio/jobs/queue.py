@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from contract.errors import NotFound, QueueFull, StudioError
-from contract.model_tasks import LANES, Lane
-from contract.records import JobRecord, JobState, StoredInput
-from contract.tasks import TASK, Task, task_json
+from contract.model_tasks import QUEUE_NAMES, QueueName
+from contract.records import JobRecord, JobState, StoredUpload
+from contract.tasks import Task, read_task, task_json
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.durations import about
 from studio.jobs.fairness import FairOrder, Waiting
@@ -61,8 +61,8 @@ class JobQueue:
         self._most = most
         self._clock = clock
         self._lock = threading.RLock()
-        self._orders = {lane: FairOrder() for lane in LANES}
-        self._at_worker: dict[Lane, str] = {}
+        self._orders = {queue_name: FairOrder() for queue_name in QUEUE_NAMES}
+        self._at_worker: dict[QueueName, str] = {}
         self._late_ends: dict[str, tuple[object, ...]] = {}
         self._changed = threading.Condition(self._lock)
 
@@ -96,28 +96,28 @@ class JobQueue:
                         (self._clock(), row["id"]),
                     )
                     continue
-                self._orders[task.lane].add(_waiting(row, task))
+                self._orders[task.queue_name].add(_waiting(row, task))
             self._changed.notify_all()
         return tuple(self.record(job_id) for job_id in interrupted if _task(self.row(job_id)))
 
-    def add(self, task: Task, owner: str, window: str | None, notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
+    def add(self, task: Task, owner: str, session: str | None, notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
         """Put a job into the queue.
 
         Raises:
             QueueFull: the owner, or everyone together, has too many waiting.
         """
         with self._lock:
-            self._check_room(owner, self._orders[task.lane])
+            self._check_room(owner, self._orders[task.queue_name])
             job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
             rank = float(int(job_id[:12], 16))
             self._database.write(
-                "INSERT INTO jobs (id, owner, window, state, task, cost, rank, created_at, notices) "
+                "INSERT INTO jobs (id, owner, session, state, task, cost, rank, created_at, notices) "
                 "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (job_id, owner, window, task_json(task), job_cost, rank, now, json.dumps(list(notices))),
+                (job_id, owner, session, task_json(task), job_cost, rank, now, json.dumps(list(notices))),
             )
-            self._orders[task.lane].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
+            self._orders[task.queue_name].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
             self._changed.notify_all()
-        return JobRecord(id=job_id, owner=owner, window=window, state="queued", task=task, created_at=now)
+        return JobRecord(id=job_id, owner=owner, session=session, state="queued", task=task, created_at=now)
 
     def _check_room(self, owner: str, order: FairOrder) -> None:
         mine = order.count_of(owner)
@@ -141,7 +141,7 @@ class JobQueue:
         seconds = sum(
             0.5 * self._predict(_waiting(row, task))
             for row, task in self._running()
-            if self._orders[task.lane] is order
+            if self._orders[task.queue_name] is order
         )
         for job in order.order():
             if job.id == job_id:
@@ -157,26 +157,26 @@ class JobQueue:
     def _predict(self, job: Waiting) -> float:
         return self._rates.predict(job.model, job.cost) or 0.0
 
-    def next(self, timeout_s: float, lane: Lane = "engine") -> JobRecord | None:
+    def next(self, timeout_s: float, queue_name: QueueName = "engine") -> JobRecord | None:
         """The job that `take` would give, which stays where it is; None if none came within the time."""
         with self._changed:
-            if not len(self._orders[lane]):
+            if not len(self._orders[queue_name]):
                 self._changed.wait(timeout_s)
-            order = self._orders[lane].order()
+            order = self._orders[queue_name].order()
         return self.record(order[0].id) if order else None
 
-    def take(self, lane: Lane = "engine") -> JobRecord | None:
-        """The next job of a lane, marked as running; None if none waits."""
+    def take(self, queue_name: QueueName = "engine") -> JobRecord | None:
+        """The next job of a queue, marked as running; None if none waits."""
         with self._lock:
-            job = self._orders[lane].take()
+            job = self._orders[queue_name].take()
             if job is None:
                 return None
             try:
                 self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?", (job.id,))
             except StudioError:
-                self._orders[lane].add(job)
+                self._orders[queue_name].add(job)
                 raise
-            self._at_worker[lane] = job.id
+            self._at_worker[queue_name] = job.id
         return self.record(job.id)
 
     def put_back(self, job_id: str) -> None:
@@ -186,14 +186,14 @@ class JobQueue:
             (job_id,),
         )
 
-    def leave_worker(self, lane: Lane = "engine") -> None:
+    def leave_worker(self, queue_name: QueueName = "engine") -> None:
         """The job that was taken last is off the worker: saving it holds up nobody."""
         with self._lock:
-            self._at_worker.pop(lane, None)
+            self._at_worker.pop(queue_name, None)
 
-    def at_worker(self, lane: Lane = "engine") -> JobRecord | None:
-        """The job that keeps the others of its lane waiting."""
-        job_id = self._at_worker.get(lane)
+    def at_worker(self, queue_name: QueueName = "engine") -> JobRecord | None:
+        """The job that keeps the others of its queue waiting."""
+        job_id = self._at_worker.get(queue_name)
         return self.record(job_id) if job_id else None
 
     def wake(self) -> None:
@@ -237,7 +237,7 @@ class JobQueue:
         """Record that a job is tried again."""
         self._database.write("UPDATE jobs SET attempt = ? WHERE id = ?", (attempt, job_id))
 
-    def add_prepared(self, job: JobRecord, made: StoredInput) -> None:
+    def add_prepared(self, job: JobRecord, made: StoredUpload) -> None:
         """Record a control map that a job made, so that it is kept as long as the job is remembered."""
         maps = [one.model_dump() for one in dict.fromkeys((*job.prepared, made))]
         self._database.write(
@@ -245,7 +245,7 @@ class JobQueue:
         )
 
     def save_log(self, job_id: str, log: str) -> None:
-        """Keep the feed of an ended job, compact (see `event_log.py`)."""
+        """Keep the event log of an ended job, compact (see `event_log.py`)."""
         self._database.write("UPDATE jobs SET log = ? WHERE id = ?", (log, job_id))
 
     def forget_old(self) -> None:
@@ -254,7 +254,7 @@ class JobQueue:
         if self._database.value("SELECT 1 FROM jobs WHERE finished_at < ? LIMIT 1", (oldest,)):
             self._database.write("DELETE FROM jobs WHERE finished_at < ?", (oldest,))
 
-    def named_inputs(self) -> frozenset[str]:
+    def named_uploads(self) -> frozenset[str]:
         """The brought pictures that a job or a picture names."""
         named: set[str] = set()
         for table, column in _NAMING:
@@ -307,10 +307,10 @@ class JobQueue:
             )
         )
 
-    def waiting(self, lane: Lane = "engine") -> list[Waiting]:
-        """All waiting jobs of a lane in the order they will run."""
+    def waiting(self, queue_name: QueueName = "engine") -> list[Waiting]:
+        """All waiting jobs of a queue in the order they will run."""
         with self._lock:
-            return self._orders[lane].order()
+            return self._orders[queue_name].order()
 
     def record(self, job_id: str, owner: str | None = None) -> JobRecord:
         """One job.
@@ -327,7 +327,7 @@ class JobQueue:
         return self._as_record(row)
 
     def row(self, job_id: str) -> sqlite3.Row | None:
-        """The raw row, for the feed and the drawer."""
+        """The raw row, for the event log and the drawer."""
         return self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
 
     def seconds_of(self, job_id: str) -> float | None:
@@ -361,9 +361,9 @@ class JobQueue:
             {
                 "id": row["id"],
                 "owner": row["owner"],
-                "window": row["window"],
+                "session": row["session"],
                 "state": state,
-                "task": TASK.validate_json(row["task"]),
+                "task": read_task(row["task"]),
                 "created_at": row["created_at"],
                 "finished_at": finished_at,
                 "attempt": row["attempt"],
@@ -371,7 +371,7 @@ class JobQueue:
                 "error_code": code,
                 "error_message": message,
                 "error_hint": hint,
-                "prepared": tuple(StoredInput(**one) for one in json.loads(row["prepared"])),
+                "prepared": tuple(StoredUpload(**one) for one in json.loads(row["prepared"])),
             }
         )
 
@@ -379,7 +379,7 @@ class JobQueue:
 def _task(row: sqlite3.Row | None) -> Task | None:
     """What a row asks for; None if it can't be read any more (a newer version wrote it, or it was damaged)."""
     try:
-        return TASK.validate_json(row["task"]) if row is not None else None
+        return read_task(row["task"]) if row is not None else None
     except ValidationError:
         return None
 

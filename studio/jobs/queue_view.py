@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from contract.model_tasks import LANES
+from contract.model_tasks import QUEUE_NAMES
 from contract.records import JobRecord, JobView, QueueRow
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.fairness import Waiting
@@ -23,14 +23,14 @@ class QueueView:
         self._progress = progress
 
     def places(self) -> dict[str, tuple[int, float | None]]:
-        """job id -> (jobs of its lane before it that run or wait, predicted seconds until it starts)."""
+        """job id -> (jobs of its queue before it that run or wait, predicted seconds until it starts)."""
         places = {}
-        for lane in LANES:
-            running = self._queue.at_worker(lane)
+        for queue_name in QUEUE_NAMES:
+            running = self._queue.at_worker(queue_name)
             wait_s = self._left(running) if running else 0.0
-            for number, waiting in enumerate(self._queue.waiting(lane), 1 if running else 0):
+            for number, waiting in enumerate(self._queue.waiting(queue_name), 1 if running else 0):
                 places[waiting.id] = (number, _rounded(wait_s))
-                wait_s = _plus(wait_s, self._predict(waiting) if lane == "engine" else None)
+                wait_s = _plus(wait_s, self._predict(waiting) if queue_name == "engine" else None)
         return places
 
     def place(self, job_id: str) -> tuple[int, float | None]:
@@ -41,7 +41,7 @@ class QueueView:
         progress = self._progress(job.id)
         if progress and progress.left_s is not None:
             return progress.left_s
-        if job.task.lane != "engine":
+        if job.task.queue_name != "engine":
             return None
         return self._rates.predict(billed(job.task), cost(job.task))
 
@@ -71,11 +71,11 @@ class QueueView:
         running = self._queue.records("state = 'running'", ())
         rows = [self._row(job, owner, 0, None, self._left(job)) for job in running]
         places = self.places()
-        for lane in LANES:
-            for waiting in self._queue.waiting(lane):
+        for queue_name in QUEUE_NAMES:
+            for waiting in self._queue.waiting(queue_name):
                 position, wait_s = places.get(waiting.id, (0, None))
                 job = self._queue.record(waiting.id)
-                seconds = self._predict(waiting) if lane == "engine" else None
+                seconds = self._predict(waiting) if queue_name == "engine" else None
                 rows.append(self._row(job, owner, position, wait_s, seconds))
         midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
         ended = self._queue.records(

@@ -1,7 +1,7 @@
 """Which model the next job will want: it is read into memory while the present one paints."""
 
 from contract.records import JobRecord
-from contract.tasks import Paint
+from contract.tasks import Generate
 from contract.work import Prefetch
 from studio.jobs.queue import JobQueue
 from studio.library.model_list import ModelList
@@ -13,10 +13,10 @@ def read_ahead(running: JobRecord, queue: JobQueue, models: ModelList) -> Prefet
     If something is wrong with it, that job will say so itself.
     """
     following = queue.next(0.0)
-    if following is None or not isinstance(following.task, Paint):
+    if following is None or not isinstance(following.task, Generate):
         return None
     wanted = following.task.recipe.model
-    if isinstance(running.task, Paint) and running.task.recipe.model.fingerprint == wanted.fingerprint:
+    if isinstance(running.task, Generate) and running.task.recipe.model.fingerprint == wanted.fingerprint:
         return None
     entry = models.as_it_is_now(wanted.name)
     if entry is None or entry.problem or entry.ref.fingerprint != wanted.fingerprint:

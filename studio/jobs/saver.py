@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from contract.errors import NotFound, StorageFull, StudioError
 from contract.recipe import Recipe
-from contract.records import ImageRecord, JobRecord, StoredInput
+from contract.records import ImageRecord, JobRecord, StoredUpload
 from contract.tasks import Upscale
-from contract.work import RawImage, WorkPainted
+from contract.work import RawImage, WorkImage
 from studio.extensions import Extensions
 from studio.gallery.gallery import Gallery
 from studio.gallery.thumbnails import Thumbnails
@@ -36,7 +36,7 @@ class _Picture:
     """A picture on its way; each part is filled when that stage is behind it."""
 
     job: JobRecord
-    painted: WorkPainted
+    painted: WorkImage
     hashes: Callable[[], Mapping[str, str]]
     pixels: RawImage | None = None
     facts: PictureFacts | None = None
@@ -46,7 +46,7 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Unsaved:
-    save: Callable[[], ImageRecord | StoredInput]
+    save: Callable[[], ImageRecord | StoredUpload]
     size_bytes: int
     kept_at: float
 
@@ -55,7 +55,7 @@ class _Unsaved:
 class Retried:
     """What a retry could save, and why it could not save the rest."""
 
-    saved: tuple[ImageRecord | StoredInput, ...]
+    saved: tuple[ImageRecord | StoredUpload, ...]
     problem: StudioError | None
 
 
@@ -91,7 +91,7 @@ class Saver:
             self._was_refused = False
 
     def save(
-        self, job: JobRecord, painted: WorkPainted, hashes: Callable[[], Mapping[str, str]]
+        self, job: JobRecord, painted: WorkImage, hashes: Callable[[], Mapping[str, str]]
     ) -> tuple[ImageRecord, Notices]:
         """Keep one picture of a job; whatever is raised, it stays in memory for `retry`.
 
@@ -103,10 +103,10 @@ class Saver:
         picture = _Picture(job, painted, hashes)
         return self._save(picture), picture.notices
 
-    def save_map(self, job: JobRecord, pixels: RawImage, keep: Callable[[RawImage], StoredInput]) -> StoredInput:
+    def save_map(self, job: JobRecord, pixels: RawImage, keep: Callable[[RawImage], StoredUpload]) -> StoredUpload:
         """Keep a control map; whatever `keep` raises, the map stays in memory for `retry`."""
 
-        def save() -> StoredInput:
+        def save() -> StoredUpload:
             is_saved = False
             try:
                 made = keep(pixels)
@@ -163,7 +163,7 @@ class Saver:
         return picture.facts, pixels
 
     def _source(self, job: JobRecord) -> Recipe | None:
-        """The recipe of the picture that an upscale enlarges, however often it was enlarged before."""
+        """The recipe of the picture that an upscale upscales, however often it was upscaled before."""
         parent = job.task.parent if isinstance(job.task, Upscale) else None
         for _ in range(_MOST_UPSCALES):
             record = self._gallery.find(parent, job.owner) if parent else None
@@ -220,7 +220,7 @@ class Saver:
             waiting = self._unsaved.pop(job_id, [])
         if not waiting:
             raise NotFound("No unsaved picture of this job is kept any more.", "Run the job again.")
-        saved: list[ImageRecord | StoredInput] = []
+        saved: list[ImageRecord | StoredUpload] = []
         try:
             while waiting:
                 saved.append(waiting.pop(0).save())

@@ -6,16 +6,16 @@ from catalog.detect.preview_decoders import preview_decoders
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.records import JobRecord
-from contract.tasks import Paint
-from contract.work import Ticket, path_key
+from contract.tasks import Generate
+from contract.work import WorkItem, path_key
 from studio.library.model_list import ModelList
-from studio.uploads.uploads import Inputs
+from studio.uploads.uploads import Uploads
 
 
-def build_ticket(
-    job: JobRecord, models: ModelList, inputs: Inputs, finished: frozenset[int], *, previews: bool
-) -> Ticket:
-    """A ticket for one attempt.
+def build_work_item(
+    job: JobRecord, models: ModelList, uploads: Uploads, finished: frozenset[int], *, previews: bool
+) -> WorkItem:
+    """A work item for one attempt.
 
     Raises:
         ModelProblem: a model is gone, damaged, or no longer the one that was asked for.
@@ -23,13 +23,13 @@ def build_ticket(
     """
     paths = {path_key(ref): _path(ref, models) for ref in job.task.models}
     decoders: tuple[Path, ...] = ()
-    if previews and isinstance(job.task, Paint):
+    if previews and isinstance(job.task, Generate):
         decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
-    return Ticket(
+    return WorkItem(
         job_id=job.id,
         attempt=job.attempt,
         task=job.task,
-        images={image.sha256: inputs.read(image.sha256) for image in job.task.images},
+        images={image.sha256: uploads.read(image.sha256) for image in job.task.images},
         model_paths=paths,
         finished=finished,
         wants_previews=previews,

@@ -50,7 +50,7 @@ def _parsed(text: str) -> FileFacts | None:
         table = json.loads(text)
         sniffed, about = table["sniffed"], table["about"]
         return FileFacts(
-            Sniffed(**{**sniffed, "shows": tuple(sniffed["shows"])}),
+            Sniffed(**{**sniffed, "control_type": tuple(sniffed["control_type"])}),
             About(about["title"], about["notes"], tuple(about["trigger_words"])),
             table["fingerprint"],
             table["is_pickle"],

@@ -1,7 +1,7 @@
 """What the owner of the machine does with models: get, convert, merge, delete. No torch, no picture.
 
 Checks what can be checked before a job exists, and says where results go. The work is done by
-`downloads/errand.py` and `workers/errands.py`; who may ask is decided in `api/dependencies.py`.
+`downloads/model task.py` and `workers/model tasks.py`; who may ask is decided in `api/dependencies.py`.
 """
 
 import logging
@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog.catalog_models import OFFERS, Offer
+from catalog.catalog_models import CATALOG_MODELS, CatalogModel
 from catalog.families import FAMILIES
 from catalog.files.layout import places_of
 from catalog.models import BUNDLED, ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, NotAllowed, NotFound, RequestError, StudioError
-from contract.model_tasks import Convert, Download, Errand, Merge, MergeDraft
+from contract.model_tasks import Convert, Download, Merge, MergeDraft, ModelTask
 from contract.parts import LoraUse
 from contract.records import JobHandle
 from contract.values import ModelKind, ModelRef
@@ -25,7 +25,7 @@ from studio.library.model_list import ModelList
 from studio.settings import Settings
 
 logger = logging.getLogger(__name__)
-QueueUp = Callable[[Errand, str, str | None], JobHandle]
+QueueUp = Callable[[ModelTask, str, str | None], JobHandle]
 _LISTING_TIMEOUT_S = 10.0
 _SIDE_FILES = (
     ".json",
@@ -48,8 +48,8 @@ def hub_of(settings: Settings) -> Hub:
     return Hub(settings.hub_endpoint, settings.hub_token, settings.hub_offline)
 
 
-class Errands:
-    """Asks for errands.
+class ModelTasks:
+    """Asks for model tasks.
 
     Args:
         queue_up: Puts a task into the queue for an owner and a window.
@@ -57,7 +57,7 @@ class Errands:
     """
 
     def __init__(
-        self, settings: Settings, models: ModelList, queue_up: QueueUp, is_waiting: Callable[[Errand], bool]
+        self, settings: Settings, models: ModelList, queue_up: QueueUp, is_waiting: Callable[[ModelTask], bool]
     ) -> None:
         self._settings = settings
         self._models = models
@@ -66,9 +66,12 @@ class Errands:
 
     # Get
 
-    def offers(self) -> tuple[tuple[Offer, bool], ...]:
+    def catalog_models(self) -> tuple[tuple[CatalogModel, bool], ...]:
         """The models that are worth having first, and whether each is here already."""
-        return tuple((offer, is_there(offer.download, self._settings.models_dir)) for offer in OFFERS)
+        return tuple(
+            (catalog_model, is_there(catalog_model.download, self._settings.models_dir))
+            for catalog_model in CATALOG_MODELS
+        )
 
     def repository(self, name: str, revision: str = "main") -> Repository:
         """What a repository of the hub has. Raises NotFound, JobError."""
@@ -76,13 +79,13 @@ class Errands:
             Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S
         )
 
-    def download(self, task: Download, owner: str, window: str | None = None) -> JobHandle:
+    def download(self, task: Download, owner: str, session: str | None = None) -> JobHandle:
         """Queue a download. Raises RequestError, QueueFull."""
-        return self._ask(task, owner, window)
+        return self._ask(task, owner, session)
 
     # Make
 
-    def convert(self, task: Convert, owner: str, window: str | None = None) -> JobHandle:
+    def convert(self, task: Convert, owner: str, session: str | None = None) -> JobHandle:
         """Queue a conversion.
 
         Raises:
@@ -90,9 +93,9 @@ class Errands:
             RequestError: its safetensors is there already.
         """
         self._refuse_taken(self.target_of(task))
-        return self._ask(task, owner, window)
+        return self._ask(task, owner, session)
 
-    def merge(self, draft: MergeDraft, owner: str, window: str | None = None) -> JobHandle:
+    def merge(self, draft: MergeDraft, owner: str, session: str | None = None) -> JobHandle:
         """Queue a merge.
 
         Raises:
@@ -125,12 +128,12 @@ class Errands:
             loras=tuple(LoraUse(model=lora.ref, weight=weight) for lora, weight in loras),
         )
         self._refuse_taken(self.target_of(task))
-        return self._ask(task, owner, window)
+        return self._ask(task, owner, session)
 
-    def _ask(self, task: Errand, owner: str, window: str | None) -> JobHandle:
+    def _ask(self, task: ModelTask, owner: str, session: str | None) -> JobHandle:
         if self._is_waiting(task):
             raise RequestError(f"“{task.title}” is in the queue already.", "See the queue.", code="already_queued")
-        return self._queue_up(task, owner, window)
+        return self._queue_up(task, owner, session)
 
     def _usable(self, name: str, kind: ModelKind, part: str) -> ModelEntry:
         entry = self._models.find(name, kind)

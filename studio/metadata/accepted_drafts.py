@@ -18,8 +18,8 @@ Check = Callable[[RecipeDraft], None]
 Draft = dict[str, Any]
 _MOST_CHANGES = 64
 _SCALES = (4.0, 3.0, 2.0, 1.5, 1.25)
-_LISTS = ("loras", "hypernetworks", "controls", "references", "embeddings")
-_PARTS = ("hires", "start", "mask")
+_LISTS = ("loras", "hypernetworks", "controls", "ip_adapters", "embeddings")
+_PARTS = ("hires", "init_image", "mask")
 _TEXTS = ("prompt", "negative_prompt")
 _TAG = re.compile(r"\s?<(?:lora|lyco|hypernet):[^<>\n]{1,800}>", re.IGNORECASE)
 _NUMBER = re.compile(r":\s*[+-]?[\d.]+\s*(?=\))")
@@ -80,7 +80,7 @@ def _changes(draft: Draft, field: str) -> Iterator[tuple[Draft, str]]:
         yield from _without_tags(draft, name)
     optional = [name for name in draft if name not in ("prompt", "schema")]
     for name in sorted(optional, key=lambda name: name != named):
-        left = ("start", "mask") if name == "start" else (name,)
+        left = ("init_image", "mask") if name == "init_image" else (name,)
         yield _without(draft, *left), _LEFT_OUT
 
 

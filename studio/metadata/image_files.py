@@ -54,7 +54,7 @@ class PictureFacts:
         owner_key: Keyed hash of the owner (see `storage/owner_keys.py`); "" if nobody knows.
         job_image: Which picture of its job (0-based).
         provenance: Device, dtype, threads, batch, versions.
-        source: Of an enlarged picture: the recipe of the one it was made from, for its infotext.
+        source: Of an upscaled picture: the recipe of the one it was made from, for its infotext.
     """
 
     id: str
@@ -405,7 +405,7 @@ def parse_facts(text: str) -> PictureFacts | None:
             parent=data["parent"],
             seconds=data["seconds"],
             provenance=data["provenance"],
-            recipe=Recipe.model_validate_json(json.dumps(data["recipe"])) if data["recipe"] else None,
+            recipe=Recipe.read(json.dumps(data["recipe"])) if data["recipe"] else None,
             upscale=Upscale.model_validate_json(json.dumps(data["upscale"])) if data.get("upscale") else None,
         )
         facts.record("x", "x")  # the types of all the rest

@@ -5,12 +5,12 @@ Source: specs/compatibility.md 4a. Numbers are written so that they are read bac
 
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
-from contract.parts import Control, Hires, Mask, Reference, Start
+from contract.parts import Control, Hires, InitImage, IpAdapter, Mask
 from contract.recipe import ModelRef, Recipe
 
 SHORT_DIGITS = 10
 _PADDING = Mask.model_fields["padding"].default  # what readers take where nothing is said
-_IMAGE_GUIDANCE = Start.model_fields["image_guidance"].default
+_IMAGE_GUIDANCE = InitImage.model_fields["image_guidance"].default
 CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 RESIZES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill", "latent": "Latent"}
 CONTROL_MODES = {
@@ -43,18 +43,18 @@ def model_hash(ref: ModelRef) -> str:
 def part_pairs(recipe: Recipe) -> dict[str, object]:
     """Keys and values of the parts that are there, in the field's order."""
     pairs: dict[str, object] = {}
-    if recipe.start:
-        pairs["Denoising strength"] = plain(recipe.start.strength)
-        pairs |= {"Resize mode": RESIZES[recipe.start.resize]} if recipe.start.resize != "crop" else {}
-        if recipe.start.image_guidance != _IMAGE_GUIDANCE:
-            pairs["Image CFG scale"] = plain(recipe.start.image_guidance)
-        if extend := recipe.start.extend:
+    if recipe.init_image:
+        pairs["Denoising strength"] = plain(recipe.init_image.strength)
+        pairs |= {"Resize mode": RESIZES[recipe.init_image.resize]} if recipe.init_image.resize != "crop" else {}
+        if recipe.init_image.image_guidance != _IMAGE_GUIDANCE:
+            pairs["Image CFG scale"] = plain(recipe.init_image.image_guidance)
+        if extend := recipe.init_image.outpaint:
             pairs["Outpaint"] = f"left {extend.left} right {extend.right} up {extend.up} down {extend.down}"
     pairs |= _mask_pairs(recipe.mask) if recipe.mask else {}
-    pairs |= _hires_pairs(recipe.hires, has_start=recipe.start is not None) if recipe.hires else {}
+    pairs |= _hires_pairs(recipe.hires, has_start=recipe.init_image is not None) if recipe.hires else {}
     for index, control in enumerate(recipe.controls):
         pairs[f"ControlNet {index}"] = _control(control)
-    for index, reference in enumerate(recipe.references):
+    for index, reference in enumerate(recipe.ip_adapters):
         pairs[f"ControlNet {index + len(recipe.controls)}"] = _reference(reference)
     if refiner := recipe.refiner:
         digits = model_hash(refiner.model)
@@ -66,7 +66,7 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
 
 
 def _mask_pairs(mask: Mask) -> dict[str, object]:
-    pairs: dict[str, object] = {"Mask blur": mask.feather}
+    pairs: dict[str, object] = {"Mask blur": mask.blur}
     pairs |= {"Mask mode": "Inpaint not masked"} if mask.invert else {}
     pairs |= {"Masked content": CONTENTS[mask.content]} if mask.content in CONTENTS else {}
     if mask.area == "masked":
@@ -102,19 +102,19 @@ def _control(control: Control) -> str:
         "Processor Res": control.resolution,
         "Threshold A": control.low,
         "Threshold B": control.high,
-        "Guidance Start": plain(control.begin),
+        "Guidance Start": plain(control.start),
         "Guidance End": plain(control.end),
         "Pixel Perfect": control.pixel_perfect,
         "Control Mode": CONTROL_MODES[control.mode],
-        "Control Type": control.shows or None,
+        "Control Type": control.control_type or None,
     }
     return ", ".join(f"{key}: {value}" for key, value in pairs.items() if value is not None)
 
 
-def _reference(reference: Reference) -> str:
+def _reference(reference: IpAdapter) -> str:
     return (
         f"Module: ip-adapter, Model: {_with_hash(reference.model)}, Weight: {plain(reference.weight)}, "
-        f"Guidance Start: {plain(reference.begin)}, Guidance End: {plain(reference.end)}"
+        f"Guidance Start: {plain(reference.start)}, Guidance End: {plain(reference.end)}"
     )
 
 

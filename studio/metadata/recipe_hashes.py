@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from contract.recipe import Control, Hires, HypernetworkUse, LoraUse, ModelRef, Recipe, Reference
-from contract.tasks import Paint, Upscale
-from contract.work import Ticket, path_key
+from contract.recipe import Control, Hires, HypernetworkUse, IpAdapter, LoraUse, ModelRef, Recipe
+from contract.tasks import Generate, Upscale
+from contract.work import WorkItem, path_key
 
-Used = TypeVar("Used", LoraUse, HypernetworkUse, Control, Reference)
-Enlarging = TypeVar("Enlarging", Hires, Upscale)
+Used = TypeVar("Used", LoraUse, HypernetworkUse, Control, IpAdapter)
+Upscaling = TypeVar("Upscaling", Hires, Upscale)
 
 
-def files_to_hash(ticket: Ticket) -> dict[str, Path]:
+def files_to_hash(work_item: WorkItem) -> dict[str, Path]:
     """Where the models lie whose hashes a picture of this job carries, by `path_key`."""
-    refs = ticket.task.models if isinstance(ticket.task, Paint | Upscale) else ()
-    return {path_key(ref): Path(ticket.model_paths[path_key(ref)]) for ref in refs}
+    refs = work_item.task.models if isinstance(work_item.task, Generate | Upscale) else ()
+    return {path_key(ref): Path(work_item.model_paths[path_key(ref)]) for ref in refs}
 
 
 def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
@@ -31,18 +31,18 @@ def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
             "loras": tuple(map(part, recipe.loras)),
             "hypernetworks": tuple(map(part, recipe.hypernetworks)),
             "controls": tuple(map(part, recipe.controls)),
-            "references": tuple(map(part, recipe.references)),
+            "ip_adapters": tuple(map(part, recipe.ip_adapters)),
             "embeddings": tuple(_hashed(ref, known) for ref in recipe.embeddings),
             "hires": with_upscaler_hash(recipe.hires, known) if recipe.hires else None,
         }
     )
 
 
-def with_upscaler_hash(enlarging: Enlarging, known: Mapping[str, str]) -> Enlarging:
-    """The same for what enlarges by a model; a built-in upscaler has no file."""
-    if not isinstance(enlarging.upscaler, ModelRef):
-        return enlarging
-    return enlarging.model_copy(update={"upscaler": _hashed(enlarging.upscaler, known)})
+def with_upscaler_hash(upscaling: Upscaling, known: Mapping[str, str]) -> Upscaling:
+    """The same for what upscales by a model; a built-in upscaler has no file."""
+    if not isinstance(upscaling.upscaler, ModelRef):
+        return upscaling
+    return upscaling.model_copy(update={"upscaler": _hashed(upscaling.upscaler, known)})
 
 
 def _hashed(ref: ModelRef, known: Mapping[str, str]) -> ModelRef:

@@ -25,7 +25,7 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
         InvalidRecipe: names the field.
         InvalidInput: the mask is empty.
     """
-    start = recipe.start
+    start = recipe.init_image
     # A single file says only in its header whether it brings an estimator.
     if (
         entry.variant == "depth"
@@ -37,7 +37,7 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
         raise InvalidRecipe(
             f"{entry.title} needs the depth of the start picture, and its folder has no depth_estimator.",
             "Add a depth picture (white is near).",
-            field="start.depth",
+            field="init_image.depth",
         )
     if recipe.mask:
         _check_mask(recipe.mask, gray_range)

@@ -17,7 +17,7 @@ from catalog.preprocessors import (
     refuse_thresholds,
 )
 from contract.errors import InvalidRecipe
-from contract.recipe import Control, ControlDraft, ModelKind, ModelRef, RecipeDraft, Reference, ReferenceDraft
+from contract.recipe import Control, ControlDraft, IpAdapter, IpAdapterDraft, ModelKind, ModelRef, RecipeDraft
 from contract.tasks import Preprocess
 from studio.library.model_list import ModelList
 from studio.resolve.model_finder import Finder
@@ -32,7 +32,7 @@ def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size
         InvalidInput: a picture is too long and narrow for its preprocessor.
         ModelProblem: a model can't be used, or a preprocessor's files are missing.
     """
-    has_mask = draft.mask is not None or bool(draft.start and draft.start.extend)
+    has_mask = draft.mask is not None or bool(draft.init_image and draft.init_image.outpaint)
     return tuple(
         _control(control, f"controls.{index}", finder, entry, size_of, has_mask=has_mask)
         for index, control in enumerate(draft.controls)
@@ -56,8 +56,8 @@ def _control(
         refuse_shape(found, size, draft.resolution, f"{part}.image")
     control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
     union = finder.models.find(model.name, "controlnet")
-    if union and union.shows:
-        union_place(f"{LABELS['controlnet']} “{union.title}”", union.shows, control, f"{part}.shows")
+    if union and union.control_type:
+        union_place(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.shows")
     return control
 
 
@@ -67,11 +67,11 @@ def _preprocessor(name: str, folders: Sequence[Path], field: str) -> Preprocesso
     return found
 
 
-def resolve_references(drafts: Sequence[ReferenceDraft], finder: Finder, entry: ModelEntry) -> tuple[Reference, ...]:
+def resolve_ip_adapters(drafts: Sequence[IpAdapterDraft], finder: Finder, entry: ModelEntry) -> tuple[IpAdapter, ...]:
     """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
     return tuple(
-        Reference.model_validate(
-            {**dict(draft), "model": _model(draft.model, ("ip_adapter",), f"references.{index}", finder, entry)}
+        IpAdapter.model_validate(
+            {**dict(draft), "model": _model(draft.model, ("ip_adapter",), f"ip_adapters.{index}", finder, entry)}
         )
         for index, draft in enumerate(drafts)
     )

@@ -13,7 +13,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import ModelRef, Recipe, RecipeDraft
 from studio.library.model_list import ModelList
-from studio.resolve.controls import resolve_controls, resolve_references
+from studio.resolve.controls import resolve_controls, resolve_ip_adapters
 from studio.resolve.loras import net_ref, take_nets
 from studio.resolve.model_finder import Finder
 from studio.resolve.parts import (
@@ -80,10 +80,10 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         height=height,
         seed=secrets.randbits(32) if draft.seed is None else draft.seed,
         count=draft.count,
-        start=draft.start,
+        init_image=draft.init_image,
         mask=sized_mask(draft),
         controls=resolve_controls(draft, finder, entry, size_of),
-        references=resolve_references(draft.references, finder, entry),
+        ip_adapters=resolve_ip_adapters(draft.ip_adapters, finder, entry),
         hires=resolve_hires(draft.hires, finder, entry, sampler.id, (width, height), max_pixels)
         if draft.hires
         else None,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from catalog.detect.embedding_names import spoken_names
 from catalog.models import ModelEntry
-from contract.parts import MASKED_FROM, Hires, LoraUse, Mask, Start
+from contract.parts import MASKED_FROM, Hires, InitImage, LoraUse, Mask
 from contract.recipe import ImageRef, Recipe
 from contract.values import BACKGROUND
 from studio.resolve.check_ahead import GrayRange
@@ -23,7 +23,7 @@ PictureOf = Callable[[str], Image.Image | None]
 NotesOf = Callable[[str], Sequence[Notice]]
 _MOST_PIXELS = 8_000_000  # decoding them takes a tenth of a second
 _NAMED_EMBEDDING = re.compile(r"\bembedding:([\w./\\-]{1,200}\w)")
-_IMAGE_GUIDANCE = Start.model_fields["image_guidance"].default
+_IMAGE_GUIDANCE = InitImage.model_fields["image_guidance"].default
 _STEPS_SPAN_SLACK = 1e-9
 
 
@@ -33,7 +33,7 @@ class Spanned(Protocol):
     @property
     def weight(self) -> float: ...
     @property
-    def begin(self) -> float: ...
+    def start(self) -> float: ...
     @property
     def end(self) -> float: ...
 
@@ -86,7 +86,7 @@ def _of_units(recipe: Recipe) -> Iterator[Notice]:
     named: list[tuple[str, Spanned]] = [
         (f"ControlNet {index}", control) for index, control in enumerate(recipe.controls, 1)
     ]
-    named += [(f"Picture as prompt {index}", reference) for index, reference in enumerate(recipe.references, 1)]
+    named += [(f"Picture as prompt {index}", reference) for index, reference in enumerate(recipe.ip_adapters, 1)]
     for name, unit in named:
         if unit.weight == 0:
             yield "no_effect", f"{name} has weight 0: its picture changes nothing."
@@ -94,7 +94,7 @@ def _of_units(recipe: Recipe) -> Iterator[Notice]:
             yield (
                 "no_effect",
                 (
-                    f"{name} acts from {unit.begin:g} to {unit.end:g} of {recipe.steps} steps, "
+                    f"{name} acts from {unit.start:g} to {unit.end:g} of {recipe.steps} steps, "
                     "which is not one whole step: its picture changes nothing."
                 ),
             )
@@ -102,7 +102,7 @@ def _of_units(recipe: Recipe) -> Iterator[Notice]:
 
 def _acts(unit: Spanned, steps: int) -> bool:
     return any(
-        step / steps >= unit.begin - _STEPS_SPAN_SLACK and (step + 1) / steps <= unit.end + _STEPS_SPAN_SLACK
+        step / steps >= unit.start - _STEPS_SPAN_SLACK and (step + 1) / steps <= unit.end + _STEPS_SPAN_SLACK
         for step in range(steps)
     )
 
@@ -137,8 +137,8 @@ def _of_words(recipe: Recipe) -> Iterator[Notice]:
 
 
 def _of_start(recipe: Recipe, entry: ModelEntry) -> Iterator[Notice]:
-    start, hires = recipe.start, recipe.hires
-    if entry.variant == "inpaint" and recipe.mask is None and not (start and start.extend):
+    start, hires = recipe.init_image, recipe.hires
+    if entry.variant == "inpaint" and recipe.mask is None and not (start and start.outpaint):
         yield (
             "model_for_inpainting",
             (
@@ -155,7 +155,7 @@ def _of_start(recipe: Recipe, entry: ModelEntry) -> Iterator[Notice]:
             yield "no_effect", f"The depth picture changes nothing: {entry.title} does not paint by depth."
     if isinstance(hires, Hires):
         yield from _strength(
-            "Hires strength", hires.strength, hires.steps or recipe.steps, "enlarges and paints nothing anew"
+            "Hires strength", hires.strength, hires.steps or recipe.steps, "upscales and paints nothing anew"
         )
 
 
@@ -167,7 +167,7 @@ def _strength(label: str, strength: float, steps: int, words: str) -> Iterator[N
 
 
 def _of_pictures(recipe: Recipe, picture_of: PictureOf) -> Iterator[Notice]:
-    if recipe.start is not None and (picture := _shown(recipe.start.image, picture_of)) is not None:
+    if recipe.init_image is not None and (picture := _shown(recipe.init_image.image, picture_of)) is not None:
         if picture.mode == "RGBA" and picture.getchannel("A").getbbox() is None:
             yield "blank_picture", "The start picture is transparent everywhere: the result begins from white."
     for index, control in enumerate(recipe.controls, 1):

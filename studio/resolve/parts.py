@@ -13,12 +13,12 @@ from contract.errors import InvalidInput, InvalidRecipe, ModelProblem
 from contract.recipe import (
     SIDE,
     SIDE_MULTIPLE,
-    Extend,
     Hires,
     ImageRef,
     Mask,
     ModelKind,
     ModelRef,
+    Outpaint,
     RecipeDraft,
 )
 from contract.sizes import MASKED_ROOM, Size, extended_size, followed_size, hires_size
@@ -28,7 +28,7 @@ from studio.resolve.sampler_choice import choose_sampler
 
 SizeOf = Callable[[str], Size | None]
 _SAME_SHAPE = 0.02  # of the ratio of the sides
-_ENLARGED = 16  # times the pixels that are painted, a picture may be enlarged to: no model runs over all at once
+_MOST_UPSCALED = 16  # times the pixels that are painted, a picture may be upscaled to: no model runs over all at once
 
 
 def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
@@ -37,17 +37,17 @@ def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
     Raises:
         InvalidInput: names the picture, and both sizes where they differ.
     """
-    start, mask = draft.start, draft.mask
+    start, mask = draft.init_image, draft.mask
     named: list[tuple[str, ImageRef | None]] = [
-        ("start.image", start.image if start else None),
-        ("start.depth", start.depth if start else None),
+        ("init_image.image", start.image if start else None),
+        ("init_image.depth", start.depth if start else None),
         ("mask.image", mask.image if mask else None),
         *((f"controls.{index}.image", control.image) for index, control in enumerate(draft.controls)),
-        *((f"references.{index}.image", reference.image) for index, reference in enumerate(draft.references)),
+        *((f"ip_adapters.{index}.image", reference.image) for index, reference in enumerate(draft.ip_adapters)),
     ]
     sizes = {field: need_picture(ref, field, size_of) for field, ref in named if ref is not None}
-    if mask and not _same_shape(sizes["start.image"], sizes["mask.image"]):
-        (width, height), (mask_width, mask_height) = sizes["start.image"], sizes["mask.image"]
+    if mask and not _same_shape(sizes["init_image.image"], sizes["mask.image"]):
+        (width, height), (mask_width, mask_height) = sizes["init_image.image"], sizes["mask.image"]
         raise InvalidInput(
             f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
             "Use a mask of the picture's size or shape.",
@@ -64,11 +64,11 @@ def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
     size = size_of(ref.sha256)
     if size is None:
         words = {
-            "start.image": "start picture",
-            "start.depth": "depth picture",
+            "init_image.image": "start picture",
+            "init_image.depth": "depth picture",
             "mask.image": "mask",
             "controls": "control picture",
-            "references": "picture as prompt",
+            "ip_adapters": "picture as prompt",
         }
         word = words.get(field) or words.get(field.partition(".")[0], "picture")
         raise InvalidInput(f"The {word} is not here.", "Add it again.", field=field)
@@ -86,10 +86,12 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
     Raises:
         InvalidRecipe: there is none.
     """
-    if entry.variant in ("edit", "depth") and draft.start is None:
+    if entry.variant in ("edit", "depth") and draft.init_image is None:
         does = "edits a picture" if entry.variant == "edit" else "paints by the depth of a picture"
         raise InvalidRecipe(
-            f"{entry.title} {does}, and there is none.", "Add a start picture, or use another model.", field="start"
+            f"{entry.title} {does}, and there is none.",
+            "Add a start picture, or use another model.",
+            field="init_image",
         )
 
 
@@ -100,12 +102,12 @@ def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixe
         InvalidRecipe: an extended canvas is asked for at a size that is not the picture and its extension.
     """
     usual = (entry.defaults.width, entry.defaults.height)
-    start = draft.start
+    start = draft.init_image
     if start is None or (draft.mask and draft.mask.area == "masked"):
         return draft.width or usual[0], draft.height or usual[1]
     size = size_of(start.image.sha256) or usual
-    if start.extend:
-        return _extended(draft, start.extend, size)
+    if start.outpaint:
+        return _extended(draft, start.outpaint, size)
     if draft.width and draft.height:
         return draft.width, draft.height
     width, height = followed_size(size, usual, MASKED_ROOM, max_pixels) if draft.mask else followed_size(size, usual)
@@ -115,12 +117,18 @@ def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixe
 def sized_mask(draft: RecipeDraft) -> Mask | None:
     """The mask; where no size is asked for, the start picture keeps its own."""
     mask = draft.mask
-    if mask is None or mask.area == "masked" or draft.width or draft.height or (draft.start and draft.start.extend):
+    if (
+        mask is None
+        or mask.area == "masked"
+        or draft.width
+        or draft.height
+        or (draft.init_image and draft.init_image.outpaint)
+    ):
         return mask
     return mask.model_copy(update={"keep_size": True})
 
 
-def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
+def _extended(draft: RecipeDraft, extend: Outpaint, size: Size) -> Size:
     width, height = extended_size(size, extend)
     for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
         if asked not in (None, side):
@@ -133,7 +141,7 @@ def _extended(draft: RecipeDraft, extend: Extend, size: Size) -> Size:
             raise InvalidRecipe(
                 f"The extended canvas would be {width} × {height}.",
                 f"Sides are {SIDE[0]} to {SIDE[1]}: extend less, or scale the picture down first.",
-                field="start.extend",
+                field="init_image.outpaint",
             )
     return width, height
 
@@ -222,7 +230,7 @@ def resolve_upscaler(
     if built_in.is_latent and is_for_pictures:
         labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
         raise InvalidRecipe(
-            f"{built_in.label} enlarges latents, and this is a finished picture.",
+            f"{built_in.label} upscales latents, and this is a finished picture.",
             f"Use {', '.join(labels[:-1])} or {labels[-1]}, or a model.",
             field=field,
         )
@@ -238,11 +246,11 @@ def resolve_upscale(task: Upscale, finder: Finder, size_of: SizeOf, max_pixels: 
         ModelProblem: the upscaler can't be used.
     """
     width, height = need_picture(task.image, "image", size_of)
-    most = max_pixels * _ENLARGED
+    most = max_pixels * _MOST_UPSCALED
     if width * height * task.scale**2 > most:
         factor = math.floor(math.sqrt(most / (width * height)) * 100) / 100
         raise InvalidRecipe(
-            f"{width} × {height} enlarged {task.scale:g} times is more than this studio makes "
+            f"{width} × {height} upscaled {task.scale:g} times is more than this studio makes "
             f"({most / 1e6:.0f} megapixels).",
             f"Upscale by at most {factor:g}.",
             field="scale",

@@ -37,7 +37,9 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
         InvalidRecipe: a weight is beyond every number; names the field.
     """
     made = (
-        recipe.steps if recipe.start is None or not takes_strength else made_steps(recipe.steps, recipe.start.strength)
+        recipe.steps
+        if recipe.init_image is None or not takes_strength
+        else made_steps(recipe.steps, recipe.init_image.strength)
     )
     notes: dict[tuple[str, str], None] = {}
     for reading in _readings(recipe):

@@ -79,6 +79,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE owner_aliases (old_key TEXT PRIMARY KEY, owner_key TEXT) WITHOUT ROWID;
     """,
+    # Names of today. Recipes need none: those of schema 1 are read as they are (contract/schema_1.py).
+    """
+    ALTER TABLE images RENAME COLUMN favourite TO favorite;
+    ALTER TABLE jobs RENAME COLUMN window TO session;
+    ALTER TABLE input_owners RENAME TO upload_owners;
+    UPDATE jobs SET task = replace(task, '"type":"paint"', '"type":"generate"');
+    """,
 )
 
 

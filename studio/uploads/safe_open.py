@@ -189,7 +189,7 @@ def _in_words(error: Exception) -> StudioError:
         return StudioError(
             f"The picture could not be read ({error.strerror}).",
             "Try again; the log says more.",
-            code="input_unreadable",
+            code="upload_unreadable",
         )
     return InvalidInput(f"The picture is damaged or cut off ({_cause(error)}).", "Save or download it again.")
 

@@ -7,7 +7,7 @@ from studio.storage.database import Database
 from studio.storage.owner_keys import OwnerKeys
 
 
-class InputOwners:
+class UploadOwners:
     """Owners of the brought pictures; several may have brought the same one."""
 
     def __init__(self, database: Database, owners: OwnerKeys) -> None:
@@ -16,13 +16,13 @@ class InputOwners:
 
     def add(self, sha256: str, owner: str) -> None:
         """Remember that the owner brought it, or that a job of theirs made it."""
-        self._database.write("INSERT OR IGNORE INTO input_owners VALUES (?, ?)", (sha256, self._owners.key_of(owner)))
+        self._database.write("INSERT OR IGNORE INTO upload_owners VALUES (?, ?)", (sha256, self._owners.key_of(owner)))
 
     def has(self, sha256: str, owner: str) -> bool:
         """Whether the owner brought it, or has a picture that was made with it (the table may have been lost)."""
         key = self._owners.key_of(owner)
         return bool(
-            self._database.value("SELECT 1 FROM input_owners WHERE sha256 = ? AND owner_key = ?", (sha256, key))
+            self._database.value("SELECT 1 FROM upload_owners WHERE sha256 = ? AND owner_key = ?", (sha256, key))
             or self._database.value(
                 "SELECT 1 FROM images WHERE owner_key = ? AND (recipe LIKE ? OR upscale LIKE ?) LIMIT 1",
                 (key, *[f'%{{"sha256":"{sha256}"%'] * 2),

@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from contract.errors import InvalidInput, StorageFull
-from contract.records import StoredInput
+from contract.records import StoredUpload
 from contract.work import RawImage
 from studio.storage.durable_writes import write_through
 from studio.uploads.file_kinds import PNG_SIGNATURE
@@ -31,7 +31,7 @@ _BEGINNING = PNG_SIGNATURE + b"\0\0\0\rIHDR"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
-class Inputs:
+class Uploads:
     """The folder of brought pictures."""
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
@@ -40,7 +40,7 @@ class Inputs:
         self._lock = threading.Lock()
         self._next_sweep = 0.0
 
-    def add(self, data: bytes) -> StoredInput:
+    def add(self, data: bytes) -> StoredUpload:
         """Normalise and keep a picture; the same picture twice is kept once.
 
         Raises:
@@ -51,12 +51,12 @@ class Inputs:
             brought = read_picture(data)
             return self._store(brought.image, brought.notes)
 
-    def add_raw(self, pixels: RawImage) -> StoredInput:
+    def add_raw(self, pixels: RawImage) -> StoredUpload:
         """Keep a picture that the engine made. Raises StorageFull: no space."""
         with self._lock:
             return self._store(Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb))
 
-    def _store(self, picture: Image.Image, notes: Notes = ()) -> StoredInput:
+    def _store(self, picture: Image.Image, notes: Notes = ()) -> StoredUpload:
         picture.info.clear()
         info = PngInfo()
         if notes:  # they belong to the picture: whoever works from it is told
@@ -66,7 +66,7 @@ class Inputs:
         png = buffer.getvalue()
         sha256 = hashlib.sha256(png).hexdigest()
         self._keep(sha256, png)
-        return StoredInput(
+        return StoredUpload(
             sha256=sha256, width=picture.width, height=picture.height, notices=tuple(sentence for _, sentence in notes)
         )
 
@@ -145,13 +145,13 @@ class Inputs:
             data = self.path(sha256).read_bytes()
         except FileNotFoundError:
             raise InvalidInput(
-                "A picture that the job works from is not here any more.", "Add it again.", code="input_gone"
+                "A picture that the job works from is not here any more.", "Add it again.", code="upload_gone"
             ) from None
         except OSError as error:
             raise _unreadable(error) from None
         if hashlib.sha256(data).hexdigest() != sha256:
             raise InvalidInput(
-                "A picture that the job works from is damaged on the disk.", "Add it again.", code="input_damaged"
+                "A picture that the job works from is damaged on the disk.", "Add it again.", code="upload_damaged"
             )
         return data
 
@@ -185,7 +185,7 @@ def _unreadable(error: OSError) -> InvalidInput:
     return InvalidInput(
         f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
         "Correct the permissions of the data folder, then try again.",
-        code="input_unreadable",
+        code="upload_unreadable",
     )
 
 

@@ -20,7 +20,7 @@ from catalog.models import describe
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Command, Ticket, WorkerEvent, WorkLoading, WorkStep, path_key
+from contract.work import Command, WorkerEvent, WorkItem, WorkLoading, WorkStep, path_key
 from studio.storage.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
@@ -161,11 +161,11 @@ def _with_preview(step: WorkStep, older: WorkStep) -> WorkStep:
 
 
 class Inbox:
-    """Messages from the parent, read by a thread of its own: tickets, commands, cancels, the end."""
+    """Messages from the parent, read by a thread of its own: work items, commands, cancels, the end."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self.work: queue.SimpleQueue[Ticket | Command] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[WorkItem | Command] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
 
     def read_all(self) -> None:
@@ -175,7 +175,7 @@ class Inbox:
                 message = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)
-            if isinstance(message, Ticket):
+            if isinstance(message, WorkItem):
                 self._cancelled.discard(message.job_id)
                 self.work.put(message)
             elif isinstance(message, str):
@@ -189,7 +189,7 @@ class Inbox:
 
 
 def main(pipe: Connection, factory: str, options: Mapping[str, object], warm: tuple[str, ModelRef] | None) -> None:
-    """The process: makes the engine, then paints ticket after ticket until the pipe closes."""
+    """The process: makes the engine, then paints work item after work item until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_plainly(logging.INFO)
     inbox, outbox = Inbox(pipe), Outbox(pipe)
@@ -202,17 +202,17 @@ def main(pipe: Connection, factory: str, options: Mapping[str, object], warm: tu
         teller.rest(engine)
     else:
         teller.warm(engine, *warm)
-    later: list[Ticket] = []
+    later: list[WorkItem] = []
     while True:
         work = later.pop(0) if later else _next(inbox, engine, teller)
-        if isinstance(work, Ticket):
+        if isinstance(work, WorkItem):
             _paint(engine, work, inbox, outbox, teller, later)
         else:
             engine.obey(work)
         teller.rest(engine)
 
 
-def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "Ticket | Command":
+def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "WorkItem | Command":
     """Wait for something to do; meanwhile tell of models that are read ahead, and hand back memory."""
     timeout_s: float | None = _TIDY_AFTER_S
     while True:
@@ -227,17 +227,17 @@ def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "Ticket | Command"
 
 
 def _paint(
-    engine: Any, ticket: Ticket, inbox: Inbox, outbox: Outbox, teller: StatusTeller, later: list[Ticket]
+    engine: Any, work_item: WorkItem, inbox: Inbox, outbox: Outbox, teller: StatusTeller, later: list[WorkItem]
 ) -> None:
-    """A ticket from its first event to its ending; what is asked of the memory meanwhile is done between steps."""
-    for ref in ticket.task.models:
-        teller.learn_title(ticket.model_paths[path_key(ref)], ref.name)
-    for event in engine.paint(ticket, lambda: inbox.is_cancelled(ticket.job_id)):
+    """A work item from its first event to its ending; what is asked of the memory meanwhile is done between steps."""
+    for ref in work_item.task.models:
+        teller.learn_title(work_item.model_paths[path_key(ref)], ref.name)
+    for event in engine.generate(work_item, lambda: inbox.is_cancelled(work_item.job_id)):
         teller.hear(event)
         outbox.put(event)
         while not inbox.work.empty():
             work = inbox.work.get()
-            if isinstance(work, Ticket):
+            if isinstance(work, WorkItem):
                 later.append(work)
             else:
                 engine.obey(work)

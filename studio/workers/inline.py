@@ -12,7 +12,7 @@ from typing import Any
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Command, Ticket, WorkerEvent, WorkFailed
+from contract.work import Command, WorkerEvent, WorkFailed, WorkItem
 from studio.workers.child import DEFAULT_FACTORY, STARTING, StatusTeller, make_engine
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class InlineWorker:
     """A worker without a process of its own.
 
     Args:
-        options: Plain values for engine.paint.EngineOptions.
+        options: Plain values for engine.engine.EngineOptions.
         warm: Model to load ahead of the first job: (path, ref).
         factory: Importable name "module:function" of what makes the engine from the options.
     """
@@ -79,21 +79,21 @@ class InlineWorker:
         self._status = status
         self._on_status(status)
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
-        """Paint one ticket after the other in the calling thread."""
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
+        """Paint one work item after the other in the calling thread."""
         self._begun.wait()
-        for ticket in tickets:
+        for work_item in work_items:
             if self._engine is None:
                 trouble = self._trouble or StudioError("The engine is not running.", code="engine_stopped")
-                yield WorkFailed(ticket.job_id, trouble.code, trouble.message, trouble.hint)
+                yield WorkFailed(work_item.job_id, trouble.code, trouble.message, trouble.hint)
                 continue
             with self._running:
-                for event in self._engine.paint(ticket, self._is_cancelled(ticket.job_id)):
+                for event in self._engine.generate(work_item, self._is_cancelled(work_item.job_id)):
                     self._teller.hear(event)
                     self._obey()
                     yield event
                 self._teller.rest(self._engine)
-            self._cancelled.discard(ticket.job_id)
+            self._cancelled.discard(work_item.job_id)
 
     def _is_cancelled(self, job_id: str) -> Callable[[], bool]:
         return lambda: self._stopping.is_set() or job_id in self._cancelled

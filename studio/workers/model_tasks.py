@@ -1,6 +1,6 @@
 """Converts and merges in a spawned process, so that a pickle never meets the studio and memory comes back.
 
-The process lives for one errand and is killed when it is cancelled, when the studio ends, or by itself when its
+The process lives for one model task and is killed when it is cancelled, when the studio ends, or by itself when its
 parent is gone. It writes to a `.part` beside the place; the studio gives it its name when it is whole.
 """
 
@@ -21,11 +21,11 @@ from typing import Any
 
 from contract.errors import JobError, StudioError
 from contract.tasks import Convert, Merge
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkItem, WorkLoading, WorkNotice
 from studio.storage.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
-CONVERT, MERGE = "engine.pickles:convert", "engine.merging:merge"
+CONVERT, MERGE = "engine.convert.pickles:convert", "engine.convert.merging:merge"
 _SAY_EVERY_S = 0.2
 _SILENCE_S = 600.0  # of a process that tells each tensor it has written
 _GONE_S = 3.0
@@ -49,7 +49,7 @@ class Ended:
 
 
 class DiskWorker:
-    """Runs `Convert` and `Merge` tickets.
+    """Runs `Convert` and `Merge` work items.
 
     Args:
         target_of: Where the result goes; raises StudioError where it can't.
@@ -73,7 +73,7 @@ class DiskWorker:
         self._is_cancelled = self._is_ending = False
 
     def cancel(self, job_id: str) -> None:
-        """End the running errand, if it is this one; at once."""
+        """End the running model task, if it is this one; at once."""
         with self._lock:
             if self._running == job_id:
                 self._is_cancelled = True
@@ -90,20 +90,20 @@ class DiskWorker:
             with suppress(ValueError):
                 self._process.kill()
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
-        """Convert or merge; each ticket gets exactly one ending."""
-        for ticket in tickets:
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
+        """Convert or merge; each work item gets exactly one ending."""
+        for work_item in work_items:
             began = time.monotonic()
             part: Path | None = None
             try:
-                target = self._target_of(ticket.task)  # type: ignore[arg-type]
+                target = self._target_of(work_item.task)  # type: ignore[arg-type]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part = target.with_name(target.name + ".part")
-                ended = yield from self._follow(ticket, part)
+                ended = yield from self._follow(work_item, part)
                 if ended is None:
-                    yield WorkCancelled(ticket.job_id)
+                    yield WorkCancelled(work_item.job_id)
                 elif ended.code:
-                    yield WorkFailed(ticket.job_id, ended.code, ended.message, ended.hint)
+                    yield WorkFailed(work_item.job_id, ended.code, ended.message, ended.hint)
                 else:
                     if target.exists():  # another of the same name was in the queue
                         raise JobError(
@@ -114,13 +114,13 @@ class DiskWorker:
                     os.replace(part, target)
                     self._on_change()
                     if ended.message:
-                        yield WorkNotice(ticket.job_id, ticket.task.type, ended.message)
-                    yield WorkDone(ticket.job_id, time.monotonic() - began)
+                        yield WorkNotice(work_item.job_id, work_item.task.type, ended.message)
+                    yield WorkDone(work_item.job_id, time.monotonic() - began)
             except StudioError as error:
-                yield WorkFailed(ticket.job_id, error.code, error.message, error.hint)
+                yield WorkFailed(work_item.job_id, error.code, error.message, error.hint)
             except OSError as error:
                 yield WorkFailed(
-                    ticket.job_id,
+                    work_item.job_id,
                     "file",
                     f"{Path(error.filename or 'A file').name} can't be written ({error.strerror}).",
                     "Correct the permissions, or free space.",
@@ -129,9 +129,9 @@ class DiskWorker:
                 if part is not None:
                     part.unlink(missing_ok=True)
 
-    def _follow(self, ticket: Ticket, part: Path) -> Generator[WorkerEvent, None, Ended | None]:
+    def _follow(self, work_item: WorkItem, part: Path) -> Generator[WorkerEvent, None, Ended | None]:
         """What the process says; the generator returns how it ended, None where it was ended from here."""
-        ours, process = self._spawn(ticket, part)
+        ours, process = self._spawn(work_item, part)
         if process is None:
             return None
         ended: Ended | None = None
@@ -140,8 +140,8 @@ class DiskWorker:
                 try:
                     if not ours.poll(_SILENCE_S):
                         ended = Ended(
-                            "errand_hung",
-                            f"{ticket.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
+                            "model_task_hung",
+                            f"{work_item.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
                             "It was ended. Try again; look whether the disk still answers.",
                         )
                         break
@@ -151,7 +151,7 @@ class DiskWorker:
                 if isinstance(heard, Ended):
                     ended = heard
                     break
-                yield WorkLoading(ticket.job_id, heard.words, heard.fraction)
+                yield WorkLoading(work_item.job_id, heard.words, heard.fraction)
         finally:
             process.kill()
             process.join(_GONE_S)
@@ -159,27 +159,27 @@ class DiskWorker:
             with self._lock:
                 self._process, self._running = None, ""
         if ended is None and not (self._is_cancelled or self._is_ending):
-            logger.warning("%s ended with exit code %s", ticket.task.type, process.exitcode)
+            logger.warning("%s ended with exit code %s", work_item.task.type, process.exitcode)
             return Ended(
-                "errand_died",
-                f"{ticket.task.title} ended without a word; memory may have run out.",
+                "model_task_died",
+                f"{work_item.task.title} ended without a word; memory may have run out.",
                 "Close other programs, then try again.",
             )
         return ended
 
-    def _spawn(self, ticket: Ticket, part: Path) -> tuple[Connection, SpawnProcess | None]:
+    def _spawn(self, work_item: WorkItem, part: Path) -> tuple[Connection, SpawnProcess | None]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        task = ticket.task
+        task = work_item.task
         if isinstance(task, Convert):
             arguments: tuple[object, ...] = (self._convert, (self._source_of(task), part))
         else:
-            arguments = (self._merge, (task, dict(ticket.model_paths), part))
+            arguments = (self._merge, (task, dict(work_item.model_paths), part))
         with self._lock:
-            self._running, self._is_cancelled = ticket.job_id, False
+            self._running, self._is_cancelled = work_item.job_id, False
             if self._is_ending:
                 return ours, None
-            process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-errand", daemon=True)
+            process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-model task", daemon=True)
             process.start()
             self._process = process
         theirs.close()
@@ -208,7 +208,7 @@ def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
     except MemoryError:
         ended = Ended("out_of_memory", "The machine ran out of memory.", "Close other programs, then try again.")
     except Exception as error:
-        logger.exception("an errand broke")
+        logger.exception("an model task broke")
         ended = Ended(
             "internal", f"Darkroom stumbled over this job ({type(error).__name__}).", "Details are in the log."
         )

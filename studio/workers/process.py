@@ -17,15 +17,15 @@ from pathlib import Path
 
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.tasks import Paint, Task, Upscale
+from contract.tasks import Generate, Task, Upscale
 from contract.work import (
     DEVICE_FAULT,
     WORK_ENDINGS,
     Command,
-    Ticket,
     WorkCancelled,
     WorkerEvent,
     WorkFailed,
+    WorkItem,
     WorkLoading,
     WorkStep,
 )
@@ -114,7 +114,7 @@ class _Child:
         self.said.put(_WAKE)
 
     def send(self, message: object) -> None:
-        """A ticket, a command, or the id of a job to cancel; nothing if the process is gone."""
+        """A work item, a command, or the id of a job to cancel; nothing if the process is gone."""
         with self._send_lock, contextlib.suppress(OSError, ValueError):
             self._pipe.send(message)
 
@@ -135,7 +135,7 @@ class ProcessWorker:
     """A worker with a process of its own, started again when it dies.
 
     Args:
-        options: Plain values for engine.paint.EngineOptions.
+        options: Plain values for engine.engine.EngineOptions.
         warm: Model to load ahead of the first job: (path, ref).
         factory: Importable name "module:function" of what makes the engine from the options.
         hang_s: The least silence that counts as a hang (else 10 × the predicted step or load).
@@ -222,56 +222,56 @@ class ProcessWorker:
         self._status = status
         self._on_status(status)
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
-        """Paint one ticket after the other; death and silence end a ticket with worker_died, worker_hung."""
-        for ticket in tickets:
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
+        """Paint one work item after the other; death and silence end a work item with worker_died, worker_hung."""
+        for work_item in work_items:
             try:
-                yield from self._run(ticket)
+                yield from self._run(work_item)
             finally:
                 with self._lock:
-                    self._canceled_at.pop(ticket.job_id, None)
+                    self._canceled_at.pop(work_item.job_id, None)
 
-    def _run(self, ticket: Ticket) -> Iterator[WorkerEvent]:
-        while self._left and ticket.job_id not in self._canceled_at:  # another's step: it ends, or its process does
+    def _run(self, work_item: WorkItem) -> Iterator[WorkerEvent]:
+        while self._left and work_item.job_id not in self._canceled_at:  # another's step: it ends, or its process does
             busy, job_id = self._left
             if busy.has_ended(job_id, _LOOK_S):
                 self._left = None
         child = self._spawn()
-        if ticket.job_id in self._canceled_at:
-            yield WorkCancelled(ticket.job_id)
+        if work_item.job_id in self._canceled_at:
+            yield WorkCancelled(work_item.job_id)
         elif child is None:
-            yield WorkFailed(ticket.job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
+            yield WorkFailed(work_item.job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
         else:
-            child.send(ticket)
-            yield from self._follow(child, ticket)
+            child.send(work_item)
+            yield from self._follow(child, work_item)
 
-    def _follow(self, child: _Child, ticket: Ticket) -> Iterator[WorkerEvent]:
+    def _follow(self, child: _Child, work_item: WorkItem) -> Iterator[WorkerEvent]:
         heard: WorkerEvent | None = None
         heard_at = time.monotonic()
         while True:
-            limit = self._silence.limit(ticket, heard) if child.was_ready else _START_S
-            over_at = self._over_at(ticket.job_id)
+            limit = self._silence.limit(work_item, heard) if child.was_ready else _START_S
+            over_at = self._over_at(work_item.job_id)
             try:
                 event = child.said.get(timeout=max(0.01, min(heard_at + limit, over_at) - time.monotonic()))
             except queue.Empty:
                 if time.monotonic() >= over_at:
-                    self._leave(child, ticket)
-                    yield WorkCancelled(ticket.job_id)
+                    self._leave(child, work_item)
+                    yield WorkCancelled(work_item.job_id)
                     return
                 if limit == _START_S and child.was_ready:  # it has started meanwhile: the silence begins now
                     heard_at = time.monotonic()
                     continue
                 child.kill()
                 child.is_gone.wait(_GONE_S)
-                yield _hung(ticket, heard, limit)
+                yield _hung(work_item, heard, limit)
                 return
             if event is None:
-                yield _died(ticket, heard, child.was_ready)
+                yield _died(work_item, heard, child.was_ready)
                 return
-            if isinstance(event, str) or event.job_id != ticket.job_id:
+            if isinstance(event, str) or event.job_id != work_item.job_id:
                 continue  # a cancel, or the rest of a job that nobody waits for any more
             now = time.monotonic()
-            self._silence.learn(ticket, heard, event, now - heard_at)
+            self._silence.learn(work_item, heard, event, now - heard_at)
             heard, heard_at = event, now
             if isinstance(event, WorkFailed) and event.code == DEVICE_FAULT:
                 child.kill()  # nothing works on the device any more in that process
@@ -285,20 +285,20 @@ class ProcessWorker:
         canceled_at = self._canceled_at.get(job_id)
         return float("inf") if canceled_at is None else canceled_at + self._cancel_s
 
-    def _leave(self, child: _Child, ticket: Ticket) -> None:
+    def _leave(self, child: _Child, work_item: WorkItem) -> None:
         """Nobody waits for the job any more. The process may end its step, unless it has no time left or is silent.
 
         One that is not ready yet is no hang: it finds the job canceled when it comes to it.
         """
         if not child.was_ready:
             return
-        self._left = child, ticket.job_id
+        self._left = child, work_item.job_id
         least_s, usual_s, most_s = self._end_s
-        measured_s = self._silence.end_s(ticket)
+        measured_s = self._silence.end_s(work_item)
         end_s = usual_s if measured_s is None else min(most_s, max(least_s, measured_s))
         self._say(self._status.model_copy(update={"text": "Ending the step of a canceled job", "fraction": None}))
         threading.Thread(
-            target=self._see_it_end, args=(child, ticket.job_id, end_s), name="worker-end", daemon=True
+            target=self._see_it_end, args=(child, work_item.job_id, end_s), name="worker-end", daemon=True
         ).start()
 
     def _see_it_end(self, child: _Child, job_id: str, end_s: float) -> None:
@@ -361,24 +361,24 @@ class _Silence:
         self._least_s = least_s
         self._step_s_per_pixel: dict[str, float] = {}
 
-    def limit(self, ticket: Ticket, heard: WorkerEvent | None) -> float:
+    def limit(self, work_item: WorkItem, heard: WorkerEvent | None) -> float:
         """Seconds of silence that count as a hang after the event that was heard last."""
-        step_s = max(self._step_s(ticket.task), _tile_s(ticket.task))
+        step_s = max(self._step_s(work_item.task), _tile_s(work_item.task))
         if heard is None or isinstance(heard, WorkLoading):
-            return max(self._least_s, 10 * self._load_s(ticket), 10 * step_s)
+            return max(self._least_s, 10 * self._load_s(work_item), 10 * step_s)
         return max(self._least_s, 10 * step_s)
 
-    def end_s(self, ticket: Ticket) -> float | None:
+    def end_s(self, work_item: WorkItem) -> float | None:
         """Four steps of its model, as far as they were measured."""
-        return 2 * self._step_s(ticket.task) if billed(ticket.task) in self._step_s_per_pixel else None
+        return 2 * self._step_s(work_item.task) if billed(work_item.task) in self._step_s_per_pixel else None
 
-    def learn(self, ticket: Ticket, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
+    def learn(self, work_item: WorkItem, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
         """Take in the time between two steps of a picture; those of two passes are of two sizes and tell nothing."""
-        if isinstance(ticket.task, Paint) and ticket.task.recipe.hires:
+        if isinstance(work_item.task, Generate) and work_item.task.recipe.hires:
             return
         if isinstance(heard, WorkStep) and isinstance(event, WorkStep) and event.index > heard.index:
-            self._step_s_per_pixel[billed(ticket.task)] = (
-                seconds / (event.index - heard.index) / max(1, expected_pixels(ticket.task))
+            self._step_s_per_pixel[billed(work_item.task)] = (
+                seconds / (event.index - heard.index) / max(1, expected_pixels(work_item.task))
             )
 
     def _step_s(self, task: Task) -> float:
@@ -388,8 +388,8 @@ class _Silence:
             return 2 * measured * pixels  # twice: attention grows faster than the pixels
         return float(_STEP_512_S * (pixels / 512**2) ** 1.5) if pixels > 512**2 else 0.0
 
-    def _load_s(self, ticket: Ticket) -> float:
-        return sum(_size(path) for path in ticket.model_paths.values()) / _SLOW_DISK_BYTES_PER_S
+    def _load_s(self, work_item: WorkItem) -> float:
+        return sum(_size(path) for path in work_item.model_paths.values()) / _SLOW_DISK_BYTES_PER_S
 
 
 def _tile_s(task: Task) -> float:
@@ -409,20 +409,22 @@ def _size(path: str) -> int:
         return 0
 
 
-def _hung(ticket: Ticket, heard: WorkerEvent | None, silence_s: float) -> WorkFailed:
+def _hung(work_item: WorkItem, heard: WorkerEvent | None, silence_s: float) -> WorkFailed:
     return WorkFailed(
-        ticket.job_id,
+        work_item.job_id,
         "worker_hung",
         f"The engine said nothing for {about(silence_s)}{_where(heard)} and was started again.",
         "Your job failed; others go on.",
     )
 
 
-def _died(ticket: Ticket, heard: WorkerEvent | None, was_ready: bool) -> WorkFailed:
+def _died(work_item: WorkItem, heard: WorkerEvent | None, was_ready: bool) -> WorkFailed:
     if not was_ready:
-        return WorkFailed(ticket.job_id, "worker_died", "The engine could not be started.", "Details are in the log.")
+        return WorkFailed(
+            work_item.job_id, "worker_died", "The engine could not be started.", "Details are in the log."
+        )
     return WorkFailed(
-        ticket.job_id,
+        work_item.job_id,
         "worker_died",
         f"The engine stopped{_where(heard)} and was started again.",
         "Your job failed; others go on.",

@@ -57,7 +57,7 @@ def drip(line: socket.socket, bytes_: bytes, ended: threading.Event) -> None:
             return
 
 
-HEAD = b"POST /api/v1/inputs HTTP/1.1\r\nHost: %HOST%\r\nContent-Type: image/png\r\nContent-Length: 40000\r\n\r\n"
+HEAD = b"POST /api/v1/uploads HTTP/1.1\r\nHost: %HOST%\r\nContent-Type: image/png\r\nContent-Length: 40000\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_the_connections_leave_files_for_everything_else() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
 def test_the_limit_of_files_is_raised_as_far_as_it_may_be() -> None:
     code = (
-        "import resource\nfrom api.connections import raise_file_limit\n"
+        "import resource\nfrom api.security.connections import raise_file_limit\n"
         "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\nresource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))\n"
         "got = raise_file_limit()\nassert got == resource.getrlimit(resource.RLIMIT_NOFILE)[0] and (got > 200 or hard <= 200), got"
     )

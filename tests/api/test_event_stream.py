@@ -11,7 +11,7 @@ import pytest
 
 from api.event_stream import stream
 from contract.events import Done, Queued
-from studio.jobs.event_log import Feed
+from studio.jobs.event_log import EventLog
 from tests.support.serving import Site, Visitor, until
 
 ENDINGS = {"done", "failed", "cancelled", "interrupted"}
@@ -118,25 +118,25 @@ def test_a_follower_that_goes_away_leaves_nothing_behind(held: Site) -> None:
     me = held.visitor()
     job = me.paint()
     owner = held.studio._queue.records("id = ?", (job,))[0].owner
-    feed = held.studio.feed(job, owner)
+    event_log = held.studio.event_log(job, owner)
     with me.stream("GET", f"/api/v1/jobs/{job}/events") as answer:
         lines = answer.iter_lines()  # held: httpx hangs up when its iterator is dropped
         assert next(lines)
-        until(lambda: feed.is_followed)
-    until(lambda: not feed.is_followed)
+        until(lambda: event_log.is_followed)
+    until(lambda: not event_log.is_followed)
     held.worker.gate.set()
     assert me.finish(job)["state"] == "done"
 
 
 def test_a_quiet_stream_is_kept_alive() -> None:
     async def go() -> list[bytes]:
-        feed = Feed("job")
-        feed.append(Queued(job_id="job", at=1.0, position=0))
+        event_log = EventLog("job")
+        event_log.append(Queued(job_id="job", at=1.0, position=0))
         parts = []
-        async for part in stream(feed, keep_alive_s=0.01):
+        async for part in stream(event_log, keep_alive_s=0.01):
             parts.append(part)
             if part.startswith(b":"):
-                feed.append(Done(job_id="job", at=2.0, seconds=1.0))
+                event_log.append(Done(job_id="job", at=2.0, seconds=1.0))
         return parts
 
     parts = asyncio.run(go())

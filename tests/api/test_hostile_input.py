@@ -50,20 +50,25 @@ PLAIN: dict[str, Any] = {
 }
 PARTS: dict[str, Any] = {
     "prompt": "sea",
-    "start": {"image": {"sha256": BROUGHT}, "strength": 0.5, "resize": "crop", "extend": {"left": 8, "overlap": 8}},
-    "mask": {"image": {"sha256": BROUGHT}, "feather": 4, "area": "whole", "padding": 8},
+    "init_image": {
+        "image": {"sha256": BROUGHT},
+        "strength": 0.5,
+        "resize": "crop",
+        "outpaint": {"left": 8, "overlap": 8},
+    },
+    "mask": {"image": {"sha256": BROUGHT}, "blur": 4, "area": "whole", "padding": 8},
     "controls": [
         {
             "model": "none",
             "image": {"sha256": BROUGHT},
             "weight": 1.0,
-            "begin": 0.0,
+            "start": 0.0,
             "end": 1.0,
             "preprocessor": "canny",
             "resolution": 512,
         }
     ],
-    "references": [{"model": "none", "image": {"sha256": BROUGHT}, "weight": 1.0, "begin": 0.0}],
+    "ip_adapters": [{"model": "none", "image": {"sha256": BROUGHT}, "weight": 1.0, "start": 0.0}],
 }
 BODIES: dict[str, dict[str, Any]] = {
     "/jobs": PLAIN,
@@ -98,7 +103,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/models/evict": {"name": "starter", "kind": "checkpoint"},
     "/models/pin": {"name": "starter", "kind": "checkpoint", "pinned": True},
     "/models/prefetch": {"name": "starter", "kind": "checkpoint"},
-    "/images/x/favourite": {"favourite": True},
+    "/images/x/favorite": {"favorite": True},
 }
 DEEP = json.loads("[" * 300 + "]" * 300)
 VALUES: list[Any] = [
@@ -215,7 +220,7 @@ HEADERS: list[dict[str, Any]] = (
         )
     ]
     + [{"Last-Event-ID": value} for value in ("-1", "9" * 400, "x", "\xb2", "\xff", "1.5")]
-    + [{"X-Darkroom-Window": value} for value in ("", "a b", "x" * 500, "\xff", "\xb2")]
+    + [{"X-Darkroom-Session": value} for value in ("", "a b", "x" * 500, "\xff", "\xb2")]
     + [
         {"Cookie": value}
         for value in ("", "=", ";;;", "a" * 3000, "darkroom_owner_=x.y", "\xff=\xff", 'a="\\', "x=" + "." * 500)
@@ -252,8 +257,8 @@ PATHS = [
     "/jobs/x/events?cursor=-1",
     "/jobs/x/events?cursor=1e3",
     "/jobs/x/events?cursor=99999999999999999999",
-    "/jobs?window=%00",
-    "/jobs?window=%ff",
+    "/jobs?session=%00",
+    "/jobs?session=%ff",
     "/images?limit=NaN",
     "/images?limit=" + "9" * 400,
     "/images?before=%00",
@@ -271,9 +276,9 @@ PATHS = [
     "/images/x?download=maybe",
     "/images/%00/thumbnail",
     "/images/x/recipe",
-    "/inputs/" + "0" * 64,
-    "/inputs/" + "f" * 65,
-    "/inputs/%EF%BC%90" + "0" * 63,
+    "/uploads/" + "0" * 64,
+    "/uploads/" + "f" * 65,
+    "/uploads/%EF%BC%90" + "0" * 63,
     "/models/%00",
     "/models/..%2f..%2fetc",
     "/models/" + "a/" * 500,
@@ -350,7 +355,7 @@ def me(site: Site) -> Visitor:
 
 @pytest.fixture(scope="module")
 def brought(me: httpx.Client) -> str:
-    return str(me.post("/api/v1/inputs", content=png((64, 64))).json()["sha256"])
+    return str(me.post("/api/v1/uploads", content=png((64, 64))).json()["sha256"])
 
 
 @pytest.fixture(scope="module")
@@ -440,7 +445,7 @@ def replaced(body: Any, path: tuple[Any, ...], value: Any) -> Any:
 @pytest.mark.parametrize("path", BODIES)
 def test_no_field_with_what_it_never_holds_gives_500(me: httpx.Client, brought: str, path: str) -> None:
     chance = random.Random(13 if not MORE else None)
-    method = "PUT" if path.endswith("favourite") else "POST"
+    method = "PUT" if path.endswith("favorite") else "POST"
     for place in places(BODIES[path]):
         simple = {"prompt": "sea"} if path.startswith("/jobs?") or path == "/jobs" else {}
         for value in VALUES if MORE else chance.sample(VALUES, 7):
@@ -456,7 +461,7 @@ def test_no_field_with_what_it_never_holds_gives_500(me: httpx.Client, brought: 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_no_missing_field_gives_500(me: httpx.Client, path: str) -> None:
-    method = "PUT" if path.endswith("favourite") else "POST"
+    method = "PUT" if path.endswith("favorite") else "POST"
     for place in list(places(BODIES[path]))[1:]:
         body = copy.deepcopy(BODIES[path])
         inner = body
@@ -466,9 +471,9 @@ def test_no_missing_field_gives_500(me: httpx.Client, path: str) -> None:
         check(me.request(method, f"/api/v1{path}", json=body), (path, place))
 
 
-@pytest.mark.parametrize("path", [*BODIES, "/inputs", "/recipes/read"])
+@pytest.mark.parametrize("path", [*BODIES, "/uploads", "/recipes/read"])
 def test_no_body_gives_500(me: httpx.Client, path: str) -> None:
-    method = "PUT" if path.endswith("favourite") else "POST"
+    method = "PUT" if path.endswith("favorite") else "POST"
     for text in TEXTS:
         check(
             me.request(method, f"/api/v1{path}", content=text, headers={"Content-Type": "application/json"}),

@@ -126,7 +126,7 @@ def test_twenty_at_once_all_get_through(me: Visitor) -> None:
 
     async def go() -> list[Any]:
         def one() -> int:
-            return me.post("/api/v1/inputs", content=picture).status_code
+            return me.post("/api/v1/uploads", content=picture).status_code
 
         return await asyncio.gather(*(asyncio.to_thread(one) for _ in range(20)))
 

@@ -14,7 +14,7 @@ ACTIONS = [
     ("GET", "/recipe"),
     ("DELETE", ""),
     ("POST", "/restore"),
-    ("PUT", "/favourite"),
+    ("PUT", "/favorite"),
 ]
 
 
@@ -99,7 +99,7 @@ def test_search_finds_a_word_of_the_prompt(me: Visitor) -> None:
 @pytest.mark.parametrize(("method", "path"), ACTIONS)
 def test_anothers_picture_is_not_there(me: Visitor, you: Visitor, method: str, path: str) -> None:
     image = me.picture()
-    answer = you.request(method, f"/api/v1/images/{image}{path}", json={"favourite": True} if method == "PUT" else None)
+    answer = you.request(method, f"/api/v1/images/{image}{path}", json={"favorite": True} if method == "PUT" else None)
     assert answer.status_code == 404 and answer.json()["code"] == "not_found"
     assert me.get(f"/api/v1/images/{image}").status_code == 200
     assert not you.get("/api/v1/images").json()["images"]
@@ -116,18 +116,18 @@ def test_a_deleted_picture_is_gone_until_it_is_restored(me: Visitor) -> None:
 
 def test_a_favorite_stays_one(me: Visitor) -> None:
     address = f"/api/v1/images/{me.picture()}"
-    assert me.put(f"{address}/favourite", json={"favourite": True}).json()["favourite"] is True
-    assert me.get(f"{address}/record").json()["favourite"] is True
+    assert me.put(f"{address}/favorite", json={"favorite": True}).json()["favorite"] is True
+    assert me.get(f"{address}/record").json()["favorite"] is True
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"[]", b'{"favourite": 1}', b'{"favourite": true, "owner": "x"}', b"\xff", b"[" * 100_000]
+    "body", [b"", b"{}", b"[]", b'{"favorite": 1}', b'{"favorite": true, "owner": "x"}', b"\xff", b"[" * 100_000]
 )
 def test_a_favorite_is_yes_or_no(me: Visitor, body: bytes) -> None:
     answer = me.put(
-        f"/api/v1/images/{me.picture()}/favourite", content=body, headers={"content-type": "application/json"}
+        f"/api/v1/images/{me.picture()}/favorite", content=body, headers={"content-type": "application/json"}
     )
-    assert answer.status_code == 422 and answer.json()["code"] == "invalid_favourite"
+    assert answer.status_code == 422 and answer.json()["code"] == "invalid_favorite"
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def test_a_recipe_read_back_is_a_valid_draft(me: Visitor) -> None:
         ('{"prompt": "x", "seed": 18446744073709551616}', "invalid_seed"),
         ('{"prompt": "x", "seed": 1' + "0" * 400 + "}", "invalid_seed"),
         (
-            '{"prompt": "x", "start": {"image": {"sha256": "' + "0" * 64 + '"}, "strength": 2}}',
-            "invalid_start_strength",
+            '{"prompt": "x", "init_image": {"image": {"sha256": "' + "0" * 64 + '"}, "strength": 2}}',
+            "invalid_init_image_strength",
         ),
-        ('{"prompt": "x", "start": {"image": {"sha256": "../etc"}}}', "invalid_start_image_sha256"),
+        ('{"prompt": "x", "init_image": {"image": {"sha256": "../etc"}}}', "invalid_init_image_image_sha256"),
         ('{"prompt": []}', "invalid_prompt"),
         ('{"prompt": null}', "invalid_prompt"),
         ("{}", "invalid_prompt"),
@@ -158,12 +158,12 @@ def test_anothers_job_is_not_there(held: Site, method: str, path: str) -> None:
 def test_two_windows_see_their_own_jobs(held: Site) -> None:
     me, you = held.visitor(), held.visitor()
 
-    def paint(window: str) -> str:
-        answer = me.post("/api/v1/jobs", json={"prompt": window}, headers={"X-Darkroom-Window": window})
+    def paint(session: str) -> str:
+        answer = me.post("/api/v1/jobs", json={"prompt": session}, headers={"X-Darkroom-Session": session})
         return str(answer.json()["id"])
 
-    def jobs(window: str, visitor: Visitor = me) -> list[Any]:
-        return [job["id"] for job in visitor.get("/api/v1/jobs", params={"window": window}).json()["jobs"]]
+    def jobs(session: str, visitor: Visitor = me) -> list[Any]:
+        return [job["id"] for job in visitor.get("/api/v1/jobs", params={"session": session}).json()["jobs"]]
 
     first, second = paint("left"), paint("right")
     assert jobs("left") == [first] and jobs("right") == [second]
@@ -172,10 +172,10 @@ def test_two_windows_see_their_own_jobs(held: Site) -> None:
         me.delete(f"/api/v1/jobs/{job}")
 
 
-@pytest.mark.parametrize("window", ["x" * 65, "a b", "../x", "é"])
-def test_a_window_has_a_plain_name(me: Visitor, window: str) -> None:
-    answer = me.post("/api/v1/jobs", json={"prompt": "x"}, params={"window": window})
-    assert answer.status_code == 422 and answer.json()["code"] == "invalid_window"
+@pytest.mark.parametrize("session", ["x" * 65, "a b", "../x", "é"])
+def test_a_session_has_a_plain_name(me: Visitor, session: str) -> None:
+    answer = me.post("/api/v1/jobs", json={"prompt": "x"}, params={"session": session})
+    assert answer.status_code == 422 and answer.json()["code"] == "invalid_session"
 
 
 def test_the_queue_shows_nothing_of_anothers_job(held: Site) -> None:
@@ -211,9 +211,9 @@ def test_a_request_with_a_key_begins_one_job_however_often_it_is_sent(me: Visito
 
 def test_a_refusal_names_its_field_with_the_place_in_its_list(me: Visitor) -> None:
     picture = {"sha256": "0" * 64}
-    draft = {"prompt": "x", "references": [{"model": "face", "image": picture}, {"model": "face", "image": picture}]}
+    draft = {"prompt": "x", "ip_adapters": [{"model": "face", "image": picture}, {"model": "face", "image": picture}]}
     answer = me.post("/api/v1/jobs", json=draft).json()
-    assert (answer["field"], answer["code"]) == ("references.0.image", "invalid_references_image")
+    assert (answer["field"], answer["code"]) == ("ip_adapters.0.image", "invalid_ip_adapters_image")
     answer = me.post("/api/v1/jobs", json={"prompt": "x", "loras": [{"model": "nowhere"}]}).json()
     assert (answer["field"], answer["code"]) == ("loras.0.model", "invalid_loras_model")
     answer = me.post(

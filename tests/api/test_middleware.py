@@ -67,7 +67,7 @@ def test_our_own_origin_may(site: Site, me: Visitor) -> None:
 
 
 def test_a_form_of_another_site_uploads_nothing(me: Visitor) -> None:
-    for path in ("/api/v1/inputs", "/gradio_api/upload"):
+    for path in ("/api/v1/uploads", "/gradio_api/upload"):
         answer = me.post(path, files={"files": ("a.png", b"x")}, headers={"origin": "http://evil.example"})
         assert answer.status_code == 403
 

@@ -67,17 +67,20 @@ def test_progress_is_told_in_bytes(here: Site, hub: HubHere) -> None:
     assert me.finish(job)["state"] == "cancelled"
 
 
-def test_offers_say_license_size_and_what_is_here(here: Site, tmp_path: Path) -> None:
-    found = here.visitor().get("/api/v1/offers").json()
+def test_catalog_models_say_license_size_and_what_is_here(here: Site, tmp_path: Path) -> None:
+    found = here.visitor().get("/api/v1/catalog").json()
     assert found["allowed"] and found["refusal"] == "" and found["free_bytes"] > 0
-    assert all(offer["license"] and offer["terms"] and offer["size_bytes"] for offer in found["offers"])
-    assert {offer["runs"] for offer in found["offers"] if offer["family"] == "sd1"} == {True}
-    assert not any(offer["installed"] for offer in found["offers"])
+    assert all(
+        catalog_model["license"] and catalog_model["terms"] and catalog_model["size_bytes"]
+        for catalog_model in found["offers"]
+    )
+    assert {catalog_model["runs"] for catalog_model in found["offers"] if catalog_model["family"] == "sd1"} == {True}
+    assert not any(catalog_model["installed"] for catalog_model in found["offers"])
     file = tmp_path / "models" / "checkpoints" / "v1-5-pruned-emaonly.safetensors"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")
-    found = here.visitor().get("/api/v1/offers").json()
-    assert [offer["id"] for offer in found["offers"] if offer["installed"]] == ["sd15"]
+    found = here.visitor().get("/api/v1/catalog").json()
+    assert [catalog_model["id"] for catalog_model in found["offers"] if catalog_model["installed"]] == ["sd15"]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,10 @@ def test_on_a_space_nobody_manages(
     with served(tmp_path, space_host="me-demo.hf.space", hub_endpoint=hub.endpoint) as site:
         me = site.visitor()
         assert me.request(method, path, json=body).status_code == 403
-        offers = me.get("/api/v1/offers").json()
-        assert offers["allowed"] is False and "Space" in offers["refusal"] and offers["free_bytes"] is None
+        catalog_models = me.get("/api/v1/catalog").json()
+        assert (
+            catalog_models["allowed"] is False
+            and "Space" in catalog_models["refusal"]
+            and catalog_models["free_bytes"] is None
+        )
     assert hub.asked == []

@@ -31,14 +31,14 @@ GET    /api/v1/health                       200 200 200
 GET    /api/v1/images                       200 200 200
 GET    /api/v1/images/{image_id}            404 200 404
 DELETE /api/v1/images/{image_id}            404 204 404
-PUT    /api/v1/images/{image_id}/favourite  404 200 404
+PUT    /api/v1/images/{image_id}/favorite  404 200 404
 POST   /api/v1/images/{image_id}/input      404 200 404
 GET    /api/v1/images/{image_id}/recipe     404 200 404
 GET    /api/v1/images/{image_id}/record     404 200 404
 POST   /api/v1/images/{image_id}/restore    404 200 404
 GET    /api/v1/images/{image_id}/thumbnail  404 200 404
-POST   /api/v1/inputs                       422 422 422
-GET    /api/v1/inputs/{sha256}              404 404 404
+POST   /api/v1/uploads                       422 422 422
+GET    /api/v1/uploads/{sha256}              404 404 404
 GET    /api/v1/jobs                         200 200 200
 POST   /api/v1/jobs                         202 202 202
 GET    /api/v1/jobs/{job_id}                404 200 404
@@ -60,7 +60,7 @@ POST   /api/v1/models/prefetch              202 202 202
 GET    /api/v1/models/{name:path}           200 200 200
 DELETE /api/v1/models/{name:path}           403 403 403
 GET    /api/v1/models/{name:path}/preview   404 404 404
-GET    /api/v1/offers                       200 200 200
+GET    /api/v1/catalog                       200 200 200
 GET    /api/v1/openapi.json                 200 200 200
 HEAD   /api/v1/openapi.json                 200 200 200
 GET    /api/v1/preprocessors                200 200 200
@@ -187,7 +187,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/api/v1/jobs/merge"): {"name": "m", "a": "gone", "b": "gone"},
     ("POST", "/api/v1/jobs/preprocess"): {"image": {"sha256": "0" * 64}, "preprocessor": "canny"},
     ("POST", "/api/v1/jobs/upscale"): {"image": {"sha256": "0" * 64}},
-    ("PUT", "/api/v1/images/{image_id}/favourite"): {"favourite": True},
+    ("PUT", "/api/v1/images/{image_id}/favorite"): {"favorite": True},
 }
 MANAGING = {
     ("POST", "/api/v1/jobs/convert"),

@@ -1,4 +1,4 @@
-"""From POST /api/v1/inputs to a picture, once with the real engine on a tiny model: nothing between is faked."""
+"""From POST /api/v1/uploads to a picture, once with the real engine on a tiny model: nothing between is faked."""
 
 import asyncio
 import io
@@ -71,7 +71,7 @@ def test_a_masked_picture_is_repainted_within_the_mask_alone_and_then_outpainted
     mask.paste("white", (8, 8, 40, 40))
     start, hole = real.bring(picture), real.bring(mask)
     first, pixels = real.made(
-        "jobs", {"prompt": "a cat", "start": {"image": start, "strength": 1.0}, "mask": {"image": hole, "feather": 0}}
+        "jobs", {"prompt": "a cat", "init_image": {"image": start, "strength": 1.0}, "mask": {"image": hole, "blur": 0}}
     )
     inside = np.asarray(mask)[..., 0] > 0
     assert (pixels[~inside] == np.asarray(picture)[~inside]).all()
@@ -83,7 +83,7 @@ def test_a_masked_picture_is_repainted_within_the_mask_alone_and_then_outpainted
         {
             "prompt": "a cat",
             "parent": first["id"],
-            "start": {"image": {"sha256": again["sha256"]}, "extend": {"right": 32, "overlap": 16}},
+            "init_image": {"image": {"sha256": again["sha256"]}, "outpaint": {"right": 32, "overlap": 16}},
         },
     )
     assert wider.shape == (64, 96, 3) and second["parent"] == first["id"]
@@ -128,15 +128,15 @@ def odd_pictures() -> dict[str, bytes]:
 def test_an_odd_picture_begins_a_job_like_any_other(real: Real, name: str) -> None:
     start = {"sha256": real.ask("POST", "inputs", content=odd_pictures()[name]).json()["sha256"]}
     size = {"width": 64, "height": 64}
-    assert real.made("jobs", {"prompt": "a cat", "start": {"image": start}, **size})[1].shape == (64, 64, 3)
-    assert real.made("jobs", {"prompt": "a cat", "start": {"image": start, "resize": "fill"}})[1].ndim == 3
+    assert real.made("jobs", {"prompt": "a cat", "init_image": {"image": start}, **size})[1].shape == (64, 64, 3)
+    assert real.made("jobs", {"prompt": "a cat", "init_image": {"image": start, "resize": "fill"}})[1].ndim == 3
 
 
 def test_an_empty_mask_is_refused_and_the_next_job_works(real: Real) -> None:
     start, hole = real.bring(Image.new("RGB", (64, 64), "red")), real.bring(Image.new("RGB", (64, 64)))
-    body = {"prompt": "a cat", "start": {"image": start}, "mask": {"image": hole}}
+    body = {"prompt": "a cat", "init_image": {"image": start}, "mask": {"image": hole}}
     answer = real.ask("POST", "jobs", json=body)
     error = answer.json()
     assert (answer.status_code, error["code"], error["field"]) == (422, "invalid_mask", "mask")
     assert error["message"] == "The mask is empty: nothing would be repainted."
-    assert real.made("jobs", {"prompt": "a cat", "start": {"image": start}})[1].shape == (64, 64, 3)
+    assert real.made("jobs", {"prompt": "a cat", "init_image": {"image": start}})[1].shape == (64, 64, 3)

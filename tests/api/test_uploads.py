@@ -41,16 +41,16 @@ def header_only(width: int, height: int) -> bytes:
     ids=["RGB", "RGBA", "L", "16 bit", "1 x 1", "JPEG", "WebP"],
 )
 def test_a_picture_is_taken_and_named_by_its_content(me: Visitor, data: bytes) -> None:
-    answer = me.post("/api/v1/inputs", content=data)
+    answer = me.post("/api/v1/uploads", content=data)
     assert answer.status_code == 200, answer.text
     assert set(answer.json()) == {"sha256", "width", "height"} and len(answer.json()["sha256"]) == 64
-    assert me.post("/api/v1/inputs", content=data).json() == answer.json()
+    assert me.post("/api/v1/uploads", content=data).json() == answer.json()
 
 
 def test_a_turned_photo_is_set_upright(me: Visitor) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    answer = me.post("/api/v1/inputs", content=encoded("JPEG", exif=exif)).json()
+    answer = me.post("/api/v1/uploads", content=encoded("JPEG", exif=exif)).json()
     assert (answer["width"], answer["height"]) == (48, 64)
 
 
@@ -82,19 +82,19 @@ def test_a_turned_photo_is_set_upright(me: Visitor) -> None:
     ids=lambda data: data[:12].hex() or "empty",
 )
 def test_what_is_no_picture_is_refused_in_words(me: Visitor, data: bytes) -> None:
-    answer = me.post("/api/v1/inputs", content=data, headers={"content-type": "image/png"})
+    answer = me.post("/api/v1/uploads", content=data, headers={"content-type": "image/png"})
     assert answer.status_code in (413, 422), answer.text
     assert set(answer.json()) - {"field", "fix"} == {"code", "message", "hint"} and len(answer.json()["message"]) < 300
     assert "/" not in answer.json()["message"]
 
 
 def test_a_form_is_not_a_picture(me: Visitor) -> None:
-    answer = me.post("/api/v1/inputs", files={"file": ("", png())})
+    answer = me.post("/api/v1/uploads", files={"file": ("", png())})
     assert answer.status_code == 415 and answer.json()["code"] == "unsupported_type"
 
 
 def test_an_upload_over_the_limit_is_refused(me: Visitor) -> None:
-    answer = me.post("/api/v1/inputs", content=b"\0" * 40_000_001)
+    answer = me.post("/api/v1/uploads", content=b"\0" * 40_000_001)
     assert answer.status_code == 413 and answer.json()["code"] == "too_large"
 
 

@@ -57,7 +57,7 @@ def test_a_unit_steers_the_job_with_all_it_says(there: Visitor, tmp_path: Path) 
     (control,) = painted(there.site)[-1].controls
     assert (control.model.name, control.model.kind, control.preprocessor) == ("canny-small", "controlnet", "canny")
     assert (control.low, control.high, control.resolution, control.pixel_perfect) == (60, None, None, True)
-    assert (control.weight, control.begin, control.end, control.mode) == (0.8, 0, 0.7, "prompt")
+    assert (control.weight, control.start, control.end, control.mode) == (0.8, 0, 0.7, "prompt")
 
 
 def test_the_shipped_model_for_edges_gets_the_preprocessor_that_finds_edges(there: Visitor) -> None:
@@ -75,7 +75,7 @@ def test_a_union_model_is_told_what_the_map_shows(there: Visitor, tmp_path: Path
     select(page, "What the map shows").select_option("depth")
     there.ask("a barn")
     there.wait_for("done")
-    assert painted(there.site)[-1].controls[0].shows == "depth"
+    assert painted(there.site)[-1].controls[0].control_type == "depth"
 
 
 def test_a_model_of_another_family_is_named_before_the_job_is_sent(there: Visitor, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_span_that_ends_before_it_begins_is_said_at_its_field(there: Visitor, 
     bring(page, "control-section", picture_file(tmp_path))
     select(page, "Control model").select_option("canny-small")
     page.get_by_text("Span, mode and fit").click()
-    page.fill("[data-field='controls.begin-0'] input.number", "0.8")
+    page.fill("[data-field='controls.start-0'] input.number", "0.8")
     page.fill("[data-field='controls.end-0'] input.number", "0.5")
     page.click("#generate")
     expect(page.locator("[data-field='controls.end-0'] .problem")).to_have_text(
@@ -109,7 +109,7 @@ def test_a_preview_is_made_shown_and_used_as_the_input(there: Visitor, tmp_path:
     image = page.get_by_role("img", name="Preview of the preprocessor")
     expect(image).to_be_visible()
     page.wait_for_function("document.querySelector('.map img').naturalWidth === 192")
-    task = there.site.worker.tickets[-1].task
+    task = there.site.worker.work_items[-1].task
     assert isinstance(task, Preprocess) and task.preprocessor == "canny"
     assert there.view()["phase"] == "idle", "a preview is shown at its unit and not on the stage"
     page.get_by_role("button", name="Use the preview as input").click()

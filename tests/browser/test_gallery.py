@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
 
-from contract.parts import HypernetworkUse, LoraUse, Reference
+from contract.parts import HypernetworkUse, IpAdapter, LoraUse
 from contract.values import ImageRef, ModelRef
 from tests.support.browser_site import Visitor
 
@@ -109,13 +109,13 @@ def test_a_recipe_lists_all_that_was_used_and_nothing_of_it_is_dropped_by_use_se
     make(visitor, "a barn")
     lora = LoraUse(model=ModelRef(kind="lora", name="styles/ink", family="sd1"), weight=0.8, text_weight=0.5)
     net = HypernetworkUse(model=ModelRef(kind="hypernetwork", name="glow", family="sd1"), weight=0.6)
-    picture = Reference(
+    picture = IpAdapter(
         model=ModelRef(kind="ip_adapter", name="ip-small", family="sd1"), image=ImageRef(sha256="0" * 64)
     )
     parts = {
         "loras": [lora.model_dump(mode="json")],
         "hypernetworks": [net.model_dump(mode="json")],
-        "references": [picture.model_dump(mode="json")],
+        "ip_adapters": [picture.model_dump(mode="json")],
         "vae": {"kind": "vae", "name": "clear-vae", "family": "sd1"},
     }
 

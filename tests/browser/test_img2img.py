@@ -26,7 +26,7 @@ def there(visitor: Visitor) -> Visitor:
 def test_generate_without_a_picture_goes_to_the_field_and_says_what_it_needs(there: Visitor) -> None:
     page = there.page
     page.click("#generate")
-    expect(page.locator("[data-field='start.image'] .problem").last).to_have_text(
+    expect(page.locator("[data-field='init_image.image'] .problem").last).to_have_text(
         "Image to image begins from a picture. Drop one, paste it, or choose a file."
     )
     expect(page.locator("#start-section .area-choose")).to_be_focused()
@@ -41,13 +41,13 @@ def test_a_picture_is_brought_kept_over_a_reload_and_begun_from(there: Visitor, 
     expect(page.locator("[data-field=width] .label")).to_have_text("Size, 192\u00a0×\u00a0128")
     page.reload()
     expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
-    page.fill("[data-field='start.strength'] input.number", "0,6")
+    page.fill("[data-field='init_image.strength'] input.number", "0,6")
     there.ask("hills in fog")
     there.wait_for("done")
     recipe = painted(there.site)[-1]
-    assert recipe.start and recipe.start.strength == 0.6
+    assert recipe.init_image and recipe.init_image.strength == 0.6
     assert (recipe.width, recipe.height) == (192, 128)
-    assert there.site.worker.tickets[-1].images[recipe.start.image.sha256].startswith(b"\x89PNG")
+    assert there.site.worker.work_items[-1].images[recipe.init_image.image.sha256].startswith(b"\x89PNG")
 
 
 def test_another_size_than_the_pictures_asks_how_to_fit_it(there: Visitor, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_another_size_than_the_pictures_asks_how_to_fit_it(there: Visitor, tmp_p
     there.ask("hills")
     there.wait_for("done")
     recipe = painted(there.site)[-1]
-    assert recipe.start and recipe.start.resize == "fill" and recipe.width == recipe.height
+    assert recipe.init_image and recipe.init_image.resize == "fill" and recipe.width == recipe.height
 
 
 def test_what_is_no_picture_is_said_in_the_area_and_the_picture_before_stays(there: Visitor, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_rounds_begin_from_the_result_before_and_say_where_they_are(there: Visit
     assert any("round 2 of 3" in text for text in page.evaluate("window.said"))
     made = painted(there.site)[before:]
     assert [recipe.seed for recipe in made] == [5, 6, 7]
-    starts = [recipe.start.image.sha256 for recipe in made if recipe.start]
+    starts = [recipe.init_image.image.sha256 for recipe in made if recipe.init_image]
     assert len(set(starts)) == 3
     newest = page.evaluate("fetch('/api/v1/images?limit=2').then((answer) => answer.json())")["images"]
     assert newest[0]["parent"] == newest[1]["id"]
@@ -140,7 +140,7 @@ def test_the_result_is_compared_with_its_start_by_keys(there: Visitor, tmp_path:
 def test_settings_of_its_picture_come_back_with_the_start_picture(there: Visitor, tmp_path: Path) -> None:
     page = there.page
     bring(page, "start-section", picture_file(tmp_path))
-    page.fill("[data-field='start.strength'] input.number", "0.4")
+    page.fill("[data-field='init_image.strength'] input.number", "0.4")
     there.ask("hills at dawn")
     there.wait_for("done")
     page.get_by_role("button", name="Remove: Start picture").click()
@@ -148,7 +148,7 @@ def test_settings_of_its_picture_come_back_with_the_start_picture(there: Visitor
     page.get_by_role("button", name="Use settings").click()
     expect(page.get_by_role("tab", name="Image to image")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#start-section .area-full")).to_be_visible()
-    expect(page.locator("[data-field='start.strength'] input.number")).to_have_value("0.4")
+    expect(page.locator("[data-field='init_image.strength'] input.number")).to_have_value("0.4")
 
 
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
@@ -207,11 +207,11 @@ def test_a_broken_connection_keeps_the_files_that_are_left_and_says_so(there: Vi
         else:
             route.continue_()
 
-    page.route("**/api/v1/inputs", first_only)
+    page.route("**/api/v1/uploads", first_only)
     there.ask("hills")
     expect(page.locator(".undo-bar")).to_contain_text(
         "The connection broke at 160.png, file 2 of 2. It is still chosen: press Generate again."
     )
     expect(page.locator("#repeat-section .summary")).to_have_text("1 file")
-    page.unroute("**/api/v1/inputs")
+    page.unroute("**/api/v1/uploads")
     there.wait_for("done")

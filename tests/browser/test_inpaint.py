@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from contract.recipe import Recipe
-from contract.tasks import Paint
+from contract.tasks import Generate
 from tests.browser.test_layout import WIDTHS, check
 from tests.support.browser_site import Visitor
 
@@ -18,8 +18,8 @@ Visit = Callable[..., Visitor]
 WIDTH, HEIGHT = 384, 256
 _BRING = """async (data) => {
   const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-  const answer = await fetch("/api/v1/inputs", { method: "POST", body: new Blob([bytes], { type: "image/png" }) });
-  darkroom.form.set({ ...darkroom.form.get(), "start.image": { ...await answer.json(), name: "scene.png" } });
+  const answer = await fetch("/api/v1/uploads", { method: "POST", body: new Blob([bytes], { type: "image/png" }) });
+  darkroom.form.set({ ...darkroom.form.get(), "init_image.image": { ...await answer.json(), name: "scene.png" } });
 }"""
 _GROUND = """() => { const all = [...document.querySelectorAll(".bench .canvas-ground")];
   const box = all.find((one) => one.checkVisibility({ visibilityProperty: true })).getBoundingClientRect();
@@ -63,8 +63,8 @@ def problem(page: Page) -> Locator:
 
 
 def last_recipe(visitor: Visitor) -> Recipe:
-    task = visitor.site.worker.tickets[-1].task
-    assert isinstance(task, Paint)
+    task = visitor.site.worker.work_items[-1].task
+    assert isinstance(task, Generate)
     return task.recipe
 
 
@@ -75,7 +75,7 @@ def make(visitor: Visitor, prompt: str = "a boat") -> Recipe:
 
 
 def brought(visitor: Visitor, sha256: str) -> Image.Image:
-    answer = visitor.page.request.get(f"{visitor.site.url}api/v1/inputs/{sha256}")
+    answer = visitor.page.request.get(f"{visitor.site.url}api/v1/uploads/{sha256}")
     assert answer.ok
     return Image.open(io.BytesIO(answer.body()))
 
@@ -137,12 +137,12 @@ def test_generate_sends_the_start_picture_and_the_mask_that_was_painted(visitor:
     page = visitor.page
     open_canvas(page)
     page.get_by_role("radio", name="Noise").click()
-    page.fill("[data-field='mask.feather'] input.number", "8")
+    page.fill("[data-field='mask.blur'] input.number", "8")
     stroke(page, (100, 100), (200, 100))
     recipe = make(visitor)
-    assert recipe.start is not None and recipe.mask is not None
-    assert recipe.mask.content == "noise" and recipe.mask.feather == 8 and recipe.mask.area == "whole"
-    assert brought(visitor, recipe.start.image.sha256).size == (WIDTH, HEIGHT)
+    assert recipe.init_image is not None and recipe.mask is not None
+    assert recipe.mask.content == "noise" and recipe.mask.blur == 8 and recipe.mask.area == "whole"
+    assert brought(visitor, recipe.init_image.image.sha256).size == (WIDTH, HEIGHT)
     mask = brought(visitor, recipe.mask.image.sha256).convert("L")
     assert mask.size == (WIDTH, HEIGHT)
     assert [mask.getpixel(at) for at in ((150, 100), (101, 88), (199, 112), (88, 100))] == [255] * 4
@@ -166,7 +166,7 @@ def test_settings_of_a_picture_bring_its_mask_back(visitor: Visitor) -> None:
     page.get_by_role("button", name="Show the result").click()
     page.get_by_role("button", name="Use settings").first.click()
     expect(page.get_by_role("radio", name="Masked area only")).to_be_checked()
-    page.wait_for_function("darkroom.form.get()['start.image']")
+    page.wait_for_function("darkroom.form.get()['init_image.image']")
     page.get_by_role("button", name="Back to the canvas").click()
     expect(page.locator(".bench-words")).to_contain_text("4% of")
     assert make(visitor).mask == recipe.mask
@@ -206,7 +206,7 @@ def test_a_picture_that_was_swept_is_said_to_be_gone(visitor: Visitor) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Inpaint").click()
     page.evaluate("""darkroom.form.set({ ...darkroom.form.get(),
-      "start.image": { sha256: "0".repeat(64), width: 64, height: 64, name: "old.png" } })""")
+      "init_image.image": { sha256: "0".repeat(64), width: 64, height: 64, name: "old.png" } })""")
     expect(page.locator(".bench-words")).to_have_text("The picture is not here any more. Choose it again.")
     page.get_by_role("button", name="Change picture").click()
     expect(page.get_by_role("button", name="Drop a picture, paste it, or choose a file").last).to_be_visible()
@@ -320,23 +320,27 @@ def test_a_pen_paints_by_its_pressure_and_a_palm_beside_it_does_not(visit: Visit
 def test_extending_sends_the_sides_and_no_size(visitor: Visitor) -> None:
     page = visitor.page
     open_canvas(page)
-    page.get_by_role("radio", name="Extend").click()
+    page.get_by_role("radio", name="Outpaint").click()
     page.click("#generate")
     expect(problem(page)).to_have_text("No side is extended. Give at least one side some pixels.")
     page.get_by_role("button", name="Right: 128 px").click()
     page.get_by_role("slider", name="Extend down, in pixels").press("Shift+ArrowDown")
-    expect(page.locator("[data-field='start.extend.down'] input")).to_have_value("64")
+    expect(page.locator("[data-field='init_image.outpaint.down'] input")).to_have_value("64")
     assert words(page) == "The new frame. 384 × 256 becomes 512 × 320."
     frame, inside = (page.locator(one).bounding_box() for one in (".new-frame", ".new-frame img"))
     assert frame and inside
     assert inside["width"] / frame["width"] == pytest.approx(384 / 512, abs=0.01)
-    page.fill("[data-field='start.extend.down'] input", "60")
+    page.fill("[data-field='init_image.outpaint.down'] input", "60")
     page.click("#generate")
     expect(problem(page)).to_contain_text("Down is 60. Use a multiple of 8: 56 or 64.")
     page.get_by_role("button", name="64", exact=True).last.click()
     recipe = make(visitor)
-    assert recipe.start is not None and recipe.start.extend is not None and recipe.mask is None
-    assert (recipe.start.extend.right, recipe.start.extend.down, recipe.start.extend.left) == (128, 64, 0)
+    assert recipe.init_image is not None and recipe.init_image.outpaint is not None and recipe.mask is None
+    assert (recipe.init_image.outpaint.right, recipe.init_image.outpaint.down, recipe.init_image.outpaint.left) == (
+        128,
+        64,
+        0,
+    )
     assert (recipe.width, recipe.height) == (512, 320)
     page.get_by_role("button", name="Back to the canvas").click()
     page.get_by_role("button", name="Use the result").click()
@@ -362,7 +366,7 @@ def test_no_width_cuts_the_canvas_or_its_tools(visit: Visit, width: int) -> None
     page.get_by_role("radio", name="Masked area only").click()
     page.get_by_role("switch", name="Soft inpainting").click()
     check(page, touch)
-    page.get_by_role("radio", name="Extend").click()
+    page.get_by_role("radio", name="Outpaint").click()
     check(page, touch)
 
 
@@ -391,12 +395,12 @@ def test_a_sketch_becomes_the_start_picture_and_can_be_taken_back(visitor: Visit
     stroke(page, (100, 100), (200, 100))
     page.get_by_role("button", name="Use the sketch").click()
     expect(page.locator(".easel")).to_have_count(0)
-    page.wait_for_function("darkroom.form.get()['start.image'].name === 'sketch'")
-    sketch = brought(visitor, page.evaluate("darkroom.form.get()['start.image'].sha256")).convert("RGB")
+    page.wait_for_function("darkroom.form.get()['init_image.image'].name === 'sketch'")
+    sketch = brought(visitor, page.evaluate("darkroom.form.get()['init_image.image'].sha256")).convert("RGB")
     assert sketch.size == (WIDTH, HEIGHT)
     assert sketch.getpixel((150, 100)) == (250, 250, 248) and sketch.getpixel((150, 200)) == (60, 90, 120)
     page.get_by_role("button", name="Undo").last.click()
-    assert page.evaluate("darkroom.form.get()['start.image'].name") == "scene.png"
+    assert page.evaluate("darkroom.form.get()['init_image.image'].name") == "scene.png"
 
 
 def test_a_drawing_of_white_lines_becomes_a_control_picture(visitor: Visitor) -> None:

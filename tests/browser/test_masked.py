@@ -106,8 +106,8 @@ def share_in_engine(png: bytes, soft: bool, invert: bool) -> float:
         seed=1,
     )
     fields = json.loads(recipe.canonical_json()) | {
-        "start": {"image": first},
-        "mask": {"image": second, "soft": soft, "invert": invert, "feather": 0},
+        "init_image": {"image": first},
+        "mask": {"image": second, "soft": soft, "invert": invert, "blur": 0},
     }
     try:
         frame = frame_of(Recipe.model_validate_json(json.dumps(fields)), images)

@@ -147,23 +147,23 @@ def test_a_model_is_deleted_only_after_it_was_asked_for_in_place(visit_models: V
     expect(page.get_by_role("alert").filter(has_text="part of Darkroom")).to_be_visible()
 
 
-def test_an_offer_is_downloaded_with_its_progress_and_then_is_here(
+def test_an_catalog_model_is_downloaded_with_its_progress_and_then_is_here(
     visit_models: Visit, own_site: Site, hub: HubHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_task, "pinned_sha256", lambda repository, path: "")  # the hub's is not the real file
     page = visit_models("/get").page
-    offer = page.locator(".offer[data-id=lcm-lora-sd15]")
-    expect(offer).to_contain_text("CreativeML Open RAIL++-M")
-    expect(offer).to_contain_text("135\u00a0MB")
+    catalog_model = page.locator(".offer[data-id=lcm-lora-sd15]")
+    expect(catalog_model).to_contain_text("CreativeML Open RAIL++-M")
+    expect(catalog_model).to_contain_text("135\u00a0MB")
     hub.gate.clear()
-    offer.get_by_role("button", name="Download LCM LoRA for SD 1.5").click()
-    expect(offer).to_contain_text("of 2\u00a0MB")
-    expect(page.locator(".errand", has_text="Download lcm-lora-sdv1-5")).to_be_visible()
+    catalog_model.get_by_role("button", name="Download LCM LoRA for SD 1.5").click()
+    expect(catalog_model).to_contain_text("of 2\u00a0MB")
+    expect(page.locator(".model task", has_text="Download lcm-lora-sdv1-5")).to_be_visible()
     page.locator(".queue-button").click()
     expect(page.locator(".queue-row", has_text="Download lcm-lora")).to_contain_text("of 2\u00a0MB")
     page.keyboard.press("Escape")
     hub.gate.set()
-    expect(offer).to_contain_text("Here")
+    expect(catalog_model).to_contain_text("Here")
     assert (own_site.studio.settings.models_dir / "loras" / "lcm-lora-sdv1-5.safetensors").read_bytes() == DATA
 
 
@@ -179,10 +179,10 @@ def test_any_repository_shows_license_and_sizes_before_a_file_is_taken(visit_mod
     name.fill("owner/model")
     page.keyboard.press("Enter")
     expect(page.locator(".found-files")).to_contain_text("license: mit")
-    expect(page.locator(".found-files .errand", has_text="old.ckpt")).to_contain_text("can run code when opened")
+    expect(page.locator(".found-files .model task", has_text="old.ckpt")).to_contain_text("can run code when opened")
     page.get_by_label("What it is").select_option("vae")
     page.get_by_role("button", name="Download a.safetensors").click()
-    expect(page.locator(".errand", has_text="Download a.safetensors")).to_contain_text("Done")
+    expect(page.locator(".model task", has_text="Download a.safetensors")).to_contain_text("Done")
     assert download(own_site).kind == "vae"
     assert (own_site.studio.settings.models_dir / "vae" / "a.safetensors").exists()
 
@@ -191,7 +191,7 @@ def test_a_download_that_fails_says_why_and_what_to_do(visit_models: Visit, hub:
     page = visit_models("/get").page
     hub.list_status = (403, {"X-Error-Code": "GatedRepo"})
     page.get_by_role("button", name="Download SD 3.5 medium").click()
-    row = page.locator(".errand", has_text="Download sd3.5_medium.safetensors")
+    row = page.locator(".model task", has_text="Download sd3.5_medium.safetensors")
     expect(row).to_contain_text("is given only to those who accepted its license.")
     expect(row).to_contain_text("start Darkroom with HF_TOKEN set.")
     hub.list_status = (200, {})
@@ -203,7 +203,7 @@ def test_a_merge_is_asked_for_with_all_it_needs(
     asked: list[Merge] = []
     queue_up = Studio._queue_up
     monkeypatch.setattr(
-        own_site.studio.errands,
+        own_site.studio.model_tasks,
         "_queue_up",
         lambda task, owner, window: (
             asked.append(task),

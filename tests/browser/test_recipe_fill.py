@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from pydantic import BaseModel
 
-from contract.parts import Control, Extend, Hires, LoraUse, Mask, Reference, Start
+from contract.parts import Control, Hires, InitImage, IpAdapter, LoraUse, Mask, Outpaint
 from contract.recipe import Recipe, RecipeDraft
 from tests.support.browser_site import Site, Visitor
 from tests.support.browser_uploads import painted, picture_bytes
@@ -41,7 +41,7 @@ HIRES = {
     "negative_prompt": "dull",
 }
 START = {"strength": 0.6, "resize": "fill"}
-MASK = {"feather": 9, "invert": False, "content": "noise", "area": "masked", "padding": 40, "soft": True}
+MASK = {"blur": 9, "invert": False, "content": "noise", "area": "masked", "padding": 40, "soft": True}
 CONTROL = {
     "model": "canny-small",
     "preprocessor": "canny",
@@ -51,7 +51,7 @@ CONTROL = {
     "resize": "fill",
     "weight": 0.7,
     "mode": "control",
-    "begin": 0.1,
+    "start": 0.1,
     "end": 0.8,
     "pixel_perfect": False,
 }
@@ -60,20 +60,20 @@ LORA = {"weight": 0.7, "text_weight": 0.4, "blocks": [0.5] * 12}
 APART = {
     "schema_",
     "model",
-    "start.image",
-    "start.depth",
-    "start.image_guidance",
-    "start.extend",
+    "init_image.image",
+    "init_image.depth",
+    "init_image.image_guidance",
+    "init_image.outpaint",
     "mask.image",
     "mask.keep_size",
     "controls.image",
-    "controls.shows",
+    "controls.control_type",
     "embeddings",
     "refiner",
     "extras",
     "vae",
     "hypernetworks",
-    "references",
+    "ip_adapters",
     "loras.model",
     "parent",
 }
@@ -83,7 +83,7 @@ def test_every_field_of_a_recipe_has_its_row_here() -> None:
     """A new field fails here until the form has a place for it, or says that it has none."""
     parts: Mapping[str, tuple[type[BaseModel], Mapping[str, Any]]] = {
         "hires": (Hires, HIRES),
-        "start": (Start, START),
+        "init_image": (InitImage, START),
         "mask": (Mask, MASK),
         "controls": (Control, CONTROL),
         "loras": (LoraUse, LORA),
@@ -94,8 +94,8 @@ def test_every_field_of_a_recipe_has_its_row_here() -> None:
             f"{part}.{name}" for name in kind.model_fields if name not in values and f"{part}.{name}" not in APART
         }
     assert not missing
-    assert set(Extend.model_fields) == {"left", "right", "up", "down", "overlap", "content"}
-    assert set(Reference.model_fields) == {"image", "weight", "model", "begin", "end"}
+    assert set(Outpaint.model_fields) == {"left", "right", "up", "down", "overlap", "content"}
+    assert set(IpAdapter.model_fields) == {"image", "weight", "model", "start", "end"}
     known = set(re.findall(r'"(\w+)"', FILL.read_text("utf-8").split("const KNOWN")[1].split("]);")[0]))
     known |= {"prompt", "negative_prompt", "sampler", "schedule", "steps", "guidance", "clip_skip", "width", "height"}
     assert {name.rstrip("_") for name in RecipeDraft.model_fields} == known
@@ -148,7 +148,7 @@ def test_words_numbers_and_a_hires_pass_come_out_as_they_went_in(visitor: Visito
 def bring(page: Page, size: tuple[int, int] = (128, 192), shade: str = "") -> str:
     """A picture that this visitor brought, by its sha256."""
     sha256: str = page.evaluate(
-        """async ([bytes]) => (await (await fetch("/api/v1/inputs", { method: "POST",
+        """async ([bytes]) => (await (await fetch("/api/v1/uploads", { method: "POST",
       body: new Blob([new Uint8Array(bytes)], { type: "image/png" }) })).json()).sha256""",
         [list(picture_bytes(*size))],
     )
@@ -158,12 +158,12 @@ def bring(page: Page, size: tuple[int, int] = (128, 192), shade: str = "") -> st
 def test_a_start_picture_a_mask_and_a_lora_come_out_as_they_went_in(visitor: Visitor, lora: str) -> None:
     page = visitor.page
     image = {"image": {"sha256": bring(page)}}
-    fill(page, {**WORDS, "start": START | image, "mask": MASK | image, "loras": [{**LORA, "model": lora}]})
+    fill(page, {**WORDS, "init_image": START | image, "mask": MASK | image, "loras": [{**LORA, "model": lora}]})
     expect(page.get_by_role("tab", name="Inpaint")).to_have_attribute("aria-selected", "true")
     page.wait_for_function("!document.querySelector('.bench-busy')")
     made = sent(visitor).model_dump()
     assert {name: made[name] for name in WORDS} == WORDS
-    assert {name: made["start"][name] for name in START} == START and made["start"]["image"] == image["image"]
+    assert {name: made["init_image"][name] for name in START} == START and made["init_image"]["image"] == image["image"]
     assert {name: made["mask"][name] for name in MASK} == MASK
     (one,) = made["loras"]
     assert {**one, "blocks": list(one["blocks"]), "model": one["model"]["name"]} == {**LORA, "model": lora}

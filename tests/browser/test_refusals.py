@@ -36,7 +36,7 @@ EVERYWHERE = (
     "count",
     "loras",
     "hypernetworks",
-    "references",
+    "ip_adapters",
     "hires",
 )
 AT_FIELD = {(tab, field) for tab in TABS for field in EVERYWHERE if (tab, field) != ("inpaint", "hires")} | {
@@ -45,10 +45,10 @@ AT_FIELD = {(tab, field) for tab in TABS for field in EVERYWHERE if (tab, field)
 # A first unit that is not in use, and so not in the draft, and a second one that is.
 UNITS = """() => {
   const picture = { sha256: "0".repeat(64), width: 64, height: 64 };
-  const blank = { model: "", image: null, map: null, weight: "1", begin: "0", end: "1", preprocessor: "none", resolution: "", low: "", high: "",
-    resize: "crop", mode: "balanced", shows: "", pixel_perfect: false, text_weight: "" };
+  const blank = { model: "", image: null, map: null, weight: "1", start: "0", end: "1", preprocessor: "none", resolution: "", low: "", high: "",
+    resize: "crop", mode: "balanced", control_type: "", pixel_perfect: false, text_weight: "" };
   const pair = (model) => [blank, { ...blank, model, image: picture }];
-  darkroom.form.set({ ...darkroom.form.get(), controls: pair("canny-small"), references: pair("face"),
+  darkroom.form.set({ ...darkroom.form.get(), controls: pair("canny-small"), ip_adapters: pair("face"),
     loras: [{ ...blank, model: "ink", image: null }], hypernetworks: [{ ...blank, model: "bend", image: null }] });
 }"""
 # Codes of failures that name no field of a recipe. Of those that do, the fields themselves are the rows.
@@ -72,13 +72,13 @@ CODES = frozenset(
         "fake",
         "gated",
         "hub_unavailable",
-        "input_damaged",
-        "input_gone",
+        "upload_damaged",
+        "upload_gone",
         "internal",
         "invalid_input",
         "invalid_preprocessor",
         "invalid_recipe",
-        "invalid_window",
+        "invalid_session",
         "job_failed",
         "method_not_allowed",
         "misdirected",
@@ -114,7 +114,7 @@ CODES = frozenset(
         "hub_busy",
         "offline",
         "database_damaged",
-        "input_unreadable",
+        "upload_unreadable",
         "invalid_key",
         "foreign_recipe",
         "job_running",
@@ -189,7 +189,7 @@ OTHER_FIELDS = frozenset(
         "name",
         "files",
         "kind",
-        "favourite",
+        "favorite",
         "scale",
         "upscaler",
         "image",
@@ -229,6 +229,6 @@ def test_every_refusal_is_seen_and_heard_on_every_tab(deaf: Visitor, tab: str) -
         part = one["field"].partition(".")[0]
         if (tab, part) in AT_FIELD:
             assert one["place"] != "generate", one
-        if part in ("controls", "references") and one["place"] != "generate" and one["field"] != part:
+        if part in ("controls", "ip_adapters") and one["place"] != "generate" and one["field"] != part:
             assert one["place"].startswith(f"{part}.") and one["place"].endswith("-1"), one
     assert {one["place"] for one in found if not one["field"]} == {"generate"}

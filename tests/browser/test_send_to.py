@@ -1,4 +1,4 @@
-"""A picture goes on to something else: by the menu, by dragging, by dropping, and enlarged."""
+"""A picture goes on to something else: by the menu, by dragging, by dropping, and upscaled."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_a_finished_picture_is_enlarged_and_told_apart_in_the_gallery(done: Visi
     expect(dialog.locator(".sheet-foot .hint")).to_have_text("128\u00a0×\u00a0128 becomes 384\u00a0×\u00a0384.")
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 384")
-    task = done.site.worker.tickets[-1].task
+    task = done.site.worker.work_items[-1].task
     assert isinstance(task, Upscale) and (task.scale, task.parent) == (3, parent)
     expect(page.locator(".status")).to_contain_text("Upscale 3×")
     page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
@@ -116,7 +116,7 @@ def test_a_finished_picture_is_enlarged_and_told_apart_in_the_gallery(done: Visi
 def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_text("More", exact=True).click()
-    page.get_by_role("button", name="Enlarge a picture").click()
+    page.get_by_role("button", name="Upscale a picture").click()
     dialog = page.get_by_role("dialog", name="Upscale")
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     expect(dialog.locator(".problem").last).to_have_text(
@@ -125,11 +125,11 @@ def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, t
     dialog.locator("input[type=file]").set_input_files(picture_file(tmp_path))
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 384")
-    task = visitor.site.worker.tickets[-1].task
+    task = visitor.site.worker.work_items[-1].task
     assert isinstance(task, Upscale) and task.parent is None
 
 
-def test_a_dropped_picture_offers_two_halves(visitor: Visitor) -> None:
+def test_a_dropped_picture_catalog_models_two_halves(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate(_DROP, [list(picture_bytes()), ".stage", ".half[data-act=start]"])
     expect(page.get_by_role("tab", name="Image to image")).to_have_attribute("aria-selected", "true")
@@ -212,7 +212,9 @@ def test_a_result_of_the_inpaint_tab_sent_to_it_shows_the_canvas(done: Visitor) 
     expect(mask).to_be_visible()
 
 
-@pytest.mark.parametrize(("place", "field"), [("Image to image", "start.image"), ("ControlNet", "controls.image-0")])
+@pytest.mark.parametrize(
+    ("place", "field"), [("Image to image", "init_image.image"), ("ControlNet", "controls.image-0")]
+)
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
 def test_on_its_own_tab_a_sent_picture_comes_into_sight(
     visit: Visit, place: str, field: str, width: int, touch: bool

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from contract.parts import CONTROL_RESOLUTION, Extend
+from contract.parts import CONTROL_RESOLUTION, Outpaint
 from contract.sizes import MASKED_ROOM, ROOM, extended_size, followed_size, hires_size, inner_size, upscaled_size
 from contract.tasks import Upscale
 from contract.values import SIDE, SIDE_MULTIPLE
@@ -79,7 +79,7 @@ def cases() -> list[tuple[list[object], tuple[int, int]]]:
         gained = {side: 8 * chance.randint(0, 20) for side in ("left", "right", "up")} | {"down": 8}
         found += [
             (["inner", size], inner_size(size)),
-            (["extended", size, gained], extended_size(size, Extend(**gained))),
+            (["extended", size, gained], extended_size(size, Outpaint(**gained))),
         ]
     return found
 
@@ -123,7 +123,7 @@ def test_an_enlarged_picture_is_as_large_as_the_dialog_says(
 ) -> None:
     page = visitor.page
     page.get_by_text("More", exact=True).click()
-    page.get_by_role("button", name="Enlarge a picture").click()
+    page.get_by_role("button", name="Upscale a picture").click()
     dialog = page.get_by_role("dialog", name="Upscale")
     dialog.locator("input[type=file]").set_input_files(picture_file(tmp_path, width=width, height=height))
     dialog.get_by_role("radio", name=f"{scale}×").click()
@@ -133,7 +133,7 @@ def test_an_enlarged_picture_is_as_large_as_the_dialog_says(
     visitor.wait_for("done")
     cell = visitor.view()["cells"][0]
     assert (cell["width"], cell["height"]) == made
-    assert isinstance(visitor.site.worker.tickets[-1].task, Upscale)
+    assert isinstance(visitor.site.worker.work_items[-1].task, Upscale)
 
 
 def note(page: Page) -> str:
@@ -218,7 +218,7 @@ def test_a_size_of_ones_own_says_what_is_cut_off(visitor: Visitor, tmp_path: Pat
 def test_extending_says_what_is_cut_and_makes_that_size(visitor: Visitor) -> None:
     page = visitor.page
     open_canvas(page, picture_bytes(203, 133))
-    page.get_by_role("radio", name="Extend").click()
+    page.get_by_role("radio", name="Outpaint").click()
     page.get_by_role("button", name="Right: 64 px").click()
     words = page.locator(".bench-words")
     expect(words).to_contain_text(

@@ -45,7 +45,7 @@ def view_of(state: dict[str, Any]) -> dict[str, Any]:
     count = given.get("count", 1)
     seeds = given.pop("saved", [])
     cells = [
-        {"id": f"none-{seed}", "seed": str(seed), "width": 128, "height": 128, "favourite": False} for seed in seeds
+        {"id": f"none-{seed}", "seed": str(seed), "width": 128, "height": 128, "favorite": False} for seed in seeds
     ]
     preview = {"image": given.get("image", 0), "url": PREVIEW} if given.pop("preview", False) else None
     start = {"id": state["name"], "recipe": {**RECIPE, "count": count}, "width": 128, "height": 128, "behind": None}

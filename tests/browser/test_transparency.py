@@ -73,7 +73,7 @@ def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit
     assert seen(page, "#control-section .area-full img") == COLOR
     page.get_by_role("tab", name="Inpaint").click()
     assert seen(page, ".bench .canvas-picture") == COLOR
-    page.get_by_role("radio", name="Extend").click()
+    page.get_by_role("radio", name="Outpaint").click()
     page.get_by_role("button", name="Right: 64 px").click()
     assert seen(page, ".extend-frame img") == COLOR
 
@@ -103,8 +103,8 @@ def test_a_color_is_picked_and_a_sketch_is_sent_as_it_is_seen(visitor: Visitor) 
     page.get_by_role("button", name="Blue").click()
     stroke(page, (200, 60), (300, 60))
     page.get_by_role("button", name="Use the sketch").click()
-    page.wait_for_function("darkroom.form.get()['start.image'].name === 'sketch'")
-    sketch = brought(visitor, page.evaluate("darkroom.form.get()['start.image'].sha256"))
+    page.wait_for_function("darkroom.form.get()['init_image.image'].name === 'sketch'")
+    sketch = brought(visitor, page.evaluate("darkroom.form.get()['init_image.image'].sha256"))
     assert sketch.convert("RGBA").getpixel((300, 200)) == (*COLOR, 255)
 
 

@@ -69,7 +69,7 @@ def test_kind_and_family_are_told_by_configuration(
 
 def test_a_union_model_says_what_its_maps_may_show(tmp_path: Path) -> None:
     make_control(tmp_path, _class_name="ControlNetUnionModel", num_control_type=6, addition_embed_type="text_time")
-    assert only(tmp_path).shows == ("pose", "depth", "soft_edges", "lines", "normals", "segments")
+    assert only(tmp_path).control_type == ("pose", "depth", "soft_edges", "lines", "normals", "segments")
 
 
 @pytest.mark.parametrize(("width", "layers", "family"), [(768, 16, "sd1"), (1024, 16, "sd2"), (2048, 70, "sdxl")])

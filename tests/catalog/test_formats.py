@@ -99,7 +99,7 @@ def test_what_came_in_place_of_a_model_is_said_to_be_what_it_is(
 
 def test_a_kept_fact_without_the_new_field_is_read_again() -> None:
     facts = {
-        "sniffed": {"kind": "lora", "shows": []},
+        "sniffed": {"kind": "lora", "control_type": []},
         "about": {"title": "", "notes": "", "trigger_words": []},
         "fingerprint": "",
     }

@@ -484,7 +484,7 @@ CASES: dict[str, Case] = {
     "controlnet union": Case(
         lambda: diffusers_controlnet(2048, is_xl=True, task_embedding=(8, 320)),
         ("controlnet", "sdxl"),
-        {"shows": ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")},
+        {"control_type": ("pose", "depth", "soft_edges", "lines", "normals", "segments", "tile", "inpaint")},
     ),
     "controlnet sd3": Case(
         lambda: {

@@ -1,4 +1,4 @@
-"""Errands: their JSON, their lanes, and what no request may name."""
+"""Model tasks: their JSON, their queues, and what no request may name."""
 
 import pytest
 from pydantic import ValidationError
@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from contract.errors import InvalidRecipe
 from contract.model_tasks import Convert, Download, Merge, MergeDraft
 from contract.recipe import ModelRef
-from contract.tasks import TASK, Paint, Task, task_json
+from contract.tasks import TASK, Generate, Task, task_json
 from contract.validation import parse
 from tests.contract.test_recipe import recipe
 
@@ -23,15 +23,15 @@ A, B = (ModelRef(name=name, family="sd1") for name in "ab")
     ],
     ids=task_json,
 )
-def test_an_errand_survives_json_and_makes_no_picture(task: Task) -> None:
+def test_an_model_task_survives_json_and_makes_no_picture(task: Task) -> None:
     assert TASK.validate_json(task_json(task)) == task
     assert (task.picture_count, task.images) == (0, ())
 
 
-def test_each_kind_of_work_has_its_lane() -> None:
-    assert Paint(recipe=recipe()).lane == "engine"
-    assert Download(source="a/b").lane == "network"
-    assert Convert(model="old").lane == Merge(name="m", a=A, b=B).lane == "disk"
+def test_each_kind_of_work_has_its_queue_name() -> None:
+    assert Generate(recipe=recipe()).queue_name == "engine"
+    assert Download(source="a/b").queue_name == "network"
+    assert Convert(model="old").queue_name == Merge(name="m", a=A, b=B).queue_name == "disk"
 
 
 def test_a_merge_reads_its_models() -> None:

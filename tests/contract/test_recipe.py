@@ -48,7 +48,7 @@ def test_a_recipe_survives_json_and_is_a_valid_draft(recipe: Recipe) -> None:
 
 def test_defaults_are_left_out_and_order_does_not_matter() -> None:
     plain = Recipe.model_validate_json(json.dumps(BASE))
-    full = Recipe.model_validate_json(json.dumps(dict(reversed(BASE.items())) | {"count": 1, "loras": [], "schema": 1}))
+    full = Recipe.model_validate_json(json.dumps(dict(reversed(BASE.items())) | {"count": 1, "loras": [], "schema": 2}))
     assert plain.canonical_json() == full.canonical_json()
     assert "count" not in plain.canonical_json() and plain.identity == full.identity
 
@@ -100,9 +100,9 @@ def test_seeds_may_travel_as_decimal_text(sent: object, seed: int | None) -> Non
         {"prompt": "x" * 200_001},
         {"sampler": ""},
         {"unknown": 1},
-        {"schema": 2},
-        {"start": {"image": {"sha256": "x"}}},
-        {"start": {"image": {"sha256": "0" * 64}, "strength": 2}},
+        {"schema": 3},
+        {"init_image": {"image": {"sha256": "x"}}},
+        {"init_image": {"image": {"sha256": "0" * 64}, "strength": 2}},
         {"loras": [{"ref": {}}]},
     ],
 )
@@ -142,22 +142,26 @@ def recipe(**fields: object) -> Recipe:
 
 def test_parts_that_are_left_out_change_no_identity() -> None:
     assert recipe().identity == OLD_IDENTITY
-    assert recipe(start=None, mask=None, controls=[], references=[], hires=None).identity == OLD_IDENTITY
+    assert recipe(init_image=None, mask=None, controls=[], ip_adapters=[], hires=None).identity == OLD_IDENTITY
     assert recipe(loras=[], hypernetworks=[], embeddings=[], vae=None).identity == OLD_IDENTITY
 
 
 def test_a_recipe_of_all_parts_survives_json_and_is_a_valid_draft() -> None:
     model = {"kind": "controlnet", "name": "canny", "family": "sd1"}
     full = recipe(
-        start={"image": PICTURE, "strength": 0.4, "resize": "fill", "depth": {"sha256": "1" * 64}},
+        init_image={"image": PICTURE, "strength": 0.4, "resize": "fill", "depth": {"sha256": "1" * 64}},
         mask={"image": {"sha256": "2" * 64}, "area": "masked", "soft": True},
-        controls=[{"model": model, "image": {"sha256": "3" * 64}, "begin": 0.1, "end": 0.9}],
-        references=[{"model": model | {"kind": "ip_adapter", "name": "ip"}, "image": {"sha256": "4" * 64}}],
+        controls=[{"model": model, "image": {"sha256": "3" * 64}, "start": 0.1, "end": 0.9}],
+        ip_adapters=[{"model": model | {"kind": "ip_adapter", "name": "ip"}, "image": {"sha256": "4" * 64}}],
     )
     again = Recipe.model_validate_json(full.canonical_json())
     draft = RecipeDraft.model_validate_json(full.canonical_json())
     assert again == full and again.identity == full.identity
-    assert (draft.start, draft.mask, draft.controls[0].model) == (full.start, full.mask, full.controls[0].model)
+    assert (draft.init_image, draft.mask, draft.controls[0].model) == (
+        full.init_image,
+        full.mask,
+        full.controls[0].model,
+    )
     assert [image.sha256[0] for image in full.images] == ["0", "1", "2", "3", "4"]
     assert [ref.name for ref in full.models] == ["starter", "canny", "ip"]
 
@@ -231,15 +235,15 @@ def test_a_draft_names_its_models_and_its_parent() -> None:
     "fields",
     [
         {"mask": {"image": PICTURE}},
-        {"start": {"image": PICTURE, "extend": {}}},
-        {"start": {"image": PICTURE, "extend": {"left": 4}}},
-        {"start": {"image": PICTURE, "resize": "bend"}},
-        {"start": {"image": PICTURE}, "mask": {"image": PICTURE}, "hires": {}},
+        {"init_image": {"image": PICTURE, "outpaint": {}}},
+        {"init_image": {"image": PICTURE, "outpaint": {"left": 4}}},
+        {"init_image": {"image": PICTURE, "resize": "bend"}},
+        {"init_image": {"image": PICTURE}, "mask": {"image": PICTURE}, "hires": {}},
         {"hires": {"scale": 1.0}},
-        {"start": {"image": PICTURE, "extend": {"up": 8}}, "hires": {}},
+        {"init_image": {"image": PICTURE, "outpaint": {"up": 8}}, "hires": {}},
         {"hires": {"scale": 16}},
-        {"start": {"image": PICTURE, "extend": {"up": 8}}, "mask": {"image": PICTURE, "area": "masked"}},
-        {"controls": [{"model": "canny", "image": PICTURE, "begin": 0.5, "end": 0.5}]},
+        {"init_image": {"image": PICTURE, "outpaint": {"up": 8}}, "mask": {"image": PICTURE, "area": "masked"}},
+        {"controls": [{"model": "canny", "image": PICTURE, "start": 0.5, "end": 0.5}]},
         {"controls": [{"model": "canny", "image": PICTURE}] * 9},
         {"loras": [{"model": "ink"}] * 33},
         {"loras": [{"model": "ink", "weight": 10.5}]},

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from contract.recipe import ImageRef, ModelRef
-from contract.tasks import TASK, Paint, Preprocess, Task, Upscale, task_json
+from contract.tasks import TASK, Generate, Preprocess, Task, Upscale, task_json
 from tests.contract.test_recipe import recipe
 
 IMAGE = ImageRef(sha256="a" * 64)
@@ -15,7 +15,7 @@ ESRGAN = ModelRef(kind="upscaler", name="esrgan", family="esrgan")
 @pytest.mark.parametrize(
     "task",
     [
-        Paint(recipe=recipe(count=3), parent="0" * 22),
+        Generate(recipe=recipe(count=3), parent="0" * 22),
         Upscale(image=IMAGE, upscaler=ESRGAN, scale=4.0),
         Preprocess(image=IMAGE, preprocessor="canny", low=10.0),
     ],
@@ -30,7 +30,7 @@ def test_defaults_are_left_out_of_a_task() -> None:
 
 
 def test_a_task_names_its_models_and_pictures() -> None:
-    painting = Paint(recipe=recipe(count=3, start={"image": {"sha256": "b" * 64}}))
+    painting = Generate(recipe=recipe(count=3, init_image={"image": {"sha256": "b" * 64}}))
     assert (painting.picture_count, [image.sha256[0] for image in painting.images]) == (3, ["b"])
     assert [ref.name for ref in painting.models] == ["starter"]
     assert Upscale(image=IMAGE, upscaler=ESRGAN).models == (ESRGAN,) and Upscale(image=IMAGE).models == ()

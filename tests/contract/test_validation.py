@@ -14,7 +14,7 @@ from contract.errors import InvalidRecipe, code_of
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
-from contract.validation import _ERRAND_LABELS, _RANGES, LABELS, parse, parse_draft, parse_upscale
+from contract.validation import _MODEL_TASK_LABELS, _RANGES, LABELS, parse, parse_draft, parse_upscale
 from contract.values import Frozen
 
 KINDS = (RecipeDraft, Upscale, Preprocess, Download, MergeDraft)
@@ -57,16 +57,21 @@ START: dict[str, object] = {"image": {"sha256": SHA}}
 @pytest.mark.parametrize(
     ("fields", "code", "message", "hint"),
     [
-        ({"start": START | {"strength": 2}}, "invalid_start_strength", "Strength is 2.", "Use a number, 0 to 1."),
         (
-            {"start": {"image": {"sha256": "x"}}},
-            "invalid_start_image_sha256",
+            {"init_image": START | {"strength": 2}},
+            "invalid_init_image_strength",
+            "Strength is 2.",
+            "Use a number, 0 to 1.",
+        ),
+        (
+            {"init_image": {"image": {"sha256": "x"}}},
+            "invalid_init_image_image_sha256",
             "Start picture is “x”.",
             "Use a picture that is here: add it again.",
         ),
         (
-            {"start": START | {"extend": {"left": 3}}},
-            "invalid_start_extend_left",
+            {"init_image": START | {"outpaint": {"left": 3}}},
+            "invalid_init_image_outpaint_left",
             "Left is 3.",
             "Use 0 to 1984, a multiple of 8.",
         ),
@@ -77,7 +82,7 @@ START: dict[str, object] = {"image": {"sha256": SHA}}
             "Add one, or leave the mask out.",
         ),
         (
-            {"controls": [START | {"model": "canny"}, START | {"model": "canny", "begin": 0.8, "end": 0.2}]},
+            {"controls": [START | {"model": "canny"}, START | {"model": "canny", "start": 0.8, "end": 0.2}]},
             "invalid_controls_end",
             "ControlNet 2: it begins at 0.8 of the steps and ends at 0.2.",
             "Let it begin before it ends.",
@@ -114,8 +119,13 @@ START: dict[str, object] = {"image": {"sha256": SHA}}
             "Use a number, -10 to 10.",
         ),
         ({"hires": {"scale": 16}}, "invalid_hires_scale", "Upscale by is 16.", "Use more than 1, at most 8."),
-        ({"start": START | {"bend": 1}}, "unknown_field", "“start.bend” is not a field of a recipe.", "Leave it out."),
-        ({"start": {}}, "invalid_start_image", "“start.image” is missing.", "Add it."),
+        (
+            {"init_image": START | {"bend": 1}},
+            "unknown_field",
+            "“init_image.bend” is not a field of a recipe.",
+            "Leave it out.",
+        ),
+        ({"init_image": {}}, "invalid_init_image_image", "“init_image.image” is missing.", "Add it."),
     ],
 )
 def test_a_value_of_a_part_is_named_too(fields: dict[str, object], code: str, message: str, hint: str) -> None:
@@ -139,7 +149,7 @@ def test_an_upscale_is_judged_with_the_same_words(body: object, code: str, messa
 
 def test_every_label_and_range_is_of_a_field() -> None:
     """A name that a field no longer has would never be shown."""
-    for path in {*LABELS, *_RANGES, *_ERRAND_LABELS}:
+    for path in {*LABELS, *_RANGES, *_MODEL_TASK_LABELS}:
         first, *rest = path.split(".")
         kinds = [kind for kind in KINDS if {first, f"{first}_"} & set(kind.model_fields)]
         assert kinds, path
@@ -173,7 +183,8 @@ def test_bodies_that_are_no_draft_are_named_in_short(body: str | bytes, words: s
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["prompt", "steps", "seed", "model", "loras", "start", "extras", "width", "x"]), inner
+                st.sampled_from(["prompt", "steps", "seed", "model", "loras", "init_image", "extras", "width", "x"]),
+                inner,
             )
         ),
         max_leaves=8,
@@ -316,16 +327,16 @@ def test_a_merge_that_can_not_be_is_refused_before_it_is_looked_at(body: dict[st
             "“controls.1.image” is missing.",
             "controls.1.image",
         ),
-        ({"references": [{"image": {"sha256": SHA}, "model": []}]}, "IP-Adapter is a list.", "references.0.model"),
-        ({"start": START, "mask": START | {"soft": 1}}, "Soft inpainting is 1.", "mask.soft"),
+        ({"ip_adapters": [{"image": {"sha256": SHA}, "model": []}]}, "IP-Adapter is a list.", "ip_adapters.0.model"),
+        ({"init_image": START, "mask": START | {"soft": 1}}, "Soft inpainting is 1.", "mask.soft"),
         ({"mask": 3}, "Mask has to be an object in the request, and is 3.", "mask"),
         ({"model": {"name": "x"}}, "“model.family” is missing.", "model.family"),
         ({"embeddings": [3]}, "Embedding 1 has to be an object in the request, and is 3.", "embeddings.0"),
         ({"hires": {"sampler": 3}}, "Hires sampler is 3.", "hires.sampler"),
-        ({"schema": 2}, "Schema is 2.", "schema"),
+        ({"schema": 3}, "Schema is 3.", "schema"),
         ({"extras": []}, "Extras has to be an object in the request, and is a list.", "extras"),
         (
-            {"controls": [START | {"model": "a", "begin": 1.0, "end": 0.5}]},
+            {"controls": [START | {"model": "a", "start": 1.0, "end": 0.5}]},
             "ControlNet 1: it begins at 1 of the steps and ends at 0.5.",
             "controls.0.end",
         ),

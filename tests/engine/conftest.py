@@ -10,8 +10,8 @@ from diffusers import UNet2DConditionModel
 
 from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, path_key
+from contract.tasks import Generate
+from contract.work import WorkItem, path_key
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 from engine.models.manager import ModelManager
@@ -96,11 +96,11 @@ def make_recipe(entries: dict[str, ModelEntry]) -> Callable[..., Recipe]:
 
 
 @pytest.fixture(scope="session")
-def make_ticket(entries: dict[str, ModelEntry]) -> Callable[..., Ticket]:
-    """A ticket for a recipe."""
+def make_work_item(entries: dict[str, ModelEntry]) -> Callable[..., WorkItem]:
+    """A work item for a recipe."""
 
-    def make(recipe: Recipe, **changes: object) -> Ticket:
+    def make(recipe: Recipe, **changes: object) -> WorkItem:
         paths = {path_key(entry.ref): str(entry.path) for entry in entries.values()}
-        return Ticket("job", 1, Paint(recipe=recipe), model_paths=paths, **changes)
+        return WorkItem("job", 1, Generate(recipe=recipe), model_paths=paths, **changes)
 
     return make

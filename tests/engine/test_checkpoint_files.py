@@ -12,8 +12,8 @@ from catalog.files.folders import fingerprint
 from catalog.models import describe
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef, Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, WorkFailed, WorkPainted, path_key
+from contract.tasks import Generate
+from contract.work import WorkFailed, WorkImage, WorkItem, path_key
 from engine.engine import Engine
 from engine.models.manager import ModelManager
 from tests.support import tiny_files
@@ -55,9 +55,9 @@ def paint(engine: Engine, ref: ModelRef, path: Path, vae: Path | None = None) ->
         }
     )
     paths = {path_key(ref): str(path), f"vae/{vae}": str(vae)}
-    events = list(engine.paint(Ticket("job", 1, Paint(recipe=recipe), model_paths=paths), lambda: False))
+    events = list(engine.generate(WorkItem("job", 1, Generate(recipe=recipe), model_paths=paths), lambda: False))
     failures = [event.message for event in events if isinstance(event, WorkFailed)]
-    return failures[0] if failures else next(event.pixels.rgb for event in events if isinstance(event, WorkPainted))
+    return failures[0] if failures else next(event.pixels.rgb for event in events if isinstance(event, WorkImage))
 
 
 def told(kind: Kind) -> dict[str, str]:

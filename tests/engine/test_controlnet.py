@@ -13,8 +13,8 @@ from PIL import Image
 
 from catalog.models import ModelEntry
 from contract.recipe import ImageRef, Recipe
-from contract.tasks import Paint, Preprocess
-from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice, WorkPainted, path_key
+from contract.tasks import Generate, Preprocess
+from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkItem, WorkLoading, WorkNotice, path_key
 from engine.adapters import controlnet as subject
 from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.prompt_encoder import EmbeddingCache
@@ -45,32 +45,32 @@ def paint(
     control_entries: dict[str, ModelEntry],
     engine: Engine,
     make_recipe: Callable[..., Recipe],
-    make_ticket: Callable[..., Ticket],
+    make_work_item: Callable[..., WorkItem],
 ) -> Painter:
-    """Paint with controls and references; their models by name."""
+    """Paint with controls and ip_adapters; their models by name."""
     paths = {path_key(entry.ref): str(entry.path) for entry in (*entries.values(), *control_entries.values())}
 
     def run(
         model: str = "sd1",
         controls: tuple[dict[str, object], ...] = (),
-        references: tuple[dict[str, object], ...] = (),
+        ip_adapters: tuple[dict[str, object], ...] = (),
         **more: object,
     ) -> list[WorkerEvent]:
         parts = {
             name: tuple(
                 {"image": PICTURE_REF, **unit, "model": control_entries[str(unit["model"])].ref} for unit in units
             )
-            for name, units in (("controls", controls), ("references", references))
+            for name, units in (("controls", controls), ("ip_adapters", ip_adapters))
         }
-        ticket = make_ticket(make_recipe(model, **parts, **more))
-        return list(engine.paint(replace(ticket, images=IMAGES, model_paths=paths), lambda: False))
+        work_item = make_work_item(make_recipe(model, **parts, **more))
+        return list(engine.generate(replace(work_item, images=IMAGES, model_paths=paths), lambda: False))
 
     return run
 
 
 def pixels(events: list[WorkerEvent]) -> np.ndarray:
     assert isinstance(events[-1], WorkDone), events[-1]
-    (painted,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    (painted,) = [event.pixels for event in events if isinstance(event, WorkImage)]
     return np.frombuffer(painted.rgb, dtype=np.uint8).reshape(painted.height, painted.width, 3).astype(int)
 
 
@@ -88,8 +88,8 @@ def test_a_control_of_weight_nothing_changes_nothing(paint: Painter) -> None:
 def test_a_span_that_holds_no_whole_step_changes_nothing(paint: Painter) -> None:
     plain = pixels(paint())
     for unit in ({"model": "canny"}, {"model": "sketch"}):
-        assert np.array_equal(pixels(paint(controls=({**unit, "begin": 0.4, "end": 0.6},))), plain)
-    assert np.array_equal(pixels(paint(references=({"model": "picture", "begin": 0.4, "end": 0.6},))), plain)
+        assert np.array_equal(pixels(paint(controls=({**unit, "start": 0.4, "end": 0.6},))), plain)
+    assert np.array_equal(pixels(paint(ip_adapters=({"model": "picture", "start": 0.4, "end": 0.6},))), plain)
 
 
 @pytest.mark.parametrize("model", ["canny", "sketch"])
@@ -100,7 +100,7 @@ def test_the_three_modes_differ(model: str, paint: Painter) -> None:
 
 @pytest.mark.parametrize("model", ["canny", "sketch", "picture"])
 def test_the_same_model_twice_acts_twice(model: str, paint: Painter) -> None:
-    part = "references" if model == "picture" else "controls"
+    part = "ip_adapters" if model == "picture" else "controls"
     once = pixels(paint(**{part: ({"model": model},)}))
     twice = pixels(paint(**{part: ({"model": model}, {"model": model})}))
     assert not np.array_equal(once, twice)
@@ -112,16 +112,18 @@ def test_a_hires_pass_is_controlled_at_its_own_size(paint: Painter) -> None:
     assert plain.shape == held.shape == (96, 96, 3) and not np.array_equal(plain, held)
 
 
-@pytest.mark.parametrize("mask", [{"feather": 0}, {"feather": 0, "area": "masked", "padding": 4}], ids=str)
+@pytest.mark.parametrize("mask", [{"blur": 0}, {"blur": 0, "area": "masked", "padding": 4}], ids=str)
 def test_controls_act_within_a_mask_only(mask: dict[str, object], paint: Painter) -> None:
     more = {
-        "start": {"image": PICTURE_REF, "strength": 1.0},
+        "init_image": {"image": PICTURE_REF, "strength": 1.0},
         "mask": {"image": MASK_REF, **mask},
         "width": 96,
         "height": 64,
     }
     plain = pixels(paint(**more))
-    held = pixels(paint(controls=({"model": "canny"}, {"model": "sketch"}), references=({"model": "picture"},), **more))
+    held = pixels(
+        paint(controls=({"model": "canny"}, {"model": "sketch"}), ip_adapters=({"model": "picture"},), **more)
+    )
     outside = np.asarray(MASK)[..., 0] == 0
     assert np.array_equal(held[outside], np.asarray(PICTURE)[outside]) and not np.array_equal(held, plain)
 
@@ -136,8 +138,8 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(
         controls=({"model": control_entries["canny"].ref, "image": MASK_REF},),
         width=64,
         height=64,
-        start={"image": PICTURE_REF},
-        mask={"image": MASK_REF, "area": "masked", "padding": 0, "feather": 0},
+        init_image={"image": PICTURE_REF},
+        mask={"image": MASK_REF, "area": "masked", "padding": 0, "blur": 0},
     )
     frame = frame_of(recipe, IMAGES)
     assert frame is not None and frame.view is not None
@@ -180,7 +182,7 @@ def test_extreme_pictures_are_fitted(image: dict[str, str], mode: str, paint: Pa
         ("controls", {"model": "canny_xl"}, "invalid_controls_model", "“canny_xl” is for SDXL; “sd1” is SD 1.x."),
         ("controls", {"model": "canny2"}, "invalid_controls_model", "“canny2” is for SD 2.x; “sd1” is SD 1.x."),
         ("controls", {"model": "sketch_xl"}, "invalid_controls_model", "T2I-Adapter “sketch_xl” is for SDXL"),
-        ("references", {"model": "picture_xl"}, "invalid_references_model", "IP-Adapter “picture_xl” is for SDXL"),
+        ("ip_adapters", {"model": "picture_xl"}, "invalid_ip_adapters_model", "IP-Adapter “picture_xl” is for SDXL"),
         ("controls", {"model": "canny", "preprocessor": "cany"}, "invalid_preprocessor", "“cany”"),
         (
             "controls",
@@ -195,7 +197,7 @@ def test_extreme_pictures_are_fitted(image: dict[str, str], mode: str, paint: Pa
             "invalid_controls_image",
             "narrow",
         ),
-        ("controls", {"model": "canny", "image": {"sha256": "f" * 64}}, "input_gone", "did not reach"),
+        ("controls", {"model": "canny", "image": {"sha256": "f" * 64}}, "upload_gone", "did not reach"),
     ],
 )
 def test_what_cannot_be_done_fails_in_words_and_the_next_job_works(
@@ -226,14 +228,14 @@ def test_a_model_made_otherwise_is_refused_with_what_differs(
     paint: Painter,
     control_entries: dict[str, ModelEntry],
     make_recipe: Callable[..., Recipe],
-    make_ticket: Callable[..., Ticket],
+    make_work_item: Callable[..., WorkItem],
     engine: Engine,
 ) -> None:
     wide = tiny_controls.build_controlnet("sd2", tmp_path / "wide")
     ref = control_entries["canny"].ref.model_copy(update={"name": "wide", "fingerprint": ""})
-    ticket = make_ticket(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
-    ticket = replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, path_key(ref): str(wide)})
-    failed = failure(list(engine.paint(ticket, lambda: False)))
+    work_item = make_work_item(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
+    work_item = replace(work_item, images=IMAGES, model_paths={**work_item.model_paths, path_key(ref): str(wide)})
+    failed = failure(list(engine.generate(work_item, lambda: False)))
     assert "does not fit “sd1”: its cross_attention_dim is 1024 and the model's 32" in failed.message
 
 
@@ -241,19 +243,19 @@ def test_a_model_without_attention_steers_one_with_it(
     tmp_path: Path,
     control_entries: dict[str, ModelEntry],
     make_recipe: Callable[..., Recipe],
-    make_ticket: Callable[..., Ticket],
+    make_work_item: Callable[..., WorkItem],
     engine: Engine,
 ) -> None:
     plain = tiny_controls.build_controlnet(
         "sd1", tmp_path / "plain", down_block_types=("DownBlock2D", "DownBlock2D"), mid_block_type="UNetMidBlock2D"
     )
     ref = control_entries["canny"].ref.model_copy(update={"name": "plain", "fingerprint": ""})
-    ticket = make_ticket(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
+    work_item = make_work_item(make_recipe(controls=({"model": ref, "image": PICTURE_REF},)))
     steered, free = (
-        pixels(list(engine.paint(job, lambda: False)))
+        pixels(list(engine.generate(job, lambda: False)))
         for job in (
-            replace(ticket, images=IMAGES, model_paths={**ticket.model_paths, path_key(ref): str(plain)}),
-            make_ticket(make_recipe()),
+            replace(work_item, images=IMAGES, model_paths={**work_item.model_paths, path_key(ref): str(plain)}),
+            make_work_item(make_recipe()),
         )
     )
     assert not np.array_equal(steered, free)
@@ -265,14 +267,14 @@ def test_pictures_as_prompt_leave_the_model_as_it_was(
     models: ModelManager,
     make_recipe: Callable[..., Recipe],
 ) -> None:
-    recipe = make_recipe(references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},))
+    recipe = make_recipe(ip_adapters=({"model": control_entries["picture"].ref, "image": PICTURE_REF},))
     paths = {path_key(control_entries["picture"].ref): str(control_entries["picture"].path)}
-    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
+    work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, paths)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         unet = bundle.parts["unet"]
         before, names = {key: value.clone() for key, value in unet.state_dict().items()}, [*unet.attn_processors]
         with pytest.raises(RuntimeError, match="on purpose"):
-            with lend(recipe, ticket, models, Preprocessors([], CPU.torch_device), bundle):
+            with lend(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle):
                 assert unet.encoder_hid_proj is not None
                 raise RuntimeError("on purpose")
         after = unet.state_dict()
@@ -329,7 +331,7 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
         ("sd1", "canny", "controls"),
         ("sdxl", "union", "controls"),
         ("sdxl", "sketch_xl", "controls"),
-        ("sd1", "picture", "references"),
+        ("sd1", "picture", "ip_adapters"),
     ],
 )
 def test_controls_run_in_the_precision_of_a_card(
@@ -342,12 +344,12 @@ def test_controls_run_in_the_precision_of_a_card(
 ) -> None:
     half = Device(torch.device("cpu"), "CPU", torch.bfloat16, channels_last=True)
     models, entry = ModelManager(half), control_entries[name]
-    unit = {"model": entry.ref, "image": PICTURE_REF, **({"shows": "depth"} if name == "union" else {})}
+    unit = {"model": entry.ref, "image": PICTURE_REF, **({"control_type": "depth"} if name == "union" else {})}
     recipe = make_recipe(model, **{part: (unit,)})
-    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, {path_key(entry.ref): str(entry.path)})
+    work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, {path_key(entry.ref): str(entry.path)})
     with (
         models.lease(entries[model].ref, str(entries[model].path)) as bundle,
-        lend(recipe, ticket, models, Preprocessors([], half.torch_device), bundle) as lent,
+        lend(recipe, work_item, models, Preprocessors([], half.torch_device), bundle) as lent,
     ):
         material = Material(IMAGES, EmbeddingCache(), lambda image, *_: image, lent)
         *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
@@ -362,30 +364,32 @@ def test_prompt_mode_fades_as_the_extension_does() -> None:
 
 def test_a_preview_is_a_map(engine: Engine) -> None:
     task = Preprocess(image=ImageRef(**PICTURE_REF), preprocessor="canny", resolution=64, low=5.0, high=10.0)
-    *events, ending = engine.paint(Ticket("job", 1, task, IMAGES), lambda: False)
-    (made,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    *events, ending = engine.generate(WorkItem("job", 1, task, IMAGES), lambda: False)
+    (made,) = [event.pixels for event in events if isinstance(event, WorkImage)]
     assert isinstance(ending, WorkDone) and (made.width, made.height) == (128, 64)
     assert set(np.frombuffer(made.rgb, dtype=np.uint8)) == {0, 255}
     failed = failure(
-        list(engine.paint(Ticket("job", 1, task.model_copy(update={"preprocessor": "hed"}), IMAGES), lambda: False))
+        list(
+            engine.generate(WorkItem("job", 1, task.model_copy(update={"preprocessor": "hed"}), IMAGES), lambda: False)
+        )
     )
     assert failed.code == "preprocessor_not_installed" and "models/annotators/" in failed.hint
 
 
 def test_loading_tells_of_every_model(
-    control_entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Ticket]
+    control_entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe], make_work_item: Callable[..., WorkItem]
 ) -> None:
     fresh = Engine(EngineOptions(device="cpu", threads=1))
     recipe = make_recipe(
         controls=({"model": control_entries["canny"].ref, "image": PICTURE_REF},),
-        references=({"model": control_entries["picture"].ref, "image": PICTURE_REF},),
+        ip_adapters=({"model": control_entries["picture"].ref, "image": PICTURE_REF},),
     )
-    ticket = make_ticket(recipe)
+    work_item = make_work_item(recipe)
     paths: dict[str, Any] = {
-        **ticket.model_paths,
+        **work_item.model_paths,
         **{path_key(control_entries[name].ref): str(control_entries[name].path) for name in ("canny", "picture")},
     }
-    events = list(fresh.paint(replace(ticket, images=IMAGES, model_paths=paths), lambda: False))
+    events = list(fresh.generate(replace(work_item, images=IMAGES, model_paths=paths), lambda: False))
     assert pixels(events).any()
     assert {event.what for event in events if isinstance(event, WorkLoading)} == {
         "sd1",

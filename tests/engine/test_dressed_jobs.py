@@ -14,11 +14,11 @@ from transformers import CLIPTextModel
 from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkLoading, WorkNotice, WorkPainted, path_key
+from contract.work import WorkCancelled, WorkDone, WorkFailed, WorkImage, WorkItem, WorkLoading, WorkNotice, path_key
 from engine.engine import Engine
 from tests.support.tiny_loras import LINEAR, Made, chosen, kohya, make
 
-Paint = Callable[..., Any]
+Generate = Callable[..., Any]
 STYLE = torch.randn(2, 32, generator=torch.Generator().manual_seed(2))
 
 
@@ -62,8 +62,8 @@ def files(entries: dict[str, ModelEntry], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def paint(
-    engine: Engine, files: dict[str, Path], make_recipe: Callable[..., Recipe], make_ticket: Callable[..., Ticket]
-) -> Paint:
+    engine: Engine, files: dict[str, Path], make_recipe: Callable[..., Recipe], make_work_item: Callable[..., WorkItem]
+) -> Generate:
     """Paint the sd1 recipe with some of the files; `nets`: name -> weight."""
 
     def ref(kind: ModelKind, name: str) -> ModelRef:
@@ -84,20 +84,20 @@ def paint(
         recipe = make_recipe(
             loras=loras, hypernetworks=networks, embeddings=(ref("embedding", "style"),) if style else (), **changes
         )
-        ticket = make_ticket(recipe)
+        work_item = make_work_item(recipe)
         paths = {path_key(found): str(files[found.name]) for found in recipe.models if found.name in files}
-        return list(engine.paint(replace(ticket, model_paths={**ticket.model_paths, **paths}), is_cancelled))
+        return list(engine.generate(replace(work_item, model_paths={**work_item.model_paths, **paths}), is_cancelled))
 
     return run
 
 
 def picture(events: list[Any]) -> bytes:
     assert isinstance(events[-1], WorkDone), events[-1]
-    (painted,) = [event for event in events if isinstance(event, WorkPainted)]
+    (painted,) = [event for event in events if isinstance(event, WorkImage)]
     return bytes(painted.pixels.rgb)
 
 
-def test_a_lora_acts_on_its_own_job_alone(paint: Paint) -> None:
+def test_a_lora_acts_on_its_own_job_alone(paint: Generate) -> None:
     plain = picture(paint())
     events = paint(nets={"ink": 1.0})
     assert any(isinstance(event, WorkLoading) and event.what == "ink" for event in events)
@@ -108,13 +108,13 @@ def test_a_lora_acts_on_its_own_job_alone(paint: Paint) -> None:
     assert picture(paint(nets={"ink": 1.0})) == dressed and picture(paint()) == plain
 
 
-def test_a_lora_of_the_text_encoder_alone_is_not_hidden_by_kept_embeddings(paint: Paint) -> None:
+def test_a_lora_of_the_text_encoder_alone_is_not_hidden_by_kept_embeddings(paint: Generate) -> None:
     plain = picture(paint())
     assert picture(paint(nets={"words": 1.0})) != plain
     assert picture(paint()) == plain
 
 
-def test_the_own_weights_are_back_after_a_cancel_and_after_a_failure(paint: Paint) -> None:
+def test_the_own_weights_are_back_after_a_cancel_and_after_a_failure(paint: Generate) -> None:
     plain = picture(paint())
     answers = iter([False] * 8)
     assert isinstance(paint(lambda: next(answers, True), nets={"ink": 1.0}, steps=30)[-1], WorkCancelled)
@@ -123,7 +123,7 @@ def test_the_own_weights_are_back_after_a_cancel_and_after_a_failure(paint: Pain
     assert picture(paint()) == plain
 
 
-def test_f16_lr05_a_lora_of_nan_fails_by_name_and_the_next_job_works(paint: Paint) -> None:
+def test_f16_lr05_a_lora_of_nan_fails_by_name_and_the_next_job_works(paint: Generate) -> None:
     plain = picture(paint())
     ending = paint(nets={"ink": 1.0, "nan": 1.0})[-1]
     assert isinstance(ending, WorkFailed) and ending.code == "model_problem"
@@ -131,12 +131,12 @@ def test_f16_lr05_a_lora_of_nan_fails_by_name_and_the_next_job_works(paint: Pain
     assert picture(paint()) == plain
 
 
-def test_a_lora_that_fits_in_part_is_noticed(paint: Paint) -> None:
+def test_a_lora_that_fits_in_part_is_noticed(paint: Generate) -> None:
     (notice,) = [event for event in paint(nets={"half": 1.0}) if isinstance(event, WorkNotice)]
     assert notice.code == "lora_in_part" and "layers matched" in notice.message
 
 
-def test_a_lora_that_changes_nothing_is_said(paint: Paint) -> None:
+def test_a_lora_that_changes_nothing_is_said(paint: Generate) -> None:
     plain = picture(paint())
     for name in ("idle", "fresh"):
         events = paint(nets={name: 1.0})
@@ -146,26 +146,26 @@ def test_a_lora_that_changes_nothing_is_said(paint: Paint) -> None:
     assert not [event for event in paint(nets={"ink": 1.0}) if isinstance(event, WorkNotice)]
 
 
-def test_a_lora_acts_on_the_second_pass_too(paint: Paint) -> None:
+def test_a_lora_acts_on_the_second_pass_too(paint: Generate) -> None:
     hires = {"scale": 1.5, "strength": 0.6}
     assert picture(paint(hires=hires)) != picture(paint(hires=hires, nets={"ink": 1.0}))
     assert picture(paint(hires=hires)) == picture(paint(hires=hires))
 
 
-def test_an_embedding_acts_where_it_is_named(paint: Paint) -> None:
+def test_an_embedding_acts_where_it_is_named(paint: Generate) -> None:
     plain = picture(paint(prompt="cat style"))
     assert picture(paint(prompt="cat style", style=True)) != plain
     assert picture(paint(prompt="cat dog", style=True)) == picture(paint(prompt="cat dog"))
     assert picture(paint(prompt="cat style")) == plain
 
 
-def test_a_hypernetwork_acts_by_its_weight_and_is_gone_afterwards(paint: Paint) -> None:
+def test_a_hypernetwork_acts_by_its_weight_and_is_gone_afterwards(paint: Generate) -> None:
     plain = picture(paint())
     bent, less = picture(paint(bend=1.0)), picture(paint(bend=0.4))
     assert len({plain, bent, less}) == 3 and picture(paint()) == plain
 
 
-def test_all_of_them_act_together_and_leave_nothing(paint: Paint) -> None:
+def test_all_of_them_act_together_and_leave_nothing(paint: Generate) -> None:
     plain = picture(paint(prompt="cat style"))
     everything = picture(paint(prompt="cat style", style=True, bend=0.5, nets={"ink": 0.5, "words": 0.5}))
     assert everything != plain and picture(paint(prompt="cat style")) == plain

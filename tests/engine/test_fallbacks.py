@@ -10,7 +10,7 @@ import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
 
 from catalog.models import ModelEntry
-from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkNotice, WorkPainted, WorkStep
+from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkNotice, WorkStep
 from engine import pipeline
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
@@ -55,19 +55,19 @@ def steps_fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], Bas
     return arm
 
 
-def run(engine: Engine, ticket: Any) -> tuple[list[WorkerEvent], list[str], bytes | None]:
-    events = list(engine.paint(ticket, lambda: False))
-    pictures = [event.pixels.rgb for event in events if isinstance(event, WorkPainted)]
+def run(engine: Engine, work_item: Any) -> tuple[list[WorkerEvent], list[str], bytes | None]:
+    events = list(engine.generate(work_item, lambda: False))
+    pictures = [event.pixels.rgb for event in events if isinstance(event, WorkImage)]
     return events, [event.code for event in events if isinstance(event, WorkNotice)], pictures[0] if pictures else None
 
 
 def test_a_step_without_memory_is_tried_again_with_parts_that_travel(
-    on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make
+    on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_work_item: Make
 ) -> None:
-    ticket = make_ticket(make_recipe(steps=4))
-    _, _, expected = run(engine, ticket)
+    work_item = make_work_item(make_recipe(steps=4))
+    _, _, expected = run(engine, work_item)
     steps_fail(lambda number: torch.OutOfMemoryError("CUDA out of memory") if number in (2, 5) else None)
-    events, notices, picture = run(on(CARD), ticket)
+    events, notices, picture = run(on(CARD), work_item)
     assert isinstance(events[-1], WorkDone) and picture == expected
     assert notices == ["less_memory", "less_memory"]
     told = [event.index for event in events if isinstance(event, WorkStep)]
@@ -75,24 +75,24 @@ def test_a_step_without_memory_is_tried_again_with_parts_that_travel(
 
 
 def test_memory_that_never_suffices_ends_in_a_sentence_and_the_next_job_works(
-    on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+    on: Make, engine: Engine, steps_fail: Make, make_recipe: Make, make_work_item: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticket, card = make_ticket(make_recipe()), on(CARD)
-    _, _, expected = run(engine, ticket)
+    work_item, card = make_work_item(make_recipe()), on(CARD)
+    _, _, expected = run(engine, work_item)
     asked = steps_fail(lambda number: torch.OutOfMemoryError("CUDA out of memory"))
-    events, notices, picture = run(card, ticket)
+    events, notices, picture = run(card, work_item)
     assert isinstance(events[-1], WorkFailed) and events[-1].code == "out_of_memory" and picture is None
     assert len(notices) == 4 and len(asked) == 5  # encoders, model, group, slices
     monkeypatch.undo()
-    assert run(card, ticket)[2] == expected
+    assert run(card, work_item)[2] == expected
 
 
 @pytest.mark.parametrize("place", ["engine.engine.plan_of", "engine.engine.lend"], ids=["prompt", "LoRAs and controls"])
 def test_memory_that_runs_short_before_the_first_step_is_found_the_same_way(
-    place: str, on: Make, engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+    place: str, on: Make, engine: Engine, make_recipe: Make, make_work_item: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticket, card = make_ticket(make_recipe(steps=3)), on(CARD)
-    _, _, expected = run(engine, ticket)
+    work_item, card = make_work_item(make_recipe(steps=3)), on(CARD)
+    _, _, expected = run(engine, work_item)
     module, _, name = place.rpartition(".")
     real, asked = getattr(sys.modules[module], name), list[int]()
 
@@ -103,19 +103,19 @@ def test_memory_that_runs_short_before_the_first_step_is_found_the_same_way(
         return real(*what)
 
     monkeypatch.setattr(place, short)
-    events, notices, picture = run(card, ticket)
+    events, notices, picture = run(card, work_item)
     assert isinstance(events[-1], WorkDone) and picture == expected
     assert notices == ["less_memory", "less_memory"] and len(asked) == 3
     monkeypatch.setattr(place, lambda *what: (_ for _ in ()).throw(ValueError("another fault")))
-    events, notices, _ = run(card, ticket)
+    events, notices, _ = run(card, work_item)
     assert isinstance(events[-1], WorkFailed) and notices == []
 
 
 def test_the_processor_slices_its_attention_for_one_job(
-    engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry]
+    engine: Engine, steps_fail: Make, make_recipe: Make, make_work_item: Make, entries: dict[str, ModelEntry]
 ) -> None:
-    ticket = make_ticket(make_recipe())
-    _, _, expected = run(engine, ticket)
+    work_item = make_work_item(make_recipe())
+    _, _, expected = run(engine, work_item)
     kinds: list[set[type]] = []
 
     def fault(number: int) -> BaseException | None:
@@ -124,19 +124,19 @@ def test_the_processor_slices_its_attention_for_one_job(
         return MemoryError() if number == 0 else None
 
     steps_fail(fault)
-    events, notices, picture = run(engine, ticket)
+    events, notices, picture = run(engine, work_item)
     assert isinstance(events[-1], WorkDone) and notices == ["less_memory"]
     assert kinds[-1] == {SlicedAttnProcessor} and kinds[0] != kinds[-1]
     assert picture is not None and expected is not None
     assert max(abs(a - b) for a, b in zip(picture, expected, strict=True)) <= 1
-    assert run(engine, ticket)[2] == expected
+    assert run(engine, work_item)[2] == expected
 
 
 def test_other_errors_are_not_tried_again(
-    engine: Engine, steps_fail: Make, make_recipe: Make, make_ticket: Make
+    engine: Engine, steps_fail: Make, make_recipe: Make, make_work_item: Make
 ) -> None:
     asked = steps_fail(lambda number: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    events, notices, _ = run(engine, make_ticket(make_recipe()))
+    events, notices, _ = run(engine, make_work_item(make_recipe()))
     assert isinstance(events[-1], WorkFailed) and asked == [0] and notices == []
 
 
@@ -155,16 +155,16 @@ def nan_in_half(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 
 
 def test_a_unet_that_overflows_in_half_precision_is_run_in_full(
-    on: Make, nan_in_half: list[bool], make_recipe: Make, make_ticket: Make
+    on: Make, nan_in_half: list[bool], make_recipe: Make, make_work_item: Make
 ) -> None:
     card = on(replace(CARD, dtype=torch.bfloat16))
-    events, notices, picture = run(card, make_ticket(make_recipe(count=2)))
+    events, notices, picture = run(card, make_work_item(make_recipe(count=2)))
     assert isinstance(events[-1], WorkDone) and picture is not None
     assert notices == ["unet_float32"] and nan_in_half == [False, True, True]
 
 
 def test_full_precision_computes_what_it_says(
-    on: Make, make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry]
+    on: Make, make_recipe: Make, make_work_item: Make, entries: dict[str, ModelEntry]
 ) -> None:
     from engine.families.family import predict_with
     from engine.sampling.denoise import Conditions
@@ -187,13 +187,13 @@ def test_full_precision_computes_what_it_says(
 
 
 def test_numbers_that_stay_bad_are_named(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, make_recipe: Make, make_ticket: Make
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, make_recipe: Make, make_work_item: Make
 ) -> None:
     original = pipeline.predict_with
     monkeypatch.setattr(
         pipeline, "predict_with", lambda *what, **more: lambda *rows: original(*what, **more)(*rows) * float("nan")
     )
-    events, notices, picture = run(engine, make_ticket(make_recipe()))
+    events, notices, picture = run(engine, make_work_item(make_recipe()))
     assert isinstance(events[-1], WorkFailed) and events[-1].code == "no_valid_picture"
     assert notices == [] and picture is None
 
@@ -201,13 +201,13 @@ def test_numbers_that_stay_bad_are_named(
 def test_a_vae_without_memory_works_in_tiles(
     engine: Engine,
     make_recipe: Make,
-    make_ticket: Make,
+    make_work_item: Make,
     monkeypatch: pytest.MonkeyPatch,
     entries: dict[str, ModelEntry],
 ) -> None:
     monkeypatch.setattr(vae, "_TILE", 64)
-    ticket = make_ticket(make_recipe(width=128, height=128))
-    run(engine, ticket)
+    work_item = make_work_item(make_recipe(width=128, height=128))
+    run(engine, work_item)
     (shelf,) = [one for one in engine._models._shelves if getattr(one.holds, "ref", None) == entries["sd1"].ref]
     sides: list[int] = []
 
@@ -217,7 +217,7 @@ def test_a_vae_without_memory_works_in_tiles(
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     hook = shelf.parts["vae"].decoder.register_forward_pre_hook(strike)
-    events, _, picture = run(engine, ticket)
+    events, _, picture = run(engine, work_item)
     hook.remove()
     assert isinstance(events[-1], WorkDone) and picture is not None
     assert sides[0] == 16 and max(sides[1:]) == 8
@@ -225,11 +225,11 @@ def test_a_vae_without_memory_works_in_tiles(
 
 
 def test_a_vae_for_which_there_is_no_room_begins_in_tiles(
-    engine: Engine, make_recipe: Make, make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, make_recipe: Make, make_work_item: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiled: list[bool] = []
     monkeypatch.setattr(vae, "free_bytes", lambda device: 1000)
     original = vae._tiling
     monkeypatch.setattr(vae, "_tiling", lambda vae: tiled.append(True) or original(vae))
-    assert isinstance(run(engine, make_ticket(make_recipe()))[0][-1], WorkDone)
+    assert isinstance(run(engine, make_work_item(make_recipe()))[0][-1], WorkDone)
     assert tiled == [True]

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from catalog.models import ModelEntry, describe
-from contract.tasks import Paint
-from contract.work import Ticket, WorkDone, WorkerEvent, WorkFailed, WorkPainted, path_key
+from contract.tasks import Generate
+from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkItem, path_key
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 from engine.models import loading
@@ -31,19 +31,19 @@ def card(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Eng
 
 def run(engine: Engine, entry: ModelEntry, make_recipe: Make) -> list[WorkerEvent]:
     recipe = make_recipe(model="sd1").model_copy(update={"model": entry.ref})
-    ticket = Ticket("job", 1, Paint(recipe=recipe), model_paths={path_key(entry.ref): str(entry.path)})
-    return list(engine.paint(ticket, lambda: False))
+    work_item = WorkItem("job", 1, Generate(recipe=recipe), model_paths={path_key(entry.ref): str(entry.path)})
+    return list(engine.generate(work_item, lambda: False))
 
 
 def picture(events: list[WorkerEvent]) -> bytes:
     assert isinstance(events[-1], WorkDone), events[-1]
-    (found,) = [event.pixels.rgb for event in events if isinstance(event, WorkPainted)]
+    (found,) = [event.pixels.rgb for event in events if isinstance(event, WorkImage)]
     return found
 
 
 def failure(events: list[WorkerEvent]) -> WorkFailed:
     assert isinstance(events[-1], WorkFailed), events[-1]
-    assert not [event for event in events if isinstance(event, WorkPainted)]
+    assert not [event for event in events if isinstance(event, WorkImage)]
     return events[-1]
 
 

@@ -15,9 +15,9 @@ from catalog.files.headers import read_header
 from catalog.models import describe
 from catalog.preprocessors import get_preprocessor
 from contract.recipe import ModelRef, Recipe
-from contract.tasks import Paint
+from contract.tasks import Generate
 from contract.values import ModelKind
-from contract.work import Ticket, WorkFailed, WorkPainted, path_key
+from contract.work import WorkFailed, WorkImage, WorkItem, path_key
 from engine.engine import Engine, EngineOptions
 from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
@@ -71,10 +71,12 @@ def paint(
         }
     )
     models = (model, *loras, *embeddings, *((vae,) if vae else ()))
-    ticket = Ticket("job", 1, Paint(recipe=recipe), model_paths={path_key(ref): str(path) for ref, path in models})
-    events = list(engine.paint(ticket, lambda: False))
+    work_item = WorkItem(
+        "job", 1, Generate(recipe=recipe), model_paths={path_key(ref): str(path) for ref, path in models}
+    )
+    events = list(engine.generate(work_item, lambda: False))
     assert not [event for event in events if isinstance(event, WorkFailed)], events[-1]
-    return next(event.pixels.rgb for event in events if isinstance(event, WorkPainted))
+    return next(event.pixels.rgb for event in events if isinstance(event, WorkImage))
 
 
 def fresh() -> Engine:

@@ -40,7 +40,7 @@ def framed(
     **more: object,
 ) -> Frame:
     ref, images = png(picture)
-    fields: dict[str, object] = {"start": {"image": ref.model_dump(), **(start or {})}}
+    fields: dict[str, object] = {"init_image": {"image": ref.model_dump(), **(start or {})}}
     if mask is not None:
         mask_ref, more_images = png(mask)
         images |= more_images
@@ -160,7 +160,7 @@ def test_a_soft_mask_keeps_its_grays(make_recipe: Make) -> None:
 def test_a_canvas_grows_to_the_sides_that_are_named(
     extend: dict[str, int], size: tuple[int, int], make_recipe: Make
 ) -> None:
-    frame = framed(make_recipe, NOISE, size=size, start={"extend": {"overlap": 8, **extend}})
+    frame = framed(make_recipe, NOISE, size=size, start={"outpaint": {"overlap": 8, **extend}})
     pixels = np.asarray(frame.back(Image.new("RGB", size, "white")))
     left, top = extend.get("left", 0), extend.get("up", 0)
     inner = np.s_[top + 8 : top + 56, left + 8 : left + 88]
@@ -172,7 +172,7 @@ def test_a_canvas_grows_to_the_sides_that_are_named(
 
 
 def test_a_side_that_is_not_extended_is_not_touched(make_recipe: Make) -> None:
-    frame = framed(make_recipe, NOISE, size=(128, 64), start={"extend": {"right": 32, "overlap": 48}})
+    frame = framed(make_recipe, NOISE, size=(128, 64), start={"outpaint": {"right": 32, "overlap": 48}})
     pixels = np.asarray(frame.back(Image.new("RGB", (128, 64), "white")))
     assert (pixels[:, :48] == np.asarray(NOISE)[:, :48]).all() and (pixels[:, 96:] == 255).all()
     ramp = pixels[:, 48:96].astype(int) - np.asarray(NOISE)[:, 48:96]
@@ -181,7 +181,7 @@ def test_a_side_that_is_not_extended_is_not_touched(make_recipe: Make) -> None:
 
 def test_the_overlap_may_be_none_and_a_mask_may_be_there_too(make_recipe: Make) -> None:
     mask = box((96, 64), 0, 0, 8, 8)
-    frame = framed(make_recipe, NOISE, mask, (128, 64), start={"extend": {"right": 32, "overlap": 0}})
+    frame = framed(make_recipe, NOISE, mask, (128, 64), start={"outpaint": {"right": 32, "overlap": 0}})
     expected = np.zeros((64, 128))
     expected[:8, :8], expected[:, 96:] = 1, 1
     assert frame.mask is not None and (frame.mask == expected).all()
@@ -189,7 +189,7 @@ def test_the_overlap_may_be_none_and_a_mask_may_be_there_too(make_recipe: Make) 
 
 def test_a_picture_of_odd_sides_loses_at_most_seven_pixels(make_recipe: Make) -> None:
     odd = noise((101, 71))
-    frame = framed(make_recipe, odd, size=(104, 64), start={"extend": {"left": 8, "overlap": 0}})
+    frame = framed(make_recipe, odd, size=(104, 64), start={"outpaint": {"left": 8, "overlap": 0}})
     assert (np.asarray(frame.picture)[:, 8:] == np.asarray(odd)[:64, :96]).all()
 
 
@@ -201,7 +201,7 @@ def dotted(size: tuple[int, int], *points: tuple[int, int]) -> Image.Image:
 
 
 @pytest.mark.parametrize("area", ["whole", "masked"])
-@pytest.mark.parametrize("feather", [0, 1, 4, 16, 64])
+@pytest.mark.parametrize("blur", [0, 1, 4, 16, 64])
 def test_a_dot_is_repainted_whatever_the_blur(area: str, feather: int, make_recipe: Make) -> None:
     frame = framed(
         make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), feather=feather, area=area
@@ -211,7 +211,7 @@ def test_a_dot_is_repainted_whatever_the_blur(area: str, feather: int, make_reci
     assert shown[30, 40, 0] >= 127, "at least half of what is painted shows"
 
 
-@pytest.mark.parametrize("feather", [2, 8])
+@pytest.mark.parametrize("blur", [2, 8])
 def test_a_blur_is_as_before_where_the_mask_is_thicker_than_it(feather: int, make_recipe: Make) -> None:
     mask = box((96, 64), 20, 10, 70, 50)
     frame = framed(make_recipe, Image.new("RGB", (96, 64)), mask, (96, 64), feather=feather)
@@ -262,10 +262,10 @@ def test_a_mask_that_the_crop_cuts_off_is_refused_in_a_sentence(soft: bool, make
         (
             (101, 71),
             (104, 64),
-            {"extend": {"left": 8}},
+            {"outpaint": {"left": 8}},
             "Of the picture, 101 × 71, the part of 96 × 64 is used: sides are multiples of 8.",
         ),
-        ((96, 64), (104, 64), {"extend": {"left": 8}}, ""),
+        ((96, 64), (104, 64), {"outpaint": {"left": 8}}, ""),
         ((256, 192), (64, 64), {}, "Of the picture, 256 × 192, the part of 192 × 192 is used: the result is 64 × 64."),
         ((256, 192), (64, 64), {"resize": "fill"}, ""),
         ((256, 192), (64, 64), {"resize": "stretch"}, ""),
@@ -287,7 +287,7 @@ def test_what_of_a_picture_is_cut_off_is_said(
         ((700, 501), (128, 96)),
     ],
 )
-@pytest.mark.parametrize("feather", [0, 4])
+@pytest.mark.parametrize("blur", [0, 4])
 def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(
     size: tuple[int, int], made: tuple[int, int], feather: int, make_recipe: Make
 ) -> None:

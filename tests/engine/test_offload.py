@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from catalog.models import ModelEntry
-from contract.work import Ticket, WorkDone, WorkFailed, WorkNotice, WorkPainted, path_key
+from contract.work import WorkDone, WorkFailed, WorkImage, WorkItem, WorkNotice, path_key
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 from engine.families.family import predict_with
@@ -85,10 +85,10 @@ def on_card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     return make
 
 
-def painted(engine: Engine, ticket: Ticket) -> tuple[bytes, list[str]]:
-    events = list(engine.paint(ticket, lambda: False))
+def painted(engine: Engine, work_item: WorkItem) -> tuple[bytes, list[str]]:
+    events = list(engine.generate(work_item, lambda: False))
     assert isinstance(events[-1], WorkDone), events[-1]
-    (picture,) = [event.pixels.rgb for event in events if isinstance(event, WorkPainted)]
+    (picture,) = [event.pixels.rgb for event in events if isinstance(event, WorkImage)]
     return picture, [event.code for event in events if isinstance(event, WorkNotice)]
 
 
@@ -96,14 +96,14 @@ def painted(engine: Engine, ticket: Ticket) -> tuple[bytes, list[str]]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.usefixtures("small_groups")
 def test_every_mode_paints_the_same_bits(
-    mode: str, kind: str, on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, engine: Engine
+    mode: str, kind: str, on_card: Callable[..., Engine], make_recipe: Make, make_work_item: Make, engine: Engine
 ) -> None:
-    ticket = make_ticket(make_recipe(kind, hires={"scale": 1.5, "strength": 0.6}))
-    other = make_ticket(make_recipe("sd1_other"))
-    expected, expected_other = painted(engine, ticket), painted(engine, other)
+    work_item = make_work_item(make_recipe(kind, hires={"scale": 1.5, "strength": 0.6}))
+    other = make_work_item(make_recipe("sd1_other"))
+    expected, expected_other = painted(engine, work_item), painted(engine, other)
     card = on_card(mode)
     for _ in range(2):
-        assert painted(card, ticket) == expected
+        assert painted(card, work_item) == expected
         assert painted(card, other) == expected_other  # another block of the same shape comes between
 
 
@@ -134,12 +134,16 @@ def test_the_mode_follows_from_the_memory(entries: dict[str, ModelEntry]) -> Non
 
 
 def test_a_card_that_is_too_small_is_used_all_the_same(
-    on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, engine: Engine, entries: dict[str, ModelEntry]
+    on_card: Callable[..., Engine],
+    make_recipe: Make,
+    make_work_item: Make,
+    engine: Engine,
+    entries: dict[str, ModelEntry],
 ) -> None:
-    ticket = make_ticket(make_recipe())
+    work_item = make_work_item(make_recipe())
     card = on_card(memory_bytes=entries["sd1"].size_bytes // 2)
     for _ in range(3):
-        assert painted(card, ticket) == painted(engine, ticket)
+        assert painted(card, work_item) == painted(engine, work_item)
     status = card.describe()
     assert status.device_bytes == entries["sd1"].size_bytes // 2
     assert [held.place for held in status.models] == ["device"]
@@ -148,7 +152,7 @@ def test_a_card_that_is_too_small_is_used_all_the_same(
 def test_a_card_that_other_programs_fill_is_used_all_the_same(
     on_card: Callable[..., Engine],
     make_recipe: Make,
-    make_ticket: Make,
+    make_work_item: Make,
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -159,21 +163,21 @@ def test_a_card_that_other_programs_fill_is_used_all_the_same(
             raise torch.OutOfMemoryError("CUDA out of memory")
         place(self, part)
 
-    ticket = make_ticket(make_recipe())
-    expected = painted(engine, ticket)
+    work_item = make_work_item(make_recipe())
+    expected = painted(engine, work_item)
     monkeypatch.setattr(Shelf, "place", crowded)
     card = on_card()
-    assert [painted(card, ticket) for _ in range(2)] == [expected] * 2
+    assert [painted(card, work_item) for _ in range(2)] == [expected] * 2
     told_to_stay = on_card("none")
-    assert isinstance(list(told_to_stay.paint(ticket, lambda: False))[-1], WorkFailed)
+    assert isinstance(list(told_to_stay.generate(work_item, lambda: False))[-1], WorkFailed)
 
 
 def test_idle_models_leave_the_card_for_one_that_works(
-    on_card: Callable[..., Engine], make_recipe: Make, make_ticket: Make, entries: dict[str, ModelEntry]
+    on_card: Callable[..., Engine], make_recipe: Make, make_work_item: Make, entries: dict[str, ModelEntry]
 ) -> None:
     card = on_card(memory_bytes=int(entries["sdxl"].size_bytes * 1.5))
     for name in ("sd1", "sdxl"):
-        painted(card, make_ticket(make_recipe(name)))
+        painted(card, make_work_item(make_recipe(name)))
     assert {held.name: held.place for held in card.describe().models} == {"sdxl": "device", "sd1": "memory"}
 
 
@@ -301,7 +305,7 @@ def test_what_is_put_on_a_unet_goes_with_it(
     mode: str,
     on_card: Callable[..., Engine],
     make_recipe: Make,
-    make_ticket: Make,
+    make_work_item: Make,
     engine: Engine,
     entries: dict[str, ModelEntry],
     control_entries: dict[str, ModelEntry],
@@ -309,11 +313,11 @@ def test_what_is_put_on_a_unet_goes_with_it(
     ref = {"sha256": sha256(PNG).hexdigest()}
     recipe = make_recipe(
         controls=({"model": control_entries["canny"].ref, "image": ref},),
-        references=({"model": control_entries["picture"].ref, "image": ref},),
+        ip_adapters=({"model": control_entries["picture"].ref, "image": ref},),
     )
     paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
-    ticket = replace(make_ticket(recipe), images={ref["sha256"]: PNG}, model_paths=paths)
-    assert painted(on_card(mode), ticket) == painted(engine, ticket)
+    work_item = replace(make_work_item(recipe), images={ref["sha256"]: PNG}, model_paths=paths)
+    assert painted(on_card(mode), work_item) == painted(engine, work_item)
 
 
 @pytest.mark.usefixtures("small_groups")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from catalog.models import ModelEntry
 from catalog.upscalers import UPSCALERS
-from contract.work import RawImage, WorkDone, WorkerEvent, WorkFailed, WorkPainted, WorkStep
+from contract.work import RawImage, WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkStep
 from engine.engine import Engine
 from engine.images import vae
 from engine.images.vae import decode, encode
@@ -28,17 +28,17 @@ HOLE = {"image": {"sha256": MASK_REF.sha256}}
 
 
 @pytest.fixture
-def paint(engine: Engine, make_recipe: Make, make_ticket: Make) -> Make:
+def paint(engine: Engine, make_recipe: Make, make_work_item: Make) -> Make:
     def run(kind: str = "sd1", **changes: object) -> list[WorkerEvent]:
         recipe = make_recipe(kind, **{"width": 96, "height": 80, **changes})
-        return list(engine.paint(make_ticket(recipe, images=IMAGES), lambda: False))
+        return list(engine.generate(make_work_item(recipe, images=IMAGES), lambda: False))
 
     return run
 
 
 def pixels(events: list[WorkerEvent], index: int = 0) -> np.ndarray:
     assert isinstance(events[-1], WorkDone), events[-1]
-    raw: RawImage = [event.pixels for event in events if isinstance(event, WorkPainted)][index]
+    raw: RawImage = [event.pixels for event in events if isinstance(event, WorkImage)][index]
     return np.frombuffer(raw.rgb, dtype=np.uint8).reshape(raw.height, raw.width, 3)
 
 
@@ -58,7 +58,7 @@ def failure(events: list[WorkerEvent]) -> WorkFailed:
     ids=["none", "hard", "soft", "area"],
 )
 def test_every_kind_of_model_begins_from_a_picture(kind: str, mask: dict[str, object] | None, paint: Make) -> None:
-    made = pixels(paint(kind, start=START, mask=mask, sampler="euler_a"))
+    made = pixels(paint(kind, init_image=START, mask=mask, sampler="euler_a"))
     assert made.shape == (80, 96, 3)
     if mask:
         assert (made[72:] == np.asarray(PICTURE)[72:]).all()
@@ -66,21 +66,21 @@ def test_every_kind_of_model_begins_from_a_picture(kind: str, mask: dict[str, ob
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl", "inpaint"])
 def test_an_outpainted_picture_lies_on_the_larger_canvas(kind: str, paint: Make) -> None:
-    start = {**START, "extend": {"left": 24, "down": 16, "overlap": 8}}
-    made = pixels(paint(kind, start=start, width=120, height=96))
+    start = {**START, "outpaint": {"left": 24, "down": 16, "overlap": 8}}
+    made = pixels(paint(kind, init_image=start, width=120, height=96))
     assert (made[:72, 32:] == np.asarray(PICTURE)[:72, 8:]).all()
 
 
 def test_steps_count_what_is_made(paint: Make) -> None:
-    assert steps(paint(steps=10, start={**START, "strength": 0.3})) == [(1, 3), (2, 3), (3, 3)]
-    assert steps(paint(steps=4, start={**START, "strength": 0.01})) == [(1, 1)]
-    assert steps(paint(steps=4, start=START, sampler="heun")) == [(1, 3), (2, 3), (3, 3)]
+    assert steps(paint(steps=10, init_image={**START, "strength": 0.3})) == [(1, 3), (2, 3), (3, 3)]
+    assert steps(paint(steps=4, init_image={**START, "strength": 0.01})) == [(1, 1)]
+    assert steps(paint(steps=4, init_image=START, sampler="heun")) == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_strength_0_is_the_start_picture_itself(paint: Make) -> None:
-    events = paint(start={**START, "strength": 0.0})
+    events = paint(init_image={**START, "strength": 0.0})
     assert steps(events) == [] and (pixels(events) == np.asarray(PICTURE)).all()
-    assert (pixels(paint(start={**START, "strength": 0.0, "resize": "latent"}, width=64, height=64)).shape) == (
+    assert (pixels(paint(init_image={**START, "strength": 0.0, "resize": "latent"}, width=64, height=64)).shape) == (
         64,
         64,
         3,
@@ -88,16 +88,16 @@ def test_strength_0_is_the_start_picture_itself(paint: Make) -> None:
 
 
 def test_a_job_of_several_gives_each_its_own_seed(paint: Make) -> None:
-    events = paint(start=START, count=2)
-    assert (pixels(events, 1) == pixels(paint(start=START, seed=8))).all()
+    events = paint(init_image=START, count=2)
+    assert (pixels(events, 1) == pixels(paint(init_image=START, seed=8))).all()
     assert (pixels(events, 0) != pixels(events, 1)).any()
-    assert (pixels(events, 0) == pixels(paint(start=START))).all()
+    assert (pixels(events, 0) == pixels(paint(init_image=START))).all()
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "fill", "latent"])
 @pytest.mark.parametrize("size", [(64, 64), (128, 72)])
 def test_a_start_picture_of_another_shape_is_brought_to_size(resize: str, size: tuple[int, int], paint: Make) -> None:
-    made = pixels(paint(start={**START, "resize": resize}, width=size[0], height=size[1]))
+    made = pixels(paint(init_image={**START, "resize": resize}, width=size[0], height=size[1]))
     assert made.shape == (size[1], size[0], 3)
 
 
@@ -170,21 +170,25 @@ def test_a_hires_pass_goes_on_counting(edited: str, first: str | None, second: s
 def test_from_a_picture_the_steps_that_are_made_count_from_0(edited: str, plain: str, paint: Make) -> None:
     """Two of four are made: half of the four is never reached, as in A1111."""
     start = {**START, "strength": 0.5}
-    whole, other = (pixels(paint(prompt=prompt, steps=4, start=start)) for prompt in (edited, plain))
+    whole, other = (pixels(paint(prompt=prompt, steps=4, init_image=start)) for prompt in (edited, plain))
     assert (whole == other).all()
-    assert (pixels(paint(prompt="[cat:dog:0.25] sea", steps=4, start=start)) != other).any()
+    assert (pixels(paint(prompt="[cat:dog:0.25] sea", steps=4, init_image=start)) != other).any()
 
 
 @pytest.mark.parametrize("kind", ["sd2", "sdxl", "inpaint"])
 def test_a_hires_pass_goes_with_every_family_and_with_a_start(kind: str, paint: Make) -> None:
-    assert pixels(paint(kind, hires={}, start=START)).shape == (160, 192, 3)
-    assert pixels(paint(kind, hires={"upscaler": "lanczos"}, start={**START, "strength": 0.0})).shape == (160, 192, 3)
+    assert pixels(paint(kind, hires={}, init_image=START)).shape == (160, 192, 3)
+    assert pixels(paint(kind, hires={"upscaler": "lanczos"}, init_image={**START, "strength": 0.0})).shape == (
+        160,
+        192,
+        3,
+    )
 
 
 @pytest.mark.parametrize("kind", ["edit", "depth"])
 def test_models_that_need_a_picture_say_so(kind: str, paint: Make) -> None:
-    assert failure(paint(kind)).code == "invalid_start"
-    assert failure(paint(kind, start=START, hires={})).code == "invalid_hires"
+    assert failure(paint(kind)).code == "invalid_init_image"
+    assert failure(paint(kind, init_image=START, hires={})).code == "invalid_hires"
 
 
 def test_inpainting_models_paint_from_text_too(paint: Make) -> None:
@@ -195,21 +199,21 @@ def test_inpainting_models_paint_from_text_too(paint: Make) -> None:
 def test_an_editing_model_holds_to_the_picture_by_its_own_strength(
     change: dict[str, float], differs: bool, paint: Make
 ) -> None:
-    plain, changed = pixels(paint("edit", start=START)), pixels(paint("edit", start={**START, **change}))
+    plain, changed = pixels(paint("edit", init_image=START)), pixels(paint("edit", init_image={**START, **change}))
     assert (plain != changed).any() == differs
 
 
 def test_an_editing_model_goes_with_composed_and_edited_prompts(paint: Make) -> None:
-    assert pixels(paint("edit", start=START, prompt="a cat AND a red dog :0.5")).shape == (80, 96, 3)
-    assert pixels(paint("edit", start=START, prompt="a [cat:dog:0.5]", guidance=1.0)).shape == (80, 96, 3)
+    assert pixels(paint("edit", init_image=START, prompt="a cat AND a red dog :0.5")).shape == (80, 96, 3)
+    assert pixels(paint("edit", init_image=START, prompt="a [cat:dog:0.5]", guidance=1.0)).shape == (80, 96, 3)
 
 
-def test_a_picture_that_is_not_in_the_ticket_fails_with_a_sentence(
-    engine: Engine, make_recipe: Make, make_ticket: Make
+def test_a_picture_that_is_not_in_the_work_item_fails_with_a_sentence(
+    engine: Engine, make_recipe: Make, make_work_item: Make
 ) -> None:
-    ending = list(engine.paint(make_ticket(make_recipe(start=START)), lambda: False))[-1]
-    assert isinstance(ending, WorkFailed) and ending.code == "input_gone" and ending.hint == "Add it again."
-    assert isinstance(list(engine.paint(make_ticket(make_recipe()), lambda: False))[-1], WorkDone)
+    ending = list(engine.generate(make_work_item(make_recipe(init_image=START)), lambda: False))[-1]
+    assert isinstance(ending, WorkFailed) and ending.code == "upload_gone" and ending.hint == "Add it again."
+    assert isinstance(list(engine.generate(make_work_item(make_recipe()), lambda: False))[-1], WorkDone)
 
 
 def test_a_large_picture_goes_through_the_vae_in_tiles(
@@ -239,18 +243,18 @@ def test_the_start_picture_is_encoded_once_a_job(paint: Make, monkeypatch: pytes
     calls: list[int] = []
     plain = init_latents.encode
     monkeypatch.setattr(init_latents, "encode", lambda *args, **more: calls.append(1) or plain(*args, **more))
-    paint(start=START, count=3)
+    paint(init_image=START, count=3)
     assert calls == [1]
 
 
-def test_only_a_masked_area_costs_what_the_area_costs(engine: Engine, make_recipe: Make, make_ticket: Make) -> None:
+def test_only_a_masked_area_costs_what_the_area_costs(engine: Engine, make_recipe: Make, make_work_item: Make) -> None:
     large = Image.effect_noise((1200, 900), 60).convert("RGB")
     (ref, images), (mask_ref, more) = png(large), png(box((1200, 900), 500, 400, 560, 450))
     seen: list[int] = []
     recipe = make_recipe(
         width=64,
         height=64,
-        start={"image": {"sha256": ref.sha256}},
+        init_image={"image": {"sha256": ref.sha256}},
         mask={"image": {"sha256": mask_ref.sha256}, "area": "masked"},
     )
     plain = torch.nn.functional.conv2d
@@ -261,6 +265,8 @@ def test_only_a_masked_area_costs_what_the_area_costs(engine: Engine, make_recip
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "conv2d", counted)
-        events = list(engine.paint(make_ticket(recipe, images=images | more, wants_previews=False), lambda: False))
+        events = list(
+            engine.generate(make_work_item(recipe, images=images | more, wants_previews=False), lambda: False)
+        )
     assert pixels(events).shape == (900, 1200, 3)
     assert max(seen) <= 66 * 66  # nothing larger than the painted size (and its padding) was ever computed

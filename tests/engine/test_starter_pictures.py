@@ -10,8 +10,8 @@ from PIL import Image
 
 from catalog.models import describe
 from contract.recipe import Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, WorkPainted, path_key
+from contract.tasks import Generate
+from contract.work import WorkImage, WorkItem, path_key
 from engine.engine import Engine, EngineOptions
 from engine.images.image_io import as_image
 from tests.engine.test_image_io import png
@@ -58,7 +58,7 @@ def draw() -> Draw:
             "seed": 4,
             "hires": fields.pop("hires", None),
         }
-        for name, picture in (("start", start), ("mask", mask)):
+        for name, picture in (("init_image", start), ("mask", mask)):
             if picture is not None:
                 ref, brought = png(picture)
                 images |= brought
@@ -71,15 +71,15 @@ def draw() -> Draw:
             recipe["loras"] = [{"model": parts["woodblock"].ref.model_dump(), "weight": style}]
         if is_name_known:
             recipe["embeddings"] = [parts[inversion.NAME].ref.model_dump()]
-        ticket = Ticket(
+        work_item = WorkItem(
             "job",
             1,
-            Paint(recipe=Recipe.model_validate_json(json.dumps(recipe | fields))),
+            Generate(recipe=Recipe.model_validate_json(json.dumps(recipe | fields))),
             images=images,
             model_paths=paths,
             wants_previews=False,
         )
-        (made,) = [event.pixels for event in engine.paint(ticket, lambda: False) if isinstance(event, WorkPainted)]
+        (made,) = [event.pixels for event in engine.generate(work_item, lambda: False) if isinstance(event, WorkImage)]
         return as_image(made)
 
     return run
@@ -153,7 +153,7 @@ def test_more_strength_goes_farther_from_the_start_picture(draw: Draw, sunset: I
 
 def test_outside_the_mask_nothing_changes_and_inside_it_does(draw: Draw, sunset: Image.Image) -> None:
     mask = box((128, 128), 32, 16, 96, 72)
-    made = draw("snowy mountains at night", sunset, mask, start_more={"strength": 1.0}, mask_more={"feather": 0})
+    made = draw("snowy mountains at night", sunset, mask, start_more={"strength": 1.0}, mask_more={"blur": 0})
     inside = np.asarray(mask)[..., 0] > 0
     before, after = np.asarray(sunset).astype(int), np.asarray(made).astype(int)
     assert (before[~inside] == after[~inside]).all()
@@ -163,7 +163,7 @@ def test_outside_the_mask_nothing_changes_and_inside_it_does(draw: Draw, sunset:
 def test_a_soft_mask_changes_more_where_it_is_lighter(draw: Draw, sunset: Image.Image) -> None:
     ramp = Image.linear_gradient("L").rotate(90).resize((128, 128)).convert("RGB")
     made = draw(
-        "snowy mountains at night", sunset, ramp, start_more={"strength": 1.0}, mask_more={"feather": 0, "soft": True}
+        "snowy mountains at night", sunset, ramp, start_more={"strength": 1.0}, mask_more={"blur": 0, "soft": True}
     )
     change = np.abs(np.asarray(made).astype(int) - np.asarray(sunset)).mean(axis=(0, 2))
     light = np.asarray(ramp)[0, :, 0]
@@ -173,8 +173,8 @@ def test_a_soft_mask_changes_more_where_it_is_lighter(draw: Draw, sunset: Image.
 
 
 def test_outpainting_twice_grows_the_canvas_as_asked_and_hides_its_seam(draw: Draw, sunset: Image.Image) -> None:
-    once = draw(start=sunset, size=(192, 128), start_more={"strength": 0.9, "extend": {"right": 64}})
-    twice = draw(start=once, size=(192, 160), start_more={"strength": 0.9, "extend": {"down": 32}})
+    once = draw(start=sunset, size=(192, 128), start_more={"strength": 0.9, "outpaint": {"right": 64}})
+    twice = draw(start=once, size=(192, 160), start_more={"strength": 0.9, "outpaint": {"down": 32}})
     assert once.size == (192, 128) and twice.size == (192, 160)
     wide = np.asarray(once).astype(int)
     assert (wide[:, :80] == np.asarray(sunset)[:, :80]).all()  # 48 pixels of overlap
@@ -191,7 +191,7 @@ def test_only_the_masked_area_is_repainted_in_a_large_picture(draw: Draw, sunset
         large,
         mask,
         start_more={"strength": 1.0},
-        mask_more={"area": "masked", "padding": 24, "feather": 0},
+        mask_more={"area": "masked", "padding": 24, "blur": 0},
     )
     inside = np.asarray(mask)[..., 0] > 0
     assert made.size == (640, 640)

@@ -1,4 +1,4 @@
-"""Embeddings in prompts: equal to encoders whose vocabulary was enlarged by their vectors, as they were trained."""
+"""Embeddings in prompts: equal to encoders whose vocabulary was upscaled by their vectors, as they were trained."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_weights_hold_for_vectors_too() -> None:
     assert chunk.weights == (1.0, 1.3, 1.3)
 
 
-def enlarged(kind: type, folder: Path, vectors: Tensor) -> tuple[torch.nn.Module, list[int]]:
+def upscaled(kind: type, folder: Path, vectors: Tensor) -> tuple[torch.nn.Module, list[int]]:
     """A text encoder that knows the vectors as further tokens, and their numbers."""
     encoder = kind.from_pretrained(folder).eval()
     first = encoder.config.vocab_size
@@ -88,10 +88,10 @@ def test_the_result_equals_encoders_that_learned_the_tokens(
         tables = (table(16, 1), table(16, 2)) if kind == "sdxl" else (table(width, 1),)
         files = {"clip_l": tables[0], "clip_g": tables[-1]} if kind == "sdxl" else {"emb_params": tables[0]}
         ours = condition(recipe, bundle, EmbeddingCache(), vocabulary_of({ref(): files}, bundle)).at(0)
-        first, numbers = enlarged(CLIPTextModel, folder / "text_encoder", tables[0])
+        first, numbers = upscaled(CLIPTextModel, folder / "text_encoder", tables[0])
         states = first(ids(bundle.tokenizers[0], numbers), output_hidden_states=True).hidden_states
         if kind == "sdxl":
-            second, others = enlarged(CLIPTextModelWithProjection, folder / "text_encoder_2", tables[1])
+            second, others = upscaled(CLIPTextModelWithProjection, folder / "text_encoder_2", tables[1])
             more = second(ids(bundle.tokenizers[1], others), output_hidden_states=True)
             wanted = torch.cat([states[-2], more.hidden_states[-2]], dim=-1)
             assert ours.added is not None

@@ -76,8 +76,8 @@ def only(root: Path) -> ModelEntry:
     return entry
 
 
-def enlarged(upscalers: Upscalers, ref: ModelRef, path: Path) -> np.ndarray:
-    *_, (_, _, made) = upscalers.enlarge(PHOTO, ref, (80, 64), str(path), tile=64, overlap=8)
+def upscaled(upscalers: Upscalers, ref: ModelRef, path: Path) -> np.ndarray:
+    *_, (_, _, made) = upscalers.upscale(PHOTO, ref, (80, 64), str(path), tile=64, overlap=8)
     assert made is not None
     return np.asarray(made)
 
@@ -89,7 +89,7 @@ def test_an_architecture_is_listed_and_enlarges_wherever_it_lies(tmp_path: Path,
     entry = only(tmp_path)
     assert (entry.ref.kind, entry.problem) == ("upscaler", None)
     if folder == "upscale_models":
-        assert enlarged(Upscalers(CPU), entry.ref, path).shape == (64, 80, 3)
+        assert upscaled(Upscalers(CPU), entry.ref, path).shape == (64, 80, 3)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_programs_put_before_all_names_is_taken_off(tmp_path: Path, prefix:
     path = put(tmp_path / "x.safetensors", {prefix + name: tensor for name, tensor in weights("esrgan").items()})
     entry = only(tmp_path)
     assert (entry.ref.kind, entry.problem) == ("upscaler", None)
-    assert enlarged(Upscalers(CPU), entry.ref, path).shape == (64, 80, 3)
+    assert upscaled(Upscalers(CPU), entry.ref, path).shape == (64, 80, 3)
 
 
 def test_what_spandrel_says_is_listed_from_then_on(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_spandrel_says_is_listed_from_then_on(tmp_path: Path) -> None:
     models = ModelList((tmp_path / "models",), answers=UpscalerAnswers(answers))
     ref = models.all(fresh=True)[0].ref
     assert models.all(fresh=True)[0].detail == ""
-    enlarged(Upscalers(CPU, UpscalerAnswers(answers)), ref, path)
+    upscaled(Upscalers(CPU, UpscalerAnswers(answers)), ref, path)
     assert models.all(fresh=True)[0].detail == "ESRGAN ×2"
 
 
@@ -119,7 +119,7 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
     entry = models.all(fresh=True)[0]
     assert (entry.ref.kind, entry.problem) == ("upscaler", None)  # a candidate
     with pytest.raises(ModelProblem, match="x is no upscaler that is known"):
-        enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
+        upscaled(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
     listed = models.all(fresh=True)[0]
     assert listed.problem == "x is no upscaler that is known here." and "OpenModelDB" in listed.hint
     generation = models.generation
@@ -128,12 +128,12 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr("engine.images.upscalers._read", lambda *_: pytest.fail("it is asked again"))
         with pytest.raises(ModelProblem, match="x is no upscaler that is known"):
-            enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
+            upscaled(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
     before = path.stat()
     put(path, weights("esrgan"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert models.all(fresh=True)[0].problem is None
-    assert enlarged(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path).shape == (64, 80, 3)
+    assert upscaled(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path).shape == (64, 80, 3)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_what_says_nothing_of_the_file_is_not_kept(
     with monkeypatch.context() as patch:
         patch.setattr("engine.images.upscalers.load_file", fail)
         with pytest.raises(type(error)):
-            enlarged(Upscalers(CPU, answers), entry.ref, path)
+            upscaled(Upscalers(CPU, answers), entry.ref, path)
     assert answers.of(path) is None
-    assert enlarged(Upscalers(CPU, answers), entry.ref, path).shape == (64, 80, 3)
+    assert upscaled(Upscalers(CPU, answers), entry.ref, path).shape == (64, 80, 3)
 
 
 def test_an_answer_of_an_earlier_catalog_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_what_needs_more_than_a_picture_is_said_by_its_name(tmp_path: Path) -> N
     )
     entry = only(tmp_path)
     with pytest.raises(ModelProblem, match="x .*LaMa"):
-        enlarged(Upscalers(CPU), entry.ref, path)
+        upscaled(Upscalers(CPU), entry.ref, path)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"x": 5}', b"{", b'{"x": {"stamp": 5}}'])
@@ -190,5 +190,5 @@ def test_kept_answers_that_make_no_sense_are_asked_again(tmp_path: Path, data: b
     answers = UpscalerAnswers(tmp_path / "cache")
     assert answers.of(path) is None
     ref: Any = only(tmp_path / "models").ref
-    enlarged(Upscalers(CPU, answers), ref, path)
+    upscaled(Upscalers(CPU, answers), ref, path)
     assert answers.of(path) is not None

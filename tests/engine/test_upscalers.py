@@ -16,7 +16,7 @@ from catalog.models import describe
 from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ImageRef, ModelRef
 from contract.tasks import Upscale
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkFailed, WorkLoading, WorkPainted, WorkStep
+from contract.work import WorkCancelled, WorkDone, WorkFailed, WorkImage, WorkItem, WorkLoading, WorkStep
 from engine.engine import Engine
 from engine.images.upscalers import Upscalers, tiles
 from tests.engine.conftest import CPU
@@ -35,30 +35,30 @@ def esrgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelRef, str]:
     return describe(path, "esrgan").ref, str(path)
 
 
-def enlarged(
+def upscaled(
     upscaler: str | ModelRef, size: tuple[int, int], path: str | None = None, tile: int = 64, overlap: int = 16
 ) -> np.ndarray:
-    *_, (_, _, made) = Upscalers(CPU).enlarge(PHOTO, upscaler, size, path, tile=tile, overlap=overlap)
+    *_, (_, _, made) = Upscalers(CPU).upscale(PHOTO, upscaler, size, path, tile=tile, overlap=overlap)
     assert made is not None
     return np.asarray(made)
 
 
 @pytest.mark.parametrize("upscaler", ["lanczos", "bicubic", "nearest"])
 def test_a_filter_makes_the_size_that_was_asked(upscaler: str) -> None:
-    assert enlarged(upscaler, (333, 201)).shape == (201, 333, 3)
+    assert upscaled(upscaler, (333, 201)).shape == (201, 333, 3)
 
 
 def test_a_model_is_found_by_its_header_and_makes_any_size(esrgan: tuple[ModelRef, str]) -> None:
     ref, path = esrgan
     assert (ref.kind, ref.family) == ("upscaler", "upscaler") and len(ref.fingerprint) == 16
-    assert enlarged(ref, (280, 200), path).shape == (200, 280, 3)
-    assert enlarged(ref, (300, 150), path).shape == (150, 300, 3)
+    assert upscaled(ref, (280, 200), path).shape == (200, 280, 3)
+    assert upscaled(ref, (300, 150), path).shape == (150, 300, 3)
 
 
 def test_tiles_leave_no_seam(esrgan: tuple[ModelRef, str]) -> None:
     """Away from a tile's edge a network sees what it sees in the whole picture; over the overlap it fades."""
-    whole = enlarged(*esrgan[:1], (280, 200), esrgan[1], tile=512).astype(int)
-    tiled = enlarged(*esrgan[:1], (280, 200), esrgan[1], tile=64, overlap=32).astype(int)
+    whole = upscaled(*esrgan[:1], (280, 200), esrgan[1], tile=512).astype(int)
+    tiled = upscaled(*esrgan[:1], (280, 200), esrgan[1], tile=64, overlap=32).astype(int)
     assert np.abs(whole - tiled).max() <= 3 and np.abs(whole - tiled).mean() < 0.1
 
 
@@ -81,9 +81,9 @@ def test_what_is_no_upscaler_is_refused_in_a_sentence(tmp_path: Path, esrgan: tu
     ref = esrgan[0].model_copy(update={"fingerprint": "other"})
     save_file({"conv_first.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "x.safetensors")
     with pytest.raises(ModelProblem, match="no upscaler that is known"):
-        enlarged(ref, (280, 200), str(tmp_path / "x.safetensors"))
+        upscaled(ref, (280, 200), str(tmp_path / "x.safetensors"))
     with pytest.raises(InvalidRecipe, match="no upscaler “latent”"):
-        enlarged("latent", (280, 200))
+        upscaled("latent", (280, 200))
 
 
 def test_numbers_gone_bad_are_no_picture(tmp_path: Path, esrgan: tuple[ModelRef, str]) -> None:
@@ -91,33 +91,33 @@ def test_numbers_gone_bad_are_no_picture(tmp_path: Path, esrgan: tuple[ModelRef,
     weights = {name: tensor.contiguous().fill_(float("nan")) for name, tensor in model.state_dict().items()}
     save_file(weights, tmp_path / "bad.safetensors")
     with pytest.raises(NoValidPicture, match="esrgan gave numbers"):
-        enlarged(esrgan[0].model_copy(update={"fingerprint": "bad"}), (280, 200), str(tmp_path / "bad.safetensors"))
+        upscaled(esrgan[0].model_copy(update={"fingerprint": "bad"}), (280, 200), str(tmp_path / "bad.safetensors"))
 
 
-def ticket(esrgan: tuple[ModelRef, str], **fields: Any) -> Ticket:
+def work_item(esrgan: tuple[ModelRef, str], **fields: Any) -> WorkItem:
     ref, images = png(PHOTO)
     task = Upscale(**{"image": ref, "upscaler": esrgan[0], "tile": 64, **fields})
-    return Ticket("job", 1, task, images=images, model_paths={"upscaler/esrgan": esrgan[1]})
+    return WorkItem("job", 1, task, images=images, model_paths={"upscaler/esrgan": esrgan[1]})
 
 
 def test_an_upscale_job_counts_its_tiles_and_paints(engine: Engine, esrgan: tuple[ModelRef, str]) -> None:
-    events = list(engine.paint(ticket(esrgan, scale=3.0), lambda: False))
+    events = list(engine.generate(work_item(esrgan, scale=3.0), lambda: False))
     steps = [(event.index, event.total) for event in events if isinstance(event, WorkStep)]
     assert steps == [(n + 1, len(steps)) for n in range(len(steps))] and len(steps) > 4
-    (made,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    (made,) = [event.pixels for event in events if isinstance(event, WorkImage)]
     assert (made.width, made.height) == (420, 300) and isinstance(events[-1], WorkDone)
 
 
 def test_an_upscale_job_is_cancelled_between_tiles(engine: Engine, esrgan: tuple[ModelRef, str]) -> None:
     answers = iter([False, False])
-    events = list(engine.paint(ticket(esrgan), lambda: next(answers, True)))
+    events = list(engine.generate(work_item(esrgan), lambda: next(answers, True)))
     assert isinstance(events[-1], WorkCancelled) and len(events) <= 3
 
 
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"image": ImageRef(sha256="0" * 64)}, "input_gone"),
+        ({"image": ImageRef(sha256="0" * 64)}, "upload_gone"),
         ({"upscaler": "nonesuch"}, "invalid_upscaler"),
         ({"upscaler": ModelRef(kind="upscaler", name="gone", family="upscaler")}, "invalid_upscaler"),
     ],
@@ -128,25 +128,25 @@ def test_an_upscale_that_can_not_be_done_fails_with_a_sentence(
     engine: Engine,
     esrgan: tuple[ModelRef, str],
     make_recipe: Callable[..., Any],
-    make_ticket: Callable[..., Any],
+    make_work_item: Callable[..., Any],
 ) -> None:
-    ending = list(engine.paint(ticket(esrgan, **fields), lambda: False))[-1]
+    ending = list(engine.generate(work_item(esrgan, **fields), lambda: False))[-1]
     assert isinstance(ending, WorkFailed) and ending.code == code and ending.hint
-    assert isinstance(list(engine.paint(make_ticket(make_recipe()), lambda: False))[-1], WorkDone)
+    assert isinstance(list(engine.generate(make_work_item(make_recipe()), lambda: False))[-1], WorkDone)
 
 
 def test_a_hires_pass_through_a_model_says_how_far_it_is(
-    engine: Engine, esrgan: tuple[ModelRef, str], make_recipe: Callable[..., Any], make_ticket: Callable[..., Any]
+    engine: Engine, esrgan: tuple[ModelRef, str], make_recipe: Callable[..., Any], make_work_item: Callable[..., Any]
 ) -> None:
     recipe = make_recipe(width=400, height=64, hires={"upscaler": esrgan[0].model_dump(), "scale": 1.5, "steps": 2})
-    whole = make_ticket(recipe)
-    ticket = Ticket("job", 1, whole.task, model_paths={**whole.model_paths, "upscaler/esrgan": esrgan[1]})
-    events = list(engine.paint(ticket, lambda: False))
+    whole = make_work_item(recipe)
+    work_item = WorkItem("job", 1, whole.task, model_paths={**whole.model_paths, "upscaler/esrgan": esrgan[1]})
+    events = list(engine.generate(work_item, lambda: False))
     said = [event.fraction for event in events if isinstance(event, WorkLoading) and event.what == "esrgan"]
     assert said == [0.5, 1.0]
-    (made,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    (made,) = [event.pixels for event in events if isinstance(event, WorkImage)]
     assert (made.width, made.height) == (600, 96)
-    stopped = list(engine.paint(ticket, lambda: True))
+    stopped = list(engine.generate(work_item, lambda: True))
     assert isinstance(stopped[-1], WorkCancelled)
-    lost = list(engine.paint(whole, lambda: False))[-1]
+    lost = list(engine.generate(whole, lambda: False))[-1]
     assert isinstance(lost, WorkFailed) and lost.code == "invalid_upscaler"

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from tests.engine.conftest import control_entries, engine, entries, make_recipe, make_ticket, models, one_thread
+from tests.engine.conftest import control_entries, engine, entries, make_recipe, make_work_item, models, one_thread
 
 __all__ = [
     "control_entries",
     "engine",
     "entries",
     "make_recipe",
-    "make_ticket",
+    "make_work_item",
     "models",
     "most_likely_latents",
     "one_thread",

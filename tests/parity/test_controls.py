@@ -19,8 +19,8 @@ from PIL import Image
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS
 from contract.recipe import Recipe
-from contract.tasks import Paint
-from contract.work import Ticket, WorkPainted, path_key
+from contract.tasks import Generate
+from contract.work import WorkImage, WorkItem, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.engine import Engine
 from engine.images.preprocessors import Preprocessors
@@ -56,7 +56,7 @@ class Mode:
     kind: str
     pipeline: str
     controls: tuple[dict[str, object], ...] = ()
-    references: tuple[dict[str, object], ...] = ()
+    ip_adapters: tuple[dict[str, object], ...] = ()
     told: Mapping[str, Any] = field(default_factory=dict)
     start: bool = False
     mask: bool = False
@@ -140,7 +140,7 @@ MODES: dict[str, Mode] = {
     "union": Mode(
         "sdxl",
         f"{XL}UnionPipeline",
-        (unit("union", shows="lines", weight=0.9, end=0.7),),
+        (unit("union", control_type="lines", weight=0.9, end=0.7),),
         told={
             "control_image": [HINT],
             "control_mode": [3],
@@ -151,7 +151,7 @@ MODES: dict[str, Mode] = {
     "union of two": Mode(
         "sdxl",
         f"{XL}UnionPipeline",
-        (unit("union", shows="depth", weight=0.9), unit("union", OTHER_REF, shows="pose")),
+        (unit("union", control_type="depth", weight=0.9), unit("union", OTHER_REF, control_type="pose")),
         told={"control_image": [HINT, OTHER], "control_mode": [1, 0], "controlnet_conditioning_scale": [0.9, 1.0]},
     ),
     "adapter": Mode(
@@ -167,16 +167,16 @@ MODES: dict[str, Mode] = {
         told={"image": [HINT, OTHER], "adapter_conditioning_scale": [0.9, 0.4]},
     ),
     "adapter SDXL": Mode("sdxl", "StableDiffusionXLAdapterPipeline", (unit("sketch_xl"),), told=ALL),
-    "picture as prompt": Mode("sd1", "StableDiffusionPipeline", references=IP, told={"ip_adapter_image": OTHER}),
+    "picture as prompt": Mode("sd1", "StableDiffusionPipeline", ip_adapters=IP, told={"ip_adapter_image": OTHER}),
     "picture as prompt SDXL": Mode(
         "sdxl",
         "StableDiffusionXLPipeline",
-        references=(unit("picture_xl", OTHER_REF),),
+        ip_adapters=(unit("picture_xl", OTHER_REF),),
         told={"ip_adapter_image": OTHER},
     ),
     "picture as prompt and one": Mode("sd1", f"{CONTROL}Pipeline", ONE, IP, {**ALL, "ip_adapter_image": OTHER}),
     "picture as prompt, img2img": Mode(
-        "sd1", "StableDiffusionImg2ImgPipeline", references=IP, start=True, told={"ip_adapter_image": OTHER}
+        "sd1", "StableDiffusionImg2ImgPipeline", ip_adapters=IP, start=True, told={"ip_adapter_image": OTHER}
     ),
 }
 
@@ -205,7 +205,7 @@ def stock_pipeline(mode: Mode, entries: dict[str, ModelEntry], controls: dict[st
     xl = "XL" if mode.kind == "sdxl" else ""
     base = getattr(diffusers, f"StableDiffusion{xl}Pipeline")
     parts = base.from_pretrained(str(entries[mode.kind].path), local_files_only=True).components
-    if not mode.references:
+    if not mode.ip_adapters:
         parts = {name: part for name, part in parts.items() if name not in ("image_encoder", "feature_extractor")}
     paths = list(dict.fromkeys(str(controls[str(control["model"])].path) for control in mode.controls))
     if "Adapter" in mode.pipeline:
@@ -219,7 +219,7 @@ def stock_pipeline(mode: Mode, entries: dict[str, ModelEntry], controls: dict[st
     pipe = getattr(diffusers, mode.pipeline)(**{**parts, **checker})
     pipe.set_progress_bar_config(disable=True)
     pipe.first_config = dict(parts["scheduler"].config)
-    for reference in mode.references:
+    for reference in mode.ip_adapters:
         file = controls[str(reference["model"])].path
         pipe.load_ip_adapter(str(file.parent), subfolder="", weight_name=file.name, local_files_only=True)
         pipe.set_ip_adapter_scale(reference.get("weight", 1.0))
@@ -234,12 +234,12 @@ def recipe_of(
 
     parts: dict[str, object] = {
         "controls": tuple(map(named, mode.controls)),
-        "references": tuple(map(named, mode.references)),
+        "ip_adapters": tuple(map(named, mode.ip_adapters)),
     }
     if mode.start:
-        parts["start"] = {"image": START_REF, "strength": 0.7}
+        parts["init_image"] = {"image": START_REF, "strength": 0.7}
     if mode.mask:
-        parts["mask"] = {"image": MASK_REF, "feather": 0}
+        parts["mask"] = {"image": MASK_REF, "blur": 0}
     return make_recipe(mode.kind, steps=STEPS, guidance=2.0, **{**parts, **more})
 
 
@@ -247,10 +247,10 @@ def our_latents(
     recipe: Recipe, entry: ModelEntry, controls: dict[str, ModelEntry], models: ModelManager
 ) -> tuple[torch.Tensor, Any]:
     paths = {path_key(found.ref): str(found.path) for found in controls.values()}
-    ticket = Ticket("job", 1, Paint(recipe=recipe), IMAGES, paths)
+    work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, paths)
     with (
         models.lease(entry.ref, str(entry.path)) as bundle,
-        lend(recipe, ticket, models, Preprocessors([], CPU.torch_device), bundle) as lent,
+        lend(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle) as lent,
     ):
         material = Material(IMAGES, EmbeddingCache(), no_enlarging, lent)
         *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
@@ -317,7 +317,7 @@ def test_pictures_equal_the_stock_pipelines(
     pipes: Callable[[str], Any],
     engine: Engine,
     make_recipe: Callable[..., Recipe],
-    make_ticket: Callable[..., Any],
+    make_work_item: Callable[..., Any],
 ) -> None:
     mode = MODES[name]
     recipe = recipe_of(mode, make_recipe, control_entries, sampler="euler", schedule="simple")
@@ -325,8 +325,8 @@ def test_pictures_equal_the_stock_pipelines(
     set_scheduler(pipe, recipe, None)
     (theirs,) = stock_latents(mode, recipe, pipe, output_type="np")
     paths = {path_key(found.ref): str(found.path) for found in (*entries.values(), *control_entries.values())}
-    *events, _ = engine.paint(replace(make_ticket(recipe), images=IMAGES, model_paths=paths), lambda: False)
-    (ours,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    *events, _ = engine.generate(replace(make_work_item(recipe), images=IMAGES, model_paths=paths), lambda: False)
+    (ours,) = [event.pixels for event in events if isinstance(event, WorkImage)]
     painted = np.array(MASK)[..., 0] > 0 if mode.mask else np.ones((SIDE, SIDE), dtype=bool)
     stock = (theirs * 255).round().astype(int)[painted]
     mine = np.frombuffer(ours.rgb, dtype=np.uint8).reshape(SIDE, SIDE, 3).astype(int)[painted]

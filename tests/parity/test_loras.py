@@ -18,7 +18,7 @@ from peft.utils import get_peft_model_state_dict
 from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
 from contract.recipe import ModelRef
-from contract.work import WorkDone, WorkNotice, WorkPainted, path_key
+from contract.work import WorkDone, WorkImage, WorkNotice, path_key
 from engine.engine import Engine
 from tests.parity.test_stock_pipelines import stock_latents, stock_scheduler
 from tests.support.tiny_loras import ATTENTION, CONV, Made, chosen, kohya, kohya_xl, make
@@ -94,7 +94,7 @@ def test_the_picture_equals_diffusers_with_peft(
     entries: dict[str, ModelEntry],
     engine: Engine,
     make_recipe: Callable[..., Any],
-    make_ticket: Callable[..., Any],
+    make_work_item: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     pipe = pipeline(entries[kind])
@@ -111,15 +111,15 @@ def test_the_picture_equals_diffusers_with_peft(
     )
     pipe.scheduler, _ = stock_scheduler("euler_a", "simple", config)
     (theirs,) = stock_latents(recipe, pipe, {"num_inference_steps": STEPS}, output_type="np")
-    ticket = make_ticket(recipe)
-    ticket = replace(ticket, model_paths={**ticket.model_paths, path_key(model): str(file)})
-    events = list(engine.paint(ticket, lambda: False))
+    work_item = make_work_item(recipe)
+    work_item = replace(work_item, model_paths={**work_item.model_paths, path_key(model): str(file)})
+    events = list(engine.generate(work_item, lambda: False))
     assert isinstance(events[-1], WorkDone) and not [one for one in events if isinstance(one, WorkNotice)], events[-1]
-    (ours,) = [event.pixels for event in events if isinstance(event, WorkPainted)]
+    (ours,) = [event.pixels for event in events if isinstance(event, WorkImage)]
     (plain,) = [
         event.pixels
-        for event in engine.paint(make_ticket(recipe.model_copy(update={"loras": ()})), lambda: False)
-        if isinstance(event, WorkPainted)
+        for event in engine.generate(make_work_item(recipe.model_copy(update={"loras": ()})), lambda: False)
+        if isinstance(event, WorkImage)
     ]
     stock = (theirs * 255).round().astype(int)
     mine, without = (

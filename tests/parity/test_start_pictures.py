@@ -30,7 +30,7 @@ from transformers import DPTForDepthEstimation, DPTImageProcessor
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, Sampler, schedules_for
 from contract.recipe import Recipe
-from contract.work import WorkPainted
+from contract.work import WorkImage
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.engine import Engine
 from engine.images.depth import depth_of
@@ -86,7 +86,7 @@ def parts(mode: str, strength: float = 0.7) -> dict[str, object]:
     start: dict[str, object] = {"image": PICTURE_REF, "strength": strength}
     if mode == "depth":
         start["depth"] = DEPTH_REF
-    return {"start": start, "mask": {"image": MASK_REF, "feather": 0} if MODES[mode][2] else None}
+    return {"init_image": start, "mask": {"image": MASK_REF, "blur": 0} if MODES[mode][2] else None}
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def lender() -> Iterator[ModelManager]:
 
 
 def no_enlarging(*_: object) -> Image.Image:
-    raise AssertionError("nothing is enlarged here")
+    raise AssertionError("nothing is upscaled here")
 
 
 def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tuple[torch.Tensor, Any]:
@@ -130,13 +130,13 @@ def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tupl
 
 
 def stock_latents(mode: str, recipe: Recipe, pipe: Any, output_type: str = "latent") -> Any:
-    assert recipe.start
-    more: dict[str, Any] = {"strength": recipe.start.strength}
+    assert recipe.init_image
+    more: dict[str, Any] = {"strength": recipe.init_image.strength}
     if MODES[mode][2]:
         more |= {"mask_image": MASK.convert("L"), "width": SIDE, "height": SIDE}
     if mode == "edit":
-        more = {"image_guidance_scale": recipe.start.image_guidance}
-    if mode == "depth" and recipe.start.depth:
+        more = {"image_guidance_scale": recipe.init_image.image_guidance}
+    if mode == "depth" and recipe.init_image.depth:
         more["depth_map"] = torch.from_numpy(np.array(DEPTH.convert("L"))).float()[None]
     return pipe(
         recipe.prompt,
@@ -216,7 +216,7 @@ def test_pictures_equal_the_stock_pipelines(
     engine: Engine,
     lender: ModelManager,
     make_recipe: Callable[..., Recipe],
-    make_ticket: Callable[..., Any],
+    make_work_item: Callable[..., Any],
 ) -> None:
     """Under the mask; outside it ours is the start picture itself, which theirs has sent through the VAE."""
     kind = MODES[mode][0]
@@ -226,8 +226,8 @@ def test_pictures_equal_the_stock_pipelines(
     (theirs,) = stock_latents(mode, recipe, pipe, output_type="np")
     (ours,) = [
         event.pixels
-        for event in engine.paint(make_ticket(recipe, images=IMAGES), lambda: False)
-        if isinstance(event, WorkPainted)
+        for event in engine.generate(make_work_item(recipe, images=IMAGES), lambda: False)
+        if isinstance(event, WorkImage)
     ]
     painted = np.array(MASK)[..., 0] > 0 if MODES[mode][2] else np.ones((SIDE, SIDE), dtype=bool)
     stock = (theirs * 255).round().astype(int)[painted]

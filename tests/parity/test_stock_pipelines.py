@@ -17,7 +17,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
 from contract.recipe import Recipe
-from contract.work import WorkPainted
+from contract.work import WorkImage
 from engine.adapters.prompt_encoder import EmbeddingCache, condition
 from engine.engine import Engine
 from engine.families.family import predict_with
@@ -188,14 +188,14 @@ def test_pictures_equal_the_stock_pipelines(
     pipes: Pipes,
     engine: Engine,
     make_recipe: Callable[..., Recipe],
-    make_ticket: Callable[..., Any],
+    make_work_item: Callable[..., Any],
 ) -> None:
     recipe = make_recipe(kind, **{"sampler": "euler_a", "schedule": "simple", "steps": STEPS, **change})
     pipe, config = pipes[kind]
     pipe.scheduler, _ = stock_scheduler("euler_a", "simple", config)
     (theirs,) = stock_latents(recipe, pipe, {"num_inference_steps": STEPS}, output_type="np")
     (ours,) = [
-        event.pixels for event in engine.paint(make_ticket(recipe), lambda: False) if isinstance(event, WorkPainted)
+        event.pixels for event in engine.generate(make_work_item(recipe), lambda: False) if isinstance(event, WorkImage)
     ]
     stock = (theirs * 255).round().astype(int)
     mine = np.frombuffer(ours.rgb, dtype=np.uint8).reshape(stock.shape).astype(int)

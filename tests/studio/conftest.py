@@ -41,16 +41,16 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 
 def finish(studio: Studio, job_id: str, owner: str = ME, timeout_s: float = 10.0) -> list[JobEvent]:
     """Follow a job to its end; returns all its events as a late follower sees them."""
-    feed = studio.feed(job_id, owner)
+    event_log = studio.event_log(job_id, owner)
     woken = threading.Event()
-    unsubscribe = feed.subscribe(woken.set)
+    unsubscribe = event_log.subscribe(woken.set)
     deadline = time.monotonic() + timeout_s
-    while not feed.since(0).ended:
-        assert time.monotonic() < deadline, feed.since(0).events
+    while not event_log.since(0).ended:
+        assert time.monotonic() < deadline, event_log.since(0).events
         woken.wait(0.05)
         woken.clear()
     unsubscribe()
-    events = list(feed.since(0).events)
+    events = list(event_log.since(0).events)
     assert is_ending(events[-1])
     wait_until(lambda: studio.job(job_id, owner).job.state not in ("queued", "running"))
     return events

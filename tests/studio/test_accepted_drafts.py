@@ -141,10 +141,10 @@ def ref(name: str, kind: str = "checkpoint") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("parts", "left_out"),
     [
-        ({"start": {"image": GONE}}, ["start"]),
-        ({"start": {"image": GONE}, "mask": {"image": GONE}}, ["start", "mask"]),
+        ({"init_image": {"image": GONE}}, ["init_image"]),
+        ({"init_image": {"image": GONE}, "mask": {"image": GONE}}, ["init_image", "mask"]),
         ({"controls": [{"model": ref("canny", "controlnet"), "image": GONE}]}, ["controls"]),
-        ({"references": [{"model": ref("eye", "ip_adapter"), "image": GONE}]}, ["references"]),
+        ({"ip_adapters": [{"model": ref("eye", "ip_adapter"), "image": GONE}]}, ["ip_adapters"]),
         ({"refiner": {"model": ref("zero")}}, ["refiner"]),
         ({"vae": ref("gone", "vae")}, ["vae"]),
         ({"hires": {"upscaler": ref("gone", "upscaler")}}, []),

@@ -34,20 +34,20 @@ def saved(said: list[events.JobEvent]) -> ImageRecord:
 
 
 def brought(studio: Studio, data: bytes = PICTURE) -> ImageRef:
-    return ImageRef(sha256=studio.add_input(data, ME).sha256)
+    return ImageRef(sha256=studio.add_upload(data, ME).sha256)
 
 
 def test_the_bytes_of_every_picture_reach_the_worker(studio: Studio, worker: FakeWorker) -> None:
     start, mask = brought(studio), brought(studio, MASK)
-    run(studio, start={"image": start}, mask={"image": mask})
-    assert worker.tickets[-1].images == {
-        ref.sha256: studio.input_file(ref.sha256, ME).read_bytes() for ref in (start, mask)
+    run(studio, init_image={"image": start}, mask={"image": mask})
+    assert worker.work_items[-1].images == {
+        ref.sha256: studio.upload_file(ref.sha256, ME).read_bytes() for ref in (start, mask)
     }
 
 
 @pytest.mark.parametrize(
     ("harm", "code"),
-    [(lambda path: path.unlink(), "input_gone"), (lambda path: path.write_bytes(PICTURE), "input_damaged")],
+    [(lambda path: path.unlink(), "upload_gone"), (lambda path: path.write_bytes(PICTURE), "upload_damaged")],
 )
 def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
     harm: Callable[[Path], None], code: str, studio: Studio, worker: FakeWorker
@@ -55,8 +55,8 @@ def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
     worker.gate.clear()
     first = studio.submit(draft(), ME)
     start = brought(studio)
-    waiting = studio.submit(draft(start={"image": start}), ME)
-    harm(studio.input_file(start.sha256, ME))
+    waiting = studio.submit(draft(init_image={"image": start}), ME)
+    harm(studio.upload_file(start.sha256, ME))
     worker.gate.set()
     ending = finish(studio, waiting.id)[-1]
     assert isinstance(ending, events.Failed) and ending.code == code and ending.hint == "Add it again."
@@ -65,38 +65,38 @@ def test_a_picture_that_goes_while_the_job_waits_fails_it_in_one_sentence(
 
 def test_a_picture_that_was_never_brought_is_refused_at_once(studio: Studio) -> None:
     with pytest.raises(InvalidInput, match="The start picture is not here"):
-        studio.submit(draft(start={"image": ImageRef(sha256="0" * 64)}), ME)
+        studio.submit(draft(init_image={"image": ImageRef(sha256="0" * 64)}), ME)
 
 
 def test_a_picture_of_someone_else_can_not_be_looked_at_or_worked_from(studio: Studio) -> None:
     """Its hash is in every recipe that used it, and recipes travel in pictures."""
     mine = brought(studio)
-    run(studio, start={"image": mine})
+    run(studio, init_image={"image": mine})
     with pytest.raises(NotFound):
-        studio.input_file(mine.sha256, YOU)
+        studio.upload_file(mine.sha256, YOU)
     with pytest.raises(InvalidInput, match="The start picture is not here"):
-        studio.submit(draft(start={"image": mine, "strength": 0.0}), YOU)
+        studio.submit(draft(init_image={"image": mine, "strength": 0.0}), YOU)
     with pytest.raises(InvalidInput, match="The picture is not here"):
         studio.upscale(Upscale(image=mine), YOU)
     with pytest.raises(InvalidInput, match="The picture is not here"):
         studio.preprocess(Preprocess(image=mine, preprocessor="canny"), YOU)
-    studio.add_input(PICTURE, YOU)
-    assert studio.input_file(mine.sha256, YOU).is_file()
+    studio.add_upload(PICTURE, YOU)
+    assert studio.upload_file(mine.sha256, YOU).is_file()
 
 
 def test_who_has_a_picture_made_with_one_may_use_it_after_the_table_is_lost(studio: Studio) -> None:
     mine = brought(studio)
-    run(studio, start={"image": mine})
-    studio._database.write("DELETE FROM input_owners")
-    assert studio.input_file(mine.sha256, ME).is_file()
+    run(studio, init_image={"image": mine})
+    studio._database.write("DELETE FROM upload_owners")
+    assert studio.upload_file(mine.sha256, ME).is_file()
     with pytest.raises(NotFound):
-        studio.input_file(mine.sha256, YOU)
+        studio.upload_file(mine.sha256, YOU)
 
 
 def test_a_parent_is_in_the_record_and_in_the_png(studio: Studio) -> None:
     parent = saved(run(studio))
-    start = studio.input_from_image(parent.id, ME)
-    child = saved(run(studio, start={"image": ImageRef(sha256=start.sha256)}, parent=parent.id))
+    start = studio.upload_from_image(parent.id, ME)
+    child = saved(run(studio, init_image={"image": ImageRef(sha256=start.sha256)}, parent=parent.id))
     facts = read_facts(studio.image_file(child.id, ME))
     assert facts is not None
     assert child.parent == studio.image(child.id, ME).parent == facts.parent == parent.id
@@ -109,10 +109,10 @@ def test_a_parent_that_is_gone_or_someone_elses_is_left_out(studio: Studio) -> N
     studio.delete_image(mine.id, ME)
     for parent in (theirs.id, mine.id):
         assert saved(run(studio, parent=parent)).parent is None
-        enlarged = studio.upscale(Upscale(image=ref, scale=2.0, parent=parent), ME)
-        assert saved(finish(studio, enlarged.id)).parent is None
+        upscaled = studio.upscale(Upscale(image=ref, scale=2.0, parent=parent), ME)
+        assert saved(finish(studio, upscaled.id)).parent is None
     with pytest.raises(NotFound):
-        studio.input_from_image(theirs.id, ME)
+        studio.upload_from_image(theirs.id, ME)
 
 
 def test_an_enlarged_picture_carries_the_recipe_of_what_was_enlarged(studio: Studio, worker: FakeWorker) -> None:
@@ -159,20 +159,20 @@ def test_extensions_finish_enlarged_pictures_too(studio: Studio, worker: FakeWor
 def test_a_control_map_is_kept_with_the_brought_pictures(studio: Studio) -> None:
     job = studio.preprocess(Preprocess(image=brought(studio), preprocessor="canny"), ME)
     (event,) = [event for event in finish(studio, job.id) if isinstance(event, events.Prepared)]
-    assert studio.job(job.id, ME).job.prepared == (event.input,)
+    assert studio.job(job.id, ME).job.prepared == (event.upload,)
     assert studio.images(ME).total == 0
-    assert isinstance(run(studio, start={"image": ImageRef(sha256=event.input.sha256)})[-1], events.Done)
+    assert isinstance(run(studio, init_image={"image": ImageRef(sha256=event.upload.sha256)})[-1], events.Done)
 
 
 def test_what_a_job_or_a_picture_names_is_kept(studio: Studio) -> None:
     start, mask, depth = brought(studio), brought(studio, MASK), brought(studio, png((65, 64)))
-    run(studio, start={"image": start, "depth": depth}, mask={"image": mask})
+    run(studio, init_image={"image": start, "depth": depth}, mask={"image": mask})
     finish(studio, studio.preprocess(Preprocess(image=start, preprocessor="canny"), ME).id)
     (made,) = studio._queue.records("prepared != '[]'", ())[0].prepared
     loose = brought(studio, png((66, 64)))
-    late = studio._inputs
+    late = studio._uploads
     late._clock = lambda: time.time() + 2 * KEPT_S
-    assert late.sweep(studio._queue.named_inputs()) == 1
+    assert late.sweep(studio._queue.named_uploads()) == 1
     assert late.size(loose.sha256) is None
     assert all(late.size(name) for name in (start.sha256, mask.sha256, depth.sha256, made.sha256))
 
@@ -201,5 +201,5 @@ def test_jobs_of_an_older_version_wait_on(tmp_path: Path) -> None:
     connection.close()
     database = Database(path)
     database.open()
-    assert json.loads(database.value("SELECT task FROM jobs")) == {"type": "paint", "recipe": recipe}
+    assert json.loads(database.value("SELECT task FROM jobs")) == {"type": "generate", "recipe": recipe}
     database.close()

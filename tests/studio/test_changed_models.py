@@ -11,7 +11,7 @@ from catalog.models import Scanner
 from contract import events
 from contract.errors import StudioError
 from contract.recipe import ModelRef
-from contract.tasks import Paint
+from contract.tasks import Generate
 from contract.values import ModelKind
 from studio.library.model_facts import ModelFacts
 from studio.library.model_list import ModelList
@@ -33,9 +33,9 @@ def overwrite(file: Path, shapes: layouts.Shapes, turn: int) -> None:
 
 
 def ref_of(worker: FakeWorker, kind: ModelKind) -> ModelRef:
-    """Of the newest ticket."""
-    task = worker.tickets[-1].task
-    assert isinstance(task, Paint)
+    """Of the newest work item."""
+    task = worker.work_items[-1].task
+    assert isinstance(task, Generate)
     (found,) = (ref for ref in task.models if ref.kind == kind)
     return found
 
@@ -148,7 +148,7 @@ def test_again_takes_the_file_of_the_recipes_hash_where_its_name_is_anothers_now
     overwrite(root / "dream.safetensors", {"emb_params": (2, 768)}, 2)
     saved = next(event.record for event in made if isinstance(event, events.Saved))
     assert saved.recipe.embeddings[0].sha256
-    again = finish(studio, studio.again(first.id, ME).id)
+    again = finish(studio, studio.rerun(first.id, ME).id)
     assert isinstance(again[-1], events.Done)
 
 

@@ -35,8 +35,8 @@ def _drawn(ground: object, mark: object | None = None, mode: str = "RGB") -> byt
 
 
 def _inpaint(studio: Studio, mask: bytes, **fields: Any) -> dict[str, Any]:
-    start, kept = studio.add_input(png(SIZE, color="blue"), ME), studio.add_input(mask, ME)
-    return {"start": {"image": {"sha256": start.sha256}}, "mask": {"image": {"sha256": kept.sha256}, **fields}}
+    start, kept = studio.add_upload(png(SIZE, color="blue"), ME), studio.add_upload(mask, ME)
+    return {"init_image": {"image": {"sha256": start.sha256}}, "mask": {"image": {"sha256": kept.sha256}, **fields}}
 
 
 @pytest.mark.parametrize(
@@ -103,17 +103,17 @@ def _zeroed(path: Path) -> None:
 def test_a_picture_that_is_gone_or_damaged_is_named_before_it_waits(
     studio: Studio, harm: Callable[[Path], None]
 ) -> None:
-    start, mask, other = (studio.add_input(_drawn(ground, "white"), ME) for ground in ("blue", "black", "green"))
-    whole = {"start": {"image": {"sha256": start.sha256}}, "mask": {"image": {"sha256": mask.sha256}}}
+    start, mask, other = (studio.add_upload(_drawn(ground, "white"), ME) for ground in ("blue", "black", "green"))
+    whole = {"init_image": {"image": {"sha256": start.sha256}}, "mask": {"image": {"sha256": mask.sha256}}}
     control = {"image": {"sha256": other.sha256}, "model": "canny"}
     assert studio.submit(draft(**whole), ME)
     for kept, field, fields in (
         (other, "controls_image", {"controls": [control]}),
-        (other, "references_image", {"references": [control]}),
+        (other, "ip_adapters_image", {"ip_adapters": [control]}),
         (mask, "mask_image", whole),
-        (start, "start_image", whole),
+        (start, "init_image_image", whole),
     ):
-        path = studio._inputs.path(kept.sha256)
+        path = studio._uploads.path(kept.sha256)
         data = path.read_bytes()
         harm(path)
         with pytest.raises(InvalidInput, match="is not here") as caught:
@@ -121,7 +121,7 @@ def test_a_picture_that_is_gone_or_damaged_is_named_before_it_waits(
         assert caught.value.code == f"invalid_{field}"
         path.unlink(missing_ok=True)
         path.write_bytes(data)
-    harm(studio._inputs.path(other.sha256))
+    harm(studio._uploads.path(other.sha256))
     ref = {"image": {"sha256": other.sha256}}
     for ask in (
         lambda: studio.upscale(Upscale.model_validate(ref), ME),
@@ -196,7 +196,7 @@ def stocked(tmp_path: Path, make_studio: Callable[..., Studio]) -> Studio:
 
 
 def test_models_that_do_not_fit_or_are_damaged_are_named_before_they_wait(stocked: Studio) -> None:
-    start = {"start": {"image": {"sha256": stocked.add_input(png(SIZE), ME).sha256}}}
+    start = {"init_image": {"image": {"sha256": stocked.add_upload(png(SIZE), ME).sha256}}}
     for fields, words in (
         ({"loras": [{"model": "wide"}]}, "SDXL"),
         ({"prompt": "<lora:wide:1>"}, "SDXL"),
@@ -206,7 +206,7 @@ def test_models_that_do_not_fit_or_are_damaged_are_named_before_they_wait(stocke
         with pytest.raises((InvalidRecipe, ModelProblem), match=words):
             stocked.submit(draft(**fields), ME)
     assert stocked.queue(ME) == ()
-    depth = {"start": {**start["start"], "depth": start["start"]["image"]}}
+    depth = {"init_image": {**start["init_image"], "depth": start["init_image"]["image"]}}
     assert isinstance(finish(stocked, stocked.submit(draft(model="depth", **depth), ME).id)[-1], events.Done)
 
 

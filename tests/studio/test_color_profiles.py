@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from studio.uploads.matrix_profiles import DISPLAY_P3, REC_2020, SRGB, matrix_profile
 from studio.uploads.safe_open import read_picture
-from studio.uploads.uploads import Inputs
+from studio.uploads.uploads import Uploads
 from tests.support.images import chunk, encoded
 
 ADOBE = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
@@ -170,7 +170,7 @@ def test_a_profile_that_cant_be_used_is_said_and_the_picture_kept(name: str, tmp
     assert color(data) == (100, 150, 100)
     ((code, sentence),) = read_picture(data).notes
     assert code == "profile_ignored" and words in sentence
-    inputs = Inputs(tmp_path)
+    inputs = Uploads(tmp_path)
     stored = inputs.add(data)
     assert stored.notices == (sentence,) and inputs.notes(stored.sha256) == ((code, sentence),)
 

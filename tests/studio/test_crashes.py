@@ -69,7 +69,7 @@ def test_f02_killed_between_file_and_index_the_picture_is_found_and_not_made_aga
     studio = make_studio(worker)
     wait_until(lambda: len(studio.images(ME).images) == 4)
     assert all_pictures_are_whole_and_listed(studio) == 4
-    assert sorted(worker.tickets[0].finished) == [0] and worker.tickets[0].attempt == 2
+    assert sorted(worker.work_items[0].finished) == [0] and worker.work_items[0].attempt == 2
 
 
 def test_a_job_is_put_back_once_then_interrupted(tmp_path: Path, make_studio: Callable[..., Studio]) -> None:
@@ -77,21 +77,21 @@ def test_a_job_is_put_back_once_then_interrupted(tmp_path: Path, make_studio: Ca
     worker = FakeWorker()
     worker.gate.clear()
     studio = make_studio(worker)
-    wait_until(lambda: bool(worker.tickets))
-    job_id = worker.tickets[0].job_id
-    first = studio.feed(job_id, ME).since(0)
+    wait_until(lambda: bool(worker.work_items))
+    job_id = worker.work_items[0].job_id
+    first = studio.event_log(job_id, ME).since(0)
     assert isinstance(first.events[0], events.Queued) and first.events[0].attempt == 2
     studio.stop()  # a clean end under the job counts as well
     later = FakeWorker()
     again = make_studio(later)
-    said = again.feed(job_id, ME).since(0)
+    said = again.event_log(job_id, ME).since(0)
     assert said.ended and isinstance(said.events[-1], events.Interrupted)
     ended = again.job(job_id, ME).job
     assert ended.state == "interrupted"
     (row,) = (row for row in again.queue(ME) if row.job_id == job_id)
     assert row.message == ended.error_message == "The program ended under this job, twice." and row.hint
     assert isinstance(run(again)[-1], events.Done)
-    assert [t.job_id for t in later.tickets] != [job_id]
+    assert [t.job_id for t in later.work_items] != [job_id]
 
 
 def test_f29_stopping_in_mid_job_is_quick_and_the_job_goes_on_at_the_next_start(
@@ -122,11 +122,11 @@ def test_a_follower_of_before_the_restart_gets_everything_again(make_studio: Cal
     studio = make_studio(worker)
     worker.gate.clear()
     job_id = studio.submit(draft(), ME).id
-    cursor = studio.feed(job_id, ME).since(0).cursor
+    cursor = studio.event_log(job_id, ME).since(0).cursor
     studio.stop()
     again = make_studio()
     finish(again, job_id)
-    rest = again.feed(job_id, ME).since(cursor).events
+    rest = again.event_log(job_id, ME).since(cursor).events
     assert isinstance(rest[0], events.Queued | events.Loading | events.Saved) and events.is_ending(rest[-1])
 
 
@@ -136,7 +136,7 @@ from pathlib import Path
 from contract import events
 from contract.errors import StorageFull
 from studio.studio import Studio
-from tests.fakes import FakeWorker
+from tests.support.fakes import FakeWorker
 from tests.studio.conftest import ME, run, settings_for
 studio = Studio(settings_for(Path(sys.argv[1])), FakeWorker())
 studio.start()

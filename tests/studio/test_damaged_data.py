@@ -14,7 +14,7 @@ from studio.settings import load_settings
 from studio.storage.owner_keys import OwnerKeys
 from studio.storage.secret_file import secret_or_new
 from studio.studio import Studio
-from studio.uploads.uploads import Inputs
+from studio.uploads.uploads import Uploads
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 from tests.support.fakes import FakeWorker
 from tests.support.images import png
@@ -90,14 +90,14 @@ def test_owners_are_found_again_by_their_jobs(
     studio = make_studio()
     mine = [e.record.id for e in run(studio, "mine", count=2) if isinstance(e, events.Saved)]
     yours = [e.record.id for e in run(studio, "yours", owner=YOU) if isinstance(e, events.Saved)]
-    kept = studio.add_input(png(), ME)
+    kept = studio.add_upload(png(), ME)
     studio.stop()
     harm(tmp_path / "owner.key")
     caplog.set_level(logging.WARNING)
     again = make_studio()
     assert [image.id for image in again.images(ME).images] == mine[::-1]
     assert [image.id for image in again.images(YOU).images] == yours
-    assert again.input_size(kept.sha256, ME) == (8, 8) and again.input_size(kept.sha256, YOU) is None
+    assert again.upload_size(kept.sha256, ME) == (8, 8) and again.upload_size(kept.sha256, YOU) is None
     assert any("owner.key" in notice and "found again" in notice for notice in again.notices)
     assert [r.message for r in caplog.records if "owner.key" in r.message] == list(again.notices)
     assert not again.has_lost_pictures
@@ -236,7 +236,7 @@ def test_one_unreadable_row_hides_no_other(make_studio: Make, tmp_path: Path) ->
     run(studio, "bad")
     worker.gate.clear()
     studio.submit(draft("running"), ME)
-    wait_until(lambda: bool(worker.tickets) and len(worker.tickets) == 3)
+    wait_until(lambda: bool(worker.work_items) and len(worker.work_items) == 3)
     waiting, other = (studio.submit(draft("waiting"), ME).id for _ in range(2))
     studio.stop()
     connection = sqlite3.connect(tmp_path / "darkroom.sqlite3")
@@ -272,7 +272,7 @@ def test_f21_settings_that_can_not_be_read_are_said_and_left(tmp_path: Path, con
 
 
 def test_a_brought_picture_that_was_damaged_is_repaired_by_bringing_it_again(tmp_path: Path) -> None:
-    inputs = Inputs(tmp_path)
+    inputs = Uploads(tmp_path)
     kept = inputs.add(png())
     for damage in (b"", b"\x89PNG\r\n\x1a\n" + bytes(40), inputs.path(kept.sha256).read_bytes()[:-3]):
         inputs.path(kept.sha256).write_bytes(damage)
@@ -283,7 +283,7 @@ def test_a_brought_picture_that_was_damaged_is_repaired_by_bringing_it_again(tmp
 
 def test_one_brought_picture_that_can_not_be_removed_holds_up_no_other(tmp_path: Path) -> None:
     now = 1_800_000_000.0
-    inputs = Inputs(tmp_path, lambda: now)
+    inputs = Uploads(tmp_path, lambda: now)
     kept = [inputs.add(png(color=color)) for color in ("red", "green", "blue")]
     (tmp_path / "aa").mkdir(exist_ok=True)
     (tmp_path / "aa" / "folder.png").mkdir()

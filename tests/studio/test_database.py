@@ -218,7 +218,7 @@ def test_f25_a_second_program_on_the_same_folder_is_refused(tmp_path: Path, make
 
 def test_f25_the_lock_of_a_killed_program_is_free_again(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from studio.lock import DataLock\n"
+        "import sys, time; from pathlib import Path; from studio.storage.lock import DataLock\n"
         "lock = DataLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)

@@ -11,10 +11,10 @@ import pytest
 from contract.errors import NotFound
 from contract.model_tasks import Convert, Merge
 from contract.recipe import ModelRef
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkItem, WorkLoading, WorkNotice
 from studio.workers.model_tasks import DiskWorker
 
-FUNCTIONS = ("tests.studio.fake_errands:convert", "tests.studio.fake_errands:merge")
+FUNCTIONS = ("tests.support.fake_model_tasks:convert", "tests.support.fake_model_tasks:merge")
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def make(tmp_path: Path) -> Callable[[str], DiskWorker]:
 
 
 def run(worker: DiskWorker, task: Convert | Merge | None = None) -> list[WorkerEvent]:
-    ticket = Ticket("job", 1, task or Convert(model="old"), model_paths={"checkpoint/a": "/a"})
-    return list(worker.run([ticket]))
+    work_item = WorkItem("job", 1, task or Convert(model="old"), model_paths={"checkpoint/a": "/a"})
+    return list(worker.run([work_item]))
 
 
 def test_a_conversion_says_how_far_it_is_and_leaves_one_whole_file(
@@ -64,7 +64,7 @@ def test_a_name_that_was_taken_while_it_waited_is_left_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [("refuse", "model_problem"), ("break", "internal"), ("die", "errand_died")]
+    ("words", "code"), [("refuse", "model_problem"), ("break", "internal"), ("die", "model_task_died")]
 )
 def test_a_failure_has_words_and_leaves_no_file(
     make: Callable[[str], DiskWorker], tmp_path: Path, words: str, code: str

@@ -10,7 +10,7 @@ import pytest
 
 from contract.errors import InvalidRecipe, JobError, NotFound, StorageFull, StudioError
 from contract.model_tasks import Download
-from contract.work import Ticket, WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkLoading, WorkNotice
+from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkItem, WorkLoading, WorkNotice
 from studio.downloads import download_task
 from studio.downloads.destinations import is_there, plan
 from studio.downloads.download_task import NetworkWorker
@@ -43,7 +43,7 @@ class Downloads:
         self.changes += 1
 
     def run(self, task: Download = TASK) -> list[WorkerEvent]:
-        return list(self.worker.run([Ticket("job", 1, task)]))
+        return list(self.worker.run([WorkItem("job", 1, task)]))
 
     def failure(self, task: Download = TASK) -> WorkFailed:
         (*_, last) = self.run(task)
@@ -428,9 +428,13 @@ def test_a_cut_wire_asks_nobody(hub: HubHere) -> None:
 
 
 def test_every_pinned_checksum_is_one() -> None:
-    from catalog.catalog_models import _PINNED, OFFERS
+    from catalog.catalog_models import _PINNED, CATALOG_MODELS
 
     assert all(len(bytes.fromhex(sha256)) == hashlib.sha256().digest_size for sha256 in _PINNED.values())
-    assert len({offer.id for offer in OFFERS}) == len(OFFERS)
-    named = {(offer.download.source, path) for offer in OFFERS for path in offer.download.files}
+    assert len({catalog_model.id for catalog_model in CATALOG_MODELS}) == len(CATALOG_MODELS)
+    named = {
+        (catalog_model.download.source, path)
+        for catalog_model in CATALOG_MODELS
+        for path in catalog_model.download.files
+    }
     assert {key for key in _PINNED if key[1].endswith(".safetensors")} <= named

@@ -10,7 +10,7 @@ from contract import events
 from contract.events import JobEvent
 from contract.recipe import ModelRef, Recipe
 from contract.records import ImageRecord
-from studio.jobs.event_log import Feed, feed_from_log
+from studio.jobs.event_log import EventLog, event_log_from_log
 
 RECIPE = Recipe(
     prompt="x",
@@ -85,16 +85,16 @@ def check_law(said: Sequence[JobEvent], heard: Sequence[JobEvent]) -> None:
 def test_a_follower_of_any_speed_gets_everything_but_superseded_steps(
     said: list[JobEvent], data: st.DataObject
 ) -> None:
-    feed, heard, cursor = Feed("j", data.draw(st.sampled_from([0, 10**12]))), [], 0
+    event_log, heard, cursor = EventLog("j", data.draw(st.sampled_from([0, 10**12]))), [], 0
     for event in said:
-        feed.append(event)
+        event_log.append(event)
         if data.draw(st.booleans()):
-            found = feed.since(cursor)
+            found = event_log.since(cursor)
             heard += found.events
             assert cursor < found.cursor or not found.events
             assert list(found.cursors) == sorted(set(found.cursors))
             cursor = found.cursor
-    found = feed.since(cursor)
+    found = event_log.since(cursor)
     assert found.ended
     check_law(said, [*heard, *found.events])
 
@@ -102,10 +102,10 @@ def test_a_follower_of_any_speed_gets_everything_but_superseded_steps(
 @settings(max_examples=100, deadline=None)
 @given(job_events())
 def test_a_late_follower_gets_the_newest_step_and_all_the_rest(said: list[JobEvent]) -> None:
-    feed = Feed("j")
+    event_log = EventLog("j")
     for event in said[:-1]:
-        feed.append(event)
-    heard = feed.since(0).events
+        event_log.append(event)
+    heard = event_log.since(0).events
     steps = [e for e in said if isinstance(e, events.Step)]
     assert [e for e in heard if isinstance(e, events.Step)][0:1] == [
         heard_step for heard_step in heard if isinstance(heard_step, events.Step)
@@ -125,12 +125,12 @@ def _is_last_preview(steps: list[events.Step], newest: events.Step) -> bool:
 
 @settings(max_examples=100, deadline=None)
 @given(job_events(), st.data())
-def test_a_feed_built_again_goes_on_where_a_follower_stopped(said: list[JobEvent], data: st.DataObject) -> None:
-    feed = Feed("j", 5000)
+def test_a_event_log_built_again_goes_on_where_a_follower_stopped(said: list[JobEvent], data: st.DataObject) -> None:
+    event_log = EventLog("j", 5000)
     for event in said:
-        feed.append(event)
-    found = feed.since(0)
-    again = feed_from_log("j", feed.compact_log(), lambda image_id: record(int(image_id, 16)))
+        event_log.append(event)
+    found = event_log.since(0)
+    again = event_log_from_log("j", event_log.compact_log(), lambda image_id: record(int(image_id, 16)))
     place = data.draw(st.integers(0, len(found.events)))
     cursor = found.cursors[place - 1] if place else 0
     rest = again.since(cursor)
@@ -139,18 +139,18 @@ def test_a_feed_built_again_goes_on_where_a_follower_stopped(said: list[JobEvent
 
 
 def test_of_loadings_of_one_thing_the_newest_is_kept() -> None:
-    feed = Feed("j")
-    feed.append(events.Queued(job_id="j", at=0.0, position=0))
+    event_log = EventLog("j")
+    event_log.append(events.Queued(job_id="j", at=0.0, position=0))
     for fraction in range(1000):
-        feed.append(events.Loading(job_id="j", at=0.0, what="model", fraction=fraction / 1000))
-    cursor = feed.since(0).cursor
-    feed.append(events.Loading(job_id="j", at=0.0, what="model", fraction=1.0))
-    assert [event.type for event in feed.since(cursor).events] == ["loading"]
-    feed.append(events.Loading(job_id="j", at=0.0, what="another"))
-    feed.append(events.Notice(job_id="j", at=0.0, code="c", message="m"))
-    feed.append(events.Loading(job_id="j", at=0.0, what="another"))
-    feed.append(events.Done(job_id="j", at=0.0, seconds=1.0))
-    heard = feed.since(0).events
+        event_log.append(events.Loading(job_id="j", at=0.0, what="model", fraction=fraction / 1000))
+    cursor = event_log.since(0).cursor
+    event_log.append(events.Loading(job_id="j", at=0.0, what="model", fraction=1.0))
+    assert [event.type for event in event_log.since(cursor).events] == ["loading"]
+    event_log.append(events.Loading(job_id="j", at=0.0, what="another"))
+    event_log.append(events.Notice(job_id="j", at=0.0, code="c", message="m"))
+    event_log.append(events.Loading(job_id="j", at=0.0, what="another"))
+    event_log.append(events.Done(job_id="j", at=0.0, seconds=1.0))
+    heard = event_log.since(0).events
     assert [getattr(event, "what", event.type) for event in heard] == [
         "queued",
         "model",
@@ -163,37 +163,37 @@ def test_of_loadings_of_one_thing_the_newest_is_kept() -> None:
 
 
 def test_nothing_follows_an_ending() -> None:
-    feed = Feed("j")
-    feed.append(events.Queued(job_id="j", at=0.0, position=0))
-    feed.append(events.Cancelled(job_id="j", at=0.0))
-    feed.append(events.Done(job_id="j", at=0.0, seconds=1.0))
-    assert [e.type for e in feed.since(0).events] == ["queued", "cancelled"]
+    event_log = EventLog("j")
+    event_log.append(events.Queued(job_id="j", at=0.0, position=0))
+    event_log.append(events.Cancelled(job_id="j", at=0.0))
+    event_log.append(events.Done(job_id="j", at=0.0, seconds=1.0))
+    assert [e.type for e in event_log.since(0).events] == ["queued", "cancelled"]
 
 
-def test_a_cursor_of_a_feed_that_is_no_more_starts_from_the_beginning() -> None:
-    feed = Feed("j")
-    feed.append(events.Queued(job_id="j", at=0.0, position=0))
-    assert len(feed.since(10**15).events) == 1
+def test_a_cursor_of_a_event_log_that_is_no_more_starts_from_the_beginning() -> None:
+    event_log = EventLog("j")
+    event_log.append(events.Queued(job_id="j", at=0.0, position=0))
+    assert len(event_log.since(10**15).events) == 1
 
 
 def test_followers_are_woken_until_they_unsubscribe() -> None:
-    feed, woken = Feed("j"), []
-    stop = feed.subscribe(lambda: woken.append(1))
-    feed.append(events.Queued(job_id="j", at=0.0, position=0))
+    event_log, woken = EventLog("j"), []
+    stop = event_log.subscribe(lambda: woken.append(1))
+    event_log.append(events.Queued(job_id="j", at=0.0, position=0))
     stop()
     stop()
-    feed.append(events.Queued(job_id="j", at=0.0, position=1))
-    assert woken == [1] and not feed.is_followed
+    event_log.append(events.Queued(job_id="j", at=0.0, position=1))
+    assert woken == [1] and not event_log.is_followed
 
 
 def test_the_kept_log_holds_no_picture_data() -> None:
-    feed = Feed("j")
+    event_log = EventLog("j")
     for event in (
         events.Queued(job_id="j", at=0.0, position=0),
         events.Step(job_id="j", at=0.0, image=0, index=1, total=4, preview=b"x" * 1000),
         events.Saved(job_id="j", at=0.0, image=0, record=record(0)),
         events.Cancelled(job_id="j", at=0.0),
     ):
-        feed.append(event)
-    assert [data["type"] for _, data in json.loads(feed.compact_log())] == ["queued", "saved", "cancelled"]
-    assert len(feed.compact_log()) < 600
+        event_log.append(event)
+    assert [data["type"] for _, data in json.loads(event_log.compact_log())] == ["queued", "saved", "cancelled"]
+    assert len(event_log.compact_log()) < 600

@@ -165,12 +165,12 @@ def test_a_deleted_picture_can_be_restored_for_two_minutes(house: House) -> None
         house.gallery.restore(facts.id, ME)
 
 
-def test_favourites_are_kept(house: House) -> None:
+def test_favorites_are_kept(house: House) -> None:
     facts = house.save()
-    house.gallery.set_favourite(facts.id, ME, True)
-    assert house.gallery.get(facts.id, ME).favourite
-    house.gallery.set_favourite(facts.id, ME, False)
-    assert not house.gallery.get(facts.id, ME).favourite
+    house.gallery.set_favorite(facts.id, ME, True)
+    assert house.gallery.get(facts.id, ME).favorite
+    house.gallery.set_favorite(facts.id, ME, False)
+    assert not house.gallery.get(facts.id, ME).favorite
 
 
 def test_a_thumbnail_is_remade_when_it_is_missing_and_small(house: House) -> None:

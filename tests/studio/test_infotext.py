@@ -38,9 +38,9 @@ def test_it_is_written_in_the_field_s_order() -> None:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"start": {"image": {"sha256": "0" * 64}, "strength": 0.4}}, "Denoising strength: 0.4, Version"),
+        ({"init_image": {"image": {"sha256": "0" * 64}, "strength": 0.4}}, "Denoising strength: 0.4, Version"),
         (
-            {"start": {"image": {"sha256": "0" * 64}}, "mask": {"image": {"sha256": "0" * 64}, "area": "masked"}},
+            {"init_image": {"image": {"sha256": "0" * 64}}, "mask": {"image": {"sha256": "0" * 64}, "area": "masked"}},
             "Denoising strength: 0.75, Mask blur: 4, Inpaint area: Only masked, Version",
         ),
         (

@@ -11,7 +11,7 @@ from contract.work import Evict, Prefetch, WorkCancelled, WorkDone, WorkerEvent,
 from studio.studio import Studio
 from studio.workers.inline import InlineWorker
 from tests.studio.conftest import run, wait_until
-from tests.studio.test_process_worker import FACTORY, REF, ticket
+from tests.studio.test_process_worker import FACTORY, REF, work_item
 
 
 def started(**options: object) -> tuple[InlineWorker, list[EngineStatus]]:
@@ -23,7 +23,7 @@ def started(**options: object) -> tuple[InlineWorker, list[EngineStatus]]:
 
 def test_it_says_what_it_does_and_paints() -> None:
     worker, said = started()
-    assert isinstance(list(worker.run([ticket()]))[-1], WorkDone)
+    assert isinstance(list(worker.run([work_item()]))[-1], WorkDone)
     assert [s.text for s in said] == [
         "Starting, about 8 s",
         "Loading starter",
@@ -38,12 +38,12 @@ def test_it_says_what_it_does_and_paints() -> None:
 def test_it_is_cancelled_between_steps() -> None:
     worker, _ = started()
     heard: list[WorkerEvent] = []
-    for event in worker.run([ticket(steps=50)]):
+    for event in worker.run([work_item(steps=50)]):
         heard.append(event)
         if isinstance(event, WorkStep) and event.index == 3:
             worker.cancel("j1")
     assert isinstance(heard[-1], WorkCancelled) and len(heard) < 10
-    assert isinstance(list(worker.run([ticket("j2")]))[-1], WorkDone)
+    assert isinstance(list(worker.run([work_item("j2")]))[-1], WorkDone)
     worker.stop()
 
 
@@ -51,7 +51,7 @@ def test_an_engine_that_can_not_start_fails_its_jobs_by_name(caplog: pytest.LogC
     with caplog.at_level(logging.ERROR):
         worker, _said = started(fail_start=True)
         wait_until(lambda: worker.status().state == "stopped")
-    ending = list(worker.run([ticket()]))[-1]
+    ending = list(worker.run([work_item()]))[-1]
     assert isinstance(ending, WorkFailed) and ending.message.startswith("The engine could not be started")
     worker.stop()
 
@@ -61,7 +61,7 @@ def test_it_is_told_what_to_keep_in_memory() -> None:
     wait_until(lambda: worker.status().state == "ready")
     worker.tell(Evict(path_key(REF)))
     assert worker.status().resident == ()
-    for event in worker.run([ticket(steps=4)]):
+    for event in worker.run([work_item(steps=4)]):
         if isinstance(event, WorkStep) and event.index == 2:
             worker.tell(Prefetch(REF.model_copy(update={"name": "other"}), "/nowhere/other"))
             assert worker.status().resident == ()

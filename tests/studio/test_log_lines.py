@@ -155,7 +155,7 @@ def test_what_is_remembered_of_repeats_is_bounded(log: Log) -> None:
 
 def test_a_program_that_logs_plainly_prints_plainly_from_its_threads_too() -> None:
     code = (
-        "import threading, sys\nfrom studio.log_lines import log_plainly\nlog_plainly()\n"
+        "import threading, sys\nfrom studio.storage.log_lines import log_plainly\nlog_plainly()\n"
         "import logging, warnings\nlogging.info('\\x1b[1m')\nprint('\\x1b[2m')\nwarnings.warn('\\x1b[3m')\n"
         "def fail(): raise ValueError('\\x1b[4m')\n"
         "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"

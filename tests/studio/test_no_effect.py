@@ -58,7 +58,7 @@ def said(variant: str = "text", **changes: object) -> list[str]:
 
 
 def start(name: str = "photo", **more: object) -> dict[str, object]:
-    return {"start": {"image": REFS[name], **more}}
+    return {"init_image": {"image": REFS[name], **more}}
 
 
 def masked(name: str, **more: object) -> dict[str, object]:
@@ -79,12 +79,12 @@ def control(name: str = "spot", **more: object) -> dict[str, object]:
         ({"hypernetworks": ({"model": ref("hypernetwork"), "weight": 0.0},)}, ["no_effect"]),
         (control(), []),
         (control(weight=0.0), ["no_effect"]),
-        (control(begin=0.41, end=0.44), ["no_effect"]),
-        (control(begin=0.4, end=0.45), []),
+        (control(start=0.41, end=0.44), ["no_effect"]),
+        (control(start=0.4, end=0.45), []),
         (control("ghost"), ["blank_map"]),
         (control("black"), ["blank_map"]),
         (control("black", preprocessor="canny"), []),
-        ({"references": ({"model": ref("ip_adapter"), "image": REFS["photo"], "weight": 0.0},)}, ["no_effect"]),
+        ({"ip_adapters": ({"model": ref("ip_adapter"), "image": REFS["photo"], "weight": 0.0},)}, ["no_effect"]),
         ({"guidance": 1.0, "negative_prompt": "blurry"}, ["no_effect"]),
         ({"guidance": 1.0}, []),
         ({"prompt": "embedding:gone, a barn"}, ["unknown_embedding"]),
@@ -117,16 +117,18 @@ def test_a_model_for_inpainting_wants_a_mask() -> None:
 
 def test_a_job_tells_each_once_and_what_was_noted_of_its_pictures(studio: Studio) -> None:
     frames = [Image.effect_noise((64, 64), spread).convert("RGB") for spread in (20, 60, 90)]
-    stored = studio.add_input(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]), ME)
+    stored = studio.add_upload(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]), ME)
     assert stored.notices == ("The picture is an animation of 3 frames; the first one is used.",)
-    job = studio.submit(draft(start={"image": {"sha256": stored.sha256}, "strength": 0.0}, count=2), ME)
+    job = studio.submit(draft(init_image={"image": {"sha256": stored.sha256}, "strength": 0.0}, count=2), ME)
     notices = [event for event in finish(studio, job.id) if isinstance(event, Notice)]
     assert [notice.code for notice in notices] == ["first_frame", "no_effect"]
 
 
 def test_a_picture_that_is_damaged_on_the_disk_is_refused_by_name(studio: Studio) -> None:
-    stored = studio.add_input(encoded(PICTURES["spot"], "PNG"), ME)
-    path = studio.input_file(stored.sha256, ME)
+    stored = studio.add_upload(encoded(PICTURES["spot"], "PNG"), ME)
+    path = studio.upload_file(stored.sha256, ME)
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InvalidInput, match="The start picture is not here"):
-        studio.submit(draft(start={"image": {"sha256": stored.sha256}}, mask={"image": {"sha256": stored.sha256}}), ME)
+        studio.submit(
+            draft(init_image={"image": {"sha256": stored.sha256}}, mask={"image": {"sha256": stored.sha256}}), ME
+        )

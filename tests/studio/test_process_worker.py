@@ -14,16 +14,16 @@ import pytest
 from contract import events
 from contract.recipe import Hires, ImageRef, ModelRef, Recipe
 from contract.records import EngineStatus
-from contract.tasks import Paint, Task, Upscale
+from contract.tasks import Generate, Task, Upscale
 from contract.work import (
     Evict,
     Prefetch,
-    Ticket,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
     WorkFailed,
-    WorkPainted,
+    WorkImage,
+    WorkItem,
     WorkStep,
     path_key,
 )
@@ -34,11 +34,11 @@ from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 from tests.support.fakes import gradient
 
 ROOT = Path(__file__).parents[2]
-FACTORY = "tests.fakes:FakeEngine"
+FACTORY = "tests.support.fakes:FakeEngine"
 REF = ModelRef(name="starter", family="sd1")
 
 
-def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: int = 1, count: int = 1) -> Ticket:
+def work_item(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: int = 1, count: int = 1) -> WorkItem:
     recipe = Recipe(
         prompt=prompt,
         model=REF,
@@ -51,7 +51,7 @@ def ticket(job_id: str = "j1", prompt: str = "a barn", steps: int = 4, attempt: 
         seed=1,
         count=count,
     )
-    return Ticket(job_id, attempt, Paint(recipe=recipe), model_paths={"checkpoint/starter": "/nowhere/starter"})
+    return WorkItem(job_id, attempt, Generate(recipe=recipe), model_paths={"checkpoint/starter": "/nowhere/starter"})
 
 
 class Engine:
@@ -80,7 +80,7 @@ class Engine:
         self.worker.start(self.said.append)
         self.start_s = time.monotonic() - began
 
-    def run(self, wanted: Ticket) -> list[WorkerEvent]:
+    def run(self, wanted: WorkItem) -> list[WorkerEvent]:
         return list(self.worker.run([wanted]))
 
     def wait_ready(self) -> None:
@@ -111,7 +111,7 @@ def test_f12_a_stopped_engine_is_said_not_to_respond_and_its_job_runs_once(make_
     engine = make_engine(hang_s=60.0, quiet_s=1.6, step_s=0.05)
     engine.wait_ready()
     said: list[WorkerEvent] = []
-    follower = threading.Thread(target=lambda: said.extend(engine.run(ticket(steps=10))))
+    follower = threading.Thread(target=lambda: said.extend(engine.run(work_item(steps=10))))
     follower.start()
     wait_until(lambda: engine.worker.status().state == "working")
     os.kill(engine.pid, signal.SIGSTOP)
@@ -120,7 +120,7 @@ def test_f12_a_stopped_engine_is_said_not_to_respond_and_its_job_runs_once(make_
     finally:
         os.kill(engine.pid, signal.SIGCONT)
     follower.join(20)
-    assert [type(event) for event in said].count(WorkDone) == [type(event) for event in said].count(WorkPainted) == 1
+    assert [type(event) for event in said].count(WorkDone) == [type(event) for event in said].count(WorkImage) == 1
     assert not engine.worker.status().text.startswith("Not responding")
 
 
@@ -141,7 +141,7 @@ def test_it_is_told_what_to_keep_in_memory_at_rest_and_at_work(make_engine: Call
     wait_until(lambda: engine.worker.status().resident == ("starter", "other"))
     assert engine.worker.status().models[1].name == "other" and engine.worker.status().state == "ready"
     heard: list[WorkerEvent] = []
-    for event in engine.worker.run([ticket(steps=30)]):
+    for event in engine.worker.run([work_item(steps=30)]):
         heard.append(event)
         if isinstance(event, WorkStep) and event.index == 2:
             engine.worker.tell(Evict(path_key(REF)))
@@ -174,9 +174,9 @@ def is_alive(pid: int) -> bool:
 def test_it_starts_at_once_says_what_it_does_and_paints(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(ready_s=0.05)
     assert engine.start_s < 0.5
-    said = engine.run(ticket(count=2))
-    assert [type(e).__name__ for e in said].count("WorkPainted") == 2 and isinstance(said[-1], WorkDone)
-    painted = next(e for e in said if isinstance(e, WorkPainted))
+    said = engine.run(work_item(count=2))
+    assert [type(e).__name__ for e in said].count("WorkImage") == 2 and isinstance(said[-1], WorkDone)
+    painted = next(e for e in said if isinstance(e, WorkImage))
     assert painted.pixels == gradient(64, 64, 1)
     wait_until(lambda: engine.worker.status().text == "starter ready")
     texts = [status.text for status in engine.said]
@@ -191,7 +191,7 @@ def test_it_starts_at_once_says_what_it_does_and_paints(make_engine: Callable[..
 def test_f13_killed_in_mid_step_the_job_fails_and_the_next_one_works(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(step_s=0.02)
     heard: list[WorkerEvent] = []
-    for event in engine.worker.run([ticket(steps=100)]):
+    for event in engine.worker.run([work_item(steps=100)]):
         heard.append(event)
         if isinstance(event, WorkStep) and is_first(heard):
             os.kill(engine.pid, signal.SIGKILL)
@@ -199,32 +199,32 @@ def test_f13_killed_in_mid_step_the_job_fails_and_the_next_one_works(make_engine
     assert isinstance(ending, WorkFailed) and ending.code == "worker_died"
     assert ending.message.startswith("The engine stopped during step ")
     assert "Engine restarting" in [status.text for status in engine.said]
-    assert isinstance(engine.run(ticket("j2"))[-1], WorkDone)
+    assert isinstance(engine.run(work_item("j2"))[-1], WorkDone)
 
 
 def test_f10_a_fault_of_the_device_fails_one_job_and_costs_one_restart(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine()
-    assert isinstance(engine.run(ticket())[-1], WorkDone)
+    assert isinstance(engine.run(work_item())[-1], WorkDone)
     before = engine.pid
-    ending = engine.run(ticket("j2", prompt="[fault]"))[-1]
+    ending = engine.run(work_item("j2", prompt="[fault]"))[-1]
     assert isinstance(ending, WorkFailed) and ending.code == "device_fault"
-    assert isinstance(engine.run(ticket("j3"))[-1], WorkDone)
+    assert isinstance(engine.run(work_item("j3"))[-1], WorkDone)
     assert engine.pid != before and not is_alive(before)
 
 
 def test_f11_silence_is_a_hang_and_costs_one_restart(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(hang_s=0.3, step_s=0.09)
-    assert isinstance(engine.run(ticket())[-1], WorkDone)  # slow steps are no hang
+    assert isinstance(engine.run(work_item())[-1], WorkDone)  # slow steps are no hang
     began = time.monotonic()
-    ending = engine.run(ticket(prompt="[hang]"))[-1]
+    ending = engine.run(work_item(prompt="[hang]"))[-1]
     assert isinstance(ending, WorkFailed) and ending.code == "worker_hung" and "during step 3" in ending.message
     assert 0.3 < time.monotonic() - began < 3
-    assert isinstance(engine.run(ticket("j2"))[-1], WorkDone)
+    assert isinstance(engine.run(work_item("j2"))[-1], WorkDone)
 
 
 def test_f12_a_stopped_process_goes_on_without_running_twice(shared: Engine) -> None:
     heard: list[WorkerEvent] = []
-    for event in shared.worker.run([ticket(steps=20)]):
+    for event in shared.worker.run([work_item(steps=20)]):
         heard.append(event)
         if isinstance(event, WorkStep) and is_first(heard):
             os.kill(shared.pid, signal.SIGSTOP)
@@ -235,20 +235,20 @@ def test_f12_a_stopped_process_goes_on_without_running_twice(shared: Engine) -> 
 
 def test_a_job_is_cancelled_between_steps_and_another_is_not(shared: Engine) -> None:
     heard: list[WorkerEvent] = []
-    for event in shared.worker.run([ticket(steps=150)]):
+    for event in shared.worker.run([work_item(steps=150)]):
         heard.append(event)
         if isinstance(event, WorkStep) and is_first(heard):
             shared.worker.cancel("another")
             shared.worker.cancel("j1")
     assert isinstance(heard[-1], WorkCancelled)
     assert max(e.index for e in heard if isinstance(e, WorkStep)) < 100
-    assert isinstance(shared.run(ticket("j1", attempt=2))[-1], WorkDone)  # the cancel is over with its job
+    assert isinstance(shared.run(work_item("j1", attempt=2))[-1], WorkDone)  # the cancel is over with its job
 
 
 def test_stopping_under_a_job_is_quick_and_leaves_nothing(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(step_s=0.05, hang_s=60.0)
     endings: list[WorkerEvent] = []
-    thread = threading.Thread(target=lambda: endings.extend(engine.run(ticket(prompt="[hang]", steps=150))))
+    thread = threading.Thread(target=lambda: endings.extend(engine.run(work_item(prompt="[hang]", steps=150))))
     thread.start()
     wait_until(lambda: engine.worker.status().state == "working", 20)
     pid = engine.pid
@@ -260,13 +260,13 @@ def test_stopping_under_a_job_is_quick_and_leaves_nothing(make_engine: Callable[
     thread.join(3)
     assert not thread.is_alive() and isinstance(endings[-1], WorkFailed)
     assert engine.worker.status().text == "Engine stopped"
-    assert [type(e) for e in engine.run(ticket())] == [WorkFailed]
+    assert [type(e) for e in engine.run(work_item())] == [WorkFailed]
 
 
 def test_an_engine_that_can_not_start_is_given_up(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(fail_start=True)
     wait_until(lambda: engine.worker.status().state == "stopped", 30)
-    ending = engine.run(ticket())[-1]
+    ending = engine.run(work_item())[-1]
     assert isinstance(ending, WorkFailed) and ending.message == "The engine could not be started."
 
 
@@ -274,12 +274,12 @@ ORPHAN = """
 import sys, threading
 from studio.workers.process import ProcessWorker, _Silence
 if __name__ == "__main__":
-    worker = ProcessWorker({"step_s": 0.01}, None, factory="tests.fakes:FakeEngine")
+    worker = ProcessWorker({"step_s": 0.01}, None, factory="tests.support.fakes:FakeEngine")
     ready = threading.Event()
     worker.start(lambda status: ready.set() if status.state == "ready" else None)
     ready.wait(20)
-    from tests.studio.test_process_worker import ticket
-    for event in worker.run([ticket(prompt="[hang]", steps=4)]):
+    from tests.studio.test_process_worker import work item
+    for event in worker.run([work item(prompt="[hang]", steps=4)]):
         print(worker._child.process.pid, flush=True)
 """
 
@@ -299,7 +299,7 @@ def test_the_process_ends_with_its_parent_even_in_a_hang(tmp_path: Path) -> None
 
 def test_ctrl_c_does_not_reach_it(shared: Engine) -> None:
     heard: list[WorkerEvent] = []
-    for event in shared.worker.run([ticket(steps=10)]):
+    for event in shared.worker.run([work_item(steps=10)]):
         heard.append(event)
         if isinstance(event, WorkStep) and is_first(heard):
             os.kill(shared.pid, signal.SIGINT)
@@ -322,14 +322,14 @@ def test_a_slow_parent_holds_up_no_step_and_loses_only_steps() -> None:
     for image in range(2):
         for index in range(1, 101):
             outbox.put(WorkStep("j", image, index, 100, preview if index == 50 else None))
-        outbox.put(WorkPainted("j", image, preview, 0.1, {}))
+        outbox.put(WorkImage("j", image, preview, 0.1, {}))
     outbox.put(WorkDone("j", 1.0))
     assert time.monotonic() - began < 0.5
     gate.set()
     wait_until(lambda: bool(sent) and isinstance(sent[-1], WorkDone))
     steps = [m for m in sent if isinstance(m, WorkStep)]
     assert len(steps) <= 4 and steps[-1].index == 100 and steps[-1].preview == preview
-    assert [type(m) for m in sent if not isinstance(m, WorkStep)] == [WorkPainted, WorkPainted, WorkDone]
+    assert [type(m) for m in sent if not isinstance(m, WorkStep)] == [WorkImage, WorkImage, WorkDone]
 
 
 def test_a_studio_with_a_process_survives_its_death(make_studio: Callable[..., Studio]) -> None:
@@ -343,7 +343,7 @@ def test_a_studio_with_a_process_survives_its_death(make_studio: Callable[..., S
 
 def silence_s(task: Task, *steps_s: float) -> float:
     """Seconds of silence that a worker may keep during a task, after steps of such lengths."""
-    silence, job = _Silence(120.0), Ticket("j1", 1, task)
+    silence, job = _Silence(120.0), WorkItem("j1", 1, task)
     for number, seconds in enumerate(steps_s, 1):
         silence.learn(job, WorkStep("j1", 0, number, 9), WorkStep("j1", 0, number + 1, 9), seconds)
     return silence.limit(job, WorkStep("j1", 0, 2, 9))
@@ -358,13 +358,13 @@ def test_long_work_that_says_little_is_no_hang() -> None:
     recipe = Recipe(
         prompt="", model=REF, sampler="euler", schedule="uniform", steps=4, guidance=7.0, width=512, height=512, seed=1
     )
-    assert silence_s(Paint(recipe=recipe), 20.0) == pytest.approx(400.0)
-    twice = Paint(recipe=recipe.model_copy(update={"hires": Hires(scale=4.0)}))
+    assert silence_s(Generate(recipe=recipe), 20.0) == pytest.approx(400.0)
+    twice = Generate(recipe=recipe.model_copy(update={"hires": Hires(scale=4.0)}))
     assert silence_s(twice, 20.0) == pytest.approx(10 * 10.0 * 16**1.5)
 
 
 def cancel_at_the_first_step(
-    engine: Engine, wanted: Ticket, strike: Callable[[], None] = lambda: None
+    engine: Engine, wanted: WorkItem, strike: Callable[[], None] = lambda: None
 ) -> list[WorkerEvent]:
     """What is said of a job that is canceled at its first step."""
     heard: list[WorkerEvent] = []
@@ -381,7 +381,9 @@ def test_a_job_is_canceled_though_its_step_never_ends_and_anothers_survives(make
     studio = make_studio(worker)
     hung = studio.submit(draft("[hang]", steps=4), ME)
     theirs = studio.submit(draft(), YOU)
-    wait_until(lambda: any(isinstance(event, events.Step) for event in studio.feed(hung.id, ME).since(0).events), 30)
+    wait_until(
+        lambda: any(isinstance(event, events.Step) for event in studio.event_log(hung.id, ME).since(0).events), 30
+    )
     studio.cancel(hung.id, ME)
     assert isinstance(finish(studio, hung.id, timeout_s=10)[-1], events.Cancelled)
     done = finish(studio, theirs.id, YOU, timeout_s=30)[-1]  # on a new process: the old one was not free
@@ -393,9 +395,9 @@ def test_a_canceled_job_is_over_soon_though_the_process_is_stopped(make_engine: 
     engine = make_engine(hang_s=60.0, quiet_s=1.2, cancel_s=0.3, end_s=(60.0, 60.0, 60.0), step_s=0.02)
     engine.wait_ready()
     before = engine.pid
-    heard = cancel_at_the_first_step(engine, ticket(steps=150), lambda: os.kill(before, signal.SIGSTOP))
+    heard = cancel_at_the_first_step(engine, work_item(steps=150), lambda: os.kill(before, signal.SIGSTOP))
     assert isinstance(heard[-1], WorkCancelled)
-    assert isinstance(engine.run(ticket("of another"))[-1], WorkDone)  # silence is no slow step: not waited for
+    assert isinstance(engine.run(work_item("of another"))[-1], WorkDone)  # silence is no slow step: not waited for
     assert engine.pid != before and not is_alive(before)
 
 
@@ -404,11 +406,11 @@ def test_a_slow_step_of_a_canceled_job_is_waited_for_by_the_next(make_engine: Ca
     engine = make_engine(hang_s=60.0, quiet_s=60.0, cancel_s=0.1, end_s=(60.0, 60.0, 60.0), step_s=0.02)
     engine.wait_ready()
     before = engine.pid
-    heard = cancel_at_the_first_step(engine, ticket(steps=150), lambda: os.kill(before, signal.SIGSTOP))
+    heard = cancel_at_the_first_step(engine, work_item(steps=150), lambda: os.kill(before, signal.SIGSTOP))
     assert isinstance(heard[-1], WorkCancelled)
     assert engine.said[-1].text == "Ending the step of a canceled job"
     threading.Timer(0.2, os.kill, (before, signal.SIGCONT)).start()
-    said = engine.run(ticket("of another", steps=1))
+    said = engine.run(work_item("of another", steps=1))
     assert isinstance(said[-1], WorkDone) and {event.job_id for event in said} == {"of another"}
     assert engine.pid == before
 
@@ -416,22 +418,22 @@ def test_a_slow_step_of_a_canceled_job_is_waited_for_by_the_next(make_engine: Ca
 def test_a_job_that_waits_for_anothers_step_can_be_canceled_too(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(hang_s=60.0, cancel_s=0.1, end_s=(60.0, 60.0, 60.0))
     engine.wait_ready()
-    cancel_at_the_first_step(engine, ticket(prompt="[hang]", steps=2))
+    cancel_at_the_first_step(engine, work_item(prompt="[hang]", steps=2))
     threading.Timer(0.1, engine.worker.cancel, ("j2",)).start()
-    assert [type(event) for event in engine.run(ticket("j2"))] == [WorkCancelled]
+    assert [type(event) for event in engine.run(work_item("j2"))] == [WorkCancelled]
 
 
 def test_a_job_is_canceled_while_the_engine_still_starts(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(ready_s=1.5, cancel_s=0.2)
     pid = engine.pid
     threading.Timer(0.1, engine.worker.cancel, ("j1",)).start()
-    assert [type(event) for event in engine.run(ticket())] == [WorkCancelled]
+    assert [type(event) for event in engine.run(work_item())] == [WorkCancelled]
     assert engine.worker.status().state == "starting"
-    assert isinstance(engine.run(ticket("j2"))[-1], WorkDone) and engine.pid == pid  # it is no hang
+    assert isinstance(engine.run(work_item("j2"))[-1], WorkDone) and engine.pid == pid  # it is no hang
 
 
 def test_how_long_a_step_may_still_take_follows_what_was_measured() -> None:
-    silence, wanted = _Silence(120.0), ticket()
+    silence, wanted = _Silence(120.0), work_item()
     assert silence.end_s(wanted) is None
     silence.learn(wanted, WorkStep("j1", 0, 1, 4), WorkStep("j1", 0, 2, 4), 3.0)
     assert silence.end_s(wanted) == pytest.approx(12.0)

@@ -7,7 +7,7 @@ from contract.recipe import Recipe
 from studio.resolve.prompt_notes import prompt_notes
 
 MODEL = {"kind": "checkpoint", "name": "starter", "family": "sd1"}
-HALF = {"start": {"image": {"sha256": "0" * 64}, "strength": 0.5}}
+HALF = {"init_image": {"image": {"sha256": "0" * 64}, "strength": 0.5}}
 
 
 def said(**changes: object) -> list[str]:

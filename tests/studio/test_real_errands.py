@@ -29,7 +29,9 @@ def test_a_pickle_in_quarantine_becomes_a_model_of_its_kind(make_studio: Callabl
     studio = make_studio()
     (pickled,) = [entry for entry in studio.models(fresh=True) if entry.format == "pickle"]
     said = finish(
-        studio, studio.errands.convert(Convert(model=pickled.ref.name, kind=pickled.ref.kind), ME).id, timeout_s=LIMIT_S
+        studio,
+        studio.model_tasks.convert(Convert(model=pickled.ref.name, kind=pickled.ref.kind), ME).id,
+        timeout_s=LIMIT_S,
     )
     assert isinstance(said[-1], events.Done), said[-1]
     made = tmp_path / "models" / "loras" / "ink.safetensors"
@@ -46,7 +48,7 @@ def test_two_checkpoints_become_a_third(make_studio: Callable[..., Studio], tmp_
         tiny_files.write_file(folder, files[name])
     studio = make_studio()
     studio.models(fresh=True)
-    job = studio.errands.merge(MergeDraft(name="both", a="a", b="b", ratio=0.25, dtype="float32"), ME)
+    job = studio.model_tasks.merge(MergeDraft(name="both", a="a", b="b", ratio=0.25, dtype="float32"), ME)
     said = finish(studio, job.id, timeout_s=LIMIT_S)
     assert isinstance(said[-1], events.Done), said[-1]
     one, two, made = (

@@ -31,7 +31,7 @@ def test_every_model_of_a_recipe_gets_its_hash() -> None:
                 "hypernetworks": [{"model": ref("hypernetwork")}],
                 "embeddings": [ref("embedding")],
                 "controls": [{"image": picture, "model": ref("controlnet")}],
-                "references": [{"image": picture, "model": ref("ip_adapter")}],
+                "ip_adapters": [{"image": picture, "model": ref("ip_adapter")}],
                 "hires": {"upscaler": ref("upscaler")},
             }
         )

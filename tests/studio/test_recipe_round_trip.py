@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from catalog.models import ModelEntry
-from contract.parts import Control, Extend, Hires, HypernetworkUse, LoraUse, Mask, Reference, Refiner, Start
+from contract.parts import Control, Hires, HypernetworkUse, InitImage, IpAdapter, LoraUse, Mask, Outpaint, Refiner
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
 from studio.library.model_list import ModelList
 from studio.metadata import infotext
@@ -74,17 +74,17 @@ WHOLE: dict[str, Any] = {
     "hypernetworks": [{"model": ref("bend"), "weight": 0.3}],
     "embeddings": [ref("style")],
     "refiner": {"model": ref("starter"), "at": 0.7},
-    "start": {
+    "init_image": {
         "image": PICTURE,
         "strength": 0.4,
         "resize": "fill",
         "image_guidance": 2.5,
         "depth": PICTURE,
-        "extend": {"left": 8, "right": 16, "up": 24, "down": 32, "overlap": 10, "content": "noise"},
+        "outpaint": {"left": 8, "right": 16, "up": 24, "down": 32, "overlap": 10, "content": "noise"},
     },
     "mask": {
         "image": PICTURE,
-        "feather": 9,
+        "blur": 9,
         "invert": True,
         "content": "noise",
         "area": "masked",
@@ -104,15 +104,15 @@ WHOLE: dict[str, Any] = {
             "resize": "fill",
             "weight": 0.7,
             "mode": "prompt",
-            "shows": "pose",
-            "begin": 0.1,
+            "control_type": "pose",
+            "start": 0.1,
             "end": 0.9,
         }
     ],
-    "references": [{"model": ref("eye"), "image": PICTURE, "weight": 0.6, "begin": 0.2, "end": 0.8}],
+    "ip_adapters": [{"model": ref("eye"), "image": PICTURE, "weight": 0.6, "start": 0.2, "end": 0.8}],
 }
 # Why a field does not come back through `parameters`: it belongs to a picture, which has no name there.
-WITHOUT_NAME = {"start", "mask", "controls", "references"}
+WITHOUT_NAME = {"init_image", "mask", "controls", "ip_adapters"}
 BY_WORDS = {"embeddings", "schema_", "count"}  # found again by the prompts; always so in a picture's own recipe
 OURS_ALONE = {"extras", "refiner"}
 KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
@@ -120,10 +120,10 @@ KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
     "loras": LoraUse,
     "hypernetworks": HypernetworkUse,
     "refiner": Refiner,
-    "start": Start,
+    "init_image": InitImage,
     "mask": Mask,
     "controls": Control,
-    "references": Reference,
+    "ip_adapters": IpAdapter,
 }
 THROUGH = [name for name in Recipe.model_fields if name not in WITHOUT_NAME | BY_WORDS | OURS_ALONE]
 
@@ -135,7 +135,7 @@ def test_every_field_has_a_row_that_is_not_its_default() -> None:
         assert set(value) == set(kind.model_fields), name
         defaults = {field: facts.default for field, facts in kind.model_fields.items() if not facts.is_required()}
         assert not [field for field, default in defaults.items() if value[field] == default], name
-    assert set(WHOLE["start"]["extend"]) == set(Extend.model_fields)
+    assert set(WHOLE["init_image"]["outpaint"]) == set(Outpaint.model_fields)
 
 
 @pytest.fixture(scope="module")
@@ -204,13 +204,13 @@ def test_each_field_of_a_hires_pass_comes_back_alone(models: ModelList, name: st
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_NAME))
 def test_what_belongs_to_a_picture_is_written_and_named_when_it_is_read(models: ModelList, name: str) -> None:
-    parts = {"start": {**WHOLE["start"], "extend": None}} if name in ("start", "mask") else {}
-    found = through_parameters(models, recipe(**parts, **({} if name == "start" else {name: WHOLE[name]})))
+    parts = {"init_image": {**WHOLE["init_image"], "outpaint": None}} if name in ("init_image", "mask") else {}
+    found = through_parameters(models, recipe(**parts, **({} if name == "init_image" else {name: WHOLE[name]})))
     key = {
-        "start": "Denoising strength",
+        "init_image": "Denoising strength",
         "mask": "Masked content",
         "controls": "ControlNet 0",
-        "references": "ControlNet 0",
+        "ip_adapters": "ControlNet 0",
     }[name]
     assert any("Not used" in notice and key in notice for notice in found.notices)
 
@@ -221,7 +221,7 @@ def test_what_belongs_to_a_picture_is_written_and_named_when_it_is_read(models: 
 def test_a_field_comes_back_through_our_own_chunk(models: ModelList, name: str) -> None:
     parts: dict[str, Any] = {name: WHOLE[name]}
     if name == "mask":
-        parts["start"] = {**WHOLE["start"], "extend": None}
+        parts["init_image"] = {**WHOLE["init_image"], "outpaint": None}
     made = recipe(**parts)
     draft = through_our_chunk(models, made)
     again = json.loads(RecipeDraft.model_validate_json(json.dumps(draft)).model_dump_json(by_alias=False))[name]
@@ -244,7 +244,7 @@ def named(value: Any) -> Iterator[str]:
 
 
 def test_start_and_hires_keep_a_strength_each(models: ModelList) -> None:
-    text = infotext.write(recipe(start={"image": PICTURE, "strength": 0.4}, hires={"strength": 0.2}))
+    text = infotext.write(recipe(init_image={"image": PICTURE, "strength": 0.4}, hires={"strength": 0.2}))
     assert "Denoising strength: 0.4" in text and "Hires strength: 0.2" in text
     found = read_recipe(png(texts={"parameters": text}), models, lambda sha256: None)
     assert found.draft and found.draft["hires"]["strength"] == 0.2  # type: ignore[index]

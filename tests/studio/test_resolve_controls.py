@@ -57,8 +57,8 @@ def test_a_control_gets_its_ref_and_its_preprocessors_id(models: ModelList) -> N
 
 
 def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models: ModelList) -> None:
-    assert resolved(models, "large", model="union", preprocessor="canny").shows == ""
-    assert resolved(models, "large", model="union", shows="openpose").shows == "openpose"
+    assert resolved(models, "large", model="union", preprocessor="canny").control_type == ""
+    assert resolved(models, "large", model="union", control_type="openpose").control_type == "openpose"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,12 @@ def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models:
         ("starter", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
         ("starter", {"model": "canny", "preprocessor": "scribble_xdog", "low": 200}, "invalid_controls_low", "is 200"),
         ("large", {"model": "union"}, "invalid_controls_shows", "must be told what the picture shows"),
-        ("large", {"model": "union", "shows": "tile"}, "invalid_controls_shows", "“tile” is none of what it knows"),
+        (
+            "large",
+            {"model": "union", "control_type": "tile"},
+            "invalid_controls_shows",
+            "“tile” is none of what it knows",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_sentence(
@@ -95,7 +100,7 @@ def test_extreme_pictures_pass_where_nothing_enlarges_them(models: ModelList, im
 def test_an_end_before_the_begin_is_refused() -> None:
     with pytest.raises(StudioError) as caught:
         parse_draft(
-            json.dumps({"prompt": "", "controls": [{"model": "canny", "image": PICTURE, "begin": 0.8, "end": 0.2}]})
+            json.dumps({"prompt": "", "controls": [{"model": "canny", "image": PICTURE, "start": 0.8, "end": 0.2}]})
         )
     assert caught.value.code == "invalid_controls_end"
     assert caught.value.message == "ControlNet 1: it begins at 0.8 of the steps and ends at 0.2."

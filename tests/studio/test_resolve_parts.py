@@ -66,15 +66,15 @@ def resolved(models: ModelList, max_pixels: int = 2048**2, **fields: object):  #
 @pytest.mark.parametrize(
     ("fields", "size"),
     [
-        ({"start": {"image": START}}, (512, 512)),
-        ({"start": {"image": OTHER}}, (512, 384)),
-        ({"start": {"image": ODD}}, (496, 336)),
-        ({"start": {"image": LARGE}}, (512, 512)),
-        ({"start": {"image": PHOTO}}, (624, 416)),
-        ({"start": {"image": START}, "width": 256}, (256, 512)),
-        ({"start": {"image": OTHER, "extend": {"left": 64, "down": 128}}}, (576, 512)),
-        ({"start": {"image": ODD, "extend": {"right": 8}}}, (504, 328)),
-        ({"start": {"image": PHOTO}, "mask": {"image": PHOTO, "area": "masked"}}, (512, 512)),
+        ({"init_image": {"image": START}}, (512, 512)),
+        ({"init_image": {"image": OTHER}}, (512, 384)),
+        ({"init_image": {"image": ODD}}, (496, 336)),
+        ({"init_image": {"image": LARGE}}, (512, 512)),
+        ({"init_image": {"image": PHOTO}}, (624, 416)),
+        ({"init_image": {"image": START}, "width": 256}, (256, 512)),
+        ({"init_image": {"image": OTHER, "outpaint": {"left": 64, "down": 128}}}, (576, 512)),
+        ({"init_image": {"image": ODD, "outpaint": {"right": 8}}}, (504, 328)),
+        ({"init_image": {"image": PHOTO}, "mask": {"image": PHOTO, "area": "masked"}}, (512, 512)),
     ],
 )
 def test_a_start_picture_gives_the_size_that_a_draft_leaves_open(
@@ -82,32 +82,32 @@ def test_a_start_picture_gives_the_size_that_a_draft_leaves_open(
 ) -> None:
     recipe = resolved(models, **fields)
     assert (recipe.width, recipe.height) == size
-    assert recipe.start == draft(**fields).start and recipe.mask == draft(**fields).mask
+    assert recipe.init_image == draft(**fields).init_image and recipe.mask == draft(**fields).mask
 
 
 @pytest.mark.parametrize(
     ("fields", "code", "words"),
     [
-        ({"start": {"image": GONE}}, "invalid_start_image", "The start picture is not here."),
-        ({"start": {"image": START}, "mask": {"image": GONE}}, "invalid_mask_image", "The mask is not here."),
-        ({"start": {"image": START, "depth": GONE}}, "invalid_start_depth", "The depth picture is not here."),
+        ({"init_image": {"image": GONE}}, "invalid_init_image_image", "The start picture is not here."),
+        ({"init_image": {"image": START}, "mask": {"image": GONE}}, "invalid_mask_image", "The mask is not here."),
+        ({"init_image": {"image": START, "depth": GONE}}, "invalid_init_image_depth", "The depth picture is not here."),
         (
-            {"start": {"image": START}, "mask": {"image": OTHER}},
+            {"init_image": {"image": START}, "mask": {"image": OTHER}},
             "invalid_mask_image",
             "The mask is 512 × 384; the start picture is 512 × 512.",
         ),
         (
-            {"start": {"image": START, "extend": {"left": 64}}, "width": 512},
+            {"init_image": {"image": START, "outpaint": {"left": 64}}, "width": 512},
             "invalid_width",
             "The extended canvas would be 576 × 512; width is 512.",
         ),
         (
-            {"start": {"image": START, "extend": {"left": 1984}}},
-            "invalid_start_extend",
+            {"init_image": {"image": START, "outpaint": {"left": 1984}}},
+            "invalid_init_image_outpaint",
             "The extended canvas would be 2496 × 512.",
         ),
-        ({"model": "edit"}, "invalid_start", "Edit edits a picture, and there is none."),
-        ({"model": "depth"}, "invalid_start", "Depth paints by the depth of a picture, and there is none."),
+        ({"model": "edit"}, "invalid_init_image", "Edit edits a picture, and there is none."),
+        ({"model": "depth"}, "invalid_init_image", "Depth paints by the depth of a picture, and there is none."),
         ({"controls": [{"model": "cany", "image": START}]}, "invalid_controls_model", "“cany” is not here."),
         ({"controls": [{"model": "starter", "image": START}]}, "invalid_controls_model", "“starter” is not here."),
         (
@@ -180,13 +180,13 @@ def test_upscalers_are_found_by_the_fields_names(asked: str, name: str, models: 
         (
             {"image": START, "upscaler": "latent"},
             "invalid_upscaler",
-            "Latent enlarges latents, and this is a finished picture.",
+            "Latent upscales latents, and this is a finished picture.",
         ),
         ({"image": START, "upscaler": "another"}, "invalid_upscaler", "“another” is not here."),
         (
             {"image": PHOTO, "scale": 8.0},
             "invalid_scale",
-            "3000 × 2000 enlarged 8 times is more than this studio makes (67 megapixels).",
+            "3000 × 2000 upscaled 8 times is more than this studio makes (67 megapixels).",
         ),
     ],
 )
@@ -201,16 +201,16 @@ def test_an_upscale_that_can_not_be_done_is_refused_in_one_sentence(
 @pytest.mark.parametrize(
     ("fields", "size", "keeps"),
     [
-        ({"start": {"image": ODD}, "mask": {"image": ODD}}, (496, 336), True),
-        ({"start": {"image": LARGE}, "mask": {"image": LARGE}}, (1024, 1024), True),
-        ({"start": {"image": PHOTO}, "mask": {"image": PHOTO}}, (624, 416), True),
-        ({"start": {"image": LARGE}, "mask": {"image": LARGE}, "width": 512, "height": 512}, (512, 512), False),
+        ({"init_image": {"image": ODD}, "mask": {"image": ODD}}, (496, 336), True),
+        ({"init_image": {"image": LARGE}, "mask": {"image": LARGE}}, (1024, 1024), True),
+        ({"init_image": {"image": PHOTO}, "mask": {"image": PHOTO}}, (624, 416), True),
+        ({"init_image": {"image": LARGE}, "mask": {"image": LARGE}, "width": 512, "height": 512}, (512, 512), False),
         (
-            {"start": {"image": LARGE}, "mask": {"image": LARGE, "keep_size": True}, "width": 512, "height": 512},
+            {"init_image": {"image": LARGE}, "mask": {"image": LARGE, "keep_size": True}, "width": 512, "height": 512},
             (512, 512),
             True,
         ),
-        ({"start": {"image": PHOTO}, "mask": {"image": PHOTO, "area": "masked"}}, (512, 512), False),
+        ({"init_image": {"image": PHOTO}, "mask": {"image": PHOTO, "area": "masked"}}, (512, 512), False),
     ],
 )
 def test_under_a_mask_the_picture_keeps_its_size_unless_one_is_asked_for(
@@ -221,5 +221,5 @@ def test_under_a_mask_the_picture_keeps_its_size_unless_one_is_asked_for(
 
 
 def test_a_studio_that_makes_less_paints_a_masked_picture_smaller_and_does_not_refuse_it(models: ModelList) -> None:
-    recipe = resolved(models, max_pixels=600 * 600, start={"image": LARGE}, mask={"image": LARGE})
+    recipe = resolved(models, max_pixels=600 * 600, init_image={"image": LARGE}, mask={"image": LARGE})
     assert (recipe.width, recipe.height) == (512, 512) and recipe.mask.keep_size

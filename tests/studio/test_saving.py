@@ -14,7 +14,7 @@ from contract import events
 from contract.errors import NotFound, StorageFull, StudioError
 from contract.hooks import hookimpl
 from contract.tasks import Preprocess, Upscale
-from contract.work import Ticket, WorkDone, WorkerEvent, WorkPainted
+from contract.work import WorkDone, WorkerEvent, WorkImage, WorkItem
 from studio.gallery.gallery import Gallery
 from studio.gallery.gallery_search import GallerySearch
 from studio.gallery.thumbnails import Thumbnails
@@ -22,7 +22,7 @@ from studio.jobs import dispatcher, saver
 from studio.jobs.queue import JobQueue
 from studio.metadata import image_files
 from studio.studio import Studio
-from studio.uploads.uploads import Inputs
+from studio.uploads.uploads import Uploads
 from tests.studio.conftest import ME, draft, finish, run, wait_until
 from tests.support.fakes import FakeWorker
 from tests.support.images import png
@@ -149,7 +149,7 @@ def test_a_picture_that_can_not_be_kept_fails_by_name_and_is_saved_later(
         name = "no space"  # an upscale of a brought picture has neither
     studio = make_studio()
     assert studio.wait_until_indexed(10)
-    image = studio.add_input(png((64, 64)), ME)
+    image = studio.add_upload(png((64, 64)), ME)
     harm, sentence = HARMS[name]
     take_back = harm(studio, monkeypatch)
     job_id = _submit(studio, kind, image.sha256)
@@ -166,7 +166,7 @@ def test_a_picture_that_can_not_be_kept_fails_by_name_and_is_saved_later(
     assert all(
         studio.image_file(image.id, ME).read_bytes().startswith(b"\x89PNG") for image in studio.images(ME).images
     )
-    later = [e.type for e in studio.feed(job_id, ME).since(0).events]
+    later = [e.type for e in studio.event_log(job_id, ME).since(0).events]
     assert later[-1] == "done" and later.count("saved") == count
     files = [path for path in studio.settings.outputs_dir.rglob("*") if path.is_file()]
     assert len(files) == count  # nothing half written, nothing twice
@@ -178,15 +178,15 @@ def test_a_picture_that_can_not_be_kept_fails_by_name_and_is_saved_later(
 @pytest.mark.parametrize(
     ("target", "name", "error"),
     [
-        (Inputs, "add_raw", StorageFull("inputs/ is full.")),
-        (Inputs, "add_raw", ValueError("x")),
+        (Uploads, "add_raw", StorageFull("inputs/ is full.")),
+        (Uploads, "add_raw", ValueError("x")),
         (JobQueue, "add_prepared", StudioError("The database is locked.", code="database_locked")),
     ],
 )
 def test_a_control_map_that_can_not_be_kept_is_kept_later(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, target: type, name: str, error: Exception
 ) -> None:
-    image = studio.add_input(png((64, 64)), ME)
+    image = studio.add_upload(png((64, 64)), ME)
     take_back = _raising(target, name, error)(studio, monkeypatch)
     task = Preprocess.model_validate({"image": {"sha256": image.sha256}, "preprocessor": "canny"})
     job_id = studio.preprocess(task, ME).id
@@ -196,8 +196,8 @@ def test_a_control_map_that_can_not_be_kept_is_kept_later(
     assert studio.retry_save(job_id, ME) == ()
     job = studio.job(job_id, ME).job
     assert job.state == "done" and len(job.prepared) == 1
-    assert studio.input_file(job.prepared[0].sha256, ME).is_file()
-    assert [e.type for e in studio.feed(job_id, ME).since(0).events][-2:] == ["prepared", "done"]
+    assert studio.upload_file(job.prepared[0].sha256, ME).is_file()
+    assert [e.type for e in studio.event_log(job_id, ME).since(0).events][-2:] == ["prepared", "done"]
 
 
 def test_what_an_extension_finished_is_what_a_retry_saves(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_only_what_failed_is_missing_and_a_retry_that_fails_again_keeps_the_rest
     with pytest.raises(StorageFull):
         studio.retry_save(job_id, ME)  # one is saved, one is refused again
     assert studio.job(job_id, ME).job.state == "failed"
-    said = list(studio.feed(job_id, ME).since(0).events)
+    said = list(studio.event_log(job_id, ME).since(0).events)
     assert [e.image for e in said if isinstance(e, events.Saved)] == [0, 1] and isinstance(said[-1], events.Failed)
     assert len(studio.retry_save(job_id, ME)) == 1 and studio.job(job_id, ME).job.state == "done"
 
@@ -255,9 +255,9 @@ def test_pictures_that_memory_had_no_room_for_leave_the_job_failed(
 
 def test_a_worker_that_ends_too_early_is_not_done(make_studio: Callable[..., Studio]) -> None:
     class Lazy(FakeWorker):
-        def run(self, tickets: list[Ticket]) -> Iterator[WorkerEvent]:  # type: ignore[override]
-            for event in super().run(tickets):
-                if not (isinstance(event, WorkPainted) and event.image == 1):
+        def run(self, work_items: list[WorkItem]) -> Iterator[WorkerEvent]:  # type: ignore[override]
+            for event in super().run(work_items):
+                if not (isinstance(event, WorkImage) and event.image == 1):
                     yield event
 
     studio = make_studio(Lazy())

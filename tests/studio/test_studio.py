@@ -51,10 +51,10 @@ def test_the_first_events_have_previews_and_progress(make_studio: Callable[..., 
     studio = make_studio(worker)
     worker.gate.clear()
     job = studio.submit(draft(steps=5), ME)
-    feed = studio.feed(job.id, ME)
+    event_log = studio.event_log(job.id, ME)
     worker.gate.set()
-    wait_until(lambda: any(isinstance(e, events.Step) for e in feed.since(0).events))
-    step = next(e for e in feed.since(0).events if isinstance(e, events.Step))
+    wait_until(lambda: any(isinstance(e, events.Step) for e in event_log.since(0).events))
+    step = next(e for e in event_log.since(0).events if isinstance(e, events.Step))
     assert step.preview is None or step.preview.startswith(b"\xff\xd8")
     finish(studio, job.id)
     assert studio.job(job.id, ME).progress == 1.0
@@ -64,14 +64,14 @@ def test_others_see_neither_job_nor_picture(studio: Studio) -> None:
     saved = next(e for e in run(studio) if isinstance(e, events.Saved))
     for call in (
         lambda: studio.job(saved.job_id, YOU),
-        lambda: studio.feed(saved.job_id, YOU),
+        lambda: studio.event_log(saved.job_id, YOU),
         lambda: studio.cancel(saved.job_id, YOU),
         lambda: studio.image(saved.record.id, YOU),
         lambda: studio.image_file(saved.record.id, YOU),
         lambda: studio.thumbnail_file(saved.record.id, YOU),
         lambda: studio.delete_image(saved.record.id, YOU),
         lambda: studio.restore_image(saved.record.id, YOU),
-        lambda: studio.set_favourite(saved.record.id, YOU, True),
+        lambda: studio.set_favorite(saved.record.id, YOU, True),
         lambda: studio.retry_save(saved.job_id, YOU),
         lambda: studio.image("../../etc/passwd", ME),
         lambda: studio.job("nothing", ME),
@@ -112,7 +112,7 @@ def test_a_waiting_job_is_cancelled_at_once(make_studio: Callable[..., Studio]) 
     studio.cancel(second, ME)  # again changes nothing
     worker.gate.set()
     assert isinstance(finish(studio, first)[-1], events.Done)
-    assert [t.job_id for t in worker.tickets] == [first]
+    assert [t.job_id for t in worker.work_items] == [first]
 
 
 def test_a_running_job_is_cancelled_at_its_next_step_and_keeps_what_was_saved(
@@ -187,7 +187,7 @@ def test_positions_count_down_and_others_take_turns(make_studio: Callable[..., S
     assert [e.position for e in said if isinstance(e, events.Queued)][-1] <= 1
     last = [e.position for e in finish(studio, mine[3]) if isinstance(e, events.Queued)]
     assert last[0] == 3 and last[-1] <= 1
-    assert [t.job_id for t in worker.tickets][:2] == [mine[0], yours.id]
+    assert [t.job_id for t in worker.work_items][:2] == [mine[0], yours.id]
 
 
 def test_own_waiting_jobs_can_be_moved_up(make_studio: Callable[..., Studio]) -> None:
@@ -206,7 +206,7 @@ def test_own_waiting_jobs_can_be_moved_up(make_studio: Callable[..., Studio]) ->
     worker.gate.set()
     for job_id in jobs:
         finish(studio, job_id)
-    assert [t.job_id for t in worker.tickets] == [jobs[0], jobs[4], jobs[1], jobs[3], jobs[2]]
+    assert [t.job_id for t in worker.work_items] == [jobs[0], jobs[4], jobs[1], jobs[3], jobs[2]]
 
 
 def test_a_window_takes_up_its_own_job_then_one_that_nobody_follows(make_studio: Callable[..., Studio]) -> None:
@@ -214,32 +214,32 @@ def test_a_window_takes_up_its_own_job_then_one_that_nobody_follows(make_studio:
     studio = make_studio(worker)
     worker.gate.clear()
     assert studio.job_to_follow(ME, "w1") is None
-    one = studio.submit(draft(), ME, window="w1").id
-    two = studio.submit(draft(), ME, window="w2").id
+    one = studio.submit(draft(), ME, session="w1").id
+    two = studio.submit(draft(), ME, session="w2").id
     wait_until(lambda: studio.job(one, ME).job.state == "running")
-    assert [j.id for j in studio.jobs_of_window(ME, "w1")] == [one]
+    assert [j.id for j in studio.jobs_of_session(ME, "w1")] == [one]
     assert studio.job_to_follow(ME, "w1").id == one  # type: ignore[union-attr]
     assert studio.job_to_follow(ME, "w3").id == two  # type: ignore[union-attr]
-    stop = studio.feed(two, ME).subscribe(lambda: None)
+    stop = studio.event_log(two, ME).subscribe(lambda: None)
     assert studio.job_to_follow(ME, "w3").id == one  # type: ignore[union-attr]
-    stop_one = studio.feed(one, ME).subscribe(lambda: None)
+    stop_one = studio.event_log(one, ME).subscribe(lambda: None)
     assert studio.job_to_follow(ME, "w3") is None
     assert studio.job_to_follow(YOU, "w1") is None
     stop(), stop_one()
     worker.gate.set()
 
 
-def test_feeds_of_ended_jobs_leave_memory_and_keep_their_cursors(studio: Studio) -> None:
+def test_event_logs_of_ended_jobs_leave_memory_and_keep_their_cursors(studio: Studio) -> None:
     job = studio.submit(draft(count=2), ME).id
-    live = studio.feed(job, ME)
+    live = studio.event_log(job, ME)
     finish(studio, job)
-    wait_until(lambda: studio.feed(job, ME) is not live)
-    again, before = studio.feed(job, ME).since(0), live.since(0)
+    wait_until(lambda: studio.event_log(job, ME) is not live)
+    again, before = studio.event_log(job, ME).since(0), live.since(0)
     assert [e for e in before.events if not isinstance(e, events.Step)] == list(again.events)
     middle = before.cursors[2]
-    assert list(studio.feed(job, ME).since(middle).cursors) == [n for n in again.cursors if n > middle]
+    assert list(studio.event_log(job, ME).since(middle).cursors) == [n for n in again.cursors if n > middle]
     studio.delete_image(again.events[-2].record.id, ME)  # type: ignore[union-attr]
-    assert sum(isinstance(e, events.Saved) for e in studio.feed(job, ME).since(0).events) == 1
+    assert sum(isinstance(e, events.Saved) for e in studio.event_log(job, ME).since(0).events) == 1
 
 
 def test_a_follower_that_leaves_changes_nothing_and_finds_the_end_later(make_studio: Callable[..., Studio]) -> None:
@@ -248,7 +248,7 @@ def test_a_follower_that_leaves_changes_nothing_and_finds_the_end_later(make_stu
     before = threading.active_count()
     job = studio.submit(draft(steps=20), ME).id
     for _ in range(5):
-        stop = studio.feed(job, ME).subscribe(lambda: None)
+        stop = studio.event_log(job, ME).subscribe(lambda: None)
         stop()
     assert isinstance(finish(studio, job)[-1], events.Done)
     assert threading.active_count() <= before
@@ -272,7 +272,7 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(studio: Studio, worker: 
     assert isinstance(said[-1], events.Done) and said[-1].attempt == 2
     assert [e.code for e in said if isinstance(e, events.Notice)] == ["engine_restarted"]
     assert sorted(e.image for e in said if isinstance(e, events.Saved)) == [0, 1]
-    assert [t.attempt for t in worker.tickets] == [1, 2]
+    assert [t.attempt for t in worker.work_items] == [1, 2]
 
 
 def test_a_worker_that_dies_twice_fails_the_job_and_no_other(studio: Studio) -> None:
@@ -282,13 +282,13 @@ def test_a_worker_that_dies_twice_fails_the_job_and_no_other(studio: Studio) -> 
 
 
 class _DiesAfterOnePicture(FakeWorker):
-    def _paint(self, ticket):  # type: ignore[no-untyped-def]
-        from contract.work import WorkFailed, WorkPainted
+    def _paint(self, work_item):  # type: ignore[no-untyped-def]
+        from contract.work import WorkFailed, WorkImage
 
-        for event in super()._paint(ticket):
+        for event in super()._paint(work_item):
             yield event
-            if isinstance(event, WorkPainted) and ticket.attempt == 1:
-                yield WorkFailed(ticket.job_id, "worker_died", "The engine stopped.")
+            if isinstance(event, WorkImage) and work_item.attempt == 1:
+                yield WorkFailed(work_item.job_id, "worker_died", "The engine stopped.")
                 return
 
 
@@ -296,7 +296,7 @@ def test_the_second_attempt_does_not_make_saved_pictures_again(make_studio: Call
     worker = _DiesAfterOnePicture()
     studio = make_studio(worker)
     said = run(studio, count=3)
-    assert [sorted(t.finished) for t in worker.tickets] == [[], [0]]
+    assert [sorted(t.finished) for t in worker.work_items] == [[], [0]]
     assert sorted(e.image for e in said if isinstance(e, events.Saved)) == [0, 1, 2]
     assert isinstance(said[-1], events.Done)
 
@@ -306,10 +306,10 @@ def test_a_bug_in_the_worker_is_a_named_failure(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(FakeWorker):
-        def _paint(self, ticket):  # type: ignore[no-untyped-def]
-            if len(self.tickets) == 1:
+        def _paint(self, work_item):  # type: ignore[no-untyped-def]
+            if len(self.work_items) == 1:
                 raise ZeroDivisionError("x")
-            return super()._paint(ticket)
+            return super()._paint(work_item)
 
     studio = make_studio(Broken())
     with caplog.at_level(logging.ERROR):
@@ -370,7 +370,7 @@ def test_a_full_disk_keeps_the_picture_and_a_retry_saves_it(
     assert len(studio.retry_save(job_id, ME)) == 2
     assert studio.images(ME).total == 2
     assert studio.job(job_id, ME).job.state == "done"
-    later = studio.feed(job_id, ME).since(0).events
+    later = studio.event_log(job_id, ME).since(0).events
     assert [e.type for e in later if not isinstance(e, events.Loading)] == ["queued", "saved", "saved", "done"]
     assert [e.image for e in later if isinstance(e, events.Saved)] == [0, 1]
     with pytest.raises(NotFound, match="No unsaved picture"):
@@ -506,7 +506,7 @@ def test_fair_turns_under_load(make_studio: Callable[..., Studio]) -> None:
         finish(studio, job_id, owner)
     for job_id in many:
         finish(studio, job_id, "a")
-    order = [t.job_id for t in worker.tickets]
+    order = [t.job_id for t in worker.work_items]
     assert max(order.index(job_id) for job_id in singles.values()) <= 5
     assert worker.most_at_once == 1 and len(order) == len(set(order)) == 12
 
@@ -524,7 +524,7 @@ def test_a_recipe_finds_its_model_under_another_name(studio: Studio) -> None:
     assert final.record.recipe.model == other.record.recipe.model
 
 
-def test_a_job_that_ends_while_it_is_asked_for_has_an_ended_feed(make_studio: Callable[..., Studio]) -> None:
+def test_a_job_that_ends_while_it_is_asked_for_has_an_ended_event_log(make_studio: Callable[..., Studio]) -> None:
     studio = make_studio(max_jobs_per_owner=200)
     failures: list[object] = []
 
@@ -540,7 +540,7 @@ def test_a_job_that_ends_while_it_is_asked_for_has_an_ended_feed(make_studio: Ca
     for thread in threads:
         thread.join()
     assert not failures
-    wait_until(lambda: not studio._feeds._live)
+    wait_until(lambda: not studio._event_logs._live)
     assert all(studio.images(owner).total == 25 for owner in "abcd")
 
 
@@ -572,13 +572,13 @@ def test_the_next_jobs_model_is_read_ahead(studio: Studio, worker: FakeWorker) -
 
 def test_an_upscale_and_a_picture_are_made_again_as_they_were(studio: Studio) -> None:
     saved = next(e for e in run(studio, seed=7) if isinstance(e, events.Saved))
-    again = next(e for e in finish(studio, studio.again(saved.job_id, ME).id) if isinstance(e, events.Saved))
+    again = next(e for e in finish(studio, studio.rerun(saved.job_id, ME).id) if isinstance(e, events.Saved))
     assert again.record.recipe == saved.record.recipe and again.record.id != saved.record.id
-    picture = studio.input_from_image(saved.record.id, ME)
+    picture = studio.upload_from_image(saved.record.id, ME)
     task = Upscale(image=ImageRef(sha256=picture.sha256), scale=3.0, parent=saved.record.id)
     first = studio.upscale(task, ME).id
     finish(studio, first)
-    larger = next(e for e in finish(studio, studio.again(first, ME).id) if isinstance(e, events.Saved))
+    larger = next(e for e in finish(studio, studio.rerun(first, ME).id) if isinstance(e, events.Saved))
     assert (larger.record.upscale, larger.record.parent) == (task, saved.record.id)
     with pytest.raises(NotFound):
-        studio.again(first, YOU)
+        studio.rerun(first, YOU)

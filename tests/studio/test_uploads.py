@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from contract.errors import InvalidInput, OutOfMemory, StorageFull, StudioError, TooLarge
-from contract.records import StoredInput
-from studio.uploads.uploads import Inputs
+from contract.records import StoredUpload
+from studio.uploads.uploads import Uploads
 from tests.support.images import SIGNATURE, chunk, encoded, flat_png, header, png, with_chunks
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> Inputs:
-    return Inputs(tmp_path / "inputs")
+def inputs(tmp_path: Path) -> Uploads:
+    return Uploads(tmp_path / "inputs")
 
 
-def kept(inputs: Inputs, stored: StoredInput) -> Image.Image:
+def kept(inputs: Uploads, stored: StoredUpload) -> Image.Image:
     with Image.open(inputs.path(stored.sha256)) as image:
         image.load()
     assert image.format == "PNG" and image.size == (stored.width, stored.height) and not image.info.get("parameters")
@@ -53,19 +53,19 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_picture_is_kept_as_rgb(inputs: Inputs, name: str) -> None:
+def test_a_good_picture_is_kept_as_rgb(inputs: Uploads, name: str) -> None:
     data, mode, color = GOOD[name]
     image = kept(inputs, inputs.add(data))
     assert image.mode == mode and image.getpixel((0, 0)) == color
 
 
-def test_cmyk_becomes_rgb(inputs: Inputs) -> None:
+def test_cmyk_becomes_rgb(inputs: Uploads) -> None:
     data = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")
     assert kept(inputs, inputs.add(data)).mode == "RGB"
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(6, (40, 60)), (3, (60, 40)), (99, (60, 40)), (1, (60, 40))])
-def test_im25_it_is_turned_as_its_exif_says(inputs: Inputs, orientation: int, size: tuple[int, int]) -> None:
+def test_im25_it_is_turned_as_its_exif_says(inputs: Uploads, orientation: int, size: tuple[int, int]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = inputs.add(_photo(exif=exif))
@@ -73,7 +73,7 @@ def test_im25_it_is_turned_as_its_exif_says(inputs: Inputs, orientation: int, si
     assert not kept(inputs, stored).getexif()
 
 
-def test_the_same_picture_is_kept_once(inputs: Inputs, tmp_path: Path) -> None:
+def test_the_same_picture_is_kept_once(inputs: Uploads, tmp_path: Path) -> None:
     assert inputs.add(png()) == inputs.add(png(texts={"parameters": "something else"}))
     assert len(list((tmp_path / "inputs").rglob("*.png"))) == 1
 
@@ -103,7 +103,7 @@ def _foreign() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", _foreign())
-def test_im15_16_26_other_formats_are_refused_by_content(inputs: Inputs, name: str) -> None:
+def test_im15_16_26_other_formats_are_refused_by_content(inputs: Uploads, name: str) -> None:
     with pytest.raises(InvalidInput, match="format") as refused:
         inputs.add(_foreign()[name])
     assert refused.value.hint in ("Use PNG, JPEG, WebP or AVIF.", "Save it as PNG or JPEG, and use that.")
@@ -139,7 +139,7 @@ def _bad() -> dict[str, tuple[bytes, type[StudioError], str]]:
 
 
 @pytest.mark.parametrize("name", _bad())
-def test_bad_pictures_are_refused_with_their_reason(inputs: Inputs, tmp_path: Path, name: str) -> None:
+def test_bad_pictures_are_refused_with_their_reason(inputs: Uploads, tmp_path: Path, name: str) -> None:
     data, kind, words = _bad()[name]
     with pytest.raises(kind) as refused:
         inputs.add(data)
@@ -148,7 +148,7 @@ def test_bad_pictures_are_refused_with_their_reason(inputs: Inputs, tmp_path: Pa
     assert not list((tmp_path / "inputs").rglob("*")) and refused.value.hint
 
 
-def test_im02_a_small_file_of_169_megapixels_is_refused_before_it_is_decoded(inputs: Inputs) -> None:
+def test_im02_a_small_file_of_169_megapixels_is_refused_before_it_is_decoded(inputs: Uploads) -> None:
     data = flat_png(13000, 13000)
     assert len(data) < 600_000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -157,7 +157,7 @@ def test_im02_a_small_file_of_169_megapixels_is_refused_before_it_is_decoded(inp
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
-def test_im03_text_bombs_are_never_inflated(inputs: Inputs) -> None:
+def test_im03_text_bombs_are_never_inflated(inputs: Uploads) -> None:
     bomb = zlib.compress(b"x" * 80_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for kind, head in ((b"zTXt", b"parameters\0\0"), (b"iTXt", b"parameters\0\1\0\0\0"), (b"iCCP", b"profile\0\0")):
@@ -180,7 +180,7 @@ def test_no_bytes_make_it_fall(noise: bytes, kind: int, place: int) -> None:
         pass
 
 
-def test_a_full_disk_is_named(inputs: Inputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_named(inputs: Uploads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def full(path: Path, data: bytes) -> None:
         path.write_bytes(data[:10])
         raise OSError(28, "No space left on device")
@@ -191,7 +191,7 @@ def test_a_full_disk_is_named(inputs: Inputs, monkeypatch: pytest.MonkeyPatch, t
     assert not [path for path in (tmp_path / "inputs").rglob("*") if path.is_file()]
 
 
-def test_what_nothing_names_is_swept_after_a_day(inputs: Inputs) -> None:
+def test_what_nothing_names_is_swept_after_a_day(inputs: Uploads) -> None:
     old, named, new = (inputs.add(png(color=color)).sha256 for color in ("red", "green", "blue"))
     for sha256 in (old, named):
         os.utime(inputs.path(sha256), (1, 1))
@@ -199,7 +199,7 @@ def test_what_nothing_names_is_swept_after_a_day(inputs: Inputs) -> None:
     assert [inputs.path(s).exists() for s in (old, named, new)] == [False, True, True]
 
 
-def test_interlaced_and_odd_but_valid_pngs_open(inputs: Inputs) -> None:
+def test_interlaced_and_odd_but_valid_pngs_open(inputs: Uploads) -> None:
     rows = b"".join(b"\0" + bytes([n] * 3) for n in range(1))
     data = header(1, 1) + chunk(b"tIME", struct.pack(">HBBBBB", 2026, 1, 1, 0, 0, 0))
     data += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"") + b"trailing bytes"
@@ -207,18 +207,18 @@ def test_interlaced_and_odd_but_valid_pngs_open(inputs: Inputs) -> None:
     assert io.BytesIO(data).getvalue()
 
 
-def test_what_is_there_and_can_not_be_read_is_neither_gone_nor_damaged(inputs: Inputs) -> None:
+def test_what_is_there_and_can_not_be_read_is_neither_gone_nor_damaged(inputs: Uploads) -> None:
     sha256 = inputs.add(png()).sha256
     inputs.path(sha256).unlink()
     assert inputs.size(sha256) is None
     with pytest.raises(InvalidInput) as gone:
         inputs.read(sha256)
-    assert gone.value.code == "input_gone"
+    assert gone.value.code == "upload_gone"
     inputs.path(sha256).mkdir()  # nobody can read it as a file, the superuser neither
     for look in (inputs.size, inputs.read):
         with pytest.raises(InvalidInput) as refused:
             look(sha256)
-        assert refused.value.code == "input_unreadable"
+        assert refused.value.code == "upload_unreadable"
         assert "can't be read (Is a directory)" in refused.value.message and "damaged" not in refused.value.message
 
 
@@ -235,7 +235,7 @@ def test_what_is_there_and_can_not_be_read_is_neither_gone_nor_damaged(inputs: I
     ],
 )
 def test_only_a_damaged_picture_is_called_damaged(
-    inputs: Inputs, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StudioError], words: str
+    inputs: Uploads, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StudioError], words: str
 ) -> None:
     def fail(*given: object, **named: object) -> None:
         raise error

@@ -7,7 +7,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from contract.recipe import Recipe
-from contract.tasks import Paint
+from contract.tasks import Generate
 from tests.support.browser_site import Site
 
 
@@ -34,4 +34,4 @@ def bring(page: Page, section: str, path: Path) -> None:
 
 def painted(site: Site) -> list[Recipe]:
     """The recipes that the worker was given, oldest first."""
-    return [ticket.task.recipe for ticket in site.worker.tickets if isinstance(ticket.task, Paint)]
+    return [work_item.task.recipe for work_item in site.worker.work_items if isinstance(work_item.task, Generate)]

@@ -34,7 +34,7 @@ def main(folder: Path, where: str) -> None:
     for number in range(1 if where != "save" else 5):
         studio.submit(RecipeDraft(prompt=f"[noise] {number}", count=4, width=192, height=192), "owner-me")
     if where != "replaced":
-        while where == "painting" and not worker.tickets:
+        while where == "painting" and not worker.work_items:
             threading.Event().wait(0.01)
         sys.stdout.write("ready\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What the errand process runs in tests, in place of the engine's converter and merger."""
+"""What the model task process runs in tests, in place of the engine's converter and merger."""
 
 import os
 import signal

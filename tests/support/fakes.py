@@ -1,7 +1,7 @@
 """Stand-ins for the engine: they paint gradients with steps and previews, no torch.
 
 FakeWorker is a whole worker in the calling thread (studio, api and tabs tests). FakeEngine is what a real
-spawned worker process runs instead of engine.paint.Engine (tests of the process worker).
+spawned worker process runs instead of engine.engine.Engine (tests of the process worker).
 Faults are asked for by a word in the prompt: [fail] [oom] [fault] [die] [hang] [notice] [noise] [slow].
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus, ResidentModel
 from contract.sizes import upscaled_size
-from contract.tasks import Paint, Preprocess, Upscale
+from contract.tasks import Generate, Preprocess, Upscale
 from contract.work import (
     DEVICE_FAULT,
     WORK_ENDINGS,
@@ -25,14 +25,14 @@ from contract.work import (
     Pin,
     Prefetch,
     RawImage,
-    Ticket,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
     WorkFailed,
+    WorkImage,
+    WorkItem,
     WorkLoading,
     WorkNotice,
-    WorkPainted,
     WorkStep,
     path_key,
 )
@@ -54,38 +54,38 @@ def noise(width: int, height: int, seed: int) -> RawImage:
 
 
 def paint(
-    ticket: Ticket,
+    work_item: WorkItem,
     is_cancelled: Callable[[], bool],
     pause: Callable[[], None],
     die: Callable[[], None] | None = None,
     hang: Callable[[], None] | None = None,
 ) -> Iterator[WorkerEvent]:
-    """What an engine says while it paints a ticket; faults strike in the middle of a picture."""
-    job_id = ticket.job_id
-    if not isinstance(ticket.task, Paint):
+    """What an engine says while it paints a work item; faults strike in the middle of a picture."""
+    job_id = work_item.job_id
+    if not isinstance(work_item.task, Generate):
         pause()
-        yield WorkPainted(job_id, 0, gradient(*_size_after(ticket.task, ticket.images), 5), 0.01, PROVENANCE)
+        yield WorkImage(job_id, 0, gradient(*_size_after(work_item.task, work_item.images), 5), 0.01, PROVENANCE)
         yield WorkDone(job_id, 0.01)
         return
-    recipe = ticket.task.recipe
+    recipe = work_item.task.recipe
     yield WorkLoading(job_id, recipe.model.name, None)
     if "[notice]" in recipe.prompt:
         yield WorkNotice(job_id, "fake", "A fake notice.")
     for index in range(recipe.count):
-        if index in ticket.finished:
+        if index in work_item.finished:
             continue
         for step in range(1, recipe.steps + 1):
             pause()
             if is_cancelled():
                 yield WorkCancelled(job_id)
                 return
-            yield WorkStep(job_id, index, step, recipe.steps, _preview(ticket, index, step))
+            yield WorkStep(job_id, index, step, recipe.steps, _preview(work_item, index, step))
             if step == max(1, recipe.steps // 2):
-                failure = _strike(recipe, ticket, die, hang)
+                failure = _strike(recipe, work_item, die, hang)
                 if failure:
                     yield failure
                     return
-        yield WorkPainted(job_id, index, _picture(recipe.for_image(index)), 0.01, PROVENANCE)
+        yield WorkImage(job_id, index, _picture(recipe.for_image(index)), 0.01, PROVENANCE)
     yield WorkDone(job_id, 0.01)
 
 
@@ -96,8 +96,8 @@ def _size_after(task: Upscale | Preprocess, images: Mapping[str, bytes]) -> tupl
     return upscaled_size((width, height), scale)
 
 
-def _preview(ticket: Ticket, index: int, step: int) -> RawImage | None:
-    return gradient(16, 16, step + 20 * index) if ticket.wants_previews else None
+def _preview(work_item: WorkItem, index: int, step: int) -> RawImage | None:
+    return gradient(16, 16, step + 20 * index) if work_item.wants_previews else None
 
 
 def _picture(recipe: Recipe) -> RawImage:
@@ -106,21 +106,21 @@ def _picture(recipe: Recipe) -> RawImage:
 
 
 def _strike(
-    recipe: Recipe, ticket: Ticket, die: Callable[[], None] | None, hang: Callable[[], None] | None
+    recipe: Recipe, work_item: WorkItem, die: Callable[[], None] | None, hang: Callable[[], None] | None
 ) -> WorkFailed | None:
-    once = "[once]" not in recipe.prompt or ticket.attempt == 1
+    once = "[once]" not in recipe.prompt or work_item.attempt == 1
     if "[die]" in recipe.prompt and once:
         if die:
             die()
-        return WorkFailed(ticket.job_id, "worker_died", "The engine stopped.")
+        return WorkFailed(work_item.job_id, "worker_died", "The engine stopped.")
     if "[hang]" in recipe.prompt and once and hang:
         hang()
     if "[fault]" in recipe.prompt:
-        return WorkFailed(ticket.job_id, DEVICE_FAULT, "The graphics card stopped working.", "Try again.")
+        return WorkFailed(work_item.job_id, DEVICE_FAULT, "The graphics card stopped working.", "Try again.")
     if "[fail]" in recipe.prompt:
-        return WorkFailed(ticket.job_id, "model_problem", "The fake failed, as asked.", "Ask otherwise.")
+        return WorkFailed(work_item.job_id, "model_problem", "The fake failed, as asked.", "Ask otherwise.")
     if "[oom]" in recipe.prompt:
-        return WorkFailed(ticket.job_id, "out_of_memory", "The fake ran out of memory.", "Use 64 × 64.")
+        return WorkFailed(work_item.job_id, "out_of_memory", "The fake ran out of memory.", "Use 64 × 64.")
     return None
 
 
@@ -162,7 +162,7 @@ class FakeWorker:
             worker.gate.clear() holds, worker.gate.set() lets go. Open at first.
 
     Attributes:
-        tickets: Every ticket that was run, in order.
+        work items: Every work item that was run, in order.
         commands: What it was told of its memory, in order; `memory` follows them.
         most_at_once: The largest number of runs at one time (must stay 1).
     """
@@ -171,7 +171,7 @@ class FakeWorker:
         self.pace_s = pace_s
         self.gate = threading.Event()
         self.gate.set()
-        self.tickets: list[Ticket] = []
+        self.work_items: list[WorkItem] = []
         self.commands: list[Command] = []
         self.memory = Memory()
         self.most_at_once = 0
@@ -202,24 +202,24 @@ class FakeWorker:
         )
         self._on_status(self._status)
 
-    def run(self, tickets: Sequence[Ticket]) -> Iterator[WorkerEvent]:
-        for ticket in tickets:
-            self.tickets.append(ticket)
+    def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
+        for work_item in work_items:
+            self.work_items.append(work_item)
             self._running += 1
             self.most_at_once = max(self.most_at_once, self._running)
             self.say("working", "Working")
             try:
-                yield from self._paint(ticket)
+                yield from self._paint(work_item)
             finally:
                 self._running -= 1
-                self._cancelled.discard(ticket.job_id)
+                self._cancelled.discard(work_item.job_id)
                 self.say("ready", "Starter ready")
 
-    def _paint(self, ticket: Ticket) -> Iterator[WorkerEvent]:
-        slow = max(self.pace_s, 0.05) if "[slow]" in ticket.task.title else self.pace_s
+    def _paint(self, work_item: WorkItem) -> Iterator[WorkerEvent]:
+        slow = max(self.pace_s, 0.05) if "[slow]" in work_item.task.title else self.pace_s
 
         def is_cancelled() -> bool:
-            return ticket.job_id in self._cancelled or self._stopped.is_set()
+            return work_item.job_id in self._cancelled or self._stopped.is_set()
 
         def pause() -> None:
             if slow:
@@ -231,7 +231,7 @@ class FakeWorker:
             while not self._stopped.wait(0.01) and not is_cancelled():
                 pass
 
-        for event in paint(ticket, is_cancelled, pause, hang=hang):
+        for event in paint(work_item, is_cancelled, pause, hang=hang):
             yield event
             if isinstance(event, WORK_ENDINGS):
                 return
@@ -253,7 +253,7 @@ class FakeWorker:
 
 
 class FakeEngine:
-    """What the child process runs in tests: same shape as engine.paint.Engine.
+    """What the child process runs in tests: same shape as engine.engine.Engine.
 
     Options: step_s (seconds a step), ready_s (seconds to start), die_at_start (file whose presence kills).
     """
@@ -291,9 +291,9 @@ class FakeEngine:
         elif isinstance(command, Evict):
             self._resident = tuple(name for name in self._resident if f"checkpoint/{name}" != command.key)
 
-    def paint(self, ticket: Ticket, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
-        self._resident = tuple(ref.name for ref in ticket.task.models)
-        return paint(ticket, is_cancelled, lambda: time.sleep(self.step_s), die=_die, hang=_hang)
+    def generate(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
+        self._resident = tuple(ref.name for ref in work_item.task.models)
+        return paint(work_item, is_cancelled, lambda: time.sleep(self.step_s), die=_die, hang=_hang)
 
 
 def _die() -> None:

@@ -28,7 +28,7 @@ def norm(name: str, channels: int) -> Shapes:
 
 
 def tensors(shapes: Mapping[str, tuple[int, ...]], dtype: str = "F16") -> dict[str, TensorInfo]:
-    """As catalog.headers reads them."""
+    """As catalog.files.headers reads them."""
     found, end = {}, 0
     for name, shape in shapes.items():
         size = _BYTES[dtype]

@@ -33,7 +33,9 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 def said(studio: Studio, asked: object, owner: str = OWNER) -> list[dict[str, Any]]:
     """All values that the event gives for one request."""
     raw = (
-        asked if isinstance(asked, str) else json.dumps({"stream": "s", "window": "w", **cast("dict[str, Any]", asked)})
+        asked
+        if isinstance(asked, str)
+        else json.dumps({"stream": "s", "session": "w", **cast("dict[str, Any]", asked)})
     )
     request = cast(gr.Request, SimpleNamespace(request=SimpleNamespace(scope={"state": {"owner": owner}})))
 
@@ -97,8 +99,8 @@ def test_what_is_wrong_with_a_draft_is_said_in_one_sentence(
         "nonsense",
         "[]",
         '{"stream": 5}',
-        '{"stream": "s", "window": "w", "more": 1}',
-        json.dumps({"stream": "s" * 200, "window": "w"}),
+        '{"stream": "s", "session": "w", "more": 1}',
+        json.dumps({"stream": "s" * 200, "session": "w"}),
     ],
 )
 def test_what_is_no_request_is_refused(studio: Studio, raw: str) -> None:
@@ -117,12 +119,12 @@ def test_long_prompt_does_not_travel_with_every_value(studio: Studio) -> None:
 
 
 def test_where_only_the_masked_area_is_painted_the_stage_is_told_the_whole_pictures_size(studio: Studio) -> None:
-    black = studio.add_input(flat_png(192, 128), OWNER).sha256
+    black = studio.add_upload(flat_png(192, 128), OWNER).sha256
     draft = {
         "prompt": "sea",
         "width": 64,
         "height": 64,
-        "start": {"image": {"sha256": black}},
+        "init_image": {"image": {"sha256": black}},
         "mask": {"image": {"sha256": black}, "area": "masked", "invert": True},
     }
     for area, size in (("masked", (192, 128)), ("whole", (64, 64))):

@@ -30,7 +30,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, in
 
     Args:
         shape: (height, width) in pixels.
-        cells: (rows, columns) of the random grid that is enlarged.
+        cells: (rows, columns) of the random grid that is upscaled.
     """
     grid = rng.random((cells[0] + 1, cells[1] + 1), dtype=np.float32)
     picture = Image.fromarray(grid).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)

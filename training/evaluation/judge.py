@@ -120,7 +120,7 @@ def judge_loss(logits: dict[str, Tensor], labels: Labels) -> Tensor:
 
 
 def softened(pictures: Tensor, rng: np.random.Generator) -> Tensor:
-    """A batch as it is, or blurred a little: reduced by a third to a half and enlarged again."""
+    """A batch as it is, or blurred a little: reduced by a third to a half and upscaled again."""
     if rng.random() < 0.5:
         return pictures
     size = int(rng.integers(60, 100))

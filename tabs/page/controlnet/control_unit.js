@@ -41,8 +41,8 @@ function modelList(index, via) {
 
 // A union model must be told what the map shows, unless the preprocessor says it.
 function shownField(via, unit) {
-  const kinds = () => controlModels.find(unit()?.model)?.shows ?? [];
-  const box = list("controls.shows", () => [["", "As the preprocessor says"], ...kinds().map((kind) => [kind, SHOWN[kind] ?? kind])], config.labels["controls.shows"], via("shows"));
+  const kinds = () => controlModels.find(unit()?.model)?.control_type ?? [];
+  const box = list("controls.control_type", () => [["", "As the preprocessor says"], ...kinds().map((kind) => [kind, SHOWN[kind] ?? kind])], config.labels["controls.control_type"], via("control_type"));
   const draw = () => { box.hidden = !kinds().length; };
   form.watch(draw);
   controlModels.state.later(() => { box.dispatchEvent(new Event("offer")); draw(); });
@@ -103,6 +103,6 @@ function preprocessorFields(index, via, unit) {
 
 function strengthFields(via) {
   const small = (name) => slider(`controls.${name}`, 0.05, {}, via(name));
-  return [h("div.pair", {}, small("begin"), small("end")), choice("controls.mode", MODES, undefined, via("mode")),
+  return [h("div.pair", {}, small("start"), small("end")), choice("controls.mode", MODES, undefined, via("mode")),
     choice("controls.resize", RESIZES, undefined, via("resize")), toggle("controls.pixel_perfect", "Pixel perfect", via("pixel_perfect"))];
 }

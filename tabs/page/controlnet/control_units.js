@@ -41,7 +41,7 @@ export function judgeControl(unit, name) {
       return found && !found.installed ? says(`${found.label} is not installed. Put its files in place, or choose another.`) : null;
     }
     case "end": return ranged("controls.end", unit.end) ?? judgeSpan(unit);
-    case "begin": case "weight": return ranged(`controls.${name}`, unit[name]);
+    case "start": case "weight": return ranged(`controls.${name}`, unit[name]);
     case "resolution": return unit.resolution.trim() === "" ? null : ranged("controls.resolution", unit.resolution, true);
     case "low": case "high": return judgeThreshold(unit, name);
     default: return null;
@@ -59,9 +59,9 @@ function judgeModel(name) {
   return says(`“${model.title}” is for ${familyLabel(model.family)}; ${main.title} is ${familyLabel(main.family)}. Choose another.`);
 }
 
-function judgeSpan({ begin, end }) {
-  if (number(begin) < number(end)) return null;
-  return says(`It begins at ${begin} of the steps and ends at ${end}. Let it begin before it ends.`);
+function judgeSpan({ start, end }) {
+  if (number(start) < number(end)) return null;
+  return says(`It begins at ${start} of the steps and ends at ${end}. Let it begin before it ends.`);
 }
 
 function judgeThreshold(unit, name) {

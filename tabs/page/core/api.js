@@ -57,7 +57,7 @@ const bare = (status) => {
  */
 export async function request(method, path, body, key = "") {
   const isBlob = body instanceof Blob;
-  const headers = { "X-Darkroom-Window": windowName };
+  const headers = { "X-Darkroom-Session": windowName };
   if (key) headers["Idempotency-Key"] = key;
   if (body !== undefined && !isBlob) headers["Content-Type"] = "application/json";
   let answer;

@@ -2,7 +2,7 @@
 
 import { observable } from "./store.js";
 
-/** What happened last to which pictures: {kind: "added"|"removed"|"restored"|"changed", ids, favourite?}. */
+/** What happened last to which pictures: {kind: "added"|"removed"|"restored"|"changed", ids, favorite?}. */
 export const news = observable(/** @type {any} */ ({ kind: "none", ids: [] }));
 
 /** Tell the watchers. */

@@ -10,7 +10,7 @@ import { isReadable } from "./transfer.js";
  */
 
 /** Address of a brought picture. */
-export const broughtUrl = (sha256) => `api/v1/inputs/${sha256}`;
+export const broughtUrl = (sha256) => `api/v1/uploads/${sha256}`;
 
 /**
  * Bring a file or a drawing.
@@ -21,7 +21,7 @@ export const broughtUrl = (sha256) => `api/v1/inputs/${sha256}`;
 export async function bring(blob, name = /** @type {any} */ (blob).name ?? "") {
   await needReadable(blob, name);
   const sent = new Blob([blob], { type: blob.type || "application/octet-stream" });
-  const { notices = [], ...kept } = await request("POST", "/inputs", sent);
+  const { notices = [], ...kept } = await request("POST", "/uploads", sent);
   if (notices.length) offerUndo(notices.join(" "), null);
   return { ...kept, name };
 }
@@ -34,7 +34,7 @@ export async function needReadable(blob, name) {
 
 /** Bring a picture of the gallery, by its id. @returns {Promise<Brought>} */
 export async function bringSaved(id) {
-  const { sha256, width, height } = await post(`/images/${encodeURIComponent(id)}/input`);
+  const { sha256, width, height } = await post(`/images/${encodeURIComponent(id)}/upload`);
   return { sha256, width, height, name: "", parent: id };
 }
 

@@ -20,12 +20,12 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string} seed as typed; empty is random
  * @property {number} count
  * @property {string} clip_skip
- * @property {any} controls list of units as in controlnet/control_units.js; "references", "loras", "hypernetworks" likewise
+ * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras", "hypernetworks" likewise
  * @property {string} vae name; empty is the model's own
  *
- * Fields of the recipe's parts are held by their path, "start.strength", as labels and refusals name them:
- * numbers as typed, choices as they are. "start.image" and other pictures: {sha256, width, height, name, parent}
- * as in core/uploads.js, or null. "start.follow": whether the size is the picture's.
+ * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
+ * numbers as typed, choices as they are. "init_image.image" and other pictures: {sha256, width, height, name, parent}
+ * as in core/uploads.js, or null. "init_image.follow": whether the size is the picture's.
  */
 
 /** @type {ReturnType<typeof observable<Values>>} */
@@ -33,7 +33,7 @@ export const form = observable(/** @type {any} */ ({}));
 
 /** Fill the form from what this window, else this browser, last held; else with the model's defaults. */
 export function loadForm() {
-  const kept = recall("form", null, "sessionStorage") ?? recall("form", {});
+  const kept = inNamesOfToday(recall("form", null, "sessionStorage") ?? recall("form", {}));
   const isHere = kept.model && typeof kept.model.name === "string";
   const model = isHere && kept.model.name !== config.model?.name ? kept.model : config.model;
   const values = { ...startValues(model), ...kept, model };
@@ -44,6 +44,21 @@ export function loadForm() {
     keep("form", slim, "sessionStorage");
     keep("form", slim);
   });
+}
+
+// A form that this browser kept before December 2026 has older names: as contract/schema_1.py for recipes.
+const FORMER = { "start.extend.": "init_image.outpaint.", "start.": "init_image.", "mask.feather": "mask.blur", references: "ip_adapters" };
+
+function inNamesOfToday(kept) {
+  const values = Object.fromEntries(Object.entries(kept).map(([path, value]) => {
+    const former = Object.keys(FORMER).find((name) => path === name || (name.endsWith(".") && path.startsWith(name)));
+    return [former ? FORMER[former] + path.slice(former.length) : path, value];
+  }));
+  for (const part of ["controls", "ip_adapters"]) {
+    if (!Array.isArray(values[part])) continue;
+    values[part] = values[part].map(({ begin, shows, ...unit }) => ({ ...unit, ...(begin === undefined ? {} : { start: begin }), ...(shows === undefined ? {} : { control_type: shows }) }));
+  }
+  return values;
 }
 
 /** The kept model may have changed since, or be gone. */
@@ -65,12 +80,12 @@ export function startValues(model) {
 }
 
 // Parts that are there several times keep their values in their units.
-const MANY = /^(controls|references|loras|hypernetworks|upscale)\./;
+const MANY = /^(controls|ip_adapters|loras|hypernetworks|upscale)\./;
 
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
   return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
-    "start.image": null, "start.depth": null, "start.follow": true, "inpaint.follow": true, "inpaint.mode": "paint", controls: [], references: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
+    "init_image.image": null, "init_image.depth": null, "init_image.follow": true, "inpaint.follow": true, "inpaint.mode": "paint", controls: [], ip_adapters: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
 }
 
 /** A default as it would have been typed. */
@@ -78,8 +93,8 @@ export const typed = (value) => (value === null ? "" : typeof value === "number"
 
 /**
  * The values of one part as a recipe wants them: numbers are numbers, empty fields are left out.
- * @param {string} part like "start"
- * @param {any} values by path, "start.strength"
+ * @param {string} part like "init_image"
+ * @param {any} values by path, "init_image.strength"
  */
 export function partOf(part, values) {
   const found = {};

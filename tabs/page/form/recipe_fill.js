@@ -16,7 +16,7 @@ const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
 
 // What a recipe may hold and the form has a place for, or finds again by itself (embeddings, by the prompts' words);
 // the refiner and extras have sentences of their own. tests/browser/test_recipe_fill.py holds it against the contract.
-const KNOWN = new Set([...PLAIN, ...NUMBERS, "schema", "model", "seed", "count", "start", "mask", "controls", "references", "loras",
+const KNOWN = new Set([...PLAIN, ...NUMBERS, "schema", "model", "seed", "count", "init_image", "mask", "controls", "ip_adapters", "loras",
   "hypernetworks", "vae", "hires", "embeddings", "refiner", "extras", "parent"]);
 
 /**
@@ -41,7 +41,7 @@ export async function fillForm(recipe, { seed, count, words }) {
   const gaps = await Promise.all(allParts().map((part) => part.read?.(recipe, patch)));
   gaps.push(...notTaken(recipe), schedulePair(patch, before, model));
   const tab = tabFor(recipe);
-  if (recipe.start) patch[followKey(tab)] = isFollowed(patch, model, recipe.mask);
+  if (recipe.init_image) patch[followKey(tab)] = isFollowed(patch, model, recipe.mask);
   go(tab);
   change(patch);
   const gone = missing ? `Made with “${missing}”, which is not here. The rest is in the form.` : words;
@@ -52,7 +52,7 @@ export async function fillForm(recipe, { seed, count, words }) {
 
 // Whether the size is just what the start picture gives by itself: then the next picture gives its own.
 function isFollowed(values, model, mask) {
-  const picture = values["start.image"];
+  const picture = values["init_image.image"];
   if (!picture || (mask && mask.area !== "masked" && !mask.keep_size)) return false;
   const { width, height } = mask?.area === "masked" ? usualSize(model) : followedSize(picture, usualSize(model), Boolean(mask));
   return String(width) === values.width && String(height) === values.height;
@@ -79,7 +79,7 @@ function schedulePair(patch, before, model) {
 
 // The chosen tab if it shows all that the recipe has, else the first that does.
 function tabFor(recipe) {
-  const wanted = recipe.mask || recipe.start?.extend ? "inpaint" : recipe.start ? "img2img" : null;
+  const wanted = recipe.mask || recipe.init_image?.outpaint ? "inpaint" : recipe.init_image ? "img2img" : null;
   if (wanted) return wanted;
   const now = formTab();
   const isPlain = !config.sections[now].includes("strength_field");

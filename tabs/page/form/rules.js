@@ -137,11 +137,11 @@ const fixesOf = (fix) => {
   const patch = Object.fromEntries(known.map(([field, value]) => [field, String(value)]));
   const isSize = "width" in patch && "height" in patch;
   const label = isSize ? `${patch.width} × ${patch.height}` : known.map(([, value]) => value).join(", ");
-  return [{ label, patch: isSize || "width" in patch || "height" in patch ? { preset: "custom", "start.follow": false, ...patch } : patch }];
+  return [{ label, patch: isSize || "width" in patch || "height" in patch ? { preset: "custom", "init_image.follow": false, ...patch } : patch }];
 };
 
 // The page's own names for what the server calls otherwise.
-const ALSO = { start: ["start.image", "inpaint.picture"], "start.image": ["inpaint.picture"], mask: ["mask.image"] };
+const ALSO = { init_image: ["init_image.image", "inpaint.picture"], "init_image.image": ["inpaint.picture"], mask: ["mask.image"] };
 
 /** The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use. */
 function fieldsOf(path) {

@@ -1,4 +1,4 @@
-// Parts that are there several times ("controls", "references"): their units in the form, and values bound to one.
+// Parts that are there several times ("controls", "ip_adapters"): their units in the form, and values bound to one.
 
 import { config } from "../core/config.js";
 import { offerUndo } from "../ui/undo_bar.js";

@@ -92,7 +92,7 @@ export function gallery(element) {
       makeDraggable(made, () => record.id);
       tiles.set(record.id, made);
     }
-    made.classList.toggle("favorite", record.favourite);
+    made.classList.toggle("favorite", record.favorite);
     if (record.missing) miss(made, record.id, "record");
     else if (made.dataset.missing === "record") restore(made);
     return made;

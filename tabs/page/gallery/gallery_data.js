@@ -57,10 +57,10 @@ export function makeGalleryData() {
     set({ records: state.get().records.map((record) => (record.id === id ? { ...record, missing: false } : record)) });
   }
 
-  news.later(({ kind, ids, favourite }) => {
+  news.later(({ kind, ids, favorite }) => {
     const { records, total } = state.get();
     if (kind === "changed") {
-      set({ records: records.map((record) => (ids.includes(record.id) ? { ...record, favourite } : record)) });
+      set({ records: records.map((record) => (ids.includes(record.id) ? { ...record, favorite } : record)) });
     } else if (kind === "removed") {
       records.forEach((record, index) => { if (ids.includes(record.id)) removed.set(record.id, { record, index }); });
       const rest = records.filter((record) => !ids.includes(record.id));

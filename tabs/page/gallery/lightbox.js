@@ -26,7 +26,7 @@ export function makeLoupe(data) {
   let lastId = null;
   const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: miss })));
   const position = h("span.position", {});
-  const star = button({ label: "Favorite", icon: "star", words: false, onclick: () => favorite([record.id], !record.favourite) });
+  const star = button({ label: "Favorite", icon: "star", words: false, onclick: () => favorite([record.id], !record.favorite) });
   const previous = button({ label: "Previous picture", icon: "left", words: false, quick: true, onclick: () => step(-1) });
   const next = button({ label: "Next picture", icon: "right", words: false, quick: true, onclick: () => step(1) });
   const bar = h("div.loupe-bar", {}, button({ label: "Gallery", icon: "left", onclick: leave }), h("span.spring", {}),
@@ -103,7 +103,7 @@ export function makeLoupe(data) {
     setText(position, at < 0 ? "" : `${grouped(at + 1)} of ${grouped(total)}`);
     previous.disabled = at <= 0;
     next.disabled = at < 0 || at >= records.length - 1;
-    star.setAttribute("aria-pressed", String(record.favourite));
+    star.setAttribute("aria-pressed", String(record.favorite));
     drawFilm(records, at);
   }
 
@@ -151,8 +151,8 @@ export function makeLoupe(data) {
     record = data.state.get().records.find((one) => one.id === record.id) ?? record;
     if (!root.hidden) draw();
   });
-  news.later(({ kind, ids, favourite }) => {
-    if (kind === "changed" && record && ids.includes(record.id)) { record = { ...record, favourite }; draw(); }
+  news.later(({ kind, ids, favorite }) => {
+    if (kind === "changed" && record && ids.includes(record.id)) { record = { ...record, favorite }; draw(); }
   });
   return { element: root, open, close, last: () => lastId };
 }

@@ -41,13 +41,13 @@ const nameOf = (model) => modelTitle(model?.name ?? model);
 const textWeight = ({ text_weight: weight }) => (typeof weight === "number" ? `, text ${short(weight)}` : "");
 
 // Rows of the parts that were used.
-function partRows({ start, mask, controls = [], references = [], hires }) {
+function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hires }) {
   return [
     start && ["Strength", short(start.strength)],
-    start?.extend && ["Extended", ["left", "right", "up", "down"].filter((side) => start.extend[side]).map((side) => `${side} ${start.extend[side]} px`).join(", ")],
-    mask && ["Mask", [mask.area === "masked" ? "masked area only" : "whole picture", `blur ${mask.feather} px`].join(", ")],
+    start?.outpaint && ["Extended", ["left", "right", "up", "down"].filter((side) => start.outpaint[side]).map((side) => `${side} ${start.outpaint[side]} px`).join(", ")],
+    mask && ["Mask", [mask.area === "masked" ? "masked area only" : "whole picture", `blur ${mask.blur} px`].join(", ")],
     ...controls.map((control) => ["ControlNet", `${nameOf(control.model)} ${short(control.weight)}${control.preprocessor === "none" ? "" : `, ${control.preprocessor}`}`]),
-    ...references.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
+    ...ip_adapters.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
     hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
   ];
 }

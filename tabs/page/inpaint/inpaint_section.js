@@ -21,7 +21,7 @@ const FAINT = "What is painted is too faint to count. Turn Soft inpainting on, o
 const OUTSIDE = "All that is to change lies in the part of the picture that is cut off. Choose the size Picture, or another resize mode.";
 const CONTENTS = [["original", "Original"], ["fill", "Fill"], ["noise", "Noise"], ["nothing", "Nothing"]];
 const AREAS = [["whole", "Whole picture"], ["masked", "Masked area only"]];
-const FIELDS = ["feather", "invert", "content", "area", "padding", "soft", "keep_size"];
+const FIELDS = ["blur", "invert", "content", "area", "padding", "soft", "keep_size"];
 /** A picture that nothing names is kept for a day. */
 const SENT_MS = 3_600_000;
 
@@ -51,10 +51,10 @@ export function inpaint_section(element) {
     paint.hidden = !isPainting(now);
     extend.hidden = isPainting(now);
     padding.hidden = now["mask.area"] !== "masked";
-    open(now["start.image"]);
+    open(now["init_image.image"]);
   });
   joinRecipe("inpaint_section", {
-    rules: { "inpaint.picture": (values) => (values["start.image"] ? null : { text: NEEDS, fixes: [] }), "mask.image": maskProblem,
+    rules: { "inpaint.picture": (values) => (values["init_image.image"] ? null : { text: NEEDS, fixes: [] }), "mask.image": maskProblem,
       "mask.padding": inPaint((values) => (values["mask.area"] === "masked" ? ranged("mask.padding", values["mask.padding"], true) : null)) },
   });
 }
@@ -62,20 +62,20 @@ export function inpaint_section(element) {
 /** Fill the part below the strength: how the mask's edge is treated. Here both modes are written into the recipe. */
 export function edge_section(element) {
   const soft = h("div.pair", {}, shareSlider("hardness", "Brush hardness"), shareSlider("strength", "Brush strength"));
-  const fields = h("div.fields", {}, slider("mask.feather", 1, { to: 64 }),
+  const fields = h("div.fields", {}, slider("mask.blur", 1, { to: 64 }),
     h("div.switches", {}, toggle("mask.invert", "Change what is not painted"), toggle("mask.soft", "Soft inpainting"), soft));
   element.replaceChildren(fields);
   form.watch((now) => {
     fields.hidden = !isPainting(now);
     soft.hidden = !now["mask.soft"];
   });
-  joinRecipe("edge_section", { rules: { "mask.feather": inPaint((values) => ranged("mask.feather", values["mask.feather"], true)), ...extendPart.rules }, write, read });
+  joinRecipe("edge_section", { rules: { "mask.blur": inPaint((values) => ranged("mask.blur", values["mask.blur"], true)), ...extendPart.rules }, write, read });
 }
 
 const inPaint = (rule) => (values) => (isPainting(values) ? rule(values) : null);
 
 function maskProblem(values) {
-  if (!isPainting(values) || !values["start.image"]) return null;
+  if (!isPainting(values) || !values["init_image.image"]) return null;
   const [share, shown] = [bench.canvas.share.get(), shownPart(values, "inpaint")];
   const nothing = values["mask.invert"] ? 1 : 0;
   if (share === nothing) return { text: nothing ? FULL : bench.canvas.isFaint() ? FAINT : EMPTY, fixes: [] };
@@ -95,7 +95,7 @@ async function open(picture) {
 async function write(draft, values) {
   if (!isPainting(values)) { extendPart.write(draft, values); return; }
   const keep_size = values["mask.area"] === "whole" && keepsSize(values, "inpaint");
-  draft.mask = { ...partOf("mask", values), keep_size, image: refOf(await sendMask(values["start.image"].sha256)) };
+  draft.mask = { ...partOf("mask", values), keep_size, image: refOf(await sendMask(values["init_image.image"].sha256)) };
 }
 
 // The same mask is sent once.
@@ -106,7 +106,7 @@ async function sendMask(sha256) {
   return sent.picture;
 }
 
-async function read({ start, mask }, patch) {
+async function read({ init_image: start, mask }, patch) {
   if (!start) return "";
   extendPart.read(start, patch);
   if (!mask) return "";

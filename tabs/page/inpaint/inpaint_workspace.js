@@ -52,7 +52,7 @@ export function makeBench() {
 
   function draw() {
     const now = form.get();
-    const picture = now["start.image"];
+    const picture = now["init_image.image"];
     const isExtending = now[MODE] === "extend";
     document.documentElement.classList.toggle("extending", isExtending);
     area.show(picture);

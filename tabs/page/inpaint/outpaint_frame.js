@@ -42,7 +42,7 @@ export function extendFrame() {
 
   function set(side, pixels) {
     const step = config.limits.side_multiple;
-    const [, most] = config.limits[`start.extend.${side}`];
+    const [, most] = config.limits[`init_image.outpaint.${side}`];
     gain(side, Math.min(most, Math.max(0, Math.round(pixels / step) * step)));
   }
 
@@ -58,7 +58,7 @@ export function extendFrame() {
 
   function draw() {
     const now = form.get();
-    const picture = now["start.image"];
+    const picture = now["init_image.image"];
     if (!picture || !element.clientWidth) return;
     if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
     const [left, , up] = SIDES.map((side) => gainOf(now, side));

@@ -15,7 +15,7 @@ const USUAL = [64, 128, 256];
 const CONTENTS = [["fill", "Fill"], ["noise", "Noise"], ["nothing", "Nothing"]];
 const NONE = "No side is extended. Give at least one side some pixels.";
 
-const pathOf = (side) => `start.extend.${side}`;
+const pathOf = (side) => `init_image.outpaint.${side}`;
 
 /** Let a side gain so many pixels. */
 export const gain = (side, pixels) => change({ [pathOf(side)]: String(pixels) });
@@ -35,9 +35,9 @@ function sideRow(side) {
 /** The fields: sides, what the new area begins from, how far it reaches into the picture. */
 export function extendFields() {
   const none = h("p.problem", { hidden: true, id: "extend-none" });
-  const sides = h("div.sides", { "data-field": "start.extend" }, h("p.label", {}, "Extend by, in pixels"), ...SIDES.map(sideRow), none);
-  showProblem("start.extend", /** @type {any} */ (sides), none);
-  return h("div.fields", {}, sides, choice("start.extend.content", CONTENTS, "Start the new area from"), slider("start.extend.overlap", 8, {}));
+  const sides = h("div.sides", { "data-field": "init_image.outpaint" }, h("p.label", {}, "Extend by, in pixels"), ...SIDES.map(sideRow), none);
+  showProblem("init_image.outpaint", /** @type {any} */ (sides), none);
+  return h("div.fields", {}, sides, choice("init_image.outpaint.content", CONTENTS, "Start the new area from"), slider("init_image.outpaint.overlap", 8, {}));
 }
 
 const ifExtending = (rule) => (values) => (values[MODE] === "extend" ? rule(values) : null);
@@ -58,22 +58,22 @@ function sideProblem(side) {
 /** What extending adds to a recipe; inpaint/inpaint_section.js joins it. */
 export const extendPart = {
   rules: {
-    "start.extend": ifExtending((values) => (SIDES.some((side) => gainOf(values, side) > 0) ? null : { text: NONE, fixes: [] })),
+    "init_image.outpaint": ifExtending((values) => (SIDES.some((side) => gainOf(values, side) > 0) ? null : { text: NONE, fixes: [] })),
     ...Object.fromEntries(SIDES.map((side) => [pathOf(side), sideProblem(side)])),
-    "start.extend.overlap": ifExtending((values) => ranged("start.extend.overlap", values["start.extend.overlap"], true)),
+    "init_image.outpaint.overlap": ifExtending((values) => ranged("init_image.outpaint.overlap", values["init_image.outpaint.overlap"], true)),
   },
   /** The size is then the picture's and what it gains. */
   write(draft, values) {
-    draft.start = { ...draft.start, extend: partOf("start.extend", values) };
-    delete draft.start.resize;
+    draft.init_image = { ...draft.init_image, outpaint: partOf("init_image.outpaint", values) };
+    delete draft.init_image.resize;
     delete draft.width;
     delete draft.height;
   },
   read(start, patch) {
-    patch[MODE] = start.extend ? "extend" : "paint";
-    for (const name of start.extend ? [...SIDES, "overlap", "content"] : []) {
+    patch[MODE] = start.outpaint ? "extend" : "paint";
+    for (const name of start.outpaint ? [...SIDES, "overlap", "content"] : []) {
       const path = pathOf(name);
-      patch[path] = typed(start.extend[name] ?? config.defaults[path]);
+      patch[path] = typed(start.outpaint[name] ?? config.defaults[path]);
     }
   },
 };

@@ -94,7 +94,7 @@ export const job = {
   },
 
   /** Make it again as it was, where it has no recipe: an upscale. */
-  async repeat() { job.take((await post(`/jobs/${encodeURIComponent(view.get().id)}/again`)).id); },
+  async repeat() { job.take((await post(`/jobs/${encodeURIComponent(view.get().id)}/rerun`)).id); },
 
   /** Follow a job of this person here; one that is shown already keeps its places. */
   take(id) { start({ follow: id }, sendingView(view.get().id === id ? view.get() : emptyView(), view.get())); },
@@ -141,7 +141,7 @@ function start(what, first) {
   before = job.isActive() ? before : view.get();
   stream = Math.random().toString(36).slice(2);
   if (what.draft) unheard.set({ draft: what.draft, key: stream, at: Date.now() });
-  pending = JSON.stringify({ stream, window: windowName, ...what, ...(what.draft ? { key: stream } : {}) });
+  pending = JSON.stringify({ stream, session: windowName, ...what, ...(what.draft ? { key: stream } : {}) });
   heardAt = performance.now();
   view.set(first);
   ask();

@@ -3,7 +3,7 @@
 import { get } from "../core/api.js";
 import { windowName } from "../core/store.js";
 
-const SHOWN = new Set(["paint", "upscale"]);
+const SHOWN = new Set(["generate", "upscale"]);
 const LOOK_MS = 2500;
 const MOST_LOOKS = 3;
 
@@ -11,7 +11,7 @@ let looks = 0;
 
 /** A window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked for. */
 export async function unfinishedOf(name) {
-  const { jobs } = await get(`/jobs?window=${name}`);
+  const { jobs } = await get(`/jobs?session=${name}`);
   return jobs.filter((one) => SHOWN.has(one.type));
 }
 
@@ -39,7 +39,7 @@ export const isSame = ({ state, step }, { phase, index = 0 }) => (phase === "run
 export async function toldOf(status) {
   const { recipe } = status;
   const pictures = await Promise.all(status.image_ids.map((id) => get(`/images/${encodeURIComponent(id)}/record`).catch(() => null)));
-  const saved = pictures.flatMap((one, image) => (one ? [{ image, id: one.id, width: one.width, height: one.height, seed: one.seed ?? "", favourite: one.favourite }] : []));
+  const saved = pictures.flatMap((one, image) => (one ? [{ image, id: one.id, width: one.width, height: one.height, seed: one.seed ?? "", favorite: one.favorite }] : []));
   const shown = recipe ? { ...recipe, model: recipe.model.name, seed: status.seed } : { prompt: status.title, count: 1 };
   const isRunning = status.state === "running";
   return { type: "job", job: status.id, state: status.state, recipe: shown, saved, notices: status.notices ?? [], position: status.position,

@@ -11,7 +11,7 @@ import { makeErrandRow } from "./task_row.js";
 
 const SHOWN_ENDED = 5;
 
-/** @param {any} shop what GET /api/v1/offers said */
+/** @param {any} shop what GET /api/v1/catalog said */
 export function makeGet(shop) {
   const refusal = h("p.none", { hidden: true });
   const room = h("p.hint", {});
@@ -48,7 +48,7 @@ export function makeGet(shop) {
   }
 
   function drawOffers() {
-    const found = shop.get().offers;
+    const found = shop.get().catalog_models;
     const rows = errands.get().filter((row) => row.type === "download" && isActive(row));
     const key = JSON.stringify([found, rows.map((row) => [row.prompt, progressWords(row)])]);
     if (offers.dataset.key === key) return;

@@ -14,11 +14,11 @@ import { makeMerge } from "./models_merge.js";
 
 const VIEWS = [{ value: "here", label: "Here" }, { value: "get", label: "Get more" }, { value: "merge", label: "Merge" }];
 
-/** What GET /api/v1/offers says: offers, and whether this person manages the models. */
-const shop = observable(/** @type {any} */ ({ offers: [], allowed: false, refusal: "", isKnown: false }));
+/** What GET /api/v1/catalog says: catalog_models, and whether this person manages the models. */
+const shop = observable(/** @type {any} */ ({ catalog_models: [], allowed: false, refusal: "", isKnown: false }));
 
 async function loadShop() {
-  const found = await get("/offers").catch(() => null);
+  const found = await get("/catalog").catch(() => null);
   if (found) shop.set({ ...found, isKnown: true });
 }
 

@@ -12,12 +12,12 @@ import { extendUndo, isOffered, offerUndo } from "../ui/undo_bar.js";
 
 /** Mark pictures as favorites, or take the mark off; shown at once, taken back if the server says no. */
 export async function favorite(ids, isOn) {
-  tell("changed", ids, { favourite: isOn });
+  tell("changed", ids, { favorite: isOn });
   announce(isOn ? "Favorite." : "No longer a favorite.");
   try {
-    await Promise.all(ids.map((id) => request("PUT", `/images/${encodeURIComponent(id)}/favourite`, { favourite: isOn })));
+    await Promise.all(ids.map((id) => request("PUT", `/images/${encodeURIComponent(id)}/favorite`, { favorite: isOn })));
   } catch (problem) {
-    tell("changed", ids, { favourite: !isOn });
+    tell("changed", ids, { favorite: !isOn });
     say(problem);
   }
 }
@@ -105,7 +105,7 @@ async function recipeOf(id) {
 export function pictureKeys(event, record, afterRemove) {
   if (event.target.closest("input, textarea")) return;
   const act = {
-    f: () => favorite([record.id], !record.favourite), u: () => useSettings(record),
+    f: () => favorite([record.id], !record.favorite), u: () => useSettings(record),
     d: () => download([record.id]), Delete: () => { afterRemove(); remove([record.id]); },
   }[plainKey(event)];
   if (!act) return;

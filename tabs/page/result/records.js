@@ -11,7 +11,7 @@ export function titleOfPicture(record, length = 120) {
 /** Its recipe as the stage shows it. */
 export function shownRecipe(record, count = 1) {
   if (!record.recipe) return { prompt: titleOfPicture(record), count, before: record.upscale?.image.sha256 };
-  const { start } = record.recipe;
-  const before = start && !start.extend ? { before: start.image.sha256, resize: start.resize } : {};
+  const { init_image: start } = record.recipe;
+  const before = start && !start.outpaint ? { before: start.image.sha256, resize: start.resize } : {};
   return { ...before, ...record.recipe, seed: record.seed, model: record.recipe.model.name, count };
 }

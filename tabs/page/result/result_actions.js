@@ -19,7 +19,7 @@ import { openSendMenu, upscaleSaved } from "./send_to.js";
 function makers({ view, large, back }) {
   const saved = large === null ? view.cells.filter(Boolean) : [view.cells[large]];
   const ids = saved.map((cell) => cell.id);
-  const isFavorite = saved.length > 0 && saved.every((cell) => cell.favourite);
+  const isFavorite = saved.length > 0 && saved.every((cell) => cell.favorite);
   const single = saved.length === 1 ? saved[0] : null;
   const fix = view.fix?.width && view.fix?.height ? view.fix : null;
   const careful = (act) => async () => { try { await act(); } catch (problem) { say(problem); } };
@@ -44,7 +44,7 @@ function makers({ view, large, back }) {
     keep: () => button({ label: "Keep this preview", icon: "download", kind: "outlined", onclick: () => keepPreview(view) }),
     copy: () => button({ label: "Copy details", icon: "copy", kind: "outlined", onclick: () => copyDetails(view) }),
     fix: () => fix && button({ label: `Use ${fix.width} × ${fix.height}`, kind: "outlined.suggested", onclick: () => {
-      change({ preset: "custom", "start.follow": false, width: String(fix.width), height: String(fix.height) });
+      change({ preset: "custom", "init_image.follow": false, width: String(fix.width), height: String(fix.height) });
       generate();
     } }),
     reconnect: () => button({ label: "Try now", icon: "again", kind: "outlined", onclick: watchEngine }),
@@ -54,7 +54,7 @@ function makers({ view, large, back }) {
 /** Draw the row anew if it says something else than before. */
 export function drawActions(row, names, shown) {
   const saved = shown.view.cells.filter(Boolean);
-  const key = JSON.stringify([names, shown.back, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favourite]), shown.view.fix]);
+  const key = JSON.stringify([names, shown.back, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favorite]), shown.view.fix]);
   if (row.dataset.key === key) return;
   const focused = row.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   row.dataset.key = key;

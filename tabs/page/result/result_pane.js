@@ -96,7 +96,7 @@ export function stage(element, props, watch) {
     const count = records.length;
     job.view.set({ ...emptyView(), id, count, width, height, recipe: shownRecipe(records[0], count),
       seconds: records.reduce((sum, record) => sum + (record.seconds ?? 0), 0),
-      cells: records.map((record) => ({ id: record.id, seed: record.seed, width, height, favourite: record.favourite })) });
+      cells: records.map((record) => ({ id: record.id, seed: record.seed, width, height, favorite: record.favorite })) });
   }
 
   sheet.element.addEventListener("keydown", (event) => {
@@ -109,10 +109,10 @@ export function stage(element, props, watch) {
     large = to;
     draw();
   });
-  news.later(({ kind, ids, favourite }) => {
+  news.later(({ kind, ids, favorite }) => {
     if (kind === "removed") ids.forEach((id) => hiddenIds.add(id));
     if (kind === "restored") ids.forEach((id) => hiddenIds.delete(id));
-    if (kind === "changed") markFavorite(ids, favourite);
+    if (kind === "changed") markFavorite(ids, favorite);
     draw();
   });
   watch("value", () => job.receive(props.value));
@@ -138,9 +138,9 @@ function beforeOf({ phase, cells, recipe }, large) {
   return isOne && isThere && recipe?.before ? { sha256: recipe.before, resize: recipe.resize } : null;
 }
 
-function markFavorite(ids, favourite) {
+function markFavorite(ids, favorite) {
   const view = job.view.get();
-  job.view.set({ ...view, cells: view.cells.map((cell) => (cell && ids.includes(cell.id) ? { ...cell, favourite } : cell)) });
+  job.view.set({ ...view, cells: view.cells.map((cell) => (cell && ids.includes(cell.id) ? { ...cell, favorite } : cell)) });
 }
 
 function drawNotice(notice, said) {

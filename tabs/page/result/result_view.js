@@ -48,7 +48,7 @@ function idle(view, { form, large, engine, tab }) {
   if (view.cells.some(Boolean)) return done(view, { large });
   const rest = engine?.state === "starting" ? "The engine is starting. Generate works already." : "Ready";
   if (view.isEmptyHere && tab === "img2img") {
-    return form["start.image"] ? { rest, lines: [pixels(view.width, view.height)] }
+    return form["init_image.image"] ? { rest, lines: [pixels(view.width, view.height)] }
       : { headline: "Begin from a picture", rest, lines: ["Drop one here, or choose it in the recipe. Strength says how far the result may go from it."] };
   }
   if (view.isEmptyHere) {

@@ -10,7 +10,7 @@ import { announce } from "../ui/live.js";
 import { openMenu } from "../ui/menu.js";
 import { openUpscale } from "./upscale.js";
 
-const asStart = (picture) => { takeStart(picture); return "start.image"; };
+const asStart = (picture) => { takeStart(picture); return "init_image.image"; };
 
 /** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Brought) => string}[]} */
 const TABS = [

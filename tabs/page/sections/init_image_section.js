@@ -19,10 +19,10 @@ const GONE = "Its start picture is not here any more. Add it again.";
 
 /** Take a picture as the start, or none; the one before comes back by Undo. */
 export function takeStart(picture) {
-  const before = form.get()["start.image"];
-  change({ "start.image": picture, "start.depth": null });
+  const before = form.get()["init_image.image"];
+  change({ "init_image.image": picture, "init_image.depth": null });
   if (before && before.sha256 !== picture?.sha256) {
-    offerUndo(picture ? "Another start picture." : "The start picture was removed.", () => change({ "start.image": before }));
+    offerUndo(picture ? "Another start picture." : "The start picture was removed.", () => change({ "init_image.image": before }));
   }
 }
 
@@ -34,30 +34,30 @@ function takeMany(files) {
 
 /** Fill the part: the picture. */
 export function start_section(element) {
-  const label = config.labels["start.image"];
+  const label = config.labels["init_image.image"];
   const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null), onmany: takeMany });
-  const { box, problem } = field("start.image", label, h("div", {}, area.element, sketchButton(takeStart)), { note: config.explain["start.image"] });
-  showProblem("start.image", area.element, problem);
-  form.watch((now) => area.show(now["start.image"]));
+  const { box, problem } = field("init_image.image", label, h("div", {}, area.element, sketchButton(takeStart)), { note: config.explain["init_image.image"] });
+  showProblem("init_image.image", area.element, problem);
+  form.watch((now) => area.show(now["init_image.image"]));
   element.replaceChildren(box);
   joinRecipe("start_section", {
-    rules: { "start.image": (values) => (values["start.image"] || hasFiles() ? null : { text: NEEDS, fixes: [] }) },
+    rules: { "init_image.image": (values) => (values["init_image.image"] || hasFiles() ? null : { text: NEEDS, fixes: [] }) },
   });
 }
 
 /** Fill the part: how far the result may go from the picture. Every tab with a start picture shows it. */
 export function strength_field(element) {
-  const hold = slider("start.image_guidance", 0.1, { to: 5 });
+  const hold = slider("init_image.image_guidance", 0.1, { to: 5 });
   const depth = depthField();
   form.watch(({ model }) => {
     hold.hidden = model?.variant !== "edit";
     depth.hidden = model?.variant !== "depth";
   });
-  element.replaceChildren(h("div.stack", {}, slider("start.strength", 0.05), hold, depth));
+  element.replaceChildren(h("div.stack", {}, slider("init_image.strength", 0.05), hold, depth));
   joinRecipe("strength_field", {
     rules: {
-      "start.strength": (values) => ranged("start.strength", values["start.strength"]),
-      "start.image_guidance": (values) => (values.model?.variant === "edit" ? ranged("start.image_guidance", values["start.image_guidance"]) : null),
+      "init_image.strength": (values) => ranged("init_image.strength", values["init_image.strength"]),
+      "init_image.image_guidance": (values) => (values.model?.variant === "edit" ? ranged("init_image.image_guidance", values["init_image.image_guidance"]) : null),
     },
     write: writeStart,
     read: readStart,
@@ -66,35 +66,35 @@ export function strength_field(element) {
 
 // What a depth model goes by in place of its own estimate.
 function depthField() {
-  const label = config.labels["start.depth"];
-  const area = dropArea({ label, onpicture: (picture) => change({ "start.depth": picture }), onremove: () => change({ "start.depth": null }) });
-  const { box, problem } = field("start.depth", label, area.element, { note: config.explain["start.depth"] });
-  showProblem("start.depth", area.element, problem);
-  form.watch((now) => area.show(now["start.depth"] ?? null));
+  const label = config.labels["init_image.depth"];
+  const area = dropArea({ label, onpicture: (picture) => change({ "init_image.depth": picture }), onremove: () => change({ "init_image.depth": null }) });
+  const { box, problem } = field("init_image.depth", label, area.element, { note: config.explain["init_image.depth"] });
+  showProblem("init_image.depth", area.element, problem);
+  form.watch((now) => area.show(now["init_image.depth"] ?? null));
   return box;
 }
 
 function writeStart(draft, values) {
-  const picture = values["start.image"];
+  const picture = values["init_image.image"];
   if (!picture) return;
-  const start = { image: refOf(picture), ...partOf("start", values) };
+  const start = { image: refOf(picture), ...partOf("init_image", values) };
   delete start.depth;
   if (values.model?.variant !== "edit") delete start.image_guidance;
-  if (values.model?.variant === "depth" && values["start.depth"]) start.depth = refOf(values["start.depth"]);
+  if (values.model?.variant === "depth" && values["init_image.depth"]) start.depth = refOf(values["init_image.depth"]);
   if (follows(values, formTab())) delete start.resize;
-  draft.start = start;
+  draft.init_image = start;
   if (picture.parent) draft.parent = picture.parent;
 }
 
-async function readStart({ start, parent }, patch) {
+async function readStart({ init_image: start, parent }, patch) {
   if (!start) return "";
   for (const name of ["strength", "resize", "image_guidance"]) {
-    const path = `start.${name}`;
+    const path = `init_image.${name}`;
     patch[path] = typed(start[name] ?? config.defaults[path]);
   }
   const [picture, depth] = await Promise.all([start.image, start.depth].map((image) => image && findBrought(image.sha256)));
-  patch["start.depth"] = depth ?? null;
+  patch["init_image.depth"] = depth ?? null;
   if (!picture) return GONE;
-  patch["start.image"] = parent ? { ...picture, parent } : picture;
+  patch["init_image.image"] = parent ? { ...picture, parent } : picture;
   return start.depth && !depth ? "Its depth picture is not here any more." : "";
 }

@@ -13,7 +13,7 @@ import { addUnit, emptyUnit, firstUnitProblem, isBlank, removeUnit, setUnit, uni
 import { button, field, h } from "../ui/dom.js";
 import { dropArea } from "./drop_area.js";
 
-const PART = "references";
+const PART = "ip_adapters";
 const NONE = "No IP-Adapter is here. Put one (.safetensors, with its image encoder) into models/; it appears here by itself.";
 const says = (text) => ({ text, fixes: [] });
 const used = (values) => unitsOf(PART, values).filter((unit) => !isBlank(unit));
@@ -22,7 +22,7 @@ const used = (values) => unitsOf(PART, values).filter((unit) => !isBlank(unit));
 export function reference_section(element) {
   element.replaceChildren(section({ name: PART, title: config.labels[PART], fields: [PART], body,
     summary: (values) => (used(values).length ? some(used(values).length, "picture") : "") }));
-  joinRecipe("reference_section", { write, read, rules: { references: (values) => firstUnitProblem(PART, values, judge) } });
+  joinRecipe("reference_section", { write, read, rules: { ip_adapters: (values) => firstUnitProblem(PART, values, judge) } });
 }
 
 function judge(unit, name) {
@@ -30,10 +30,10 @@ function judge(unit, name) {
   const { items, isKnown } = referenceModels.state.get();
   if (name === "model" && !unit.model) return says(isKnown && !items.length ? NONE : "Choose the IP-Adapter that reads the picture.");
   if (name === "image" && !unit.image) return says("A picture as prompt needs the picture. Drop one, paste it, or choose a file.");
-  if (name === "weight" || name === "begin") return ranged(`${PART}.${name}`, unit[name]);
+  if (name === "weight" || name === "start") return ranged(`${PART}.${name}`, unit[name]);
   if (name !== "end") return null;
-  const isBehind = number(unit.begin) < number(unit.end);
-  return ranged(`${PART}.end`, unit.end) ?? (isBehind ? null : says(`It begins at ${unit.begin} of the steps and ends at ${unit.end}. Let it begin before it ends.`));
+  const isBehind = number(unit.start) < number(unit.end);
+  return ranged(`${PART}.end`, unit.end) ?? (isBehind ? null : says(`It begins at ${unit.start} of the steps and ends at ${unit.end}. Let it begin before it ends.`));
 }
 
 function body() {
@@ -52,7 +52,7 @@ function body() {
     made.forEach((unit, index) => { unit.hidden = index >= count; });
     add.hidden = count >= config.limits[PART];
   });
-  const problem = h("p.problem", { hidden: true, id: "references-problem" });
+  const problem = h("p.problem", { hidden: true, id: "ip_adapters-problem" });
   showProblem(PART, add, problem, wholeVia(PART));
   return [none, units, add, problem];
 }
@@ -74,18 +74,18 @@ function makeUnit(index) {
   return h("section.unit", { "aria-label": title }, h("div.unit-head", {}, h("h3", {}, title),
     button({ label: `Remove picture ${index + 1}`, icon: "trash", words: false, onclick: () => removeUnit(PART, index) })),
   picture.box, model, slider(`${PART}.weight`, 0.05, { from: 0, to: 2 }, via("weight")),
-  h("div.pair", {}, span("begin", "Begin"), span("end", "End")));
+  h("div.pair", {}, span("start", "Begin"), span("end", "End")));
 }
 
 function write(draft, values) {
   if (!used(values).length) return;
-  draft.references = used(values).map((unit) => ({ ...unitFields(PART, unit), model: unit.model, image: refOf(unit.image) }));
+  draft.ip_adapters = used(values).map((unit) => ({ ...unitFields(PART, unit), model: unit.model, image: refOf(unit.image) }));
 }
 
-async function read({ references = [] }, patch) {
-  const pictures = await Promise.all(references.map((one) => findBrought(one.image.sha256)));
-  patch.references = references.map((one, index) => {
-    const values = ["weight", "begin", "end"].filter((name) => one[name] !== undefined).map((name) => [name, typed(one[name])]);
+async function read({ ip_adapters = [] }, patch) {
+  const pictures = await Promise.all(ip_adapters.map((one) => findBrought(one.image.sha256)));
+  patch.ip_adapters = ip_adapters.map((one, index) => {
+    const values = ["weight", "start", "end"].filter((name) => one[name] !== undefined).map((name) => [name, typed(one[name])]);
     return { ...emptyUnit(PART), ...Object.fromEntries(values), model: one.model.name ?? one.model, image: pictures[index] };
   });
   return pictures.includes(null) ? "A picture used as prompt is not here any more. Add it again." : "";

@@ -95,7 +95,7 @@ async function submitFiles(chosen) {
     try {
       const picture = await brought(file);
       if (!picture) continue;
-      const made = await draft(TAB, { "start.image": picture });
+      const made = await draft(TAB, { "init_image.image": picture });
       if (!await submit(made, `file ${index + 1} of ${chosen.length}`)) { takeFiles(left); return; }
     } catch (problem) {
       if (!(problem instanceof Unreachable)) throw problem;
@@ -124,8 +124,8 @@ async function startRounds(of) {
   let last = null;
   for (let at = 1; at <= of; at += 1) {
     try {
-      const picture = last ? await bringSaved(last.id) : form.get()["start.image"];
-      const made = await draft(TAB, { "start.image": picture, ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}) });
+      const picture = last ? await bringSaved(last.id) : form.get()["init_image.image"];
+      const made = await draft(TAB, { "init_image.image": picture, ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}) });
       const id = await submit(made, `round ${at} of ${of}`);
       const done = id && at < of && await job.ended(id);
       last = done && done.phase === "done" && done.cells.find(Boolean);

@@ -76,12 +76,12 @@ function openEasel(kind, sheet, onuse) {
 export function sketchButton(onuse) {
   const made = button({ label: "Sketch on it", icon: "brush", onclick: () => {
     const now = form.get();
-    const picture = now["start.image"];
+    const picture = now["init_image.image"];
     const sheet = picture ? { key: `sketch:${picture.sha256}`, url: broughtUrl(picture.sha256), width: picture.width, height: picture.height }
       : { key: `sketch:${now.width}x${now.height}`, url: "", width: number(now.width) || 512, height: number(now.height) || 512 };
     openEasel("colors", sheet, onuse);
   } });
-  form.watch((now) => made.querySelector(".words").replaceChildren(now["start.image"] ? "Sketch on it" : "Sketch one"));
+  form.watch((now) => made.querySelector(".words").replaceChildren(now["init_image.image"] ? "Sketch on it" : "Sketch one"));
   return made;
 }
 

@@ -73,7 +73,7 @@ export function size_field(element) {
   const other = field("height", "", "");
   const custom = h("div.custom-size", {}, width, h("span", { "aria-hidden": "true" }, "×"), height, swap);
   const { box, title, problem } = field("width", "Size", h("div", {}, choose.element, custom), { note: config.explain.size });
-  const resize = choice("start.resize", RESIZES);
+  const resize = choice("init_image.resize", RESIZES);
   const note = h("p.hint", {});
   box.append(other.problem, note);
   showProblem("width", width, problem);
@@ -99,7 +99,7 @@ export function size_field(element) {
 
 function sizeWords(now, tab) {
   if (!follows(now, tab)) return pixels(now.width.trim() || "?", now.height.trim() || "?");
-  const { width, height } = keepsSize(now, tab) ? now["start.image"] : sizeOf(now, tab);
+  const { width, height } = keepsSize(now, tab) ? now["init_image.image"] : sizeOf(now, tab);
   return pixels(width, height);
 }
 
