@@ -22,10 +22,10 @@ from catalog.models import ModelEntry, describe
 from contract.recipe import Control, ImageRef, Recipe
 from contract.tasks import Generate
 from contract.work import WorkItem
-from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.images.preprocessors import Preprocessors
-from engine.job_models import lend
+from engine.job_models import acquire
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise
 from engine.sampling.denoise import Controls
@@ -56,7 +56,7 @@ def picture(side: int) -> tuple[str, bytes]:
 def bare_loop(bundle: Bundle, recipe: Recipe, net: torch.nn.Module, hint: torch.Tensor) -> Loop:
     """What anyone would write over diffusers: ControlNet, U-Net, guidance, scheduler.step."""
     unet = bundle.parts["unet"]
-    context = condition(recipe, bundle, EmbeddingCache()).at(0).context
+    context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).context
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
@@ -93,10 +93,10 @@ def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_
         )
         held = recipe.model_copy(update={"controls": (control,)})
         work_item = WorkItem("bench", 1, Generate(recipe=held), dict([sha256_and_png]), {net.ref.name: str(net.path)})
-        with lend(held, work_item, models, Preprocessors([], device.torch_device), bundle) as lent:
-            (unit,) = lent.controls.units(held, bundle)
+        with acquire(held, work_item, models, Preprocessors([], device.torch_device), bundle) as loaded:
+            (unit,) = loaded.controls.units(held, bundle)
             bare = bare_loop(bundle, held, unit.net, unit.hint)
-            ours = our_loop(bundle, held, lent.controls_for(held, bundle))
+            ours = our_loop(bundle, held, loaded.controls_for(held, bundle))
             difference = float((bare() - ours()).abs().max())
             made = figure(
                 "control",

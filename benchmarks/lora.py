@@ -26,7 +26,7 @@ from engine.device.devices import choose_device
 from engine.device.memory import hold_freed_memory
 from engine.engine import Engine, EngineOptions
 from engine.images.preprocessors import Preprocessors
-from engine.job_models import lend
+from engine.job_models import acquire
 from engine.models.manager import ModelManager
 
 FIGURES = ("6", "7", "8")
@@ -112,7 +112,7 @@ class Applying:
         recipe, entry = work_item.task.recipe, self._what.model
         with self._models.lease(entry.ref, str(entry.path)) as bundle:
             began = time.perf_counter()
-            with lend(recipe, work_item, self._models, self._preprocessors, bundle):
+            with acquire(recipe, work_item, self._models, self._preprocessors, bundle):
                 return time.perf_counter() - began
 
 

@@ -12,10 +12,10 @@ from diffusers import EulerDiscreteScheduler
 from benchmarks.measure import Figure, figure
 from catalog.models import ModelEntry
 from contract.recipe import Recipe
-from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.families.family import predict_with
-from engine.images.init_latents import Still, first_step
+from engine.images.init_latents import InitLatents, first_step
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
@@ -27,7 +27,7 @@ STRENGTH = 0.75
 def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Tensor) -> Loop:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step, the masked-out part put back."""
     unet = bundle.parts["unet"]
-    context = condition(recipe, bundle, EmbeddingCache()).at(0).context
+    context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).context
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(start.device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
@@ -52,15 +52,15 @@ def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.T
 
 def our_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Tensor) -> Loop:
     """The same through `engine/sampling/denoise.py` and `engine/images/init_latents.py`."""
-    told = condition(recipe, bundle, EmbeddingCache())
+    told = encode_prompts(recipe, bundle, EmbeddingCache())
     generator = torch.Generator().manual_seed(recipe.seed)
     noise = first_noise(recipe, generator).to(start.device)
     predict = predict_with(bundle.parts, bundle.device.dtype)
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)
-        canvas = Still(start, mask).canvas(sampling, STRENGTH, noise, generator)
-        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, canvas=canvas)
+        mask_blend = InitLatents(start, mask).mask_blend(sampling, STRENGTH, noise, generator)
+        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, mask_blend=mask_blend)
         return last.latents
 
     return run

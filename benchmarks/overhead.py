@@ -23,7 +23,7 @@ from catalog.models import ModelEntry, describe
 from contract.recipe import Recipe
 from contract.tasks import Generate
 from contract.work import WorkDone, WorkItem, path_key
-from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.engine import Engine, EngineOptions
 from engine.families.family import predict_with
@@ -71,7 +71,7 @@ class Subject:
 def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step."""
     unet = bundle.parts["unet"]
-    context = condition(recipe, bundle, EmbeddingCache()).at(0).context
+    context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).context
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
@@ -91,7 +91,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
 
 def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -> Callable[[], torch.Tensor]:
     """The same through `engine/sampling/denoise.py`."""
-    told = condition(recipe, bundle, EmbeddingCache())
+    told = encode_prompts(recipe, bundle, EmbeddingCache())
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     predict = predict_with(bundle.parts, bundle.device.dtype)
 

@@ -32,7 +32,7 @@ from contract.work import WorkItem, path_key
 from engine.device.devices import choose_device
 from engine.device.memory import give_back_freed_memory
 from engine.images.preprocessors import Preprocessors
-from engine.job_models import lend
+from engine.job_models import acquire
 from engine.models.manager import Bundle, ModelManager
 
 SLOPE_LIMIT_MB = 0.2
@@ -67,7 +67,7 @@ class Soaker:
         self._preprocessors = Preprocessors([], self._device.torch_device)
         self._memories: list[weakref.ref[torch.Tensor]] = []
         self._own = [load_file(next((entry.path / "unet").glob("*.safetensors"))) for entry in models]
-        self.failed = self.changes = self.wrong = 0
+        self.failed = self.deltas = self.wrong = 0
 
     def swap(self, number: int) -> None:
         """To the next checkpoint; two sets of LoRAs on, then none, and its weights compared."""
@@ -115,8 +115,8 @@ class Soaker:
         )
         paths = {path_key(one.ref): str(one.path) for one in (entry, *self._loras)}
         work_item = WorkItem("soak", 1, Generate(recipe=recipe), model_paths=paths)
-        with lend(recipe, work_item, self._models, self._preprocessors, bundle):
-            self.changes += bool(loras)
+        with acquire(recipe, work_item, self._models, self._preprocessors, bundle):
+            self.deltas += bool(loras)
 
     def _is_own(self, bundle: Bundle, place: int) -> bool:
         ours = bundle.parts["unet"].state_dict()
@@ -137,7 +137,7 @@ def soak(swaps: int) -> Iterator[tuple[int, float] | Soak]:
             yield number, resident[-1]
         kept = resident[int(swaps * _SETTLE) :]
         slope = float(np.polyfit(range(len(kept)), kept, 1)[0]) if len(kept) > 1 else 0.0
-        yield Soak(swaps, soaker.failed, soaker.changes, round(slope, 4), soaker.alive(), soaker.wrong)
+        yield Soak(swaps, soaker.failed, soaker.deltas, round(slope, 4), soaker.alive(), soaker.wrong)
 
 
 def _break(entry: ModelEntry, folder: Path) -> ModelEntry:

@@ -41,15 +41,15 @@ from engine.device.attention import AttentionChoice
 from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
-from engine.fallbacks import BadNumbers, rescue, with_less_memory
+from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
 from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
 from engine.images.upscalers import Upscalers
-from engine.job_models import Wanted, home_of_vae, lend, wanted_models, with_vae
+from engine.job_models import LoadPlan, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import Bundle, ModelManager
 from engine.models.offload import OffloadChoice
-from engine.pipeline import Material, Plan, UpscaleFunction, Upscaling, develop, finish, plan_of
+from engine.pipeline import ImagePlan, PassInputs, UpscaleFunction, Upscaling, finish, plan_image, run_pass
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
@@ -119,7 +119,7 @@ class Engine:
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
-        self._rough_previews: Wanted | None = None  # of which model's VAE
+        self._rough_previews: LoadPlan | None = None  # of which model's VAE
         self._has_painted = False
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
@@ -192,7 +192,7 @@ class Engine:
                     self._previews.prepare(bundle)
                     self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
         except errors.FAILURES as error:
-            raise errors.explain(error, ref.name, "its weights") from None
+            raise errors.as_studio_error(error, ref.name, "its weights") from None
 
     def generate(self, work_item: WorkItem, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         """Make the pictures of a work item; the last event is its one ending. Never raises for a failure."""
@@ -209,7 +209,7 @@ class Engine:
         yield ending
 
     def _failed(self, work_item: WorkItem, error: BaseException) -> WorkFailed:
-        problem = errors.explain(error, *_who_and_what(work_item.task))
+        problem = errors.as_studio_error(error, *_who_and_what(work_item.task))
         # Frames of a failed job hold its tensors: let go of them before anything else is asked for.
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
@@ -272,26 +272,26 @@ class Engine:
     ) -> Iterator[WorkerEvent]:
         with (
             with_vae(own, recipe, work_item, self._models) as bundle,
-            lend(recipe, work_item, self._models, self._preprocessors, bundle) as lent,
+            acquire(recipe, work_item, self._models, self._preprocessors, bundle) as loaded,
         ):
             _check_cancelled(is_cancelled)
-            for notice in lent.notices:
+            for notice in loaded.notices:
                 yield WorkNotice(work_item.job_id, "lora_in_part", notice)
-            for notice in lent.idle:
+            for notice in loaded.idle:
                 yield WorkNotice(work_item.job_id, "no_effect", notice)
-            material = Material(work_item.images, self._embeddings, self._enlarger(work_item), lent)
-            plan = plan_of(recipe, lent.bundle, material)
-            for notice in lent.controls.blank:
+            inputs = PassInputs(work_item.images, self._embeddings, self._enlarger(work_item), loaded)
+            plan = plan_image(recipe, loaded.bundle, inputs)
+            for notice in loaded.controls.blank:
                 yield WorkNotice(work_item.job_id, "blank_map", notice)
             passes = [each for each in (plan, plan.second) if each is not None]
             for notice in dict.fromkeys(notice for each in passes for notice in each.conditioning.notices):
                 yield WorkNotice(work_item.job_id, "prompt_too_long", notice)
-            if plan.frame and plan.frame.notice:
-                yield WorkNotice(work_item.job_id, "picture_cut", plan.frame.notice)
+            if plan.region and plan.region.notice:
+                yield WorkNotice(work_item.job_id, "picture_cut", plan.region.notice)
             pace = _Pace(self._preview_interval_s)
             for index in range(recipe.count):
                 if index not in work_item.finished:
-                    plan = yield from self._picture(work_item, index, plan, material, pace, is_cancelled)
+                    plan = yield from self._picture(work_item, index, plan, inputs, pace, is_cancelled)
                     self._has_painted = True
             if self._previews.is_rough(bundle):
                 self._rough_previews = home_of_vae(recipe, work_item.model_paths)
@@ -304,8 +304,14 @@ class Engine:
                 yield WorkLoading(work_item.job_id, ref.name, fraction)
 
     def _picture(
-        self, work_item: WorkItem, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
-    ) -> Generator[WorkerEvent, None, Plan]:
+        self,
+        work_item: WorkItem,
+        index: int,
+        plan: ImagePlan,
+        inputs: PassInputs,
+        pace: _Pace,
+        is_cancelled: IsCancelled,
+    ) -> Generator[WorkerEvent, None, ImagePlan]:
         """One picture; when memory or precision does not suffice, once more from its first step with what helps.
 
         Returns:
@@ -314,14 +320,14 @@ class Engine:
         said = 0
         while True:
             try:
-                for event in self._attempt(work_item, index, plan, material, pace, is_cancelled):
+                for event in self._attempt(work_item, index, plan, inputs, pace, is_cancelled):
                     if isinstance(event, WorkStep) and event.index <= said:
                         continue  # a follower has seen it in the attempt before
                     said = event.index if isinstance(event, WorkStep) else said
                     yield event
                 return plan
             except errors.FAILURES as error:
-                helped = rescue(error, plan, self._models)
+                helped = fallback_for(error, plan, self._models)
                 if helped is None:
                     raise
                 traceback.clear_frames(error.__traceback__)
@@ -329,32 +335,38 @@ class Engine:
             yield WorkNotice(work_item.job_id, code, message)
 
     def _attempt(
-        self, work_item: WorkItem, index: int, plan: Plan, material: Material, pace: _Pace, is_cancelled: IsCancelled
+        self,
+        work_item: WorkItem,
+        index: int,
+        plan: ImagePlan,
+        inputs: PassInputs,
+        pace: _Pace,
+        is_cancelled: IsCancelled,
     ) -> Iterator[WorkerEvent]:
         began, bundle = time.monotonic(), plan.bundle
         _check_cancelled(is_cancelled)
         latents = None
-        for moment in develop(plan, plan.recipe.for_image(index), material):
-            if isinstance(moment, Upscaling):
-                yield WorkLoading(work_item.job_id, moment.upscaler, moment.index / moment.total)
+        for progress in run_pass(plan, plan.recipe.for_image(index), inputs):
+            if isinstance(progress, Upscaling):
+                yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
                 _check_cancelled(is_cancelled)
                 continue
-            latents = moment.step.latents
-            if moment.index == 1 and not latents.isfinite().all():
-                raise BadNumbers(
+            latents = progress.step.latents
+            if progress.index == 1 and not latents.isfinite().all():
+                raise NonFiniteOutput(
                     f"{bundle.ref.name} gave numbers that are no picture at the first step.",
                     "The model may be damaged, or the prompt's weights too strong.",
                 )
             preview = None
-            if work_item.wants_previews and moment.index < moment.total and pace.is_due():
-                denoised = moment.step.denoised
+            if work_item.wants_previews and progress.index < progress.total and pace.is_due():
+                denoised = progress.step.denoised
                 tiny = (
                     self._previews.choose(bundle, work_item.preview_decoders, denoised)
                     if work_item.preview_decoders
                     else None
                 )
                 preview = self._previews.make(denoised, bundle, tiny)
-            yield WorkStep(work_item.job_id, index, moment.index, moment.total, preview)
+            yield WorkStep(work_item.job_id, index, progress.index, progress.total, preview)
             _check_cancelled(is_cancelled)
         pixels, is_retry = finish(plan, latents)
         if is_retry:

@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def explain(error: BaseException, model: str, size: str) -> StudioError:
+def as_studio_error(error: BaseException, model: str, size: str) -> StudioError:
     """What a person is told.
 
     Args:

@@ -10,24 +10,24 @@ from engine.device.attention import slice_attention
 from engine.device.devices import release
 from engine.errors import is_out_of_memory
 from engine.models.manager import Bundle, ModelManager
-from engine.pipeline import Plan
+from engine.pipeline import ImagePlan
 
 log = logging.getLogger(__name__)
-Rescue = tuple[Plan, str, str]  # the plan to try again, and a Notice's code and sentence
+Rescue = tuple[ImagePlan, str, str]  # the plan to try again, and a Notice's code and sentence
 
 
-class BadNumbers(NoValidPicture):
+class NonFiniteOutput(NoValidPicture):
     """The U-Net gave NaN or infinity at the first step."""
 
 
-def rescue(error: BaseException, plan: Plan, models: ModelManager) -> Rescue | None:
+def fallback_for(error: BaseException, plan: ImagePlan, models: ModelManager) -> Rescue | None:
     """One step down the ladder; None when nothing is left to try, or the error is of another kind.
 
     Memory: models that wait leave the device, then parts travel (`models/offload.py`), then attention goes in slices.
     Precision: the U-Net is computed in float32.
     """
     name = plan.bundle.ref.name
-    if isinstance(error, BadNumbers):
+    if isinstance(error, NonFiniteOutput):
         if plan.in_float32 or plan.bundle.device.dtype == torch.float32:
             return None
         log.warning("the U-Net of %s overflows in %s", name, plan.bundle.device.dtype)
@@ -63,6 +63,6 @@ def _said(bundle: Bundle, done: str) -> str:
     return f"Memory ran short, so {done}. It goes on, slower."
 
 
-def _in_float32(plan: Plan) -> Plan:
+def _in_float32(plan: ImagePlan) -> ImagePlan:
     second = replace(plan.second, in_float32=True) if plan.second else None
     return replace(plan, in_float32=True, second=second)

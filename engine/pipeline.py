@@ -19,7 +19,7 @@ from contract.recipe import Hires, ModelRef, Recipe
 from contract.sizes import hires_size
 from contract.work import RawImage
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
-from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, condition
+from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import NO_WORDS, Vocabulary
 from engine.families.family import predict_with
 from engine.images.depth import depth_of
@@ -28,17 +28,17 @@ from engine.images.init_latents import (
     EDIT_CHANNELS,
     INPAINT_CHANNELS,
     PLAIN_CHANNELS,
-    Still,
+    InitLatents,
     blank_channels,
     first_step,
-    still_of,
+    init_latents_of,
+    input_channels,
     stretch_latents,
-    takes_channels,
     with_channels,
 )
-from engine.images.inpaint_region import Frame, frame_of
+from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.vae import decode, encode
-from engine.job_models import Lent
+from engine.job_models import JobModels
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Controls, LatentStep, denoise
 from engine.sampling.samplers import Sampling, sampling_for
@@ -51,7 +51,7 @@ _FACTOR = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class PassInputs:
     """What a job works with beside its recipe.
 
     Attributes:
@@ -63,20 +63,20 @@ class Material:
     images: Mapping[str, bytes]
     embeddings: EmbeddingCache
     upscale: UpscaleFunction
-    lent: Lent | None = None
+    loaded: JobModels | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The embeddings that prompts may name."""
-        return self.lent.vocabulary if self.lent else NO_WORDS
+        return self.loaded.vocabulary if self.loaded else NO_WORDS
 
-    def controls(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> Controls | None:
+    def controls(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> Controls | None:
         """What acts on the steps of a pass of the recipe's size."""
-        return self.lent.controls_for(recipe, bundle, frame) if self.lent else None
+        return self.loaded.controls_for(recipe, bundle, region) if self.loaded else None
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ImagePlan:
     """One pass of a job, ready for every picture of it.
 
     Attributes:
@@ -89,18 +89,18 @@ class Plan:
     recipe: Recipe
     bundle: Bundle
     conditioning: Conditioning
-    frame: Frame | None = None
-    still: Still | None = None
+    region: InpaintRegion | None = None
+    init_latents: InitLatents | None = None
     channels: Tensor | None = None
     controls: Controls | None = None
-    second: "Plan | None" = None
+    second: "ImagePlan | None" = None
     in_float32: bool = False
 
     @property
     def steps(self) -> int:
         """Steps that are made, the second pass included."""
         left_out = 0
-        if self.still and self.still.takes_strength and self.recipe.init_image:
+        if self.init_latents and self.init_latents.takes_strength and self.recipe.init_image:
             left_out = first_step(self.recipe.steps, self.recipe.init_image.strength)
         return self.recipe.steps - left_out + (self.second.second_steps if self.second else 0)
 
@@ -112,7 +112,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Progress:
     """Step `index` of `total` over all passes of a picture (1-based)."""
 
     step: LatentStep
@@ -129,7 +129,7 @@ class Upscaling:
     total: int
 
 
-def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
+def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     """Encode what a recipe names.
 
     Raises:
@@ -138,22 +138,26 @@ def plan_of(recipe: Recipe, bundle: Bundle, material: Material) -> Plan:
     """
     _check_model_goes_with(recipe, bundle)
     size = (recipe.width, recipe.height)
-    frame, still, channels = frame_of(recipe, material.images), None, None
-    if frame is not None:
-        still = still_of(frame, size, bundle, lambda: depth_of(recipe, frame.picture, bundle, material.images))
-        channels = still.channels
-    conditioning = condition(recipe, bundle, material.embeddings, material.vocabulary)
-    if takes_channels(bundle) == EDIT_CHANNELS and recipe.init_image and channels is not None:
+    region, init_latents, channels = inpaint_region_of(recipe, inputs.images), None, None
+    if region is not None:
+        init_latents = init_latents_of(
+            region, size, bundle, lambda: depth_of(recipe, region.picture, bundle, inputs.images)
+        )
+        channels = init_latents.channels
+    conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.vocabulary)
+    if input_channels(bundle) == EDIT_CHANNELS and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
     elif channels is None:
         channels = blank_channels(bundle, size)
-    second = _second_plan(recipe, recipe.hires, bundle, material) if recipe.hires else None
-    return Plan(recipe, bundle, conditioning, frame, still, channels, material.controls(recipe, bundle, frame), second)
+    second = _second_plan(recipe, recipe.hires, bundle, inputs) if recipe.hires else None
+    return ImagePlan(
+        recipe, bundle, conditioning, region, init_latents, channels, inputs.controls(recipe, bundle, region), second
+    )
 
 
 def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
-    if takes_channels(bundle) in (PLAIN_CHANNELS, INPAINT_CHANNELS):
+    if input_channels(bundle) in (PLAIN_CHANNELS, INPAINT_CHANNELS):
         return
     if recipe.init_image is None:
         raise InvalidRecipe(
@@ -167,15 +171,15 @@ def _check_model_goes_with(recipe: Recipe, bundle: Bundle) -> None:
         )
 
 
-def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, material: Material) -> Plan:
+def _second_plan(recipe: Recipe, hires: Hires, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     larger = second_pass(recipe, hires)
     made = larger.steps - first_step(larger.steps, hires.strength)
-    return Plan(
+    return ImagePlan(
         larger,
         bundle,
-        condition(larger, bundle, material.embeddings, material.vocabulary, hires_steps=made, after=recipe.steps),
+        encode_prompts(larger, bundle, inputs.embeddings, inputs.vocabulary, hires_steps=made, after=recipe.steps),
         channels=blank_channels(bundle, (larger.width, larger.height)),
-        controls=material.controls(larger, bundle),
+        controls=inputs.controls(larger, bundle),
     )
 
 
@@ -190,7 +194,7 @@ def second_pass(recipe: Recipe, hires: Hires) -> Recipe:
     return recipe.model_copy(update={**own, "width": width, "height": height, "init_image": None})
 
 
-def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment | Upscaling]:
+def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Progress | Upscaling]:
     """One picture's steps, and the upscaling between two passes.
 
     The last step's latents are finished. Where strength is 0 there are no steps at all.
@@ -201,18 +205,18 @@ def develop(plan: Plan, recipe: Recipe, material: Material) -> Iterator[Moment |
     generator = torch.Generator("cpu").manual_seed(recipe.seed)
     strength = recipe.init_image.strength if recipe.init_image else 1.0
     made, latents = 0, None
-    for step in _run(plan, strength, generator, plan.still):
+    for step in _run(plan, strength, generator, plan.init_latents):
         made, latents = made + 1, step.latents
-        yield Moment(step, made, plan.steps)
+        yield Progress(step, made, plan.steps)
     if plan.second is None or recipe.hires is None:
         return
-    still = yield from _upscaled(plan, latents, material.upscale)
-    for step in _run(plan.second, recipe.hires.strength, generator, still):
+    init_latents = yield from _upscaled(plan, latents, inputs.upscale)
+    for step in _run(plan.second, recipe.hires.strength, generator, init_latents):
         made += 1
-        yield Moment(step, made, plan.steps)
+        yield Progress(step, made, plan.steps)
 
 
-def finish(plan: Plan, latents: Tensor | None) -> tuple[RawImage, bool]:
+def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
     """Latents to the result; None is a start picture that is kept as it is.
 
     Returns:
@@ -221,19 +225,21 @@ def finish(plan: Plan, latents: Tensor | None) -> tuple[RawImage, bool]:
         NoValidPicture: the numbers are not finite even so.
     """
     if latents is None:
-        assert plan.frame is not None
+        assert plan.region is not None
         size = (plan.recipe.width, plan.recipe.height)
-        kept = plan.frame.picture if plan.frame.picture.size == size else plan.frame.picture.resize(size)
-        return as_raw(plan.frame.back(kept)), False
+        kept = plan.region.picture if plan.region.picture.size == size else plan.region.picture.resize(size)
+        return as_raw(plan.region.back(kept)), False
     pixels, is_retry = decode(latents, plan.bundle)
-    return (as_raw(plan.frame.back(as_image(pixels))) if plan.frame else pixels), is_retry
+    return (as_raw(plan.region.back(as_image(pixels))) if plan.region else pixels), is_retry
 
 
-def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still | None) -> Iterator[LatentStep]:
+def _run(
+    plan: ImagePlan, strength: float, generator: torch.Generator, init_latents: InitLatents | None
+) -> Iterator[LatentStep]:
     recipe, bundle = plan.recipe, plan.bundle
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
-    canvas = still.canvas(sampling, strength, noise, generator) if still else None
+    mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
     own = predict_with(bundle.parts, bundle.device.dtype, in_float32=plan.in_float32)
     predict = with_channels(own, plan.channels)
     return denoise(
@@ -243,12 +249,14 @@ def _run(plan: Plan, strength: float, generator: torch.Generator, still: Still |
         noise,
         recipe.guidance,
         generator,
-        canvas=canvas,
+        mask_blend=mask_blend,
         controls=plan.controls,
     )
 
 
-def _upscaled(plan: Plan, latents: Tensor | None, upscale: UpscaleFunction) -> Generator[Upscaling, None, Still]:
+def _upscaled(
+    plan: ImagePlan, latents: Tensor | None, upscale: UpscaleFunction
+) -> Generator[Upscaling, None, InitLatents]:
     """What the hires pass begins from."""
     assert plan.second and plan.recipe.hires
     size = (plan.second.recipe.width, plan.second.recipe.height)
@@ -256,14 +264,14 @@ def _upscaled(plan: Plan, latents: Tensor | None, upscale: UpscaleFunction) -> G
     upscaler = plan.recipe.hires.upscaler
     is_latent = isinstance(upscaler, str) and upscaler in UPSCALERS and UPSCALERS[upscaler].is_latent
     if latents is not None and is_latent:
-        return Still(stretch_latents(latents, upscaler, shape))
+        return InitLatents(stretch_latents(latents, upscaler, shape))
     # A start picture of strength 0 has no latents to stretch.
     chosen, larger = ("lanczos" if is_latent else upscaler), None
     name = chosen if isinstance(chosen, str) else chosen.name
     for done, total, larger in upscale(as_image(finish(plan, latents)[0]), chosen, size):  # noqa: B007 (the last is used below)
         yield Upscaling(name, done, total)
     assert larger is not None
-    return Still(encode(larger, plan.bundle))
+    return InitLatents(encode(larger, plan.bundle))
 
 
 def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:

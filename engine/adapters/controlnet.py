@@ -20,10 +20,10 @@ from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
 from engine.device.devices import Device
 from engine.images.image_io import fit, open_input
-from engine.images.inpaint_region import Frame
+from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
 from engine.models.manager import Bundle
-from engine.sampling.denoise import Conditions, Controls, Influence, Span
+from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
 Size = tuple[int, int]  # width, height
 # Mode "prompt" weakens what comes early on the way down most, as A1111's extension does (12 places and a middle).
@@ -49,7 +49,7 @@ class Unit:
     type: int | None = None
     features: tuple[Tensor, ...] = ()
 
-    def acts(self, span: Span) -> bool:
+    def applied(self, span: Span) -> bool:
         """Whether it is active in a part of the run, as the stock pipelines count."""
         return span[0] >= self.control.start and span[1] <= self.control.end
 
@@ -74,7 +74,7 @@ class ControlSet:
     blank: list[str] = field(default_factory=list)
     _maps: dict[tuple[object, ...], Image.Image] = field(default_factory=dict)
 
-    def units(self, recipe: Recipe, bundle: Bundle, frame: Frame | None = None) -> tuple[Unit, ...]:
+    def units(self, recipe: Recipe, bundle: Bundle, region: InpaintRegion | None = None) -> tuple[Unit, ...]:
         """Every control, ready for the recipe's size.
 
         Args:
@@ -84,16 +84,16 @@ class ControlSet:
             StudioError: a map can't be made.
         """
         return tuple(
-            self._unit(control, net, (recipe.width, recipe.height), bundle, frame)
+            self._unit(control, net, (recipe.width, recipe.height), bundle, region)
             for control, net in zip(recipe.controls, self.nets, strict=True)
         )
 
-    def _unit(self, control: Control, net: nn.Module, size: Size, bundle: Bundle, frame: Frame | None) -> Unit:
+    def _unit(self, control: Control, net: nn.Module, size: Size, bundle: Bundle, region: InpaintRegion | None) -> Unit:
         check_fit(control, net, bundle)
         if get_preprocessor(control.preprocessor).needs_mask:
-            return Unit(control, net, _cut_out(control, frame, size, bundle.device), _union_type(control, net))
+            return Unit(control, net, _cut_out(control, region, size, bundle.device), _union_type(control, net))
         made = self._map(control, size)
-        at_size = frame.view(made, control.resize) if frame and frame.view else fit(made, size, control.resize)
+        at_size = region.view(made, control.resize) if region and region.view else fit(made, size, control.resize)
         if control.model.kind == "t2i_adapter":
             return _adapter_unit(control, net, at_size, bundle.device)
         return Unit(control, net, _hint(at_size, bundle.device), _union_type(control, net))
@@ -169,19 +169,19 @@ def _hint(picture: Image.Image, device: Device) -> Tensor:
     return (torch.from_numpy(pixels)[None].float() / 255).to(device=device.torch_device, dtype=device.dtype)
 
 
-def _cut_out(control: Control, frame: Frame | None, size: Size, device: Device) -> Tensor:
+def _cut_out(control: Control, region: InpaintRegion | None, size: Size, device: Device) -> Tensor:
     """The start picture as it is painted, with -1 where the mask is: what inpainting ControlNets were trained on.
 
     In a hires pass, which has no frame, there would be nothing to show: a mask and a hires pass don't go together.
     """
-    if frame is None or frame.mask is None:
+    if region is None or region.mask is None:
         raise InvalidRecipe(
             f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
             "Add one, or choose another preprocessor.",
             field="controls.preprocessor",
         )
-    hint = _hint(fit(frame.picture, size, "stretch"), device)
-    hidden = torch.from_numpy(np.array(frame.mask >= 0.5)).to(hint.device)
+    hint = _hint(fit(region.picture, size, "stretch"), device)
+    hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
     return hint.masked_fill(hidden, -1.0)
 
 
@@ -208,18 +208,18 @@ def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
     if not units:
         return None
 
-    def controls(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> Influence | None:
+    def controls(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals | None:
         added: list[list[Tensor]] = []
         for together in nets:
-            active = [unit for unit in together if unit.acts(span)]
+            active = [unit for unit in together if unit.applied(span)]
             if active:
                 added.append(_residuals(active, rows.to(device.dtype), t, conditions))
-        features = [_for_rows(unit.features, unit, rows, conditions) for unit in adapters if unit.acts(span)]
-        influence = Influence(within=tuple(_sum(features)))
+        features = [_for_rows(unit.features, unit, rows, conditions) for unit in adapters if unit.applied(span)]
+        residuals = ControlResiduals(within=tuple(_sum(features)))
         if added:
             *down, middle = _sum(added)
-            influence = replace(influence, down=tuple(down), middle=middle)
-        return influence if added or features else None
+            residuals = replace(residuals, down=tuple(down), middle=middle)
+        return residuals if added or features else None
 
     return controls
 

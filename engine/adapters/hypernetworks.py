@@ -50,7 +50,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class LentNetwork:
+class LoadedHypernetwork:
     """A hypernetwork of the recipe, leased; `module` only holds its tensors. facts: of the file's metadata."""
 
     use: HypernetworkUse
@@ -84,7 +84,7 @@ class _Network:
     ends_active: bool
     weight: float
 
-    def bend(self, context: Tensor) -> Tensor:
+    def apply(self, context: Tensor) -> Tensor:
         made = context
         for step in self.steps:
             made = step.run(made, self.activation, self.ends_active)
@@ -92,16 +92,16 @@ class _Network:
 
 
 @contextmanager
-def bent(bundle: Bundle, lent: Sequence[LentNetwork]) -> Iterator[None]:
+def apply_hypernetworks(bundle: Bundle, loaded: Sequence[LoadedHypernetwork]) -> Iterator[None]:
     """While it lasts, attention of a bundle's U-Net makes keys and values from what the networks give.
 
     Raises:
         InvalidRecipe: a file is no hypernetwork, has an activation that is not known, or does nothing here.
     """
-    if not lent:
+    if not loaded:
         yield
         return
-    networks = [_networks(one, bundle) for one in lent]
+    networks = [_networks(one, bundle) for one in loaded]
     layers = {
         side: [
             (name, child)
@@ -111,7 +111,7 @@ def bent(bundle: Bundle, lent: Sequence[LentNetwork]) -> Iterator[None]:
         for side in _SIDES
     }
     widths = {child.in_features for children in layers.values() for _, child in children}
-    for one, made in zip(lent, networks, strict=True):
+    for one, made in zip(loaded, networks, strict=True):
         if not widths & {width for width, _ in made}:
             sizes = ", ".join(str(width) for width in sorted({width for width, _ in made}))
             raise InvalidRecipe(
@@ -125,26 +125,26 @@ def bent(bundle: Bundle, lent: Sequence[LentNetwork]) -> Iterator[None]:
             for _, child in children:
                 acting = [made[child.in_features, side] for made in networks if (child.in_features, side) in made]
                 if acting:
-                    hooks.callback(child.register_forward_pre_hook(_bending(acting)).remove)
+                    hooks.callback(child.register_forward_pre_hook(_hooks_of(acting)).remove)
         yield
 
 
-def _bending(networks: Sequence[_Network]) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    def bend(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _hooks_of(networks: Sequence[_Network]) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    def apply(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         context, *others = arguments
         for network in networks:
-            context = network.bend(context)
+            context = network.apply(context)
         return context, *others
 
-    return bend
+    return apply
 
 
-def _networks(lent: LentNetwork, bundle: Bundle) -> dict[tuple[int, str], _Network]:
+def _networks(loaded: LoadedHypernetwork, bundle: Bundle) -> dict[tuple[int, str], _Network]:
     """By width and side ("k", "v")."""
-    name, facts = lent.use.model.name, lent.facts
+    name, facts = loaded.use.model.name, loaded.facts
     activation = _ACTIVATIONS.get((facts.get("activation_func") or "linear").lower())
     tensors: dict[tuple[int, str], dict[int, dict[str, Tensor]]] = {}
-    for key, tensor in lent.module.state_dict().items():
+    for key, tensor in loaded.module.state_dict().items():
         if match := _NAME.fullmatch(key):
             steps = tensors.setdefault((int(match[1]), _SIDES[int(match[2])]), {})
             here = tensor.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
@@ -169,6 +169,6 @@ def _networks(lent: LentNetwork, bundle: Bundle) -> dict[tuple[int, str], _Netwo
             tuple(_Step(step["weight"], step.get("bias"), number == last) for number, step in sorted(steps.items())),
             activation,
             facts.get("activate_output", "true").lower() == "true",
-            lent.use.weight,
+            loaded.use.weight,
         )
     return made

@@ -17,7 +17,7 @@ class EditConditions(Conditions):
 
     image_guidance: float = 1.5
 
-    def guide(self, prediction: Tensor, guidance: float) -> Tensor:
+    def apply_cfg(self, prediction: Tensor, guidance: float) -> Tensor:
         """Rows of predictions -> one, (1, C, h, w)."""
         away, pictured = prediction[:1], prediction[1:2]
         terms = zip(self.weights, prediction[2:].split(1), strict=True)

@@ -17,11 +17,11 @@ from contract.errors import InvalidRecipe
 from contract.recipe import IpAdapter, Recipe
 from engine.images.image_io import open_input
 from engine.models.manager import Bundle
-from engine.sampling.denoise import Conditions, Controls, Influence, Span
+from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
 
 @dataclass(frozen=True, slots=True)
-class LentAdapter:
+class LoadedIpAdapter:
     """An IP-Adapter's tensors and the encoder of its pictures, both leased."""
 
     tensors: nn.Module
@@ -29,7 +29,7 @@ class LentAdapter:
 
 
 @dataclass(frozen=True, slots=True)
-class PicturePrompt:
+class ImagePrompt:
     """A reference, encoded: picture and nothing, (1, 1, …) each."""
 
     reference: IpAdapter
@@ -38,9 +38,9 @@ class PicturePrompt:
 
 
 @contextmanager
-def pictures_as_prompt(
-    recipe: Recipe, lent: Sequence[LentAdapter], images: Mapping[str, bytes], bundle: Bundle
-) -> Iterator[tuple[PicturePrompt, ...]]:
+def image_prompts(
+    recipe: Recipe, loaded: Sequence[LoadedIpAdapter], images: Mapping[str, bytes], bundle: Bundle
+) -> Iterator[tuple[ImagePrompt, ...]]:
     """Put a recipe's adapters on the U-Net, and its pictures through their encoders.
 
     Raises:
@@ -51,14 +51,14 @@ def pictures_as_prompt(
         yield ()
         return
     unet = bundle.modules["unet"]
-    for reference, adapter in zip(recipe.ip_adapters, lent, strict=True):
+    for reference, adapter in zip(recipe.ip_adapters, loaded, strict=True):
         check_fit(reference, adapter, bundle)
     plain = unet.attn_processors
     try:
-        projections = _put_on(unet, [_two_tables(adapter.tensors) for adapter in lent])
+        projections = _attach(unet, [_two_tables(adapter.tensors) for adapter in loaded])
         yield tuple(
             _encoded(reference, adapter.encoder, projection, images, bundle)
-            for reference, adapter, projection in zip(recipe.ip_adapters, lent, projections, strict=True)
+            for reference, adapter, projection in zip(recipe.ip_adapters, loaded, projections, strict=True)
         )
     finally:
         unet.encoder_hid_proj = None
@@ -66,7 +66,7 @@ def pictures_as_prompt(
         unet.set_attn_processor(plain)
 
 
-def _put_on(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list[nn.Module]:
+def _attach(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list[nn.Module]:
     """As diffusers' `_load_ip_adapter_weights`, but that nothing of the U-Net itself is moved: its tensors stay
     where the block or the card's storage has them. Returns the layers that pictures go through first."""
     unet.set_attn_processor(unet._convert_ip_adapter_attn_to_diffusers(tables, low_cpu_mem_usage=True))
@@ -79,7 +79,7 @@ def _put_on(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list
     return projections
 
 
-def check_fit(reference: IpAdapter, adapter: LentAdapter, bundle: Bundle) -> None:
+def check_fit(reference: IpAdapter, adapter: LoadedIpAdapter, bundle: Bundle) -> None:
     """An adapter must have one pair of layers for each cross-attention, of its shape.
 
     Raises:
@@ -121,21 +121,21 @@ def _two_tables(tensors: nn.Module) -> dict[str, dict[str, Tensor]]:
 @torch.inference_mode()
 def _encoded(
     reference: IpAdapter, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
-) -> PicturePrompt:
+) -> ImagePrompt:
     side = encoder.config.image_size
     picture = open_input(reference.image, images)
     pixels = CLIPImageProcessor(size=side, crop_size=side)(picture, return_tensors="pt").pixel_values
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
     if isinstance(projection, ImageProjection):
         made = encoder(pixels).image_embeds
-        return PicturePrompt(reference, made[None], torch.zeros_like(made)[None])
+        return ImagePrompt(reference, made[None], torch.zeros_like(made)[None])
     made, nothing = (
         encoder(value, output_hidden_states=True).hidden_states[-2] for value in (pixels, torch.zeros_like(pixels))
     )
-    return PicturePrompt(reference, made[None], nothing[None])
+    return ImagePrompt(reference, made[None], nothing[None])
 
 
-def with_pictures(controls: Controls | None, prompts: Sequence[PicturePrompt], bundle: Bundle) -> Controls | None:
+def with_image_prompts(controls: Controls | None, prompts: Sequence[ImagePrompt], bundle: Bundle) -> Controls | None:
     """The loop's controls, and pictures as prompt beside them.
 
     Args:
@@ -150,9 +150,9 @@ def with_pictures(controls: Controls | None, prompts: Sequence[PicturePrompt], b
         if isinstance(getattr(processor, "scale", None), list)
     ]
 
-    def both(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> Influence:
+    def both(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals:
         _set_scales(processors, prompts, span)
-        others = (controls(rows, t, conditions, span) if controls else None) or Influence()
+        others = (controls(rows, t, conditions, span) if controls else None) or ControlResiduals()
         away, toward = rows.shape[0] - len(conditions.weights), len(conditions.weights)
         return replace(
             others, pictures=tuple(torch.cat([prompt.nothing] * away + [prompt.picture] * toward) for prompt in prompts)
@@ -161,7 +161,7 @@ def with_pictures(controls: Controls | None, prompts: Sequence[PicturePrompt], b
     return both
 
 
-def _set_scales(processors: Sequence[Any], prompts: Sequence[PicturePrompt], span: Span) -> None:
+def _set_scales(processors: Sequence[Any], prompts: Sequence[ImagePrompt], span: Span) -> None:
     scales = [
         prompt.reference.weight if span[0] >= prompt.reference.start and span[1] <= prompt.reference.end else 0.0
         for prompt in prompts

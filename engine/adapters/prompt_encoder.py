@@ -13,9 +13,9 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from contract.prompt import Part, Piece, Prompt, parse
+from contract.prompt import Part, Prompt, Piece, parse
 from contract.recipe import Recipe
-from engine.adapters.textual_inversion import NO_WORDS, Vector, Vocabulary, spoken
+from engine.adapters.textual_inversion import NO_WORDS, Vector, Vocabulary, with_placeholder_tokens
 from engine.families.family import Encoded
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Conditions, ConditionsAt
@@ -85,7 +85,7 @@ class Conditioning:
 
 
 @torch.inference_mode()
-def condition(
+def encode_prompts(
     recipe: Recipe,
     bundle: Bundle,
     cache: EmbeddingCache,
@@ -182,7 +182,7 @@ class _Encoder:
         if encoded is None:
             device = bundle.device.torch_device
             ids = tuple(_ids(chunk, tokenizer, self.room).to(device) for tokenizer in bundle.tokenizers)
-            with spoken(bundle, self._vocabulary, chunk.tokens):
+            with with_placeholder_tokens(bundle, self._vocabulary, chunk.tokens):
                 encoded = bundle.family.encode(bundle.parts, ids, self._recipe.clip_skip)
             encoded = Encoded(_weigh_each(encoded, chunk), encoded.pooled)
             self._cache.put(key, encoded)

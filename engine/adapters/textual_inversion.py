@@ -87,7 +87,7 @@ def _tables(ref: ModelRef, tensors: Mapping[str, Tensor], bundle: Bundle) -> tup
 
 
 @contextmanager
-def spoken(bundle: Bundle, vocabulary: Vocabulary, tokens: tuple[int | Vector, ...]) -> Iterator[None]:
+def with_placeholder_tokens(bundle: Bundle, vocabulary: Vocabulary, tokens: tuple[int | Vector, ...]) -> Iterator[None]:
     """While it lasts, the text encoders see a chunk's vectors in the places of their tokens (behind the first)."""
     places = [(place, token) for place, token in enumerate(tokens, 1) if isinstance(token, Vector)]
     with ExitStack() as hooks:

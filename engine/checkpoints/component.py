@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from engine.families.family import Builder, Config
-from engine.weights.reading import Piece
+from engine.weights.reading import TensorSlice
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Component:
     """One set of modules of a model.
 
     Attributes:
@@ -27,5 +27,5 @@ class Part:
     config: Config
     build: Builder
     weights: Callable[[], tuple[Path, ...]]
-    pieces: Mapping[str, Piece] | None = None
+    slices: Mapping[str, TensorSlice] | None = None
     dtype: torch.dtype | None = None

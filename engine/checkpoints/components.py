@@ -23,18 +23,18 @@ from catalog.files.headers import read_header
 from catalog.files.weights import weights_files
 from catalog.models import optional_parts
 from contract.recipe import ModelRef
-from engine.checkpoints.component import Part
+from engine.checkpoints.component import Component
 from engine.checkpoints.predictions import scheduler_config
-from engine.checkpoints.single_file import checkpoint_parts, control_of, padding_of, vae_part
+from engine.checkpoints.single_file import checkpoint_components, control_of, padding_of, vae_component
 from engine.checkpoints.tokenizers import clip_tokenizer, read_tokenizer
 from engine.families import builder_of, family_of
 from engine.families.family import Config
 from engine.weights.named_tensors import NamedTensors
 
-__all__ = ["Part", "parts_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
+__all__ = ["Component", "components_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
 
 
-def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
+def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
     """The parts of a model, by name.
 
     Raises:
@@ -47,12 +47,16 @@ def parts_of(ref: ModelRef, path: Path) -> dict[str, Part]:
     if ref.kind in ("controlnet", "t2i_adapter"):
         return {ref.kind: _control(ref, path)}
     if path.is_file():
-        return {ref.kind: vae_part(path, ref.family)} if ref.kind == "vae" else checkpoint_parts(path, ref.family)
+        return (
+            {ref.kind: vae_component(path, ref.family)}
+            if ref.kind == "vae"
+            else checkpoint_components(path, ref.family)
+        )
     family = family_of(ref.family)
     if ref.kind == "vae":
-        return {ref.kind: Part(read_json(path / "config.json"), builder_of(family, "vae"), _finder(path))}
+        return {ref.kind: Component(read_json(path / "config.json"), builder_of(family, "vae"), _finder(path))}
     return {
-        part: Part(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
+        part: Component(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
         for part in (*family.builders, *optional_parts(path))
     }
 
@@ -92,12 +96,12 @@ def _finder(folder: Path) -> Callable[[], tuple[Path, ...]]:
     return lambda: weights_files(folder)
 
 
-def _control(ref: ModelRef, path: Path) -> Part:
+def _control(ref: ModelRef, path: Path) -> Component:
     build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
     if path.is_file():
-        config, pieces = control_of(path, ref.kind, ref.family)
-        return Part(config, build, lambda: (path,), pieces)
-    return Part(read_json(path / "config.json"), build, lambda: weights_files(path))
+        config, slices = control_of(path, ref.kind, ref.family)
+        return Component(config, build, lambda: (path,), slices)
+    return Component(read_json(path / "config.json"), build, lambda: weights_files(path))
 
 
 def _controlnet(config: Config) -> nn.Module:
@@ -109,22 +113,22 @@ def _t2i_adapter(config: Config) -> nn.Module:
     return T2IAdapter.from_config(dict(config))
 
 
-def _encoder(folder: Path) -> dict[str, Part]:
-    return {"image_encoder": Part(read_json(folder / "config.json"), _image_encoder, _finder(folder))}
+def _encoder(folder: Path) -> dict[str, Component]:
+    return {"image_encoder": Component(read_json(folder / "config.json"), _image_encoder, _finder(folder))}
 
 
 def _image_encoder(config: Config) -> nn.Module:
     return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
 
 
-def _adapter(file: Path) -> dict[str, Part]:
+def _adapter(file: Path) -> dict[str, Component]:
     shapes = {name: list(info.shape) for name, info in without_companions(read_header(file)).items()}
-    return {"adapter": Part(shapes, NamedTensors, lambda: (file,))}
+    return {"adapter": Component(shapes, NamedTensors, lambda: (file,))}
 
 
-def _tensors(file: Path) -> Part:
+def _tensors(file: Path) -> Component:
     """Numbers by name, in the precision they were kept in: what they do to a checkpoint is computed in float32."""
     header = without_companions(read_header(file))
     shapes = {name: list(info.shape) for name, info in header.items()}
     is_half = {info.dtype for info in header.values()} <= {"F16"}
-    return Part(shapes, NamedTensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)
+    return Component(shapes, NamedTensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)

@@ -14,10 +14,10 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
 )
 
-from engine.weights.reading import Piece
+from engine.weights.reading import TensorSlice
 
 Names = Collection[str]
-Pieces = dict[str, Piece]
+Pieces = dict[str, TensorSlice]
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 _VAE_PREFIXES = (VAE, "vae.", "")  # of files that hold nothing else
@@ -49,19 +49,19 @@ class _Tensor:
     shape: tuple[int, ...] = ()
 
 
-def controlnet_pieces(names: Names) -> Pieces:
+def controlnet_slices(names: Names) -> Pieces:
     """Of a file that is a ControlNet, whichever names it has."""
     own = {name: name for name in names}
     return _all_of(own.values(), convert_controlnet_checkpoint(dict(own), {"layers_per_block": _CONTROLNET_LAYERS}))
 
 
-def adapter_pieces(names: Names) -> Pieces:
+def adapter_slices(names: Names) -> Pieces:
     """Of a file that is a T2I-Adapter, whichever names it has.
 
     The first program numbers the layers of all blocks in one row, a light adapter's blocks and their layers apart.
     """
     is_light = "conv_in.weight" not in names
-    return {name if name.startswith("adapter.") else _of_adapter(name, is_light): Piece(name) for name in names}
+    return {name if name.startswith("adapter.") else _of_adapter(name, is_light): TensorSlice(name) for name in names}
 
 
 def _of_adapter(name: str, is_light: bool) -> str:
@@ -75,7 +75,7 @@ def _of_adapter(name: str, is_light: bool) -> str:
     return ".".join(["adapter", "body", str(block), *inner])
 
 
-def unet_pieces(names: Names) -> Pieces:
+def unet_slices(names: Names) -> Pieces:
     """The U-Net of a checkpoint; nothing where it has none."""
     own = {name: name for name in names if name.startswith(UNET)}
     config: dict[str, Any] = {"layers_per_block": _layers(own)}
@@ -84,7 +84,7 @@ def unet_pieces(names: Names) -> Pieces:
     return _all_of(own.values(), convert_ldm_unet_checkpoint(own, config))
 
 
-def vae_pieces(names: Names, *, is_alone: bool = False) -> Pieces:
+def vae_slices(names: Names, *, is_alone: bool = False) -> Pieces:
     """A VAE with the first programs' or diffusers' names; nothing where there is none.
 
     Args:
@@ -94,7 +94,7 @@ def vae_pieces(names: Names, *, is_alone: bool = False) -> Pieces:
         places = tuple(prefix + place for place in _VAE_PLACES)
         own = {name[len(prefix) :]: _Tensor(name) for name in names if name.startswith(places)}
         if any(name.startswith(("encoder.down_blocks.", "decoder.up_blocks.")) for name in own):
-            return {ours: Piece(tensor.name) for ours, tensor in own.items()}
+            return {ours: TensorSlice(tensor.name) for ours, tensor in own.items()}
         if own:
             levels = range(len({name.split(".")[2] for name in own if name.startswith("decoder.up.")}))
             found = convert_ldm_vae_checkpoint(own, {"down_block_types": levels, "up_block_types": levels})
@@ -103,14 +103,14 @@ def vae_pieces(names: Names, *, is_alone: bool = False) -> Pieces:
     return {}
 
 
-def clip_pieces(names: Names, prefix: str) -> Pieces:
+def clip_slices(names: Names, prefix: str) -> Pieces:
     """A text encoder with transformers' names. Logit scale, picture tower and the like are none of it."""
     rest = {name[len(prefix) :].removeprefix("text_model."): name for name in names if name.startswith(prefix)}
     wanted = (*_CLIP_PLACES, "text_projection.")
-    return {ours: Piece(name) for ours, name in rest.items() if ours.startswith(wanted)}
+    return {ours: TensorSlice(name) for ours, name in rest.items() if ours.startswith(wanted)}
 
 
-def open_clip_pieces(names: Names, prefix: str) -> Pieces:
+def open_clip_slices(names: Names, prefix: str) -> Pieces:
     """A text encoder with OpenCLIP's names, where q, k and v are one tensor and the projection is turned."""
     found: Pieces = {}
     for name in names:
@@ -118,9 +118,9 @@ def open_clip_pieces(names: Names, prefix: str) -> Pieces:
             continue
         rest = name[len(prefix) :]
         if rest in _OPEN_CLIP:
-            found[_OPEN_CLIP[rest]] = Piece(name)
+            found[_OPEN_CLIP[rest]] = TensorSlice(name)
         elif rest in ("text_projection", "text_projection.weight"):
-            found["text_projection.weight"] = Piece(name, is_transposed=rest == "text_projection")
+            found["text_projection.weight"] = TensorSlice(name, is_transposed=rest == "text_projection")
         elif rest.startswith(_RESBLOCKS):
             found |= _of_resblock(rest[len(_RESBLOCKS) :], name)
     return found
@@ -132,11 +132,11 @@ def _of_resblock(rest: str, name: str) -> Pieces:
     if inner in ("attn.in_proj_weight", "attn.in_proj_bias"):
         leaf = inner.rpartition("_")[2]
         return {
-            f"{layer}.self_attn.{letter}_proj.{leaf}": Piece(name, share=(index, 3))
+            f"{layer}.self_attn.{letter}_proj.{leaf}": TensorSlice(name, share=(index, 3))
             for index, letter in enumerate("qkv")
         }
     module, _, leaf = inner.rpartition(".")
-    return {f"{layer}.{_OPEN_CLIP_LAYER.get(module, module)}.{leaf}": Piece(name)}
+    return {f"{layer}.{_OPEN_CLIP_LAYER.get(module, module)}.{leaf}": TensorSlice(name)}
 
 
 def _layers(own: Mapping[str, str]) -> int:
@@ -148,6 +148,6 @@ def _layers(own: Mapping[str, str]) -> int:
 
 def _all_of(names: Iterable[str], found: Mapping[str, str | None]) -> Pieces:
     """What a converter found, and under its own name what it passed over."""
-    pieces = {ours: Piece(name) for ours, name in found.items() if name is not None}
-    seen = {piece.name for piece in pieces.values()}
-    return pieces | {name: Piece(name) for name in names if name not in seen}
+    slices = {ours: TensorSlice(name) for ours, name in found.items() if name is not None}
+    seen = {piece.name for piece in slices.values()}
+    return slices | {name: TensorSlice(name) for name in names if name not in seen}

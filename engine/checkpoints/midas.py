@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.checkpoints.infer_config import Shapes
-from engine.weights.reading import Piece
+from engine.weights.reading import TensorSlice
 
 PREFIX = "depth_model.model."
 _PATCH, _HEAD_CHANNELS, _LEVELS = 16, 64, 4
@@ -50,9 +50,9 @@ _RULES: tuple[tuple[str, str], ...] = (
 )
 
 
-def midas_pieces(names: Mapping[str, object]) -> dict[str, Piece]:
+def midas_slices(names: Mapping[str, object]) -> dict[str, TensorSlice]:
     """The estimator of a checkpoint; nothing where it has none. Its classifier, which nobody reads, is left out."""
-    found: dict[str, Piece] = {}
+    found: dict[str, TensorSlice] = {}
     for name in names:
         rest = name.removeprefix(PREFIX)
         if rest == name or rest.startswith("pretrained.model.head."):
@@ -60,11 +60,11 @@ def midas_pieces(names: Mapping[str, object]) -> dict[str, Piece]:
         ours = next((re.sub(theirs, ours, rest) for theirs, ours in _RULES if re.match(theirs, rest)), rest)
         if ".attention.qkv." in ours:
             found |= {
-                ours.replace("qkv", part): Piece(name, share=(index, 3))
+                ours.replace("qkv", part): TensorSlice(name, share=(index, 3))
                 for index, part in enumerate(("query", "key", "value"))
             }
         else:
-            found[ours] = Piece(name)
+            found[ours] = TensorSlice(name)
     return found
 
 

@@ -14,7 +14,7 @@ from catalog.detect.quantized import without_companions
 from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from contract.values import ModelKind
-from engine.checkpoints.component import Part
+from engine.checkpoints.component import Component
 from engine.checkpoints.infer_config import (
     Shapes,
     adapter_config,
@@ -26,19 +26,19 @@ from engine.checkpoints.infer_config import (
     vae_config,
 )
 from engine.checkpoints.key_maps import (
-    adapter_pieces,
-    clip_pieces,
-    controlnet_pieces,
-    open_clip_pieces,
-    unet_pieces,
-    vae_pieces,
+    adapter_slices,
+    clip_slices,
+    controlnet_slices,
+    open_clip_slices,
+    unet_slices,
+    vae_slices,
 )
-from engine.checkpoints.midas import midas_config, midas_pieces
+from engine.checkpoints.midas import midas_config, midas_slices
 from engine.checkpoints.tokenizers import END
 from engine.families import builder_of, family_of
-from engine.weights.reading import Piece
+from engine.weights.reading import TensorSlice
 
-Pieces = Mapping[str, Piece]
+Pieces = Mapping[str, TensorSlice]
 Header = Mapping[str, TensorInfo]
 _PADDING_OPEN = "!"
 _HALF = "It holds a part of a model only. Use the whole checkpoint."
@@ -70,12 +70,12 @@ _ENCODERS: Mapping[str, tuple[_Encoder, ...]] = {
 }
 
 _CONTROLS: Mapping[ModelKind, tuple[Callable[[Header], Pieces], Callable[[Shapes, str], dict[str, Any]]]] = {
-    "controlnet": (controlnet_pieces, controlnet_config),
-    "t2i_adapter": (adapter_pieces, adapter_config),
+    "controlnet": (controlnet_slices, controlnet_config),
+    "t2i_adapter": (adapter_slices, adapter_config),
 }
 
 
-def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
+def checkpoint_components(file: Path, family: str) -> dict[str, Component]:
     """The parts of a checkpoint; without a VAE where the file has none.
 
     Raises:
@@ -83,35 +83,35 @@ def checkpoint_parts(file: Path, family: str) -> dict[str, Part]:
     """
     builders = family_of(family)
     header = without_companions(read_header(file))
-    pieces = unet_pieces(header)
-    _refuse_other(file, header, pieces)
+    slices = unet_slices(header)
+    _refuse_other(file, header, slices)
     with _told(file):
-        found = {"unet": (unet_config(_shapes(pieces, header), family), pieces)}
+        found = {"unet": (unet_config(_shapes(slices, header), family), slices)}
         for encoder in _ENCODERS[family]:
             found[encoder.part] = _text_encoder(encoder, header, file)
-        if vae := vae_pieces(header):
+        if vae := vae_slices(header):
             found["vae"] = (vae_config(_shapes(vae, header), family), vae)
-        if midas := midas_pieces(header):
+        if midas := midas_slices(header):
             found["depth_estimator"] = (midas_config(_shapes(midas, header)), midas)
     return {
-        part: Part(config, builder_of(builders, part), lambda: (file,), pieces)
-        for part, (config, pieces) in found.items()
+        part: Component(config, builder_of(builders, part), lambda: (file,), slices)
+        for part, (config, slices) in found.items()
     }
 
 
-def vae_part(file: Path, family: str) -> Part:
+def vae_component(file: Path, family: str) -> Component:
     """A VAE that is one file.
 
     Raises:
         ModelProblem: it is none.
     """
     header = without_companions(read_header(file))
-    pieces = vae_pieces(header, is_alone=True)
-    if not pieces:
+    slices = vae_slices(header, is_alone=True)
+    if not slices:
         raise ModelProblem(f"{file.name} is no VAE.", "Choose another file.")
     with _told(file):
-        config = vae_config(_shapes(pieces, header), family)
-    return Part(config, builder_of(family_of(family), "vae"), lambda: (file,), pieces)
+        config = vae_config(_shapes(slices, header), family)
+    return Component(config, builder_of(family_of(family), "vae"), lambda: (file,), slices)
 
 
 def control_of(file: Path, kind: ModelKind, family: str) -> tuple[dict[str, Any], Pieces]:
@@ -122,9 +122,9 @@ def control_of(file: Path, kind: ModelKind, family: str) -> tuple[dict[str, Any]
     """
     pieces_of, config_of = _CONTROLS[kind]
     header = without_companions(read_header(file))
-    pieces = pieces_of(header)
+    slices = pieces_of(header)
     with _told(file):
-        return config_of(_shapes(pieces, header), family), pieces
+        return config_of(_shapes(slices, header), family), slices
 
 
 def padding_of(family: str) -> tuple[str, ...]:
@@ -146,12 +146,12 @@ def _refuse_other(file: Path, header: Header, unet: Pieces) -> None:
 
 def _text_encoder(encoder: _Encoder, header: Header, file: Path) -> tuple[dict[str, Any], Pieces]:
     """Configuration and tensors, without layers and projections that the family does not read."""
-    pieces = clip_pieces(header, f"{encoder.place}transformer.")
-    is_original = not pieces
-    pieces = pieces or open_clip_pieces(header, f"{encoder.place}model.")
-    if not pieces:
+    slices = clip_slices(header, f"{encoder.place}transformer.")
+    is_original = not slices
+    slices = slices or open_clip_slices(header, f"{encoder.place}model.")
+    if not slices:
         raise ModelProblem(f"{file.name} has no {encoder.part.replace('_', ' ')}.", _HALF)
-    shapes = _shapes(pieces, header)
+    shapes = _shapes(slices, header)
     layers = text_layers(shapes)
     if encoder.is_open and not encoder.is_projecting and is_original:
         layers = layers_read(layers)
@@ -160,13 +160,13 @@ def _text_encoder(encoder: _Encoder, header: Header, file: Path) -> tuple[dict[s
         unread = (*unread, "text_projection.")
     return (
         text_config(shapes, is_open=encoder.is_open, layers=layers),
-        {name: piece for name, piece in pieces.items() if not name.startswith(unread)},
+        {name: piece for name, piece in slices.items() if not name.startswith(unread)},
     )
 
 
-def _shapes(pieces: Pieces, header: Header) -> Shapes:
-    shapes = {name: piece.cut(header[piece.name]).shape for name, piece in pieces.items()}
-    return {name: shape[::-1] if pieces[name].is_transposed else shape for name, shape in shapes.items()}
+def _shapes(slices: Pieces, header: Header) -> Shapes:
+    shapes = {name: piece.cut(header[piece.name]).shape for name, piece in slices.items()}
+    return {name: shape[::-1] if slices[name].is_transposed else shape for name, shape in shapes.items()}
 
 
 @contextmanager

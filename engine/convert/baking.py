@@ -11,12 +11,12 @@ from catalog.detect.quantized import scale_of
 from catalog.files.headers import read_header
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse
-from engine.checkpoints.component import Part
-from engine.checkpoints.components import parts_of
+from engine.checkpoints.component import Component
+from engine.checkpoints.components import components_of
 from engine.lora.alphas import alphas_of
-from engine.lora.deltas import Change, Unfit, changes_of, merged
-from engine.lora.keys import Places, parse
-from engine.lora.patch import Act, LentLora
+from engine.lora.deltas import Change, ShapeMismatch, deltas_of, merged
+from engine.lora.keys import ModuleNames, parse
+from engine.lora.patch import AppliedLora, LoadedLora
 from engine.models.module_slot import on_meta
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.reading import read_tensor, scaled
@@ -37,7 +37,7 @@ class Baked:
     notice: str = ""
 
 
-def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Path]]) -> Baked:
+def bake(name: str, parts: Mapping[str, Component], loras: Sequence[tuple[LoraUse, Path]]) -> Baked:
     """Read LoRAs and find the tensors of a checkpoint that they change.
 
     Args:
@@ -46,11 +46,11 @@ def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Pa
         ModelProblem: one does not fit the checkpoint.
     """
     modules = {part: on_meta(part, one.build, one.config) for part, one in parts.items()}
-    places = Places.of(modules)
-    changes: dict[Key, list[tuple[Change, float]]] = {}
+    places = ModuleNames.of(modules)
+    deltas: dict[Key, list[tuple[Change, float]]] = {}
     notices = []
     for use, path in loras:
-        lora = LentLora(use, _read(use, path), path)
+        lora = LoadedLora(use, _read(use, path), path)
         parsed = parse(lora.tensors, places)
         if parsed.other_kind:
             raise ModelProblem(
@@ -61,20 +61,20 @@ def bake(name: str, parts: Mapping[str, Part], loras: Sequence[tuple[LoraUse, Pa
                 f"LoRA “{use.model.name}” does nothing on “{name}”: 0 of {parsed.total} layers match.",
                 "It was made for another model. Leave it out.",
             )
-        if parsed.strangers:
+        if parsed.unmatched:
             notices.append(f"LoRA “{use.model.name}”: {len(parsed.layers)} of {parsed.total} layers matched.")
         alphas = alphas_of(path)
         for layer in parsed.layers:
-            act = Act(lora, layer, lora.strength(layer), alphas)
-            for leaf, change in _changes(act, modules[layer.part], name).items():
+            act = AppliedLora(lora, layer, lora.strength(layer), alphas)
+            for leaf, change in _deltas(act, modules[layer.part], name).items():
                 key = (layer.part, f"{layer.module}.{leaf}".removeprefix("text_model."))
-                changes.setdefault(key, []).append((change, act.strength))
-    return Baked(lambda key, tensor: _with(changes.get(key, []), tensor), " ".join(notices))
+                deltas.setdefault(key, []).append((change, act.strength))
+    return Baked(lambda key, tensor: _with(deltas.get(key, []), tensor), " ".join(notices))
 
 
 def _read(use: LoraUse, path: Path) -> nn.Module:
     """A file's tensors on a module that only holds them."""
-    part = parts_of(use.model, path)[use.model.kind]
+    part = components_of(use.model, path)[use.model.kind]
     holder, header = part.build(part.config), read_header(path)
     assert isinstance(holder, NamedTensors)
     for name in part.config:
@@ -84,11 +84,11 @@ def _read(use: LoraUse, path: Path) -> nn.Module:
     return holder
 
 
-def _changes(act: Act, module: nn.Module, name: str) -> dict[str, Change]:
+def _deltas(act: AppliedLora, module: nn.Module, name: str) -> dict[str, Change]:
     own = dict(module.get_submodule(act.layer.module).named_parameters(recurse=False))
     try:
-        found = changes_of(act.tensors, tuple(own["weight"].shape), torch.device("cpu"))
-    except Unfit as problem:
+        found = deltas_of(act.tensors, tuple(own["weight"].shape), torch.device("cpu"))
+    except ShapeMismatch as problem:
         raise ModelProblem(
             f"LoRA “{act.lora.use.model.name}” does not fit “{name}”: of {act.layer.module}, {problem}.",
             "It was made for another model. Leave it out.",
@@ -96,6 +96,6 @@ def _changes(act: Act, module: nn.Module, name: str) -> dict[str, Change]:
     return {leaf: change for leaf, change in found.items() if leaf in own}
 
 
-def _with(changes: list[tuple[Change, float]], tensor: Tensor) -> Tensor:
-    changes = [(change, strength) for change, strength in changes if strength]
-    return merged(tensor.contiguous(), changes).reshape(tensor.shape) if changes else tensor
+def _with(deltas: list[tuple[Change, float]], tensor: Tensor) -> Tensor:
+    deltas = [(change, strength) for change, strength in deltas if strength]
+    return merged(tensor.contiguous(), deltas).reshape(tensor.shape) if deltas else tensor

@@ -20,10 +20,10 @@ from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.work import path_key
-from engine.checkpoints.component import Part
-from engine.checkpoints.components import parts_of
+from engine.checkpoints.component import Component
+from engine.checkpoints.components import components_of
 from engine.convert.baking import Key, bake
-from engine.weights.reading import DTYPES, Piece, read_tensor, scaled
+from engine.weights.reading import DTYPES, TensorSlice, read_tensor, scaled
 from engine.weights.writing import write_tensors
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Spot:
 
     file: Path
     info: TensorInfo
-    piece: Piece
+    piece: TensorSlice
     scale: TensorInfo | None = None
 
     def read(self) -> Tensor:
@@ -79,8 +79,10 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
             f"{first.name} is a folder; the result of a merge takes the form of its first model.",
             "Choose a checkpoint that is one file as the first model.",
         )
-    plan = parts_of(first, home)
-    spots = {ref.name: _spots(parts_of(ref, Path(paths[path_key(ref)]))) for ref in others} | {first.name: _spots(plan)}
+    plan = components_of(first, home)
+    spots = {ref.name: _spots(components_of(ref, Path(paths[path_key(ref)]))) for ref in others} | {
+        first.name: _spots(plan)
+    }
     for ref in others:
         _refuse_other(first, ref, spots)
     whole = read_header(home)
@@ -111,16 +113,18 @@ def merge(task: "Merge", paths: Mapping[str, str], target: Path, say: Say) -> st
     return " ".join(filter(None, [kept_notice, baked.notice]))
 
 
-def _spots(plan: Mapping[str, Part]) -> dict[Key, _Spot]:
+def _spots(plan: Mapping[str, Component]) -> dict[Key, _Spot]:
     """Where each tensor of a checkpoint's parts is."""
     found = {}
     for part, one in plan.items():
         for file in one.weights():
             header = read_header(file)
-            pieces = (
-                one.pieces if one.pieces is not None else {name: Piece(name) for name in without_companions(header)}
+            slices = (
+                one.slices
+                if one.slices is not None
+                else {name: TensorSlice(name) for name in without_companions(header)}
             )
-            for name, piece in pieces.items():
+            for name, piece in slices.items():
                 scale = piece.cut_scale(scale_of(piece.name, header))
                 found[part, name.removeprefix("text_model.")] = _Spot(file, piece.cut(header[piece.name]), piece, scale)
     return found
@@ -181,7 +185,7 @@ def _blend(task: "Merge", others: list[Mapping[Key, _Spot]]) -> Callable[[Key, T
 
 def _left_over(home: Path, name: str, header: Mapping[str, TensorInfo]) -> _Spot:
     """A tensor of the first model as it is, for what no module reads."""
-    return _Spot(home, header[name], Piece(name), scale_of(name, header))
+    return _Spot(home, header[name], TensorSlice(name), scale_of(name, header))
 
 
 def _merged(

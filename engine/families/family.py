@@ -72,12 +72,12 @@ def predict_with(
         in_float32: Compute in full precision whatever the weights are kept in: slow, and where half overflows.
     """
 
-    def predict(rows: Tensor, t: Tensor, conditions: Any, influence: Any) -> Tensor:
+    def predict(rows: Tensor, t: Tensor, conditions: Any, residuals: Any) -> Tensor:
         extra: dict[str, Any] = {}
         if conditions.added is not None:
             extra["added_cond_kwargs"] = conditions.added
-        if influence is not None:
-            _add(influence, extra)
+        if residuals is not None:
+            _add(residuals, extra)
         unet = parts["unet"]
         if in_float32:
             with torch.inference_mode():
@@ -124,12 +124,12 @@ def _wide_layers(module: nn.Module) -> Iterator[None]:
                 weight.data = data
 
 
-def _add(influence: Any, extra: dict[str, Any]) -> None:
+def _add(residuals: Any, extra: dict[str, Any]) -> None:
     """What controls add, as arguments of the U-Net; it takes some lists apart, so they are made anew."""
-    if influence.middle is not None:
-        extra["down_block_additional_residuals"] = influence.down
-        extra["mid_block_additional_residual"] = influence.middle
-    if influence.within:
-        extra["down_intrablock_additional_residuals"] = list(influence.within)
-    if influence.pictures:
-        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": list(influence.pictures)}
+    if residuals.middle is not None:
+        extra["down_block_additional_residuals"] = residuals.down
+        extra["mid_block_additional_residual"] = residuals.middle
+    if residuals.within:
+        extra["down_intrablock_additional_residuals"] = list(residuals.within)
+    if residuals.pictures:
+        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": list(residuals.pictures)}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from contract.parts import made_steps
-from engine.images.inpaint_region import Frame
+from engine.images.inpaint_region import InpaintRegion
 from engine.images.vae import encode, scale
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Predict
@@ -31,7 +31,7 @@ _LATENT_MODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class MaskBlend:
     """The loop's canvas (`denoise.Canvas`) for one picture.
 
     Attributes:
@@ -67,13 +67,13 @@ class Canvas:
             return latents
         signal, level = self._level_after(evaluation)
         kept = signal * self.start + level * self.noise
-        return torch.lerp(kept, latents, self._changes(evaluation))
+        return torch.lerp(kept, latents, self._deltas(evaluation))
 
     def _level_after(self, evaluation: int) -> tuple[float, float]:
         levels = self.sampling.levels
         return levels[evaluation + 1] if evaluation + 1 < len(levels) else (1.0, 0.0)
 
-    def _changes(self, evaluation: int) -> Tensor:
+    def _deltas(self, evaluation: int) -> Tensor:
         """Differential: a gray of 0.3 changes in the last 30 % of the steps only.
 
         Source: Levin and Fried 2023 (arXiv 2306.00950), algorithm 1.
@@ -87,7 +87,7 @@ class Canvas:
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class InitLatents:
     """What is the same for every picture that a job makes of one start picture.
 
     Attributes:
@@ -108,7 +108,9 @@ class Still:
     keeps: bool = True
     takes_strength: bool = True
 
-    def canvas(self, sampling: Sampling, strength: float, noise: Tensor, generator: torch.Generator) -> Canvas | None:
+    def mask_blend(
+        self, sampling: Sampling, strength: float, noise: Tensor, generator: torch.Generator
+    ) -> MaskBlend | None:
         """The canvas of one picture; None where it begins from noise and keeps nothing."""
         if self.latents is None:
             return None
@@ -118,10 +120,10 @@ class Still:
             new = chance if self.content == "noise" else torch.zeros_like(self.latents)
             content = torch.lerp(self.latents, new, (self.mask > 0.5).float())
         first = first_step(sampling.steps, strength) if self.takes_strength else 0
-        return Canvas(first, self.latents, noise, sampling, self.mask, self.is_soft, self.keeps, content)
+        return MaskBlend(first, self.latents, noise, sampling, self.mask, self.is_soft, self.keeps, content)
 
 
-def takes_channels(bundle: Bundle) -> int:
+def input_channels(bundle: Bundle) -> int:
     """Input channels of the U-Net: what tells inpainting, editing and depth models apart."""
     return int(bundle.modules["unet"].config.in_channels)
 
@@ -131,7 +133,9 @@ def first_step(steps: int, strength: float) -> int:
     return steps - made_steps(steps, strength)
 
 
-def still_of(frame: Frame, size: tuple[int, int], bundle: Bundle, depth: Callable[[], Tensor] | None = None) -> Still:
+def init_latents_of(
+    region: InpaintRegion, size: tuple[int, int], bundle: Bundle, depth: Callable[[], Tensor] | None = None
+) -> InitLatents:
     """Encode a frame for a model.
 
     Args:
@@ -139,23 +143,25 @@ def still_of(frame: Frame, size: tuple[int, int], bundle: Bundle, depth: Callabl
         depth: For depth-to-image: estimates the picture's depth, (1, 1, H, W), larger is nearer.
     """
     shape = (size[1] // _FACTOR, size[0] // _FACTOR)
-    mask = None if frame.mask is None else _latent_mask(frame, shape).to(bundle.device.torch_device)
-    takes = takes_channels(bundle)
+    mask = None if region.mask is None else _latent_mask(region, shape).to(bundle.device.torch_device)
+    takes = input_channels(bundle)
     if takes == EDIT_CHANNELS:
-        plain = _resized(encode(_cut(frame.picture), bundle, is_scaled=False), shape)
+        plain = _resized(encode(_cut(region.picture), bundle, is_scaled=False), shape)
         latents = None if mask is None else scale(plain, bundle.parts["vae"].config)
-        return Still(latents, mask, frame.is_soft, frame.content, plain, takes_strength=False)
-    still = Still(_resized(encode(_cut(frame.picture), bundle), shape), mask, frame.is_soft, frame.content)
+        return InitLatents(latents, mask, region.is_soft, region.content, plain, takes_strength=False)
+    init_latents = InitLatents(
+        _resized(encode(_cut(region.picture), bundle), shape), mask, region.is_soft, region.content
+    )
     if takes == INPAINT_CHANNELS and mask is not None:
-        return replace(still, channels=_inpaint_channels(frame, mask, bundle), keeps=frame.is_soft)
+        return replace(init_latents, channels=_inpaint_channels(region, mask, bundle), keeps=region.is_soft)
     if takes == DEPTH_CHANNELS and depth is not None:
-        return replace(still, channels=_depth_channel(depth(), shape))
-    return still
+        return replace(init_latents, channels=_depth_channel(depth(), shape))
+    return init_latents
 
 
 def blank_channels(bundle: Bundle, size: tuple[int, int]) -> Tensor | None:
     """What an inpainting model is shown without a mask: all of a gray picture is to be painted."""
-    if takes_channels(bundle) != INPAINT_CHANNELS:
+    if input_channels(bundle) != INPAINT_CHANNELS:
         return None
     masked = encode(Image.new("RGB", size, (128, 128, 128)), bundle)
     return torch.cat([torch.ones_like(masked[:, :1]), masked], dim=1)
@@ -166,9 +172,9 @@ def with_channels(predict: Predict, channels: Tensor | None) -> Predict:
     if channels is None:
         return predict
 
-    def shown(rows: Tensor, t: Tensor, conditions: object, influence: object) -> Tensor:
+    def shown(rows: Tensor, t: Tensor, conditions: object, residuals: object) -> Tensor:
         more = channels if channels.shape[0] == rows.shape[0] else channels.expand(rows.shape[0], -1, -1, -1)
-        return predict(torch.cat([rows, more], dim=1), t, conditions, influence)
+        return predict(torch.cat([rows, more], dim=1), t, conditions, residuals)
 
     return shown
 
@@ -190,21 +196,21 @@ def _resized(latents: Tensor, shape: tuple[int, int]) -> Tensor:
     return latents if tuple(latents.shape[-2:]) == shape else stretch_latents(latents, "latent", shape)
 
 
-def _latent_mask(frame: Frame, shape: tuple[int, int]) -> Tensor:
+def _latent_mask(region: InpaintRegion, shape: tuple[int, int]) -> Tensor:
     """A latent may change if any of its pixels may; of a soft mask as much as they may together."""
-    assert frame.mask is not None
-    share = torch.from_numpy(np.ascontiguousarray(frame.mask))[None, None]
+    assert region.mask is not None
+    share = torch.from_numpy(np.ascontiguousarray(region.mask))[None, None]
     if tuple(share.shape[-2:]) != (shape[0] * _FACTOR, shape[1] * _FACTOR):
         share = functional.interpolate(share, size=(shape[0] * _FACTOR, shape[1] * _FACTOR), mode="nearest")
-    pool = functional.avg_pool2d if frame.is_soft else functional.max_pool2d
+    pool = functional.avg_pool2d if region.is_soft else functional.max_pool2d
     return pool(share, _FACTOR)
 
 
-def _inpaint_channels(frame: Frame, mask: Tensor, bundle: Bundle) -> Tensor:
+def _inpaint_channels(region: InpaintRegion, mask: Tensor, bundle: Bundle) -> Tensor:
     """(1, 5, h, w): the mask, and the latents of the picture with gray under the mask."""
-    assert frame.mask is not None
-    pixels = np.array(frame.picture).astype(np.float32)
-    pixels[frame.mask >= 0.5] = 127.5
+    assert region.mask is not None
+    pixels = np.array(region.picture).astype(np.float32)
+    pixels[region.mask >= 0.5] = 127.5
     return torch.cat([(mask >= 0.5).float(), encode(pixels, bundle)], dim=1)
 
 

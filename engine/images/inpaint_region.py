@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class InpaintRegion:
     """A picture to begin from.
 
     Attributes:
@@ -48,7 +48,7 @@ class Frame:
     notice: str = ""
 
 
-def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
+def inpaint_region_of(recipe: Recipe, images: Mapping[str, bytes]) -> InpaintRegion | None:
     """The frame that a recipe asks for; None without a start picture.
 
     Raises:
@@ -60,17 +60,17 @@ def frame_of(recipe: Recipe, images: Mapping[str, bytes]) -> Frame | None:
     mask = _mask(recipe.mask, images, picture.size) if recipe.mask else None
     size = (recipe.width, recipe.height)
     if recipe.init_image.outpaint:
-        frame = _extended(recipe.init_image.outpaint, picture, mask, size)
-        return replace(frame, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
+        region = _extended(recipe.init_image.outpaint, picture, mask, size)
+        return replace(region, notice=_lost(picture.size, inner_size(picture.size), "sides are multiples of 8"))
     if recipe.mask and mask and (recipe.mask.area == "masked" or recipe.mask.keep_size):
         return _area(recipe.mask, picture, mask, size)
-    frame = (
+    region = (
         _whole(recipe.init_image, recipe.mask, picture, mask, size)
         if recipe.mask and mask
         else _unmasked(recipe.init_image, picture, size)
     )
     return replace(
-        frame,
+        region,
         notice=_lost(picture.size, _shown_by_crop(picture.size, size), f"the result is {size[0]} × {size[1]}")
         if recipe.init_image.resize == "crop"
         else "",
@@ -128,13 +128,13 @@ def _is_blurred_away(blurred: Shares, reach: int) -> np.ndarray:
     return near[: blurred.shape[0], : blurred.shape[1]] < 0.5
 
 
-def _unmasked(start: InitImage, picture: Image.Image, size: Size) -> Frame:
+def _unmasked(start: InitImage, picture: Image.Image, size: Size) -> InpaintRegion:
     if start.resize != "latent":
         picture = fit(picture, size, start.resize)
-    return Frame(picture, None, False, "original", lambda painted: painted)
+    return InpaintRegion(picture, None, False, "original", lambda painted: painted)
 
 
-def _whole(start: InitImage, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
+def _whole(start: InitImage, asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> InpaintRegion:
     picture = fit(picture, size, start.resize)
     mask = _painted(
         gray, asked, _shares(fit(gray, size, start.resize)), lambda resample: fit(gray, size, start.resize, resample)
@@ -146,7 +146,7 @@ def _whole(start: InitImage, asked: Mask, picture: Image.Image, gray: Image.Imag
             field="mask",
         )
     shown = _feathered(mask, asked)
-    return Frame(
+    return InpaintRegion(
         _under(picture, mask, asked),
         mask,
         asked.soft,
@@ -175,7 +175,7 @@ def _painted(
     return hard.astype(np.float32)
 
 
-def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> Frame:
+def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> InpaintRegion:
     """Everything is worked out within the box, however large the picture around it is."""
     whole = (0, 0, *picture.size)
     box = whole if asked.area == "whole" else _box_around(gray, asked.padding + _BLUR_REACH * asked.blur, size)
@@ -198,7 +198,7 @@ def _area(asked: Mask, picture: Image.Image, gray: Image.Image, size: Size) -> F
         return fit(other, picture.size, resize).crop(box).resize(size, Image.Resampling.LANCZOS)
 
     crop = _under(cut.resize(size, Image.Resampling.LANCZOS), inner, asked)
-    return Frame(crop, inner, asked.soft, _latent_content(asked.content), back, view)
+    return InpaintRegion(crop, inner, asked.soft, _latent_content(asked.content), back, view)
 
 
 def _under(picture: Image.Image, mask: Shares, asked: Mask) -> Image.Image:
@@ -229,19 +229,19 @@ def _grown(begin: int, end: int, length: int, limit: int) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _extended(extend: Outpaint, picture: Image.Image, gray: Image.Image | None, size: Size) -> Frame:
+def _extended(extend: Outpaint, picture: Image.Image, gray: Image.Image | None, size: Size) -> InpaintRegion:
     """A larger canvas; the picture lies on it unscaled (its last 7 pixels may be cut for a multiple of 8)."""
     inner = (size[0] - extend.left - extend.right, size[1] - extend.up - extend.down)
-    canvas = Image.new("RGB", size)
-    canvas.paste(picture.crop((0, 0, *inner)), (extend.left, extend.up))
+    extended = Image.new("RGB", size)
+    extended.paste(picture.crop((0, 0, *inner)), (extend.left, extend.up))
     known = np.zeros((size[1], size[0]), dtype=bool)
     known[extend.up : extend.up + inner[1], extend.left : extend.left + inner[0]] = True
     share = _border(extend, inner, size)
     if gray is not None:
         share[known] = np.maximum(share[known], _shares(gray)[: inner[1], : inner[0]].ravel())
-    filled = fill_in(canvas, known)
+    filled = fill_in(extended, known)
     content = "original" if extend.content == "fill" else extend.content
-    return Frame(filled, share, True, content, lambda painted: blend(filled, painted, share))
+    return InpaintRegion(filled, share, True, content, lambda painted: blend(filled, painted, share))
 
 
 def _border(extend: Outpaint, inner: Size, size: Size) -> Shares:

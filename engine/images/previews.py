@@ -275,16 +275,16 @@ def draw_pictures(count: int, side: int) -> np.ndarray:
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
     pictures = np.empty((count, side, side, 3), dtype=np.float32)
     for picture in pictures:
-        canvas = np.zeros((side, side, 3), dtype=np.float32)
+        drawn = np.zeros((side, side, 3), dtype=np.float32)
         for _ in range(6):
             fx, fy = chance.uniform(-2.5, 2.5, 2)
             wave = np.sin(2 * np.pi * (fx * x + fy * y + chance.uniform()))
-            canvas += wave[..., None] * chance.uniform(-0.4, 0.4, 3)
-        canvas = 0.5 + canvas + chance.uniform(-0.3, 0.3, 3)
+            drawn += wave[..., None] * chance.uniform(-0.4, 0.4, 3)
+        drawn = 0.5 + drawn + chance.uniform(-0.3, 0.3, 3)
         for _ in range(4):
             cx, cy, radius = *chance.uniform(0, 1, 2), chance.uniform(0.08, 0.3)
             distance = np.hypot(x - cx, y - cy)
             cover = np.clip((radius - distance) * side / 6, 0, 1)[..., None]
-            canvas = canvas * (1 - cover) + chance.uniform(0, 1, 3) * cover
-        picture[:] = np.clip(canvas, 0, 1)
+            drawn = drawn * (1 - cover) + chance.uniform(0, 1, 3) * cover
+        picture[:] = np.clip(drawn, 0, 1)
     return pictures

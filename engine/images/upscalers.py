@@ -77,12 +77,12 @@ class Upscalers:
             return
         model = self._model(upscaler, path)
         boxes = tiles(image.size, tile, overlap)
-        canvas = _Canvas(image.size, model.scale, overlap)
+        buffer = _TileBuffer(image.size, model.scale, overlap)
         for number, box in enumerate(boxes):
-            canvas.add(box, self._run(model, image.crop(box), upscaler.name))
+            buffer.add(box, self._run(model, image.crop(box), upscaler.name))
             if number + 1 < len(boxes):
                 yield number + 1, len(boxes), None
-        made = canvas.picture()
+        made = buffer.picture()
         yield len(boxes), len(boxes), made if made.size == size else made.resize(size, Image.Resampling.LANCZOS)
 
     @torch.inference_mode()
@@ -208,7 +208,7 @@ def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + tile) for start in starts]
 
 
-class _Canvas:
+class _TileBuffer:
     """Collects upscaled tiles, weighted less toward their inner edges, so that seams fade."""
 
     def __init__(self, size: tuple[int, int], scale: int, overlap: int) -> None:

@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 _TILE_NUMBERS = 2**21  # of a weight at a time: 8 MiB of float32
 
 
-class Unfit(Exception):
+class ShapeMismatch(Exception):
     """A layer that is incomplete or of another shape; says what, without the file's name."""
 
 
@@ -53,7 +53,7 @@ class LowRank:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class FullDelta:
     """A change as large as the weight, or one that depends on it: made when it is needed, so it is never kept."""
 
     change: Callable[[Tensor], Tensor]  # from the weight (float32) to what is added to it
@@ -63,10 +63,10 @@ class Whole:
         total.add_(self.change(base).reshape(total.shape), alpha=strength)
 
 
-Change = LowRank | Whole
+Change = LowRank | FullDelta
 
 
-def changes_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str, Change]:
+def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str, Change]:
     """What a layer changes: its weight, its bias or both, by these names.
 
     Args:
@@ -84,12 +84,12 @@ def changes_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str
     if "diff_b" in here:
         bias = here["diff_b"]
         if bias.numel() != shape[0]:
-            raise Unfit(f"its bias has {bias.numel()} numbers and the model’s {shape[0]}")
-        found["bias"] = Whole(lambda base: bias)
+            raise ShapeMismatch(f"its bias has {bias.numel()} numbers and the model’s {shape[0]}")
+        found["bias"] = FullDelta(lambda base: bias)
     return found
 
 
-def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | None = None) -> Tensor:
+def merged(base: Tensor, deltas: list[tuple[Change, float]], room: Tensor | None = None) -> Tensor:
     """A weight with all its changes, contiguous; added up in float32, rounded once.
 
     Args:
@@ -98,7 +98,7 @@ def merged(base: Tensor, changes: list[tuple[Change, float]], room: Tensor | Non
         room: Where the result may be written, in its precision; contiguous, none of base's memory. None makes
             float32.
     """
-    (first, strength), *others = changes
+    (first, strength), *others = deltas
     if isinstance(first, LowRank) and not others:
         total = torch.empty(base.shape, dtype=torch.float32, device=base.device) if room is None else room
         first.lay_on(base, strength, total)
@@ -136,13 +136,15 @@ def _weight_change(here: Tensors, shape: Shape) -> Change | None:
 def _low_rank(here: Tensors, shape: Shape) -> Change:
     up, down = _need(here, "up"), _need(here, "down")
     if min(up.dim(), down.dim()) < 2:
-        raise Unfit(f"its matrices are {_by(up.shape)} and {_by(down.shape)}")
+        raise ShapeMismatch(f"its matrices are {_by(up.shape)} and {_by(down.shape)}")
     scale = _scale(here, down.shape[0])
     if "mid" in here:
         return _fitting(_tucker(here["mid"], up.flatten(1).T, down.flatten(1)) * scale, shape)
     up, down = up.flatten(1), down.flatten(1)
     if up.shape[1] != down.shape[0] or (up.shape[0], down.shape[1]) != _matrix(shape):
-        raise Unfit(f"it is made for {_by((up.shape[0], down.shape[1]))} and the model’s is {_by(_matrix(shape))}")
+        raise ShapeMismatch(
+            f"it is made for {_by((up.shape[0], down.shape[1]))} and the model’s is {_by(_matrix(shape))}"
+        )
     return LowRank(up, down, scale)
 
 
@@ -153,7 +155,7 @@ def _hadamard(here: Tensors) -> Tensor:
         core = here.get(f"hada_t{half}")
         halves.append(_product(a, b) if core is None else _tucker(core, a, b))
     if halves[0].shape != halves[1].shape:
-        raise Unfit(f"its halves are {_by(halves[0].shape)} and {_by(halves[1].shape)}")
+        raise ShapeMismatch(f"its halves are {_by(halves[0].shape)} and {_by(halves[1].shape)}")
     return halves[0] * halves[1] * _scale(here, _need(here, "hada_w1_b").shape[0])
 
 
@@ -161,7 +163,7 @@ def _kronecker(here: Tensors) -> Tensor:
     rank = next((here[role].shape[0] for role in ("lokr_w1_b", "lokr_w2_b") if role in here), None)
     first, second = (_factor(here, half) for half in ("lokr_w1", "lokr_w2"))
     if min(first.dim(), second.dim()) < 2:
-        raise Unfit(f"its factors are {_by(first.shape)} and {_by(second.shape)}")
+        raise ShapeMismatch(f"its factors are {_by(first.shape)} and {_by(second.shape)}")
     made = torch.kron(first.flatten(1), second.flatten(1))
     return made if rank is None else made * _scale(here, rank)
 
@@ -175,30 +177,30 @@ def _factor(here: Tensors, name: str) -> Tensor:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     if a.dim() != 2 or b.dim() < 2 or a.shape[1] != b.shape[0]:
-        raise Unfit(f"its matrices are {_by(a.shape)} and {_by(b.shape)}")
+        raise ShapeMismatch(f"its matrices are {_by(a.shape)} and {_by(b.shape)}")
     return a @ b.flatten(1)
 
 
 def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """core (rank, rank, kh, kw), a (rank, out), b (rank, in) -> (out, in, kh, kw)."""
     if (core.dim(), a.dim(), b.dim()) != (4, 2, 2) or core.shape[:2] != (a.shape[0], b.shape[0]):
-        raise Unfit(f"its matrices are {_by(a.shape)}, {_by(core.shape)} and {_by(b.shape)}")
+        raise ShapeMismatch(f"its matrices are {_by(a.shape)}, {_by(core.shape)} and {_by(b.shape)}")
     return torch.einsum("ijkl,io,jn->onkl", core, a, b)
 
 
 def _scaled_rows(factor: Tensor, is_on_input: bool, shape: Shape) -> Change:
     if len(shape) < 2 or factor.numel() != shape[1 if is_on_input else 0]:
-        raise Unfit(f"it scales {factor.numel()} channels and the model’s layer is {_by(shape)}")
+        raise ShapeMismatch(f"it scales {factor.numel()} channels and the model’s layer is {_by(shape)}")
     place = [1] * len(shape)
     place[1 if is_on_input else 0] = -1
-    return Whole(lambda base: base * factor.reshape(place))
+    return FullDelta(lambda base: base * factor.reshape(place))
 
 
 def _with_lengths(change: Change, magnitude: Tensor, is_by_rows: bool, shape: Shape) -> Change:
     """DoRA: the changed weight's rows get lengths of their own; in older files of LyCORIS its columns."""
     on_rows = is_by_rows or magnitude.dim() < 2 or magnitude.shape[0] == magnitude.numel()
     if len(shape) < 2 or magnitude.numel() != shape[0 if on_rows else 1]:
-        raise Unfit(f"it has {magnitude.numel()} lengths and the model’s layer is {_by(shape)}")
+        raise ShapeMismatch(f"it has {magnitude.numel()} lengths and the model’s layer is {_by(shape)}")
     over = [axis for axis in range(len(shape)) if axis != (0 if on_rows else 1)]
     place = [1] * len(shape)
     place[0 if on_rows else 1] = -1
@@ -208,24 +210,24 @@ def _with_lengths(change: Change, magnitude: Tensor, is_by_rows: bool, shape: Sh
         lengths = torch.linalg.vector_norm(whole, dim=over, keepdim=True)
         return whole * (magnitude.reshape(place) / lengths.clamp_min(torch.finfo(torch.float32).eps)) - base
 
-    return Whole(decomposed)
+    return FullDelta(decomposed)
 
 
 def _fitting(change: Tensor, shape: Shape) -> Change:
     if change.numel() != torch.Size(shape).numel() or change.shape[0] != shape[0]:
-        raise Unfit(f"it is made for {_by(change.shape)} and the model’s is {_by(shape)}")
-    return Whole(lambda base: change)
+        raise ShapeMismatch(f"it is made for {_by(change.shape)} and the model’s is {_by(shape)}")
+    return FullDelta(lambda base: change)
 
 
 def _scale(here: Tensors, rank: int) -> float:
     if not rank:
-        raise Unfit("its rank is 0")
+        raise ShapeMismatch("its rank is 0")
     return float(here["alpha"].flatten()[0]) / rank if "alpha" in here else 1.0
 
 
 def _need(here: Tensors, role: str) -> Tensor:
     if role not in here:
-        raise Unfit(f"“{role}” is missing")
+        raise ShapeMismatch(f"“{role}” is missing")
     return here[role]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from catalog.detect.lora_names import cut, other_kind, place_of, plain
-from engine.lora.ldm_names import first_names
+from engine.lora.ldm_names import ldm_names
 
 _PROJECTIONS = (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out"))
 
@@ -27,7 +27,7 @@ class Layer:
 
     part: str
     module: str
-    first_name: str
+    ldm_name: str
     tensors: Mapping[str, Tensor]
 
 
@@ -41,24 +41,24 @@ class Parsed:
     """
 
     layers: tuple[Layer, ...]
-    strangers: tuple[str, ...]
+    unmatched: tuple[str, ...]
     other_kind: str = ""
 
     @property
     def total(self) -> int:
         """Places the file names."""
-        return len(self.layers) + len(self.strangers)
+        return len(self.layers) + len(self.unmatched)
 
 
 @dataclass(slots=True)
-class Places:
+class ModuleNames:
     """The modules of a checkpoint's parts by every name that files give them."""
 
     by_part: dict[str, dict[str, str]] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, parts: Mapping[str, nn.Module]) -> "Places":
+    def of(cls, parts: Mapping[str, nn.Module]) -> "ModuleNames":
         """Of U-Net and text encoders; nothing else takes LoRAs."""
         places = cls()
         for part, module in parts.items():
@@ -66,7 +66,7 @@ class Places:
                 names = [name for name, child in module.named_modules() if "weight" in child._parameters]
                 places.by_part[part] = _aliases(names)
                 if part == "unet":
-                    places.first = first_names(names)
+                    places.first = ldm_names(names)
                     places.by_part[part] |= {plain(first): name for name, first in places.first.items()}
         return places
 
@@ -84,21 +84,21 @@ def _aliases(names: Iterable[str]) -> dict[str, str]:
     return table
 
 
-def parse(tensors: Mapping[str, Tensor], places: Places) -> Parsed:
+def parse(tensors: Mapping[str, Tensor], places: ModuleNames) -> Parsed:
     """Sort a file's tensors by the layers of a checkpoint."""
     stems: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         stem, role = cut(name)
         stems.setdefault(stem, {})[role] = tensor
     layers: dict[tuple[str, str], Layer] = {}
-    strangers = []
+    unmatched = []
     for stem, roles in stems.items():
         place = place_of(stem)
         part, module = place.part, places.by_part.get(place.part, {}).get(place.path)
         if module is None or "" in roles or ("factor" in roles and "on_input" not in roles):
-            strangers.append(stem)
+            unmatched.append(stem)
             continue
         first = places.first.get(module, "") if part == "unet" else ""
         known = layers.get((part, module))
         layers[part, module] = Layer(part, module, first, {**(known.tensors if known else {}), **roles})
-    return Parsed(tuple(layers.values()), tuple(strangers), other_kind(tensors))
+    return Parsed(tuple(layers.values()), tuple(unmatched), other_kind(tensors))

@@ -35,7 +35,7 @@ _CHILD = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|
 _BLOCK = re.compile(r"(input|middle|output)_blocks?\.(\d+)")
 
 
-def first_names(modules: Iterable[str]) -> dict[str, str]:
+def ldm_names(modules: Iterable[str]) -> dict[str, str]:
     """The first programs' name of each module of a U-Net; what they had no name for is left out."""
     names = list(modules)
     prefixes = {**_FIXED, **_block_names(names)}
@@ -77,9 +77,9 @@ def _block_names(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def block_of(first_name: str) -> str:
+def block_of(ldm_name: str) -> str:
     """Which block a place belongs to, as block weights name it: "IN04", "MID", "OUT11"; "BASE": none."""
-    match = _BLOCK.match(first_name)
+    match = _BLOCK.match(ldm_name)
     if match is None:
         return "BASE"
     return "MID" if match[1] == "middle" else f"{'IN' if match[1] == 'input' else 'OUT'}{int(match[2]):02}"

@@ -20,8 +20,8 @@ from catalog.families import FAMILIES
 from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
 from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
-from engine.lora.deltas import Change, Unfit, changes_of, merged
-from engine.lora.keys import Layer, Parsed, Places, parse
+from engine.lora.deltas import Change, ShapeMismatch, deltas_of, merged
+from engine.lora.keys import Layer, ModuleNames, Parsed, parse
 from engine.lora.ldm_names import block_of
 from engine.models.manager import Bundle
 
@@ -43,12 +43,12 @@ ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType(
 )
 
 _WITHOUT_ALPHA = frozenset({"diff", "diff_b", "factor", "on_input", "magnitude", "dora_scale"})
-Place = tuple[str, str]  # a part, and the name of a tensor (or module) in it
+TensorSpec = tuple[str, str]  # a part, and the name of a tensor (or module) in it
 Signature = tuple[tuple[str, str, float], ...]  # which LoRAs, with which strengths
 
 
 @dataclass(frozen=True, slots=True)
-class LentLora:
+class LoadedLora:
     """A LoRA of the recipe with its file's tensors, leased; `module` only holds them.
 
     Attributes:
@@ -79,15 +79,15 @@ class LentLora:
         whole = self.use.weight if layer.part == "unet" else self.text_weight
         if not self.use.blocks:
             return whole
-        block = block_of(layer.first_name) if layer.part == "unet" else "BASE"
+        block = block_of(layer.ldm_name) if layer.part == "unet" else "BASE"
         order = ORDERS[len(self.use.blocks)]
         return whole * self.use.blocks[order.index(block)] if block in order else 0.0
 
 
-class Act(NamedTuple):
+class AppliedLora(NamedTuple):
     """A LoRA that acts on a module."""
 
-    lora: LentLora
+    lora: LoadedLora
     layer: Layer
     strength: float
     alphas: Alphas
@@ -116,15 +116,15 @@ class _State:
     """
 
     key: tuple[object, ...] = ()
-    places: dict[Place, Signature] = field(default_factory=dict)
+    places: dict[TensorSpec, Signature] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
-    modules: Places | None = None
+    modules: ModuleNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Worn:
+class PatchedLoras:
     """A bundle as its LoRAs leave it: with digests that tell so, and sentences for the person.
 
     idle: about LoRAs that change nothing, whatever their weight.
@@ -136,7 +136,7 @@ class Worn:
 
 
 @torch.no_grad()
-def wear(bundle: Bundle, loras: Sequence[LentLora]) -> Worn:
+def patch_loras(bundle: Bundle, loras: Sequence[LoadedLora]) -> PatchedLoras:
     """Make the modules compute with exactly these LoRAs on them; none takes all off.
 
     Raises:
@@ -150,14 +150,14 @@ def wear(bundle: Bundle, loras: Sequence[LentLora]) -> Worn:
             _change(bundle, state, loras)
             state.key, state.marks = key, _marks(state.places)
         except BaseException:
-            _take_off(bundle, state, list(state.places))
+            _unpatch(bundle, state, list(state.places))
             state.key, state.marks, state.notices, state.idle = (), {}, (), ()
             raise
     digests = {part: f"{digest}{state.marks.get(part, '')}" for part, digest in bundle.digests.items()}
-    return Worn(replace(bundle, digests=digests), state.notices, state.idle)
+    return PatchedLoras(replace(bundle, digests=digests), state.notices, state.idle)
 
 
-def _marks(places: Mapping[Place, Signature]) -> dict[str, str]:
+def _marks(places: Mapping[TensorSpec, Signature]) -> dict[str, str]:
     """What a part's digest is followed by, another text for every set that touches it."""
     seen: dict[str, set[Signature]] = {}
     for (part, _), signature in places.items():
@@ -168,34 +168,34 @@ def _marks(places: Mapping[Place, Signature]) -> dict[str, str]:
     }
 
 
-def _change(bundle: Bundle, state: _State, loras: Sequence[LentLora]) -> None:
+def _change(bundle: Bundle, state: _State, loras: Sequence[LoadedLora]) -> None:
     if loras and state.modules is None:
-        state.modules = Places.of(bundle.modules)
-    places = state.modules or Places()
-    modules: dict[Place, list[Act]] = {}
+        state.modules = ModuleNames.of(bundle.modules)
+    places = state.modules or ModuleNames()
+    modules: dict[TensorSpec, list[AppliedLora]] = {}
     notices, idle = [], []
     for lora in loras:
         parsed, alphas = parse(lora.tensors, places), alphas_of(lora.path)
         _check(lora, parsed, bundle)
-        if parsed.strangers:
+        if parsed.unmatched:
             notices.append(f"LoRA {_title(lora)}: {len(parsed.layers)} of {parsed.total} layers matched.")
         if parsed.layers and all(_is_idle(layer, alphas) for layer in parsed.layers):
             idle.append(f"LoRA {_title(lora)} changes nothing: its alpha is 0, or its weights are.")
         for layer in parsed.layers:
             if strength := lora.strength(layer):
-                modules.setdefault((layer.part, layer.module), []).append(Act(lora, layer, strength, alphas))
-    signatures: dict[Place, Signature] = {}
-    for (part, module), acts in modules.items():
-        for act in acts:
+                modules.setdefault((layer.part, layer.module), []).append(AppliedLora(lora, layer, strength, alphas))
+    signatures: dict[TensorSpec, Signature] = {}
+    for (part, module), applied in modules.items():
+        for act in applied:
             for name in _touched(act.layer):
                 place = (part, f"{module}.{name}")
                 signatures[place] = (*signatures.get(place, ()), (act.lora.id, name, act.strength))
-    _take_off(bundle, state, [place for place in state.places if place not in signatures])
-    for (part, module), acts in modules.items():
+    _unpatch(bundle, state, [place for place in state.places if place not in signatures])
+    for (part, module), applied in modules.items():
         mine = [f"{module}.{name}" for name in ("weight", "bias")]
         stale = {name for name in mine if state.places.get((part, name)) != signatures.get((part, name))}
         if stale:
-            _put(bundle, state, part, module, acts, stale)
+            _put(bundle, state, part, module, applied, stale)
             state.places |= {(part, name): signatures[part, name] for name in stale}
     state.notices, state.idle = tuple(notices), tuple(idle)
 
@@ -217,15 +217,15 @@ def _touched(layer: Layer) -> tuple[str, ...]:
     return ("weight", "bias") if set(layer.tensors) - {"diff_b", "alpha"} else ("bias",)
 
 
-def _changes(act: Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Change]:
+def _deltas(act: AppliedLora, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Change]:
     lora, layer = act.lora, act.layer
     try:
-        found = changes_of(act.tensors, shape, bundle.device.torch_device)
+        found = deltas_of(act.tensors, shape, bundle.device.torch_device)
         if "bias" in found and bundle.modules[layer.part].get_submodule(layer.module).bias is None:
-            raise Unfit("it has a bias and the model’s layer has none")
+            raise ShapeMismatch("it has a bias and the model’s layer has none")
         if "weight" in _touched(layer) and "weight" not in found:
-            raise Unfit("it holds no change")
-    except Unfit as problem:
+            raise ShapeMismatch("it holds no change")
+    except ShapeMismatch as problem:
         raise InvalidRecipe(
             f"LoRA {_title(lora)} does not fit “{bundle.ref.name}”: of {layer.module}, {problem}.",
             _other_family(lora, bundle),
@@ -234,25 +234,27 @@ def _changes(act: Act, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Chan
     return found
 
 
-def _put(bundle: Bundle, state: _State, part: str, module: str, acts: Sequence[Act], stale: Container[str]) -> None:
+def _put(
+    bundle: Bundle, state: _State, part: str, module: str, applied: Sequence[AppliedLora], stale: Container[str]
+) -> None:
     """Compute a module's tensors with all that acts on them, and put them on it."""
-    shape = tuple(bundle.pristine(part, f"{module}.weight").shape)
-    changes: dict[str, list[tuple[Change, float]]] = {}
-    for act in acts:
-        for name, change in _changes(act, shape, bundle).items():
-            changes.setdefault(f"{module}.{name}", []).append((change, act.strength))
-    for name in filter(stale.__contains__, changes):
+    shape = tuple(bundle.original(part, f"{module}.weight").shape)
+    deltas: dict[str, list[tuple[Change, float]]] = {}
+    for act in applied:
+        for name, change in _deltas(act, shape, bundle).items():
+            deltas.setdefault(f"{module}.{name}", []).append((change, act.strength))
+    for name in filter(stale.__contains__, deltas):
         device, place = bundle.device, (part, name)
-        own, present = bundle.pristine(part, name), bundle.present(part, name)
+        own, present = bundle.original(part, name), bundle.present(part, name)
         if place in state.places and present is not None and not device.copies_weights and present.is_contiguous():
-            merged(own, changes[name], present)  # memory of its own already: a change of strength writes there again
+            merged(own, deltas[name], present)  # memory of its own already: a change of strength writes there again
             continue
         base = own if place in state.places or present is None else present
         state.places[place] = ()  # from here on it may differ from the checkpoint's own
-        bundle.replace(part, {name: merged(base.to(device.torch_device), changes[name])})
+        bundle.replace(part, {name: merged(base.to(device.torch_device), deltas[name])})
 
 
-def _take_off(bundle: Bundle, state: _State, places: Sequence[Place]) -> None:
+def _unpatch(bundle: Bundle, state: _State, places: Sequence[TensorSpec]) -> None:
     by_part: dict[str, list[str]] = {}
     for part, name in places:
         by_part.setdefault(part, []).append(name)
@@ -262,7 +264,7 @@ def _take_off(bundle: Bundle, state: _State, places: Sequence[Place]) -> None:
         state.places.pop(place, None)
 
 
-def _check(lora: LentLora, parsed: Parsed, bundle: Bundle) -> None:
+def _check(lora: LoadedLora, parsed: Parsed, bundle: Bundle) -> None:
     if parsed.other_kind:
         raise InvalidRecipe(
             f"LoRA {_title(lora)} is {parsed.other_kind}, which is not run here.",
@@ -277,7 +279,7 @@ def _check(lora: LentLora, parsed: Parsed, bundle: Bundle) -> None:
         )
 
 
-def _other_family(lora: LentLora, bundle: Bundle) -> str:
+def _other_family(lora: LoadedLora, bundle: Bundle) -> str:
     theirs, ours = lora.use.model.family, bundle.ref.family
     label = FAMILIES[theirs].label if theirs in FAMILIES else theirs
     if theirs in ("unknown", ours):
@@ -285,5 +287,5 @@ def _other_family(lora: LentLora, bundle: Bundle) -> str:
     return f"It was made for {label}. Choose such a model, or remove it."
 
 
-def _title(lora: LentLora) -> str:
+def _title(lora: LoadedLora) -> str:
     return f"“{lora.use.model.name}”"

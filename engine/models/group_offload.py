@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from engine.weights.weight_buffer import Block, Place, view
+from engine.weights.weight_buffer import TensorSpec, WeightBuffer, view
 
 GROUP_BYTES = 64 * 2**20  # a larger module is taken apart, if it is made of blocks
 _STAYS_BYTES = 4 * 2**20  # a smaller one beside blocks is not worth a copy
-Targets = Mapping[str, tuple[Place, Tensor]]
+Targets = Mapping[str, tuple[TensorSpec, Tensor]]
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class _Group:
     """A module that is copied at once: the ranges of its bytes by segment, and its tensors."""
 
     ranges: Mapping[int, tuple[int, int]]
-    targets: Mapping[str, tuple[Place, Tensor]]
+    targets: Mapping[str, tuple[TensorSpec, Tensor]]
     slot: int = -1
     copied: object | None = None  # an event, on CUDA
 
@@ -59,7 +59,7 @@ class Stream:
         self,
         module: nn.Module,
         targets: Targets,
-        block: Block,
+        block: WeightBuffer,
         device: torch.device,
         value_of: Callable[[str], Tensor | None],
     ) -> None:
@@ -87,7 +87,7 @@ class Stream:
             place.size for place, _ in self._rest.values()
         )
 
-    def use(self, block: Block) -> None:
+    def use(self, block: WeightBuffer) -> None:
         """Take the weights of another block from now on."""
         self._block = block
         self.forget()

@@ -16,24 +16,24 @@ from catalog.files.folders import fingerprint, settings_of
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import errors
-from engine.checkpoints.components import Part, parts_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
+from engine.checkpoints.components import Component, components_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
 from engine.checkpoints.tokenizers import check_vocabulary
-from engine.models.module_slot import Shelf
+from engine.models.module_slot import ModuleSlot
 from engine.weights.reading import Source, fill, match
-from engine.weights.weight_buffer import Block, Layout
+from engine.weights.weight_buffer import Layout, WeightBuffer
 
 _LOOK_S = 0.05  # between two looks at a load in another thread
 
 
 @dataclass(slots=True)
-class Held:
+class HostModel:
     """A block with what belongs to it."""
 
     ref: ModelRef
     path: Path
     shape: str
-    plan: Mapping[str, Part]
-    block: Block
+    plan: Mapping[str, Component]
+    block: WeightBuffer
     tokenizers: tuple[CLIPTokenizer, ...]
     scheduler_config: Mapping[str, Any]
     digests: Mapping[str, str]
@@ -44,12 +44,12 @@ class Held:
 
 
 @dataclass(slots=True)
-class Wanted:
+class LoadPlan:
     """A model whose files are known, and once matched, found to fit its modules."""
 
     ref: ModelRef
     path: Path
-    plan: Mapping[str, Part]
+    plan: Mapping[str, Component]
     shape: str
     layout: Layout = field(init=False)
     tokenizers: tuple[CLIPTokenizer, ...] = ()
@@ -57,21 +57,21 @@ class Wanted:
     zeroes_empty_prompt: bool = True
     _sources: list[Source] = field(default_factory=list)
 
-    def match(self, shelf: Shelf) -> None:
+    def match(self, slot: ModuleSlot) -> None:
         """Check names and shapes of the files against the modules; reads only headers.
 
         Raises:
             ModelProblem: names file and tensor.
         """
-        self.layout = shelf.layout
+        self.layout = slot.layout
         self._sources = [
             source
             for name, part in self.plan.items()
-            for source in match(part.weights(), name, shelf.layout, part.pieces)
+            for source in match(part.weights(), name, slot.layout, part.slices)
         ]
         if self.ref.kind == "checkpoint":
             self.tokenizers = tokenizers_of(self.ref, self.path)
-            check_vocabulary(self.tokenizers, shelf.parts)
+            check_vocabulary(self.tokenizers, slot.parts)
             self.scheduler_config = scheduler_of(self.ref, self.path)
             self.zeroes_empty_prompt = zeroes_empty_prompt(self.ref, self.path)
         self._refuse_changed()
@@ -91,7 +91,7 @@ class Wanted:
         files = {source.path for source in self._sources}
         return fingerprint(folder, tuple(files), settings_of(self.path, self.ref.kind))
 
-    def read(self, block: Block) -> Generator[float, None, Held]:
+    def read(self, block: WeightBuffer) -> Generator[float, None, HostModel]:
         """Fill a block; yields the fraction that is done.
 
         Raises:
@@ -106,7 +106,7 @@ class Wanted:
                 yield done / max(total, 1)
         self._refuse_changed()
         digests = {part: self._digest(part, block) for part in self.plan}
-        return Held(
+        return HostModel(
             self.ref,
             self.path,
             self.shape,
@@ -119,7 +119,7 @@ class Wanted:
             round(time.monotonic() - began, 3),
         )
 
-    def _digest(self, part: str, block: Block) -> str:
+    def _digest(self, part: str, block: WeightBuffer) -> str:
         """Tells what a part makes from what others make.
 
         A VAE's previews may be shared by all checkpoints that have it; what a text encoder makes depends on its
@@ -132,23 +132,23 @@ class Wanted:
         return f"{block.digest(part)}{settings}{own}"
 
 
-def plan_load(ref: ModelRef, path: str) -> Wanted:
+def plan_load(ref: ModelRef, path: str) -> LoadPlan:
     """What a model consists of.
 
     Raises:
         ModelProblem: a configuration is missing, or the family is not known.
     """
-    plan = parts_of(ref, Path(path))
+    plan = components_of(ref, Path(path))
     shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}], sort_keys=True)
-    return Wanted(ref, Path(path), plan, shape)
+    return LoadPlan(ref, Path(path), plan, shape)
 
 
 class Fetch:
     """A model that is read ahead in a thread of its own; nobody else touches its block until it is done."""
 
-    def __init__(self, key: str, wanted: Wanted, block: Block) -> None:
+    def __init__(self, key: str, wanted: LoadPlan, block: WeightBuffer) -> None:
         self.key, self.ref, self.block = key, wanted.ref, block
-        self.held: Held | None = None
+        self.held: HostModel | None = None
         self.problem: str | None = None
         self._fraction = 0.0
         self._stopping = threading.Event()
@@ -171,7 +171,7 @@ class Fetch:
         self._stopping.set()
         self._thread.join()
 
-    def _read(self, wanted: Wanted, block: Block) -> None:
+    def _read(self, wanted: LoadPlan, block: WeightBuffer) -> None:
         reader = wanted.read(block)
         try:
             while not self._stopping.is_set():
@@ -179,4 +179,4 @@ class Fetch:
         except StopIteration as ended:
             self.held = ended.value
         except errors.FAILURES as error:
-            self.problem = errors.explain(error, wanted.ref.name, "its weights").message
+            self.problem = errors.as_studio_error(error, wanted.ref.name, "its weights").message

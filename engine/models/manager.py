@@ -27,10 +27,10 @@ from engine.device.devices import Device, device_bytes, give_back_pinned, releas
 from engine.device.memory import memory
 from engine.families import family_of
 from engine.families.family import Family
-from engine.models.loading import Fetch, Held, Wanted, plan_load
-from engine.models.module_slot import Shelf, build
+from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
+from engine.models.module_slot import ModuleSlot, build
 from engine.models.offload import Offload, OffloadChoice, PlacedParts, choose, follows
-from engine.weights.weight_buffer import Block, Layout
+from engine.weights.weight_buffer import Layout, WeightBuffer
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
@@ -58,34 +58,34 @@ class Bundle:
     tokenizers: tuple[CLIPTokenizer, ...]
     scheduler_config: Mapping[str, Any]
     digests: Mapping[str, str]
-    _shelf: Shelf = field(repr=False)
+    _slot: ModuleSlot = field(repr=False)
     zeroes_empty_prompt: bool = True
 
     @property
     def notes(self) -> dict[str, object]:
         """What was changed on these modules, for whoever changes them; emptied when other weights are put there."""
-        return self._shelf.notes
+        return self._slot.notes
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The parts to look at, wherever they lie: their numbers may be away."""
-        return self._shelf.parts
+        return self._slot.parts
 
     def present(self, part: str, name: str) -> Tensor | None:
         """A tensor as it now is where the modules run; None while its part is away."""
-        return self._shelf.present(part, name)
+        return self._slot.present(part, name)
 
-    def pristine(self, part: str, name: str) -> Tensor:
+    def original(self, part: str, name: str) -> Tensor:
         """The model's own tensor, in host memory: never to be written."""
-        return self._shelf.pristine(part, name)
+        return self._slot.original(part, name)
 
     def replace(self, part: str, values: Mapping[str, Tensor]) -> None:
         """Let tensors of a part have other values, of any device and precision, until they are restored."""
-        self._shelf.replace(part, values)
+        self._slot.replace(part, values)
 
     def restore(self, part: str, names: Iterable[str]) -> None:
         """Give tensors the model's own values again, to the bit."""
-        self._shelf.restore(part, names)
+        self._slot.restore(part, names)
 
 
 class ModelManager:
@@ -101,8 +101,8 @@ class ModelManager:
         self._device = device
         self._budget = budget_bytes or int(memory().total * _BUDGET_SHARE)
         self._offload = offload
-        self._held: dict[str, Held] = {}  # least recently used first
-        self._shelves: list[Shelf] = []  # least recently used first
+        self._held: dict[str, HostModel] = {}  # least recently used first
+        self._slots: list[ModuleSlot] = []  # least recently used first
         self._fetch: Fetch | None = None
         self._least_mode: dict[str, Offload] = {}  # what memory asked for, by model
 
@@ -124,10 +124,10 @@ class ModelManager:
         ref, size = self._fetch.ref, self._fetch.block.layout.size
         return *models, ResidentModel(name=ref.name, kind=ref.kind, bytes=size, place="coming")
 
-    def _describe(self, held: Held) -> ResidentModel:
-        shelf = next((shelf for shelf in self._shelves if shelf.holds is held), None)
-        is_there = shelf is not None and (not self._device.copies_weights or shelf.device_size > 0)
-        extra = shelf.replaced_size if shelf else 0
+    def _describe(self, held: HostModel) -> ResidentModel:
+        slot = next((slot for slot in self._slots if slot.holds is held), None)
+        is_there = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
+        extra = slot.overrides_size if slot else 0
         return ResidentModel(
             name=held.ref.name,
             kind=held.ref.kind,
@@ -150,7 +150,7 @@ class ModelManager:
         for name in [name for name, held in self._held.items() if path_key(held.ref) == key and not held.leases]:
             self._evict(name)
 
-    def _named(self, key: str) -> list[Held]:
+    def _named(self, key: str) -> list[HostModel]:
         self._adopt()
         return [held for held in self._held.values() if path_key(held.ref) == key]
 
@@ -190,7 +190,9 @@ class ModelManager:
             spare = self._make_room(ref, wanted.layout, _FETCH_MARGIN)
             self._fetch = Fetch(key, wanted, spare or self._block_for(wanted))
         except errors.FAILURES as error:
-            log.info("%s is not read ahead: %s", ref.name, errors.explain(error, ref.name, "its weights").message)
+            log.info(
+                "%s is not read ahead: %s", ref.name, errors.as_studio_error(error, ref.name, "its weights").message
+            )
 
     def is_fetching(self) -> bool:
         """Whether a model is read ahead."""
@@ -213,35 +215,35 @@ class ModelManager:
         if fetch is not None:
             fetch.stop()
 
-    def _plan(self, ref: ModelRef, path: str) -> Wanted:
+    def _plan(self, ref: ModelRef, path: str) -> LoadPlan:
         """Modules for the model's shape, and its files checked against them."""
         wanted = plan_load(ref, path)
-        shelf = next((shelf for shelf in self._shelves if shelf.shape == wanted.shape), None)
-        shelf = shelf or build(wanted.shape, wanted.plan, self._device)
-        wanted.match(shelf)
-        if shelf not in self._shelves:
-            self._shelves.append(shelf)
+        slot = next((slot for slot in self._slots if slot.shape == wanted.shape), None)
+        slot = slot or build(wanted.shape, wanted.plan, self._device)
+        wanted.match(slot)
+        if slot not in self._slots:
+            self._slots.append(slot)
         return wanted
 
-    def _block_for(self, wanted: Wanted) -> Block:
+    def _block_for(self, wanted: LoadPlan) -> WeightBuffer:
         """Room for a model; page-locked while that takes no more than its share of the machine's memory."""
         locked = sum(held.block.layout.size for held in self._held.values() if held.block.is_pinned)
         pins = self._device.pins_memory and locked + wanted.layout.size <= memory().total * _PINNED_SHARE
         try:
-            return Block.empty(wanted.layout, pinned=pins)
+            return WeightBuffer.empty(wanted.layout, pinned=pins)
         except RuntimeError as error:
             if not pins:
                 raise
             log.info("%s is kept in ordinary memory: %s", wanted.ref.name, str(error)[:120])
-            return Block.empty(wanted.layout)
+            return WeightBuffer.empty(wanted.layout)
 
-    def _keep(self, key: str, held: Held) -> None:
+    def _keep(self, key: str, held: HostModel) -> None:
         self._held[key] = held
         self._evict_earlier(held)
         self._shrink(keep=key)
         log.info("loaded %s, %.0f MB in %.1f s", held.ref.name, held.block.layout.size / 1e6, held.load_s)
 
-    def _evict_earlier(self, held: Held) -> None:
+    def _evict_earlier(self, held: HostModel) -> None:
         """Let go of what lay at the same place before: nothing can ask for it any more."""
         for key, other in list(self._held.items()):
             is_earlier = (
@@ -265,10 +267,10 @@ class ModelManager:
         for _ in self.prepare(ref, path):
             pass
         held = self._held[_key(ref, path)]
-        shelf = self._shelf_for(held)
-        parts = self._put(held, shelf, beside)
+        slot = self._slot_for(held)
+        parts = self._put(held, slot, beside)
         held.leases += 1
-        shelf.leases += 1
+        slot.leases += 1
         try:
             yield Bundle(
                 ref,
@@ -278,13 +280,13 @@ class ModelManager:
                 held.tokenizers,
                 held.scheduler_config,
                 held.digests,
-                shelf,
+                slot,
                 held.zeroes_empty_prompt,
             )
         finally:
             held.leases -= 1
-            shelf.leases -= 1
-            for module in shelf.parts.values():
+            slot.leases -= 1
+            for module in slot.parts.values():
                 unslice_attention(module, self._device)
 
     def size_of(self, ref: ModelRef, path: str) -> int:
@@ -298,9 +300,9 @@ class ModelManager:
         Returns:
             What was done, in words; empty if there is nothing left to do.
         """
-        idle = [shelf for shelf in self._shelves if shelf.device_size and not shelf.leases]
-        for shelf in idle:
-            shelf.clear()
+        idle = [slot for slot in self._slots if slot.device_size and not slot.leases]
+        for slot in idle:
+            slot.clear()
         if idle:
             return "models that wait were taken off the card"
         # A VAE of the recipe lies above the model's own parts.
@@ -323,38 +325,38 @@ class ModelManager:
         for key in [key for key, held in self._held.items() if not held.leases]:
             self._evict(key)
 
-    def _shelf_for(self, held: Held) -> Shelf:
+    def _slot_for(self, held: HostModel) -> ModuleSlot:
         """A free set of modules of its shape; one is built when all are leased with others."""
-        same = [shelf for shelf in self._shelves if shelf.shape == held.shape]
-        for shelf in same:
-            if shelf.holds is held:
-                return shelf
-        for shelf in same:
-            if not shelf.leases:
-                return shelf
-        shelf = build(held.shape, held.plan, self._device)
-        self._shelves.append(shelf)
-        return shelf
+        same = [slot for slot in self._slots if slot.shape == held.shape]
+        for slot in same:
+            if slot.holds is held:
+                return slot
+        for slot in same:
+            if not slot.leases:
+                return slot
+        slot = build(held.shape, held.plan, self._device)
+        self._slots.append(slot)
+        return slot
 
-    def _put(self, held: Held, shelf: Shelf, beside: int) -> Mapping[str, nn.Module]:
+    def _put(self, held: HostModel, slot: ModuleSlot, beside: int) -> Mapping[str, nn.Module]:
         """Swap: after this the modules compute with the checkpoint's weights."""
-        self._shelves.remove(shelf)
-        self._shelves.append(shelf)
-        if shelf.holds is not held:
-            shelf.put(held, held.block)
+        self._slots.remove(slot)
+        self._slots.append(slot)
+        if slot.holds is not held:
+            slot.put(held, held.block)
         if not self._device.copies_weights:
-            return shelf.parts
-        parts = PlacedParts(shelf, self._mode(held, shelf, beside))
-        self._free_device(shelf)
+            return slot.parts
+        parts = PlacedParts(slot, self._mode(held, slot, beside))
+        self._free_device(slot)
         if parts.mode == "none":
-            self._place_all(held, shelf, parts)
+            self._place_all(held, slot, parts)
         return parts
 
-    def _place_all(self, held: Held, shelf: Shelf, parts: PlacedParts) -> None:
+    def _place_all(self, held: HostModel, slot: ModuleSlot, parts: PlacedParts) -> None:
         """Bring every part to the device. What other programs hold of it shows only now: then parts travel instead."""
         try:
-            for part in shelf.parts:
-                shelf.place(part)
+            for part in slot.parts:
+                slot.place(part)
         except torch.OutOfMemoryError:
             if self._offload != "auto" or held.ref.kind != "checkpoint":
                 raise
@@ -363,29 +365,29 @@ class ModelManager:
             self._least_mode[path_key(held.ref)] = "encoders"
             release()
 
-    def _mode(self, held: Held, shelf: Shelf, beside: int) -> Offload:
+    def _mode(self, held: HostModel, slot: ModuleSlot, beside: int) -> Offload:
         if held.ref.kind != "checkpoint":
             return "none"
         if self._offload != "auto":
             return self._offload
         limit = device_bytes(self._device)
-        leased = sum(other.device_size for other in self._shelves if other.leases and other is not shelf)
+        leased = sum(other.device_size for other in self._slots if other.leases and other is not slot)
         room = None if limit is None else limit - beside - leased
-        return choose(shelf, room, self._least_mode.get(path_key(held.ref), "none"))
+        return choose(slot, room, self._least_mode.get(path_key(held.ref), "none"))
 
-    def _free_device(self, wanted: Shelf) -> None:
+    def _free_device(self, wanted: ModuleSlot) -> None:
         """Give up the storage of other idle shelves, least recently used first, until this one fits: maybe all."""
         limit, need = device_bytes(self._device), wanted.layout.size - wanted.device_size
-        for shelf in list(self._shelves):
-            used = sum(other.device_size for other in self._shelves)
+        for slot in list(self._slots):
+            used = sum(other.device_size for other in self._slots)
             if limit is None or used + need <= limit:
                 return
-            if shelf is not wanted and shelf.device_size and not shelf.leases:
-                shelf.clear()
+            if slot is not wanted and slot.device_size and not slot.leases:
+                slot.clear()
 
     # Making room
 
-    def _make_room(self, ref: ModelRef, layout: Layout, margin: float = 1.0) -> Block | None:
+    def _make_room(self, ref: ModelRef, layout: Layout, margin: float = 1.0) -> WeightBuffer | None:
         """Before a load: evict what the budget and the machine's free memory ask for, and refuse what can't fit.
 
         The model that was used last stays if it can, so that it serves on should the load fail.
@@ -393,7 +395,7 @@ class ModelManager:
         Returns:
             The block of an evicted model of the same layout: memory that need not be had, and cleared, anew.
         """
-        spare: Block | None = None
+        spare: WeightBuffer | None = None
         need, newest = int(layout.size * margin), next(reversed(self._held), None)
         idle = [key for key, held in self._held.items() if not held.leases and not held.is_pinned]
         while idle and not self._fits(need, spares_budget=idle[0] == newest):
@@ -428,16 +430,16 @@ class ModelManager:
             if key != keep and not self._held[key].leases and not self._held[key].is_pinned:
                 self._evict(key)
 
-    def _evict(self, key: str) -> Block:
+    def _evict(self, key: str) -> WeightBuffer:
         """Forget a model. Its memory is free when the block that is returned is."""
         held = self._held.pop(key)
         self._least_mode.pop(path_key(held.ref), None)
         log.info("evicted %s", held.ref.name)
-        for shelf in [shelf for shelf in self._shelves if shelf.holds is held]:
-            shelf.clear()
+        for slot in [slot for slot in self._slots if slot.holds is held]:
+            slot.clear()
         if held.ref.kind != "checkpoint":  # every LoRA has a shape of its own
             others = {other.shape for other in self._held.values()}
-            self._shelves = [shelf for shelf in self._shelves if shelf.shape in others or shelf.shape != held.shape]
+            self._slots = [slot for slot in self._slots if slot.shape in others or slot.shape != held.shape]
         return held.block
 
 

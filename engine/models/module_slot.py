@@ -16,18 +16,18 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from contract.errors import ModelProblem
-from engine.checkpoints.components import Part
+from engine.checkpoints.components import Component
 from engine.device.attention import set_attention
 from engine.device.devices import Device
 from engine.models.group_offload import Stream
 from engine.weights.named_tensors import NamedTensors
-from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Block, Layout, Place, lay_out, view
+from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
 
 Segments = Mapping[int, Tensor]  # device memory by the number of the layout's segment
 
 
 @dataclass(slots=True)
-class Shelf:
+class ModuleSlot:
     """The modules of one shape, and what is on them.
 
     Attributes:
@@ -45,14 +45,14 @@ class Shelf:
     shape: str
     parts: Mapping[str, nn.Module]
     layout: Layout
-    targets: Mapping[tuple[str, str], tuple[Place, Tensor]]
+    targets: Mapping[tuple[str, str], tuple[TensorSpec, Tensor]]
     device: Device
     holds: object | None = None
-    block: Block | None = None
+    block: WeightBuffer | None = None
     storage: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     streams: dict[str, Stream] = field(default_factory=dict)
     changed: set[tuple[str, str]] = field(default_factory=set)
-    replaced: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    overrides: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
     travels: bool = False
     leases: int = 0
@@ -63,7 +63,7 @@ class Shelf:
         stored = sum(self.layout.part_size(part) for part in self.storage)
         return stored + sum(stream.size for stream in self.streams.values())
 
-    def put(self, holder: object, block: Block) -> None:
+    def put(self, holder: object, block: WeightBuffer) -> None:
         """Swap: after this the modules compute with the block's weights, wherever its parts lie."""
         self.holds = None  # not until all bytes are there
         self._forget_changes()
@@ -103,8 +103,8 @@ class Shelf:
 
     def drop(self, part: str) -> None:
         """Take a part off the device; values that it was given go to the host with it."""
-        for owner, name in [key for key in self.changed if key[0] == part and key not in self.replaced]:
-            self.replaced[owner, name] = self._like(self.targets[owner, name][1], self.targets[owner, name][0])
+        for owner, name in [key for key in self.changed if key[0] == part and key not in self.overrides]:
+            self.overrides[owner, name] = self._like(self.targets[owner, name][1], self.targets[owner, name][0])
         stream = self.streams.pop(part, None)
         if stream is not None:
             stream.close()
@@ -125,10 +125,10 @@ class Shelf:
 
     def _forget_changes(self) -> None:
         self.changed.clear()
-        self.replaced.clear()
+        self.overrides.clear()
         self.notes.clear()
 
-    def pristine(self, part: str, name: str) -> Tensor:
+    def original(self, part: str, name: str) -> Tensor:
         """The checkpoint's own tensor, in host memory: never to be written."""
         assert self.block is not None
         return self.block.tensor(self.targets[part, name][0])
@@ -143,27 +143,27 @@ class Shelf:
         for name, value in values.items():
             place, target = self.targets[part, name]
             if not self.device.copies_weights:
-                self.replaced[part, name] = target.data = self._like(value, place)
+                self.overrides[part, name] = target.data = self._like(value, place)
                 continue
             if part in self.storage:
                 target.copy_(value)
                 self.changed.add((part, name))
             if self.travels or part not in self.storage:
-                self.replaced[part, name] = self._like(value, place)
+                self.overrides[part, name] = self._like(value, place)
             else:
-                self.replaced.pop((part, name), None)  # of an earlier lease: `drop` keeps the new value
+                self.overrides.pop((part, name), None)  # of an earlier lease: `drop` keeps the new value
         self._tell_streams(part)
 
     @property
-    def replaced_size(self) -> int:
+    def overrides_size(self) -> int:
         """Bytes of host memory that stand-ins take beside the block."""
-        return sum(value.numel() * value.element_size() for value in self.replaced.values())
+        return sum(value.numel() * value.element_size() for value in self.overrides.values())
 
     def restore(self, part: str, names: Iterable[str]) -> None:
         """Give tensors the checkpoint's own values again, to the bit."""
         for name in names:
             place, target = self.targets[part, name]
-            self.replaced.pop((part, name), None)
+            self.overrides.pop((part, name), None)
             self.changed.discard((part, name))
             assert self.block is not None
             if not self.device.copies_weights:
@@ -178,7 +178,7 @@ class Shelf:
 
     @staticmethod
     @torch.inference_mode(False)
-    def _like(value: Tensor, place: Place) -> Tensor:
+    def _like(value: Tensor, place: TensorSpec) -> Tensor:
         """A value in host memory as the block would have it; a copy where it is not so already."""
         if value.device.type == "cpu" and value.dtype == place.dtype and not place.is_channels_last:
             return value.detach().reshape(place.shape)
@@ -188,7 +188,7 @@ class Shelf:
         return kept.copy_(value)
 
     def _value_of(self, part: str) -> Callable[[str], Tensor | None]:
-        return lambda name: self.replaced.get((part, name))
+        return lambda name: self.overrides.get((part, name))
 
     def _point(self, part: str, storage: Segments) -> None:
         for (owner, _), (place, target) in self.targets.items():
@@ -210,12 +210,12 @@ class Shelf:
                 for there, here in pairs:
                     there.copy_(here, non_blocking=True)
             torch.cuda.current_stream(device).wait_stream(stream)
-        for (owner, name), value in self.replaced.items():
+        for (owner, name), value in self.overrides.items():
             if owner == part:
                 self.targets[owner, name][1].copy_(value)
 
 
-def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
+def build(shape: str, plan: Mapping[str, Component], device: Device) -> ModuleSlot:
     """Build the modules of a shape, without weights.
 
     Raises:
@@ -237,7 +237,7 @@ def build(shape: str, plan: Mapping[str, Part], device: Device) -> Shelf:
     for module in parts.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)
-    return Shelf(shape, parts, layout, targets, device)
+    return ModuleSlot(shape, parts, layout, targets, device)
 
 
 def on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:

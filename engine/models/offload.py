@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from engine.models.module_slot import Shelf
+from engine.models.module_slot import ModuleSlot
 
 Offload = Literal["none", "encoders", "model", "group"]
 OffloadChoice = Literal["auto", "none", "encoders", "model", "group"]
@@ -20,7 +20,7 @@ MODES: tuple[Offload, ...] = get_args(Offload)
 _STREAMED = "unet"
 
 
-def company(part: str) -> str:
+def offload_group(part: str) -> str:
     """Parts that work together and travel together."""
     return "encoders" if part.startswith(("text_encoder", "image_encoder")) else part
 
@@ -28,8 +28,8 @@ def company(part: str) -> str:
 class PlacedParts(Mapping[str, nn.Module]):
     """A model's parts by name; to ask for one is to have it where it runs."""
 
-    def __init__(self, shelf: Shelf, mode: Offload) -> None:
-        self._shelf = shelf
+    def __init__(self, slot: ModuleSlot, mode: Offload) -> None:
+        self._slot = slot
         self._mode = mode
         self.travel_by(mode)
 
@@ -41,43 +41,43 @@ class PlacedParts(Mapping[str, nn.Module]):
     def travel_by(self, mode: Offload) -> None:
         """Go over to another mode; between two uses of the parts."""
         if mode != self._mode:
-            for part in self._shelf.parts:
-                self._shelf.drop(part)
+            for part in self._slot.parts:
+                self._slot.drop(part)
         self._mode = mode
-        self._shelf.travels = mode != "none"
+        self._slot.travels = mode != "none"
 
     def __contains__(self, name: object) -> bool:
-        return name in self._shelf.parts
+        return name in self._slot.parts
 
     def __getitem__(self, name: str) -> nn.Module:
-        module = self._shelf.parts[name]
+        module = self._slot.parts[name]
         self._make_way(name)
         if self.mode == "group" and name == _STREAMED:
-            self._shelf.stream(name)
+            self._slot.stream(name)
         else:
-            self._shelf.place(name)
+            self._slot.place(name)
         return module
 
     def _make_way(self, name: str) -> None:
         if self.mode == "none":
             return
-        for other in (*self._shelf.storage, *self._shelf.streams):
+        for other in (*self._slot.storage, *self._slot.streams):
             if not self._stay_together(name, other):
-                self._shelf.drop(other)
+                self._slot.drop(other)
 
     def _stay_together(self, one: str, other: str) -> bool:
-        if company(one) == company(other):
+        if offload_group(one) == offload_group(other):
             return True
-        return self.mode == "encoders" and "encoders" not in (company(one), company(other))
+        return self.mode == "encoders" and "encoders" not in (offload_group(one), offload_group(other))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shelf.parts)
+        return iter(self._slot.parts)
 
     def __len__(self) -> int:
-        return len(self._shelf.parts)
+        return len(self._slot.parts)
 
 
-def choose(shelf: Shelf, room: int | None, at_least: Offload = "none") -> Offload:
+def choose(slot: ModuleSlot, room: int | None, at_least: Offload = "none") -> Offload:
     """The mode with the least copying that fits.
 
     Args:
@@ -85,8 +85,8 @@ def choose(shelf: Shelf, room: int | None, at_least: Offload = "none") -> Offloa
         at_least: What memory has asked for before.
     """
     sizes: dict[str, int] = {}
-    for part in shelf.parts:
-        sizes[company(part)] = sizes.get(company(part), 0) + shelf.layout.part_size(part)
+    for part in slot.parts:
+        sizes[offload_group(part)] = sizes.get(offload_group(part), 0) + slot.layout.part_size(part)
     needs = {
         "none": sum(sizes.values()),
         "encoders": max(sum(sizes.values()) - sizes.get("encoders", 0), sizes.get("encoders", 0)),

@@ -32,7 +32,7 @@ class Conditions:
     is_guided: bool = False
     added: dict[str, Tensor] | None = None
 
-    def guide(self, prediction: Tensor, guidance: float) -> Tensor:
+    def apply_cfg(self, prediction: Tensor, guidance: float) -> Tensor:
         """Rows of predictions -> one, (1, C, h, w): Ho and Salimans 2022 (arXiv 2207.12598), composed
         as in Liu et al. 2022 (arXiv 2206.01714)."""
         if self.is_guided and len(self.weights) == 1:
@@ -50,7 +50,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
-class Influence:
+class ControlResiduals:
     """What controls add to one evaluation of the model, a row for each row of the latents.
 
     Attributes:
@@ -65,7 +65,7 @@ class Influence:
     pictures: tuple[Tensor, ...] = ()
 
 
-class Canvas(Protocol):
+class MaskBlend(Protocol):
     """A picture to begin from: where to start, and what a mask keeps."""
 
     first_step: int
@@ -77,10 +77,10 @@ class Canvas(Protocol):
         """Put back what the mask keeps, after an evaluation."""
 
 
-Predict = Callable[[Tensor, Tensor, Conditions, Influence | None], Tensor]
+Predict = Callable[[Tensor, Tensor, Conditions, ControlResiduals | None], Tensor]
 ModelAt = Callable[[int], Predict]  # by step, so that a refiner can take over
 ConditionsAt = Callable[[int], Conditions]  # by the number of steps that are made, those left out not counted
-Controls = Callable[[Tensor, Tensor, Conditions, Span], Influence | None]
+Controls = Callable[[Tensor, Tensor, Conditions, Span], ControlResiduals | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def denoise(
     guidance: float,
     generator: torch.Generator | None = None,
     *,
-    canvas: Canvas | None = None,
+    mask_blend: MaskBlend | None = None,
     controls: Controls | None = None,
 ) -> Iterator[LatentStep]:
     """Develop noise into latents.
@@ -121,12 +121,12 @@ def denoise(
         generator: Of the picture's seed, on the CPU; stochastic samplers draw from it.
     """
     order = sampling.order
-    first_step = canvas.first_step if canvas else 0
+    first_step = mask_blend.first_step if mask_blend else 0
     first = first_step * order
     if first >= len(sampling.timesteps):
         return  # strength 0 keeps the start picture
     sampling.start_at(first)
-    latents = canvas.begin(noise, sampling) if canvas else noise * sampling.noise_scale
+    latents = mask_blend.begin(noise, sampling) if mask_blend else noise * sampling.noise_scale
     count = len(sampling.timesteps)
     made = count - first
     for evaluation in range(first, count):
@@ -136,11 +136,11 @@ def denoise(
         scaled = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
         rows = torch.cat([scaled] * conditions.context.shape[0])
         span = ((evaluation - first) / made, (evaluation + 1 - first) / made)
-        influence = controls(rows, t, conditions, span) if controls else None
-        raw = model(step)(rows, t, conditions, influence).float()
-        prediction = conditions.guide(raw, guidance)
+        residuals = controls(rows, t, conditions, span) if controls else None
+        raw = model(step)(rows, t, conditions, residuals).float()
+        prediction = conditions.apply_cfg(raw, guidance)
         noisy, latents = latents, sampling.advance(prediction, evaluation, latents, generator)
-        if canvas:
-            latents = canvas.keep(latents, evaluation)
+        if mask_blend:
+            latents = mask_blend.keep(latents, evaluation)
         if evaluation % order == order - 1 or evaluation == count - 1:
             yield LatentStep(step + 1, sampling.steps, latents, noisy, prediction, sampling.clean[evaluation])

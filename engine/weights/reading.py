@@ -16,7 +16,7 @@ from torch import Tensor
 from catalog.detect.quantized import companions, scale_of, scales_rows
 from catalog.files.headers import TensorInfo, read_header
 from contract.errors import ModelProblem
-from engine.weights.weight_buffer import Block, Layout, Place
+from engine.weights.weight_buffer import Layout, TensorSpec, WeightBuffer
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -41,7 +41,7 @@ _OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TensorSlice:
     """Where a tensor's numbers are in a file that has names and an order of its own.
 
     Attributes:
@@ -76,7 +76,7 @@ class Reading:
     """
 
     info: TensorInfo
-    place: Place
+    place: TensorSpec
     is_transposed: bool = False
     scale: TensorInfo | None = None
 
@@ -96,7 +96,7 @@ class Source:
 
 
 def match(
-    files: Sequence[Path], part: str, layout: Layout, pieces: Mapping[str, Piece] | None = None
+    files: Sequence[Path], part: str, layout: Layout, slices: Mapping[str, TensorSlice] | None = None
 ) -> tuple[Source, ...]:
     """Check names and shapes of a part's files against the layout; reads only headers.
 
@@ -109,8 +109,8 @@ def match(
     """
     headers = {file: read_header(file) for file in files}
     home = {name: file for file, header in headers.items() for name in header}
-    label = f"{part}/{files[0].name}" if pieces is None else f"{files[0].name} ({part})"
-    left = {name: Piece(name) for name in home.keys() - companions(home)} if pieces is None else dict(pieces)
+    label = f"{part}/{files[0].name}" if slices is None else f"{files[0].name} ({part})"
+    left = {name: TensorSlice(name) for name in home.keys() - companions(home)} if slices is None else dict(slices)
     readings: dict[Path, list[Reading]] = {file: [] for file in files}
     for place in layout.places:
         if place.part != part:
@@ -127,7 +127,7 @@ def match(
     if unknown:
         raise ModelProblem(
             f"{label} has a tensor “{unknown[0][:80]}” (of {len(unknown)}) that its configuration does not know.",
-            _OTHER_CONFIG if pieces is None else _OTHER_KIND,
+            _OTHER_CONFIG if slices is None else _OTHER_KIND,
         )
     return tuple(
         Source(
@@ -139,7 +139,7 @@ def match(
     )
 
 
-def _reading(label: str, piece: Piece, header: Mapping[str, TensorInfo], place: Place) -> Reading:
+def _reading(label: str, piece: TensorSlice, header: Mapping[str, TensorInfo], place: TensorSpec) -> Reading:
     info = piece.cut(header[piece.name])
     if not _fits(info.shape[::-1] if piece.is_transposed else info.shape, place.shape):
         hint = _OTHER_CONFIG if label.startswith(f"{place.part}/") else _OTHER_KIND
@@ -189,7 +189,7 @@ def _spellings(name: str) -> Iterator[str]:
             yield name.replace(new, old)
 
 
-def fill(block: Block, source: Source) -> Iterator[int]:
+def fill(block: WeightBuffer, source: Source) -> Iterator[int]:
     """Read a file into its places, cast to the run dtype; yields the bytes of each tensor read.
 
     In chunks that stay in the processor's cache: each byte crosses its memory as seldom as can be. Never by mapping
@@ -211,7 +211,7 @@ def fill(block: Block, source: Source) -> Iterator[int]:
             yield reading.info.end - reading.info.begin
 
 
-def _read_straight(file: Any, block: Block, reading: Reading, source: Source, staging: Tensor) -> None:
+def _read_straight(file: Any, block: WeightBuffer, reading: Reading, source: Source, staging: Tensor) -> None:
     """A tensor whose numbers lie in the file's order."""
     place, size = reading.place, reading.info.end - reading.info.begin
     flat = block.segments[place.segment][place.offset : place.offset + place.size]
@@ -228,7 +228,7 @@ def _read_straight(file: Any, block: Block, reading: Reading, source: Source, st
 
 
 def _read_turned(
-    file: Any, block: Block, reading: Reading, source: Source, staging: Tensor, scale: Tensor | None
+    file: Any, block: WeightBuffer, reading: Reading, source: Source, staging: Tensor, scale: Tensor | None
 ) -> Tensor:
     """A tensor that lies in another order, or is scaled; returns the staging memory, made larger if it had to be."""
     place, size = reading.place, reading.info.end - reading.info.begin
@@ -273,7 +273,7 @@ def _read(file: Any, target: Tensor, label: str) -> None:
         room = room[count:]
 
 
-def _take_in(tensor: Tensor, block: Block, place: Place, source: Source) -> None:
+def _take_in(tensor: Tensor, block: WeightBuffer, place: TensorSpec, source: Source) -> None:
     """Refuse what is not finite, and add to what tells the block's weights from others'."""
     if not tensor.is_floating_point():
         return

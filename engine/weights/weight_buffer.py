@@ -19,7 +19,7 @@ _DIGEST_BYTES = 1024  # of each tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorSpec:
     """Where one tensor lies: bytes [offset, offset + size) of a segment."""
 
     part: str
@@ -40,7 +40,7 @@ class Place:
 class Layout:
     """Where every tensor of a set of modules lies. No segment holds tensors of two parts, so that each can travel."""
 
-    places: tuple[Place, ...]
+    places: tuple[TensorSpec, ...]
     segment_bytes: tuple[int, ...]
     parts: Mapping[str, tuple[int, ...]]  # their segments
 
@@ -67,7 +67,7 @@ def lay_out(
         dtypes: The run dtype of each part; applies to floating-point tensors.
         segment_limit: Bytes after which a new segment begins; None for one segment a part.
     """
-    places: list[Place] = []
+    places: list[TensorSpec] = []
     ends: list[int] = []
     segments: dict[str, tuple[int, ...]] = {}
     for part, module in parts.items():
@@ -75,13 +75,13 @@ def lay_out(
         ends.append(0)
         for name, tensor in module.state_dict().items():
             dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
-            place = Place(
+            place = TensorSpec(
                 part, name, tuple(tensor.shape), dtype, len(ends) - 1, ends[-1], channels_last and tensor.dim() == 4
             )
             end = -(-(place.offset + place.size) // ALIGNMENT) * ALIGNMENT
             if segment_limit is not None and place.offset and end > segment_limit:
                 ends.append(0)
-                place = Place(part, name, place.shape, dtype, len(ends) - 1, 0, place.is_channels_last)
+                place = TensorSpec(part, name, place.shape, dtype, len(ends) - 1, 0, place.is_channels_last)
                 end = -(-place.size // ALIGNMENT) * ALIGNMENT
             places.append(place)
             ends[-1] = end
@@ -89,7 +89,7 @@ def lay_out(
     return Layout(tuple(places), tuple(ends), segments)
 
 
-def view(segments: tuple[Tensor, ...], place: Place) -> Tensor:
+def view(segments: tuple[Tensor, ...], place: TensorSpec) -> Tensor:
     """The tensor at a place of a block's or a device's bytes; no copy."""
     flat = segments[place.segment][place.offset : place.offset + place.size].view(place.dtype)
     if place.is_channels_last:
@@ -99,7 +99,7 @@ def view(segments: tuple[Tensor, ...], place: Place) -> Tensor:
 
 
 @dataclass(slots=True)
-class Block:
+class WeightBuffer:
     """A checkpoint's weights in host memory.
 
     Attributes:
@@ -110,10 +110,10 @@ class Block:
     layout: Layout
     segments: tuple[Tensor, ...]
     is_pinned: bool = False
-    sums: dict[Place, float] = field(default_factory=dict)
+    sums: dict[TensorSpec, float] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, layout: Layout, *, pinned: bool = False) -> "Block":
+    def empty(cls, layout: Layout, *, pinned: bool = False) -> "WeightBuffer":
         """Room for a checkpoint; may raise torch's out-of-memory errors."""
         if pinned:
             segments = [torch.empty(size, dtype=torch.uint8, pin_memory=True) for size in layout.segment_bytes]
@@ -121,7 +121,7 @@ class Block:
             segments = [_pages(size) for size in layout.segment_bytes]
         return cls(layout, tuple(segments), pinned)
 
-    def tensor(self, place: Place) -> Tensor:
+    def tensor(self, place: TensorSpec) -> Tensor:
         """The tensor at a place; no copy."""
         return view(self.segments, place)
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from contract.errors import InvalidInput
 from contract.parts import MASKED_FROM
 from contract.recipe import ModelRef, Recipe
-from engine.images.inpaint_region import frame_of
+from engine.images.inpaint_region import inpaint_region_of
 from tests.browser.test_inpaint import make, open_canvas, problem, spot, stroke, words
 from tests.support.browser_site import Visitor
 from tests.support.browser_uploads import picture_bytes
@@ -110,7 +110,7 @@ def share_in_engine(png: bytes, soft: bool, invert: bool) -> float:
         "mask": {"image": second, "soft": soft, "invert": invert, "blur": 0},
     }
     try:
-        frame = frame_of(Recipe.model_validate_json(json.dumps(fields)), images)
+        frame = inpaint_region_of(Recipe.model_validate_json(json.dumps(fields)), images)
     except InvalidInput as error:
         assert error.code == "invalid_mask"
         return 0.0

@@ -23,7 +23,7 @@ def draft(**fields: Any) -> RecipeDraft:
 
 
 def test_a_picture_made_before_keeps_its_whole_recipe() -> None:
-    recipe = read_facts(PICTURE).recipe
+    recipe = read_facts(PICTURE).recipe  # type: ignore[union-attr]
     assert recipe is not None and recipe.init_image is not None and recipe.mask is not None
     assert recipe.init_image.strength == 0.4 and recipe.init_image.depth is not None
     outpaint = recipe.init_image.outpaint

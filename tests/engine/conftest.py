@@ -77,7 +77,7 @@ def models() -> ModelManager:
 def make_recipe(entries: dict[str, ModelEntry]) -> Callable[..., Recipe]:
     """A small recipe; anything can be said differently."""
 
-    def make(model: str = "sd1", **changes: object) -> Recipe:
+    def make(model: str = "sd1", **deltas: object) -> Recipe:
         plain: dict[str, object] = {
             "prompt": "a red cat at sea",
             "negative_prompt": "dog",
@@ -90,7 +90,7 @@ def make_recipe(entries: dict[str, ModelEntry]) -> Callable[..., Recipe]:
             "height": 64,
             "seed": 7,
         }
-        return Recipe.model_validate({**plain, **changes})
+        return Recipe.model_validate({**plain, **deltas})
 
     return make
 
@@ -99,8 +99,8 @@ def make_recipe(entries: dict[str, ModelEntry]) -> Callable[..., Recipe]:
 def make_work_item(entries: dict[str, ModelEntry]) -> Callable[..., WorkItem]:
     """A work item for a recipe."""
 
-    def make(recipe: Recipe, **changes: object) -> WorkItem:
+    def make(recipe: Recipe, **deltas: object) -> WorkItem:
         paths = {path_key(entry.ref): str(entry.path) for entry in entries.values()}
-        return WorkItem("job", 1, Generate(recipe=recipe), model_paths=paths, **changes)
+        return WorkItem("job", 1, Generate(recipe=recipe), model_paths=paths, **deltas)
 
     return make

@@ -20,12 +20,12 @@ from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
-from engine.images.inpaint_region import frame_of
+from engine.images.inpaint_region import inpaint_region_of
 from engine.images.preprocessors import Preprocessors
-from engine.job_models import lend
+from engine.job_models import acquire
 from engine.models.manager import ModelManager
-from engine.pipeline import Material, develop, plan_of
-from engine.sampling.denoise import Conditions, Influence
+from engine.pipeline import PassInputs, plan_image, run_pass
+from engine.sampling.denoise import Conditions, ControlResiduals
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import png, smooth_picture
 from tests.support import tiny_controls
@@ -141,14 +141,14 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(
         init_image={"image": PICTURE_REF},
         mask={"image": MASK_REF, "area": "masked", "padding": 0, "blur": 0},
     )
-    frame = frame_of(recipe, IMAGES)
-    assert frame is not None and frame.view is not None
+    region = inpaint_region_of(recipe, IMAGES)
+    assert region is not None and region.view is not None
     with (
         models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
-        models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as lent,
+        models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as loaded,
     ):
-        held = ControlSet((lent.parts["controlnet"],), IMAGES, Preprocessors([], CPU.torch_device))
-        (shown,) = held.units(recipe, bundle, frame)
+        held = ControlSet((loaded.parts["controlnet"],), IMAGES, Preprocessors([], CPU.torch_device))
+        (shown,) = held.units(recipe, bundle, region)
         (whole,) = held.units(recipe, bundle)
     assert shown.hint.shape == whole.hint.shape == (1, 3, 64, 64)
     assert shown.hint.mean() > 0.75 > 0.5 > whole.hint.mean()  # the mask itself is the picture: white within
@@ -274,7 +274,7 @@ def test_pictures_as_prompt_leave_the_model_as_it_was(
         unet = bundle.parts["unet"]
         before, names = {key: value.clone() for key, value in unet.state_dict().items()}, [*unet.attn_processors]
         with pytest.raises(RuntimeError, match="on purpose"):
-            with lend(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle):
+            with acquire(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle):
                 assert unet.encoder_hid_proj is not None
                 raise RuntimeError("on purpose")
         after = unet.state_dict()
@@ -313,15 +313,15 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
         recipe = make_recipe(controls=({"model": entry.ref, "image": PICTURE_REF, "mode": "control"},))
         with (
             models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
-            models.lease(entry.ref, str(entry.path)) as lent,
+            models.lease(entry.ref, str(entry.path)) as loaded,
             torch.inference_mode(),
         ):
-            held = ControlSet(tuple(lent.parts.values()), IMAGES, Preprocessors([], CPU.torch_device))
+            held = ControlSet(tuple(loaded.parts.values()), IMAGES, Preprocessors([], CPU.torch_device))
             called = controls_of(held.units(recipe, bundle), CPU)
             assert called is not None
-            influence = called(rows, torch.tensor(500), conditions, (0.0, 0.1))
-        assert isinstance(influence, Influence)
-        for added in (*influence.down, *influence.within):
+            residuals = called(rows, torch.tensor(500), conditions, (0.0, 0.1))
+        assert isinstance(residuals, ControlResiduals)
+        for added in (*residuals.down, *residuals.within):
             assert added.shape[0] == 3 and not added[0].any() and added[1:].any()
 
 
@@ -349,10 +349,10 @@ def test_controls_run_in_the_precision_of_a_card(
     work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, {path_key(entry.ref): str(entry.path)})
     with (
         models.lease(entries[model].ref, str(entries[model].path)) as bundle,
-        lend(recipe, work_item, models, Preprocessors([], half.torch_device), bundle) as lent,
+        acquire(recipe, work_item, models, Preprocessors([], half.torch_device), bundle) as loaded,
     ):
-        material = Material(IMAGES, EmbeddingCache(), lambda image, *_: image, lent)
-        *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
+        inputs = PassInputs(IMAGES, EmbeddingCache(), lambda image, *_: image, loaded)
+        *_, last = run_pass(plan_image(recipe, bundle, inputs), recipe, inputs)
         weights = bundle.parts["unet"].state_dict()
         assert last.step.latents.isfinite().all() and last.step.latents.dtype == torch.float32
         assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}

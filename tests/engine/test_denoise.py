@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.sampling.denoise import Conditions, Influence, LatentStep, Span, denoise
+from engine.sampling.denoise import Conditions, ControlResiduals, LatentStep, Span, denoise
 from engine.sampling.samplers import Sampling, sampling_for
 
 CPU = torch.device("cpu")
@@ -53,16 +53,16 @@ def test_grad_mode_is_the_callers_between_steps() -> None:
 
 def test_guidance_steers_from_the_negative_prompt() -> None:
     prediction = torch.stack([torch.zeros(4, 2, 2), torch.ones(4, 2, 2)])
-    assert torch.equal(GUIDED.guide(prediction, 7.5), torch.full((1, 4, 2, 2), 7.5))
-    assert torch.equal(PLAIN.guide(prediction[1:], 7.5), torch.ones(1, 4, 2, 2))
+    assert torch.equal(GUIDED.apply_cfg(prediction, 7.5), torch.full((1, 4, 2, 2), 7.5))
+    assert torch.equal(PLAIN.apply_cfg(prediction[1:], 7.5), torch.ones(1, 4, 2, 2))
 
 
 def test_composed_prompts_add_their_directions() -> None:
     composed = Conditions(torch.zeros(3, 2, 3), weights=(1.0, -0.5), is_guided=True)
     prediction = torch.stack([torch.full((4, 2, 2), value) for value in (1.0, 3.0, 2.0)])
-    assert torch.equal(composed.guide(prediction, 2.0), torch.full((1, 4, 2, 2), 1 + 2 * (1.0 * 2 - 0.5 * 1)))
+    assert torch.equal(composed.apply_cfg(prediction, 2.0), torch.full((1, 4, 2, 2), 1 + 2 * (1.0 * 2 - 0.5 * 1)))
     unguided = Conditions(torch.zeros(2, 2, 3), weights=(1.0, 3.0))
-    assert torch.equal(unguided.guide(prediction[1:], 1.0), torch.full((1, 4, 2, 2), 0.25 * 3 + 0.75 * 2))
+    assert torch.equal(unguided.apply_cfg(prediction[1:], 1.0), torch.full((1, 4, 2, 2), 0.25 * 3 + 0.75 * 2))
 
 
 def test_conditions_and_model_are_asked_for_each_step() -> None:
@@ -92,11 +92,11 @@ def test_second_model_takes_over_on_the_way() -> None:
 def test_controls_reach_the_model_in_the_span_they_choose() -> None:
     seen = []
 
-    def controls(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, span: Span) -> Influence | None:
-        return Influence((rows,), rows) if span[0] >= 0.25 and span[1] <= 0.75 else None
+    def controls(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, span: Span) -> ControlResiduals | None:
+        return ControlResiduals((rows,), rows) if span[0] >= 0.25 and span[1] <= 0.75 else None
 
-    def predict(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, influence: object) -> torch.Tensor:
-        seen.append(influence is not None)
+    def predict(rows: torch.Tensor, t: torch.Tensor, conditions: Conditions, residuals: object) -> torch.Tensor:
+        seen.append(residuals is not None)
         return rows
 
     last(lambda _: predict, lambda _: PLAIN, sampling(), NOISE, 1.0, controls=controls)
@@ -122,7 +122,7 @@ def test_canvas_begins_later_and_keeps_what_is_masked() -> None:
     picture = Picture(first_step=2)
     plan = sampling(steps=5)
     plan.scheduler.set_begin_index(2)
-    made = list(denoise(lambda _: constant(0.3), lambda _: PLAIN, plan, NOISE, 1.0, canvas=picture))
+    made = list(denoise(lambda _: constant(0.3), lambda _: PLAIN, plan, NOISE, 1.0, mask_blend=picture))
     assert [step.index for step in made] == [3, 4, 5]
     assert picture.kept == [2, 3, 4]
     assert (made[-1].latents[..., :2] == 0).all()
@@ -138,7 +138,7 @@ def test_prompts_count_the_steps_that_are_made() -> None:
         asked.append(step)
         return PLAIN
 
-    list(denoise(lambda _: constant(0.3), told, plan, NOISE, 1.0, canvas=Picture(first_step=2)))
+    list(denoise(lambda _: constant(0.3), told, plan, NOISE, 1.0, mask_blend=Picture(first_step=2)))
     assert asked == [0, 1, 2]
 
 

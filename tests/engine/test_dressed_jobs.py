@@ -35,14 +35,14 @@ def files(entries: dict[str, ModelEntry], tmp_path_factory: pytest.TempPathFacto
     ink, text = make(everything, kohya), make(words, kohya, alpha=40.0)
     half = Made({**ink.tensors, "lora_unet_nowhere.lora_down.weight": torch.ones(4, 4)}, {})
     generator = torch.Generator().manual_seed(7)
-    bend = {
+    apply = {
         f"32.{side}.linear.{layer}.weight": torch.randn(32, 32, generator=generator) * 0.3
         for side in range(2)
         for layer in (0, 2)
     }
     plain = {
         "style": {"emb_params": STYLE},
-        "bend": bend,
+        "bend": apply,
         "nan": {name: torch.full_like(tensor, float("nan")) for name, tensor in ink.tensors.items()},
     }
     for name, tensors in plain.items():
@@ -74,15 +74,15 @@ def paint(
     def run(
         is_cancelled: Callable[[], bool] = lambda: False,
         *,
-        bend: float = 0.0,
+        apply: float = 0.0,
         style: bool = False,
         nets: dict[str, float] | None = None,
-        **changes: object,
+        **deltas: object,
     ) -> list[Any]:
         loras = tuple({"model": ref("lora", name), "weight": weight} for name, weight in (nets or {}).items())
-        networks = ({"model": ref("hypernetwork", "bend"), "weight": bend},) if bend else ()
+        networks = ({"model": ref("hypernetwork", "bend"), "weight": apply},) if apply else ()
         recipe = make_recipe(
-            loras=loras, hypernetworks=networks, embeddings=(ref("embedding", "style"),) if style else (), **changes
+            loras=loras, hypernetworks=networks, embeddings=(ref("embedding", "style"),) if style else (), **deltas
         )
         work_item = make_work_item(recipe)
         paths = {path_key(found): str(files[found.name]) for found in recipe.models if found.name in files}
@@ -161,12 +161,12 @@ def test_an_embedding_acts_where_it_is_named(paint: Generate) -> None:
 
 def test_a_hypernetwork_acts_by_its_weight_and_is_gone_afterwards(paint: Generate) -> None:
     plain = picture(paint())
-    bent, less = picture(paint(bend=1.0)), picture(paint(bend=0.4))
-    assert len({plain, bent, less}) == 3 and picture(paint()) == plain
+    apply_hypernetworks, less = picture(paint(apply=1.0)), picture(paint(apply=0.4))
+    assert len({plain, apply_hypernetworks, less}) == 3 and picture(paint()) == plain
 
 
 def test_all_of_them_act_together_and_leave_nothing(paint: Generate) -> None:
     plain = picture(paint(prompt="cat style"))
-    everything = picture(paint(prompt="cat style", style=True, bend=0.5, nets={"ink": 0.5, "words": 0.5}))
+    everything = picture(paint(prompt="cat style", style=True, apply=0.5, nets={"ink": 0.5, "words": 0.5}))
     assert everything != plain and picture(paint(prompt="cat style")) == plain
-    assert picture(paint(prompt="cat style", style=True, bend=0.5, nets={"ink": 0.5, "words": 0.5})) == everything
+    assert picture(paint(prompt="cat style", style=True, apply=0.5, nets={"ink": 0.5, "words": 0.5})) == everything

@@ -87,7 +87,9 @@ def test_memory_that_never_suffices_ends_in_a_sentence_and_the_next_job_works(
     assert run(card, work_item)[2] == expected
 
 
-@pytest.mark.parametrize("place", ["engine.engine.plan_of", "engine.engine.lend"], ids=["prompt", "LoRAs and controls"])
+@pytest.mark.parametrize(
+    "place", ["engine.engine.plan_image", "engine.engine.acquire"], ids=["prompt", "LoRAs and controls"]
+)
 def test_memory_that_runs_short_before_the_first_step_is_found_the_same_way(
     place: str, on: Make, engine: Engine, make_recipe: Make, make_work_item: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,8 +121,8 @@ def test_the_processor_slices_its_attention_for_one_job(
     kinds: list[set[type]] = []
 
     def fault(number: int) -> BaseException | None:
-        (shelf,) = [one for one in engine._models._shelves if getattr(one.holds, "ref", None) == entries["sd1"].ref]
-        kinds.append({type(processor) for processor in shelf.parts["unet"].attn_processors.values()})
+        (slot,) = [one for one in engine._models._slots if getattr(one.holds, "ref", None) == entries["sd1"].ref]
+        kinds.append({type(processor) for processor in slot.parts["unet"].attn_processors.values()})
         return MemoryError() if number == 0 else None
 
     steps_fail(fault)
@@ -208,7 +210,7 @@ def test_a_vae_without_memory_works_in_tiles(
     monkeypatch.setattr(vae, "_TILE", 64)
     work_item = make_work_item(make_recipe(width=128, height=128))
     run(engine, work_item)
-    (shelf,) = [one for one in engine._models._shelves if getattr(one.holds, "ref", None) == entries["sd1"].ref]
+    (slot,) = [one for one in engine._models._slots if getattr(one.holds, "ref", None) == entries["sd1"].ref]
     sides: list[int] = []
 
     def strike(module: object, given: tuple[torch.Tensor, ...]) -> None:
@@ -216,12 +218,12 @@ def test_a_vae_without_memory_works_in_tiles(
         if sides[-1] > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    hook = shelf.parts["vae"].decoder.register_forward_pre_hook(strike)
+    hook = slot.parts["vae"].decoder.register_forward_pre_hook(strike)
     events, _, picture = run(engine, work_item)
     hook.remove()
     assert isinstance(events[-1], WorkDone) and picture is not None
     assert sides[0] == 16 and max(sides[1:]) == 8
-    assert not shelf.parts["vae"].use_tiling
+    assert not slot.parts["vae"].use_tiling
 
 
 def test_a_vae_for_which_there_is_no_room_begins_in_tiles(

@@ -16,7 +16,7 @@ from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkItem
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
 from engine.models import loading
-from engine.models.module_slot import Shelf
+from engine.models.module_slot import ModuleSlot
 
 Make = Callable[..., Any]
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
@@ -79,7 +79,7 @@ def test_f14_a_swap_that_fails_leaves_the_old_model(
     elif stage == "to the device":
         says = "sd1_other"
         for name in ("put", "place"):
-            monkeypatch.setattr(Shelf, name, _strike_once(getattr(Shelf, name)))
+            monkeypatch.setattr(ModuleSlot, name, _strike_once(getattr(ModuleSlot, name)))
     else:
         new = broken(new, tmp_path / "bad", stage, float("nan"))
         says = stage
@@ -94,11 +94,11 @@ def test_f14_a_swap_that_fails_leaves_the_old_model(
 def _strike_once(original: Callable[..., None]) -> Callable[..., None]:
     struck: list[bool] = []
 
-    def strike(shelf: Shelf, *what: object) -> None:
-        original(shelf, *what)
+    def strike(slot: ModuleSlot, *what: object) -> None:
+        original(slot, *what)
         if not struck:
             struck.append(True)
-            shelf.holds = None
+            slot.holds = None
             raise RuntimeError("an unheard-of fault while copying")
 
     return strike

@@ -13,7 +13,7 @@ from catalog.models import ModelEntry, describe
 from contract.errors import InvalidRecipe
 from contract.parts import LoraUse
 from contract.recipe import ModelRef, Recipe
-from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import vocabulary_of
 from engine.convert.baking import _read
 from engine.models.manager import ModelManager
@@ -157,9 +157,9 @@ def test_an_empty_negative_prompt_is_zeros_unless_the_model_says_otherwise(
         }
     )
     with models.lease(one, str(folder)) as bundle:
-        conditions = condition(recipe, bundle, EmbeddingCache()).at(0)
+        conditions = encode_prompts(recipe, bundle, EmbeddingCache()).at(0)
         assert bool((conditions.context[0] == 0).all()) is is_zero
-        named = condition(replace_prompt(recipe), bundle, EmbeddingCache()).at(0)
+        named = encode_prompts(replace_prompt(recipe), bundle, EmbeddingCache()).at(0)
         assert not (named.context[0] == 0).all()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.recipe import HypernetworkUse, ModelRef
-from engine.adapters.hypernetworks import LentNetwork, bent
+from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.device.devices import Device
 from engine.families.family import predict_with
 from engine.models.manager import ModelManager
@@ -34,7 +34,9 @@ def network(width: int, seed: int, *, norm: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def lent(pairs: dict[int, tuple[nn.Sequential, nn.Sequential]], weight: float = 1.0, **facts: str) -> LentNetwork:
+def loaded(
+    pairs: dict[int, tuple[nn.Sequential, nn.Sequential]], weight: float = 1.0, **facts: str
+) -> LoadedHypernetwork:
     tensors = {
         f"{width}.{side}.linear.{name}": tensor
         for width, pair in pairs.items()
@@ -44,12 +46,12 @@ def lent(pairs: dict[int, tuple[nn.Sequential, nn.Sequential]], weight: float = 
     return of_tensors(tensors, weight, **facts)
 
 
-def of_tensors(tensors: dict[str, Tensor], weight: float = 1.0, **facts: str) -> LentNetwork:
+def of_tensors(tensors: dict[str, Tensor], weight: float = 1.0, **facts: str) -> LoadedHypernetwork:
     module = NamedTensors({name: list(tensor.shape) for name, tensor in tensors.items()})
     for name, tensor in tensors.items():
         module.put(name, tensor)
     ref = ModelRef(kind="hypernetwork", name="bend", family="sd1")
-    return LentNetwork(HypernetworkUse(model=ref, weight=weight), module, {"activate_output": "false", **facts})
+    return LoadedHypernetwork(HypernetworkUse(model=ref, weight=weight), module, {"activate_output": "false", **facts})
 
 
 class ByHand(AttnProcessor):
@@ -86,12 +88,12 @@ def unet_of(entries: dict[str, ModelEntry], models: ModelManager) -> Any:
 
 def test_a_file_that_says_nothing_of_its_end_has_an_activation_there(unet_of: Any) -> None:
     pair = {CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))}
-    silent = replace(lent(pair), facts={"activation_func": "relu"})
-    said, other = (lent(pair, activation_func="relu", activate_output=value) for value in ("true", "false"))
+    silent = replace(loaded(pair), facts={"activation_func": "relu"})
+    said, other = (loaded(pair, activation_func="relu", activate_output=value) for value in ("true", "false"))
     made = []
     with torch.no_grad():
         for one in (silent, said, other):
-            with bent(unet_of, [one]):
+            with apply_hypernetworks(unet_of, [one]):
                 made.append(unet_of.parts["unet"](torch.ones(1, 4, 8, 8), 300, torch.ones(1, 7, CONTEXT)).sample)
     assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
 
@@ -100,8 +102,8 @@ def test_it_acts_in_full_precision_too(entries: dict[str, ModelEntry]) -> None:
     device = Device(torch.device("cpu"), "half", dtype=torch.bfloat16)
     told = Conditions(torch.ones(1, 7, CONTEXT), (1.0,))
     with ModelManager(device).lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle, torch.inference_mode():
-        with bent(
-            bundle, [lent({CONTEXT: (network(CONTEXT, 1, norm=True), network(CONTEXT, 2))}, activation_func="relu")]
+        with apply_hypernetworks(
+            bundle, [loaded({CONTEXT: (network(CONTEXT, 1, norm=True), network(CONTEXT, 2))}, activation_func="relu")]
         ):
             wide = predict_with(bundle.parts, torch.bfloat16, in_float32=True)(
                 torch.ones(1, 4, 8, 8), torch.tensor(300), told, None
@@ -117,14 +119,14 @@ def test_it_equals_attention_by_hand_and_is_gone_afterwards(unet_of: Any, norm: 
         (network(CONTEXT, 3), network(CONTEXT, 4)),
     ]
     lents = [
-        lent({CONTEXT: pairs[0], 999: pairs[0]}, 0.8, activation_func="relu", is_layer_norm=str(norm).lower()),
-        lent({CONTEXT: pairs[1]}, -0.5, activation_func="ReLU"),
+        loaded({CONTEXT: pairs[0], 999: pairs[0]}, 0.8, activation_func="relu", is_layer_norm=str(norm).lower()),
+        loaded({CONTEXT: pairs[1]}, -0.5, activation_func="ReLU"),
     ]
     torch.manual_seed(0)
     latents, context = torch.randn(1, 4, 8, 8), torch.randn(1, 77, CONTEXT)
     with torch.no_grad():
         plain = unet(latents, 300, context).sample
-        with bent(bundle, lents):
+        with apply_hypernetworks(bundle, lents):
             ours = unet(latents, 300, context).sample
         own = unet.attn_processors
         unet.set_attn_processor(ByHand([(*pairs[0], 0.8), (*pairs[1], -0.5)]))
@@ -137,7 +139,10 @@ def test_it_equals_attention_by_hand_and_is_gone_afterwards(unet_of: Any, norm: 
 
 
 def test_it_is_gone_after_a_failure(unet_of: Any) -> None:
-    with pytest.raises(ZeroDivisionError), bent(unet_of, [lent({CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))})]):
+    with (
+        pytest.raises(ZeroDivisionError),
+        apply_hypernetworks(unet_of, [loaded({CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))})]),
+    ):
         raise ZeroDivisionError
     assert not any(module._forward_pre_hooks for module in unet_of.parts["unet"].modules())
 
@@ -146,19 +151,21 @@ def test_it_is_gone_after_a_failure(unet_of: Any) -> None:
     ("make", "words"),
     [
         (
-            lambda: lent({768: (network(768, 1), network(768, 2))}),
+            lambda: loaded({768: (network(768, 1), network(768, 2))}),
             "does nothing on “sd1”: it is made for contexts 768 wide",
         ),
         (
-            lambda: lent({CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))}, activation_func="wild"),
+            lambda: loaded({CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))}, activation_func="wild"),
             "activation “wild”",
         ),
         (lambda: of_tensors({"32.0.linear.0.bias": torch.zeros(32)}), "its layers are not complete"),
         (lambda: of_tensors({"x": torch.zeros(32)}), "its layers are not complete"),
     ],
 )
-def test_what_can_not_be_run_is_refused_by_name(unet_of: Any, make: Callable[[], LentNetwork], words: str) -> None:
-    with pytest.raises(InvalidRecipe) as refused, bent(unet_of, [make()]):
+def test_what_can_not_be_run_is_refused_by_name(
+    unet_of: Any, make: Callable[[], LoadedHypernetwork], words: str
+) -> None:
+    with pytest.raises(InvalidRecipe) as refused, apply_hypernetworks(unet_of, [make()]):
         pass
     assert words in refused.value.message and "“bend”" in refused.value.message
     assert refused.value.code == "invalid_hypernetworks_model"

@@ -10,8 +10,8 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DPTForDept
 
 from catalog.files.headers import TensorInfo
 from engine.checkpoints.infer_config import layers_read, text_config, text_layers, unet_config, vae_config
-from engine.checkpoints.key_maps import clip_pieces, open_clip_pieces, unet_pieces, vae_pieces
-from engine.checkpoints.midas import midas_config, midas_pieces
+from engine.checkpoints.key_maps import clip_slices, open_clip_slices, unet_slices, vae_slices
+from engine.checkpoints.midas import midas_config, midas_slices
 from engine.families.depth import build_estimator
 from tests.support import tiny_files
 
@@ -60,8 +60,8 @@ def on_meta(make: Any, *arguments: object, **config: object) -> nn.Module:
 def test_a_unet(family: str, channels: int) -> None:
     net = on_meta(UNet2DConditionModel, in_channels=channels, **PUBLISHED[family])
     theirs = tiny_files.original_unet(net.state_dict())
-    pieces = unet_pieces(theirs)
-    found = {ours: tuple(theirs[piece.name].shape) for ours, piece in pieces.items()}
+    slices = unet_slices(theirs)
+    found = {ours: tuple(theirs[piece.name].shape) for ours, piece in slices.items()}
     assert found == shapes_of(net.state_dict())
     again = on_meta(UNet2DConditionModel, **unet_config(found, family))
     assert shapes_of(again.state_dict()) == found
@@ -81,9 +81,9 @@ def test_a_vae(family: str, scale: float) -> None:
         up_block_types=("UpDecoderBlock2D",) * 4,
     )
     theirs = tiny_files.original_vae(net.state_dict(), "first_stage_model.")
-    pieces = vae_pieces(theirs)
-    assert pieces.keys() == net.state_dict().keys()
-    found = {ours: tuple(theirs[piece.name].shape) for ours, piece in pieces.items()}
+    slices = vae_slices(theirs)
+    assert slices.keys() == net.state_dict().keys()
+    found = {ours: tuple(theirs[piece.name].shape) for ours, piece in slices.items()}
     again = on_meta(AutoencoderKL, **vae_config(found, family))
     assert shapes_of(again.state_dict()) == shapes_of(net.state_dict())
     assert again.config["scaling_factor"] == scale
@@ -106,13 +106,13 @@ def test_a_text_encoder(width: int, layers: int, heads: int, is_open: bool) -> N
     bare = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
     if is_open:
         theirs = tiny_files.open_clip(tensors, "place.model.")
-        pieces = open_clip_pieces(theirs, "place.model.")
-        assert pieces["text_projection.weight"].is_transposed
-        assert pieces["encoder.layers.3.self_attn.v_proj.bias"].share == (2, 3)
+        slices = open_clip_slices(theirs, "place.model.")
+        assert slices["text_projection.weight"].is_transposed
+        assert slices["encoder.layers.3.self_attn.v_proj.bias"].share == (2, 3)
     else:
         theirs = {f"place.transformer.{name}": tensor for name, tensor in tensors.items()}
-        pieces = clip_pieces({**theirs, "place.transformer.vision_model.x": 0}, "place.transformer.")
-    assert pieces.keys() == bare.keys()
+        slices = clip_slices({**theirs, "place.transformer.vision_model.x": 0}, "place.transformer.")
+    assert slices.keys() == bare.keys()
     shapes = shapes_of(bare)
     assert text_layers(shapes) == layers
     made = text_config(shapes, is_open=is_open, layers=layers)
@@ -141,11 +141,11 @@ def test_a_depth_estimator() -> None:
         "depth_model.model.scratch.refinenet1.resConfUnit2.conv1.bias",
         "depth_model.model.scratch.output_conv.4.weight",
     } <= theirs.keys()  # as the authors' files have them
-    pieces = midas_pieces(theirs)
-    assert pieces.keys() == net.state_dict().keys()
+    slices = midas_slices(theirs)
+    assert slices.keys() == net.state_dict().keys()
     found = {
         ours: piece.cut(TensorInfo("F32", tuple(theirs[piece.name].shape), 0, 4 * theirs[piece.name].numel())).shape
-        for ours, piece in pieces.items()
+        for ours, piece in slices.items()
     }
     made = midas_config(found)
     again = on_meta(build_estimator, made)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.images.init_latents import Canvas, Still, first_step, stretch_latents
+from engine.images.init_latents import InitLatents, MaskBlend, first_step, stretch_latents
 from engine.sampling.samplers import Sampling, sampling_for
 from tests.engine.test_denoise import BETAS, CPU
 
@@ -32,41 +32,41 @@ def test_noise_is_added_as_the_schedulers_do(sampler: str, first: int) -> None:
     evaluation = first * plan.order
     plan.start_at(evaluation)
     theirs = plan.scheduler.add_noise(START, NOISE, plan.timesteps[evaluation : evaluation + 1])
-    ours = Canvas(first, START, NOISE, plan).begin(NOISE, plan)
+    ours = MaskBlend(first, START, NOISE, plan).begin(NOISE, plan)
     assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_what_is_masked_out_ends_as_the_start_picture(sampler: str) -> None:
     plan = sampling(sampler)
-    canvas = Canvas(0, START, NOISE, plan, HALF)
-    last = canvas.keep(torch.zeros_like(START), len(plan.timesteps) - 1)
+    mask_blend = MaskBlend(0, START, NOISE, plan, HALF)
+    last = mask_blend.keep(torch.zeros_like(START), len(plan.timesteps) - 1)
     assert (last[..., :2] == 2).all() and (last[..., 2:] == 0).all()
-    first = canvas.keep(torch.zeros_like(START), 0)
+    first = mask_blend.keep(torch.zeros_like(START), 0)
     assert not torch.allclose(first[..., :2], START[..., :2]) and (first[..., 2:] == 0).all()
 
 
 def test_a_whole_repaint_of_a_mask_begins_from_noise_alone() -> None:
     plan = sampling()
-    assert torch.equal(Canvas(0, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
-    assert not torch.equal(Canvas(1, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
+    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
+    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
 
 
 @pytest.mark.parametrize(("gray", "changes"), [(0.0, 0), (0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)])
-def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, changes: int) -> None:
+def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, deltas: int) -> None:
     plan = sampling()
-    canvas = Canvas(0, START, NOISE, plan, torch.full((1, 1, 4, 4), gray), is_soft=True)
-    free = [bool((canvas.keep(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
-    assert sum(free) == changes and free == sorted(free)
+    mask_blend = MaskBlend(0, START, NOISE, plan, torch.full((1, 1, 4, 4), gray), is_soft=True)
+    free = [bool((mask_blend.keep(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
+    assert sum(free) == deltas and free == sorted(free)
 
 
 @pytest.mark.parametrize("content", ["noise", "nothing", "original"])
 def test_masked_content_replaces_latents_under_the_mask_alone(content: str) -> None:
     plan = sampling()
-    still = Still(START, HALF, content=content)
-    canvas = still.canvas(plan, 0.5, NOISE, torch.Generator().manual_seed(3))
-    assert canvas is not None and canvas.first_step == 5
-    clean = canvas.begin(NOISE, plan) - plan.levels[5][1] * NOISE
+    init_latents = InitLatents(START, HALF, content=content)
+    mask_blend = init_latents.mask_blend(plan, 0.5, NOISE, torch.Generator().manual_seed(3))
+    assert mask_blend is not None and mask_blend.first_step == 5
+    clean = mask_blend.begin(NOISE, plan) - plan.levels[5][1] * NOISE
     assert torch.allclose(clean[..., :2], START[..., :2], atol=1e-5)
     under = clean[..., 2:]
     if content == "noise":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.lora.deltas import Unfit, changes_of, merged
+from engine.lora.deltas import ShapeMismatch, deltas_of, merged
 from tests.support.tiny_loras import one_after_another
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def delta(tensors: Mapping[str, Tensor], base: Tensor, strength: float = 1.0, name: str = "weight") -> Tensor:
-    change = changes_of(tensors, tuple(base.shape), CPU)[name]
+    change = deltas_of(tensors, tuple(base.shape), CPU)[name]
     kept = base.clone()
     added = merged(base, [(change, strength)]) - base
     assert torch.equal(base, kept)
@@ -120,19 +120,19 @@ def test_dora_gives_lengths(name: str, shape: tuple[int, ...]) -> None:
 def test_whole_changes_of_weight_and_bias_are_added() -> None:
     change, bias = noise(*LINEAR), noise(6)
     same(delta({"diff": change, "diff_b": bias}, noise(*LINEAR), 0.3), 0.3 * change)
-    found = changes_of({"diff_b": bias}, LINEAR, CPU)
+    found = deltas_of({"diff_b": bias}, LINEAR, CPU)
     assert set(found) == {"bias"}
     same(merged(torch.zeros(6), [(found["bias"], 2.0)]), 2.0 * bias)
 
 
 def test_a_result_can_be_written_where_one_was() -> None:
     base, room = noise(*LINEAR), torch.full(LINEAR, 9.0)
-    changes = [
-        (changes_of({"down": noise(2, 4), "up": noise(6, 2)}, LINEAR, CPU)["weight"], 0.5),
-        (changes_of({"diff": noise(*LINEAR)}, LINEAR, CPU)["weight"], 2.0),
+    deltas = [
+        (deltas_of({"down": noise(2, 4), "up": noise(6, 2)}, LINEAR, CPU)["weight"], 0.5),
+        (deltas_of({"diff": noise(*LINEAR)}, LINEAR, CPU)["weight"], 2.0),
     ]
-    assert merged(base, changes, room) is room
-    same(room, merged(base, changes))
+    assert merged(base, deltas, room) is room
+    same(room, merged(base, deltas))
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
@@ -142,9 +142,9 @@ def test_a_large_weight_is_added_up_in_float32_and_rounded_once(precision: torch
     base, room = noise(*shape).to(precision), torch.empty(shape, dtype=precision)
     factors = [(noise(700, 4, seed=number), noise(4, 1030, seed=number)) for number in range(count)]
     wanted = base.float() + sum(0.5 * up @ down for up, down in factors)
-    changes = [(changes_of({"down": down, "up": up}, shape, CPU)["weight"], 0.5) for up, down in factors]
-    same(merged(base, changes), wanted)
-    assert merged(base, changes, room) is room
+    deltas = [(deltas_of({"down": down, "up": up}, shape, CPU)["weight"], 0.5) for up, down in factors]
+    same(merged(base, deltas), wanted)
+    assert merged(base, deltas, room) is room
     assert torch.allclose(room.float(), wanted, rtol=torch.finfo(precision).eps, atol=1e-5)
 
 
@@ -160,5 +160,5 @@ def test_a_large_weight_is_added_up_in_float32_and_rounded_once(precision: torch
     ],
 )
 def test_what_makes_no_weight_says_so(tensors: dict[str, Tensor]) -> None:
-    with pytest.raises(Unfit):
-        changes_of(tensors, LINEAR, CPU)
+    with pytest.raises(ShapeMismatch):
+        deltas_of(tensors, LINEAR, CPU)

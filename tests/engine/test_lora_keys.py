@@ -5,8 +5,8 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
 
-from engine.lora.keys import Places, parse
-from engine.lora.ldm_names import block_of, first_names
+from engine.lora.keys import ModuleNames, parse
+from engine.lora.ldm_names import block_of, ldm_names
 
 NOTHING = torch.zeros(1)
 
@@ -56,17 +56,17 @@ def test_every_form_of_a_name_is_the_same_layer(
     sd15: UNet2DConditionModel, sdxl: UNet2DConditionModel, stem: str
 ) -> None:
     for unet in (sd15, sdxl):
-        found = parse({stem: NOTHING}, Places.of({"unet": unet}))
+        found = parse({stem: NOTHING}, ModuleNames.of({"unet": unet}))
         assert [(layer.part, layer.module) for layer in found.layers] == [
             ("unet", "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0")
         ]
-        assert found.strangers == () and block_of(found.layers[0].first_name) == "IN04"
+        assert found.unmatched == () and block_of(found.layers[0].ldm_name) == "IN04"
 
 
 def test_first_names_cover_every_weight_and_none_twice(sd15: UNet2DConditionModel, sdxl: UNet2DConditionModel) -> None:
     for unet in (sd15, sdxl):
         names = [name for name, child in unet.named_modules() if "weight" in child._parameters]
-        found = first_names(names)
+        found = ldm_names(names)
         assert set(found) == set(names) and len(set(found.values())) == len(names)
 
 
@@ -89,7 +89,7 @@ def test_first_names_cover_every_weight_and_none_twice(sd15: UNet2DConditionMode
 )
 def test_known_pairs_of_names(request: pytest.FixtureRequest, family: str, ours: str, first: str) -> None:
     unet = request.getfixturevalue(family)
-    assert first_names(name for name, _ in unet.named_modules())[ours] == first
+    assert ldm_names(name for name, _ in unet.named_modules())[ours] == first
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_known_pairs_of_names(request: pytest.FixtureRequest, family: str, ours:
     ],
 )
 def test_kinds_that_are_not_run_are_known(sd15: UNet2DConditionModel, name: str, kind: str) -> None:
-    assert parse({name: NOTHING}, Places.of({"unet": sd15})).other_kind == kind
+    assert parse({name: NOTHING}, ModuleNames.of({"unet": sd15})).other_kind == kind
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,5 @@ def test_kinds_that_are_not_run_are_known(sd15: UNet2DConditionModel, name: str,
     ],
 )
 def test_what_the_model_has_no_place_for_is_counted(sd15: UNet2DConditionModel, name: str) -> None:
-    found = parse({name: NOTHING}, Places.of({"unet": sd15}))
-    assert (len(found.layers), len(found.strangers), found.total) == (0, 1, 1)
+    found = parse({name: NOTHING}, ModuleNames.of({"unet": sd15}))
+    assert (len(found.layers), len(found.unmatched), found.total) == (0, 1, 1)

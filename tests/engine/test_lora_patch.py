@@ -17,8 +17,8 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import LoraUse, ModelRef
 from engine.device.devices import Device
 from engine.lora import deltas
-from engine.lora.ldm_names import block_of, first_names
-from engine.lora.patch import ORDERS, LentLora, wear
+from engine.lora.ldm_names import block_of, ldm_names
+from engine.lora.patch import ORDERS, LoadedLora, patch_loras
 from engine.models.manager import Bundle, ModelManager
 from tests.engine.conftest import CPU
 from tests.support.tiny_loras import ATTENTION, CONV, LINEAR, Made, chosen, dotted, kohya, kohya_xl, make
@@ -41,12 +41,12 @@ class House:
     def file(self, made: Made, name: str = "ink") -> Path:
         return made.save(self.folder / f"{name}.safetensors")
 
-    def wear(self, bundle: Bundle, *uses: tuple[Path, dict[str, Any]]) -> Any:
+    def patch_loras(self, bundle: Bundle, *uses: tuple[Path, dict[str, Any]]) -> Any:
         loras = []
         for file, how in uses:
-            with self.models.lease(ref(file), str(file)) as lent:
-                loras.append(LentLora(LoraUse(model=ref(file), **how), lent.parts["lora"], file))
-        return wear(bundle, loras)
+            with self.models.lease(ref(file), str(file)) as loaded:
+                loras.append(LoadedLora(LoraUse(model=ref(file), **how), loaded.parts["lora"], file))
+        return patch_loras(bundle, loras)
 
     def lease(self) -> Any:
         return self.models.lease(self.entry.ref, str(self.entry.path))
@@ -105,10 +105,10 @@ def test_the_result_equals_a_merge_by_hand(house: Callable[..., House], form: st
         before, own = weights(bundle), digest(bundle)
         made = make(chosen(bundle.parts, CONV), name_of, roles, alpha=alpha)
         file = here.file(made)
-        worn = here.wear(bundle, (file, {"weight": 0.7}))
-        assert worn.notices == ()
+        patched = here.patch_loras(bundle, (file, {"weight": 0.7}))
+        assert patched.notices == ()
         assert_merged(bundle, before, {place: 0.7 * delta for place, delta in made.deltas.items()})
-        here.wear(bundle)
+        here.patch_loras(bundle)
         assert digest(bundle) == own
 
 
@@ -117,9 +117,9 @@ def test_sdxl_files_with_the_first_programs_names_are_the_same(house: Callable[.
     with here.lease() as bundle:
         before = weights(bundle)
         modules = {place: child for place, child in chosen(bundle.parts, LINEAR).items() if place[0] == "unet"}
-        first = first_names(name for name, _ in bundle.parts["unet"].named_modules())
+        first = ldm_names(name for name, _ in bundle.parts["unet"].named_modules())
         made = make(modules, lambda part, name: kohya_xl(part, first[name]))
-        here.wear(bundle, (here.file(made), {}))
+        here.patch_loras(bundle, (here.file(made), {}))
         assert any("input_blocks" in name for name in made.tensors)
         assert_merged(bundle, before, made.deltas)
 
@@ -131,14 +131,14 @@ def test_several_act_together_with_weights_of_their_own(house: Callable[..., Hou
         one = make(chosen(bundle.parts, ATTENTION), kohya, seed=1)
         two = make(chosen(bundle.parts, LINEAR), dotted, ("lora_A.weight", "lora_B.weight"), alpha=None, seed=2)
         files = here.file(one, "one"), here.file(two, "two")
-        here.wear(bundle, (files[0], {"weight": -0.5}), (files[1], {"weight": 0.25, "text_weight": 1.5}))
+        here.patch_loras(bundle, (files[0], {"weight": -0.5}), (files[1], {"weight": 0.25, "text_weight": 1.5}))
         wanted = {place: delta * (0.25 if place[0] == "unet" else 1.5) for place, delta in two.deltas.items()}
         for place, delta in one.deltas.items():
             wanted[place] = wanted[place] - 0.5 * delta
         assert_merged(bundle, before, wanted)
-        here.wear(bundle, (files[0], {"weight": 1.0}))
+        here.patch_loras(bundle, (files[0], {"weight": 1.0}))
         assert_merged(bundle, before, one.deltas)
-        here.wear(bundle)
+        here.patch_loras(bundle)
         assert digest(bundle) == own
 
 
@@ -147,11 +147,11 @@ def test_a_part_with_weight_nothing_is_not_touched(house: Callable[..., House]) 
     with here.lease() as bundle:
         made = make(chosen(bundle.parts, LINEAR), kohya)
         file = here.file(made)
-        worn = here.wear(bundle, (file, {"weight": 0.5, "text_weight": 0.0}))
-        assert worn.bundle.digests["text_encoder"] == bundle.digests["text_encoder"]
-        assert worn.bundle.digests["unet"] != bundle.digests["unet"]
-        other = here.wear(bundle, (file, {"weight": 0.5, "text_weight": 0.1}))
-        again = here.wear(bundle, (file, {"weight": 0.9, "text_weight": 0.1}))
+        patched = here.patch_loras(bundle, (file, {"weight": 0.5, "text_weight": 0.0}))
+        assert patched.bundle.digests["text_encoder"] == bundle.digests["text_encoder"]
+        assert patched.bundle.digests["unet"] != bundle.digests["unet"]
+        other = here.patch_loras(bundle, (file, {"weight": 0.5, "text_weight": 0.1}))
+        again = here.patch_loras(bundle, (file, {"weight": 0.9, "text_weight": 0.1}))
         assert (
             other.bundle.digests["text_encoder"]
             == again.bundle.digests["text_encoder"]
@@ -176,12 +176,12 @@ def test_the_same_set_again_computes_nothing_and_another_strength_only_itself(
             for endings, seed in ((("to_q", "to_k"), 1), (("to_v",), 2))
         )
         files = here.file(one, "one"), here.file(two, "two")
-        here.wear(bundle, (files[0], {}), (files[1], {}))
+        here.patch_loras(bundle, (files[0], {}), (files[1], {}))
         assert count[0] == len(one.deltas) + len(two.deltas)
     with here.lease() as bundle:
-        here.wear(bundle, (files[0], {}), (files[1], {}))
+        here.patch_loras(bundle, (files[0], {}), (files[1], {}))
         assert count[0] == len(one.deltas) + len(two.deltas)
-        here.wear(bundle, (files[0], {}), (files[1], {"weight": 0.5}))
+        here.patch_loras(bundle, (files[0], {}), (files[1], {"weight": 0.5}))
         assert count[0] == len(one.deltas) + 2 * len(two.deltas)
 
 
@@ -190,10 +190,10 @@ def test_a_change_of_strength_leaves_no_trace_of_the_one_before(house: Callable[
         here = house(device=device)
         with here.lease() as bundle:
             file = here.file(make(chosen(bundle.parts, CONV), kohya))
-            here.wear(bundle, (file, {"weight": 0.3}))
+            here.patch_loras(bundle, (file, {"weight": 0.3}))
             fresh = digest(bundle)
-            here.wear(bundle, (file, {"weight": -7.0}))
-            here.wear(bundle, (file, {"weight": 0.3}))
+            here.patch_loras(bundle, (file, {"weight": -7.0}))
+            here.patch_loras(bundle, (file, {"weight": 0.3}))
             assert digest(bundle) == fresh
 
 
@@ -204,14 +204,14 @@ def test_another_checkpoint_on_the_same_modules_is_its_own(
     with here.lease() as bundle:
         file = here.file(make(chosen(bundle.parts, LINEAR), kohya))
         own = digest(bundle)
-        here.wear(bundle, (file, {}))
+        here.patch_loras(bundle, (file, {}))
     with here.models.lease(entries["sd1_other"].ref, str(entries["sd1_other"].path)) as other:
         plain = digest(other)
-        here.wear(other, (file, {}))
+        here.patch_loras(other, (file, {}))
         assert digest(other) != plain
     with here.lease() as bundle:
         assert digest(bundle) == own
-        here.wear(bundle)
+        here.patch_loras(bundle)
         assert digest(bundle) == own
 
 
@@ -221,7 +221,7 @@ def test_a_failure_takes_everything_off(house: Callable[..., House], monkeypatch
         with here.lease() as bundle:
             own = digest(bundle)
             file = here.file(make(chosen(bundle.parts, LINEAR), kohya))
-            here.wear(bundle, (file, {"weight": 0.2}))
+            here.patch_loras(bundle, (file, {"weight": 0.2}))
             calls = iter(range(100))
 
             def failing(*arguments: Any, calls: Iterator[int] = calls) -> Tensor:
@@ -231,9 +231,9 @@ def test_a_failure_takes_everything_off(house: Callable[..., House], monkeypatch
 
             with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
                 patch.setattr("engine.lora.patch.merged", failing)
-                here.wear(bundle, (file, {"weight": 0.9}))
+                here.patch_loras(bundle, (file, {"weight": 0.9}))
             assert digest(bundle) == own
-            here.wear(bundle, (file, {"weight": 0.2}))
+            here.patch_loras(bundle, (file, {"weight": 0.2}))
             assert digest(bundle) != own
 
 
@@ -244,8 +244,8 @@ def test_block_weights_act_on_their_blocks(house: Callable[..., House], count: i
         before = weights(bundle)
         made = make(chosen(bundle.parts, CONV), kohya_xl if count in (12, 20) else kohya)
         blocks = tuple(0.1 * (number + 1) for number in range(count))
-        here.wear(bundle, (here.file(made), {"weight": 2.0, "text_weight": 1.0, "blocks": blocks}))
-        first = first_names(name for name, _ in bundle.parts["unet"].named_modules())
+        here.patch_loras(bundle, (here.file(made), {"weight": 2.0, "text_weight": 1.0, "blocks": blocks}))
+        first = ldm_names(name for name, _ in bundle.parts["unet"].named_modules())
         factors = dict(zip(ORDERS[count], blocks, strict=True))
         wanted = {}
         for (part, name), delta in made.deltas.items():
@@ -293,7 +293,7 @@ def test_lr03_lr18_what_can_not_be_run_is_refused_by_name(
         own = digest(bundle)
         file = here.file(one_layer(bundle, {name: torch.ones(shape) for name, shape in made.items()}), "odd")
         with pytest.raises(InvalidRecipe) as refused:
-            here.wear(bundle, (file, {}))
+            here.patch_loras(bundle, (file, {}))
         assert words in refused.value.message and "LoRA “odd”" in refused.value.message, refused.value.message
         assert refused.value.code == "invalid_loras_model" and refused.value.hint and digest(bundle) == own
 
@@ -308,10 +308,10 @@ def test_lr08_no_layer_matched_is_an_error_that_names_the_family(house: Callable
     file = here.file(Made(tensors, {}), "flux")
     with (
         here.lease() as bundle,
-        here.models.lease(ref(file), str(file)) as lent,
+        here.models.lease(ref(file), str(file)) as loaded,
         pytest.raises(InvalidRecipe, match="0 of 3 layers match") as refused,
     ):
-        wear(bundle, [LentLora(LoraUse(model=ref(file, "sdxl")), lent.parts["lora"], file)])
+        patch_loras(bundle, [LoadedLora(LoraUse(model=ref(file, "sdxl")), loaded.parts["lora"], file)])
     assert "It was made for SDXL" in refused.value.hint
 
 
@@ -325,8 +325,8 @@ def test_a_part_that_matched_is_said(house: Callable[..., House]) -> None:
         }
         file = here.file(Made({**made.tensors, **extra}, made.deltas))
         count = len(made.deltas)
-        assert here.wear(bundle, (file, {})).notices == (f"LoRA “ink”: {count} of {count + 2} layers matched.",)
-        assert here.wear(bundle, (file, {})).notices == (f"LoRA “ink”: {count} of {count + 2} layers matched.",)
+        assert here.patch_loras(bundle, (file, {})).notices == (f"LoRA “ink”: {count} of {count + 2} layers matched.",)
+        assert here.patch_loras(bundle, (file, {})).notices == (f"LoRA “ink”: {count} of {count + 2} layers matched.",)
 
 
 def test_lr05_nan_in_a_file_is_refused_by_name(house: Callable[..., House]) -> None:
@@ -337,7 +337,7 @@ def test_lr05_nan_in_a_file_is_refused_by_name(house: Callable[..., House]) -> N
         made.tensors[name][0, 0] = float("nan")
         file, own = here.file(made), digest(bundle)
         with pytest.raises(ModelProblem, match="ink.safetensors: “lora_.*up.weight” holds NaN or infinity"):
-            here.wear(bundle, (file, {}))
+            here.patch_loras(bundle, (file, {}))
         assert digest(bundle) == own
 
 
@@ -364,7 +364,7 @@ def test_an_alpha_that_is_kept_apart_counts(house: Callable[..., House], where: 
             (here.folder / "adapter_config.json").write_text(json.dumps(settings))
         file = here.folder / "apart.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in made.tensors.items()}, file, metadata=metadata)
-        here.wear(bundle, (file, {}))
+        here.patch_loras(bundle, (file, {}))
         assert_merged(bundle, before, {place: factors[place] * delta for place, delta in made.deltas.items()})
 
 
@@ -375,7 +375,7 @@ def test_half_precision_files_are_computed_in_full(house: Callable[..., House]) 
         made = make(chosen(bundle.parts, LINEAR), kohya, dtype=torch.float16)
         file = here.folder / "half.safetensors"
         save_file({name: tensor.half() for name, tensor in made.tensors.items()}, file)
-        here.wear(bundle, (file, {}))
+        here.patch_loras(bundle, (file, {}))
         assert_merged(bundle, before, made.deltas)
 
 
@@ -392,7 +392,7 @@ def test_the_picture_of_unmerged_layers_is_the_same(house: Callable[..., House])
         for hook in hooks:
             hook.remove()
         plain = unet(latents, 500, context).sample
-        here.wear(bundle, (here.file(made), {}))
+        here.patch_loras(bundle, (here.file(made), {}))
         merged = unet(latents, 500, context).sample
     assert (unmerged - merged).abs().max() < 1e-5 < (plain - merged).abs().max()
 

@@ -19,7 +19,7 @@ from engine.device.devices import Device
 from engine.device.memory import Memory
 from engine.models import manager as models_module
 from engine.models.manager import ModelManager
-from engine.weights.weight_buffer import Block, lay_out, view
+from engine.weights.weight_buffer import WeightBuffer, lay_out, view
 from tests.support import tiny
 
 CPU = Device(torch.device("cpu"), "CPU")
@@ -338,7 +338,7 @@ def test_layout_keeps_tensors_whole_and_apart() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Conv2d(3, 2, 3), torch.nn.Linear(7, 7))
     layout = lay_out({"unet": module}, {"unet": torch.float32}, channels_last=True, segment_limit=256)
     assert len(layout.segment_bytes) > 1
-    block = Block.empty(layout)
+    block = WeightBuffer.empty(layout)
     for number, place in enumerate(layout.places):
         assert place.offset % 64 == 0
         view(block.segments, place).fill_(number)

@@ -18,7 +18,7 @@ from engine.engine import Engine, EngineOptions
 from engine.families.family import predict_with
 from engine.models import group_offload
 from engine.models.manager import Bundle, ModelManager
-from engine.models.module_slot import Shelf
+from engine.models.module_slot import ModuleSlot
 from engine.models.offload import MODES, Offload, PlacedParts, choose
 from engine.sampling.denoise import Conditions
 
@@ -36,8 +36,8 @@ PNG = _png()
 
 
 def placed(bundle: Bundle) -> set[str]:
-    shelf = bundle._shelf
-    return set(shelf.storage) | {f"{name} in groups" for name in shelf.streams}
+    slot = bundle._slot
+    return set(slot.storage) | {f"{name} in groups" for name in slot.streams}
 
 
 def lease(entry: ModelEntry, mode: Offload) -> Any:
@@ -111,26 +111,26 @@ def test_every_mode_paints_the_same_bits(
 def test_the_unet_passes_in_groups_through_two_buffers(entries: dict[str, ModelEntry]) -> None:
     with lease(entries["sd1"], "group") as bundle:
         unet = bundle.parts["unet"]
-        (stream,) = bundle._shelf.streams.values()
+        (stream,) = bundle._slot.streams.values()
         unet(torch.zeros(1, 4, 8, 8), torch.tensor(1), torch.zeros(1, 77, 32))
         order = stream._state.order
         assert len(order) > 4
         assert [group.slot for group in order] == [number % 2 for number in range(len(order))]
-        whole = bundle._shelf.layout.part_size("unet")
+        whole = bundle._slot.layout.part_size("unet")
         assert stream.size < 0.8 * whole
         assert placed(bundle) == {"unet in groups"}
 
 
 def test_the_mode_follows_from_the_memory(entries: dict[str, ModelEntry]) -> None:
     with lease(entries["sd1"], "none") as bundle:
-        shelf, sizes = bundle._shelf, bundle._shelf.layout.part_size
-        whole = shelf.layout.size
-        assert choose(shelf, None) == choose(shelf, whole) == "none"
-        assert choose(shelf, whole - 1) == "encoders"
-        largest = max(map(sizes, shelf.parts))
-        assert choose(shelf, sizes("unet") + sizes("vae") - 1) == "model"
-        assert choose(shelf, largest - 1) == "group"
-        assert choose(shelf, None, at_least="model") == "model"
+        slot, sizes = bundle._slot, bundle._slot.layout.part_size
+        whole = slot.layout.size
+        assert choose(slot, None) == choose(slot, whole) == "none"
+        assert choose(slot, whole - 1) == "encoders"
+        largest = max(map(sizes, slot.parts))
+        assert choose(slot, sizes("unet") + sizes("vae") - 1) == "model"
+        assert choose(slot, largest - 1) == "group"
+        assert choose(slot, None, at_least="model") == "model"
 
 
 def test_a_card_that_is_too_small_is_used_all_the_same(
@@ -156,16 +156,16 @@ def test_a_card_that_other_programs_fill_is_used_all_the_same(
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    place = Shelf.place
+    place = ModuleSlot.place
 
-    def crowded(self: Shelf, part: str) -> None:
+    def crowded(self: ModuleSlot, part: str) -> None:
         if part not in self.storage and self.device_size + self.layout.part_size(part) >= self.layout.size:
             raise torch.OutOfMemoryError("CUDA out of memory")
         place(self, part)
 
     work_item = make_work_item(make_recipe())
     expected = painted(engine, work_item)
-    monkeypatch.setattr(Shelf, "place", crowded)
+    monkeypatch.setattr(ModuleSlot, "place", crowded)
     card = on_card()
     assert [painted(card, work_item) for _ in range(2)] == [expected] * 2
     told_to_stay = on_card("none")
@@ -190,18 +190,18 @@ def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_a
 ) -> None:
     manager, name = ModelManager(CARD), "conv_in.weight"
 
-    def lent(mode: Offload, value: float | None = None) -> float:
+    def loaded(mode: Offload, value: float | None = None) -> float:
         manager._offload = mode
         with torch.no_grad(), manager.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
             bundle.parts["unet"]
             if value is not None:
-                bundle.replace("unet", {name: torch.full_like(bundle.pristine("unet", name), value)})
+                bundle.replace("unet", {name: torch.full_like(bundle.original("unet", name), value)})
             bundle.parts["vae"], bundle.parts["unet"]
             present = bundle.present("unet", name)
             assert present is not None
             return float(present.flatten()[0])
 
-    assert [lent("encoders", 0.5), lent("model"), lent("none", 0.25), lent("none"), lent("model")] == [
+    assert [loaded("encoders", 0.5), loaded("model"), loaded("none", 0.25), loaded("none"), loaded("model")] == [
         0.5,
         0.5,
         0.25,
@@ -254,10 +254,10 @@ def test_replaced_tensors_come_back_to_the_bit(device: str, entries: dict[str, M
     with manager.lease(entry.ref, str(entry.path)) as bundle:
         before = values(bundle)
         name = "conv_in.weight"
-        bundle.replace("unet", {name: bundle.pristine("unet", name) + 1})
+        bundle.replace("unet", {name: bundle.original("unet", name) + 1})
         bundle.notes["set"] = "ink"
         assert torch.equal(values(bundle)[name], before[name] + 1)
-        assert torch.equal(bundle.pristine("unet", name), before[name])
+        assert torch.equal(bundle.original("unet", name), before[name])
     with manager.lease(entry.ref, str(entry.path)) as bundle:
         assert bundle.notes["set"] == "ink"
         assert torch.equal(values(bundle)[name], before[name] + 1)
@@ -282,7 +282,7 @@ def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[st
 
     def change(bundle: Bundle) -> None:
         for name in ("conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"):
-            bundle.replace("unet", {name: bundle.pristine("unet", name) * 1.5})
+            bundle.replace("unet", {name: bundle.original("unet", name) * 1.5})
 
     with lease(entries["sd1"], "none") as bundle:
         plain = ask(bundle)

@@ -12,7 +12,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import Recipe
-from engine.adapters.prompt_encoder import MAX_CHUNKS, Chunk, EmbeddingCache, condition, split_in_chunks, weigh
+from engine.adapters.prompt_encoder import MAX_CHUNKS, Chunk, EmbeddingCache, encode_prompts, split_in_chunks, weigh
 from engine.families.family import Encoded
 from engine.models.manager import Bundle, ModelManager
 from tests.support.tiny import make_tokenizer
@@ -169,8 +169,8 @@ def test_sdxl_weighs_each_encoder_by_itself(
 ) -> None:
     recipe = make_recipe("sdxl", prompt=f"cat (dog:{weight:g}) sea", guidance=1.0)
     with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
-        told = condition(recipe, bundle, EmbeddingCache()).at(0)
-        plain = condition(make_recipe("sdxl", prompt="cat dog sea", guidance=1.0), bundle, EmbeddingCache()).at(0)
+        told = encode_prompts(recipe, bundle, EmbeddingCache()).at(0)
+        plain = encode_prompts(make_recipe("sdxl", prompt="cat dog sea", guidance=1.0), bundle, EmbeddingCache()).at(0)
     weights = torch.ones(1, 77, 1)
     weights[0, 2] = weight
     for place in (slice(0, 16), slice(16, 32)):  # begin, cat, dog
@@ -188,10 +188,10 @@ def test_a_hires_pass_goes_on_counting(
 ) -> None:
     recipe = make_recipe("sd1", prompt="[cat:dog:0.5] [sea:sun:1.5]", steps=4, guidance=1.0)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        first = condition(recipe, bundle, EmbeddingCache())
-        second = condition(recipe, bundle, EmbeddingCache(), hires_steps=2, after=4)
+        first = encode_prompts(recipe, bundle, EmbeddingCache())
+        second = encode_prompts(recipe, bundle, EmbeddingCache(), hires_steps=2, after=4)
         texts = {
-            text: condition(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
+            text: encode_prompts(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
             for text in ("cat sea", "dog sea", "dog sun")
         }
     for told, words in ((first, ["cat sea", "cat sea", "dog sea", "dog sea"]), (second, ["dog sea", "dog sun"])):
@@ -206,12 +206,12 @@ def test_repeated_prompt_calls_no_encoder(
     for kind, calls in (("sd1", 2), ("sdxl", 4)):
         with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle:
             counter = Counter(bundle)
-            first = condition(make_recipe(kind), bundle, cache).at(0)
+            first = encode_prompts(make_recipe(kind), bundle, cache).at(0)
             assert counter.calls == calls
-            again = condition(make_recipe(kind, seed=3, guidance=2.0), bundle, cache).at(0)
+            again = encode_prompts(make_recipe(kind, seed=3, guidance=2.0), bundle, cache).at(0)
             assert counter.calls == calls
             assert torch.equal(first.context, again.context)
-            condition(make_recipe(kind, clip_skip=2), bundle, cache)
+            encode_prompts(make_recipe(kind, clip_skip=2), bundle, cache)
             assert counter.calls == 2 * calls
             counter.remove()
 
@@ -223,7 +223,7 @@ def test_another_checkpoint_is_another_encoder(
     contexts = []
     for name in ("sd1", "sd1_other"):
         with models.lease(entries[name].ref, str(entries[name].path)) as bundle:
-            contexts.append(condition(make_recipe(name), bundle, cache).at(0).context)
+            contexts.append(encode_prompts(make_recipe(name), bundle, cache).at(0).context)
     assert not torch.equal(*contexts)
 
 
@@ -238,7 +238,7 @@ def test_rows_are_equally_long(
     models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
 ) -> None:
     with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
-        told = condition(make_recipe("sdxl", prompt="cat " * 100, negative_prompt="dog"), bundle, EmbeddingCache())
+        told = encode_prompts(make_recipe("sdxl", prompt="cat " * 100, negative_prompt="dog"), bundle, EmbeddingCache())
         conditions = told.at(0)
         assert conditions.context.shape == (2, 2 * 77, 32)
         assert conditions.added is not None
@@ -251,7 +251,7 @@ def test_conditions_change_with_the_step(
 ) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         counter = Counter(bundle)
-        told = condition(make_recipe(prompt="[cat:dog:0.5] at [sea|night]", steps=4), bundle, EmbeddingCache())
+        told = encode_prompts(make_recipe(prompt="[cat:dog:0.5] at [sea|night]", steps=4), bundle, EmbeddingCache())
         counter.remove()
         assert counter.calls == 1 + 4
         texts = [told.at(step).context for step in range(4)]
@@ -263,10 +263,10 @@ def test_and_gives_a_row_each(
     models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
 ) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        conditions = condition(make_recipe(prompt="cat AND dog :0.5"), bundle, EmbeddingCache()).at(0)
+        conditions = encode_prompts(make_recipe(prompt="cat AND dog :0.5"), bundle, EmbeddingCache()).at(0)
         assert conditions.context.shape[0] == 3
         assert conditions.weights == (1.0, 0.5)
-        unguided = condition(make_recipe(prompt="cat AND dog :0.5", guidance=1.0), bundle, EmbeddingCache()).at(0)
+        unguided = encode_prompts(make_recipe(prompt="cat AND dog :0.5", guidance=1.0), bundle, EmbeddingCache()).at(0)
         assert unguided.context.shape[0] == 2
         assert not unguided.is_guided
 
@@ -275,7 +275,7 @@ def test_long_prompt_says_how_much_was_not_read(
     models: ModelManager, entries: dict[str, ModelEntry], make_recipe: Callable[..., Recipe]
 ) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        told = condition(make_recipe(prompt="cat " * 20_000), bundle, EmbeddingCache())
+        told = encode_prompts(make_recipe(prompt="cat " * 20_000), bundle, EmbeddingCache())
         assert told.notices == ("The prompt is longer than 1,500 tokens: its last 18,500 words were not read.",)
 
 
@@ -284,5 +284,5 @@ def test_clip_skip_beyond_the_encoder_is_refused(
 ) -> None:
     with models.lease(entries["sd2"].ref, str(entries["sd2"].path)) as bundle:
         with pytest.raises(InvalidRecipe, match="has 1") as caught:
-            condition(make_recipe("sd2", clip_skip=2), bundle, EmbeddingCache())
+            encode_prompts(make_recipe("sd2", clip_skip=2), bundle, EmbeddingCache())
     assert caught.value.code == "invalid_clip_skip"

@@ -160,9 +160,9 @@ def test_shelves_of_small_models_go_with_them(models: ModelManager, control_entr
         entry = control_entries[name]
         with models.lease(entry.ref, str(entry.path)):
             pass
-    assert len(models._shelves) == 3
+    assert len(models._slots) == 3
     models.evict_all()
-    assert models._shelves == []
+    assert models._slots == []
 
 
 def test_memory_of_an_evicted_model_is_used_for_the_next_of_its_shape(entries: dict[str, ModelEntry]) -> None:

@@ -29,8 +29,8 @@ HOLE = {"image": {"sha256": MASK_REF.sha256}}
 
 @pytest.fixture
 def paint(engine: Engine, make_recipe: Make, make_work_item: Make) -> Make:
-    def run(kind: str = "sd1", **changes: object) -> list[WorkerEvent]:
-        recipe = make_recipe(kind, **{"width": 96, "height": 80, **changes})
+    def run(kind: str = "sd1", **deltas: object) -> list[WorkerEvent]:
+        recipe = make_recipe(kind, **{"width": 96, "height": 80, **deltas})
         return list(engine.generate(make_work_item(recipe, images=IMAGES), lambda: False))
 
     return run

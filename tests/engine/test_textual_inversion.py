@@ -12,7 +12,7 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import ModelRef, Recipe
-from engine.adapters.prompt_encoder import EmbeddingCache, condition, split_in_chunks
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts, split_in_chunks
 from engine.adapters.textual_inversion import Vector, Vocabulary, vocabulary_of
 from engine.models.manager import ModelManager
 from tests.support.tiny import make_tokenizer
@@ -87,7 +87,7 @@ def test_the_result_equals_encoders_that_learned_the_tokens(
         width = 1024 if kind == "sd2" else 32
         tables = (table(16, 1), table(16, 2)) if kind == "sdxl" else (table(width, 1),)
         files = {"clip_l": tables[0], "clip_g": tables[-1]} if kind == "sdxl" else {"emb_params": tables[0]}
-        ours = condition(recipe, bundle, EmbeddingCache(), vocabulary_of({ref(): files}, bundle)).at(0)
+        ours = encode_prompts(recipe, bundle, EmbeddingCache(), vocabulary_of({ref(): files}, bundle)).at(0)
         first, numbers = upscaled(CLIPTextModel, folder / "text_encoder", tables[0])
         states = first(ids(bundle.tokenizers[0], numbers), output_hidden_states=True).hidden_states
         if kind == "sdxl":
@@ -99,7 +99,7 @@ def test_the_result_equals_encoders_that_learned_the_tokens(
         else:
             wanted = first.final_layer_norm(states[-1])
         torch.testing.assert_close(ours.context, wanted, rtol=0, atol=1e-6)
-        plain = condition(recipe, bundle, EmbeddingCache()).at(0)
+        plain = encode_prompts(recipe, bundle, EmbeddingCache()).at(0)
         assert plain.context.shape != ours.context.shape or not torch.allclose(plain.context, ours.context, atol=1e-3)
 
 
@@ -108,15 +108,15 @@ def test_the_cache_tells_files_of_one_name_apart_and_keeps_the_encoder_clean(
 ) -> None:
     recipe, cache = make_recipe(prompt="cat style", guidance=1.0), EmbeddingCache()
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        plain = condition(recipe, bundle, cache).at(0).context
+        plain = encode_prompts(recipe, bundle, cache).at(0).context
         found = []
         for number in (1, 2, 1):
             words = vocabulary_of(
                 {ref("style").model_copy(update={"fingerprint": str(number)}): {"*": table(32, number)}}, bundle
             )
-            found.append(condition(recipe, bundle, cache, words).at(0).context)
+            found.append(encode_prompts(recipe, bundle, cache, words).at(0).context)
         assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
-        assert torch.equal(condition(recipe, bundle, EmbeddingCache()).at(0).context, plain)
+        assert torch.equal(encode_prompts(recipe, bundle, EmbeddingCache()).at(0).context, plain)
         assert not bundle.parts["text_encoder"].get_input_embeddings()._forward_hooks
 
 

@@ -24,9 +24,9 @@ from contract.work import WorkImage, WorkItem, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.engine import Engine
 from engine.images.preprocessors import Preprocessors
-from engine.job_models import lend
+from engine.job_models import acquire
 from engine.models.manager import ModelManager
-from engine.pipeline import Material, develop, first_noise, plan_of, sampling_of
+from engine.pipeline import PassInputs, first_noise, plan_image, run_pass, sampling_of
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE
@@ -250,10 +250,10 @@ def our_latents(
     work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, paths)
     with (
         models.lease(entry.ref, str(entry.path)) as bundle,
-        lend(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle) as lent,
+        acquire(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle) as loaded,
     ):
-        material = Material(IMAGES, EmbeddingCache(), no_enlarging, lent)
-        *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
+        inputs = PassInputs(IMAGES, EmbeddingCache(), no_enlarging, loaded)
+        *_, last = run_pass(plan_image(recipe, bundle, inputs), recipe, inputs)
         return last.step.latents, sampling_of(recipe, bundle)
 
 

@@ -35,7 +35,7 @@ from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.engine import Engine
 from engine.images.depth import depth_of
 from engine.models.manager import ModelManager
-from engine.pipeline import Material, develop, plan_of, sampling_of
+from engine.pipeline import PassInputs, plan_image, run_pass, sampling_of
 from tests.engine.conftest import CPU
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE, pin, stock_scheduler
 
@@ -124,8 +124,8 @@ def no_enlarging(*_: object) -> Image.Image:
 
 def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tuple[torch.Tensor, Any]:
     with models.lease(entry.ref, str(entry.path)) as bundle:
-        material = Material(IMAGES, EmbeddingCache(), no_enlarging)
-        *_, last = develop(plan_of(recipe, bundle, material), recipe, material)
+        inputs = PassInputs(IMAGES, EmbeddingCache(), no_enlarging)
+        *_, last = run_pass(plan_image(recipe, bundle, inputs), recipe, inputs)
         return last.step.latents, sampling_of(recipe, bundle)
 
 

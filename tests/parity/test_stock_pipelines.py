@@ -18,7 +18,7 @@ from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
 from contract.recipe import Recipe
 from contract.work import WorkImage
-from engine.adapters.prompt_encoder import EmbeddingCache, condition
+from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.engine import Engine
 from engine.families.family import predict_with
 from engine.models.manager import ModelManager
@@ -111,7 +111,7 @@ def pin(scheduler: Any, sampling: Any) -> Any:
 def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tuple[torch.Tensor, Any]:
     with models.lease(entry.ref, str(entry.path)) as bundle:
         sampling = sampling_of(recipe, bundle)
-        told = condition(recipe, bundle, EmbeddingCache())
+        told = encode_prompts(recipe, bundle, EmbeddingCache())
         generator = torch.Generator().manual_seed(recipe.seed)
         noise = first_noise(recipe, generator)
         predict = predict_with(bundle.parts, torch.float32)
@@ -214,7 +214,7 @@ def test_embeddings_equal_the_stock_encoders(
 ) -> None:
     recipe = make_recipe(kind, clip_skip=skip, guidance=1.0)
     with lender.lease(entries[kind].ref, str(entries[kind].path)) as bundle:
-        ours = condition(recipe, bundle, EmbeddingCache()).at(0)
+        ours = encode_prompts(recipe, bundle, EmbeddingCache()).at(0)
     pipe, _ = pipes[kind]
     with torch.no_grad():
         if kind == "sdxl":  # counts skipped layers from the one before the last
