@@ -261,7 +261,11 @@ def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--no-browser", action="store_false", dest="open_browser", help="do not open the page")
     parser.add_argument("--worker", choices=_CHOICES["worker"], help="where the engine runs (process)")
     parser.add_argument("--device", choices=_CHOICES["device"], help="what it runs on (auto)")
-    parser.add_argument("--precision", choices=_CHOICES["precision"], help="of the numbers that it computes in (auto)")
+    parser.add_argument(
+        "--precision",
+        choices=_CHOICES["precision"],
+        help="compute dtype (auto: float16 on GPUs, bfloat16 on CPUs where it is faster)",
+    )
     parser.add_argument(
         "--offload",
         choices=_CHOICES["offload"],

@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from contract.prompt import Part, Prompt, Piece, parse
+from contract.prompt import Part, Piece, Prompt, parse
 from contract.recipe import Recipe
 from engine.adapters.textual_inversion import NO_WORDS, Vector, Vocabulary, with_placeholder_tokens
 from engine.families.family import Encoded
