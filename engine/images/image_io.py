@@ -26,7 +26,7 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BAC
     """
     if ref.sha256 not in images:
         raise InvalidInput(
-            "A picture that the job works from did not reach the engine.", "Add it again.", code="input_gone"
+            "A picture that the job works from did not reach the engine.", "Add it again.", code="upload_gone"
         )
     try:
         with Image.open(io.BytesIO(images[ref.sha256]), formats=["PNG"]) as file:
@@ -36,7 +36,7 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BAC
             return Image.alpha_composite(Image.new("RGBA", file.size, background), file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         raise InvalidInput(
-            "A picture that the job works from can't be read.", "Add it again.", code="input_damaged"
+            "A picture that the job works from can't be read.", "Add it again.", code="upload_damaged"
         ) from None
 
 

@@ -52,12 +52,12 @@ def test_a_whole_repaint_of_a_mask_begins_from_noise_alone() -> None:
     assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
 
 
-@pytest.mark.parametrize(("gray", "changes"), [(0.0, 0), (0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)])
-def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, deltas: int) -> None:
+@pytest.mark.parametrize(("gray", "steps"), [(0.0, 0), (0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)])
+def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, steps: int) -> None:
     plan = sampling()
     mask_blend = MaskBlend(0, START, NOISE, plan, torch.full((1, 1, 4, 4), gray), is_soft=True)
     free = [bool((mask_blend.keep(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
-    assert sum(free) == deltas and free == sorted(free)
+    assert sum(free) == steps and free == sorted(free)
 
 
 @pytest.mark.parametrize("content", ["noise", "nothing", "original"])

@@ -67,7 +67,7 @@ def test_latents_are_stretched_later(make_recipe: Make) -> None:
 
 @pytest.mark.parametrize("invert", [False, True])
 def test_outside_a_hard_mask_every_bit_comes_back(invert: bool, make_recipe: Make) -> None:
-    region = framed(make_recipe, NOISE, box((96, 64), 10, 20, 50, 60), (96, 64), feather=0, invert=invert)
+    region = framed(make_recipe, NOISE, box((96, 64), 10, 20, 50, 60), (96, 64), blur=0, invert=invert)
     painted = np.zeros((64, 96), dtype=bool)
     painted[20:60, 10:50] = True
     painted = ~painted if invert else painted
@@ -77,14 +77,14 @@ def test_outside_a_hard_mask_every_bit_comes_back(invert: bool, make_recipe: Mak
 
 
 def test_a_feather_blurs_the_edge_and_not_the_rest(make_recipe: Make) -> None:
-    region = framed(make_recipe, NOISE, box((96, 64), 0, 0, 48, 64), (96, 64), feather=4)
+    region = framed(make_recipe, NOISE, box((96, 64), 0, 0, 48, 64), (96, 64), blur=4)
     shown = np.asarray(region.back(Image.new("RGB", (96, 64), "white"))).astype(int) - np.asarray(NOISE)
     assert (shown[:, 70:] == 0).all() and (np.asarray(region.back(NOISE)) == np.asarray(NOISE)).all()
     assert shown[:, :20].sum() > shown[:, 44:52].sum() > 0
 
 
 def test_a_mask_of_another_size_is_scaled_to_the_picture(make_recipe: Make) -> None:
-    region = framed(make_recipe, NOISE, box((192, 128), 0, 0, 96, 128), (96, 64), feather=0)
+    region = framed(make_recipe, NOISE, box((192, 128), 0, 0, 96, 128), (96, 64), blur=0)
     assert region.mask is not None
     assert (region.mask[:, :47] == 1).all() and (region.mask[:, 49:] == 0).all()
 
@@ -98,7 +98,7 @@ def test_an_empty_mask_is_refused_in_a_sentence(color: object, invert: bool, mak
 def test_what_is_transparent_in_a_mask_is_not_painted(make_recipe: Make) -> None:
     drawn = Image.new("RGBA", (96, 64), (255, 255, 255, 0))
     drawn.paste((255, 255, 255, 255), (0, 0, 48, 64))
-    region = framed(make_recipe, NOISE, drawn, (96, 64), feather=0)
+    region = framed(make_recipe, NOISE, drawn, (96, 64), blur=0)
     assert region.mask is not None and (region.mask[:, :48] == 1).all() and (region.mask[:, 48:] == 0).all()
 
 
@@ -121,7 +121,7 @@ def test_masked_content_is_what_lies_under_the_mask(content: str, make_recipe: M
 def test_only_the_masked_area_is_painted_and_the_picture_keeps_its_size(make_recipe: Make) -> None:
     photo = noise((700, 501))
     mask = box((700, 501), 300, 200, 340, 220)
-    region = framed(make_recipe, photo, mask, (64, 64), area="masked", padding=10, feather=0)
+    region = framed(make_recipe, photo, mask, (64, 64), area="masked", padding=10, blur=0)
     assert region.picture.size == (64, 64) and region.mask is not None and region.mask.shape == (64, 64)
     pixels = np.asarray(region.back(WHITE))
     painted = np.asarray(mask)[..., 0] > 0
@@ -135,15 +135,15 @@ def test_only_the_masked_area_is_painted_and_the_picture_keeps_its_size(make_rec
 @pytest.mark.parametrize("area", [(0, 0, 5, 5), (695, 496, 700, 501), (0, 250, 700, 252), (3, 0, 4, 501)])
 def test_an_area_at_the_edge_stays_in_the_picture(area: tuple[int, ...], make_recipe: Make) -> None:
     photo = noise((700, 501))
-    region = framed(make_recipe, photo, box((700, 501), *area), (128, 64), area="masked", feather=3)
+    region = framed(make_recipe, photo, box((700, 501), *area), (128, 64), area="masked", blur=3)
     assert region.back(Image.new("RGB", (128, 64))).size == (700, 501)
 
 
 def test_a_soft_mask_keeps_its_grays(make_recipe: Make) -> None:
     gray = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
-    region = framed(make_recipe, Image.new("RGB", (64, 64)), gray, soft=True, feather=0)
+    region = framed(make_recipe, Image.new("RGB", (64, 64)), gray, soft=True, blur=0)
     assert region.is_soft and region.mask is not None and len(np.unique(region.mask)) > 30
-    hard = framed(make_recipe, Image.new("RGB", (64, 64)), gray, feather=0)
+    hard = framed(make_recipe, Image.new("RGB", (64, 64)), gray, blur=0)
     assert hard.mask is not None and set(np.unique(hard.mask)) == {0.0, 1.0}
 
 
@@ -202,9 +202,9 @@ def dotted(size: tuple[int, int], *points: tuple[int, int]) -> Image.Image:
 
 @pytest.mark.parametrize("area", ["whole", "masked"])
 @pytest.mark.parametrize("blur", [0, 1, 4, 16, 64])
-def test_a_dot_is_repainted_whatever_the_blur(area: str, feather: int, make_recipe: Make) -> None:
+def test_a_dot_is_repainted_whatever_the_blur(area: str, blur: int, make_recipe: Make) -> None:
     region = framed(
-        make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), feather=feather, area=area
+        make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), blur=blur, area=area
     )
     assert region.mask is not None and region.mask.any()
     shown = np.asarray(region.back(Image.new("RGB", (96, 64), "white")))
@@ -212,10 +212,10 @@ def test_a_dot_is_repainted_whatever_the_blur(area: str, feather: int, make_reci
 
 
 @pytest.mark.parametrize("blur", [2, 8])
-def test_a_blur_is_as_before_where_the_mask_is_thicker_than_it(feather: int, make_recipe: Make) -> None:
+def test_a_blur_is_as_before_where_the_mask_is_thicker_than_it(blur: int, make_recipe: Make) -> None:
     mask = box((96, 64), 20, 10, 70, 50)
-    region = framed(make_recipe, Image.new("RGB", (96, 64)), mask, (96, 64), feather=feather)
-    expected = np.asarray(mask.convert("L").filter(ImageFilter.GaussianBlur(feather)))
+    region = framed(make_recipe, Image.new("RGB", (96, 64)), mask, (96, 64), blur=blur)
+    expected = np.asarray(mask.convert("L").filter(ImageFilter.GaussianBlur(blur)))
     shown = np.asarray(region.back(Image.new("RGB", (96, 64), "white")))[..., 0]
     assert (shown == expected).all()
 
@@ -234,7 +234,7 @@ def test_what_is_thinner_than_a_painted_pixel_is_still_repainted(
     resize: str, drawn: list[tuple[int, int]], make_recipe: Make
 ) -> None:
     photo = Image.new("RGB", (1000, 800))
-    region = framed(make_recipe, photo, dotted((1000, 800), *drawn), (160, 128), start={"resize": resize}, feather=0)
+    region = framed(make_recipe, photo, dotted((1000, 800), *drawn), (160, 128), start={"resize": resize}, blur=0)
     assert region.mask is not None
     assert region.mask.sum() >= max(1, 0.1 * len(drawn))
     shown = np.asarray(region.back(Image.new("RGB", (160, 128), "white")))
@@ -243,7 +243,7 @@ def test_what_is_thinner_than_a_painted_pixel_is_still_repainted(
 
 def test_an_edge_that_is_no_thin_line_lies_where_it_did(make_recipe: Make) -> None:
     mask = box((1000, 800), 203, 101, 751, 600)
-    region = framed(make_recipe, Image.new("RGB", (1000, 800)), mask, (160, 128), feather=0)
+    region = framed(make_recipe, Image.new("RGB", (1000, 800)), mask, (160, 128), blur=0)
     plain = np.asarray(mask.convert("L").resize((160, 128), Image.Resampling.LANCZOS)).astype(np.float32) / 255 >= 0.5
     assert region.mask is not None and (region.mask == plain).all()
 
@@ -289,11 +289,11 @@ def test_what_of_a_picture_is_cut_off_is_said(
 )
 @pytest.mark.parametrize("blur", [0, 4])
 def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(
-    size: tuple[int, int], made: tuple[int, int], feather: int, make_recipe: Make
+    size: tuple[int, int], made: tuple[int, int], blur: int, make_recipe: Make
 ) -> None:
     photo = noise(size)
     mask = box(size, 10, 10, size[0] // 2, size[1] // 2)
-    region = framed(make_recipe, photo, mask, made, keep_size=True, feather=feather)
+    region = framed(make_recipe, photo, mask, made, keep_size=True, blur=blur)
     assert (
         region.picture.size == made
         and region.mask is not None
@@ -302,9 +302,9 @@ def test_a_picture_that_keeps_its_size_comes_back_bit_for_bit_outside_the_mask(
     )
     pixels = np.asarray(region.back(Image.new("RGB", made, "white")))
     assert pixels.shape[:2] == size[::-1]
-    far = np.asarray(mask.convert("L").filter(ImageFilter.MaxFilter(2 * 3 * feather + 3))) == 0
+    far = np.asarray(mask.convert("L").filter(ImageFilter.MaxFilter(2 * 3 * blur + 3))) == 0
     assert (pixels[far] == np.asarray(photo)[far]).all()
     added = 255.0 - np.asarray(photo)
     share = ((pixels - np.asarray(photo, np.float32)) / np.maximum(added, 1))[:, :, 0]
     middle = ((10 + size[1] // 2) // 2, (10 + size[0] // 2) // 2)
-    assert share[middle] > (0.98 if feather == 0 else 0.5), "the middle of what is painted shows what was made"
+    assert share[middle] > (0.98 if blur == 0 else 0.5), "the middle of what is painted shows what was made"

@@ -145,7 +145,7 @@ def test_a_name_that_was_learned_is_painted_and_only_with_its_file(draw: Draw) -
 
 def test_more_strength_goes_farther_from_the_start_picture(draw: Draw, sunset: Image.Image) -> None:
     apart = [
-        distance(sunset, draw("snowy mountains at night", sunset, start_more={"strength": strength}))
+        distance(sunset, draw("snowy mountains at night", sunset, init_image_more={"strength": strength}))
         for strength in (0.0, 0.1, 0.3, 0.6, 1.0)
     ]
     assert apart == sorted(apart) and apart[0] == 0 and apart[-1] > 2 * apart[1] > 0
@@ -153,7 +153,7 @@ def test_more_strength_goes_farther_from_the_start_picture(draw: Draw, sunset: I
 
 def test_outside_the_mask_nothing_changes_and_inside_it_does(draw: Draw, sunset: Image.Image) -> None:
     mask = box((128, 128), 32, 16, 96, 72)
-    made = draw("snowy mountains at night", sunset, mask, start_more={"strength": 1.0}, mask_more={"blur": 0})
+    made = draw("snowy mountains at night", sunset, mask, init_image_more={"strength": 1.0}, mask_more={"blur": 0})
     inside = np.asarray(mask)[..., 0] > 0
     before, after = np.asarray(sunset).astype(int), np.asarray(made).astype(int)
     assert (before[~inside] == after[~inside]).all()
@@ -163,7 +163,7 @@ def test_outside_the_mask_nothing_changes_and_inside_it_does(draw: Draw, sunset:
 def test_a_soft_mask_changes_more_where_it_is_lighter(draw: Draw, sunset: Image.Image) -> None:
     ramp = Image.linear_gradient("L").rotate(90).resize((128, 128)).convert("RGB")
     made = draw(
-        "snowy mountains at night", sunset, ramp, start_more={"strength": 1.0}, mask_more={"blur": 0, "soft": True}
+        "snowy mountains at night", sunset, ramp, init_image_more={"strength": 1.0}, mask_more={"blur": 0, "soft": True}
     )
     change = np.abs(np.asarray(made).astype(int) - np.asarray(sunset)).mean(axis=(0, 2))
     light = np.asarray(ramp)[0, :, 0]
@@ -173,8 +173,8 @@ def test_a_soft_mask_changes_more_where_it_is_lighter(draw: Draw, sunset: Image.
 
 
 def test_outpainting_twice_grows_the_canvas_as_asked_and_hides_its_seam(draw: Draw, sunset: Image.Image) -> None:
-    once = draw(start=sunset, size=(192, 128), start_more={"strength": 0.9, "outpaint": {"right": 64}})
-    twice = draw(start=once, size=(192, 160), start_more={"strength": 0.9, "outpaint": {"down": 32}})
+    once = draw(start=sunset, size=(192, 128), init_image_more={"strength": 0.9, "outpaint": {"right": 64}})
+    twice = draw(start=once, size=(192, 160), init_image_more={"strength": 0.9, "outpaint": {"down": 32}})
     assert once.size == (192, 128) and twice.size == (192, 160)
     wide = np.asarray(once).astype(int)
     assert (wide[:, :80] == np.asarray(sunset)[:, :80]).all()  # 48 pixels of overlap
@@ -190,7 +190,7 @@ def test_only_the_masked_area_is_repainted_in_a_large_picture(draw: Draw, sunset
         "full moon at night",
         large,
         mask,
-        start_more={"strength": 1.0},
+        init_image_more={"strength": 1.0},
         mask_more={"area": "masked", "padding": 24, "blur": 0},
     )
     inside = np.asarray(mask)[..., 0] > 0

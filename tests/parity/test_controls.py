@@ -73,7 +73,7 @@ def cut_out() -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
-ONE, TWO = (unit("canny"),), (unit("canny", weight=0.8, end=0.7), unit("depth", OTHER_REF, weight=1.3, begin=0.3))
+ONE, TWO = (unit("canny"),), (unit("canny", weight=0.8, end=0.7), unit("depth", OTHER_REF, weight=1.3, start=0.3))
 ALL = {"image": HINT}
 CONTROL, XL = "StableDiffusionControlNet", "StableDiffusionXLControlNet"
 IP = (unit("picture", OTHER_REF, weight=0.7),)
@@ -101,7 +101,7 @@ MODES: dict[str, Mode] = {
     "img2img": Mode(
         "sd1",
         f"{CONTROL}Img2ImgPipeline",
-        (unit("canny", begin=0.4),),
+        (unit("canny", start=0.4),),
         start=True,
         told={"control_image": HINT, "control_guidance_start": 0.4, "controlnet_conditioning_scale": 1.0},
     ),
