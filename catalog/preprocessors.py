@@ -1,10 +1,10 @@
 """Preprocessors by the names people use: what each makes of a picture, its options, and the files it needs.
 
-Names are the field's (A1111's ControlNet extension, Forge). Those without files work at once; the others when
-their files lie in a folder `annotators` below a model folder. How each works is in `engine/images/preprocessors.py`.
+Names are the field's (A1111's ControlNet extension, Forge). Those without files work at once; the others once
+their files are in a folder `annotators` below a model folder. How each works is in `engine/images/preprocessors.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -50,12 +50,11 @@ class Preprocessor:
     """A way to make a control map.
 
     Attributes:
-        shows: What the map shows, in the words of `catalog.detect.control_models.UNION_SHOWS`; empty: what the picture
-            shows.
-        makes: The same for people.
+        makes: What the map shows, for people.
+        control_type: The same as one of `catalog.detect.control_models.UNION_CONTROL_TYPES`; empty for none of them.
         low, high: Its thresholds; None where it has none.
         has_resolution: Whether the resolution that it works at may be chosen.
-        needs_mask: It shows the start picture with the mask cut out, so that it has no preview of its own.
+        needs_mask: It cuts the mask out of the start picture, so it has no preview of its own.
     """
 
     id: str
@@ -285,9 +284,11 @@ PREPROCESSORS: Mapping[str, Preprocessor] = MappingProxyType(
 def find_preprocessor(name: str) -> Preprocessor | None:
     """A preprocessor by id, label or alias, in any case."""
     wanted = name.strip().casefold()
-    return next(
-        (p for p in PREPROCESSORS.values() if wanted in {text.casefold() for text in (p.id, p.label, *p.aliases)}), None
-    )
+    for preprocessor in PREPROCESSORS.values():
+        for text in (preprocessor.id, preprocessor.label, *preprocessor.aliases):
+            if text.casefold() == wanted:
+                return preprocessor
+    return None
 
 
 def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
@@ -308,25 +309,27 @@ def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
 
 
 def annotator_folders(model_folders: Sequence[Path]) -> tuple[Path, ...]:
-    """Where files of preprocessors are looked for."""
+    """The folders where files of preprocessors are looked for."""
     return tuple(folder / FOLDER for folder in model_folders)
 
 
 def missing_files(preprocessor: Preprocessor, folders: Sequence[Path]) -> tuple[AnnotatorFile, ...]:
-    """What has to be put into the first folder before it can be used; nothing when all lie in one folder."""
+    """The files that the first folder lacks; none when one folder has them all."""
     if home_of(preprocessor, folders) is not None:
         return ()
-    first = folders[0] if folders else None
-    return tuple(file for file in preprocessor.files if first is None or not (first / file.name).is_file())
+    if not folders:
+        return preprocessor.files
+    return tuple(file for file in preprocessor.files if not (folders[0] / file.name).is_file())
 
 
 def home_of(preprocessor: Preprocessor, folders: Sequence[Path]) -> Path | None:
     """The first folder that has all of its files; None when there is none, or it needs none."""
     if not preprocessor.files:
         return None
-    return next(
-        (folder for folder in folders if all((folder / file.name).is_file() for file in preprocessor.files)), None
-    )
+    for folder in folders:
+        if all((folder / file.name).is_file() for file in preprocessor.files):
+            return folder
+    return None
 
 
 def is_installed(preprocessor: Preprocessor, folders: Sequence[Path]) -> bool:
@@ -336,17 +339,16 @@ def is_installed(preprocessor: Preprocessor, folders: Sequence[Path]) -> bool:
 
 def instructions(preprocessor: Preprocessor, folders: Sequence[Path]) -> str:
     """What to put where, as a sentence; empty when nothing has to be done."""
-    missing = missing_files(preprocessor, folders) if preprocessor.files else ()
-    return f"Put {' and '.join(_named(missing))} into models/{FOLDER}/." if missing else ""
-
-
-def _named(files: Sequence[AnnotatorFile]) -> Iterator[str]:
-    for file in files:
-        yield f"{file.name} ({file.megabytes:,} MB, huggingface.co/{file.repository})"
+    named = []
+    for file in missing_files(preprocessor, folders):
+        named.append(f"{file.name} ({file.megabytes:,} MB, huggingface.co/{file.repository})")
+    if not named:
+        return ""
+    return f"Put {' and '.join(named)} into models/{FOLDER}/."
 
 
 def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path], field: str = "preprocessor") -> None:
-    """A preprocessor must have its files.
+    """Check that a preprocessor has its files.
 
     Raises:
         ModelProblem: says what to put where.
