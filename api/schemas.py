@@ -1,16 +1,15 @@
-"""What goes out as JSON: contract records flattened for programs and pages.
+"""The JSON of all answers: contract records flattened for programs and pages.
 
 Seeds are decimal text beside the recipe (JavaScript loses integer bits above 2^53), times are seconds since
-the epoch, owners stay inside.
+the epoch, owners are left out.
 """
 
-import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from catalog.families import label_of
+from catalog.model_fields import model_fields
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
 from catalog.upscalers import UPSCALERS
@@ -36,7 +35,7 @@ class Accepted(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """A job, where it is, and what it made."""
+    """A job, its position and progress, and its results."""
 
     id: str
     state: str
@@ -50,7 +49,7 @@ class JobStatus(BaseModel):
     total_bytes: int | None
     image_ids: tuple[str, ...]
     error: Failure | None
-    notices: tuple[str, ...] = ()  # what is worth knowing and stopped nothing; of one job looked at
+    notices: tuple[str, ...] = ()  # worth knowing, stopped nothing; only for a single job
     type: str
     title: str
     seed: str | None
@@ -97,7 +96,7 @@ class PicturePage(BaseModel):
 
 
 class Found(BaseModel):
-    """What a picture says of how it was made. `draft` can be posted as a job."""
+    """The generation parameters that a picture holds. `draft` can be posted as a job."""
 
     draft: dict[str, Any] | None
     infotext: str | None
@@ -106,7 +105,7 @@ class Found(BaseModel):
 
 
 class ModelRow(BaseModel):
-    """A model that was found; `problem` says why it can't be used, `warnings` what its settings say wrongly.
+    """A model that was found; `problem` says why it can't be used, `warnings` which of its settings are left out.
 
     Names are unique within a kind.
     """
@@ -114,12 +113,12 @@ class ModelRow(BaseModel):
     name: str
     kind: str
     title: str
-    alias: str  # the name its maker gave it, where that is another
+    alias: str  # its maker's name for it, where that is another
     family: str
     family_label: str
-    detail: str  # more of what it is: LoCon, LoHa, SD 3.5 medium
+    detail: str  # more about its kind: LoCon, LoHa, SD 3.5 medium
     format: str  # folder, file, pickle
-    folder: str  # the subfolder it lies in, to group by
+    folder: str  # its subfolder, to group by
     size_bytes: int
     modified: float  # seconds since the epoch
     short_hash: str  # the first ten digits of its sha256; "" until it is known
@@ -129,7 +128,7 @@ class ModelRow(BaseModel):
     examples: tuple[str, ...]
     trigger_words: tuple[str, ...]
     zero_snr: bool
-    variant: str  # what a checkpoint works from: text, inpaint, edit, depth
+    variant: str  # the input of a checkpoint: text, inpaint, edit, depth
     has_vae: bool
     token_limit: int
     words: tuple[str, ...]
@@ -141,7 +140,7 @@ class ModelRow(BaseModel):
 
 
 class Model(ModelRow):
-    """A model with all that is known of it."""
+    """A model with its notes."""
 
     notes: str
 
@@ -187,7 +186,7 @@ class UpscalerList(BaseModel):
 
 
 class Health(BaseModel):
-    """That the program answers, and what its engine does."""
+    """That the program answers, and the state of its engine."""
 
     status: str
     name: str
@@ -223,7 +222,7 @@ def job_status(view: JobView, notices: tuple[str, ...] = ()) -> JobStatus:
         notices=notices,
         type=job.task.type,
         title=job.task.title,
-        seed=_seed(job.recipe),
+        seed=job.recipe.seed_text if job.recipe else None,
         recipe=job.recipe,
         prepared=job.prepared,
         session=job.session,
@@ -231,10 +230,6 @@ def job_status(view: JobView, notices: tuple[str, ...] = ()) -> JobStatus:
         created_at=job.created_at,
         finished_at=job.finished_at,
     )
-
-
-def _seed(recipe: Recipe | None) -> str | None:
-    return str(recipe.seed) if recipe else None
 
 
 def job_row(record: JobRecord) -> JobStatus:
@@ -252,7 +247,7 @@ def picture(record: ImageRecord) -> Picture:
         created_at=record.created_at,
         width=record.width,
         height=record.height,
-        seed=_seed(record.recipe),
+        seed=record.recipe.seed_text if record.recipe else None,
         recipe=record.recipe,
         upscale=record.upscale,
         job_id=record.job_id,
@@ -268,8 +263,7 @@ def event_fields(event: JobEvent) -> dict[str, Any]:
     """An event as JSON values: previews are data URIs, pictures have addresses."""
     fields: dict[str, Any] = event.model_dump(mode="json", exclude={"preview", "record"})
     if isinstance(event, Step):
-        data = event.preview and base64.b64encode(event.preview).decode()
-        fields["preview"] = f"data:image/jpeg;base64,{data}" if data else None
+        fields["preview"] = event.preview_uri
     if isinstance(event, Saved):
         fields["record"] = picture(event.record).model_dump(mode="json")
     return fields
@@ -283,85 +277,43 @@ def draft_fields(draft: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**draft, "seed": str(seed)} if isinstance(seed, int) else dict(draft)
 
 
-def model(entry: ModelEntry) -> Model:
-    """A model without its place on this machine."""
-    return Model(**_model_fields(entry), notes=entry.notes)
+def model_details(entry: ModelEntry) -> Model:
+    """A model with its notes, without its place on this machine."""
+    return Model(**model_fields(entry), notes=entry.notes)
 
 
 def model_list(entries: Iterable[ModelEntry]) -> ModelList:
     """Models without their notes, which may be long."""
-    return ModelList(models=tuple(ModelRow(**_model_fields(entry)) for entry in entries))
+    return ModelList(models=tuple(ModelRow(**model_fields(entry)) for entry in entries))
 
 
-def _model_fields(entry: ModelEntry) -> dict[str, Any]:
-    defaults = entry.defaults
-    return {
-        "name": entry.ref.name,
-        "kind": entry.ref.kind,
-        "title": entry.title,
-        "alias": entry.alias,
-        "family": entry.ref.family,
-        "family_label": label_of(entry.ref.family),
-        "detail": entry.detail,
-        "format": entry.format,
-        "folder": entry.folder,
-        "size_bytes": entry.size_bytes,
-        "modified": entry.modified,
-        "short_hash": entry.short_hash,
-        "description": entry.description,
-        "sizes": dict(entry.sizes),
-        "defaults": {}
-        if entry.ref.kind != "checkpoint"
-        else {
-            "sampler": defaults.sampler,
-            "schedule": defaults.schedule,
-            "steps": defaults.steps,
-            "guidance": defaults.guidance,
-            "width": defaults.width,
-            "height": defaults.height,
-        },
-        "examples": entry.examples,
-        "trigger_words": entry.trigger_words,
-        "zero_snr": entry.zero_snr,
-        "variant": entry.variant,
-        "has_vae": entry.has_vae,
-        "token_limit": entry.token_limit,
-        "words": tuple(sorted(entry.words)),
-        "control_type": entry.control_type,
-        "has_preview": entry.preview_path is not None,
-        "problem": entry.problem,
-        "hint": entry.hint,
-        "warnings": entry.warnings,
-    }
-
-
-def upscalers(entries: Iterable[ModelEntry]) -> UpscalerList:
+def upscaler_list(entries: Iterable[ModelEntry]) -> UpscalerList:
     """The built-in ones, then the models that can be used."""
-    built_in = (
-        UpscalerFacts(name=u.id, label=u.label, is_latent=u.is_latent, is_model=False) for u in UPSCALERS.values()
-    )
-    models = (
-        UpscalerFacts(name=entry.ref.name, label=entry.title, is_latent=False, is_model=True)
-        for entry in entries
-        if entry.problem is None
-    )
-    return UpscalerList(upscalers=(*built_in, *models))
+    found = []
+    for upscaler in UPSCALERS.values():
+        found.append(
+            UpscalerFacts(name=upscaler.id, label=upscaler.label, is_latent=upscaler.is_latent, is_model=False)
+        )
+    for entry in entries:
+        if entry.problem is None:
+            found.append(UpscalerFacts(name=entry.ref.name, label=entry.title, is_latent=False, is_model=True))
+    return UpscalerList(upscalers=tuple(found))
 
 
-def samplers() -> SamplerList:
+def sampler_list() -> SamplerList:
     """All samplers and schedules with the pairs that are offered."""
-    return SamplerList(
-        samplers=tuple(
+    samplers = []
+    for sampler in SAMPLERS.values():
+        samplers.append(
             SamplerFacts(
-                id=s.id,
-                label=s.label,
-                aliases=s.aliases,
-                schedules=s.schedules,
-                zero_snr_schedules=schedules_for(s, zero_snr=True),
-                automatic=s.automatic,
-                is_stochastic=s.is_stochastic,
+                id=sampler.id,
+                label=sampler.label,
+                aliases=sampler.aliases,
+                schedules=sampler.schedules,
+                zero_snr_schedules=schedules_for(sampler, zero_snr=True),
+                automatic=sampler.automatic,
+                is_stochastic=sampler.is_stochastic,
             )
-            for s in SAMPLERS.values()
-        ),
-        schedules=tuple(ScheduleFacts(id=s.id, label=s.label, aliases=s.aliases) for s in SCHEDULES.values()),
-    )
+        )
+    schedules = [ScheduleFacts(id=item.id, label=item.label, aliases=item.aliases) for item in SCHEDULES.values()]
+    return SamplerList(samplers=tuple(samplers), schedules=tuple(schedules))

@@ -1,11 +1,11 @@
 """Families of models and their facts, as data: sizes, defaults, what their latents look like.
 
-How a family is loaded, prompted and stepped is in `engine/families/`; how a file is recognised,
-in `catalog/models.py`.
+How a family is loaded, prompted and stepped is in `engine/families/`; how a file is recognized,
+in `catalog/detect/`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 Size = tuple[int, int]  # width, height in pixels
@@ -13,7 +13,7 @@ Size = tuple[int, int]  # width, height in pixels
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a draft gets where it is silent. A model's darkroom.json may override each."""
+    """The values of a draft that names none. A model's darkroom.json may override each."""
 
     sampler: str = "euler_a"
     schedule: str = "automatic"
@@ -30,7 +30,7 @@ class Family:
     Attributes:
         latent_channels: C of the latents (B, C, H/8, W/8).
         token_limit: tokens a chunk of the prompt holds, begin and end included.
-        layer_read: which layer of its text encoders, from the last, its checkpoints are trained on.
+        layer_read: the layer of its text encoders, counted from the last, that its checkpoints are trained on.
     """
 
     id: str
@@ -40,27 +40,28 @@ class Family:
     latent_channels: int = 4
     vae_factor: int = 8
     token_limit: int = 77
-    is_flow: bool = False
-    text_encoders: int = field(default=1)
     layer_read: int = 1
 
 
-def _sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:
+def _three_sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:
     return MappingProxyType({"square": square, "wide": wide, "tall": tall})
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "sd1": Family("sd1", "SD 1.x", _sizes((512, 512), (768, 512), (512, 768)), Defaults()),
+        "sd1": Family("sd1", "SD 1.x", _three_sizes((512, 512), (768, 512), (512, 768)), Defaults()),
         "sd2": Family(
-            "sd2", "SD 2.x", _sizes((768, 768), (1024, 640), (640, 1024)), Defaults(width=768, height=768), layer_read=2
+            "sd2",
+            "SD 2.x",
+            _three_sizes((768, 768), (1024, 640), (640, 1024)),
+            Defaults(width=768, height=768),
+            layer_read=2,
         ),
         "sdxl": Family(
             "sdxl",
             "SDXL",
-            _sizes((1024, 1024), (1216, 832), (832, 1216)),
+            _three_sizes((1024, 1024), (1216, 832), (832, 1216)),
             Defaults(sampler="dpmpp_2m", schedule="karras", steps=25, width=1024, height=1024),
-            text_encoders=2,
             layer_read=2,
         ),
     }
@@ -81,18 +82,23 @@ _SD2_BASE = 512  # SD 2.x that predicts noise was trained at this size, as were 
 
 
 def label_of(family: str) -> str:
-    """A family's name for people, also of those that are told and not run."""
-    return FAMILIES[family].label if family in FAMILIES else OTHER_LABELS.get(family, family)
+    """A family's name for people, also of those that are recognized and not run."""
+    if family in FAMILIES:
+        return FAMILIES[family].label
+    return OTHER_LABELS.get(family, family)
 
 
 def clip_skip_read(written: int, family: str) -> int:
-    """A recipe's clip skip for what other programs write: they count layers from the last whatever the family,
-    and read none behind the one it was trained on. Source: specs/compatibility.md 4a; Forge's `minimal_clip_skip`."""
+    """The recipe's clip skip for the number that other programs write.
+
+    They count layers from the last whatever the family, and read none behind the one it was trained on.
+    Source: specs/compatibility.md 4a; Forge's `minimal_clip_skip`.
+    """
     return max(1, written - _layers_behind(family))
 
 
 def clip_skip_written(clip_skip: int, family: str) -> int:
-    """What other programs call a recipe's clip skip; 1 is left unsaid by all."""
+    """The number that other programs write for a recipe's clip skip; all leave 1 out."""
     return 1 if clip_skip <= 1 else clip_skip + _layers_behind(family)
 
 
@@ -101,7 +107,7 @@ def _layers_behind(family: str) -> int:
 
 
 def usual_prediction(family: str, variant: str = "text") -> str:
-    """What a checkpoint predicts that doesn't say it: SD 2.x for text velocity, all others noise."""
+    """The prediction type of a checkpoint that names none: v-prediction for SD 2.x text models, else epsilon."""
     return "v_prediction" if family == "sd2" and variant == "text" else "epsilon"
 
 

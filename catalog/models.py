@@ -1,6 +1,6 @@
-"""Finds models in folders and tells what they are; what did not change since the last look is not read again.
+"""Finds models in folders and describes them; a file that did not change since the last scan is not read again.
 
-`files/layout.py` and `detect/finding.py` say where things lie, `detect/sniff.py` what a file is. A model that can't be
+`files/layout.py` and `detect/finding.py` know where models are, `detect/sniff.py` what a file is. A model that can't be
 used is listed with its problem, so that choosing it gives one clear sentence. Reads no weights; loading is in
 `engine/models/manager.py`.
 """
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from catalog.detect.entries import BUNDLED, ModelEntry, default_model, last_part, sendable
 from catalog.detect.file_models import FileFacts, describe_file, not_a_model, read_facts
 from catalog.detect.finding import Found, Walk, found_at
-from catalog.detect.folder_models import describe_folder, optional_parts
+from catalog.detect.folder_models import describe_folder, optional_components
 from catalog.detect.sniffed import Sniffed
 from catalog.files.formats import PICKLES
 from contract.values import ModelKind, ModelRef
@@ -28,21 +28,22 @@ __all__ = (
     "bundled_model",
     "default_model",
     "describe",
-    "optional_parts",
+    "optional_components",
     "scan",
 )
 logger = logging.getLogger(__name__)
-_TELL_S = 0.5
-_BREATH_S, _LONGEST_BREATH_S = 0.001, 0.02  # after a file was opened
-_TURNS: Mapping[ModelKind | None, int] = MappingProxyType({"checkpoint": 0, None: 1, "vae": 2})  # of what is opened
-Known = MutableMapping[str, tuple[str, FileFacts]]  # path of a file -> its stamp, and what was read from it
+_REPORT_INTERVAL_S = 0.5
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.02  # after a file was opened
+_READ_ORDER: Mapping[ModelKind | None, int] = MappingProxyType({"checkpoint": 0, None: 1, "vae": 2})
+Known = MutableMapping[str, tuple[str, FileFacts]]  # path of a file -> its stamp, and the facts read from it
+_Made = dict[str, tuple[Found, ModelEntry | None]]  # path -> what was found, and its entry
 
 
 def describe(path: Path, name: str, kind: ModelKind | None = None, inside: Sequence[str] = ()) -> ModelEntry:
-    """Read what a model says of itself; a damaged one gets a `problem`.
+    """Describe one model by its files; a damaged one gets a `problem`.
 
     Args:
-        kind: What it is listed as, where neither configuration nor header tells.
+        kind: Its kind, where neither configuration nor header gives one.
         inside: As of `finding.found_at`.
     """
     try:
@@ -56,22 +57,20 @@ def describe(path: Path, name: str, kind: ModelKind | None = None, inside: Seque
             problem=f"{name}: It can't be read ({error.strerror}).",
             hint="Put it back, or choose another model.",
         )
-    return guarded(found, lambda: described(found)) or not_a_model(found, Sniffed(None))
+    return entry_of(found, _read_anew) or not_a_model(found, Sniffed(None))
 
 
-def described(found: Found) -> ModelEntry | None:
-    """The entry of what was found, read anew; None for a file that is no model, where none is expected."""
-    return describe_folder(found) if found.is_folder else describe_file(found, read_facts(found))
+def entry_of(found: Found, describe_found: Callable[[Found], ModelEntry | None]) -> ModelEntry | None:
+    """The boundary of the catalog: whatever one model's files hold harms that model's entry alone.
 
+    The readers check what they read; an exception that they miss is a bug, and ends here with its traceback in the
+    log and an entry that says so.
 
-def guarded(found: Found, make: Callable[[], ModelEntry | None]) -> ModelEntry | None:
-    """The boundary of the catalog: whatever stands in one model's files harms that model's entry alone.
-
-    What can stand there is checked where it is read; what was forgotten there is a fault of ours, and ends here with
-    its traceback in the log and an entry that says so.
+    Returns:
+        None for a file that is no model, in a place where none is expected.
     """
     try:
-        entry = make()
+        entry = describe_found(found)
         return None if entry is None else sendable(entry)
     except Exception:
         logger.exception("%s can't be described", found.path)
@@ -79,52 +78,60 @@ def guarded(found: Found, make: Callable[[], ModelEntry | None]) -> ModelEntry |
         return not_a_model(found, Sniffed(None, problem=problem))
 
 
+def _read_anew(found: Found) -> ModelEntry | None:
+    return describe_folder(found) if found.is_folder else describe_file(found, read_facts(found))
+
+
 def bundled_model(roots: Sequence[Path]) -> ModelEntry | None:
     """The bundled checkpoint, if it is there and can be used; looks nowhere else."""
-    entries = (describe(root / BUNDLED, BUNDLED) for root in roots if (root / BUNDLED).is_dir())
-    return next((entry for entry in entries if entry.problem is None), None)
+    for root in roots:
+        if (root / BUNDLED).is_dir():
+            entry = describe(root / BUNDLED, BUNDLED)
+            if entry.problem is None:
+                return entry
+    return None
 
 
 def scan(roots: Sequence[Path], known: Known | None = None) -> tuple[ModelEntry, ...]:
-    """Every model below the roots, sorted by title; of one kind and name the first counts.
+    """List every model below the roots, sorted by title; of one kind and name the first counts.
 
     Args:
-        known: What earlier scans read of files, which is not read again; it is added to.
+        known: The facts that earlier scans read, which are not read again; new ones are added.
     """
     return Scanner(roots, known).scan()
 
 
 class Scanner:
-    """Looks through folders of models again and again.
+    """Scans folders of models repeatedly.
 
     Args:
         roots: As `layout.places_of`.
         known: As `scan`.
 
     Attributes:
-        fresh: What was read that was not known, for whoever keeps it.
+        fresh: The facts that were read and not known yet, for the caller to keep.
     """
 
     def __init__(self, roots: Sequence[Path], known: Known | None = None) -> None:
         self._roots = tuple(roots)
         self.known: Known = {} if known is None else known
         self.fresh: dict[str, tuple[str, FileFacts]] = {}
-        self._made: dict[str, tuple[Found, ModelEntry | None]] = {}
+        self._made: _Made = {}
         self._inside: tuple[str, ...] = ()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
-    def scan(self, tell: Callable[[tuple[ModelEntry, ...]], None] | None = None) -> tuple[ModelEntry, ...]:
-        """As the function `scan`. `tell` hears now and then what was found until then."""
+    def scan(self, report: Callable[[tuple[ModelEntry, ...]], None] | None = None) -> tuple[ModelEntry, ...]:
+        """As the function `scan`. `report` is called now and then with the models found until then."""
         walk = Walk(self._roots, self._warn)
         self._inside = walk.inside
         found = tuple(walk.found())
-        made: dict[str, tuple[Found, ModelEntry | None]] = {}
-        told_at = time.monotonic()
-        for one in sorted(found, key=self._turn):
+        made: _Made = {}
+        reported_at = time.monotonic()
+        for one in sorted(found, key=self._read_order):
             made[str(one.path)] = (one, self._entry(one))
-            if tell is not None and time.monotonic() - told_at > _TELL_S:
-                tell(_listed(found, made))
-                told_at = time.monotonic()
+            if report is not None and time.monotonic() - reported_at > _REPORT_INTERVAL_S:
+                report(_listed(found, made))
+                reported_at = time.monotonic()
         self._made = made
         return _listed(found, made)
 
@@ -144,24 +151,22 @@ class Scanner:
             and listed is not None
             and listed.ref.fingerprint == entry.ref.fingerprint
         )
-        if is_same and entry.problem is None and entry.ref.kind != "ip_adapter":
+        if is_same and _is_final(entry):
             return entry
-        made = guarded(found, lambda: described(found)) or not_a_model(found, Sniffed(None))
+        made = entry_of(found, _read_anew) or not_a_model(found, Sniffed(None))
         return replace(made, ref=made.ref.model_copy(update={"name": entry.ref.name}))
 
-    def _turn(self, found: Found) -> tuple[bool, int]:
-        """What is known comes first, then what a page needs first."""
-        return str(found.path) not in self.known and not found.is_folder, _TURNS.get(found.kind, len(_TURNS))
+    def _read_order(self, found: Found) -> tuple[bool, int]:
+        """Known models come first, then the kinds that people need first."""
+        return str(found.path) not in self.known and not found.is_folder, _READ_ORDER.get(found.kind, len(_READ_ORDER))
 
     def _entry(self, found: Found) -> ModelEntry | None:
-        path = str(found.path)
-        before, entry = self._made.get(path, (None, None))
-        # An IP-Adapter's entry depends on the encoder beside it too; what was refused may have been allowed since.
-        if before == found and (entry is None or (entry.problem is None and entry.ref.kind != "ip_adapter")):
+        before, entry = self._made.get(str(found.path), (None, None))
+        if before == found and (entry is None or _is_final(entry)):
             return entry
-        return guarded(found, lambda: self._described(found))
+        return entry_of(found, self._read_if_changed)
 
-    def _described(self, found: Found) -> ModelEntry | None:
+    def _read_if_changed(self, found: Found) -> ModelEntry | None:
         if found.is_folder:
             return describe_folder(found)
         path = str(found.path)
@@ -171,21 +176,28 @@ class Scanner:
             facts = read_facts(found)
             if facts.is_lasting:
                 self.known[path] = self.fresh[path] = (found.stamp, facts)
-            # Whoever answers a request goes first: half of the interpreter's time is left to others.
-            time.sleep(min(_LONGEST_BREATH_S, max(_BREATH_S, time.thread_time() - began)))
+            # Leaves half of the interpreter's time to threads that answer requests.
+            time.sleep(min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, time.thread_time() - began)))
         return describe_file(found, facts)
 
     def _warn(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+        """Log a warning once, though each scan finds its cause again."""
+        if message not in self._warned:
+            self._warned.add(message)
             logger.info("%s", message)
 
 
-def _listed(found: Sequence[Found], made: Mapping[str, tuple[Found, ModelEntry | None]]) -> tuple[ModelEntry, ...]:
+def _is_final(entry: ModelEntry) -> bool:
+    """Whether the files alone decide an entry: an IP-Adapter's depends on the encoder beside it, a refusal can end."""
+    return entry.problem is None and entry.ref.kind != "ip_adapter"
+
+
+def _listed(found: Sequence[Found], made: _Made) -> tuple[ModelEntry, ...]:
     """The entries by title: of one kind and name the first, safetensors before pickles; others by their full name."""
     entries: dict[tuple[ModelKind, str], ModelEntry] = {}
-    for one in sorted(found, key=lambda one: one.path.suffix.lower() in PICKLES):
-        entry = made.get(str(one.path), (one, None))[1]
+    pickles_last = sorted(found, key=lambda one: one.path.suffix.lower() in PICKLES)
+    for one in pickles_last:
+        _, entry = made.get(str(one.path), (one, None))
         if entry is None:
             continue
         first = entries.get((entry.ref.kind, entry.ref.name))

@@ -1,10 +1,10 @@
 """Preprocessors by the names people use: what each makes of a picture, its options, and the files it needs.
 
-Names are the field's (A1111's ControlNet extension, Forge). Those without files work at once; the others when
-their files lie in a folder `annotators` below a model folder. How each works is in `engine/images/preprocessors.py`.
+Names are the field's (A1111's ControlNet extension, Forge). Those without files work at once; the others once
+their files are in a folder `annotators` below a model folder. How each works is in `engine/images/preprocessors.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -50,12 +50,11 @@ class Preprocessor:
     """A way to make a control map.
 
     Attributes:
-        shows: What the map shows, in the words of `catalog.detect.control_models.UNION_SHOWS`; empty: what the picture
-            shows.
-        makes: The same for people.
+        makes: What the map shows, for people.
+        control_type: The same as one of `catalog.detect.control_models.UNION_CONTROL_TYPES`; empty for none of them.
         low, high: Its thresholds; None where it has none.
         has_resolution: Whether the resolution that it works at may be chosen.
-        needs_mask: It shows the start picture with the mask cut out, so that it has no preview of its own.
+        needs_mask: It cuts the mask out of the start picture, so it has no preview of its own.
     """
 
     id: str
@@ -116,178 +115,164 @@ _TEED = (
 _ANYLINE = (AnnotatorFile("MTEED.pth", "TheMistoAI/MistoLine", 1),)
 _SAM = (AnnotatorFile("sam_vit_h_4b8939.pth", "ybelkada/segment-anything", 2565),)
 
+_PREPROCESSORS = (
+    Preprocessor(NONE, "None", "the picture as it is: it is a map already", has_resolution=False),
+    Preprocessor(
+        "canny",
+        "Canny",
+        "thin edges",
+        "lines",
+        low=Option("Low threshold", 100, 1, 255),
+        high=Option("High threshold", 200, 1, 255),
+    ),
+    Preprocessor(
+        "lineart_standard",
+        "Lineart, standard",
+        "lines",
+        "lines",
+        ("lineart_standard (from white bg & black line)",),
+    ),
+    Preprocessor("lineart_realistic", "Lineart, realistic", "lines as drawn", "lines", ("lineart",), files=_LINEART),
+    Preprocessor("lineart_coarse", "Lineart, coarse", "few bold lines", "lines", files=_LINEART),
+    Preprocessor("lineart_anime", "Lineart, anime", "lines as inked", "lines", files=_ANIME),
+    Preprocessor(
+        "mlsd",
+        "MLSD",
+        "straight lines",
+        "lines",
+        low=Option("Value threshold", 0.1, 0.01, 2),
+        high=Option("Distance threshold", 0.1, 0.01, 20),
+        files=_MLSD,
+    ),
+    Preprocessor(
+        "softedge_anyline",
+        "Soft edges, AnyLine",
+        "soft edges and fine lines",
+        "lines",
+        ("anyline",),
+        files=_ANYLINE,
+    ),
+    Preprocessor("scribble_xdog", "Scribble, XDoG", "broad strokes", "soft_edges", low=Option("Threshold", 32, 1, 64)),
+    Preprocessor("scribble_hed", "Scribble, HED", "broad strokes", "soft_edges", ("scribble",), files=_HED),
+    Preprocessor("scribble_pidinet", "Scribble, PiDiNet", "broad strokes", "soft_edges", files=_PIDI),
+    Preprocessor("softedge_hed", "Soft edges, HED", "soft edges", "soft_edges", ("hed", "softedge"), files=_HED),
+    Preprocessor(
+        "softedge_hedsafe",
+        "Soft edges, HED safe",
+        "soft edges in few steps",
+        "soft_edges",
+        ("hed_safe",),
+        files=_HED,
+    ),
+    Preprocessor("softedge_pidinet", "Soft edges, PiDiNet", "soft edges", "soft_edges", ("pidinet",), files=_PIDI),
+    Preprocessor(
+        "softedge_pidisafe",
+        "Soft edges, PiDiNet safe",
+        "soft edges in few steps",
+        "soft_edges",
+        ("pidinet_safe", "softedge_pidsafe"),
+        files=_PIDI,
+    ),
+    Preprocessor("softedge_teed", "Soft edges, TEED", "soft edges", "soft_edges", ("teed",), files=_TEED),
+    Preprocessor("depth_midas", "Depth, MiDaS", "depth, near is white", "depth", ("depth", "midas"), files=_MIDAS),
+    Preprocessor("depth_zoe", "Depth, ZoeDepth", "depth, near is white", "depth", ("zoe",), files=_ZOE),
+    Preprocessor(
+        "depth_leres",
+        "Depth, LeReS",
+        "depth, near is white",
+        "depth",
+        ("leres",),
+        low=Option("Near cut away, %", 0, 0, 100),
+        high=Option("Background cut away, %", 0, 0, 100),
+        files=_LERES,
+    ),
+    Preprocessor(
+        "depth_leres_boost",
+        "Depth, LeReS++",
+        "depth in fine detail, near is white",
+        "depth",
+        ("depth_leres++",),
+        low=Option("Near cut away, %", 0, 0, 100),
+        high=Option("Background cut away, %", 0, 0, 100),
+        files=_LERES,
+    ),
+    Preprocessor("normal_bae", "Normals, BAE", "how surfaces lie", "normals", ("normalbae",), files=_BAE),
+    Preprocessor("normal_midas", "Normals, MiDaS", "how surfaces lie", "normals", ("normal_map",), files=_MIDAS),
+    Preprocessor("openpose", "OpenPose", "poses of bodies", "pose", files=_POSE),
+    Preprocessor("openpose_hand", "OpenPose, hands", "poses of bodies and hands", "pose", files=_POSE),
+    Preprocessor("openpose_face", "OpenPose, face", "poses of bodies and faces", "pose", files=_POSE),
+    Preprocessor("openpose_faceonly", "OpenPose, face only", "poses of faces", "pose", files=_POSE),
+    Preprocessor("openpose_full", "OpenPose, full", "poses of bodies, hands and faces", "pose", files=_POSE),
+    Preprocessor("segment_anything", "Segment Anything", "areas, each in a color", "segments", ("sam",), files=_SAM),
+    Preprocessor(
+        INPAINT,
+        "Inpaint",
+        "the start picture with the masked part cut out",
+        "inpaint",
+        ("inpaint",),
+        has_resolution=False,
+        needs_mask=True,
+    ),
+    Preprocessor("shuffle", "Shuffle", "the colors and textures, out of place"),
+    Preprocessor(
+        "tile_resample",
+        "Tile",
+        "the picture without its detail",
+        "tile",
+        low=Option("Made smaller by", 1, 1, 8),
+    ),
+    Preprocessor("blur_gaussian", "Blur", "the picture, blurred", "tile", low=Option("Radius", 9, 0.01, 64)),
+    Preprocessor(
+        "recolor_luminance",
+        "Recolor, luminance",
+        "the picture in gray, as bright as it looks",
+        "",
+        low=Option("Gamma", 1, 0.1, 2),
+    ),
+    Preprocessor(
+        "recolor_intensity",
+        "Recolor, intensity",
+        "the picture in gray, by its strongest color",
+        "",
+        low=Option("Gamma", 1, 0.1, 2),
+    ),
+    Preprocessor(
+        "color_grid",
+        "Color grid",
+        "the colors in squares",
+        "",
+        ("t2ia_color_grid", "color"),
+        low=Option("Side of a square", 64, 8, 255),
+    ),
+    Preprocessor(
+        "threshold",
+        "Threshold",
+        "black and white",
+        "soft_edges",
+        ("binary",),
+        low=Option("Threshold", 127, 0, 255),
+    ),
+    Preprocessor(
+        "invert",
+        "Invert",
+        "the negative, for black lines on white",
+        "lines",
+        ("invert (from white bg & black line)", "scribble_invert"),
+    ),
+)
 PREPROCESSORS: Mapping[str, Preprocessor] = MappingProxyType(
-    {
-        p.id: p
-        for p in (
-            Preprocessor(NONE, "None", "the picture as it is: it is a map already", has_resolution=False),
-            Preprocessor(
-                "canny",
-                "Canny",
-                "thin edges",
-                "lines",
-                low=Option("Low threshold", 100, 1, 255),
-                high=Option("High threshold", 200, 1, 255),
-            ),
-            Preprocessor(
-                "lineart_standard",
-                "Lineart, standard",
-                "lines",
-                "lines",
-                ("lineart_standard (from white bg & black line)",),
-            ),
-            Preprocessor(
-                "lineart_realistic", "Lineart, realistic", "lines as drawn", "lines", ("lineart",), files=_LINEART
-            ),
-            Preprocessor("lineart_coarse", "Lineart, coarse", "few bold lines", "lines", files=_LINEART),
-            Preprocessor("lineart_anime", "Lineart, anime", "lines as inked", "lines", files=_ANIME),
-            Preprocessor(
-                "mlsd",
-                "MLSD",
-                "straight lines",
-                "lines",
-                low=Option("Value threshold", 0.1, 0.01, 2),
-                high=Option("Distance threshold", 0.1, 0.01, 20),
-                files=_MLSD,
-            ),
-            Preprocessor(
-                "softedge_anyline",
-                "Soft edges, AnyLine",
-                "soft edges and fine lines",
-                "lines",
-                ("anyline",),
-                files=_ANYLINE,
-            ),
-            Preprocessor(
-                "scribble_xdog", "Scribble, XDoG", "broad strokes", "soft_edges", low=Option("Threshold", 32, 1, 64)
-            ),
-            Preprocessor("scribble_hed", "Scribble, HED", "broad strokes", "soft_edges", ("scribble",), files=_HED),
-            Preprocessor("scribble_pidinet", "Scribble, PiDiNet", "broad strokes", "soft_edges", files=_PIDI),
-            Preprocessor(
-                "softedge_hed", "Soft edges, HED", "soft edges", "soft_edges", ("hed", "softedge"), files=_HED
-            ),
-            Preprocessor(
-                "softedge_hedsafe",
-                "Soft edges, HED safe",
-                "soft edges in few steps",
-                "soft_edges",
-                ("hed_safe",),
-                files=_HED,
-            ),
-            Preprocessor(
-                "softedge_pidinet", "Soft edges, PiDiNet", "soft edges", "soft_edges", ("pidinet",), files=_PIDI
-            ),
-            Preprocessor(
-                "softedge_pidisafe",
-                "Soft edges, PiDiNet safe",
-                "soft edges in few steps",
-                "soft_edges",
-                ("pidinet_safe", "softedge_pidsafe"),
-                files=_PIDI,
-            ),
-            Preprocessor("softedge_teed", "Soft edges, TEED", "soft edges", "soft_edges", ("teed",), files=_TEED),
-            Preprocessor(
-                "depth_midas", "Depth, MiDaS", "depth, near is white", "depth", ("depth", "midas"), files=_MIDAS
-            ),
-            Preprocessor("depth_zoe", "Depth, ZoeDepth", "depth, near is white", "depth", ("zoe",), files=_ZOE),
-            Preprocessor(
-                "depth_leres",
-                "Depth, LeReS",
-                "depth, near is white",
-                "depth",
-                ("leres",),
-                low=Option("Near cut away, %", 0, 0, 100),
-                high=Option("Background cut away, %", 0, 0, 100),
-                files=_LERES,
-            ),
-            Preprocessor(
-                "depth_leres_boost",
-                "Depth, LeReS++",
-                "depth in fine detail, near is white",
-                "depth",
-                ("depth_leres++",),
-                low=Option("Near cut away, %", 0, 0, 100),
-                high=Option("Background cut away, %", 0, 0, 100),
-                files=_LERES,
-            ),
-            Preprocessor("normal_bae", "Normals, BAE", "how surfaces lie", "normals", ("normalbae",), files=_BAE),
-            Preprocessor(
-                "normal_midas", "Normals, MiDaS", "how surfaces lie", "normals", ("normal_map",), files=_MIDAS
-            ),
-            Preprocessor("openpose", "OpenPose", "poses of bodies", "pose", files=_POSE),
-            Preprocessor("openpose_hand", "OpenPose, hands", "poses of bodies and hands", "pose", files=_POSE),
-            Preprocessor("openpose_face", "OpenPose, face", "poses of bodies and faces", "pose", files=_POSE),
-            Preprocessor("openpose_faceonly", "OpenPose, face only", "poses of faces", "pose", files=_POSE),
-            Preprocessor("openpose_full", "OpenPose, full", "poses of bodies, hands and faces", "pose", files=_POSE),
-            Preprocessor(
-                "segment_anything", "Segment Anything", "areas, each in a color", "segments", ("sam",), files=_SAM
-            ),
-            Preprocessor(
-                INPAINT,
-                "Inpaint",
-                "the start picture with the masked part cut out",
-                "inpaint",
-                ("inpaint",),
-                has_resolution=False,
-                needs_mask=True,
-            ),
-            Preprocessor("shuffle", "Shuffle", "the colors and textures, out of place"),
-            Preprocessor(
-                "tile_resample",
-                "Tile",
-                "the picture without its detail",
-                "tile",
-                low=Option("Made smaller by", 1, 1, 8),
-            ),
-            Preprocessor("blur_gaussian", "Blur", "the picture, blurred", "tile", low=Option("Radius", 9, 0.01, 64)),
-            Preprocessor(
-                "recolor_luminance",
-                "Recolor, luminance",
-                "the picture in gray, as bright as it looks",
-                "",
-                low=Option("Gamma", 1, 0.1, 2),
-            ),
-            Preprocessor(
-                "recolor_intensity",
-                "Recolor, intensity",
-                "the picture in gray, by its strongest color",
-                "",
-                low=Option("Gamma", 1, 0.1, 2),
-            ),
-            Preprocessor(
-                "color_grid",
-                "Color grid",
-                "the colors in squares",
-                "",
-                ("t2ia_color_grid", "color"),
-                low=Option("Side of a square", 64, 8, 255),
-            ),
-            Preprocessor(
-                "threshold",
-                "Threshold",
-                "black and white",
-                "soft_edges",
-                ("binary",),
-                low=Option("Threshold", 127, 0, 255),
-            ),
-            Preprocessor(
-                "invert",
-                "Invert",
-                "the negative, for black lines on white",
-                "lines",
-                ("invert (from white bg & black line)", "scribble_invert"),
-            ),
-        )
-    }
+    {preprocessor.id: preprocessor for preprocessor in _PREPROCESSORS}
 )
 
 
 def find_preprocessor(name: str) -> Preprocessor | None:
     """A preprocessor by id, label or alias, in any case."""
     wanted = name.strip().casefold()
-    return next(
-        (p for p in PREPROCESSORS.values() if wanted in {text.casefold() for text in (p.id, p.label, *p.aliases)}), None
-    )
+    for preprocessor in PREPROCESSORS.values():
+        for text in (preprocessor.id, preprocessor.label, *preprocessor.aliases):
+            if text.casefold() == wanted:
+                return preprocessor
+    return None
 
 
 def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
@@ -308,25 +293,27 @@ def get_preprocessor(name: str, field: str = "preprocessor") -> Preprocessor:
 
 
 def annotator_folders(model_folders: Sequence[Path]) -> tuple[Path, ...]:
-    """Where files of preprocessors are looked for."""
+    """The folders where files of preprocessors are looked for."""
     return tuple(folder / FOLDER for folder in model_folders)
 
 
 def missing_files(preprocessor: Preprocessor, folders: Sequence[Path]) -> tuple[AnnotatorFile, ...]:
-    """What has to be put into the first folder before it can be used; nothing when all lie in one folder."""
+    """The files that the first folder lacks; none when one folder has them all."""
     if home_of(preprocessor, folders) is not None:
         return ()
-    first = folders[0] if folders else None
-    return tuple(file for file in preprocessor.files if first is None or not (first / file.name).is_file())
+    if not folders:
+        return preprocessor.files
+    return tuple(file for file in preprocessor.files if not (folders[0] / file.name).is_file())
 
 
 def home_of(preprocessor: Preprocessor, folders: Sequence[Path]) -> Path | None:
     """The first folder that has all of its files; None when there is none, or it needs none."""
     if not preprocessor.files:
         return None
-    return next(
-        (folder for folder in folders if all((folder / file.name).is_file() for file in preprocessor.files)), None
-    )
+    for folder in folders:
+        if all((folder / file.name).is_file() for file in preprocessor.files):
+            return folder
+    return None
 
 
 def is_installed(preprocessor: Preprocessor, folders: Sequence[Path]) -> bool:
@@ -336,17 +323,16 @@ def is_installed(preprocessor: Preprocessor, folders: Sequence[Path]) -> bool:
 
 def instructions(preprocessor: Preprocessor, folders: Sequence[Path]) -> str:
     """What to put where, as a sentence; empty when nothing has to be done."""
-    missing = missing_files(preprocessor, folders) if preprocessor.files else ()
-    return f"Put {' and '.join(_named(missing))} into models/{FOLDER}/." if missing else ""
-
-
-def _named(files: Sequence[AnnotatorFile]) -> Iterator[str]:
-    for file in files:
-        yield f"{file.name} ({file.megabytes:,} MB, huggingface.co/{file.repository})"
+    named = []
+    for file in missing_files(preprocessor, folders):
+        named.append(f"{file.name} ({file.megabytes:,} MB, huggingface.co/{file.repository})")
+    if not named:
+        return ""
+    return f"Put {' and '.join(named)} into models/{FOLDER}/."
 
 
 def refuse_missing(preprocessor: Preprocessor, folders: Sequence[Path], field: str = "preprocessor") -> None:
-    """A preprocessor must have its files.
+    """Check that a preprocessor has its files.
 
     Raises:
         ModelProblem: says what to put where.

@@ -1,6 +1,6 @@
 """Samplers and schedules by the names people use, and which pairs make sense.
 
-Only names and facts; what each becomes in diffusers is in `engine/sampling/samplers.py`.
+Only names and facts; the diffusers scheduler of each is in `engine/sampling/samplers.py`.
 Source of aliases and of "Automatic": the field's infotexts and APIs (A1111, Forge, ComfyUI, InvokeAI).
 """
 
@@ -45,26 +45,16 @@ class Sampler:
         return steps if self.order == 1 else self.order * steps - 1
 
 
-def _by_id(*items: Sampler) -> Mapping[str, Sampler]:
-    return MappingProxyType({item.id: item for item in items})
-
-
-SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
-    {
-        s.id: s
-        for s in (
-            Schedule("automatic", "Automatic"),
-            Schedule("uniform", "Uniform", ("normal",)),
-            Schedule("karras", "Karras"),
-            Schedule("exponential", "Exponential", ("polyexponential",)),
-            Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",)),
-            Schedule("simple", "Simple"),
-            Schedule("beta", "Beta"),
-        )
-    }
+_SCHEDULES = (
+    Schedule("automatic", "Automatic"),
+    Schedule("uniform", "Uniform", ("normal",)),
+    Schedule("karras", "Karras"),
+    Schedule("exponential", "Exponential", ("polyexponential",)),
+    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",)),
+    Schedule("simple", "Simple"),
+    Schedule("beta", "Beta"),
 )
-
-SAMPLERS: Mapping[str, Sampler] = _by_id(
+_SAMPLERS = (
     Sampler("euler", "Euler", ("k_euler", "sample_euler"), "uniform"),
     Sampler("euler_a", "Euler a", ("k_euler_a", "k_euler_ancestral", "euler_ancestral"), "uniform", is_stochastic=True),
     Sampler("heun", "Heun", ("k_heun",), "uniform", order=2),
@@ -76,32 +66,37 @@ SAMPLERS: Mapping[str, Sampler] = _by_id(
         "lcm", "LCM", ("k_lcm", "sample_lcm"), "sgm_uniform", ("automatic", "sgm_uniform", "simple"), is_stochastic=True
     ),
 )
-
-
-def _fold(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType({schedule.id: schedule for schedule in _SCHEDULES})
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType({sampler.id: sampler for sampler in _SAMPLERS})
 
 
 def find_sampler(name: str) -> Sampler | None:
     """A sampler by id, label or alias, in any case."""
-    wanted = _fold(name)
-    for sampler in SAMPLERS.values():
-        if wanted in {_fold(n) for n in (sampler.id, sampler.label, *sampler.aliases)}:
+    for sampler in _SAMPLERS:
+        if _is_called(sampler, name):
             return sampler
     return None
 
 
 def find_schedule(name: str) -> Schedule | None:
     """A schedule by id, label or alias, in any case."""
-    wanted = _fold(name)
-    for schedule in SCHEDULES.values():
-        if wanted in {_fold(n) for n in (schedule.id, schedule.label, *schedule.aliases)}:
+    for schedule in _SCHEDULES:
+        if _is_called(schedule, name):
             return schedule
     return None
 
 
+def _is_called(item: Sampler | Schedule, name: str) -> bool:
+    wanted = _with_underscores(name)
+    return any(_with_underscores(text) == wanted for text in (item.id, item.label, *item.aliases))
+
+
+def _with_underscores(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
 def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...]:
-    """Ids of the schedules to offer with a sampler.
+    """List the ids of the schedules that go with a sampler.
 
     Args:
         zero_snr: The model was trained to zero terminal signal-to-noise ratio.
@@ -110,11 +105,11 @@ def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...
         return sampler.schedules
     # DDIM's own (leading) grid never visits the last timestep, where such a model begins.
     left_out = _NOT_FOR_ZERO_SNR | {"uniform"} if sampler.id == "ddim" else _NOT_FOR_ZERO_SNR
-    return tuple(s for s in sampler.schedules if s not in left_out)
+    return tuple(schedule for schedule in sampler.schedules if schedule not in left_out)
 
 
 def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False) -> str:
-    """What "automatic" stands for; other ids pass through. Zero-SNR models need trailing steps."""
+    """Resolve "automatic"; other ids pass through. Zero-SNR models need trailing steps."""
     if schedule != "automatic":
         return schedule
     return "sgm_uniform" if zero_snr else sampler.automatic

@@ -1,4 +1,4 @@
-"""Upscalers: those that need no model, by the names people use, and how a model that upscales is told from others.
+"""Upscalers: those that need no model, by the names people use, and how a header shows a model that upscales.
 
 Source of the names: the field's lists (A1111, Forge). What each does is in `engine/images/upscalers.py`.
 """
@@ -24,25 +24,21 @@ class Upscaler:
     is_latent: bool = False
 
 
-UPSCALERS: Mapping[str, Upscaler] = MappingProxyType(
-    {
-        u.id: u
-        for u in (
-            Upscaler("latent", "Latent", ("Latent (bilinear)",), True),
-            Upscaler("latent_antialiased", "Latent (antialiased)", (), True),
-            Upscaler("latent_bicubic", "Latent (bicubic)", (), True),
-            Upscaler("latent_bicubic_antialiased", "Latent (bicubic antialiased)", (), True),
-            Upscaler("latent_nearest", "Latent (nearest)", (), True),
-            Upscaler("latent_nearest_exact", "Latent (nearest-exact)", (), True),
-            Upscaler("lanczos", "Lanczos"),
-            Upscaler("bicubic", "Bicubic"),
-            Upscaler("nearest", "Nearest", ("None",)),
-        )
-    }
+_UPSCALERS = (
+    Upscaler("latent", "Latent", ("Latent (bilinear)",), True),
+    Upscaler("latent_antialiased", "Latent (antialiased)", (), True),
+    Upscaler("latent_bicubic", "Latent (bicubic)", (), True),
+    Upscaler("latent_bicubic_antialiased", "Latent (bicubic antialiased)", (), True),
+    Upscaler("latent_nearest", "Latent (nearest)", (), True),
+    Upscaler("latent_nearest_exact", "Latent (nearest-exact)", (), True),
+    Upscaler("lanczos", "Lanczos"),
+    Upscaler("bicubic", "Bicubic"),
+    Upscaler("nearest", "Nearest", ("None",)),
 )
+UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({upscaler.id: upscaler for upscaler in _UPSCALERS})
 
-# The layer that sees the picture, in the architectures that spandrel knows: enough to tell a file that may upscale from
-# others wherever it lies. Which it is, spandrel says when it is first used (`engine/images/upscalers.py`).
+# The layer that takes the picture, in the architectures that spandrel knows: enough to recognize a file that may
+# upscale in any folder. spandrel names its architecture at its first use (`engine/images/upscalers.py`).
 _FIRST_LAYERS = (
     "model.0.weight",
     "conv_first.weight",
@@ -71,14 +67,14 @@ _FIRST_LAYERS = (
     "body.0.estimator.conv1.weight",
     "HVE_block0.1.weight",
 )
-# The same where the name is common: it counts with another one beside it.
+# The same for names that other models have too: they count together with the second one.
 _COMMON_FIRST_LAYERS: Mapping[str, str] = MappingProxyType(
     {
         "patch_embed.proj.weight": "encoder_level3.0.ffn.project_out.weight",
         "patch_embed.proj.bias": "layer1.blocks.0.conv3_19.weight",
     }
 )
-# What programs put before all names of such a network; taken off one after another.
+# Prefixes that programs put before all names of such a network; removed one after another.
 WRAPPINGS = (
     "params_ema.",
     "params.",
@@ -96,13 +92,15 @@ _PICTURE_CHANNELS = (1, 3, 4, 12, 16, 27, 48)  # gray, RGB, with alpha; folded b
 def find_upscaler(name: str) -> Upscaler | None:
     """An upscaler by id, label or alias, in any case."""
     wanted = name.strip().casefold()
-    return next(
-        (u for u in UPSCALERS.values() if wanted in {text.casefold() for text in (u.id, u.label, *u.aliases)}), None
-    )
+    for upscaler in _UPSCALERS:
+        for text in (upscaler.id, upscaler.label, *upscaler.aliases):
+            if text.casefold() == wanted:
+                return upscaler
+    return None
 
 
 def unwrapped(names: Collection[str]) -> Iterator[str]:
-    """Prefixes that may be taken off all names, the shortest ("") first."""
+    """Prefixes that can be removed from all names, the shortest ("") first."""
     prefix = ""
     yield prefix
     for wrapping in WRAPPINGS:
@@ -113,17 +111,18 @@ def unwrapped(names: Collection[str]) -> Iterator[str]:
 
 def is_upscaler(header: Mapping[str, TensorInfo]) -> bool:
     """Whether a header has the first layer of a network from pictures to pictures."""
-    return any(_sees_picture(header, prefix) for prefix in unwrapped(header))
-
-
-def _sees_picture(header: Mapping[str, TensorInfo], prefix: str) -> bool:
-    for first in _FIRST_LAYERS:
-        shape = header[prefix + first].shape if prefix + first in header else ()
-        if len(shape) == 4 and shape[1] in _PICTURE_CHANNELS:
-            return True
-    return any(prefix + first in header and prefix + other in header for first, other in _COMMON_FIRST_LAYERS.items())
+    for prefix in unwrapped(header):
+        for first in _FIRST_LAYERS:
+            if prefix + first in header:
+                shape = header[prefix + first].shape
+                if len(shape) == 4 and shape[1] in _PICTURE_CHANNELS:
+                    return True
+        for first, second in _COMMON_FIRST_LAYERS.items():
+            if prefix + first in header and prefix + second in header:
+                return True
+    return False
 
 
 def may_be_upscaler(header: Mapping[str, TensorInfo]) -> bool:
-    """Whether a file that nothing else is known of may be one, where a folder says so: it has layers for pictures."""
+    """Whether an unknown file in a folder of upscalers may be one: it has layers for pictures."""
     return any(len(info.shape) >= 4 for info in header.values())

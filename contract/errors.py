@@ -5,7 +5,7 @@ StudioError            a stable code, a sentence with the value and the cause, a
 │   ├── InvalidRecipe  a field is out of range or of the wrong type (code: invalid_<field>)
 │   ├── InvalidInput   a picture or body that can't be used
 │   ├── NotFound       no such job, picture or model, or not the caller's
-│   ├── NotAllowed     the guard or an owner check refused it
+│   ├── NotAllowed     the middleware or an owner check refused it
 │   ├── TooLarge       more bytes or pixels than are accepted
 │   └── QueueFull      too many jobs wait; carries retry_after_s
 └── JobError           the work itself failed
@@ -32,9 +32,9 @@ class StudioError(Exception):
         message: One sentence that names the thing and the cause.
         hint: What to do about it; may be empty.
         code: Stable identifier for programs; defaults to the class's own.
-        field: What has to change, as a dotted path of the request with its indexes: "controls.1.image". Programs
-            go by this, never by the words. Empty: no one field.
-        fix: Values of fields that would do, by the same paths: {"width": 1024, "height": 1024}.
+        field: The field to change, as a dotted path of the request with its indexes: "controls.1.image". Programs
+            go by this, never by the words. Empty: no single field.
+        fix: Accepted values of fields, by the same paths: {"width": 1024, "height": 1024}.
     """
 
     default_code: ClassVar[str] = "studio_error"
@@ -52,12 +52,17 @@ class StudioError(Exception):
     def as_dict(self) -> dict[str, Any]:
         """The one JSON shape of every error; field and fix are left out where there are none."""
         facts: dict[str, Any] = {"code": self.code, "message": self.message, "hint": self.hint}
-        return facts | ({"field": self.field} if self.field else {}) | ({"fix": dict(self.fix)} if self.fix else {})
+        if self.field:
+            facts["field"] = self.field
+        if self.fix:
+            facts["fix"] = dict(self.fix)
+        return facts
 
 
 def code_of(field: str) -> str:
     """The code of a refused field: "invalid_controls_image" for "controls.1.image"."""
-    return "_".join(("invalid", *(name for name in field.split(".") if not name.isdigit())))
+    names = [name for name in field.split(".") if not name.isdigit()]
+    return "_".join(("invalid", *names))
 
 
 class RequestError(StudioError):
@@ -68,7 +73,9 @@ class RequestError(StudioError):
     def __init__(
         self, message: str, hint: str = "", *, code: str | None = None, field: str = "", fix: FieldValues | None = None
     ) -> None:
-        super().__init__(message, hint, code=code or (code_of(field) if field else None), field=field, fix=fix)
+        if not code and field:
+            code = code_of(field)
+        super().__init__(message, hint, code=code, field=field, fix=fix)
 
 
 class InvalidRecipe(RequestError):
@@ -90,7 +97,7 @@ class NotFound(RequestError):
 
 
 class NotAllowed(RequestError):
-    """The guard or an owner check refused it."""
+    """The middleware or an owner check refused it."""
 
     default_code = "not_allowed"
 
@@ -142,7 +149,7 @@ class WorkerDied(JobError):
 
 
 class WorkerHung(JobError):
-    """The engine said nothing for too long and was stopped."""
+    """The engine sent nothing for too long and was stopped."""
 
     default_code = "worker_hung"
 

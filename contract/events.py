@@ -1,11 +1,12 @@
-"""What a follower of a job is told, and the law it can rely on.
+"""The events of a job, and the rules that a follower can rely on.
 
-The law (tests/contract/test_events.py, tests/studio/test_event_log.py): first Queued; per attempt
+The rules (tests/contract/test_events.py, tests/studio/test_event_log.py): first Queued; per attempt
 (image, index) of Step rises; exactly one of Done, Failed, Cancelled, Interrupted ends the job, last;
 a late follower gets the newest progress, every Saved, Prepared and Notice, and the end; a slow one may miss Steps,
 and Loadings of the same thing that a newer one replaced, nothing else.
 """
 
+import base64
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -30,7 +31,7 @@ class Queued(_Event):
 
 
 class Loading(_Event):
-    """Weights are being read, fetched or written. fraction is None when it isn't known, so are the others."""
+    """Weights are being read, fetched or written. The fraction is None when it isn't known, so are the others."""
 
     type: Literal["loading"] = "loading"
     what: str
@@ -54,6 +55,13 @@ class Step(_Event):
     left_s: float | None = None
     preview: bytes | None = None
 
+    @property
+    def preview_uri(self) -> str | None:
+        """The preview as a data URI."""
+        if not self.preview:
+            return None
+        return f"data:image/jpeg;base64,{base64.b64encode(self.preview).decode()}"
+
 
 class Saved(_Event):
     """Picture `image` (0-based) of the job is in the gallery."""
@@ -64,14 +72,14 @@ class Saved(_Event):
 
 
 class Prepared(_Event):
-    """A control map is made, and kept with the brought pictures: any control may name it."""
+    """A control map is made, and kept with the uploads: any control may name it."""
 
     type: Literal["prepared"] = "prepared"
     upload: StoredUpload
 
 
 class Notice(_Event):
-    """Something worth knowing that stopped nothing."""
+    """Something worth knowing that doesn't stop the job."""
 
     type: Literal["notice"] = "notice"
     code: str
@@ -84,7 +92,7 @@ class Done(_Event):
 
 
 class Failed(_Event):
-    """field, fix: as of `contract.errors.StudioError`, for who follows live; they are not kept."""
+    """field, fix: as in `contract.errors.StudioError`, for live followers only; they are not stored."""
 
     type: Literal["failed"] = "failed"
     code: str

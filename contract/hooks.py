@@ -1,4 +1,4 @@
-"""The whole extension contract on one page: implement any of these in extensions/<name>/extension.py.
+"""The whole extension contract: implement any of these in extensions/<name>/extension.py.
 
 Three kinds. Change in a job: adjust_recipe, finish_image. Watch: on_start, on_event, on_stop.
 Offer (tabs, routes, samplers) joins with the tabs that take them. Values live in recipe.extras[name].
@@ -22,7 +22,7 @@ class Hooks:
     def adjust_recipe(self, draft: RecipeDraft) -> RecipeDraft | None:
         """Change a draft before it is resolved; None leaves it. Within 10 s.
 
-        It is a copy, and what is given back is checked as if it had been sent. Raising a RequestError refuses it with
+        It is a copy, and the returned draft is checked as if it had been sent. Raising a RequestError refuses it with
         its sentence; raising anything else fails the submit, named.
         """
 
@@ -36,7 +36,7 @@ class Hooks:
 
     @hookspec
     def on_event(self, event: JobEvent) -> None:
-        """A job event other than Step. Must be quick: who takes 5 s is switched off."""
+        """A job event other than Step. Must be quick: an extension that takes 5 s is switched off."""
 
     @hookspec
     def on_stop(self) -> None:

@@ -1,8 +1,8 @@
-"""Work that needs no picture and no device: fetch a model, convert a pickle, merge checkpoints.
+"""Tasks that need no picture and no device: download a model, convert a pickle, merge checkpoints.
 
-Each is a task of the queue like any other, in a queue of its own, so that painting never waits for it:
-"network" for downloads, "disk" for what reads and writes weights. What each may touch is said at its runner,
-`studio/downloads/download_task.py` and `studio/workers/model_tasks.py`.
+Each waits in a queue of its own, so that generating never waits for it: "network" for downloads, "disk" for tasks that
+read and write weights. The runners say what each may touch: `studio/downloads/download_task.py` and
+`studio/workers/model_tasks.py`.
 """
 
 import posixpath
@@ -33,14 +33,10 @@ Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")]
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether a path with forward slashes stays below its folder and hides nothing."""
-    parts = path.split("/")
-    return not (
-        "\\" in path
-        or ":" in path
-        or any(ord(letter) < 32 for letter in path)
-        or any(not part or part[0] in ". ~" or part[-1] in ". " for part in parts)
-    )
+    """Whether a path with forward slashes stays below its folder and names no hidden file."""
+    if "\\" in path or ":" in path or any(ord(letter) < 32 for letter in path):
+        return False
+    return all(part and part[0] not in ". ~" and part[-1] not in ". " for part in path.split("/"))
 
 
 def _plain_path(path: str) -> str:
@@ -60,11 +56,11 @@ FileName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_p
 
 
 class _ModelTask(Frozen):
-    """What all model tasks have in common."""
+    """The common base of model tasks."""
 
     @property
     def queue_name(self) -> QueueName:
-        """Whom it waits for."""
+        """The queue in which it waits."""
         return "disk"
 
     @property
@@ -86,8 +82,8 @@ class _ModelTask(Frozen):
 class Download(_ModelTask):
     """Fetch files of a Hugging Face repository into the folder of their kind.
 
-    files: paths within the repository; none: the model in the folder form of diffusers. kind: says where they go.
-    name: what the model is called here, where its file's own name says nothing; without it, the repository's.
+    files: paths within the repository; none: the model in the folder layout of diffusers. kind: decides their folder.
+    name: the model's name here, where its file's own name says nothing; without it, the repository's.
     """
 
     type: Literal["download"] = "download"
@@ -104,10 +100,13 @@ class Download(_ModelTask):
 
     @property
     def label(self) -> str:
-        """What it brings, in few words."""
+        """The model's name in a few words."""
+        if self.name:
+            return self.name
         file = posixpath.basename(self.files[0]) if len(self.files) == 1 else ""
-        has_name = file and posixpath.splitext(file)[0] not in SAYS_NOTHING
-        return self.name or (file if has_name else self.source.partition("/")[2])
+        if file and posixpath.splitext(file)[0] not in SAYS_NOTHING:
+            return file
+        return self.source.partition("/")[2]
 
     @property
     def title(self) -> str:
@@ -165,7 +164,8 @@ class Merge(_ModelTask):
     @property
     def models(self) -> tuple[ModelRef, ...]:
         """Its checkpoints, then its LoRAs."""
-        return (*(ref for ref in (self.a, self.b, self.c) if ref), *(use.model for use in self.loras))
+        checkpoints = filter(None, (self.a, self.b, self.c))
+        return (*checkpoints, *(use.model for use in self.loras))
 
 
 class LoraBake(Frozen):

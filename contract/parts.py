@@ -1,11 +1,11 @@
-"""The optional parts of a recipe: a start picture, a mask, controls, references, a second pass, LoRAs.
+"""The optional parts of a recipe: a start picture, a mask, controls, IP-Adapters, a hires pass, LoRAs.
 
 Which of them are present is the mode; there is no other. Names are the field's own; lengths are pixels of
-the start picture, `begin` and `end` fractions of the steps. Parts that name a model have a draft beside them,
-in which the model may be a plain name.
+the start picture, `start` and `end` fractions of the steps. A part that names a model is a draft with the
+model as name or ref, and narrowed to a ref in a recipe.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,15 +45,15 @@ Threshold = Annotated[float, Field(ge=0.0, le=255.0)]
 
 
 def made_steps(steps: int, strength: float) -> int:
-    """How many of the steps are made from a picture, as the stock pipelines count; any strength above 0 makes one."""
+    """The number of steps of img2img, as diffusers' pipelines count; any strength above 0 makes one."""
     return max(1, min(int(steps * strength), steps)) if strength > 0 else 0
 
 
 class Outpaint(Frozen):
     """Outpaint: more canvas around the start picture, which stays unscaled; width and height are the result's.
 
-    overlap: how far the painting reaches into the picture, fading. content: what lies in the new area to
-    begin with: the picture's edge continued ("fill"), latent noise, or latent nothing.
+    overlap: how far the new area reaches into the picture, fading. content: the new area's first content: the
+    picture's edge continued ("fill"), latent noise, or latent zeros ("nothing").
     """
 
     left: Extension = 0
@@ -71,10 +71,10 @@ class Outpaint(Frozen):
 
 
 class InitImage(Frozen):
-    """Begin from a picture: img2img. strength 0 keeps it, 1 repaints it.
+    """Begin from a picture: img2img. strength 0 keeps it, 1 replaces it.
 
-    resize: how a picture of another shape is brought to width × height; "latent" stretches it after encoding.
-    image_guidance: how strongly an InstructPix2Pix model holds to the picture (others don't look at it).
+    resize: how a picture of another aspect ratio is fitted to width × height; "latent" stretches it after encoding.
+    image_guidance: how strongly an InstructPix2Pix model keeps to the picture (other models ignore it).
     depth: a depth picture (white is near) for a depth-to-image model, instead of its own estimate.
     """
 
@@ -87,13 +87,13 @@ class InitImage(Frozen):
 
 
 class Mask(Frozen):
-    """Where to repaint (white). Requires a start, whose shape it has.
+    """The area to inpaint (white). Requires an init image, and has its size.
 
-    feather: blur of the mask's edge (the field's "mask blur"). content: what lies under it to begin with.
-    area "masked": only the masked area with its padding is painted, at width × height, and put back into
-    the start picture, which keeps its own size. keep_size: so it does with area "whole" too: width × height is what
-    is painted, and what the mask leaves out comes back bit for bit at the picture's size; a draft without width and
-    height asks for that. soft: gray repaints later and less (differential inpainting).
+    blur: of the mask's edge. content: the masked content to begin with. area "masked": only the masked area with its
+    padding is generated, at width × height, and pasted into the start picture, which keeps its own size. keep_size:
+    the picture keeps its size with area "whole" too: width × height is generated, and everything outside of the mask
+    comes back bit for bit at the picture's size; a draft without width and height gets this. soft: gray is repainted
+    later and less (differential inpainting).
     """
 
     image: ImageRef
@@ -111,7 +111,7 @@ class _Span(Frozen):
     end: Fraction = 1.0
 
     @model_validator(mode="after")
-    def _begins_before_it_ends(self) -> "_Span":
+    def _begins_before_it_ends(self) -> Self:
         if not self.start < self.end:
             raise Rule(
                 f"It begins at {self.start:g} of the steps and ends at {self.end:g}.",
@@ -121,7 +121,9 @@ class _Span(Frozen):
         return self
 
 
-class _Control(_Span):
+class ControlDraft(_Span):
+    """The same as asked for."""
+
     image: ImageRef
     preprocessor: Name = "none"
     resolution: Annotated[int, Field(ge=CONTROL_RESOLUTION[0], le=CONTROL_RESOLUTION[1])] | None = None
@@ -132,45 +134,37 @@ class _Control(_Span):
     weight: Weight = 1.0
     mode: Literal["balanced", "prompt", "control"] = "balanced"
     control_type: str = Field("", max_length=60)
+    model: Name | ModelRef
 
 
-class Control(_Control):
-    """One ControlNet or T2I-Adapter unit, active from `begin` to `end` of the steps.
+class Control(ControlDraft):
+    """One ControlNet or T2I-Adapter unit, active from `start` to `end` of the steps.
 
     The picture goes through the preprocessor ("none": it is a map already) at `resolution` (None: the
     preprocessor's own; pixel_perfect: from the result's size); low, high: its thresholds, None its own.
-    mode: which counts more, prompt or control. shows: what the map is, for union models ("depth", "pose", …);
-    empty: told from the preprocessor.
+    mode: which counts more, prompt or control. control_type: what the map is, for union models ("depth", "pose", …);
+    empty: as the preprocessor makes it.
     """
 
     model: ModelRef
 
 
-class ControlDraft(_Control):
+class IpAdapterDraft(_Span):
     """The same as asked for."""
 
+    image: ImageRef
+    weight: Weight = 1.0
     model: Name | ModelRef
 
 
-class _IpAdapter(_Span):
-    image: ImageRef
-    weight: Weight = 1.0
-
-
-class IpAdapter(_IpAdapter):
-    """A picture as prompt (IP-Adapter), active from `begin` to `end` of the steps."""
+class IpAdapter(IpAdapterDraft):
+    """A picture as prompt (IP-Adapter), active from `start` to `end` of the steps."""
 
     model: ModelRef
 
 
-class IpAdapterDraft(_IpAdapter):
-    """The same as asked for."""
-
-    model: Name | ModelRef
-
-
 class Hires(Frozen):
-    """A second pass of the same loop at a larger size. What is None is as in the first pass.
+    """A second pass of the same loop at a larger size. A value of None is that of the first pass.
 
     upscaler: "latent…", "lanczos" and the others of catalog.upscalers by name, or a model of kind "upscaler"
     (a draft may name it, a recipe holds its ref).
@@ -188,19 +182,22 @@ class Hires(Frozen):
 
 
 class Refiner(Frozen):
-    """Another model from the fraction `at` of the steps on."""
+    """Another model for the steps from the fraction `at` on."""
 
     model: ModelRef
     at: Fraction = 0.8
 
 
-class _Lora(Frozen):
+class LoraDraft(Frozen):
+    """The same as asked for."""
+
     weight: Weight = 1.0
     text_weight: Weight | None = None
     blocks: tuple[Weight, ...] = ()
+    model: Name | ModelRef
 
     @model_validator(mode="after")
-    def _known_order(self) -> "_Lora":
+    def _known_order(self) -> Self:
         if len(self.blocks) not in (0, *BLOCK_COUNTS):
             raise Rule(
                 f"It has {len(self.blocks)} block weights.",
@@ -210,7 +207,7 @@ class _Lora(Frozen):
         return self
 
 
-class LoraUse(_Lora):
+class LoraUse(LoraDraft):
     """One LoRA and how strongly it acts: `weight` on the U-Net, `text_weight` on the text encoders (None: as weight).
 
     blocks: factors of both, by block. The first is the text encoders'; then 26: IN00-11, MID, OUT00-11; 17: those
@@ -221,23 +218,14 @@ class LoraUse(_Lora):
     model: ModelRef
 
 
-class LoraDraft(_Lora):
+class HypernetworkDraft(Frozen):
     """The same as asked for."""
 
+    weight: Weight = 1.0
     model: Name | ModelRef
 
 
-class _Hypernetwork(Frozen):
-    weight: Weight = 1.0
-
-
-class HypernetworkUse(_Hypernetwork):
-    """One hypernetwork, and how strongly it bends the keys and values of the cross-attention."""
+class HypernetworkUse(HypernetworkDraft):
+    """One hypernetwork, and how strongly it changes the keys and values of the cross-attention."""
 
     model: ModelRef
-
-
-class HypernetworkDraft(_Hypernetwork):
-    """The same as asked for."""
-
-    model: Name | ModelRef

@@ -1,8 +1,8 @@
-"""What a person asks for (RecipeDraft) and what will be done (Recipe).
+"""The generation parameters: as asked for (RecipeDraft), and complete (Recipe).
 
 A draft needs only a prompt; the studio fills the rest from the model's defaults and draws the seed.
-There is no `mode` field: txt2img, img2img, inpaint and ControlNet are which parts are present (`parts.py`).
-What samplers and models exist is in `catalog/`; sentences for bad values are in `validation.py`.
+There is no `mode` field: txt2img, img2img, inpaint and ControlNet follow from the parts present (`parts.py`).
+Samplers and models are in `catalog/`; sentences for bad values are in `validation.py`.
 """
 
 import hashlib
@@ -93,12 +93,12 @@ SCHEMA: Final = 2
 
 
 class _Asked(Frozen):
-    """What a draft and a recipe share, with the rules that hold between parts.
+    """The fields that a draft and a recipe share, with the rules between parts.
 
     clip_skip: 1 reads the layer of the text encoders that the family was trained on (SD 1.x: the last; SD 2.x and
     SDXL: the one before the last), each more one further back: diffusers' clip_skip is one less, None for 1. Other
     programs count from the last layer in all families (`catalog.families.clip_skip_read`).
-    embeddings: those that the prompts name by bare name; whoever resolves a draft looks for them again.
+    embeddings: those that the prompts name by bare name; resolving a draft looks for them again.
     """
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
@@ -157,7 +157,7 @@ class _Asked(Frozen):
 
 
 class Recipe(_Asked):
-    """What will be done: nothing left open. Images of one job use seed, seed + 1, …"""
+    """All generation parameters, nothing left open. Images of one job use seed, seed + 1, …"""
 
     model: ModelRef
     vae: ModelRef | None = None
@@ -184,33 +184,39 @@ class Recipe(_Asked):
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
 
     @property
+    def seed_text(self) -> str:
+        """The seed as decimal text: JavaScript loses integer bits above 2^53."""
+        return str(self.seed)
+
+    @property
     def images(self) -> tuple[ImageRef, ...]:
-        """Every brought picture that it names."""
-        start = [self.init_image.image, self.init_image.depth] if self.init_image else []
-        mask = [self.mask.image] if self.mask else []
-        found = [
-            *start,
-            *mask,
-            *(control.image for control in self.controls),
-            *(reference.image for reference in self.ip_adapters),
-        ]
-        return tuple(image for image in found if image is not None)
+        """Every uploaded picture that it names."""
+        found: list[ImageRef] = []
+        if self.init_image:
+            found.append(self.init_image.image)
+        if self.init_image and self.init_image.depth:
+            found.append(self.init_image.depth)
+        if self.mask:
+            found.append(self.mask.image)
+        found += [control.image for control in self.controls]
+        found += [adapter.image for adapter in self.ip_adapters]
+        return tuple(found)
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
         """Every model that it names, the checkpoint first."""
-        others = [
-            self.vae,
-            self.refiner.model if self.refiner else None,
-            self.hires.upscaler if self.hires and isinstance(self.hires.upscaler, ModelRef) else None,
-            *(
-                part.model
-                for parts in (self.loras, self.hypernetworks, self.controls, self.ip_adapters)
-                for part in parts
-            ),
-            *self.embeddings,
-        ]
-        return (self.model, *(ref for ref in others if ref is not None))
+        found = [self.model]
+        if self.vae:
+            found.append(self.vae)
+        if self.refiner:
+            found.append(self.refiner.model)
+        if self.hires and isinstance(self.hires.upscaler, ModelRef):
+            found.append(self.hires.upscaler)
+        found += [lora.model for lora in self.loras]
+        found += [hypernetwork.model for hypernetwork in self.hypernetworks]
+        found += [control.model for control in self.controls]
+        found += [adapter.model for adapter in self.ip_adapters]
+        return (*found, *self.embeddings)
 
     def for_image(self, index: int) -> "Recipe":
         """The recipe of one picture of the job: count 1 and its own seed (wraps at 2^64)."""
@@ -219,7 +225,7 @@ class Recipe(_Asked):
 
 
 class RecipeDraft(_Asked):
-    """What a person asked: only `prompt` is required. A Recipe's JSON is a valid draft.
+    """Generation parameters as asked for: only `prompt` is required. A Recipe's JSON is a valid draft.
 
     parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
     """

@@ -1,4 +1,4 @@
-"""What is remembered and shown: pictures, jobs, the engine's state. Plain facts without behavior."""
+"""Records that are stored and shown: pictures, jobs, the engine's state. Plain facts without behavior."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ EngineState = Literal["starting", "loading", "ready", "working", "restarting", "
 
 
 class StoredUpload(Frozen):
-    """A picture someone brought, as kept. notices: what was done to it that can be seen."""
+    """An uploaded picture, as stored. notices: visible changes that were made to it."""
 
     sha256: str
     width: int
@@ -63,19 +63,19 @@ class JobRecord(Frozen):
     finished_at: float | None = None
     attempt: int = 1
     image_ids: tuple[str, ...] = ()
-    prepared: tuple[StoredUpload, ...] = ()  # what it made that is no picture of the gallery
+    prepared: tuple[StoredUpload, ...] = ()  # control maps that it made: they are not in the gallery
     error_code: str | None = None
     error_message: str | None = None
     error_hint: str | None = None
 
     @property
     def recipe(self) -> Recipe | None:
-        """The recipe it paints; None for other work."""
+        """The recipe it generates; None for other tasks."""
         return self.task.recipe if isinstance(self.task, Generate) else None
 
 
 class JobView(Frozen):
-    """A job with its live progress: what GET /api/v1/jobs/{id} says."""
+    """A job with its live progress: the answer of GET /api/v1/jobs/{id}."""
 
     job: JobRecord
     position: int | None = None  # jobs before it while queued
@@ -112,7 +112,7 @@ class ResidentModel(Frozen):
     """A model in memory.
 
     place: "device" when its weights are where it runs, "memory" when they wait in the machine's memory,
-    "coming" while they are read ahead. load_s: what reading it from the disk took.
+    "coming" while they are read ahead. load_s: how long reading it from the disk took.
     """
 
     name: str
@@ -125,10 +125,10 @@ class ResidentModel(Frozen):
 
 
 class EngineStatus(Frozen):
-    """What the engine pill says. `text` is ready to show, and so is `held`: why waiting jobs don't start.
-    notices: what was wrong with the data folder at the start and what to do, as sentences; for who administers it.
+    """The state of the engine, for the engine pill. `text` is ready to show, and so is `held`: why jobs don't start.
+    notices: problems with the data folder at the start and their remedies, as sentences for the administrator.
 
-    models: what is in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
+    models: those in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
     memory of its own.
     """
@@ -150,7 +150,7 @@ class EngineStatus(Frozen):
 
 
 class JobHandle(Frozen):
-    """What submit returns: 202 {"id", "position"}."""
+    """The result of submit: 202 {"id", "position"}."""
 
     id: str
     position: int

@@ -18,31 +18,38 @@ _WITHIN: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def upgraded_json(text: str | bytes) -> str | bytes:
-    """JSON of a recipe or draft in today's names; what needs no change, or is no JSON, is returned as it is."""
+    """JSON of a recipe or draft in today's names; a text that needs no change, or is no JSON, is returned unchanged."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    plain = upgraded(data)
-    return text if plain == data else json.dumps(plain)
+    recipe = upgraded(data)
+    return text if recipe == data else json.dumps(recipe)
 
 
 def upgraded(data: Any) -> Any:
-    """A recipe or draft in today's names. What is no mapping, or of another schema, is returned as it is.
+    """A recipe or draft in today's names; anything else, or of another schema, is returned unchanged.
 
     A field that is there under both names keeps both, so that validation names the one that is unknown.
     """
     if not isinstance(data, Mapping) or data.get("schema", 1) != 1 or isinstance(data.get("schema", 1), bool):
         return data
-    plain = _renamed({name: value for name, value in data.items() if name != "schema"}, _TOP)
+    recipe = _renamed(data, _TOP)
+    recipe.pop("schema", None)
     for part, names in _WITHIN.items():
-        value = plain.get(part)
-        if isinstance(value, Mapping):
-            plain[part] = _renamed(value, names)
-        elif isinstance(value, list | tuple):
-            plain[part] = [_renamed(unit, names) if isinstance(unit, Mapping) else unit for unit in value]
-    return plain
+        value = recipe.get(part)
+        if isinstance(value, list | tuple):
+            recipe[part] = [_renamed(unit, names) for unit in value]
+        elif part in recipe:
+            recipe[part] = _renamed(value, names)
+    return recipe
 
 
-def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name) if names.get(name) not in values else name: value for name, value in values.items()}
+def _renamed(values: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    renamed = {}
+    for name, value in values.items():
+        new_name = names.get(name, name)
+        renamed[name if new_name in values else new_name] = value
+    return renamed

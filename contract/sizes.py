@@ -1,4 +1,4 @@
-"""How large a result is: the one rule for sides that have to be whole pixels and multiples of 8.
+"""The size of a result: the one rule for sides that have to be whole pixels and multiples of 8.
 
 The studio, the engine and the page (`tabs/page/form/size_rule.js`) all go by it, so that the size stated is the size
 made; `tests/browser/test_sizes.py` holds the page to it. Halves are rounded to the even neighbor, as Python does:
@@ -31,19 +31,18 @@ def upscaled_size(size: Size, scale: float) -> Size:
 
 
 def inner_size(size: Size) -> Size:
-    """What of a picture stays when it is extended: sides down to multiples of 8, cut at the right and at the foot."""
+    """The part of a picture that outpainting keeps: sides down to multiples of 8, cut at the right and the bottom."""
     return size[0] // SIDE_MULTIPLE * SIDE_MULTIPLE, size[1] // SIDE_MULTIPLE * SIDE_MULTIPLE
 
 
-def extended_size(size: Size, extend: Outpaint) -> Size:
-    """The size of a picture with the sides it gains."""
+def extended_size(size: Size, outpaint: Outpaint) -> Size:
+    """The size of an outpainted picture."""
     width, height = inner_size(size)
-    return width + extend.left + extend.right, height + extend.up + extend.down
+    return width + outpaint.left + outpaint.right, height + outpaint.up + outpaint.down
 
 
 def followed_size(size: Size, usual: Size, room: float = ROOM, most: float = math.inf) -> Size:
-    """The size that is painted of a start picture: its own in multiples of 8, made smaller where it is much larger than
-    what the model usually makes.
+    """The size at which a start picture is generated: its own, or smaller where it is much larger than usual.
 
     Args:
         room: How much larger it may be.

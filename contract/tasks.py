@@ -1,8 +1,7 @@
-"""What the queue can hold. One queue and one law for every kind of work; each names its models and pictures.
+"""The tasks that the queue holds, under the same rules; each names its models and pictures.
 
-Paint makes the pictures of a recipe, Upscale upscales one, Preprocess makes a control map of one. The first
-two save to the gallery; a map is kept with the brought pictures. Download, Convert and Merge are in
-`model_tasks.py`. A task's queue says whom it waits for; Train joins with the part that runs it.
+Generate makes the pictures of a recipe, Upscale upscales one, Preprocess makes a control map of one. The first
+two save to the gallery; a map is kept with the uploads. Download, Convert and Merge are in `model_tasks.py`.
 """
 
 import json
@@ -40,7 +39,7 @@ __all__ = [
 
 
 class _DeviceTask(Frozen):
-    """What runs on the device."""
+    """A task that runs on the device."""
 
     @property
     def queue_name(self) -> QueueName:
@@ -67,12 +66,12 @@ class Generate(_DeviceTask):
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
-        """Every model that it names, the one it is billed by first."""
+        """Every model that it names, the one that decides its cost first."""
         return self.recipe.models
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """Every brought picture that it names."""
+        """Every uploaded picture that it names."""
         return self.recipe.images
 
 
@@ -135,7 +134,7 @@ class Preprocess(_DeviceTask):
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
-        """None: a preprocessor's weights are its own business."""
+        """None: a preprocessor finds its own weights."""
         return ()
 
     @property

@@ -1,6 +1,6 @@
 """From JSON text to a draft or a task, or one sentence that names the field and the remedy.
 
-pydantic finds what is wrong; this page says it in words. Nothing is clamped or repaired.
+pydantic finds the problem; this module words it. Nothing is clamped or repaired.
 """
 
 import json
@@ -44,7 +44,7 @@ Read = TypeVar("Read", bound=Frozen)
 Location = tuple[int | str, ...]
 _MEMBERS = ("ModelRef", "str")  # pydantic's names for the members of a union
 _OBJECT, _LIST = "an object", "a list"
-# What a value has to be where the wrong kind of JSON value was sent.
+# The kind of JSON value that a field needs, by pydantic's error type.
 _CONTAINERS: Mapping[str, str] = {
     "model_type": _OBJECT,
     "model_attributes_type": _OBJECT,
@@ -290,7 +290,7 @@ _RANGES: Mapping[str, str] = {
 
 
 def range_hint(field: str) -> str:
-    """What a field accepts, as the sentence that follows "<Label> is <value>."."""
+    """The values that a field accepts, as the sentence that follows "<Label> is <value>."."""
     return _RANGES[field]
 
 
@@ -298,7 +298,7 @@ def parse_draft(raw: str | bytes) -> RecipeDraft:
     """Read a draft from JSON text.
 
     Raises:
-        InvalidRecipe: with code invalid_<field>, a sentence with the value, and what to use.
+        InvalidRecipe: with code invalid_<field>, a sentence with the value, and a hint.
     """
     return _parse(RecipeDraft, raw, "recipe")
 
@@ -313,7 +313,7 @@ def parse_preprocess(raw: str | bytes) -> Preprocess:
     return _parse(Preprocess, raw, "task")
 
 
-def parse(kind: type[Read], raw: str | bytes) -> Read:
+def parse_request(kind: type[Read], raw: str | bytes) -> Read:
     """Read a model task, or another small request, from JSON text. Raises InvalidRecipe as `parse_draft`."""
     return _parse(kind, raw, "request")
 
@@ -322,13 +322,13 @@ def _parse(kind: type[Read], raw: str | bytes, name: str) -> Read:
     try:
         return kind.read(raw) if issubclass(kind, RecipeDraft) else kind.model_validate_json(raw)
     except ValidationError as error:
-        raise _half_character(raw) or _in_words(error, kind, name) from None
+        raise _half_character(raw) or _worded(error, kind, name) from None
     except UnicodeError:
         raise InvalidRecipe(f"The {name} is not UTF-8 text.", "Send JSON as UTF-8.") from None
 
 
-def _in_words(error: ValidationError, kind: type[Frozen], name: str) -> InvalidRecipe:
-    problem = _nearest(error)
+def _worded(error: ValidationError, kind: type[Frozen], name: str) -> InvalidRecipe:
+    problem = _main_problem(error)
     location: Location = problem["loc"]
     rule = problem.get("ctx", {}).get("error")
     if isinstance(rule, Rule):
@@ -337,9 +337,9 @@ def _in_words(error: ValidationError, kind: type[Frozen], name: str) -> InvalidR
         cause = problem["msg"].removeprefix("Invalid JSON: ")[:120]
         return InvalidRecipe(f"The {name} is not JSON: {cause}.", "Send UTF-8 JSON.")
     if not location:
-        required = next(field for field, facts in kind.model_fields.items() if facts.is_required())
-        return InvalidRecipe(f"The {name} is not a JSON object.", f'Send {{"{required}": …}} at least.')
-    field = _field(location)
+        required = [field for field, facts in kind.model_fields.items() if facts.is_required()]
+        return InvalidRecipe(f"The {name} is not a JSON object.", f'Send {{"{required[0]}": …}} at least.')
+    field = _path_of(location)
     shown = ".".join(str(part) for part in location if part not in _MEMBERS)[:120]
     if problem["type"] == "extra_forbidden":
         return InvalidRecipe(
@@ -348,44 +348,49 @@ def _in_words(error: ValidationError, kind: type[Frozen], name: str) -> InvalidR
     code = code_of(field)[:130]
     if problem["type"] == "missing":
         return InvalidRecipe(f"“{shown}” is missing.", "Add it.", code=code, field=field)
-    fix = _side_fix(field, problem["input"])
-    hint = f"Use a multiple of {SIDE_MULTIPLE}: {' or '.join(map(str, fix))}." if fix else _hint(field, problem)
-    return InvalidRecipe(_sentence(field, problem), hint, code=code, field=field, fix={field: fix[-1]} if fix else None)
+    message, hint = _message_and_hint(field, problem)
+    value = problem["input"]
+    is_side = field in ("width", "height") and type(value) is int
+    if not is_side or not SIDE[0] < value < SIDE[1]:
+        return InvalidRecipe(message, hint, code=code, field=field)
+    lower = value // SIDE_MULTIPLE * SIDE_MULTIPLE
+    higher = lower + SIDE_MULTIPLE
+    hint = f"Use a multiple of {SIDE_MULTIPLE}: {lower} or {higher}."
+    return InvalidRecipe(message, hint, code=code, field=field, fix={field: higher})
 
 
-def _nearest(error: ValidationError) -> Any:
-    """The first problem; of a union that was sent an object, the one of the object: its text was never meant."""
+def _main_problem(error: ValidationError) -> Any:
+    """The first problem; for a union that got an object, the one of its object and not of its text."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    if isinstance(first["input"], dict) and first["type"] == "string_type":
-        place = first["loc"][:-1]
-        inside = [other for other in problems if other["loc"][: len(place)] == place and "ModelRef" in other["loc"]]
-        return inside[0] if inside else first
+    if not isinstance(first["input"], dict) or first["type"] != "string_type":
+        return first
+    union = first["loc"][:-1]
+    for other in problems:
+        if other["loc"][: len(union)] == union and "ModelRef" in other["loc"]:
+            return other
     return first
 
 
-def _sentence(field: str, problem: Mapping[str, Any]) -> str:
-    path, value = _plain(field), problem["input"]
-    label = _numbered(field)
+def _message_and_hint(field: str, problem: Mapping[str, Any]) -> tuple[str, str]:
+    path, value = _without_indexes(field), problem["input"]
     if problem["type"] == "too_long":
-        return f"{problem['ctx']['actual_length']} {_SEVERAL.get(path, 'entries')} are asked for."
-    if wanted := _CONTAINERS.get(problem["type"]):
-        return f"{label} has to be {wanted} in the request, and is {_shown(value)}."
-    return f"{label} is {_shown(value)}."
-
-
-def _hint(field: str, problem: Mapping[str, Any]) -> str:
-    """What the field accepts; of one that has no words of its own, the nearest that has them above it."""
-    path = _plain(field)
-    if problem["type"] == "too_long":
-        return f"Use at most {problem['ctx']['max_length']}."
-    while path and path not in _RANGES:
+        limits = problem["ctx"]
+        return (
+            f"{limits['actual_length']} {_SEVERAL.get(path, 'entries')} are asked for.",
+            f"Use at most {limits['max_length']}.",
+        )
+    message = f"{_numbered_label(field)} is {_short_value(value)}."
+    if problem["type"] in _CONTAINERS:
+        wanted = _CONTAINERS[problem["type"]]
+        message = f"{_numbered_label(field)} has to be {wanted} in the request, and is {_short_value(value)}."
+    while path and path not in _RANGES:  # a field without a hint has that of the part around it
         path = path.rpartition(".")[0]
-    return _RANGES.get(path, "Leave it out.")
+    return message, _RANGES.get(path, "Leave it out.")
 
 
 def _half_character(raw: str | bytes) -> InvalidRecipe | None:
-    """The refusal of a text with half a surrogate pair, which JSON can't carry, at the field that has it."""
+    """The refusal of a text with half a surrogate pair, which JSON can't carry; it names the field with the text."""
     try:
         found = next(_broken_texts(json.loads(raw), ()), None)
     except (ValueError, RecursionError):
@@ -393,8 +398,8 @@ def _half_character(raw: str | bytes) -> InvalidRecipe | None:
     if found is None:
         return None
     location, at = found
-    field = _field(location)
-    label = _numbered(field) if field else "The request"
+    field = _path_of(location)
+    label = _numbered_label(field) if field else "The request"
     return InvalidRecipe(
         f"{label} has half of a character at place {at + 1}: it was cut in two.",
         "Delete it there and type it again.",
@@ -419,31 +424,34 @@ def _broken_texts(value: object, location: Location) -> Iterator[tuple[Location,
 
 
 def _broken_rule(rule: Rule, location: Location) -> InvalidRecipe:
-    field = ".".join(filter(None, (_field(location), rule.field)))
-    numbers = [part + 1 for part in location if isinstance(part, int)]
+    path = _path_of(location)
+    field = ".".join(filter(None, (path, rule.field)))
     message = rule.message
-    if numbers:
-        message = f"{_label(_plain(_field(location)))} {numbers[0]}: {message[0].lower()}{message[1:]}"
+    for part in location:
+        if isinstance(part, int):  # a member of a list: "LoRA 2: it has 3 block weights."
+            label = _label(_without_indexes(path))
+            message = f"{label} {part + 1}: {message[0].lower()}{message[1:]}"
+            break
     return InvalidRecipe(message, rule.hint, code=code_of(field), field=field)
 
 
-def _field(location: Sequence[int | str]) -> str:
+def _path_of(location: Sequence[int | str]) -> str:
     """A dotted path with its indexes, without pydantic's names for the members of a union."""
-    names = [
-        str(part)
-        for part in location
-        if isinstance(part, int) or (part.isidentifier() and part.isascii() and part not in _MEMBERS)
-    ]
+    names = []
+    for part in location:
+        is_name = isinstance(part, str) and part.isidentifier() and part.isascii() and part not in _MEMBERS
+        if is_name or isinstance(part, int):
+            names.append(str(part))
     return ".".join(names)[:120]
 
 
-def _plain(field: str) -> str:
-    """The path of labels and ranges: without indexes."""
+def _without_indexes(field: str) -> str:
+    """The path as labels and ranges have it."""
     return ".".join(name for name in field.split(".") if not name.isdigit())
 
 
 def _label(path: str) -> str:
-    """What the page calls a field; a picture's sha256 and what has no label of its own are called by the path."""
+    """The page's label of a field; a picture's sha256 has that of the field around it, others their path."""
     if path in LABELS or path in _MODEL_TASK_LABELS:
         return LABELS.get(path) or _MODEL_TASK_LABELS[path]
     if path.endswith((".sha256", ".image")):
@@ -451,26 +459,23 @@ def _label(path: str) -> str:
     return f"“{path[:60]}”"
 
 
-def _numbered(field: str) -> str:
+def _numbered_label(field: str) -> str:
     """The label, with the number of the part where the field is a member of a list: "LoRA 2"."""
-    label = _label(_plain(field))
+    label = _label(_without_indexes(field))
     last = field.rpartition(".")[2]
     return f"{label} {int(last) + 1}" if last.isdigit() else label
 
 
-def _shown(value: object) -> str:
+def _short_value(value: object) -> str:
     if isinstance(value, str):
         return f"{len(value):,} characters long" if len(value) > 40 else f"“{value}”"
-    if isinstance(value, (list, dict)):
-        return _LIST if isinstance(value, list) else _OBJECT
+    if isinstance(value, list):
+        return _LIST
+    if isinstance(value, dict):
+        return _OBJECT
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     text = str(value)
-    if value is None or isinstance(value, bool):
-        text = {"None": "empty", "True": "true", "False": "false"}[text]
     return text if len(text) <= 30 else f"{text[:12]}… ({len(text)} digits)"
-
-
-def _side_fix(field: str, value: object) -> tuple[int, ...]:
-    if field not in ("width", "height") or isinstance(value, bool) or not isinstance(value, int):
-        return ()
-    low = value // SIDE_MULTIPLE * SIDE_MULTIPLE
-    return (low, low + SIDE_MULTIPLE) if SIDE[0] < value < SIDE[1] else ()

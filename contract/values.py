@@ -1,4 +1,4 @@
-"""The values that recipes are made of: ranges, references to models and pictures, and what a rule says.
+"""The values that recipes are made of: ranges, references to models and pictures, and the error of a broken rule.
 
 The parts of a recipe are in `parts.py`, the recipe itself in `recipe.py`.
 """
@@ -35,7 +35,7 @@ Weight = Annotated[float, Field(ge=-10.0, le=10.0)]
 
 
 class Rule(ValueError):
-    """Two values that don't go together.
+    """Two values don't go together.
 
     Args:
         message: One sentence with both values.
@@ -66,7 +66,7 @@ class Frozen(BaseModel):
 
 
 class ModelRef(Frozen):
-    """Which file or folder of weights, known without reading it whole.
+    """A file or folder of weights, known without reading it whole.
 
     fingerprint comes from the place, size, times and header of the weights and from every file beside them that decides
     the picture, and is known at once; sha256 (of the file, or of a folder's sorted (path, sha256) pairs) is filled in
@@ -81,6 +81,6 @@ class ModelRef(Frozen):
 
 
 class ImageRef(Frozen):
-    """A picture someone brought, by the sha256 of the normalised PNG the studio keeps."""
+    """An uploaded picture, by the sha256 of the normalized PNG that the studio keeps."""
 
     sha256: Sha256

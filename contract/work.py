@@ -1,4 +1,4 @@
-"""What crosses between the studio and a worker: work items in, work events out.
+"""The messages between the studio and a worker: work items in, work events out.
 
 Plain frozen dataclasses of the standard library, so that they pickle fast and import at once.
 The studio turns work events into job events (adds time and attempt, makes JPEGs, saves pictures).
@@ -24,7 +24,7 @@ class RawImage:
 
 
 def path_key(ref: ModelRef) -> str:
-    """What a model's path is kept under in a work item: names are unique only within a kind."""
+    """The key of a model's path in a work item: names are unique only within a kind."""
     return f"{ref.kind}/{ref.name}"
 
 
@@ -33,7 +33,7 @@ class WorkItem:
     """One job for a worker, with everything it needs: it opens no database and no foreign file.
 
     Attributes:
-        images: the brought pictures it names, by sha256: the bytes of the PNGs that the studio wrote.
+        images: the uploads it names, by sha256: the bytes of the PNGs that the studio wrote.
         model_paths: absolute path by `path_key`, for every model the task names.
         finished: indices of pictures that an earlier attempt has saved; they are not made again.
         wants_previews: False when previews are switched off.
@@ -125,7 +125,7 @@ class Prefetch:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Let go of a model's memory, unless a job works with it."""
+    """Free a model's memory, unless a job works with it."""
 
     key: str  # as of `path_key`
 

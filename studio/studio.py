@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from catalog.detect.embedding_names import spoken_names
+from catalog.detect.embedding_names import prompt_names
 from catalog.detect.upscaler_answers import UpscalerAnswers
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, NotFound, RequestError, StorageFull, StudioError
@@ -333,7 +333,7 @@ class Studio:
         found = resolve(draft, self._finder(), max_pixels=self.settings.max_pixels, size_of=self._sizes_for(owner))
         recipe, entry, gray_range = found.recipe, found.entry, cache(self._uploads.gray_range)
         check_ahead(recipe, entry, gray_range)
-        called = [name for ref in recipe.embeddings for name in spoken_names(ref.name)]
+        called = [name for ref in recipe.embeddings for name in prompt_names(ref.name)]
         return found, (
             *found.notices,
             *unknown_words(recipe.prompt, entry, called),

@@ -1,12 +1,11 @@
-"""One JSON value from the page in, one after another out: starts a job or follows one.
+"""The handler of the Generate button: one JSON value in, a stream of them out. Starts a job or follows one.
 
 The job lives in the studio; this handler only follows, so closing the page ends nothing. Each value
 that goes out describes the whole job so far (a browser that skips one misses nothing but a preview).
-Drawing them is page/jobs/job.js and page/result/result_view.js.
+page/jobs/job.js and page/result/result_view.js draw them.
 """
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -27,14 +26,14 @@ from studio.studio import Studio
 
 _PROMPT_SHOWN = 300
 _MAX_NAME = 100
-_BEAT_S = 5.0
+_HEARTBEAT_S = 5.0
 
 
 class RunRequest(Frozen):
-    """What the page asks for; `stream` comes back with every answer.
+    """A request of the page; every answer carries its `stream`.
 
-    draft: make this; once, however often it comes with the same `key`. follow: take this job up, from its event
-    `cursor` on. Neither: take up whatever this window should see after a reload.
+    draft: make this; once, however often it comes with the same `key`. follow: follow this job, from its event
+    `cursor` on. Neither: follow the job that this window should show after a reload.
     """
 
     stream: str
@@ -46,7 +45,7 @@ class RunRequest(Frozen):
 
 
 class Panel:
-    """What one window knows of one job, folded from its events."""
+    """The state of one job for one window, folded from its events."""
 
     def __init__(self, view: JobView, size: Mapping[str, int] | None = None) -> None:
         """size: width and height of the result, where the task does not say them."""
@@ -78,11 +77,11 @@ class Panel:
                 self._facts["notices"].append(event.message)
             case events.Step():
                 self._facts.update(facts, state="running")
-                if event.preview is not None:
-                    data = base64.b64encode(event.preview).decode()
-                    self._facts["preview"] = f"data:image/jpeg;base64,{data}"
+                if event.preview_uri is not None:
+                    self._facts["preview"] = event.preview_uri
             case _:
                 self._facts.update(facts, state=event.type)
+
 
     def as_dict(self) -> dict[str, Any]:
         """The job so far, as JSON values."""
@@ -90,22 +89,21 @@ class Panel:
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """What a stage says of a job: its recipe, or its title alone."""
+    """The facts of a task for the result pane: its recipe's, or its title alone."""
     if isinstance(task, Generate):
         return describe_recipe(task.recipe)
-    before = {"before": task.images[0].sha256} if task.images else {}
-    return {"prompt": task.title, "count": task.picture_count, **before}
+    facts: dict[str, Any] = {"prompt": task.title, "count": task.picture_count}
+    if task.images:
+        facts["before"] = task.images[0].sha256
+    return facts
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The parts of a recipe that a stage shows; long prompts are cut, seeds are text.
+    """The facts of a recipe for the result pane; long prompts are cut, seeds are text.
 
     before: sha256 of the picture that the result can be compared with, laid out as `resize` says.
     """
-    start = recipe.init_image
-    before = {"before": start.image.sha256, "resize": start.resize} if start and not start.outpaint else {}
-    return {
-        **before,
+    facts = {
         "prompt": recipe.prompt[:_PROMPT_SHOWN],
         "model": recipe.model.name,
         "sampler": recipe.sampler,
@@ -114,18 +112,22 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
         "guidance": recipe.guidance,
         "width": recipe.width,
         "height": recipe.height,
-        "seed": str(recipe.seed),
+        "seed": recipe.seed_text,
         "count": recipe.count,
     }
+    init_image = recipe.init_image
+    if init_image and not init_image.outpaint:
+        facts |= {"before": init_image.image.sha256, "resize": init_image.resize}
+    return facts
 
 
 def describe_image(record: ImageRecord) -> dict[str, Any]:
-    """A finished picture for a cell of the stage."""
+    """A finished picture for a cell of the result pane."""
     return {
         "id": record.id,
         "width": record.width,
         "height": record.height,
-        "seed": str(record.recipe.seed) if record.recipe else "",
+        "seed": record.recipe.seed_text if record.recipe else "",
         "favorite": record.favorite,
     }
 
@@ -136,49 +138,50 @@ def make_runner(studio: Studio) -> Callable[[str, gr.Request], AsyncIterator[str
     async def run(raw: str, request: gr.Request) -> AsyncIterator[str]:
         stream = ""
         try:
-            asked = _read(raw)
-            stream = asked.stream
-            async for facts in _answers(studio, asked, owner_of(request)):
-                yield _sealed({"stream": stream, **facts})
+            wanted = _read_run_request(raw)
+            stream = wanted.stream
+            async for facts in _follow_job(studio, wanted, page_owner(request)):
+                yield _without_markup({"stream": stream, **facts})
         except StudioError as error:
-            yield _sealed({"stream": stream, "type": "refused", **error.as_dict()})
+            yield _without_markup({"stream": stream, "type": "refused", **error.as_dict()})
 
     return run
 
 
-def _sealed(facts: dict[str, Any]) -> str:
-    """JSON in which no markup can be seen: gradio looks for tags in what it takes for HTML."""
+def _without_markup(facts: dict[str, Any]) -> str:
+    """JSON without "<": gradio looks for tags in everything that it takes for HTML."""
     return json.dumps(facts).replace("<", "\\u003c")
 
 
-async def _answers(studio: Studio, asked: RunRequest, owner: str) -> AsyncIterator[dict[str, Any]]:
-    job_id = await asyncio.to_thread(_job_id, studio, asked, owner)
+async def _follow_job(studio: Studio, wanted: RunRequest, owner: str) -> AsyncIterator[dict[str, Any]]:
+    job_id = await asyncio.to_thread(_submit_or_find, studio, wanted, owner)
     if job_id is None:
         yield {"type": "nothing"}
         return
     view = await asyncio.to_thread(studio.job, job_id, owner)
     panel = Panel(view, await asyncio.to_thread(_result_size, studio, view.job.task, owner))
-    if view.job.state in ("queued", "running"):  # of one that has ended the events come at once
+    if view.job.state in ("queued", "running"):  # the events of an ended job come at once
         yield panel.as_dict()
-    async with aclosing(_with_beats(studio.event_log(job_id, owner), asked.cursor)) as told:
-        async for item in told:
+    async with aclosing(_with_heartbeats(studio.event_log(job_id, owner), wanted.cursor)) as items:
+        async for item in items:
             if item is not None:
                 panel.add(*item)
             yield panel.as_dict()
 
 
-async def _with_beats(event_log: EventLog, cursor: int) -> AsyncGenerator[tuple[int, events.JobEvent] | None]:
-    """Follow, with None whenever nothing was said for a while.
+async def _with_heartbeats(event_log: EventLog, cursor: int) -> AsyncGenerator[tuple[int, events.JobEvent] | None]:
+    """Follow an event log, with None whenever no event came for a while.
 
     Gradio ends a handler whose page has gone only when it yields again, and until then the job would
     count as followed and no other window would take it up.
     """
-    async with aclosing(cast("AsyncGenerator[tuple[int, events.JobEvent]]", follow(event_log, cursor))) as told:
+    async with aclosing(cast("AsyncGenerator[tuple[int, events.JobEvent]]", follow(event_log, cursor))) as items:
         waiting: asyncio.Future[tuple[int, events.JobEvent]] | None = None
         try:
             while True:
-                waiting = waiting or asyncio.ensure_future(anext(told))
-                if not (await asyncio.wait({waiting}, timeout=_BEAT_S))[0]:
+                waiting = waiting or asyncio.ensure_future(anext(items))
+                finished, _ = await asyncio.wait({waiting}, timeout=_HEARTBEAT_S)
+                if not finished:
                     yield None
                     continue
                 try:
@@ -193,45 +196,45 @@ async def _with_beats(event_log: EventLog, cursor: int) -> AsyncGenerator[tuple[
                 await asyncio.wait({waiting})
 
 
-def _job_id(studio: Studio, asked: RunRequest, owner: str) -> str | None:
-    if asked.draft is not None:
-        return studio.submit(parse_draft(json.dumps(asked.draft)), owner, session=asked.session, key=asked.key).id
-    if asked.follow is not None:
-        return asked.follow
-    record = studio.job_to_follow(owner, asked.session)
+def _submit_or_find(studio: Studio, wanted: RunRequest, owner: str) -> str | None:
+    """The id of the job to follow, which a draft begins."""
+    if wanted.draft is not None:
+        draft = parse_draft(json.dumps(wanted.draft))
+        return studio.submit(draft, owner, session=wanted.session, key=wanted.key).id
+    if wanted.follow is not None:
+        return wanted.follow
+    record = studio.job_to_follow(owner, wanted.session)
     return record.id if record else None
 
 
 def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
-    """Of a hires pass and of an upscaled picture; where what is painted is put back, of the picture."""
+    """Width and height of the result where they are not the recipe's: upscaled, a hires pass, or pasted back."""
     size = None
     if isinstance(task, Upscale):
         before = studio.upload_size(task.image.sha256, owner)
         size = upscaled_size(before, task.scale) if before else None
-    elif isinstance(task, Generate) and task.recipe.hires:
-        size = hires_size((task.recipe.width, task.recipe.height), task.recipe.hires.scale)
-    elif (
-        isinstance(task, Generate)
-        and task.recipe.mask
-        and task.recipe.init_image
-        and (task.recipe.mask.area == "masked" or task.recipe.mask.keep_size)
-    ):
-        size = studio.upload_size(task.recipe.init_image.image.sha256, owner)
-    return dict(zip(("width", "height"), size, strict=True)) if size else {}  # the engine will say what is missing
+    elif isinstance(task, Generate):
+        recipe, mask = task.recipe, task.recipe.mask
+        if recipe.hires:
+            size = hires_size((recipe.width, recipe.height), recipe.hires.scale)
+        elif mask and recipe.init_image and (mask.area == "masked" or mask.keep_size):
+            size = studio.upload_size(recipe.init_image.image.sha256, owner)
+    # The engine reports a picture that is missing.
+    return {"width": size[0], "height": size[1]} if size else {}
 
 
-def _read(raw: str) -> RunRequest:
+def _read_run_request(raw: str) -> RunRequest:
     try:
-        # Python's own reader: half a surrogate pair in a draft is for `parse_draft` to name.
-        asked = RunRequest.model_validate(json.loads(raw))
+        # Python's own reader: `parse_draft` names half a surrogate pair in a draft.
+        wanted = RunRequest.model_validate(json.loads(raw))
     except (ValueError, TypeError, RecursionError):
         raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
-    if max(len(asked.stream), len(asked.session), len(asked.key or "")) > _MAX_NAME:
+    if max(len(wanted.stream), len(wanted.session), len(wanted.key or "")) > _MAX_NAME:
         raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")
-    return asked
+    return wanted
 
 
-def owner_of(request: gr.Request) -> str:
-    """Whose page this is: what the guard read from the signed cookie."""
+def page_owner(request: gr.Request) -> str:
+    """The owner of a page: the middleware read it from the signed cookie."""
     owner = request.request.scope["state"]["owner"]  # type: ignore[union-attr]
     return str(owner)

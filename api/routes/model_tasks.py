@@ -15,7 +15,7 @@ from catalog.catalog_models import CatalogModel
 from catalog.families import FAMILIES, label_of
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.records import JobHandle
-from contract.validation import parse
+from contract.validation import parse_request
 from contract.values import ModelKind
 from studio.downloads.hub import SUFFIXES, HubFile, Repository
 
@@ -152,19 +152,19 @@ def _accepted(handle: JobHandle) -> Accepted:
 @router.post("/jobs/download", status_code=202, dependencies=[Administrator], openapi_extra=_body(Download))
 def download(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Fetch a model into the models folder; goes on where an earlier try stopped."""
-    return _accepted(studio.model_tasks.download(parse(Download, body), owner, session))
+    return _accepted(studio.model_tasks.download(parse_request(Download, body), owner, session))
 
 
 @router.post("/jobs/convert", status_code=202, dependencies=[Administrator], openapi_extra=_body(Convert))
 def convert(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Write a pickle's tensors as safetensors, in a process that can do nothing else."""
-    return _accepted(studio.model_tasks.convert(parse(Convert, body), owner, session))
+    return _accepted(studio.model_tasks.convert(parse_request(Convert, body), owner, session))
 
 
 @router.post("/jobs/merge", status_code=202, dependencies=[Administrator], openapi_extra=_body(MergeDraft))
 def merge(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
     """Make a checkpoint of others."""
-    return _accepted(studio.model_tasks.merge(parse(MergeDraft, body), owner, session))
+    return _accepted(studio.model_tasks.merge(parse_request(MergeDraft, body), owner, session))
 
 
 @router.delete("/models/{name:path}", status_code=204, dependencies=[Administrator])

@@ -76,16 +76,16 @@ def preview(request: Request, studio: StudioHere, name: str, kind: ModelKind | N
 @router.get("/models/{name:path}")
 def model(studio: StudioHere, name: str, kind: ModelKind | None = None) -> schemas.Model:
     """One model, with its notes. Names may be those of several kinds; without one it is the first's."""
-    return schemas.model(studio.model(name, kind))
+    return schemas.model_details(studio.model(name, kind))
 
 
 @router.get("/upscalers")
 def upscalers(studio: StudioHere) -> schemas.UpscalerList:
     """What upscales: for hires passes all of them, for finished pictures those that are not latent."""
-    return schemas.upscalers(entry for entry in studio.models() if entry.ref.kind == "upscaler")
+    return schemas.upscaler_list(entry for entry in studio.models() if entry.ref.kind == "upscaler")
 
 
 @router.get("/samplers")
 def samplers() -> schemas.SamplerList:
     """Samplers, schedules, and which pairs are offered."""
-    return schemas.samplers()
+    return schemas.sampler_list()

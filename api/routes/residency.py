@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from api.dependencies import Administrator, JsonBody, StudioHere, body_schema
 from contract.records import EngineStatus
-from contract.validation import parse
+from contract.validation import parse_request
 from contract.values import Frozen, ModelKind, Name
 
 router = APIRouter(tags=["model manager"])
@@ -34,7 +34,7 @@ _PINNING = body_schema("application/json", {"$ref": "#/components/schemas/Pinnin
 @router.post("/models/prefetch", status_code=202, openapi_extra=_OF_MODEL)
 def prefetch(studio: StudioHere, body: JsonBody) -> EngineStatus:
     """Read a model into memory beside the work: it will be asked for soon."""
-    wanted = parse(OfModel, body)
+    wanted = parse_request(OfModel, body)
     studio.prefetch(wanted.name, wanted.kind)
     return studio.engine()
 
@@ -42,7 +42,7 @@ def prefetch(studio: StudioHere, body: JsonBody) -> EngineStatus:
 @router.post("/models/evict", status_code=202, dependencies=[Administrator], openapi_extra=_OF_MODEL)
 def evict(studio: StudioHere, body: JsonBody) -> EngineStatus:
     """Let go of a model's memory; one that a job works with stays until the job has ended."""
-    wanted = parse(OfModel, body)
+    wanted = parse_request(OfModel, body)
     studio.evict(wanted.name, wanted.kind)
     return studio.engine()
 
@@ -50,6 +50,6 @@ def evict(studio: StudioHere, body: JsonBody) -> EngineStatus:
 @router.post("/models/pin", status_code=202, dependencies=[Administrator], openapi_extra=_PINNING)
 def pin(studio: StudioHere, body: JsonBody) -> EngineStatus:
     """Keep a model in memory, or no longer."""
-    wanted = parse(Pinning, body)
+    wanted = parse_request(Pinning, body)
     studio.pin(wanted.name, wanted.kind, is_pinned=wanted.pinned)
     return studio.engine()

@@ -1,6 +1,6 @@
 """Where a text names embeddings (textual inversions): by bare name, in any case, or as ComfyUI's embedding:name.
 
-The studio finds which ones a prompt names, the engine where; what they are worth is in
+The studio asks which ones a prompt names, the engine where they are; their vectors are read in
 `engine/adapters/textual_inversion.py`.
 """
 
@@ -25,8 +25,8 @@ class Spot:
     name: str
 
 
-def spoken_names(name: str) -> tuple[str, ...]:
-    """What an embedding "style/ink" is called in prompts: the whole name and its last part, casefolded."""
+def prompt_names(name: str) -> tuple[str, ...]:
+    """The names of an embedding "style/ink" in prompts: the whole name and its last part, casefolded."""
     whole = name.casefold()
     return tuple(dict.fromkeys((whole, whole.rsplit("/", 1)[-1])))
 
@@ -34,33 +34,38 @@ def spoken_names(name: str) -> tuple[str, ...]:
 def find_names(text: str, names: Iterable[str]) -> Iterator[Spot]:
     """Places where one of the names (casefolded) stands by itself, left to right; of two the longer.
 
-    Thousands of names cost a search of the text each, and only those that are in it a look at their edges.
+    Of thousands of names each costs one search of the text; only those found go into the pattern.
     """
     folded = text.casefold()
     if len(folded) != len(text):  # rare letters fold to several, and places would shift
         folded = text.lower()
-    there = sorted((name for name in names if name and name in folded), key=len, reverse=True)
-    if not there or len(folded) != len(text):
+    present = [name for name in names if name and name in folded]
+    present.sort(key=len, reverse=True)
+    if not present or len(folded) != len(text):
         return
-    any_name = "|".join(map(re.escape, there))
+    any_name = "|".join(map(re.escape, present))
     # ComfyUI's way may have the file's suffix behind it.
     pattern = re.compile(rf"(?<!{_EDGE})(?:embedding:({any_name})(?:{_SUFFIX})?|({any_name}))(?!{_EDGE})")
     for match in pattern.finditer(folded):
         yield Spot(match.start(), match.end(), match[1] or match[2])
 
 
-def tables_of(names: Collection[str]) -> tuple[str, ...]:
-    """Which of a file's tensors are an embedding's vectors, in the order of the text encoders; none that are known: ().
+def vector_tensors(names: Collection[str]) -> tuple[str, ...]:
+    """The names of the tensors that hold an embedding's vectors, in the order of the text encoders; () for none.
 
-    A file of one tensor calls it by whatever token it was trained as.
+    A file of one tensor names it by whatever token it was trained as.
     """
-    if alone := next((name for name in _ALONE if name in names), None):
-        return (alone,)
-    if pair := next((tuple(name for name in pair if name in names) for pair in _PAIRS if set(pair) & set(names)), ()):
-        return pair
+    for name in _ALONE:
+        if name in names:
+            return (name,)
+    for pair in _PAIRS:
+        present = tuple(name for name in pair if name in names)
+        if present:
+            return present
     return tuple(names) if len(names) == 1 else ()
 
 
 def names_in(prompt: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Which of the names a prompt says, weights and escapes aside, in the order it says them first."""
-    return tuple(dict.fromkeys(spot.name for spot in find_names(_ESCAPED.sub(r"\1", prompt), names)))
+    """The names that a prompt contains, without weights and escapes, in the order of their first use."""
+    unescaped = _ESCAPED.sub(r"\1", prompt)
+    return tuple(dict.fromkeys(spot.name for spot in find_names(unescaped, names)))

@@ -1,4 +1,4 @@
-"""What the catalog says of one model. Who says it: `file_models.py` and `folder_models.py`."""
+"""The catalog's entry of one model. `file_models.py` and `folder_models.py` make them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ KIND_LABELS: Mapping[ModelKind, str] = MappingProxyType(
         "hypernetwork": "hypernetwork",
     }
 )
-_TEXTS: Mapping[str, int] = MappingProxyType(
+_TEXT_LIMITS: Mapping[str, int] = MappingProxyType(
     {
         "title": 300,
         "description": 300,
@@ -42,25 +42,25 @@ class ModelEntry:
     """A model that was found.
 
     Attributes:
-        ref: Its family is one of `families.FAMILIES`, "upscaler", or one that is told and not run: "sdxl_refiner",
-            "sd3", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the same shapes, so
-            that a file of one can't be told from another's; which to use with what is for people to know.
+        ref: Its family is one of `families.FAMILIES`, "upscaler", or one that is recognized and not run:
+            "sdxl_refiner", "sd3", "flux", "unknown". A VAE file's is "sd": the VAEs of SD 1.x, 2.x and SDXL have the
+            same shapes, so that their files can't be told apart; which to use with what is for people to know.
         problem: Why it can't be used, as a sentence; None when it can.
-        warnings: What was left out of its settings because it makes no sense, in sentences; it can be used.
+        warnings: Sentences about settings that were left out because they make no sense; the model can be used.
         format: "folder" (diffusers' layout), "file", or "pickle", which is never opened.
         has_vae: False of a checkpoint file without a VAE inside.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
-        prediction: What a checkpoint that is a file says it predicts: "epsilon", "v_prediction", or "" (not told:
-            `families.usual_prediction`). Of a folder its scheduler's configuration says it.
-        variant: What a checkpoint works from: "text", "inpaint" (text, or a picture and a mask), "edit"
+        prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", or "" (none:
+            `families.usual_prediction`). A folder's is in its scheduler's configuration.
+        variant: The input of a checkpoint: "text", "inpaint" (text, or a picture and a mask), "edit"
             (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
-        detail: More of what it is, in words: "LoCon", "SD 3.5 medium".
+        detail: More about its kind, in words: "LoCon", "SD 3.5 medium".
         words: The vocabulary it knows, when it publishes one; empty means any.
-        shows: Of a union ControlNet: what its maps may show.
-        notes: What its maker or owner wrote: plain text, up to 4,000 characters.
-        trigger_words: What to write into the prompt for it.
-        alias: The name its maker gave it, where that is not the file's.
-        folder: The subfolder it lies in, to group by; "" for none.
+        control_type: Of a union ControlNet: the types that its maps may be.
+        notes: By its maker or owner: plain text, up to 4,000 characters.
+        trigger_words: To be written into the prompt for it.
+        alias: Its maker's name for it, where that is not the file's.
+        folder: Its subfolder, to group by; "" for none.
         modified: When its file was changed, seconds since the epoch.
         short_hash: The first ten digits of its sha256, "" until that is known.
         preview_path: The side picture, if there is one.
@@ -96,26 +96,27 @@ class ModelEntry:
 
 
 def sendable(entry: ModelEntry) -> ModelEntry:
-    """An entry whose texts can be shown and sent, whatever its file holds.
+    """The entry with texts that can be shown and sent, whatever its file holds.
 
     Every text can be encoded, and none is endless.
     """
     changes: dict[str, object] = {}
-    for name, limit in _TEXTS.items():
+    for name, limit in _TEXT_LIMITS.items():
         text = getattr(entry, name)
-        if text is not None and (cleaned := without_controls(text)[:limit]) != text:
-            changes[name] = cleaned
+        if text is not None:
+            changes[name] = without_controls(text)[:limit]
     for name in ("examples", "trigger_words", "warnings", "control_type"):
-        texts = getattr(entry, name)
-        if (cleaned_all := tuple(map(without_controls, texts))) != texts:
-            changes[name] = cleaned_all
-    return replace(entry, **changes) if changes else entry  # type: ignore[arg-type]
+        changes[name] = tuple(map(without_controls, getattr(entry, name)))
+    return replace(entry, **changes)  # type: ignore[arg-type]
 
 
 def default_model(entries: Sequence[ModelEntry]) -> ModelEntry | None:
-    """What a draft without a model gets: the bundled one, which loads at once, else the first that works."""
+    """The model of a draft that names none: the bundled one, which loads at once, else the first that works."""
     usable = [entry for entry in entries if entry.problem is None and entry.ref.kind == "checkpoint"]
-    return next((entry for entry in usable if entry.ref.name == BUNDLED), usable[0] if usable else None)
+    for entry in usable:
+        if entry.ref.name == BUNDLED:
+            return entry
+    return usable[0] if usable else None
 
 
 def a_kind(kind: ModelKind) -> str:

@@ -1,6 +1,6 @@
-"""Models that are one file: what is read from the file and the words beside it, and the entry that is made of it.
+"""Models that are one file: the facts read from the file and its notes, and the entry made of these facts.
 
-Reading and making are apart, so that what was read once can be kept (`models.py`).
+Reading and making are apart, so that facts can be kept (`models.py`).
 """
 
 import hashlib
@@ -25,17 +25,17 @@ from contract.values import ModelRef
 _NAMES_OF_ALL = frozenset(
     {"pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model", "learned_embeds"}
 )
-_RENAME_HINT = "Rename it to .ckpt, then convert it to safetensors: Models, Convert."
+_RENAME_HINT = "Rename it to .ckpt; then Darkroom can convert it to safetensors."
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """All that is read from a file and the words beside it; kept, so that a library is opened only once.
+    """All that is read from a file and its notes; kept, so that a library is opened only once.
 
     Attributes:
         sniffed: With kind None and a problem for a file that can't be read.
-        fingerprint: As `ModelRef.fingerprint`; of what isn't opened the stamp of its file.
-        is_pickle: It can be converted. Told by what is in it: many a safetensors file is called .ckpt.
+        fingerprint: As `ModelRef.fingerprint`; the file's stamp where it isn't opened.
+        is_pickle: It can be converted. By its content: many a safetensors file has the suffix .ckpt.
         is_lasting: False where the system refused to read something: that says nothing of the file, so it is not kept.
     """
 
@@ -55,66 +55,57 @@ def facts_version() -> str:
 
 
 def read_facts(found: Found) -> FileFacts:
-    """Open a file and the words beside it. Of what is no safetensors no more than its beginning is looked at."""
+    """Open a file and its notes. Only the beginning is read of a file that is no safetensors."""
     notes = read_notes(found.notes)
     is_lasting = all(os.access(note, os.R_OK) for note in found.notes)
     try:
         form = format_of(found.path, start_of(found.path)) if found.size_bytes else None
         if form is not None:
+            # A pickle is converted only under a pickle's suffix: its safetensors will be beside it.
+            is_pickle = form.label == PICKLE.label and found.path.suffix.lower() in PICKLES
             return FileFacts(
-                _of_other_form(found, form), notes, found.stamp, _can_be_converted(found, form), is_lasting
+                _refused_format(found.path.name, form, is_pickle=is_pickle), notes, found.stamp, is_pickle, is_lasting
             )
         header = read_whole_header(found.path)
         about = read_metadata(header.metadata)
         merged = About(about.title, notes.notes or about.notes, notes.trigger_words or about.trigger_words)
         sniffed = sniff(header.tensors, header.metadata)
         if sniffed == Sniffed(None) and found.kind == "upscaler" and may_be_upscaler(header.tensors):
-            sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine tells when it is used
+            sniffed = Sniffed("upscaler", "upscaler")  # a candidate: the engine finds out at its first use
         settings = settings_of(found.path, sniffed.kind) if sniffed.kind else ()
-        return FileFacts(
-            sniffed, merged, fingerprint(found.path.parent, (found.path,), settings), is_lasting=is_lasting
-        )
+        identity = fingerprint(found.path.parent, (found.path,), settings)
+        return FileFacts(sniffed, merged, identity, is_lasting=is_lasting)
     except ModelProblem as problem:
-        return FileFacts(
-            Sniffed(None, problem=problem.message, hint=problem.hint),
-            notes,
-            is_lasting=is_lasting and not isinstance(problem, UnreadableModel),
-        )
+        sniffed = Sniffed(None, problem=problem.message, hint=problem.hint)
+        return FileFacts(sniffed, notes, is_lasting=is_lasting and not isinstance(problem, UnreadableModel))
     except OSError as error:
-        return FileFacts(
-            Sniffed(
-                None,
-                problem=f"{found.path.name} can't be read ({error.strerror}).",
-                hint="Put it back, or correct its permissions.",
-            ),
-            notes,
-            is_lasting=False,
+        sniffed = Sniffed(
+            None,
+            problem=f"{found.path.name} can't be read ({error.strerror}).",
+            hint="Put it back, or correct its permissions.",
         )
+        return FileFacts(sniffed, notes, is_lasting=False)
 
 
-def _can_be_converted(found: Found, form: Format) -> bool:
-    """A pickle that is called one: its safetensors will lie beside it."""
-    return form.label == PICKLE.label and found.path.suffix.lower() in PICKLES
-
-
-def _of_other_form(found: Found, form: Format) -> Sniffed:
-    name = found.path.name
+def _refused_format(file_name: str, form: Format, *, is_pickle: bool) -> Sniffed:
     if form.label != PICKLE.label:
-        return Sniffed(None, problem=f"{name} is {form.label}, {form.problem}.", hint=form.hint)
-    if _can_be_converted(found, form):
-        return Sniffed(None, problem=f"{name} can run code when opened.", hint=form.hint)
+        return Sniffed(None, problem=f"{file_name} is {form.label}, {form.problem}.", hint=form.hint)
+    if is_pickle:
+        return Sniffed(None, problem=f"{file_name} can run code when opened.", hint=form.hint)
     return Sniffed(
-        None, problem=f"{name} is a PyTorch pickle, not safetensors: it can run code when opened.", hint=_RENAME_HINT
+        None,
+        problem=f"{file_name} is a PyTorch pickle, not safetensors: it can run code when opened.",
+        hint=_RENAME_HINT,
     )
 
 
 def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
-    """The entry of a file; None for one that is no model, and lies where none is expected."""
+    """The entry of a file; None for one that is no model, in a place where none is expected."""
     sniffed = facts.sniffed
     if sniffed.kind is None:
         return not_a_model(found, sniffed, facts) if sniffed.problem or found.kind else None
     if sniffed.kind == "ip_adapter" and not sniffed.problem:
-        return _dress(describe_control(found), found, facts)
+        return _with_facts(describe_control(found), found, facts)
     ref = ModelRef(kind=sniffed.kind, name=found.name, family=sniffed.family, fingerprint=facts.fingerprint)
     entry = ModelEntry(
         ref,
@@ -132,18 +123,17 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
     if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
         sizes, defaults = usual_for(sniffed.family, sniffed.variant, sniffed.prediction)
         entry = replace(entry, sizes=sizes, defaults=defaults)
-    return _dress(entry, found, facts)
+    return _with_facts(entry, found, facts)
 
 
 def title_of(found: Found) -> str:
-    """A file's name; where all such files have the same, its folder's."""
+    """A file's name; its folder's, where the file has a name that all such files have."""
     if found.path.stem in _NAMES_OF_ALL and folder_part(found.full_name):
         return last_part(folder_part(found.full_name))
     return last_part(found.name)
 
 
-def _dress(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
-    """An entry with what was told about it beside its weights."""
+def _with_facts(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
     about, title = facts.about, title_of(found)
     return replace(
         entry,
@@ -160,15 +150,16 @@ def _dress(entry: ModelEntry, found: Found, facts: FileFacts) -> ModelEntry:
 
 def not_a_model(found: Found, sniffed: Sniffed, facts: FileFacts | None = None) -> ModelEntry:
     """The entry of a file in the place of a model that is none, or can't be read."""
+    if facts is None:
+        facts = FileFacts(sniffed)
     kind = found.kind or "checkpoint"
-    problem, file_name = sniffed.problem, found.path.name
-    if not problem:
-        problem = (
-            f"{file_name} is {sniffed.detail}, no {KIND_LABELS[kind]}."
-            if sniffed.detail
-            else f"{file_name} is no {KIND_LABELS[kind]} that is known."
-        )
-    ref = ModelRef(kind=kind, name=found.name, family="unknown", fingerprint=facts.fingerprint if facts else "")
+    file_name = found.path.name
+    problem = sniffed.problem
+    if not problem and sniffed.detail:
+        problem = f"{file_name} is {sniffed.detail}, no {KIND_LABELS[kind]}."
+    elif not problem:
+        problem = f"{file_name} is no {KIND_LABELS[kind]} that is known."
+    ref = ModelRef(kind=kind, name=found.name, family="unknown", fingerprint=facts.fingerprint)
     entry = ModelEntry(
         ref,
         found.path,
@@ -177,4 +168,4 @@ def not_a_model(found: Found, sniffed: Sniffed, facts: FileFacts | None = None) 
         problem=problem,
         hint=sniffed.hint or "Use another file.",
     )
-    return _dress(entry, found, facts or FileFacts(sniffed))
+    return _with_facts(entry, found, facts)

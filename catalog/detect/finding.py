@@ -1,12 +1,12 @@
-"""Walks through folders of models and says what lies there that may be one; opens only small configurations.
+"""Walks through folders of models and finds what may be a model; opens only small configurations.
 
 Symbolic links are followed within the folders of models; loops, dangling ones and those that lead elsewhere are
-left out, each with one line in the log. What a found thing is, `models.py` tells.
+left out, each with one line in the log. `models.py` finds out what each is.
 """
 
 import logging
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Found:
         name: As people choose it: below the folder of its kind, without suffix.
         full_name: Below its root, where two in one root have the same name.
         kind: By the convention of its folder, if there is one.
-        stamp: Changes with the file or the words and settings beside it, or with any file of a folder.
+        stamp: Changes with the file, the notes and settings beside it, or any file of a folder.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Walk:
     """One walk through all folders of models.
 
     Args:
-        warn: Hears of what is left out.
+        warn: Called with a sentence for everything that is left out.
 
     Attributes:
         inside: The folders, without links: what leads out of them is left out.
@@ -67,10 +67,10 @@ class Walk:
     def found(self) -> Iterator[Found]:
         """Everything, in the order of the roots."""
         for place in self._places:
-            yield from self._below(place, place.folder, place.kind, "", SCAN_DEPTH)
+            yield from self._walk(place, place.folder, place.kind, "", SCAN_DEPTH)
 
-    def _below(self, place: Place, folder: Path, kind: ModelKind | None, name: str, depth: int) -> Iterator[Found]:
-        """What lies in one folder. `name`: of the folder, for what is in it."""
+    def _walk(self, place: Place, folder: Path, kind: ModelKind | None, name: str, depth: int) -> Iterator[Found]:
+        """Everything in one folder. `name`: of the folder, for the models in it."""
         try:
             status = os.stat(folder)
             with os.scandir(folder) as entries:
@@ -90,36 +90,46 @@ class Walk:
             else:
                 self._warn(f"{folder.name!a} is left out: its name is empty, too long, or not in UTF-8.")
             return
+        listed = _Listed(children, self._is_inside)
         for child in sorted(children):
-            if not child.startswith(".") and self._is_inside(children[child]):
-                yield from self._child(place, children, child, kind, name, depth)
+            entry = children[child]
+            if child.startswith(".") or not self._is_inside(entry):
+                continue
+            try:
+                if entry.is_dir():
+                    if depth and not is_other_folder(child, kind) and not child.endswith(UNFINISHED):
+                        own_kind = None if kind else kind_of_folder(child)
+                        # The folder of a kind is left out of the names of what is in it.
+                        inner = "" if own_kind and not name else f"{name}/{child}".lstrip("/")
+                        yield from self._walk(place, Path(entry.path), kind or own_kind, inner, depth - 1)
+                elif _may_be_model(child, kind, is_top=not name) and entry.is_file():
+                    yield from self._file(place, entry, listed, kind, name)
+            except OSError as error:
+                self._warn(f"{Path(entry.path)} can't be looked at ({error.strerror}).")
 
-    def _child(
-        self,
-        place: Place,
-        children: dict[str, "os.DirEntry[str]"],
-        child: str,
-        kind: ModelKind | None,
-        name: str,
-        depth: int,
+    def _file(
+        self, place: Place, entry: "os.DirEntry[str]", listed: "_Listed", kind: ModelKind | None, name: str
     ) -> Iterator[Found]:
-        entry = children[child]
         path = Path(entry.path)
-        try:
-            if entry.is_dir():
-                if depth and not is_other_folder(child, kind) and not child.endswith(UNFINISHED):
-                    own = None if kind else kind_of_folder(child)
-                    # The folder of a kind is left out of the names of what is in it.
-                    inner = "" if own and not name else f"{name}/{child}".lstrip("/")
-                    yield from self._below(place, path, kind or own, inner, depth - 1)
-            elif _may_be_model(child, kind, is_top=not name) and entry.is_file():
-                found = _file(place, path, entry, _Listed(children, self._is_inside), kind, name)
-                if _can_be_named(found.full_name):
-                    yield found
-                else:
-                    self._warn(f"{path.name!a} is left out: its name is empty, too long, or not in UTF-8.")
-        except OSError as error:
-            self._warn(f"{path} can't be looked at ({error.strerror}).")
+        full_name = path.relative_to(place.folder).with_suffix("").as_posix()
+        status = _status(entry)
+        notes = notes_of(path, listed)
+        beside = [listed.stat(file.name) for file in (*notes, *_settings_beside(path, listed, notes))]
+        if not _can_be_named(full_name):
+            self._warn(f"{path.name!a} is left out: its name is empty, too long, or not in UTF-8.")
+            return
+        yield Found(
+            path,
+            f"{name}/{path.stem}".lstrip("/"),
+            full_name,
+            kind,
+            False,
+            _stamp(status, beside),
+            status.st_size,
+            status.st_mtime,
+            preview_of(path, listed),
+            notes,
+        )
 
     def _is_inside(self, entry: "os.DirEntry[str]") -> bool:
         """Whether an entry is no symbolic link, or one that stays within the folders of models."""
@@ -128,22 +138,22 @@ class Walk:
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             self._warn(f"{entry.path} leads to nothing and is left out.")
-        elif _is_below(target, self.inside):
+            return False
+        if _is_below(target, self.inside):
             return True
-        else:
-            self._warn(
-                f"{entry.path} leads out of the folders of models and is left out. "
-                f"To use what it leads to: --models {target if os.path.isdir(target) else os.path.dirname(target)}"
-            )
+        folder = target if os.path.isdir(target) else os.path.dirname(target)
+        self._warn(
+            f"{entry.path} leads out of the folders of models and is left out. "
+            f"To use what it leads to: --models {folder}"
+        )
         return False
 
 
-def is_model_folder(folder: Path, names: object) -> bool:
-    """Whether a folder is a model by itself, in diffusers' layout. `names`: what is in it."""
-    has = names.__contains__ if isinstance(names, dict) else lambda name: os.path.isfile(folder / name)
-    if has("model_index.json") and os.path.isfile(folder / "model_index.json"):
+def is_model_folder(folder: Path, names: Container[str]) -> bool:
+    """Whether a folder is a model by itself, in diffusers' layout. `names`: of everything in it."""
+    if "model_index.json" in names and os.path.isfile(folder / "model_index.json"):
         return True
-    return has("config.json") and (control_kind(folder) is not None or is_vae_folder(folder))
+    return "config.json" in names and (control_kind(folder) is not None or is_vae_folder(folder))
 
 
 def is_vae_folder(folder: Path) -> bool:
@@ -163,26 +173,26 @@ def found_at(path: Path, name: str, kind: ModelKind | None = None, inside: Seque
     status = path.stat()
     if not path.is_file():
         return Found(path, name, name, kind, True, stamp_of(path), modified=status.st_mtime)
-    beside = _Named(path.parent, tuple(inside) or (os.path.realpath(path.parent),))
-    notes = notes_of(path, beside)
-    beside_it = [one.stat() for one in (*notes, *_settings_beside(path, beside, notes))]
+    names = _Named(path.parent, tuple(inside) or (os.path.realpath(path.parent),))
+    notes = notes_of(path, names)
+    beside = [file.stat() for file in (*notes, *_settings_beside(path, names, notes))]
     return Found(
         path,
         name,
         name,
         kind,
         False,
-        _stamp(status, beside_it),
+        _stamp(status, beside),
         status.st_size,
         status.st_mtime,
-        preview_of(path, beside),
+        preview_of(path, names),
         notes,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """The names in a folder of which only a few are asked: it may hold thousands. What counts is as of `_Listed`."""
+    """The names in a folder that may hold thousands, of which only a few are asked. Files count as for `_Listed`."""
 
     folder: Path
     inside: tuple[str, ...]
@@ -192,7 +202,7 @@ class _Named:
         return self.is_file(str(name)) and (not os.path.islink(path) or _is_below(os.path.realpath(path), self.inside))
 
     def is_file(self, name: str) -> bool:
-        """Wherever a link may lead."""
+        """Whether it is a file, wherever a link may lead."""
         return os.path.isfile(os.path.join(self.folder, name))
 
 
@@ -201,26 +211,28 @@ def _is_below(target: str, roots: Sequence[str]) -> bool:
 
 
 def _settings_beside(path: Path, beside: "_Listed | _Named", notes: Container[Path]) -> Iterator[Path]:
-    """What may decide a picture beside a file whose kind is not known yet, and is no note.
+    """Settings beside a file whose kind is not known yet; notes are none.
 
-    A link may lead anywhere (many checkpoints share one configuration): no more is taken of it than what is predicted.
+    A link may lead anywhere, as many checkpoints share one configuration: only the prediction is read from it.
     """
-    stem = path.stem
-    for name in (stem + suffix for suffix in SIDE_SETTINGS):
-        if beside.is_file(name) and (file := path.with_name(name)) not in notes:
+    for suffix in SIDE_SETTINGS:
+        file = path.with_name(path.stem + suffix)
+        if beside.is_file(file.name) and file not in notes:
             yield file
 
 
 def _may_be_model(file_name: str, kind: ModelKind | None, *, is_top: bool) -> bool:
-    """Safetensors anywhere; other forms where a folder says what they would be (a .ckpt or a .gguf anywhere).
+    """Whether to list a file: safetensors anywhere, other formats where a folder gives their kind.
 
     Args:
-        is_top: It lies in the folder of models itself, where people put what they want to see listed.
+        is_top: It is in the folder of models itself, where people put what they want to see listed.
     """
     suffix = os.path.splitext(file_name)[1].lower()
+    if suffix in SAFETENSORS:
+        return True
     form = FORMATS.get(suffix)
-    if suffix in SAFETENSORS or form is None:
-        return suffix in SAFETENSORS
+    if form is None:
+        return False
     return form.is_anywhere or kind is not None or (is_top and suffix not in PICKLES)
 
 
@@ -237,11 +249,11 @@ class _Listed:
         return entry is not None and self._is_inside(entry) and _is_file(entry)
 
     def is_file(self, name: str) -> bool:
-        """Wherever a link may lead."""
+        """Whether it is a file, wherever a link may lead."""
         return name in self._entries and _is_file(self._entries[name])
 
     def stat(self, name: str) -> os.stat_result:
-        """Of a file that is among them. Raises OSError."""
+        """Size and times of one of the files. Raises OSError."""
         return _status(self._entries[name])
 
 
@@ -252,33 +264,13 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _file(
-    place: Place, path: Path, entry: "os.DirEntry[str]", beside: _Listed, kind: ModelKind | None, name: str
-) -> Found:
-    status = _status(entry)
-    notes = notes_of(path, beside)
-    stamp = _stamp(status, [beside.stat(one.name) for one in (*notes, *_settings_beside(path, beside, notes))])
-    return Found(
-        path,
-        f"{name}/{path.stem}".lstrip("/"),
-        path.relative_to(place.folder).with_suffix("").as_posix(),
-        kind,
-        False,
-        stamp,
-        status.st_size,
-        status.st_mtime,
-        preview_of(path, beside),
-        notes,
-    )
-
-
 def _status(entry: "os.DirEntry[str]") -> os.stat_result:
-    """Of a file that was just listed. What Windows says while it lists has neither a number nor a time of change."""
+    """Size and times of a file just listed. Windows' listing gives neither an inode nor a time of change."""
     return entry.stat() if os.name != "nt" else os.stat(entry.path)
 
 
-def _stamp(status: os.stat_result, beside: Sequence[os.stat_result]) -> str:
-    return " ".join(file_stamp(one) for one in (status, *beside))
+def _stamp(status: os.stat_result, beside: Iterable[os.stat_result]) -> str:
+    return " ".join(map(file_stamp, (status, *beside)))
 
 
 def _can_be_named(name: str) -> bool:

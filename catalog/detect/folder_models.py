@@ -1,6 +1,6 @@
 """Models that are a folder in diffusers' layout: checkpoints, ControlNets, T2I-Adapters, VAEs.
 
-Their configuration tells which.
+Their configuration decides which.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from catalog.files.folders import fingerprint, read_json, settings_of
 from catalog.files.own_settings import read_own_settings
 from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
-from contract.values import ModelRef
+from contract.values import ModelKind, ModelRef
 
-_PARTS = {
-    "sd1": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-    "sd2": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
-    "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
+_WEIGHT_COMPONENTS = {
+    "sd1": ("unet", "vae", "text_encoder"),
+    "sd2": ("unet", "vae", "text_encoder"),
+    "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
 }
-_OPTIONAL_PARTS = ("depth_estimator",)
+_OPTIONAL_COMPONENTS = ("depth_estimator",)
 _VAE_CHANNELS = 4
 _LEAST_TOKENS, _MOST_TOKENS = 8, 77
 _SDXL_SCALING = 0.13025  # of the latents: the one thing by which SDXL's VAE differs in its configuration
@@ -32,43 +32,46 @@ _SDXL_SCALING = 0.13025  # of the latents: the one thing by which SDXL's VAE dif
 def describe_folder(found: Found) -> ModelEntry:
     """The entry of a folder in diffusers' layout."""
     kind = control_kind(found.path)
-    is_vae = kind is None and not (found.path / "model_index.json").is_file() and is_vae_folder(found.path)
+    if kind is None:
+        has_index = (found.path / "model_index.json").is_file()
+        kind = "vae" if not has_index and is_vae_folder(found.path) else "checkpoint"
     try:
-        entry = (
-            describe_control(found)
-            if kind
-            else _describe_vae(found)
-            if is_vae
-            else _describe_checkpoint(found.path, found.name)
-        )
+        if kind == "checkpoint":
+            entry = _describe_checkpoint(found.path, found.name)
+        elif kind == "vae":
+            entry = _describe_vae(found)
+        else:
+            entry = describe_control(found)
     except (ModelProblem, OSError) as error:
-        problem = error if isinstance(error, ModelProblem) else _unreadable(error)
-        ref = ModelRef(kind=kind or ("vae" if is_vae else "checkpoint"), name=found.name, family="unknown")
-        entry = ModelEntry(
-            ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}", hint=problem.hint
-        )
-    preview = next(
-        (found.path / name for name in ("preview.jpg", "preview.png") if (found.path / name).is_file()), None
-    )
+        entry = _with_problem(found, kind, error)
+    preview = None
+    for name in ("preview.jpg", "preview.png"):
+        if preview is None and (found.path / name).is_file():
+            preview = found.path / name
     return replace(entry, folder=folder_part(found.name), modified=found.modified, preview_path=preview)
 
 
-def _unreadable(error: OSError) -> ModelProblem:
-    return ModelProblem(f"It can't be read ({error.strerror}).", "Put it back, or correct its permissions.")
+def _with_problem(found: Found, kind: ModelKind, error: ModelProblem | OSError) -> ModelEntry:
+    if isinstance(error, ModelProblem):
+        message, hint = error.message, error.hint
+    else:
+        message, hint = f"It can't be read ({error.strerror}).", "Put it back, or correct its permissions."
+    ref = ModelRef(kind=kind, name=found.name, family="unknown")
+    return ModelEntry(ref, found.path, last_part(found.name), problem=f"{found.name}: {message}", hint=hint)
 
 
 def describe_control(found: Found) -> ModelEntry:
-    """A ControlNet or T2I-Adapter that is a folder, or an IP-Adapter's file with its encoder."""
+    """A ControlNet or T2I-Adapter that is a folder, or an IP-Adapter's file with its encoder.
+
+    Raises:
+        ModelProblem, OSError: a folder can't be used; a file that can't gets an entry with a `problem`.
+    """
     try:
         model = read_control_model(found.path)
     except (ModelProblem, OSError) as error:
-        problem = error if isinstance(error, ModelProblem) else _unreadable(error)
         if found.is_folder:
-            raise problem from None
-        ref = ModelRef(kind="ip_adapter", name=found.name, family="unknown")
-        return ModelEntry(
-            ref, found.path, last_part(found.name), problem=f"{found.name}: {problem.message}", hint=problem.hint
-        )
+            raise
+        return _with_problem(found, "ip_adapter", error)
     ref = ModelRef(kind=model.kind, name=found.name, family=model.family, fingerprint=model.fingerprint)
     return ModelEntry(
         ref, found.path, title=last_part(found.name), control_type=model.control_type, size_bytes=_size(model.weights)
@@ -96,26 +99,25 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
             "The folder holds Python code, which Darkroom never runs.", "Remove the .py files, or use another model."
         )
     pipeline = Pipeline.of(read_json(folder / "model_index.json"))
-    if refused := pipeline.refused():
+    refused = pipeline.refused()
+    if refused is not None:
         ref = ModelRef(name=name, family=refused.family)
         return ModelEntry(ref, folder, last_part(name), problem=f"{name}: {refused.problem}", hint=refused.hint)
     unet = read_json(folder / "unet" / "config.json")
     variant, width = variant_of(unet), unet.get("cross_attention_dim")
     family = pipeline.family(width if isinstance(width, int) else 0)
     is_zero_snr = read_json(folder / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr") is True
-    weights = [
-        file
-        for part in (*_PARTS[family], *optional_parts(folder))
-        if not part.startswith(("tokenizer", "scheduler"))
-        for file in weights_files(folder / part)
-    ]
+    weights: list[Path] = []
+    for component in (*_WEIGHT_COMPONENTS[family], *optional_components(folder)):
+        weights += weights_files(folder / component)
     facts = FAMILIES[family]
     own = read_own_settings(folder, facts.defaults, facts.sizes, zero_snr=is_zero_snr)
-    ref = ModelRef(
-        name=name, family=family, fingerprint=fingerprint(folder, weights, settings_of(folder, "checkpoint"))
-    )
+    identity = fingerprint(folder, weights, settings_of(folder, "checkpoint"))
+    token_limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
+    if not isinstance(token_limit, int) or not _LEAST_TOKENS <= token_limit <= _MOST_TOKENS:
+        token_limit = _MOST_TOKENS
     return ModelEntry(
-        ref,
+        ModelRef(name=name, family=family, fingerprint=identity),
         folder,
         title=own.title or last_part(name),
         size_bytes=_size(weights),
@@ -125,7 +127,7 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
         examples=own.examples,
         variant=variant,
         zero_snr=is_zero_snr,
-        token_limit=_token_limit(folder),
+        token_limit=token_limit,
         words=own.words,
         warnings=own.warnings,
     )
@@ -135,11 +137,6 @@ def _size(weights: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in weights)
 
 
-def optional_parts(folder: Path) -> tuple[str, ...]:
-    """Parts that only some checkpoints of a family have, and this one does."""
-    return tuple(part for part in _OPTIONAL_PARTS if (folder / part / "config.json").is_file())
-
-
-def _token_limit(folder: Path) -> int:
-    limit = read_json(folder / "tokenizer" / "tokenizer_config.json").get("model_max_length", _MOST_TOKENS)
-    return limit if isinstance(limit, int) and _LEAST_TOKENS <= limit <= _MOST_TOKENS else _MOST_TOKENS
+def optional_components(folder: Path) -> tuple[str, ...]:
+    """The components of a checkpoint that only some of its family have."""
+    return tuple(name for name in _OPTIONAL_COMPONENTS if (folder / name / "config.json").is_file())

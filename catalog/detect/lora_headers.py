@@ -1,19 +1,19 @@
-"""LoRAs and their kin, told by their header: which form, and which family they were made for.
+"""Form and family of LoRAs and their relatives, by their header.
 
-How their tensors are called, in all spellings, is in `lora_names.py`, which the engine reads, too.
+The names of their tensors, in all spellings, are in `lora_names.py`, which the engine reads, too.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from catalog.detect.lora_names import LoraPlace, cut, other_kind, place_of
 from catalog.detect.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
-from catalog.files.headers import TensorInfo
+from catalog.detect.tensor_names import Tensors, has_fragment
 
-Tensors = Mapping[str, TensorInfo]
-# The role of a tensor -> the form that the file is of. Alpha, bias and lengths are in all of them.
+_FULL_DIFFERENCE = "full difference"
+# The role of a tensor -> the form of the file. Alpha, bias and lengths are in all of them.
 _FORMS: Mapping[str, str] = MappingProxyType(
     {
         "down": "LoRA",
@@ -29,16 +29,16 @@ _FORMS: Mapping[str, str] = MappingProxyType(
         "lokr_w2_a": "LoKr",
         "lokr_w2_b": "LoKr",
         "on_input": "IA3",
-        "diff": "full difference",
-        "diff_b": "full difference",
+        "diff": _FULL_DIFFERENCE,
+        "diff_b": _FULL_DIFFERENCE,
     }
 )
 _MAGNITUDES = frozenset({"dora_scale", "magnitude"})
 _NORMS = (".w_norm", ".b_norm")
 _UNET_WORDS = ("down_blocks_", "up_blocks_", "mid_block_", "input_blocks_", "output_blocks_", "middle_block_")
-_CROSS = ("attn2_to_k", "attn2_to_v")
+_CROSS_ATTENTION = ("attn2_to_k", "attn2_to_v")
 _DEEPER = re.compile(r"transformer_blocks_[1-9]")
-_TOLD: Mapping[str, str] = MappingProxyType(
+_FAMILY_BY_METADATA: Mapping[str, str] = MappingProxyType(
     {  # beginnings of ss_base_model_version and modelspec.architecture
         "sd_v1": "sd1",
         "stable-diffusion-v1": "sd1",
@@ -53,12 +53,14 @@ _TOLD: Mapping[str, str] = MappingProxyType(
         "flux": "flux",
     }
 )
+_JOINT_ATTENTION = ("attn_to_q", "attn_to_k", "attn_add_q_proj")
+_TEXT_ENCODER_LAYERS = ("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1")
 _FLUX_WIDTH = 3072
 _SD3_WIDTHS = (1536, 2432)
 
 
-class Layer(NamedTuple):
-    """A module that a LoRA changes: where it is, and how wide what goes in is (0: not told)."""
+class LoraLayer(NamedTuple):
+    """A module that a LoRA changes: its place, its input width (0: not known), and the shape of its `down` factor."""
 
     place: LoraPlace
     width: int
@@ -71,142 +73,152 @@ class Layer(NamedTuple):
 
 
 def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
-    """Form and family of a LoRA; None for what is none."""
-    roles = {name: cut(name) for name in tensors}
-    forms = {form for stem, role in roles.values() if (form := _form(stem, role))}
-    others = {name for name in tensors if other_kind((name,))} if other_kind(tensors) else set()
-    scales = sum(role == "alpha" or role in _MAGNITUDES for _, role in roles.values())
-    is_other = 2 * len(others) > len(tensors) - scales and any(place_of(name).part for name in others)
-    if not forms and not is_other:
+    """Form and family of a LoRA; None for other files."""
+    stems_and_roles = {name: cut(name) for name in tensors}
+    forms: set[str] = set()
+    scale_count = 0
+    for stem, role in stems_and_roles.values():
+        form = _FORMS.get(role)
+        # Files that are no LoRA have tensors named `diff` too, with no component before the name.
+        if form is not None and (form != _FULL_DIFFERENCE or place_of(stem).part):
+            forms.add(form)
+        scale_count += role == "alpha" or role in _MAGNITUDES
+    unsupported: set[str] = set()
+    if other_kind(tensors):
+        unsupported = {name for name in tensors if other_kind((name,))}
+    is_unsupported = 2 * len(unsupported) > len(tensors) - scale_count
+    is_unsupported = is_unsupported and any(place_of(name).part for name in unsupported)
+    if not forms and not is_unsupported:
         return None
-    other = other_kind(sorted(others))
-    layers = tuple(_layers(tensors, roles, others))
+    layers = tuple(_layers(tensors, stems_and_roles, unsupported))
     family = _family(layers, metadata)
-    if family in REFUSED_FAMILIES or (family == "unknown" and not any(_is_known_place(layer) for layer in layers)):
+    if family in REFUSED_FAMILIES:
         return refused_family("lora", family)
-    if other and is_other:
+    if family == "unknown":
+        is_known = _is_of_unet(layers) or any(layer.place.part.startswith("text_encoder") for layer in layers)
+        if not is_known:
+            return refused_family("lora", family)
+    if is_unsupported:
+        kind = other_kind(sorted(unsupported))
         return Sniffed(
             "lora",
             family,
-            detail=other,
-            problem=f"It is {other}, which is not run here.",
+            detail=kind,
+            problem=f"It is {kind}, which is not run here.",
             hint="Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
         )
-    return Sniffed("lora", family, detail=_detail(tensors, roles, forms, layers))
+    if any(role in _MAGNITUDES for _, role in stems_and_roles.values()):
+        return Sniffed("lora", family, detail="DoRA")
+    return Sniffed("lora", family, detail=_detail(tensors, forms, layers))
 
 
-def _form(stem: str, role: str) -> str | None:
-    """The form that a tensor's role is of. Differences are in other files too, of whatever is called so."""
-    form = _FORMS.get(role)
-    return None if form == "full difference" and not place_of(stem).part else form
+def _detail(tensors: Tensors, forms: set[str], layers: Iterable[LoraLayer]) -> str:
+    if forms == {"LoRA"}:
+        for layer in layers:
+            if len(layer.shape) == 4 and layer.shape[2:] != (1, 1):
+                return "LoCon"
+        return "LoRA"
+    for form in ("LoHa", "LoKr", "IA3", "LoRA"):
+        if form in forms:
+            return form
+    return "norms" if all(name.endswith(_NORMS) for name in tensors) else _FULL_DIFFERENCE
 
 
-def _detail(tensors: Tensors, roles: Mapping[str, tuple[str, str]], forms: set[str], layers: tuple[Layer, ...]) -> str:
-    if any(role in _MAGNITUDES for _, role in roles.values()):
-        return "DoRA"
-    if forms != {"LoRA"}:
-        whole = "norms" if all(name.endswith(_NORMS) for name in tensors) else "full difference"
-        return next((form for form in ("LoHa", "LoKr", "IA3", "LoRA") if form in forms), whole)
-    is_convolution = any(len(layer.shape) == 4 and layer.shape[2:] != (1, 1) for layer in layers)
-    return "LoCon" if is_convolution else "LoRA"
-
-
-def _layers(tensors: Tensors, roles: Mapping[str, tuple[str, str]], others: Collection[str]) -> Iterator[Layer]:
+def _layers(
+    tensors: Tensors, stems_and_roles: Mapping[str, tuple[str, str]], unsupported: Collection[str]
+) -> Iterator[LoraLayer]:
     for name, info in tensors.items():
-        stem, role = roles[name]
-        if role in ("down", "hada_w1_b"):
-            width = info.shape[1] if len(info.shape) > 1 else 0
-            yield Layer(
-                place_of(stem), width, () if role == "hada_w1_b" else info.shape
-            )  # which is flat, whatever the layer is
+        stem, role = stems_and_roles[name]
+        width = info.shape[1] if len(info.shape) > 1 else 0
+        if role == "down":
+            yield LoraLayer(place_of(stem), width, info.shape)
+        elif role == "hada_w1_b":  # flat, whatever the layer is, so its shape says nothing
+            yield LoraLayer(place_of(stem), width, ())
         elif role in ("lokr_w1", "lokr_w1_b"):
-            yield Layer(place_of(stem), _kronecker_width(tensors, stem), ())
+            yield LoraLayer(place_of(stem), _kronecker_width(tensors, stem), ())
         elif role in ("diff", "diff_b", "on_input"):
-            yield Layer(place_of(stem), info.shape[1] if role == "diff" and len(info.shape) > 1 else 0, ())
-        elif name in others:
-            yield Layer(place_of(name), 0, ())
+            yield LoraLayer(place_of(stem), width if role == "diff" else 0, ())
+        elif name in unsupported:
+            yield LoraLayer(place_of(name), 0, ())
 
 
 def _kronecker_width(tensors: Tensors, module: str) -> int:
-    """A Kronecker product is as wide as its factors' widths multiplied."""
+    """The width of a Kronecker product: the product of its factors' widths."""
     width = 1
     for factor in ("lokr_w1", "lokr_w2"):
         info = tensors.get(f"{module}.{factor}") or tensors.get(f"{module}.{factor}_b")
-        width *= info.shape[1] if info and len(info.shape) > 1 else 0
+        if info is None or len(info.shape) < 2:
+            return 0
+        width *= info.shape[1]
     return width
 
 
-def _is_known_place(layer: Layer) -> bool:
-    return any(word in layer.name for word in _UNET_WORDS) or layer.place.part.startswith("text_encoder")
+def _is_of_unet(layers: Iterable[LoraLayer]) -> bool:
+    return has_fragment((layer.name for layer in layers), *_UNET_WORDS)
 
 
-def _family(layers: tuple[Layer, ...], metadata: Mapping[str, str]) -> str:
-    names = [layer.name for layer in layers]
-    if any("motion_modules_" in name for name in names):
+def _family(layers: tuple[LoraLayer, ...], metadata: Mapping[str, str]) -> str:
+    if has_fragment((layer.name for layer in layers), "motion_modules_"):
         return "unknown"
-    return (
-        _transformer_family(layers)
-        or _cross_attention_family(layers)
-        or _structural_family(layers)
-        or told_family(metadata)
-        or "unknown"
-    )
+    family = _transformer_family(layers)
+    if family is not None:
+        return family
+    for layer in layers:
+        # Keys and values of cross-attentions take the prompt's embeddings, whose width is the family's.
+        if layer.name.endswith(_CROSS_ATTENTION) and layer.width in WIDTHS:
+            return WIDTHS[layer.width]
+    return _structural_family(layers) or family_by_metadata(metadata) or "unknown"
 
 
-def _transformer_family(layers: tuple[Layer, ...]) -> str | None:
+def _transformer_family(layers: tuple[LoraLayer, ...]) -> str | None:
     """SD 3, Flux, or one that is not known; None for a U-Net's LoRA."""
     names = [layer.name for layer in layers]
-    if any("joint_blocks_" in name for name in names):
+    if has_fragment(names, "joint_blocks_"):
         return "sd3"
-    if any(
-        "single_transformer_blocks_" in name or "double_blocks_" in name or "single_blocks_" in name for name in names
-    ):
+    if has_fragment(names, "single_transformer_blocks_", "double_blocks_", "single_blocks_"):
         return "flux"
-    if any(word in name for name in names for word in _UNET_WORDS):
+    if _is_of_unet(layers):
         return None
-    inside = [layer for layer in layers if "transformer_blocks_" in layer.name]
-    if not inside:
+    in_blocks = [layer for layer in layers if "transformer_blocks_" in layer.name]
+    if not in_blocks:
         return None
-    if any("img_mlp" in layer.name or "img_mod" in layer.name or "_attn1_" in layer.name for layer in inside):
+    if has_fragment((layer.name for layer in in_blocks), "img_mlp", "img_mod", "_attn1_"):
         return "unknown"
-    widths = {layer.width for layer in inside if layer.name.endswith(("attn_to_q", "attn_to_k", "attn_add_q_proj"))}
+    widths = {layer.width for layer in in_blocks if layer.name.endswith(_JOINT_ATTENTION)}
     if widths & set(_SD3_WIDTHS):
         return "sd3"
     return "flux" if _FLUX_WIDTH in widths else "unknown"
 
 
-def _cross_attention_family(layers: tuple[Layer, ...]) -> str | None:
-    """The width of the prompt's embeddings, which the keys and values of cross-attentions take."""
-    widths = (layer.width for layer in layers if layer.name.endswith(_CROSS))
-    return next((WIDTHS[width] for width in widths if width in WIDTHS), None)
-
-
-def _structural_family(layers: tuple[Layer, ...]) -> str | None:
-    """What is built as only one family is: two text encoders, deep attentions, how attentions are led into."""
+def _structural_family(layers: tuple[LoraLayer, ...]) -> str | None:
+    """By what only one family has: two text encoders, deep attentions, the kind of projection before attentions."""
     if any(layer.place.part == "text_encoder_2" for layer in layers):
         return "sdxl"
-    unet = [layer for layer in layers if any(word in layer.name for word in _UNET_WORDS)]
-    if any(_DEEPER.search(layer.name) for layer in unet):
-        return "sdxl"
-    shape = next((layer.shape for layer in unet if layer.name.endswith("_proj_in") and layer.shape), None)
-    if shape is not None:
-        return "sd1" if len(shape) == 4 else "sd2"
-    # The first of two text encoders (lora_te1_) is the same in SDXL, SD 3 and Flux.
-    text = {
-        layer.width
-        for layer in layers
-        if layer.place.part == "text_encoder"
-        and not layer.place.is_first_of_several
-        and layer.name.endswith(("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1"))
-    }
-    return "sd1" if 768 in text else "sd2" if 1024 in text else None
+    projection: tuple[int, ...] = ()
+    for layer in layers:
+        if _is_of_unet([layer]):
+            if _DEEPER.search(layer.name):
+                return "sdxl"
+            if not projection and layer.name.endswith("_proj_in"):
+                projection = layer.shape
+    if projection:
+        return "sd1" if len(projection) == 4 else "sd2"
+    text_widths = set()
+    for layer in layers:
+        # The first of two text encoders (lora_te1_) is the same in SDXL, SD 3 and Flux.
+        is_alone = layer.place.part == "text_encoder" and not layer.place.is_first_of_several
+        if is_alone and layer.name.endswith(_TEXT_ENCODER_LAYERS):
+            text_widths.add(layer.width)
+    if 768 in text_widths:
+        return "sd1"
+    return "sd2" if 1024 in text_widths else None
 
 
-def told_family(metadata: Mapping[str, str]) -> str | None:
-    """What its maker wrote; the longest beginning that fits counts."""
+def family_by_metadata(metadata: Mapping[str, str]) -> str | None:
+    """The family that the metadata names; the longest beginning that fits counts."""
     for key in ("ss_base_model_version", "modelspec.architecture"):
-        said = metadata.get(key, "").lower()
-        fitting = [start for start in _TOLD if said.startswith(start)]
+        version = metadata.get(key, "").lower()
+        fitting = [start for start in _FAMILY_BY_METADATA if version.startswith(start)]
         if fitting:
-            return _TOLD[max(fitting, key=len)]
+            return _FAMILY_BY_METADATA[max(fitting, key=len)]
     return None

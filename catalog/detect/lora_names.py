@@ -1,14 +1,14 @@
-"""How the tensors of a LoRA file are called: one table for who tells what a file is, and who puts it on a model.
+"""Names of the tensors of LoRA files: one table for the catalog, which recognizes files, and the engine, which patches.
 
-A name is cut into a stem (the layer) and a role (what the tensor is to it), and a stem into a part of the model and a
-path there, with underscores for dots. Spellings, and who writes them:
+A name is cut into a stem (the layer) and a role (what the tensor is to it), and a stem into a component of the model
+and a path in it, with underscores for dots. Spellings, and who writes them:
     kohya's sd-scripts, OneTrainer   lora_unet_…, lora_te_…; of SDXL lora_te1_…, lora_te2_…; .lora_down.weight, .alpha
     LyCORIS, SimpleTuner             lycoris_… (then unet_, te1_ or nothing); .hada_w1_a, .lokr_w1, .diff, .w_norm
     diffusers                        unet.…, text_encoder.…; .lora_A.weight; older ….processor.to_q_lora.down.weight
     peft                             base_model.model.…; .lora_A.weight, .lora_A.default.weight, .lora_magnitude_vector
     ComfyUI                          diffusion_model.…, text_encoders.clip_l.transformer.…, clip_g; .diff, .diff_b
     OneTrainer's and OMI's own       unet.…, clip_l.…, clip_g.…
-What each role does to a layer, `engine/lora/deltas.py`.
+`engine/lora/deltas.py` knows what each role does to a layer.
 """
 
 import re
@@ -139,12 +139,12 @@ _BARE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LoraPlace:
-    """Where a layer is.
+    """The place of a layer.
 
     Attributes:
-        part: As a checkpoint's parts are called; "" where a name says none.
-        path: Of the module in it, with underscores for dots; the whole stem where no part is named.
-        is_first_of_several: It says that there is another text encoder: the file is for SDXL, or for a later family.
+        part: The component's name in a checkpoint; "" where the tensor's name gives none.
+        path: Of the module in it, with underscores for dots; the whole stem where no component is named.
+        is_first_of_several: The name implies another text encoder: the file is for SDXL, or for a later family.
     """
 
     part: str
@@ -153,43 +153,45 @@ class LoraPlace:
 
 
 def cut(name: str) -> tuple[str, str]:
-    """A tensor's name as stem and role, by its longest ending; an empty role where it ends like none."""
+    """Split a tensor's name into stem and role, by its longest ending; the role is empty for any other ending."""
     if "lora" not in name and name.endswith(_PLAIN):
-        return (name[: -len(".weight")], "factor") if name.endswith(".weight") else (name, "")
+        return (name.removesuffix(".weight"), "factor") if name.endswith(".weight") else (name, "")
     if ".lora_" in name:
         name = _NAMED.sub(r"\1\2", name)
-    found, place = "", len(name)
+    ending, dot = "", len(name)
     for _ in range(_MOST_STEPS):
-        place = name.rfind(".", 0, place)
-        if place < 0:
+        dot = name.rfind(".", 0, dot)
+        if dot < 0:
             break
-        joined = name.rfind("_", 0, place)
-        found = next(
-            (ending for ending in (name[joined:] if joined >= 0 else "", name[place:]) if ending in ROLES), found
-        )
-    return (name.removesuffix(found), ROLES[found]) if found else (name, "")
+        underscore = name.rfind("_", 0, dot)
+        if underscore >= 0 and name[underscore:] in ROLES:
+            ending = name[underscore:]
+        elif name[dot:] in ROLES:
+            ending = name[dot:]
+    return (name.removesuffix(ending), ROLES[ending]) if ending else (name, "")
 
 
 def place_of(stem: str) -> LoraPlace:
-    """Where the layer of a stem is. What stands before it once may stand there twice."""
+    """The place of the layer of a stem. A prefix may be repeated."""
     rest, part = stem, ""
     while True:
-        if match := _WRAPPING.match(rest):
-            rest = rest[match.end() :]
-        elif (match := _PREFIX.match(rest)) and part in ("", _PREFIXES[match[0]]):
-            rest, part = rest[match.end() :], _PREFIXES[match[0]]
-        else:
+        wrapping = _WRAPPING.match(rest)
+        if wrapping:
+            rest = rest[wrapping.end() :]
+            continue
+        prefix = _PREFIX.match(rest)
+        if prefix is None or part not in ("", _PREFIXES[prefix[0]]):
             break
-    if not part and (match := _BARE.match(rest)):
-        part = "text_encoder" if match[1] in ("text_model", "encoder", "encoder_layers") else "unet"
+        rest, part = rest[prefix.end() :], _PREFIXES[prefix[0]]
+    bare = _BARE.match(rest)
+    if not part and bare:
+        part = "text_encoder" if bare[1] in ("text_model", "encoder", "encoder_layers") else "unet"
     if not part:
         return LoraPlace("", plain(rest))
-    is_first = part == _FIRST_OF_SEVERAL
-    return LoraPlace(
-        "text_encoder" if is_first else part,
-        plain(rest).replace("_processor_", "_").removeprefix("text_model_"),
-        is_first,
-    )
+    path = plain(rest).replace("_processor_", "_").removeprefix("text_model_")
+    if part == _FIRST_OF_SEVERAL:
+        return LoraPlace("text_encoder", path, is_first_of_several=True)
+    return LoraPlace(part, path)
 
 
 def plain(name: str) -> str:
@@ -198,8 +200,9 @@ def plain(name: str) -> str:
 
 
 def other_kind(names: Iterable[str]) -> str:
-    """The kind of a file that is not run; else empty."""
+    """The name of a kind that is not run, if a tensor is of one; else empty."""
     for name in names:
-        if found := OTHER_KINDS.keys() & name.split("."):
+        found = OTHER_KINDS.keys() & name.split(".")
+        if found:
             return OTHER_KINDS[min(found)]
     return ""

@@ -1,7 +1,7 @@
-"""What the configurations of a diffusers folder say, taken apart with care: anything may stand in them.
+"""Reads the configurations of a diffusers folder, with care: they may hold anything.
 
-`model_index.json` names the pipeline and its parts; a part that is null isn't there. Which parts a family needs and
-whether the files are there, `folder_models.py`.
+`model_index.json` names the pipeline and its components; one that is null isn't there. Which components a family needs
+and whether their files are there is in `folder_models.py`.
 """
 
 from collections.abc import Mapping
@@ -94,23 +94,24 @@ class Pipeline:
 
     @classmethod
     def of(cls, table: Mapping[str, object]) -> "Pipeline":
-        """Of any table; what makes no sense in it isn't there."""
+        """Of any table; what makes no sense in it is left out."""
         name = table.get("_class_name")
-        parts = {key: part for key, value in table.items() if (part := _class_of(value))}
+        parts = {}
+        for key, value in table.items():
+            # A component is ["library", "Class"]; one that is missing is [null, null] or null.
+            if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str) and value[1]:
+                parts[key] = value[1]
         return cls(name if isinstance(name, str) else "", parts, table.get("force_zeros_for_empty_prompt") is not False)
 
     def refused(self) -> Sniffed | None:
         """Why a pipeline of this kind isn't run; None for one that may be."""
-        is_transformer = "transformer" in self.parts
-        if is_transformer and (family := _TRANSFORMERS.get(self.parts["transformer"])):
-            return refused_family("checkpoint", family)
+        transformer = self.parts.get("transformer")
+        if transformer is not None and transformer in _TRANSFORMERS:
+            return refused_family("checkpoint", _TRANSFORMERS[transformer])
         fitting = [start for start in _OTHER_PIPELINES if self.class_name.startswith(start)]
-        if fitting:
-            what = _OTHER_PIPELINES[max(fitting, key=len)]
-        elif not is_transformer:
-            return None
-        else:
-            return refused_family("checkpoint", "unknown")
+        if not fitting:
+            return None if transformer is None else refused_family("checkpoint", "unknown")
+        what = _OTHER_PIPELINES[max(fitting, key=len)]
         family = {"SD 3": "sd3", "Flux": "flux"}.get(what, "unknown")
         return Sniffed(
             "checkpoint",
@@ -130,13 +131,6 @@ class Pipeline:
         if "text_encoder_2" in self.parts:
             raise ModelProblem("It is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
         return "sd2" if width == 1024 else "sd1"
-
-
-def _class_of(value: object) -> str:
-    """Of ["library", "Class"]; "" for [null, null], null and anything else."""
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str):
-        return value[1]
-    return ""
 
 
 def variant_of(unet: Mapping[str, object]) -> str:

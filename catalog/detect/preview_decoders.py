@@ -1,7 +1,7 @@
-"""Tiny decoders for live previews (TAESD and the like): where they lie.
+"""Finds tiny decoders for live previews (TAESD and the like).
 
 `engine/` finds by trying whose latents they read. A checkpoint's folder may have its own in `preview_decoder/`
-(diffusers' AutoencoderTiny); those for all models lie in a folder `vae_approx`, where A1111 and ComfyUI keep them: such
+(diffusers' AutoencoderTiny); those for all models are in a folder `vae_approx`, where A1111 and ComfyUI keep them: such
 folders, or safetensors files with TAESD's own names.
 """
 
@@ -29,19 +29,20 @@ def preview_decoders(checkpoint: Path, roots: Sequence[Path]) -> tuple[Path, ...
         checkpoint: Its folder or file.
         roots: As of `layout.places_of`.
     """
-    homes = {home: None for place in places_of(roots) for home in (place.folder, place.folder.parent)}
-    shared = [
-        path
-        for home in homes
-        for folder in _inside(home)
-        if folder.name.casefold() in _SHARED
-        for path in _inside(folder)
-    ]
-    return tuple(path for path in (checkpoint / OWN, *shared) if _is_tiny_decoder(path))
+    homes: dict[Path, None] = {}
+    for place in places_of(roots):
+        homes[place.folder] = None
+        homes[place.folder.parent] = None
+    candidates = [checkpoint / OWN]
+    for home in homes:
+        for folder in _files_in(home):
+            if folder.name.casefold() in _SHARED:
+                candidates += _files_in(folder)
+    return tuple(path for path in candidates if _is_tiny_decoder(path))
 
 
-def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where it can't be read."""
+def _files_in(folder: Path) -> list[Path]:
+    """Everything in a folder; nothing where it can't be read."""
     try:
         return [folder / name for name in sorted(os.listdir(folder))]
     except OSError:
@@ -52,8 +53,11 @@ def _is_tiny_decoder(path: Path) -> bool:
     try:
         if path.is_dir():
             return read_json(path / "config.json").get("_class_name") == TINY_CLASS and bool(weights_files(path))
-        return path.suffix == ".safetensors" and any(
-            _FIRST_LAYER.fullmatch(name) and len(info.shape) == 4 for name, info in read_header(path).items()
-        )
+        if path.suffix != ".safetensors":
+            return False
+        for name, info in read_header(path).items():
+            if _FIRST_LAYER.fullmatch(name) and len(info.shape) == 4:
+                return True
     except (ModelProblem, OSError):
-        return False
+        pass
+    return False

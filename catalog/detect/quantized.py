@@ -8,9 +8,9 @@ writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from catalog.detect.tensor_names import Tensors
 from catalog.files.headers import TensorInfo
 
-Tensors = Mapping[str, TensorInfo]
 _WEIGHT = ".weight"
 _SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight
 # With the scales of inputs, for arithmetic in 8 bits, which is not done here; and marks.
@@ -55,32 +55,39 @@ def scale_of(weight: str, tensors: Tensors) -> TensorInfo | None:
     if not weight.endswith(_WEIGHT):
         return None
     layer = weight.removesuffix(_WEIGHT)
-    return next((tensors[layer + ending] for ending in _SCALES if layer + ending in tensors), None)
+    for ending in _SCALES:
+        if layer + ending in tensors:
+            return tensors[layer + ending]
+    return None
 
 
 def companions(tensors: Iterable[str]) -> frozenset[str]:
     """The tensors of a file that are no weights, but say how others are to be read."""
     names = frozenset(tensors)
-    return frozenset(
-        name
-        for name in names
-        if (last := name.rpartition(".")[2]) in _COMPANIONS
-        and (f".{last}" not in _SCALES or name.rpartition(".")[0] + _WEIGHT in names)
-    )
+    found = set()
+    for name in names:
+        layer, _, last = name.rpartition(".")
+        is_scale = f".{last}" in _SCALES
+        if last in _COMPANIONS and (not is_scale or layer + _WEIGHT in names):
+            found.add(name)
+    return frozenset(found)
 
 
 def without_companions(tensors: Tensors) -> Tensors:
     """A file's weights alone."""
     left_out = companions(tensors)
-    return {name: info for name, info in tensors.items() if name not in left_out} if left_out else tensors
+    if not left_out:
+        return tensors
+    return {name: info for name, info in tensors.items() if name not in left_out}
 
 
 def other_quantization(tensors: Tensors) -> str:
-    """How weights are kept that can't be read here, in words; "" for those that can."""
-    there = {name.rpartition(".")[2] for name in tensors}
-    if found := next((label for last, label in _OTHERS.items() if last in there), ""):
-        return found
-    is_scaled = any(ending[1:] in there for ending in _SCALES)
+    """The name of a quantization that can't be read here; "" for weights that can."""
+    last_parts = {name.rpartition(".")[2] for name in tensors}
+    for last, label in _OTHERS.items():
+        if last in last_parts:
+            return label
+    is_scaled = any(ending[1:] in last_parts for ending in _SCALES)
     for name, info in tensors.items():
         if info.dtype in _DTYPES:
             return _DTYPES[info.dtype]

@@ -1,29 +1,28 @@
-"""What a safetensors file is, told by its header alone: kind, family, variant, prediction. Never by its name.
+"""What a safetensors file is, by its header alone: kind, family, variant, prediction. Its name never counts.
 
-Names and shapes of tensors decide; metadata only where they leave it open. Widths are believed where they are a
-family's, and structure speaks where they are not, so that small models of the same build are told too.
+Names and shapes of tensors decide; metadata counts only where they leave it open. A width that is a family's decides;
+for other widths the structure does, so that small models of the same build are recognized too.
 LoRAs are in `lora_headers.py`, ControlNets and adapters in `control_models.py`, upscalers in `upscalers.py`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from catalog.detect.control_models import sniff_control
-from catalog.detect.embedding_names import tables_of
-from catalog.detect.lora_headers import sniff_lora, told_family
+from catalog.detect.embedding_names import vector_tensors
+from catalog.detect.lora_headers import family_by_metadata, sniff_lora
 from catalog.detect.other_models import other_model
 from catalog.detect.quantized import other_quantization, without_companions
 from catalog.detect.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
+from catalog.detect.tensor_names import Tensors, first_width, has_fragment, has_prefix, has_suffix
 from catalog.families import usual_prediction
-from catalog.files.headers import TensorInfo
 from catalog.upscalers import is_upscaler
 
-Tensors = Mapping[str, TensorInfo]
-UNET = "model.diffusion_model."  # where the first programs' files have the U-Net
+UNET = "model.diffusion_model."  # prefix of the U-Net in files with original (LDM) keys
 VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
-# A layer of SD's autoencoder, as the first programs and as diffusers name it; others have more.
+# A layer of SD's autoencoder, by its original (LDM) or its diffusers name; other autoencoders have more.
 _VAE_LAYER = re.compile(
     r"(?:en|de)coder\.(?:conv_in|conv_out|norm_out|conv_norm_out"
     r"|(?:mid\.block_[12]|(?:down|up)\.\d\.block\.\d|(?:mid_block|(?:down|up)_blocks\.\d)\.resnets\.\d)"
@@ -32,7 +31,7 @@ _VAE_LAYER = re.compile(
     r"|(?:down|up)\.\d\.(?:down|up)sample\.conv|(?:down|up)_blocks\.\d\.(?:down|up)samplers\.0\.conv)\.(?:weight|bias)"
 )
 _OLD_LORA = re.compile(r"(?:unet|text_encoder):\d+:(?:up|down)")  # of cloneofsimo/lora
-_VAE_PLACES = ("", "first_stage_model.", "vae.")
+_VAE_PREFIXES = ("", "first_stage_model.", "vae.")
 _TEXT_ENCODERS = (
     "text_model.embeddings.token_embedding.weight",
     "transformer.resblocks.0.attn.in_proj_weight",
@@ -43,9 +42,19 @@ _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embe
 _HYPERNETWORK = re.compile(r"(\d{1,6})\.[01kv]\.linear\.\d+\.(?:weight|bias)")
 _SECOND_KEYS = frozenset({"clip_g", "text_encoders_1"})
 _EMBEDDING_KEYS = frozenset({"clip_l", "t5xxl", "text_encoders_0", "emb_params", "string_to_param.*"}) | _SECOND_KEYS
+_EMBEDDING_WIDTHS: Mapping[int, str] = MappingProxyType({768: "sd1", 1024: "sd2", 1280: "sdxl"})
 _MOST_TABLES = 8  # vectors for each text encoder, and what trainers keep beside them
 _MOST_VECTORS = 256
-_WHOLE = "Use a checkpoint that is whole."
+_WHOLE_HINT = "Use a checkpoint that is whole."
+_CROSS_ATTENTION = "attn2.to_k.weight"
+# Without these a checkpoint can't run; a VAE can come from elsewhere.
+_TEXT_ENCODER_PREFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sd1": ("cond_stage_model.transformer.",),
+        "sd2": ("cond_stage_model.model.transformer.",),
+        "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+    }
+)
 
 
 def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) -> Sniffed:
@@ -54,7 +63,19 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
     tensors = without_companions(tensors)
     if not tensors:
         return Sniffed(None)
-    found = _kind_of(tensors, metadata)
+    found = (
+        sniff_control(tensors)
+        or sniff_lora(tensors, metadata)
+        or _sniff_checkpoint(tensors, metadata)
+        or _sniff_bare_unet(tensors)
+        or _sniff_vae(tensors)
+        or _sniff_embedding(tensors, metadata)
+        or _sniff_hypernetwork(tensors)
+    )
+    if found is None and is_upscaler(tensors):
+        found = Sniffed("upscaler", "upscaler")
+    if found is None:
+        return Sniffed(None, detail=_detail_of_other(tensors))
     if quantization and found.kind not in (None, "embedding", "hypernetwork") and not found.problem:
         return replace(
             found,
@@ -64,43 +85,23 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
     return found
 
 
-def _kind_of(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed:
-    found = (
-        sniff_control(tensors)
-        or sniff_lora(tensors, metadata)
-        or _checkpoint(tensors, metadata)
-        or _bare_model(tensors)
-        or _vae(tensors)
-        or _embedding(tensors, metadata)
-        or _hypernetwork(tensors)
-    )
-    if found is not None:
-        return found
-    if is_upscaler(tensors):
-        return Sniffed("upscaler", "upscaler")
-    return Sniffed(None, detail=_other(tensors))
-
-
-def _has(tensors: Iterable[str], *prefixes: str) -> bool:
-    return any(name.startswith(prefixes) for name in tensors)
-
-
 # Checkpoints
 
 
-def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
-    """A file with the names of the first programs, which all single-file checkpoints have."""
-    if not _has(tensors, UNET):
+def _sniff_checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
+    """A file with original (LDM) keys, which all single-file checkpoints have."""
+    if not has_prefix(tensors, UNET):
         return None
     unet = {name.removeprefix(UNET): info for name, info in tensors.items() if name.startswith(UNET)}
-    if transformer := _transformer(unet):
+    transformer = _sniff_transformer(unet)
+    if transformer is not None:
         return transformer
     first = unet.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4:
-        return _refused("unknown", other_model(tensors) or "a diffusion model of a kind that is not known")
-    other = _other_unet(tensors, unet)
+        return _refused(other_model(tensors) or "a diffusion model of a kind that is not known")
+    other = _near_unet(tensors, unet)
     if other:
-        return _refused("unknown", other)
+        return _refused(other)
     channels = first.shape[1]
     if channels not in VARIANTS:
         return Sniffed(
@@ -113,12 +114,16 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
     if family in REFUSED_FAMILIES or family == "unknown":
         return refused_family("checkpoint", family)
     prediction, zero_snr = prediction_of(tensors, metadata)
-    # Only what predicts velocity has something to predict where there is no signal.
+    # Only v-prediction has something to predict where there is no signal.
     zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
     has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
-    problem = _missing(tensors, family, has_vae) or (
-        "It predicts in EDM's way, which is not run here." if prediction == "edm" else ""
-    )
+    problem = ""
+    if not all(has_prefix(tensors, prefix) for prefix in _TEXT_ENCODER_PREFIXES[family]):
+        problem = "It has no text encoder inside."
+        if not has_vae:
+            problem = "It is a U-Net alone: it has no VAE and no text encoder."
+    elif prediction == "edm":
+        problem = "It predicts in EDM's way, which is not run here."
     return Sniffed(
         "checkpoint",
         family,
@@ -127,77 +132,63 @@ def _checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None
         zero_snr,
         has_vae,
         problem=problem,
-        hint=_WHOLE if problem else "",
+        hint=_WHOLE_HINT if problem else "",
     )
 
 
-def _refused(family: str, what: str) -> Sniffed:
+def _refused(what: str) -> Sniffed:
     return Sniffed(
         "checkpoint",
-        family,
+        "unknown",
         detail=what,
         problem=f"It is {what}, which Darkroom can't run.",
         hint="Use an SD 1.x, SD 2.x or SDXL checkpoint.",
     )
 
 
-def _other_unet(tensors: Tensors, unet: Tensors) -> str:
-    """What a U-Net is that looks like one of ours and is not."""
-    if any(".time_stack." in name or ".time_mixer." in name for name in unet):
+def _near_unet(tensors: Tensors, unet: Tensors) -> str:
+    """Names a U-Net that looks like one of ours and is not; "" for all others."""
+    if has_fragment(unet, ".time_stack.", ".time_mixer."):
         return "a video model"
     if "cc_projection.weight" in tensors:
         return "a model of turned views (Zero123)"
-    if "label_emb.0.0.weight" in unet and (_has(tensors, "cond_stage_model.") or _width(unet) == 1024):
-        return "SD 2.x unCLIP"
+    if "label_emb.0.0.weight" in unet:
+        if has_prefix(tensors, "cond_stage_model.") or first_width(unet, _CROSS_ATTENTION) == 1024:
+            return "SD 2.x unCLIP"
     if "label_emb.weight" in unet:
         return "an upscaling model (SD x4)"
     return ""
 
 
 def _unet_family(tensors: Tensors, unet: Tensors) -> str:
-    width = WIDTHS.get(_width(unet))
+    width = first_width(unet, _CROSS_ATTENTION)
+    by_width = WIDTHS.get(width)
     if "label_emb.0.0.weight" in unet:
-        has_first = _has(tensors, "conditioner.embedders.0.transformer.", "conditioner.embedders.1.")
-        is_refiner = width == "sdxl_refiner" or (not has_first and _has(tensors, "conditioner.embedders.0.model."))
-        return "sdxl_refiner" if is_refiner else "sdxl" if width in (None, "sdxl") else "unknown"
-    if _width(unet) == 0:
+        has_first = has_prefix(tensors, "conditioner.embedders.0.transformer.", "conditioner.embedders.1.")
+        if by_width == "sdxl_refiner" or (not has_first and has_prefix(tensors, "conditioner.embedders.0.model.")):
+            return "sdxl_refiner"
+        return "sdxl" if by_width in (None, "sdxl") else "unknown"
+    if width == 0:
         return "unknown"
-    if _has(tensors, "cond_stage_model.transformer."):
-        told = "sd1"
-    elif _has(tensors, "cond_stage_model.model.transformer.resblocks."):
-        told = "sd2"
+    if has_prefix(tensors, "cond_stage_model.transformer."):
+        family = "sd1"
+    elif has_prefix(tensors, "cond_stage_model.model.transformer.resblocks."):
+        family = "sd2"
     else:
-        told = width or _family_by_projection(unet)
-    return told if width in (None, told) else "unknown"
-
-
-def _width(unet: Tensors) -> int:
-    """Of the prompt's embeddings, which every cross-attention takes."""
-    return next(
-        (info.shape[1] for name, info in unet.items() if name.endswith("attn2.to_k.weight") and len(info.shape) == 2), 0
-    )
+        family = by_width or _family_by_projection(unet)
+    return family if by_width in (None, family) else "unknown"
 
 
 def _family_by_projection(unet: Tensors) -> str:
     """SD 1.x leads into its attentions by convolutions, SD 2.x by linear layers."""
-    shape = next((info.shape for name, info in unet.items() if name.endswith(".proj_in.weight")), ())
-    return {4: "sd1", 2: "sd2"}.get(len(shape), "unknown")
-
-
-def _missing(tensors: Tensors, family: str, has_vae: bool) -> str:
-    """What a checkpoint can't do without; a VAE can come from elsewhere."""
-    prefixes = {
-        "sd1": ("cond_stage_model.transformer.",),
-        "sd2": ("cond_stage_model.model.transformer.",),
-        "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
-    }[family]
-    if all(_has(tensors, prefix) for prefix in prefixes):
-        return ""
-    return "It has no text encoder inside." if has_vae else "It is a U-Net alone: it has no VAE and no text encoder."
+    for name, info in unet.items():
+        if name.endswith(".proj_in.weight"):
+            return {4: "sd1", 2: "sd2"}.get(len(info.shape), "unknown")
+    return "unknown"
 
 
 def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:
-    """What the model says it predicts ("" where it doesn't), and whether it was trained to zero terminal SNR.
+    """The prediction that the file names ("" where it names none), and whether it was trained to zero terminal SNR.
 
     Source: marks that makers of v-prediction SDXL models add as empty tensors, EDM's statistics (CosXL,
     Playground), modelspec and sd-scripts' metadata.
@@ -205,142 +196,154 @@ def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, b
     is_zero_snr = "ztsnr" in tensors or metadata.get("ss_zero_terminal_snr") == "True"
     if "edm_mean" in tensors or "edm_vpred.sigma_max" in tensors:
         return "edm", False
-    said = metadata.get("modelspec.prediction_type", "").lower()
+    prediction_type = metadata.get("modelspec.prediction_type", "").lower()
     architecture = metadata.get("modelspec.architecture", "")
-    if "v_pred" in tensors or said in ("v", "v_prediction") or metadata.get("ss_v_parameterization") == "True":
+    is_v_by_metadata = prediction_type in ("v", "v_prediction") or metadata.get("ss_v_parameterization") == "True"
+    if "v_pred" in tensors or is_v_by_metadata:
         return "v_prediction", is_zero_snr
-    if said == "epsilon" or "v2-512" in architecture:
+    if prediction_type == "epsilon" or "v2-512" in architecture:
         return "epsilon", is_zero_snr
     return ("v_prediction" if "768-v" in architecture else ""), is_zero_snr
 
 
-# What lies in files of its own
+# Models in files of their own
 
 
-def _bare_model(tensors: Tensors) -> Sniffed | None:
-    """A U-Net or transformer without the names of a whole checkpoint."""
-    if transformer := _transformer(tensors):
+def _sniff_bare_unet(tensors: Tensors) -> Sniffed | None:
+    """A U-Net or transformer whose keys have no prefix: the other components are missing."""
+    transformer = _sniff_transformer(tensors)
+    if transformer is not None:
         return transformer
-    if any(".motion_modules." in name for name in tensors):
+    if has_fragment(tensors, ".motion_modules."):
         return None
-    if label := other_model(tensors):
-        return _refused("unknown", label)
-    is_original = "input_blocks.0.0.weight" in tensors and _has(tensors, "output_blocks.")
-    if not is_original and not (
+    label = other_model(tensors)
+    if label:
+        return _refused(label)
+    is_ldm = "input_blocks.0.0.weight" in tensors and has_prefix(tensors, "output_blocks.")
+    is_diffusers = (
         "conv_in.weight" in tensors
         and "time_embedding.linear_1.weight" in tensors
-        and _has(tensors, "down_blocks.")
-        and _has(tensors, "up_blocks.")
-    ):
+        and has_prefix(tensors, "down_blocks.")
+        and has_prefix(tensors, "up_blocks.")
+    )
+    if not is_ldm and not is_diffusers:
         return None
     return Sniffed(
         "checkpoint",
-        _bare_family(tensors),
+        _bare_unet_family(tensors),
         detail="U-Net",
         problem="It is a U-Net alone: it has no VAE and no text encoder.",
-        hint=_WHOLE,
+        hint=_WHOLE_HINT,
     )
 
 
-def _bare_family(unet: Tensors) -> str:
-    """Of a U-Net alone, which many models have: only widths and first layers that are a family's count."""
+def _bare_unet_family(unet: Tensors) -> str:
+    """Many other models are U-Nets too, so only a family's own widths and first layers count."""
+    family = WIDTHS.get(first_width(unet, _CROSS_ATTENTION), "unknown")
+    if has_fragment(unet, "temporal") or has_suffix(unet, "norm_q.weight"):
+        return "unknown"
     first = unet.get("conv_in.weight") or unet.get("input_blocks.0.0.weight")
-    labels = unet.get("add_embedding.linear_1.weight") or unet.get("label_emb.0.0.weight")
-    family = WIDTHS.get(_width(unet), "unknown")
-    base = first.shape[0] if first is not None and first.shape else 0
-    is_other = any("temporal" in name or name.endswith("norm_q.weight") for name in unet)
-    fits = base == (384 if family == "sdxl_refiner" else 320) and (labels is not None) == family.startswith("sdxl")
-    return family if fits and not is_other else "unknown"
+    channels = first.shape[0] if first is not None and first.shape else 0
+    if channels != (384 if family == "sdxl_refiner" else 320):
+        return "unknown"
+    has_labels = "add_embedding.linear_1.weight" in unet or "label_emb.0.0.weight" in unet
+    return family if has_labels == family.startswith("sdxl") else "unknown"
 
 
-def _transformer(names: Tensors) -> Sniffed | None:
-    """SD 3 and Flux, by their own names and by diffusers'."""
+def _sniff_transformer(names: Tensors) -> Sniffed | None:
+    """SD 3 and Flux, by their original and by diffusers' names."""
     if "joint_blocks.0.x_block.attn.qkv.weight" in names:
+        if "joint_blocks.0.x_block.attn.ln_q.weight" not in names:
+            return refused_family("checkpoint", "sd3", "SD 3")
         blocks = len({name.split(".")[1] for name in names if name.startswith("joint_blocks.")})
-        is_3 = "joint_blocks.0.x_block.attn.ln_q.weight" not in names
-        size = "large" if blocks > 30 else "medium"
-        return refused_family("checkpoint", "sd3", "SD 3" if is_3 else f"SD 3.5 {size}")
-    takes_words_as_one = "time_text_embed.text_embedder.linear_1.weight" in names  # as few others do
-    if takes_words_as_one and "pos_embed.proj.weight" in names:
+        return refused_family("checkpoint", "sd3", "SD 3.5 large" if blocks > 30 else "SD 3.5 medium")
+    has_pooled_projection = "time_text_embed.text_embedder.linear_1.weight" in names  # few other models do
+    if has_pooled_projection and "pos_embed.proj.weight" in names:
         return refused_family("checkpoint", "sd3", "SD 3")
     is_flux = "double_blocks.0.img_attn.qkv.weight" in names and "vector_in.in_layer.weight" in names
-    if is_flux or (takes_words_as_one and "x_embedder.weight" in names and _has(names, "single_transformer_blocks.0.")):
-        has_guidance = "guidance_in.in_layer.weight" in names or _has(names, "time_text_embed.guidance_embedder.")
+    if not is_flux and has_pooled_projection and "x_embedder.weight" in names:
+        is_flux = has_prefix(names, "single_transformer_blocks.0.")
+    if is_flux:
+        has_guidance = "guidance_in.in_layer.weight" in names
+        has_guidance = has_guidance or has_prefix(names, "time_text_embed.guidance_embedder.")
         return refused_family("checkpoint", "flux", "Flux dev" if has_guidance else "Flux schnell")
     return None
 
 
-def _vae(tensors: Tensors) -> Sniffed | None:
-    place = next(
-        (
-            place
-            for place in _VAE_PLACES
-            if f"{place}decoder.conv_in.weight" in tensors and f"{place}encoder.conv_in.weight" in tensors
-        ),
-        None,
-    )
-    if place is None or "quantize.embedding.weight" in tensors:
+def _sniff_vae(tensors: Tensors) -> Sniffed | None:
+    if "quantize.embedding.weight" in tensors:
         return None
-    inside = (name.removeprefix(place) for name in tensors if name.startswith(place))
-    if not all(_VAE_LAYER.fullmatch(name) for name in inside if name.startswith(("encoder.", "decoder."))):
+    for prefix in _VAE_PREFIXES:
+        decoder_in = tensors.get(f"{prefix}decoder.conv_in.weight")
+        encoder_in = tensors.get(f"{prefix}encoder.conv_in.weight")
+        if decoder_in is not None and encoder_in is not None:
+            break
+    else:
         return None
-    shape = tensors[f"{place}decoder.conv_in.weight"].shape
-    pictures = tensors[f"{place}encoder.conv_in.weight"].shape
-    if len(shape) != 4 or len(pictures) != 4 or pictures[1] != 3:
+    for name in tensors:
+        layer = name.removeprefix(prefix)
+        is_autoencoder = name.startswith(prefix) and layer.startswith(("encoder.", "decoder."))
+        if is_autoencoder and not _VAE_LAYER.fullmatch(layer):
+            return None
+    if len(decoder_in.shape) != 4 or len(encoder_in.shape) != 4 or encoder_in.shape[1] != 3:
         return None
-    if shape[1] == 4:
+    latent_channels = decoder_in.shape[1]
+    if latent_channels == 4:
         return Sniffed("vae", "sd")
-    if shape[1] == 16:
-        return Sniffed("vae", problem="It is for SD 3 or Flux, which Darkroom can't run yet.", hint="Use another VAE.")
-    return Sniffed("vae", problem=f"It has {shape[1]} latent channels; 4 are supported.", hint="Use another VAE.")
+    problem = f"It has {latent_channels} latent channels; 4 are supported."
+    if latent_channels == 16:
+        problem = "It is for SD 3 or Flux, which Darkroom can't run yet."
+    return Sniffed("vae", problem=problem, hint="Use another VAE.")
 
 
-def _embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
+def _sniff_embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
     """Textual inversion: a few vectors of a text encoder's width."""
-    names = tables_of(tensors)
+    names = vector_tensors(tensors)
     if not names or len(tensors) > _MOST_TABLES:
         return None
     if "t5xxl" in tensors:
         return refused_family("embedding", "sd3")
-    vectors = [_vectors(tensors[name]) for name in names]
+    for name in names:
+        info = tensors[name]
+        is_float = info.dtype.startswith(("F", "BF"))
+        if len(info.shape) not in (1, 2) or not is_float:
+            return None
+        count = info.shape[0] if len(info.shape) == 2 else 1
+        if not 1 <= count <= _MOST_VECTORS:
+            return None
+    width = tensors[names[0]].shape[-1]
     if len(tensors) == 1 and names[0] not in _EMBEDDING_KEYS:
         is_module = "." in names[0].rstrip(".") and not names[0].startswith("<")
-        if is_module or vectors[0][1] not in (768, 1024, 1280):
+        if is_module or width not in _EMBEDDING_WIDTHS:
             return None
-    if not all(1 <= count <= _MOST_VECTORS for count, _ in vectors):
-        return None
-    family = (
-        "sdxl"
-        if len(names) > 1 or names[0] in _SECOND_KEYS
-        else {768: "sd1", 1024: "sd2", 1280: "sdxl"}.get(vectors[0][1])
-    )
-    return Sniffed("embedding", family or told_family(metadata) or "unknown")
+    if len(names) > 1 or names[0] in _SECOND_KEYS:
+        family: str | None = "sdxl"
+    else:
+        family = _EMBEDDING_WIDTHS.get(width)
+    return Sniffed("embedding", family or family_by_metadata(metadata) or "unknown")
 
 
-def _vectors(info: TensorInfo) -> tuple[int, int]:
-    """How many vectors a tensor holds, and their width; none when it is no list of vectors."""
-    if len(info.shape) not in (1, 2) or not info.dtype.startswith(("F", "BF")):
-        return 0, 0
-    return (info.shape[0] if len(info.shape) == 2 else 1), info.shape[-1]
-
-
-def _hypernetwork(tensors: Tensors) -> Sniffed | None:
+def _sniff_hypernetwork(tensors: Tensors) -> Sniffed | None:
     """A1111's, converted: width of the layers it sits before, keys or values, layer."""
-    found = [_HYPERNETWORK.fullmatch(name) for name in tensors]
-    widths = {int(match[1]) for match in found if match}
-    if not all(found):
-        return None
-    family = next((family for width, family in WIDTHS.items() if width in widths and width != 1280), "unknown")
-    return Sniffed("hypernetwork", family)
+    widths = set()
+    for name in tensors:
+        match = _HYPERNETWORK.fullmatch(name)
+        if match is None:
+            return None
+        widths.add(int(match[1]))
+    for width, family in WIDTHS.items():
+        if width in widths and width != 1280:
+            return Sniffed("hypernetwork", family)
+    return Sniffed("hypernetwork", "unknown")
 
 
-def _other(tensors: Tensors) -> str:
-    """What else it may be, in words."""
-    if any(name.endswith(_IMAGE_ENCODERS) for name in tensors):
+def _detail_of_other(tensors: Tensors) -> str:
+    """Names a file that is no model by itself; "" where it is not known."""
+    if has_suffix(tensors, *_IMAGE_ENCODERS):
         return "an image encoder"
-    if any(name.endswith(_TEXT_ENCODERS) for name in tensors):
+    if has_suffix(tensors, *_TEXT_ENCODERS):
         return "a text encoder"
-    if any(".motion_modules." in name for name in tensors):
+    if has_fragment(tensors, ".motion_modules."):
         return "a motion module"
     if any(_OLD_LORA.fullmatch(name) for name in tensors):
         return "a LoRA in the form of 2022 (cloneofsimo/lora), whose layers have no names"

@@ -1,8 +1,7 @@
-"""What the engine found of files that may upscale pictures: kept, so that each is asked once, and listed as that.
+"""Keeps what the engine found out about upscaler files, so that each is examined once.
 
-Only spandrel, in the worker, can say which architecture a file is (`engine/images/upscalers.py`). Until then the
-catalog lists it as a candidate. An answer belongs to a file as it was then, and to the spandrel and the catalog that
-gave it.
+Only spandrel, in the worker, can name a file's architecture (`engine/images/upscalers.py`). Until then the catalog
+lists the file as a candidate. An answer holds for one version of the file, of spandrel and of the catalog.
 """
 
 import json
@@ -25,7 +24,7 @@ _MOST_ANSWERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a file is: `detail` in words ("ESRGAN ×4"), or why it can't be used: `problem` follows its name."""
+    """The result for one file: `detail` in words ("ESRGAN ×4"), or why it can't be used: `problem` follows its name."""
 
     detail: str = ""
     problem: str = ""
@@ -36,25 +35,29 @@ class UpscalerAnswers:
     """The answers in one file, written by the engine's process and read by the studio's.
 
     Args:
-        folder: Where the file lies; None keeps nothing.
+        folder: Where the file is; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / FILE_NAME if folder else None
-        self._asked = f"{_spandrel()} {facts_version()}"
+        try:
+            spandrel = version("spandrel")
+        except PackageNotFoundError:
+            spandrel = ""
+        self._versions = f"{spandrel} {facts_version()}"
         self._read_at: tuple[int, ...] = ()
         self._answers: dict[str, dict[str, str]] = {}
 
     def of(self, path: Path) -> Answer | None:
-        """What is known of a file as it is now; None for one that was not asked, or changed since."""
+        """The answer for a file as it is now; None for one that was never examined, or has changed since."""
         self._refresh()
         kept = self._answers.get(str(path))
         if kept is None or kept.get("stamp") != self._stamp(path):
             return None
-        return Answer(*(kept.get(name, "") for name in ("detail", "problem", "hint")))
+        return Answer(kept.get("detail", ""), kept.get("problem", ""), kept.get("hint", ""))
 
     def keep(self, path: Path, answer: Answer) -> None:
-        """Remember; what can't be kept is asked again after the next start."""
+        """Remember an answer; one that can't be written is found again after the next start."""
         stamp = self._stamp(path)
         if self._path is None or not stamp:
             return
@@ -68,22 +71,25 @@ class UpscalerAnswers:
             new.write_text(json.dumps(newest), "utf-8")
             os.replace(new, self._path)
         except OSError as error:
-            logger.info("what an upscaler is could not be kept: %s", error.strerror)
+            logger.info("Could not write %s: %s", FILE_NAME, error.strerror)
 
     def apply(self, entry: ModelEntry) -> ModelEntry:
-        """An upscaler's entry with what is known of it; other entries as they are."""
-        if entry.ref.kind != "upscaler" or entry.problem or (answer := self.of(entry.path)) is None:
+        """An upscaler's entry with its answer; other entries as they are."""
+        if entry.ref.kind != "upscaler" or entry.problem:
+            return entry
+        answer = self.of(entry.path)
+        if answer is None:
             return entry
         problem = f"{entry.title} {answer.problem}" if answer.problem else None
         return replace(entry, detail=answer.detail or entry.detail, problem=problem, hint=answer.hint)
 
     def _stamp(self, path: Path) -> str:
-        """All that changes when a file does, and who was asked; "" for a file that isn't there."""
+        """Changes with the file, spandrel and the catalog; "" for a file that isn't there."""
         try:
             status = path.stat()
         except OSError:
             return ""
-        return f"{status.st_dev}:{file_stamp(status)} {self._asked}"
+        return f"{status.st_dev}:{file_stamp(status)} {self._versions}"
 
     def _refresh(self) -> None:
         """Read the file again if it is another one."""
@@ -98,17 +104,7 @@ class UpscalerAnswers:
         except (OSError, ValueError, RecursionError):
             return
         self._read_at = now
-        self._answers = (
-            {path: kept for path, kept in table.items() if _is_answer(kept)} if isinstance(table, dict) else {}
-        )
-
-
-def _is_answer(kept: object) -> bool:
-    return isinstance(kept, Mapping) and all(isinstance(value, str) for value in kept.values())
-
-
-def _spandrel() -> str:
-    try:
-        return version("spandrel")
-    except PackageNotFoundError:
-        return ""
+        self._answers = {}
+        for path, kept in table.items() if isinstance(table, dict) else ():
+            if isinstance(kept, Mapping) and all(isinstance(value, str) for value in kept.values()):
+                self._answers[path] = dict(kept)

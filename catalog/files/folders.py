@@ -1,7 +1,7 @@
-"""What every model's folder has: configurations to read, and what makes it the model it is. Weights: `weights.py`.
+"""Configurations and identity of models: JSON files, fingerprints, stamps. Weights are in `weights.py`.
 
 A model's identity is its place and every file that decides the picture: the weights, and the settings beside them.
-What is kept about a file is kept under its `file_stamp`.
+Facts about a file are kept under its `file_stamp`.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from contract.errors import ModelProblem
 from contract.values import ModelKind
 
 MAX_CONFIG_BYTES = 4_000_000
-# Beside a checkpoint that is one file: the first programs' configuration, and notes as other programs keep them.
+# Beside a single-file checkpoint: the original (LDM) configuration, and notes as other programs keep them.
 SIDE_SETTINGS = (".yaml", ".json")
 _INDEX, _CONFIG = "model_index.json", "config.json"
 _HEAD_BYTES = 65_536
 
 
 def file_stamp(status: os.stat_result) -> str:
-    """Changes with whatever happens to a file: its contents, a replacement, its permissions.
+    """A text that changes with a file: its contents, a replacement, its permissions.
 
     Times alone can be set back (`cp -p`, archives); the time of the last change of any kind can't.
     """
@@ -33,7 +33,7 @@ def file_stamp(status: os.stat_result) -> str:
 
 
 def stamp_of(path: Path) -> str:
-    """As `file_stamp`, of a file or of all files below a folder; "" of what is not there."""
+    """As `file_stamp`, for a file or for all files below a folder; "" where nothing is there."""
     if not os.path.isdir(path):
         try:
             return file_stamp(path.stat())
@@ -47,51 +47,50 @@ def stamp_of(path: Path) -> str:
 
 
 def settings_of(path: Path, kind: ModelKind) -> tuple[Path, ...]:
-    """The files that decide the picture beside a model's weights, those that are there.
+    """The files beside a model's weights that decide the picture too.
 
     Args:
         path: The model's file or folder.
-        kind: What it is: a LoRA's notes decide nothing, a checkpoint's may.
+        kind: Its kind: a LoRA's notes decide nothing, a checkpoint's may.
     """
     if path.is_dir():
-        return tuple(_settings_inside(path))
+        if not (path / _INDEX).is_file():  # a component alone
+            return (path / _CONFIG,) if (path / _CONFIG).is_file() else ()
+        # README and the like are notes about the model; a link that leads to nothing holds no setting.
+        in_components = [file for file in files_below(path) if file.parent != path and file.is_file()]
+        return (path / _INDEX, *in_components)
     if kind != "checkpoint":
         return ()
     beside = (path.with_suffix(suffix) for suffix in SIDE_SETTINGS)
     return tuple(file for file in beside if file.is_file())
 
 
-def _settings_inside(folder: Path) -> Iterator[Path]:
-    """Of a whole model its index and all that lies in its parts' folders; of a part alone its configuration."""
-    if not (folder / _INDEX).is_file():
-        if (folder / _CONFIG).is_file():
-            yield folder / _CONFIG
-        return
-    yield folder / _INDEX
-    # README and the like are words about it; a link that leads to nothing is nobody's setting.
-    yield from (file for file in files_below(folder) if file.parent != folder and file.is_file())
-
-
 def files_below(folder: Path) -> Iterator[Path]:
     """The files of a model's folder, in order, without hidden ones.
 
-    A link to a folder is followed where that is a part of a model (a VAE that several share): any other may lead
+    A link to a folder is followed where that is a component of a model (a VAE that several share): any other may lead
     to a whole disk.
     """
     for place, folders, files in os.walk(folder):
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield Path(place, name)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for linked in (Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))):
-            if any(linked.glob("*config.json")):
-                yield from sorted(file for file in linked.iterdir() if file.is_file() and not file.name.startswith("."))
+        for name in folders:
+            linked = Path(place, name)
+            if not linked.is_symlink() or not any(linked.glob("*config.json")):
+                continue
+            for file in sorted(linked.iterdir()):
+                if file.is_file() and not file.name.startswith("."):
+                    yield file
 
 
 def fingerprint(folder: Path, weights: Sequence[Path], settings: Sequence[Path] = ()) -> str:
-    """Changes with the place of a model, with any of its weights or settings; known without reading the weights.
+    """A model's identity: changes with its place, its weights and its settings; the weights need not be read.
 
     Args:
         folder: All files are below it.
-        settings: As of `settings_of`.
+        settings: As `settings_of` returns them.
 
     Raises:
         OSError: a file is gone or can't be read.

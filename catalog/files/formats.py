@@ -1,6 +1,6 @@
-"""Files of weights that are not safetensors: told by how they begin, and where that says nothing by their suffix.
+"""Weights files that are not safetensors, recognized by their first bytes, else by their suffix.
 
-A suffix is what somebody called a file; its first bytes are what it is. Nothing else of such a file is read here.
+A suffix is somebody's choice; the first bytes are the file's own. Nothing else of such a file is read here.
 """
 
 import os
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-CONVERT_HINT = "Convert it to safetensors: Models, Convert."
+CONVERT_HINT = "Darkroom can convert it to safetensors."
 _ONLY_SAFETENSORS = "Use a version of the model as safetensors."
 _START_BYTES = 64
-_MOST_HEADER_BYTES = 2**40  # of a safetensors file; what is too large is said by who reads the header
+_MOST_HEADER_BYTES = 2**40  # of a safetensors file; `headers.py` refuses headers that are too large
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".tflite": Format("a TensorFlow Lite model", _NOT_RUN),
     }
 )
-# What lies there under the name of weights: an answer that a download program kept, or what the weights came in.
+# Other files under the name of weights: an answer that a download program kept, or an archive with the weights.
 _JSON = Format("a text in JSON", "not the weights", "Download it again; the site may ask you to log in first.")
 _PICTURE = Format("a picture", "not the weights", "Download the model itself.")
 _ARCHIVES = {
@@ -82,7 +82,7 @@ _STARTS: Mapping[bytes, Format] = MappingProxyType(
 
 
 def start_of(path: Path) -> bytes:
-    """How a file begins; b"" where it can't be read, is empty or is no file."""
+    """The first bytes of a file; b"" where it can't be read, is empty or is no file."""
     try:
         if not os.path.isfile(path):
             return b""
@@ -93,17 +93,19 @@ def start_of(path: Path) -> bytes:
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Whether a file that begins so is safetensors: a length, then a table in JSON."""
+    """Whether these first bytes are those of a safetensors file: a length, then a table in JSON."""
     return len(start) > 8 and start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") < _MOST_HEADER_BYTES
 
 
 def format_of(path: Path, start: bytes) -> Format | None:
-    """What a file is that is not safetensors; None for what may be, and for what its header's reader says better."""
+    """The format of a file that is not safetensors; None for a file whose header the reader of headers judges."""
     if is_safetensors(start):
         return None
-    found = next((form for magic, form in _STARTS.items() if start.startswith(magic)), None)
-    if found is None and start.lstrip()[:1] in (b"{", b"[") and b"\0" not in start:
-        found = _JSON
-    by_suffix = FORMATS.get(path.suffix.lower())
-    is_text = start.lstrip()[:1] == b"<" or start.startswith(b"version https://git-lfs")
-    return found or (None if is_text else by_suffix)
+    for magic, form in _STARTS.items():
+        if start.startswith(magic):
+            return form
+    first_sign = start.lstrip()[:1]
+    if first_sign in (b"{", b"[") and b"\0" not in start:
+        return _JSON
+    is_text = first_sign == b"<" or start.startswith(b"version https://git-lfs")
+    return None if is_text else FORMATS.get(path.suffix.lower())

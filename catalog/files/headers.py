@@ -56,7 +56,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A file's tensors by name, and what its maker wrote beside them: never trusted, only shown."""
+    """A file's tensors by name, and its maker's metadata: never trusted, only shown."""
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
@@ -73,14 +73,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def read_whole_header(path: Path) -> Header:
-    """As `read_header`, with the metadata: its texts only, whatever else it holds.
+    """As `read_header`, with the metadata: only its texts.
 
     Raises:
         ModelProblem: as `read_header`.
     """
     raw, data_bytes = _header_bytes(path)
     try:
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+        header = json.loads(raw, object_pairs_hook=_table_without_duplicates)
     except _Duplicate as error:
         raise _bad(path, f"names the tensor “{str(error)[:80]}” twice") from None
     except (ValueError, RecursionError):
@@ -93,7 +93,15 @@ def read_whole_header(path: Path) -> Header:
     if len(header) > MAX_TENSORS:
         raise _bad(path, f"names {len(header):,} tensors; at most {MAX_TENSORS:,} are read")
     tensors = {name: _tensor(path, name, entry) for name, entry in header.items()}
-    _check_layout(path, tensors, data_bytes)
+    position = 0
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.begin, tensor.end)):
+        if tensor.begin != position:
+            raise _bad(path, "has a gap or an overlap between its tensors")
+        position = tensor.end
+    if position > data_bytes:
+        raise _bad(path, f"is cut off: {position - data_bytes:,} bytes are missing", "Download or copy it again.")
+    if position < data_bytes:
+        raise _bad(path, f"has {data_bytes - position:,} bytes more than its header says", "Download or copy it again.")
     texts = metadata.items() if isinstance(metadata, dict) else ()
     return Header(tensors, {key: value for key, value in texts if isinstance(value, str)})
 
@@ -137,11 +145,12 @@ class _Duplicate(ValueError):
     pass
 
 
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        seen: set[str] = set()
-        raise _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+def _table_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table: dict[str, object] = {}
+    for key, value in pairs:
+        if key in table:
+            raise _Duplicate(key)
+        table[key] = value
     return table
 
 
@@ -162,18 +171,6 @@ def _tensor(path: Path, name: str, entry: object) -> TensorInfo:
     if size != 8 * (end - begin):
         raise _bad(path, f"gives the tensor “{name[:80]}” {end - begin} bytes; its shape needs {-(-size // 8)}")
     return TensorInfo(dtype, shape, begin, end)
-
-
-def _check_layout(path: Path, tensors: dict[str, TensorInfo], data_bytes: int) -> None:
-    position = 0
-    for tensor in sorted(tensors.values(), key=lambda t: (t.begin, t.end)):
-        if tensor.begin != position:
-            raise _bad(path, "has a gap or an overlap between its tensors")
-        position = tensor.end
-    if position > data_bytes:
-        raise _bad(path, f"is cut off: {position - data_bytes:,} bytes are missing", "Download or copy it again.")
-    if position < data_bytes:
-        raise _bad(path, f"has {data_bytes - position:,} bytes more than its header says", "Download or copy it again.")
 
 
 def _bad(path: Path, cause: str, hint: str = "Use another file.") -> ModelProblem:

@@ -1,7 +1,7 @@
-"""Where models lie: the folders of A1111, Forge and ComfyUI, and ComfyUI's extra_model_paths.yaml.
+"""Where models are kept: the folders of A1111, Forge and ComfyUI, and ComfyUI's extra_model_paths.yaml.
 
-A folder's name never says what a safetensors file in it is; it shortens the model's name, and says what a file may
-be that isn't opened (a pickle) or can't be understood.
+A folder's name never decides what a safetensors file in it is; it shortens the model's name, and gives the kind of a
+file that isn't opened (a pickle) or can't be understood.
 """
 
 import logging
@@ -56,7 +56,7 @@ _OTHER_NAMES_OUTSIDE = """
 
 
 def _squashed(name: str) -> str:
-    """A folder's name without what programs spell differently: case, separators, plural."""
+    """A folder's name without case, separators and plural, which programs spell differently."""
     return re.sub(r"[\s_.-]+", "", name.casefold()).removesuffix("s")
 
 
@@ -93,7 +93,7 @@ class Place:
 
 
 def kind_of_folder(name: str) -> ModelKind | None:
-    """What a folder of this name holds by convention."""
+    """The kind of the models in a folder of this name, by convention."""
     squashed = _squashed(name)
     return KIND_FOLDERS.get(squashed) or KIND_FOLDERS.get(squashed.removesuffix("model"))
 
@@ -104,32 +104,30 @@ def is_other_folder(name: str, inside: ModelKind | None = None) -> bool:
 
 
 def places_of(roots: Sequence[Path]) -> tuple[Place, ...]:
-    """Where to look, in order.
+    """List the folders to look into, in order.
 
     Args:
         roots: Folders of models, folders of a web UI (with a folder `models`), and extra_model_paths.yaml files.
     """
     found: dict[Path, Place] = {}
     for root in roots:
-        for place in _places_of(root):
+        if root.suffix in (".yaml", ".yml"):
+            places = list(read_extra_paths(root))
+        elif _is_web_ui(root):
+            places = [Place(root / "models")]
+            for place in (
+                Place(root / "embeddings", "embedding"),
+                Place(root / _CONTROLNET_EXTENSION, "controlnet"),
+            ):
+                if place.folder.is_dir():
+                    places.append(place)
+            places += read_extra_paths(root / EXTRA_PATHS)
+        else:
+            home = root.parent if root.name == "models" else root
+            places = [Place(root, kind_of_folder(root.name)), *read_extra_paths(home / EXTRA_PATHS)]
+        for place in places:
             found.setdefault(place.folder, place)
     return tuple(found.values())
-
-
-def _places_of(root: Path) -> Iterator[Place]:
-    if root.suffix in (".yaml", ".yml"):
-        yield from read_extra_paths(root)
-        return
-    if _is_web_ui(root):
-        yield Place(root / "models")
-        for folder, kind in ((root / "embeddings", "embedding"), (root / _CONTROLNET_EXTENSION, "controlnet")):
-            if folder.is_dir():
-                yield Place(folder, kind_of_folder(kind + "s") or "controlnet")
-        home = root
-    else:
-        yield Place(root, kind_of_folder(root.name))
-        home = root.parent if root.name == "models" else root
-    yield from read_extra_paths(home / EXTRA_PATHS)
 
 
 def _is_web_ui(root: Path) -> bool:
@@ -144,7 +142,7 @@ def _is_web_ui(root: Path) -> bool:
 
 
 def read_extra_paths(path: Path) -> Iterator[Place]:
-    """The folders that ComfyUI's file names: sections with `base_path`, and a line or several for each kind.
+    """The folders that ComfyUI's file names: sections with `base_path`, and one or more lines for each kind.
 
     A file that isn't there names none; one that can't be understood, and a line that names no place, is logged.
     """
@@ -163,20 +161,22 @@ def read_extra_paths(path: Path) -> Iterator[Place]:
         logger.warning("%s has no sections; the folders it names are left out", path)
     for section in sections.values() if isinstance(sections, dict) else ():
         if isinstance(section, dict):
-            yield from _section(section, path)
+            yield from _places_in_section(section, path)
 
 
-def _section(section: Mapping[object, object], file: Path) -> Iterator[Place]:
-    home = file.parent
+def _places_in_section(section: Mapping[object, object], file: Path) -> Iterator[Place]:
     base = section.get("base_path")
-    folder = _place_at(home, base, file) if isinstance(base, str) else home
+    folder: Path | None = file.parent
+    if isinstance(base, str):
+        folder = _place_at(file.parent, base, file)
     for key, lines in section.items():
         name = key if isinstance(key, str) else ""
         kind = kind_of_folder(name)
         if folder is None or kind is None or is_other_folder(name) or not isinstance(lines, str):
             continue
-        for line in lines.splitlines():
-            if line.strip() and (place := _place_at(folder, line.strip(), file)):
+        for line in filter(None, map(str.strip, lines.splitlines())):
+            place = _place_at(folder, line, file)
+            if place is not None:
                 yield Place(place, kind)
 
 

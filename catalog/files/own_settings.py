@@ -1,12 +1,12 @@
-"""What a checkpoint's folder may say for itself beside its weights: darkroom.json, and the words it knows.
+"""Settings that a checkpoint's folder may hold beside its weights: darkroom.json, and the vocabulary it knows.
 
-All of it is a convenience, so that nothing in it makes a model useless: what makes no sense is left out, the usual
-stands in its place, and a sentence says so.
+All of it is a convenience, so nothing in it makes a model useless: a setting that makes no sense is left out, the
+family's default is used, and a sentence says so.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,11 +22,21 @@ OWN_FILE, WORDS_FILE = "darkroom.json", "vocabulary.txt"
 _MAX_TEXT = 300
 _MAX_SIZES, _MAX_EXAMPLES, _MAX_WARNINGS = 12, 6, 4
 _MAX_SIZE_NAME, _MAX_EXAMPLE, _MAX_SHOWN = 40, 200, 60
+_EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "steps": f"a whole number from {STEPS[0]} to {STEPS[1]}",
+        "guidance": f"a number from {GUIDANCE[0]:g} to {GUIDANCE[1]:g}",
+        "width": f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}",
+        "height": f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}",
+        "sampler": "a sampler that is known",
+        "schedule": "a schedule that is known",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnSettings:
-    """What a folder says of its model; `warnings` are sentences about what it says wrongly."""
+    """The settings of a folder; `warnings` are sentences about those that were left out."""
 
     defaults: Defaults
     sizes: Mapping[str, Size]
@@ -39,12 +49,12 @@ class OwnSettings:
 
 @dataclass(slots=True)
 class _Reader:
-    """Takes single values out of a table, and remembers what could not be taken."""
+    """Reads single values of a table, and collects a warning for each that makes no sense."""
 
     warnings: list[str] = field(default_factory=list)
 
-    def complain(self, sentence: str) -> None:
-        """Say what is left out."""
+    def warn(self, sentence: str) -> None:
+        """Report a setting that is left out."""
         self.warnings.append(sentence)
 
     def text(self, table: Mapping[str, object], name: str) -> str:
@@ -52,7 +62,7 @@ class _Reader:
         value = table.get(name, "")
         if isinstance(value, str):
             return printable(value, _MAX_TEXT)
-        self.complain(f"In {OWN_FILE} “{name}” is {_shown(value)}, not a text; it is left out.")
+        self.warn(f"In {OWN_FILE} “{name}” is {_as_in_file(value)}, not a text; it is left out.")
         return ""
 
     def table(self, table: Mapping[str, object], name: str) -> Mapping[str, object]:
@@ -60,143 +70,138 @@ class _Reader:
         value = table.get(name, {})
         if isinstance(value, dict):
             return value
-        self.complain(f"In {OWN_FILE} “{name}” is {_shown(value)}, not a table; it is left out.")
+        self.warn(f"In {OWN_FILE} “{name}” is {_as_in_file(value)}, not a table; it is left out.")
         return {}
 
 
 def read_own_settings(folder: Path, defaults: Defaults, sizes: Mapping[str, Size], *, zero_snr: bool) -> OwnSettings:
-    """A folder's darkroom.json and vocabulary.txt.
+    """Read a folder's darkroom.json and vocabulary.txt.
 
     Args:
-        defaults, sizes: The family's, for what the folder does not say, or says wrongly.
-        zero_snr: Of the model, with which not every schedule goes.
+        defaults, sizes: The family's, used where the folder gives none that make sense.
+        zero_snr: Of the model; not every schedule goes with it.
     """
     reader = _Reader()
-    side = _side_file(folder, reader)
+    table: Mapping[str, object] = {}
+    try:
+        if (folder / OWN_FILE).exists():
+            table = read_json(folder / OWN_FILE)
+    except ModelProblem:
+        reader.warn(f"{OWN_FILE} can't be read as a table in JSON; the usual settings are used.")
     own = OwnSettings(
-        _defaults(reader, reader.table(side, "defaults"), defaults, zero_snr=zero_snr),
-        MappingProxyType(dict(_sizes(reader, reader.table(side, "sizes")))) or sizes,
-        reader.text(side, "title"),
-        reader.text(side, "description"),
-        _examples(reader, side.get("examples", [])),
-        _words(folder, reader),
+        _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr=zero_snr),
+        _own_sizes(reader, reader.table(table, "sizes")) or sizes,
+        reader.text(table, "title"),
+        reader.text(table, "description"),
+        _own_examples(reader, table.get("examples", [])),
+        _vocabulary(folder, reader),
     )
     return replace(own, warnings=tuple(reader.warnings[:_MAX_WARNINGS]))
 
 
-def _side_file(folder: Path, reader: _Reader) -> Mapping[str, object]:
-    if not (folder / OWN_FILE).exists():
-        return {}
-    try:
-        return read_json(folder / OWN_FILE)
-    except ModelProblem:
-        reader.complain(f"{OWN_FILE} can't be read as a table in JSON; the usual settings are used.")
-        return {}
-
-
-def _defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults, *, zero_snr: bool) -> Defaults:
-    checks: Mapping[str, tuple[Callable[[object], int | float | str | None], str]] = {
-        "steps": (lambda value: _whole(value, *STEPS), f"a whole number from {STEPS[0]} to {STEPS[1]}"),
-        "guidance": (lambda value: _number(value, *GUIDANCE), f"a number from {GUIDANCE[0]:g} to {GUIDANCE[1]:g}"),
-        "width": (_side, f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}"),
-        "height": (_side, f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}"),
-        "sampler": (_sampler, "a sampler that is known"),
-        "schedule": (_schedule, "a schedule that is known"),
-    }
+def _own_defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults, *, zero_snr: bool) -> Defaults:
     taken: dict[str, int | float | str] = {}
     for name, value in table.items():
-        check, expected = checks.get(name, (lambda _: None, ""))
-        found = check(value)
-        if found is not None:
-            taken[name] = found
-        elif expected:
-            reader.complain(
-                f"In {OWN_FILE} “{name}” is {_shown(value)}, not {expected}; {getattr(usual, name)} is used."
-            )
+        if name not in _EXPECTED:
+            reader.warn(f"In {OWN_FILE} “{printable(name, _MAX_SHOWN)}” is no default that is known.")
+            continue
+        read = _default_value(name, value)
+        if read is not None:
+            taken[name] = read
         else:
-            reader.complain(f"In {OWN_FILE} “{printable(name, _MAX_SHOWN)}” is no default that is known.")
-    made = replace(usual, **taken)  # type: ignore[arg-type]
-    sampler = find_sampler(made.sampler)
+            instead = getattr(usual, name)
+            reader.warn(f"In {OWN_FILE} “{name}” is {_as_in_file(value)}, not {_EXPECTED[name]}; {instead} is used.")
+    defaults = replace(usual, **taken)  # type: ignore[arg-type]
+    sampler = find_sampler(defaults.sampler)
     assert sampler is not None
-    if made.schedule in schedules_for(sampler, zero_snr=zero_snr):
-        return made
-    if {"sampler", "schedule"} & set(taken):
-        reader.complain(
-            f"In {OWN_FILE} the schedule “{made.schedule}” does not go with “{made.sampler}”"
+    if defaults.schedule in schedules_for(sampler, zero_snr=zero_snr):
+        return defaults
+    if "sampler" in taken or "schedule" in taken:
+        reader.warn(
+            f"In {OWN_FILE} the schedule “{defaults.schedule}” does not go with “{defaults.sampler}”"
             f"{' on this model' if zero_snr else ''}; the sampler's own is used."
         )
-    return replace(made, schedule="automatic")
+    return replace(defaults, schedule="automatic")
 
 
-def _sizes(reader: _Reader, table: Mapping[str, object]) -> Iterator[tuple[str, Size]]:
+def _default_value(name: str, value: object) -> int | float | str | None:
+    """A default as its field holds it; None for a value that makes no sense."""
+    if name == "guidance":
+        return _number_in(value, GUIDANCE)
+    if name == "steps":
+        return _integer_in(value, STEPS)
+    if name in ("width", "height"):
+        return _side(value)
+    if not isinstance(value, str):
+        return None
+    item = find_sampler(value) if name == "sampler" else find_schedule(value)
+    return item.id if item else None
+
+
+def _own_sizes(reader: _Reader, table: Mapping[str, object]) -> Mapping[str, Size]:
+    sizes = {}
     for name, value in list(table.items())[:_MAX_SIZES]:
-        sides = [_side(side) for side in value] if isinstance(value, list) else []
         label = printable(name, _MAX_SIZE_NAME)
-        if len(sides) == 2 and sides[0] and sides[1] and label:
-            yield label, (sides[0], sides[1])
+        width, height = None, None
+        if isinstance(value, list) and len(value) == 2:
+            width, height = _side(value[0]), _side(value[1])
+        if width and height and label:
+            sizes[label] = (width, height)
         else:
-            reader.complain(
-                f"In {OWN_FILE} the size “{label}” is {_shown(value)}, not two multiples of {SIDE_MULTIPLE} "
+            reader.warn(
+                f"In {OWN_FILE} the size “{label}” is {_as_in_file(value)}, not two multiples of {SIDE_MULTIPLE} "
                 f"from {SIDE[0]} to {SIDE[1]}; it is left out."
             )
+    return MappingProxyType(sizes)
 
 
-def _examples(reader: _Reader, value: object) -> tuple[str, ...]:
+def _own_examples(reader: _Reader, value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        reader.complain(f"In {OWN_FILE} “examples” is {_shown(value)}, not a list; it is left out.")
+        reader.warn(f"In {OWN_FILE} “examples” is {_as_in_file(value)}, not a list; it is left out.")
         return ()
     texts = [printable(text, _MAX_EXAMPLE) for text in value if isinstance(text, str)]
     if len(texts) < len(value):
-        reader.complain(f"In {OWN_FILE} “examples” holds more than texts; those are left out.")
-    return tuple(text for text in texts if text)[:_MAX_EXAMPLES]
+        reader.warn(f"In {OWN_FILE} “examples” holds more than texts; those are left out.")
+    return tuple(filter(None, texts))[:_MAX_EXAMPLES]
 
 
-def _words(folder: Path, reader: _Reader) -> frozenset[str]:
+def _vocabulary(folder: Path, reader: _Reader) -> frozenset[str]:
     """The vocabulary that a model publishes; empty (any word) where there is none."""
     path = folder / WORDS_FILE
     try:
         if not path.is_file():
             return frozenset()
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            reader.complain(f"{WORDS_FILE} is too large; it is not used.")
+            reader.warn(f"{WORDS_FILE} is too large; it is not used.")
             return frozenset()
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        reader.complain(f"{WORDS_FILE} is not in UTF-8; it is not used.")
+        reader.warn(f"{WORDS_FILE} is not in UTF-8; it is not used.")
         return frozenset()
     except OSError as error:
-        reader.complain(f"{WORDS_FILE} can't be read ({error.strerror}); it is not used.")
+        reader.warn(f"{WORDS_FILE} can't be read ({error.strerror}); it is not used.")
         return frozenset()
-    return frozenset(word for line in lines if (word := printable(line, _MAX_TEXT).lower()))
+    words = {printable(line, _MAX_TEXT).lower() for line in lines}
+    return frozenset(words - {""})
 
 
-def _whole(value: object, least: int, most: int) -> int | None:
-    number = _number(value, least, most)
+def _integer_in(value: object, limits: tuple[int, int]) -> int | None:
+    number = _number_in(value, limits)
     return int(number) if number is not None and number == int(number) else None
 
 
-def _number(value: object, least: float, most: float) -> float | None:
+def _number_in(value: object, limits: tuple[float, float]) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if least <= value <= most and math.isfinite(value) else None
+    return value if limits[0] <= value <= limits[1] and math.isfinite(value) else None
 
 
 def _side(value: object) -> int | None:
-    side = _whole(value, *SIDE)
+    side = _integer_in(value, SIDE)
     return side if side is not None and side % SIDE_MULTIPLE == 0 else None
 
 
-def _sampler(value: object) -> str | None:
-    found = find_sampler(value) if isinstance(value, str) else None
-    return found.id if found else None
-
-
-def _schedule(value: object) -> str | None:
-    found = find_schedule(value) if isinstance(value, str) else None
-    return found.id if found else None
-
-
-def _shown(value: object) -> str:
+def _as_in_file(value: object) -> str:
     """A value as the file has it, short."""
     if isinstance(value, list | dict) and len(value) > 4:
         return "a long list" if isinstance(value, list) else "a table"

@@ -1,4 +1,4 @@
-"""What people keep beside a model's file, and what makers write into its header: pictures, notes, trigger words.
+"""Pictures, notes and trigger words that people keep beside a model's file and that makers write into its header.
 
 Foreign text: it is cut to a length, cleaned of control characters and markup, and only ever shown.
 """
@@ -7,6 +7,7 @@ import codecs
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ _OFTEN = 0.9  # of the most frequent tag's count: what was in (nearly) every pic
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is told about a model besides its weights."""
+    """The notes about a model."""
 
     title: str = ""
     notes: str = ""
@@ -38,45 +39,49 @@ class About:
 
 def preview_of(path: Path, beside: Container[str]) -> Path | None:
     """The picture beside a file. `beside`: the names in its folder."""
-    return next(
-        (path.with_name(path.stem + ending) for ending in PREVIEW_ENDINGS if path.stem + ending in beside), None
-    )
+    for ending in PREVIEW_ENDINGS:
+        if path.stem + ending in beside:
+            return path.with_name(path.stem + ending)
+    return None
 
 
 def notes_of(path: Path, beside: Container[str]) -> tuple[Path, ...]:
-    """The files with words about a model. `beside`: the names in its folder."""
+    """The files with notes about a model. `beside`: the names in its folder."""
     return tuple(path.with_name(path.stem + ending) for ending in NOTE_ENDINGS if path.stem + ending in beside)
 
 
 def read_notes(files: Sequence[Path]) -> About:
-    """What side files say, the first that says a thing; what can't be read says nothing."""
+    """Read side files; the first that has notes or trigger words counts, one that can't be read has none."""
     notes = ""
     words: tuple[str, ...] = ()
     for file in files:
-        text = _text_of(file)
+        text = _read_text(file)
         if file.suffix == ".txt":
             found = About(notes=clean(text, MAX_NOTES))
         else:
-            found = _of_table(_table(text))
+            found = _from_table(_json_table(text))
         notes, words = notes or found.notes, words or found.trigger_words
     return About(notes=notes, trigger_words=words)
 
 
 def read_metadata(metadata: Mapping[str, str]) -> About:
-    """What a header's metadata says: modelspec's fields, else those of sd-scripts."""
+    """Read a header's metadata: modelspec's fields, else those of sd-scripts."""
     title = clean(metadata.get("modelspec.title", "") or metadata.get("ss_output_name", ""), MAX_WORD)
-    parts = [clean(metadata.get(f"modelspec.{key}", ""), MAX_NOTES) for key in ("description", "usage_hint")]
+    parts = [
+        clean(metadata.get("modelspec.description", ""), MAX_NOTES),
+        clean(metadata.get("modelspec.usage_hint", ""), MAX_NOTES),
+    ]
     size = len(metadata.get("modelspec.thumbnail", ""))
     if size > MAX_METADATA_PICTURE:
         parts.append(f"The picture inside the file ({size / 1e6:.1f} MB) is not shown.")
-    words = _words([metadata.get("modelspec.trigger_phrase", "")]) or _frequent_tags(
-        metadata.get("ss_tag_frequency", "")
-    )
-    return About(title, "\n".join(part for part in parts if part)[:MAX_NOTES], words)
+    words = _trigger_words([metadata.get("modelspec.trigger_phrase", "")])
+    if not words:
+        words = _frequent_tags(metadata.get("ss_tag_frequency", ""))
+    return About(title, "\n".join(filter(None, parts))[:MAX_NOTES], words)
 
 
 def clean(text: str, limit: int) -> str:
-    """Plain text of foreign text: no markup, no characters that hide or turn others."""
+    """Make plain text of foreign text: no markup, no characters that hide or turn others."""
     text = text[: limit * 4]
     if "<" in text:
         text = _MARKUP.sub("", _TAGS.sub("\n", text))
@@ -84,7 +89,8 @@ def clean(text: str, limit: int) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip()[:limit]
 
 
-def _text_of(file: Path) -> str:
+def _read_text(file: Path) -> str:
+    """A side file's text; "" for one that is too large or can't be read."""
     try:
         if file.stat().st_size > MAX_SIDE_BYTES or not file.is_file():
             return ""
@@ -96,7 +102,7 @@ def _text_of(file: Path) -> str:
     return data.decode("utf-8-sig", "replace")
 
 
-def _table(text: str) -> Mapping[str, Any]:
+def _json_table(text: str) -> Mapping[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -104,32 +110,38 @@ def _table(text: str) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _of_table(table: Mapping[str, Any]) -> About:
-    """A1111's user metadata, or what Civitai's helpers keep."""
-    said = [table.get(key) for key in ("notes", "description")]
+def _from_table(table: Mapping[str, Any]) -> About:
+    """A1111's user metadata, or the table that Civitai's helpers write."""
+    texts = [table.get("notes"), table.get("description")]
     model = table.get("model")
-    said += [model.get("description")] if isinstance(model, dict) else []
+    if isinstance(model, dict):
+        texts.append(model.get("description"))
+    notes = "\n".join(text for text in texts if isinstance(text, str) and text)
     words = table.get("trainedWords") or table.get("activation text") or table.get("trigger_words") or ()
-    return About(
-        notes=clean("\n".join(text for text in said if isinstance(text, str) and text), MAX_NOTES),
-        trigger_words=_words([words] if isinstance(words, str) else words),
-    )
+    return About(notes=clean(notes, MAX_NOTES), trigger_words=_trigger_words(words))
 
 
-def _words(found: object) -> tuple[str, ...]:
-    texts = (
-        [clean(text, MAX_WORD) for text in found if isinstance(text, str)] if isinstance(found, list | tuple) else []
-    )
-    return tuple(dict.fromkeys(text.strip(" ,") for text in texts if text.strip(" ,")))[:MAX_WORDS]
+def _trigger_words(found: object) -> tuple[str, ...]:
+    """Trigger words of a text or a list of texts, each once."""
+    if isinstance(found, str):
+        found = [found]
+    if not isinstance(found, list | tuple):
+        return ()
+    words: dict[str, None] = {}
+    for text in found:
+        if isinstance(text, str):
+            words[clean(text, MAX_WORD).strip(" ,")] = None
+    words.pop("", None)
+    return tuple(words)[:MAX_WORDS]
 
 
 def _frequent_tags(text: str) -> tuple[str, ...]:
     """Tags that (nearly) every picture of a training set had. `text`: folder -> tag -> how often, as JSON."""
-    counts: dict[str, int] = {}
-    for tags in _table(text).values():
+    counts: Counter[str] = Counter()
+    for tags in _json_table(text).values():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
             if isinstance(count, int) and 0 < count < _MOST_COUNTED:
-                counts[str(tag)] = counts.get(str(tag), 0) + count
+                counts[str(tag)] += count
     most = max(counts.values(), default=0)
-    often = sorted((tag for tag, count in counts.items() if count >= most * _OFTEN), key=lambda tag: -counts[tag])
-    return _words(often[:MAX_WORDS])
+    often = [tag for tag, count in counts.most_common() if count >= most * _OFTEN]
+    return _trigger_words(often[:MAX_WORDS])

@@ -1,7 +1,7 @@
 """Which files of a folder in diffusers' layout hold its weights: a variant, or several files with an index.
 
-Catalog and engine both ask here, so that what is listed as usable is what is read. Source of the names: diffusers and
-transformers (`variant=`, sharded checkpoints). What is in a file's header, `headers.py`.
+Catalog and engine both ask here, so the engine reads the files that the catalog lists as usable. Source of the names:
+diffusers and transformers (`variant=`, sharded checkpoints). Headers are read in `headers.py`.
 """
 
 import os
@@ -27,46 +27,54 @@ _OTHER_VARIANT = 4
 _AGAIN = "Download the model again."
 
 
-def weights_files(part: Path) -> tuple[Path, ...]:
-    """The weights of one part of a diffusers folder, in order; the headers are read and found sound.
+def weights_files(component: Path) -> tuple[Path, ...]:
+    """The weights of one component of a diffusers folder, in order; their headers are read and found sound.
 
     Raises:
-        ModelProblem: there are none that can be used; says what is there instead.
+        ModelProblem: there are none that can be used; names what is there instead.
     """
     try:
-        names = sorted(name for name in os.listdir(part) if not name.startswith(".") and os.path.isfile(part / name))
+        names = [name for name in os.listdir(component) if not name.startswith(".")]
+        names = sorted(name for name in names if os.path.isfile(component / name))
     except FileNotFoundError:
-        raise ModelProblem(f"{part.name} is missing.", _AGAIN) from None
+        raise ModelProblem(f"{component.name} is missing.", _AGAIN) from None
     except OSError as error:
-        raise UnreadableModel(f"{part.name} can't be read ({error.strerror}).", "Correct its permissions.") from None
-    candidates = sorted(filter(None, map(_candidate, names)))
-    alone = [name for name in names if name.endswith(".safetensors") and not _SHARD.fullmatch(name)]
+        raise UnreadableModel(
+            f"{component.name} can't be read ({error.strerror}).", "Correct its permissions."
+        ) from None
+    candidates: list[tuple[int, str, bool, str]] = []  # rank and name of the variant, whether several files, the file
+    alone: list[str] = []
+    for name in names:
+        if _SHARD.fullmatch(name):
+            continue
+        if name.endswith(".safetensors"):
+            alone.append(name)
+        whole, index = _WHOLE.fullmatch(name), _INDEX.fullmatch(name)
+        if whole:
+            variant = whole["variant"] or ""
+        elif index:
+            variant = index["early"] or index["late"] or ""
+        else:
+            continue
+        candidates.append((_RANKS.get(variant, _OTHER_VARIANT), variant, whole is None, name))
     if candidates:
-        chosen = candidates[0][-1]
+        chosen = min(candidates)[-1]
     elif len(alone) == 1:
         chosen = alone[0]
     else:
-        raise _nothing_usable(part.name, names)
+        raise _nothing_usable(component.name, names)
     if chosen.endswith(".json"):
-        return _shards(part, chosen)
-    read_header(part / chosen)
-    return (part / chosen,)
+        return _shards(component, chosen)
+    read_header(component / chosen)
+    return (component / chosen,)
 
 
-def _candidate(name: str) -> tuple[int, str, bool, str] | None:
-    """What to prefer comes first: (rank and name of the variant, whole files before several, the file)."""
-    whole, index = _WHOLE.fullmatch(name), _INDEX.fullmatch(name)
-    if _SHARD.fullmatch(name) or not (whole or index):
-        return None
-    variant = (whole["variant"] if whole else index and (index["early"] or index["late"])) or ""
-    return _RANKS.get(variant, _OTHER_VARIANT), variant, whole is None, name
-
-
-def _shards(part: Path, index: str) -> tuple[Path, ...]:
+def _shards(component: Path, index: str) -> tuple[Path, ...]:
     """The files that an index names. Only plain names count: an index must not lead to other places."""
-    where = f"{part.name}/{index}"
-    table = read_json(part / index).get("weight_map")
-    names = sorted(set(table.values())) if isinstance(table, dict) and _are_texts(table.values()) else []
+    where = f"{component.name}/{index}"
+    table = read_json(component / index).get("weight_map")
+    files = list(table.values()) if isinstance(table, dict) else []
+    names = sorted(set(files)) if all(isinstance(name, str) for name in files) else []
     if not names or len(names) > _MOST_SHARDS:
         raise ModelProblem(f"{where} does not say which tensor is in which file.", _AGAIN)
     seen: set[str] = set()
@@ -75,38 +83,37 @@ def _shards(part: Path, index: str) -> tuple[Path, ...]:
             raise ModelProblem(
                 f"{where} names “{printable(name, 80)}”, which is no file beside it.", "Use another model."
             )
-        if not (part / name).is_file():
-            raise ModelProblem(f"{part.name}/{name} is missing, one of {len(names)} files of its weights.", _AGAIN)
-        header = read_header(part / name)
-        if twice := seen & header.keys():
-            raise ModelProblem(f"{part.name} has the tensor “{printable(min(twice), 80)}” in two of its files.", _AGAIN)
-        seen |= header.keys()
-    return tuple(part / name for name in names)
+        if not (component / name).is_file():
+            raise ModelProblem(f"{component.name}/{name} is missing, one of {len(names)} files of its weights.", _AGAIN)
+        tensors = read_header(component / name).keys()
+        twice = seen & tensors
+        if twice:
+            raise ModelProblem(
+                f"{component.name} has the tensor “{printable(min(twice), 80)}” in two of its files.", _AGAIN
+            )
+        seen |= tensors
+    return tuple(component / name for name in names)
 
 
-def _are_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _nothing_usable(part: str, names: Iterable[str]) -> ModelProblem:
-    """What a folder holds in place of weights that can be read."""
+def _nothing_usable(component: str, names: Iterable[str]) -> ModelProblem:
+    """Names what a folder holds in place of weights that can be read."""
     if any(_SHARD.fullmatch(name) for name in names):
         return ModelProblem(
-            f"{part} is split into several files, and the index that says what is in them is missing "
+            f"{component} is split into several files, and the index that says what is in them is missing "
             "(….safetensors.index.json).",
             _AGAIN,
         )
-    suffixes = {os.path.splitext(name)[1].lower() for name in names}
-    if several := [name for name in names if name.endswith(".safetensors")]:
+    count = sum(name.endswith(".safetensors") for name in names)
+    if count:
         return ModelProblem(
-            f"{part} has {len(several)} .safetensors files, none with a name that diffusers gives: "
+            f"{component} has {count} .safetensors files, none with a name that diffusers gives: "
             "which to use is not clear.",
             "Keep one of them.",
         )
+    suffixes = {os.path.splitext(name)[1].lower() for name in names}
     for suffix, form in FORMATS.items():
         if suffix in suffixes:
-            hint = (
-                "Download its files as safetensors." if form.label == PICKLE.label else form.hint
-            )  # a file is converted
-            return ModelProblem(f"{part} holds {form.label} ({suffix}), {form.problem}.", hint)
-    return ModelProblem(f"{part} has no weights (.safetensors).", _AGAIN)
+            # Only a single file can be converted here.
+            hint = "Download its files as safetensors." if form.label == PICKLE.label else form.hint
+            return ModelProblem(f"{component} holds {form.label} ({suffix}), {form.problem}.", hint)
+    return ModelProblem(f"{component} has no weights (.safetensors).", _AGAIN)

@@ -14,7 +14,7 @@ from diffusers import ControlNetUnionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from catalog.detect.control_models import LABELS, UNION_SHOWS, union_place
+from catalog.detect.control_models import LABELS, UNION_CONTROL_TYPES, union_type_index
 from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
@@ -159,8 +159,8 @@ def _shown(value: object) -> str:
 def _union_type(control: Control, net: nn.Module) -> int | None:
     if not isinstance(net, ControlNetUnionModel):
         return None
-    known = UNION_SHOWS[: net.config.num_control_type]
-    return union_place(f"{LABELS['controlnet']} “{control.model.name}”", known, control)
+    known = UNION_CONTROL_TYPES[: net.config.num_control_type]
+    return union_type_index(f"{LABELS['controlnet']} “{control.model.name}”", known, control)
 
 
 def _hint(picture: Image.Image, device: Device) -> Tensor:

@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from contract.prompt import Part, Piece, Prompt, parse
+from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from engine.adapters.textual_inversion import NO_WORDS, Vector, Vocabulary, with_placeholder_tokens
 from engine.families.family import Encoded
@@ -105,8 +105,8 @@ def encode_prompts(
         InvalidRecipe: a weight is beyond every number, or clip skip leaves no layer.
     """
     count = recipe.steps if hires_steps is None else hires_steps
-    prompt = parse(recipe.prompt, count, after=after)
-    negative = parse(recipe.negative_prompt, count, composes=False, after=after)
+    prompt = parse_prompt(recipe.prompt, count, after=after)
+    negative = parse_prompt(recipe.negative_prompt, count, composes=False, after=after)
     encoder = _Encoder(bundle, cache, recipe, vocabulary)
     steps = range(1 if prompt.is_static and negative.is_static else max(1, count))
     made: dict[object, Conditions] = {}

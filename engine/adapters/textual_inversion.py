@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from catalog.detect.embedding_names import find_names, spoken_names, tables_of
+from catalog.detect.embedding_names import find_names, prompt_names, vector_tensors
 from contract.errors import InvalidRecipe
 from contract.recipe import ModelRef
 from engine.models.manager import Bundle
@@ -63,14 +63,14 @@ def vocabulary_of(files: Mapping[ModelRef, Mapping[str, Tensor]], bundle: Bundle
     for ref, tensors in files.items():
         key = ref.fingerprint or ref.name
         tables[key] = _tables(ref, tensors, bundle)
-        for name in spoken_names(ref.name):
+        for name in prompt_names(ref.name):
             keys.setdefault(name, key)
     return Vocabulary(keys, tables)
 
 
 def _tables(ref: ModelRef, tensors: Mapping[str, Tensor], bundle: Bundle) -> tuple[Tensor, ...]:
     widths = tuple(_embedding(bundle.modules[name]).embedding_dim for name in _encoders(bundle))
-    found = [tensors[name] for name in tables_of(tensors)]
+    found = [tensors[name] for name in vector_tensors(tensors)]
     if not found:
         raise InvalidRecipe(
             f"Embedding “{ref.name}” holds no table of vectors that is known.", "Use another file.", field="embeddings"

@@ -21,7 +21,7 @@ from catalog.detect.quantized import without_companions
 from catalog.files.folders import read_json
 from catalog.files.headers import read_header
 from catalog.files.weights import weights_files
-from catalog.models import optional_parts
+from catalog.models import optional_components
 from contract.recipe import ModelRef
 from engine.checkpoints.component import Component
 from engine.checkpoints.predictions import scheduler_config
@@ -57,7 +57,7 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
         return {ref.kind: Component(read_json(path / "config.json"), builder_of(family, "vae"), _finder(path))}
     return {
         part: Component(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
-        for part in (*family.builders, *optional_parts(path))
+        for part in (*family.builders, *optional_components(path))
     }
 
 

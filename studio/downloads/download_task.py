@@ -116,7 +116,7 @@ class NetworkWorker:
             yield WorkNotice(
                 job_id,
                 "quarantine",
-                f"{task.label} can run code when opened. Convert it to safetensors: Models, Convert.",
+                f"{task.label} can run code when opened. Darkroom can convert it to safetensors.",
             )
         self._on_change()
 

@@ -6,7 +6,7 @@ What a picture shows is not looked at here; only its size is known.
 from collections.abc import Sequence
 from pathlib import Path
 
-from catalog.detect.control_models import LABELS, refuse_other_family, union_place
+from catalog.detect.control_models import LABELS, refuse_other_family, union_type_index
 from catalog.models import ModelEntry
 from catalog.preprocessors import (
     Preprocessor,
@@ -57,7 +57,7 @@ def _control(
     control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
     union = finder.models.find(model.name, "controlnet")
     if union and union.control_type:
-        union_place(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.shows")
+        union_type_index(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.shows")
     return control
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from catalog.detect.embedding_names import spoken_names
+from catalog.detect.embedding_names import prompt_names
 from catalog.models import ModelEntry
 from contract.parts import MASKED_FROM, Hires, InitImage, LoraUse, Mask
 from contract.recipe import ImageRef, Recipe
@@ -120,7 +120,7 @@ def _of_words(recipe: Recipe) -> Iterator[Notice]:
         recipe.negative_prompt,
         *filter(None, (hires.prompt, hires.negative_prompt) if hires else ()),
     ]
-    known = {name.casefold() for ref in recipe.embeddings for name in spoken_names(ref.name)}
+    known = {name.casefold() for ref in recipe.embeddings for name in prompt_names(ref.name)}
     for text in texts:
         for match in _NAMED_EMBEDDING.finditer(text):
             name = match[1].replace("\\", "/")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from contract.errors import InvalidRecipe
 from contract.parts import made_steps
-from contract.prompt import Part, Prompt, parse
+from contract.prompt import Part, Prompt, parse_prompt
 from contract.recipe import Recipe
 
 _STRONG = 10.0
@@ -66,7 +66,7 @@ def _readings(recipe: Recipe) -> Iterator[_Reading]:
 
 def _read(field: str, text: str, steps: int, after: int | None = None) -> _Reading:
     try:
-        prompt = parse(text, steps, composes="negative" not in field, after=after)
+        prompt = parse_prompt(text, steps, composes="negative" not in field, after=after)
         every = range(steps) if len(text) <= _READ_AT_EVERY_STEP else (0, steps - 1)
         looked_at = (0,) if prompt.is_static else every
         return _Reading(

@@ -1,6 +1,6 @@
 """Which embeddings (textual inversions) the prompts of a draft name, as refs. Any word may be one's name."""
 
-from catalog.detect.embedding_names import names_in, spoken_names
+from catalog.detect.embedding_names import names_in, prompt_names
 from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.parts import MAX_EMBEDDINGS
@@ -21,9 +21,9 @@ def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntr
     """
     entries: dict[str, ModelEntry] = {}
     for entry in sorted(finder.models.of_kind("embedding"), key=lambda entry: len(entry.ref.name)):
-        for name in spoken_names(entry.ref.name):
+        for name in prompt_names(entry.ref.name):
             entries.setdefault(name, entry)
-    meant = {name: ref for ref in draft.embeddings for name in spoken_names(ref.name)}
+    meant = {name: ref for ref in draft.embeddings for name in prompt_names(ref.name)}
     found: dict[str, ModelRef] = {}
     for field, text in _texts(draft).items():
         for name in names_in(text, {*entries, *meant}):

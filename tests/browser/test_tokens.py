@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from contract.prompt import parse
+from contract.prompt import parse_prompt
 from engine.adapters.prompt_encoder import split_in_chunks
 from tests.support.tiny import WORDS, make_tokenizer
 
@@ -75,7 +75,7 @@ def test_tokens_and_chunks_are_the_engines(text: str, module: Page) -> None:
     }""",
         [text, list(WORDS)],
     )
-    (part,) = parse(text, 20).at(0)
+    (part,) = parse_prompt(text, 20).at(0)
     chunks = split_in_chunks(part.pieces, TOKENIZER, 75).chunks
     assert (counted["used"], counted["chunks"]) == (sum(len(chunk.tokens) for chunk in chunks), len(chunks))
     assert counted["isExact"] and counted["room"] == 75

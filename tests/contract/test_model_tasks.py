@@ -7,7 +7,7 @@ from contract.errors import InvalidRecipe
 from contract.model_tasks import Convert, Download, Merge, MergeDraft
 from contract.recipe import ModelRef
 from contract.tasks import TASK, Generate, Task, task_json
-from contract.validation import parse
+from contract.validation import parse_request
 from tests.contract.test_recipe import recipe
 
 A, B = (ModelRef(name=name, family="sd1") for name in "ab")
@@ -50,7 +50,7 @@ def test_a_download_names_plain_paths_only(path: str) -> None:
 @pytest.mark.parametrize("source", ["model", "a/b/c", "../x", "https://evil.example/a", "a b/c", "-a/b", "a/.b"])
 def test_a_repository_is_owner_and_model(source: str) -> None:
     with pytest.raises(InvalidRecipe, match="Repository is"):
-        parse(Download, f'{{"source": "{source}"}}')
+        parse_request(Download, f'{{"source": "{source}"}}')
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "x\\y", "end."])
@@ -72,8 +72,8 @@ def test_what_a_method_needs_is_said() -> None:
 
 def test_a_refusal_names_the_field_and_what_to_use() -> None:
     with pytest.raises(InvalidRecipe) as refused:
-        parse(MergeDraft, '{"name": "m", "a": "x", "b": "y", "ratio": 2}')
+        parse_request(MergeDraft, '{"name": "m", "a": "x", "b": "y", "ratio": 2}')
     assert (refused.value.message, refused.value.hint) == ("Ratio is 2.", "Use a number, 0 to 1.")
     with pytest.raises(InvalidRecipe) as refused:
-        parse(Download, '{"source": "a/b", "files": ["ok.safetensors", "../x"]}')
+        parse_request(Download, '{"source": "a/b", "files": ["ok.safetensors", "../x"]}')
     assert refused.value.message == "File 2: “../x” is not a plain path."

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import InvalidRecipe
-from contract.prompt import MORE, Part, Piece, Tag, parse, take_tags, without_comments
+from contract.prompt import MORE, Part, Piece, Tag, parse_prompt, take_tags, without_comments
 
 
 def pieces(text: str, step: int = 0, steps: int = 10) -> list[tuple[str, float] | None]:
-    (part,) = parse(text, steps).at(step)
+    (part,) = parse_prompt(text, steps).at(step)
     return [piece and (piece.text, round(piece.weight, 4)) for piece in part.pieces]
 
 
@@ -61,25 +61,25 @@ def test_what_does_not_parse_is_plain_text(text: str) -> None:
     ],
 )
 def test_editing_by_step(text: str, at: dict[int, str]) -> None:
-    prompt = parse(text, 10)
+    prompt = parse_prompt(text, 10)
     assert not prompt.is_static
     for step, expected in at.items():
         assert "".join(piece.text for part in prompt.at(step) for piece in part.pieces if piece) == expected
 
 
 def test_and_composes_with_weights() -> None:
-    assert parse("cat AND dog :0.5 AND sea:1.5", 10).at(0) == (
+    assert parse_prompt("cat AND dog :0.5 AND sea:1.5", 10).at(0) == (
         Part((Piece("cat "),)),
         Part((Piece(" dog"),), 0.5),
         Part((Piece(" sea"),), 1.5),
     )
-    assert parse("cat :0.5", 10).at(0) == (Part((Piece("cat :0.5"),)),)
-    assert len(parse("cat AND dog", 10, composes=False).at(0)) == 1
-    assert len(parse("cat AND  AND ", 10).at(0)) == 3
+    assert parse_prompt("cat :0.5", 10).at(0) == (Part((Piece("cat :0.5"),)),)
+    assert len(parse_prompt("cat AND dog", 10, composes=False).at(0)) == 1
+    assert len(parse_prompt("cat AND  AND ", 10).at(0)) == 3
 
 
 def test_tags_are_taken_out() -> None:
-    prompt = parse("a <lora:ink v2:0.8> cat <hypernet:x>", 10)
+    prompt = parse_prompt("a <lora:ink v2:0.8> cat <hypernet:x>", 10)
     assert prompt.tags == (Tag("lora", "ink v2", ("0.8",)), Tag("hypernet", "x"))
     assert pieces("a <lora:ink:0.8> cat") == [("a  cat", 1.0)]
 
@@ -118,7 +118,7 @@ def test_tags_of_some_kinds_are_taken_out_and_the_rest_stays(text: str, left: st
     ],
 )
 def test_any_finite_weight_is_read(text: str, weight: float) -> None:
-    (part,) = parse(text, 10).at(0)
+    (part,) = parse_prompt(text, 10).at(0)
     assert [piece.weight for piece in part.pieces if piece] == [pytest.approx(weight)]
 
 
@@ -134,7 +134,7 @@ def test_any_finite_weight_is_read(text: str, weight: float) -> None:
 )
 def test_a_weight_beyond_every_number_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(InvalidRecipe) as caught:
-        parse(text, 10)
+        parse_prompt(text, 10)
     assert caught.value.code == "invalid_prompt"
     assert "weight" in caught.value.message and len(caught.value.message) < 120
     assert "-10 to 10" in caught.value.hint
@@ -146,7 +146,7 @@ def test_a_weight_beyond_every_number_is_refused_with_a_sentence(text: str) -> N
     st.none() | st.integers(1, 150),
 )
 def test_any_text_parses(text: str, steps: int, after: int | None) -> None:
-    prompt = parse(text, steps, after=after)
+    prompt = parse_prompt(text, steps, after=after)
     for step in {0, steps // 2, steps - 1}:
         for part in prompt.at(step):
             assert all(piece.text and math.isfinite(piece.weight) for piece in part.pieces if piece)
@@ -155,7 +155,7 @@ def test_any_text_parses(text: str, steps: int, after: int | None) -> None:
 
 @given(st.text(alphabet="abc ,.!?é日本\n", max_size=80))
 def test_plain_text_is_kept_as_it_is(text: str) -> None:
-    assert "".join(piece.text for piece in parse(text, 10).at(0)[0].pieces if piece) == text
+    assert "".join(piece.text for piece in parse_prompt(text, 10).at(0)[0].pieces if piece) == text
 
 
 @given(st.text(max_size=80))
@@ -164,7 +164,7 @@ def test_escaped_text_is_kept_as_it_is(text: str) -> None:
     quoted = "".join(f"\\{c}" if c in "()[]\\" else c for c in text)
     plain = text
     if "BREAK" not in plain and "AND" not in plain:
-        assert "".join(piece.text for piece in parse(quoted, 10).at(0)[0].pieces if piece) == plain
+        assert "".join(piece.text for piece in parse_prompt(quoted, 10).at(0)[0].pieces if piece) == plain
 
 
 @settings(max_examples=20)
@@ -179,21 +179,21 @@ def test_nesting_multiplies(depth: int) -> None:
 def test_hostile_texts_take_linear_time(unit: str) -> None:
     began = time.process_time()
     with suppress(InvalidRecipe):  # a weight beyond every number
-        assert parse(unit * (100_000 // len(unit)), 150).at(1)
+        assert parse_prompt(unit * (100_000 // len(unit)), 150).at(1)
     assert time.process_time() - began < 4  # a tenth of it on an idle machine; quadratic would be minutes
 
 
 def test_deep_nesting_needs_no_recursion() -> None:
-    assert parse("[" * 50_000 + "x" + "]" * 50_000, 10).at(0)
-    assert parse(f"(x:{'1' * 199_000}", 10).at(0)
-    assert parse("[" * 20_000 + "x" + "|y]" * 20_000, 10).at(3)
+    assert parse_prompt("[" * 50_000 + "x" + "]" * 50_000, 10).at(0)
+    assert parse_prompt(f"(x:{'1' * 199_000}", 10).at(0)
+    assert parse_prompt("[" * 20_000 + "x" + "|y]" * 20_000, 10).at(3)
     with pytest.raises(InvalidRecipe):
-        parse("(" * 50_000 + "x" + ")" * 50_000, 10)
+        parse_prompt("(" * 50_000 + "x" + ")" * 50_000, 10)
 
 
 def test_twenty_thousand_words_parse_quickly() -> None:
     began = time.process_time()
-    prompt = parse("word " * 20_000, 20)
+    prompt = parse_prompt("word " * 20_000, 20)
     assert time.process_time() - began < 0.5
     assert len(prompt.at(0)[0].pieces) == 1
 

@@ -6,7 +6,7 @@ Editing: the text that is read at each step, in the first pass (10 steps) and in
 
 import pytest
 
-from contract.prompt import Part, _attend, parse
+from contract.prompt import Part, _weighted_pieces, parse_prompt
 
 # text, "words=weight" joined by " | "
 ATTENTION: list[tuple[str, str]] = [
@@ -274,14 +274,14 @@ def words(part: Part) -> str:
 
 @pytest.mark.parametrize(("text", "expected"), ATTENTION)
 def test_attention(text: str, expected: str) -> None:
-    (part,) = parse(text, 10).at(0)
+    (part,) = parse_prompt(text, 10).at(0)
     shown = [f"{piece.text}={piece.weight:.6g}" if piece else "BREAK" for piece in part.pieces]
     assert shown == (expected.split(" | ") if expected else [])
 
 
 def shown_at_each_step(text: str, steps: int, after: int | None) -> list[tuple[str, ...]]:
     """What a person sees in the pieces; weights and escapes are read by then."""
-    prompt = parse(text, steps, after=after)
+    prompt = parse_prompt(text, steps, after=after)
     return [tuple(repr(part) for part in prompt.at(step)) for step in range(steps)]
 
 
@@ -295,16 +295,16 @@ def test_editing_in_both_passes(text: str, first: list[tuple[str, int]], second:
 
 def plain(text: str) -> tuple[Part, ...]:
     """The meaning of a text in which nothing is edited (any more)."""
-    return (Part(_attend(text)),)
+    return (Part(_weighted_pieces(text)),)
 
 
 @pytest.mark.parametrize(("text", "expected"), PARTS)
 def test_composition(text: str, expected: list[tuple[str, float]]) -> None:
-    assert [(words(part), part.weight) for part in parse(text, 10).at(0)] == expected
+    assert [(words(part), part.weight) for part in parse_prompt(text, 10).at(0)] == expected
 
 
 def test_a_negative_prompt_reads_and_as_a_word() -> None:
-    (part,) = parse("cat AND dog :0.5", 10, composes=False).at(0)
+    (part,) = parse_prompt("cat AND dog :0.5", 10, composes=False).at(0)
     assert words(part) == "cat AND dog :0.5"
 
 
@@ -327,4 +327,4 @@ def test_the_table_is_as_long_as_it_should_be() -> None:
     ],
 )
 def test_a_text_that_no_rule_reads_is_known_as_such(text: str, is_plain: bool) -> None:
-    assert parse(text, 10).is_plain is is_plain
+    assert parse_prompt(text, 10).is_plain is is_plain

@@ -14,7 +14,7 @@ from contract.errors import InvalidRecipe, code_of
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
-from contract.validation import _MODEL_TASK_LABELS, _RANGES, LABELS, parse, parse_draft, parse_upscale
+from contract.validation import _MODEL_TASK_LABELS, _RANGES, LABELS, parse_draft, parse_request, parse_upscale
 from contract.values import Frozen
 
 KINDS = (RecipeDraft, Upscale, Preprocess, Download, MergeDraft)
@@ -261,7 +261,7 @@ def test_every_bad_value_of_every_field_is_a_sentence_that_names_it(
     refused = 0
     for value in BAD.values():
         try:
-            parse(kind, json.dumps(_body(kind, path, value)))
+            parse_request(kind, json.dumps(_body(kind, path, value)))
         except InvalidRecipe as error:
             refused += 1
             words = f"{error.message} {error.hint}"
@@ -289,7 +289,7 @@ def test_every_missing_field_is_named(kind: type[Frozen]) -> None:
     for name, facts in kind.model_fields.items():
         if facts.is_required():
             with pytest.raises(InvalidRecipe) as refused:
-                parse(kind, json.dumps({key: value for key, value in whole.items() if key != name}))
+                parse_request(kind, json.dumps({key: value for key, value in whole.items() if key != name}))
             assert refused.value.field == name and name in refused.value.message
 
 
@@ -305,7 +305,7 @@ def test_every_missing_field_is_named(kind: type[Frozen]) -> None:
 )
 def test_a_merge_that_can_not_be_is_refused_before_it_is_looked_at(body: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidRecipe) as refused:
-        parse(MergeDraft, json.dumps(body))
+        parse_request(MergeDraft, json.dumps(body))
     assert refused.value.field == field
 
 

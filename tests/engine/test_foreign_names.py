@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from catalog.detect.embedding_names import find_names, names_in, tables_of
+from catalog.detect.embedding_names import find_names, names_in, vector_tensors
 from catalog.models import ModelEntry, describe
 from contract.errors import InvalidRecipe
 from contract.parts import LoraUse
@@ -94,7 +94,7 @@ def test_names_within_names_are_read_too(tmp_path: Path, models: ModelManager) -
     ],
 )
 def test_the_tables_of_a_file_are_known_by_their_names(names: tuple[str, ...], tables: tuple[str, ...]) -> None:
-    assert tables_of(names) == tables
+    assert vector_tensors(names) == tables
 
 
 @pytest.mark.parametrize("keys", [("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1")])
