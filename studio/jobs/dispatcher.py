@@ -251,7 +251,7 @@ class Dispatcher:
             self._to_save.put(lambda: self._end(run, ending))
 
     def _put_back(self, job: JobRecord) -> None:
-        """The program stops under an model task: it goes on at the next start, however often that happens."""
+        """The program stops under a model task: it goes on at the next start, however often that happens."""
         if job.task.queue_name == "engine":
             return
         try:

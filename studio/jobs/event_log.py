@@ -79,7 +79,7 @@ class EventLog:
     def since(self, cursor: int = 0) -> EventLogSlice:
         """Everything after a cursor; of Steps only the newest, with the newest preview not yet seen.
 
-        A cursor from beyond the end (of a event log that is no more) starts again from the beginning.
+        A cursor from beyond the end (of an event log that is no more) starts again from the beginning.
         """
         with self._lock:
             start = cursor if cursor <= self._last else 0

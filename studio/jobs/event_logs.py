@@ -51,7 +51,7 @@ class EventLogs:
         with self._lock:
             if job.id in self._live:
                 return self._live[job.id]
-            job = self._queue.record(job.id)  # a event log is closed after its row has ended, so this is the truth
+            job = self._queue.record(job.id)  # an event log is closed after its row has ended, so this is the truth
             if job.state in ("queued", "running"):
                 return self.live(job)
         row = self._queue.row(job.id)

@@ -56,7 +56,7 @@ class Meter:
     def loaded(
         self, fraction: float | None, done_bytes: int | None, total_bytes: int | None, left_s: float | None
     ) -> None:
-        """Take in how far an model task is."""
+        """Take in how far a model task is."""
         self.now = Progress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
 
     def painted(self) -> None:
