@@ -120,15 +120,6 @@ class EventLog:
         """Whether anyone listens at this moment."""
         return bool(self._wakes)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the ending was said."""
-        return self._ended
-
-    def newest_step(self) -> Step | None:
-        """Where the job is."""
-        return self._step[1] if self._step else None
-
     def compact_log(self) -> str:
         """The events worth keeping, as JSON [[cursor, event]]; pictures by id only."""
         with self._lock:
