@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contract.errors import StudioError
+from studio import VERSION
 from studio.storage.log_lines import log_plainly
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from studio.studio import Studio
 
 PROJECT = Path(__file__).resolve().parent
-VERSION = "0.1.0"
 logger = logging.getLogger("darkroom")
 
 

@@ -159,6 +159,11 @@ class StorageFull(JobError):
 
     default_code = "storage_full"
 
+    @staticmethod
+    def owns(code: str) -> bool:
+        """Whether a job that failed with this code, as its row keeps it, failed to save: all such codes begin alike."""
+        return code.startswith("storage")
+
 
 class HubUnavailable(JobError):
     """Where models are downloaded from can't be reached now, or asks to come back later."""

@@ -143,6 +143,28 @@ WorkerEvent = WorkLoading | WorkStep | WorkImage | WorkNotice | WorkDone | WorkF
 WORK_ENDINGS = (WorkDone, WorkFailed, WorkCancelled)
 
 
+class Engine(Protocol):
+    """What generates images, as its process uses it: `engine.engine.Engine`, or a stand-in in tests. For one thread."""
+
+    def describe(self) -> EngineStatus:
+        """The device, versions and memory; state and text are the caller's to fill in."""
+
+    def warm(self, path: str, ref: ModelRef) -> None:
+        """Load a model ahead of its job. Raises StudioError."""
+
+    def generate(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
+        """Yield the events of one work item; the last one is its only ending."""
+
+    def obey(self, command: Command) -> None:
+        """Change what is in memory."""
+
+    def is_fetching(self) -> bool:
+        """Whether a model is being read ahead at this moment."""
+
+    def tidy(self) -> bool:
+        """Hand back memory or do other idle work; True if there is more of it."""
+
+
 class Worker(Protocol):
     """Runs work items on one device. Never touches outputs/ or SQLite."""
 

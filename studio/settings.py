@@ -1,5 +1,6 @@
-"""What the program was told: defaults < settings.toml < environment < arguments, read once, then frozen.
+"""Settings of the program: defaults < settings.toml < environment < arguments, read once, then frozen.
 
+`OPTIONS` is the one table of what people can choose: types, ranges, arguments and their help all come from it.
 A damaged settings.toml is never overwritten: its .bak is used, or the defaults, with a notice in the log.
 """
 
@@ -10,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _PASSWORD_VARIABLE = "DARKROOM_PASSWORD"
 
 @dataclass(frozen=True)
 class Settings:
-    """Every choice of the person who runs the program.
+    """Every choice of the person who runs the program; see `OPTIONS` for those that can be made.
 
     Attributes:
         data_dir: Everything the program writes goes under it.
@@ -32,16 +33,16 @@ class Settings:
         model_dirs: The project's models/ first, then those of --models: folders, and extra_model_paths.yaml files.
         password: From the environment only; others can read arguments.
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
-        offload: How a model's parts lie on a card; "auto" chooses by its memory.
-        attention: Which code computes it.
+        offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
+        attention: Which implementation computes attention.
         memory_gb: Of the machine's memory that models may take; None is half of it.
-        max_pixels: The largest picture, in pixels.
-        hub_endpoint: Where models are downloaded from; nobody can choose it but tests.
+        max_pixels: The largest image, in pixels.
+        hub_endpoint: Where models are downloaded from; only tests change it.
         hub_token, hub_offline: HF_TOKEN and HF_HUB_OFFLINE, as all programs of the hub have them.
         root_path: The path below which a reverse proxy shows the page, like "/darkroom"; empty for none.
-        trusted_hosts: Public names of it, in lower case, without port for any port.
-        trusted_proxies: Addresses or networks whose word on host, scheme and client counts; none: this machine's.
-        notices: What was odd about the settings, as sentences.
+        trusted_hosts: Its public host names, in lower case; one without a port means any port.
+        trusted_proxies: Addresses or networks whose forwarded headers are believed; none: this machine's.
+        notices: What could not be used of the settings, as sentences.
     """
 
     data_dir: Path
@@ -75,7 +76,9 @@ class Settings:
     @property
     def models_dir(self) -> Path:
         """Where new models go: the first folder of models."""
-        return self.model_dirs[0] if self.model_dirs else self.data_dir / "models"
+        if self.model_dirs:
+            return self.model_dirs[0]
+        return self.data_dir / "models"
 
     @property
     def outputs_dir(self) -> Path:
@@ -124,46 +127,134 @@ class Settings:
                 ) from None
 
 
-_TYPES: Mapping[str, type] = {
-    "host": str,
-    "port": int,
-    "lan": bool,
-    "open_browser": bool,
-    "worker": str,
-    "device": str,
-    "precision": str,
-    "offload": str,
-    "attention": str,
-    "memory_gb": int,
-    "max_jobs_per_owner": int,
-    "max_jobs": int,
-    "previews": bool,
-    "threads": int,
-    "max_pixels": int,
-    "root_path": str,
-    "trusted_hosts": str,
-    "trusted_proxies": str,
-}
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "worker": ("process", "inline"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "precision": ("auto", "float32", "float16", "bfloat16"),
-    "offload": ("auto", "none", "encoders", "model", "group"),
-    "attention": ("auto", "sdpa", "xformers", "sliced"),
-}
-_FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
-    "root_path": (re.compile(r"/?|(/[\w.~-]*\w[\w.~-]*)+/?", re.ASCII), "use a path like /darkroom"),
-    "trusted_hosts": (re.compile(r"[\w.:\[\], -]*", re.ASCII), "use names like darkroom.example, with commas between"),
-    "trusted_proxies": (re.compile(r"[0-9A-Fa-f.:/\[\], ]*", re.ASCII), "use addresses like 192.168.1.2 or 10.0.0.0/8"),
-}
-_LEAST: Mapping[str, int] = {
-    "port": 0,
-    "max_jobs_per_owner": 1,
-    "max_jobs": 1,
-    "threads": 1,
-    "memory_gb": 1,
-    "max_pixels": 64 * 64,
-}
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that people can choose.
+
+    Attributes:
+        name: A field of Settings, and its key in settings.toml; DARKROOM_<NAME> in the environment.
+        kind: int, bool or str; Path for folders, which `load_settings` reads by its own rules.
+        help: Of its argument; "" for an option without one.
+        argument: Its argument, where that is not --name.
+        choices, least, most, form: Which values can be used; form_hint says it for a person.
+    """
+
+    name: str
+    kind: type
+    help: str = ""
+    argument: str = ""
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    most: int | None = None
+    form: re.Pattern[str] | None = None
+    form_hint: str = ""
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return f"DARKROOM_{self.name.upper()}"
+
+    def problem(self, value: object) -> str:
+        """Why a value can't be used; empty when it can."""
+        if type(value) is not self.kind:
+            return f"use {_KIND_WORDS[self.kind]}"
+        if self.choices and value not in self.choices:
+            return f"use {' or '.join(self.choices)}"
+        if self.form is not None and not self.form.fullmatch(str(value)):
+            return self.form_hint
+        if isinstance(value, int) and self.least is not None and value < self.least:
+            return f"use {self.least} or more"
+        if isinstance(value, int) and self.most is not None and value > self.most:
+            return f"use {self.least} to {self.most}"
+        return ""
+
+    def read(self, text: str) -> int | bool | str:
+        """The value that a text in the environment stands for. Raises ValueError."""
+        if self.kind is int:
+            return int(text)
+        if self.kind is str:
+            return text
+        if text.lower() in _TRUE:
+            return True
+        if text.lower() in _FALSE:
+            return False
+        raise ValueError(text)
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Give the parser its argument, if it has one."""
+        argument = self.argument or f"--{self.name.replace('_', '-')}"
+        if not self.help:
+            return
+        if self.kind is bool:
+            action = "store_false" if argument.startswith("--no-") else "store_true"
+            parser.add_argument(argument, action=action, dest=self.name, help=self.help)
+        elif self.name == "models":
+            parser.add_argument(argument, metavar=self.metavar, action="append", help=self.help)
+        else:
+            kind = int if self.kind is int else str
+            parser.add_argument(argument, type=kind, metavar=self.metavar, choices=self.choices or None, help=self.help)
+
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+_KIND_WORDS: Mapping[type, str] = {int: "a whole number", bool: "true or false", str: "text"}
+OPTIONS = (
+    Option("port", int, "port of the page (7860)", least=0, most=65535),
+    Option("host", str, "address to listen on (127.0.0.1, with --lan 0.0.0.0)"),
+    Option("data", Path, "folder for everything that is written", metavar="DIR"),
+    Option(
+        "models", Path, "a further folder of models, a web UI's folder, or an extra_model_paths.yaml", metavar="DIR"
+    ),
+    Option("lan", bool, f"let others on the network in; needs {_PASSWORD_VARIABLE}"),
+    Option(
+        "root_path",
+        str,
+        "path below which a reverse proxy shows the page, like /darkroom",
+        metavar="PATH",
+        form=re.compile(r"/?|(/[\w.~-]*\w[\w.~-]*)+/?", re.ASCII),
+        form_hint="use a path like /darkroom",
+    ),
+    Option(
+        "trusted_hosts",
+        str,
+        "public names of it, with commas between",
+        metavar="NAMES",
+        form=re.compile(r"[\w.:\[\], -]*", re.ASCII),
+        form_hint="use names like darkroom.example, with commas between",
+    ),
+    Option(
+        "trusted_proxies",
+        str,
+        "proxies whose word counts (this machine's)",
+        metavar="ADDRESSES",
+        form=re.compile(r"[0-9A-Fa-f.:/\[\], ]*", re.ASCII),
+        form_hint="use addresses like 192.168.1.2 or 10.0.0.0/8",
+    ),
+    Option("open_browser", bool, "do not open the page", argument="--no-browser"),
+    Option("worker", str, "where the engine runs (process)", choices=("process", "inline")),
+    Option("device", str, "what it runs on (auto)", choices=("auto", "cpu", "cuda", "mps")),
+    Option(
+        "precision",
+        str,
+        "compute dtype (auto: float16 on GPUs, bfloat16 on CPUs where it is faster)",
+        choices=("auto", "float32", "float16", "bfloat16"),
+    ),
+    Option(
+        "offload",
+        str,
+        "which parts of a model leave a card that is short of memory (auto)",
+        choices=("auto", "none", "encoders", "model", "group"),
+    ),
+    Option("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
+    Option("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
+    Option("max_jobs_per_owner", int, least=1),
+    Option("max_jobs", int, least=1),
+    Option("previews", bool),
+    Option("threads", int, least=1),
+    Option("max_pixels", int, least=64 * 64),
+)
+_SIMPLE: Mapping[str, Option] = {option.name: option for option in OPTIONS if option.kind is not Path}
 
 
 def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: Path) -> Settings:
@@ -173,25 +264,41 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
         StudioError: names the argument or variable, its value, and what to use.
         SystemExit: from argparse, for --help and for arguments it does not know.
     """
-    arguments = _parse_arguments(argv)
+    parser = argparse.ArgumentParser(
+        prog="darkroom", argument_default=argparse.SUPPRESS, description="A Stable Diffusion studio in the browser."
+    )
+    for option in OPTIONS:
+        option.add_to(parser)
+    arguments = vars(parser.parse_args(list(argv)))
     data_dir = Path(arguments.pop("data", None) or environ.get("DARKROOM_DATA") or project_dir).resolve()
-    values: dict[str, Any] = {}
     notices: list[str] = []
-    for name, value in _read_file(data_dir / "settings.toml", notices).items():
-        if name in _TYPES and not _problem(name, value):
+    file_values = _read_file(data_dir / "settings.toml", notices)
+    folders = [
+        project_dir / "models",
+        *_model_folders(data_dir, environ.get("DARKROOM_MODELS", ""), file_values.pop("models", [])),
+    ]
+    for folder in arguments.pop("models", None) or ():
+        folders.append(Path(folder).resolve())
+    file_values.pop("data", None)
+    values: dict[str, Any] = {}
+    for name, value in file_values.items():
+        known = _SIMPLE.get(name)
+        problem = known.problem(value) if known else "there is no such setting"
+        if problem:
+            notices.append(f"settings.toml: “{name[:40]}” is not used ({problem}).")
+        else:
             values[name] = value
-        elif name not in ("models", "data"):
-            notices.append(f"settings.toml: “{str(name)[:40]}” is not used ({_problem(name, value)}).")
     values |= _from_environment(environ)
-    models = [project_dir / "models", *_model_folders(data_dir, environ)]
-    models += [Path(folder).resolve() for folder in arguments.pop("models", None) or ()]
     values |= arguments
     for name, value in values.items():
-        if problem := _problem(name, value):
+        problem = _SIMPLE[name].problem(value)
+        if problem:
             raise StudioError(f"{name} is “{str(value)[:60]}”: {problem}.", code="settings")
-    values |= {name: _listed(values[name]) for name in ("trusted_hosts", "trusted_proxies") if name in values}
-    values["root_path"] = values.get("root_path", "").rstrip("/")
+    for name in ("trusted_hosts", "trusted_proxies"):
+        if name in values:
+            values[name] = _split_list(values[name])
     _check_proxies(values.get("trusted_proxies", ()))
+    values["root_path"] = values.get("root_path", "").rstrip("/")
     is_open = bool(values.get("lan") or environ.get("SPACE_HOST"))
     values.setdefault("host", "0.0.0.0" if is_open else Settings.host)
     if not is_open and not _is_loopback(values["host"]):
@@ -204,10 +311,10 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
         logger.warning("%s", notice)
     return Settings(
         data_dir=data_dir,
-        model_dirs=tuple(dict.fromkeys(models)),
+        model_dirs=tuple(dict.fromkeys(folders)),
         password=environ.get(_PASSWORD_VARIABLE) or None,
         hub_token=environ.get("HF_TOKEN") or None,
-        hub_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"),
+        hub_offline=environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE,
         space_host=environ.get("SPACE_HOST") or None,
         extension_dirs=(project_dir / "extensions",),
         notices=tuple(notices),
@@ -215,16 +322,48 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
     )
 
 
+def _model_folders(data_dir: Path, variable: str, listed: object) -> list[Path]:
+    """The folders of DARKROOM_MODELS, then those that settings.toml lists, relative to the data folder."""
+    folders: list[Path] = []
+    for part in variable.split(os.pathsep):
+        if part:
+            folders.append(Path(part).resolve())
+    if isinstance(listed, list):
+        for part in listed:
+            if isinstance(part, str):
+                folders.append((data_dir / part).resolve())
+    return folders
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option in _SIMPLE.values():
+        text = environ.get(option.variable)
+        if not text:
+            continue
+        try:
+            values[option.name] = option.read(text)
+        except ValueError:
+            raise StudioError(
+                f"{option.variable} is “{text[:60]}”, not {_KIND_WORDS[option.kind]}.", code="settings"
+            ) from None
+    return values
+
+
+def _split_list(text: str) -> tuple[str, ...]:
+    """The parts between commas, in lower case, each once."""
+    parts = [part.strip().lower() for part in text.split(",")]
+    return tuple(dict.fromkeys(filter(None, parts)))
+
+
 def _is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address; a name that is not known to be so is not."""
+    if host == "localhost":
+        return True
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
 
 
 def _check_proxies(proxies: Sequence[str]) -> None:
@@ -239,112 +378,10 @@ def _check_proxies(proxies: Sequence[str]) -> None:
             ) from None
 
 
-def _parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(
-        prog="darkroom", argument_default=argparse.SUPPRESS, description="A Stable Diffusion studio in the browser."
-    )
-    parser.add_argument("--port", type=int, help="port of the page (7860)")
-    parser.add_argument("--host", help="address to listen on (127.0.0.1, with --lan 0.0.0.0)")
-    parser.add_argument("--data", metavar="DIR", help="folder for everything that is written")
-    parser.add_argument(
-        "--models",
-        metavar="DIR",
-        action="append",
-        help="a further folder of models, a web UI's folder, or an extra_model_paths.yaml",
-    )
-    parser.add_argument("--lan", action="store_true", help=f"let others on the network in; needs {_PASSWORD_VARIABLE}")
-    parser.add_argument(
-        "--root-path", metavar="PATH", help="path below which a reverse proxy shows the page, like /darkroom"
-    )
-    parser.add_argument("--trusted-hosts", metavar="NAMES", help="public names of it, with commas between")
-    parser.add_argument("--trusted-proxies", metavar="ADDRESSES", help="proxies whose word counts (this machine's)")
-    parser.add_argument("--no-browser", action="store_false", dest="open_browser", help="do not open the page")
-    parser.add_argument("--worker", choices=_CHOICES["worker"], help="where the engine runs (process)")
-    parser.add_argument("--device", choices=_CHOICES["device"], help="what it runs on (auto)")
-    parser.add_argument(
-        "--precision",
-        choices=_CHOICES["precision"],
-        help="compute dtype (auto: float16 on GPUs, bfloat16 on CPUs where it is faster)",
-    )
-    parser.add_argument(
-        "--offload",
-        choices=_CHOICES["offload"],
-        help="which parts of a model leave a card that is short of memory (auto)",
-    )
-    parser.add_argument("--attention", choices=_CHOICES["attention"], help="how attention is computed (auto)")
-    parser.add_argument("--memory-gb", type=int, metavar="GB", help="memory that models may take (half of it)")
-    return vars(parser.parse_args(list(argv)))
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, kind in _TYPES.items():
-        text = environ.get(f"DARKROOM_{name.upper()}")
-        if text is None or text == "":
-            continue
-        try:
-            values[name] = _read_text(text, kind)
-        except ValueError:
-            raise StudioError(
-                f"DARKROOM_{name.upper()} is “{text[:60]}”, not {_KIND_WORDS[kind]}.", code="settings"
-            ) from None
-    return values
-
-
-_KIND_WORDS: Mapping[type, str] = {int: "a whole number", bool: "true or false", str: "text"}
-
-
-def _read_text(text: str, kind: type) -> object:
-    if kind is bool:
-        return (
-            {
-                "1": True,
-                "true": True,
-                "yes": True,
-                "on": True,
-                "0": False,
-                "false": False,
-                "no": False,
-                "off": False,
-            }.get(text.lower())
-            if text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off")
-            else _raise(text)
-        )
-    return kind(text)
-
-
-def _raise(text: str) -> object:
-    raise ValueError(text)
-
-
-def _problem(name: object, value: object) -> str:
-    """Why a value can't be used; empty when it can."""
-    if not isinstance(name, str) or name not in _TYPES:
-        return "there is no such setting"
-    kind = _TYPES[name]
-    if type(value) is not kind:
-        return f"use {_KIND_WORDS[kind]}"
-    if name in _CHOICES and value not in _CHOICES[name]:
-        return f"use {' or '.join(_CHOICES[name])}"
-    if isinstance(value, int) and name in _LEAST and value < _LEAST[name]:
-        return f"use {_LEAST[name]} or more"
-    if name in _FORMS and not _FORMS[name][0].fullmatch(str(value)):
-        return _FORMS[name][1]
-    if name == "port" and isinstance(value, int) and value > 65535:
-        return "use 0 to 65535"
-    return ""
-
-
-def _model_folders(data_dir: Path, environ: Mapping[str, str]) -> list[Path]:
-    folders = [Path(part).resolve() for part in environ.get("DARKROOM_MODELS", "").split(os.pathsep) if part]
-    listed = _read_file(data_dir / "settings.toml", []).get("models", [])
-    if isinstance(listed, list):
-        folders += [(data_dir / part).resolve() for part in listed if isinstance(part, str)]
-    return folders
-
-
 def _read_file(path: Path, notices: list[str]) -> dict[str, Any]:
-    for candidate in (path, path.with_name(path.name + ".bak")):
+    """settings.toml as a table; its .bak if it is damaged or empty, with a notice."""
+    backup = path.with_name(path.name + ".bak")
+    for candidate in (path, backup):
         try:
             text = candidate.read_text("utf-8-sig")  # Windows' editor marks its files
             table = tomllib.loads(text)
@@ -354,17 +391,10 @@ def _read_file(path: Path, notices: list[str]) -> dict[str, Any]:
             cause = error.strerror if isinstance(error, OSError) else "it is not valid TOML"
             notices.append(f"{candidate.name} can't be read ({cause}); it was left as it is.")
             continue
-        if candidate is path and not text.strip() and _has_backup(path):
-            notices.append(f"{path.name} is empty; {path.name}.bak is used.")
+        if candidate is path and not text.strip() and backup.is_file():
+            notices.append(f"{path.name} is empty; {backup.name} is used.")
             continue
-        if candidate is not path:
-            notices.append(f"{candidate.name} is used instead.")
+        if candidate is backup:
+            notices.append(f"{backup.name} is used instead.")
         return table
     return {}
-
-
-def _has_backup(path: Path) -> bool:
-    return path.with_name(path.name + ".bak").is_file()
-
-
-SETTING_NAMES = tuple(f.name for f in fields(Settings))

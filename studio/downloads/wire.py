@@ -94,11 +94,6 @@ class Wire:
         with self._lock:
             self._is_cut = False
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether somebody ended it."""
-        return self._is_cut
-
     @contextmanager
     def ask(
         self, path: str, headers: Mapping[str, str] | None = None, *, whole_s: float | None = None

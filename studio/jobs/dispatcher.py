@@ -1,7 +1,7 @@
-"""Takes the next job of a queue, runs it on its worker, and turns what the worker says into job events.
+"""Takes the next job of a queue, runs it on its worker, and turns worker events into job events.
 
-One dispatcher per lane, so that painting waits for no download. Each has two threads: one drives the worker, one saves,
-so that a picture is written while the next is painted.
+One dispatcher per queue, so that generating waits for no download. Each has two threads: one drives the worker, one
+saves, so that an image is written while the next is generated.
 Broad `except`s stand only here, in `extension_calls.py` and where an engine is made (`workers/inline.py`); each logs
 the traceback.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypedDict
 
 from contract import events
@@ -34,6 +35,7 @@ from contract.work import (
     WorkNotice,
     WorkStep,
 )
+from studio.gallery.gallery import Gallery
 from studio.gallery.thumbnails import jpeg
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.event_log import EventLog
@@ -44,16 +46,15 @@ from studio.jobs.work_items import build_work_item
 from studio.library.hashes import ModelHashes
 from studio.library.model_list import ModelList
 from studio.metadata.recipe_hashes import files_to_hash
-from studio.uploads.upload_owners import UploadOwners
-from studio.uploads.uploads import Uploads
+from studio.uploads.owned_uploads import OwnedUploads
 
 logger = logging.getLogger(__name__)
-_TRIED_AGAIN = ("worker_died", "worker_hung")
+_RETRIED_CODES = ("worker_died", "worker_hung")
 _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
-_HELD_S = 1.0
-_LOOK_S = 0.5  # between two looks whether what is waited for is still wanted
-_HASH_S = 600.0  # after a job's begin, that its pictures wait for hashes: the largest file on a slow disk
+_HELD_S = 1.0  # between two looks whether a job that is held back can start
+_POLL_S = 0.5  # between two looks whether the job is cancelled while something is waited for
+_HASH_S = 600.0  # from a job's start that its images wait for hashes: the largest file on a slow disk
 _FLUSH_S = 60.0
 
 
@@ -68,7 +69,16 @@ class _Stamp(TypedDict):
 
 @dataclass(slots=True)
 class Run:
-    """A job while it runs."""
+    """A job while it runs.
+
+    Attributes:
+        began: When it was started, by the monotonic clock.
+        made: Indices of the images that are generated, by this attempt or an earlier one.
+        saved: Indices of those that are saved.
+        hashes: sha256 of its models as they were when it began, by `path_key`.
+        unsaved: Why an image could not be saved.
+        generated: How many images this run of the program has generated, and in how many seconds.
+    """
 
     job: JobRecord
     event_log: EventLog
@@ -78,11 +88,11 @@ class Run:
     is_cancelled: bool = False
     made: set[int] = field(default_factory=set)
     saved: set[int] = field(default_factory=set)
-    hashes: "dict[str, Future[str]]" = field(default_factory=dict)  # of its models as they were when it began
-    unsaved: StudioError | None = None  # why a picture could not be saved
-    painted: int = 0
-    painting_s: float = 0.0
-    loading_said_at: float = 0.0
+    hashes: "dict[str, Future[str]]" = field(default_factory=dict)
+    unsaved: StudioError | None = None
+    generated: int = 0
+    generating_s: float = 0.0
+    last_loading_at: float = 0.0
 
     def stamp(self) -> _Stamp:
         """What every event of the job carries."""
@@ -99,31 +109,45 @@ class Runner(Protocol):
         """As of `contract.work.Worker`."""
 
 
+class JobListener(Protocol):
+    """Where a dispatcher reports; `job_tracker.py` implements it."""
+
+    def log_of(self, job: JobRecord) -> EventLog:
+        """The event log of a job that has not ended."""
+
+    def on_queue_changed(self) -> None:
+        """A job has left the queue or ended."""
+
+    def on_event(self, event: events.JobEvent) -> None:
+        """An event of a job, Steps left out."""
+
+    def on_image_started(self, job: JobRecord) -> None:
+        """The first step of an image is made."""
+
+    def on_ended(self, job: JobRecord, event_log: EventLog) -> None:
+        """A job has ended; its last event is in the log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the dispatcher works with."""
+    """What a dispatcher works with."""
 
     queue: JobQueue
+    queue_name: QueueName
     worker: Runner
+    jobs: JobListener
     models: ModelList
-    uploads: Uploads
-    upload_owners: UploadOwners
+    uploads: OwnedUploads
     hashes: ModelHashes
+    gallery: Gallery
     saver: Saver
     rates: Rates
-    event_log_of: Callable[[JobRecord], EventLog]
-    on_change: Callable[[], None]  # the queue moved
-    on_event: Callable[[events.JobEvent], None]
-    on_end: Callable[[JobRecord, EventLog], None]
-    finished_of_job: Callable[[str], frozenset[int]]
-    on_picture: Callable[[JobRecord], None] = lambda job: None  # its first step is made
-    previews: bool = True
-    queue_name: QueueName = "engine"
+    previews: bool
 
 
 @contextmanager
 def saving() -> Iterator[None]:
-    """Whatever goes wrong while a picture is saved gets a code that begins "storage": its pixels are kept.
+    """Turn every failure to save an image into a StorageFull: the pixels are kept for another try.
 
     Raises:
         StorageFull: with the cause in words, or its kind if it has none.
@@ -135,7 +159,7 @@ def saving() -> Iterator[None]:
     except StudioError as error:
         raise StorageFull(error.message, error.hint, code=f"storage_{error.code}") from None
     except Exception as error:
-        logger.exception("a picture could not be saved")
+        logger.exception("an image could not be saved")
         raise StorageFull(
             f"The picture could not be saved ({type(error).__name__}).",
             "Details are in the log. Press Try again; the picture is kept in memory.",
@@ -144,12 +168,16 @@ def saving() -> Iterator[None]:
 
 
 class Dispatcher:
-    """Runs jobs until it is stopped."""
+    """Runs jobs until it is stopped.
+
+    Attributes:
+        held: Why waiting jobs don't start, as a sentence; "" if they do.
+    """
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._stopping = threading.Event()
-        self.held = ""  # why waiting jobs don't start, as a sentence
+        self.held = ""
         self._running: Run | None = None
         self._cancelled_early: set[str] = set()
         self._lock = threading.Lock()
@@ -158,11 +186,13 @@ class Dispatcher:
 
     def start(self, ready: threading.Event) -> None:
         """Begin; the first job waits until `ready` is set (at most ten seconds)."""
-        for target, name in ((self._dispatch, "dispatcher"), (self._save_all, "saver")):
-            self._threads.append(
-                threading.Thread(target=target, args=(ready,), name=f"{self._tools.queue_name}-{name}", daemon=True)
-            )
-            self._threads[-1].start()
+        prefix = self._tools.queue_name
+        self._threads = [
+            threading.Thread(target=self._dispatch, args=(ready,), name=f"{prefix}-dispatcher", daemon=True),
+            threading.Thread(target=self._save_all, name=f"{prefix}-saver", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def begin_stop(self) -> None:
         """Take no more jobs; the worker is to be stopped now."""
@@ -170,7 +200,7 @@ class Dispatcher:
         self._tools.queue.wake()
 
     def stop(self, timeout_s: float) -> None:
-        """End both threads; what is painted is still saved."""
+        """End both threads; images that are generated are still saved."""
         self.begin_stop()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -189,7 +219,9 @@ class Dispatcher:
     def progress(self, job_id: str) -> Progress | None:
         """Where the running job is; None if it does not run."""
         run = self._running
-        return run.meter.now if run is not None and run.job.id == job_id else None
+        if run is None or run.job.id != job_id:
+            return None
+        return run.meter.now
 
     # The dispatching thread
 
@@ -200,17 +232,17 @@ class Dispatcher:
                 try:
                     self._run_next()
                 except Exception:
-                    logger.exception("the dispatcher met something unexpected and goes on")
+                    logger.exception("unexpected error in the dispatcher; continuing with the next job")
                     self._tools.queue.leave_worker(self._tools.queue_name)
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
 
     def _wait_for_job(self) -> bool:
-        """Whether a job waits that can be run: one whose pictures could not be kept is held back."""
+        """Whether a job waits that can be run: one whose images could not be saved is held back."""
         job = self._tools.queue.next(1.0, self._tools.queue_name)
         held = ""
-        if job is not None and isinstance(job.task, Generate | Upscale):  # what else is made goes elsewhere
+        if job is not None and isinstance(job.task, Generate | Upscale):  # other results are not saved in outputs/
             try:
                 self._tools.saver.check_room(job)
             except StorageFull as error:
@@ -221,43 +253,34 @@ class Dispatcher:
         return job is not None and not held
 
     def _run_next(self) -> None:
+        tools = self._tools
         if not self._wait_for_job():
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        job = self._tools.queue.take(self._tools.queue_name)
+        job = tools.queue.take(tools.queue_name)
         if job is None:
             return
-        run = Run(job, self._tools.event_log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
-        run.made = set(self._tools.finished_of_job(job.id))
+        run = Run(job, tools.jobs.log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
+        run.made = set(tools.gallery.finished_of_job(job.id))
         run.saved = set(run.made)
         with self._lock:
             self._running = run
             run.is_cancelled = job.id in self._cancelled_early
-        self._tools.on_change()
-        logger.info(
-            "job %s starts: %s with %s, %d",
-            job.id,
-            job.task.type,
-            billed(job.task) or "no model",
-            job.task.picture_count,
-        )
+        tools.jobs.on_queue_changed()
+        model = billed(job.task) or "no model"
+        logger.info("job %s starts: %s with %s, %d", job.id, job.task.type, model, job.task.picture_count)
         ending = self._try(run)
         with self._lock:
             self._running = None
-        self._tools.queue.leave_worker(self._tools.queue_name)
-        if ending is None:
-            self._put_back(job)
-        else:
-            self._to_save.put(lambda: self._end(run, ending))
-
-    def _put_back(self, job: JobRecord) -> None:
-        """The program stops under an model task: it goes on at the next start, however often that happens."""
-        if job.task.queue_name == "engine":
-            return
-        try:
-            self._tools.queue.put_back(job.id)
-        except StudioError as error:
-            logger.warning("job %s could not be put back: %s", job.id, error.message)
+        tools.queue.leave_worker(tools.queue_name)
+        if ending is not None:
+            self._to_save.put(partial(self._end, run, ending))
+        elif job.task.queue_name != "engine":
+            # The program stops under a model task: it goes on at the next start, however often that happens.
+            try:
+                tools.queue.put_back(job.id)
+            except StudioError as error:
+                logger.warning("job %s could not be put back: %s", job.id, error.message)
 
     def _try(self, run: Run) -> WorkerEvent | None:
         """Attempts until one counts; None when the program stops under the job."""
@@ -268,208 +291,200 @@ class Dispatcher:
                 return WorkCancelled(run.job.id)
             if self._stopping.is_set() and not isinstance(ending, WorkDone) and not run.is_cancelled:
                 return None
-            if not isinstance(ending, WorkFailed) or ending.code not in _TRIED_AGAIN:
+            if not isinstance(ending, WorkFailed) or ending.code not in _RETRIED_CODES:
                 return ending
             if run.attempt >= last_attempt:
                 return ending
             self._flush_saver(run)
             run.attempt += 1
-            self._say(
-                run,
-                events.Notice(
-                    **run.stamp(),
-                    code="engine_restarted",
-                    message="The engine stopped and is starting again; your job is tried once more.",
-                ),
-            )
+            message = "The engine stopped and is starting again; your job is tried once more."
+            self._report(run, events.Notice(**run.stamp(), code="engine_restarted", message=message))
 
     def _attempt(self, run: Run) -> WorkerEvent:
         """One run on the worker; returns how it ended."""
+        tools, job_id = self._tools, run.job.id
         run.meter = Meter(run.job.task.picture_count, len(run.made))
         if run.is_cancelled:
-            return WorkCancelled(run.job.id)
+            return WorkCancelled(job_id)
         try:
             job = run.job.model_copy(update={"attempt": run.attempt})
             if run.attempt != run.job.attempt:
-                self._tools.queue.set_attempt(job.id, run.attempt)
-            work_item = build_work_item(
-                job, self._tools.models, self._tools.uploads, frozenset(run.made), previews=self._tools.previews
-            )
+                tools.queue.set_attempt(job_id, run.attempt)
+            finished = frozenset(run.made)
+            work_item = build_work_item(job, tools.models, tools.uploads.files, finished, previews=tools.previews)
             if 0 < run.job.task.picture_count <= len(run.made):
-                return WorkDone(job.id, 0.0)
+                return WorkDone(job_id, 0.0)
             for key, path in files_to_hash(work_item).items():
-                with suppress(OSError):  # one that is gone is told of when it is loaded
-                    run.hashes[key] = self._tools.hashes.request(path)
-            return self._follow_worker(run, work_item)
+                with suppress(OSError):  # a missing file is reported when it is loaded
+                    run.hashes[key] = tools.hashes.request(path)
+            for event in tools.worker.run([work_item]):
+                if isinstance(event, WORK_ENDINGS):
+                    return event
+                self._translate(run, event)
+                if run.is_cancelled:
+                    tools.worker.cancel(job_id)  # again: it may not have known the job before
+            return WorkFailed(job_id, "worker_died", "The engine ended unexpectedly.", "Try again.")
         except StudioError as error:
-            return WorkFailed(run.job.id, error.code, error.message, error.hint, error.field, error.fix)
+            return WorkFailed(job_id, error.code, error.message, error.hint, error.field, error.fix)
         except Exception as error:
-            logger.exception("job %s broke", run.job.id)
-            return WorkFailed(
-                run.job.id,
-                "internal",
-                f"Darkroom stumbled over this job ({type(error).__name__}).",
-                "Details are in the log.",
-            )
+            logger.exception("job %s failed unexpectedly", job_id)
+            message = f"The job failed unexpectedly ({type(error).__name__})."
+            return WorkFailed(job_id, "internal", message, "Details are in the log.")
 
-    def _follow_worker(self, run: Run, work_item: WorkItem) -> WorkerEvent:
-        for event in self._tools.worker.run([work_item]):
-            if isinstance(event, WORK_ENDINGS):
-                return event
-            self._translate(run, work_item, event)
-            if run.is_cancelled:
-                self._tools.worker.cancel(run.job.id)  # again: it may not have known the job before
-        return WorkFailed(run.job.id, "worker_died", "The engine ended without a word.", "Try again.")
-
-    def _translate(self, run: Run, work_item: WorkItem, event: WorkerEvent) -> None:
-        facts = run.stamp()
+    def _translate(self, run: Run, event: WorkerEvent) -> None:
+        """Report a worker event as a job event; images go to the saving thread."""
+        stamp = run.stamp()
         if isinstance(event, WorkStep):
             if event.index == 1:
-                self._tools.on_picture(run.job)
+                self._tools.jobs.on_image_started(run.job)
             now = run.meter.step(event.image, event.index, event.total)
             preview = jpeg(event.preview) if event.preview else None
-            self._say(
-                run,
-                events.Step(
-                    **facts, image=event.image, index=event.index, total=event.total, left_s=now.left_s, preview=preview
-                ),
+            step = events.Step(
+                **stamp, image=event.image, index=event.index, total=event.total, left_s=now.left_s, preview=preview
             )
+            self._report(run, step)
         elif isinstance(event, WorkLoading):
             now_s = time.monotonic()
             if run.job.task.queue_name != "engine":
                 run.meter.loaded(event.fraction, event.done_bytes, event.total_bytes, event.left_s)
-            if event.fraction is None or now_s - run.loading_said_at >= _LOADING_INTERVAL_S:
-                run.loading_said_at = now_s
-                self._say(
-                    run,
-                    events.Loading(
-                        **facts,
-                        what=event.what,
-                        fraction=event.fraction,
-                        done_bytes=event.done_bytes,
-                        total_bytes=event.total_bytes,
-                        left_s=event.left_s,
-                    ),
+            if event.fraction is None or now_s - run.last_loading_at >= _LOADING_INTERVAL_S:
+                run.last_loading_at = now_s
+                loading = events.Loading(
+                    **stamp,
+                    what=event.what,
+                    fraction=event.fraction,
+                    done_bytes=event.done_bytes,
+                    total_bytes=event.total_bytes,
+                    left_s=event.left_s,
                 )
+                self._report(run, loading)
         elif isinstance(event, WorkNotice):
-            self._say(run, events.Notice(**facts, code=event.code, message=event.message))
+            self._report(run, events.Notice(**stamp, code=event.code, message=event.message))
         elif isinstance(event, WorkImage):
-            run.meter.painted()
+            run.meter.image_made()
             run.made.add(event.image)
-            run.painted += 1
-            run.painting_s += event.seconds
-            self._to_save.put(lambda: self._save(run, event))
+            run.generated += 1
+            run.generating_s += event.seconds
+            self._to_save.put(partial(self._save, run, event))
 
-    def _say(self, run: Run, event: events.JobEvent) -> None:
+    def _report(self, run: Run, event: events.JobEvent) -> None:
         run.event_log.append(event)
         if not isinstance(event, events.Step):
-            self._tools.on_event(event)
+            self._tools.jobs.on_event(event)
 
     # The saving thread
 
-    def _save_all(self, ready: threading.Event) -> None:
-        while (work := self._to_save.get()) is not None:
+    def _save_all(self) -> None:
+        while True:
+            work = self._to_save.get()
+            if work is None:
+                return
             try:
                 work()
             except Exception:
-                logger.exception("saving met something unexpected and goes on")
+                logger.exception("unexpected error while saving; continuing")
 
     def _flush_saver(self, run: Run) -> None:
-        """Let what is painted be saved before the job is tried again; not for ever, and not once nobody wants it."""
+        """Let images be saved before the job is tried again; for a minute at most, and not once it is cancelled."""
         done = threading.Event()
         self._to_save.put(done.set)
         until = time.monotonic() + _FLUSH_S
-        while not done.wait(_LOOK_S) and time.monotonic() < until:
+        while not done.wait(_POLL_S) and time.monotonic() < until:
             if run.is_cancelled or self._stopping.is_set():
                 return
 
-    def _save(self, run: Run, painted: WorkImage) -> None:
+    def _save(self, run: Run, image: WorkImage) -> None:
+        tools, job = self._tools, run.job
+
+        def keep_map(pixels: RawImage) -> StoredUpload:
+            kept = tools.uploads.add_raw(pixels, job.owner)
+            tools.queue.add_prepared(job, kept)
+            return kept
+
         try:
             with saving():
-                self._keep(run, painted)
+                if isinstance(job.task, Preprocess):
+                    upload = tools.saver.save_map(job, image.pixels, keep_map)
+                    self._report(run, events.Prepared(**run.stamp(), upload=upload))
+                else:
+                    record, notices = tools.saver.save(job, image, partial(_known_hashes, run))
+                    for code, message in notices:
+                        self._report(run, events.Notice(**run.stamp(), code=code, message=message))
+                    self._report(run, events.Saved(**run.stamp(), image=image.image, record=record))
         except StudioError as error:
             run.unsaved = error
             return
-        run.saved.add(painted.image)
-
-    def _keep(self, run: Run, painted: WorkImage) -> None:
-        if isinstance(run.job.task, Preprocess):
-            made = self._tools.saver.save_map(run.job, painted.pixels, lambda pixels: self._keep_map(run.job, pixels))
-            self._say(run, events.Prepared(**run.stamp(), upload=made))
-            return
-        record, notices = self._tools.saver.save(run.job, painted, lambda: _hashes_of(run))
-        for code, message in notices:
-            self._say(run, events.Notice(**run.stamp(), code=code, message=message))
-        self._say(run, events.Saved(**run.stamp(), image=painted.image, record=record))
-
-    def _keep_map(self, job: JobRecord, pixels: RawImage) -> StoredUpload:
-        made = self._tools.uploads.add_raw(pixels)
-        self._tools.upload_owners.add(made.sha256, job.owner)
-        self._tools.queue.add_prepared(job, made)
-        return made
+        run.saved.add(image.image)
 
     def _end(self, run: Run, ending: WorkerEvent) -> None:
+        job = run.job
         seconds = round(time.monotonic() - run.began, 3)
-        state, event, error = self._ending_event(run, ending, seconds)
-        logger.info("job %s %s after %.1f s", run.job.id, state, seconds)
+        state, event, error = _job_ending(run, ending, seconds)
+        logger.info("job %s %s after %.1f s", job.id, state, seconds)
         try:
-            self._tools.queue.finish(run.job.id, state, seconds=seconds, error=error)
-            if state == "done" and run.painting_s:
-                share = run.painted / run.job.task.picture_count
-                self._tools.rates.learn(billed(run.job.task), cost(run.job.task) * share, run.painting_s)
+            self._tools.queue.finish(job.id, state, seconds=seconds, error=error)
+            if state == "done" and run.generating_s:
+                share = run.generated / job.task.picture_count
+                self._tools.rates.learn(billed(job.task), cost(job.task) * share, run.generating_s)
         except StudioError as problem:
-            logger.warning("the end of job %s could not be recorded: %s", run.job.id, problem.message)
-        self._cancelled_early.discard(run.job.id)
-        self._say(run, event)
-        self._tools.on_end(run.job, run.event_log)
-        self._tools.on_change()
+            logger.warning("the end of job %s could not be recorded: %s", job.id, problem.message)
+        self._cancelled_early.discard(job.id)
+        self._report(run, event)
+        self._tools.jobs.on_ended(job, run.event_log)
+        self._tools.jobs.on_queue_changed()
 
-    def _ending_event(self, run: Run, ending: WorkerEvent, seconds: float) -> _Ending:
-        facts = run.stamp()
-        if isinstance(ending, WorkCancelled):
-            return "cancelled", events.Cancelled(**facts), None
-        count = run.job.task.picture_count
-        if isinstance(ending, WorkDone) and run.unsaved is None and len(run.saved) >= count:
-            return "done", events.Done(**facts, seconds=seconds), None
-        failure = (
-            ending
-            if isinstance(ending, WorkFailed)
-            else run.unsaved
-            or JobError(
-                f"The engine ended after {len(run.saved)} of {count} pictures.",
-                "Run the job again.",
-                code="pictures_missing",
-            )
+
+def _job_ending(run: Run, ending: WorkerEvent, seconds: float) -> _Ending:
+    """How a job ended, counting the images that are saved: its state, its last event, and the error of a failed one."""
+    stamp = run.stamp()
+    if isinstance(ending, WorkCancelled):
+        return "cancelled", events.Cancelled(**stamp), None
+    count = run.job.task.picture_count
+    failure: WorkFailed | StudioError
+    if isinstance(ending, WorkFailed):
+        failure = ending
+    elif run.unsaved is not None:
+        failure = run.unsaved
+    elif isinstance(ending, WorkDone) and len(run.saved) >= count:
+        return "done", events.Done(**stamp, seconds=seconds), None
+    else:
+        failure = JobError(
+            f"The engine ended after {len(run.saved)} of {count} pictures.",
+            "Run the job again.",
+            code="pictures_missing",
         )
-        failed = events.Failed(
-            **facts,
-            code=failure.code,
-            message=failure.message,
-            hint=failure.hint,
-            field=failure.field,
-            fix=failure.fix or None,
-        )
-        return "failed", failed, (failed.code, failed.message, failed.hint)
+    failed = events.Failed(
+        **stamp,
+        code=failure.code,
+        message=failure.message,
+        hint=failure.hint,
+        field=failure.field,
+        fix=failure.fix or None,
+    )
+    return "failed", failed, (failed.code, failed.message, failed.hint)
 
 
-def _hashes_of(run: Run) -> dict[str, str]:
-    """Of the job's models. A hash is worth no picture: one that can't be had in time is left out."""
+def _known_hashes(run: Run) -> dict[str, str]:
+    """Hashes of the job's models, by `path_key`. No image is lost for a hash: one that takes too long is left out."""
     until = run.began + _HASH_S
-    return {key: sha256 for key, future in run.hashes.items() if (sha256 := _result(future, run, until))}
+    hashes: dict[str, str] = {}
+    for key, future in run.hashes.items():
+        sha256 = _wait_for_hash(future, run, until)
+        if sha256:
+            hashes[key] = sha256
+    return hashes
 
 
-def _result(future: "Future[str]", run: Run, until: float) -> str | None:
-    """A hash, waited for unless the job is cancelled; None of a file that changed or went away meanwhile."""
+def _wait_for_hash(future: "Future[str]", run: Run, until: float) -> str | None:
+    """A hash, waited for unless the job is cancelled; None for a file that changed or is gone by now."""
     while True:
         try:
-            return future.result(_LOOK_S)
+            return future.result(_POLL_S)
         except TimeoutError:
             if run.is_cancelled:
                 return None
             if time.monotonic() >= until:
-                logger.warning(
-                    "a picture of job %s is saved without the hash of a model: it takes too long", run.job.id
-                )
+                logger.warning("an image of job %s is saved without a model's hash: it takes too long", run.job.id)
                 return None
         except (OSError, StudioError) as error:
             logger.warning("a model of job %s has no hash: %s", run.job.id, error)

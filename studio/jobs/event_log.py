@@ -79,7 +79,7 @@ class EventLog:
     def since(self, cursor: int = 0) -> EventLogSlice:
         """Everything after a cursor; of Steps only the newest, with the newest preview not yet seen.
 
-        A cursor from beyond the end (of a event log that is no more) starts again from the beginning.
+        A cursor from beyond the end (of an event log that is no more) starts again from the beginning.
         """
         with self._lock:
             start = cursor if cursor <= self._last else 0
@@ -119,15 +119,6 @@ class EventLog:
     def is_followed(self) -> bool:
         """Whether anyone listens at this moment."""
         return bool(self._wakes)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the ending was said."""
-        return self._ended
-
-    def newest_step(self) -> Step | None:
-        """Where the job is."""
-        return self._step[1] if self._step else None
 
     def compact_log(self) -> str:
         """The events worth keeping, as JSON [[cursor, event]]; pictures by id only."""

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from contract import events
 from contract.errors import StudioError
@@ -27,7 +28,7 @@ class EventLogs:
         self._place_of = place_of
         self._lock = threading.RLock()
         self._live: dict[str, EventLog] = {}
-        self._said: dict[str, int] = {}
+        self._positions: dict[str, int] = {}  # as last reported
         self._unclosed: dict[str, JobRecord] = {}
         # Cursors of this run of the program lie above those of all earlier runs.
         self._first_cursor = int(time.time() * _CURSORS_PER_SECOND)
@@ -38,12 +39,12 @@ class EventLogs:
             event_log = self._live.get(job.id)
             if event_log is None:
                 position, wait_s = self._place_of(job.id)
-                self._said[job.id] = position
-                first = events.Queued(
+                self._positions[job.id] = position
+                queued = events.Queued(
                     job_id=job.id, attempt=job.attempt, at=time.time(), position=position, wait_s=wait_s
                 )
-                said = (first, *self._notices(job), *self._saved(job))
-                event_log = self._live[job.id] = event_log_from_events(job.id, self._first_cursor, said)
+                first = (queued, *self._notices_and_images(job))
+                event_log = self._live[job.id] = event_log_from_events(job.id, self._first_cursor, first)
             return event_log
 
     def of(self, job: JobRecord) -> EventLog:
@@ -51,37 +52,40 @@ class EventLogs:
         with self._lock:
             if job.id in self._live:
                 return self._live[job.id]
-            job = self._queue.record(job.id)  # a event log is closed after its row has ended, so this is the truth
+            job = self._queue.record(job.id)  # an event log is closed after its row has ended, so this is current
             if job.state in ("queued", "running"):
                 return self.live(job)
         row = self._queue.row(job.id)
         if row is not None and row["log"]:
-            return event_log_from_log(job.id, row["log"], lambda image_id: self._gallery.find(image_id, job.owner))
+            return event_log_from_log(job.id, row["log"], partial(self._gallery.find, owner=job.owner))
         at = job.created_at
-        first = events.Queued(job_id=job.id, attempt=job.attempt, at=at, position=0)
-        return event_log_from_events(
-            job.id, 0, (first, *self._notices(job), *self._saved(job), *_prepared(job), ending_of(job))
-        )
+        rebuilt: list[events.JobEvent] = [events.Queued(job_id=job.id, attempt=job.attempt, at=at, position=0)]
+        rebuilt += self._notices_and_images(job)
+        for upload in job.prepared:
+            rebuilt.append(events.Prepared(job_id=job.id, attempt=job.attempt, at=at, upload=upload))
+        rebuilt.append(ending_of(job))
+        return event_log_from_events(job.id, 0, rebuilt)
 
-    def _notices(self, job: JobRecord) -> Sequence[events.JobEvent]:
-        return [
-            events.Notice(job_id=job.id, attempt=job.attempt, at=job.created_at, code=code, message=message)
-            for code, message in self._queue.notices(job.id)
-        ]
+    def _notices_and_images(self, job: JobRecord) -> Sequence[events.JobEvent]:
+        """What the database knows of a job's course, whatever its state."""
+        found: list[events.JobEvent] = []
+        for code, message in self._queue.notices(job.id):
+            found.append(
+                events.Notice(job_id=job.id, attempt=job.attempt, at=job.created_at, code=code, message=message)
+            )
+        for image, record in self._gallery.of_job(job.id, job.owner):
+            found.append(
+                events.Saved(job_id=job.id, attempt=job.attempt, at=record.created_at, image=image, record=record)
+            )
+        return found
 
-    def _saved(self, job: JobRecord) -> Sequence[events.JobEvent]:
-        return [
-            events.Saved(job_id=job.id, attempt=job.attempt, at=record.created_at, image=image, record=record)
-            for image, record in self._gallery.of_job(job.id, job.owner)
-        ]
-
-    def say_position(self, job_id: str, position: int, wait_s: float | None) -> None:
-        """Tell the followers of a waiting job, if its position changed."""
+    def report_position(self, job_id: str, position: int, wait_s: float | None) -> None:
+        """Append a waiting job's position to its event log, if it has changed."""
         with self._lock:
             event_log = self._live.get(job_id)
-            if event_log is None or self._said.get(job_id) == position:
+            if event_log is None or self._positions.get(job_id) == position:
                 return
-            self._said[job_id] = position
+            self._positions[job_id] = position
         event_log.append(events.Queued(job_id=job_id, at=time.time(), position=position, wait_s=wait_s))
 
     def close(self, job: JobRecord, event_log: EventLog) -> None:
@@ -95,7 +99,7 @@ class EventLogs:
             self._queue.save_log(job.id, event_log.compact_log())
             self._unclosed.pop(job.id, None)
             self._live.pop(job.id, None)
-            self._said.pop(job.id, None)
+            self._positions.pop(job.id, None)
 
     def close_late(self) -> None:
         """Close the event logs whose log could not be written. Raises StudioError if it still can't."""
@@ -108,39 +112,40 @@ class EventLogs:
         self,
         job: JobRecord,
         saved: Sequence[ImageRecord | StoredUpload],
-        image_of: Callable[[str], int],
+        index_of: Mapping[str, int],
         is_complete: bool,
     ) -> None:
-        """After a late save: the pictures and maps, then the ending, with cursors above all before."""
+        """After a late save: append the images and maps, then the ending, with cursors above all before.
+
+        Args:
+            index_of: Which image of the job (0-based) each id is.
+            is_complete: Whether the job is done now; else it keeps its ending.
+        """
         found = self.of(job).since(0)
-        kept = [(n, e) for n, e in zip(found.cursors, found.events, strict=True) if not events.is_ending(e)]
         event_log = event_log_from_events(job.id, 0, ())
-        event_log.restore(kept, found.cursor)
+        before_ending = []
+        for cursor, event in zip(found.cursors, found.events, strict=True):
+            if not events.is_ending(event):
+                before_ending.append((cursor, event))
+        event_log.restore(before_ending, found.cursor)
         now = time.time()
         for one in saved:
-            event_log.append(
-                events.Prepared(job_id=job.id, attempt=job.attempt, at=now, upload=one)
-                if isinstance(one, StoredUpload)
-                else events.Saved(job_id=job.id, attempt=job.attempt, at=now, image=image_of(one.id), record=one)
-            )
-        last = found.events[-1]
-        event_log.append(
-            events.Done(job_id=job.id, attempt=job.attempt, at=now, seconds=now - job.created_at)
-            if is_complete
-            else last
-        )
+            if isinstance(one, StoredUpload):
+                event_log.append(events.Prepared(job_id=job.id, attempt=job.attempt, at=now, upload=one))
+            else:
+                image = index_of.get(one.id, 0)
+                event_log.append(events.Saved(job_id=job.id, attempt=job.attempt, at=now, image=image, record=one))
+        if is_complete:
+            seconds = now - job.created_at
+            event_log.append(events.Done(job_id=job.id, attempt=job.attempt, at=now, seconds=seconds))
+        else:
+            event_log.append(found.events[-1])
         self.close(job, event_log)
 
     def is_followed(self, job_id: str) -> bool:
         """Whether anyone follows a live job at this moment."""
         event_log = self._live.get(job_id)
         return event_log is not None and event_log.is_followed
-
-
-def _prepared(job: JobRecord) -> Sequence[events.JobEvent]:
-    return [
-        events.Prepared(job_id=job.id, attempt=job.attempt, at=job.created_at, upload=made) for made in job.prepared
-    ]
 
 
 def ending_of(job: JobRecord) -> events.JobEvent:

@@ -1,4 +1,4 @@
-"""The one async adapter from a event log to an event loop, shared by api and tabs. Plain asyncio."""
+"""The one async adapter from an event log to an event loop, shared by api and tabs. Plain asyncio."""
 
 import asyncio
 import contextlib

@@ -39,7 +39,7 @@ class Meter:
         self._pictures = pictures
         self._made = made
         self._steps_s: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
-        self._ending_s: float | None = None  # from the last step to the painted picture
+        self._ending_s: float | None = None  # from the last step to the finished image
         self._last_at: float | None = None
         self.now = Progress()
 
@@ -50,25 +50,25 @@ class Meter:
             self._steps_s.append(at - self._last_at)
         self._last_at = at
         fraction = min(1.0, (self._made + index / max(total, 1) * 0.98) / self._pictures)
-        self.now = Progress(image, index, total, fraction, self._left(index, total))
+        self.now = Progress(image, index, total, fraction, self._left_s(index, total))
         return self.now
 
     def loaded(
         self, fraction: float | None, done_bytes: int | None, total_bytes: int | None, left_s: float | None
     ) -> None:
-        """Take in how far an model task is."""
+        """Take in how far a model task is."""
         self.now = Progress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
 
-    def painted(self) -> None:
-        """A picture is done."""
+    def image_made(self) -> None:
+        """Take in that an image is done."""
         at = self._clock()
         if self._last_at is not None:
             self._ending_s = at - self._last_at
         self._last_at = at
         self._made += 1
 
-    def _left(self, index: int, total: int) -> float | None:
-        """The median step: the first ones are slow, and one hiccup must not show."""
+    def _left_s(self, index: int, total: int) -> float | None:
+        """From the median step: the first ones are slow, and one hiccup must not show."""
         if len(self._steps_s) < _STEPS_BEFORE_GUESS:
             return None
         step_s = statistics.median(self._steps_s)

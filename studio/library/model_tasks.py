@@ -1,7 +1,7 @@
 """What the owner of the machine does with models: get, convert, merge, delete. No torch, no picture.
 
 Checks what can be checked before a job exists, and says where results go. The work is done by
-`downloads/model task.py` and `workers/model tasks.py`; who may ask is decided in `api/dependencies.py`.
+`downloads/download_task.py` and `workers/model_tasks.py`; who may ask is decided in `api/dependencies.py`.
 """
 
 import logging

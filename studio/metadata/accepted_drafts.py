@@ -1,7 +1,7 @@
-"""A draft that came from a file is one that can be posted: what would be refused is replaced or left out, and said.
+"""Makes a draft that came from a file one that can be posted: what would be refused is replaced or left out.
 
-Whoever asks gives the check that a posted draft goes through; here only the draft is changed, one field at a time,
-until nothing in it stands in the way. What stands in the way of every draft (no model at all) stays.
+The caller gives the check that a posted draft goes through; here only the draft is changed, one field at a time, until
+the check passes. What the check refuses of every draft (there is no model at all) stays.
 """
 
 import copy
@@ -39,9 +39,9 @@ def accepted(draft: Draft, check: Check, notices: list[str]) -> Draft:
             break
         field, sentence = problem
         for changed, words in _changes(draft, field):
-            rest = _problem(changed, check)
-            if rest != problem:
-                draft, problem = changed, rest
+            next_problem = _problem(changed, check)
+            if next_problem != problem:
+                draft, problem = changed, next_problem
                 notices.append(f"{sentence} {words}")
                 break
         else:
@@ -50,7 +50,7 @@ def accepted(draft: Draft, check: Check, notices: list[str]) -> Draft:
 
 
 def _problem(draft: Draft, check: Check) -> tuple[str, str] | None:
-    """Field ("" for none) and sentence of what stands in the way."""
+    """Field ("" for none) and sentence of what the check refuses."""
     try:
         check(parse_draft(json.dumps(draft)))
     except StudioError as error:
@@ -59,7 +59,7 @@ def _problem(draft: Draft, check: Check) -> tuple[str, str] | None:
 
 
 def _changes(draft: Draft, field: str) -> Iterator[tuple[Draft, str]]:
-    """What can be changed, the likeliest first: at the field that stands in the way, then anywhere."""
+    """Drafts with one change and the sentence for it, the likeliest first: at the refused field, then anywhere."""
     named, _, inner = field.partition(".")
     if named == "schedule" and draft.get("schedule") != "automatic":
         yield draft | {"schedule": "automatic"}, "Automatic is used."
@@ -74,14 +74,20 @@ def _changes(draft: Draft, field: str) -> Iterator[tuple[Draft, str]]:
         if named == name:
             yield from _without_tags(draft, name)
             yield from _without_weights(draft, name)
-    for name in sorted(_LISTS, key=lambda name: name != named):
-        yield from _without_one(draft, name)
+    for name in _with_first(named, _LISTS):
+        for index in range(len(draft.get(name) or ())):
+            rest = [*draft[name][:index], *draft[name][index + 1 :]]
+            if rest:
+                yield draft | {name: rest}, _LEFT_OUT
+            else:
+                yield _without(draft, name), _LEFT_OUT
     for name in _TEXTS:
         yield from _without_tags(draft, name)
-    optional = [name for name in draft if name not in ("prompt", "schema")]
-    for name in sorted(optional, key=lambda name: name != named):
-        left = ("init_image", "mask") if name == "init_image" else (name,)
-        yield _without(draft, *left), _LEFT_OUT
+    for name in _with_first(named, tuple(draft)):
+        if name == "init_image":
+            yield _without(draft, "init_image", "mask"), _LEFT_OUT
+        elif name not in ("prompt", "schema"):
+            yield _without(draft, name), _LEFT_OUT
 
 
 def _changes_of_part(draft: Draft, part: str, field: str) -> Iterator[tuple[Draft, str]]:
@@ -102,10 +108,11 @@ def _changes_of_part(draft: Draft, part: str, field: str) -> Iterator[tuple[Draf
         yield draft | {part: _without(inside, field)}, _LEFT_OUT
 
 
-def _without_one(draft: Draft, name: str) -> Iterator[tuple[Draft, str]]:
-    for index in range(len(draft.get(name) or ())):
-        rest = [one for place, one in enumerate(draft[name]) if place != index]
-        yield (draft | {name: rest}) if rest else _without(draft, name), _LEFT_OUT
+def _with_first(first: str, names: tuple[str, ...]) -> list[str]:
+    """The names, `first` before all others if it is one of them."""
+    if first not in names:
+        return list(names)
+    return [first, *(name for name in names if name != first)]
 
 
 def _without_tags(fields: Draft, name: str) -> Iterator[tuple[Draft, str]]:

@@ -1,4 +1,4 @@
-"""Pictures on disk: a PNG with its recipe inside, never half written, never over another.
+"""Images on disk: a PNG with its recipe inside, never half written, never over another.
 
 The text chunk `parameters` is A1111's infotext, `darkroom` is JSON from which the index can be rebuilt.
 Written to a temporary file in the same folder, flushed to the disk, renamed, folder flushed.
@@ -73,25 +73,24 @@ class PictureFacts:
 
     def to_json(self) -> str:
         """The `darkroom` chunk."""
-        return json.dumps(
-            {
-                "schema": 1,
-                "id": self.id,
-                "job": self.job_id,
-                "image": self.job_image,
-                "width": self.width,
-                "height": self.height,
-                "created_at": self.created_at,
-                "owner": self.owner_key,
-                "parent": self.parent,
-                "seconds": self.seconds,
-                "version": VERSION,
-                "provenance": dict(self.provenance),
-                "recipe": json.loads(self.recipe.canonical_json()) if self.recipe else None,
-                **({"upscale": self.upscale.model_dump(mode="json", exclude_defaults=True)} if self.upscale else {}),
-            },
-            separators=(",", ":"),
-        )
+        facts: dict[str, object] = {
+            "schema": 1,
+            "id": self.id,
+            "job": self.job_id,
+            "image": self.job_image,
+            "width": self.width,
+            "height": self.height,
+            "created_at": self.created_at,
+            "owner": self.owner_key,
+            "parent": self.parent,
+            "seconds": self.seconds,
+            "version": VERSION,
+            "provenance": dict(self.provenance),
+            "recipe": json.loads(self.recipe.canonical_json()) if self.recipe else None,
+        }
+        if self.upscale:
+            facts["upscale"] = self.upscale.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(facts, separators=(",", ":"))
 
     def record(self, path: str, owner: str) -> ImageRecord:
         """As the gallery shows it. path: relative to outputs/."""
@@ -123,11 +122,11 @@ class PictureFolder:
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._seen: dict[str, tuple[int, ...]] = {}
-        self._told: set[str] = set()  # the days are looked at every few seconds
+        self._warnings: set[str] = set()  # that are logged: the days are looked at every few seconds
 
-    def _warn(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
             logger.warning("%s", message)
 
     def save(self, pixels: RawImage, facts: PictureFacts) -> str:
@@ -165,8 +164,11 @@ class PictureFolder:
     def _free_name(self, folder: Path, ending: str) -> Path:
         number = self._numbers.get(folder.name)
         if number is None or not folder.exists():
-            taken = (_NUMBERED.fullmatch(name) for name in os.listdir(folder))
-            number = max((int(match[1]) for match in taken if match), default=0)
+            number = 0
+            for name in os.listdir(folder):
+                match = _NUMBERED.fullmatch(name)
+                if match:
+                    number = max(number, int(match[1]))
         while True:
             number += 1
             path = folder / f"{number:05d}-{ending}.png"
@@ -175,7 +177,7 @@ class PictureFolder:
                 return path
 
     def check_room(self, needed_bytes: int) -> None:
-        """Refuse before anything is painted that could not be kept.
+        """Refuse before anything is generated that could not be kept.
 
         Raises:
             StorageFull: there is less room than that, or the folder can't be written.
@@ -209,32 +211,37 @@ class PictureFolder:
                 part.unlink(missing_ok=True)
 
     def _refusal(self, error: OSError, folder: Path, then: str) -> StorageFull:
-        """A write error in words. then: what happens to the picture when the cause is gone."""
+        """A write error in words. then: what happens to the image when the cause is gone."""
+        then = f", {then}" if then is _TRY_AGAIN else f"; {then}"
         if error.errno in _NO_SPACE:
             free = _free_bytes(self.root)
             return StorageFull(
-                f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).",
-                f"Free some{',' if then is _TRY_AGAIN else ';'} {then}",
+                f"No space left in {self.root.name}/ ({_bytes_in_words(free)} free).", f"Free some{then}"
             )
         for place in (self.root, folder):
-            if os.path.lexists(place) and not place.is_dir():
-                is_link = place.is_symlink()
-                what = "is a link that leads to no folder" if is_link else "is a file, not a folder"
-                hint = "Let it lead to one" if is_link else "Move it away"
-                return StorageFull(
-                    f"{self._shown(place)} {what}: no picture can be saved there.",
-                    f"{hint}{',' if then is _TRY_AGAIN else ';'} {then}",
-                    code="storage_refused",
-                )
-        closed = folder if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK) else self.root
+            if not os.path.lexists(place) or place.is_dir():
+                continue
+            what, hint = "is a file, not a folder", "Move it away"
+            if place.is_symlink():
+                what, hint = "is a link that leads to no folder", "Let it lead to one"
+            return StorageFull(
+                f"{self._name_of(place)} {what}: no picture can be saved there.",
+                f"{hint}{then}",
+                code="storage_refused",
+            )
+        closed = self.root
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            closed = folder
         return StorageFull(
-            f"{self._shown(closed)}/ can't be written ({error.strerror}).",
-            f"Correct its permissions{',' if then is _TRY_AGAIN else ';'} {then}",
+            f"{self._name_of(closed)}/ can't be written ({error.strerror}).",
+            f"Correct its permissions{then}",
             code="storage_refused",
         )
 
-    def _shown(self, place: Path) -> str:
-        return self.root.name if place == self.root else f"{self.root.name}/{place.name}"
+    def _name_of(self, place: Path) -> str:
+        if place == self.root:
+            return self.root.name
+        return f"{self.root.name}/{place.name}"
 
     def sweep(self) -> int:
         """Remove what a crash left half written; returns how many files."""
@@ -254,16 +261,16 @@ class PictureFolder:
             try:
                 is_folder, real = entry.is_dir(), os.path.realpath(entry.path)
             except OSError as error:
-                self._warn(f"{self.root.name}/{shown(entry.name)} can't be read: {error.strerror}")
+                self._warn_once(f"{self.root.name}/{shown(entry.name)} can't be read: {error.strerror}")
                 continue
             if is_folder:
                 found.setdefault(real, entry)
             elif _is_link(entry):
-                self._warn(
+                self._warn_once(
                     f"{self.root.name}/{shown(entry.name)} leads to no folder that is there; its pictures are shown "
                     "when it is."
                 )
-        return sorted((Path(entry.path) for entry in found.values()), reverse=True)
+        return sorted([Path(entry.path) for entry in found.values()], reverse=True)
 
     def changed_days(self) -> list[str]:
         """The names of the days that came, went or changed since this was last asked.
@@ -276,11 +283,11 @@ class PictureFolder:
                 status = folder.stat()
                 now[folder.name] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         before, self._seen = self._seen, now
-        return [
-            name
-            for name in sorted({*before, *now}, reverse=True)
-            if before.get(name) != now.get(name) and self._is_text(name)
-        ]
+        changed = []
+        for name in sorted({*before, *now}, reverse=True):
+            if before.get(name) != now.get(name) and self._is_utf8(name):
+                changed.append(name)
+        return changed
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every .png of the folder, newest day first: (relative path, status)."""
@@ -291,7 +298,7 @@ class PictureFolder:
         """Every .png of one day; what can't be read is left out, and a folder that can't is named in the log."""
         for entry in sorted(self._entries(folder), key=lambda entry: entry.name, reverse=True):
             path = f"{folder.name}/{entry.name}"
-            if not entry.name.lower().endswith(".png") or not self._is_text(path):
+            if not entry.name.lower().endswith(".png") or not self._is_utf8(path):
                 continue
             status = self.status(path)
             if status is not None:
@@ -304,22 +311,23 @@ class PictureFolder:
             NotFound: it would lie outside the folder: only folders are followed where they lead, not files.
         """
         path = self.root.joinpath(*relative.split("/"))
-        try:
-            if _stays_inside(relative) and (
-                not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent))
-            ):
-                return path
-        except OSError:
-            pass  # a folder on the way can't be read
+        if _stays_inside(relative):
+            with suppress(OSError):  # a folder on the way can't be read
+                if not path.is_symlink():
+                    return path
+                if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent)):
+                    return path
         raise NotFound("There is no such picture.")
 
     def status(self, relative: str) -> os.stat_result | None:
-        """Size and times of a picture's file; None if it is gone, no file, or its folder can't be read."""
+        """Size and times of an image's file; None if it is gone, no file, or its folder can't be read."""
         try:
             status = self.locate(relative).stat()
         except (NotFound, OSError, ValueError):
             return None
-        return status if stat.S_ISREG(status.st_mode) else None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return status
 
     def has(self, relative: str) -> bool:
         """Whether a picture's file is there."""
@@ -330,13 +338,13 @@ class PictureFolder:
         if _stays_inside(relative):
             self.root.joinpath(*relative.split("/")).unlink(missing_ok=True)
 
-    def _is_text(self, name: str) -> bool:
+    def _is_utf8(self, name: str) -> bool:
         """Whether a name can be kept in the index; one in another encoding is named in the log."""
         try:
             name.encode("utf-8")
             return True
         except UnicodeEncodeError:
-            self._warn(f"{shown(name)} has a name that is not UTF-8 and is left out. Rename it.")
+            self._warn_once(f"{shown(name)} has a name that is not UTF-8 and is left out. Rename it.")
             return False
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
@@ -347,7 +355,7 @@ class PictureFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            self._warn(f"{shown(folder.name)}/ can't be read: {error.strerror}")
+            self._warn_once(f"{shown(folder.name)}/ can't be read: {error.strerror}")
             return []
 
 
@@ -370,8 +378,9 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
     """The bytes of a PNG: texts before the picture data, zlib level 1."""
     info = PngInfo()
-    if described := facts.recipe or facts.source:
-        info.add_text("parameters", infotext.write(described))
+    recipe = facts.recipe or facts.source
+    if recipe:
+        info.add_text("parameters", infotext.write(recipe))
     if facts.upscale:
         info.add_text("postprocessing", infotext.write_upscale(facts.upscale))
     info.add_text(KEYWORD, facts.to_json())
@@ -382,7 +391,7 @@ def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
 
 
 def read_facts(path: Path) -> PictureFacts | None:
-    """What a picture of ours says of itself; None if it is not ours or damaged."""
+    """The facts within an image of ours; None if it is not ours or damaged."""
     try:
         with path.open("rb") as file:
             return parse_facts(read_text(file).get(KEYWORD, ""))
@@ -413,7 +422,7 @@ def parse_facts(text: str) -> PictureFacts | None:
             text.encode("utf-8")  # half of a character is no text
     except (ValueError, AttributeError, OverflowError, KeyError, TypeError, RecursionError, ValidationError):
         return None
-    usable = (
+    is_usable = (
         is_id(facts.id)
         and (facts.recipe is None) != (facts.upscale is None)
         and isinstance(facts.job_image, int)
@@ -425,7 +434,7 @@ def parse_facts(text: str) -> PictureFacts | None:
         and 0 < facts.height < _MOST
         and math.isfinite(facts.seconds or 0.0)
     )
-    return facts if usable else None
+    return facts if is_usable else None
 
 
 def _free_bytes(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Every text that a picture carries, by the name of its place: chunks of a PNG, EXIF, XMP, comments.
+"""Every text that an image file carries, by the name of its place: chunks of a PNG, EXIF, XMP, comments.
 
 Read from the file's structure with bounds, never by decoding pixels (a text hidden in pixels: `stealth_text.py`).
 What the texts mean is in `import_recipe.py` and `other_programs.py`.
@@ -9,10 +9,9 @@ import html
 import io
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
-
-from PIL import Image
 
 from studio.uploads.exif import read_exif
 from studio.uploads.file_kinds import sniff
@@ -36,40 +35,41 @@ def picture_texts(data: bytes) -> dict[str, str]:
     """Texts by where they stand: a PNG's keywords, "UserComment" and other fields of EXIF, "XMP", "Comment".
 
     Raises:
-        InvalidInput: no picture, a damaged one, or too much text.
+        InvalidInput: no image, a damaged one, or too much text.
         TooLarge: more bytes or pixels than are taken.
     """
-    if data[:6] in (b"GIF87a", b"GIF89a") and (texts := _named(_gif_blocks(data))):
-        return texts  # which say how it was made, though its frames are not taken
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        texts = _texts_of(_gif_blocks(data))
+        if texts:
+            return texts  # which say how it was made, though its frames are not taken
     with opened(data) as image:
         match sniff(data):
             case "PNG":
-                return _of_png(data)
+                return _png_texts(data)
             case "JPEG":
-                return _named(_jpeg_blocks(data))
+                return _texts_of(_jpeg_blocks(data))
             case "WEBP":
-                return _named(_webp_blocks(data))
-        return _named(_blocks_of(image))
+                return _texts_of(_webp_blocks(data))
+        # Pillow's finds in a format whose structure is not read here.
+        blocks = [(kind.upper(), image.info.get(kind)) for kind in ("exif", "xmp")]
+        return _texts_of([(kind, block) for kind, block in blocks if isinstance(block, bytes)])
 
 
-def _of_png(data: bytes) -> dict[str, str]:
+def _png_texts(data: bytes) -> dict[str, str]:
     texts = read_text(io.BytesIO(data))
     blocks = [("EXIF", texts.pop(EXIF_KEY, "").encode("latin-1"))]
-    blocks += [(kind, _unhexed(texts.pop(name, ""))) for name, kind in _PROFILES.items()]
+    for name, kind in _PROFILES.items():
+        # A raw profile: its name, its length, and hexadecimal digits, each on lines of their own.
+        lines = texts.pop(name, "").strip().split("\n", 2)
+        if len(lines) == 3:
+            with suppress(ValueError):
+                blocks.append((kind, binascii.unhexlify("".join(lines[2].split()))))
     blocks.append(("XMP", texts.pop(_XMP, "").encode("utf-8")))
-    return {**_named(blocks), **texts}
+    return {**_texts_of(blocks), **texts}
 
 
-def _unhexed(text: str) -> bytes:
-    """A raw profile: its name, its length, and hexadecimal digits, each on lines of their own."""
-    parts = text.strip().split("\n", 2)
-    try:
-        return binascii.unhexlify("".join(parts[2].split())) if len(parts) == 3 else b""
-    except (ValueError, binascii.Error):
-        return b""
-
-
-def _named(blocks: Iterator[tuple[str, bytes]] | list[tuple[str, bytes]]) -> dict[str, str]:
+def _texts_of(blocks: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    """The texts of blocks by kind: "EXIF", "XMP" or "Comment". Of two under one name the first counts."""
     texts: dict[str, str] = {}
     for kind, block in blocks:
         found: Mapping[str, str] = {}
@@ -77,8 +77,10 @@ def _named(blocks: Iterator[tuple[str, bytes]] | list[tuple[str, bytes]]) -> dic
             found = read_exif(block).texts
         elif kind == "XMP":
             found = _xmp_texts(block.removeprefix(_XMP_HEAD))
-        elif text := decode_text(block):
-            found = {"Comment": text}
+        else:
+            text = decode_text(block)
+            if text:
+                found = {"Comment": text}
         texts = {**found, **texts}
     return texts
 
@@ -88,19 +90,26 @@ def _xmp_texts(block: bytes) -> dict[str, str]:
     text = decode_text(block[:_XMP_BYTES])
     found: dict[str, str] = {}
     for name in _XMP_FIELDS:
-        inside = _between(text, f"<{name}", f"</{name}>")
-        # Of an element what is behind its own ">"; an attribute has its value in quotes.
-        inside = _MARKUP.sub("", inside.partition(">")[2]) if inside else _between(text, f'{name}="', '"')
-        if inside.strip():
-            found[f"XMP {name.rpartition(':')[2]}"] = html.unescape(inside).strip()
+        value = ""
+        element = _between(text, f"<{name}", f"</{name}>")
+        if element:
+            value = _MARKUP.sub("", element.partition(">")[2])  # what is behind its own ">"
+        else:
+            value = _between(text, f'{name}="', '"')  # an attribute
+        if value.strip():
+            found[f"XMP {name.rpartition(':')[2]}"] = html.unescape(value).strip()
     return found
 
 
 def _between(text: str, before: str, behind: str) -> str:
     """What stands between two marks, at their first place; "" without them."""
     begin = text.find(before)
-    end = text.find(behind, begin + len(before)) if begin >= 0 else -1
-    return text[begin + len(before) : end] if end >= 0 else ""
+    if begin < 0:
+        return ""
+    end = text.find(behind, begin + len(before))
+    if end < 0:
+        return ""
+    return text[begin + len(before) : end]
 
 
 def _jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -142,7 +151,7 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """A GIF's comments. Its frames are not decoded."""
     if len(data) < 13:
         return
-    place = 13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    place = 13 + _color_table_bytes(data[10])
     for _ in range(_MAX_BLOCKS):
         kind = data[place : place + 1]
         if kind == b"!":
@@ -151,23 +160,24 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
             if label == b"\xfe":
                 yield "Comment", body
         elif kind == b"," and place + 10 < len(data):
-            flags = data[place + 9]
-            place += 10 + (3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0)
+            place += 10 + _color_table_bytes(data[place + 9])
             _, place = _sub_blocks(data, place + 1)
         else:
             return
 
 
+def _color_table_bytes(flags: int) -> int:
+    """The size of the color table that a GIF's flags announce."""
+    if not flags & 0x80:
+        return 0
+    return 3 << ((flags & 7) + 1)
+
+
 def _sub_blocks(data: bytes, place: int) -> tuple[bytes, int]:
+    """The bytes of a chain of sub-blocks, and the position behind it."""
     parts: list[bytes] = []
-    while place < len(data) and (length := data[place]):
+    while place < len(data) and data[place]:
+        length = data[place]
         parts.append(data[place + 1 : place + 1 + length])
         place += 1 + length
     return b"".join(parts), place + 1
-
-
-def _blocks_of(image: Image.Image) -> Iterator[tuple[str, bytes]]:
-    """What Pillow found in a format whose structure is not read here."""
-    for kind in ("exif", "xmp"):
-        if isinstance(block := image.info.get(kind), bytes):
-            yield kind.upper(), block

@@ -1,6 +1,6 @@
 """Size, sampler and hires pass of a found infotext as fields of a draft, with the arithmetic of A1111's older keys.
 
-What has no equal here is replaced by what comes nearest, and said. Source: specs/compatibility.md 4a; how A1111
+What has no equal here is replaced by what comes nearest, with a notice. Source: specs/compatibility.md 4a; how A1111
 converts `First pass size` and `Hires resize` when it pastes an infotext.
 """
 
@@ -42,9 +42,13 @@ def number(text: str, kind: type) -> Any:
     """The number, or the text itself, so that the refusal can show it. "2.0" is a whole number too."""
     try:
         value = float(text) if len(text) <= 40 else math.nan
+        if math.isnan(value):
+            return text
         if kind is float or not value.is_integer():
-            return text if math.isnan(value) else kind(text)
-        return int(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else int(value)
+            return kind(text)
+        if re.fullmatch(r"\s*[+-]?\d+\s*", text):
+            return int(text)
+        return int(value)
     except (ValueError, OverflowError):
         return text
 
@@ -52,39 +56,37 @@ def number(text: str, kind: type) -> Any:
 def sides(text: str) -> tuple[int, int] | None:
     """Width and height out of "512x768"."""
     match = _SIDES.fullmatch(text)
-    return (int(match[1]), int(match[2])) if match else None
+    if match is None:
+        return None
+    return int(match[1]), int(match[2])
 
 
 def size_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
-    """Width and height of the first pass; A1111's sizes that are no multiple of 8 made what lies below them."""
+    """Width and height of the first pass; sides that are no multiple of 8, as A1111 allows, are made the one below."""
     text = pairs.get("Size", "")
-    first = _first_pass(pairs)
-    size = first or sides(text)
+    size = _first_pass(pairs) or sides(text)
     if size is None:
         width, _, height = text.partition("x")
-        return {"width": number(width, int), "height": number(height, int)} if height else {}
-    usable = _usable_size(size)
-    if usable != size:
-        shown, used = (f"{width} × {height}" for width, height in (size, usable))
-        why = f"sides are multiples of {SIDE_MULTIPLE}" if max(size) <= SIDE[1] else f"sides are at most {SIDE[1]}"
-        if min(size) < SIDE[0]:
-            return {"width": size[0], "height": size[1]}  # no size to make a picture of: refused by name
-        notices.append(f"The size is {shown}, and {why}: {used} is used.")
-    return {"width": usable[0], "height": usable[1]}
-
-
-def _usable_size(size: tuple[int, int]) -> tuple[int, int]:
+        if not height:
+            return {}
+        return {"width": number(width, int), "height": number(height, int)}
     scale = min(1.0, SIDE[1] / max(size))
-    width, height = (int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in size)
-    return max(SIDE[0], width), max(SIDE[0], height)
+    usable_width, usable_height = (max(SIDE[0], int(side * scale) // SIDE_MULTIPLE * SIDE_MULTIPLE) for side in size)
+    if (usable_width, usable_height) != size:
+        if min(size) < SIDE[0]:
+            return {"width": size[0], "height": size[1]}  # no size to make an image of: refused by name
+        why = f"sides are multiples of {SIDE_MULTIPLE}"
+        if max(size) > SIDE[1]:
+            why = f"sides are at most {SIDE[1]}"
+        used = f"{usable_width} × {usable_height}"
+        notices.append(f"The size is {size[0]} × {size[1]}, and {why}: {used} is used.")
+    return {"width": usable_width, "height": usable_height}
 
 
 def _first_pass(pairs: Pairs) -> tuple[int, int] | None:
     """Before there was "Hires upscale", "Size" was the result's, and "First pass size: 0x0" chosen by the program."""
     first, whole = sides(pairs.get("First pass size", "")), sides(pairs.get("Size", ""))
-    if first is None or whole is None:
-        return first
-    if 0 not in first:
+    if first is None or whole is None or 0 not in first:
         return first
     if 0 in whole:
         return None
@@ -97,17 +99,18 @@ def sampler_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
     """Sampler and schedule by the ids that they have here; a schedule in the sampler's name counts."""
     if "Sampler" not in pairs:
         return {}
-    name, told = pairs["Sampler"], pairs.get("Schedule type", "automatic")
-    sampler, schedule = find_sampler(name), find_schedule(told)
+    name, schedule_name = pairs["Sampler"], pairs.get("Schedule type", "automatic")
+    sampler, schedule = find_sampler(name), find_schedule(schedule_name)
     if sampler is None:
-        sampler, old_style = split_old_name(name)
-        told, schedule = (old_style.label, old_style) if old_style else (told, schedule)
+        sampler, schedule_in_name = split_old_name(name)
+        if schedule_in_name:
+            schedule_name, schedule = schedule_in_name.label, schedule_in_name
     if sampler is None:
         notices.append(f"Sampler “{name[:60]}” is not known here; the model's own is used.")
         return {}
     if schedule is None or schedule.id not in sampler.schedules:
         what = "is not known here" if schedule is None else f"does not go with {sampler.label}"
-        notices.append(f"Schedule “{told[:60]}” {what}; Automatic is used.")
+        notices.append(f"Schedule “{schedule_name[:60]}” {what}; Automatic is used.")
         return {"sampler": sampler.id, "schedule": "automatic"}
     return {"sampler": sampler.id, "schedule": schedule.id}
 
@@ -118,26 +121,35 @@ def hires_fields(pairs: Pairs, first: tuple[int, int] | None, models: ModelList,
     Args:
         first: Width and height of the first pass.
     """
+    scale = _hires_scale(pairs, first, notices)
     name = pairs.get("Hires upscaler", "Latent")
-    known = find_upscaler(name)
-    entry = None if known else models.find(name, "upscaler")
-    scale = _scale(pairs, first, notices)
-    if scale is None or not (entry or known):
+    built_in = find_upscaler(name)
+    entry = None if built_in else models.find(name, "upscaler")
+    if scale is None:
         return {}
-    hires: dict[str, Any] = {"scale": scale, "upscaler": entry.ref.name if entry else known and known.id}
+    hires: dict[str, Any] = {"scale": scale}
+    if entry:
+        hires["upscaler"] = entry.ref.name
+    elif built_in:
+        hires["upscaler"] = built_in.id
+    else:
+        return {}
     steps = number(pairs.get("Hires steps", "0"), int)
-    hires |= {"steps": steps} if steps else {}
+    if steps:
+        hires["steps"] = steps
     strength = pairs.get("Hires strength", pairs.get("Denoising strength"))
-    hires |= {"strength": number(strength, float)} if strength is not None else {}
+    if strength is not None:
+        hires["strength"] = number(strength, float)
     hires |= _hires_sampler(pairs, notices)
     if "Hires CFG Scale" in pairs and pairs["Hires CFG Scale"] != pairs.get("CFG scale"):
         hires["guidance"] = number(pairs["Hires CFG Scale"], float)
     for key, field in (("Hires prompt", "prompt"), ("Hires negative prompt", "negative_prompt")):
-        hires |= {field: pairs[key]} if key in pairs else {}
+        if key in pairs:
+            hires[field] = pairs[key]
     return {"hires": hires}
 
 
-def _scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> object | None:
+def _hires_scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> object | None:
     """The factor; of a target size the larger of its two, since A1111 covers the target and crops what is over."""
     if "Hires upscale" in pairs:
         scale = number(pairs["Hires upscale"], float)
@@ -146,13 +158,15 @@ def _scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> o
     target = sides(pairs.get("Size" if is_old else "Hires resize", ""))
     if target is None or first is None or target == (0, 0):
         return None
-    width, height = first
-    factor = max(target[0] / width, target[1] / height)
+    factor = max(target[0] / first[0], target[1] / first[1])
     if not HIRES_SCALE[0] < factor <= HIRES_SCALE[1]:
-        notices.append(f"The hires pass makes {target[0]} × {target[1]} out of {width} × {height}. It was left out.")
+        notices.append(
+            f"The hires pass makes {target[0]} × {target[1]} out of {first[0]} × {first[1]}. It was left out."
+        )
         return None
     made = hires_size(first, factor)
-    if 0 not in target and any(side - wanted > _CROPPED * wanted for side, wanted in zip(made, target, strict=True)):
+    is_cropped = made[0] - target[0] > _CROPPED * target[0] or made[1] - target[1] > _CROPPED * target[1]
+    if 0 not in target and is_cropped:
         notices.append(f"A1111 crops its hires pass to {target[0]} × {target[1]}; here it is {made[0]} × {made[1]}.")
     return round(factor, _SCALE_DIGITS)
 
@@ -160,19 +174,23 @@ def _scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> o
 def _hires_sampler(pairs: Pairs, notices: list[str]) -> dict[str, object]:
     """What the second pass has of its own; "Use same sampler" is nothing of its own."""
     found: dict[str, object] = {}
-    name, told = (pairs.get(key, "Use same") for key in ("Hires sampler", "Hires schedule type"))
+    name = pairs.get("Hires sampler", "Use same")
     if not name.lower().startswith("use same"):
         sampler = find_sampler(name)
-        old_style = None
+        schedule_in_name = None
         if sampler is None:
-            sampler, old_style = split_old_name(name)
+            sampler, schedule_in_name = split_old_name(name)
         if sampler is None:
             notices.append(f"Hires sampler “{name[:60]}” is not known here; the first pass's is used.")
-        found |= {"sampler": sampler.id} if sampler else {}
-        found |= {"schedule": old_style.id} if old_style else {}
-    if not told.lower().startswith("use same"):
-        schedule = find_schedule(told)
+        else:
+            found["sampler"] = sampler.id
+        if schedule_in_name:
+            found["schedule"] = schedule_in_name.id
+    schedule_name = pairs.get("Hires schedule type", "Use same")
+    if not schedule_name.lower().startswith("use same"):
+        schedule = find_schedule(schedule_name)
         if schedule is None:
-            notices.append(f"Hires schedule “{told[:60]}” is not known here; the first pass's is used.")
-        found |= {"schedule": schedule.id} if schedule else {}
+            notices.append(f"Hires schedule “{schedule_name[:60]}” is not known here; the first pass's is used.")
+        else:
+            found["schedule"] = schedule.id
     return found

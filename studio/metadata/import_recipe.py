@@ -1,14 +1,12 @@
-"""What a picture says it was made with: ours, A1111's infotext, or another program's words.
+"""Reads what an image was made with: our own recipe, A1111's infotext, or another program's fields.
 
-Metadata fills a form; it never runs and never changes settings. What can't be used is named: left out, or replaced by
-what comes nearest, so that what is given back can be posted.
+Metadata fills a form; it never runs and never changes settings. What can't be used is left out, or replaced by what
+comes nearest, and named, so that the result can be posted.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 from catalog.families import clip_skip_read
 from catalog.models import ModelEntry
@@ -20,9 +18,9 @@ from studio.metadata import infotext
 from studio.metadata.accepted_drafts import Check, accepted
 from studio.metadata.image_files import KEYWORD, parse_facts
 from studio.metadata.image_texts import picture_texts
-from studio.metadata.import_networks import FoundNets
+from studio.metadata.import_networks import FoundNetworks
 from studio.metadata.import_parts import HIRES_KEYS, hires_fields, number, sampler_fields, size_fields
-from studio.metadata.other_programs import Foreign, best_infotext, read_foreign
+from studio.metadata.other_programs import best_infotext, read_foreign
 from studio.metadata.stealth_text import hidden_text
 from studio.resolve.model_finder import WithHash
 from studio.uploads.file_kinds import sniff
@@ -78,7 +76,7 @@ _SHOWN_KEYS = 12
 
 
 class FoundRecipe(Frozen):
-    """What was found in a picture.
+    """What was found in an image.
 
     Attributes:
         draft: Fields for the form (a RecipeDraft's JSON), with only what can be used here.
@@ -94,7 +92,7 @@ class FoundRecipe(Frozen):
 
 
 def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: Check | None = None) -> FoundRecipe:
-    """Find the recipe of a picture.
+    """Find the recipe of an image.
 
     Args:
         with_hash: The model whose sha256, or another hash that programs know it by, begins so, whatever its name.
@@ -105,10 +103,11 @@ def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: C
     """
     texts = picture_texts(data)
     facts = parse_facts(texts[KEYWORD]) if KEYWORD in texts else None
+    found: FoundRecipe | None
     if facts is not None and facts.recipe is not None:
-        found: FoundRecipe | None = _ours(facts.recipe, texts.get("parameters"), models, with_hash)
+        found = _from_recipe(facts.recipe, texts.get("parameters"), models, with_hash)
     else:
-        found = _theirs(texts, models, with_hash) or _theirs(_hidden(data), models, with_hash)
+        found = _from_texts(texts, models, with_hash) or _from_texts(_hidden_texts(data), models, with_hash)
     if found is None:
         raise InvalidInput("The picture has no recipe inside.", "It can still be a start picture.", code="no_recipe")
     if check is None or found.draft is None:
@@ -118,23 +117,43 @@ def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: C
     return found.model_copy(update={"draft": draft, "notices": tuple(notices)})
 
 
-def _hidden(data: bytes) -> dict[str, str]:
+def _hidden_texts(data: bytes) -> dict[str, str]:
     """Texts in the lowest bits of the pixels, for programs that put them there."""
     if data[:3] == b"GIF" or sniff(data) not in ("PNG", "WEBP"):
         return {}
     with opened(data) as image:
         text = hidden_text(image)
-    try:
-        table = json.loads(text) if text.lstrip().startswith("{") else None
-    except (ValueError, RecursionError):
+    if not text:
         return {}
+    table: object = None
+    if text.lstrip().startswith("{"):
+        try:
+            table = json.loads(text)
+        except (ValueError, RecursionError):
+            return {}
     if isinstance(table, dict):
         return {str(key): value for key, value in table.items() if isinstance(value, str)}
-    return {"hidden": text} if text else {}  # it is an infotext, or nothing
+    return {"hidden": text}  # it is an infotext, or nothing
 
 
-def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) -> FoundRecipe | None:
-    """A1111's infotext if there is one, else what another program wrote.
+def _from_recipe(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHash) -> FoundRecipe:
+    """A draft of a recipe of ours, with the models' names here."""
+    draft = json.loads(recipe.canonical_json())
+    networks = FoundNetworks(models, with_hash)
+    networks.rename_in(draft, recipe)
+    unknown, notices = networks.unknown, networks.notices
+    entry = _find_checkpoint(recipe.model.name, recipe.model.sha256, models, with_hash)
+    if entry is not None:
+        draft["model"] = entry.ref.name
+    else:
+        del draft["model"]
+        unknown = [recipe.model.name, *unknown]
+        notices = [_not_here(recipe.model.name), *notices]
+    return FoundRecipe(draft=draft, infotext=text, unknown=tuple(unknown), notices=tuple(notices))
+
+
+def _from_texts(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) -> FoundRecipe | None:
+    """A1111's infotext if there is one, else what another program wrote; None if there is neither.
 
     Raises:
         InvalidInput: another program wrote it, and it can't be read.
@@ -144,7 +163,11 @@ def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) ->
     if foreign is None or foreign.infotext is None:
         text = text or best_infotext(texts)
     if text:
-        return _from_infotext(text, models, with_hash)
+        notices: list[str] = []
+        if len(text) > infotext.MAX_CHARACTERS:
+            notices.append("The picture's text is very long; only its beginning was read.")
+            text = text[: infotext.MAX_CHARACTERS]
+        return _to_draft(infotext.parse_infotext(text), text, notices, models, with_hash)
     if foreign is None:
         return None
     if foreign.infotext is None:
@@ -153,114 +176,92 @@ def _theirs(texts: Mapping[str, str], models: ModelList, with_hash: WithHash) ->
             "It can still be a start picture.",
             code="foreign_recipe",
         )
-    return _from_foreign(foreign, models, with_hash)
-
-
-def _ours(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHash) -> FoundRecipe:
-    draft = json.loads(recipe.canonical_json())
-    nets = FoundNets(models, with_hash)
-    nets.put_own(draft, recipe)
-    entry = _find_model(recipe.model.name, recipe.model.sha256, models, with_hash)
-    if entry is not None:
-        draft["model"] = entry.ref.name
-        return FoundRecipe(draft=draft, infotext=text, unknown=tuple(nets.unknown), notices=tuple(nets.notices))
-    del draft["model"]
-    return FoundRecipe(
-        draft=draft,
-        infotext=text,
-        unknown=(recipe.model.name, *nets.unknown),
-        notices=(_not_here(recipe.model.name), *nets.notices),
-    )
-
-
-def _from_foreign(foreign: Foreign, models: ModelList, with_hash: WithHash) -> FoundRecipe:
-    assert foreign.infotext is not None
     notices = [f"Made by {foreign.program}; what it wrote was translated.", *foreign.notices]
-    return _in_words_of_ours(foreign.infotext, foreign.source or None, notices, models, with_hash)
+    return _to_draft(foreign.infotext, foreign.source or None, notices, models, with_hash)
 
 
-def _from_infotext(text: str, models: ModelList, with_hash: WithHash) -> FoundRecipe:
-    notices = []
-    if len(text) > infotext.MAX_CHARACTERS:
-        notices.append("The picture's text is very long; only its beginning was read.")
-        text = text[: infotext.MAX_CHARACTERS]
-    return _in_words_of_ours(infotext.parse(text), text, notices, models, with_hash)
-
-
-def _in_words_of_ours(
+def _to_draft(
     found: infotext.Infotext, text: str | None, notices: list[str], models: ModelList, with_hash: WithHash
 ) -> FoundRecipe:
-    """A draft with what of an infotext can be used here."""
-    if len(found.prompt) > MAX_PROMPT_CHARACTERS:
+    """A draft with all of an infotext that can be used here."""
+    prompt = found.prompt
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
-        found = replace(found, prompt=found.prompt[:MAX_PROMPT_CHARACTERS])
-    nets = FoundNets(models, with_hash)
-    found = replace(
-        found,
-        pairs={
-            **{_OTHER_KEYS[key.lower()]: value for key, value in found.pairs.items() if key.lower() in _OTHER_KEYS},
-            **{key: value for key, value in found.pairs.items() if key.lower() not in _OTHER_KEYS},
-        },
-    )
-    pairs = {
-        key: nets.with_known_names(value, found.pairs) if key in ("Hires prompt", "Hires negative prompt") else value
-        for key, value in found.pairs.items()
-    }
-    found = replace(
-        found,
-        pairs=pairs,
-        prompt=nets.with_known_names(found.prompt, pairs),
-        negative_prompt=nets.with_known_names(found.negative_prompt, pairs),
-    )
-    wanted: dict[str, object] = {"negative_prompt": found.negative_prompt} if found.negative_prompt else {}
+        prompt = prompt[:MAX_PROMPT_CHARACTERS]
+    pairs = _with_our_keys(found.pairs)
+    networks = FoundNetworks(models, with_hash)
+    for key, value in pairs.items():
+        if key in ("Hires prompt", "Hires negative prompt"):
+            pairs[key] = networks.rename_in_prompt(value, pairs)
+    prompt = networks.rename_in_prompt(prompt, pairs)
+    negative_prompt = networks.rename_in_prompt(found.negative_prompt, pairs)
+    wanted: dict[str, object] = {}
+    if negative_prompt:
+        wanted["negative_prompt"] = negative_prompt
     for key, (name, kind) in _NUMBERS.items():
-        if key in pairs and not (name == "clip_skip" and pairs[key].lower() in _NOT_SET):
+        is_unset = name == "clip_skip" and pairs.get(key, "").lower() in _NOT_SET
+        if key in pairs and not is_unset:
             wanted[name] = number(pairs[key], kind)
-    wanted_model = pairs.get("Model") or nets.resource_model(pairs) or pairs.get("Model hash")
-    digits = pairs.get("Model hash") or nets.hashes(pairs).get("model")
-    entry = _find_model(wanted_model, digits, models, with_hash) if wanted_model else None
+    model_name = pairs.get("Model") or networks.resource_model(pairs) or pairs.get("Model hash")
+    model_hash = pairs.get("Model hash") or networks.hashes(pairs).get("model")
+    entry = _find_checkpoint(model_name, model_hash, models, with_hash) if model_name else None
     wanted |= _clip_skip(wanted.get("clip_skip"), entry, notices)
     size = size_fields(pairs, notices)
+    first_pass = None
+    width, height = size.get("width"), size.get("height")
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+        first_pass = (width, height)
     wanted |= size | sampler_fields(pairs, notices)
-    wanted |= hires_fields(pairs, _sides(size), models, notices)
-    wanted |= nets.of_pairs(pairs)
-    notices += nets.notices
-    draft = _usable({"prompt": found.prompt}, wanted, notices)
+    wanted |= hires_fields(pairs, first_pass, models, notices)
+    wanted |= networks.fields_of(pairs)
+    notices += networks.notices
+    draft = _add_usable({"prompt": prompt}, wanted, notices)
     if ("width" in draft) != ("height" in draft):
-        draft = {name: value for name, value in draft.items() if name not in ("width", "height")}
-    unknown: tuple[str, ...] = tuple(nets.unknown)
-    if wanted_model:
-        if entry is None:
-            unknown = (wanted_model[:300], *unknown)
-            notices.append(_not_here(wanted_model))
+        draft.pop("width", None)
+        draft.pop("height", None)
+    unknown = list(networks.unknown)
+    if entry is not None:
+        draft["model"] = entry.ref.name
+    elif model_name:
+        unknown.insert(0, model_name[:300])
+        notices.append(_not_here(model_name))
+    used = _USED_KEYS | networks.used_keys
+    if "hires" in draft:
+        used |= set(HIRES_KEYS)
+    unused = [key for key, value in pairs.items() if key not in used and not value.lower().startswith(_SAME)]
+    if unused:
+        more = ", …" if len(unused) > _SHOWN_KEYS else ""
+        notices.append(f"Not used: {', '.join(unused[:_SHOWN_KEYS])}{more}.")
+    return FoundRecipe(draft=draft, infotext=text, unknown=tuple(unknown), notices=tuple(notices))
+
+
+def _with_our_keys(pairs: Mapping[str, str]) -> dict[str, str]:
+    """The pairs with other programs' keys renamed; a key of A1111's own wins."""
+    renamed: dict[str, str] = {}
+    kept: dict[str, str] = {}
+    for key, value in pairs.items():
+        if key.lower() in _OTHER_KEYS:
+            renamed[_OTHER_KEYS[key.lower()]] = value
         else:
-            draft["model"] = entry.ref.name
-    used = _USED_KEYS.union(HIRES_KEYS if "hires" in draft else (), nets.used_keys)
-    others = [key for key, value in pairs.items() if key not in used and not value.lower().startswith(_SAME)]
-    if others:
-        notices.append(f"Not used: {', '.join(others[:_SHOWN_KEYS])}{', …' if len(others) > _SHOWN_KEYS else ''}.")
-    return FoundRecipe(draft=draft, infotext=text, unknown=unknown, notices=tuple(notices))
+            kept[key] = value
+    return renamed | kept
 
 
 def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) -> dict[str, object]:
     """By the model's family; where the model is not here, as SD 1.x counts."""
     if not isinstance(written, int) or not 1 < written <= _MOST_LAYERS:
         return {}
-    if entry is None:
+    family = "sd1"
+    if entry is not None:
+        family = entry.ref.family
+    else:
         notices.append(
             f"Clip skip {written} is as SD 1.x counts; for SD 2.x or SDXL use {clip_skip_read(written, 'sdxl')}."
         )
-    return {"clip_skip": clip_skip_read(written, entry.ref.family if entry else "sd1")}
+    return {"clip_skip": clip_skip_read(written, family)}
 
 
-def _sides(size: Mapping[str, Any]) -> tuple[int, int] | None:
-    width, height = size.get("width"), size.get("height")
-    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
-        return width, height
-    return None
-
-
-def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: list[str]) -> dict[str, object]:
+def _add_usable(draft: dict[str, object], wanted: Mapping[str, object], notices: list[str]) -> dict[str, object]:
     """Add to a draft the fields that pass its validation; name the others. Of a hires pass what can be used is kept."""
     for name, value in wanted.items():
         while True:
@@ -278,9 +279,13 @@ def _usable(draft: dict[str, object], wanted: Mapping[str, object], notices: lis
     return draft
 
 
-def _find_model(name: str, sha256: str | None, models: ModelList, with_hash: WithHash) -> ModelEntry | None:
-    found = models.find(name) or (with_hash(sha256) if sha256 else None)
-    return found if found and found.ref.kind == "checkpoint" else None
+def _find_checkpoint(name: str, sha256: str | None, models: ModelList, with_hash: WithHash) -> ModelEntry | None:
+    found = models.find(name)
+    if found is None and sha256:
+        found = with_hash(sha256)
+    if found is None or found.ref.kind != "checkpoint":
+        return None
+    return found
 
 
 def _not_here(name: str) -> str:

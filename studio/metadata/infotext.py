@@ -8,15 +8,21 @@ are JSON-quoted. What a recipe's parts are called is in `infotext_parts.py`, wha
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from catalog.families import clip_skip_written
-from catalog.upscalers import UPSCALERS
 from contract.recipe import Recipe
 from contract.tasks import Upscale
 from studio import VERSION
-from studio.metadata.infotext_parts import model_hash, part_pairs, plain, sampler_label, schedule_label
+from studio.metadata.infotext_parts import (
+    format_number,
+    model_hash,
+    part_pairs,
+    sampler_label,
+    schedule_label,
+    upscaler_label,
+)
 
 MAX_CHARACTERS = 500_000
 _NEGATIVE = "Negative prompt:"
@@ -39,60 +45,67 @@ class Infotext:
 
 
 def write(recipe: Recipe) -> str:
-    """The infotext of one picture's recipe (count 1, its own seed)."""
+    """The infotext of one image's recipe (count 1, its own seed)."""
     pairs: dict[str, object] = {
         "Steps": recipe.steps,
         "Sampler": sampler_label(recipe.sampler),
         "Schedule type": schedule_label(recipe.schedule),
-        "CFG scale": plain(recipe.guidance),
+        "CFG scale": format_number(recipe.guidance),
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}",
     }
-    if digits := model_hash(recipe.model):
+    digits = model_hash(recipe.model)
+    if digits:
         pairs["Model hash"] = digits
     pairs["Model"] = recipe.model.name
     if recipe.vae:
-        pairs |= {**({"VAE hash": digits} if (digits := model_hash(recipe.vae)) else {}), "VAE": recipe.vae.name}
+        vae_digits = model_hash(recipe.vae)
+        if vae_digits:
+            pairs["VAE hash"] = vae_digits
+        pairs["VAE"] = recipe.vae.name
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
-    pairs |= part_pairs(recipe) | _hashes(recipe)
+    pairs |= part_pairs(recipe)
+    # By these hashes other programs and sites recognize LoRAs and embeddings.
+    for key, refs, length in (
+        ("Lora hashes", [use.model for use in recipe.loras], 10),
+        ("TI hashes", recipe.embeddings, 12),
+    ):
+        hashes = ", ".join(f"{ref.name}: {ref.sha256[:length]}" for ref in refs if ref.sha256)
+        if hashes:
+            pairs[key] = hashes
     pairs["Version"] = f"Darkroom {VERSION}"
-    # Behind a comment, tags would be part of it.
-    beside = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
-    lines = [beside.join(filter(None, (recipe.prompt, " ".join(_tags(recipe)))))]
+    lines = [_prompt_with_tags(recipe)]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
-    lines.append(
-        ", ".join(key if key == str(value) else f"{key}: {_quoted(str(value))}" for key, value in pairs.items())
-    )
+    last_line: list[str] = []
+    for key, value in pairs.items():
+        text = str(value)
+        last_line.append(key if key == text else f"{key}: {_quote(text)}")
+    lines.append(", ".join(last_line))
     return "\n".join(lines)
 
 
-def _tags(recipe: Recipe) -> Iterator[str]:
-    """LoRAs and hypernetworks as the field writes them into the prompt: weights of text encoders, U-Net."""
+def _prompt_with_tags(recipe: Recipe) -> str:
+    """The prompt with LoRAs and hypernetworks as tags; the order of two weights is text encoders, U-Net."""
+    tags: list[str] = []
     for use in recipe.loras:
-        weights = [use.weight] if use.text_weight is None else [use.text_weight, use.weight]
-        blocks = [f"lbw={','.join(map(plain, use.blocks))}"] if use.blocks else []
-        yield f"<lora:{':'.join([use.model.name, *map(plain, weights), *blocks])}>"
+        arguments = [use.model.name]
+        if use.text_weight is not None:
+            arguments.append(format_number(use.text_weight))
+        arguments.append(format_number(use.weight))
+        if use.blocks:
+            arguments.append(f"lbw={','.join(map(format_number, use.blocks))}")
+        tags.append(f"<lora:{':'.join(arguments)}>")
     for net in recipe.hypernetworks:
-        yield f"<hypernet:{net.model.name}:{plain(net.weight)}>"
-
-
-def _hashes(recipe: Recipe) -> dict[str, str]:
-    """By which other programs and sites know LoRAs and embeddings again."""
-    named = {
-        "Lora hashes": [(use.model, 10) for use in recipe.loras],
-        "TI hashes": [(ref, 12) for ref in recipe.embeddings],
-    }
-    texts = {
-        key: ", ".join(f"{ref.name}: {ref.sha256[:digits]}" for ref, digits in refs if ref.sha256)
-        for key, refs in named.items()
-    }
-    return {key: text for key, text in texts.items() if text}
+        tags.append(f"<hypernet:{net.model.name}:{format_number(net.weight)}>")
+    # Behind a comment, tags would be part of it.
+    separator = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
+    return separator.join(filter(None, (recipe.prompt, " ".join(tags))))
 
 
 def parse_hashes(text: str) -> dict[str, str]:
-    """`name: hash, name: hash` as a table; names may hold commas and colons. What has no hash is left out."""
+    """`name: hash, name: hash` as a table; names may hold commas and colons. A name without a hash is left out."""
     found: dict[str, str] = {}
     name = ""
     for piece in text.split(","):
@@ -107,30 +120,36 @@ def parse_hashes(text: str) -> dict[str, str]:
     return found
 
 
-def _quoted(text: str) -> str:
-    if not any(mark in text for mark in ",:\n\r") and text == text.strip() and not text.startswith('"'):
-        return text
-    return json.dumps(text, ensure_ascii=False)
+def _quote(text: str) -> str:
+    """A value as JSON, if it could be mistaken for several pairs; else as it is."""
+    has_mark = any(mark in text for mark in ",:\n\r")
+    if has_mark or text != text.strip() or text.startswith('"'):
+        return json.dumps(text, ensure_ascii=False)
+    return text
 
 
 def write_upscale(upscale: Upscale) -> str:
-    """What A1111's Extras write under “postprocessing”."""
+    """What A1111's Extras tab writes under “postprocessing”."""
     name = upscale.upscaler if isinstance(upscale.upscaler, str) else upscale.upscaler.name
-    label = UPSCALERS[name].label if name in UPSCALERS else name
-    return f"Postprocess upscale by: {plain(upscale.scale)}, Postprocess upscaler: {_quoted(label)}"
+    label = _quote(upscaler_label(name))
+    return f"Postprocess upscale by: {format_number(upscale.scale)}, Postprocess upscaler: {label}"
 
 
-def parse(text: str) -> Infotext:
+def parse_infotext(text: str) -> Infotext:
     """Take an infotext apart. Never raises; time is linear in the length.
 
     The last line counts as parameters only if it yields three pairs or more, else it is prompt. Lines that sites and
     extensions add behind one that begins with "Steps" belong to it.
     """
-    text = _in_lines(text[:MAX_CHARACTERS].strip())
+    text = _restore_lines(text[:MAX_CHARACTERS].strip())
     body, _, last = text.rpartition("\n")
     pairs = parse_pairs(last)
     if not _FIRST_KEY.match(last):
-        body, pairs = _with_lines_behind(text) or (body, pairs)
+        lines = text.rsplit("\n", _MAX_LINES_BEHIND)
+        for index in range(len(lines) - 1, 0, -1):
+            if _FIRST_KEY.match(lines[index]):
+                body, pairs = "\n".join(lines[:index]), parse_pairs(", ".join(lines[index:]))
+                break
     if len(pairs) < _LEAST_PAIRS:
         body, pairs = text, {}
     prompt: list[str] = []
@@ -145,21 +164,19 @@ def parse(text: str) -> Infotext:
     return Infotext("\n".join(prompt).strip(), "\n".join(negative).strip(), pairs)
 
 
-def _in_lines(text: str) -> str:
-    """An infotext whose line breaks some tool has made spaces; another text as it is."""
-    last = _LAST_PART.search(text) if "\n" not in text else None
+def _restore_lines(text: str) -> str:
+    """An infotext whose line breaks some tool has replaced by spaces; another text as it is."""
+    if "\n" in text:
+        return text
+    last = _LAST_PART.search(text)
     if last is None or len(parse_pairs(text[last.start() :])) < _LEAST_PAIRS:
         return text
     prompt, mark, negative = text[: last.start()].partition(f" {_NEGATIVE} ")
-    return "\n".join((prompt, *([f"{_NEGATIVE} {negative}"] if mark else []), text[last.start() + 1 :]))
-
-
-def _with_lines_behind(text: str) -> tuple[str, dict[str, str]] | None:
-    lines = text.rsplit("\n", _MAX_LINES_BEHIND)
-    place = next((place for place in range(len(lines) - 1, 0, -1) if _FIRST_KEY.match(lines[place])), None)
-    if place is None:
-        return None
-    return "\n".join(lines[:place]), parse_pairs(", ".join(lines[place:]))
+    lines = [prompt]
+    if mark:
+        lines.append(f"{_NEGATIVE} {negative}")
+    lines.append(text[last.start() + 1 :])
+    return "\n".join(lines)
 
 
 def parse_pairs(line: str) -> dict[str, str]:
@@ -167,8 +184,7 @@ def parse_pairs(line: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     position, end, tables = 0, len(line), 0
     while position < end:
-        comma = line.find(",", position)
-        comma = end if comma < 0 else comma
+        comma = _find_comma(line, position)
         colon = line.find(":", position, comma)
         key = line[position:colon].strip() if colon >= 0 else ""
         if not _KEY.fullmatch(key):
@@ -178,39 +194,49 @@ def parse_pairs(line: str) -> dict[str, str]:
         while start < end and line[start] == " ":
             start += 1
         opening = line[start : start + 1]
-        close = _closing_quote(line, start) if opening == '"' else -1
-        behind = _behind_table(line, start) if opening in ("[", "{") and tables < _MAX_TABLES else 0
-        tables += opening in ("[", "{")
-        if behind:
-            value, following = line[start:behind], line.find(",", behind)
-            position = end if following < 0 else following + 1
-        elif close > 0:
-            value, following = _unquoted(line[start : close + 1]), line.find(",", close)
-            position = end if following < 0 else following + 1
+        table_end = quote_end = 0
+        if opening == '"':
+            quote_end = _quote_end(line, start)
+        elif opening in ("[", "{"):
+            tables += 1
+            if tables <= _MAX_TABLES:  # reading many that never end would take too long
+                table_end = _table_end(line, start)
+        if table_end:
+            value = line[start:table_end]
+            comma = _find_comma(line, table_end)
+        elif quote_end:
+            value = _unquote(line[start:quote_end])
+            comma = _find_comma(line, quote_end - 1)
         else:
-            comma = line.find(",", start)
-            comma = end if comma < 0 else comma
-            value, position = line[start:comma].strip(), comma + 1
+            comma = _find_comma(line, start)
+            value = line[start:comma].strip()
         pairs.setdefault(key, value)
+        position = comma + 1
     return pairs
 
 
-def _closing_quote(line: str, start: int) -> int:
-    """Position of the quote that ends the one at `start`, or -1."""
+def _find_comma(line: str, start: int) -> int:
+    """The position of the next comma, or of the line's end."""
+    comma = line.find(",", start)
+    return comma if comma >= 0 else len(line)
+
+
+def _quote_end(line: str, start: int) -> int:
+    """The position behind the quote that closes the one at `start`; 0 if none does."""
     position = start + 1
     while True:
         quote = line.find('"', position)
         if quote < 0:
-            return -1
+            return 0
         backslashes = 0
         while line[quote - 1 - backslashes] == "\\" and quote - 1 - backslashes > start:
             backslashes += 1
         if backslashes % 2 == 0:
-            return quote
+            return quote + 1
         position = quote + 1
 
 
-def _behind_table(line: str, start: int) -> int:
+def _table_end(line: str, start: int) -> int:
     """The position behind a list or an object as JSON, which some write without quotes; 0 where none begins."""
     try:
         return json.JSONDecoder().raw_decode(line, start)[1]
@@ -218,7 +244,7 @@ def _behind_table(line: str, start: int) -> int:
         return 0
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     try:
         value = json.loads(text)
     except ValueError:

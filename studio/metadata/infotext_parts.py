@@ -1,4 +1,4 @@
-"""What a recipe's optional parts are called in A1111's infotext, for those who write it; pictures have no name there.
+"""A recipe's optional parts in the words of A1111's infotext; images have no name there.
 
 Source: specs/compatibility.md 4a. Numbers are written so that they are read back equal.
 """
@@ -9,6 +9,7 @@ from contract.parts import Control, Hires, InitImage, IpAdapter, Mask
 from contract.recipe import ModelRef, Recipe
 
 SHORT_DIGITS = 10
+_UNIT_DIGITS = 8  # of a model's hash within a ControlNet unit
 _PADDING = Mask.model_fields["padding"].default  # what readers take where nothing is said
 _IMAGE_GUIDANCE = InitImage.model_fields["image_guidance"].default
 CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
@@ -20,90 +21,112 @@ CONTROL_MODES = {
 }
 
 
-def plain(number: float) -> str:
+def format_number(number: float) -> str:
     """A number as people write it, and without a digit lost: 7, 7.5, 0.1."""
-    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(float(number))
+    if number == int(number) and abs(number) < 1e15:
+        return str(int(number))
+    return repr(float(number))
 
 
 def sampler_label(name: str) -> str:
-    """A sampler as it is called; an unknown one as it is."""
+    """The label of a sampler; an unknown one's name."""
     return SAMPLERS[name].label if name in SAMPLERS else name
 
 
 def schedule_label(name: str) -> str:
-    """The same of a schedule."""
+    """The label of a schedule; an unknown one's name."""
     return SCHEDULES[name].label if name in SCHEDULES else name
 
 
+def upscaler_label(name: str) -> str:
+    """The label of a built-in upscaler; a model's name as it is."""
+    return UPSCALERS[name].label if name in UPSCALERS else name
+
+
 def model_hash(ref: ModelRef) -> str:
-    """The short hash by which others know a file again; "" while it isn't known."""
+    """The short hash by which other programs recognize a file; "" while it isn't known."""
     return ref.sha256[:SHORT_DIGITS] if ref.sha256 else ""
 
 
 def part_pairs(recipe: Recipe) -> dict[str, object]:
     """Keys and values of the parts that are there, in the field's order."""
     pairs: dict[str, object] = {}
-    if recipe.init_image:
-        pairs["Denoising strength"] = plain(recipe.init_image.strength)
-        pairs |= {"Resize mode": RESIZES[recipe.init_image.resize]} if recipe.init_image.resize != "crop" else {}
-        if recipe.init_image.image_guidance != _IMAGE_GUIDANCE:
-            pairs["Image CFG scale"] = plain(recipe.init_image.image_guidance)
-        if extend := recipe.init_image.outpaint:
+    init_image = recipe.init_image
+    if init_image:
+        pairs["Denoising strength"] = format_number(init_image.strength)
+        if init_image.resize != "crop":
+            pairs["Resize mode"] = RESIZES[init_image.resize]
+        if init_image.image_guidance != _IMAGE_GUIDANCE:
+            pairs["Image CFG scale"] = format_number(init_image.image_guidance)
+        extend = init_image.outpaint
+        if extend:
             pairs["Outpaint"] = f"left {extend.left} right {extend.right} up {extend.up} down {extend.down}"
-    pairs |= _mask_pairs(recipe.mask) if recipe.mask else {}
-    pairs |= _hires_pairs(recipe.hires, has_start=recipe.init_image is not None) if recipe.hires else {}
-    for index, control in enumerate(recipe.controls):
-        pairs[f"ControlNet {index}"] = _control(control)
-    for index, reference in enumerate(recipe.ip_adapters):
-        pairs[f"ControlNet {index + len(recipe.controls)}"] = _reference(reference)
-    if refiner := recipe.refiner:
-        digits = model_hash(refiner.model)
-        pairs |= {
-            "Refiner": f"{refiner.model.name} [{digits}]" if digits else refiner.model.name,
-            "Refiner switch at": plain(refiner.at),
-        }
+    if recipe.mask:
+        pairs |= _mask_pairs(recipe.mask)
+    if recipe.hires:
+        pairs |= _hires_pairs(recipe.hires, has_init_image=init_image is not None)
+    units = [_control(control) for control in recipe.controls]
+    units += [_ip_adapter(adapter) for adapter in recipe.ip_adapters]
+    for index, unit in enumerate(units):
+        pairs[f"ControlNet {index}"] = unit
+    refiner = recipe.refiner
+    if refiner:
+        pairs["Refiner"] = _with_hash(refiner.model, SHORT_DIGITS)
+        pairs["Refiner switch at"] = format_number(refiner.at)
     return pairs
 
 
 def _mask_pairs(mask: Mask) -> dict[str, object]:
     pairs: dict[str, object] = {"Mask blur": mask.blur}
-    pairs |= {"Mask mode": "Inpaint not masked"} if mask.invert else {}
-    pairs |= {"Masked content": CONTENTS[mask.content]} if mask.content in CONTENTS else {}
+    if mask.invert:
+        pairs["Mask mode"] = "Inpaint not masked"
+    if mask.content in CONTENTS:
+        pairs["Masked content"] = CONTENTS[mask.content]
     if mask.area == "masked":
         pairs["Inpaint area"] = "Only masked"
-        pairs |= {"Masked area padding": mask.padding} if mask.padding != _PADDING else {}
-    return pairs | ({"Soft inpainting enabled": True} if mask.soft else {})
+        if mask.padding != _PADDING:
+            pairs["Masked area padding"] = mask.padding
+    if mask.soft:
+        pairs["Soft inpainting enabled"] = True
+    return pairs
 
 
-def _hires_pairs(hires: Hires, *, has_start: bool) -> dict[str, object]:
+def _hires_pairs(hires: Hires, *, has_init_image: bool) -> dict[str, object]:
     upscaler = hires.upscaler if isinstance(hires.upscaler, str) else hires.upscaler.name
+    # An init image has a strength too, which then keeps A1111's key.
+    strength_key = "Hires strength" if has_init_image else "Denoising strength"
     pairs: dict[str, object] = {
-        # A start picture has a strength too, which then keeps A1111's key.
-        "Hires strength" if has_start else "Denoising strength": plain(hires.strength),
-        "Hires upscale": plain(hires.scale),
-        "Hires steps": hires.steps,
-        "Hires upscaler": UPSCALERS[upscaler].label if upscaler in UPSCALERS else upscaler,
-        "Hires sampler": sampler_label(hires.sampler) if hires.sampler else None,
-        "Hires schedule type": schedule_label(hires.schedule) if hires.schedule else None,
-        "Hires CFG Scale": plain(hires.guidance) if hires.guidance is not None else None,
-        "Hires prompt": hires.prompt,
-        "Hires negative prompt": hires.negative_prompt,
+        strength_key: format_number(hires.strength),
+        "Hires upscale": format_number(hires.scale),
     }
-    return {key: value for key, value in pairs.items() if value is not None}
+    if hires.steps is not None:
+        pairs["Hires steps"] = hires.steps
+    pairs["Hires upscaler"] = upscaler_label(upscaler)
+    if hires.sampler:
+        pairs["Hires sampler"] = sampler_label(hires.sampler)
+    if hires.schedule:
+        pairs["Hires schedule type"] = schedule_label(hires.schedule)
+    if hires.guidance is not None:
+        pairs["Hires CFG Scale"] = format_number(hires.guidance)
+    if hires.prompt is not None:
+        pairs["Hires prompt"] = hires.prompt
+    if hires.negative_prompt is not None:
+        pairs["Hires negative prompt"] = hires.negative_prompt
+    return pairs
 
 
 def _control(control: Control) -> str:
     """One unit as ControlNet's extension writes it."""
     pairs = {
         "Module": control.preprocessor,
-        "Model": _with_hash(control.model),
-        "Weight": plain(control.weight),
+        "Model": _with_hash(control.model, _UNIT_DIGITS),
+        "Weight": format_number(control.weight),
         "Resize Mode": RESIZES[control.resize],
         "Processor Res": control.resolution,
         "Threshold A": control.low,
         "Threshold B": control.high,
-        "Guidance Start": plain(control.start),
-        "Guidance End": plain(control.end),
+        "Guidance Start": format_number(control.start),
+        "Guidance End": format_number(control.end),
         "Pixel Perfect": control.pixel_perfect,
         "Control Mode": CONTROL_MODES[control.mode],
         "Control Type": control.control_type or None,
@@ -111,13 +134,16 @@ def _control(control: Control) -> str:
     return ", ".join(f"{key}: {value}" for key, value in pairs.items() if value is not None)
 
 
-def _reference(reference: IpAdapter) -> str:
+def _ip_adapter(adapter: IpAdapter) -> str:
     return (
-        f"Module: ip-adapter, Model: {_with_hash(reference.model)}, Weight: {plain(reference.weight)}, "
-        f"Guidance Start: {plain(reference.start)}, Guidance End: {plain(reference.end)}"
+        f"Module: ip-adapter, Model: {_with_hash(adapter.model, _UNIT_DIGITS)}, "
+        f"Weight: {format_number(adapter.weight)}, "
+        f"Guidance Start: {format_number(adapter.start)}, Guidance End: {format_number(adapter.end)}"
     )
 
 
-def _with_hash(ref: ModelRef) -> str:
-    digits = model_hash(ref)
-    return f"{ref.name} [{digits[:8]}]" if digits else ref.name
+def _with_hash(ref: ModelRef, length: int) -> str:
+    digits = model_hash(ref)[:length]
+    if not digits:
+        return ref.name
+    return f"{ref.name} [{digits}]"

@@ -1,52 +1,20 @@
 """Recipes of other programs than A1111 and its kin, in A1111's words, and which program it was.
 
-Most write JSON with much the same fields under other names: one table of names reads them all. What a program has of
-its own and what can't be read is named. Nothing runs; numbers stay text, and are judged where all recipes are.
+One reader for each program; their fields are translated in `foreign_fields.py`. What a program has of its own and
+what can't be read is named. Nothing runs.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from studio.metadata.infotext import Infotext, parse
+from studio.metadata.foreign_fields import LEAST_FIELDS, Table, fold, fold_keys, is_json, json_object, translate
+from studio.metadata.infotext import Infotext, parse_infotext
 
-MAX_JSON_CHARACTERS = 4_000_000
-_MAX_LORAS = 32
-_FRACTION_DIGITS = 6
-_NOT_WORD = re.compile(r"[^a-z0-9]")
-_SIZE = re.compile(r"(\d{1,6})\D{1,5}(\d{1,6})")
 _DREAM_OPTION = re.compile(r"\s-(?P<key>[sSWHCA])\s?(?P<value>[\w.]{1,40})")
 _NAMED_GRAPH = re.compile(r"(?s)\s*(?:prompt|workflow)\s*:\s*(\{.*)", re.IGNORECASE)
-_WEIGHT_FIRST = re.compile(r"(-?\d{1,2}(?:\.\d{1,20})?) - (.{1,300})")
-_SUFFIX = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|sft)$", re.IGNORECASE)
-# A1111's key -> what others call it, with letters and digits alone.
-_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "Steps": ("steps", "numinferencesteps", "inferencesteps", "samplingsteps"),
-        "Sampler": ("sampler", "samplername", "samplingmethod", "samplerid"),
-        "Schedule type": ("scheduler", "schedulertype", "noiseschedule", "schedule", "scheduletype"),
-        "CFG scale": ("cfgscale", "guidancescale", "cfg", "scale", "guidance"),
-        "Seed": ("seed", "noiseseed"),
-        "Model": (
-            "modelname",
-            "basemodel",
-            "basemodelname",
-            "usestablediffusionmodel",
-            "stablediffusionmodel",
-            "model",
-            "modelweights",
-            "sdmodel",
-            "checkpoint",
-        ),
-        "Model hash": ("modelhash", "basemodelhash", "sha256"),
-        "VAE": ("vae", "vaename", "usevaemodel", "vaemodel"),
-        "Clip skip": ("clipskip",),
-        "Denoising strength": ("strength", "denoisingstrength", "promptstrength", "denoise"),
-    }
-)
 # Of NovelAI's many switches those that change a picture.
 _OF_NOVELAI = frozenset(
     {
@@ -66,91 +34,9 @@ _OF_NOVELAI = frozenset(
         "referenceinformationextractedmultiple",
     }
 )
-_PROMPT = ("positiveprompt", "prompt", "c", "rawprompt", "fullprompt")
-_NEGATIVE = ("negativeprompt", "negative", "uc", "undesiredcontent", "rawnegativeprompt")
-_SIZES = ("size", "resolution", "imagesize")
-_LORAS = ("loras", "lora", "lorasused", "models")
-_KINDS_OF_LORA = frozenset({"lora", "locon", "lycoris", "dora"})
-_LEAST_FIELDS = 2
-_NOTHING = frozenset({"", "none", "null", "automatic", "default", "default (model)"})
 _UNREAD: Mapping[str, str] = MappingProxyType(
     {"ComfyUI": "its workflow", "InvokeAI": "its workflow", "Midjourney": "what it wrote"}
 )
-_SAYS_NOTHING = frozenset({*_NOTHING, "0", "0.0", "false", "[]", "{}", "-1"})
-_LEFTOVER_KEY = re.compile(r"[\w \-/]{1,60}")
-_MAX_LEFTOVERS = 40
-# What programs note for themselves, or say a second time.
-_NOISE = frozenset(
-    [
-        "version",
-        "appversion",
-        "swarmversion",
-        "generationmode",
-        "randdevice",
-        "createdby",
-        "metadatascheme",
-        "date",
-        "app",
-        "software",
-        "admguidance",
-        "fullprompt",
-        "fullnegativeprompt",
-        "performance",
-        "refinerswitch",
-        "styles",
-        "promptexpansion",
-        "fooocusv2expansion",
-        "sharpness",
-        "refinermodel",
-        "model",
-        "vae",
-        "clipstopatlayer",
-        "loraweights",
-        "originalprompt",
-        "originalnegativeprompt",
-        "automaticvae",
-        "aspectratio",
-        "sidelength",
-        "generationtime",
-        "preptime",
-        "preparationtime",
-        "images",
-        "lorasectionconfinement",
-        "loratencweights",
-        "workflowid",
-        "workflow",
-        "seedmode",
-        "v2",
-        "maskblur",
-        "profile",
-        "numoutputs",
-        "outputformat",
-        "outputquality",
-        "outputlossless",
-        "metadataoutputformat",
-        "vramusagelevel",
-        "sessionid",
-        "requestid",
-        "usedrandomseed",
-        "activetags",
-        "inactivetags",
-        "savetodiskpath",
-        "showonlyfilteredimage",
-        "streamprogressupdates",
-        "streamimageprogress",
-        "useloramodel",
-        "loraalpha",
-        "originaltext",
-        "hypernetworkstrength",
-        "blocknsfw",
-        "controlnets",
-        "ipadapters",
-        "t2iadapters",
-        "initimage",
-        "prompts",
-    ]
-)
-Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,46 +62,38 @@ class Foreign:
 
 
 def read_foreign(texts: Mapping[str, str]) -> Foreign | None:
-    """The recipe of a picture's texts if another program wrote it; None if none is known again.
+    """The recipe of an image's texts if another program wrote it; None if none is recognized.
 
     Args:
         texts: As `picture_texts`. Never raises.
     """
-    texts = _unwrapped(texts)
+    # A JPEG or WebP has within one object the texts that a PNG has each by itself.
+    for name in ("UserComment", "ImageDescription"):
+        table = json_object(texts.get(name, "")) or {}
+        inner = {key: text for key, text in table.items() if isinstance(text, str)}
+        if any(is_json(inner.get(key, "")) for key in ("Comment", "prompt", "workflow")):
+            texts = {**inner, **texts}
+            break
     for reader in _READERS:
-        if found := reader(texts):
+        found = reader(texts)
+        if found:
             return found
     return None
 
 
-def _unwrapped(texts: Mapping[str, str]) -> Mapping[str, str]:
-    """With the texts that a JPEG or WebP has within one object, where a PNG has each by itself."""
-    for name in ("UserComment", "ImageDescription"):
-        table = _table(texts.get(name, "")) or {}
-        inner = {key: text for key, text in table.items() if isinstance(text, str)}
-        if any(is_json(inner.get(key, "")) for key in ("Comment", "prompt", "workflow")):
-            return {**inner, **texts}
-    return texts
-
-
-def is_json(text: str) -> bool:
-    """Whether a text is an object of some program, which is never a prompt."""
-    return _table(text) is not None or bool(re.match(r"\s*[\[{]\s*(\{\s*)?\"\w{1,60}\"\s*:", text))
-
-
 def _novelai(texts: Mapping[str, str]) -> Foreign | None:
-    comment = _table(texts.get("Comment", ""))
+    comment = json_object(texts.get("Comment", ""))
     is_theirs = texts.get("Software", "").startswith("NovelAI") or texts.get("Title", "").startswith("NovelAI")
     if comment is None or "prompt" not in comment or not (is_theirs or "uc" in comment):
         return None
-    table, characters = _with_characters(comment)
-    found = _translated({key: value for key, value in table.items() if _fold(key) in _OF_NOVELAI})
+    table, has_characters = _with_characters(comment)
+    found = translate({key: value for key, value in table.items() if fold(key) in _OF_NOVELAI})
     if found is None:
         return None
     notices = ["It was made with NovelAI's own model."]
-    if characters:
+    if has_characters:
         notices.append("NovelAI's characters stand at the end of the prompt; their places mean nothing here.")
-    if any(mark in found.prompt for mark in "{}") or "::" in found.prompt:
+    if any(mark in found.prompt for mark in ("{", "}", "::")):
         notices.append("NovelAI's weights ({word}, 1.5::word::) mean nothing here.")
     return Foreign("NovelAI", found, texts["Comment"], tuple(notices))
 
@@ -224,105 +102,114 @@ def _with_characters(comment: Table) -> tuple[Table, bool]:
     """NovelAI 4's prompts as one text each, and whether there are characters, which have texts of their own."""
     table, has_characters = dict(comment), False
     for name, part in (("prompt", "v4_prompt"), ("uc", "v4_negative_prompt")):
-        base, listed = (_inside(table, part, "caption", key) for key in ("base_caption", "char_captions"))
-        texts = [text for text in (table.get(name), base) if isinstance(text, str) and text.strip()][:1]
-        own = (
-            [str(one.get("char_caption", "")).strip() for one in listed if isinstance(one, dict)]
-            if isinstance(listed, list)
-            else []
-        )
-        has_characters |= any(own)
-        table[name] = ", ".join(filter(None, (*texts, *own)))
+        texts: list[str] = []
+        for base in (table.get(name), _nested(table, part, "caption", "base_caption")):
+            if isinstance(base, str) and base.strip():
+                texts.append(base)
+                break
+        captions = _nested(table, part, "caption", "char_captions")
+        for caption in captions if isinstance(captions, list) else ():
+            text = str(caption.get("char_caption", "")).strip() if isinstance(caption, dict) else ""
+            if text:
+                texts.append(text)
+                has_characters = True
+        table[name] = ", ".join(texts)
     return table, has_characters
 
 
 def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
     for name in ("parameters", "UserComment", "Comment", "ImageDescription"):
-        table = _table(texts.get(name, ""))
+        table = json_object(texts.get(name, ""))
         if table is None:
             continue
-        folded = _folded(table)
+        folded = fold_keys(table)
         is_theirs = (
             "fooocus" in str(folded.get("version", "")).lower()
             or "performance" in folded
             or "fooocus_scheme" in texts
             or "fooocus" in f"{texts.get('MakerNote', '')} {folded.get('software', '')}".lower()
         )
-        if is_theirs and (found := _translated(table)):
-            ignored = [
-                label
-                for key, label in (
-                    ("styles", "its styles"),
-                    ("promptexpansion", "its prompt expansion"),
-                    ("fooocusv2expansion", "its prompt expansion"),
-                    ("sharpness", "sharpness"),
-                )
-                if str(folded.get(key, "")).strip() not in ("", "[]")
-            ]
-            ignored += ["its refiner"] if str(folded.get("refinermodel", "None")) not in ("None", "") else []
-            notices = (f"Of Fooocus, {_listed(ignored)} {'is' if ignored == ['sharpness'] else 'are'} not used.",)
-            return Foreign("Fooocus", found, texts[name], notices if ignored else ())
+        found = translate(table) if is_theirs else None
+        if found is None:
+            continue
+        ignored: list[str] = []
+        for key, label in (
+            ("styles", "its styles"),
+            ("promptexpansion", "its prompt expansion"),
+            ("fooocusv2expansion", "its prompt expansion"),
+            ("sharpness", "sharpness"),
+        ):
+            if str(folded.get(key, "")).strip() not in ("", "[]"):
+                ignored.append(label)
+        if str(folded.get("refinermodel", "None")) not in ("None", ""):
+            ignored.append("its refiner")
+        notices = _not_used("Fooocus", ignored, is_one=ignored == ["sharpness"])
+        return Foreign("Fooocus", found, texts[name], notices)
     return None
 
 
 def _invokeai(texts: Mapping[str, str]) -> Foreign | None:
-    if (table := _table(texts.get("invokeai_metadata", ""))) is not None:
-        found = _translated(_invokeai_fields(table))
-        notices = _invokeai_notices(found, table)
-        return Foreign("InvokeAI", found, texts["invokeai_metadata"], notices)
-    if (table := _table(texts.get("sd-metadata", ""))) is not None:
+    table = json_object(texts.get("invokeai_metadata", ""))
+    if table is not None:
+        fields = dict(table)
+        fields["sampler"] = scheduler = str(fields.pop("scheduler", ""))
+        if scheduler.endswith("_k"):
+            fields |= {"sampler": scheduler.removesuffix("_k"), "schedule": "karras"}
+        skipped = fields.pop("clip_skip", None)
+        if isinstance(skipped, int) and skipped > 0:
+            # It counts the layers left out, from the family's own; A1111 the one that is read, from the last.
+            base = str(_nested(fields, "model", "base") or _nested(fields, "model", "base_model"))
+            fields["clip_skip"] = skipped + (2 if base.startswith(("sd-2", "sdxl")) else 1)
+        found = translate(fields)
+        return Foreign("InvokeAI", found, texts["invokeai_metadata"], _invokeai_notices(found, table))
+    table = json_object(texts.get("sd-metadata", ""))
+    if table is not None:
         image = table.get("image")
         fields = dict(image) if isinstance(image, dict) else {}
         prompts = fields.get("prompt")
         if isinstance(prompts, list):
             fields["prompt"] = ", ".join(str(one.get("prompt", "")) for one in prompts if isinstance(one, dict))
-        found = _bracketed_negative(_translated({"model": table.get("model_weights"), **fields}))
+        found = _with_bracketed_negative(translate({"model": table.get("model_weights"), **fields}))
         return Foreign("InvokeAI", found, texts["sd-metadata"], _invokeai_notices(found, table))
-    if "Dream" in texts and (found := _dream(texts["Dream"])):
-        return Foreign("InvokeAI", found, texts["Dream"], _invokeai_notices(found, {}))
-    return Foreign("InvokeAI", None) if {"invokeai_graph", "invokeai_workflow"} & texts.keys() else None
-
-
-def _invokeai_fields(table: Table) -> Table:
-    fields = dict(table)
-    fields["sampler"] = scheduler = str(fields.pop("scheduler", ""))
-    if scheduler.endswith("_k"):
-        fields |= {"sampler": scheduler.removesuffix("_k"), "schedule": "karras"}
-    if isinstance(skipped := fields.pop("clip_skip", None), int) and skipped > 0:
-        # It counts the layers left out, from the family's own; A1111 the one that is read, from the last.
-        base = str(_inside(table, "model", "base") or _inside(table, "model", "base_model"))
-        fields["clip_skip"] = skipped + (2 if base.startswith(("sd-2", "sdxl")) else 1)
-    return fields
+    if "Dream" in texts:
+        found = _dream(texts["Dream"])
+        if found:
+            return Foreign("InvokeAI", found, texts["Dream"], _invokeai_notices(found, {}))
+    if "invokeai_graph" in texts or "invokeai_workflow" in texts:
+        return Foreign("InvokeAI", None)
+    return None
 
 
 def _invokeai_notices(found: Infotext | None, table: Table) -> tuple[str, ...]:
-    notices = []
+    notices: tuple[str, ...] = ()
     if found and re.search(r"[\w)][+-]{2,}|\)[\d.]+|\)\+|\.(and|blend|swap)\(", found.prompt):
-        notices.append("InvokeAI's weights (word++, (words)1.2) mean nothing here.")
-    others = [
-        name for name in ("controlnets", "ipAdapters", "t2iAdapters", "refiner_model", "init_image") if table.get(name)
-    ]
-    return (
-        (*notices, f"Of InvokeAI, {_listed(others)} {'is' if len(others) == 1 else 'are'} not used.")
-        if others
-        else tuple(notices)
-    )
+        notices = ("InvokeAI's weights (word++, (words)1.2) mean nothing here.",)
+    others = ("controlnets", "ipAdapters", "t2iAdapters", "refiner_model", "init_image")
+    ignored = [name for name in others if table.get(name)]
+    return notices + _not_used("InvokeAI", ignored, is_one=len(ignored) == 1)
 
 
 def _dream(text: str) -> Infotext | None:
     """`"a barn [blurry]" -s 50 -S 42 -W 512 -H 512 -C 7.5 -A k_lms`, InvokeAI's first form."""
     quoted = re.match(r'\s*"(.*)"(.*)', text, re.DOTALL)
-    prompt, options = quoted.groups() if quoted else (text.partition(" -")[0], text)
+    if quoted:
+        prompt, options = quoted.groups()
+    else:
+        prompt, options = text.partition(" -")[0], text
     found = {match["key"]: match["value"] for match in _DREAM_OPTION.finditer(" " + options)}
-    keys = {"s": "Steps", "S": "Seed", "C": "CFG scale", "A": "Sampler"}
-    pairs = {name: found[key] for key, name in keys.items() if key in found}
+    pairs: dict[str, str] = {}
+    for key, name in (("s", "Steps"), ("S", "Seed"), ("C", "CFG scale"), ("A", "Sampler")):
+        if key in found:
+            pairs[name] = found[key]
     if "W" in found and "H" in found:
         pairs["Size"] = f"{found['W']}x{found['H']}"
-    return _bracketed_negative(Infotext(prompt.strip(), "", pairs)) if len(pairs) >= _LEAST_FIELDS else None
+    if len(pairs) < LEAST_FIELDS:
+        return None
+    return _with_bracketed_negative(Infotext(prompt.strip(), "", pairs))
 
 
-def _bracketed_negative(found: Infotext | None) -> Infotext | None:
-    """Early InvokeAI wrote what to avoid in brackets, within the prompt."""
+def _with_bracketed_negative(found: Infotext | None) -> Infotext | None:
+    """Take the negative prompt out of brackets within the prompt, where early InvokeAI wrote it."""
     if found is None or found.negative_prompt:
         return found
     negative = ", ".join(re.findall(r"\[([^\[\]]{1,2000})\]", found.prompt))
@@ -332,68 +219,77 @@ def _bracketed_negative(found: Infotext | None) -> Infotext | None:
 
 def _comfyui(texts: Mapping[str, str]) -> Foreign | None:
     """Its graph, which the API's "prompt" and the page's "workflow" hold; in WebP within fields of EXIF."""
-    graphs = [texts.get("prompt", ""), texts.get("workflow", "")]
-    graphs += [named[1] for text in texts.values() if (named := _NAMED_GRAPH.match(text))]
-    comment = _table(texts.get("UserComment", "")) or {}
-    if isinstance(extra := comment.get("extraMetadata"), str) and (table := _table(extra)) is not None:
-        # Civitai's generator runs ComfyUI, and says beside the graph what was asked for.
-        found = _translated(table)
-        return Foreign("Civitai", found, extra) if found else Foreign("ComfyUI", None)
-    graphs.append(texts.get("UserComment", ""))
-    return Foreign("ComfyUI", None) if any(map(_is_graph, graphs)) else None
+    comment = json_object(texts.get("UserComment", "")) or {}
+    extra = comment.get("extraMetadata")
+    if isinstance(extra, str):
+        # Civitai's generator runs ComfyUI, and writes beside the graph what was asked for.
+        table = json_object(extra)
+        if table is not None:
+            found = translate(table)
+            return Foreign("Civitai", found, extra) if found else Foreign("ComfyUI", None)
+    graphs = [texts.get("prompt", ""), texts.get("workflow", ""), texts.get("UserComment", "")]
+    for text in texts.values():
+        named = _NAMED_GRAPH.match(text)
+        if named:
+            graphs.append(named[1])
+    if any(map(_is_graph, graphs)):
+        return Foreign("ComfyUI", None)
+    return None
 
 
 def _is_graph(text: str) -> bool:
-    table = _table(text)
+    table = json_object(text)
     if table is None:
         return '"class_type"' in text[:100_000]
     nodes = table.get("nodes")
     if isinstance(nodes, list) and ("links" in table or "last_node_id" in table):
         return True
     inner = table.get("prompt")
-    entries = (inner if isinstance(inner, dict) else table).values()
-    return any(isinstance(node, dict) and "class_type" in node for node in entries)
+    graph = inner if isinstance(inner, dict) else table
+    return any(isinstance(node, dict) and "class_type" in node for node in graph.values())
 
 
 def _swarm(texts: Mapping[str, str]) -> Foreign | None:
     for name in ("parameters", "UserComment"):
-        table = _table(texts.get(name, ""))
-        inner = table.get("sui_image_params") if table else None
+        inner = (json_object(texts.get(name, "")) or {}).get("sui_image_params")
         if isinstance(inner, dict):
-            return Foreign("SwarmUI", _translated(inner), texts[name])
+            return Foreign("SwarmUI", translate(inner), texts[name])
     return None
 
 
 def _easy_diffusion(texts: Mapping[str, str]) -> Foreign | None:
     """A text for each field."""
-    folded = {_fold(key) for key in texts}
-    is_theirs = {"usestablediffusionmodel", "stablediffusionmodel", "numinferencesteps"} & folded and "prompt" in folded
-    found = _translated(texts) if is_theirs else None
-    return Foreign("Easy Diffusion", found, "") if found else None
+    folded = {fold(key) for key in texts}
+    has_model = folded & {"usestablediffusionmodel", "stablediffusionmodel", "numinferencesteps"}
+    found = translate(texts) if has_model and "prompt" in folded else None
+    if found is None:
+        return None
+    return Foreign("Easy Diffusion", found, "")
 
 
 def _by_description(texts: Mapping[str, str]) -> Foreign | None:
     description = texts.get("Description", "") or texts.get("XMP description", "") or texts.get("ImageDescription", "")
     if "Generator: Mochi Diffusion" in description:
         return Foreign("Mochi Diffusion", None)
-    return Foreign("Midjourney", None) if re.search(r"\bJob ID: [0-9a-f-]{36}", description) else None
+    if re.search(r"\bJob ID: [0-9a-f-]{36}", description):
+        return Foreign("Midjourney", None)
+    return None
 
 
 def _any_json(texts: Mapping[str, str]) -> Foreign | None:
     """Draw Things, Easy Diffusion's JPEGs, and whatever else writes one object with a prompt and some numbers."""
     for name, text in texts.items():
-        table = _table(text)
+        table = json_object(text)
         if table is None:
             continue
-        folded = {_fold(key) for key in table}
-        program = (
-            "Draw Things"
-            if {"c", "uc"} <= folded
-            else "Easy Diffusion"
-            if "usestablediffusionmodel" in folded
-            else "another program"
-        )
-        if found := _translated(table):
+        folded = {fold(key) for key in table}
+        program = "another program"
+        if {"c", "uc"} <= folded:
+            program = "Draw Things"
+        elif "usestablediffusionmodel" in folded:
+            program = "Easy Diffusion"
+        found = translate(table)
+        if found:
             return Foreign(program, found, text)
         if name == "parameters":
             return Foreign("another program", None)
@@ -412,149 +308,22 @@ _READERS: tuple[Callable[[Mapping[str, str]], Foreign | None], ...] = (
 )
 
 
-def _translated(table: Table) -> Infotext | None:
-    """A1111's words for an object's fields; None if it has no prompt, or hardly anything beside it."""
-    folded = _folded(table)
-    prompt, negative = _first(folded, _PROMPT), _first(folded, _NEGATIVE)
-    pairs = {}
-    for key, names in _NAMES.items():
-        value = _plain(_first(folded, names))
-        if value.lower() not in _NOTHING:
-            pairs[key] = value
-    if "Sampler" not in pairs and "Schedule type" in pairs:
-        pairs["Sampler"] = pairs.pop("Schedule type")  # diffusers' word for it
-    if pairs.get("Schedule type", "").lower() in ("native", "normal", "false", "true"):
-        del pairs["Schedule type"]
-    if pairs.get("Clip skip", "").lower() in ("true", "false"):  # Easy Diffusion's switch
-        pairs["Clip skip"] = "2" if pairs["Clip skip"].lower() == "true" else "1"
-    if re.fullmatch(r"-\d{1,2}", last := _plain(folded.get("clipstopatlayer"))):  # SwarmUI counts from the end
-        pairs["Clip skip"] = last[1:]
-    for key in ("Model", "VAE"):
-        if key in pairs:
-            pairs[key] = _SUFFIX.sub("", pairs[key].replace("\\", "/").rpartition("/")[2])
-    size = _SIZE.search(_plain(_first(folded, _SIZES)))
-    width, height = _plain(folded.get("width")), _plain(folded.get("height"))
-    if width and height:
-        pairs["Size"] = f"{width}x{height}"
-    elif size:
-        pairs["Size"] = f"{size[1]}x{size[2]}"
-    if not isinstance(prompt, str) or len(pairs) < _LEAST_FIELDS or is_json(prompt):
-        return None
-    if pairs.get("Denoising strength") in ("1", "1.0"):
-        del pairs["Denoising strength"]  # as of a picture that began from noise alone
-    pairs |= {key: value for key, value in _leftovers(table) if key not in pairs}
-    tags = "".join(f" <lora:{name}:{weight}>" for name, weight in _loras(table))
-    return Infotext(prompt.strip() + tags, negative.strip() if isinstance(negative, str) else "", pairs)
+def _not_used(program: str, names: list[str], *, is_one: bool) -> tuple[str, ...]:
+    """A sentence that names what of a program's recipe is not used; nothing if all is."""
+    if not names:
+        return ()
+    listed = names[-1]
+    if len(names) > 1:
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return (f"Of {program}, {listed} {'is' if is_one else 'are'} not used.",)
 
 
-def _leftovers(table: Table) -> Iterator[tuple[str, str]]:
-    """What else an object says and nobody translates: whoever reads the pairs names what it does not use."""
-    known = {
-        *_NOISE,
-        *_PROMPT,
-        *_NEGATIVE,
-        *_SIZES,
-        *_LORAS,
-        "width",
-        "height",
-        *(name for names in _NAMES.values() for name in names),
-    }
-    left = [
-        str(key)
-        for key, value in table.items()
-        if _fold(key) not in known
-        and str(value).strip().lower() not in _SAYS_NOTHING
-        and _LEFTOVER_KEY.fullmatch(str(key))
-    ]
-    yield from ((key, "set") for key in left[:_MAX_LEFTOVERS] if not re.fullmatch(r"lora_combined_\d+|LoRA \d+", key))
-
-
-def _loras(table: Table) -> list[tuple[str, str]]:
-    """Names and weights, however they are listed."""
-    found: list[tuple[str, str]] = []
-    folded = _folded(table)
-    listed = _first(folded, _LORAS)
-    weights = _first(folded, ("loraweights",))
-    for place, entry in enumerate(listed if isinstance(listed, list) else ()):
-        if isinstance(entry, str):  # SwarmUI lists names and weights apart
-            has_weight = isinstance(weights, list) and place < len(weights)
-            found.append((entry, _plain(weights[place]) if has_weight else "1"))
-        elif isinstance(entry, list) and len(entry) >= 2:
-            weighed = _WEIGHT_FIRST.fullmatch(_plain(entry[1]))  # RuinedFooocus: hash, "0.5 - name"
-            found.append((weighed[2], weighed[1]) if weighed else (_plain(entry[0]), _plain(entry[1])))
-        elif isinstance(entry, dict) and str(entry.get("type", "lora")).lower() in _KINDS_OF_LORA:
-            one = _folded(entry)
-            found.append(
-                (
-                    _plain(_first(one, ("lora", "model", "name", "modelname", "modelfilename", "file"))),
-                    _plain(_first(one, ("weight", "strength", "modelstrength", "multiplier"))) or "1",
-                )
-            )
-    for key, value in table.items():  # Fooocus
-        if re.fullmatch(r"lora_combined_\d+|LoRA \d+", str(key)) and isinstance(value, str) and " : " in value:
-            name, _, weight = value.rpartition(" : ")
-            found.append((name, weight))
-    if not found and (name := _plain(folded.get("useloramodel"))):  # Easy Diffusion
-        found = [(name, _plain(folded.get("loraalpha")) or "1")]
-    return [
-        (_SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2]), weight)
-        for name, weight in found
-        if name
-        and name.lower() not in _NOTHING
-        and re.fullmatch(r"-?\d{1,2}(\.\d{1,20})?", weight)
-        and not set(name) & set("<>:\n")
-    ][:_MAX_LORAS]
-
-
-def _table(text: str) -> dict[str, Any] | None:
-    """A JSON object; None for anything else."""
-    text = text.strip("\0 \t\r\n")
-    if not text.startswith("{") or len(text) > MAX_JSON_CHARACTERS:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _fold(key: object) -> str:
-    return _NOT_WORD.sub("", str(key).lower())
-
-
-def _folded(table: Table) -> dict[str, Any]:
-    folded: dict[str, Any] = {}
-    for key, value in table.items():
-        folded.setdefault(_fold(key), value)
-    return folded
-
-
-def _first(folded: Table, names: tuple[str, ...]) -> Any:
-    return next((folded[name] for name in names if folded.get(name) not in (None, "", [])), None)
-
-
-def _inside(table: Table, *path: str) -> Any:
+def _nested(table: Table, *path: str) -> Any:
+    """The value at a path of keys; None where an object of the path is missing."""
     value: Any = table
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _plain(value: Any) -> str:
-    """A number or a name as text; of an object that describes a model its name."""
-    if isinstance(value, dict):
-        value = _first(_folded(value), ("modelname", "name", "file", "modelfilename", "label", "key"))
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, float):
-        return repr(round(value, _FRACTION_DIGITS)) if abs(value) < 1e15 else str(value)
-    return str(value).strip() if isinstance(value, str | int) else ""
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
 def best_infotext(texts: Mapping[str, str], *, anywhere: bool = True) -> str | None:
@@ -564,18 +333,26 @@ def best_infotext(texts: Mapping[str, str], *, anywhere: bool = True) -> str | N
     infotext's last line, so that a camera's comment or a title never becomes a prompt.
 
     Args:
-        anywhere: Whether places count where other programs put a summary of what they say elsewhere.
+        anywhere: Whether fields count where other programs put a summary of what they say elsewhere.
     """
     for text in _candidates(texts, anywhere=anywhere):
-        if len(parse(text).pairs) > 0:
+        if parse_infotext(text).pairs:
             return text
-    plain = next((text for key, text in texts.items() if key.lower() == "parameters" and text.strip()), None)
-    return plain if plain and not is_json(plain) else None
+    for key, text in texts.items():
+        if key.lower() == "parameters" and text.strip():
+            return None if is_json(text) else text
+    return None
 
 
 def _candidates(texts: Mapping[str, str], *, anywhere: bool) -> Iterator[str]:
-    """Likely places first."""
-    order = ("parameters", "usercomment", "xmp usercomment", "xmp parameters")
-    named = {key.lower(): text for key, text in reversed(list(texts.items()))}
-    places = [*(name for name in order if name in named), *(name for name in named if anywhere and name not in order)]
-    yield from (named[name] for name in places if "steps" in named[name].lower() and not is_json(named[name]))
+    """Texts that may be an infotext, likely fields first."""
+    named: dict[str, str] = {}
+    for key, text in reversed(list(texts.items())):
+        named[key.lower()] = text
+    likely = ("parameters", "usercomment", "xmp usercomment", "xmp parameters")
+    fields = [name for name in likely if name in named]
+    if anywhere:
+        fields += [name for name in named if name not in likely]
+    for name in fields:
+        if "steps" in named[name].lower() and not is_json(named[name]):
+            yield named[name]

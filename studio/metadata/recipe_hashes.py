@@ -13,29 +13,35 @@ Upscaling = TypeVar("Upscaling", Hires, Upscale)
 
 
 def files_to_hash(work_item: WorkItem) -> dict[str, Path]:
-    """Where the models lie whose hashes a picture of this job carries, by `path_key`."""
-    refs = work_item.task.models if isinstance(work_item.task, Generate | Upscale) else ()
-    return {path_key(ref): Path(work_item.model_paths[path_key(ref)]) for ref in refs}
+    """Paths of the models whose hashes an image of this job carries, by `path_key`."""
+    if not isinstance(work_item.task, Generate | Upscale):
+        return {}
+    keys = map(path_key, work_item.task.models)
+    return {key: Path(work_item.model_paths[key]) for key in keys}
 
 
 def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
     """A recipe whose refs carry these hashes, by `path_key`; what is not known stays as it was."""
 
-    def part(use: Used) -> Used:
+    def hash_ref(ref: ModelRef) -> ModelRef:
+        return _hashed(ref, known)
+
+    def hash_part(use: Used) -> Used:
         return use.model_copy(update={"model": _hashed(use.model, known)})
 
-    return recipe.model_copy(
-        update={
-            "model": _hashed(recipe.model, known),
-            "vae": _hashed(recipe.vae, known) if recipe.vae else None,
-            "loras": tuple(map(part, recipe.loras)),
-            "hypernetworks": tuple(map(part, recipe.hypernetworks)),
-            "controls": tuple(map(part, recipe.controls)),
-            "ip_adapters": tuple(map(part, recipe.ip_adapters)),
-            "embeddings": tuple(_hashed(ref, known) for ref in recipe.embeddings),
-            "hires": with_upscaler_hash(recipe.hires, known) if recipe.hires else None,
-        }
-    )
+    changes: dict[str, object] = {
+        "model": hash_ref(recipe.model),
+        "loras": tuple(map(hash_part, recipe.loras)),
+        "hypernetworks": tuple(map(hash_part, recipe.hypernetworks)),
+        "controls": tuple(map(hash_part, recipe.controls)),
+        "ip_adapters": tuple(map(hash_part, recipe.ip_adapters)),
+        "embeddings": tuple(map(hash_ref, recipe.embeddings)),
+    }
+    if recipe.vae:
+        changes["vae"] = hash_ref(recipe.vae)
+    if recipe.hires:
+        changes["hires"] = with_upscaler_hash(recipe.hires, known)
+    return recipe.model_copy(update=changes)
 
 
 def with_upscaler_hash(upscaling: Upscaling, known: Mapping[str, str]) -> Upscaling:

@@ -26,11 +26,17 @@ def hidden_text(image: Image.Image) -> str:
     """
     if image.width * image.height > MAX_PIXELS or image.mode not in ("RGBA", "RGB"):
         return ""
-    bands = [image.getchannel("A"), image.convert("RGB")] if image.mode == "RGBA" else [image]
-    return next((text for band in bands if (text := _read(band))), "")
+    bands = [image]
+    if image.mode == "RGBA":
+        bands = [image.getchannel("A"), image.convert("RGB")]
+    for band in bands:
+        text = _text_in(band)
+        if text:
+            return text
+    return ""
 
 
-def _read(band: Image.Image) -> str:
+def _text_in(band: Image.Image) -> str:
     columns = -(-_SIGNATURE_BITS // (band.height * len(band.getbands())))
     head = _bits(band.crop((0, 0, min(columns, band.width), band.height)), 0, _SIGNATURE_BITS)
     if head not in _SIGNATURES:
@@ -53,5 +59,7 @@ def _read(band: Image.Image) -> str:
 def _bits(band: Image.Image, begin: int, count: int) -> bytes:
     """So many of the lowest bits, from top to bottom and then from left to right, as bytes."""
     values = band.transpose(Image.Transpose.TRANSPOSE).tobytes()[begin : begin + count // 8 * 8]
-    digits = values[: len(values) // 8 * 8].translate(bytes(b"01"[value & 1] for value in range(256)))
-    return int(digits, 2).to_bytes(len(digits) // 8, "big") if digits else b""
+    digits = values[: len(values) // 8 * 8].translate(b"01" * 128)  # an even value is "0", an odd one "1"
+    if not digits:
+        return b""
+    return int(digits, 2).to_bytes(len(digits) // 8, "big")

@@ -10,7 +10,6 @@ from catalog.preprocessors import annotator_folders
 from contract.work import Worker
 
 if TYPE_CHECKING:
-    from contract.recipe import ModelRef
     from studio.settings import Settings
 
 
@@ -29,10 +28,10 @@ def make_worker(settings: "Settings") -> Worker:
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
     }
-    kind = InlineWorker if settings.worker == "inline" else ProcessWorker
-    return kind(options, _bundled_model(settings))
-
-
-def _bundled_model(settings: "Settings") -> "tuple[str, ModelRef] | None":
     entry = bundled_model(settings.model_dirs)
-    return (str(entry.path), entry.ref) if entry else None
+    warm = None
+    if entry:
+        warm = (str(entry.path), entry.ref)
+    if settings.worker == "inline":
+        return InlineWorker(options, warm)
+    return ProcessWorker(options, warm)

@@ -12,15 +12,16 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from catalog.models import describe
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Command, WorkerEvent, WorkItem, WorkLoading, WorkStep, path_key
+from contract.work import Command, Engine, WorkerEvent, WorkItem, WorkLoading, WorkStep, path_key
 from studio.storage.log_lines import log_plainly
 
 logger = logging.getLogger(__name__)
@@ -32,54 +33,64 @@ STARTING = EngineStatus(state="starting", text="Starting, about 8 s")
 State = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
 
 
-def default_engine(options: Mapping[str, object]) -> Any:
+def default_engine(options: Mapping[str, object]) -> Engine:
     """The real engine; the first import of torch in the process."""
-    # torch's threads wait by spinning, which on a busy machine made a picture ten times slower; asleep they
+    # torch's threads wait by spinning, which on a busy machine made an image ten times slower; asleep they
     # cost nothing measurable on an idle one. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    importlib.import_module("engine.device.memory").hold_freed_memory()
-    paint = importlib.import_module("engine.engine")
+    from engine.device.memory import hold_freed_memory
+
+    hold_freed_memory()
+    from engine.engine import Engine as TorchEngine
+    from engine.engine import EngineOptions
+
     values: dict[str, Any] = dict(options)
     if values.get("cache_dir"):
         values["cache_dir"] = Path(str(values["cache_dir"]))
     values["annotator_dirs"] = tuple(map(Path, values.get("annotator_dirs", ())))
-    return paint.Engine(paint.EngineOptions(**values))
+    engine: Engine = TorchEngine(EngineOptions(**values))
+    return engine
 
 
-def make_engine(factory: str, options: Mapping[str, object]) -> Any:
-    """Import "module:function" and call it with the options."""
+def make_engine(factory: str, options: Mapping[str, object]) -> Engine:
+    """Import "module:function" and call it with the options. A name, since it has to cross to the spawned process."""
     module, _, name = factory.partition(":")
-    return getattr(importlib.import_module(module), name)(options)
+    make = cast(Callable[[Mapping[str, object]], Engine], getattr(importlib.import_module(module), name))
+    return make(options)
 
 
-class StatusTeller:
-    """Turns what an engine does into the words of the engine pill."""
+class StatusReporter:
+    """Turns what an engine does into the text of the engine pill.
 
-    def __init__(self, tell: Callable[[EngineStatus], None]) -> None:
-        self._tell = tell
+    Args:
+        report: Called with each new status.
+    """
+
+    def __init__(self, report: Callable[[EngineStatus], None]) -> None:
+        self._report = report
         self._facts: dict[str, Any] = {}
-        self._said: tuple[State, str, float | None] = ("starting", STARTING.text, None)
+        self._last: tuple[State, str, float | None] = ("starting", STARTING.text, None)
         self._titles: dict[str, str] = {}
 
-    def say(self, state: State, text: str, fraction: float | None = None) -> None:
+    def set(self, state: State, text: str, fraction: float | None = None) -> None:
         """Report a state."""
-        self._said = (state, text, fraction)
-        self._tell(EngineStatus(state=state, text=text, fraction=fraction, **self._facts))
+        self._last = (state, text, fraction)
+        self._report(EngineStatus(state=state, text=text, fraction=fraction, **self._facts))
 
-    def began(self, engine: Any) -> None:
-        """The engine is there: its device and versions are known from now on."""
+    def started(self, engine: Engine) -> None:
+        """The engine exists: its device and versions are known from now on."""
         facts = engine.describe()
         self._facts = {"device": facts.device, "versions": dict(facts.versions)}
 
-    def warm(self, engine: Any, path: str, ref: ModelRef) -> None:
-        """Load a model ahead; one that can't be used is only logged, its job will say why."""
+    def warm(self, engine: Engine, path: str, ref: ModelRef) -> None:
+        """Load a model ahead; a failure is only logged, since its job will report it."""
         title = self.learn_title(path, ref.name)
-        self.say("loading", f"Loading {title}")
+        self.set("loading", f"Loading {title}")
         try:
             engine.warm(path, ref)
         except StudioError as error:
             logger.warning("%s", error.message)
-        self.rest(engine)
+        self.idle(engine)
 
     def learn_title(self, path: str, name: str) -> str:
         """The title a model gives itself."""
@@ -87,25 +98,29 @@ class StatusTeller:
             self._titles[name] = describe(Path(path), name).title
         return self._titles[name]
 
-    def hear(self, event: WorkerEvent) -> None:
-        """An event of the running job."""
+    def on_event(self, event: WorkerEvent) -> None:
+        """Take in an event of the running job."""
         if isinstance(event, WorkLoading):
-            part = "" if event.fraction is None else f", {event.fraction:.0%}"
+            percent = ""
+            if event.fraction is not None:
+                percent = f", {event.fraction:.0%}"
             title = self._titles.get(event.what, event.what)
-            self.say("loading", f"Loading {title}{part}", event.fraction)
+            self.set("loading", f"Loading {title}{percent}", event.fraction)
         elif isinstance(event, WorkStep) and event.index == 1:
-            self.say("working", "Working")
+            self.set("working", "Working")
 
-    def rest(self, engine: Any) -> None:
-        """Nothing runs."""
-        self.look(engine)
+    def idle(self, engine: Engine) -> None:
+        """Report that nothing runs."""
+        self.refresh(engine)
         resident = self._facts["resident"]
-        title = self._titles.get(resident[0], resident[0]) if resident else "Engine"
-        self.say("ready", f"{title} ready")
+        title = "Engine"
+        if resident:
+            title = self._titles.get(resident[0], resident[0])
+        self.set("ready", f"{title} ready")
 
-    def look(self, engine: Any) -> None:
-        """See what is in memory; said with the next words."""
-        facts: EngineStatus = engine.describe()
+    def refresh(self, engine: Engine) -> None:
+        """Ask what is in memory; the next report carries it."""
+        facts = engine.describe()
         self._facts |= {
             "resident": facts.resident,
             "models": facts.models,
@@ -115,10 +130,10 @@ class StatusTeller:
             "device_free_bytes": facts.device_free_bytes,
         }
 
-    def repeat(self, engine: Any) -> None:
-        """What is in memory has changed: the same words once more with the new facts."""
-        self.look(engine)
-        self.say(*self._said)
+    def repeat(self, engine: Engine) -> None:
+        """Report the same state again after what is in memory has changed."""
+        self.refresh(engine)
+        self.set(*self._last)
 
 
 class Outbox:
@@ -133,8 +148,14 @@ class Outbox:
         """Queue a message; a Step replaces one of the same picture that still waits."""
         with self._changed:
             last = self._waiting[-1] if self._waiting else None
-            if isinstance(message, WorkStep) and isinstance(last, WorkStep) and _same_picture(message, last):
-                self._waiting[-1] = message if message.preview else _with_preview(message, last)
+            if (
+                isinstance(message, WorkStep)
+                and isinstance(last, WorkStep)
+                and (message.job_id, message.image) == (last.job_id, last.image)
+            ):
+                if not message.preview:
+                    message = replace(message, preview=last.preview)
+                self._waiting[-1] = message
             else:
                 self._waiting.append(message)
             self._changed.notify()
@@ -142,26 +163,20 @@ class Outbox:
     def send_all(self) -> None:
         """The thread: sends until the parent is gone."""
         while True:
+            message = None
             with self._changed:
                 if not self._waiting:
                     self._changed.wait(SIGN_OF_LIFE_S)
-                message = self._waiting.pop(0) if self._waiting else None
+                if self._waiting:
+                    message = self._waiting.pop(0)
             try:
                 self._pipe.send(message)
             except OSError:
                 os._exit(0)
 
 
-def _same_picture(one: WorkStep, other: WorkStep) -> bool:
-    return (one.job_id, one.image) == (other.job_id, other.image)
-
-
-def _with_preview(step: WorkStep, older: WorkStep) -> WorkStep:
-    return WorkStep(step.job_id, step.image, step.index, step.total, older.preview)
-
-
 class Inbox:
-    """Messages from the parent, read by a thread of its own: work items, commands, cancels, the end."""
+    """Messages from the parent, read by a thread of its own: work items, commands, cancellations, the end."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -189,51 +204,59 @@ class Inbox:
 
 
 def main(pipe: Connection, factory: str, options: Mapping[str, object], warm: tuple[str, ModelRef] | None) -> None:
-    """The process: makes the engine, then paints work item after work item until the pipe closes."""
+    """The process: makes the engine, then runs one work item after the other until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_plainly(logging.INFO)
     inbox, outbox = Inbox(pipe), Outbox(pipe)
-    for target in (inbox.read_all, outbox.send_all, _end_with_parent):
+    for target in (inbox.read_all, outbox.send_all, end_with_parent):
         threading.Thread(target=target, daemon=True).start()
-    teller = StatusTeller(outbox.put)
+    reporter = StatusReporter(outbox.put)
     engine = make_engine(factory, options)
-    teller.began(engine)
+    reporter.started(engine)
     if warm is None:
-        teller.rest(engine)
+        reporter.idle(engine)
     else:
-        teller.warm(engine, *warm)
+        reporter.warm(engine, *warm)
     later: list[WorkItem] = []
     while True:
-        work = later.pop(0) if later else _next(inbox, engine, teller)
+        if later:
+            work: WorkItem | Command = later.pop(0)
+        else:
+            work = _wait_for_work(inbox, engine, reporter)
         if isinstance(work, WorkItem):
-            _paint(engine, work, inbox, outbox, teller, later)
+            later += _run_work_item(engine, work, inbox, outbox, reporter)
         else:
             engine.obey(work)
-        teller.rest(engine)
+        reporter.idle(engine)
 
 
-def _next(inbox: Inbox, engine: Any, teller: StatusTeller) -> "WorkItem | Command":
-    """Wait for something to do; meanwhile tell of models that are read ahead, and hand back memory."""
+def _wait_for_work(inbox: Inbox, engine: Engine, reporter: StatusReporter) -> WorkItem | Command:
+    """Wait for something to do; meanwhile report models that are read ahead, and hand back memory."""
     timeout_s: float | None = _TIDY_AFTER_S
     while True:
         try:
             return inbox.work.get(timeout=_LOOK_S if engine.is_fetching() else timeout_s)
         except queue.Empty:
             if engine.is_fetching():
-                teller.repeat(engine)
+                reporter.repeat(engine)
             else:
                 timeout_s = 0.0 if engine.tidy() else None
-                teller.rest(engine)
+                reporter.idle(engine)
 
 
-def _paint(
-    engine: Any, work_item: WorkItem, inbox: Inbox, outbox: Outbox, teller: StatusTeller, later: list[WorkItem]
-) -> None:
-    """A work item from its first event to its ending; what is asked of the memory meanwhile is done between steps."""
+def _run_work_item(
+    engine: Engine, work_item: WorkItem, inbox: Inbox, outbox: Outbox, reporter: StatusReporter
+) -> list[WorkItem]:
+    """Run a work item to its ending, and commands between its steps; returns work items that came meanwhile."""
+    later: list[WorkItem] = []
     for ref in work_item.task.models:
-        teller.learn_title(work_item.model_paths[path_key(ref)], ref.name)
-    for event in engine.generate(work_item, lambda: inbox.is_cancelled(work_item.job_id)):
-        teller.hear(event)
+        reporter.learn_title(work_item.model_paths[path_key(ref)], ref.name)
+
+    def is_cancelled() -> bool:
+        return inbox.is_cancelled(work_item.job_id)
+
+    for event in engine.generate(work_item, is_cancelled):
+        reporter.on_event(event)
         outbox.put(event)
         while not inbox.work.empty():
             work = inbox.work.get()
@@ -241,10 +264,12 @@ def _paint(
                 later.append(work)
             else:
                 engine.obey(work)
-                teller.repeat(engine)
+                reporter.repeat(engine)
+    return later
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the parent process to end, then end this one at once. Blocks: for a thread of its own."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -7,13 +7,13 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Command, WorkerEvent, WorkFailed, WorkItem
-from studio.workers.child import DEFAULT_FACTORY, STARTING, StatusTeller, make_engine
+from contract.work import Command, Engine, WorkerEvent, WorkFailed, WorkItem
+from studio.workers.child import DEFAULT_FACTORY, STARTING, StatusReporter, make_engine
 
 logger = logging.getLogger(__name__)
 _STOP_S = 2.5
@@ -34,8 +34,8 @@ class InlineWorker:
         self._options = dict(options)
         self._warm = warm
         self._factory = factory
-        self._engine: Any = None
-        self._trouble: StudioError | None = None
+        self._engine: Engine | None = None
+        self._start_error: StudioError | None = None
         self._cancelled: set[str] = set()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._status = STARTING
@@ -43,7 +43,7 @@ class InlineWorker:
         self._begun = threading.Event()
         self._stopping = threading.Event()
         self._running = threading.Lock()
-        self._teller = StatusTeller(self._say)
+        self._reporter = StatusReporter(self._set_status)
 
     def start(self, on_status: Callable[[EngineStatus], None]) -> None:
         """Import the engine and load the first model in a thread of its own."""
@@ -54,49 +54,49 @@ class InlineWorker:
     def _begin(self) -> None:
         try:
             with self._running:
-                self._engine = make_engine(self._factory, self._options)
-                self._teller.began(self._engine)
+                engine = self._engine = make_engine(self._factory, self._options)
+                self._reporter.started(engine)
                 if self._warm is None or self._stopping.is_set():
-                    self._teller.rest(self._engine)
+                    self._reporter.idle(engine)
                 else:
-                    self._teller.warm(self._engine, *self._warm)
+                    self._reporter.warm(engine, *self._warm)
         except Exception as error:
             logger.exception("the engine could not be started")
-            self._trouble = (
-                error
-                if isinstance(error, StudioError)
-                else StudioError(
+            if isinstance(error, StudioError):
+                self._start_error = error
+            else:
+                self._start_error = StudioError(
                     f"The engine could not be started ({type(error).__name__}).",
                     "Details are in the log.",
                     code="engine_stopped",
                 )
-            )
-            self._teller.say("stopped", "Engine stopped")
+            self._reporter.set("stopped", "Engine stopped")
         finally:
             self._begun.set()
 
-    def _say(self, status: EngineStatus) -> None:
+    def _set_status(self, status: EngineStatus) -> None:
         self._status = status
         self._on_status(status)
 
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
-        """Paint one work item after the other in the calling thread."""
+        """Run one work item after the other in the calling thread."""
         self._begun.wait()
         for work_item in work_items:
             if self._engine is None:
-                trouble = self._trouble or StudioError("The engine is not running.", code="engine_stopped")
-                yield WorkFailed(work_item.job_id, trouble.code, trouble.message, trouble.hint)
+                error = self._start_error or StudioError("The engine is not running.", code="engine_stopped")
+                yield WorkFailed(work_item.job_id, error.code, error.message, error.hint)
                 continue
+            is_cancelled = partial(self._is_cancelled, work_item.job_id)
             with self._running:
-                for event in self._engine.generate(work_item, self._is_cancelled(work_item.job_id)):
-                    self._teller.hear(event)
+                for event in self._engine.generate(work_item, is_cancelled):
+                    self._reporter.on_event(event)
                     self._obey()
                     yield event
-                self._teller.rest(self._engine)
+                self._reporter.idle(self._engine)
             self._cancelled.discard(work_item.job_id)
 
-    def _is_cancelled(self, job_id: str) -> Callable[[], bool]:
-        return lambda: self._stopping.is_set() or job_id in self._cancelled
+    def _is_cancelled(self, job_id: str) -> bool:
+        return self._stopping.is_set() or job_id in self._cancelled
 
     def cancel(self, job_id: str) -> None:
         """Stop a job at its next step."""
@@ -114,7 +114,7 @@ class InlineWorker:
     def _obey(self) -> None:
         while self._engine is not None and not self._commands.empty():
             self._engine.obey(self._commands.get())
-            self._teller.repeat(self._engine)
+            self._reporter.repeat(self._engine)
 
     def status(self) -> EngineStatus:
         """The newest state."""

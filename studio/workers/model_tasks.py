@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -23,25 +23,26 @@ from contract.errors import JobError, StudioError
 from contract.tasks import Convert, Merge
 from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkItem, WorkLoading, WorkNotice
 from studio.storage.log_lines import log_plainly
+from studio.workers.child import end_with_parent
 
 logger = logging.getLogger(__name__)
-CONVERT, MERGE = "engine.convert.pickles:convert", "engine.convert.merging:merge"
-_SAY_EVERY_S = 0.2
-_SILENCE_S = 600.0  # of a process that tells each tensor it has written
+CONVERT, MERGE = "studio.workers.model_tasks:convert", "studio.workers.model_tasks:merge"
+_PROGRESS_INTERVAL_S = 0.2
+_SILENCE_S = 600.0  # of a process that reports each tensor it has written
 _GONE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """How far it is: words, and a fraction where it is known."""
+class TaskProgress:
+    """How far a task is, in words, and as a fraction if that is known."""
 
     words: str
     fraction: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How it ended: code is empty where it is done; message is then what is worth knowing."""
+class TaskEnd:
+    """How a task ended: code is empty if it succeeded; message is then what is worth knowing."""
 
     code: str = ""
     message: str = ""
@@ -54,8 +55,8 @@ class DiskWorker:
     Args:
         target_of: Where the result goes; raises StudioError where it can't.
         source_of: Where the pickle of a conversion lies.
-        on_change: Called when a model has come.
-        functions: Importable names "module:function" of what converts and what merges.
+        on_change: Called when a model was added.
+        functions: Importable names "module:function" of what converts and what merges, as `convert` and `merge` here.
     """
 
     def __init__(
@@ -129,29 +130,29 @@ class DiskWorker:
                 if part is not None:
                     part.unlink(missing_ok=True)
 
-    def _follow(self, work_item: WorkItem, part: Path) -> Generator[WorkerEvent, None, Ended | None]:
-        """What the process says; the generator returns how it ended, None where it was ended from here."""
+    def _follow(self, work_item: WorkItem, part: Path) -> Generator[WorkerEvent, None, TaskEnd | None]:
+        """Yield the process's progress; the generator returns how it ended, None if it was ended from here."""
         ours, process = self._spawn(work_item, part)
         if process is None:
             return None
-        ended: Ended | None = None
+        ended: TaskEnd | None = None
         try:
             while True:
                 try:
                     if not ours.poll(_SILENCE_S):
-                        ended = Ended(
+                        ended = TaskEnd(
                             "model_task_hung",
                             f"{work_item.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
                             "It was ended. Try again; look whether the disk still answers.",
                         )
                         break
-                    heard = ours.recv()
+                    message = ours.recv()
                 except (EOFError, OSError):
                     break
-                if isinstance(heard, Ended):
-                    ended = heard
+                if isinstance(message, TaskEnd):
+                    ended = message
                     break
-                yield WorkLoading(work_item.job_id, heard.words, heard.fraction)
+                yield WorkLoading(work_item.job_id, message.words, message.fraction)
         finally:
             process.kill()
             process.join(_GONE_S)
@@ -160,9 +161,9 @@ class DiskWorker:
                 self._process, self._running = None, ""
         if ended is None and not (self._is_cancelled or self._is_ending):
             logger.warning("%s ended with exit code %s", work_item.task.type, process.exitcode)
-            return Ended(
+            return TaskEnd(
                 "model_task_died",
-                f"{work_item.task.title} ended without a word; memory may have run out.",
+                f"{work_item.task.title} ended unexpectedly; memory may have run out.",
                 "Close other programs, then try again.",
             )
         return ended
@@ -179,7 +180,7 @@ class DiskWorker:
             self._running, self._is_cancelled = work_item.job_id, False
             if self._is_ending:
                 return ours, None
-            process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-model task", daemon=True)
+            process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-model-task", daemon=True)
             process.start()
             self._process = process
         theirs.close()
@@ -190,34 +191,42 @@ def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
     """The process: one call, its progress, its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_plainly(logging.WARNING)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    said_at = -_SAY_EVERY_S
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    sent_at = -_PROGRESS_INTERVAL_S
 
-    def say(words: str, fraction: float | None = None) -> None:
-        nonlocal said_at
+    def on_progress(words: str, fraction: float | None = None) -> None:
+        nonlocal sent_at
         now = time.monotonic()
-        if now - said_at >= _SAY_EVERY_S:
-            said_at = now
-            pipe.send(Said(words, fraction))
+        if now - sent_at >= _PROGRESS_INTERVAL_S:
+            sent_at = now
+            pipe.send(TaskProgress(words, fraction))
 
     module, _, function = name.partition(":")
     try:
-        ended = Ended(message=getattr(importlib.import_module(module), function)(*arguments, say) or "")
+        message = getattr(importlib.import_module(module), function)(*arguments, on_progress)
+        ended = TaskEnd(message=message or "")
     except StudioError as error:
-        ended = Ended(error.code, error.message, error.hint)
+        ended = TaskEnd(error.code, error.message, error.hint)
     except MemoryError:
-        ended = Ended("out_of_memory", "The machine ran out of memory.", "Close other programs, then try again.")
+        ended = TaskEnd("out_of_memory", "The machine ran out of memory.", "Close other programs, then try again.")
     except Exception as error:
-        logger.exception("an model task broke")
-        ended = Ended(
-            "internal", f"Darkroom stumbled over this job ({type(error).__name__}).", "Details are in the log."
-        )
+        logger.exception("the model task failed")
+        ended = TaskEnd("internal", f"The job failed unexpectedly ({type(error).__name__}).", "Details are in the log.")
     with suppress(OSError):
         pipe.send(ended)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
+def convert(source: Path, part: Path, on_progress: Callable[..., None]) -> str:
+    """Convert a pickle to safetensors with the engine. Returns what is worth knowing; raises StudioError."""
+    from engine.convert.pickles import convert as convert_pickle
+
+    message: str = convert_pickle(source, part, on_progress)
+    return message
+
+
+def merge(task: Merge, paths: Mapping[str, str], part: Path, on_progress: Callable[..., None]) -> str:
+    """Merge checkpoints with the engine. Returns what is worth knowing; raises StudioError."""
+    from engine.convert.merging import merge as merge_checkpoints
+
+    message: str = merge_checkpoints(task, paths, part, on_progress)
+    return message

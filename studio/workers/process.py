@@ -51,7 +51,7 @@ _WAKE = "look"
 
 
 class _Child:
-    """One spawned process, its pipe, and the thread that listens to it."""
+    """One spawned process, its pipe, and the thread that reads it."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class _Child:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self.said: queue.SimpleQueue[WorkerEvent | str | None] = queue.SimpleQueue()  # None: it is dead
+        self.events: queue.SimpleQueue[WorkerEvent | str | None] = queue.SimpleQueue()  # None: it is dead
         self.is_gone = threading.Event()
         self.was_ready = False
-        self.heard_at = time.monotonic()
+        self.last_message_at = time.monotonic()
         self._ended = threading.Condition()
         self._ended_job = ""  # the last that it has ended
         self._on_status = on_status
@@ -82,20 +82,20 @@ class _Child:
                 message = pipe.recv()
             except (EOFError, OSError):
                 break
-            self.heard_at = time.monotonic()
+            self.last_message_at = time.monotonic()
             if message is None:
                 continue
             if isinstance(message, EngineStatus):
                 self.was_ready = self.was_ready or message.state == "ready"
                 self._on_status(message)
             else:
-                self.said.put(message)
+                self.events.put(message)
                 if isinstance(message, WORK_ENDINGS):
                     self._note_end(message.job_id)
         self.process.join(1.0)
         self.kill()
         self._on_death(self)
-        self.said.put(None)
+        self.events.put(None)
         self.is_gone.set()
         self._note_end("")
 
@@ -105,13 +105,13 @@ class _Child:
             self._ended.notify_all()
 
     def has_ended(self, job_id: str, timeout_s: float) -> bool:
-        """Wait until it has said the end of a job, or is gone."""
+        """Wait until it has reported the end of a job, or is gone."""
         with self._ended:
             return self._ended.wait_for(lambda: self._ended_job == job_id or self.is_gone.is_set(), timeout_s)
 
     def wake(self) -> None:
-        """Let whoever listens look at what was canceled."""
-        self.said.put(_WAKE)
+        """Make the reader of `events` look at what was canceled."""
+        self.events.put(_WAKE)
 
     def send(self, message: object) -> None:
         """A work item, a command, or the id of a job to cancel; nothing if the process is gone."""
@@ -124,7 +124,7 @@ class _Child:
         self.process.join(1.0)
 
     def close(self, timeout_s: float) -> None:
-        """Close the pipe, which ends it; kill it if it does not hear."""
+        """Close the pipe, which ends it; kill it if it does not react."""
         with contextlib.suppress(OSError):
             self.process.terminate()
         self.process.join(timeout_s)
@@ -171,14 +171,14 @@ class ProcessWorker:
     def start(self, on_status: Callable[[EngineStatus], None]) -> None:
         """Spawn the process; it loads in the background."""
         self._on_status = on_status
-        self._say(STARTING)
+        self._set_status(STARTING)
         self._spawn()
 
     def _spawn(self) -> "_Child | None":
         with self._lock:
             if not self._is_stopping and self._child is None:
                 warm = None if self._failed_starts else self._warm  # it may be what kills it
-                self._child = _Child((self._factory, self._options, warm), self._say, self._on_death)
+                self._child = _Child((self._factory, self._options, warm), self._set_status, self._on_death)
             return self._child
 
     def _on_death(self, child: _Child) -> None:
@@ -187,103 +187,91 @@ class ProcessWorker:
                 self._child = None
             if self._is_stopping:
                 return
-            self._failed_starts = 0 if child.was_ready else self._failed_starts + 1
+            if child.was_ready:
+                self._failed_starts = 0
+            else:
+                self._failed_starts += 1
             gives_up = self._failed_starts >= _STARTS_IN_A_ROW
         logger.warning("the engine process ended (exit code %s)", child.process.exitcode)
+        nothing_loaded = {"resident": (), "models": (), "fraction": None}
         if gives_up:
-            self._say(
-                self._status.model_copy(
-                    update={
-                        "state": "stopped",
-                        "text": "Engine stopped",
-                        "resident": (),
-                        "models": (),
-                        "fraction": None,
-                    }
-                )
-            )
+            changes = {"state": "stopped", "text": "Engine stopped", **nothing_loaded}
+            self._set_status(self._status.model_copy(update=changes))
         else:
-            self._say(
-                self._status.model_copy(
-                    update={
-                        "state": "restarting",
-                        "text": "Engine restarting",
-                        "resident": (),
-                        "models": (),
-                        "fraction": None,
-                    }
-                )
-            )
+            changes = {"state": "restarting", "text": "Engine restarting", **nothing_loaded}
+            self._set_status(self._status.model_copy(update=changes))
             self._spawn()
 
-    def _say(self, status: EngineStatus) -> None:
+    def _set_status(self, status: EngineStatus) -> None:
         if self._is_stopping and status.state != "stopped":
             return
         self._status = status
         self._on_status(status)
 
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
-        """Paint one work item after the other; death and silence end a work item with worker_died, worker_hung."""
+        """Run one work item after the other; death and silence end a work item with worker_died, worker_hung."""
         for work_item in work_items:
+            job_id = work_item.job_id
             try:
-                yield from self._run(work_item)
+                while self._left and job_id not in self._canceled_at:  # another's step: it ends, or its process does
+                    busy, busy_job = self._left
+                    if busy.has_ended(busy_job, _LOOK_S):
+                        self._left = None
+                child = self._spawn()
+                if job_id in self._canceled_at:
+                    yield WorkCancelled(job_id)
+                elif child is None:
+                    yield WorkFailed(job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
+                else:
+                    child.send(work_item)
+                    yield from self._follow(child, work_item)
             finally:
                 with self._lock:
-                    self._canceled_at.pop(work_item.job_id, None)
-
-    def _run(self, work_item: WorkItem) -> Iterator[WorkerEvent]:
-        while self._left and work_item.job_id not in self._canceled_at:  # another's step: it ends, or its process does
-            busy, job_id = self._left
-            if busy.has_ended(job_id, _LOOK_S):
-                self._left = None
-        child = self._spawn()
-        if work_item.job_id in self._canceled_at:
-            yield WorkCancelled(work_item.job_id)
-        elif child is None:
-            yield WorkFailed(work_item.job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
-        else:
-            child.send(work_item)
-            yield from self._follow(child, work_item)
+                    self._canceled_at.pop(job_id, None)
 
     def _follow(self, child: _Child, work_item: WorkItem) -> Iterator[WorkerEvent]:
-        heard: WorkerEvent | None = None
-        heard_at = time.monotonic()
+        """Yield a work item's events as they come, or its ending if the process dies, hangs or is left alone."""
+        last: WorkerEvent | None = None
+        last_at = time.monotonic()
         while True:
-            limit = self._silence.limit(work_item, heard) if child.was_ready else _START_S
-            over_at = self._over_at(work_item.job_id)
+            limit = self._silence.limit(work_item, last) if child.was_ready else _START_S
+            canceled_at = self._canceled_at.get(work_item.job_id)
+            over_at = float("inf")
+            if canceled_at is not None:
+                over_at = canceled_at + self._cancel_s
             try:
-                event = child.said.get(timeout=max(0.01, min(heard_at + limit, over_at) - time.monotonic()))
+                event = child.events.get(timeout=max(0.01, min(last_at + limit, over_at) - time.monotonic()))
             except queue.Empty:
                 if time.monotonic() >= over_at:
                     self._leave(child, work_item)
                     yield WorkCancelled(work_item.job_id)
                     return
                 if limit == _START_S and child.was_ready:  # it has started meanwhile: the silence begins now
-                    heard_at = time.monotonic()
+                    last_at = time.monotonic()
                     continue
                 child.kill()
                 child.is_gone.wait(_GONE_S)
-                yield _hung(work_item, heard, limit)
+                yield WorkFailed(
+                    work_item.job_id,
+                    "worker_hung",
+                    f"The engine said nothing for {about(limit)}{_where(last)} and was started again.",
+                    "Your job failed; others go on.",
+                )
                 return
             if event is None:
-                yield _died(work_item, heard, child.was_ready)
+                yield _died(work_item, last, child.was_ready)
                 return
             if isinstance(event, str) or event.job_id != work_item.job_id:
                 continue  # a cancel, or the rest of a job that nobody waits for any more
             now = time.monotonic()
-            self._silence.learn(work_item, heard, event, now - heard_at)
-            heard, heard_at = event, now
+            self._silence.learn(work_item, last, event, now - last_at)
+            last, last_at = event, now
             if isinstance(event, WorkFailed) and event.code == DEVICE_FAULT:
                 child.kill()  # nothing works on the device any more in that process
                 child.is_gone.wait(_GONE_S)
             yield event
             if isinstance(event, WORK_ENDINGS):
                 return
-
-    def _over_at(self, job_id: str) -> float:
-        """When a job is over because it was canceled; never, if it was not."""
-        canceled_at = self._canceled_at.get(job_id)
-        return float("inf") if canceled_at is None else canceled_at + self._cancel_s
 
     def _leave(self, child: _Child, work_item: WorkItem) -> None:
         """Nobody waits for the job any more. The process may end its step, unless it has no time left or is silent.
@@ -295,17 +283,21 @@ class ProcessWorker:
         self._left = child, work_item.job_id
         least_s, usual_s, most_s = self._end_s
         measured_s = self._silence.end_s(work_item)
-        end_s = usual_s if measured_s is None else min(most_s, max(least_s, measured_s))
-        self._say(self._status.model_copy(update={"text": "Ending the step of a canceled job", "fraction": None}))
+        if measured_s is None:
+            end_s = usual_s
+        else:
+            end_s = min(most_s, max(least_s, measured_s))
+        changes = {"text": "Ending the step of a canceled job", "fraction": None}
+        self._set_status(self._status.model_copy(update=changes))
         threading.Thread(
-            target=self._see_it_end, args=(child, work_item.job_id, end_s), name="worker-end", daemon=True
+            target=self._kill_if_late, args=(child, work_item.job_id, end_s), name="worker-end", daemon=True
         ).start()
 
-    def _see_it_end(self, child: _Child, job_id: str, end_s: float) -> None:
+    def _kill_if_late(self, child: _Child, job_id: str, end_s: float) -> None:
         began = time.monotonic()
         while not child.has_ended(job_id, min(_LOOK_S, self._cancel_s)):
             now = time.monotonic()
-            is_silent = now - child.heard_at > self._quiet_s
+            is_silent = now - child.last_message_at > self._quiet_s
             if is_silent or now - began > end_s:
                 logger.warning(
                     "the engine did not end the step of canceled job %s within %s%s: it is started again",
@@ -339,7 +331,9 @@ class ProcessWorker:
     def status(self) -> EngineStatus:
         """The newest state; after some seconds without a sign of life it says that instead."""
         child = self._child
-        quiet_s = time.monotonic() - child.heard_at if child is not None and child.was_ready else 0.0
+        quiet_s = 0.0
+        if child is not None and child.was_ready:
+            quiet_s = time.monotonic() - child.last_message_at
         if quiet_s < self._quiet_s:
             return self._status
         return self._status.model_copy(update={"text": f"Not responding for {about(quiet_s)}", "fraction": None})
@@ -351,7 +345,7 @@ class ProcessWorker:
             child, self._child = self._child, None
         if child is not None:
             child.close(0.4)
-        self._say(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped"}))
+        self._set_status(self._status.model_copy(update={"state": "stopped", "text": "Engine stopped"}))
 
 
 class _Silence:
@@ -361,35 +355,36 @@ class _Silence:
         self._least_s = least_s
         self._step_s_per_pixel: dict[str, float] = {}
 
-    def limit(self, work_item: WorkItem, heard: WorkerEvent | None) -> float:
-        """Seconds of silence that count as a hang after the event that was heard last."""
+    def limit(self, work_item: WorkItem, last: WorkerEvent | None) -> float:
+        """Seconds of silence after the last event that count as a hang."""
         step_s = max(self._step_s(work_item.task), _tile_s(work_item.task))
-        if heard is None or isinstance(heard, WorkLoading):
-            return max(self._least_s, 10 * self._load_s(work_item), 10 * step_s)
+        if last is None or isinstance(last, WorkLoading):
+            model_bytes = sum(map(_size_bytes, work_item.model_paths.values()))
+            return max(self._least_s, 10 * model_bytes / _SLOW_DISK_BYTES_PER_S, 10 * step_s)
         return max(self._least_s, 10 * step_s)
 
     def end_s(self, work_item: WorkItem) -> float | None:
         """Four steps of its model, as far as they were measured."""
-        return 2 * self._step_s(work_item.task) if billed(work_item.task) in self._step_s_per_pixel else None
+        if billed(work_item.task) not in self._step_s_per_pixel:
+            return None
+        return 2 * self._step_s(work_item.task)
 
-    def learn(self, work_item: WorkItem, heard: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
-        """Take in the time between two steps of a picture; those of two passes are of two sizes and tell nothing."""
+    def learn(self, work_item: WorkItem, last: WorkerEvent | None, event: WorkerEvent, seconds: float) -> None:
+        """Take in the time between two steps of an image; steps of a hires pass are of another size and not counted."""
         if isinstance(work_item.task, Generate) and work_item.task.recipe.hires:
             return
-        if isinstance(heard, WorkStep) and isinstance(event, WorkStep) and event.index > heard.index:
-            self._step_s_per_pixel[billed(work_item.task)] = (
-                seconds / (event.index - heard.index) / max(1, expected_pixels(work_item.task))
-            )
+        if isinstance(last, WorkStep) and isinstance(event, WorkStep) and event.index > last.index:
+            step_s = seconds / (event.index - last.index)
+            self._step_s_per_pixel[billed(work_item.task)] = step_s / max(1, expected_pixels(work_item.task))
 
     def _step_s(self, task: Task) -> float:
         pixels = expected_pixels(task)
         measured = self._step_s_per_pixel.get(billed(task))
         if measured is not None:
             return 2 * measured * pixels  # twice: attention grows faster than the pixels
-        return float(_STEP_512_S * (pixels / 512**2) ** 1.5) if pixels > 512**2 else 0.0
-
-    def _load_s(self, work_item: WorkItem) -> float:
-        return sum(_size(path) for path in work_item.model_paths.values()) / _SLOW_DISK_BYTES_PER_S
+        if pixels <= 512**2:
+            return 0.0
+        return float(_STEP_512_S * (pixels / 512**2) ** 1.5)
 
 
 def _tile_s(task: Task) -> float:
@@ -400,7 +395,7 @@ def _tile_s(task: Task) -> float:
     return _TILE_S * (tile / _HIRES_TILE) ** 2
 
 
-def _size(path: str) -> int:
+def _size_bytes(path: str) -> int:
     try:
         if Path(path).is_file():
             return Path(path).stat().st_size
@@ -409,16 +404,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _hung(work_item: WorkItem, heard: WorkerEvent | None, silence_s: float) -> WorkFailed:
-    return WorkFailed(
-        work_item.job_id,
-        "worker_hung",
-        f"The engine said nothing for {about(silence_s)}{_where(heard)} and was started again.",
-        "Your job failed; others go on.",
-    )
-
-
-def _died(work_item: WorkItem, heard: WorkerEvent | None, was_ready: bool) -> WorkFailed:
+def _died(work_item: WorkItem, last: WorkerEvent | None, was_ready: bool) -> WorkFailed:
     if not was_ready:
         return WorkFailed(
             work_item.job_id, "worker_died", "The engine could not be started.", "Details are in the log."
@@ -426,12 +412,14 @@ def _died(work_item: WorkItem, heard: WorkerEvent | None, was_ready: bool) -> Wo
     return WorkFailed(
         work_item.job_id,
         "worker_died",
-        f"The engine stopped{_where(heard)} and was started again.",
+        f"The engine stopped{_where(last)} and was started again.",
         "Your job failed; others go on.",
     )
 
 
-def _where(heard: WorkerEvent | None) -> str:
-    if isinstance(heard, WorkStep):
-        return f" during step {min(heard.index + 1, heard.total)}"
-    return " while it read the model" if isinstance(heard, WorkLoading) else ""
+def _where(last: WorkerEvent | None) -> str:
+    if isinstance(last, WorkStep):
+        return f" during step {min(last.index + 1, last.total)}"
+    if isinstance(last, WorkLoading):
+        return " while it read the model"
+    return ""

@@ -6,7 +6,7 @@ import pytest
 
 from studio.library.model_list import ModelList
 from studio.metadata.import_parts import hires_fields, number, sampler_fields, size_fields
-from studio.metadata.infotext import parse, parse_pairs
+from studio.metadata.infotext import parse_infotext, parse_pairs
 
 
 def found(text: str) -> tuple[dict[str, Any], list[str]]:
@@ -122,7 +122,7 @@ def test_numbers_are_read_as_they_are_meant(text: str, kind: type, value: object
 
 def test_lines_behind_the_last_one_and_values_that_are_json_are_read() -> None:
     resources = '[{"type":"checkpoint","modelVersionId":1,"modelName":"Dream, or: not"},{"type":"lora","weight":0.8}]'
-    found = parse(
+    found = parse_infotext(
         f"a barn\nNegative prompt: blurry\nSteps: 25, CFG scale: 3.5, Sampler: Undefined, Seed: 1, Size: 832x1216, "
         f"Created Date: 2024-09-15T21:48:25.1Z, Civitai resources: {resources}, Civitai metadata: {{}}\n"
         "Template: a __place__, Negative Template: x"

@@ -100,14 +100,17 @@ def test_what_acts_on_weights_and_words_is_said_as_the_field_does() -> None:
     assert text.startswith(f"a red barn <lora:ink:0.8> <lora:set/oil:0.5:1:lbw={'1,' * 11}0.25> <hypernet:bend:0.3>\n")
     assert "Model: starter, VAE hash: eeeeeeeeee, VAE: soft" in text
     assert 'Lora hashes: "ink: aaaaaaaaaa, set/oil: bbbbbbbbbb", TI hashes: "style: dddddddddddd", Version' in text
-    assert infotext.parse_hashes(infotext.parse(text).pairs["Lora hashes"]) == {"ink": "a" * 10, "set/oil": "b" * 10}
+    assert infotext.parse_hashes(infotext.parse_infotext(text).pairs["Lora hashes"]) == {
+        "ink": "a" * 10,
+        "set/oil": "b" * 10,
+    }
     assert infotext.parse_hashes("odd,: x, a:, b:c: 1") == {"b:c": "1"}
 
 
 def test_a_name_with_commas_is_quoted_and_read_back() -> None:
     name = 'odd, "name": \\ here'
     text = infotext.write(recipe(model=ModelRef(name=name, family="sd1")))
-    assert infotext.parse(text).pairs["Model"] == name
+    assert infotext.parse_infotext(text).pairs["Model"] == name
 
 
 def test_a_forge_text_with_quoted_fields_is_read() -> None:
@@ -117,7 +120,7 @@ def test_a_forge_text_with_quoted_fields_is_read() -> None:
         'Model: dream, VAE: vae-ft.safetensors, Lora hashes: "ink: 123456, oil: abcdef", '
         'ControlNet 0: "Module: canny, Weight: 1", Version: v1.10.1'
     )
-    found = infotext.parse(text)
+    found = infotext.parse_infotext(text)
     assert found.prompt == "masterpiece, (forest:1.2)\nsecond line"
     assert found.negative_prompt == "bad hands,\nworse feet"
     assert found.pairs["Lora hashes"] == "ink: 123456, oil: abcdef"
@@ -125,7 +128,7 @@ def test_a_forge_text_with_quoted_fields_is_read() -> None:
 
 
 def test_a_last_line_of_fewer_than_three_pairs_is_prompt() -> None:
-    found = infotext.parse("note: a barn, style: oil")
+    found = infotext.parse_infotext("note: a barn, style: oil")
     assert found.prompt == "note: a barn, style: oil" and not found.pairs
 
 
@@ -159,7 +162,7 @@ def test_what_is_written_is_read_back(
         clip_skip=clip_skip,
         model=ModelRef(name=name or "x", family="sd1"),
     )
-    found = infotext.parse(infotext.write(wanted))
+    found = infotext.parse_infotext(infotext.write(wanted))
     assert (found.prompt, found.negative_prompt) == (text, negative_text)
     assert found.pairs["Seed"] == str(seed) and float(found.pairs["CFG scale"]) == guidance
     assert found.pairs["Model"] == (name or "x")
@@ -169,8 +172,8 @@ def test_what_is_written_is_read_back(
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_parsed_without_a_fall(text: str) -> None:
-    infotext.parse(text)
-    infotext.parse("\n" + text + ", Steps: 1, Seed: 2, Size: 1x1")
+    infotext.parse_infotext(text)
+    infotext.parse_infotext("\n" + text + ", Steps: 1, Seed: 2, Size: 1x1")
 
 
 @pytest.mark.parametrize("piece", ["a", "a:", ",", '"', 'ab: "', 'ab: "\\",', "a b ", "\\", ": ", "ab:,", "\n", "é"])
@@ -178,8 +181,8 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
     def seconds(length: int) -> float:
         text = (piece * length)[:length]
         began = time.perf_counter()
-        infotext.parse(text)
-        infotext.parse("x\n" + text)
+        infotext.parse_infotext(text)
+        infotext.parse_infotext("x\n" + text)
         return time.perf_counter() - began
 
     seconds(1000)

@@ -98,7 +98,7 @@ def test_a_file_that_changed_is_no_longer_known_by_its_old_hash(studio: Studio) 
 
 @pytest.mark.parametrize("digits", ["", "abc", "zzzzzzzzzz", "g" * 12, "a" * 65, "%", "' OR 1=1"])
 def test_what_is_no_hash_finds_nothing(studio: Studio, digits: str) -> None:
-    assert studio._model_with_any_hash(digits) is None
+    assert studio._hash_lookup.find_any(digits) is None
     assert run(studio)
 
 

@@ -278,8 +278,8 @@ if __name__ == "__main__":
     ready = threading.Event()
     worker.start(lambda status: ready.set() if status.state == "ready" else None)
     ready.wait(20)
-    from tests.studio.test_process_worker import work item
-    for event in worker.run([work item(prompt="[hang]", steps=4)]):
+    from tests.studio.test_process_worker import work_item
+    for event in worker.run([work_item(prompt="[hang]", steps=4)]):
         print(worker._child.process.pid, flush=True)
 """
 

@@ -259,7 +259,7 @@ def test_names_with_any_letters_come_back(name: str) -> None:
         hires={"prompt": name, "negative_prompt": name},
         vae={"kind": "vae", "name": name, "family": "sd1"},
     )
-    pairs = infotext.parse(infotext.write(made)).pairs
+    pairs = infotext.parse_infotext(infotext.write(made)).pairs
     assert pairs["Model"] == pairs["VAE"] == pairs["Hires prompt"] == pairs["Hires negative prompt"] == name
 
 

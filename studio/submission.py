@@ -1,0 +1,138 @@
+"""From drafts and tasks to queued jobs: extensions first, then everything is resolved, checked and noted.
+
+What happens to a job afterwards is in `jobs/job_tracker.py`.
+"""
+
+from functools import cache
+
+from catalog.detect.embedding_names import prompt_names
+from contract.errors import InvalidRecipe, RequestError
+from contract.recipe import RecipeDraft
+from contract.records import JobHandle
+from contract.tasks import Generate, Preprocess, Upscale
+from studio.extensions import Extensions
+from studio.gallery.gallery import Gallery
+from studio.jobs.idempotency import Once
+from studio.jobs.job_tracker import JobTracker
+from studio.jobs.queue import JobQueue
+from studio.jobs.saver import Notices
+from studio.library.hash_lookup import HashLookup
+from studio.library.model_list import ModelList
+from studio.metadata.import_recipe import FoundRecipe, read_recipe
+from studio.resolve.check_ahead import check_ahead
+from studio.resolve.controls import resolve_preprocess
+from studio.resolve.draft import Resolved, resolve
+from studio.resolve.model_finder import Finder
+from studio.resolve.no_effect import without_effect
+from studio.resolve.parts import resolve_upscale
+from studio.resolve.prompt_notes import prompt_notes
+from studio.resolve.vocabulary import unknown_words
+from studio.uploads.owned_uploads import OwnedUploads
+
+
+class Submission:
+    """Resolves and queues what people ask for.
+
+    Args:
+        max_pixels: The largest image that is made.
+    """
+
+    def __init__(
+        self,
+        max_pixels: int,
+        models: ModelList,
+        hashes: HashLookup,
+        uploads: OwnedUploads,
+        gallery: Gallery,
+        extensions: Extensions,
+        queue: JobQueue,
+        tracker: JobTracker,
+    ) -> None:
+        self._max_pixels = max_pixels
+        self._models = models
+        self._hashes = hashes
+        self._uploads = uploads
+        self._gallery = gallery
+        self._extensions = extensions
+        self._queue = queue
+        self._tracker = tracker
+        self._once = Once()
+
+    def submit(
+        self, draft: RecipeDraft, owner: str, *, session: str | None = None, key: str | None = None
+    ) -> JobHandle:
+        """As of `Studio.submit`."""
+
+        def queue_job() -> JobHandle:
+            adjusted = self._extensions.adjust(draft)
+            self._models.catch_up()
+            found, notices = self._resolve(adjusted, owner)
+            task = Generate(recipe=found.recipe, parent=self._known_parent(adjusted.parent, owner))
+            return self._tracker.enqueue(task, owner, session, notices)
+
+        return self._once.begin(owner, key, queue_job)
+
+    def upscale(self, task: Upscale, owner: str, *, session: str | None = None) -> JobHandle:
+        """As of `Studio.upscale`."""
+        finder = self._finder()
+        parent = self._known_parent(task.parent, owner)
+        resolved = resolve_upscale(task, finder, self._uploads.sizes_of(owner), self._max_pixels)
+        task = resolved.model_copy(update={"parent": parent})
+        return self._tracker.enqueue(task, owner, session, finder.notices)
+
+    def preprocess(self, task: Preprocess, owner: str, *, session: str | None = None) -> JobHandle:
+        """As of `Studio.preprocess`."""
+        task = resolve_preprocess(task, self._models, self._uploads.sizes_of(owner))
+        return self._tracker.enqueue(task, owner, session)
+
+    def rerun(self, job_id: str, owner: str, *, session: str | None = None) -> JobHandle:
+        """As of `Studio.rerun`."""
+        task = self._queue.record(job_id, owner).task
+        match task:
+            case Generate():
+                draft = RecipeDraft.read(task.recipe.canonical_json())
+                return self.submit(draft.model_copy(update={"parent": task.parent}), owner, session=session)
+            case Upscale():
+                return self.upscale(task, owner, session=session)
+            case Preprocess():
+                return self.preprocess(task, owner, session=session)
+        raise RequestError("Only what makes a picture is run again by this.", "Ask for it anew.", code="not_repeated")
+
+    def read_recipe(self, data: bytes, owner: str) -> FoundRecipe:
+        """As of `Studio.read_recipe`."""
+
+        def check(draft: RecipeDraft) -> None:
+            try:
+                adjusted = self._extensions.adjust(draft)
+            except InvalidRecipe:
+                return  # an extension's failure is not the image's, and leaving out a field fixes nothing
+            self._resolve(adjusted, owner)
+
+        return read_recipe(data, self._models, self._hashes.find_any, check=check)
+
+    def _resolve(self, draft: RecipeDraft, owner: str) -> tuple[Resolved, Notices]:
+        """The recipe, and all that is worth knowing about it. Raises as `submit`."""
+        uploads = self._uploads.files
+        size_of = self._uploads.sizes_of(owner)
+        found = resolve(draft, self._finder(), max_pixels=self._max_pixels, size_of=size_of)
+        recipe, entry = found.recipe, found.entry
+        gray_range = cache(uploads.gray_range)
+        check_ahead(recipe, entry, gray_range)
+        embeddings: list[str] = []
+        for ref in recipe.embeddings:
+            embeddings += prompt_names(ref.name)
+        return found, (
+            *found.notices,
+            *unknown_words(recipe.prompt, entry, embeddings),
+            *prompt_notes(recipe, takes_strength=entry.variant != "edit"),
+            *without_effect(recipe, entry, uploads.picture, uploads.notes, gray_range),
+        )
+
+    def _finder(self) -> Finder:
+        return Finder(self._models, self._hashes.known, self._hashes.find)
+
+    def _known_parent(self, parent: str | None, owner: str) -> str | None:
+        """A parent is provenance: one that was deleted meanwhile (or is another's) holds nothing up."""
+        if parent is None or not self._gallery.find(parent, owner):
+            return None
+        return parent
