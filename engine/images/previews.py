@@ -22,11 +22,11 @@ from torch.nn import functional
 from catalog.files.folders import stamp_of
 from contract.work import RawImage
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
+from engine.images.vae import VAE_FACTOR
 from engine.images.vae import scale as scale_latents
 from engine.models.manager import Bundle
 
 SIDE = 256  # longest side of a preview, pixels
-_FACTOR = 8  # pixels a latent
 _PICTURES, _PICTURE_SIDE = 6, 128
 _LIMIT_S = {"cpu": 0.02}  # a tiny decoder that takes longer would hold the next step up; the map then does it
 _LIMIT_ELSEWHERE_S = 0.01
@@ -206,7 +206,7 @@ def _by_map(latents: Tensor, rows: Tensor) -> Tensor:
     """(C, h, w) -> (3, H, W), smoothly upscaled."""
     rgb = torch.einsum("chw,cr->rhw", latents, rows[:-1]) + rows[-1][:, None, None]
     height, width = rgb.shape[1:]
-    scale = min(SIDE / max(height, width), _FACTOR)
+    scale = min(SIDE / max(height, width), VAE_FACTOR)
     if scale <= 1:
         return rgb
     size = (round(height * scale), round(width * scale))
@@ -261,7 +261,7 @@ def _solve(pixels: Tensor, stacked: Tensor) -> np.ndarray:
         return np.full((stacked.shape[1] + 1, 3), 0.5, dtype=np.float32)
     # The edge of a picture is encoded with padding: leave it out.
     inner = stacked[:, :, 1:-1, 1:-1].permute(0, 2, 3, 1).reshape(-1, stacked.shape[1]).double().numpy()
-    small = functional.avg_pool2d(pixels, _FACTOR)[:, :, 1:-1, 1:-1]
+    small = functional.avg_pool2d(pixels, VAE_FACTOR)[:, :, 1:-1, 1:-1]
     colors = small.permute(0, 2, 3, 1).reshape(-1, 3).double().numpy()
     columns = np.concatenate([inner, np.ones((len(inner), 1))], axis=1)
     # A little ridge keeps the map finite for a VAE that ignores a channel.

@@ -18,7 +18,7 @@ from engine.models.manager import Bundle
 
 TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
 _TILE = 768  # pixels
-_FACTOR = 8  # pixels a latent
+VAE_FACTOR = 8  # pixels a latent
 _TENSORS_AT_ONCE = 13  # of the widest layers, about 3.5 GB for 1024 × 1024 in half precision
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     vae = bundle.parts["vae"]
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
-    area = scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2
+    area = scaled.shape[-1] * scaled.shape[-2] * VAE_FACTOR**2
     pixels = _sparing(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
@@ -100,7 +100,7 @@ def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
 def _tiling(vae: torch.nn.Module) -> Iterator[None]:
     """Within it, a VAE works in tiles: memory for one instead of all."""
     vae.enable_tiling()
-    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // _FACTOR
+    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // VAE_FACTOR
     try:
         yield
     finally:

@@ -183,7 +183,7 @@ def test_full_precision_computes_what_it_says(
             unet,
             {k: v.float() for k, v in unet.state_dict().items()},
             (rows, t),
-            {"encoder_hidden_states": told.context, "return_dict": False},
+            {"encoder_hidden_states": told.prompt_embeds, "return_dict": False},
         )[0]
     assert torch.equal(wide, expected)
 
