@@ -26,7 +26,6 @@ from contract.work import (
     Command,
     Evict,
     Prefetch,
-    RawImage,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
@@ -50,7 +49,7 @@ from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
-from engine.models.manager import Bundle, ModelManager
+from engine.models.manager import ModelManager
 from engine.models.offload import OffloadChoice
 from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
 
@@ -346,7 +345,10 @@ class Engine:
                         )
                     preview = None
                     if work_item.wants_previews and progress.index < progress.total and job.preview_limit.is_due():
-                        preview = self._preview(work_item, bundle, progress.step.denoised)
+                        denoised, decoder = progress.step.denoised, None
+                        if work_item.preview_decoders:
+                            decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
+                        preview = self._previews.make(denoised, bundle, decoder)
                     if progress.index > reported:
                         reported = progress.index
                         job.has_steps = True
@@ -369,12 +371,6 @@ class Engine:
                 traceback.clear_frames(error.__traceback__)
                 job.plan, code, message = fallback
             yield WorkNotice(work_item.job_id, code, message)
-
-    def _preview(self, work_item: WorkItem, bundle: Bundle, denoised: torch.Tensor) -> RawImage:
-        decoder = None
-        if work_item.preview_decoders:
-            decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
-        return self._previews.make(denoised, bundle, decoder)
 
     def _upscale(self, work_item: WorkItem, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         began = time.monotonic()

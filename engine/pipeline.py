@@ -133,7 +133,16 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
     """
     model_channels = input_channels(bundle)
     if model_channels not in (PLAIN_CHANNELS, INPAINT_CHANNELS):
-        _check_special_model(recipe, bundle)
+        if recipe.init_image is None:
+            raise InvalidRecipe(
+                f"{bundle.ref.name} begins from a picture, and there is none.",
+                "Add a start picture, or use another model.",
+                field="init_image",
+            )
+        if recipe.hires:
+            raise InvalidRecipe(
+                f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.", field="hires"
+            )
     size = (recipe.width, recipe.height)
     region = inpaint_region_of(recipe, inputs.images)
     init_latents, channels = None, None
@@ -168,20 +177,6 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         )
     controls = inputs.controls(recipe, bundle, region)
     return ImagePlan(recipe, bundle, conditioning, region, init_latents, channels, controls, second)
-
-
-def _check_special_model(recipe: Recipe, bundle: Bundle) -> None:
-    """Models for editing and depth-to-image need an init image, and have no hires pass."""
-    if recipe.init_image is None:
-        raise InvalidRecipe(
-            f"{bundle.ref.name} begins from a picture, and there is none.",
-            "Add a start picture, or use another model.",
-            field="init_image",
-        )
-    if recipe.hires:
-        raise InvalidRecipe(
-            f"A hires pass does not go with {bundle.ref.name}.", "Upscale the result instead.", field="hires"
-        )
 
 
 def second_pass(recipe: Recipe, hires: Hires) -> Recipe:

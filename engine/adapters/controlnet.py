@@ -88,8 +88,17 @@ class ControlSet:
         for control, net in zip(recipe.controls, self.nets, strict=True):
             check_control_fits(control, net, bundle)
             if get_preprocessor(control.preprocessor).needs_mask:
-                hint = _masked_hint(control, region, size, bundle.device)
-                units.append(Unit(control, net, hint, _union_type(control, net)))
+                # The init image with -1 where the mask is: what inpainting ControlNets were trained on. A hires pass
+                # has no region, so there would be nothing to show: a mask and a hires pass don't go together.
+                if region is None or region.mask is None:
+                    raise InvalidRecipe(
+                        f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
+                        "Add one, or choose another preprocessor.",
+                        field="controls.preprocessor",
+                    )
+                hint = _as_hint(fit(region.image, size, "stretch"), bundle.device)
+                hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
+                units.append(Unit(control, net, hint.masked_fill(hidden, -1.0), _union_type(control, net)))
                 continue
             control_map = self._control_map(control, size)
             if region and region.crop_like:
@@ -173,22 +182,6 @@ def _as_hint(image: Image.Image, device: Device) -> Tensor:
     return (torch.from_numpy(pixels)[None].float() / 255).to(device=device.torch_device, dtype=device.dtype)
 
 
-def _masked_hint(control: Control, region: InpaintRegion | None, size: Size, device: Device) -> Tensor:
-    """The init image with -1 where the mask is: what inpainting ControlNets were trained on.
-
-    A hires pass has no region, so there would be nothing to show: a mask and a hires pass don't go together.
-    """
-    if region is None or region.mask is None:
-        raise InvalidRecipe(
-            f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
-            "Add one, or choose another preprocessor.",
-            field="controls.preprocessor",
-        )
-    hint = _as_hint(fit(region.image, size, "stretch"), device)
-    hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
-    return hint.masked_fill(hidden, -1.0)
-
-
 @torch.inference_mode()
 def _adapter_unit(control: Control, net: nn.Module, image: Image.Image, device: Device) -> Unit:
     """Features depend on the control map alone, so they are computed once."""
@@ -230,8 +223,10 @@ def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
         for unit in adapters:
             if unit.is_active(span):
                 skipped = _uncond_count(unit, batch, conditions)
-                expanded = [feature.expand(batch.shape[0] - skipped, -1, -1, -1) for feature in unit.features]
-                features.append([pad_uncond(feature, skipped) for feature in expanded])
+                padded = []
+                for feature in unit.features:
+                    padded.append(pad_uncond(feature.expand(batch.shape[0] - skipped, -1, -1, -1), skipped))
+                features.append(padded)
         if not residuals and not features:
             return None
         adapter_features = tuple(_sums(features))
@@ -254,12 +249,17 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
         inputs = {"controlnet_cond": first.hint.expand(count, -1, -1, -1), "conditioning_scale": first.control.weight}
     else:
         types = torch.zeros(1, first.net.config.num_control_type, device=first.hint.device, dtype=first.hint.dtype)
-        types[:, [unit.type for unit in units]] = 1
+        hints, weights, indices = [], [], []
+        for unit in units:
+            hints.append(unit.hint.expand(count, -1, -1, -1))
+            weights.append(unit.control.weight)
+            indices.append(unit.type)
+        types[:, indices] = 1
         inputs = {
-            "controlnet_cond": [unit.hint.expand(count, -1, -1, -1) for unit in units],
-            "conditioning_scale": [unit.control.weight for unit in units],
+            "controlnet_cond": hints,
+            "conditioning_scale": weights,
             "control_type": types.repeat(count, 1),
-            "control_type_idx": [unit.type for unit in units],
+            "control_type_idx": indices,
         }
     if conditions.added is not None:
         inputs["added_cond_kwargs"] = {name: value[skipped:] for name, value in conditions.added.items()}

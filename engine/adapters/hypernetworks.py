@@ -119,19 +119,19 @@ def apply_hypernetworks(bundle: Bundle, loaded: Sequence[LoadedHypernetwork]) ->
         for side, module in projections:
             key = (module.in_features, side)
             acting = [networks[key] for networks in hypernetworks if key in networks]
-            if acting:
-                hooks.callback(module.register_forward_pre_hook(_pre_hook(acting)).remove)
+            if not acting:
+                continue
+
+            def apply(
+                module: nn.Module, arguments: tuple[Tensor, ...], acting: Sequence[_Network] = tuple(acting)
+            ) -> tuple[Tensor, ...]:
+                context, *others = arguments
+                for network in acting:
+                    context = network.apply(context)
+                return context, *others
+
+            hooks.callback(module.register_forward_pre_hook(apply).remove)
         yield
-
-
-def _pre_hook(networks: Sequence[_Network]) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    def apply(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        context, *others = arguments
-        for network in networks:
-            context = network.apply(context)
-        return context, *others
-
-    return apply
 
 
 def _build_hypernetwork(loaded: LoadedHypernetwork, bundle: Bundle) -> dict[tuple[int, str], _Network]:

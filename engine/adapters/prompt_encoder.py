@@ -147,7 +147,9 @@ class _PromptEncoder:
         """The batch begins with the negative prompt where there is guidance; all entries are equally long."""
         guided = is_guided(self._recipe)
         family = self._bundle.family
-        batch = [*negative, *parts] if guided else [*parts]
+        batch = list(parts)
+        if guided:
+            batch = [*negative, *parts]
         chunks_of_batch = [self._chunks_of(part).chunks for part in batch]
         count = max(map(len, chunks_of_batch))
         prompt_embeds: list[Tensor] = []
@@ -160,7 +162,8 @@ class _PromptEncoder:
             is_uncond = guided and number == 0
             if is_uncond and family.zeroes_empty_negative and self._bundle.zeroes_empty_prompt and negative[0].is_empty:
                 embeds = embeds * 0
-                embeds_pooled = None if embeds_pooled is None else embeds_pooled * 0
+                if embeds_pooled is not None:
+                    embeds_pooled = embeds_pooled * 0
             prompt_embeds.append(embeds)
             if embeds_pooled is not None:
                 pooled.append(embeds_pooled)
@@ -173,9 +176,10 @@ class _PromptEncoder:
         for name, prompt in prompts.items():
             truncated = max(self._chunks_of(part).truncated_words for part in prompt.at(0))
             if truncated:
+                words = "word" if truncated == 1 else "words"
                 notices.append(
-                    f"The {name} is longer than {MAX_CHUNKS * self._capacity:,} tokens: its last {truncated:,} "
-                    f"word{'' if truncated == 1 else 's'} were not read."
+                    f"The {name} is longer than {MAX_CHUNKS * self._capacity:,} tokens: "
+                    f"its last {truncated:,} {words} were not read."
                 )
         return tuple(notices)
 
@@ -282,10 +286,11 @@ def _tokenized_words(
         for ids in tokenizer(words, add_special_tokens=False)["input_ids"]:
             for is_comma, run in groupby(ids, lambda token: token == comma):
                 tokens = [token for token in run if token not in special]
-                if is_comma:
-                    yield from ([token] for token in tokens)
-                else:
+                if not is_comma:
                     yield tokens
+                    continue
+                for token in tokens:
+                    yield [token]
 
 
 class _ChunkWriter:
@@ -302,7 +307,18 @@ class _ChunkWriter:
     def add(self, word: Sequence[int | Vector], weight: float) -> bool:
         """Put a word's tokens into the open chunk; False when there are no more chunks."""
         while self._tokens and len(self._tokens) + len(word) > self._capacity:
-            self._end_before(word)
+            # End the chunk, at a near comma if there is one; what is behind that begins the next.
+            end = len(self._tokens)
+            is_full = end == self._capacity
+            if word[0] != self._comma and (is_full or not isinstance(word[0], Vector)):
+                for position in range(end - 1, self._capacity - self._reach - 1, -1):
+                    if self._tokens[position] == self._comma:
+                        end = position + 1
+                        break
+            rest, rest_weights = self._tokens[end:], self._weights[end:]
+            self._tokens, self._weights = self._tokens[:end], self._weights[:end]
+            self.end_chunk()
+            self._tokens, self._weights = rest, rest_weights
         for token in word:
             if len(self._tokens) == self._capacity:
                 self.end_chunk()
@@ -317,17 +333,3 @@ class _ChunkWriter:
         if self._tokens or not is_last:
             self.done.append(Chunk(tuple(self._tokens), tuple(self._weights)))
         self._tokens, self._weights = [], []
-
-    def _end_before(self, word: Sequence[int | Vector]) -> None:
-        """End a chunk that has no room for a word, at a near comma if there is one."""
-        end = len(self._tokens)
-        is_full = end == self._capacity
-        if word[0] != self._comma and (is_full or not isinstance(word[0], Vector)):
-            for position in range(end - 1, self._capacity - self._reach - 1, -1):
-                if self._tokens[position] == self._comma:
-                    end = position + 1
-                    break
-        rest, rest_weights = self._tokens[end:], self._weights[end:]
-        self._tokens, self._weights = self._tokens[:end], self._weights[:end]
-        self.end_chunk()
-        self._tokens, self._weights = rest, rest_weights

@@ -99,7 +99,13 @@ def encode_init_image(
     latent_size = (size[1] // VAE_FACTOR, size[0] // VAE_FACTOR)
     mask = None
     if region.mask is not None:
-        mask = _latent_mask(region.mask, region.is_soft, latent_size).to(bundle.device.torch_device)
+        # A latent may change if any of its pixels may; under a soft mask by the mean of its pixels.
+        pixels_mask = torch.from_numpy(np.ascontiguousarray(region.mask))[None, None]
+        pixel_size = (latent_size[0] * VAE_FACTOR, latent_size[1] * VAE_FACTOR)
+        if tuple(pixels_mask.shape[-2:]) != pixel_size:
+            pixels_mask = functional.interpolate(pixels_mask, size=pixel_size, mode="nearest")
+        pool = functional.avg_pool2d if region.is_soft else functional.max_pool2d
+        mask = pool(pixels_mask, VAE_FACTOR).to(bundle.device.torch_device)
     # Only an image whose latents are stretched has sides that are no multiples of 8.
     image = region.image
     width, height = (max(VAE_FACTOR, side // VAE_FACTOR * VAE_FACTOR) for side in image.size)
@@ -158,13 +164,3 @@ def stretch_latents(latents: Tensor, upscaler: str, size: tuple[int, int]) -> Te
     if mode in ("bilinear", "bicubic"):
         options = {"align_corners": False, "antialias": upscaler.endswith("_antialiased")}
     return functional.interpolate(latents, size=size, mode=mode, **options)
-
-
-def _latent_mask(mask: np.ndarray, is_soft: bool, latent_size: tuple[int, int]) -> Tensor:
-    """A latent may change if any of its pixels may; under a soft mask by the mean of its pixels."""
-    pixels = torch.from_numpy(np.ascontiguousarray(mask))[None, None]
-    pixel_size = (latent_size[0] * VAE_FACTOR, latent_size[1] * VAE_FACTOR)
-    if tuple(pixels.shape[-2:]) != pixel_size:
-        pixels = functional.interpolate(pixels, size=pixel_size, mode="nearest")
-    pool = functional.avg_pool2d if is_soft else functional.max_pool2d
-    return pool(pixels, VAE_FACTOR)

@@ -15,7 +15,7 @@ from contract.parts import LoraUse
 from contract.recipe import ModelRef, Recipe
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import textual_inversions_of
-from engine.convert.baking import _read
+from engine.convert.baking import read_lora
 from engine.models.manager import ModelManager
 
 WORDS = (
@@ -68,7 +68,7 @@ def test_names_within_names_are_read_too(tmp_path: Path, models: ModelManager) -
             "a.b.train": 3,
             "train.a": 4,
         }
-    holder = _read(LoraUse(model=ref("nested", "lora")), path)
+    holder = read_lora(LoraUse(model=ref("nested", "lora")), path)
     assert {name: len(tensor) for name, tensor in holder.state_dict().items()} == {
         "a": 1,
         "a.b": 2,
