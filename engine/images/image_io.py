@@ -14,7 +14,6 @@ from contract.recipe import ImageRef
 from contract.values import BACKGROUND
 from contract.work import RawImage
 
-Pixels = np.ndarray  # (H, W, 3), uint8
 Shares = np.ndarray  # (H, W), float32, 0..1: how much of each pixel may change
 
 
@@ -92,7 +91,7 @@ def _fill(pixels: Tensor, known: Tensor) -> Tensor:
 
 
 def blend(under: Image.Image, over: Image.Image, share: Shares) -> Image.Image:
-    """Put one picture over another of its size; where share is 0 the lower one comes back bit for bit."""
+    """Put one image over another of its size; where share is 0 the lower one comes back bit for bit."""
     below, above = np.asarray(under, dtype=np.float32), np.asarray(over, dtype=np.float32)
     mixed = below + (above - below) * share[..., None]
     return Image.fromarray(np.rint(mixed).clip(0, 255).astype(np.uint8))

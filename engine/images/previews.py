@@ -240,9 +240,9 @@ def _best_decoder(
     return best if best_db >= map_db - _WORSE_DB else None
 
 
-def _decibels(made: Tensor, real: Tensor) -> float:
+def _decibels(decoded: Tensor, original: Tensor) -> float:
     """PSNR of images from 0 to 1; minus infinity where a number is not finite."""
-    error = (made - real).square().mean()
+    error = (decoded - original).square().mean()
     return float(-10 * error.clamp_min(1e-9).log10()) if error.isfinite() else float("-inf")
 
 
@@ -250,7 +250,7 @@ def _draw_samples() -> _Samples:
     return _Samples(torch.from_numpy(draw_pictures(_SAMPLES, _SAMPLE_SIDE)).permute(0, 3, 1, 2))
 
 
-def fit(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
+def fit_preview_map(vae: nn.Module, device: torch.device, dtype: torch.dtype) -> np.ndarray:
     """Fit the map of a VAE to all samples; (C + 1, 3), float32, from latents to RGB of 0..1."""
     samples = _draw_samples()
     samples.encode(vae, device, dtype, float("inf"))
@@ -276,8 +276,8 @@ def draw_pictures(count: int, side: int) -> np.ndarray:
     """Smooth colored images: waves of many lengths and a few soft discs; (count, side, side, 3), 0..1."""
     chance = np.random.default_rng(7)
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
-    pictures = np.empty((count, side, side, 3), dtype=np.float32)
-    for picture in pictures:
+    images = np.empty((count, side, side, 3), dtype=np.float32)
+    for image in images:
         drawn = np.zeros((side, side, 3), dtype=np.float32)
         for _ in range(6):
             fx, fy = chance.uniform(-2.5, 2.5, 2)
@@ -289,5 +289,5 @@ def draw_pictures(count: int, side: int) -> np.ndarray:
             distance = np.hypot(x - cx, y - cy)
             cover = np.clip((radius - distance) * side / 6, 0, 1)[..., None]
             drawn = drawn * (1 - cover) + chance.uniform(0, 1, 3) * cover
-        picture[:] = np.clip(drawn, 0, 1)
-    return pictures
+        image[:] = np.clip(drawn, 0, 1)
+    return images
