@@ -17,13 +17,13 @@ Builder = Callable[[Config], nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One chunk of a prompt. context: (1, tokens, width); pooled: (1, width) or None.
+    """One chunk of a prompt. prompt_embeds: (1, tokens, width); pooled: (1, width) or None.
 
     Attributes:
-        widths: Of the text encoders that lie side by side in `context`, where there are several.
+        widths: Of the text encoders that lie side by side in `prompt_embeds`, where there are several.
     """
 
-    context: Tensor
+    prompt_embeds: Tensor
     pooled: Tensor | None = None
     widths: tuple[int, ...] = ()
 
@@ -81,8 +81,8 @@ def predict_with(
         unet = parts["unet"]
         if in_float32:
             with torch.inference_mode():
-                return _in_float32(unet, rows, t, conditions.context, extra)
-        return unet(rows.to(dtype), t, encoder_hidden_states=conditions.context, return_dict=False, **extra)[0]
+                return _in_float32(unet, rows, t, conditions.prompt_embeds, extra)
+        return unet(rows.to(dtype), t, encoder_hidden_states=conditions.prompt_embeds, return_dict=False, **extra)[0]
 
     return predict
 
@@ -126,10 +126,11 @@ def _wide_layers(module: nn.Module) -> Iterator[None]:
 
 def _add(residuals: Any, extra: dict[str, Any]) -> None:
     """What controls add, as arguments of the U-Net; it takes some lists apart, so they are made anew."""
-    if residuals.middle is not None:
-        extra["down_block_additional_residuals"] = residuals.down
-        extra["mid_block_additional_residual"] = residuals.middle
-    if residuals.within:
-        extra["down_intrablock_additional_residuals"] = list(residuals.within)
-    if residuals.pictures:
-        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": list(residuals.pictures)}
+    if residuals.mid_block is not None:
+        extra["down_block_additional_residuals"] = residuals.down_block
+        extra["mid_block_additional_residual"] = residuals.mid_block
+    if residuals.adapter_features:
+        extra["down_intrablock_additional_residuals"] = list(residuals.adapter_features)
+    if residuals.image_embeds:
+        image_embeds = list(residuals.image_embeds)
+        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": image_embeds}

@@ -178,5 +178,5 @@ class Fetch:
                 self._fraction = next(reader)
         except StopIteration as ended:
             self.held = ended.value
-        except errors.FAILURES as error:
+        except Exception as error:
             self.problem = errors.as_studio_error(error, wanted.ref.name, "its weights").message

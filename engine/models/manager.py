@@ -189,7 +189,7 @@ class ModelManager:
             wanted = self._plan(ref, path)
             spare = self._make_room(ref, wanted.layout, _FETCH_MARGIN)
             self._fetch = Fetch(key, wanted, spare or self._block_for(wanted))
-        except errors.FAILURES as error:
+        except Exception as error:
             log.info(
                 "%s is not read ahead: %s", ref.name, errors.as_studio_error(error, ref.name, "its weights").message
             )

@@ -1,16 +1,16 @@
 """The loop: noise in, one LatentStep after another out; the caller decides when to stop.
 
-Text to image, image to image and inpainting differ by `canvas`, ControlNet by `controls`, prompt editing
+Text to image, image to image and inpainting differ by `mask_blend`, ControlNet by `controls`, prompt editing
 and AND by `conditioning`, a refiner by `model`: optional parts of one path. Knows no recipe, no file.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling
 
 Span = tuple[float, float]  # the part of a run, 0..1, that an evaluation is
@@ -21,13 +21,13 @@ class Conditions:
     """What the model is told at one step.
 
     Attributes:
-        context: (unguided: n, guided: 1 + n; tokens, width); guided, the first row is the negative prompt.
+        prompt_embeds: (unguided: n, guided: 1 + n; tokens, width); guided, the first row is the negative prompt.
         weights: One a condition, n of them (several: composed by AND).
         is_guided: Whether row 0 is what to steer away from.
         added: Further inputs of the model with the same rows (SDXL: text_embeds, time_ids).
     """
 
-    context: Tensor
+    prompt_embeds: Tensor
     weights: tuple[float, ...] = (1.0,)
     is_guided: bool = False
     added: dict[str, Tensor] | None = None
@@ -54,27 +54,15 @@ class ControlResiduals:
     """What controls add to one evaluation of the model, a row for each row of the latents.
 
     Attributes:
-        down, middle: Of ControlNets: for each skip connection of the U-Net and for its middle.
-        within: Of T2I-Adapters: for each of the U-Net's blocks on the way down.
-        pictures: Of IP-Adapters, in the order they are on the U-Net: (rows, 1, …) each.
+        down_block, mid_block: Of ControlNets: for each skip connection of the U-Net and for its mid block.
+        adapter_features: Of T2I-Adapters: for each of the U-Net's down blocks.
+        image_embeds: Of IP-Adapters, in the order they are on the U-Net: (batch, 1, …) each.
     """
 
-    down: tuple[Tensor, ...] = ()
-    middle: Tensor | None = None
-    within: tuple[Tensor, ...] = ()
-    pictures: tuple[Tensor, ...] = ()
-
-
-class MaskBlend(Protocol):
-    """A picture to begin from: where to start, and what a mask keeps."""
-
-    first_step: int
-
-    def begin(self, noise: Tensor, sampling: Sampling) -> Tensor:
-        """Latents to begin with."""
-
-    def keep(self, latents: Tensor, evaluation: int) -> Tensor:
-        """Put back what the mask keeps, after an evaluation."""
+    down_block: tuple[Tensor, ...] = ()
+    mid_block: Tensor | None = None
+    adapter_features: tuple[Tensor, ...] = ()
+    image_embeds: tuple[Tensor, ...] = ()
 
 
 Predict = Callable[[Tensor, Tensor, Conditions, ControlResiduals | None], Tensor]
@@ -126,7 +114,7 @@ def denoise(
     if first >= len(sampling.timesteps):
         return  # strength 0 keeps the start picture
     sampling.start_at(first)
-    latents = mask_blend.begin(noise, sampling) if mask_blend else noise * sampling.noise_scale
+    latents = mask_blend.begin() if mask_blend else noise * sampling.noise_scale
     count = len(sampling.timesteps)
     made = count - first
     for evaluation in range(first, count):
@@ -134,13 +122,13 @@ def denoise(
         conditions = conditioning(step - first_step)
         t = sampling.device_timesteps[evaluation]
         scaled = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
-        rows = torch.cat([scaled] * conditions.context.shape[0])
+        rows = torch.cat([scaled] * conditions.prompt_embeds.shape[0])
         span = ((evaluation - first) / made, (evaluation + 1 - first) / made)
         residuals = controls(rows, t, conditions, span) if controls else None
         raw = model(step)(rows, t, conditions, residuals).float()
         prediction = conditions.apply_cfg(raw, guidance)
         noisy, latents = latents, sampling.advance(prediction, evaluation, latents, generator)
         if mask_blend:
-            latents = mask_blend.keep(latents, evaluation)
+            latents = mask_blend.blend(latents, evaluation)
         if evaluation % order == order - 1 or evaluation == count - 1:
             yield LatentStep(step + 1, sampling.steps, latents, noisy, prediction, sampling.clean[evaluation])

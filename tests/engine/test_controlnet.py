@@ -142,7 +142,7 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(
         mask={"image": MASK_REF, "area": "masked", "padding": 0, "blur": 0},
     )
     region = inpaint_region_of(recipe, IMAGES)
-    assert region is not None and region.view is not None
+    assert region is not None and region.crop_like is not None
     with (
         models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
         models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as loaded,
@@ -321,7 +321,7 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
             assert called is not None
             residuals = called(rows, torch.tensor(500), conditions, (0.0, 0.1))
         assert isinstance(residuals, ControlResiduals)
-        for added in (*residuals.down, *residuals.within):
+        for added in (*residuals.down_block, *residuals.adapter_features):
             assert added.shape[0] == 3 and not added[0].any() and added[1:].any()
 
 
