@@ -46,7 +46,7 @@ _EARLY = """
 
 @dataclass(frozen=True, slots=True)
 class PageFront:
-    """head_html: our lines for the <head>; the guard writes them before </head>. files: content by path."""
+    """head_html: our lines for the <head>; the middleware writes them before </head>. files: content by path."""
 
     head_html: str
     files: dict[str, bytes]

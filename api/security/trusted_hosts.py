@@ -16,7 +16,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
-class HostRule:
+class TrustedHosts:
     """Says whether a Host header names this program.
 
     Args:
