@@ -1,4 +1,4 @@
-"""Darkroom: settings -> Studio -> guard + API + page -> serve. The only file that knows every part.
+"""Darkroom: settings -> Studio -> middleware + API + page -> serve. The only file that knows every part.
 
 Nothing heavy is imported at module level: a spawned worker process imports this file again.
 """
@@ -38,7 +38,7 @@ def build_studio(settings: "Settings") -> "Studio":
 
 
 def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
-    """Guard + API + page in one application.
+    """Middleware + API + page in one application.
 
     Raises:
         StudioError: the start self-test found that gradio would serve or fetch what it must not.
@@ -47,14 +47,14 @@ def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
     os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
     from api.app import build_app
     from api.security.selftest import self_test
-    from tabs.hardening import fetch, seal
+    from tabs.hardening import fetch, harden
     from tabs.head import page_front
     from tabs.site import build_page, mount_page
 
     front = page_front()
     app = build_app(studio, settings, page_files=front.files, version=VERSION, head_html=front.head_html)
     page = build_page(studio)
-    seal(page)
+    harden(page)
     mount_page(app, page, settings.root_path)
     app.state.page = page
     self_test(page, fetch)

@@ -1,4 +1,4 @@
-"""REST over the Studio, and the guard that stands in front of everything that is served.
+"""REST over the Studio, and the middleware in front of everything that is served.
 
 Knows starlette and FastAPI; knows no gradio, no torch and no SQL. Start with `app.py`, then `security/middleware.py`.
 """

@@ -1,9 +1,10 @@
-"""Builds the application: routes under /api/v1, the page's files, and the guard in front of everything.
+"""Builds the application: routes under /api/v1, the page's files, and the middleware in front of everything.
 
-The page itself is mounted at "/" afterwards and kept as app.state.page; the guard, the compression and the
+The page itself is mounted at "/" afterwards and kept as app.state.page; the middleware, the compression and the
 head rewriting are around it already. Routes are plain `def`: they may block a thread, never the event loop.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,16 +16,16 @@ from starlette.routing import Route, compile_path
 
 from api.errors import ErrorBody, add_error_handlers
 from api.head_requests import HeadRequests
-from api.image_bodies import PictureBodies
+from api.image_bodies import ImageBodies
 from api.page_files import PageFiles
 from api.page_head import PageHead
 from api.routes import images, jobs, library, model_tasks, models, preprocessors, residency, system, uploads
 from api.routes.models import ModelPages
-from api.security.auth import PasswordDoor, Throttle
+from api.security.auth import PasswordAuth, Throttle
 from api.security.identity import CookieStyle, Owners, Sessions
-from api.security.middleware import METHODS, Framing, Guard
+from api.security.middleware import METHODS, Framing, SecurityMiddleware
 from api.security.proxied import Proxied
-from api.security.trusted_hosts import HostRule
+from api.security.trusted_hosts import TrustedHosts
 from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
@@ -67,38 +68,42 @@ def build_app(
     )
     app.state.studio = studio
     app.state.model_pages = ModelPages(studio)
-    app.state.picture_bodies = PictureBodies(settings.tmp_dir)
+    app.state.image_bodies = ImageBodies(settings.tmp_dir)
     add_error_handlers(app)
     routes = APIRouter(prefix=PREFIX, responses=_REFUSALS)
     for part in _PARTS:
         routes.include_router(part.router)
-    _end_of_routes(routes)
+    _add_last_route(routes)
     app.include_router(routes)
     app.add_api_route("/page/{rest:path}", _no_such_file, methods=list(METHODS), include_in_schema=False)
-    _describe(app)
-    _stand_guard(app, studio, settings, page_files or {}, head_html)
+    _describe_bodies(app)
+    _add_middleware(app, studio, settings, page_files or {}, head_html)
     return app
 
 
 def _no_such_file(request: Request) -> None:
-    """What `PageFiles` does not answer; it would fall through to the page that is mounted at "/"."""
+    """Refuse paths that `PageFiles` does not have; they would fall through to the page that is mounted at "/"."""
     if request.method in ("GET", "HEAD"):
         raise HTTPException(404)
     raise HTTPException(405, headers={"Allow": "GET, HEAD"})
 
 
-def _end_of_routes(routes: APIRouter) -> None:
-    """Answer what no route takes; it would fall through to the page that is mounted at "/"."""
-    known = [
-        (compile_path(f"{PREFIX}{route.path}")[0], route.methods or set())
-        for part in _PARTS
-        for route in part.router.routes
-        if isinstance(route, Route)
-    ]
+def _add_last_route(routes: APIRouter) -> None:
+    """Answer requests that no route takes; they would fall through to the page that is mounted at "/"."""
+    known: list[tuple[re.Pattern[str], set[str]]] = []
+    for part in _PARTS:
+        for route in part.router.routes:
+            if isinstance(route, Route):
+                pattern, _, _ = compile_path(f"{PREFIX}{route.path}")
+                known.append((pattern, route.methods or set()))
 
     def nothing(request: Request) -> None:
-        methods = {m for pattern, taken in known if pattern.match(request.url.path) for m in taken}
-        methods |= {"HEAD"} if "GET" in methods else set()
+        methods: set[str] = set()
+        for pattern, taken in known:
+            if pattern.match(request.url.path):
+                methods |= taken
+        if "GET" in methods:
+            methods.add("HEAD")
         if methods:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
         raise HTTPException(404)
@@ -106,7 +111,7 @@ def _end_of_routes(routes: APIRouter) -> None:
     routes.add_api_route("/{rest:path}", nothing, methods=list(METHODS), include_in_schema=False)
 
 
-def _stand_guard(
+def _add_middleware(
     app: FastAPI, studio: Studio, settings: Settings, page_files: Mapping[str, bytes], head_html: str
 ) -> None:
     loaded = secret_or_new(settings.data_dir / SECRET_FILE)
@@ -116,15 +121,20 @@ def _stand_guard(
     in_frame = settings.space_host is not None
     framing = Framing("'self' https://huggingface.co" if in_frame else "'self'")
     style = CookieStyle(in_frame=in_frame)
+    auth = None
+    if settings.lan or (settings.trusted_hosts and settings.password):
+        if not settings.password:
+            raise StudioError("--lan needs a password.", "Set DARKROOM_PASSWORD and start again.", code="settings")
+        auth = PasswordAuth(settings.password, Sessions(secret, settings.password, style), Throttle())
     # The last one added is the outermost.
     app.add_middleware(PageHead, head_html=head_html, policy=framing.page_policy)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(PageFiles, files=page_files)
     app.add_middleware(
-        Guard,
-        hosts=HostRule(settings),
+        SecurityMiddleware,
+        hosts=TrustedHosts(settings),
         owners=Owners(secret, style),
-        door=_password_door(settings, secret, style),
+        auth=auth,
         framing=framing,
         events=lambda: getattr(getattr(app.state, "page", None), "fns", None),
     )
@@ -133,15 +143,7 @@ def _stand_guard(
         app.add_middleware(Proxied, settings=settings)
 
 
-def _password_door(settings: Settings, secret: bytes, style: CookieStyle) -> PasswordDoor | None:
-    if not settings.lan and not (settings.trusted_hosts and settings.password):
-        return None
-    if not settings.password:
-        raise StudioError("--lan needs a password.", "Set DARKROOM_PASSWORD and start again.", code="settings")
-    return PasswordDoor(settings.password, Sessions(secret, settings.password, style), Throttle())
-
-
-def _describe(app: FastAPI) -> None:
+def _describe_bodies(app: FastAPI) -> None:
     """Add the bodies that routes read raw to the OpenAPI document."""
 
     def openapi() -> dict[str, Any]:

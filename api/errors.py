@@ -1,7 +1,7 @@
-"""Every failure of a request as one JSON shape, {"code", "message", "hint"}, with the right status.
+"""Answers every failure of a request in one JSON shape, {"code", "message", "hint"}, with the right status.
 
-The words come from `contract.errors`; here they get a status, and starlette's own failures get words.
-Nothing that is sent names a path of this machine or shows a traceback; those are in the log.
+The sentences come from `contract.errors`; here they get a status, and starlette's own failures get sentences.
+No answer names a path of this machine or shows a traceback; those are in the log.
 """
 
 import logging
@@ -55,15 +55,15 @@ STATUS: Mapping[type[StudioError], int] = MappingProxyType(
         StudioError: 500,
     }
 )
-# What no field can be named for: the body as a whole could not be read.
+# The code of a body that could not be read as a whole, so that no field can be named.
 _UNREADABLE = "invalid_recipe"
 
 
 class ErrorBody(BaseModel):
     """The one shape of every error.
 
-    field: what has to change, as a dotted path of the request with its indexes ("controls.1.image"); left out where
-    it is no one field. fix: values of fields that would do, by the same paths; left out where none is known.
+    field: the field to change, as a dotted path of the request with its indexes ("controls.1.image"); left out where
+    it is not a single one. fix: accepted values of fields, by the same paths; left out where none is known.
     """
 
     code: str
@@ -124,20 +124,20 @@ def error_response(
     error: StudioError, *, headers: Mapping[str, str] | None = None, status: int | None = None
 ) -> JSONResponse:
     """The error as JSON; half characters in its words are replaced, since JSON can't carry them."""
-    words = {
-        key: text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
-        for key, text in error.as_dict().items()
-    }
+    facts = error.as_dict()
+    for key, text in facts.items():
+        if isinstance(text, str):
+            facts[key] = text.encode("utf-8", "replace").decode()
     extra = dict(headers or {})
     if type(error) in _OF_THE_API:  # for programs, so that no sentence has to name a route
         extra.setdefault("Link", '</api/v1/docs>; rel="service-doc"')
     if isinstance(error, QueueFull):
         extra["Retry-After"] = str(error.retry_after_s)
-    return JSONResponse(words, status or status_of(error), extra)
+    return JSONResponse(facts, status or status_of(error), extra)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make the application answer in the one shape, whatever fails."""
+    """Make the application answer every failure in the one shape."""
     app.add_exception_handler(StudioError, _studio_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -154,7 +154,7 @@ async def _studio_error(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
-    return error_response(in_words(error.status_code, request.method), headers=headers, status=error.status_code)
+    return error_response(error_of_status(error.status_code, request.method), headers=headers, status=error.status_code)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -168,13 +168,11 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 async def _late_validation_error(request: Request, error: Exception) -> Response:
-    """Answer 422 for a body that passed its first check and failed a later one.
-
-    It is still the caller's to correct, and ours to check first.
-    """
+    """Answer 422 for a body that passed its first check and failed a later one: our bug, but the caller can fix it."""
     assert isinstance(error, ValidationError)
     problem = error.errors(include_url=False)[0]
-    name = next((str(part)[:60] for part in reversed(problem["loc"]) if isinstance(part, str)), "request")
+    names = [part[:60] for part in problem["loc"] if isinstance(part, str)]
+    name = names[-1] if names else "request"
     logger.error("%s %s: “%s” passed its first check (%s)", request.method, request.url.path, name, problem["msg"])
     return error_response(
         InvalidRecipe(
@@ -197,8 +195,8 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     )
 
 
-def in_words(status: int, method: str) -> StudioError:
-    """What a bare HTTP status means here, as an error with words."""
+def error_of_status(status: int, method: str) -> StudioError:
+    """The error for a bare HTTP status."""
     if status == HTTPStatus.NOT_FOUND:
         return NotFound("There is nothing at this address.", "Correct the address, or reload the page.")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -1,7 +1,7 @@
 """HEAD wherever GET is: the same answer without its body. Outermost, so that nothing within has to know.
 
 The application answers a GET; its headers go on, Content-Length and all, its body does not. A stream is ended when
-it would begin. What only a followed stream may do in gradio is answered by the guard: see `is_head`.
+it would begin. What only a followed stream may do in gradio is answered by the middleware: see `is_head`.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ PATIENCE_S = 240.0  # the page waits for 300; twenty of 24 megapixels of noise t
 _SMALL_BYTES = 1_000_000
 
 
-class PictureBodies:
+class ImageBodies:
     """The way of picture bodies into the program.
 
     Args:

@@ -24,12 +24,12 @@ class NoFetching:
         raise PermissionError("Darkroom fetches no addresses.")
 
 
-def seal(page: gr.Blocks) -> None:
+def harden(page: gr.Blocks) -> None:
     """Have file paths checked, and refuse to fetch. Sets gradio's own attributes, once a process."""
     page.has_launched = True
     processing_utils.async_transport = NoFetching()  # type: ignore[assignment]
 
 
 async def fetch(address: str) -> object:
-    """What gradio fetches with: raises PermissionError once the page is sealed."""
+    """What gradio fetches with: raises PermissionError once the page is hardened."""
     return await processing_utils.async_ssrf_protected_get(address)

@@ -1,4 +1,4 @@
-"""What the page consists of: the lines that stand in the served <head>, and the files they name.
+"""The parts of the page: the lines of the served <head>, and the files they name.
 
 The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries no root (a proxy
 may show us below a path) and a hash of the file's content, so that a browser may keep the file forever and still gets a
@@ -46,7 +46,7 @@ _EARLY = """
 
 @dataclass(frozen=True, slots=True)
 class PageFront:
-    """head_html: our lines for the <head>; the guard writes them before </head>. files: content by path."""
+    """head_html: our lines for the <head>; the middleware writes them before </head>. files: content by path."""
 
     head_html: str
     files: dict[str, bytes]
@@ -65,28 +65,28 @@ def page_front(folder: Path = PAGE_DIR) -> PageFront:
         MARK: (folder / MARK).read_bytes(),
     }
     gradios = gradio_files()
-    address = {name: f"page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}" for name, content in files.items()}
+    address = {}
+    served = {}
+    for name, content in files.items():
+        address[name] = f"page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
+        served[f"/page/{name}"] = content
     lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
-    lines += [
-        f'<link rel="modulepreload" href="{path[1:]}">'
-        if path.endswith(".js")
-        else f'<link rel="preload" href="{path[1:]}" as="style" crossorigin>'
-        for path in gradios
-    ]
-    lines += [
-        f'<link rel="preload" href="static/fonts/IBMPlexSans/{font}.woff2" as="font" type="font/woff2" crossorigin>'
-        for font in _FONTS
-    ]
+    for path in gradios:
+        if path.endswith(".js"):
+            lines.append(f'<link rel="modulepreload" href="{path[1:]}">')
+        else:
+            lines.append(f'<link rel="preload" href="{path[1:]}" as="style" crossorigin>')
+    for font in _FONTS:
+        file = f"static/fonts/IBMPlexSans/{font}.woff2"
+        lines.append(f'<link rel="preload" href="{file}" as="font" type="font/woff2" crossorigin>')
     lines += [
         f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
         f'<script type="module" src="{address[SCRIPT]}"></script>',
     ]
-    return PageFront(
-        "\n".join(lines) + "\n", {**{f"/page/{name}": content for name, content in files.items()}, **gradios}
-    )
+    return PageFront("\n".join(lines) + "\n", {**served, **gradios})
 
 
 def gradio_files() -> dict[str, bytes]:
-    """Gradio's files that the page needs, by path; another version's names are passed over."""
+    """Gradio's files that the page needs, by path; names of another gradio version are skipped."""
     files = {path: _GRADIO_DIR / path.lstrip("/") for path in GRADIO_FILES.read_text("utf-8").split()}
     return {path: file.read_bytes() for path, file in files.items() if file.is_file()}

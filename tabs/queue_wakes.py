@@ -1,4 +1,4 @@
-"""Has gradio's queue woken by what arrives in it: of itself it looks a thousand times a second.
+"""Wakes gradio's queue when events arrive: by itself it polls a thousand times a second.
 
 Its two loops (events to start, progress to tell) are replaced on the page's one queue object, by loops that wait
 for a push, an ending or a progress. Where gradio's queue isn't made as expected, it stays as it is: that costs
@@ -46,20 +46,24 @@ def wake_by_arrivals(page: gr.Blocks) -> bool:
         Whether it could be done; if not, gradio's own loops run.
     """
     queue: Any = getattr(page, "_queue", None)
-    if missing := _unexpected(queue):
+    missing = _missing_in(queue)
+    if missing:
         logger.warning("Gradio's queue has another shape (%s): it goes on looking a thousand times a second.", missing)
         return False
     WokenQueue(queue).take_over()
     return True
 
 
-def _unexpected(queue: Any) -> str:
-    """What of gradio's queue is not as this module needs it; empty when all is."""
+def _missing_in(queue: Any) -> str:
+    """A method or field that this module needs and gradio's queue does not have as expected; empty for none."""
     for name, wanted in _METHODS.items():
         method = getattr(queue, name, None)
         if not callable(method) or tuple(inspect.signature(method).parameters) != wanted:
             return name
-    return next((name for name in _FIELDS if not hasattr(queue, name)), "")
+    for name in _FIELDS:
+        if not hasattr(queue, name):
+            return name
+    return ""
 
 
 class WokenQueue:
@@ -109,17 +113,16 @@ class WokenQueue:
             while not self._queue.stopped:
                 self.rounds += 1
                 self._changed.clear()
-                while None in self._queue.active_jobs and (waiting := await self._next()):
+                while None in self._queue.active_jobs:
+                    async with self._queue.delete_lock:
+                        waiting = self._queue.get_events()
+                    if not waiting:
+                        break
                     self._begin(*waiting)
                 await self._changed.wait()
         finally:
             self._queue.stopped = True
             self._queue._cancel_asyncio_tasks()
-
-    async def _next(self) -> tuple[list[Any], bool, str] | None:
-        async with self._queue.delete_lock:
-            found: tuple[list[Any], bool, str] | None = self._queue.get_events()
-        return found
 
     def _begin(self, events: list[Any], is_batch: bool, concurrency_id: str) -> None:
         queue, first, began_at = self._queue, events[0], time.time()
@@ -146,8 +149,9 @@ class WokenQueue:
             self.rounds += 1
             await self._progress.wait()
             self._progress.clear()
-            for event in [event for job in queue.active_jobs if job is not None for event in job]:
-                if event.progress_pending and event.progress:
-                    event.progress_pending = False
-                    queue.send_message(event, event.progress)
+            for job in list(queue.active_jobs):
+                for event in job or ():
+                    if event.progress_pending and event.progress:
+                        event.progress_pending = False
+                        queue.send_message(event, event.progress)
             await asyncio.sleep(queue.progress_update_sleep_when_free)

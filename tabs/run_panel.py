@@ -82,7 +82,6 @@ class Panel:
             case _:
                 self._facts.update(facts, state=event.type)
 
-
     def as_dict(self) -> dict[str, Any]:
         """The job so far, as JSON values."""
         return self._facts

@@ -1,7 +1,5 @@
 """The whole page as gradio Blocks, and how it is mounted. Tabs are in their own files."""
 
-from typing import Any
-
 import gradio as gr
 from fastapi import FastAPI
 
@@ -27,7 +25,11 @@ def build_page(studio: Studio) -> gr.Blocks:
     """Header, tabs, and the one event that makes and follows pictures."""
     page = gr.Blocks(title="Darkroom", analytics_enabled=False, fill_width=True)
     with page:
-        part("page_header", config={**page_config(studio), **_tab_config()})
+        names = [*((tab.id, tab.label) for tab in GENERATING), GALLERY, MODELS]
+        config = page_config(studio)
+        config["tabs"] = [{"id": name, "label": label} for name, label in names]
+        config["sections"] = {tab.id: tab.sections for tab in GENERATING}
+        part("page_header", config=config)
         with gr.Tabs(elem_id="tabs", selected=TXT2IMG.id, overflow_behavior="wrap"):
             for tab in GENERATING:
                 gr.Tab(tab.label, id=tab.id, elem_id=f"tab-{tab.id}")
@@ -49,15 +51,6 @@ def build_page(studio: Studio) -> gr.Blocks:
     page.queue(api_open=False, max_size=None, default_concurrency_limit=None)
     wake_by_arrivals(page)
     return page
-
-
-def _tab_config() -> dict[str, Any]:
-    """The tabs in their order, and what each generating one shows."""
-    tabs = [*((tab.id, tab.label) for tab in GENERATING), GALLERY, MODELS]
-    return {
-        "tabs": [{"id": name, "label": label} for name, label in tabs],
-        "sections": {tab.id: tab.sections for tab in GENERATING},
-    }
 
 
 def mount_page(app: FastAPI, page: gr.Blocks, root_path: str = "") -> None:

@@ -38,7 +38,7 @@ def page(
 ) -> PicturePage:
     """The caller's pictures, newest first."""
     # On the machine itself, a browser gets what lost its owner; a program may have come first by chance.
-    if studio.has_lost_pictures and is_browser(request) and not refusal_to_manage(request):
+    if studio.has_lost_pictures and is_browser(request) and refusal_to_manage(request) is None:
         studio.adopt_lost_pictures(owner)
     found = studio.images(owner, limit=limit, before=before, search=search)
     return PicturePage(
@@ -66,7 +66,7 @@ def thumbnail(request: Request, studio: StudioHere, owner: Owner, image_id: Imag
 
 @router.get("/{image_id}/record")
 def record(studio: StudioHere, owner: Owner, image_id: ImageId) -> Picture:
-    """What is known of a picture."""
+    """A picture's record."""
     return picture(studio.image(image_id, owner))
 
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from api import schemas
 from api.dependencies import StudioHere
 from catalog.families import label_of
-from catalog.models import ModelEntry
 from contract.values import ModelKind
 
 router = APIRouter(tags=["models"])
@@ -37,18 +36,15 @@ def library(
 ) -> LibraryPage:
     """Models that are here, those with a problem too, searched by name, family, hash and trigger words."""
     words = search.casefold().split()
-    found = [entry for entry in studio.models() if _matches(entry, words)]
+    found = []
+    for entry in studio.models():
+        family = label_of(entry.ref.family)
+        texts = (entry.title, entry.ref.name, entry.alias, family, entry.short_hash, *entry.trigger_words)
+        text = " ".join(texts).casefold() if words else ""
+        if all(word in text for word in words):
+            found.append(entry)
     kinds = Counter(entry.ref.kind for entry in found)
     shown = [entry for entry in found if kind in (None, entry.ref.kind)]
     return LibraryPage(
         models=schemas.model_list(shown[offset : offset + limit]).models, total=len(shown), kinds=dict(kinds)
     )
-
-
-def _matches(entry: ModelEntry, words: list[str]) -> bool:
-    if not words:
-        return True
-    text = " ".join(
-        (entry.title, entry.ref.name, entry.alias, label_of(entry.ref.family), entry.short_hash, *entry.trigger_words)
-    ).casefold()
-    return all(word in text for word in words)

@@ -11,13 +11,12 @@ from pydantic import BaseModel
 
 from api.dependencies import Administrator, JsonBody, Owner, Session, StudioHere, body_schema, refusal_to_manage
 from api.schemas import Accepted
-from catalog.catalog_models import CatalogModel
 from catalog.families import FAMILIES, label_of
 from contract.model_tasks import Convert, Download, MergeDraft
 from contract.records import JobHandle
 from contract.validation import parse_request
 from contract.values import ModelKind
-from studio.downloads.hub import SUFFIXES, HubFile, Repository
+from studio.downloads.hub import SUFFIXES
 
 router = APIRouter(tags=["model manager"])
 
@@ -85,34 +84,33 @@ def catalog_models(request: Request, studio: StudioHere) -> CatalogModelList:
     """Openly available models that are worth having first, with license and size."""
     refusal = refusal_to_manage(request)
     folder = studio.settings.models_dir
+    models = []
+    for model, is_installed in studio.model_tasks.catalog_models():
+        models.append(
+            CatalogModelFacts(
+                id=model.id,
+                title=model.title,
+                about=model.about,
+                kind=model.download.kind,
+                family=model.family,
+                family_label=label_of(model.family),
+                runs=model.family in FAMILIES,
+                license=model.license,
+                terms=model.terms,
+                size_bytes=model.size_bytes,
+                gated=model.is_gated,
+                installed=is_installed,
+                download=model.download,
+                queue_title=model.download.title,
+            )
+        )
     return CatalogModelList(
-        catalog_models=tuple(
-            _catalog_model(catalog_model, is_here) for catalog_model, is_here in studio.model_tasks.catalog_models()
-        ),
-        allowed=not refusal,
-        refusal=refusal,
+        catalog_models=tuple(models),
+        allowed=refusal is None,
+        refusal=f"{refusal.message} {refusal.hint}".rstrip() if refusal else "",
         offline=studio.settings.hub_offline,
         folder=f"{folder.name}/",
         free_bytes=shutil.disk_usage(folder).free if not refusal and folder.is_dir() else None,
-    )
-
-
-def _catalog_model(catalog_model: CatalogModel, is_here: bool) -> CatalogModelFacts:
-    return CatalogModelFacts(
-        id=catalog_model.id,
-        title=catalog_model.title,
-        about=catalog_model.about,
-        kind=catalog_model.download.kind,
-        family=catalog_model.family,
-        family_label=label_of(catalog_model.family),
-        runs=catalog_model.family in FAMILIES,
-        license=catalog_model.license,
-        terms=catalog_model.terms,
-        size_bytes=catalog_model.size_bytes,
-        gated=catalog_model.is_gated,
-        installed=is_here,
-        download=catalog_model.download,
-        queue_title=catalog_model.download.title,
     )
 
 
@@ -124,22 +122,20 @@ def repository(
     revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] = "main",
 ) -> RepositoryFacts:
     """What a repository of huggingface.co has, before anything is downloaded."""
-    return _facts(studio.model_tasks.repository(f"{owner}/{name}", revision))
-
-
-def _facts(found: Repository) -> RepositoryFacts:
-    def is_weights(file: HubFile) -> bool:
-        return file.is_pickle or file.path.endswith(SUFFIXES[0])
-
+    found = studio.model_tasks.repository(f"{owner}/{name}", revision)
+    files = []
+    for file in found.files:
+        if file.is_pickle or file.path.endswith(SUFFIXES[0]):
+            files.append(
+                FileOfRepository(
+                    path=file.path, size_bytes=file.size_bytes, is_pickle=file.is_pickle, sha256=file.sha256
+                )
+            )
     return RepositoryFacts(
         id=found.id,
         license=found.license,
         gated=found.is_gated,
-        files=tuple(
-            FileOfRepository(path=file.path, size_bytes=file.size_bytes, is_pickle=file.is_pickle, sha256=file.sha256)
-            for file in found.files
-            if is_weights(file)
-        ),
+        files=tuple(files),
         folder=tuple(file.path for file in found.folder),
         folder_bytes=sum(file.size_bytes for file in found.folder),
     )

@@ -1,7 +1,6 @@
 """Route of the preprocessors: what there is, which options each has, and how the others are installed."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -70,54 +69,45 @@ class PreprocessorList(BaseModel):
 def preprocessors(request: Request, studio: StudioHere) -> PreprocessorList:
     """All preprocessors, those that are not installed too."""
     folders = annotator_folders(studio.settings.model_dirs)
-    may_download = not refusal_to_manage(request)
-    return PreprocessorList(
-        preprocessors=tuple(
-            _facts(
-                found,
-                is_installed(found, folders),
-                instructions(found, folders),
-                _downloads(found, folders) if may_download else (),
+    may_download = refusal_to_manage(request) is None
+    listed = []
+    for found in PREPROCESSORS.values():
+        files = []
+        for file in found.files:
+            files.append(
+                FileFacts(name=file.name, repository=file.repository, megabytes=file.megabytes, sha256=file.sha256)
             )
-            for found in PREPROCESSORS.values()
+        listed.append(
+            PreprocessorFacts(
+                id=found.id,
+                label=found.label,
+                makes=found.makes,
+                control_type=found.control_type,
+                aliases=found.aliases,
+                has_resolution=found.has_resolution,
+                needs_mask=found.needs_mask,
+                low=_option(found.low),
+                high=_option(found.high),
+                installed=is_installed(found, folders),
+                hint=instructions(found, folders),
+                megabytes=found.megabytes,
+                files=tuple(files),
+                downloads=_downloads(found, folders) if may_download else (),
+            )
         )
-    )
+    return PreprocessorList(preprocessors=tuple(listed))
 
 
-def _downloads(found: Preprocessor, folders: Sequence[Path]) -> tuple[Download, ...]:
-    """One for each repository that has missing files; the second one is told from the first by its name."""
-    missing = missing_files(found, folders)
-    return tuple(
-        Download(
-            source=repository,
-            files=(names := tuple(file.name for file in files)),
-            kind="annotator",
-            name=found.label if len(names) > 1 else None,
-        )
-        for repository, files in groupby(missing, key=lambda file: file.repository)
-    )
-
-
-def _facts(found: Preprocessor, installed: bool, hint: str, downloads: tuple[Download, ...]) -> PreprocessorFacts:
-    files = tuple(
-        FileFacts(name=f.name, repository=f.repository, megabytes=f.megabytes, sha256=f.sha256) for f in found.files
-    )
-    return PreprocessorFacts(
-        id=found.id,
-        label=found.label,
-        makes=found.makes,
-        control_type=found.control_type,
-        aliases=found.aliases,
-        has_resolution=found.has_resolution,
-        needs_mask=found.needs_mask,
-        low=_option(found.low),
-        high=_option(found.high),
-        installed=installed,
-        hint=hint,
-        megabytes=found.megabytes,
-        files=files,
-        downloads=downloads,
-    )
+def _downloads(preprocessor: Preprocessor, folders: Sequence[Path]) -> tuple[Download, ...]:
+    """A download for each repository with missing files; one of several files has the preprocessor's name."""
+    by_repository: dict[str, list[str]] = {}
+    for file in missing_files(preprocessor, folders):
+        by_repository.setdefault(file.repository, []).append(file.name)
+    downloads = []
+    for repository, names in by_repository.items():
+        name = preprocessor.label if len(names) > 1 else None
+        downloads.append(Download(source=repository, files=tuple(names), kind="annotator", name=name))
+    return tuple(downloads)
 
 
 def _option(option: Option | None) -> OptionFacts | None:

@@ -27,9 +27,11 @@ def health(request: Request, studio: StudioHere) -> Health:
 
 @router.get("/engine")
 def engine(request: Request, studio: StudioHere) -> EngineStatus:
-    """What the engine does, and to who sits at the machine, what was wrong at the start."""
+    """The state of the engine, with problems of the start for callers at the machine itself."""
     status = studio.engine()
-    return status if refusal_to_manage(request) else status.model_copy(update={"notices": studio.notices})
+    if refusal_to_manage(request) is not None:
+        return status
+    return status.model_copy(update={"notices": studio.notices})
 
 
 @router.get("/queue")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from api.dependencies import Owner, PictureBody, StudioHere, body_schema
+from api.dependencies import ImageBody, Owner, StudioHere, body_schema
 from api.media import send_picture
 from api.schemas import Found, draft_fields
 from contract.records import StoredUpload
@@ -16,7 +16,7 @@ _PICTURE = body_schema("image/*", {"type": "string", "format": "binary"})
 
 
 @router.post("/uploads", openapi_extra=_PICTURE)
-def add(studio: StudioHere, owner: Owner, body: PictureBody) -> StoredUpload:
+def add(studio: StudioHere, owner: Owner, body: ImageBody) -> StoredUpload:
     """Bring a picture (PNG, JPEG, WebP, AVIF); recipes name it by its sha256.
 
     `notices`: what was done to it that can be seen.
@@ -33,7 +33,7 @@ def kept(
 
 
 @router.post("/recipes/read", openapi_extra=_PICTURE)
-def read(studio: StudioHere, owner: Owner, body: PictureBody) -> Found:
+def read(studio: StudioHere, owner: Owner, body: ImageBody) -> Found:
     """What a picture says of how it was made, by Darkroom, A1111 or another program. Nothing is kept."""
     found = studio.read_recipe(body, owner)
     return Found(draft=draft_fields(found.draft), infotext=found.infotext, unknown=found.unknown, notices=found.notices)

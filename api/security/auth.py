@@ -1,7 +1,6 @@
 """The password of --lan: a page of its own, a session cookie, and tries that are slowed per address.
 
-Nobody is locked out by what another address does. Programs may send HTTP Basic; the user name says who owns their
-jobs.
+No address can lock out another one. Programs may send HTTP Basic; the user name decides who owns their jobs.
 """
 
 import base64
@@ -85,11 +84,11 @@ def _network(address: str) -> str:
     return address
 
 
-class PasswordDoor:
-    """Lets in who has a session or gives the password.
+class PasswordAuth:
+    """Checks for a session or the password.
 
     Args:
-        password: What every visitor of the network is asked for.
+        password: Asked of every visitor of the network.
         sessions: Makes and checks the cookie.
         throttle: Slows wrong tries.
     """
@@ -100,7 +99,7 @@ class PasswordDoor:
         self._throttle = throttle
         self._page = _PAGE.read_text("utf-8")
 
-    def is_open_for(self, request: Request) -> bool:
+    def is_signed_in(self, request: Request) -> bool:
         """Whether this request may go on.
 
         Raises:
@@ -118,24 +117,28 @@ class PasswordDoor:
 
     @staticmethod
     def program_name(request: Request) -> str | None:
-        """The user name of HTTP Basic: programs keep no cookies, so it says whose jobs these are."""
+        """The user name of HTTP Basic: programs keep no cookies, so their jobs belong to it."""
         basic = _basic(request.headers.get("authorization", ""))
         return None if basic is None else basic[0].decode("utf-8", "replace")
 
     def _check(self, given: bytes, address: str) -> None:
         wait_s = self._throttle.wait_s(address)
         if wait_s > 0:
-            raise TooManyTries("Too many tries.", f"Next try in {_whole(wait_s)} s.")
+            raise TooManyTries("Too many tries.", f"Next try in {_whole_seconds(wait_s)} s.")
         if not hmac.compare_digest(hashlib.sha256(given).digest(), self._digest):
             wait_s = self._throttle.failed(address)
-            raise NotSignedIn("Wrong password.", f"Next try in {_whole(wait_s)} s.")
+            raise NotSignedIn("Wrong password.", f"Next try in {_whole_seconds(wait_s)} s.")
         self._throttle.passed(address)
 
     async def answer(self, request: Request) -> Response:
         """GET shows the form; POST takes the password and leads to the page."""
         if request.method != "POST":
             return self._form("", 200)
-        given = _field((await request.body())[:MAX_FORM_BYTES], "password")
+        form = (await request.body())[:MAX_FORM_BYTES]
+        try:
+            given = parse_qs(form.decode("utf-8", "replace"), max_num_fields=10).get("password", [""])[0]
+        except ValueError:
+            given = ""
         try:
             self._check(given.encode("utf-8", "replace"), _address(request))
         except TooManyTries as error:
@@ -146,7 +149,7 @@ class PasswordDoor:
 
     def wait_header(self, request: Request) -> dict[str, str]:
         """Retry-After for the address of a request."""
-        return {"Retry-After": _whole(self._throttle.wait_s(_address(request)))}
+        return {"Retry-After": _whole_seconds(self._throttle.wait_s(_address(request)))}
 
     def _form(self, message: str, status: int, headers: dict[str, str] | None = None) -> Response:
         nonce = secrets.token_urlsafe(16)
@@ -164,15 +167,8 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def _whole(seconds: float) -> str:
+def _whole_seconds(seconds: float) -> str:
     return str(max(1, int(seconds + 0.999)))
-
-
-def _field(form: bytes, name: str) -> str:
-    try:
-        return parse_qs(form.decode("utf-8", "replace"), max_num_fields=10).get(name, [""])[0]
-    except ValueError:
-        return ""
 
 
 def _basic(header: str) -> tuple[bytes, bytes] | None:

@@ -107,7 +107,7 @@ class _Connection(H11Protocol):
         super().__init__(**uvicorns)
         self._among = among
         self._head_since: float | None = None
-        self._heard = 0  # bytes of a body since the last look
+        self._received_bytes = 0  # bytes of a body since the last look
         self._unsent = 0
         self._body_late_s = self.reader_late_s = 0.0
         self._looked_at = self.loop.time()
@@ -127,7 +127,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._heard += len(data)
+        self._received_bytes += len(data)
         if self._is_between and self._head_since is None:
             self._head_since = self.loop.time()
         super().data_received(data)
@@ -170,33 +170,25 @@ class _Connection(H11Protocol):
             return
         patience, now = self._among.patience, self.loop.time()
         passed_s, self._looked_at = now - self._looked_at, now
-        self._follow_body(passed_s)
-        self._follow_reader(passed_s)
-        is_head_late = self._head_since is not None and now - self._head_since > patience.head_s
-        if is_head_late or self._body_late_s > patience.late_s:
-            self._give_up(_TOO_LATE if self.cycle is None or not self.cycle.response_started else b"")
-        elif self.reader_late_s > patience.late_s:
-            self.transport.abort()
-
-    def _follow_body(self, passed_s: float) -> None:
-        heard, self._heard = self._heard, 0
-        is_due = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
-        if is_due:
-            self._body_late_s = max(0.0, self._body_late_s + passed_s - heard / self._among.patience.body_rate)
-        elif self.conn.their_state is not h11.SEND_BODY:
+        received, self._received_bytes = self._received_bytes, 0
+        is_body_due = self.conn.their_state is h11.SEND_BODY
+        if not is_body_due:
             self._body_late_s = 0.0
-
-    def _follow_reader(self, passed_s: float) -> None:
+        elif not self.flow.read_paused:
+            self._body_late_s = max(0.0, self._body_late_s + passed_s - received / patience.body_rate)
         unsent = self.transport.get_write_buffer_size()
         sent, self._unsent = max(0, self._unsent - unsent), unsent
-        late_s = self.reader_late_s + passed_s - sent / self._among.patience.answer_rate
+        late_s = self.reader_late_s + passed_s - sent / patience.answer_rate
         self.reader_late_s = max(0.0, late_s) if unsent else 0.0
-
-    def _give_up(self, words: bytes) -> None:
-        self._is_given_up = True
-        if not self.transport.is_closing():
-            self.transport.write(words)
-            self.transport.close()
+        is_head_late = self._head_since is not None and now - self._head_since > patience.head_s
+        if is_head_late or self._body_late_s > patience.late_s:
+            self._is_given_up = True
+            if not self.transport.is_closing():
+                has_answered = self.cycle is not None and self.cycle.response_started
+                self.transport.write(b"" if has_answered else _TOO_LATE)
+                self.transport.close()
+        elif self.reader_late_s > patience.late_s:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):

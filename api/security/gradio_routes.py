@@ -1,8 +1,8 @@
-"""Which of gradio's routes exist for a client: those our page uses, and no other.
+"""The routes of gradio that a client may use: those of our page, and no other.
 
-Gradio brings uploads, downloads, a proxy, direct calls, recordings, monitoring and an editor; all of them
-answer here as if they were not there. What is let through is checked before gradio sees it. The routes of
-our own (`/api/v1`, `/page`, `/login`) are not judged here.
+Gradio has uploads, downloads, a proxy, direct calls, recordings, monitoring and an editor; all of them
+answer here as if they did not exist. Allowed requests are checked before gradio sees them. Our own routes
+(`/api/v1`, `/page`, `/login`) are not checked here.
 """
 
 import json
@@ -31,11 +31,11 @@ _HEARTBEAT, _MESSAGES = "/gradio_api/heartbeat/", "/gradio_api/queue/data"
 _SESSION = re.compile(r"[\w-]{1,64}")
 
 
-class GradioDoor:
-    """Judges requests for gradio; remembers whose each of its sessions is.
+class GradioRoutes:
+    """Checks requests for gradio, and remembers the owner of each of its sessions.
 
     Args:
-        events: Says which event numbers the page has; None while that is not known.
+        events: Returns the event numbers of the page; None while they are not known.
     """
 
     def __init__(self, events: Callable[[], Container[int] | None] = lambda: None) -> None:
@@ -49,17 +49,17 @@ class GradioDoor:
 
     @staticmethod
     def is_stream(path: str) -> bool:
-        """Whether a path is one of gradio's endless answers, which it takes for a page that is open."""
+        """Whether a path is one of gradio's endless answers, which stand for an open page."""
         return path == _MESSAGES or path.startswith(_HEARTBEAT)
 
     @staticmethod
     def takes_body(method: str, path: str) -> bool:
-        """Whether the body has to be judged as well."""
-        return method == "POST" and not GradioDoor.is_ours(path)
+        """Whether the body has to be checked as well."""
+        return method == "POST" and not GradioRoutes.is_ours(path)
 
     @staticmethod
     def check_path(method: str, path: str) -> None:
-        """Refuse what our page does not use.
+        """Refuse routes that our page does not use.
 
         Raises:
             NotAllowed: it would read, fetch or keep a file.
@@ -72,7 +72,7 @@ class GradioDoor:
             raise NotFound("There is nothing at this address.", "Correct the address, or reload the page.")
 
     def check_session(self, path: str, query: bytes, owner: str) -> None:
-        """Events of a session are for its owner only.
+        """Refuse the events of a session to anyone but its owner.
 
         Raises:
             NotFound: the session is another's.
@@ -87,33 +87,26 @@ class GradioDoor:
             self._claim(fields.get("session_hash", [""])[0], owner)
 
     def check_body(self, body: bytes, owner: str) -> None:
-        """The JSON of a queue request: an object of sane depth, its session the caller's own.
+        """Check the JSON of a queue request: an object of sane depth, its session the caller's own.
 
         Raises:
             RequestError: it is not such JSON; NotFound: the session is another's.
         """
         try:
             data: Any = json.loads(body.decode("utf-8"))
-            body_is_whole = _depth(data) <= MAX_DEPTH
+            is_shallow = _depth(data) <= MAX_DEPTH
             json.dumps(data, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError):
             raise RequestError("The request is not UTF-8 JSON.", "Reload the page.") from None
-        if not isinstance(data, dict) or not body_is_whole:
+        if not isinstance(data, dict) or not is_shallow:
             raise RequestError("The request is not a plain JSON object.", "Reload the page.")
         if "fn_index" in data:
-            self._check_event(data["fn_index"])
+            number, known = data["fn_index"], self._events()
+            is_number = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < MOST_EVENTS
+            if not is_number or (known is not None and number not in known):
+                raise RequestError("The request names no event of the page.", "Reload the page.")
         if "session_hash" in data:
             self._claim(data["session_hash"], owner)
-
-    def _check_event(self, number: object) -> None:
-        known = self._events()
-        if (
-            isinstance(number, bool)
-            or not isinstance(number, int)
-            or not 0 <= number < MOST_EVENTS
-            or (known is not None and number not in known)
-        ):
-            raise RequestError("The request names no event of the page.", "Reload the page.")
 
     def _claim(self, session: object, owner: str) -> None:
         if not isinstance(session, str) or not _SESSION.fullmatch(session):

@@ -1,8 +1,8 @@
-"""The one door in front of everything that is served: gradio, the API, static files.
+"""The security middleware in front of everything that is served: gradio, the API, static files.
 
 In this order: no websockets · Host · path spelling · Origin and Sec-Fetch-Site · which of gradio's routes ·
-password (--lan) · body size · owner. What passes gets its owner in scope["state"]["owner"]; every answer gets
-the security headers. A browser's word (Origin, Sec-Fetch-*) is trusted only to refuse.
+password (--lan) · body size · owner. A request that passes gets its owner in scope["state"]["owner"]; every answer
+gets the security headers. A browser's word (Origin, Sec-Fetch-*) is trusted only to refuse.
 """
 
 import re
@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import Misdirected, NotSignedIn, TooManyTries, error_response, in_words
+from api.errors import Misdirected, NotSignedIn, TooManyTries, error_of_status, error_response
 from api.head_requests import is_head
-from api.security.auth import PasswordDoor
-from api.security.gradio_routes import GradioDoor
+from api.security.auth import PasswordAuth
+from api.security.gradio_routes import GradioRoutes
 from api.security.identity import Owners
 from api.security.limits import Body, Streams, body_limit
-from api.security.trusted_hosts import HostRule
+from api.security.trusted_hosts import TrustedHosts
 from contract.errors import NotAllowed, StudioError, TooLarge
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -43,12 +43,12 @@ _HEADERS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Which site may show us in a frame."""
+    """The site that may show the page in a frame."""
 
     ancestors: str = "'self'"
 
     def page_policy(self, nonce: str) -> str:
-        """For gradio's page: its code is compiled from text, its styles are inline, and all is ours."""
+        """The policy of gradio's page: its code is compiled from text, its styles are inline, and all is our own."""
         return (
             "default-src 'self'; "
             f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; "
@@ -60,40 +60,40 @@ class Framing:
 
     @property
     def other_policy(self) -> str:
-        """For everything that is no page."""
+        """The policy of everything else."""
         return (
             "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "
             f"form-action 'none'; frame-ancestors {self.ancestors}"
         )
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware.
 
     Args:
-        hosts: Which Host a request may name.
+        hosts: The hosts that a request may name.
         owners: Makes and reads the owner cookie.
-        door: The password of --lan; None lets everyone in.
-        framing: Who may frame us.
-        events: Which event numbers the mounted page has, if it is known.
+        auth: The password of --lan; None lets everyone in.
+        framing: The site that may show the page in a frame.
+        events: The event numbers of the mounted page, if they are known.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        hosts: HostRule,
+        hosts: TrustedHosts,
         owners: Owners,
-        door: PasswordDoor | None,
+        auth: PasswordAuth | None,
         framing: Framing,
         events: Callable[[], Container[int] | None],
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._owners = owners
-        self._door = door
+        self._auth = auth
         self._framing = framing
-        self._gradio = GradioDoor(events)
+        self._gradio = GradioRoutes(events)
         self._streams = Streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,24 +111,26 @@ class Guard:
         body = Body(receive, answer, body_limit(request.method, scope["path"]))
         try:
             self._check_sender(request)
-            if self._door and not await self._let_in(self._door, request, body):
+            if self._auth and not await self._is_signed_in(self._auth, request, body):
                 return
             body.check_announced(request.headers)
             owner = self._owner(request, cookies)
-            await self._check_gradio(request, body, owner)
-            is_stream = GradioDoor.is_stream(scope["path"]) or _EVENTS.fullmatch(scope["path"]) is not None
+            self._gradio.check_session(scope["path"], scope["query_string"], owner)
+            if GradioRoutes.takes_body(request.method, scope["path"]):
+                self._gradio.check_body(await body.read(), owner)
+            is_stream = GradioRoutes.is_stream(scope["path"]) or _EVENTS.fullmatch(scope["path"]) is not None
             if is_stream:
                 self._streams.check(owner)
         except StudioError as error:
-            wait = self._door.wait_header(request) if self._door and isinstance(error, TooManyTries) else None
-            # Who sends "Expect: 100-continue" has sent no body yet and reads the answer first.
+            headers = None
+            if self._auth and isinstance(error, TooManyTries):
+                headers = self._auth.wait_header(request)
+            # A client that sends "Expect: 100-continue" has sent no body yet and reads the answer first.
             if isinstance(error, TooLarge) and "expect" not in request.headers:
                 await body.drain()
-            await error_response(error, headers=wait)(scope, receive, answer)
+            await error_response(error, headers=headers)(scope, receive, answer)
             return
-        if is_head(scope) and GradioDoor.is_stream(
-            scope["path"]
-        ):  # to open it would take its messages, to close it end it
+        if is_head(scope) and GradioRoutes.is_stream(scope["path"]):  # opening it takes its messages, closing ends it
             await Response(media_type="text/event-stream")(scope, receive, answer)
             return
         scope.setdefault("state", {})["owner"] = owner
@@ -137,19 +139,19 @@ class Guard:
             await body.finish(scope)
 
     def _check_sender(self, request: Request) -> None:
-        """Everything that can be told from the request line and its headers."""
+        """Check the request line and the headers."""
         scope, path = request.scope, request.scope["path"]
         if request.method not in METHODS:
-            raise in_words(405, request.method)
+            raise error_of_status(405, request.method)
         host = request.headers.get("host", "")
         if not self._hosts.allows(host, scope.get("server")):
             shown = host.encode("utf-8", "replace").decode()[:60]
             raise Misdirected(f"This Darkroom is not “{shown}”.", "Use the address that was shown when it started.")
         if _BAD_SEGMENT.search(path) and not re.search(r"(?i)/(file|proxy)=", path):
-            raise in_words(404, request.method)
+            raise error_of_status(404, request.method)
         self._check_origin(request, host)
-        if not (GradioDoor.is_ours(path) or (self._door and path == "/login")):
-            GradioDoor.check_path(request.method, path)
+        if not (GradioRoutes.is_ours(path) or (self._auth and path == "/login")):
+            GradioRoutes.check_path(request.method, path)
 
     def _check_origin(self, request: Request, host: str) -> None:
         headers = request.headers
@@ -168,8 +170,8 @@ class Guard:
         if not is_visit:
             raise NotAllowed("Another site's page may not use this Darkroom.", "Open Darkroom itself.")
 
-    async def _let_in(self, door: PasswordDoor, request: Request, body: Body) -> bool:
-        """Whether the request may go on; if not, it was answered.
+    async def _is_signed_in(self, auth: PasswordAuth, request: Request, body: Body) -> bool:
+        """Whether the request may go on; if not, it has been answered.
 
         Raises:
             NotSignedIn, TooManyTries: a program gave no password, a wrong one, or too many.
@@ -178,10 +180,10 @@ class Guard:
         if scope["path"] == "/login" and request.method in ("GET", "POST"):
             body.check_announced(request.headers)
             await body.read()
-            response = await door.answer(Request(scope, body.receive))
+            response = await auth.answer(Request(scope, body.receive))
             await response(scope, body.receive, body.send)
             return False
-        if door.is_open_for(request):
+        if auth.is_signed_in(request):
             return True
         is_visit = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if not is_visit or scope["path"] not in PAGES:
@@ -205,33 +207,28 @@ class Guard:
             if path == "/":
                 cookies.append(self._owners.header(owner))
             return owner
-        program = self._program(request) if cookie is None else None
-        if program is not None:
-            return self._owners.of_program(program)
-        made = self._owners.new()
+        if cookie is None:
+            program = self._program_name(request)
+            if program is not None:
+                return self._owners.of_program(program)
+        owner = self._owners.new()
         if not path.startswith(_STATIC):
-            cookies.append(self._owners.header(made))
+            cookies.append(self._owners.header(owner))
             if cookie and path not in PAGES:
                 raise NotSignedIn("This browser's cookie is not from this Darkroom.", "Reload the page.")
-        return made
+        return owner
 
-    def _program(self, request: Request) -> str | None:
-        """What a caller of the API that keeps no cookie is called; None for browsers, and on a Space.
+    def _program_name(self, request: Request) -> str | None:
+        """The name of a caller of the API without a cookie; None for browsers, and on a Space.
 
-        On this machine alone every program is the same owner, so that a job that one call began can be
-        asked for by the next. Browsers say where a request comes from.
+        Without --lan every program is the same owner, so that the next call finds the job that one call began.
+        Browsers send Sec-Fetch-Site or Origin.
         """
         headers = request.headers
         is_browser = "sec-fetch-site" in headers or "origin" in headers
         if is_browser or self._framing.ancestors != "'self'" or not request.scope["path"].startswith("/api/"):
             return None
-        return self._door.program_name(request) if self._door else "this machine"
-
-    async def _check_gradio(self, request: Request, body: Body, owner: str) -> None:
-        method, path = request.method, request.scope["path"]
-        self._gradio.check_session(path, request.scope["query_string"], owner)
-        if GradioDoor.takes_body(method, path):
-            self._gradio.check_body(await body.read(), owner)
+        return self._auth.program_name(request) if self._auth else "this machine"
 
 
 def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope) -> Send:
@@ -246,8 +243,9 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope
             headers.setdefault("Cache-Control", _caching(scope, message["status"]))
             if headers.get("content-type", "").startswith("text/event-stream"):
                 headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold it back
-            for name in [name for name in headers if name.startswith("access-control-")]:
-                del headers[name]
+            for name in list(headers):
+                if name.startswith("access-control-"):
+                    del headers[name]
             for cookie in cookies:
                 headers.append("Set-Cookie", cookie)
             message = {**message, "headers": headers.raw}

@@ -1,8 +1,8 @@
-"""Behind a reverse proxy: its word on who asked for what is taken, the path below which we are shown is taken off.
+"""Behind a reverse proxy: takes client, scheme and host from its headers, and removes the root path.
 
-A proxy may strip that path or not: both work, and so does this machine's own address beside it. Only a trusted
-proxy's word counts (loopback's, if no other is named), and a host only if the person who runs us named it. What
-gradio would believe of anybody's headers is taken away.
+A proxy may strip the root path or not: both work, and so does this machine's own address. Only the headers of a
+trusted proxy count (loopback, if no other is named), and only hosts from the settings. Headers that gradio would
+believe of anybody are removed.
 """
 
 import ipaddress
@@ -49,19 +49,19 @@ class Proxied:
         if path == "":
             await RedirectResponse(f"{self._root}/", 308)(scope, receive, send)
             return
-        told = self._told(scope)
-        host = Headers(raw=told["headers"]).get("host", "")
+        forwarded = self._as_forwarded(scope)
+        host = Headers(raw=forwarded["headers"]).get("host", "")
         by_name = is_public_name(host, self._hosts)
         shown_below = self._root if by_name or is_below else ""
         raw_path = self._without_root(scope.get("raw_path", b"").decode("latin-1"))[0].encode("latin-1") or b"/"
         seen = {
             **scope,
-            **told,
+            **forwarded,
             "path": path,
             "raw_path": raw_path,
             "state": {**scope.get("state", {}), "is_public": by_name},
         }
-        await self._app(seen, receive, _shown_below(shown_below, send) if shown_below else send)
+        await self._app(seen, receive, _sender_below(shown_below, send) if shown_below else send)
 
     def _without_root(self, path: str) -> tuple[str, bool]:
         """A path as the application knows it, and whether the root stood before it.
@@ -72,31 +72,30 @@ class Proxied:
             return path[len(self._root) :], True
         return path, False
 
-    def _told(self, scope: Scope) -> Scope:
-        """Headers, scheme and client as a trusted proxy tells them; of anybody else's word nothing is left."""
+    def _as_forwarded(self, scope: Scope) -> Scope:
+        """Headers, scheme and client as a trusted proxy forwards them; headers of anyone else are removed."""
         headers = Headers(raw=scope["headers"])
         client = scope.get("client")
         kept = [(name, value) for name, value in scope["headers"] if name not in _BELIEVED]
+        forwarded: Scope = {"headers": kept}
         if not client or not _is_in(client[0], self._proxies):
-            return {"headers": kept}
-        told: Scope = {"headers": kept}
+            return forwarded
         host = headers.get("x-forwarded-host", "").partition(",")[0].strip()
         if is_public_name(host, self._hosts):
-            told["headers"] = [(name, value) for name, value in kept if name != b"host"] + [
-                (b"host", host.encode("latin-1"))
-            ]
+            others = [(name, value) for name, value in kept if name != b"host"]
+            forwarded["headers"] = [*others, (b"host", host.encode("latin-1"))]
         if headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() == "https":
-            told["scheme"] = "https"
-        passed_on = [part.strip() for part in ",".join(headers.getlist("x-forwarded-for")).split(",")]
-        if found := next(
-            (part for part in reversed(passed_on) if is_address(part) and not _is_in(part, self._proxies)), None
-        ):
-            told["client"] = (found, 0)
-        return told
+            forwarded["scheme"] = "https"
+        addresses = ",".join(headers.getlist("x-forwarded-for")).split(",")
+        for address in map(str.strip, reversed(addresses)):
+            if is_address(address) and not _is_in(address, self._proxies):
+                forwarded["client"] = (address, 0)
+                break
+        return forwarded
 
 
-def _shown_below(root: str, send: Send) -> Send:
-    """A send whose places and cookies are those below the root."""
+def _sender_below(root: str, send: Send) -> Send:
+    """A send with redirects and cookies below the root."""
 
     async def sender(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -8,7 +8,7 @@ Knows gradio only as objects that are handed in.
 import asyncio
 import secrets
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +25,31 @@ def self_test(demo: Any, fetch: Fetch) -> None:
 
     Args:
         demo: The mounted gradio Blocks.
-        fetch: What gradio fetches addresses with; closed when it raises PermissionError.
+        fetch: Gradio's function that fetches addresses; closed when it raises PermissionError.
 
     Raises:
         StudioError: a canary file was read, or an address would have been fetched.
     """
-    asyncio.run(_test(demo, fetch))
+
+    async def test() -> None:
+        # Any failure but PermissionError means that it tried.
+        if not isinstance(await _outcome(fetch(FAR_ADDRESS)), PermissionError):
+            raise StudioError(
+                "The page would fetch addresses for others, so it is not served.",
+                "Install the gradio that requirements.txt names.",
+                code="self_test",
+            )
+        with tempfile.TemporaryDirectory(prefix="canary-") as folder:
+            canary = Path(folder) / f"canary-{secrets.token_hex(12)}.txt"
+            canary.write_text("not for anyone", "utf-8")
+            for event in tuple(demo.fns.values()):
+                if any(not block.stateful for block in event.inputs or ()):
+                    await _check_file_is_refused(demo, event, canary)
+
+    asyncio.run(test())
 
 
-async def _test(demo: Any, fetch: Fetch) -> None:
-    await _fetch_is_closed(fetch)
-    with tempfile.TemporaryDirectory(prefix="canary-") as folder:
-        canary = Path(folder) / f"canary-{secrets.token_hex(12)}.txt"
-        canary.write_text("not for anyone", "utf-8")
-        for event in _events_with_uploads(demo):
-            await _file_is_refused(demo, event, canary)
-
-
-def _events_with_uploads(demo: Any) -> Iterator[Any]:
-    for event in tuple(demo.fns.values()):
-        if event.inputs and any(not block.stateful for block in event.inputs):
-            yield event
-
-
-async def _file_is_refused(demo: Any, event: Any, canary: Path) -> None:
+async def _check_file_is_refused(demo: Any, event: Any, canary: Path) -> None:
     file = {"path": str(canary), "orig_name": canary.name, "meta": {"_type": "gradio.FileData"}}
     inputs = [None if block.stateful else file for block in event.inputs]
     outcome = await _outcome(demo.process_api(event, inputs, request=None, state=None))
@@ -63,17 +64,7 @@ async def _file_is_refused(demo: Any, event: Any, canary: Path) -> None:
         )
 
 
-async def _fetch_is_closed(fetch: Fetch) -> None:
-    # Any other failure means that it tried.
-    if not isinstance(await _outcome(fetch(FAR_ADDRESS)), PermissionError):
-        raise StudioError(
-            "The page would fetch addresses for others, so it is not served.",
-            "Install the gradio that requirements.txt names.",
-            code="self_test",
-        )
-
-
 async def _outcome(work: Awaitable[object]) -> object:
-    """What came of it: a value or the exception itself."""
+    """The result: a value or the exception itself."""
     outcomes = await asyncio.gather(asyncio.wait_for(work, PATIENCE_S), return_exceptions=True)
     return outcomes[0]

@@ -1,4 +1,4 @@
-"""Which Host a request may name: the defence against a foreign name that points at this machine.
+"""The hosts that a request may name: the defense against a foreign name that points at this machine.
 
 An address that the connection itself arrived at is always good: rebinding needs a name. So is the port it
 arrived at, which is the only one known when --port is 0.
@@ -16,7 +16,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::", "")
 
 
-class HostRule:
+class TrustedHosts:
     """Says whether a Host header names this program.
 
     Args:
@@ -44,15 +44,20 @@ class HostRule:
         host = host.lower()
         if (self._space_host and host == self._space_host) or is_public_name(host, self._public):
             return True
-        ports = {self._port} | ({server[1]} if isinstance(server, (tuple, list)) else set())
-        hosts = {f"{name}:{port}" for name in self.names for port in ports}
-        return host in hosts or (80 in ports and host in self.names) or is_arrival_address(host, server)
+        ports = {self._port}
+        if isinstance(server, (tuple, list)):
+            ports.add(server[1])
+        for port in ports:
+            if host.removesuffix(f":{port}") in self.names and host.endswith(f":{port}"):
+                return True
+        return (80 in ports and host in self.names) or is_arrival_address(host, server)
 
 
 def is_public_name(host: str, names: Sequence[str]) -> bool:
     """Whether a Host names one of these: with a port exactly, without one on any port."""
     host = host.lower()
-    bare = host[: -len(port) - 1] if (port := host.rpartition(":")[2]).isdigit() and ":" in host else host
+    name, _, port = host.rpartition(":")
+    bare = name if port.isdigit() and ":" in host else host
     return bool(host) and (host in names or bare in names)
 
 

@@ -175,16 +175,13 @@ def _unet_family(tensors: Tensors, unet: Tensors) -> str:
     elif has_prefix(tensors, "cond_stage_model.model.transformer.resblocks."):
         family = "sd2"
     else:
-        family = by_width or _family_by_projection(unet)
+        family = by_width or "unknown"
+        for name, info in unet.items():
+            if by_width is None and name.endswith(".proj_in.weight"):
+                # SD 1.x leads into its attentions by convolutions, SD 2.x by linear layers.
+                family = {4: "sd1", 2: "sd2"}.get(len(info.shape), "unknown")
+                break
     return family if by_width in (None, family) else "unknown"
-
-
-def _family_by_projection(unet: Tensors) -> str:
-    """SD 1.x leads into its attentions by convolutions, SD 2.x by linear layers."""
-    for name, info in unet.items():
-        if name.endswith(".proj_in.weight"):
-            return {4: "sd1", 2: "sd2"}.get(len(info.shape), "unknown")
-    return "unknown"
 
 
 def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from api.security.gradio_routes import MAX_DEPTH, GradioDoor
+from api.security.gradio_routes import MAX_DEPTH, GradioRoutes
 from contract.errors import NotAllowed, NotFound, RequestError
 
 
@@ -23,7 +23,7 @@ from contract.errors import NotAllowed, NotFound, RequestError
     ],
 )
 def test_what_the_page_uses_is_there(path: str) -> None:
-    GradioDoor.check_path("GET", path)
+    GradioRoutes.check_path("GET", path)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_the_page_uses_is_there(path: str) -> None:
 def test_what_reads_or_fetches_is_refused(path: str) -> None:
     for method in ("GET", "POST", "HEAD"):
         with pytest.raises(NotAllowed):
-            GradioDoor.check_path(method, path)
+            GradioRoutes.check_path(method, path)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_reads_or_fetches_is_refused(path: str) -> None:
 )
 def test_what_the_page_does_not_use_is_not_there(method: str, path: str) -> None:
     with pytest.raises(NotFound):
-        GradioDoor.check_path(method, path)
+        GradioRoutes.check_path(method, path)
 
 
 def join(**fields: object) -> bytes:
@@ -136,23 +136,23 @@ def nested(depth: int) -> list[object]:
 )
 def test_a_bad_queue_request_is_refused_in_words(body: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        GradioDoor().check_body(body, "me")
+        GradioRoutes().check_body(body, "me")
     assert caught.value.message and "gradio" not in caught.value.message.lower()
 
 
 def test_a_session_belongs_to_whoever_used_it_first() -> None:
-    door = GradioDoor()
-    door.check_body(join(), "me")
-    door.check_session("/gradio_api/queue/data", b"session_hash=abc", "me")
+    routes = GradioRoutes()
+    routes.check_body(join(), "me")
+    routes.check_session("/gradio_api/queue/data", b"session_hash=abc", "me")
     with pytest.raises(NotFound):
-        door.check_session("/gradio_api/queue/data", b"session_hash=abc", "you")
+        routes.check_session("/gradio_api/queue/data", b"session_hash=abc", "you")
     with pytest.raises(NotFound):
-        door.check_session("/gradio_api/heartbeat/abc", b"", "you")
+        routes.check_session("/gradio_api/heartbeat/abc", b"", "you")
     with pytest.raises(NotFound):
-        door.check_body(join(), "you")
+        routes.check_body(join(), "you")
 
 
 @pytest.mark.parametrize("query", [b"", b"session_hash=", b"session_hash=%00", b"a=1&" * 100, b"\xff\xfe"])
 def test_a_session_has_to_be_named(query: bytes) -> None:
     with pytest.raises(RequestError):
-        GradioDoor().check_session("/gradio_api/queue/data", query, "me")
+        GradioRoutes().check_session("/gradio_api/queue/data", query, "me")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api import image_bodies
-from api.image_bodies import PictureBodies, give_back
+from api.image_bodies import ImageBodies, give_back
 from contract.errors import QueueFull, StorageFull, StudioError
 from tests.support.images import png
 from tests.support.serving import Visitor
@@ -25,7 +25,7 @@ async def parts(size: int, count: int = 4) -> AsyncIterator[bytes]:
 
 def test_no_more_than_a_few_are_in_memory_at_a_time(tmp_path: Path) -> None:
     async def go() -> int:
-        bodies, now, most = PictureBodies(tmp_path, at_once=2), 0, 0
+        bodies, now, most = ImageBodies(tmp_path, at_once=2), 0, 0
 
         async def one() -> None:
             nonlocal now, most
@@ -44,7 +44,7 @@ def test_no_more_than_a_few_are_in_memory_at_a_time(tmp_path: Path) -> None:
 
 def test_what_arrives_lies_on_the_disk_without_a_name_and_is_gone_afterwards(tmp_path: Path) -> None:
     async def go() -> None:
-        bodies = PictureBodies(tmp_path)
+        bodies = ImageBodies(tmp_path)
         async with bodies.received(parts(3_000_000)):
             assert not list(tmp_path.iterdir()) or sys.platform == "win32"
         assert bodies._bytes == 0
@@ -54,7 +54,7 @@ def test_what_arrives_lies_on_the_disk_without_a_name_and_is_gone_afterwards(tmp
 
 def test_too_many_bytes_at_once_are_refused_and_forgotten(tmp_path: Path) -> None:
     async def go() -> None:
-        bodies = PictureBodies(tmp_path, most_bytes=1000)
+        bodies = ImageBodies(tmp_path, most_bytes=1000)
         with pytest.raises(QueueFull):
             async with bodies.received(parts(2000)):
                 pass
@@ -66,7 +66,7 @@ def test_too_many_bytes_at_once_are_refused_and_forgotten(tmp_path: Path) -> Non
 
 def test_whose_turn_does_not_come_in_time_is_told_so(tmp_path: Path) -> None:
     async def go() -> None:
-        bodies = PictureBodies(tmp_path, at_once=1, patience_s=0.05)
+        bodies = ImageBodies(tmp_path, at_once=1, patience_s=0.05)
         async with bodies.received(parts(100)):
             with pytest.raises(QueueFull) as refused:
                 async with bodies.received(parts(100)):
@@ -84,7 +84,7 @@ def test_a_sender_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
         raise ConnectionResetError
 
     async def go() -> None:
-        bodies = PictureBodies(tmp_path, at_once=1)
+        bodies = ImageBodies(tmp_path, at_once=1)
         with pytest.raises(ConnectionResetError):
             async with bodies.received(broken()):
                 pass
@@ -114,7 +114,7 @@ def test_a_file_that_can_not_be_written_is_said(
     monkeypatch.setattr(image_bodies.tempfile, "SpooledTemporaryFile", Full)
 
     async def go() -> None:
-        async with PictureBodies(tmp_path).received(parts(100)):
+        async with ImageBodies(tmp_path).received(parts(100)):
             pass
 
     with pytest.raises(kind):

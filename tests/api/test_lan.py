@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from api.app import build_app
-from api.security.middleware import Guard
+from api.security.middleware import SecurityMiddleware
 from contract.errors import StudioError
 from studio.settings import Settings
 from studio.studio import Studio
@@ -26,7 +26,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def lan(shared: Site) -> Site:
     """The site, with what this address did before forgiven."""
-    throttle = next(part.kwargs["door"] for part in shared.app.user_middleware if part.cls is Guard)._throttle
+    throttle = next(
+        part.kwargs["auth"] for part in shared.app.user_middleware if part.cls is SecurityMiddleware
+    )._throttle
     throttle.passed("127.0.0.1")
     return shared
 

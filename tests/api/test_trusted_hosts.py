@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from api.security.trusted_hosts import HostRule, is_arrival_address, own_names
+from api.security.trusted_hosts import TrustedHosts, is_arrival_address, own_names
 from studio.settings import Settings
 
 HERE = ("127.0.0.1", 7860)
 
 
-def rule(**choices: object) -> HostRule:
-    return HostRule(Settings(data_dir=Path("unused"), **choices))  # type: ignore[arg-type]
+def rule(**choices: object) -> TrustedHosts:
+    return TrustedHosts(Settings(data_dir=Path("unused"), **choices))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("host", ["localhost:7860", "127.0.0.1:7860", "[::1]:7860", "LOCALHOST:7860"])
