@@ -20,15 +20,30 @@ import { start_section, strength_field } from "./sections/init_image_section.js"
 import { reference_section } from "./sections/ip_adapter_section.js";
 import { repeat_section } from "./sections/repeat_section.js";
 import { listenForPictures } from "./shell/drop_overlay.js";
-import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./shell/fields.js";
+import { explain_switch, more_section, number_fields, sampler_fields, seed_fields } from "./shell/fields.js";
+import { size_field } from "./shell/fields.js";
 import { listenForKeys } from "./shell/keys.js";
 import { page_header } from "./shell/page_header.js";
 import { joinTabBar } from "./shell/tab_bar.js";
 import { countPresses } from "./ui/presses.js";
 
 const SECTIONS = {
-  prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
-  start_section, strength_field, inpaint_section, edge_section, repeat_section, hires_section, control_section, reference_section,
+  prompt_box,
+  model_row,
+  size_field,
+  sampler_fields,
+  number_fields,
+  seed_fields,
+  more_section,
+  explain_switch,
+  start_section,
+  strength_field,
+  inpaint_section,
+  edge_section,
+  repeat_section,
+  hires_section,
+  control_section,
+  reference_section,
   lora_section,
 };
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
@@ -67,7 +82,10 @@ window.darkroom = {
   page_header: fillHeader,
   request: job.request,
   /** For tests and the console: what the page goes by. */
-  job, form, engine, retry,
+  job,
+  form,
+  engine,
+  retry,
   ...Object.fromEntries(Object.keys(PARTS).map((name) => [name, (...given) => fillPart(name, given)])),
 };
 for (const [name, given] of waiting) window.darkroom[name](...given);

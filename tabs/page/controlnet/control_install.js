@@ -16,7 +16,9 @@ export function makeInstall() {
     said = "";
     try {
       for (const download of facts.downloads) await begin("download", download);
-    } catch (refused) { said = `${refused.message} ${refused.hint ?? ""}`.trim(); }
+    } catch (refused) {
+      said = `${refused.message} ${refused.hint ?? ""}`.trim();
+    }
     draw(facts);
   }
 
@@ -29,8 +31,16 @@ export function makeInstall() {
     const active = rows.filter(isActive);
     const failed = rows.find((row) => row.state === "failed" && !active.length);
     get.hidden = !facts.downloads.length || active.length > 0;
-    setText(words, active.length ? progressWords(active[0]) : said || (failed && `${failed.message} ${failed.hint ?? ""}`.trim())
-      || (facts.downloads.length ? `Not installed · ${facts.megabytes.toLocaleString()} MB` : `Not installed. ${facts.hint}`));
+    setText(
+      words,
+      active.length
+        ? progressWords(active[0])
+        : said ||
+            (failed && `${failed.message} ${failed.hint ?? ""}`.trim()) ||
+            (facts.downloads.length
+              ? `Not installed · ${facts.megabytes.toLocaleString()} MB`
+              : `Not installed. ${facts.hint}`),
+    );
   }
 
   errands.later(() => draw(facts));

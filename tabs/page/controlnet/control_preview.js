@@ -47,7 +47,13 @@ export function makePreview(index) {
 
   // The map is a map already: it needs no preprocessor.
   function takeMap() {
-    setUnit("controls", index, { image: { ...unit().map, name: "Map" }, preprocessor: "none", low: "", high: "", map: null });
+    setUnit("controls", index, {
+      image: { ...unit().map, name: "Map" },
+      preprocessor: "none",
+      low: "",
+      high: "",
+      map: null,
+    });
     announce("The preview is the control picture now.");
   }
 
@@ -75,9 +81,13 @@ async function prepared(unit) {
     const told = await get(`/jobs/${encodeURIComponent(id)}`);
     if (told.prepared.length) return { ...told.prepared[0], notices: told.notices ?? [] };
     if (told.error) throw new Refused(told.error, 200);
-    if (told.state === "done") throw new Refused({ code: "no_map", message: "The preprocessor made no map.", hint: "Try again." }, 200);
-    if (told.state === "cancelled" || told.state === "interrupted") throw new Refused({ code: told.state, message: "The preview was cancelled." }, 200);
-    await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+    if (told.state === "done")
+      throw new Refused({ code: "no_map", message: "The preprocessor made no map.", hint: "Try again." }, 200);
+    if (told.state === "cancelled" || told.state === "interrupted")
+      throw new Refused({ code: told.state, message: "The preview was cancelled." }, 200);
+    await new Promise((resolve) => {
+      setTimeout(resolve, LOOK_MS);
+    });
   }
 }
 

@@ -40,11 +40,17 @@ export class Unreachable extends Error {
 export function inWords(problem) {
   if (problem instanceof Refused || problem instanceof Unreachable) return problem;
   console.error(problem);
-  return { message: `The page met something it did not expect (${problem?.name ?? "Error"}).`, hint: "Reload it, then try again." };
+  return {
+    message: `The page met something it did not expect (${problem?.name ?? "Error"}).`,
+    hint: "Reload it, then try again.",
+  };
 }
 
 const bare = (status) => {
-  const [message, hint] = BARE[status] ?? [`The server answered ${status}.`, status >= 500 ? "Try again in a moment." : "Reload the page and try again."];
+  const [message, hint] = BARE[status] ?? [
+    `The server answered ${status}.`,
+    status >= 500 ? "Try again in a moment." : "Reload the page and try again.",
+  ];
   return { code: `http_${status}`, message, hint };
 };
 
@@ -63,7 +69,9 @@ export async function request(method, path, body, key = "") {
   let answer;
   try {
     answer = await fetch(BASE + path, {
-      method, headers, body: body === undefined || isBlob ? body : JSON.stringify(body),
+      method,
+      headers,
+      body: body === undefined || isBlob ? body : JSON.stringify(body),
       signal: AbortSignal.timeout?.(isBlob ? LONGEST_UPLOAD_MS : LONGEST_MS),
     });
   } catch (problem) {
@@ -74,7 +82,15 @@ export async function request(method, path, body, key = "") {
   if (answer.status === 204) return null;
   const facts = await answer.json().catch(() => null);
   if (!answer.ok) throw new Refused(facts?.message ? facts : bare(answer.status), answer.status);
-  if (facts === null) throw new Refused({ code: "not_darkroom", message: "Something other than Darkroom answered.", hint: "Reload the page; sign in if it asks." }, answer.status);
+  if (facts === null)
+    throw new Refused(
+      {
+        code: "not_darkroom",
+        message: "Something other than Darkroom answered.",
+        hint: "Reload the page; sign in if it asks.",
+      },
+      answer.status,
+    );
   return facts;
 }
 

@@ -29,7 +29,14 @@ export async function bring(blob, name = /** @type {any} */ (blob).name ?? "") {
 /** @param {Blob} blob @throws {Refused} it is a folder, or was moved or locked since it was chosen */
 export async function needReadable(blob, name) {
   if (await isReadable(blob)) return;
-  throw new Refused({ code: "unreadable_file", message: `${name || "The file"} could not be read.`, hint: "Choose it again. A folder can’t be used." }, 0);
+  throw new Refused(
+    {
+      code: "unreadable_file",
+      message: `${name || "The file"} could not be read.`,
+      hint: "Choose it again. A folder can’t be used.",
+    },
+    0,
+  );
 }
 
 /** Bring a picture of the gallery, by its id. @returns {Promise<Brought>} */
@@ -49,7 +56,10 @@ export function onBackground(image) {
 export async function findBrought(sha256) {
   const image = new Image();
   image.src = broughtUrl(sha256);
-  const isThere = await image.decode().then(() => true, () => false);
+  const isThere = await image.decode().then(
+    () => true,
+    () => false,
+  );
   return isThere ? { sha256, width: image.naturalWidth, height: image.naturalHeight, name: "" } : null;
 }
 

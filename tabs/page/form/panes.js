@@ -44,11 +44,13 @@ function fill(name) {
 function show(names) {
   names.forEach(fill);
   for (const [name, host] of hosts) host.hidden = !names.includes(name);
-  names.map((name) => hosts.get(name)).forEach((host, index, all) => {
-    const before = all[index - 1];
-    if (before && before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_PRECEDING) before.after(host);
-    host.classList.toggle("joined", isLine(host) && isLine(before));
-  });
+  names
+    .map((name) => hosts.get(name))
+    .forEach((host, index, all) => {
+      const before = all[index - 1];
+      if (before && before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_PRECEDING) before.after(host);
+      host.classList.toggle("joined", isLine(host) && isLine(before));
+    });
 }
 
 // A closed section keeps close to the one above it.

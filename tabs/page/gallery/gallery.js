@@ -19,13 +19,37 @@ const TYPING_MS = 250;
 export function gallery(element) {
   const data = makeGalleryData();
   const loupe = makeLoupe(data);
-  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: "Search prompts and models", "aria-label": "Search pictures", autocomplete: "off", spellcheck: "false" }));
+  const search = /** @type {HTMLInputElement} */ (
+    h("input", {
+      type: "search",
+      placeholder: "Search prompts and models",
+      "aria-label": "Search pictures",
+      autocomplete: "off",
+      spellcheck: "false",
+    })
+  );
   const total = h("p.total", {});
-  const newer = button({ label: "", icon: "up", kind: "outlined.newer", onclick: () => { data.reload(); scrollTo({ top: 0 }); } });
+  const newer = button({
+    label: "",
+    icon: "up",
+    kind: "outlined.newer",
+    onclick: () => {
+      data.reload();
+      scrollTo({ top: 0 });
+    },
+  });
   const days = h("div.days", {});
   const none = h("p.none", { hidden: true });
   const moreButton = button({ label: "Show more", kind: "outlined.more", onclick: data.more });
-  const grid = h("div.grid-view", {}, h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total), newer, days, none, moreButton);
+  const grid = h(
+    "div.grid-view",
+    {},
+    h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total),
+    newer,
+    days,
+    none,
+    moreButton,
+  );
   const root = h("section.gallery", { "aria-label": "Pictures" }, grid, loupe.element);
   element.replaceChildren(root);
   rove(days, ".tile", { twoWay: true });
@@ -49,7 +73,19 @@ export function gallery(element) {
     if (none.hidden) return;
     if (problem) setText(none, problem);
     else if (!wanted) setText(none, "No pictures yet. What you generate appears here by itself.");
-    else none.replaceChildren(`Nothing matches “${wanted}”. `, button({ label: "Clear search", kind: "link", onclick: () => { search.value = ""; data.reload(""); search.focus(); } }));
+    else
+      none.replaceChildren(
+        `Nothing matches “${wanted}”. `,
+        button({
+          label: "Clear search",
+          kind: "link",
+          onclick: () => {
+            search.value = "";
+            data.reload("");
+            search.focus();
+          },
+        }),
+      );
   }
 
   // Tiles are kept by id, so that a further page or a mark moves and reloads nothing that is there.
@@ -62,10 +98,15 @@ export function gallery(element) {
     }
     const alive = new Set(records.map((record) => record.id));
     // What is gone leaves first: a tile that is moved instead would lose the focus.
-    for (const [id, one] of [...tiles]) if (!alive.has(id)) { one.remove(); tiles.delete(id); }
+    for (const [id, one] of [...tiles])
+      if (!alive.has(id)) {
+        one.remove();
+        tiles.delete(id);
+      }
     const sections = [...wanted].map(([name, members]) => {
-      const kept = [...days.children].find((child) => child.dataset.day === name)
-        ?? h("section.day", { "data-day": name, "aria-label": name }, h("h2", {}, name), h("div.rows", {}));
+      const kept =
+        [...days.children].find((child) => child.dataset.day === name) ??
+        h("section.day", { "data-day": name, "aria-label": name }, h("h2", {}, name), h("div.rows", {}));
       const row = kept.querySelector(".rows");
       members.forEach((record, index) => {
         const one = tile(record);
@@ -85,10 +126,26 @@ export function gallery(element) {
   function tile(record) {
     let made = tiles.get(record.id);
     if (!made) {
-      const image = h("img", { src: thumbnailUrl(record.id), alt: "", loading: "lazy", decoding: "async", onerror: () => miss(made, record.id, "load") });
-      made = h("button.tile", { type: "button", tabindex: "-1", "data-id": record.id, style: `--a:${record.width / record.height}`,
-        "aria-label": `${titleOfPicture(record)}, ${moment(record.created_at)}` },
-      image, h("span.cell-words", {}, "File missing"), icon("starred"));
+      const image = h("img", {
+        src: thumbnailUrl(record.id),
+        alt: "",
+        loading: "lazy",
+        decoding: "async",
+        onerror: () => miss(made, record.id, "load"),
+      });
+      made = h(
+        "button.tile",
+        {
+          type: "button",
+          tabindex: "-1",
+          "data-id": record.id,
+          style: `--a:${record.width / record.height}`,
+          "aria-label": `${titleOfPicture(record)}, ${moment(record.created_at)}`,
+        },
+        image,
+        h("span.cell-words", {}, "File missing"),
+        icon("starred"),
+      );
       makeDraggable(made, () => record.id);
       tiles.set(record.id, made);
     }
@@ -102,7 +159,10 @@ export function gallery(element) {
   function miss(made, id, by) {
     made.classList.add("broken");
     made.dataset.missing = by;
-    awaitPicture(made, id, () => { restore(made); data.found(id); });
+    awaitPicture(made, id, () => {
+      restore(made);
+      data.found(id);
+    });
   }
 
   function restore(made) {
@@ -137,12 +197,22 @@ export function gallery(element) {
     }
   });
   addEventListener("keydown", (event) => {
-    if (plainKey(event) === "/" && route.get().tab === "gallery" && !grid.hidden && !event.target.closest("input, textarea")) {
+    if (
+      plainKey(event) === "/" &&
+      route.get().tab === "gallery" &&
+      !grid.hidden &&
+      !event.target.closest("input, textarea")
+    ) {
       event.preventDefault();
       search.focus();
     }
   });
   data.state.watch(draw);
-  new IntersectionObserver(([entry]) => { if (entry.isIntersecting) data.more(); }, { rootMargin: "800px" }).observe(moreButton);
+  new IntersectionObserver(
+    ([entry]) => {
+      if (entry.isIntersecting) data.more();
+    },
+    { rootMargin: "800px" },
+  ).observe(moreButton);
   data.reload();
 }

@@ -10,7 +10,15 @@ const PAGE = 60;
  * @returns an object whose `state` is {records, total, search, isLoading, hasMore, newer, problem}
  */
 export function makeGalleryData() {
-  const state = observable({ records: [], total: 0, search: "", isLoading: false, hasMore: true, newer: 0, problem: "" });
+  const state = observable({
+    records: [],
+    total: 0,
+    search: "",
+    isLoading: false,
+    hasMore: true,
+    newer: 0,
+    problem: "",
+  });
   const removed = new Map();
   let before = null;
   let asked = 0;
@@ -62,7 +70,9 @@ export function makeGalleryData() {
     if (kind === "changed") {
       set({ records: records.map((record) => (ids.includes(record.id) ? { ...record, favorite } : record)) });
     } else if (kind === "removed") {
-      records.forEach((record, index) => { if (ids.includes(record.id)) removed.set(record.id, { record, index }); });
+      records.forEach((record, index) => {
+        if (ids.includes(record.id)) removed.set(record.id, { record, index });
+      });
       const rest = records.filter((record) => !ids.includes(record.id));
       set({ records: rest, total: total - (records.length - rest.length) });
     } else if (kind === "restored") {

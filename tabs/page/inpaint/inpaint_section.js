@@ -18,9 +18,18 @@ const NEEDS = "Inpaint begins from a picture. Drop one, paste it, or choose a fi
 const EMPTY = "Nothing is masked. Paint the area to change, or use Image to image.";
 const FULL = "Everything is masked and the mask is turned around: nothing would change. Clear part of the mask.";
 const FAINT = "What is painted is too faint to count. Turn Soft inpainting on, or paint over it.";
-const OUTSIDE = "All that is to change lies in the part of the picture that is cut off. Choose the size Picture, or another resize mode.";
-const CONTENTS = [["original", "Original"], ["fill", "Fill"], ["noise", "Noise"], ["nothing", "Nothing"]];
-const AREAS = [["whole", "Whole picture"], ["masked", "Masked area only"]];
+const OUTSIDE =
+  "All that is to change lies in the part of the picture that is cut off. Choose the size Picture, or another resize mode.";
+const CONTENTS = [
+  ["original", "Original"],
+  ["fill", "Fill"],
+  ["noise", "Noise"],
+  ["nothing", "Nothing"],
+];
+const AREAS = [
+  ["whole", "Whole picture"],
+  ["masked", "Masked area only"],
+];
 const FIELDS = ["blur", "invert", "content", "area", "padding", "soft", "keep_size"];
 /** A picture that nothing names is kept for a day. */
 const SENT_MS = 3_600_000;
@@ -40,13 +49,35 @@ export function inpaint_section(element) {
   showProblem("mask.image", bench.painting, bench.maskProblem);
   bench.element.addEventListener("problem", bench.show);
   // A stroke may settle what stood in the way.
-  bench.canvas.share.later(() => { if (!bench.maskProblem.hidden) change({}); });
+  bench.canvas.share.later(() => {
+    if (!bench.maskProblem.hidden) change({});
+  });
   placeCanvas("inpaint", bench.element, "Back to the canvas");
   const padding = slider("mask.padding", 8, { to: 256 });
-  const paint = h("div.fields", {}, choice("mask.content", CONTENTS, "Start the masked area from"),
-    choice("mask.area", AREAS, "Work on"), padding);
+  const paint = h(
+    "div.fields",
+    {},
+    choice("mask.content", CONTENTS, "Start the masked area from"),
+    choice("mask.area", AREAS, "Work on"),
+    padding,
+  );
   const extend = extendFields();
-  element.replaceChildren(h("div.fields", {}, choice(MODE, [["paint", "Paint a mask"], ["extend", "Extend"]], "What to do"), paint, extend));
+  element.replaceChildren(
+    h(
+      "div.fields",
+      {},
+      choice(
+        MODE,
+        [
+          ["paint", "Paint a mask"],
+          ["extend", "Extend"],
+        ],
+        "What to do",
+      ),
+      paint,
+      extend,
+    ),
+  );
   form.watch((now) => {
     paint.hidden = !isPainting(now);
     extend.hidden = isPainting(now);
@@ -54,22 +85,41 @@ export function inpaint_section(element) {
     open(now["init_image.image"]);
   });
   joinRecipe("inpaint_section", {
-    rules: { "inpaint.picture": (values) => (values["init_image.image"] ? null : { text: NEEDS, fixes: [] }), "mask.image": maskProblem,
-      "mask.padding": inPaint((values) => (values["mask.area"] === "masked" ? ranged("mask.padding", values["mask.padding"], true) : null)) },
+    rules: {
+      "inpaint.picture": (values) => (values["init_image.image"] ? null : { text: NEEDS, fixes: [] }),
+      "mask.image": maskProblem,
+      "mask.padding": inPaint((values) =>
+        values["mask.area"] === "masked" ? ranged("mask.padding", values["mask.padding"], true) : null,
+      ),
+    },
   });
 }
 
 /** Fill the part below the strength: how the mask's edge is treated. Here both modes are written into the recipe. */
 export function edge_section(element) {
   const soft = h("div.pair", {}, shareSlider("hardness", "Brush hardness"), shareSlider("strength", "Brush strength"));
-  const fields = h("div.fields", {}, slider("mask.blur", 1, { to: 64 }),
-    h("div.switches", {}, toggle("mask.invert", "Change what is not painted"), toggle("mask.soft", "Soft inpainting"), soft));
+  const fields = h(
+    "div.fields",
+    {},
+    slider("mask.blur", 1, { to: 64 }),
+    h(
+      "div.switches",
+      {},
+      toggle("mask.invert", "Change what is not painted"),
+      toggle("mask.soft", "Soft inpainting"),
+      soft,
+    ),
+  );
   element.replaceChildren(fields);
   form.watch((now) => {
     fields.hidden = !isPainting(now);
     soft.hidden = !now["mask.soft"];
   });
-  joinRecipe("edge_section", { rules: { "mask.blur": inPaint((values) => ranged("mask.blur", values["mask.blur"], true)), ...extendPart.rules }, write, read });
+  joinRecipe("edge_section", {
+    rules: { "mask.blur": inPaint((values) => ranged("mask.blur", values["mask.blur"], true)), ...extendPart.rules },
+    write,
+    read,
+  });
 }
 
 const inPaint = (rule) => (values) => (isPainting(values) ? rule(values) : null);
@@ -93,9 +143,16 @@ async function open(picture) {
 }
 
 async function write(draft, values) {
-  if (!isPainting(values)) { extendPart.write(draft, values); return; }
+  if (!isPainting(values)) {
+    extendPart.write(draft, values);
+    return;
+  }
   const keep_size = values["mask.area"] === "whole" && keepsSize(values, "inpaint");
-  draft.mask = { ...partOf("mask", values), keep_size, image: refOf(await sendMask(values["init_image.image"].sha256)) };
+  draft.mask = {
+    ...partOf("mask", values),
+    keep_size,
+    image: refOf(await sendMask(values["init_image.image"].sha256)),
+  };
 }
 
 // The same mask is sent once.

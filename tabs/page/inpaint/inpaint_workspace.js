@@ -33,8 +33,14 @@ export function makeBench() {
   const goOn = button({ label: "Use the result", onclick: useResult });
   const empty = h("div.bench-empty", { "data-field": "inpaint.picture" }, area.element, pictureProblem);
   const painting = h("div.bench-canvas", { "data-field": "mask.image" }, canvas.element);
-  const element = h("section.bench", { "aria-label": "Canvas" }, empty, painting, frame.element,
-    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), h("div.bench-acts", {}, other, result, goOn)));
+  const element = h(
+    "section.bench",
+    { "aria-label": "Canvas" },
+    empty,
+    painting,
+    frame.element,
+    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), h("div.bench-acts", {}, other, result, goOn)),
+  );
   // Tools that change are no answer to what Generate asks for.
   for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
   canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);
@@ -63,7 +69,13 @@ export function makeBench() {
     result.hidden = !job.view.get().cells.some(Boolean);
     goOn.hidden = !picture || result.hidden;
     const isLost = Boolean(picture) && lost.endsWith(picture.sha256);
-    const [strong, rest] = isLost ? ["The picture is not here any more.", "Choose it again."] : !picture ? ["Choose the picture to change.", ""] : isExtending ? extendWords(now, picture) : maskWords(now);
+    const [strong, rest] = isLost
+      ? ["The picture is not here any more.", "Choose it again."]
+      : !picture
+        ? ["Choose the picture to change.", ""]
+        : isExtending
+          ? extendWords(now, picture)
+          : maskWords(now);
     const text = `${strong} ${rest}`.trim();
     if (words.textContent.trim() !== text) words.replaceChildren(h("strong", {}, strong), ` ${rest}`);
     words.hidden = !maskProblem.hidden;
@@ -74,23 +86,38 @@ export function makeBench() {
     const share = canvas.share.get();
     const percent = share < 0.01 ? "Less than 1%" : `${Math.min(99, Math.round(100 * share))}%`;
     const isKept = now["mask.invert"];
-    const rest = canvas.isFaint() ? "What is painted is too faint to count without Soft inpainting." : share === 0 ? "Nothing is masked yet." : share === 1 ? "The whole picture is masked."
-      : `${percent} of the picture is masked.`;
+    const rest = canvas.isFaint()
+      ? "What is painted is too faint to count without Soft inpainting."
+      : share === 0
+        ? "Nothing is masked yet."
+        : share === 1
+          ? "The whole picture is masked."
+          : `${percent} of the picture is masked.`;
     return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
   };
 
   route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
   form.watch(draw);
-  form.later((now, before) => { if (now["mask.soft"] !== before["mask.soft"]) canvas.recount(); });
+  form.later((now, before) => {
+    if (now["mask.soft"] !== before["mask.soft"]) canvas.recount();
+  });
   canvas.share.later(() => {
     draw();
     if (element.checkVisibility()) announce(words.textContent);
   });
   // Pictures that nothing names are swept after a day; the form may be older.
   const image = canvas.element.querySelector("img");
-  image.addEventListener("error", () => { lost = image.src; draw(); });
-  image.addEventListener("load", () => { lost = ""; draw(); });
-  addEventListener("focus", () => { if (lost) loadAgain(image); });
+  image.addEventListener("error", () => {
+    lost = image.src;
+    draw();
+  });
+  image.addEventListener("load", () => {
+    lost = "";
+    draw();
+  });
+  addEventListener("focus", () => {
+    if (lost) loadAgain(image);
+  });
   job.view.later(draw);
   new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
   return { element, canvas, empty, painting, maskProblem, pictureProblem, show: () => showFace("canvas") };
@@ -99,8 +126,14 @@ export function makeBench() {
 function extendWords(now, picture) {
   const inner = innerSize(picture);
   const { width, height } = extended(now);
-  if (width === inner.width && height === inner.height) return ["Drag a side of the frame,", "or give a side some pixels."];
-  const cuts = [[picture.width - inner.width, "right"], [picture.height - inner.height, "foot"]].filter(([cut]) => cut);
-  const cut = cuts.length ? ` Sides are multiples of 8: ${cuts.map(([lost, side]) => `${lost} px at the ${side}`).join(" and ")} are cut off.` : "";
+  if (width === inner.width && height === inner.height)
+    return ["Drag a side of the frame,", "or give a side some pixels."];
+  const cuts = [
+    [picture.width - inner.width, "right"],
+    [picture.height - inner.height, "foot"],
+  ].filter(([cut]) => cut);
+  const cut = cuts.length
+    ? ` Sides are multiples of 8: ${cuts.map(([lost, side]) => `${lost} px at the ${side}`).join(" and ")} are cut off.`
+    : "";
   return ["The new frame.", `${pixels(picture.width, picture.height)} becomes ${pixels(width, height)}.${cut}`];
 }

@@ -41,6 +41,13 @@ function settle() {
 export function joinFaces(stage) {
   stage.append(...[...canvases.values()].map(({ element }) => element));
   let tab = null;
-  route.watch((now) => { if (now.tab !== tab) { tab = now.tab; settle(); } });
-  job.view.later(() => { if (job.isActive() && face.get() === "canvas") showFace("result"); });
+  route.watch((now) => {
+    if (now.tab !== tab) {
+      tab = now.tab;
+      settle();
+    }
+  });
+  job.view.later(() => {
+    if (job.isActive() && face.get() === "canvas") showFace("result");
+  });
 }

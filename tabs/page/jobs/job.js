@@ -28,14 +28,17 @@ let cancelSoon = false;
 let before = emptyView(); // what the stage showed before a request that may be refused
 
 export const job = {
-  view, waiting,
+  view,
+  waiting,
   isActive: () => isUnderWay(view.get()),
   /** Id of the newest picture that the stage shows. */
   lastPicture: () => view.get().cells.find(Boolean)?.id ?? null,
   lastSeed: () => view.get().cells.find(Boolean)?.seed ?? view.get().recipe?.seed ?? null,
 
   /** The Generate bar lends its event. */
-  attach(trigger) { ask = () => trigger("submit"); },
+  attach(trigger) {
+    ask = () => trigger("submit");
+  },
 
   /** What the event sends: gradio calls this when the event fires. */
   request: () => pending,
@@ -57,8 +60,10 @@ export const job = {
     try {
       const made = await prepare();
       if (!isNow) job.show((await post("/jobs", made)).id, look);
-      else if (cancelSoon) { takeBack(); return false; }
-      else start({ draft: made }, view.get());
+      else if (cancelSoon) {
+        takeBack();
+        return false;
+      } else start({ draft: made }, view.get());
       return true;
     } catch (problem) {
       if (isNow) takeBack();
@@ -79,11 +84,16 @@ export const job = {
 
   /** End the job that is shown. */
   async cancel(id = view.get().id) {
-    if (!id) { cancelSoon = view.get().phase === "sending"; return; }
+    if (!id) {
+      cancelSoon = view.get().phase === "sending";
+      return;
+    }
     try {
       await request("DELETE", `/jobs/${encodeURIComponent(id)}`);
       waiting.set(waiting.get().filter((other) => other !== id));
-    } catch (problem) { say(problem); }
+    } catch (problem) {
+      say(problem);
+    }
   },
 
   /** Make the shown job again, or only some of its pictures. */
@@ -94,10 +104,14 @@ export const job = {
   },
 
   /** Make it again as it was, where it has no recipe: an upscale. */
-  async repeat() { job.take((await post(`/jobs/${encodeURIComponent(view.get().id)}/rerun`)).id); },
+  async repeat() {
+    job.take((await post(`/jobs/${encodeURIComponent(view.get().id)}/rerun`)).id);
+  },
 
   /** Follow a job of this person here; one that is shown already keeps its places. */
-  take(id) { start({ follow: id }, sendingView(view.get().id === id ? view.get() : emptyView(), view.get())); },
+  take(id) {
+    start({ follow: id }, sendingView(view.get().id === id ? view.get() : emptyView(), view.get()));
+  },
 
   /** Follow a job that was just queued: now, or when its turn comes. look: as of `make`; note: "round 2 of 4". */
   show(id, look, note = "") {
@@ -108,9 +122,15 @@ export const job = {
   },
 
   /** The view of a job when it has ended; never, if it is not shown here any more. */
-  ended: (id) => new Promise((resolve) => {
-    const stop = view.later((now) => { if (now.id === id && !isUnderWay(now)) { stop(); resolve(now); } });
-  }),
+  ended: (id) =>
+    new Promise((resolve) => {
+      const stop = view.later((now) => {
+        if (now.id === id && !isUnderWay(now)) {
+          stop();
+          resolve(now);
+        }
+      });
+    }),
 
   /** One value of the event: the job so far. */
   receive(text) {
@@ -120,9 +140,15 @@ export const job = {
     if (told.stream !== stream && !(told.stream === "" && told.type === "refused")) return;
     heardAt = performance.now();
     heardOf = stream;
-    if (told.type === "nothing") { nothing(); return; }
+    if (told.type === "nothing") {
+      nothing();
+      return;
+    }
     unheard.set(null);
-    if (told.type === "refused") { refused(told); return; }
+    if (told.type === "refused") {
+      refused(told);
+      return;
+    }
     take(told);
   },
 };
@@ -133,7 +159,10 @@ function take(told) {
   const next = { ...merge(now, told), note: notes.get(told.job) ?? "" };
   view.set(next);
   if (next.phase !== now.phase) watchEngine();
-  if (cancelSoon && next.id) { cancelSoon = false; job.cancel(next.id); }
+  if (cancelSoon && next.id) {
+    cancelSoon = false;
+    job.cancel(next.id);
+  }
   if (!isUnderWay(next)) ended(next);
 }
 
@@ -151,7 +180,9 @@ function start(what, first) {
 // The server knows nothing to follow. A draft on its way was lost then: it is sent once more, by the API.
 function nothing() {
   if (view.get().phase !== "sending") {
-    isLeftBehind().then((isThere) => { if (isThere && !job.isActive()) job.resume(); });
+    isLeftBehind().then((isThere) => {
+      if (isThere && !job.isActive()) job.resume();
+    });
     return;
   }
   askDirectly();
@@ -182,7 +213,17 @@ function goOn() {
   const [next, ...rest] = waiting.get();
   if (!next) return;
   waiting.set(rest);
-  start({ follow: next }, { ...view.get(), phase: "sending", id: null, preview: null, behind: shownUrl(view.get()), cells: view.get().cells.map(() => null) });
+  start(
+    { follow: next },
+    {
+      ...view.get(),
+      phase: "sending",
+      id: null,
+      preview: null,
+      behind: shownUrl(view.get()),
+      cells: view.get().cells.map(() => null),
+    },
+  );
 }
 
 /** Follow again from where we were. */
@@ -192,9 +233,24 @@ function followAgain() {
 }
 
 const { askDirectly, afterBreak, nudge } = makeRecovery({
-  view, stream: () => stream, isLost: () => job.isActive() && Boolean(pending), followed: () => view.get().id ?? JSON.parse(pending).follow,
-  unheard: () => (cancelSoon ? null : unheard.get()), known: () => [...waiting.get(), before.id], heardAt: () => heardAt, isHeard: () => heardOf === stream,
-  follow: (id) => { unheard.set(null); start({ follow: id }, view.get()); }, followAgain, take, takeBack, refused,
+  view,
+  stream: () => stream,
+  isLost: () => job.isActive() && Boolean(pending),
+  followed: () => view.get().id ?? JSON.parse(pending).follow,
+  unheard: () => (cancelSoon ? null : unheard.get()),
+  known: () => [...waiting.get(), before.id],
+  heardAt: () => heardAt,
+  isHeard: () => heardOf === stream,
+  follow: (id) => {
+    unheard.set(null);
+    start({ follow: id }, view.get());
+  },
+  followAgain,
+  take,
+  takeBack,
+  refused,
 });
 setInterval(nudge, 1000);
-online.later((isOnline) => { if (isOnline) afterBreak(); });
+online.later((isOnline) => {
+  if (isOnline) afterBreak();
+});

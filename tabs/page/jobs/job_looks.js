@@ -26,22 +26,44 @@ export async function isLeftBehind() {
   if (looks >= MOST_LOOKS) return false;
   looks += 1;
   const { rows } = await get("/queue").catch(() => ({ rows: [] }));
-  const isThere = rows.some((row) => row.mine && SHOWN.has(row.type) && (row.state === "running" || row.state === "queued"));
-  if (isThere) await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+  const isThere = rows.some(
+    (row) => row.mine && SHOWN.has(row.type) && (row.state === "running" || row.state === "queued"),
+  );
+  if (isThere)
+    await new Promise((resolve) => {
+      setTimeout(resolve, LOOK_MS);
+    });
   return isThere;
 }
 
 /** Whether a status of GET /jobs/{id} says what the view says already. */
-export const isSame = ({ state, step }, { phase, index = 0 }) => (phase === "running" ? state === "running" && step === index
-  : phase === "queued" && state === "queued");
+export const isSame = ({ state, step }, { phase, index = 0 }) =>
+  phase === "running" ? state === "running" && step === index : phase === "queued" && state === "queued";
 
 /** A status of GET /jobs/{id} as the event would have told of it, but for the preview. */
 export async function toldOf(status) {
   const { recipe } = status;
-  const pictures = await Promise.all(status.image_ids.map((id) => get(`/images/${encodeURIComponent(id)}/record`).catch(() => null)));
-  const saved = pictures.flatMap((one, image) => (one ? [{ image, id: one.id, width: one.width, height: one.height, seed: one.seed ?? "", favorite: one.favorite }] : []));
-  const shown = recipe ? { ...recipe, model: recipe.model.name, seed: status.seed } : { prompt: status.title, count: 1 };
+  const pictures = await Promise.all(
+    status.image_ids.map((id) => get(`/images/${encodeURIComponent(id)}/record`).catch(() => null)),
+  );
+  const saved = pictures.flatMap((one, image) =>
+    one
+      ? [{ image, id: one.id, width: one.width, height: one.height, seed: one.seed ?? "", favorite: one.favorite }]
+      : [],
+  );
+  const shown = recipe
+    ? { ...recipe, model: recipe.model.name, seed: status.seed }
+    : { prompt: status.title, count: 1 };
   const isRunning = status.state === "running";
-  return { type: "job", job: status.id, state: status.state, recipe: shown, saved, notices: status.notices ?? [], position: status.position,
-    ...(isRunning ? { image: status.image, index: status.step, total: status.total_steps, left_s: status.left_s } : {}), ...(status.error ?? {}) };
+  return {
+    type: "job",
+    job: status.id,
+    state: status.state,
+    recipe: shown,
+    saved,
+    notices: status.notices ?? [],
+    position: status.position,
+    ...(isRunning ? { image: status.image, index: status.step, total: status.total_steps, left_s: status.left_s } : {}),
+    ...(status.error ?? {}),
+  };
 }

@@ -42,7 +42,10 @@ export function makeRecovery(job) {
   async function lookAt(id, stream) {
     const status = await get(`/jobs/${encodeURIComponent(id)}`);
     if (stream !== job.stream() || isSame(status, job.view.get())) return;
-    if (job.isHeard()) { job.followAgain(); return; }
+    if (job.isHeard()) {
+      job.followAgain();
+      return;
+    }
     const told = await toldOf(status);
     if (stream === job.stream() && !job.isHeard()) job.take(told);
   }
@@ -59,8 +62,11 @@ export function makeRecovery(job) {
   }
 
   // Gradio tells a page nothing of an event that was refused on its way; the browser knows.
-  const isRefused = ({ name, responseStatus }) => name.includes("/gradio_api/queue/join") && (responseStatus === 0 || responseStatus >= 400);
-  new PerformanceObserver((list) => { if (list.getEntries().some(isRefused)) askDirectly(); }).observe({ type: "resource" });
+  const isRefused = ({ name, responseStatus }) =>
+    name.includes("/gradio_api/queue/join") && (responseStatus === 0 || responseStatus >= 400);
+  new PerformanceObserver((list) => {
+    if (list.getEntries().some(isRefused)) askDirectly();
+  }).observe({ type: "resource" });
 
   return {
     askDirectly,
@@ -73,7 +79,8 @@ export function makeRecovery(job) {
     /** Look whether the event has said nothing for long; called every second. */
     nudge() {
       const now = performance.now();
-      if (online.get() && now - job.heardAt() >= (job.isHeard() ? SILENT_MS : UNHEARD_MS) && now - askedAt >= AGAIN_MS) askDirectly();
+      if (online.get() && now - job.heardAt() >= (job.isHeard() ? SILENT_MS : UNHEARD_MS) && now - askedAt >= AGAIN_MS)
+        askDirectly();
     },
   };
 }

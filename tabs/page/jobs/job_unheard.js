@@ -25,7 +25,9 @@ export const unheard = {
     const kept = /** @type {Sent|null} */ (recall("unheard", null, "sessionStorage"));
     if (!kept || Date.now() - kept.at > LONGEST_MS) return null;
     // What is sent while the answer is on its way is not heard of by it.
-    const settle = () => { if (!now) unheard.set(null); };
+    const settle = () => {
+      if (!now) unheard.set(null);
+    };
     try {
       const made = await post("/jobs", kept.draft, kept.key);
       settle();

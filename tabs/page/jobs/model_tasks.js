@@ -54,6 +54,10 @@ export async function begin(type, body) {
 /** "2.1 of 6.9 GB · 4 min left". */
 export function progressWords(row) {
   if (row.state === "queued") return row.position ? "Waiting for another one" : "Waiting";
-  const part = row.total_bytes ? bytesOf(row.done_bytes ?? 0, row.total_bytes) : row.progress ? `${Math.round(100 * row.progress)}%` : "Beginning";
+  const part = row.total_bytes
+    ? bytesOf(row.done_bytes ?? 0, row.total_bytes)
+    : row.progress
+      ? `${Math.round(100 * row.progress)}%`
+      : "Beginning";
   return [part, leftWords(row.left_s)].filter(Boolean).join(" · ");
 }

@@ -94,7 +94,9 @@ export function makePaper(channels, tell, isHard) {
       now = { dab, brush };
       paint(dab);
     },
-    paint(dab) { if (now) paint(dab); },
+    paint(dab) {
+      if (now) paint(dab);
+    },
     end() {
       if (!now) return;
       now = null;
@@ -111,7 +113,9 @@ export function makePaper(channels, tell, isHard) {
     canUndo: () => history.canUndo(),
     canRedo: () => history.canRedo(),
     whole,
-    clear() { if (!isEmpty()) whole(() => wipe(layer)); },
+    clear() {
+      if (!isEmpty()) whole(() => wipe(layer));
+    },
     invert: () => whole((all) => mapMask(layer, all, (value) => 255 - value)),
     everything: () => whole((all) => mapMask(layer, all, () => 255)),
     /** Set a rectangle. @param {import("./layer.js").Rect} rect */

@@ -3,7 +3,17 @@
 import { isCommand, isComposing, keyOf, plainKey } from "../ui/shortcut.js";
 
 const MOVED = 48;
-const PLAIN = { b: "brush", e: "eraser", i: "invert", "[": "smaller", "]": "larger", 0: "fit", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut" };
+const PLAIN = {
+  b: "brush",
+  e: "eraser",
+  i: "invert",
+  "[": "smaller",
+  "]": "larger",
+  0: "fit",
+  "+": "zoomIn",
+  "=": "zoomIn",
+  "-": "zoomOut",
+};
 const MOVES = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 /**
@@ -13,7 +23,10 @@ const MOVES = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDo
  */
 export function canvasKeys(element, field, act) {
   let isSpaceDown = false;
-  const space = (isDown) => { isSpaceDown = isDown; field.classList.toggle("panning", isDown); };
+  const space = (isDown) => {
+    isSpaceDown = isDown;
+    field.classList.toggle("panning", isDown);
+  };
 
   element.addEventListener("keydown", (event) => {
     if (isComposing(event) || event.target.closest("dialog, input[type=text]")) return;
@@ -26,11 +39,19 @@ export function canvasKeys(element, field, act) {
 
   function onField(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === " ") { event.preventDefault(); space(true); }
+    if (event.key === " ") {
+      event.preventDefault();
+      space(true);
+    }
     const move = MOVES[event.key];
-    if (move) { event.preventDefault(); act.pan(move[0] * MOVED, move[1] * MOVED); }
+    if (move) {
+      event.preventDefault();
+      act.pan(move[0] * MOVED, move[1] * MOVED);
+    }
   }
-  field.addEventListener("keyup", (event) => { if (event.key === " ") space(false); });
+  field.addEventListener("keyup", (event) => {
+    if (event.key === " ") space(false);
+  });
   field.addEventListener("blur", () => space(false));
   return { isSpaceDown: () => isSpaceDown };
 }

@@ -67,7 +67,9 @@ export function makeHistory(layer) {
 
   return {
     /** A step begins; what it is about to change is told by `keep`. */
-    begin() { open = new Map(); },
+    begin() {
+      open = new Map();
+    },
     /** Keep a rectangle as it is now, before it is changed. */
     keep([left, top, right, bottom]) {
       for (let y = Math.floor(top / TILE); y * TILE < bottom; y += 1) {
@@ -79,7 +81,11 @@ export function makeHistory(layer) {
     },
     /** The step is done. */
     end() {
-      if (open?.size) { past.push(open); future.length = 0; forgetOldest(); }
+      if (open?.size) {
+        past.push(open);
+        future.length = 0;
+        forgetOldest();
+      }
       open = null;
     },
     /** The step was a mistake: as if it had not begun. Returns what changed. */

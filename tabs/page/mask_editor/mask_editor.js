@@ -30,22 +30,63 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   let each = 1;
 
   const isHard = () => look === "mask" && !isSoft();
-  const paper = makePaper(look === "colors" ? 4 : 1, (changed) => { if (changed) screen.changed(changed); tell(); }, isHard);
-  const view = makeView(() => { screen.place(field.clientWidth, field.clientHeight); tell(); });
+  const paper = makePaper(
+    look === "colors" ? 4 : 1,
+    (changed) => {
+      if (changed) screen.changed(changed);
+      tell();
+    },
+    isHard,
+  );
+  const view = makeView(() => {
+    screen.place(field.clientWidth, field.clientHeight);
+    tell();
+  });
   const screen = makeScreen(look, view.at, isSoft);
   const ring = brushRing();
-  const field = h("div.canvas-field", { tabindex: "0", role: "application", "aria-label": label }, ...screen.elements, ring.element);
+  const field = h(
+    "div.canvas-field",
+    { tabindex: "0", role: "application", "aria-label": label },
+    ...screen.elements,
+    ring.element,
+  );
   const act = {
-    brush: () => take({ tool: "brush" }), eraser: () => take({ tool: "eraser" }), pick: () => take({ tool: "pick" }),
-    undo: () => { if (paper.undo()) announce("Undone."); }, redo: () => { if (paper.redo()) announce("Done again."); },
-    clear: paper.clear, fit: view.fit, zoomIn: () => view.zoom(1.25), zoomOut: () => view.zoom(0.8), pan: view.pan,
-    larger: () => resize(look, 1), smaller: () => resize(look, -1),
-    ...(look === "colors" ? {} : { invert: paper.invert, everything: paper.everything, rectangle }), load, download,
+    brush: () => take({ tool: "brush" }),
+    eraser: () => take({ tool: "eraser" }),
+    pick: () => take({ tool: "pick" }),
+    undo: () => {
+      if (paper.undo()) announce("Undone.");
+    },
+    redo: () => {
+      if (paper.redo()) announce("Done again.");
+    },
+    clear: paper.clear,
+    fit: view.fit,
+    zoomIn: () => view.zoom(1.25),
+    zoomOut: () => view.zoom(0.8),
+    pan: view.pan,
+    larger: () => resize(look, 1),
+    smaller: () => resize(look, -1),
+    ...(look === "colors" ? {} : { invert: paper.invert, everything: paper.everything, rectangle }),
+    load,
+    download,
   };
   const panel = morePanel(look, act, () => sheet);
   const tools = ["brush", "eraser", look === "colors" ? "pick" : "invert", "undo", "redo", "clear", "fit"];
-  const toolbar = makeToolbar({ look, label: `${label}: tools`, tools, act, more: look === "mask" ? panel.open : null, extra });
-  const element = h("div.paint-canvas", { "data-look": look }, h("div.tools-place", {}, toolbar.element, panel.element), field);
+  const toolbar = makeToolbar({
+    look,
+    label: `${label}: tools`,
+    tools,
+    act,
+    more: look === "mask" ? panel.open : null,
+    extra,
+  });
+  const element = h(
+    "div.paint-canvas",
+    { "data-look": look },
+    h("div.tools-place", {}, toolbar.element, panel.element),
+    field,
+  );
   const keys = canvasKeys(element, field, act);
 
   function place(event) {
@@ -63,7 +104,11 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   function brush(event) {
     const { tool, hardness, strength, color } = hand.get();
     const soft = isSoft() ? { hardness, strength } : { hardness: 1, strength: 1 };
-    return { ...soft, isErasing: tool === "eraser" || Boolean(event.buttons & 32), color: color ? channelsOf(color) : [0, 0, 0] };
+    return {
+      ...soft,
+      isErasing: tool === "eraser" || Boolean(event.buttons & 32),
+      color: color ? channelsOf(color) : [0, 0, 0],
+    };
   }
 
   listenForStrokes(field, {
@@ -73,7 +118,9 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
       if (look === "colors" && hand.get().tool === "pick") pick(event);
       else paper.begin(dab(event), brush(event));
     },
-    move: (events) => { for (const event of events) paper.paint(dab(event)); },
+    move: (events) => {
+      for (const event of events) paper.paint(dab(event));
+    },
     end: paper.end,
     cancel: paper.cancel,
     pan: view.pan,
@@ -96,7 +143,12 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   }
 
   function tell() {
-    toolbar.show({ canUndo: paper.canUndo(), canRedo: paper.canRedo(), isEmpty: paper.isEmpty(), scale: view.at.scale });
+    toolbar.show({
+      canUndo: paper.canUndo(),
+      canRedo: paper.canRedo(),
+      isEmpty: paper.isEmpty(),
+      scale: view.at.scale,
+    });
   }
 
   /** Set a rectangle, in pixels of the picture. */
@@ -108,7 +160,8 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   async function load(file) {
     const read = await readMask(file, paper.layer()).catch(() => null);
     if (!read) return `${file.name} can’t be read. Use a PNG, JPEG or WebP.`;
-    if (!read.fits) return `${file.name} is ${read.width} × ${read.height}; the picture is ${sheet.width} × ${sheet.height}. Use a mask of the same shape.`;
+    if (!read.fits)
+      return `${file.name} is ${read.width} × ${read.height}; the picture is ${sheet.width} × ${sheet.height}. Use a mask of the same shape.`;
     paper.whole(read.take);
     return "";
   }
@@ -116,12 +169,17 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
   const blob = () => pngOf(paper.layer(), sheet.width, sheet.height, look === "colors" ? screen.ground() : null);
 
   async function download() {
-    const link = h("a", { href: URL.createObjectURL(await blob()), download: look === "mask" ? "mask.png" : "drawing.png" });
+    const link = h("a", {
+      href: URL.createObjectURL(await blob()),
+      download: look === "mask" ? "mask.png" : "drawing.png",
+    });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  const measure = () => { if (field.clientWidth) view.measure(sheet, { width: field.clientWidth, height: field.clientHeight }); };
+  const measure = () => {
+    if (field.clientWidth) view.measure(sheet, { width: field.clientWidth, height: field.clientHeight });
+  };
   new ResizeObserver(measure).observe(field);
   // Another theme has another accent.
   new MutationObserver(measure).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
@@ -139,18 +197,26 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
       if (next.key === sheet.key && next.url === sheet.url) return;
       sheet = next;
       each = Math.max(1, Math.max(next.width, next.height) / MOST_SIDE);
-      await paper.open(next.key, Math.max(1, Math.round(next.width / each)), Math.max(1, Math.round(next.height / each)), () => {
-        screen.show(paper.layer(), next.url, next.width);
-        toolbar.measure(next);
-        take({ tool: "brush" });
-        measure();
-        view.fit();
-      });
+      await paper.open(
+        next.key,
+        Math.max(1, Math.round(next.width / each)),
+        Math.max(1, Math.round(next.height / each)),
+        () => {
+          screen.show(paper.layer(), next.url, next.width);
+          toolbar.measure(next);
+          take({ tool: "brush" });
+          measure();
+          view.fit();
+        },
+      );
     },
     /** What is painted, as a PNG of the picture's size. */
     blob,
     /** It is to be taken in another way: soft or hard. */
-    recount() { paper.recount(); measure(); },
+    recount() {
+      paper.recount();
+      measure();
+    },
     load,
   };
 }

@@ -68,7 +68,10 @@ export function listenForStrokes(element, told) {
 
   function move(event) {
     const before = fingers.get(event.pointerId);
-    if (!before) { if (event.pointerType !== "touch") told.hover(event); return; }
+    if (!before) {
+      if (event.pointerType !== "touch") told.hover(event);
+      return;
+    }
     const now = place(event);
     travelled += Math.hypot(now.x - before.x, now.y - before.y);
     if (doing === "pinch") pinch(event.pointerId, before, now);
@@ -108,13 +111,19 @@ export function listenForStrokes(element, told) {
   element.addEventListener("pointermove", move);
   element.addEventListener("pointerup", up);
   element.addEventListener("pointercancel", up);
-  element.addEventListener("mousedown", (event) => { if (event.button === 1) event.preventDefault(); });
+  element.addEventListener("mousedown", (event) => {
+    if (event.button === 1) event.preventDefault();
+  });
   element.addEventListener("pointerleave", () => told.hover(null));
   // Pinching a trackpad comes as a wheel with Ctrl. A plain wheel scrolls the page until the canvas is in use.
-  element.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey && !told.isInUse()) return;
-    event.preventDefault();
-    const { x, y } = place(event);
-    told.zoom(Math.exp(-event.deltaY * (event.deltaMode === 1 ? 0.05 : event.ctrlKey ? 0.01 : 0.002)), x, y);
-  }, { passive: false });
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey && !told.isInUse()) return;
+      event.preventDefault();
+      const { x, y } = place(event);
+      told.zoom(Math.exp(-event.deltaY * (event.deltaMode === 1 ? 0.05 : event.ctrlKey ? 0.01 : 0.002)), x, y);
+    },
+    { passive: false },
+  );
 }

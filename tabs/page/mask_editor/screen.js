@@ -25,7 +25,9 @@ function context(width, height) {
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
-  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })));
+  const picture = onBackground(
+    /** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })),
+  );
   const ground = h("div.canvas-ground", {}, picture);
   const canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { "aria-hidden": "true" }));
   const screen = canvas.getContext("2d");
@@ -67,9 +69,14 @@ export function makeScreen(look, at, isSoft) {
   // From pixels of the layer to those of the screen, grown by so many of them.
   function onScreen([left, top, right, bottom], room) {
     const scale = at.scale * each * ratio;
-    const [x, y] = [Math.max(0, Math.floor(at.x * ratio + left * scale - room)), Math.max(0, Math.floor(at.y * ratio + top * scale - room))];
-    const [x2, y2] = [Math.min(canvas.width, Math.ceil(at.x * ratio + right * scale + room)),
-      Math.min(canvas.height, Math.ceil(at.y * ratio + bottom * scale + room))];
+    const [x, y] = [
+      Math.max(0, Math.floor(at.x * ratio + left * scale - room)),
+      Math.max(0, Math.floor(at.y * ratio + top * scale - room)),
+    ];
+    const [x2, y2] = [
+      Math.min(canvas.width, Math.ceil(at.x * ratio + right * scale + room)),
+      Math.min(canvas.height, Math.ceil(at.y * ratio + bottom * scale + room)),
+    ];
     return x2 > x && y2 > y ? [x, y, x2 - x, y2 - y] : null;
   }
 
@@ -79,7 +86,14 @@ export function makeScreen(look, at, isSoft) {
     if (!area) return;
     // The edges in the area also come from shapes beside it.
     const around = onScreen(part, 2 * reach);
-    const clips = look === "mask" ? [[screen, area], [edge, area], [shape, around]] : [[screen, area]];
+    const clips =
+      look === "mask"
+        ? [
+            [screen, area],
+            [edge, area],
+            [shape, around],
+          ]
+        : [[screen, area]];
     for (const [one, clip] of clips) {
       one.save();
       one.beginPath();
@@ -90,12 +104,19 @@ export function makeScreen(look, at, isSoft) {
     const into = look === "mask" ? shape : screen;
     into.imageSmoothingEnabled = at.scale * each < BLOCKS;
     into.imageSmoothingQuality = at.scale * each < 0.6 ? "high" : "low";
-    into.drawImage(sheet.canvas, at.x * ratio, at.y * ratio, layer.width * each * at.scale * ratio, layer.height * each * at.scale * ratio);
+    into.drawImage(
+      sheet.canvas,
+      at.x * ratio,
+      at.y * ratio,
+      layer.width * each * at.scale * ratio,
+      layer.height * each * at.scale * ratio,
+    );
     if (look === "mask") drawMask(around);
     for (const [one] of clips) one.restore();
   }
 
-  const copy = (to, from, area, dx = 0, dy = 0) => to.drawImage(from.canvas, ...area, area[0] + dx, area[1] + dy, area[2], area[3]);
+  const copy = (to, from, area, dx = 0, dy = 0) =>
+    to.drawImage(from.canvas, ...area, area[0] + dx, area[1] + dy, area[2], area[3]);
 
   // The shape in the accent color, with a white edge and a black one. A soft mask's go around all that is masked,
   // however faintly; a hard one's stay thin where each of its pixels is many of the screen's.
@@ -105,7 +126,9 @@ export function makeScreen(look, at, isSoft) {
     shape.globalCompositeOperation = "lighter";
     for (let time = 0; time < times; time += 1) copy(shape, shape, area);
     if (!isSoft()) fill(area);
-    const round = (width) => { for (const [x, y] of AROUND) copy(edge, shape, area, x * width * ratio, y * width * ratio); };
+    const round = (width) => {
+      for (const [x, y] of AROUND) copy(edge, shape, area, x * width * ratio, y * width * ratio);
+    };
     round(2 * EDGE);
     edge.globalCompositeOperation = "source-in";
     edge.fillStyle = "black";
@@ -154,14 +177,25 @@ export function makeScreen(look, at, isSoft) {
     /** A part of the layer changed. */
     changed(rect) {
       bring(rect);
-      dirty = dirty ? [Math.min(dirty[0], rect[0]), Math.min(dirty[1], rect[1]), Math.max(dirty[2], rect[2]), Math.max(dirty[3], rect[3])] : rect;
+      dirty = dirty
+        ? [
+            Math.min(dirty[0], rect[0]),
+            Math.min(dirty[1], rect[1]),
+            Math.max(dirty[2], rect[2]),
+            Math.max(dirty[3], rect[3]),
+          ]
+        : rect;
       soon();
     },
     /** The view moved, the window's size or the theme changed: everything is drawn again. */
     place(width, height) {
       ratio = window.devicePixelRatio || 1;
       const [wide, high] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
-      for (const one of [canvas, shape.canvas, edge.canvas]) if (one.width !== wide || one.height !== high) { one.width = wide; one.height = high; }
+      for (const one of [canvas, shape.canvas, edge.canvas])
+        if (one.width !== wide || one.height !== high) {
+          one.width = wide;
+          one.height = high;
+        }
       accent = getComputedStyle(canvas).getPropertyValue("--accent").trim() || "currentColor";
       ground.style.translate = `${at.x}px ${at.y}px`;
       ground.style.width = `${layer.width * each * at.scale}px`;

@@ -15,7 +15,13 @@ export function makeErrandRow(first) {
   const bar = h("span.queue-progress", { "aria-hidden": "true" });
   let notices = null; // null: not asked for yet
   const stop = button({ label: "Cancel", icon: "close", words: false, onclick: () => cancel(first.job_id) });
-  const element = h("li.errand", {}, icon(first.type === "download" ? "download" : "file"), h("span.errand-words", {}, name, words, bar), stop);
+  const element = h(
+    "li.errand",
+    {},
+    icon(first.type === "download" ? "download" : "file"),
+    h("span.errand-words", {}, name, words, bar),
+    stop,
+  );
   return {
     element,
     draw(row) {
@@ -25,7 +31,13 @@ export function makeErrandRow(first) {
       setText(words, [active ? progressWords(row) : endWords(row), ...(notices ?? [])].join(" "));
       if (!active && notices === null) {
         notices = [];
-        get(`/jobs/${encodeURIComponent(row.job_id)}`).then((status) => { notices = status.notices; this.draw(row); }, () => {});
+        get(`/jobs/${encodeURIComponent(row.job_id)}`).then(
+          (status) => {
+            notices = status.notices;
+            this.draw(row);
+          },
+          () => {},
+        );
       }
       stop.hidden = !active;
       bar.hidden = !active || row.state !== "running";
@@ -34,9 +46,16 @@ export function makeErrandRow(first) {
   };
 }
 
-const endWords = (row) => row.message ? `${row.message} ${row.hint ?? ""}`.trim() : `${ENDED[row.state]}${row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : ""}`;
+const endWords = (row) =>
+  row.message
+    ? `${row.message} ${row.hint ?? ""}`.trim()
+    : `${ENDED[row.state]}${row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : ""}`;
 
 async function cancel(id) {
-  try { await request("DELETE", `/jobs/${encodeURIComponent(id)}`); } catch (problem) { say(problem); }
+  try {
+    await request("DELETE", `/jobs/${encodeURIComponent(id)}`);
+  } catch (problem) {
+    say(problem);
+  }
   lookAtErrands();
 }

@@ -9,10 +9,30 @@ const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" }
 export function makeCompare() {
   let isOn = false;
   let key = "";
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img.before", { alt: "", decoding: "async", onload: layBackground })));
-  const range = /** @type {HTMLInputElement} */ (h("input.divider", { type: "range", min: 0, max: 100, step: 1, value: "50",
-    "aria-label": "Before and after", oninput: follow }));
-  const opener = button({ label: "Compare", icon: "compare", kind: "compare", onclick: () => { isOn = !isOn; show(); if (isOn) range.focus(); } });
+  const image = onBackground(
+    /** @type {HTMLImageElement} */ (h("img.before", { alt: "", decoding: "async", onload: layBackground })),
+  );
+  const range = /** @type {HTMLInputElement} */ (
+    h("input.divider", {
+      type: "range",
+      min: 0,
+      max: 100,
+      step: 1,
+      value: "50",
+      "aria-label": "Before and after",
+      oninput: follow,
+    })
+  );
+  const opener = button({
+    label: "Compare",
+    icon: "compare",
+    kind: "compare",
+    onclick: () => {
+      isOn = !isOn;
+      show();
+      if (isOn) range.focus();
+    },
+  });
   const over = h("div.before-after", {}, image, range, h("span.edge", { "aria-hidden": "true" }));
   const element = h("div.compare-layer", { hidden: true }, over, opener);
 
@@ -49,7 +69,10 @@ export function makeCompare() {
       key = next;
       isOn = false;
       show();
-      if (!before) { image.removeAttribute("src"); return; }
+      if (!before) {
+        image.removeAttribute("src");
+        return;
+      }
       image.src = broughtUrl(before.sha256);
       image.style.objectFit = FITS[before.resize ?? "stretch"];
     },

@@ -51,7 +51,9 @@ export function makeStrip({ onpick }) {
   // Only so many slots as fit: the rest would be cut in half.
   new ResizeObserver(([entry]) => {
     const fit = Math.max(1, Math.floor((entry.contentRect.width + 8) / SLOT_PX));
-    slots.forEach((slot, index) => { slot.hidden = index >= fit; });
+    slots.forEach((slot, index) => {
+      slot.hidden = index >= fit;
+    });
   }).observe(element);
 
   async function load() {

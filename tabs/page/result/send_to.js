@@ -10,7 +10,10 @@ import { announce } from "../ui/live.js";
 import { openMenu } from "../ui/menu.js";
 import { openUpscale } from "./upscale.js";
 
-const asStart = (picture) => { takeStart(picture); return "init_image.image"; };
+const asStart = (picture) => {
+  takeStart(picture);
+  return "init_image.image";
+};
 
 /** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Brought) => string}[]} */
 const TABS = [
@@ -43,10 +46,16 @@ async function send(tab, bringing) {
 function arrive(field) {
   showFace("canvas");
   const canvas = document.querySelector(".bench:not([hidden])");
-  if (!canvas) { document.querySelector(`[data-field="${field}"]`)?.scrollIntoView({ block: "nearest" }); return; }
+  if (!canvas) {
+    document.querySelector(`[data-field="${field}"]`)?.scrollIntoView({ block: "nearest" });
+    return;
+  }
   if (innerWidth < 860) scrollTo({ top: 0 });
   // The canvas covers what was pressed.
-  if (!document.activeElement?.checkVisibility({ visibilityProperty: true }) || document.activeElement === document.body) {
+  if (
+    !document.activeElement?.checkVisibility({ visibilityProperty: true }) ||
+    document.activeElement === document.body
+  ) {
     canvas.querySelector("[role=application]")?.focus({ preventScroll: true });
   }
 }

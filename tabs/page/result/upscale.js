@@ -38,7 +38,9 @@ async function offer(select) {
   const { upscalers } = await get("/upscalers").catch(() => ({ upscalers: [{ name: "lanczos", label: "Lanczos" }] }));
   const offered = upscalers.filter((one) => !one.is_latent);
   if (!offered.some((one) => one.name === chosen.upscaler)) choose({ upscaler: "lanczos" });
-  select.replaceChildren(...offered.map((one) => h("option", { value: one.name }, one.is_model ? one.label : `${one.label}, no model`)));
+  select.replaceChildren(
+    ...offered.map((one) => h("option", { value: one.name }, one.is_model ? one.label : `${one.label}, no model`)),
+  );
   select.value = chosen.upscaler;
 }
 
@@ -49,39 +51,88 @@ function choose(patch) {
 }
 
 function make() {
-  const area = dropArea({ label: "Picture to enlarge", onpicture: (brought) => { picture = brought; draw(); }, onremove: () => { picture = null; draw(); } });
-  const select = /** @type {HTMLSelectElement} */ (h("select", { id: freshId("upscaler"), onchange: () => choose({ upscaler: select.value }) }));
+  const area = dropArea({
+    label: "Picture to enlarge",
+    onpicture: (brought) => {
+      picture = brought;
+      draw();
+    },
+    onremove: () => {
+      picture = null;
+      draw();
+    },
+  });
+  const select = /** @type {HTMLSelectElement} */ (
+    h("select", { id: freshId("upscaler"), onchange: () => choose({ upscaler: select.value }) })
+  );
   const scales = segmented({ label: "Upscale by", onchoose: (scale) => choose({ scale }) });
   const result = h("p.hint", {});
   const problem = h("p.problem", { hidden: true, role: "alert" });
   const start = button({ label: "Upscale", icon: "larger", kind: "filled", onclick: () => submit(problem) });
   draw = () => {
     area.show(picture);
-    scales.offer(SCALES.map((value) => ({ value, label: `${value}×` })), chosen.scale);
+    scales.offer(
+      SCALES.map((value) => ({ value, label: `${value}×` })),
+      chosen.scale,
+    );
     const larger = picture && upscaledSize(picture, number(chosen.scale));
-    setText(result, larger ? `${pixels(picture.width, picture.height)} becomes ${pixels(larger.width, larger.height)}.` : "");
+    setText(
+      result,
+      larger ? `${pixels(picture.width, picture.height)} becomes ${pixels(larger.width, larger.height)}.` : "",
+    );
     problem.hidden = true;
     if (dialog) sayAtField(dialog, "", "");
   };
-  return h("dialog.sheet-box", { "aria-label": "Upscale" },
-    h("div.picker-head", {}, h("h2", {}, "Upscale"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
-    h("div.sheet-body", {}, field("upscale.image", "Picture", area.element).box,
-      field("upscale.upscaler", config.labels.upscaler, h("div.select", {}, select, icon("down")), { labelFor: select.id,
-        note: "Models of the kind that sharpens go into models/ as .safetensors files and appear here." }).box,
+  return h(
+    "dialog.sheet-box",
+    { "aria-label": "Upscale" },
+    h(
+      "div.picker-head",
+      {},
+      h("h2", {}, "Upscale"),
+      button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
+    ),
+    h(
+      "div.sheet-body",
+      {},
+      field("upscale.image", "Picture", area.element).box,
+      field("upscale.upscaler", config.labels.upscaler, h("div.select", {}, select, icon("down")), {
+        labelFor: select.id,
+        note: "Models of the kind that sharpens go into models/ as .safetensors files and appear here.",
+      }).box,
       field("upscale.scale", config.labels.scale, scales.element).box,
-      h("div.pair", {}, pixelField("tile"), pixelField("overlap")), h("div.sheet-foot", {}, result, start), problem));
+      h("div.pair", {}, pixelField("tile"), pixelField("overlap")),
+      h("div.sheet-foot", {}, result, start),
+      problem,
+    ),
+  );
 }
 
 // Empty: as usual, which the placeholder names.
 function pixelField(name) {
-  const input = /** @type {HTMLInputElement} */ (h("input", { type: "text", id: freshId(name), inputmode: "numeric", autocomplete: "off",
-    value: chosen[name], placeholder: `${config.defaults[`upscale.${name}`]} px`, oninput: () => choose({ [name]: input.value }) }));
+  const input = /** @type {HTMLInputElement} */ (
+    h("input", {
+      type: "text",
+      id: freshId(name),
+      inputmode: "numeric",
+      autocomplete: "off",
+      value: chosen[name],
+      placeholder: `${config.defaults[`upscale.${name}`]} px`,
+      oninput: () => choose({ [name]: input.value }),
+    })
+  );
   return field(`upscale.${name}`, config.labels[name], input, { labelFor: input.id }).box;
 }
 
 async function submit(problem) {
-  const say = (text) => { setText(problem, text); problem.hidden = false; };
-  if (!picture) { say("Upscaling needs a picture. Drop one, paste it, or choose a file."); return; }
+  const say = (text) => {
+    setText(problem, text);
+    problem.hidden = false;
+  };
+  if (!picture) {
+    say("Upscaling needs a picture. Drop one, paste it, or choose a file.");
+    return;
+  }
   const scale = number(chosen.scale);
   const { parent } = picture;
   const sent = { image: refOf(picture), upscaler: chosen.upscaler, scale };

@@ -18,19 +18,48 @@ const KINDS = "image/png, image/jpeg, image/webp, image/avif";
  * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Brought|null) => void}}
  */
 export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
-  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: KINDS, hidden: true, multiple: Boolean(onmany), tabindex: "-1",
-    "aria-label": label, onchange: () => { if (file.files?.length) takeAll(chosenFrom([...file.files], how)); file.value = ""; } }));
+  const file = /** @type {HTMLInputElement} */ (
+    h("input", {
+      type: "file",
+      accept: KINDS,
+      hidden: true,
+      multiple: Boolean(onmany),
+      tabindex: "-1",
+      "aria-label": label,
+      onchange: () => {
+        if (file.files?.length) takeAll(chosenFrom([...file.files], how));
+        file.value = "";
+      },
+    })
+  );
   const said = h("p.problem", { hidden: true, id: freshId("problem"), role: "alert" });
-  const choose = h("button.area-choose", { type: "button", onclick: () => file.click() }, icon("picture"),
-    h("span", {}, "Drop a picture, paste it, or choose a file"));
+  const choose = h(
+    "button.area-choose",
+    { type: "button", onclick: () => file.click() },
+    icon("picture"),
+    h("span", {}, "Drop a picture, paste it, or choose a file"),
+  );
   const last = button({ label: "Use the last result", icon: "use", kind: "plain", onclick: takeLast });
   const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" })));
   const facts = h("span.hint", {});
   const name = h("span.area-name", {});
   const replace = button({ label: "Replace", kind: "plain", onclick: () => file.click() });
-  const remove = button({ label: `Remove: ${label}`, icon: "close", words: false, kind: "plain", onclick: () => onremove?.() });
+  const remove = button({
+    label: `Remove: ${label}`,
+    icon: "close",
+    words: false,
+    kind: "plain",
+    onclick: () => onremove?.(),
+  });
   const empty = h("div.area-empty", {}, choose, h("div.area-more", {}, last, ...extra));
-  const full = h("div.area-full", { hidden: true }, image, h("span.area-words", {}, name, facts), replace, onremove && remove);
+  const full = h(
+    "div.area-full",
+    { hidden: true },
+    image,
+    h("span.area-words", {}, name, facts),
+    replace,
+    onremove && remove,
+  );
   const element = h("div.area", { role: "group", "aria-label": label, [MARK]: "" }, empty, full, file, said);
   const how = { isMany: Boolean(onmany) };
   let isBusy = false;
@@ -88,7 +117,9 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     event.stopPropagation();
     takeAll(takenFrom(event.clipboardData, how));
   });
-  job.view.watch(() => { last.hidden = !job.lastPicture(); });
+  job.view.watch(() => {
+    last.hidden = !job.lastPicture();
+  });
 
   return {
     element,
@@ -96,7 +127,10 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
       empty.hidden = Boolean(picture);
       full.hidden = !picture;
       said.hidden = true;
-      if (!picture) { image.removeAttribute("src"); return; }
+      if (!picture) {
+        image.removeAttribute("src");
+        return;
+      }
       if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
       setText(name, picture.name || (picture.parent ? "From the gallery" : "Picture"));
       setText(facts, pixels(picture.width, picture.height));

@@ -16,9 +16,21 @@ import { generateRepeated } from "./repeat_section.js";
 export function generate_bar(element, props, watch, trigger) {
   job.attach(trigger);
   const words = h("span.words", {});
-  const button = h("button.generate", { type: "button", id: "generate", onclick: generate, "aria-keyshortcuts": "Control+Enter", "aria-describedby": "generate-words" },
-    words, h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`));
-  job.waiting.watch((waiting) => words.replaceChildren(h("span", {}, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate")));
+  const button = h(
+    "button.generate",
+    {
+      type: "button",
+      id: "generate",
+      onclick: generate,
+      "aria-keyshortcuts": "Control+Enter",
+      "aria-describedby": "generate-words",
+    },
+    words,
+    h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`),
+  );
+  job.waiting.watch((waiting) =>
+    words.replaceChildren(h("span", {}, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate")),
+  );
   element.replaceChildren(generateProblem, button);
 }
 
@@ -35,6 +47,7 @@ export function generate() {
     return;
   }
   // On a phone the result is above the form.
-  if (innerWidth < 860) scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  if (innerWidth < 860)
+    scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   if (!generateRepeated()) job.make(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
 }

@@ -14,8 +14,20 @@ import { button, h } from "../ui/dom.js";
 import { countEscape } from "../ui/layers.js";
 
 const KINDS = {
-  colors: { label: "Sketch", words: "Paint colors.", rest: "They become the start picture.", use: "Use the sketch", makeExtra: colorGroup },
-  drawing: { label: "Drawing", words: "Draw lines.", rest: "White on black, for the control picture.", use: "Use the drawing", makeExtra: () => null },
+  colors: {
+    label: "Sketch",
+    words: "Paint colors.",
+    rest: "They become the start picture.",
+    use: "Use the sketch",
+    makeExtra: colorGroup,
+  },
+  drawing: {
+    label: "Drawing",
+    words: "Draw lines.",
+    rest: "White on black, for the control picture.",
+    use: "Use the drawing",
+    makeExtra: () => null,
+  },
 };
 
 /** One of each kind, made when it is first wanted. @type {Map<string, ReturnType<typeof makeEasel>>} */
@@ -27,13 +39,25 @@ function makeEasel(kind) {
   const canvas = paintCanvas({ look: kind, label, extra: makeExtra() });
   let onuse = (picture) => {};
   const apply = button({ label: use, kind: "outlined.suggested", onclick: finish });
-  const element = h("section.bench.workbench.easel", { "aria-label": label, onkeydown: (event) => {
-    if (event.key !== "Escape") return;
-    event.stopPropagation();
-    countEscape();
-    close();
-  } }, h("div.bench-canvas", {}, canvas.element), h("div.bench-line", {},
-    h("p.bench-words", {}, h("strong", {}, words), ` ${rest}`), h("div.bench-acts", {}, button({ label: "Put away", onclick: () => close() }), apply)));
+  const element = h(
+    "section.bench.workbench.easel",
+    {
+      "aria-label": label,
+      onkeydown: (event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        countEscape();
+        close();
+      },
+    },
+    h("div.bench-canvas", {}, canvas.element),
+    h(
+      "div.bench-line",
+      {},
+      h("p.bench-words", {}, h("strong", {}, words), ` ${rest}`),
+      h("div.bench-acts", {}, button({ label: "Put away", onclick: () => close() }), apply),
+    ),
+  );
 
   async function finish() {
     try {
@@ -46,7 +70,13 @@ function makeEasel(kind) {
     }
   }
 
-  return { element, show(sheet, use) { onuse = use; canvas.open(sheet); } };
+  return {
+    element,
+    show(sheet, use) {
+      onuse = use;
+      canvas.open(sheet);
+    },
+  };
 }
 
 /**
@@ -59,7 +89,12 @@ function openEasel(kind, sheet, onuse) {
   if (!easels.has(kind)) easels.set(kind, makeEasel(kind));
   const { element, show } = easels.get(kind);
   const opener = /** @type {HTMLElement|null} */ (document.activeElement);
-  const stops = [job.view.later(() => { if (job.isActive()) close(); }), route.later(() => close())];
+  const stops = [
+    job.view.later(() => {
+      if (job.isActive()) close();
+    }),
+    route.later(() => close()),
+  ];
   close = () => {
     close = () => {};
     stops.forEach((stop) => stop());
@@ -74,21 +109,42 @@ function openEasel(kind, sheet, onuse) {
 
 /** The button that opens a sketch on the start picture, or on a white sheet where there is none. */
 export function sketchButton(onuse) {
-  const made = button({ label: "Sketch on it", icon: "brush", onclick: () => {
-    const now = form.get();
-    const picture = now["init_image.image"];
-    const sheet = picture ? { key: `sketch:${picture.sha256}`, url: broughtUrl(picture.sha256), width: picture.width, height: picture.height }
-      : { key: `sketch:${now.width}x${now.height}`, url: "", width: number(now.width) || 512, height: number(now.height) || 512 };
-    openEasel("colors", sheet, onuse);
-  } });
-  form.watch((now) => made.querySelector(".words").replaceChildren(now["init_image.image"] ? "Sketch on it" : "Sketch one"));
+  const made = button({
+    label: "Sketch on it",
+    icon: "brush",
+    onclick: () => {
+      const now = form.get();
+      const picture = now["init_image.image"];
+      const sheet = picture
+        ? {
+            key: `sketch:${picture.sha256}`,
+            url: broughtUrl(picture.sha256),
+            width: picture.width,
+            height: picture.height,
+          }
+        : {
+            key: `sketch:${now.width}x${now.height}`,
+            url: "",
+            width: number(now.width) || 512,
+            height: number(now.height) || 512,
+          };
+      openEasel("colors", sheet, onuse);
+    },
+  });
+  form.watch((now) =>
+    made.querySelector(".words").replaceChildren(now["init_image.image"] ? "Sketch on it" : "Sketch one"),
+  );
   return made;
 }
 
 /** The button that opens a drawing, white on black and as large as the result will be. */
 export function drawButton(key, onuse) {
-  return button({ label: "Draw one", icon: "brush", onclick: () => {
-    const { width, height } = sizeOf(form.get(), formTab());
-    openEasel("drawing", { key, url: "", width: width || 512, height: height || 512 }, onuse);
-  } });
+  return button({
+    label: "Draw one",
+    icon: "brush",
+    onclick: () => {
+      const { width, height } = sizeOf(form.get(), formTab());
+      openEasel("drawing", { key, url: "", width: width || 512, height: height || 512 }, onuse);
+    },
+  });
 }

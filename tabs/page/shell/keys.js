@@ -21,9 +21,19 @@ const TABLE = [
 ];
 
 const rows = TABLE.map(([keys, does]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, keys)), h("td", {}, does)));
-const table = /** @type {HTMLDialogElement} */ (h("dialog.key-table", { "aria-label": "Keyboard" },
-  h("div.picker-head", {}, h("h2", {}, "Keyboard"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
-  h("table", {}, h("tbody", {}, ...rows))));
+const table = /** @type {HTMLDialogElement} */ (
+  h(
+    "dialog.key-table",
+    { "aria-label": "Keyboard" },
+    h(
+      "div.picker-head",
+      {},
+      h("h2", {}, "Keyboard"),
+      button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
+    ),
+    h("table", {}, h("tbody", {}, ...rows)),
+  )
+);
 
 /** Show the table. */
 export function openKeyTable() {

@@ -8,16 +8,24 @@ const MOST_CORRECTIONS = 6;
 let corrections = 0;
 
 const nameAt = (index) => config.tabs[index]?.id;
-const buttons = () => [...document.querySelectorAll("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]")];
+const buttons = () => [
+  ...document.querySelectorAll("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]"),
+];
 
 /** Watch gradio's tabs from now on; they may be drawn later than this. */
 export function joinTabBar() {
   const observer = new MutationObserver(mend);
   const start = () => {
     const tabs = document.querySelector("#tabs");
-    if (!tabs || !buttons().length) { requestAnimationFrame(start); return; }
+    if (!tabs || !buttons().length) {
+      requestAnimationFrame(start);
+      return;
+    }
     observer.observe(tabs.querySelector(".tab-wrapper"), {
-      subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"],
+      subtree: true,
+      childList: true,
+      attributes: true,
+      attributeFilter: ["aria-selected"],
     });
     const bar = tabs.querySelector(".tab-wrapper");
     bar.setAttribute("role", "navigation");

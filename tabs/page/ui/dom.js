@@ -61,11 +61,20 @@ export function icon(name) {
  */
 export function button(look) {
   const words = look.words ?? true;
-  const made = h(`button.${look.kind ?? "plain"}`, {
-    type: "button", onclick: look.onclick, "aria-label": words ? null : look.label,
-    title: words ? null : look.label, "aria-pressed": look.pressed, "data-quick": look.quick,
-  }, look.icon && icon(look.icon), words && h("span.words", {}, look.label),
-  look.keys && h("kbd", { "aria-hidden": "true" }, look.keys));
+  const made = h(
+    `button.${look.kind ?? "plain"}`,
+    {
+      type: "button",
+      onclick: look.onclick,
+      "aria-label": words ? null : look.label,
+      title: words ? null : look.label,
+      "aria-pressed": look.pressed,
+      "data-quick": look.quick,
+    },
+    look.icon && icon(look.icon),
+    words && h("span.words", {}, look.label),
+    look.keys && h("kbd", { "aria-hidden": "true" }, look.keys),
+  );
   if (!words) made.classList.add("icon-only");
   return made;
 }
@@ -95,10 +104,14 @@ export function sayAtField(root, field, text) {
 /** A field: label, control, an explaining note (with Explain on) and a place for its problem. */
 export function field(name, label, control, { note = "", aside = null, labelFor = null } = {}) {
   const problem = h("p.problem", { hidden: true, id: freshId("problem") });
-  const title = labelFor
-    ? h("label", { for: labelFor }, label)
-    : h("span.label", { id: freshId("label") }, label);
-  const box = h("div.field", { "data-field": name },
-    h("div.field-head", {}, title, aside), control, problem, note && h("p.explain", {}, note));
+  const title = labelFor ? h("label", { for: labelFor }, label) : h("span.label", { id: freshId("label") }, label);
+  const box = h(
+    "div.field",
+    { "data-field": name },
+    h("div.field-head", {}, title, aside),
+    control,
+    problem,
+    note && h("p.explain", {}, note),
+  );
   return { box, title, problem };
 }

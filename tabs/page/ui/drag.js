@@ -10,7 +10,10 @@ export function makeDraggable(element, id) {
   element.draggable = true;
   element.addEventListener("dragstart", (event) => {
     const known = id(event);
-    if (!known) { event.preventDefault(); return; }
+    if (!known) {
+      event.preventDefault();
+      return;
+    }
     event.dataTransfer?.setData(KIND, known);
     if (event.dataTransfer) event.dataTransfer.effectAllowed = "copy";
   });
@@ -21,7 +24,7 @@ export const draggedPicture = (transfer) => transfer.getData(KIND) || null;
 
 /** What is dragged over the page: "file", "picture" (one of ours), or null. */
 export function draggedKind(event) {
-  const kinds = [...event.dataTransfer?.types ?? []];
+  const kinds = [...(event.dataTransfer?.types ?? [])];
   if (kinds.includes(KIND)) return "picture";
   return kinds.includes("Files") ? "file" : null;
 }

@@ -18,8 +18,21 @@ rove(menu, "[role=menuitem]");
  * @param {{label: string, icon: string, onchoose: () => void}[]} items
  */
 export function openMenu(opener, label, items) {
-  const made = items.map((item) => h("button.menu-item", { type: "button", role: "menuitem",
-    onclick: () => { closeLayer(); item.onchoose(); } }, icon(item.icon), h("span", {}, item.label)));
+  const made = items.map((item) =>
+    h(
+      "button.menu-item",
+      {
+        type: "button",
+        role: "menuitem",
+        onclick: () => {
+          closeLayer();
+          item.onchoose();
+        },
+      },
+      icon(item.icon),
+      h("span", {}, item.label),
+    ),
+  );
   menu.replaceChildren(...made);
   menu.setAttribute("aria-label", label);
   (opener.closest(".gradio-container") ?? document.body).append(menu);

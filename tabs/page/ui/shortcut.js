@@ -13,7 +13,8 @@ const PLACES = { Slash: "/?", BracketLeft: "[{", BracketRight: "]}", Minus: "-_"
 const NAMELESS = new Set(["Dead", "Process", "Unidentified"]);
 
 /** Whether the key belongs to an input method that composes a character. (Safari says the last one by its number alone.) */
-export const isComposing = (event) => event.isComposing || (event.keyCode === 229 && Boolean(textFieldOf(event.target)));
+export const isComposing = (event) =>
+  event.isComposing || (event.keyCode === 229 && Boolean(textFieldOf(event.target)));
 
 const hasAltGr = (event) => Boolean(event.getModifierState?.("AltGraph")) || (event.ctrlKey && event.altKey);
 
