@@ -49,7 +49,7 @@ const SECTIONS = {
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
 const PARTS = { recipe_sections, generate_bar, stage, gallery, models_tab };
 
-/** Calls of parts that came before the header, which brings the configuration. */
+/** Calls of parts that came before the header, which brings the configuration. @type {[string, any[]][]|null} */
 let early = [];
 
 function fillPart(name, given) {
@@ -59,12 +59,12 @@ function fillPart(name, given) {
   if (name === "stage" && !early) document.documentElement.classList.add("drawn");
 }
 
-function fillHeader(element, props, ...rest) {
+function fillHeader(element, props) {
   configure(props.config);
   document.documentElement.style.setProperty("--picture-background", props.config.background);
   startRoute();
   loadForm();
-  page_header(element, props, ...rest);
+  page_header(element);
   const container = element.closest(".gradio-container") ?? document.body;
   listenForKeys(container);
   listenForPictures(container);
@@ -77,8 +77,10 @@ function fillHeader(element, props, ...rest) {
 }
 
 countPresses();
-const { waiting } = window.darkroom;
-window.darkroom = {
+/** Where gradio finds our functions; tabs/head.py puts a stand-in there. @type {{darkroom: any}} */
+const page = /** @type {any} */ (window);
+const { waiting } = page.darkroom;
+page.darkroom = {
   page_header: fillHeader,
   request: job.request,
   /** For tests and the console: what the page goes by. */
@@ -88,4 +90,4 @@ window.darkroom = {
   retry,
   ...Object.fromEntries(Object.keys(PARTS).map((name) => [name, (...given) => fillPart(name, given)])),
 };
-for (const [name, given] of waiting) window.darkroom[name](...given);
+for (const [name, given] of waiting) page.darkroom[name](...given);

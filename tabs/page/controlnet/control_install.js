@@ -1,5 +1,6 @@
 // A preprocessor that is not installed: how large its files are, and for the owner of the machine a way to get them.
 
+import { sentenceOf } from "../core/api.js";
 import { preprocessors } from "../form/parts_list.js";
 import { begin, brought, errands, isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
 import { button, h, setText } from "../ui/dom.js";
@@ -17,7 +18,7 @@ export function makeInstall() {
     try {
       for (const download of facts.downloads) await begin("download", download);
     } catch (refused) {
-      said = `${refused.message} ${refused.hint ?? ""}`.trim();
+      said = sentenceOf(refused);
     }
     draw(facts);
   }

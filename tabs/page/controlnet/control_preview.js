@@ -19,7 +19,7 @@ export function makePreview(index) {
   const unit = () => unitsOf("controls")[index];
   const make = button({ label: "Preview", icon: "picture", kind: "outlined", onclick: show });
   const said = h("p.hint", { role: "status" });
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "Preview of the preprocessor" })));
+  const image = onBackground(h("img", { alt: "Preview of the preprocessor" }));
   const use = button({ label: "Use the preview as input", kind: "outlined", onclick: takeMap });
   const hide = button({ label: "Hide", onclick: () => setUnit("controls", index, { map: null }) });
   const shown = h("div.map", { hidden: true }, image, h("div.map-actions", {}, use, hide));

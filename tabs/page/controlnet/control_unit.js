@@ -63,7 +63,7 @@ export function makeControlUnit(index) {
     pictureField(index, via, unit),
     ...preprocessorFields(index, via, unit),
     shownField(via, unit),
-    makePreview(index, via),
+    makePreview(index),
     slider("controls.weight", 0.05, { from: 0, to: 2 }, via("weight")),
     more,
   );

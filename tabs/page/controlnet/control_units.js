@@ -106,6 +106,7 @@ export function writeControls(draft, values) {
   const used = unitsOf("controls", values).filter((unit) => !isBlank(unit));
   if (!used.length) return;
   draft.controls = used.map((unit) => {
+    /** @type {Object<string, any>} */
     const fields = { ...unitFields("controls", unit), model: unit.model, image: refOf(unit.image) };
     const facts = preprocessors.find(unit.preprocessor);
     for (const name of ["low", "high"]) if (facts && !facts[name]) delete fields[name];

@@ -36,7 +36,10 @@ export class Unreachable extends Error {
   hint = "Nothing is lost: try again when it is back.";
 }
 
-/** Any failure as words for the person: {message, hint, field, fix}. What no one foresaw goes to the console, too. */
+/**
+ * Any failure as words for the person. What no one foresaw goes to the console, too.
+ * @returns {{message: string, hint?: string, field?: string, fix?: any}}
+ */
 export function inWords(problem) {
   if (problem instanceof Refused || problem instanceof Unreachable) return problem;
   console.error(problem);
@@ -44,6 +47,12 @@ export function inWords(problem) {
     message: `The page met something it did not expect (${problem?.name ?? "Error"}).`,
     hint: "Reload it, then try again.",
   };
+}
+
+/** Any failure as one line. @returns {string} */
+export function sentenceOf(problem) {
+  const { message, hint = "" } = inWords(problem);
+  return `${message} ${hint}`.trim();
 }
 
 const bare = (status) => {
@@ -76,7 +85,8 @@ export async function request(method, path, body, key = "") {
     });
   } catch (problem) {
     online.set(false);
-    throw new Unreachable(problem?.name === "TimeoutError" ? "Darkroom did not answer." : "No connection to Darkroom.");
+    const isLate = problem instanceof DOMException && problem.name === "TimeoutError";
+    throw new Unreachable(isLate ? "Darkroom did not answer." : "No connection to Darkroom.");
   }
   online.set(true);
   if (answer.status === 204) return null;

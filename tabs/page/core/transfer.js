@@ -9,6 +9,7 @@ const OURS = /\/api\/v1\/images\/([0-9a-f]{22})(?:\/thumbnail)?(?:\?.*)?$/;
 const SAVE_FIRST = "Darkroom fetches nothing from other sites. Save the picture first, then drop its file.";
 const FORMATS = "Use a picture file: PNG, JPEG or WebP.";
 /** What files without a picture are called, by the begin of their type or the end of their name. */
+/** @type {[RegExp, string][]} */
 const OTHERS = [
   [/^video\/|\.(mp4|mov|mkv|webm|avi|m4v)$/, "a video"],
   [/^audio\/|\.(mp3|wav|flac|ogg|m4a)$/, "a sound file"],

@@ -56,16 +56,14 @@ export function showProblem(name, input, place, via = plain(name)) {
 
 /** A text field. */
 export function textInput(name, given = {}, via = plain(name)) {
-  const input = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "text",
-      id: freshId(name),
-      autocomplete: "off",
-      spellcheck: "false",
-      oninput: () => via.set(input.value),
-      ...given,
-    })
-  );
+  const input = h("input", {
+    type: "text",
+    id: freshId(name),
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => via.set(input.value),
+    ...given,
+  });
   form.watch((now) => {
     const value = via.get(now) ?? "";
     if (input.value !== value) input.value = value;
@@ -84,17 +82,15 @@ export function slider(name, step, look = {}, via = plain(name)) {
   const [low, high] = [look.from ?? config.limits[name][0], look.to ?? config.limits[name][1]];
   const label = look.label ?? config.labels[name];
   const input = textInput(name, { inputmode: "decimal", class: "number", placeholder: look.placeholder }, via);
-  const range = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "range",
-      min: low,
-      max: high,
-      step,
-      "aria-label": `${label}, slider`,
-      oninput: () => via.set(String(Number(range.value))),
-      ondblclick: () => via.set(via.standard()),
-    })
-  );
+  const range = h("input", {
+    type: "range",
+    min: low,
+    max: high,
+    step,
+    "aria-label": `${label}, slider`,
+    oninput: () => via.set(String(Number(range.value))),
+    ondblclick: () => via.set(via.standard()),
+  });
   const { box, problem } = field(via.field, label, range, {
     note: config.explain[name],
     aside: input,
@@ -113,9 +109,7 @@ export function slider(name, step, look = {}, via = plain(name)) {
 
 /** A list to choose from. offers: pairs of value and label for the values of the form. */
 export function list(name, offers, label = config.labels[name], via = plain(name)) {
-  const select = /** @type {HTMLSelectElement} */ (
-    h("select", { id: freshId(name), onchange: () => via.set(select.value) })
-  );
+  const select = h("select", { id: freshId(name), onchange: () => via.set(select.value) });
   const { box, problem } = field(via.field, label, h("div.select", {}, select, icon("down")), {
     note: config.explain[name],
     labelFor: select.id,

@@ -19,6 +19,7 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string} guidance as typed
  * @property {string} seed as typed; empty is random
  * @property {number} count
+ * @property {string} [loops] rounds of loopback, as typed
  * @property {string} clip_skip
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras", "hypernetworks" likewise
  * @property {string} vae name; empty is the model's own
@@ -140,6 +141,7 @@ export const typed = (value) => (value === null ? "" : typeof value === "number"
  * @param {any} values by path, "init_image.strength"
  */
 export function partOf(part, values) {
+  /** @type {Object<string, any>} */
   const found = {};
   for (const [path, standard] of Object.entries(config.defaults)) {
     const name = path.slice(part.length + 1);

@@ -23,7 +23,7 @@ form.later(() => {
 
 /**
  * Say it, to the eye and to the ear.
- * @param {{text: string, fixes: {label: string, patch: Object<string, string>}[]}} problem
+ * @param {{text: string, fixes: {label: string, patch: Object<string, string|boolean>}[]}} problem
  */
 export function sayAtGenerate({ text, fixes: offered }) {
   against = filledIn();

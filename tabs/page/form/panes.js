@@ -37,7 +37,7 @@ export function fillRest() {
 function fill(name) {
   const make = unfilled.get(name);
   unfilled.delete(name);
-  make?.(hosts.get(name));
+  if (make) make(/** @type {HTMLElement} */ (hosts.get(name)));
 }
 
 // One pane has one order, and a tab may want another: then only what is out of place is moved.

@@ -9,7 +9,7 @@ import { allParts, partsOf } from "./recipe_parts.js";
 import { follows } from "./size.js";
 
 /**
- * @typedef {{text: string, fixes: {label: string, patch: Object<string, string>}[], at?: string}} Problem
+ * @typedef {{text: string, fixes: {label: string, patch: Object<string, string|boolean>}[], at?: string}} Problem
  * at: the field that has it, where that is one of several alike
  */
 
@@ -57,6 +57,7 @@ export function firstProblem() {
 
 const boxOf = (field) => document.querySelector(`[data-field="${field}"]`);
 
+/** @returns {Problem} */
 function says(field, value, hint = config.hints[field]) {
   const shown = String(value).trim();
   const known = Number.isNaN(number(shown)) ? `“${shown}”` : shown;
@@ -214,7 +215,9 @@ export function showField(field) {
   const box = boxOf(field) ?? spot?.input ?? boxOf("width");
   box?.closest("details")?.setAttribute("open", "");
   const control =
-    field === "height" ? spot?.input : box?.querySelector("textarea, input:not([hidden]), select, button");
+    field === "height"
+      ? spot?.input
+      : /** @type {HTMLElement|null|undefined} */ (box?.querySelector("textarea, input:not([hidden]), select, button"));
   control?.dispatchEvent(new Event("problem", { bubbles: true }));
   control?.focus();
 }

@@ -2,7 +2,7 @@
 
 import { route } from "../core/route.js";
 import { keep, recall } from "../core/store.js";
-import { h, icon, setText } from "../ui/dom.js";
+import { h, icon, put, setText } from "../ui/dom.js";
 import { form } from "./form.js";
 
 /**
@@ -17,22 +17,20 @@ export function section({ name, title, fields, summary, body, opensOn }) {
   const place = h("div.section-body", {});
   const isHome = () => route.get().tab === opensOn;
   const fill = () => {
-    if (!place.childElementCount) place.append(...body().filter(Boolean));
+    if (!place.childElementCount) put(place, ...body());
   };
-  const details = /** @type {HTMLDetailsElement} */ (
-    h(
-      "details.section",
-      {
-        "data-fields": fields.join(" "),
-        onfill: fill,
-        ontoggle: () => {
-          if (details.open) fill();
-          if (!isHome()) keep("sections", { ...recall("sections", {}), [name]: details.open });
-        },
+  const details = h(
+    "details.section",
+    {
+      "data-fields": fields.join(" "),
+      onfill: fill,
+      ontoggle: () => {
+        if (details.open) fill();
+        if (!isHome()) keep("sections", { ...recall("sections", {}), [name]: details.open });
       },
-      h("summary", {}, h("span", {}, title), said, icon("right")),
-      place,
-    )
+    },
+    h("summary", {}, h("span", {}, title), said, icon("right")),
+    place,
   );
   form.watch((now) => setText(said, summary(now)));
   const settle = () => {

@@ -23,8 +23,13 @@ export const upscaledSize = (size, scale) => both(size, (side) => round(side * s
 export const innerSize = (size) =>
   both(size, (side) => Math.floor(side / config.limits.side_multiple) * config.limits.side_multiple);
 
-/** The size of a picture with the sides it gains. @param {{left: number, right: number, up: number, down: number}} gained */
-export function extendedSize(size, { left, right, up, down }) {
+/**
+ * The size of a picture with the sides it gains.
+ * @param {{width: number, height: number}} size
+ * @param {{left: number, right: number, up: number, down: number}} gained
+ */
+export function extendedSize(size, gained) {
+  const { left, right, up, down } = gained;
   const { width, height } = innerSize(size);
   return { width: width + left + right, height: height + up + down };
 }

@@ -76,6 +76,7 @@ export const wholeVia = (part) => ({
 
 /** A unit's values as a recipe wants them; empty ones are left out. */
 export function unitFields(part, unit) {
+  /** @type {Object<string, any>} */
   const found = {};
   for (const [path, standard] of Object.entries(config.defaults)) {
     const name = path.slice(part.length + 1);

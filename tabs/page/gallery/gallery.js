@@ -6,7 +6,7 @@ import { go, route } from "../core/route.js";
 import { day, moment, some } from "../core/words.js";
 import { pictureKeys } from "../result/image_actions.js";
 import { titleOfPicture } from "../result/records.js";
-import { button, h, icon, setText } from "../ui/dom.js";
+import { allWithin, button, h, icon, setText, targetOf } from "../ui/dom.js";
 import { makeDraggable } from "../ui/drag.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { plainKey } from "../ui/shortcut.js";
@@ -19,15 +19,13 @@ const TYPING_MS = 250;
 export function gallery(element) {
   const data = makeGalleryData();
   const loupe = makeLoupe(data);
-  const search = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "search",
-      placeholder: "Search prompts and models",
-      "aria-label": "Search pictures",
-      autocomplete: "off",
-      spellcheck: "false",
-    })
-  );
+  const search = h("input", {
+    type: "search",
+    placeholder: "Search prompts and models",
+    "aria-label": "Search pictures",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const total = h("p.total", {});
   const newer = button({
     label: "",
@@ -105,21 +103,21 @@ export function gallery(element) {
       }
     const sections = [...wanted].map(([name, members]) => {
       const kept =
-        [...days.children].find((child) => child.dataset.day === name) ??
+        allWithin(days, ":scope > .day").find((child) => child.dataset.day === name) ??
         h("section.day", { "data-day": name, "aria-label": name }, h("h2", {}, name), h("div.rows", {}));
-      const row = kept.querySelector(".rows");
+      const row = /** @type {HTMLElement} */ (kept.querySelector(".rows"));
       members.forEach((record, index) => {
         const one = tile(record);
         if (row.children[index] !== one) row.insertBefore(one, row.children[index] ?? null);
       });
-      while (row.children.length > members.length) row.lastChild.remove();
+      while (row.children.length > members.length) row.lastChild?.remove();
       return kept;
     });
     sections.forEach((section, index) => {
       if (days.children[index] !== section) days.insertBefore(section, days.children[index] ?? null);
     });
-    while (days.children.length > sections.length) days.lastChild.remove();
-    const all = /** @type {HTMLElement[]} */ ([...days.querySelectorAll(".tile")]);
+    while (days.children.length > sections.length) days.lastChild?.remove();
+    const all = allWithin(days, ".tile");
     if (!all.some((one) => one.tabIndex === 0)) settleTabStop(all);
   }
 
@@ -173,15 +171,15 @@ export function gallery(element) {
   }
 
   days.addEventListener("click", (event) => {
-    const id = event.target.closest(".tile")?.dataset.id;
+    const id = targetOf(event, ".tile")?.dataset.id;
     if (id) go("gallery", id);
   });
   days.addEventListener("keydown", (event) => {
-    const record = data.state.get().records.find((one) => one.id === event.target.closest(".tile")?.dataset.id);
+    const record = data.state.get().records.find((one) => one.id === targetOf(event, ".tile")?.dataset.id);
     if (record) pictureKeys(event, record, () => neighbor(event.target).focus());
   });
   const neighbor = (one) => {
-    const all = [...days.querySelectorAll(".tile")];
+    const all = allWithin(days, ".tile");
     const at = all.indexOf(one);
     return all[at + 1] ?? all[at - 1] ?? search;
   };
@@ -201,7 +199,7 @@ export function gallery(element) {
       plainKey(event) === "/" &&
       route.get().tab === "gallery" &&
       !grid.hidden &&
-      !event.target.closest("input, textarea")
+      !targetOf(event, "input, textarea")
     ) {
       event.preventDefault();
       search.focus();

@@ -11,7 +11,7 @@ const PAGE = 60;
  */
 export function makeGalleryData() {
   const state = observable({
-    records: [],
+    records: /** @type {any[]} */ ([]),
     total: 0,
     search: "",
     isLoading: false,
@@ -51,7 +51,7 @@ export function makeGalleryData() {
       before = found.next_before;
       set({ ...take(found), total: found.total, hasMore: before !== null, isLoading: false, problem: "" });
     } catch (problem) {
-      if (mine === asked) set({ isLoading: false, problem: problem.message });
+      if (mine === asked) set({ isLoading: false, problem: /** @type {Error} */ (problem).message });
     }
   }
 

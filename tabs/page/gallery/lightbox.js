@@ -11,7 +11,7 @@ import { download, favorite, pictureKeys, remove, useSettings } from "../result/
 import { MOST_ENLARGED } from "../result/image_grid.js";
 import { titleOfPicture } from "../result/records.js";
 import { openSendMenu } from "../result/send_to.js";
-import { button, h, setText } from "../ui/dom.js";
+import { button, h, setText, targetOf } from "../ui/dom.js";
 import { makeDraggable } from "../ui/drag.js";
 import { countEscape } from "../ui/layers.js";
 import { recipeList } from "./recipe_list.js";
@@ -24,7 +24,7 @@ export function makeLoupe(data) {
   /** @type {any} */
   let record = null;
   let lastId = null;
-  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: miss })));
+  const picture = onBackground(h("img.loupe-picture", { alt: "", onerror: miss }));
   const position = h("span.position", {});
   const star = button({
     label: "Favorite",
@@ -202,7 +202,7 @@ export function makeLoupe(data) {
       return;
     }
     const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-    if (by && !event.target.closest(".loupe-side")) {
+    if (by && !targetOf(event, ".loupe-side")) {
       event.preventDefault();
       step(by);
       return;

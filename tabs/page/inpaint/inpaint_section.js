@@ -36,6 +36,7 @@ const SENT_MS = 3_600_000;
 
 /** @type {ReturnType<typeof makeBench>} */
 let bench;
+/** @type {{changes: number, sha256: string, at: number, picture: any}} */
 let sent = { changes: -1, sha256: "", at: 0, picture: null };
 /** A recipe's mask on its way to its picture: {start, blob}. */
 let arriving = null;

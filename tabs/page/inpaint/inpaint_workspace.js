@@ -43,7 +43,7 @@ export function makeBench() {
   );
   // Tools that change are no answer to what Generate asks for.
   for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
-  canvas.element.querySelector("[role=application]").setAttribute("aria-describedby", words.id);
+  canvas.element.querySelector("[role=application]")?.setAttribute("aria-describedby", words.id);
 
   let lost = "";
 
@@ -106,7 +106,7 @@ export function makeBench() {
     if (element.checkVisibility()) announce(words.textContent);
   });
   // Pictures that nothing names are swept after a day; the form may be older.
-  const image = canvas.element.querySelector("img");
+  const image = /** @type {HTMLImageElement} */ (canvas.element.querySelector("img"));
   image.addEventListener("error", () => {
     lost = image.src;
     draw();

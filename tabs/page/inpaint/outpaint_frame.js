@@ -14,9 +14,7 @@ const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown:
 
 /** @returns {{element: HTMLElement}} draws itself whenever the form changes */
 export function extendFrame() {
-  const image = onBackground(
-    /** @type {HTMLImageElement} */ (h("img", { alt: "The start picture", draggable: "false" })),
-  );
+  const image = onBackground(h("img", { alt: "The start picture", draggable: "false" }));
   const handles = Object.fromEntries(SIDES.map((side) => [side, handle(side)]));
   const frame = h("div.new-frame", {}, image, ...Object.values(handles));
   const element = h("div.extend-frame", {}, frame);

@@ -65,7 +65,7 @@ export function makeRecovery(job) {
   const isRefused = ({ name, responseStatus }) =>
     name.includes("/gradio_api/queue/join") && (responseStatus === 0 || responseStatus >= 400);
   new PerformanceObserver((list) => {
-    if (list.getEntries().some(isRefused)) askDirectly();
+    if (/** @type {PerformanceResourceTiming[]} */ (list.getEntries()).some(isRefused)) askDirectly();
   }).observe({ type: "resource" });
 
   return {

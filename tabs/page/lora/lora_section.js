@@ -86,6 +86,7 @@ function makeRow(name, index) {
   const face = h("span", {});
   const words = h("div.trigger-words", { role: "group", "aria-label": "Trigger words" });
   const remove = button({ label: "Remove", icon: "trash", words: false, onclick: () => removeUnit(name, index) });
+  /** @type {HTMLElement[]} */
   const weights = [slider(`${name}.weight`, 0.05, { from: 0, to: 2, label: "Weight" }, via("weight"))];
   if (name === "loras") {
     const text = slider("loras.text_weight", 0.05, { from: 0, to: 2, placeholder: "As weight" }, via("text_weight"));

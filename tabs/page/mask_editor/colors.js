@@ -17,14 +17,12 @@ const PAINTS = [
 /** A group for the toolbar. */
 export function colorGroup() {
   if (!hand.get().color) take({ color: hex(PAINTS[2].slice(1)) });
-  const any = /** @type {HTMLInputElement} */ (
-    h("input.any-color", {
-      type: "color",
-      "aria-label": "Color",
-      title: "Color",
-      oninput: () => take({ color: any.value, tool: "brush" }),
-    })
-  );
+  const any = h("input.any-color", {
+    type: "color",
+    "aria-label": "Color",
+    title: "Color",
+    oninput: () => take({ color: any.value, tool: "brush" }),
+  });
   const swatches = PAINTS.map(([name, ...channels]) => {
     const made = h("button.swatch", {
       type: "button",

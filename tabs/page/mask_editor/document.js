@@ -48,6 +48,7 @@ export function makePaper(channels, tell, isHard) {
   addEventListener("pagehide", keepNow);
 
   function paint(dab) {
+    if (!now) return;
     const area = reach(layer, now.dab, dab);
     if (area) {
       history.keep(area);
@@ -94,9 +95,7 @@ export function makePaper(channels, tell, isHard) {
       now = { dab, brush };
       paint(dab);
     },
-    paint(dab) {
-      if (now) paint(dab);
-    },
+    paint,
     end() {
       if (!now) return;
       now = null;

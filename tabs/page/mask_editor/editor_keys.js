@@ -1,5 +1,6 @@
 // Keys of a canvas. They act only while the canvas or its toolbar has the focus.
 
+import { targetOf } from "../ui/dom.js";
 import { isCommand, isComposing, keyOf, plainKey } from "../ui/shortcut.js";
 
 const MOVED = 48;
@@ -29,7 +30,7 @@ export function canvasKeys(element, field, act) {
   };
 
   element.addEventListener("keydown", (event) => {
-    if (isComposing(event) || event.target.closest("dialog, input[type=text]")) return;
+    if (isComposing(event) || targetOf(event, "dialog, input[type=text]")) return;
     const name = isCommand(event) ? commandOf(event) : PLAIN[plainKey(event)];
     if (name && act[name]) {
       event.preventDefault();

@@ -17,7 +17,7 @@ export function makeHistory(layer) {
 
   function rectOf(tile) {
     const [x, y] = [(tile % across) * TILE, Math.floor(tile / across) * TILE];
-    return within(layer, [x, y, x + TILE, y + TILE]);
+    return /** @type {import("./layer.js").Rect} */ (within(layer, [x, y, x + TILE, y + TILE]));
   }
 
   function copyOf(tile) {
@@ -72,6 +72,7 @@ export function makeHistory(layer) {
     },
     /** Keep a rectangle as it is now, before it is changed. */
     keep([left, top, right, bottom]) {
+      if (!open) return;
       for (let y = Math.floor(top / TILE); y * TILE < bottom; y += 1) {
         for (let x = Math.floor(left / TILE); x * TILE < right; x += 1) {
           const tile = y * across + x;

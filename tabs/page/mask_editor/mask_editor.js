@@ -153,7 +153,8 @@ export function paintCanvas({ look, label, isSoft = () => false, extra = null })
 
   /** Set a rectangle, in pixels of the picture. */
   function rectangle(left, top, width, height) {
-    paper.rectangle([left, top, left + width, top + height].map((side) => Math.round(side / each)));
+    const [x, y, x2, y2] = [left, top, left + width, top + height].map((side) => Math.round(side / each));
+    paper.rectangle([x, y, x2, y2]);
   }
 
   /** Take a picture file as the mask; says what is in the way, or "". */

@@ -22,26 +22,28 @@ export function morePanel(look, act, sizeOf) {
     problem.textContent = text;
   };
   const inputs = SIDES.map(([name, label]) => {
-    const input = /** @type {HTMLInputElement} */ (
-      h("input", { type: "text", inputmode: "numeric", id: freshId(name), autocomplete: "off", "data-number": name })
-    );
+    const input = h("input", {
+      type: "text",
+      inputmode: "numeric",
+      id: freshId(name),
+      autocomplete: "off",
+      "data-number": name,
+    });
     return { name, label, input, box: field("", label, input, { labelFor: input.id }).box };
   });
-  const file = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "file",
-      accept: "image/png, image/jpeg, image/webp",
-      hidden: true,
-      onchange: async () => {
-        const [chosen] = file.files ?? [];
-        file.value = "";
-        if (!chosen) return;
-        const words = await act.load(chosen);
-        tell(words);
-        if (!words) closeLayer();
-      },
-    })
-  );
+  const file = h("input", {
+    type: "file",
+    accept: "image/png, image/jpeg, image/webp",
+    hidden: true,
+    onchange: async () => {
+      const [chosen] = file.files ?? [];
+      file.value = "";
+      if (!chosen) return;
+      const words = await act.load(chosen);
+      tell(words);
+      if (!words) closeLayer();
+    },
+  });
   const done = (work) => () => {
     work();
     closeLayer();
@@ -87,8 +89,11 @@ export function morePanel(look, act, sizeOf) {
     button({ label: "Download the mask", icon: "download", onclick: done(act.download) }),
     file,
   );
-  const element = /** @type {HTMLDialogElement} */ (
-    h("dialog.canvas-panel", { "aria-label": "More ways to mask" }, look === "colors" ? null : numbers, rest)
+  const element = h(
+    "dialog.canvas-panel",
+    { "aria-label": "More ways to mask" },
+    look === "colors" ? null : numbers,
+    rest,
   );
 
   return {

@@ -10,13 +10,15 @@ const FILL = 0.62;
 const EDGE = 1;
 /** From this zoom on, single pixels are shown as they are. */
 const BLOCKS = 6;
+/** @typedef {import("./layer.js").Rect} Rect */
+
 const AROUND = Array.from({ length: 8 }, (_, at) => [Math.cos((at * Math.PI) / 4), Math.sin((at * Math.PI) / 4)]);
 
 function context(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, width);
   canvas.height = Math.max(1, height);
-  return canvas.getContext("2d");
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }
 
 /**
@@ -25,12 +27,10 @@ function context(width, height) {
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
-  const picture = onBackground(
-    /** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })),
-  );
+  const picture = onBackground(h("img.canvas-picture", { alt: "", draggable: "false", hidden: true }));
   const ground = h("div.canvas-ground", {}, picture);
-  const canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { "aria-hidden": "true" }));
-  const screen = canvas.getContext("2d");
+  const canvas = h("canvas", { "aria-hidden": "true" });
+  const screen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const shape = context(1, 1);
   const edge = context(1, 1);
   /** The layer as an image. */
@@ -40,6 +40,7 @@ export function makeScreen(look, at, isSoft) {
   /** Pixels of the picture for each of the layer. */
   let each = 1;
   let ratio = 1;
+  /** What is to be drawn again. @type {Rect|null} */
   let dirty = null;
   let accent = "";
 
@@ -66,7 +67,7 @@ export function makeScreen(look, at, isSoft) {
     sheet.putImageData(image, left, top);
   }
 
-  // From pixels of the layer to those of the screen, grown by so many of them.
+  /** From pixels of the layer to those of the screen, grown by so many of them. @returns {Rect|null} left, top, width, height */
   function onScreen([left, top, right, bottom], room) {
     const scale = at.scale * each * ratio;
     const [x, y] = [
@@ -80,12 +81,14 @@ export function makeScreen(look, at, isSoft) {
     return x2 > x && y2 > y ? [x, y, x2 - x, y2 - y] : null;
   }
 
+  /** @param {Rect} part */
   function draw(part) {
     const reach = 2 * EDGE * ratio + 1;
     const area = onScreen(part, reach);
-    if (!area) return;
     // The edges in the area also come from shapes beside it.
     const around = onScreen(part, 2 * reach);
+    if (!area || !around) return;
+    /** @type {[CanvasRenderingContext2D, Rect][]} */
     const clips =
       look === "mask"
         ? [
@@ -120,6 +123,7 @@ export function makeScreen(look, at, isSoft) {
 
   // The shape in the accent color, with a white edge and a black one. A soft mask's go around all that is masked,
   // however faintly; a hard one's stay thin where each of its pixels is many of the screen's.
+  /** @param {Rect} area */
   function drawMask(area) {
     if (isSoft()) fill(area);
     const times = isSoft() ? 4 : Math.min(3, Math.max(0, Math.round(Math.log2(at.scale * each * ratio))));
@@ -140,6 +144,7 @@ export function makeScreen(look, at, isSoft) {
     copy(screen, edge, area);
   }
 
+  /** @param {Rect} area */
   function fill(area) {
     screen.globalAlpha = FILL;
     copy(screen, shape, area);
@@ -175,7 +180,7 @@ export function makeScreen(look, at, isSoft) {
       else picture.removeAttribute("src");
     },
     /** A part of the layer changed. */
-    changed(rect) {
+    changed(/** @type {Rect} */ rect) {
       bring(rect);
       dirty = dirty
         ? [

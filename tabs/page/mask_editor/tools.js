@@ -39,16 +39,14 @@ const partOf = (share) => Math.log(share / LEAST_SHARE) / Math.log(MOST_SHARE / 
 /** A slider with percent; for soft masks. */
 export function shareSlider(name, label) {
   const shown = h("span.share", {});
-  const range = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "range",
-      min: 5,
-      max: 100,
-      step: 5,
-      "aria-label": label,
-      oninput: () => take({ [name]: Number(range.value) / 100 }),
-    })
-  );
+  const range = h("input", {
+    type: "range",
+    min: 5,
+    max: 100,
+    step: 5,
+    "aria-label": label,
+    oninput: () => take({ [name]: Number(range.value) / 100 }),
+  });
   hand.watch((now) => {
     range.value = String(Math.round(100 * now[name]));
     range.style.setProperty("--fill", `${(100 * (100 * now[name] - 5)) / 95}%`);
@@ -81,16 +79,14 @@ export function makeToolbar({ look, label, tools, act, more, extra = null }) {
   opener.hidden = !more;
   opener.setAttribute("aria-expanded", "false");
   let picture = { width: 512, height: 512 };
-  const range = /** @type {HTMLInputElement} */ (
-    h("input.brush-size", {
-      type: "range",
-      min: 0,
-      max: 1,
-      step: 0.005,
-      "aria-label": "Brush size",
-      oninput: () => take({ [look]: shareAt(Number(range.value)) }),
-    })
-  );
+  const range = h("input.brush-size", {
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.005,
+    "aria-label": "Brush size",
+    oninput: () => take({ [look]: shareAt(Number(range.value)) }),
+  });
   const size = h("output.brush-px", {});
   const zoom = h("output.zoom", { "aria-label": "Zoom" });
   const part = () => h("span.parting", { "aria-hidden": "true" });

@@ -29,15 +29,13 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
   let all = [];
   let found = [];
   let family = "all";
-  const search = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "search",
-      "aria-label": `Search ${heading}`,
-      autocomplete: "off",
-      spellcheck: "false",
-      oninput: filter,
-    })
-  );
+  const search = h("input", {
+    type: "search",
+    "aria-label": `Search ${heading}`,
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: filter,
+  });
   const families = segmented({
     label: "Family",
     onchoose: (value) => {
@@ -54,21 +52,19 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
     {},
     `Models are read from ${config.folders.models_short}. New ones appear here by themselves.`,
   );
-  const dialog = /** @type {HTMLDialogElement} */ (
+  const dialog = h(
+    "dialog.picker",
+    { "aria-label": heading },
     h(
-      "dialog.picker",
-      { "aria-label": heading },
-      h(
-        "div.picker-head",
-        {},
-        h("h2", {}, heading),
-        button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
-        h("div.search", {}, icon("search"), search),
-        families.element,
-      ),
-      scroller,
-      foot,
-    )
+      "div.picker-head",
+      {},
+      h("h2", {}, heading),
+      button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
+      h("div.search", {}, icon("search"), search),
+      families.element,
+    ),
+    scroller,
+    foot,
   );
   rove(cards, ".card", { twoWay: true });
   new ResizeObserver(draw).observe(scroller);
@@ -160,7 +156,7 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
     const key = JSON.stringify([shown.map((model) => [model.name, memoryWords(model)]), names]);
     if (cards.dataset.key === key) return;
     cards.dataset.key = key;
-    const focused = document.activeElement?.dataset?.name;
+    const focused = /** @type {HTMLElement|null} */ (document.activeElement)?.dataset?.name;
     cards.replaceChildren(...shown.map((model) => card(model, names.includes(model.name))));
     const made = /** @type {HTMLElement[]} */ ([...cards.children]);
     settleTabStop(

@@ -1,6 +1,6 @@
 // One model large: its picture, all that is known of it, and what can be done with it. A layer over the page.
 
-import { get, request } from "../core/api.js";
+import { get, request, sentenceOf } from "../core/api.js";
 import { engine } from "../core/engine.js";
 import { wishFor } from "../core/model_list.js";
 import { bytes, moment } from "../core/words.js";
@@ -23,13 +23,11 @@ export function makeDetail(shop, onchange) {
   const title = h("h2", {});
   const body = h("div.sheet-body", {});
   const problem = h("p.problem", { hidden: true, role: "alert" });
-  const dialog = /** @type {HTMLDialogElement} */ (
-    h(
-      "dialog.sheet-box.model-sheet",
-      { "aria-label": "Model" },
-      h("div.picker-head", {}, title, button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
-      body,
-    )
+  const dialog = h(
+    "dialog.sheet-box.model-sheet",
+    { "aria-label": "Model" },
+    h("div.picker-head", {}, title, button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
+    body,
   );
   let model = null;
 
@@ -137,7 +135,7 @@ export function makeDetail(shop, onchange) {
       await work();
       closeLayer();
     } catch (refused) {
-      setText(problem, `${refused.message} ${refused.hint ?? ""}`.trim());
+      setText(problem, sentenceOf(refused));
       problem.hidden = false;
     }
   };

@@ -4,7 +4,7 @@ import { inWords } from "../core/api.js";
 import { familyLabel } from "../core/config.js";
 import { bytes } from "../core/words.js";
 import { begin, errands, isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
-import { button, h, setText } from "../ui/dom.js";
+import { allWithin, button, h, setText } from "../ui/dom.js";
 import { KIND } from "./model_card.js";
 import { makeRepository } from "./models_repository.js";
 import { makeErrandRow } from "./task_row.js";
@@ -75,7 +75,7 @@ export function makeGet(shop) {
     const key = JSON.stringify([found, rows.map((row) => [row.prompt, progressWords(row)])]);
     if (offers.dataset.key === key) return;
     offers.dataset.key = key;
-    const focused = document.activeElement?.closest?.(".offer")?.dataset.id;
+    const focused = /** @type {HTMLElement|null|undefined} */ (document.activeElement?.closest(".offer"))?.dataset.id;
     offers.replaceChildren(
       ...found.map((one) =>
         offer(
@@ -84,7 +84,7 @@ export function makeGet(shop) {
         ),
       ),
     );
-    if (focused) offers.querySelector(`[data-id="${focused}"] button`)?.focus({ preventScroll: true });
+    if (focused) allWithin(offers, `[data-id="${focused}"] button`)[0]?.focus({ preventScroll: true });
   }
 
   function offer(one, row) {
@@ -130,9 +130,10 @@ export function makeGet(shop) {
     for (const id of [...known.keys()]) if (!shown.some((row) => row.job_id === id)) known.delete(id);
     list.replaceChildren(
       ...shown.map((row) => {
-        if (!known.has(row.job_id)) known.set(row.job_id, makeErrandRow(row));
-        known.get(row.job_id).draw(row);
-        return known.get(row.job_id).element;
+        const line = known.get(row.job_id) ?? makeErrandRow(row);
+        known.set(row.job_id, line);
+        line.draw(row);
+        return line.element;
       }),
     );
     drawOffers();

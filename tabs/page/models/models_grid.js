@@ -6,7 +6,7 @@ import { learnTitles } from "../core/model_list.js";
 import { route } from "../core/route.js";
 import { bytes, grouped, some } from "../core/words.js";
 import { form } from "../form/form.js";
-import { button, h, icon, setText } from "../ui/dom.js";
+import { button, focusedWithin, h, icon, setText, targetOf } from "../ui/dom.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { segmented } from "../ui/segmented.js";
 import { plainKey } from "../ui/shortcut.js";
@@ -20,15 +20,13 @@ const SPARE_ROWS = 2;
 
 /** @param {{onopen: (model: any, card: HTMLElement) => void, onload: () => void}} told */
 export function makeGrid({ onopen, onload }) {
-  const search = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "search",
-      placeholder: "Search models",
-      "aria-label": "Search models",
-      autocomplete: "off",
-      spellcheck: "false",
-    })
-  );
+  const search = h("input", {
+    type: "search",
+    placeholder: "Search models",
+    "aria-label": "Search models",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const total = h("p.total", {});
   const kinds = segmented({
     label: "Kind",
@@ -134,7 +132,7 @@ export function makeGrid({ onopen, onload }) {
     ]);
     if (cards.dataset.key === key) return;
     cards.dataset.key = key;
-    const focused = cards.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const focused = focusedWithin(cards)?.dataset.key;
     cards.replaceChildren(
       ...shown.map((model) =>
         model ? card(model) : h("span.card", { "aria-hidden": "true" }, h("span.card-picture", {})),
@@ -209,7 +207,7 @@ export function makeGrid({ onopen, onload }) {
       plainKey(event) !== "/" ||
       element.closest("[hidden]") ||
       route.get().tab !== "models" ||
-      event.target.closest("input, textarea, dialog")
+      targetOf(event, "input, textarea, dialog")
     )
       return;
     event.preventDefault();

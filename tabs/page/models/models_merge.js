@@ -1,6 +1,6 @@
 // Merge: a checkpoint made of others, or with LoRAs baked in. What is here is offered, the rest is the server's to judge.
 
-import { get, inWords } from "../core/api.js";
+import { get, inWords, sentenceOf } from "../core/api.js";
 import { familyLabel } from "../core/config.js";
 import { go } from "../core/route.js";
 import { keep, recall } from "../core/store.js";
@@ -25,7 +25,10 @@ const FRESH = { name: "", method: "weighted", a: "", b: "", c: "", ratio: "0.5",
 /** @param {any} shop says whether this person manages the models */
 export function makeMerge(shop) {
   let now = { ...FRESH, ...recall("merge", {}) };
+  /** @type {{checkpoint: any[], lora: any[]}} */
   let models = { checkpoint: [], lora: [] };
+  /** Fill each list anew. @type {(() => void)[]} */
+  const fillers = [];
   const refusal = h("p.none", { hidden: true });
   const problem = h("p.problem", { hidden: true, role: "alert" });
   const method = segmented({ label: "Method", onchoose: (value) => set({ method: value }) });
@@ -66,12 +69,12 @@ export function makeMerge(shop) {
   );
   const element = h("div.models-merge", {}, refusal, form);
 
-  function text(part, placeholder, inputmode = null) {
+  function text(part, placeholder, inputmode = "") {
     return h("input", {
       type: "text",
       id: freshId(part),
       placeholder,
-      inputmode,
+      inputmode: inputmode || null,
       autocomplete: "off",
       spellcheck: "false",
       value: now[part],
@@ -81,7 +84,7 @@ export function makeMerge(shop) {
 
   function select(part, offers) {
     const made = h("select", { id: freshId(part), onchange: () => set({ [part]: made.value }) });
-    made.fill = () => fillOptions(made, offers(), now[part]);
+    fillers.push(() => fillOptions(made, offers(), now[part]));
     return made;
   }
 
@@ -100,7 +103,7 @@ export function makeMerge(shop) {
     method.offer(METHODS, now.method);
     setText(about, ABOUT[now.method]);
     boxC.hidden = now.method !== "add_difference";
-    for (const list of [a, b, c, precision]) list.fill();
+    for (const fill of fillers) fill();
     const key = JSON.stringify([now.loras.map((one) => one.model), models.lora.length]);
     if (loras.dataset.key === key) return;
     loras.dataset.key = key;
@@ -134,6 +137,7 @@ export function makeMerge(shop) {
 
   async function submit() {
     const number = (typed) => (typed.trim() === "" ? null : Number(typed.replace(",", ".")));
+    /** @type {any} */
     const body = {
       name: now.name.trim(),
       method: now.method,
@@ -144,29 +148,36 @@ export function makeMerge(shop) {
     };
     if (now.b) body.b = now.b;
     if (now.method === "add_difference" && now.c) body.c = now.c;
-    const missing = !body.name
-      ? [name, "Give the merge a name."]
-      : !body.a
-        ? [a, "Choose model A."]
-        : !body.b && !body.loras.length
-          ? [b, "Choose model B, or add a LoRA to bake in."]
-          : now.method === "add_difference" && !body.c
-            ? [c, "Choose model C: its difference to B is added."]
-            : null;
+    const missing = missingIn(body);
+    if (missing) {
+      missing.control.focus();
+      refuse(missing.control, missing.text);
+      return;
+    }
     try {
-      if (missing) throw Object.assign(new Error(missing[1]), { hint: "" });
       await begin("merge", body);
       announce(`Merging ${body.name}.`);
       go("models", "get");
     } catch (refused) {
-      missing?.[0].focus();
-      const { message, hint = "", field: at = "" } = missing ? refused : inWords(refused);
-      const text = `${message} ${hint}`.trim();
-      const place = { name, a, b, c, ratio, dtype: precision }[at];
-      if (sayAtField(form, place?.id, text)) return;
-      setText(problem, text);
-      problem.hidden = false;
+      const { field: at = "" } = inWords(refused);
+      refuse({ name, a, b, c, ratio, dtype: precision }[at], sentenceOf(refused));
     }
+  }
+
+  function missingIn(body) {
+    if (!body.name) return { control: name, text: "Give the merge a name." };
+    if (!body.a) return { control: a, text: "Choose model A." };
+    if (!body.b && !body.loras.length) return { control: b, text: "Choose model B, or add a LoRA to bake in." };
+    if (now.method === "add_difference" && !body.c) {
+      return { control: c, text: "Choose model C: its difference to B is added." };
+    }
+    return null;
+  }
+
+  function refuse(control, text) {
+    if (sayAtField(form, control?.id, text)) return;
+    setText(problem, text);
+    problem.hidden = false;
   }
 
   async function refresh() {

@@ -1,6 +1,6 @@
 // Any repository of the hub by hand: its files with sizes and license first, then one of them or the whole folder.
 
-import { get } from "../core/api.js";
+import { get, sentenceOf } from "../core/api.js";
 import { bytes, some } from "../core/words.js";
 import { button, field, freshId, h, icon, setText } from "../ui/dom.js";
 import { isComposing } from "../ui/shortcut.js";
@@ -11,21 +11,21 @@ const NAME = /^[\w.-]+\/[\w.-]+$/;
 
 /** @param {(download: any) => void} start begins a download */
 export function makeRepository(start) {
-  const name = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "text",
-      id: freshId("repository"),
-      placeholder: "owner/model",
-      autocomplete: "off",
-      autocapitalize: "off",
-      spellcheck: "false",
-      onkeydown: (event) => {
-        if (event.key === "Enter" && !isComposing(event)) look();
-      },
-    })
-  );
-  const kind = /** @type {HTMLSelectElement} */ (
-    h("select", { id: freshId("kind") }, ...Object.entries(KIND).map(([value, label]) => h("option", { value }, label)))
+  const name = h("input", {
+    type: "text",
+    id: freshId("repository"),
+    placeholder: "owner/model",
+    autocomplete: "off",
+    autocapitalize: "off",
+    spellcheck: "false",
+    onkeydown: (event) => {
+      if (event.key === "Enter" && !isComposing(event)) look();
+    },
+  });
+  const kind = h(
+    "select",
+    { id: freshId("kind") },
+    ...Object.entries(KIND).map(([value, label]) => h("option", { value }, label)),
   );
   const box = field("repository", "Repository", name, { labelFor: name.id });
   const found = h("div.found-files", { role: "status" });
@@ -60,7 +60,7 @@ export function makeRepository(start) {
     try {
       show(await get(`/repositories/${wanted.split("/").map(encodeURIComponent).join("/")}`));
     } catch (refused) {
-      found.replaceChildren(h("p.bad", {}, `${refused.message} ${refused.hint ?? ""}`.trim()));
+      found.replaceChildren(h("p.bad", {}, sentenceOf(refused)));
     }
   }
 

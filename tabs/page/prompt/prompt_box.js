@@ -57,19 +57,17 @@ export function prompt_box(element) {
 
 /** A text area that grows with what is typed; the style sheet says how far. */
 function area(name, placeholder, rows) {
-  const made = /** @type {HTMLTextAreaElement} */ (
-    h("textarea", {
-      id: freshId(name),
-      name,
-      placeholder,
-      rows,
-      spellcheck: "true",
-      autocapitalize: "none",
-      oninput: (event) => {
-        if (!isWritten(event)) change({ [name]: made.value });
-      },
-    })
-  );
+  const made = h("textarea", {
+    id: freshId(name),
+    name,
+    placeholder,
+    rows,
+    spellcheck: "true",
+    autocapitalize: "none",
+    oninput: (event) => {
+      if (!isWritten(event)) change({ [name]: made.value });
+    },
+  });
   listenForWeights(made);
   const grow = () => {
     if (CSS.supports("field-sizing", "content")) return;

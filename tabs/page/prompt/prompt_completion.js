@@ -12,7 +12,7 @@ const listOf = (head) => (/embedding/i.test(head) ? embeddings : /hypernet/i.tes
 
 // What stands behind the caret, without the end of a name that the caret is in.
 function withoutTail(rest, typed, name) {
-  const [tail] = /^[^\s<>:,()]*/.exec(rest);
+  const [tail] = /** @type {RegExpExecArray} */ (/^[^\s<>:,()]*/.exec(rest));
   const isOfName =
     /^[:>]/.test(rest.slice(tail.length)) || name.toLowerCase().includes((typed.trimStart() + tail).toLowerCase());
   return isOfName ? rest.slice(tail.length) : rest;

@@ -57,7 +57,8 @@ function wordSizes(text, sizeOf) {
     let follows = false;
     for (const piece of word.match(PIECES) ?? []) {
       const isComma = piece === ",";
-      if (follows && !isComma) words.at(-1).size += sizeOf(piece);
+      const last = words.at(-1);
+      if (last && follows && !isComma) last.size += sizeOf(piece);
       else words.push({ size: sizeOf(piece), isComma });
       follows = !isComma;
     }

@@ -9,20 +9,16 @@ const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" }
 export function makeCompare() {
   let isOn = false;
   let key = "";
-  const image = onBackground(
-    /** @type {HTMLImageElement} */ (h("img.before", { alt: "", decoding: "async", onload: layBackground })),
-  );
-  const range = /** @type {HTMLInputElement} */ (
-    h("input.divider", {
-      type: "range",
-      min: 0,
-      max: 100,
-      step: 1,
-      value: "50",
-      "aria-label": "Before and after",
-      oninput: follow,
-    })
-  );
+  const image = onBackground(h("img.before", { alt: "", decoding: "async", onload: layBackground }));
+  const range = h("input.divider", {
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 1,
+    value: "50",
+    "aria-label": "Before and after",
+    oninput: follow,
+  });
   const opener = button({
     label: "Compare",
     icon: "compare",

@@ -63,7 +63,7 @@ async function restore(ids) {
 
 /** Save pictures as files; by the share sheet on a phone that has one for files. */
 export async function download(ids) {
-  if (matchMedia("(pointer: coarse)").matches && navigator.canShare && (await shared(ids))) return;
+  if (matchMedia("(pointer: coarse)").matches && "canShare" in navigator && (await shared(ids))) return;
   for (const id of ids) {
     const link = h("a", { href: `${pictureUrl(id)}?download=1`, download: "" });
     document.body.append(link);

@@ -73,8 +73,8 @@ export function makeSheet({ onopen }) {
 }
 
 function makeCell(onopen) {
-  const preview = /** @type {HTMLImageElement} */ (h("img.preview", { alt: "", hidden: true }));
-  const picture = /** @type {HTMLImageElement} */ (h("img.picture", { alt: "", decoding: "async" }));
+  const preview = h("img.preview", { alt: "", hidden: true });
+  const picture = h("img.picture", { alt: "", decoding: "async" });
   const words = h("span.cell-words", {});
   const seed = h("span.seed", {});
   /** @type {string} */

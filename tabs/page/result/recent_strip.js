@@ -5,7 +5,7 @@ import { news } from "../core/image_news.js";
 import { comesBack } from "../core/missing_images.js";
 import { go } from "../core/route.js";
 import { moment } from "../core/words.js";
-import { h } from "../ui/dom.js";
+import { h, targetOf } from "../ui/dom.js";
 import { makeDraggable } from "../ui/drag.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { titleOfPicture } from "./records.js";
@@ -44,7 +44,7 @@ export function makeStrip({ onpick }) {
   }
 
   element.addEventListener("click", (event) => {
-    const slot = event.target.closest(".slot");
+    const slot = targetOf(event, ".slot");
     const record = records.find((one) => one.id === slot?.dataset.id);
     if (record && !onpick(record)) go("gallery", record.id);
   });

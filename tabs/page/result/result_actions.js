@@ -7,7 +7,7 @@ import { change, form } from "../form/form.js";
 import { showFace } from "../inpaint/view_toggle.js";
 import { job } from "../jobs/job.js";
 import { generate } from "../sections/generate_bar.js";
-import { button, h } from "../ui/dom.js";
+import { button, focusedWithin, h } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { download, favorite, remove, useSettings } from "./image_actions.js";
 import { openSendMenu, upscaleSaved } from "./send_to.js";
@@ -105,7 +105,7 @@ export function drawActions(row, names, shown) {
     shown.view.fix,
   ]);
   if (row.dataset.key === key) return;
-  const focused = row.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+  const focused = focusedWithin(row)?.dataset.action;
   row.dataset.key = key;
   const make = makers(shown);
   const buttons = [];

@@ -6,6 +6,7 @@ import { say } from "../core/toast.js";
 import { bringSaved } from "../core/uploads.js";
 import { showFace } from "../inpaint/view_toggle.js";
 import { takeStart } from "../sections/init_image_section.js";
+import { allWithin } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { openMenu } from "../ui/menu.js";
 import { openUpscale } from "./upscale.js";
@@ -56,7 +57,7 @@ function arrive(field) {
     !document.activeElement?.checkVisibility({ visibilityProperty: true }) ||
     document.activeElement === document.body
   ) {
-    canvas.querySelector("[role=application]")?.focus({ preventScroll: true });
+    allWithin(canvas, "[role=application]")[0]?.focus({ preventScroll: true });
   }
 }
 

@@ -10,7 +10,7 @@ import { number } from "../form/form.js";
 import { upscaledSize } from "../form/size_rule.js";
 import { job } from "../jobs/job.js";
 import { dropArea } from "../sections/drop_area.js";
-import { button, field, freshId, h, icon, sayAtField, setText } from "../ui/dom.js";
+import { allWithin, button, field, freshId, h, icon, sayAtField, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { alarm } from "../ui/live.js";
 import { segmented } from "../ui/segmented.js";
@@ -20,15 +20,16 @@ const SCALES = ["1.5", "2", "3", "4"];
 /** @type {import("../core/uploads.js").Brought|null} */
 let picture = null;
 let chosen = { upscaler: "lanczos", scale: "2", tile: "", overlap: "", ...recall("upscale", {}) };
+/** @type {HTMLDialogElement|null} */
 let dialog = null;
 let draw = () => {};
 
 /** Ask how to enlarge a picture; without one, ask for it too. */
-export function openUpscale(given = null) {
+export function openUpscale(given = /** @type {import("../core/uploads.js").Brought|null} */ (null)) {
   picture = given;
   dialog ??= make();
   (document.querySelector(".gradio-container") ?? document.body).append(dialog);
-  openLayer(dialog, { focus: dialog.querySelector(given ? "select" : ".area-choose") });
+  openLayer(dialog, { focus: allWithin(dialog, given ? "select" : ".area-choose")[0] });
   draw();
   offer(dialog.querySelector("select"));
 }
@@ -50,6 +51,8 @@ function choose(patch) {
   draw();
 }
 
+const pixelsOf = ({ width, height }) => pixels(width, height);
+
 function make() {
   const area = dropArea({
     label: "Picture to enlarge",
@@ -62,9 +65,7 @@ function make() {
       draw();
     },
   });
-  const select = /** @type {HTMLSelectElement} */ (
-    h("select", { id: freshId("upscaler"), onchange: () => choose({ upscaler: select.value }) })
-  );
+  const select = h("select", { id: freshId("upscaler"), onchange: () => choose({ upscaler: select.value }) });
   const scales = segmented({ label: "Upscale by", onchoose: (scale) => choose({ scale }) });
   const result = h("p.hint", {});
   const problem = h("p.problem", { hidden: true, role: "alert" });
@@ -76,10 +77,8 @@ function make() {
       chosen.scale,
     );
     const larger = picture && upscaledSize(picture, number(chosen.scale));
-    setText(
-      result,
-      larger ? `${pixels(picture.width, picture.height)} becomes ${pixels(larger.width, larger.height)}.` : "",
-    );
+    const becomes = picture && larger && `${pixelsOf(picture)} becomes ${pixelsOf(larger)}.`;
+    setText(result, becomes ?? "");
     problem.hidden = true;
     if (dialog) sayAtField(dialog, "", "");
   };
@@ -110,17 +109,15 @@ function make() {
 
 // Empty: as usual, which the placeholder names.
 function pixelField(name) {
-  const input = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "text",
-      id: freshId(name),
-      inputmode: "numeric",
-      autocomplete: "off",
-      value: chosen[name],
-      placeholder: `${config.defaults[`upscale.${name}`]} px`,
-      oninput: () => choose({ [name]: input.value }),
-    })
-  );
+  const input = h("input", {
+    type: "text",
+    id: freshId(name),
+    inputmode: "numeric",
+    autocomplete: "off",
+    value: chosen[name],
+    placeholder: `${config.defaults[`upscale.${name}`]} px`,
+    oninput: () => choose({ [name]: input.value }),
+  });
   return field(`upscale.${name}`, config.labels[name], input, { labelFor: input.id }).box;
 }
 

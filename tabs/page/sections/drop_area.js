@@ -18,20 +18,18 @@ const KINDS = "image/png, image/jpeg, image/webp, image/avif";
  * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Brought|null) => void}}
  */
 export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
-  const file = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "file",
-      accept: KINDS,
-      hidden: true,
-      multiple: Boolean(onmany),
-      tabindex: "-1",
-      "aria-label": label,
-      onchange: () => {
-        if (file.files?.length) takeAll(chosenFrom([...file.files], how));
-        file.value = "";
-      },
-    })
-  );
+  const file = h("input", {
+    type: "file",
+    accept: KINDS,
+    hidden: true,
+    multiple: Boolean(onmany),
+    tabindex: "-1",
+    "aria-label": label,
+    onchange: () => {
+      if (file.files?.length) takeAll(chosenFrom([...file.files], how));
+      file.value = "";
+    },
+  });
   const said = h("p.problem", { hidden: true, id: freshId("problem"), role: "alert" });
   const choose = h(
     "button.area-choose",
@@ -40,7 +38,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     h("span", {}, "Drop a picture, paste it, or choose a file"),
   );
   const last = button({ label: "Use the last result", icon: "use", kind: "plain", onclick: takeLast });
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" })));
+  const image = onBackground(h("img", { alt: "", draggable: "false" }));
   const facts = h("span.hint", {});
   const name = h("span.area-name", {});
   const replace = button({ label: "Replace", kind: "plain", onclick: () => file.click() });

@@ -41,7 +41,7 @@ export function generate() {
   clearRefusals();
   clearGenerateProblem();
   const first = firstProblem();
-  if (first) {
+  if (first?.problem) {
     showField(first.problem.at ?? first.field);
     announce(first.problem.text);
     return;

@@ -90,6 +90,7 @@ function depthField() {
 function writeStart(draft, values) {
   const picture = values["init_image.image"];
   if (!picture) return;
+  /** @type {Object<string, any>} */
   const start = { image: refOf(picture), ...partOf("init_image", values) };
   delete start.depth;
   if (values.model?.variant !== "edit") delete start.image_guidance;

@@ -39,19 +39,17 @@ function summary(now) {
 }
 
 function body() {
-  const input = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "file",
-      accept: KINDS,
-      multiple: true,
-      hidden: true,
-      "aria-label": "Several pictures",
-      onchange: () => {
-        takeFiles([...(input.files ?? [])]);
-        input.value = "";
-      },
-    })
-  );
+  const input = h("input", {
+    type: "file",
+    accept: KINDS,
+    multiple: true,
+    hidden: true,
+    "aria-label": "Several pictures",
+    onchange: () => {
+      takeFiles([...(input.files ?? [])]);
+      input.value = "";
+    },
+  });
   const said = h("p.hint", {});
   const clear = button({ label: "Clear", kind: "link", onclick: () => takeFiles([]) });
   const choose = button({

@@ -10,7 +10,7 @@ import { sizeOf } from "../form/size.js";
 import { job } from "../jobs/job.js";
 import { colorGroup } from "../mask_editor/colors.js";
 import { paintCanvas } from "../mask_editor/mask_editor.js";
-import { button, h } from "../ui/dom.js";
+import { allWithin, button, h } from "../ui/dom.js";
 import { countEscape } from "../ui/layers.js";
 
 const KINDS = {
@@ -86,8 +86,9 @@ function makeEasel(kind) {
  */
 function openEasel(kind, sheet, onuse) {
   close();
-  if (!easels.has(kind)) easels.set(kind, makeEasel(kind));
-  const { element, show } = easels.get(kind);
+  const easel = easels.get(kind) ?? makeEasel(kind);
+  easels.set(kind, easel);
+  const { element, show } = easel;
   const opener = /** @type {HTMLElement|null} */ (document.activeElement);
   const stops = [
     job.view.later(() => {
@@ -101,9 +102,9 @@ function openEasel(kind, sheet, onuse) {
     element.remove();
     opener?.focus({ preventScroll: true });
   };
-  document.querySelector(".stage").append(element);
+  document.querySelector(".stage")?.append(element);
   show(sheet, onuse);
-  element.querySelector("[role=application]").focus({ preventScroll: true });
+  allWithin(element, "[role=application]")[0].focus({ preventScroll: true });
   if (innerWidth < 860) scrollTo({ top: 0 });
 }
 
@@ -132,7 +133,7 @@ export function sketchButton(onuse) {
     },
   });
   form.watch((now) =>
-    made.querySelector(".words").replaceChildren(now["init_image.image"] ? "Sketch on it" : "Sketch one"),
+    made.querySelector(".words")?.replaceChildren(now["init_image.image"] ? "Sketch on it" : "Sketch one"),
   );
   return made;
 }

@@ -8,7 +8,7 @@ import { bring, bringSaved, needReadable } from "../core/uploads.js";
 import { fillForm } from "../form/recipe_fill.js";
 import { useSettings } from "../result/image_actions.js";
 import { startFrom } from "../result/send_to.js";
-import { h } from "../ui/dom.js";
+import { allWithin, h, targetOf } from "../ui/dom.js";
 import { draggedKind, MARK } from "../ui/drag.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { announce } from "../ui/live.js";
@@ -34,13 +34,11 @@ const half = (act, title, line) =>
     h("strong", {}, title),
     h("span", {}, line),
   );
-const veil = /** @type {HTMLDialogElement} */ (
-  h(
-    "dialog.veil",
-    { "aria-label": "What to do with the picture" },
-    half("read", "Read its recipe", "What it was made with fills the form."),
-    half("start", "Start from it", "It becomes the start picture."),
-  )
+const veil = h(
+  "dialog.veil",
+  { "aria-label": "What to do with the picture" },
+  half("read", "Read its recipe", "What it was made with fills the form."),
+  half("start", "Start from it", "It becomes the start picture."),
 );
 
 /** Listen on the whole page. Whatever is dropped, the page stays: a browser would open it in its place. */
@@ -62,7 +60,7 @@ export function listenForPictures(parent) {
   for (const kind of ["dragenter", "dragover", "drop"]) {
     addEventListener(
       kind,
-      (event) => {
+      (/** @type {any} */ event) => {
         if (!isForField(event)) event.preventDefault();
       },
       { capture: true },
@@ -74,7 +72,7 @@ export function listenForPictures(parent) {
     if (!draggedKind(event)) return;
     place();
     if (!veil.open) veil.show();
-    for (const one of veil.children) one.classList.toggle("over", one.contains(event.target));
+    for (const one of veil.children) one.classList.toggle("over", one.contains(/** @type {Node} */ (event.target)));
   });
   // There is no event for "it left the window" but this, which also tells of every border inside.
   addEventListener("dragleave", () => {
@@ -86,7 +84,7 @@ export function listenForPictures(parent) {
     leave();
   });
   addEventListener("drop", (event) => {
-    const act = event.target.closest?.(".half")?.dataset.act;
+    const act = targetOf(event, ".half")?.dataset.act;
     const isOwn = isFromHere;
     isFromHere = false;
     leave();
@@ -134,16 +132,18 @@ function place() {
 }
 
 /** Do what was chosen by the place of the drop; else ask. @param {Given} what */
-function offer(what, act = null) {
+/** @param {Given} what @param {string} [act] */
+function offer(what, act) {
   given = what;
   if (act) {
     choose(act, what);
     return;
   }
   place();
-  openLayer(veil, { focus: veil.querySelector(".half") });
+  openLayer(veil, { focus: allWithin(veil, ".half")[0] });
 }
 
+/** @param {string} act @param {Given} given */
 function choose(act, { file, id }) {
   if (act === "start") startFrom(formTab(), () => (id ? bringSaved(id) : bring(/** @type {File} */ (file))));
   else if (id) useSaved(id);

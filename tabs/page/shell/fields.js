@@ -177,17 +177,15 @@ export function more_section(element) {
 
 // The same as dropping a picture on the page, for fingers and keyboards.
 function recipeReader() {
-  const file = /** @type {HTMLInputElement} */ (
-    h("input", {
-      type: "file",
-      accept: "image/png, image/jpeg, image/webp, image/avif, image/gif",
-      hidden: true,
-      onchange: () => {
-        if (file.files?.[0]) readRecipe(file.files[0]);
-        file.value = "";
-      },
-    })
-  );
+  const file = h("input", {
+    type: "file",
+    accept: "image/png, image/jpeg, image/webp, image/avif, image/gif",
+    hidden: true,
+    onchange: () => {
+      if (file.files?.[0]) readRecipe(file.files[0]);
+      file.value = "";
+    },
+  });
   return h(
     "div.reader",
     {},

@@ -5,7 +5,7 @@ import { config } from "../core/config.js";
 import { engine, retry, watchEngine } from "../core/engine.js";
 import { modelTitle } from "../core/model_list.js";
 import { route, titleOf } from "../core/route.js";
-import { button, h, put, setText } from "../ui/dom.js";
+import { allWithin, button, h, put, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { placeLiveRegions } from "../ui/live.js";
 import { placeUndoBar } from "../ui/undo_bar.js";
@@ -26,7 +26,7 @@ export function page_header(element) {
       href: "#the-result",
       onclick: (event) => {
         event.preventDefault();
-        document.querySelector("#the-result, .gallery [tabindex='0'], .models .card[tabindex='0']")?.focus();
+        allWithin(document, "#the-result, .gallery [tabindex='0'], .models .card[tabindex='0']")[0]?.focus();
       },
     },
     "To the result",
@@ -79,18 +79,16 @@ function enginePill(element) {
     words,
   );
   const facts = h("dl.facts", {});
-  const panel = /** @type {HTMLDialogElement} */ (
+  const panel = h(
+    "dialog.panel",
+    { "aria-label": "Engine" },
+    h("h2", {}, "Engine"),
+    facts,
     h(
-      "dialog.panel",
-      { "aria-label": "Engine" },
-      h("h2", {}, "Engine"),
-      facts,
-      h(
-        "div.panel-foot",
-        {},
-        button({ label: "Keyboard", icon: "keys", kind: "outlined", keys: "?", onclick: openKeyTable }),
-      ),
-    )
+      "div.panel-foot",
+      {},
+      button({ label: "Keyboard", icon: "keys", kind: "outlined", keys: "?", onclick: openKeyTable }),
+    ),
   );
   element.append(panel);
   const show = () => {

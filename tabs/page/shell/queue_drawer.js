@@ -8,7 +8,7 @@ import { say } from "../core/toast.js";
 import { duration, left, leftWords } from "../core/words.js";
 import { job } from "../jobs/job.js";
 import { isErrand, progressWords } from "../jobs/model_tasks.js";
-import { button, h, icon, setText } from "../ui/dom.js";
+import { allWithin, button, h, icon, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 
 const PUSHES_FROM = 1280;
@@ -27,19 +27,17 @@ export function placeQueue(element) {
   );
   const body = h("div.drawer-body", {});
   const allMine = button({ label: "Cancel all mine", onclick: cancelAll });
-  const drawer = /** @type {HTMLDialogElement} */ (
+  const drawer = h(
+    "dialog.drawer",
+    { "aria-label": "Queue" },
     h(
-      "dialog.drawer",
-      { "aria-label": "Queue" },
-      h(
-        "div.drawer-head",
-        {},
-        h("h2", {}, "Queue"),
-        allMine,
-        button({ label: "Close the queue", icon: "close", words: false, onclick: closeLayer }),
-      ),
-      body,
-    )
+      "div.drawer-head",
+      {},
+      h("h2", {}, "Queue"),
+      allMine,
+      button({ label: "Close the queue", icon: "close", words: false, onclick: closeLayer }),
+    ),
+    body,
   );
   element.append(drawer);
   let rows = [];
@@ -68,7 +66,7 @@ export function placeQueue(element) {
       modal: !pushes,
       opener,
       onclose: () => document.documentElement.classList.remove("pushed"),
-      focus: drawer.querySelector("button[aria-label]"),
+      focus: allWithin(drawer, "button[aria-label]")[0],
     });
     document.documentElement.classList.toggle("pushed", pushes);
     draw();

@@ -7,8 +7,7 @@ import { rove, settleTabStop } from "./roving.js";
 const GAP_PX = 4;
 const EDGE_PX = 8;
 
-/** @type {HTMLDialogElement} */
-const menu = /** @type {any} */ (h("dialog.menu", { role: "menu" }));
+const menu = h("dialog.menu", { role: "menu" });
 rove(menu, "[role=menuitem]");
 
 /**

@@ -15,7 +15,7 @@ export function rove(group, selector, { chooses = false, twoWay = false } = {}) 
   group.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const all = members();
-    const at = all.indexOf(/** @type {HTMLElement} */ (event.target).closest(selector));
+    const at = all.indexOf(/** @type {any} */ (event.target).closest(selector));
     if (at < 0) return;
     const to = target(all, at, event.key, twoWay, chooses);
     if (to === null) return;

@@ -17,7 +17,9 @@ addEventListener(
 
 /** The field that an event's target is, if a person can type there. @returns {HTMLInputElement|HTMLTextAreaElement|null} */
 export function textFieldOf(target) {
-  const field = target instanceof Element ? target.closest("input, textarea") : null;
+  const field = /** @type {HTMLInputElement|HTMLTextAreaElement|null} */ (
+    target instanceof Element ? target.closest("input, textarea") : null
+  );
   if (!field || field.readOnly || field.disabled) return null;
   return field.tagName === "TEXTAREA" || TYPED.has(field.type) ? field : null;
 }
