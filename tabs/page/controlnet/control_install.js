@@ -2,7 +2,7 @@
 
 import { sentenceOf } from "../core/api.js";
 import { preprocessors } from "../form/parts_list.js";
-import { begin, brought, errands, isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
+import { begin, tasksEnded, modelTasks, isActive, refreshModelTasks, progressWords } from "../jobs/model_tasks.js";
 import { button, h, setText } from "../ui/dom.js";
 
 /** @returns {{element: HTMLElement, draw: (facts: any) => void}} */
@@ -28,7 +28,7 @@ export function makeInstall() {
     element.hidden = !facts || facts.installed;
     if (element.hidden) return;
     const titles = facts.downloads.map(titleOf);
-    const rows = errands.get().filter((row) => titles.includes(row.prompt));
+    const rows = modelTasks.get().filter((row) => titles.includes(row.prompt));
     const active = rows.filter(isActive);
     const failed = rows.find((row) => row.state === "failed" && !active.length);
     get.hidden = !facts.downloads.length || active.length > 0;
@@ -44,9 +44,9 @@ export function makeInstall() {
     );
   }
 
-  errands.later(() => draw(facts));
-  brought.later(() => preprocessors.refresh(true));
-  lookAtErrands();
+  modelTasks.later(() => draw(facts));
+  tasksEnded.later(() => preprocessors.refresh(true));
+  refreshModelTasks();
   return { element, draw };
 }
 

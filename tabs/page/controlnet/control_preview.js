@@ -1,8 +1,8 @@
-// What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the stage.
+// What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the result pane.
 
 import { get, inWords, post, Refused } from "../core/api.js";
 import { formTab } from "../core/route.js";
-import { broughtUrl, onBackground, refOf } from "../core/uploads.js";
+import { onBackground, refOf, uploadUrl } from "../core/uploads.js";
 import { pixels } from "../core/words.js";
 import { form, number } from "../form/form.js";
 import { preprocessors } from "../form/parts_list.js";
@@ -66,7 +66,7 @@ export function makePreview(index) {
     image.width = map.width;
     image.height = map.height;
     image.title = pixels(map.width, map.height);
-    if (image.getAttribute("src") !== broughtUrl(map.sha256)) image.src = broughtUrl(map.sha256);
+    if (image.getAttribute("src") !== uploadUrl(map.sha256)) image.src = uploadUrl(map.sha256);
   });
   return root;
 }

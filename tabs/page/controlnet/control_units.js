@@ -4,7 +4,7 @@ import { Refused } from "../core/api.js";
 import { config, familyLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";
 import { formTab } from "../core/route.js";
-import { findBrought, refOf } from "../core/uploads.js";
+import { findUpload, refOf } from "../core/uploads.js";
 import { some } from "../core/words.js";
 import { form, number, typed } from "../form/form.js";
 import { controlModels, preprocessors } from "../form/parts_list.js";
@@ -117,7 +117,7 @@ export function writeControls(draft, values) {
 
 /** Take the units of a recipe over. */
 export async function readControls({ controls = [] }, patch) {
-  const pictures = await Promise.all(controls.map((control) => findBrought(control.image.sha256)));
+  const pictures = await Promise.all(controls.map((control) => findUpload(control.image.sha256)));
   patch.controls = controls.map((control, index) => {
     const unit = emptyUnit("controls");
     for (const name of Object.keys(unit))

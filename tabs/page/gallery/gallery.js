@@ -1,4 +1,4 @@
-// Justified rows of pictures by day; one of them large is the loupe. Loads when its tab is first opened.
+// Justified rows of pictures by day; one of them large is the lightbox. Loads when its tab is first opened.
 
 import { thumbnailUrl } from "../core/api.js";
 import { awaitPicture, loadAgain, stopAwaiting } from "../core/missing_images.js";
@@ -11,14 +11,14 @@ import { makeDraggable } from "../ui/drag.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { plainKey } from "../ui/shortcut.js";
 import { makeGalleryData } from "./gallery_data.js";
-import { makeLoupe } from "./lightbox.js";
+import { makeLightbox } from "./lightbox.js";
 
 const TYPING_MS = 250;
 
 /** Fill the part. */
 export function gallery(element) {
   const data = makeGalleryData();
-  const loupe = makeLoupe(data);
+  const lightbox = makeLightbox(data);
   const search = h("input", {
     type: "search",
     placeholder: "Search prompts and models",
@@ -48,7 +48,7 @@ export function gallery(element) {
     none,
     moreButton,
   );
-  const root = h("section.gallery", { "aria-label": "Pictures" }, grid, loupe.element);
+  const root = h("section.gallery", { "aria-label": "Pictures" }, grid, lightbox.element);
   element.replaceChildren(root);
   rove(days, ".tile", { twoWay: true });
 
@@ -187,11 +187,11 @@ export function gallery(element) {
   route.watch(({ tab, id }, was) => {
     if (tab !== "gallery") return;
     grid.hidden = id !== null;
-    if (id) loupe.open(id);
+    if (id) lightbox.open(id);
     else {
-      loupe.close();
+      lightbox.close();
       if (data.state.get().newer) data.reload();
-      if (was?.id) tiles.get(loupe.last() ?? was.id)?.focus();
+      if (was?.id) tiles.get(lightbox.last() ?? was.id)?.focus();
     }
   });
   addEventListener("keydown", (event) => {

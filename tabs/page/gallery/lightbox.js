@@ -20,11 +20,11 @@ const FILM = 11;
 const SWIPE_PX = 48;
 
 /** @param {ReturnType<import("./gallery_data.js").makeGalleryData>} data */
-export function makeLoupe(data) {
+export function makeLightbox(data) {
   /** @type {any} */
   let record = null;
   let lastId = null;
-  const picture = onBackground(h("img.loupe-picture", { alt: "", onerror: miss }));
+  const picture = onBackground(h("img.lightbox-picture", { alt: "", onerror: miss }));
   const position = h("span.position", {});
   const star = button({
     label: "Favorite",
@@ -41,7 +41,7 @@ export function makeLoupe(data) {
   });
   const next = button({ label: "Next picture", icon: "right", words: false, quick: true, onclick: () => step(1) });
   const bar = h(
-    "div.loupe-bar",
+    "div.lightbox-bar",
     {},
     button({ label: "Gallery", icon: "left", onclick: leave }),
     h("span.spring", {}),
@@ -53,10 +53,10 @@ export function makeLoupe(data) {
   );
   const film = h("div.film", { role: "group", "aria-label": "Neighbors" });
   const view = h(
-    "div.loupe-view",
+    "div.lightbox-view",
     { tabindex: "-1" },
     picture,
-    h("p.loupe-missing", {}, "File missing. Its recipe is still here."),
+    h("p.lightbox-missing", {}, "File missing. Its recipe is still here."),
   );
   const when = h("p.hint", {});
   const send = button({
@@ -69,12 +69,12 @@ export function makeLoupe(data) {
   makeDraggable(picture, () => record?.id);
   const recipe = h("div.recipe-body", {});
   const side = h(
-    "aside.loupe-side",
+    "aside.lightbox-side",
     { "aria-label": "Recipe", tabindex: "-1" },
     h("h2", {}, "Recipe"),
     when,
     h(
-      "div.loupe-actions",
+      "div.lightbox-actions",
       {},
       button({ label: "Use settings", kind: "filled", onclick: () => useSettings(record) }),
       send,
@@ -82,7 +82,7 @@ export function makeLoupe(data) {
     ),
     recipe,
   );
-  const root = h("div.loupe", { hidden: true }, h("div.loupe-wall", {}, bar, view, film), side);
+  const root = h("div.lightbox", { hidden: true }, h("div.lightbox-wall", {}, bar, view, film), side);
 
   const index = () => data.state.get().records.findIndex((one) => one.id === record?.id);
 
@@ -202,7 +202,7 @@ export function makeLoupe(data) {
       return;
     }
     const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-    if (by && !targetOf(event, ".loupe-side")) {
+    if (by && !targetOf(event, ".lightbox-side")) {
       event.preventDefault();
       step(by);
       return;

@@ -1,56 +1,61 @@
-// What lies over the stage on the Inpaint tab: the canvas, the frame that is extended, or the place for a picture;
+// What lies over the result pane on the Inpaint tab: the mask editor, the frame that is extended, or the place for a picture;
 // and one line below that says what to do.
 
 import { loadAgain } from "../core/missing_images.js";
 import { route } from "../core/route.js";
 import { say } from "../core/toast.js";
-import { bringSaved } from "../core/uploads.js";
+import { uploadSaved } from "../core/uploads.js";
 import { pixels } from "../core/words.js";
 import { form } from "../form/form.js";
 import { extended } from "../form/size.js";
 import { innerSize } from "../form/size_rule.js";
 import { job } from "../jobs/job.js";
-import { paintCanvas } from "../mask_editor/mask_editor.js";
+import { makeMaskEditor } from "../mask_editor/mask_editor.js";
 import { dropArea } from "../sections/drop_area.js";
 import { takeStart } from "../sections/init_image_section.js";
 import { button, freshId, h } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { extendFrame } from "./outpaint_frame.js";
 import { MODE } from "./outpaint_section.js";
-import { showFace } from "./view_toggle.js";
+import { showView } from "./view_toggle.js";
 
-/** @returns {{element: HTMLElement, canvas: ReturnType<typeof paintCanvas>, empty: HTMLElement, painting: HTMLElement, maskProblem: HTMLElement,
+/** @returns {{element: HTMLElement, editor: ReturnType<typeof makeMaskEditor>, empty: HTMLElement, painting: HTMLElement, maskProblem: HTMLElement,
  *   pictureProblem: HTMLElement, show: () => void}} */
-export function makeBench() {
-  const canvas = paintCanvas({ look: "mask", label: "Mask", isSoft: () => form.get()["mask.soft"] });
+export function makeInpaintWorkspace() {
+  const editor = makeMaskEditor({ look: "mask", label: "Mask", isSoft: () => form.get()["mask.soft"] });
   const frame = extendFrame();
   const area = dropArea({ label: "Picture to inpaint", onpicture: takeStart });
-  const words = h("p.bench-words", { id: freshId("bench") });
+  const words = h("p.workspace-words", { id: freshId("workspace") });
   const maskProblem = h("p.problem", { hidden: true, id: freshId("problem") });
   const pictureProblem = h("p.problem", { hidden: true, id: freshId("problem") });
   const other = button({ label: "Change picture", onclick: () => takeStart(null) });
-  const result = button({ label: "Show the result", onclick: () => showFace("result") });
+  const result = button({ label: "Show the result", onclick: () => showView("result") });
   const goOn = button({ label: "Use the result", onclick: useResult });
-  const empty = h("div.bench-empty", { "data-field": "inpaint.picture" }, area.element, pictureProblem);
-  const painting = h("div.bench-canvas", { "data-field": "mask.image" }, canvas.element);
+  const empty = h("div.workspace-empty", { "data-field": "inpaint.picture" }, area.element, pictureProblem);
+  const painting = h("div.workspace-editor", { "data-field": "mask.image" }, editor.element);
   const element = h(
-    "section.bench",
+    "section.workspace",
     { "aria-label": "Canvas" },
     empty,
     painting,
     frame.element,
-    h("div.bench-line", {}, h("div.bench-said", {}, words, maskProblem), h("div.bench-acts", {}, other, result, goOn)),
+    h(
+      "div.workspace-line",
+      {},
+      h("div.workspace-text", {}, words, maskProblem),
+      h("div.workspace-actions", {}, other, result, goOn),
+    ),
   );
   // Tools that change are no answer to what Generate asks for.
-  for (const one of [area.element, canvas.element]) one.addEventListener("change", (event) => event.stopPropagation());
-  canvas.element.querySelector("[role=application]")?.setAttribute("aria-describedby", words.id);
+  for (const one of [area.element, editor.element]) one.addEventListener("change", (event) => event.stopPropagation());
+  editor.element.querySelector("[role=application]")?.setAttribute("aria-describedby", words.id);
 
   let lost = "";
 
   // What was made is the next start: to change more of it, or to extend it once more.
   async function useResult() {
     try {
-      takeStart(await bringSaved(job.lastPicture()));
+      takeStart(await uploadSaved(job.lastPicture()));
     } catch (problem) {
       say(problem);
     }
@@ -83,10 +88,10 @@ export function makeBench() {
 
   // Its words are cheap; a stroke tells of its share once, at its end.
   const maskWords = (now) => {
-    const share = canvas.share.get();
+    const share = editor.share.get();
     const percent = share < 0.01 ? "Less than 1%" : `${Math.min(99, Math.round(100 * share))}%`;
     const isKept = now["mask.invert"];
-    const rest = canvas.isFaint()
+    const rest = editor.isFaint()
       ? "What is painted is too faint to count without Soft inpainting."
       : share === 0
         ? "Nothing is masked yet."
@@ -96,17 +101,17 @@ export function makeBench() {
     return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
   };
 
-  route.watch(({ tab }) => document.documentElement.classList.toggle("has-bench", tab === "inpaint"));
+  route.watch(({ tab }) => document.documentElement.classList.toggle("has-workspace", tab === "inpaint"));
   form.watch(draw);
   form.later((now, before) => {
-    if (now["mask.soft"] !== before["mask.soft"]) canvas.recount();
+    if (now["mask.soft"] !== before["mask.soft"]) editor.recount();
   });
-  canvas.share.later(() => {
+  editor.share.later(() => {
     draw();
     if (element.checkVisibility()) announce(words.textContent);
   });
   // Pictures that nothing names are swept after a day; the form may be older.
-  const image = /** @type {HTMLImageElement} */ (canvas.element.querySelector("img"));
+  const image = /** @type {HTMLImageElement} */ (editor.element.querySelector("img"));
   image.addEventListener("error", () => {
     lost = image.src;
     draw();
@@ -120,7 +125,7 @@ export function makeBench() {
   });
   job.view.later(draw);
   new MutationObserver(draw).observe(maskProblem, { attributes: true, attributeFilter: ["hidden"] });
-  return { element, canvas, empty, painting, maskProblem, pictureProblem, show: () => showFace("canvas") };
+  return { element, editor, empty, painting, maskProblem, pictureProblem, show: () => showView("editor") };
 }
 
 function extendWords(now, picture) {

@@ -1,7 +1,7 @@
 // The picture in its new frame, to scale. Each side can be dragged, or moved by arrow keys.
 
 import { config } from "../core/config.js";
-import { broughtUrl, onBackground } from "../core/uploads.js";
+import { onBackground, uploadUrl } from "../core/uploads.js";
 import { form } from "../form/form.js";
 import { extended, gainOf } from "../form/size.js";
 import { innerSize } from "../form/size_rule.js";
@@ -72,7 +72,7 @@ export function extendFrame() {
     const now = form.get();
     const picture = now["init_image.image"];
     if (!picture || !element.clientWidth) return;
-    if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
+    if (image.getAttribute("src") !== uploadUrl(picture.sha256)) image.src = uploadUrl(picture.sha256);
     const [left, , up] = SIDES.map((side) => gainOf(now, side));
     const { width, height } = extended(now);
     const kept = innerSize(picture);

@@ -1,5 +1,5 @@
 // The one job this window shows, and its own that wait behind it. Hears of it through gradio's event
-// (tabs/run_panel.py), starts further ones by the API. Draws nothing: `job.view` is what the stage shows.
+// (tabs/run_panel.py), starts further ones by the API. Draws nothing: `job.view` is what the result pane shows.
 
 import { get, inWords, online, post, request } from "../core/api.js";
 import { watchEngine } from "../core/engine.js";
@@ -25,13 +25,13 @@ let stream = "";
 let heardAt = 0;
 let heardOf = ""; // the stream that was heard of last
 let cancelSoon = false;
-let before = emptyView(); // what the stage showed before a request that may be refused
+let before = emptyView(); // what the result pane showed before a request that may be refused
 
 export const job = {
   view,
   waiting,
   isActive: () => isUnderWay(view.get()),
-  /** Id of the newest picture that the stage shows. */
+  /** Id of the newest picture that the result pane shows. */
   lastPicture: () => view.get().cells.find(Boolean)?.id ?? null,
   lastSeed: () => view.get().cells.find(Boolean)?.seed ?? view.get().recipe?.seed ?? null,
 
@@ -188,7 +188,7 @@ function nothing() {
   askDirectly();
 }
 
-// What was on its way is not made: the stage shows what it did before.
+// What was on its way is not made: the result pane shows what it did before.
 function takeBack() {
   cancelSoon = false;
   unheard.set(null);

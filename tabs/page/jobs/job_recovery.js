@@ -13,7 +13,7 @@ const AGAIN_MS = 2000;
 /**
  * @param {{view: any, stream: () => string, isLost: () => boolean, isHeard: () => boolean, heardAt: () => number, followed: () => string|null,
  *   unheard: () => any, known: () => string[], follow: (id: string) => void, followAgain: () => void, take: (told: any) => void,
- *   takeBack: () => void, refused: (told: any) => void}} job the stage's job (jobs/job.js). isLost: something is asked for; isHeard: the
+ *   takeBack: () => void, refused: (told: any) => void}} job the result pane's job (jobs/job.js). isLost: something is asked for; isHeard: the
  *   event has said something of it; followed: the job it is, if it is known; unheard: the draft that was sent and not heard of;
  *   known: jobs of this window that are not it
  */

@@ -1,4 +1,4 @@
-// What the stage knows of a job, as plain values: before it is heard of, and folded from what is heard.
+// What the result pane knows of a job, as plain values: before it is heard of, and folded from what is heard.
 
 const ACTIVE = new Set(["sending", "queued", "loading", "running"]);
 

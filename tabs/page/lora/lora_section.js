@@ -83,7 +83,7 @@ function makeRow(name, index) {
   const unit = () => unitsOf(name)[index];
   const title = h("h3", {});
   const line = h("p.hint", {});
-  const face = h("span", {});
+  const thumbnail = h("span", {});
   const words = h("div.trigger-words", { role: "group", "aria-label": "Trigger words" });
   const remove = button({ label: "Remove", icon: "trash", words: false, onclick: () => removeUnit(name, index) });
   /** @type {HTMLElement[]} */
@@ -105,7 +105,7 @@ function makeRow(name, index) {
     remove.setAttribute("aria-label", `Remove ${title.textContent}`);
     line.className = wrong ? "bad" : "hint";
     setText(line, wrong?.text ?? (model ? modelLine(model) : ""));
-    face.replaceChildren(...(model ? [modelPicture(model, "model-picture")] : []));
+    thumbnail.replaceChildren(...(model ? [modelPicture(model, "model-picture")] : []));
     words.replaceChildren(...(model?.trigger_words ?? []).slice(0, MOST_WORDS).map(trigger));
     words.hidden = !words.childElementCount;
   };
@@ -117,7 +117,7 @@ function makeRow(name, index) {
     h(
       "div.unit-head",
       { "data-field": via("model").field },
-      h("span.net-name", {}, face, h("span.net-words", {}, title, line)),
+      h("span.net-name", {}, thumbnail, h("span.net-words", {}, title, line)),
       remove,
     ),
     words,

@@ -13,7 +13,7 @@ const KEEP_MS = 300;
  * @param {(changed: import("./layer.js").Rect|null) => void} tell null: only what can be undone changed
  * @param {() => boolean} isHard whether gray does not count
  */
-export function makePaper(channels, tell, isHard) {
+export function makeCanvasDocument(channels, tell, isHard) {
   let key = "";
   let layer = makeLayer(1, 1, channels);
   let history = makeHistory(layer);

@@ -1,4 +1,4 @@
-// Keys of a canvas. They act only while the canvas or its toolbar has the focus.
+// Keys of a mask editor. They act only while the editor or its toolbar has the focus.
 
 import { targetOf } from "../ui/dom.js";
 import { isCommand, isComposing, keyOf, plainKey } from "../ui/shortcut.js";
@@ -18,11 +18,11 @@ const PLAIN = {
 const MOVES = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 /**
- * @param {HTMLElement} element canvas and toolbar
+ * @param {HTMLElement} element editor and toolbar
  * @param {HTMLElement} field what is painted on
  * @param {Object<string, (...given: any[]) => void>} act what each does
  */
-export function canvasKeys(element, field, act) {
+export function editorKeys(element, field, act) {
   let isSpaceDown = false;
   const space = (isDown) => {
     isSpaceDown = isDown;

@@ -1,4 +1,4 @@
-// What is painted on a canvas, as plain pixels: one byte each for a mask or a drawing, four for colors.
+// What is painted in a mask editor, as plain pixels: one byte each for a mask or a drawing, four for colors.
 // Strokes are capsules with a clean edge. Knows nothing of screens, pointers or undo.
 
 import { config } from "../core/config.js";

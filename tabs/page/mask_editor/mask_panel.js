@@ -90,7 +90,7 @@ export function morePanel(look, act, sizeOf) {
     file,
   );
   const element = h(
-    "dialog.canvas-panel",
+    "dialog.mask-editor-panel",
     { "aria-label": "More ways to mask" },
     look === "colors" ? null : numbers,
     rest,

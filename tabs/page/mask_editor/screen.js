@@ -27,14 +27,14 @@ function context(width, height) {
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
-  const picture = onBackground(h("img.canvas-picture", { alt: "", draggable: "false", hidden: true }));
-  const ground = h("div.canvas-ground", {}, picture);
+  const picture = onBackground(h("img.mask-editor-picture", { alt: "", draggable: "false", hidden: true }));
+  const ground = h("div.mask-editor-ground", {}, picture);
   const canvas = h("canvas", { "aria-hidden": "true" });
   const screen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const shape = context(1, 1);
   const edge = context(1, 1);
   /** The layer as an image. */
-  let sheet = context(1, 1);
+  let layerImage = context(1, 1);
   /** @type {import("./layer.js").Layer} */
   let layer = { width: 1, height: 1, channels: 1, data: new Uint8ClampedArray(1), total: 0, solid: 0 };
   /** Pixels of the picture for each of the layer. */
@@ -45,9 +45,9 @@ export function makeScreen(look, at, isSoft) {
   let accent = "";
 
   // A mask's bytes become the opacity of white; where gray does not count, what counts is shown.
-  function bring([left, top, right, bottom]) {
+  function drawLayer([left, top, right, bottom]) {
     const isHard = look === "mask" && !isSoft();
-    const image = sheet.createImageData(right - left, bottom - top);
+    const image = layerImage.createImageData(right - left, bottom - top);
     let to = 0;
     for (let y = top; y < bottom; y += 1) {
       const from = y * layer.width;
@@ -64,7 +64,7 @@ export function makeScreen(look, at, isSoft) {
         }
       }
     }
-    sheet.putImageData(image, left, top);
+    layerImage.putImageData(image, left, top);
   }
 
   /** From pixels of the layer to those of the screen, grown by so many of them. @returns {Rect|null} left, top, width, height */
@@ -108,7 +108,7 @@ export function makeScreen(look, at, isSoft) {
     into.imageSmoothingEnabled = at.scale * each < BLOCKS;
     into.imageSmoothingQuality = at.scale * each < 0.6 ? "high" : "low";
     into.drawImage(
-      sheet.canvas,
+      layerImage.canvas,
       at.x * ratio,
       at.y * ratio,
       layer.width * each * at.scale * ratio,
@@ -167,21 +167,21 @@ export function makeScreen(look, at, isSoft) {
   return {
     elements: [ground, canvas],
     picture,
-    /** What colors lie on: the picture, or paper. */
+    /** What colors lie on: the picture, or the background. */
     ground: () => (picture.hidden ? config.background : picture),
     /** Another layer, and the picture under it (or none). pictureWidth: in pixels of the picture */
     show(nextLayer, url, pictureWidth) {
       layer = nextLayer;
       each = pictureWidth / layer.width;
-      sheet = context(layer.width, layer.height);
-      bring(wholeOf(layer));
+      layerImage = context(layer.width, layer.height);
+      drawLayer(wholeOf(layer));
       picture.hidden = !url;
       if (url) picture.src = url;
       else picture.removeAttribute("src");
     },
     /** A part of the layer changed. */
     changed(/** @type {Rect} */ rect) {
-      bring(rect);
+      drawLayer(rect);
       dirty = dirty
         ? [
             Math.min(dirty[0], rect[0]),

@@ -1,4 +1,4 @@
-// The tools of every canvas: what is in the hand, kept in the browser, and the toolbar that changes it.
+// The tools of every mask editor: what is in the hand, kept in the browser, and the toolbar that changes it.
 
 import { keep, observable, recall } from "../core/store.js";
 import { button, h, setText } from "../ui/dom.js";
@@ -91,7 +91,7 @@ export function makeToolbar({ look, label, tools, act, more, extra = null }) {
   const zoom = h("output.zoom", { "aria-label": "Zoom" });
   const part = () => h("span.parting", { "aria-hidden": "true" });
   const bar = h(
-    "div.canvas-tools",
+    "div.mask-editor-tools",
     { role: "toolbar", "aria-label": label },
     h("div.tool-group", {}, made.brush, made.eraser, made.pick),
     extra && h("div.tool-group.extra", {}, part(), extra),

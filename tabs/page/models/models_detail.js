@@ -21,10 +21,10 @@ const PROMPTED = {
 /** @param {any} shop says whether this person manages the models @param {() => void} onchange a model is gone */
 export function makeDetail(shop, onchange) {
   const title = h("h2", {});
-  const body = h("div.sheet-body", {});
+  const body = h("div.dialog-body", {});
   const problem = h("p.problem", { hidden: true, role: "alert" });
   const dialog = h(
-    "dialog.sheet-box.model-sheet",
+    "dialog.dialog-box.model-dialog",
     { "aria-label": "Model" },
     h("div.picker-head", {}, title, button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
     body,
@@ -49,7 +49,7 @@ export function makeDetail(shop, onchange) {
     setText(title, model.title);
     problem.hidden = true;
     body.replaceChildren(
-      ...[model.has_preview && modelPicture(model, "sheet-picture"), facts(model), actions(), problem].filter(Boolean),
+      ...[model.has_preview && modelPicture(model, "dialog-picture"), facts(model), actions(), problem].filter(Boolean),
     );
   }
 
@@ -59,7 +59,7 @@ export function makeDetail(shop, onchange) {
     const of = { name: model.name, kind: model.kind };
     const use = useAction();
     return h(
-      "div.sheet-actions",
+      "div.dialog-actions",
       {},
       use && button({ kind: "filled", ...use }),
       model.format === "pickle" &&

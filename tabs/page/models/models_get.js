@@ -3,11 +3,11 @@
 import { inWords } from "../core/api.js";
 import { familyLabel } from "../core/config.js";
 import { bytes } from "../core/words.js";
-import { begin, errands, isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
+import { begin, modelTasks, isActive, refreshModelTasks, progressWords } from "../jobs/model_tasks.js";
 import { allWithin, button, h, setText } from "../ui/dom.js";
 import { KIND } from "./model_card.js";
 import { makeRepository } from "./models_repository.js";
-import { makeErrandRow } from "./task_row.js";
+import { makeTaskRow } from "./task_row.js";
 
 const SHOWN_ENDED = 5;
 
@@ -15,7 +15,7 @@ const SHOWN_ENDED = 5;
 export function makeGet(shop) {
   const refusal = h("p.none", { hidden: true });
   const room = h("p.hint", {});
-  const list = h("ul.errands", {});
+  const list = h("ul.model-tasks", {});
   const under = h("section.models-part", { "aria-label": "Downloads" }, h("h2", {}, "Under way and done today"), list);
   const offers = h("div.offers", {});
   const problem = h("p.problem", { hidden: true, role: "alert" });
@@ -40,7 +40,7 @@ export function makeGet(shop) {
     repository.element,
   );
   const element = h("div.models-get", {}, refusal, all);
-  /** @type {Map<string, ReturnType<typeof makeErrandRow>>} */
+  /** @type {Map<string, ReturnType<typeof makeTaskRow>>} */
   const known = new Map();
 
   async function start(body) {
@@ -71,7 +71,7 @@ export function makeGet(shop) {
 
   function drawOffers() {
     const found = shop.get().catalog_models;
-    const rows = errands.get().filter((row) => row.type === "download" && isActive(row));
+    const rows = modelTasks.get().filter((row) => row.type === "download" && isActive(row));
     const key = JSON.stringify([found, rows.map((row) => [row.prompt, progressWords(row)])]);
     if (offers.dataset.key === key) return;
     offers.dataset.key = key;
@@ -123,14 +123,14 @@ export function makeGet(shop) {
     );
   }
 
-  function drawErrands(rows) {
+  function drawTasks(rows) {
     const active = rows.filter(isActive);
     const shown = [...active, ...rows.filter((row) => !isActive(row)).slice(0, SHOWN_ENDED)];
     under.hidden = !shown.length;
     for (const id of [...known.keys()]) if (!shown.some((row) => row.job_id === id)) known.delete(id);
     list.replaceChildren(
       ...shown.map((row) => {
-        const line = known.get(row.job_id) ?? makeErrandRow(row);
+        const line = known.get(row.job_id) ?? makeTaskRow(row);
         known.set(row.job_id, line);
         line.draw(row);
         return line.element;
@@ -140,7 +140,7 @@ export function makeGet(shop) {
   }
 
   shop.watch(drawShop);
-  errands.watch(drawErrands);
-  lookAtErrands();
+  modelTasks.watch(drawTasks);
+  refreshModelTasks();
   return { element };
 }

@@ -61,7 +61,7 @@ export function makeMerge(shop) {
     }),
     problem,
     h(
-      "div.sheet-foot",
+      "div.dialog-foot",
       {},
       h("p.hint", {}, "The result is a checkpoint in models/checkpoints/, with how it was made inside."),
       button({ label: "Merge", kind: "filled", onclick: submit }),

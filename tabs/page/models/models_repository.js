@@ -70,13 +70,13 @@ export function makeRepository(start) {
     const whole =
       repository.folder.length > 0 &&
       h(
-        "li.errand",
+        "li.model-task",
         {},
         icon("file"),
         h(
-          "span.errand-words",
+          "span.model-task-words",
           {},
-          h("span.errand-name", {}, "The whole model, as a folder"),
+          h("span.model-task-name", {}, "The whole model, as a folder"),
           h("span.hint", {}, `${bytes(repository.folder_bytes)} · ${some(repository.folder.length, "file")}`),
         ),
         take(repository, []),
@@ -92,7 +92,7 @@ export function makeRepository(start) {
     }
     found.replaceChildren(
       head,
-      h("ul.errands", {}, ...[whole, ...rows].filter(Boolean)),
+      h("ul.model-tasks", {}, ...[whole, ...rows].filter(Boolean)),
       ...(files.length > SHOWN ? [h("p.hint", {}, `${files.length - SHOWN} more are not shown.`)] : []),
     );
   }
@@ -102,10 +102,10 @@ export function makeRepository(start) {
       ? `${bytes(file.size_bytes)} · can run code when opened: it is kept apart until it is converted`
       : bytes(file.size_bytes);
     return h(
-      "li.errand",
+      "li.model-task",
       {},
       icon("file"),
-      h("span.errand-words", {}, h("span.errand-name", {}, file.path), h("span.hint", {}, line)),
+      h("span.model-task-words", {}, h("span.model-task-name", {}, file.path), h("span.hint", {}, line)),
       take(repository, [file.path]),
     );
   }

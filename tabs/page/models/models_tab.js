@@ -3,7 +3,7 @@
 import { get } from "../core/api.js";
 import { go, route } from "../core/route.js";
 import { observable } from "../core/store.js";
-import { brought, lookAtErrands } from "../jobs/model_tasks.js";
+import { tasksEnded, refreshModelTasks } from "../jobs/model_tasks.js";
 import { h } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
 import { makeDetail } from "./models_detail.js";
@@ -59,9 +59,9 @@ export function models_tab(element) {
     shown = view;
     if (view === "here") grid.reload();
     if (view === "merge") merge.refresh();
-    lookAtErrands();
+    refreshModelTasks();
   });
-  brought.later(() => {
+  tasksEnded.later(() => {
     loadShop();
     grid.reload();
     merge.refresh();

@@ -3,23 +3,23 @@
 import { get, request } from "../core/api.js";
 import { say } from "../core/toast.js";
 import { duration } from "../core/words.js";
-import { isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
+import { isActive, refreshModelTasks, progressWords } from "../jobs/model_tasks.js";
 import { button, h, icon, setText } from "../ui/dom.js";
 
 const ENDED = { done: "Done", cancelled: "Cancelled", interrupted: "Interrupted", failed: "Failed" };
 
 /** @returns {{element: HTMLElement, draw: (row: any) => void}} */
-export function makeErrandRow(first) {
-  const name = h("span.errand-name", {});
+export function makeTaskRow(first) {
+  const name = h("span.model-task-name", {});
   const words = h("span.hint", {});
   const bar = h("span.queue-progress", { "aria-hidden": "true" });
   let notices = null; // null: not asked for yet
   const stop = button({ label: "Cancel", icon: "close", words: false, onclick: () => cancel(first.job_id) });
   const element = h(
-    "li.errand",
+    "li.model-task",
     {},
     icon(first.type === "download" ? "download" : "file"),
-    h("span.errand-words", {}, name, words, bar),
+    h("span.model-task-words", {}, name, words, bar),
     stop,
   );
   return {
@@ -57,5 +57,5 @@ async function cancel(id) {
   } catch (problem) {
     say(problem);
   }
-  lookAtErrands();
+  refreshModelTasks();
 }

@@ -1,6 +1,6 @@
 // Before and after: the picture a result began from, laid over its left part; the edge is dragged, or moved by keys.
 
-import { broughtUrl, onBackground } from "../core/uploads.js";
+import { onBackground, uploadUrl } from "../core/uploads.js";
 import { button, h } from "../ui/dom.js";
 
 const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" };
@@ -69,7 +69,7 @@ export function makeCompare() {
         image.removeAttribute("src");
         return;
       }
-      image.src = broughtUrl(before.sha256);
+      image.src = uploadUrl(before.sha256);
       image.style.objectFit = FITS[before.resize ?? "stretch"];
     },
   };

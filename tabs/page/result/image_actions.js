@@ -1,4 +1,4 @@
-// What can be done with finished pictures, from the stage, the gallery and the loupe alike.
+// What can be done with finished pictures, from the result pane, the gallery and the lightbox alike.
 
 import { get, inWords, pictureUrl, post, request } from "../core/api.js";
 import { tell } from "../core/image_news.js";

@@ -31,9 +31,9 @@ function bestColumns(count, ratio, width, height) {
 }
 
 /** @param {{onopen: (index: number) => void}} told */
-export function makeSheet({ onopen }) {
+export function makeImageGrid({ onopen }) {
   const behind = h("img.behind", { alt: "", hidden: true, decoding: "async" });
-  const grid = h("div.sheet", {});
+  const grid = h("div.image-grid", {});
   const element = h("div.frame", {}, behind, grid);
   /** @type {ReturnType<typeof makeCell>[]} */
   let cells = [];

@@ -1,4 +1,4 @@
-// The last pictures under the stage, in slots that stay where they are: a new picture moves no one.
+// The last pictures under the result pane, in slots that stay where they are: a new picture moves no one.
 
 import { get, thumbnailUrl } from "../core/api.js";
 import { news } from "../core/image_news.js";
@@ -13,8 +13,8 @@ import { titleOfPicture } from "./records.js";
 const SLOTS = 12;
 const SLOT_PX = 72;
 
-/** @param {{onpick: (record: any) => boolean}} told onpick: true if the stage shows it, else the gallery does */
-export function makeStrip({ onpick }) {
+/** @param {{onpick: (record: any) => boolean}} told onpick: true if the result pane shows it, else the gallery does */
+export function makeRecentStrip({ onpick }) {
   /** @type {any[]} */
   let records = [];
   const removed = new Set();
@@ -25,7 +25,7 @@ export function makeStrip({ onpick }) {
     makeDraggable(slot, () => slot.dataset.id);
     return slot;
   });
-  const element = h("div.strip", { role: "group", "aria-label": "Recent pictures" }, ...slots);
+  const element = h("div.recent-strip", { role: "group", "aria-label": "Recent pictures" }, ...slots);
   rove(element, ".slot:not([disabled])");
 
   function draw() {

@@ -4,7 +4,7 @@ import { post, Refused } from "../core/api.js";
 import { watchEngine } from "../core/engine.js";
 import { say } from "../core/toast.js";
 import { change, form } from "../form/form.js";
-import { showFace } from "../inpaint/view_toggle.js";
+import { showView } from "../inpaint/view_toggle.js";
 import { job } from "../jobs/job.js";
 import { generate } from "../sections/generate_bar.js";
 import { button, focusedWithin, h } from "../ui/dom.js";
@@ -30,7 +30,7 @@ function makers({ view, large, back }) {
     }
   };
   return {
-    canvas: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showFace("canvas") }),
+    editor: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showView("editor") }),
     cancel: () =>
       button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
     use: () =>

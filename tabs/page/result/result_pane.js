@@ -6,7 +6,7 @@ import { news } from "../core/image_news.js";
 import { formTab, route } from "../core/route.js";
 import { change, form } from "../form/form.js";
 import { resultSize } from "../form/size.js";
-import { backToCanvas, joinFaces } from "../inpaint/view_toggle.js";
+import { backToEditor, followTabsAndJobs } from "../inpaint/view_toggle.js";
 import { job } from "../jobs/job.js";
 import { emptyView, isUnderWay } from "../jobs/job_view.js";
 import { h } from "../ui/dom.js";
@@ -14,25 +14,25 @@ import { countEscape } from "../ui/layers.js";
 import { alarm, announce } from "../ui/live.js";
 import { offerUndo } from "../ui/undo_bar.js";
 import { makeCompare } from "./compare.js";
-import { makeSheet } from "./image_grid.js";
-import { makeStrip } from "./recent_strip.js";
+import { makeImageGrid } from "./image_grid.js";
+import { makeRecentStrip } from "./recent_strip.js";
 import { shownRecipe } from "./records.js";
 import { drawActions } from "./result_actions.js";
 import { describe } from "./result_view.js";
 import { makeSideNote } from "./side_note.js";
 
 /** Fill the part and follow gradio's value. */
-export function stage(element, props, watch) {
+export function result_pane(element, props, watch) {
   let large = null;
   let hiddenIds = new Set();
-  const sheet = makeSheet({
+  const imageGrid = makeImageGrid({
     onopen: (index) => {
       if (shownView().cells.length > 1) enlarge(large === null ? index : null);
     },
   });
   const notice = h("div.notice", {});
   const compare = makeCompare();
-  sheet.element.append(notice, compare.element);
+  imageGrid.element.append(notice, compare.element);
   const fill = h("div.progress-fill", {});
   const progress = h(
     "div.progress",
@@ -43,18 +43,18 @@ export function stage(element, props, watch) {
   const sideNote = makeSideNote();
   const actions = h("div.actions", { role: "group", "aria-label": "Actions" });
   const measure = h("div.measure", { "aria-hidden": "true" });
-  const strip = makeStrip({ onpick: pick });
+  const recentStrip = makeRecentStrip({ onpick: pick });
   const root = h(
-    "section.stage",
+    "section.result-pane",
     { "aria-label": "Result", id: "the-result", tabindex: "-1" },
     measure,
     h("div.space", {}),
-    sheet.element,
+    imageGrid.element,
     h("div.status-row", {}, progress, status),
     actions,
     sideNote.element,
     h("div.space", {}),
-    strip.element,
+    recentStrip.element,
   );
   element.replaceChildren(root);
 
@@ -72,7 +72,7 @@ export function stage(element, props, watch) {
     });
     if (said.isBad) view = { ...view, preview: null, behind: null };
     root.dataset.phase = view.phase;
-    sheet.draw(view, { large, isDim: said.isDim, root, room: measure.getBoundingClientRect() });
+    imageGrid.draw(view, { large, isDim: said.isDim, root, room: measure.getBoundingClientRect() });
     drawNotice(notice, said);
     compare.draw(beforeOf(view, large));
     progress.hidden = said.progress === null;
@@ -83,8 +83,8 @@ export function stage(element, props, watch) {
     progress.setAttribute("aria-valuenow", String(Math.round(100 * (said.progress ?? 0))));
     progress.setAttribute("aria-valuetext", said.strong + said.rest);
     sideNote.draw([said.aside, ...new Set(view.notices ?? [])].filter(Boolean), progress.hidden);
-    const back = !job.isActive() && backToCanvas();
-    drawActions(actions, back ? ["canvas", ...said.actions] : said.actions, { view, large, back });
+    const back = !job.isActive() && backToEditor();
+    drawActions(actions, back ? ["editor", ...said.actions] : said.actions, { view, large, back });
     tellListener(view, said);
   }
 
@@ -100,14 +100,14 @@ export function stage(element, props, watch) {
     if (!isBare) return { ...view, cells, count: view.count - (view.cells.length - cells.length) };
     const { width, height } = resultSize(form.get(), formTab());
     const fits = width > 0 && height > 0 && width / height < 8 && height / width < 8;
-    return { ...view, ...(fits ? { width, height } : {}), count: 1, cells: [], isEmptyHere: strip.isEmpty() };
+    return { ...view, ...(fits ? { width, height } : {}), count: 1, cells: [], isEmptyHere: recentStrip.isEmpty() };
   }
 
   function enlarge(index) {
     const was = large;
     large = index;
     draw();
-    sheet.focus(index === null ? (was ?? 0) : 0);
+    imageGrid.focus(index === null ? (was ?? 0) : 0);
   }
 
   function pick(record) {
@@ -133,7 +133,7 @@ export function stage(element, props, watch) {
     });
   }
 
-  sheet.element.addEventListener("keydown", (event) => {
+  imageGrid.element.addEventListener("keydown", (event) => {
     if (large === null) return;
     const last = shownView().cells.length - 1;
     const to = { ArrowRight: Math.min(last, large + 1), ArrowLeft: Math.max(0, large - 1) }[event.key];
@@ -162,12 +162,12 @@ export function stage(element, props, watch) {
     if (job.view.get().phase === "idle") draw();
   });
   new ResizeObserver(draw).observe(measure);
-  strip.load().then((records) => {
+  recentStrip.load().then((records) => {
     const isBare = job.view.get().phase === "idle" && !job.view.get().cells.length;
     if (records.length && isBare) showAgain(records.filter((record) => record.job_id === records[0].job_id).reverse());
     else draw();
   });
-  joinFaces(root);
+  followTabsAndJobs(root);
   job.resume();
   draw();
 }

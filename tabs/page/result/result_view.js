@@ -1,4 +1,4 @@
-// From what is known of a job to what the stage says: headline, lines, status, actions. No DOM, no state.
+// From what is known of a job to what the result pane says: headline, lines, status, actions. No DOM, no state.
 
 import { samplerLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";

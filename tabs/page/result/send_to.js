@@ -3,8 +3,8 @@
 import { takeControl } from "../controlnet/control_units.js";
 import { go, titleOf } from "../core/route.js";
 import { say } from "../core/toast.js";
-import { bringSaved } from "../core/uploads.js";
-import { showFace } from "../inpaint/view_toggle.js";
+import { uploadSaved } from "../core/uploads.js";
+import { showView } from "../inpaint/view_toggle.js";
 import { takeStart } from "../sections/init_image_section.js";
 import { allWithin } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
@@ -16,7 +16,7 @@ const asStart = (picture) => {
   return "init_image.image";
 };
 
-/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Brought) => string}[]} */
+/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Upload) => string}[]} */
 const TABS = [
   { id: "img2img", icon: "picture", take: asStart },
   { id: "inpaint", icon: "brush", take: asStart },
@@ -26,7 +26,11 @@ const TABS = [
 /** Open the menu for a picture of the gallery. */
 export function openSendMenu(opener, id) {
   openMenu(opener, "Send to", [
-    ...TABS.map((tab) => ({ label: titleOf(tab.id), icon: tab.icon, onchoose: () => send(tab, () => bringSaved(id)) })),
+    ...TABS.map((tab) => ({
+      label: titleOf(tab.id),
+      icon: tab.icon,
+      onchoose: () => send(tab, () => uploadSaved(id)),
+    })),
     { label: "Upscale", icon: "larger", onchoose: () => upscaleSaved(id) },
   ]);
 }
@@ -45,9 +49,9 @@ async function send(tab, bringing) {
 
 // On the chosen tab too, the picture comes into sight: on the tab's canvas, where it has one, else at its field.
 function arrive(field) {
-  showFace("canvas");
-  const canvas = document.querySelector(".bench:not([hidden])");
-  if (!canvas) {
+  showView("editor");
+  const workspace = document.querySelector(".workspace:not([hidden])");
+  if (!workspace) {
     document.querySelector(`[data-field="${field}"]`)?.scrollIntoView({ block: "nearest" });
     return;
   }
@@ -57,7 +61,7 @@ function arrive(field) {
     !document.activeElement?.checkVisibility({ visibilityProperty: true }) ||
     document.activeElement === document.body
   ) {
-    allWithin(canvas, "[role=application]")[0]?.focus({ preventScroll: true });
+    allWithin(workspace, "[role=application]")[0]?.focus({ preventScroll: true });
   }
 }
 
@@ -67,7 +71,7 @@ export const startFrom = (tab, bringing) => send(TABS.find(({ id }) => id === ta
 /** Ask how to enlarge a picture of the gallery. */
 export async function upscaleSaved(id) {
   try {
-    openUpscale(await bringSaved(id));
+    openUpscale(await uploadSaved(id));
   } catch (problem) {
     say(problem);
   }

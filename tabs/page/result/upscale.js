@@ -2,7 +2,7 @@
 
 import { get, inWords, post } from "../core/api.js";
 import { config } from "../core/config.js";
-import { go, route, generates } from "../core/route.js";
+import { generates, go, route } from "../core/route.js";
 import { keep, recall } from "../core/store.js";
 import { refOf } from "../core/uploads.js";
 import { pixels } from "../core/words.js";
@@ -17,7 +17,7 @@ import { segmented } from "../ui/segmented.js";
 
 const SCALES = ["1.5", "2", "3", "4"];
 
-/** @type {import("../core/uploads.js").Brought|null} */
+/** @type {import("../core/uploads.js").Upload|null} */
 let picture = null;
 let chosen = { upscaler: "lanczos", scale: "2", tile: "", overlap: "", ...recall("upscale", {}) };
 /** @type {HTMLDialogElement|null} */
@@ -25,7 +25,7 @@ let dialog = null;
 let draw = () => {};
 
 /** Ask how to enlarge a picture; without one, ask for it too. */
-export function openUpscale(given = /** @type {import("../core/uploads.js").Brought|null} */ (null)) {
+export function openUpscale(given = /** @type {import("../core/uploads.js").Upload|null} */ (null)) {
   picture = given;
   dialog ??= make();
   (document.querySelector(".gradio-container") ?? document.body).append(dialog);
@@ -56,8 +56,8 @@ const pixelsOf = ({ width, height }) => pixels(width, height);
 function make() {
   const area = dropArea({
     label: "Picture to enlarge",
-    onpicture: (brought) => {
-      picture = brought;
+    onpicture: (upload) => {
+      picture = upload;
       draw();
     },
     onremove: () => {
@@ -83,7 +83,7 @@ function make() {
     if (dialog) sayAtField(dialog, "", "");
   };
   return h(
-    "dialog.sheet-box",
+    "dialog.dialog-box",
     { "aria-label": "Upscale" },
     h(
       "div.picker-head",
@@ -92,7 +92,7 @@ function make() {
       button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
     ),
     h(
-      "div.sheet-body",
+      "div.dialog-body",
       {},
       field("upscale.image", "Picture", area.element).box,
       field("upscale.upscaler", config.labels.upscaler, h("div.select", {}, select, icon("down")), {
@@ -101,7 +101,7 @@ function make() {
       }).box,
       field("upscale.scale", config.labels.scale, scales.element).box,
       h("div.pair", {}, pixelField("tile"), pixelField("overlap")),
-      h("div.sheet-foot", {}, result, start),
+      h("div.dialog-foot", {}, result, start),
       problem,
     ),
   );

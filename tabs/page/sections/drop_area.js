@@ -2,7 +2,7 @@
 
 import { Refused, Unreachable } from "../core/api.js";
 import { chosenFrom, takenFrom } from "../core/transfer.js";
-import { bring, bringSaved, broughtUrl, onBackground } from "../core/uploads.js";
+import { onBackground, upload, uploadSaved, uploadUrl } from "../core/uploads.js";
 import { pixels } from "../core/words.js";
 import { job } from "../jobs/job.js";
 import { button, freshId, h, icon, setText } from "../ui/dom.js";
@@ -12,10 +12,10 @@ import { announce } from "../ui/live.js";
 const KINDS = "image/png, image/jpeg, image/webp, image/avif";
 
 /**
- * @param {{label: string, onpicture: (picture: import("../core/uploads.js").Brought) => void, onremove?: () => void,
+ * @param {{label: string, onpicture: (picture: import("../core/uploads.js").Upload) => void, onremove?: () => void,
  *   onmany?: (files: File[]) => void, extra?: (Node|null)[]}} told
  *   label: what the picture is for; onmany: several files at once, where that makes sense; extra: further buttons
- * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Brought|null) => void}}
+ * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Upload|null) => void}}
  */
 export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   const file = h("input", {
@@ -88,15 +88,15 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
 
   /** @param {import("../core/transfer.js").Taken} taken */
   function takeAll({ id, files, problem }) {
-    if (id) take(bringSaved(id), "Bringing the picture");
+    if (id) take(uploadSaved(id), "Bringing the picture");
     else if (files.length > 1) onmany?.(files);
-    else if (files.length) take(bring(files[0]), `Bringing ${files[0].name || "the picture"}`);
+    else if (files.length) take(upload(files[0]), `Bringing ${files[0].name || "the picture"}`);
     if (problem) refuse(problem);
   }
 
   function takeLast() {
     const id = job.lastPicture();
-    if (id) take(bringSaved(id), "Bringing the last result");
+    if (id) take(uploadSaved(id), "Bringing the last result");
   }
 
   element.addEventListener("dragover", (event) => {
@@ -129,7 +129,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
         image.removeAttribute("src");
         return;
       }
-      if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
+      if (image.getAttribute("src") !== uploadUrl(picture.sha256)) image.src = uploadUrl(picture.sha256);
       setText(name, picture.name || (picture.parent ? "From the gallery" : "Picture"));
       setText(facts, pixels(picture.width, picture.height));
     },

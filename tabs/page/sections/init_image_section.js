@@ -1,8 +1,8 @@
-// The start picture: brought here for Image to image, shared with Inpaint, and the `start` of the recipe.
+// The start picture: chosen here for Image to image, shared with Inpaint, and the recipe's `init_image`.
 
 import { config } from "../core/config.js";
 import { formTab } from "../core/route.js";
-import { findBrought, refOf } from "../core/uploads.js";
+import { findUpload, refOf } from "../core/uploads.js";
 import { showProblem, slider } from "../form/bound.js";
 import { change, form, partOf, typed } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
@@ -35,7 +35,7 @@ function takeMany(files) {
 }
 
 /** Fill the part: the picture. */
-export function start_section(element) {
+export function init_image_section(element) {
   const label = config.labels["init_image.image"];
   const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null), onmany: takeMany });
   const { box, problem } = field("init_image.image", label, h("div", {}, area.element, sketchButton(takeStart)), {
@@ -44,7 +44,7 @@ export function start_section(element) {
   showProblem("init_image.image", area.element, problem);
   form.watch((now) => area.show(now["init_image.image"]));
   element.replaceChildren(box);
-  joinRecipe("start_section", {
+  joinRecipe("init_image_section", {
     rules: {
       "init_image.image": (values) => (values["init_image.image"] || hasFiles() ? null : { text: NEEDS, fixes: [] }),
     },
@@ -107,7 +107,7 @@ async function readStart({ init_image: start, parent }, patch) {
     patch[path] = typed(start[name] ?? config.defaults[path]);
   }
   const [picture, depth] = await Promise.all(
-    [start.image, start.depth].map((image) => image && findBrought(image.sha256)),
+    [start.image, start.depth].map((image) => image && findUpload(image.sha256)),
   );
   patch["init_image.depth"] = depth ?? null;
   if (!picture) return GONE;

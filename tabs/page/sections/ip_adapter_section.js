@@ -1,7 +1,7 @@
 // Pictures as prompts (IP-Adapter): each with its model, its weight, and the span of steps in which it counts.
 
 import { config, familyLabel } from "../core/config.js";
-import { findBrought, refOf } from "../core/uploads.js";
+import { findUpload, refOf } from "../core/uploads.js";
 import { some } from "../core/words.js";
 import { list, showProblem, slider } from "../form/bound.js";
 import { form, number, typed } from "../form/form.js";
@@ -21,7 +21,7 @@ const says = (text) => ({ text, fixes: [] });
 const used = (values) => unitsOf(PART, values).filter((unit) => !isBlank(unit));
 
 /** Fill the part. */
-export function reference_section(element) {
+export function ip_adapter_section(element) {
   element.replaceChildren(
     section({
       name: PART,
@@ -31,7 +31,7 @@ export function reference_section(element) {
       summary: (values) => (used(values).length ? some(used(values).length, "picture") : ""),
     }),
   );
-  joinRecipe("reference_section", {
+  joinRecipe("ip_adapter_section", {
     write,
     read,
     rules: { ip_adapters: (values) => firstUnitProblem(PART, values, judge) },
@@ -137,7 +137,7 @@ function write(draft, values) {
 }
 
 async function read({ ip_adapters = [] }, patch) {
-  const pictures = await Promise.all(ip_adapters.map((one) => findBrought(one.image.sha256)));
+  const pictures = await Promise.all(ip_adapters.map((one) => findUpload(one.image.sha256)));
   patch.ip_adapters = ip_adapters.map((one, index) => {
     const values = ["weight", "start", "end"]
       .filter((name) => one[name] !== undefined)

@@ -5,7 +5,7 @@ import { config } from "../core/config.js";
 import { formTab } from "../core/route.js";
 import { observable } from "../core/store.js";
 import { say } from "../core/toast.js";
-import { bring, bringSaved } from "../core/uploads.js";
+import { upload, uploadSaved } from "../core/uploads.js";
 import { some } from "../core/words.js";
 import { slider } from "../form/bound.js";
 import { draft } from "../form/draft.js";
@@ -117,7 +117,7 @@ async function submitFiles(chosen) {
   for (const [index, file] of chosen.entries()) {
     const left = chosen.slice(index);
     try {
-      const picture = await brought(file);
+      const picture = await uploaded(file);
       if (!picture) continue;
       const made = await draft(TAB, { "init_image.image": picture });
       if (!(await submit(made, `file ${index + 1} of ${chosen.length}`))) {
@@ -138,9 +138,9 @@ async function submitFiles(chosen) {
 }
 
 // One file that is no picture does not hold up the others; a broken connection does.
-async function brought(file) {
+async function uploaded(file) {
   try {
-    return await bring(file);
+    return await upload(file);
   } catch (problem) {
     if (problem instanceof Unreachable) throw problem;
     const named =
@@ -156,7 +156,7 @@ async function startRounds(of) {
   let last = null;
   for (let at = 1; at <= of; at += 1) {
     try {
-      const picture = last ? await bringSaved(last.id) : form.get()["init_image.image"];
+      const picture = last ? await uploadSaved(last.id) : form.get()["init_image.image"];
       const made = await draft(TAB, {
         "init_image.image": picture,
         ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}),

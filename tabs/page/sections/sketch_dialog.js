@@ -1,15 +1,15 @@
-// A canvas that lies over the stage until it is used or put away: colors painted on the start picture (a sketch),
-// or a drawing, white on black, for a control unit. What was painted stays with its key.
+// A mask editor over the result pane, until it is used or put away: colors painted on the start picture (a sketch), or
+// a drawing, white on black, for a control unit. What was painted stays with its key.
 
 import { Refused, Unreachable } from "../core/api.js";
 import { formTab, route } from "../core/route.js";
 import { say } from "../core/toast.js";
-import { bring, broughtUrl } from "../core/uploads.js";
+import { upload, uploadUrl } from "../core/uploads.js";
 import { form, number } from "../form/form.js";
 import { sizeOf } from "../form/size.js";
 import { job } from "../jobs/job.js";
 import { colorGroup } from "../mask_editor/colors.js";
-import { paintCanvas } from "../mask_editor/mask_editor.js";
+import { makeMaskEditor } from "../mask_editor/mask_editor.js";
 import { allWithin, button, h } from "../ui/dom.js";
 import { countEscape } from "../ui/layers.js";
 
@@ -30,17 +30,17 @@ const KINDS = {
   },
 };
 
-/** One of each kind, made when it is first wanted. @type {Map<string, ReturnType<typeof makeEasel>>} */
-const easels = new Map();
+/** One of each kind, made when it is first wanted. @type {Map<string, ReturnType<typeof makeSketchDialog>>} */
+const dialogs = new Map();
 let close = () => {};
 
-function makeEasel(kind) {
+function makeSketchDialog(kind) {
   const { label, words, rest, use, makeExtra } = KINDS[kind];
-  const canvas = paintCanvas({ look: kind, label, extra: makeExtra() });
+  const editor = makeMaskEditor({ look: kind, label, extra: makeExtra() });
   let onuse = (picture) => {};
   const apply = button({ label: use, kind: "outlined.suggested", onclick: finish });
   const element = h(
-    "section.bench.workbench.easel",
+    "section.workspace.workspace-layer.sketch-dialog",
     {
       "aria-label": label,
       onkeydown: (event) => {
@@ -50,18 +50,18 @@ function makeEasel(kind) {
         close();
       },
     },
-    h("div.bench-canvas", {}, canvas.element),
+    h("div.workspace-editor", {}, editor.element),
     h(
-      "div.bench-line",
+      "div.workspace-line",
       {},
-      h("p.bench-words", {}, h("strong", {}, words), ` ${rest}`),
-      h("div.bench-acts", {}, button({ label: "Put away", onclick: () => close() }), apply),
+      h("p.workspace-words", {}, h("strong", {}, words), ` ${rest}`),
+      h("div.workspace-actions", {}, button({ label: "Put away", onclick: () => close() }), apply),
     ),
   );
 
   async function finish() {
     try {
-      const picture = await bring(await canvas.blob(), label.toLowerCase());
+      const picture = await upload(await editor.blob(), label.toLowerCase());
       close();
       onuse(picture);
     } catch (problem) {
@@ -72,23 +72,23 @@ function makeEasel(kind) {
 
   return {
     element,
-    show(sheet, use) {
+    show(image, use) {
       onuse = use;
-      canvas.open(sheet);
+      editor.open(image);
     },
   };
 }
 
 /**
  * @param {"colors"|"drawing"} kind
- * @param {import("../mask_editor/mask_editor.js").Sheet} sheet
- * @param {(picture: import("../core/uploads.js").Brought) => void} onuse
+ * @param {import("../mask_editor/mask_editor.js").EditorImage} image
+ * @param {(picture: import("../core/uploads.js").Upload) => void} onuse
  */
-function openEasel(kind, sheet, onuse) {
+function openSketchDialog(kind, image, onuse) {
   close();
-  const easel = easels.get(kind) ?? makeEasel(kind);
-  easels.set(kind, easel);
-  const { element, show } = easel;
+  const dialog = dialogs.get(kind) ?? makeSketchDialog(kind);
+  dialogs.set(kind, dialog);
+  const { element, show } = dialog;
   const opener = /** @type {HTMLElement|null} */ (document.activeElement);
   const stops = [
     job.view.later(() => {
@@ -102,13 +102,13 @@ function openEasel(kind, sheet, onuse) {
     element.remove();
     opener?.focus({ preventScroll: true });
   };
-  document.querySelector(".stage")?.append(element);
-  show(sheet, onuse);
+  document.querySelector(".result-pane")?.append(element);
+  show(image, onuse);
   allWithin(element, "[role=application]")[0].focus({ preventScroll: true });
   if (innerWidth < 860) scrollTo({ top: 0 });
 }
 
-/** The button that opens a sketch on the start picture, or on a white sheet where there is none. */
+/** The button that opens a sketch on the start picture, or on a white image where there is none. */
 export function sketchButton(onuse) {
   const made = button({
     label: "Sketch on it",
@@ -116,10 +116,10 @@ export function sketchButton(onuse) {
     onclick: () => {
       const now = form.get();
       const picture = now["init_image.image"];
-      const sheet = picture
+      const image = picture
         ? {
             key: `sketch:${picture.sha256}`,
-            url: broughtUrl(picture.sha256),
+            url: uploadUrl(picture.sha256),
             width: picture.width,
             height: picture.height,
           }
@@ -129,7 +129,7 @@ export function sketchButton(onuse) {
             width: number(now.width) || 512,
             height: number(now.height) || 512,
           };
-      openEasel("colors", sheet, onuse);
+      openSketchDialog("colors", image, onuse);
     },
   });
   form.watch((now) =>
@@ -145,7 +145,7 @@ export function drawButton(key, onuse) {
     icon: "brush",
     onclick: () => {
       const { width, height } = sizeOf(form.get(), formTab());
-      openEasel("drawing", { key, url: "", width: width || 512, height: height || 512 }, onuse);
+      openSketchDialog("drawing", { key, url: "", width: width || 512, height: height || 512 }, onuse);
     },
   });
 }

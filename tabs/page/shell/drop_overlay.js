@@ -4,7 +4,7 @@ import { Refused, request, Unreachable } from "../core/api.js";
 import { formTab } from "../core/route.js";
 import { say } from "../core/toast.js";
 import { isText, takenFrom } from "../core/transfer.js";
-import { bring, bringSaved, needReadable } from "../core/uploads.js";
+import { needReadable, upload, uploadSaved } from "../core/uploads.js";
 import { fillForm } from "../form/recipe_fill.js";
 import { useSettings } from "../result/image_actions.js";
 import { startFrom } from "../result/send_to.js";
@@ -34,8 +34,8 @@ const half = (act, title, line) =>
     h("strong", {}, title),
     h("span", {}, line),
   );
-const veil = h(
-  "dialog.veil",
+const overlay = h(
+  "dialog.drop-overlay",
   { "aria-label": "What to do with the picture" },
   half("read", "Read its recipe", "What it was made with fills the form."),
   half("start", "Start from it", "It becomes the start picture."),
@@ -43,7 +43,7 @@ const veil = h(
 
 /** Listen on the whole page. Whatever is dropped, the page stays: a browser would open it in its place. */
 export function listenForPictures(parent) {
-  parent.append(veil);
+  parent.append(overlay);
   const root = document.documentElement;
   const isTaken = (event) => event.target.closest?.(`[${MARK}]`);
   // A selection that is moved within the page, by a slip of the hand, is nothing to speak of.
@@ -51,7 +51,7 @@ export function listenForPictures(parent) {
   let leaving = 0;
   const leave = () => {
     clearTimeout(leaving);
-    veil.close();
+    overlay.close();
     root.classList.remove("dragging");
   };
   addEventListener("dragstart", () => {
@@ -71,8 +71,8 @@ export function listenForPictures(parent) {
     root.classList.add("dragging");
     if (!draggedKind(event)) return;
     place();
-    if (!veil.open) veil.show();
-    for (const one of veil.children) one.classList.toggle("over", one.contains(/** @type {Node} */ (event.target)));
+    if (!overlay.open) overlay.show();
+    for (const one of overlay.children) one.classList.toggle("over", one.contains(/** @type {Node} */ (event.target)));
   });
   // There is no event for "it left the window" but this, which also tells of every border inside.
   addEventListener("dragleave", () => {
@@ -126,7 +126,7 @@ function refuse(problem) {
 function place() {
   const box = document.querySelector("#result")?.getBoundingClientRect();
   const isSeen = box && box.width > 0;
-  veil.style.cssText = isSeen
+  overlay.style.cssText = isSeen
     ? `left:${box.left}px;top:${box.top}px;width:${box.width}px;height:${Math.min(box.height, innerHeight - box.top)}px`
     : "";
 }
@@ -140,12 +140,12 @@ function offer(what, act) {
     return;
   }
   place();
-  openLayer(veil, { focus: allWithin(veil, ".half")[0] });
+  openLayer(overlay, { focus: allWithin(overlay, ".half")[0] });
 }
 
 /** @param {string} act @param {Given} given */
 function choose(act, { file, id }) {
-  if (act === "start") startFrom(formTab(), () => (id ? bringSaved(id) : bring(/** @type {File} */ (file))));
+  if (act === "start") startFrom(formTab(), () => (id ? uploadSaved(id) : upload(/** @type {File} */ (file))));
   else if (id) useSaved(id);
   else readRecipe(file);
 }

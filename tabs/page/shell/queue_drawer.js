@@ -7,7 +7,7 @@ import { go } from "../core/route.js";
 import { say } from "../core/toast.js";
 import { duration, left, leftWords } from "../core/words.js";
 import { job } from "../jobs/job.js";
-import { isErrand, progressWords } from "../jobs/model_tasks.js";
+import { isModelTask, progressWords } from "../jobs/model_tasks.js";
 import { allWithin, button, h, icon, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 
@@ -109,7 +109,7 @@ export function placeQueue(element) {
   }
 
   function nowRow(row) {
-    if (isErrand(row)) return errandRow(row);
+    if (isModelTask(row)) return taskRow(row);
     const view = job.view.get();
     const isHere = row.job_id === view.id;
     if (!isHere || view.phase !== "running") {
@@ -134,7 +134,7 @@ export function placeQueue(element) {
     return made;
   }
 
-  function errandRow(row) {
+  function taskRow(row) {
     const made = item({
       thumb: h("span.thumb", {}, icon(row.type === "download" ? "download" : "file")),
       row,

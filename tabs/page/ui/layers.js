@@ -11,7 +11,7 @@ export function layerHasEscape() {
   return open !== null || performance.now() - closedAt < 500;
 }
 
-/** Count a view that is no layer (the loupe, a large cell) as just closed. */
+/** Count a view that is no layer (the lightbox, a large cell) as just closed. */
 export function countEscape() {
   closedAt = performance.now();
 }

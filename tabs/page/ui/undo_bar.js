@@ -1,5 +1,5 @@
 // One sentence at the foot of the page with Undo, for six seconds; waits while looked at or focused, but not for ever.
-// It lies over pictures at most: never over the strip, the actions or Generate.
+// It lies over pictures at most: never over the recent strip, the actions or Generate.
 
 import { button, h, setText } from "./dom.js";
 
@@ -9,7 +9,7 @@ const LONGEST_MS = 110_000;
 const GAP_PX = 12;
 const FOOT_PX = 20;
 /** What it never covers. */
-const KEPT_CLEAR = ".strip, .film, .stage .status-row, #generate-bar";
+const KEPT_CLEAR = ".recent-strip, .film, .result-pane .status-row, #generate-bar";
 
 /** @type {(() => void)|null} */
 let undo = null;
