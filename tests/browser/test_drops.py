@@ -241,7 +241,12 @@ def test_a_picture_of_ours_is_known_by_its_address(visitor: Visitor) -> None:
     identity = visitor.view()["cells"][0]["id"]
     page.get_by_role("tab", name="Image to image").click()
     address = f"{visitor.site.url}api/v1/images/{identity}/thumbnail"
-    act(page, "drop", "#init-image-section .area", texts={"text/uri-list": address, "text/html": f'<img src="{address}">'})
+    act(
+        page,
+        "drop",
+        "#init-image-section .area",
+        texts={"text/uri-list": address, "text/html": f'<img src="{address}">'},
+    )
     expect(page.locator("#init-image-section .area-name")).to_have_text("From the gallery")
     visitor.ask("a lighthouse again")
     visitor.wait_for("done")

@@ -32,16 +32,15 @@ export function makeInstall() {
     const active = rows.filter(isActive);
     const failed = rows.find((row) => row.state === "failed" && !active.length);
     get.hidden = !facts.downloads.length || active.length > 0;
-    setText(
-      words,
-      active.length
-        ? progressWords(active[0])
-        : said ||
-            (failed && `${failed.message} ${failed.hint ?? ""}`.trim()) ||
-            (facts.downloads.length
-              ? `Not installed · ${facts.megabytes.toLocaleString()} MB`
-              : `Not installed. ${facts.hint}`),
-    );
+    setText(words, wordsFor(active[0], failed));
+  }
+
+  function wordsFor(active, failed) {
+    if (active) return progressWords(active);
+    if (said) return said;
+    if (failed) return `${failed.message} ${failed.hint ?? ""}`.trim();
+    if (facts.downloads.length) return `Not installed · ${facts.megabytes.toLocaleString()} MB`;
+    return `Not installed. ${facts.hint}`;
   }
 
   modelTasks.later(() => draw(facts));

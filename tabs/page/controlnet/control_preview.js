@@ -78,13 +78,13 @@ async function prepared(unit) {
   if (unit.pixel_perfect) sent.resolution = perfectResolution(unit);
   const { id } = await post("/jobs/preprocess", sent);
   for (;;) {
-    const told = await get(`/jobs/${encodeURIComponent(id)}`);
-    if (told.prepared.length) return { ...told.prepared[0], notices: told.notices ?? [] };
-    if (told.error) throw new Refused(told.error, 200);
-    if (told.state === "done")
+    const status = await get(`/jobs/${encodeURIComponent(id)}`);
+    if (status.prepared.length) return { ...status.prepared[0], notices: status.notices ?? [] };
+    if (status.error) throw new Refused(status.error, 200);
+    if (status.state === "done")
       throw new Refused({ code: "no_map", message: "The preprocessor made no map.", hint: "Try again." }, 200);
-    if (told.state === "cancelled" || told.state === "interrupted")
-      throw new Refused({ code: told.state, message: "The preview was cancelled." }, 200);
+    if (status.state === "cancelled" || status.state === "interrupted")
+      throw new Refused({ code: status.state, message: "The preview was cancelled." }, 200);
     await new Promise((resolve) => {
       setTimeout(resolve, LOOK_MS);
     });

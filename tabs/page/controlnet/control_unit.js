@@ -168,14 +168,8 @@ function preprocessorFields(index, via, unit) {
   });
   function draw() {
     const facts = preprocessors.find(unit()?.preprocessor ?? "none");
-    setText(
-      says,
-      !facts
-        ? ""
-        : facts.installed
-          ? `Makes ${facts.makes}.`.replace("Makes the picture as it is: it is", "The picture is used as it is:")
-          : "",
-    );
+    const makes = facts?.installed ? `Makes ${facts.makes}.` : "";
+    setText(says, makes.replace("Makes the picture as it is: it is", "The picture is used as it is:"));
     says.hidden = facts?.installed === false;
     install.draw(facts ?? null);
     for (const { name, box: place_, title, input } of options) {

@@ -75,9 +75,8 @@ function judgeModel(name) {
   if (model?.problem) return says(`${model.problem} ${model.hint}`.trim());
   const main = form.get().model;
   if (!model || !main || model.family === main.family || model.family === "unknown") return null;
-  return says(
-    `“${model.title}” is for ${familyLabel(model.family)}; ${main.title} is ${familyLabel(main.family)}. Choose another.`,
-  );
+  const [its, ours] = [familyLabel(model.family), familyLabel(main.family)];
+  return says(`“${model.title}” is for ${its}; ${main.title} is ${ours}. Choose another.`);
 }
 
 function judgeSpan({ start, end }) {
@@ -134,5 +133,6 @@ export async function readControls({ controls = [] }, patch) {
 /** For the closed section: the model's name, or how many units. */
 export function controlSummary(values) {
   const used = unitsOf("controls", values).filter((unit) => !isBlank(unit));
-  return used.length === 1 && used[0].model ? modelTitle(used[0].model) : used.length ? some(used.length, "unit") : "";
+  if (!used.length) return "";
+  return used.length === 1 && used[0].model ? modelTitle(used[0].model) : some(used.length, "unit");
 }

@@ -32,7 +32,10 @@ export function loadAgain(image) {
   image.src = src;
 }
 
-/** Let a small image of a picture come back by itself; until then it leaves its place empty. @param {() => string|undefined} idOf the picture that it shows */
+/**
+ * Let a small image of a picture come back by itself; until then it leaves its place empty.
+ * @param {() => string|undefined} idOf the picture that it shows
+ */
 export function comesBack(image, idOf) {
   image.addEventListener("load", () => {
     image.style.visibility = "";

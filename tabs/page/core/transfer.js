@@ -22,7 +22,10 @@ const OTHERS = [
   [/\.(url|webloc|lnk|desktop)$/, "a link"],
 ];
 
-/** @typedef {{id?: string, files: File[], problem: string}} Taken id: of the gallery's picture that it is; problem: what can't be used, and what to do */
+/**
+ * @typedef {{id?: string, files: File[], problem: string}} Taken id: of the gallery's picture that it is; problem:
+ *   what can't be used, and what to do
+ */
 
 /**
  * @param {DataTransfer|null} transfer of a drop or a paste
@@ -38,7 +41,12 @@ export function takenFrom(transfer, how = {}) {
     : { files: [], problem: wordsOn(transfer) };
 }
 
-/** The same of files that were chosen. @param {File[]} files @param {{isMany?: boolean, folders?: Set<string>}} [how] @returns {Taken} */
+/**
+ * The same of files that were chosen.
+ * @param {File[]} files
+ * @param {{isMany?: boolean, folders?: Set<string>}} [how]
+ * @returns {Taken}
+ */
 export function chosenFrom(files, { isMany = false, folders = new Set() } = {}) {
   const problems = files.map((file) => problemOfFile(file, folders));
   const usable = files.filter((_, at) => !problems[at]);

@@ -45,7 +45,10 @@ export async function uploadSaved(id) {
   return { sha256, width, height, name: "", parent: id };
 }
 
-/** Let an image lie on the background color as soon as it is there: until then its place keeps its color. @param {HTMLImageElement} image */
+/**
+ * Let an image lie on the background color as soon as it is there: until then its place keeps its color.
+ * @param {HTMLImageElement} image
+ */
 export function onBackground(image) {
   image.addEventListener("load", () => image.classList.add("on-background"));
   image.addEventListener("error", () => image.classList.remove("on-background"));

@@ -1,4 +1,5 @@
-// Controls bound to one value of the form, or of something in it: text, slider, list, choice, switch; and their problems.
+// Controls bound to one value of the form, or of something in it: text, slider, list, choice, switch; and their
+// problems.
 
 import { config } from "../core/config.js";
 import { button, field, freshId, h, icon } from "../ui/dom.js";
@@ -75,8 +76,8 @@ export function textInput(name, given = {}, via = plain(name)) {
  * A number to drag or to type; what is typed stays as it is. Double click takes the default.
  * @param {string} name of the value; label, range and note are the configuration's
  * @param {number} step of dragging
- * @param {{from?: number, to?: number, label?: string, placeholder?: string, above?: string}} [look] from, to: what dragging
- *   reaches, where that is less than what is allowed; above: the value that counts where none is typed
+ * @param {{from?: number, to?: number, label?: string, placeholder?: string, above?: string}} [look] from, to: what
+ *   dragging reaches, where that is less than what is allowed; above: the value that counts where none is typed
  */
 export function slider(name, step, look = {}, via = plain(name)) {
   const [low, high] = [look.from ?? config.limits[name][0], look.to ?? config.limits[name][1]];

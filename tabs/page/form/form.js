@@ -21,7 +21,8 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {number} count
  * @property {string} [loops] rounds of loopback, as typed
  * @property {string} clip_skip
- * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras", "hypernetworks" likewise
+ * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
+ *   likewise
  * @property {string} vae name; empty is the model's own
  *
  * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
@@ -133,7 +134,10 @@ function partValues() {
 }
 
 /** A default as it would have been typed. */
-export const typed = (value) => (value === null ? "" : typeof value === "number" ? String(value) : value);
+export function typed(value) {
+  if (value === null) return "";
+  return typeof value === "number" ? String(value) : value;
+}
 
 /**
  * The values of one part as a recipe wants them: numbers are numbers, empty fields are left out.
@@ -154,9 +158,10 @@ export function partOf(part, values) {
 
 /** What a person filled in, as text: a preview that arrives or a model's details change nothing of it. */
 export const filledIn = () =>
-  JSON.stringify(form.get(), (key, value) =>
-    key === "map" || key === "preview" ? undefined : key === "model" ? (value?.name ?? value) : value,
-  );
+  JSON.stringify(form.get(), (key, value) => {
+    if (key === "map" || key === "preview") return undefined;
+    return key === "model" ? (value?.name ?? value) : value;
+  });
 
 /** Change some fields. */
 export function change(patch) {

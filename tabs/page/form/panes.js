@@ -5,7 +5,10 @@ import { config } from "../core/config.js";
 import { generates, route } from "../core/route.js";
 import { h } from "../ui/dom.js";
 
-/** Functions that fill a section, by name; each is called once and then forgotten. @type {Map<string, (element: HTMLElement) => void>} */
+/**
+ * Functions that fill a section, by name; each is called once and then forgotten.
+ * @type {Map<string, (element: HTMLElement) => void>}
+ */
 const unfilled = new Map();
 /** @type {Map<string, HTMLElement>} */
 const hosts = new Map();

@@ -94,18 +94,19 @@ function schedulePair(patch, before, model) {
   const sampler = patch.sampler ?? before.sampler;
   const schedule = patch.schedule ?? before.schedule;
   const isOffered = schedulesFor(sampler, model).includes(schedule);
-  return isOffered || schedule === "automatic"
-    ? ""
-    : `${config.schedules[schedule] ?? schedule} does not go with ${samplerLabel(sampler)} on this model; Automatic is used.`;
+  if (isOffered || schedule === "automatic") return "";
+  const label = config.schedules[schedule] ?? schedule;
+  return `${label} does not go with ${samplerLabel(sampler)} on this model; Automatic is used.`;
 }
 
 // The chosen tab if it shows all that the recipe has, else the first that does.
 function tabFor(recipe) {
-  const wanted = recipe.mask || recipe.init_image?.outpaint ? "inpaint" : recipe.init_image ? "img2img" : null;
-  if (wanted) return wanted;
+  if (recipe.mask || recipe.init_image?.outpaint) return "inpaint";
+  if (recipe.init_image) return "img2img";
+  if (recipe.controls?.length) return "controlnet";
   const now = formTab();
   const isPlain = !config.sections[now].includes("strength_field");
-  return recipe.controls?.length ? "controlnet" : isPlain && now !== "controlnet" ? now : "txt2img";
+  return isPlain && now !== "controlnet" ? now : "txt2img";
 }
 
 async function takeModel(wanted, patch) {

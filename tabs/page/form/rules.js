@@ -92,7 +92,9 @@ export function judgeText(field, text) {
   const half = text.search(/\p{Surrogate}/u);
   if (half >= 0)
     return {
-      text: `${config.labels[field]} has half of a character at place ${half + 1}: it was cut in two. Delete it there and type it again.`,
+      text:
+        `${config.labels[field]} has half of a character at place ${half + 1}: it was cut in two. ` +
+        "Delete it there and type it again.",
       fixes: [],
     };
   if (text.length <= config.limits.prompt_characters) return null;
@@ -128,13 +130,13 @@ export function clearRefusals() {
 }
 
 /**
- * Say what the server refused: at its field where the tab shows it, else over the Generate button. It always reaches the eye.
- * @param {{message: string, hint?: string, field?: string, fix?: Object<string, any>}} told
+ * Say what the server refused: at its field where the tab shows it, else over the Generate button. It is always seen.
+ * @param {{message: string, hint?: string, field?: string, fix?: Object<string, any>}} refusal
  */
-export function refuse(told) {
-  const text = `${told.message} ${told.hint ?? ""}`.trim();
-  const problem = { text, fixes: fixesOf(told.fix ?? {}) };
-  for (const field of fieldsOf(told.field ?? "")) {
+export function refuse(refusal) {
+  const text = `${refusal.message} ${refusal.hint ?? ""}`.trim();
+  const problem = { text, fixes: fixesOf(refusal.fix ?? {}) };
+  for (const field of fieldsOf(refusal.field ?? "")) {
     openSection(field);
     const spot = spots.get(field);
     if (!spot) continue;
@@ -174,7 +176,9 @@ const ALSO = {
   mask: ["mask.image"],
 };
 
-/** The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use. */
+/**
+ * The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use.
+ */
 function fieldsOf(path) {
   const [part, place, name] = path.split(".");
   if (!path) return [];

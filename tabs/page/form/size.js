@@ -87,7 +87,8 @@ export function sizeNote(values, tab) {
   if (!(size.width > 0 && size.height > 0) || isSame(size, picture)) return "";
   const own = `The picture is ${pixels(picture.width, picture.height)}`;
   if (keepsSize(values, tab)) {
-    return `${own} and keeps its size; ${isArea(values, tab) ? "the masked area" : "it"} is painted at ${pixels(size.width, size.height)}.`;
+    const painted = isArea(values, tab) ? "the masked area" : "it";
+    return `${own} and keeps its size; ${painted} is painted at ${pixels(size.width, size.height)}.`;
   }
   if (!follows(values, tab)) {
     if (values["init_image.resize"] !== "crop" || size.width * picture.height === size.height * picture.width)
@@ -102,8 +103,10 @@ export function sizeNote(values, tab) {
   const usual = usualSize(values.model);
   const result = `and is brought to ${pixels(size.width, size.height)}`;
   if (picture.width * picture.height > room * usual.width * usual.height) {
-    return `${own} ${result}: ${values.model?.title ?? "the model"} usually makes ${pixels(usual.width, usual.height)}.`;
+    const model = values.model?.title ?? "the model";
+    return `${own} ${result}: ${model} usually makes ${pixels(usual.width, usual.height)}.`;
   }
   const isOutside = Math.min(picture.width, picture.height) < low || Math.max(picture.width, picture.height) > high;
-  return `${own} ${result}: sides are ${isOutside ? `${low} to ${high}` : `multiples of ${step}`}; what is left over is cut off.`;
+  const sides = isOutside ? `${low} to ${high}` : `multiples of ${step}`;
+  return `${own} ${result}: sides are ${sides}; what is left over is cut off.`;
 }

@@ -34,7 +34,10 @@ export function extendedSize(size, gained) {
   return { width: width + left + right, height: height + up + down };
 }
 
-/** The size that is painted of a start picture, on a model that usually makes `usual`. isMasked: under a mask there is more room */
+/**
+ * The size that is painted of a start picture, on a model that usually makes `usual`. isMasked: under a mask there is
+ * more room
+ */
 export function followedSize(size, usual, isMasked = false) {
   const {
     side: [low, high],

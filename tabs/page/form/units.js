@@ -40,7 +40,9 @@ export function removeUnit(part, index) {
     offerUndo(`${config.labels[part]} ${index + 1} was removed.`, () => change({ [part]: before }));
 }
 
-/** Put a picture into the first unit that has none, else into a new one. Returns which, or -1 where none can be added. */
+/**
+ * Put a picture into the first unit that has none, else into a new one. Returns which, or -1 where none can be added.
+ */
 export function takeIntoUnit(part, picture) {
   const units = unitsOf(part);
   const index = units.findIndex((unit) => !unit.image);

@@ -59,10 +59,10 @@ function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hi
       "Mask",
       [mask.area === "masked" ? "masked area only" : "whole picture", `blur ${mask.blur} px`].join(", "),
     ],
-    ...controls.map((control) => [
-      "ControlNet",
-      `${nameOf(control.model)} ${short(control.weight)}${control.preprocessor === "none" ? "" : `, ${control.preprocessor}`}`,
-    ]),
+    ...controls.map((control) => {
+      const preprocessor = control.preprocessor === "none" ? "" : `, ${control.preprocessor}`;
+      return ["ControlNet", `${nameOf(control.model)} ${short(control.weight)}${preprocessor}`];
+    }),
     ...ip_adapters.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
     hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
   ];

@@ -19,7 +19,8 @@ const EMPTY = "Nothing is masked. Paint the area to change, or use Image to imag
 const FULL = "Everything is masked and the mask is turned around: nothing would change. Clear part of the mask.";
 const FAINT = "What is painted is too faint to count. Turn Soft inpainting on, or paint over it.";
 const OUTSIDE =
-  "All that is to change lies in the part of the picture that is cut off. Choose the size Picture, or another resize mode.";
+  "All that is to change lies in the part of the picture that is cut off. " +
+  "Choose the size Picture, or another resize mode.";
 const CONTENTS = [
   ["original", "Original"],
   ["fill", "Fill"],
@@ -127,10 +128,16 @@ const inPaint = (rule) => (values) => (isPainting(values) ? rule(values) : null)
 
 function maskProblem(values) {
   if (!isPainting(values) || !values["init_image.image"]) return null;
-  const [share, shown] = [workspace.editor.share.get(), shownPart(values, "inpaint")];
-  const nothing = values["mask.invert"] ? 1 : 0;
-  if (share === nothing) return { text: nothing ? FULL : workspace.editor.isFaint() ? FAINT : EMPTY, fixes: [] };
-  return shown && workspace.editor.shareIn(shown) === nothing ? { text: OUTSIDE, fixes: [] } : null;
+  const { editor } = workspace;
+  const shown = shownPart(values, "inpaint");
+  const isInverted = values["mask.invert"];
+  /** The share of the mask at which nothing would change. */
+  const nothing = isInverted ? 1 : 0;
+  if (editor.share.get() === nothing) {
+    const empty = editor.isFaint() ? FAINT : EMPTY;
+    return { text: isInverted ? FULL : empty, fixes: [] };
+  }
+  return shown && editor.shareIn(shown) === nothing ? { text: OUTSIDE, fixes: [] } : null;
 }
 
 async function open(picture) {

@@ -1,5 +1,5 @@
-// What lies over the result pane on the Inpaint tab: the mask editor, the frame that is extended, or the place for a picture;
-// and one line below that says what to do.
+// What lies over the result pane on the Inpaint tab: the mask editor, the frame that is extended, or the place for a
+// picture; and one line below that says what to do.
 
 import { loadAgain } from "../core/missing_images.js";
 import { route } from "../core/route.js";
@@ -19,8 +19,10 @@ import { extendFrame } from "./outpaint_frame.js";
 import { MODE } from "./outpaint_section.js";
 import { showView } from "./view_toggle.js";
 
-/** @returns {{element: HTMLElement, editor: ReturnType<typeof makeMaskEditor>, empty: HTMLElement, painting: HTMLElement, maskProblem: HTMLElement,
- *   pictureProblem: HTMLElement, show: () => void}} */
+/**
+ * @returns {{element: HTMLElement, editor: ReturnType<typeof makeMaskEditor>, empty: HTMLElement,
+ *   painting: HTMLElement, maskProblem: HTMLElement, pictureProblem: HTMLElement, show: () => void}}
+ */
 export function makeInpaintWorkspace() {
   const editor = makeMaskEditor({ look: "mask", label: "Mask", isSoft: () => form.get()["mask.soft"] });
   const frame = extendFrame();
@@ -55,7 +57,7 @@ export function makeInpaintWorkspace() {
   // What was made is the next start: to change more of it, or to extend it once more.
   async function useResult() {
     try {
-      takeStart(await uploadSaved(job.lastPicture()));
+      takeStart(await uploadSaved(job.lastImageId()));
     } catch (problem) {
       say(problem);
     }
@@ -73,33 +75,28 @@ export function makeInpaintWorkspace() {
     other.hidden = !picture;
     result.hidden = !job.view.get().cells.some(Boolean);
     goOn.hidden = !picture || result.hidden;
-    const isLost = Boolean(picture) && lost.endsWith(picture.sha256);
-    const [strong, rest] = isLost
-      ? ["The picture is not here any more.", "Choose it again."]
-      : !picture
-        ? ["Choose the picture to change.", ""]
-        : isExtending
-          ? extendWords(now, picture)
-          : maskWords(now);
+    const [strong, rest] = wordsFor(now, picture);
     const text = `${strong} ${rest}`.trim();
     if (words.textContent.trim() !== text) words.replaceChildren(h("strong", {}, strong), ` ${rest}`);
     words.hidden = !maskProblem.hidden;
   }
 
-  // Its words are cheap; a stroke tells of its share once, at its end.
-  const maskWords = (now) => {
+  function wordsFor(now, picture) {
+    if (!picture) return ["Choose the picture to change.", ""];
+    if (lost.endsWith(picture.sha256)) return ["The picture is not here any more.", "Choose it again."];
+    if (now[MODE] === "extend") return extendWords(now, picture);
+    return [now["mask.invert"] ? "Paint what should stay." : "Paint what should change.", shareWords()];
+  }
+
+  // A stroke changes the share once, at its end, so these words are cheap.
+  function shareWords() {
     const share = editor.share.get();
+    if (editor.isFaint()) return "What is painted is too faint to count without Soft inpainting.";
+    if (share === 0) return "Nothing is masked yet.";
+    if (share === 1) return "The whole picture is masked.";
     const percent = share < 0.01 ? "Less than 1%" : `${Math.min(99, Math.round(100 * share))}%`;
-    const isKept = now["mask.invert"];
-    const rest = editor.isFaint()
-      ? "What is painted is too faint to count without Soft inpainting."
-      : share === 0
-        ? "Nothing is masked yet."
-        : share === 1
-          ? "The whole picture is masked."
-          : `${percent} of the picture is masked.`;
-    return [isKept ? "Paint what should stay." : "Paint what should change.", rest];
-  };
+    return `${percent} of the picture is masked.`;
+  }
 
   route.watch(({ tab }) => document.documentElement.classList.toggle("has-workspace", tab === "inpaint"));
   form.watch(draw);

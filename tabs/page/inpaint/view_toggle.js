@@ -1,4 +1,5 @@
-// What the right pane shows on a tab with a mask editor: the result, or the editor over it. It never covers a running job.
+// What the right pane shows on a tab with a mask editor: the result, or the editor over it. It never covers a running
+// job.
 
 import { route } from "../core/route.js";
 import { observable } from "../core/store.js";

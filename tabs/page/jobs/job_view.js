@@ -1,4 +1,4 @@
-// What the result pane knows of a job, as plain values: before it is heard of, and folded from what is heard.
+// What the result pane knows of a job, as plain values: before the first message, and folded from messages.
 
 const ACTIVE = new Set(["sending", "queued", "loading", "running"]);
 
@@ -36,19 +36,20 @@ export function shownUrl(view) {
 }
 
 /** Fold one message into the view; messages repeat everything but the preview. */
-export function merge(now, told) {
-  const isSame = now.id === told.job;
-  const { count } = told.recipe;
+export function merge(now, message) {
+  const isSame = now.id === message.job;
+  const { count } = message.recipe;
   const cells = isSame && now.cells.length === count ? [...now.cells] : Array(count).fill(null);
-  for (const saved of told.saved) cells[saved.image] ??= saved;
-  const preview = told.preview ? { image: told.image, url: told.preview } : isSame ? now.preview : null;
+  for (const saved of message.saved) cells[saved.image] ??= saved;
+  const earlier = isSame ? now.preview : null;
+  const preview = message.preview ? { image: message.image, url: message.preview } : earlier;
   const made = cells.find(Boolean);
   // A recipe tells the size of its result; a task that is none can't: what it has made does.
-  const { width, height } = told.recipe.width ? told.recipe : (made ?? now);
+  const { width, height } = message.recipe.width ? message.recipe : (made ?? now);
   return {
-    ...told,
-    phase: told.state,
-    id: told.job,
+    ...message,
+    phase: message.state,
+    id: message.job,
     count,
     width,
     height,

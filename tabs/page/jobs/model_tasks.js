@@ -1,4 +1,4 @@
-// Downloads, conversions and merges of this person: how one is begun, and how far all are, asked while any is under way.
+// Downloads, conversions and merges of this person: how one begins, and how far all are, asked while any is under way.
 
 import { get, post } from "../core/api.js";
 import { watchEngine } from "../core/engine.js";
@@ -54,10 +54,7 @@ export async function begin(type, body) {
 /** "2.1 of 6.9 GB · 4 min left". */
 export function progressWords(row) {
   if (row.state === "queued") return row.position ? "Waiting for another one" : "Waiting";
-  const part = row.total_bytes
-    ? bytesOf(row.done_bytes ?? 0, row.total_bytes)
-    : row.progress
-      ? `${Math.round(100 * row.progress)}%`
-      : "Beginning";
+  let part = row.progress ? `${Math.round(100 * row.progress)}%` : "Beginning";
+  if (row.total_bytes) part = bytesOf(row.done_bytes ?? 0, row.total_bytes);
   return [part, leftWords(row.left_s)].filter(Boolean).join(" · ");
 }

@@ -8,7 +8,8 @@ import { config } from "../core/config.js";
  * @typedef {{isErasing: boolean, hardness: number, strength: number, color: number[]}} Brush hardness, strength:
  *   0..1; color: red, green, blue, for colors only
  * @typedef {[number, number, number, number]} Rect left, top, right, bottom; right and bottom are outside
- * @typedef {{width: number, height: number, channels: 1|4, data: Uint8ClampedArray, total: number, solid: number}} Layer
+ * @typedef {{width: number, height: number, channels: 1|4, data: Uint8ClampedArray, total: number,
+ *   solid: number}} Layer
  *   total: sum of the bytes of a mask; solid: how many of them are masked where gray does not count
  */
 

@@ -161,8 +161,10 @@ export function makeMaskEditor({ look, label, isSoft = () => false, extra = null
   async function load(file) {
     const read = await readMask(file, canvasDocument.layer()).catch(() => null);
     if (!read) return `${file.name} can’t be read. Use a PNG, JPEG or WebP.`;
-    if (!read.fits)
-      return `${file.name} is ${read.width} × ${read.height}; the picture is ${image.width} × ${image.height}. Use a mask of the same shape.`;
+    if (!read.fits) {
+      const sizes = `${file.name} is ${read.width} × ${read.height}; the picture is ${image.width} × ${image.height}.`;
+      return `${sizes} Use a mask of the same shape.`;
+    }
     canvasDocument.whole(read.take);
     return "";
   }

@@ -49,22 +49,23 @@ export function morePanel(look, act, sizeOf) {
     closeLayer();
   };
 
+  const least = (name) => (name === "width" || name === "height" ? 1 : 0);
+
   function maskRectangle() {
     const size = sizeOf();
     const [left, top, width, height] = inputs.map(({ input }) => Number(input.value.trim() || NaN));
     const most = { left: size.width - 1, top: size.height - 1, width: size.width - left, height: size.height - top };
     const wrong = inputs.find(({ name, input }) => {
       const value = Number(input.value.trim() || NaN);
-      return !(value >= (name === "width" || name === "height" ? 1 : 0) && value <= most[name]);
+      return !(value >= least(name) && value <= most[name]);
     });
     if (!wrong) {
       tell("");
       done(() => act.rectangle(left, top, width, height))();
       return;
     }
-    tell(
-      `${wrong.label} is ${wrong.input.value.trim() || "empty"}. Use ${/th|ht/.test(wrong.name) ? 1 : 0} to ${most[wrong.name]}.`,
-    );
+    const typed = wrong.input.value.trim() || "empty";
+    tell(`${wrong.label} is ${typed}. Use ${least(wrong.name)} to ${most[wrong.name]}.`);
     wrong.input.focus();
   }
 

@@ -23,7 +23,8 @@ function context(width, height) {
 
 /**
  * @param {"mask"|"colors"|"drawing"} look mask: accent with two edges; colors, drawing: as painted
- * @param {{x: number, y: number, scale: number}} at where the picture lies, as in mask_editor/view.js; scale: of the picture
+ * @param {{x: number, y: number, scale: number}} at where the picture lies, as in mask_editor/view.js; scale: of
+ *   the picture
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
@@ -67,7 +68,10 @@ export function makeScreen(look, at, isSoft) {
     layerImage.putImageData(image, left, top);
   }
 
-  /** From pixels of the layer to those of the screen, grown by so many of them. @returns {Rect|null} left, top, width, height */
+  /**
+   * From pixels of the layer to those of the screen, grown by so many of them.
+   * @returns {Rect|null} left, top, width, height
+   */
   function onScreen([left, top, right, bottom], room) {
     const scale = at.scale * each * ratio;
     const [x, y] = [

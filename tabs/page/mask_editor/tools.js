@@ -61,8 +61,9 @@ function setShare(place, share) {
 }
 
 /**
- * @param {{look: "mask"|"colors"|"drawing", label: string, tools: string[], act: Object<string, () => void>, more: ((opener: HTMLElement) => void)|null,
- *   extra?: Node|null}} look tools: names of ICONS; act: what each button does; extra: stands after the brushes
+ * @param {{look: "mask"|"colors"|"drawing", label: string, tools: string[], act: Object<string, () => void>,
+ *   more: ((opener: HTMLElement) => void)|null, extra?: Node|null}} look tools: names of ICONS; act: what each button
+ *   does; extra: stands after the brushes
  */
 export function makeToolbar({ look, label, tools, act, more, extra = null }) {
   const made = Object.fromEntries(

@@ -21,7 +21,7 @@ const loaders = { checkpoint: loadModels };
 const loadOf = (kind) => loaders[kind] ?? (async () => (await get(`/models?kind=${kind}`)).models);
 
 /**
- * @param {{onchoose: (model: any) => void, kind?: string, chosen?: () => string[]}} told
+ * @param {{onchoose: (model: any) => void, kind?: string, chosen?: () => string[]}} handlers
  *   kind: of models, checkpoints if none is named; chosen: names of those that are
  */
 export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form.get().model?.name] }) {
@@ -80,7 +80,8 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
     // What acts on a model is of use only where it is of the model's family.
     const own = form.get().model?.family;
     family = kind !== "checkpoint" && all.some((model) => model.family === own) ? own : "all";
-    search.placeholder = `Search ${some(all.length, kind === "checkpoint" ? "model" : KIND[kind], kind === "checkpoint" ? "models" : KINDS[kind])}`;
+    const [singular, plural] = kind === "checkpoint" ? ["model", "models"] : [KIND[kind], KINDS[kind]];
+    search.placeholder = `Search ${some(all.length, singular, plural)}`;
     filter();
     const row = Math.floor(
       Math.max(
@@ -107,21 +108,20 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
       family,
     );
     families.element.hidden = present.size < 2;
-    found = all.filter(
-      (model) =>
-        (family === "all" || model.family === family) &&
-        (!wanted ||
-          `${model.title} ${model.name} ${model.alias ?? ""} ${model.short_hash ?? ""} ${(model.trigger_words ?? []).join(" ")}`
-            .toLowerCase()
-            .includes(wanted)),
-    );
+    found = all.filter((model) => {
+      if (family !== "all" && model.family !== family) return false;
+      const names = [model.title, model.name, model.alias, model.short_hash, ...(model.trigger_words ?? [])];
+      return names
+        .map((name) => name ?? "")
+        .join(" ")
+        .toLowerCase()
+        .includes(wanted);
+    });
     scroller.scrollTop = 0;
     none.hidden = found.length > 0;
-    if (!all.length)
-      setText(
-        none,
-        `${kind === "checkpoint" ? "No model" : `No ${KIND[kind]}`} in models/. Put a .safetensors file there, or look under Models, Get more.`,
-      );
+    const kindName = kind === "checkpoint" ? "model" : KIND[kind];
+    const putThere = "Put a .safetensors file there, or look under Models, Get more.";
+    if (!all.length) setText(none, `No ${kindName} in models/. ${putThere}`);
     else if (!found.length)
       none.replaceChildren(
         `No model matches “${search.value.trim()}”. `,
@@ -207,5 +207,6 @@ export function makePicker({ onchoose, kind = "checkpoint", chosen = () => [form
 /** Families in the order of the configuration, what is not known last. */
 function rank(family) {
   const at = Object.keys(config.families).indexOf(family);
-  return at < 0 ? (family === "unknown" ? 1000 : 100) : at;
+  if (at >= 0) return at;
+  return family === "unknown" ? 1000 : 100;
 }

@@ -60,12 +60,9 @@ export function makeGet(shop) {
     refusal.hidden = found.allowed;
     all.hidden = !found.allowed;
     setText(refusal, found.refusal);
-    setText(
-      room,
-      found.offline
-        ? "This machine is set to stay offline (HF_HUB_OFFLINE)."
-        : `They go into ${found.folder}. ${found.free_bytes === null ? "" : `${bytes(found.free_bytes)} are free.`}`,
-    );
+    const free = found.free_bytes === null ? "" : `${bytes(found.free_bytes)} are free.`;
+    const where = `They go into ${found.folder}. ${free}`;
+    setText(room, found.offline ? "This machine is set to stay offline (HF_HUB_OFFLINE)." : where);
     drawOffers();
   }
 
@@ -90,17 +87,9 @@ export function makeGet(shop) {
   function offer(one, row) {
     const family = one.family_label || familyLabel(one.family);
     const line = [KIND[one.kind], family, bytes(one.size_bytes)].filter(Boolean).join(" · ");
-    const state = one.installed
-      ? h("span.hint.offer-state", {}, "Here")
-      : row
-        ? h("span.hint.offer-state", {}, progressWords(row))
-        : button({
-            label: `Download ${one.title}`,
-            icon: "download",
-            words: false,
-            kind: "outlined",
-            onclick: () => start(one.download),
-          });
+    const state = one.installed || row ? h("span.hint.offer-state", {}) : downloadButton(one);
+    if (one.installed) setText(state, "Here");
+    else if (row) setText(state, progressWords(row));
     return h(
       "div.offer",
       { "data-id": one.id },
@@ -112,16 +101,24 @@ export function makeGet(shop) {
         h("span.hint", {}, line),
         h("span.hint", {}, `${one.license}. ${one.terms}`),
         !one.runs && h("span.hint", {}, `Darkroom does not run ${family} yet.`),
-        one.gated &&
-          h(
-            "span.hint",
-            {},
-            `Needs an account: accept its license at huggingface.co/${one.download.source}, then start Darkroom with HF_TOKEN set.`,
-          ),
+        one.gated && h("span.hint", {}, accountWords(one)),
       ),
       state,
     );
   }
+
+  const accountWords = (one) =>
+    `Needs an account: accept its license at huggingface.co/${one.download.source}, ` +
+    "then start Darkroom with HF_TOKEN set.";
+
+  const downloadButton = (one) =>
+    button({
+      label: `Download ${one.title}`,
+      icon: "download",
+      words: false,
+      kind: "outlined",
+      onclick: () => start(one.download),
+    });
 
   function drawTasks(rows) {
     const active = rows.filter(isActive);

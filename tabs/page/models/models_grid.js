@@ -18,7 +18,7 @@ const MIN_CARD_PX = 180;
 const ROW_PX = 236;
 const SPARE_ROWS = 2;
 
-/** @param {{onopen: (model: any, card: HTMLElement) => void, onload: () => void}} told */
+/** @param {{onopen: (model: any, card: HTMLElement) => void, onload: () => void}} handlers */
 export function makeGrid({ onopen, onload }) {
   const search = h("input", {
     type: "search",

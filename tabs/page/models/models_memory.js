@@ -36,19 +36,10 @@ export function makeMemory(shop) {
     element.hidden = !models.length;
     if (!models.length) return;
     const used = models.reduce((all, model) => all + model.bytes, 0);
-    setText(
-      sum,
-      [
-        status.budget_bytes ? `${bytes(used)} of ${bytes(status.budget_bytes)} for models` : bytes(used),
-        status.device_free_bytes
-          ? `${bytes(status.device_free_bytes)} free on the card`
-          : status.free_bytes
-            ? `${bytes(status.free_bytes)} free`
-            : "",
-      ]
-        .filter(Boolean)
-        .join(" · "),
-    );
+    const parts = [status.budget_bytes ? `${bytes(used)} of ${bytes(status.budget_bytes)} for models` : bytes(used)];
+    if (status.device_free_bytes) parts.push(`${bytes(status.device_free_bytes)} free on the card`);
+    else if (status.free_bytes) parts.push(`${bytes(status.free_bytes)} free`);
+    setText(sum, parts.join(" · "));
     const key = JSON.stringify([models, models.map((model) => modelTitle(model.name)), shop.get().allowed]);
     if (list.dataset.key === key) return;
     list.dataset.key = key;

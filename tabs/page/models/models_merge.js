@@ -1,4 +1,4 @@
-// Merge: a checkpoint made of others, or with LoRAs baked in. What is here is offered, the rest is the server's to judge.
+// Merge: a checkpoint made of others, or with LoRAs baked in. What is here is offered; the server judges the rest.
 
 import { get, inWords, sentenceOf } from "../core/api.js";
 import { familyLabel } from "../core/config.js";

@@ -81,11 +81,8 @@ export function makeRepository(start) {
         ),
         take(repository, []),
       );
-    const head = h(
-      "p",
-      {},
-      `${repository.id} · license: ${repository.license || "not said"}${repository.gated ? " · needs an account that accepted it (HF_TOKEN)" : ""}`,
-    );
+    const account = repository.gated ? " · needs an account that accepted it (HF_TOKEN)" : "";
+    const head = h("p", {}, `${repository.id} · license: ${repository.license || "not said"}${account}`);
     if (!rows.length && !whole) {
       found.replaceChildren(head, h("p.hint", {}, "It has no file of a model."));
       return;

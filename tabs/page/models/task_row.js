@@ -46,10 +46,11 @@ export function makeTaskRow(first) {
   };
 }
 
-const endWords = (row) =>
-  row.message
-    ? `${row.message} ${row.hint ?? ""}`.trim()
-    : `${ENDED[row.state]}${row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : ""}`;
+function endWords(row) {
+  if (row.message) return `${row.message} ${row.hint ?? ""}`.trim();
+  const took = row.state === "done" && row.seconds ? ` in ${duration(row.seconds)}` : "";
+  return ENDED[row.state] + took;
+}
 
 async function cancel(id) {
   try {

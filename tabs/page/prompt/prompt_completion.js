@@ -8,7 +8,11 @@ import { isComposing } from "../ui/shortcut.js";
 
 const MOST = 8;
 const OPEN = /(<(?:lora|lyco):|<hypernet:|\bembedding:)([^<>:,\n()]*)$/i;
-const listOf = (head) => (/embedding/i.test(head) ? embeddings : /hypernet/i.test(head) ? hypernetworks : loraModels);
+
+function listOf(head) {
+  if (/embedding/i.test(head)) return embeddings;
+  return /hypernet/i.test(head) ? hypernetworks : loraModels;
+}
 
 // What stands behind the caret, without the end of a name that the caret is in.
 function withoutTail(rest, typed, name) {
@@ -18,7 +22,10 @@ function withoutTail(rest, typed, name) {
   return isOfName ? rest.slice(tail.length) : rest;
 }
 
-/** @param {HTMLTextAreaElement} area of the form's value `name` @returns {HTMLElement} the list, to stand behind the area */
+/**
+ * @param {HTMLTextAreaElement} area of the form's value `name`
+ * @returns {HTMLElement} the list, to stand behind the area
+ */
 export function completion(area, name) {
   const box = h("div.completion", {
     role: "listbox",
@@ -94,9 +101,8 @@ export function completion(area, name) {
     const caret = area.selectionStart;
     const begin = caret - match[2].length;
     const rest = withoutTail(area.value.slice(caret), match[2], one.name);
-    const put = match[1].startsWith("<")
-      ? `${one.name}${rest.startsWith(":") || rest.startsWith(">") ? "" : ":1>"}`
-      : one.name;
+    const needsEnd = match[1].startsWith("<") && !rest.startsWith(":") && !rest.startsWith(">");
+    const put = needsEnd ? `${one.name}:1>` : one.name;
     change({ [name]: area.value.slice(0, begin) + put + rest });
     area.setSelectionRange(begin + put.length, begin + put.length);
     close();

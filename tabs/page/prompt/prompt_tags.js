@@ -1,4 +1,5 @@
-// What is to be said of the tags in a prompt, <lora:ink:0.8> and <hypernet:bend:1>: names that are not here or don't fit.
+// What is to be said of the tags in a prompt, <lora:ink:0.8> and <hypernet:bend:1>: names that are not here or don't
+// fit.
 
 import { embeddings, hypernetworks, loraModels } from "../form/parts_list.js";
 import { misfit } from "../lora/lora_units.js";

@@ -30,7 +30,7 @@ function bestColumns(count, ratio, width, height) {
   return best;
 }
 
-/** @param {{onopen: (index: number) => void}} told */
+/** @param {{onopen: (index: number) => void}} handlers */
 export function makeImageGrid({ onopen }) {
   const behind = h("img.behind", { alt: "", hidden: true, decoding: "async" });
   const grid = h("div.image-grid", {});
@@ -41,7 +41,11 @@ export function makeImageGrid({ onopen }) {
 
   return {
     element,
-    /** @param {any} view as in jobs/job.js @param {{large: number|null, isDim: boolean, root: HTMLElement, room: DOMRect}} how root: carries the grid's numbers */
+    /**
+     * @param {any} view as in jobs/job.js
+     * @param {{large: number|null, isDim: boolean, root: HTMLElement, room: DOMRect}} how
+     *   root: carries the grid's numbers
+     */
     draw(view, { large, isDim, root, room }) {
       const shown = large === null ? Math.max(1, view.cells.length) : 1;
       if (cells.length !== shown) {
@@ -154,10 +158,9 @@ function makeCell(onopen) {
       setText(seed, saved && !isOnly ? saved.seed : "");
       const isDone = !["sending", "queued", "loading", "running"].includes(view.phase);
       if (!element.classList.contains("broken")) setText(words, wordsOf({ saved, isOnly, isActive, isDone, view }));
-      const name = saved
-        ? `${isOnly && !isLarge ? "Picture" : `Picture ${index + 1}`}, seed ${saved.seed}`
-        : `Picture ${index + 1}: ${words.textContent || "developing"}`;
-      element.setAttribute("aria-label", name);
+      const title = isOnly && !isLarge ? "Picture" : `Picture ${index + 1}`;
+      const missing = `Picture ${index + 1}: ${words.textContent || "developing"}`;
+      element.setAttribute("aria-label", saved ? `${title}, seed ${saved.seed}` : missing);
       element.disabled = !saved;
     },
   };
@@ -165,9 +168,7 @@ function makeCell(onopen) {
 
 function wordsOf({ saved, isOnly, isActive, isDone, view }) {
   if (saved || isOnly || isActive) return "";
-  if (isDone)
-    return view.phase === "cancelled"
-      ? "Not made"
-      : `Not made${view.message ? `: ${view.message.split(".")[0].toLowerCase()}` : ""}`;
-  return "waiting";
+  if (!isDone) return "waiting";
+  if (view.phase === "cancelled" || !view.message) return "Not made";
+  return `Not made: ${view.message.split(".")[0].toLowerCase()}`;
 }

@@ -13,7 +13,10 @@ import { titleOfPicture } from "./records.js";
 const SLOTS = 12;
 const SLOT_PX = 72;
 
-/** @param {{onpick: (record: any) => boolean}} told onpick: true if the result pane shows it, else the gallery does */
+/**
+ * @param {{onpick: (record: any) => boolean}} handlers onpick: true if the result pane shows it, else the gallery
+ *   does
+ */
 export function makeRecentStrip({ onpick }) {
   /** @type {any[]} */
   let records = [];

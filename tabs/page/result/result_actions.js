@@ -57,7 +57,7 @@ function makers({ view, large, back }) {
         label: view.phase === "failed" ? "Try again" : "Run again",
         icon: "again",
         kind: "outlined",
-        onclick: careful(() => (view.recipe?.model ? job.again() : job.repeat())),
+        onclick: careful(() => (view.recipe?.model ? job.rerun() : job.rerunById())),
       }),
     missing: () => button({ label: missingWords(view), icon: "again", onclick: careful(tryMissing) }),
     save: () =>
@@ -66,9 +66,9 @@ function makers({ view, large, back }) {
         icon: "again",
         kind: "outlined",
         onclick: careful(async () => {
-          if (await saveKept(view.id)) job.take(view.id);
+          if (await saveKept(view.id)) job.attach(view.id);
           else if (view.cells.some(Boolean)) await tryMissing();
-          else await (view.recipe?.model ? job.again() : job.repeat());
+          else await (view.recipe?.model ? job.rerun() : job.rerunById());
         }),
       }),
     keep: () =>
@@ -137,7 +137,7 @@ function tryMissing() {
   const { cells, recipe } = job.view.get();
   const first = cells.indexOf(null);
   const seed = (BigInt(recipe.seed) + BigInt(first)) % (1n << 64n);
-  return job.again({ count: cells.lastIndexOf(null) - first + 1, seed: String(seed) });
+  return job.rerun({ count: cells.lastIndexOf(null) - first + 1, seed: String(seed) });
 }
 
 /** Save what a full disk refused. @returns {Promise<boolean>} whether it was still kept in memory */

@@ -168,7 +168,7 @@ export function result_pane(element, props, watch) {
     else draw();
   });
   followTabsAndJobs(root);
-  job.resume();
+  job.restore();
   draw();
 }
 

@@ -111,7 +111,8 @@ function loading(view, { form }) {
   const part = view.fraction;
   const known = part !== null && part !== undefined;
   const whole = form.model?.name === view.recipe.model ? form.model.size_bytes : 0;
-  const line = !known ? "Reading the model file" : whole ? `${bytes(whole * part)} of ${bytes(whole)} read` : "";
+  const read = whole ? `${bytes(whole * part)} of ${bytes(whole)} read` : "";
+  const line = known ? read : "Reading the model file";
   return {
     headline: `Loading ${modelTitle(view.what ?? view.recipe.model)}`,
     lines: [line].filter(Boolean),
@@ -143,7 +144,9 @@ function running(view, { leftS }) {
 
 function done(view, { large }) {
   const saved = view.cells.filter(Boolean);
-  const one = large !== null && large !== undefined ? view.cells[large] : view.count === 1 ? saved[0] : null;
+  const isLarge = large !== null && large !== undefined;
+  const single = view.count === 1 ? saved[0] : null;
+  const one = isLarge ? view.cells[large] : single;
   const missing = view.count - saved.length;
   const actions = [...(missing ? ["missing"] : []), ...PICTURE_ACTIONS];
   const facts = view.recipe ? recipeWords(view.recipe) : "";

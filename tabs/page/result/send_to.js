@@ -16,7 +16,10 @@ const asStart = (picture) => {
   return "init_image.image";
 };
 
-/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Upload) => string}[]} */
+/**
+ * take: returns the field where the picture is then.
+ * @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Upload) => string}[]}
+ */
 const TABS = [
   { id: "img2img", icon: "picture", take: asStart },
   { id: "inpaint", icon: "brush", take: asStart },

@@ -139,7 +139,7 @@ async function submit(problem) {
     const { id } = await post("/jobs/upscale", sent);
     closeLayer();
     if (!generates(route.get().tab)) go(config.tabs[0].id);
-    job.show(id, { count: 1, ...upscaledSize(picture, scale) });
+    job.enqueue(id, { count: 1, ...upscaledSize(picture, scale) });
   } catch (refused) {
     const { message, hint = "", field: at = "" } = inWords(refused);
     const text = `${message} ${hint}`.trim();

@@ -13,7 +13,7 @@ const KINDS = "image/png, image/jpeg, image/webp, image/avif";
 
 /**
  * @param {{label: string, onpicture: (picture: import("../core/uploads.js").Upload) => void, onremove?: () => void,
- *   onmany?: (files: File[]) => void, extra?: (Node|null)[]}} told
+ *   onmany?: (files: File[]) => void, extra?: (Node|null)[]}} handlers
  *   label: what the picture is for; onmany: several files at once, where that makes sense; extra: further buttons
  * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Upload|null) => void}}
  */
@@ -95,7 +95,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
   }
 
   function takeLast() {
-    const id = job.lastPicture();
+    const id = job.lastImageId();
     if (id) take(uploadSaved(id), "Bringing the last result");
   }
 
@@ -116,7 +116,7 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     takeAll(takenFrom(event.clipboardData, how));
   });
   job.view.watch(() => {
-    last.hidden = !job.lastPicture();
+    last.hidden = !job.lastImageId();
   });
 
   return {

@@ -14,7 +14,7 @@ import { generateRepeated } from "./repeat_section.js";
 
 /** Fill the part. */
 export function generate_bar(element, props, watch, trigger) {
-  job.attach(trigger);
+  job.bindTrigger(trigger);
   const words = h("span.words", {});
   const button = h(
     "button.generate",
@@ -49,5 +49,5 @@ export function generate() {
   // On a phone the result is above the form.
   if (innerWidth < 860)
     scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  if (!generateRepeated()) job.make(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
+  if (!generateRepeated()) job.submit(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
 }

@@ -103,7 +103,7 @@ export function generateRepeated() {
 async function submit(made, note) {
   try {
     const { id } = await post("/jobs", made);
-    job.show(id, { width: made.width, height: made.height, count: made.count }, note);
+    job.enqueue(id, { width: made.width, height: made.height, count: made.count }, note);
     return id;
   } catch (problem) {
     if (problem instanceof Unreachable) throw problem;
@@ -162,7 +162,7 @@ async function startRounds(of) {
         ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}),
       });
       const id = await submit(made, `round ${at} of ${of}`);
-      const done = id && at < of && (await job.ended(id));
+      const done = id && at < of && (await job.whenEnded(id));
       last = done && done.phase === "done" && done.cells.find(Boolean);
       if (!last) return;
     } catch (problem) {

@@ -173,9 +173,8 @@ export async function readRecipe(file) {
       offerUndo(`${file.name} has no recipe inside.`, null);
       return;
     }
-    const left = found.unknown.length
-      ? ` Not used: ${found.unknown.slice(0, 4).join(", ")}${found.unknown.length > 4 ? " and more" : ""}.`
-      : "";
+    const more = found.unknown.length > 4 ? " and more" : "";
+    const left = found.unknown.length ? ` Not used: ${found.unknown.slice(0, 4).join(", ")}${more}.` : "";
     const notes = found.notices.length ? ` ${found.notices.join(" ")}` : "";
     await fillForm(found.draft, { words: `Settings of ${file.name} are in the form.${left}${notes}` });
   } catch (problem) {

@@ -132,7 +132,8 @@ export function size_field(element) {
     if (canFollow(tab)) choices.unshift({ value: "picture", label: "Picture" });
     const isPicture = canFollow(tab) && now[followKey(tab)];
     const isPreset = presets.includes(now.preset) && presetOf(now.model, now.width, now.height) === now.preset;
-    choose.offer(choices, isPicture ? "picture" : isPreset ? now.preset : "custom");
+    const preset = isPreset ? now.preset : "custom";
+    choose.offer(choices, isPicture ? "picture" : preset);
     custom.hidden = isPicture || isPreset;
     resize.hidden = !canFollow(tab) || isPicture;
     setText(note, sizeNote(now, tab));

@@ -93,8 +93,9 @@ function enginePill(element) {
   element.append(panel);
   const show = () => {
     const state = retry.get() ? "stopped" : (engine.get()?.state ?? "starting");
-    pill.dataset.tone =
-      retry.get() || state === "stopped" || isSilent(engine.get()) ? "bad" : ORANGE.has(state) ? "busy" : "calm";
+    const isBad = state === "stopped" || isSilent(engine.get());
+    const tone = ORANGE.has(state) ? "busy" : "calm";
+    pill.dataset.tone = isBad ? "bad" : tone;
     const text = pillWords(engine.get(), Boolean(retry.get()));
     words.replaceChildren(...shortened(text));
     pill.setAttribute("aria-label", `Engine: ${text}`);

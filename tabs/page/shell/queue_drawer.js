@@ -171,6 +171,7 @@ export function placeQueue(element) {
     const id = row.image_ids?.[0];
     const isGood = row.state === "done";
     const words = { failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" }[row.state];
+    const took = row.seconds ? duration(row.seconds) : "Done";
     const open =
       id &&
       button({
@@ -182,13 +183,12 @@ export function placeQueue(element) {
           go("gallery", id);
         },
       });
-    const thumb = id
-      ? h("span.thumb", {}, h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" }))
-      : h("span.thumb", {}, isGood ? "" : "!");
+    const mark = isGood ? "" : "!";
+    const thumb = h("span.thumb", {}, id ? h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" }) : mark);
     return item({
       thumb,
       row,
-      line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : (row.message ?? words),
+      line: isGood ? took : (row.message ?? words),
       isBad: row.state === "failed" || row.state === "interrupted",
       aside: open,
     });

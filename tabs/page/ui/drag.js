@@ -19,7 +19,10 @@ export function makeDraggable(element, id) {
   });
 }
 
-/** The id of the dragged picture, if it is one of ours. Only known when it is dropped. @param {DataTransfer} transfer */
+/**
+ * The id of the dragged picture, if it is one of ours. Only known when it is dropped.
+ * @param {DataTransfer} transfer
+ */
 export const draggedPicture = (transfer) => transfer.getData(KIND) || null;
 
 /** What is dragged over the page: "file", "picture" (one of ours), or null. */

@@ -18,7 +18,8 @@ const GOES_ON = new Set([
   "=",
 ]);
 const TEXT =
-  "textarea, input:not([type=range], [type=checkbox], [type=radio], [type=file], [type=button]), [contenteditable=true]";
+  "textarea, [contenteditable=true], " +
+  "input:not([type=range], [type=checkbox], [type=radio], [type=file], [type=button])";
 /** What may be clicked as fast as one likes: it moves, or is on or off. */
 const QUICK =
   "[data-quick], [role=toolbar] button, [role=radio], [role=switch], [role=tab], [aria-pressed], summary, .slot";

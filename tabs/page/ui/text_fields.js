@@ -15,7 +15,10 @@ addEventListener(
   { capture: true },
 );
 
-/** The field that an event's target is, if a person can type there. @returns {HTMLInputElement|HTMLTextAreaElement|null} */
+/**
+ * The field that an event's target is, if a person can type there.
+ * @returns {HTMLInputElement|HTMLTextAreaElement|null}
+ */
 export function textFieldOf(target) {
   const field = /** @type {HTMLInputElement|HTMLTextAreaElement|null} */ (
     target instanceof Element ? target.closest("input, textarea") : null

@@ -9,7 +9,10 @@ const MOST_LOOKS = 3;
 
 let looks = 0;
 
-/** A window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked for. */
+/**
+ * A window's unfinished jobs, oldest first; of those that make pictures, since others are shown where they were asked
+ * for.
+ */
 export async function unfinishedOf(name) {
   const { jobs } = await get(`/jobs?session=${name}`);
   return jobs.filter((one) => SHOWN.has(one.type));
@@ -22,26 +25,26 @@ export const unfinishedHere = () => unfinishedOf(windowName).catch(() => []);
  * Whether this person has anything running or waiting: told after a while, since a window that has just been closed
  * counts as following for some seconds. Asked for some times only.
  */
-export async function isLeftBehind() {
+export async function hasUnfollowedJobs() {
   if (looks >= MOST_LOOKS) return false;
   looks += 1;
   const { rows } = await get("/queue").catch(() => ({ rows: [] }));
-  const isThere = rows.some(
+  const hasJobs = rows.some(
     (row) => row.mine && SHOWN.has(row.type) && (row.state === "running" || row.state === "queued"),
   );
-  if (isThere)
+  if (hasJobs)
     await new Promise((resolve) => {
       setTimeout(resolve, LOOK_MS);
     });
-  return isThere;
+  return hasJobs;
 }
 
 /** Whether a status of GET /jobs/{id} says what the view says already. */
 export const isSame = ({ state, step }, { phase, index = 0 }) =>
   phase === "running" ? state === "running" && step === index : phase === "queued" && state === "queued";
 
-/** A status of GET /jobs/{id} as the event would have told of it, but for the preview. */
-export async function toldOf(status) {
+/** A status of GET /jobs/{id} as a message of the event, but for the preview. */
+export async function messageOf(status) {
   const { recipe } = status;
   const pictures = await Promise.all(
     status.image_ids.map((id) => get(`/images/${encodeURIComponent(id)}/record`).catch(() => null)),
