@@ -9,7 +9,7 @@ CONTROLNET = GeneratingTab(
         "prompt_box",
         "model_row",
         "control_section",
-        "reference_section",
+        "ip_adapter_section",
         "size_field",
         "sampler_fields",
         "number_fields",

@@ -6,7 +6,7 @@ IMG2IMG = GeneratingTab(
     "img2img",
     "Image to image",
     (
-        "start_section",
+        "init_image_section",
         "prompt_box",
         "model_row",
         "strength_field",
@@ -18,7 +18,7 @@ IMG2IMG = GeneratingTab(
         "repeat_section",
         "hires_section",
         "control_section",
-        "reference_section",
+        "ip_adapter_section",
         "more_section",
         "explain_switch",
     ),

@@ -1,7 +1,7 @@
 """The Inpaint tab: a start picture whose masked area is painted anew, or that is extended beyond its sides.
 
-The canvas lies over the stage (page/inpaint/inpaint_workspace.js). edge_section writes what both modes add to the
-recipe, so it stands after the strength, which begins `start`.
+The mask editor lies over the result pane (page/inpaint/inpaint_workspace.js). mask_edge_section writes what both modes
+add to the recipe, so it stands after the strength, which begins `init_image`.
 """
 
 from tabs.panes import GeneratingTab
@@ -14,14 +14,14 @@ INPAINT = GeneratingTab(
         "model_row",
         "inpaint_section",
         "strength_field",
-        "edge_section",
+        "mask_edge_section",
         "size_field",
         "sampler_fields",
         "number_fields",
         "seed_fields",
         "lora_section",
         "control_section",
-        "reference_section",
+        "ip_adapter_section",
         "more_section",
         "explain_switch",
     ),

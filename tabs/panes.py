@@ -1,4 +1,4 @@
-"""The two panes that all generating tabs share: recipe on the left, stage on the right.
+"""The two panes that all generating tabs share: recipe on the left, result pane on the right.
 
 A generating tab is a list of sections. They stand in one pane, so that what tabs have in common keeps its
 place, its value and the picture beside it when the tab changes; page/panes.js shows those of the chosen tab.
@@ -25,15 +25,15 @@ def panes(tabs: Sequence[GeneratingTab]) -> tuple[gr.HTML, gr.HTML]:
     """Lay the panes out.
 
     Returns:
-        The Generate bar, which asks, and the stage, which is told.
+        The Generate bar, which sends the request, and the result pane, which shows the job.
     """
     with gr.Row(elem_id="panes"):
         with gr.Column(elem_id="recipe", min_width=0):
             part("recipe_sections", sections=_in_order(tabs))
             bar = part("generate_bar")
         with gr.Column(elem_id="result", min_width=0):
-            stage = part("stage")
-    return bar, stage
+            result = part("result_pane")
+    return bar, result
 
 
 def _in_order(tabs: Sequence[GeneratingTab]) -> list[str]:

@@ -37,11 +37,11 @@ def build_page(studio: Studio) -> gr.Blocks:
                 gallery_tab()
             with gr.Tab(MODELS[1], id=MODELS[0], elem_id=f"tab-{MODELS[0]}"):
                 models_tab()
-        bar, stage = panes(GENERATING)
+        bar, result = panes(GENERATING)
         bar.submit(
             make_runner(studio),
             inputs=[bar],
-            outputs=[stage],
+            outputs=[result],
             js="() => window.darkroom.request()",
             show_progress="hidden",
             concurrency_limit=None,

@@ -14,7 +14,7 @@ TXT2IMG = GeneratingTab(
         "seed_fields",
         "lora_section",
         "hires_section",
-        "reference_section",
+        "ip_adapter_section",
         "more_section",
         "explain_switch",
     ),

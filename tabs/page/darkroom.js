@@ -7,67 +7,87 @@ import { startRoute } from "./core/route.js";
 import { form, loadForm } from "./form/form.js";
 import { fillSections } from "./form/panes.js";
 import { gallery } from "./gallery/gallery.js";
-import { edge_section, inpaint_section } from "./inpaint/inpaint_section.js";
+import { inpaint_section, mask_edge_section } from "./inpaint/inpaint_section.js";
 import { job } from "./jobs/job.js";
 import { lora_section } from "./lora/lora_section.js";
 import { model_row } from "./models/model_row.js";
 import { models_tab } from "./models/models_tab.js";
 import { prompt_box } from "./prompt/prompt_box.js";
-import { stage } from "./result/result_pane.js";
+import { result_pane } from "./result/result_pane.js";
 import { generate_bar } from "./sections/generate_bar.js";
 import { hires_section } from "./sections/hires_section.js";
-import { start_section, strength_field } from "./sections/init_image_section.js";
-import { reference_section } from "./sections/ip_adapter_section.js";
+import { init_image_section, strength_field } from "./sections/init_image_section.js";
+import { ip_adapter_section } from "./sections/ip_adapter_section.js";
 import { repeat_section } from "./sections/repeat_section.js";
 import { listenForPictures } from "./shell/drop_overlay.js";
-import { explain_switch, more_section, number_fields, sampler_fields, seed_fields, size_field } from "./shell/fields.js";
+import { explain_switch, more_section, number_fields, sampler_fields, seed_fields } from "./shell/fields.js";
+import { size_field } from "./shell/fields.js";
 import { listenForKeys } from "./shell/keys.js";
 import { page_header } from "./shell/page_header.js";
 import { joinTabBar } from "./shell/tab_bar.js";
 import { countPresses } from "./ui/presses.js";
 
 const SECTIONS = {
-  prompt_box, model_row, size_field, sampler_fields, number_fields, seed_fields, more_section, explain_switch,
-  start_section, strength_field, inpaint_section, edge_section, repeat_section, hires_section, control_section, reference_section,
+  prompt_box,
+  model_row,
+  size_field,
+  sampler_fields,
+  number_fields,
+  seed_fields,
+  more_section,
+  explain_switch,
+  init_image_section,
+  strength_field,
+  inpaint_section,
+  mask_edge_section,
+  repeat_section,
+  hires_section,
+  control_section,
+  ip_adapter_section,
   lora_section,
 };
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
-const PARTS = { recipe_sections, generate_bar, stage, gallery, models_tab };
+const PARTS = { recipe_sections, generate_bar, result_pane, gallery, models_tab };
 
-/** Calls of parts that came before the header, which brings the configuration. */
+/** Calls of parts that came before the header, which brings the configuration. @type {[string, any[]][]|null} */
 let early = [];
 
 function fillPart(name, given) {
   if (early) early.push([name, given]);
   else PARTS[name](...given);
   // The last part of its tab: until here nothing of it is shown, so nothing can be seen to move.
-  if (name === "stage" && !early) document.documentElement.classList.add("drawn");
+  if (name === "result_pane" && !early) document.documentElement.classList.add("drawn");
 }
 
-function fillHeader(element, props, ...rest) {
+function fillHeader(element, props) {
   configure(props.config);
   document.documentElement.style.setProperty("--picture-background", props.config.background);
   startRoute();
   loadForm();
-  page_header(element, props, ...rest);
+  page_header(element);
   const container = element.closest(".gradio-container") ?? document.body;
   listenForKeys(container);
   listenForPictures(container);
   joinTabBar();
   const calls = early ?? [];
   early = null;
-  // The stage asks for its job by the event that the Generate bar lends, so it comes last.
-  calls.sort(([a], [b]) => Number(a === "stage") - Number(b === "stage"));
+  // The result pane asks for its job by the event that the Generate bar lends, so it comes last.
+  calls.sort(([a], [b]) => Number(a === "result_pane") - Number(b === "result_pane"));
   for (const [name, given] of calls) fillPart(name, given);
 }
 
 countPresses();
-const { waiting } = window.darkroom;
-window.darkroom = {
+/** Where gradio finds our functions; tabs/head.py puts a stand-in there. @type {{darkroom: any}} */
+const page = /** @type {any} */ (window);
+const { waiting } = page.darkroom;
+page.darkroom = {
   page_header: fillHeader,
   request: job.request,
   /** For tests and the console: what the page goes by. */
-  job, form, engine, retry,
+  job,
+  form,
+  engine,
+  retry,
   ...Object.fromEntries(Object.keys(PARTS).map((name) => [name, (...given) => fillPart(name, given)])),
 };
-for (const [name, given] of waiting) window.darkroom[name](...given);
+for (const [name, given] of waiting) page.darkroom[name](...given);

@@ -26,7 +26,7 @@ _ACT = """([kind, target, { files = [], texts = {}, folders = [] }]) => {
 }"""
 PLACES = (
     "session",
-    ".stage",
+    ".result-pane",
     "header.bar",
     "textarea[name=prompt]",
     "[data-field=steps] input.number",
@@ -108,9 +108,9 @@ def test_a_drop_that_cannot_be_used_says_so_in_one_sentence(visitor: Visitor) ->
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for name, what, words in UNUSABLE:
-        assert act(page, "drop", ".stage", **what), name
+        assert act(page, "drop", ".result-pane", **what), name
         expect(page.locator(".undo-bar"), name).to_contain_text(words)
-        expect(page.locator("dialog.veil")).to_be_hidden()
+        expect(page.locator("dialog.drop-overlay")).to_be_hidden()
     assert not [url for url in asked if not url.startswith(visitor.site.url) or "/uploads" in url], asked
 
 
@@ -132,9 +132,9 @@ def test_no_place_of_the_page_lets_a_drop_open_in_its_stead(visitor: Visitor) ->
 def test_a_page_within_the_page_does_not_take_the_drop(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate(
-        "document.querySelector('.stage').append(Object.assign(document.createElement('iframe'), { srcdoc: 'x' }))"
+        "document.querySelector('.result-pane').append(Object.assign(document.createElement('iframe'), { srcdoc: 'x' }))"
     )
-    style = "getComputedStyle(document.querySelector('.stage iframe')).pointerEvents"
+    style = "getComputedStyle(document.querySelector('.result-pane iframe')).pointerEvents"
     assert page.evaluate(style) == "auto"
     page.evaluate("""() => { const transfer = new DataTransfer(); transfer.items.add(new File(["x"], "a.png", { type: "image/png" }));
       document.body.dispatchEvent(new DragEvent("dragover", { dataTransfer: transfer, bubbles: true, cancelable: true })); }""")
@@ -159,12 +159,12 @@ def test_text_dropped_on_a_text_field_is_left_to_the_browser(visitor: Visitor) -
 def test_the_place_for_a_picture_says_it_itself(visitor: Visitor, what: dict[str, Any], words: str) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    assert act(page, "drop", "#start-section .area", **what)
-    expect(page.locator("#start-section .area .problem")).to_contain_text(words)
+    assert act(page, "drop", "#init-image-section .area", **what)
+    expect(page.locator("#init-image-section .area .problem")).to_contain_text(words)
     expect(page.locator(".undo-bar")).to_be_hidden()
-    assert act(page, "drop", "#start-section .area", files=[PICTURE])
-    expect(page.locator("#start-section .area-name")).to_have_text("sea.png")
-    expect(page.locator("#start-section .area .problem")).to_be_hidden()
+    assert act(page, "drop", "#init-image-section .area", files=[PICTURE])
+    expect(page.locator("#init-image-section .area-name")).to_have_text("sea.png")
+    expect(page.locator("#init-image-section .area .problem")).to_be_hidden()
 
 
 def test_three_files_where_one_goes_say_so_and_where_many_go_the_rest_is_named(visitor: Visitor) -> None:
@@ -176,8 +176,8 @@ def test_three_files_where_one_goes_say_so_and_where_many_go_the_rest_is_named(v
         "These are 3 files, and one picture goes here."
     )
     page.get_by_role("tab", name="Image to image").click()
-    act(page, "drop", "#start-section .area", files=three)
-    expect(page.locator("#start-section .area .problem")).to_contain_text("1 file can’t be used: notes.pdf.")
+    act(page, "drop", "#init-image-section .area", files=three)
+    expect(page.locator("#init-image-section .area .problem")).to_contain_text("1 file can’t be used: notes.pdf.")
     expect(page.get_by_text("Generate makes 2 jobs, one for each file.")).to_be_visible()
 
 
@@ -187,8 +187,8 @@ def test_a_file_that_is_gone_is_named_and_is_no_broken_connection(visitor: Visit
     file = picture_file(tmp_path)
     page.evaluate("""() => { const real = Blob.prototype.arrayBuffer;
       Blob.prototype.arrayBuffer = function () { return this.size === 1 ? Promise.reject(new DOMException("gone", "NotReadableError")) : real.call(this); }; }""")
-    page.set_input_files("#start-section input[type=file] >> nth=0", file)
-    expect(page.locator("#start-section .area .problem")).to_have_text(
+    page.set_input_files("#init-image-section input[type=file] >> nth=0", file)
+    expect(page.locator("#init-image-section .area .problem")).to_have_text(
         "hills.png could not be read. Choose it again. A folder can’t be used."
     )
     assert "No connection" not in page.locator(".pill").first.inner_text()
@@ -213,13 +213,13 @@ def test_text_with_a_picture_beside_it_goes_into_a_text_field_as_text(
         "[data-field=steps] input.number",
     ):
         assert not act(page, "paste", field, files=[PICTURE], texts=texts), field
-        expect(page.locator("dialog.veil")).to_be_hidden()
+        expect(page.locator("dialog.drop-overlay")).to_be_hidden()
     assert act(page, "paste", "session", files=[PICTURE], texts=texts)
     expect(page.get_by_role("button", name="Start from it")).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Image to image").click()
-    assert act(page, "paste", "#start-section .area-choose", files=[PICTURE], texts=texts)
-    expect(page.locator("#start-section .area-name")).to_have_text("sea.png")
+    assert act(page, "paste", "#init-image-section .area-choose", files=[PICTURE], texts=texts)
+    expect(page.locator("#init-image-section .area-name")).to_have_text("sea.png")
 
 
 @pytest.mark.parametrize("texts", [{}, {"text/plain": "\r\n"}, {"text/html": '<img src="https://example.org/x.png">'}])
@@ -241,8 +241,13 @@ def test_a_picture_of_ours_is_known_by_its_address(visitor: Visitor) -> None:
     identity = visitor.view()["cells"][0]["id"]
     page.get_by_role("tab", name="Image to image").click()
     address = f"{visitor.site.url}api/v1/images/{identity}/thumbnail"
-    act(page, "drop", "#start-section .area", texts={"text/uri-list": address, "text/html": f'<img src="{address}">'})
-    expect(page.locator("#start-section .area-name")).to_have_text("From the gallery")
+    act(
+        page,
+        "drop",
+        "#init-image-section .area",
+        texts={"text/uri-list": address, "text/html": f'<img src="{address}">'},
+    )
+    expect(page.locator("#init-image-section .area-name")).to_have_text("From the gallery")
     visitor.ask("a lighthouse again")
     visitor.wait_for("done")
     assert painted(visitor.site)[-1].init_image is not None
@@ -268,12 +273,12 @@ def test_files_and_links_that_are_really_dropped_do_not_open_in_place_of_the_pag
             )
 
     before = page.url
-    for place in ("header.bar .spring", "textarea[name=prompt]", "[data-field=seed] input", ".stage"):
+    for place in ("header.bar .spring", "textarea[name=prompt]", "[data-field=seed] input", ".result-pane"):
         drop(place, [], [str(web_page)])
         expect(page.locator(".undo-bar")).to_contain_text("notes.html is a web page.")
         drop(place, [{"mimeType": "text/uri-list", "data": "http://127.0.0.1:9/cat.png"}], [])
         expect(page.locator(".undo-bar")).to_contain_text("Save the picture first")
-    drop(".stage", [], [str(tmp_path)])
+    drop(".result-pane", [], [str(tmp_path)])
     expect(page.locator(".undo-bar")).to_contain_text("is a folder. Take one picture out of it.")
     drop("textarea[name=prompt]", [{"mimeType": "text/plain", "data": "a castle"}], [])
     expect(page.locator("textarea[name=prompt]")).to_have_value("a castle")

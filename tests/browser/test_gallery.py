@@ -68,7 +68,7 @@ def test_a_picture_has_an_address_and_arrows_step(visitor: Visitor) -> None:
     expect(page.locator("dd.prompt")).to_have_text("two")
     other = visitor.window(address)
     expect(other.locator("dd.prompt")).to_have_text("two")
-    expect(other.locator(".loupe-picture")).to_have_attribute("alt", "Generated: two")
+    expect(other.locator(".lightbox-picture")).to_have_attribute("alt", "Generated: two")
 
 
 def drop(page: Page, content: bytes, name: str) -> None:
@@ -77,7 +77,7 @@ def drop(page: Page, content: bytes, name: str) -> None:
         """([bytes, name]) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
-      for (const [selector, type] of [[".stage", "dragover"], [".half[data-act=read]", "dragover"], [".half[data-act=read]", "drop"]]) {
+      for (const [selector, type] of [[".result-pane", "dragover"], [".half[data-act=read]", "dragover"], [".half[data-act=read]", "drop"]]) {
         document.querySelector(selector).dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
       }
     }""",
@@ -138,5 +138,5 @@ def test_a_recipe_lists_all_that_was_used_and_nothing_of_it_is_dropped_by_use_se
         expect(recipe.locator("div", has=page.locator("dt", has_text=name)).locator("dd")).to_have_text(value)
     page.get_by_role("button", name="Use settings").last.click()
     expect(page.get_by_role("tab", name="Text to image")).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#reference-section .summary")).to_have_text("1 picture")
+    expect(page.locator("#ip-adapter-section .summary")).to_have_text("1 picture")
     expect(page.locator(".undo-bar")).to_contain_text("A picture used as prompt is not here any more.")

@@ -137,8 +137,8 @@ def test_a_refusal_of_the_server_stands_at_its_field(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate("darkroom.form.set({ ...darkroom.form.get(), sampler: 'nonsense' })")
     page.click("#generate")
-    page.wait_for_selector(".stage[data-phase=failed], [data-field=sampler] .problem:not([hidden])")
-    assert "nonsense" in page.locator(".stage, [data-field=sampler]").all_inner_texts().__str__()
+    page.wait_for_selector(".result-pane[data-phase=failed], [data-field=sampler] .problem:not([hidden])")
+    assert "nonsense" in page.locator(".result-pane, [data-field=sampler]").all_inner_texts().__str__()
 
 
 def test_a_prompt_is_only_ever_text(visitor: Visitor) -> None:

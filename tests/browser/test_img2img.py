@@ -11,7 +11,7 @@ from tests.support.browser_site import Visitor
 from tests.support.browser_uploads import bring, painted, picture_file
 
 Visit = Callable[..., Visitor]
-_BOXES = """() => Object.fromEntries(["#generate", ".frame", ".status-row", ".actions", "#recipe", "#start-section"]
+_BOXES = """() => Object.fromEntries(["#generate", ".frame", ".status-row", ".actions", "#recipe", "#init-image-section"]
   .map((one) => [one, JSON.stringify(document.querySelector(one).getBoundingClientRect())]))"""
 
 
@@ -19,7 +19,7 @@ _BOXES = """() => Object.fromEntries(["#generate", ".frame", ".status-row", ".ac
 def there(visitor: Visitor) -> Visitor:
     """A visitor on the tab."""
     visitor.page.get_by_role("tab", name="Image to image").click()
-    expect(visitor.page.locator("#start-section")).to_be_visible()
+    expect(visitor.page.locator("#init-image-section")).to_be_visible()
     return visitor
 
 
@@ -29,18 +29,18 @@ def test_generate_without_a_picture_goes_to_the_field_and_says_what_it_needs(the
     expect(page.locator("[data-field='init_image.image'] .problem").last).to_have_text(
         "Image to image begins from a picture. Drop one, paste it, or choose a file."
     )
-    expect(page.locator("#start-section .area-choose")).to_be_focused()
+    expect(page.locator("#init-image-section .area-choose")).to_be_focused()
     assert there.view()["phase"] == "idle"
 
 
 def test_a_picture_is_brought_kept_over_a_reload_and_begun_from(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
-    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
-    expect(page.locator("#start-section .area .hint")).to_have_text("192\u00a0×\u00a0128")
+    bring(page, "init-image-section", picture_file(tmp_path))
+    expect(page.locator("#init-image-section .area-name")).to_have_text("hills.png")
+    expect(page.locator("#init-image-section .area .hint")).to_have_text("192\u00a0×\u00a0128")
     expect(page.locator("[data-field=width] .label")).to_have_text("Size, 192\u00a0×\u00a0128")
     page.reload()
-    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
+    expect(page.locator("#init-image-section .area-name")).to_have_text("hills.png")
     page.fill("[data-field='init_image.strength'] input.number", "0,6")
     there.ask("hills in fog")
     there.wait_for("done")
@@ -52,7 +52,7 @@ def test_a_picture_is_brought_kept_over_a_reload_and_begun_from(there: Visitor, 
 
 def test_another_size_than_the_pictures_asks_how_to_fit_it(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     expect(page.get_by_role("radiogroup", name="Resize mode").first).to_be_hidden()
     page.get_by_role("radio", name="Square").click()
     page.get_by_role("radio", name="Fill").first.click()
@@ -64,26 +64,26 @@ def test_another_size_than_the_pictures_asks_how_to_fit_it(there: Visitor, tmp_p
 
 def test_what_is_no_picture_is_said_in_the_area_and_the_picture_before_stays(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture at all")
-    page.set_input_files("#start-section input[type=file]", broken)
-    expect(page.locator("#start-section [role=alert]")).not_to_be_empty()
-    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
+    page.set_input_files("#init-image-section input[type=file]", broken)
+    expect(page.locator("#init-image-section [role=alert]")).not_to_be_empty()
+    expect(page.locator("#init-image-section .area-name")).to_have_text("hills.png")
 
 
 def test_removing_the_picture_can_be_undone(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     page.get_by_role("button", name="Remove: Start picture").click()
-    expect(page.locator("#start-section .area-choose")).to_be_visible()
+    expect(page.locator("#init-image-section .area-choose")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
-    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
+    expect(page.locator("#init-image-section .area-name")).to_have_text("hills.png")
 
 
 def test_rounds_begin_from_the_result_before_and_say_where_they_are(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     page.get_by_text("Repeat", exact=True).click()
     page.fill("[data-field=loops] input.number", "3")
     page.fill("[data-field=seed] input", "5")
@@ -121,7 +121,7 @@ def test_several_files_are_a_job_each(there: Visitor, tmp_path: Path) -> None:
 
 def test_the_result_is_compared_with_its_start_by_keys(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     there.ask("hills")
     there.wait_for("done")
     page.get_by_role("button", name="Compare").click()
@@ -139,7 +139,7 @@ def test_the_result_is_compared_with_its_start_by_keys(there: Visitor, tmp_path:
 
 def test_settings_of_its_picture_come_back_with_the_start_picture(there: Visitor, tmp_path: Path) -> None:
     page = there.page
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     page.fill("[data-field='init_image.strength'] input.number", "0.4")
     there.ask("hills at dawn")
     there.wait_for("done")
@@ -147,7 +147,7 @@ def test_settings_of_its_picture_come_back_with_the_start_picture(there: Visitor
     page.get_by_role("tab", name="Text to image").click()
     page.get_by_role("button", name="Use settings").click()
     expect(page.get_by_role("tab", name="Image to image")).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#start-section .area-full")).to_be_visible()
+    expect(page.locator("#init-image-section .area-full")).to_be_visible()
     expect(page.locator("[data-field='init_image.strength'] input.number")).to_have_value("0.4")
 
 
@@ -158,7 +158,7 @@ def test_nothing_moves_from_the_click_to_the_saved_picture(
     visitor = visit(width=width, height=844 if touch else 900, touch=touch)
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     page.fill("[data-field=steps] input.number", "20")
     page.wait_for_function("document.fonts.status === 'loaded' && document.querySelector('.area-full img').complete")
     page.evaluate("window.scrollTo(0, 0)")
@@ -185,7 +185,7 @@ def test_every_section_fits_every_width(visit: Visit, tmp_path: Path, width: int
     page.get_by_role("button", name="Add a picture").click()
     page.get_by_role("button", name="Add a unit").click()
     check(page, touch)
-    bring(page, "start-section", picture_file(tmp_path))
+    bring(page, "init-image-section", picture_file(tmp_path))
     page.get_by_role("radio", name="Square").click()
     visitor.ask("hills")
     visitor.wait_for("done")

@@ -21,7 +21,7 @@ _BRING = """async (data) => {
   const answer = await fetch("/api/v1/uploads", { method: "POST", body: new Blob([bytes], { type: "image/png" }) });
   darkroom.form.set({ ...darkroom.form.get(), "init_image.image": { ...await answer.json(), name: "scene.png" } });
 }"""
-_GROUND = """() => { const all = [...document.querySelectorAll(".bench .canvas-ground")];
+_GROUND = """() => { const all = [...document.querySelectorAll(".workspace .mask-editor-ground")];
   const box = all.find((one) => one.checkVisibility({ visibilityProperty: true })).getBoundingClientRect();
   return [box.x, box.y, box.width, box.height]; }"""
 
@@ -36,7 +36,7 @@ def open_canvas(page: Page, picture: bytes | None = None) -> None:
     page.get_by_role("tab", name="Inpaint").click()
     page.evaluate(_BRING, base64.b64encode(picture or png()).decode())
     expect(page.get_by_role("application", name="Mask")).to_be_visible()
-    page.wait_for_function("document.querySelector('.bench .canvas-picture').complete")
+    page.wait_for_function("document.querySelector('.workspace .mask-editor-picture').complete")
 
 
 def spot(page: Page, x: float, y: float) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def stroke(page: Page, *points: tuple[float, float]) -> None:
 
 
 def words(page: Page) -> str:
-    return page.locator(".bench-words").inner_text().replace("\u00a0", " ")
+    return page.locator(".workspace-words").inner_text().replace("\u00a0", " ")
 
 
 def problem(page: Page) -> Locator:
@@ -114,7 +114,7 @@ def test_brush_sizes_and_zoom_go_by_keys_and_only_with_the_canvas_in_use(visitor
     page.mouse.move(*spot(page, 190, 120))
     page.mouse.wheel(0, -300)
     expect(zoom).to_have_text(fitted)
-    page.locator(".bench .canvas-field").focus()
+    page.locator(".workspace .mask-editor-field").focus()
     page.keyboard.press("]")
     expect(size).to_have_text("35 px")
     page.keyboard.press("[")
@@ -147,7 +147,7 @@ def test_generate_sends_the_start_picture_and_the_mask_that_was_painted(visitor:
     assert mask.size == (WIDTH, HEIGHT)
     assert [mask.getpixel(at) for at in ((150, 100), (101, 88), (199, 112), (88, 100))] == [255] * 4
     assert [mask.getpixel(at) for at in ((150, 83), (150, 117), (83, 100), (217, 100), (0, 0))] == [0] * 5
-    expect(page.locator(".bench")).to_be_hidden()
+    expect(page.locator(".workspace")).to_be_hidden()
     page.get_by_role("button", name="Back to the canvas").click()
     assert "4% of" in words(page)
     again = make(visitor, "a ship")
@@ -168,7 +168,7 @@ def test_settings_of_a_picture_bring_its_mask_back(visitor: Visitor) -> None:
     expect(page.get_by_role("radio", name="Masked area only")).to_be_checked()
     page.wait_for_function("darkroom.form.get()['init_image.image']")
     page.get_by_role("button", name="Back to the canvas").click()
-    expect(page.locator(".bench-words")).to_contain_text("4% of")
+    expect(page.locator(".workspace-words")).to_contain_text("4% of")
     assert make(visitor).mask == recipe.mask
 
 
@@ -195,11 +195,11 @@ def test_the_mask_stays_with_its_picture_over_tabs_reloads_and_other_pictures(vi
     assert "4% of" in words(page)
     page.wait_for_timeout(400)  # kept once nothing more is painted
     page.reload()
-    expect(page.locator(".bench-words")).to_contain_text("4% of")
+    expect(page.locator(".workspace-words")).to_contain_text("4% of")
     open_canvas(page, png(color=(9, 9, 9)))
     assert "Nothing is masked yet." in words(page)
     open_canvas(page)
-    expect(page.locator(".bench-words")).to_contain_text("4% of")
+    expect(page.locator(".workspace-words")).to_contain_text("4% of")
 
 
 def test_a_picture_that_was_swept_is_said_to_be_gone(visitor: Visitor) -> None:
@@ -207,7 +207,7 @@ def test_a_picture_that_was_swept_is_said_to_be_gone(visitor: Visitor) -> None:
     page.get_by_role("tab", name="Inpaint").click()
     page.evaluate("""darkroom.form.set({ ...darkroom.form.get(),
       "init_image.image": { sha256: "0".repeat(64), width: 64, height: 64, name: "old.png" } })""")
-    expect(page.locator(".bench-words")).to_have_text("The picture is not here any more. Choose it again.")
+    expect(page.locator(".workspace-words")).to_have_text("The picture is not here any more. Choose it again.")
     page.get_by_role("button", name="Change picture").click()
     expect(page.get_by_role("button", name="Drop a picture, paste it, or choose a file").last).to_be_visible()
 
@@ -233,11 +233,11 @@ def test_a_mask_can_be_made_by_numbers_by_file_and_as_everything(visitor: Visito
     file = io.BytesIO()
     half.save(file, "PNG")
     opener.click()
-    chooser = page.locator(".canvas-panel input[type=file]")
+    chooser = page.locator(".mask-editor-panel input[type=file]")
     chooser.set_input_files({"name": "tall.png", "mimeType": "image/png", "buffer": png(64, 128)})
     expect(problem(page)).to_contain_text("tall.png is 64 × 128; the picture is 384 × 256.")
     chooser.set_input_files({"name": "mask.png", "mimeType": "image/png", "buffer": file.getvalue()})
-    expect(page.locator(".bench-words")).to_contain_text("50% of")
+    expect(page.locator(".workspace-words")).to_contain_text("50% of")
 
 
 def test_a_soft_brush_paints_grays_into_the_mask(visitor: Visitor) -> None:
@@ -279,7 +279,7 @@ def test_one_finger_paints_two_zoom_and_a_tap_of_two_undoes(visit: Visit) -> Non
     page.get_by_role("button", name="Fit").click()
     fingers("touchStart", (150, 128), (230, 128))
     fingers("touchEnd")
-    expect(page.locator(".bench-words")).to_contain_text("Nothing is masked yet.")
+    expect(page.locator(".workspace-words")).to_contain_text("Nothing is masked yet.")
 
 
 def test_a_pen_paints_by_its_pressure_and_a_palm_beside_it_does_not(visit: Visit) -> None:
@@ -344,7 +344,7 @@ def test_extending_sends_the_sides_and_no_size(visitor: Visitor) -> None:
     assert (recipe.width, recipe.height) == (512, 320)
     page.get_by_role("button", name="Back to the canvas").click()
     page.get_by_role("button", name="Use the result").click()
-    expect(page.locator(".bench-words")).to_have_text("The new frame. 512 × 320 becomes 640 × 384.")
+    expect(page.locator(".workspace-words")).to_have_text("The new frame. 512 × 320 becomes 640 × 384.")
     again = make(visitor)
     assert (again.width, again.height) == (640, 384)
     page.get_by_role("tab", name="Text to image").click()
@@ -376,7 +376,7 @@ def test_nothing_moves_while_a_mask_is_painted_and_used(visit: Visit, width: int
     page = visitor.page
     open_canvas(page)
     page.wait_for_function("document.fonts.status === 'loaded'")
-    boxes: Any = """() => ["#generate", "#recipe", ".stage"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))"""
+    boxes: Any = """() => ["#generate", "#recipe", ".result-pane"].map((one) => JSON.stringify(document.querySelector(one).getBoundingClientRect()))"""
     before = page.evaluate(boxes)
     page.evaluate("window.shifts.length = 0")
     stroke(page, (100, 100), (200, 100))
@@ -394,7 +394,7 @@ def test_a_sketch_becomes_the_start_picture_and_can_be_taken_back(visitor: Visit
     page.get_by_role("button", name="White").click()
     stroke(page, (100, 100), (200, 100))
     page.get_by_role("button", name="Use the sketch").click()
-    expect(page.locator(".easel")).to_have_count(0)
+    expect(page.locator(".sketch-dialog")).to_have_count(0)
     page.wait_for_function("darkroom.form.get()['init_image.image'].name === 'sketch'")
     sketch = brought(visitor, page.evaluate("darkroom.form.get()['init_image.image'].sha256")).convert("RGB")
     assert sketch.size == (WIDTH, HEIGHT)
@@ -407,7 +407,7 @@ def test_a_drawing_of_white_lines_becomes_a_control_picture(visitor: Visitor) ->
     page = visitor.page
     page.get_by_role("tab", name="ControlNet").click()
     page.get_by_role("button", name="Draw one").first.click()
-    field = page.locator(".easel .canvas-ground").bounding_box()
+    field = page.locator(".sketch-dialog .mask-editor-ground").bounding_box()
     assert field
     page.mouse.move(field["x"] + field["width"] / 2, field["y"] + field["height"] / 4)
     page.mouse.down()

@@ -38,7 +38,7 @@ def test_a_picture_is_made_found_and_used_by_keyboard_alone(visitor: Visitor) ->
     press("f")
     expect(page.locator(".tile.favorite")).to_have_count(1)
     press("Enter")
-    expect(page.locator(".loupe")).to_be_visible()
+    expect(page.locator(".lightbox")).to_be_visible()
     press("Escape")
     expect(page.locator(".tile").first).to_be_focused()
     press("u")

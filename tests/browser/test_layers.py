@@ -10,7 +10,7 @@ _DROP = """(bytes) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([new Uint8Array(bytes)], "hills.png", { type: "image/png" }));
   for (const type of ["dragover", "drop"]) {
-    document.querySelector(".stage").dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    document.querySelector(".result-pane").dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
   }
 }"""
 
@@ -36,7 +36,7 @@ def test_a_layer_that_takes_anothers_place_is_closed_by_its_own_buttons(visitor:
 def test_what_is_offered_for_a_dropped_picture_goes_when_it_was_chosen(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate(_DROP, list(picture_bytes()))
-    expect(page.locator("dialog.veil")).to_be_visible()
+    expect(page.locator("dialog.drop-overlay")).to_be_visible()
     page.get_by_role("button", name="Start from it").click()
-    expect(page.locator("dialog.veil")).to_be_hidden()
-    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
+    expect(page.locator("dialog.drop-overlay")).to_be_hidden()
+    expect(page.locator("#init-image-section .area-name")).to_have_text("hills.png")

@@ -146,7 +146,7 @@ def test_generate_stays_under_the_thumb_on_a_phone(visit: Visit) -> None:
     assert before and before["y"] + before["height"] <= 844
     page.evaluate("scrollTo(0, 300)")
     assert page.locator("#generate").bounding_box() == before
-    stage, recipe = page.locator(".stage").bounding_box(), page.locator("#recipe").bounding_box()
+    stage, recipe = page.locator(".result-pane").bounding_box(), page.locator("#recipe").bounding_box()
     assert stage and recipe and stage["y"] < recipe["y"]
 
 
@@ -160,7 +160,7 @@ def test_hooks_on_gradio_are_still_there(visitor: Visitor) -> None:
         "#panes",
         "#recipe.column",
         "#result.column",
-        "#stage.block",
+        "#result-pane.block",
     ):
         assert page.locator(hook).count() >= 1, f"gradio no longer has {hook}"
     page.get_by_role("tab", name="Gallery").click()

@@ -12,7 +12,7 @@ _PRESS = """([selector, keys]) => {
   const target = selector ? [...document.querySelectorAll(selector)].find((one) => one.checkVisibility()) : document.body;
   return !target.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...keys }));
 }"""
-CANVAS = ".bench .canvas-field"
+CANVAS = ".workspace .mask-editor-field"
 # Undo with Ctrl, then the plain keys B E I and [ as the layout's own characters.
 LAYOUTS: Mapping[str, tuple[str, str, str, str, str]] = {
     "Russian": ("я", "и", "у", "ш", "х"),

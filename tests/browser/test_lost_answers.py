@@ -106,7 +106,7 @@ def test_an_event_that_is_refused_is_sent_by_the_api_at_once(visitor: Visitor) -
 
 def test_an_event_that_never_answers_ends_in_a_picture_all_the_same(visitor: Visitor) -> None:
     page = visitor.page
-    page.evaluate("darkroom.job.attach(() => {})")
+    page.evaluate("darkroom.job.bindTrigger(() => {})")
     send(page, "unheard of")
     visitor.wait_for("done")
     assert visitor.view()["recipe"]["prompt"] == "unheard of"
@@ -115,7 +115,7 @@ def test_an_event_that_never_answers_ends_in_a_picture_all_the_same(visitor: Vis
 
 def test_an_event_that_never_answers_says_what_the_api_refuses(visitor: Visitor) -> None:
     page = visitor.page
-    page.evaluate("darkroom.job.attach(() => {})")
+    page.evaluate("darkroom.job.bindTrigger(() => {})")
     page.evaluate("darkroom.form.set({ ...darkroom.form.get(), prompt: '<lora:nowhere:1>' })")
     page.keyboard.press("Control+Enter")
     expect(page.locator("[data-field=prompt] .problem").first).to_contain_text("LoRA “nowhere” is not here.")
@@ -143,7 +143,7 @@ def test_a_late_answer_of_before_a_reload_does_not_forget_what_was_sent_since(vi
     page.reload()
     page.wait_for_selector("#generate")
     page.wait_for_function("window.darkroom?.job")
-    page.evaluate("darkroom.job.attach(() => {})")
+    page.evaluate("darkroom.job.bindTrigger(() => {})")
     send(page, "since")
     page.wait_for_function("sessionStorage.getItem('darkroom.unheard')?.includes('since')")
     assert held[0].request.post_data_json == {"prompt": "before"}
@@ -167,7 +167,7 @@ def test_half_a_character_is_named_at_once_and_by_the_server(visitor: Visitor) -
       headers: { "Content-Type": "application/json" }, body: JSON.stringify({ prompt: "a cat \\ud83d" }) })).json()""")
     assert answer["field"] == "prompt" and answer["code"] == "invalid_prompt"
     page.evaluate("""() => { darkroom.form.set({ ...darkroom.form.get(), prompt: "a" });
-      darkroom.job.make(async () => ({ prompt: "b \\ud83d" }), { width: 64, height: 64, count: 1 }); }""")
+      darkroom.job.submit(async () => ({ prompt: "b \\ud83d" }), { width: 64, height: 64, count: 1 }); }""")
     expect(problem).to_contain_text("Prompt has half of a character at place 3")
 
 

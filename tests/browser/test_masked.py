@@ -158,7 +158,7 @@ def test_a_faint_dab_counts_only_while_inpainting_is_soft(visitor: Visitor) -> N
 
 def pixels_drawn(page: Page) -> int:
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    drawn: int = page.evaluate("""() => { const one = document.querySelector(".bench .canvas-field canvas");
+    drawn: int = page.evaluate("""() => { const one = document.querySelector(".workspace .mask-editor-field canvas");
       return one.getContext("2d").getImageData(0, 0, one.width, one.height).data.filter((value, at) => at % 4 === 3 && value).length; }""")
     return drawn
 

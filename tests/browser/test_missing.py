@@ -61,11 +61,11 @@ def test_the_loupe_and_its_film_show_it_again(gone: tuple[Visitor, str, Path, Pa
     page = visitor.page
     page.reload()
     page.evaluate(f"location.hash = '#/gallery/{identity}'")
-    expect(page.locator(".loupe-missing")).to_be_visible()
+    expect(page.locator(".lightbox-missing")).to_be_visible()
     away.rename(file)
     look_away_and_back(page)
-    expect(page.locator(".loupe-missing")).to_be_hidden()
-    page.wait_for_function("document.querySelector('.loupe-picture').naturalWidth > 0")
+    expect(page.locator(".lightbox-missing")).to_be_hidden()
+    page.wait_for_function("document.querySelector('.lightbox-picture').naturalWidth > 0")
     page.wait_for_function(
         "[...document.querySelectorAll('.film img')].every((one) => one.naturalWidth > 0 && one.style.visibility === '')"
     )

@@ -61,7 +61,7 @@ def test_delete_held_deletes_one_and_undo_brings_back_all_that_its_bar_says(pain
     assert tiles(page) == before - 3
     # In the loupe, too: a double click on its button takes one.
     page.locator(".tile").first.click()
-    page.locator(".loupe-bar button[aria-label=Delete]").dblclick()
+    page.locator(".lightbox-bar button[aria-label=Delete]").dblclick()
     expect(bar.locator("> .words")).to_have_text("Deleted 4 pictures.")
     page.keyboard.press("Escape")
     bar.get_by_role("button", name="Undo").click()
@@ -138,7 +138,7 @@ def test_a_toast_covers_no_strip_and_leaves_after_six_seconds(painter: Visitor) 
         expect(bar).to_be_visible()
         mine = bar.bounding_box()
         assert mine
-        for selector in (".strip", ".status-row", "#generate-bar"):
+        for selector in (".recent-strip", ".status-row", "#generate-bar"):
             other = page.locator(selector).first
             if other.is_visible() and (box := other.bounding_box()):
                 apart = (

@@ -66,9 +66,9 @@ def test_the_page_works_below_a_path_of_another_name(browser: Browser, behind: S
     page.wait_for_selector(".cell .preview:not([hidden])")
     behind.worker.gate.clear()
     page.reload()
-    page.wait_for_selector(".stage[data-phase=running]")
+    page.wait_for_selector(".result-pane[data-phase=running]")
     behind.worker.gate.set()
-    page.wait_for_selector(".stage[data-phase=done]")
+    page.wait_for_selector(".result-pane[data-phase=done]")
     page.wait_for_function("document.querySelector('.cell .picture.shown')?.naturalWidth > 0")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download", exact=True).first.click()

@@ -39,7 +39,7 @@ def test_prompt_previews_picture_gallery_settings_reload_and_cancel(page: Page, 
     generate(page, "sea at night, full moon", 20)
     preview = page.locator(".cell .preview:not([hidden])")
     expect(preview).to_be_visible(timeout=60_000)
-    expect(page.locator(".stage[data-phase=done]")).to_be_visible(timeout=60_000)
+    expect(page.locator(".result-pane[data-phase=done]")).to_be_visible(timeout=60_000)
     expect(page.locator(".cell .picture.shown")).to_be_visible()
 
     page.get_by_role("tab", name="Gallery").click()
@@ -51,8 +51,8 @@ def test_prompt_previews_picture_gallery_settings_reload_and_cancel(page: Page, 
     generate(page, "green hills", 150)
     expect(page.locator(".status")).to_contain_text("Step ", timeout=60_000)
     page.reload()
-    expect(page.locator(".stage[data-phase=running]")).to_be_visible(timeout=60_000)
+    expect(page.locator(".result-pane[data-phase=running]")).to_be_visible(timeout=60_000)
     expect(preview).to_be_visible(timeout=60_000)
     page.keyboard.press("Escape")
-    expect(page.locator(".stage[data-phase=cancelled]")).to_be_visible(timeout=60_000)
+    expect(page.locator(".result-pane[data-phase=cancelled]")).to_be_visible(timeout=60_000)
     assert len(list((Path(program.data) / "outputs").rglob("*.png"))) == 1

@@ -160,7 +160,7 @@ def test_a_start_picture_a_mask_and_a_lora_come_out_as_they_went_in(visitor: Vis
     image = {"image": {"sha256": bring(page)}}
     fill(page, {**WORDS, "init_image": START | image, "mask": MASK | image, "loras": [{**LORA, "model": lora}]})
     expect(page.get_by_role("tab", name="Inpaint")).to_have_attribute("aria-selected", "true")
-    page.wait_for_function("!document.querySelector('.bench-busy')")
+    page.wait_for_function("!document.querySelector('.workspace-busy')")
     made = sent(visitor).model_dump()
     assert {name: made[name] for name in WORDS} == WORDS
     assert {name: made["init_image"][name] for name in START} == START and made["init_image"]["image"] == image["image"]

@@ -129,7 +129,7 @@ _PLACE = """async ([tab, rows]) => {
   const found = [];
   const seen = (one) => one.checkVisibility({ visibilityProperty: true }) && one.getBoundingClientRect().height > 0;
   const button = JSON.stringify(document.querySelector("#generate").getBoundingClientRect().toJSON());
-  await darkroom.job.make(async () => ({}), { width: 64, height: 64, count: 1 });
+  await darkroom.job.submit(async () => ({}), { width: 64, height: 64, count: 1 });
   const { stream } = JSON.parse(darkroom.job.request());
   for (const { code, field } of rows) {
     const message = `Refused: ${code} ${field ?? ""}.`;
@@ -210,7 +210,7 @@ def test_every_code_of_the_server_has_a_row() -> None:
 def deaf(browser: Browser, site: Site) -> Iterator[Visitor]:
     """A visitor whose Generate goes nowhere: the answers are the test's."""
     with visiting(browser, site) as visitor:
-        visitor.page.evaluate("darkroom.job.attach(() => {})")
+        visitor.page.evaluate("darkroom.job.bindTrigger(() => {})")
         visitor.page.evaluate(UNITS)
         yield visitor
 

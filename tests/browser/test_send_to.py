@@ -73,7 +73,7 @@ def test_what_is_made_from_a_result_names_it_and_leads_back_to_it(done: Visitor)
     page = done.page
     parent = newest(page)
     send(page, "Image to image")
-    expect(page.locator("#start-section .area-full")).to_be_visible()
+    expect(page.locator("#init-image-section .area-full")).to_be_visible()
     done.ask("a lighthouse in a storm")
     page.wait_for_function(
         f"darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().cells[0].id !== '{parent}'"
@@ -87,9 +87,9 @@ def test_what_is_made_from_a_result_names_it_and_leads_back_to_it(done: Visitor)
 def test_the_loupe_sends_on_too(done: Visitor) -> None:
     page = done.page
     page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
-    expect(page.locator(".loupe")).to_be_visible()
+    expect(page.locator(".lightbox")).to_be_visible()
     send(page, "Image to image")
-    expect(page.locator("#start-section .area-full")).to_be_visible()
+    expect(page.locator("#init-image-section .area-full")).to_be_visible()
 
 
 def test_a_finished_picture_is_enlarged_and_told_apart_in_the_gallery(done: Visitor) -> None:
@@ -100,7 +100,7 @@ def test_a_finished_picture_is_enlarged_and_told_apart_in_the_gallery(done: Visi
     expect(dialog.get_by_label("Upscaler")).to_have_value("lanczos")
     assert "latent" not in dialog.get_by_label("Upscaler").inner_text().lower()
     dialog.get_by_role("radio", name="3×").click()
-    expect(dialog.locator(".sheet-foot .hint")).to_have_text("128\u00a0×\u00a0128 becomes 384\u00a0×\u00a0384.")
+    expect(dialog.locator(".dialog-foot .hint")).to_have_text("128\u00a0×\u00a0128 becomes 384\u00a0×\u00a0384.")
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 384")
     task = done.site.worker.work_items[-1].task
@@ -131,9 +131,9 @@ def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, t
 
 def test_a_dropped_picture_catalog_models_two_halves(visitor: Visitor) -> None:
     page = visitor.page
-    page.evaluate(_DROP, [list(picture_bytes()), ".stage", ".half[data-act=start]"])
+    page.evaluate(_DROP, [list(picture_bytes()), ".result-pane", ".half[data-act=start]"])
     expect(page.get_by_role("tab", name="Image to image")).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#start-section .area-name")).to_have_text("hills.png")
+    expect(page.locator("#init-image-section .area-name")).to_have_text("hills.png")
 
 
 def test_a_pasted_picture_asks_and_esc_leaves_everything(visitor: Visitor) -> None:
@@ -141,18 +141,18 @@ def test_a_pasted_picture_asks_and_esc_leaves_everything(visitor: Visitor) -> No
     page.evaluate(_PASTE, list(picture_bytes()))
     expect(page.get_by_role("button", name="Read its recipe")).to_be_focused()
     page.keyboard.press("Escape")
-    expect(page.locator("dialog.veil")).to_be_hidden()
+    expect(page.locator("dialog.drop-overlay")).to_be_hidden()
     page.evaluate(_PASTE, list(picture_bytes()))
     page.get_by_role("button", name="Start from it").click()
-    expect(page.locator("#start-section .area-name")).to_have_text("pasted.png")
+    expect(page.locator("#init-image-section .area-name")).to_have_text("pasted.png")
 
 
 def test_a_result_is_dragged_to_the_place_for_the_start_picture(done: Visitor) -> None:
     page = done.page
     page.get_by_role("tab", name="Image to image").click()
-    page.locator(".cell").first.drag_to(page.locator("#start-section .area-choose"))
-    expect(page.locator("#start-section .area-name")).to_have_text("From the gallery")
-    expect(page.locator("dialog.veil")).to_be_hidden()
+    page.locator(".cell").first.drag_to(page.locator("#init-image-section .area-choose"))
+    expect(page.locator("#init-image-section .area-name")).to_have_text("From the gallery")
+    expect(page.locator("dialog.drop-overlay")).to_be_hidden()
 
 
 def test_a_recent_picture_dropped_on_the_frame_gives_its_settings(done: Visitor) -> None:
@@ -179,9 +179,9 @@ def test_menu_dialog_halves_and_lineage_fit_every_width(visit: Visit, width: int
     page.get_by_role("button", name="Send to").click()
     check(page, touch)
     page.get_by_role("menuitem", name="Upscale").click()
-    expect(page.locator("dialog.sheet-box .area-full")).to_be_visible()
+    expect(page.locator("dialog.dialog-box .area-full")).to_be_visible()
     check(page, touch)
-    page.locator("dialog.sheet-box .filled").click()
+    page.locator("dialog.dialog-box .filled").click()
     page.wait_for_function("darkroom.job.view.get().phase === 'done' && darkroom.job.view.get().width === 256")
     check(page, touch)
     page.evaluate(_PASTE, list(picture_bytes()))
@@ -204,10 +204,10 @@ def test_a_result_of_the_inpaint_tab_sent_to_it_shows_the_canvas(done: Visitor) 
     expect(mask).to_be_focused()
     page.get_by_role("button", name="Show the result").click()
     page.locator(".slot").first.hover()
-    page.evaluate(_DROP, [list(picture_bytes()), ".stage", ".half[data-act=start]"])
+    page.evaluate(_DROP, [list(picture_bytes()), ".result-pane", ".half[data-act=start]"])
     expect(mask).to_be_visible()
     page.evaluate(f"location.hash = '#/gallery/{newest(page)}'")
-    expect(page.locator(".loupe")).to_be_visible()
+    expect(page.locator(".lightbox")).to_be_visible()
     send(page, "Inpaint")
     expect(mask).to_be_visible()
 

@@ -128,7 +128,7 @@ def test_an_enlarged_picture_is_as_large_as_the_dialog_says(
     dialog.locator("input[type=file]").set_input_files(picture_file(tmp_path, width=width, height=height))
     dialog.get_by_role("radio", name=f"{scale}×").click()
     made = upscaled_size((width, height), float(scale))
-    expect(dialog.locator(".sheet-foot .hint")).to_contain_text(f"becomes {made[0]}\u00a0×\u00a0{made[1]}.")
+    expect(dialog.locator(".dialog-foot .hint")).to_contain_text(f"becomes {made[0]}\u00a0×\u00a0{made[1]}.")
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     visitor.wait_for("done")
     cell = visitor.view()["cells"][0]
@@ -220,7 +220,7 @@ def test_extending_says_what_is_cut_and_makes_that_size(visitor: Visitor) -> Non
     open_canvas(page, picture_bytes(203, 133))
     page.get_by_role("radio", name="Outpaint").click()
     page.get_by_role("button", name="Right: 64 px").click()
-    words = page.locator(".bench-words")
+    words = page.locator(".workspace-words")
     expect(words).to_contain_text(
         "203\u00a0×\u00a0133 becomes 264\u00a0×\u00a0128. Sides are multiples of 8: 3 px at the right and 5 px at the foot are cut off."
     )

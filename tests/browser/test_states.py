@@ -89,7 +89,7 @@ def test_no_state_moves_frame_status_or_generate(shown: Visitor) -> None:
             continue
         show(page, state)
         boxes.add(
-            page.evaluate("""() => JSON.stringify([".frame", ".status-row", ".actions", ".strip", "#generate"]
+            page.evaluate("""() => JSON.stringify([".frame", ".status-row", ".actions", ".recent-strip", "#generate"]
             .map((one) => document.querySelector(one).getBoundingClientRect()))""")
         )
     assert len(boxes) == 1, boxes

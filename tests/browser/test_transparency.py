@@ -62,7 +62,7 @@ def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
     bring(page, "start-section", glass_file)
-    assert seen(page, "#start-section .area-full img") == COLOR
+    assert seen(page, "#init-image-section .area-full img") == COLOR
     visitor.ask("a boat")
     visitor.wait_for("done")
     page.get_by_role("button", name="Compare").click()
@@ -72,7 +72,7 @@ def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit
     bring(page, "control-section", glass_file)
     assert seen(page, "#control-section .area-full img") == COLOR
     page.get_by_role("tab", name="Inpaint").click()
-    assert seen(page, ".bench .canvas-picture") == COLOR
+    assert seen(page, ".workspace .mask-editor-picture") == COLOR
     page.get_by_role("radio", name="Outpaint").click()
     page.get_by_role("button", name="Right: 64 px").click()
     assert seen(page, ".extend-frame img") == COLOR

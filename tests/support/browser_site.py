@@ -156,7 +156,7 @@ class Visitor:
 
     def wait_for(self, phase: str, page: Page | None = None) -> None:
         """Wait until the stage is in a phase."""
-        (page or self.page).wait_for_selector(f".stage[data-phase={phase}]")
+        (page or self.page).wait_for_selector(f".result-pane[data-phase={phase}]")
 
     def view(self, page: Page | None = None) -> Mapping[str, Any]:
         """What the stage goes by."""

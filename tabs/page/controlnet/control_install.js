@@ -1,7 +1,8 @@
 // A preprocessor that is not installed: how large its files are, and for the owner of the machine a way to get them.
 
+import { sentenceOf } from "../core/api.js";
 import { preprocessors } from "../form/parts_list.js";
-import { begin, brought, errands, isActive, lookAtErrands, progressWords } from "../jobs/model_tasks.js";
+import { begin, tasksEnded, modelTasks, isActive, refreshModelTasks, progressWords } from "../jobs/model_tasks.js";
 import { button, h, setText } from "../ui/dom.js";
 
 /** @returns {{element: HTMLElement, draw: (facts: any) => void}} */
@@ -16,7 +17,9 @@ export function makeInstall() {
     said = "";
     try {
       for (const download of facts.downloads) await begin("download", download);
-    } catch (refused) { said = `${refused.message} ${refused.hint ?? ""}`.trim(); }
+    } catch (refused) {
+      said = sentenceOf(refused);
+    }
     draw(facts);
   }
 
@@ -25,17 +28,24 @@ export function makeInstall() {
     element.hidden = !facts || facts.installed;
     if (element.hidden) return;
     const titles = facts.downloads.map(titleOf);
-    const rows = errands.get().filter((row) => titles.includes(row.prompt));
+    const rows = modelTasks.get().filter((row) => titles.includes(row.prompt));
     const active = rows.filter(isActive);
     const failed = rows.find((row) => row.state === "failed" && !active.length);
     get.hidden = !facts.downloads.length || active.length > 0;
-    setText(words, active.length ? progressWords(active[0]) : said || (failed && `${failed.message} ${failed.hint ?? ""}`.trim())
-      || (facts.downloads.length ? `Not installed · ${facts.megabytes.toLocaleString()} MB` : `Not installed. ${facts.hint}`));
+    setText(words, wordsFor(active[0], failed));
   }
 
-  errands.later(() => draw(facts));
-  brought.later(() => preprocessors.refresh(true));
-  lookAtErrands();
+  function wordsFor(active, failed) {
+    if (active) return progressWords(active);
+    if (said) return said;
+    if (failed) return `${failed.message} ${failed.hint ?? ""}`.trim();
+    if (facts.downloads.length) return `Not installed · ${facts.megabytes.toLocaleString()} MB`;
+    return `Not installed. ${facts.hint}`;
+  }
+
+  modelTasks.later(() => draw(facts));
+  tasksEnded.later(() => preprocessors.refresh(true));
+  refreshModelTasks();
   return { element, draw };
 }
 

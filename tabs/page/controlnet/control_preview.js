@@ -1,8 +1,8 @@
-// What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the stage.
+// What a preprocessor makes of a unit's picture: a job like any other, shown here and not on the result pane.
 
 import { get, inWords, post, Refused } from "../core/api.js";
 import { formTab } from "../core/route.js";
-import { broughtUrl, onBackground, refOf } from "../core/uploads.js";
+import { onBackground, refOf, uploadUrl } from "../core/uploads.js";
 import { pixels } from "../core/words.js";
 import { form, number } from "../form/form.js";
 import { preprocessors } from "../form/parts_list.js";
@@ -19,7 +19,7 @@ export function makePreview(index) {
   const unit = () => unitsOf("controls")[index];
   const make = button({ label: "Preview", icon: "picture", kind: "outlined", onclick: show });
   const said = h("p.hint", { role: "status" });
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "Preview of the preprocessor" })));
+  const image = onBackground(h("img", { alt: "Preview of the preprocessor" }));
   const use = button({ label: "Use the preview as input", kind: "outlined", onclick: takeMap });
   const hide = button({ label: "Hide", onclick: () => setUnit("controls", index, { map: null }) });
   const shown = h("div.map", { hidden: true }, image, h("div.map-actions", {}, use, hide));
@@ -47,7 +47,13 @@ export function makePreview(index) {
 
   // The map is a map already: it needs no preprocessor.
   function takeMap() {
-    setUnit("controls", index, { image: { ...unit().map, name: "Map" }, preprocessor: "none", low: "", high: "", map: null });
+    setUnit("controls", index, {
+      image: { ...unit().map, name: "Map" },
+      preprocessor: "none",
+      low: "",
+      high: "",
+      map: null,
+    });
     announce("The preview is the control picture now.");
   }
 
@@ -60,7 +66,7 @@ export function makePreview(index) {
     image.width = map.width;
     image.height = map.height;
     image.title = pixels(map.width, map.height);
-    if (image.getAttribute("src") !== broughtUrl(map.sha256)) image.src = broughtUrl(map.sha256);
+    if (image.getAttribute("src") !== uploadUrl(map.sha256)) image.src = uploadUrl(map.sha256);
   });
   return root;
 }
@@ -72,12 +78,16 @@ async function prepared(unit) {
   if (unit.pixel_perfect) sent.resolution = perfectResolution(unit);
   const { id } = await post("/jobs/preprocess", sent);
   for (;;) {
-    const told = await get(`/jobs/${encodeURIComponent(id)}`);
-    if (told.prepared.length) return { ...told.prepared[0], notices: told.notices ?? [] };
-    if (told.error) throw new Refused(told.error, 200);
-    if (told.state === "done") throw new Refused({ code: "no_map", message: "The preprocessor made no map.", hint: "Try again." }, 200);
-    if (told.state === "cancelled" || told.state === "interrupted") throw new Refused({ code: told.state, message: "The preview was cancelled." }, 200);
-    await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+    const status = await get(`/jobs/${encodeURIComponent(id)}`);
+    if (status.prepared.length) return { ...status.prepared[0], notices: status.notices ?? [] };
+    if (status.error) throw new Refused(status.error, 200);
+    if (status.state === "done")
+      throw new Refused({ code: "no_map", message: "The preprocessor made no map.", hint: "Try again." }, 200);
+    if (status.state === "cancelled" || status.state === "interrupted")
+      throw new Refused({ code: status.state, message: "The preview was cancelled." }, 200);
+    await new Promise((resolve) => {
+      setTimeout(resolve, LOOK_MS);
+    });
   }
 }
 

@@ -16,10 +16,19 @@ const TAB = "controlnet";
 
 /** Fill the part. */
 export function control_section(element) {
-  const details = section({ name: "controls", title: config.labels.controls, fields: ["controls"], summary: controlSummary, body, opensOn: TAB });
+  const details = section({
+    name: "controls",
+    title: config.labels.controls,
+    fields: ["controls"],
+    summary: controlSummary,
+    body,
+    opensOn: TAB,
+  });
   element.replaceChildren(details);
   joinRecipe("control_section", { write: writeControls, read: readControls, rules: { controls: controlRule } });
-  route.watch(({ tab }) => { if (tab === TAB && !unitsOf("controls").length) addUnit("controls"); });
+  route.watch(({ tab }) => {
+    if (tab === TAB && !unitsOf("controls").length) addUnit("controls");
+  });
 }
 
 function body() {
@@ -40,7 +49,9 @@ function body() {
       made.push(makeControlUnit(made.length));
       units.append(made.at(-1));
     }
-    made.forEach((unit, index) => { unit.hidden = index >= count; });
+    made.forEach((unit, index) => {
+      unit.hidden = index >= count;
+    });
     add.hidden = count >= config.limits.controls;
   });
   // What is wrong with all of them together; each says its own.

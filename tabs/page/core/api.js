@@ -36,15 +36,30 @@ export class Unreachable extends Error {
   hint = "Nothing is lost: try again when it is back.";
 }
 
-/** Any failure as words for the person: {message, hint, field, fix}. What no one foresaw goes to the console, too. */
+/**
+ * Any failure as words for the person. What no one foresaw goes to the console, too.
+ * @returns {{message: string, hint?: string, field?: string, fix?: any}}
+ */
 export function inWords(problem) {
   if (problem instanceof Refused || problem instanceof Unreachable) return problem;
   console.error(problem);
-  return { message: `The page met something it did not expect (${problem?.name ?? "Error"}).`, hint: "Reload it, then try again." };
+  return {
+    message: `The page met something it did not expect (${problem?.name ?? "Error"}).`,
+    hint: "Reload it, then try again.",
+  };
+}
+
+/** Any failure as one line. @returns {string} */
+export function sentenceOf(problem) {
+  const { message, hint = "" } = inWords(problem);
+  return `${message} ${hint}`.trim();
 }
 
 const bare = (status) => {
-  const [message, hint] = BARE[status] ?? [`The server answered ${status}.`, status >= 500 ? "Try again in a moment." : "Reload the page and try again."];
+  const [message, hint] = BARE[status] ?? [
+    `The server answered ${status}.`,
+    status >= 500 ? "Try again in a moment." : "Reload the page and try again.",
+  ];
   return { code: `http_${status}`, message, hint };
 };
 
@@ -63,18 +78,29 @@ export async function request(method, path, body, key = "") {
   let answer;
   try {
     answer = await fetch(BASE + path, {
-      method, headers, body: body === undefined || isBlob ? body : JSON.stringify(body),
+      method,
+      headers,
+      body: body === undefined || isBlob ? body : JSON.stringify(body),
       signal: AbortSignal.timeout?.(isBlob ? LONGEST_UPLOAD_MS : LONGEST_MS),
     });
   } catch (problem) {
     online.set(false);
-    throw new Unreachable(problem?.name === "TimeoutError" ? "Darkroom did not answer." : "No connection to Darkroom.");
+    const isLate = problem instanceof DOMException && problem.name === "TimeoutError";
+    throw new Unreachable(isLate ? "Darkroom did not answer." : "No connection to Darkroom.");
   }
   online.set(true);
   if (answer.status === 204) return null;
   const facts = await answer.json().catch(() => null);
   if (!answer.ok) throw new Refused(facts?.message ? facts : bare(answer.status), answer.status);
-  if (facts === null) throw new Refused({ code: "not_darkroom", message: "Something other than Darkroom answered.", hint: "Reload the page; sign in if it asks." }, answer.status);
+  if (facts === null)
+    throw new Refused(
+      {
+        code: "not_darkroom",
+        message: "Something other than Darkroom answered.",
+        hint: "Reload the page; sign in if it asks.",
+      },
+      answer.status,
+    );
   return facts;
 }
 

@@ -27,7 +27,10 @@ export async function watchEngine() {
     const pause = BUSY.has(engine.get().state) ? BUSY_MS : CALM_MS;
     timer = setTimeout(watchEngine, document.hidden ? CALM_MS * 3 : pause);
   } catch {
-    if (online.get()) { timer = setTimeout(watchEngine, CALM_MS); return; }
+    if (online.get()) {
+      timer = setTimeout(watchEngine, CALM_MS);
+      return;
+    }
     const pause = RETRY_MS[Math.min(failures, RETRY_MS.length - 1)];
     failures += 1;
     countDown(Math.round(pause / 1000));
@@ -35,15 +38,27 @@ export async function watchEngine() {
 }
 
 function countDown(seconds) {
-  if (seconds <= 0) { watchEngine(); return; }
+  if (seconds <= 0) {
+    watchEngine();
+    return;
+  }
   retry.set({ seconds });
   timer = setTimeout(() => countDown(seconds - 1), 1000);
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) watchEngine(); });
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) watchEngine();
+});
 addEventListener("online", () => watchEngine());
 // Whoever finds the server gone first: start counting here.
 online.later((isOnline) => {
-  if (!isOnline && !retry.get()) { clearTimeout(timer); failures = 1; countDown(1); }
-  if (isOnline && retry.get()) { failures = 0; retry.set(null); }
+  if (!isOnline && !retry.get()) {
+    clearTimeout(timer);
+    failures = 1;
+    countDown(1);
+  }
+  if (isOnline && retry.get()) {
+    failures = 0;
+    retry.set(null);
+  }
 });

@@ -32,21 +32,30 @@ export function loadAgain(image) {
   image.src = src;
 }
 
-/** Let a small image of a picture come back by itself; until then it leaves its place empty. @param {() => string|undefined} idOf the picture that it shows */
+/**
+ * Let a small image of a picture come back by itself; until then it leaves its place empty.
+ * @param {() => string|undefined} idOf the picture that it shows
+ */
 export function comesBack(image, idOf) {
-  image.addEventListener("load", () => { image.style.visibility = ""; });
+  image.addEventListener("load", () => {
+    image.style.visibility = "";
+  });
   image.addEventListener("error", () => {
     const id = idOf();
     if (!id) return;
     image.style.visibility = "hidden";
-    awaitPicture(image, id, () => { if (idOf() === id) loadAgain(image); });
+    awaitPicture(image, id, () => {
+      if (idOf() === id) loadAgain(image);
+    });
   });
   return image;
 }
 
 // The server answers that nothing changed (304) without reading the file.
 async function isThere(id) {
-  const answer = await fetch(pictureUrl(id), { cache: "no-store", headers: { "If-None-Match": `"${id}"` } }).catch(() => null);
+  const answer = await fetch(pictureUrl(id), { cache: "no-store", headers: { "If-None-Match": `"${id}"` } }).catch(
+    () => null,
+  );
   return answer?.status === 304 || Boolean(answer?.ok);
 }
 
@@ -54,13 +63,15 @@ async function look() {
   timer = 0;
   for (const element of [...waiting.keys()]) if (!element.isConnected) waiting.delete(element);
   const seen = document.hidden ? [] : [...waiting].filter(([element]) => isSeen(element)).slice(0, MOST_AT_ONCE);
-  await Promise.all(seen.map(async ([element, one]) => {
-    const isBack = await isThere(one.id);
-    if (waiting.get(element) !== one) return;
-    waiting.delete(element);
-    if (isBack) one.onback();
-    else waiting.set(element, one); // behind the others
-  }));
+  await Promise.all(
+    seen.map(async ([element, one]) => {
+      const isBack = await isThere(one.id);
+      if (waiting.get(element) !== one) return;
+      waiting.delete(element);
+      if (isBack) one.onback();
+      else waiting.set(element, one); // behind the others
+    }),
+  );
   wait = Math.min(LAST_MS, wait * 1.5);
   if (waiting.size) timer ||= window.setTimeout(look, wait);
 }

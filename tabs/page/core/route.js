@@ -21,7 +21,11 @@ export function startRoute() {
   addEventListener("popstate", arrive);
 }
 
-/** Go somewhere; Back returns. */
+/**
+ * Go somewhere; Back returns.
+ * @param {string} tab
+ * @param {string|null} [id] of what its tab shows
+ */
 export function go(tab, id = null, { replace = false } = {}) {
   const hash = `#/${tab}${id === null ? "" : `/${encodeURIComponent(id)}`}`;
   if (hash === location.hash) return;

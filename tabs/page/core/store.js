@@ -45,7 +45,9 @@ export function recall(key, otherwise, storage = "localStorage") {
 export function keep(key, value, storage = "localStorage") {
   try {
     window[storage].setItem(`darkroom.${key}`, JSON.stringify(value));
-  } catch { /* private mode or full: the page works, it only forgets */ }
+  } catch {
+    /* private mode or full: the page works, it only forgets */
+  }
 }
 
 function freshName() {

@@ -2,12 +2,11 @@
 
 import { alarm } from "../ui/live.js";
 import { offerUndo } from "../ui/undo_bar.js";
-import { inWords } from "./api.js";
+import { sentenceOf } from "./api.js";
 
 /** Say what went wrong where nothing else on the page can, to the eye and to the ear. */
 export function say(problem) {
-  const { message, hint = "" } = inWords(problem);
-  const text = `${message} ${hint}`.trim();
+  const text = sentenceOf(problem);
   alarm(text);
   offerUndo(text, null);
 }

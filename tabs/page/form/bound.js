@@ -1,4 +1,5 @@
-// Controls bound to one value of the form, or of something in it: text, slider, list, choice, switch; and their problems.
+// Controls bound to one value of the form, or of something in it: text, slider, list, choice, switch; and their
+// problems.
 
 import { config } from "../core/config.js";
 import { button, field, freshId, h, icon } from "../ui/dom.js";
@@ -18,8 +19,11 @@ import { placeSpot, problemOf, refusalOf } from "./rules.js";
 
 /** A value of the form itself. @returns {Via} */
 const plain = (name) => ({
-  get: (values) => values[name], set: (value) => change({ [name]: value }),
-  standard: () => startValues(form.get().model)[name], judge: () => problemOf(name), field: name,
+  get: (values) => values[name],
+  set: (value) => change({ [name]: value }),
+  standard: () => startValues(form.get().model)[name],
+  judge: () => problemOf(name),
+  field: name,
 });
 
 /** Show a field's problem once it was left or Generate asked for it; hide it as soon as it is gone. */
@@ -29,13 +33,22 @@ export function showProblem(name, input, place, via = plain(name)) {
     const problem = refusalOf(via.field) ?? (isAsked ? via.judge() : null);
     place.hidden = !problem;
     input.toggleAttribute("data-bad", Boolean(problem));
-    if (!problem) { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); return; }
+    if (!problem) {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-describedby");
+      return;
+    }
     input.setAttribute("aria-invalid", "true");
     input.setAttribute("aria-describedby", place.id);
-    place.replaceChildren(problem.text, ...problem.fixes.map((fix) =>
-      button({ label: fix.label, kind: "fix", onclick: () => change(fix.patch) })));
+    place.replaceChildren(
+      problem.text,
+      ...problem.fixes.map((fix) => button({ label: fix.label, kind: "fix", onclick: () => change(fix.patch) })),
+    );
   };
-  const ask = () => { isAsked = true; draw(); };
+  const ask = () => {
+    isAsked = true;
+    draw();
+  };
   placeSpot(via.field, { input, place, ask, value: () => via.get(form.get()) || filledIn() });
   input.addEventListener("change", ask);
   input.addEventListener("problem", ask);
@@ -44,9 +57,14 @@ export function showProblem(name, input, place, via = plain(name)) {
 
 /** A text field. */
 export function textInput(name, given = {}, via = plain(name)) {
-  const input = /** @type {HTMLInputElement} */ (h("input", {
-    type: "text", id: freshId(name), autocomplete: "off", spellcheck: "false", oninput: () => via.set(input.value), ...given,
-  }));
+  const input = h("input", {
+    type: "text",
+    id: freshId(name),
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => via.set(input.value),
+    ...given,
+  });
   form.watch((now) => {
     const value = via.get(now) ?? "";
     if (input.value !== value) input.value = value;
@@ -58,18 +76,27 @@ export function textInput(name, given = {}, via = plain(name)) {
  * A number to drag or to type; what is typed stays as it is. Double click takes the default.
  * @param {string} name of the value; label, range and note are the configuration's
  * @param {number} step of dragging
- * @param {{from?: number, to?: number, label?: string, placeholder?: string, above?: string}} [look] from, to: what dragging
- *   reaches, where that is less than what is allowed; above: the value that counts where none is typed
+ * @param {{from?: number, to?: number, label?: string, placeholder?: string, above?: string}} [look] from, to: what
+ *   dragging reaches, where that is less than what is allowed; above: the value that counts where none is typed
  */
 export function slider(name, step, look = {}, via = plain(name)) {
   const [low, high] = [look.from ?? config.limits[name][0], look.to ?? config.limits[name][1]];
   const label = look.label ?? config.labels[name];
   const input = textInput(name, { inputmode: "decimal", class: "number", placeholder: look.placeholder }, via);
-  const range = /** @type {HTMLInputElement} */ (h("input", {
-    type: "range", min: low, max: high, step, "aria-label": `${label}, slider`,
-    oninput: () => via.set(String(Number(range.value))), ondblclick: () => via.set(via.standard()),
-  }));
-  const { box, problem } = field(via.field, label, range, { note: config.explain[name], aside: input, labelFor: input.id });
+  const range = h("input", {
+    type: "range",
+    min: low,
+    max: high,
+    step,
+    "aria-label": `${label}, slider`,
+    oninput: () => via.set(String(Number(range.value))),
+    ondblclick: () => via.set(via.standard()),
+  });
+  const { box, problem } = field(via.field, label, range, {
+    note: config.explain[name],
+    aside: input,
+    labelFor: input.id,
+  });
   form.watch((now) => {
     const typed = via.get(now) ?? "";
     const value = number(typed === "" && look.above ? now[look.above] : typed);
@@ -83,9 +110,11 @@ export function slider(name, step, look = {}, via = plain(name)) {
 
 /** A list to choose from. offers: pairs of value and label for the values of the form. */
 export function list(name, offers, label = config.labels[name], via = plain(name)) {
-  const select = /** @type {HTMLSelectElement} */ (h("select", { id: freshId(name), onchange: () => via.set(select.value) }));
-  const { box, problem } = field(via.field, label, h("div.select", {}, select, icon("down")),
-    { note: config.explain[name], labelFor: select.id });
+  const select = h("select", { id: freshId(name), onchange: () => via.set(select.value) });
+  const { box, problem } = field(via.field, label, h("div.select", {}, select, icon("down")), {
+    note: config.explain[name],
+    labelFor: select.id,
+  });
   let key = "";
   const draw = () => {
     const chosen = via.get(form.get()) ?? "";
@@ -107,7 +136,12 @@ export function list(name, offers, label = config.labels[name], via = plain(name
 /** Two to five choices side by side: pairs of value and label. */
 export function choice(name, offers, label = config.labels[name], via = plain(name)) {
   const group = segmented({ label, onchoose: via.set });
-  form.watch((now) => group.offer(offers.map(([value, text]) => ({ value, label: text })), via.get(now)));
+  form.watch((now) =>
+    group.offer(
+      offers.map(([value, text]) => ({ value, label: text })),
+      via.get(now),
+    ),
+  );
   const { box, problem } = field(via.field, label, group.element, { note: config.explain[name] });
   showProblem(name, group.element, problem, via);
   return box;
@@ -115,10 +149,20 @@ export function choice(name, offers, label = config.labels[name], via = plain(na
 
 /** On or off. */
 export function toggle(name, label, via = plain(name)) {
-  const made = h("button.switch.inline", { type: "button", role: "switch", onclick: () => via.set(!via.get(form.get())) },
-    h("span", {}, label), h("span.track", { "aria-hidden": "true" }));
+  const made = h(
+    "button.switch.inline",
+    { type: "button", role: "switch", onclick: () => via.set(!via.get(form.get())) },
+    h("span", {}, label),
+    h("span.track", { "aria-hidden": "true" }),
+  );
   form.watch((now) => made.setAttribute("aria-checked", String(Boolean(via.get(now)))));
   const problem = h("p.problem", { hidden: true, id: freshId("problem") });
   showProblem(name, made, problem, via);
-  return h("div.field", { "data-field": via.field }, made, problem, config.explain[name] && h("p.explain", {}, config.explain[name]));
+  return h(
+    "div.field",
+    { "data-field": via.field },
+    made,
+    problem,
+    config.explain[name] && h("p.explain", {}, config.explain[name]),
+  );
 }

@@ -14,9 +14,16 @@ export async function draft(tab = formTab(), instead = {}) {
   const now = { ...form.get(), ...instead };
   const { width, height } = sizeOf(now, tab);
   const sent = {
-    prompt: now.prompt, negative_prompt: now.negative_prompt, sampler: now.sampler,
-    schedule: now.schedule, steps: number(now.steps), guidance: number(now.guidance),
-    clip_skip: number(now.clip_skip), width, height, count: now.count,
+    prompt: now.prompt,
+    negative_prompt: now.negative_prompt,
+    sampler: now.sampler,
+    schedule: now.schedule,
+    steps: number(now.steps),
+    guidance: number(now.guidance),
+    clip_skip: number(now.clip_skip),
+    width,
+    height,
+    count: now.count,
   };
   if (now.model) sent.model = now.model.name;
   if (now.seed.trim()) sent.seed = now.seed.trim();

@@ -19,8 +19,10 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string} guidance as typed
  * @property {string} seed as typed; empty is random
  * @property {number} count
+ * @property {string} [loops] rounds of loopback, as typed
  * @property {string} clip_skip
- * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras", "hypernetworks" likewise
+ * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
+ *   likewise
  * @property {string} vae name; empty is the model's own
  *
  * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
@@ -47,16 +49,27 @@ export function loadForm() {
 }
 
 // A form that this browser kept before December 2026 has older names: as contract/schema_1.py for recipes.
-const FORMER = { "start.extend.": "init_image.outpaint.", "start.": "init_image.", "mask.feather": "mask.blur", references: "ip_adapters" };
+const FORMER = {
+  "start.extend.": "init_image.outpaint.",
+  "start.": "init_image.",
+  "mask.feather": "mask.blur",
+  references: "ip_adapters",
+};
 
 function inNamesOfToday(kept) {
-  const values = Object.fromEntries(Object.entries(kept).map(([path, value]) => {
-    const former = Object.keys(FORMER).find((name) => path === name || (name.endsWith(".") && path.startsWith(name)));
-    return [former ? FORMER[former] + path.slice(former.length) : path, value];
-  }));
+  const values = Object.fromEntries(
+    Object.entries(kept).map(([path, value]) => {
+      const former = Object.keys(FORMER).find((name) => path === name || (name.endsWith(".") && path.startsWith(name)));
+      return [former ? FORMER[former] + path.slice(former.length) : path, value];
+    }),
+  );
   for (const part of ["controls", "ip_adapters"]) {
     if (!Array.isArray(values[part])) continue;
-    values[part] = values[part].map(({ begin, shows, ...unit }) => ({ ...unit, ...(begin === undefined ? {} : { start: begin }), ...(shows === undefined ? {} : { control_type: shows }) }));
+    values[part] = values[part].map(({ begin, shows, ...unit }) => ({
+      ...unit,
+      ...(begin === undefined ? {} : { start: begin }),
+      ...(shows === undefined ? {} : { control_type: shows }),
+    }));
   }
   return values;
 }
@@ -65,17 +78,36 @@ function inNamesOfToday(kept) {
 async function refreshModel(kept) {
   const model = await findModel(kept.name).catch((problem) => (problem.code === "not_found" ? null : kept));
   if (form.get().model?.name !== kept.name) return;
-  change({ model: model ?? { ...kept, problem: `${kept.title} is gone.`, hint: "Put it back, or choose another model." } });
+  change({
+    model: model ?? { ...kept, problem: `${kept.title} is gone.`, hint: "Put it back, or choose another model." },
+  });
 }
 
 /** What a fresh form holds for a model. */
 export function startValues(model) {
-  const defaults = model?.defaults ?? { sampler: "euler_a", schedule: "automatic", steps: 20, guidance: 7, width: 512, height: 512 };
+  const defaults = model?.defaults ?? {
+    sampler: "euler_a",
+    schedule: "automatic",
+    steps: 20,
+    guidance: 7,
+    width: 512,
+    height: 512,
+  };
   return {
-    prompt: "", negative_prompt: "", model, preset: presetOf(model, defaults.width, defaults.height),
-    width: String(defaults.width), height: String(defaults.height), sampler: defaults.sampler,
-    schedule: defaults.schedule, steps: String(defaults.steps), guidance: String(defaults.guidance),
-    seed: "", count: 1, clip_skip: "1", ...partValues(),
+    prompt: "",
+    negative_prompt: "",
+    model,
+    preset: presetOf(model, defaults.width, defaults.height),
+    width: String(defaults.width),
+    height: String(defaults.height),
+    sampler: defaults.sampler,
+    schedule: defaults.schedule,
+    steps: String(defaults.steps),
+    guidance: String(defaults.guidance),
+    seed: "",
+    count: 1,
+    clip_skip: "1",
+    ...partValues(),
   };
 }
 
@@ -84,12 +116,28 @@ const MANY = /^(controls|ip_adapters|loras|hypernetworks|upscale)\./;
 
 function partValues() {
   const plain = Object.entries(config.defaults).filter(([path]) => !MANY.test(path));
-  return { ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
-    "init_image.image": null, "init_image.depth": null, "init_image.follow": true, "inpaint.follow": true, "inpaint.mode": "paint", controls: [], ip_adapters: [], loras: [], hypernetworks: [], vae: "", hires: false, loops: "1" };
+  return {
+    ...Object.fromEntries(plain.map(([path, value]) => [path, typed(value)])),
+    "init_image.image": null,
+    "init_image.depth": null,
+    "init_image.follow": true,
+    "inpaint.follow": true,
+    "inpaint.mode": "paint",
+    controls: [],
+    ip_adapters: [],
+    loras: [],
+    hypernetworks: [],
+    vae: "",
+    hires: false,
+    loops: "1",
+  };
 }
 
 /** A default as it would have been typed. */
-export const typed = (value) => (value === null ? "" : typeof value === "number" ? String(value) : value);
+export function typed(value) {
+  if (value === null) return "";
+  return typeof value === "number" ? String(value) : value;
+}
 
 /**
  * The values of one part as a recipe wants them: numbers are numbers, empty fields are left out.
@@ -97,17 +145,23 @@ export const typed = (value) => (value === null ? "" : typeof value === "number"
  * @param {any} values by path, "init_image.strength"
  */
 export function partOf(part, values) {
+  /** @type {Object<string, any>} */
   const found = {};
   for (const [path, standard] of Object.entries(config.defaults)) {
     const name = path.slice(part.length + 1);
-    if (!path.startsWith(`${part}.`) || name.includes(".") || values[path] === "" || values[path] === undefined) continue;
+    if (!path.startsWith(`${part}.`) || name.includes(".") || values[path] === "" || values[path] === undefined)
+      continue;
     found[name] = typeof standard === "number" || path in config.limits ? number(values[path]) : values[path];
   }
   return found;
 }
 
 /** What a person filled in, as text: a preview that arrives or a model's details change nothing of it. */
-export const filledIn = () => JSON.stringify(form.get(), (key, value) => (key === "map" || key === "preview" ? undefined : key === "model" ? value?.name ?? value : value));
+export const filledIn = () =>
+  JSON.stringify(form.get(), (key, value) => {
+    if (key === "map" || key === "preview") return undefined;
+    return key === "model" ? (value?.name ?? value) : value;
+  });
 
 /** Change some fields. */
 export function change(patch) {

@@ -8,20 +8,29 @@ import { change, filledIn, form } from "./form.js";
 const words = h("p.problem", { id: "generate-words" });
 const fixes = h("span.fixes", {});
 /** The line, to stand over the button. */
-export const generateProblem = h("div.generate-problem", { hidden: true }, words, fixes,
-  button({ label: "Close", icon: "close", words: false, onclick: () => clearGenerateProblem() }));
+export const generateProblem = h(
+  "div.generate-problem",
+  { hidden: true },
+  words,
+  fixes,
+  button({ label: "Close", icon: "close", words: false, onclick: () => clearGenerateProblem() }),
+);
 
 let against = "";
-form.later(() => { if (!generateProblem.hidden && filledIn() !== against) clearGenerateProblem(); });
+form.later(() => {
+  if (!generateProblem.hidden && filledIn() !== against) clearGenerateProblem();
+});
 
 /**
  * Say it, to the eye and to the ear.
- * @param {{text: string, fixes: {label: string, patch: Object<string, string>}[]}} problem
+ * @param {{text: string, fixes: {label: string, patch: Object<string, string|boolean>}[]}} problem
  */
 export function sayAtGenerate({ text, fixes: offered }) {
   against = filledIn();
   words.textContent = text;
-  fixes.replaceChildren(...offered.map((fix) => button({ label: fix.label, kind: "fix", onclick: () => change(fix.patch) })));
+  fixes.replaceChildren(
+    ...offered.map((fix) => button({ label: fix.label, kind: "fix", onclick: () => change(fix.patch) })),
+  );
   generateProblem.hidden = false;
   alarm(text);
 }

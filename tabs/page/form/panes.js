@@ -5,7 +5,10 @@ import { config } from "../core/config.js";
 import { generates, route } from "../core/route.js";
 import { h } from "../ui/dom.js";
 
-/** Functions that fill a section, by name; each is called once and then forgotten. @type {Map<string, (element: HTMLElement) => void>} */
+/**
+ * Functions that fill a section, by name; each is called once and then forgotten.
+ * @type {Map<string, (element: HTMLElement) => void>}
+ */
 const unfilled = new Map();
 /** @type {Map<string, HTMLElement>} */
 const hosts = new Map();
@@ -37,18 +40,20 @@ export function fillRest() {
 function fill(name) {
   const make = unfilled.get(name);
   unfilled.delete(name);
-  make?.(hosts.get(name));
+  if (make) make(/** @type {HTMLElement} */ (hosts.get(name)));
 }
 
 // One pane has one order, and a tab may want another: then only what is out of place is moved.
 function show(names) {
   names.forEach(fill);
   for (const [name, host] of hosts) host.hidden = !names.includes(name);
-  names.map((name) => hosts.get(name)).forEach((host, index, all) => {
-    const before = all[index - 1];
-    if (before && before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_PRECEDING) before.after(host);
-    host.classList.toggle("joined", isLine(host) && isLine(before));
-  });
+  names
+    .map((name) => hosts.get(name))
+    .forEach((host, index, all) => {
+      const before = all[index - 1];
+      if (before && before.compareDocumentPosition(host) & Node.DOCUMENT_POSITION_PRECEDING) before.after(host);
+      host.classList.toggle("joined", isLine(host) && isLine(before));
+    });
 }
 
 // A closed section keeps close to the one above it.

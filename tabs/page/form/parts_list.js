@@ -25,10 +25,12 @@ function offered(load) {
   };
 }
 
-const modelsOf = (...kinds) => async () => {
-  const answers = await Promise.all(kinds.map((kind) => get(`/models?kind=${kind}`)));
-  return answers.flatMap((answer) => answer.models);
-};
+const modelsOf =
+  (...kinds) =>
+  async () => {
+    const answers = await Promise.all(kinds.map((kind) => get(`/models?kind=${kind}`)));
+    return answers.flatMap((answer) => answer.models);
+  };
 
 export const controlModels = offered(modelsOf("controlnet", "t2i_adapter"));
 export const loraModels = offered(modelsOf("lora"));

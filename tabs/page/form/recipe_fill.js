@@ -16,8 +16,26 @@ const NUMBERS = ["steps", "guidance", "clip_skip", "width", "height"];
 
 // What a recipe may hold and the form has a place for, or finds again by itself (embeddings, by the prompts' words);
 // the refiner and extras have sentences of their own. tests/browser/test_recipe_fill.py holds it against the contract.
-const KNOWN = new Set([...PLAIN, ...NUMBERS, "schema", "model", "seed", "count", "init_image", "mask", "controls", "ip_adapters", "loras",
-  "hypernetworks", "vae", "hires", "embeddings", "refiner", "extras", "parent"]);
+const KNOWN = new Set([
+  ...PLAIN,
+  ...NUMBERS,
+  "schema",
+  "model",
+  "seed",
+  "count",
+  "init_image",
+  "mask",
+  "controls",
+  "ip_adapters",
+  "loras",
+  "hypernetworks",
+  "vae",
+  "hires",
+  "embeddings",
+  "refiner",
+  "extras",
+  "parent",
+]);
 
 /**
  * Put a recipe, or what is known of one, into the form, and show a tab that has a place for all of it. Plain
@@ -30,7 +48,8 @@ export async function fillForm(recipe, { seed, count, words }) {
   const before = form.get();
   const patch = {};
   for (const name of PLAIN) if (typeof recipe[name] === "string") patch[name] = recipe[name];
-  for (const name of NUMBERS) if (recipe[name] !== undefined && recipe[name] !== null) patch[name] = String(recipe[name]);
+  for (const name of NUMBERS)
+    if (recipe[name] !== undefined && recipe[name] !== null) patch[name] = String(recipe[name]);
   if (recipe.prompt !== undefined && recipe.negative_prompt === undefined) patch.negative_prompt = "";
   const wantedSeed = seed ?? recipe.seed;
   if (wantedSeed !== undefined && wantedSeed !== null) patch.seed = String(wantedSeed);
@@ -54,7 +73,8 @@ export async function fillForm(recipe, { seed, count, words }) {
 function isFollowed(values, model, mask) {
   const picture = values["init_image.image"];
   if (!picture || (mask && mask.area !== "masked" && !mask.keep_size)) return false;
-  const { width, height } = mask?.area === "masked" ? usualSize(model) : followedSize(picture, usualSize(model), Boolean(mask));
+  const { width, height } =
+    mask?.area === "masked" ? usualSize(model) : followedSize(picture, usualSize(model), Boolean(mask));
   return String(width) === values.width && String(height) === values.height;
 }
 
@@ -74,16 +94,19 @@ function schedulePair(patch, before, model) {
   const sampler = patch.sampler ?? before.sampler;
   const schedule = patch.schedule ?? before.schedule;
   const isOffered = schedulesFor(sampler, model).includes(schedule);
-  return isOffered || schedule === "automatic" ? "" : `${config.schedules[schedule] ?? schedule} does not go with ${samplerLabel(sampler)} on this model; Automatic is used.`;
+  if (isOffered || schedule === "automatic") return "";
+  const label = config.schedules[schedule] ?? schedule;
+  return `${label} does not go with ${samplerLabel(sampler)} on this model; Automatic is used.`;
 }
 
 // The chosen tab if it shows all that the recipe has, else the first that does.
 function tabFor(recipe) {
-  const wanted = recipe.mask || recipe.init_image?.outpaint ? "inpaint" : recipe.init_image ? "img2img" : null;
-  if (wanted) return wanted;
+  if (recipe.mask || recipe.init_image?.outpaint) return "inpaint";
+  if (recipe.init_image) return "img2img";
+  if (recipe.controls?.length) return "controlnet";
   const now = formTab();
   const isPlain = !config.sections[now].includes("strength_field");
-  return recipe.controls?.length ? "controlnet" : isPlain && now !== "controlnet" ? now : "txt2img";
+  return isPlain && now !== "controlnet" ? now : "txt2img";
 }
 
 async function takeModel(wanted, patch) {

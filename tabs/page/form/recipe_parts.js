@@ -4,9 +4,10 @@ import { config } from "../core/config.js";
 
 /**
  * @typedef {Object} RecipePart
- * @property {(draft: any, values: any) => void|Promise<void>} [write] put the part into a draft; may bring pictures first
- * @property {(recipe: any, patch: any) => void|string|Promise<void|string>} [read] put it from a recipe (which may lack it)
- *   into a patch of the form; a sentence says what is missing
+ * @property {(draft: any, values: any) => void|Promise<void>} [write] put the part into a draft; may upload
+ *   pictures first
+ * @property {(recipe: any, patch: any) => void|string|Promise<void|string>} [read] put it from a recipe (which may
+ *   lack it) into a patch of the form; a sentence says what is missing
  * @property {Object<string, (values: any) => import("./rules.js").Problem|null>} [rules] by field, from top to bottom
  */
 

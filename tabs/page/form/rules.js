@@ -9,7 +9,7 @@ import { allParts, partsOf } from "./recipe_parts.js";
 import { follows } from "./size.js";
 
 /**
- * @typedef {{text: string, fixes: {label: string, patch: Object<string, string>}[], at?: string}} Problem
+ * @typedef {{text: string, fixes: {label: string, patch: Object<string, string|boolean>}[], at?: string}} Problem
  * at: the field that has it, where that is one of several alike
  */
 
@@ -35,20 +35,29 @@ const RULES = {
 
 /** The problem of one field, or null. */
 export function problemOf(field) {
-  const rule = RULES[field] ?? allParts().map((part) => part.rules?.[field]).find(Boolean);
+  const rule =
+    RULES[field] ??
+    allParts()
+      .map((part) => part.rules?.[field])
+      .find(Boolean);
   return rule?.(form.get()) ?? null;
 }
 
 /** The first field, from top to bottom, that stands in the way of Generate on the chosen tab. */
 export function firstProblem() {
   const fields = [...Object.keys(RULES), ...partsOf(formTab()).flatMap((part) => Object.keys(part.rules ?? {}))];
-  const found = fields.map((field) => ({ field, problem: problemOf(field), box: boxOf(field) })).filter(({ problem }) => problem);
-  found.sort((a, b) => (a.box && b.box && a.box.compareDocumentPosition(b.box) & Node.DOCUMENT_POSITION_PRECEDING ? 1 : -1));
+  const found = fields
+    .map((field) => ({ field, problem: problemOf(field), box: boxOf(field) }))
+    .filter(({ problem }) => problem);
+  found.sort((a, b) =>
+    a.box && b.box && a.box.compareDocumentPosition(b.box) & Node.DOCUMENT_POSITION_PRECEDING ? 1 : -1,
+  );
   return found[0] ?? null;
 }
 
 const boxOf = (field) => document.querySelector(`[data-field="${field}"]`);
 
+/** @returns {Problem} */
 function says(field, value, hint = config.hints[field]) {
   const shown = String(value).trim();
   const known = Number.isNaN(number(shown)) ? `“${shown}”` : shown;
@@ -64,7 +73,10 @@ export function ranged(field, text, whole = false) {
 }
 
 function side(field, text) {
-  const { side: [low, high], side_multiple: step } = config.limits;
+  const {
+    side: [low, high],
+    side_multiple: step,
+  } = config.limits;
   const value = number(text);
   if (Number.isInteger(value) && value > low && value < high && value % step) {
     const below = Math.floor(value / step) * step;
@@ -78,9 +90,18 @@ function side(field, text) {
 /** The rule of a text: not too long, and nothing that JSON can't carry. */
 export function judgeText(field, text) {
   const half = text.search(/\p{Surrogate}/u);
-  if (half >= 0) return { text: `${config.labels[field]} has half of a character at place ${half + 1}: it was cut in two. Delete it there and type it again.`, fixes: [] };
+  if (half >= 0)
+    return {
+      text:
+        `${config.labels[field]} has half of a character at place ${half + 1}: it was cut in two. ` +
+        "Delete it there and type it again.",
+      fixes: [],
+    };
   if (text.length <= config.limits.prompt_characters) return null;
-  return { text: `${config.labels[field]} is ${text.length.toLocaleString("en")} characters long. ${config.hints[field]}`, fixes: [] };
+  return {
+    text: `${config.labels[field]} is ${text.length.toLocaleString("en")} characters long. ${config.hints[field]}`,
+    fixes: [],
+  };
 }
 
 /**
@@ -109,13 +130,13 @@ export function clearRefusals() {
 }
 
 /**
- * Say what the server refused: at its field where the tab shows it, else over the Generate button. It always reaches the eye.
- * @param {{message: string, hint?: string, field?: string, fix?: Object<string, any>}} told
+ * Say what the server refused: at its field where the tab shows it, else over the Generate button. It is always seen.
+ * @param {{message: string, hint?: string, field?: string, fix?: Object<string, any>}} refusal
  */
-export function refuse(told) {
-  const text = `${told.message} ${told.hint ?? ""}`.trim();
-  const problem = { text, fixes: fixesOf(told.fix ?? {}) };
-  for (const field of fieldsOf(told.field ?? "")) {
+export function refuse(refusal) {
+  const text = `${refusal.message} ${refusal.hint ?? ""}`.trim();
+  const problem = { text, fixes: fixesOf(refusal.fix ?? {}) };
+  for (const field of fieldsOf(refusal.field ?? "")) {
     openSection(field);
     const spot = spots.get(field);
     if (!spot) continue;
@@ -137,13 +158,27 @@ const fixesOf = (fix) => {
   const patch = Object.fromEntries(known.map(([field, value]) => [field, String(value)]));
   const isSize = "width" in patch && "height" in patch;
   const label = isSize ? `${patch.width} × ${patch.height}` : known.map(([, value]) => value).join(", ");
-  return [{ label, patch: isSize || "width" in patch || "height" in patch ? { preset: "custom", "init_image.follow": false, ...patch } : patch }];
+  return [
+    {
+      label,
+      patch:
+        isSize || "width" in patch || "height" in patch
+          ? { preset: "custom", "init_image.follow": false, ...patch }
+          : patch,
+    },
+  ];
 };
 
 // The page's own names for what the server calls otherwise.
-const ALSO = { init_image: ["init_image.image", "inpaint.picture"], "init_image.image": ["inpaint.picture"], mask: ["mask.image"] };
+const ALSO = {
+  init_image: ["init_image.image", "inpaint.picture"],
+  "init_image.image": ["inpaint.picture"],
+  mask: ["mask.image"],
+};
 
-/** The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use. */
+/**
+ * The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use.
+ */
 function fieldsOf(path) {
   const [part, place, name] = path.split(".");
   if (!path) return [];
@@ -152,7 +187,9 @@ function fieldsOf(path) {
     for (let left = path; left; left = left.replace(/\.?[^.]*$/, "")) found.push(left, ...(ALSO[left] ?? []));
     return found;
   }
-  const used = (form.get()[part] ?? []).map((unit, index) => ({ unit, index })).filter(({ unit }) => unit.image || unit.model);
+  const used = (form.get()[part] ?? [])
+    .map((unit, index) => ({ unit, index }))
+    .filter(({ unit }) => unit.image || unit.model);
   const index = used[Number(place)]?.index ?? Number(place);
   return [`${part}.${name}-${index}`, `${part}.model-${index}`, part];
 }
@@ -166,8 +203,11 @@ function openSection(field) {
 }
 
 function focusIn({ input, place }) {
-  for (let around = input.closest("details"); around; around = around.parentElement?.closest("details")) around.setAttribute("open", "");
-  const control = input.matches("input, textarea, select, button") ? input : input.querySelector("button, input:not([hidden]), [tabindex]");
+  for (let around = input.closest("details"); around; around = around.parentElement?.closest("details"))
+    around.setAttribute("open", "");
+  const control = input.matches("input, textarea, select, button")
+    ? input
+    : input.querySelector("button, input:not([hidden]), [tabindex]");
   control?.focus();
   place.scrollIntoView({ block: "nearest" });
 }
@@ -178,7 +218,10 @@ export function showField(field) {
   const spot = spots.get(field);
   const box = boxOf(field) ?? spot?.input ?? boxOf("width");
   box?.closest("details")?.setAttribute("open", "");
-  const control = field === "height" ? spot?.input : box?.querySelector("textarea, input:not([hidden]), select, button");
+  const control =
+    field === "height"
+      ? spot?.input
+      : /** @type {HTMLElement|null|undefined} */ (box?.querySelector("textarea, input:not([hidden]), select, button"));
   control?.dispatchEvent(new Event("problem", { bubbles: true }));
   control?.focus();
 }

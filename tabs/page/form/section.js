@@ -2,7 +2,7 @@
 
 import { route } from "../core/route.js";
 import { keep, recall } from "../core/store.js";
-import { h, icon, setText } from "../ui/dom.js";
+import { h, icon, put, setText } from "../ui/dom.js";
 import { form } from "./form.js";
 
 /**
@@ -16,11 +16,22 @@ export function section({ name, title, fields, summary, body, opensOn }) {
   const said = h("span.summary", {});
   const place = h("div.section-body", {});
   const isHome = () => route.get().tab === opensOn;
-  const fill = () => { if (!place.childElementCount) place.append(...body().filter(Boolean)); };
-  const details = /** @type {HTMLDetailsElement} */ (h("details.section", { "data-fields": fields.join(" "), onfill: fill, ontoggle: () => {
-    if (details.open) fill();
-    if (!isHome()) keep("sections", { ...recall("sections", {}), [name]: details.open });
-  } }, h("summary", {}, h("span", {}, title), said, icon("right")), place));
+  const fill = () => {
+    if (!place.childElementCount) put(place, ...body());
+  };
+  const details = h(
+    "details.section",
+    {
+      "data-fields": fields.join(" "),
+      onfill: fill,
+      ontoggle: () => {
+        if (details.open) fill();
+        if (!isHome()) keep("sections", { ...recall("sections", {}), [name]: details.open });
+      },
+    },
+    h("summary", {}, h("span", {}, title), said, icon("right")),
+    place,
+  );
   form.watch((now) => setText(said, summary(now)));
   const settle = () => {
     const isOpen = isHome() || Boolean(recall("sections", {})[name]);
@@ -28,6 +39,9 @@ export function section({ name, title, fields, summary, body, opensOn }) {
     details.open = isOpen;
   };
   settle();
-  if (opensOn) route.later(({ tab }, before) => { if (tab !== before.tab) settle(); });
+  if (opensOn)
+    route.later(({ tab }, before) => {
+      if (tab !== before.tab) settle();
+    });
   return details;
 }

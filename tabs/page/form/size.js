@@ -21,15 +21,22 @@ export const follows = (values, tab) => canFollow(tab) && values[followKey(tab)]
 /** Pixels that a side of the start picture gains; 0 where nothing sensible was typed. */
 export const gainOf = (values, side) => Math.max(0, number(values[`init_image.outpaint.${side}`]) || 0);
 
-const isExtended = (values, tab) => tab === "inpaint" && Boolean(values["init_image.image"]) && values["inpaint.mode"] === "extend";
-const isPainted = (values, tab) => tab === "inpaint" && Boolean(values["init_image.image"]) && values["inpaint.mode"] !== "extend";
+const isExtended = (values, tab) =>
+  tab === "inpaint" && Boolean(values["init_image.image"]) && values["inpaint.mode"] === "extend";
+const isPainted = (values, tab) =>
+  tab === "inpaint" && Boolean(values["init_image.image"]) && values["inpaint.mode"] !== "extend";
 const isArea = (values, tab) => isPainted(values, tab) && values["mask.area"] === "masked";
 
 /** Whether what is painted is put back into the start picture, which keeps its size. */
-export const keepsSize = (values, tab) => isPainted(values, tab) && (isArea(values, tab) || follows(values, tab) || Boolean(values["mask.keep_size"]));
+export const keepsSize = (values, tab) =>
+  isPainted(values, tab) && (isArea(values, tab) || follows(values, tab) || Boolean(values["mask.keep_size"]));
 
 /** The start picture with the sides it gains. */
-export const extended = (values) => extendedSize(values["init_image.image"], /** @type {any} */ (Object.fromEntries(SIDES.map((side) => [side, gainOf(values, side)]))));
+export const extended = (values) =>
+  extendedSize(
+    values["init_image.image"],
+    /** @type {any} */ (Object.fromEntries(SIDES.map((side) => [side, gainOf(values, side)]))),
+  );
 
 /** What a model usually makes. */
 export const usualSize = (model) => model?.defaults ?? { width: 512, height: 512 };
@@ -44,7 +51,9 @@ export function sizeOf(values, tab) {
   if (!follows(values, tab)) return { width: number(values.width), height: number(values.height) };
   const { width, height } = usualSize(values.model);
   // Only the masked area is painted: at the model's own size.
-  return isArea(values, tab) ? { width, height } : followedSize(values["init_image.image"], { width, height }, tab === "inpaint");
+  return isArea(values, tab)
+    ? { width, height }
+    : followedSize(values["init_image.image"], { width, height }, tab === "inpaint");
 }
 
 /** The size of what comes out: of the hires pass; of the picture, where what is painted is put back into it. */
@@ -78,18 +87,26 @@ export function sizeNote(values, tab) {
   if (!(size.width > 0 && size.height > 0) || isSame(size, picture)) return "";
   const own = `The picture is ${pixels(picture.width, picture.height)}`;
   if (keepsSize(values, tab)) {
-    return `${own} and keeps its size; ${isArea(values, tab) ? "the masked area" : "it"} is painted at ${pixels(size.width, size.height)}.`;
+    const painted = isArea(values, tab) ? "the masked area" : "it";
+    return `${own} and keeps its size; ${painted} is painted at ${pixels(size.width, size.height)}.`;
   }
   if (!follows(values, tab)) {
-    if (values["init_image.resize"] !== "crop" || size.width * picture.height === size.height * picture.width) return "";
+    if (values["init_image.resize"] !== "crop" || size.width * picture.height === size.height * picture.width)
+      return "";
     return `${own}: what does not fit ${pixels(size.width, size.height)} is cut off. “Picture” keeps its shape.`;
   }
-  const { side: [low, high], side_multiple: step, size_room: room } = config.limits;
+  const {
+    side: [low, high],
+    side_multiple: step,
+    size_room: room,
+  } = config.limits;
   const usual = usualSize(values.model);
   const result = `and is brought to ${pixels(size.width, size.height)}`;
   if (picture.width * picture.height > room * usual.width * usual.height) {
-    return `${own} ${result}: ${values.model?.title ?? "the model"} usually makes ${pixels(usual.width, usual.height)}.`;
+    const model = values.model?.title ?? "the model";
+    return `${own} ${result}: ${model} usually makes ${pixels(usual.width, usual.height)}.`;
   }
   const isOutside = Math.min(picture.width, picture.height) < low || Math.max(picture.width, picture.height) > high;
-  return `${own} ${result}: sides are ${isOutside ? `${low} to ${high}` : `multiples of ${step}`}; what is left over is cut off.`;
+  const sides = isOutside ? `${low} to ${high}` : `multiples of ${step}`;
+  return `${own} ${result}: sides are ${sides}; what is left over is cut off.`;
 }

@@ -20,17 +20,31 @@ export const hiresSize = (size, scale) => both(size, (side) => toMultiple(side *
 export const upscaledSize = (size, scale) => both(size, (side) => round(side * scale));
 
 /** What of a picture stays when it is extended: cut at the right and at the foot. */
-export const innerSize = (size) => both(size, (side) => Math.floor(side / config.limits.side_multiple) * config.limits.side_multiple);
+export const innerSize = (size) =>
+  both(size, (side) => Math.floor(side / config.limits.side_multiple) * config.limits.side_multiple);
 
-/** The size of a picture with the sides it gains. @param {{left: number, right: number, up: number, down: number}} gained */
-export function extendedSize(size, { left, right, up, down }) {
+/**
+ * The size of a picture with the sides it gains.
+ * @param {{width: number, height: number}} size
+ * @param {{left: number, right: number, up: number, down: number}} gained
+ */
+export function extendedSize(size, gained) {
+  const { left, right, up, down } = gained;
   const { width, height } = innerSize(size);
   return { width: width + left + right, height: height + up + down };
 }
 
-/** The size that is painted of a start picture, on a model that usually makes `usual`. isMasked: under a mask there is more room */
+/**
+ * The size that is painted of a start picture, on a model that usually makes `usual`. isMasked: under a mask there is
+ * more room
+ */
 export function followedSize(size, usual, isMasked = false) {
-  const { side: [low, high], size_room, masked_room, max_pixels } = config.limits;
+  const {
+    side: [low, high],
+    size_room,
+    masked_room,
+    max_pixels,
+  } = config.limits;
   const [room, most] = isMasked ? [masked_room, max_pixels] : [size_room, Infinity];
   const [pixels, usually] = [size.width * size.height, Math.min(usual.width * usual.height, most)];
   const scale = pixels > Math.min(room * usually, most) ? Math.sqrt(usually / pixels) : 1;

@@ -7,7 +7,12 @@ import { change, form, number, typed } from "./form.js";
 /** A fresh unit: the contract's defaults, no model, no picture; `map` is the preview of its preprocessor. */
 export function emptyUnit(part) {
   const own = Object.entries(config.defaults).filter(([path]) => path.startsWith(`${part}.`));
-  return { model: "", image: null, map: null, ...Object.fromEntries(own.map(([path, value]) => [path.slice(part.length + 1), typed(value)])) };
+  return {
+    model: "",
+    image: null,
+    map: null,
+    ...Object.fromEntries(own.map(([path, value]) => [path.slice(part.length + 1), typed(value)])),
+  };
 }
 
 /** The units of a part. */
@@ -23,17 +28,21 @@ export function setUnit(part, index, patch) {
 
 /** One more unit, if the contract allows it. */
 export function addUnit(part, patch = {}) {
-  if (unitsOf(part).length < config.limits[part]) change({ [part]: [...unitsOf(part), { ...emptyUnit(part), ...patch }] });
+  if (unitsOf(part).length < config.limits[part])
+    change({ [part]: [...unitsOf(part), { ...emptyUnit(part), ...patch }] });
 }
 
 /** Take a unit out; Undo brings it back. */
 export function removeUnit(part, index) {
   const before = unitsOf(part);
   change({ [part]: before.filter((_, at) => at !== index) });
-  if (!isBlank(before[index])) offerUndo(`${config.labels[part]} ${index + 1} was removed.`, () => change({ [part]: before }));
+  if (!isBlank(before[index]))
+    offerUndo(`${config.labels[part]} ${index + 1} was removed.`, () => change({ [part]: before }));
 }
 
-/** Put a picture into the first unit that has none, else into a new one. Returns which, or -1 where none can be added. */
+/**
+ * Put a picture into the first unit that has none, else into a new one. Returns which, or -1 where none can be added.
+ */
 export function takeIntoUnit(part, picture) {
   const units = unitsOf(part);
   const index = units.findIndex((unit) => !unit.image);
@@ -59,10 +68,17 @@ export function unitVia(part, index, name, judge = () => null) {
 }
 
 /** A part as a whole, for what the server says of all its units together. @returns {import("./bound.js").Via} */
-export const wholeVia = (part) => ({ get: unitsOf.bind(null, part), set: () => {}, standard: () => "", judge: () => null, field: part });
+export const wholeVia = (part) => ({
+  get: unitsOf.bind(null, part),
+  set: () => {},
+  standard: () => "",
+  judge: () => null,
+  field: part,
+});
 
 /** A unit's values as a recipe wants them; empty ones are left out. */
 export function unitFields(part, unit) {
+  /** @type {Object<string, any>} */
   const found = {};
   for (const [path, standard] of Object.entries(config.defaults)) {
     const name = path.slice(part.length + 1);

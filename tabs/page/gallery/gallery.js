@@ -1,4 +1,4 @@
-// Justified rows of pictures by day; one of them large is the loupe. Loads when its tab is first opened.
+// Justified rows of pictures by day; one of them large is the lightbox. Loads when its tab is first opened.
 
 import { thumbnailUrl } from "../core/api.js";
 import { awaitPicture, loadAgain, stopAwaiting } from "../core/missing_images.js";
@@ -6,27 +6,49 @@ import { go, route } from "../core/route.js";
 import { day, moment, some } from "../core/words.js";
 import { pictureKeys } from "../result/image_actions.js";
 import { titleOfPicture } from "../result/records.js";
-import { button, h, icon, setText } from "../ui/dom.js";
+import { allWithin, button, h, icon, setText, targetOf } from "../ui/dom.js";
 import { makeDraggable } from "../ui/drag.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { plainKey } from "../ui/shortcut.js";
 import { makeGalleryData } from "./gallery_data.js";
-import { makeLoupe } from "./lightbox.js";
+import { makeLightbox } from "./lightbox.js";
 
 const TYPING_MS = 250;
 
 /** Fill the part. */
 export function gallery(element) {
   const data = makeGalleryData();
-  const loupe = makeLoupe(data);
-  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: "Search prompts and models", "aria-label": "Search pictures", autocomplete: "off", spellcheck: "false" }));
+  const lightbox = makeLightbox(data);
+  const search = h("input", {
+    type: "search",
+    placeholder: "Search prompts and models",
+    "aria-label": "Search pictures",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const total = h("p.total", {});
-  const newer = button({ label: "", icon: "up", kind: "outlined.newer", onclick: () => { data.reload(); scrollTo({ top: 0 }); } });
+  const newer = button({
+    label: "",
+    icon: "up",
+    kind: "outlined.newer",
+    onclick: () => {
+      data.reload();
+      scrollTo({ top: 0 });
+    },
+  });
   const days = h("div.days", {});
   const none = h("p.none", { hidden: true });
   const moreButton = button({ label: "Show more", kind: "outlined.more", onclick: data.more });
-  const grid = h("div.grid-view", {}, h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total), newer, days, none, moreButton);
-  const root = h("section.gallery", { "aria-label": "Pictures" }, grid, loupe.element);
+  const grid = h(
+    "div.grid-view",
+    {},
+    h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total),
+    newer,
+    days,
+    none,
+    moreButton,
+  );
+  const root = h("section.gallery", { "aria-label": "Pictures" }, grid, lightbox.element);
   element.replaceChildren(root);
   rove(days, ".tile", { twoWay: true });
 
@@ -49,7 +71,19 @@ export function gallery(element) {
     if (none.hidden) return;
     if (problem) setText(none, problem);
     else if (!wanted) setText(none, "No pictures yet. What you generate appears here by itself.");
-    else none.replaceChildren(`Nothing matches “${wanted}”. `, button({ label: "Clear search", kind: "link", onclick: () => { search.value = ""; data.reload(""); search.focus(); } }));
+    else
+      none.replaceChildren(
+        `Nothing matches “${wanted}”. `,
+        button({
+          label: "Clear search",
+          kind: "link",
+          onclick: () => {
+            search.value = "";
+            data.reload("");
+            search.focus();
+          },
+        }),
+      );
   }
 
   // Tiles are kept by id, so that a further page or a mark moves and reloads nothing that is there.
@@ -62,33 +96,54 @@ export function gallery(element) {
     }
     const alive = new Set(records.map((record) => record.id));
     // What is gone leaves first: a tile that is moved instead would lose the focus.
-    for (const [id, one] of [...tiles]) if (!alive.has(id)) { one.remove(); tiles.delete(id); }
+    for (const [id, one] of [...tiles])
+      if (!alive.has(id)) {
+        one.remove();
+        tiles.delete(id);
+      }
     const sections = [...wanted].map(([name, members]) => {
-      const kept = [...days.children].find((child) => child.dataset.day === name)
-        ?? h("section.day", { "data-day": name, "aria-label": name }, h("h2", {}, name), h("div.rows", {}));
-      const row = kept.querySelector(".rows");
+      const kept =
+        allWithin(days, ":scope > .day").find((child) => child.dataset.day === name) ??
+        h("section.day", { "data-day": name, "aria-label": name }, h("h2", {}, name), h("div.rows", {}));
+      const row = /** @type {HTMLElement} */ (kept.querySelector(".rows"));
       members.forEach((record, index) => {
         const one = tile(record);
         if (row.children[index] !== one) row.insertBefore(one, row.children[index] ?? null);
       });
-      while (row.children.length > members.length) row.lastChild.remove();
+      while (row.children.length > members.length) row.lastChild?.remove();
       return kept;
     });
     sections.forEach((section, index) => {
       if (days.children[index] !== section) days.insertBefore(section, days.children[index] ?? null);
     });
-    while (days.children.length > sections.length) days.lastChild.remove();
-    const all = /** @type {HTMLElement[]} */ ([...days.querySelectorAll(".tile")]);
+    while (days.children.length > sections.length) days.lastChild?.remove();
+    const all = allWithin(days, ".tile");
     if (!all.some((one) => one.tabIndex === 0)) settleTabStop(all);
   }
 
   function tile(record) {
     let made = tiles.get(record.id);
     if (!made) {
-      const image = h("img", { src: thumbnailUrl(record.id), alt: "", loading: "lazy", decoding: "async", onerror: () => miss(made, record.id, "load") });
-      made = h("button.tile", { type: "button", tabindex: "-1", "data-id": record.id, style: `--a:${record.width / record.height}`,
-        "aria-label": `${titleOfPicture(record)}, ${moment(record.created_at)}` },
-      image, h("span.cell-words", {}, "File missing"), icon("starred"));
+      const image = h("img", {
+        src: thumbnailUrl(record.id),
+        alt: "",
+        loading: "lazy",
+        decoding: "async",
+        onerror: () => miss(made, record.id, "load"),
+      });
+      made = h(
+        "button.tile",
+        {
+          type: "button",
+          tabindex: "-1",
+          "data-id": record.id,
+          style: `--a:${record.width / record.height}`,
+          "aria-label": `${titleOfPicture(record)}, ${moment(record.created_at)}`,
+        },
+        image,
+        h("span.cell-words", {}, "File missing"),
+        icon("starred"),
+      );
       makeDraggable(made, () => record.id);
       tiles.set(record.id, made);
     }
@@ -102,7 +157,10 @@ export function gallery(element) {
   function miss(made, id, by) {
     made.classList.add("broken");
     made.dataset.missing = by;
-    awaitPicture(made, id, () => { restore(made); data.found(id); });
+    awaitPicture(made, id, () => {
+      restore(made);
+      data.found(id);
+    });
   }
 
   function restore(made) {
@@ -113,15 +171,15 @@ export function gallery(element) {
   }
 
   days.addEventListener("click", (event) => {
-    const id = event.target.closest(".tile")?.dataset.id;
+    const id = targetOf(event, ".tile")?.dataset.id;
     if (id) go("gallery", id);
   });
   days.addEventListener("keydown", (event) => {
-    const record = data.state.get().records.find((one) => one.id === event.target.closest(".tile")?.dataset.id);
+    const record = data.state.get().records.find((one) => one.id === targetOf(event, ".tile")?.dataset.id);
     if (record) pictureKeys(event, record, () => neighbor(event.target).focus());
   });
   const neighbor = (one) => {
-    const all = [...days.querySelectorAll(".tile")];
+    const all = allWithin(days, ".tile");
     const at = all.indexOf(one);
     return all[at + 1] ?? all[at - 1] ?? search;
   };
@@ -129,20 +187,30 @@ export function gallery(element) {
   route.watch(({ tab, id }, was) => {
     if (tab !== "gallery") return;
     grid.hidden = id !== null;
-    if (id) loupe.open(id);
+    if (id) lightbox.open(id);
     else {
-      loupe.close();
+      lightbox.close();
       if (data.state.get().newer) data.reload();
-      if (was?.id) tiles.get(loupe.last() ?? was.id)?.focus();
+      if (was?.id) tiles.get(lightbox.last() ?? was.id)?.focus();
     }
   });
   addEventListener("keydown", (event) => {
-    if (plainKey(event) === "/" && route.get().tab === "gallery" && !grid.hidden && !event.target.closest("input, textarea")) {
+    if (
+      plainKey(event) === "/" &&
+      route.get().tab === "gallery" &&
+      !grid.hidden &&
+      !targetOf(event, "input, textarea")
+    ) {
       event.preventDefault();
       search.focus();
     }
   });
   data.state.watch(draw);
-  new IntersectionObserver(([entry]) => { if (entry.isIntersecting) data.more(); }, { rootMargin: "800px" }).observe(moreButton);
+  new IntersectionObserver(
+    ([entry]) => {
+      if (entry.isIntersecting) data.more();
+    },
+    { rootMargin: "800px" },
+  ).observe(moreButton);
   data.reload();
 }

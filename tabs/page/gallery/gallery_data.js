@@ -10,7 +10,15 @@ const PAGE = 60;
  * @returns an object whose `state` is {records, total, search, isLoading, hasMore, newer, problem}
  */
 export function makeGalleryData() {
-  const state = observable({ records: [], total: 0, search: "", isLoading: false, hasMore: true, newer: 0, problem: "" });
+  const state = observable({
+    records: /** @type {any[]} */ ([]),
+    total: 0,
+    search: "",
+    isLoading: false,
+    hasMore: true,
+    newer: 0,
+    problem: "",
+  });
   const removed = new Map();
   let before = null;
   let asked = 0;
@@ -43,7 +51,7 @@ export function makeGalleryData() {
       before = found.next_before;
       set({ ...take(found), total: found.total, hasMore: before !== null, isLoading: false, problem: "" });
     } catch (problem) {
-      if (mine === asked) set({ isLoading: false, problem: problem.message });
+      if (mine === asked) set({ isLoading: false, problem: /** @type {Error} */ (problem).message });
     }
   }
 
@@ -62,7 +70,9 @@ export function makeGalleryData() {
     if (kind === "changed") {
       set({ records: records.map((record) => (ids.includes(record.id) ? { ...record, favorite } : record)) });
     } else if (kind === "removed") {
-      records.forEach((record, index) => { if (ids.includes(record.id)) removed.set(record.id, { record, index }); });
+      records.forEach((record, index) => {
+        if (ids.includes(record.id)) removed.set(record.id, { record, index });
+      });
       const rest = records.filter((record) => !ids.includes(record.id));
       set({ records: rest, total: total - (records.length - rest.length) });
     } else if (kind === "restored") {

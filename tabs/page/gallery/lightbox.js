@@ -11,7 +11,7 @@ import { download, favorite, pictureKeys, remove, useSettings } from "../result/
 import { MOST_ENLARGED } from "../result/image_grid.js";
 import { titleOfPicture } from "../result/records.js";
 import { openSendMenu } from "../result/send_to.js";
-import { button, h, setText } from "../ui/dom.js";
+import { button, h, setText, targetOf } from "../ui/dom.js";
 import { makeDraggable } from "../ui/drag.js";
 import { countEscape } from "../ui/layers.js";
 import { recipeList } from "./recipe_list.js";
@@ -20,35 +20,78 @@ const FILM = 11;
 const SWIPE_PX = 48;
 
 /** @param {ReturnType<import("./gallery_data.js").makeGalleryData>} data */
-export function makeLoupe(data) {
+export function makeLightbox(data) {
   /** @type {any} */
   let record = null;
   let lastId = null;
-  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.loupe-picture", { alt: "", onerror: miss })));
+  const picture = onBackground(h("img.lightbox-picture", { alt: "", onerror: miss }));
   const position = h("span.position", {});
-  const star = button({ label: "Favorite", icon: "star", words: false, onclick: () => favorite([record.id], !record.favorite) });
-  const previous = button({ label: "Previous picture", icon: "left", words: false, quick: true, onclick: () => step(-1) });
+  const star = button({
+    label: "Favorite",
+    icon: "star",
+    words: false,
+    onclick: () => favorite([record.id], !record.favorite),
+  });
+  const previous = button({
+    label: "Previous picture",
+    icon: "left",
+    words: false,
+    quick: true,
+    onclick: () => step(-1),
+  });
   const next = button({ label: "Next picture", icon: "right", words: false, quick: true, onclick: () => step(1) });
-  const bar = h("div.loupe-bar", {}, button({ label: "Gallery", icon: "left", onclick: leave }), h("span.spring", {}),
-    star, button({ label: "Delete", icon: "trash", words: false, onclick: removeThis }), position, previous, next);
+  const bar = h(
+    "div.lightbox-bar",
+    {},
+    button({ label: "Gallery", icon: "left", onclick: leave }),
+    h("span.spring", {}),
+    star,
+    button({ label: "Delete", icon: "trash", words: false, onclick: removeThis }),
+    position,
+    previous,
+    next,
+  );
   const film = h("div.film", { role: "group", "aria-label": "Neighbors" });
-  const view = h("div.loupe-view", { tabindex: "-1" }, picture, h("p.loupe-missing", {}, "File missing. Its recipe is still here."));
+  const view = h(
+    "div.lightbox-view",
+    { tabindex: "-1" },
+    picture,
+    h("p.lightbox-missing", {}, "File missing. Its recipe is still here."),
+  );
   const when = h("p.hint", {});
-  const send = button({ label: "Send to", icon: "send", kind: "outlined", onclick: () => openSendMenu(send, record.id) });
+  const send = button({
+    label: "Send to",
+    icon: "send",
+    kind: "outlined",
+    onclick: () => openSendMenu(send, record.id),
+  });
   send.setAttribute("aria-haspopup", "menu");
   makeDraggable(picture, () => record?.id);
   const recipe = h("div.recipe-body", {});
-  const side = h("aside.loupe-side", { "aria-label": "Recipe", tabindex: "-1" }, h("h2", {}, "Recipe"), when,
-    h("div.loupe-actions", {},
+  const side = h(
+    "aside.lightbox-side",
+    { "aria-label": "Recipe", tabindex: "-1" },
+    h("h2", {}, "Recipe"),
+    when,
+    h(
+      "div.lightbox-actions",
+      {},
       button({ label: "Use settings", kind: "filled", onclick: () => useSettings(record) }),
-      send, button({ label: "Download", kind: "outlined", onclick: () => download([record.id]) })), recipe);
-  const root = h("div.loupe", { hidden: true }, h("div.loupe-wall", {}, bar, view, film), side);
+      send,
+      button({ label: "Download", kind: "outlined", onclick: () => download([record.id]) }),
+    ),
+    recipe,
+  );
+  const root = h("div.lightbox", { hidden: true }, h("div.lightbox-wall", {}, bar, view, film), side);
 
   const index = () => data.state.get().records.findIndex((one) => one.id === record?.id);
 
   async function open(id) {
     root.hidden = false;
-    if (record?.id === id) { draw(); return; }
+    if (record?.id === id) {
+      draw();
+      return;
+    }
     const isFirst = record === null;
     try {
       record = await data.find(id);
@@ -95,7 +138,10 @@ export function makeLoupe(data) {
       picture.style.setProperty("--most", `${record.width * MOST_ENLARGED}px`);
       picture.src = url;
       picture.alt = `Generated: ${titleOfPicture(record)}`;
-      setText(when, [moment(record.created_at), record.seconds && duration(record.seconds)].filter(Boolean).join(" · "));
+      setText(
+        when,
+        [moment(record.created_at), record.seconds && duration(record.seconds)].filter(Boolean).join(" · "),
+      );
       recipe.replaceChildren(recipeList(record));
     }
     const { records, total } = data.state.get();
@@ -113,9 +159,20 @@ export function makeLoupe(data) {
     const key = JSON.stringify([shown.map((one) => one.id), record.id]);
     if (film.dataset.key === key) return;
     film.dataset.key = key;
-    film.replaceChildren(...shown.map((one) => h("button.slot", { type: "button", "aria-current": one.id === record.id ? "true" : null,
-      "aria-label": titleOfPicture(one, 60), onclick: () => go("gallery", one.id, { replace: true }) },
-    comesBack(h("img", { src: thumbnailUrl(one.id), alt: "" }), () => one.id))));
+    film.replaceChildren(
+      ...shown.map((one) =>
+        h(
+          "button.slot",
+          {
+            type: "button",
+            "aria-current": one.id === record.id ? "true" : null,
+            "aria-label": titleOfPicture(one, 60),
+            onclick: () => go("gallery", one.id, { replace: true }),
+          },
+          comesBack(h("img", { src: thumbnailUrl(one.id), alt: "" }), () => one.id),
+        ),
+      ),
+    );
   }
 
   function step(by) {
@@ -139,10 +196,22 @@ export function makeLoupe(data) {
 
   root.addEventListener("keydown", (event) => {
     if (!record) return;
-    if (event.key === "Escape") { event.stopPropagation(); leave(); return; }
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      leave();
+      return;
+    }
     const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-    if (by && !event.target.closest(".loupe-side")) { event.preventDefault(); step(by); return; }
-    if (event.key === "Delete") { event.preventDefault(); removeThis(); return; }
+    if (by && !targetOf(event, ".lightbox-side")) {
+      event.preventDefault();
+      step(by);
+      return;
+    }
+    if (event.key === "Delete") {
+      event.preventDefault();
+      removeThis();
+      return;
+    }
     pictureKeys(event, record, () => {});
   });
   swipe(view, { left: () => step(1), right: () => step(-1), down: leave });
@@ -152,7 +221,10 @@ export function makeLoupe(data) {
     if (!root.hidden) draw();
   });
   news.later(({ kind, ids, favorite }) => {
-    if (kind === "changed" && record && ids.includes(record.id)) { record = { ...record, favorite }; draw(); }
+    if (kind === "changed" && record && ids.includes(record.id)) {
+      record = { ...record, favorite };
+      draw();
+    }
   });
   return { element: root, open, close, last: () => lastId };
 }
@@ -160,15 +232,23 @@ export function makeLoupe(data) {
 // One finger, clearly in one direction; pinching stays the browser's.
 function swipe(element, { left, right, down }) {
   let from = null;
-  element.addEventListener("touchstart", (event) => {
-    from = event.touches.length === 1 && (visualViewport?.scale ?? 1) < 1.05 ? event.touches[0] : null;
-  }, { passive: true });
-  element.addEventListener("touchend", (event) => {
-    if (!from || event.touches.length) return;
-    const x = event.changedTouches[0].clientX - from.clientX;
-    const y = event.changedTouches[0].clientY - from.clientY;
-    from = null;
-    if (Math.abs(x) > SWIPE_PX && Math.abs(x) > 2 * Math.abs(y)) (x < 0 ? left : right)();
-    else if (y > 2 * SWIPE_PX && y > 2 * Math.abs(x) && scrollY === 0) down();
-  }, { passive: true });
+  element.addEventListener(
+    "touchstart",
+    (event) => {
+      from = event.touches.length === 1 && (visualViewport?.scale ?? 1) < 1.05 ? event.touches[0] : null;
+    },
+    { passive: true },
+  );
+  element.addEventListener(
+    "touchend",
+    (event) => {
+      if (!from || event.touches.length) return;
+      const x = event.changedTouches[0].clientX - from.clientX;
+      const y = event.changedTouches[0].clientY - from.clientY;
+      from = null;
+      if (Math.abs(x) > SWIPE_PX && Math.abs(x) > 2 * Math.abs(y)) (x < 0 ? left : right)();
+      else if (y > 2 * SWIPE_PX && y > 2 * Math.abs(x) && scrollY === 0) down();
+    },
+    { passive: true },
+  );
 }

@@ -10,7 +10,9 @@ import { h } from "../ui/dom.js";
 export function recipeList(record) {
   const { recipe } = record;
   if (!recipe) return h("dl.recipe", {}, ...pairs(upscaleRows(record)));
-  const prompts = [h("div.long", {}, h("dt", {}, config.labels.prompt), h("dd.prompt", {}, recipe.prompt || "No prompt"))];
+  const prompts = [
+    h("div.long", {}, h("dt", {}, config.labels.prompt), h("dd.prompt", {}, recipe.prompt || "No prompt")),
+  ];
   if (recipe.negative_prompt) {
     prompts.push(h("div.long", {}, h("dt", {}, config.labels.negative_prompt), h("dd", {}, recipe.negative_prompt)));
   }
@@ -32,8 +34,10 @@ export function recipeList(record) {
   return h("dl.recipe", {}, ...prompts, h("hr", {}), ...pairs(rows));
 }
 
-const pairs = (rows) => rows.filter(Boolean).map(([name, value]) =>
-  h("div", {}, h("dt", {}, name), h(name === "Seed" ? "dd.mono" : "dd", {}, value)));
+const pairs = (rows) =>
+  rows
+    .filter(Boolean)
+    .map(([name, value]) => h("div", {}, h("dt", {}, name), h(name === "Seed" ? "dd.mono" : "dd", {}, value)));
 
 const nameOf = (model) => modelTitle(model?.name ?? model);
 
@@ -44,9 +48,21 @@ const textWeight = ({ text_weight: weight }) => (typeof weight === "number" ? `,
 function partRows({ init_image: start, mask, controls = [], ip_adapters = [], hires }) {
   return [
     start && ["Strength", short(start.strength)],
-    start?.outpaint && ["Extended", ["left", "right", "up", "down"].filter((side) => start.outpaint[side]).map((side) => `${side} ${start.outpaint[side]} px`).join(", ")],
-    mask && ["Mask", [mask.area === "masked" ? "masked area only" : "whole picture", `blur ${mask.blur} px`].join(", ")],
-    ...controls.map((control) => ["ControlNet", `${nameOf(control.model)} ${short(control.weight)}${control.preprocessor === "none" ? "" : `, ${control.preprocessor}`}`]),
+    start?.outpaint && [
+      "Extended",
+      ["left", "right", "up", "down"]
+        .filter((side) => start.outpaint[side])
+        .map((side) => `${side} ${start.outpaint[side]} px`)
+        .join(", "),
+    ],
+    mask && [
+      "Mask",
+      [mask.area === "masked" ? "masked area only" : "whole picture", `blur ${mask.blur} px`].join(", "),
+    ],
+    ...controls.map((control) => {
+      const preprocessor = control.preprocessor === "none" ? "" : `, ${control.preprocessor}`;
+      return ["ControlNet", `${nameOf(control.model)} ${short(control.weight)}${preprocessor}`];
+    }),
     ...ip_adapters.map((reference) => ["Picture as prompt", `${nameOf(reference.model)} ${short(reference.weight)}`]),
     hires && ["Hires pass", `${short(hires.scale)}×, ${nameOf(hires.upscaler)}, strength ${short(hires.strength)}`],
   ];
@@ -64,6 +80,13 @@ function upscaleRows(record) {
 // The picture it was made from, to go there.
 function parentRow({ parent }) {
   if (!parent) return null;
-  return ["Made from", h("a.parent", { href: `#/gallery/${encodeURIComponent(parent)}` },
-    h("img", { src: thumbnailUrl(parent), alt: "", loading: "lazy", onerror: (event) => event.target.remove() }), "another picture")];
+  return [
+    "Made from",
+    h(
+      "a.parent",
+      { href: `#/gallery/${encodeURIComponent(parent)}` },
+      h("img", { src: thumbnailUrl(parent), alt: "", loading: "lazy", onerror: (event) => event.target.remove() }),
+      "another picture",
+    ),
+  ];
 }

@@ -1,7 +1,7 @@
 // The picture in its new frame, to scale. Each side can be dragged, or moved by arrow keys.
 
 import { config } from "../core/config.js";
-import { broughtUrl, onBackground } from "../core/uploads.js";
+import { onBackground, uploadUrl } from "../core/uploads.js";
 import { form } from "../form/form.js";
 import { extended, gainOf } from "../form/size.js";
 import { innerSize } from "../form/size_rule.js";
@@ -14,7 +14,7 @@ const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown:
 
 /** @returns {{element: HTMLElement}} draws itself whenever the form changes */
 export function extendFrame() {
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "The start picture", draggable: "false" })));
+  const image = onBackground(h("img", { alt: "The start picture", draggable: "false" }));
   const handles = Object.fromEntries(SIDES.map((side) => [side, handle(side)]));
   const frame = h("div.new-frame", {}, image, ...Object.values(handles));
   const element = h("div.extend-frame", {}, frame);
@@ -23,8 +23,15 @@ export function extendFrame() {
   let shown = { scale: 1, x: 0, y: 0 };
 
   function handle(side) {
-    const made = h("button.extend-handle", { type: "button", role: "slider", "data-side": side, "aria-label": `Extend ${side}, in pixels`,
-      "aria-valuemin": "0", "aria-orientation": SIGN[side][0] ? "horizontal" : "vertical", onkeydown: (event) => steer(event, side) });
+    const made = h("button.extend-handle", {
+      type: "button",
+      role: "slider",
+      "data-side": side,
+      "aria-label": `Extend ${side}, in pixels`,
+      "aria-valuemin": "0",
+      "aria-orientation": SIGN[side][0] ? "horizontal" : "vertical",
+      onkeydown: (event) => steer(event, side),
+    });
     let from = null;
     made.addEventListener("pointerdown", (event) => {
       made.setPointerCapture(event.pointerId);
@@ -34,7 +41,12 @@ export function extendFrame() {
     made.addEventListener("pointermove", (event) => {
       if (from) set(side, from.gain + (along(side, event) - from.at) / held.scale);
     });
-    for (const end of ["pointerup", "pointercancel"]) made.addEventListener(end, () => { from = null; held = null; draw(); });
+    for (const end of ["pointerup", "pointercancel"])
+      made.addEventListener(end, () => {
+        from = null;
+        held = null;
+        draw();
+      });
     return made;
   }
 
@@ -60,7 +72,7 @@ export function extendFrame() {
     const now = form.get();
     const picture = now["init_image.image"];
     if (!picture || !element.clientWidth) return;
-    if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
+    if (image.getAttribute("src") !== uploadUrl(picture.sha256)) image.src = uploadUrl(picture.sha256);
     const [left, , up] = SIDES.map((side) => gainOf(now, side));
     const { width, height } = extended(now);
     const kept = innerSize(picture);
@@ -70,8 +82,17 @@ export function extendFrame() {
     const x = held?.x ?? (element.clientWidth - width * scale) / 2 + left * scale;
     const y = held?.y ?? (element.clientHeight - height * scale) / 2 + up * scale;
     shown = { scale, x, y };
-    Object.assign(frame.style, { translate: `${x - left * scale}px ${y - up * scale}px`, width: `${width * scale}px`, height: `${height * scale}px` });
-    Object.assign(image.style, { left: `${left * scale}px`, top: `${up * scale}px`, width: `${kept.width * scale}px`, height: `${kept.height * scale}px` });
+    Object.assign(frame.style, {
+      translate: `${x - left * scale}px ${y - up * scale}px`,
+      width: `${width * scale}px`,
+      height: `${height * scale}px`,
+    });
+    Object.assign(image.style, {
+      left: `${left * scale}px`,
+      top: `${up * scale}px`,
+      width: `${kept.width * scale}px`,
+      height: `${kept.height * scale}px`,
+    });
     for (const side of SIDES) {
       const gained = gainOf(now, side);
       handles[side].setAttribute("aria-valuenow", String(gained));

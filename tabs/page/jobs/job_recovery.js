@@ -1,79 +1,94 @@
-// When the event fails or falls silent, the API is asked what became of the job. Its answers have words, so that whatever
-// stands in the way (a password, a size, a proxy, a restart) reaches the eye.
+// When the event fails or falls silent, the API is asked what became of the job. Its answers have words, so that what
+// stands in the way (a password, a size, a proxy, a restart) can be read.
 
 import { get, inWords, online, post, Unreachable } from "../core/api.js";
 import { windowName } from "../core/store.js";
-import { isSame, toldOf, unfinishedOf } from "./job_looks.js";
+import { isSame, messageOf, unfinishedOf } from "./job_status.js";
+import { isUnderWay } from "./job_view.js";
+import { unconfirmed } from "./unconfirmed_draft.js";
 
 const SILENT_MS = 6000;
-/** For the first word of an event. */
-const UNHEARD_MS = 3000;
+/** For the first message of an event. */
+const FIRST_MESSAGE_MS = 3000;
 const AGAIN_MS = 2000;
 
 /**
- * @param {{view: any, stream: () => string, isLost: () => boolean, isHeard: () => boolean, heardAt: () => number, followed: () => string|null,
- *   unheard: () => any, known: () => string[], follow: (id: string) => void, followAgain: () => void, take: (told: any) => void,
- *   takeBack: () => void, refused: (told: any) => void}} job the stage's job (jobs/job.js). isLost: something is asked for; isHeard: the
- *   event has said something of it; followed: the job it is, if it is known; unheard: the draft that was sent and not heard of;
- *   known: jobs of this window that are not it
+ * @param {import("./job.js").JobStore} store
+ * @param {{followedId: () => string|null, applyMessage: (message: any) => void, takeBack: () => void,
+ *   showRefusal: (refusal: any) => void, follow: (id: string) => void, followAgain: () => void}} act of jobs/job.js
  */
-export function makeRecovery(job) {
+export function makeRecovery(store, act) {
   let isLooking = false;
   let askedAt = 0;
 
+  /** Whether something was requested that has not ended. */
+  const isOpen = () => isUnderWay(store.view.get()) && store.requestText !== "";
+  /** Whether the event has answered the last request. */
+  const isHeard = () => store.heardStream === store.stream;
+
   async function askDirectly() {
-    if (isLooking || !job.isLost()) return;
+    if (isLooking || !isOpen()) return;
     isLooking = true;
-    const stream = job.stream();
+    const { stream } = store;
     try {
-      const id = job.followed();
+      const id = act.followedId();
       if (id) await lookAt(id, stream);
       else await findOrSend(stream);
     } catch (problem) {
       // Without a connection the status line says so, and all of this is done again when it is back.
-      if (stream === job.stream() && !(problem instanceof Unreachable)) job.refused(inWords(problem));
+      if (stream === store.stream && !(problem instanceof Unreachable)) act.showRefusal(inWords(problem));
     } finally {
       isLooking = false;
       askedAt = performance.now();
     }
   }
 
-  // By the event again, which brings previews; while it is silent, from here.
+  // By the event again, which has previews; while it is silent, from here.
   async function lookAt(id, stream) {
     const status = await get(`/jobs/${encodeURIComponent(id)}`);
-    if (stream !== job.stream() || isSame(status, job.view.get())) return;
-    if (job.isHeard()) { job.followAgain(); return; }
-    const told = await toldOf(status);
-    if (stream === job.stream() && !job.isHeard()) job.take(told);
+    if (stream !== store.stream || isSame(status, store.view.get())) return;
+    if (isHeard()) {
+      act.followAgain();
+      return;
+    }
+    const message = await messageOf(status);
+    if (stream === store.stream && !isHeard()) act.applyMessage(message);
   }
 
   async function findOrSend(stream) {
-    const sent = job.unheard();
-    const known = new Set(job.known());
-    const found = (await unfinishedOf(windowName)).filter((one) => !known.has(one.id)).at(-1);
-    if (stream !== job.stream()) return;
-    const id = found?.id ?? (sent ? (await post("/jobs", sent.draft, sent.key)).id : null);
-    if (stream !== job.stream()) return;
-    if (id) job.follow(id);
-    else job.takeBack();
+    const sent = store.cancelOnArrival ? null : unconfirmed.get();
+    // Jobs of this window that are not the one that was sent.
+    const known = new Set([...store.waiting.get(), store.viewBefore.id]);
+    const unfinished = await unfinishedOf(windowName);
+    const found = unfinished.filter((one) => !known.has(one.id)).at(-1);
+    if (stream !== store.stream) return;
+    let id = found?.id ?? null;
+    if (!id && sent) id = (await post("/jobs", sent.draft, sent.key)).id;
+    if (stream !== store.stream) return;
+    if (id) act.follow(id);
+    else act.takeBack();
   }
 
-  // Gradio tells a page nothing of an event that was refused on its way; the browser knows.
-  const isRefused = ({ name, responseStatus }) => name.includes("/gradio_api/queue/join") && (responseStatus === 0 || responseStatus >= 400);
-  new PerformanceObserver((list) => { if (list.getEntries().some(isRefused)) askDirectly(); }).observe({ type: "resource" });
+  // Gradio hides from a page that an event was refused on its way; the browser knows.
+  const isRefused = ({ name, responseStatus }) =>
+    name.includes("/gradio_api/queue/join") && (responseStatus === 0 || responseStatus >= 400);
+  new PerformanceObserver((list) => {
+    if (/** @type {PerformanceResourceTiming[]} */ (list.getEntries()).some(isRefused)) askDirectly();
+  }).observe({ type: "resource" });
 
   return {
     askDirectly,
     /** The connection is back. */
     afterBreak() {
-      if (!job.isLost()) return;
-      if (job.followed()) job.followAgain();
+      if (!isOpen()) return;
+      if (act.followedId()) act.followAgain();
       else askDirectly();
     },
-    /** Look whether the event has said nothing for long; called every second. */
+    /** Ask whether the event has been silent for long; called every second. */
     nudge() {
       const now = performance.now();
-      if (online.get() && now - job.heardAt() >= (job.isHeard() ? SILENT_MS : UNHEARD_MS) && now - askedAt >= AGAIN_MS) askDirectly();
+      const patience = isHeard() ? SILENT_MS : FIRST_MESSAGE_MS;
+      if (online.get() && now - store.heardAt >= patience && now - askedAt >= AGAIN_MS) askDirectly();
     },
   };
 }

@@ -18,23 +18,45 @@ const MOST_WORDS = 12;
 /** Fill the part. */
 export function lora_section(element) {
   const container = element.closest(".gradio-container") ?? document.body;
-  element.replaceChildren(section({ name: "loras", title: config.labels.loras, fields: ["loras", "hypernetworks"], summary: netSummary,
-    body: () => [part("loras", "Add a LoRA", container), part("hypernetworks", "Add a hypernetwork", container)] }));
-  joinRecipe("lora_section", { write: writeNets, read: readNets,
-    rules: { loras: netRule("loras"), hypernetworks: netRule("hypernetworks") } });
+  element.replaceChildren(
+    section({
+      name: "loras",
+      title: config.labels.loras,
+      fields: ["loras", "hypernetworks"],
+      summary: netSummary,
+      body: () => [part("loras", "Add a LoRA", container), part("hypernetworks", "Add a hypernetwork", container)],
+    }),
+  );
+  joinRecipe("lora_section", {
+    write: writeNets,
+    read: readNets,
+    rules: { loras: netRule("loras"), hypernetworks: netRule("hypernetworks") },
+  });
 }
 
 function part(name, label, container) {
   const models = LISTS[name];
   models.refresh();
-  const picker = makePicker({ kind: KIND_OF[name], chosen: () => unitsOf(name).map((unit) => unit.model),
-    onchoose: (model) => { addUnit(name, { model: model.name }); announce(`${model.title} was added.`); } });
+  const picker = makePicker({
+    kind: KIND_OF[name],
+    chosen: () => unitsOf(name).map((unit) => unit.model),
+    onchoose: (model) => {
+      addUnit(name, { model: model.name });
+      announce(`${model.title} was added.`);
+    },
+  });
   container.append(picker.element);
   const add = button({ label, icon: "plus", kind: "outlined", onclick: () => picker.open(add) });
   const none = h("p.hint", {}, `Put a .safetensors file into models/${name}/; it appears here by itself.`);
   const units = h("div.units", {});
   const { box, problem } = field(name, "", h("div.stack", {}, units, none, add), { note: config.explain[name] });
-  showProblem(name, add, problem, { get: () => "", set: () => {}, standard: () => "", judge: () => netRule(name)(form.get()), field: name });
+  showProblem(name, add, problem, {
+    get: () => "",
+    set: () => {},
+    standard: () => "",
+    judge: () => netRule(name)(form.get()),
+    field: name,
+  });
   const made = [];
   const draw = () => {
     const count = unitsOf(name).length;
@@ -42,7 +64,9 @@ function part(name, label, container) {
       made.push(makeRow(name, made.length));
       units.append(made.at(-1));
     }
-    made.forEach((row, index) => { row.hidden = index >= count; });
+    made.forEach((row, index) => {
+      row.hidden = index >= count;
+    });
     const { items, isKnown } = models.state.get();
     none.hidden = !isKnown || items.length > 0;
     add.hidden = count >= config.limits[name] || (isKnown && !items.length);
@@ -59,9 +83,10 @@ function makeRow(name, index) {
   const unit = () => unitsOf(name)[index];
   const title = h("h3", {});
   const line = h("p.hint", {});
-  const face = h("span", {});
+  const thumbnail = h("span", {});
   const words = h("div.trigger-words", { role: "group", "aria-label": "Trigger words" });
   const remove = button({ label: "Remove", icon: "trash", words: false, onclick: () => removeUnit(name, index) });
+  /** @type {HTMLElement[]} */
   const weights = [slider(`${name}.weight`, 0.05, { from: 0, to: 2, label: "Weight" }, via("weight"))];
   if (name === "loras") {
     const text = slider("loras.text_weight", 0.05, { from: 0, to: 2, placeholder: "As weight" }, via("text_weight"));
@@ -80,23 +105,41 @@ function makeRow(name, index) {
     remove.setAttribute("aria-label", `Remove ${title.textContent}`);
     line.className = wrong ? "bad" : "hint";
     setText(line, wrong?.text ?? (model ? modelLine(model) : ""));
-    face.replaceChildren(...(model ? [modelPicture(model, "model-picture")] : []));
+    thumbnail.replaceChildren(...(model ? [modelPicture(model, "model-picture")] : []));
     words.replaceChildren(...(model?.trigger_words ?? []).slice(0, MOST_WORDS).map(trigger));
     words.hidden = !words.childElementCount;
   };
   form.watch(draw);
   LISTS[name].state.later(draw);
-  return h("section.unit.net", { "aria-label": `${config.labels[name]} ${index + 1}` },
-    h("div.unit-head", { "data-field": via("model").field }, h("span.net-name", {}, face, h("span.net-words", {}, title, line)), remove), words, ...weights);
+  return h(
+    "section.unit.net",
+    { "aria-label": `${config.labels[name]} ${index + 1}` },
+    h(
+      "div.unit-head",
+      { "data-field": via("model").field },
+      h("span.net-name", {}, thumbnail, h("span.net-words", {}, title, line)),
+      remove,
+    ),
+    words,
+    ...weights,
+  );
 }
 
 // A trigger word goes into the prompt once; there it stands, pressed.
 function trigger(word) {
   const { prompt } = form.get();
   const isThere = prompt.toLowerCase().includes(word.toLowerCase());
-  return h("button.chip", { type: "button", "aria-pressed": String(isThere), onclick: () => {
-    if (isThere) return;
-    change({ prompt: prompt.trim() ? `${prompt.trimEnd().replace(/,$/, "")}, ${word}` : word });
-    announce(`“${word}” is in the prompt.`);
-  } }, word);
+  return h(
+    "button.chip",
+    {
+      type: "button",
+      "aria-pressed": String(isThere),
+      onclick: () => {
+        if (isThere) return;
+        change({ prompt: prompt.trim() ? `${prompt.trimEnd().replace(/,$/, "")}, ${word}` : word });
+        announce(`“${word}” is in the prompt.`);
+      },
+    },
+    word,
+  );
 }

@@ -16,8 +16,10 @@ const LABEL = { lora: "LoRA", hypernetwork: "Hypernetwork" };
 export function misfit(model, main) {
   if (!main || model.family === main.family || !config.families[model.family]) return "";
   const label = familyLabel(model.family);
-  return `${LABEL[model.kind]} “${model.title}” is for ${label}; ${main.title} is ${familyLabel(main.family)}. `
-    + `Choose ${label.startsWith("SD") ? "an" : "a"} ${label} model or remove it.`;
+  return (
+    `${LABEL[model.kind]} “${model.title}” is for ${label}; ${main.title} is ${familyLabel(main.family)}. ` +
+    `Choose ${label.startsWith("SD") ? "an" : "a"} ${label} model or remove it.`
+  );
 }
 
 const says = (text) => ({ text, fixes: [] });
@@ -29,7 +31,8 @@ export function judgeNet(part, unit, name) {
   if (name !== "model" || !unit.model) return null;
   const { isKnown } = LISTS[part].state.get();
   const model = LISTS[part].find(unit.model);
-  if (!model) return isKnown ? says(`${config.labels[part]} “${unit.model}” is not here. Put it back, or remove it.`) : null;
+  if (!model)
+    return isKnown ? says(`${config.labels[part]} “${unit.model}” is not here. Put it back, or remove it.`) : null;
   if (model.problem) return says(`${model.problem} ${model.hint}`.trim());
   const text = misfit(model, form.get().model);
   return text ? says(text) : null;
@@ -43,7 +46,11 @@ export function writeNets(draft, values) {
   for (const part of Object.keys(LISTS)) {
     const used = unitsOf(part, values).filter((unit) => unit.model);
     if (!used.length) continue;
-    draft[part] = used.map((unit) => ({ ...unitFields(part, unit), model: unit.model, ...(unit.blocks?.length ? { blocks: unit.blocks } : {}) }));
+    draft[part] = used.map((unit) => ({
+      ...unitFields(part, unit),
+      model: unit.model,
+      ...(unit.blocks?.length ? { blocks: unit.blocks } : {}),
+    }));
   }
 }
 
@@ -51,8 +58,15 @@ export function writeNets(draft, values) {
 export function readNets(recipe, patch) {
   for (const part of Object.keys(LISTS)) {
     patch[part] = (recipe[part] ?? []).map((one) => {
-      const values = ["weight", "text_weight"].filter((name) => one[name] !== undefined).map((name) => [name, typed(one[name])]);
-      return { ...emptyUnit(part), ...Object.fromEntries(values), blocks: one.blocks ?? [], model: one.model.name ?? one.model };
+      const values = ["weight", "text_weight"]
+        .filter((name) => one[name] !== undefined)
+        .map((name) => [name, typed(one[name])]);
+      return {
+        ...emptyUnit(part),
+        ...Object.fromEntries(values),
+        blocks: one.blocks ?? [],
+        model: one.model.name ?? one.model,
+      };
     });
   }
 }
@@ -61,6 +75,9 @@ export function readNets(recipe, patch) {
 export function netSummary(values) {
   const used = unitsOf("loras", values).filter((unit) => unit.model);
   const nets = unitsOf("hypernetworks", values).filter((unit) => unit.model);
-  if (used.length === 1 && !nets.length) return `${used[0].model.split("/").pop()} ${short(Number(used[0].weight) || 0)}`;
-  return [used.length && some(used.length, "LoRA"), nets.length && some(nets.length, "hypernetwork")].filter(Boolean).join(", ");
+  if (used.length === 1 && !nets.length)
+    return `${used[0].model.split("/").pop()} ${short(Number(used[0].weight) || 0)}`;
+  return [used.length && some(used.length, "LoRA"), nets.length && some(nets.length, "hypernetwork")]
+    .filter(Boolean)
+    .join(", ");
 }

@@ -13,7 +13,7 @@ const KEEP_MS = 300;
  * @param {(changed: import("./layer.js").Rect|null) => void} tell null: only what can be undone changed
  * @param {() => boolean} isHard whether gray does not count
  */
-export function makePaper(channels, tell, isHard) {
+export function makeCanvasDocument(channels, tell, isHard) {
   let key = "";
   let layer = makeLayer(1, 1, channels);
   let history = makeHistory(layer);
@@ -48,6 +48,7 @@ export function makePaper(channels, tell, isHard) {
   addEventListener("pagehide", keepNow);
 
   function paint(dab) {
+    if (!now) return;
     const area = reach(layer, now.dab, dab);
     if (area) {
       history.keep(area);
@@ -94,7 +95,7 @@ export function makePaper(channels, tell, isHard) {
       now = { dab, brush };
       paint(dab);
     },
-    paint(dab) { if (now) paint(dab); },
+    paint,
     end() {
       if (!now) return;
       now = null;
@@ -111,7 +112,9 @@ export function makePaper(channels, tell, isHard) {
     canUndo: () => history.canUndo(),
     canRedo: () => history.canRedo(),
     whole,
-    clear() { if (!isEmpty()) whole(() => wipe(layer)); },
+    clear() {
+      if (!isEmpty()) whole(() => wipe(layer));
+    },
     invert: () => whole((all) => mapMask(layer, all, (value) => 255 - value)),
     everything: () => whole((all) => mapMask(layer, all, () => 255)),
     /** Set a rectangle. @param {import("./layer.js").Rect} rect */

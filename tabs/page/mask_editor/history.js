@@ -17,7 +17,7 @@ export function makeHistory(layer) {
 
   function rectOf(tile) {
     const [x, y] = [(tile % across) * TILE, Math.floor(tile / across) * TILE];
-    return within(layer, [x, y, x + TILE, y + TILE]);
+    return /** @type {import("./layer.js").Rect} */ (within(layer, [x, y, x + TILE, y + TILE]));
   }
 
   function copyOf(tile) {
@@ -67,9 +67,12 @@ export function makeHistory(layer) {
 
   return {
     /** A step begins; what it is about to change is told by `keep`. */
-    begin() { open = new Map(); },
+    begin() {
+      open = new Map();
+    },
     /** Keep a rectangle as it is now, before it is changed. */
     keep([left, top, right, bottom]) {
+      if (!open) return;
       for (let y = Math.floor(top / TILE); y * TILE < bottom; y += 1) {
         for (let x = Math.floor(left / TILE); x * TILE < right; x += 1) {
           const tile = y * across + x;
@@ -79,7 +82,11 @@ export function makeHistory(layer) {
     },
     /** The step is done. */
     end() {
-      if (open?.size) { past.push(open); future.length = 0; forgetOldest(); }
+      if (open?.size) {
+        past.push(open);
+        future.length = 0;
+        forgetOldest();
+      }
       open = null;
     },
     /** The step was a mistake: as if it had not begun. Returns what changed. */

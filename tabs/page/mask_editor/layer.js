@@ -1,4 +1,4 @@
-// What is painted on a canvas, as plain pixels: one byte each for a mask or a drawing, four for colors.
+// What is painted in a mask editor, as plain pixels: one byte each for a mask or a drawing, four for colors.
 // Strokes are capsules with a clean edge. Knows nothing of screens, pointers or undo.
 
 import { config } from "../core/config.js";
@@ -8,7 +8,8 @@ import { config } from "../core/config.js";
  * @typedef {{isErasing: boolean, hardness: number, strength: number, color: number[]}} Brush hardness, strength:
  *   0..1; color: red, green, blue, for colors only
  * @typedef {[number, number, number, number]} Rect left, top, right, bottom; right and bottom are outside
- * @typedef {{width: number, height: number, channels: 1|4, data: Uint8ClampedArray, total: number, solid: number}} Layer
+ * @typedef {{width: number, height: number, channels: 1|4, data: Uint8ClampedArray, total: number,
+ *   solid: number}} Layer
  *   total: sum of the bytes of a mask; solid: how many of them are masked where gray does not count
  */
 
@@ -58,22 +59,34 @@ export const wholeOf = ({ width, height }) => [0, 0, width, height];
 /** The smallest that holds both; either may be null. */
 export function joined(one, other) {
   if (!one || !other) return one ?? other;
-  return /** @type {Rect} */ ([Math.min(one[0], other[0]), Math.min(one[1], other[1]),
-    Math.max(one[2], other[2]), Math.max(one[3], other[3])]);
+  return /** @type {Rect} */ ([
+    Math.min(one[0], other[0]),
+    Math.min(one[1], other[1]),
+    Math.max(one[2], other[2]),
+    Math.max(one[3], other[3]),
+  ]);
 }
 
 /** What of a rectangle lies on the layer, in whole pixels; null where nothing does. */
 export function within({ width, height }, [left, top, right, bottom]) {
-  const cut = [Math.max(0, Math.floor(left)), Math.max(0, Math.floor(top)),
-    Math.min(width, Math.ceil(right)), Math.min(height, Math.ceil(bottom))];
+  const cut = [
+    Math.max(0, Math.floor(left)),
+    Math.max(0, Math.floor(top)),
+    Math.min(width, Math.ceil(right)),
+    Math.min(height, Math.ceil(bottom)),
+  ];
   return cut[0] < cut[2] && cut[1] < cut[3] ? /** @type {Rect} */ (cut) : null;
 }
 
 /** Where a stroke from one dab to the next reaches. */
 export function reach(layer, from, to) {
   const room = (Math.max(from.size, to.size) + WIDER) / 2 + 1;
-  return within(layer, [Math.min(from.x, to.x) - room, Math.min(from.y, to.y) - room,
-    Math.max(from.x, to.x) + room, Math.max(from.y, to.y) + room]);
+  return within(layer, [
+    Math.min(from.x, to.x) - room,
+    Math.min(from.y, to.y) - room,
+    Math.max(from.x, to.x) + room,
+    Math.max(from.y, to.y) + room,
+  ]);
 }
 
 /** Paint or erase from one dab to the next. */
@@ -81,8 +94,11 @@ export function stroke(layer, from, to, brush) {
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   const pieces = Math.max(1, Math.ceil(length / (LONG * Math.max(from.size, to.size, 8))));
   const more = brush.isErasing ? WIDER : 0;
-  const at = (part) => ({ x: from.x + (to.x - from.x) * part, y: from.y + (to.y - from.y) * part,
-    size: Math.max(LEAST_SIZE, from.size + (to.size - from.size) * part) + more });
+  const at = (part) => ({
+    x: from.x + (to.x - from.x) * part,
+    y: from.y + (to.y - from.y) * part,
+    size: Math.max(LEAST_SIZE, from.size + (to.size - from.size) * part) + more,
+  });
   for (let piece = 0; piece < pieces; piece += 1) capsule(layer, at(piece / pieces), at((piece + 1) / pieces), brush);
 }
 
@@ -128,9 +144,13 @@ function colorPutter({ data }, { isErasing, strength, color }) {
     const at = 4 * index;
     const alpha = data[at + 3] / 255;
     const part = share * strength;
-    if (isErasing) { data[at + 3] = Math.round(255 * alpha * (1 - part)); return; }
+    if (isErasing) {
+      data[at + 3] = Math.round(255 * alpha * (1 - part));
+      return;
+    }
     const next = part + alpha * (1 - part);
-    for (let c = 0; c < 3; c += 1) data[at + c] = Math.round((color[c] * part + data[at + c] * alpha * (1 - part)) / next);
+    for (let c = 0; c < 3; c += 1)
+      data[at + c] = Math.round((color[c] * part + data[at + c] * alpha * (1 - part)) / next);
     data[at + 3] = Math.round(255 * next);
   };
 }
@@ -155,5 +175,8 @@ export function fillFrom(layer, bytes) {
   layer.data.set(bytes);
   layer.total = layer.solid = 0;
   if (layer.channels !== 1) return;
-  for (const value of bytes) { layer.total += value; layer.solid += Number(isSolid(value)); }
+  for (const value of bytes) {
+    layer.total += value;
+    layer.solid += Number(isSolid(value));
+  }
 }

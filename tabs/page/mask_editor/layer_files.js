@@ -11,7 +11,7 @@ function drawn(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
-  return canvas.getContext("2d", { willReadFrequently: true });
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
 }
 
 function imageOf(layer) {
@@ -26,9 +26,13 @@ function imageOf(layer) {
   return made.canvas;
 }
 
-const blobOf = (context) => new Promise((resolve, reject) => {
-  context.canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The browser could not write a PNG."))), "image/png");
-});
+const blobOf = (context) =>
+  new Promise((resolve, reject) => {
+    context.canvas.toBlob(
+      (blob) => (blob ? resolve(blob) : reject(new Error("The browser could not write a PNG."))),
+      "image/png",
+    );
+  });
 
 /**
  * A layer as a PNG of the picture's size: white on black for a mask or a drawing, colors on the picture.
@@ -37,8 +41,13 @@ const blobOf = (context) => new Promise((resolve, reject) => {
  */
 export function pngOf(layer, width, height, under = null) {
   const made = drawn(width, height);
-  if (typeof under === "string") { made.fillStyle = under; made.fillRect(0, 0, width, height); }
-  else if (under) { onBackground(made, width, height); made.drawImage(under, 0, 0, width, height); }
+  if (typeof under === "string") {
+    made.fillStyle = under;
+    made.fillRect(0, 0, width, height);
+  } else if (under) {
+    onBackground(made, width, height);
+    made.drawImage(under, 0, 0, width, height);
+  }
   made.imageSmoothingQuality = "high";
   made.drawImage(imageOf(layer), 0, 0, width, height);
   return blobOf(made);
@@ -57,8 +66,11 @@ export async function readMask(file, layer) {
     bytes[index] = Math.round(0.299 * red + 0.587 * green + 0.114 * blue);
   }
   const size = { width: picture.width, height: picture.height };
-  return { ...size, fits: Math.abs(size.width / size.height - layer.width / layer.height) < 0.02 * (layer.width / layer.height),
-    take: () => fillFrom(layer, bytes) };
+  return {
+    ...size,
+    fits: Math.abs(size.width / size.height - layer.width / layer.height) < 0.02 * (layer.width / layer.height),
+    take: () => fillFrom(layer, bytes),
+  };
 }
 
 // A picture's transparent parts are what is seen behind them.

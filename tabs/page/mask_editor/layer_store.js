@@ -31,8 +31,11 @@ export async function keepLayer(key, { width, height, data }) {
   try {
     await ask("readwrite", (store) => store.put({ width, height, data, at: Date.now() }, key));
     const keys = await ask("readonly", (store) => store.index("at").getAllKeys());
-    for (const old of keys.slice(0, Math.max(0, keys.length - MOST))) await ask("readwrite", (store) => store.delete(old));
-  } catch { /* private mode or full: the page works, it only forgets */ }
+    for (const old of keys.slice(0, Math.max(0, keys.length - MOST)))
+      await ask("readwrite", (store) => store.delete(old));
+  } catch {
+    /* private mode or full: the page works, it only forgets */
+  }
 }
 
 /** The pixels kept under a name for a layer of this size, or null. */

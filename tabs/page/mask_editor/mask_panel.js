@@ -3,7 +3,12 @@
 import { button, field, freshId, h } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 
-const SIDES = [["left", "Left"], ["top", "Top"], ["width", "Width"], ["height", "Height"]];
+const SIDES = [
+  ["left", "Left"],
+  ["top", "Top"],
+  ["width", "Width"],
+  ["height", "Height"],
+];
 
 /**
  * @param {"mask"|"colors"|"drawing"} look
@@ -12,20 +17,39 @@ const SIDES = [["left", "Left"], ["top", "Top"], ["width", "Width"], ["height", 
  */
 export function morePanel(look, act, sizeOf) {
   const problem = h("p.problem", { hidden: true, id: freshId("problem"), role: "alert" });
-  const tell = (text) => { problem.hidden = !text; problem.textContent = text; };
+  const tell = (text) => {
+    problem.hidden = !text;
+    problem.textContent = text;
+  };
   const inputs = SIDES.map(([name, label]) => {
-    const input = /** @type {HTMLInputElement} */ (h("input", { type: "text", inputmode: "numeric", id: freshId(name), autocomplete: "off", "data-number": name }));
+    const input = h("input", {
+      type: "text",
+      inputmode: "numeric",
+      id: freshId(name),
+      autocomplete: "off",
+      "data-number": name,
+    });
     return { name, label, input, box: field("", label, input, { labelFor: input.id }).box };
   });
-  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/png, image/jpeg, image/webp", hidden: true, onchange: async () => {
-    const [chosen] = file.files ?? [];
-    file.value = "";
-    if (!chosen) return;
-    const words = await act.load(chosen);
-    tell(words);
-    if (!words) closeLayer();
-  } }));
-  const done = (work) => () => { work(); closeLayer(); };
+  const file = h("input", {
+    type: "file",
+    accept: "image/png, image/jpeg, image/webp",
+    hidden: true,
+    onchange: async () => {
+      const [chosen] = file.files ?? [];
+      file.value = "";
+      if (!chosen) return;
+      const words = await act.load(chosen);
+      tell(words);
+      if (!words) closeLayer();
+    },
+  });
+  const done = (work) => () => {
+    work();
+    closeLayer();
+  };
+
+  const least = (name) => (name === "width" || name === "height" ? 1 : 0);
 
   function maskRectangle() {
     const size = sizeOf();
@@ -33,28 +57,54 @@ export function morePanel(look, act, sizeOf) {
     const most = { left: size.width - 1, top: size.height - 1, width: size.width - left, height: size.height - top };
     const wrong = inputs.find(({ name, input }) => {
       const value = Number(input.value.trim() || NaN);
-      return !(value >= (name === "width" || name === "height" ? 1 : 0) && value <= most[name]);
+      return !(value >= least(name) && value <= most[name]);
     });
-    if (!wrong) { tell(""); done(() => act.rectangle(left, top, width, height))(); return; }
-    tell(`${wrong.label} is ${wrong.input.value.trim() || "empty"}. Use ${/th|ht/.test(wrong.name) ? 1 : 0} to ${most[wrong.name]}.`);
+    if (!wrong) {
+      tell("");
+      done(() => act.rectangle(left, top, width, height))();
+      return;
+    }
+    const typed = wrong.input.value.trim() || "empty";
+    tell(`${wrong.label} is ${typed}. Use ${least(wrong.name)} to ${most[wrong.name]}.`);
     wrong.input.focus();
   }
 
-  const numbers = h("form.rectangle", { onsubmit: (event) => { event.preventDefault(); maskRectangle(); } },
-    h("p.label", {}, "A rectangle, in pixels"), h("div.four", {}, ...inputs.map(({ box }) => box)), problem,
-    h("button.outlined", { type: "submit" }, h("span.words", {}, "Mask the rectangle")));
-  const rest = h("div.panel-rows", {},
+  const numbers = h(
+    "form.rectangle",
+    {
+      onsubmit: (event) => {
+        event.preventDefault();
+        maskRectangle();
+      },
+    },
+    h("p.label", {}, "A rectangle, in pixels"),
+    h("div.four", {}, ...inputs.map(({ box }) => box)),
+    problem,
+    h("button.outlined", { type: "submit" }, h("span.words", {}, "Mask the rectangle")),
+  );
+  const rest = h(
+    "div.panel-rows",
+    {},
     button({ label: "Mask everything", icon: "invert", onclick: done(act.everything) }),
     button({ label: "Load a mask file", icon: "file", onclick: () => file.click() }),
-    button({ label: "Download the mask", icon: "download", onclick: done(act.download) }), file);
-  const element = /** @type {HTMLDialogElement} */ (h("dialog.canvas-panel", { "aria-label": "More ways to mask" },
-    look === "colors" ? null : numbers, rest));
+    button({ label: "Download the mask", icon: "download", onclick: done(act.download) }),
+    file,
+  );
+  const element = h(
+    "dialog.mask-editor-panel",
+    { "aria-label": "More ways to mask" },
+    look === "colors" ? null : numbers,
+    rest,
+  );
 
   return {
     element,
     /** Open below its button, or close. */
     open(opener) {
-      if (element.open) { closeLayer(); return; }
+      if (element.open) {
+        closeLayer();
+        return;
+      }
       tell("");
       const { width, height } = sizeOf();
       const first = { left: width / 4, top: height / 4, width: width / 2, height: height / 2 };

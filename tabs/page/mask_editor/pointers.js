@@ -11,9 +11,9 @@ const SECOND_MS = 300;
  * @param {{begin: (event: PointerEvent) => void, move: (events: PointerEvent[]) => void, end: () => void,
  *   cancel: () => void, pan: (dx: number, dy: number) => void, zoom: (factor: number, x: number, y: number) => void,
  *   undo: () => void, hover: (event: PointerEvent|null) => void, isPanning: () => boolean,
- *   isInUse: () => boolean}} told
+ *   isInUse: () => boolean}} handlers
  */
-export function listenForStrokes(element, told) {
+export function listenForStrokes(element, handlers) {
   /** @type {Map<number, {x: number, y: number}>} */
   const fingers = new Map();
   let doing = ""; // "", "paint", "pan", "pinch"
@@ -47,38 +47,41 @@ export function listenForStrokes(element, told) {
     travelled = 0;
     mostFingers = 1;
     painter = event.pointerId;
-    doing = told.isPanning() || event.button === 1 ? "pan" : "paint";
-    if (doing === "paint") told.begin(event);
+    doing = handlers.isPanning() || event.button === 1 ? "pan" : "paint";
+    if (doing === "paint") handlers.begin(event);
   }
 
   function startPinch() {
     if (doing === "paint") {
-      if (performance.now() - began < SECOND_MS) told.cancel();
-      else told.end();
+      if (performance.now() - began < SECOND_MS) handlers.cancel();
+      else handlers.end();
     }
     doing = "pinch";
   }
 
   // A pen takes over from a palm that came first.
   function stop() {
-    if (doing === "paint") told.cancel();
+    if (doing === "paint") handlers.cancel();
     fingers.clear();
     doing = "";
   }
 
   function move(event) {
     const before = fingers.get(event.pointerId);
-    if (!before) { if (event.pointerType !== "touch") told.hover(event); return; }
+    if (!before) {
+      if (event.pointerType !== "touch") handlers.hover(event);
+      return;
+    }
     const now = place(event);
     travelled += Math.hypot(now.x - before.x, now.y - before.y);
     if (doing === "pinch") pinch(event.pointerId, before, now);
     fingers.set(event.pointerId, now);
-    if (doing === "pan") told.pan(now.x - before.x, now.y - before.y);
+    if (doing === "pan") handlers.pan(now.x - before.x, now.y - before.y);
     if (doing === "paint" && event.pointerId === painter) {
       const all = event.getCoalescedEvents?.() ?? [];
-      told.move(all.length ? all : [event]);
+      handlers.move(all.length ? all : [event]);
     }
-    if (event.pointerType !== "touch") told.hover(event);
+    if (event.pointerType !== "touch") handlers.hover(event);
   }
 
   function pinch(id, before, now) {
@@ -86,35 +89,43 @@ export function listenForStrokes(element, told) {
     if (!other) return;
     const span = (one) => Math.max(1, Math.hypot(one.x - other.x, one.y - other.y));
     const middle = { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 };
-    told.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
-    told.zoom(span(now) / span(before), middle.x, middle.y);
+    handlers.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
+    handlers.zoom(span(now) / span(before), middle.x, middle.y);
   }
 
   function up(event) {
     if (!fingers.delete(event.pointerId)) return;
     if (doing === "paint" && event.pointerId === painter) {
-      if (event.type === "pointercancel") told.cancel();
-      else told.end();
+      if (event.type === "pointercancel") handlers.cancel();
+      else handlers.end();
       doing = "";
     }
     if (fingers.size) return;
     const isTap = doing === "pinch" && mostFingers === 2 && performance.now() - began < TAP_MS && travelled < TAP_PX;
     doing = "";
     isPen = false;
-    if (isTap && event.type === "pointerup") told.undo();
+    if (isTap && event.type === "pointerup") handlers.undo();
   }
 
   element.addEventListener("pointerdown", down);
   element.addEventListener("pointermove", move);
   element.addEventListener("pointerup", up);
   element.addEventListener("pointercancel", up);
-  element.addEventListener("mousedown", (event) => { if (event.button === 1) event.preventDefault(); });
-  element.addEventListener("pointerleave", () => told.hover(null));
-  // Pinching a trackpad comes as a wheel with Ctrl. A plain wheel scrolls the page until the canvas is in use.
-  element.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey && !told.isInUse()) return;
-    event.preventDefault();
-    const { x, y } = place(event);
-    told.zoom(Math.exp(-event.deltaY * (event.deltaMode === 1 ? 0.05 : event.ctrlKey ? 0.01 : 0.002)), x, y);
-  }, { passive: false });
+  element.addEventListener("mousedown", (event) => {
+    if (event.button === 1) event.preventDefault();
+  });
+  element.addEventListener("pointerleave", () => handlers.hover(null));
+  // Pinching a trackpad comes as a wheel with Ctrl. A plain wheel scrolls the page until the editor is in use.
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey && !handlers.isInUse()) return;
+      event.preventDefault();
+      const { x, y } = place(event);
+      const perPixel = event.ctrlKey ? 0.01 : 0.002;
+      const rate = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 0.05 : perPixel;
+      handlers.zoom(Math.exp(-event.deltaY * rate), x, y);
+    },
+    { passive: false },
+  );
 }

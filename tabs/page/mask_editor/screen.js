@@ -10,41 +10,45 @@ const FILL = 0.62;
 const EDGE = 1;
 /** From this zoom on, single pixels are shown as they are. */
 const BLOCKS = 6;
+/** @typedef {import("./layer.js").Rect} Rect */
+
 const AROUND = Array.from({ length: 8 }, (_, at) => [Math.cos((at * Math.PI) / 4), Math.sin((at * Math.PI) / 4)]);
 
 function context(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, width);
   canvas.height = Math.max(1, height);
-  return canvas.getContext("2d");
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }
 
 /**
  * @param {"mask"|"colors"|"drawing"} look mask: accent with two edges; colors, drawing: as painted
- * @param {{x: number, y: number, scale: number}} at where the picture lies, as in mask_editor/view.js; scale: of the picture
+ * @param {{x: number, y: number, scale: number}} at where the picture lies, as in mask_editor/view.js; scale: of
+ *   the picture
  * @param {() => boolean} isSoft whether a mask may be faint, so that its edges must be looked for
  */
 export function makeScreen(look, at, isSoft) {
-  const picture = onBackground(/** @type {HTMLImageElement} */ (h("img.canvas-picture", { alt: "", draggable: "false", hidden: true })));
-  const ground = h("div.canvas-ground", {}, picture);
-  const canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { "aria-hidden": "true" }));
-  const screen = canvas.getContext("2d");
+  const picture = onBackground(h("img.mask-editor-picture", { alt: "", draggable: "false", hidden: true }));
+  const ground = h("div.mask-editor-ground", {}, picture);
+  const canvas = h("canvas", { "aria-hidden": "true" });
+  const screen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const shape = context(1, 1);
   const edge = context(1, 1);
   /** The layer as an image. */
-  let sheet = context(1, 1);
+  let layerImage = context(1, 1);
   /** @type {import("./layer.js").Layer} */
   let layer = { width: 1, height: 1, channels: 1, data: new Uint8ClampedArray(1), total: 0, solid: 0 };
   /** Pixels of the picture for each of the layer. */
   let each = 1;
   let ratio = 1;
+  /** What is to be drawn again. @type {Rect|null} */
   let dirty = null;
   let accent = "";
 
   // A mask's bytes become the opacity of white; where gray does not count, what counts is shown.
-  function bring([left, top, right, bottom]) {
+  function drawLayer([left, top, right, bottom]) {
     const isHard = look === "mask" && !isSoft();
-    const image = sheet.createImageData(right - left, bottom - top);
+    const image = layerImage.createImageData(right - left, bottom - top);
     let to = 0;
     for (let y = top; y < bottom; y += 1) {
       const from = y * layer.width;
@@ -61,25 +65,42 @@ export function makeScreen(look, at, isSoft) {
         }
       }
     }
-    sheet.putImageData(image, left, top);
+    layerImage.putImageData(image, left, top);
   }
 
-  // From pixels of the layer to those of the screen, grown by so many of them.
+  /**
+   * From pixels of the layer to those of the screen, grown by so many of them.
+   * @returns {Rect|null} left, top, width, height
+   */
   function onScreen([left, top, right, bottom], room) {
     const scale = at.scale * each * ratio;
-    const [x, y] = [Math.max(0, Math.floor(at.x * ratio + left * scale - room)), Math.max(0, Math.floor(at.y * ratio + top * scale - room))];
-    const [x2, y2] = [Math.min(canvas.width, Math.ceil(at.x * ratio + right * scale + room)),
-      Math.min(canvas.height, Math.ceil(at.y * ratio + bottom * scale + room))];
+    const [x, y] = [
+      Math.max(0, Math.floor(at.x * ratio + left * scale - room)),
+      Math.max(0, Math.floor(at.y * ratio + top * scale - room)),
+    ];
+    const [x2, y2] = [
+      Math.min(canvas.width, Math.ceil(at.x * ratio + right * scale + room)),
+      Math.min(canvas.height, Math.ceil(at.y * ratio + bottom * scale + room)),
+    ];
     return x2 > x && y2 > y ? [x, y, x2 - x, y2 - y] : null;
   }
 
+  /** @param {Rect} part */
   function draw(part) {
     const reach = 2 * EDGE * ratio + 1;
     const area = onScreen(part, reach);
-    if (!area) return;
     // The edges in the area also come from shapes beside it.
     const around = onScreen(part, 2 * reach);
-    const clips = look === "mask" ? [[screen, area], [edge, area], [shape, around]] : [[screen, area]];
+    if (!area || !around) return;
+    /** @type {[CanvasRenderingContext2D, Rect][]} */
+    const clips =
+      look === "mask"
+        ? [
+            [screen, area],
+            [edge, area],
+            [shape, around],
+          ]
+        : [[screen, area]];
     for (const [one, clip] of clips) {
       one.save();
       one.beginPath();
@@ -90,22 +111,32 @@ export function makeScreen(look, at, isSoft) {
     const into = look === "mask" ? shape : screen;
     into.imageSmoothingEnabled = at.scale * each < BLOCKS;
     into.imageSmoothingQuality = at.scale * each < 0.6 ? "high" : "low";
-    into.drawImage(sheet.canvas, at.x * ratio, at.y * ratio, layer.width * each * at.scale * ratio, layer.height * each * at.scale * ratio);
+    into.drawImage(
+      layerImage.canvas,
+      at.x * ratio,
+      at.y * ratio,
+      layer.width * each * at.scale * ratio,
+      layer.height * each * at.scale * ratio,
+    );
     if (look === "mask") drawMask(around);
     for (const [one] of clips) one.restore();
   }
 
-  const copy = (to, from, area, dx = 0, dy = 0) => to.drawImage(from.canvas, ...area, area[0] + dx, area[1] + dy, area[2], area[3]);
+  const copy = (to, from, area, dx = 0, dy = 0) =>
+    to.drawImage(from.canvas, ...area, area[0] + dx, area[1] + dy, area[2], area[3]);
 
   // The shape in the accent color, with a white edge and a black one. A soft mask's go around all that is masked,
   // however faintly; a hard one's stay thin where each of its pixels is many of the screen's.
+  /** @param {Rect} area */
   function drawMask(area) {
     if (isSoft()) fill(area);
     const times = isSoft() ? 4 : Math.min(3, Math.max(0, Math.round(Math.log2(at.scale * each * ratio))));
     shape.globalCompositeOperation = "lighter";
     for (let time = 0; time < times; time += 1) copy(shape, shape, area);
     if (!isSoft()) fill(area);
-    const round = (width) => { for (const [x, y] of AROUND) copy(edge, shape, area, x * width * ratio, y * width * ratio); };
+    const round = (width) => {
+      for (const [x, y] of AROUND) copy(edge, shape, area, x * width * ratio, y * width * ratio);
+    };
     round(2 * EDGE);
     edge.globalCompositeOperation = "source-in";
     edge.fillStyle = "black";
@@ -117,6 +148,7 @@ export function makeScreen(look, at, isSoft) {
     copy(screen, edge, area);
   }
 
+  /** @param {Rect} area */
   function fill(area) {
     screen.globalAlpha = FILL;
     copy(screen, shape, area);
@@ -139,29 +171,40 @@ export function makeScreen(look, at, isSoft) {
   return {
     elements: [ground, canvas],
     picture,
-    /** What colors lie on: the picture, or paper. */
+    /** What colors lie on: the picture, or the background. */
     ground: () => (picture.hidden ? config.background : picture),
     /** Another layer, and the picture under it (or none). pictureWidth: in pixels of the picture */
     show(nextLayer, url, pictureWidth) {
       layer = nextLayer;
       each = pictureWidth / layer.width;
-      sheet = context(layer.width, layer.height);
-      bring(wholeOf(layer));
+      layerImage = context(layer.width, layer.height);
+      drawLayer(wholeOf(layer));
       picture.hidden = !url;
       if (url) picture.src = url;
       else picture.removeAttribute("src");
     },
     /** A part of the layer changed. */
-    changed(rect) {
-      bring(rect);
-      dirty = dirty ? [Math.min(dirty[0], rect[0]), Math.min(dirty[1], rect[1]), Math.max(dirty[2], rect[2]), Math.max(dirty[3], rect[3])] : rect;
+    changed(/** @type {Rect} */ rect) {
+      drawLayer(rect);
+      dirty = dirty
+        ? [
+            Math.min(dirty[0], rect[0]),
+            Math.min(dirty[1], rect[1]),
+            Math.max(dirty[2], rect[2]),
+            Math.max(dirty[3], rect[3]),
+          ]
+        : rect;
       soon();
     },
     /** The view moved, the window's size or the theme changed: everything is drawn again. */
     place(width, height) {
       ratio = window.devicePixelRatio || 1;
       const [wide, high] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
-      for (const one of [canvas, shape.canvas, edge.canvas]) if (one.width !== wide || one.height !== high) { one.width = wide; one.height = high; }
+      for (const one of [canvas, shape.canvas, edge.canvas])
+        if (one.width !== wide || one.height !== high) {
+          one.width = wide;
+          one.height = high;
+        }
       accent = getComputedStyle(canvas).getPropertyValue("--accent").trim() || "currentColor";
       ground.style.translate = `${at.x}px ${at.y}px`;
       ground.style.width = `${layer.width * each * at.scale}px`;

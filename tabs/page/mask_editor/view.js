@@ -17,7 +17,10 @@ export function makeView(tell) {
   function fit() {
     isFitted = true;
     const margin = Math.min(MARGIN, room.width * 0.04);
-    at.scale = Math.max(LEAST, Math.min((room.width - 2 * margin) / picture.width, (room.height - 2 * margin) / picture.height, MOST_FITTED));
+    at.scale = Math.max(
+      LEAST,
+      Math.min((room.width - 2 * margin) / picture.width, (room.height - 2 * margin) / picture.height, MOST_FITTED),
+    );
     at.x = (room.width - picture.width * at.scale) / 2;
     at.y = (room.height - picture.height * at.scale) / 2;
     tell();
@@ -40,7 +43,10 @@ export function makeView(tell) {
       picture = nextPicture;
       room = nextRoom;
       if (isOther || isFitted) fit();
-      else { hold(); tell(); }
+      else {
+        hold();
+        tell();
+      }
     },
     /** Zoom by a factor around a point of the window; around its middle without one. */
     zoom(factor, x = room.width / 2, y = room.height / 2) {

@@ -8,10 +8,30 @@ import { bytes, left } from "../core/words.js";
 import { h } from "../ui/dom.js";
 
 /** Kinds of models in the order they are shown, as headings name them. */
-export const KINDS = { checkpoint: "Checkpoints", lora: "LoRAs", embedding: "Embeddings", vae: "VAEs", controlnet: "ControlNets", t2i_adapter: "T2I-Adapters", ip_adapter: "IP-Adapters", upscaler: "Upscalers", hypernetwork: "Hypernetworks" };
+export const KINDS = {
+  checkpoint: "Checkpoints",
+  lora: "LoRAs",
+  embedding: "Embeddings",
+  vae: "VAEs",
+  controlnet: "ControlNets",
+  t2i_adapter: "T2I-Adapters",
+  ip_adapter: "IP-Adapters",
+  upscaler: "Upscalers",
+  hypernetwork: "Hypernetworks",
+};
 
 /** The same of one. */
-export const KIND = { checkpoint: "Checkpoint", lora: "LoRA", embedding: "Embedding", vae: "VAE", controlnet: "ControlNet", t2i_adapter: "T2I-Adapter", ip_adapter: "IP-Adapter", upscaler: "Upscaler", hypernetwork: "Hypernetwork" };
+export const KIND = {
+  checkpoint: "Checkpoint",
+  lora: "LoRA",
+  embedding: "Embedding",
+  vae: "VAE",
+  controlnet: "ControlNet",
+  t2i_adapter: "T2I-Adapter",
+  ip_adapter: "IP-Adapter",
+  upscaler: "Upscaler",
+  hypernetwork: "Hypernetwork",
+};
 
 const LEAST_MEASURED_BYTES = 200_000_000; // a small one says more of the beginning than of the reading
 /** Bytes a second at which the engine reads models, as it was last seen to. */
@@ -28,7 +48,13 @@ engine.later((status) => {
 export function modelLine(model) {
   if (model.problem) return model.problem;
   const ready = memoryWords(model);
-  return [model.family_label || familyLabel(model.family), bytes(model.size_bytes), ready && ready[0].toLowerCase() + ready.slice(1)].filter(Boolean).join(" · ");
+  return [
+    model.family_label || familyLabel(model.family),
+    bytes(model.size_bytes),
+    ready && ready[0].toLowerCase() + ready.slice(1),
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 /** "In memory", "Loads in about 9 s", or nothing where that is not known. */
@@ -46,5 +72,10 @@ export function memoryWords(model) {
 export function modelPicture(model, tag) {
   const letters = h(`span.${tag}`, { "aria-hidden": "true" }, model.title.slice(0, 2));
   if (!model.has_preview) return letters;
-  return h(`img.${tag}`, { src: modelPictureUrl(model.name, model.kind), alt: "", loading: "lazy", onerror: (event) => event.target.replaceWith(letters) });
+  return h(`img.${tag}`, {
+    src: modelPictureUrl(model.name, model.kind),
+    alt: "",
+    loading: "lazy",
+    onerror: (event) => event.target.replaceWith(letters),
+  });
 }

@@ -11,8 +11,18 @@ import { makePicker } from "./model_picker.js";
 
 /** Fill the part. */
 export function model_row(element) {
-  const row = h("button.model-row", { type: "button", "aria-haspopup": "dialog", "aria-expanded": "false", onclick: () => picker.open(row) });
-  const picker = makePicker({ onchoose: (model) => { chooseModel(model); wishFor(model); } });
+  const row = h("button.model-row", {
+    type: "button",
+    "aria-haspopup": "dialog",
+    "aria-expanded": "false",
+    onclick: () => picker.open(row),
+  });
+  const picker = makePicker({
+    onchoose: (model) => {
+      chooseModel(model);
+      wishFor(model);
+    },
+  });
   const { box, problem } = field("model", config.labels.model, row, { note: config.explain.model });
   let key = "";
   const draw = () => {
@@ -22,8 +32,18 @@ export function model_row(element) {
     if (next === key) return;
     key = next;
     row.setAttribute("aria-label", `Model: ${model?.title ?? "none"}, ${line}. Choose another`);
-    row.replaceChildren(...[model && modelPicture(model, "model-picture"),
-      h("span.model-words", {}, h("span.model-name", {}, model?.title ?? "No model"), h(model?.problem ? "span.bad" : "span.hint", {}, line)), icon("down")].filter(Boolean));
+    row.replaceChildren(
+      ...[
+        model && modelPicture(model, "model-picture"),
+        h(
+          "span.model-words",
+          {},
+          h("span.model-name", {}, model?.title ?? "No model"),
+          h(model?.problem ? "span.bad" : "span.hint", {}, line),
+        ),
+        icon("down"),
+      ].filter(Boolean),
+    );
   };
   form.watch(draw);
   engine.later(draw);

@@ -1,6 +1,6 @@
 // One model large: its picture, all that is known of it, and what can be done with it. A layer over the page.
 
-import { get, request } from "../core/api.js";
+import { get, request, sentenceOf } from "../core/api.js";
 import { engine } from "../core/engine.js";
 import { wishFor } from "../core/model_list.js";
 import { bytes, moment } from "../core/words.js";
@@ -12,15 +12,23 @@ import { announce } from "../ui/live.js";
 import { KIND, memoryWords, modelPicture } from "./model_card.js";
 import { remember } from "./models_memory.js";
 
-const PROMPTED = { lora: (name) => `<lora:${name}:1>`, hypernetwork: (name) => `<hypernet:${name}:1>`, embedding: (name) => name.split("/").pop() };
+const PROMPTED = {
+  lora: (name) => `<lora:${name}:1>`,
+  hypernetwork: (name) => `<hypernet:${name}:1>`,
+  embedding: (name) => name.split("/").pop(),
+};
 
 /** @param {any} shop says whether this person manages the models @param {() => void} onchange a model is gone */
 export function makeDetail(shop, onchange) {
   const title = h("h2", {});
-  const body = h("div.sheet-body", {});
+  const body = h("div.dialog-body", {});
   const problem = h("p.problem", { hidden: true, role: "alert" });
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog.sheet-box.model-sheet", { "aria-label": "Model" },
-    h("div.picker-head", {}, title, button({ label: "Close", icon: "close", words: false, onclick: closeLayer })), body));
+  const dialog = h(
+    "dialog.dialog-box.model-dialog",
+    { "aria-label": "Model" },
+    h("div.picker-head", {}, title, button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
+    body,
+  );
   let model = null;
 
   async function open(row, opener) {
@@ -28,14 +36,21 @@ export function makeDetail(shop, onchange) {
     (opener.closest(".gradio-container") ?? document.body).append(dialog);
     draw();
     openLayer(dialog, { opener });
-    const full = await get(`/models/${row.name.split("/").map(encodeURIComponent).join("/")}?kind=${row.kind}`).catch(() => null);
-    if (full && model === row) { model = { ...row, ...full }; draw(); }
+    const full = await get(`/models/${row.name.split("/").map(encodeURIComponent).join("/")}?kind=${row.kind}`).catch(
+      () => null,
+    );
+    if (full && model === row) {
+      model = { ...row, ...full };
+      draw();
+    }
   }
 
   function draw() {
     setText(title, model.title);
     problem.hidden = true;
-    body.replaceChildren(...[model.has_preview && modelPicture(model, "sheet-picture"), facts(model), actions(), problem].filter(Boolean));
+    body.replaceChildren(
+      ...[model.has_preview && modelPicture(model, "dialog-picture"), facts(model), actions(), problem].filter(Boolean),
+    );
   }
 
   function actions() {
@@ -43,26 +58,53 @@ export function makeDetail(shop, onchange) {
     const inMemory = engine.get()?.models?.some((one) => one.name === model.name && one.kind === model.kind);
     const of = { name: model.name, kind: model.kind };
     const use = useAction();
-    return h("div.sheet-actions", {}, use && button({ kind: "filled", ...use }),
-      model.format === "pickle" && isMine && button({ label: "Convert to safetensors", icon: "file", kind: "filled", onclick: act(() => begin("convert", { model: model.name, kind: model.kind })) }),
-      !model.problem && model.kind === "checkpoint" && !inMemory && button({ label: "Read into memory", kind: "outlined", onclick: act(() => remember("prefetch", of)) }),
-      inMemory && isMine && button({ label: "Evict from memory", kind: "outlined", onclick: act(() => remember("evict", of)) }),
-      isMine && deletion());
+    return h(
+      "div.dialog-actions",
+      {},
+      use && button({ kind: "filled", ...use }),
+      model.format === "pickle" &&
+        isMine &&
+        button({
+          label: "Convert to safetensors",
+          icon: "file",
+          kind: "filled",
+          onclick: act(() => begin("convert", { model: model.name, kind: model.kind })),
+        }),
+      !model.problem &&
+        model.kind === "checkpoint" &&
+        !inMemory &&
+        button({ label: "Read into memory", kind: "outlined", onclick: act(() => remember("prefetch", of)) }),
+      inMemory &&
+        isMine &&
+        button({ label: "Evict from memory", kind: "outlined", onclick: act(() => remember("evict", of)) }),
+      isMine && deletion(),
+    );
   }
 
   function useAction() {
     if (model.problem) return null;
     if (model.kind === "checkpoint") {
-      return { label: "Use for pictures", onclick: () => { chooseModel(model); wishFor(model); closeLayer(); announce(`${model.title} is chosen.`); } };
+      return {
+        label: "Use for pictures",
+        onclick: () => {
+          chooseModel(model);
+          wishFor(model);
+          closeLayer();
+          announce(`${model.title} is chosen.`);
+        },
+      };
     }
     const words = PROMPTED[model.kind]?.(model.name);
     if (!words) return null;
-    return { label: "Add to the prompt", onclick: () => {
-      const { prompt } = form.get();
-      change({ prompt: prompt.trim() ? `${prompt.trimEnd()}, ${words}` : words });
-      closeLayer();
-      announce(`${model.title} is in the prompt.`);
-    } };
+    return {
+      label: "Add to the prompt",
+      onclick: () => {
+        const { prompt } = form.get();
+        change({ prompt: prompt.trim() ? `${prompt.trimEnd()}, ${words}` : words });
+        closeLayer();
+        announce(`${model.title} is in the prompt.`);
+      },
+    };
   }
 
   // What can't be undone is asked for in place, never by a browser's dialog.
@@ -70,8 +112,11 @@ export function makeDetail(shop, onchange) {
     const place = h("span.deletion", {});
     const ask = () => {
       const keep = button({ label: "Keep it", kind: "outlined", onclick: rest });
-      place.replaceChildren(h("span.hint", {}, `${bytes(model.size_bytes)} will be gone for good.`),
-        button({ label: `Delete ${model.title}`, icon: "trash", kind: "outlined.danger", onclick: act(remove) }), keep);
+      place.replaceChildren(
+        h("span.hint", {}, `${bytes(model.size_bytes)} will be gone for good.`),
+        button({ label: `Delete ${model.title}`, icon: "trash", kind: "outlined.danger", onclick: act(remove) }),
+        keep,
+      );
       keep.focus();
     };
     const rest = () => place.replaceChildren(button({ label: "Delete the file", icon: "trash", onclick: ask }));
@@ -90,7 +135,7 @@ export function makeDetail(shop, onchange) {
       await work();
       closeLayer();
     } catch (refused) {
-      setText(problem, `${refused.message} ${refused.hint ?? ""}`.trim());
+      setText(problem, sentenceOf(refused));
       problem.hidden = false;
     }
   };
@@ -100,10 +145,24 @@ export function makeDetail(shop, onchange) {
 function facts(model) {
   const rows = [
     ["Kind", [KIND[model.kind], model.detail !== KIND[model.kind] && model.detail].filter(Boolean).join(" · ")],
-    ["Family", [model.family_label, model.variant && model.variant !== "text" && model.kind === "checkpoint" ? model.variant : ""].filter(Boolean).join(" · ")],
-    ["Size", bytes(model.size_bytes)], ["Memory", memoryWords(model)], ["Name in recipes", model.name], ["Alias", model.alias],
-    ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"], ["Changed", model.modified ? moment(model.modified) : ""],
-    ["Trigger words", model.trigger_words?.join(", ")], ["About", model.description], ["Notes", model.notes],
+    [
+      "Family",
+      [
+        model.family_label,
+        model.variant && model.variant !== "text" && model.kind === "checkpoint" ? model.variant : "",
+      ]
+        .filter(Boolean)
+        .join(" · "),
+    ],
+    ["Size", bytes(model.size_bytes)],
+    ["Memory", memoryWords(model)],
+    ["Name in recipes", model.name],
+    ["Alias", model.alias],
+    ["Hash", model.short_hash ? h("span.mono", {}, model.short_hash) : "being computed"],
+    ["Changed", model.modified ? moment(model.modified) : ""],
+    ["Trigger words", model.trigger_words?.join(", ")],
+    ["About", model.description],
+    ["Notes", model.notes],
     ["Left out", model.warnings?.join(" ")],
     ["Problem", model.problem && h("span.bad", {}, `${model.problem} ${model.hint}`)],
   ].filter(([, value]) => value);

@@ -6,7 +6,7 @@ import { learnTitles } from "../core/model_list.js";
 import { route } from "../core/route.js";
 import { bytes, grouped, some } from "../core/words.js";
 import { form } from "../form/form.js";
-import { button, h, icon, setText } from "../ui/dom.js";
+import { button, focusedWithin, h, icon, setText, targetOf } from "../ui/dom.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { segmented } from "../ui/segmented.js";
 import { plainKey } from "../ui/shortcut.js";
@@ -18,15 +18,34 @@ const MIN_CARD_PX = 180;
 const ROW_PX = 236;
 const SPARE_ROWS = 2;
 
-/** @param {{onopen: (model: any, card: HTMLElement) => void, onload: () => void}} told */
+/** @param {{onopen: (model: any, card: HTMLElement) => void, onload: () => void}} handlers */
 export function makeGrid({ onopen, onload }) {
-  const search = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: "Search models", "aria-label": "Search models", autocomplete: "off", spellcheck: "false" }));
+  const search = h("input", {
+    type: "search",
+    placeholder: "Search models",
+    "aria-label": "Search models",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const total = h("p.total", {});
-  const kinds = segmented({ label: "Kind", onchoose: (value) => { kind = value; reload(); } });
+  const kinds = segmented({
+    label: "Kind",
+    onchoose: (value) => {
+      kind = value;
+      reload();
+    },
+  });
   kinds.element.classList.add("chips");
   const cards = h("div.cards", { role: "group", "aria-label": "Models" });
   const none = h("p.none", { hidden: true });
-  const element = h("div.models-list", {}, h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total), kinds.element, cards, none);
+  const element = h(
+    "div.models-list",
+    {},
+    h("div.toolbar", {}, h("div.search", {}, icon("search"), search), total),
+    kinds.element,
+    cards,
+    none,
+  );
   rove(cards, ".card", { twoWay: true });
   let kind = "";
   let asked = 0;
@@ -38,7 +57,10 @@ export function makeGrid({ onopen, onload }) {
   let pages = new Set();
 
   let typing = 0;
-  search.addEventListener("input", () => { clearTimeout(typing); typing = window.setTimeout(reload, TYPING_MS); });
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = window.setTimeout(reload, TYPING_MS);
+  });
 
   /** Ask again from the start; what is shown stays until the answer is there. */
   async function reload() {
@@ -59,7 +81,9 @@ export function makeGrid({ onopen, onload }) {
     if (isFirst) rows = [];
     if (found.models) {
       learnTitles(found.models);
-      found.models.forEach((model, at) => { rows[number * PAGE + at] = model; });
+      found.models.forEach((model, at) => {
+        rows[number * PAGE + at] = model;
+      });
       count = found.total;
       offerKinds(found.kinds);
       onload();
@@ -70,7 +94,13 @@ export function makeGrid({ onopen, onload }) {
 
   function offerKinds(counts) {
     const present = Object.entries(KINDS).filter(([name]) => counts[name] || name === kind);
-    kinds.offer([{ value: "", label: "All" }, ...present.map(([value, label]) => ({ value, label: `${label} ${grouped(counts[value] ?? 0)}` }))], kind);
+    kinds.offer(
+      [
+        { value: "", label: "All" },
+        ...present.map(([value, label]) => ({ value, label: `${label} ${grouped(counts[value] ?? 0)}` })),
+      ],
+      kind,
+    );
     kinds.element.hidden = present.length < 2;
   }
 
@@ -84,20 +114,38 @@ export function makeGrid({ onopen, onload }) {
     const top = cards.getBoundingClientRect().top;
     const first = Math.min(all, Math.max(0, Math.floor(-top / ROW_PX) - SPARE_ROWS));
     const last = Math.min(all, Math.ceil((innerHeight - top) / ROW_PX) + SPARE_ROWS);
-    for (let at = Math.floor((first * across) / PAGE); at * PAGE < Math.min(count, last * across); at += 1) page(at, asked);
+    for (let at = Math.floor((first * across) / PAGE); at * PAGE < Math.min(count, last * across); at += 1)
+      page(at, asked);
     cards.style.setProperty("--columns", String(across));
     cards.style.paddingTop = `${first * ROW_PX}px`;
     cards.style.paddingBottom = `${Math.max(0, all - Math.max(first, last)) * ROW_PX}px`;
     setText(total, count ? some(count, "model") : "");
     sayNone();
-    const shown = Array.from({ length: Math.max(0, Math.min(count, last * across) - first * across) }, (_, at) => rows[first * across + at]);
-    const key = JSON.stringify([first, shown.map((model) => model && [model.kind, model.name, model.short_hash, memoryWords(model)]), form.get().model?.name]);
+    const shown = Array.from(
+      { length: Math.max(0, Math.min(count, last * across) - first * across) },
+      (_, at) => rows[first * across + at],
+    );
+    const key = JSON.stringify([
+      first,
+      shown.map((model) => model && [model.kind, model.name, model.short_hash, memoryWords(model)]),
+      form.get().model?.name,
+    ]);
     if (cards.dataset.key === key) return;
     cards.dataset.key = key;
-    const focused = cards.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    cards.replaceChildren(...shown.map((model) => (model ? card(model) : h("span.card", { "aria-hidden": "true" }, h("span.card-picture", {})))));
+    const focused = focusedWithin(cards)?.dataset.key;
+    cards.replaceChildren(
+      ...shown.map((model) =>
+        model ? card(model) : h("span.card", { "aria-hidden": "true" }, h("span.card-picture", {})),
+      ),
+    );
     const made = /** @type {HTMLElement[]} */ ([...cards.querySelectorAll("button.card")]);
-    settleTabStop(made, Math.max(0, made.findIndex((one) => one.dataset.key === focused)));
+    settleTabStop(
+      made,
+      Math.max(
+        0,
+        made.findIndex((one) => one.dataset.key === focused),
+      ),
+    );
     if (focused) made.find((one) => one.dataset.key === focused)?.focus({ preventScroll: true });
   }
 
@@ -106,17 +154,47 @@ export function makeGrid({ onopen, onload }) {
     if (count) return;
     const wanted = search.value.trim();
     if (problem) setText(none, problem);
-    else if (!wanted && !kind) setText(none, "No model in models/. Put a .safetensors file there, or look under Get more.");
-    else none.replaceChildren(wanted ? `No model matches “${wanted}”. ` : "None of this kind. ", button({ label: "Show all", kind: "link", onclick: () => { search.value = ""; kind = ""; reload(); search.focus(); } }));
+    else if (!wanted && !kind)
+      setText(none, "No model in models/. Put a .safetensors file there, or look under Get more.");
+    else
+      none.replaceChildren(
+        wanted ? `No model matches “${wanted}”. ` : "None of this kind. ",
+        button({
+          label: "Show all",
+          kind: "link",
+          onclick: () => {
+            search.value = "";
+            kind = "";
+            reload();
+            search.focus();
+          },
+        }),
+      );
   }
 
   function card(model) {
     const isChosen = model.kind === "checkpoint" && model.name === form.get().model?.name;
-    const line = [kind ? "" : KIND[model.kind], model.family === "unknown" ? "" : model.family_label, bytes(model.size_bytes)].filter(Boolean).join(" · ");
-    const made = h("button.card", { type: "button", "data-key": `${model.kind}/${model.name}`, "aria-pressed": String(isChosen), "aria-haspopup": "dialog",
-      onclick: () => onopen(model, made) },
-    modelPicture(model, "card-picture"), h("span.card-name", {}, model.title),
-    h("span.hint", {}, line), h(model.problem ? "span.bad" : "span.hint", {}, lastLine(model)));
+    const line = [
+      kind ? "" : KIND[model.kind],
+      model.family === "unknown" ? "" : model.family_label,
+      bytes(model.size_bytes),
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    const made = h(
+      "button.card",
+      {
+        type: "button",
+        "data-key": `${model.kind}/${model.name}`,
+        "aria-pressed": String(isChosen),
+        "aria-haspopup": "dialog",
+        onclick: () => onopen(model, made),
+      },
+      modelPicture(model, "card-picture"),
+      h("span.card-name", {}, model.title),
+      h("span.hint", {}, line),
+      h(model.problem ? "span.bad" : "span.hint", {}, lastLine(model)),
+    );
     return made;
   }
 
@@ -125,7 +203,13 @@ export function makeGrid({ onopen, onload }) {
   engine.later(draw);
   form.later(draw);
   addEventListener("keydown", (event) => {
-    if (plainKey(event) !== "/" || element.closest("[hidden]") || route.get().tab !== "models" || event.target.closest("input, textarea, dialog")) return;
+    if (
+      plainKey(event) !== "/" ||
+      element.closest("[hidden]") ||
+      route.get().tab !== "models" ||
+      targetOf(event, "input, textarea, dialog")
+    )
+      return;
     event.preventDefault();
     search.focus();
   });
@@ -135,5 +219,9 @@ export function makeGrid({ onopen, onload }) {
 function lastLine(model) {
   if (model.format === "pickle") return "Can run code: convert it";
   if (model.problem) return model.problem;
-  return memoryWords(model) || model.trigger_words?.slice(0, 3).join(", ") || (model.short_hash ? `Hash ${model.short_hash}` : "");
+  return (
+    memoryWords(model) ||
+    model.trigger_words?.slice(0, 3).join(", ") ||
+    (model.short_hash ? `Hash ${model.short_hash}` : "")
+  );
 }

@@ -14,14 +14,21 @@ export async function remember(what, body) {
   try {
     engine.set(await post(`/models/${what}`, body));
     setTimeout(watchEngine, 400);
-  } catch (problem) { say(problem); }
+  } catch (problem) {
+    say(problem);
+  }
 }
 
 /** @param {any} shop says whether this person manages the models */
 export function makeMemory(shop) {
   const sum = h("p.hint", {});
   const list = h("ul.residents", {});
-  const element = h("section.memory", { "aria-label": "In memory", hidden: true }, h("div.memory-head", {}, h("h2", {}, "In memory"), sum), list);
+  const element = h(
+    "section.memory",
+    { "aria-label": "In memory", hidden: true },
+    h("div.memory-head", {}, h("h2", {}, "In memory"), sum),
+    list,
+  );
 
   function draw() {
     const status = engine.get();
@@ -29,8 +36,10 @@ export function makeMemory(shop) {
     element.hidden = !models.length;
     if (!models.length) return;
     const used = models.reduce((all, model) => all + model.bytes, 0);
-    setText(sum, [status.budget_bytes ? `${bytes(used)} of ${bytes(status.budget_bytes)} for models` : bytes(used),
-      status.device_free_bytes ? `${bytes(status.device_free_bytes)} free on the card` : status.free_bytes ? `${bytes(status.free_bytes)} free` : ""].filter(Boolean).join(" · "));
+    const parts = [status.budget_bytes ? `${bytes(used)} of ${bytes(status.budget_bytes)} for models` : bytes(used)];
+    if (status.device_free_bytes) parts.push(`${bytes(status.device_free_bytes)} free on the card`);
+    else if (status.free_bytes) parts.push(`${bytes(status.free_bytes)} free`);
+    setText(sum, parts.join(" · "));
     const key = JSON.stringify([models, models.map((model) => modelTitle(model.name)), shop.get().allowed]);
     if (list.dataset.key === key) return;
     list.dataset.key = key;
@@ -41,11 +50,33 @@ export function makeMemory(shop) {
     const of = { name: model.name, kind: model.kind };
     const title = modelTitle(model.name);
     const isMine = shop.get().allowed;
-    return h("li.resident", {}, h("span.resident-words", {}, h("span.resident-name", {}, title),
-      h("span.hint", {}, [bytes(model.bytes), model.in_use ? "working" : PLACES[model.place], model.is_pinned && "kept"].filter(Boolean).join(" · "))),
-    isMine && button({ label: model.is_pinned ? `Let ${title} go when memory is short` : `Keep ${title} in memory`, icon: "pin", words: false, pressed: model.is_pinned,
-      onclick: () => remember("pin", { ...of, pinned: !model.is_pinned }) }),
-    isMine && !model.in_use && button({ label: `Evict ${title}`, icon: "close", words: false, onclick: () => remember("evict", of) }));
+    return h(
+      "li.resident",
+      {},
+      h(
+        "span.resident-words",
+        {},
+        h("span.resident-name", {}, title),
+        h(
+          "span.hint",
+          {},
+          [bytes(model.bytes), model.in_use ? "working" : PLACES[model.place], model.is_pinned && "kept"]
+            .filter(Boolean)
+            .join(" · "),
+        ),
+      ),
+      isMine &&
+        button({
+          label: model.is_pinned ? `Let ${title} go when memory is short` : `Keep ${title} in memory`,
+          icon: "pin",
+          words: false,
+          pressed: model.is_pinned,
+          onclick: () => remember("pin", { ...of, pinned: !model.is_pinned }),
+        }),
+      isMine &&
+        !model.in_use &&
+        button({ label: `Evict ${title}`, icon: "close", words: false, onclick: () => remember("evict", of) }),
+    );
   }
 
   engine.watch(draw);

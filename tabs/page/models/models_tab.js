@@ -3,7 +3,7 @@
 import { get } from "../core/api.js";
 import { go, route } from "../core/route.js";
 import { observable } from "../core/store.js";
-import { brought, lookAtErrands } from "../jobs/model_tasks.js";
+import { tasksEnded, refreshModelTasks } from "../jobs/model_tasks.js";
 import { h } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
 import { makeDetail } from "./models_detail.js";
@@ -12,7 +12,11 @@ import { makeGrid } from "./models_grid.js";
 import { makeMemory } from "./models_memory.js";
 import { makeMerge } from "./models_merge.js";
 
-const VIEWS = [{ value: "here", label: "Here" }, { value: "get", label: "Get more" }, { value: "merge", label: "Merge" }];
+const VIEWS = [
+  { value: "here", label: "Here" },
+  { value: "get", label: "Get more" },
+  { value: "merge", label: "Merge" },
+];
 
 /** What GET /api/v1/catalog says: catalog_models, and whether this person manages the models. */
 const shop = observable(/** @type {any} */ ({ catalog_models: [], allowed: false, refusal: "", isKnown: false }));
@@ -24,7 +28,10 @@ async function loadShop() {
 
 /** Fill the part. */
 export function models_tab(element) {
-  const views = segmented({ label: "Part of the model manager", onchoose: (view) => go("models", view === "here" ? null : view) });
+  const views = segmented({
+    label: "Part of the model manager",
+    onchoose: (view) => go("models", view === "here" ? null : view),
+  });
   views.element.classList.add("models-views");
   const detail = makeDetail(shop, () => grid.reload());
   const memory = makeMemory(shop);
@@ -33,7 +40,13 @@ export function models_tab(element) {
   const shelf = makeGet(shop);
   const here = h("div.models-here", {}, memory.element, grid.element);
   const parts = { here, get: shelf.element, merge: merge.element };
-  const root = h("section.models", { "aria-label": "Models" }, h("div.models-head", {}, views.element), ...Object.values(parts), detail.element);
+  const root = h(
+    "section.models",
+    { "aria-label": "Models" },
+    h("div.models-head", {}, views.element),
+    ...Object.values(parts),
+    detail.element,
+  );
   element.replaceChildren(root);
 
   let shown = "";
@@ -46,8 +59,12 @@ export function models_tab(element) {
     shown = view;
     if (view === "here") grid.reload();
     if (view === "merge") merge.refresh();
-    lookAtErrands();
+    refreshModelTasks();
   });
-  brought.later(() => { loadShop(); grid.reload(); merge.refresh(); });
+  tasksEnded.later(() => {
+    loadShop();
+    grid.reload();
+    merge.refresh();
+  });
   loadShop();
 }

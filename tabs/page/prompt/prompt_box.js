@@ -24,8 +24,18 @@ export function prompt_box(element) {
   const count = h("p.count", {});
   prompt.setAttribute("aria-describedby", note.id);
   negative.setAttribute("aria-label", config.labels.negative_prompt);
-  const group = h("div.prompts", {}, prompt, negative, completion(prompt, "prompt"), completion(negative, "negative_prompt"));
-  const { box, problem } = field("prompt", config.labels.prompt, group, { note: config.explain.prompt, labelFor: prompt.id });
+  const group = h(
+    "div.prompts",
+    {},
+    prompt,
+    negative,
+    completion(prompt, "prompt"),
+    completion(negative, "negative_prompt"),
+  );
+  const { box, problem } = field("prompt", config.labels.prompt, group, {
+    note: config.explain.prompt,
+    labelFor: prompt.id,
+  });
   const other = field("negative_prompt", "", "", { note: config.explain.negative_prompt });
   box.append(other.problem);
   box.querySelector(".explain")?.after(other.box.querySelector(".explain") ?? "");
@@ -47,10 +57,17 @@ export function prompt_box(element) {
 
 /** A text area that grows with what is typed; the style sheet says how far. */
 function area(name, placeholder, rows) {
-  const made = /** @type {HTMLTextAreaElement} */ (h("textarea", {
-    id: freshId(name), name, placeholder, rows, spellcheck: "true", autocapitalize: "none",
-    oninput: (event) => { if (!isWritten(event)) change({ [name]: made.value }); },
-  }));
+  const made = h("textarea", {
+    id: freshId(name),
+    name,
+    placeholder,
+    rows,
+    spellcheck: "true",
+    autocapitalize: "none",
+    oninput: (event) => {
+      if (!isWritten(event)) change({ [name]: made.value });
+    },
+  });
   listenForWeights(made);
   const grow = () => {
     if (CSS.supports("field-sizing", "content")) return;
@@ -86,7 +103,10 @@ function noteLine({ prompt, negative_prompt, model }) {
   const called = strange.length ? embeddingNames() : new Set();
   const unknown = strange.filter((word) => !called.has(word));
   if (!unknown.length) return matchMedia("(pointer: coarse)").matches ? "" : KEYS_HINT;
-  const named = unknown.slice(0, MOST_NAMED).map((word) => `“${word}”`).join(", ");
+  const named = unknown
+    .slice(0, MOST_NAMED)
+    .map((word) => `“${word}”`)
+    .join(", ");
   const more = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : "";
   const near = unknown.length === 1 ? nearWords(unknown[0], model) : [];
   return `${model.title} does not know ${named}${more}.${near.length ? ` Near: ${near.join(", ")}.` : ""}`;

@@ -8,7 +8,8 @@ const MARKS = 2; // begin and end of a chunk
 const COMMA_REACH = 20 / 75; // of a chunk: it rather ends at a comma this near than in mid-phrase
 const CHANGES = /\[[^[\]]*[:|]|\bAND\b/; // read in part at each step, or one beside the other
 
-const withoutTags = (text) => text.replace(/<\w{1,31}:[^<>\n]{1,400}>|#[^\n]*/g, (found) => (found[0] === "#" ? "" : " "));
+const withoutTags = (text) =>
+  text.replace(/<\w{1,31}:[^<>\n]{1,400}>|#[^\n]*/g, (found) => (found[0] === "#" ? "" : " "));
 
 // Escapes; weights and times; words of the grammar; brackets and bars.
 const GRAMMAR = /\\([()[\]\\]?)|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*(?=([)\]]))|\b(?:AND|BREAK)\b|([()[\]|])/g;
@@ -17,13 +18,15 @@ const OPENS = { ")": "(", "]": "[", "|": "[" };
 // The words alone: without the grammar of contract/prompt.py. What closes nothing is a character.
 function plain(text) {
   const open = { "(": 0, "[": 0 };
-  return withoutTags(text).replace(GRAMMAR, (found, escaped, closes, mark) => {
-    const opener = OPENS[mark ?? closes];
-    if (escaped !== undefined || (opener && !open[opener])) return escaped ?? found;
-    if (mark in open) open[mark] += 1;
-    else if (mark && mark !== "|") open[opener] -= 1;
-    return " ";
-  }).toLowerCase();
+  return withoutTags(text)
+    .replace(GRAMMAR, (found, escaped, closes, mark) => {
+      const opener = OPENS[mark ?? closes];
+      if (escaped !== undefined || (opener && !open[opener])) return escaped ?? found;
+      if (mark in open) open[mark] += 1;
+      else if (mark && mark !== "|") open[opener] -= 1;
+      return " ";
+    })
+    .toLowerCase();
 }
 
 /**
@@ -40,7 +43,9 @@ export function countTokens(text, model) {
     return Math.max(1, Math.round(piece.length / 6));
   };
   const room = (model?.token_limit ?? 77) - MARKS;
-  const parts = withoutTags(text).split(/\bBREAK\b/).map((part) => wordSizes(plain(part), sizeOf));
+  const parts = withoutTags(text)
+    .split(/\bBREAK\b/)
+    .map((part) => wordSizes(plain(part), sizeOf));
   const used = parts.flat().reduce((sum, word) => sum + word.size, 0);
   return { used, room, chunks: countChunks(parts, room), isExact };
 }
@@ -52,7 +57,8 @@ function wordSizes(text, sizeOf) {
     let follows = false;
     for (const piece of word.match(PIECES) ?? []) {
       const isComma = piece === ",";
-      if (follows && !isComma) words.at(-1).size += sizeOf(piece);
+      const last = words.at(-1);
+      if (last && follows && !isComma) last.size += sizeOf(piece);
       else words.push({ size: sizeOf(piece), isComma });
       follows = !isComma;
     }
@@ -64,7 +70,9 @@ function wordSizes(text, sizeOf) {
 function countChunks(parts, room) {
   const reach = Math.min(20, Math.floor(room * COMMA_REACH));
   let [full, open, comma] = [0, 0, -1];
-  const turn = (rest) => { [full, open, comma] = [full + 1, rest, -1]; };
+  const turn = (rest) => {
+    [full, open, comma] = [full + 1, rest, -1];
+  };
   parts.forEach((words, index) => {
     if (index) turn(0);
     for (const { size, isComma } of words) {
@@ -95,7 +103,10 @@ export function nearest(word, names) {
     .filter((known) => Math.abs(known.length - word.length) <= 3 && known.length > 2)
     .map((known) => ({ known, away: known.startsWith(word) || word.startsWith(known) ? 1 : distance(word, known) }))
     .filter(({ away }) => away <= reach);
-  return scored.sort((a, b) => a.away - b.away).slice(0, 3).map(({ known }) => known);
+  return scored
+    .sort((a, b) => a.away - b.away)
+    .slice(0, 3)
+    .map(({ known }) => known);
 }
 
 // Levenshtein, one row at a time.

@@ -31,8 +31,8 @@ function replaced(text, start, end, inner, was, by) {
 }
 
 function wordAt(text, caret) {
-  const before = /[\p{L}\p{N}'’-]*$/u.exec(text.slice(0, caret))[0].length;
-  const after = /^[\p{L}\p{N}'’-]*/u.exec(text.slice(caret))[0].length;
+  const before = text.slice(0, caret).match(/[\p{L}\p{N}'’-]*$/u)?.[0].length ?? 0;
+  const after = text.slice(caret).match(/^[\p{L}\p{N}'’-]*/u)?.[0].length ?? 0;
   return [caret - before, caret + after];
 }
 

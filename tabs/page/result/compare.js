@@ -1,6 +1,6 @@
 // Before and after: the picture a result began from, laid over its left part; the edge is dragged, or moved by keys.
 
-import { broughtUrl, onBackground } from "../core/uploads.js";
+import { onBackground, uploadUrl } from "../core/uploads.js";
 import { button, h } from "../ui/dom.js";
 
 const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" };
@@ -9,10 +9,26 @@ const FITS = { crop: "cover", fill: "contain", stretch: "fill", latent: "fill" }
 export function makeCompare() {
   let isOn = false;
   let key = "";
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img.before", { alt: "", decoding: "async", onload: layBackground })));
-  const range = /** @type {HTMLInputElement} */ (h("input.divider", { type: "range", min: 0, max: 100, step: 1, value: "50",
-    "aria-label": "Before and after", oninput: follow }));
-  const opener = button({ label: "Compare", icon: "compare", kind: "compare", onclick: () => { isOn = !isOn; show(); if (isOn) range.focus(); } });
+  const image = onBackground(h("img.before", { alt: "", decoding: "async", onload: layBackground }));
+  const range = h("input.divider", {
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 1,
+    value: "50",
+    "aria-label": "Before and after",
+    oninput: follow,
+  });
+  const opener = button({
+    label: "Compare",
+    icon: "compare",
+    kind: "compare",
+    onclick: () => {
+      isOn = !isOn;
+      show();
+      if (isOn) range.focus();
+    },
+  });
   const over = h("div.before-after", {}, image, range, h("span.edge", { "aria-hidden": "true" }));
   const element = h("div.compare-layer", { hidden: true }, over, opener);
 
@@ -49,8 +65,11 @@ export function makeCompare() {
       key = next;
       isOn = false;
       show();
-      if (!before) { image.removeAttribute("src"); return; }
-      image.src = broughtUrl(before.sha256);
+      if (!before) {
+        image.removeAttribute("src");
+        return;
+      }
+      image.src = uploadUrl(before.sha256);
       image.style.objectFit = FITS[before.resize ?? "stretch"];
     },
   };

@@ -1,4 +1,4 @@
-// What can be done with finished pictures, from the stage, the gallery and the loupe alike.
+// What can be done with finished pictures, from the result pane, the gallery and the lightbox alike.
 
 import { get, inWords, pictureUrl, post, request } from "../core/api.js";
 import { tell } from "../core/image_news.js";
@@ -15,7 +15,9 @@ export async function favorite(ids, isOn) {
   tell("changed", ids, { favorite: isOn });
   announce(isOn ? "Favorite." : "No longer a favorite.");
   try {
-    await Promise.all(ids.map((id) => request("PUT", `/images/${encodeURIComponent(id)}/favorite`, { favorite: isOn })));
+    await Promise.all(
+      ids.map((id) => request("PUT", `/images/${encodeURIComponent(id)}/favorite`, { favorite: isOn })),
+    );
   } catch (problem) {
     tell("changed", ids, { favorite: !isOn });
     say(problem);
@@ -33,7 +35,10 @@ export async function remove(ids) {
   const kept = ids.filter((id) => !gone.includes(id));
   if (kept.length) tell("restored", kept);
   const failure = /** @type {PromiseRejectedResult|undefined} */ (results.find((one) => one.status === "rejected"));
-  if (!gone.length) { if (failure) say(failure.reason); return; }
+  if (!gone.length) {
+    if (failure) say(failure.reason);
+    return;
+  }
   offerBack(gone, failure ? ` ${some(kept.length, "picture")} could not be: ${inWords(failure.reason).message}` : "");
 }
 
@@ -58,7 +63,7 @@ async function restore(ids) {
 
 /** Save pictures as files; by the share sheet on a phone that has one for files. */
 export async function download(ids) {
-  if (matchMedia("(pointer: coarse)").matches && navigator.canShare && await shared(ids)) return;
+  if (matchMedia("(pointer: coarse)").matches && "canShare" in navigator && (await shared(ids))) return;
   for (const id of ids) {
     const link = h("a", { href: `${pictureUrl(id)}?download=1`, download: "" });
     document.body.append(link);
@@ -69,8 +74,12 @@ export async function download(ids) {
 
 async function shared(ids) {
   try {
-    const files = await Promise.all(ids.map(async (id) =>
-      new File([await (await fetch(pictureUrl(id))).blob()], `darkroom-${id}.png`, { type: "image/png" })));
+    const files = await Promise.all(
+      ids.map(
+        async (id) =>
+          new File([await (await fetch(pictureUrl(id))).blob()], `darkroom-${id}.png`, { type: "image/png" }),
+      ),
+    );
     if (!navigator.canShare({ files })) return false;
     await navigator.share({ files });
     return true;
@@ -87,8 +96,10 @@ async function shared(ids) {
 export async function useSettings(picture, count = 1) {
   try {
     const { recipe, seed } = picture.recipe ? picture : await recipeOf(picture.id);
-    await fillForm({ negative_prompt: "", clip_skip: 1, ...recipe },
-      { seed, count, words: `Settings of picture ${seed} are in the form.` });
+    await fillForm(
+      { negative_prompt: "", clip_skip: 1, ...recipe },
+      { seed, count, words: `Settings of picture ${seed} are in the form.` },
+    );
   } catch (problem) {
     say(problem);
   }
@@ -105,8 +116,13 @@ async function recipeOf(id) {
 export function pictureKeys(event, record, afterRemove) {
   if (event.target.closest("input, textarea")) return;
   const act = {
-    f: () => favorite([record.id], !record.favorite), u: () => useSettings(record),
-    d: () => download([record.id]), Delete: () => { afterRemove(); remove([record.id]); },
+    f: () => favorite([record.id], !record.favorite),
+    u: () => useSettings(record),
+    d: () => download([record.id]),
+    Delete: () => {
+      afterRemove();
+      remove([record.id]);
+    },
   }[plainKey(event)];
   if (!act) return;
   event.preventDefault();

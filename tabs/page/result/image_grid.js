@@ -22,15 +22,18 @@ function bestColumns(count, ratio, width, height) {
   for (let columns = 1; columns <= count; columns += 1) {
     const rows = Math.ceil(count / columns);
     const cell = Math.min((width - GAP * (columns - 1)) / columns, ((height - GAP * (rows - 1)) / rows) * ratio);
-    if (cell > widest + 0.5) { widest = cell; best = columns; }
+    if (cell > widest + 0.5) {
+      widest = cell;
+      best = columns;
+    }
   }
   return best;
 }
 
-/** @param {{onopen: (index: number) => void}} told */
-export function makeSheet({ onopen }) {
+/** @param {{onopen: (index: number) => void}} handlers */
+export function makeImageGrid({ onopen }) {
   const behind = h("img.behind", { alt: "", hidden: true, decoding: "async" });
-  const grid = h("div.sheet", {});
+  const grid = h("div.image-grid", {});
   const element = h("div.frame", {}, behind, grid);
   /** @type {ReturnType<typeof makeCell>[]} */
   let cells = [];
@@ -38,7 +41,11 @@ export function makeSheet({ onopen }) {
 
   return {
     element,
-    /** @param {any} view as in jobs/job.js @param {{large: number|null, isDim: boolean, root: HTMLElement, room: DOMRect}} how root: carries the grid's numbers */
+    /**
+     * @param {any} view as in jobs/job.js
+     * @param {{large: number|null, isDim: boolean, root: HTMLElement, room: DOMRect}} how
+     *   root: carries the grid's numbers
+     */
     draw(view, { large, isDim, root, room }) {
       const shown = large === null ? Math.max(1, view.cells.length) : 1;
       if (cells.length !== shown) {
@@ -50,7 +57,8 @@ export function makeSheet({ onopen }) {
       const columns = bestColumns(shown, ratio, room.width, room.height);
       const rows = Math.ceil(shown / columns);
       const most = view.width ? `${view.width * MOST_ENLARGED}px` : "100cqw";
-      for (const [name, value] of Object.entries({ columns, rows, ratio, most })) root.style.setProperty(`--${name}`, String(value));
+      for (const [name, value] of Object.entries({ columns, rows, ratio, most }))
+        root.style.setProperty(`--${name}`, String(value));
       element.dataset.count = String(shown);
       const url = view.behind && (view.behind.url ?? pictureUrl(view.behind.id));
       behind.hidden = !url;
@@ -62,18 +70,32 @@ export function makeSheet({ onopen }) {
       });
     },
     /** Put the focus on a cell, as after Esc from the large view. */
-    focus(index) { cells[index]?.element.focus(); },
+    focus(index) {
+      cells[index]?.element.focus();
+    },
   };
 }
 
 function makeCell(onopen) {
-  const preview = /** @type {HTMLImageElement} */ (h("img.preview", { alt: "", hidden: true }));
-  const picture = /** @type {HTMLImageElement} */ (h("img.picture", { alt: "", decoding: "async" }));
+  const preview = h("img.preview", { alt: "", hidden: true });
+  const picture = h("img.picture", { alt: "", decoding: "async" });
   const words = h("span.cell-words", {});
   const seed = h("span.seed", {});
   /** @type {string} */
   let shownId = "";
-  const element = h("button.cell", { type: "button", onclick: () => { if (picture.src) onopen(); } }, preview, picture, words, seed);
+  const element = h(
+    "button.cell",
+    {
+      type: "button",
+      onclick: () => {
+        if (picture.src) onopen();
+      },
+    },
+    preview,
+    picture,
+    words,
+    seed,
+  );
   makeDraggable(element, () => shownId);
   let wanted = "";
 
@@ -95,15 +117,25 @@ function makeCell(onopen) {
     picture.classList.remove("shown");
     element.classList.remove("broken");
     stopAwaiting(element);
-    if (!id) { picture.removeAttribute("src"); return; }
+    if (!id) {
+      picture.removeAttribute("src");
+      return;
+    }
     const next = new Image();
     next.src = pictureUrl(id);
-    const isThere = await next.decode().then(() => true, () => false);
+    const isThere = await next.decode().then(
+      () => true,
+      () => false,
+    );
     if (wanted !== id) return;
     element.classList.toggle("broken", !isThere);
     if (!isThere) {
       setText(words, "File missing");
-      awaitPicture(element, id, () => { wanted = ""; setText(words, ""); showPicture(id); });
+      awaitPicture(element, id, () => {
+        wanted = "";
+        setText(words, "");
+        showPicture(id);
+      });
       return;
     }
     picture.src = next.src;
@@ -115,7 +147,10 @@ function makeCell(onopen) {
     draw({ picture: saved, view, index, isOnly, isLarge }) {
       const isActive = view.preview?.image === index && !saved;
       if (isActive) showPreview(view.preview.url);
-      else if (!saved) { preview.hidden = true; preview.dataset.wanted = ""; }
+      else if (!saved) {
+        preview.hidden = true;
+        preview.dataset.wanted = "";
+      }
       shownId = saved?.id ?? "";
       showPicture(shownId);
       const prompt = cut(view.recipe?.prompt ?? "", 120);
@@ -123,8 +158,9 @@ function makeCell(onopen) {
       setText(seed, saved && !isOnly ? saved.seed : "");
       const isDone = !["sending", "queued", "loading", "running"].includes(view.phase);
       if (!element.classList.contains("broken")) setText(words, wordsOf({ saved, isOnly, isActive, isDone, view }));
-      const name = saved ? `${isOnly && !isLarge ? "Picture" : `Picture ${index + 1}`}, seed ${saved.seed}` : `Picture ${index + 1}: ${words.textContent || "developing"}`;
-      element.setAttribute("aria-label", name);
+      const title = isOnly && !isLarge ? "Picture" : `Picture ${index + 1}`;
+      const missing = `Picture ${index + 1}: ${words.textContent || "developing"}`;
+      element.setAttribute("aria-label", saved ? `${title}, seed ${saved.seed}` : missing);
       element.disabled = !saved;
     },
   };
@@ -132,6 +168,7 @@ function makeCell(onopen) {
 
 function wordsOf({ saved, isOnly, isActive, isDone, view }) {
   if (saved || isOnly || isActive) return "";
-  if (isDone) return view.phase === "cancelled" ? "Not made" : `Not made${view.message ? `: ${view.message.split(".")[0].toLowerCase()}` : ""}`;
-  return "waiting";
+  if (!isDone) return "waiting";
+  if (view.phase === "cancelled" || !view.message) return "Not made";
+  return `Not made: ${view.message.split(".")[0].toLowerCase()}`;
 }

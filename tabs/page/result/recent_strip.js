@@ -1,11 +1,11 @@
-// The last pictures under the stage, in slots that stay where they are: a new picture moves no one.
+// The last pictures under the result pane, in slots that stay where they are: a new picture moves no one.
 
 import { get, thumbnailUrl } from "../core/api.js";
 import { news } from "../core/image_news.js";
 import { comesBack } from "../core/missing_images.js";
 import { go } from "../core/route.js";
 import { moment } from "../core/words.js";
-import { h } from "../ui/dom.js";
+import { h, targetOf } from "../ui/dom.js";
 import { makeDraggable } from "../ui/drag.js";
 import { rove, settleTabStop } from "../ui/roving.js";
 import { titleOfPicture } from "./records.js";
@@ -13,8 +13,11 @@ import { titleOfPicture } from "./records.js";
 const SLOTS = 12;
 const SLOT_PX = 72;
 
-/** @param {{onpick: (record: any) => boolean}} told onpick: true if the stage shows it, else the gallery does */
-export function makeStrip({ onpick }) {
+/**
+ * @param {{onpick: (record: any) => boolean}} handlers onpick: true if the result pane shows it, else the gallery
+ *   does
+ */
+export function makeRecentStrip({ onpick }) {
   /** @type {any[]} */
   let records = [];
   const removed = new Set();
@@ -25,7 +28,7 @@ export function makeStrip({ onpick }) {
     makeDraggable(slot, () => slot.dataset.id);
     return slot;
   });
-  const element = h("div.strip", { role: "group", "aria-label": "Recent pictures" }, ...slots);
+  const element = h("div.recent-strip", { role: "group", "aria-label": "Recent pictures" }, ...slots);
   rove(element, ".slot:not([disabled])");
 
   function draw() {
@@ -44,14 +47,16 @@ export function makeStrip({ onpick }) {
   }
 
   element.addEventListener("click", (event) => {
-    const slot = event.target.closest(".slot");
+    const slot = targetOf(event, ".slot");
     const record = records.find((one) => one.id === slot?.dataset.id);
     if (record && !onpick(record)) go("gallery", record.id);
   });
   // Only so many slots as fit: the rest would be cut in half.
   new ResizeObserver(([entry]) => {
     const fit = Math.max(1, Math.floor((entry.contentRect.width + 8) / SLOT_PX));
-    slots.forEach((slot, index) => { slot.hidden = index >= fit; });
+    slots.forEach((slot, index) => {
+      slot.hidden = index >= fit;
+    });
   }).observe(element);
 
   async function load() {

@@ -8,7 +8,7 @@ export function titleOfPicture(record, length = 120) {
   return record.upscale ? `Upscaled ${record.upscale.scale}×` : "Picture";
 }
 
-/** Its recipe as the stage shows it. */
+/** Its recipe as the result pane shows it. */
 export function shownRecipe(record, count = 1) {
   if (!record.recipe) return { prompt: titleOfPicture(record), count, before: record.upscale?.image.sha256 };
   const { init_image: start } = record.recipe;

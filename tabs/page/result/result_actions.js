@@ -4,10 +4,10 @@ import { post, Refused } from "../core/api.js";
 import { watchEngine } from "../core/engine.js";
 import { say } from "../core/toast.js";
 import { change, form } from "../form/form.js";
-import { showFace } from "../inpaint/view_toggle.js";
+import { showView } from "../inpaint/view_toggle.js";
 import { job } from "../jobs/job.js";
 import { generate } from "../sections/generate_bar.js";
-import { button, h } from "../ui/dom.js";
+import { button, focusedWithin, h } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { download, favorite, remove, useSettings } from "./image_actions.js";
 import { openSendMenu, upscaleSaved } from "./send_to.js";
@@ -22,31 +22,73 @@ function makers({ view, large, back }) {
   const isFavorite = saved.length > 0 && saved.every((cell) => cell.favorite);
   const single = saved.length === 1 ? saved[0] : null;
   const fix = view.fix?.width && view.fix?.height ? view.fix : null;
-  const careful = (act) => async () => { try { await act(); } catch (problem) { say(problem); } };
+  const careful = (act) => async () => {
+    try {
+      await act();
+    } catch (problem) {
+      say(problem);
+    }
+  };
   return {
-    canvas: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showFace("canvas") }),
-    cancel: () => button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
-    use: () => button({ label: "Use settings", icon: "use", onclick: () => useSettings(saved[0], large === null ? view.count : 1) }),
+    editor: () => button({ label: back, icon: "left", kind: "outlined", onclick: () => showView("editor") }),
+    cancel: () =>
+      button({ label: "Cancel", icon: "close", keys: "Esc", kind: "outlined", onclick: () => job.cancel() }),
+    use: () =>
+      button({
+        label: "Use settings",
+        icon: "use",
+        onclick: () => useSettings(saved[0], large === null ? view.count : 1),
+      }),
     upscale: () => single && button({ label: "Upscale", icon: "larger", onclick: () => upscaleSaved(single.id) }),
     send: () => single && sendButton(single.id),
-    favorite: () => button({ label: "Favorite", icon: isFavorite ? "starred" : "star", pressed: isFavorite,
-      kind: "plain.lean", onclick: () => favorite(ids, !isFavorite) }),
+    favorite: () =>
+      button({
+        label: "Favorite",
+        icon: isFavorite ? "starred" : "star",
+        pressed: isFavorite,
+        kind: "plain.lean",
+        onclick: () => favorite(ids, !isFavorite),
+      }),
     download: () => button({ label: "Download", icon: "download", kind: "plain.lean", onclick: () => download(ids) }),
     delete: () => button({ label: "Delete", icon: "trash", kind: "plain.lean", onclick: () => remove(ids) }),
-    again: () => (view.recipe?.model || view.id) && button({ label: view.phase === "failed" ? "Try again" : "Run again", icon: "again", kind: "outlined",
-      onclick: careful(() => (view.recipe?.model ? job.again() : job.repeat())) }),
+    again: () =>
+      (view.recipe?.model || view.id) &&
+      button({
+        label: view.phase === "failed" ? "Try again" : "Run again",
+        icon: "again",
+        kind: "outlined",
+        onclick: careful(() => (view.recipe?.model ? job.rerun() : job.rerunById())),
+      }),
     missing: () => button({ label: missingWords(view), icon: "again", onclick: careful(tryMissing) }),
-    save: () => button({ label: "Try again", icon: "again", kind: "outlined", onclick: careful(async () => {
-      if (await saveKept(view.id)) job.take(view.id);
-      else if (view.cells.some(Boolean)) await tryMissing();
-      else await (view.recipe?.model ? job.again() : job.repeat());
-    }) }),
-    keep: () => button({ label: "Keep this preview", icon: "download", kind: "outlined", onclick: () => keepPreview(view) }),
+    save: () =>
+      button({
+        label: "Try again",
+        icon: "again",
+        kind: "outlined",
+        onclick: careful(async () => {
+          if (await saveKept(view.id)) job.attach(view.id);
+          else if (view.cells.some(Boolean)) await tryMissing();
+          else await (view.recipe?.model ? job.rerun() : job.rerunById());
+        }),
+      }),
+    keep: () =>
+      button({ label: "Keep this preview", icon: "download", kind: "outlined", onclick: () => keepPreview(view) }),
     copy: () => button({ label: "Copy details", icon: "copy", kind: "outlined", onclick: () => copyDetails(view) }),
-    fix: () => fix && button({ label: `Use ${fix.width} × ${fix.height}`, kind: "outlined.suggested", onclick: () => {
-      change({ preset: "custom", "init_image.follow": false, width: String(fix.width), height: String(fix.height) });
-      generate();
-    } }),
+    fix: () =>
+      fix &&
+      button({
+        label: `Use ${fix.width} × ${fix.height}`,
+        kind: "outlined.suggested",
+        onclick: () => {
+          change({
+            preset: "custom",
+            "init_image.follow": false,
+            width: String(fix.width),
+            height: String(fix.height),
+          });
+          generate();
+        },
+      }),
     reconnect: () => button({ label: "Try now", icon: "again", kind: "outlined", onclick: watchEngine }),
   };
 }
@@ -54,9 +96,16 @@ function makers({ view, large, back }) {
 /** Draw the row anew if it says something else than before. */
 export function drawActions(row, names, shown) {
   const saved = shown.view.cells.filter(Boolean);
-  const key = JSON.stringify([names, shown.back, shown.view.id, shown.large, saved.map((cell) => [cell.id, cell.favorite]), shown.view.fix]);
+  const key = JSON.stringify([
+    names,
+    shown.back,
+    shown.view.id,
+    shown.large,
+    saved.map((cell) => [cell.id, cell.favorite]),
+    shown.view.fix,
+  ]);
   if (row.dataset.key === key) return;
-  const focused = row.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+  const focused = focusedWithin(row)?.dataset.action;
   row.dataset.key = key;
   const make = makers(shown);
   const buttons = [];
@@ -88,7 +137,7 @@ function tryMissing() {
   const { cells, recipe } = job.view.get();
   const first = cells.indexOf(null);
   const seed = (BigInt(recipe.seed) + BigInt(first)) % (1n << 64n);
-  return job.again({ count: cells.lastIndexOf(null) - first + 1, seed: String(seed) });
+  return job.rerun({ count: cells.lastIndexOf(null) - first + 1, seed: String(seed) });
 }
 
 /** Save what a full disk refused. @returns {Promise<boolean>} whether it was still kept in memory */
@@ -111,11 +160,24 @@ function keepPreview(view) {
 
 async function copyDetails(view) {
   const { code, message, hint, id, index, total, recipe, attempt } = view;
-  const text = JSON.stringify({ code, message, hint, job: id, step: index, total, attempt, recipe, form: recipe ? undefined : form.get() }, null, 2);
+  const text = JSON.stringify(
+    { code, message, hint, job: id, step: index, total, attempt, recipe, form: recipe ? undefined : form.get() },
+    null,
+    2,
+  );
   try {
     await navigator.clipboard.writeText(text);
     announce("Copied.");
   } catch {
-    say(new Refused({ code: "clipboard", message: "The browser did not allow copying.", hint: "The log under the engine pill says more." }, 0));
+    say(
+      new Refused(
+        {
+          code: "clipboard",
+          message: "The browser did not allow copying.",
+          hint: "The log under the engine pill says more.",
+        },
+        0,
+      ),
+    );
   }
 }

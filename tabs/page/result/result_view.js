@@ -1,4 +1,4 @@
-// From what is known of a job to what the stage says: headline, lines, status, actions. No DOM, no state.
+// From what is known of a job to what the result pane says: headline, lines, status, actions. No DOM, no state.
 
 import { samplerLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";
@@ -27,17 +27,37 @@ const PICTURE_ACTIONS = ["use", "upscale", "send", "favorite", "download", "dele
  * @returns {Said}
  */
 export function describe(view, around) {
-  const said = { headline: "", lines: [], isBad: false, chips: [], strong: "", rest: "", aside: "", actions: [],
-    progress: null, isDim: false, isOffline: false, ...(SAYERS[view.phase] ?? idle)(view, around) };
+  const said = {
+    headline: "",
+    lines: [],
+    isBad: false,
+    chips: [],
+    strong: "",
+    rest: "",
+    aside: "",
+    actions: [],
+    progress: null,
+    isDim: false,
+    isOffline: false,
+    ...(SAYERS[view.phase] ?? idle)(view, around),
+  };
   const isActive = ["sending", "queued", "loading", "running"].includes(view.phase);
   if (isActive && around.engine?.state === "restarting") {
-    Object.assign(said, { headline: "", lines: [], strong: "The engine stopped and is starting again",
-      rest: ", about 8 s · your job will be tried once more" });
+    Object.assign(said, {
+      headline: "",
+      lines: [],
+      strong: "The engine stopped and is starting again",
+      rest: ", about 8 s · your job will be tried once more",
+    });
   }
   if (isActive && view.note) said.rest += ` · ${view.note}`;
   if (around.retry) {
-    Object.assign(said, { isOffline: true, strong: "No connection to Darkroom",
-      rest: ` · trying again in ${left(around.retry.seconds)} · your jobs go on`, actions: ["reconnect"] });
+    Object.assign(said, {
+      isOffline: true,
+      strong: "No connection to Darkroom",
+      rest: ` · trying again in ${left(around.retry.seconds)} · your jobs go on`,
+      actions: ["reconnect"],
+    });
   }
   return said;
 }
@@ -48,12 +68,23 @@ function idle(view, { form, large, engine, tab }) {
   if (view.cells.some(Boolean)) return done(view, { large });
   const rest = engine?.state === "starting" ? "The engine is starting. Generate works already." : "Ready";
   if (view.isEmptyHere && tab === "img2img") {
-    return form["init_image.image"] ? { rest, lines: [pixels(view.width, view.height)] }
-      : { headline: "Begin from a picture", rest, lines: ["Drop one here, or choose it in the recipe. Strength says how far the result may go from it."] };
+    return form["init_image.image"]
+      ? { rest, lines: [pixels(view.width, view.height)] }
+      : {
+          headline: "Begin from a picture",
+          rest,
+          lines: ["Drop one here, or choose it in the recipe. Strength says how far the result may go from it."],
+        };
   }
   if (view.isEmptyHere) {
-    return { headline: "Nothing developed yet", rest, chips: form.model?.examples?.slice(0, 3) ?? [],
-      lines: ["Describe a picture and press Generate. The starter model is built in, so nothing needs to be downloaded."] };
+    return {
+      headline: "Nothing developed yet",
+      rest,
+      chips: form.model?.examples?.slice(0, 3) ?? [],
+      lines: [
+        "Describe a picture and press Generate. The starter model is built in, so nothing needs to be downloaded.",
+      ],
+    };
   }
   return { lines: [pixels(view.width || "?", view.height || "?")], rest };
 }
@@ -66,19 +97,31 @@ function queued(view) {
   const ahead = view.position ?? 0;
   if (ahead === 0) return sending();
   const wait = view.wait_s ? `About ${left(view.wait_s)} until it starts. ` : "";
-  return { headline: `${place(ahead + 1)} in the queue`,
+  return {
+    headline: `${place(ahead + 1)} in the queue`,
     lines: [`${wait}You can close this page: the picture will be in the gallery.`],
-    strong: "Waiting", rest: ` · ${some(ahead, "job")} ahead of yours`, actions: ["cancel"], isDim: true };
+    strong: "Waiting",
+    rest: ` · ${some(ahead, "job")} ahead of yours`,
+    actions: ["cancel"],
+    isDim: true,
+  };
 }
 
 function loading(view, { form }) {
   const part = view.fraction;
   const known = part !== null && part !== undefined;
   const whole = form.model?.name === view.recipe.model ? form.model.size_bytes : 0;
-  const line = !known ? "Reading the model file" : whole ? `${bytes(whole * part)} of ${bytes(whole)} read` : "";
-  return { headline: `Loading ${modelTitle(view.what ?? view.recipe.model)}`, lines: [line].filter(Boolean),
-    strong: "Loading model", rest: known ? ` · ${Math.floor(part * 100)}%` : "", actions: ["cancel"],
-    progress: known ? part : null, isDim: true };
+  const read = whole ? `${bytes(whole * part)} of ${bytes(whole)} read` : "";
+  const line = known ? read : "Reading the model file";
+  return {
+    headline: `Loading ${modelTitle(view.what ?? view.recipe.model)}`,
+    lines: [line].filter(Boolean),
+    strong: "Loading model",
+    rest: known ? ` · ${Math.floor(part * 100)}%` : "",
+    actions: ["cancel"],
+    progress: known ? part : null,
+    isDim: true,
+  };
 }
 
 function running(view, { leftS }) {
@@ -90,13 +133,20 @@ function running(view, { leftS }) {
     return { lines, strong: "Finishing", rest: ` · picture ${image + 1} of ${count}`, actions: ["cancel"], progress };
   }
   const parts = [leftWords(leftS ?? view.left_s), count > 1 && `picture ${image + 1} of ${count}`].filter(Boolean);
-  return { lines, strong: `Step ${index} of ${total}`, rest: parts.map((part) => ` · ${part}`).join(""),
-    actions: ["cancel"], progress };
+  return {
+    lines,
+    strong: `Step ${index} of ${total}`,
+    rest: parts.map((part) => ` · ${part}`).join(""),
+    actions: ["cancel"],
+    progress,
+  };
 }
 
 function done(view, { large }) {
   const saved = view.cells.filter(Boolean);
-  const one = large !== null && large !== undefined ? view.cells[large] : view.count === 1 ? saved[0] : null;
+  const isLarge = large !== null && large !== undefined;
+  const single = view.count === 1 ? saved[0] : null;
+  const one = isLarge ? view.cells[large] : single;
   const missing = view.count - saved.length;
   const actions = [...(missing ? ["missing"] : []), ...PICTURE_ACTIONS];
   const facts = view.recipe ? recipeWords(view.recipe) : "";
@@ -106,7 +156,11 @@ function done(view, { large }) {
   if (one && view.count === 1) return { strong: "Done", rest: `${took} · ${facts}${seed}`, actions };
   if (one) return { strong: `Picture ${large + 1} of ${view.count}`, rest: ` · ${facts}${seed}`, actions };
   if (missing) {
-    return { strong: `${saved.length} of ${some(view.count, "picture")}`, rest: `${took} · ${missing} failed`, actions };
+    return {
+      strong: `${saved.length} of ${some(view.count, "picture")}`,
+      rest: `${took} · ${missing} failed`,
+      actions,
+    };
   }
   return { strong: some(view.count, "picture"), rest: `${took} · ${facts}`, actions };
 }
@@ -114,8 +168,12 @@ function done(view, { large }) {
 /** "Starter · Euler a · 20 steps · guidance 7". */
 function recipeWords(recipe) {
   if (!recipe.model) return recipe.prompt;
-  return [modelTitle(recipe.model?.name ?? recipe.model), samplerLabel(recipe.sampler), some(recipe.steps, "step"),
-    `guidance ${short(recipe.guidance)}`].join(" · ");
+  return [
+    modelTitle(recipe.model?.name ?? recipe.model),
+    samplerLabel(recipe.sampler),
+    some(recipe.steps, "step"),
+    `guidance ${short(recipe.guidance)}`,
+  ].join(" · ");
 }
 
 function failed(view) {
@@ -123,29 +181,54 @@ function failed(view) {
   const at = view.index ? ` at step ${view.index} of ${view.total}` : "";
   const isKept = view.code?.startsWith("storage");
   if (saved) {
-    return { strong: `${saved} of ${some(view.count, "picture")}`, rest: ` · ${view.count - saved} failed: ${lower(view.message)}`,
-      aside: view.hint ?? "", actions: [isKept ? "save" : "missing", ...PICTURE_ACTIONS] };
+    return {
+      strong: `${saved} of ${some(view.count, "picture")}`,
+      rest: ` · ${view.count - saved} failed: ${lower(view.message)}`,
+      aside: view.hint ?? "",
+      actions: [isKept ? "save" : "missing", ...PICTURE_ACTIONS],
+    };
   }
   const again = isKept ? "save" : "again";
-  return { headline: sentenceHead(view.message), lines: [sentenceTail(view.message), view.hint].filter(Boolean), isBad: true,
-    strong: "Failed", rest: `${at} · your other jobs go on`, actions: ["fix", view.id ? again : "", "copy"].filter(Boolean) };
+  return {
+    headline: sentenceHead(view.message),
+    lines: [sentenceTail(view.message), view.hint].filter(Boolean),
+    isBad: true,
+    strong: "Failed",
+    rest: `${at} · your other jobs go on`,
+    actions: ["fix", view.id ? again : "", "copy"].filter(Boolean),
+  };
 }
 
 function cancelled(view) {
   const saved = view.cells.filter(Boolean).length;
   const at = view.index ? ` at step ${view.index} of ${view.total}` : " before it started";
   const hasPreview = view.preview && !view.cells[view.preview.image];
-  return { strong: "Cancelled", rest: at, isDim: true, lines: !view.preview && !saved && !view.behind ? [pixels(view.width, view.height)] : [],
-    actions: ["again", ...(hasPreview ? ["keep"] : []), ...(saved ? PICTURE_ACTIONS : [])] };
+  return {
+    strong: "Cancelled",
+    rest: at,
+    isDim: true,
+    lines: !view.preview && !saved && !view.behind ? [pixels(view.width, view.height)] : [],
+    actions: ["again", ...(hasPreview ? ["keep"] : []), ...(saved ? PICTURE_ACTIONS : [])],
+  };
 }
 
 function interrupted(view) {
   const at = view.index ? ` at step ${view.index} of ${view.total}` : "";
-  return { headline: "The program ended under this job", isBad: true, lines: ["Nothing that was saved is lost."],
-    strong: "Interrupted", rest: `: Darkroom was restarted${at}`, actions: ["again"] };
+  return {
+    headline: "The program ended under this job",
+    isBad: true,
+    lines: ["Nothing that was saved is lost."],
+    strong: "Interrupted",
+    rest: `: Darkroom was restarted${at}`,
+    actions: ["again"],
+  };
 }
 
 // A message of several sentences: the first is the headline, without its full stop.
 const sentenceHead = (text) => text.split(/(?<=[.!?])\s/)[0].replace(/\.$/, "");
-const sentenceTail = (text) => text.split(/(?<=[.!?])\s/).slice(1).join(" ");
+const sentenceTail = (text) =>
+  text
+    .split(/(?<=[.!?])\s/)
+    .slice(1)
+    .join(" ");
 const lower = (text) => sentenceHead(text ?? "").replace(/^(The|No) /, (word) => word.toLowerCase());

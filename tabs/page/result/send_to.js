@@ -3,16 +3,23 @@
 import { takeControl } from "../controlnet/control_units.js";
 import { go, titleOf } from "../core/route.js";
 import { say } from "../core/toast.js";
-import { bringSaved } from "../core/uploads.js";
-import { showFace } from "../inpaint/view_toggle.js";
+import { uploadSaved } from "../core/uploads.js";
+import { showView } from "../inpaint/view_toggle.js";
 import { takeStart } from "../sections/init_image_section.js";
+import { allWithin } from "../ui/dom.js";
 import { announce } from "../ui/live.js";
 import { openMenu } from "../ui/menu.js";
 import { openUpscale } from "./upscale.js";
 
-const asStart = (picture) => { takeStart(picture); return "init_image.image"; };
+const asStart = (picture) => {
+  takeStart(picture);
+  return "init_image.image";
+};
 
-/** take: returns the field where the picture is then. @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Brought) => string}[]} */
+/**
+ * take: returns the field where the picture is then.
+ * @type {{id: string, icon: string, take: (picture: import("../core/uploads.js").Upload) => string}[]}
+ */
 const TABS = [
   { id: "img2img", icon: "picture", take: asStart },
   { id: "inpaint", icon: "brush", take: asStart },
@@ -22,7 +29,11 @@ const TABS = [
 /** Open the menu for a picture of the gallery. */
 export function openSendMenu(opener, id) {
   openMenu(opener, "Send to", [
-    ...TABS.map((tab) => ({ label: titleOf(tab.id), icon: tab.icon, onchoose: () => send(tab, () => bringSaved(id)) })),
+    ...TABS.map((tab) => ({
+      label: titleOf(tab.id),
+      icon: tab.icon,
+      onchoose: () => send(tab, () => uploadSaved(id)),
+    })),
     { label: "Upscale", icon: "larger", onchoose: () => upscaleSaved(id) },
   ]);
 }
@@ -41,13 +52,19 @@ async function send(tab, bringing) {
 
 // On the chosen tab too, the picture comes into sight: on the tab's canvas, where it has one, else at its field.
 function arrive(field) {
-  showFace("canvas");
-  const canvas = document.querySelector(".bench:not([hidden])");
-  if (!canvas) { document.querySelector(`[data-field="${field}"]`)?.scrollIntoView({ block: "nearest" }); return; }
+  showView("editor");
+  const workspace = document.querySelector(".workspace:not([hidden])");
+  if (!workspace) {
+    document.querySelector(`[data-field="${field}"]`)?.scrollIntoView({ block: "nearest" });
+    return;
+  }
   if (innerWidth < 860) scrollTo({ top: 0 });
   // The canvas covers what was pressed.
-  if (!document.activeElement?.checkVisibility({ visibilityProperty: true }) || document.activeElement === document.body) {
-    canvas.querySelector("[role=application]")?.focus({ preventScroll: true });
+  if (
+    !document.activeElement?.checkVisibility({ visibilityProperty: true }) ||
+    document.activeElement === document.body
+  ) {
+    allWithin(workspace, "[role=application]")[0]?.focus({ preventScroll: true });
   }
 }
 
@@ -57,7 +74,7 @@ export const startFrom = (tab, bringing) => send(TABS.find(({ id }) => id === ta
 /** Ask how to enlarge a picture of the gallery. */
 export async function upscaleSaved(id) {
   try {
-    openUpscale(await bringSaved(id));
+    openUpscale(await uploadSaved(id));
   } catch (problem) {
     say(problem);
   }

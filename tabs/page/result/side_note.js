@@ -7,7 +7,7 @@ import { h, setText } from "../ui/dom.js";
 export function makeSideNote() {
   const line = h("summary", {});
   const all = h("ul.side-list", { "aria-label": "Notes" });
-  const element = /** @type {HTMLDetailsElement} */ (h("details.side-note", { hidden: true }, line, all));
+  const element = h("details.side-note", { hidden: true }, line, all);
   let key = "";
   return {
     element,

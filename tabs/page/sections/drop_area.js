@@ -2,7 +2,7 @@
 
 import { Refused, Unreachable } from "../core/api.js";
 import { chosenFrom, takenFrom } from "../core/transfer.js";
-import { bring, bringSaved, broughtUrl, onBackground } from "../core/uploads.js";
+import { onBackground, upload, uploadSaved, uploadUrl } from "../core/uploads.js";
 import { pixels } from "../core/words.js";
 import { job } from "../jobs/job.js";
 import { button, freshId, h, icon, setText } from "../ui/dom.js";
@@ -12,25 +12,52 @@ import { announce } from "../ui/live.js";
 const KINDS = "image/png, image/jpeg, image/webp, image/avif";
 
 /**
- * @param {{label: string, onpicture: (picture: import("../core/uploads.js").Brought) => void, onremove?: () => void,
- *   onmany?: (files: File[]) => void, extra?: (Node|null)[]}} told
+ * @param {{label: string, onpicture: (picture: import("../core/uploads.js").Upload) => void, onremove?: () => void,
+ *   onmany?: (files: File[]) => void, extra?: (Node|null)[]}} handlers
  *   label: what the picture is for; onmany: several files at once, where that makes sense; extra: further buttons
- * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Brought|null) => void}}
+ * @returns {{element: HTMLElement, show: (picture: import("../core/uploads.js").Upload|null) => void}}
  */
 export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
-  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: KINDS, hidden: true, multiple: Boolean(onmany), tabindex: "-1",
-    "aria-label": label, onchange: () => { if (file.files?.length) takeAll(chosenFrom([...file.files], how)); file.value = ""; } }));
+  const file = h("input", {
+    type: "file",
+    accept: KINDS,
+    hidden: true,
+    multiple: Boolean(onmany),
+    tabindex: "-1",
+    "aria-label": label,
+    onchange: () => {
+      if (file.files?.length) takeAll(chosenFrom([...file.files], how));
+      file.value = "";
+    },
+  });
   const said = h("p.problem", { hidden: true, id: freshId("problem"), role: "alert" });
-  const choose = h("button.area-choose", { type: "button", onclick: () => file.click() }, icon("picture"),
-    h("span", {}, "Drop a picture, paste it, or choose a file"));
+  const choose = h(
+    "button.area-choose",
+    { type: "button", onclick: () => file.click() },
+    icon("picture"),
+    h("span", {}, "Drop a picture, paste it, or choose a file"),
+  );
   const last = button({ label: "Use the last result", icon: "use", kind: "plain", onclick: takeLast });
-  const image = onBackground(/** @type {HTMLImageElement} */ (h("img", { alt: "", draggable: "false" })));
+  const image = onBackground(h("img", { alt: "", draggable: "false" }));
   const facts = h("span.hint", {});
   const name = h("span.area-name", {});
   const replace = button({ label: "Replace", kind: "plain", onclick: () => file.click() });
-  const remove = button({ label: `Remove: ${label}`, icon: "close", words: false, kind: "plain", onclick: () => onremove?.() });
+  const remove = button({
+    label: `Remove: ${label}`,
+    icon: "close",
+    words: false,
+    kind: "plain",
+    onclick: () => onremove?.(),
+  });
   const empty = h("div.area-empty", {}, choose, h("div.area-more", {}, last, ...extra));
-  const full = h("div.area-full", { hidden: true }, image, h("span.area-words", {}, name, facts), replace, onremove && remove);
+  const full = h(
+    "div.area-full",
+    { hidden: true },
+    image,
+    h("span.area-words", {}, name, facts),
+    replace,
+    onremove && remove,
+  );
   const element = h("div.area", { role: "group", "aria-label": label, [MARK]: "" }, empty, full, file, said);
   const how = { isMany: Boolean(onmany) };
   let isBusy = false;
@@ -61,15 +88,15 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
 
   /** @param {import("../core/transfer.js").Taken} taken */
   function takeAll({ id, files, problem }) {
-    if (id) take(bringSaved(id), "Bringing the picture");
+    if (id) take(uploadSaved(id), "Bringing the picture");
     else if (files.length > 1) onmany?.(files);
-    else if (files.length) take(bring(files[0]), `Bringing ${files[0].name || "the picture"}`);
+    else if (files.length) take(upload(files[0]), `Bringing ${files[0].name || "the picture"}`);
     if (problem) refuse(problem);
   }
 
   function takeLast() {
-    const id = job.lastPicture();
-    if (id) take(bringSaved(id), "Bringing the last result");
+    const id = job.lastImageId();
+    if (id) take(uploadSaved(id), "Bringing the last result");
   }
 
   element.addEventListener("dragover", (event) => {
@@ -88,7 +115,9 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
     event.stopPropagation();
     takeAll(takenFrom(event.clipboardData, how));
   });
-  job.view.watch(() => { last.hidden = !job.lastPicture(); });
+  job.view.watch(() => {
+    last.hidden = !job.lastImageId();
+  });
 
   return {
     element,
@@ -96,8 +125,11 @@ export function dropArea({ label, onpicture, onremove, onmany, extra = [] }) {
       empty.hidden = Boolean(picture);
       full.hidden = !picture;
       said.hidden = true;
-      if (!picture) { image.removeAttribute("src"); return; }
-      if (image.getAttribute("src") !== broughtUrl(picture.sha256)) image.src = broughtUrl(picture.sha256);
+      if (!picture) {
+        image.removeAttribute("src");
+        return;
+      }
+      if (image.getAttribute("src") !== uploadUrl(picture.sha256)) image.src = uploadUrl(picture.sha256);
       setText(name, picture.name || (picture.parent ? "From the gallery" : "Picture"));
       setText(facts, pixels(picture.width, picture.height));
     },

@@ -14,11 +14,23 @@ import { generateRepeated } from "./repeat_section.js";
 
 /** Fill the part. */
 export function generate_bar(element, props, watch, trigger) {
-  job.attach(trigger);
+  job.bindTrigger(trigger);
   const words = h("span.words", {});
-  const button = h("button.generate", { type: "button", id: "generate", onclick: generate, "aria-keyshortcuts": "Control+Enter", "aria-describedby": "generate-words" },
-    words, h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`));
-  job.waiting.watch((waiting) => words.replaceChildren(h("span", {}, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate")));
+  const button = h(
+    "button.generate",
+    {
+      type: "button",
+      id: "generate",
+      onclick: generate,
+      "aria-keyshortcuts": "Control+Enter",
+      "aria-describedby": "generate-words",
+    },
+    words,
+    h("kbd", { "aria-hidden": "true" }, `${COMMAND} ↵`),
+  );
+  job.waiting.watch((waiting) =>
+    words.replaceChildren(h("span", {}, waiting.length ? `Generate · ${waiting.length} waiting` : "Generate")),
+  );
   element.replaceChildren(generateProblem, button);
 }
 
@@ -29,12 +41,13 @@ export function generate() {
   clearRefusals();
   clearGenerateProblem();
   const first = firstProblem();
-  if (first) {
+  if (first?.problem) {
     showField(first.problem.at ?? first.field);
     announce(first.problem.text);
     return;
   }
   // On a phone the result is above the form.
-  if (innerWidth < 860) scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  if (!generateRepeated()) job.make(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
+  if (innerWidth < 860)
+    scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  if (!generateRepeated()) job.submit(() => draft(), { ...resultSize(form.get(), formTab()), count: form.get().count });
 }

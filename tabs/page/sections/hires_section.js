@@ -19,16 +19,21 @@ const FIELDS = ["hires", ...OWN.map((name) => `hires.${name}`)];
 /** Fill the part. */
 export function hires_section(element) {
   element.replaceChildren(section({ name: "hires", title: config.labels.hires, fields: FIELDS, summary, body }));
-  joinRecipe("hires_section", { write, read, rules: {
-    "hires.scale": (values) => judge(values, "scale"),
-    "hires.strength": (values) => judge(values, "strength"),
-    "hires.prompt": (values) => (values.hires ? judgeText("hires.prompt", values["hires.prompt"]) : null),
-    "hires.steps": (values) => (values["hires.steps"].trim() ? judge(values, "steps", true) : null),
-    "hires.guidance": (values) => ((values["hires.guidance"] ?? "").trim() ? judge(values, "guidance") : null),
-  } });
+  joinRecipe("hires_section", {
+    write,
+    read,
+    rules: {
+      "hires.scale": (values) => judge(values, "scale"),
+      "hires.strength": (values) => judge(values, "strength"),
+      "hires.prompt": (values) => (values.hires ? judgeText("hires.prompt", values["hires.prompt"]) : null),
+      "hires.steps": (values) => (values["hires.steps"].trim() ? judge(values, "steps", true) : null),
+      "hires.guidance": (values) => ((values["hires.guidance"] ?? "").trim() ? judge(values, "guidance") : null),
+    },
+  });
 }
 
-const judge = (values, name, whole = false) => (values.hires ? ranged(`hires.${name}`, values[`hires.${name}`], whole) : null);
+const judge = (values, name, whole = false) =>
+  values.hires ? ranged(`hires.${name}`, values[`hires.${name}`], whole) : null;
 
 /** "2×, 1536 × 1024". */
 function summary(values) {
@@ -45,14 +50,32 @@ function body() {
     return items.length ? items.map((one) => [one.name, one.label]) : [["latent", "Latent"]];
   });
   upscalers.state.later(() => way.dispatchEvent(new Event("offer")));
-  const sampler = list("hires.sampler", () => [["", "As above"], ...config.samplers.map(({ id }) => [id, samplerLabel(id)])]);
-  const schedule = list("hires.schedule", (now) => [["", "As above"],
-    ...schedulesFor(now["hires.sampler"] || now.sampler, now.model).map((id) => [id, config.schedules[id]])]);
-  const rest = h("div.stack", {}, h("div.pair", {}, way, slider("hires.scale", 0.25, { from: 1, to: 4 })),
-    h("div.pair", {}, slider("hires.strength", 0.05), slider("hires.steps", 1, { placeholder: "As above", above: "steps" })),
-    h("div.pair", {}, sampler, schedule), slider("hires.guidance", 0.5, { placeholder: "As above", above: "guidance" }),
-    words("hires.prompt"), words("hires.negative_prompt"));
-  form.watch((now) => { rest.hidden = !now.hires; });
+  const sampler = list("hires.sampler", () => [
+    ["", "As above"],
+    ...config.samplers.map(({ id }) => [id, samplerLabel(id)]),
+  ]);
+  const schedule = list("hires.schedule", (now) => [
+    ["", "As above"],
+    ...schedulesFor(now["hires.sampler"] || now.sampler, now.model).map((id) => [id, config.schedules[id]]),
+  ]);
+  const rest = h(
+    "div.stack",
+    {},
+    h("div.pair", {}, way, slider("hires.scale", 0.25, { from: 1, to: 4 })),
+    h(
+      "div.pair",
+      {},
+      slider("hires.strength", 0.05),
+      slider("hires.steps", 1, { placeholder: "As above", above: "steps" }),
+    ),
+    h("div.pair", {}, sampler, schedule),
+    slider("hires.guidance", 0.5, { placeholder: "As above", above: "guidance" }),
+    words("hires.prompt"),
+    words("hires.negative_prompt"),
+  );
+  form.watch((now) => {
+    rest.hidden = !now.hires;
+  });
   return [toggle("hires", "Paint once more, larger"), rest];
 }
 

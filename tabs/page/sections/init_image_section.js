@@ -1,8 +1,8 @@
-// The start picture: brought here for Image to image, shared with Inpaint, and the `start` of the recipe.
+// The start picture: chosen here for Image to image, shared with Inpaint, and the recipe's `init_image`.
 
 import { config } from "../core/config.js";
 import { formTab } from "../core/route.js";
-import { findBrought, refOf } from "../core/uploads.js";
+import { findUpload, refOf } from "../core/uploads.js";
 import { showProblem, slider } from "../form/bound.js";
 import { change, form, partOf, typed } from "../form/form.js";
 import { joinRecipe } from "../form/recipe_parts.js";
@@ -22,7 +22,9 @@ export function takeStart(picture) {
   const before = form.get()["init_image.image"];
   change({ "init_image.image": picture, "init_image.depth": null });
   if (before && before.sha256 !== picture?.sha256) {
-    offerUndo(picture ? "Another start picture." : "The start picture was removed.", () => change({ "init_image.image": before }));
+    offerUndo(picture ? "Another start picture." : "The start picture was removed.", () =>
+      change({ "init_image.image": before }),
+    );
   }
 }
 
@@ -33,15 +35,19 @@ function takeMany(files) {
 }
 
 /** Fill the part: the picture. */
-export function start_section(element) {
+export function init_image_section(element) {
   const label = config.labels["init_image.image"];
   const area = dropArea({ label, onpicture: takeStart, onremove: () => takeStart(null), onmany: takeMany });
-  const { box, problem } = field("init_image.image", label, h("div", {}, area.element, sketchButton(takeStart)), { note: config.explain["init_image.image"] });
+  const { box, problem } = field("init_image.image", label, h("div", {}, area.element, sketchButton(takeStart)), {
+    note: config.explain["init_image.image"],
+  });
   showProblem("init_image.image", area.element, problem);
   form.watch((now) => area.show(now["init_image.image"]));
   element.replaceChildren(box);
-  joinRecipe("start_section", {
-    rules: { "init_image.image": (values) => (values["init_image.image"] || hasFiles() ? null : { text: NEEDS, fixes: [] }) },
+  joinRecipe("init_image_section", {
+    rules: {
+      "init_image.image": (values) => (values["init_image.image"] || hasFiles() ? null : { text: NEEDS, fixes: [] }),
+    },
   });
 }
 
@@ -57,7 +63,10 @@ export function strength_field(element) {
   joinRecipe("strength_field", {
     rules: {
       "init_image.strength": (values) => ranged("init_image.strength", values["init_image.strength"]),
-      "init_image.image_guidance": (values) => (values.model?.variant === "edit" ? ranged("init_image.image_guidance", values["init_image.image_guidance"]) : null),
+      "init_image.image_guidance": (values) =>
+        values.model?.variant === "edit"
+          ? ranged("init_image.image_guidance", values["init_image.image_guidance"])
+          : null,
     },
     write: writeStart,
     read: readStart,
@@ -67,7 +76,11 @@ export function strength_field(element) {
 // What a depth model goes by in place of its own estimate.
 function depthField() {
   const label = config.labels["init_image.depth"];
-  const area = dropArea({ label, onpicture: (picture) => change({ "init_image.depth": picture }), onremove: () => change({ "init_image.depth": null }) });
+  const area = dropArea({
+    label,
+    onpicture: (picture) => change({ "init_image.depth": picture }),
+    onremove: () => change({ "init_image.depth": null }),
+  });
   const { box, problem } = field("init_image.depth", label, area.element, { note: config.explain["init_image.depth"] });
   showProblem("init_image.depth", area.element, problem);
   form.watch((now) => area.show(now["init_image.depth"] ?? null));
@@ -77,6 +90,7 @@ function depthField() {
 function writeStart(draft, values) {
   const picture = values["init_image.image"];
   if (!picture) return;
+  /** @type {Object<string, any>} */
   const start = { image: refOf(picture), ...partOf("init_image", values) };
   delete start.depth;
   if (values.model?.variant !== "edit") delete start.image_guidance;
@@ -92,7 +106,9 @@ async function readStart({ init_image: start, parent }, patch) {
     const path = `init_image.${name}`;
     patch[path] = typed(start[name] ?? config.defaults[path]);
   }
-  const [picture, depth] = await Promise.all([start.image, start.depth].map((image) => image && findBrought(image.sha256)));
+  const [picture, depth] = await Promise.all(
+    [start.image, start.depth].map((image) => image && findUpload(image.sha256)),
+  );
   patch["init_image.depth"] = depth ?? null;
   if (!picture) return GONE;
   patch["init_image.image"] = parent ? { ...picture, parent } : picture;

@@ -5,7 +5,7 @@ import { config } from "../core/config.js";
 import { formTab } from "../core/route.js";
 import { observable } from "../core/store.js";
 import { say } from "../core/toast.js";
-import { bring, bringSaved } from "../core/uploads.js";
+import { upload, uploadSaved } from "../core/uploads.js";
 import { some } from "../core/words.js";
 import { slider } from "../form/bound.js";
 import { draft } from "../form/draft.js";
@@ -28,7 +28,9 @@ const files = observable(/** @type {File[]} */ ([]));
 export function repeat_section(element) {
   element.replaceChildren(section({ name: "repeat", title: "Repeat", fields: ["loops", "batch"], summary, body }));
   files.later(() => form.set({ ...form.get() }));
-  joinRecipe("repeat_section", { rules: { loops: (values) => (files.get().length ? null : ranged("loops", values.loops, true)) } });
+  joinRecipe("repeat_section", {
+    rules: { loops: (values) => (files.get().length ? null : ranged("loops", values.loops, true)) },
+  });
 }
 
 function summary(now) {
@@ -37,19 +39,41 @@ function summary(now) {
 }
 
 function body() {
-  const input = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: KINDS, multiple: true, hidden: true, "aria-label": "Several pictures",
-    onchange: () => { takeFiles([...input.files ?? []]); input.value = ""; } }));
+  const input = h("input", {
+    type: "file",
+    accept: KINDS,
+    multiple: true,
+    hidden: true,
+    "aria-label": "Several pictures",
+    onchange: () => {
+      takeFiles([...(input.files ?? [])]);
+      input.value = "";
+    },
+  });
   const said = h("p.hint", {});
   const clear = button({ label: "Clear", kind: "link", onclick: () => takeFiles([]) });
-  const choose = button({ label: "Choose several pictures", icon: "file", kind: "outlined", onclick: () => input.click() });
+  const choose = button({
+    label: "Choose several pictures",
+    icon: "file",
+    kind: "outlined",
+    onclick: () => input.click(),
+  });
   files.watch((chosen) => {
     clear.hidden = !chosen.length;
-    setText(said, chosen.length ? `Generate makes ${some(chosen.length, "job")}, one for each file.` : "Each becomes a job of its own, with the settings above.");
+    setText(
+      said,
+      chosen.length
+        ? `Generate makes ${some(chosen.length, "job")}, one for each file.`
+        : "Each becomes a job of its own, with the settings above.",
+    );
   });
   const loops = slider("loops", 1, { to: 10 });
   loops.append(h("p.hint", {}, "Each round begins from the result of the one before."));
-  return [loops, field("batch", "Several pictures", h("div.reader", {}, choose, input), { note: config.explain.batch }).box,
-    h("div.below", {}, said, clear)];
+  return [
+    loops,
+    field("batch", "Several pictures", h("div.reader", {}, choose, input), { note: config.explain.batch }).box,
+    h("div.below", {}, said, clear),
+  ];
 }
 
 /** Files for a batch; none ends it. */
@@ -79,7 +103,7 @@ export function generateRepeated() {
 async function submit(made, note) {
   try {
     const { id } = await post("/jobs", made);
-    job.show(id, { width: made.width, height: made.height, count: made.count }, note);
+    job.enqueue(id, { width: made.width, height: made.height, count: made.count }, note);
     return id;
   } catch (problem) {
     if (problem instanceof Unreachable) throw problem;
@@ -93,27 +117,35 @@ async function submitFiles(chosen) {
   for (const [index, file] of chosen.entries()) {
     const left = chosen.slice(index);
     try {
-      const picture = await brought(file);
+      const picture = await uploaded(file);
       if (!picture) continue;
       const made = await draft(TAB, { "init_image.image": picture });
-      if (!await submit(made, `file ${index + 1} of ${chosen.length}`)) { takeFiles(left); return; }
+      if (!(await submit(made, `file ${index + 1} of ${chosen.length}`))) {
+        takeFiles(left);
+        return;
+      }
     } catch (problem) {
       if (!(problem instanceof Unreachable)) throw problem;
       takeFiles(left);
-      offerUndo(`The connection broke at ${file.name}, file ${index + 1} of ${chosen.length}. `
-        + `${left.length === 1 ? "It is" : `The last ${left.length} are`} still chosen: press Generate again.`, null);
+      offerUndo(
+        `The connection broke at ${file.name}, file ${index + 1} of ${chosen.length}. ` +
+          `${left.length === 1 ? "It is" : `The last ${left.length} are`} still chosen: press Generate again.`,
+        null,
+      );
       return;
     }
   }
 }
 
 // One file that is no picture does not hold up the others; a broken connection does.
-async function brought(file) {
+async function uploaded(file) {
   try {
-    return await bring(file);
+    return await upload(file);
   } catch (problem) {
     if (problem instanceof Unreachable) throw problem;
-    const named = problem instanceof Refused && new Refused({ ...problem, message: `${file.name}: ${problem.message}` }, problem.status);
+    const named =
+      problem instanceof Refused &&
+      new Refused({ ...problem, message: `${file.name}: ${problem.message}` }, problem.status);
     say(named || problem);
     return null;
   }
@@ -124,10 +156,13 @@ async function startRounds(of) {
   let last = null;
   for (let at = 1; at <= of; at += 1) {
     try {
-      const picture = last ? await bringSaved(last.id) : form.get()["init_image.image"];
-      const made = await draft(TAB, { "init_image.image": picture, ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}) });
+      const picture = last ? await uploadSaved(last.id) : form.get()["init_image.image"];
+      const made = await draft(TAB, {
+        "init_image.image": picture,
+        ...(seed ? { seed: String((BigInt(seed) + BigInt(at - 1)) % (1n << 64n)) } : {}),
+      });
       const id = await submit(made, `round ${at} of ${of}`);
-      const done = id && at < of && await job.ended(id);
+      const done = id && at < of && (await job.whenEnded(id));
       last = done && done.phase === "done" && done.cells.find(Boolean);
       if (!last) return;
     } catch (problem) {

@@ -8,7 +8,13 @@ import { joinRecipe } from "../form/recipe_parts.js";
 /** The list, to stand in a section. */
 export function vaeField() {
   vaes.refresh();
-  const box = list("vae", () => [["", "Automatic"], ...vaes.state.get().items.filter((one) => !one.problem).map((one) => [one.name, one.title])]);
+  const box = list("vae", () => [
+    ["", "Automatic"],
+    ...vaes.state
+      .get()
+      .items.filter((one) => !one.problem)
+      .map((one) => [one.name, one.title]),
+  ]);
   vaes.state.later(() => box.dispatchEvent(new Event("offer")));
   return box;
 }
@@ -16,8 +22,12 @@ export function vaeField() {
 /** Let a section write and read it. @param {string} section */
 export function joinVae(section) {
   joinRecipe(section, {
-    write: (draft, { vae }) => { if (vae) draft.vae = vae; },
-    read: ({ vae }, patch) => { patch.vae = vae?.name ?? vae ?? ""; },
+    write: (draft, { vae }) => {
+      if (vae) draft.vae = vae;
+    },
+    read: ({ vae }, patch) => {
+      patch.vae = vae?.name ?? vae ?? "";
+    },
     rules: { vae: () => null },
   });
 }

@@ -4,11 +4,11 @@ import { Refused, request, Unreachable } from "../core/api.js";
 import { formTab } from "../core/route.js";
 import { say } from "../core/toast.js";
 import { isText, takenFrom } from "../core/transfer.js";
-import { bring, bringSaved, needReadable } from "../core/uploads.js";
+import { needReadable, upload, uploadSaved } from "../core/uploads.js";
 import { fillForm } from "../form/recipe_fill.js";
 import { useSettings } from "../result/image_actions.js";
 import { startFrom } from "../result/send_to.js";
-import { h } from "../ui/dom.js";
+import { allWithin, h, targetOf } from "../ui/dom.js";
 import { draggedKind, MARK } from "../ui/drag.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { announce } from "../ui/live.js";
@@ -20,43 +20,80 @@ import { offerUndo } from "../ui/undo_bar.js";
 /** @type {Given} */
 let given = {};
 
-const half = (act, title, line) => h("button.half", { type: "button", "data-act": act, onclick: () => { closeLayer(); choose(act, given); } },
-  h("strong", {}, title), h("span", {}, line));
-const veil = /** @type {HTMLDialogElement} */ (h("dialog.veil", { "aria-label": "What to do with the picture" },
+const half = (act, title, line) =>
+  h(
+    "button.half",
+    {
+      type: "button",
+      "data-act": act,
+      onclick: () => {
+        closeLayer();
+        choose(act, given);
+      },
+    },
+    h("strong", {}, title),
+    h("span", {}, line),
+  );
+const overlay = h(
+  "dialog.drop-overlay",
+  { "aria-label": "What to do with the picture" },
   half("read", "Read its recipe", "What it was made with fills the form."),
-  half("start", "Start from it", "It becomes the start picture.")));
+  half("start", "Start from it", "It becomes the start picture."),
+);
 
 /** Listen on the whole page. Whatever is dropped, the page stays: a browser would open it in its place. */
 export function listenForPictures(parent) {
-  parent.append(veil);
+  parent.append(overlay);
   const root = document.documentElement;
   const isTaken = (event) => event.target.closest?.(`[${MARK}]`);
   // A selection that is moved within the page, by a slip of the hand, is nothing to speak of.
   let isFromHere = false;
   let leaving = 0;
-  const leave = () => { clearTimeout(leaving); veil.close(); root.classList.remove("dragging"); };
-  addEventListener("dragstart", () => { isFromHere = true; });
+  const leave = () => {
+    clearTimeout(leaving);
+    overlay.close();
+    root.classList.remove("dragging");
+  };
+  addEventListener("dragstart", () => {
+    isFromHere = true;
+  });
   for (const kind of ["dragenter", "dragover", "drop"]) {
-    addEventListener(kind, (event) => { if (!isForField(event)) event.preventDefault(); }, { capture: true });
+    addEventListener(
+      kind,
+      (/** @type {any} */ event) => {
+        if (!isForField(event)) event.preventDefault();
+      },
+      { capture: true },
+    );
   }
   addEventListener("dragover", (event) => {
     clearTimeout(leaving);
     root.classList.add("dragging");
     if (!draggedKind(event)) return;
     place();
-    if (!veil.open) veil.show();
-    for (const one of veil.children) one.classList.toggle("over", one.contains(event.target));
+    if (!overlay.open) overlay.show();
+    for (const one of overlay.children) one.classList.toggle("over", one.contains(/** @type {Node} */ (event.target)));
   });
   // There is no event for "it left the window" but this, which also tells of every border inside.
-  addEventListener("dragleave", () => { clearTimeout(leaving); leaving = window.setTimeout(leave, 80); });
-  addEventListener("dragend", () => { isFromHere = false; leave(); });
+  addEventListener("dragleave", () => {
+    clearTimeout(leaving);
+    leaving = window.setTimeout(leave, 80);
+  });
+  addEventListener("dragend", () => {
+    isFromHere = false;
+    leave();
+  });
   addEventListener("drop", (event) => {
-    const act = event.target.closest?.(".half")?.dataset.act;
+    const act = targetOf(event, ".half")?.dataset.act;
     const isOwn = isFromHere;
     isFromHere = false;
     leave();
     if (isTaken(event) || isForField(event)) return;
-    const { id, files: [file], problem } = takenFrom(event.dataTransfer);
+    const {
+      id,
+      files: [file],
+      problem,
+    } = takenFrom(event.dataTransfer);
     if (id || file) offer(id ? { id } : { file }, act);
     else if (!isOwn) refuse(problem);
   });
@@ -65,7 +102,10 @@ export function listenForPictures(parent) {
     // Office programs and browsers put a picture of a text beside it.
     if (!transfer?.files.length || (textFieldOf(event.target) && transfer.getData("text/plain").trim())) return;
     event.preventDefault();
-    const { files: [file], problem } = takenFrom(transfer);
+    const {
+      files: [file],
+      problem,
+    } = takenFrom(transfer);
     if (file) offer({ file });
     else refuse(problem);
   });
@@ -86,19 +126,26 @@ function refuse(problem) {
 function place() {
   const box = document.querySelector("#result")?.getBoundingClientRect();
   const isSeen = box && box.width > 0;
-  veil.style.cssText = isSeen ? `left:${box.left}px;top:${box.top}px;width:${box.width}px;height:${Math.min(box.height, innerHeight - box.top)}px` : "";
+  overlay.style.cssText = isSeen
+    ? `left:${box.left}px;top:${box.top}px;width:${box.width}px;height:${Math.min(box.height, innerHeight - box.top)}px`
+    : "";
 }
 
 /** Do what was chosen by the place of the drop; else ask. @param {Given} what */
-function offer(what, act = null) {
+/** @param {Given} what @param {string} [act] */
+function offer(what, act) {
   given = what;
-  if (act) { choose(act, what); return; }
+  if (act) {
+    choose(act, what);
+    return;
+  }
   place();
-  openLayer(veil, { focus: veil.querySelector(".half") });
+  openLayer(overlay, { focus: allWithin(overlay, ".half")[0] });
 }
 
+/** @param {string} act @param {Given} given */
 function choose(act, { file, id }) {
-  if (act === "start") startFrom(formTab(), () => (id ? bringSaved(id) : bring(/** @type {File} */ (file))));
+  if (act === "start") startFrom(formTab(), () => (id ? uploadSaved(id) : upload(/** @type {File} */ (file))));
   else if (id) useSaved(id);
   else readRecipe(file);
 }
@@ -117,9 +164,17 @@ export async function readRecipe(file) {
   announce("Reading the picture.");
   try {
     await needReadable(file, file.name);
-    const found = await request("POST", "/recipes/read", new Blob([file], { type: file.type || "application/octet-stream" }));
-    if (!found.draft) { offerUndo(`${file.name} has no recipe inside.`, null); return; }
-    const left = found.unknown.length ? ` Not used: ${found.unknown.slice(0, 4).join(", ")}${found.unknown.length > 4 ? " and more" : ""}.` : "";
+    const found = await request(
+      "POST",
+      "/recipes/read",
+      new Blob([file], { type: file.type || "application/octet-stream" }),
+    );
+    if (!found.draft) {
+      offerUndo(`${file.name} has no recipe inside.`, null);
+      return;
+    }
+    const more = found.unknown.length > 4 ? " and more" : "";
+    const left = found.unknown.length ? ` Not used: ${found.unknown.slice(0, 4).join(", ")}${more}.` : "";
     const notes = found.notices.length ? ` ${found.notices.join(" ")}` : "";
     await fillForm(found.draft, { words: `Settings of ${file.name} are in the form.${left}${notes}` });
   } catch (problem) {

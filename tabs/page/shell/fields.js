@@ -15,7 +15,12 @@ import { button, field, h, setText } from "../ui/dom.js";
 import { segmented } from "../ui/segmented.js";
 import { readRecipe } from "./drop_overlay.js";
 
-const RESIZES = [["crop", "Crop"], ["fill", "Fill"], ["stretch", "Stretch"], ["latent", "Latent"]];
+const RESIZES = [
+  ["crop", "Crop"],
+  ["fill", "Fill"],
+  ["stretch", "Stretch"],
+  ["latent", "Latent"],
+];
 
 /** Steps and guidance. */
 export function number_fields(element) {
@@ -24,31 +29,56 @@ export function number_fields(element) {
 
 /** Sampler and schedule; only pairs that make sense are offered. */
 export function sampler_fields(element) {
-  element.replaceChildren(h("div.pair", {},
-    list("sampler", () => config.samplers.map(({ id }) => [id, samplerLabel(id)])),
-    list("schedule", (now) => schedulesFor(now.sampler, now.model).map((id) => [id, config.schedules[id]]))));
+  element.replaceChildren(
+    h(
+      "div.pair",
+      {},
+      list("sampler", () => config.samplers.map(({ id }) => [id, samplerLabel(id)])),
+      list("schedule", (now) => schedulesFor(now.sampler, now.model).map((id) => [id, config.schedules[id]])),
+    ),
+  );
 }
 
 /** Seed (empty is random) and how many pictures. */
 export function seed_fields(element) {
   const seed = textInput("seed", { inputmode: "numeric", placeholder: "Random" });
-  const reuse = button({ label: "Use the last seed", icon: "again", words: false, kind: "inside", onclick: () => {
-    const last = job.lastSeed();
-    if (last) change({ seed: last });
-  } });
-  const clear = button({ label: "Clear the seed: random", icon: "close", words: false, kind: "inside", onclick: () => {
-    change({ seed: "" });
-    seed.focus();
-  } });
-  const { box, problem } = field("seed", config.labels.seed, h("div.with-buttons", {}, seed, reuse, clear),
-    { note: config.explain.seed, labelFor: seed.id });
+  const reuse = button({
+    label: "Use the last seed",
+    icon: "again",
+    words: false,
+    kind: "inside",
+    onclick: () => {
+      const last = job.lastSeed();
+      if (last) change({ seed: last });
+    },
+  });
+  const clear = button({
+    label: "Clear the seed: random",
+    icon: "close",
+    words: false,
+    kind: "inside",
+    onclick: () => {
+      change({ seed: "" });
+      seed.focus();
+    },
+  });
+  const { box, problem } = field("seed", config.labels.seed, h("div.with-buttons", {}, seed, reuse, clear), {
+    note: config.explain.seed,
+    labelFor: seed.id,
+  });
   showProblem("seed", seed, problem);
-  form.watch((now) => { clear.hidden = now.seed === ""; reuse.hidden = now.seed !== ""; });
+  form.watch((now) => {
+    clear.hidden = now.seed === "";
+    reuse.hidden = now.seed !== "";
+  });
 
   const counts = segmented({ label: config.labels.count, onchoose: (count) => change({ count }) });
   form.watch((now) => {
     const all = config.counts.includes(now.count) ? config.counts : [...config.counts.slice(0, 3), now.count];
-    counts.offer(all.map((value) => ({ value, label: String(value) })), now.count);
+    counts.offer(
+      all.map((value) => ({ value, label: String(value) })),
+      now.count,
+    );
   });
   const pictures = field("count", config.labels.count, counts.element, { note: config.explain.count });
   showProblem("count", counts.element, pictures.problem);
@@ -60,19 +90,35 @@ export function seed_fields(element) {
  * begins from a picture, first of all the picture's own.
  */
 export function size_field(element) {
-  const choose = segmented({ label: "Size", onchoose: (preset) => {
-    const follow = canFollow(formTab()) ? followKey(formTab()) : null;
-    if (follow && preset === "picture") { change({ [follow]: true }); return; }
-    const chosen = form.get().model?.sizes?.[preset];
-    change({ ...(follow && { [follow]: false, "mask.keep_size": false }), ...(chosen ? { preset, width: String(chosen[0]), height: String(chosen[1]) } : { preset: "custom" }) });
-  } });
+  const choose = segmented({
+    label: "Size",
+    onchoose: (preset) => {
+      const follow = canFollow(formTab()) ? followKey(formTab()) : null;
+      if (follow && preset === "picture") {
+        change({ [follow]: true });
+        return;
+      }
+      const chosen = form.get().model?.sizes?.[preset];
+      change({
+        ...(follow && { [follow]: false, "mask.keep_size": false }),
+        ...(chosen ? { preset, width: String(chosen[0]), height: String(chosen[1]) } : { preset: "custom" }),
+      });
+    },
+  });
   const width = textInput("width", { inputmode: "numeric", "aria-label": config.labels.width });
   const height = textInput("height", { inputmode: "numeric", "aria-label": config.labels.height });
-  const swap = button({ label: "Swap width and height", icon: "swap", words: false, kind: "outlined",
-    onclick: () => change({ width: form.get().height, height: form.get().width }) });
+  const swap = button({
+    label: "Swap width and height",
+    icon: "swap",
+    words: false,
+    kind: "outlined",
+    onclick: () => change({ width: form.get().height, height: form.get().width }),
+  });
   const other = field("height", "", "");
   const custom = h("div.custom-size", {}, width, h("span", { "aria-hidden": "true" }, "×"), height, swap);
-  const { box, title, problem } = field("width", "Size", h("div", {}, choose.element, custom), { note: config.explain.size });
+  const { box, title, problem } = field("width", "Size", h("div", {}, choose.element, custom), {
+    note: config.explain.size,
+  });
   const resize = choice("init_image.resize", RESIZES);
   const note = h("p.hint", {});
   box.append(other.problem, note);
@@ -86,7 +132,8 @@ export function size_field(element) {
     if (canFollow(tab)) choices.unshift({ value: "picture", label: "Picture" });
     const isPicture = canFollow(tab) && now[followKey(tab)];
     const isPreset = presets.includes(now.preset) && presetOf(now.model, now.width, now.height) === now.preset;
-    choose.offer(choices, isPicture ? "picture" : isPreset ? now.preset : "custom");
+    const preset = isPreset ? now.preset : "custom";
+    choose.offer(choices, isPicture ? "picture" : preset);
     custom.hidden = isPicture || isPreset;
     resize.hidden = !canFollow(tab) || isPicture;
     setText(note, sizeNote(now, tab));
@@ -107,22 +154,45 @@ const order = (name) => ["square", "tall", "wide"].indexOf(name) + 1 || 9;
 
 /** The closed section for what is rarely touched; its summary says what differs from the default. */
 export function more_section(element) {
-  element.replaceChildren(section({
-    name: "more", title: "More", fields: ["clip_skip", "vae"],
-    summary: (now) => [vaeSummary(now), now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`].filter(Boolean).join(", "),
-    body: () => [vaeField(), slider("clip_skip", 1), recipeReader(), h("div.reader", {},
-      button({ label: "Enlarge a picture", icon: "larger", kind: "outlined", onclick: () => openUpscale() }))],
-  }));
+  element.replaceChildren(
+    section({
+      name: "more",
+      title: "More",
+      fields: ["clip_skip", "vae"],
+      summary: (now) =>
+        [vaeSummary(now), now.clip_skip === "1" ? "" : `clip skip ${now.clip_skip}`].filter(Boolean).join(", "),
+      body: () => [
+        vaeField(),
+        slider("clip_skip", 1),
+        recipeReader(),
+        h(
+          "div.reader",
+          {},
+          button({ label: "Enlarge a picture", icon: "larger", kind: "outlined", onclick: () => openUpscale() }),
+        ),
+      ],
+    }),
+  );
   joinVae("more_section");
 }
 
 // The same as dropping a picture on the page, for fingers and keyboards.
 function recipeReader() {
-  const file = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/png, image/jpeg, image/webp, image/avif, image/gif", hidden: true, onchange: () => {
-    if (file.files?.[0]) readRecipe(file.files[0]);
-    file.value = "";
-  } }));
-  return h("div.reader", {}, button({ label: "Read the recipe of a picture", icon: "file", kind: "outlined", onclick: () => file.click() }), file);
+  const file = h("input", {
+    type: "file",
+    accept: "image/png, image/jpeg, image/webp, image/avif, image/gif",
+    hidden: true,
+    onchange: () => {
+      if (file.files?.[0]) readRecipe(file.files[0]);
+      file.value = "";
+    },
+  });
+  return h(
+    "div.reader",
+    {},
+    button({ label: "Read the recipe of a picture", icon: "file", kind: "outlined", onclick: () => file.click() }),
+    file,
+  );
 }
 
 /** Explain: on, each field carries one sentence below it. */
@@ -133,9 +203,12 @@ export function explain_switch(element) {
     toggle.setAttribute("aria-checked", String(isOn));
     keep("explain", isOn);
   };
-  const toggle = h("button.switch", { type: "button", role: "switch",
-    onclick: () => set(toggle.getAttribute("aria-checked") !== "true") },
-  h("span", {}, "Explain"), h("span.track", { "aria-hidden": "true" }));
+  const toggle = h(
+    "button.switch",
+    { type: "button", role: "switch", onclick: () => set(toggle.getAttribute("aria-checked") !== "true") },
+    h("span", {}, "Explain"),
+    h("span.track", { "aria-hidden": "true" }),
+  );
   set(recall("explain", false));
   element.replaceChildren(toggle);
 }

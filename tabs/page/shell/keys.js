@@ -3,7 +3,7 @@
 import { generates, route } from "../core/route.js";
 import { job } from "../jobs/job.js";
 import { generate } from "../sections/generate_bar.js";
-import { button, h } from "../ui/dom.js";
+import { button, h, targetOf } from "../ui/dom.js";
 import { closeLayer, layerHasEscape, openLayer } from "../ui/layers.js";
 import { COMMAND, isCommand, isComposing, plainKey } from "../ui/shortcut.js";
 
@@ -21,9 +21,17 @@ const TABLE = [
 ];
 
 const rows = TABLE.map(([keys, does]) => h("tr", {}, h("th", { scope: "row" }, h("kbd", {}, keys)), h("td", {}, does)));
-const table = /** @type {HTMLDialogElement} */ (h("dialog.key-table", { "aria-label": "Keyboard" },
-  h("div.picker-head", {}, h("h2", {}, "Keyboard"), button({ label: "Close", icon: "close", words: false, onclick: closeLayer })),
-  h("table", {}, h("tbody", {}, ...rows))));
+const table = h(
+  "dialog.key-table",
+  { "aria-label": "Keyboard" },
+  h(
+    "div.picker-head",
+    {},
+    h("h2", {}, "Keyboard"),
+    button({ label: "Close", icon: "close", words: false, onclick: closeLayer }),
+  ),
+  h("table", {}, h("tbody", {}, ...rows)),
+);
 
 /** Show the table. */
 export function openKeyTable() {
@@ -39,7 +47,7 @@ export function listenForKeys(parent) {
     if (event.key === "Enter" && isCommand(event) && generates(route.get().tab)) {
       event.preventDefault();
       generate();
-    } else if (event.key === "Escape" && !layerHasEscape() && !event.target.closest?.("select, input[type=search]")) {
+    } else if (event.key === "Escape" && !layerHasEscape() && !targetOf(event, "select, input[type=search]")) {
       if (job.isActive()) job.cancel();
     } else if (plainKey(event) === "?" && !isTyping && !document.querySelector("dialog[open]")) {
       event.preventDefault();

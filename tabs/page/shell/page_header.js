@@ -5,7 +5,7 @@ import { config } from "../core/config.js";
 import { engine, retry, watchEngine } from "../core/engine.js";
 import { modelTitle } from "../core/model_list.js";
 import { route, titleOf } from "../core/route.js";
-import { button, h, put, setText } from "../ui/dom.js";
+import { allWithin, button, h, put, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 import { placeLiveRegions } from "../ui/live.js";
 import { placeUndoBar } from "../ui/undo_bar.js";
@@ -20,12 +20,33 @@ const ORANGE = new Set(["starting", "loading", "working", "restarting"]);
 export function page_header(element) {
   const title = h("h1.unseen", {});
   route.watch(({ tab }) => setText(title, titleOf(tab)));
-  const skip = h("a.skip", { href: "#the-result", onclick: (event) => {
-    event.preventDefault();
-    document.querySelector("#the-result, .gallery [tabindex='0'], .models .card[tabindex='0']")?.focus();
-  } }, "To the result");
-  const bar = h("header.bar", {}, skip, h("a.brand", { href: "#/txt2img", "aria-label": "Darkroom, to the start" },
-    markDrawing(), h("span.name", {}, "Darkroom")), title, h("span.spring", {}), enginePill(element), placeQueue(element), themeButton());
+  const skip = h(
+    "a.skip",
+    {
+      href: "#the-result",
+      onclick: (event) => {
+        event.preventDefault();
+        allWithin(document, "#the-result, .gallery [tabindex='0'], .models .card[tabindex='0']")[0]?.focus();
+      },
+    },
+    "To the result",
+  );
+  const bar = h(
+    "header.bar",
+    {},
+    skip,
+    h(
+      "a.brand",
+      { href: "#/txt2img", "aria-label": "Darkroom, to the start" },
+      markDrawing(),
+      h("span.name", {}, "Darkroom"),
+    ),
+    title,
+    h("span.spring", {}),
+    enginePill(element),
+    placeQueue(element),
+    themeButton(),
+  );
   put(element, bar);
   element.querySelector(":scope > div")?.remove();
   placeHeld(element);
@@ -51,15 +72,30 @@ function placeHeld(element) {
 
 function enginePill(element) {
   const words = h("span.pill-words", {});
-  const pill = h("button.pill.engine-pill", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
-    h("span.dot", {}), words);
+  const pill = h(
+    "button.pill.engine-pill",
+    { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
+    h("span.dot", {}),
+    words,
+  );
   const facts = h("dl.facts", {});
-  const panel = /** @type {HTMLDialogElement} */ (h("dialog.panel", { "aria-label": "Engine" }, h("h2", {}, "Engine"), facts,
-    h("div.panel-foot", {}, button({ label: "Keyboard", icon: "keys", kind: "outlined", keys: "?", onclick: openKeyTable }))));
+  const panel = h(
+    "dialog.panel",
+    { "aria-label": "Engine" },
+    h("h2", {}, "Engine"),
+    facts,
+    h(
+      "div.panel-foot",
+      {},
+      button({ label: "Keyboard", icon: "keys", kind: "outlined", keys: "?", onclick: openKeyTable }),
+    ),
+  );
   element.append(panel);
   const show = () => {
-    const state = retry.get() ? "stopped" : engine.get()?.state ?? "starting";
-    pill.dataset.tone = retry.get() || state === "stopped" || isSilent(engine.get()) ? "bad" : ORANGE.has(state) ? "busy" : "calm";
+    const state = retry.get() ? "stopped" : (engine.get()?.state ?? "starting");
+    const isBad = state === "stopped" || isSilent(engine.get());
+    const tone = ORANGE.has(state) ? "busy" : "calm";
+    pill.dataset.tone = isBad ? "bad" : tone;
     const text = pillWords(engine.get(), Boolean(retry.get()));
     words.replaceChildren(...shortened(text));
     pill.setAttribute("aria-label", `Engine: ${text}`);
@@ -68,7 +104,10 @@ function enginePill(element) {
   engine.watch(show);
   retry.later(show);
   function toggle() {
-    if (panel.open) { closeLayer(); return; }
+    if (panel.open) {
+      closeLayer();
+      return;
+    }
     drawFacts(facts);
     openLayer(panel, { modal: false, opener: pill });
     const away = (event) => {
@@ -86,11 +125,24 @@ function pillWords(status, isLost) {
   if (isLost) return "No connection";
   if (!status) return "Starting";
   if (status.text) return status.text;
-  return { starting: "Starting", loading: "Loading", ready: "Ready", working: "Working", restarting: "Engine restarting", stopped: "Engine stopped" }[status.state];
+  return {
+    starting: "Starting",
+    loading: "Loading",
+    ready: "Ready",
+    working: "Working",
+    restarting: "Engine restarting",
+    stopped: "Engine stopped",
+  }[status.state];
 }
 
 // What of each state only a wide bar shows: the middle group.
-const MIDDLES = [/^()(.+ )(ready|working)$/i, /^(Loading)( .+?)((?:, \d+%)?)$/, /^(Starting)(, .+)()$/, /^(Not responding)( for .+)()$/, /^()(Engine )(.+)$/];
+const MIDDLES = [
+  /^()(.+ )(ready|working)$/i,
+  /^(Loading)( .+?)((?:, \d+%)?)$/,
+  /^(Starting)(, .+)()$/,
+  /^(Not responding)( for .+)()$/,
+  /^()(Engine )(.+)$/,
+];
 
 // "Starter ready": on a narrow bar only the last word stays.
 function shortened(text) {
@@ -100,7 +152,9 @@ function shortened(text) {
 
 function drawFacts(list) {
   const status = engine.get() ?? { versions: {}, resident: [], device: "" };
-  const versions = Object.entries(status.versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ");
+  const versions = Object.entries(status.versions ?? {})
+    .map(([name, version]) => `${name} ${version}`)
+    .join(", ");
   const rows = [
     ["State", pillWords(engine.get(), Boolean(retry.get()))],
     ["Device", status.device || "not known yet"],

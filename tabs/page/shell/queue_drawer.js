@@ -7,8 +7,8 @@ import { go } from "../core/route.js";
 import { say } from "../core/toast.js";
 import { duration, left, leftWords } from "../core/words.js";
 import { job } from "../jobs/job.js";
-import { isErrand, progressWords } from "../jobs/model_tasks.js";
-import { button, h, icon, setText } from "../ui/dom.js";
+import { isModelTask, progressWords } from "../jobs/model_tasks.js";
+import { allWithin, button, h, icon, setText } from "../ui/dom.js";
 import { closeLayer, openLayer } from "../ui/layers.js";
 
 const PUSHES_FROM = 1280;
@@ -18,13 +18,27 @@ const TOGETHER_MS = 60;
 /** Make the button; the drawer goes into the element beside it. */
 export function placeQueue(element) {
   const count = h("b", {}, "0");
-  const opener = h("button.pill.queue-button", { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
-    icon("queue"), h("span.pill-words", {}, "Queue"), count);
+  const opener = h(
+    "button.pill.queue-button",
+    { type: "button", "aria-expanded": "false", "aria-haspopup": "dialog", onclick: toggle },
+    icon("queue"),
+    h("span.pill-words", {}, "Queue"),
+    count,
+  );
   const body = h("div.drawer-body", {});
   const allMine = button({ label: "Cancel all mine", onclick: cancelAll });
-  const drawer = /** @type {HTMLDialogElement} */ (h("dialog.drawer", { "aria-label": "Queue" },
-    h("div.drawer-head", {}, h("h2", {}, "Queue"), allMine,
-      button({ label: "Close the queue", icon: "close", words: false, onclick: closeLayer })), body));
+  const drawer = h(
+    "dialog.drawer",
+    { "aria-label": "Queue" },
+    h(
+      "div.drawer-head",
+      {},
+      h("h2", {}, "Queue"),
+      allMine,
+      button({ label: "Close the queue", icon: "close", words: false, onclick: closeLayer }),
+    ),
+    body,
+  );
   element.append(drawer);
   let rows = [];
   let timer = 0;
@@ -43,10 +57,17 @@ export function placeQueue(element) {
   }
 
   function toggle() {
-    if (drawer.open) { closeLayer(); return; }
+    if (drawer.open) {
+      closeLayer();
+      return;
+    }
     const pushes = innerWidth >= PUSHES_FROM;
-    openLayer(drawer, { modal: !pushes, opener, onclose: () => document.documentElement.classList.remove("pushed"),
-      focus: drawer.querySelector("button[aria-label]") });
+    openLayer(drawer, {
+      modal: !pushes,
+      opener,
+      onclose: () => document.documentElement.classList.remove("pushed"),
+      focus: allWithin(drawer, "button[aria-label]")[0],
+    });
     document.documentElement.classList.toggle("pushed", pushes);
     draw();
     look();
@@ -78,50 +99,103 @@ export function placeQueue(element) {
 
   function act(work) {
     return async () => {
-      try { await work(); } catch (problem) { say(problem); }
+      try {
+        await work();
+      } catch (problem) {
+        say(problem);
+      }
       look();
     };
   }
 
   function nowRow(row) {
-    if (isErrand(row)) return errandRow(row);
+    if (isModelTask(row)) return taskRow(row);
     const view = job.view.get();
     const isHere = row.job_id === view.id;
     if (!isHere || view.phase !== "running") {
-      return item({ thumb: h("span.thumb", {}, "…"), row, line: row.mine ? "Working" : about(row), aside: row.mine && cancelButton(row) });
+      return item({
+        thumb: h("span.thumb", {}, "…"),
+        row,
+        line: row.mine ? "Working" : about(row),
+        aside: row.mine && cancelButton(row),
+      });
     }
     const done = (view.image * view.total + view.index) / (view.count * view.total);
     const thumb = h("span.thumb", {}, view.preview ? h("img", { src: view.preview.url, alt: "" }) : "…");
-    const made = item({ thumb, row, line: [`Step ${view.index} of ${view.total}`, leftWords(view.left_s)].filter(Boolean).join(" · "), aside: cancelButton(row) });
-    made.querySelector(".queue-words")?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${done}` }));
+    const made = item({
+      thumb,
+      row,
+      line: [`Step ${view.index} of ${view.total}`, leftWords(view.left_s)].filter(Boolean).join(" · "),
+      aside: cancelButton(row),
+    });
+    made
+      .querySelector(".queue-words")
+      ?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${done}` }));
     return made;
   }
 
-  function errandRow(row) {
-    const made = item({ thumb: h("span.thumb", {}, icon(row.type === "download" ? "download" : "file")), row, line: progressWords(row), aside: cancelButton(row) });
-    made.querySelector(".queue-words")?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${row.progress}` }));
+  function taskRow(row) {
+    const made = item({
+      thumb: h("span.thumb", {}, icon(row.type === "download" ? "download" : "file")),
+      row,
+      line: progressWords(row),
+      aside: cancelButton(row),
+    });
+    made
+      .querySelector(".queue-words")
+      ?.append(h("span.queue-progress", { "aria-hidden": "true", style: `--done:${row.progress}` }));
     return made;
   }
 
   function waitingRow(row, index, waiting) {
     const starts = row.starts_in_s === null ? "Waiting" : `Starts in about ${left(row.starts_in_s)}`;
     const isBehindOwn = row.mine && waiting.slice(0, index).some((other) => other.mine);
-    const up = isBehindOwn && button({ label: "Move up", icon: "up", words: false, quick: true,
-      onclick: act(() => post(`/jobs/${encodeURIComponent(row.job_id)}/move_up`)) });
-    return item({ thumb: h("span.thumb", {}, String(index + 1)), row, line: row.mine ? starts : about(row),
-      aside: row.mine && h("span.asides", {}, up, cancelButton(row)) });
+    const up =
+      isBehindOwn &&
+      button({
+        label: "Move up",
+        icon: "up",
+        words: false,
+        quick: true,
+        onclick: act(() => post(`/jobs/${encodeURIComponent(row.job_id)}/move_up`)),
+      });
+    return item({
+      thumb: h("span.thumb", {}, String(index + 1)),
+      row,
+      line: row.mine ? starts : about(row),
+      aside: row.mine && h("span.asides", {}, up, cancelButton(row)),
+    });
   }
 
   function finishedRow(row) {
     const id = row.image_ids?.[0];
     const isGood = row.state === "done";
     const words = { failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" }[row.state];
-    const open = id && button({ label: "Open in the gallery", icon: "go", words: false, onclick: () => { closeLayer(); go("gallery", id); } });
-    const thumb = id ? h("span.thumb", {}, h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" })) : h("span.thumb", {}, isGood ? "" : "!");
-    return item({ thumb, row, line: isGood ? (row.seconds ? duration(row.seconds) : "Done") : row.message ?? words, isBad: row.state === "failed" || row.state === "interrupted", aside: open });
+    const took = row.seconds ? duration(row.seconds) : "Done";
+    const open =
+      id &&
+      button({
+        label: "Open in the gallery",
+        icon: "go",
+        words: false,
+        onclick: () => {
+          closeLayer();
+          go("gallery", id);
+        },
+      });
+    const mark = isGood ? "" : "!";
+    const thumb = h("span.thumb", {}, id ? h("img", { src: thumbnailUrl(id), alt: "", loading: "lazy" }) : mark);
+    return item({
+      thumb,
+      row,
+      line: isGood ? took : (row.message ?? words),
+      isBad: row.state === "failed" || row.state === "interrupted",
+      aside: open,
+    });
   }
 
-  const cancelButton = (row) => button({ label: "Cancel this job", icon: "close", words: false, onclick: act(() => job.cancel(row.job_id)) });
+  const cancelButton = (row) =>
+    button({ label: "Cancel this job", icon: "close", words: false, onclick: act(() => job.cancel(row.job_id)) });
 
   /** Several things that happen at once are one look. */
   function lookSoon() {
@@ -134,8 +208,10 @@ export function placeQueue(element) {
   job.waiting.later(lookSoon);
   let phase = "";
   job.view.later((view) => {
-    if (view.phase !== phase) { phase = view.phase; lookSoon(); }
-    else if (drawer.open) draw();
+    if (view.phase !== phase) {
+      phase = view.phase;
+      lookSoon();
+    } else if (drawer.open) draw();
   });
   lookSoon();
   return opener;
@@ -146,5 +222,11 @@ const about = (row) => (row.seconds ? `About ${left(row.seconds)}` : "");
 
 function item({ thumb, row, line, aside, isBad = false }) {
   const name = row.mine ? row.prompt || "No prompt" : "Someone else’s job";
-  return h("li.queue-row", {}, thumb, h("span.queue-words", {}, h("span.queue-name", {}, name), h(isBad ? "span.bad" : "span.hint", {}, line)), aside);
+  return h(
+    "li.queue-row",
+    {},
+    thumb,
+    h("span.queue-words", {}, h("span.queue-name", {}, name), h(isBad ? "span.bad" : "span.hint", {}, line)),
+    aside,
+  );
 }

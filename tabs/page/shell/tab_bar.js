@@ -2,24 +2,31 @@
 
 import { config } from "../core/config.js";
 import { go, route, titleOf } from "../core/route.js";
+import { allWithin } from "../ui/dom.js";
 
 const SETTLE_MS = 120;
 const MOST_CORRECTIONS = 6;
 let corrections = 0;
 
 const nameAt = (index) => config.tabs[index]?.id;
-const buttons = () => [...document.querySelectorAll("#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]")];
+const buttons = () => allWithin(document, "#tabs > .tab-wrapper .tab-container:not(.visually-hidden) [role=tab]");
 
 /** Watch gradio's tabs from now on; they may be drawn later than this. */
 export function joinTabBar() {
   const observer = new MutationObserver(mend);
   const start = () => {
     const tabs = document.querySelector("#tabs");
-    if (!tabs || !buttons().length) { requestAnimationFrame(start); return; }
-    observer.observe(tabs.querySelector(".tab-wrapper"), {
-      subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"],
+    if (!tabs || !buttons().length) {
+      requestAnimationFrame(start);
+      return;
+    }
+    const [bar] = allWithin(tabs, ".tab-wrapper");
+    observer.observe(bar, {
+      subtree: true,
+      childList: true,
+      attributes: true,
+      attributeFilter: ["aria-selected"],
     });
-    const bar = tabs.querySelector(".tab-wrapper");
     bar.setAttribute("role", "navigation");
     bar.setAttribute("aria-label", "Tabs");
     tabs.addEventListener("keydown", steer);

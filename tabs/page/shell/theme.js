@@ -6,7 +6,11 @@ const ORDER = ["auto", "light", "dark"];
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 function stored() {
-  try { return localStorage.getItem("darkroom.theme") ?? "auto"; } catch { return "auto"; }
+  try {
+    return localStorage.getItem("darkroom.theme") ?? "auto";
+  } catch {
+    return "auto";
+  }
 }
 
 // Gradio sets its own class on the body, from the system; ours wins on both.
@@ -18,11 +22,18 @@ function apply(choice) {
 /** The button of the header; a click goes on to the next of the three. */
 export function themeButton() {
   let choice = stored();
-  const button = h("button.plain.icon-only", { type: "button", onclick: () => {
-    choice = ORDER[(ORDER.indexOf(choice) + 1) % ORDER.length];
-    try { localStorage.setItem("darkroom.theme", choice); } catch { /* it lasts until the reload */ }
-    show();
-  } });
+  const button = h("button.plain.icon-only", {
+    type: "button",
+    onclick: () => {
+      choice = ORDER[(ORDER.indexOf(choice) + 1) % ORDER.length];
+      try {
+        localStorage.setItem("darkroom.theme", choice);
+      } catch {
+        /* it lasts until the reload */
+      }
+      show();
+    },
+  });
   function show() {
     apply(choice);
     const next = ORDER[(ORDER.indexOf(choice) + 1) % ORDER.length];

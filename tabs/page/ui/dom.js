@@ -5,11 +5,19 @@ import { PATHS } from "./icons.js";
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
+ * The element that a tag names: an HTMLInputElement for "input.wide".
+ * @template {string} Tag
+ * @typedef {Tag extends `${infer Name extends keyof HTMLElementTagNameMap}.${string}` ? HTMLElementTagNameMap[Name]
+ *   : Tag extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Tag] : HTMLElement} ElementOf
+ */
+
+/**
  * Make an element.
- * @param {string} tag element name, with classes after dots: "button.ghost"
+ * @template {string} Tag
+ * @param {Tag} tag element name, with classes after dots: "button.ghost"
  * @param {Object<string, any>} [given] attributes; on… are listeners, null and false are left out
  * @param {...(Node|string|null|false|undefined)} children
- * @returns {HTMLElement}
+ * @returns {ElementOf<Tag>}
  */
 export function h(tag, given = {}, ...children) {
   const [name, ...classes] = tag.split(".");
@@ -22,7 +30,7 @@ export function h(tag, given = {}, ...children) {
     else element.setAttribute(key, value === true ? "" : String(value));
   }
   put(element, ...children);
-  return element;
+  return /** @type {ElementOf<Tag>} */ (element);
 }
 
 /** Append what is there of some nodes and texts. */
@@ -31,6 +39,20 @@ export function put(parent, ...children) {
     if (child !== null && child !== undefined && child !== false) parent.append(child);
   }
   return parent;
+}
+
+/** All elements below one that match. @returns {HTMLElement[]} */
+export const allWithin = (root, selector) => [...root.querySelectorAll(selector)];
+
+/** What an event's target is, or the nearest element around it that matches. @returns {HTMLElement|null} */
+export function targetOf(event, selector) {
+  return event.target instanceof Element ? event.target.closest(selector) : null;
+}
+
+/** The element below another one that has the focus. @returns {HTMLElement|null} */
+export function focusedWithin(root) {
+  const focused = document.activeElement;
+  return focused instanceof HTMLElement && root.contains(focused) ? focused : null;
 }
 
 /** Replace the content, unless it is the same text already (which would wake screen readers). */
@@ -61,11 +83,20 @@ export function icon(name) {
  */
 export function button(look) {
   const words = look.words ?? true;
-  const made = h(`button.${look.kind ?? "plain"}`, {
-    type: "button", onclick: look.onclick, "aria-label": words ? null : look.label,
-    title: words ? null : look.label, "aria-pressed": look.pressed, "data-quick": look.quick,
-  }, look.icon && icon(look.icon), words && h("span.words", {}, look.label),
-  look.keys && h("kbd", { "aria-hidden": "true" }, look.keys));
+  const made = h(
+    `button.${look.kind ?? "plain"}`,
+    {
+      type: "button",
+      onclick: look.onclick,
+      "aria-label": words ? null : look.label,
+      title: words ? null : look.label,
+      "aria-pressed": look.pressed,
+      "data-quick": look.quick,
+    },
+    look.icon && icon(look.icon),
+    words && h("span.words", {}, look.label),
+    look.keys && h("kbd", { "aria-hidden": "true" }, look.keys),
+  );
   if (!words) made.classList.add("icon-only");
   return made;
 }
@@ -92,13 +123,23 @@ export function sayAtField(root, field, text) {
   return true;
 }
 
-/** A field: label, control, an explaining note (with Explain on) and a place for its problem. */
+/**
+ * A field: label, control, an explaining note (with Explain on) and a place for its problem.
+ * @param {string} name
+ * @param {Node|string} label
+ * @param {Node|string} control
+ * @param {{note?: string, aside?: Node|null, labelFor?: string|null}} [look]
+ */
 export function field(name, label, control, { note = "", aside = null, labelFor = null } = {}) {
   const problem = h("p.problem", { hidden: true, id: freshId("problem") });
-  const title = labelFor
-    ? h("label", { for: labelFor }, label)
-    : h("span.label", { id: freshId("label") }, label);
-  const box = h("div.field", { "data-field": name },
-    h("div.field-head", {}, title, aside), control, problem, note && h("p.explain", {}, note));
+  const title = labelFor ? h("label", { for: labelFor }, label) : h("span.label", { id: freshId("label") }, label);
+  const box = h(
+    "div.field",
+    { "data-field": name },
+    h("div.field-head", {}, title, aside),
+    control,
+    problem,
+    note && h("p.explain", {}, note),
+  );
   return { box, title, problem };
 }

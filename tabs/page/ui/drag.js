@@ -10,18 +10,24 @@ export function makeDraggable(element, id) {
   element.draggable = true;
   element.addEventListener("dragstart", (event) => {
     const known = id(event);
-    if (!known) { event.preventDefault(); return; }
+    if (!known) {
+      event.preventDefault();
+      return;
+    }
     event.dataTransfer?.setData(KIND, known);
     if (event.dataTransfer) event.dataTransfer.effectAllowed = "copy";
   });
 }
 
-/** The id of the dragged picture, if it is one of ours. Only known when it is dropped. @param {DataTransfer} transfer */
+/**
+ * The id of the dragged picture, if it is one of ours. Only known when it is dropped.
+ * @param {DataTransfer} transfer
+ */
 export const draggedPicture = (transfer) => transfer.getData(KIND) || null;
 
 /** What is dragged over the page: "file", "picture" (one of ours), or null. */
 export function draggedKind(event) {
-  const kinds = [...event.dataTransfer?.types ?? []];
+  const kinds = [...(event.dataTransfer?.types ?? [])];
   if (kinds.includes(KIND)) return "picture";
   return kinds.includes("Files") ? "file" : null;
 }

@@ -11,7 +11,7 @@ export function layerHasEscape() {
   return open !== null || performance.now() - closedAt < 500;
 }
 
-/** Count a view that is no layer (the loupe, a large cell) as just closed. */
+/** Count a view that is no layer (the lightbox, a large cell) as just closed. */
 export function countEscape() {
   closedAt = performance.now();
 }
@@ -34,7 +34,13 @@ export function openLayer(dialog, { modal = true, opener = null, onclose, focus 
   opener?.setAttribute("aria-expanded", "true");
   const stop = new AbortController();
   // At once: a dialog's own event comes later, when another layer may be open already.
-  const mine = { element: dialog, close: () => { if (dialog.open) dialog.close(); ended(); } };
+  const mine = {
+    element: dialog,
+    close: () => {
+      if (dialog.open) dialog.close();
+      ended();
+    },
+  };
   function ended() {
     if (stop.signal.aborted) return;
     stop.abort();
@@ -48,20 +54,33 @@ export function openLayer(dialog, { modal = true, opener = null, onclose, focus 
   }
   open = mine;
   // The browser may close it too. The event of a dialog that is open again tells of its time before.
-  dialog.addEventListener("close", () => { if (!dialog.open) ended(); }, { signal: stop.signal });
+  dialog.addEventListener(
+    "close",
+    () => {
+      if (!dialog.open) ended();
+    },
+    { signal: stop.signal },
+  );
   const outside = (event) => {
     const box = dialog.getBoundingClientRect();
-    const isInside = event.clientX >= box.left && event.clientX <= box.right
-      && event.clientY >= box.top && event.clientY <= box.bottom;
+    const isInside =
+      event.clientX >= box.left &&
+      event.clientX <= box.right &&
+      event.clientY >= box.top &&
+      event.clientY <= box.bottom;
     if (modal && event.target === dialog && !isInside) mine.close();
   };
   dialog.addEventListener("pointerdown", outside, { signal: stop.signal });
   // Also where the browser would not: a search field takes Esc for itself, a dialog that is not modal has none.
-  addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || isComposing(event)) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    mine.close();
-  }, { signal: stop.signal, capture: true });
+  addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || isComposing(event)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      mine.close();
+    },
+    { signal: stop.signal, capture: true },
+  );
   focus?.focus({ preventScroll: true });
 }

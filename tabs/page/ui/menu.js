@@ -7,8 +7,7 @@ import { rove, settleTabStop } from "./roving.js";
 const GAP_PX = 4;
 const EDGE_PX = 8;
 
-/** @type {HTMLDialogElement} */
-const menu = /** @type {any} */ (h("dialog.menu", { role: "menu" }));
+const menu = h("dialog.menu", { role: "menu" });
 rove(menu, "[role=menuitem]");
 
 /**
@@ -18,8 +17,21 @@ rove(menu, "[role=menuitem]");
  * @param {{label: string, icon: string, onchoose: () => void}[]} items
  */
 export function openMenu(opener, label, items) {
-  const made = items.map((item) => h("button.menu-item", { type: "button", role: "menuitem",
-    onclick: () => { closeLayer(); item.onchoose(); } }, icon(item.icon), h("span", {}, item.label)));
+  const made = items.map((item) =>
+    h(
+      "button.menu-item",
+      {
+        type: "button",
+        role: "menuitem",
+        onclick: () => {
+          closeLayer();
+          item.onchoose();
+        },
+      },
+      icon(item.icon),
+      h("span", {}, item.label),
+    ),
+  );
   menu.replaceChildren(...made);
   menu.setAttribute("aria-label", label);
   (opener.closest(".gradio-container") ?? document.body).append(menu);

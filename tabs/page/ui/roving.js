@@ -15,7 +15,7 @@ export function rove(group, selector, { chooses = false, twoWay = false } = {}) 
   group.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const all = members();
-    const at = all.indexOf(/** @type {HTMLElement} */ (event.target).closest(selector));
+    const at = all.indexOf(/** @type {any} */ (event.target).closest(selector));
     if (at < 0) return;
     const to = target(all, at, event.key, twoWay, chooses);
     if (to === null) return;
@@ -29,15 +29,24 @@ function target(all, at, key, twoWay, wraps) {
   const last = all.length - 1;
   const clamp = (index) => (wraps ? (index + all.length) % all.length : Math.max(0, Math.min(last, index)));
   switch (key) {
-    case "ArrowRight": return clamp(at + 1);
-    case "ArrowLeft": return clamp(at - 1);
-    case "Home": return 0;
-    case "End": return last;
-    case "ArrowDown": return twoWay ? row(all, at, 1) : clamp(at + 1);
-    case "ArrowUp": return twoWay ? row(all, at, -1) : clamp(at - 1);
-    case "PageDown": return twoWay ? row(all, at, 3) : null;
-    case "PageUp": return twoWay ? row(all, at, -3) : null;
-    default: return null;
+    case "ArrowRight":
+      return clamp(at + 1);
+    case "ArrowLeft":
+      return clamp(at - 1);
+    case "Home":
+      return 0;
+    case "End":
+      return last;
+    case "ArrowDown":
+      return twoWay ? row(all, at, 1) : clamp(at + 1);
+    case "ArrowUp":
+      return twoWay ? row(all, at, -1) : clamp(at - 1);
+    case "PageDown":
+      return twoWay ? row(all, at, 3) : null;
+    case "PageUp":
+      return twoWay ? row(all, at, -3) : null;
+    default:
+      return null;
   }
 }
 
@@ -52,12 +61,17 @@ function row(all, at, by) {
   let distance = Infinity;
   boxes.forEach((box, index) => {
     const away = Math.abs(box.left + box.width / 2 - middle);
-    if (Math.round(box.top) === top && away < distance) { best = index; distance = away; }
+    if (Math.round(box.top) === top && away < distance) {
+      best = index;
+      distance = away;
+    }
   });
   return best;
 }
 
 /** Give a group its single tab stop when it is drawn: the chosen member, else the first. */
 export function settleTabStop(members, chosen = 0) {
-  members.forEach((member, index) => { member.tabIndex = index === chosen ? 0 : -1; });
+  members.forEach((member, index) => {
+    member.tabIndex = index === chosen ? 0 : -1;
+  });
 }

@@ -14,9 +14,19 @@ export function segmented({ label, onchoose }) {
 
   function draw(choices) {
     values = choices.map((choice) => choice.value);
-    group.replaceChildren(...choices.map((choice) => h("button", {
-      type: "button", role: "radio", onclick: () => onchoose(choice.value),
-    }, h("span", { "data-text": choice.label }, choice.label))));
+    group.replaceChildren(
+      ...choices.map((choice) =>
+        h(
+          "button",
+          {
+            type: "button",
+            role: "radio",
+            onclick: () => onchoose(choice.value),
+          },
+          h("span", { "data-text": choice.label }, choice.label),
+        ),
+      ),
+    );
   }
 
   function mark(chosen) {
@@ -31,7 +41,10 @@ export function segmented({ label, onchoose }) {
     element: group,
     offer(choices, chosen) {
       const next = JSON.stringify(choices);
-      if (next !== key) { key = next; draw(choices); }
+      if (next !== key) {
+        key = next;
+        draw(choices);
+      }
       mark(chosen);
     },
   };

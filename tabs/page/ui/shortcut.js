@@ -12,8 +12,11 @@ export const COMMAND = isMac ? "⌘" : "Ctrl";
 const PLACES = { Slash: "/?", BracketLeft: "[{", BracketRight: "]}", Minus: "-_", Equal: "=+" };
 const NAMELESS = new Set(["Dead", "Process", "Unidentified"]);
 
-/** Whether the key belongs to an input method that composes a character. (Safari says the last one by its number alone.) */
-export const isComposing = (event) => event.isComposing || (event.keyCode === 229 && Boolean(textFieldOf(event.target)));
+/**
+ * Whether the key belongs to an input method that composes a character. (Safari says the last one by its number alone.)
+ */
+export const isComposing = (event) =>
+  event.isComposing || (event.keyCode === 229 && Boolean(textFieldOf(event.target)));
 
 const hasAltGr = (event) => Boolean(event.getModifierState?.("AltGraph")) || (event.ctrlKey && event.altKey);
 

@@ -7,11 +7,22 @@ const MOST_TYPED = 20_000;
 /** @type {Element|null} */
 let writing = null;
 // To the browser what is written is typed, so it would tell of a change when the focus goes back.
-addEventListener("change", (event) => { if (writing) event.stopImmediatePropagation(); }, { capture: true });
+addEventListener(
+  "change",
+  (event) => {
+    if (writing) event.stopImmediatePropagation();
+  },
+  { capture: true },
+);
 
-/** The field that an event's target is, if a person can type there. @returns {HTMLInputElement|HTMLTextAreaElement|null} */
+/**
+ * The field that an event's target is, if a person can type there.
+ * @returns {HTMLInputElement|HTMLTextAreaElement|null}
+ */
 export function textFieldOf(target) {
-  const field = target instanceof Element ? target.closest("input, textarea") : null;
+  const field = /** @type {HTMLInputElement|HTMLTextAreaElement|null} */ (
+    target instanceof Element ? target.closest("input, textarea") : null
+  );
   if (!field || field.readOnly || field.disabled) return null;
   return field.tagName === "TEXTAREA" || TYPED.has(field.type) ? field : null;
 }
@@ -29,7 +40,10 @@ export function writeText(field, given) {
   const [from, to, put] = difference(field.value, text);
   const back = /** @type {HTMLElement} */ (document.activeElement);
   const isHere = back === field;
-  if (put.length > MOST_TYPED || (!isHere && !lends(back, field))) { field.value = text; return; }
+  if (put.length > MOST_TYPED || (!isHere && !lends(back, field))) {
+    field.value = text;
+    return;
+  }
   const isRinged = back.matches(":focus-visible");
   writing = field;
   try {
@@ -48,8 +62,13 @@ export function writeText(field, given) {
 
 // The focus is borrowed for a moment. Not from where someone types or drags, and not where it would call a keyboard up.
 function lends(back, field) {
-  return field.isConnected && field.checkVisibility() && !textFieldOf(back) && !back.matches("select, input")
-    && !matchMedia("(pointer: coarse)").matches;
+  return (
+    field.isConnected &&
+    field.checkVisibility() &&
+    !textFieldOf(back) &&
+    !back.matches("select, input") &&
+    !matchMedia("(pointer: coarse)").matches
+  );
 }
 
 // Where two texts differ: from, to in the first, and what stands there in the second. No character is cut in half.

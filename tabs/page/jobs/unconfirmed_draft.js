@@ -1,5 +1,5 @@
-// A draft that was sent and not heard of. It outlives a reload, which gradio does by itself when a server is back; its key
-// makes it one job, however often it is sent.
+// A draft that was sent and not confirmed by any message. It outlives a reload, which gradio does by itself when the
+// server is back; its key makes it one job, however often it is sent.
 
 import { inWords, post, Unreachable } from "../core/api.js";
 import { keep, recall } from "../core/store.js";
@@ -11,21 +11,23 @@ const LONGEST_MS = 600_000;
 
 let now = /** @type {Sent|null} */ (null);
 
-export const unheard = {
+export const unconfirmed = {
   get: () => now,
 
-  /** @param {Sent|null} sent null: it was heard of */
+  /** @param {Sent|null} sent null: a message confirmed it */
   set(sent) {
     now = sent;
     keep("unheard", sent, "sessionStorage");
   },
 
-  /** After a load: send what was not heard of before it. @returns {Promise<{id: string}|null>} the job, if there is one */
+  /** After a load: send the draft that nothing confirmed before it. @returns {Promise<{id: string}|null>} its job */
   async send() {
     const kept = /** @type {Sent|null} */ (recall("unheard", null, "sessionStorage"));
     if (!kept || Date.now() - kept.at > LONGEST_MS) return null;
-    // What is sent while the answer is on its way is not heard of by it.
-    const settle = () => { if (!now) unheard.set(null); };
+    // A draft that is sent while this answer is on its way is not confirmed by it.
+    const settle = () => {
+      if (!now) unconfirmed.set(null);
+    };
     try {
       const made = await post("/jobs", kept.draft, kept.key);
       settle();
