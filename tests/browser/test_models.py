@@ -9,7 +9,6 @@ from playwright.sync_api import Browser, expect
 
 from contract.tasks import Download, Merge
 from studio.downloads import download_task
-from studio.studio import Studio
 from tests.browser.test_layout import WIDTHS, check
 from tests.support import browser_site
 from tests.support.browser_site import Site, Visitor, visiting
@@ -158,7 +157,7 @@ def test_an_catalog_model_is_downloaded_with_its_progress_and_then_is_here(
     hub.gate.clear()
     catalog_model.get_by_role("button", name="Download LCM LoRA for SD 1.5").click()
     expect(catalog_model).to_contain_text("of 2\u00a0MB")
-    expect(page.locator(".model task", has_text="Download lcm-lora-sdv1-5")).to_be_visible()
+    expect(page.locator(".model-task", has_text="Download lcm-lora-sdv1-5")).to_be_visible()
     page.locator(".queue-button").click()
     expect(page.locator(".queue-row", has_text="Download lcm-lora")).to_contain_text("of 2\u00a0MB")
     page.keyboard.press("Escape")
@@ -179,10 +178,10 @@ def test_any_repository_shows_license_and_sizes_before_a_file_is_taken(visit_mod
     name.fill("owner/model")
     page.keyboard.press("Enter")
     expect(page.locator(".found-files")).to_contain_text("license: mit")
-    expect(page.locator(".found-files .model task", has_text="old.ckpt")).to_contain_text("can run code when opened")
+    expect(page.locator(".found-files .model-task", has_text="old.ckpt")).to_contain_text("can run code when opened")
     page.get_by_label("What it is").select_option("vae")
     page.get_by_role("button", name="Download a.safetensors").click()
-    expect(page.locator(".model task", has_text="Download a.safetensors")).to_contain_text("Done")
+    expect(page.locator(".model-task", has_text="Download a.safetensors")).to_contain_text("Done")
     assert download(own_site).kind == "vae"
     assert (own_site.studio.settings.models_dir / "vae" / "a.safetensors").exists()
 
@@ -191,7 +190,7 @@ def test_a_download_that_fails_says_why_and_what_to_do(visit_models: Visit, hub:
     page = visit_models("/get").page
     hub.list_status = (403, {"X-Error-Code": "GatedRepo"})
     page.get_by_role("button", name="Download SD 3.5 medium").click()
-    row = page.locator(".model task", has_text="Download sd3.5_medium.safetensors")
+    row = page.locator(".model-task", has_text="Download sd3.5_medium.safetensors")
     expect(row).to_contain_text("is given only to those who accepted its license.")
     expect(row).to_contain_text("start Darkroom with HF_TOKEN set.")
     hub.list_status = (200, {})
@@ -201,13 +200,13 @@ def test_a_merge_is_asked_for_with_all_it_needs(
     visit_models: Visit, own_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Merge] = []
-    queue_up = Studio._queue_up
+    queue_up = own_site.studio.model_tasks._queue_up
     monkeypatch.setattr(
         own_site.studio.model_tasks,
         "_queue_up",
-        lambda task, owner, window: (
+        lambda task, owner, session: (
             asked.append(task),
-            queue_up(own_site.studio, Download(source="no/body"), owner, window),
+            queue_up(Download(source="no/body"), owner, session),
         )[1],
     )
     page = visit_models("/merge").page
