@@ -215,10 +215,10 @@ def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
             if active:
                 added.append(_residuals(active, rows.to(device.dtype), t, conditions))
         features = [_for_rows(unit.features, unit, rows, conditions) for unit in adapters if unit.applied(span)]
-        residuals = ControlResiduals(within=tuple(_sum(features)))
+        residuals = ControlResiduals(adapter_features=tuple(_sum(features)))
         if added:
             *down, middle = _sum(added)
-            residuals = replace(residuals, down=tuple(down), middle=middle)
+            residuals = replace(residuals, down_block=tuple(down), mid_block=middle)
         return residuals if added or features else None
 
     return controls

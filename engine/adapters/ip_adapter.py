@@ -155,7 +155,8 @@ def with_image_prompts(controls: Controls | None, prompts: Sequence[ImagePrompt]
         others = (controls(rows, t, conditions, span) if controls else None) or ControlResiduals()
         away, toward = rows.shape[0] - len(conditions.weights), len(conditions.weights)
         return replace(
-            others, pictures=tuple(torch.cat([prompt.nothing] * away + [prompt.picture] * toward) for prompt in prompts)
+            others,
+            image_embeds=tuple(torch.cat([prompt.nothing] * away + [prompt.picture] * toward) for prompt in prompts),
         )
 
     return both

@@ -126,10 +126,11 @@ def _wide_layers(module: nn.Module) -> Iterator[None]:
 
 def _add(residuals: Any, extra: dict[str, Any]) -> None:
     """What controls add, as arguments of the U-Net; it takes some lists apart, so they are made anew."""
-    if residuals.middle is not None:
-        extra["down_block_additional_residuals"] = residuals.down
-        extra["mid_block_additional_residual"] = residuals.middle
-    if residuals.within:
-        extra["down_intrablock_additional_residuals"] = list(residuals.within)
-    if residuals.pictures:
-        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": list(residuals.pictures)}
+    if residuals.mid_block is not None:
+        extra["down_block_additional_residuals"] = residuals.down_block
+        extra["mid_block_additional_residual"] = residuals.mid_block
+    if residuals.adapter_features:
+        extra["down_intrablock_additional_residuals"] = list(residuals.adapter_features)
+    if residuals.image_embeds:
+        image_embeds = list(residuals.image_embeds)
+        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": image_embeds}

@@ -32,7 +32,7 @@ _LATENT_MODES = {
 
 @dataclass(frozen=True, slots=True)
 class MaskBlend:
-    """The loop's canvas (`denoise.Canvas`) for one picture.
+    """The loop's `LatentBlend` for one picture.
 
     Attributes:
         first_step: Steps that are left out: the start picture stands for what they would have made.
@@ -56,22 +56,20 @@ class MaskBlend:
     def begin(self, noise: Tensor, sampling: Sampling) -> Tensor:
         """The start picture with the noise of the first step; noise alone where a mask is wholly repainted."""
         if self.first_step == 0 and self.mask is not None and not self.is_soft:
-            return noise * sampling.noise_scale
+            return noise * sampling.init_noise_sigma
         under = self.start if self.content is None else self.content
-        signal, level = sampling.levels[self.first_step * sampling.order]
-        return signal * under + level * noise
+        first = self.first_step * sampling.order
+        return sampling.alphas[first] * under + sampling.sigmas[first] * noise
 
     def keep(self, latents: Tensor, evaluation: int) -> Tensor:
         """Put the start picture back where the mask keeps it, at the noise level that comes next."""
         if self.mask is None or not self.keeps:
             return latents
-        signal, level = self._level_after(evaluation)
-        kept = signal * self.start + level * self.noise
+        following = evaluation + 1
+        kept = self.start
+        if following < len(self.sampling.sigmas):
+            kept = self.sampling.alphas[following] * kept + self.sampling.sigmas[following] * self.noise
         return torch.lerp(kept, latents, self._deltas(evaluation))
-
-    def _level_after(self, evaluation: int) -> tuple[float, float]:
-        levels = self.sampling.levels
-        return levels[evaluation + 1] if evaluation + 1 < len(levels) else (1.0, 0.0)
 
     def _deltas(self, evaluation: int) -> Tensor:
         """Differential: a gray of 0.3 changes in the last 30 % of the steps only.
@@ -82,7 +80,7 @@ class MaskBlend:
         if not self.is_soft:
             return self.mask
         first = self.first_step * self.sampling.order
-        left = 1 - (evaluation + 1 - first) / (len(self.sampling.levels) - first)
+        left = 1 - (evaluation + 1 - first) / (len(self.sampling.sigmas) - first)
         return (self.mask > left).float()
 
 

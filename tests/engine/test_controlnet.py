@@ -321,7 +321,7 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
             assert called is not None
             residuals = called(rows, torch.tensor(500), conditions, (0.0, 0.1))
         assert isinstance(residuals, ControlResiduals)
-        for added in (*residuals.down, *residuals.within):
+        for added in (*residuals.down_block, *residuals.adapter_features):
             assert added.shape[0] == 3 and not added[0].any() and added[1:].any()
 
 

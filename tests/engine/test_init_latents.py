@@ -48,16 +48,16 @@ def test_what_is_masked_out_ends_as_the_start_picture(sampler: str) -> None:
 
 def test_a_whole_repaint_of_a_mask_begins_from_noise_alone() -> None:
     plan = sampling()
-    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
-    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.noise_scale)
+    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.init_noise_sigma)
+    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.init_noise_sigma)
 
 
 @pytest.mark.parametrize(("gray", "changes"), [(0.0, 0), (0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)])
-def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, deltas: int) -> None:
+def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, changes: int) -> None:
     plan = sampling()
     mask_blend = MaskBlend(0, START, NOISE, plan, torch.full((1, 1, 4, 4), gray), is_soft=True)
     free = [bool((mask_blend.keep(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
-    assert sum(free) == deltas and free == sorted(free)
+    assert sum(free) == changes and free == sorted(free)
 
 
 @pytest.mark.parametrize("content", ["noise", "nothing", "original"])
@@ -66,7 +66,7 @@ def test_masked_content_replaces_latents_under_the_mask_alone(content: str) -> N
     init_latents = InitLatents(START, HALF, content=content)
     mask_blend = init_latents.mask_blend(plan, 0.5, NOISE, torch.Generator().manual_seed(3))
     assert mask_blend is not None and mask_blend.first_step == 5
-    clean = mask_blend.begin(NOISE, plan) - plan.levels[5][1] * NOISE
+    clean = mask_blend.begin(NOISE, plan) - plan.sigmas[5] * NOISE
     assert torch.allclose(clean[..., :2], START[..., :2], atol=1e-5)
     under = clean[..., 2:]
     if content == "noise":
