@@ -188,7 +188,7 @@ class Engine:
         """
         try:
             with self._models.lease(ref, path) as bundle:
-                if "vae" in bundle.parts:  # else a job brings one
+                if bundle.has("vae"):  # else a job brings one
                     self._previews.prepare(bundle)
                     self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
         except errors.FAILURES as error:

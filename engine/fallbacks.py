@@ -40,7 +40,7 @@ def fallback_for(error: BaseException, plan: ImagePlan, models: ModelManager) ->
         return None
     if said := with_less_memory(error, plan.bundle, models):
         return plan, "less_memory", said
-    if not slice_attention(plan.bundle.parts["unet"]):
+    if not slice_attention(plan.bundle.onload("unet")):
         return None
     return plan, "less_memory", _said(plan.bundle, "attention is computed in slices")
 

@@ -4,10 +4,9 @@ Controls, adapters with their encoders and hypernetworks act while the job runs 
 lie on the weights until another set is asked for (`lora/patch.py`); embeddings are words of the prompts.
 """
 
-from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -132,12 +131,12 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
         ModelProblem: the checkpoint has no VAE, and the recipe names none.
     """
     if recipe.vae is None:
-        if "vae" not in own.parts:
+        if not own.has("vae"):
             raise ModelProblem(f"{own.ref.name} has no VAE of its own.", "Choose a VAE beside it.")
         yield own
         return
     with models.lease(*_vae_of(recipe, recipe.vae, work_item.model_paths)) as loaded:
-        theirs = loaded.parts["vae"].config.latent_channels
+        theirs = loaded.onload("vae").config.latent_channels
         ours = FAMILIES[own.ref.family].latent_channels
         if theirs != ours:
             raise InvalidRecipe(
@@ -145,7 +144,7 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
                 "Choose another VAE.",
                 field="vae",
             )
-        yield replace(own, parts=ChainMap(loaded.parts, own.parts), digests={**own.digests, **loaded.digests})
+        yield own.with_vae(loaded)
 
 
 @contextmanager
@@ -191,7 +190,7 @@ class _Loader:
 
     def module(self, model: LoadPlan, leases: ExitStack) -> nn.Module:
         """The one part of a model that is no checkpoint."""
-        return next(iter(leases.enter_context(self.models.lease(*model)).parts.values()))
+        return next(iter(leases.enter_context(self.models.lease(*model)).modules.values()))
 
     def adapter(self, model: LoadPlan, leases: ExitStack) -> LoadedIpAdapter:
         return LoadedIpAdapter(self.module(model, leases), self.module(_encoder_of(model), leases))

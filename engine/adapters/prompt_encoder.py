@@ -183,7 +183,7 @@ class _Encoder:
             device = bundle.device.torch_device
             ids = tuple(_ids(chunk, tokenizer, self.room).to(device) for tokenizer in bundle.tokenizers)
             with with_placeholder_tokens(bundle, self._vocabulary, chunk.tokens):
-                encoded = bundle.family.encode(bundle.parts, ids, self._recipe.clip_skip)
+                encoded = bundle.family.encode(bundle.onload, ids, self._recipe.clip_skip)
             encoded = Encoded(_weigh_each(encoded, chunk), encoded.pooled)
             self._cache.put(key, encoded)
         return encoded

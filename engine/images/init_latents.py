@@ -145,7 +145,7 @@ def init_latents_of(
     takes = input_channels(bundle)
     if takes == EDIT_CHANNELS:
         plain = _resized(encode(_cut(region.picture), bundle, is_scaled=False), shape)
-        latents = None if mask is None else scale(plain, bundle.parts["vae"].config)
+        latents = None if mask is None else scale(plain, bundle.onload("vae").config)
         return InitLatents(latents, mask, region.is_soft, region.content, plain, takes_strength=False)
     init_latents = InitLatents(
         _resized(encode(_cut(region.picture), bundle), shape), mask, region.is_soft, region.content

@@ -36,7 +36,7 @@ def encode(picture: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool
     Raises:
         NoValidPicture: the numbers are not finite.
     """
-    vae = bundle.parts["vae"]
+    vae = bundle.onload("vae")
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     height, width = pixels.shape[-2:]
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
@@ -57,7 +57,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     Raises:
         NoValidPicture: the numbers are not finite even so.
     """
-    vae = bundle.parts["vae"]
+    vae = bundle.onload("vae")
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
     area = scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2

@@ -25,8 +25,6 @@ from engine.lora.keys import Layer, ModuleNames, Parsed, parse
 from engine.lora.ldm_names import block_of
 from engine.models.manager import Bundle
 
-_NOTE = "loras"  # what a bundle remembers between leases
-
 
 def _blocks(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:
     return ("BASE", *(f"IN{number:02}" for number in ins), "MID", *(f"OUT{number:02}" for number in outs))
@@ -142,8 +140,7 @@ def patch_loras(bundle: Bundle, loras: Sequence[LoadedLora]) -> PatchedLoras:
     Raises:
         InvalidRecipe: one doesn't fit the checkpoint; nothing lies on the modules then.
     """
-    state = bundle.notes.setdefault(_NOTE, _State())
-    assert isinstance(state, _State)
+    state = bundle.state_of(_State)
     key = tuple((lora.id, lora.use.weight, lora.text_weight, lora.use.blocks) for lora in loras)
     if state.key != key:
         try:

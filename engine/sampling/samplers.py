@@ -22,6 +22,7 @@ from diffusers import (
 
 from catalog.samplers import SAMPLERS
 from contract.errors import InvalidRecipe, ModelProblem
+from engine.checkpoints.foreign_config import blame_config
 
 # What a checkpoint's scheduler configuration may say; everything else is the sampler's business.
 _FROM_CHECKPOINT = (
@@ -144,12 +145,8 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
             f"The model predicts “{prediction_type}”, which no sampler here knows.",
             "Correct prediction_type in scheduler/scheduler_config.json.",
         )
-    try:
+    with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
         scheduler = _make_scheduler(sampler, schedule, steps, base)
-    except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError) as error:
-        raise ModelProblem(
-            f"The model's scheduler_config.json can't be used: {error}.", "Download the model again."
-        ) from None
     timesteps = scheduler.timesteps
     alphas, sigmas = _alphas_and_sigmas(scheduler)
     is_sigma_space = _SCHEDULERS[sampler].is_sigma_space

@@ -83,6 +83,9 @@ MOST_FILES = 20
 MAY_PRINT = ("launch.py", "benchmarks/", "training/")
 MAY_CATCH_ALL = (
     "catalog/models.py",
+    "engine/checkpoints/foreign_config.py",  # libraries that build things from a model's configuration
+    "engine/models/loading.py",  # a model that is read ahead: its job reports the problem
+    "engine/models/manager.py",
     "studio/jobs/dispatcher.py",
     "studio/extension_calls.py",
     "studio/extension_probe.py",
