@@ -38,7 +38,7 @@ OurLoop = Callable[[Bundle, Recipe, Controls | None], Loop]
 def controlnet_of(bundle: Bundle) -> Iterator[ModelEntry]:
     """A ControlNet folder of a U-Net's shape, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
-        net = ControlNetModel.from_unet(bundle.parts["unet"])
+        net = ControlNetModel.from_unet(bundle.onload("unet"))
         for weight in (*net.controlnet_down_blocks.parameters(), *net.controlnet_mid_block.parameters()):
             torch.nn.init.constant_(weight, 1e-3)
         net.save_pretrained(name, safe_serialization=True)
@@ -55,7 +55,7 @@ def picture(side: int) -> tuple[str, bytes]:
 
 def bare_loop(bundle: Bundle, recipe: Recipe, net: torch.nn.Module, hint: torch.Tensor) -> Loop:
     """What anyone would write over diffusers: ControlNet, U-Net, guidance, scheduler.step."""
-    unet = bundle.parts["unet"]
+    unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}

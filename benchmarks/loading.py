@@ -75,7 +75,7 @@ def swaps(one: ModelEntry, other: ModelEntry) -> Work:
     def run() -> None:
         turn.reverse()
         with models.lease(turn[0].ref, str(turn[0].path)) as bundle:
-            assert bundle.parts["unet"] is not None
+            assert bundle.onload("unet") is not None
 
     return run
 

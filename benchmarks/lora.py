@@ -127,7 +127,7 @@ class Repatching:
             self._layers = []
             for name in sorted(names):
                 part, _, module = name.partition(".")
-                weight = bundle.parts[part].get_submodule(module).weight.detach().clone()
+                weight = bundle.onload(part).get_submodule(module).weight.detach().clone()
                 self._layers.append(
                     (weight, weight.clone(), lora[f"{name}.lora_B.weight"], lora[f"{name}.lora_A.weight"])
                 )

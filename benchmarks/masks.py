@@ -26,7 +26,7 @@ STRENGTH = 0.75
 
 def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Tensor) -> Loop:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step, the masked-out part put back."""
-    unet = bundle.parts["unet"]
+    unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(start.device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
@@ -55,7 +55,7 @@ def our_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.Te
     told = encode_prompts(recipe, bundle, EmbeddingCache())
     generator = torch.Generator().manual_seed(recipe.seed)
     noise = first_noise(recipe, generator).to(start.device)
-    predict = predict_with(bundle.parts, bundle.device.dtype)
+    predict = predict_with(bundle.onload, bundle.device.dtype)
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)

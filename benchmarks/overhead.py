@@ -70,7 +70,7 @@ class Subject:
 
 def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step."""
-    unet = bundle.parts["unet"]
+    unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
@@ -93,7 +93,7 @@ def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -
     """The same through `engine/sampling/denoise.py`."""
     told = encode_prompts(recipe, bundle, EmbeddingCache())
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
-    predict = predict_with(bundle.parts, bundle.device.dtype)
+    predict = predict_with(bundle.onload, bundle.device.dtype)
 
     def run() -> torch.Tensor:
         sampling = sampling_of(recipe, bundle)

@@ -76,7 +76,7 @@ class Soaker:
         place = number % len(self._entries)
         entry = self._entries[place]
         with self._models.lease(entry.ref, str(entry.path)) as bundle:
-            memory = next(held.block.segments[0] for held in self._models._held.values() if held.ref == entry.ref)
+            memory = next(held.buffer.segments[0] for held in self._models._models.values() if held.ref == entry.ref)
             if not any(one() is memory for one in self._memories):
                 self._memories.append(weakref.ref(memory))
             for weight in (0.8, 0.4):
@@ -87,7 +87,7 @@ class Soaker:
     def alive(self) -> int:
         """Checkpoints in memory of which the manager knows nothing."""
         gc.collect()
-        known = {id(held.block.segments[0]) for held in self._models._held.values()}
+        known = {id(held.buffer.segments[0]) for held in self._models._models.values()}
         return sum(memory is not None and id(memory) not in known for memory in (one() for one in self._memories))
 
     def _fail(self) -> None:
@@ -119,7 +119,7 @@ class Soaker:
             self.deltas += bool(loras)
 
     def _is_own(self, bundle: Bundle, place: int) -> bool:
-        ours = bundle.parts["unet"].state_dict()
+        ours = bundle.onload("unet").state_dict()
         return all(torch.equal(ours[name], tensor.to(ours[name].dtype)) for name, tensor in self._own[place].items())
 
 

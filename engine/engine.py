@@ -204,7 +204,7 @@ class Engine:
         """
         try:
             with self._models.lease(ref, path) as bundle:
-                if "vae" in bundle.parts:  # else the job's recipe names one
+                if bundle.has("vae"):  # else the job's recipe names one
                     self._previews.prepare(bundle)
                     self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
         except Exception as error:

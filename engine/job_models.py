@@ -4,10 +4,9 @@ Controls, IP-Adapters with their image encoders and hypernetworks act while the 
 LoRAs stay patched until another set is asked for (`lora/patch.py`); textual inversions are tokens of the prompts.
 """
 
-from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -130,12 +129,12 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
         ModelProblem: the checkpoint has no VAE, and the recipe names none.
     """
     if recipe.vae is None:
-        if "vae" not in own.parts:
+        if not own.has("vae"):
             raise ModelProblem(f"{own.ref.name} has no VAE of its own.", "Choose a VAE beside it.")
         yield own
         return
     with models.lease(*locate(recipe.vae, recipe, work_item.model_paths)) as loaded:
-        theirs = loaded.parts["vae"].config.latent_channels
+        theirs = loaded.onload("vae").config.latent_channels
         ours = FAMILIES[own.ref.family].latent_channels
         if theirs != ours:
             raise InvalidRecipe(
@@ -143,7 +142,7 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
                 "Choose another VAE.",
                 field="vae",
             )
-        yield replace(own, parts=ChainMap(loaded.parts, own.parts), digests={**own.digests, **loaded.digests})
+        yield own.with_vae(loaded)
 
 
 @contextmanager
@@ -159,7 +158,7 @@ def acquire(
 
     def lease(located: LocatedModel, leases: ExitStack) -> nn.Module:
         """The only component of a model that is no checkpoint."""
-        components = leases.enter_context(models.lease(*located)).parts
+        components = leases.enter_context(models.lease(*located)).modules
         return next(iter(components.values()))
 
     # Patching LoRAs and reading textual inversions needs their files only meanwhile.

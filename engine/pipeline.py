@@ -257,7 +257,7 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
-    unet = predict_with(bundle.parts, bundle.device.dtype, in_float32=plan.in_float32)
+    unet = predict_with(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32)
     predict = with_channels(unet, plan.channels)
     return denoise(
         lambda _: predict,

@@ -207,7 +207,7 @@ class _PromptEncoder:
             ids += [tokenizer.pad_token_id] * padding
             all_ids.append(torch.tensor([ids]).to(bundle.device.torch_device))
         with with_placeholder_tokens(bundle, self._inversions, chunk.tokens):
-            encoded = bundle.family.encode(bundle.parts, tuple(all_ids), self._recipe.clip_skip)
+            encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip)
         # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
         if len(encoded.widths) > 1:
             split = encoded.prompt_embeds.split(encoded.widths, dim=-1)

@@ -1,4 +1,4 @@
-"""The tokenizers of a checkpoint: its folder's own, or CLIP's, which is shipped and serves every single file.
+"""The tokenizers of a checkpoint: its folder's own, or CLIP's, which is bundled and serves every single file.
 
 Knows no prompts; how a prompt becomes chunks of tokens is in `adapters/prompt_encoder.py`.
 """
@@ -11,6 +11,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from contract.errors import ModelProblem
+from engine.checkpoints.foreign_config import blame_config
 
 MERGES = Path(__file__).parents[1] / "configs" / "clip_merges.txt.gz"
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -22,27 +23,30 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
     """The tokenizer of a folder.
 
     Raises:
-        ModelProblem: it is not there, or is none.
+        ModelProblem: there is none, or it can't be read.
     """
-    # Without these files transformers makes an empty tokenizer and says nothing.
+    # Without these files transformers makes an empty tokenizer, without an error.
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
         raise ModelProblem(f"{folder.name} has neither tokenizer.json nor vocab.json.", "Download the model again.")
-    try:
+    with blame_config(f"{folder.name} can't be read", "Download the model again."):
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelProblem(f"{folder.name} can't be read: {str(error)[:200]}", "Download the model again.") from None
 
 
 def clip_tokenizer(padding: str) -> CLIPTokenizer:
     """CLIP's own tokenizer.
 
     Args:
-        padding: The token behind a prompt's end: END for the encoders of OpenAI, "!" for those of OpenCLIP.
+        padding: The token after a prompt's end: END for the encoders of OpenAI, "!" for those of OpenCLIP.
     """
+    letters = list(_byte_letters())
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    merges: list[tuple[str, str]] = []
     with gzip.open(MERGES, "rt", encoding="utf-8", newline="\n") as file:
-        merges = [(left, right) for left, right in (line.split() for line in file)]
-    letters = list(_letters())
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), BEGIN, END]
+        for line in file:
+            left, right = line.split()
+            merges.append((left, right))
+            words.append(left + right)
+    words += [BEGIN, END]
     return CLIPTokenizer(
         vocab={word: number for number, word in enumerate(words)},
         merges=merges,
@@ -54,22 +58,22 @@ def clip_tokenizer(padding: str) -> CLIPTokenizer:
     )
 
 
-def _letters() -> Iterator[str]:
-    """The 256 characters that stand for bytes: printable ones for themselves, the others from 256 on."""
+def _byte_letters() -> Iterator[str]:
+    """The 256 characters that stand for bytes: printable ones for themselves, the rest by those from 256 on."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     yield from map(chr, plain)
     yield from (chr(_BYTES + number) for number in range(_BYTES - len(plain)))
 
 
-def check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], parts: Mapping[str, nn.Module]) -> None:
-    """Refuse a tokenizer whose tokens the encoder wasn't made for.
+def check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], modules: Mapping[str, nn.Module]) -> None:
+    """Refuse a tokenizer that has more tokens than its text encoder.
 
     Raises:
-        ModelProblem: it knows more tokens than the encoder.
+        ModelProblem: it has more.
     """
     for number, tokenizer in enumerate(tokenizers, 1):
         encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
-        known = parts[encoder].config.vocab_size
+        known = modules[encoder].config.vocab_size
         if len(tokenizer) > known:
             raise ModelProblem(
                 f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",

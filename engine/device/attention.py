@@ -1,4 +1,4 @@
-"""Which code computes attention: torch's own (SDPA), xformers where asked for, or slices where memory is short."""
+"""Attention kernels: torch's SDPA, xformers where chosen, or attention slicing where memory is short."""
 
 import logging
 from typing import Literal
@@ -17,34 +17,44 @@ log = logging.getLogger(__name__)
 
 
 def set_attention(module: nn.Module, device: Device) -> None:
-    """Let a freshly built module use what was chosen.
+    """Set the chosen attention on a freshly built module.
 
-    diffusers' own default is SDPA, so that is left alone; "auto" leaves it except on an Apple GPU with little memory,
-    which the machine shares (diffusers' advice).
+    diffusers' default is SDPA. "auto" keeps it, except on an Apple GPU with little shared memory, which slices
+    (diffusers' advice).
     """
     if device.attention == "xformers" and hasattr(module, "enable_xformers_memory_efficient_attention"):
         try:
             module.enable_xformers_memory_efficient_attention()
-        except (ImportError, ModuleNotFoundError, NotImplementedError, RuntimeError, ValueError) as error:
-            log.warning("xformers can't be used here (%s); torch's own attention is", str(error)[:120] or "unknown")
-    elif device.attention == "sliced" or (
-        device.attention == "auto" and device.torch_device.type == "mps" and memory().total < _ENOUGH_SHARED_BYTES
-    ):
+        except (ImportError, RuntimeError, ValueError) as error:
+            reason = str(error)[:120] or "unknown"
+            log.warning("xformers can't be used here (%s); torch's own attention is used instead", reason)
+    elif device.attention == "sliced":
         slice_attention(module)
+    elif device.attention == "auto" and device.torch_device.type == "mps":
+        if memory().total < _ENOUGH_SHARED_BYTES:
+            slice_attention(module)
 
 
 def slice_attention(module: nn.Module) -> bool:
-    """Compute attention head by head: slower, less memory. False where it can't be, or is so already."""
-    processors = getattr(module, "attn_processors", {}).values()
-    if not hasattr(module, "set_attention_slice") or {type(one) for one in processors} - set(_PLAIN):
+    """Compute attention head by head: slower, with less memory.
+
+    Returns:
+        Whether this changed anything: False for a module without it, or with other attention processors.
+    """
+    if not hasattr(module, "set_attention_slice"):
         return False
+    for processor in getattr(module, "attn_processors", {}).values():
+        if type(processor) not in _PLAIN:
+            return False
     module.set_attention_slice("max")
     return True
 
 
 def unslice_attention(module: nn.Module, device: Device) -> None:
     """Undo `slice_attention` after the job that needed it."""
+    if device.attention == "sliced":
+        return
     processors = getattr(module, "attn_processors", {}).values()
-    if device.attention != "sliced" and any(isinstance(one, SlicedAttnProcessor) for one in processors):
+    if any(isinstance(processor, SlicedAttnProcessor) for processor in processors):
         module.set_attention_slice(None)
         set_attention(module, device)

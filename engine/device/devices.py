@@ -1,4 +1,4 @@
-"""Which device runs the model, in which precision: chosen by what the machine can do, never by name."""
+"""Which device runs the model, with which dtypes: chosen by its capabilities, never by its name."""
 
 import gc
 import platform
@@ -10,7 +10,8 @@ import torch
 from contract.errors import JobError
 from engine.device.memory import memory
 
-_WEIGHTS_SHARE = 0.85  # of a card's memory; the rest is for the work
+_WEIGHTS_SHARE = 0.85  # of a card's memory; the rest is for activations
+_AMPERE = 8  # major compute capability; from here on bfloat16 is native
 
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -21,12 +22,12 @@ class Device:
 
     Attributes:
         dtype: Of U-Net and text encoders.
-        vae_dtype: Of the VAE; a picture that overflows in it is decoded once more in float32.
-        copies_weights: Weights are copied into fixed storage there; else parameters point at host memory.
-        pins_memory: Host blocks are page-locked, so that copies run beside the work.
-        channels_last: Convolution weights are kept in that order.
-        attention: Which code computes it (`attention.py`).
-        memory_bytes: Of the device, where it has its own and the machine is not to be asked.
+        vae_dtype: Of the VAE; an image that overflows in it is decoded again in float32.
+        copies_weights: Weights are copied into fixed storage on the device; else parameters point at host memory.
+        pins_memory: Weight buffers are page-locked, so that copies run while the device computes.
+        channels_last: Convolution weights use that memory format.
+        attention: Which kernels compute it (`attention.py`).
+        memory_bytes: Overrides the device's own memory size.
     """
 
     torch_device: torch.device
@@ -41,14 +42,15 @@ class Device:
 
     @property
     def dtype_label(self) -> str:
-        """For the provenance of a picture: "float16" or "float16, VAE float32"."""
+        """For the provenance of an image: "float16" or "float16, VAE float32"."""
         name = str(self.dtype).removeprefix("torch.")
-        vae = str(self.vae_dtype).removeprefix("torch.")
-        return name if name == vae else f"{name}, VAE {vae}"
+        if self.vae_dtype == self.dtype:
+            return name
+        return f"{name}, VAE {str(self.vae_dtype).removeprefix('torch.')}"
 
 
 def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> Device:
-    """The best device there is, or the one that was asked for.
+    """The best device of this machine, or the one that was chosen.
 
     Args:
         threads: Of the CPU; None leaves torch's choice (one a core).
@@ -66,7 +68,17 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
     if choice == "mps" and not torch.backends.mps.is_available():
         raise JobError("This machine has no Apple GPU.", "Use --device cpu.", code="no_device")
     if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
-        return _cuda()
+        major, _ = torch.cuda.get_device_capability()
+        return Device(
+            torch.device("cuda", torch.cuda.current_device()),
+            torch.cuda.get_device_name(),
+            torch.float16,
+            # float16's short exponent overflows in many VAEs; bfloat16's does not.
+            vae_dtype=torch.bfloat16 if major >= _AMPERE else torch.float32,
+            copies_weights=True,
+            pins_memory=True,
+            channels_last=True,
+        )
     if choice == "mps" or (choice == "auto" and torch.backends.mps.is_available()):
         return Device(
             torch.device("mps"), f"Apple GPU ({platform.machine()})", torch.float16, torch.float32, copies_weights=True
@@ -76,7 +88,7 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
 
 
 def device_bytes(device: Device) -> int | None:
-    """Bytes that weights may take on the device; None where it shares the machine's memory."""
+    """Bytes that weights may take on the device; None where it has no memory of its own."""
     if device.memory_bytes is not None:
         return device.memory_bytes
     if device.torch_device.type != "cuda":
@@ -85,19 +97,16 @@ def device_bytes(device: Device) -> int | None:
 
 
 def free_bytes(device: Device) -> int:
-    """How many bytes new tensors can take now.
-
-    On the card where there is one, with what torch has put aside, else in the machine.
-    """
+    """How many bytes new tensors can take now: on the card, torch's unused reserve included, or in the machine."""
     if device.torch_device.type != "cuda":
         return memory().free
     free, _ = torch.cuda.mem_get_info(device.torch_device)
-    aside = torch.cuda.memory_reserved(device.torch_device) - torch.cuda.memory_allocated(device.torch_device)
-    return int(free + aside)
+    reserve = torch.cuda.memory_reserved(device.torch_device) - torch.cuda.memory_allocated(device.torch_device)
+    return int(free + reserve)
 
 
 def release() -> None:
-    """Give back what nobody uses. Takes up to a second, so only after a failure."""
+    """Free unused memory. Takes up to a second, so only after a failure."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -105,25 +114,8 @@ def release() -> None:
 
 
 def give_back_pinned() -> None:
-    """Hand page-locked memory that nobody uses back to the system.
-
-    torch keeps it, and none of its other calls gives it up.
-    """
+    """Return unused page-locked memory to the system; torch keeps it, and none of its other calls returns it."""
     empty = getattr(torch._C, "_host_emptyCache", None)
     if empty is not None and torch.cuda.is_available():
-        torch.cuda.synchronize()  # copies out of it have ended
+        torch.cuda.synchronize()  # until all copies out of it are done
         empty()
-
-
-def _cuda() -> Device:
-    major, _ = torch.cuda.get_device_capability()
-    # Half precision's short exponent overflows in many VAEs; bfloat16's does not, from Ampere on.
-    return Device(
-        torch.device("cuda", torch.cuda.current_device()),
-        torch.cuda.get_device_name(),
-        torch.float16,
-        torch.bfloat16 if major >= 8 else torch.float32,
-        copies_weights=True,
-        pins_memory=True,
-        channels_last=True,
-    )

@@ -1,4 +1,4 @@
-"""How much memory the machine (or its container) has, how much of it is free, and what becomes of freed memory.
+"""The memory of the machine or its container: how much there is, how much is free, what happens to freed memory.
 
 Standard library only.
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
-_UNKNOWN_FREE_SHARE = 0.6  # where the system doesn't say what is free (macOS)
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
+_UNKNOWN_FREE_SHARE = 0.6  # where the system doesn't report what is free (macOS)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. `free` counts what the system would give up for a program, such as its file cache."""
+    """Bytes. `free` includes what the system would give up for a program, such as its file cache."""
 
     total: int
     free: int
@@ -35,10 +35,10 @@ class _WindowsStatus(ctypes.Structure):
 
 
 def hold_freed_memory() -> None:
-    """Let the C library keep what is freed instead of handing it back at once, until `give_back_freed_memory`.
+    """Make glibc keep freed memory until `give_back_freed_memory`; does nothing with other C libraries.
 
-    glibc maps every large tensor anew and the kernel clears each of its pages: a fifth of the time of a VAE on the
-    CPU. Elsewhere nothing is done.
+    By default glibc maps every large tensor anew and the kernel clears its pages: a fifth of the time of a VAE on
+    the CPU.
     """
     mallopt = _libc("mallopt")
     if mallopt is not None:
@@ -47,7 +47,7 @@ def hold_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Hand what is free back to the system; takes milliseconds, so it is for after an eviction or at rest."""
+    """Return freed memory to the system; takes milliseconds, so call it after an eviction or when idle."""
     malloc_trim = _libc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
@@ -65,7 +65,7 @@ def _libc(name: str) -> Callable[..., int] | None:
 
 
 def memory() -> Memory:
-    """What there is now; within the container's limit if there is one."""
+    """The memory now, within the container's limit if there is one."""
     if sys.platform == "win32":
         status = _WindowsStatus(length=ctypes.sizeof(_WindowsStatus))
         ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
@@ -77,14 +77,17 @@ def memory() -> Memory:
 
 
 def read_meminfo(text: str) -> Memory:
-    """The two lines of /proc/meminfo that matter."""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    return Memory(total, free)
+    """Memory from the text of /proc/meminfo."""
+    size_bytes = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name in ("MemTotal", "MemAvailable"):
+            size_bytes[name] = int(value.split()[0]) * 1024
+    return Memory(size_bytes["MemTotal"], size_bytes["MemAvailable"])
 
 
 def within_container(machine: Memory, cgroup: Path) -> Memory:
-    """The same, held to a cgroup's limit (version 2): on a shared host, what the machine has is not ours."""
+    """The machine's memory within a cgroup's limit (version 2)."""
     try:
         limit = (cgroup / "memory.max").read_text("ascii").strip()
         used = int((cgroup / "memory.current").read_text("ascii"))

@@ -1,4 +1,4 @@
-"""How each family is built, prompted and stepped; facts about families are in `catalog/families.py`."""
+"""How the modules of each family are built and prompted; facts about families are in `catalog/families.py`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,18 +6,18 @@ from types import MappingProxyType
 from contract.errors import ModelProblem
 from engine.families import sd, sdxl
 from engine.families.depth import build_estimator
-from engine.families.family import Builder, Family
+from engine.families.family import Builder, ModelFamily
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"sd1": sd.SD1, "sd2": sd.SD2, "sdxl": sdxl.SDXL})
+FAMILIES: Mapping[str, ModelFamily] = MappingProxyType({"sd1": sd.SD1, "sd2": sd.SD2, "sdxl": sdxl.SDXL})
 _OPTIONAL_BUILDERS: Mapping[str, Builder] = MappingProxyType({"depth_estimator": build_estimator})
 
 
-def builder_of(family: Family, part: str) -> Builder:
-    """How a part is built from its configuration, whether all checkpoints of the family have it or some."""
-    return family.builders[part] if part in family.builders else _OPTIONAL_BUILDERS[part]
+def builder_of(family: ModelFamily, component: str) -> Builder:
+    """How a component is built from its configuration, whether all checkpoints of the family have it or some."""
+    return family.builders.get(component) or _OPTIONAL_BUILDERS[component]
 
 
-def family_of(name: str) -> Family:
+def family_of(name: str) -> ModelFamily:
     """The family by its id.
 
     Raises:

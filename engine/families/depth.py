@@ -1,4 +1,4 @@
-"""The depth estimator that SD 2 depth checkpoints bring: MiDaS, as transformers has it."""
+"""The depth estimator that comes with SD 2 depth checkpoints: MiDaS, by transformers."""
 
 from torch import nn
 from transformers import DPTConfig, DPTForDepthEstimation
@@ -7,5 +7,5 @@ from engine.families.family import Config
 
 
 def build_estimator(config: Config) -> nn.Module:
-    """From pictures (B, 3, 384, 384), -1..1, to `predicted_depth` (B, H, W), larger is nearer."""
+    """Images (B, 3, 384, 384), -1..1 -> `predicted_depth` (B, H, W), larger is nearer."""
     return DPTForDepthEstimation(DPTConfig.from_dict(dict(config)))

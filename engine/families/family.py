@@ -1,18 +1,21 @@
-"""What a family must say: its parts, how text becomes embeddings, how the model is asked."""
+"""What a family declares: its components, how text becomes prompt embeddings, how the U-Net is called."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from contract.errors import InvalidRecipe
 
+if TYPE_CHECKING:
+    from engine.sampling.denoise import Conditions, ControlResiduals, Predict
+
 Config = Mapping[str, Any]
 Builder = Callable[[Config], nn.Module]
+Onload = Callable[[str], nn.Module]  # by component: brings it to the device, if it is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Encoded:
     """One chunk of a prompt. prompt_embeds: (1, tokens, width); pooled: (1, width) or None.
 
     Attributes:
-        widths: Of the text encoders that lie side by side in `prompt_embeds`, where there are several.
+        widths: Of the text encoders whose embeddings are concatenated in `prompt_embeds`, where there are several.
     """
 
     prompt_embeds: Tensor
@@ -28,11 +31,11 @@ class Encoded:
     widths: tuple[int, ...] = ()
 
 
-class Family(Protocol):
+class ModelFamily(Protocol):
     """One module a family implements this (`sd.py`, `sdxl.py`).
 
     Attributes:
-        builders: For each part with weights, from its configuration to a module (on meta).
+        builders: By component with weights: from its configuration to a module (on meta).
         tokenizers: Folder names, in the order of the text encoders.
         zeroes_empty_negative: An empty negative prompt is all zeros instead of encoded.
     """
@@ -41,15 +44,15 @@ class Family(Protocol):
     tokenizers: tuple[str, ...]
     zeroes_empty_negative: bool
 
-    def encode(self, parts: Mapping[str, nn.Module], ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
-        """One chunk: token ids (1, tokens) for each encoder -> embeddings."""
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+        """One chunk: token ids (1, tokens) for each text encoder -> embeddings."""
 
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
-        """Further inputs of the U-Net. pooled: (rows, width); width, height in pixels."""
+        """Further inputs of the U-Net. pooled: (batch, width); width, height in pixels."""
 
 
 def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
-    """The layer that clip skip asks for, (1, tokens, width); from_end 1 is the last.
+    """The layer that clip skip selects, (1, tokens, width); from_end 1 is the last.
 
     Raises:
         InvalidRecipe: the text encoder has fewer layers.
@@ -62,55 +65,62 @@ def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:
     return hidden_states[-from_end]
 
 
-def predict_with(
-    parts: Mapping[str, nn.Module], dtype: torch.dtype, *, in_float32: bool = False
-) -> Callable[..., Tensor]:
-    """The U-Net as the loop calls it: (rows, C, h, w) float32 in, a prediction of that shape out.
+def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False) -> "Predict":
+    """The U-Net as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
     Args:
-        parts: Of the bundle; the U-Net is asked for at each call, since it may have left the device.
-        in_float32: Compute in full precision whatever the weights are kept in: slow, and where half overflows.
+        onload: Of the bundle; called at each evaluation, since the U-Net may have been offloaded.
+        in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in half.
     """
 
-    def predict(rows: Tensor, t: Tensor, conditions: Any, residuals: Any) -> Tensor:
-        extra: dict[str, Any] = {}
-        if conditions.added is not None:
-            extra["added_cond_kwargs"] = conditions.added
+    def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
+        inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds, "return_dict": False}
+        added = dict(conditions.added or {})
         if residuals is not None:
-            _add(residuals, extra)
-        unet = parts["unet"]
-        if in_float32:
-            with torch.inference_mode():
-                return _in_float32(unet, rows, t, conditions.prompt_embeds, extra)
-        return unet(rows.to(dtype), t, encoder_hidden_states=conditions.prompt_embeds, return_dict=False, **extra)[0]
+            if residuals.mid_block is not None:
+                inputs["down_block_additional_residuals"] = residuals.down_block
+                inputs["mid_block_additional_residual"] = residuals.mid_block
+            if residuals.adapter_features:  # the U-Net empties this list
+                inputs["down_intrablock_additional_residuals"] = list(residuals.adapter_features)
+            if residuals.image_embeds:
+                added["image_embeds"] = list(residuals.image_embeds)
+        if added:
+            inputs["added_cond_kwargs"] = added
+        unet = onload("unet")
+        if not in_float32:
+            return unet(latents.to(dtype), t, **inputs)[0]
+        with torch.inference_mode(), _float32_layers(unet):
+            return unet(latents.float(), t, **_in_float32(inputs))[0]
 
     return predict
 
 
-def _in_float32(unet: nn.Module, rows: Tensor, t: Tensor, context: Tensor, extra: dict[str, Any]) -> Tensor:
-    """Each layer's weights are made wide while it works: they may only just have come (`models/group_offload.py`)."""
-    wide = tree_map(
-        lambda value: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value,
-        {**extra, "encoder_hidden_states": context, "return_dict": False},
-    )
-    with _wide_layers(unet):
-        return unet(rows.float(), t, **wide)[0]
+def _in_float32(value: Any) -> Any:
+    """Inputs of the U-Net with every floating-point tensor in float32."""
+    if isinstance(value, dict):
+        return {name: _in_float32(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_in_float32(inner) for inner in value])
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.float()
+    return value
 
 
 @contextmanager
-def _wide_layers(module: nn.Module) -> Iterator[None]:
-    own: dict[nn.Parameter, Tensor] = {}
+def _float32_layers(module: nn.Module) -> Iterator[None]:
+    """Give each layer float32 weights while it runs: they may only just have come (`models/group_offload.py`)."""
+    original: dict[nn.Parameter, Tensor] = {}
 
     def widen(layer: nn.Module, *_: object) -> None:
         for weight in layer.parameters(recurse=False):
             if weight.is_floating_point() and weight.dtype != torch.float32:
-                own[weight] = weight.data
+                original[weight] = weight.data
                 weight.data = weight.data.float()
 
     def narrow(layer: nn.Module, *_: object) -> None:
         for weight in layer.parameters(recurse=False):
-            if weight in own:
-                weight.data = own.pop(weight)
+            if weight in original:
+                weight.data = original.pop(weight)
 
     with ExitStack() as hooks:
         for layer in module.modules():
@@ -120,17 +130,5 @@ def _wide_layers(module: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
-            for weight, data in own.items():
+            for weight, data in original.items():
                 weight.data = data
-
-
-def _add(residuals: Any, extra: dict[str, Any]) -> None:
-    """What controls add, as arguments of the U-Net; it takes some lists apart, so they are made anew."""
-    if residuals.mid_block is not None:
-        extra["down_block_additional_residuals"] = residuals.down_block
-        extra["mid_block_additional_residual"] = residuals.mid_block
-    if residuals.adapter_features:
-        extra["down_intrablock_additional_residuals"] = list(residuals.adapter_features)
-    if residuals.image_embeds:
-        image_embeds = list(residuals.image_embeds)
-        extra["added_cond_kwargs"] = {**extra.get("added_cond_kwargs", {}), "image_embeds": image_embeds}

@@ -1,36 +1,41 @@
-"""SD 1.x and 2.x: one CLIP text encoder, whose last (or an earlier) layer is normalised and read."""
+"""SD 1.x and 2.x: one CLIP text encoder, whose last (or an earlier) layer is normalized and read."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from engine.families.family import Config, Encoded, hidden_layer
+from engine.families.family import Builder, Config, Encoded, Onload, hidden_layer
 
 
-def _text_encoder(config: Config) -> nn.Module:
+def build_text_encoder(config: Config) -> nn.Module:
+    """Token ids (B, tokens) -> hidden states (B, tokens, width)."""
     return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+
+
+def build_unet(config: Config) -> nn.Module:
+    """Noisy latents (B, C, h, w), timestep, prompt embeddings -> the prediction, (B, 4, h, w)."""
+    return UNet2DConditionModel.from_config(dict(config))
+
+
+def build_vae(config: Config) -> nn.Module:
+    """Images (B, 3, H, W), -1..1 <-> latents (B, 4, H/8, W/8)."""
+    return AutoencoderKL.from_config(dict(config))
 
 
 @dataclass(frozen=True, slots=True)
 class StableDiffusion:
     """SD 1.x and 2.x differ only in their configurations."""
 
-    builders: Mapping[str, Callable[[Config], nn.Module]] = field(
-        default_factory=lambda: {
-            "text_encoder": _text_encoder,
-            "unet": lambda config: UNet2DConditionModel.from_config(dict(config)),
-            "vae": lambda config: AutoencoderKL.from_config(dict(config)),
-        }
-    )
+    builders: Mapping[str, Builder]
     tokenizers: tuple[str, ...] = ("tokenizer",)
     zeroes_empty_negative: bool = False
 
-    def encode(self, parts: Mapping[str, nn.Module], ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
         """Clip skip 1 reads the last layer; every layer passes the final norm, as in training."""
-        encoder = parts["text_encoder"]
+        encoder = onload("text_encoder")
         states = encoder(ids[0], output_hidden_states=True).hidden_states
         return Encoded(encoder.final_layer_norm(hidden_layer(states, clip_skip)))
 
@@ -38,5 +43,6 @@ class StableDiffusion:
         """Nothing."""
 
 
-SD1 = StableDiffusion()
-SD2 = StableDiffusion()
+_BUILDERS = {"text_encoder": build_text_encoder, "unet": build_unet, "vae": build_vae}
+SD1 = StableDiffusion(_BUILDERS)
+SD2 = StableDiffusion(_BUILDERS)

@@ -1,17 +1,18 @@
-"""SDXL: two text encoders side by side, a pooled embedding, and the picture's size as an input."""
+"""SDXL: two text encoders whose embeddings are concatenated, a pooled one, and the image's size as inputs."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from engine.families.family import Config, Encoded, hidden_layer
+from engine.families.family import Builder, Config, Encoded, Onload, hidden_layer
 from engine.families.sd import SD1
 
 
-def _projecting_encoder(config: Config) -> nn.Module:
+def build_projecting_text_encoder(config: Config) -> nn.Module:
+    """Token ids (B, tokens) -> hidden states (B, tokens, width) and text_embeds (B, width)."""
     return CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
 
 
@@ -19,24 +20,24 @@ def _projecting_encoder(config: Config) -> nn.Module:
 class StableDiffusionXL:
     """Both encoders are read at the layer before their last, without the final norm."""
 
-    builders: Mapping[str, Callable[[Config], nn.Module]] = field(
-        default_factory=lambda: {**SD1.builders, "text_encoder_2": _projecting_encoder}
-    )
+    builders: Mapping[str, Builder]
     tokenizers: tuple[str, ...] = ("tokenizer", "tokenizer_2")
     zeroes_empty_negative: bool = True
 
-    def encode(self, parts: Mapping[str, nn.Module], ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
         """Clip skip 1 is the layer before the last, as trained; each more goes one further back."""
-        first = parts["text_encoder"](ids[0], output_hidden_states=True)
-        second = parts["text_encoder_2"](ids[1], output_hidden_states=True)
-        layers = [hidden_layer(states.hidden_states, clip_skip + 1) for states in (first, second)]
-        return Encoded(torch.cat(layers, dim=-1), second.text_embeds, tuple(layer.shape[-1] for layer in layers))
+        first = onload("text_encoder")(ids[0], output_hidden_states=True)
+        second = onload("text_encoder_2")(ids[1], output_hidden_states=True)
+        first_layer = hidden_layer(first.hidden_states, clip_skip + 1)
+        second_layer = hidden_layer(second.hidden_states, clip_skip + 1)
+        widths = (first_layer.shape[-1], second_layer.shape[-1])
+        return Encoded(torch.cat([first_layer, second_layer], dim=-1), second.text_embeds, widths)
 
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor]:
-        """text_embeds (rows, width) and time_ids (rows, 6): original size, crop, target size."""
+        """text_embeds (batch, width) and time_ids (batch, 6): original size, crop, target size."""
         assert pooled is not None
         sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=pooled.dtype)
         return {"text_embeds": pooled, "time_ids": sizes.repeat(pooled.shape[0], 1).to(pooled.device)}
 
 
-SDXL = StableDiffusionXL()
+SDXL = StableDiffusionXL({**SD1.builders, "text_encoder_2": build_projecting_text_encoder})

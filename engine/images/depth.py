@@ -28,7 +28,7 @@ def depth_of(recipe: Recipe, image: Image.Image, bundle: Bundle, images: Mapping
         depth = open_input(recipe.init_image.depth, images).convert("L")
         fitted = fit(depth, image.size, recipe.init_image.resize)
         return torch.from_numpy(np.asarray(fitted, dtype=np.float32).copy())[None, None].to(device)
-    estimator = bundle.parts.get("depth_estimator")
+    estimator = bundle.onload("depth_estimator") if bundle.has("depth_estimator") else None
     if estimator is None:
         raise InvalidRecipe(
             f"{bundle.ref.name} needs the depth of the start picture, and its folder has no depth_estimator.",

@@ -118,7 +118,7 @@ def encode_init_image(
     if tuple(latents.shape[-2:]) != latent_size:
         latents = stretch_latents(latents, "latent", latent_size)
     if is_edit:
-        scaled = None if mask is None else scale(latents, bundle.parts["vae"].config)
+        scaled = None if mask is None else scale(latents, bundle.onload("vae").config)
         return InitLatents(scaled, mask, region.is_soft, region.content, latents, takes_strength=False)
     init_latents = InitLatents(latents, mask, region.is_soft, region.content)
 

@@ -122,7 +122,7 @@ class PreviewMaker:
         """Encode one more image for a rough map; whether there is more to do."""
         digest = bundle.digests["vae"]
         samples = self._samples[digest]
-        samples.encode(bundle.parts["vae"], bundle.device.torch_device, bundle.device.vae_dtype, 0.0)
+        samples.encode(bundle.onload("vae"), bundle.device.torch_device, bundle.device.vae_dtype, 0.0)
         if not samples.is_complete:
             return True
         linear_map = _fit_map(*samples.pairs)
@@ -135,7 +135,7 @@ class PreviewMaker:
         digest = bundle.digests["vae"]
         if digest not in self._samples:
             samples = _draw_samples()
-            samples.encode(bundle.parts["vae"], bundle.device.torch_device, bundle.device.vae_dtype, _FIT_S)
+            samples.encode(bundle.onload("vae"), bundle.device.torch_device, bundle.device.vae_dtype, _FIT_S)
             self._samples[digest] = samples
         return self._samples[digest]
 

@@ -36,7 +36,7 @@ def encode(image: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool =
     Raises:
         NoValidPicture: the numbers are not finite.
     """
-    vae = bundle.parts["vae"]
+    vae = bundle.onload("vae")
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     height, width = pixels.shape[-2:]
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
@@ -59,7 +59,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     Raises:
         NoValidPicture: the numbers are not finite even so.
     """
-    vae = bundle.parts["vae"]
+    vae = bundle.onload("vae")
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
     area = scaled.shape[-1] * scaled.shape[-2] * VAE_FACTOR**2

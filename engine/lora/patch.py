@@ -25,8 +25,6 @@ from engine.lora.keys import Layer, ModuleNames, match_layers
 from engine.lora.ldm_names import block_of
 from engine.models.manager import Bundle
 
-_NOTE = "loras"  # where a bundle remembers its patched set between leases
-
 
 def _block_order(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:
     return ("BASE", *(f"IN{number:02}" for number in ins), "MID", *(f"OUT{number:02}" for number in outs))
@@ -144,8 +142,7 @@ def patch_loras(bundle: Bundle, loras: Sequence[LoadedLora]) -> PatchedLoras:
     Raises:
         InvalidRecipe: one doesn't fit the checkpoint; nothing is patched then.
     """
-    state = bundle.notes.setdefault(_NOTE, _PatchState())
-    assert isinstance(state, _PatchState)
+    state = bundle.state_of(_PatchState)
     key = tuple((lora.id, lora.use.weight, lora.text_weight, lora.use.blocks) for lora in loras)
     if state.key != key:
         try:

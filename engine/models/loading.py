@@ -1,4 +1,4 @@
-"""How a model gets from its files into a block: planned, checked, read; in this thread, or ahead in another."""
+"""How a model gets from its files into a weight buffer: planned, checked, read; in this thread, or ahead in another."""
 
 import hashlib
 import json
@@ -22,18 +22,22 @@ from engine.models.module_slot import ModuleSlot
 from engine.weights.reading import Source, fill, match
 from engine.weights.weight_buffer import Layout, WeightBuffer
 
-_LOOK_S = 0.05  # between two looks at a load in another thread
+_POLL_S = 0.05  # between two looks at a load in another thread
 
 
 @dataclass(slots=True)
 class HostModel:
-    """A block with what belongs to it."""
+    """A model in host memory.
+
+    Attributes:
+        digests: By component: identifies its weights.
+    """
 
     ref: ModelRef
     path: Path
     shape: str
-    plan: Mapping[str, Component]
-    block: WeightBuffer
+    components: Mapping[str, Component]
+    buffer: WeightBuffer
     tokenizers: tuple[CLIPTokenizer, ...]
     scheduler_config: Mapping[str, Any]
     digests: Mapping[str, str]
@@ -45,11 +49,11 @@ class HostModel:
 
 @dataclass(slots=True)
 class LoadPlan:
-    """A model whose files are known, and once matched, found to fit its modules."""
+    """A model whose files are known, and after `match`, found to fit its modules."""
 
     ref: ModelRef
     path: Path
-    plan: Mapping[str, Component]
+    components: Mapping[str, Component]
     shape: str
     layout: Layout = field(init=False)
     tokenizers: tuple[CLIPTokenizer, ...] = ()
@@ -64,72 +68,69 @@ class LoadPlan:
             ModelProblem: names file and tensor.
         """
         self.layout = slot.layout
-        self._sources = [
-            source
-            for name, part in self.plan.items()
-            for source in match(part.weights(), name, slot.layout, part.slices)
-        ]
+        self._sources = []
+        for name, component in self.components.items():
+            self._sources += match(component.weights(), name, slot.layout, component.slices)
         if self.ref.kind == "checkpoint":
             self.tokenizers = tokenizers_of(self.ref, self.path)
-            check_vocabulary(self.tokenizers, slot.parts)
+            check_vocabulary(self.tokenizers, slot.modules)
             self.scheduler_config = scheduler_of(self.ref, self.path)
             self.zeroes_empty_prompt = zeroes_empty_prompt(self.ref, self.path)
         self._refuse_changed()
 
     def _refuse_changed(self) -> None:
-        """What was chosen is what is read: before, and after, since the parts of a file are opened one by one."""
+        """Check the fingerprint, before and after reading: the components of a file are opened one by one."""
         if self.ref.fingerprint and self._fingerprint() != self.ref.fingerprint:
             raise ModelProblem(f"{self.ref.name} changed on the disk since it was chosen.", "Choose it again.")
 
     def _fingerprint(self) -> str:
         if self.path.is_dir():
             folder = self.path
-        elif self.ref.kind == "ip_adapter":  # of two models, the other of which encodes its pictures
+        elif self.ref.kind == "ip_adapter":  # its fingerprint covers the image encoder, a model of its own
             return read_control_model(self.path).fingerprint
         else:
             folder = self.path.parent
         files = {source.path for source in self._sources}
         return fingerprint(folder, tuple(files), settings_of(self.path, self.ref.kind))
 
-    def read(self, block: WeightBuffer) -> Generator[float, None, HostModel]:
-        """Fill a block; yields the fraction that is done.
+    def read(self, buffer: WeightBuffer) -> Generator[float, None, HostModel]:
+        """Fill a buffer; yields the fraction done.
 
         Raises:
             ModelProblem: the file ended early or changed, or a weight is not a finite number; names file and tensor.
         """
         began = time.monotonic()
-        block.sums.clear()  # its memory may have been another model's
+        buffer.sums.clear()  # its memory may have been another model's
         done, total = 0, sum(source.size for source in self._sources)
         for source in self._sources:
-            for size in fill(block, source):
+            for size in fill(buffer, source):
                 done += size
                 yield done / max(total, 1)
         self._refuse_changed()
-        digests = {part: self._digest(part, block) for part in self.plan}
         return HostModel(
             self.ref,
             self.path,
             self.shape,
-            self.plan,
-            block,
+            self.components,
+            buffer,
             self.tokenizers,
             self.scheduler_config,
-            digests,
-            self.zeroes_empty_prompt,
-            round(time.monotonic() - began, 3),
+            digests={name: self._digest(name, buffer) for name in self.components},
+            zeroes_empty_prompt=self.zeroes_empty_prompt,
+            load_s=round(time.monotonic() - began, 3),
         )
 
-    def _digest(self, part: str, block: WeightBuffer) -> str:
-        """Tells what a part makes from what others make.
+    def _digest(self, component: str, buffer: WeightBuffer) -> str:
+        """Identifies what a component computes.
 
-        A VAE's previews may be shared by all checkpoints that have it; what a text encoder makes depends on its
-        tokenizer too, and decides the picture: it is the model's own.
+        All checkpoints that have the same VAE may share its previews. A text encoder's output depends on its
+        tokenizer too, and decides the image: its digest is the model's own.
         """
-        settings = hashlib.blake2b(
-            json.dumps(dict(self.plan[part].config), sort_keys=True, default=str).encode(), digest_size=8
-        ).hexdigest()
-        own = f"-{self.ref.fingerprint or self.path}" if part.startswith("text_encoder") else ""
-        return f"{block.digest(part)}{settings}{own}"
+        config = json.dumps(dict(self.components[component].config), sort_keys=True, default=str)
+        digest = buffer.digest(component) + hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
+        if component.startswith("text_encoder"):
+            digest += f"-{self.ref.fingerprint or self.path}"
+        return digest
 
 
 def plan_load(ref: ModelRef, path: str) -> LoadPlan:
@@ -138,45 +139,46 @@ def plan_load(ref: ModelRef, path: str) -> LoadPlan:
     Raises:
         ModelProblem: a configuration is missing, or the family is not known.
     """
-    plan = components_of(ref, Path(path))
-    shape = json.dumps([ref.kind, ref.family, {name: dict(part.config) for name, part in plan.items()}], sort_keys=True)
-    return LoadPlan(ref, Path(path), plan, shape)
+    components = components_of(ref, Path(path))
+    configs = {name: dict(component.config) for name, component in components.items()}
+    shape = json.dumps([ref.kind, ref.family, configs], sort_keys=True)
+    return LoadPlan(ref, Path(path), components, shape)
 
 
 class Fetch:
-    """A model that is read ahead in a thread of its own; nobody else touches its block until it is done."""
+    """A model that is read ahead in a thread of its own; nothing else touches its buffer until it is done."""
 
-    def __init__(self, key: str, wanted: LoadPlan, block: WeightBuffer) -> None:
-        self.key, self.ref, self.block = key, wanted.ref, block
-        self.held: HostModel | None = None
+    def __init__(self, key: str, plan: LoadPlan, buffer: WeightBuffer) -> None:
+        self.key, self.ref, self.buffer = key, plan.ref, buffer
+        self.model: HostModel | None = None
         self.problem: str | None = None
         self._fraction = 0.0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(wanted, block), name="prefetch", daemon=True)
+        self._thread = threading.Thread(target=self._read, args=(plan, buffer), name="prefetch", daemon=True)
         self._thread.start()
 
     @property
     def is_done(self) -> bool:
-        """Whether the thread has ended, well or not."""
+        """Whether the thread has ended, with success or without."""
         return not self._thread.is_alive()
 
     def wait(self) -> Iterator[float]:
-        """Yield the fraction until all is read; closing it leaves the reading as it is."""
+        """Yield the fraction until all is read; closing the iterator doesn't stop the reading."""
         while not self.is_done:
             yield self._fraction
-            self._thread.join(_LOOK_S)
+            self._thread.join(_POLL_S)
 
     def stop(self) -> None:
-        """Give it up; returns when the thread has let go of the block."""
+        """Give up; returns when the thread no longer uses the buffer."""
         self._stopping.set()
         self._thread.join()
 
-    def _read(self, wanted: LoadPlan, block: WeightBuffer) -> None:
-        reader = wanted.read(block)
+    def _read(self, plan: LoadPlan, buffer: WeightBuffer) -> None:
+        reader = plan.read(buffer)
         try:
             while not self._stopping.is_set():
                 self._fraction = next(reader)
         except StopIteration as ended:
-            self.held = ended.value
+            self.model = ended.value
         except Exception as error:
-            self.problem = errors.as_studio_error(error, wanted.ref.name, "its weights").message
+            self.problem = errors.as_studio_error(error, plan.ref.name, "its weights").message

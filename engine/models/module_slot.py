@@ -1,276 +1,292 @@
-"""Modules of one model shape: built once without weights, then given one checkpoint after another.
+"""The modules of one model shape: built once without weights, then given one checkpoint after another.
 
-On the CPU the modules' tensors point at a block; on a card each part lies in fixed storage that blocks are copied
-into, so that whatever was captured with its addresses outlives a swap. A part may leave the card and come back
-(`offload.py`); single tensors may be replaced for a while (LoRAs). Which block, `manager.py` decides.
+On the CPU the modules' tensors point into a weight buffer. On a card each component lies in fixed storage that buffers
+are copied into, so that whatever was captured with its addresses outlives a swap. A component may be offloaded and come
+back (`offload.py`); single tensors may be overridden for a while (LoRAs). Which buffer, `manager.py` decides.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from accelerate import init_empty_weights
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from contract.errors import ModelProblem
 from engine.checkpoints.components import Component
+from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
 from engine.device.devices import Device
-from engine.models.group_offload import Stream
+from engine.families.family import Builder, Config
+from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
 
-Segments = Mapping[int, Tensor]  # device memory by the number of the layout's segment
+if TYPE_CHECKING:
+    from engine.models.loading import HostModel
+
+State = TypeVar("State")
+TensorKey = tuple[str, str]  # a component, and the name of a tensor in it
 
 
 @dataclass(slots=True)
 class ModuleSlot:
-    """The modules of one shape, and what is on them.
+    """The modules of one shape, and the weights in them.
 
     Attributes:
         shape: Family and configurations as text; equal for checkpoints that can share the modules.
-        targets: The modules' own tensors by part and name, with their places.
-        holds: The checkpoint whose weights they compute with, and `block` its bytes.
-        storage: Fixed device memory of each part that is there; empty on the CPU.
-        streams: Parts that pass through the device group by group instead.
-        changed: Tensors on the device that are not the block's own.
-        replaced: Those that stand in for the block's own, kept on the host.
-        notes: Of whoever changes the modules for a while; emptied with them.
-        travels: Whether parts may leave the device while the modules are leased.
+        modules: By component.
+        targets: The modules' own tensors with their specs.
+        holds: The model whose weights the modules compute with; None while they are swapped.
+        buffer: Its bytes.
+        storage: Fixed device memory of each onloaded component, by segment; empty on the CPU.
+        group_offloads: Components that pass through the device group by group instead.
+        changed: Tensors on the device that differ from the buffer's.
+        overrides: Tensors in host memory that are used instead of the buffer's.
+        adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
+        may_offload: Whether components may leave the device while the modules are leased.
     """
 
     shape: str
-    parts: Mapping[str, nn.Module]
+    modules: Mapping[str, nn.Module]
     layout: Layout
-    targets: Mapping[tuple[str, str], tuple[TensorSpec, Tensor]]
+    targets: Mapping[TensorKey, tuple[TensorSpec, Tensor]]
     device: Device
-    holds: object | None = None
-    block: WeightBuffer | None = None
+    holds: "HostModel | None" = None
+    buffer: WeightBuffer | None = None
     storage: dict[str, dict[int, Tensor]] = field(default_factory=dict)
-    streams: dict[str, Stream] = field(default_factory=dict)
-    changed: set[tuple[str, str]] = field(default_factory=set)
-    overrides: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    notes: dict[str, object] = field(default_factory=dict)
-    travels: bool = False
+    group_offloads: dict[str, GroupOffload] = field(default_factory=dict)
+    changed: set[TensorKey] = field(default_factory=set)
+    overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
+    adapter_state: dict[type, object] = field(default_factory=dict)
+    may_offload: bool = False
     leases: int = 0
 
     @property
     def device_size(self) -> int:
-        """Bytes that it takes on the device."""
-        stored = sum(self.layout.part_size(part) for part in self.storage)
-        return stored + sum(stream.size for stream in self.streams.values())
+        """Bytes on the device."""
+        stored = sum(self.layout.component_size(component) for component in self.storage)
+        return stored + sum(group_offload.size for group_offload in self.group_offloads.values())
 
-    def put(self, holder: object, block: WeightBuffer) -> None:
-        """Swap: after this the modules compute with the block's weights, wherever its parts lie."""
-        self.holds = None  # not until all bytes are there
+    @property
+    def overrides_size(self) -> int:
+        """Bytes of host memory that overrides take beside the buffer."""
+        return sum(value.numel() * value.element_size() for value in self.overrides.values())
+
+    def swap_in(self, model: "HostModel") -> None:
+        """After this the modules compute with the model's weights, wherever its components are."""
+        self.holds = None  # until all bytes are there
         self._forget_changes()
-        self.block = block
+        self.buffer = model.buffer
         if not self.device.copies_weights:
-            for place, target in self.targets.values():
-                target.data = block.tensor(place)
-        for part in self.storage:
-            self._copy(part)
-        for stream in self.streams.values():
-            stream.use(block)
-        self.holds = holder
+            for spec, target in self.targets.values():
+                target.data = model.buffer.tensor(spec)
+        for component in self.storage:
+            self._copy(component)
+        for group_offload in self.group_offloads.values():
+            group_offload.use(model.buffer)
+        self.holds = model
 
-    @torch.inference_mode(False)  # what is allocated here outlives whoever asked for it
-    def place(self, part: str) -> None:
-        """Bring a part to the device, unless it is there; may raise torch's out-of-memory errors."""
-        if not self.device.copies_weights or part in self.storage:
+    @torch.inference_mode(False)  # the storage outlives the caller's mode
+    def onload(self, component: str) -> None:
+        """Bring a component to the device, unless it is there; may raise torch's out-of-memory errors."""
+        if not self.device.copies_weights or component in self.storage:
             return
-        assert self.block is not None
-        if part in self.streams:
-            self.drop(part)
-        self.storage[part] = {
-            number: torch.empty(self.layout.segment_bytes[number], dtype=torch.uint8, device=self.device.torch_device)
-            for number in self.layout.parts[part]
-        }
-        self._point(part, self.storage[part])
-        self._copy(part)
+        assert self.buffer is not None
+        if component in self.group_offloads:
+            self.offload(component)
+        device = self.device.torch_device
+        storage = {}
+        for segment in self.layout.components[component]:
+            storage[segment] = torch.empty(self.layout.segment_bytes[segment], dtype=torch.uint8, device=device)
+        self.storage[component] = storage
+        for (owner, _), (spec, target) in self.targets.items():
+            if owner == component:
+                target.data = view(storage, spec)
+        self._copy(component)
 
-    def stream(self, part: str) -> None:
-        """Let a part pass through the device group by group from now on."""
-        if part in self.streams:
+    def onload_in_groups(self, component: str) -> None:
+        """Let a component pass through the device group by group from now on."""
+        if component in self.group_offloads:
             return
-        assert self.block is not None
-        self.drop(part)
-        own = {name: pair for (owner, name), pair in self.targets.items() if owner == part}
-        self.streams[part] = Stream(self.parts[part], own, self.block, self.device.torch_device, self._value_of(part))
+        assert self.buffer is not None
+        self.offload(component)
+        own = {name: target for (owner, name), target in self.targets.items() if owner == component}
+        self.group_offloads[component] = GroupOffload(
+            self.modules[component],
+            own,
+            self.buffer,
+            self.device.torch_device,
+            override_of=lambda name: self.overrides.get((component, name)),
+        )
 
-    def drop(self, part: str) -> None:
-        """Take a part off the device; values that it was given go to the host with it."""
-        for owner, name in [key for key in self.changed if key[0] == part and key not in self.overrides]:
-            self.overrides[owner, name] = self._like(self.targets[owner, name][1], self.targets[owner, name][0])
-        stream = self.streams.pop(part, None)
-        if stream is not None:
-            stream.close()
-        if part in self.storage or stream is not None:
-            self.storage.pop(part, None)
+    def offload(self, component: str) -> None:
+        """Take a component off the device; tensors that were changed there go to the host with it."""
+        for key in self.changed:
+            if key[0] == component and key not in self.overrides:
+                spec, target = self.targets[key]
+                self.overrides[key] = self._in_host_memory(target, spec)
+        group_offload = self.group_offloads.pop(component, None)
+        if group_offload is not None:
+            group_offload.close()
+        if component in self.storage or group_offload is not None:
+            self.storage.pop(component, None)
             for (owner, _), (_, target) in self.targets.items():
-                if owner == part:
+                if owner == component:
                     target.data = target.data.new_empty(0)
 
     def clear(self) -> None:
-        """Let go of the bytes that the modules compute with."""
+        """Release the bytes that the modules compute with."""
         self._forget_changes()
-        for part in self.parts:
-            self.drop(part)
+        for component in self.modules:
+            self.offload(component)
         for _, target in self.targets.values():
             target.data = target.data.new_empty(0)
-        self.holds = self.block = None
+        self.holds = self.buffer = None
 
     def _forget_changes(self) -> None:
         self.changed.clear()
         self.overrides.clear()
-        self.notes.clear()
+        self.adapter_state.clear()
 
-    def original(self, part: str, name: str) -> Tensor:
+    def state_of(self, kind: type[State]) -> State:
+        """What an adapter keeps about its changes to these weights: an instance of its class, made at first use."""
+        if kind not in self.adapter_state:
+            self.adapter_state[kind] = kind()
+        state = self.adapter_state[kind]
+        assert isinstance(state, kind)
+        return state
+
+    def original(self, component: str, name: str) -> Tensor:
         """The checkpoint's own tensor, in host memory: never to be written."""
-        assert self.block is not None
-        return self.block.tensor(self.targets[part, name][0])
+        assert self.buffer is not None
+        return self.buffer.tensor(self.targets[component, name][0])
 
-    def present(self, part: str, name: str) -> Tensor | None:
-        """A tensor as it now is where the modules run; None while its part is away."""
-        is_there = not self.device.copies_weights or part in self.storage
-        return self.targets[part, name][1].data if is_there else None
+    def present(self, component: str, name: str) -> Tensor | None:
+        """A tensor as it is now on the device; None while its component is offloaded."""
+        if self.device.copies_weights and component not in self.storage:
+            return None
+        return self.targets[component, name][1].data
 
-    def replace(self, part: str, values: Mapping[str, Tensor]) -> None:
-        """Let tensors of a part have other values, of any device and precision; they are the shelf's from now on."""
+    def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
+        """Override tensors of a component, by values of any device and dtype; they belong to the slot from now on."""
         for name, value in values.items():
-            place, target = self.targets[part, name]
+            key = (component, name)
+            spec, target = self.targets[key]
             if not self.device.copies_weights:
-                self.overrides[part, name] = target.data = self._like(value, place)
+                self.overrides[key] = target.data = self._in_host_memory(value, spec)
                 continue
-            if part in self.storage:
+            if component in self.storage:
                 target.copy_(value)
-                self.changed.add((part, name))
-            if self.travels or part not in self.storage:
-                self.overrides[part, name] = self._like(value, place)
+                self.changed.add(key)
+            if self.may_offload or component not in self.storage:
+                self.overrides[key] = self._in_host_memory(value, spec)
             else:
-                self.overrides.pop((part, name), None)  # of an earlier lease: `drop` keeps the new value
-        self._tell_streams(part)
+                self.overrides.pop(key, None)  # of an earlier lease: `offload` keeps the new value
+        self._invalidate_groups(component)
 
-    @property
-    def overrides_size(self) -> int:
-        """Bytes of host memory that stand-ins take beside the block."""
-        return sum(value.numel() * value.element_size() for value in self.overrides.values())
-
-    def restore(self, part: str, names: Iterable[str]) -> None:
+    def restore(self, component: str, names: Iterable[str]) -> None:
         """Give tensors the checkpoint's own values again, to the bit."""
+        assert self.buffer is not None
         for name in names:
-            place, target = self.targets[part, name]
-            self.overrides.pop((part, name), None)
-            self.changed.discard((part, name))
-            assert self.block is not None
+            key = (component, name)
+            spec, target = self.targets[key]
+            self.overrides.pop(key, None)
+            self.changed.discard(key)
             if not self.device.copies_weights:
-                target.data = self.block.tensor(place)
-            elif part in self.storage:
-                target.copy_(self.block.tensor(place))
-        self._tell_streams(part)
+                target.data = self.buffer.tensor(spec)
+            elif component in self.storage:
+                target.copy_(self.buffer.tensor(spec))
+        self._invalidate_groups(component)
 
-    def _tell_streams(self, part: str) -> None:
-        if part in self.streams:
-            self.streams[part].forget()
+    def _invalidate_groups(self, component: str) -> None:
+        if component in self.group_offloads:
+            self.group_offloads[component].invalidate()
 
     @staticmethod
     @torch.inference_mode(False)
-    def _like(value: Tensor, place: TensorSpec) -> Tensor:
-        """A value in host memory as the block would have it; a copy where it is not so already."""
-        if value.device.type == "cpu" and value.dtype == place.dtype and not place.is_channels_last:
-            return value.detach().reshape(place.shape)
-        kept = torch.empty(place.shape, dtype=place.dtype)
-        if place.is_channels_last:
-            kept = kept.to(memory_format=torch.channels_last)
-        return kept.copy_(value)
+    def _in_host_memory(value: Tensor, spec: TensorSpec) -> Tensor:
+        """A value in host memory as the buffer would have it; a copy unless it is so already."""
+        if value.device.type == "cpu" and value.dtype == spec.dtype and not spec.is_channels_last:
+            return value.detach().reshape(spec.shape)
+        copy = torch.empty(spec.shape, dtype=spec.dtype)
+        if spec.is_channels_last:
+            copy = copy.to(memory_format=torch.channels_last)
+        return copy.copy_(value)
 
-    def _value_of(self, part: str) -> Callable[[str], Tensor | None]:
-        return lambda name: self.overrides.get((part, name))
-
-    def _point(self, part: str, storage: Segments) -> None:
-        for (owner, _), (place, target) in self.targets.items():
-            if owner == part:
-                target.data = view(storage, place)
-
-    def _copy(self, part: str) -> None:
-        """Host block -> fixed device storage; on CUDA beside other work, and awaited by it."""
-        assert self.block is not None
-        pairs = [(there, self.block.segments[number]) for number, there in self.storage[part].items()]
-        device = self.device.torch_device
+    def _copy(self, component: str) -> None:
+        """Weight buffer -> fixed device storage; on CUDA in a stream of its own that the current one waits for."""
+        assert self.buffer is not None
+        device, storage = self.device.torch_device, self.storage[component]
         if device.type != "cuda":
-            for there, here in pairs:
-                there.copy_(here)
+            for segment, target in storage.items():
+                target.copy_(self.buffer.segments[segment])
         else:
             stream = torch.cuda.Stream(device)
             stream.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(stream):
-                for there, here in pairs:
-                    there.copy_(here, non_blocking=True)
+                for segment, target in storage.items():
+                    target.copy_(self.buffer.segments[segment], non_blocking=True)
             torch.cuda.current_stream(device).wait_stream(stream)
-        for (owner, name), value in self.overrides.items():
-            if owner == part:
-                self.targets[owner, name][1].copy_(value)
+        for key, value in self.overrides.items():
+            if key[0] == component:
+                self.targets[key][1].copy_(value)
 
 
-def build(shape: str, plan: Mapping[str, Component], device: Device) -> ModuleSlot:
+def build(shape: str, components: Mapping[str, Component], device: Device) -> ModuleSlot:
     """Build the modules of a shape, without weights.
 
     Raises:
         ModelProblem: a configuration describes nothing that can be built.
     """
-    parts = {name: on_meta(name, part.build, part.config) for name, part in plan.items()}
-    # The estimator normalises over its batch, which half precision can't carry.
-    own = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
-    dtypes = {part: plan[part].dtype or own.get(part, device.dtype) for part in parts}
+    # The estimator normalizes over its batch, which half precision can't carry.
+    own_dtypes = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
+    modules: dict[str, nn.Module] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for name, component in components.items():
+        modules[name] = on_meta(name, component.build, component.config)
+        dtypes[name] = component.dtype or own_dtypes.get(name, device.dtype)
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
-    layout = lay_out(parts, dtypes, channels_last=device.channels_last, segment_limit=limit)
-    targets = {
-        (place.part, place.name): (
-            place,
-            _replace_meta(parts[place.part], place.name, place.dtype, device.torch_device),
-        )
-        for place in layout.places
-    }
-    for module in parts.values():
+    layout = lay_out(modules, dtypes, channels_last=device.channels_last, segment_limit=limit)
+    targets = {}
+    for spec in layout.specs:
+        target = _replace_meta(modules[spec.component], spec.name, spec.dtype, device.torch_device)
+        targets[spec.component, spec.name] = (spec, target)
+    for module in modules.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)
-    return ModuleSlot(shape, parts, layout, targets, device)
+    return ModuleSlot(shape, modules, layout, targets, device)
 
 
-def on_meta(part: str, builder: Any, config: Mapping[str, Any]) -> nn.Module:
-    """A module without weights; buffers that no file holds (CLIP's position ids) are real."""
-    try:
-        with init_empty_weights(include_buffers=False), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return builder(config).eval().requires_grad_(False)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        ArithmeticError,
-        StrictDataclassError,
-    ) as error:
-        raise ModelProblem(
-            f"{part}/config.json doesn't describe a model that can be built: {str(error)[:200]}",
+def on_meta(component: str, builder: Builder, config: Config) -> nn.Module:
+    """A module without weights; buffers that no file holds (CLIP's position ids) are real.
+
+    Raises:
+        ModelProblem: the configuration describes nothing that can be built.
+    """
+    with (
+        blame_config(
+            f"{component}/config.json doesn't describe a model that can be built",
             "Use the config.json that came with the model.",
-        ) from None
+        ),
+        init_empty_weights(include_buffers=False),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        return builder(config).eval().requires_grad_(False)
 
 
 def _replace_meta(module: nn.Module, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Put an empty tensor of the run dtype in the place of one on meta, once and for all swaps."""
+    """Put an empty tensor of the run dtype in place of one on meta, for all swaps to come."""
     empty = torch.empty(0, dtype=dtype, device=device)
     if isinstance(module, NamedTensors):
         return module.put(name, empty)
     owner_name, _, leaf = name.rpartition(".")
     owner = module.get_submodule(owner_name)
     if leaf in owner._parameters:
-        owner._parameters[leaf] = nn.Parameter(empty, requires_grad=False)
-        return owner._parameters[leaf]
+        parameter = nn.Parameter(empty, requires_grad=False)
+        owner._parameters[leaf] = parameter
+        return parameter
     owner._buffers[leaf] = empty
     return empty

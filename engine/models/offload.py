@@ -1,13 +1,12 @@
-"""Which parts of a leased model lie on the device: all, or only those that work now.
+"""Offloading: which components of a leased model are on the device, all or only those that compute now.
 
 Modes, each with less memory and more copying than the one before:
-    none       everything stays
-    encoders   text encoders are there only while they read, U-Net and VAE while they work
+    none       all components stay
+    encoders   text encoders are there only while they encode, U-Net and VAE while they compute
     model      one of text encoders, U-Net and VAE at a time
     group      as model, and the U-Net passes through group by group (`group_offload.py`)
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
 from torch import nn
@@ -17,89 +16,79 @@ from engine.models.module_slot import ModuleSlot
 Offload = Literal["none", "encoders", "model", "group"]
 OffloadChoice = Literal["auto", "none", "encoders", "model", "group"]
 MODES: tuple[Offload, ...] = get_args(Offload)
-_STREAMED = "unet"
+_GROUP_OFFLOADED = "unet"
 
 
-def offload_group(part: str) -> str:
-    """Parts that work together and travel together."""
-    return "encoders" if part.startswith(("text_encoder", "image_encoder")) else part
+def offload_group(component: str) -> str:
+    """Components that compute together and are offloaded together."""
+    return "encoders" if component.startswith(("text_encoder", "image_encoder")) else component
 
 
-class PlacedParts(Mapping[str, nn.Module]):
-    """A model's parts by name; to ask for one is to have it where it runs."""
+class Offloader:
+    """Brings the components of one leased model to the device, and takes others off to make room."""
 
     def __init__(self, slot: ModuleSlot, mode: Offload) -> None:
         self._slot = slot
         self._mode = mode
-        self.travel_by(mode)
+        slot.may_offload = mode != "none"
 
     @property
     def mode(self) -> Offload:
-        """How they travel."""
+        """The offload mode."""
         return self._mode
 
-    def travel_by(self, mode: Offload) -> None:
-        """Go over to another mode; between two uses of the parts."""
+    def set_mode(self, mode: Offload) -> None:
+        """Change the mode, between two uses of the components; takes all of them off the device."""
         if mode != self._mode:
-            for part in self._slot.parts:
-                self._slot.drop(part)
+            for component in self._slot.modules:
+                self._slot.offload(component)
         self._mode = mode
-        self._slot.travels = mode != "none"
+        self._slot.may_offload = mode != "none"
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._slot.parts
+    def onload(self, component: str) -> nn.Module:
+        """Bring a component to the device and return it; those that must make way for it are offloaded first.
 
-    def __getitem__(self, name: str) -> nn.Module:
-        module = self._slot.parts[name]
-        self._make_way(name)
-        if self.mode == "group" and name == _STREAMED:
-            self._slot.stream(name)
+        Raises:
+            KeyError: the model has no such component.
+        """
+        module = self._slot.modules[component]
+        if self.mode != "none":
+            for other in (*self._slot.storage, *self._slot.group_offloads):
+                if not self._may_stay(other, beside=component):
+                    self._slot.offload(other)
+        if self.mode == "group" and component == _GROUP_OFFLOADED:
+            self._slot.onload_in_groups(component)
         else:
-            self._slot.place(name)
+            self._slot.onload(component)
         return module
 
-    def _make_way(self, name: str) -> None:
-        if self.mode == "none":
-            return
-        for other in (*self._slot.storage, *self._slot.streams):
-            if not self._stay_together(name, other):
-                self._slot.drop(other)
-
-    def _stay_together(self, one: str, other: str) -> bool:
-        if offload_group(one) == offload_group(other):
+    def _may_stay(self, component: str, beside: str) -> bool:
+        groups = (offload_group(component), offload_group(beside))
+        if groups[0] == groups[1]:
             return True
-        return self.mode == "encoders" and "encoders" not in (offload_group(one), offload_group(other))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._slot.parts)
-
-    def __len__(self) -> int:
-        return len(self._slot.parts)
+        return self.mode == "encoders" and "encoders" not in groups
 
 
-def choose(slot: ModuleSlot, room: int | None, at_least: Offload = "none") -> Offload:
+def choose_mode(slot: ModuleSlot, limit: int | None, at_least: Offload = "none") -> Offload:
     """The mode with the least copying that fits.
 
     Args:
-        room: Bytes of the device that the model may take; None where there is no such limit.
-        at_least: What memory has asked for before.
+        limit: Bytes of the device that the model may take; None where there is no such limit.
+        at_least: The mode that a shortage of memory required before.
     """
     sizes: dict[str, int] = {}
-    for part in slot.parts:
-        sizes[offload_group(part)] = sizes.get(offload_group(part), 0) + slot.layout.part_size(part)
-    needs = {
-        "none": sum(sizes.values()),
-        "encoders": max(sum(sizes.values()) - sizes.get("encoders", 0), sizes.get("encoders", 0)),
-        "model": max(sizes.values(), default=0),
-        "group": 0,
-    }
+    for component in slot.modules:
+        group = offload_group(component)
+        sizes[group] = sizes.get(group, 0) + slot.layout.component_size(component)
+    total, encoders = sum(sizes.values()), sizes.get("encoders", 0)
+    needs = {"none": total, "encoders": max(total - encoders, encoders), "model": max(sizes.values(), default=0)}
     for mode in MODES[MODES.index(at_least) :]:
-        if room is None or needs[mode] <= room:
+        if limit is None or needs.get(mode, 0) <= limit:
             return mode
     return "group"
 
 
-def follows(mode: Offload) -> Offload | None:
+def next_mode(mode: Offload) -> Offload | None:
     """The next mode that needs less memory."""
-    place = MODES.index(mode) + 1
-    return MODES[place] if place < len(MODES) else None
+    following = MODES.index(mode) + 1
+    return MODES[following] if following < len(MODES) else None

@@ -34,10 +34,10 @@ class MaskBlend:
     def begin(self) -> Tensor:
         """The init latents with the noise of the first step; noise alone where a mask is wholly repainted."""
         if self.first_step == 0 and self.mask is not None and not self.is_soft:
-            return self.noise * self.sampling.noise_scale
+            return self.noise * self.sampling.init_noise_sigma
         clean = self.init_latents if self.masked_content is None else self.masked_content
-        alpha, sigma = self.sampling.levels[self.first_step * self.sampling.order]
-        return alpha * clean + sigma * self.noise
+        first = self.first_step * self.sampling.order
+        return self.sampling.alphas[first] * clean + self.sampling.sigmas[first] * self.noise
 
     def blend(self, latents: Tensor, evaluation: int) -> Tensor:
         """Put the init latents back outside the mask, at the noise level that comes next.
@@ -47,12 +47,13 @@ class MaskBlend:
         """
         if self.mask is None or not self.is_blended:
             return latents
-        levels = self.sampling.levels
-        alpha, sigma = levels[evaluation + 1] if evaluation + 1 < len(levels) else (1.0, 0.0)
-        kept = alpha * self.init_latents + sigma * self.noise
+        sigmas, following = self.sampling.sigmas, evaluation + 1
+        kept = self.init_latents
+        if following < len(sigmas):
+            kept = self.sampling.alphas[following] * kept + sigmas[following] * self.noise
         mask = self.mask
         if self.is_soft:
             first = self.first_step * self.sampling.order
-            remaining = 1 - (evaluation + 1 - first) / (len(levels) - first)
+            remaining = 1 - (following - first) / (len(sigmas) - first)
             mask = (mask > remaining).float()
         return torch.lerp(kept, latents, mask)

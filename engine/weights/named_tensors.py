@@ -1,7 +1,7 @@
-"""A module that only holds tensors, by whatever names their file has: LoRAs, embeddings, hypernetworks, adapters.
+"""A module that only holds tensors, by the names in their file: LoRAs, embeddings, hypernetworks, adapters.
 
 Modules name their parameters like attributes, so that none can be called "train", "training" or "sks.": words that
-people do train. Here every name has a mark before it inside, and none outside. What tensors do, others know.
+people do train. Here every name has a mark before it inside, and none outside. Does not know what tensors are for.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ _MARK = "="  # begins no attribute's name
 
 
 class NamedTensors(nn.Module):
-    """Tensors by name; on meta until they are put.
+    """Tensors by name; on meta until they are set with `put`.
 
     Args:
-        shapes: Of each, by its name in the file.
+        shapes: The shape of each tensor, by its name in the file.
     """
 
     def __init__(self, shapes: Config) -> None:
@@ -27,11 +27,15 @@ class NamedTensors(nn.Module):
             self.put(name, torch.empty(shape, device="meta"))
 
     def put(self, name: str, tensor: Tensor) -> Tensor:
-        """Let a name have this tensor; returns what the module holds from now on."""
-        held = nn.Parameter(tensor, requires_grad=False)
-        self._parameters[_MARK + name] = held  # past register_parameter, which takes no dots
-        return held
+        """Set a tensor; returns the parameter that holds it."""
+        parameter = nn.Parameter(tensor, requires_grad=False)
+        self._parameters[_MARK + name] = parameter  # past register_parameter, which allows no dots
+        return parameter
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
         """The tensors by their names in the file."""
-        return {key.removeprefix(_MARK): held.data for key, held in self._parameters.items() if held is not None}
+        tensors = {}
+        for key, parameter in self._parameters.items():
+            if parameter is not None:
+                tensors[key.removeprefix(_MARK)] = parameter.data
+        return tensors

@@ -1,14 +1,14 @@
-"""From a weights file into a block: names matched, shapes checked, bytes read straight into their places, checked.
+"""From a weights file into a weight buffer: names matched, shapes checked, bytes read into place, numbers checked.
 
-A file may have its own names, keep several tensors as one, or have them turned: a `Piece` says so. Which pieces a
-model's file has is `checkpoints/key_maps.py`; the block, `weight_buffer.py`.
+A file may have its own names, keep several tensors as one, or have them transposed: a `TensorSlice` says so. Which
+slices a model's file has is `checkpoints/key_maps.py`; the buffer is `weight_buffer.py`.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,19 +33,21 @@ DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
 }
 _CHUNK_BYTES = 2**22
-_ONE_NUMBER = 8  # bytes: a LoRA's alpha may be an integer, weights never are
+_HEADER_LENGTH_BYTES = 8  # before the header of a safetensors file
+_ONE_NUMBER_BYTES = 8  # a LoRA's alpha may be an integer, weights never are
 _OTHER_CONFIG = "Use the config.json that came with it."
 _OTHER_KIND = "It is damaged, or of a kind that Darkroom does not know."
-# Names that older versions of diffusers gave to the attention of a VAE.
+# The names that older versions of diffusers gave to a VAE's attention.
 _OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSlice:
-    """Where a tensor's numbers are in a file that has names and an order of its own.
+    """Where a tensor is in a file that has names and an order of its own.
 
     Attributes:
-        share: (index, count): which of so many equal shares of the rows. q, k and v often lie in one tensor.
+        name: The tensor's name in the file.
+        share: (index, count): which of so many equal shares of its rows. q, k and v are often one tensor.
         is_transposed: The file's rows are the tensor's columns.
     """
 
@@ -54,7 +56,7 @@ class TensorSlice:
     is_transposed: bool = False
 
     def cut(self, info: TensorInfo) -> TensorInfo:
-        """What is meant of the file's tensor; all of it where it has no such shares."""
+        """The share of the file's tensor; all of it where its rows can't be divided so."""
         index, count = self.share
         if count == 1 or not info.shape or info.shape[0] % count:
             return info
@@ -63,22 +65,29 @@ class TensorSlice:
         return TensorInfo(info.dtype, (info.shape[0] // count, *info.shape[1:]), begin, begin + size)
 
     def cut_scale(self, scale: TensorInfo | None) -> TensorInfo | None:
-        """The same of the tensor's scale, which is one number for all shares, or one for each row."""
-        return scale if scale is None or scale.shape[:1] in ((), (1,)) else self.cut(scale)
+        """The same of the tensor's scale: one number for all shares, or one for each row."""
+        if scale is None or scale.shape[:1] in ((), (1,)):
+            return scale
+        return self.cut(scale)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One tensor on its way: bytes of a file, a place in the block.
+    """One tensor to read: its bytes in the file, its spec in the buffer.
 
     Attributes:
         scale: What its numbers are to be multiplied by (`catalog/detect/quantized.py`): one number, or one a row.
     """
 
     info: TensorInfo
-    place: TensorSpec
+    spec: TensorSpec
     is_transposed: bool = False
     scale: TensorInfo | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self.info.end - self.info.begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,94 +95,99 @@ class Source:
     """A weights file whose header fits the layout: which tensor goes where, in file order."""
 
     path: Path
-    label: str  # "unet/diffusion_pytorch_model.safetensors", as errors name it
+    label: str  # "unet/diffusion_pytorch_model.safetensors", for error messages
     readings: tuple[Reading, ...]
 
     @property
     def size(self) -> int:
         """Bytes to read."""
-        return sum(reading.info.end - reading.info.begin for reading in self.readings)
+        return sum(reading.size for reading in self.readings)
 
 
 def match(
-    files: Sequence[Path], part: str, layout: Layout, slices: Mapping[str, TensorSlice] | None = None
+    files: Sequence[Path], component: str, layout: Layout, slices: Mapping[str, TensorSlice] | None = None
 ) -> tuple[Source, ...]:
-    """Check names and shapes of a part's files against the layout; reads only headers.
+    """Check names and shapes of a component's files against the layout; reads only headers.
 
     Args:
         files: One, or several that share the tensors among them.
-        pieces: Of a file with names of its own: each tensor of this part, by the layout's name. What else is
-            in the file belongs to other parts. Without it the whole files are this part.
+        slices: Of a file with names of its own: each tensor of this component, by the layout's name. What else is
+            in the file belongs to other components. Without it the whole files are this component.
     Raises:
         ModelProblem: a tensor is missing, left over or of another shape; names file and tensor.
     """
     headers = {file: read_header(file) for file in files}
-    home = {name: file for file, header in headers.items() for name in header}
-    label = f"{part}/{files[0].name}" if slices is None else f"{files[0].name} ({part})"
-    left = {name: TensorSlice(name) for name in home.keys() - companions(home)} if slices is None else dict(slices)
+    file_of = {name: file for file, header in headers.items() for name in header}
+    if slices is None:
+        label = f"{component}/{files[0].name}"
+        left = {name: TensorSlice(name) for name in file_of.keys() - companions(file_of)}
+    else:
+        label = f"{files[0].name} ({component})"
+        left = dict(slices)
     readings: dict[Path, list[Reading]] = {file: [] for file in files}
-    for place in layout.places:
-        if place.part != part:
+    for spec in layout.specs:
+        if spec.component != component:
             continue
-        found = next((name for name in _spellings(place.name) if name in left), None)
+        found = next((name for name in _spellings(spec.name) if name in left), None)
         if found is None:
             raise ModelProblem(
-                f"{label} lacks the tensor “{place.name}”.",
+                f"{label} lacks the tensor “{spec.name}”.",
                 "It is cut short or belongs to another model. Download it again.",
             )
-        piece = left.pop(found)
-        readings[home[piece.name]].append(_reading(label, piece, headers[home[piece.name]], place))
-    unknown = sorted(piece.name for name, piece in left.items() if not name.endswith("position_ids"))
+        tensor_slice = left.pop(found)
+        file = file_of[tensor_slice.name]
+        readings[file].append(_plan_reading(label, tensor_slice, headers[file], spec))
+    unknown = sorted(rest.name for name, rest in left.items() if not name.endswith("position_ids"))
     if unknown:
         raise ModelProblem(
             f"{label} has a tensor “{unknown[0][:80]}” (of {len(unknown)}) that its configuration does not know.",
             _OTHER_CONFIG if slices is None else _OTHER_KIND,
         )
-    return tuple(
-        Source(
-            file,
-            label if len(files) == 1 else f"{part}/{file.name}",
-            tuple(sorted(inside, key=lambda reading: reading.info.begin)),
-        )
-        for file, inside in readings.items()
-    )
+    sources = []
+    for file, of_file in readings.items():
+        file_label = label if len(files) == 1 else f"{component}/{file.name}"
+        of_file.sort(key=lambda reading: reading.info.begin)
+        sources.append(Source(file, file_label, tuple(of_file)))
+    return tuple(sources)
 
 
-def _reading(label: str, piece: TensorSlice, header: Mapping[str, TensorInfo], place: TensorSpec) -> Reading:
-    info = piece.cut(header[piece.name])
-    if not _fits(info.shape[::-1] if piece.is_transposed else info.shape, place.shape):
-        hint = _OTHER_CONFIG if label.startswith(f"{place.part}/") else _OTHER_KIND
+def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, TensorInfo], spec: TensorSpec) -> Reading:
+    """One tensor's reading, its shape, dtype and scale checked."""
+    info = tensor_slice.cut(header[tensor_slice.name])
+    shape = info.shape[::-1] if tensor_slice.is_transposed else info.shape
+    # A 1×1 convolution and a linear layer hold the same numbers in the same order.
+    if shape != spec.shape and _as_matrix(shape) != _as_matrix(spec.shape):
+        found, wanted = _shape_text(info.shape), _shape_text(spec.shape)
         raise ModelProblem(
-            f"{label}: “{piece.name}” has the shape {_by(info.shape)}; its configuration asks for {_by(place.shape)}.",
-            hint,
+            f"{label}: “{tensor_slice.name}” has the shape {found}; its configuration asks for {wanted}.",
+            _OTHER_CONFIG if label.startswith(f"{spec.component}/") else _OTHER_KIND,
         )
-    is_number = info.dtype in DTYPES and (DTYPES[info.dtype].is_floating_point or info.end - info.begin <= _ONE_NUMBER)
-    if not is_number:
+    is_weight = _is_float(info) or (info.dtype in DTYPES and info.end - info.begin <= _ONE_NUMBER_BYTES)
+    if not is_weight:
         raise ModelProblem(
-            f"{label}: “{piece.name}” holds {info.dtype} numbers, not weights.",
+            f"{label}: “{tensor_slice.name}” holds {info.dtype} numbers, not weights.",
             "Use an fp32, fp16 or bf16 version of the model.",
         )
-    scale = piece.cut_scale(scale_of(piece.name, header))
-    if scale is not None and not (
-        scale.dtype in DTYPES and DTYPES[scale.dtype].is_floating_point and scales_rows(scale.shape, info.shape)
-    ):
+    scale = tensor_slice.cut_scale(scale_of(tensor_slice.name, header))
+    if scale is not None and not (_is_float(scale) and scales_rows(scale.shape, info.shape)):
         raise ModelProblem(
-            f"{label}: the scale of “{piece.name}” is {scale.dtype} {_by(scale.shape)}, which is not read here.",
+            f"{label}: the scale of “{tensor_slice.name}” is {scale.dtype} {_shape_text(scale.shape)}, "
+            "which is not read here.",
             "Use an fp16 or bf16 version of the model.",
         )
-    return Reading(info, place, piece.is_transposed, scale)
+    return Reading(info, spec, tensor_slice.is_transposed, scale)
 
 
-def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """A 1×1 convolution and a linear layer hold the same numbers in the same order."""
-    return found == wanted or _matrix(found) == _matrix(wanted)
+def _is_float(info: TensorInfo) -> bool:
+    return info.dtype in DTYPES and DTYPES[info.dtype].is_floating_point
 
 
-def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _as_matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without trailing sides of 1."""
     return shape[:2] if all(side == 1 for side in shape[2:]) else shape
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"
 
 
@@ -189,99 +203,103 @@ def _spellings(name: str) -> Iterator[str]:
             yield name.replace(new, old)
 
 
-def fill(block: WeightBuffer, source: Source) -> Iterator[int]:
-    """Read a file into its places, cast to the run dtype; yields the bytes of each tensor read.
+def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
+    """Read a file into a weight buffer, cast to the run dtype; yields the bytes of each tensor read.
 
-    In chunks that stay in the processor's cache: each byte crosses its memory as seldom as can be. Never by mapping
-    the file, which would end the process if the file were cut short meanwhile.
+    Reads in chunks that stay in the processor's cache, so that bytes cross its memory as seldom as possible. Never
+    maps the file: the process would die if the file were cut short meanwhile.
 
     Raises:
         ModelProblem: the file ended early, or a weight is not a finite number; names file and tensor.
     """
     staging = torch.empty(_CHUNK_BYTES, dtype=torch.uint8)
     with source.path.open("rb", buffering=0) as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
+        start = _data_start(file)
         for reading in source.readings:
             scale = None if reading.scale is None else read_tensor(source.path, reading.scale)
             file.seek(start + reading.info.begin)
-            if scale is not None or reading.is_transposed or reading.place.is_channels_last:
-                staging = _read_turned(file, block, reading, source, staging, scale)
+            if scale is not None or reading.is_transposed or reading.spec.is_channels_last:
+                if staging.numel() < reading.size:
+                    staging = torch.empty(reading.size, dtype=torch.uint8)
+                _read_reordered(file, buffer, reading, source, staging, scale)
             else:
-                _read_straight(file, block, reading, source, staging[:_CHUNK_BYTES])
-            yield reading.info.end - reading.info.begin
+                _read_in_order(file, buffer, reading, source, staging[:_CHUNK_BYTES])
+            yield reading.size
 
 
-def _read_straight(file: Any, block: WeightBuffer, reading: Reading, source: Source, staging: Tensor) -> None:
-    """A tensor whose numbers lie in the file's order."""
-    place, size = reading.place, reading.info.end - reading.info.begin
-    flat = block.segments[place.segment][place.offset : place.offset + place.size]
-    theirs = DTYPES[reading.info.dtype]
-    is_same = theirs == place.dtype
-    for at in range(0, size, _CHUNK_BYTES):
-        end = min(at + _CHUNK_BYTES, size)
-        ours = flat[at // theirs.itemsize * place.dtype.itemsize : end // theirs.itemsize * place.dtype.itemsize]
-        _read(file, ours if is_same else staging[: end - at], source.label)
-        part = ours.view(place.dtype)
-        if not is_same:
-            part.copy_(staging[: end - at].view(theirs))
-        _take_in(part, block, place, source)
+def _read_in_order(file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source, staging: Tensor) -> None:
+    """Read a tensor whose numbers are in the file's order, chunk by chunk."""
+    spec = reading.spec
+    flat = buffer.segments[spec.segment][spec.offset : spec.offset + spec.size]
+    file_dtype = DTYPES[reading.info.dtype]
+    for begin in range(0, reading.size, _CHUNK_BYTES):
+        end = min(begin + _CHUNK_BYTES, reading.size)
+        first = begin // file_dtype.itemsize * spec.dtype.itemsize
+        last = end // file_dtype.itemsize * spec.dtype.itemsize
+        chunk = flat[first:last].view(spec.dtype)
+        if file_dtype == spec.dtype:
+            _read_exactly(file, flat[first:last], source.label)
+        else:
+            _read_exactly(file, staging[: end - begin], source.label)
+            chunk.copy_(staging[: end - begin].view(file_dtype))
+        _check_and_add(chunk, buffer, spec, source)
 
 
-def _read_turned(
-    file: Any, block: WeightBuffer, reading: Reading, source: Source, staging: Tensor, scale: Tensor | None
-) -> Tensor:
-    """A tensor that lies in another order, or is scaled; returns the staging memory, made larger if it had to be."""
-    place, size = reading.place, reading.info.end - reading.info.begin
-    staging = staging if staging.numel() >= size else torch.empty(size, dtype=torch.uint8)
-    _read(file, staging[:size], source.label)
-    found = scaled(staging[:size].view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
-    target = block.tensor(place)
-    target.copy_(found.t() if reading.is_transposed else found.view(place.shape))
-    _take_in(target, block, place, source)
-    return staging
+def _read_reordered(
+    file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source, staging: Tensor, scale: Tensor | None
+) -> None:
+    """Read a tensor that is in another order, or scaled."""
+    raw = staging[: reading.size]
+    _read_exactly(file, raw, source.label)
+    found = scaled(raw.view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
+    target = buffer.tensor(reading.spec)
+    target.copy_(found.t() if reading.is_transposed else found.view(reading.spec.shape))
+    _check_and_add(target, buffer, reading.spec, source)
 
 
 def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
-    """A weight as it is meant: multiplied in float32 by its scale; itself where it has none.
-
-    A scale is one number, or one per row.
-    """
+    """A weight multiplied in float32 by its scale, one number or one a row; itself where it has none."""
     if scale is None:
         return weight
     return weight.float() * scale.float().reshape(-1, *[1] * (weight.dim() - 1))
 
 
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:
-    """One tensor of a file, as its dtype and shape are there.
+    """One tensor of a file, with its dtype and shape there.
 
     Raises:
         ModelProblem: the file ended early.
     """
     found = torch.empty(info.end - info.begin, dtype=torch.uint8)
     with path.open("rb", buffering=0) as file:
-        file.seek(8 + int.from_bytes(file.read(8), "little") + info.begin)
-        _read(file, found, path.name)
+        file.seek(_data_start(file) + info.begin)
+        _read_exactly(file, found, path.name)
     return found.view(DTYPES[info.dtype]).view(info.shape)
 
 
-def _read(file: Any, target: Tensor, label: str) -> None:
-    room = memoryview(target.numpy())
-    while room:
-        count = file.readinto(room)
+def _data_start(file: FileIO) -> int:
+    """Where the tensors of a safetensors file begin: after its header, whose length comes first."""
+    return _HEADER_LENGTH_BYTES + int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
+
+
+def _read_exactly(file: FileIO, target: Tensor, label: str) -> None:
+    left = memoryview(target.numpy())
+    while left:
+        count = file.readinto(left)
         if not count:
             raise ModelProblem(f"{label} ended early while it was read.", "Download or copy it again.")
-        room = room[count:]
+        left = left[count:]
 
 
-def _take_in(tensor: Tensor, block: WeightBuffer, place: TensorSpec, source: Source) -> None:
-    """Refuse what is not finite, and add to what tells the block's weights from others'."""
+def _check_and_add(tensor: Tensor, buffer: WeightBuffer, spec: TensorSpec, source: Source) -> None:
+    """Refuse what is not finite, and add to the sums that identify the weights."""
     if not tensor.is_floating_point():
         return
     # One pass without a temporary; a finite sum has only finite terms.
     total = float(tensor.sum(dtype=torch.float32))
     if not math.isfinite(total) and not tensor.isfinite().all():
         raise ModelProblem(
-            f"{source.label}: “{place.name}” holds NaN or infinity.",
+            f"{source.label}: “{spec.name}” holds NaN or infinity.",
             "The file is damaged or was trained badly. Use another version.",
         )
-    block.sums[place] = block.sums.get(place, 0.0) + total
+    buffer.sums[spec] = buffer.sums.get(spec, 0.0) + total

@@ -1,19 +1,19 @@
-"""A checkpoint as one block of bytes in the layout of its modules: laid out, held, told apart.
+"""A checkpoint as one buffer of bytes in the layout of its modules.
 
-`Layout` says where each tensor of a set of modules lies; `Block` holds the bytes in host memory.
-How it is filled is in `reading.py`; it knows no families and no residency, see `models/manager.py`.
+`Layout` says where each tensor of a set of modules lies; `WeightBuffer` holds the bytes in host memory.
+`reading.py` fills it. Knows no families, and not what is loaded; see `models/manager.py` for that.
 """
 
 import hashlib
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 ALIGNMENT = 64  # bytes
-# Page-locked memory is rounded up to a power of two, so large blocks are kept in pieces.
+# torch rounds page-locked memory up to a power of two, so large buffers are split into segments.
 PINNED_SEGMENT_BYTES = 2**30
 _DIGEST_BYTES = 1024  # of each tensor
 
@@ -22,7 +22,7 @@ _DIGEST_BYTES = 1024  # of each tensor
 class TensorSpec:
     """Where one tensor lies: bytes [offset, offset + size) of a segment."""
 
-    part: str
+    component: str
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -35,67 +35,76 @@ class TensorSpec:
         """Bytes."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
+    @property
+    def aligned_end(self) -> int:
+        """Where the next tensor of the segment may begin."""
+        return -(-(self.offset + self.size) // ALIGNMENT) * ALIGNMENT
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where every tensor of a set of modules lies. No segment holds tensors of two parts, so that each can travel."""
+    """Where every tensor of a set of modules lies.
 
-    places: tuple[TensorSpec, ...]
+    Attributes:
+        components: The segments of each. None is shared by two components, so that each can be offloaded alone.
+    """
+
+    specs: tuple[TensorSpec, ...]
     segment_bytes: tuple[int, ...]
-    parts: Mapping[str, tuple[int, ...]]  # their segments
+    components: Mapping[str, tuple[int, ...]]
 
     @property
     def size(self) -> int:
-        """Bytes of a block."""
+        """Bytes of a weight buffer."""
         return sum(self.segment_bytes)
 
-    def part_size(self, part: str) -> int:
-        """Bytes of one part."""
-        return sum(self.segment_bytes[segment] for segment in self.parts[part])
+    def component_size(self, component: str) -> int:
+        """Bytes of one component."""
+        return sum(self.segment_bytes[segment] for segment in self.components[component])
 
 
 def lay_out(
-    parts: Mapping[str, nn.Module],
+    modules: Mapping[str, nn.Module],
     dtypes: Mapping[str, torch.dtype],
     *,
     channels_last: bool = False,
     segment_limit: int | None = None,
 ) -> Layout:
-    """Put the tensors of modules (on meta) one after another.
+    """Arrange the tensors of modules (on meta) one after another.
 
     Args:
-        dtypes: The run dtype of each part; applies to floating-point tensors.
-        segment_limit: Bytes after which a new segment begins; None for one segment a part.
+        modules: By component.
+        dtypes: The run dtype of each component; applies to floating-point tensors.
+        segment_limit: Bytes after which a new segment begins; None for one segment a component.
     """
-    places: list[TensorSpec] = []
-    ends: list[int] = []
-    segments: dict[str, tuple[int, ...]] = {}
-    for part, module in parts.items():
-        first = len(ends)
-        ends.append(0)
+    specs: list[TensorSpec] = []
+    segment_bytes: list[int] = []
+    components: dict[str, tuple[int, ...]] = {}
+    for component, module in modules.items():
+        first = len(segment_bytes)
+        segment_bytes.append(0)
         for name, tensor in module.state_dict().items():
-            dtype = dtypes[part] if tensor.is_floating_point() else tensor.dtype
-            place = TensorSpec(
-                part, name, tuple(tensor.shape), dtype, len(ends) - 1, ends[-1], channels_last and tensor.dim() == 4
-            )
-            end = -(-(place.offset + place.size) // ALIGNMENT) * ALIGNMENT
-            if segment_limit is not None and place.offset and end > segment_limit:
-                ends.append(0)
-                place = TensorSpec(part, name, place.shape, dtype, len(ends) - 1, 0, place.is_channels_last)
-                end = -(-place.size // ALIGNMENT) * ALIGNMENT
-            places.append(place)
-            ends[-1] = end
-        segments[part] = tuple(range(first, len(ends)))
-    return Layout(tuple(places), tuple(ends), segments)
+            shape = tuple(tensor.shape)
+            dtype = dtypes[component] if tensor.is_floating_point() else tensor.dtype
+            is_channels_last = channels_last and len(shape) == 4
+            segment, offset = len(segment_bytes) - 1, segment_bytes[-1]
+            spec = TensorSpec(component, name, shape, dtype, segment, offset, is_channels_last)
+            if segment_limit is not None and offset and spec.aligned_end > segment_limit:
+                segment_bytes.append(0)
+                spec = replace(spec, segment=segment + 1, offset=0)
+            specs.append(spec)
+            segment_bytes[-1] = spec.aligned_end
+        components[component] = tuple(range(first, len(segment_bytes)))
+    return Layout(tuple(specs), tuple(segment_bytes), components)
 
 
-def view(segments: tuple[Tensor, ...], place: TensorSpec) -> Tensor:
-    """The tensor at a place of a block's or a device's bytes; no copy."""
-    flat = segments[place.segment][place.offset : place.offset + place.size].view(place.dtype)
-    if place.is_channels_last:
-        out, into, height, width = place.shape
-        return flat.view(out, height, width, into).permute(0, 3, 1, 2)
-    return flat.view(place.shape)
+def view(segments: tuple[Tensor, ...] | Mapping[int, Tensor], spec: TensorSpec) -> Tensor:
+    """One tensor in the bytes of a weight buffer, or of a device's storage; no copy."""
+    flat = segments[spec.segment][spec.offset : spec.offset + spec.size].view(spec.dtype)
+    if spec.is_channels_last:
+        out_channels, in_channels, height, width = spec.shape
+        return flat.view(out_channels, height, width, in_channels).permute(0, 3, 1, 2)
+    return flat.view(spec.shape)
 
 
 @dataclass(slots=True)
@@ -104,7 +113,7 @@ class WeightBuffer:
 
     Attributes:
         is_pinned: Page-locked.
-        sums: Of each tensor's numbers, as far as they were read.
+        sums: The sum of each tensor, as far as they were read.
     """
 
     layout: Layout
@@ -114,35 +123,37 @@ class WeightBuffer:
 
     @classmethod
     def empty(cls, layout: Layout, *, pinned: bool = False) -> "WeightBuffer":
-        """Room for a checkpoint; may raise torch's out-of-memory errors."""
+        """Memory for a checkpoint; may raise torch's out-of-memory errors."""
         if pinned:
             segments = [torch.empty(size, dtype=torch.uint8, pin_memory=True) for size in layout.segment_bytes]
         else:
-            segments = [_pages(size) for size in layout.segment_bytes]
+            segments = [_map_memory(size) for size in layout.segment_bytes]
         return cls(layout, tuple(segments), pinned)
 
-    def tensor(self, place: TensorSpec) -> Tensor:
-        """The tensor at a place; no copy."""
-        return view(self.segments, place)
+    def tensor(self, spec: TensorSpec) -> Tensor:
+        """One tensor; no copy."""
+        return view(self.segments, spec)
 
-    def digest(self, part: str) -> str:
-        """Tells this part's weights from other checkpoints': from a sample and the sum of each tensor."""
+    def digest(self, component: str) -> str:
+        """Identifies this component's weights, by a sample and the sum of each tensor."""
         hasher = hashlib.blake2b(digest_size=16)
-        for place in self.layout.places:
-            if place.part == part:
-                start = place.offset
-                sample = self.segments[place.segment][start : start + min(place.size, _DIGEST_BYTES)]
-                hasher.update(f"{place.name}{place.shape}{place.dtype}{self.sums.get(place, 0.0)!r}".encode())
+        for spec in self.layout.specs:
+            if spec.component == component:
+                end = spec.offset + min(spec.size, _DIGEST_BYTES)
+                sample = self.segments[spec.segment][spec.offset : end]
+                hasher.update(f"{spec.name}{spec.shape}{spec.dtype}{self.sums.get(spec, 0.0)!r}".encode())
                 hasher.update(sample.numpy().tobytes())
         return hasher.hexdigest()
 
 
-def _pages(size: int) -> Tensor:
-    """Memory straight from the system, to which it goes back at once when nobody uses it any more."""
+def _map_memory(size: int) -> Tensor:
+    """Memory straight from the system, which gets it back as soon as the tensor is gone."""
     if not size:
         return torch.empty(0, dtype=torch.uint8)
-    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+    flags = {}
+    if hasattr(mmap, "MAP_ANONYMOUS"):
+        flags["flags"] = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     try:
-        return torch.frombuffer(mmap.mmap(-1, max(size, 1), **private), dtype=torch.uint8, count=size)
+        return torch.frombuffer(mmap.mmap(-1, size, **flags), dtype=torch.uint8, count=size)
     except (OSError, ValueError) as error:
-        raise MemoryError(f"{size} bytes can't be had: {error}") from None
+        raise MemoryError(f"{size} bytes can't be allocated: {error}") from None

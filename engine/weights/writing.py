@@ -1,4 +1,4 @@
-"""Writes safetensors files tensor by tensor, so that no more than one is in memory; reading is `reading.py`."""
+"""Writes safetensors files tensor by tensor, so that only one is in memory; reading is `reading.py`."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from engine.weights.reading import DTYPES
 
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-STORABLE = frozenset(_NAMES)
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+STORABLE = frozenset(_DTYPE_NAMES)
 
 
 class Described(Protocol):
-    """What a header says of a tensor."""
+    """What a header says about a tensor."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -31,18 +31,20 @@ class Described(Protocol):
 def write_tensors(
     target: Path, described: Mapping[str, Described], tensors: Iterable[Tensor], metadata: Mapping[str, str]
 ) -> Iterator[float]:
-    """Write a file whole and to the disk; yields the fraction that is written.
+    """Write a file, through to the disk; yields the fraction written.
 
     Args:
         described: dtype and shape of each tensor, by name.
-        tensors: The tensors in the same order; each is asked for when its turn comes.
+        tensors: The tensors in the same order, taken one at a time.
     """
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, object] = {}
+    if metadata:
+        header["__metadata__"] = dict(metadata)
     end = 0
     for name, one in described.items():
         shape = list(one.shape)
         begin, end = end, end + torch.Size(shape).numel() * one.dtype.itemsize
-        header[name] = {"dtype": _NAMES[one.dtype], "shape": shape, "data_offsets": [begin, end]}
+        header[name] = {"dtype": _DTYPE_NAMES[one.dtype], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
     done = 0

@@ -18,7 +18,7 @@ CPU = Device(torch.device("cpu"), "CPU")
 
 def processors(device: Device, entry: ModelEntry) -> set[type]:
     with ModelManager(device).lease(entry.ref, str(entry.path)) as bundle:
-        return {type(one) for one in bundle.parts["unet"].attn_processors.values()}
+        return {type(one) for one in bundle.onload("unet").attn_processors.values()}
 
 
 def test_torchs_own_is_the_usual_one(entries: dict[str, ModelEntry]) -> None:
@@ -33,7 +33,7 @@ def test_slices_where_they_are_asked_for_and_after_the_lease_too(entries: dict[s
     manager, entry = ModelManager(replace(CPU, attention="sliced")), entries["sd1"]
     for _ in range(2):
         with manager.lease(entry.ref, str(entry.path)) as bundle:
-            assert {type(one) for one in bundle.parts["unet"].attn_processors.values()} == {SlicedAttnProcessor}
+            assert {type(one) for one in bundle.onload("unet").attn_processors.values()} == {SlicedAttnProcessor}
 
 
 def test_xformers_that_can_not_be_used_is_said_and_torchs_own_taken(

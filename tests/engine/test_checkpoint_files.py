@@ -31,7 +31,7 @@ def weights(manager: ModelManager, ref: ModelRef, path: Path) -> dict[str, torch
     with manager.lease(ref, str(path)) as bundle:
         return {
             f"{part}.{name}": tensor.clone()
-            for part, module in bundle.parts.items()
+            for part, module in bundle.modules.items()
             for name, tensor in module.state_dict().items()
         }
 

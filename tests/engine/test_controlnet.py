@@ -147,7 +147,7 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(
         models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
         models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as loaded,
     ):
-        held = ControlSet((loaded.parts["controlnet"],), IMAGES, Preprocessors([], CPU.torch_device))
+        held = ControlSet((loaded.onload("controlnet"),), IMAGES, Preprocessors([], CPU.torch_device))
         (shown,) = held.units(recipe, bundle, region)
         (whole,) = held.units(recipe, bundle)
     assert shown.hint.shape == whole.hint.shape == (1, 3, 64, 64)
@@ -271,7 +271,7 @@ def test_pictures_as_prompt_leave_the_model_as_it_was(
     paths = {path_key(control_entries["picture"].ref): str(control_entries["picture"].path)}
     work_item = WorkItem("job", 1, Generate(recipe=recipe), IMAGES, paths)
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        unet = bundle.parts["unet"]
+        unet = bundle.onload("unet")
         before, names = {key: value.clone() for key, value in unet.state_dict().items()}, [*unet.attn_processors]
         with pytest.raises(RuntimeError, match="on purpose"):
             with acquire(recipe, work_item, models, Preprocessors([], CPU.torch_device), bundle):
@@ -294,7 +294,7 @@ def test_control_models_are_kept_and_evicted_like_checkpoints(
         models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as again,
     ):
         assert tuple(held.name for held in models.resident()) == ("sd1", "canny", "depth")
-        assert second.parts["controlnet"] is not again.parts["controlnet"]
+        assert second.onload("controlnet") is not again.onload("controlnet")
     models.evict_all()
     assert tuple(held.name for held in models.resident()) == ()
 
@@ -316,7 +316,7 @@ def test_rows_of_the_negative_prompt_get_zeros_in_mode_control(
             models.lease(entry.ref, str(entry.path)) as loaded,
             torch.inference_mode(),
         ):
-            held = ControlSet(tuple(loaded.parts.values()), IMAGES, Preprocessors([], CPU.torch_device))
+            held = ControlSet(tuple(loaded.modules.values()), IMAGES, Preprocessors([], CPU.torch_device))
             called = controls_of(held.units(recipe, bundle), CPU)
             assert called is not None
             residuals = called(rows, torch.tensor(500), conditions, (0.0, 0.1))
@@ -353,7 +353,7 @@ def test_controls_run_in_the_precision_of_a_card(
     ):
         inputs = PassInputs(IMAGES, EmbeddingCache(), lambda image, *_: image, loaded)
         *_, last = run_pass(plan_image(recipe, bundle, inputs), recipe, inputs)
-        weights = bundle.parts["unet"].state_dict()
+        weights = bundle.onload("unet").state_dict()
         assert last.step.latents.isfinite().all() and last.step.latents.dtype == torch.float32
         assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
 

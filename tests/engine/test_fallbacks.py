@@ -122,7 +122,7 @@ def test_the_processor_slices_its_attention_for_one_job(
 
     def fault(number: int) -> BaseException | None:
         (slot,) = [one for one in engine._models._slots if getattr(one.holds, "ref", None) == entries["sd1"].ref]
-        kinds.append({type(processor) for processor in slot.parts["unet"].attn_processors.values()})
+        kinds.append({type(processor) for processor in slot.modules["unet"].attn_processors.values()})
         return MemoryError() if number == 0 else None
 
     steps_fail(fault)
@@ -176,8 +176,8 @@ def test_full_precision_computes_what_it_says(
     rows, t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor(500)
     with card._models.lease(entry.ref, str(entry.path)) as bundle, torch.inference_mode():
         told = Conditions(torch.ones(2, 77, 32), (1.0,))
-        wide = predict_with(bundle.parts, torch.bfloat16, in_float32=True)(rows, t, told, None)
-        unet = bundle.parts["unet"]
+        wide = predict_with(bundle.onload, torch.bfloat16, in_float32=True)(rows, t, told, None)
+        unet = bundle.onload("unet")
         assert unet.dtype == torch.bfloat16 and wide.dtype == torch.float32
         expected = torch.func.functional_call(
             unet,
@@ -218,12 +218,12 @@ def test_a_vae_without_memory_works_in_tiles(
         if sides[-1] > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    hook = slot.parts["vae"].decoder.register_forward_pre_hook(strike)
+    hook = slot.modules["vae"].decoder.register_forward_pre_hook(strike)
     events, _, picture = run(engine, work_item)
     hook.remove()
     assert isinstance(events[-1], WorkDone) and picture is not None
     assert sides[0] == 16 and max(sides[1:]) == 8
-    assert not slot.parts["vae"].use_tiling
+    assert not slot.modules["vae"].use_tiling
 
 
 def test_a_vae_for_which_there_is_no_room_begins_in_tiles(

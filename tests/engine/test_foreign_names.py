@@ -52,7 +52,7 @@ def test_a_token_of_any_name_is_read(tmp_path: Path, models: ModelManager, word:
     save_file({word: torch.arange(6.0).view(2, 3)}, path)
     one = ref(f"{word} file").model_copy(update={"fingerprint": ""})
     with models.lease(one, str(path)) as bundle:
-        (module,) = bundle.parts.values()
+        (module,) = bundle.modules.values()
         assert {name: tensor.tolist() for name, tensor in module.state_dict().items()} == {word: [[0, 1, 2], [3, 4, 5]]}
 
 
@@ -61,7 +61,7 @@ def test_names_within_names_are_read_too(tmp_path: Path, models: ModelManager) -
     tensors = {"a": torch.ones(1), "a.b": torch.ones(2), "a.b.train": torch.ones(3), "train.a": torch.ones(4)}
     save_file(tensors, path)
     with models.lease(ref("nested", "lora").model_copy(update={"fingerprint": ""}), str(path)) as bundle:
-        (module,) = bundle.parts.values()
+        (module,) = bundle.modules.values()
         assert {name: len(tensor) for name, tensor in module.state_dict().items()} == {
             "a": 1,
             "a.b": 2,

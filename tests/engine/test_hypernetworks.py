@@ -94,7 +94,7 @@ def test_a_file_that_says_nothing_of_its_end_has_an_activation_there(unet_of: An
     with torch.no_grad():
         for one in (silent, said, other):
             with apply_hypernetworks(unet_of, [one]):
-                made.append(unet_of.parts["unet"](torch.ones(1, 4, 8, 8), 300, torch.ones(1, 7, CONTEXT)).sample)
+                made.append(unet_of.onload("unet")(torch.ones(1, 4, 8, 8), 300, torch.ones(1, 7, CONTEXT)).sample)
     assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
 
 
@@ -105,7 +105,7 @@ def test_it_acts_in_full_precision_too(entries: dict[str, ModelEntry]) -> None:
         with apply_hypernetworks(
             bundle, [loaded({CONTEXT: (network(CONTEXT, 1, norm=True), network(CONTEXT, 2))}, activation_func="relu")]
         ):
-            wide = predict_with(bundle.parts, torch.bfloat16, in_float32=True)(
+            wide = predict_with(bundle.onload, torch.bfloat16, in_float32=True)(
                 torch.ones(1, 4, 8, 8), torch.tensor(300), told, None
             )
     assert wide.dtype == torch.float32 and wide.isfinite().all()
@@ -113,7 +113,7 @@ def test_it_acts_in_full_precision_too(entries: dict[str, ModelEntry]) -> None:
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_it_equals_attention_by_hand_and_is_gone_afterwards(unet_of: Any, norm: bool) -> None:
-    bundle, unet = unet_of, unet_of.parts["unet"]
+    bundle, unet = unet_of, unet_of.onload("unet")
     pairs = [
         (network(CONTEXT, 1, norm=norm), network(CONTEXT, 2, norm=norm)),
         (network(CONTEXT, 3), network(CONTEXT, 4)),
@@ -144,7 +144,7 @@ def test_it_is_gone_after_a_failure(unet_of: Any) -> None:
         apply_hypernetworks(unet_of, [loaded({CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))})]),
     ):
         raise ZeroDivisionError
-    assert not any(module._forward_pre_hooks for module in unet_of.parts["unet"].modules())
+    assert not any(module._forward_pre_hooks for module in unet_of.onload("unet").modules())
 
 
 @pytest.mark.parametrize(

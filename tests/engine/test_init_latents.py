@@ -49,8 +49,8 @@ def test_what_is_masked_out_ends_as_the_start_picture(sampler: str) -> None:
 
 def test_a_whole_repaint_of_a_mask_begins_from_noise_alone() -> None:
     plan = sampling()
-    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(), NOISE * plan.noise_scale)
-    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(), NOISE * plan.noise_scale)
+    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(), NOISE * plan.init_noise_sigma)
+    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(), NOISE * plan.init_noise_sigma)
 
 
 @pytest.mark.parametrize(("gray", "changes"), [(0.0, 0), (0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)])
@@ -67,7 +67,7 @@ def test_masked_content_replaces_latents_under_the_mask_alone(content: str) -> N
     init_latents = InitLatents(START, HALF, content=content)
     mask_blend = init_latents.mask_blend(plan, 0.5, NOISE, torch.Generator().manual_seed(3))
     assert mask_blend is not None and mask_blend.first_step == 5
-    clean = mask_blend.begin() - plan.levels[5][1] * NOISE
+    clean = mask_blend.begin() - plan.sigmas[5] * NOISE
     assert torch.allclose(clean[..., :2], START[..., :2], atol=1e-5)
     under = clean[..., 2:]
     if content == "noise":

@@ -45,7 +45,7 @@ class House:
         loras = []
         for file, how in uses:
             with self.models.lease(ref(file), str(file)) as loaded:
-                loras.append(LoadedLora(LoraUse(model=ref(file), **how), loaded.parts["lora"], file))
+                loras.append(LoadedLora(LoraUse(model=ref(file), **how), loaded.onload("lora"), file))
         return patch_loras(bundle, loras)
 
     def lease(self) -> Any:
@@ -60,7 +60,7 @@ def house(entries: dict[str, ModelEntry], tmp_path: Path) -> Callable[..., House
 def weights(bundle: Bundle) -> dict[tuple[str, str], Tensor]:
     return {
         (part, name): tensor.clone()
-        for part, module in bundle.parts.items()
+        for part, module in bundle.modules.items()
         for name, tensor in module.state_dict().items()
     }
 
@@ -103,7 +103,7 @@ def test_the_result_equals_a_merge_by_hand(house: Callable[..., House], form: st
     here = house(kind, device)
     with here.lease() as bundle:
         before, own = weights(bundle), digest(bundle)
-        made = make(chosen(bundle.parts, CONV), name_of, roles, alpha=alpha)
+        made = make(chosen(bundle.modules, CONV), name_of, roles, alpha=alpha)
         file = here.file(made)
         patched = here.patch_loras(bundle, (file, {"weight": 0.7}))
         assert patched.notices == ()
@@ -116,8 +116,8 @@ def test_sdxl_files_with_the_first_programs_names_are_the_same(house: Callable[.
     here = house("sdxl")
     with here.lease() as bundle:
         before = weights(bundle)
-        modules = {place: child for place, child in chosen(bundle.parts, LINEAR).items() if place[0] == "unet"}
-        first = ldm_names(name for name, _ in bundle.parts["unet"].named_modules())
+        modules = {place: child for place, child in chosen(bundle.modules, LINEAR).items() if place[0] == "unet"}
+        first = ldm_names(name for name, _ in bundle.onload("unet").named_modules())
         made = make(modules, lambda part, name: kohya_xl(part, first[name]))
         here.patch_loras(bundle, (here.file(made), {}))
         assert any("input_blocks" in name for name in made.tensors)
@@ -128,8 +128,8 @@ def test_several_act_together_with_weights_of_their_own(house: Callable[..., Hou
     here = house()
     with here.lease() as bundle:
         before, own = weights(bundle), digest(bundle)
-        one = make(chosen(bundle.parts, ATTENTION), kohya, seed=1)
-        two = make(chosen(bundle.parts, LINEAR), dotted, ("lora_A.weight", "lora_B.weight"), alpha=None, seed=2)
+        one = make(chosen(bundle.modules, ATTENTION), kohya, seed=1)
+        two = make(chosen(bundle.modules, LINEAR), dotted, ("lora_A.weight", "lora_B.weight"), alpha=None, seed=2)
         files = here.file(one, "one"), here.file(two, "two")
         here.patch_loras(bundle, (files[0], {"weight": -0.5}), (files[1], {"weight": 0.25, "text_weight": 1.5}))
         wanted = {place: delta * (0.25 if place[0] == "unet" else 1.5) for place, delta in two.deltas.items()}
@@ -145,7 +145,7 @@ def test_several_act_together_with_weights_of_their_own(house: Callable[..., Hou
 def test_a_part_with_weight_nothing_is_not_touched(house: Callable[..., House]) -> None:
     here = house()
     with here.lease() as bundle:
-        made = make(chosen(bundle.parts, LINEAR), kohya)
+        made = make(chosen(bundle.modules, LINEAR), kohya)
         file = here.file(made)
         patched = here.patch_loras(bundle, (file, {"weight": 0.5, "text_weight": 0.0}))
         assert patched.bundle.digests["text_encoder"] == bundle.digests["text_encoder"]
@@ -172,7 +172,7 @@ def test_the_same_set_again_computes_nothing_and_another_strength_only_itself(
     monkeypatch.setattr("engine.lora.patch.merged", counted)
     with here.lease() as bundle:
         one, two = (
-            make(chosen(bundle.parts, endings), kohya, seed=seed)
+            make(chosen(bundle.modules, endings), kohya, seed=seed)
             for endings, seed in ((("to_q", "to_k"), 1), (("to_v",), 2))
         )
         files = here.file(one, "one"), here.file(two, "two")
@@ -189,7 +189,7 @@ def test_a_change_of_strength_leaves_no_trace_of_the_one_before(house: Callable[
     for device in (CPU, CARD, HALF):
         here = house(device=device)
         with here.lease() as bundle:
-            file = here.file(make(chosen(bundle.parts, CONV), kohya))
+            file = here.file(make(chosen(bundle.modules, CONV), kohya))
             here.patch_loras(bundle, (file, {"weight": 0.3}))
             fresh = digest(bundle)
             here.patch_loras(bundle, (file, {"weight": -7.0}))
@@ -202,7 +202,7 @@ def test_another_checkpoint_on_the_same_modules_is_its_own(
 ) -> None:
     here = house()
     with here.lease() as bundle:
-        file = here.file(make(chosen(bundle.parts, LINEAR), kohya))
+        file = here.file(make(chosen(bundle.modules, LINEAR), kohya))
         own = digest(bundle)
         here.patch_loras(bundle, (file, {}))
     with here.models.lease(entries["sd1_other"].ref, str(entries["sd1_other"].path)) as other:
@@ -220,7 +220,7 @@ def test_a_failure_takes_everything_off(house: Callable[..., House], monkeypatch
         here = house(device=device)
         with here.lease() as bundle:
             own = digest(bundle)
-            file = here.file(make(chosen(bundle.parts, LINEAR), kohya))
+            file = here.file(make(chosen(bundle.modules, LINEAR), kohya))
             here.patch_loras(bundle, (file, {"weight": 0.2}))
             calls = iter(range(100))
 
@@ -242,10 +242,10 @@ def test_block_weights_act_on_their_blocks(house: Callable[..., House], count: i
     here = house("sdxl" if count in (12, 20) else "sd1")
     with here.lease() as bundle:
         before = weights(bundle)
-        made = make(chosen(bundle.parts, CONV), kohya_xl if count in (12, 20) else kohya)
+        made = make(chosen(bundle.modules, CONV), kohya_xl if count in (12, 20) else kohya)
         blocks = tuple(0.1 * (number + 1) for number in range(count))
         here.patch_loras(bundle, (here.file(made), {"weight": 2.0, "text_weight": 1.0, "blocks": blocks}))
-        first = ldm_names(name for name, _ in bundle.parts["unet"].named_modules())
+        first = ldm_names(name for name, _ in bundle.onload("unet").named_modules())
         factors = dict(zip(ORDERS[count], blocks, strict=True))
         wanted = {}
         for (part, name), delta in made.deltas.items():
@@ -311,14 +311,14 @@ def test_lr08_no_layer_matched_is_an_error_that_names_the_family(house: Callable
         here.models.lease(ref(file), str(file)) as loaded,
         pytest.raises(InvalidRecipe, match="0 of 3 layers match") as refused,
     ):
-        patch_loras(bundle, [LoadedLora(LoraUse(model=ref(file, "sdxl")), loaded.parts["lora"], file)])
+        patch_loras(bundle, [LoadedLora(LoraUse(model=ref(file, "sdxl")), loaded.onload("lora"), file)])
     assert "It was made for SDXL" in refused.value.hint
 
 
 def test_a_part_that_matched_is_said(house: Callable[..., House]) -> None:
     here = house()
     with here.lease() as bundle:
-        made = make(chosen(bundle.parts, ATTENTION), kohya)
+        made = make(chosen(bundle.modules, ATTENTION), kohya)
         extra = {
             "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(4, 4),
             "bundle_emb.x.string_to_param.*": torch.ones(1, 4),
@@ -332,7 +332,7 @@ def test_a_part_that_matched_is_said(house: Callable[..., House]) -> None:
 def test_lr05_nan_in_a_file_is_refused_by_name(house: Callable[..., House]) -> None:
     here = house()
     with here.lease() as bundle:
-        made = make(chosen(bundle.parts, ATTENTION), kohya)
+        made = make(chosen(bundle.modules, ATTENTION), kohya)
         name = next(name for name in made.tensors if name.endswith("up.weight"))
         made.tensors[name][0, 0] = float("nan")
         file, own = here.file(made), digest(bundle)
@@ -347,7 +347,7 @@ def test_an_alpha_that_is_kept_apart_counts(house: Callable[..., House], where: 
     with here.lease() as bundle:
         before = weights(bundle)
         made = make(
-            chosen({"unet": bundle.parts["unet"]}, ("to_q",)), dotted, ("lora_A.weight", "lora_B.weight"), alpha=None
+            chosen({"unet": bundle.onload("unet")}, ("to_q",)), dotted, ("lora_A.weight", "lora_B.weight"), alpha=None
         )
         first = next(iter(made.deltas))
         settings: dict[str, Any] = {"lora_alpha": 8, "r": 4}
@@ -372,7 +372,7 @@ def test_half_precision_files_are_computed_in_full(house: Callable[..., House]) 
     here = house()
     with here.lease() as bundle:
         before = weights(bundle)
-        made = make(chosen(bundle.parts, LINEAR), kohya, dtype=torch.float16)
+        made = make(chosen(bundle.modules, LINEAR), kohya, dtype=torch.float16)
         file = here.folder / "half.safetensors"
         save_file({name: tensor.half() for name, tensor in made.tensors.items()}, file)
         here.patch_loras(bundle, (file, {}))
@@ -383,8 +383,8 @@ def test_the_picture_of_unmerged_layers_is_the_same(house: Callable[..., House])
     """Another proof: the small layers run beside the big ones, as they were trained."""
     here = house()
     with here.lease() as bundle, torch.no_grad():
-        unet = bundle.parts["unet"]
-        modules = {place: child for place, child in chosen(bundle.parts, CONV).items() if place[0] == "unet"}
+        unet = bundle.onload("unet")
+        modules = {place: child for place, child in chosen(bundle.modules, CONV).items() if place[0] == "unet"}
         made = make(modules, kohya)
         latents, context = torch.randn(2, 4, 8, 8), torch.randn(2, 77, unet.config.cross_attention_dim)
         hooks = [child.register_forward_hook(beside(made, name)) for (_, name), child in modules.items()]

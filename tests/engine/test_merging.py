@@ -98,7 +98,7 @@ def test_the_result_loads_and_is_the_first_model_at_ratio_0(files: Files, tmp_pa
     merged(files, tmp_path / "new.safetensors", ("a", "b"), ratio=0.0, dtype="float16")
     assert {info.dtype for info in read_whole_header(tmp_path / "new.safetensors").tensors.values()} == {"F16"}
     with models.lease(ref("new"), str(tmp_path / "new.safetensors")) as bundle:
-        for part, module in bundle.parts.items():
+        for part, module in bundle.modules.items():
             (path,) = (files["a folder"] / part).glob("*.safetensors")
             for name, tensor in load_file(path).items():
                 assert torch.equal(module.state_dict()[name], tensor.half().float()), name

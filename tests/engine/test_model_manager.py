@@ -35,7 +35,7 @@ def weights(manager: ModelManager, entry: ModelEntry) -> dict[str, Tensor]:
     with manager.lease(entry.ref, str(entry.path)) as bundle:
         return {
             f"{part}.{name}": tensor.clone()
-            for part, module in bundle.parts.items()
+            for part, module in bundle.modules.items()
             for name, tensor in module.state_dict().items()
         }
 
@@ -84,8 +84,8 @@ def test_models_of_one_shape_share_their_modules(device: Device, entries: dict[s
     trees, storages = [], []
     for name in ("sd1", "sd1_other", "sd1"):
         with manager.lease(entries[name].ref, str(entries[name].path)) as bundle:
-            trees.append(bundle.parts["unet"])
-            storages.append(next(bundle.parts["unet"].parameters()).data_ptr())
+            trees.append(bundle.onload("unet"))
+            storages.append(next(bundle.onload("unet").parameters()).data_ptr())
     assert trees[0] is trees[1] is trees[2]
     assert (storages[0] == storages[1]) == device.copies_weights
 
@@ -93,20 +93,20 @@ def test_models_of_one_shape_share_their_modules(device: Device, entries: dict[s
 def test_copying_casts_and_keeps_the_order_that_was_asked_for(entries: dict[str, ModelEntry]) -> None:
     manager = ModelManager(COPYING)
     with manager.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        weight = bundle.parts["unet"].conv_in.weight
+        weight = bundle.onload("unet").conv_in.weight
         assert weight.dtype == torch.bfloat16
         assert weight.is_contiguous(memory_format=torch.channels_last)
-        assert bundle.parts["vae"].dtype == torch.float32
+        assert bundle.onload("vae").dtype == torch.float32
         expected = on_disk(entries["sd1"])["unet.conv_in.weight"].to(torch.bfloat16)
         assert torch.equal(weight, expected)
 
 
 def test_buffers_that_no_file_holds_are_real(models: ModelManager, entries: dict[str, ModelEntry]) -> None:
     with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
-        for part, module in bundle.parts.items():
+        for part, module in bundle.modules.items():
             for name, tensor in (*module.named_buffers(), *module.named_parameters()):
                 assert tensor.device.type == "cpu", (part, name)
-        positions = dict(bundle.parts["text_encoder"].named_buffers())["embeddings.position_ids"]
+        positions = dict(bundle.onload("text_encoder").named_buffers())["embeddings.position_ids"]
         assert positions.tolist() == [list(range(77))]
 
 
@@ -115,10 +115,10 @@ def test_two_leases_of_one_shape_do_not_disturb_each_other(
 ) -> None:
     one, other = entries["sd1"], entries["sd1_other"]
     with models.lease(one.ref, str(one.path)) as first:
-        before = first.parts["unet"].conv_in.weight.clone()
+        before = first.onload("unet").conv_in.weight.clone()
         with models.lease(other.ref, str(other.path)) as second:
-            assert not torch.equal(second.parts["unet"].conv_in.weight, before)
-            assert torch.equal(first.parts["unet"].conv_in.weight, before)
+            assert not torch.equal(second.onload("unet").conv_in.weight, before)
+            assert torch.equal(first.onload("unet").conv_in.weight, before)
 
 
 def test_budget_evicts_the_least_recently_used(entries: dict[str, ModelEntry]) -> None:
@@ -135,11 +135,11 @@ def test_leased_model_is_never_evicted(entries: dict[str, ModelEntry]) -> None:
     manager = ModelManager(CPU, budget_bytes=1)
     entry = entries["sd1"]
     with manager.lease(entry.ref, str(entry.path)) as bundle:
-        before = bundle.parts["unet"].conv_in.weight.clone()
+        before = bundle.onload("unet").conv_in.weight.clone()
         weights(manager, entries["sd1_other"])
         manager.evict_all()
         assert "sd1" in names(manager)
-        assert torch.equal(bundle.parts["unet"].conv_in.weight, before)
+        assert torch.equal(bundle.onload("unet").conv_in.weight, before)
     manager.evict_all()
     assert names(manager) == ()
 
@@ -149,8 +149,8 @@ def test_evicted_weights_leave_memory(device: Device, entries: dict[str, ModelEn
     manager = ModelManager(device, budget_bytes=1)
     entry = entries["sd1"]
     with manager.lease(entry.ref, str(entry.path)) as bundle:
-        unet = bundle.parts["unet"]
-        bytes_of_it = weakref.ref(next(iter(manager._held.values())).block.segments[0])
+        unet = bundle.onload("unet")
+        bytes_of_it = weakref.ref(next(iter(manager._models.values())).buffer.segments[0])
     weights(manager, entries["sd2"])
     gc.collect()
     assert bytes_of_it() is None
@@ -338,13 +338,13 @@ def test_layout_keeps_tensors_whole_and_apart() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Conv2d(3, 2, 3), torch.nn.Linear(7, 7))
     layout = lay_out({"unet": module}, {"unet": torch.float32}, channels_last=True, segment_limit=256)
     assert len(layout.segment_bytes) > 1
-    block = WeightBuffer.empty(layout)
-    for number, place in enumerate(layout.places):
-        assert place.offset % 64 == 0
-        view(block.segments, place).fill_(number)
-    for number, place in enumerate(layout.places):
-        tensor = view(block.segments, place)
-        assert tensor.shape == place.shape
+    buffer = WeightBuffer.empty(layout)
+    for number, spec in enumerate(layout.specs):
+        assert spec.offset % 64 == 0
+        view(buffer.segments, spec).fill_(number)
+    for number, spec in enumerate(layout.specs):
+        tensor = view(buffer.segments, spec)
+        assert tensor.shape == spec.shape
         assert (tensor == number).all()
 
 

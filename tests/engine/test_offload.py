@@ -19,8 +19,15 @@ from engine.families.family import predict_with
 from engine.models import group_offload
 from engine.models.manager import Bundle, ModelManager
 from engine.models.module_slot import ModuleSlot
-from engine.models.offload import MODES, Offload, PlacedParts, choose
+from engine.models.offload import MODES, Offload, choose_mode
 from engine.sampling.denoise import Conditions
+
+
+class AdapterState:
+    """What an adapter might keep with the weights that it changed."""
+
+    name = ""
+
 
 CARD = Device(torch.device("cpu"), "a card", torch.float32, torch.float32, copies_weights=True)
 Make = Callable[..., Any]
@@ -37,7 +44,7 @@ PNG = _png()
 
 def placed(bundle: Bundle) -> set[str]:
     slot = bundle._slot
-    return set(slot.storage) | {f"{name} in groups" for name in slot.streams}
+    return set(slot.storage) | {f"{name} in groups" for name in slot.group_offloads}
 
 
 def lease(entry: ModelEntry, mode: Offload) -> Any:
@@ -52,18 +59,18 @@ def test_without_offload_all_parts_stay(entries: dict[str, ModelEntry]) -> None:
 def test_encoders_leave_when_the_painting_begins(entries: dict[str, ModelEntry]) -> None:
     with lease(entries["sdxl"], "encoders") as bundle:
         assert placed(bundle) == set()
-        bundle.parts["text_encoder"], bundle.parts["text_encoder_2"]
+        bundle.onload("text_encoder"), bundle.onload("text_encoder_2")
         assert placed(bundle) == {"text_encoder", "text_encoder_2"}
-        bundle.parts["unet"], bundle.parts["vae"]
+        bundle.onload("unet"), bundle.onload("vae")
         assert placed(bundle) == {"unet", "vae"}
 
 
 def test_one_part_at_a_time(entries: dict[str, ModelEntry]) -> None:
     with lease(entries["sd1"], "model") as bundle:
         for part in ("text_encoder", "unet", "vae", "unet"):
-            bundle.parts[part]
+            bundle.onload(part)
             assert placed(bundle) == {part}
-        assert "unet" in bundle.parts and "none" not in bundle.parts
+        assert bundle.has("unet") and not bundle.has("none")
         assert placed(bundle) == {"unet"}
 
 
@@ -110,27 +117,27 @@ def test_every_mode_paints_the_same_bits(
 @pytest.mark.usefixtures("small_groups")
 def test_the_unet_passes_in_groups_through_two_buffers(entries: dict[str, ModelEntry]) -> None:
     with lease(entries["sd1"], "group") as bundle:
-        unet = bundle.parts["unet"]
-        (stream,) = bundle._slot.streams.values()
+        unet = bundle.onload("unet")
+        (offloaded,) = bundle._slot.group_offloads.values()
         unet(torch.zeros(1, 4, 8, 8), torch.tensor(1), torch.zeros(1, 77, 32))
-        order = stream._state.order
+        order = offloaded._pipeline.order
         assert len(order) > 4
-        assert [group.slot for group in order] == [number % 2 for number in range(len(order))]
-        whole = bundle._slot.layout.part_size("unet")
-        assert stream.size < 0.8 * whole
+        assert [group.staging for group in order] == [number % 2 for number in range(len(order))]
+        whole = bundle._slot.layout.component_size("unet")
+        assert offloaded.size < 0.8 * whole
         assert placed(bundle) == {"unet in groups"}
 
 
 def test_the_mode_follows_from_the_memory(entries: dict[str, ModelEntry]) -> None:
     with lease(entries["sd1"], "none") as bundle:
-        slot, sizes = bundle._slot, bundle._slot.layout.part_size
+        slot, sizes = bundle._slot, bundle._slot.layout.component_size
         whole = slot.layout.size
-        assert choose(slot, None) == choose(slot, whole) == "none"
-        assert choose(slot, whole - 1) == "encoders"
-        largest = max(map(sizes, slot.parts))
-        assert choose(slot, sizes("unet") + sizes("vae") - 1) == "model"
-        assert choose(slot, largest - 1) == "group"
-        assert choose(slot, None, at_least="model") == "model"
+        assert choose_mode(slot, None) == choose_mode(slot, whole) == "none"
+        assert choose_mode(slot, whole - 1) == "encoders"
+        largest = max(map(sizes, slot.modules))
+        assert choose_mode(slot, sizes("unet") + sizes("vae") - 1) == "model"
+        assert choose_mode(slot, largest - 1) == "group"
+        assert choose_mode(slot, None, at_least="model") == "model"
 
 
 def test_a_card_that_is_too_small_is_used_all_the_same(
@@ -156,16 +163,19 @@ def test_a_card_that_other_programs_fill_is_used_all_the_same(
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    place = ModuleSlot.place
+    onload = ModuleSlot.onload
 
-    def crowded(self: ModuleSlot, part: str) -> None:
-        if part not in self.storage and self.device_size + self.layout.part_size(part) >= self.layout.size:
+    def crowded(self: ModuleSlot, component: str) -> None:
+        if (
+            component not in self.storage
+            and self.device_size + self.layout.component_size(component) >= self.layout.size
+        ):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        place(self, part)
+        onload(self, component)
 
     work_item = make_work_item(make_recipe())
     expected = painted(engine, work_item)
-    monkeypatch.setattr(ModuleSlot, "place", crowded)
+    monkeypatch.setattr(ModuleSlot, "onload", crowded)
     card = on_card()
     assert [painted(card, work_item) for _ in range(2)] == [expected] * 2
     told_to_stay = on_card("none")
@@ -182,7 +192,7 @@ def test_idle_models_leave_the_card_for_one_that_works(
 
 
 def values(bundle: Bundle, part: str = "unet") -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in bundle.parts[part].state_dict().items()}
+    return {name: tensor.clone() for name, tensor in bundle.onload(part).state_dict().items()}
 
 
 def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_again(
@@ -193,10 +203,10 @@ def test_a_value_given_while_parts_stay_outlives_an_older_one_when_they_travel_a
     def loaded(mode: Offload, value: float | None = None) -> float:
         manager._offload = mode
         with torch.no_grad(), manager.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-            bundle.parts["unet"]
+            bundle.onload("unet")
             if value is not None:
                 bundle.replace("unet", {name: torch.full_like(bundle.original("unet", name), value)})
-            bundle.parts["vae"], bundle.parts["unet"]
+            bundle.onload("vae"), bundle.onload("unet")
             present = bundle.present("unet", name)
             assert present is not None
             return float(present.flatten()[0])
@@ -220,11 +230,13 @@ def test_a_stream_that_got_no_memory_leaves_no_hook(
     with lease(entries["sd1"], "group") as bundle:
         with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
             patch.setattr(
-                group_offload.Stream, "_copy_rest", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("no"))
+                group_offload.GroupOffload,
+                "_copy_resident",
+                lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("no")),
             )
-            bundle.parts["unet"]
+            bundle.onload("unet")
         assert hooks(bundle) == 0
-        bundle.parts["unet"]
+        bundle.onload("unet")
         assert hooks(bundle) > 4
 
 
@@ -241,9 +253,9 @@ def test_full_precision_is_the_same_in_groups(entries: dict[str, ModelEntry]) ->
             ModelManager(half, offload=mode).lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
             torch.inference_mode(),
         ):
-            predict = predict_with(bundle.parts, torch.bfloat16, in_float32=True)
+            predict = predict_with(bundle.onload, torch.bfloat16, in_float32=True)
             made += [predict(rows, torch.tensor(500), told, None) for _ in range(2)]
-            assert {tensor.dtype for tensor in bundle.parts["unet"].parameters()} == {torch.bfloat16}
+            assert {tensor.dtype for tensor in bundle.onload("unet").parameters()} == {torch.bfloat16}
     assert all(torch.equal(one, made[0]) for one in made) and made[0].dtype == torch.float32
 
 
@@ -255,17 +267,17 @@ def test_replaced_tensors_come_back_to_the_bit(device: str, entries: dict[str, M
         before = values(bundle)
         name = "conv_in.weight"
         bundle.replace("unet", {name: bundle.original("unet", name) + 1})
-        bundle.notes["set"] = "ink"
+        bundle.state_of(AdapterState).name = "ink"
         assert torch.equal(values(bundle)[name], before[name] + 1)
         assert torch.equal(bundle.original("unet", name), before[name])
     with manager.lease(entry.ref, str(entry.path)) as bundle:
-        assert bundle.notes["set"] == "ink"
+        assert bundle.state_of(AdapterState).name == "ink"
         assert torch.equal(values(bundle)[name], before[name] + 1)
         bundle.restore("unet", [name])
         assert all(torch.equal(tensor, before[key]) for key, tensor in values(bundle).items())
         bundle.replace("unet", {name: before[name] * 2})
     with manager.lease(entries["sd1_other"].ref, str(entries["sd1_other"].path)) as bundle:
-        assert not bundle.notes
+        assert not bundle.state_of(AdapterState).name
     with manager.lease(entry.ref, str(entry.path)) as bundle:
         assert all(torch.equal(tensor, before[key]) for key, tensor in values(bundle).items())
 
@@ -277,8 +289,8 @@ def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[st
 
     @torch.inference_mode()
     def ask(bundle: Bundle) -> Tensor:
-        bundle.parts["text_encoder"]
-        return bundle.parts["unet"](rows, t, text, return_dict=False)[0]
+        bundle.onload("text_encoder")
+        return bundle.onload("unet")(rows, t, text, return_dict=False)[0]
 
     def change(bundle: Bundle) -> None:
         for name in ("conv_in.weight", "mid_block.resnets.0.conv1.weight", "conv_out.bias"):
@@ -288,8 +300,7 @@ def test_replaced_tensors_travel_with_their_part(mode: Offload, entries: dict[st
         plain = ask(bundle)
         change(bundle)
         expected = ask(bundle)
-        assert isinstance(bundle.parts, PlacedParts)
-        bundle.parts.travel_by(mode)
+        bundle.offloader.set_mode(mode)
         assert torch.equal(ask(bundle), expected)
     with lease(entries["sd1"], mode) as bundle:
         assert torch.equal(ask(bundle), plain)
@@ -326,7 +337,7 @@ def test_a_part_that_came_in_groups_can_stay_the_next_time(entries: dict[str, Mo
     for mode in ("group", "none", "group"):
         manager._offload = mode
         with manager.lease(entry.ref, str(entry.path)) as bundle:
-            bundle.parts["unet"]
+            bundle.onload("unet")
             assert ("unet in groups" in placed(bundle)) == (mode == "group")
             hooks = sum(len(module._forward_pre_hooks) for module in bundle.modules["unet"].modules())
             assert (hooks > 0) == (mode == "group")
@@ -337,5 +348,5 @@ def test_idle_models_leave_the_card_for_one_that_travels_too(entries: dict[str, 
     with manager.lease(entries["sd1"].ref, str(entries["sd1"].path)):
         pass
     with manager.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
-        assert isinstance(bundle.parts, PlacedParts) and bundle.parts.mode != "none"
+        assert bundle.offloader.mode != "none"
         assert [(held.name, held.place) for held in manager.resident()][1] == ("sd1", "memory")

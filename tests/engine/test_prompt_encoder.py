@@ -36,7 +36,7 @@ class Counter:
         self.calls = 0
         self._hooks = [
             module.register_forward_pre_hook(self._count)
-            for name, module in bundle.parts.items()
+            for name, module in bundle.modules.items()
             if name.startswith("text_encoder")
         ]
 

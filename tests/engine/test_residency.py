@@ -87,9 +87,9 @@ def test_a_model_read_ahead_is_the_same_and_costs_no_second_reading(
     expected = weights(models, entries["sd1_other"])
     models.evict_all()
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        before = bundle.parts["unet"].conv_in.weight.clone()
+        before = bundle.onload("unet").conv_in.weight.clone()
         fetch(models, entries["sd1_other"])
-        assert torch.equal(bundle.parts["unet"].conv_in.weight, before)
+        assert torch.equal(bundle.onload("unet").conv_in.weight, before)
     assert [(held.name, held.place) for held in models.resident()] == [("sd1_other", "memory"), ("sd1", "device")]
     assert list(models.prepare(entries["sd1_other"].ref, str(entries["sd1_other"].path))) == []
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(models, entries["sd1_other"]).items())
@@ -170,11 +170,11 @@ def test_memory_of_an_evicted_model_is_used_for_the_next_of_its_shape(entries: d
     expected = weights(ModelManager(CPU), entries["zero_snr"])
     for name in ("sd1", "sd1_other"):
         weights(manager, entries[name])
-    addresses = {segment.data_ptr() for segment in next(iter(manager._held.values())).block.segments}
+    addresses = {segment.data_ptr() for segment in next(iter(manager._models.values())).buffer.segments}
     ours = weights(manager, entries["zero_snr"])
     assert names(manager) == ("zero_snr", "sd1_other")
-    (held,) = [held for held in manager._held.values() if held.ref.name == "zero_snr"]
-    assert {segment.data_ptr() for segment in held.block.segments} == addresses
+    (held,) = [held for held in manager._models.values() if held.ref.name == "zero_snr"]
+    assert {segment.data_ptr() for segment in held.buffer.segments} == addresses
     assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.items())
 
 

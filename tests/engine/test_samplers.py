@@ -118,7 +118,7 @@ def level(sampling: Sampling, evaluation: int) -> float:
 def run(sampling: Sampling, sampler: str, start: np.ndarray, seed: int) -> np.ndarray:
     """Our sampler on the mixture, asked for noise as a U-Net would be."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.from_numpy(start).double() * sampling.noise_scale
+    x = torch.from_numpy(start).double() * sampling.init_noise_sigma
     for evaluation, t in enumerate(sampling.timesteps):
         sampling.scheduler.scale_model_input(x, t)
         sigma = level(sampling, evaluation)
@@ -211,7 +211,7 @@ def test_clean_estimate_of_a_known_answer_is_that_answer(sampler: str, zero_snr:
         resolved = resolve_schedule(SAMPLERS[sampler], schedule, zero_snr=zero_snr)
         sampling = set_up(sampler, resolved, 7, prediction_type=predicts, rescale_betas_zero_snr=zero_snr)
         generator = torch.Generator().manual_seed(0)
-        x = torch.randn(answer.shape, generator=generator) * sampling.noise_scale
+        x = torch.randn(answer.shape, generator=generator) * sampling.init_noise_sigma
         assert len(sampling.timesteps) == SAMPLERS[sampler].evaluations(7)
         for evaluation, t in enumerate(sampling.timesteps):
             unit = sampling.scheduler.scale_model_input(x, t)
@@ -219,8 +219,8 @@ def test_clean_estimate_of_a_known_answer_is_that_answer(sampler: str, zero_snr:
             alpha = 1 / (sigma**2 + 1) ** 0.5
             noise = (unit - alpha * answer) / (sigma * alpha)
             said = {"epsilon": noise, "sample": answer, "v_prediction": alpha * noise - sigma * alpha * answer}
-            a, b = sampling.clean[evaluation]
-            estimate = a * x + b * said[predicts]
+            c_skip, c_out = sampling.c_skip[evaluation], sampling.c_out[evaluation]
+            estimate = c_skip * x + c_out * said[predicts]
             assert (estimate - answer).abs().max() < 2e-3, (schedule, evaluation)
             x = sampling.advance(said[predicts], evaluation, x, generator)
         leftover = 0.15 if sampler == "ddim" else 2e-3  # DDIM ends at the first training step, by its definition
@@ -238,7 +238,7 @@ def test_every_offered_pair_is_finite_at_any_number_of_steps(sampler: str) -> No
                 assert len(times) == SAMPLERS[sampler].evaluations(steps)
                 assert times.min() >= 0
                 assert (times.diff() <= 0).all()
-                assert torch.isfinite(torch.tensor(sampling.clean)).all()
+                assert torch.isfinite(torch.tensor([sampling.c_skip, sampling.c_out])).all()
                 if sampler != "ddim":
                     assert times[0] >= 890
                 if hasattr(sampling.scheduler, "sigmas") and sampler != "lcm":

@@ -26,7 +26,7 @@ def test_a_file_loads_as_the_folder_does(is_diffusers: bool, tmp_path: Path, mod
     rows, hint, context = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 64, 64), torch.randn(1, 5, 32)
     told = (rows, torch.tensor(500), context, hint)
     with models.lease(found.ref, str(file)) as loaded, torch.inference_mode():
-        *ours, middle = loaded.parts["controlnet"](*told, return_dict=False)
+        *ours, middle = loaded.onload("controlnet")(*told, return_dict=False)
         *theirs, expected = ControlNetModel.from_pretrained(str(folder))(*told, return_dict=False)
     assert torch.allclose(middle, expected, atol=1e-5)  # bytes lie elsewhere, and sums are taken otherwise
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(ours[0], theirs[0], strict=True))
@@ -66,7 +66,7 @@ def test_an_adapters_file_loads_as_its_folder_does(
     assert (found.problem, found.ref.kind, found.ref.family) == (None, "t2i_adapter", family)
     hint = torch.rand(1, colors, 128, 128)
     with models.lease(found.ref, str(file)) as loaded, torch.inference_mode():
-        ours, theirs = loaded.parts["t2i_adapter"](hint), T2IAdapter.from_pretrained(str(folder))(hint)
+        ours, theirs = loaded.onload("t2i_adapter")(hint), T2IAdapter.from_pretrained(str(folder))(hint)
     assert len(ours) == len(theirs) == len(channels) + (adapter_type == "light_adapter")
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(ours, theirs, strict=True))
 

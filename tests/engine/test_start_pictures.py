@@ -226,7 +226,7 @@ def test_a_large_picture_goes_through_the_vae_in_tiles(
         monkeypatch.setattr(vae, "TILED_FROM", 128 * 128)
         monkeypatch.setattr(vae, "_TILE", 128)
         calls: list[tuple[int, ...]] = []
-        decoder = bundle.parts["vae"].decoder
+        decoder = bundle.onload("vae").decoder
         hook = decoder.register_forward_pre_hook(lambda module, given: calls.append(tuple(given[0].shape[-2:])))
         tiled = encode(picture, bundle)
         image, _ = decode(tiled, bundle)
@@ -234,7 +234,7 @@ def test_a_large_picture_goes_through_the_vae_in_tiles(
         assert (image.width, image.height) == (192, 128) and tiled.shape == whole.shape == (1, 4, 16, 24)
         assert max(side for shape in calls for side in shape) == 16 and len(calls) > 1
         assert float((tiled - whole).abs().mean() / whole.std()) < 0.5
-        assert not bundle.parts["vae"].use_tiling
+        assert not bundle.onload("vae").use_tiling
 
 
 def test_the_start_picture_is_encoded_once_a_job(paint: Make, monkeypatch: pytest.MonkeyPatch) -> None:

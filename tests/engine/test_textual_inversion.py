@@ -119,7 +119,7 @@ def test_the_cache_tells_files_of_one_name_apart_and_keeps_the_encoder_clean(
             found.append(encode_prompts(recipe, bundle, cache, words).at(0).prompt_embeds)
         assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
         assert torch.equal(encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds, plain)
-        assert not bundle.parts["text_encoder"].get_input_embeddings()._forward_hooks
+        assert not bundle.onload("text_encoder").get_input_embeddings()._forward_hooks
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_pixels_are_rounded_as_in_the_stock_pipelines(models: ModelManager, entr
     with models.lease(entry.ref, str(entry.path)) as bundle:
         image, is_retry = decode(LATENTS, bundle)
         with torch.no_grad():
-            pixels = bundle.parts["vae"].decode(LATENTS / 0.18215).sample
+            pixels = bundle.onload("vae").decode(LATENTS / 0.18215).sample
     stock = ((pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255).round().astype("uint8")
     assert image.rgb == stock.tobytes()
     assert not is_retry
@@ -29,14 +29,14 @@ def test_overflow_in_half_precision_is_decoded_again(entries: dict[str, ModelEnt
     entry = entries["sd1"]
     manager = ModelManager(HALF)
     with manager.lease(entry.ref, str(entry.path)) as bundle:
-        bundle.parts["vae"].decoder.conv_out.bias.data.fill_(65000)
-        bundle.parts["vae"].post_quant_conv.weight.data.fill_(60000)  # overflows in float16 only
-        before = bundle.parts["vae"].decoder.conv_out.bias.clone()
+        bundle.onload("vae").decoder.conv_out.bias.data.fill_(65000)
+        bundle.onload("vae").post_quant_conv.weight.data.fill_(60000)  # overflows in float16 only
+        before = bundle.onload("vae").decoder.conv_out.bias.clone()
         image, is_retry = decode(LATENTS * 50, bundle)
         assert is_retry
         assert len(image.rgb) == 64 * 64 * 3
-        assert bundle.parts["vae"].dtype == torch.float16
-        assert torch.equal(bundle.parts["vae"].decoder.conv_out.bias, before)
+        assert bundle.onload("vae").dtype == torch.float16
+        assert torch.equal(bundle.onload("vae").decoder.conv_out.bias, before)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

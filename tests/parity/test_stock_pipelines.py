@@ -114,7 +114,7 @@ def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tupl
         told = encode_prompts(recipe, bundle, EmbeddingCache())
         generator = torch.Generator().manual_seed(recipe.seed)
         noise = first_noise(recipe, generator)
-        predict = predict_with(bundle.parts, torch.float32)
+        predict = predict_with(bundle.onload, torch.float32)
         *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, generator)
         return last.latents, sampling_of(recipe, bundle)
 

@@ -92,6 +92,9 @@ MAY_CATCH_ALL = (
     "engine/images/upscalers.py",
     "engine/convert/pickles.py",
     "catalog/models.py",
+    "engine/checkpoints/foreign_config.py",  # libraries that build things from a model's configuration
+    "engine/models/loading.py",  # a model that is read ahead: its job reports the problem
+    "engine/models/manager.py",
     "studio/jobs/dispatcher.py",
     "studio/extension_calls.py",
     "studio/extension_probe.py",
