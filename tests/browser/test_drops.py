@@ -25,7 +25,7 @@ _ACT = """([kind, target, { files = [], texts = {}, folders = [] }]) => {
   return over && drop;
 }"""
 PLACES = (
-    "session",
+    "window",
     ".result-pane",
     "header.bar",
     "textarea[name=prompt]",
@@ -38,7 +38,7 @@ PLACES = (
 )
 
 
-def act(page: Page, kind: str, target: str = "session", **what: Any) -> bool:
+def act(page: Page, kind: str, target: str = "window", **what: Any) -> bool:
     """Whether the page keeps the browser from doing what it would."""
     what["files"] = [(name, mime, base64.b64encode(data).decode()) for name, mime, data in what.get("files", ())]
     kept: bool = page.evaluate(_ACT, [kind, target, what])
@@ -214,7 +214,7 @@ def test_text_with_a_picture_beside_it_goes_into_a_text_field_as_text(
     ):
         assert not act(page, "paste", field, files=[PICTURE], texts=texts), field
         expect(page.locator("dialog.drop-overlay")).to_be_hidden()
-    assert act(page, "paste", "session", files=[PICTURE], texts=texts)
+    assert act(page, "paste", "window", files=[PICTURE], texts=texts)
     expect(page.get_by_role("button", name="Start from it")).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Image to image").click()
@@ -229,9 +229,9 @@ def test_a_picture_alone_is_offered_from_a_text_field_too(visitor: Visitor, text
 
 
 def test_a_pasted_file_that_is_no_picture_says_so(visitor: Visitor) -> None:
-    assert act(visitor.page, "paste", "session", files=[("a.pdf", "application/pdf", b"x")])
+    assert act(visitor.page, "paste", "window", files=[("a.pdf", "application/pdf", b"x")])
     expect(visitor.page.locator(".undo-bar")).to_contain_text("a.pdf is a PDF.")
-    assert not act(visitor.page, "paste", "session", texts={"text/plain": "words"})
+    assert not act(visitor.page, "paste", "window", texts={"text/plain": "words"})
 
 
 def test_a_picture_of_ours_is_known_by_its_address(visitor: Visitor) -> None:
