@@ -258,20 +258,17 @@ def _close_bracket(ops: list[_Op], bracket: _Bracket, closes: int, steps: int, a
     targets = (closes + 1, opens + 1)  # [to:when] is empty at first
     if len(colons) == 2:
         targets = (opens + 1, colons[0] + 1)
-    ops[opens] = _Op("switch", targets=targets, when=_switch_step(number.group(1), steps, after))
+    when = float(number.group(1))  # the first step (0-based) with the second text
+    if "." in number.group(1):
+        when = (when - (0.0 if after is None else 1.0)) * steps
+    else:
+        when -= after or 0
+    if math.isfinite(when):
+        when = float(int(when))
+    ops[opens] = _Op("switch", targets=targets, when=when)
     for colon in colons:
         ops[colon] = leave
     return True
-
-
-def _switch_step(number: str, steps: int, after: int | None) -> float:
-    """The first step (0-based) with the second text."""
-    value = float(number)
-    if "." in number:
-        value = (value - (0.0 if after is None else 1.0)) * steps
-    else:
-        value -= after or 0
-    return float(int(value)) if math.isfinite(value) else value
 
 
 def _text_at(program: _Program, step: int) -> str:

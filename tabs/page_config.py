@@ -123,6 +123,12 @@ def page_config(studio: Studio) -> dict[str, Any]:
     entries = studio.models()
     # The first model says why, where none works.
     model = default_model(entries) or (entries[0] if entries else None)
+    part_defaults = {}  # by the same paths as _PART_LIMITS
+    for part, kind in _PARTS.items():
+        for name, field in kind.model_fields.items():
+            is_plain = field.default is None or isinstance(field.default, (str, int, float))
+            if is_plain and not field.is_required():
+                part_defaults[f"{part}.{name}"] = field.default
     hints = {field: range_hint(field) for field in LABELS}
     hints["loops"] = f"Use a whole number, {LOOPS[0]} to {LOOPS[1]}."
     samplers = []
@@ -158,7 +164,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "masked_from": MASKED_FROM,
             **_PART_LIMITS,
         },
-        "defaults": _part_defaults(),
+        "defaults": part_defaults,
         "labels": {**LABELS, "loops": "Rounds"},
         "hints": hints,
         "explain": dict(EXPLAIN),
@@ -171,17 +177,6 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "model": describe_model(model) if model else None,
         "folders": _folders(studio),
     }
-
-
-def _part_defaults() -> dict[str, Any]:
-    """The values of the parts in a fresh form, by the same paths: plain values only."""
-    defaults = {}
-    for part, kind in _PARTS.items():
-        for name, field in kind.model_fields.items():
-            is_plain = field.default is None or isinstance(field.default, (str, int, float))
-            if is_plain and not field.is_required():
-                defaults[f"{part}.{name}"] = field.default
-    return defaults
 
 
 def describe_model(entry: ModelEntry) -> dict[str, Any]:

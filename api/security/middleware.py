@@ -240,7 +240,7 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", framing.other_policy)
-            headers.setdefault("Cache-Control", _caching(scope, message["status"]))
+            headers.setdefault("Cache-Control", _cache_control(scope, message["status"]))
             if headers.get("content-type", "").startswith("text/event-stream"):
                 headers.setdefault("X-Accel-Buffering", "no")  # nginx would hold it back
             for name in list(headers):
@@ -254,7 +254,7 @@ def _with_headers(send: Send, framing: Framing, cookies: list[str], scope: Scope
     return sender
 
 
-def _caching(scope: Scope, status: int) -> str:
+def _cache_control(scope: Scope, status: int) -> str:
     """Gradio's assets carry a hash in their names, its theme one in the address; the rest change with it."""
     path: str = scope["path"]
     if status not in (200, 304):

@@ -112,21 +112,16 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
             return _sniff_controlnet(header)
         if kind == "ip_adapter":
             return Sniffed(kind, _ip_adapter_family(header))
-        return Sniffed(kind, _t2i_adapter_family(header))
+        first = first_shape(header, *_T2I_ADAPTER_FIRST_LAYERS)
+        family = _UNSHUFFLED_CHANNELS.get(first[1]) if len(first) == 4 else None
+        if family is None or has_fragment(header, ".down_opt."):
+            raise ModelProblem(
+                "It is a T2I-Adapter of a kind that is not known.",
+                "Use its diffusers version, a folder with config.json.",
+            )
+        return Sniffed(kind, family)
     except ModelProblem as problem:
         return Sniffed(kind, problem=problem.message, hint=problem.hint)
-
-
-def _t2i_adapter_family(header: Mapping[str, TensorInfo]) -> str:
-    first = first_shape(header, *_T2I_ADAPTER_FIRST_LAYERS)
-    family = None
-    if len(first) == 4:
-        family = _UNSHUFFLED_CHANNELS.get(first[1])
-    if family is None or has_fragment(header, ".down_opt."):
-        raise ModelProblem(
-            "It is a T2I-Adapter of a kind that is not known.", "Use its diffusers version, a folder with config.json."
-        )
-    return family
 
 
 def read_control_model(path: Path) -> ControlModel:
@@ -142,7 +137,12 @@ def read_control_model(path: Path) -> ControlModel:
         if found.problem:
             raise ModelProblem(found.problem, found.hint)
         if found.kind == "ip_adapter":
-            return _with_encoder(path, found.family)
+            # The image encoder decides the picture too, so it is in the fingerprint.
+            encoder = image_encoder_of(path)
+            root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
+            weights = (path, *weights_files(encoder))
+            settings = settings_of(encoder, "ip_adapter")
+            return ControlModel("ip_adapter", found.family, root, weights, settings=settings)
         return ControlModel(found.kind, found.family, path.parent, (path,), found.control_type)
     config = read_json(path / "config.json")
     kind = _CLASSES.get(str(config.get("_class_name")))
@@ -206,15 +206,6 @@ def _ip_adapter_family(header: Mapping[str, TensorInfo]) -> str:
     if len(shape) == 2 and shape[1] in WIDTHS:
         return WIDTHS[shape[1]]
     return "sdxl" if len(keys) >= _SDXL_LAYERS else "sd1"
-
-
-def _with_encoder(path: Path, family: str) -> ControlModel:
-    """An IP-Adapter with its image encoder: both decide the picture, so both are in its fingerprint."""
-    encoder = image_encoder_of(path)
-    root = path.parent if encoder.is_relative_to(path.parent) else path.parent.parent
-    return ControlModel(
-        "ip_adapter", family, root, (path, *weights_files(encoder)), settings=settings_of(encoder, "ip_adapter")
-    )
 
 
 def image_encoder_of(adapter: Path) -> Path:

@@ -109,19 +109,14 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
         )
     if any(role in _MAGNITUDES for _, role in stems_and_roles.values()):
         return Sniffed("lora", family, detail="DoRA")
-    return Sniffed("lora", family, detail=_detail(tensors, forms, layers))
-
-
-def _detail(tensors: Tensors, forms: set[str], layers: Iterable[LoraLayer]) -> str:
     if forms == {"LoRA"}:
-        for layer in layers:
-            if len(layer.shape) == 4 and layer.shape[2:] != (1, 1):
-                return "LoCon"
-        return "LoRA"
+        is_convolution = any(len(layer.shape) == 4 and layer.shape[2:] != (1, 1) for layer in layers)
+        return Sniffed("lora", family, detail="LoCon" if is_convolution else "LoRA")
     for form in ("LoHa", "LoKr", "IA3", "LoRA"):
         if form in forms:
-            return form
-    return "norms" if all(name.endswith(_NORMS) for name in tensors) else _FULL_DIFFERENCE
+            return Sniffed("lora", family, detail=form)
+    is_norms = all(name.endswith(_NORMS) for name in tensors)
+    return Sniffed("lora", family, detail="norms" if is_norms else _FULL_DIFFERENCE)
 
 
 def _layers(

@@ -113,7 +113,7 @@ def _header_bytes(path: Path) -> tuple[bytes, int]:
             raise _bad(path, "is not a regular file")
         with path.open("rb") as file:
             start = file.read(64)
-            _refuse_foreign(path, start)
+            _refuse_other_formats(path, start)
             (length,) = struct.unpack("<Q", start[:8])
             if length > MAX_HEADER_BYTES:
                 raise _bad(path, "is not a safetensors file (its header would be too large)")
@@ -128,7 +128,7 @@ def _header_bytes(path: Path) -> tuple[bytes, int]:
     return raw, status.st_size - 8 - length
 
 
-def _refuse_foreign(path: Path, start: bytes) -> None:
+def _refuse_other_formats(path: Path, start: bytes) -> None:
     if not start:
         raise _bad(path, "is an empty file", "Download or copy it again.")
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):

@@ -88,12 +88,23 @@ def read_own_settings(folder: Path, defaults: Defaults, sizes: Mapping[str, Size
             table = read_json(folder / OWN_FILE)
     except ModelProblem:
         reader.warn(f"{OWN_FILE} can't be read as a table in JSON; the usual settings are used.")
+    own_defaults = _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr=zero_snr)
+    own_sizes = _own_sizes(reader, reader.table(table, "sizes")) or sizes
+    title, description = reader.text(table, "title"), reader.text(table, "description")
+    texts = table.get("examples", [])
+    examples: list[str] = []
+    if isinstance(texts, list):
+        examples = [printable(text, _MAX_EXAMPLE) for text in texts if isinstance(text, str)]
+        if len(examples) < len(texts):
+            reader.warn(f"In {OWN_FILE} “examples” holds more than texts; those are left out.")
+    else:
+        reader.warn(f"In {OWN_FILE} “examples” is {_as_in_file(texts)}, not a list; it is left out.")
     own = OwnSettings(
-        _own_defaults(reader, reader.table(table, "defaults"), defaults, zero_snr=zero_snr),
-        _own_sizes(reader, reader.table(table, "sizes")) or sizes,
-        reader.text(table, "title"),
-        reader.text(table, "description"),
-        _own_examples(reader, table.get("examples", [])),
+        own_defaults,
+        own_sizes,
+        title,
+        description,
+        tuple(filter(None, examples))[:_MAX_EXAMPLES],
         _vocabulary(folder, reader),
     )
     return replace(own, warnings=tuple(reader.warnings[:_MAX_WARNINGS]))
@@ -153,16 +164,6 @@ def _own_sizes(reader: _Reader, table: Mapping[str, object]) -> Mapping[str, Siz
                 f"from {SIDE[0]} to {SIDE[1]}; it is left out."
             )
     return MappingProxyType(sizes)
-
-
-def _own_examples(reader: _Reader, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        reader.warn(f"In {OWN_FILE} “examples” is {_as_in_file(value)}, not a list; it is left out.")
-        return ()
-    texts = [printable(text, _MAX_EXAMPLE) for text in value if isinstance(text, str)]
-    if len(texts) < len(value):
-        reader.warn(f"In {OWN_FILE} “examples” holds more than texts; those are left out.")
-    return tuple(filter(None, texts))[:_MAX_EXAMPLES]
 
 
 def _vocabulary(folder: Path, reader: _Reader) -> frozenset[str]:

@@ -59,7 +59,15 @@ def read_notes(files: Sequence[Path]) -> About:
         if file.suffix == ".txt":
             found = About(notes=clean(text, MAX_NOTES))
         else:
-            found = _from_table(_json_table(text))
+            # A1111's user metadata, or the table that Civitai's helpers write.
+            table = _json_table(text)
+            texts = [table.get("notes"), table.get("description")]
+            model = table.get("model")
+            if isinstance(model, dict):
+                texts.append(model.get("description"))
+            joined = "\n".join(text for text in texts if isinstance(text, str) and text)
+            triggers = table.get("trainedWords") or table.get("activation text") or table.get("trigger_words") or ()
+            found = About(notes=clean(joined, MAX_NOTES), trigger_words=_trigger_words(triggers))
         notes, words = notes or found.notes, words or found.trigger_words
     return About(notes=notes, trigger_words=words)
 
@@ -108,17 +116,6 @@ def _json_table(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _from_table(table: Mapping[str, Any]) -> About:
-    """A1111's user metadata, or the table that Civitai's helpers write."""
-    texts = [table.get("notes"), table.get("description")]
-    model = table.get("model")
-    if isinstance(model, dict):
-        texts.append(model.get("description"))
-    notes = "\n".join(text for text in texts if isinstance(text, str) and text)
-    words = table.get("trainedWords") or table.get("activation text") or table.get("trigger_words") or ()
-    return About(notes=clean(notes, MAX_NOTES), trigger_words=_trigger_words(words))
 
 
 def _trigger_words(found: object) -> tuple[str, ...]:
