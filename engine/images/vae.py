@@ -105,12 +105,12 @@ def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
 @contextmanager
 def tiling(vae: torch.nn.Module) -> Iterator[None]:
     """While it lasts, a VAE works in tiles: memory for one instead of all."""
-    vae.enabletiling()
+    vae.enable_tiling()
     vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // VAE_FACTOR
     try:
         yield
     finally:
-        vae.disabletiling()
+        vae.disable_tiling()
 
 
 def scale(latents: Tensor, config: object) -> Tensor:

@@ -203,7 +203,9 @@ def dotted(size: tuple[int, int], *points: tuple[int, int]) -> Image.Image:
 @pytest.mark.parametrize("area", ["whole", "masked"])
 @pytest.mark.parametrize("blur", [0, 1, 4, 16, 64])
 def test_a_dot_is_repainted_whatever_the_blur(area: str, blur: int, make_recipe: Make) -> None:
-    region = region_of(make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), blur=blur, area=area)
+    region = region_of(
+        make_recipe, Image.new("RGB", (96, 64)), dotted((96, 64), (40, 30)), (96, 64), blur=blur, area=area
+    )
     assert region.mask is not None and region.mask.any()
     shown = np.asarray(region.paste_back(Image.new("RGB", (96, 64), "white")))
     assert shown[30, 40, 0] >= 127, "at least half of what is painted shows"

@@ -94,7 +94,7 @@ def test_the_child_can_reach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Its lock holds for code that got in all the same: here it is let in on purpose."""
     monkeypatch.setenv("SECRET_TOKEN", "hush")
     (tmp_path / "intruder.py").write_text(
-        "import os, socket, subprocess, sys\nfrom pathlib import Path\nfrom engine import pickles\n"
+        "import os, socket, subprocess, sys\nfrom pathlib import Path\nfrom engine.convert import pickles\n"
         "target = Path(sys.argv[1]); source = target.with_suffix('.in'); source.write_bytes(b'x')\n"
         "pickles.lock_down(source, target)\n"
         "def tried(act):\n    try:\n        act()\n    except PermissionError:\n        return 'refused'\n    return 'done'\n"
