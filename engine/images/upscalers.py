@@ -19,7 +19,7 @@ from torch import Tensor
 from catalog.detect.upscaler_answers import Answer, UpscalerAnswers
 from catalog.files.headers import UnreadableModel, read_header
 from catalog.upscalers import unwrapped
-from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
+from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture, StudioError
 from contract.recipe import ModelRef
 from engine.device.devices import Device
 from engine.errors import is_out_of_memory
@@ -153,7 +153,7 @@ def read_upscaler(path: Path, name: str) -> Any:
             warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
             tensors = {one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()}
             model = architecture.load(tensors)
-    except OSError:
+    except (OSError, StudioError):
         raise  # says nothing of the file's content
     except Exception as error:
         if is_out_of_memory(error):  # says nothing of the file

@@ -110,7 +110,7 @@ def tiling(vae: torch.nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        vae.disabletiling()
+        vae.disable_tiling()
 
 
 def scale(latents: Tensor, config: object) -> Tensor:
