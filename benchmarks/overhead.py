@@ -71,7 +71,7 @@ class Subject:
 def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step."""
     unet = bundle.onload("unet")
-    context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).context
+    context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
     noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)

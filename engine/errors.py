@@ -1,4 +1,4 @@
-"""The one boundary where torch's and the libraries' errors become ours: a code, a sentence, a hint."""
+"""Maps the errors of torch and the libraries to ours, in one place: a code, a sentence, a hint."""
 
 import logging
 
@@ -9,21 +9,6 @@ from contract.work import DEVICE_FAULT
 
 log = logging.getLogger(__name__)
 
-# Everything that work can raise; KeyboardInterrupt, SystemExit and GeneratorExit pass.
-FAILURES = (
-    StudioError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 _MEMORY_SIGNS = (
     "DefaultCPUAllocator",
     "not enough memory",
@@ -35,18 +20,19 @@ _DEVICE_SIGNS = ("CUDA error", "device-side assert", "CUDNN_STATUS", "CUBLAS_STA
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or the device had no more memory, however a library says it."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemory)) or any(
-        sign in str(error) for sign in _MEMORY_SIGNS
-    )
+    """Whether the machine or the device ran out of memory, however a library reports it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemory)):
+        return True
+    text = str(error)
+    return any(sign in text for sign in _MEMORY_SIGNS)
 
 
 def as_studio_error(error: BaseException, model: str, size: str) -> StudioError:
-    """What a person is told.
+    """Any error of a job as one of `contract/errors.py`, with a sentence for a person.
 
     Args:
         model: Its name.
-        size: "512×512", of the picture.
+        size: "512×512", of the image.
     """
     if isinstance(error, StudioError):
         return error

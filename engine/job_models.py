@@ -1,7 +1,7 @@
-"""Every model that a recipe names beside its checkpoint, lent together for one job.
+"""Every model that a recipe names beside its checkpoint, acquired together for one job.
 
-Controls, adapters with their encoders and hypernetworks act while the job runs and are taken off at its end; LoRAs
-lie on the weights until another set is asked for (`lora/patch.py`); embeddings are words of the prompts.
+Controls, IP-Adapters with their image encoders and hypernetworks act while the job runs and are detached at its end;
+LoRAs stay patched until another set is asked for (`lora/patch.py`); textual inversions are tokens of the prompts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,35 +17,37 @@ from catalog.files.folders import fingerprint, settings_of
 from catalog.files.headers import read_whole_header
 from catalog.files.weights import weights_files
 from contract.errors import InvalidRecipe, ModelProblem
-from contract.recipe import HypernetworkUse, ModelRef, Recipe
+from contract.recipe import ModelRef, Recipe
 from contract.work import WorkItem, path_key
 from engine.adapters.controlnet import ControlSet, controls_of
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.adapters.ip_adapter import ImagePrompt, LoadedIpAdapter, image_prompts, with_image_prompts
-from engine.adapters.textual_inversion import NO_WORDS, Vocabulary, vocabulary_of
+from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, textual_inversions_of
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors
-from engine.lora.patch import LoadedLora, PatchedLoras, patch_loras
+from engine.lora.patch import LoadedLora, patch_loras
 from engine.models.manager import Bundle, ModelManager
 from engine.sampling.denoise import Controls
 
-LoadPlan = tuple[ModelRef, str]  # a model and its path
+LocatedModel = tuple[ModelRef, str]  # a model and its path
+# The tensors of these tell whether they fit; their own family may not be known.
+_FITS_BY_TENSORS = ("lora", "hypernetwork", "embedding", "vae")
 
 
 @dataclass(frozen=True, slots=True)
 class JobModels:
-    """What acts on a job's steps beside its checkpoint. Valid only while it is lent.
+    """What acts on a job's steps beside its checkpoint. Valid only while it is acquired.
 
     Attributes:
-        bundle: The checkpoint as its LoRAs leave it.
-        notices: Sentences for the person, of LoRAs that fit in part.
-        idle: The same of LoRAs that change nothing.
+        bundle: The checkpoint with its LoRAs patched in.
+        notices: Sentences for the person, about LoRAs that fit in part.
+        idle: The same about LoRAs that change nothing.
     """
 
     bundle: Bundle
     controls: ControlSet
     prompts: tuple[ImagePrompt, ...] = ()
-    vocabulary: Vocabulary = NO_WORDS
+    textual_inversions: TextualInversions = NO_TEXTUAL_INVERSIONS
     notices: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
 
@@ -53,7 +55,7 @@ class JobModels:
         """What the loop calls in a pass of the recipe's size; None where there is nothing to add.
 
         Args:
-            frame: What of the start picture the pass paints.
+            region: Which part of the init image the pass generates.
         Raises:
             InvalidRecipe: a control doesn't fit.
             StudioError: a control map can't be made.
@@ -62,48 +64,15 @@ class JobModels:
         return with_image_prompts(controls_of(units, bundle.device), self.prompts, bundle)
 
 
-def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LoadPlan, ...]:
-    """What has to be in memory beside the checkpoint.
+def locate(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> LocatedModel:
+    """Where a model of the recipe is, as a model for the recipe's checkpoint.
 
     Raises:
-        InvalidRecipe: of another family than the checkpoint.
-        ModelProblem: an image encoder is missing.
+        InvalidRecipe: it is of another family than the checkpoint, or the work item names no path for it.
     """
-    vae = (_vae_of(recipe, recipe.vae, paths),) if recipe.vae else ()
-    controls = [_found(control.model, recipe, paths) for control in recipe.controls]
-    adapters = [_found(reference.model, recipe, paths) for reference in recipe.ip_adapters]
-    return (*vae, *controls, *adapters, *(_encoder_of(adapter) for adapter in adapters), *_files(recipe, paths))
-
-
-def _files(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LoadPlan, ...]:
-    """LoRAs, hypernetworks, embeddings."""
-    refs = [*(use.model for use in (*recipe.loras, *recipe.hypernetworks)), *recipe.embeddings]
-    return tuple(_file(ref, recipe, paths) for ref in refs)
-
-
-def _file(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> LoadPlan:
-    """Whether it fits is judged by its tensors: its family may not be known."""
-    return _placed(ref.model_copy(update={"family": recipe.model.family}), paths)
-
-
-def home_of_vae(recipe: Recipe, paths: Mapping[str, str]) -> LoadPlan:
-    """The model whose VAE a recipe's pictures come out of: its VAE, else its checkpoint."""
-    if recipe.vae:
-        return _vae_of(recipe, recipe.vae, paths)
-    return recipe.model, paths[path_key(recipe.model)]
-
-
-def _vae_of(recipe: Recipe, ref: ModelRef, paths: Mapping[str, str]) -> LoadPlan:
-    """A VAE is of the family whose latents it is given: its tensors don't tell."""
-    return _found(ref.model_copy(update={"family": recipe.model.family}), recipe, paths)
-
-
-def _found(ref: ModelRef, recipe: Recipe, paths: Mapping[str, str]) -> LoadPlan:
+    if ref.kind in _FITS_BY_TENSORS:
+        ref = ref.model_copy(update={"family": recipe.model.family})
     refuse_other_family(ref, recipe.model)
-    return _placed(ref, paths)
-
-
-def _placed(ref: ModelRef, paths: Mapping[str, str]) -> LoadPlan:
     if path_key(ref) not in paths:
         raise InvalidRecipe(
             f"The work item names no place for the model {ref.name}.", "Choose the model again.", field="model"
@@ -111,15 +80,44 @@ def _placed(ref: ModelRef, paths: Mapping[str, str]) -> LoadPlan:
     return ref, paths[path_key(ref)]
 
 
-def _encoder_of(adapter: LoadPlan) -> LoadPlan:
-    ref, path = adapter
+def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LocatedModel, ...]:
+    """What has to be in memory beside the checkpoint.
+
+    Raises:
+        InvalidRecipe: of another family than the checkpoint.
+        ModelProblem: an image encoder is missing.
+    """
+    ip_adapters = [locate(ip_adapter.model, recipe, paths) for ip_adapter in recipe.ip_adapters]
+    wanted: list[LocatedModel] = []
+    if recipe.vae:
+        wanted.append(locate(recipe.vae, recipe, paths))
+    for control in recipe.controls:
+        wanted.append(locate(control.model, recipe, paths))
+    wanted += ip_adapters
+    for ip_adapter in ip_adapters:
+        wanted.append(_image_encoder_of(ip_adapter))
+    for use in (*recipe.loras, *recipe.hypernetworks):
+        wanted.append(locate(use.model, recipe, paths))
+    for ref in recipe.embeddings:
+        wanted.append(locate(ref, recipe, paths))
+    return tuple(wanted)
+
+
+def home_of_vae(recipe: Recipe, paths: Mapping[str, str]) -> LocatedModel:
+    """The model whose VAE decodes a recipe's images: its VAE, else its checkpoint."""
+    return locate(recipe.vae or recipe.model, recipe, paths)
+
+
+def _image_encoder_of(ip_adapter: LocatedModel) -> LocatedModel:
+    ref, path = ip_adapter
     folder = image_encoder_of(Path(path))
-    return ModelRef(
+    encoder = ModelRef(
         kind="ip_adapter",
         name=f"{ref.name}/{folder.name}",
         family=ref.family,
         fingerprint=fingerprint(folder, weights_files(folder), settings_of(folder, "ip_adapter")),
-    ), str(folder)
+    )
+    return encoder, str(folder)
 
 
 @contextmanager
@@ -135,7 +133,7 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
             raise ModelProblem(f"{own.ref.name} has no VAE of its own.", "Choose a VAE beside it.")
         yield own
         return
-    with models.lease(*_vae_of(recipe, recipe.vae, work_item.model_paths)) as loaded:
+    with models.lease(*locate(recipe.vae, recipe, work_item.model_paths)) as loaded:
         theirs = loaded.onload("vae").config.latent_channels
         ours = FAMILIES[own.ref.family].latent_channels
         if theirs != ours:
@@ -151,61 +149,51 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
 def acquire(
     recipe: Recipe, work_item: WorkItem, models: ModelManager, preprocessors: Preprocessors, bundle: Bundle
 ) -> Iterator[JobModels]:
-    """Lease what a recipe names, and put it on the checkpoint.
+    """Lease what a recipe names, and patch or attach it to the checkpoint.
 
     Raises:
         InvalidRecipe: a model that doesn't go with the checkpoint.
     """
-    lender = _Loader(models, work_item.model_paths, recipe)
+    paths = work_item.model_paths
+
+    def lease(located: LocatedModel, leases: ExitStack) -> nn.Module:
+        """The only component of a model that is no checkpoint."""
+        components = leases.enter_context(models.lease(*located)).modules
+        return next(iter(components.values()))
+
+    # Patching LoRAs and reading textual inversions needs their files only meanwhile.
     with ExitStack() as leases:
-        patched, vocabulary = lender.patch(bundle)
-        bundle = patched.bundle
-        controls = [
-            lender.module(_found(control.model, recipe, work_item.model_paths), leases) for control in recipe.controls
-        ]
-        adapters = [
-            lender.adapter(_found(reference.model, recipe, work_item.model_paths), leases)
-            for reference in recipe.ip_adapters
-        ]
-        prompts = leases.enter_context(image_prompts(recipe, adapters, work_item.images, bundle))
-        networks = [lender.network(use, leases) for use in recipe.hypernetworks]
-        leases.enter_context(apply_hypernetworks(bundle, networks))
+        loras = []
+        for use in recipe.loras:
+            located = locate(use.model, recipe, paths)
+            loras.append(LoadedLora(use, lease(located, leases), Path(located[1])))
+        embeddings = {}
+        for ref in recipe.embeddings:
+            embeddings[ref] = lease(locate(ref, recipe, paths), leases).state_dict()
+        patched = patch_loras(bundle, loras)
+        textual_inversions = textual_inversions_of(embeddings, bundle)
+
+    with ExitStack() as leases:
+        controls = []
+        for control in recipe.controls:
+            controls.append(lease(locate(control.model, recipe, paths), leases))
+        ip_adapters = []
+        for ip_adapter in recipe.ip_adapters:
+            located = locate(ip_adapter.model, recipe, paths)
+            tensors, encoder = lease(located, leases), lease(_image_encoder_of(located), leases)
+            ip_adapters.append(LoadedIpAdapter(tensors, encoder))
+        prompts = leases.enter_context(image_prompts(recipe, ip_adapters, work_item.images, patched.bundle))
+        hypernetworks = []
+        for network in recipe.hypernetworks:
+            located = locate(network.model, recipe, paths)
+            metadata = read_whole_header(Path(located[1])).metadata
+            hypernetworks.append(LoadedHypernetwork(network, lease(located, leases), metadata))
+        leases.enter_context(apply_hypernetworks(patched.bundle, hypernetworks))
         yield JobModels(
-            bundle,
+            patched.bundle,
             ControlSet(tuple(controls), work_item.images, preprocessors),
             prompts,
-            vocabulary,
+            textual_inversions,
             patched.notices,
             patched.idle,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Loader:
-    """Leases models of one job by what they are for."""
-
-    models: ModelManager
-    paths: Mapping[str, str]
-    recipe: Recipe
-
-    def module(self, model: LoadPlan, leases: ExitStack) -> nn.Module:
-        """The one part of a model that is no checkpoint."""
-        return next(iter(leases.enter_context(self.models.lease(*model)).modules.values()))
-
-    def adapter(self, model: LoadPlan, leases: ExitStack) -> LoadedIpAdapter:
-        return LoadedIpAdapter(self.module(model, leases), self.module(_encoder_of(model), leases))
-
-    def network(self, use: HypernetworkUse, leases: ExitStack) -> LoadedHypernetwork:
-        model = _file(use.model, self.recipe, self.paths)
-        return LoadedHypernetwork(use, self.module(model, leases), read_whole_header(Path(model[1])).metadata)
-
-    def patch(self, bundle: Bundle) -> tuple[PatchedLoras, Vocabulary]:
-        """Put LoRAs on and read embeddings; both need their files only meanwhile."""
-        with ExitStack() as leases:
-            placed = [(use, _file(use.model, self.recipe, self.paths)) for use in self.recipe.loras]
-            loras = [LoadedLora(use, self.module(model, leases), Path(model[1])) for use, model in placed]
-            files = {
-                ref: self.module(_file(ref, self.recipe, self.paths), leases).state_dict()
-                for ref in self.recipe.embeddings
-            }
-            return patch_loras(bundle, loras), vocabulary_of(files, bundle)

@@ -1,12 +1,12 @@
-"""Control pictures -> what they add to each step: ControlNets, union ControlNets, T2I-Adapters.
+"""What control images add to each step: ControlNets, union ControlNets, T2I-Adapters.
 
-A unit is one control of the recipe with its picture at the painted size. Units of one union ControlNet run in
-one pass, as it was trained; what all units add is summed. Pictures as prompt are in `ip_adapter.py`, the making
-of maps in `images/preprocessors.py`.
+A unit is one control of the recipe with its control map at the size of the pass. Units of one union ControlNet run in
+one forward call, as it was trained; what all units add is summed. Image prompts are in `ip_adapter.py`, the making of
+control maps is in `images/preprocessors.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from engine.models.manager import Bundle
 from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
 Size = tuple[int, int]  # width, height
-# Mode "prompt" weakens what comes early on the way down most, as A1111's extension does (12 places and a middle).
+# Mode "prompt" weakens early down blocks most, as A1111's extension does (12 residuals and the mid block's).
 _FADE, _DEEPEST = 0.825, 12
 _ADAPTER_FADE = (0.25, 0.62, 0.825, 1.0)
 # What must be equal in a ControlNet and the U-Net for its residuals to fit.
@@ -39,8 +39,8 @@ class Unit:
 
     Attributes:
         hint: (1, 3 or 1, H, W), 0..1 (-1 where a mask cuts it out), in the device's precision.
-        type: Of a union model: which of its types the map is.
-        features: Of a T2I-Adapter, weighed: (1, C, h, w) for each block on the way down.
+        type: Of a union model: which of its control types the map is.
+        features: Of a T2I-Adapter, weighted: (1, C, h, w) for each down block.
     """
 
     control: Control
@@ -49,23 +49,23 @@ class Unit:
     type: int | None = None
     features: tuple[Tensor, ...] = ()
 
-    def applied(self, span: Span) -> bool:
-        """Whether it is active in a part of the run, as the stock pipelines count."""
+    def is_active(self, span: Span) -> bool:
+        """Whether it acts in a part of the run, as the stock pipelines count."""
         return span[0] >= self.control.start and span[1] <= self.control.end
 
     @property
-    def is_for_prompt_only(self) -> bool:
-        """Whether it is kept from the negative prompt's rows."""
+    def skips_uncond(self) -> bool:
+        """Whether it is kept from the negative prompt's part of the batch."""
         return self.control.mode == "control" or bool(getattr(self.net.config, "global_pool_conditions", False))
 
 
 @dataclass(slots=True)
 class ControlSet:
-    """The models of a recipe's controls, lent together, and the maps made for them.
+    """The models of a recipe's controls, and the control maps made for them.
 
     Attributes:
         nets: One a control, in the recipe's order.
-        blank: Sentences about maps that a preprocessor left without anything to go by.
+        blank: Sentences about maps in which a preprocessor found nothing.
     """
 
     nets: tuple[nn.Module, ...]
@@ -78,38 +78,53 @@ class ControlSet:
         """Every control, ready for the recipe's size.
 
         Args:
-            frame: What of the start picture is painted.
+            region: Which part of the init image is generated.
         Raises:
-            InvalidRecipe: a control model doesn't fit the checkpoint, or a union model isn't told what a map shows.
+            InvalidRecipe: a control model doesn't fit the checkpoint, or a union model's control type is unknown.
             StudioError: a map can't be made.
         """
-        return tuple(
-            self._unit(control, net, (recipe.width, recipe.height), bundle, region)
-            for control, net in zip(recipe.controls, self.nets, strict=True)
-        )
+        size = (recipe.width, recipe.height)
+        units = []
+        for control, net in zip(recipe.controls, self.nets, strict=True):
+            check_control_fits(control, net, bundle)
+            if get_preprocessor(control.preprocessor).needs_mask:
+                # The init image with -1 where the mask is: what inpainting ControlNets were trained on. A hires pass
+                # has no region, so there would be nothing to show: a mask and a hires pass don't go together.
+                if region is None or region.mask is None:
+                    raise InvalidRecipe(
+                        f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
+                        "Add one, or choose another preprocessor.",
+                        field="controls.preprocessor",
+                    )
+                hint = _as_hint(fit(region.image, size, "stretch"), bundle.device)
+                hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
+                units.append(Unit(control, net, hint.masked_fill(hidden, -1.0), _union_type(control, net)))
+                continue
+            control_map = self._control_map(control, size)
+            if region and region.crop_like:
+                control_map = region.crop_like(control_map, control.resize)
+            else:
+                control_map = fit(control_map, size, control.resize)
+            if control.model.kind == "t2i_adapter":
+                units.append(_adapter_unit(control, net, control_map, bundle.device))
+            else:
+                hint = _as_hint(control_map, bundle.device)
+                units.append(Unit(control, net, hint, _union_type(control, net)))
+        return tuple(units)
 
-    def _unit(self, control: Control, net: nn.Module, size: Size, bundle: Bundle, region: InpaintRegion | None) -> Unit:
-        check_fit(control, net, bundle)
-        if get_preprocessor(control.preprocessor).needs_mask:
-            return Unit(control, net, _cut_out(control, region, size, bundle.device), _union_type(control, net))
-        made = self._map(control, size)
-        at_size = region.view(made, control.resize) if region and region.view else fit(made, size, control.resize)
-        if control.model.kind == "t2i_adapter":
-            return _adapter_unit(control, net, at_size, bundle.device)
-        return Unit(control, net, _hint(at_size, bundle.device), _union_type(control, net))
-
-    def _map(self, control: Control, size: Size) -> Image.Image:
-        picture = open_input(ImageRef(sha256=control.image.sha256), self.images)
+    def _control_map(self, control: Control, size: Size) -> Image.Image:
+        """Made once for all passes and images of a job."""
+        image = open_input(ImageRef(sha256=control.image.sha256), self.images)
         resolution = control.resolution
         if control.pixel_perfect:
-            resolution = pixel_perfect_resolution(picture, size, control.resize)
+            resolution = pixel_perfect_resolution(image, size, control.resize)
         key = (control.image.sha256, control.preprocessor, resolution, control.low, control.high)
         if key not in self._maps:
-            self._maps[key] = self.preprocessors.make(
-                picture, control.preprocessor, resolution, control.low, control.high
-            )
-            # A map that was brought as it is was looked at before the job was queued.
-            is_even = all(low == high for low, high in self._maps[key].convert("RGB").getextrema())  # type: ignore[misc]
+            control_map = self.preprocessors.make(image, control.preprocessor, resolution, control.low, control.high)
+            self._maps[key] = control_map
+            # A map that was uploaded as it is was checked before the job was queued.
+            extrema = control_map.convert("RGB").getextrema()
+            is_even = all(low == high for low, high in extrema)  # type: ignore[misc]
             if is_even and control.preprocessor != "none":
                 self.blank.append(
                     f"“{get_preprocessor(control.preprocessor).label}” found nothing in the control picture: "
@@ -118,21 +133,24 @@ class ControlSet:
         return self._maps[key]
 
 
-def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
+def check_control_fits(control: Control, net: nn.Module, bundle: Bundle) -> None:
     """A control model must be made like the checkpoint's U-Net.
 
     Raises:
         InvalidRecipe: names both, and what differs.
     """
     unet = bundle.modules["unet"].config
-    names = _SAME if control.model.kind == "controlnet" else ()
-    pairs = [(name, getattr(net.config, name), getattr(unet, name)) for name in names]
-    if names:
-        theirs, ours = (_without_attention(config.down_block_types) for config in (net.config, unet))
-        pairs.append(("down_block_types", theirs, ours))
+    facts: list[tuple[str, object, object]] = []
+    if control.model.kind == "controlnet":
+        for name in _SAME:
+            facts.append((name, getattr(net.config, name), getattr(unet, name)))
+        # Blocks with attention and without make residuals of the same shapes, so either fits the other.
+        theirs = [block.replace("CrossAttn", "") for block in net.config.down_block_types]
+        ours = [block.replace("CrossAttn", "") for block in unet.down_block_types]
+        facts.append(("down_block_types", theirs, ours))
     if control.model.kind == "t2i_adapter":
-        pairs.append(("channels", net.config.channels, unet.block_out_channels))
-    for name, theirs, ours in pairs:
+        facts.append(("channels", net.config.channels, unet.block_out_channels))
+    for name, theirs, ours in facts:
         if _plain(theirs) != _plain(ours):
             label = LABELS[control.model.kind]
             raise InvalidRecipe(
@@ -141,11 +159,6 @@ def check_fit(control: Control, net: nn.Module, bundle: Bundle) -> None:
                 f"Use a {label} that was trained for this model.",
                 field="controls.model",
             )
-
-
-def _without_attention(blocks: Sequence[str]) -> list[str]:
-    """Blocks with attention and without make residuals of the same shapes, so either fits the other."""
-    return [name.replace("CrossAttn", "") for name in blocks]
 
 
 def _plain(value: object) -> object:
@@ -163,126 +176,122 @@ def _union_type(control: Control, net: nn.Module) -> int | None:
     return union_place(f"{LABELS['controlnet']} “{control.model.name}”", known, control)
 
 
-def _hint(picture: Image.Image, device: Device) -> Tensor:
-    pixels = np.array(picture)
+def _as_hint(image: Image.Image, device: Device) -> Tensor:
+    pixels = np.array(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return (torch.from_numpy(pixels)[None].float() / 255).to(device=device.torch_device, dtype=device.dtype)
 
 
-def _cut_out(control: Control, region: InpaintRegion | None, size: Size, device: Device) -> Tensor:
-    """The start picture as it is painted, with -1 where the mask is: what inpainting ControlNets were trained on.
-
-    In a hires pass, which has no frame, there would be nothing to show: a mask and a hires pass don't go together.
-    """
-    if region is None or region.mask is None:
-        raise InvalidRecipe(
-            f"“{control.model.name}” is to be shown what a mask hides, and there is no mask.",
-            "Add one, or choose another preprocessor.",
-            field="controls.preprocessor",
-        )
-    hint = _hint(fit(region.picture, size, "stretch"), device)
-    hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
-    return hint.masked_fill(hidden, -1.0)
-
-
 @torch.inference_mode()
-def _adapter_unit(control: Control, net: nn.Module, picture: Image.Image, device: Device) -> Unit:
-    """Features depend on the picture alone, so they are made once."""
+def _adapter_unit(control: Control, net: nn.Module, image: Image.Image, device: Device) -> Unit:
+    """Features depend on the control map alone, so they are computed once."""
     multiple = net.config.downscale_factor
-    size = tuple(-(-side // multiple) * multiple for side in picture.size)
-    picture = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-    hint = _hint(picture.convert("L") if net.config.in_channels == 1 else picture, device)
-    fade = _ADAPTER_FADE if control.mode == "prompt" else ()
-    features = tuple(feature * control.weight * _at(fade, number) for number, feature in enumerate(net(hint)))
-    return Unit(control, net, hint, features=features)
-
-
-def _at(fade: Sequence[float], number: int) -> float:
-    return fade[min(number, len(fade) - 1)] if fade else 1.0
+    width, height = (-(-side // multiple) * multiple for side in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    if net.config.in_channels == 1:
+        image = image.convert("L")
+    hint = _as_hint(image, device)
+    features = []
+    for depth, feature in enumerate(net(hint)):
+        fade = 1.0
+        if control.mode == "prompt":
+            fade = _ADAPTER_FADE[min(depth, len(_ADAPTER_FADE) - 1)]
+        features.append(feature * control.weight * fade)
+    return Unit(control, net, hint, features=tuple(features))
 
 
 def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
-    """What the loop calls at each evaluation; None where there is nothing to add."""
-    nets = _in_passes([unit for unit in units if not unit.features])
-    adapters = [unit for unit in units if unit.features]
+    """What the loop calls at each model evaluation; None where there is nothing to add."""
     if not units:
         return None
+    # Units that share a union model and a mode go through it together; every other one alone.
+    calls: dict[object, list[Unit]] = {}
+    adapters = [unit for unit in units if unit.features]
+    for number, unit in enumerate(units):
+        if not unit.features:
+            key = number if unit.type is None else (id(unit.net), unit.control.mode)
+            calls.setdefault(key, []).append(unit)
 
-    def controls(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals | None:
-        added: list[list[Tensor]] = []
-        for together in nets:
-            active = [unit for unit in together if unit.applied(span)]
+    def controls(batch: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals | None:
+        residuals: list[list[Tensor]] = []
+        for sharing in calls.values():
+            active = [unit for unit in sharing if unit.is_active(span)]
             if active:
-                added.append(_residuals(active, rows.to(device.dtype), t, conditions))
-        features = [_for_rows(unit.features, unit, rows, conditions) for unit in adapters if unit.applied(span)]
-        residuals = ControlResiduals(adapter_features=tuple(_sum(features)))
-        if added:
-            *down, middle = _sum(added)
-            residuals = replace(residuals, down_block=tuple(down), mid_block=middle)
-        return residuals if added or features else None
+                residuals.append(_controlnet_residuals(active, batch.to(device.dtype), t, conditions))
+        features: list[list[Tensor]] = []
+        for unit in adapters:
+            if unit.is_active(span):
+                skipped = _uncond_count(unit, batch, conditions)
+                padded = []
+                for feature in unit.features:
+                    padded.append(pad_uncond(feature.expand(batch.shape[0] - skipped, -1, -1, -1), skipped))
+                features.append(padded)
+        if not residuals and not features:
+            return None
+        adapter_features = tuple(_sums(features))
+        if not residuals:
+            return ControlResiduals(adapter_features=adapter_features)
+        *down_block, mid_block = _sums(residuals)
+        return ControlResiduals(tuple(down_block), mid_block, adapter_features)
 
     return controls
 
 
-def _in_passes(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Units that share a union model and a mode go through it together; every other one alone."""
-    passes: dict[object, list[Unit]] = {}
-    for number, unit in enumerate(units):
-        key = number if unit.type is None else (id(unit.net), unit.control.mode)
-        passes.setdefault(key, []).append(unit)
-    return list(passes.values())
-
-
-def _residuals(units: Sequence[Unit], rows: Tensor, t: Tensor, conditions: Conditions) -> list[Tensor]:
-    """One pass of a ControlNet: residuals for the way down, then the middle's; a row for each row."""
+def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, conditions: Conditions) -> list[Tensor]:
+    """One call of a ControlNet: residuals of the down blocks, then of the mid block, for the whole batch."""
     first = units[0]
-    left_out = rows.shape[0] - len(conditions.weights) if first.is_for_prompt_only else 0
-    asked = rows[left_out:]
-    more = (
-        {}
-        if conditions.added is None
-        else {"added_cond_kwargs": {name: value[left_out:] for name, value in conditions.added.items()}}
-    )
-    down, middle = first.net(
-        asked,
+    skipped = _uncond_count(first, batch, conditions)
+    latents = batch[skipped:]
+    count = latents.shape[0]
+    inputs: dict[str, object]
+    if first.type is None:
+        inputs = {"controlnet_cond": first.hint.expand(count, -1, -1, -1), "conditioning_scale": first.control.weight}
+    else:
+        types = torch.zeros(1, first.net.config.num_control_type, device=first.hint.device, dtype=first.hint.dtype)
+        hints, weights, indices = [], [], []
+        for unit in units:
+            hints.append(unit.hint.expand(count, -1, -1, -1))
+            weights.append(unit.control.weight)
+            indices.append(unit.type)
+        types[:, indices] = 1
+        inputs = {
+            "controlnet_cond": hints,
+            "conditioning_scale": weights,
+            "control_type": types.repeat(count, 1),
+            "control_type_idx": indices,
+        }
+    if conditions.added is not None:
+        inputs["added_cond_kwargs"] = {name: value[skipped:] for name, value in conditions.added.items()}
+    down_block, mid_block = first.net(
+        latents,
         t,
-        encoder_hidden_states=conditions.context[left_out:],
+        encoder_hidden_states=conditions.prompt_embeds[skipped:],
         guess_mode=first.control.mode == "control",
         return_dict=False,
-        **_told(units, asked.shape[0]),
-        **more,
+        **inputs,
     )
-    made = [*down, middle]
-    if first.control.mode == "prompt":
-        made = [residual * _FADE ** (_DEEPEST - depth) for depth, residual in enumerate(made)]
-    return [_padded(residual, left_out) for residual in made]
+    residuals = []
+    for depth, residual in enumerate([*down_block, mid_block]):
+        if first.control.mode == "prompt":
+            residual = residual * _FADE ** (_DEEPEST - depth)
+        residuals.append(pad_uncond(residual, skipped))
+    return residuals
 
 
-def _told(units: Sequence[Unit], rows: int) -> dict[str, object]:
-    """Pictures and weights, as the net's class takes them."""
-    first = units[0]
-    if first.type is None:
-        return {"controlnet_cond": first.hint.expand(rows, -1, -1, -1), "conditioning_scale": first.control.weight}
-    types = torch.zeros(1, first.net.config.num_control_type, device=first.hint.device, dtype=first.hint.dtype)
-    types[:, [unit.type for unit in units]] = 1
-    return {
-        "controlnet_cond": [unit.hint.expand(rows, -1, -1, -1) for unit in units],
-        "conditioning_scale": [unit.control.weight for unit in units],
-        "control_type": types.repeat(rows, 1),
-        "control_type_idx": [unit.type for unit in units],
-    }
+def _uncond_count(unit: Unit, batch: Tensor, conditions: Conditions) -> int:
+    """How many entries at the beginning of the batch, those of the negative prompt, a unit skips."""
+    return batch.shape[0] - len(conditions.weights) if unit.skips_uncond else 0
 
 
-def _for_rows(features: Sequence[Tensor], unit: Unit, rows: Tensor, conditions: Conditions) -> list[Tensor]:
-    left_out = rows.shape[0] - len(conditions.weights) if unit.is_for_prompt_only else 0
-    return [_padded(feature.expand(rows.shape[0] - left_out, -1, -1, -1), left_out) for feature in features]
+def pad_uncond(residual: Tensor, skipped: int) -> Tensor:
+    """Put zeros in the place of the uncond entries that were skipped."""
+    if not skipped:
+        return residual
+    zeros = torch.zeros_like(residual[:1]).expand(skipped, *residual.shape[1:])
+    return torch.cat([zeros, residual])
 
 
-def _padded(rows: Tensor, left_out: int) -> Tensor:
-    """Rows that are left out get zeros."""
-    return torch.cat([torch.zeros_like(rows[:1]).expand(left_out, *rows.shape[1:]), rows]) if left_out else rows
-
-
-def _sum(added: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Of several units, for each place."""
-    return [sum(place[1:], start=place[0]) for place in zip(*added, strict=True)]
+def _sums(of_units: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The tensors of several units, added up block by block."""
+    return [sum(block[1:], start=block[0]) for block in zip(*of_units, strict=True)]

@@ -1,8 +1,8 @@
-"""Hypernetworks: small networks that bend what an attention's keys and values are made of, for one job.
+"""Hypernetworks: small networks that change what attention computes keys and values from, for one job.
 
-A file has a pair of networks (keys, values) for each width of context it was trained on: 768 (or 1024, 1280) is the
-prompt's, 320, 640 and 1280 are a U-Net's own. Each is x + weight · f(x), f a few layers with an activation between.
-Source: the layout and the rule of AUTOMATIC1111's hypernetworks, as converted to safetensors by `convert/pickles.py`.
+A file has a pair of networks (keys, values) for each width of context that it was trained on: 768 (or 1024, 1280) is
+the prompt's, 320, 640 and 1280 are the U-Net's own. Each is x + weight · f(x), f a few layers with an activation
+between them. Source: AUTOMATIC1111's hypernetworks, as converted to safetensors by `convert/pickles.py`.
 """
 
 import re
@@ -51,124 +51,123 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class LoadedHypernetwork:
-    """A hypernetwork of the recipe, leased; `module` only holds its tensors. facts: of the file's metadata."""
+    """A hypernetwork of the recipe, leased; `module` only holds its tensors. metadata: of its file."""
 
     use: HypernetworkUse
     module: nn.Module
-    facts: Mapping[str, str]
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """A layer: linear where its weight is a matrix, else a layer norm; `is_last` of the linear ones."""
+class _Layer:
+    """Linear where its weight is a matrix, else a layer norm. is_active: an activation follows."""
 
     weight: Tensor
     bias: Tensor | None
-    is_last: bool
-
-    def run(self, x: Tensor, activation: Callable[[Tensor], Tensor], ends_active: bool) -> Tensor:
-        weight = self.weight.to(x.dtype)  # float32 where half precision overflows
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        if weight.dim() == 1:
-            return functional.layer_norm(x, (x.shape[-1],), weight, bias)
-        made = functional.linear(x, weight, bias)
-        return made if self.is_last and not ends_active else activation(made)
+    is_active: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """One pair's half, with how strongly it acts."""
+    """One pair's half, with its weight in the recipe."""
 
-    steps: tuple[_Step, ...]
+    layers: tuple[_Layer, ...]
     activation: Callable[[Tensor], Tensor]
-    ends_active: bool
     weight: float
 
     def apply(self, context: Tensor) -> Tensor:
-        made = context
-        for step in self.steps:
-            made = step.run(made, self.activation, self.ends_active)
-        return context + self.weight * made
+        x = context
+        for layer in self.layers:
+            weight = layer.weight.to(x.dtype)  # float32 where half precision overflows
+            bias = None if layer.bias is None else layer.bias.to(x.dtype)
+            if weight.dim() == 1:
+                x = functional.layer_norm(x, (x.shape[-1],), weight, bias)
+                continue
+            x = functional.linear(x, weight, bias)
+            if layer.is_active:
+                x = self.activation(x)
+        return context + self.weight * x
 
 
 @contextmanager
 def apply_hypernetworks(bundle: Bundle, loaded: Sequence[LoadedHypernetwork]) -> Iterator[None]:
-    """While it lasts, attention of a bundle's U-Net makes keys and values from what the networks give.
+    """While it lasts, attention of the bundle's U-Net computes keys and values from what the hypernetworks give.
 
     Raises:
-        InvalidRecipe: a file is no hypernetwork, has an activation that is not known, or does nothing here.
+        InvalidRecipe: a file is no hypernetwork, its activation is unknown, or it does nothing here.
     """
     if not loaded:
         yield
         return
-    networks = [_networks(one, bundle) for one in loaded]
-    layers = {
-        side: [
-            (name, child)
-            for name, child in bundle.modules["unet"].named_modules()
-            if name.endswith((f"attn1.to_{side}", f"attn2.to_{side}"))
-        ]
-        for side in _SIDES
-    }
-    widths = {child.in_features for children in layers.values() for _, child in children}
-    for one, made in zip(loaded, networks, strict=True):
-        if not widths & {width for width, _ in made}:
-            sizes = ", ".join(str(width) for width in sorted({width for width, _ in made}))
+    hypernetworks = [_build_hypernetwork(one, bundle) for one in loaded]
+    projections: list[tuple[str, nn.Module]] = []
+    for name, module in bundle.modules["unet"].named_modules():
+        for side in _SIDES:
+            if name.endswith((f"attn1.to_{side}", f"attn2.to_{side}")):
+                projections.append((side, module))
+    widths = {module.in_features for _, module in projections}
+    for one, networks in zip(loaded, hypernetworks, strict=True):
+        own_widths = {width for width, _ in networks}
+        if not widths & own_widths:
             raise InvalidRecipe(
                 f"Hypernetwork “{one.use.model.name}” does nothing on “{bundle.ref.name}”: it is made for "
-                f"contexts {sizes} wide.",
+                f"contexts {', '.join(map(str, sorted(own_widths)))} wide.",
                 "Choose the model it was made for, or remove it.",
                 field="hypernetworks.model",
             )
     with ExitStack() as hooks:
-        for side, children in layers.items():
-            for _, child in children:
-                acting = [made[child.in_features, side] for made in networks if (child.in_features, side) in made]
-                if acting:
-                    hooks.callback(child.register_forward_pre_hook(_hooks_of(acting)).remove)
+        for side, module in projections:
+            key = (module.in_features, side)
+            acting = [networks[key] for networks in hypernetworks if key in networks]
+            if not acting:
+                continue
+
+            def apply(
+                module: nn.Module, arguments: tuple[Tensor, ...], acting: Sequence[_Network] = tuple(acting)
+            ) -> tuple[Tensor, ...]:
+                context, *others = arguments
+                for network in acting:
+                    context = network.apply(context)
+                return context, *others
+
+            hooks.callback(module.register_forward_pre_hook(apply).remove)
         yield
 
 
-def _hooks_of(networks: Sequence[_Network]) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    def apply(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        context, *others = arguments
-        for network in networks:
-            context = network.apply(context)
-        return context, *others
-
-    return apply
-
-
-def _networks(loaded: LoadedHypernetwork, bundle: Bundle) -> dict[tuple[int, str], _Network]:
-    """By width and side ("k", "v")."""
-    name, facts = loaded.use.model.name, loaded.facts
-    activation = _ACTIVATIONS.get((facts.get("activation_func") or "linear").lower())
+def _build_hypernetwork(loaded: LoadedHypernetwork, bundle: Bundle) -> dict[tuple[int, str], _Network]:
+    """Its networks, by width and side ("k", "v")."""
+    activation_name = loaded.metadata.get("activation_func") or "linear"
+    activation = _ACTIVATIONS.get(activation_name.lower())
     tensors: dict[tuple[int, str], dict[int, dict[str, Tensor]]] = {}
     for key, tensor in loaded.module.state_dict().items():
-        if match := _NAME.fullmatch(key):
-            steps = tensors.setdefault((int(match[1]), _SIDES[int(match[2])]), {})
-            here = tensor.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
-            steps.setdefault(int(match[3]), {})[match[4]] = here
-    if (
-        activation is None
-        or not tensors
-        or any("weight" not in step for steps in tensors.values() for step in steps.values())
-    ):
-        problem = (
-            f"it has the activation “{facts.get('activation_func', '')[:40]}”, which is not known"
-            if activation is None
-            else "its layers are not complete"
-        )
+        match = _NAME.fullmatch(key)
+        if match is None:
+            continue
+        width, side, number, kind = int(match[1]), _SIDES[int(match[2])], int(match[3]), match[4]
+        layers = tensors.setdefault((width, side), {})
+        on_device = tensor.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
+        layers.setdefault(number, {})[kind] = on_device
+
+    problem = ""
+    if activation is None:
+        name = loaded.metadata.get("activation_func", "")[:40]
+        problem = f"it has the activation “{name}”, which is not known"
+    elif not tensors or any("weight" not in layer for layers in tensors.values() for layer in layers.values()):
+        problem = "its layers are not complete"
+    if problem or activation is None:
         raise InvalidRecipe(
-            f"Hypernetwork “{name}” can't be run: {problem}.", "Use another one.", field="hypernetworks.model"
+            f"Hypernetwork “{loaded.use.model.name}” can't be run: {problem}.",
+            "Use another one.",
+            field="hypernetworks.model",
         )
-    made = {}
-    for place, steps in tensors.items():
-        last = max((number for number, step in steps.items() if step["weight"].dim() == 2), default=-1)
-        made[place] = _Network(
-            tuple(_Step(step["weight"], step.get("bias"), number == last) for number, step in sorted(steps.items())),
-            activation,
-            facts.get("activate_output", "true").lower() == "true",
-            loaded.use.weight,
-        )
-    return made
+
+    ends_active = loaded.metadata.get("activate_output", "true").lower() == "true"
+    networks = {}
+    for key, layers in tensors.items():
+        linear = [number for number, layer in layers.items() if layer["weight"].dim() == 2]
+        last = max(linear, default=-1)
+        built = []
+        for number, layer in sorted(layers.items()):
+            built.append(_Layer(layer["weight"], layer.get("bias"), ends_active or number != last))
+        networks[key] = _Network(tuple(built), activation, loaded.use.weight)
+    return networks

@@ -1,4 +1,4 @@
-"""InstructPix2Pix: three predictions a step, steered by the prompt and by the picture, each with its own strength.
+"""InstructPix2Pix: three predictions a step, guided by the prompt and by the image, each with its own strength.
 
 Source: Brooks et al. 2023 (arXiv 2211.09800), eq. 3.
 """
@@ -13,36 +13,39 @@ from engine.sampling.denoise import Conditions, ConditionsAt
 
 @dataclass(frozen=True, slots=True)
 class EditConditions(Conditions):
-    """Rows: negative prompt without the picture, negative prompt with it, each prompt with it."""
+    """The batch: negative prompt without the image, negative prompt with it, each prompt with it."""
 
     image_guidance: float = 1.5
 
     def apply_cfg(self, prediction: Tensor, guidance: float) -> Tensor:
-        """Rows of predictions -> one, (1, C, h, w)."""
-        away, pictured = prediction[:1], prediction[1:2]
-        terms = zip(self.weights, prediction[2:].split(1), strict=True)
-        steered = sum(weight * (toward - pictured) for weight, toward in terms)
-        return away + self.image_guidance * (pictured - away) + guidance * steered
+        """A batch of predictions -> one, (1, C, h, w)."""
+        uncond, image_cond = prediction[:1], prediction[1:2]
+        conds = prediction[2:].split(1)
+        text_direction = sum(weight * (cond - image_cond) for weight, cond in zip(self.weights, conds, strict=True))
+        return uncond + self.image_guidance * (image_cond - uncond) + guidance * text_direction
 
 
 def edit_conditions(at: ConditionsAt, image_guidance: float) -> ConditionsAt:
-    """The same conditions with the third row; unguided ones stay as they are (one look, with the picture)."""
+    """The same conditions with a second uncond entry; unguided ones stay as they are (one prediction)."""
 
     def edited(step: int) -> Conditions:
-        told = at(step)
-        if not told.is_guided:
-            return told
-        added = None if told.added is None else {key: _doubled(rows) for key, rows in told.added.items()}
-        return EditConditions(_doubled(told.context), told.weights, True, added, image_guidance)
+        conditions = at(step)
+        if not conditions.is_guided:
+            return conditions
+        added = None
+        if conditions.added is not None:
+            added = {name: _with_second_uncond(value) for name, value in conditions.added.items()}
+        prompt_embeds = _with_second_uncond(conditions.prompt_embeds)
+        return EditConditions(prompt_embeds, conditions.weights, True, added, image_guidance)
 
     return edited
 
 
-def edit_channels(picture: Tensor, conditions: Conditions) -> Tensor:
-    """The picture's latents (1, C, h, w) for each row of guided conditions; the first row sees none."""
-    shown = picture.expand(conditions.context.shape[0] - 1, -1, -1, -1)
-    return torch.cat([torch.zeros_like(picture), shown])
+def edit_channels(image_latents: Tensor, conditions: Conditions) -> Tensor:
+    """The image's latents (1, C, h, w) for each entry of a guided batch; the first entry is shown none."""
+    shown = image_latents.expand(conditions.prompt_embeds.shape[0] - 1, -1, -1, -1)
+    return torch.cat([torch.zeros_like(image_latents), shown])
 
 
-def _doubled(rows: Tensor) -> Tensor:
-    return torch.cat([rows[:1], rows])
+def _with_second_uncond(batch: Tensor) -> Tensor:
+    return torch.cat([batch[:1], batch])

@@ -1,12 +1,11 @@
-"""Pictures as prompt (IP-Adapter): further attention in the U-Net, put on for one lease and taken off again.
+"""IP-Adapter: images as prompts, by further attention in the U-Net that is attached for one lease.
 
-diffusers' own classes do the work; weights lie in the adapter's block (`models/manager.py`), the encoder's in another.
+diffusers' own classes do the work; the weights of adapter and image encoder are leased (`models/manager.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
@@ -22,7 +21,7 @@ from engine.sampling.denoise import Conditions, ControlResiduals, Controls, Span
 
 @dataclass(frozen=True, slots=True)
 class LoadedIpAdapter:
-    """An IP-Adapter's tensors and the encoder of its pictures, both leased."""
+    """An IP-Adapter's tensors and its image encoder, both leased."""
 
     tensors: nn.Module
     encoder: nn.Module
@@ -30,88 +29,77 @@ class LoadedIpAdapter:
 
 @dataclass(frozen=True, slots=True)
 class ImagePrompt:
-    """A reference, encoded: picture and nothing, (1, 1, …) each."""
+    """An image prompt, encoded: the embeds of the image and of no image, (1, 1, …) each."""
 
-    reference: IpAdapter
-    picture: Tensor
-    nothing: Tensor
+    ip_adapter: IpAdapter
+    image_embeds: Tensor
+    uncond_image_embeds: Tensor
 
 
 @contextmanager
 def image_prompts(
     recipe: Recipe, loaded: Sequence[LoadedIpAdapter], images: Mapping[str, bytes], bundle: Bundle
 ) -> Iterator[tuple[ImagePrompt, ...]]:
-    """Put a recipe's adapters on the U-Net, and its pictures through their encoders.
+    """Attach a recipe's IP-Adapters to the U-Net, and encode its image prompts.
 
     Raises:
         InvalidRecipe: an adapter doesn't fit the checkpoint.
-        InvalidInput: a picture is not there.
+        InvalidInput: an image is missing.
     """
     if not recipe.ip_adapters:
         yield ()
         return
     unet = bundle.modules["unet"]
-    for reference, adapter in zip(recipe.ip_adapters, loaded, strict=True):
-        check_fit(reference, adapter, bundle)
-    plain = unet.attn_processors
+    for ip_adapter, adapter in zip(recipe.ip_adapters, loaded, strict=True):
+        check_ip_adapter_fits(ip_adapter, adapter, bundle)
+    processors = unet.attn_processors
     try:
-        projections = _attach(unet, [_two_tables(adapter.tensors) for adapter in loaded])
-        yield tuple(
-            _encoded(reference, adapter.encoder, projection, images, bundle)
-            for reference, adapter, projection in zip(recipe.ip_adapters, loaded, projections, strict=True)
-        )
+        # As diffusers' `_load_ip_adapter_weights`, but that nothing of the U-Net itself is moved: its tensors stay
+        # where the weight buffer or the card's storage has them.
+        tables = [_tables_of(adapter) for adapter in loaded]
+        unet.set_attn_processor(unet._convert_ip_adapter_attn_to_diffusers(tables, low_cpu_mem_usage=True))
+        projections = []
+        for table in tables:
+            image_proj = table["image_proj"]
+            projections.append(unet._convert_ip_adapter_image_proj_to_diffusers(image_proj, low_cpu_mem_usage=True))
+        unet.encoder_hid_proj = MultiIPAdapterImageProjection(projections)
+        unet.config.encoder_hid_dim_type = "ip_image_proj"
+        prompts = []
+        for ip_adapter, adapter, projection in zip(recipe.ip_adapters, loaded, projections, strict=True):
+            prompts.append(_encode_image(ip_adapter, adapter.encoder, projection, images, bundle))
+        yield tuple(prompts)
     finally:
         unet.encoder_hid_proj = None
         unet.config.encoder_hid_dim_type = None
-        unet.set_attn_processor(plain)
+        unet.set_attn_processor(processors)
 
 
-def _attach(unet: nn.Module, tables: list[dict[str, dict[str, Tensor]]]) -> list[nn.Module]:
-    """As diffusers' `_load_ip_adapter_weights`, but that nothing of the U-Net itself is moved: its tensors stay
-    where the block or the card's storage has them. Returns the layers that pictures go through first."""
-    unet.set_attn_processor(unet._convert_ip_adapter_attn_to_diffusers(tables, low_cpu_mem_usage=True))
-    projections = [
-        unet._convert_ip_adapter_image_proj_to_diffusers(table["image_proj"], low_cpu_mem_usage=True)
-        for table in tables
-    ]
-    unet.encoder_hid_proj = MultiIPAdapterImageProjection(projections)
-    unet.config.encoder_hid_dim_type = "ip_image_proj"
-    return projections
-
-
-def check_fit(reference: IpAdapter, adapter: LoadedIpAdapter, bundle: Bundle) -> None:
+def check_ip_adapter_fits(ip_adapter: IpAdapter, adapter: LoadedIpAdapter, bundle: Bundle) -> None:
     """An adapter must have one pair of layers for each cross-attention, of its shape.
 
     Raises:
         InvalidRecipe: names both.
     """
-    ours = [
-        (module.out_features, module.in_features)
-        for name, module in bundle.modules["unet"].named_modules()
-        if name.endswith("attn2.to_k")
-    ]
-    tables = _two_tables(adapter.tensors)["ip_adapter"]
-    theirs = [
-        tuple(tensor.shape) for name, tensor in sorted(tables.items(), key=_place) if name.endswith("to_k_ip.weight")
-    ]
+    ours, theirs = [], []
+    for name, module in bundle.modules["unet"].named_modules():
+        if name.endswith("attn2.to_k"):
+            ours.append((module.out_features, module.in_features))
+    for name, tensor in _tables_of(adapter)["ip_adapter"].items():
+        if name.endswith("to_k_ip.weight"):
+            theirs.append(tuple(tensor.shape))
     if sorted(ours) != sorted(theirs):
         raise InvalidRecipe(
-            f"IP-Adapter “{reference.model.name}” does not fit “{bundle.ref.name}”: it has "
+            f"IP-Adapter “{ip_adapter.model.name}” does not fit “{bundle.ref.name}”: it has "
             f"{len(theirs)} layers of other sizes than the model's {len(ours)}.",
             "Use an IP-Adapter that was trained for this model.",
             field="ip_adapters.model",
         )
 
 
-def _place(item: tuple[str, Tensor]) -> int:
-    number = item[0].split(".")[0]
-    return int(number) if number.isdigit() else 0
-
-
-def _two_tables(tensors: nn.Module) -> dict[str, dict[str, Tensor]]:
-    """As diffusers takes an IP-Adapter: the projection's tensors and the layers'."""
+def _tables_of(adapter: LoadedIpAdapter) -> dict[str, dict[str, Tensor]]:
+    """As diffusers takes an IP-Adapter: the projection's tensors and the attention layers'."""
     tables: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in tensors.state_dict().items():
+    for name, tensor in adapter.tensors.state_dict().items():
         table, _, rest = name.partition(".")
         if table in tables:
             tables[table][rest] = tensor
@@ -119,53 +107,49 @@ def _two_tables(tensors: nn.Module) -> dict[str, dict[str, Tensor]]:
 
 
 @torch.inference_mode()
-def _encoded(
-    reference: IpAdapter, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
+def _encode_image(
+    ip_adapter: IpAdapter, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
 ) -> ImagePrompt:
     side = encoder.config.image_size
-    picture = open_input(reference.image, images)
-    pixels = CLIPImageProcessor(size=side, crop_size=side)(picture, return_tensors="pt").pixel_values
+    image = open_input(ip_adapter.image, images)
+    pixels = CLIPImageProcessor(size=side, crop_size=side)(image, return_tensors="pt").pixel_values
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.dtype)
     if isinstance(projection, ImageProjection):
-        made = encoder(pixels).image_embeds
-        return ImagePrompt(reference, made[None], torch.zeros_like(made)[None])
-    made, nothing = (
-        encoder(value, output_hidden_states=True).hidden_states[-2] for value in (pixels, torch.zeros_like(pixels))
-    )
-    return ImagePrompt(reference, made[None], nothing[None])
+        embeds = encoder(pixels).image_embeds
+        uncond = torch.zeros_like(embeds)
+    else:
+        embeds = encoder(pixels, output_hidden_states=True).hidden_states[-2]
+        uncond = encoder(torch.zeros_like(pixels), output_hidden_states=True).hidden_states[-2]
+    return ImagePrompt(ip_adapter, embeds[None], uncond[None])
 
 
 def with_image_prompts(controls: Controls | None, prompts: Sequence[ImagePrompt], bundle: Bundle) -> Controls | None:
-    """The loop's controls, and pictures as prompt beside them.
+    """The loop's controls, and image prompts with them.
 
     Args:
-        controls: Of ControlNets and the like.
-        prompts: Of adapters that are on the U-Net, in their order.
+        controls: Of ControlNets and T2I-Adapters.
+        prompts: Of the adapters that are attached to the U-Net, in their order.
     """
     if not prompts:
         return controls
-    processors = [
-        processor
-        for processor in bundle.modules["unet"].attn_processors.values()
-        if isinstance(getattr(processor, "scale", None), list)
-    ]
+    scales = []
+    for processor in bundle.modules["unet"].attn_processors.values():
+        if isinstance(getattr(processor, "scale", None), list):
+            scales.append(processor.scale)
 
-    def both(rows: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals:
-        _set_scales(processors, prompts, span)
-        others = (controls(rows, t, conditions, span) if controls else None) or ControlResiduals()
-        away, toward = rows.shape[0] - len(conditions.weights), len(conditions.weights)
-        return replace(
-            others,
-            image_embeds=tuple(torch.cat([prompt.nothing] * away + [prompt.picture] * toward) for prompt in prompts),
-        )
+    def controls_with_images(batch: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals:
+        for number, prompt in enumerate(prompts):
+            ip_adapter = prompt.ip_adapter
+            is_active = span[0] >= ip_adapter.start and span[1] <= ip_adapter.end
+            for scale in scales:
+                scale[number] = ip_adapter.weight if is_active else 0.0
+        residuals = controls(batch, t, conditions, span) if controls else None
+        cond_count = len(conditions.weights)
+        uncond_count = batch.shape[0] - cond_count
+        image_embeds = []
+        for prompt in prompts:
+            parts = [prompt.uncond_image_embeds] * uncond_count + [prompt.image_embeds] * cond_count
+            image_embeds.append(torch.cat(parts))
+        return replace(residuals or ControlResiduals(), image_embeds=tuple(image_embeds))
 
-    return both
-
-
-def _set_scales(processors: Sequence[Any], prompts: Sequence[ImagePrompt], span: Span) -> None:
-    scales = [
-        prompt.reference.weight if span[0] >= prompt.reference.start and span[1] <= prompt.reference.end else 0.0
-        for prompt in prompts
-    ]
-    for processor in processors:
-        processor.scale[:] = scales
+    return controls_with_images

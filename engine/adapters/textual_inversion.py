@@ -1,9 +1,9 @@
-"""Embeddings (textual inversions): vectors that stand in a prompt for their name, each in the place of one token.
+"""Textual inversions (embeddings): vectors that stand in a prompt for their name, each in the place of one token.
 
-Where a text names them is `catalog/detect/embedding_names.py`, how they go into chunks `prompt_encoder.py`.
+Where a text names them is `catalog/detect/embedding_names.py`, how they go into chunks is `prompt_encoder.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -18,18 +18,18 @@ from engine.models.manager import Bundle
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Stands where a token's number would: row `row` of the embedding `key`."""
+    """Stands where a token's number would: row `row` of the textual inversion `key`."""
 
     key: str
     row: int
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The embeddings of a job.
+class TextualInversions:
+    """The textual inversions of a job.
 
     Attributes:
-        keys: What tells an embedding's file from others, by the names it has in prompts.
+        keys: What tells a file from others, by the names it has in prompts.
         tables: By key, for each text encoder: (vectors, width), float32.
     """
 
@@ -37,7 +37,7 @@ class Vocabulary:
     tables: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
     def split(self, text: str) -> Iterator[str | tuple[Vector, ...]]:
-        """Text and, where it names an embedding, its vectors, in order."""
+        """Text and, where it names a textual inversion, its vectors, in order."""
         end = 0
         for spot in find_names(text, self.keys):
             yield text[end : spot.begin]
@@ -47,70 +47,78 @@ class Vocabulary:
         yield text[end:]
 
 
-NO_WORDS = Vocabulary()
+NO_TEXTUAL_INVERSIONS = TextualInversions()
 
 
-def vocabulary_of(files: Mapping[ModelRef, Mapping[str, Tensor]], bundle: Bundle) -> Vocabulary:
-    """The embeddings of a recipe, ready for a checkpoint.
+def textual_inversions_of(files: Mapping[ModelRef, Mapping[str, Tensor]], bundle: Bundle) -> TextualInversions:
+    """The textual inversions of a recipe, ready for a checkpoint.
 
     Args:
-        files: The tensors of each, by the names its file gives them.
+        files: The tensors of each, by the names in its file.
     Raises:
         InvalidRecipe: one is for other text encoders.
     """
+    widths = [_input_embeddings(bundle.modules[name]).embedding_dim for name in _text_encoders(bundle)]
     keys: dict[str, str] = {}
-    tables = {}
+    tables: dict[str, tuple[Tensor, ...]] = {}
     for ref, tensors in files.items():
+        found = [torch.atleast_2d(tensors[name]).float() for name in tables_of(tensors)]
+        if not found:
+            raise InvalidRecipe(
+                f"Embedding “{ref.name}” holds no table of vectors that is known.",
+                "Use another file.",
+                field="embeddings",
+            )
+        own_widths = [table.shape[-1] for table in found]
+        counts = {len(table) for table in found}
+        if own_widths != widths or len(counts) != 1:
+            theirs, ours = " and ".join(map(str, own_widths)), " and ".join(map(str, widths))
+            raise InvalidRecipe(
+                f"Embedding “{ref.name}” is {theirs} wide; “{bundle.ref.name}” takes {ours}.",
+                "Choose the model it was made for, or remove it from the prompt.",
+                field="embeddings",
+            )
         key = ref.fingerprint or ref.name
-        tables[key] = _tables(ref, tensors, bundle)
+        tables[key] = tuple(found)
         for name in spoken_names(ref.name):
             keys.setdefault(name, key)
-    return Vocabulary(keys, tables)
-
-
-def _tables(ref: ModelRef, tensors: Mapping[str, Tensor], bundle: Bundle) -> tuple[Tensor, ...]:
-    widths = tuple(_embedding(bundle.modules[name]).embedding_dim for name in _encoders(bundle))
-    found = [tensors[name] for name in tables_of(tensors)]
-    if not found:
-        raise InvalidRecipe(
-            f"Embedding “{ref.name}” holds no table of vectors that is known.", "Use another file.", field="embeddings"
-        )
-    made = tuple(torch.atleast_2d(table).float() for table in found)
-    if tuple(table.shape[-1] for table in made) != widths or len({len(table) for table in made}) != 1:
-        theirs, ours = (" and ".join(map(str, each)) for each in ([table.shape[-1] for table in made], widths))
-        raise InvalidRecipe(
-            f"Embedding “{ref.name}” is {theirs} wide; “{bundle.ref.name}” takes {ours}.",
-            "Choose the model it was made for, or remove it from the prompt.",
-            field="embeddings",
-        )
-    return made
+    return TextualInversions(keys, tables)
 
 
 @contextmanager
-def with_placeholder_tokens(bundle: Bundle, vocabulary: Vocabulary, tokens: tuple[int | Vector, ...]) -> Iterator[None]:
-    """While it lasts, the text encoders see a chunk's vectors in the places of their tokens (behind the first)."""
-    places = [(place, token) for place, token in enumerate(tokens, 1) if isinstance(token, Vector)]
+def with_placeholder_tokens(
+    bundle: Bundle, textual_inversions: TextualInversions, tokens: tuple[int | Vector, ...]
+) -> Iterator[None]:
+    """While it lasts, the text encoders see a chunk's vectors in the places of their placeholder tokens.
+
+    Args:
+        tokens: Of the chunk, without the token that begins it.
+    """
+    positions: list[int] = []
+    vectors: list[Vector] = []
+    for position, token in enumerate(tokens, 1):
+        if isinstance(token, Vector):
+            positions.append(position)
+            vectors.append(token)
+    if not vectors:
+        yield
+        return
     with ExitStack() as hooks:
-        for number, name in enumerate(_encoders(bundle) if places else ()):
-            rows = torch.stack([vocabulary.tables[token.key][number][token.row] for _, token in places])
-            hook = _substitution([place for place, _ in places], rows)
-            handle = _embedding(bundle.modules[name]).register_forward_hook(hook)
-            hooks.callback(handle.remove)
+        for number, name in enumerate(_text_encoders(bundle)):
+            embeds = torch.stack([textual_inversions.tables[vector.key][number][vector.row] for vector in vectors])
+
+            def substitute(module: nn.Module, arguments: object, output: Tensor, embeds: Tensor = embeds) -> Tensor:
+                changed = output.clone()
+                changed[:, positions] = embeds.to(device=output.device, dtype=output.dtype)
+                return changed
+
+            hooks.callback(_input_embeddings(bundle.modules[name]).register_forward_hook(substitute).remove)
         yield
 
 
-def _substitution(places: list[int], rows: Tensor) -> Callable[[nn.Module, object, Tensor], Tensor]:
-    def substitute(module: nn.Module, arguments: object, embedded: Tensor) -> Tensor:
-        changed = embedded.clone()
-        changed[:, places] = rows.to(device=embedded.device, dtype=embedded.dtype)
-        return changed
-
-    return substitute
-
-
-def _encoders(bundle: Bundle) -> list[str]:
+def _text_encoders(bundle: Bundle) -> list[str]:
     return sorted(name for name in bundle.modules if name.startswith("text_encoder"))
 
 
-def _embedding(encoder: nn.Module) -> nn.Embedding:
+def _input_embeddings(encoder: nn.Module) -> nn.Embedding:
     return encoder.get_input_embeddings()  # type: ignore[operator,no-any-return]

@@ -1,8 +1,8 @@
-"""Makes a safetensors file of a PyTorch pickle, in a process of its own that can do little else.
+"""Converts a PyTorch pickle to safetensors, in a process of its own that can do little else.
 
-`convert` starts `python -m engine.convert.pickles` with a bare environment and listens to it; what is below `main` runs
-there, behind limits on memory, time and size, without network, files or further programs. torch reads weights only;
-what a pickle names beside tensors is refused, or, where trainers left a note of their own, replaced by nothing.
+`convert` starts `python -m engine.convert.pickles` with a bare environment and reads its output; what is below `main`
+runs there, behind limits on memory, time and size, without network, files or further programs. torch reads weights
+only; what a pickle names beside tensors is refused, or, where trainers left objects of their own, ignored.
 """
 
 import json
@@ -27,16 +27,16 @@ from engine.weights.writing import STORABLE, write_tensors
 Say = Callable[[str, float | None], None]
 ROOT = Path(__file__).parents[2]
 READING, WRITING = "Reading the pickle", "Writing safetensors"
-_KEPT_OF_ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR", "TEMP")
-_ROOM_BYTES = 2**30  # beside the weights, for torch itself
+_KEPT_ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR", "TEMP")
+_TORCH_BYTES = 2**30  # beside the weights, for torch itself
 _SLOWEST_BYTES_PER_S = 5_000_000
-_LEAST_S = 120
-_NESTING = 8
-_NOTE_CHARACTERS = 2_000  # of a note that is kept as metadata
+_MINIMUM_S = 120
+_MOST_NESTING = 8
+_METADATA_CHARACTERS = 2_000  # of a value that is kept as metadata
 # Where programs put the weights, in the order of preference.
-_WRAPPINGS = ("state_dict", "params_ema", "params", "string_to_param", "model_state_dict", "module")
+_WRAPPERS = ("state_dict", "params_ema", "params", "string_to_param", "model_state_dict", "module")
 # What trainers pickle beside weights. It is read as nothing.
-_NOTES_OF_TRAINERS = (
+_IGNORED_CLASSES = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "torch.nn.modules.container.ParameterDict",
     "pytorch_lightning.utilities.argparse.AttributeDict",
@@ -46,7 +46,7 @@ _NOTES_OF_TRAINERS = (
     "collections.defaultdict",
     "builtins.dict",
 )
-_EMBEDDING = "emb_params"
+_EMBEDDING_NAME = "emb_params"
 _FORBIDDEN = (
     "socket.",
     "subprocess.",
@@ -73,13 +73,13 @@ def convert(source: Path, target: Path, say: Say) -> str:
     """Write the weights of a pickle as safetensors.
 
     Args:
-        say: Told what is done, and which fraction of it.
+        say: Called with what is being done, and which fraction of it.
     Returns:
         A sentence about what was left out; empty where nothing was.
     Raises:
         ModelProblem: it is no pickle of weights, or holds more than weights; `target` is then of no use.
     """
-    environment = {name: os.environ[name] for name in _KEPT_OF_ENVIRONMENT if name in os.environ}
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     command = [sys.executable, "-E", "-s", "-m", "engine.convert.pickles", str(source.resolve()), str(target.resolve())]
     ending: dict[str, str] | None = None
     # The child ends with its standard input, so it does not outlive this process.
@@ -95,11 +95,11 @@ def convert(source: Path, target: Path, say: Say) -> str:
     ) as child:
         assert child.stdout is not None
         for line in child.stdout:
-            said = json.loads(line)
-            if "words" in said:
-                say(said["words"], said["fraction"])
+            message = json.loads(line)
+            if "progress" in message:
+                say(message["progress"], message["fraction"])
             else:
-                ending = said
+                ending = message
     if ending is None:
         raise ModelProblem(
             f"Reading {source.name} was stopped: it asked for more memory or time than its size allows.",
@@ -112,31 +112,43 @@ def convert(source: Path, target: Path, say: Say) -> str:
 
 
 def main(source: Path, target: Path) -> None:
-    """The child's work; speaks in lines of JSON."""
+    """The child's work; writes lines of JSON."""
 
-    def tell(**said: object) -> None:
-        sys.stdout.write(json.dumps(said) + "\n")
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    def write(**message: object) -> None:
+        sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _check_sizes(source)
-        _lock_down(source, target)
-        left_out = _rewrite(source, target, lambda words, fraction: tell(words=words, fraction=fraction))
+        lock_down(source, target)
+        write(progress=READING, fraction=None)
+        weights, metadata, left_out = weights_of(source)
+        if not weights:
+            raise ModelProblem(f"{source.name} holds no weights.", "Choose another file.")
+        if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > 2 * source.stat().st_size:
+            raise ModelProblem(
+                f"{source.name} describes larger tensors than it holds.", "It is damaged, or made to harm."
+            )
+        metadata["converted_from"] = source.name
+        for fraction in write_tensors(target, weights, weights.values(), metadata):
+            write(progress=WRITING, fraction=fraction)
     except ModelProblem as problem:
-        tell(message=problem.message, hint=problem.hint)
+        write(message=problem.message, hint=problem.hint)
     except (MemoryError, OSError) as error:
-        tell(
+        write(
             message=f"{source.name} can't be converted: {str(error)[:200] or 'there is not enough memory'}.",
             hint="Free memory and disk space, or use another version of the model.",
         )
     else:
-        tell(left_out=left_out)
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+        notice = ""
+        if left_out:
+            notice = f"Left out: {', '.join(sorted(left_out)[:6])}."
+        write(left_out=notice)
 
 
 def _check_sizes(source: Path) -> None:
@@ -156,17 +168,17 @@ def _check_sizes(source: Path) -> None:
         )
 
 
-def _lock_down(source: Path, target: Path) -> None:
-    """From here on: no more memory, time or disk than the weights need, no network, no other file, no program."""
+def lock_down(source: Path, target: Path) -> None:
+    """Allow no more memory, time or disk than the weights need, no network, no other file, no program."""
     size = source.stat().st_size
     if sys.platform != "win32":
         import resource
 
-        seconds = _LEAST_S + size // _SLOWEST_BYTES_PER_S
+        seconds = _MINIMUM_S + size // _SLOWEST_BYTES_PER_S
         limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: seconds, resource.RLIMIT_FSIZE: 2 * size + 2**20}
         if sys.platform == "linux":
             pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-            limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + 3 * size + _ROOM_BYTES
+            limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + 3 * size + _TORCH_BYTES
         for limit, value in limits.items():
             resource.setrlimit(limit, (value, value))
     own = str(target)
@@ -179,23 +191,10 @@ def _lock_down(source: Path, target: Path) -> None:
     sys.addaudithook(refuse)
 
 
-def _rewrite(source: Path, target: Path, say: Say) -> str:
-    say(READING, None)
-    weights, notes, left_out = weights_of(source)
-    if not weights:
-        raise ModelProblem(f"{source.name} holds no weights.", "Choose another file.")
-    size = source.stat().st_size
-    if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > 2 * size:
-        raise ModelProblem(f"{source.name} describes larger tensors than it holds.", "It is damaged, or made to harm.")
-    for fraction in write_tensors(target, weights, weights.values(), {**notes, "converted_from": source.name}):
-        say(WRITING, fraction)
-    return f"Left out: {', '.join(sorted(left_out)[:6])}." if left_out else ""
+class _Ignored:
+    """Stands for a trainer's object: it takes any arguments and keeps only a table of parameters."""
 
-
-class _Nothing:
-    """What stands for a trainer's note: it takes any arguments and keeps only a table of parameters."""
-
-    def __new__(cls, *_: object) -> "_Nothing":
+    def __new__(cls, *_: object) -> "_Ignored":
         return super().__new__(cls)
 
     def __init__(self, *_: object) -> None:
@@ -206,29 +205,22 @@ class _Nothing:
         self.parameters = dict(found) if isinstance(found, dict) else {}
 
 
-def _read(source: Path) -> object:
-    stand_ins = [(_Nothing, name) for name in _NOTES_OF_TRAINERS]
+def _load_pickle(source: Path) -> object:
+    ignored = [(_Ignored, name) for name in _IGNORED_CLASSES]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals(ignored):
             return torch.load(source, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
-        named = f"names “{found[1][:80]}”, which could run code" if found else "holds more than weights"
+        problem = "holds more than weights"
+        if found:
+            problem = f"names “{found[1][:80]}”, which could run code"
         raise ModelProblem(
-            f"{source.name} {named}; it was not opened further.", "Use a version of the model as safetensors."
+            f"{source.name} {problem}; it was not opened further.", "Use a version of the model as safetensors."
         ) from None
-    except (
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        AssertionError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except (OSError, MemoryError):
+        raise  # says nothing of the file
+    except Exception as error:
         raise ModelProblem(
             f"{source.name} can't be read as a PyTorch file: {str(error).splitlines()[0][:150]}",
             "Download it again, or use a version as safetensors.",
@@ -236,78 +228,66 @@ def _read(source: Path) -> object:
 
 
 def weights_of(source: Path) -> tuple[dict[str, Tensor], dict[str, str], set[str]]:
-    """Tensors by name, notes worth keeping, and the names of what is neither.
+    """Tensors by name, values worth keeping as metadata, and the names of what is neither.
 
     Raises:
         ModelProblem: it can't be read, or names more than weights.
     """
-    data = _read(source)
-    notes: dict[str, str] = {}
+    data = _load_pickle(source)
+    metadata: dict[str, str] = {}
     left_out: set[str] = set()
     if isinstance(data, Mapping):
-        wrapping = next((name for name in _WRAPPINGS if _is_table(data.get(name))), None)
-        if wrapping:
-            notes = _notes_of(data)
-            left_out = {str(name) for name in data if name != wrapping and str(name) not in notes}
-            inner = data[wrapping]
-            data = _embedding(inner) if wrapping == "string_to_param" else inner
+        metadata = _metadata_of(data)
+        wrappers = [name for name in _WRAPPERS if isinstance(data.get(name), Mapping | _Ignored)]
+        if not wrappers:
+            data = {name: value for name, value in data.items() if name not in metadata}
         else:
-            notes = _notes_of(data)
-            data = {name: value for name, value in data.items() if name not in notes}
+            left_out = {str(name) for name in data if name != wrappers[0] and str(name) not in metadata}
+            inner = data[wrappers[0]]
+            if wrappers[0] == "string_to_param":  # of a textual inversion: one table of vectors
+                tables = inner.parameters if isinstance(inner, _Ignored) else inner
+                inner = {_EMBEDDING_NAME: next(iter(tables.values()))} if tables else {}
+            data = inner
+
     weights: dict[str, Tensor] = {}
-    for name, value in _flat(data, "", _NESTING):
+    for name, value in _flattened(data, "", _MOST_NESTING):
         if isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in STORABLE:
-            weights[_modern(name)] = value.detach()
+            if name.startswith("model_ema."):
+                left_out.add("the averaged copy (EMA)")
+            else:
+                # Layers of later hypernetworks by the names of the first ones.
+                layer = re.match(r"(\d+\.[01]\.)linear([12])\.", name)
+                if layer:
+                    name = f"{layer[1]}linear.{int(layer[2]) - 1}.{name[layer.end() :]}"
+                weights[name] = value.detach()
         else:
             left_out.add(name)
-    averaged = {name for name in weights if name.startswith("model_ema.")}
-    if averaged:
-        left_out.add("the averaged copy (EMA)")
-    return _named({name: tensor for name, tensor in weights.items() if name not in averaged}), notes, left_out
+    if len(weights) == 1:
+        # A file of one vector or a few, by the token that calls them, is a textual inversion of diffusers.
+        ((name, tensor),) = weights.items()
+        if "." not in name and tensor.dim() in (1, 2) and name != _EMBEDDING_NAME:
+            weights = {_EMBEDDING_NAME: tensor.reshape(-1, tensor.shape[-1])}
+    return weights, metadata, left_out
 
 
-def _named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A file of one vector or a few, by the word that calls them, is a textual inversion of diffusers."""
-    (name, tensor), *others = weights.items() or [("", torch.empty(0))]
-    if others or "." in name or tensor.dim() not in (1, 2) or name == _EMBEDDING:
-        return weights
-    return {_EMBEDDING: tensor.reshape(-1, tensor.shape[-1])}
-
-
-def _modern(name: str) -> str:
-    """A hypernetwork's layers, as the first ones of them were named."""
-    return re.sub(r"^(\d+\.[01]\.)linear([12])\.", lambda found: f"{found[1]}linear.{int(found[2]) - 1}.", name)
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping | _Nothing)
-
-
-def _embedding(table: object) -> dict[str, object]:
-    """One vector set of a textual inversion, by the name that safetensors files have for it."""
-    values = table.parameters if isinstance(table, _Nothing) else table
-    assert isinstance(values, Mapping)
-    return {_EMBEDDING: next(iter(values.values()))} if values else {}
-
-
-def _notes_of(data: Mapping[Any, object]) -> dict[str, str]:
-    """Words, numbers and lists of them beside the weights: how a hypernetwork is built, how long it was trained."""
-    notes = {}
+def _metadata_of(data: Mapping[Any, object]) -> dict[str, str]:
+    """Text, numbers and lists of them beside the weights: how a hypernetwork is built, how long it was trained."""
+    metadata = {}
     for name, value in data.items():
         if isinstance(name, str) and isinstance(value, str | int | float | bool | list | tuple | None):
             try:
                 text = value if isinstance(value, str) else json.dumps(value)
             except (TypeError, ValueError, RecursionError):
                 continue
-            if len(text) <= _NOTE_CHARACTERS:
-                notes[name] = text
-    return notes
+            if len(text) <= _METADATA_CHARACTERS:
+                metadata[name] = text
+    return metadata
 
 
-def _flat(data: object, prefix: str, depth: int) -> Iterator[tuple[str, object]]:
-    """Everything in tables and lists within each other, by its path."""
+def _flattened(data: object, prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+    """Everything in nested tables and lists, by its path."""
     inner: Mapping[Any, object] | None = None
-    if isinstance(data, _Nothing):
+    if isinstance(data, _Ignored):
         inner = data.parameters
     elif isinstance(data, Mapping):
         inner = data
@@ -317,7 +297,7 @@ def _flat(data: object, prefix: str, depth: int) -> Iterator[tuple[str, object]]
         yield prefix, data
         return
     for name, value in inner.items():
-        yield from _flat(value, f"{prefix}.{name}" if prefix else str(name), depth - 1)
+        yield from _flattened(value, f"{prefix}.{name}" if prefix else str(name), depth - 1)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ Onload = Callable[[str], nn.Module]  # by component: brings it to the device, if
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One chunk of a prompt. context: (1, tokens, width); pooled: (1, width) or None.
+    """One chunk of a prompt. prompt_embeds: (1, tokens, width); pooled: (1, width) or None.
 
     Attributes:
-        widths: Of the text encoders whose embeddings are concatenated in `context`, where there are several.
+        widths: Of the text encoders whose embeddings are concatenated in `prompt_embeds`, where there are several.
     """
 
-    context: Tensor
+    prompt_embeds: Tensor
     pooled: Tensor | None = None
     widths: tuple[int, ...] = ()
 
@@ -76,7 +76,7 @@ def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False
     """
 
     def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
-        inputs: dict[str, Any] = {"encoder_hidden_states": conditions.context, "return_dict": False}
+        inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds, "return_dict": False}
         added = dict(conditions.added or {})
         if residuals is not None:
             if residuals.mid_block is not None:

@@ -1,7 +1,7 @@
-"""controlnet-aux: detectors by the names of `catalog/preprocessors.py`. Loaded at the first use; a second or more.
+"""controlnet-aux: detectors by the names of `catalog/preprocessors.py`. Imported at the first use; a second or more.
 
-Their files are read from a folder, never fetched. Files of torch are read with weights only, so that they run
-no code.
+Their files are read from a folder, never downloaded. Files of torch are read with weights only, so that they run no
+code.
 """
 
 import random
@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 Options = Mapping[str, Any]
-Read = Callable[[int, float, float], dict[str, Any]]  # resolution, low, high -> arguments of the call
+Arguments = Callable[[int, float, float], dict[str, Any]]  # resolution, low, high -> arguments of the call
 
 
 def _both(resolution: int, low: float, high: float) -> dict[str, Any]:
@@ -30,11 +30,11 @@ def _detect_only(resolution: int, low: float, high: float) -> dict[str, Any]:
     return {"detect_resolution": resolution}
 
 
-def _named(low_name: str, high_name: str, kind: type) -> Read:
-    def read(resolution: int, low: float, high: float) -> dict[str, Any]:
+def _with_thresholds(low_name: str, high_name: str, kind: type) -> Arguments:
+    def arguments(resolution: int, low: float, high: float) -> dict[str, Any]:
         return {**_both(resolution, low, high), low_name: kind(low), high_name: kind(high)}
 
-    return read
+    return arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Detector:
 
     Attributes:
         load: Arguments of from_pretrained; None where it needs no files.
-        takes: How resolution and thresholds are called there.
-        choose: Of several results, the one that is meant.
+        arguments: Resolution and thresholds by its own parameter names.
+        choose: Of several results, the one that is wanted.
     """
 
     name: str
     load: Options | None = None
-    takes: Read = _both
+    arguments: Arguments = _both
     fixed: Options = field(default_factory=dict)
     choose: int | None = None
 
@@ -66,16 +66,16 @@ def _pose(*, body: bool = True, hand: bool = False, face: bool = False) -> Detec
     return Detector("OpenposeDetector", {}, fixed={"include_body": body, "include_hand": hand, "include_face": face})
 
 
-_LERES = _named("thr_a", "thr_b", float)
+_LERES = _with_thresholds("thr_a", "thr_b", float)
 DETECTORS: Mapping[str, Detector] = MappingProxyType(
     {
-        "canny": Detector("CannyDetector", None, _named("low_threshold", "high_threshold", int)),
+        "canny": Detector("CannyDetector", None, _with_thresholds("low_threshold", "high_threshold", int)),
         "lineart_standard": Detector("LineartStandardDetector", None, _detect_only),
         "shuffle": Detector("ContentShuffleDetector"),
         "lineart_realistic": Detector("LineartDetector", {}),
         "lineart_coarse": Detector("LineartDetector", {}, fixed={"coarse": True}),
         "lineart_anime": Detector("LineartAnimeDetector", {}),
-        "mlsd": Detector("MLSDdetector", {}, _named("thr_v", "thr_d", float)),
+        "mlsd": Detector("MLSDdetector", {}, _with_thresholds("thr_v", "thr_d", float)),
         "softedge_anyline": Detector("AnylineDetector", {"filename": "MTEED.pth"}, _detect_only),
         "softedge_teed": Detector("TEEDdetector", {"filename": "7_model.pth"}, _detect_only),
         "softedge_hed": _hed(),
@@ -112,37 +112,37 @@ def load(detector: Detector, folder: Path | None, device: torch.device) -> Any:
         kind = getattr(controlnet_aux, detector.name)
         if detector.load is None or folder is None:
             return kind()
-        made = kind.from_pretrained(str(folder), **detector.load)
-        return made.to(device) if hasattr(made, "to") and device.type == "cuda" else made
+        annotator = kind.from_pretrained(str(folder), **detector.load)
+        if hasattr(annotator, "to") and device.type == "cuda":
+            return annotator.to(device)
+        return annotator
 
 
 def annotate(
     detector: Detector, annotator: Any, pixels: np.ndarray, resolution: int, low: float, high: float
 ) -> np.ndarray:
-    """Run it. pixels: (H, W, 3), uint8. Chance is the same each time, so that a recipe makes its map again."""
-    arguments = {**detector.takes(resolution, low, high), **detector.fixed}
-    with _quietly(), _same_chance():
-        made = annotator(pixels, output_type="np", **arguments)
-    made = made if detector.choose is None else made[detector.choose]
-    return np.asarray(made.convert("RGB") if isinstance(made, Image.Image) else made)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """These libraries print, and warn of each other."""
-    with warnings.catch_warnings(), redirect_stdout(StringIO()), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _same_chance() -> Iterator[None]:
-    """Their chance comes from the libraries' own generators, which are given back as they were."""
+    """Run it. pixels: (H, W, 3), uint8. Random numbers are the same each time: a recipe repeats its control map."""
+    arguments = {**detector.arguments(resolution, low, high), **detector.fixed}
+    # Detectors draw from the global generators, whose states are restored.
     numbers, arrays = random.getstate(), np.random.get_state()
     random.seed(0)
     np.random.seed(0)
     try:
-        yield
+        with _quietly():
+            found = annotator(pixels, output_type="np", **arguments)
     finally:
         random.setstate(numbers)
         np.random.set_state(arrays)
+    if detector.choose is not None:
+        found = found[detector.choose]
+    if isinstance(found, Image.Image):
+        found = found.convert("RGB")
+    return np.asarray(found)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """These libraries print, and warn about each other."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,4 +1,4 @@
-"""The depth of a start picture, for depth-to-image models: a picture that was brought, or the model's own estimate."""
+"""The depth of an init image, for depth-to-image models: an uploaded depth image, or the model's own estimate."""
 
 from collections.abc import Mapping
 
@@ -17,16 +17,17 @@ _SIDE, _MEAN, _DEVIATION = 384, 0.5, 0.5
 
 
 @torch.inference_mode()
-def depth_of(recipe: Recipe, picture: Image.Image, bundle: Bundle, images: Mapping[str, bytes]) -> Tensor:
-    """Depth of the framed picture, (1, 1, h, w) at any size, float32, larger is nearer; only its order counts.
+def depth_of(recipe: Recipe, image: Image.Image, bundle: Bundle, images: Mapping[str, bytes]) -> Tensor:
+    """Depth of the inpaint region's image, (1, 1, h, w) at any size, float32, larger is nearer; only its order counts.
 
     Raises:
-        InvalidRecipe: none was brought, and the model's folder holds no estimator.
+        InvalidRecipe: none was uploaded, and the model's folder holds no estimator.
     """
     device = bundle.device.torch_device
     if recipe.init_image and recipe.init_image.depth:
-        brought = fit(open_input(recipe.init_image.depth, images).convert("L"), picture.size, recipe.init_image.resize)
-        return torch.from_numpy(np.asarray(brought, dtype=np.float32).copy())[None, None].to(device)
+        depth = open_input(recipe.init_image.depth, images).convert("L")
+        fitted = fit(depth, image.size, recipe.init_image.resize)
+        return torch.from_numpy(np.asarray(fitted, dtype=np.float32).copy())[None, None].to(device)
     estimator = bundle.onload("depth_estimator") if bundle.has("depth_estimator") else None
     if estimator is None:
         raise InvalidRecipe(
@@ -34,7 +35,7 @@ def depth_of(recipe: Recipe, picture: Image.Image, bundle: Bundle, images: Mappi
             "Add a depth picture (white is near).",
             field="init_image.depth",
         )
-    square = picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    square = image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
-    told = ((pixels - _MEAN) / _DEVIATION).to(device, next(estimator.parameters()).dtype)
-    return estimator(told).predicted_depth[None].float()
+    normalized = ((pixels - _MEAN) / _DEVIATION).to(device, next(estimator.parameters()).dtype)
+    return estimator(normalized).predicted_depth[None].float()

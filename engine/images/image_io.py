@@ -1,4 +1,4 @@
-"""Pictures as pixels: the studio's PNGs opened, brought to a size, filled in, put together. Knows no latents."""
+"""Images as pixels: the studio's PNGs opened, resized, filled in, blended. Knows no latents."""
 
 import io
 from collections.abc import Mapping
@@ -14,19 +14,18 @@ from contract.recipe import ImageRef
 from contract.values import BACKGROUND
 from contract.work import RawImage
 
-Pixels = np.ndarray  # (H, W, 3), uint8
 Shares = np.ndarray  # (H, W), float32, 0..1: how much of each pixel may change
 
 
 def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BACKGROUND) -> Image.Image:
-    """A picture of the work item as RGB; what is transparent has the background color.
+    """An image of the work item as RGB; what is transparent has the background color.
 
     Raises:
-        InvalidInput: the work item doesn't bring it, or its bytes are no PNG.
+        InvalidInput: it is missing in the work item, or its bytes are no PNG.
     """
     if ref.sha256 not in images:
         raise InvalidInput(
-            "A picture that the job works from did not reach the engine.", "Add it again.", code="input_gone"
+            "A picture that the job works from did not reach the engine.", "Add it again.", code="upload_gone"
         )
     try:
         with Image.open(io.BytesIO(images[ref.sha256]), formats=["PNG"]) as file:
@@ -36,14 +35,14 @@ def open_input(ref: ImageRef, images: Mapping[str, bytes], background: str = BAC
             return Image.alpha_composite(Image.new("RGBA", file.size, background), file).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         raise InvalidInput(
-            "A picture that the job works from can't be read.", "Add it again.", code="input_damaged"
+            "A picture that the job works from can't be read.", "Add it again.", code="upload_damaged"
         ) from None
 
 
 def fit(
     image: Image.Image, size: tuple[int, int], resize: str, resample: Image.Resampling = Image.Resampling.LANCZOS
 ) -> Image.Image:
-    """Bring a picture (RGB, or L for masks) to a size.
+    """Bring an image (RGB, or L for masks) to a size.
 
     Args:
         resize: "stretch"; "crop" (cover, then cut the rest off); "fill" (all of it, the border continued;
@@ -92,7 +91,7 @@ def _fill(pixels: Tensor, known: Tensor) -> Tensor:
 
 
 def blend(under: Image.Image, over: Image.Image, share: Shares) -> Image.Image:
-    """Put one picture over another of its size; where share is 0 the lower one comes back bit for bit."""
+    """Put one image over another of its size; where share is 0 the lower one comes back bit for bit."""
     below, above = np.asarray(under, dtype=np.float32), np.asarray(over, dtype=np.float32)
     mixed = below + (above - below) * share[..., None]
     return Image.fromarray(np.rint(mixed).clip(0, 255).astype(np.uint8))

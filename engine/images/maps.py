@@ -1,4 +1,4 @@
-"""Control maps that need no weights and no library of detectors: pixels to pixels. Loaded at the first use.
+"""Control maps that need no weights and no detector library: pixels to pixels. Imported at the first use.
 
 Each takes RGB pixels and its thresholds and gives pixels of the same size.
 Sources: the preprocessors of the field's ControlNet extensions, whose defaults these are.
@@ -43,9 +43,8 @@ def tile_resample(pixels: Pixels, factor: float, _: float) -> Pixels:
     small = (max(1, round(width / max(factor, 1))), max(1, round(height / max(factor, 1))))
     if small == (width, height):
         return pixels
-    return cv2.resize(
-        cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    smaller = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(smaller, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def recolor_luminance(pixels: Pixels, gamma: float, _: float) -> Pixels:

@@ -1,4 +1,4 @@
-"""Tiny decoders for live previews: TAESD (Bohan 2023, github.com/madebyollin/taesd) and alike, by diffusers' class."""
+"""Tiny decoders for live previews: TAESD (Bohan 2023, github.com/madebyollin/taesd) and kin, by diffusers' class."""
 
 import re
 import time
@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 _LAYER = re.compile(r"(?:(?:taesd_)?decoder\.)?(\d+)\.(.+)")  # TAESD's own names; its layer 0 clamps and has no weights
-_HOPELESS_S = 0.5  # no warming up takes so long
-_CORNER = 32  # latents a side
+_HOPELESS_S = 0.5  # no warm-up takes so long
+_CORNER = 32  # latents on each side
 
 
 @dataclass(slots=True)
 class TinyDecoder:
-    """Latents as the U-Net has them -> a picture, in milliseconds on a card.
+    """Latents as the U-Net has them -> an image, in milliseconds on a card.
 
     Attributes:
-        seconds: What a decode took, by shape of the latents.
+        seconds: How long a decode took, by shape of the latents.
     """
 
     module: nn.Module
@@ -34,21 +34,23 @@ class TinyDecoder:
         return self.module(latents.to(self.dtype)).float().add(1).div(2).clamp(0, 1)
 
     def is_quick(self, latents: Tensor, limit_s: float) -> bool:
-        """Whether a decode of this shape takes no longer; tried out once, after one that warms up.
+        """Whether a decode of this shape takes no longer; measured once, after a warm-up.
 
-        On a processor a large one would hold up the first picture: it is judged by a corner of it.
+        On a CPU large latents would delay the first image: a corner of them is decoded instead.
         """
         shape = tuple(latents.shape)
         if shape not in self.seconds:
-            tried = latents[..., :_CORNER, :_CORNER] if latents.device.type == "cpu" else latents
-            tries = []
+            sample = latents
+            if latents.device.type == "cpu":
+                sample = latents[..., :_CORNER, :_CORNER]
+            measured = []
             for _ in range(3):
                 began = time.perf_counter()
-                self.decode(tried)[0, 0, 0, 0].item()  # waits for the device
-                tries.append(time.perf_counter() - began)
-                if tries[-1] > _HOPELESS_S:
+                self.decode(sample)[0, 0, 0, 0].item()  # waits for the device
+                measured.append(time.perf_counter() - began)
+                if measured[-1] > _HOPELESS_S:
                     break
-            self.seconds[shape] = min(tries) * latents.numel() / tried.numel()
+            self.seconds[shape] = min(measured) * latents.numel() / sample.numel()
         return self.seconds[shape] <= limit_s
 
 
@@ -61,17 +63,16 @@ def load_tiny_decoder(path: Path, device: torch.device, dtype: torch.dtype) -> T
     if path.is_dir():
         whole = AutoencoderTiny.from_pretrained(path, local_files_only=True, torch_dtype=dtype)
     else:
-        tensors = {
-            _name_in_diffusers(name): tensor
-            for name, tensor in load_file(path).items()
-            if not name.startswith(("encoder.", "taesd_encoder."))
-        }
+        tensors = {}
+        for name, tensor in load_file(path).items():
+            if name.startswith(("encoder.", "taesd_encoder.")):
+                continue
+            layer = _LAYER.fullmatch(name)
+            if layer:
+                tensors[f"layers.{int(layer[1]) - 1}.{layer[2]}"] = tensor
+            else:
+                tensors[name.removeprefix("decoder.")] = tensor
         whole = AutoencoderTiny(latent_channels=tensors["layers.0.weight"].shape[1])
         whole.decoder.load_state_dict(tensors)
     decoder = whole.decoder.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return TinyDecoder(decoder, decoder.layers[0].in_channels, dtype)
-
-
-def _name_in_diffusers(name: str) -> str:
-    found = _LAYER.fullmatch(name)
-    return f"layers.{int(found[1]) - 1}.{found[2]}" if found else name.removeprefix("decoder.")

@@ -1,7 +1,7 @@
-"""Pictures made larger: by Pillow's filters, or by a model of kind "upscaler" in tiles that fade into each other.
+"""Upscales images: by Pillow's filters, or by a model of kind "upscaler" in tiles that fade into each other.
 
-Models are read by spandrel, which tells some forty architectures from their weights; imported when first needed. Its
-answer is kept (`catalog/detect/upscaler_answers.py`), so that the list of models knows it, too.
+Models are read by spandrel, which detects some forty architectures from their weights; imported when first needed. What
+it finds is kept (`catalog/detect/upscaler_answers.py`), so that the list of models knows it, too.
 """
 
 import warnings
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -39,7 +38,7 @@ class Upscalers:
     """Upscaling models on one device; the newest stays in memory.
 
     Attributes:
-        answers: What was found of files before, which is not tried again.
+        answers: What was found in files before, which is not tried again.
     """
 
     device: Device
@@ -56,14 +55,14 @@ class Upscalers:
         tile: int,
         overlap: int,
     ) -> Iterator[tuple[int, int, Image.Image | None]]:
-        """Upscale a picture; yields (tiles done, of how many, None) and last the picture at `size`.
+        """Upscale an image; yields (tiles done, of how many, None) and last the image at `size`.
 
         Args:
-            path: Where the model lies, if it is one.
+            path: Of the model, if it is one.
             tile, overlap: Pixels of the source.
         Raises:
             InvalidRecipe: no such upscaler.
-            ModelProblem: the model is none that upscales pictures.
+            ModelProblem: the model is none that upscales images.
             NoValidPicture: the numbers are not finite.
         """
         if isinstance(upscaler, str):
@@ -79,124 +78,111 @@ class Upscalers:
         boxes = tiles(image.size, tile, overlap)
         buffer = _TileBuffer(image.size, model.scale, overlap)
         for number, box in enumerate(boxes):
-            buffer.add(box, self._run(model, image.crop(box), upscaler.name))
+            pixels = torch.from_numpy(np.array(image.crop(box))).permute(2, 0, 1)[None].float() / 255
+            if model.input_channels == 1:
+                pixels = pixels.mean(1, keepdim=True)
+            with torch.inference_mode():
+                tile_made = model(pixels.to(device=model.device, dtype=model.dtype))[0].float().cpu()
+            if not tile_made.isfinite().all():
+                raise NoValidPicture(f"{upscaler.name} gave numbers that are no picture.", "The model may be damaged.")
+            buffer.add(box, tile_made.expand(3, -1, -1))
             if number + 1 < len(boxes):
                 yield number + 1, len(boxes), None
-        made = buffer.picture()
-        yield len(boxes), len(boxes), made if made.size == size else made.resize(size, Image.Resampling.LANCZOS)
-
-    @torch.inference_mode()
-    def _run(self, model: Any, patch: Image.Image, name: str) -> Tensor:
-        """One tile -> (3, H, W), float32, 0..1, on the CPU."""
-        pixels = torch.from_numpy(np.array(patch)).permute(2, 0, 1)[None].float() / 255
-        if model.input_channels == 1:
-            pixels = pixels.mean(1, keepdim=True)
-        made = model(pixels.to(device=model.device, dtype=model.dtype))[0].float().cpu()
-        if not made.isfinite().all():
-            raise NoValidPicture(f"{name} gave numbers that are no picture.", "The model may be damaged.")
-        return made.expand(3, -1, -1)
+        upscaled = buffer.image()
+        if upscaled.size != size:
+            upscaled = upscaled.resize(size, Image.Resampling.LANCZOS)
+        yield len(boxes), len(boxes), upscaled
 
     def clear(self) -> None:
-        """Let go of the model, after the memory ran out."""
+        """Release the model, after memory ran out."""
         self._newest = None
 
     def _model(self, ref: ModelRef, path: str | None) -> Any:
+        """The model, read at its first use; a file that was found to be none before isn't tried again."""
         if path is None:
             raise InvalidRecipe(
                 f"The work item names no file for the upscaler {ref.name}.", "Choose it again.", field="upscaler"
             )
         key = (path, ref.fingerprint)
-        if self._newest is None or self._newest[0] != key:
-            self._newest = None  # let go of the old one first
-            self._newest = (key, self._load(ref, Path(path)))
-        return self._newest[1]
-
-    def _load(self, ref: ModelRef, path: Path) -> Any:
-        """Read a model and remember what it is; a file that was found to be none before isn't tried again."""
-        before = self.answers.of(path)
+        if self._newest is not None and self._newest[0] == key:
+            return self._newest[1]
+        self._newest = None  # release the old one first
+        file = Path(path)
+        before = self.answers.of(file)
         if before is not None and before.problem:
             raise ModelProblem(f"{ref.name} {before.problem}", before.hint)
         try:
-            found = _read(path, ref.name)
+            model = read_upscaler(file, ref.name)
         except ModelProblem as error:
-            if path.exists() and not isinstance(error, UnreadableModel):
-                self.answers.keep(path, Answer(problem=error.message.removeprefix(f"{ref.name} "), hint=error.hint))
+            if file.exists() and not isinstance(error, UnreadableModel):
+                self.answers.keep(file, Answer(problem=error.message.removeprefix(f"{ref.name} "), hint=error.hint))
             raise
-        self.answers.keep(path, Answer(detail=f"{found.architecture.name} ×{found.scale}"))
-        half = self.device.dtype if self.device.dtype == torch.float16 and found.supports_half else torch.float32
-        return found.to(self.device.torch_device, half).eval()
+        self.answers.keep(file, Answer(detail=f"{model.architecture.name} ×{model.scale}"))
+        dtype = torch.float32
+        if self.device.dtype == torch.float16 and model.supports_half:
+            dtype = torch.float16
+        self._newest = (key, model.to(self.device.torch_device, dtype).eval())
+        return self._newest[1]
 
 
-def _detected(path: Path, name: str) -> tuple[Any, str]:
-    """The architecture that spandrel tells from the names of a file's tensors, and what stands before all of them.
+def read_upscaler(path: Path, name: str) -> Any:
+    """A file as a network from images to images.
 
     Raises:
-        ModelProblem: it knows none; names the file.
+        ModelProblem: it is none, or needs more than an image; names the file and the architecture.
     """
-    from spandrel import MAIN_REGISTRY
+    from spandrel import MAIN_REGISTRY, ImageModelDescriptor
 
+    # spandrel detects the architecture from the names of the tensors, without their prefix.
+    architecture = None
     names = list(read_header(path))
     for prefix in unwrapped(names):
         state = {one.removeprefix(prefix): None for one in names}
         for support in MAIN_REGISTRY.architectures("detection"):
-            if support.detect(state):
-                return support.architecture, prefix
-    raise ModelProblem(
-        f"{name} is no upscaler that is known here.",
-        "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.",
-    )
-
-
-def _read(path: Path, name: str) -> Any:
-    """A file as a network from pictures to pictures.
-
-    Raises:
-        ModelProblem: it is none, or needs more than a picture; names the file and the architecture.
-    """
-    from spandrel import ImageModelDescriptor
-
-    architecture, prefix = _detected(path, name)
+            if architecture is None and support.detect(state):
+                architecture = support.architecture
+        if architecture is not None:
+            break
+    else:
+        raise ModelProblem(
+            f"{name} is no upscaler that is known here.",
+            "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.",
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
-            found = architecture.load({one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()})
-    except (
-        SafetensorError,
-        LookupError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        ArithmeticError,
-    ) as error:
-        if is_out_of_memory(error):  # that says nothing of the file
+            tensors = {one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()}
+            model = architecture.load(tensors)
+    except OSError:
+        raise  # says nothing of the file's content
+    except Exception as error:
+        if is_out_of_memory(error):  # says nothing of the file
             raise
         raise ModelProblem(
             f"{name} has the names of {architecture.name}, and weights that don't fit them.",
             "Download it again, or use another upscaler.",
         ) from None
-    if not isinstance(found, ImageModelDescriptor):
+    if not isinstance(model, ImageModelDescriptor):
         raise ModelProblem(
             f"{name} is {architecture.name}, which needs more than a picture to work on.", "Use another upscaler."
         )
-    if found.purpose == "FaceSR":
+    if model.purpose == "FaceSR":
         raise ModelProblem(f"{name} is {architecture.name}, which works on faces alone.", "Use another upscaler.")
-    if found.input_channels not in _CHANNELS or found.output_channels not in _CHANNELS:
+    if model.input_channels not in _CHANNELS or model.output_channels not in _CHANNELS:
         raise ModelProblem(
-            f"{name} is {architecture.name} for pictures of {found.input_channels} channels; 1 and 3 are supported.",
+            f"{name} is {architecture.name} for pictures of {model.input_channels} channels; 1 and 3 are supported.",
             "Use another upscaler.",
         )
-    return found
+    return model
 
 
 def tiles(size: tuple[int, int], tile: int, overlap: int) -> Tiles:
-    """Boxes that cover a picture, each of at most tile × tile, sharing at least `overlap` pixels."""
-    return [
-        (left, top, right, bottom)
-        for top, bottom in _spans(size[1], tile, overlap)
-        for left, right in _spans(size[0], tile, overlap)
-    ]
+    """Boxes that cover an image, each of at most tile × tile, sharing at least `overlap` pixels."""
+    boxes = []
+    for top, bottom in _spans(size[1], tile, overlap):
+        for left, right in _spans(size[0], tile, overlap):
+            boxes.append((left, top, right, bottom))
+    return boxes
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
@@ -216,12 +202,12 @@ class _TileBuffer:
         self._sum = np.zeros((size[1] * scale, size[0] * scale, 3), np.float32)
         self._weight = np.zeros((size[1] * scale, size[0] * scale, 1), np.float32)
 
-    def add(self, box: tuple[int, int, int, int], made: Tensor) -> None:
+    def add(self, box: tuple[int, int, int, int], upscaled: Tensor) -> None:
         left, top, right, bottom = (side * self._scale for side in box)
         across = self._ramp(box[0] > 0, box[2] < self._size[0], right - left)
         down = self._ramp(box[1] > 0, box[3] < self._size[1], bottom - top)
         weight = (down[:, None] * across[None, :])[..., None]
-        self._sum[top:bottom, left:right] += made.permute(1, 2, 0).numpy() * weight
+        self._sum[top:bottom, left:right] += upscaled.permute(1, 2, 0).numpy() * weight
         self._weight[top:bottom, left:right] += weight
 
     def _ramp(self, fades_in: bool, fades_out: bool, length: int) -> np.ndarray:
@@ -234,5 +220,5 @@ class _TileBuffer:
             ramp[-reach:] = np.minimum(ramp[-reach:], slope[::-1])
         return ramp
 
-    def picture(self) -> Image.Image:
+    def image(self) -> Image.Image:
         return Image.fromarray(np.rint(self._sum / self._weight * 255).clip(0, 255).astype(np.uint8))

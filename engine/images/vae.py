@@ -1,4 +1,4 @@
-"""Between pictures and latents, and never a black one for a success. Large ones go through the VAE in tiles."""
+"""The VAE: images to latents and back, never a black image for a success. Large ones go through it in tiles."""
 
 import logging
 import traceback
@@ -18,29 +18,31 @@ from engine.models.manager import Bundle
 
 TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
 _TILE = 768  # pixels
-_FACTOR = 8  # pixels a latent
+VAE_FACTOR = 8  # pixels on each side of a latent
 _TENSORS_AT_ONCE = 13  # of the widest layers, about 3.5 GB for 1024 × 1024 in half precision
 
 log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def encode(picture: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool = True) -> Tensor:
-    """A picture's latents: the most likely ones, so that nothing is left to chance.
+def encode(image: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool = True) -> Tensor:
+    """An image's latents: the mode of the VAE's distribution, so that nothing is random.
 
     Args:
-        picture: RGB, sides multiples of 8; or such pixels, (H, W, 3) of 0..255.
-        is_scaled: As the U-Net sees them; else as the VAE gives them.
+        image: RGB, sides multiples of 8; or such pixels, (H, W, 3) of 0..255.
+        is_scaled: As the U-Net takes them; else as the VAE gives them.
     Returns:
         (1, C, h, w), float32.
     Raises:
         NoValidPicture: the numbers are not finite.
     """
     vae = bundle.onload("vae")
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     height, width = pixels.shape[-2:]
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
-    latents = _sparing(vae, lambda: vae.encode(pixels, return_dict=False)[0].mode().float(), width * height, bundle)
+    latents = _whole_or_tiled(
+        vae, lambda: vae.encode(pixels, return_dict=False)[0].mode().float(), width * height, bundle
+    )
     if not latents.isfinite().all():
         raise NoValidPicture(f"The VAE of {bundle.ref.name} can't take this picture.", "Use another VAE or model.")
     return scale(latents, vae.config) if is_scaled else latents
@@ -53,15 +55,15 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     Args:
         latents: (1, C, h, w), float32, in the sampler's final space (noise-free).
     Returns:
-        The picture, and whether the VAE had to be run once more in float32.
+        The image, and whether the VAE had to be run once more in float32.
     Raises:
         NoValidPicture: the numbers are not finite even so.
     """
     vae = bundle.onload("vae")
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
-    area = scaled.shape[-1] * scaled.shape[-2] * _FACTOR**2
-    pixels = _sparing(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
+    area = scaled.shape[-1] * scaled.shape[-2] * VAE_FACTOR**2
+    pixels = _whole_or_tiled(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
         log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
@@ -71,11 +73,15 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
             f"The VAE of {bundle.ref.name} gave numbers that are no picture.",
             "Use another VAE or model; this one may be damaged.",
         )
-    return _to_image(pixels), is_retry
+    # (1, 3, H, W) of -1..1 -> 8 bits, rounded as the stock pipelines do.
+    rounded = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+    height, width = rounded.shape[1:]
+    image = RawImage(width, height, rounded.permute(1, 2, 0).contiguous().cpu().numpy().tobytes())
+    return image, is_retry
 
 
-def _sparing(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
-    """Run the VAE whole if there is room, else in tiles; and in tiles once the room turns out not to suffice."""
+def _whole_or_tiled(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
+    """Run the VAE whole if there is enough memory, else in tiles; and in tiles when memory runs out."""
     need = working_bytes(vae, pixels, bundle.device.vae_dtype)
     if pixels < TILED_FROM and need < free_bytes(bundle.device):
         try:
@@ -86,29 +92,29 @@ def _sparing(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: int, bund
             traceback.clear_frames(error.__traceback__)
             log.warning("the VAE of %s ran out of memory at %d pixels and works in tiles", bundle.ref.name, pixels)
         release()
-    with _tiling(vae):
+    with tiling(vae):
         return work()
 
 
 def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
-    """What a VAE needs beside its weights for a picture, roughly: its widest layers at full size. An estimate."""
+    """What a VAE needs beside its weights for an image, roughly: its widest layers at full size. An estimate."""
     channels = vae.config.block_out_channels[0]
     return int(pixels * channels * dtype.itemsize * _TENSORS_AT_ONCE)
 
 
 @contextmanager
-def _tiling(vae: torch.nn.Module) -> Iterator[None]:
-    """Within it, a VAE works in tiles: memory for one instead of all."""
-    vae.enable_tiling()
-    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // _FACTOR
+def tiling(vae: torch.nn.Module) -> Iterator[None]:
+    """While it lasts, a VAE works in tiles: memory for one instead of all."""
+    vae.enabletiling()
+    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // VAE_FACTOR
     try:
         yield
     finally:
-        vae.disable_tiling()
+        vae.disabletiling()
 
 
 def scale(latents: Tensor, config: object) -> Tensor:
-    """Latents as the VAE gives them -> as the U-Net sees them."""
+    """Latents as the VAE gives them -> as the U-Net takes them."""
     mean, std = _statistics(latents, config)
     if mean is not None and std is not None:
         return (latents - mean) / std * config.scaling_factor
@@ -116,7 +122,7 @@ def scale(latents: Tensor, config: object) -> Tensor:
 
 
 def unscale(latents: Tensor, config: object) -> Tensor:
-    """Latents as the U-Net sees them -> as the VAE does."""
+    """Latents as the U-Net gives them -> as the VAE takes them."""
     mean, std = _statistics(latents, config)
     if mean is not None and std is not None:
         return latents * std / config.scaling_factor + mean
@@ -127,7 +133,8 @@ def _statistics(latents: Tensor, config: object) -> tuple[Tensor | None, Tensor 
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is None or std is None:
         return None, None
-    return tuple(torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
+    mean, std = (torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
+    return mean, std
 
 
 def _decode_in_float32(latents: Tensor, vae: torch.nn.Module) -> Tensor:
@@ -141,10 +148,3 @@ def _decode_in_float32(latents: Tensor, vae: torch.nn.Module) -> Tensor:
     if vae.post_quant_conv is not None:
         value = call(vae.post_quant_conv, value)
     return call(vae.decoder, value)
-
-
-def _to_image(pixels: Tensor) -> RawImage:
-    """(1, 3, H, W) of -1..1 -> 8 bits, rounded as the stock pipelines do."""
-    rounded = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
-    height, width = rounded.shape[1:]
-    return RawImage(width, height, rounded.permute(1, 2, 0).contiguous().cpu().numpy().tobytes())

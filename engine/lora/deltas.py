@@ -18,11 +18,11 @@ from torch import Tensor
 Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 
-_TILE_NUMBERS = 2**21  # of a weight at a time: 8 MiB of float32
+_TILE_ELEMENTS = 2**21  # of a weight at a time: 8 MiB of float32
 
 
 class ShapeMismatch(Exception):
-    """A layer that is incomplete or of another shape; says what, without the file's name."""
+    """A layer is incomplete or of another shape; the message says how, without the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,209 +35,215 @@ class LowRank:
 
     def add_to(self, total: Tensor, base: Tensor, strength: float) -> None:
         """Add to a contiguous total, in place."""
-        _flat(total).addmm_(self.up, self.down, alpha=self.scale * strength)
+        _as_matrix(total).addmm_(self.up, self.down, alpha=self.scale * strength)
 
-    def lay_on(self, base: Tensor, strength: float, total: Tensor) -> None:
-        """Write base and this into a contiguous total of any precision.
+    def write_sum(self, base: Tensor, strength: float, out: Tensor) -> None:
+        """Write base and this delta into a contiguous tensor of any precision.
 
-        On a CPU a few rows at a time, so that what lies between in float32 stays in its cache: in bfloat16 half
-        the time of a whole weight, in float32 the same. Smaller tiles lose that to waiting threads.
+        On a CPU a few rows at a time, so that the float32 intermediate stays in the cache: in bfloat16 half the time
+        of a whole weight, in float32 the same. Smaller tiles lose that to waiting threads.
         """
-        source, target, alpha = _flat(base), _flat(total), self.scale * strength
-        rows = max(1, _TILE_NUMBERS // source.shape[1]) if source.device.type == "cpu" else source.shape[0]
-        for own, up, room in zip(source.split(rows), self.up.split(rows), target.split(rows), strict=True):
-            if room.dtype == torch.float32:
-                torch.addmm(own.float(), up, self.down, alpha=alpha, out=room)
+        source, target, alpha = _as_matrix(base), _as_matrix(out), self.scale * strength
+        row_count = source.shape[0]
+        if source.device.type == "cpu":
+            row_count = max(1, _TILE_ELEMENTS // source.shape[1])
+        tiles = zip(source.split(row_count), self.up.split(row_count), target.split(row_count), strict=True)
+        for base_rows, up_rows, out_rows in tiles:
+            if out_rows.dtype == torch.float32:
+                torch.addmm(base_rows.float(), up_rows, self.down, alpha=alpha, out=out_rows)
             else:
-                room.copy_(torch.addmm(own.float(), up, self.down, alpha=alpha))
+                out_rows.copy_(torch.addmm(base_rows.float(), up_rows, self.down, alpha=alpha))
 
 
 @dataclass(frozen=True, slots=True)
 class FullDelta:
-    """A change as large as the weight, or one that depends on it: made when it is needed, so it is never kept."""
+    """A delta as large as the weight, or one that depends on it: computed when it is needed, never kept."""
 
-    change: Callable[[Tensor], Tensor]  # from the weight (float32) to what is added to it
+    delta: Callable[[Tensor], Tensor]  # from the weight (float32) to what is added to it
 
     def add_to(self, total: Tensor, base: Tensor, strength: float) -> None:
         """Add to a total, in place."""
-        total.add_(self.change(base).reshape(total.shape), alpha=strength)
+        total.add_(self.delta(base).reshape(total.shape), alpha=strength)
 
 
-Change = LowRank | FullDelta
+Delta = LowRank | FullDelta
 
 
-def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str, Change]:
-    """What a layer changes: its weight, its bias or both, by these names.
+def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str, Delta]:
+    """What a layer adds to its weight, its bias or both, by these names.
 
     Args:
-        tensors: By role, as of `lora_keys.Layer`.
+        tensors: By role, as of `keys.Layer`.
         shape: Of the layer's weight.
         device: Where it is computed.
     Raises:
-        Unfit: a tensor is missing, or the shapes make no such weight.
+        ShapeMismatch: a tensor is missing, or the shapes make no such weight.
     """
-    here = {role: tensor.to(device=device, dtype=torch.float32) for role, tensor in tensors.items()}
-    found: dict[str, Change] = {}
-    if weight := _weight_change(here, shape):
-        lengths = here.get("magnitude", here.get("dora_scale"))
-        found["weight"] = weight if lengths is None else _with_lengths(weight, lengths, "magnitude" in here, shape)
-    if "diff_b" in here:
-        bias = here["diff_b"]
+    roles = {role: tensor.to(device=device, dtype=torch.float32) for role, tensor in tensors.items()}
+    deltas: dict[str, Delta] = {}
+    weight: Delta | None = None
+    if "down" in roles or "up" in roles:
+        weight = _low_rank(roles, shape)
+    elif any(role.startswith("hada_") for role in roles):
+        weight = _full(_hadamard(roles), shape)
+    elif any(role.startswith("lokr_") for role in roles):
+        weight = _full(_kronecker(roles), shape)
+    elif "diff" in roles:
+        weight = _full(roles["diff"], shape)
+    elif "factor" in roles:
+        factor, axis = roles["factor"], 1 if _required(roles, "on_input") else 0
+        if len(shape) < 2 or factor.numel() != shape[axis]:
+            raise ShapeMismatch(f"it scales {factor.numel()} channels and the model’s layer is {_shape_text(shape)}")
+        broadcast = [1] * len(shape)
+        broadcast[axis] = -1
+        weight = FullDelta(lambda base: base * factor.reshape(broadcast))
+    if weight is not None:
+        lengths = roles.get("magnitude", roles.get("dora_scale"))
+        if lengths is not None:
+            weight = _dora(weight, lengths, "magnitude" in roles, shape)
+        deltas["weight"] = weight
+    if "diff_b" in roles:
+        bias = roles["diff_b"]
         if bias.numel() != shape[0]:
             raise ShapeMismatch(f"its bias has {bias.numel()} numbers and the model’s {shape[0]}")
-        found["bias"] = FullDelta(lambda base: bias)
-    return found
+        deltas["bias"] = FullDelta(lambda base: bias)
+    return deltas
 
 
-def merged(base: Tensor, deltas: list[tuple[Change, float]], room: Tensor | None = None) -> Tensor:
-    """A weight with all its changes, contiguous; added up in float32, rounded once.
+def merged(base: Tensor, deltas: list[tuple[Delta, float]], out: Tensor | None = None) -> Tensor:
+    """A weight with all its deltas, contiguous; added up in float32, rounded once.
 
     Args:
         base: The weight, of any precision; it stays as it is.
-        changes: Each with its strength; at least one.
-        room: Where the result may be written, in its precision; contiguous, none of base's memory. None makes
+        deltas: Each with its strength; at least one.
+        out: Where the result may be written, in its precision; contiguous, sharing no memory with base. None makes
             float32.
     """
     (first, strength), *others = deltas
     if isinstance(first, LowRank) and not others:
-        total = torch.empty(base.shape, dtype=torch.float32, device=base.device) if room is None else room
-        first.lay_on(base, strength, total)
-        return total
+        result = torch.empty(base.shape, dtype=torch.float32, device=base.device) if out is None else out
+        first.write_sum(base, strength, result)
+        return result
     base = base.float()
-    total = (
-        torch.empty(base.shape, dtype=torch.float32, device=base.device)
-        if room is None or room.dtype != torch.float32
-        else room
-    )
+    if out is not None and out.dtype == torch.float32:
+        total = out
+    else:
+        total = torch.empty(base.shape, dtype=torch.float32, device=base.device)
     if isinstance(first, LowRank):
-        first.lay_on(base, strength, total)
+        first.write_sum(base, strength, total)
     else:
         total.copy_(base)
         first.add_to(total, base, strength)
-    for change, strength in others:
-        change.add_to(total, base, strength)
-    return total if room is None or room is total else room.copy_(total)
+    for delta, strength in others:
+        delta.add_to(total, base, strength)
+    if out is None or out is total:
+        return total
+    return out.copy_(total)
 
 
-def _weight_change(here: Tensors, shape: Shape) -> Change | None:
-    if "down" in here or "up" in here:
-        return _low_rank(here, shape)
-    if any(role.startswith("hada_") for role in here):
-        return _fitting(_hadamard(here), shape)
-    if any(role.startswith("lokr_") for role in here):
-        return _fitting(_kronecker(here), shape)
-    if "diff" in here:
-        return _fitting(here["diff"], shape)
-    if "factor" in here:
-        return _scaled_rows(_need(here, "factor"), bool(_need(here, "on_input")), shape)
-    return None
-
-
-def _low_rank(here: Tensors, shape: Shape) -> Change:
-    up, down = _need(here, "up"), _need(here, "down")
+def _low_rank(roles: Tensors, shape: Shape) -> Delta:
+    up, down = _required(roles, "up"), _required(roles, "down")
     if min(up.dim(), down.dim()) < 2:
-        raise ShapeMismatch(f"its matrices are {_by(up.shape)} and {_by(down.shape)}")
-    scale = _scale(here, down.shape[0])
-    if "mid" in here:
-        return _fitting(_tucker(here["mid"], up.flatten(1).T, down.flatten(1)) * scale, shape)
+        raise ShapeMismatch(f"its matrices are {_shape_text(up.shape)} and {_shape_text(down.shape)}")
+    scale = _scale(roles, down.shape[0])
+    if "mid" in roles:
+        return _full(_tucker(roles["mid"], up.flatten(1).T, down.flatten(1)) * scale, shape)
     up, down = up.flatten(1), down.flatten(1)
-    if up.shape[1] != down.shape[0] or (up.shape[0], down.shape[1]) != _matrix(shape):
-        raise ShapeMismatch(
-            f"it is made for {_by((up.shape[0], down.shape[1]))} and the model’s is {_by(_matrix(shape))}"
-        )
+    theirs = (up.shape[0], down.shape[1])
+    ours = (shape[0], torch.Size(shape[1:]).numel())
+    if up.shape[1] != down.shape[0] or theirs != ours:
+        raise ShapeMismatch(f"it is made for {_shape_text(theirs)} and the model’s is {_shape_text(ours)}")
     return LowRank(up, down, scale)
 
 
-def _hadamard(here: Tensors) -> Tensor:
+def _hadamard(roles: Tensors) -> Tensor:
+    """LoHa."""
     halves = []
     for half in ("1", "2"):
-        a, b = _need(here, f"hada_w{half}_a"), _need(here, f"hada_w{half}_b")
-        core = here.get(f"hada_t{half}")
+        a, b = _required(roles, f"hada_w{half}_a"), _required(roles, f"hada_w{half}_b")
+        core = roles.get(f"hada_t{half}")
         halves.append(_product(a, b) if core is None else _tucker(core, a, b))
-    if halves[0].shape != halves[1].shape:
-        raise ShapeMismatch(f"its halves are {_by(halves[0].shape)} and {_by(halves[1].shape)}")
-    return halves[0] * halves[1] * _scale(here, _need(here, "hada_w1_b").shape[0])
+    first, second = halves
+    if first.shape != second.shape:
+        raise ShapeMismatch(f"its halves are {_shape_text(first.shape)} and {_shape_text(second.shape)}")
+    return first * second * _scale(roles, _required(roles, "hada_w1_b").shape[0])
 
 
-def _kronecker(here: Tensors) -> Tensor:
-    rank = next((here[role].shape[0] for role in ("lokr_w1_b", "lokr_w2_b") if role in here), None)
-    first, second = (_factor(here, half) for half in ("lokr_w1", "lokr_w2"))
+def _kronecker(roles: Tensors) -> Tensor:
+    """LoKr; each factor is whole, or a product, or (for kernels) a Tucker product."""
+    factors = []
+    for name in ("lokr_w1", "lokr_w2"):
+        if name in roles:
+            factors.append(roles[name])
+            continue
+        a, b = _required(roles, f"{name}_a"), _required(roles, f"{name}_b")
+        if name == "lokr_w2" and "lokr_t2" in roles:
+            factors.append(_tucker(roles["lokr_t2"], a, b))
+        else:
+            factors.append(_product(a, b))
+    first, second = factors
     if min(first.dim(), second.dim()) < 2:
-        raise ShapeMismatch(f"its factors are {_by(first.shape)} and {_by(second.shape)}")
-    made = torch.kron(first.flatten(1), second.flatten(1))
-    return made if rank is None else made * _scale(here, rank)
-
-
-def _factor(here: Tensors, name: str) -> Tensor:
-    if name in here:
-        return here[name]
-    a, b = _need(here, f"{name}_a"), _need(here, f"{name}_b")
-    return _tucker(here["lokr_t2"], a, b) if name == "lokr_w2" and "lokr_t2" in here else _product(a, b)
+        raise ShapeMismatch(f"its factors are {_shape_text(first.shape)} and {_shape_text(second.shape)}")
+    product = torch.kron(first.flatten(1), second.flatten(1))
+    for role in ("lokr_w1_b", "lokr_w2_b"):
+        if role in roles:
+            return product * _scale(roles, roles[role].shape[0])
+    return product  # whole factors have no rank, and no alpha
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     if a.dim() != 2 or b.dim() < 2 or a.shape[1] != b.shape[0]:
-        raise ShapeMismatch(f"its matrices are {_by(a.shape)} and {_by(b.shape)}")
+        raise ShapeMismatch(f"its matrices are {_shape_text(a.shape)} and {_shape_text(b.shape)}")
     return a @ b.flatten(1)
 
 
 def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """core (rank, rank, kh, kw), a (rank, out), b (rank, in) -> (out, in, kh, kw)."""
     if (core.dim(), a.dim(), b.dim()) != (4, 2, 2) or core.shape[:2] != (a.shape[0], b.shape[0]):
-        raise ShapeMismatch(f"its matrices are {_by(a.shape)}, {_by(core.shape)} and {_by(b.shape)}")
+        shapes = f"{_shape_text(a.shape)}, {_shape_text(core.shape)} and {_shape_text(b.shape)}"
+        raise ShapeMismatch(f"its matrices are {shapes}")
     return torch.einsum("ijkl,io,jn->onkl", core, a, b)
 
 
-def _scaled_rows(factor: Tensor, is_on_input: bool, shape: Shape) -> Change:
-    if len(shape) < 2 or factor.numel() != shape[1 if is_on_input else 0]:
-        raise ShapeMismatch(f"it scales {factor.numel()} channels and the model’s layer is {_by(shape)}")
-    place = [1] * len(shape)
-    place[1 if is_on_input else 0] = -1
-    return FullDelta(lambda base: base * factor.reshape(place))
-
-
-def _with_lengths(change: Change, magnitude: Tensor, is_by_rows: bool, shape: Shape) -> Change:
-    """DoRA: the changed weight's rows get lengths of their own; in older files of LyCORIS its columns."""
+def _dora(delta: Delta, magnitude: Tensor, is_by_rows: bool, shape: Shape) -> Delta:
+    """The changed weight's rows get lengths of their own; in older files of LyCORIS its columns."""
     on_rows = is_by_rows or magnitude.dim() < 2 or magnitude.shape[0] == magnitude.numel()
-    if len(shape) < 2 or magnitude.numel() != shape[0 if on_rows else 1]:
-        raise ShapeMismatch(f"it has {magnitude.numel()} lengths and the model’s layer is {_by(shape)}")
-    over = [axis for axis in range(len(shape)) if axis != (0 if on_rows else 1)]
-    place = [1] * len(shape)
-    place[0 if on_rows else 1] = -1
+    kept_axis = 0 if on_rows else 1
+    if len(shape) < 2 or magnitude.numel() != shape[kept_axis]:
+        raise ShapeMismatch(f"it has {magnitude.numel()} lengths and the model’s layer is {_shape_text(shape)}")
+    norm_axes = [axis for axis in range(len(shape)) if axis != kept_axis]
+    broadcast = [1] * len(shape)
+    broadcast[kept_axis] = -1
 
     def decomposed(base: Tensor) -> Tensor:
-        whole = merged(base, [(change, 1.0)])
-        lengths = torch.linalg.vector_norm(whole, dim=over, keepdim=True)
-        return whole * (magnitude.reshape(place) / lengths.clamp_min(torch.finfo(torch.float32).eps)) - base
+        whole = merged(base, [(delta, 1.0)])
+        lengths = torch.linalg.vector_norm(whole, dim=norm_axes, keepdim=True)
+        return whole * (magnitude.reshape(broadcast) / lengths.clamp_min(torch.finfo(torch.float32).eps)) - base
 
     return FullDelta(decomposed)
 
 
-def _fitting(change: Tensor, shape: Shape) -> Change:
-    if change.numel() != torch.Size(shape).numel() or change.shape[0] != shape[0]:
-        raise ShapeMismatch(f"it is made for {_by(change.shape)} and the model’s is {_by(shape)}")
-    return FullDelta(lambda base: change)
+def _full(delta: Tensor, shape: Shape) -> Delta:
+    if delta.numel() != torch.Size(shape).numel() or delta.shape[0] != shape[0]:
+        raise ShapeMismatch(f"it is made for {_shape_text(delta.shape)} and the model’s is {_shape_text(shape)}")
+    return FullDelta(lambda base: delta)
 
 
-def _scale(here: Tensors, rank: int) -> float:
+def _scale(roles: Tensors, rank: int) -> float:
     if not rank:
         raise ShapeMismatch("its rank is 0")
-    return float(here["alpha"].flatten()[0]) / rank if "alpha" in here else 1.0
+    return float(roles["alpha"].flatten()[0]) / rank if "alpha" in roles else 1.0
 
 
-def _need(here: Tensors, role: str) -> Tensor:
-    if role not in here:
+def _required(roles: Tensors, role: str) -> Tensor:
+    if role not in roles:
         raise ShapeMismatch(f"“{role}” is missing")
-    return here[role]
+    return roles[role]
 
 
-def _matrix(shape: Shape) -> tuple[int, int]:
-    return shape[0], torch.Size(shape[1:]).numel()
-
-
-def _flat(tensor: Tensor) -> Tensor:
+def _as_matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[0], -1)
 
 
-def _by(shape: Shape) -> str:
+def _shape_text(shape: Shape) -> str:
     return "×".join(map(str, shape)) or "a single number"

@@ -4,7 +4,7 @@ How files spell them is in `catalog/detect/lora_names.py`; here a path is found 
 have.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -17,10 +17,11 @@ _PROJECTIONS = (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("ou
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What a file holds for one module of a part.
+    """What a file holds for one module of a component.
 
     Attributes:
-        first_name: The first programs' name of a U-Net's module, by which blocks are counted; else empty.
+        part: The component.
+        ldm_name: The LDM name of a U-Net's module, by which blocks are counted; else empty.
         tensors: By role: down, up, mid, alpha, magnitude (peft's DoRA), dora_scale (LyCORIS'), hada_…, lokr_…, diff,
             diff_b, factor, on_input.
     """
@@ -32,11 +33,11 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A file's layers that are in the model, and how many places it names in all.
+class MatchedLayers:
+    """A file's layers that are in the model, and the keys that are not.
 
     Attributes:
-        strangers: Places (or whole names) that the model has none for.
+        unmatched: Keys (without their roles) for which the model has no module.
         other_kind: The kind of a file that is not run; else empty.
     """
 
@@ -46,45 +47,47 @@ class Parsed:
 
     @property
     def total(self) -> int:
-        """Places the file names."""
+        """Layers that the file has."""
         return len(self.layers) + len(self.unmatched)
 
 
 @dataclass(slots=True)
 class ModuleNames:
-    """The modules of a checkpoint's parts by every name that files give them."""
+    """The modules of a checkpoint's components by every name that files give them.
+
+    Attributes:
+        by_part: By component: from a name with underscores to the module's own.
+        ldm: LDM names of the U-Net's modules.
+    """
 
     by_part: dict[str, dict[str, str]] = field(default_factory=dict)
-    first: dict[str, str] = field(default_factory=dict)
+    ldm: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parts: Mapping[str, nn.Module]) -> "ModuleNames":
         """Of U-Net and text encoders; nothing else takes LoRAs."""
-        places = cls()
+        known = cls()
         for part, module in parts.items():
-            if part == "unet" or part.startswith("text_encoder"):
-                names = [name for name, child in module.named_modules() if "weight" in child._parameters]
-                places.by_part[part] = _aliases(names)
-                if part == "unet":
-                    places.first = ldm_names(names)
-                    places.by_part[part] |= {plain(first): name for name, first in places.first.items()}
-        return places
+            if part != "unet" and not part.startswith("text_encoder"):
+                continue
+            names = [name for name, child in module.named_modules() if "weight" in child._parameters]
+            aliases = known.by_part.setdefault(part, {})
+            for name in names:
+                path = plain(name).removeprefix("text_model_")
+                aliases[path] = name
+                if path.endswith("to_out_0"):
+                    aliases[path.removesuffix("_0")] = name
+                for ending, attention_name in _PROJECTIONS:
+                    if path.endswith(ending):
+                        aliases[path.removesuffix(ending) + attention_name] = name
+            if part == "unet":
+                known.ldm = ldm_names(names)
+                for name, ldm_name in known.ldm.items():
+                    aliases[plain(ldm_name)] = name
+        return known
 
 
-def _aliases(names: Iterable[str]) -> dict[str, str]:
-    table = {}
-    for name in names:
-        path = plain(name).removeprefix("text_model_")
-        table[path] = name
-        if path.endswith("to_out_0"):
-            table[path.removesuffix("_0")] = name
-        for ending, old in _PROJECTIONS:
-            if path.endswith(ending):
-                table[path.removesuffix(ending) + old] = name
-    return table
-
-
-def parse(tensors: Mapping[str, Tensor], places: ModuleNames) -> Parsed:
+def match_layers(tensors: Mapping[str, Tensor], modules: ModuleNames) -> MatchedLayers:
     """Sort a file's tensors by the layers of a checkpoint."""
     stems: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -94,11 +97,13 @@ def parse(tensors: Mapping[str, Tensor], places: ModuleNames) -> Parsed:
     unmatched = []
     for stem, roles in stems.items():
         place = place_of(stem)
-        part, module = place.part, places.by_part.get(place.part, {}).get(place.path)
+        module = modules.by_part.get(place.part, {}).get(place.path)
         if module is None or "" in roles or ("factor" in roles and "on_input" not in roles):
             unmatched.append(stem)
             continue
-        first = places.first.get(module, "") if part == "unet" else ""
-        known = layers.get((part, module))
-        layers[part, module] = Layer(part, module, first, {**(known.tensors if known else {}), **roles})
-    return Parsed(tuple(layers.values()), tuple(unmatched), other_kind(tensors))
+        key = (place.part, module)
+        if key in layers:
+            roles = {**layers[key].tensors, **roles}
+        ldm_name = modules.ldm.get(module, "") if place.part == "unet" else ""
+        layers[key] = Layer(place.part, module, ldm_name, roles)
+    return MatchedLayers(tuple(layers.values()), tuple(unmatched), other_kind(tensors))

@@ -1,4 +1,4 @@
-"""The first programs' names for the places of a U-Net (`input_blocks.4.1…`), told from diffusers' own.
+"""LDM names of a U-Net's modules (`input_blocks.4.1…`), from diffusers' own.
 
 LoRA files for SDXL use them, and block weights count by them. Source: the layout of CompVis' `openaimodel.py`.
 """
@@ -36,50 +36,52 @@ _BLOCK = re.compile(r"(input|middle|output)_blocks?\.(\d+)")
 
 
 def ldm_names(modules: Iterable[str]) -> dict[str, str]:
-    """The first programs' name of each module of a U-Net; what they had no name for is left out."""
+    """The LDM name of each module of a U-Net; those without one are left out."""
     names = list(modules)
-    prefixes = {**_FIXED, **_block_names(names)}
+    # Resnets, attentions and samplers are counted through all down blocks, and through all up blocks.
+    children: dict[tuple[str, int], dict[str, int]] = {}
+    for name in names:
+        match = _CHILD.match(name)
+        if match is not None:
+            way, block, kind, number = match[1], int(match[2]), match[3], int(match[4])
+            counts = children.setdefault((way, block), {})
+            counts[kind] = max(counts.get(kind, 0), number + 1)
+    prefixes = dict(_FIXED)
+    position = {"down": 1, "up": 0}  # input_blocks.0 is conv_in
+    for (way, block), counts in sorted(children.items()):
+        side = "input" if way == "down" else "output"
+        for number in range(counts.get("resnets", 0)):
+            prefixes[f"{way}_blocks.{block}.resnets.{number}"] = f"{side}_blocks.{position[way]}.0"
+            prefixes[f"{way}_blocks.{block}.attentions.{number}"] = f"{side}_blocks.{position[way]}.1"
+            position[way] += 1
+        if "downsamplers" in counts:
+            prefixes[f"down_blocks.{block}.downsamplers.0.conv"] = f"input_blocks.{position[way]}.0.op"
+            position[way] += 1
+        if "upsamplers" in counts:
+            index = 2 if "attentions" in counts else 1
+            prefixes[f"up_blocks.{block}.upsamplers.0.conv"] = f"output_blocks.{position[way] - 1}.{index}.conv"
+
     found = {}
     for name in names:
         steps = name.split(".")
         for count in range(len(steps), 0, -1):
-            if prefix := prefixes.get(".".join(steps[:count])):
-                rest = ".".join(steps[count:])
-                if "resnets" in steps[:count]:
-                    rest = _RESNET.get(rest, rest)
-                found[name] = f"{prefix}.{rest}" if rest else prefix
-                break
-    return found
-
-
-def _block_names(names: Iterable[str]) -> dict[str, str]:
-    """Of resnets, attentions and samplers: they are counted through all blocks, on the way down and up."""
-    children: dict[tuple[str, int], dict[str, int]] = {}
-    for name in names:
-        if match := _CHILD.match(name):
-            way, block, kind, number = match[1], int(match[2]), match[3], int(match[4])
-            counts = children.setdefault((way, block), {})
-            counts[kind] = max(counts.get(kind, 0), number + 1)
-    found = {}
-    place = {"down": 1, "up": 0}
-    for (way, block), counts in sorted(children.items()):
-        side = "input" if way == "down" else "output"
-        for number in range(counts.get("resnets", 0)):
-            found[f"{way}_blocks.{block}.resnets.{number}"] = f"{side}_blocks.{place[way]}.0"
-            found[f"{way}_blocks.{block}.attentions.{number}"] = f"{side}_blocks.{place[way]}.1"
-            place[way] += 1
-        if "downsamplers" in counts:
-            found[f"down_blocks.{block}.downsamplers.0.conv"] = f"input_blocks.{place[way]}.0.op"
-            place[way] += 1
-        if "upsamplers" in counts:
-            after = 2 if "attentions" in counts else 1
-            found[f"up_blocks.{block}.upsamplers.0.conv"] = f"output_blocks.{place[way] - 1}.{after}.conv"
+            prefix = prefixes.get(".".join(steps[:count]))
+            if prefix is None:
+                continue
+            rest = ".".join(steps[count:])
+            if "resnets" in steps[:count]:
+                rest = _RESNET.get(rest, rest)
+            found[name] = f"{prefix}.{rest}" if rest else prefix
+            break
     return found
 
 
 def block_of(ldm_name: str) -> str:
-    """Which block a place belongs to, as block weights name it: "IN04", "MID", "OUT11"; "BASE": none."""
+    """Which block a module belongs to, as block weights name it: "IN04", "MID", "OUT11"; "BASE": none."""
     match = _BLOCK.match(ldm_name)
     if match is None:
         return "BASE"
-    return "MID" if match[1] == "middle" else f"{'IN' if match[1] == 'input' else 'OUT'}{int(match[2]):02}"
+    if match[1] == "middle":
+        return "MID"
+    side = "IN" if match[1] == "input" else "OUT"
+    return f"{side}{int(match[2]):02}"

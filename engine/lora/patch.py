@@ -1,9 +1,9 @@
-"""Puts a set of LoRAs on a checkpoint's modules, in place, and takes it off again.
+"""Patches a set of LoRAs into a checkpoint's modules, in place, and unpatches it.
 
-A touched layer's weight is computed from the checkpoint's own in float32 and put in its place; what is taken off is
-copied from the checkpoint's block, never subtracted, so the own weights come back bit-equal. A set stays on when its
-job ends: the next job with the same set finds it there, one with another changes only the layers that differ.
-Names are `keys.py`, the arithmetic `deltas.py`, whose weights they are `models/manager.py`.
+A touched layer's weight is computed from the original in float32; unpatching copies the original from the checkpoint's
+weight buffer and never subtracts, so weights come back bit-equal. A set stays patched when its job ends: the next job
+with the same set finds it there, one with another changes only the layers that differ.
+Names are `keys.py`, the arithmetic is `deltas.py`, the weights belong to `models/manager.py`.
 """
 
 import hashlib
@@ -20,28 +20,28 @@ from catalog.families import FAMILIES
 from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
 from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
-from engine.lora.deltas import Change, ShapeMismatch, deltas_of, merged
-from engine.lora.keys import Layer, ModuleNames, Parsed, parse
+from engine.lora.deltas import Delta, ShapeMismatch, deltas_of, merged
+from engine.lora.keys import Layer, ModuleNames, match_layers
 from engine.lora.ldm_names import block_of
 from engine.models.manager import Bundle
 
 
-def _blocks(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:
+def _block_order(ins: Sequence[int], outs: Sequence[int]) -> tuple[str, ...]:
     return ("BASE", *(f"IN{number:02}" for number in ins), "MID", *(f"OUT{number:02}" for number in outs))
 
 
 # Orders of block weights, by how many there are: with attention alone, or all blocks.
 ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
-        12: _blocks((4, 5, 7, 8), range(6)),
-        17: _blocks((1, 2, 4, 5, 7, 8), range(3, 12)),
-        20: _blocks(range(9), range(9)),
-        26: _blocks(range(12), range(12)),
+        12: _block_order((4, 5, 7, 8), range(6)),
+        17: _block_order((1, 2, 4, 5, 7, 8), range(3, 12)),
+        20: _block_order(range(9), range(9)),
+        26: _block_order(range(12), range(12)),
     }
 )
 
 _WITHOUT_ALPHA = frozenset({"diff", "diff_b", "factor", "on_input", "magnitude", "dora_scale"})
-TensorSpec = tuple[str, str]  # a part, and the name of a tensor (or module) in it
+TensorKey = tuple[str, str]  # a component, and the name of a tensor (or module) in it
 Signature = tuple[tuple[str, str, float], ...]  # which LoRAs, with which strengths
 
 
@@ -50,7 +50,7 @@ class LoadedLora:
     """A LoRA of the recipe with its file's tensors, leased; `module` only holds them.
 
     Attributes:
-        id: Tells its file, with the configuration beside it, from others.
+        id: Identifies its file, with the configuration beside it.
     """
 
     use: LoraUse
@@ -73,13 +73,15 @@ class LoadedLora:
         return self.use.weight if self.use.text_weight is None else self.use.text_weight
 
     def strength(self, layer: Layer) -> float:
-        """How strongly it acts on a layer."""
+        """Its weight on a layer, block weights included."""
         whole = self.use.weight if layer.part == "unet" else self.text_weight
         if not self.use.blocks:
             return whole
         block = block_of(layer.ldm_name) if layer.part == "unet" else "BASE"
         order = ORDERS[len(self.use.blocks)]
-        return whole * self.use.blocks[order.index(block)] if block in order else 0.0
+        if block not in order:
+            return 0.0
+        return whole * self.use.blocks[order.index(block)]
 
 
 class AppliedLora(NamedTuple):
@@ -101,21 +103,21 @@ class AppliedLora(NamedTuple):
 
 
 @dataclass(slots=True)
-class _State:
-    """What lies on a bundle's modules.
+class _PatchState:
+    """What is patched into a bundle's modules.
 
     Attributes:
         key: The set as asked for.
-        places: Each touched tensor, and what is on it.
-        marks: By touched part, a text that tells its set from others.
+        patched: Each touched tensor, and what is patched into it.
+        digests: By touched component, a text that identifies its set.
         notices: Of the set.
-        idle: Of the set too: sentences about those that change nothing.
-        modules: By every name that files give them; worked out once for the modules.
+        idle: Of the set too: sentences about LoRAs that change nothing.
+        modules: By every name that files give them; computed once for the modules.
     """
 
     key: tuple[object, ...] = ()
-    places: dict[TensorSpec, Signature] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
+    patched: dict[TensorKey, Signature] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
     modules: ModuleNames | None = None
@@ -123,7 +125,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class PatchedLoras:
-    """A bundle as its LoRAs leave it: with digests that tell so, and sentences for the person.
+    """A bundle with its LoRAs patched in: its digests say so, and there are sentences for the person.
 
     idle: about LoRAs that change nothing, whatever their weight.
     """
@@ -135,76 +137,88 @@ class PatchedLoras:
 
 @torch.no_grad()
 def patch_loras(bundle: Bundle, loras: Sequence[LoadedLora]) -> PatchedLoras:
-    """Make the modules compute with exactly these LoRAs on them; none takes all off.
+    """Make the modules compute with exactly these LoRAs; an empty set unpatches all.
 
     Raises:
-        InvalidRecipe: one doesn't fit the checkpoint; nothing lies on the modules then.
+        InvalidRecipe: one doesn't fit the checkpoint; nothing is patched then.
     """
-    state = bundle.state_of(_State)
+    state = bundle.state_of(_PatchState)
     key = tuple((lora.id, lora.use.weight, lora.text_weight, lora.use.blocks) for lora in loras)
     if state.key != key:
         try:
-            _change(bundle, state, loras)
-            state.key, state.marks = key, _marks(state.places)
+            _patch_set(bundle, state, loras)
+            state.key = key
         except BaseException:
-            _unpatch(bundle, state, list(state.places))
-            state.key, state.marks, state.notices, state.idle = (), {}, (), ()
+            _unpatch(bundle, state, list(state.patched))
+            state.key, state.digests, state.notices, state.idle = (), {}, (), ()
             raise
-    digests = {part: f"{digest}{state.marks.get(part, '')}" for part, digest in bundle.digests.items()}
+    digests = {part: f"{digest}{state.digests.get(part, '')}" for part, digest in bundle.digests.items()}
     return PatchedLoras(replace(bundle, digests=digests), state.notices, state.idle)
 
 
-def _marks(places: Mapping[TensorSpec, Signature]) -> dict[str, str]:
-    """What a part's digest is followed by, another text for every set that touches it."""
-    seen: dict[str, set[Signature]] = {}
-    for (part, _), signature in places.items():
-        seen.setdefault(part, set()).add(signature)
-    return {
-        part: f"+{hashlib.blake2b(repr(sorted(signatures)).encode(), digest_size=8).hexdigest()}"
-        for part, signatures in seen.items()
-    }
-
-
-def _change(bundle: Bundle, state: _State, loras: Sequence[LoadedLora]) -> None:
+def _patch_set(bundle: Bundle, state: _PatchState, loras: Sequence[LoadedLora]) -> None:
+    """Patch a set in place of the one that is patched."""
     if loras and state.modules is None:
         state.modules = ModuleNames.of(bundle.modules)
-    places = state.modules or ModuleNames()
-    modules: dict[TensorSpec, list[AppliedLora]] = {}
+    modules: dict[TensorKey, list[AppliedLora]] = {}
     notices, idle = [], []
     for lora in loras:
-        parsed, alphas = parse(lora.tensors, places), alphas_of(lora.path)
-        _check(lora, parsed, bundle)
-        if parsed.unmatched:
-            notices.append(f"LoRA {_title(lora)}: {len(parsed.layers)} of {parsed.total} layers matched.")
-        if parsed.layers and all(_is_idle(layer, alphas) for layer in parsed.layers):
+        matched, alphas = match_layers(lora.tensors, state.modules or ModuleNames()), alphas_of(lora.path)
+        if matched.other_kind:
+            raise InvalidRecipe(
+                f"LoRA {_title(lora)} is {matched.other_kind}, which is not run here.",
+                "Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
+                field="loras.model",
+            )
+        if not matched.layers:
+            raise InvalidRecipe(
+                f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {matched.total} layers match.",
+                _other_family_hint(lora, bundle),
+                field="loras.model",
+            )
+        if matched.unmatched:
+            notices.append(f"LoRA {_title(lora)}: {len(matched.layers)} of {matched.total} layers matched.")
+        if all(_is_idle(layer, alphas) for layer in matched.layers):
             idle.append(f"LoRA {_title(lora)} changes nothing: its alpha is 0, or its weights are.")
-        for layer in parsed.layers:
-            if strength := lora.strength(layer):
+        for layer in matched.layers:
+            strength = lora.strength(layer)
+            if strength:
                 modules.setdefault((layer.part, layer.module), []).append(AppliedLora(lora, layer, strength, alphas))
-    signatures: dict[TensorSpec, Signature] = {}
+    signatures: dict[TensorKey, Signature] = {}
     for (part, module), applied in modules.items():
-        for act in applied:
-            for name in _touched(act.layer):
-                place = (part, f"{module}.{name}")
-                signatures[place] = (*signatures.get(place, ()), (act.lora.id, name, act.strength))
-    _unpatch(bundle, state, [place for place in state.places if place not in signatures])
+        for one in applied:
+            for name in _touched(one.layer):
+                tensor = (part, f"{module}.{name}")
+                signatures[tensor] = (*signatures.get(tensor, ()), (one.lora.id, name, one.strength))
+    _unpatch(bundle, state, [tensor for tensor in state.patched if tensor not in signatures])
     for (part, module), applied in modules.items():
-        mine = [f"{module}.{name}" for name in ("weight", "bias")]
-        stale = {name for name in mine if state.places.get((part, name)) != signatures.get((part, name))}
+        stale = set()
+        for name in (f"{module}.weight", f"{module}.bias"):
+            if state.patched.get((part, name)) != signatures.get((part, name)):
+                stale.add(name)
         if stale:
-            _put(bundle, state, part, module, applied, stale)
-            state.places |= {(part, name): signatures[part, name] for name in stale}
+            _patch_module(bundle, state, part, module, applied, stale)
+            for name in stale:
+                state.patched[part, name] = signatures[part, name]
     state.notices, state.idle = tuple(notices), tuple(idle)
+    # A component's digest is followed by another text for every set that touches it.
+    seen: dict[str, set[Signature]] = {}
+    for (part, _), signature in state.patched.items():
+        seen.setdefault(part, set()).add(signature)
+    state.digests = {}
+    for part, of_part in seen.items():
+        digest = hashlib.blake2b(repr(sorted(of_part)).encode(), digest_size=8).hexdigest()
+        state.digests[part] = f"+{digest}"
 
 
 def _is_idle(layer: Layer, alphas: Alphas) -> bool:
-    """Whether a layer adds nothing: an alpha of 0, or a fresh LoRA's way up, which begins at 0."""
+    """Whether a layer adds nothing: an alpha of 0, or a fresh LoRA's up matrix, which begins at 0."""
     if layer.tensors.keys() & _WITHOUT_ALPHA:
         return False
-    alpha = layer.tensors.get("alpha")
-    told = alphas.of(layer.part, layer.module, 1) if alpha is None else float(alpha.flatten()[0])
+    tensor = layer.tensors.get("alpha")
+    alpha = alphas.of(layer.part, layer.module, 1) if tensor is None else float(tensor.flatten()[0])
     up = layer.tensors.get("up")
-    return told == 0 or (up is not None and not bool(up.any()))
+    return alpha == 0 or (up is not None and not bool(up.any()))
 
 
 def _touched(layer: Layer) -> tuple[str, ...]:
@@ -214,73 +228,57 @@ def _touched(layer: Layer) -> tuple[str, ...]:
     return ("weight", "bias") if set(layer.tensors) - {"diff_b", "alpha"} else ("bias",)
 
 
-def _deltas(act: AppliedLora, shape: tuple[int, ...], bundle: Bundle) -> dict[str, Change]:
-    lora, layer = act.lora, act.layer
-    try:
-        found = deltas_of(act.tensors, shape, bundle.device.torch_device)
-        if "bias" in found and bundle.modules[layer.part].get_submodule(layer.module).bias is None:
-            raise ShapeMismatch("it has a bias and the model’s layer has none")
-        if "weight" in _touched(layer) and "weight" not in found:
-            raise ShapeMismatch("it holds no change")
-    except ShapeMismatch as problem:
-        raise InvalidRecipe(
-            f"LoRA {_title(lora)} does not fit “{bundle.ref.name}”: of {layer.module}, {problem}.",
-            _other_family(lora, bundle),
-            field="loras.model",
-        ) from None
-    return found
-
-
-def _put(
-    bundle: Bundle, state: _State, part: str, module: str, applied: Sequence[AppliedLora], stale: Container[str]
+def _patch_module(
+    bundle: Bundle, state: _PatchState, part: str, module: str, applied: Sequence[AppliedLora], stale: Container[str]
 ) -> None:
-    """Compute a module's tensors with all that acts on them, and put them on it."""
+    """Compute a module's stale tensors with all that acts on them, and put them in place."""
+    device = bundle.device
     shape = tuple(bundle.original(part, f"{module}.weight").shape)
-    deltas: dict[str, list[tuple[Change, float]]] = {}
-    for act in applied:
-        for name, change in _deltas(act, shape, bundle).items():
-            deltas.setdefault(f"{module}.{name}", []).append((change, act.strength))
-    for name in filter(stale.__contains__, deltas):
-        device, place = bundle.device, (part, name)
-        own, present = bundle.original(part, name), bundle.present(part, name)
-        if place in state.places and present is not None and not device.copies_weights and present.is_contiguous():
-            merged(own, deltas[name], present)  # memory of its own already: a change of strength writes there again
+    deltas: dict[str, list[tuple[Delta, float]]] = {}
+    for one in applied:
+        try:
+            found = deltas_of(one.tensors, shape, device.torch_device)
+            if "bias" in found and bundle.modules[part].get_submodule(module).bias is None:
+                raise ShapeMismatch("it has a bias and the model’s layer has none")
+            if "weight" in _touched(one.layer) and "weight" not in found:
+                raise ShapeMismatch("it holds no change")
+        except ShapeMismatch as problem:
+            raise InvalidRecipe(
+                f"LoRA {_title(one.lora)} does not fit “{bundle.ref.name}”: of {module}, {problem}.",
+                _other_family_hint(one.lora, bundle),
+                field="loras.model",
+            ) from None
+        for name, delta in found.items():
+            deltas.setdefault(f"{module}.{name}", []).append((delta, one.strength))
+    for name, of_tensor in deltas.items():
+        if name not in stale:
             continue
-        base = own if place in state.places or present is None else present
-        state.places[place] = ()  # from here on it may differ from the checkpoint's own
-        bundle.replace(part, {name: merged(base.to(device.torch_device), deltas[name])})
+        key = (part, name)
+        original, present = bundle.original(part, name), bundle.present(part, name)
+        has_own_memory = key in state.patched and present is not None and not device.copies_weights
+        if has_own_memory and present.is_contiguous():
+            merged(original, of_tensor, present)  # a change of strength writes to the same memory again
+            continue
+        base = original if key in state.patched or present is None else present
+        state.patched[key] = ()  # from here on it may differ from the original
+        bundle.replace(part, {name: merged(base.to(device.torch_device), of_tensor)})
 
 
-def _unpatch(bundle: Bundle, state: _State, places: Sequence[TensorSpec]) -> None:
+def _unpatch(bundle: Bundle, state: _PatchState, tensors: Sequence[TensorKey]) -> None:
     by_part: dict[str, list[str]] = {}
-    for part, name in places:
+    for part, name in tensors:
         by_part.setdefault(part, []).append(name)
     for part, names in by_part.items():
         bundle.restore(part, names)
-    for place in places:
-        state.places.pop(place, None)
+    for tensor in tensors:
+        state.patched.pop(tensor, None)
 
 
-def _check(lora: LoadedLora, parsed: Parsed, bundle: Bundle) -> None:
-    if parsed.other_kind:
-        raise InvalidRecipe(
-            f"LoRA {_title(lora)} is {parsed.other_kind}, which is not run here.",
-            "Use a LoRA, LoCon, LoHa, LoKr or DoRA.",
-            field="loras.model",
-        )
-    if not parsed.layers:
-        raise InvalidRecipe(
-            f"LoRA {_title(lora)} does nothing on “{bundle.ref.name}”: 0 of {parsed.total} layers match.",
-            _other_family(lora, bundle),
-            field="loras.model",
-        )
-
-
-def _other_family(lora: LoadedLora, bundle: Bundle) -> str:
+def _other_family_hint(lora: LoadedLora, bundle: Bundle) -> str:
     theirs, ours = lora.use.model.family, bundle.ref.family
-    label = FAMILIES[theirs].label if theirs in FAMILIES else theirs
     if theirs in ("unknown", ours):
         return "It was made for another model. Choose that, or remove it."
+    label = FAMILIES[theirs].label if theirs in FAMILIES else theirs
     return f"It was made for {label}. Choose such a model, or remove it."
 
 

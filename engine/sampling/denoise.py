@@ -6,11 +6,11 @@ and AND by `conditioning`, a refiner by `model`: optional parts of one path. Kno
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling
 
 Span = tuple[float, float]  # the share of a run, 0..1, that one model evaluation covers
@@ -21,13 +21,13 @@ class Conditions:
     """The prompt embeddings of one step.
 
     Attributes:
-        context: (n, tokens, width), or (1 + n, tokens, width) with guidance; then row 0 is the negative prompt.
+        prompt_embeds: (n, tokens, width), or (1 + n, tokens, width) with guidance; then row 0 is the negative prompt.
         weights: One for each of the n conditions (several: composed by AND).
         is_guided: Whether row 0 is the unconditional prompt of classifier-free guidance.
         added: Further inputs of the U-Net, with the same batch (SDXL: text_embeds, time_ids).
     """
 
-    context: Tensor
+    prompt_embeds: Tensor
     weights: tuple[float, ...] = (1.0,)
     is_guided: bool = False
     added: dict[str, Tensor] | None = None
@@ -67,18 +67,6 @@ class ControlResiduals:
     mid_block: Tensor | None = None
     adapter_features: tuple[Tensor, ...] = ()
     image_embeds: tuple[Tensor, ...] = ()
-
-
-class LatentBlend(Protocol):
-    """An init image in latent space: where the loop starts, and what a mask keeps."""
-
-    first_step: int
-
-    def begin(self, noise: Tensor, sampling: Sampling) -> Tensor:
-        """The latents to start with."""
-
-    def keep(self, latents: Tensor, evaluation: int) -> Tensor:
-        """Blend the kept area back in, after a model evaluation."""
 
 
 Predict = Callable[[Tensor, Tensor, Conditions, ControlResiduals | None], Tensor]
@@ -121,7 +109,7 @@ def denoise(
     guidance: float,
     generator: torch.Generator | None = None,
     *,
-    mask_blend: LatentBlend | None = None,
+    mask_blend: MaskBlend | None = None,
     controls: Controls | None = None,
 ) -> Iterator[LatentStep]:
     """Denoise, step by step.
@@ -139,7 +127,7 @@ def denoise(
         return  # strength 0 keeps the init image
     sampling.start_at(first)
     if mask_blend:
-        latents = mask_blend.begin(noise, sampling)
+        latents = mask_blend.begin()
     else:
         latents = noise * sampling.init_noise_sigma
     for evaluation in range(first, count):
@@ -147,7 +135,7 @@ def denoise(
         conditions = conditioning(step - first_step)
         t = sampling.device_timesteps[evaluation]
         model_input = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
-        batch = torch.cat([model_input] * conditions.context.shape[0])
+        batch = torch.cat([model_input] * conditions.prompt_embeds.shape[0])
         residuals = None
         if controls:
             span = ((evaluation - first) / (count - first), (evaluation + 1 - first) / (count - first))
@@ -157,7 +145,7 @@ def denoise(
         noisy = latents
         latents = sampling.advance(prediction, evaluation, noisy, generator)
         if mask_blend:
-            latents = mask_blend.keep(latents, evaluation)
+            latents = mask_blend.blend(latents, evaluation)
         is_last_of_step = evaluation % order == order - 1 or evaluation == count - 1
         if is_last_of_step:
             c_skip, c_out = sampling.c_skip[evaluation], sampling.c_out[evaluation]

@@ -142,7 +142,7 @@ def test_only_the_masked_area_of_a_control_picture_is_shown(
         mask={"image": MASK_REF, "area": "masked", "padding": 0, "blur": 0},
     )
     region = inpaint_region_of(recipe, IMAGES)
-    assert region is not None and region.view is not None
+    assert region is not None and region.crop_like is not None
     with (
         models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle,
         models.lease(control_entries["canny"].ref, str(control_entries["canny"].path)) as loaded,

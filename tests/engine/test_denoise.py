@@ -104,23 +104,24 @@ def test_controls_reach_the_model_in_the_span_they_choose() -> None:
 
 
 class Picture:
-    """A canvas: begins from zeros at a step, and keeps the left half."""
+    """A mask blend: begins from noise at a step, and keeps the left half as zeros."""
 
-    def __init__(self, first_step: int) -> None:
+    def __init__(self, first_step: int, sampling: Sampling) -> None:
         self.first_step = first_step
+        self.sampling = sampling
         self.kept: list[int] = []
 
-    def begin(self, noise: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-        return noise * sampling.scheduler.sigmas[self.first_step * sampling.order]
+    def begin(self) -> torch.Tensor:
+        return NOISE * self.sampling.scheduler.sigmas[self.first_step * self.sampling.order]
 
-    def keep(self, latents: torch.Tensor, evaluation: int) -> torch.Tensor:
+    def blend(self, latents: torch.Tensor, evaluation: int) -> torch.Tensor:
         self.kept.append(evaluation)
         return torch.cat([torch.zeros_like(latents[..., :2]), latents[..., 2:]], dim=-1)
 
 
-def test_canvas_begins_later_and_keeps_what_is_masked() -> None:
-    picture = Picture(first_step=2)
+def test_mask_blend_begins_later_and_keeps_what_is_masked() -> None:
     plan = sampling(steps=5)
+    picture = Picture(2, plan)
     plan.scheduler.set_begin_index(2)
     made = list(denoise(lambda _: constant(0.3), lambda _: PLAIN, plan, NOISE, 1.0, mask_blend=picture))
     assert [step.index for step in made] == [3, 4, 5]
@@ -138,7 +139,7 @@ def test_prompts_count_the_steps_that_are_made() -> None:
         asked.append(step)
         return PLAIN
 
-    list(denoise(lambda _: constant(0.3), told, plan, NOISE, 1.0, mask_blend=Picture(first_step=2)))
+    list(denoise(lambda _: constant(0.3), told, plan, NOISE, 1.0, mask_blend=Picture(2, plan)))
     assert asked == [0, 1, 2]
 
 

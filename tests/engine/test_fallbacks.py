@@ -183,7 +183,7 @@ def test_full_precision_computes_what_it_says(
             unet,
             {k: v.float() for k, v in unet.state_dict().items()},
             (rows, t),
-            {"encoder_hidden_states": told.context, "return_dict": False},
+            {"encoder_hidden_states": told.prompt_embeds, "return_dict": False},
         )[0]
     assert torch.equal(wide, expected)
 
@@ -231,7 +231,7 @@ def test_a_vae_for_which_there_is_no_room_begins_in_tiles(
 ) -> None:
     tiled: list[bool] = []
     monkeypatch.setattr(vae, "free_bytes", lambda device: 1000)
-    original = vae._tiling
-    monkeypatch.setattr(vae, "_tiling", lambda vae: tiled.append(True) or original(vae))
+    original = vae.tiling
+    monkeypatch.setattr(vae, "tiling", lambda vae: tiled.append(True) or original(vae))
     assert isinstance(run(engine, make_work_item(make_recipe()))[0][-1], WorkDone)
     assert tiled == [True]

@@ -14,8 +14,8 @@ from contract.errors import InvalidRecipe
 from contract.parts import LoraUse
 from contract.recipe import ModelRef, Recipe
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
-from engine.adapters.textual_inversion import vocabulary_of
-from engine.convert.baking import _read
+from engine.adapters.textual_inversion import textual_inversions_of
+from engine.convert.baking import read_lora
 from engine.models.manager import ModelManager
 
 WORDS = (
@@ -68,7 +68,7 @@ def test_names_within_names_are_read_too(tmp_path: Path, models: ModelManager) -
             "a.b.train": 3,
             "train.a": 4,
         }
-    holder = _read(LoraUse(model=ref("nested", "lora")), path)
+    holder = read_lora(LoraUse(model=ref("nested", "lora")), path)
     assert {name: len(tensor) for name, tensor in holder.state_dict().items()} == {
         "a": 1,
         "a.b": 2,
@@ -107,10 +107,10 @@ def test_two_tables_serve_two_text_encoders(
             bundle.modules[name].get_input_embeddings().embedding_dim for name in ("text_encoder", "text_encoder_2")
         ]
         tensors = {key: torch.ones(2, width) for key, width in zip(keys, widths, strict=True)}
-        found = vocabulary_of({ref("ink"): dict(reversed(tensors.items()))}, bundle)
+        found = textual_inversions_of({ref("ink"): dict(reversed(tensors.items()))}, bundle)
         assert [table.shape[1] for table in found.tables["ink!"]] == widths
         with pytest.raises(InvalidRecipe, match="wide"):
-            vocabulary_of({ref("ink"): {keys[0]: torch.ones(2, widths[0])}}, bundle)
+            textual_inversions_of({ref("ink"): {keys[0]: torch.ones(2, widths[0])}}, bundle)
 
 
 @pytest.mark.parametrize("suffix", ["", ".pt", ".safetensors", ".bin", ".pth", ".sft", ".PT"])
@@ -158,9 +158,9 @@ def test_an_empty_negative_prompt_is_zeros_unless_the_model_says_otherwise(
     )
     with models.lease(one, str(folder)) as bundle:
         conditions = encode_prompts(recipe, bundle, EmbeddingCache()).at(0)
-        assert bool((conditions.context[0] == 0).all()) is is_zero
+        assert bool((conditions.prompt_embeds[0] == 0).all()) is is_zero
         named = encode_prompts(replace_prompt(recipe), bundle, EmbeddingCache()).at(0)
-        assert not (named.context[0] == 0).all()
+        assert not (named.prompt_embeds[0] == 0).all()
 
 
 def replace_prompt(recipe: Recipe) -> Recipe:

@@ -88,7 +88,7 @@ def unet_of(entries: dict[str, ModelEntry], models: ModelManager) -> Any:
 
 def test_a_file_that_says_nothing_of_its_end_has_an_activation_there(unet_of: Any) -> None:
     pair = {CONTEXT: (network(CONTEXT, 1), network(CONTEXT, 2))}
-    silent = replace(loaded(pair), facts={"activation_func": "relu"})
+    silent = replace(loaded(pair), metadata={"activation_func": "relu"})
     said, other = (loaded(pair, activation_func="relu", activate_output=value) for value in ("true", "false"))
     made = []
     with torch.no_grad():

@@ -214,13 +214,13 @@ def test_a_preview_decoder_is_read_again_when_it_changed(tmp_path: Path, monkeyp
     path, maker = tmp_path / "taesd.safetensors", PreviewMaker()
     path.write_text("damaged")
     bundle: object = type("Bundle", (), {"device": type("Device", (), {"torch_device": CPU, "dtype": torch.float32})})
-    assert maker._load(str(path), bundle).decoder is maker._load(str(path), bundle).decoder is None  # type: ignore[arg-type]
+    assert maker.load_decoder(str(path), bundle).decoder is maker.load_decoder(str(path), bundle).decoder is None  # type: ignore[arg-type]
     assert len(made) == 1
     path.write_text("repaired")
-    first = maker._load(str(path), bundle).decoder  # type: ignore[arg-type]
-    assert first is maker._load(str(path), bundle).decoder is made[1]  # type: ignore[arg-type]
+    first = maker.load_decoder(str(path), bundle).decoder  # type: ignore[arg-type]
+    assert first is maker.load_decoder(str(path), bundle).decoder is made[1]  # type: ignore[arg-type]
     path.write_text("replaced")
-    assert maker._load(str(path), bundle).decoder is made[2]  # type: ignore[arg-type]
+    assert maker.load_decoder(str(path), bundle).decoder is made[2]  # type: ignore[arg-type]
 
 
 def test_an_annotator_is_read_again_when_its_files_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +234,6 @@ def test_an_annotator_is_read_again_when_its_files_changed(tmp_path: Path, monke
     monkeypatch.setattr("engine.images.preprocessors.home_of", lambda chosen, folders: tmp_path)
     (tmp_path / "weights.pth").write_bytes(b"one")
     maker = Preprocessors((tmp_path,), CPU)
-    assert maker._annotator(get_preprocessor("softedge_hed")) == maker._annotator(get_preprocessor("softedge_hed")) == 1
+    assert maker.annotator(get_preprocessor("softedge_hed")) == maker.annotator(get_preprocessor("softedge_hed")) == 1
     (tmp_path / "weights.pth").write_bytes(b"two")
-    assert maker._annotator(get_preprocessor("softedge_hed")) == 2
+    assert maker.annotator(get_preprocessor("softedge_hed")) == 2

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from engine.images.init_latents import InitLatents, MaskBlend, first_step, stretch_latents
+from engine.images.init_latents import InitLatents, first_step, stretch_latents
+from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling, sampling_for
 from tests.engine.test_denoise import BETAS, CPU
 
@@ -32,7 +33,7 @@ def test_noise_is_added_as_the_schedulers_do(sampler: str, first: int) -> None:
     evaluation = first * plan.order
     plan.start_at(evaluation)
     theirs = plan.scheduler.add_noise(START, NOISE, plan.timesteps[evaluation : evaluation + 1])
-    ours = MaskBlend(first, START, NOISE, plan).begin(NOISE, plan)
+    ours = MaskBlend(first, START, NOISE, plan).begin()
     assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
@@ -40,23 +41,23 @@ def test_noise_is_added_as_the_schedulers_do(sampler: str, first: int) -> None:
 def test_what_is_masked_out_ends_as_the_start_picture(sampler: str) -> None:
     plan = sampling(sampler)
     mask_blend = MaskBlend(0, START, NOISE, plan, HALF)
-    last = mask_blend.keep(torch.zeros_like(START), len(plan.timesteps) - 1)
+    last = mask_blend.blend(torch.zeros_like(START), len(plan.timesteps) - 1)
     assert (last[..., :2] == 2).all() and (last[..., 2:] == 0).all()
-    first = mask_blend.keep(torch.zeros_like(START), 0)
+    first = mask_blend.blend(torch.zeros_like(START), 0)
     assert not torch.allclose(first[..., :2], START[..., :2]) and (first[..., 2:] == 0).all()
 
 
 def test_a_whole_repaint_of_a_mask_begins_from_noise_alone() -> None:
     plan = sampling()
-    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.init_noise_sigma)
-    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(NOISE, plan), NOISE * plan.init_noise_sigma)
+    assert torch.equal(MaskBlend(0, START, NOISE, plan, HALF).begin(), NOISE * plan.init_noise_sigma)
+    assert not torch.equal(MaskBlend(1, START, NOISE, plan, HALF).begin(), NOISE * plan.init_noise_sigma)
 
 
 @pytest.mark.parametrize(("gray", "changes"), [(0.0, 0), (0.05, 1), (0.35, 4), (0.95, 10), (1.0, 10)])
 def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, changes: int) -> None:
     plan = sampling()
     mask_blend = MaskBlend(0, START, NOISE, plan, torch.full((1, 1, 4, 4), gray), is_soft=True)
-    free = [bool((mask_blend.keep(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
+    free = [bool((mask_blend.blend(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
     assert sum(free) == changes and free == sorted(free)
 
 
@@ -66,7 +67,7 @@ def test_masked_content_replaces_latents_under_the_mask_alone(content: str) -> N
     init_latents = InitLatents(START, HALF, content=content)
     mask_blend = init_latents.mask_blend(plan, 0.5, NOISE, torch.Generator().manual_seed(3))
     assert mask_blend is not None and mask_blend.first_step == 5
-    clean = mask_blend.begin(NOISE, plan) - plan.sigmas[5] * NOISE
+    clean = mask_blend.begin() - plan.sigmas[5] * NOISE
     assert torch.allclose(clean[..., :2], START[..., :2], atol=1e-5)
     under = clean[..., 2:]
     if content == "noise":

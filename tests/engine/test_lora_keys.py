@@ -5,7 +5,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
 
-from engine.lora.keys import ModuleNames, parse
+from engine.lora.keys import ModuleNames, match_layers
 from engine.lora.ldm_names import block_of, ldm_names
 
 NOTHING = torch.zeros(1)
@@ -56,7 +56,7 @@ def test_every_form_of_a_name_is_the_same_layer(
     sd15: UNet2DConditionModel, sdxl: UNet2DConditionModel, stem: str
 ) -> None:
     for unet in (sd15, sdxl):
-        found = parse({stem: NOTHING}, ModuleNames.of({"unet": unet}))
+        found = match_layers({stem: NOTHING}, ModuleNames.of({"unet": unet}))
         assert [(layer.part, layer.module) for layer in found.layers] == [
             ("unet", "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0")
         ]
@@ -102,7 +102,7 @@ def test_known_pairs_of_names(request: pytest.FixtureRequest, family: str, ours:
     ],
 )
 def test_kinds_that_are_not_run_are_known(sd15: UNet2DConditionModel, name: str, kind: str) -> None:
-    assert parse({name: NOTHING}, ModuleNames.of({"unet": sd15})).other_kind == kind
+    assert match_layers({name: NOTHING}, ModuleNames.of({"unet": sd15})).other_kind == kind
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,5 @@ def test_kinds_that_are_not_run_are_known(sd15: UNet2DConditionModel, name: str,
     ],
 )
 def test_what_the_model_has_no_place_for_is_counted(sd15: UNet2DConditionModel, name: str) -> None:
-    found = parse({name: NOTHING}, ModuleNames.of({"unet": sd15}))
+    found = match_layers({name: NOTHING}, ModuleNames.of({"unet": sd15}))
     assert (len(found.layers), len(found.unmatched), found.total) == (0, 1, 1)

@@ -96,7 +96,7 @@ def test_the_child_can_reach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "intruder.py").write_text(
         "import os, socket, subprocess, sys\nfrom pathlib import Path\nfrom engine import pickles\n"
         "target = Path(sys.argv[1]); source = target.with_suffix('.in'); source.write_bytes(b'x')\n"
-        "pickles._lock_down(source, target)\n"
+        "pickles.lock_down(source, target)\n"
         "def tried(act):\n    try:\n        act()\n    except PermissionError:\n        return 'refused'\n    return 'done'\n"
         "tries = [lambda: socket.create_connection(('127.0.0.1', 9)), lambda: subprocess.run(['true']),\n"
         "         lambda: os.system('true'), lambda: open(str(target) + '2', 'w'), lambda: os.remove(source),\n"

@@ -115,7 +115,7 @@ def test_an_engine_measures_after_its_first_picture_and_at_rest(
     engine = Engine(EngineOptions(device="cpu", precision="auto", cache_dir=tmp_path / "cache"))
     engine.tidy()
     assert not measured
-    engine._has_painted = True
+    engine._has_generated = True
     engine.tidy()
     engine.tidy()
     assert measured == [True]

@@ -13,7 +13,7 @@ from torch import nn
 
 from catalog.models import ModelEntry
 from engine.images import previews
-from engine.images.previews import SIDE, PreviewMaker, draw_pictures, fit
+from engine.images.previews import SIDE, PreviewMaker, draw_pictures, fit_preview_map
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
 from engine.models.manager import Bundle, ModelManager
 
@@ -37,7 +37,7 @@ class LinearVae(nn.Module):
 
 
 def test_map_of_a_linear_vae_is_found() -> None:
-    rows = torch.from_numpy(fit(LinearVae(), CPU, torch.float32))
+    rows = torch.from_numpy(fit_preview_map(LinearVae(), CPU, torch.float32))
     colors = torch.rand(3, 50)
     latents = (MIX @ (colors * 2 - 1) - 0.25) * 0.5
     assert torch.allclose(rows[:-1].T @ latents + rows[-1][:, None], colors, atol=0.02)

@@ -12,7 +12,14 @@ from catalog.models import ModelEntry
 from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import Recipe
-from engine.adapters.prompt_encoder import MAX_CHUNKS, Chunk, EmbeddingCache, encode_prompts, split_in_chunks, weigh
+from engine.adapters.prompt_encoder import (
+    MAX_CHUNKS,
+    Chunk,
+    EmbeddingCache,
+    encode_prompts,
+    split_in_chunks,
+    weigh_prompt_embeds,
+)
 from engine.families.family import Encoded
 from engine.models.manager import Bundle, ModelManager
 from tests.support.tiny import make_tokenizer
@@ -46,7 +53,7 @@ def test_chunks_hold_exactly_75_tokens(words: int, chunks: int) -> None:
     split = split_in_chunks([Piece("cat " * words)], TOKENIZER, 75)
     assert len(split.chunks) == chunks
     assert sum(len(chunk.tokens) for chunk in split.chunks) == words
-    assert split.unread_words == 0
+    assert split.truncated_words == 0
 
 
 def test_small_encoders_get_small_chunks() -> None:
@@ -57,7 +64,7 @@ def test_small_encoders_get_small_chunks() -> None:
 def test_words_behind_the_last_chunk_are_counted() -> None:
     split = split_in_chunks([Piece("cat " * 20_000)], TOKENIZER, 75)
     assert len(split.chunks) == MAX_CHUNKS
-    assert split.unread_words == 20_000 - 75 * MAX_CHUNKS
+    assert split.truncated_words == 20_000 - 75 * MAX_CHUNKS
 
 
 def test_break_begins_a_new_chunk() -> None:
@@ -137,29 +144,29 @@ def test_no_token_is_lost_or_doubled(words: list[str], room: int) -> None:
     read = [token for chunk in split.chunks for token in chunk.tokens]
     whole = TOKENIZER(text, add_special_tokens=False)["input_ids"] if text else []
     assert read == whole[: len(read)]
-    assert split.unread_words > 0 or len(read) == len(whole)
+    assert split.truncated_words > 0 or len(read) == len(whole)
     assert all(len(chunk.tokens) <= room for chunk in split.chunks)
 
 
 def test_weights_scale_tokens_and_keep_the_mean() -> None:
     context = torch.randn(1, 77, 8) + 0.5
-    weighted = weigh(context, Chunk((1, 2), (1.0, 1.5)))
+    weighted = weigh_prompt_embeds(context, Chunk((1, 2), (1.0, 1.5)))
     assert weighted.mean() == pytest.approx(float(context.mean()), rel=1e-4)
     ratio = weighted[0, 2] / weighted[0, 3] / (context[0, 2] / context[0, 3])
     assert torch.allclose(ratio, torch.full_like(ratio, 1.5), rtol=1e-4)
-    assert weigh(context, Chunk((1, 2), (1.0, 1.0))) is context
+    assert weigh_prompt_embeds(context, Chunk((1, 2), (1.0, 1.0))) is context
 
 
 def test_a_mean_of_rounding_noise_is_not_restored() -> None:
     context = torch.nn.functional.layer_norm(torch.randn(1, 77, 64), (64,))
-    weighted = weigh(context, Chunk((1,), (1.5,)))
+    weighted = weigh_prompt_embeds(context, Chunk((1,), (1.5,)))
     assert torch.allclose(weighted[0, 1], context[0, 1] * 1.5)
     assert torch.equal(weighted[0, 2:], context[0, 2:])
 
 
 def test_a_prompt_weighed_as_a_whole_is_what_it_was() -> None:
     context = torch.randn(1, 77, 8) * 0.1 + 0.5
-    whole = weigh(context, Chunk((1,) * 75, (5.0,) * 75))
+    whole = weigh_prompt_embeds(context, Chunk((1,) * 75, (5.0,) * 75))
     assert whole.mean() == pytest.approx(float(context.mean()), rel=1e-4)
 
 
@@ -174,11 +181,11 @@ def test_sdxl_weighs_each_encoder_by_itself(
     weights = torch.ones(1, 77, 1)
     weights[0, 2] = weight
     for place in (slice(0, 16), slice(16, 32)):  # begin, cat, dog
-        before = plain.context[:, :, place]
+        before = plain.prompt_embeds[:, :, place]
         after = before * weights
         if before.mean().abs() > 0.01 * before.std() and after.mean().abs() > 0.01 * after.std():
             after = after * (before.mean() / after.mean())
-        assert torch.allclose(told.context[:, :, place], after, atol=1e-6)
+        assert torch.allclose(told.prompt_embeds[:, :, place], after, atol=1e-6)
     assert told.added is not None and plain.added is not None
     assert torch.equal(told.added["text_embeds"], plain.added["text_embeds"])  # what is pooled is not weighed
 
@@ -191,12 +198,14 @@ def test_a_hires_pass_goes_on_counting(
         first = encode_prompts(recipe, bundle, EmbeddingCache())
         second = encode_prompts(recipe, bundle, EmbeddingCache(), hires_steps=2, after=4)
         texts = {
-            text: encode_prompts(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache()).at(0).context
+            text: encode_prompts(make_recipe("sd1", prompt=text, guidance=1.0), bundle, EmbeddingCache())
+            .at(0)
+            .prompt_embeds
             for text in ("cat sea", "dog sea", "dog sun")
         }
     for told, words in ((first, ["cat sea", "cat sea", "dog sea", "dog sea"]), (second, ["dog sea", "dog sun"])):
         for step, text in enumerate(words):
-            assert torch.equal(told.at(step).context, texts[text])
+            assert torch.equal(told.at(step).prompt_embeds, texts[text])
 
 
 def test_repeated_prompt_calls_no_encoder(
@@ -210,7 +219,7 @@ def test_repeated_prompt_calls_no_encoder(
             assert counter.calls == calls
             again = encode_prompts(make_recipe(kind, seed=3, guidance=2.0), bundle, cache).at(0)
             assert counter.calls == calls
-            assert torch.equal(first.context, again.context)
+            assert torch.equal(first.prompt_embeds, again.prompt_embeds)
             encode_prompts(make_recipe(kind, clip_skip=2), bundle, cache)
             assert counter.calls == 2 * calls
             counter.remove()
@@ -223,7 +232,7 @@ def test_another_checkpoint_is_another_encoder(
     contexts = []
     for name in ("sd1", "sd1_other"):
         with models.lease(entries[name].ref, str(entries[name].path)) as bundle:
-            contexts.append(encode_prompts(make_recipe(name), bundle, cache).at(0).context)
+            contexts.append(encode_prompts(make_recipe(name), bundle, cache).at(0).prompt_embeds)
     assert not torch.equal(*contexts)
 
 
@@ -240,7 +249,7 @@ def test_rows_are_equally_long(
     with models.lease(entries["sdxl"].ref, str(entries["sdxl"].path)) as bundle:
         told = encode_prompts(make_recipe("sdxl", prompt="cat " * 100, negative_prompt="dog"), bundle, EmbeddingCache())
         conditions = told.at(0)
-        assert conditions.context.shape == (2, 2 * 77, 32)
+        assert conditions.prompt_embeds.shape == (2, 2 * 77, 32)
         assert conditions.added is not None
         assert conditions.added["text_embeds"].shape == (2, 16)
         assert conditions.added["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]] * 2
@@ -254,7 +263,7 @@ def test_conditions_change_with_the_step(
         told = encode_prompts(make_recipe(prompt="[cat:dog:0.5] at [sea|night]", steps=4), bundle, EmbeddingCache())
         counter.remove()
         assert counter.calls == 1 + 4
-        texts = [told.at(step).context for step in range(4)]
+        texts = [told.at(step).prompt_embeds for step in range(4)]
         assert not torch.equal(texts[0], texts[2])
         assert not torch.equal(texts[0], texts[1])
 
@@ -264,10 +273,10 @@ def test_and_gives_a_row_each(
 ) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
         conditions = encode_prompts(make_recipe(prompt="cat AND dog :0.5"), bundle, EmbeddingCache()).at(0)
-        assert conditions.context.shape[0] == 3
+        assert conditions.prompt_embeds.shape[0] == 3
         assert conditions.weights == (1.0, 0.5)
         unguided = encode_prompts(make_recipe(prompt="cat AND dog :0.5", guidance=1.0), bundle, EmbeddingCache()).at(0)
-        assert unguided.context.shape[0] == 2
+        assert unguided.prompt_embeds.shape[0] == 2
         assert not unguided.is_guided
 
 

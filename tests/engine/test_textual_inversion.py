@@ -1,4 +1,4 @@
-"""Embeddings in prompts: equal to encoders whose vocabulary was upscaled by their vectors, as they were trained."""
+"""Embeddings in prompts: equal to encoders whose vocabulary was extended by their vectors, as they were trained."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from contract.errors import InvalidRecipe
 from contract.prompt import Piece
 from contract.recipe import ModelRef, Recipe
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts, split_in_chunks
-from engine.adapters.textual_inversion import Vector, Vocabulary, vocabulary_of
+from engine.adapters.textual_inversion import TextualInversions, Vector, textual_inversions_of
 from engine.models.manager import ModelManager
 from tests.support.tiny import make_tokenizer
 
@@ -29,14 +29,14 @@ def ref(name: str = "neg/easy-bad") -> ModelRef:
     return ModelRef(kind="embedding", name=name, family="sd1", fingerprint=name)
 
 
-def of_tables(**tables: int) -> Vocabulary:
+def of_tables(**tables: int) -> TextualInversions:
     """An embedding of so many vectors, by name."""
-    return Vocabulary(
+    return TextualInversions(
         {name: name for name in tables}, {name: (table(8, count=count),) for name, count in tables.items()}
     )
 
 
-def spelled(vocabulary: Vocabulary, text: str, room: int = 75) -> list[list[str]]:
+def spelled(vocabulary: TextualInversions, text: str, room: int = 75) -> list[list[str]]:
     chunks = split_in_chunks([Piece(text)], TOKENIZER, room, vocabulary).chunks
     return [
         [f"{token.key}{token.row}" if isinstance(token, Vector) else "." for token in chunk.tokens] for chunk in chunks
@@ -47,7 +47,7 @@ def test_a_name_becomes_as_many_tokens_as_it_has_vectors() -> None:
     words = of_tables(**{"style": 2, "easy-bad": 1})
     assert spelled(words, "cat Style dog") == [[".", "style0", "style1", "."]]
     assert spelled(words, "embedding:style,easy-bad") == [["style0", "style1", ".", "easy-bad0"]]
-    assert spelled(words, "stylish") == spelled(Vocabulary(), "stylish")
+    assert spelled(words, "stylish") == spelled(TextualInversions(), "stylish")
 
 
 def test_vectors_count_and_are_not_torn() -> None:
@@ -87,7 +87,7 @@ def test_the_result_equals_encoders_that_learned_the_tokens(
         width = 1024 if kind == "sd2" else 32
         tables = (table(16, 1), table(16, 2)) if kind == "sdxl" else (table(width, 1),)
         files = {"clip_l": tables[0], "clip_g": tables[-1]} if kind == "sdxl" else {"emb_params": tables[0]}
-        ours = encode_prompts(recipe, bundle, EmbeddingCache(), vocabulary_of({ref(): files}, bundle)).at(0)
+        ours = encode_prompts(recipe, bundle, EmbeddingCache(), textual_inversions_of({ref(): files}, bundle)).at(0)
         first, numbers = upscaled(CLIPTextModel, folder / "text_encoder", tables[0])
         states = first(ids(bundle.tokenizers[0], numbers), output_hidden_states=True).hidden_states
         if kind == "sdxl":
@@ -98,9 +98,11 @@ def test_the_result_equals_encoders_that_learned_the_tokens(
             torch.testing.assert_close(ours.added["text_embeds"], more.text_embeds, rtol=0, atol=1e-6)
         else:
             wanted = first.final_layer_norm(states[-1])
-        torch.testing.assert_close(ours.context, wanted, rtol=0, atol=1e-6)
+        torch.testing.assert_close(ours.prompt_embeds, wanted, rtol=0, atol=1e-6)
         plain = encode_prompts(recipe, bundle, EmbeddingCache()).at(0)
-        assert plain.context.shape != ours.context.shape or not torch.allclose(plain.context, ours.context, atol=1e-3)
+        assert plain.prompt_embeds.shape != ours.prompt_embeds.shape or not torch.allclose(
+            plain.prompt_embeds, ours.prompt_embeds, atol=1e-3
+        )
 
 
 def test_the_cache_tells_files_of_one_name_apart_and_keeps_the_encoder_clean(
@@ -108,15 +110,15 @@ def test_the_cache_tells_files_of_one_name_apart_and_keeps_the_encoder_clean(
 ) -> None:
     recipe, cache = make_recipe(prompt="cat style", guidance=1.0), EmbeddingCache()
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        plain = encode_prompts(recipe, bundle, cache).at(0).context
+        plain = encode_prompts(recipe, bundle, cache).at(0).prompt_embeds
         found = []
         for number in (1, 2, 1):
-            words = vocabulary_of(
+            words = textual_inversions_of(
                 {ref("style").model_copy(update={"fingerprint": str(number)}): {"*": table(32, number)}}, bundle
             )
-            found.append(encode_prompts(recipe, bundle, cache, words).at(0).context)
+            found.append(encode_prompts(recipe, bundle, cache, words).at(0).prompt_embeds)
         assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
-        assert torch.equal(encode_prompts(recipe, bundle, EmbeddingCache()).at(0).context, plain)
+        assert torch.equal(encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds, plain)
         assert not bundle.onload("text_encoder").get_input_embeddings()._forward_hooks
 
 
@@ -133,7 +135,7 @@ def test_every_form_of_file_is_read(
     entries: dict[str, ModelEntry], models: ModelManager, tensors: dict[str, Tensor]
 ) -> None:
     with models.lease(entries["sd1"].ref, str(entries["sd1"].path)) as bundle:
-        vocabulary = vocabulary_of({ref(): tensors}, bundle)
+        vocabulary = textual_inversions_of({ref(): tensors}, bundle)
         assert vocabulary.tables["neg/easy-bad"][0].shape[1] == 32
         assert set(vocabulary.keys) == {"neg/easy-bad", "easy-bad"}
 
@@ -152,5 +154,5 @@ def test_ck48_other_widths_are_refused_by_name(
     kind: str, tensors: dict[str, Tensor], words: str, entries: dict[str, ModelEntry], models: ModelManager
 ) -> None:
     with models.lease(entries[kind].ref, str(entries[kind].path)) as bundle, pytest.raises(InvalidRecipe) as refused:
-        vocabulary_of({ref("style"): tensors}, bundle)
+        textual_inversions_of({ref("style"): tensors}, bundle)
     assert words in refused.value.message and refused.value.code == "invalid_embeddings" and refused.value.hint

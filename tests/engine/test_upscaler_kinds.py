@@ -126,7 +126,7 @@ def test_a_refusal_is_kept_for_the_file_as_it_is_and_no_longer(tmp_path: Path, m
     assert models.get("x", "upscaler") == listed  # known before a job is queued, and no reason to scan again
     assert models.all() and models.generation == generation
     with monkeypatch.context() as patch:
-        patch.setattr("engine.images.upscalers._read", lambda *_: pytest.fail("it is asked again"))
+        patch.setattr("engine.images.upscalers.read_upscaler", lambda *_: pytest.fail("it is asked again"))
         with pytest.raises(ModelProblem, match="x is no upscaler that is known"):
             upscaled(Upscalers(CPU, UpscalerAnswers(answers)), entry.ref, path)
     before = path.stat()

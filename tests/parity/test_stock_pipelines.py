@@ -227,4 +227,4 @@ def test_embeddings_equal_the_stock_encoders(
             tokens = pipe.tokenizer(recipe.prompt, padding="max_length", max_length=77, return_tensors="pt")
             states = pipe.text_encoder(tokens.input_ids, output_hidden_states=True).hidden_states
             embeddings = pipe.text_encoder.final_layer_norm(states[-skip])
-    assert torch.allclose(ours.context, embeddings, atol=1e-6)
+    assert torch.allclose(ours.prompt_embeds, embeddings, atol=1e-6)
