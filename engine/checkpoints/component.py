@@ -1,6 +1,6 @@
-"""One set of modules of a model: its configuration, how it is built, where its weights are.
+"""One component of a model: its configuration, how it is built, where its weights are.
 
-Which parts a model has, `components.py` says; what becomes of them, `models/module_slot.py` and `models/manager.py`.
+Which components a model has, `components.py` says; `models/module_slot.py` and `models/manager.py` load them.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,13 +15,12 @@ from engine.weights.reading import TensorSlice
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One set of modules of a model.
+    """One component of a model.
 
     Attributes:
-        weights: Finds the file, or the several that it is split into, headers read and found sound; raises
-            ModelProblem.
-        pieces: diffusers' name of a tensor -> where it is in a file that has its own names, or other parts too.
-        dtype: What its numbers are kept as, where the device doesn't decide.
+        weights: Finds the file, or the several that it is split into, and checks their headers; raises ModelProblem.
+        slices: By diffusers' name of a tensor: where it is in a file with names of its own, or other components too.
+        dtype: Its run dtype, where the device doesn't decide.
     """
 
     config: Config

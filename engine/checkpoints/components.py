@@ -1,12 +1,11 @@
-"""Which parts a model has, by its kind: the configuration of each, how it is built, where its weights are.
+"""Which components a model has, by its kind: the configuration of each, how it is built, where its weights are.
 
 A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter (a folder or a file) is one; an
-IP-Adapter is a file without a configuration, and the encoder of its pictures a folder; a LoRA, an embedding or a
-hypernetwork is a file of named numbers. What a family's checkpoint has, `families/`; what a file without a
-configuration is, `single_file.py`.
+IP-Adapter is a file without a configuration, and its image encoder a folder; a LoRA, an embedding or a hypernetwork is
+a file of named tensors. Which components a family has is in `families/`; files without a configuration are
+`single_file.py`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,37 +27,41 @@ from engine.checkpoints.predictions import scheduler_config
 from engine.checkpoints.single_file import checkpoint_components, control_of, padding_of, vae_component
 from engine.checkpoints.tokenizers import clip_tokenizer, read_tokenizer
 from engine.families import builder_of, family_of
-from engine.families.family import Config
+from engine.families.family import Builder, Config
 from engine.weights.named_tensors import NamedTensors
 
 __all__ = ["Component", "components_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
 
 
 def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
-    """The parts of a model, by name.
+    """The components of a model, by name.
 
     Raises:
         ModelProblem: a configuration is missing, or the family is not known.
     """
+    if ref.kind == "ip_adapter" and path.is_dir():
+        return {"image_encoder": _folder_component(path, build_image_encoder)}
     if ref.kind == "ip_adapter":
-        return _encoder(path) if path.is_dir() else _adapter(path)
+        return {"adapter": _named_tensors(path)}
     if ref.kind in ("lora", "embedding", "hypernetwork"):
-        return {ref.kind: _tensors(path)}
+        return {ref.kind: _named_tensors(path, keeps_dtype=True)}
     if ref.kind in ("controlnet", "t2i_adapter"):
-        return {ref.kind: _control(ref, path)}
+        build = build_controlnet if ref.kind == "controlnet" else build_t2i_adapter
+        if path.is_dir():
+            return {ref.kind: _folder_component(path, build)}
+        config, slices = control_of(path, ref.kind, ref.family)
+        return {ref.kind: Component(config, build, lambda: (path,), slices)}
+    if path.is_file() and ref.kind == "vae":
+        return {ref.kind: vae_component(path, ref.family)}
     if path.is_file():
-        return (
-            {ref.kind: vae_component(path, ref.family)}
-            if ref.kind == "vae"
-            else checkpoint_components(path, ref.family)
-        )
+        return checkpoint_components(path, ref.family)
     family = family_of(ref.family)
     if ref.kind == "vae":
-        return {ref.kind: Component(read_json(path / "config.json"), builder_of(family, "vae"), _finder(path))}
-    return {
-        part: Component(read_json(path / part / "config.json"), builder_of(family, part), _finder(path / part))
-        for part in (*family.builders, *optional_components(path))
-    }
+        return {ref.kind: _folder_component(path, builder_of(family, "vae"))}
+    found = {}
+    for name in (*family.builders, *optional_components(path)):
+        found[name] = _folder_component(path / name, builder_of(family, name))
+    return found
 
 
 def tokenizers_of(ref: ModelRef, path: Path) -> tuple[CLIPTokenizer, ...]:
@@ -73,7 +76,7 @@ def tokenizers_of(ref: ModelRef, path: Path) -> tuple[CLIPTokenizer, ...]:
 
 
 def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
-    """How a checkpoint was trained, as its folder says or as its file shows.
+    """A checkpoint's scheduler configuration, from its folder or inferred from its file.
 
     Raises:
         ModelProblem: it can't be read.
@@ -92,43 +95,36 @@ def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:
     return path.is_file() or Pipeline.of(read_json(path / "model_index.json")).zeroes_empty_prompt
 
 
-def _finder(folder: Path) -> Callable[[], tuple[Path, ...]]:
-    return lambda: weights_files(folder)
-
-
-def _control(ref: ModelRef, path: Path) -> Component:
-    build = _controlnet if ref.kind == "controlnet" else _t2i_adapter
-    if path.is_file():
-        config, slices = control_of(path, ref.kind, ref.family)
-        return Component(config, build, lambda: (path,), slices)
-    return Component(read_json(path / "config.json"), build, lambda: weights_files(path))
-
-
-def _controlnet(config: Config) -> nn.Module:
+def build_controlnet(config: Config) -> nn.Module:
+    """A ControlNet, or a union of several."""
     kind = ControlNetUnionModel if config.get("_class_name") == UNION_CLASS else ControlNetModel
     return kind.from_config(dict(config))
 
 
-def _t2i_adapter(config: Config) -> nn.Module:
+def build_t2i_adapter(config: Config) -> nn.Module:
+    """A T2I-Adapter."""
     return T2IAdapter.from_config(dict(config))
 
 
-def _encoder(folder: Path) -> dict[str, Component]:
-    return {"image_encoder": Component(read_json(folder / "config.json"), _image_encoder, _finder(folder))}
-
-
-def _image_encoder(config: Config) -> nn.Module:
+def build_image_encoder(config: Config) -> nn.Module:
+    """The CLIP image encoder of an IP-Adapter."""
     return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
 
 
-def _adapter(file: Path) -> dict[str, Component]:
-    shapes = {name: list(info.shape) for name, info in without_companions(read_header(file)).items()}
-    return {"adapter": Component(shapes, NamedTensors, lambda: (file,))}
+def _folder_component(folder: Path, build: Builder) -> Component:
+    return Component(read_json(folder / "config.json"), build, lambda: weights_files(folder))
 
 
-def _tensors(file: Path) -> Component:
-    """Numbers by name, in the precision they were kept in: what they do to a checkpoint is computed in float32."""
+def _named_tensors(file: Path, *, keeps_dtype: bool = False) -> Component:
+    """A file of tensors by name.
+
+    Args:
+        keeps_dtype: float16 stays so, all else is float32: changes to a checkpoint are computed in float32.
+    """
     header = without_companions(read_header(file))
     shapes = {name: list(info.shape) for name, info in header.items()}
-    is_half = {info.dtype for info in header.values()} <= {"F16"}
-    return Component(shapes, NamedTensors, lambda: (file,), dtype=torch.float16 if is_half else torch.float32)
+    dtype = None
+    if keeps_dtype:
+        is_half = {info.dtype for info in header.values()} <= {"F16"}
+        dtype = torch.float16 if is_half else torch.float32
+    return Component(shapes, NamedTensors, lambda: (file,), dtype=dtype)

@@ -1,19 +1,19 @@
-"""MiDaS, the depth estimator in SD 2 depth checkpoints: its names of tensors -> transformers' DPT, its configuration.
+"""MiDaS, the depth estimator in SD 2 depth checkpoints: its tensor names as transformers' DPT, its configuration.
 
-Source: Ranftl et al. 2021 (arXiv 2103.13413), "DPT-Hybrid"; names as the authors' programs and timm gave them.
+Source: Ranftl et al. 2021 (arXiv 2103.13413), "DPT-Hybrid"; names as in the authors' code and timm.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.checkpoints.infer_config import Shapes
+from engine.checkpoints.infer_config import Shapes, count_children
 from engine.weights.reading import TensorSlice
 
 PREFIX = "depth_model.model."
 _PATCH, _HEAD_CHANNELS, _LEVELS = 16, 64, 4
 _BACKBONE = "dpt.embeddings.backbone.bit"
-# Numbers are counted from 1 by the authors (the decoder's backwards), from 0 by transformers.
+# The authors count from 1 (and the decoder backwards), transformers from 0.
 _RULES: tuple[tuple[str, str], ...] = (
     (r"pretrained\.model\.cls_token$", "dpt.embeddings.cls_token"),
     (r"pretrained\.model\.pos_embed$", "dpt.embeddings.position_embeddings"),
@@ -51,20 +51,22 @@ _RULES: tuple[tuple[str, str], ...] = (
 
 
 def midas_slices(names: Mapping[str, object]) -> dict[str, TensorSlice]:
-    """The estimator of a checkpoint; nothing where it has none. Its classifier, which nobody reads, is left out."""
+    """The depth estimator of a checkpoint; nothing where it has none. Leaves out its unused classifier."""
     found: dict[str, TensorSlice] = {}
     for name in names:
         rest = name.removeprefix(PREFIX)
         if rest == name or rest.startswith("pretrained.model.head."):
             continue
-        ours = next((re.sub(theirs, ours, rest) for theirs, ours in _RULES if re.match(theirs, rest)), rest)
-        if ".attention.qkv." in ours:
-            found |= {
-                ours.replace("qkv", part): TensorSlice(name, share=(index, 3))
-                for index, part in enumerate(("query", "key", "value"))
-            }
+        new_name = rest
+        for theirs, ours in _RULES:
+            if re.match(theirs, rest):
+                new_name = re.sub(theirs, ours, rest)
+                break
+        if ".attention.qkv." in new_name:
+            for index, part in enumerate(("query", "key", "value")):
+                found[new_name.replace("qkv", part)] = TensorSlice(name, share=(index, 3))
         else:
-            found[ours] = TensorSlice(name)
+            found[new_name] = TensorSlice(name)
     return found
 
 
@@ -72,9 +74,12 @@ def midas_config(shapes: Shapes) -> dict[str, Any]:
     """The configuration of an estimator whose tensors have these (transformers') names and shapes."""
     width, channels = shapes["dpt.embeddings.projection.weight"][:2]
     side = round((shapes["dpt.embeddings.position_embeddings"][1] - 1) ** 0.5)
-    layers = _count(shapes, "dpt.encoder.layer.")
+    layers = count_children(shapes, "dpt.encoder.layer.")
     stages = f"{_BACKBONE}.encoder.stages."
-    depths = [_count(shapes, f"{stages}{stage}.layers.") for stage in range(_count(shapes, stages))]
+    depths, hidden_sizes = [], []
+    for stage in range(count_children(shapes, stages)):
+        depths.append(count_children(shapes, f"{stages}{stage}.layers."))
+        hidden_sizes.append(shapes[f"{stages}{stage}.layers.0.conv3.weight"][0])
     return {
         "is_hybrid": True,
         "hidden_size": width,
@@ -98,11 +103,7 @@ def midas_config(shapes: Shapes) -> dict[str, Any]:
             "embedding_dynamic_padding": True,
             "embedding_size": shapes[f"{_BACKBONE}.embedder.convolution.weight"][0],
             "depths": depths,
-            "hidden_sizes": [shapes[f"{stages}{stage}.layers.0.conv3.weight"][0] for stage in range(len(depths))],
+            "hidden_sizes": hidden_sizes,
             "out_features": [f"stage{stage + 1}" for stage in range(len(depths))],
         },
     }
-
-
-def _count(shapes: Shapes, prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)})

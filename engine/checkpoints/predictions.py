@@ -1,6 +1,6 @@
-"""How a checkpoint that is one file was trained: its noise levels, and what it predicts.
+"""The scheduler configuration of a checkpoint that is one file: its betas and its prediction type.
 
-Most files don't say. What is beside them, marks in them, and of SD 2 one tensor, are asked in this order.
+Most files don't state it. Side files, marks in the file, and for SD 2 one tensor are looked at in this order.
 """
 
 import re
@@ -15,12 +15,12 @@ from catalog.files.headers import TensorInfo, read_whole_header
 from engine.checkpoints.key_maps import UNET
 from engine.weights.reading import read_tensor
 
-# CompVis' and Stability's configurations agree in these, for every family.
-_LEVELS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+# The same in CompVis' and Stability's configurations of every family.
+_BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 # SD 2 was trained both ways with the same shapes. In models that predict v this tensor is spread wider; other
-# programs tell them apart by it, too.
+# programs use it too.
 _SD2_TELLTALE, _SD2_SPREAD = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
-# The first programs' configuration, and notes as other programs keep them.
+# An LDM configuration, and the notes of other programs.
 _SIDE_FILES = dict(
     zip(
         SIDE_SETTINGS,
@@ -31,40 +31,44 @@ _SIDE_FILES = dict(
 
 
 def scheduler_config(file: Path, family: str) -> dict[str, Any]:
-    """What diffusers' schedulers are told of a checkpoint.
+    """The configuration that diffusers' schedulers take for a checkpoint.
 
     Raises:
         ModelProblem: the file can't be read.
     """
     header = read_whole_header(file)
     marked, zero_snr = prediction_of(header.tensors, header.metadata)
-    prediction = _said_beside(file) or marked or _usual(file, header.tensors, family)
-    # Only such models have something to predict where there is no signal.
+    prediction = _prediction_in_side_file(file) or marked or _usual_prediction(file, header.tensors, family)
+    # With zero terminal SNR there is nothing to predict at the last timestep but v.
     return {
-        **_LEVELS,
+        **_BETAS,
         "prediction_type": prediction,
         "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction",
     }
 
 
-def _usual(file: Path, tensors: Mapping[str, TensorInfo], family: str) -> str:
-    """What the variant of a family predicts; where there are both, one tensor tells."""
-    first, telltale = tensors.get(f"{UNET}input_blocks.0.0.weight"), tensors.get(_SD2_TELLTALE)
-    variant = VARIANTS.get(first.shape[1] if first and len(first.shape) > 1 else 0, "text")
-    usual = usual_prediction(family, variant)
+def _usual_prediction(file: Path, tensors: Mapping[str, TensorInfo], family: str) -> str:
+    """The prediction type of a family's variant; where there are both, by one tensor."""
+    first = tensors.get(f"{UNET}input_blocks.0.0.weight")
+    in_channels = first.shape[1] if first and len(first.shape) > 1 else 0
+    usual = usual_prediction(family, VARIANTS.get(in_channels, "text"))
+    telltale = tensors.get(_SD2_TELLTALE)
     if usual == "epsilon" or telltale is None:
         return usual
-    return usual if float(read_tensor(file, telltale).float().std(correction=0)) > _SD2_SPREAD else "epsilon"
+    spread = float(read_tensor(file, telltale).float().std(correction=0))
+    return usual if spread > _SD2_SPREAD else "epsilon"
 
 
-def _said_beside(file: Path) -> str:
-    """What a side file says that the model predicts; empty where none does."""
+def _prediction_in_side_file(file: Path) -> str:
+    """The prediction type in a file beside the checkpoint; empty where there is none."""
     for suffix, pattern in _SIDE_FILES.items():
-        side = file.with_suffix(suffix)
+        side_file = file.with_suffix(suffix)
         try:
-            text = side.read_text("utf-8") if side.is_file() and side.stat().st_size <= MAX_CONFIG_BYTES else ""
+            if not side_file.is_file() or side_file.stat().st_size > MAX_CONFIG_BYTES:
+                continue
+            found = re.search(pattern, side_file.read_text("utf-8"))
         except (OSError, ValueError):
             continue
-        if found := re.search(pattern, text):
+        if found:
             return "v_prediction" if found[1] == "v" else "epsilon"
     return ""

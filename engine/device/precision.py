@@ -73,7 +73,7 @@ def processor() -> Processor:
 
 def _processor_without_cpuinfo() -> Processor:
     """On macOS and Windows."""
-    flags = set()
+    flags: set[str] = set()
     if sys.platform == "darwin" and _sysctl(b"hw.optional.arm.FEAT_BF16"):
         flags.add("bf16")
     if sys.platform == "win32":

@@ -32,17 +32,19 @@ class Encoded:
 
 
 class ModelFamily(Protocol):
-    """One module a family implements this (`sd.py`, `sdxl.py`).
+    """One module a family implements this (`sd.py`, `sdxl.py`)."""
 
-    Attributes:
-        builders: By component with weights: from its configuration to a module (on meta).
-        tokenizers: Folder names, in the order of the text encoders.
-        zeroes_empty_negative: An empty negative prompt is all zeros instead of encoded.
-    """
+    @property
+    def builders(self) -> Mapping[str, Builder]:
+        """By component with weights: from its configuration to a module (on meta)."""
 
-    builders: Mapping[str, Builder]
-    tokenizers: tuple[str, ...]
-    zeroes_empty_negative: bool
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """Folder names, in the order of the text encoders."""
+
+    @property
+    def zeroes_empty_negative(self) -> bool:
+        """An empty negative prompt is all zeros instead of encoded."""
 
     def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
         """One chunk: token ids (1, tokens) for each text encoder -> embeddings."""

@@ -47,13 +47,11 @@ class MaskBlend:
         """
         if self.mask is None or not self.is_blended:
             return latents
-        sigmas, following = self.sampling.sigmas, evaluation + 1
-        kept = self.init_latents
-        if following < len(sigmas):
-            kept = self.sampling.alphas[following] * kept + sigmas[following] * self.noise
+        alphas, sigmas = (*self.sampling.alphas, 1.0), (*self.sampling.sigmas, 0.0)  # the last evaluation ends clean
+        kept = alphas[evaluation + 1] * self.init_latents + sigmas[evaluation + 1] * self.noise
         mask = self.mask
         if self.is_soft:
             first = self.first_step * self.sampling.order
-            remaining = 1 - (following - first) / (len(sigmas) - first)
+            remaining = 1 - (evaluation + 1 - first) / (len(self.sampling.sigmas) - first)
             mask = (mask > remaining).float()
         return torch.lerp(kept, latents, mask)

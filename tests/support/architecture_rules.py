@@ -88,13 +88,11 @@ MAY_CATCH_ALL = (
     "engine/models/manager.py",
     "engine/models/loading.py",
     # Libraries raise whatever they like on a damaged file or an odd image; each maps it to one sentence.
+    "engine/checkpoints/foreign_config.py",
     "engine/images/preprocessors.py",
     "engine/images/upscalers.py",
     "engine/convert/pickles.py",
     "catalog/models.py",
-    "engine/checkpoints/foreign_config.py",  # libraries that build things from a model's configuration
-    "engine/models/loading.py",  # a model that is read ahead: its job reports the problem
-    "engine/models/manager.py",
     "studio/jobs/dispatcher.py",
     "studio/extension_calls.py",
     "studio/extension_probe.py",
