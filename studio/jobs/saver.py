@@ -123,7 +123,11 @@ class Saver:
         try:
             facts, pixels = self._described(picture)
             if picture.path is None or not self._folder.has(picture.path):
-                picture.path = self._write(pixels, facts)
+                try:
+                    picture.path = self._folder.save(pixels, facts)
+                except StorageFull:
+                    self._was_refused = True
+                    raise
             self._list(picture.path, facts)
             is_saved = True
         finally:
@@ -171,13 +175,6 @@ class Saver:
                 return record.recipe if record else None
             parent = record.parent
         return None
-
-    def _write(self, pixels: RawImage, facts: PictureFacts) -> str:
-        try:
-            return self._folder.save(pixels, facts)
-        except StorageFull:
-            self._was_refused = True
-            raise
 
     def _list(self, path: str, facts: PictureFacts) -> None:
         try:

@@ -40,7 +40,9 @@ def decode_text(raw: bytes, *, likely: str = "utf-8", others: tuple[str, ...] = 
     best, found = _LEAST_SENSE, ""
     for encoding in _encodings(raw, likely, others):
         try:
-            text = undoubled(_decoded(raw, encoding))
+            if encoding.startswith("utf-16"):
+                raw = raw[: len(raw) // 2 * 2]
+            text = undoubled(raw.decode(encoding).strip("\ufeff\0"))
         except (UnicodeDecodeError, LookupError):
             continue
         if (score := sense(text) - _strangeness(text, encoding)) > best:
@@ -94,13 +96,9 @@ def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
     # Zeros in front are of UTF-16 without a head, or a head that nobody knows.
     return (
         whole
-        if whole and "\ufffd" not in whole and not _is_odd(whole[:_HEAD_BYTES])
+        if whole and "\ufffd" not in whole and not any(_weight(character) < 0.5 for character in whole[:_HEAD_BYTES])
         else decode_text(body, likely=likely)
     )
-
-
-def _is_odd(text: str) -> bool:
-    return any(_weight(character) < 0.5 for character in text)
 
 
 def sense(text: str) -> float:
@@ -122,12 +120,6 @@ def _encodings(raw: bytes, likely: str, others: tuple[str, ...]) -> Iterator[str
     except UnicodeDecodeError:
         names += _OF_ONE_PLACE
     yield from dict.fromkeys(names)
-
-
-def _decoded(raw: bytes, encoding: str) -> str:
-    if encoding.startswith("utf-16"):
-        raw = raw[: len(raw) // 2 * 2]
-    return raw.decode(encoding).strip("\ufeff\0")
 
 
 def _strangeness(text: str, encoding: str) -> float:
@@ -183,21 +175,17 @@ def _weight(character: str) -> float:
     if category == "Cf":
         return 0.8 if code == 0x200D else 0.0
     if category[0] == "L":
-        return _letter_weight(code)
+        if code < 0x250:
+            return 0.95
+        if 0x3040 <= code <= 0x30FF:
+            return 0.97
+        # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
+        if 0x4E00 <= code <= 0x9FFF:
+            return 0.9 if code & 0xFF else 0.0
+        is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
+        return 0.9 if is_living else 0.3
     if 0x3000 <= code <= 0x303F or 0xFF00 <= code <= 0xFFEF or 0x1F000 <= code <= 0x1FAFF:
         return 0.9
     if 0x2000 <= code <= 0x206F or code == 0xFE0F:
         return 0.8
     return 0.5 if category[0] == "M" else 0.3
-
-
-def _letter_weight(code: int) -> float:
-    if code < 0x250:
-        return 0.95
-    if 0x3040 <= code <= 0x30FF:
-        return 0.97
-    # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
-    if 0x4E00 <= code <= 0x9FFF:
-        return 0.9 if code & 0xFF else 0.0
-    is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
-    return 0.9 if is_living else 0.3
