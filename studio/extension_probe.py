@@ -16,7 +16,6 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -62,16 +61,13 @@ def load(path: Path) -> ModuleType:
 
 def state_of(path: Path) -> str:
     """What tells an extension's files, and the Python that reads them, from others. Raises OSError."""
-    told = hashlib.sha256(sys.version.encode())
-    files = (file for file in sorted(path.parent.rglob("*")) if "__pycache__" not in file.parts)
-    for file in islice(files, _MOST_FILES):
-        facts = file.lstat()
-        told.update(
-            f"{file.relative_to(path.parent)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(
-                errors="surrogateescape"
-            )
-        )
-    return told.hexdigest()
+    digest = hashlib.sha256(sys.version.encode())
+    files = [file for file in sorted(path.parent.rglob("*")) if "__pycache__" not in file.parts]
+    for file in files[:_MOST_FILES]:
+        status = file.lstat()
+        line = f"{file.relative_to(path.parent)}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def probe(paths: Sequence[Path], limit_s: float) -> dict[Path, Failure]:
@@ -79,17 +75,26 @@ def probe(paths: Sequence[Path], limit_s: float) -> dict[Path, Failure]:
     failures: dict[Path, Failure] = {}
     with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         for start in range(0, len(paths), _AT_ONCE):
-            results = {
-                path: Path(folder, f"{start + index}.json")
-                for index, path in enumerate(paths[start : start + _AT_ONCE])
-            }
+            results: dict[Path, Path] = {}
+            for index, path in enumerate(paths[start : start + _AT_ONCE]):
+                results[path] = Path(folder, f"{start + index}.json")
             with suppress(OSError):
-                failures |= dict(_probed(results, limit_s))
+                failures |= dict(_probe_at_once(results, limit_s))
     return failures
 
 
-def _probed(results: Mapping[Path, Path], limit_s: float) -> Iterator[tuple[Path, Failure]]:
-    running = {path: _begin(path, result) for path, result in results.items()}
+def _probe_at_once(results: Mapping[Path, Path], limit_s: float) -> Iterator[tuple[Path, Failure]]:
+    """Load each extension in a process of its own, which writes into its result file; yields the failures."""
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    for path, result in results.items():
+        running[path] = subprocess.Popen(
+            [sys.executable, "-m", "studio.extension_probe", str(path), str(result)],
+            cwd=_PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + limit_s
     try:
         for path, process in running.items():
@@ -98,52 +103,34 @@ def _probed(results: Mapping[Path, Path], limit_s: float) -> Iterator[tuple[Path
             except subprocess.TimeoutExpired:
                 yield path, Failure(f"did not load within {limit_s:g} s")
                 continue
-            if (failure := _read(results[path], status)) is not None:
-                yield path, failure
+            try:
+                error, details = json.loads(results[path].read_text("utf-8"))
+            except (OSError, ValueError):
+                yield path, Failure(f"ended the program that loaded it (status {status})")
+                continue
+            if error:
+                yield path, Failure(f"could not be loaded ({error})", details)
     finally:
         for process in running.values():
-            _end(process)
+            with suppress(OSError):
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
 
 
-def _begin(path: Path, result: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "studio.extension_probe", str(path), str(result)],
-        cwd=_PROJECT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it started."""
-    with suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(1.0)
-
-
-def _read(result: Path, status: int) -> Failure | None:
-    try:
-        error, details = json.loads(result.read_text("utf-8"))
-    except (OSError, ValueError):
-        return Failure(f"ended the program that loaded it (status {status})")
-    return Failure(f"could not be loaded ({error})", details) if error else None
-
-
-def _main(path: Path, result: Path) -> None:
-    told = ("", "")
+def main(path: Path, result: Path) -> None:
+    """The process: tries to load an extension and writes error and traceback, both empty if there is none."""
+    failure = ("", "")
     try:
         load(path)
     except BaseException as error:
-        told = (type(error).__name__, traceback.format_exc())
-    result.write_text(json.dumps(told), "utf-8")
+        failure = (type(error).__name__, traceback.format_exc())
+    result.write_text(json.dumps(failure), "utf-8")
     os._exit(0)  # not held up by what it started
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -170,7 +170,15 @@ class Studio:
                 self._problems = (self._database.problem,) if self._database.problem else ()
                 self._add_problem(self._lost_owners.open())
                 self._forget_browsers()
-                self._recover()
+                for table in ("images", "jobs"):
+                    newest = self._database.value(f"SELECT MAX(id) FROM {table}")
+                    if newest:
+                        self._ids.raise_floor(newest)
+                self._rates.load()
+                self._folder.sweep()
+                for job in self._queue.recover():
+                    logger.warning("job %s was interrupted twice and is not tried again", job.id)
+                    self._tracker.on_event(Interrupted(job_id=job.id, attempt=job.attempt, at=time.time()))
             except BaseException:
                 self._database.close()
                 self._lock_file.release()
@@ -188,7 +196,13 @@ class Studio:
             if self._is_started:
                 return
             self._is_started = True
-        self._warn_of_closed_folders()
+        try:
+            self._folder.check_room(0)
+        except StorageFull as error:
+            logger.warning("%s %s", error.message, error.hint)
+        for folder in self.settings.model_dirs:
+            if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+                logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
         self._worker.start(self._engine.set)
         self._models.begin()
         self._hash_keeper.start()
@@ -198,15 +212,6 @@ class Studio:
         for dispatcher in self._dispatchers.values():
             dispatcher.start(self._indexed)
         self.extensions.watch("on_start")
-
-    def _warn_of_closed_folders(self) -> None:
-        try:
-            self._folder.check_room(0)
-        except StorageFull as error:
-            logger.warning("%s %s", error.message, error.hint)
-        for folder in self.settings.model_dirs:
-            if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-                logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
 
     def forget_browsers(self, problem: str) -> None:
         """The secret of the cookies is new: nobody has the owner of before. problem: why; "" if there was none."""
@@ -228,17 +233,6 @@ class Studio:
     def notices(self) -> tuple[str, ...]:
         """What was wrong with the settings and the data folder at the start, as sentences."""
         return (*self.settings.notices, *self._problems)
-
-    def _recover(self) -> None:
-        for table in ("images", "jobs"):
-            newest = self._database.value(f"SELECT MAX(id) FROM {table}")
-            if newest:
-                self._ids.raise_floor(newest)
-        self._rates.load()
-        self._folder.sweep()
-        for job in self._queue.recover():
-            logger.warning("job %s was interrupted twice and is not tried again", job.id)
-            self._tracker.on_event(Interrupted(job_id=job.id, attempt=job.attempt, at=time.time()))
 
     def _index(self) -> None:
         try:
@@ -281,28 +275,25 @@ class Studio:
             was_started, was_open = self._is_started, self._is_open
             self._is_started = self._is_open = False
         if was_started:
-            self._end_work()
+            self._stopping.set()
+            self._hashes.stop()
+            self._hash_keeper.stop()
+            stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
+            for dispatcher in self._dispatchers.values():
+                dispatcher.begin_stop()
+            stopper.start()
+            self._network.stop()
+            self._disk.stop()
+            deadline = time.monotonic() + _STOP_S
+            for dispatcher in self._dispatchers.values():
+                dispatcher.stop(max(0.1, deadline - time.monotonic()))
+            stopper.join(1.0)
+            for thread in self._threads:
+                thread.join(0.2)
+            self.extensions.watch("on_stop")
         if was_open:
             self._database.close()
             self._lock_file.release()
-
-    def _end_work(self) -> None:
-        self._stopping.set()
-        self._hashes.stop()
-        self._hash_keeper.stop()
-        stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
-        for dispatcher in self._dispatchers.values():
-            dispatcher.begin_stop()
-        stopper.start()
-        self._network.stop()
-        self._disk.stop()
-        deadline = time.monotonic() + _STOP_S
-        for dispatcher in self._dispatchers.values():
-            dispatcher.stop(max(0.1, deadline - time.monotonic()))
-        stopper.join(1.0)
-        for thread in self._threads:
-            thread.join(0.2)
-        self.extensions.watch("on_stop")
 
     # Jobs
 

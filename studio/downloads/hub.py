@@ -6,10 +6,9 @@ the folder form of diffusers is decided here too; where they go is in `destinati
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from typing import Any
 from urllib.parse import quote
 
 from contract.errors import HubUnavailable, InvalidRecipe, JobError, NotAllowed, NotFound
@@ -23,6 +22,7 @@ _MAX_LIST_BYTES = 20_000_000
 _INDEX = "model_index.json"
 _NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
 _WEIGHTS = ("diffusion_pytorch_model", "model")
+_ANY_WEIGHTS = (".safetensors", ".msgpack", ".onnx", *PICKLES)
 
 
 class Busy(HubUnavailable):
@@ -67,8 +67,30 @@ class Repository:
 
     @property
     def folder(self) -> tuple[HubFile, ...]:
-        """The files of the folder form of diffusers; none when it has no such form."""
-        return _folder_files(self.files)
+        """The files of the folder layout of diffusers; none if it has no such layout.
+
+        Configurations, vocabularies, and of each component's weights one version: the half one where there is one.
+        """
+        by_path = {file.path: file for file in self.files}
+        if _INDEX not in by_path:
+            return ()
+        chosen = [by_path[_INDEX]]
+        folders = {path.partition("/")[0] for path in by_path if path.count("/") == 1}
+        for folder in sorted(folders - set(_NOT_NEEDED)):
+            paths = [path for path in by_path if path.startswith(f"{folder}/")]
+            weights = None
+            for name in _WEIGHTS:
+                half, full = f"{folder}/{name}.fp16.safetensors", f"{folder}/{name}.safetensors"
+                weights = weights or by_path.get(half) or by_path.get(full)
+            if weights is None and any(path.endswith(_ANY_WEIGHTS) for path in paths):
+                continue  # weights in no format that is read here
+            for path in paths:
+                is_direct = posixpath.dirname(path) == folder
+                if is_direct and path.endswith((".json", ".txt", ".model")) and ".index." not in path:
+                    chosen.append(by_path[path])
+            if weights:
+                chosen.append(weights)
+        return tuple(chosen)
 
 
 def read_repository(wire: Wire, name: str, revision: str = "main", *, whole_s: float = LISTING_S) -> Repository:
@@ -89,31 +111,22 @@ def read_repository(wire: Wire, name: str, revision: str = "main", *, whole_s: f
     except Broken:
         raise HubUnavailable(f"The connection to {wire.hub.host} broke.", "Try again.") from None
     try:
-        found = json.loads(data)
-        return _repository(name, found)
+        listing = json.loads(data)
+        files = []
+        for entry in listing["siblings"]:
+            path, large = str(entry["rfilename"]), entry.get("lfs") or {}
+            size = entry.get("size", large.get("size"))
+            if isinstance(size, int) and size >= 0 and is_plain_path(path):
+                sha256 = str(large.get("sha256", "")).lower()
+                blob = "" if large else str(entry.get("blobId", ""))
+                files.append(HubFile(path, size, sha256, blob))
+        card = listing.get("cardData") or {}
+        terms = card.get("license_name") or card.get("license") or ""
+        return Repository(name, str(listing["sha"]), str(terms)[:80], bool(listing.get("gated")), tuple(files))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise HubUnavailable(
             f"{wire.hub.host} answered something that is no list of files.", "Try again later."
         ) from None
-
-
-def _repository(name: str, found: Mapping[str, Any]) -> Repository:
-    files = []
-    for one in found["siblings"]:
-        large = one.get("lfs") or {}
-        size = one.get("size", large.get("size"))
-        if isinstance(size, int) and size >= 0 and is_plain_path(str(one["rfilename"])):
-            files.append(
-                HubFile(
-                    str(one["rfilename"]),
-                    size,
-                    str(large.get("sha256", "")).lower(),
-                    "" if large else str(one.get("blobId", "")),
-                )
-            )
-    card = found.get("cardData") or {}
-    terms = card.get("license_name") or card.get("license") or ""
-    return Repository(name, str(found["sha"]), str(terms)[:80], bool(found.get("gated")), tuple(files))
 
 
 def refuse_status(answer: HTTPResponse, wire: Wire, name: str) -> None:
@@ -125,16 +138,16 @@ def refuse_status(answer: HTTPResponse, wire: Wire, name: str) -> None:
     status, host = answer.status, wire.hub.host
     if status in (200, 206):
         return
-    said = answer.headers.get("X-Error-Code", "")
-    if said == "GatedRepo" or (status in (401, 403) and said != "RepoNotFound"):
+    code = answer.headers.get("X-Error-Code", "")
+    if code == "GatedRepo" or (status in (401, 403) and code != "RepoNotFound"):
         whose = "The HF_TOKEN that Darkroom was started with has" if wire.hub.token else "You have"
         raise NotAllowed(
             f"“{name}” is given only to those who accepted its license. {whose} no access yet.",
             f"Accept it on its page at {host}, make a token there, and start Darkroom with HF_TOKEN set.",
             code="gated",
         )
-    if status == 404 or said == "RepoNotFound":
-        what = f"that file in “{name}”" if said == "EntryNotFound" else f"repository “{name}”"
+    if status == 404 or code == "RepoNotFound":
+        what = f"that file in “{name}”" if code == "EntryNotFound" else f"repository “{name}”"
         raise NotFound(f"{host} has no {what}, or does not show it.", "Correct the name: owner/model.")
     if status == 429:
         wait = answer.headers.get("Retry-After", "")
@@ -173,31 +186,3 @@ def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile
                 field="files",
             )
     return tuple(known[path] for path in wanted)
-
-
-def _folder_files(files: Sequence[HubFile]) -> tuple[HubFile, ...]:
-    """Configurations, vocabularies, and of each part's weights one version: the half one where there is one."""
-    by_path = {file.path: file for file in files}
-    if _INDEX not in by_path:
-        return ()
-    chosen = [by_path[_INDEX]]
-    parts = sorted({path.partition("/")[0] for path in by_path if path.count("/") == 1} - set(_NOT_NEEDED))
-    for part in parts:
-        weights = [
-            by_path[path]
-            for name in _WEIGHTS
-            for suffix in (".fp16.safetensors", ".safetensors")
-            if (path := f"{part}/{name}{suffix}") in by_path
-        ]
-        small = [
-            file
-            for path, file in by_path.items()
-            if posixpath.dirname(path) == part and path.endswith((".json", ".txt", ".model")) and ".index." not in path
-        ]
-        if weights or not any(_is_weights(path) for path in by_path if path.startswith(f"{part}/")):
-            chosen += [*small, *weights[:1]]
-    return tuple(chosen)
-
-
-def _is_weights(path: str) -> bool:
-    return path.endswith((".safetensors", ".msgpack", ".onnx", *PICKLES))

@@ -148,7 +148,13 @@ class Wire:
             try:
                 with self._timed(2 * self._timeout_s):
                     connection = self._connect(url)
-                    answer = self._send(connection, url, headers)
+                    sent = {"User-Agent": "Darkroom", "Accept-Encoding": "identity", **headers}
+                    if self.hub.token and url.hostname == self._own.hostname:
+                        sent["Authorization"] = f"Bearer {self.hub.token}"
+                    target = f"{url.path}?{url.query}" if url.query else url.path
+                    with self._explained():
+                        connection.request("GET", target, headers=sent)
+                        answer = connection.getresponse()
                 place = answer.headers.get("Location")
                 if answer.status not in _REDIRECTS or not place:
                     with self._explained():
@@ -194,7 +200,9 @@ class Wire:
             if not self._is_test and not is_public(str(line.getpeername()[0])):
                 raise Offline(f"{host} leads to an address within this network.", "Correct the network's name server.")
             if url.scheme == "https":
-                line = _trusting().wrap_socket(line, server_hostname=host, do_handshake_on_connect=False)
+                context = ssl.create_default_context()
+                context.load_verify_locations(certifi.where())  # python.org's Python for the Mac brings none
+                line = context.wrap_socket(line, server_hostname=host, do_handshake_on_connect=False)
             with self._lock:
                 self._socket = line
             if isinstance(line, ssl.SSLSocket):
@@ -235,14 +243,6 @@ class Wire:
                 raise Broken("cut") if self._is_cut else TimeoutError(f"{host} was not reached in time")
         return made.result()
 
-    def _send(self, connection: HTTPConnection, url: SplitResult, headers: Mapping[str, str]) -> HTTPResponse:
-        sent = {"User-Agent": "Darkroom", "Accept-Encoding": "identity", **headers}
-        if self.hub.token and url.hostname == self._own.hostname:
-            sent["Authorization"] = f"Bearer {self.hub.token}"
-        with self._explained():
-            connection.request("GET", url.path + (f"?{url.query}" if url.query else ""), headers=sent)
-            return connection.getresponse()
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -254,13 +254,6 @@ class Wire:
 def _close(made: "Future[socket.socket]") -> None:
     if made.exception() is None:
         made.result().close()
-
-
-def _trusting() -> ssl.SSLContext:
-    """The machine's own certificates and certifi's: python.org's Python for the Mac brings none."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
 
 
 def is_public(address: str) -> bool:

@@ -3,7 +3,6 @@
 import threading
 
 from catalog.samplers import SAMPLERS
-from contract.recipe import Recipe
 from contract.tasks import Generate, Task, Upscale
 from studio.storage.database import Database
 
@@ -13,20 +12,33 @@ _UPSCALING, _PREPROCESSING = 2.0, 0.5
 
 def billed(task: Task) -> str:
     """Under which name a task's speed is learned: its first model, or what it does."""
-    return task.models[0].name if task.models and task.queue_name == "engine" else task.type
+    if task.models and task.queue_name == "engine":
+        return task.models[0].name
+    return task.type
 
 
 def cost(task: Task) -> float:
-    """Evaluations of the model × megapixels × pictures; guidance 1 needs one evaluation, others two.
+    """Model evaluations × megapixels × images; guidance 1 needs one evaluation a step, others two.
 
-    What is no painting is put in the same unit by a guess that its learned rate corrects. Model tasks, which wait for
-    no device, cost the same each: turns are by job there.
+    Other tasks of the engine are put in the same unit by a guess that their learned rate corrects. Model tasks, which
+    wait for no device, cost the same each: turns are by job there.
     """
     if isinstance(task, Generate):
-        return _painting(task.recipe)
+        recipe, hires = task.recipe, task.recipe.hires
+        strength = recipe.init_image.strength if recipe.init_image else 1.0
+        megapixels = recipe.width * recipe.height / 2**20
+        work = _evaluations(recipe.sampler, recipe.steps, strength) * megapixels
+        if hires:
+            steps = recipe.steps if hires.steps is None else hires.steps
+            evaluations = _evaluations(hires.sampler or recipe.sampler, steps, hires.strength)
+            work += evaluations * megapixels * hires.scale**2
+        per_step = 1 if recipe.guidance == 1 else 2
+        return work * per_step * recipe.count
     if task.queue_name != "engine":
         return 1.0
-    return _UPSCALING * task.scale**2 if isinstance(task, Upscale) else _PREPROCESSING
+    if isinstance(task, Upscale):
+        return _UPSCALING * task.scale**2
+    return _PREPROCESSING
 
 
 def expected_pixels(task: Task) -> int:
@@ -37,25 +49,13 @@ def expected_pixels(task: Task) -> int:
     return round(task.recipe.width * task.recipe.height * scale**2)
 
 
-def _painting(recipe: Recipe) -> float:
-    pair = 1 if recipe.guidance == 1 else 2
-    megapixels = recipe.width * recipe.height / 2**20
-    work = (
-        _evaluations(recipe.sampler, recipe.steps, recipe.init_image.strength if recipe.init_image else 1.0)
-        * megapixels
-    )
-    if recipe.hires:
-        second = recipe.hires
-        steps = recipe.steps if second.steps is None else second.steps
-        work += _evaluations(second.sampler or recipe.sampler, steps, second.strength) * megapixels * second.scale**2
-    return work * pair * recipe.count
-
-
 def _evaluations(name: str, steps: int, strength: float) -> float:
     """At least one; a start picture's strength leaves out the first steps."""
     sampler = SAMPLERS.get(name)
     made = max(1, min(steps, int(steps * strength)))
-    return sampler.evaluations(made) if sampler else made
+    if sampler is None:
+        return made
+    return sampler.evaluations(made)
 
 
 class Rates:
@@ -78,15 +78,18 @@ class Rates:
             rate = self._rates.get(model)
             if rate is None and self._rates:
                 rate = sum(self._rates.values()) / len(self._rates)
-        return None if rate is None else rate * job_cost
+        if rate is None:
+            return None
+        return rate * job_cost
 
     def learn(self, model: str, job_cost: float, seconds: float) -> None:
         """Take in a finished job."""
         if job_cost <= 0 or seconds <= 0:
             return
         with self._lock:
-            newest, old = seconds / job_cost, self._rates.get(model)
-            rate = newest if old is None else old + _NEWEST_WEIGHT * (newest - old)
+            rate, old = seconds / job_cost, self._rates.get(model)
+            if old is not None:
+                rate = old + _NEWEST_WEIGHT * (rate - old)
             self._rates[model] = rate
         self._database.write(
             "INSERT INTO model_rates VALUES (?, ?) ON CONFLICT (model) "

@@ -1,4 +1,4 @@
-"""What the followers of one job are told; the law is in `contract/events.py`.
+"""The event log of one job, and its followers; the rules are in `contract/events.py`.
 
 An event log keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a
 follower: `since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The log of an ended job is
@@ -53,19 +53,22 @@ class EventLog:
             if self._ended:
                 return
             self._last += 1
-            self._place(self._last, event)
+            self._add(self._last, event)
             wakes = tuple(self._wakes.values())
         for wake in wakes:
             wake()
 
-    def _place(self, cursor: int, event: JobEvent) -> None:
+    def _add(self, cursor: int, event: JobEvent) -> None:
         if isinstance(event, Step):
             self._step = (cursor, event)
             if event.preview is not None:
                 self._preview = (cursor, event)
             return
-        if self._events and _replaces(event, self._events[-1][1]):
-            self._events.pop()
+        if self._events and isinstance(event, Loading):
+            # Of Loadings about the same thing the newest replaces the last: a download reports for hours.
+            last = self._events[-1][1]
+            if isinstance(last, Loading) and (event.attempt, event.what) == (last.attempt, last.what):
+                self._events.pop()
         self._events.append((cursor, event))
         self._ended = is_ending(event)
 
@@ -73,7 +76,7 @@ class EventLog:
         """Put events back with the cursors they had; those to come start above `last`."""
         with self._lock:
             for cursor, event in events:
-                self._place(cursor, event)
+                self._add(cursor, event)
             self._last = last
 
     def since(self, cursor: int = 0) -> EventLogSlice:
@@ -83,21 +86,20 @@ class EventLog:
         """
         with self._lock:
             start = cursor if cursor <= self._last else 0
-            found = [(n, event) for n, event in self._events if n > start]
+            found: dict[int, JobEvent] = {}
+            for event_cursor, event in self._events:
+                if event_cursor > start:
+                    found[event_cursor] = event
             if self._step and self._step[0] > start:
-                found.append((self._step[0], self._with_preview(start)))
-                found.sort(key=lambda pair: pair[0])
-            last = found[-1][0] if found else start
-            return EventLogSlice(tuple(event for _, event in found), tuple(n for n, _ in found), last, self._ended)
-
-    def _with_preview(self, cursor: int) -> Step:
-        assert self._step is not None
-        step = self._step[1]
-        if step.preview is None and self._preview and self._preview[0] > cursor:
-            seen = self._preview[1]
-            if (seen.attempt, seen.image) == (step.attempt, step.image):
-                return step.model_copy(update={"preview": seen.preview})
-        return step
+                step_cursor, step = self._step
+                if step.preview is None and self._preview and self._preview[0] > start:
+                    older = self._preview[1]
+                    if (older.attempt, older.image) == (step.attempt, step.image):
+                        step = step.model_copy(update={"preview": older.preview})
+                found[step_cursor] = step
+            cursors = tuple(sorted(found))
+            events = tuple(found[event_cursor] for event_cursor in cursors)
+            return EventLogSlice(events, cursors, cursors[-1] if cursors else start, self._ended)
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` (from any thread, must be quick) after each change.
@@ -123,23 +125,13 @@ class EventLog:
     def compact_log(self) -> str:
         """The events worth keeping, as JSON [[cursor, event]]; pictures by id only."""
         with self._lock:
-            return json.dumps([[cursor, _packed(event)] for cursor, event in self._events])
-
-
-def _replaces(event: JobEvent, last: JobEvent) -> bool:
-    """Whether an event says of the same thing how far it is now: a download says so for hours."""
-    return (
-        isinstance(event, Loading)
-        and isinstance(last, Loading)
-        and (event.attempt, event.what) == (last.attempt, last.what)
-    )
-
-
-def _packed(event: JobEvent) -> dict[str, object]:
-    data: dict[str, object] = event.model_dump(mode="json", exclude={"record"})
-    if isinstance(event, Saved):
-        data["record"] = event.record.id
-    return data
+            packed: list[tuple[int, dict[str, object]]] = []
+            for cursor, event in self._events:
+                data: dict[str, object] = event.model_dump(mode="json", exclude={"record"})
+                if isinstance(event, Saved):
+                    data["record"] = event.record.id
+                packed.append((cursor, data))
+            return json.dumps(packed)
 
 
 def event_log_from_log(job_id: str, log: str, find_image: Callable[[str], ImageRecord | None]) -> EventLog:
@@ -158,7 +150,7 @@ def event_log_from_log(job_id: str, log: str, find_image: Callable[[str], ImageR
 
 
 def event_log_from_events(job_id: str, first_cursor: int, events: Iterable[JobEvent]) -> EventLog:
-    """A feed that already holds these events."""
+    """An event log that already holds these events."""
     event_log = EventLog(job_id, first_cursor)
     for event in events:
         event_log.append(event)

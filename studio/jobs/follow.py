@@ -16,7 +16,7 @@ async def follow(
     Steps come at most once per `min_interval_s`, always the newest; everything else at once and in order.
 
     Args:
-        feed: From Studio.feed.
+        event_log: From `Studio.event_log`.
         cursor: Where an earlier follower stopped; 0 for the beginning.
     """
     loop = asyncio.get_running_loop()
@@ -32,7 +32,8 @@ async def follow(
         while True:
             awake.clear()
             found = event_log.since(cursor)
-            cursor = cursor if cursor <= found.cursor else 0
+            if cursor > found.cursor:
+                cursor = 0
             wait_s: float | None = None
             for number, event in zip(found.cursors, found.events, strict=True):
                 if isinstance(event, Step):

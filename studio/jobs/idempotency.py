@@ -1,7 +1,7 @@
 """A request that is sent twice, since its answer was lost, begins one job.
 
-Whoever sends it gives it a key of their own; what was begun under a key is known for as long as the program runs, for
-the newest of them.
+Its sender gives it a key of their own; what was begun under a key is known for as long as the program runs, for the
+newest of them.
 """
 
 import threading

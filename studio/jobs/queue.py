@@ -1,6 +1,6 @@
 """The queue of jobs: rows in SQLite, their order in memory (`fairness.py`), caps, and what a crash leaves.
 
-Each lane of tasks has an order and caps of its own: what runs in one holds up nothing in another.
+Each queue has an order and caps of its own: what runs in one holds up nothing in another.
 States: queued -> running -> done, failed, cancelled or interrupted. Runs nothing: `dispatcher.py` does.
 """
 
@@ -9,7 +9,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,7 @@ _INTERRUPTED = (
     "The program ended under this job, twice.",
     "Run it again; if the program ends again, its log says why.",
 )
-_INPUT = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredInput; a ModelRef begins otherwise
+_UPLOAD = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredUpload; a ModelRef begins otherwise
 _UNKNOWN_WAIT_S = 30.0
 _NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
 
@@ -87,7 +87,7 @@ class JobQueue:
                     )
                     interrupted.append(row["id"])
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
-                task = _task(row)
+                task = _task_of(row)
                 if task is None:  # it holds up no other
                     connection.execute(
                         "UPDATE jobs SET state = 'failed', finished_at = ?, error_code = 'job_unreadable', "
@@ -98,7 +98,7 @@ class JobQueue:
                     continue
                 self._orders[task.queue_name].add(_waiting(row, task))
             self._changed.notify_all()
-        return tuple(self.record(job_id) for job_id in interrupted if _task(self.row(job_id)))
+        return tuple(self.record(job_id) for job_id in interrupted if _task_of(self.row(job_id)))
 
     def add(self, task: Task, owner: str, session: str | None, notices: Sequence[tuple[str, str]] = ()) -> JobRecord:
         """Put a job into the queue.
@@ -107,7 +107,7 @@ class JobQueue:
             QueueFull: the owner, or everyone together, has too many waiting.
         """
         with self._lock:
-            self._check_room(owner, self._orders[task.queue_name])
+            self._check_caps(owner, self._orders[task.queue_name])
             job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
             rank = float(int(job_id[:12], 16))
             self._database.write(
@@ -119,7 +119,7 @@ class JobQueue:
             self._changed.notify_all()
         return JobRecord(id=job_id, owner=owner, session=session, state="queued", task=task, created_at=now)
 
-    def _check_room(self, owner: str, order: FairOrder) -> None:
+    def _check_caps(self, owner: str, order: FairOrder) -> None:
         mine = order.count_of(owner)
         if mine >= self._most_per_owner:
             wait = self._wait_until_start(order, order.of(owner)[0].id)
@@ -138,21 +138,16 @@ class JobQueue:
 
     def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
         """Seconds, roughly: what is before it and half of what runs."""
-        seconds = sum(
-            0.5 * self._predict(_waiting(row, task))
-            for row, task in self._running()
-            if self._orders[task.queue_name] is order
-        )
+        seconds = 0.0
+        for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
+            task = _task_of(row)
+            if task and self._orders[task.queue_name] is order:
+                seconds += 0.5 * self._predict(_waiting(row, task))
         for job in order.order():
             if job.id == job_id:
                 break
             seconds += self._predict(job)
         return seconds or _UNKNOWN_WAIT_S
-
-    def _running(self) -> Iterator[tuple[sqlite3.Row, Task]]:
-        for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
-            if task := _task(row):
-                yield row, task
 
     def _predict(self, job: Waiting) -> float:
         return self._rates.predict(job.model, job.cost) or 0.0
@@ -204,10 +199,11 @@ class JobQueue:
     def withdraw(self, job_id: str, owner: str) -> bool:
         """Cancel a waiting job; False if it does not wait (any more)."""
         with self._lock:
-            if not any(order.remove(job_id, owner) for order in self._orders.values()):
-                return False
-            self.finish(job_id, "cancelled")
-            return True
+            for order in self._orders.values():
+                if order.remove(job_id, owner):
+                    self.finish(job_id, "cancelled")
+                    return True
+            return False
 
     def finish(
         self, job_id: str, state: JobState, *, seconds: float | None = None, error: tuple[str, str, str] | None = None
@@ -239,10 +235,9 @@ class JobQueue:
 
     def add_prepared(self, job: JobRecord, made: StoredUpload) -> None:
         """Record a control map that a job made, so that it is kept as long as the job is remembered."""
-        maps = [one.model_dump() for one in dict.fromkeys((*job.prepared, made))]
-        self._database.write(
-            "UPDATE jobs SET prepared = ? WHERE id = ?", (json.dumps(maps, separators=(",", ":")), job.id)
-        )
+        maps = [upload.model_dump() for upload in dict.fromkeys((*job.prepared, made))]
+        text = json.dumps(maps, separators=(",", ":"))
+        self._database.write("UPDATE jobs SET prepared = ? WHERE id = ?", (text, job.id))
 
     def save_log(self, job_id: str, log: str) -> None:
         """Keep the event log of an ended job, compact (see `event_log.py`)."""
@@ -255,11 +250,11 @@ class JobQueue:
             self._database.write("DELETE FROM jobs WHERE finished_at < ?", (oldest,))
 
     def named_uploads(self) -> frozenset[str]:
-        """The brought pictures that a job or a picture names."""
+        """sha256 of the uploads that a job or an image names."""
         named: set[str] = set()
         for table, column in _NAMING:
-            rows = self._database.rows(f"SELECT {column} FROM {table} WHERE {column} LIKE '%{{\"sha256\":%'")
-            named.update(sha256 for row in rows for sha256 in _INPUT.findall(row[column]))
+            for row in self._database.rows(f"SELECT {column} FROM {table} WHERE {column} LIKE '%{{\"sha256\":%'"):
+                named.update(_UPLOAD.findall(row[column]))
         return frozenset(named)
 
     def move_up(self, job_id: str, owner: str) -> None:
@@ -273,9 +268,13 @@ class JobQueue:
             if index == 0:
                 return
             before, job = mine[index - 1], mine[index]
-            rank = before.rank - 1 if index == 1 else (mine[index - 2].rank + before.rank) / 2
-            if index > 1 and not mine[index - 2].rank < rank < before.rank:
-                rank = self._renumber(order, mine, index)
+            if index == 1:
+                rank = before.rank - 1
+            else:
+                lowest = mine[index - 2].rank
+                rank = (lowest + before.rank) / 2
+                if not lowest < rank < before.rank:
+                    rank = self._renumber(order, mine, index)
             order.remove(job_id, owner)
             order.add(replace(job, rank=rank))
             self._database.write("UPDATE jobs SET rank = ? WHERE id = ?", (rank, job_id))
@@ -301,11 +300,8 @@ class JobQueue:
 
     def has(self, task: Task) -> bool:
         """Whether an equal task waits or runs, whoever asked for it."""
-        return bool(
-            self._database.value(
-                "SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND task = ?", (task_json(task),)
-            )
-        )
+        query = "SELECT 1 FROM jobs WHERE state IN ('queued', 'running') AND task = ?"
+        return bool(self._database.value(query, (task_json(task),)))
 
     def waiting(self, queue_name: QueueName = "engine") -> list[Waiting]:
         """All waiting jobs of a queue in the order they will run."""
@@ -322,7 +318,7 @@ class JobQueue:
             NotFound: there is none, or it is another's.
         """
         row = self.row(job_id)
-        if row is None or owner not in (None, row["owner"]) or _task(row) is None:
+        if row is None or owner not in (None, row["owner"]) or _task_of(row) is None:
             raise NotFound("There is no such job.", "It may have been made with another browser.")
         return self._as_record(row)
 
@@ -338,25 +334,21 @@ class JobQueue:
     def notices(self, job_id: str) -> list[tuple[str, str]]:
         """What was worth knowing when the job was submitted: (code, sentence)."""
         row = self.row(job_id)
-        return [(code, message) for code, message in json.loads(row["notices"])] if row else []
+        if row is None:
+            return []
+        return [(code, message) for code, message in json.loads(row["notices"])]
 
     def records(self, where: str, values: Sequence[Any]) -> tuple[JobRecord, ...]:
         """Jobs by a condition written in this package (never from outside), oldest first."""
         rows = self._database.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
-        return tuple(self._as_record(row) for row in rows if _task(row))
+        return tuple(self._as_record(row) for row in rows if _task_of(row))
 
     def _as_record(self, row: sqlite3.Row) -> JobRecord:
         images = self._database.rows(
             "SELECT id FROM images WHERE job_id = ? AND deleted_at IS NULL ORDER BY job_image", (row["id"],)
         )
-        state, finished_at, _, code, message, hint = self._late_ends.get(row["id"]) or (
-            row["state"],
-            row["finished_at"],
-            None,
-            row["error_code"],
-            row["error_message"],
-            row["error_hint"],
-        )
+        ending = (row["state"], row["finished_at"], None, row["error_code"], row["error_message"], row["error_hint"])
+        state, finished_at, _, code, message, hint = self._late_ends.get(row["id"]) or ending
         return JobRecord.model_validate(
             {
                 "id": row["id"],
@@ -367,19 +359,21 @@ class JobQueue:
                 "created_at": row["created_at"],
                 "finished_at": finished_at,
                 "attempt": row["attempt"],
-                "image_ids": tuple(image["id"] for image in images),
+                "image_ids": [image["id"] for image in images],
                 "error_code": code,
                 "error_message": message,
                 "error_hint": hint,
-                "prepared": tuple(StoredUpload(**one) for one in json.loads(row["prepared"])),
+                "prepared": [StoredUpload(**fields) for fields in json.loads(row["prepared"])],
             }
         )
 
 
-def _task(row: sqlite3.Row | None) -> Task | None:
-    """What a row asks for; None if it can't be read any more (a newer version wrote it, or it was damaged)."""
+def _task_of(row: sqlite3.Row | None) -> Task | None:
+    """The task of a row; None if it can't be read any more (a newer version wrote it, or it was damaged)."""
+    if row is None:
+        return None
     try:
-        return read_task(row["task"]) if row is not None else None
+        return read_task(row["task"])
     except ValidationError:
         return None
 

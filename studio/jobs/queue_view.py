@@ -27,17 +27,24 @@ class QueueView:
         places = {}
         for queue_name in QUEUE_NAMES:
             running = self._queue.at_worker(queue_name)
-            wait_s = self._left(running) if running else 0.0
-            for number, waiting in enumerate(self._queue.waiting(queue_name), 1 if running else 0):
-                places[waiting.id] = (number, _rounded(wait_s))
-                wait_s = _plus(wait_s, self._predict(waiting) if queue_name == "engine" else None)
+            position, wait_s = 0, 0.0 if running is None else self._left_s(running)
+            if running:
+                position = 1
+            for waiting in self._queue.waiting(queue_name):
+                places[waiting.id] = (position, _rounded(wait_s))
+                position += 1
+                seconds = self._predict(waiting) if queue_name == "engine" else None
+                if wait_s is None or seconds is None:
+                    wait_s = None
+                else:
+                    wait_s += seconds
         return places
 
     def place(self, job_id: str) -> tuple[int, float | None]:
         """As `places`, of one job; (0, None) if it does not wait."""
         return self.places().get(job_id, (0, None))
 
-    def _left(self, job: JobRecord) -> float | None:
+    def _left_s(self, job: JobRecord) -> float | None:
         progress = self._progress(job.id)
         if progress and progress.left_s is not None:
             return progress.left_s
@@ -69,7 +76,7 @@ class QueueView:
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
         """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
         running = self._queue.records("state = 'running'", ())
-        rows = [self._row(job, owner, 0, None, self._left(job)) for job in running]
+        rows = [self._row(job, owner, 0, None, self._left_s(job)) for job in running]
         places = self.places()
         for queue_name in QUEUE_NAMES:
             for waiting in self._queue.waiting(queue_name):
@@ -110,9 +117,7 @@ class QueueView:
         )
 
 
-def _plus(total: float | None, more: float | None) -> float | None:
-    return None if total is None or more is None else total + more
-
-
 def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+    if seconds is None:
+        return None
+    return round(seconds, 1)

@@ -1,14 +1,16 @@
-"""From painted pixels to a picture in the gallery: finish hooks, PNG, index, thumbnail. Control maps are kept alike.
+"""From generated pixels to an image in the gallery: finish hooks, PNG, index, thumbnail. Control maps are kept alike.
 
-What can't be kept stays in memory for ten minutes, as far as it came, so that "Try again" can go on from there: a
-picture counts as saved when it is on the disk and in the gallery, not before.
+What can't be saved stays in memory for ten minutes, as far as it got, so that "Try again" can go on from there: an
+image counts as saved when it is on the disk and in the gallery, not before.
 """
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from contract.errors import NotFound, StorageFull, StudioError
 from contract.recipe import Recipe
@@ -33,10 +35,10 @@ Notices = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class _Picture:
-    """A picture on its way; each part is filled when that stage is behind it."""
+    """An image on its way; each field is filled when that stage is done."""
 
     job: JobRecord
-    painted: WorkImage
+    image: WorkImage
     hashes: Callable[[], Mapping[str, str]]
     pixels: RawImage | None = None
     facts: PictureFacts | None = None
@@ -91,16 +93,16 @@ class Saver:
             self._was_refused = False
 
     def save(
-        self, job: JobRecord, painted: WorkImage, hashes: Callable[[], Mapping[str, str]]
+        self, job: JobRecord, image: WorkImage, hashes: Callable[[], Mapping[str, str]]
     ) -> tuple[ImageRecord, Notices]:
-        """Keep one picture of a job; whatever is raised, it stays in memory for `retry`.
+        """Save one image of a job; whatever is raised, it stays in memory for `retry`.
 
         Args:
             hashes: Gives the sha256 of its models, by `path_key`.
         Raises:
             StorageFull: it could not be written or listed.
         """
-        picture = _Picture(job, painted, hashes)
+        picture = _Picture(job, image, hashes)
         return self._save(picture), picture.notices
 
     def save_map(self, job: JobRecord, pixels: RawImage, keep: Callable[[RawImage], StoredUpload]) -> StoredUpload:
@@ -123,13 +125,25 @@ class Saver:
         try:
             facts, pixels = self._described(picture)
             if picture.path is None or not self._folder.has(picture.path):
-                picture.path = self._write(pixels, facts)
-            self._list(picture.path, facts)
+                try:
+                    picture.path = self._folder.save(pixels, facts)
+                except StorageFull:
+                    self._was_refused = True
+                    raise
+            try:
+                self._gallery.add(picture.path, facts)
+            except StudioError as error:
+                logger.warning("%s is saved but not in the gallery: %s", picture.path, error.message)
+                raise StorageFull(
+                    f"The picture is saved as {picture.path}, but the gallery can't list it: {error.message}",
+                    "Press Try again when that is corrected; the next start lists it, too.",
+                    code="storage_not_listed",
+                ) from None
             is_saved = True
         finally:
             if not is_saved:
-                size_bytes = len(picture.painted.pixels.rgb)
-                self._remember(picture.job.id, _Unsaved(lambda: self._save(picture), size_bytes, self._clock()))
+                size_bytes = len(picture.image.pixels.rgb)
+                self._remember(picture.job.id, _Unsaved(partial(self._save, picture), size_bytes, self._clock()))
         try:
             self._thumbnails.make(facts.id, pixels)
         except (OSError, ValueError) as error:
@@ -137,78 +151,71 @@ class Saver:
         return facts.record(picture.path, picture.job.owner)
 
     def _described(self, picture: _Picture) -> tuple[PictureFacts, RawImage]:
-        """Let the extensions finish a picture, and say what it is; once, however often it is saved."""
+        """Let the extensions finish an image, and collect its facts; once, however often it is saved."""
         if picture.facts is not None and picture.pixels is not None:
             return picture.facts, picture.pixels
-        job, painted, task, hashes = picture.job, picture.painted, picture.job.task, picture.hashes()
-        source = self._source(job)
+        job, image, task, hashes = picture.job, picture.image, picture.job.task, picture.hashes()
+        recipe = with_hashes(job.recipe.for_image(image.image), hashes) if job.recipe else None
+        upscale: Upscale | None = None
+        source: Recipe | None = None
+        if isinstance(task, Upscale):
+            upscale = with_upscaler_hash(task, hashes)
+            source = self._source_recipe(task, job.owner)
         described = job.recipe or source
-        pixels, picture.notices = self._extensions.finish(painted.pixels, dict(described.extras) if described else {})
+        extras = dict(described.extras) if described else {}
+        pixels, picture.notices = self._extensions.finish(image.pixels, extras)
         picture.facts = PictureFacts(
             id=self._ids.new(),
             job_id=job.id,
-            job_image=painted.image,
+            job_image=image.image,
             created_at=self._clock(),
             owner_key=self._owners.key_of(job.owner),
             width=pixels.width,
             height=pixels.height,
-            recipe=with_hashes(job.recipe.for_image(painted.image), hashes) if job.recipe else None,
-            upscale=with_upscaler_hash(task, hashes) if isinstance(task, Upscale) else None,
+            recipe=recipe,
+            upscale=upscale,
             parent=getattr(task, "parent", None),
-            seconds=round(painted.seconds, 3),
-            provenance=dict(painted.provenance),
+            seconds=round(image.seconds, 3),
+            provenance=dict(image.provenance),
             source=source,
         )
         picture.pixels = pixels
         return picture.facts, pixels
 
-    def _source(self, job: JobRecord) -> Recipe | None:
-        """The recipe of the picture that an upscale upscales, however often it was upscaled before."""
-        parent = job.task.parent if isinstance(job.task, Upscale) else None
+    def _source_recipe(self, task: Upscale, owner: str) -> Recipe | None:
+        """The recipe of the image that is upscaled, however often it was upscaled before."""
+        parent = task.parent
         for _ in range(_MOST_UPSCALES):
-            record = self._gallery.find(parent, job.owner) if parent else None
-            if record is None or record.recipe is not None:
-                return record.recipe if record else None
+            record = self._gallery.find(parent, owner) if parent else None
+            if record is None:
+                return None
+            if record.recipe is not None:
+                return record.recipe
             parent = record.parent
         return None
-
-    def _write(self, pixels: RawImage, facts: PictureFacts) -> str:
-        try:
-            return self._folder.save(pixels, facts)
-        except StorageFull:
-            self._was_refused = True
-            raise
-
-    def _list(self, path: str, facts: PictureFacts) -> None:
-        try:
-            self._gallery.add(path, facts)
-        except StudioError as error:
-            logger.warning("%s is saved but not in the gallery: %s", path, error.message)
-            raise StorageFull(
-                f"The picture is saved as {path}, but the gallery can't list it: {error.message}",
-                "Press Try again when that is corrected; the next start lists it, too.",
-                code="storage_not_listed",
-            ) from None
 
     def _remember(self, job_id: str, unsaved: _Unsaved) -> None:
         with self._lock:
             self._unsaved.setdefault(job_id, []).append(unsaved)
-            while sum(one.size_bytes for kept in self._unsaved.values() for one in kept) > KEPT_BYTES:
-                oldest, kept = next(iter(self._unsaved.items()))
-                logger.warning("no memory is left for an unsaved picture of job %s", oldest)
-                kept.pop(0)
-                if not kept:
+            everything = itertools.chain.from_iterable(self._unsaved.values())
+            size_bytes = sum(kept.size_bytes for kept in everything)
+            while size_bytes > KEPT_BYTES:
+                oldest, kept_of_job = next(iter(self._unsaved.items()))
+                logger.warning("no memory is left for an unsaved image of job %s", oldest)
+                size_bytes -= kept_of_job.pop(0).size_bytes
+                if not kept_of_job:
                     del self._unsaved[oldest]
 
     def forget_old(self) -> None:
-        """Let go of what waited too long."""
+        """Drop what has waited too long."""
         with self._lock:
             oldest = self._clock() - KEPT_S
-            self._unsaved = {
-                job_id: kept
-                for job_id, unsaved in self._unsaved.items()
-                if (kept := [one for one in unsaved if one.kept_at > oldest])
-            }
+            for job_id, unsaved in list(self._unsaved.items()):
+                recent = [one for one in unsaved if one.kept_at > oldest]
+                if recent:
+                    self._unsaved[job_id] = recent
+                else:
+                    del self._unsaved[job_id]
 
     def retry(self, job_id: str) -> Retried:
         """Save what could not be saved; what still can't stays kept.

@@ -21,7 +21,7 @@ def build_work_item(
         ModelProblem: a model is gone, damaged, or no longer the one that was asked for.
         InvalidInput: a picture that it names is gone or damaged.
     """
-    paths = {path_key(ref): _path(ref, models) for ref in job.task.models}
+    paths = {path_key(ref): _current_path(ref, models) for ref in job.task.models}
     decoders: tuple[Path, ...] = ()
     if previews and isinstance(job.task, Generate):
         decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
@@ -37,7 +37,8 @@ def build_work_item(
     )
 
 
-def _path(wanted: ModelRef, models: ModelList) -> str:
+def _current_path(wanted: ModelRef, models: ModelList) -> str:
+    """Where a model lies, if it is still the one that was queued. Raises ModelProblem."""
     entry = models.as_it_is_now(wanted.name, wanted.kind)
     if entry is None:
         raise ModelProblem(f"Model “{wanted.name}” is gone.", "Put it back, or choose another model.")

@@ -13,7 +13,7 @@ import os
 import string
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class ModelHashes:
 
     def known(self, folder: Path) -> str | None:
         """The hash if it is remembered; reads no weights. Raises OSError."""
-        return self._remembered(_stamp(folder), folder)
+        return self._remembered(_stamp_of(folder), folder)
 
     def _remembered(self, stamp: str, folder: Path) -> str | None:
         found = self._database.value("SELECT sha256 FROM model_hashes WHERE stamp = ?", (stamp,))
@@ -68,7 +68,7 @@ class ModelHashes:
 
     def request(self, folder: Path) -> "Future[str]":
         """Begin to hash a folder, unless it is known or under way. Raises OSError."""
-        stamp = _stamp(folder)
+        stamp = _stamp_of(folder)
         with self._lock:
             future = self._running.get(stamp)
             if future is not None:
@@ -98,13 +98,13 @@ class ModelHashes:
             except StudioError:
                 return ""
             self._short = {row["stamp"]: row["sha256"][:SHORT_DIGITS] for row in rows}
-        return self._short.get(_listed_stamp(entry), "")
+        return self._short.get(_stamp_as_listed(entry), "")
 
     def learn(self, entry: ModelEntry, wait: Callable[[], None]) -> None:
-        """Hash a listed model, slowly; it may be gone or changed by now. `wait` is called between pieces of it."""
-        listed = _listed_stamp(entry)
+        """Hash a listed model, slowly; it may be gone or changed by now. `wait` is called between chunks of it."""
+        listed = _stamp_as_listed(entry)
         try:
-            stamp = _stamp(entry.path)
+            stamp = _stamp_of(entry.path)
             sha256 = self._remembered(stamp, entry.path)
             if sha256 is None:
                 sha256 = self._hash_unchanged(entry.path, stamp, wait)
@@ -122,13 +122,11 @@ class ModelHashes:
     def is_learnt(self, entry: ModelEntry) -> bool:
         """Whether `learn` was called for a model as it is; not for long if that failed."""
         self.short(entry)
-        listed = _listed_stamp(entry)
+        listed = _stamp_as_listed(entry)
+        if self._short is None or listed in self._short:
+            return True
         failed_at = self._failed_at.get(listed)
-        return (
-            self._short is None
-            or listed in self._short
-            or (failed_at is not None and time.monotonic() - failed_at < _TRY_AGAIN_S)
-        )
+        return failed_at is not None and time.monotonic() - failed_at < _TRY_AGAIN_S
 
     @property
     def is_asked(self) -> bool:
@@ -161,27 +159,26 @@ class ModelHashes:
         except StudioError as error:
             logger.warning("a model's hash could not be kept: %s", error.message)
 
-    def _hash_unchanged(self, folder: Path, stamp: str, wait: Callable[[], None] = lambda: None) -> str:
+    def _hash_unchanged(self, folder: Path, stamp: str, wait: Callable[[], None] | None = None) -> str:
         """The hash of what the stamp was taken of. Raises OSError, also if it changed meanwhile."""
-        sha256 = self._hash(folder, wait)
-        if _stamp(folder) != stamp:
+        if folder.is_file():
+            sha256 = self._hash_file(folder, wait)
+        else:
+            whole = hashlib.sha256()
+            for path in _hashed_files(folder):
+                whole.update(f"{path.relative_to(folder).as_posix()}\0{self._hash_file(path, wait)}\n".encode())
+            sha256 = whole.hexdigest()
+        if _stamp_of(folder) != stamp:
             raise InterruptedError(4, "it changed meanwhile")
         return sha256
 
-    def _hash(self, folder: Path, wait: Callable[[], None] = lambda: None) -> str:
-        if folder.is_file():
-            return self._hash_file(folder, wait)
-        whole = hashlib.sha256()
-        for path in _files(folder):
-            whole.update(f"{path.relative_to(folder).as_posix()}\0{self._hash_file(path, wait)}\n".encode())
-        return whole.hexdigest()
-
-    def _hash_file(self, path: Path, wait: Callable[[], None]) -> str:
+    def _hash_file(self, path: Path, wait: Callable[[], None] | None) -> str:
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-                wait()
+                if wait is not None:
+                    wait()
                 if self._stopping.is_set():
                     raise InterruptedError(4, "Darkroom is stopping")
         return digest.hexdigest()
@@ -245,41 +242,36 @@ class HashKeeper:
             self._stopping.wait(_PAUSE_S)
 
 
-def _listed_stamp(entry: ModelEntry) -> str:
+def _stamp_as_listed(entry: ModelEntry) -> str:
     return f"listed {entry.path} {entry.ref.fingerprint or entry.modified}"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The files that make the model, sorted by their relative path.
+def _hashed_files(folder: Path) -> list[Path]:
+    """The files that make the model, sorted by their relative path. Raises FileNotFoundError.
 
-    A part alone (a ControlNet) lies in its folder itself.
+    The weights of a component alone (a ControlNet) lie in its folder itself.
     """
     if folder.is_file():
-        yield folder
-        return
-    is_part = not (folder / "model_index.json").is_file()
-    found = [
-        path
-        for path in files_below(folder)
-        if path.is_file()
-        and (
-            path.parent != folder
-            or path.name == "model_index.json"
-            or (is_part and (path.name == "config.json" or path.suffix == ".safetensors"))
-        )
-    ]
+        return [folder]
+    is_component = not (folder / "model_index.json").is_file()
+    found: dict[str, Path] = {}
+    for path in files_below(folder):
+        is_component_file = path.name == "config.json" or path.suffix == ".safetensors"
+        is_of_model = path.parent != folder or path.name == "model_index.json" or (is_component and is_component_file)
+        if is_of_model and path.is_file():
+            found[path.relative_to(folder).as_posix()] = path
     if not found:
         raise FileNotFoundError(2, "the folder is gone or empty")
-    yield from sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return [found[name] for name in sorted(found)]
 
 
-def _stamp(folder: Path) -> str:
+def _stamp_of(folder: Path) -> str:
     """Changes with the place of a file or folder and with whatever is hashed of it. Raises OSError.
 
     Without the files' numbers: some disks number anew each time they are plugged in, and a library takes hours.
     """
     digest = hashlib.sha256(f"{os.path.abspath(folder)}\n".encode("utf-8", "surrogateescape"))
-    for path in _files(folder):
+    for path in _hashed_files(folder):
         status = path.stat()
         with path.open("rb") as file:
             head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
@@ -291,7 +283,7 @@ def _stamp(folder: Path) -> str:
 def _first_stamp(folder: Path) -> str:
     """As the first version stamped what it hashed. Raises OSError."""
     digest = hashlib.sha256()
-    for path in _files(folder):
+    for path in _hashed_files(folder):
         status = path.stat()
         name = path.relative_to(folder).as_posix() if path != folder else path.name
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

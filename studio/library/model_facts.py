@@ -31,7 +31,12 @@ class ModelFacts:
             rows = self._database.rows("SELECT path, stamp, facts FROM model_facts WHERE version = ?", (self._version,))
         except StudioError:
             return {}
-        return {row["path"]: (row["stamp"], facts) for row in rows if (facts := _parsed(row["facts"])) is not None}
+        found: dict[str, Facts] = {}
+        for row in rows:
+            facts = _parse_facts(row["facts"])
+            if facts is not None:
+                found[row["path"]] = (row["stamp"], facts)
+        return found
 
     def save(self, facts: Mapping[str, Facts]) -> None:
         """Keep these too; what can't be kept is read again after the next start."""
@@ -45,7 +50,7 @@ class ModelFacts:
             logger.info("what was read of %d models could not be kept: %s", len(rows), error.message)
 
 
-def _parsed(text: str) -> FileFacts | None:
+def _parse_facts(text: str) -> FileFacts | None:
     try:
         table = json.loads(text)
         sniffed, about = table["sniffed"], table["about"]

@@ -147,13 +147,14 @@ class ModelList:
         self._scanner.fresh.clear()
 
     def _put(self, entries: tuple[ModelEntry, ...]) -> None:
-        entries = tuple(map(self._answers.apply, entries))
-        hashed = tuple(
-            entry if entry.problem or not (digits := self._short_hash(entry)) else replace(entry, short_hash=digits)
-            for entry in entries
-        )
-        if hashed != self._entries:
-            self._entries = hashed
+        complete: list[ModelEntry] = []
+        for entry in map(self._answers.apply, entries):
+            digits = "" if entry.problem else self._short_hash(entry)
+            if digits:
+                entry = replace(entry, short_hash=digits)
+            complete.append(entry)
+        if tuple(complete) != self._entries:
+            self._entries = tuple(complete)
             self._generation += 1
 
     def of_kind(self, kind: ModelKind = "checkpoint") -> tuple[ModelEntry, ...]:
@@ -165,14 +166,16 @@ class ModelList:
 
         As it is now on the disk, whatever the list says. Looks again there before it gives up. kind None: any.
         """
-        found = _find(self.all(), name, kind)
-        entry = self.now(found) if found else None
-        if found and (entry is None or entry.ref.kind != found.ref.kind):
-            entry = _find(self.all(fresh=True), name, kind)  # it is gone, or something else lies there
-        elif found is None and self._clock() - self._looked_at > _FRESH_S:
-            self._looked_at = self._clock()
-            entry = _find(self.all(fresh=True), name, kind)
-        return entry
+        found = _best_match(self.all(), name, kind)
+        if found is not None:
+            entry = self.now(found)
+            if entry is not None and entry.ref.kind == found.ref.kind:
+                return entry
+            return _best_match(self.all(fresh=True), name, kind)  # it is gone, or something else lies there
+        if self._clock() - self._looked_at <= _FRESH_S:
+            return None
+        self._looked_at = self._clock()
+        return _best_match(self.all(fresh=True), name, kind)
 
     def now(self, entry: ModelEntry) -> ModelEntry | None:
         """A listed model as it is on the disk now; None if it is gone. Opens it only where something has changed."""
@@ -208,8 +211,8 @@ class ModelList:
 
     def other_kind(self, name: str, kind: ModelKind) -> str:
         """What a name is of instead, in words ("a VAE"); "" where there is no model of that name."""
-        others = tuple(entry for entry in self._entries if entry.ref.kind != kind)
-        entry = _find(others, name, None) if name else None
+        others = [entry for entry in self._entries if entry.ref.kind != kind]
+        entry = _best_match(others, name, None) if name else None
         return a_kind(entry.ref.kind) if entry else ""
 
     def as_it_is_now(self, name: str, kind: ModelKind = "checkpoint") -> ModelEntry | None:
@@ -220,17 +223,22 @@ class ModelList:
         return self.now(entry) if entry else None
 
     def _exactly(self, name: str, kind: ModelKind, *, fresh: bool) -> ModelEntry | None:
-        return next((e for e in self.all(fresh=fresh) if e.ref.name == name and e.ref.kind == kind), None)
+        for entry in self.all(fresh=fresh):
+            if entry.ref.name == name and entry.ref.kind == kind:
+                return entry
+        return None
 
     def first_usable(self) -> ModelEntry | None:
         """The default model, as it is now; one that was found damaged since is passed over."""
         left = self.all()
-        while (entry := default_model(left)) is not None:
+        while True:
+            entry = default_model(left)
+            if entry is None:
+                return default_model(self.all())  # none works any more: its job says why
             found = self.now(entry)
             if found is not None and found.problem is None:
                 return found
             left = tuple(other for other in left if other is not entry)
-        return default_model(self.all())  # none works any more: its job says why
 
 
 def _is_there(path: Path) -> bool:
@@ -238,7 +246,7 @@ def _is_there(path: Path) -> bool:
     return any(os.path.isfile(place) for place in (path, path / "model_index.json", path / "config.json"))
 
 
-def _find(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> ModelEntry | None:
+def _best_match(entries: Sequence[ModelEntry], name: str, kind: ModelKind | None) -> ModelEntry | None:
     """The best match: the exact name, then name, title, alias, last part, and that of a name with other folders."""
     wanted = name.strip().casefold()
     is_path = wanted.startswith("/") or ".." in wanted.split("/")  # of somewhere else, whatever its last part

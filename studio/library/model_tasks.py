@@ -17,7 +17,7 @@ from contract.errors import InvalidRecipe, ModelProblem, NotAllowed, NotFound, R
 from contract.model_tasks import Convert, Download, Merge, MergeDraft, ModelTask
 from contract.parts import LoraUse
 from contract.records import JobHandle
-from contract.values import ModelKind, ModelRef
+from contract.values import ModelKind
 from studio.downloads.destinations import FOLDERS, QUARANTINE, is_there
 from studio.downloads.hub import PICKLES, Repository, read_repository
 from studio.downloads.wire import Hub, Wire
@@ -68,10 +68,8 @@ class ModelTasks:
 
     def catalog_models(self) -> tuple[tuple[CatalogModel, bool], ...]:
         """The models that are worth having first, and whether each is here already."""
-        return tuple(
-            (catalog_model, is_there(catalog_model.download, self._settings.models_dir))
-            for catalog_model in CATALOG_MODELS
-        )
+        models_dir = self._settings.models_dir
+        return tuple((model, is_there(model.download, models_dir)) for model in CATALOG_MODELS)
 
     def repository(self, name: str, revision: str = "main") -> Repository:
         """What a repository of the hub has. Raises NotFound, JobError."""
@@ -103,29 +101,31 @@ class ModelTasks:
             InvalidRecipe: they don't go together.
         """
         a = self._usable(draft.a, "checkpoint", "a")
-        others = {
-            part: self._usable(name, "checkpoint", part)
-            for part, name in (("b", draft.b), ("c", draft.c))
-            if name is not None
-        }
-        loras = [
-            (self._usable(bake.model, "lora", f"loras.{index}.model"), bake.weight)
-            for index, bake in enumerate(draft.loras)
-        ]
-        for part, entry in (
-            *others.items(),
-            *((f"loras.{index}.model", lora) for index, (lora, _) in enumerate(loras)),
-        ):
-            _refuse_other_family(a, entry, part)
+        others: dict[str, ModelEntry] = {}  # by the field that names each
+        for field, name in (("b", draft.b), ("c", draft.c)):
+            if name is not None:
+                others[field] = self._usable(name, "checkpoint", field)
+        loras: list[LoraUse] = []
+        for index, bake in enumerate(draft.loras):
+            field = f"loras.{index}.model"
+            others[field] = self._usable(bake.model, "lora", field)
+            loras.append(LoraUse(model=others[field].ref, weight=bake.weight))
+        for field, other in others.items():
+            if other.ref.family != a.ref.family:
+                raise InvalidRecipe(
+                    f"“{other.title}” is {_family_label(other)}; “{a.title}” is {_family_label(a)}.",
+                    "Merge models of one family.",
+                    field=field,
+                )
         task = Merge(
             name=draft.name,
             method=draft.method,
             a=a.ref,
             ratio=draft.ratio,
             dtype=draft.dtype,
-            b=_ref(others.get("b")),
-            c=_ref(others.get("c")),
-            loras=tuple(LoraUse(model=lora.ref, weight=weight) for lora, weight in loras),
+            b=others["b"].ref if "b" in others else None,
+            c=others["c"].ref if "c" in others else None,
+            loras=tuple(loras),
         )
         self._refuse_taken(self.target_of(task))
         return self._ask(task, owner, session)
@@ -190,9 +190,8 @@ class ModelTasks:
             NotAllowed: it is built in, or lies elsewhere.
             StudioError: the file system refused.
         """
-        named = [
-            entry for entry in self._models.all(fresh=True) if entry.ref.name == name and kind in (None, entry.ref.kind)
-        ]
+        models = self._models.all(fresh=True)
+        named = [entry for entry in models if entry.ref.name == name and kind in (None, entry.ref.kind)]
         if not named:
             raise NotFound(f"There is no model “{name[:80]}”.", "It may be gone already.")
         if len(named) > 1:
@@ -204,7 +203,7 @@ class ModelTasks:
         if path in folders or not any(path.is_relative_to(folder) for folder in folders):
             raise NotAllowed(f"“{entry.title}” lies outside the model folders.", "Delete it by hand.")
         try:
-            _remove(path)
+            _remove_with_side_files(path)
         except OSError as error:
             raise StudioError(
                 f"{path.name} can't be deleted ({error.strerror}).",
@@ -215,27 +214,18 @@ class ModelTasks:
         self._models.all(fresh=True)
 
 
-def _remove(path: Path) -> None:
+def _remove_with_side_files(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
         return
     path.unlink()
-    if any(other.stem == path.stem and other.suffix in (".safetensors", *PICKLES) for other in path.parent.iterdir()):
-        return  # the side files are that one's too
+    for other in path.parent.iterdir():
+        if other.stem == path.stem and other.suffix in (".safetensors", *PICKLES):
+            return  # the side files are that one's too
     for suffix in _SIDE_FILES:
         (path.parent / f"{path.stem}{suffix}").unlink(missing_ok=True)
 
 
-def _ref(entry: ModelEntry | None) -> ModelRef | None:
-    return entry.ref if entry else None
-
-
-def _refuse_other_family(first: ModelEntry, other: ModelEntry, part: str) -> None:
-    if first.ref.family == other.ref.family:
-        return
-    ours, theirs = (
-        FAMILIES[ref.family].label if ref.family in FAMILIES else ref.family for ref in (first.ref, other.ref)
-    )
-    raise InvalidRecipe(
-        f"“{other.title}” is {theirs}; “{first.title}” is {ours}.", "Merge models of one family.", field=part
-    )
+def _family_label(entry: ModelEntry) -> str:
+    family = entry.ref.family
+    return FAMILIES[family].label if family in FAMILIES else family

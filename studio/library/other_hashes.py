@@ -10,6 +10,7 @@ import logging
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from catalog.detect.entries import ModelEntry
@@ -26,7 +27,7 @@ LEAST_DIGITS = 8
 _CHUNK = 1 << 20
 _OLD_FROM, _OLD_BYTES, _OLD_DIGITS = 0x100000, 0x10000, 8
 _HEX = frozenset("0123456789abcdef")
-_TOLD = ("sshs_model_hash", "sshs_legacy_hash")
+_HASH_FIELDS = ("sshs_model_hash", "sshs_legacy_hash")
 
 
 def is_hash_of_nothing(beginning: str) -> bool:
@@ -42,15 +43,21 @@ def quick_hashes(path: Path) -> frozenset[str]:
     """
     found: set[str] = set()
     with path.open("rb") as file:
-        file.seek(_OLD_FROM)
-        if part := file.read(_OLD_BYTES):
-            found.add(hashlib.sha256(part).hexdigest()[:_OLD_DIGITS])
-        start = _data_start(path)
-        if start:
+        for start in {0, _data_start(path)}:
             file.seek(start + _OLD_FROM)
-            if part := file.read(_OLD_BYTES):
+            part = file.read(_OLD_BYTES)
+            if part:
                 found.add(hashlib.sha256(part).hexdigest()[:_OLD_DIGITS])
-    return frozenset(found | _told(path))
+    # What the file's maker wrote, as far as it is a hash of something.
+    try:
+        metadata = read_whole_header(path).metadata
+    except ModelProblem:
+        return frozenset(found)
+    for name in _HASH_FIELDS:
+        digits = metadata.get(name, "").strip().lower().removeprefix("0x")
+        if len(digits) >= LEAST_DIGITS and set(digits) <= _HEX and not is_hash_of_nothing(digits):
+            found.add(digits)
+    return frozenset(found)
 
 
 def hash_behind_header(path: Path, wait: Callable[[], None] = lambda: None) -> str | None:
@@ -80,20 +87,6 @@ def _data_start(path: Path) -> int:
     return begins if begins <= path.stat().st_size else 0
 
 
-def _told(path: Path) -> set[str]:
-    """What the file's maker wrote, as far as it is a hash of something."""
-    try:
-        metadata = read_whole_header(path).metadata
-    except ModelProblem:
-        return set()
-    told = {metadata.get(name, "").strip().lower().removeprefix("0x") for name in _TOLD}
-    return {
-        digits
-        for digits in told
-        if len(digits) >= LEAST_DIGITS and set(digits) <= _HEX and not is_hash_of_nothing(digits)
-    }
-
-
 class OtherHashes:
     """Finds models by these hashes; they are remembered beside the sha256s, as long as a file is unchanged."""
 
@@ -111,7 +104,8 @@ class OtherHashes:
         if not LEAST_DIGITS <= len(low) <= 64 or not set(low) <= _HEX or is_hash_of_nothing(low):
             return None
         usable = [entry for entry in entries if entry.problem is None and _is_of_interest(entry)]
-        if (found := self._known(low, usable)) is not None:
+        found = self._known(low, usable)
+        if found is not None:
             return found
         deadline = self._clock() + seconds
 
@@ -124,7 +118,8 @@ class OtherHashes:
                 break
             if not self.is_learnt(entry):
                 self.learn(entry, wait)
-                if (found := self._known(low, [entry])) is not None:
+                found = self._known(low, [entry])
+                if found is not None:
                     return found
         return None
 
@@ -136,14 +131,14 @@ class OtherHashes:
         """Read the hashes of a listed file; it may be gone or changed by now. `wait` may raise InterruptedError."""
         self._learnt.add(_listed(entry))
         try:
-            stamp = _stamp(entry.path)
+            stamp = _file_stamp(entry.path)
             if self._database.value("SELECT 1 FROM model_hashes WHERE stamp = ?", (f"{_MARK}done {stamp}",)):
                 return
             found = set(quick_hashes(entry.path))
-            if entry.ref.kind == "lora" and (digits := hash_behind_header(entry.path, wait)):
-                found.add(digits)
-            # A row without digits says that all is known; no hash is found by it.
-            rows = [(f"{_MARK}{digits} {stamp}", digits) for digits in sorted(found)] + [(f"{_MARK}done {stamp}", "")]
+            if entry.ref.kind == "lora":
+                found.add(hash_behind_header(entry.path, wait) or "")
+            rows = [(f"{_MARK}{digits} {stamp}", digits) for digits in sorted(found) if digits]
+            rows.append((f"{_MARK}done {stamp}", ""))  # says that all is known; no hash is found by it
             for name, digits in rows:
                 self._database.write(
                     "INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
@@ -160,15 +155,17 @@ class OtherHashes:
         rows = self._database.rows(
             "SELECT stamp, sha256, folder FROM model_hashes WHERE sha256 BETWEEN ? AND ?", (low, low + "g")
         )
-        stamps = {
-            str(row["folder"]): (str(row["stamp"]), str(row["sha256"]))
-            for row in rows
-            if str(row["stamp"]).startswith(_MARK)
-        }
+        stamps: dict[str, tuple[str, str]] = {}
+        for row in rows:
+            if str(row["stamp"]).startswith(_MARK):
+                stamps[str(row["folder"])] = (str(row["stamp"]), str(row["sha256"]))
         for entry in entries:
             stamp, digits = stamps.get(str(entry.path), ("", ""))
-            if stamp and stamp == f"{_MARK}{digits} {_stamp_or_none(entry.path)}":
-                return entry
+            if not stamp:
+                continue
+            with suppress(OSError):  # one that is gone
+                if stamp == f"{_MARK}{digits} {_file_stamp(entry.path)}":
+                    return entry
         return None
 
 
@@ -180,13 +177,6 @@ def _listed(entry: ModelEntry) -> str:
     return f"{entry.path} {entry.ref.fingerprint or entry.modified}"
 
 
-def _stamp(path: Path) -> str:
+def _file_stamp(path: Path) -> str:
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _stamp_or_none(path: Path) -> str | None:
-    try:
-        return _stamp(path)
-    except OSError:
-        return None

@@ -16,8 +16,8 @@ from contract.recipe import ModelKind, ModelRef, Recipe
 from studio.library.model_list import ModelList
 from studio.library.other_hashes import is_hash_of_nothing
 from studio.metadata.infotext import parse_hashes
-from studio.resolve.loras import KINDS, LABELS
-from studio.resolve.model_finder import WithHash
+from studio.resolve.loras import KINDS
+from studio.resolve.model_finder import LABELS, WithHash
 
 _TAG = re.compile(
     r"(?P<space>\s?)<(?P<kind>lora|lyco|hypernet):(?P<name>[^<>:\n]{1,300})(?P<rest>(?::[^<>\n]{0,800})?)>",

@@ -1,4 +1,4 @@
-"""What a job would be refused for after its wait, said before it waits: an empty mask, no depth.
+"""Refuses before the wait what the engine would refuse after it: an empty mask, a missing depth estimator.
 
 The engine judges the same again; nothing here changes a recipe. Prompts are read in `prompt_notes.py`.
 """
@@ -8,18 +8,18 @@ from collections.abc import Callable
 from catalog.models import ModelEntry
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.parts import MASKED_FROM
-from contract.recipe import Mask, Recipe
+from contract.recipe import Recipe
 
 GrayRange = Callable[[str], tuple[int, int] | None]
 _WHITE = 255
 
 
 def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> None:
-    """Refuse what can't be painted.
+    """Refuse what can't be generated.
 
     Args:
         entry: The recipe's checkpoint.
-        gray_range: Darkest and lightest gray, 0 to 255, of a brought picture; None if it can't be read.
+        gray_range: Darkest and lightest gray, 0 to 255, of an upload; None if it can't be read.
 
     Raises:
         InvalidRecipe: names the field.
@@ -40,17 +40,15 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
             field="init_image.depth",
         )
     if recipe.mask:
-        _check_mask(recipe.mask, gray_range)
-
-
-def _check_mask(mask: Mask, gray_range: GrayRange) -> None:
-    found = gray_range(mask.image.sha256)
-    if found is None:
-        raise InvalidInput("The mask can't be read.", "Add it again.", field="mask.image")
-    lightest = _WHITE - found[0] if mask.invert else found[1]
-    if lightest < (1 if mask.soft else MASKED_FROM):
-        raise InvalidInput(
-            "The mask is empty: nothing would be repainted.",
-            "Paint over what is to change, or invert the mask.",
-            field="mask",
-        )
+        found = gray_range(recipe.mask.image.sha256)
+        if found is None:
+            raise InvalidInput("The mask can't be read.", "Add it again.", field="mask.image")
+        darkest, lightest = found
+        if recipe.mask.invert:
+            lightest = _WHITE - darkest
+        if lightest < (1 if recipe.mask.soft else MASKED_FROM):
+            raise InvalidInput(
+                "The mask is empty: nothing would be repainted.",
+                "Paint over what is to change, or invert the mask.",
+                field="mask",
+            )

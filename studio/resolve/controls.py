@@ -20,61 +20,71 @@ from contract.errors import InvalidRecipe
 from contract.recipe import Control, ControlDraft, IpAdapter, IpAdapterDraft, ModelKind, ModelRef, RecipeDraft
 from contract.tasks import Preprocess
 from studio.library.model_list import ModelList
-from studio.resolve.model_finder import Finder
-from studio.resolve.parts import SizeOf, need_model, need_picture
+from studio.resolve.model_finder import Finder, require_model
+from studio.resolve.parts import SizeOf, need_picture
 
 
 def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size_of: SizeOf) -> tuple[Control, ...]:
     """Control models of the checkpoint's family, preprocessors by id.
 
     Raises:
-        InvalidRecipe: a name is not known, or a union model isn't told what a map shows.
+        InvalidRecipe: a name is not known, or a union model needs to know what a map shows.
         InvalidInput: a picture is too long and narrow for its preprocessor.
         ModelProblem: a model can't be used, or a preprocessor's files are missing.
     """
     has_mask = draft.mask is not None or bool(draft.init_image and draft.init_image.outpaint)
-    return tuple(
-        _control(control, f"controls.{index}", finder, entry, size_of, has_mask=has_mask)
-        for index, control in enumerate(draft.controls)
-    )
+    controls: list[Control] = []
+    for index, control in enumerate(draft.controls):
+        controls.append(_resolve_control(control, f"controls.{index}", finder, entry, size_of, has_mask=has_mask))
+    return tuple(controls)
 
 
-def _control(
+def _resolve_control(
     draft: ControlDraft, part: str, finder: Finder, entry: ModelEntry, size_of: SizeOf, *, has_mask: bool
 ) -> Control:
     """part: where the draft names it, as "controls.1"."""
-    model = _model(draft.model, ("controlnet", "t2i_adapter"), part, finder, entry)
-    found = _preprocessor(draft.preprocessor, finder.models.folders, f"{part}.preprocessor")
-    refuse_thresholds(found, draft.low, draft.high, part)
-    if found.needs_mask and not has_mask:
+    model = _control_model(draft.model, ("controlnet", "t2i_adapter"), part, finder, entry)
+    preprocessor = _require_preprocessor(draft.preprocessor, finder.models.folders, f"{part}.preprocessor")
+    refuse_thresholds(preprocessor, draft.low, draft.high, part)
+    if preprocessor.needs_mask and not has_mask:
         raise InvalidRecipe(
-            f"“{found.label}” shows what a mask hides, and there is no mask.",
+            f"“{preprocessor.label}” shows what a mask hides, and there is no mask.",
             "Add one, or choose another preprocessor.",
             field=f"{part}.preprocessor",
         )
-    if size := size_of(draft.image.sha256):
-        refuse_shape(found, size, draft.resolution, f"{part}.image")
-    control = Control.model_validate({**dict(draft), "model": model, "preprocessor": found.id})
+    size = size_of(draft.image.sha256)
+    if size:
+        refuse_shape(preprocessor, size, draft.resolution, f"{part}.image")
+    control = Control.model_validate({**dict(draft), "model": model, "preprocessor": preprocessor.id})
     union = finder.models.find(model.name, "controlnet")
     if union and union.control_type:
         union_type_index(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.shows")
     return control
 
 
-def _preprocessor(name: str, folders: Sequence[Path], field: str) -> Preprocessor:
+def _require_preprocessor(name: str, folders: Sequence[Path], field: str) -> Preprocessor:
+    """A preprocessor whose files are there. Raises InvalidRecipe, ModelProblem."""
     found = get_preprocessor(name, field)
     refuse_missing(found, annotator_folders(folders), field)
     return found
 
 
+def _control_model(
+    wanted: str | ModelRef, kinds: tuple[ModelKind, ...], part: str, finder: Finder, checkpoint: ModelEntry
+) -> ModelRef:
+    """A usable model of one of the kinds, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
+    ref = finder.ref(require_model(wanted, kinds, f"{part}.model", finder))
+    refuse_other_family(ref, checkpoint.ref, f"{part}.model")
+    return ref
+
+
 def resolve_ip_adapters(drafts: Sequence[IpAdapterDraft], finder: Finder, entry: ModelEntry) -> tuple[IpAdapter, ...]:
     """IP-Adapters by name, of the checkpoint's family. Raises InvalidRecipe, ModelProblem."""
-    return tuple(
-        IpAdapter.model_validate(
-            {**dict(draft), "model": _model(draft.model, ("ip_adapter",), f"ip_adapters.{index}", finder, entry)}
-        )
-        for index, draft in enumerate(drafts)
-    )
+    adapters: list[IpAdapter] = []
+    for index, draft in enumerate(drafts):
+        model = _control_model(draft.model, ("ip_adapter",), f"ip_adapters.{index}", finder, entry)
+        adapters.append(IpAdapter.model_validate({**dict(draft), "model": model}))
+    return tuple(adapters)
 
 
 def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> Preprocess:
@@ -86,7 +96,7 @@ def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> 
         ModelProblem: its files are missing.
     """
     size = need_picture(task.image, "image", size_of)
-    found = _preprocessor(task.preprocessor, models.folders, "preprocessor")
+    found = _require_preprocessor(task.preprocessor, models.folders, "preprocessor")
     refuse_thresholds(found, task.low, task.high, "")
     refuse_shape(found, size, task.resolution, "image")
     if found.needs_mask:
@@ -96,11 +106,3 @@ def resolve_preprocess(task: Preprocess, models: ModelList, size_of: SizeOf) -> 
             field="preprocessor",
         )
     return task.model_copy(update={"preprocessor": found.id})
-
-
-def _model(
-    wanted: str | ModelRef, kinds: tuple[ModelKind, ...], part: str, finder: Finder, checkpoint: ModelEntry
-) -> ModelRef:
-    found = need_model(wanted, kinds, f"{part}.model", finder)
-    refuse_other_family(found, checkpoint.ref, f"{part}.model")
-    return found

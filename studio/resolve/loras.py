@@ -5,35 +5,19 @@ The tags leave the prompts; `metadata/infotext.py` writes them back for other pr
 <lora:…>.
 """
 
-import difflib
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from catalog.detect.entries import a_kind
-from catalog.families import FAMILIES
 from catalog.models import ModelEntry
-from contract.errors import InvalidRecipe, ModelProblem
+from contract.errors import InvalidRecipe
 from contract.parts import BLOCK_COUNTS, MAX_HYPERNETWORKS, MAX_LORAS
 from contract.prompt import Tag, take_tags
 from contract.recipe import HypernetworkUse, LoraUse, ModelKind, ModelRef, RecipeDraft
-from studio.library.model_list import ModelList
-from studio.resolve.model_finder import Finder
+from studio.resolve.model_finder import LABELS, Finder, require_family, require_model
 
 KINDS: Mapping[str, ModelKind] = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}
-LABELS: Mapping[ModelKind, str] = {
-    "lora": "LoRA",
-    "hypernetwork": "Hypernetwork",
-    "embedding": "Embedding",
-    "vae": "VAE",
-}
-_FIELDS: Mapping[ModelKind, str] = {
-    "lora": "loras",
-    "hypernetwork": "hypernetworks",
-    "embedding": "embeddings",
-    "vae": "vae",
-}
+_FIELDS: Mapping[ModelKind, str] = {"lora": "loras", "hypernetwork": "hypernetworks"}
 _MOST: Mapping[ModelKind, int] = {"lora": MAX_LORAS, "hypernetwork": MAX_HYPERNETWORKS}
 _WEIGHT_LIMIT = 10.0
 # Names that the block weight extension gives to whole orders of 17.
@@ -48,11 +32,10 @@ _PRESETS: Mapping[str, tuple[int, ...]] = {
     "OUTS": (1,) + (0,) * 11 + (1,) * 5,
     "OUTALL": (1,) + (0,) * 7 + (1,) * 9,
 }
-_PATH = re.compile(r"^[/\\~]|^[A-Za-z]:|\\|(^|/)\.\.?(/|$)|\0")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class _Request:
     """One LoRA or hypernetwork as asked for; `field` names where, for a refusal."""
 
     kind: ModelKind
@@ -72,145 +55,112 @@ class Taken:
     hypernetworks: tuple[HypernetworkUse, ...]
 
 
-def net_ref(wanted: str | ModelRef, kind: ModelKind, where: str, finder: Finder, checkpoint: ModelEntry) -> ModelRef:
+def network_ref(
+    wanted: str | ModelRef, kind: ModelKind, where: str, finder: Finder, checkpoint: ModelEntry
+) -> ModelRef:
     """The ref of a usable LoRA, hypernetwork, embedding or VAE for a checkpoint.
 
     Raises:
         InvalidRecipe: it is not here, is a path, or is for another family.
         ModelProblem: it can't be used.
     """
-    name = wanted if isinstance(wanted, str) else wanted.name
-    entry = finder.find(wanted, (kind,)) or named(name, kind, finder.models, where)
-    if entry.problem:
-        raise ModelProblem(entry.problem, entry.hint, field=where)
-    refuse_other_family(entry, checkpoint, where)
+    entry = require_model(wanted, (kind,), where, finder)
+    require_family(entry, checkpoint, where)
     return finder.ref(entry)
 
 
-def named(name: str, kind: ModelKind, models: ModelList, where: str) -> ModelEntry:
-    """A LoRA, hypernetwork or embedding by its name, with or without its suffix.
-
-    Raises:
-        InvalidRecipe: there is none, or the name is a path.
-    """
-    label = LABELS[kind]
-    if _PATH.search(name):
-        raise InvalidRecipe(
-            f"“{name[:80]}” is a path, not the name of a {label}.",
-            f"Use a name from the list of {label}s.",
-            field=where,
-        )
-    entry = models.find(name, kind) or models.find(name.removesuffix(".safetensors"), kind)
-    if entry is None and (other := models.other_kind(name, kind)):
-        raise InvalidRecipe(f"“{name[:80]}” is {other}, no {label}.", f"Choose {a_kind(kind)}.", field=where)
-    if entry is None:
-        here = {title: None for other in models.of_kind(kind) for title in (other.ref.name, other.title)}
-        near = difflib.get_close_matches(name, here, 2, 0.5)
-        hint = f"Near: {', '.join(near)}." if near else f"Put it into models/{_FIELDS[kind]}/, or leave it out."
-        raise InvalidRecipe(f"{label} “{name[:80]}” is not here.", hint, field=where)
-    return entry
-
-
-def refuse_other_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -> None:
-    """What changes weights or words fits one family; a file that doesn't show its own is judged in the engine.
-
-    A VAE fits all families whose latents have as many channels.
-
-    Raises:
-        InvalidRecipe: names both.
-    """
-    theirs, ours = entry.ref.family, checkpoint.ref.family
-    if theirs == ours or theirs not in FAMILIES:
-        return
-    if entry.ref.kind == "vae" and FAMILIES[theirs].latent_channels == FAMILIES[ours].latent_channels:
-        return
-    label, other = FAMILIES[theirs].label, LABELS[entry.ref.kind]
-    raise InvalidRecipe(
-        f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[ours].label}.",
-        f"Choose {'an' if label.startswith('SD') else 'a'} {label} model or remove it.",
-        field=where,
-    )
-
-
-def take_nets(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Taken:
+def take_networks(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) -> Taken:
     """Take tags out of a draft's prompts and find everything that it asks for.
 
     Raises:
         InvalidRecipe: names the LoRA or hypernetwork and what is wrong.
         ModelProblem: a file can't be used.
     """
-    asked = [
-        Asked("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, f"loras.{index}.model")
-        for index, lora in enumerate(draft.loras)
-    ]
-    asked += [
-        Asked("hypernetwork", net.model, net.weight, None, (), f"hypernetworks.{index}.model")
-        for index, net in enumerate(draft.hypernetworks)
-    ]
-    without, tags = _without_tags(draft)
-    asked += tags
-    found: dict[ModelKind, list[tuple[Asked, ModelRef]]] = {"lora": [], "hypernetwork": []}
-    for one in asked:
-        found[one.kind].append((one, net_ref(one.model, one.kind, one.field, finder, checkpoint)))
-    added = {kind: list(_added(pairs, finder.notices)) for kind, pairs in found.items()}
+    requests: list[_Request] = []
+    for index, lora in enumerate(draft.loras):
+        field = f"loras.{index}.model"
+        requests.append(_Request("lora", lora.model, lora.weight, lora.text_weight, lora.blocks, field))
+    for index, net in enumerate(draft.hypernetworks):
+        field = f"hypernetworks.{index}.model"
+        requests.append(_Request("hypernetwork", net.model, net.weight, None, (), field))
+    without_tags = _take_tags(draft, requests)
+    found: dict[ModelKind, list[tuple[_Request, ModelRef]]] = {"lora": [], "hypernetwork": []}
+    for request in requests:
+        ref = network_ref(request.model, request.kind, request.field, finder, checkpoint)
+        found[request.kind].append((request, ref))
+    added = {kind: _add_weights(pairs, finder.notices) for kind, pairs in found.items()}
     for kind, pairs in added.items():
         if len(pairs) > _MOST[kind]:
             raise InvalidRecipe(
                 f"{len(pairs)} {LABELS[kind]}s are asked for.", f"Use at most {_MOST[kind]}.", field=_FIELDS[kind]
             )
-    loras = tuple(
-        LoraUse(model=ref, weight=one.weight, text_weight=one.text_weight, blocks=one.blocks)
-        for one, ref in added["lora"]
-    )
-    nets = tuple(HypernetworkUse(model=ref, weight=one.weight) for one, ref in added["hypernetwork"])
-    return Taken(without, loras, nets)
+    loras: list[LoraUse] = []
+    for one, ref in added["lora"]:
+        loras.append(LoraUse(model=ref, weight=one.weight, text_weight=one.text_weight, blocks=one.blocks))
+    nets = [HypernetworkUse(model=ref, weight=one.weight) for one, ref in added["hypernetwork"]]
+    return Taken(without_tags, tuple(loras), tuple(nets))
 
 
-def _without_tags(draft: RecipeDraft) -> tuple[RecipeDraft, list[Asked]]:
-    asked: list[Asked] = []
+def _take_tags(draft: RecipeDraft, requests: list[_Request]) -> RecipeDraft:
+    """The draft without tags in its prompts; what they ask for is added to the requests."""
 
-    def strip(text: str | None, where: str) -> str | None:
-        if text is None:
-            return None
+    def strip(text: str, where: str) -> str:
         kept, tags = take_tags(text, KINDS)
-        asked.extend(_asked(tag, where) for tag in tags)
+        for tag in tags:
+            requests.append(_request_of_tag(tag, where))
         return kept
 
-    changes: dict[str, object] = {name: strip(getattr(draft, name), name) for name in ("prompt", "negative_prompt")}
+    changes: dict[str, object] = {
+        "prompt": strip(draft.prompt, "prompt"),
+        "negative_prompt": strip(draft.negative_prompt, "negative_prompt"),
+    }
     if draft.hires:
-        changes["hires"] = draft.hires.model_copy(
-            update={name: strip(getattr(draft.hires, name), f"hires.{name}") for name in ("prompt", "negative_prompt")}
-        )
-    return draft.model_copy(update=changes), asked
+        hires_changes: dict[str, object] = {}
+        for name in ("prompt", "negative_prompt"):
+            text = getattr(draft.hires, name)
+            if text is not None:
+                hires_changes[name] = strip(text, f"hires.{name}")
+        changes["hires"] = draft.hires.model_copy(update=hires_changes)
+    return draft.model_copy(update=changes)
 
 
-def _asked(tag: Tag, where: str) -> Asked:
-    """What a tag says; the field's two orders of weights are text encoders, U-Net."""
+def _request_of_tag(tag: Tag, where: str) -> _Request:
+    """What a tag asks for; of two weights in a row the first is the text encoders', the second the U-Net's."""
     kind = KINDS[tag.kind]
-    positional = [argument for argument in tag.arguments if argument and "=" not in argument]
-    by_name = dict(argument.split("=", 1) for argument in tag.arguments if "=" in argument)
-    by_name = {key.strip().lower(): value.strip() for key, value in by_name.items()}
+    positional: list[str] = []
+    by_name: dict[str, str] = {}
+    for argument in tag.arguments:
+        if "=" in argument:
+            key, value = argument.split("=", 1)
+            by_name[key.strip().lower()] = value.strip()
+        elif argument:
+            positional.append(argument)
     if positional and "," in positional[-1]:
         by_name.setdefault("lbw", positional.pop())
-    unknown = next((key for key in by_name if key not in ("te", "unet", "lbw")), None)
-    if unknown is not None or len(positional) > 2 or (kind == "hypernetwork" and (by_name or len(positional) > 1)):
-        shown = f"{unknown}=" if unknown is not None else ":".join(tag.arguments)
-        raise InvalidRecipe(
-            f"“{shown[:40]}” of {LABELS[kind]} “{tag.name[:80]}” is not known.",
-            "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=."
-            if kind == "lora"
-            else "Use <hypernet:name:0.8>.",
-            field=where,
-        )
-    te = by_name.get("te", positional[0] if positional else "1")
-    text = _weight(te, tag, where)
-    weight = _weight(by_name.get("unet", positional[1] if len(positional) > 1 else te), tag, where)
-    return Asked(
-        kind, tag.name, weight, None if text == weight else text, _blocks(by_name.get("lbw"), tag, where), where
-    )
+    unknown = [key for key in by_name if key not in ("te", "unet", "lbw")]
+    is_too_much = len(positional) > 2
+    if kind == "hypernetwork":
+        is_too_much = bool(by_name) or len(positional) > 1
+    if unknown or is_too_much:
+        shown = f"{unknown[0]}=" if unknown else ":".join(tag.arguments)
+        hint = "Use <hypernet:name:0.8>."
+        if kind == "lora":
+            hint = "Use <lora:name:0.8>, <lora:name:te=0.5:unet=0.8> or lbw=."
+        raise InvalidRecipe(f"“{shown[:40]}” of {LABELS[kind]} “{tag.name[:80]}” is not known.", hint, field=where)
+    first = positional[0] if positional else "1"
+    text_encoders = by_name.get("te", first)
+    unet = by_name.get("unet", positional[1] if len(positional) > 1 else text_encoders)
+    text_weight: float | None = _tag_weight(text_encoders, tag, where)
+    weight = _tag_weight(unet, tag, where)
+    if text_weight == weight:
+        text_weight = None
+    blocks: tuple[float, ...] = ()
+    if "lbw" in by_name:
+        blocks = _block_weights(by_name["lbw"], tag, where)
+    return _Request(kind, tag.name, weight, text_weight, blocks, where)
 
 
-def _weight(text: str, tag: Tag, where: str) -> float:
+def _tag_weight(text: str, tag: Tag, where: str) -> float:
     try:
         weight = float(text)
     except ValueError:
@@ -224,12 +174,12 @@ def _weight(text: str, tag: Tag, where: str) -> float:
     return weight
 
 
-def _blocks(text: str | None, tag: Tag, where: str) -> tuple[float, ...]:
-    if text is None:
-        return ()
-    if preset := _PRESETS.get(text.upper()):
+def _block_weights(text: str, tag: Tag, where: str) -> tuple[float, ...]:
+    """The block weights of a tag: a preset's name, or numbers with commas between."""
+    preset = _PRESETS.get(text.upper())
+    if preset:
         return tuple(map(float, preset))
-    numbers = tuple(_weight(number.strip(), tag, where) for number in text.split(","))
+    numbers = [_tag_weight(number.strip(), tag, where) for number in text.split(",")]
     if len(numbers) not in BLOCK_COUNTS:
         raise InvalidRecipe(
             f"LoRA “{tag.name[:80]}” has {len(numbers)} block weights.",
@@ -237,23 +187,30 @@ def _blocks(text: str | None, tag: Tag, where: str) -> tuple[float, ...]:
             f"{', '.join(_PRESETS)}.",
             field=where,
         )
-    return numbers
+    return tuple(numbers)
 
 
-def _added(pairs: Sequence[tuple[Asked, ModelRef]], notices: list[tuple[str, str]]) -> Iterator[tuple[Asked, ModelRef]]:
+def _add_weights(
+    pairs: Sequence[tuple[_Request, ModelRef]], notices: list[tuple[str, str]]
+) -> list[tuple[_Request, ModelRef]]:
     """Each file once: the weights of one that is named several times are added, unless its blocks differ."""
-    groups: dict[tuple[object, ...], list[tuple[Asked, ModelRef]]] = {}
-    for one, ref in pairs:
-        groups.setdefault((ref.name, one.blocks), []).append((one, ref))
-    for several in groups.values():
-        (first, ref), count = several[0], len(several)
+    groups: dict[tuple[object, ...], list[tuple[_Request, ModelRef]]] = {}
+    for request, ref in pairs:
+        groups.setdefault((ref.name, request.blocks), []).append((request, ref))
+    added: list[tuple[_Request, ModelRef]] = []
+    for group in groups.values():
+        first, ref = group[0]
+        count = len(group)
         if count == 1:
-            yield first, ref
+            added.append((first, ref))
             continue
-        weight = round(sum(one.weight for one, _ in several), 6)
-        text = round(sum(one.weight if one.text_weight is None else one.text_weight for one, _ in several), 6)
+        weight = text_weight = 0.0
+        for request, _ in group:
+            weight += request.weight
+            text_weight += request.weight if request.text_weight is None else request.text_weight
+        weight, text_weight = round(weight, 6), round(text_weight, 6)
         label = LABELS[first.kind]
-        if max(abs(weight), abs(text)) > _WEIGHT_LIMIT:
+        if max(abs(weight), abs(text_weight)) > _WEIGHT_LIMIT:
             raise InvalidRecipe(
                 f"{label} “{ref.name}” is named {count} times; its weights add up to {weight:g}.",
                 f"Use -{_WEIGHT_LIMIT:g} to {_WEIGHT_LIMIT:g} in all.",
@@ -261,4 +218,6 @@ def _added(pairs: Sequence[tuple[Asked, ModelRef]], notices: list[tuple[str, str
             )
         times = "twice" if count == 2 else f"{count} times"
         notices.append(("named_twice", f"{label} “{ref.name}” is named {times}: its weights were added to {weight:g}."))
-        yield Asked(first.kind, first.model, weight, None if text == weight else text, first.blocks, first.field), ref
+        own_text_weight = None if text_weight == weight else text_weight
+        added.append((replace(first, weight=weight, text_weight=own_text_weight), ref))
+    return added

@@ -3,32 +3,30 @@
 Sizes are read from the kept PNGs' headers; no pixel is looked at here.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 
 from catalog.models import ModelEntry
 from catalog.upscalers import UPSCALERS, find_upscaler
-from contract.errors import InvalidInput, InvalidRecipe, ModelProblem
+from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import (
     SIDE,
     SIDE_MULTIPLE,
     Hires,
     ImageRef,
     Mask,
-    ModelKind,
     ModelRef,
     Outpaint,
     RecipeDraft,
 )
 from contract.sizes import MASKED_ROOM, Size, extended_size, followed_size, hires_size
 from contract.tasks import Upscale
-from studio.resolve.model_finder import Finder
+from studio.resolve.model_finder import Finder, require_model
 from studio.resolve.sampler_choice import choose_sampler
 
 SizeOf = Callable[[str], Size | None]
 _SAME_SHAPE = 0.02  # of the ratio of the sides
-_MOST_UPSCALED = 16  # times the pixels that are painted, a picture may be upscaled to: no model runs over all at once
+_MOST_UPSCALED = 16  # times the pixels that are generated, an image may be upscaled to: no model runs over all at once
 
 
 def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
@@ -38,16 +36,21 @@ def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
         InvalidInput: names the picture, and both sizes where they differ.
     """
     start, mask = draft.init_image, draft.mask
-    named: list[tuple[str, ImageRef | None]] = [
-        ("init_image.image", start.image if start else None),
-        ("init_image.depth", start.depth if start else None),
-        ("mask.image", mask.image if mask else None),
-        *((f"controls.{index}.image", control.image) for index, control in enumerate(draft.controls)),
-        *((f"ip_adapters.{index}.image", reference.image) for index, reference in enumerate(draft.ip_adapters)),
-    ]
+    named: list[tuple[str, ImageRef | None]] = []
+    if start:
+        named += [("init_image.image", start.image), ("init_image.depth", start.depth)]
+    if mask:
+        named.append(("mask.image", mask.image))
+    for index, control in enumerate(draft.controls):
+        named.append((f"controls.{index}.image", control.image))
+    for index, adapter in enumerate(draft.ip_adapters):
+        named.append((f"ip_adapters.{index}.image", adapter.image))
     sizes = {field: need_picture(ref, field, size_of) for field, ref in named if ref is not None}
-    if mask and not _same_shape(sizes["init_image.image"], sizes["mask.image"]):
-        (width, height), (mask_width, mask_height) = sizes["init_image.image"], sizes["mask.image"]
+    if mask is None:
+        return
+    (width, height), (mask_width, mask_height) = sizes["init_image.image"], sizes["mask.image"]
+    ratio = width * mask_height / (height * mask_width)
+    if abs(ratio - 1) > _SAME_SHAPE:
         raise InvalidInput(
             f"The mask is {mask_width} × {mask_height}; the start picture is {width} × {height}.",
             "Use a mask of the picture's size or shape.",
@@ -56,7 +59,7 @@ def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
 
 
 def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
-    """The size of a brought picture.
+    """The size of an upload.
 
     Raises:
         InvalidInput: it is not kept (any more).
@@ -73,11 +76,6 @@ def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
         word = words.get(field) or words.get(field.partition(".")[0], "picture")
         raise InvalidInput(f"The {word} is not here.", "Add it again.", field=field)
     return size
-
-
-def _same_shape(one: Size, other: Size) -> bool:
-    ratio = one[0] * other[1] / (one[1] * other[0])
-    return abs(ratio - 1) <= _SAME_SHAPE
 
 
 def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
@@ -107,28 +105,28 @@ def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixe
         return draft.width or usual[0], draft.height or usual[1]
     size = size_of(start.image.sha256) or usual
     if start.outpaint:
-        return _extended(draft, start.outpaint, size)
+        return _outpainted_size(draft, start.outpaint, size)
     if draft.width and draft.height:
         return draft.width, draft.height
-    width, height = followed_size(size, usual, MASKED_ROOM, max_pixels) if draft.mask else followed_size(size, usual)
+    if draft.mask:
+        width, height = followed_size(size, usual, MASKED_ROOM, max_pixels)
+    else:
+        width, height = followed_size(size, usual)
     return draft.width or width, draft.height or height
 
 
 def sized_mask(draft: RecipeDraft) -> Mask | None:
     """The mask; where no size is asked for, the start picture keeps its own."""
     mask = draft.mask
-    if (
-        mask is None
-        or mask.area == "masked"
-        or draft.width
-        or draft.height
-        or (draft.init_image and draft.init_image.outpaint)
-    ):
+    if mask is None or mask.area == "masked" or draft.width or draft.height:
+        return mask
+    if draft.init_image and draft.init_image.outpaint:
         return mask
     return mask.model_copy(update={"keep_size": True})
 
 
-def _extended(draft: RecipeDraft, extend: Outpaint, size: Size) -> Size:
+def _outpainted_size(draft: RecipeDraft, extend: Outpaint, size: Size) -> Size:
+    """The start picture's size and its extension. Raises InvalidRecipe if another is asked for, or it is too large."""
     width, height = extended_size(size, extend)
     for name, side, asked in (("width", width, draft.width), ("height", height, draft.height)):
         if asked not in (None, side):
@@ -162,25 +160,6 @@ def check_size(width: int, height: int, max_pixels: int, *, field: str = "width"
         field=field,
         fix={"width": fit[0], "height": fit[1]},
     )
-
-
-def need_model(wanted: str | ModelRef, kinds: tuple[ModelKind, ...], field: str, finder: Finder) -> ModelRef:
-    """A usable model of one of the kinds, by name, title or the hash of a ref.
-
-    Raises:
-        InvalidRecipe: there is none of that name.
-        ModelProblem: it can't be used.
-    """
-    name = wanted if isinstance(wanted, str) else wanted.name
-    entry = finder.find(wanted, kinds)
-    if entry is None:
-        here = [other.title for kind in kinds for other in finder.models.of_kind(kind)]
-        near = difflib.get_close_matches(name, here, 2, 0.5)
-        hint = f"Near: {', '.join(near)}." if near else "Choose one that is there, or put it into models/."
-        raise InvalidRecipe(f"“{name[:80]}” is not here.", hint, field=field)
-    if entry.problem:
-        raise ModelProblem(entry.problem, entry.hint, field=field)
-    return finder.ref(entry)
 
 
 def resolve_hires(
@@ -226,7 +205,7 @@ def resolve_upscaler(
     """The id of a built-in upscaler or the ref of a model. Raises InvalidRecipe, ModelProblem."""
     built_in = find_upscaler(wanted) if isinstance(wanted, str) else None
     if built_in is None:
-        return need_model(wanted, ("upscaler",), field, finder)
+        return finder.ref(require_model(wanted, ("upscaler",), field, finder))
     if built_in.is_latent and is_for_pictures:
         labels = [upscaler.label for upscaler in UPSCALERS.values() if not upscaler.is_latent]
         raise InvalidRecipe(

@@ -1,7 +1,7 @@
-"""What is worth saying of a recipe's prompts before they are queued: weights too strong, editing that never acts."""
+"""Notices on a recipe's prompts before they are queued: weights too strong, prompt editing that never acts."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.errors import InvalidRecipe
@@ -36,91 +36,99 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
     Raises:
         InvalidRecipe: a weight is beyond every number; names the field.
     """
-    made = (
-        recipe.steps
-        if recipe.init_image is None or not takes_strength
-        else made_steps(recipe.steps, recipe.init_image.strength)
-    )
-    notes: dict[tuple[str, str], None] = {}
+    made = recipe.steps
+    if recipe.init_image is not None and takes_strength:
+        made = made_steps(recipe.steps, recipe.init_image.strength)
+    notes: list[tuple[str, str]] = []
     for reading in _readings(recipe):
-        notes.update(dict.fromkeys(_notes_on(reading)))
-        if recipe.hires is None and (note := _never_reached(reading.label, reading.prompt, recipe.steps, max(1, made))):
-            notes[note] = None
-    return tuple(notes)
+        notes += _notes_on(reading)
+        if recipe.hires is None:
+            rest = _why_never_reached(reading.prompt, recipe.steps, max(1, made))
+            if rest:
+                sentence = f"The {reading.label} changes {rest}: that change never comes."
+                notes.append(("prompt_not_reached", sentence))
+    return tuple(dict.fromkeys(notes))
 
 
-def _readings(recipe: Recipe) -> Iterator[_Reading]:
+def _readings(recipe: Recipe) -> list[_Reading]:
     """The prompts as `engine/adapters/prompt_encoder.py` reads them.
 
     A hires pass without a prompt of its own reads on in the first's.
     """
-    yield _read("prompt", recipe.prompt, recipe.steps)
-    yield _read("negative_prompt", recipe.negative_prompt, recipe.steps)
-    if hires := recipe.hires:
+    readings = [
+        _read_prompt("prompt", recipe.prompt, recipe.steps),
+        _read_prompt("negative_prompt", recipe.negative_prompt, recipe.steps),
+    ]
+    hires = recipe.hires
+    if hires:
         steps = max(1, made_steps(hires.steps or recipe.steps, hires.strength))
         for name in ("prompt", "negative_prompt"):
-            own: str | None = getattr(hires, name)
-            text: str = getattr(recipe, name) if own is None else own
-            yield _read(name if own is None else f"hires.{name}", text, steps, recipe.steps)
+            own = getattr(hires, name)
+            if own is None:
+                readings.append(_read_prompt(name, getattr(recipe, name), steps, recipe.steps))
+            else:
+                readings.append(_read_prompt(f"hires.{name}", own, steps, recipe.steps))
+    return readings
 
 
-def _read(field: str, text: str, steps: int, after: int | None = None) -> _Reading:
+def _read_prompt(field: str, text: str, steps: int, after: int | None = None) -> _Reading:
+    """Parse a prompt. after: How many steps were made before this pass. Raises InvalidRecipe."""
     try:
         prompt = parse_prompt(text, steps, composes="negative" not in field, after=after)
-        every = range(steps) if len(text) <= _READ_AT_EVERY_STEP else (0, steps - 1)
-        looked_at = (0,) if prompt.is_static else every
-        return _Reading(
-            field, text, prompt, tuple(dict.fromkeys(part for step in looked_at for part in prompt.at(step)))
-        )
+        looked_at: Sequence[int] = range(steps)
+        if prompt.is_static:
+            looked_at = (0,)
+        elif len(text) > _READ_AT_EVERY_STEP:
+            looked_at = (0, steps - 1)
+        parts: dict[Part, None] = {}
+        for step in looked_at:
+            parts.update(dict.fromkeys(prompt.at(step)))
+        return _Reading(field, text, prompt, tuple(parts))
     except InvalidRecipe as error:
         raise InvalidRecipe(error.message, error.hint, field=field) from None
 
 
-def _never_reached(label: str, prompt: Prompt, steps: int, made: int) -> tuple[str, str] | None:
-    """For a change behind all steps that the only pass makes; a start picture leaves out some."""
+def _why_never_reached(prompt: Prompt, steps: int, made: int) -> str:
+    """Where a change stands that is behind all steps of the only pass; "" if there is none. An init image skips some.
+
+    Args:
+        made: How many of the steps are made.
+    """
     last = prompt.last_change
     if last < made:
-        return None
+        return ""
     if last >= steps:
-        rest = f"only behind {'its one step' if steps == 1 else f'all its {steps} steps'}, and no hires pass follows"
-    else:
-        rest = f"behind {last:g} steps, and from the start picture only {made} {'is' if made == 1 else 'are'} made"
-    return "prompt_not_reached", f"The {label} changes {rest}: that change never comes."
+        return f"only behind {'its one step' if steps == 1 else f'all its {steps} steps'}, and no hires pass follows"
+    return f"behind {last:g} steps, and from the start picture only {made} {'is' if made == 1 else 'are'} made"
 
 
-def _notes_on(reading: _Reading) -> Iterator[tuple[str, str]]:
-    strong = next(filter(None, map(_strong, reading.parts)), None)
-    if strong is not None:
-        yield (
-            "prompt_weight",
-            (
-                f"The {reading.label} gives {strong[0]} a weight of {strong[1]:g}; "
-                "beyond 10 a picture mostly falls apart."
-            ),
-        )
+def _notes_on(reading: _Reading) -> list[tuple[str, str]]:
+    notes: list[tuple[str, str]] = []
+    for part in reading.parts:
+        strong = _too_strong(part)
+        if strong is not None:
+            text, weight = strong
+            sentence = (
+                f"The {reading.label} gives “{text}” a weight of {weight:g}; beyond 10 a picture mostly falls apart."
+            )
+            notes.append(("prompt_weight", sentence))
+            break
     if reading.prompt.is_plain and _LOOKS_EDITED.search(reading.text):
-        yield (
-            "prompt_not_edited",
-            (
-                f"Nothing in the {reading.label} changes with the steps: it has a “|” outside of [a|b], "
-                "or a “\\” at the end of a line. Write \\| for the character."
-            ),
+        sentence = (
+            f"Nothing in the {reading.label} changes with the steps: it has a “|” outside of [a|b], "
+            "or a “\\” at the end of a line. Write \\| for the character."
         )
+        notes.append(("prompt_not_edited", sentence))
+    return notes
 
 
-def _strong(part: Part) -> tuple[str, float] | None:
-    """What of a part is weighted too strongly, and how."""
+def _too_strong(part: Part) -> tuple[str, float] | None:
+    """Text and weight of what is weighted too strongly in a part: itself, or one of its pieces."""
+    pieces = [piece for piece in part.pieces if piece]
     if abs(part.weight) > _STRONG:
-        return f"“{_said(part)}”", part.weight
-    return next(
-        (
-            (f"“{piece.text.strip()[:40]}”", piece.weight)
-            for piece in part.pieces
-            if piece and abs(piece.weight) > _STRONG
-        ),
-        None,
-    )
-
-
-def _said(part: Part) -> str:
-    return "".join(piece.text for piece in part.pieces if piece).strip()[:40]
+        text = "".join(piece.text for piece in pieces)
+        return text.strip()[:40], part.weight
+    for piece in pieces:
+        if abs(piece.weight) > _STRONG:
+            return piece.text.strip()[:40], piece.weight
+    return None

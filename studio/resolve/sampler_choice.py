@@ -24,29 +24,29 @@ def choose_sampler(name: str | None, schedule: str | None, entry: ModelEntry) ->
     Raises:
         InvalidRecipe: one is not known, or they don't go together.
     """
-    wanted = schedule or (entry.defaults.schedule if name is None else "automatic")
-    name = entry.defaults.sampler if name is None else name
+    if name is None:
+        name, usual_schedule = entry.defaults.sampler, entry.defaults.schedule
+    else:
+        usual_schedule = "automatic"
+    wanted = schedule or usual_schedule
     sampler = find_sampler(name)
     if sampler is None:
-        sampler, old_style = split_old_name(name)
-        wanted = schedule or (old_style.id if old_style else wanted)
+        sampler, schedule_in_name = split_old_name(name)
+        if schedule_in_name and not schedule:
+            wanted = schedule_in_name.id
     if sampler is None:
-        raise InvalidRecipe(
-            f"Sampler is “{name[:60]}”, which is not known.",
-            _near(name, [s.label for s in SAMPLERS.values()]),
-            field="sampler",
-        )
+        labels = [known.label for known in SAMPLERS.values()]
+        raise InvalidRecipe(f"Sampler is “{name[:60]}”, which is not known.", _near(name, labels), field="sampler")
     found = find_schedule(wanted)
     if found is None:
+        labels = [known.label for known in SCHEDULES.values()]
         raise InvalidRecipe(
-            f"Schedule is “{wanted[:60]}”, which is not known.",
-            _near(wanted, [s.label for s in SCHEDULES.values()]),
-            field="schedule",
+            f"Schedule is “{wanted[:60]}”, which is not known.", _near(wanted, labels), field="schedule"
         )
     offered = schedules_for(sampler, zero_snr=entry.zero_snr)
     if found.id not in offered:
         which = sampler.label if found.id not in sampler.schedules else entry.title
-        labels = [SCHEDULES[s].label for s in offered]
+        labels = [SCHEDULES[schedule_id].label for schedule_id in offered]
         raise InvalidRecipe(
             f"{which} does not go with {found.label}.",
             f"Use {', '.join(labels[:-1])} or {labels[-1]}.",
@@ -70,4 +70,6 @@ def split_old_name(name: str) -> tuple[Sampler | None, Schedule | None]:
 def _near(name: str, labels: list[str]) -> str:
     lower = {label.lower(): label for label in labels}
     near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, 3, 0.5)]
-    return f"Near: {', '.join(near)}." if near else f"Use {', '.join(labels[:-1])} or {labels[-1]}."
+    if near:
+        return f"Near: {', '.join(near)}."
+    return f"Use {', '.join(labels[:-1])} or {labels[-1]}."

@@ -6,7 +6,7 @@ from contract.errors import InvalidRecipe
 from contract.parts import MAX_EMBEDDINGS
 from contract.prompt import without_comments
 from contract.recipe import ModelRef, RecipeDraft
-from studio.resolve.loras import net_ref
+from studio.resolve.loras import network_ref
 from studio.resolve.model_finder import Finder
 
 
@@ -19,30 +19,25 @@ def resolve_embeddings(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntr
         InvalidRecipe: one is for another family, or too many are named.
         ModelProblem: a file can't be used.
     """
+    by_length = sorted(finder.models.of_kind("embedding"), key=lambda entry: len(entry.ref.name))
     entries: dict[str, ModelEntry] = {}
-    for entry in sorted(finder.models.of_kind("embedding"), key=lambda entry: len(entry.ref.name)):
+    for entry in by_length:
         for name in prompt_names(entry.ref.name):
             entries.setdefault(name, entry)
-    meant = {name: ref for ref in draft.embeddings for name in prompt_names(ref.name)}
+    meant: dict[str, ModelRef] = {}
+    for ref in draft.embeddings:
+        meant |= dict.fromkeys(prompt_names(ref.name), ref)
+    texts: dict[str, str | None] = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt}
+    if draft.hires:
+        texts |= {"hires.prompt": draft.hires.prompt, "hires.negative_prompt": draft.hires.negative_prompt}
     found: dict[str, ModelRef] = {}
-    for field, text in _texts(draft).items():
-        for name in names_in(text, {*entries, *meant}):
+    for field, text in texts.items():
+        for name in names_in(without_comments(text or ""), {*entries, *meant}):
             wanted = meant.get(name) or entries[name].ref.name
-            ref = net_ref(wanted, "embedding", field, finder, checkpoint)
+            ref = network_ref(wanted, "embedding", field, finder, checkpoint)
             found.setdefault(ref.name, ref)
     if len(found) > MAX_EMBEDDINGS:
         raise InvalidRecipe(
             f"The prompts name {len(found)} embeddings.", f"Use at most {MAX_EMBEDDINGS}.", field="embeddings"
         )
     return tuple(found.values())
-
-
-def _texts(draft: RecipeDraft) -> dict[str, str]:
-    hires = draft.hires
-    texts = {
-        "prompt": draft.prompt,
-        "negative_prompt": draft.negative_prompt,
-        "hires.prompt": hires.prompt if hires else None,
-        "hires.negative_prompt": hires.negative_prompt if hires else None,
-    }
-    return {field: without_comments(text) for field, text in texts.items() if text}

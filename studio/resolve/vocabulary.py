@@ -10,6 +10,7 @@ from contract.prompt import without_comments
 
 MAX_WORDS = 3
 LEAST_LETTERS = 3  # shorter words are not judged
+_MOST_LETTERS = 40
 _LEAST_LIKENESS = 0.7
 _SCANNED_CHARACTERS = 4000
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -87,23 +88,25 @@ def unknown_words(prompt: str, entry: ModelEntry, known: Iterable[str] = ()) -> 
     """
     if not entry.words:
         return ()
-    seen: dict[str, None] = {}
     text = _TAG.sub(" ", without_comments(prompt[:_SCANNED_CHARACTERS]))
     for spot in reversed(list(find_names(text, known))):
         text = f"{text[: spot.begin]} {text[spot.end :]}"
+    unknown: dict[str, None] = {}
     for match in _WORD.finditer(text.lower()):
         word = match[0]
-        if len(word) >= LEAST_LETTERS and len(word) <= 40 and word not in STOP_WORDS and not _knows(entry, word):
-            seen.setdefault(word)
-    return tuple(("unknown_word", _sentence(word, entry)) for word in list(seen)[:MAX_WORDS])
+        if LEAST_LETTERS <= len(word) <= _MOST_LETTERS and word not in STOP_WORDS and not _knows(entry, word):
+            unknown.setdefault(word)
+    notices: list[tuple[str, str]] = []
+    for word in list(unknown)[:MAX_WORDS]:
+        near = difflib.get_close_matches(word, entry.words, 2, _LEAST_LIKENESS)
+        hint = f" Near: {', '.join(sorted(near))}." if near else ""
+        notices.append(("unknown_word", f"{entry.title} does not know “{word}”.{hint}"))
+    return tuple(notices)
 
 
 def _knows(entry: ModelEntry, word: str) -> bool:
-    forms = {word, word.removesuffix("s"), word.removesuffix("es"), word + "s", word.removesuffix("'s")}
-    return any(form in entry.words for form in forms) or all(part in entry.words for part in word.split("-"))
-
-
-def _sentence(word: str, entry: ModelEntry) -> str:
-    near = difflib.get_close_matches(word, entry.words, 2, _LEAST_LIKENESS)
-    hint = f" Near: {', '.join(sorted(near))}." if near else ""
-    return f"{entry.title} does not know “{word}”.{hint}"
+    """Whether a model knows a word, as it is, in singular or plural, or in parts with hyphens between."""
+    forms = (word, word.removesuffix("s"), word.removesuffix("es"), word + "s", word.removesuffix("'s"))
+    if any(form in entry.words for form in forms):
+        return True
+    return all(part in entry.words for part in word.split("-"))

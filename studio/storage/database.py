@@ -198,7 +198,9 @@ class Database:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    self._shrink_log(self._writer)
+                    # Move what the log holds into the file, so that the next write may fit.
+                    with contextlib.suppress(sqlite3.Error):
+                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 raise
 
     def write(self, sql: str, values: Sequence[object] = ()) -> int:
@@ -215,11 +217,6 @@ class Database:
                 if attempt == 2:
                     raise
         return 0
-
-    def _shrink_log(self, writer: sqlite3.Connection) -> None:
-        """After a refused write: move what the log holds into the file, so that the next one may fit."""
-        with contextlib.suppress(sqlite3.Error):
-            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """All rows of a query, as committed."""

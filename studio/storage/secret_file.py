@@ -35,14 +35,19 @@ def secret_or_new(path: Path) -> Secret:
     Raises:
         StudioError: it can't be moved aside, or a new one can't be written.
     """
-    found = _read(path)
+    found = _read_or_make(path)
     if isinstance(found, Secret):
         return found
     with _explained(path):
-        return Secret(_make_anew(path), is_new=True, problem=_sentence(path, found))
+        value = _replace_damaged(path)
+    problem = (
+        f"{path.name} was damaged ({found}). It is kept as {_aside(path).name}, and a new one was made. If you have "
+        f"a copy of it, end Darkroom, put the copy in the place of {path.name}, and start again."
+    )
+    return Secret(value, is_new=True, problem=problem)
 
 
-def _read(path: Path) -> Secret | str:
+def _read_or_make(path: Path) -> Secret | str:
     """The secret, made if there was none; else what is wrong with the file."""
     with _explained(path):
         try:
@@ -51,8 +56,12 @@ def _read(path: Path) -> Secret | str:
             return Secret(_make(path), is_new=True)
         except OSError as error:
             return "it is a folder" if path.is_dir() else f"it can't be read: {error.strerror}"
-        if cause := _cause(value):
-            return cause
+        if not value:
+            return "it is empty"
+        if not any(value):
+            return "it holds nothing but zeros"
+        if len(value) != SECRET_BYTES:
+            return f"{len(value)} bytes"
         if os.name == "posix" and path.stat().st_mode & 0o077:
             path.chmod(0o600)
         return Secret(value)
@@ -70,26 +79,12 @@ def _explained(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _cause(value: bytes) -> str:
-    if len(value) == SECRET_BYTES and any(value):
-        return ""
-    if not any(value):
-        return "it is empty" if not value else "it holds nothing but zeros"
-    return f"{len(value)} bytes"
-
-
-def _sentence(path: Path, cause: str) -> str:
-    return (
-        f"{path.name} was damaged ({cause}). It is kept as {_aside(path).name}, and a new one was made. If you have "
-        f"a copy of it, end Darkroom, put the copy in the place of {path.name}, and start again."
-    )
-
-
 def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.bad")
 
 
-def _make_anew(path: Path) -> bytes:
+def _replace_damaged(path: Path) -> bytes:
+    """Set the damaged file aside and make a new secret; older ones that were set aside are kept, numbered."""
     aside, number = _aside(path), 1
     while os.path.lexists(aside) and number < 1000:  # the last damaged one keeps the plain name
         number += 1

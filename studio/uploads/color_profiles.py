@@ -6,6 +6,7 @@ Source: ICC.1:2001-04, 6.1; PNG specification (third edition), 4.3 and 11.3.2; I
 """
 
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from studio.uploads.matrix_profiles import DISPLAY_P3, REC_2020, SRGB, Points, m
 MAX_PROFILE_BYTES = 4_000_000
 _LEAST_PROFILE_BYTES = 132
 _SPACES: Mapping[bytes, str] = MappingProxyType({b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"})
+_CHANNELS: Mapping[str, str] = MappingProxyType({"RGB": "RGB", "L": "gray", "CMYK": "CMYK"})
 _CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
 _SAME = 2  # of 255: no eye sees it
 _SRGB_GAMMA = 1 / 2.2
@@ -41,38 +43,38 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Not
         The picture, and a notice (code, sentence) if its profile could not be used.
     """
     has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    mode = "RGBA" if has_alpha else "RGB"
     if not profile:
-        return image.convert("RGBA" if has_alpha else "RGB"), None
-    problem = _problem(profile)
+        return image.convert(mode), None
+    problem = _profile_problem(profile)
     if problem:
-        return image.convert("RGBA" if has_alpha else "RGB"), (IGNORED[0], IGNORED[1].format(problem))
+        return image.convert(mode), _ignored(problem)
     space = _SPACES[profile[16:20]]
-    base = (
-        "L"
-        if image.mode in ("L", "LA", "1", "I", "F") or image.mode.startswith("I;")
-        else "CMYK"
-        if image.mode == "CMYK"
-        else "RGB"
-    )
+    base = "RGB"
+    if image.mode in ("L", "LA", "1", "I", "F") or image.mode.startswith("I;"):
+        base = "L"
+    elif image.mode == "CMYK":
+        base = "CMYK"
     if base != space and not (base == "L" and space == "RGB"):
-        words = f"is for {_channels(space)}, and the picture is {_channels(base)}"
-        return image.convert("RGBA" if has_alpha else "RGB"), (IGNORED[0], IGNORED[1].format(words))
+        return image.convert(mode), _ignored(f"is for {_CHANNELS[space]}, and the picture is {_CHANNELS[base]}")
     alpha = image.convert("RGBA").getchannel("A") if has_alpha else None
     try:
         converted = _converted(image.convert(space), profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image.convert("RGBA" if has_alpha else "RGB"), (IGNORED[0], IGNORED[1].format("is damaged"))
+        return image.convert(mode), _ignored("is damaged")
     if alpha is not None:
         converted.putalpha(alpha)
     return converted, None
 
 
-def _channels(space: str) -> str:
-    return {"RGB": "RGB", "L": "gray", "CMYK": "CMYK"}[space]
+def _ignored(problem: str) -> Note:
+    """The notice that a profile is not used. problem: "is damaged"."""
+    code, sentence = IGNORED
+    return code, sentence.format(problem)
 
 
-def _problem(profile: bytes) -> str:
-    """What stands against a profile, seen from its header; "" for nothing."""
+def _profile_problem(profile: bytes) -> str:
+    """Why a profile can't be used, seen from its header; "" if it can."""
     if len(profile) > MAX_PROFILE_BYTES:
         return f"is larger than {MAX_PROFILE_BYTES // 10**6} MB"
     if len(profile) < _LEAST_PROFILE_BYTES or profile[36:40] != b"acsp":
@@ -105,16 +107,12 @@ def _is_as_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         probe = Image.frombytes("L", (len(steps), 1), bytes(steps))
     else:
         few = range(0, 256, 51)
-        probe = Image.frombytes(
-            "RGB",
-            (len(few) ** 2, len(few)),
-            bytes(value for red in few for green in few for blue in few for value in (red, green, blue)),
-        )
+        colors = itertools.product(few, repeat=3)
+        probe = Image.frombytes("RGB", (len(few) ** 2, len(few)), bytes(itertools.chain.from_iterable(colors)))
     after = ImageCms.applyTransform(probe, transform)
     assert after is not None
-    return all(
-        abs(one - other) <= _SAME for one, other in zip(probe.convert("RGB").tobytes(), after.tobytes(), strict=True)
-    )
+    pairs = zip(probe.convert("RGB").tobytes(), after.tobytes(), strict=True)
+    return all(abs(one - other) <= _SAME for one, other in pairs)
 
 
 def png_profile(data: bytes) -> tuple[bytes | None, Note | None]:
@@ -124,14 +122,22 @@ def png_profile(data: bytes) -> tuple[bytes | None, Note | None]:
         None for sRGB or where nothing is said; and a notice if what is said could not be used.
     """
     chunks = _color_chunks(data)
-    if len(coding := chunks.get(b"cICP", b"")) >= 4:
+    coding = chunks.get(b"cICP", b"")
+    if len(coding) >= 4:
         primaries, transfer = _PRIMARIES.get(coding[0]), coding[1]
         if primaries is None or transfer not in _TRANSFERS or coding[2] != 0:
-            return None, (IGNORED[0], IGNORED[1].format("is of a film"))
-        is_srgb = primaries == SRGB and transfer in (1, 6, 13, 14)
-        return (None if is_srgb else matrix_profile(primaries, _TRANSFERS[transfer])), None
+            return None, _ignored("is of a film")
+        if primaries == SRGB and transfer in (1, 6, 13, 14):
+            return None, None
+        return matrix_profile(primaries, _TRANSFERS[transfer]), None
     if b"iCCP" in chunks:
-        return _inflated(chunks[b"iCCP"])
+        chunk = chunks[b"iCCP"]
+        packed = chunk.partition(b"\0")[2][1:]
+        try:
+            profile = zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES + 1)
+        except zlib.error:
+            return None, _ignored("is damaged")
+        return profile, None
     if b"sRGB" in chunks or b"gAMA" not in chunks or len(chunks[b"gAMA"]) != 4:
         return None, None
     gamma = struct.unpack(">I", chunks[b"gAMA"])[0] / 100_000
@@ -142,7 +148,7 @@ def png_profile(data: bytes) -> tuple[bytes | None, Note | None]:
     if is_usual and max(abs(one - other) for one, other in zip(points, SRGB, strict=True)) < 0.005:
         return None, None
     if not 0.1 <= gamma <= 5 or not _are_colors(points):
-        return None, (IGNORED[0], IGNORED[1].format("is damaged"))
+        return None, _ignored("is damaged")
     return matrix_profile(points, None if is_usual else gamma), None
 
 
@@ -159,20 +165,9 @@ def _color_chunks(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _inflated(chunk: bytes) -> tuple[bytes | None, Note | None]:
-    """A PNG's own profile, never inflated beyond what a profile may have."""
-    packed = chunk.partition(b"\0")[2][1:]
-    try:
-        profile = zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES + 1)
-    except zlib.error:
-        return None, (IGNORED[0], IGNORED[1].format("is damaged"))
-    return profile, None
-
-
 def _are_colors(points: Points) -> bool:
     """Whether white and primaries span a triangle."""
     (red_x, red_y, green_x, green_y, blue_x, blue_y) = points[2:]
     area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
-    return (
-        all(0 < value < 1 for value in points[:2]) and all(0 <= value <= 1.2 for value in points) and abs(area) > 0.01
-    )
+    is_white = all(0 < value < 1 for value in points[:2])
+    return is_white and min(points) >= 0 and max(points) <= 1.2 and abs(area) > 0.01

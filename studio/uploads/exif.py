@@ -43,21 +43,24 @@ def read_exif(data: bytes) -> Exif:
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
         return Exif()
-    orientation, texts = 1, {}
     start = struct.unpack(order + "I", data[4:8])[0]
     first = dict(_fields(data, order, start))
-    if (pointer := first.get(_EXIF_IFD)) and len(pointer) == 4:
-        first |= {
-            tag: raw
-            for tag, raw in _fields(data, order, struct.unpack(order + "I", pointer)[0])
-            if tag in _TEXTS and tag not in first
-        }
-    if (raw := first.get(_ORIENTATION)) and len(raw) == 2:
-        orientation = struct.unpack(order + "H", raw)[0]
+    pointer = first.get(_EXIF_IFD, b"")
+    second: dict[int, bytes] = {}
+    if len(pointer) == 4:
+        second = dict(_fields(data, order, struct.unpack(order + "I", pointer)[0]))
+    orientation = 1
+    raw_orientation = first.get(_ORIENTATION, b"")
+    if len(raw_orientation) == 2:
+        orientation = struct.unpack(order + "H", raw_orientation)[0]
+    if not 1 <= orientation <= 8:
+        orientation = 1
+    texts: dict[str, str] = {}
     for tag, name in _TEXTS.items():
-        if text := _text(tag, first.get(tag, b""), order):
+        text = _field_text(tag, first.get(tag, second.get(tag, b"")), order)
+        if text:
             texts[name] = text
-    return Exif(orientation if 1 <= orientation <= 8 else 1, texts)
+    return Exif(orientation, texts)
 
 
 def _fields(data: bytes, order: str, start: int) -> Iterator[tuple[int, bytes]]:
@@ -81,10 +84,9 @@ def _fields(data: bytes, order: str, start: int) -> Iterator[tuple[int, bytes]]:
             yield tag, entry[8 : 8 + size]
 
 
-def _text(tag: int, raw: bytes, order: str) -> str:
+def _field_text(tag: int, raw: bytes, order: str) -> str:
     if not raw:
         return ""
-    wide = "utf-16-le" if order == "<" else "utf-16-be"
     if tag == _USER_COMMENT:
-        return decode_comment(raw, likely=wide)
+        return decode_comment(raw, likely="utf-16-le" if order == "<" else "utf-16-be")
     return decode_text(raw, likely="utf-16-le" if tag >= 0x9C00 else "utf-8")

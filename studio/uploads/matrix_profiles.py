@@ -4,6 +4,7 @@ Source: ICC.1:2001-04 (version 2 profiles); Bradford's adaptation as ICC.1:2010,
 """
 
 import struct
+from collections.abc import Sequence
 
 Points = tuple[float, ...]
 Vector = tuple[float, float, float]
@@ -28,8 +29,9 @@ def matrix_profile(points: Points, gamma: float | None) -> bytes:
     """
     columns = _adapted_primaries(points)
     curve = _curve(gamma)
+    text = "RGB".encode("ascii") + b"\0"
     tags = {
-        b"desc": _described("RGB"),
+        b"desc": (b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(8 + 3 + 67)),
         b"cprt": b"text\0\0\0\0None\0",
         b"wtpt": _xyz(_D50),
         **{name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)},
@@ -47,11 +49,6 @@ def matrix_profile(points: Points, gamma: float | None) -> bytes:
     return head + struct.pack(">I", len(tags)) + table + body
 
 
-def _described(name: str) -> bytes:
-    text = name.encode("ascii") + b"\0"
-    return b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(8 + 3 + 67)
-
-
 def _xyz(values: tuple[float, float, float]) -> bytes:
     return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
 
@@ -59,12 +56,13 @@ def _xyz(values: tuple[float, float, float]) -> bytes:
 def _curve(gamma: float | None) -> bytes:
     """Of 1024 entries, so that sRGB's foot and any gamma are told alike."""
     levels = [place / (_ENTRIES - 1) for place in range(_ENTRIES)]
-    linear = [_from_srgb(level) if gamma is None else level ** (1 / gamma) for level in levels]
+    linear = [
+        (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4)
+        if gamma is None
+        else level ** (1 / gamma)
+        for level in levels
+    ]
     return b"curv\0\0\0\0" + struct.pack(f">I{_ENTRIES}H", _ENTRIES, *(round(value * 65535) for value in linear))
-
-
-def _from_srgb(level: float) -> float:
-    return level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4
 
 
 def _adapted_primaries(points: Points) -> tuple[Vector, Vector, Vector]:
@@ -74,36 +72,35 @@ def _adapted_primaries(points: Points) -> tuple[Vector, Vector, Vector]:
         return x / max(y, 1e-6), 1.0, (1 - x - y) / max(y, 1e-6)
 
     white, *primaries = (of(*points[place : place + 2]) for place in range(0, 8, 2))
-    shares = _solved(tuple(zip(*primaries, strict=True)), white)  # type: ignore[arg-type]
-    scaled = [tuple(value * share for value in primary) for primary, share in zip(primaries, shares, strict=True)]
-    ratio = [one / other for one, other in zip(_times(_BRADFORD, _D50), _times(_BRADFORD, white), strict=True)]
-
-    def adapted(color: Vector) -> Vector:
-        cones = tuple(cone * factor for cone, factor in zip(_times(_BRADFORD, color), ratio, strict=True))
-        return _solved(_BRADFORD, cones)  # type: ignore[arg-type]
-
-    red, green, blue = (adapted(color) for color in scaled)  # type: ignore[arg-type]
-    return red, green, blue
+    shares = _solve(tuple(zip(*primaries, strict=True)), white)  # type: ignore[arg-type]
+    from_cones, to_cones = _multiply(_BRADFORD, white), _multiply(_BRADFORD, _D50)
+    adapted: list[Vector] = []
+    for (x, y, z), share in zip(primaries, shares, strict=True):
+        cones = _multiply(_BRADFORD, (x * share, y * share, z * share))
+        moved = [cone * (to / start) for cone, to, start in zip(cones, to_cones, from_cones, strict=True)]
+        adapted.append(_solve(_BRADFORD, (moved[0], moved[1], moved[2])))
+    return adapted[0], adapted[1], adapted[2]
 
 
-def _times(matrix: tuple[Vector, Vector, Vector], vector: Vector) -> Vector:
-    one, two, three = (sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix)
-    return one, two, three
+def _multiply(matrix: tuple[Vector, Vector, Vector], vector: Vector) -> Vector:
+    products: list[float] = []
+    for row in matrix:
+        products.append(sum(a * b for a, b in zip(row, vector, strict=True)))
+    return products[0], products[1], products[2]
 
 
-def _solved(matrix: tuple[Vector, Vector, Vector], wanted: Vector) -> Vector:
+def _solve(matrix: tuple[Vector, Vector, Vector], wanted: Vector) -> Vector:
     """The vector that a 3 × 3 matrix turns into the wanted one (Cramer's rule)."""
 
-    def determinant(rows: tuple[Vector, ...]) -> float:
+    def determinant(rows: Sequence[Sequence[float]]) -> float:
         (a, b, c), (d, e, f), (g, h, i) = rows
         return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
     whole = determinant(matrix)
-    found = []
+    solution: list[float] = []
     for column in range(3):
-        rows = tuple(
-            tuple(wanted[row] if place == column else value for place, value in enumerate(matrix[row]))
-            for row in range(3)
-        )
-        found.append(determinant(rows) / whole)  # type: ignore[arg-type]
-    return found[0], found[1], found[2]
+        rows = [list(row) for row in matrix]
+        for row, value in zip(rows, wanted, strict=True):
+            row[column] = value
+        solution.append(determinant(rows) / whole)
+    return solution[0], solution[1], solution[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catalog.models import ModelEntry, scan
-from studio.library.model_facts import _parsed
+from studio.library.model_facts import _parse_facts
 from tests.support import layouts
 
 LORA = {"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (4, 768)}
@@ -103,5 +103,5 @@ def test_a_kept_fact_without_the_new_field_is_read_again() -> None:
         "about": {"title": "", "notes": "", "trigger_words": []},
         "fingerprint": "",
     }
-    assert _parsed(json.dumps(facts)) is None
-    assert _parsed(json.dumps({**facts, "is_pickle": True})) is not None
+    assert _parse_facts(json.dumps(facts)) is None
+    assert _parse_facts(json.dumps({**facts, "is_pickle": True})) is not None
