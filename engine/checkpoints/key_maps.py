@@ -158,8 +158,12 @@ def _open_clip_layer_slices(rest: str, name: str) -> Slices:
 
 def _with_skipped(names: Iterable[str], converted: Mapping[str, str | None]) -> Slices:
     """What a converter gave, and under its own name what it skipped."""
-    slices = {new_name: TensorSlice(name) for new_name, name in converted.items() if name is not None}
-    seen = {tensor_slice.name for tensor_slice in slices.values()}
+    slices: Slices = {}
+    seen = set()
+    for new_name, converted_from in converted.items():
+        if converted_from is not None:
+            slices[new_name] = TensorSlice(converted_from)
+            seen.add(converted_from)
     for name in names:
         if name not in seen:
             slices[name] = TensorSlice(name)

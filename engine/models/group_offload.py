@@ -86,7 +86,9 @@ class GroupOffload:
         self._buffer, self._device, self._override_of = buffer, device, override_of
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         groups = {name: _Group.of(targets, name) for name in _group_names(module, targets, GROUP_BYTES)}
-        grouped = {name for group in groups.values() for name in group.targets}
+        grouped: set[str] = set()
+        for group in groups.values():
+            grouped.update(group.targets)
         largest = max((group.size for group in groups.values()), default=0)
         stagings = [_Staging(torch.empty(largest, dtype=torch.uint8, device=device)) for _ in range(2)]
         self._pipeline = _Pipeline(stagings=tuple(stagings))

@@ -80,18 +80,17 @@ class LoadPlan:
 
     def _refuse_changed(self) -> None:
         """Check the fingerprint, before and after reading: the components of a file are opened one by one."""
-        if self.ref.fingerprint and self._fingerprint() != self.ref.fingerprint:
-            raise ModelProblem(f"{self.ref.name} changed on the disk since it was chosen.", "Choose it again.")
-
-    def _fingerprint(self) -> str:
-        if self.path.is_dir():
-            folder = self.path
-        elif self.ref.kind == "ip_adapter":  # its fingerprint covers the image encoder, a model of its own
-            return read_control_model(self.path).fingerprint
+        if not self.ref.fingerprint:
+            return
+        if self.ref.kind == "ip_adapter" and not self.path.is_dir():
+            # Its fingerprint covers the image encoder, a model of its own.
+            found = read_control_model(self.path).fingerprint
         else:
-            folder = self.path.parent
-        files = {source.path for source in self._sources}
-        return fingerprint(folder, tuple(files), settings_of(self.path, self.ref.kind))
+            folder = self.path if self.path.is_dir() else self.path.parent
+            files = {source.path for source in self._sources}
+            found = fingerprint(folder, tuple(files), settings_of(self.path, self.ref.kind))
+        if found != self.ref.fingerprint:
+            raise ModelProblem(f"{self.ref.name} changed on the disk since it was chosen.", "Choose it again.")
 
     def read(self, buffer: WeightBuffer) -> Generator[float, None, HostModel]:
         """Fill a buffer; yields the fraction done.

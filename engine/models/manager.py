@@ -363,7 +363,14 @@ class ModelManager:
         if not self._device.copies_weights:
             return Offloader(slot, "none")
         offloader = Offloader(slot, self._offload_mode(model, slot, beside))
-        self._free_device(slot)
+        limit, need = device_bytes(self._device), slot.layout.size - slot.device_size
+        # Idle models leave the device, least recently used first, until this one fits; maybe all.
+        for other in list(self._slots):
+            used = sum(any_slot.device_size for any_slot in self._slots)
+            if limit is None or used + need <= limit:
+                break
+            if other is not slot and other.device_size and not other.leases:
+                other.clear()
         if offloader.mode != "none":
             return offloader
         try:
@@ -388,18 +395,6 @@ class ModelManager:
             leased = sum(other.device_size for other in self._slots if other.leases and other is not slot)
             limit -= beside + leased
         return choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
-
-    def _free_device(self, wanted: ModuleSlot) -> None:
-        """Offload idle models, least recently used first, until this one fits; maybe all."""
-        limit = device_bytes(self._device)
-        if limit is None:
-            return
-        need = wanted.layout.size - wanted.device_size
-        for slot in list(self._slots):
-            if sum(other.device_size for other in self._slots) + need <= limit:
-                return
-            if slot is not wanted and slot.device_size and not slot.leases:
-                slot.clear()
 
     # Making room
 

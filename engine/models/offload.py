@@ -54,19 +54,15 @@ class Offloader:
         module = self._slot.modules[component]
         if self.mode != "none":
             for other in (*self._slot.storage, *self._slot.group_offloads):
-                if not self._may_stay(other, beside=component):
+                groups = {offload_group(other), offload_group(component)}
+                may_stay = len(groups) == 1 or (self.mode == "encoders" and "encoders" not in groups)
+                if not may_stay:
                     self._slot.offload(other)
         if self.mode == "group" and component == _GROUP_OFFLOADED:
             self._slot.onload_in_groups(component)
         else:
             self._slot.onload(component)
         return module
-
-    def _may_stay(self, component: str, beside: str) -> bool:
-        groups = (offload_group(component), offload_group(beside))
-        if groups[0] == groups[1]:
-            return True
-        return self.mode == "encoders" and "encoders" not in groups
 
 
 def choose_mode(slot: ModuleSlot, limit: int | None, at_least: Offload = "none") -> Offload:

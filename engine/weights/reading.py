@@ -116,15 +116,19 @@ def match(
     Raises:
         ModelProblem: a tensor is missing, left over or of another shape; names file and tensor.
     """
-    headers = {file: read_header(file) for file in files}
-    file_of = {name: file for file, header in headers.items() for name in header}
+    headers: dict[Path, Mapping[str, TensorInfo]] = {}
+    readings: dict[Path, list[Reading]] = {}
+    file_of: dict[str, Path] = {}
+    for file in files:
+        headers[file] = read_header(file)
+        readings[file] = []
+        file_of.update(dict.fromkeys(headers[file], file))
     if slices is None:
         label = f"{component}/{files[0].name}"
         left = {name: TensorSlice(name) for name in file_of.keys() - companions(file_of)}
     else:
         label = f"{files[0].name} ({component})"
         left = dict(slices)
-    readings: dict[Path, list[Reading]] = {file: [] for file in files}
     for spec in layout.specs:
         if spec.component != component:
             continue
