@@ -52,7 +52,12 @@ def call_within(limit_s: float, call: Callable[[], Value], what: str) -> Value:
         thread.join(limit_s)
     except RuntimeError as error:  # no more threads
         errors.append(error)
-    _go_back_to(folder, what)
+    if folder and _working_folder() != folder:
+        logger.warning("%s left the working folder elsewhere; it is put back", what)
+        try:
+            os.chdir(folder)
+        except OSError as problem:
+            logger.warning("the working folder could not be put back: %s", problem.strerror)
     if values:
         return values[0]
     if errors:
@@ -65,12 +70,3 @@ def _working_folder() -> str:
         return os.getcwd()
     except OSError:
         return ""
-
-
-def _go_back_to(folder: str, what: str) -> None:
-    if folder and _working_folder() != folder:
-        logger.warning("%s left the working folder elsewhere; it is put back", what)
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            logger.warning("the working folder could not be put back: %s", error.strerror)

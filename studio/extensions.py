@@ -250,7 +250,9 @@ def _read_kept(kept: Path | None) -> dict[str, str]:
         known = json.loads(kept.read_text("utf-8")) if kept is not None else {}
     except (OSError, ValueError):
         return {}
-    return {str(name): str(state) for name, state in known.items()} if isinstance(known, dict) else {}
+    if isinstance(known, dict):
+        return {str(name): str(state) for name, state in known.items()}
+    return {}
 
 
 def _write_kept(kept: Path, good: dict[str, str]) -> None:

@@ -296,8 +296,19 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
             raise StudioError(f"{name} is “{str(value)[:60]}”: {problem}.", code="settings")
     for name in ("trusted_hosts", "trusted_proxies"):
         if name in values:
-            values[name] = _split_list(values[name])
-    _check_proxies(values.get("trusted_proxies", ()))
+            text = values[name]
+            parts = [part.strip().lower() for part in text.split(",")]
+            values[name] = tuple(dict.fromkeys(filter(None, parts)))
+    proxies = values.get("trusted_proxies", ())
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy.strip("[]"), strict=False)
+        except ValueError:
+            raise StudioError(
+                f"trusted_proxies names “{proxy[:60]}”, which is no address.",
+                "Use addresses like 192.168.1.2 or 10.0.0.0/8.",
+                code="settings",
+            ) from None
     values["root_path"] = values.get("root_path", "").rstrip("/")
     is_open = bool(values.get("lan") or environ.get("SPACE_HOST"))
     values.setdefault("host", "0.0.0.0" if is_open else Settings.host)
@@ -350,12 +361,6 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _split_list(text: str) -> tuple[str, ...]:
-    """The parts between commas, in lower case, each once."""
-    parts = [part.strip().lower() for part in text.split(",")]
-    return tuple(dict.fromkeys(filter(None, parts)))
-
-
 def _is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address; a name that is not known to be so is not."""
     if host == "localhost":
@@ -364,18 +369,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _check_proxies(proxies: Sequence[str]) -> None:
-    for proxy in proxies:
-        try:
-            ipaddress.ip_network(proxy.strip("[]"), strict=False)
-        except ValueError:
-            raise StudioError(
-                f"trusted_proxies names “{proxy[:60]}”, which is no address.",
-                "Use addresses like 192.168.1.2 or 10.0.0.0/8.",
-                code="settings",
-            ) from None
 
 
 def _read_file(path: Path, notices: list[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Fetches models from the Hugging Face hub: the only part of the house that opens a connection to elsewhere.
+"""Fetches models from the Hugging Face hub: the only code that opens a connection to another machine.
 
-wire.py connects, hub.py reads what a repository has, places.py says what goes where, fetch.py brings one file,
-model task.py runs a `Download` of the queue. Nothing here is called but for the owner of the machine.
+wire.py connects, hub.py lists a repository's files, destinations.py says what goes where, fetch.py downloads one file,
+download_task.py runs a `Download` of the queue. All of it is for the owner of the machine alone.
 """

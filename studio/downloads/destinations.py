@@ -71,7 +71,9 @@ def _file_name(task: Download, path: str) -> str:
     stem, suffix = posixpath.splitext(name)
     if task.name:
         return f"{task.name}{suffix}"
-    return f"{task.source.partition('/')[2]}{suffix}" if stem in SAYS_NOTHING else name
+    if stem in SAYS_NOTHING:
+        return f"{task.source.partition('/')[2]}{suffix}"
+    return name
 
 
 def put_where(task: Download) -> str:

@@ -173,7 +173,9 @@ def _check_room(todo: Plan, missing: Mapping[Path, int]) -> None:
 
 
 def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 99_500_000 else f"{max(1, round(count / 1e6))} MB"
+    if count >= 99_500_000:
+        return f"{count / 1e9:.1f} GB"
+    return f"{max(1, round(count / 1e6))} MB"
 
 
 class _Meter:

@@ -1,4 +1,4 @@
-"""Brings one file of the hub: goes on where an earlier try stopped, and keeps nothing that is not what it should be.
+"""Downloads one file of the hub: resumes where an earlier try stopped, and keeps nothing with a wrong checksum.
 
 What has come so far lies beside the place as `<name>.part`; the file appears under its name when all of it is
 there and its checksum is right, in one step. Generators, so that the caller can say how far it is between two reads.

@@ -123,21 +123,17 @@ class Gallery:
                 "SELECT * FROM images WHERE owner_key = ? AND deleted_at IS NULL AND row < ? ORDER BY row DESC LIMIT ?",
                 (key, bound, limit + 1),
             )
-            total = self._total(key)
+            totals = self._totals  # a change puts a new table in its place, so that no old count comes back
+            if key not in totals:
+                totals[key] = self._database.value(
+                    "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,)
+                )
+            total = totals[key]
         else:
             rows, total = self.words.find(terms, key, bound, limit + 1)
         more = len(rows) > limit
         images = tuple(self._record(row, owner) for row in rows[:limit])
         return ImagePage(images=images, next_before=images[-1].id if more else None, total=total)
-
-    def _total(self, key: str) -> int:
-        totals = self._totals  # a change puts a new table in its place, so that no old count comes back
-        total = totals.get(key)
-        if total is None:
-            total = totals[key] = self._database.value(
-                "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,)
-            )
-        return total
 
     def get(self, image_id: str, owner: str) -> ImageRecord:
         """One picture.
@@ -233,23 +229,18 @@ class Gallery:
                 "SELECT row, id, path FROM images WHERE deleted_at <= ?", (self._clock() - older_than_s,)
             )
             for row in rows:
-                if not self._remove_file(row):
+                try:
+                    self._folder.remove(row["path"])
+                    self._thumbnails.remove(row["id"])
+                except OSError as error:  # it holds up no other
+                    if row["id"] not in self._unremoved:
+                        self._unremoved.add(row["id"])
+                        message = "%s is deleted, but its file can't be removed yet: %s"
+                        logger.warning(message, row["path"], error.strerror)
                     continue
                 self._database.write("DELETE FROM images WHERE row = ?", (row["row"],))
                 self.words.remove(row["row"])
             return len(rows)
-
-    def _remove_file(self, row: sqlite3.Row) -> bool:
-        """Whether a deleted picture's file is gone; one that its folder doesn't let go holds up no other."""
-        try:
-            self._folder.remove(row["path"])
-            self._thumbnails.remove(row["id"])
-            return True
-        except OSError as error:
-            if row["id"] not in self._unremoved:
-                self._unremoved.add(row["id"])
-                logger.warning("%s is deleted, but its file can't be removed yet: %s", row["path"], error.strerror)
-            return False
 
     def _row(self, image_id: str, owner: str) -> sqlite3.Row:
         row = self._database.row(
@@ -290,7 +281,9 @@ def _read(kind: type[_Part], text: str | None) -> _Part | None:
     try:
         if not text:
             return None
-        return kind.read(text) if issubclass(kind, Recipe) else kind.model_validate_json(text)
+        if issubclass(kind, Recipe):
+            return kind.read(text)
+        return kind.model_validate_json(text)
     except ValidationError:
         return None
 

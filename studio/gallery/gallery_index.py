@@ -74,16 +74,11 @@ def _bring_up(
             logger.info("%s is not a picture of ours, or it is damaged; it is left as it is", shown(path))
             continue
         ids.raise_floor(facts.id)
-        _follow_moved(database, facts.id, path, folder)
+        moved = database.row("SELECT path FROM images WHERE id = ?", (facts.id,))
+        if moved is not None and not folder.has(moved["path"]):  # its file lies elsewhere now: it keeps its row
+            database.write("UPDATE OR IGNORE images SET path = ?, missing = 0 WHERE id = ?", (path, facts.id))
         added += gallery.add(path, facts)
     for row in known.values():
         if not row["missing"] and not folder.has(row["path"]):
             gallery.mark(row["id"], True)
     return added
-
-
-def _follow_moved(database: Database, image_id: str, path: str, folder: PictureFolder) -> None:
-    """A known picture whose file lies elsewhere now keeps its row."""
-    row = database.row("SELECT path FROM images WHERE id = ?", (image_id,))
-    if row is not None and not folder.has(row["path"]):
-        database.write("UPDATE OR IGNORE images SET path = ?, missing = 0 WHERE id = ?", (path, image_id))

@@ -40,15 +40,12 @@ class GallerySearch:
             if _is_damage(error):
                 self.make_anew()
                 return
-            logger.warning("a picture can't be found by its words yet: %s", error.message)
-            self._begin_again_at(row)
-
-    def _begin_again_at(self, row: int) -> None:
-        """Let `index_older` begin at a row (again); without a database, the next start does."""
-        try:
-            self._database.write("UPDATE search_progress SET below = MAX(below, ?)", (row + 1,))
-        except StudioError as error:
-            logger.warning("the search index is incomplete: %s", error.message)
+            logger.warning("an image can't be found by its words yet: %s", error.message)
+            # Let `index_older` begin at this row again; without a database, the next start does.
+            try:
+                self._database.write("UPDATE search_progress SET below = MAX(below, ?)", (row + 1,))
+            except StudioError as problem:
+                logger.warning("the search index is incomplete: %s", problem.message)
 
     def remove(self, row: int) -> None:
         """Forget a picture. Words that stay behind are of no row and found by nobody."""
@@ -82,19 +79,20 @@ class GallerySearch:
         if groups is None:
             return [], 0
         # The table of the index's texts, by SQLite's documentation of FTS5, is read faster than the index itself.
-        source, row, columns = (
-            ("image_words", "rowid", Words._fields)
-            if groups
-            else ("image_words_content", "id", [f"c{number}" for number in range(len(Words._fields))])
-        )
+        source, row, columns = "image_words_content", "id", [f"c{number}" for number in range(len(Words._fields))]
+        conditions: list[str] = []
+        values: list[object] = []
+        if groups:
+            source, row, columns = "image_words", "rowid", list(Words._fields)
+            conditions.append("image_words MATCH ?")
+            values.append(groups)
         text = " || ".join(f"COALESCE({source}.{column}, '')" for column in columns)
+        conditions += [f"instr({text}, ?)"] * len(terms)
+        values += [*terms, key]
         matching = (
             f"FROM {source} CROSS JOIN images ON images.row = {source}.{row} "
-            f"WHERE {'image_words MATCH ? AND ' if groups else ''}"
-            f"{' AND '.join([f'instr({text}, ?)'] * len(terms))} "
-            "AND owner_key = ? AND deleted_at IS NULL"
+            f"WHERE {' AND '.join(conditions)} AND owner_key = ? AND deleted_at IS NULL"
         )
-        values = (*([groups] if groups else []), *terms, key)
         rows = self._database.rows(
             f"SELECT images.* {matching} AND {source}.{row} < ? ORDER BY {source}.{row} DESC LIMIT ?",
             (*values, bound, limit),
@@ -149,14 +147,13 @@ class GallerySearch:
         count = 0
         while not is_stopping():
             below = self._database.value("SELECT below FROM search_progress") or 0
-            rows = (
-                self._database.rows(
+            if below:
+                rows = self._database.rows(
                     "SELECT row, recipe, upscale, parent FROM images WHERE row < ? ORDER BY row DESC LIMIT ?",
                     (below, _BATCH),
                 )
-                if below
-                else []
-            )
+            else:
+                rows = []
             with self._database.change() as connection:
                 for row in rows:
                     _put(connection, row["row"], _words(connection, row))

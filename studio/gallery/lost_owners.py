@@ -33,10 +33,10 @@ class LostOwners:
             What was wrong and what became of the pictures, in words; "" if nothing was wrong.
         """
         known = self._mark("owner_key")
-        said = ""
+        outcome = ""
         if known != self._owners.mark:
             if known is not None or self._owners.is_new:
-                said = self._find_again()
+                outcome = self._find_again()
                 self._set_mark("owner_key_born", repr(self._clock()))
             elif self._owners.replaced_at:  # the database that knew it was lost since
                 self._set_mark("owner_key_born", repr(self._owners.replaced_at))
@@ -44,9 +44,9 @@ class LostOwners:
         self._born = float(self._mark("owner_key_born") or 0.0)
         self._look()
         problem = self._owners.problem
-        if said and not problem:
+        if outcome and not problem:
             problem = "owner.key is not the one that the pictures were made with."
-        return f"{problem} {said}".strip()
+        return f"{problem} {outcome}".strip()
 
     def _mark(self, name: str) -> str | None:
         value = self._database.value("SELECT value FROM marks WHERE name = ?", (name,))
@@ -71,13 +71,12 @@ class LostOwners:
             lost = 0
             for old_key in _keys(connection):
                 new_key = self._owners.key_of(owners[old_key]) if old_key in owners else None
-                lost += (
-                    0
-                    if new_key
-                    else connection.execute(
+                if new_key:
+                    lost += 0
+                else:
+                    lost += connection.execute(
                         "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (old_key,)
                     ).fetchone()[0]
-                )
                 _give(connection, old_key, new_key)
         if not count:
             return ""

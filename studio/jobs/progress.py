@@ -50,7 +50,13 @@ class Meter:
             self._steps_s.append(at - self._last_at)
         self._last_at = at
         fraction = min(1.0, (self._made + index / max(total, 1) * 0.98) / self._pictures)
-        self.now = Progress(image, index, total, fraction, self._left_s(index, total))
+        left_s = None
+        if len(self._steps_s) >= _STEPS_BEFORE_GUESS:
+            step_s = statistics.median(self._steps_s)  # the first steps are slow, and one hiccup must not show
+            ending_s = step_s if self._ending_s is None else self._ending_s
+            after = max(0, self._pictures - self._made - 1)
+            left_s = round((total - index) * step_s + ending_s + after * (total * step_s + ending_s), 2)
+        self.now = Progress(image, index, total, fraction, left_s)
         return self.now
 
     def loaded(
@@ -66,12 +72,3 @@ class Meter:
             self._ending_s = at - self._last_at
         self._last_at = at
         self._made += 1
-
-    def _left_s(self, index: int, total: int) -> float | None:
-        """From the median step: the first ones are slow, and one hiccup must not show."""
-        if len(self._steps_s) < _STEPS_BEFORE_GUESS:
-            return None
-        step_s = statistics.median(self._steps_s)
-        ending_s = step_s if self._ending_s is None else self._ending_s
-        after = max(0, self._pictures - self._made - 1)
-        return round((total - index) * step_s + ending_s + after * (total * step_s + ending_s), 2)

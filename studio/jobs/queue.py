@@ -107,7 +107,22 @@ class JobQueue:
             QueueFull: the owner, or everyone together, has too many waiting.
         """
         with self._lock:
-            self._check_caps(owner, self._orders[task.queue_name])
+            order = self._orders[task.queue_name]
+            mine = order.count_of(owner)
+            if mine >= self._most_per_owner:
+                wait_s = self._wait_until_start(order, order.of(owner)[0].id)
+                raise QueueFull(
+                    f"You have {mine} jobs waiting, the most allowed.",
+                    f"Cancel one or wait about {about(wait_s)}.",
+                    retry_after_s=max(1, round(wait_s)),
+                )
+            if len(order) >= self._most:
+                wait_s = self._wait_until_start(order, order.order()[0].id)
+                raise QueueFull(
+                    f"{len(order)} jobs wait already, the most this studio takes.",
+                    f"Try again in about {about(wait_s)}.",
+                    retry_after_s=max(1, round(wait_s)),
+                )
             job_id, now, job_cost = self._ids.new(), self._clock(), cost(task)
             rank = float(int(job_id[:12], 16))
             self._database.write(
@@ -118,23 +133,6 @@ class JobQueue:
             self._orders[task.queue_name].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
             self._changed.notify_all()
         return JobRecord(id=job_id, owner=owner, session=session, state="queued", task=task, created_at=now)
-
-    def _check_caps(self, owner: str, order: FairOrder) -> None:
-        mine = order.count_of(owner)
-        if mine >= self._most_per_owner:
-            wait = self._wait_until_start(order, order.of(owner)[0].id)
-            raise QueueFull(
-                f"You have {mine} jobs waiting, the most allowed.",
-                f"Cancel one or wait about {about(wait)}.",
-                retry_after_s=max(1, round(wait)),
-            )
-        if len(order) >= self._most:
-            wait = self._wait_until_start(order, order.order()[0].id)
-            raise QueueFull(
-                f"{len(order)} jobs wait already, the most this studio takes.",
-                f"Try again in about {about(wait)}.",
-                retry_after_s=max(1, round(wait)),
-            )
 
     def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
         """Seconds, roughly: what is before it and half of what runs."""

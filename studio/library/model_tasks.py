@@ -170,7 +170,9 @@ class ModelTasks:
             return models / FOLDERS["checkpoint"] / f"{task.name}.safetensors"
         source = self.source_of(task).with_suffix(".safetensors")
         quarantine = models / QUARANTINE
-        return models / source.relative_to(quarantine) if source.is_relative_to(quarantine) else source
+        if source.is_relative_to(quarantine):
+            return models / source.relative_to(quarantine)
+        return source
 
     def _refuse_taken(self, target: Path) -> None:
         if target.exists():

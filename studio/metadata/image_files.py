@@ -144,7 +144,7 @@ class PictureFolder:
         try:
             with self._lock:
                 folder.mkdir(parents=True, exist_ok=True)
-                path = self._free_name(folder, str(facts.recipe.seed) if facts.recipe else "upscaled")
+                path = self._free_path(folder, str(facts.recipe.seed) if facts.recipe else "upscaled")
                 write_through(part, data)
                 os.replace(part, path)
                 final = path
@@ -161,7 +161,7 @@ class PictureFolder:
     def _day(self, at: float) -> Path:
         return self.root / time.strftime("%Y-%m-%d", time.localtime(at))
 
-    def _free_name(self, folder: Path, ending: str) -> Path:
+    def _free_path(self, folder: Path, ending: str) -> Path:
         number = self._numbers.get(folder.name)
         if number is None or not folder.exists():
             number = 0

@@ -75,7 +75,20 @@ def write(recipe: Recipe) -> str:
         if hashes:
             pairs[key] = hashes
     pairs["Version"] = f"Darkroom {VERSION}"
-    lines = [_prompt_with_tags(recipe)]
+    tags: list[str] = []
+    for lora in recipe.loras:
+        arguments = [lora.model.name]
+        if lora.text_weight is not None:
+            arguments.append(format_number(lora.text_weight))
+        arguments.append(format_number(lora.weight))
+        if lora.blocks:
+            arguments.append(f"lbw={','.join(map(format_number, lora.blocks))}")
+        tags.append(f"<lora:{':'.join(arguments)}>")
+    for net in recipe.hypernetworks:
+        tags.append(f"<hypernet:{net.model.name}:{format_number(net.weight)}>")
+    # Behind a comment, tags would be part of it.
+    separator = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
+    lines = [separator.join(filter(None, (recipe.prompt, " ".join(tags))))]
     if recipe.negative_prompt:
         lines.append(f"{_NEGATIVE} {recipe.negative_prompt}")
     last_line: list[str] = []
@@ -84,24 +97,6 @@ def write(recipe: Recipe) -> str:
         last_line.append(key if key == text else f"{key}: {_quote(text)}")
     lines.append(", ".join(last_line))
     return "\n".join(lines)
-
-
-def _prompt_with_tags(recipe: Recipe) -> str:
-    """The prompt with LoRAs and hypernetworks as tags; the order of two weights is text encoders, U-Net."""
-    tags: list[str] = []
-    for use in recipe.loras:
-        arguments = [use.model.name]
-        if use.text_weight is not None:
-            arguments.append(format_number(use.text_weight))
-        arguments.append(format_number(use.weight))
-        if use.blocks:
-            arguments.append(f"lbw={','.join(map(format_number, use.blocks))}")
-        tags.append(f"<lora:{':'.join(arguments)}>")
-    for net in recipe.hypernetworks:
-        tags.append(f"<hypernet:{net.model.name}:{format_number(net.weight)}>")
-    # Behind a comment, tags would be part of it.
-    separator = "\n" if "#" in recipe.prompt.rpartition("\n")[2] else " "
-    return separator.join(filter(None, (recipe.prompt, " ".join(tags))))
 
 
 def parse_hashes(text: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ Source: specs/compatibility.md 4a. Numbers are written so that they are read bac
 
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
-from contract.parts import Control, Hires, InitImage, IpAdapter, Mask
+from contract.parts import Control, Hires, InitImage, Mask
 from contract.recipe import ModelRef, Recipe
 
 SHORT_DIGITS = 10
@@ -62,32 +62,35 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
         if extend:
             pairs["Outpaint"] = f"left {extend.left} right {extend.right} up {extend.up} down {extend.down}"
     if recipe.mask:
-        pairs |= _mask_pairs(recipe.mask)
+        mask_pairs: dict[str, object] = {"Mask blur": recipe.mask.blur}
+        if recipe.mask.invert:
+            mask_pairs["Mask mode"] = "Inpaint not masked"
+        if recipe.mask.content in CONTENTS:
+            mask_pairs["Masked content"] = CONTENTS[recipe.mask.content]
+        if recipe.mask.area == "masked":
+            mask_pairs["Inpaint area"] = "Only masked"
+            if recipe.mask.padding != _PADDING:
+                mask_pairs["Masked area padding"] = recipe.mask.padding
+        if recipe.mask.soft:
+            mask_pairs["Soft inpainting enabled"] = True
+        pairs |= mask_pairs
     if recipe.hires:
         pairs |= _hires_pairs(recipe.hires, has_init_image=init_image is not None)
     units = [_control(control) for control in recipe.controls]
-    units += [_ip_adapter(adapter) for adapter in recipe.ip_adapters]
+    units += [
+        (
+            f"Module: ip-adapter, Model: {_with_hash(adapter.model, _UNIT_DIGITS)}, "
+            f"Weight: {format_number(adapter.weight)}, "
+            f"Guidance Start: {format_number(adapter.start)}, Guidance End: {format_number(adapter.end)}"
+        )
+        for adapter in recipe.ip_adapters
+    ]
     for index, unit in enumerate(units):
         pairs[f"ControlNet {index}"] = unit
     refiner = recipe.refiner
     if refiner:
         pairs["Refiner"] = _with_hash(refiner.model, SHORT_DIGITS)
         pairs["Refiner switch at"] = format_number(refiner.at)
-    return pairs
-
-
-def _mask_pairs(mask: Mask) -> dict[str, object]:
-    pairs: dict[str, object] = {"Mask blur": mask.blur}
-    if mask.invert:
-        pairs["Mask mode"] = "Inpaint not masked"
-    if mask.content in CONTENTS:
-        pairs["Masked content"] = CONTENTS[mask.content]
-    if mask.area == "masked":
-        pairs["Inpaint area"] = "Only masked"
-        if mask.padding != _PADDING:
-            pairs["Masked area padding"] = mask.padding
-    if mask.soft:
-        pairs["Soft inpainting enabled"] = True
     return pairs
 
 
@@ -132,14 +135,6 @@ def _control(control: Control) -> str:
         "Control Type": control.control_type or None,
     }
     return ", ".join(f"{key}: {value}" for key, value in pairs.items() if value is not None)
-
-
-def _ip_adapter(adapter: IpAdapter) -> str:
-    return (
-        f"Module: ip-adapter, Model: {_with_hash(adapter.model, _UNIT_DIGITS)}, "
-        f"Weight: {format_number(adapter.weight)}, "
-        f"Guidance Start: {format_number(adapter.start)}, Guidance End: {format_number(adapter.end)}"
-    )
 
 
 def _with_hash(ref: ModelRef, length: int) -> str:

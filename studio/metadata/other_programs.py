@@ -226,7 +226,9 @@ def _comfyui(texts: Mapping[str, str]) -> Foreign | None:
         table = json_object(extra)
         if table is not None:
             found = translate(table)
-            return Foreign("Civitai", found, extra) if found else Foreign("ComfyUI", None)
+            if found:
+                return Foreign("Civitai", found, extra)
+            return Foreign("ComfyUI", None)
     graphs = [texts.get("prompt", ""), texts.get("workflow", ""), texts.get("UserComment", "")]
     for text in texts.values():
         named = _NAMED_GRAPH.match(text)

@@ -40,27 +40,12 @@ def prompt_notes(recipe: Recipe, *, takes_strength: bool = True) -> tuple[tuple[
     if recipe.init_image is not None and takes_strength:
         made = made_steps(recipe.steps, recipe.init_image.strength)
     notes: list[tuple[str, str]] = []
-    for reading in _readings(recipe):
-        notes += _notes_on(reading)
-        if recipe.hires is None:
-            rest = _why_never_reached(reading.prompt, recipe.steps, max(1, made))
-            if rest:
-                sentence = f"The {reading.label} changes {rest}: that change never comes."
-                notes.append(("prompt_not_reached", sentence))
-    return tuple(dict.fromkeys(notes))
-
-
-def _readings(recipe: Recipe) -> list[_Reading]:
-    """The prompts as `engine/adapters/prompt_encoder.py` reads them.
-
-    A hires pass without a prompt of its own reads on in the first's.
-    """
     readings = [
         _read_prompt("prompt", recipe.prompt, recipe.steps),
         _read_prompt("negative_prompt", recipe.negative_prompt, recipe.steps),
     ]
     hires = recipe.hires
-    if hires:
+    if hires:  # without a prompt of its own it reads on in the first pass's, as `prompt_encoder.py`
         steps = max(1, made_steps(hires.steps or recipe.steps, hires.strength))
         for name in ("prompt", "negative_prompt"):
             own = getattr(hires, name)
@@ -68,7 +53,14 @@ def _readings(recipe: Recipe) -> list[_Reading]:
                 readings.append(_read_prompt(name, getattr(recipe, name), steps, recipe.steps))
             else:
                 readings.append(_read_prompt(f"hires.{name}", own, steps, recipe.steps))
-    return readings
+    for reading in readings:
+        notes += _notes_on(reading)
+        if recipe.hires is None:
+            rest = _why_never_reached(reading.prompt, recipe.steps, max(1, made))
+            if rest:
+                sentence = f"The {reading.label} changes {rest}: that change never comes."
+                notes.append(("prompt_not_reached", sentence))
+    return tuple(dict.fromkeys(notes))
 
 
 def _read_prompt(field: str, text: str, steps: int, after: int | None = None) -> _Reading:

@@ -122,7 +122,17 @@ class Database:
             self.close()  # which also takes back a migration that failed
             if not isinstance(error, DamagedDatabase):
                 raise
-            self._set_aside()
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            for suffix in ("", "-wal", "-shm"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.replace(part.with_name(f"{self.path.name}{suffix}.{stamp}.bad"))
+            self.problem = (
+                f"{self.path.name} was damaged. It is kept as {self.path.name}.{stamp}.bad, and the gallery is "
+                "read from the pictures again: favorites, tags and what waited in the queue are lost. If you have "
+                "a copy, end Darkroom, put it in its place, and start again."
+            )
+            logger.warning("%s", self.problem)
             self.is_new = True
             with explained(self.path):
                 self._connect()
@@ -135,7 +145,19 @@ class Database:
             verdict = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise DamagedDatabase(verdict)
-        self._migrate(self._writer)
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StudioError(
+                f"{self.path.name} was made by a newer Darkroom.",
+                "Use that version, or another data folder with --data.",
+                code="database_newer",
+            )
+        if version == 0 and _tables(self._writer):
+            raise DamagedDatabase(f"{self.path.name} is another program's.")
+        for number in range(version, len(MIGRATIONS)):
+            self._writer.executescript(
+                f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;"
+            )
         if missing := _tables_of_ours() - _tables(self._writer):
             raise DamagedDatabase(f"{self.path.name} has no {', '.join(sorted(missing))}.")
         self._writer.execute("BEGIN IMMEDIATE")  # another program may hold it: wait here, not at the first job
@@ -143,34 +165,6 @@ class Database:
         self._writer.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
         self._reader = _connection(self.path, BUSY_S)
         self._reader.execute("PRAGMA query_only=1")
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise StudioError(
-                f"{self.path.name} was made by a newer Darkroom.",
-                "Use that version, or another data folder with --data.",
-                code="database_newer",
-            )
-        if version == 0 and _tables(connection):
-            raise DamagedDatabase(f"{self.path.name} is another program's.")
-        for number in range(version, len(MIGRATIONS)):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;"
-            )
-
-    def _set_aside(self) -> None:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for suffix in ("", "-wal", "-shm"):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.replace(part.with_name(f"{self.path.name}{suffix}.{stamp}.bad"))
-        self.problem = (
-            f"{self.path.name} was damaged. It is kept as {self.path.name}.{stamp}.bad, and the gallery is "
-            "read from the pictures again: favorites, tags and what waited in the queue are lost. If you have "
-            "a copy, end Darkroom, put it in its place, and start again."
-        )
-        logger.warning("%s", self.problem)
 
     def close(self) -> None:
         """Close both connections. Idempotent."""

@@ -74,7 +74,7 @@ class Repeats(logging.Filter):
         if left_out is None or self._let_through(kind, MOST_OF_A_KIND) is None:
             return False
         if left_out:
-            record.msg, record.args = f"{record.getMessage()} (and {left_out} times more since it was last said)", ()
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} times more since it was last logged)", ()
         return True
 
     def _let_through(self, key: object, most: int) -> int | None:
@@ -95,7 +95,9 @@ def _place(record: logging.LogRecord) -> tuple[object, ...]:
     kind, _, trace = record.exc_info or (None, None, None)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return (kind, trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else (kind,)
+    if trace:
+        return (kind, trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    return (kind,)
 
 
 class PlainStream:

@@ -55,7 +55,9 @@ def _read_or_make(path: Path) -> Secret | str:
         except FileNotFoundError:
             return Secret(_make(path), is_new=True)
         except OSError as error:
-            return "it is a folder" if path.is_dir() else f"it can't be read: {error.strerror}"
+            if path.is_dir():
+                return "it is a folder"
+            return f"it can't be read: {error.strerror}"
         if not value:
             return "it is empty"
         if not any(value):

@@ -152,7 +152,9 @@ def foreign_kind(data: bytes) -> str:
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for start, words in _FOREIGN.items():
         if data.startswith(start) or (start[:1] == b"<" and head.startswith(start.lower())):
-            return "an SVG drawing" if start == b"<?xml" and b"<svg" in data[:4096].lower() else words
+            if start == b"<?xml" and b"<svg" in data[:4096].lower():
+                return "an SVG drawing"
+            return words
     if data[:2] in _PORTABLE and data[2:3].isspace():
         return "a portable bitmap (PNM)"
     if head.startswith((b"{", b"[")):

@@ -1,7 +1,7 @@
-"""The one place that opens pictures from outside: sniffed, measured before it decodes, first frame only, in sRGB.
+"""The one place that opens images from outside: sniffed, measured before decoding, first frame only, in sRGB.
 
-Everything else in the studio opens only files that it wrote. Formats are told in `file_kinds.py`, colors turned in
-`color_profiles.py`; metadata is read in `metadata/image_texts.py`.
+Everything else in the studio opens only files that it wrote. Formats are recognized in `file_kinds.py`, colors
+converted in `color_profiles.py`; metadata is read in `metadata/image_texts.py`.
 """
 
 import io
@@ -88,14 +88,14 @@ def check_size(width: int, height: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """A picture from outside, ready for use: RGB or RGBA, and what is worth knowing of it, as (code, sentence)."""
+class OpenedImage:
+    """An image from outside, ready for use: RGB or RGBA, and what is worth knowing of it, as (code, sentence)."""
 
     image: Image.Image
     notes: tuple[Note, ...] = ()
 
 
-def read_picture(data: bytes) -> Brought:
+def read_picture(data: bytes) -> OpenedImage:
     """Decode a picture: first frame, upright, sRGB, 8 bits a channel.
 
     Raises:
@@ -110,7 +110,7 @@ def read_picture(data: bytes) -> Brought:
     notes = [one for one in (note, other) if one is not None]
     if frames > 1:
         notes.append(("first_frame", f"The picture is an animation of {frames} frames; the first one is used."))
-    return Brought(converted, tuple(notes))
+    return OpenedImage(converted, tuple(notes))
 
 
 def _bytes_of(value: object) -> bytes | None:
@@ -196,4 +196,6 @@ def _in_words(error: Exception) -> StudioError:
 
 def _cause(error: Exception) -> str:
     text = str(error).split("\n")[0]
-    return text[:80] if "/" not in text and "<" not in text and text else type(error).__name__
+    if "/" not in text and "<" not in text and text:
+        return text[:80]
+    return type(error).__name__

@@ -1,4 +1,4 @@
-"""Who brought which picture.
+"""Who uploaded which image.
 
 Only they may look at it or work from it, though its hash is in every recipe that used it.
 """
@@ -8,18 +8,18 @@ from studio.storage.owner_keys import OwnerKeys
 
 
 class UploadOwners:
-    """Owners of the brought pictures; several may have brought the same one."""
+    """Owners of uploads; several may have uploaded the same image."""
 
     def __init__(self, database: Database, owners: OwnerKeys) -> None:
         self._database = database
         self._owners = owners
 
     def add(self, sha256: str, owner: str) -> None:
-        """Remember that the owner brought it, or that a job of theirs made it."""
+        """Remember that the owner uploaded it, or that a job of theirs made it."""
         self._database.write("INSERT OR IGNORE INTO upload_owners VALUES (?, ?)", (sha256, self._owners.key_of(owner)))
 
     def has(self, sha256: str, owner: str) -> bool:
-        """Whether the owner brought it, or has a picture that was made with it (the table may have been lost)."""
+        """Whether the owner uploaded it, or has an image that was made with it (the table may have been lost)."""
         key = self._owners.key_of(owner)
         return bool(
             self._database.value("SELECT 1 FROM upload_owners WHERE sha256 = ? AND owner_key = ?", (sha256, key))

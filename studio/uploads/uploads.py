@@ -1,4 +1,4 @@
-"""Pictures people bring: opened safely once, re-encoded as PNG, kept by the sha256 of that PNG."""
+"""Uploaded images: opened safely once, re-encoded as PNG, kept by the sha256 of that PNG."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class Uploads:
-    """The folder of brought pictures."""
+    """The folder of uploads."""
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
         self._root = root
@@ -41,15 +41,15 @@ class Uploads:
         self._next_sweep = 0.0
 
     def add(self, data: bytes) -> StoredUpload:
-        """Normalise and keep a picture; the same picture twice is kept once.
+        """Normalize and keep an image; the same image twice is kept once.
 
         Raises:
             InvalidInput, TooLarge: it can't be used; says why.
             StorageFull: no space.
         """
         with self._lock:  # one at a time: decoding takes up to 100 MB
-            brought = read_picture(data)
-            return self._store(brought.image, brought.notes)
+            opened = read_picture(data)
+            return self._store(opened.image, opened.notes)
 
     def add_raw(self, pixels: RawImage) -> StoredUpload:
         """Keep a picture that the engine made. Raises StorageFull: no space."""
@@ -59,35 +59,31 @@ class Uploads:
     def _store(self, picture: Image.Image, notes: Notes = ()) -> StoredUpload:
         picture.info.clear()
         info = PngInfo()
-        if notes:  # they belong to the picture: whoever works from it is told
+        if notes:  # they belong to the image: every job that works from it repeats them
             info.add_text(_NOTES, json.dumps(notes))
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1, pnginfo=info)
         png = buffer.getvalue()
         sha256 = hashlib.sha256(png).hexdigest()
-        self._keep(sha256, png)
-        return StoredUpload(
-            sha256=sha256, width=picture.width, height=picture.height, notices=tuple(sentence for _, sentence in notes)
-        )
-
-    def _keep(self, sha256: str, png: bytes) -> None:
         path = self.path(sha256)
         part = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if _holds(path, png):  # one that was damaged meanwhile is written again
+            if _holds(path, png):
                 os.utime(path)
-                return
-            write_through(part, png)
-            os.replace(part, path)
+            else:  # also one that was damaged meanwhile
+                write_through(part, png)
+                os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise StorageFull(
                 f"The picture can't be kept in inputs/ ({error.strerror}).", "Free some space, then try again."
             ) from None
+        sentences = tuple(sentence for _, sentence in notes)
+        return StoredUpload(sha256=sha256, width=picture.width, height=picture.height, notices=sentences)
 
     def path(self, sha256: str) -> Path:
-        """Where a brought picture is or would be."""
+        """Where an upload is or would be."""
         return self._root / sha256[:2] / f"{sha256}.png"
 
     def size(self, sha256: str) -> tuple[int, int] | None:
@@ -119,7 +115,7 @@ class Uploads:
             return None
 
     def notes(self, sha256: str) -> Notes:
-        """What was worth knowing when a kept picture was brought, as (code, sentence)."""
+        """What was worth knowing when an image was uploaded, as (code, sentence)."""
         try:
             with self.path(sha256).open("rb") as file:
                 head = file.read(_HEAD_BYTES)
