@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-CONVERT_HINT = "Darkroom can convert it to safetensors."
+CONVERT_HINT = "Convert it to safetensors; Darkroom can do that."
 _ONLY_SAFETENSORS = "Use a version of the model as safetensors."
 _START_BYTES = 64
 _MOST_HEADER_BYTES = 2**40  # of a safetensors file; `headers.py` refuses headers that are too large

@@ -116,7 +116,7 @@ class NetworkWorker:
             yield WorkNotice(
                 job_id,
                 "quarantine",
-                f"{task.label} can run code when opened. Darkroom can convert it to safetensors.",
+                f"{task.label} can run code when opened. Convert it to safetensors; Darkroom can do that.",
             )
         self._on_change()
 

@@ -357,11 +357,11 @@ class JobQueue:
                 "created_at": row["created_at"],
                 "finished_at": finished_at,
                 "attempt": row["attempt"],
-                "image_ids": [image["id"] for image in images],
+                "image_ids": tuple(image["id"] for image in images),
                 "error_code": code,
                 "error_message": message,
                 "error_hint": hint,
-                "prepared": [StoredUpload(**fields) for fields in json.loads(row["prepared"])],
+                "prepared": tuple(StoredUpload(**fields) for fields in json.loads(row["prepared"])),
             }
         )
 

@@ -58,7 +58,7 @@ def _resolve_control(
     control = Control.model_validate({**dict(draft), "model": model, "preprocessor": preprocessor.id})
     union = finder.models.find(model.name, "controlnet")
     if union and union.control_type:
-        union_type_index(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.shows")
+        union_type_index(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.control_type")
     return control
 
 

@@ -72,15 +72,17 @@ def test_catalog_models_say_license_size_and_what_is_here(here: Site, tmp_path: 
     assert found["allowed"] and found["refusal"] == "" and found["free_bytes"] > 0
     assert all(
         catalog_model["license"] and catalog_model["terms"] and catalog_model["size_bytes"]
-        for catalog_model in found["offers"]
+        for catalog_model in found["catalog_models"]
     )
-    assert {catalog_model["runs"] for catalog_model in found["offers"] if catalog_model["family"] == "sd1"} == {True}
-    assert not any(catalog_model["installed"] for catalog_model in found["offers"])
+    assert {catalog_model["runs"] for catalog_model in found["catalog_models"] if catalog_model["family"] == "sd1"} == {
+        True
+    }
+    assert not any(catalog_model["installed"] for catalog_model in found["catalog_models"])
     file = tmp_path / "models" / "checkpoints" / "v1-5-pruned-emaonly.safetensors"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")
     found = here.visitor().get("/api/v1/catalog").json()
-    assert [catalog_model["id"] for catalog_model in found["offers"] if catalog_model["installed"]] == ["sd15"]
+    assert [catalog_model["id"] for catalog_model in found["catalog_models"] if catalog_model["installed"]] == ["sd15"]
 
 
 @pytest.mark.parametrize(

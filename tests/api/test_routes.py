@@ -32,7 +32,7 @@ GET    /api/v1/images                       200 200 200
 GET    /api/v1/images/{image_id}            404 200 404
 DELETE /api/v1/images/{image_id}            404 204 404
 PUT    /api/v1/images/{image_id}/favorite  404 200 404
-POST   /api/v1/images/{image_id}/input      404 200 404
+POST   /api/v1/images/{image_id}/upload     404 200 404
 GET    /api/v1/images/{image_id}/recipe     404 200 404
 GET    /api/v1/images/{image_id}/record     404 200 404
 POST   /api/v1/images/{image_id}/restore    404 200 404
@@ -49,7 +49,7 @@ POST   /api/v1/jobs/download                422 422 422
 POST   /api/v1/jobs/merge                   404 404 404
 POST   /api/v1/jobs/preprocess              422 422 422
 POST   /api/v1/jobs/upscale                 422 422 422
-POST   /api/v1/jobs/{job_id}/again          404 202 404
+POST   /api/v1/jobs/{job_id}/rerun          404 202 404
 POST   /api/v1/jobs/{job_id}/move_up        404 404 404
 POST   /api/v1/jobs/{job_id}/retry_save     404 404 404
 GET    /api/v1/library                      200 200 200

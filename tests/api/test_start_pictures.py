@@ -39,7 +39,7 @@ class Real:
     def bring(self, image: Image.Image) -> dict[str, str]:
         data = io.BytesIO()
         image.save(data, "PNG")
-        return {"sha256": self.ask("POST", "inputs", content=data.getvalue()).json()["sha256"]}
+        return {"sha256": self.ask("POST", "uploads", content=data.getvalue()).json()["sha256"]}
 
     def made(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         """Post a job and wait; the record of its picture and the pixels."""
@@ -77,7 +77,7 @@ def test_a_masked_picture_is_repainted_within_the_mask_alone_and_then_outpainted
     assert (pixels[~inside] == np.asarray(picture)[~inside]).all()
     assert (pixels[inside] != np.asarray(picture)[inside]).any(axis=-1).mean() > 0.9
 
-    again = real.ask("POST", f"images/{first['id']}/input").json()
+    again = real.ask("POST", f"images/{first['id']}/upload").json()
     second, wider = real.made(
         "jobs",
         {
@@ -126,7 +126,7 @@ def odd_pictures() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", odd_pictures())
 def test_an_odd_picture_begins_a_job_like_any_other(real: Real, name: str) -> None:
-    start = {"sha256": real.ask("POST", "inputs", content=odd_pictures()[name]).json()["sha256"]}
+    start = {"sha256": real.ask("POST", "uploads", content=odd_pictures()[name]).json()["sha256"]}
     size = {"width": 64, "height": 64}
     assert real.made("jobs", {"prompt": "a cat", "init_image": {"image": start}, **size})[1].shape == (64, 64, 3)
     assert real.made("jobs", {"prompt": "a cat", "init_image": {"image": start, "resize": "fill"}})[1].ndim == 3

@@ -141,7 +141,7 @@ def test_ck01_a_pickle_is_listed_with_its_problem_and_never_opened(tmp_path: Pat
     entry = only(tmp_path)
     assert (entry.ref.kind, entry.format, entry.title) == (kind, "pickle", "old")
     assert entry.problem == f"{path.name} can run code when opened."
-    assert entry.hint == "Darkroom can convert it to safetensors."
+    assert entry.hint == "Convert it to safetensors; Darkroom can do that."
 
 
 def test_pickles_elsewhere_and_unfinished_files_are_not_listed(tmp_path: Path) -> None:
