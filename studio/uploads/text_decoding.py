@@ -19,7 +19,6 @@ _PADDED_HEAD = re.compile(rb"[A-Za-z][A-Za-z0-9_-]*\0+|\0+")
 _CHARSET = re.compile(r"\s*charset=\"?(?:ascii|unicode|utf-?8|jis|undefined|invalidcharsetid)?\"?[ \0]*", re.IGNORECASE)
 _FOREIGN_WORD = re.compile(r"[^\x00-\x7f]{3,}")  # of a language in Latin letters hardly a word has three in a row
 _WHITE = b"\t\n\r\x0b\x0c"
-_PUNCTUATION = "“”„‘’‚«»–—…•·°€£§©®™×²³½¿¡\xa0"
 _KNOWN_WORDS = re.compile(r"Steps: \d|Negative prompt:|\"\w*prompt\"|^\s*\{\s*\"")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _OF_ONE_PLACE = ("cp1252", "cp1251", "koi8_r", "gb18030", "cp932", "euc_kr", "big5")  # only where it is no UTF-8
@@ -36,15 +35,12 @@ def decode_text(raw: bytes, *, likely: str = "utf-8", others: tuple[str, ...] = 
     raw = raw[:MAX_BYTES]
     if not raw.strip(b"\0 \t\r\n"):
         return ""
-    start = _text_before_zero(raw)
-    if start:
+    if start := _as_c_ends_it(raw):
         return undoubled(start)
     best, found = _LEAST_SENSE, ""
     for encoding in _encodings(raw, likely, others):
         try:
-            if encoding.startswith("utf-16"):
-                raw = raw[: len(raw) // 2 * 2]
-            text = undoubled(raw.decode(encoding).strip("\ufeff\0"))
+            text = undoubled(_decoded(raw, encoding))
         except (UnicodeDecodeError, LookupError):
             continue
         if (score := sense(text) - _strangeness(text, encoding)) > best:
@@ -64,7 +60,7 @@ def undoubled(text: str) -> str:
     return text
 
 
-def _text_before_zero(raw: bytes) -> str:
+def _as_c_ends_it(raw: bytes) -> str:
     """What is before the first zero, where that is plain text, whatever lies behind it; "" otherwise.
 
     Bytes of Indian scripts as UTF-16 are letters and tabs by turns: that is no plain text.
@@ -74,9 +70,7 @@ def _text_before_zero(raw: bytes) -> str:
     if end < _HEAD_BYTES or sum(start.count(byte) for byte in _WHITE) > end // 8:
         return ""
     text = start.decode("utf-8", "replace")
-    if sense(text) <= _PLAIN:
-        return ""
-    return text
+    return text if sense(text) > _PLAIN else ""
 
 
 def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
@@ -85,21 +79,28 @@ def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
     Source: EXIF 2.32, 4.6.5 (UserComment); what programs write instead.
     """
     head, body = raw[:_HEAD_BYTES], raw[_HEAD_BYTES:]
-    charset = _CHARSET.match(raw[:40].decode("latin-1"))  # as exiv2 shows it
-    if charset:
-        return decode_text(raw[charset.end() :])
+    if named := _CHARSET.match(raw[:40].decode("latin-1")):  # as exiv2 shows it
+        return decode_text(raw[named.end() :])
     if _NAMED_HEAD.fullmatch(head) or _PADDED_HEAD.fullmatch(head):
-        if not head.upper().startswith(b"UNICODE"):
-            likely = "utf-8"
-        return decode_text(body, likely=likely, others=_JAPANESE if head.startswith(b"JIS") else ())
+        is_japanese = head.startswith(b"JIS")
+        return decode_text(
+            body,
+            likely=likely if head.upper().startswith(b"UNICODE") else "utf-8",
+            others=_JAPANESE if is_japanese else (),
+        )
     whole = decode_text(raw, likely=likely)
     if not any(byte < 32 and byte not in b"\t\n\r" for byte in head):
         return whole
     # Zeros in front are of UTF-16 without a head, or a head that nobody knows.
-    lowest = min(map(_weight, whole[:_HEAD_BYTES]), default=0.0)
-    if "\ufffd" in whole or lowest < 0.5:
-        return decode_text(body, likely=likely)
-    return whole
+    return (
+        whole
+        if whole and "\ufffd" not in whole and not _is_odd(whole[:_HEAD_BYTES])
+        else decode_text(body, likely=likely)
+    )
+
+
+def _is_odd(text: str) -> bool:
+    return any(_weight(character) < 0.5 for character in text)
 
 
 def sense(text: str) -> float:
@@ -107,21 +108,26 @@ def sense(text: str) -> float:
     judged = text[:_JUDGED] + text[_JUDGED:][-_JUDGED // 4 :]
     if not judged.strip():
         return 0.0
-    weights = list(map(_weight, judged))
+    weights = [_weight(character) for character in judged]
     bonus = 0.3 if _KNOWN_WORDS.search(text[:_JUDGED] + "\n" + text[-_JUDGED:]) else 0.0
-    impossible = [weight for weight in weights[:64] if weight < 0]
-    return sum(weights) / len(weights) + bonus - 0.02 * len(impossible)
+    return sum(weights) / len(weights) + bonus - 0.02 * sum(weight < 0 for weight in weights[:64])
 
 
 def _encodings(raw: bytes, likely: str, others: tuple[str, ...]) -> Iterator[str]:
     """Candidates, the likeliest first: of two that make equal sense the first is taken."""
-    names = [encoding for mark, encoding in _MARKS if raw.startswith(mark)]
-    names += [likely, "utf-8", "utf-16-le", "utf-16-be", *others]
+    marked = [encoding for mark, encoding in _MARKS if raw.startswith(mark)]
+    names = [*marked, likely, "utf-8", "utf-16-le", "utf-16-be", *others]
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
         names += _OF_ONE_PLACE
     yield from dict.fromkeys(names)
+
+
+def _decoded(raw: bytes, encoding: str) -> str:
+    if encoding.startswith("utf-16"):
+        raw = raw[: len(raw) // 2 * 2]
+    return raw.decode(encoding).strip("\ufeff\0")
 
 
 def _strangeness(text: str, encoding: str) -> float:
@@ -130,8 +136,7 @@ def _strangeness(text: str, encoding: str) -> float:
     if encoding in _OF_ONE_PLACE and any(0xE000 <= code <= 0xF8FF for code in codes):
         return 1.0  # characters that nobody has agreed on
     if encoding == "cp1252":
-        is_mixed = bool(_FOREIGN_WORD.search(text)) or _count_symbols(text) > len(codes) // 2
-        return _MIXED if is_mixed else 0.0
+        return _MIXED if _FOREIGN_WORD.search(text) or _symbols(text) > len(codes) // 2 else 0.0
     if encoding in ("cp1251", "koi8_r"):
         return _cyrillic_strangeness(text)
     if encoding == "cp932" and sum(0xFF61 <= code <= 0xFF9F for code in codes) > len(codes) // 2:
@@ -143,13 +148,13 @@ def _strangeness(text: str, encoding: str) -> float:
     return _MIXED if has_hangul and has_others else 0.0
 
 
-def _count_symbols(text: str) -> int:
-    """How many characters of cp1252 are neither letters nor what people quote and punctuate with."""
-    count = 0
-    for character in text[:_JUDGED]:
-        if character > "\x7f" and not character.isalpha() and character not in _PUNCTUATION:
-            count += 1
-    return count
+def _symbols(text: str) -> int:
+    """Characters of cp1252 that are neither letters nor what people quote and punctuate with."""
+    return sum(
+        not character.isalpha() and character not in "“”„‘’‚«»–—…•·°€£§©®™×²³½¿¡\xa0"
+        for character in text[:_JUDGED]
+        if character > "\x7f"
+    )
 
 
 def _cyrillic_strangeness(text: str) -> float:
@@ -158,13 +163,13 @@ def _cyrillic_strangeness(text: str) -> float:
     The text of one Cyrillic code page does not look like that when read in the other.
     """
     words: list[str] = re.findall(r"[^\W\d_]+", text[:_JUDGED])
-    letters = "".join(word for word in words if not word.isascii())
-    if not letters or not all(0x400 <= ord(letter) < 0x460 for letter in letters):
+    foreign = [word for word in words if not word.isascii()]
+    if not foreign or not all(0x400 <= ord(letter) < 0x460 for word in foreign for letter in word):
         return 1.0
-    count = len(letters)
-    if count < 3 or 3 * _count_symbols(text) > count:
+    count = sum(map(len, foreign))
+    if count < 3 or 3 * _symbols(text) > count:
         return _MIXED
-    return 0.2 * len(list(filter(str.isupper, letters))) / count
+    return 0.2 * sum(letter.isupper() for word in foreign for letter in word) / count
 
 
 def _weight(character: str) -> float:
@@ -178,17 +183,21 @@ def _weight(character: str) -> float:
     if category == "Cf":
         return 0.8 if code == 0x200D else 0.0
     if category[0] == "L":
-        if code < 0x250:
-            return 0.95
-        if 0x3040 <= code <= 0x30FF:
-            return 0.97
-        # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
-        if 0x4E00 <= code <= 0x9FFF:
-            return 0.9 if code & 0xFF else 0.0
-        is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
-        return 0.9 if is_living else 0.3
+        return _letter_weight(code)
     if 0x3000 <= code <= 0x303F or 0xFF00 <= code <= 0xFFEF or 0x1F000 <= code <= 0x1FAFF:
         return 0.9
     if 0x2000 <= code <= 0x206F or code == 0xFE0F:
         return 0.8
     return 0.5 if category[0] == "M" else 0.3
+
+
+def _letter_weight(code: int) -> float:
+    if code < 0x250:
+        return 0.95
+    if 0x3040 <= code <= 0x30FF:
+        return 0.97
+    # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
+    if 0x4E00 <= code <= 0x9FFF:
+        return 0.9 if code & 0xFF else 0.0
+    is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
+    return 0.9 if is_living else 0.3

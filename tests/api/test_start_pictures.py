@@ -95,11 +95,11 @@ def test_a_masked_picture_is_repainted_within_the_mask_alone_and_then_outpainted
 
 def test_a_brought_picture_can_be_looked_at_by_its_hash(real: Real) -> None:
     picture = real.bring(Image.new("RGB", (9, 7), "teal"))
-    answer = real.ask("GET", f"inputs/{picture['sha256']}")
+    answer = real.ask("GET", f"uploads/{picture['sha256']}")
     assert answer.status_code == 200 and answer.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(answer.content)).size == (9, 7)
-    assert real.ask("GET", f"inputs/{'0' * 64}").status_code == 404
-    assert real.ask("GET", "inputs/../../etc/passwd").status_code == 404
+    assert real.ask("GET", f"uploads/{'0' * 64}").status_code == 404
+    assert real.ask("GET", "uploads/../../etc/passwd").status_code == 404
 
 
 def odd_pictures() -> dict[str, bytes]:

@@ -75,11 +75,11 @@ def test_a_union_is_told_what_a_map_shows_by_its_preprocessor_or_by_name(models:
         ("starter", {"model": "canny", "preprocessor": "canny", "image": NARROW}, "invalid_controls_image", "1 × 5000"),
         ("starter", {"model": "canny", "preprocessor": "inpaint"}, "invalid_controls_preprocessor", "there is no mask"),
         ("starter", {"model": "canny", "preprocessor": "scribble_xdog", "low": 200}, "invalid_controls_low", "is 200"),
-        ("large", {"model": "union"}, "invalid_controls_shows", "must be told what the picture shows"),
+        ("large", {"model": "union"}, "invalid_controls_control_type", "must be told what the picture shows"),
         (
             "large",
             {"model": "union", "control_type": "tile"},
-            "invalid_controls_shows",
+            "invalid_controls_control_type",
             "“tile” is none of what it knows",
         ),
     ],
