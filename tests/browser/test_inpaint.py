@@ -320,7 +320,7 @@ def test_a_pen_paints_by_its_pressure_and_a_palm_beside_it_does_not(visit: Visit
 def test_extending_sends_the_sides_and_no_size(visitor: Visitor) -> None:
     page = visitor.page
     open_canvas(page)
-    page.get_by_role("radio", name="Outpaint").click()
+    page.get_by_role("radio", name="Extend").click()
     page.click("#generate")
     expect(problem(page)).to_have_text("No side is extended. Give at least one side some pixels.")
     page.get_by_role("button", name="Right: 128 px").click()
@@ -366,7 +366,7 @@ def test_no_width_cuts_the_canvas_or_its_tools(visit: Visit, width: int) -> None
     page.get_by_role("radio", name="Masked area only").click()
     page.get_by_role("switch", name="Soft inpainting").click()
     check(page, touch)
-    page.get_by_role("radio", name="Outpaint").click()
+    page.get_by_role("radio", name="Extend").click()
     check(page, touch)
 
 

@@ -218,7 +218,7 @@ def test_a_size_of_ones_own_says_what_is_cut_off(visitor: Visitor, tmp_path: Pat
 def test_extending_says_what_is_cut_and_makes_that_size(visitor: Visitor) -> None:
     page = visitor.page
     open_canvas(page, picture_bytes(203, 133))
-    page.get_by_role("radio", name="Outpaint").click()
+    page.get_by_role("radio", name="Extend").click()
     page.get_by_role("button", name="Right: 64 px").click()
     words = page.locator(".workspace-words")
     expect(words).to_contain_text(

@@ -73,7 +73,7 @@ def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit
     assert seen(page, "#control-section .area-full img") == COLOR
     page.get_by_role("tab", name="Inpaint").click()
     assert seen(page, ".workspace .mask-editor-picture") == COLOR
-    page.get_by_role("radio", name="Outpaint").click()
+    page.get_by_role("radio", name="Extend").click()
     page.get_by_role("button", name="Right: 64 px").click()
     assert seen(page, ".extend-frame img") == COLOR
 
