@@ -60,7 +60,7 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
             pairs["Image CFG scale"] = format_number(init_image.image_guidance)
         extend = init_image.outpaint
         if extend:
-            pairs["Extend"] = f"left {extend.left} right {extend.right} up {extend.up} down {extend.down}"
+            pairs["Outpaint"] = f"left {extend.left} right {extend.right} up {extend.up} down {extend.down}"
     if recipe.mask:
         mask_pairs: dict[str, object] = {"Mask blur": recipe.mask.blur}
         if recipe.mask.invert:
