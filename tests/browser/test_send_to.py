@@ -61,7 +61,7 @@ def test_the_menu_works_by_keys_and_gives_the_focus_back(done: Visitor) -> None:
     assert done.view()["phase"] == "done"
 
 
-@pytest.mark.parametrize(("place", "section"), [("Image to image", "start-section"), ("ControlNet", "control-section")])
+@pytest.mark.parametrize(("place", "section"), [("Image to image", "init-image-section"), ("ControlNet", "control-section")])
 def test_a_result_becomes_the_picture_of_another_tab(done: Visitor, place: str, section: str) -> None:
     page = done.page
     send(page, place)
@@ -116,7 +116,7 @@ def test_a_finished_picture_is_enlarged_and_told_apart_in_the_gallery(done: Visi
 def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_text("More", exact=True).click()
-    page.get_by_role("button", name="Upscale a picture").click()
+    page.get_by_role("button", name="Enlarge a picture").click()
     dialog = page.get_by_role("dialog", name="Upscale")
     dialog.get_by_role("button", name="Upscale", exact=True).click()
     expect(dialog.locator(".problem").last).to_have_text(

@@ -123,7 +123,7 @@ def test_an_enlarged_picture_is_as_large_as_the_dialog_says(
 ) -> None:
     page = visitor.page
     page.get_by_text("More", exact=True).click()
-    page.get_by_role("button", name="Upscale a picture").click()
+    page.get_by_role("button", name="Enlarge a picture").click()
     dialog = page.get_by_role("dialog", name="Upscale")
     dialog.locator("input[type=file]").set_input_files(picture_file(tmp_path, width=width, height=height))
     dialog.get_by_role("radio", name=f"{scale}×").click()
@@ -192,7 +192,7 @@ def test_what_happens_to_a_picture_of_any_size_is_said_and_done(
 ) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    bring(page, "start-section", picture_file(tmp_path, width=size[0], height=size[1]))
+    bring(page, "init-image-section", picture_file(tmp_path, width=size[0], height=size[1]))
     said = note(page)
     assert words in said if words else said == ""
     title = page.locator("#size-field .field-head").first.inner_text().replace("\u00a0", " ")
@@ -208,7 +208,7 @@ def test_what_happens_to_a_picture_of_any_size_is_said_and_done(
 def test_a_size_of_ones_own_says_what_is_cut_off(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    bring(page, "start-section", picture_file(tmp_path, width=256, height=192))
+    bring(page, "init-image-section", picture_file(tmp_path, width=256, height=192))
     page.get_by_role("radio", name="Square").click()
     assert "The picture is 256 × 192: what does not fit" in note(page) and "is cut off." in note(page)
     page.get_by_role("radio", name="Fill").click()
@@ -240,7 +240,7 @@ def test_only_the_masked_area_is_said_to_keep_the_picture(visitor: Visitor) -> N
 def test_settings_with_the_pictures_own_size_go_on_following_the_next_picture(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    bring(page, "start-section", picture_file(tmp_path, width=200, height=136))
+    bring(page, "init-image-section", picture_file(tmp_path, width=200, height=136))
     visitor.ask("a boat")
     visitor.wait_for("done")
     page.get_by_role("button", name="Use settings").click()

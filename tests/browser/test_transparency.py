@@ -61,7 +61,7 @@ def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit
     visitor: Visitor = visit(dark=dark)
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    bring(page, "start-section", glass_file)
+    bring(page, "init-image-section", glass_file)
     assert seen(page, "#init-image-section .area-full img") == COLOR
     visitor.ask("a boat")
     visitor.wait_for("done")
@@ -81,7 +81,7 @@ def test_a_transparent_picture_lies_on_the_background_wherever_it_is_shown(visit
 def test_the_wall_beside_a_picture_is_no_background(visitor: Visitor, glass_file: Path) -> None:
     page = visitor.page
     page.get_by_role("tab", name="Image to image").click()
-    bring(page, "start-section", glass_file)
+    bring(page, "init-image-section", glass_file)
     page.get_by_role("radio", name="Square").click()
     page.get_by_role("radio", name="Fill").click()
     visitor.ask("a boat")

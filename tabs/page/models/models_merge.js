@@ -151,7 +151,7 @@ export function makeMerge(shop) {
     const missing = missingIn(body);
     if (missing) {
       missing.control.focus();
-      refuse(missing.control, missing.text);
+      refuse(undefined, missing.text);
       return;
     }
     try {
