@@ -61,7 +61,9 @@ def test_the_menu_works_by_keys_and_gives_the_focus_back(done: Visitor) -> None:
     assert done.view()["phase"] == "done"
 
 
-@pytest.mark.parametrize(("place", "section"), [("Image to image", "init-image-section"), ("ControlNet", "control-section")])
+@pytest.mark.parametrize(
+    ("place", "section"), [("Image to image", "init-image-section"), ("ControlNet", "control-section")]
+)
 def test_a_result_becomes_the_picture_of_another_tab(done: Visitor, place: str, section: str) -> None:
     page = done.page
     send(page, place)
