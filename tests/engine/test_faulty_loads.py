@@ -78,7 +78,7 @@ def test_f14_a_swap_that_fails_leaves_the_old_model(
         new = broken(new, tmp_path / "bad", "unet", 3e38, "conv_in.weight")
     elif stage == "to the device":
         says = "sd1_other"
-        for name in ("put", "place"):
+        for name in ("swap_in", "onload"):
             monkeypatch.setattr(ModuleSlot, name, _strike_once(getattr(ModuleSlot, name)))
     else:
         new = broken(new, tmp_path / "bad", stage, float("nan"))

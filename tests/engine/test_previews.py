@@ -110,7 +110,9 @@ class Inverse(nn.Module):
 @pytest.fixture
 def linear() -> Bundle:
     device = SimpleNamespace(torch_device=CPU, vae_dtype=torch.float32, dtype=torch.float32)
-    return cast(Bundle, SimpleNamespace(device=device, parts={"vae": LinearVae()}, digests={"vae": "linear"}))
+    return cast(
+        Bundle, SimpleNamespace(device=device, onload={"vae": LinearVae()}.__getitem__, digests={"vae": "linear"})
+    )
 
 
 def lay_out(monkeypatch: pytest.MonkeyPatch, **decoders: TinyDecoder) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ def test_a_fault_while_reading_ahead_begins_ends_no_engine(
     def strike(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(ModelManager, "_block_for", strike)
+    monkeypatch.setattr(ModelManager, "_new_buffer", strike)
     fetch(models, entries["sd1"])
     assert names(models) == ()
 
