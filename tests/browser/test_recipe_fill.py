@@ -1,7 +1,8 @@
 """What a picture was made with goes into the form and out again whole; what can't is said."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,30 @@ def test_what_the_form_has_no_place_for_is_said(visitor: Visitor) -> None:
         "Not in the form: tomorrow.",
     ):
         expect(page.locator(".undo-bar")).to_contain_text(words)
+
+
+def test_a_form_that_a_browser_kept_under_the_names_of_before_is_taken_over(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    former = {
+        "start.strength": "0.35",
+        "start.extend.left": "64",
+        "mask.feather": "11",
+        "references": [{"model": "", "image": None, "weight": "0.6", "begin": "0.2", "end": "1"}],
+        "controls": [
+            {"model": "", "image": None, "map": None, "weight": "1", "begin": "0.1", "end": "0.9", "shows": "pose"}
+        ],
+        "prompt": "a barn",
+    }
+    visitor.context.add_init_script(
+        f"sessionStorage.removeItem('darkroom.form'); localStorage.setItem('darkroom.form', {json.dumps(json.dumps(former))});"
+    )
+    page = visitor.window()
+    page.wait_for_function("Boolean(darkroom.form?.get?.().prompt)")
+    form = page.evaluate("darkroom.form.get()")
+    assert (form["prompt"], form["init_image.strength"], form["init_image.outpaint.left"]) == ("a barn", "0.35", "64")
+    assert form["mask.blur"] == "11"
+    (control,), (ip_adapter,) = form["controls"], form["ip_adapters"]
+    assert (control["start"], control["end"], control["control_type"]) == ("0.1", "0.9", "pose")
+    assert (ip_adapter["start"], ip_adapter["weight"]) == ("0.2", "0.6")
+    assert not {"begin", "shows"} & {*control, *ip_adapter}
+    assert not [name for name in form if name.startswith("start.")] and "references" not in form

@@ -1,5 +1,6 @@
 """What may happen to the database file, and what the studio makes of it (F05, F22, F25)."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -94,6 +95,35 @@ def test_a_file_of_an_older_version_is_brought_up(path: Path, monkeypatch: pytes
     database.open()
     assert database.value("SELECT COUNT(*) FROM later") == 0 and not database.is_new
     assert database.value("SELECT COUNT(*) FROM model_rates") == 200
+    database.close()
+
+
+def test_a_file_with_the_names_of_before_keeps_favorites_jobs_and_uploads(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "MIGRATIONS", MIGRATIONS[:6])
+    old = Database(path)
+    old.open()
+    recipe = {"prompt": 'a "type":"paint" sign', "start": {"image": {"sha256": "0" * 64}}}
+    task = json.dumps({"recipe": recipe, "type": "paint"}, separators=(",", ":"))
+    old.write(
+        "INSERT INTO jobs (id, owner, window, state, task, cost, rank, created_at) VALUES ('j', 'me', 'w', 'queued', ?, 1, 1, 1)",
+        (task,),
+    )
+    old.write(
+        "INSERT INTO images (id, path, created_at, width, height, recipe, job_id, job_image, owner_key, favourite) "
+        "VALUES ('i', 'p', 1, 8, 8, '{}', 'j', 0, 'k', 1)"
+    )
+    old.write("INSERT INTO input_owners VALUES ('sha', 'k')")
+    old.close()
+    monkeypatch.undo()
+    database = Database(path)
+    database.open()
+    assert not database.is_new and database.value("PRAGMA user_version") == len(MIGRATIONS)
+    assert database.value("SELECT favorite FROM images WHERE id = 'i'") == 1
+    assert database.value("SELECT session FROM jobs WHERE id = 'j'") == "w"
+    assert json.loads(database.value("SELECT task FROM jobs")) == {"recipe": recipe, "type": "generate"}
+    assert database.value("SELECT owner_key FROM upload_owners WHERE sha256 = 'sha'") == "k"
     database.close()
 
 
