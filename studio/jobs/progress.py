@@ -14,7 +14,7 @@ _STEPS_REMEMBERED = 9
 class Progress:
     """A moment of a job: image and step as in contract.events.Step; left_s None until three steps are known.
 
-    An model task has no steps; a download has bytes.
+    A model task has no steps; a download has bytes.
     """
 
     image: int = 0

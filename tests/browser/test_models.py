@@ -146,7 +146,7 @@ def test_a_model_is_deleted_only_after_it_was_asked_for_in_place(visit_models: V
     expect(page.get_by_role("alert").filter(has_text="part of Darkroom")).to_be_visible()
 
 
-def test_an_catalog_model_is_downloaded_with_its_progress_and_then_is_here(
+def test_a_catalog_model_is_downloaded_with_its_progress_and_then_is_here(
     visit_models: Visit, own_site: Site, hub: HubHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_task, "pinned_sha256", lambda repository, path: "")  # the hub's is not the real file

@@ -131,7 +131,7 @@ def test_a_picture_from_outside_is_enlarged_without_a_parent(visitor: Visitor, t
     assert isinstance(task, Upscale) and task.parent is None
 
 
-def test_a_dropped_picture_catalog_models_two_halves(visitor: Visitor) -> None:
+def test_a_dropped_picture_offers_two_halves(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate(_DROP, [list(picture_bytes()), ".result-pane", ".half[data-act=start]"])
     expect(page.get_by_role("tab", name="Image to image")).to_have_attribute("aria-selected", "true")

@@ -23,12 +23,12 @@ A, B = (ModelRef(name=name, family="sd1") for name in "ab")
     ],
     ids=task_json,
 )
-def test_an_model_task_survives_json_and_makes_no_picture(task: Task) -> None:
+def test_a_model_task_survives_json_and_makes_no_picture(task: Task) -> None:
     assert TASK.validate_json(task_json(task)) == task
     assert (task.picture_count, task.images) == (0, ())
 
 
-def test_each_kind_of_work_has_its_queue_name() -> None:
+def test_each_kind_of_work_has_its_queue() -> None:
     assert Generate(recipe=recipe()).queue_name == "engine"
     assert Download(source="a/b").queue_name == "network"
     assert Convert(model="old").queue_name == Merge(name="m", a=A, b=B).queue_name == "disk"

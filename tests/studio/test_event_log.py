@@ -125,7 +125,7 @@ def _is_last_preview(steps: list[events.Step], newest: events.Step) -> bool:
 
 @settings(max_examples=100, deadline=None)
 @given(job_events(), st.data())
-def test_a_event_log_built_again_goes_on_where_a_follower_stopped(said: list[JobEvent], data: st.DataObject) -> None:
+def test_an_event_log_built_again_goes_on_where_a_follower_stopped(said: list[JobEvent], data: st.DataObject) -> None:
     event_log = EventLog("j", 5000)
     for event in said:
         event_log.append(event)
@@ -170,7 +170,7 @@ def test_nothing_follows_an_ending() -> None:
     assert [e.type for e in event_log.since(0).events] == ["queued", "cancelled"]
 
 
-def test_a_cursor_of_a_event_log_that_is_no_more_starts_from_the_beginning() -> None:
+def test_a_cursor_of_an_event_log_that_is_no_more_starts_from_the_beginning() -> None:
     event_log = EventLog("j")
     event_log.append(events.Queued(job_id="j", at=0.0, position=0))
     assert len(event_log.since(10**15).events) == 1

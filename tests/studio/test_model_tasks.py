@@ -58,7 +58,7 @@ def test_a_download_is_a_job_with_progress_and_an_end(studio: Studio, hub: HubHe
     assert (row.type, row.prompt, row.state, row.image_ids) == ("download", "Download a.safetensors", "done", ())
 
 
-def test_painting_waits_for_no_download_and_positions_are_of_the_queue_name(studio: Studio, hub: HubHere) -> None:
+def test_painting_waits_for_no_download_and_positions_are_of_the_queue(studio: Studio, hub: HubHere) -> None:
     first = hold(studio, hub)
     second = studio.model_tasks.download(task("b"), ME)
     assert second.position == 1
