@@ -45,7 +45,7 @@ class Subject:
         uses = (
             ()
             if weight is None
-            else (LoraUse(model=self.lora.ref.model_copy(update={"family": "sd1"}), weight=weight),)
+            else (LoraUse(model=self.lora.ref.model_copy(update={"family": self.model.ref.family}), weight=weight),)
         )
         recipe = Recipe(
             prompt="a red barn",

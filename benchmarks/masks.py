@@ -14,7 +14,7 @@ from catalog.models import ModelEntry
 from contract.recipe import Recipe
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
-from engine.families.family import predict_with
+from engine.families.unet import predict_with
 from engine.images.init_latents import InitLatents, first_step
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of

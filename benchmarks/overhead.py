@@ -26,7 +26,7 @@ from contract.work import WorkDone, WorkItem, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.engine import Engine, EngineOptions
-from engine.families.family import predict_with
+from engine.families.unet import predict_with
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import Controls, denoise

@@ -99,7 +99,8 @@ class Soaker:
 
     def _wear(self, entry: ModelEntry, bundle: Bundle, loras: tuple[tuple[ModelEntry, float], ...]) -> None:
         uses = tuple(
-            LoraUse(model=lora.ref.model_copy(update={"family": "sd1"}), weight=weight) for lora, weight in loras
+            LoraUse(model=lora.ref.model_copy(update={"family": entry.ref.family}), weight=weight)
+            for lora, weight in loras
         )
         recipe = Recipe(
             prompt="",

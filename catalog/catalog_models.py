@@ -1,13 +1,14 @@
 """Openly available models that are worth having first: what each is, its license, its size, where it comes from.
 
 A short list on purpose. Sizes are about right; a download goes by what the hub says, and by the checksums here
-where they are known. Which families can be run is in `families.py`.
+where they are known. Which families can be run, `families/` says.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from catalog.families import sd1, sd3, sdxl
 from catalog.preprocessors import PREPROCESSORS
 from contract.model_tasks import Download
 
@@ -17,7 +18,7 @@ class CatalogModel:
     """A model to get.
 
     Attributes:
-        family: As in `families.py`; empty where it serves all.
+        family: The id of a family; empty where it serves all.
         license: Its name; `terms` says in a few words what it asks.
         is_gated: The hub gives it only to those who accepted the license there.
     """
@@ -42,7 +43,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "sd15",
         "Stable Diffusion 1.5",
         "The classic of 512 × 512; most LoRAs and ControlNets are for it.",
-        "sd1",
+        sd1.FAMILY.id,
         "CreativeML Open RAIL-M",
         _RAIL,
         4_265_146_304,
@@ -52,7 +53,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "sdxl",
         "SDXL base 1.0",
         "Large pictures, 1024 × 1024; wants a graphics card of 8 GB.",
-        "sdxl",
+        sdxl.FAMILY.id,
         "CreativeML Open RAIL++-M",
         _RAIL,
         6_938_078_334,
@@ -62,7 +63,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "sdxl-turbo",
         "SDXL Turbo",
         "SDXL in 1 to 4 steps at guidance 1.",
-        "sdxl",
+        sdxl.FAMILY.id,
         "Stability AI Community License",
         "Free for research and small business; register for commercial use.",
         6_938_081_905,
@@ -72,7 +73,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "sd35-medium",
         "SD 3.5 medium",
         "A newer kind of model, without its text encoders.",
-        "sd3",
+        sd3.FAMILY.id,
         "Stability AI Community License",
         "Free below a million dollars of revenue a year; accept it on its page.",
         5_107_000_000,
@@ -83,7 +84,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "lcm-lora-sd15",
         "LCM LoRA for SD 1.5",
         "Pictures in 4 to 8 steps with the sampler LCM.",
-        "sd1",
+        sd1.FAMILY.id,
         "CreativeML Open RAIL++-M",
         _RAIL,
         134_621_556,
@@ -93,7 +94,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "lcm-lora-sdxl",
         "LCM LoRA for SDXL",
         "Pictures in 4 to 8 steps with the sampler LCM.",
-        "sdxl",
+        sdxl.FAMILY.id,
         "CreativeML Open RAIL++-M",
         _RAIL,
         393_855_224,
@@ -103,7 +104,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "vae-ft-mse",
         "VAE ft-MSE for SD 1.x",
         "Smoother faces and fine detail; chosen beside the checkpoint.",
-        "sd1",
+        sd1.FAMILY.id,
         "MIT",
         "Free for everything.",
         334_641_190,
@@ -115,7 +116,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "canny-sd15",
         "ControlNet Canny for SD 1.5",
         "Follows the edges of a picture.",
-        "sd1",
+        sd1.FAMILY.id,
         "CreativeML Open RAIL-M",
         _RAIL,
         722_600_000,
@@ -125,7 +126,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "depth-sd15",
         "ControlNet Depth for SD 1.5",
         "Follows what is near and far.",
-        "sd1",
+        sd1.FAMILY.id,
         "CreativeML Open RAIL-M",
         _RAIL,
         722_600_000,
@@ -135,7 +136,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "canny-sdxl",
         "ControlNet Canny for SDXL",
         "Follows the edges of a picture.",
-        "sdxl",
+        sdxl.FAMILY.id,
         "CreativeML Open RAIL++-M",
         _RAIL,
         2_502_139_136,
@@ -145,7 +146,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "depth-sdxl",
         "ControlNet Depth for SDXL",
         "Follows what is near and far.",
-        "sdxl",
+        sdxl.FAMILY.id,
         "CreativeML Open RAIL++-M",
         _RAIL,
         2_502_139_134,
@@ -155,7 +156,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         "ip-adapter-sd15",
         "IP-Adapter for SD 1.5",
         "A picture as part of the prompt; with the encoder it needs.",
-        "sd1",
+        sd1.FAMILY.id,
         "Apache 2.0",
         "Free for everything.",
         2_570_000_000,

@@ -16,7 +16,7 @@ from catalog.detect.entries import BUNDLED, ModelEntry, default_model, last_part
 from catalog.detect.file_models import FileFacts, describe_file, not_a_model, read_facts
 from catalog.detect.finding import Found, Walk, found_at
 from catalog.detect.folder_models import describe_folder, optional_components
-from catalog.detect.sniffed import Sniffed
+from catalog.families.sniffed import Sniffed
 from catalog.files.formats import PICKLES
 from contract.values import ModelKind, ModelRef
 

@@ -44,6 +44,7 @@ from engine.device.devices import DeviceChoice, choose_device, device_bytes, fre
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
+from engine.families import check_families
 from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
@@ -127,6 +128,7 @@ class Engine:
     """
 
     def __init__(self, options: EngineOptions = EngineOptions()) -> None:
+        check_families()
         device = choose_device(options.device, options.threads)
         self._probe: Probe | None = None
         if options.precision == "auto" and device.torch_device.type == "cpu":

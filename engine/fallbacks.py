@@ -37,7 +37,7 @@ def fallback_for(error: BaseException, plan: ImagePlan, models: ModelManager) ->
     if not is_out_of_memory(error):
         return None
     notice = with_less_memory(error, plan.bundle, models)
-    if notice is None and slice_attention(plan.bundle.onload("unet")):
+    if notice is None and slice_attention(plan.bundle.onload(plan.bundle.family.facts.denoiser)):
         notice = _less_memory_notice(plan.bundle, "attention is computed in slices")
     return None if notice is None else (plan, "less_memory", notice)
 

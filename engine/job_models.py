@@ -135,7 +135,7 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
         return
     with models.lease(*locate(recipe.vae, recipe, work_item.model_paths)) as loaded:
         theirs = loaded.onload("vae").config.latent_channels
-        ours = FAMILIES[own.ref.family].latent_channels
+        ours = FAMILIES[own.ref.family].latents.channels
         if theirs != ours:
             raise InvalidRecipe(
                 f"The VAE {recipe.vae.name} reads latents of {theirs} channels; {own.ref.name} makes {ours}.",

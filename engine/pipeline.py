@@ -21,7 +21,6 @@ from contract.work import RawImage
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
 from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
-from engine.families.family import predict_with
 from engine.images.depth import depth_of
 from engine.images.image_io import as_image, as_raw
 from engine.images.init_latents import (
@@ -257,7 +256,7 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
-    unet = predict_with(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32)
+    unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32)
     predict = with_channels(unet, plan.channels)
     return denoise(
         lambda _: predict,
@@ -287,6 +286,6 @@ def sampling_of(recipe: Recipe, bundle: Bundle) -> Sampling:
 
 def first_noise(recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
     """The noise that an image begins with: (1, C, h, w), float32, on the CPU whatever the device."""
-    family = FAMILIES[recipe.model.family]
-    height, width = recipe.height // family.vae_factor, recipe.width // family.vae_factor
-    return torch.randn(1, family.latent_channels, height, width, generator=generator)
+    latents = FAMILIES[recipe.model.family].latents
+    height, width = recipe.height // latents.factor, recipe.width // latents.factor
+    return torch.randn(1, latents.channels, height, width, generator=generator)

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from catalog.families import sd1
 from training.drawing.captions import vocabulary
 from training.models import new_scheduler
 
@@ -18,7 +19,7 @@ _CATALOG = {
         "Soft painted scenes: landscapes at any time of day, and seventy things in them. "
         "Trained by Darkroom itself on pictures it drew."
     ),
-    "family": "sd1",
+    "family": sd1.FAMILY.id,
     "sizes": {"square": [128, 128], "wide": [160, 96], "tall": [96, 160]},
     "defaults": {
         "sampler": "ddim",

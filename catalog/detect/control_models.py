@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog.detect.sniffed import WIDTHS, Sniffed, refused_family
-from catalog.detect.tensor_names import first_shape, first_width, has_fragment, has_prefix, has_suffix
-from catalog.families import FAMILIES
+from catalog.families import (
+    FAMILIES,
+    KNOWN,
+    OLDEST,
+    family_of_width,
+    family_with_size_inputs,
+    label_of,
+    refused_family,
+)
+from catalog.families.sniffed import Sniffed
 from catalog.files.folders import fingerprint, read_json, settings_of
 from catalog.files.headers import TensorInfo, read_header
 from catalog.files.plain_text import printable
+from catalog.files.tensor_names import first_shape, first_width, has_fragment, has_prefix, has_suffix
 from catalog.files.weights import weights_files
 from catalog.preprocessors import find_preprocessor, get_preprocessor
 from contract.errors import InvalidRecipe, ModelProblem
@@ -46,11 +54,9 @@ _T2I_ADAPTER_FIRST_LAYERS = (
     "adapter.conv_in.weight",
     "adapter.body.0.in_conv.weight",
 )
-# Input channels of a T2I-Adapter's first layer, which takes pixels unshuffled by 8 or (SDXL) 16 -> family.
-_UNSHUFFLED_CHANNELS: Mapping[int, str] = {8**2: "sd1", 3 * 8**2: "sd1", 16**2: "sdxl", 3 * 16**2: "sdxl"}
 _OTHER_CONTROLS = ("lllite_", "controlnet_blocks.")
 _PICTURE_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
-_SDXL_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
+_DEEP_LAYERS = 60  # SDXL has 70 cross-attentions, SD 1.x and 2.x 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +107,18 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
     kind = kind_of_file(header)
     if kind is None:
         return None
-    if has_prefix(header, "double_blocks."):
-        return refused_family(kind, "flux")
+    for candidate in KNOWN.values():
+        if candidate.claims_control is not None and candidate.claims_control(header):
+            return refused_family(kind, candidate.id)
     if has_prefix(header, "controlnet_blocks."):
-        if "time_text_embed.text_embedder.linear_1.weight" not in header:
-            return refused_family(kind, "unknown")
-        return refused_family(kind, "flux" if "controlnet_x_embedder.weight" in header else "sd3")
+        return refused_family(kind, "unknown")
     try:
         if kind == "controlnet":
             return _sniff_controlnet(header)
         if kind == "ip_adapter":
             return Sniffed(kind, _ip_adapter_family(header))
         first = first_shape(header, *_T2I_ADAPTER_FIRST_LAYERS)
-        family = _UNSHUFFLED_CHANNELS.get(first[1]) if len(first) == 4 else None
+        family = _t2i_adapter_family(first[1]) if len(first) == 4 else None
         if family is None or has_fragment(header, ".down_opt."):
             raise ModelProblem(
                 "It is a T2I-Adapter of a kind that is not known.",
@@ -149,7 +154,10 @@ def read_control_model(path: Path) -> ControlModel:
     if kind is None:
         raise ModelProblem("Its config.json names no model that is known.", "Use a ControlNet or a T2I-Adapter.")
     if kind == "t2i_adapter":
-        family = "sdxl" if config.get("adapter_type") == "full_adapter_xl" else "sd1"
+        family = OLDEST
+        for name, facts in FAMILIES.items():
+            if facts.t2i_adapter is not None and facts.t2i_adapter.full_type == config.get("adapter_type"):
+                family = name
     else:
         family = _family_of_controlnet(config)
     control_type: tuple[str, ...] = ()
@@ -167,9 +175,19 @@ def _family_of_controlnet(config: Mapping[str, Any]) -> str:
             "Use another one.",
         )
     if config.get("addition_embed_type") == "text_time":
-        return "sdxl"
-    width = config.get("cross_attention_dim")
-    return WIDTHS.get(width, "sd1") if isinstance(width, int) else "sd1"
+        return family_with_size_inputs()
+    return family_of_width(config.get("cross_attention_dim")) or OLDEST
+
+
+def _t2i_adapter_family(channels: int) -> str | None:
+    """By the input channels of its first layer, which takes unshuffled pixels, gray or in color."""
+    for name, facts in FAMILIES.items():
+        if facts.t2i_adapter is not None and channels in (
+            facts.t2i_adapter.downscale**2,
+            3 * facts.t2i_adapter.downscale**2,
+        ):
+            return name
+    return None
 
 
 def _sniff_controlnet(header: Mapping[str, TensorInfo]) -> Sniffed:
@@ -185,9 +203,9 @@ def _sniff_controlnet(header: Mapping[str, TensorInfo]) -> Sniffed:
             "Use its diffusers version.",
         )
     if "add_embedding.linear_1.weight" in header:
-        family = "sdxl"
+        family = family_with_size_inputs()
     else:
-        family = WIDTHS.get(first_width(header, "attn2.to_k.weight"), "sd1")
+        family = family_of_width(first_width(header, "attn2.to_k.weight")) or OLDEST
     types = first_shape(header, "task_embedding")
     control_type = UNION_CONTROL_TYPES[: types[0]] if types else ()
     return Sniffed("controlnet", family, control_type=control_type)
@@ -203,9 +221,10 @@ def _ip_adapter_family(header: Mapping[str, TensorInfo]) -> str:
             "Use an IP-Adapter without “faceid” in its name.",
         )
     shape = keys[0].shape
-    if len(shape) == 2 and shape[1] in WIDTHS:
-        return WIDTHS[shape[1]]
-    return "sdxl" if len(keys) >= _SDXL_LAYERS else "sd1"
+    by_width = family_of_width(shape[1]) if len(shape) == 2 else None
+    if by_width is not None:
+        return by_width
+    return family_with_size_inputs() if len(keys) >= _DEEP_LAYERS else OLDEST
 
 
 def image_encoder_of(adapter: Path) -> Path:
@@ -250,8 +269,7 @@ def refuse_other_family(control: ModelRef, checkpoint: ModelRef, field: str = ""
     """
     if control.family == checkpoint.family:
         return
-    theirs = FAMILIES[control.family].label if control.family in FAMILIES else control.family
-    ours = FAMILIES[checkpoint.family].label if checkpoint.family in FAMILIES else checkpoint.family
+    theirs, ours = label_of(control.family), label_of(checkpoint.family)
     label = LABELS.get(control.kind, "Model")
     if not field:
         field = "ip_adapters.model" if control.kind == "ip_adapter" else "controls.model"

@@ -51,7 +51,7 @@ class ModelEntry:
         has_vae: False of a checkpoint file without a VAE inside.
         zero_snr: Trained to zero terminal signal-to-noise ratio.
         prediction: The prediction that a checkpoint file names: "epsilon", "v_prediction", or "" (none:
-            `families.usual_prediction`). A folder's is in its scheduler's configuration.
+            `Family.usual_prediction`). A folder's is in its scheduler's configuration.
         variant: The input of a checkpoint: "text", "inpaint" (text, or a picture and a mask), "edit"
             (a picture and an instruction: InstructPix2Pix), "depth" (a picture and its depth).
         detail: More about its kind, in words: "LoCon", "SD 3.5 medium".

@@ -12,8 +12,8 @@ from catalog.detect.entries import KIND_LABELS, ModelEntry, folder_part, last_pa
 from catalog.detect.finding import Found
 from catalog.detect.folder_models import describe_control
 from catalog.detect.sniff import sniff
-from catalog.detect.sniffed import Sniffed
-from catalog.families import FAMILIES, usual_for
+from catalog.families import FAMILIES
+from catalog.families.sniffed import Sniffed
 from catalog.files.folders import fingerprint, settings_of
 from catalog.files.formats import PICKLE, PICKLES, Format, format_of, start_of
 from catalog.files.headers import UnreadableModel, read_whole_header
@@ -121,7 +121,7 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
         hint=sniffed.hint,
     )
     if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
-        sizes, defaults = usual_for(sniffed.family, sniffed.variant, sniffed.prediction)
+        sizes, defaults = FAMILIES[sniffed.family].usual_for(sniffed.variant, sniffed.prediction)
         entry = replace(entry, sizes=sizes, defaults=defaults)
     return _with_facts(entry, found, facts)
 

@@ -10,23 +10,17 @@ from pathlib import Path
 from catalog.detect.control_models import control_kind, read_control_model
 from catalog.detect.entries import ModelEntry, folder_part, last_part
 from catalog.detect.finding import Found, is_vae_folder
+from catalog.detect.own_settings import read_own_settings
 from catalog.detect.pipelines import Pipeline, number_of, variant_of
-from catalog.families import FAMILIES
+from catalog.families import FAMILIES, vae_family
 from catalog.files.folders import fingerprint, read_json, settings_of
-from catalog.files.own_settings import read_own_settings
 from catalog.files.weights import weights_files
 from contract.errors import ModelProblem
 from contract.values import ModelKind, ModelRef
 
-_WEIGHT_COMPONENTS = {
-    "sd1": ("unet", "vae", "text_encoder"),
-    "sd2": ("unet", "vae", "text_encoder"),
-    "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
-}
 _OPTIONAL_COMPONENTS = ("depth_estimator",)
 _VAE_CHANNELS = 4
 _LEAST_TOKENS, _MOST_TOKENS = 8, 77
-_SDXL_SCALING = 0.13025  # of the latents: the one thing by which SDXL's VAE differs in its configuration
 
 
 def describe_folder(found: Found) -> ModelEntry:
@@ -87,7 +81,7 @@ def _describe_vae(found: Found) -> ModelEntry:
     ref = ModelRef(
         kind="vae",
         name=found.name,
-        family="sdxl" if config.get("scaling_factor") == _SDXL_SCALING else "sd",
+        family=vae_family(config.get("scaling_factor")),
         fingerprint=fingerprint(found.path, weights, settings_of(found.path, "vae")),
     )
     return ModelEntry(ref, found.path, title=last_part(found.name), size_bytes=_size(weights))
@@ -108,7 +102,7 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
     family = pipeline.family(width if isinstance(width, int) else 0)
     is_zero_snr = read_json(folder / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr") is True
     weights: list[Path] = []
-    for component in (*_WEIGHT_COMPONENTS[family], *optional_components(folder)):
+    for component in (*FAMILIES[family].components, *optional_components(folder)):
         weights += weights_files(folder / component)
     facts = FAMILIES[family]
     own = read_own_settings(folder, facts.defaults, facts.sizes, zero_snr=is_zero_snr)

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from catalog.detect.lora_names import LoraPlace, cut, other_kind, place_of
-from catalog.detect.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
-from catalog.detect.tensor_names import Tensors, has_fragment
+from catalog.families import FAMILIES, KNOWN, family_named, family_of_width, refused_family
+from catalog.families.sniffed import Sniffed
+from catalog.files.tensor_names import Tensors, has_fragment
 
 _FULL_DIFFERENCE = "full difference"
 # The role of a tensor -> the form of the file. Alpha, bias and lengths are in all of them.
@@ -38,25 +39,8 @@ _NORMS = (".w_norm", ".b_norm")
 _UNET_WORDS = ("down_blocks_", "up_blocks_", "mid_block_", "input_blocks_", "output_blocks_", "middle_block_")
 _CROSS_ATTENTION = ("attn2_to_k", "attn2_to_v")
 _DEEPER = re.compile(r"transformer_blocks_[1-9]")
-_FAMILY_BY_METADATA: Mapping[str, str] = MappingProxyType(
-    {  # beginnings of ss_base_model_version and modelspec.architecture
-        "sd_v1": "sd1",
-        "stable-diffusion-v1": "sd1",
-        "sd_v2": "sd2",
-        "stable-diffusion-v2": "sd2",
-        "sdxl_refiner": "sdxl_refiner",
-        "stable-diffusion-xl-v1-refiner": "sdxl_refiner",
-        "sdxl": "sdxl",
-        "stable-diffusion-xl": "sdxl",
-        "sd3": "sd3",
-        "stable-diffusion-3": "sd3",
-        "flux": "flux",
-    }
-)
 _JOINT_ATTENTION = ("attn_to_q", "attn_to_k", "attn_add_q_proj")
 _TEXT_ENCODER_LAYERS = ("_q_proj", "_k_proj", "_v_proj", "_mlp_fc1")
-_FLUX_WIDTH = 3072
-_SD3_WIDTHS = (1536, 2432)
 
 
 class LoraLayer(NamedTuple):
@@ -92,7 +76,7 @@ def sniff_lora(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
         return None
     layers = tuple(_layers(tensors, stems_and_roles, unsupported))
     family = _family(layers, metadata)
-    if family in REFUSED_FAMILIES:
+    if family in KNOWN and not KNOWN[family].runs:
         return refused_family("lora", family)
     if family == "unknown":
         is_known = _is_of_unet(layers) or any(layer.place.part.startswith("text_encoder") for layer in layers)
@@ -160,18 +144,19 @@ def _family(layers: tuple[LoraLayer, ...], metadata: Mapping[str, str]) -> str:
         return family
     for layer in layers:
         # Keys and values of cross-attentions take the prompt's embeddings, whose width is the family's.
-        if layer.name.endswith(_CROSS_ATTENTION) and layer.width in WIDTHS:
-            return WIDTHS[layer.width]
+        if layer.name.endswith(_CROSS_ATTENTION):
+            by_width = family_of_width(layer.width)
+            if by_width is not None:
+                return by_width
     return _structural_family(layers) or family_by_metadata(metadata) or "unknown"
 
 
 def _transformer_family(layers: tuple[LoraLayer, ...]) -> str | None:
-    """SD 3, Flux, or one that is not known; None for a U-Net's LoRA."""
+    """The family of a transformer's LoRA, or "unknown"; None for a U-Net's."""
     names = [layer.name for layer in layers]
-    if has_fragment(names, "joint_blocks_"):
-        return "sd3"
-    if has_fragment(names, "single_transformer_blocks_", "double_blocks_", "single_blocks_"):
-        return "flux"
+    for family in KNOWN.values():
+        if has_fragment(names, *family.transformer_lora.fragments):
+            return family.id
     if _is_of_unet(layers):
         return None
     in_blocks = [layer for layer in layers if "transformer_blocks_" in layer.name]
@@ -180,40 +165,44 @@ def _transformer_family(layers: tuple[LoraLayer, ...]) -> str | None:
     if has_fragment((layer.name for layer in in_blocks), "img_mlp", "img_mod", "_attn1_"):
         return "unknown"
     widths = {layer.width for layer in in_blocks if layer.name.endswith(_JOINT_ATTENTION)}
-    if widths & set(_SD3_WIDTHS):
-        return "sd3"
-    return "flux" if _FLUX_WIDTH in widths else "unknown"
+    for family in KNOWN.values():
+        if widths & set(family.transformer_lora.widths):
+            return family.id
+    return "unknown"
 
 
 def _structural_family(layers: tuple[LoraLayer, ...]) -> str | None:
     """By what only one family has: two text encoders, deep attentions, the kind of projection before attentions."""
-    if any(layer.place.part == "text_encoder_2" for layer in layers):
-        return "sdxl"
-    projection: tuple[int, ...] = ()
-    for layer in layers:
-        if _is_of_unet([layer]):
-            if _DEEPER.search(layer.name):
-                return "sdxl"
-            if not projection and layer.name.endswith("_proj_in"):
-                projection = layer.shape
-    if projection:
-        return "sd1" if len(projection) == 4 else "sd2"
+    families = FAMILIES.values()
+    has_two_encoders = any(layer.place.part == "text_encoder_2" for layer in layers)
+    in_unet = [layer for layer in layers if _is_of_unet([layer])]
+    is_deep = any(_DEEPER.search(layer.name) for layer in in_unet)
+    projections = [layer.shape for layer in in_unet if layer.name.endswith("_proj_in") and layer.shape]
     text_widths = set()
     for layer in layers:
         # The first of two text encoders (lora_te1_) is the same in SDXL, SD 3 and Flux.
         is_alone = layer.place.part == "text_encoder" and not layer.place.is_first_of_several
         if is_alone and layer.name.endswith(_TEXT_ENCODER_LAYERS):
             text_widths.add(layer.width)
-    if 768 in text_widths:
-        return "sd1"
-    return "sd2" if 1024 in text_widths else None
+    for family in families:
+        if has_two_encoders and len(family.text_encoders) > 1:
+            return family.id
+    for family in families:
+        if is_deep and family.unet is not None and family.unet.is_deep:
+            return family.id
+    for family in families:
+        if projections and family.unet is not None and len(projections[0]) == family.unet.proj_in_dimensions:
+            return family.id
+    for family in families:
+        if len(family.text_encoders) == 1 and family.embedding_width in text_widths:
+            return family.id
+    return None
 
 
 def family_by_metadata(metadata: Mapping[str, str]) -> str | None:
     """The family that the metadata names; the longest beginning that fits counts."""
     for key in ("ss_base_model_version", "modelspec.architecture"):
-        version = metadata.get(key, "").lower()
-        fitting = [start for start in _FAMILY_BY_METADATA if version.startswith(start)]
-        if fitting:
-            return _FAMILY_BY_METADATA[max(fitting, key=len)]
+        family = family_named(metadata.get(key, ""))
+        if family is not None:
+            return family
     return None

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from catalog.detect.sniff import VARIANTS
-from catalog.detect.sniffed import Sniffed, refused_family
+from catalog.families import FAMILIES, KNOWN, families_that_run, families_with_encoders, refused_family
+from catalog.families.ldm_checkpoints import VARIANTS
+from catalog.families.sniffed import Sniffed
 from catalog.files.plain_text import printable
 from contract.errors import ModelProblem
 
 _CHANNELS = "4 (text), 9 (inpainting), 8 (editing) and 5 (depth)"
-_TRANSFORMERS: Mapping[str, str] = MappingProxyType({"SD3Transformer2DModel": "sd3", "FluxTransformer2DModel": "flux"})
 # Beginnings of the names of pipelines -> what they are; the longest that fits counts. Ours begin with
 # StableDiffusionPipeline, StableDiffusionXL and the like, and are told by their parts.
 _OTHER_PIPELINES: Mapping[str, str] = MappingProxyType(
@@ -62,8 +62,6 @@ _OTHER_PIPELINES: Mapping[str, str] = MappingProxyType(
         "StableDiffusionGLIGEN": "GLIGEN",
         "StableDiffusionLatentUpscale": "an upscaler of latents (SD x2)",
         "StableDiffusionUpscale": "an upscaling model (SD x4)",
-        "StableDiffusion3": "SD 3",
-        "Flux": "Flux",
         "StableUnCLIP": "SD 2.x unCLIP",
         "StableDiffusionImageVariation": "a model of variations without text",
         "StableVideoDiffusion": "Stable Video Diffusion",
@@ -106,31 +104,39 @@ class Pipeline:
     def refused(self) -> Sniffed | None:
         """Why a pipeline of this kind isn't run; None for one that may be."""
         transformer = self.parts.get("transformer")
-        if transformer is not None and transformer in _TRANSFORMERS:
-            return refused_family("checkpoint", _TRANSFORMERS[transformer])
-        fitting = [start for start in _OTHER_PIPELINES if self.class_name.startswith(start)]
-        if not fitting:
-            return None if transformer is None else refused_family("checkpoint", "unknown")
-        what = _OTHER_PIPELINES[max(fitting, key=len)]
-        family = {"SD 3": "sd3", "Flux": "flux"}.get(what, "unknown")
-        return Sniffed(
-            "checkpoint",
-            family,
-            problem=f"It is {what}, which Darkroom can't run.",
-            hint="Use an SD 1.x, SD 2.x or SDXL model.",
-        )
+        named = [start for start in _OTHER_PIPELINES if self.class_name.startswith(start)]
+        for family in KNOWN.values():
+            if family.runs:
+                continue
+            is_its_pipeline = family.pipeline and self.class_name.startswith(family.pipeline)
+            if is_its_pipeline or (transformer and transformer == family.transformer):
+                return refused_family("checkpoint", family.id)
+        if named:
+            return Sniffed(
+                "checkpoint",
+                "unknown",
+                problem=f"It is {_OTHER_PIPELINES[max(named, key=len)]}, which Darkroom can't run.",
+                hint=f"Use an {families_that_run()} model.",
+            )
+        runs = {family.transformer for family in KNOWN.values() if family.runs}
+        return None if transformer is None or transformer in runs else refused_family("checkpoint", "unknown")
 
     def family(self, width: int) -> str:
         """The family by the parts. `width`: of the U-Net's cross-attentions.
 
         Raises:
-            ModelProblem: it is an SDXL refiner.
+            ModelProblem: it is of a family that doesn't run, or its text encoders are of none.
         """
-        if "text_encoder_2" in self.parts and "text_encoder" in self.parts:
-            return "sdxl"
-        if "text_encoder_2" in self.parts:
-            raise ModelProblem("It is an SDXL refiner, which can't start a picture.", "Use an SDXL base.")
-        return "sd2" if width == 1024 else "sd1"
+        encoders = {part for part in self.parts if part.startswith("text_encoder")}
+        fitting = families_with_encoders(encoders) or list(FAMILIES.values())
+        family = fitting[0]
+        for candidate in fitting:
+            if candidate.unet is not None and candidate.unet.prompt_width == width:
+                family = candidate
+        if not family.runs:
+            refused = refused_family("checkpoint", family.id)
+            raise ModelProblem(refused.problem, refused.hint)
+        return family.id
 
 
 def variant_of(unet: Mapping[str, object]) -> str:

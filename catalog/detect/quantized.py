@@ -8,8 +8,8 @@ writes them (`scale_weight`, with a tensor `scaled_fp8` as a mark; later `weight
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from catalog.detect.tensor_names import Tensors
 from catalog.files.headers import TensorInfo
+from catalog.files.tensor_names import Tensors
 
 _WEIGHT = ".weight"
 _SCALES = (".scale_weight", ".weight_scale")  # of a layer, beside its weight

@@ -1,7 +1,6 @@
 """What a safetensors file is, by its header alone: kind, family, variant, prediction. Its name never counts.
 
-Names and shapes of tensors decide; metadata counts only where they leave it open. A width that is a family's decides;
-for other widths the structure does, so that small models of the same build are recognized too.
+Checkpoints are claimed by their families (`catalog/families/`).
 LoRAs are in `lora_headers.py`, ControlNets and adapters in `control_models.py`, upscalers in `upscalers.py`.
 """
 
@@ -15,13 +14,13 @@ from catalog.detect.embedding_names import vector_tensors
 from catalog.detect.lora_headers import family_by_metadata, sniff_lora
 from catalog.detect.other_models import other_model
 from catalog.detect.quantized import other_quantization, without_companions
-from catalog.detect.sniffed import REFUSED_FAMILIES, WIDTHS, Sniffed, refused_family
-from catalog.detect.tensor_names import Tensors, first_width, has_fragment, has_prefix, has_suffix
-from catalog.families import usual_prediction
+from catalog.families import FAMILIES, KNOWN, SHARED_VAE, families_that_run, refused_family
+from catalog.families.family import CheckpointHeader
+from catalog.families.ldm_checkpoints import UNET, VARIANTS, bare_unet, is_bare_unet, look_alike
+from catalog.families.sniffed import NotAMatch, Sniffed
+from catalog.files.tensor_names import Tensors, has_fragment, has_prefix, has_suffix
 from catalog.upscalers import is_upscaler
 
-UNET = "model.diffusion_model."  # prefix of the U-Net in files with original (LDM) keys
-VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
 # A layer of SD's autoencoder, by its original (LDM) or its diffusers name; other autoencoders have more.
 _VAE_LAYER = re.compile(
     r"(?:en|de)coder\.(?:conv_in|conv_out|norm_out|conv_norm_out"
@@ -40,21 +39,9 @@ _TEXT_ENCODERS = (
 )
 _IMAGE_ENCODERS = ("vision_model.embeddings.class_embedding", "visual.class_embedding")
 _HYPERNETWORK = re.compile(r"(\d{1,6})\.[01kv]\.linear\.\d+\.(?:weight|bias)")
-_SECOND_KEYS = frozenset({"clip_g", "text_encoders_1"})
-_EMBEDDING_KEYS = frozenset({"clip_l", "t5xxl", "text_encoders_0", "emb_params", "string_to_param.*"}) | _SECOND_KEYS
-_EMBEDDING_WIDTHS: Mapping[int, str] = MappingProxyType({768: "sd1", 1024: "sd2", 1280: "sdxl"})
+_EMBEDDING_KEYS = frozenset({"clip_l", "text_encoders_0", "emb_params", "string_to_param.*"})
 _MOST_TABLES = 8  # vectors for each text encoder, and what trainers keep beside them
 _MOST_VECTORS = 256
-_WHOLE_HINT = "Use a checkpoint that is whole."
-_CROSS_ATTENTION = "attn2.to_k.weight"
-# Without these a checkpoint can't run; a VAE can come from elsewhere.
-_TEXT_ENCODER_PREFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "sd1": ("cond_stage_model.transformer.",),
-        "sd2": ("cond_stage_model.model.transformer.",),
-        "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
-    }
-)
 
 
 def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) -> Sniffed:
@@ -67,7 +54,6 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
         sniff_control(tensors)
         or sniff_lora(tensors, metadata)
         or _sniff_checkpoint(tensors, metadata)
-        or _sniff_bare_unet(tensors)
         or _sniff_vae(tensors)
         or _sniff_embedding(tensors, metadata)
         or _sniff_hypernetwork(tensors)
@@ -85,55 +71,50 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
     return found
 
 
-# Checkpoints
-
-
 def _sniff_checkpoint(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed | None:
-    """A file with original (LDM) keys, which all single-file checkpoints have."""
-    if not has_prefix(tensors, UNET):
+    """A checkpoint, whole or its U-Net or transformer alone: each family is asked whether it is its own."""
+    is_bare = not has_prefix(tensors, UNET)
+    denoiser = tensors
+    if not is_bare:
+        denoiser = {name.removeprefix(UNET): info for name, info in tensors.items() if name.startswith(UNET)}
+    elif has_fragment(tensors, ".motion_modules."):
         return None
-    unet = {name.removeprefix(UNET): info for name, info in tensors.items() if name.startswith(UNET)}
-    transformer = _sniff_transformer(unet)
-    if transformer is not None:
-        return transformer
-    first = unet.get("input_blocks.0.0.weight")
+    encoders = [encoder.key_prefix for family in KNOWN.values() for encoder in family.text_encoders]
+    header = CheckpointHeader(
+        tensors,
+        metadata,
+        denoiser,
+        is_bare,
+        known_widths=frozenset(family.unet.prompt_width for family in KNOWN.values() if family.unet is not None),
+        encoder_prefixes=frozenset(prefix for prefix in encoders if has_prefix(tensors, prefix)),
+    )
+    other = other_model(tensors)
+    for family in KNOWN.values():
+        if other and family.unet is not None:
+            continue  # a look-alike that has a name of its own
+        try:
+            found = family.claim(family, header)
+        except NotAMatch:
+            continue
+        return found if family.runs or found.problem else refused_family("checkpoint", family.id, found.detail)
+    if is_bare:
+        if other:
+            return _refused(other)
+        return bare_unet("unknown") if is_bare_unet(tensors) else None
+    first = denoiser.get("input_blocks.0.0.weight")
     if first is None or len(first.shape) != 4:
-        return _refused(other_model(tensors) or "a diffusion model of a kind that is not known")
-    other = _near_unet(tensors, unet)
+        return _refused(other or "a diffusion model of a kind that is not known")
+    other = look_alike(tensors, denoiser)
     if other:
         return _refused(other)
-    channels = first.shape[1]
-    if channels not in VARIANTS:
+    if first.shape[1] not in VARIANTS:
         return Sniffed(
             "checkpoint",
-            problem=f"Its U-Net takes {channels} channels; known are 4 (text), "
+            problem=f"Its U-Net takes {first.shape[1]} channels; known are 4 (text), "
             "9 (inpainting), 8 (editing) and 5 (depth).",
             hint="Use another checkpoint.",
         )
-    family = _unet_family(tensors, unet)
-    if family in REFUSED_FAMILIES or family == "unknown":
-        return refused_family("checkpoint", family)
-    prediction, zero_snr = prediction_of(tensors, metadata)
-    # Only v-prediction has something to predict where there is no signal.
-    zero_snr = zero_snr and (prediction or usual_prediction(family, VARIANTS[channels])) == "v_prediction"
-    has_vae = "first_stage_model.decoder.conv_in.weight" in tensors
-    problem = ""
-    if not all(has_prefix(tensors, prefix) for prefix in _TEXT_ENCODER_PREFIXES[family]):
-        problem = "It has no text encoder inside."
-        if not has_vae:
-            problem = "It is a U-Net alone: it has no VAE and no text encoder."
-    elif prediction == "edm":
-        problem = "It predicts in EDM's way, which is not run here."
-    return Sniffed(
-        "checkpoint",
-        family,
-        VARIANTS[channels],
-        prediction,
-        zero_snr,
-        has_vae,
-        problem=problem,
-        hint=_WHOLE_HINT if problem else "",
-    )
+    return refused_family("checkpoint", "unknown")
 
 
 def _refused(what: str) -> Sniffed:
@@ -142,129 +123,8 @@ def _refused(what: str) -> Sniffed:
         "unknown",
         detail=what,
         problem=f"It is {what}, which Darkroom can't run.",
-        hint="Use an SD 1.x, SD 2.x or SDXL checkpoint.",
+        hint=f"Use an {families_that_run()} checkpoint.",
     )
-
-
-def _near_unet(tensors: Tensors, unet: Tensors) -> str:
-    """Names a U-Net that looks like one of ours and is not; "" for all others."""
-    if has_fragment(unet, ".time_stack.", ".time_mixer."):
-        return "a video model"
-    if "cc_projection.weight" in tensors:
-        return "a model of turned views (Zero123)"
-    if "label_emb.0.0.weight" in unet:
-        if has_prefix(tensors, "cond_stage_model.") or first_width(unet, _CROSS_ATTENTION) == 1024:
-            return "SD 2.x unCLIP"
-    if "label_emb.weight" in unet:
-        return "an upscaling model (SD x4)"
-    return ""
-
-
-def _unet_family(tensors: Tensors, unet: Tensors) -> str:
-    width = first_width(unet, _CROSS_ATTENTION)
-    by_width = WIDTHS.get(width)
-    if "label_emb.0.0.weight" in unet:
-        has_first = has_prefix(tensors, "conditioner.embedders.0.transformer.", "conditioner.embedders.1.")
-        if by_width == "sdxl_refiner" or (not has_first and has_prefix(tensors, "conditioner.embedders.0.model.")):
-            return "sdxl_refiner"
-        return "sdxl" if by_width in (None, "sdxl") else "unknown"
-    if width == 0:
-        return "unknown"
-    if has_prefix(tensors, "cond_stage_model.transformer."):
-        family = "sd1"
-    elif has_prefix(tensors, "cond_stage_model.model.transformer.resblocks."):
-        family = "sd2"
-    else:
-        family = by_width or "unknown"
-        for name, info in unet.items():
-            if by_width is None and name.endswith(".proj_in.weight"):
-                # SD 1.x leads into its attentions by convolutions, SD 2.x by linear layers.
-                family = {4: "sd1", 2: "sd2"}.get(len(info.shape), "unknown")
-                break
-    return family if by_width in (None, family) else "unknown"
-
-
-def prediction_of(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str, bool]:
-    """The prediction that the file names ("" where it names none), and whether it was trained to zero terminal SNR.
-
-    Source: marks that makers of v-prediction SDXL models add as empty tensors, EDM's statistics (CosXL,
-    Playground), modelspec and sd-scripts' metadata.
-    """
-    is_zero_snr = "ztsnr" in tensors or metadata.get("ss_zero_terminal_snr") == "True"
-    if "edm_mean" in tensors or "edm_vpred.sigma_max" in tensors:
-        return "edm", False
-    prediction_type = metadata.get("modelspec.prediction_type", "").lower()
-    architecture = metadata.get("modelspec.architecture", "")
-    is_v_by_metadata = prediction_type in ("v", "v_prediction") or metadata.get("ss_v_parameterization") == "True"
-    if "v_pred" in tensors or is_v_by_metadata:
-        return "v_prediction", is_zero_snr
-    if prediction_type == "epsilon" or "v2-512" in architecture:
-        return "epsilon", is_zero_snr
-    return ("v_prediction" if "768-v" in architecture else ""), is_zero_snr
-
-
-# Models in files of their own
-
-
-def _sniff_bare_unet(tensors: Tensors) -> Sniffed | None:
-    """A U-Net or transformer whose keys have no prefix: the other components are missing."""
-    transformer = _sniff_transformer(tensors)
-    if transformer is not None:
-        return transformer
-    if has_fragment(tensors, ".motion_modules."):
-        return None
-    label = other_model(tensors)
-    if label:
-        return _refused(label)
-    is_ldm = "input_blocks.0.0.weight" in tensors and has_prefix(tensors, "output_blocks.")
-    is_diffusers = (
-        "conv_in.weight" in tensors
-        and "time_embedding.linear_1.weight" in tensors
-        and has_prefix(tensors, "down_blocks.")
-        and has_prefix(tensors, "up_blocks.")
-    )
-    if not is_ldm and not is_diffusers:
-        return None
-    return Sniffed(
-        "checkpoint",
-        _bare_unet_family(tensors),
-        detail="U-Net",
-        problem="It is a U-Net alone: it has no VAE and no text encoder.",
-        hint=_WHOLE_HINT,
-    )
-
-
-def _bare_unet_family(unet: Tensors) -> str:
-    """Many other models are U-Nets too, so only a family's own widths and first layers count."""
-    family = WIDTHS.get(first_width(unet, _CROSS_ATTENTION), "unknown")
-    if has_fragment(unet, "temporal") or has_suffix(unet, "norm_q.weight"):
-        return "unknown"
-    first = unet.get("conv_in.weight") or unet.get("input_blocks.0.0.weight")
-    channels = first.shape[0] if first is not None and first.shape else 0
-    if channels != (384 if family == "sdxl_refiner" else 320):
-        return "unknown"
-    has_labels = "add_embedding.linear_1.weight" in unet or "label_emb.0.0.weight" in unet
-    return family if has_labels == family.startswith("sdxl") else "unknown"
-
-
-def _sniff_transformer(names: Tensors) -> Sniffed | None:
-    """SD 3 and Flux, by their original and by diffusers' names."""
-    if "joint_blocks.0.x_block.attn.qkv.weight" in names:
-        if "joint_blocks.0.x_block.attn.ln_q.weight" not in names:
-            return refused_family("checkpoint", "sd3", "SD 3")
-        blocks = len({name.split(".")[1] for name in names if name.startswith("joint_blocks.")})
-        return refused_family("checkpoint", "sd3", "SD 3.5 large" if blocks > 30 else "SD 3.5 medium")
-    has_pooled_projection = "time_text_embed.text_embedder.linear_1.weight" in names  # few other models do
-    if has_pooled_projection and "pos_embed.proj.weight" in names:
-        return refused_family("checkpoint", "sd3", "SD 3")
-    is_flux = "double_blocks.0.img_attn.qkv.weight" in names and "vector_in.in_layer.weight" in names
-    if not is_flux and has_pooled_projection and "x_embedder.weight" in names:
-        is_flux = has_prefix(names, "single_transformer_blocks.0.")
-    if is_flux:
-        has_guidance = "guidance_in.in_layer.weight" in names
-        has_guidance = has_guidance or has_prefix(names, "time_text_embed.guidance_embedder.")
-        return refused_family("checkpoint", "flux", "Flux dev" if has_guidance else "Flux schnell")
-    return None
 
 
 def _sniff_vae(tensors: Tensors) -> Sniffed | None:
@@ -286,7 +146,7 @@ def _sniff_vae(tensors: Tensors) -> Sniffed | None:
         return None
     latent_channels = decoder_in.shape[1]
     if latent_channels == 4:
-        return Sniffed("vae", "sd")
+        return Sniffed("vae", SHARED_VAE)
     problem = f"It has {latent_channels} latent channels; 4 are supported."
     if latent_channels == 16:
         problem = "It is for SD 3 or Flux, which Darkroom can't run yet."
@@ -298,8 +158,9 @@ def _sniff_embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed |
     names = vector_tensors(tensors)
     if not names or len(tensors) > _MOST_TABLES:
         return None
-    if "t5xxl" in tensors:
-        return refused_family("embedding", "sd3")
+    by_key = [family for family in KNOWN.values() if family.embedding_keys & tensors.keys()]
+    if by_key and not by_key[-1].runs:
+        return refused_family("embedding", by_key[-1].id)
     for name in names:
         info = tensors[name]
         is_float = info.dtype.startswith(("F", "BF"))
@@ -309,15 +170,16 @@ def _sniff_embedding(tensors: Tensors, metadata: Mapping[str, str]) -> Sniffed |
         if not 1 <= count <= _MOST_VECTORS:
             return None
     width = tensors[names[0]].shape[-1]
-    if len(tensors) == 1 and names[0] not in _EMBEDDING_KEYS:
+    by_width = [family for family in FAMILIES.values() if family.embedding_width == width]
+    if len(tensors) == 1 and names[0] not in _EMBEDDING_KEYS and not by_key:
         is_module = "." in names[0].rstrip(".") and not names[0].startswith("<")
-        if is_module or width not in _EMBEDDING_WIDTHS:
+        if is_module or not by_width:
             return None
-    if len(names) > 1 or names[0] in _SECOND_KEYS:
-        family: str | None = "sdxl"
+    if len(names) > 1:
+        found = [family for family in FAMILIES.values() if len(family.text_encoders) > 1]
     else:
-        family = _EMBEDDING_WIDTHS.get(width)
-    return Sniffed("embedding", family or family_by_metadata(metadata) or "unknown")
+        found = by_key or by_width
+    return Sniffed("embedding", found[0].id if found else family_by_metadata(metadata) or "unknown")
 
 
 def _sniff_hypernetwork(tensors: Tensors) -> Sniffed | None:
@@ -328,9 +190,10 @@ def _sniff_hypernetwork(tensors: Tensors) -> Sniffed | None:
         if match is None:
             return None
         widths.add(int(match[1]))
-    for width, family in WIDTHS.items():
-        if width in widths and width != 1280:
-            return Sniffed("hypernetwork", family)
+    # Widths of families that don't run are widths of the others' layers too.
+    for family in FAMILIES.values():
+        if family.unet is not None and family.unet.prompt_width in widths:
+            return Sniffed("hypernetwork", family.id)
     return Sniffed("hypernetwork", "unknown")
 
 

@@ -140,7 +140,8 @@ class _PromptEncoder:
     def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe, inversions: TextualInversions) -> None:
         self._bundle, self._cache, self._recipe, self._inversions = bundle, cache, recipe, inversions
         self._split: dict[Part, Chunks] = {}
-        positions = int(bundle.modules["text_encoder"].config.max_position_embeddings)
+        first = bundle.family.facts.text_encoders[0].component
+        positions = int(bundle.modules[first].config.max_position_embeddings)
         self._capacity = min(bundle.tokenizers[0].model_max_length, positions) - 2  # without begin and end
 
     def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:

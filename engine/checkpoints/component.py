@@ -1,16 +1,20 @@
 """One component of a model: its configuration, how it is built, where its weights are.
 
-Which components a model has, `components.py` says; `models/module_slot.py` and `models/manager.py` load them.
+Which components a model has, `models/components.py` says; `models/module_slot.py` and `models/manager.py` load them.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from engine.families.family import Builder, Config
 from engine.weights.reading import TensorSlice
+
+Config = Mapping[str, Any]
+Builder = Callable[[Config], nn.Module]
 
 
 @dataclass(frozen=True, slots=True)

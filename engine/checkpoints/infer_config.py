@@ -1,26 +1,24 @@
 """Infers the configurations of models that come without one from the shapes of their tensors (by diffusers' names).
 
 Shapes of another kind of model give a configuration that does not fit them, which is an error when it is loaded.
-What shapes can't tell follows from the family: heads, the scale of the latents, which CLIP.
+What shapes can't tell is in the family's declaration: heads, the scale of the latents, which CLIP.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from catalog.families.family import LatentFormat, T2IAdapterShape, UNet
+
 Shapes = Mapping[str, tuple[int, ...]]
-_HEADS = {"sd1": 8}  # heads of every attention; later families have heads of _HEAD_CHANNELS
-_HEAD_CHANNELS = 64
+_HEAD_CHANNELS = 64  # of each attention, where a family has no fixed number of heads
 _XL_SIZE_CHANNELS = 256  # of each of SDXL's six numbers for the image size
-_LATENT_SCALES = {"sdxl": 0.13025}
-_LATENT_SCALE = 0.18215
 _NORM_GROUPS = 32
-_ADAPTER_DOWNSCALE: Mapping[str, int] = {"sd1": 8, "sdxl": 16}  # by pixel unshuffle, before the first layer
 _OPEN_CLIP_READ = 23  # of ViT-H's 24 layers: SD 2 was trained on the last but one
 
 
-def controlnet_config(shapes: Shapes, family: str) -> dict[str, Any]:
-    """Of a ControlNet."""
-    config = _down_and_mid_config(shapes, family)
+def controlnet_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
+    """Of a ControlNet of a U-Net."""
+    config = _down_and_mid_config(shapes, unet)
     # The layers that a control image passes first: every second one keeps the number of channels.
     embedding = "controlnet_cond_embedding"
     embedding_channels = [shapes[f"{embedding}.conv_in.weight"][0]]
@@ -38,16 +36,13 @@ def controlnet_config(shapes: Shapes, family: str) -> dict[str, Any]:
     return config
 
 
-def adapter_config(shapes: Shapes, family: str) -> dict[str, Any]:
+def adapter_config(shapes: Shapes, adapter: T2IAdapterShape) -> dict[str, Any]:
     """Of a T2I-Adapter."""
-    downscale = _ADAPTER_DOWNSCALE[family]
     if "adapter.conv_in.weight" not in shapes:
         adapter_type, first_layer, last_layer = "light_adapter", "body.0.in_conv", "out_conv"
-    elif family == "sdxl":
-        adapter_type, first_layer, last_layer = "full_adapter_xl", "conv_in", "resnets.0.block1"
     else:
-        adapter_type, first_layer, last_layer = "full_adapter", "conv_in", "resnets.0.block1"
-    in_channels = shapes[f"adapter.{first_layer}.weight"][1] // downscale**2
+        adapter_type, first_layer, last_layer = adapter.full_type, "conv_in", "resnets.0.block1"
+    in_channels = shapes[f"adapter.{first_layer}.weight"][1] // adapter.downscale**2
     blocks = range(count_children(shapes, "adapter.body."))
     channels = [shapes[f"adapter.body.{block}.{last_layer}.weight"][0] for block in blocks]
     if adapter_type == "light_adapter":
@@ -57,24 +52,24 @@ def adapter_config(shapes: Shapes, family: str) -> dict[str, Any]:
         "channels": channels,
         "adapter_type": adapter_type,
         "num_res_blocks": count_children(shapes, "adapter.body.0.resnets."),
-        "downscale_factor": downscale,
+        "downscale_factor": adapter.downscale,
     }
 
 
-def unet_config(shapes: Shapes, family: str) -> dict[str, Any]:
+def unet_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
     """Of a U-Net."""
-    config = _down_and_mid_config(shapes, family)
+    config = _down_and_mid_config(shapes, unet)
     up_block_types = [name.replace("Down", "Up") for name in reversed(config["down_block_types"])]
     return {
         **config,
         "in_channels": shapes["conv_in.weight"][1],
         "out_channels": shapes["conv_out.weight"][0],
         "up_block_types": tuple(up_block_types),
-        "upcast_attention": family == "sd2",
+        "upcast_attention": unet.upcasts_attention,
     }
 
 
-def _down_and_mid_config(shapes: Shapes, family: str) -> dict[str, Any]:
+def _down_and_mid_config(shapes: Shapes, unet: UNet) -> dict[str, Any]:
     """What U-Nets and ControlNets share: the down blocks and the mid block."""
     channels = _block_channels(shapes, "down_blocks")
     depths = []
@@ -89,7 +84,7 @@ def _down_and_mid_config(shapes: Shapes, family: str) -> dict[str, Any]:
         "layers_per_block": count_children(shapes, "down_blocks.0.resnets."),
         "down_block_types": tuple(down_block_types),
         "transformer_layers_per_block": tuple(max(1, depth) for depth in depths),
-        "attention_head_dim": _HEADS.get(family) or tuple(max(1, size // _HEAD_CHANNELS) for size in channels),
+        "attention_head_dim": unet.heads or tuple(max(1, size // _HEAD_CHANNELS) for size in channels),
         "cross_attention_dim": next(cross_attention, 0),
         "use_linear_projection": len(shapes.get("mid_block.attentions.0.proj_in.weight", ())) == 2,
     }
@@ -102,8 +97,8 @@ def _down_and_mid_config(shapes: Shapes, family: str) -> dict[str, Any]:
     return config
 
 
-def vae_config(shapes: Shapes, family: str) -> dict[str, Any]:
-    """Of a VAE; `family` is that of the checkpoint, whose latents it decodes."""
+def vae_config(shapes: Shapes, latents: LatentFormat) -> dict[str, Any]:
+    """Of a VAE; `latents` are those of the checkpoint, which it decodes."""
     channels = _block_channels(shapes, "encoder.down_blocks")
     return {
         "block_out_channels": channels,
@@ -116,8 +111,8 @@ def vae_config(shapes: Shapes, family: str) -> dict[str, Any]:
         "latent_channels": shapes["decoder.conv_in.weight"][1],
         "use_quant_conv": "quant_conv.weight" in shapes,
         "use_post_quant_conv": "post_quant_conv.weight" in shapes,
-        "scaling_factor": _LATENT_SCALES.get(family, _LATENT_SCALE),
-        "force_upcast": family == "sdxl",
+        "scaling_factor": latents.scale,
+        "force_upcast": latents.overflows_half,
     }
 
 

@@ -1,6 +1,6 @@
 """The scheduler configuration of a checkpoint that is one file: its betas and its prediction type.
 
-Most files don't state it. Side files, marks in the file, and for SD 2 one tensor are looked at in this order.
+Most files don't state it. Side files, marks in the file, and the family's telltale are looked at in this order.
 """
 
 import re
@@ -8,18 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from catalog.detect.sniff import VARIANTS, prediction_of
-from catalog.families import usual_prediction
+from catalog.families.family import Family
+from catalog.families.ldm_checkpoints import UNET, VARIANTS, prediction_of
 from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
 from catalog.files.headers import TensorInfo, read_whole_header
-from engine.checkpoints.key_maps import UNET
 from engine.weights.reading import read_tensor
 
 # The same in CompVis' and Stability's configurations of every family.
 _BETAS = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-# SD 2 was trained both ways with the same shapes. In models that predict v this tensor is spread wider; other
-# programs use it too.
-_SD2_TELLTALE, _SD2_SPREAD = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
 # An LDM configuration, and the notes of other programs.
 _SIDE_FILES = dict(
     zip(
@@ -30,7 +26,7 @@ _SIDE_FILES = dict(
 )
 
 
-def scheduler_config(file: Path, family: str) -> dict[str, Any]:
+def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
     """The configuration that diffusers' schedulers take for a checkpoint.
 
     Raises:
@@ -47,16 +43,16 @@ def scheduler_config(file: Path, family: str) -> dict[str, Any]:
     }
 
 
-def _usual_prediction(file: Path, tensors: Mapping[str, TensorInfo], family: str) -> str:
+def _usual_prediction(file: Path, tensors: Mapping[str, TensorInfo], family: Family) -> str:
     """The prediction type of a family's variant; where there are both, by one tensor."""
     first = tensors.get(f"{UNET}input_blocks.0.0.weight")
     in_channels = first.shape[1] if first and len(first.shape) > 1 else 0
-    usual = usual_prediction(family, VARIANTS.get(in_channels, "text"))
-    telltale = tensors.get(_SD2_TELLTALE)
-    if usual == "epsilon" or telltale is None:
+    usual = family.usual_prediction(VARIANTS.get(in_channels, "text"))
+    telltale = family.telltale
+    if usual == "epsilon" or telltale is None or telltale.tensor not in tensors:
         return usual
-    spread = float(read_tensor(file, telltale).float().std(correction=0))
-    return usual if spread > _SD2_SPREAD else "epsilon"
+    spread = float(read_tensor(file, tensors[telltale.tensor]).float().std(correction=0))
+    return usual if spread > telltale.least_v else "epsilon"
 
 
 def _prediction_in_side_file(file: Path) -> str:

@@ -1,20 +1,17 @@
-"""Models that are one file without a configuration: which components are in it, and what each is.
+"""Models that are one file with LDM keys and without a configuration: which components are in it, what each is.
 
-`key_maps.py` finds a component's tensors, `infer_config.py` its configuration; here is what a family's file holds.
+`key_maps.py` finds a component's tensors, `infer_config.py` its configuration, by what the family declares.
 Tensors of no component (optimizer state, averaged copies) are not read.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from catalog.detect.quantized import without_companions
-from catalog.files.headers import TensorInfo, read_header
+from catalog.families.family import Family, TextEncoder
+from catalog.files.headers import TensorInfo
 from contract.errors import ModelProblem
-from contract.values import ModelKind
-from engine.checkpoints.component import Component
+from engine.checkpoints.component import Config
 from engine.checkpoints.infer_config import (
     Shapes,
     adapter_config,
@@ -34,55 +31,20 @@ from engine.checkpoints.key_maps import (
     vae_slices,
 )
 from engine.checkpoints.midas import midas_config, midas_slices
-from engine.checkpoints.tokenizers import END
-from engine.families import builder_of, family_of
 from engine.weights.reading import TensorSlice
 
 Slices = Mapping[str, TensorSlice]
 Header = Mapping[str, TensorInfo]
-_PADDING_OPEN = "!"
 _INCOMPLETE = "It holds a part of a model only. Use the whole checkpoint."
 
 
-@dataclass(frozen=True, slots=True)
-class _TextEncoder:
-    """A text encoder of a family's files.
-
-    Attributes:
-        prefix: Of its keys, before `transformer.` (transformers' names) or `model.` (OpenCLIP's).
-        is_open: Trained by OpenCLIP; else OpenAI's.
-        is_projecting: Its pooled output is used.
-    """
-
-    component: str
-    prefix: str
-    is_open: bool = False
-    is_projecting: bool = False
-
-
-_TEXT_ENCODERS: Mapping[str, tuple[_TextEncoder, ...]] = {
-    "sd1": (_TextEncoder("text_encoder", "cond_stage_model."),),
-    "sd2": (_TextEncoder("text_encoder", "cond_stage_model.", is_open=True),),
-    "sdxl": (
-        _TextEncoder("text_encoder", "conditioner.embedders.0."),
-        _TextEncoder("text_encoder_2", "conditioner.embedders.1.", is_open=True, is_projecting=True),
-    ),
-}
-
-_CONTROLS: Mapping[ModelKind, tuple[Callable[[Header], Slices], Callable[[Shapes, str], dict[str, Any]]]] = {
-    "controlnet": (controlnet_slices, controlnet_config),
-    "t2i_adapter": (adapter_slices, adapter_config),
-}
-
-
-def checkpoint_components(file: Path, family: str) -> dict[str, Component]:
-    """The components of a checkpoint; without a VAE where the file has none.
+def ldm_components(file: Path, header: Header, facts: Family) -> dict[str, tuple[Config, Slices]]:
+    """Configuration and tensors of each component of a checkpoint with LDM keys; without a VAE where it has none.
 
     Raises:
         ModelProblem: it lacks another component; names the file.
     """
-    model_family = family_of(family)
-    header = without_companions(read_header(file))
+    assert facts.unet is not None
     slices = unet_slices(header)
     if not slices:
         raise ModelProblem(f"{file.name} has no U-Net, so it is no checkpoint.", _INCOMPLETE)
@@ -92,57 +54,58 @@ def checkpoint_components(file: Path, family: str) -> dict[str, Component]:
         raise ModelProblem(
             f"{file.name} was trained on another kind of noise (EDM, as Playground v2.5).", "Use another SDXL model."
         )
-    with _blame_shapes(file):
-        found: dict[str, tuple[dict[str, Any], Slices]] = {}
-        found["unet"] = (unet_config(_shapes(slices, header), family), slices)
-        for encoder in _TEXT_ENCODERS[family]:
+    with blame_shapes(file):
+        found: dict[str, tuple[Config, Slices]] = {}
+        found["unet"] = (unet_config(shapes_of(slices, header), facts.unet), slices)
+        for encoder in facts.text_encoders:
             found[encoder.component] = _text_encoder_of(encoder, header, file)
         vae = vae_slices(header)
         if vae:
-            found["vae"] = (vae_config(_shapes(vae, header), family), vae)
+            found["vae"] = (vae_config(shapes_of(vae, header), facts.latents), vae)
         midas = midas_slices(header)
         if midas:
-            found["depth_estimator"] = (midas_config(_shapes(midas, header)), midas)
-    components = {}
-    for name, (config, own_slices) in found.items():
-        components[name] = Component(config, builder_of(model_family, name), lambda: (file,), own_slices)
-    return components
+            found["depth_estimator"] = (midas_config(shapes_of(midas, header)), midas)
+    return found
 
 
-def vae_component(file: Path, family: str) -> Component:
-    """A VAE that is one file.
+def ldm_vae(file: Path, header: Header, facts: Family) -> tuple[Config, Slices]:
+    """Configuration and tensors of a VAE that is one file.
 
     Raises:
         ModelProblem: it is not one.
     """
-    header = without_companions(read_header(file))
     slices = vae_slices(header, is_alone=True)
     if not slices:
         raise ModelProblem(f"{file.name} is no VAE.", "Choose another file.")
-    with _blame_shapes(file):
-        config = vae_config(_shapes(slices, header), family)
-    return Component(config, builder_of(family_of(family), "vae"), lambda: (file,), slices)
+    with blame_shapes(file):
+        return vae_config(shapes_of(slices, header), facts.latents), slices
 
 
-def control_of(file: Path, kind: ModelKind, family: str) -> tuple[dict[str, Any], Slices]:
-    """Configuration and tensors of a ControlNet or T2I-Adapter that is one file.
+def controlnet_file(file: Path, header: Header, facts: Family) -> tuple[Config, Slices]:
+    """Configuration and tensors of a ControlNet that is one file.
 
     Raises:
         ModelProblem: it is not one.
     """
-    slices_of, config_of = _CONTROLS[kind]
-    header = without_companions(read_header(file))
-    slices = slices_of(header)
-    with _blame_shapes(file):
-        return config_of(_shapes(slices, header), family), slices
+    assert facts.unet is not None
+    slices = controlnet_slices(header)
+    with blame_shapes(file):
+        return controlnet_config(shapes_of(slices, header), facts.unet), slices
 
 
-def padding_of(family: str) -> tuple[str, ...]:
-    """The padding token of each text encoder's tokenizer."""
-    return tuple(_PADDING_OPEN if encoder.is_open else END for encoder in _TEXT_ENCODERS[family])
+def t2i_adapter_file(file: Path, header: Header, facts: Family) -> tuple[Config, Slices]:
+    """Configuration and tensors of a T2I-Adapter that is one file.
+
+    Raises:
+        ModelProblem: it is not one.
+    """
+    assert facts.t2i_adapter is not None
+    slices = adapter_slices(header)
+    with blame_shapes(file):
+        return adapter_config(shapes_of(slices, header), facts.t2i_adapter), slices
 
 
-def _text_encoder_of(encoder: _TextEncoder, header: Header, file: Path) -> tuple[dict[str, Any], Slices]:
+def _text_encoder_of(encoder: TextEncoder, header: Header, file: Path) -> tuple[Config, Slices]:
     """Configuration and tensors, without layers and projections that the family does not read."""
     slices = clip_slices(header, f"{encoder.prefix}transformer.")
     is_original = not slices
@@ -150,7 +113,7 @@ def _text_encoder_of(encoder: _TextEncoder, header: Header, file: Path) -> tuple
         slices = open_clip_slices(header, f"{encoder.prefix}model.")
     if not slices:
         raise ModelProblem(f"{file.name} has no {encoder.component.replace('_', ' ')}.", _INCOMPLETE)
-    shapes = _shapes(slices, header)
+    shapes = shapes_of(slices, header)
     layers = text_layers(shapes)
     if encoder.is_open and not encoder.is_projecting and is_original:
         layers = layers_read(layers)
@@ -161,7 +124,7 @@ def _text_encoder_of(encoder: _TextEncoder, header: Header, file: Path) -> tuple
     return text_config(shapes, is_open=encoder.is_open, layers=layers), kept
 
 
-def _shapes(slices: Slices, header: Header) -> Shapes:
+def shapes_of(slices: Slices, header: Header) -> Shapes:
     """By diffusers' name, as diffusers has them."""
     shapes = {}
     for name, found in slices.items():
@@ -171,7 +134,7 @@ def _shapes(slices: Slices, header: Header) -> Shapes:
 
 
 @contextmanager
-def _blame_shapes(file: Path) -> Iterator[None]:
+def blame_shapes(file: Path) -> Iterator[None]:
     """Turn errors of inferring a configuration into a ModelProblem: a tensor is missing, or has too few dimensions."""
     try:
         yield

@@ -15,6 +15,7 @@ from engine.checkpoints.foreign_config import blame_config
 
 MERGES = Path(__file__).parents[1] / "configs" / "clip_merges.txt.gz"
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+PADDING_OPEN = "!"  # of OpenCLIP's encoders; OpenAI's are padded with END
 _LENGTH = 77  # tokens, begin and end included
 _BYTES = 256
 
@@ -36,7 +37,7 @@ def clip_tokenizer(padding: str) -> CLIPTokenizer:
     """CLIP's own tokenizer.
 
     Args:
-        padding: The token after a prompt's end: END for the encoders of OpenAI, "!" for those of OpenCLIP.
+        padding: The token after a prompt's end: END or PADDING_OPEN.
     """
     letters = list(_byte_letters())
     words = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -65,14 +66,13 @@ def _byte_letters() -> Iterator[str]:
     yield from (chr(_BYTES + number) for number in range(_BYTES - len(plain)))
 
 
-def check_vocabulary(tokenizers: tuple[CLIPTokenizer, ...], modules: Mapping[str, nn.Module]) -> None:
+def check_vocabulary(tokenizers: Mapping[str, CLIPTokenizer], modules: Mapping[str, nn.Module]) -> None:
     """Refuse a tokenizer that has more tokens than its text encoder.
 
     Raises:
         ModelProblem: it has more.
     """
-    for number, tokenizer in enumerate(tokenizers, 1):
-        encoder = "text_encoder" if number == 1 else f"text_encoder_{number}"
+    for encoder, tokenizer in tokenizers.items():
         known = modules[encoder].config.vocab_size
         if len(tokenizer) > known:
             raise ModelProblem(

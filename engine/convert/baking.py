@@ -12,11 +12,11 @@ from catalog.files.headers import read_header
 from contract.errors import ModelProblem
 from contract.recipe import LoraUse
 from engine.checkpoints.component import Component
-from engine.checkpoints.components import components_of
 from engine.lora.alphas import alphas_of
 from engine.lora.deltas import Delta, ShapeMismatch, deltas_of, merged
 from engine.lora.keys import ModuleNames, match_layers
 from engine.lora.patch import AppliedLora, LoadedLora
+from engine.models.components import components_of
 from engine.models.module_slot import on_meta
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.reading import read_tensor, scaled

@@ -21,8 +21,8 @@ from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from contract.work import path_key
 from engine.checkpoints.component import Component
-from engine.checkpoints.components import components_of
 from engine.convert.baking import Key, bake
+from engine.models.components import components_of
 from engine.weights.reading import DTYPES, TensorSlice, read_tensor, scaled
 from engine.weights.writing import write_tensors
 

@@ -1,14 +1,19 @@
-"""How the modules of each family are built and prompted; facts about families are in `catalog/families.py`."""
+"""How the modules of each family are built and prompted; facts about families are in `catalog/families/`.
 
+A family that the catalog declares to run has a module of its id here, imported when a model of it is used.
+"""
+
+import importlib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from types import MappingProxyType
 
+from catalog.families import FAMILIES, families_that_run
 from contract.errors import ModelProblem
-from engine.families import sd, sdxl
+from engine.checkpoints.component import Builder
 from engine.families.depth import build_estimator
-from engine.families.family import Builder, ModelFamily
+from engine.families.family import ModelFamily
 
-FAMILIES: Mapping[str, ModelFamily] = MappingProxyType({"sd1": sd.SD1, "sd2": sd.SD2, "sdxl": sdxl.SDXL})
 _OPTIONAL_BUILDERS: Mapping[str, Builder] = MappingProxyType({"depth_estimator": build_estimator})
 
 
@@ -25,6 +30,15 @@ def family_of(name: str) -> ModelFamily:
     """
     if name not in FAMILIES:
         raise ModelProblem(
-            f"The engine doesn't know the model family “{name}”.", "Use an SD 1.x, SD 2.x or SDXL model."
+            f"The engine doesn't know the model family “{name}”.", f"Use an {families_that_run()} model."
         )
-    return FAMILIES[name]
+    module = importlib.import_module(f"{__name__}.{name}")
+    family: ModelFamily = module.FAMILY
+    assert family.facts is FAMILIES[name]
+    return family
+
+
+def check_families() -> None:
+    """Check that each family that runs has its module; called when the engine starts."""
+    missing = [name for name in FAMILIES if find_spec(f"{__name__}.{name}") is None]
+    assert not missing, f"no module in engine/families for {missing}"

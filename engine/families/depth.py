@@ -3,7 +3,7 @@
 from torch import nn
 from transformers import DPTConfig, DPTForDepthEstimation
 
-from engine.families.family import Config
+from engine.checkpoints.component import Config
 
 
 def build_estimator(config: Config) -> nn.Module:

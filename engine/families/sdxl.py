@@ -1,14 +1,13 @@
 """SDXL: two text encoders whose embeddings are concatenated, a pooled one, and the image's size as inputs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from engine.families.family import Builder, Config, Encoded, Onload, hidden_layer
-from engine.families.sd import SD1
+from catalog.families import sdxl
+from engine.checkpoints.component import Config
+from engine.families.family import Encoded, Onload, hidden_layer
+from engine.families.stable_diffusion import BUILDERS, StableDiffusion
 
 
 def build_projecting_text_encoder(config: Config) -> nn.Module:
@@ -16,13 +15,10 @@ def build_projecting_text_encoder(config: Config) -> nn.Module:
     return CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
 
 
-@dataclass(frozen=True, slots=True)
-class StableDiffusionXL:
+class StableDiffusionXL(StableDiffusion):
     """Both encoders are read at the layer before their last, without the final norm."""
 
-    builders: Mapping[str, Builder]
-    tokenizers: tuple[str, ...] = ("tokenizer", "tokenizer_2")
-    zeroes_empty_negative: bool = True
+    __slots__ = ()
 
     def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
         """Clip skip 1 is the layer before the last, as trained; each more goes one further back."""
@@ -40,4 +36,6 @@ class StableDiffusionXL:
         return {"text_embeds": pooled, "time_ids": sizes.repeat(pooled.shape[0], 1).to(pooled.device)}
 
 
-SDXL = StableDiffusionXL({**SD1.builders, "text_encoder_2": build_projecting_text_encoder})
+FAMILY = StableDiffusionXL(
+    sdxl.FAMILY, {**BUILDERS, "text_encoder_2": build_projecting_text_encoder}, zeroes_empty_negative=True
+)

@@ -78,8 +78,8 @@ class InitLatents:
 
 
 def input_channels(bundle: Bundle) -> int:
-    """Input channels of the U-Net: what tells inpainting, editing and depth models apart."""
-    return int(bundle.modules["unet"].config.in_channels)
+    """Input channels of the denoiser: what tells inpainting, editing and depth models apart."""
+    return int(bundle.modules[bundle.family.facts.denoiser].config.in_channels)
 
 
 def first_step(steps: int, strength: float) -> int:

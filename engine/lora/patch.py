@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from catalog.families import FAMILIES
+from catalog.families import label_of
 from contract.errors import InvalidRecipe
 from contract.recipe import LoraUse
 from engine.lora.alphas import Alphas, alphas_of, stamp_of_settings
@@ -278,8 +278,7 @@ def _other_family_hint(lora: LoadedLora, bundle: Bundle) -> str:
     theirs, ours = lora.use.model.family, bundle.ref.family
     if theirs in ("unknown", ours):
         return "It was made for another model. Choose that, or remove it."
-    label = FAMILIES[theirs].label if theirs in FAMILIES else theirs
-    return f"It was made for {label}. Choose such a model, or remove it."
+    return f"It was made for {label_of(theirs)}. Choose such a model, or remove it."
 
 
 def _title(lora: LoadedLora) -> str:

@@ -16,8 +16,9 @@ from catalog.files.folders import fingerprint, settings_of
 from contract.errors import ModelProblem
 from contract.recipe import ModelRef
 from engine import errors
-from engine.checkpoints.components import Component, components_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
+from engine.checkpoints.component import Component
 from engine.checkpoints.tokenizers import check_vocabulary
+from engine.models.components import components_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
 from engine.models.module_slot import ModuleSlot
 from engine.weights.reading import Source, fill, match
 from engine.weights.weight_buffer import Layout, WeightBuffer
@@ -72,8 +73,9 @@ class LoadPlan:
         for name, component in self.components.items():
             self._sources += match(component.weights(), name, slot.layout, component.slices)
         if self.ref.kind == "checkpoint":
-            self.tokenizers = tokenizers_of(self.ref, self.path)
-            check_vocabulary(self.tokenizers, slot.modules)
+            tokenizers = tokenizers_of(self.ref, self.path)
+            check_vocabulary(tokenizers, slot.modules)
+            self.tokenizers = tuple(tokenizers.values())
             self.scheduler_config = scheduler_of(self.ref, self.path)
             self.zeroes_empty_prompt = zeroes_empty_prompt(self.ref, self.path)
         self._refuse_changed()

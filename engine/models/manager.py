@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 class Bundle:
     """What a lease gives: a checkpoint (or a control or adapter), ready to run. Valid only inside the lease.
 
-    A checkpoint has the components unet, vae, text_encoder; text_encoder_2 for SDXL; depth_estimator if it comes with
-    one. Any other model has the one component of `checkpoints/components.py`, and neither tokenizers nor a scheduler.
+    A checkpoint has the components that its family declares, and a depth_estimator if it comes with one. Any other
+    model has the one component of `components.py`, and neither tokenizers nor a scheduler.
 
     Attributes:
         digests: By component: a text that changes with its weights.

@@ -14,11 +14,10 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
-from engine.checkpoints.components import Component
+from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
 from engine.device.devices import Device
-from engine.families.family import Builder, Config
 from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view

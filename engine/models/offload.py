@@ -16,7 +16,7 @@ from engine.models.module_slot import ModuleSlot
 Offload = Literal["none", "encoders", "model", "group"]
 OffloadChoice = Literal["auto", "none", "encoders", "model", "group"]
 MODES: tuple[Offload, ...] = get_args(Offload)
-_GROUP_OFFLOADED = "unet"
+_GROUP_OFFLOADED = ("unet", "transformer")
 
 
 def offload_group(component: str) -> str:
@@ -58,7 +58,7 @@ class Offloader:
                 may_stay = len(groups) == 1 or (self.mode == "encoders" and "encoders" not in groups)
                 if not may_stay:
                     self._slot.offload(other)
-        if self.mode == "group" and component == _GROUP_OFFLOADED:
+        if self.mode == "group" and component in _GROUP_OFFLOADED:
             self._slot.onload_in_groups(component)
         else:
             self._slot.onload(component)

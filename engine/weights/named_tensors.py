@@ -4,12 +4,11 @@ Modules name their parameters like attributes, so that none can be called "train
 people do train. Here every name has a mark before it inside, and none outside. Does not know what tensors are for.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from engine.families.family import Config
 
 _MARK = "="  # begins no attribute's name
 
@@ -21,7 +20,7 @@ class NamedTensors(nn.Module):
         shapes: The shape of each tensor, by its name in the file.
     """
 
-    def __init__(self, shapes: Config) -> None:
+    def __init__(self, shapes: Mapping[str, Any]) -> None:
         super().__init__()
         for name, shape in shapes.items():
             self.put(name, torch.empty(shape, device="meta"))

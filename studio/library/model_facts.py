@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from catalog.detect.file_models import FileFacts, facts_version
-from catalog.detect.sniffed import Sniffed
+from catalog.families.sniffed import Sniffed
 from catalog.files.side_files import About
 from contract.errors import StudioError
 from studio.storage.database import Database

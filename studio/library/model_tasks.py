@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.catalog_models import CATALOG_MODELS, CatalogModel
-from catalog.families import FAMILIES
+from catalog.families import label_of
 from catalog.files.layout import places_of
 from catalog.models import BUNDLED, ModelEntry
 from contract.errors import InvalidRecipe, ModelProblem, NotAllowed, NotFound, RequestError, StudioError
@@ -229,5 +229,4 @@ def _remove_with_side_files(path: Path) -> None:
 
 
 def _family_label(entry: ModelEntry) -> str:
-    family = entry.ref.family
-    return FAMILIES[family].label if family in FAMILIES else family
+    return label_of(entry.ref.family)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from catalog.detect.entries import last_part
+from catalog.families import OLDEST, SHARED_VAE
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
 from studio.library.model_list import ModelList
@@ -120,12 +121,14 @@ class FoundNetworks:
         wanted: dict[str, object] = {}
         vae = pairs.get("VAE", "None")
         if vae.lower() not in _NO_VAE and not vae.lower().startswith("use same"):
-            name = self._name_here(ModelRef(kind="vae", name=vae[:300] or "?", family="sd"), pairs.get("VAE hash"))
+            name = self._name_here(
+                ModelRef(kind="vae", name=vae[:300] or "?", family=SHARED_VAE), pairs.get("VAE hash")
+            )
             if name:
                 wanted["vae"] = name
         hypernetwork = pairs.get("Hypernet", "").partition("(")[0].strip()
         if hypernetwork:
-            name = self._name_here(ModelRef(kind="hypernetwork", name=hypernetwork[:300], family="sd1"))
+            name = self._name_here(ModelRef(kind="hypernetwork", name=hypernetwork[:300], family=OLDEST))
             strength = pairs.get("Hypernet strength", "1")
             weight = float(strength) if _STRENGTH.fullmatch(strength) else 1.0
             if name:

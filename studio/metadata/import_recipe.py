@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from catalog.families import clip_skip_read
+from catalog.families import FAMILIES, OLDEST, clip_skip_read, label_of
 from catalog.models import ModelEntry
 from contract.errors import InvalidInput, InvalidRecipe
 from contract.recipe import MAX_PROMPT_CHARACTERS, Frozen, Recipe
@@ -248,15 +248,18 @@ def _with_our_keys(pairs: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) -> dict[str, object]:
-    """By the model's family; where the model is not here, as SD 1.x counts."""
+    """By the model's family; where the model is not here, as the oldest family counts."""
     if not isinstance(written, int) or not 1 < written <= _MOST_LAYERS:
         return {}
-    family = "sd1"
+    family = OLDEST
     if entry is not None:
         family = entry.ref.family
     else:
+        others = [name for name in FAMILIES if clip_skip_read(written, name) != clip_skip_read(written, OLDEST)]
+        labels = " or ".join(label_of(name) for name in others)
         notices.append(
-            f"Clip skip {written} is as SD 1.x counts; for SD 2.x or SDXL use {clip_skip_read(written, 'sdxl')}."
+            f"Clip skip {written} is as {label_of(OLDEST)} counts; "
+            f"for {labels} use {clip_skip_read(written, others[0])}."
         )
     return {"clip_skip": clip_skip_read(written, family)}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from catalog.families import FAMILIES, OLDEST, family_named
 from studio.metadata.foreign_fields import LEAST_FIELDS, Table, fold, fold_keys, is_json, json_object, translate
 from studio.metadata.infotext import Infotext, parse_infotext
 
@@ -159,7 +160,8 @@ def _invokeai(texts: Mapping[str, str]) -> Foreign | None:
         if isinstance(skipped, int) and skipped > 0:
             # It counts the layers left out, from the family's own; A1111 the one that is read, from the last.
             base = str(_nested(fields, "model", "base") or _nested(fields, "model", "base_model"))
-            fields["clip_skip"] = skipped + (2 if base.startswith(("sd-2", "sdxl")) else 1)
+            family = FAMILIES.get(family_named(base) or OLDEST, FAMILIES[OLDEST])
+            fields["clip_skip"] = skipped + family.layer_read
         found = translate(fields)
         return Foreign("InvokeAI", found, texts["invokeai_metadata"], _invokeai_notices(found, table))
     table = json_object(texts.get("sd-metadata", ""))

@@ -151,7 +151,7 @@ def require_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -> Non
     theirs, ours = entry.ref.family, checkpoint.ref.family
     if theirs == ours or theirs not in FAMILIES:
         return
-    if entry.ref.kind == "vae" and FAMILIES[theirs].latent_channels == FAMILIES[ours].latent_channels:
+    if entry.ref.kind == "vae" and FAMILIES[theirs].latents.channels == FAMILIES[ours].latents.channels:
         return
     label, other = FAMILIES[theirs].label, LABELS[entry.ref.kind]
     raise InvalidRecipe(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from catalog.detect.sniff import sniff
-from catalog.detect.sniffed import Sniffed
+from catalog.families.sniffed import Sniffed
 from catalog.files.headers import TensorInfo
 
 # What they are, where that is anything: kind, family, whether one can be used.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from catalog.detect.sniff import sniff
-from catalog.detect.sniffed import Sniffed
+from catalog.families.sniffed import Sniffed
 from catalog.files.headers import TensorInfo
 from tests.support import layouts
 from tests.support import lora_layouts as loras

@@ -28,8 +28,8 @@ from contract.work import (
     WorkStep,
     path_key,
 )
-from engine import pipeline
 from engine.engine import Engine, EngineOptions
+from engine.families import stable_diffusion
 from tests.support import tiny
 
 Make = Callable[..., Any]
@@ -274,7 +274,7 @@ def failing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
             return predict
 
-        monkeypatch.setattr(pipeline, "predict_with", predict_with)
+        monkeypatch.setattr(stable_diffusion, "predict_with", predict_with)
 
     yield arm
     monkeypatch.undo()
@@ -341,7 +341,7 @@ def test_failed_job_keeps_no_tensors(
 
         return predict
 
-    monkeypatch.setattr(pipeline, "predict_with", predict_with)
+    monkeypatch.setattr(stable_diffusion, "predict_with", predict_with)
     events = paint_all(engine, make_work_item(make_recipe()))
     assert isinstance(events[-1], WorkFailed)
     gc.collect()

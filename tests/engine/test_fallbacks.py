@@ -11,9 +11,9 @@ from diffusers.models.attention_processor import SlicedAttnProcessor
 
 from catalog.models import ModelEntry
 from contract.work import WorkDone, WorkerEvent, WorkFailed, WorkImage, WorkNotice, WorkStep
-from engine import pipeline
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
+from engine.families import stable_diffusion
 from engine.images import vae
 
 Make = Callable[..., Any]
@@ -35,7 +35,7 @@ def steps_fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], Bas
 
     def arm(fault: Callable[[int], BaseException | None]) -> list[int]:
         asked: list[int] = []
-        original = pipeline.predict_with
+        original = stable_diffusion.predict_with
 
         def predict_with(*what: Any, **more: Any) -> Callable[..., torch.Tensor]:
             predict = original(*what, **more)
@@ -49,7 +49,7 @@ def steps_fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], Bas
 
             return predicting
 
-        monkeypatch.setattr(pipeline, "predict_with", predict_with)
+        monkeypatch.setattr(stable_diffusion, "predict_with", predict_with)
         return asked
 
     return arm
@@ -145,14 +145,14 @@ def test_other_errors_are_not_tried_again(
 @pytest.fixture
 def nan_in_half(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """A U-Net whose half-precision numbers overflow."""
-    original, in_full = pipeline.predict_with, list[bool]()
+    original, in_full = stable_diffusion.predict_with, list[bool]()
 
     def predict_with(*what: Any, in_float32: bool = False) -> Callable[..., torch.Tensor]:
         predict = original(*what, in_float32=in_float32)
         in_full.append(in_float32)
         return predict if in_float32 else lambda *rows: predict(*rows) * float("nan")
 
-    monkeypatch.setattr(pipeline, "predict_with", predict_with)
+    monkeypatch.setattr(stable_diffusion, "predict_with", predict_with)
     yield in_full
 
 
@@ -168,7 +168,7 @@ def test_a_unet_that_overflows_in_half_precision_is_run_in_full(
 def test_full_precision_computes_what_it_says(
     on: Make, make_recipe: Make, make_work_item: Make, entries: dict[str, ModelEntry]
 ) -> None:
-    from engine.families.family import predict_with
+    from engine.families.unet import predict_with
     from engine.sampling.denoise import Conditions
 
     card = on(replace(CARD, dtype=torch.bfloat16))
@@ -191,9 +191,11 @@ def test_full_precision_computes_what_it_says(
 def test_numbers_that_stay_bad_are_named(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, make_recipe: Make, make_work_item: Make
 ) -> None:
-    original = pipeline.predict_with
+    original = stable_diffusion.predict_with
     monkeypatch.setattr(
-        pipeline, "predict_with", lambda *what, **more: lambda *rows: original(*what, **more)(*rows) * float("nan")
+        stable_diffusion,
+        "predict_with",
+        lambda *what, **more: lambda *rows: original(*what, **more)(*rows) * float("nan"),
     )
     events, notices, picture = run(engine, make_work_item(make_recipe()))
     assert isinstance(events[-1], WorkFailed) and events[-1].code == "no_valid_picture"

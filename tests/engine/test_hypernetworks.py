@@ -14,7 +14,7 @@ from contract.errors import InvalidRecipe
 from contract.recipe import HypernetworkUse, ModelRef
 from engine.adapters.hypernetworks import LoadedHypernetwork, apply_hypernetworks
 from engine.device.devices import Device
-from engine.families.family import predict_with
+from engine.families.unet import predict_with
 from engine.models.manager import ModelManager
 from engine.sampling.denoise import Conditions
 from engine.weights.named_tensors import NamedTensors

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, DPTForDepthEstimation
 
+from catalog.families import FAMILIES
 from catalog.files.headers import TensorInfo
 from engine.checkpoints.infer_config import layers_read, text_config, text_layers, unet_config, vae_config
 from engine.checkpoints.key_maps import clip_slices, open_clip_slices, unet_slices, vae_slices
@@ -63,7 +64,7 @@ def test_a_unet(family: str, channels: int) -> None:
     slices = unet_slices(theirs)
     found = {ours: tuple(theirs[piece.name].shape) for ours, piece in slices.items()}
     assert found == shapes_of(net.state_dict())
-    again = on_meta(UNet2DConditionModel, **unet_config(found, family))
+    again = on_meta(UNet2DConditionModel, **unet_config(found, FAMILIES[family].unet))
     assert shapes_of(again.state_dict()) == found
     for name in ("in_channels", "out_channels", "block_out_channels", *PUBLISHED[family]):
         ours, expected = again.config[name], net.config[name]
@@ -84,7 +85,7 @@ def test_a_vae(family: str, scale: float) -> None:
     slices = vae_slices(theirs)
     assert slices.keys() == net.state_dict().keys()
     found = {ours: tuple(theirs[piece.name].shape) for ours, piece in slices.items()}
-    again = on_meta(AutoencoderKL, **vae_config(found, family))
+    again = on_meta(AutoencoderKL, **vae_config(found, FAMILIES[family].latents))
     assert shapes_of(again.state_dict()) == shapes_of(net.state_dict())
     assert again.config["scaling_factor"] == scale
 

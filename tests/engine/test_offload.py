@@ -15,7 +15,7 @@ from catalog.models import ModelEntry
 from contract.work import WorkDone, WorkFailed, WorkImage, WorkItem, WorkNotice, path_key
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
-from engine.families.family import predict_with
+from engine.families.unet import predict_with
 from engine.models import group_offload
 from engine.models.manager import Bundle, ModelManager
 from engine.models.module_slot import ModuleSlot

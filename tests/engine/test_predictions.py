@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from catalog.families import FAMILIES
 from engine.checkpoints.predictions import scheduler_config
 from tests.support.tiny_files import TELLTALE
 
@@ -18,7 +19,7 @@ def made(file: Path, channels: int = 4, **more: torch.Tensor) -> Path:
 
 
 def test_without_a_sign_it_predicts_noise(tmp_path: Path) -> None:
-    config = scheduler_config(made(tmp_path / "one.safetensors"), "sd1")
+    config = scheduler_config(made(tmp_path / "one.safetensors"), FAMILIES["sd1"])
     assert config == {
         "num_train_timesteps": 1000,
         "beta_start": 0.00085,
@@ -32,19 +33,19 @@ def test_without_a_sign_it_predicts_noise(tmp_path: Path) -> None:
 def test_metadata_is_believed(tmp_path: Path) -> None:
     file = tmp_path / "one.safetensors"
     save_file({FIRST: torch.zeros(8, 4, 3, 3)}, file, metadata={"modelspec.prediction_type": "v"})
-    assert scheduler_config(file, "sd1")["prediction_type"] == "v_prediction"
+    assert scheduler_config(file, FAMILIES["sd1"])["prediction_type"] == "v_prediction"
 
 
 @pytest.mark.parametrize(("variant", "expected"), [(4, "v_prediction"), (9, "epsilon"), (5, "epsilon")])
 def test_sd2_without_a_sign_predicts_what_is_usual(variant: int, expected: str, tmp_path: Path) -> None:
     file = made(tmp_path / "one.safetensors", variant)
-    assert scheduler_config(file, "sd2")["prediction_type"] == expected
+    assert scheduler_config(file, FAMILIES["sd2"])["prediction_type"] == expected
 
 
 @pytest.mark.parametrize(("marks", "is_zero_snr"), [(("v_pred",), False), (("v_pred", "ztsnr"), True)])
 def test_marks_in_the_file_are_believed(marks: tuple[str, ...], is_zero_snr: bool, tmp_path: Path) -> None:
     file = made(tmp_path / "one.safetensors", **{mark: torch.zeros(0) for mark in marks})
-    config = scheduler_config(file, "sdxl")
+    config = scheduler_config(file, FAMILIES["sdxl"])
     assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", is_zero_snr)
 
 
@@ -60,13 +61,13 @@ def test_marks_in_the_file_are_believed(marks: tuple[str, ...], is_zero_snr: boo
 )
 def test_a_side_file_says_it(name: str, text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    assert scheduler_config(made(tmp_path / "one.safetensors"), "sd1")["prediction_type"] == expected
+    assert scheduler_config(made(tmp_path / "one.safetensors"), FAMILIES["sd1"])["prediction_type"] == expected
 
 
 def test_a_side_file_overrules_the_marks(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text("    parameterization: eps\n")
     file = made(tmp_path / "one.safetensors", v_pred=torch.zeros(0))
-    assert scheduler_config(file, "sdxl")["prediction_type"] == "epsilon"
+    assert scheduler_config(file, FAMILIES["sdxl"])["prediction_type"] == "epsilon"
 
 
 @pytest.mark.parametrize(
@@ -83,4 +84,4 @@ def test_sd2_is_told_by_a_tensor_that_v_prediction_spreads(
 ) -> None:
     bias = torch.tensor([-spread, spread] * 8, dtype=torch.float16)
     file = made(tmp_path / "one.safetensors", channels, **{TELLTALE: bias})
-    assert scheduler_config(file, family)["prediction_type"] == expected
+    assert scheduler_config(file, FAMILIES[family])["prediction_type"] == expected

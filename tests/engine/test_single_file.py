@@ -7,6 +7,7 @@ import torch
 from diffusers import ControlNetModel, T2IAdapter
 from torch import nn
 
+from catalog.families import FAMILIES
 from catalog.models import describe
 from engine.checkpoints.infer_config import controlnet_config
 from engine.models.manager import ModelManager
@@ -98,7 +99,7 @@ def test_the_published_shapes_give_their_configurations(family: str, config: dic
 
     with torch.device("meta"):
         net = ControlNetModel(**config)
-        made = controlnet_config(shapes_of(net), family)
+        made = controlnet_config(shapes_of(net), FAMILIES[family].unet)
         again = ControlNetModel.from_config(made)
     assert shapes_of(again) == shapes_of(net)
     for name in config:

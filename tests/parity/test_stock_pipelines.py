@@ -20,7 +20,7 @@ from contract.recipe import Recipe
 from contract.work import WorkImage
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.engine import Engine
-from engine.families.family import predict_with
+from engine.families.unet import predict_with
 from engine.models.manager import ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise

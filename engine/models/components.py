@@ -2,8 +2,7 @@
 
 A checkpoint has several, in folders of their own; a ControlNet or T2I-Adapter (a folder or a file) is one; an
 IP-Adapter is a file without a configuration, and its image encoder a folder; a LoRA, an embedding or a hypernetwork is
-a file of named tensors. Which components a family has is in `families/`; files without a configuration are
-`single_file.py`.
+a file of named tensors. Which components a checkpoint has, and how one that is a file is read, its family says.
 """
 
 from pathlib import Path
@@ -22,15 +21,12 @@ from catalog.files.headers import read_header
 from catalog.files.weights import weights_files
 from catalog.models import optional_components
 from contract.recipe import ModelRef
-from engine.checkpoints.component import Component
+from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.predictions import scheduler_config
-from engine.checkpoints.single_file import checkpoint_components, control_of, padding_of, vae_component
-from engine.checkpoints.tokenizers import clip_tokenizer, read_tokenizer
+from engine.checkpoints.single_file import controlnet_file, t2i_adapter_file
+from engine.checkpoints.tokenizers import END, PADDING_OPEN, clip_tokenizer, read_tokenizer
 from engine.families import builder_of, family_of
-from engine.families.family import Builder, Config
 from engine.weights.named_tensors import NamedTensors
-
-__all__ = ["Component", "components_of", "scheduler_of", "tokenizers_of", "zeroes_empty_prompt"]
 
 
 def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
@@ -45,34 +41,42 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
         return {"adapter": _named_tensors(path)}
     if ref.kind in ("lora", "embedding", "hypernetwork"):
         return {ref.kind: _named_tensors(path, keeps_dtype=True)}
+    family = family_of(ref.family)
     if ref.kind in ("controlnet", "t2i_adapter"):
         build = build_controlnet if ref.kind == "controlnet" else build_t2i_adapter
         if path.is_dir():
             return {ref.kind: _folder_component(path, build)}
-        config, slices = control_of(path, ref.kind, ref.family)
+        read = controlnet_file if ref.kind == "controlnet" else t2i_adapter_file
+        config, slices = read(path, without_companions(read_header(path)), family.facts)
         return {ref.kind: Component(config, build, lambda: (path,), slices)}
     if path.is_file() and ref.kind == "vae":
-        return {ref.kind: vae_component(path, ref.family)}
+        config, slices = family.read_vae_file(path, without_companions(read_header(path)))
+        return {ref.kind: Component(config, builder_of(family, "vae"), lambda: (path,), slices)}
+    found = {}
     if path.is_file():
-        return checkpoint_components(path, ref.family)
-    family = family_of(ref.family)
+        for name, (config, slices) in family.read_file(path, without_companions(read_header(path))).items():
+            found[name] = Component(config, builder_of(family, name), lambda: (path,), slices)
+        return found
     if ref.kind == "vae":
         return {ref.kind: _folder_component(path, builder_of(family, "vae"))}
-    found = {}
     for name in (*family.builders, *optional_components(path)):
         found[name] = _folder_component(path / name, builder_of(family, name))
     return found
 
 
-def tokenizers_of(ref: ModelRef, path: Path) -> tuple[CLIPTokenizer, ...]:
-    """A checkpoint's tokenizers, in the order of its text encoders.
+def tokenizers_of(ref: ModelRef, path: Path) -> dict[str, CLIPTokenizer]:
+    """A checkpoint's tokenizers, by their text encoders and in the order of these.
 
     Raises:
         ModelProblem: its folder has none that can be read.
     """
-    if path.is_file():
-        return tuple(clip_tokenizer(padding) for padding in padding_of(ref.family))
-    return tuple(read_tokenizer(path / name) for name in family_of(ref.family).tokenizers)
+    tokenizers = {}
+    for encoder in family_of(ref.family).facts.text_encoders:
+        if path.is_file():
+            tokenizers[encoder.component] = clip_tokenizer(PADDING_OPEN if encoder.is_open else END)
+        else:
+            tokenizers[encoder.component] = read_tokenizer(path / encoder.tokenizer)
+    return tokenizers
 
 
 def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def scheduler_of(ref: ModelRef, path: Path) -> dict[str, Any]:
         ModelProblem: it can't be read.
     """
     if path.is_file():
-        return scheduler_config(path, ref.family)
+        return scheduler_config(path, family_of(ref.family).facts)
     return read_json(path / "scheduler" / "scheduler_config.json")
 
 

@@ -1,0 +1,73 @@
+"""What SD 1.x, 2.x and SDXL share: a U-Net, a KL autoencoder, CLIP text encoders, files with LDM keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from catalog.families.family import Family
+from catalog.files.headers import TensorInfo
+from engine.checkpoints.component import Builder, Config
+from engine.checkpoints.single_file import ldm_components, ldm_vae
+from engine.families.family import Encoded, FileComponent, Onload, hidden_layer
+from engine.families.unet import predict_with
+
+if TYPE_CHECKING:
+    from engine.sampling.denoise import Predict
+
+
+def build_text_encoder(config: Config) -> nn.Module:
+    """Token ids (B, tokens) -> hidden states (B, tokens, width)."""
+    return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+
+
+def build_unet(config: Config) -> nn.Module:
+    """Noisy latents (B, C, h, w), timestep, prompt embeddings -> the prediction, (B, 4, h, w)."""
+    return UNet2DConditionModel.from_config(dict(config))
+
+
+def build_vae(config: Config) -> nn.Module:
+    """Images (B, 3, H, W), -1..1 <-> latents (B, 4, H/8, W/8)."""
+    return AutoencoderKL.from_config(dict(config))
+
+
+BUILDERS: Mapping[str, Builder] = MappingProxyType(
+    {"text_encoder": build_text_encoder, "unet": build_unet, "vae": build_vae}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StableDiffusion:
+    """One CLIP text encoder, whose last (or an earlier) layer is normalized and read."""
+
+    facts: Family
+    builders: Mapping[str, Builder] = field(default_factory=lambda: BUILDERS)
+    zeroes_empty_negative: bool = False
+
+    def read_file(self, file: Path, header: Mapping[str, TensorInfo]) -> dict[str, FileComponent]:
+        """The components of a checkpoint with LDM keys."""
+        return ldm_components(file, header, self.facts)
+
+    def read_vae_file(self, file: Path, header: Mapping[str, TensorInfo]) -> FileComponent:
+        """A VAE with LDM or diffusers' keys."""
+        return ldm_vae(file, header, self.facts)
+
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+        """Clip skip 1 reads the last layer; every layer passes the final norm, as in training."""
+        encoder = onload("text_encoder")
+        states = encoder(ids[0], output_hidden_states=True).hidden_states
+        return Encoded(encoder.final_layer_norm(hidden_layer(states, clip_skip)))
+
+    def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
+        """Nothing."""
+        return None
+
+    def predict(self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False) -> "Predict":
+        """The U-Net as the loop calls it."""
+        return predict_with(onload, dtype, in_float32=in_float32)

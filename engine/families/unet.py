@@ -1,0 +1,82 @@
+"""How the loop calls a U-Net: inputs by diffusers' names, in the compute dtype or in float32."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.families.family import Onload
+
+if TYPE_CHECKING:
+    from engine.sampling.denoise import Conditions, ControlResiduals, Predict
+
+
+def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False) -> "Predict":
+    """The U-Net as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
+
+    Args:
+        onload: Of the bundle; called at each evaluation, since the U-Net may have been offloaded.
+        in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in half.
+    """
+
+    def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
+        inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds, "return_dict": False}
+        added = dict(conditions.added or {})
+        if residuals is not None:
+            if residuals.mid_block is not None:
+                inputs["down_block_additional_residuals"] = residuals.down_block
+                inputs["mid_block_additional_residual"] = residuals.mid_block
+            if residuals.adapter_features:  # the U-Net empties this list
+                inputs["down_intrablock_additional_residuals"] = list(residuals.adapter_features)
+            if residuals.image_embeds:
+                added["image_embeds"] = list(residuals.image_embeds)
+        if added:
+            inputs["added_cond_kwargs"] = added
+        unet = onload("unet")
+        if not in_float32:
+            return unet(latents.to(dtype), t, **inputs)[0]
+        with torch.inference_mode(), _float32_layers(unet):
+            return unet(latents.float(), t, **_in_float32(inputs))[0]
+
+    return predict
+
+
+def _in_float32(value: Any) -> Any:
+    """Inputs of the U-Net with every floating-point tensor in float32."""
+    if isinstance(value, dict):
+        return {name: _in_float32(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_in_float32(inner) for inner in value])
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.float()
+    return value
+
+
+@contextmanager
+def _float32_layers(module: nn.Module) -> Iterator[None]:
+    """Give each layer float32 weights while it runs: they may only just have come (`models/group_offload.py`)."""
+    original: dict[nn.Parameter, Tensor] = {}
+
+    def widen(layer: nn.Module, *_: object) -> None:
+        for weight in layer.parameters(recurse=False):
+            if weight.is_floating_point() and weight.dtype != torch.float32:
+                original[weight] = weight.data
+                weight.data = weight.data.float()
+
+    def narrow(layer: nn.Module, *_: object) -> None:
+        for weight in layer.parameters(recurse=False):
+            if weight in original:
+                weight.data = original.pop(weight)
+
+    with ExitStack() as hooks:
+        for layer in module.modules():
+            if next(layer.parameters(recurse=False), None) is not None:
+                hooks.callback(layer.register_forward_pre_hook(widen).remove)
+                hooks.callback(layer.register_forward_hook(narrow, always_call=True).remove)
+        try:
+            yield
+        finally:
+            for weight, data in original.items():
+                weight.data = data
