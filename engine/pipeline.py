@@ -24,19 +24,16 @@ from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInve
 from engine.images.depth import depth_of
 from engine.images.image_io import as_image, as_raw
 from engine.images.init_latents import (
-    EDIT_CHANNELS,
-    INPAINT_CHANNELS,
-    PLAIN_CHANNELS,
     InitLatents,
     blank_channels,
     encode_init_image,
     first_step,
-    input_channels,
     stretch_latents,
+    variant_of,
     with_channels,
 )
 from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
-from engine.images.vae import VAE_FACTOR, decode, encode
+from engine.images.vae import decode, encode
 from engine.job_models import JobModels
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Controls, LatentStep, denoise
@@ -130,8 +127,8 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         InvalidRecipe: a value that only the model can judge, or a model that needs an init image.
         InvalidInput: an image is missing, or its mask is empty.
     """
-    model_channels = input_channels(bundle)
-    if model_channels not in (PLAIN_CHANNELS, INPAINT_CHANNELS):
+    variant = variant_of(bundle)
+    if variant not in ("text", "inpaint"):
         if recipe.init_image is None:
             raise InvalidRecipe(
                 f"{bundle.ref.name} begins from a picture, and there is none.",
@@ -150,7 +147,7 @@ def plan_image(recipe: Recipe, bundle: Bundle, inputs: PassInputs) -> ImagePlan:
         init_latents = encode_init_image(region, size, bundle, lambda: depth_of(recipe, image, bundle, inputs.images))
         channels = init_latents.channels
     conditioning = encode_prompts(recipe, bundle, inputs.embeddings, inputs.textual_inversions)
-    if model_channels == EDIT_CHANNELS and recipe.init_image and channels is not None:
+    if variant == "edit" and recipe.init_image and channels is not None:
         conditioning = replace(conditioning, at=edit_conditions(conditioning.at, recipe.init_image.image_guidance))
         channels = edit_channels(channels, conditioning.at(0))
     elif channels is None:
@@ -211,7 +208,8 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     upscaler: str | ModelRef = recipe.hires.upscaler
     is_latent = isinstance(upscaler, str) and upscaler in UPSCALERS and UPSCALERS[upscaler].is_latent
     if is_latent and latents is not None:
-        latent_size = (size[1] // VAE_FACTOR, size[0] // VAE_FACTOR)
+        factor = plan.bundle.family.facts.latents.factor
+        latent_size = (size[1] // factor, size[0] // factor)
         init_latents = InitLatents(stretch_latents(latents, upscaler, latent_size))
     else:
         if is_latent:

@@ -1,22 +1,28 @@
 """Families of models: which there are, and what is asked across all of them.
 
-Adding one: a module here that declares it, its name in the line below, and for one that runs a module of the same name
-in `engine/families/`.
+Adding one: its declaration in the table below, and for one that runs a module of its id in `engine/families/`.
 """
 
 from collections.abc import Mapping, Set
 from types import MappingProxyType
 
 from catalog.families import flux, sd1, sd2, sd3, sdxl, sdxl_refiner
-from catalog.families.family import Defaults, Family, Size
+from catalog.families.family import Defaults, Family, LatentFormat, Size, TextEncoder, three_sizes
 from catalog.families.sniffed import Sniffed
 from contract.values import ModelKind
 
-__all__ = ["Defaults", "Family", "Size"]
+__all__ = ["Defaults", "Family", "LatentFormat", "Size", "TextEncoder", "three_sizes"]
 
 # In the order in which they are asked; the oldest is what counts where nothing tells.
-_MODULES = (sd1, sd2, sdxl, sdxl_refiner, sd3, flux)
-KNOWN: Mapping[str, Family] = MappingProxyType({module.FAMILY.id: module.FAMILY for module in _MODULES})
+_DECLARED: tuple[Family, ...] = (
+    sd1.FAMILY,
+    sd2.FAMILY,
+    sdxl.FAMILY,
+    sdxl_refiner.FAMILY,
+    sd3.FAMILY,
+    flux.FAMILY,
+)
+KNOWN: Mapping[str, Family] = MappingProxyType({family.id: family for family in _DECLARED})
 FAMILIES: Mapping[str, Family] = MappingProxyType({name: family for name, family in KNOWN.items() if family.runs})
 OLDEST = next(iter(FAMILIES))
 SHARED_VAE = "sd"  # the family of a VAE whose latents are those of several families

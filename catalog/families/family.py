@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from catalog.families.sniffed import Sniffed
+from catalog.families.sniffed import NotAMatch, Sniffed
 from catalog.files.tensor_names import Tensors
 
 Size = tuple[int, int]  # width, height in pixels
@@ -40,6 +40,19 @@ class LatentFormat:
     factor: int = 8
     scale: float = 0.18215
     overflows_half: bool = False
+
+    @property
+    def variants(self) -> Mapping[int, str]:
+        """Input channels of a denoiser of these latents -> what a checkpoint works from.
+
+        Beside the noisy latents: an init image's and a mask, an init image's, or its depth.
+        """
+        return {
+            self.channels: "text",
+            2 * self.channels + 1: "inpaint",
+            2 * self.channels: "edit",
+            self.channels + 1: "depth",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,13 @@ Claim = Callable[["Family", CheckpointHeader], Sniffed]  # raises NotAMatch
 NO_SIZES: Mapping[str, Size] = MappingProxyType({})
 
 
+def claim_by_tensors(family: "Family", header: CheckpointHeader) -> Sniffed:
+    """Claim a file that has all the tensors that the family names."""
+    if family.tensors and family.tensors <= header.tensors.keys():
+        return Sniffed("checkpoint", family.id)
+    raise NotAMatch
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """The declaration of one family.
@@ -160,6 +180,7 @@ class Family:
     Attributes:
         claim: Claims a checkpoint's header, or raises NotAMatch; a file of this family that can't be used is claimed
             with its problem.
+        tensors: Those that only its checkpoints have, where their names are all there is to a claim.
         cannot_run: Why its checkpoints are not run, as a sentence with a hint; "" where its label says it all.
         sizes, defaults: Of checkpoints that give none themselves.
         by_prediction: Sizes and defaults of its checkpoints with another prediction type than the usual one.
@@ -177,7 +198,8 @@ class Family:
 
     id: str
     label: str
-    claim: Claim
+    claim: Claim = claim_by_tensors
+    tensors: frozenset[str] = frozenset()
     runs: bool = True
     cannot_run: str = ""
     cannot_run_hint: str = ""

@@ -7,14 +7,13 @@ decides; for other widths the structure does, so that small models of the same b
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from catalog.families.family import CheckpointHeader, Family, UNet
+from catalog.families.family import CheckpointHeader, Family, LatentFormat, UNet
 from catalog.families.sniffed import NotAMatch, Sniffed
 from catalog.files.tensor_names import Tensors, first_width, has_fragment, has_prefix, has_suffix
 
 UNET = "model.diffusion_model."  # prefix of the U-Net in files with LDM keys
 CROSS_ATTENTION = "attn2.to_k.weight"
-# Input channels of a U-Net -> what a checkpoint works from.
-VARIANTS: Mapping[int, str] = MappingProxyType({4: "text", 9: "inpaint", 8: "edit", 5: "depth"})
+VARIANTS: Mapping[int, str] = MappingProxyType(dict(LatentFormat().variants))  # of all families with a U-Net
 WHOLE_HINT = "Use a checkpoint that is whole."
 _ALONE = "It is a U-Net alone: it has no VAE and no text encoder."
 _SIZE_INPUTS = ("add_embedding.linear_1.weight", "label_emb.0.0.weight")  # by diffusers' and by LDM names

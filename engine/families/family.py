@@ -48,7 +48,11 @@ class ModelFamily(Protocol):
 
     @property
     def builders(self) -> Mapping[str, Builder]:
-        """By component with weights: from its configuration to a module (on meta)."""
+        """By component with weights: from its configuration to a module (on meta).
+
+        The modules have the interfaces of diffusers' and transformers' classes, as far as their kind is used: a
+        `config`, `encode` and `decode` of a VAE, `get_input_embeddings` of a text encoder.
+        """
 
     @property
     def zeroes_empty_negative(self) -> bool:

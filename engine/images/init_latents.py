@@ -15,13 +15,12 @@ from torch.nn import functional
 
 from contract.parts import made_steps
 from engine.images.inpaint_region import InpaintRegion
-from engine.images.vae import VAE_FACTOR, encode, scale
+from engine.images.vae import encode, scale
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Predict
 from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling
 
-PLAIN_CHANNELS, INPAINT_CHANNELS, EDIT_CHANNELS, DEPTH_CHANNELS = 4, 9, 8, 5
 _INTERPOLATION = {
     "latent": "bilinear",
     "latent_bicubic": "bicubic",
@@ -77,9 +76,10 @@ class InitLatents:
         )
 
 
-def input_channels(bundle: Bundle) -> int:
-    """Input channels of the denoiser: what tells inpainting, editing and depth models apart."""
-    return int(bundle.modules[bundle.family.facts.denoiser].config.in_channels)
+def variant_of(bundle: Bundle) -> str:
+    """What a model works from, by the input channels of its denoiser: "text", "inpaint", "edit" or "depth"."""
+    channels = int(bundle.modules[bundle.family.facts.denoiser].config.in_channels)
+    return bundle.family.facts.latents.variants.get(channels, "text")
 
 
 def first_step(steps: int, strength: float) -> int:
@@ -96,24 +96,25 @@ def encode_init_image(
         size: Width and height of the pass, pixels.
         depth: For depth-to-image: estimates the image's depth, (1, 1, H, W), larger is nearer.
     """
-    latent_size = (size[1] // VAE_FACTOR, size[0] // VAE_FACTOR)
+    factor = bundle.family.facts.latents.factor
+    latent_size = (size[1] // factor, size[0] // factor)
     mask = None
     if region.mask is not None:
         # A latent may change if any of its pixels may; under a soft mask by the mean of its pixels.
         pixels_mask = torch.from_numpy(np.ascontiguousarray(region.mask))[None, None]
-        pixel_size = (latent_size[0] * VAE_FACTOR, latent_size[1] * VAE_FACTOR)
+        pixel_size = (latent_size[0] * factor, latent_size[1] * factor)
         if tuple(pixels_mask.shape[-2:]) != pixel_size:
             pixels_mask = functional.interpolate(pixels_mask, size=pixel_size, mode="nearest")
         pool = functional.avg_pool2d if region.is_soft else functional.max_pool2d
-        mask = pool(pixels_mask, VAE_FACTOR).to(bundle.device.torch_device)
-    # Only an image whose latents are stretched has sides that are no multiples of 8.
+        mask = pool(pixels_mask, factor).to(bundle.device.torch_device)
+    # Only an image whose latents are stretched has sides that are no multiples of the factor.
     image = region.image
-    width, height = (max(VAE_FACTOR, side // VAE_FACTOR * VAE_FACTOR) for side in image.size)
+    width, height = (max(factor, side // factor * factor) for side in image.size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS)
 
-    model_channels = input_channels(bundle)
-    is_edit = model_channels == EDIT_CHANNELS
+    variant = variant_of(bundle)
+    is_edit = variant == "edit"
     latents = encode(image, bundle, is_scaled=not is_edit)
     if tuple(latents.shape[-2:]) != latent_size:
         latents = stretch_latents(latents, "latent", latent_size)
@@ -122,12 +123,12 @@ def encode_init_image(
         return InitLatents(scaled, mask, region.is_soft, region.content, latents, takes_strength=False)
     init_latents = InitLatents(latents, mask, region.is_soft, region.content)
 
-    if model_channels == INPAINT_CHANNELS and mask is not None and region.mask is not None:
+    if variant == "inpaint" and mask is not None and region.mask is not None:
         pixels = np.array(region.image).astype(np.float32)
         pixels[region.mask >= 0.5] = 127.5
         channels = torch.cat([(mask >= 0.5).float(), encode(pixels, bundle)], dim=1)
         return replace(init_latents, channels=channels, is_blended=region.is_soft)
-    if model_channels == DEPTH_CHANNELS and depth is not None:
+    if variant == "depth" and depth is not None:
         small = functional.interpolate(depth(), size=latent_size, mode="bicubic", align_corners=False)
         far, near = small.amin(), small.amax()
         return replace(init_latents, channels=2.0 * (small - far) / (near - far).clamp(min=1e-6) - 1.0)
@@ -136,7 +137,7 @@ def encode_init_image(
 
 def blank_channels(bundle: Bundle, size: tuple[int, int]) -> Tensor | None:
     """What an inpainting model is shown without a mask: a gray image, all of which is masked."""
-    if input_channels(bundle) != INPAINT_CHANNELS:
+    if variant_of(bundle) != "inpaint":
         return None
     masked = encode(Image.new("RGB", size, (128, 128, 128)), bundle)
     return torch.cat([torch.ones_like(masked[:, :1]), masked], dim=1)

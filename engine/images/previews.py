@@ -22,7 +22,6 @@ from torch.nn import functional
 from catalog.files.folders import stamp_of
 from contract.work import RawImage
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
-from engine.images.vae import VAE_FACTOR
 from engine.images.vae import scale as scale_latents
 from engine.models.manager import Bundle
 
@@ -33,6 +32,7 @@ _LIMIT_ELSEWHERE_S = 0.01
 _FIT_S = 0.5  # a running job waits no longer for its previews, one encoded image apart
 _RETRY_S = 60.0  # after a decoder could not be read
 _WORSE_DB = 3.0  # than the map on smooth images, where that is strong; a decoder of other latents is far below
+_MOST_ENLARGED = 8  # pixels of a preview per latent
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ def _apply_map(latents: Tensor, linear_map: Tensor) -> Tensor:
     """(C, h, w) -> (3, H, W), smoothly upscaled."""
     rgb = torch.einsum("chw,cr->rhw", latents, linear_map[:-1]) + linear_map[-1][:, None, None]
     height, width = rgb.shape[1:]
-    scale = min(SIDE / max(height, width), VAE_FACTOR)
+    scale = min(SIDE / max(height, width), _MOST_ENLARGED)
     if scale <= 1:
         return rgb
     size = (round(height * scale), round(width * scale))
@@ -259,12 +259,12 @@ def fit_preview_map(vae: nn.Module, device: torch.device, dtype: torch.dtype) ->
 
 @torch.inference_mode()
 def _fit_map(pixels: Tensor, stacked: Tensor) -> np.ndarray:
-    """The map by least squares. pixels: (N, 3, H, W), 0 to 1; stacked: their latents, (N, C, H/8, W/8)."""
+    """The map by least squares. pixels: (N, 3, H, W), 0 to 1; stacked: their latents, (N, C, h, w)."""
     if not stacked.isfinite().all():
         return np.full((stacked.shape[1] + 1, 3), 0.5, dtype=np.float32)
     # The edge of an image is encoded with padding: leave it out.
     inner = stacked[:, :, 1:-1, 1:-1].permute(0, 2, 3, 1).reshape(-1, stacked.shape[1]).double().numpy()
-    small = functional.avg_pool2d(pixels, VAE_FACTOR)[:, :, 1:-1, 1:-1]
+    small = functional.avg_pool2d(pixels, pixels.shape[-1] // stacked.shape[-1])[:, :, 1:-1, 1:-1]
     colors = small.permute(0, 2, 3, 1).reshape(-1, 3).double().numpy()
     columns = np.concatenate([inner, np.ones((len(inner), 1))], axis=1)
     # A little ridge keeps the map finite for a VAE that ignores a channel.

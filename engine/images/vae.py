@@ -18,7 +18,6 @@ from engine.models.manager import Bundle
 
 TILED_FROM = 1536 * 1536  # pixels; below, one pass is faster and has no seams to hide
 _TILE = 768  # pixels
-VAE_FACTOR = 8  # pixels on each side of a latent
 _TENSORS_AT_ONCE = 13  # of the widest layers, about 3.5 GB for 1024 × 1024 in half precision
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ def encode(image: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool =
     """An image's latents: the mode of the VAE's distribution, so that nothing is random.
 
     Args:
-        image: RGB, sides multiples of 8; or such pixels, (H, W, 3) of 0..255.
+        image: RGB, sides multiples of the VAE's factor; or such pixels, (H, W, 3) of 0..255.
         is_scaled: As the U-Net takes them; else as the VAE gives them.
     Returns:
         (1, C, h, w), float32.
@@ -62,7 +61,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     vae = bundle.onload("vae")
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
-    area = scaled.shape[-1] * scaled.shape[-2] * VAE_FACTOR**2
+    area = scaled.shape[-1] * scaled.shape[-2] * bundle.family.facts.latents.factor**2
     pixels = _whole_or_tiled(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
@@ -106,7 +105,8 @@ def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
 def tiling(vae: torch.nn.Module) -> Iterator[None]:
     """While it lasts, a VAE works in tiles: memory for one instead of all."""
     vae.enable_tiling()
-    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // VAE_FACTOR
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels on each side of a latent
+    vae.tile_sample_min_size, vae.tile_latent_min_size = _TILE, _TILE // factor
     try:
         yield
     finally:

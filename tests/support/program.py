@@ -39,12 +39,12 @@ def until(condition: Callable[[], Any], limit_s: float = START_LIMIT_S) -> Any:
 class Program:
     """One running app.py and a client for it."""
 
-    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, data: Path, *arguments: str, project: Path = PROJECT, **environment: str) -> None:
         self.port, self.data = free_port(), data
         self.log = data.parent / f"{data.name}-{self.port}.log"
         command = [
             sys.executable,
-            str(PROJECT / "app.py"),
+            str(project / "app.py"),
             "--no-browser",
             "--port",
             str(self.port),
