@@ -50,7 +50,7 @@ CATALOG_MODELS: tuple[CatalogModel, ...] = (
         Download(source="stable-diffusion-v1-5/stable-diffusion-v1-5", files=("v1-5-pruned-emaonly.safetensors",)),
     ),
     CatalogModel(
-        "sdxl",
+        "sdxl-base",
         "SDXL base 1.0",
         "Large pictures, 1024 × 1024; wants a graphics card of 8 GB.",
         sdxl.FAMILY.id,

@@ -221,6 +221,8 @@ class Engine:
             events = self._upscale(work_item, task, is_cancelled)
         elif isinstance(task, Preprocess):
             events = self._preprocess(work_item, task)
+        elif not isinstance(task, Generate):
+            raise TypeError(f"{task.type} is not the engine's work")
         else:
             preview_limit = _RateLimit(self._preview_interval_s)
             events = self._generate_images(_GenerateJob(work_item, task.recipe, is_cancelled, preview_limit))

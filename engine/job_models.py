@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -96,8 +97,10 @@ def wanted_models(recipe: Recipe, paths: Mapping[str, str]) -> tuple[LocatedMode
     wanted += ip_adapters
     for ip_adapter in ip_adapters:
         wanted.append(_image_encoder_of(ip_adapter))
-    for use in (*recipe.loras, *recipe.hypernetworks):
-        wanted.append(locate(use.model, recipe, paths))
+    for lora in recipe.loras:
+        wanted.append(locate(lora.model, recipe, paths))
+    for hypernetwork in recipe.hypernetworks:
+        wanted.append(locate(hypernetwork.model, recipe, paths))
     for ref in recipe.embeddings:
         wanted.append(locate(ref, recipe, paths))
     return tuple(wanted)
@@ -134,7 +137,8 @@ def with_vae(own: Bundle, recipe: Recipe, work_item: WorkItem, models: ModelMana
         yield own
         return
     with models.lease(*locate(recipe.vae, recipe, work_item.model_paths)) as loaded:
-        theirs = loaded.onload("vae").config.latent_channels
+        config: Any = loaded.onload("vae").config
+        theirs = config.latent_channels
         ours = FAMILIES[own.ref.family].latents.channels
         if theirs != ours:
             raise InvalidRecipe(

@@ -207,7 +207,7 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     size = (plan.second.recipe.width, plan.second.recipe.height)
     upscaler: str | ModelRef = recipe.hires.upscaler
     is_latent = isinstance(upscaler, str) and upscaler in UPSCALERS and UPSCALERS[upscaler].is_latent
-    if is_latent and latents is not None:
+    if is_latent and isinstance(upscaler, str) and latents is not None:
         factor = plan.bundle.family.facts.latents.factor
         latent_size = (size[1] // factor, size[0] // factor)
         init_latents = InitLatents(stretch_latents(latents, upscaler, latent_size))

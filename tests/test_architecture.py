@@ -1,4 +1,4 @@
-"""The shape of the house, held by reading its source (architecture_rules.py) and by starting its parts."""
+"""The shape of the program, held by reading its source (architecture_rules.py) and by starting its parts."""
 
 import importlib.metadata
 import json
@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.architecture_rules import (
     CHECKS,
-    HOUSE,
     MODULES,
+    PACKAGES,
     TORCH,
     Check,
     app_violations,
@@ -20,6 +20,7 @@ from tests.support.architecture_rules import (
     banned_violations,
     catch_all_violations,
     contract_violations,
+    declaration_violations,
     folder_violations,
     import_violations,
     imports,
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_house_keeps_its_rules(check: Check) -> None:
+def test_the_program_keeps_its_rules(check: Check) -> None:
     assert list(check(ROOT)) == []
 
 
@@ -58,7 +59,7 @@ def test_requirements_are_exact_and_fit_a_space() -> None:
 
 
 def test_every_import_is_pinned() -> None:
-    """What the house imports is a requirement of its own, and not only one of a requirement's."""
+    """What the program imports is a requirement of its own, and not only one of a requirement's."""
     always = pinned("requirements.txt").keys() | {"ray", "spaces"}  # these two are optional extras
     for_tests = always | pinned("requirements-test.txt").keys()
     owners = importlib.metadata.packages_distributions()
@@ -69,7 +70,7 @@ def test_every_import_is_pinned() -> None:
         for found in imports(source):
             top = found.target.split(".")[0]
             distributions = {name.lower().replace("_", "-") for name in owners.get(top, [top])}
-            if top not in sys.stdlib_module_names | {*HOUSE, *MODULES} and not distributions & wanted:
+            if top not in sys.stdlib_module_names | {*PACKAGES, *MODULES} and not distributions & wanted:
                 missing.add(source.at(found.node, f"imports {found.target}"))
     assert missing == set()
 
@@ -117,7 +118,7 @@ def test_ruff_is_content(command: list[str]) -> None:
 
 # The checks can fail
 
-BAD_HOUSE = {
+BAD_TREE = {
     "contract/a.py": "import numpy\nimport studio.queue\nfrom yaml import x\n",
     "contract/hooks.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n    import engine\n",
     "catalog/a.py": "from diffusers import UNet2DConditionModel\nimport sqlite3\n",
@@ -136,6 +137,9 @@ BAD_HOUSE = {
     "extensions/b/extension.py": "import gradio\nimport extensions.c\nfrom . import own\ndef f():\n    import gradio\n",
     "extensions/b/engine.py": "import torch\nimport engine\n",
     "training/a.py": "import torch, PIL, numpy\nimport studio\n",
+    "engine/names.py": "x = 'sdxl'\nY = {'heun': 'sd'}\n",
+    "catalog/families/new.py": "x = ('sdxl', 'heun')\n",
+    "catalog/samplers.py": "x = 'heun'\n",
     "app.py": "from studio.studio import Studio\nimport gradio\ndef f():\n    import tabs\n    print(1)\n",
     "studio/state.py": (
         "import threading\nCACHE = {}\nlock = threading.Lock()\nnames = ['a']\nFACTS = {'a': 1}\nPAIRS = (1, 2)\n"
@@ -206,6 +210,10 @@ EXPECTED: dict[Check, set[str]] = {
         "engine/banned.py:10: eval: text never runs",
     },
     catch_all_violations: {"studio/a.py:8: catches Exception and goes on"},
+    declaration_violations: {
+        "engine/names.py:1: names “sdxl”, which is declared in catalog/families/",
+        "engine/names.py:2: names “heun”, which is declared in catalog/samplers.py",
+    },
     name_violations: {"tabs/helpers.py: a name that says nothing"},
     folder_violations: {
         "catalog/many: holds 21 files",
@@ -217,7 +225,7 @@ EXPECTED: dict[Check, set[str]] = {
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_check_finds_what_is_wrong_and_nothing_else(tmp_path: Path, check: Check) -> None:
-    for path, text in BAD_HOUSE.items():
+    for path, text in BAD_TREE.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
     assert set(check(tmp_path)) == EXPECTED[check]

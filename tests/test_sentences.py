@@ -10,7 +10,7 @@ import pytest
 from contract.validation import _RANGES
 
 PROJECT = Path(__file__).resolve().parents[1]
-HOUSES = ("contract", "catalog", "studio", "engine", "api", "tabs", "extensions")
+PACKAGES = ("contract", "catalog", "studio", "engine", "api", "tabs", "extensions")
 _ROUTE = re.compile(r"/api/|/gradio_api|\b(?:GET|POST|PUT|PATCH|DELETE|HEAD) /|https?://127|\b(?:queue/join|openapi)\b")
 _LITERAL = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"|`((?:[^`\\]|\\.)*)`|'((?:[^'\\\n]|\\.)*)'")
 
@@ -38,11 +38,11 @@ def _is_for_programs(text: str) -> bool:
     return text.startswith("</api/v1/docs>; rel=")
 
 
-@pytest.mark.parametrize("house", HOUSES)
-def test_no_sentence_of_the_server_names_a_route(house: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_sentence_of_the_server_names_a_route(package: str) -> None:
     found = [
         (path.name, text)
-        for path in (PROJECT / house).rglob("*.py")
+        for path in (PROJECT / package).rglob("*.py")
         for text in sentences(path)
         if _ROUTE.search(text) and not _is_for_programs(text)
     ]

@@ -7,6 +7,7 @@ control maps is in `images/preprocessors.py`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,17 +140,18 @@ def check_control_fits(control: Control, net: nn.Module, bundle: Bundle) -> None
     Raises:
         InvalidRecipe: names both, and what differs.
     """
-    unet = bundle.modules["unet"].config
+    unet: Any = bundle.modules["unet"].config
+    config: Any = net.config
     facts: list[tuple[str, object, object]] = []
     if control.model.kind == "controlnet":
         for name in _SAME:
-            facts.append((name, getattr(net.config, name), getattr(unet, name)))
+            facts.append((name, getattr(config, name), getattr(unet, name)))
         # Blocks with attention and without make residuals of the same shapes, so either fits the other.
-        theirs = [block.replace("CrossAttn", "") for block in net.config.down_block_types]
-        ours = [block.replace("CrossAttn", "") for block in unet.down_block_types]
-        facts.append(("down_block_types", theirs, ours))
+        control_blocks = [block.replace("CrossAttn", "") for block in config.down_block_types]
+        unet_blocks = [block.replace("CrossAttn", "") for block in unet.down_block_types]
+        facts.append(("down_block_types", control_blocks, unet_blocks))
     if control.model.kind == "t2i_adapter":
-        facts.append(("channels", net.config.channels, unet.block_out_channels))
+        facts.append(("channels", config.channels, unet.block_out_channels))
     for name, theirs, ours in facts:
         if _plain(theirs) != _plain(ours):
             label = LABELS[control.model.kind]
@@ -185,11 +187,12 @@ def _as_hint(image: Image.Image, device: Device) -> Tensor:
 @torch.inference_mode()
 def _adapter_unit(control: Control, net: nn.Module, image: Image.Image, device: Device) -> Unit:
     """Features depend on the control map alone, so they are computed once."""
-    multiple = net.config.downscale_factor
+    config: Any = net.config
+    multiple: int = config.downscale_factor
     width, height = (-(-side // multiple) * multiple for side in image.size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS)
-    if net.config.in_channels == 1:
+    if config.in_channels == 1:
         image = image.convert("L")
     hint = _as_hint(image, device)
     features = []
@@ -248,7 +251,8 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
     if first.type is None:
         inputs = {"controlnet_cond": first.hint.expand(count, -1, -1, -1), "conditioning_scale": first.control.weight}
     else:
-        types = torch.zeros(1, first.net.config.num_control_type, device=first.hint.device, dtype=first.hint.dtype)
+        config: Any = first.net.config
+        types = torch.zeros(1, config.num_control_type, device=first.hint.device, dtype=first.hint.dtype)
         hints, weights, indices = [], [], []
         for unit in units:
             hints.append(unit.hint.expand(count, -1, -1, -1))

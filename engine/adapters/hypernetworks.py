@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,7 @@ def apply_hypernetworks(bundle: Bundle, loaded: Sequence[LoadedHypernetwork]) ->
         yield
         return
     hypernetworks = [_build_hypernetwork(one, bundle) for one in loaded]
-    projections: list[tuple[str, nn.Module]] = []
+    projections: list[tuple[str, Any]] = []
     for name, module in bundle.modules["unet"].named_modules():
         for side in _SIDES:
             if name.endswith((f"attn1.to_{side}", f"attn2.to_{side}")):
@@ -139,8 +140,8 @@ def _build_hypernetwork(loaded: LoadedHypernetwork, bundle: Bundle) -> dict[tupl
     activation_name = loaded.metadata.get("activation_func") or "linear"
     activation = _ACTIVATIONS.get(activation_name.lower())
     tensors: dict[tuple[int, str], dict[int, dict[str, Tensor]]] = {}
-    for key, tensor in loaded.module.state_dict().items():
-        match = _NAME.fullmatch(key)
+    for name, tensor in loaded.module.state_dict().items():
+        match = _NAME.fullmatch(name)
         if match is None:
             continue
         width, side, number, kind = int(match[1]), _SIDES[int(match[2])], int(match[3]), match[4]
@@ -150,8 +151,7 @@ def _build_hypernetwork(loaded: LoadedHypernetwork, bundle: Bundle) -> dict[tupl
 
     problem = ""
     if activation is None:
-        name = loaded.metadata.get("activation_func", "")[:40]
-        problem = f"it has the activation “{name}”, which is not known"
+        problem = f"it has the activation “{activation_name[:40]}”, which is not known"
     elif not tensors or any("weight" not in layer for layers in tensors.values() for layer in layers.values()):
         problem = "its layers are not complete"
     if problem or activation is None:

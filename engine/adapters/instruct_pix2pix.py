@@ -21,7 +21,9 @@ class EditConditions(Conditions):
         """A batch of predictions -> one, (1, C, h, w)."""
         uncond, image_cond = prediction[:1], prediction[1:2]
         conds = prediction[2:].split(1)
-        text_direction = sum(weight * (cond - image_cond) for weight, cond in zip(self.weights, conds, strict=True))
+        text_direction = torch.zeros_like(uncond)
+        for weight, cond in zip(self.weights, conds, strict=True):
+            text_direction = text_direction + weight * (cond - image_cond)
         return uncond + self.image_guidance * (image_cond - uncond) + guidance * text_direction
 
 

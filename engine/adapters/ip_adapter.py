@@ -6,6 +6,7 @@ diffusers' own classes do the work; the weights of adapter and image encoder are
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
@@ -49,7 +50,7 @@ def image_prompts(
     if not recipe.ip_adapters:
         yield ()
         return
-    unet = bundle.modules["unet"]
+    unet: Any = bundle.modules["unet"]
     for ip_adapter, adapter in zip(recipe.ip_adapters, loaded, strict=True):
         check_ip_adapter_fits(ip_adapter, adapter, bundle)
     processors = unet.attn_processors
@@ -108,7 +109,7 @@ def _tables_of(adapter: LoadedIpAdapter) -> dict[str, dict[str, Tensor]]:
 
 @torch.inference_mode()
 def _encode_image(
-    ip_adapter: IpAdapter, encoder: nn.Module, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
+    ip_adapter: IpAdapter, encoder: Any, projection: nn.Module, images: Mapping[str, bytes], bundle: Bundle
 ) -> ImagePrompt:
     side = encoder.config.image_size
     image = open_input(ip_adapter.image, images)
@@ -133,7 +134,8 @@ def with_image_prompts(controls: Controls | None, prompts: Sequence[ImagePrompt]
     if not prompts:
         return controls
     scales = []
-    for processor in bundle.modules["unet"].attn_processors.values():
+    unet: Any = bundle.modules["unet"]
+    for processor in unet.attn_processors.values():
         if isinstance(getattr(processor, "scale", None), list):
             scales.append(processor.scale)
 

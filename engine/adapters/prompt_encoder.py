@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,9 +141,10 @@ class _PromptEncoder:
     def __init__(self, bundle: Bundle, cache: EmbeddingCache, recipe: Recipe, inversions: TextualInversions) -> None:
         self._bundle, self._cache, self._recipe, self._inversions = bundle, cache, recipe, inversions
         self._split: dict[Part, Chunks] = {}
-        first = bundle.family.facts.text_encoders[0].component
-        positions = int(bundle.modules[first].config.max_position_embeddings)
-        self._capacity = min(bundle.tokenizers[0].model_max_length, positions) - 2  # without begin and end
+        config: Any = bundle.modules[bundle.family.facts.text_encoders[0].component].config
+        self._capacity = (
+            min(bundle.tokenizers[0].model_max_length, config.max_position_embeddings) - 2
+        )  # without begin and end
 
     def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:
         """The batch begins with the negative prompt where there is guidance; all entries are equally long."""

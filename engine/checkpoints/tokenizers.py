@@ -6,6 +6,7 @@ Knows no prompts; how a prompt becomes chunks of tokens is in `adapters/prompt_e
 import gzip
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from transformers import CLIPTokenizer
@@ -73,7 +74,8 @@ def check_vocabulary(tokenizers: Mapping[str, CLIPTokenizer], modules: Mapping[s
         ModelProblem: it has more.
     """
     for encoder, tokenizer in tokenizers.items():
-        known = modules[encoder].config.vocab_size
+        config: Any = modules[encoder].config
+        known = config.vocab_size
         if len(tokenizer) > known:
             raise ModelProblem(
                 f"The tokenizer knows {len(tokenizer):,} tokens; {encoder} was made for {known:,}.",

@@ -198,7 +198,7 @@ def _blend(task: "Merge", key: Key, tensor: Tensor, others: Sequence[Sources]) -
 
 def _provenance_of(task: "Merge", paths: Mapping[str, str], say: Say) -> str:
     """What the result is made of, as JSON: its recipe."""
-    models = {}
+    models: dict[str, dict[str, object]] = {}
     for role in ("a", "b", "c"):
         ref = getattr(task, role)
         if ref is not None:
@@ -207,7 +207,7 @@ def _provenance_of(task: "Merge", paths: Mapping[str, str], say: Say) -> str:
             if not sha256 and path.is_file():
                 sha256 = _sha256_of(path, say)
             models[role] = {"name": ref.name, "sha256": sha256 or None}
-    provenance = {"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models}
+    provenance: dict[str, object] = {"method": task.method, "ratio": task.ratio, "dtype": task.dtype, "models": models}
     loras = []
     for use in task.loras:
         loras.append(

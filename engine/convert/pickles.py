@@ -206,7 +206,7 @@ class _Ignored:
 
 
 def _load_pickle(source: Path) -> object:
-    ignored = [(_Ignored, name) for name in _IGNORED_CLASSES]
+    ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_CLASSES]
     try:
         with torch.serialization.safe_globals(ignored):
             return torch.load(source, map_location="cpu", weights_only=True)

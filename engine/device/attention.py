@@ -1,10 +1,9 @@
 """Attention kernels: torch's SDPA, xformers where chosen, or attention slicing where memory is short."""
 
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0, SlicedAttnProcessor
-from torch import nn
 
 from engine.device.devices import Device
 from engine.device.memory import memory
@@ -16,7 +15,7 @@ _PLAIN = (AttnProcessor, AttnProcessor2_0)
 log = logging.getLogger(__name__)
 
 
-def set_attention(module: nn.Module, device: Device) -> None:
+def set_attention(module: Any, device: Device) -> None:
     """Set the chosen attention on a freshly built module.
 
     diffusers' default is SDPA. "auto" keeps it, except on an Apple GPU with little shared memory, which slices
@@ -35,7 +34,7 @@ def set_attention(module: nn.Module, device: Device) -> None:
             slice_attention(module)
 
 
-def slice_attention(module: nn.Module) -> bool:
+def slice_attention(module: Any) -> bool:
     """Compute attention head by head: slower, with less memory.
 
     Returns:
@@ -50,7 +49,7 @@ def slice_attention(module: nn.Module) -> bool:
     return True
 
 
-def unslice_attention(module: nn.Module, device: Device) -> None:
+def unslice_attention(module: Any, device: Device) -> None:
     """Undo `slice_attention` after the job that needed it."""
     if device.attention == "sliced":
         return

@@ -8,4 +8,5 @@ from engine.checkpoints.component import Config
 
 def build_estimator(config: Config) -> nn.Module:
     """Images (B, 3, 384, 384), -1..1 -> `predicted_depth` (B, H, W), larger is nearer."""
-    return DPTForDepthEstimation(DPTConfig.from_dict(dict(config)))
+    module: nn.Module = DPTForDepthEstimation(DPTConfig.from_dict(dict(config)))
+    return module

@@ -12,7 +12,8 @@ from engine.families.stable_diffusion import BUILDERS, StableDiffusion
 
 def build_projecting_text_encoder(config: Config) -> nn.Module:
     """Token ids (B, tokens) -> hidden states (B, tokens, width) and text_embeds (B, width)."""
-    return CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
+    module: nn.Module = CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
+    return module
 
 
 class StableDiffusionXL(StableDiffusion):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 def build_text_encoder(config: Config) -> nn.Module:
     """Token ids (B, tokens) -> hidden states (B, tokens, width)."""
-    return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+    module: nn.Module = CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+    return module
 
 
 def build_unet(config: Config) -> nn.Module:
     """Noisy latents (B, C, h, w), timestep, prompt embeddings -> the prediction, (B, 4, h, w)."""
-    return UNet2DConditionModel.from_config(dict(config))
+    module: nn.Module = UNet2DConditionModel.from_config(dict(config))
+    return module
 
 
 def build_vae(config: Config) -> nn.Module:
     """Images (B, 3, H, W), -1..1 <-> latents (B, 4, H/8, W/8)."""
-    return AutoencoderKL.from_config(dict(config))
+    module: nn.Module = AutoencoderKL.from_config(dict(config))
+    return module
 
 
 BUILDERS: Mapping[str, Builder] = MappingProxyType(
@@ -60,7 +63,7 @@ class StableDiffusion:
 
     def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
         """Clip skip 1 reads the last layer; every layer passes the final norm, as in training."""
-        encoder = onload("text_encoder")
+        encoder: Any = onload("text_encoder")
         states = encoder(ids[0], output_hidden_states=True).hidden_states
         return Encoded(encoder.final_layer_norm(hidden_layer(states, clip_skip)))
 

@@ -23,7 +23,7 @@ def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False
 
     def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
         inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds, "return_dict": False}
-        added = dict(conditions.added or {})
+        added: dict[str, Any] = dict(conditions.added or {})
         if residuals is not None:
             if residuals.mid_block is not None:
                 inputs["down_block_additional_residuals"] = residuals.down_block
@@ -35,10 +35,12 @@ def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False
         if added:
             inputs["added_cond_kwargs"] = added
         unet = onload("unet")
-        if not in_float32:
-            return unet(latents.to(dtype), t, **inputs)[0]
-        with torch.inference_mode(), _float32_layers(unet):
-            return unet(latents.float(), t, **_in_float32(inputs))[0]
+        if in_float32:
+            with torch.inference_mode(), _float32_layers(unet):
+                prediction: Tensor = unet(latents.float(), t, **_in_float32(inputs))[0]
+        else:
+            prediction = unet(latents.to(dtype), t, **inputs)[0]
+        return prediction
 
     return predict
 

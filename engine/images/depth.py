@@ -38,4 +38,5 @@ def depth_of(recipe: Recipe, image: Image.Image, bundle: Bundle, images: Mapping
     square = image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
     normalized = ((pixels - _MEAN) / _DEVIATION).to(device, next(estimator.parameters()).dtype)
-    return estimator(normalized).predicted_depth[None].float()
+    estimate: Tensor = estimator(normalized).predicted_depth
+    return estimate[None].float()

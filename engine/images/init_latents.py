@@ -6,6 +6,7 @@ What the mask keeps in each step is `sampling/mask_blend.py`; the way back to pi
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from contract.parts import made_steps
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.vae import encode, scale
 from engine.models.manager import Bundle
-from engine.sampling.denoise import Predict
+from engine.sampling.denoise import Conditions, ControlResiduals, Predict
 from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling
 
@@ -78,8 +79,8 @@ class InitLatents:
 
 def variant_of(bundle: Bundle) -> str:
     """What a model works from, by the input channels of its denoiser: "text", "inpaint", "edit" or "depth"."""
-    channels = int(bundle.modules[bundle.family.facts.denoiser].config.in_channels)
-    return bundle.family.facts.latents.variants.get(channels, "text")
+    config: Any = bundle.modules[bundle.family.facts.denoiser].config
+    return bundle.family.facts.latents.variants.get(config.in_channels, "text")
 
 
 def first_step(steps: int, strength: float) -> int:
@@ -148,7 +149,9 @@ def with_channels(predict: Predict, channels: Tensor | None) -> Predict:
     if channels is None:
         return predict
 
-    def predict_with_channels(latents: Tensor, t: Tensor, conditions: object, residuals: object) -> Tensor:
+    def predict_with_channels(
+        latents: Tensor, t: Tensor, conditions: Conditions, residuals: ControlResiduals | None
+    ) -> Tensor:
         batch = latents.shape[0]
         further = channels
         if channels.shape[0] != batch:

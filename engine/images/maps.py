@@ -34,7 +34,8 @@ def invert(pixels: Pixels, _: float, __: float) -> Pixels:
 
 def blur_gaussian(pixels: Pixels, radius: float, _: float) -> Pixels:
     """A blur whose deviation is the radius."""
-    return cv2.GaussianBlur(pixels, (0, 0), max(radius, 0.01))
+    blurred: Pixels = cv2.GaussianBlur(pixels, (0, 0), max(radius, 0.01))
+    return blurred
 
 
 def tile_resample(pixels: Pixels, factor: float, _: float) -> Pixels:
@@ -44,7 +45,8 @@ def tile_resample(pixels: Pixels, factor: float, _: float) -> Pixels:
     if small == (width, height):
         return pixels
     smaller = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(smaller, (width, height), interpolation=cv2.INTER_CUBIC)
+    enlarged: Pixels = cv2.resize(smaller, (width, height), interpolation=cv2.INTER_CUBIC)
+    return enlarged
 
 
 def recolor_luminance(pixels: Pixels, gamma: float, _: float) -> Pixels:
@@ -66,7 +68,8 @@ def color_grid(pixels: Pixels, side: float, _: float) -> Pixels:
     height, width = pixels.shape[:2]
     small = (max(1, round(width / max(side, 1))), max(1, round(height / max(side, 1))))
     colors = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(colors, (width, height), interpolation=cv2.INTER_NEAREST)
+    squares: Pixels = cv2.resize(colors, (width, height), interpolation=cv2.INTER_NEAREST)
+    return squares
 
 
 MAPS: Mapping[str, MakeMap] = MappingProxyType(

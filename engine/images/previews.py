@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class _Samples:
         return len(self.latents) == len(self.pixels)
 
     @torch.inference_mode()
-    def encode(self, vae: nn.Module, device: torch.device, dtype: torch.dtype, limit_s: float) -> None:
+    def encode(self, vae: Any, device: torch.device, dtype: torch.dtype, limit_s: float) -> None:
         """Encode at least one more image, and no new one after the limit."""
         began = time.perf_counter()
         for one in self.pixels[len(self.latents) :]:
@@ -278,7 +279,7 @@ def draw_pictures(count: int, side: int) -> np.ndarray:
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
     images = np.empty((count, side, side, 3), dtype=np.float32)
     for image in images:
-        drawn = np.zeros((side, side, 3), dtype=np.float32)
+        drawn: np.ndarray = np.zeros((side, side, 3), dtype=np.float32)
         for _ in range(6):
             fx, fy = chance.uniform(-2.5, 2.5, 2)
             wave = np.sin(2 * np.pi * (fx * x + fy * y + chance.uniform()))

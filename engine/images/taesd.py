@@ -31,7 +31,8 @@ class TinyDecoder:
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, 8h, 8w), values 0 to 1, float32, on the same device."""
-        return self.module(latents.to(self.dtype)).float().add(1).div(2).clamp(0, 1)
+        decoded: Tensor = self.module(latents.to(self.dtype))
+        return decoded.float().add(1).div(2).clamp(0, 1)
 
     def is_quick(self, latents: Tensor, limit_s: float) -> bool:
         """Whether a decode of this shape takes no longer; measured once, after a warm-up.

@@ -4,6 +4,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def encode(image: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool =
     Raises:
         NoValidPicture: the numbers are not finite.
     """
-    vae = bundle.onload("vae")
+    vae: Any = bundle.onload("vae")
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     height, width = pixels.shape[-2:]
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
@@ -58,7 +59,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     Raises:
         NoValidPicture: the numbers are not finite even so.
     """
-    vae = bundle.onload("vae")
+    vae: Any = bundle.onload("vae")
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
     area = scaled.shape[-1] * scaled.shape[-2] * bundle.family.facts.latents.factor**2
@@ -79,7 +80,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     return image, is_retry
 
 
-def _whole_or_tiled(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
+def _whole_or_tiled(vae: Any, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
     """Run the VAE whole if there is enough memory, else in tiles; and in tiles when memory runs out."""
     need = working_bytes(vae, pixels, bundle.device.vae_dtype)
     if pixels < TILED_FROM and need < free_bytes(bundle.device):
@@ -95,14 +96,14 @@ def _whole_or_tiled(vae: torch.nn.Module, work: Callable[[], Tensor], pixels: in
         return work()
 
 
-def working_bytes(vae: torch.nn.Module, pixels: int, dtype: torch.dtype) -> int:
+def working_bytes(vae: Any, pixels: int, dtype: torch.dtype) -> int:
     """What a VAE needs beside its weights for an image, roughly: its widest layers at full size. An estimate."""
     channels = vae.config.block_out_channels[0]
     return int(pixels * channels * dtype.itemsize * _TENSORS_AT_ONCE)
 
 
 @contextmanager
-def tiling(vae: torch.nn.Module) -> Iterator[None]:
+def tiling(vae: Any) -> Iterator[None]:
     """While it lasts, a VAE works in tiles: memory for one instead of all."""
     vae.enable_tiling()
     factor = 2 ** (len(vae.config.block_out_channels) - 1)  # pixels on each side of a latent
@@ -113,23 +114,27 @@ def tiling(vae: torch.nn.Module) -> Iterator[None]:
         vae.disable_tiling()
 
 
-def scale(latents: Tensor, config: object) -> Tensor:
+def scale(latents: Tensor, config: Any) -> Tensor:
     """Latents as the VAE gives them -> as the U-Net takes them."""
+    factor: float = config.scaling_factor
     mean, std = _statistics(latents, config)
     if mean is not None and std is not None:
-        return (latents - mean) / std * config.scaling_factor
-    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+        return (latents - mean) / std * factor
+    shift: float = getattr(config, "shift_factor", None) or 0.0
+    return (latents - shift) * factor
 
 
-def unscale(latents: Tensor, config: object) -> Tensor:
+def unscale(latents: Tensor, config: Any) -> Tensor:
     """Latents as the U-Net gives them -> as the VAE takes them."""
+    factor: float = config.scaling_factor
     mean, std = _statistics(latents, config)
     if mean is not None and std is not None:
-        return latents * std / config.scaling_factor + mean
-    return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+        return latents * std / factor + mean
+    shift: float = getattr(config, "shift_factor", None) or 0.0
+    return latents / factor + shift
 
 
-def _statistics(latents: Tensor, config: object) -> tuple[Tensor | None, Tensor | None]:
+def _statistics(latents: Tensor, config: Any) -> tuple[Tensor | None, Tensor | None]:
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is None or std is None:
         return None, None
@@ -137,12 +142,13 @@ def _statistics(latents: Tensor, config: object) -> tuple[Tensor | None, Tensor 
     return mean, std
 
 
-def _decode_in_float32(latents: Tensor, vae: torch.nn.Module) -> Tensor:
+def _decode_in_float32(latents: Tensor, vae: Any) -> Tensor:
     """Without touching the module's own (shared, fixed) weights."""
 
     def call(module: torch.nn.Module, value: Tensor) -> Tensor:
         weights = {name: tensor.float() for name, tensor in module.state_dict().items()}
-        return torch.func.functional_call(module, weights, (value,))
+        result: Tensor = torch.func.functional_call(module, weights, (value,))
+        return result
 
     value = latents.float()
     if vae.post_quant_conv is not None:

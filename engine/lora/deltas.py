@@ -218,7 +218,8 @@ def _dora(delta: Delta, magnitude: Tensor, is_by_rows: bool, shape: Shape) -> De
     def decomposed(base: Tensor) -> Tensor:
         whole = merged(base, [(delta, 1.0)])
         lengths = torch.linalg.vector_norm(whole, dim=norm_axes, keepdim=True)
-        return whole * (magnitude.reshape(broadcast) / lengths.clamp_min(torch.finfo(torch.float32).eps)) - base
+        scaled: Tensor = whole * (magnitude.reshape(broadcast) / lengths.clamp_min(torch.finfo(torch.float32).eps))
+        return scaled - base
 
     return FullDelta(decomposed)
 

@@ -255,8 +255,8 @@ def _patch_module(
             continue
         key = (part, name)
         original, present = bundle.original(part, name), bundle.present(part, name)
-        has_own_memory = key in state.patched and present is not None and not device.copies_weights
-        if has_own_memory and present.is_contiguous():
+        has_own_memory = key in state.patched and not device.copies_weights
+        if has_own_memory and present is not None and present.is_contiguous():
             merged(original, of_tensor, present)  # a change of strength writes to the same memory again
             continue
         base = original if key in state.patched or present is None else present

@@ -102,17 +102,20 @@ def zeroes_empty_prompt(ref: ModelRef, path: Path) -> bool:
 def build_controlnet(config: Config) -> nn.Module:
     """A ControlNet, or a union of several."""
     kind = ControlNetUnionModel if config.get("_class_name") == UNION_CLASS else ControlNetModel
-    return kind.from_config(dict(config))
+    module: nn.Module = kind.from_config(dict(config))
+    return module
 
 
 def build_t2i_adapter(config: Config) -> nn.Module:
     """A T2I-Adapter."""
-    return T2IAdapter.from_config(dict(config))
+    module: nn.Module = T2IAdapter.from_config(dict(config))
+    return module
 
 
 def build_image_encoder(config: Config) -> nn.Module:
     """The CLIP image encoder of an IP-Adapter."""
-    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
+    module: nn.Module = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
+    return module
 
 
 def _folder_component(folder: Path, build: Builder) -> Component:

@@ -31,7 +31,7 @@ class NamedTensors(nn.Module):
         self._parameters[_MARK + name] = parameter  # past register_parameter, which allows no dots
         return parameter
 
-    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
         """The tensors by their names in the file."""
         tensors = {}
         for key, parameter in self._parameters.items():

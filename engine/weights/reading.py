@@ -287,7 +287,7 @@ def _data_start(file: FileIO) -> int:
 
 
 def _read_exactly(file: FileIO, target: Tensor, label: str) -> None:
-    left = memoryview(target.numpy())
+    left = memoryview(target.numpy().data)
     while left:
         count = file.readinto(left)
         if not count:

@@ -52,7 +52,7 @@ def write_tensors(
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor, one in zip(tensors, described.values(), strict=True):
             assert (tensor.dtype, list(tensor.shape)) == (one.dtype, list(one.shape))
-            file.write(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             done += tensor.numel() * tensor.element_size()
             yield done / max(1, end)
         file.flush()

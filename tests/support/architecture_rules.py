@@ -1,7 +1,7 @@
-"""The rules of the house as functions of a folder: who may import whom, and what is never written.
+"""The rules of the program as functions of a folder: who may import whom, and what is never written.
 
 The tables are docs and law in one: change them with the design, in the same commit. Each check yields
-"path:line: what is wrong". test_architecture.py runs them on the house, and on a bad one to show that they can fail.
+"path:line: what is wrong". test_architecture.py runs them on the program, and on a bad one to show that they can fail.
 """
 
 import ast
@@ -12,7 +12,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
-HOUSE = ("contract", "catalog", "engine", "studio", "api", "tabs", "extensions", "training", "benchmarks")
+from catalog.families import KNOWN
+from catalog.samplers import SAMPLERS
+
+PACKAGES = ("contract", "catalog", "engine", "studio", "api", "tabs", "extensions", "training", "benchmarks")
 MODULES = ("app", "launch")
 
 
@@ -27,7 +30,7 @@ WATCHED = TORCH | WEB | {"PIL", "numpy", "scipy", "sqlite3", "tomllib", "ray"}
 
 
 class Layer(NamedTuple):
-    """What one layer may import of the house and of the watched libraries; everything else is free."""
+    """What one layer may import of the program and of the watched libraries; everything else is free."""
 
     anywhere: frozenset[str]
     lazily: frozenset[str] = frozenset()  # in a function, or for type checkers
@@ -118,8 +121,8 @@ class Source(NamedTuple):
 
 
 def sources(root: Path) -> Iterator[Source]:
-    """Every Python file of the house, tests aside."""
-    files = [file for name in HOUSE for file in sorted((root / name).rglob("*.py"))]
+    """Every Python file of the program, tests aside."""
+    files = [file for name in PACKAGES for file in sorted((root / name).rglob("*.py"))]
     files += [root / f"{name}.py" for name in MODULES if (root / f"{name}.py").is_file()]
     for file in files:
         path = file.relative_to(root).as_posix()
@@ -178,10 +181,10 @@ def layer_of(path: str) -> Layer | None:
 
 
 def known(target: str) -> str:
-    """The house package or watched library that a module belongs to; empty for all others."""
+    """The program package or watched library that a module belongs to; empty for all others."""
     parts = target.split(".")
     for name in (".".join(parts[:2]), parts[0]):
-        if name in WATCHED or name in HOUSE or name in MODULES or name == "tests":
+        if name in WATCHED or name in PACKAGES or name in MODULES or name == "tests":
             return name
     return ""
 
@@ -354,6 +357,20 @@ def catch_all_violations(root: Path) -> Iterator[str]:
                 yield source.at(node, f"catches {caught} and goes on")
 
 
+def declaration_violations(root: Path) -> Iterator[str]:
+    """A family's or a sampler's id is written where it is declared; elsewhere its declaration is read."""
+    declared = (
+        (frozenset(KNOWN), ("catalog/families/",)),
+        # A family's and a model's defaults name a sampler.
+        (frozenset(SAMPLERS), ("catalog/samplers.py", "catalog/families/", "training/", "benchmarks/")),
+    )
+    for source in sources(root):
+        for node in ast.walk(source.tree):
+            for ids, places in declared:
+                if isinstance(node, ast.Constant) and node.value in ids and not source.path.startswith(places):
+                    yield source.at(node, f"names “{node.value}”, which is declared in {places[0]}")
+
+
 def unit_of(path: str) -> str:
     """What is placed on a floor: a folder of a package, or a file that lies in the package itself."""
     parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
@@ -362,7 +379,7 @@ def unit_of(path: str) -> str:
 
 def folder_violations(root: Path) -> Iterator[str]:
     """Folders hold few files, and the folders and top files of one package import each other in one direction."""
-    for folder in sorted({file.parent for name in HOUSE for file in (root / name).rglob("*.*")}):
+    for folder in sorted({file.parent for name in PACKAGES for file in (root / name).rglob("*.*")}):
         count = sum(file.suffix in (".py", ".js", ".css") for file in folder.iterdir())
         if count > MOST_FILES:
             yield f"{folder.relative_to(root).as_posix()}: holds {count} files"
@@ -386,7 +403,7 @@ def folder_violations(root: Path) -> Iterator[str]:
 
 
 def name_violations(root: Path) -> Iterator[str]:
-    for folder in (*HOUSE, "tests"):
+    for folder in (*PACKAGES, "tests"):
         for path in sorted((root / folder).rglob("*")):
             if path.stem in BANNED_NAMES:
                 yield f"{path.relative_to(root).as_posix()}: a name that says nothing"
@@ -419,6 +436,7 @@ CHECKS: tuple[Check, ...] = (
     print_violations,
     banned_violations,
     catch_all_violations,
+    declaration_violations,
     name_violations,
     folder_violations,
     asset_violations,
