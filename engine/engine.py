@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from catalog.detect.upscaler_answers import UpscalerAnswers
-from contract.errors import Cancelled, InvalidRecipe, OutOfMemory
+from contract.errors import Cancelled, InvalidRecipe, OutOfMemory, StudioError
 from contract.recipe import ModelRef, Recipe
 from contract.records import EngineStatus
 from contract.sizes import upscaled_size
@@ -181,11 +181,11 @@ class Engine:
         rough, self._rough_previews = self._rough_previews, None
         if rough is not None and self._models.size_of(*rough):
             try:
-                with self._models.lease(*rough) as bundle:
+                with errors.mapped_load(rough[0].name), self._models.lease(*rough) as bundle:
                     if self._previews.is_rough(bundle) and self._previews.refine(bundle):
                         self._rough_previews = rough
-            except Exception as error:
-                log.info("the previews of %s stay rough: %s", rough[0].name, error)
+            except StudioError as error:
+                log.info("the previews of %s stay rough: %s", rough[0].name, error.message)
         if self._rough_previews is not None:
             return True
         if self._has_generated and self._probe is not None:
@@ -204,13 +204,10 @@ class Engine:
         Raises:
             StudioError: it can't be used (ModelProblem), or there is no memory for it.
         """
-        try:
-            with self._models.lease(ref, path) as bundle:
-                if bundle.has("vae"):  # else the job's recipe names one
-                    self._previews.prepare(bundle)
-                    self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
-        except Exception as error:
-            raise errors.as_studio_error(error, ref.name, "its weights") from None
+        with errors.mapped_load(ref.name), self._models.lease(ref, path) as bundle:
+            if bundle.has("vae"):  # else the job's recipe names one
+                self._previews.prepare(bundle)
+                self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
 
     def generate(self, work_item: WorkItem, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         """Make the images of a work item; the last event is its one ending. Never raises for a failure."""

@@ -1,6 +1,8 @@
 """Maps the errors of torch and the libraries to ours, in one place: a code, a sentence, a hint."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -25,6 +27,29 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return any(sign in text for sign in _MEMORY_SIGNS)
+
+
+@contextmanager
+def mapped(explain: Callable[[Exception], Exception]) -> Iterator[None]:
+    """Turn every error but a StudioError into the one that explains it: libraries raise whatever they like.
+
+    Args:
+        explain: Gives the error itself back where that is to pass.
+    """
+    try:
+        yield
+    except StudioError:
+        raise
+    except Exception as error:
+        explained = explain(error)
+        if explained is error:
+            raise
+        raise explained from None
+
+
+def mapped_load(model: str) -> AbstractContextManager[None]:
+    """Turn every error of loading a model into a StudioError that names it."""
+    return mapped(lambda error: as_studio_error(error, model, "its weights"))
 
 
 def as_studio_error(error: BaseException, model: str, size: str) -> StudioError:

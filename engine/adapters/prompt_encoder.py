@@ -142,9 +142,8 @@ class _PromptEncoder:
         self._bundle, self._cache, self._recipe, self._inversions = bundle, cache, recipe, inversions
         self._split: dict[Part, Chunks] = {}
         config: Any = bundle.modules[bundle.family.facts.text_encoders[0].component].config
-        self._capacity = (
-            min(bundle.tokenizers[0].model_max_length, config.max_position_embeddings) - 2
-        )  # without begin and end
+        # Without begin and end.
+        self._capacity = min(bundle.tokenizers[0].model_max_length, config.max_position_embeddings) - 2
 
     def conditions(self, parts: tuple[Part, ...], negative: tuple[Part, ...]) -> Conditions:
         """The batch begins with the negative prompt where there is guidance; all entries are equally long."""

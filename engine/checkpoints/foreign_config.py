@@ -1,15 +1,14 @@
 """The boundary to libraries that build things from a model's own configuration files, which may say anything."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from contract.errors import ModelProblem, StudioError
+from contract.errors import ModelProblem
+from engine.errors import mapped
 
 _LONGEST = 200  # characters of a library's message
 
 
-@contextmanager
-def blame_config(problem: str, hint: str) -> Iterator[None]:
+def blame_config(problem: str, hint: str) -> AbstractContextManager[None]:
     """Turn every error of a library that reads a foreign configuration into a ModelProblem.
 
     Args:
@@ -17,9 +16,10 @@ def blame_config(problem: str, hint: str) -> Iterator[None]:
     Raises:
         ModelProblem: the library failed on the configuration.
     """
-    try:
-        yield
-    except (StudioError, MemoryError):
-        raise
-    except Exception as error:
-        raise ModelProblem(f"{problem}: {str(error)[:_LONGEST]}", hint) from None
+
+    def explain(error: Exception) -> Exception:
+        if isinstance(error, MemoryError):
+            return error
+        return ModelProblem(f"{problem}: {str(error)[:_LONGEST]}", hint)
+
+    return mapped(explain)

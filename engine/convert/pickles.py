@@ -22,6 +22,7 @@ from torch import Tensor
 
 from catalog.files.headers import read_header
 from contract.errors import ModelProblem
+from engine.errors import mapped
 from engine.weights.writing import STORABLE, write_tensors
 
 Say = Callable[[str, float | None], None]
@@ -207,24 +208,25 @@ class _Ignored:
 
 def _load_pickle(source: Path) -> object:
     ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_CLASSES]
-    try:
-        with torch.serialization.safe_globals(ignored):
-            return torch.load(source, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        problem = "holds more than weights"
-        if found:
-            problem = f"names “{found[1][:80]}”, which could run code"
-        raise ModelProblem(
-            f"{source.name} {problem}; it was not opened further.", "Use a version of the model as safetensors."
-        ) from None
-    except (OSError, MemoryError):
-        raise  # says nothing of the file
-    except Exception as error:
-        raise ModelProblem(
+
+    def explain(error: Exception) -> Exception:
+        if isinstance(error, (OSError, MemoryError)):
+            return error  # says nothing of the file
+        if isinstance(error, UnpicklingError):
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            problem = "holds more than weights"
+            if found:
+                problem = f"names “{found[1][:80]}”, which could run code"
+            return ModelProblem(
+                f"{source.name} {problem}; it was not opened further.", "Use a version of the model as safetensors."
+            )
+        return ModelProblem(
             f"{source.name} can't be read as a PyTorch file: {str(error).splitlines()[0][:150]}",
             "Download it again, or use a version as safetensors.",
-        ) from None
+        )
+
+    with mapped(explain), torch.serialization.safe_globals(ignored):
+        return torch.load(source, map_location="cpu", weights_only=True)
 
 
 def weights_of(source: Path) -> tuple[dict[str, Tensor], dict[str, str], set[str]]:

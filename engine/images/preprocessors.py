@@ -23,12 +23,13 @@ from catalog.preprocessors import (
     refuse_missing,
     refuse_shape,
 )
-from contract.errors import JobError, StudioError
+from contract.errors import JobError
 from contract.parts import CONTROL_RESOLUTION
 
 _MULTIPLE = 64  # sides that annotators work at
 
 log = logging.getLogger(__name__)
+from engine.errors import mapped
 
 
 class Preprocessors:
@@ -79,17 +80,19 @@ class Preprocessors:
             low = chosen.low.default if chosen.low else 0.0
         if high is None:
             high = chosen.high.default if chosen.high else 0.0
-        try:
-            control_map = self._run(chosen, image, resolution, low, high)
-        except (StudioError, torch.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as error:
+
+        def explain(error: Exception) -> Exception:
+            if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+                return error
             log.warning("preprocessor %s failed", chosen.id, exc_info=error)
-            raise JobError(
+            return JobError(
                 f"The preprocessor “{chosen.label}” failed on the control picture ({type(error).__name__}).",
                 "Use another one, or another picture.",
                 code="preprocessor_failed",
-            ) from None
+            )
+
+        with mapped(explain):
+            control_map = self._run(chosen, image, resolution, low, high)
         return Image.fromarray(control_map).convert("RGB")
 
     def _run(self, chosen: Preprocessor, image: Image.Image, resolution: int, low: float, high: float) -> np.ndarray:

@@ -19,10 +19,10 @@ from torch import Tensor
 from catalog.detect.upscaler_answers import Answer, UpscalerAnswers
 from catalog.files.headers import UnreadableModel, read_header
 from catalog.upscalers import unwrapped
-from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture, StudioError
+from contract.errors import InvalidRecipe, ModelProblem, NoValidPicture
 from contract.recipe import ModelRef
 from engine.device.devices import Device
-from engine.errors import is_out_of_memory
+from engine.errors import is_out_of_memory, mapped
 
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
@@ -148,20 +148,19 @@ def read_upscaler(path: Path, name: str) -> Any:
             f"{name} is no upscaler that is known here.",
             "Use an ESRGAN, SwinIR, DAT, HAT or other model of OpenModelDB as .safetensors.",
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
-            tensors = {one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()}
-            model = architecture.load(tensors)
-    except (OSError, StudioError):
-        raise  # says nothing of the file's content
-    except Exception as error:
-        if is_out_of_memory(error):  # says nothing of the file
-            raise
-        raise ModelProblem(
+
+    def explain(error: Exception) -> Exception:
+        if isinstance(error, OSError) or is_out_of_memory(error):
+            return error  # says nothing of the file's content
+        return ModelProblem(
             f"{name} has the names of {architecture.name}, and weights that don't fit them.",
             "Download it again, or use another upscaler.",
-        ) from None
+        )
+
+    with mapped(explain), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about how some of the networks are written
+        tensors = {one.removeprefix(prefix): tensor for one, tensor in load_file(path).items()}
+        model = architecture.load(tensors)
     if not isinstance(model, ImageModelDescriptor):
         raise ModelProblem(
             f"{name} is {architecture.name}, which needs more than a picture to work on.", "Use another upscaler."

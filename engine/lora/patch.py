@@ -148,10 +148,10 @@ def patch_loras(bundle: Bundle, loras: Sequence[LoadedLora]) -> PatchedLoras:
         try:
             _patch_set(bundle, state, loras)
             state.key = key
-        except BaseException:
-            _unpatch(bundle, state, list(state.patched))
-            state.key, state.digests, state.notices, state.idle = (), {}, (), ()
-            raise
+        finally:
+            if state.key != key:
+                _unpatch(bundle, state, list(state.patched))
+                state.key, state.digests, state.notices, state.idle = (), {}, (), ()
     digests = {part: f"{digest}{state.digests.get(part, '')}" for part, digest in bundle.digests.items()}
     return PatchedLoras(replace(bundle, digests=digests), state.notices, state.idle)
 

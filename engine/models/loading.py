@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 
 from catalog.detect.control_models import read_control_model
 from catalog.files.folders import fingerprint, settings_of
-from contract.errors import ModelProblem
+from contract.errors import ModelProblem, StudioError
 from contract.recipe import ModelRef
 from engine import errors
 from engine.checkpoints.component import Component
@@ -177,9 +177,11 @@ class Fetch:
     def _read(self, plan: LoadPlan, buffer: WeightBuffer) -> None:
         reader = plan.read(buffer)
         try:
-            while not self._stopping.is_set():
-                self._fraction = next(reader)
-        except StopIteration as ended:
-            self.model = ended.value
-        except Exception as error:
-            self.problem = errors.as_studio_error(error, plan.ref.name, "its weights").message
+            with errors.mapped_load(plan.ref.name):
+                try:
+                    while not self._stopping.is_set():
+                        self._fraction = next(reader)
+                except StopIteration as ended:
+                    self.model = ended.value
+        except StudioError as error:
+            self.problem = error.message

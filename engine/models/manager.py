@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from contract.errors import OutOfMemory
+from contract.errors import OutOfMemory, StudioError
 from contract.recipe import ModelRef
 from contract.records import ResidentModel
 from contract.work import path_key
@@ -221,12 +221,12 @@ class ModelManager:
             return
         self._give_up_fetch()
         try:
-            plan = self._plan(ref, path)
-            spare = self._make_room(ref, plan.layout, _FETCH_MARGIN)
-            self._fetch = Fetch(key, plan, spare or self._new_buffer(plan))
-        except Exception as error:
-            problem = errors.as_studio_error(error, ref.name, "its weights")
-            log.info("%s is not read ahead: %s", ref.name, problem.message)
+            with errors.mapped_load(ref.name):
+                plan = self._plan(ref, path)
+                spare = self._make_room(ref, plan.layout, _FETCH_MARGIN)
+                self._fetch = Fetch(key, plan, spare or self._new_buffer(plan))
+        except StudioError as error:
+            log.info("%s is not read ahead: %s", ref.name, error.message)
 
     def is_fetching(self) -> bool:
         """Whether a model is read ahead."""

@@ -85,16 +85,10 @@ BANNED_NAMES = names("utils util helpers helper common misc")
 MOST_FILES = 20
 MAY_PRINT = ("launch.py", "benchmarks/", "training/")
 MAY_CATCH_ALL = (
-    # Any failure of a job becomes its one ending event (engine/errors.py maps it), or is tried again with less memory.
+    # Any failure of a job becomes its one ending event, or is tried again with less memory.
     "engine/engine.py",
-    # A model that is prefetched fails when its job asks for it, never before.
-    "engine/models/manager.py",
-    "engine/models/loading.py",
-    # Libraries raise whatever they like on a damaged file or an odd image; each maps it to one sentence.
-    "engine/checkpoints/foreign_config.py",
-    "engine/images/preprocessors.py",
-    "engine/images/upscalers.py",
-    "engine/convert/pickles.py",
+    # Libraries raise whatever they like; each use says what that means.
+    "engine/errors.py",
     "catalog/models.py",
     "studio/jobs/dispatcher.py",
     "studio/extension_calls.py",
