@@ -128,7 +128,10 @@ class Scanner:
         made: _Made = {}
         reported_at = time.monotonic()
         for one in sorted(found, key=self._read_order):
-            made[str(one.path)] = (one, self._entry(one))
+            before, entry = self._made.get(str(one.path), (None, None))
+            if before != one or (entry is not None and not _is_final(entry)):
+                entry = entry_of(one, self._read_if_changed)
+            made[str(one.path)] = (one, entry)
             if report is not None and time.monotonic() - reported_at > _REPORT_INTERVAL_S:
                 report(_listed(found, made))
                 reported_at = time.monotonic()
@@ -159,12 +162,6 @@ class Scanner:
     def _read_order(self, found: Found) -> tuple[bool, int]:
         """Known models come first, then the kinds that people need first."""
         return str(found.path) not in self.known and not found.is_folder, _READ_ORDER.get(found.kind, len(_READ_ORDER))
-
-    def _entry(self, found: Found) -> ModelEntry | None:
-        before, entry = self._made.get(str(found.path), (None, None))
-        if before == found and (entry is None or _is_final(entry)):
-            return entry
-        return entry_of(found, self._read_if_changed)
 
     def _read_if_changed(self, found: Found) -> ModelEntry | None:
         if found.is_folder:

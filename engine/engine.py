@@ -229,26 +229,24 @@ class Engine:
         except Cancelled:
             ending = WorkCancelled(work_item.job_id)
         except Exception as error:
-            ending = self._failed(work_item, error)
+            if isinstance(task, Generate):
+                model, size = task.recipe.model.name, f"{task.recipe.width}×{task.recipe.height}"
+            else:
+                model, size = task.models[0].name if task.models else "this picture", task.title
+            problem = errors.as_studio_error(error, model, size)
+            # Frames of a failed job hold its tensors: release them before anything else is asked for.
+            traceback.clear_frames(error.__traceback__)
+            error.__traceback__ = None
+            if isinstance(problem, OutOfMemory):
+                self._models.evict_all()
+                self._upscalers.clear()
+                self._preprocessors.clear()
+                release()
+            ending = WorkFailed(
+                work_item.job_id, problem.code, problem.message, problem.hint, problem.field, problem.fix
+            )
         log.debug("job %s ends: %s after %.1f s", work_item.job_id, type(ending).__name__, time.monotonic() - began)
         yield ending
-
-    def _failed(self, work_item: WorkItem, error: Exception) -> WorkFailed:
-        task = work_item.task
-        if isinstance(task, Generate):
-            problem = errors.as_studio_error(error, task.recipe.model.name, f"{task.recipe.width}×{task.recipe.height}")
-        else:
-            model = task.models[0].name if task.models else "this picture"
-            problem = errors.as_studio_error(error, model, task.title)
-        # Frames of a failed job hold its tensors: release them before anything else is asked for.
-        traceback.clear_frames(error.__traceback__)
-        error.__traceback__ = None
-        if isinstance(problem, OutOfMemory):
-            self._models.evict_all()
-            self._upscalers.clear()
-            self._preprocessors.clear()
-            release()
-        return WorkFailed(work_item.job_id, problem.code, problem.message, problem.hint, problem.field, problem.fix)
 
     def _generate_images(self, job: _GenerateJob) -> Iterator[WorkerEvent]:
         """Load the models and make all images. Until the first step the whole is tried again with less memory."""
@@ -301,7 +299,7 @@ class Engine:
         work_item = job.work_item
 
         def upscale(image: Image.Image, upscaler: str | ModelRef, size: tuple[int, int]) -> Upscaled:
-            path = _path_of(upscaler, work_item)
+            path = _upscaler_path(upscaler, work_item)
             return self._upscalers.upscale(image, upscaler, size, path, tile=_TILE, overlap=_TILE_OVERLAP)
 
         for notice in loaded.notices:
@@ -377,7 +375,7 @@ class Engine:
         began = time.monotonic()
         image = open_input(task.image, work_item.images)
         size = upscaled_size(image.size, task.scale)
-        path = _path_of(task.upscaler, work_item)
+        path = _upscaler_path(task.upscaler, work_item)
         tiles = self._upscalers.upscale(image, task.upscaler, size, path, tile=task.tile, overlap=task.overlap)
         for done, total, upscaled in tiles:
             _check_cancelled(is_cancelled)
@@ -404,7 +402,7 @@ class Engine:
         }
 
 
-def _path_of(upscaler: str | ModelRef, work_item: WorkItem) -> str | None:
+def _upscaler_path(upscaler: str | ModelRef, work_item: WorkItem) -> str | None:
     return work_item.model_paths.get(path_key(upscaler)) if isinstance(upscaler, ModelRef) else None
 
 

@@ -117,8 +117,13 @@ def sniff_control(header: Mapping[str, TensorInfo]) -> Sniffed | None:
             return _sniff_controlnet(header)
         if kind == "ip_adapter":
             return Sniffed(kind, _ip_adapter_family(header))
-        first = first_shape(header, *_T2I_ADAPTER_FIRST_LAYERS)
-        family = _t2i_adapter_family(first[1]) if len(first) == 4 else None
+        first, family = first_shape(header, *_T2I_ADAPTER_FIRST_LAYERS), None
+        for name, facts in FAMILIES.items():
+            if facts.t2i_adapter is not None and len(first) == 4:
+                # It takes unshuffled pixels, gray or in color.
+                gray = facts.t2i_adapter.downscale**2
+                if first[1] in (gray, 3 * gray):
+                    family = name
         if family is None or has_fragment(header, ".down_opt."):
             raise ModelProblem(
                 "It is a T2I-Adapter of a kind that is not known.",
@@ -177,17 +182,6 @@ def _family_of_controlnet(config: Mapping[str, Any]) -> str:
     if config.get("addition_embed_type") == "text_time":
         return family_with_size_inputs()
     return family_of_width(config.get("cross_attention_dim")) or OLDEST
-
-
-def _t2i_adapter_family(channels: int) -> str | None:
-    """By the input channels of its first layer, which takes unshuffled pixels, gray or in color."""
-    for name, facts in FAMILIES.items():
-        if facts.t2i_adapter is not None and channels in (
-            facts.t2i_adapter.downscale**2,
-            3 * facts.t2i_adapter.downscale**2,
-        ):
-            return name
-    return None
 
 
 def _sniff_controlnet(header: Mapping[str, TensorInfo]) -> Sniffed:

@@ -11,7 +11,7 @@ from catalog.detect.control_models import control_kind, read_control_model
 from catalog.detect.entries import ModelEntry, folder_part, last_part
 from catalog.detect.finding import Found, is_vae_folder
 from catalog.detect.own_settings import read_own_settings
-from catalog.detect.pipelines import Pipeline, number_of, variant_of
+from catalog.detect.pipelines import Pipeline, number_of, variant_of_unet
 from catalog.families import FAMILIES, vae_family
 from catalog.files.folders import fingerprint, read_json, settings_of
 from catalog.files.weights import weights_files
@@ -98,7 +98,7 @@ def _describe_checkpoint(folder: Path, name: str) -> ModelEntry:
         ref = ModelRef(name=name, family=refused.family)
         return ModelEntry(ref, folder, last_part(name), problem=f"{name}: {refused.problem}", hint=refused.hint)
     unet = read_json(folder / "unet" / "config.json")
-    variant, width = variant_of(unet), unet.get("cross_attention_dim")
+    variant, width = variant_of_unet(unet), unet.get("cross_attention_dim")
     family = pipeline.family(width if isinstance(width, int) else 0)
     is_zero_snr = read_json(folder / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr") is True
     weights: list[Path] = []

@@ -187,14 +187,14 @@ def place_of(stem: str) -> LoraPlace:
     if not part and bare:
         part = "text_encoder" if bare[1] in ("text_model", "encoder", "encoder_layers") else "unet"
     if not part:
-        return LoraPlace("", plain(rest))
-    path = plain(rest).replace("_processor_", "_").removeprefix("text_model_")
+        return LoraPlace("", underscored(rest))
+    path = underscored(rest).replace("_processor_", "_").removeprefix("text_model_")
     if part == _FIRST_OF_SEVERAL:
         return LoraPlace("text_encoder", path, is_first_of_several=True)
     return LoraPlace(part, path)
 
 
-def plain(name: str) -> str:
+def underscored(name: str) -> str:
     """A name with underscores for dots."""
     return name.replace(".", "_")
 

@@ -116,7 +116,16 @@ def _own_defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults,
         if name not in _EXPECTED:
             reader.warn(f"In {OWN_FILE} “{printable(name, _MAX_SHOWN)}” is no default that is known.")
             continue
-        read = _default_value(name, value)
+        read: int | float | str | None = None
+        if name == "guidance":
+            read = _number_in(value, GUIDANCE)
+        elif name == "steps":
+            read = _integer_in(value, STEPS)
+        elif name in ("width", "height"):
+            read = _side(value)
+        elif isinstance(value, str):
+            item = find_sampler(value) if name == "sampler" else find_schedule(value)
+            read = item.id if item else None
         if read is not None:
             taken[name] = read
         else:
@@ -133,20 +142,6 @@ def _own_defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults,
             f"{' on this model' if zero_snr else ''}; the sampler's own is used."
         )
     return replace(defaults, schedule="automatic")
-
-
-def _default_value(name: str, value: object) -> int | float | str | None:
-    """A default as its field holds it; None for a value that makes no sense."""
-    if name == "guidance":
-        return _number_in(value, GUIDANCE)
-    if name == "steps":
-        return _integer_in(value, STEPS)
-    if name in ("width", "height"):
-        return _side(value)
-    if not isinstance(value, str):
-        return None
-    item = find_sampler(value) if name == "sampler" else find_schedule(value)
-    return item.id if item else None
 
 
 def _own_sizes(reader: _Reader, table: Mapping[str, object]) -> Mapping[str, Size]:

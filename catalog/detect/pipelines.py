@@ -139,7 +139,7 @@ class Pipeline:
         return family.id
 
 
-def variant_of(unet: Mapping[str, object]) -> str:
+def variant_of_unet(unet: Mapping[str, object]) -> str:
     """What a U-Net works from, by its configuration.
 
     Raises:

@@ -61,7 +61,17 @@ def sniff(tensors: Tensors, metadata: Mapping[str, str] = MappingProxyType({})) 
     if found is None and is_upscaler(tensors):
         found = Sniffed("upscaler", "upscaler")
     if found is None:
-        return Sniffed(None, detail=_detail_of_other(tensors))
+        # No model by itself; what it is, where that is known.
+        detail = f"weights kept as {quantization}" if quantization else ""
+        if any(_OLD_LORA.fullmatch(name) for name in tensors):
+            detail = "a LoRA in the form of 2022 (cloneofsimo/lora), whose layers have no names"
+        if has_fragment(tensors, ".motion_modules."):
+            detail = "a motion module"
+        if has_suffix(tensors, *_TEXT_ENCODERS):
+            detail = "a text encoder"
+        if has_suffix(tensors, *_IMAGE_ENCODERS):
+            detail = "an image encoder"
+        return Sniffed(None, detail=detail)
     if quantization and found.kind not in (None, "embedding", "hypernetwork") and not found.problem:
         return replace(
             found,
@@ -195,17 +205,3 @@ def _sniff_hypernetwork(tensors: Tensors) -> Sniffed | None:
         if family.unet is not None and family.unet.prompt_width in widths:
             return Sniffed("hypernetwork", family.id)
     return Sniffed("hypernetwork", "unknown")
-
-
-def _detail_of_other(tensors: Tensors) -> str:
-    """Names a file that is no model by itself; "" where it is not known."""
-    if has_suffix(tensors, *_IMAGE_ENCODERS):
-        return "an image encoder"
-    if has_suffix(tensors, *_TEXT_ENCODERS):
-        return "a text encoder"
-    if has_fragment(tensors, ".motion_modules."):
-        return "a motion module"
-    if any(_OLD_LORA.fullmatch(name) for name in tensors):
-        return "a LoRA in the form of 2022 (cloneofsimo/lora), whose layers have no names"
-    quantization = other_quantization(tensors)
-    return f"weights kept as {quantization}" if quantization else ""

@@ -7,7 +7,7 @@ from catalog.files.tensor_names import Tensors, has_prefix
 _POOLED = "time_text_embed.text_embedder.linear_1.weight"
 
 
-def claim(family: Family, header: CheckpointHeader) -> Sniffed:
+def claim_flux(family: Family, header: CheckpointHeader) -> Sniffed:
     """Claim a transformer, by its original and by diffusers' names."""
     names = header.denoiser
     is_original = "double_blocks.0.img_attn.qkv.weight" in names and "vector_in.in_layer.weight" in names
@@ -20,7 +20,7 @@ def claim(family: Family, header: CheckpointHeader) -> Sniffed:
     return Sniffed("checkpoint", family.id, detail="Flux dev" if has_guidance else "Flux schnell")
 
 
-def claims_control(header: Tensors) -> bool:
+def is_flux_controlnet(header: Tensors) -> bool:
     """Whether a header is that of one of its ControlNets."""
     if has_prefix(header, "double_blocks."):
         return True
@@ -31,7 +31,7 @@ def claims_control(header: Tensors) -> bool:
 FAMILY = Family(
     id="flux",
     label="Flux",
-    claim=claim,
+    claim=claim_flux,
     runs=False,
     latents=LatentFormat(channels=16),
     metadata_names=("flux",),
@@ -40,5 +40,5 @@ FAMILY = Family(
     transformer_lora=TransformerLora(
         fragments=("single_transformer_blocks_", "double_blocks_", "single_blocks_"), widths=(3072,)
     ),
-    claims_control=claims_control,
+    claims_control=is_flux_controlnet,
 )

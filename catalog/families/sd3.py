@@ -9,7 +9,7 @@ _POOLED = "time_text_embed.text_embedder.linear_1.weight"  # of diffusers' trans
 _MEDIUM_BLOCKS = 30  # SD 3.5 large has 38, medium 24
 
 
-def claim(family: Family, header: CheckpointHeader) -> Sniffed:
+def claim_sd3(family: Family, header: CheckpointHeader) -> Sniffed:
     """Claim a transformer, by its original and by diffusers' names."""
     names = header.denoiser
     if f"{_JOINT_BLOCK}qkv.weight" in names:
@@ -23,7 +23,7 @@ def claim(family: Family, header: CheckpointHeader) -> Sniffed:
     raise NotAMatch
 
 
-def claims_control(header: Tensors) -> bool:
+def is_sd3_controlnet(header: Tensors) -> bool:
     """Whether a header is that of one of its ControlNets."""
     is_transformer = has_prefix(header, "controlnet_blocks.") and _POOLED in header
     return is_transformer and "controlnet_x_embedder.weight" not in header
@@ -32,7 +32,7 @@ def claims_control(header: Tensors) -> bool:
 FAMILY = Family(
     id="sd3",
     label="SD 3",
-    claim=claim,
+    claim=claim_sd3,
     runs=False,
     latents=LatentFormat(channels=16),
     embedding_keys=frozenset({"t5xxl"}),
@@ -40,5 +40,5 @@ FAMILY = Family(
     pipeline="StableDiffusion3",
     transformer="SD3Transformer2DModel",
     transformer_lora=TransformerLora(fragments=("joint_blocks_",), widths=(1536, 2432)),
-    claims_control=claims_control,
+    claims_control=is_sd3_controlnet,
 )

@@ -68,13 +68,13 @@ class EmbeddingCache:
     def put(self, key: tuple[object, ...], encoded: Encoded) -> None:
         """Keep; the oldest go when there is no room."""
         self._entries[key] = encoded
-        self._bytes += _size_bytes(encoded)
+        self._bytes += _bytes_of(encoded)
         while self._bytes > self.limit_bytes and len(self._entries) > 1:
             _, oldest = self._entries.popitem(last=False)
-            self._bytes -= _size_bytes(oldest)
+            self._bytes -= _bytes_of(oldest)
 
 
-def _size_bytes(encoded: Encoded) -> int:
+def _bytes_of(encoded: Encoded) -> int:
     pooled_bytes = 0 if encoded.pooled is None else encoded.pooled.nbytes
     return encoded.prompt_embeds.nbytes + pooled_bytes
 

@@ -4,14 +4,13 @@ Most files don't state it. Side files, marks in the file, and the family's tellt
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from catalog.families.family import Family
 from catalog.families.ldm_checkpoints import UNET, VARIANTS, prediction_of
 from catalog.files.folders import MAX_CONFIG_BYTES, SIDE_SETTINGS
-from catalog.files.headers import TensorInfo, read_whole_header
+from catalog.files.headers import read_whole_header
 from engine.weights.reading import read_tensor
 
 # The same in CompVis' and Stability's configurations of every family.
@@ -34,25 +33,22 @@ def scheduler_config(file: Path, family: Family) -> dict[str, Any]:
     """
     header = read_whole_header(file)
     marked, zero_snr = prediction_of(header.tensors, header.metadata)
-    prediction = _prediction_in_side_file(file) or marked or _usual_prediction(file, header.tensors, family)
+    prediction = _prediction_in_side_file(file) or marked
+    if not prediction:
+        first = header.tensors.get(f"{UNET}input_blocks.0.0.weight")
+        in_channels = first.shape[1] if first and len(first.shape) > 1 else 0
+        prediction = family.usual_prediction(VARIANTS.get(in_channels, "text"))
+        telltale = family.telltale
+        if prediction != "epsilon" and telltale is not None and telltale.tensor in header.tensors:
+            spread = float(read_tensor(file, header.tensors[telltale.tensor]).float().std(correction=0))
+            if spread <= telltale.least_v:
+                prediction = "epsilon"
     # With zero terminal SNR there is nothing to predict at the last timestep but v.
     return {
         **_BETAS,
         "prediction_type": prediction,
         "rescale_betas_zero_snr": zero_snr and prediction == "v_prediction",
     }
-
-
-def _usual_prediction(file: Path, tensors: Mapping[str, TensorInfo], family: Family) -> str:
-    """The prediction type of a family's variant; where there are both, by one tensor."""
-    first = tensors.get(f"{UNET}input_blocks.0.0.weight")
-    in_channels = first.shape[1] if first and len(first.shape) > 1 else 0
-    usual = family.usual_prediction(VARIANTS.get(in_channels, "text"))
-    telltale = family.telltale
-    if usual == "epsilon" or telltale is None or telltale.tensor not in tensors:
-        return usual
-    spread = float(read_tensor(file, tensors[telltale.tensor]).float().std(correction=0))
-    return usual if spread > telltale.least_v else "epsilon"
 
 
 def _prediction_in_side_file(file: Path) -> str:

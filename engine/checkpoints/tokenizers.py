@@ -4,7 +4,7 @@ Knows no prompts; how a prompt becomes chunks of tokens is in `adapters/prompt_e
 """
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,10 @@ def clip_tokenizer(padding: str) -> CLIPTokenizer:
     Args:
         padding: The token after a prompt's end: END or PADDING_OPEN.
     """
-    letters = list(_byte_letters())
+    # The 256 characters that stand for bytes: printable ones for themselves, the rest by those from 256 on.
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = range(_BYTES, 2 * _BYTES - len(plain))
+    letters = [chr(code) for code in (*plain, *rest)]
     words = [*letters, *(f"{letter}</w>" for letter in letters)]
     merges: list[tuple[str, str]] = []
     with gzip.open(MERGES, "rt", encoding="utf-8", newline="\n") as file:
@@ -58,13 +61,6 @@ def clip_tokenizer(padding: str) -> CLIPTokenizer:
         pad_token=padding,
         model_max_length=_LENGTH,
     )
-
-
-def _byte_letters() -> Iterator[str]:
-    """The 256 characters that stand for bytes: printable ones for themselves, the rest by those from 256 on."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    yield from map(chr, plain)
-    yield from (chr(_BYTES + number) for number in range(_BYTES - len(plain)))
 
 
 def check_vocabulary(tokenizers: Mapping[str, CLIPTokenizer], modules: Mapping[str, nn.Module]) -> None:

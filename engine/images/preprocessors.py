@@ -25,11 +25,11 @@ from catalog.preprocessors import (
 )
 from contract.errors import JobError
 from contract.parts import CONTROL_RESOLUTION
+from engine.errors import mapped
 
 _MULTIPLE = 64  # sides that annotators work at
 
 log = logging.getLogger(__name__)
-from engine.errors import mapped
 
 
 class Preprocessors:
@@ -92,22 +92,20 @@ class Preprocessors:
             )
 
         with mapped(explain):
-            control_map = self._run(chosen, image, resolution, low, high)
+            from engine.images.annotators import DETECTORS, annotate
+            from engine.images.maps import MAPS
+
+            if chosen.id in MAPS:
+                # The shorter side at the resolution, both rounded as annotators do.
+                ratio = resolution / min(image.size)
+                width, height = (max(_MULTIPLE, round(side * ratio / _MULTIPLE) * _MULTIPLE) for side in image.size)
+                if image.size != (width, height):
+                    image = image.resize((width, height), Image.Resampling.LANCZOS)
+                control_map = MAPS[chosen.id](np.array(image), low, high)
+            else:
+                annotator = self.annotator(chosen)
+                control_map = annotate(DETECTORS[chosen.id], annotator, np.array(image), resolution, low, high)
         return Image.fromarray(control_map).convert("RGB")
-
-    def _run(self, chosen: Preprocessor, image: Image.Image, resolution: int, low: float, high: float) -> np.ndarray:
-        from engine.images.annotators import DETECTORS, annotate
-        from engine.images.maps import MAPS
-
-        if chosen.id not in MAPS:
-            annotator = self.annotator(chosen)
-            return annotate(DETECTORS[chosen.id], annotator, np.array(image), resolution, low, high)
-        # The shorter side at the resolution, both rounded as annotators do.
-        ratio = resolution / min(image.size)
-        width, height = (max(_MULTIPLE, round(side * ratio / _MULTIPLE) * _MULTIPLE) for side in image.size)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.LANCZOS)
-        return MAPS[chosen.id](np.array(image), low, high)
 
     def annotator(self, chosen: Preprocessor) -> Any:
         """The annotator of a preprocessor; loaded again when it or its files changed."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.weights.reading import shape_text
+
 Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 
@@ -93,7 +95,7 @@ def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str,
     elif "factor" in roles:
         factor, axis = roles["factor"], 1 if _required(roles, "on_input") else 0
         if len(shape) < 2 or factor.numel() != shape[axis]:
-            raise ShapeMismatch(f"it scales {factor.numel()} channels and the model’s layer is {_shape_text(shape)}")
+            raise ShapeMismatch(f"it scales {factor.numel()} channels and the model’s layer is {shape_text(shape)}")
         broadcast = [1] * len(shape)
         broadcast[axis] = -1
         weight = FullDelta(lambda base: base * factor.reshape(broadcast))
@@ -144,7 +146,7 @@ def merged(base: Tensor, deltas: list[tuple[Delta, float]], out: Tensor | None =
 def _low_rank(roles: Tensors, shape: Shape) -> Delta:
     up, down = _required(roles, "up"), _required(roles, "down")
     if min(up.dim(), down.dim()) < 2:
-        raise ShapeMismatch(f"its matrices are {_shape_text(up.shape)} and {_shape_text(down.shape)}")
+        raise ShapeMismatch(f"its matrices are {shape_text(up.shape)} and {shape_text(down.shape)}")
     scale = _scale(roles, down.shape[0])
     if "mid" in roles:
         return _full(_tucker(roles["mid"], up.flatten(1).T, down.flatten(1)) * scale, shape)
@@ -152,7 +154,7 @@ def _low_rank(roles: Tensors, shape: Shape) -> Delta:
     theirs = (up.shape[0], down.shape[1])
     ours = (shape[0], torch.Size(shape[1:]).numel())
     if up.shape[1] != down.shape[0] or theirs != ours:
-        raise ShapeMismatch(f"it is made for {_shape_text(theirs)} and the model’s is {_shape_text(ours)}")
+        raise ShapeMismatch(f"it is made for {shape_text(theirs)} and the model’s is {shape_text(ours)}")
     return LowRank(up, down, scale)
 
 
@@ -165,7 +167,7 @@ def _hadamard(roles: Tensors) -> Tensor:
         halves.append(_product(a, b) if core is None else _tucker(core, a, b))
     first, second = halves
     if first.shape != second.shape:
-        raise ShapeMismatch(f"its halves are {_shape_text(first.shape)} and {_shape_text(second.shape)}")
+        raise ShapeMismatch(f"its halves are {shape_text(first.shape)} and {shape_text(second.shape)}")
     return first * second * _scale(roles, _required(roles, "hada_w1_b").shape[0])
 
 
@@ -183,7 +185,7 @@ def _kronecker(roles: Tensors) -> Tensor:
             factors.append(_product(a, b))
     first, second = factors
     if min(first.dim(), second.dim()) < 2:
-        raise ShapeMismatch(f"its factors are {_shape_text(first.shape)} and {_shape_text(second.shape)}")
+        raise ShapeMismatch(f"its factors are {shape_text(first.shape)} and {shape_text(second.shape)}")
     product = torch.kron(first.flatten(1), second.flatten(1))
     for role in ("lokr_w1_b", "lokr_w2_b"):
         if role in roles:
@@ -193,14 +195,14 @@ def _kronecker(roles: Tensors) -> Tensor:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     if a.dim() != 2 or b.dim() < 2 or a.shape[1] != b.shape[0]:
-        raise ShapeMismatch(f"its matrices are {_shape_text(a.shape)} and {_shape_text(b.shape)}")
+        raise ShapeMismatch(f"its matrices are {shape_text(a.shape)} and {shape_text(b.shape)}")
     return a @ b.flatten(1)
 
 
 def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """core (rank, rank, kh, kw), a (rank, out), b (rank, in) -> (out, in, kh, kw)."""
     if (core.dim(), a.dim(), b.dim()) != (4, 2, 2) or core.shape[:2] != (a.shape[0], b.shape[0]):
-        shapes = f"{_shape_text(a.shape)}, {_shape_text(core.shape)} and {_shape_text(b.shape)}"
+        shapes = f"{shape_text(a.shape)}, {shape_text(core.shape)} and {shape_text(b.shape)}"
         raise ShapeMismatch(f"its matrices are {shapes}")
     return torch.einsum("ijkl,io,jn->onkl", core, a, b)
 
@@ -210,7 +212,7 @@ def _dora(delta: Delta, magnitude: Tensor, is_by_rows: bool, shape: Shape) -> De
     on_rows = is_by_rows or magnitude.dim() < 2 or magnitude.shape[0] == magnitude.numel()
     kept_axis = 0 if on_rows else 1
     if len(shape) < 2 or magnitude.numel() != shape[kept_axis]:
-        raise ShapeMismatch(f"it has {magnitude.numel()} lengths and the model’s layer is {_shape_text(shape)}")
+        raise ShapeMismatch(f"it has {magnitude.numel()} lengths and the model’s layer is {shape_text(shape)}")
     norm_axes = [axis for axis in range(len(shape)) if axis != kept_axis]
     broadcast = [1] * len(shape)
     broadcast[kept_axis] = -1
@@ -226,7 +228,7 @@ def _dora(delta: Delta, magnitude: Tensor, is_by_rows: bool, shape: Shape) -> De
 
 def _full(delta: Tensor, shape: Shape) -> Delta:
     if delta.numel() != torch.Size(shape).numel() or delta.shape[0] != shape[0]:
-        raise ShapeMismatch(f"it is made for {_shape_text(delta.shape)} and the model’s is {_shape_text(shape)}")
+        raise ShapeMismatch(f"it is made for {shape_text(delta.shape)} and the model’s is {shape_text(shape)}")
     return FullDelta(lambda base: delta)
 
 
@@ -244,7 +246,3 @@ def _required(roles: Tensors, role: str) -> Tensor:
 
 def _as_matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[0], -1)
-
-
-def _shape_text(shape: Shape) -> str:
-    return "×".join(map(str, shape)) or "a single number"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from catalog.detect.lora_names import cut, other_kind, place_of, plain
+from catalog.detect.lora_names import cut, other_kind, place_of, underscored
 from engine.lora.ldm_names import ldm_names
 
 _PROJECTIONS = (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out"))
@@ -73,7 +73,7 @@ class ModuleNames:
             names = [name for name, child in module.named_modules() if "weight" in child._parameters]
             aliases = known.by_part.setdefault(part, {})
             for name in names:
-                path = plain(name).removeprefix("text_model_")
+                path = underscored(name).removeprefix("text_model_")
                 aliases[path] = name
                 if path.endswith("to_out_0"):
                     aliases[path.removesuffix("_0")] = name
@@ -83,7 +83,7 @@ class ModuleNames:
             if part == "unet":
                 known.ldm = ldm_names(names)
                 for name, ldm_name in known.ldm.items():
-                    aliases[plain(ldm_name)] = name
+                    aliases[underscored(ldm_name)] = name
         return known
 
 

@@ -362,7 +362,16 @@ class ModelManager:
             slot.swap_in(model)
         if not self._device.copies_weights:
             return Offloader(slot, "none")
-        offloader = Offloader(slot, self._offload_mode(model, slot, beside))
+        mode: Offload = "none"
+        if model.ref.kind == "checkpoint" and self._offload != "auto":
+            mode = self._offload
+        elif model.ref.kind == "checkpoint":
+            limit = device_bytes(self._device)
+            if limit is not None:
+                leased = sum(other.device_size for other in self._slots if other.leases and other is not slot)
+                limit -= beside + leased
+            mode = choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
+        offloader = Offloader(slot, mode)
         limit, need = device_bytes(self._device), slot.layout.size - slot.device_size
         # Idle models leave the device, least recently used first, until this one fits; maybe all.
         for other in list(self._slots):
@@ -384,17 +393,6 @@ class ModelManager:
             self._least_mode[path_key(model.ref)] = "encoders"
             release()
         return offloader
-
-    def _offload_mode(self, model: HostModel, slot: ModuleSlot, beside: int) -> Offload:
-        if model.ref.kind != "checkpoint":
-            return "none"
-        if self._offload != "auto":
-            return self._offload
-        limit = device_bytes(self._device)
-        if limit is not None:
-            leased = sum(other.device_size for other in self._slots if other.leases and other is not slot)
-            limit -= beside + leased
-        return choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
 
     # Making room
 

@@ -160,8 +160,8 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
     info = tensor_slice.cut(header[tensor_slice.name])
     shape = info.shape[::-1] if tensor_slice.is_transposed else info.shape
     # A 1×1 convolution and a linear layer hold the same numbers in the same order.
-    if shape != spec.shape and _as_matrix(shape) != _as_matrix(spec.shape):
-        found, wanted = _shape_text(info.shape), _shape_text(spec.shape)
+    if shape != spec.shape and _matrix_shape(shape) != _matrix_shape(spec.shape):
+        found, wanted = shape_text(info.shape), shape_text(spec.shape)
         raise ModelProblem(
             f"{label}: “{tensor_slice.name}” has the shape {found}; its configuration asks for {wanted}.",
             _OTHER_CONFIG if label.startswith(f"{spec.component}/") else _OTHER_KIND,
@@ -175,7 +175,7 @@ def _plan_reading(label: str, tensor_slice: TensorSlice, header: Mapping[str, Te
     scale = tensor_slice.cut_scale(scale_of(tensor_slice.name, header))
     if scale is not None and not (_is_float(scale) and scales_rows(scale.shape, info.shape)):
         raise ModelProblem(
-            f"{label}: the scale of “{tensor_slice.name}” is {scale.dtype} {_shape_text(scale.shape)}, "
+            f"{label}: the scale of “{tensor_slice.name}” is {scale.dtype} {shape_text(scale.shape)}, "
             "which is not read here.",
             "Use an fp16 or bf16 version of the model.",
         )
@@ -186,12 +186,12 @@ def _is_float(info: TensorInfo) -> bool:
     return info.dtype in DTYPES and DTYPES[info.dtype].is_floating_point
 
 
-def _as_matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without trailing sides of 1."""
     return shape[:2] if all(side == 1 for side in shape[2:]) else shape
 
 
-def _shape_text(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"
 
 
@@ -218,14 +218,19 @@ def fill(buffer: WeightBuffer, source: Source) -> Iterator[int]:
     """
     staging = torch.empty(_CHUNK_BYTES, dtype=torch.uint8)
     with source.path.open("rb", buffering=0) as file:
-        start = _data_start(file)
+        start = _tensors_start(file)
         for reading in source.readings:
             scale = None if reading.scale is None else read_tensor(source.path, reading.scale)
             file.seek(start + reading.info.begin)
             if scale is not None or reading.is_transposed or reading.spec.is_channels_last:
                 if staging.numel() < reading.size:
                     staging = torch.empty(reading.size, dtype=torch.uint8)
-                _read_reordered(file, buffer, reading, source, staging, scale)
+                raw = staging[: reading.size]
+                _read_exactly(file, raw, source.label)
+                found = scaled(raw.view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
+                target = buffer.tensor(reading.spec)
+                target.copy_(found.t() if reading.is_transposed else found.view(reading.spec.shape))
+                _check_and_add(target, buffer, reading.spec, source)
             else:
                 _read_in_order(file, buffer, reading, source, staging[:_CHUNK_BYTES])
             yield reading.size
@@ -249,18 +254,6 @@ def _read_in_order(file: FileIO, buffer: WeightBuffer, reading: Reading, source:
         _check_and_add(chunk, buffer, spec, source)
 
 
-def _read_reordered(
-    file: FileIO, buffer: WeightBuffer, reading: Reading, source: Source, staging: Tensor, scale: Tensor | None
-) -> None:
-    """Read a tensor that is in another order, or scaled."""
-    raw = staging[: reading.size]
-    _read_exactly(file, raw, source.label)
-    found = scaled(raw.view(DTYPES[reading.info.dtype]).view(reading.info.shape), scale)
-    target = buffer.tensor(reading.spec)
-    target.copy_(found.t() if reading.is_transposed else found.view(reading.spec.shape))
-    _check_and_add(target, buffer, reading.spec, source)
-
-
 def scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
     """A weight multiplied in float32 by its scale, one number or one a row; itself where it has none."""
     if scale is None:
@@ -276,12 +269,12 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
     """
     found = torch.empty(info.end - info.begin, dtype=torch.uint8)
     with path.open("rb", buffering=0) as file:
-        file.seek(_data_start(file) + info.begin)
+        file.seek(_tensors_start(file) + info.begin)
         _read_exactly(file, found, path.name)
     return found.view(DTYPES[info.dtype]).view(info.shape)
 
 
-def _data_start(file: FileIO) -> int:
+def _tensors_start(file: FileIO) -> int:
     """Where the tensors of a safetensors file begin: after its header, whose length comes first."""
     return _HEADER_LENGTH_BYTES + int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
 
