@@ -32,8 +32,8 @@ class Sampling:
         space: How its noisy latents are made of x0 and noise.
         prediction_type: What the model predicts, by diffusers' name.
         sigmas: The noise level before each step, falling, and the 0 behind the last; (steps + 1,), on the CPU.
-        timesteps: What the model is told at each but the last, on its device; (steps,).
-        levels: The model at those sigmas.
+        timesteps: What the model is told at each but the last; (steps,), on the CPU.
+        levels: The model at those sigmas; their timesteps are on its device.
         init_noise_sigma: What unit noise is multiplied by to start from.
     """
 
@@ -59,7 +59,8 @@ class Sampling:
         told = self.table.timesteps_at(sigma[None].numpy())
         if self.sampler.whole_timesteps:
             told = np.round(told)
-        timestep = torch.from_numpy(told).to(self.timesteps)
+        device = next(iter(self.levels.values())).timestep.device
+        timestep = torch.from_numpy(told).to(self.timesteps.dtype).to(device)
         return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type)[0]
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
         space,
         prediction_type,
         torch.cat([sigmas, torch.zeros(1)]),
-        timesteps.to(device),
+        timesteps,
         dict(zip(sigmas.tolist(), levels, strict=True)),
         init_noise_sigma=torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0],
     )

@@ -1,16 +1,20 @@
 """Samplers against a reference written here from the papers, on a mixture whose denoiser is known exactly."""
 
 import itertools
+import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
+from catalog.samplers import SAMPLERS, Sampler, resolve_schedule, schedules_for
 from contract.errors import InvalidRecipe, ModelProblem
+from engine.sampling import samplers, solvers
 from engine.sampling.denoise import Conditions, LatentStep, Predict, denoise
 from engine.sampling.noise_levels import Space
 from engine.sampling.samplers import Sampling, sampling_for
@@ -119,7 +123,9 @@ def exact_model(sampling: Sampling, answer: np.ndarray | None = None) -> Predict
 
     def predict(batch: torch.Tensor, t: torch.Tensor, *_: object) -> torch.Tensor:
         # The level that the model is asked at, and not its timestep: several sigmas may be rounded to one.
-        sigma = next(sigma for sigma, level in sampling.levels.items() if level.timestep is t)
+        known = [sigma for sigma, level in sampling.levels.items() if level.timestep is t]
+        table = sampling.table.sigmas
+        sigma = known[0] if known else float(np.exp(np.interp(float(t), np.arange(len(table)), np.log(table))))
         x = as_points(batch)
         space = Space.FLOW if sampling.space is Space.FLOW else Space.VARIANCE_PRESERVING
         alpha, share = map(float, space.alpha_and_sigma(torch.tensor(sigma, dtype=torch.float64)))
@@ -386,6 +392,52 @@ def test_samplers_that_do_not_take_a_prediction_are_refused_by_name() -> None:
             ) as found:
                 set_up(sampler.id, "sgm_uniform", prediction_type="flow_prediction")
             assert "Euler" in str(found.value.hint)
+
+
+def test_a_sampler_is_added_by_one_file_and_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: np.ndarray
+) -> None:
+    """DPM-Solver-2 (arXiv 2206.00927), which evaluates the model between two levels of the schedule."""
+    solver = """
+        from itertools import pairwise
+
+
+        def sample_dpm_2(model, x, sigmas, generator):
+            for sigma, sigma_next in pairwise(sigmas):
+                d = (x - model(x, sigma)) / sigma
+                if sigma_next == 0:
+                    yield x - d * sigma, sigma_next
+                    return
+                sigma_mid = (sigma * sigma_next) ** 0.5
+                x_mid = yield x + d * (sigma_mid - sigma), sigma_mid
+                d = (x_mid - model(x_mid, sigma_mid)) / sigma_mid
+                x = yield x + d * (sigma_next - sigma), sigma_next
+    """
+    (tmp_path / "added_dpm_2.py").write_text(textwrap.dedent(solver), "utf-8")
+    row = Sampler("dpm_2", "DPM2", ("k_dpm_2",), "karras", "added_dpm_2:sample_dpm_2", order=2)
+
+    monkeypatch.setattr(solvers, "__path__", [*solvers.__path__, str(tmp_path)])
+    monkeypatch.setattr(samplers, "SAMPLERS", {**SAMPLERS, row.id: row})
+    assert missing_solvers([row]) == []
+    made = steps_of(set_up("dpm_2", "karras"), start)
+    assert [step.index for step in made] == list(range(1, STEPS + 1))
+    sigmas = reference_levels("karras", 400)
+    exact = heun(start * sigmas[0], sigmas, lambda: start)
+    assert rms(as_points(made[-1].latents), exact) < rms(run(set_up("euler", "karras"), start), exact) / 2
+    del sys.modules["engine.sampling.solvers.added_dpm_2"]
+
+
+@pytest.mark.parametrize(("sampler", "algorithm"), [("dpmpp_2m", "dpmsolver++"), ("dpmpp_2m_sde", "sde-dpmsolver++")])
+def test_a_scheduler_of_diffusers_is_added_by_one_row(
+    sampler: str, algorithm: str, monkeypatch: pytest.MonkeyPatch, start: np.ndarray
+) -> None:
+    """Here the one that has the same solver as a row of ours: the same latents, bit for bit."""
+    options = {"scheduler": "DPMSolverMultistepScheduler", "solver_order": 2, "algorithm_type": algorithm}
+    row = replace(SAMPLERS[sampler], id="stock", solver=SAMPLERS["unipc"].solver, options=options)
+    monkeypatch.setattr(samplers, "SAMPLERS", {**SAMPLERS, row.id: row})
+    for schedule in ("karras", "uniform", "beta"):
+        ours, stock = (steps_of(set_up(name, schedule), start, seed=4)[-1] for name in (sampler, "stock"))
+        assert torch.equal(ours.latents, stock.latents)
 
 
 def test_every_row_has_its_solver() -> None:

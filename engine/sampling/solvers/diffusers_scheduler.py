@@ -48,7 +48,7 @@ def _make_scheduler(sampling: Sampling, name: str, options: dict[str, Any]) -> A
     with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
         made = getattr(diffusers, name)(**sampling.table.config, **options, prediction_type="sample")
         made.set_timesteps(sampling.steps)
-    made.timesteps = sampling.timesteps.cpu()
+    made.timesteps = sampling.timesteps
     if hasattr(made, "sigmas"):
         made.sigmas = sampling.sigmas
     return made
