@@ -1,44 +1,72 @@
-"""Samplers and schedules by the names people use, and which pairs make sense.
+"""Samplers and schedules: each is one row here, with its names and every fact that the program needs of it.
 
-Only names and facts; the diffusers scheduler of each is in `engine/sampling/samplers.py`.
+A row names its function: a solver in `engine/sampling/solvers/`, a schedule in `engine/sampling/schedules.py`.
 Source of aliases and of "Automatic": the field's infotexts and APIs (A1111, Forge, ComfyUI, InvokeAI).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-_SIGMA_SCHEDULES = ("automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "beta")
-# Their first sigmas lie far beyond the data when the last signal-to-noise ratio is zero.
-_NOT_FOR_ZERO_SNR = frozenset({"karras", "exponential", "beta"})
+_ALL_SCHEDULES = ("automatic", "uniform", "karras", "exponential", "sgm_uniform", "simple", "beta")
+_ZERO_SNR_SCHEDULE = "sgm_uniform"
+_DIFFUSION = ("epsilon", "v_prediction", "sample")
+_FLOW = "flow_prediction"
+_SCHEDULER = "diffusers_scheduler:sample_with_scheduler"
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the noise levels are spread over the steps."""
+    """How the noise levels are spread over the steps: the function of this id in `engine/sampling/schedules.py`.
+
+    Attributes:
+        is_even_in_time: The function gives timesteps; those of the others give sigmas.
+        suits_zero_snr: Whether it goes with models of zero terminal signal-to-noise ratio. Where sigmas are spread,
+            nearly all would lie far beyond the data; and a grid that leaves out the last timestep never begins.
+        is_floored: Samplers of whole timesteps take the one below, not the nearest one, as diffusers does.
+    """
 
     id: str
     label: str
     aliases: tuple[str, ...] = ()
+    is_even_in_time: bool = False
+    suits_zero_snr: bool = True
+    is_floored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A solver.
+    """A solver, and how it is set.
 
     Attributes:
-        automatic: the schedule that "Automatic" stands for.
-        is_stochastic: whether it draws noise at each step.
-        order: evaluations of the model a step; the last of an order-2 sampler needs one.
+        automatic: The schedule that "Automatic" stands for.
+        solver: "module:function" in `engine/sampling/solvers/`.
+        schedules: Those that are offered with it.
+        is_stochastic: Whether it draws noise at each step.
+        order: Evaluations of the model a step; the last of an order-2 sampler needs one.
+        options: Keyword arguments of the solver.
+        grids: Schedules that mean another one with this sampler.
+        predictions: What the model may predict, by diffusers' names.
+        whole_timesteps: The model is evaluated at integers of its training grid only.
+        is_variance_preserving: Its latents are scaled to unit variance at every noise level; those of the others are
+            x0 + sigma * noise (Song et al. 2021, arXiv 2011.13456).
+        takes_pure_noise: Can begin at zero signal, where sigma is infinite; others begin at a signal of 2^-12 there.
     """
 
     id: str
     label: str
     aliases: tuple[str, ...]
     automatic: str
-    schedules: tuple[str, ...] = _SIGMA_SCHEDULES
+    solver: str
+    schedules: tuple[str, ...] = _ALL_SCHEDULES
     is_stochastic: bool = False
     order: int = 1
+    options: Mapping[str, object] = field(default_factory=dict, hash=False)
+    grids: Mapping[str, str] = field(default_factory=dict, hash=False)
+    predictions: tuple[str, ...] = _DIFFUSION
+    whole_timesteps: bool = False
+    is_variance_preserving: bool = False
+    takes_pure_noise: bool = False
 
     def evaluations(self, steps: int) -> int:
         """Model evaluations (of a guided pair) for so many steps."""
@@ -47,27 +75,104 @@ class Sampler:
 
 _SCHEDULES = (
     Schedule("automatic", "Automatic"),
-    Schedule("uniform", "Uniform", ("normal",)),
-    Schedule("karras", "Karras"),
-    Schedule("exponential", "Exponential", ("polyexponential",)),
-    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",)),
-    Schedule("simple", "Simple"),
-    Schedule("beta", "Beta"),
+    Schedule("uniform", "Uniform", ("normal",), is_even_in_time=True),
+    Schedule("karras", "Karras", suits_zero_snr=False),
+    Schedule("exponential", "Exponential", ("polyexponential",), suits_zero_snr=False, is_floored=True),
+    Schedule("sgm_uniform", "SGM Uniform", ("SGMUniform",), is_even_in_time=True),
+    Schedule("simple", "Simple", is_even_in_time=True),
+    Schedule("beta", "Beta", suits_zero_snr=False, is_floored=True),
+)
+# What a schedule of the list means with one sampler or another.
+_OWN_GRIDS = (
+    Schedule("leading", "Leading", is_even_in_time=True, suits_zero_snr=False),
+    Schedule("distilled", "Distilled", is_even_in_time=True),
 )
 _SAMPLERS = (
-    Sampler("euler", "Euler", ("k_euler", "sample_euler"), "uniform"),
-    Sampler("euler_a", "Euler a", ("k_euler_a", "k_euler_ancestral", "euler_ancestral"), "uniform", is_stochastic=True),
-    Sampler("heun", "Heun", ("k_heun",), "uniform", order=2),
-    Sampler("dpmpp_2m", "DPM++ 2M", ("k_dpmpp_2m",), "karras"),
-    Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", ("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"), "exponential", is_stochastic=True),
-    Sampler("ddim", "DDIM", (), "uniform", ("automatic", "uniform", "sgm_uniform")),
-    Sampler("unipc", "UniPC", ("uni_pc", "uni_pc_bh2"), "uniform"),
     Sampler(
-        "lcm", "LCM", ("k_lcm", "sample_lcm"), "sgm_uniform", ("automatic", "sgm_uniform", "simple"), is_stochastic=True
+        "euler",
+        "Euler",
+        ("k_euler", "sample_euler"),
+        "uniform",
+        "euler:sample_euler",
+        predictions=(*_DIFFUSION, _FLOW),
+    ),
+    Sampler(
+        "euler_a",
+        "Euler a",
+        ("k_euler_a", "k_euler_ancestral", "euler_ancestral"),
+        "uniform",
+        "euler:sample_euler_ancestral",
+        is_stochastic=True,
+    ),
+    Sampler(
+        "heun",
+        "Heun",
+        ("k_heun",),
+        "uniform",
+        "heun:sample_heun",
+        order=2,
+        predictions=(*_DIFFUSION, _FLOW),
+    ),
+    Sampler(
+        "dpmpp_2m",
+        "DPM++ 2M",
+        ("k_dpmpp_2m",),
+        "karras",
+        "dpmpp:sample_dpmpp_2m",
+        whole_timesteps=True,
+        is_variance_preserving=True,
+    ),
+    Sampler(
+        "dpmpp_2m_sde",
+        "DPM++ 2M SDE",
+        ("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"),
+        "exponential",
+        "dpmpp:sample_dpmpp_2m_sde",
+        is_stochastic=True,
+        whole_timesteps=True,
+        is_variance_preserving=True,
+    ),
+    Sampler(
+        "ddim",
+        "DDIM",
+        (),
+        "uniform",
+        _SCHEDULER,
+        ("automatic", "uniform", "sgm_uniform"),
+        options={"scheduler": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False},
+        grids={"uniform": "leading", "sgm_uniform": "simple"},
+        whole_timesteps=True,
+        is_variance_preserving=True,
+        takes_pure_noise=True,
+    ),
+    Sampler(
+        "unipc",
+        "UniPC",
+        ("uni_pc", "uni_pc_bh2"),
+        "uniform",
+        _SCHEDULER,
+        options={"scheduler": "UniPCMultistepScheduler", "solver_type": "bh2", "solver_order": 2},
+        whole_timesteps=True,
+        is_variance_preserving=True,
+    ),
+    Sampler(
+        "lcm",
+        "LCM",
+        ("k_lcm", "sample_lcm"),
+        "sgm_uniform",
+        _SCHEDULER,
+        ("automatic", "sgm_uniform", "simple"),
+        is_stochastic=True,
+        options={"scheduler": "LCMScheduler", "original_inference_steps": 150},
+        grids={"sgm_uniform": "distilled"},
+        whole_timesteps=True,
+        is_variance_preserving=True,
+        takes_pure_noise=True,
     ),
 )
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({schedule.id: schedule for schedule in _SCHEDULES})
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType({sampler.id: sampler for sampler in _SAMPLERS})
+_GRIDS: Mapping[str, Schedule] = MappingProxyType({grid.id: grid for grid in (*_SCHEDULES, *_OWN_GRIDS)})
 
 
 def find_sampler(name: str) -> Sampler | None:
@@ -95,6 +200,11 @@ def _with_underscores(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
+def grid_of(sampler: Sampler, schedule: str) -> Schedule:
+    """The schedule that spreads the noise levels when a sampler is asked for the one of this id."""
+    return _GRIDS[sampler.grids.get(schedule, schedule)]
+
+
 def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...]:
     """List the ids of the schedules that go with a sampler.
 
@@ -103,13 +213,11 @@ def schedules_for(sampler: Sampler, *, zero_snr: bool = False) -> tuple[str, ...
     """
     if not zero_snr:
         return sampler.schedules
-    # DDIM's own (leading) grid never visits the last timestep, where such a model begins.
-    left_out = _NOT_FOR_ZERO_SNR | {"uniform"} if sampler.id == "ddim" else _NOT_FOR_ZERO_SNR
-    return tuple(schedule for schedule in sampler.schedules if schedule not in left_out)
+    return tuple(schedule for schedule in sampler.schedules if grid_of(sampler, schedule).suits_zero_snr)
 
 
 def resolve_schedule(sampler: Sampler, schedule: str, *, zero_snr: bool = False) -> str:
     """Resolve "automatic"; other ids pass through. Zero-SNR models need trailing steps."""
     if schedule != "automatic":
         return schedule
-    return "sgm_uniform" if zero_snr else sampler.automatic
+    return _ZERO_SNR_SCHEDULE if zero_snr else sampler.automatic

@@ -4,6 +4,7 @@ Text to image, image to image and inpainting differ by `mask_blend`, ControlNet 
 and AND by `conditioning`, a refiner by `model`: optional parts of one path. Knows no recipe and no file.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling
+from engine.sampling.solvers.protocol import find_solver
 
 Span = tuple[float, float]  # the share of a run, 0..1, that one model evaluation covers
 
@@ -81,26 +83,63 @@ class LatentStep:
 
     Attributes:
         latents: After the step, (1, C, h, w), float32, in the sampler's space.
-        noisy: Before its last model evaluation, same shape.
-        prediction: The guided output of that evaluation, same shape.
-        c_skip, c_out: Its factors in the denoised estimate, c_skip * noisy + c_out * prediction.
+        denoised: The estimate of x0 by the step's last model evaluation, same shape, in VAE latent units.
     """
 
     index: int
     total: int
     latents: Tensor
-    noisy: Tensor
-    prediction: Tensor
-    c_skip: float
-    c_out: float
+    denoised: Tensor
+
+
+@dataclass(slots=True)
+class Denoiser:
+    """The diffusion model as solvers see it, `denoised = model(x, sigma)`, with what a step's number decides.
+
+    Attributes:
+        first_step: Steps of the run that are left out.
+        evaluations: Of the model, in the steps that are not.
+        done: How many of them are done.
+        denoised: What the last of them said.
+    """
+
+    model: ModelAt
+    conditioning: ConditionsAt
+    controls: Controls | None
+    sampling: Sampling
+    guidance: float
+    first_step: int
+    evaluations: int
+    done: int = 0
+    denoised: Tensor | None = None
 
     @property
-    def denoised(self) -> Tensor:
-        """The denoised estimate x0, in VAE latent units; computed only when asked for."""
-        return self.c_skip * self.noisy + self.c_out * self.prediction
+    def step(self) -> int:
+        """The step of the run that the next evaluation belongs to, 0-based."""
+        return self.first_step + self.done // self.sampling.sampler.order
+
+    @property
+    def is_step_done(self) -> bool:
+        """Whether the last evaluation was the last of its step."""
+        return self.done % self.sampling.sampler.order == 0 or self.done == self.evaluations
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Evaluate the guided model once: latents in the sampler's space -> the denoised estimate, (1, C, h, w)."""
+        conditions = self.conditioning(self.step - self.first_step)
+        level = self.sampling.level(sigma)
+        batch = torch.cat([x / level.scale] * conditions.prompt_embeds.shape[0])
+        residuals = None
+        if self.controls:
+            span = (self.done / self.evaluations, (self.done + 1) / self.evaluations)
+            residuals = self.controls(batch, level.timestep, conditions, span)
+        predictions = self.model(self.step)(batch, level.timestep, conditions, residuals).float()
+        prediction = conditions.apply_cfg(predictions, self.guidance)
+        self.done += 1
+        self.denoised = level.denoised(x, prediction)
+        return self.denoised
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]
 def denoise(
     model: ModelAt,
     conditioning: ConditionsAt,
@@ -119,34 +158,21 @@ def denoise(
         guidance: The CFG scale; unused where the conditions are not guided.
         generator: Seeded for this image, on the CPU; stochastic samplers draw their noise from it.
     """
-    order = sampling.order
-    count = len(sampling.timesteps)
     first_step = mask_blend.first_step if mask_blend else 0
-    first = first_step * order
-    if first >= count:
+    if first_step >= sampling.steps:
         return  # strength 0 keeps the init image
-    sampling.start_at(first)
-    if mask_blend:
-        latents = mask_blend.begin()
-    else:
-        latents = noise * sampling.init_noise_sigma
-    for evaluation in range(first, count):
-        step = evaluation // order
-        conditions = conditioning(step - first_step)
-        t = sampling.device_timesteps[evaluation]
-        model_input = sampling.scheduler.scale_model_input(latents, sampling.timesteps[evaluation])
-        batch = torch.cat([model_input] * conditions.prompt_embeds.shape[0])
-        residuals = None
-        if controls:
-            span = ((evaluation - first) / (count - first), (evaluation + 1 - first) / (count - first))
-            residuals = controls(batch, t, conditions, span)
-        predictions = model(step)(batch, t, conditions, residuals).float()
-        prediction = conditions.apply_cfg(predictions, guidance)
-        noisy = latents
-        latents = sampling.advance(prediction, evaluation, noisy, generator)
+    evaluations = sampling.sampler.evaluations(sampling.steps - first_step)
+    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, first_step, evaluations)
+    start = mask_blend.begin() if mask_blend else noise * sampling.init_noise_sigma
+    solve = find_solver(sampling.sampler)
+    solution = solve(denoiser, start, sampling.sigmas[first_step:], generator, **sampling.sampler.options)
+    latents, sigma = next(solution)
+    while True:
         if mask_blend:
-            latents = mask_blend.blend(latents, evaluation)
-        is_last_of_step = evaluation % order == order - 1 or evaluation == count - 1
-        if is_last_of_step:
-            c_skip, c_out = sampling.c_skip[evaluation], sampling.c_out[evaluation]
-            yield LatentStep(step + 1, sampling.steps, latents, noisy, prediction, c_skip, c_out)
+            latents = mask_blend.blend(latents, sigma, denoiser.done / evaluations)
+        if denoiser.is_step_done:
+            step = first_step + math.ceil(denoiser.done / sampling.sampler.order)
+            yield LatentStep(step, sampling.steps, latents, denoiser.denoised)
+        if denoiser.done == evaluations:
+            return
+        latents, sigma = solution.send(latents)

@@ -36,22 +36,22 @@ class MaskBlend:
         if self.first_step == 0 and self.mask is not None and not self.is_soft:
             return self.noise * self.sampling.init_noise_sigma
         clean = self.init_latents if self.masked_content is None else self.masked_content
-        first = self.first_step * self.sampling.order
-        return self.sampling.alphas[first] * clean + self.sampling.sigmas[first] * self.noise
+        return self.sampling.add_noise(clean, self.noise, self.sampling.sigmas[self.first_step])
 
-    def blend(self, latents: Tensor, evaluation: int) -> Tensor:
-        """Put the init latents back outside the mask, at the noise level that comes next.
+    def blend(self, latents: Tensor, sigma: Tensor, done: float) -> Tensor:
+        """Put the init latents back outside the mask.
 
         A soft mask is differential diffusion: a gray of 0.3 changes in the last 30 % of the steps only.
         Source: Levin and Fried 2023 (arXiv 2306.00950), algorithm 1.
+
+        Args:
+            sigma: The noise level that the latents have.
+            done: The share of the run's model evaluations that is done, 0 to 1.
         """
         if self.mask is None or not self.is_blended:
             return latents
-        alphas, sigmas = (*self.sampling.alphas, 1.0), (*self.sampling.sigmas, 0.0)  # the last evaluation ends clean
-        kept = alphas[evaluation + 1] * self.init_latents + sigmas[evaluation + 1] * self.noise
+        kept = self.sampling.add_noise(self.init_latents, self.noise, sigma)
         mask = self.mask
         if self.is_soft:
-            first = self.first_step * self.sampling.order
-            remaining = 1 - (evaluation + 1 - first) / (len(self.sampling.sigmas) - first)
-            mask = (mask > remaining).float()
+            mask = (mask > 1 - done).float()
         return torch.lerp(kept, latents, mask)

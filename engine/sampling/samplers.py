@@ -1,125 +1,72 @@
-"""A sampler and a schedule by their catalog names -> a diffusers scheduler with the options people mean by them.
+"""A sampler and a schedule by their catalog ids, set for one model and one image: the noise levels of the run.
 
-The options are those of the field's measured tables; every spacing is set here, never taken from a
-checkpoint's configuration. Where diffusers has no option, the sigmas are computed here.
+What is peculiar to a sampler is in its row (`catalog/samplers.py`), how it steps in its solver (`solvers/`); there is
+no branch by name here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    LCMScheduler,
-    UniPCMultistepScheduler,
-)
+from torch import Tensor
 
-from catalog.samplers import SAMPLERS
+from catalog.samplers import SAMPLERS, SCHEDULES, Sampler, grid_of
 from contract.errors import InvalidRecipe, ModelProblem
 from engine.checkpoints.foreign_config import blame_config
+from engine.sampling import schedules
+from engine.sampling.noise_levels import NoiseLevel, Space, make_noise_levels
+from engine.sampling.noise_table import NoiseTable, make_noise_table
 
-# What a checkpoint's scheduler configuration may say; everything else is the sampler's business.
-_FROM_CHECKPOINT = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "rescale_betas_zero_snr",
-)
-_PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-_SPACINGS = ("uniform", "sgm_uniform", "simple")  # schedules that are even in time
-_SIGMA_OPTIONS: Mapping[str, Mapping[str, bool]] = {
-    "karras": {"use_karras_sigmas": True},
-    "exponential": {"use_exponential_sigmas": True},
-    "beta": {"use_beta_sigmas": True},
-}
-_LCM_TIMESTEPS = 50  # that latent consistency models were distilled on
-
-
-@dataclass(frozen=True, slots=True)
-class _Scheduler:
-    """What a sampler is in diffusers.
-
-    Attributes:
-        is_sigma_space: Latents are x0 + sigma * noise; those of the others keep unit variance.
-        whole_timesteps: Only integers of the training grid.
-    """
-
-    scheduler_class: type
-    options: Mapping[str, Any] = field(default_factory=dict)
-    is_sigma_space: bool = False
-    whole_timesteps: bool = False
-
-
-_SCHEDULERS: Mapping[str, _Scheduler] = {
-    "euler": _Scheduler(EulerDiscreteScheduler, is_sigma_space=True),
-    "euler_a": _Scheduler(EulerAncestralDiscreteScheduler, is_sigma_space=True),
-    "heun": _Scheduler(HeunDiscreteScheduler, is_sigma_space=True),
-    "dpmpp_2m": _Scheduler(
-        DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}, whole_timesteps=True
-    ),
-    "dpmpp_2m_sde": _Scheduler(
-        DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}, whole_timesteps=True
-    ),
-    "ddim": _Scheduler(DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}, whole_timesteps=True),
-    "unipc": _Scheduler(UniPCMultistepScheduler, {"solver_type": "bh2", "solver_order": 2}, whole_timesteps=True),
-    "lcm": _Scheduler(LCMScheduler, whole_timesteps=True),
-}
+_PREDICTION_TYPES = tuple({name: None for sampler in SAMPLERS.values() for name in sampler.predictions})
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """A scheduler that is set for one image, with what the loop needs beside it.
+    """A sampler that is set for one image.
 
     Attributes:
-        timesteps: One a model evaluation, on the CPU (schedulers look there); (evaluations,).
-        device_timesteps: The same on the model's device.
-        order: Model evaluations a step (the last step of Heun takes one).
-        alphas, sigmas: Per evaluation: noisy latents are alpha * x0 + sigma * unit noise.
-        c_skip, c_out: Per evaluation: the denoised estimate is c_skip * latents + c_out * prediction.
-            Karras et al. 2022 (arXiv 2206.00364), table 1; here c_in is left to the scheduler.
+        sampler: Its row.
+        table: What the model was trained on.
+        space: How its noisy latents are made of x0 and noise.
+        prediction_type: What the model predicts, by diffusers' name.
+        sigmas: The noise level before each step, falling, and the 0 behind the last; (steps + 1,), on the CPU.
+        timesteps: What the model is told at each but the last; (steps,), on the CPU.
+        levels: The model at those sigmas; their timesteps are on its device.
         init_noise_sigma: What unit noise is multiplied by to start from.
-        is_stochastic: Whether each step draws noise.
-        takes_epsilon_only: The scheduler's step knows only noise, so that a predicted sample is converted first.
     """
 
-    scheduler: Any
-    steps: int
-    timesteps: torch.Tensor
-    device_timesteps: torch.Tensor
-    order: int
-    alphas: tuple[float, ...]
-    sigmas: tuple[float, ...]
-    c_skip: tuple[float, ...]
-    c_out: tuple[float, ...]
-    init_noise_sigma: float
-    is_stochastic: bool
-    takes_epsilon_only: bool = False
+    sampler: Sampler
+    table: NoiseTable
+    space: Space
+    prediction_type: str
+    sigmas: Tensor
+    timesteps: Tensor
+    levels: Mapping[float, NoiseLevel]
+    init_noise_sigma: Tensor
 
-    def start_at(self, evaluation: int) -> None:
-        """Say where the loop starts, before the first `advance`; schedulers that count their steps need it."""
-        if hasattr(self.scheduler, "set_begin_index"):
-            self.scheduler.set_begin_index(evaluation)
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return len(self.sigmas) - 1
 
-    def advance(
-        self, prediction: torch.Tensor, evaluation: int, latents: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
-        """One evaluation on: latents and guided prediction (B, C, h, w) -> latents, float32."""
-        if self.takes_epsilon_only:
-            sigma = float(self.scheduler.sigmas[evaluation])
-            prediction = (latents - prediction) / sigma
-        options: dict[str, Any] = {"return_dict": False}
-        if self.is_stochastic:
-            options["generator"] = generator
-        return self.scheduler.step(prediction, self.timesteps[evaluation], latents, **options)[0]
+    def level(self, sigma: Tensor) -> NoiseLevel:
+        """The model at a sigma, which a solver may choose between two of the schedule's."""
+        known = self.levels.get(float(sigma))
+        if known is not None:
+            return known
+        told = self.table.timesteps_at(sigma[None].numpy())
+        if self.sampler.whole_timesteps:
+            told = np.round(told)
+        device = next(iter(self.levels.values())).timestep.device
+        timestep = torch.from_numpy(told).to(self.timesteps.dtype).to(device)
+        return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type)[0]
+
+    def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """Noise-free latents at a noise level of this run, in its space; all (1, C, h, w)."""
+        alpha, share = self.space.alpha_and_sigma(sigma.double())  # rounded once
+        return alpha.float() * latents + share.float() * noise
 
 
 def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, Any], device: torch.device) -> Sampling:
@@ -132,147 +79,64 @@ def sampling_for(sampler: str, schedule: str, steps: int, config: Mapping[str, A
         InvalidRecipe: no such sampler or schedule.
         ModelProblem: the configuration is not one of a diffusion model.
     """
-    if sampler not in _SCHEDULERS:
+    if sampler not in SAMPLERS:
         raise InvalidRecipe(f"There is no sampler “{sampler}”.", "Choose one of the list of samplers.", field="sampler")
-    if schedule not in _SPACINGS and schedule not in _SIGMA_OPTIONS:
+    if schedule not in SCHEDULES or schedule == "automatic":
         raise InvalidRecipe(
             f"There is no schedule “{schedule}”.", "Choose one of the list of schedules.", field="schedule"
         )
-    base = {key: config[key] for key in _FROM_CHECKPOINT if config.get(key) is not None}
-    prediction_type = base.get("prediction_type", "epsilon")
+    row = SAMPLERS[sampler]
+    prediction_type = config.get("prediction_type") or "epsilon"
     if prediction_type not in _PREDICTION_TYPES:
         raise ModelProblem(
             f"The model predicts “{prediction_type}”, which no sampler here knows.",
             "Correct prediction_type in scheduler/scheduler_config.json.",
         )
+    if prediction_type not in row.predictions:
+        labels = [other.label for other in SAMPLERS.values() if prediction_type in other.predictions]
+        raise InvalidRecipe(
+            f"{row.label} does not go with a model that predicts “{prediction_type}”.",
+            f"Use {' or '.join(labels)}.",
+            field="sampler",
+        )
     with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
-        scheduler = _make_scheduler(sampler, schedule, steps, base)
-    timesteps = scheduler.timesteps
-    alphas, sigmas = _alphas_and_sigmas(scheduler)
-    is_sigma_space = _SCHEDULERS[sampler].is_sigma_space
-    c_skip, c_out = _denoised_factors(alphas, sigmas, prediction_type, is_sigma_space)
-    if is_sigma_space:
-        sigmas = tuple(sigma / alpha for alpha, sigma in zip(alphas, sigmas, strict=True))
-        alphas = (1.0,) * len(sigmas)
+        table = make_noise_table(config, takes_pure_noise=row.takes_pure_noise)
+        sigmas, timesteps = _spread(row, schedule, steps, table)
+    space = _space(row, table)
+    levels = make_noise_levels(sigmas, timesteps.to(device), space, prediction_type)
     return Sampling(
-        scheduler,
-        steps,
+        row,
+        table,
+        space,
+        prediction_type,
+        torch.cat([sigmas, torch.zeros(1)]),
         timesteps,
-        timesteps.to(device),
-        scheduler.order,
-        alphas,
-        sigmas,
-        c_skip,
-        c_out,
-        init_noise_sigma=float(scheduler.init_noise_sigma),
-        is_stochastic=SAMPLERS[sampler].is_stochastic,
-        takes_epsilon_only=sampler == "euler_a" and prediction_type == "sample",
+        dict(zip(sigmas.tolist(), levels, strict=True)),
+        init_noise_sigma=torch.ones(()) if space is Space.VARIANCE_PRESERVING else sigmas[0],
     )
 
 
-def _make_scheduler(sampler: str, schedule: str, steps: int, base: Mapping[str, Any]) -> Any:
-    """A diffusers scheduler with its timesteps set."""
-    if sampler in ("ddim", "lcm"):
-        return _discrete_scheduler(sampler, schedule, steps, base)
-    # Of one step, linspace would make t = 0: an image of pure noise, taken for a finished one.
-    spacing = "trailing" if steps == 1 or schedule == "simple" else "linspace"
-    options = {**_SCHEDULERS[sampler].options, "timestep_spacing": spacing}
-    if sampler == "euler_a":
-        return _euler_a_scheduler(schedule, steps, base, options)
-    sigma_options = _SIGMA_OPTIONS.get(schedule, {})
-    config = {**base, **options, **sigma_options}
-    if sampler == "heun":
-        config.pop("rescale_betas_zero_snr", None)
-    scheduler = _SCHEDULERS[sampler].scheduler_class(**config)
-    if sampler == "heun" and base.get("rescale_betas_zero_snr"):
-        scheduler.alphas_cumprod = EulerDiscreteScheduler(**base).alphas_cumprod
-    timesteps = _timesteps(schedule, steps, scheduler.config.num_train_timesteps)
-    if _SCHEDULERS[sampler].whole_timesteps:
-        timesteps = np.round(timesteps)
-    if sigma_options:
-        scheduler.set_timesteps(steps)
-    elif sampler == "unipc":
-        scheduler.set_timesteps(steps)
-        # Its own set_timesteps takes no list of timesteps.
-        train_sigmas = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod).sqrt().numpy()
-        sigmas = np.interp(timesteps, np.arange(len(train_sigmas)), train_sigmas)
-        scheduler.sigmas = torch.from_numpy(np.append(sigmas, 0.0).astype(np.float32))
-        scheduler.timesteps = torch.from_numpy(timesteps.astype(np.int64))
+def _space(row: Sampler, table: NoiseTable) -> Space:
+    if table.is_flow:
+        return Space.FLOW
+    return Space.VARIANCE_PRESERVING if row.is_variance_preserving else Space.VARIANCE_EXPLODING
+
+
+def _spread(row: Sampler, schedule: str, steps: int, table: NoiseTable) -> tuple[Tensor, Tensor]:
+    """The sigma of each step, float32, and what the model is told there; falling, (steps,)."""
+    grid = grid_of(row, schedule)
+    spread = getattr(schedules, grid.id)
+    if grid.is_even_in_time:
+        timesteps = spread(steps, table.train_steps)
+        if row.whole_timesteps:
+            timesteps = np.round(timesteps)
+        sigmas = table.sigmas_at(timesteps.astype(np.float32))
+        if table.is_flow:
+            timesteps = table.timesteps_at(sigmas)
     else:
-        scheduler.set_timesteps(timesteps=list(timesteps))
-    scheduler.set_begin_index(0)
-    return scheduler
-
-
-def _discrete_scheduler(sampler: str, schedule: str, steps: int, base: Mapping[str, Any]) -> Any:
-    """Samplers that step from timestep to timestep of the training grid."""
-    row = _SCHEDULERS[sampler]
-    if sampler == "lcm":
-        is_native = schedule == "sgm_uniform" and steps <= _LCM_TIMESTEPS
-        scheduler = row.scheduler_class(**base, original_inference_steps=max(_LCM_TIMESTEPS, steps))
-    else:
-        is_native = schedule == "uniform" and steps > 1
-        spacing = "leading" if is_native else "trailing"
-        scheduler = row.scheduler_class(**base, **row.options, timestep_spacing=spacing, steps_offset=1)
-    scheduler.set_timesteps(steps)
-    if not is_native:
-        timesteps = _timesteps("simple", steps, scheduler.config.num_train_timesteps)
-        scheduler.timesteps = torch.from_numpy(timesteps.astype(np.int64))
-    return scheduler
-
-
-def _euler_a_scheduler(schedule: str, steps: int, base: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """Euler a on Euler's sigmas: its own class has no option for them."""
-    euler = _make_scheduler("euler", schedule, steps, base)
-    config = dict(base)
-    if config.get("prediction_type") == "sample":
-        config["prediction_type"] = "epsilon"  # its step knows no "sample"; Sampling.advance converts it
-    scheduler = EulerAncestralDiscreteScheduler(**config, **options)
-    scheduler.set_timesteps(steps)
-    scheduler.timesteps, scheduler.sigmas = euler.timesteps, euler.sigmas
-    scheduler.set_begin_index(0)
-    return scheduler
-
-
-def _timesteps(schedule: str, steps: int, train_steps: int) -> np.ndarray:
-    """Timesteps of the schedules that are even in time, falling; (steps,)."""
-    last = train_steps - 1
-    if steps == 1:
-        return np.array([float(last)])
-    if schedule == "simple":  # trailing; diffusers' own arange gives one too many at 61, 103, 121, 122
-        return np.round(train_steps - np.arange(steps) * (train_steps / steps)) - 1
-    if schedule == "sgm_uniform":
-        return np.linspace(0, last, steps + 1)[::-1][:-1]
-    return np.linspace(0, last, steps, dtype=np.float32)[::-1].astype(np.float64)
-
-
-def _alphas_and_sigmas(scheduler: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per model evaluation, of latents with unit variance: alpha² + sigma² = 1."""
-    if isinstance(scheduler, (DDIMScheduler, LCMScheduler)):
-        alphas = scheduler.alphas_cumprod[scheduler.timesteps].double().sqrt()
-        return tuple(alphas.tolist()), tuple((1 - alphas**2).sqrt().tolist())
-    ratios = scheduler.sigmas[: len(scheduler.timesteps)].double()  # sigma / alpha
-    alphas = 1 / (ratios**2 + 1).sqrt()
-    return tuple(alphas.tolist()), tuple((ratios * alphas).tolist())
-
-
-def _denoised_factors(
-    alphas: tuple[float, ...], sigmas: tuple[float, ...], prediction_type: str, is_sigma_space: bool
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """c_skip and c_out per model evaluation; `alphas` and `sigmas` are those of unit variance."""
-    c_skip: list[float] = []
-    c_out: list[float] = []
-    for alpha, sigma in zip(alphas, sigmas, strict=True):
-        # Latents in sigma space are those of unit variance, divided by alpha.
-        scale = alpha if is_sigma_space else 1.0
-        if prediction_type == "sample":
-            factors = (0.0, 1.0)
-        elif prediction_type == "v_prediction":
-            factors = (alpha * scale, -sigma)
-        elif alpha:
-            factors = (scale / alpha, -sigma / alpha)
-        else:
-            factors = (float("inf"), float("-inf"))
-        c_skip.append(factors[0])
-        c_out.append(factors[1])
-    return tuple(c_skip), tuple(c_out)
+        sigmas = spread(steps, float(table.sigmas[0]), float(table.sigmas[-1]))
+        timesteps = table.timesteps_at(sigmas)
+        if row.whole_timesteps:
+            timesteps = np.floor(timesteps) if grid.is_floored else np.round(timesteps)
+    told = timesteps.astype(np.int64 if row.whole_timesteps else np.float32)
+    return torch.from_numpy(sigmas.astype(np.float32)), torch.from_numpy(told)

@@ -1,5 +1,6 @@
 """The loop's optional parts, each with the simplest thing that shows it works."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,31 +110,46 @@ class Picture:
     def __init__(self, first_step: int, sampling: Sampling) -> None:
         self.first_step = first_step
         self.sampling = sampling
-        self.kept: list[int] = []
+        self.kept: list[tuple[float, float]] = []
 
     def begin(self) -> torch.Tensor:
-        return NOISE * self.sampling.scheduler.sigmas[self.first_step * self.sampling.order]
+        return NOISE * self.sampling.sigmas[self.first_step]
 
-    def blend(self, latents: torch.Tensor, evaluation: int) -> torch.Tensor:
-        self.kept.append(evaluation)
+    def blend(self, latents: torch.Tensor, sigma: torch.Tensor, done: float) -> torch.Tensor:
+        self.kept.append((float(sigma), done))
         return torch.cat([torch.zeros_like(latents[..., :2]), latents[..., 2:]], dim=-1)
 
 
 def test_mask_blend_begins_later_and_keeps_what_is_masked() -> None:
     plan = sampling(steps=5)
     picture = Picture(2, plan)
-    plan.scheduler.set_begin_index(2)
     made = list(denoise(lambda _: constant(0.3), lambda _: PLAIN, plan, NOISE, 1.0, mask_blend=picture))
     assert [step.index for step in made] == [3, 4, 5]
-    assert picture.kept == [2, 3, 4]
+    assert picture.kept == [(float(plan.sigmas[step]), share) for step, share in ((3, 1 / 3), (4, 2 / 3), (5, 1.0))]
     assert (made[-1].latents[..., :2] == 0).all()
     assert (made[-1].latents[..., 2:] != 0).any()
+
+
+def test_what_is_blended_in_after_each_evaluation_is_what_the_next_one_sees() -> None:
+    plan = sampling("heun", steps=3)
+    picture = Picture(0, plan)
+    seen: list[bool] = []
+
+    def predict(rows: torch.Tensor, *_: object) -> torch.Tensor:
+        seen.append(bool((rows[..., :2] == 0).all()))
+        return torch.full_like(rows, 0.3)
+
+    made = list(denoise(lambda _: predict, lambda _: PLAIN, plan, NOISE, 1.0, mask_blend=picture))
+    assert seen == [False, True, True, True, True]
+    first, second, third, clean = plan.sigmas.tolist()
+    assert [sigma for sigma, _ in picture.kept] == [second, second, third, third, clean]
+    assert [step.index for step in made] == [1, 2, 3]
+    assert (made[0].latents[..., :2] == 0).all() and first > second
 
 
 def test_prompts_count_the_steps_that_are_made() -> None:
     asked: list[int] = []
     plan = sampling(steps=5)
-    plan.scheduler.set_begin_index(2)
 
     def told(step: int) -> Conditions:
         asked.append(step)
@@ -148,7 +164,7 @@ def test_clean_estimate_is_of_the_guided_prediction() -> None:
         return torch.stack([torch.zeros(4, 4, 4), torch.ones(4, 4, 4)])
 
     step = next(denoise(lambda _: predict, lambda _: GUIDED, sampling(), NOISE, 3.0))
-    sigma = float(sampling().scheduler.sigmas[0])
+    sigma = float(sampling().sigmas[0])
     assert torch.allclose(step.denoised, NOISE * sigma - sigma * 3.0, atol=1e-4)
 
 
@@ -159,3 +175,24 @@ def test_stochastic_samplers_draw_from_the_pictures_generator() -> None:
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
+
+
+def test_a_level_between_two_steps_is_worked_out() -> None:
+    for sampler, told in (("euler", 500.4), ("dpmpp_2m", 500.0)):
+        plan = sampling(sampler)
+        sigma = torch.from_numpy(plan.table.sigmas_at(np.array([500.4])))[0].float()
+        level = plan.level(sigma)
+        assert abs(float(level.timestep) - told) < 0.01 and level.timestep.dtype == plan.timesteps.dtype
+        noise_free = level.denoised(level.alpha * NOISE + level.sigma, torch.ones_like(NOISE))
+        assert torch.allclose(noise_free, NOISE, atol=1e-5)
+
+
+def test_added_noise_is_unaltered_by_what_else_draws() -> None:
+    """A stochastic sampler draws once a step and no more, the last step included: later draws of a seed stay."""
+    for sampler, draws in (("euler", 0), ("euler_a", 4), ("dpmpp_2m_sde", 4), ("lcm", 3)):
+        plan = sampling_for(sampler, "sgm_uniform", 4, BETAS, CPU)
+        ours, alike = (torch.Generator().manual_seed(5) for _ in range(2))
+        last(lambda _: constant(0.1), lambda _: PLAIN, plan, NOISE, 1.0, ours)
+        for _ in range(draws):
+            torch.randn(NOISE.shape, generator=alike)
+        assert torch.equal(ours.get_state(), alike.get_state()), sampler

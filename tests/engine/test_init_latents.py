@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from diffusers import DDPMScheduler, EulerDiscreteScheduler
 
+from catalog.samplers import SAMPLERS
 from engine.images.init_latents import InitLatents, first_step, stretch_latents
 from engine.sampling.mask_blend import MaskBlend
 from engine.sampling.samplers import Sampling, sampling_for
@@ -11,7 +13,7 @@ from tests.engine.test_denoise import BETAS, CPU
 START = torch.full((1, 4, 4, 4), 2.0)
 NOISE = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
 HALF = torch.cat([torch.zeros(1, 1, 4, 2), torch.ones(1, 1, 4, 2)], dim=-1)
-ALL_SAMPLERS = ["euler", "euler_a", "heun", "dpmpp_2m", "dpmpp_2m_sde", "ddim", "unipc", "lcm"]
+ALL_SAMPLERS = tuple(SAMPLERS)
 
 
 def sampling(sampler: str = "euler", steps: int = 10) -> Sampling:
@@ -30,10 +32,14 @@ def test_a_strength_leaves_out_the_first_steps(steps: int, strength: float, firs
 @pytest.mark.parametrize("first", [0, 4, 9])
 def test_noise_is_added_as_the_schedulers_do(sampler: str, first: int) -> None:
     plan = sampling(sampler)
-    evaluation = first * plan.order
-    plan.start_at(evaluation)
-    theirs = plan.scheduler.add_noise(START, NOISE, plan.timesteps[evaluation : evaluation + 1])
     ours = MaskBlend(first, START, NOISE, plan).begin()
+    if SAMPLERS[sampler].is_variance_preserving:
+        theirs = DDPMScheduler(**BETAS).add_noise(START, NOISE, plan.timesteps[first : first + 1])
+    else:
+        euler = EulerDiscreteScheduler(**BETAS)
+        euler.set_timesteps(timesteps=plan.timesteps.tolist())
+        euler.set_begin_index(first)
+        theirs = euler.add_noise(START, NOISE, euler.timesteps[first : first + 1])
     assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
@@ -41,9 +47,9 @@ def test_noise_is_added_as_the_schedulers_do(sampler: str, first: int) -> None:
 def test_what_is_masked_out_ends_as_the_start_picture(sampler: str) -> None:
     plan = sampling(sampler)
     mask_blend = MaskBlend(0, START, NOISE, plan, HALF)
-    last = mask_blend.blend(torch.zeros_like(START), len(plan.timesteps) - 1)
+    last = mask_blend.blend(torch.zeros_like(START), plan.sigmas[-1], 1.0)
     assert (last[..., :2] == 2).all() and (last[..., 2:] == 0).all()
-    first = mask_blend.blend(torch.zeros_like(START), 0)
+    first = mask_blend.blend(torch.zeros_like(START), plan.sigmas[1], 0.1)
     assert not torch.allclose(first[..., :2], START[..., :2]) and (first[..., 2:] == 0).all()
 
 
@@ -57,7 +63,10 @@ def test_a_whole_repaint_of_a_mask_begins_from_noise_alone() -> None:
 def test_gray_of_a_soft_mask_changes_in_the_last_steps_only(gray: float, changes: int) -> None:
     plan = sampling()
     mask_blend = MaskBlend(0, START, NOISE, plan, torch.full((1, 1, 4, 4), gray), is_soft=True)
-    free = [bool((mask_blend.blend(torch.zeros_like(START), evaluation) == 0).all()) for evaluation in range(10)]
+    free = []
+    for step in range(1, 11):
+        blended = mask_blend.blend(torch.zeros_like(START), plan.sigmas[step], step / 10)
+        free.append(bool((blended == 0).all()))
     assert sum(free) == changes and free == sorted(free)
 
 

@@ -1,25 +1,32 @@
 """Samplers against a reference written here from the papers, on a mixture whose denoiser is known exactly."""
 
 import itertools
+import sys
+import textwrap
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from diffusers import FlowMatchEulerDiscreteScheduler
 
-from catalog.samplers import SAMPLERS, resolve_schedule, schedules_for
+from catalog.samplers import SAMPLERS, Sampler, resolve_schedule, schedules_for
 from contract.errors import InvalidRecipe, ModelProblem
+from engine.sampling import samplers, solvers
+from engine.sampling.denoise import Conditions, LatentStep, Predict, denoise
+from engine.sampling.noise_levels import Space
 from engine.sampling.samplers import Sampling, sampling_for
+from engine.sampling.solvers.protocol import Model, Solver, find_solver, missing_solvers
+from tests.engine.test_schedules import BASE, reference_levels
 
 CPU = torch.device("cpu")
-BASE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-ALPHAS = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
-LEVELS = ((1 - ALPHAS) / ALPHAS) ** 0.5
 MEANS = np.array([[-1.0, 0.5, 0.2, -0.4], [0.8, -0.6, 0.1, 0.9], [0.1, 1.2, -0.9, 0.0]])
 SPREAD = 0.3
-SIGMA_SPACE = ("euler", "euler_a", "heun")
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 STEPS = 20
+Noise = Callable[[], np.ndarray]
 
 
 def clean(x: np.ndarray, sigma: float) -> np.ndarray:
@@ -31,31 +38,13 @@ def clean(x: np.ndarray, sigma: float) -> np.ndarray:
     return (weights[..., None] * (SPREAD**2 * x[:, None] + sigma**2 * MEANS[None]) / variance).sum(1)
 
 
-def reference_levels(schedule: str, steps: int) -> np.ndarray:
-    """Noise levels as the field's functions give them, ending in 0."""
-    first, last = LEVELS[-1], LEVELS[0]
-    ramp = np.linspace(0, 1, steps)
-    if schedule == "karras":
-        made = (first ** (1 / 7) + ramp * (last ** (1 / 7) - first ** (1 / 7))) ** 7
-    elif schedule == "exponential":
-        made = np.exp(np.linspace(np.log(first), np.log(last), steps))
-    elif schedule == "beta":
-        made = last + stats.beta.ppf(1 - ramp, 0.6, 0.6) * (first - last)
-    elif schedule == "simple":
-        made = np.array([LEVELS[999 - int(i * 1000 / steps)] for i in range(steps)])
-    else:
-        times = np.linspace(999, 0, steps) if schedule == "uniform" else np.linspace(999, 0, steps + 1)[:-1]
-        made = np.exp(np.interp(times, np.arange(1000), np.log(LEVELS)))
-    return np.append(made, 0.0)
-
-
-def euler(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
+def euler(x: np.ndarray, sigmas: np.ndarray, noise: Noise) -> np.ndarray:
     for now, then in itertools.pairwise(sigmas):
         x = x + (x - clean(x, now)) / now * (then - now)
     return x
 
 
-def euler_a(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
+def euler_a(x: np.ndarray, sigmas: np.ndarray, noise: Noise) -> np.ndarray:
     for now, then in itertools.pairwise(sigmas):
         up = min(then, (then**2 * (now**2 - then**2) / now**2) ** 0.5)
         down = (then**2 - up**2) ** 0.5
@@ -63,7 +52,7 @@ def euler_a(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) 
     return x
 
 
-def heun(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
+def heun(x: np.ndarray, sigmas: np.ndarray, noise: Noise) -> np.ndarray:
     for now, then in itertools.pairwise(sigmas):
         slope = (x - clean(x, now)) / now
         ahead = x + slope * (then - now)
@@ -73,7 +62,7 @@ def heun(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> 
     return x
 
 
-def dpmpp_2m(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
+def dpmpp_2m(x: np.ndarray, sigmas: np.ndarray, noise: Noise) -> np.ndarray:
     before, h_before = None, None
     for now, then in itertools.pairwise(sigmas):
         x0 = clean(x, now)
@@ -86,7 +75,7 @@ def dpmpp_2m(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray])
     return x
 
 
-def dpmpp_2m_sde(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarray]) -> np.ndarray:
+def dpmpp_2m_sde(x: np.ndarray, sigmas: np.ndarray, noise: Noise) -> np.ndarray:
     before, h_before = None, None
     for now, then in itertools.pairwise(sigmas):
         x0 = clean(x, now)
@@ -101,31 +90,98 @@ def dpmpp_2m_sde(x: np.ndarray, sigmas: np.ndarray, noise: Callable[[], np.ndarr
     return x
 
 
-REFERENCES = {"euler": euler, "euler_a": euler_a, "heun": heun, "dpmpp_2m": dpmpp_2m, "dpmpp_2m_sde": dpmpp_2m_sde}
+def ddim(x: np.ndarray, sigmas: np.ndarray, noise: Noise) -> np.ndarray:
+    """In sigmas it is Euler's method (arXiv 2010.02502, section 4.3); it ends at the first training timestep."""
+    return euler(x, np.append(sigmas[:-1], reference_levels("uniform", 2)[1]), noise)
+
+
+REFERENCES = {
+    "euler": euler,
+    "euler_a": euler_a,
+    "heun": heun,
+    "dpmpp_2m": dpmpp_2m,
+    "dpmpp_2m_sde": dpmpp_2m_sde,
+}
 
 
 def set_up(sampler: str, schedule: str, steps: int = STEPS, **config: object) -> Sampling:
     return sampling_for(sampler, schedule, steps, {**BASE, **config}, CPU)
 
 
-def level(sampling: Sampling, evaluation: int) -> float:
-    if hasattr(sampling.scheduler, "sigmas"):
-        return float(sampling.scheduler.sigmas[evaluation])
-    alpha = max(float(sampling.scheduler.alphas_cumprod[sampling.timesteps[evaluation]]), 1e-18)
-    return ((1 - alpha) / alpha) ** 0.5
+def as_latents(points: np.ndarray) -> torch.Tensor:
+    """(64, 4) -> (1, 4, 8, 8), float32."""
+    return torch.from_numpy(points.T.reshape(1, 4, 8, 8).copy()).float()
 
 
-def run(sampling: Sampling, sampler: str, start: np.ndarray, seed: int) -> np.ndarray:
-    """Our sampler on the mixture, asked for noise as a U-Net would be."""
+def as_points(latents: torch.Tensor) -> np.ndarray:
+    """(1, 4, 8, 8) -> (64, 4), float64."""
+    return latents.double().numpy().reshape(4, 64).T
+
+
+def exact_model(sampling: Sampling, answer: np.ndarray | None = None) -> Predict:
+    """A U-Net that knows the mixture, or one answer, and says it in the model's prediction type."""
+
+    def predict(batch: torch.Tensor, t: torch.Tensor, *_: object) -> torch.Tensor:
+        # The level that the model is asked at, and not its timestep: several sigmas may be rounded to one.
+        known = [sigma for sigma, level in sampling.levels.items() if level.timestep is t]
+        table = sampling.table.sigmas
+        sigma = known[0] if known else float(np.exp(np.interp(float(t), np.arange(len(table)), np.log(table))))
+        x = as_points(batch)
+        space = Space.FLOW if sampling.space is Space.FLOW else Space.VARIANCE_PRESERVING
+        alpha, share = map(float, space.alpha_and_sigma(torch.tensor(sigma, dtype=torch.float64)))
+        at_zero_signal = alpha == 0
+        x0 = answer
+        if x0 is None:
+            x0 = np.broadcast_to(MEANS.mean(0), x.shape) if at_zero_signal else clean(x / alpha, share / alpha)
+        noise = (x - alpha * x0) / share
+        said = {
+            "epsilon": noise,
+            "sample": x0,
+            "v_prediction": alpha * noise - share * x0,
+            "flow_prediction": noise - x0,
+        }
+        return as_latents(np.broadcast_to(said[sampling.prediction_type], x.shape))
+
+    return predict
+
+
+def steps_of(
+    sampling: Sampling, start: np.ndarray, seed: int = 0, answer: np.ndarray | None = None
+) -> list[LatentStep]:
+    """Run our loop on the mixture, or on one answer."""
+    plain = Conditions(torch.zeros(1, 2, 3))
+    model = exact_model(sampling, answer)
     generator = torch.Generator().manual_seed(seed)
-    x = torch.from_numpy(start).double() * sampling.init_noise_sigma
-    for evaluation, t in enumerate(sampling.timesteps):
-        sampling.scheduler.scale_model_input(x, t)
-        sigma = level(sampling, evaluation)
-        scale = 1.0 if sampler in SIGMA_SPACE else (sigma**2 + 1) ** 0.5
-        noisy = x.numpy() * scale
-        x = sampling.advance(torch.from_numpy((noisy - clean(noisy, sigma)) / sigma), evaluation, x, generator)
-    return x.double().numpy()
+    return list(denoise(lambda _: model, lambda _: plain, sampling, as_latents(start), 1.0, generator))
+
+
+def run(sampling: Sampling, start: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The points that the loop ends with."""
+    return as_points(steps_of(sampling, start, seed)[-1].latents)
+
+
+def solve(solver: Solver, model: Model, x: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    """A solver alone, with nothing put back."""
+    solution = solver(model, x, sigmas, None)
+    x, _ = next(solution)
+    while True:
+        try:
+            x, _ = solution.send(x)
+        except StopIteration:
+            return x
+
+
+class Exact:
+    """The mixture's denoiser as solvers see it, in float64."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+
+    def alpha(self, sigma: float) -> torch.Tensor:
+        return self.sampling.space.alpha_and_sigma(torch.tensor(sigma, dtype=torch.float64))[0]
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(clean((x / self.alpha(float(sigma))).numpy(), float(sigma)))
 
 
 def rms(a: np.ndarray, b: np.ndarray) -> float:
@@ -141,90 +197,84 @@ def start() -> np.ndarray:
 @pytest.mark.parametrize("sampler", REFERENCES)
 def test_solver_is_the_one_people_mean(sampler: str, schedule: str, start: np.ndarray) -> None:
     sampling = set_up(sampler, schedule)
-    sigmas = sampling.scheduler.sigmas.double().numpy()
-    sigmas = np.append(sigmas[:1], sigmas[1::2]) if sampler == "heun" else sigmas
     generator = torch.Generator().manual_seed(5)
 
     def noise() -> np.ndarray:
-        kind = torch.float32 if sampler == "dpmpp_2m_sde" else torch.float64
-        return torch.randn(64, 4, generator=generator, dtype=kind).double().numpy()
+        return as_points(torch.randn(1, 4, 8, 8, generator=generator))
 
-    first = start * sigmas[0] if sampler in SIGMA_SPACE else start * (sigmas[0] ** 2 + 1) ** 0.5
+    sigmas = sampling.sigmas.double().numpy()
+    first = start * (sigmas[0] ** 2 + 1) ** 0.5 if SAMPLERS[sampler].is_variance_preserving else start * sigmas[0]
     theirs = REFERENCES[sampler](first, sigmas, noise)
-    assert rms(run(sampling, sampler, start, seed=5), theirs) <= 1e-4
+    assert rms(run(sampling, start, seed=5), theirs) <= 1e-4
 
 
-@pytest.mark.parametrize(
-    ("schedule", "tolerance"),
-    [
-        ("uniform", 5e-5),
-        ("karras", 5e-5),
-        ("exponential", 5e-5),
-        ("sgm_uniform", 2e-3),
-        ("simple", 1e-5),
-        ("beta", 5e-5),
-    ],
-)
-@pytest.mark.parametrize("sampler", ["euler", "euler_a", "heun"])
-def test_levels_are_the_ones_people_mean(sampler: str, schedule: str, tolerance: float) -> None:
-    ours = set_up(sampler, schedule).scheduler.sigmas.double().numpy()
-    ours = np.append(ours[:1], ours[1::2]) if sampler == "heun" else ours
-    np.testing.assert_allclose(ours, reference_levels(schedule, STEPS), rtol=tolerance, atol=0)
+@pytest.mark.parametrize("steps", [10, 20, 50])
+def test_ddim_is_eulers_method_on_its_own_grid(steps: int, start: np.ndarray) -> None:
+    sampling = set_up("ddim", "uniform", steps)
+    sigmas = sampling.sigmas.double().numpy()
+    theirs = ddim(start * (sigmas[0] ** 2 + 1) ** 0.5, sigmas, lambda: start)
+    last = reference_levels("uniform", 2)[1]
+    assert rms(run(sampling, start) * (last**2 + 1) ** 0.5, theirs) <= 1e-4
 
 
-@pytest.mark.parametrize(
-    ("schedule", "tolerance"),
-    [
-        ("uniform", 0.01),
-        ("karras", 5e-5),
-        ("exponential", 5e-5),
-        ("sgm_uniform", 0.01),
-        ("simple", 1e-5),
-        ("beta", 5e-5),
-    ],
-)
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_2m_sde", "unipc"])
-def test_levels_on_whole_timesteps_are_close(sampler: str, schedule: str, tolerance: float) -> None:
-    ours = set_up(sampler, schedule).scheduler.sigmas.double().numpy()
-    np.testing.assert_allclose(ours, reference_levels(schedule, STEPS), rtol=tolerance, atol=0)
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_prediction_type_gives_the_same_latents(sampler: str, zero_snr: bool, start: np.ndarray) -> None:
+    row = SAMPLERS[sampler]
+    schedule = resolve_schedule(row, "automatic", zero_snr=zero_snr)
+    made = {
+        said: run(set_up(sampler, schedule, 12, prediction_type=said, rescale_betas_zero_snr=zero_snr), start, seed=2)
+        for said in PREDICTIONS
+        if not (zero_snr and said == "epsilon")
+    }
+    first, *others = made.values()
+    assert np.isfinite(first).all() and 0.2 < first.std() < 2
+    assert all(rms(first, other) < 1e-4 for other in others), sampler
+
+
+@pytest.mark.parametrize(("sampler", "order"), [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
+def test_solver_converges_at_its_order(sampler: str, order: int, start: np.ndarray) -> None:
+    """Halving the steps divides the error by 2^order; in float64 and between two levels, away from sigma 0."""
+
+    def solved(name: str, steps: int) -> np.ndarray:
+        model = Exact(set_up(name, "karras"))
+        sigmas = np.exp(np.linspace(np.log(10.0), np.log(0.1), steps + 1))
+        alpha = float(model.alpha(sigmas[0])), float(model.alpha(sigmas[-1]))
+        x = torch.from_numpy(start * 10 * alpha[0])
+        return solve(find_solver(SAMPLERS[name]), model, x, torch.from_numpy(sigmas)).numpy() / alpha[1]
+
+    exact = solved("heun", 3000)
+    coarse, fine = (rms(solved(sampler, steps), exact) for steps in (80, 160))
+    assert order - 0.25 < np.log2(coarse / fine) < order + 0.5
 
 
 def test_unipc_and_ddim_follow_the_same_flow(start: np.ndarray) -> None:
     sigmas = reference_levels("karras", 400)
     exact = heun(start * (sigmas[0] ** 2 + 1) ** 0.5, sigmas, lambda: start)
     errors = {
-        (name, schedule): rms(run(set_up(name, schedule), name, start, 0), exact)
+        (name, schedule): rms(run(set_up(name, schedule), start), exact)
         for name, schedule in (("unipc", "karras"), ("euler", "karras"), ("ddim", "uniform"), ("euler", "uniform"))
     }
     assert errors["unipc", "karras"] < errors["euler", "karras"] / 2
     assert errors["ddim", "uniform"] < errors["euler", "uniform"] * 1.5
 
 
-@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("predicts", PREDICTIONS)
 @pytest.mark.parametrize("zero_snr", [False, True])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_clean_estimate_of_a_known_answer_is_that_answer(sampler: str, zero_snr: bool, predicts: str) -> None:
     if zero_snr and predicts == "epsilon":
         return  # at zero signal, noise alone says nothing of the picture: there are no such models
-    answer = torch.tensor([[[[0.7, -1.3], [0.2, 0.9]]]])
+    answer = np.random.default_rng(1).standard_normal((64, 4))
     for schedule in schedules_for(SAMPLERS[sampler], zero_snr=zero_snr):
         resolved = resolve_schedule(SAMPLERS[sampler], schedule, zero_snr=zero_snr)
         sampling = set_up(sampler, resolved, 7, prediction_type=predicts, rescale_betas_zero_snr=zero_snr)
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(answer.shape, generator=generator) * sampling.init_noise_sigma
-        assert len(sampling.timesteps) == SAMPLERS[sampler].evaluations(7)
-        for evaluation, t in enumerate(sampling.timesteps):
-            unit = sampling.scheduler.scale_model_input(x, t)
-            sigma = level(sampling, evaluation)
-            alpha = 1 / (sigma**2 + 1) ** 0.5
-            noise = (unit - alpha * answer) / (sigma * alpha)
-            said = {"epsilon": noise, "sample": answer, "v_prediction": alpha * noise - sigma * alpha * answer}
-            c_skip, c_out = sampling.c_skip[evaluation], sampling.c_out[evaluation]
-            estimate = c_skip * x + c_out * said[predicts]
-            assert (estimate - answer).abs().max() < 2e-3, (schedule, evaluation)
-            x = sampling.advance(said[predicts], evaluation, x, generator)
-        leftover = 0.15 if sampler == "ddim" else 2e-3  # DDIM ends at the first training step, by its definition
-        assert (x - answer).abs().max() < leftover, schedule
+        made = steps_of(sampling, np.random.default_rng(2).standard_normal((64, 4)), answer=answer)
+        assert [step.index for step in made] == [1, 2, 3, 4, 5, 6, 7]
+        for step in made:
+            assert np.abs(as_points(step.denoised) - answer).max() < 3e-3, (schedule, step.index)
+        leftover = 0.2 if sampler == "ddim" else 3e-3  # DDIM ends at the first training step, by its definition
+        assert np.abs(as_points(made[-1].latents) - answer).max() < leftover, schedule
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -235,14 +285,32 @@ def test_every_offered_pair_is_finite_at_any_number_of_steps(sampler: str) -> No
             for steps in (1, 2, 5, 61, 150):  # 61: where diffusers' own trailing gives one step too many
                 sampling = set_up(sampler, resolved, steps, prediction_type=predicts, rescale_betas_zero_snr=zero_snr)
                 times = sampling.timesteps
-                assert len(times) == SAMPLERS[sampler].evaluations(steps)
+                assert len(times) == len(sampling.sigmas) - 1 == sampling.steps == steps
                 assert times.min() >= 0
                 assert (times.diff() <= 0).all()
-                assert torch.isfinite(torch.tensor([sampling.c_skip, sampling.c_out])).all()
+                for level in sampling.levels.values():
+                    assert level.denoised(torch.ones(1), torch.ones(1)).isfinite() and level.scale >= 1
                 if sampler != "ddim":
                     assert times[0] >= 890
-                if hasattr(sampling.scheduler, "sigmas") and sampler != "lcm":
-                    assert sampling.scheduler.sigmas[-1] == 0
+                assert sampling.sigmas[-1] == 0
+                assert (sampling.sigmas.diff() < 0).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_evaluations_are_as_many_as_the_row_says(sampler: str, steps: int) -> None:
+    asked = []
+
+    def predict(batch: torch.Tensor, *_: object) -> torch.Tensor:
+        asked.append(1)
+        return batch
+
+    sampling = set_up(sampler, resolve_schedule(SAMPLERS[sampler], "automatic"), steps)
+    plain = Conditions(torch.zeros(1, 2, 3))
+    noise = as_latents(np.zeros((64, 4)))
+    solution = denoise(lambda _: predict, lambda _: plain, sampling, noise, 1.0, torch.Generator())
+    assert len(list(solution)) == steps
+    assert len(asked) == SAMPLERS[sampler].evaluations(steps)
 
 
 @pytest.mark.parametrize("zero_snr", [False, True])
@@ -252,8 +320,7 @@ def test_schedules_of_a_sampler_are_distinct(zero_snr: bool) -> None:
         offered = [name for name in schedules_for(sampler, zero_snr=zero_snr) if name != "automatic"]
         for schedule in offered:
             sampling = set_up(sampler.id, schedule, rescale_betas_zero_snr=zero_snr, prediction_type="v_prediction")
-            sigmas = getattr(sampling.scheduler, "sigmas", sampling.timesteps)
-            grids.add(tuple(sampling.timesteps.tolist() + sigmas.tolist()))
+            grids.add((*sampling.timesteps.tolist(), *sampling.sigmas.tolist()))
         assert len(grids) == len(offered), sampler.id
 
 
@@ -270,6 +337,117 @@ def test_zero_snr_models_begin_at_zero_signal() -> None:
             resolved = resolve_schedule(sampler, schedule, zero_snr=True)
             sampling = set_up(sampler.id, resolved, 10, rescale_betas_zero_snr=True, prediction_type="v_prediction")
             assert sampling.timesteps[0] == 999
+            assert sampling.sigmas[0] >= 4095
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+@pytest.mark.parametrize("schedule", ["uniform", "karras", "simple"])
+def test_rectified_flow_is_solved_as_its_paper_says(sampler: str, schedule: str, start: np.ndarray) -> None:
+    """dx/dsigma is the model's velocity, noise - x0 (arXiv 2209.03003)."""
+    config = {"prediction_type": "flow_prediction", "num_train_timesteps": 1000, "shift": 3.0}
+    sampling = sampling_for(sampler, schedule, STEPS, config, CPU)
+    assert np.allclose(sampling.timesteps.numpy(), 1000 * sampling.sigmas[:-1].numpy(), rtol=1e-6)
+
+    def velocity(x: np.ndarray, sigma: float) -> np.ndarray:
+        if sigma == 1:
+            return x - MEANS.mean(0)
+        return (x - clean(x / (1 - sigma), sigma / (1 - sigma))) / sigma
+
+    sigmas = sampling.sigmas.tolist()
+    x = start * sigmas[0]
+    for now, then in itertools.pairwise(sigmas):
+        v = velocity(x, now)
+        if sampler == "heun" and then > 0:
+            v = (v + velocity(x + v * (then - now), then)) / 2
+        x = x + v * (then - now)
+    assert rms(run(sampling, start), x) < 1e-4
+
+
+def test_rectified_flow_by_euler_is_the_stock_schedulers(start: np.ndarray) -> None:
+    sampling = sampling_for("euler", "uniform", 9, {"prediction_type": "flow_prediction"}, CPU)
+    model = exact_model(sampling)
+    stock = FlowMatchEulerDiscreteScheduler()
+    stock.set_timesteps(9)
+    assert torch.allclose(stock.timesteps, sampling.timesteps)
+    x = as_latents(start)
+    for t, ours in zip(stock.timesteps, sampling.timesteps, strict=True):
+        level = next(level for level in sampling.levels.values() if level.timestep == ours)
+        x = stock.step(model(x, level.timestep, None, None), t, x, return_dict=False)[0]  # type: ignore[arg-type]
+    assert rms(run(sampling, start), as_points(x)) < 1e-5
+
+
+def test_flow_ends_where_the_same_noise_leads_at_any_speed(start: np.ndarray) -> None:
+    """The flow is the same as that of the variance exploding kind, in another measure of time."""
+    sigmas = reference_levels("karras", 400)
+    ends = heun(start * sigmas[0], sigmas, lambda: start)
+    flow = sampling_for("heun", "uniform", 150, {"prediction_type": "flow_prediction"}, CPU)
+    assert rms(run(flow, start), ends) < 0.05
+
+
+def test_samplers_that_do_not_take_a_prediction_are_refused_by_name() -> None:
+    for sampler in SAMPLERS.values():
+        if "flow_prediction" not in sampler.predictions:
+            with pytest.raises(
+                InvalidRecipe, match="does not go with a model that predicts “flow_prediction”"
+            ) as found:
+                set_up(sampler.id, "sgm_uniform", prediction_type="flow_prediction")
+            assert "Euler" in str(found.value.hint)
+
+
+def test_a_sampler_is_added_by_one_file_and_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: np.ndarray
+) -> None:
+    """DPM-Solver-2 (arXiv 2206.00927), which evaluates the model between two levels of the schedule."""
+    solver = """
+        from itertools import pairwise
+
+
+        def sample_dpm_2(model, x, sigmas, generator):
+            for sigma, sigma_next in pairwise(sigmas):
+                d = (x - model(x, sigma)) / sigma
+                if sigma_next == 0:
+                    yield x - d * sigma, sigma_next
+                    return
+                sigma_mid = (sigma * sigma_next) ** 0.5
+                x_mid = yield x + d * (sigma_mid - sigma), sigma_mid
+                d = (x_mid - model(x_mid, sigma_mid)) / sigma_mid
+                x = yield x + d * (sigma_next - sigma), sigma_next
+    """
+    (tmp_path / "added_dpm_2.py").write_text(textwrap.dedent(solver), "utf-8")
+    row = Sampler("dpm_2", "DPM2", ("k_dpm_2",), "karras", "added_dpm_2:sample_dpm_2", order=2)
+
+    monkeypatch.setattr(solvers, "__path__", [*solvers.__path__, str(tmp_path)])
+    monkeypatch.setattr(samplers, "SAMPLERS", {**SAMPLERS, row.id: row})
+    assert missing_solvers([row]) == []
+    made = steps_of(set_up("dpm_2", "karras"), start)
+    assert [step.index for step in made] == list(range(1, STEPS + 1))
+    sigmas = reference_levels("karras", 400)
+    exact = heun(start * sigmas[0], sigmas, lambda: start)
+    assert rms(as_points(made[-1].latents), exact) < rms(run(set_up("euler", "karras"), start), exact) / 2
+    del sys.modules["engine.sampling.solvers.added_dpm_2"]
+
+
+@pytest.mark.parametrize(("sampler", "algorithm"), [("dpmpp_2m", "dpmsolver++"), ("dpmpp_2m_sde", "sde-dpmsolver++")])
+def test_a_scheduler_of_diffusers_is_added_by_one_row(
+    sampler: str, algorithm: str, monkeypatch: pytest.MonkeyPatch, start: np.ndarray
+) -> None:
+    """Here the one that has the same solver as a row of ours: the same latents, bit for bit."""
+    options = {"scheduler": "DPMSolverMultistepScheduler", "solver_order": 2, "algorithm_type": algorithm}
+    row = replace(SAMPLERS[sampler], id="stock", solver=SAMPLERS["unipc"].solver, options=options)
+    monkeypatch.setattr(samplers, "SAMPLERS", {**SAMPLERS, row.id: row})
+    for schedule in ("karras", "uniform", "beta"):
+        ours, stock = (steps_of(set_up(name, schedule), start, seed=4)[-1] for name in (sampler, "stock"))
+        assert torch.equal(ours.latents, stock.latents)
+
+
+def test_every_row_has_its_solver() -> None:
+    assert missing_solvers() == []
+
+
+@pytest.mark.parametrize("named", ["euler:sample_eulr", "eulr:sample_euler", "euler", ""])
+def test_a_row_whose_solver_does_not_exist_is_found(named: str) -> None:
+    slip = replace(SAMPLERS["euler"], id="slip", solver=named)
+    assert missing_solvers([SAMPLERS["heun"], slip]) == ["slip"]
 
 
 def test_unknown_names_are_refused_by_name() -> None:
@@ -277,12 +455,23 @@ def test_unknown_names_are_refused_by_name() -> None:
         set_up("plms", "uniform")
     with pytest.raises(InvalidRecipe, match="“turbo”"):
         set_up("euler", "turbo")
+    with pytest.raises(InvalidRecipe, match="“automatic”"):
+        set_up("euler", "automatic")
+    with pytest.raises(InvalidRecipe, match="“leading”"):
+        set_up("ddim", "leading")
 
 
+@pytest.mark.parametrize("sampler", ["euler", "ddim"])
 @pytest.mark.parametrize(
     "config",
-    [{"beta_schedule": "none"}, {"beta_start": "low"}, {"prediction_type": "magic"}, {"num_train_timesteps": -3}],
+    [
+        {"beta_schedule": "none"},
+        {"beta_start": "low"},
+        {"prediction_type": "magic"},
+        {"prediction_type": ["epsilon"]},
+        {"num_train_timesteps": -3},
+    ],
 )
-def test_bad_scheduler_configuration_is_a_model_problem(config: dict[str, object]) -> None:
+def test_bad_scheduler_configuration_is_a_model_problem(sampler: str, config: dict[str, object]) -> None:
     with pytest.raises(ModelProblem):
-        set_up("euler", "uniform", **config)
+        set_up(sampler, "uniform", **config)

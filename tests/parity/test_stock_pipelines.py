@@ -1,8 +1,8 @@
 """Every sampler × schedule × kind of model that is offered: final latents as the stock pipeline's.
 
-The stock schedulers are made here, from the field's table of options and not by `engine/sampling/samplers.py`.
-Where diffusers has no option (Euler a's curves, UniPC's Uniform), the levels of `engine/sampling/samplers.py` are
-put into the stock scheduler: then only the loop is compared; the levels have their own tests.
+The stock schedulers are made here, from the field's table of options and not from `catalog/samplers.py`.
+Where diffusers has no option (Euler a's curves, UniPC's Uniform), our levels are put into the stock scheduler: then
+only the loop and the solver are compared; the levels have their own tests.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ from engine.families.unet import predict_with
 from engine.models.manager import ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
+from engine.sampling.samplers import Sampling
 from tests.engine.conftest import CPU
 from tests.support import tiny
 
@@ -95,14 +96,17 @@ def stock_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> tupl
     return cls.from_config(known, **{"steps_offset": 0, **options}), steps
 
 
-def pin(scheduler: Any, sampling: Any) -> Any:
+def pin(scheduler: Any, sampling: Sampling) -> Any:
     """Make a stock scheduler run on given levels, whatever the pipeline asks it for."""
-    levels = (sampling.timesteps.clone(), getattr(sampling.scheduler, "sigmas", torch.zeros(1)).clone())
+    timesteps, sigmas = sampling.timesteps.clone(), sampling.sigmas.clone()
+    if scheduler.order == 2:  # Heun evaluates the model at the end of each step and at the beginning of the next
+        timesteps = torch.cat([timesteps[:1], timesteps[1:].repeat_interleave(2)])
+        sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
     set_timesteps = scheduler.set_timesteps
 
     def set_pinned(steps: int, device: Any = None) -> None:
         set_timesteps(steps, device=device)
-        scheduler.timesteps, scheduler.sigmas = levels
+        scheduler.timesteps, scheduler.sigmas = timesteps, sigmas
 
     scheduler.set_timesteps = set_pinned
     return scheduler

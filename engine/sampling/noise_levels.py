@@ -1,0 +1,76 @@
+"""One noise level of a run: what the model is told and given there, and how its output becomes the denoised estimate.
+
+Karras et al. 2022 (arXiv 2206.00364), table 1, for latents in any of three spaces: x0 + sigma * noise (variance
+exploding), the same at unit variance (variance preserving), and (1 - sigma) * x0 + sigma * noise (rectified flow).
+Sigmas and factors are float32 scalars on the CPU, as in diffusers: so are the latents the same, bit for bit.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+
+class Space(Enum):
+    """How noisy latents are made of x0 and noise."""
+
+    VARIANCE_EXPLODING = "ve"
+    VARIANCE_PRESERVING = "vp"
+    FLOW = "flow"
+
+    def alpha_and_sigma(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of x0 and of unit noise in noisy latents, of the sigma's shape.
+
+        Args:
+            sigma: Noise over signal, which may be infinite at unit variance; of flow the share of noise, 0 to 1.
+        """
+        if self is Space.FLOW:
+            return 1 - sigma, sigma
+        if self is Space.VARIANCE_PRESERVING:
+            alpha = 1 / (sigma**2 + 1) ** 0.5
+            return alpha, torch.where(sigma.isinf(), 1.0, sigma * alpha)
+        return torch.ones_like(sigma), sigma
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseLevel:
+    """The model at one noise level, where latents are alpha * x0 + sigma * noise.
+
+    Attributes:
+        timestep: What the model is told, a scalar on its device.
+        scale: What latents are divided by for its input: 1 / c_in.
+        variance: Its square.
+        prediction_type: What the model predicts, by diffusers' name.
+    """
+
+    timestep: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    scale: Tensor
+    variance: Tensor
+    prediction_type: str
+
+    def denoised(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """The estimate of x0 from latents and what the model predicts of them; all (1, C, h, w).
+
+        epsilon is the noise, sample x0; v is alpha * noise - sigma * x0 of latents at unit variance (Salimans and
+        Ho 2022, arXiv 2202.00512); flow_prediction is noise - x0.
+        """
+        if self.prediction_type == "epsilon":
+            return (x - self.sigma * prediction) / self.alpha
+        if self.prediction_type == "v_prediction":
+            return x * self.alpha / self.variance - self.sigma / self.scale * prediction
+        if self.prediction_type == "sample":
+            return prediction
+        return x - self.sigma * prediction
+
+
+def make_noise_levels(sigmas: Tensor, timesteps: Tensor, space: Space, prediction_type: str) -> list[NoiseLevel]:
+    """The model at each of these sigmas; both (n,), the timesteps on the model's device."""
+    alphas, noises = space.alpha_and_sigma(sigmas)
+    variances = torch.ones_like(sigmas)
+    if space is Space.VARIANCE_EXPLODING:
+        variances = sigmas**2 + 1
+    rows = zip(timesteps, alphas, noises, variances**0.5, variances, strict=True)
+    return [NoiseLevel(*row, prediction_type) for row in rows]

@@ -1,0 +1,54 @@
+"""Any scheduler of diffusers as a solver: it is told that the model predicts x0, and given the denoised estimate.
+
+Its options stand in the sampler's row, its timesteps and sigmas are those of the run. The row says whether it works
+in latents at unit variance, as most do.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from engine.checkpoints.foreign_config import blame_config
+from engine.sampling.samplers import Sampling
+from engine.sampling.solvers.protocol import Model, Solution
+
+
+def sample_with_scheduler(
+    model: Model,
+    x: Tensor,
+    sigmas: Tensor,
+    generator: torch.Generator | None,
+    *,
+    scheduler: str,
+    **options: Any,
+) -> Solution:
+    """Step by a scheduler.
+
+    Args:
+        scheduler: The name of its class in diffusers.
+        options: Of that class.
+    """
+    sampling = model.sampling
+    stepper = _make_scheduler(sampling, scheduler, options)
+    first_step = sampling.steps + 1 - len(sigmas)
+    if hasattr(stepper, "set_begin_index"):
+        stepper.set_begin_index(first_step)
+    more = {"generator": generator} if sampling.sampler.is_stochastic else {}
+    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), first_step):
+        denoised = model(x, sigma)
+        x = stepper.step(denoised, stepper.timesteps[step], x, return_dict=False, **more)[0]
+        x = yield x, sigma_next
+
+
+def _make_scheduler(sampling: Sampling, name: str, options: dict[str, Any]) -> Any:
+    """A scheduler on the noise levels of the run."""
+    with blame_config("The model's scheduler_config.json can't be used", "Download the model again."):
+        made = getattr(diffusers, name)(**sampling.table.config, **options, prediction_type="sample")
+        made.set_timesteps(sampling.steps)
+    made.timesteps = sampling.timesteps
+    if hasattr(made, "sigmas"):
+        made.sigmas = sampling.sigmas
+    return made
