@@ -44,14 +44,17 @@ class Conditions:
             return uncond + guidance * self.weights[0] * (cond - uncond)
         if self.is_guided:
             uncond, conds = prediction[:1], prediction[1:].split(1)
-            directions = [weight * (cond - uncond) for weight, cond in zip(self.weights, conds, strict=True)]
-            return uncond + guidance * sum(directions)
+            direction = torch.zeros_like(uncond)
+            for weight, cond in zip(self.weights, conds, strict=True):
+                direction = direction + weight * (cond - uncond)
+            return uncond + guidance * direction
         if len(self.weights) == 1:
             return prediction
         total = sum(self.weights) or 1.0
-        conds = prediction.split(1)
-        shares = [weight / total * cond for weight, cond in zip(self.weights, conds, strict=True)]
-        return sum(shares)
+        combined = torch.zeros_like(prediction[:1])
+        for weight, cond in zip(self.weights, prediction.split(1), strict=True):
+            combined = combined + weight / total * cond
+        return combined
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class Denoiser:
         return self.denoised
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.inference_mode()
 def denoise(
     model: ModelAt,
     conditioning: ConditionsAt,
@@ -171,6 +174,7 @@ def denoise(
         if mask_blend:
             latents = mask_blend.blend(latents, sigma, denoiser.done / evaluations)
         if denoiser.is_step_done:
+            assert denoiser.denoised is not None
             step = first_step + math.ceil(denoiser.done / sampling.sampler.order)
             yield LatentStep(step, sampling.steps, latents, denoiser.denoised)
         if denoiser.done == evaluations:

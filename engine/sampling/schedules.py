@@ -7,7 +7,7 @@ falling, whose sigmas the model's `NoiseTable` knows. Which is which, and by wha
 import math
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 
 def karras(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
