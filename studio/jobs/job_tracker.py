@@ -21,7 +21,7 @@ from studio.jobs.costs import Rates
 from studio.jobs.dispatcher import Dispatcher, saving
 from studio.jobs.event_log import EventLog
 from studio.jobs.event_logs import EventLogs
-from studio.jobs.progress import Progress
+from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
 from studio.jobs.queue_view import QueueView
 from studio.jobs.read_ahead import read_ahead
@@ -62,7 +62,7 @@ class JobTracker:
         self.event_logs = EventLogs(queue, gallery, self._view.place)
         self.dispatchers: Mapping[QueueName, Dispatcher] = {}
 
-    def _progress(self, job_id: str) -> Progress | None:
+    def _progress(self, job_id: str) -> JobProgress | None:
         for dispatcher in self.dispatchers.values():
             progress = dispatcher.progress(job_id)
             if progress is not None:
@@ -180,10 +180,7 @@ class JobTracker:
         maps = [saved for saved in retried.saved if isinstance(saved, StoredUpload)]
         count = len(maps) or len(self._gallery.finished_of_job(job.id))
         is_complete = (
-            retried.problem is None
-            and count >= job.task.picture_count
-            and job.error_code is not None
-            and StorageFull.owns(job.error_code)
+            retried.problem is None and count >= job.task.picture_count and job.error_code in StorageFull.codes
         )
         index_of = {record.id: index for index, record in self._gallery.of_job(job.id, owner)}
         self.event_logs.extend(job, retried.saved, index_of, is_complete)
