@@ -186,7 +186,7 @@ class UpscalerList(BaseModel):
 
 
 class Health(BaseModel):
-    """That the program answers, and the state of its engine."""
+    """The health of the program and the state of its engine."""
 
     status: str
     name: str

@@ -109,7 +109,7 @@ class Download(_ModelTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Download {self.label}"
 
 
@@ -122,7 +122,7 @@ class Convert(_ModelTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Convert {self.model.rpartition('/')[2]}"
 
 
@@ -157,7 +157,7 @@ class Merge(_ModelTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Merge {self.name}"
 
     @property

@@ -56,12 +56,12 @@ class Generate(_DeviceTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return self.recipe.prompt
 
     @property
     def picture_count(self) -> int:
-        """How many pictures it makes."""
+        """The number of images it makes."""
         return self.recipe.count
 
     @property
@@ -93,7 +93,7 @@ class Upscale(_DeviceTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Upscale {self.scale:g}×"
 
     @property
@@ -124,7 +124,7 @@ class Preprocess(_DeviceTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Preview of {self.preprocessor}"
 
     @property

@@ -336,7 +336,7 @@ class Studio:
         self._tracker.cancel(job_id, owner)
 
     def event_log(self, job_id: str, owner: str) -> EventLog:
-        """What happens to a job, for following. Raises NotFound."""
+        """The event log of a job, to follow it. Raises NotFound."""
         return self._tracker.event_log(job_id, owner)
 
     def move_up(self, job_id: str, owner: str) -> None:
@@ -344,7 +344,7 @@ class Studio:
         self._tracker.move_up(job_id, owner)
 
     def queue(self, owner: str) -> tuple[QueueRow, ...]:
-        """What runs, what waits, and the owner's jobs that ended today. Others' rows say only how long."""
+        """The running and waiting jobs, and the owner's that ended today. Rows of others show only durations."""
         return self._tracker.rows(owner)
 
     def jobs_of_session(self, owner: str, session: str) -> tuple[JobRecord, ...]:

@@ -75,7 +75,7 @@ class WokenQueue:
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
-        self._push, self._process, self._tell = queue.push, queue.process_events, queue.set_progress
+        self._push, self._process, self._set_progress = queue.push, queue.process_events, queue.set_progress
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,7 +102,7 @@ class WokenQueue:
 
     def set_progress(self, event_id: str, iterables: Any) -> None:
         """Gradio's, then wake the loop; handlers call it from threads of their own."""
-        self._tell(event_id, iterables)
+        self._set_progress(event_id, iterables)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._progress.set)
 
@@ -143,7 +143,7 @@ class WokenQueue:
             queue.broadcast_estimations(concurrency_id)
 
     async def start_progress_updates(self) -> None:
-        """Tell a page the newest progress of its events, at most as often as gradio would."""
+        """Send a page the newest progress of its events, at most as often as gradio would."""
         queue, self._progress = self._queue, asyncio.Event()
         while not queue.stopped:
             self.rounds += 1

@@ -72,7 +72,7 @@ def record(studio: StudioHere, owner: Owner, image_id: ImageId) -> Picture:
 
 @router.get("/{image_id}/recipe")
 def recipe(studio: StudioHere, owner: Owner, image_id: ImageId) -> Recipe:
-    """How it was made; post it to /api/v1/jobs to make it again."""
+    """The recipe of an image; post it to /api/v1/jobs to generate it again."""
     found = studio.image(image_id, owner).recipe
     if found is None:
         raise NotFound("The picture was upscaled and has no recipe of its own.", "See its parent's.")

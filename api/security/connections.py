@@ -156,7 +156,7 @@ class _Connection(H11Protocol):
 
     @property
     def waited_s(self) -> float:
-        """How long it has been waited for."""
+        """For how long it has kept the server waiting."""
         return (
             self._body_late_s
             + self.reader_late_s
@@ -267,5 +267,5 @@ def raise_file_limit() -> int:
 
 
 def most_connections(file_limit: int) -> int:
-    """How many connections leave enough files for everything else: each may have a picture open beside its socket."""
+    """The most connections that leave enough file handles: each may have an image open beside its socket."""
     return max(32, min(1000, (file_limit - KEPT_FILES) // 2))

@@ -1,4 +1,4 @@
-"""Where the files of a download go: a folder for each kind, below the first folder of models.
+"""Chooses where the files of a download go: a folder for each kind, below the first folder of models.
 
 A single file keeps its name, or gets the model's if its own is generic; several go into a folder of their own. Files
 that can run code when opened go to quarantine, which only the converter reads.
@@ -33,7 +33,7 @@ FOLDERS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where each file of a download goes.
+    """The places of the files of a download.
 
     Attributes:
         home: The folder that appears when it is complete; None: each file appears by itself.

@@ -1,4 +1,4 @@
-"""What a repository of the hub holds: files with sizes and checksums, license, whether it is gated.
+"""Reads what a repository of the hub holds: files with sizes and checksums, license, whether it is gated.
 
 Reads the hub's own list (`/api/models/<id>?blobs=true`), never a file of the repository. Which of its files make
 the folder form of diffusers is decided here too; where they go is in `destinations.py`.

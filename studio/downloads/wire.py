@@ -44,7 +44,7 @@ class Late(Broken):
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """Where models come from.
+    """The hub that models are downloaded from.
 
     Attributes:
         endpoint: https, or http of this machine's own.

@@ -30,7 +30,7 @@ class Thumbnails:
         self._root = root
 
     def path(self, image_id: str) -> Path:
-        """Where the thumbnail of a picture is or would be."""
+        """The path of an image's thumbnail, whether it is there or not."""
         return self._root / image_id[:6] / f"{image_id}.jpg"
 
     def make(self, image_id: str, pixels: RawImage) -> Path:

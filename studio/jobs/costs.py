@@ -1,4 +1,4 @@
-"""What a job costs, and how long that takes here: the rate is learned per model and remembered."""
+"""The cost of a job, and the seconds it takes here: the rate is learned per model and remembered."""
 
 import threading
 

@@ -57,7 +57,7 @@ _FLUSH_S = 60.0
 
 
 class Runner(Protocol):
-    """What a dispatcher needs of a worker."""
+    """The part of a worker that a dispatcher uses."""
 
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         """As of `contract.work.Worker`."""
@@ -67,7 +67,7 @@ class Runner(Protocol):
 
 
 class JobListener(Protocol):
-    """What a dispatcher reports to; `job_tracker.py` implements it."""
+    """Receives a dispatcher's reports; `job_tracker.py` implements it."""
 
     def log_of(self, job: JobRecord) -> EventLog:
         """The event log of a job that has not ended."""
@@ -87,7 +87,7 @@ class JobListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a dispatcher works with."""
+    """The collaborators of a dispatcher."""
 
     queue: JobQueue
     queue_name: QueueName
@@ -177,7 +177,7 @@ class Dispatcher:
         self._tools.worker.cancel(job_id)
 
     def progress(self, job_id: str) -> JobProgress | None:
-        """Where the running job is; None if it does not run."""
+        """The progress of a running job; None if it does not run."""
         run = self._running
         if run is None or run.job.id != job_id:
             return None

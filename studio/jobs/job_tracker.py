@@ -127,7 +127,7 @@ class JobTracker:
             self.dispatchers[job.task.queue_name].cancel(job_id)
 
     def event_log(self, job_id: str, owner: str) -> EventLog:
-        """What happens to a job, for following. Raises NotFound."""
+        """The event log of a job, to follow it. Raises NotFound."""
         return self.event_logs.of(self._queue.record(job_id, owner))
 
     def move_up(self, job_id: str, owner: str) -> None:
@@ -136,7 +136,7 @@ class JobTracker:
         self.on_queue_changed()
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
-        """What runs, what waits, and the owner's jobs that ended today. Others' rows say only how long."""
+        """The running and waiting jobs, and the owner's that ended today. Rows of others show only durations."""
         return self._view.rows(owner)
 
     def of_session(self, owner: str, session: str) -> tuple[JobRecord, ...]:

@@ -1,4 +1,4 @@
-"""How far a running job is and how long it will take, from the steps it has made."""
+"""The progress of a running job and its remaining time, measured by its steps."""
 
 import statistics
 import time

@@ -325,7 +325,7 @@ class JobQueue:
         return self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
 
     def seconds_of(self, job_id: str) -> float | None:
-        """How long an ended job took."""
+        """The duration of an ended job."""
         row = self.row(job_id)
         return row["seconds"] if row else None
 

@@ -74,7 +74,7 @@ class QueueView:
         )
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
-        """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
+        """The running jobs, the waiting ones in their order, then the owner's that ended today, newest first."""
         running = self._queue.records("state = 'running'", ())
         rows = [self._row(job, owner, 0, None, self._left_s(job)) for job in running]
         places = self.places()

@@ -63,7 +63,7 @@ class Run:
     last_loading_at: float = 0.0
 
     def stamp(self) -> _Stamp:
-        """What every event of the job carries."""
+        """The fields that every event of the job has."""
         return {"job_id": self.job.id, "attempt": self.attempt, "at": time.time()}
 
     def known_hashes(self) -> dict[str, str]:

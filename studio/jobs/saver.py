@@ -54,7 +54,7 @@ class _Unsaved:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What a retry saved, and why it could not save the rest."""
+    """The images that a retry saved, and the problem with the rest."""
 
     saved: tuple[ImageRecord | StoredUpload, ...]
     problem: StudioError | None

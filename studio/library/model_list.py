@@ -29,7 +29,7 @@ ShortHash = Callable[[ModelEntry], str]
 
 
 class ModelList:
-    """What `catalog.models.Scanner` finds, kept for a while. Safe from any thread.
+    """The models that `catalog.models.Scanner` finds, kept for a while. Safe from any thread.
 
     Args:
         short_hash: The short hash of a model, "" while it isn't known.
@@ -64,7 +64,7 @@ class ModelList:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where models are looked for."""
+        """The folders of models."""
         return self._folders
 
     @property
@@ -211,7 +211,7 @@ class ModelList:
         return entry
 
     def other_kind(self, name: str, kind: ModelKind) -> str:
-        """What a name is of instead, in words ("a VAE"); "" where there is no model of that name."""
+        """The kind of a model of this name but another kind, in words ("a VAE"); "" if there is none."""
         others = [entry for entry in self._entries if entry.ref.kind != kind]
         entry = _best_match(others, name, None) if name else None
         return a_kind(entry.ref.kind) if entry else ""

@@ -72,7 +72,7 @@ class ModelTasks:
         return tuple((model, is_there(model.download, models_dir)) for model in CATALOG_MODELS)
 
     def repository(self, name: str, revision: str = "main") -> Repository:
-        """What a repository of the hub has. Raises NotFound, JobError."""
+        """A repository of the hub and its files. Raises NotFound, JobError."""
         return read_repository(
             Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S
         )
@@ -163,7 +163,7 @@ class ModelTasks:
         return entry.path
 
     def target_of(self, task: Convert | Merge) -> Path:
-        """Where a result goes: beside the pickle, or to the checkpoints.
+        """The path of a result: beside the pickle, or among the checkpoints.
 
         From quarantine it goes into the folder of its kind.
         """

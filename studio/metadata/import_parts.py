@@ -172,7 +172,7 @@ def _hires_scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]
 
 
 def _hires_sampler(pairs: Pairs, notices: list[str]) -> dict[str, object]:
-    """What the second pass has of its own; "Use same sampler" is nothing of its own."""
+    """Sampler and schedule of the hires pass, where they are not "Use same …"."""
     found: dict[str, object] = {}
     name = pairs.get("Hires sampler", "Use same")
     if not name.lower().startswith("use same"):

@@ -76,7 +76,7 @@ _SHOWN_KEYS = 12
 
 
 class FoundRecipe(Frozen):
-    """What was found in an image.
+    """The generation parameters that were found in an image.
 
     Attributes:
         draft: Fields for the form (a RecipeDraft's JSON), with only what can be used here.

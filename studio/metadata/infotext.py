@@ -125,7 +125,7 @@ def _quote(text: str) -> str:
 
 
 def write_upscale(upscale: Upscale) -> str:
-    """What A1111's Extras tab writes under “postprocessing”."""
+    """The text that A1111's Extras tab writes under “postprocessing”."""
     name = upscale.upscaler if isinstance(upscale.upscaler, str) else upscale.upscaler.name
     label = _quote(upscaler_label(name))
     return f"Postprocess upscale by: {format_number(upscale.scale)}, Postprocess upscaler: {label}"

@@ -125,7 +125,7 @@ def _take_tags(draft: RecipeDraft, requests: list[_Request]) -> RecipeDraft:
 
 
 def _request_of_tag(tag: Tag, where: str) -> _Request:
-    """What a tag asks for; of two weights in a row the first is the text encoders', the second the U-Net's."""
+    """Parse a tag; of two weights in a row the first is the text encoders', the second the U-Net's."""
     kind = KINDS[tag.kind]
     positional: list[str] = []
     by_name: dict[str, str] = {}

@@ -31,7 +31,7 @@ _PATH = re.compile(r"^[/\\~]|^[A-Za-z]:|\\|(^|/)\.\.?(/|$)|\0")
 
 
 class _Wording(NamedTuple):
-    """How a refusal speaks of a kind: at its beginning, within it, and what to do."""
+    """The words of a refusal for a kind of model: at its beginning, within it, and the hint."""
 
     label: str
     noun: str

@@ -94,7 +94,7 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
 
 
 def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixels: int) -> Size:
-    """What was asked; else what the start picture has, scaled to what the model makes; else the model's own.
+    """The size of the draft; else the init image's, scaled to the model's range; else the model's own.
 
     Raises:
         InvalidRecipe: an extended canvas is asked for at a size that is not the picture and its extension.

@@ -17,11 +17,11 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What the file holds.
+    """The content of the file.
 
     Attributes:
         is_new: It was made just now.
-        problem: A sentence, if there was one that could not be used; it lies beside as .bad.
+        problem: A sentence, if there was a damaged file, which is kept as .bad; else empty.
     """
 
     value: bytes = field(repr=False)

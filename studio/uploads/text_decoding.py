@@ -108,7 +108,7 @@ def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
 
 
 def sense(text: str) -> float:
-    """How much a text looks like one somebody wrote: 1 for plain words, more with the field's, far below for noise."""
+    """How much sense a text makes: 1 for plain words, more with words of infotexts, far below for noise."""
     judged = text[:_JUDGED] + text[_JUDGED:][-_JUDGED // 4 :]
     if not judged.strip():
         return 0.0

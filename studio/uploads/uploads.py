@@ -86,7 +86,7 @@ class Uploads:
         return StoredUpload(sha256=sha256, width=picture.width, height=picture.height, notices=sentences)
 
     def path(self, sha256: str) -> Path:
-        """Where an upload is or would be."""
+        """The path of an upload, whether it is there or not."""
         return self._root / sha256[:2] / f"{sha256}.png"
 
     def size(self, sha256: str) -> tuple[int, int] | None:

@@ -34,7 +34,7 @@ _GONE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
-    """How far a task is, in words, and as a fraction if that is known."""
+    """The progress of a task in words, and as a fraction if it is known."""
 
     words: str
     fraction: float | None

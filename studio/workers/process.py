@@ -391,7 +391,7 @@ class _Silence:
 
 
 def _tile_s(task: Task) -> float:
-    """What a tile of a large upscaler takes a slow machine; 0 where none is used."""
+    """Seconds that a slow machine needs for a tile of a large upscaler; 0 if none is used."""
     if not any(ref.kind == "upscaler" for ref in task.models):
         return 0.0
     tile = task.tile if isinstance(task, Upscale) else _HIRES_TILE
