@@ -73,22 +73,14 @@ def build_app(
     routes = APIRouter(prefix=PREFIX, responses=_REFUSALS)
     for part in _PARTS:
         routes.include_router(part.router)
-    _add_last_route(routes)
     app.include_router(routes)
-    app.add_api_route("/page/{rest:path}", _no_such_file, methods=list(METHODS), include_in_schema=False)
+    _refuse_unknown_paths(app)
     _describe_bodies(app)
     _add_middleware(app, studio, settings, page_files or {}, head_html)
     return app
 
 
-def _no_such_file(request: Request) -> None:
-    """Refuse paths that `PageFiles` does not have; they would fall through to the page that is mounted at "/"."""
-    if request.method in ("GET", "HEAD"):
-        raise HTTPException(404)
-    raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-
-
-def _add_last_route(routes: APIRouter) -> None:
+def _refuse_unknown_paths(app: FastAPI) -> None:
     """Answer requests that no route takes; they would fall through to the page that is mounted at "/"."""
     known: list[tuple[re.Pattern[str], set[str]]] = []
     for part in _PARTS:
@@ -97,7 +89,7 @@ def _add_last_route(routes: APIRouter) -> None:
                 pattern, _, _ = compile_path(f"{PREFIX}{route.path}")
                 known.append((pattern, route.methods or set()))
 
-    def nothing(request: Request) -> None:
+    def no_such_route(request: Request) -> None:
         methods: set[str] = set()
         for pattern, taken in known:
             if pattern.match(request.url.path):
@@ -108,7 +100,13 @@ def _add_last_route(routes: APIRouter) -> None:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
         raise HTTPException(404)
 
-    routes.add_api_route("/{rest:path}", nothing, methods=list(METHODS), include_in_schema=False)
+    def no_such_page_file(request: Request) -> None:
+        if request.method in ("GET", "HEAD"):
+            raise HTTPException(404)
+        raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+
+    app.add_api_route(f"{PREFIX}/{{rest:path}}", no_such_route, methods=list(METHODS), include_in_schema=False)
+    app.add_api_route("/page/{rest:path}", no_such_page_file, methods=list(METHODS), include_in_schema=False)
 
 
 def _add_middleware(

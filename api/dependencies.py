@@ -1,7 +1,7 @@
 """Dependencies of the routes: the owner, the browser window, the body of a request.
 
-Bodies are read raw: JSON goes to `contract.validation`, pictures to the studio's one opener. All are `async`
-though none waits for more than a body: FastAPI gives every plain dependency a thread.
+Bodies are read raw: `contract/validation.py` parses JSON, `studio/uploads/safe_open.py` opens images. All are `async`,
+since FastAPI would run each plain function in a thread.
 """
 
 import re
@@ -12,7 +12,7 @@ from fastapi import Depends, Path, Request
 
 from api.errors import NotSupported
 from api.image_bodies import ImageBodies
-from api.security.proxied import is_public
+from api.security.proxied import came_by_public_name
 from contract.errors import InvalidRecipe, NotAllowed, NotFound
 from studio.studio import Studio
 
@@ -47,7 +47,7 @@ async def session_of(request: Request) -> str | None:
 
 
 async def key_of(request: Request) -> str | None:
-    """The sender's name for this request, from Idempotency-Key: sent twice, it begins one job.
+    """The client's key of this request, from Idempotency-Key: sent twice, it starts one job.
 
     Raises:
         InvalidRecipe: it is not a short plain name.
@@ -75,7 +75,7 @@ async def json_body(request: Request) -> bytes:
 
 
 async def image_body(request: Request) -> AsyncIterator[bytes]:
-    """The bytes of a picture, whatever their declared type; only a few are handled at a time.
+    """The bytes of an image, whatever their declared type; only a few are handled at a time.
 
     Raises:
         NotSupported: they are wrapped in a form.
@@ -88,17 +88,17 @@ async def image_body(request: Request) -> AsyncIterator[bytes]:
 
 
 def refusal_to_manage(request: Request) -> NotAllowed | None:
-    """The refusal for a caller who may not manage the models of this machine; None for those at the machine itself.
+    """The refusal for a caller who may not manage the models of this machine; None for callers at the machine itself.
 
-    With --lan all know the same password, so only the address of a request shows the machine's owner. A browser's
-    word is trusted only to refuse: a request that another program forwarded counts as from elsewhere.
+    With --lan all know the same password, so only the address of a request shows the machine's owner. A forwarded
+    request counts as one from elsewhere.
     """
     studio: Studio = request.app.state.studio
     if studio.settings.space_host is not None:
         return NotAllowed("Models can't be managed on a Space.")
     host = request.client.host if request.client else ""
     is_forwarded = any(name in request.headers for name in _FORWARDED_HEADERS)
-    if host not in _LOOPBACK or is_public(request.scope) or is_forwarded:
+    if host not in _LOOPBACK or came_by_public_name(request.scope) or is_forwarded:
         return NotAllowed("Only the owner of the machine manages models.", "Open Darkroom on the machine itself.")
     return None
 
@@ -108,7 +108,8 @@ def is_browser(request: Request) -> bool:
     return "cookie" in request.headers or "sec-fetch-site" in request.headers
 
 
-async def _administrator(request: Request) -> None:
+async def require_administrator(request: Request) -> None:
+    """Let only the owner of the machine through. Raises NotAllowed."""
     refusal = refusal_to_manage(request)
     if refusal is not None:
         raise refusal
@@ -125,21 +126,23 @@ def plain_id(name: str, what: str) -> str:
     return name
 
 
-async def _job_id(job_id: Annotated[str, Path()]) -> str:
+async def job_id_of(job_id: Annotated[str, Path()]) -> str:
+    """The job that a path names. Raises NotFound."""
     return plain_id(job_id, "job")
 
 
-async def _image_id(image_id: Annotated[str, Path()]) -> str:
+async def image_id_of(image_id: Annotated[str, Path()]) -> str:
+    """The image that a path names. Raises NotFound."""
     return plain_id(image_id, "picture")
 
 
-Administrator = Depends(_administrator)
+Administrator = Depends(require_administrator)
 StudioHere = Annotated[Studio, Depends(studio_of)]
 Owner = Annotated[str, Depends(owner_of)]
 Session = Annotated[str | None, Depends(session_of)]
 Key = Annotated[str | None, Depends(key_of)]
-JobId = Annotated[str, Depends(_job_id)]
-ImageId = Annotated[str, Depends(_image_id)]
+JobId = Annotated[str, Depends(job_id_of)]
+ImageId = Annotated[str, Depends(image_id_of)]
 JsonBody = Annotated[bytes, Depends(json_body)]
 # Its turn ends with the route, before the answer is sent.
 ImageBody = Annotated[bytes, Depends(image_body, scope="function")]

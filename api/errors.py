@@ -1,7 +1,7 @@
 """Answers every failure of a request in one JSON shape, {"code", "message", "hint"}, with the right status.
 
-The sentences come from `contract.errors`; here they get a status, and starlette's own failures get sentences.
-No answer names a path of this machine or shows a traceback; those are in the log.
+Maps the errors of `contract/errors.py` to statuses, and starlette's own failures to sentences. No response contains a
+path of this machine or a traceback; those are in the log.
 """
 
 import logging
@@ -86,7 +86,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotSignedIn(NotAllowed):
-    """The caller has to give the password, or holds a cookie that is not ours."""
+    """The caller has to give the password, or sends a cookie that was not signed here."""
 
     default_code = "not_signed_in"
 
@@ -138,61 +138,52 @@ def error_response(
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make the application answer every failure in the one shape."""
-    app.add_exception_handler(StudioError, _studio_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(ValidationError, _late_validation_error)
-    app.add_exception_handler(ClientDisconnect, _disconnected)
-    app.add_exception_handler(Exception, _unexpected)
 
+    @app.exception_handler(StudioError)
+    async def studio_error(request: Request, error: StudioError) -> Response:
+        return error_response(error)
 
-async def _studio_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StudioError)
-    return error_response(error)
+    @app.exception_handler(HTTPException)
+    async def http_exception(request: Request, error: HTTPException) -> Response:
+        status = error.status_code
+        return error_response(error_of_status(status, request.method), headers=dict(error.headers or {}), status=status)
 
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        problem = error.errors()[0]
+        location: Sequence[object] = problem.get("loc", ())
+        name = str(location[-1])[:60] if location else "request"
+        shown = str(problem.get("input", ""))[:40]
+        cause = str(problem.get("msg", "")).removeprefix("Input should be ").partition(",")[0][:160]
+        return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.", field=name), status=422)
 
-async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    return error_response(error_of_status(error.status_code, request.method), headers=headers, status=error.status_code)
-
-
-async def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    problem = error.errors()[0]
-    location: Sequence[object] = problem.get("loc", ())
-    name = str(location[-1])[:60] if location else "request"
-    shown = str(problem.get("input", ""))[:40]
-    cause = str(problem.get("msg", "")).removeprefix("Input should be ").partition(",")[0][:160]
-    return error_response(RequestError(f"“{name}” is “{shown}”.", f"It should be {cause}.", field=name), status=422)
-
-
-async def _late_validation_error(request: Request, error: Exception) -> Response:
-    """Answer 422 for a body that passed its first check and failed a later one: our bug, but the caller can fix it."""
-    assert isinstance(error, ValidationError)
-    problem = error.errors(include_url=False)[0]
-    names = [part[:60] for part in problem["loc"] if isinstance(part, str)]
-    name = names[-1] if names else "request"
-    logger.error("%s %s: “%s” passed its first check (%s)", request.method, request.url.path, name, problem["msg"])
-    return error_response(
-        InvalidRecipe(
-            f"“{name}” doesn't go with the rest of the request.",
-            f"{problem['msg'].removeprefix('Value error, ')[:160].rstrip('.')}.",
-            code=f"invalid_{name}",
+    @app.exception_handler(ValidationError)
+    async def late_validation_error(request: Request, error: ValidationError) -> Response:
+        """Answer 422 for a body that passed its first check and failed a later one: a bug that the caller can avoid."""
+        problem = error.errors(include_url=False)[0]
+        names = [part[:60] for part in problem["loc"] if isinstance(part, str)]
+        name = names[-1] if names else "request"
+        logger.error("%s %s: “%s” passed its first check (%s)", request.method, request.url.path, name, problem["msg"])
+        return error_response(
+            InvalidRecipe(
+                f"“{name}” doesn't go with the rest of the request.",
+                f"{problem['msg'].removeprefix('Value error, ')[:160].rstrip('.')}.",
+                code=f"invalid_{name}",
+            )
         )
-    )
 
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(request: Request, error: ClientDisconnect) -> Response:
+        return error_response(RequestError("The request ended before its body did.", "Send it again."))
 
-async def _disconnected(request: Request, error: Exception) -> Response:
-    return error_response(RequestError("The request ended before its body did.", "Send it again."))
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
-    return error_response(
-        StudioError("Darkroom met something it did not expect.", "Try again; the log says more.", code="unexpected"),
-        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
-    )
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+        sentence = "Something unexpected went wrong."
+        return error_response(
+            StudioError(sentence, "Try again; the log says more.", code="unexpected"),
+            headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
+        )
 
 
 def error_of_status(status: int, method: str) -> StudioError:

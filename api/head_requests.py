@@ -1,7 +1,7 @@
-"""HEAD wherever GET is: the same answer without its body. Outermost, so that nothing within has to know.
+"""Answers HEAD wherever there is a GET: the same response without its body. Outermost, so that no route handles it.
 
-The application answers a GET; its headers go on, Content-Length and all, its body does not. A stream is ended when
-it would begin. What only a followed stream may do in gradio is answered by the middleware: see `is_head`.
+The application answers a GET; the headers are sent, Content-Length included, the body is not. A stream ends where it
+would begin. The security middleware answers HEAD of gradio's event streams itself: see `is_head`.
 """
 
 import asyncio

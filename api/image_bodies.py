@@ -1,6 +1,6 @@
-"""Pictures that are sent: they arrive on the disk, and only a few at a time are read and decoded.
+"""Receives uploaded images: bodies are spooled to the disk, and only a few at a time are read and decoded.
 
-Twenty of 38 MB at once took 2.8 GB, half of it for good. What was large is given back to the system afterwards.
+Twenty of 38 MB at once took 2.8 GB, half of it never freed. Memory of large ones is returned to the system afterwards.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ _SMALL_BYTES = 1_000_000
 
 
 class ImageBodies:
-    """The way of picture bodies into the program.
+    """Receives image bodies.
 
     Args:
-        folder: Where they lie while they arrive; they have no name there.
-        at_once: How many are in memory.
-        most_bytes: How much of all of them may lie on the disk.
-        patience_s: How long one waits for its turn.
+        folder: Where they are spooled, as unnamed files.
+        at_once: How many may be in memory.
+        most_bytes: How many bytes of all of them may be on the disk.
+        patience_s: How long one may wait for its turn.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class ImageBodies:
 
     @asynccontextmanager
     async def received(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """A body's bytes when all have come and it is its turn, which lasts as long as the `async with`.
+        """A body's bytes, once all have arrived and its turn has come; the turn lasts as long as the `async with`.
 
         Raises:
-            QueueFull: too many arrive at once, or its turn did not come in time.
+            QueueFull: too many are sent at once, or its turn did not come in time.
             StorageFull: no space for them.
         """
         with tempfile.SpooledTemporaryFile(_SMALL_BYTES, dir=str(self._folder)) as file:
@@ -56,7 +56,11 @@ class ImageBodies:
                     size += len(part)
                     self._bytes += len(part)
                     _write(file, part)
-                await self._wait_for_turn()
+                try:
+                    async with asyncio.timeout(self._patience_s):
+                        await self._turns.acquire()
+                except TimeoutError:
+                    raise _too_many() from None
                 try:
                     file.seek(0)
                     data = await asyncio.to_thread(file.read)
@@ -69,13 +73,6 @@ class ImageBodies:
         if size > _SMALL_BYTES:
             await asyncio.to_thread(give_back)
 
-    async def _wait_for_turn(self) -> None:
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise _too_many() from None
-
 
 def _write(file: "tempfile.SpooledTemporaryFile[bytes]", part: bytes) -> None:
     try:
@@ -83,12 +80,12 @@ def _write(file: "tempfile.SpooledTemporaryFile[bytes]", part: bytes) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull(
-                "The disk is full: the picture can't be taken in.", "Free some space, then try again."
+                "The disk is full: the picture can't be received.", "Free some space, then try again."
             ) from None
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise _too_many() from None
         raise StorageFull(
-            f"The picture can't be taken in ({error.strerror}).",
+            f"The picture can't be received ({error.strerror}).",
             "Correct the permissions of the data folder, then try again.",
             code="storage_refused",
         ) from None
@@ -99,7 +96,7 @@ def _too_many() -> QueueFull:
 
 
 def give_back() -> None:
-    """Have the C library return free memory to the system, where it can be asked to (Linux with glibc)."""
+    """Have the C library return free memory to the system (Linux with glibc only)."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Sends a picture file by what it is, never by its name: own sniff, private cache, 304, safe file name."""
+"""Sends an image file: its type by content, never by name; private cache, 304, safe file name."""
 
 from pathlib import Path
 
@@ -20,22 +20,15 @@ def send_picture(request: Request, path: Path, root: Path, tag: str, *, name: st
 
     Args:
         root: The folder that the file must be in, symbolic links followed.
-        tag: Names this content for ever; becomes the ETag.
+        tag: Identifies this content forever; becomes the ETag.
         name: File name without suffix, of a download.
 
     Raises:
-        NotFound: the file is gone, elsewhere, or no picture.
+        NotFound: the file is gone, outside the root, or no image.
     """
     headers = {"ETag": f'"{tag}"', "Cache-Control": _FOREVER}
     if headers["ETag"] in request.headers.get("if-none-match", "") and path.is_file():
         return Response(status_code=304, headers=headers)
-    data, kind, suffix = _read(path, root)
-    if name is not None:
-        headers["Content-Disposition"] = f'attachment; filename="{name}.{suffix}"'
-    return Response(data, media_type=kind, headers=headers)
-
-
-def _read(path: Path, root: Path) -> tuple[bytes, str, str]:
     gone = NotFound("The picture's file is gone or unreadable.", "Its recipe is still known.")
     try:
         place = path.resolve(strict=True)
@@ -46,5 +39,7 @@ def _read(path: Path, root: Path) -> tuple[bytes, str, str]:
         raise gone from None
     for start, kind, suffix in _KINDS:
         if data.startswith(start) and (suffix != "webp" or data[8:12] == b"WEBP"):
-            return data, kind, suffix
+            if name is not None:
+                headers["Content-Disposition"] = f'attachment; filename="{name}.{suffix}"'
+            return Response(data, media_type=kind, headers=headers)
     raise gone

@@ -1,7 +1,6 @@
-"""Serves the page's files from memory: cached for ever when their address names a version, else revalidated.
+"""Serves the page's files from memory: cached forever if their URL has a version, else revalidated.
 
-Compressed once at start: reading each from the disk in a thread slowed the page down (benchmarks/pages.py,
-figure 10).
+Compressed once at start: reading each from the disk in a thread slowed the page down (benchmarks/pages.py, figure 10).
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Rewrites the HTML of "/": our lines into its head, a nonce on every script, gradio's own tags out.
+"""Rewrites the HTML of "/": adds Darkroom's lines to its head and a nonce to every script, drops gradio's own tags.
 
 Gradio's `head=` travels in its configuration and is inserted after the first paint, so the lines are
 written here. The nonce lets the page's own scripts run and no others. Only "/" is touched.
@@ -19,10 +19,7 @@ _SCRIPT = re.compile(rb"<script(?=[\s>])")
 
 
 def rewrite(html: bytes, head_html: bytes, nonce: str) -> bytes:
-    """The page with our head.
-
-    It goes last, since its style sheets have to win.
-    """
+    """The page with Darkroom's lines at the end of its head, since their style sheets have to win."""
     html = _SOCIAL.sub(b"", _VIEWPORT.sub(VIEWPORT.encode(), html, count=1))
     before, end, after = html.partition(b"</head>")
     html = before + head_html + end + after
@@ -63,29 +60,25 @@ class _Rewriter:
         self._body = bytearray()
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._is_page(message):
-            self._start = message
-        elif self._start is None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message.get("headers", [])))
+            if headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers:
+                self._start = message
+                return
+        if self._start is None:
             await self._send(message)
         elif message["type"] == "http.response.body":
             self._body += message.get("body", b"")
             if len(self._body) > MOST_BYTES:
                 raise RuntimeError("the page is too large to be rewritten")
-            if not message.get("more_body", False):
-                await self._finish(self._start)
-
-    @staticmethod
-    def _is_page(message: Message) -> bool:
-        headers = MutableHeaders(raw=list(message.get("headers", [])))
-        return headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers
-
-    async def _finish(self, start: Message) -> None:
-        nonce = secrets.token_urlsafe(16)
-        body = rewrite(bytes(self._body), self._head, nonce)
-        headers = MutableHeaders(raw=list(start["headers"]))
-        headers["Content-Length"] = str(len(body))
-        headers["Content-Security-Policy"] = self._policy(nonce)
-        headers["Cache-Control"] = "no-cache"
-        self._start = None
-        await self._send({**start, "headers": headers.raw})
-        await self._send({"type": "http.response.body", "body": body})
+            if message.get("more_body", False):
+                return
+            start, self._start = self._start, None
+            nonce = secrets.token_urlsafe(16)
+            body = rewrite(bytes(self._body), self._head, nonce)
+            headers = MutableHeaders(raw=list(start["headers"]))
+            headers["Content-Length"] = str(len(body))
+            headers["Content-Security-Policy"] = self._policy(nonce)
+            headers["Cache-Control"] = "no-cache"
+            await self._send({**start, "headers": headers.raw})
+            await self._send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The JSON of all answers: contract records flattened for programs and pages.
+"""The JSON of all responses: contract records flattened for clients.
 
 Seeds are decimal text beside the recipe (JavaScript loses integer bits above 2^53), times are seconds since
 the epoch, owners are left out.
@@ -49,7 +49,7 @@ class JobStatus(BaseModel):
     total_bytes: int | None
     image_ids: tuple[str, ...]
     error: Failure | None
-    notices: tuple[str, ...] = ()  # worth knowing, stopped nothing; only for a single job
+    notices: tuple[str, ...] = ()  # did not stop the job; only for a single job
     type: str
     title: str
     seed: str | None
@@ -96,7 +96,7 @@ class PicturePage(BaseModel):
 
 
 class Found(BaseModel):
-    """The generation parameters that a picture holds. `draft` can be posted as a job."""
+    """The generation parameters of an image. `draft` can be posted as a job."""
 
     draft: dict[str, Any] | None
     infotext: str | None
@@ -150,7 +150,7 @@ class ModelList(BaseModel):
 
 
 class SamplerFacts(BaseModel):
-    """A solver and the schedules that make sense with it."""
+    """A sampler and the schedules that go with it."""
 
     id: str
     label: str
@@ -186,7 +186,7 @@ class UpscalerList(BaseModel):
 
 
 class Health(BaseModel):
-    """That the program answers, and the state of its engine."""
+    """The health of the program and the state of its engine."""
 
     status: str
     name: str
@@ -270,7 +270,7 @@ def event_fields(event: JobEvent) -> dict[str, Any]:
 
 
 def draft_fields(draft: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A draft whose seed survives JavaScript."""
+    """A draft with its seed as text, which JavaScript can't round."""
     if draft is None:
         return None
     seed = draft.get("seed")
@@ -278,7 +278,7 @@ def draft_fields(draft: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def model_details(entry: ModelEntry) -> Model:
-    """A model with its notes, without its place on this machine."""
+    """A model with its notes, without its path on this machine."""
     return Model(**model_fields(entry), notes=entry.notes)
 
 

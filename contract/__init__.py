@@ -1,4 +1,4 @@
-"""The words that all layers share: recipes, tasks, events, records, errors, hooks.
+"""The types that all layers share: recipes, tasks, events, records, errors, hooks.
 
-Knows only the standard library, pydantic and pluggy. What can be asked for is in `catalog/`.
+Knows only the standard library, pydantic and pluggy. Samplers, families and models are in `catalog/`.
 """

@@ -1,4 +1,4 @@
-"""Every failure a person can meet, as one tree.
+"""Every error that people can get, as one tree.
 
 StudioError            a stable code, a sentence with the value and the cause, a hint, the field, a fix
 ├── RequestError       the caller can fix it; nothing was started
@@ -11,12 +11,12 @@ StudioError            a stable code, a sentence with the value and the cause, a
 └── JobError           the work itself failed
     ├── ModelProblem   a model is damaged, gone, or of a kind that can't be used
     ├── OutOfMemory    the device or the machine ran out of memory
-    ├── NoValidPicture the numbers went bad (NaN or infinity)
+    ├── NoValidPicture the computation gave NaN or infinity
     ├── WorkerDied     the engine process ended under the job
-    ├── WorkerHung     the engine said nothing for too long
-    ├── StorageFull    no space left to keep a picture
-    └── HubUnavailable where models come from can't be reached, or is busy
-Cancelled              apart: nobody failed
+    ├── WorkerHung     the engine was silent for too long
+    ├── StorageFull    an image could not be saved
+    └── HubUnavailable the hub of models can't be reached, or is busy
+Cancelled              apart: it is no failure
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ FieldValues = Mapping[str, int | float | str]
 
 
 class StudioError(Exception):
-    """A failure with words for the person it meets.
+    """An error with sentences for people.
 
     Args:
         message: One sentence that names the thing and the cause.
         hint: What to do about it; may be empty.
         code: Stable identifier for programs; defaults to the class's own.
         field: The field to change, as a dotted path of the request with its indexes: "controls.1.image". Programs
-            go by this, never by the words. Empty: no single field.
+            use this, never the sentences. Empty: no single field.
         fix: Accepted values of fields, by the same paths: {"width": 1024, "height": 1024}.
     """
 
@@ -137,7 +137,7 @@ class OutOfMemory(JobError):
 
 
 class NoValidPicture(JobError):
-    """The numbers went bad (NaN or infinity): no black picture passes for success."""
+    """The computation gave NaN or infinity; a black image must not count as a result."""
 
     default_code = "no_valid_picture"
 
@@ -149,24 +149,37 @@ class WorkerDied(JobError):
 
 
 class WorkerHung(JobError):
-    """The engine sent nothing for too long and was stopped."""
+    """The engine was silent for too long and was stopped."""
 
     default_code = "worker_hung"
 
 
 class StorageFull(JobError):
-    """No space left to keep a picture; it stays in memory for a retry."""
+    """An image could not be saved; it stays in memory for a retry.
+
+    Attributes:
+        codes: Every code that it may have. The row of a failed job keeps only the code, so that by these, and no
+            others, it shows that saving failed.
+    """
 
     default_code = "storage_full"
-
-    @staticmethod
-    def owns(code: str) -> bool:
-        """Whether a job that failed with this code, as its row keeps it, failed to save: all such codes begin alike."""
-        return code.startswith("storage")
+    codes: ClassVar[frozenset[str]] = frozenset(
+        {
+            "storage_full",
+            "storage_refused",
+            "storage_failed",
+            "storage_not_listed",
+            "storage_stopping",
+            "storage_database",
+            "storage_database_locked",
+            "storage_database_read_only",
+            "storage_database_damaged",
+        }
+    )
 
 
 class HubUnavailable(JobError):
-    """Where models are downloaded from can't be reached now, or asks to come back later."""
+    """The hub of models can't be reached now, or asks to try again later."""
 
     default_code = "hub_unavailable"
 

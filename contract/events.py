@@ -79,7 +79,7 @@ class Prepared(_Event):
 
 
 class Notice(_Event):
-    """Something worth knowing that doesn't stop the job."""
+    """A message that doesn't stop the job."""
 
     type: Literal["notice"] = "notice"
     code: str

@@ -1,7 +1,7 @@
 """The whole extension contract: implement any of these in extensions/<name>/extension.py.
 
-Three kinds. Change in a job: adjust_recipe, finish_image. Watch: on_start, on_event, on_stop.
-Offer (tabs, routes, samplers) joins with the tabs that take them. Values live in recipe.extras[name].
+Two kinds: adjust_recipe and finish_image change a job; on_start, on_event and on_stop watch. An extension's values
+are in recipe.extras[name].
 """
 
 import pluggy

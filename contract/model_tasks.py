@@ -1,8 +1,7 @@
-"""Tasks that need no picture and no device: download a model, convert a pickle, merge checkpoints.
+"""Tasks without images and device: download a model, convert a pickle, merge checkpoints.
 
-Each waits in a queue of its own, so that generating never waits for it: "network" for downloads, "disk" for tasks that
-read and write weights. The runners say what each may touch: `studio/downloads/download_task.py` and
-`studio/workers/model_tasks.py`.
+They have queues of their own, so that generating never waits for them: "network" for downloads, "disk" for tasks that
+read and write weights. They are run by `studio/downloads/download_task.py` and `studio/workers/model_tasks.py`.
 """
 
 import posixpath
@@ -26,7 +25,7 @@ SAYS_NOTHING = (
     "model.fp16",
     "pytorch_model",
     "adapter_model",
-)  # names that every repository's file has
+)  # generic names, which files of many repositories have
 FileKind = ModelKind | Literal["annotator"]
 RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")]
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")]
@@ -110,7 +109,7 @@ class Download(_ModelTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Download {self.label}"
 
 
@@ -123,7 +122,7 @@ class Convert(_ModelTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Convert {self.model.rpartition('/')[2]}"
 
 
@@ -158,7 +157,7 @@ class Merge(_ModelTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Merge {self.name}"
 
     @property

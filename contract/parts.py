@@ -1,8 +1,8 @@
 """The optional parts of a recipe: a start picture, a mask, controls, IP-Adapters, a hires pass, LoRAs.
 
-Which of them are present is the mode; there is no other. Names are the field's own; lengths are pixels of
-the start picture, `start` and `end` fractions of the steps. A part that names a model is a draft with the
-model as name or ref, and narrowed to a ref in a recipe.
+The parts that are present make the mode; there is no `mode` field. Lengths are pixels of the init image, `start` and
+`end` fractions of the steps. A part that names a model has a draft, with the model as a name or a ref; in a recipe it
+is a ref.
 """
 
 from typing import Annotated, Literal, Self

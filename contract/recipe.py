@@ -1,8 +1,8 @@
-"""The generation parameters: as asked for (RecipeDraft), and complete (Recipe).
+"""The generation parameters: as a client sends them (RecipeDraft), and complete (Recipe).
 
 A draft needs only a prompt; the studio fills the rest from the model's defaults and draws the seed.
 There is no `mode` field: txt2img, img2img, inpaint and ControlNet follow from the parts present (`parts.py`).
-Samplers and models are in `catalog/`; sentences for bad values are in `validation.py`.
+Samplers and models are in `catalog/`; `validation.py` words the errors.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Records that are stored and shown: pictures, jobs, the engine's state. Plain facts without behavior."""
+"""Records that are stored and shown: images, jobs, the engine's state. Plain data without behavior."""
 
 from typing import Annotated, Literal
 
@@ -24,7 +24,7 @@ class StoredUpload(Frozen):
 class ImageRecord(Frozen):
     """One picture. Ids rise in the order they are shown (newest last).
 
-    Either `recipe` or `upscale` says how it was made. parent: the picture it was made from; it may be gone.
+    Either `recipe` or `upscale` is set. parent: the image it was made from; it may be gone.
     """
 
     id: str

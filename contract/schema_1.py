@@ -1,7 +1,7 @@
 """Recipes of schema 1 read as those of schema 2: the same fields under older names.
 
 Pictures, queues and files made before December 2026 carry them. Canonical JSON leaves the schema's number out, so an
-old recipe is told by its names; a recipe that says `"schema": 2` is never touched.
+old recipe is recognized by its field names; a recipe with `"schema": 2` is never changed.
 """
 
 import json

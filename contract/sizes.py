@@ -1,7 +1,7 @@
 """The size of a result: the one rule for sides that have to be whole pixels and multiples of 8.
 
-The studio, the engine and the page (`tabs/page/form/size_rule.js`) all go by it, so that the size stated is the size
-made; `tests/browser/test_sizes.py` holds the page to it. Halves are rounded to the even neighbor, as Python does:
+The studio, the engine and the page (`tabs/page/form/size_rule.js`) all use it, so that the page shows the size that is
+generated; `tests/browser/test_sizes.py` checks the page. Halves are rounded to the even neighbor, as Python does:
 pictures of older recipes keep their sizes. Knows no pixels.
 """
 

@@ -1,6 +1,6 @@
-"""The tasks that the queue holds, under the same rules; each names its models and pictures.
+"""The tasks of the queue; each names its models and images.
 
-Generate makes the pictures of a recipe, Upscale upscales one, Preprocess makes a control map of one. The first
+Generate makes the images of a recipe, Upscale upscales one, Preprocess makes a control map of one. The first
 two save to the gallery; a map is kept with the uploads. Download, Convert and Merge are in `model_tasks.py`.
 """
 
@@ -56,12 +56,12 @@ class Generate(_DeviceTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return self.recipe.prompt
 
     @property
     def picture_count(self) -> int:
-        """How many pictures it makes."""
+        """The number of images it makes."""
         return self.recipe.count
 
     @property
@@ -79,8 +79,8 @@ class Upscale(_DeviceTask):
     """Upscale a picture, in tiles.
 
     upscaler: a name of catalog.upscalers other than "latent…", or a model of kind "upscaler".
-    scale: of the sides; a model's own factor is brought to it by Lanczos. tile: side of a tile of the source
-    in pixels; tiles share `overlap` pixels, over which they fade into each other.
+    scale: of the sides; the output of a model with another factor is resized to it (Lanczos). tile: side of a tile of
+    the source in pixels; tiles share `overlap` pixels, over which they fade into each other.
     """
 
     type: Literal["upscale"] = "upscale"
@@ -93,7 +93,7 @@ class Upscale(_DeviceTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Upscale {self.scale:g}×"
 
     @property
@@ -124,7 +124,7 @@ class Preprocess(_DeviceTask):
 
     @property
     def title(self) -> str:
-        """What the queue shows."""
+        """Its title in the queue."""
         return f"Preview of {self.preprocessor}"
 
     @property

@@ -1,6 +1,6 @@
-"""From JSON text to a draft or a task, or one sentence that names the field and the remedy.
+"""Parses JSON to a draft or a task, or raises one sentence that names the field and the remedy.
 
-pydantic finds the problem; this module words it. Nothing is clamped or repaired.
+pydantic finds the problem; this module words the error. Nothing is clamped or repaired.
 """
 
 import json
@@ -339,7 +339,7 @@ def _worded(error: ValidationError, kind: type[Frozen], name: str) -> InvalidRec
     if not location:
         required = [field for field, facts in kind.model_fields.items() if facts.is_required()]
         return InvalidRecipe(f"The {name} is not a JSON object.", f'Send {{"{required[0]}": …}} at least.')
-    field = _path_of(location)
+    field = _dotted_path(location)
     shown = ".".join(str(part) for part in location if part not in _MEMBERS)[:120]
     if problem["type"] == "extra_forbidden":
         return InvalidRecipe(
@@ -398,7 +398,7 @@ def _half_character(raw: str | bytes) -> InvalidRecipe | None:
     if found is None:
         return None
     location, at = found
-    field = _path_of(location)
+    field = _dotted_path(location)
     label = _numbered_label(field) if field else "The request"
     return InvalidRecipe(
         f"{label} has half of a character at place {at + 1}: it was cut in two.",
@@ -424,7 +424,7 @@ def _broken_texts(value: object, location: Location) -> Iterator[tuple[Location,
 
 
 def _broken_rule(rule: Rule, location: Location) -> InvalidRecipe:
-    path = _path_of(location)
+    path = _dotted_path(location)
     field = ".".join(filter(None, (path, rule.field)))
     message = rule.message
     for part in location:
@@ -435,7 +435,7 @@ def _broken_rule(rule: Rule, location: Location) -> InvalidRecipe:
     return InvalidRecipe(message, rule.hint, code=code_of(field), field=field)
 
 
-def _path_of(location: Sequence[int | str]) -> str:
+def _dotted_path(location: Sequence[int | str]) -> str:
     """A dotted path with its indexes, without pydantic's names for the members of a union."""
     names = []
     for part in location:

@@ -1,4 +1,4 @@
-"""The values that recipes are made of: ranges, references to models and pictures, and the error of a broken rule.
+"""The value types of recipes: ranges, references to models and pictures, and the error of a broken rule.
 
 The parts of a recipe are in `parts.py`, the recipe itself in `recipe.py`.
 """
@@ -15,7 +15,7 @@ SIDE = (64, 2048)
 SIDE_MULTIPLE = 8
 COUNT = (1, 16)
 CLIP_SKIP = (1, 4)
-BACKGROUND = "#FFFFFF"  # behind what is transparent in a picture: for the engine, for thumbnails and on the page
+BACKGROUND = "#FFFFFF"  # behind transparent pixels: in the engine, in thumbnails and on the page
 
 ModelKind = Literal[
     "checkpoint", "vae", "lora", "controlnet", "t2i_adapter", "ip_adapter", "embedding", "hypernetwork", "upscaler"

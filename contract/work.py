@@ -112,12 +112,12 @@ class WorkCancelled:
     job_id: str
 
 
-DEVICE_FAULT = "device_fault"  # a WorkFailed's code: the process can't use its device any more
+DEVICE_FAULT = "device_fault"  # a WorkFailed's code: the process can no longer use its device
 
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """Read a model into host memory beside the work: it will be asked for soon."""
+    """Read a model into host memory while jobs run, because it will be needed soon."""
 
     ref: ModelRef
     path: str
@@ -125,7 +125,7 @@ class Prefetch:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Free a model's memory, unless a job works with it."""
+    """Free a model's memory, unless a job uses it."""
 
     key: str  # as of `path_key`
 
@@ -144,7 +144,7 @@ WORK_ENDINGS = (WorkDone, WorkFailed, WorkCancelled)
 
 
 class Engine(Protocol):
-    """What generates images, as its process uses it: `engine.engine.Engine`, or a stand-in in tests. For one thread."""
+    """The engine as the process that owns it sees it: `engine.engine.Engine`, or a fake in tests. For one thread."""
 
     def describe(self) -> EngineStatus:
         """The device, versions and memory; state and text are the caller's to fill in."""
@@ -156,13 +156,13 @@ class Engine(Protocol):
         """Yield the events of one work item; the last one is its only ending."""
 
     def obey(self, command: Command) -> None:
-        """Change what is in memory."""
+        """Change which models are in memory."""
 
     def is_fetching(self) -> bool:
         """Whether a model is being read ahead at this moment."""
 
     def tidy(self) -> bool:
-        """Hand back memory or do other idle work; True if there is more of it."""
+        """Free memory or do other idle work; True if there is more to do."""
 
 
 class Worker(Protocol):
@@ -178,7 +178,7 @@ class Worker(Protocol):
         """Ask a running job to stop between steps; unknown ids are ignored. Any thread."""
 
     def tell(self, command: Command) -> None:
-        """Change what is in memory, between steps or at once when nothing runs. Any thread; no answer but `status`."""
+        """Change which models are in memory, between steps or at once when nothing runs. Any thread; see `status`."""
 
     def status(self) -> EngineStatus:
         """The newest state."""

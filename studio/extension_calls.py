@@ -1,7 +1,7 @@
-"""Calls what belongs to an extension: in a thread, for so long and no longer, whatever it raises.
+"""Calls an extension's code in a thread, with a time limit, and contains whatever it raises.
 
-KeyboardInterrupt and SystemExit end nothing then, and a call that hangs holds nobody up: its thread is left behind.
-What can't be held back is what ends the process at once (os._exit) or makes it crash.
+KeyboardInterrupt and SystemExit do not end the program, and a call that hangs blocks nothing: its thread is abandoned.
+os._exit and crashes can't be contained.
 """
 
 import logging
@@ -29,7 +29,7 @@ class CallFailed(Exception):
 
 
 def call_within(limit_s: float, call: Callable[[], Value], what: str) -> Value:
-    """Call, and wait for at most so long; the working folder is the same afterwards.
+    """Call, and wait for at most `limit_s`; the working directory is restored afterwards.
 
     Args:
         what: For the log: "extension grain in finish_image".
@@ -53,11 +53,11 @@ def call_within(limit_s: float, call: Callable[[], Value], what: str) -> Value:
     except RuntimeError as error:  # no more threads
         errors.append(error)
     if folder and _working_folder() != folder:
-        logger.warning("%s left the working folder elsewhere; it is put back", what)
+        logger.warning("%s changed the working directory; it is restored", what)
         try:
             os.chdir(folder)
         except OSError as problem:
-            logger.warning("the working folder could not be put back: %s", problem.strerror)
+            logger.warning("the working directory could not be restored: %s", problem.strerror)
     if values:
         return values[0]
     if errors:

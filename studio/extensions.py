@@ -1,8 +1,8 @@
-"""Finds extensions, calls their hooks, and keeps their failures their own.
+"""Finds extensions, calls their hooks, and isolates their failures.
 
-The contract is `contract/hooks.py`. One that can't be imported is off and named; one that is new or changed is tried
-in a process first (`extension_probe.py`). A hook that fails the third time, or does not return, is switched off with
-its extension; a watcher's failure is logged once. Every call is bounded (`extension_calls.py`).
+The contract is `contract/hooks.py`. An extension that can't be imported is switched off and named; one that is new or
+changed is tried in a process first (`extension_probe.py`). A hook that fails three times, or does not return, is
+switched off with its extension; a watcher's failure is logged once. Every call is bounded (`extension_calls.py`).
 """
 
 import copy
@@ -25,7 +25,7 @@ from contract.recipe import RecipeDraft
 from contract.validation import parse_draft
 from contract.work import RawImage
 from studio.extension_calls import CallFailed, call_within
-from studio.extension_probe import load, name_of, probe, state_of
+from studio.extension_probe import load_extension, name_of, probe, state_of
 
 logger = logging.getLogger(__name__)
 MOST_FAILURES = 3
@@ -34,7 +34,7 @@ _HINT = "Remove the extension, or look into the log."
 
 
 class Limits(NamedTuple):
-    """How long one may take, in seconds."""
+    """Time limits of an extension's calls."""
 
     load_s: float = 20.0
     adjust_s: float = 10.0
@@ -47,7 +47,7 @@ class Extensions:
     """All extensions of some folders.
 
     Args:
-        kept: A file that tells which were tried in a process and have not changed since.
+        kept: A file that lists those that were tried in a process and have not changed since.
     Attributes:
         failed: Name -> why it is off, as a sentence.
     """
@@ -76,7 +76,7 @@ class Extensions:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What is off, and why."""
+        """Which extensions are off, and why, as sentences."""
         return tuple(self.failed.values())
 
     def register(self, plugin: object, name: str) -> None:
@@ -84,7 +84,8 @@ class Extensions:
         self._manager.register(plugin, name)
 
     def _load_all(self, paths: Sequence[Path], kept: Path | None) -> None:
-        known, states = _read_kept(kept), {path: _state(path) for path in paths}
+        known, states = _read_kept(kept), {path: state_of(path) for path in paths}
+        # One whose state can't be read is tried each time.
         new = [path for path in paths if not states[path] or known.get(str(path)) != states[path]]
         if new:
             logger.info("Extensions that are new or changed are tried first: %s", ", ".join(map(name_of, new)))
@@ -108,7 +109,7 @@ class Extensions:
             logger.error("%s", self.failed[str(path)])
             return False
         try:
-            module = call_within(self._limits.load_s, partial(load, path), f"extension {name} while it loads")
+            module = call_within(self._limits.load_s, partial(load_extension, path), f"extension {name} while it loads")
         except CallFailed as failure:
             logger.error("extension %s could not be loaded", name, exc_info=failure.error)
             self._switch_off(name, f"could not be loaded ({failure.reason})")
@@ -174,7 +175,7 @@ class Extensions:
         return image, tuple(notices)
 
     def _is_too_often(self, name: str, failure: CallFailed) -> bool:
-        """Count a failure; whether the extension is off now."""
+        """Count a failure; True if the extension is off now."""
         self._failures[name] += 1
         if failure.error is None:
             self._switch_off(name, f"gave {failure.reason} and was switched off")
@@ -183,7 +184,7 @@ class Extensions:
         return name in self.failed
 
     def watch(self, hook: str, **values: JobEvent) -> None:
-        """Tell the watchers (on_start, on_event, on_stop); each failure is logged once."""
+        """Call the watchers (on_start, on_event, on_stop); each failure is logged once."""
         limit_s = self._limits.stop_s if hook == "on_stop" else self._limits.watch_s
         for call in self._calls(hook):
             try:
@@ -198,7 +199,7 @@ class Extensions:
 
 
 class _UnusableDraft(InvalidRecipe):
-    """What an extension handed back."""
+    """An extension returned a draft that can't be used."""
 
 
 def _what(call: pluggy.HookImpl, hook: str) -> str:
@@ -210,7 +211,7 @@ def _invoke(call: pluggy.HookImpl, **values: object) -> object:
 
 
 def _adjusted(call: pluggy.HookImpl, draft: RecipeDraft) -> RecipeDraft:
-    """The hook gets a copy, and what it gives is read as if it had been sent."""
+    """Call the hook with a copy of the draft; its result is validated as if it had been posted."""
     changed = _invoke(call, draft=draft.model_copy(deep=True))
     if changed is None:
         return draft
@@ -235,14 +236,6 @@ def _finished(call: pluggy.HookImpl, image: RawImage, extras: dict[str, object])
     if width * height > MOST_PIXELS or len(rgb) != 3 * width * height:
         raise ValueError(f"finish_image gave {width}×{height} with {len(rgb):,} bytes")
     return RawImage(width, height, bytes(rgb))
-
-
-def _state(path: Path) -> str:
-    """Empty where it can't be told: then it is tried each time."""
-    try:
-        return state_of(path)
-    except OSError:
-        return ""
 
 
 def _read_kept(kept: Path | None) -> dict[str, str]:

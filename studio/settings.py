@@ -1,6 +1,6 @@
 """Settings of the program: defaults < settings.toml < environment < arguments, read once, then frozen.
 
-`OPTIONS` is the one table of what people can choose: types, ranges, arguments and their help all come from it.
+`OPTIONS` is the one table of the options: types, ranges, arguments and their help all come from it.
 A damaged settings.toml is never overwritten: its .bak is used, or the defaults, with a notice in the log.
 """
 
@@ -25,7 +25,7 @@ _PASSWORD_VARIABLE = "DARKROOM_PASSWORD"
 
 @dataclass(frozen=True)
 class Settings:
-    """Every choice of the person who runs the program; see `OPTIONS` for those that can be made.
+    """All settings of the program; `OPTIONS` has those that people can change.
 
     Attributes:
         data_dir: Everything the program writes goes under it.
@@ -42,7 +42,7 @@ class Settings:
         root_path: The path below which a reverse proxy shows the page, like "/darkroom"; empty for none.
         trusted_hosts: Its public host names, in lower case; one without a port means any port.
         trusted_proxies: Addresses or networks whose forwarded headers are believed; none: this machine's.
-        notices: What could not be used of the settings, as sentences.
+        notices: Settings that could not be used, as sentences.
     """
 
     data_dir: Path
@@ -101,7 +101,7 @@ class Settings:
         return self.data_dir / "darkroom.sqlite3"
 
     def make_folders(self) -> None:
-        """Create what is missing.
+        """Create the missing folders.
 
         Raises:
             StudioError: names the folder that can't be made.
@@ -128,8 +128,8 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One thing that people can choose.
+class SettingOption:
+    """One option of the program.
 
     Attributes:
         name: A field of Settings, and its key in settings.toml; DARKROOM_<NAME> in the environment.
@@ -170,7 +170,7 @@ class Option:
         return ""
 
     def read(self, text: str) -> int | bool | str:
-        """The value that a text in the environment stands for. Raises ValueError."""
+        """Parse a value from the environment. Raises ValueError."""
         if self.kind is int:
             return int(text)
         if self.kind is str:
@@ -200,14 +200,14 @@ _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _KIND_WORDS: Mapping[type, str] = {int: "a whole number", bool: "true or false", str: "text"}
 OPTIONS = (
-    Option("port", int, "port of the page (7860)", least=0, most=65535),
-    Option("host", str, "address to listen on (127.0.0.1, with --lan 0.0.0.0)"),
-    Option("data", Path, "folder for everything that is written", metavar="DIR"),
-    Option(
+    SettingOption("port", int, "port of the page (7860)", least=0, most=65535),
+    SettingOption("host", str, "address to listen on (127.0.0.1, with --lan 0.0.0.0)"),
+    SettingOption("data", Path, "folder for everything that is written", metavar="DIR"),
+    SettingOption(
         "models", Path, "a further folder of models, a web UI's folder, or an extra_model_paths.yaml", metavar="DIR"
     ),
-    Option("lan", bool, f"let others on the network in; needs {_PASSWORD_VARIABLE}"),
-    Option(
+    SettingOption("lan", bool, f"let others on the network in; needs {_PASSWORD_VARIABLE}"),
+    SettingOption(
         "root_path",
         str,
         "path below which a reverse proxy shows the page, like /darkroom",
@@ -215,7 +215,7 @@ OPTIONS = (
         form=re.compile(r"/?|(/[\w.~-]*\w[\w.~-]*)+/?", re.ASCII),
         form_hint="use a path like /darkroom",
     ),
-    Option(
+    SettingOption(
         "trusted_hosts",
         str,
         "public names of it, with commas between",
@@ -223,7 +223,7 @@ OPTIONS = (
         form=re.compile(r"[\w.:\[\], -]*", re.ASCII),
         form_hint="use names like darkroom.example, with commas between",
     ),
-    Option(
+    SettingOption(
         "trusted_proxies",
         str,
         "proxies whose word counts (this machine's)",
@@ -231,30 +231,30 @@ OPTIONS = (
         form=re.compile(r"[0-9A-Fa-f.:/\[\], ]*", re.ASCII),
         form_hint="use addresses like 192.168.1.2 or 10.0.0.0/8",
     ),
-    Option("open_browser", bool, "do not open the page", argument="--no-browser"),
-    Option("worker", str, "where the engine runs (process)", choices=("process", "inline")),
-    Option("device", str, "what it runs on (auto)", choices=("auto", "cpu", "cuda", "mps")),
-    Option(
+    SettingOption("open_browser", bool, "do not open the page", argument="--no-browser"),
+    SettingOption("worker", str, "where the engine runs (process)", choices=("process", "inline")),
+    SettingOption("device", str, "what it runs on (auto)", choices=("auto", "cpu", "cuda", "mps")),
+    SettingOption(
         "precision",
         str,
         "compute dtype (auto: float16 on GPUs, bfloat16 on CPUs where it is faster)",
         choices=("auto", "float32", "float16", "bfloat16"),
     ),
-    Option(
+    SettingOption(
         "offload",
         str,
         "which parts of a model leave a card that is short of memory (auto)",
         choices=("auto", "none", "encoders", "model", "group"),
     ),
-    Option("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
-    Option("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
-    Option("max_jobs_per_owner", int, least=1),
-    Option("max_jobs", int, least=1),
-    Option("previews", bool),
-    Option("threads", int, least=1),
-    Option("max_pixels", int, least=64 * 64),
+    SettingOption("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
+    SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
+    SettingOption("max_jobs_per_owner", int, least=1),
+    SettingOption("max_jobs", int, least=1),
+    SettingOption("previews", bool),
+    SettingOption("threads", int, least=1),
+    SettingOption("max_pixels", int, least=64 * 64),
 )
-_SIMPLE: Mapping[str, Option] = {option.name: option for option in OPTIONS if option.kind is not Path}
+_SIMPLE: Mapping[str, SettingOption] = {option.name: option for option in OPTIONS if option.kind is not Path}
 
 
 def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: Path) -> Settings:
@@ -305,7 +305,7 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
             ipaddress.ip_network(proxy.strip("[]"), strict=False)
         except ValueError:
             raise StudioError(
-                f"trusted_proxies names “{proxy[:60]}”, which is no address.",
+                f"trusted_proxies names “{proxy[:60]}”, which is not an address.",
                 "Use addresses like 192.168.1.2 or 10.0.0.0/8.",
                 code="settings",
             ) from None

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from catalog.detect.upscaler_answers import UpscalerAnswers
@@ -94,7 +95,7 @@ class Studio:
             answers=UpscalerAnswers(settings.data_dir / "tmp" / "engine"),
         )
         other_hashes = OtherHashes(database)
-        self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._is_busy, others=other_hashes)
+        self._hash_keeper = HashKeeper(self._hashes, self._models.listed, self._engine.is_busy, others=other_hashes)
         self._hash_lookup = HashLookup(self._models, self._hashes, other_hashes)
         owners = OwnerKeys(settings.data_dir)
         self._lost_owners = LostOwners(database, owners)
@@ -164,8 +165,10 @@ class Studio:
         with self._state_lock:
             if self._is_open:
                 return
-            self._lock_file.acquire()
-            try:
+            with ExitStack() as undo:
+                self._lock_file.acquire()
+                undo.callback(self._lock_file.release)
+                undo.callback(self._database.close)
                 self._database.open()
                 self._problems = (self._database.problem,) if self._database.problem else ()
                 self._add_problem(self._lost_owners.open())
@@ -179,10 +182,7 @@ class Studio:
                 for job in self._queue.recover():
                     logger.warning("job %s was interrupted twice and is not tried again", job.id)
                     self._tracker.on_event(Interrupted(job_id=job.id, attempt=job.attempt, at=time.time()))
-            except BaseException:
-                self._database.close()
-                self._lock_file.release()
-                raise
+                undo.pop_all()  # nothing failed: they stay open
             self._is_open = True
 
     def start(self) -> None:
@@ -206,7 +206,7 @@ class Studio:
         self._worker.start(self._engine.set)
         self._models.begin()
         self._hash_keeper.start()
-        for target, name in ((self._index, "gallery-index"), (self._keep_house, "housekeeping")):
+        for target, name in ((self._index, "gallery-index"), (self._housekeep, "housekeeping")):
             self._threads.append(threading.Thread(target=target, name=name, daemon=True))
             self._threads[-1].start()
         for dispatcher in self._dispatchers.values():
@@ -214,7 +214,7 @@ class Studio:
         self.extensions.watch("on_start")
 
     def forget_browsers(self, problem: str) -> None:
-        """The secret of the cookies is new: nobody has the owner of before. problem: why; "" if there was none."""
+        """Forget all browsers, since the secret of the cookies is new. problem: why; "" if there was none before."""
         self._cookie_problem = problem
         if self._is_open:
             self._forget_browsers()
@@ -231,14 +231,14 @@ class Studio:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was wrong with the settings and the data folder at the start, as sentences."""
+        """Problems with the settings and the data folder at the start, as sentences."""
         return (*self.settings.notices, *self._problems)
 
     def _index(self) -> None:
         try:
             reconcile(self._database, self._gallery, self._folder, self._ids, self._stopping.is_set)
         except StudioError as error:
-            logger.warning("the gallery could not be brought up to date: %s", error.message)
+            logger.warning("the gallery could not be updated: %s", error.message)
         finally:
             self._indexed.set()
         self._index_again()
@@ -246,18 +246,18 @@ class Studio:
             self._index_again()
 
     def _index_again(self) -> None:
-        """Pictures of an older version get their words; folders that came, or can be read again, their pictures."""
+        """Index images of older versions for the search, and folders that were added or can be read again."""
         try:
             self._gallery.words.index_older(self._stopping.is_set)
             reconcile_days(self._database, self._gallery, self._folder, self._ids, self._stopping.is_set)
         except StudioError as error:
-            logger.warning("the gallery could not be brought up to date: %s", error.message)
+            logger.warning("the gallery could not be updated: %s", error.message)
 
     def wait_until_indexed(self, timeout_s: float) -> bool:
-        """Wait until the gallery shows what lies in outputs/."""
+        """Wait until the gallery shows the files of outputs/."""
         return self._indexed.wait(timeout_s)
 
-    def _keep_house(self) -> None:
+    def _housekeep(self) -> None:
         while not self._stopping.wait(_HOUSEKEEPING_S):
             try:
                 self._gallery.purge()
@@ -336,7 +336,7 @@ class Studio:
         self._tracker.cancel(job_id, owner)
 
     def event_log(self, job_id: str, owner: str) -> EventLog:
-        """What happens to a job, for following. Raises NotFound."""
+        """The event log of a job, to follow it. Raises NotFound."""
         return self._tracker.event_log(job_id, owner)
 
     def move_up(self, job_id: str, owner: str) -> None:
@@ -344,7 +344,7 @@ class Studio:
         self._tracker.move_up(job_id, owner)
 
     def queue(self, owner: str) -> tuple[QueueRow, ...]:
-        """What runs, what waits, and the owner's jobs that ended today. Others' rows say only how long."""
+        """The running and waiting jobs, and the owner's that ended today. Rows of others show only durations."""
         return self._tracker.rows(owner)
 
     def jobs_of_session(self, owner: str, session: str) -> tuple[JobRecord, ...]:
@@ -373,11 +373,11 @@ class Studio:
 
     @property
     def has_lost_pictures(self) -> bool:
-        """Whether there are pictures whose owner nobody knows any more."""
+        """Whether there are images whose owner is unknown."""
         return self._lost_owners.has_lost
 
     def adopt_lost_pictures(self, owner: str) -> None:
-        """Give them to who administers the program."""
+        """Give them to the administrator."""
         self._gallery.adopt_lost(owner)
 
     def image(self, image_id: str, owner: str) -> ImageRecord:
@@ -405,7 +405,7 @@ class Studio:
         self._gallery.set_favorite(image_id, owner, favorite)
 
     def read_recipe(self, data: bytes, owner: str = "") -> FoundRecipe:
-        """Read what an image was made with, as a draft that its owner can submit. Raises InvalidInput, TooLarge."""
+        """Read the generation parameters of an image as a draft to submit. Raises InvalidInput, TooLarge."""
         return self._submission.read_recipe(data, owner)
 
     def add_upload(self, data: bytes, owner: str) -> StoredUpload:
@@ -443,9 +443,6 @@ class Studio:
         """List a model that was just added at once."""
         self._models.all(fresh=True)
 
-    def _is_busy(self) -> bool:
-        return self._engine.now().state in ("starting", "loading", "working")
-
     def prefetch(self, name: str, kind: ModelKind = "checkpoint") -> None:
         """Read a model into memory beside the work, because it will be asked for.
 
@@ -467,7 +464,7 @@ class Studio:
         self._worker.tell(Pin(path_key(self._models.get(name, kind).ref), is_pinned))
 
     def engine(self) -> EngineStatus:
-        """What the engine does, why the queue stands still if it does, and which extensions are off."""
+        """The engine's state, why the queue is held (if it is), and which extensions are off."""
         return self._engine.now().model_copy(
             update={"held": self._dispatchers["engine"].held, "extensions_off": self.extensions.sentences}
         )

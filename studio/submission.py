@@ -1,6 +1,6 @@
-"""From drafts and tasks to queued jobs: extensions first, then everything is resolved, checked and noted.
+"""Turns drafts and tasks into queued jobs: runs the extensions, resolves, checks, collects notices.
 
-What happens to a job afterwards is in `jobs/job_tracker.py`.
+Queued jobs are tracked in `jobs/job_tracker.py`.
 """
 
 from functools import cache
@@ -96,7 +96,7 @@ class Submission:
                 return self.upscale(task, owner, session=session)
             case Preprocess():
                 return self.preprocess(task, owner, session=session)
-        raise RequestError("Only what makes a picture is run again by this.", "Ask for it anew.", code="not_repeated")
+        raise RequestError("Only jobs that make pictures can be run again.", "Start it again.", code="not_repeated")
 
     def read_recipe(self, data: bytes, owner: str) -> FoundRecipe:
         """As of `Studio.read_recipe`."""
@@ -111,7 +111,7 @@ class Submission:
         return read_recipe(data, self._models, self._hashes.find_any, check=check)
 
     def _resolve(self, draft: RecipeDraft, owner: str) -> tuple[Resolved, Notices]:
-        """The recipe, and all that is worth knowing about it. Raises as `submit`."""
+        """The recipe and its notices. Raises as `submit`."""
         uploads = self._uploads.files
         size_of = self._uploads.sizes_of(owner)
         found = resolve(draft, self._finder(), max_pixels=self._max_pixels, size_of=size_of)

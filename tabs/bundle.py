@@ -44,7 +44,7 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
 
 
 def _resolved(target: str, importer: str) -> str:
-    """The path below the page's folder of what a module imports as "./x.js" or "../folder/x.js"."""
+    """Resolve an import like "./x.js" or "../folder/x.js" to a path below the page's folder."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(importer), target))
 
 

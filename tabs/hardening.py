@@ -9,7 +9,7 @@ from gradio import processing_utils
 
 
 class NoFetching:
-    """What gradio gets for a transport: it refuses every request."""
+    """The HTTP transport that gradio gets: it refuses every request."""
 
     async def __aenter__(self) -> "NoFetching":
         return self
@@ -31,5 +31,5 @@ def harden(page: gr.Blocks) -> None:
 
 
 async def fetch(address: str) -> object:
-    """What gradio fetches with: raises PermissionError once the page is hardened."""
+    """Fetch as gradio does; raises PermissionError once the page is hardened."""
     return await processing_utils.async_ssrf_protected_get(address)

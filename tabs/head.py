@@ -1,8 +1,8 @@
 """The parts of the page: the lines of the served <head>, and the files they name.
 
-The theme is set before the first paint; then one style sheet, fonts, one script. Every address carries no root (a proxy
-may show us below a path) and a hash of the file's content, so that a browser may keep the file forever and still gets a
-new one after an upgrade. No build step: the files are put together at every start.
+The theme is set before the first paint; then one style sheet, fonts, one script. URLs have no root (a proxy may serve
+the page below a path) and carry a hash of the file's content, so that a browser may keep the file forever and still
+gets a new one after an upgrade. No build step: the files are put together at every start.
 
 Gradio's script asks for its parts in four waves, each when the one before has run. gradio_files.txt lists them (a
 browser test keeps it true), so that a browser asks for all at once and gets them from memory.
@@ -26,7 +26,7 @@ GRADIO_FILES = Path(__file__).with_name("gradio_files.txt")
 _GRADIO_DIR = Path(gradio.__file__).parent / "templates" / "frontend"
 _FONTS = ("IBMPlexSans-Regular", "IBMPlexSans-Bold")
 
-# Runs before anything is painted. darkroom is a stand-in that keeps calls until the script is there.
+# Runs before the first paint. darkroom is a stub that queues calls until the script is loaded.
 _EARLY = """
 (() => {
   let theme = "auto";
@@ -46,7 +46,7 @@ _EARLY = """
 
 @dataclass(frozen=True, slots=True)
 class PageFront:
-    """head_html: our lines for the <head>; the middleware writes them before </head>. files: content by path."""
+    """head_html: lines for the <head>; the middleware writes them before </head>. files: content by path."""
 
     head_html: str
     files: dict[str, bytes]

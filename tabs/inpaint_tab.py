@@ -1,4 +1,4 @@
-"""The Inpaint tab: a start picture whose masked area is painted anew, or that is extended beyond its sides.
+"""The Inpaint tab: a start picture whose masked area is generated again, or that is extended beyond its sides.
 
 The mask editor lies over the result pane (page/inpaint/inpaint_workspace.js). mask_edge_section writes what both modes
 add to the recipe, so it stands after the strength, which begins `init_image`.

@@ -37,7 +37,7 @@ def panes(tabs: Sequence[GeneratingTab]) -> tuple[gr.HTML, gr.HTML]:
 
 
 def _in_order(tabs: Sequence[GeneratingTab]) -> list[str]:
-    """Every section once; one that not all tabs have stands after what precedes it in its own tab."""
+    """Every section once; one that not all tabs have comes after the section that precedes it in its own tab."""
     order: list[str] = []
     for tab in tabs:
         at = 0

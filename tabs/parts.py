@@ -1,7 +1,7 @@
 """The page's own components: each is a gr.HTML whose element a module in page/ fills.
 
 Gradio gives them a place in the layout and an event; they draw themselves, so nothing a person
-types ever passes through a template. What a part shows and keeps is said in its module.
+types ever passes through a template. The module of a part documents what it shows and keeps.
 Not a subclass: for those gradio writes a .pyi file into this folder.
 """
 

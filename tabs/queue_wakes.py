@@ -1,8 +1,8 @@
 """Wakes gradio's queue when events arrive: by itself it polls a thousand times a second.
 
 Its two loops (events to start, progress to tell) are replaced on the page's one queue object, by loops that wait
-for a push, an ending or a progress. Where gradio's queue isn't made as expected, it stays as it is: that costs
-6 to 8% of a core, and a line in the log says so.
+for a push, an ending or a progress. If gradio's queue has another shape than expected, it keeps its own loops:
+that costs 6 to 8% of a core, and is logged.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def wake_by_arrivals(page: gr.Blocks) -> bool:
     queue: Any = getattr(page, "_queue", None)
     missing = _missing_in(queue)
     if missing:
-        logger.warning("Gradio's queue has another shape (%s): it goes on looking a thousand times a second.", missing)
+        logger.warning("Gradio's queue has another shape (%s): it keeps polling a thousand times a second.", missing)
         return False
     WokenQueue(queue).take_over()
     return True
@@ -75,39 +75,39 @@ class WokenQueue:
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
-        self._push, self._process, self._tell = queue.push, queue.process_events, queue.set_progress
+        self._push, self._process, self._set_progress = queue.push, queue.process_events, queue.set_progress
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.rounds = 0
 
     def take_over(self) -> None:
-        """Stand in for the methods; the queue's own `start` then begins these loops."""
+        """Replace the methods; the queue's own `start` then starts these loops."""
         for name in ("push", "process_events", "set_progress", "start_processing", "start_progress_updates"):
             setattr(self._queue, name, getattr(self, name))
 
     async def push(self, body: Any, request: Any, username: str | None) -> Any:
-        """Gradio's, and a sign to the loop."""
+        """Gradio's, then wake the loop."""
         try:
             return await self._push(body, request, username)
         finally:
             self._changed.set()
 
     async def process_events(self, events: list[Any], batch: bool, begin_time: float, fn: Any) -> None:
-        """Gradio's, and a sign to the loop: there is room again."""
+        """Gradio's, then wake the loop: there is room again."""
         try:
             await self._process(events, batch, begin_time, fn)
         finally:
             self._changed.set()
 
     def set_progress(self, event_id: str, iterables: Any) -> None:
-        """Gradio's, and a sign to the loop; handlers call it from threads of their own."""
-        self._tell(event_id, iterables)
+        """Gradio's, then wake the loop; handlers call it from threads of their own."""
+        self._set_progress(event_id, iterables)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._progress.set)
 
     async def start_processing(self) -> None:
-        """Start what waits as soon as there is room for it."""
+        """Start waiting events as soon as there is room for them."""
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         try:
             while not self._queue.stopped:
@@ -143,7 +143,7 @@ class WokenQueue:
             queue.broadcast_estimations(concurrency_id)
 
     async def start_progress_updates(self) -> None:
-        """Tell a page the newest progress of its events, at most as often as gradio would."""
+        """Send a page the newest progress of its events, at most as often as gradio would."""
         queue, self._progress = self._queue, asyncio.Event()
         while not queue.stopped:
             self.rounds += 1

@@ -7,9 +7,9 @@ page/jobs/job.js and page/result/result_view.js draw them.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 
@@ -20,8 +20,7 @@ from contract.records import ImageRecord, JobView
 from contract.sizes import hires_size, upscaled_size
 from contract.tasks import Generate, Task, Upscale
 from contract.validation import parse_draft
-from studio.jobs.event_log import EventLog
-from studio.jobs.follow import follow
+from studio.jobs.follow import follow_with_heartbeats
 from studio.studio import Studio
 
 _PROMPT_SHOWN = 300
@@ -42,6 +41,18 @@ class RunRequest(Frozen):
     key: str | None = None
     follow: str | None = None
     cursor: int = 0
+
+    @classmethod
+    def read(cls, raw: str) -> "RunRequest":
+        """Read the page's JSON. Raises InvalidRecipe."""
+        try:
+            # Python's own reader: `parse_draft` names half a surrogate pair in a draft.
+            wanted = cls.model_validate(json.loads(raw))
+        except (ValueError, TypeError, RecursionError):
+            raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
+        if max(len(wanted.stream), len(wanted.session), len(wanted.key or "")) > _MAX_NAME:
+            raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")
+        return wanted
 
 
 class Panel:
@@ -137,7 +148,7 @@ def make_runner(studio: Studio) -> Callable[[str, gr.Request], AsyncIterator[str
     async def run(raw: str, request: gr.Request) -> AsyncIterator[str]:
         stream = ""
         try:
-            wanted = _read_run_request(raw)
+            wanted = RunRequest.read(raw)
             stream = wanted.stream
             async for facts in _follow_job(studio, wanted, page_owner(request)):
                 yield _without_markup({"stream": stream, **facts})
@@ -161,38 +172,14 @@ async def _follow_job(studio: Studio, wanted: RunRequest, owner: str) -> AsyncIt
     panel = Panel(view, await asyncio.to_thread(_result_size, studio, view.job.task, owner))
     if view.job.state in ("queued", "running"):  # the events of an ended job come at once
         yield panel.as_dict()
-    async with aclosing(_with_heartbeats(studio.event_log(job_id, owner), wanted.cursor)) as items:
+    # Gradio ends a handler whose page has gone only when it yields again; until then the job would count as followed,
+    # and no other window would take it up.
+    followed = follow_with_heartbeats(studio.event_log(job_id, owner), wanted.cursor, _HEARTBEAT_S)
+    async with aclosing(followed) as items:
         async for item in items:
             if item is not None:
                 panel.add(*item)
             yield panel.as_dict()
-
-
-async def _with_heartbeats(event_log: EventLog, cursor: int) -> AsyncGenerator[tuple[int, events.JobEvent] | None]:
-    """Follow an event log, with None whenever no event came for a while.
-
-    Gradio ends a handler whose page has gone only when it yields again, and until then the job would
-    count as followed and no other window would take it up.
-    """
-    async with aclosing(cast("AsyncGenerator[tuple[int, events.JobEvent]]", follow(event_log, cursor))) as items:
-        waiting: asyncio.Future[tuple[int, events.JobEvent]] | None = None
-        try:
-            while True:
-                waiting = waiting or asyncio.ensure_future(anext(items))
-                finished, _ = await asyncio.wait({waiting}, timeout=_HEARTBEAT_S)
-                if not finished:
-                    yield None
-                    continue
-                try:
-                    item = waiting.result()
-                except StopAsyncIteration:
-                    return
-                waiting = None
-                yield item
-        finally:
-            if waiting is not None and not waiting.done():
-                waiting.cancel()
-                await asyncio.wait({waiting})
 
 
 def _submit_or_find(studio: Studio, wanted: RunRequest, owner: str) -> str | None:
@@ -218,19 +205,8 @@ def _result_size(studio: Studio, task: Task, owner: str) -> dict[str, int]:
             size = hires_size((recipe.width, recipe.height), recipe.hires.scale)
         elif mask and recipe.init_image and (mask.area == "masked" or mask.keep_size):
             size = studio.upload_size(recipe.init_image.image.sha256, owner)
-    # The engine reports a picture that is missing.
+    # The engine reports a missing image.
     return {"width": size[0], "height": size[1]} if size else {}
-
-
-def _read_run_request(raw: str) -> RunRequest:
-    try:
-        # Python's own reader: `parse_draft` names half a surrogate pair in a draft.
-        wanted = RunRequest.model_validate(json.loads(raw))
-    except (ValueError, TypeError, RecursionError):
-        raise InvalidRecipe("The page sent something that is not a request.", "Reload the page.") from None
-    if max(len(wanted.stream), len(wanted.session), len(wanted.key or "")) > _MAX_NAME:
-        raise InvalidRecipe("The page sent a name that is too long.", "Reload the page.")
-    return wanted
 
 
 def page_owner(request: gr.Request) -> str:

@@ -1,4 +1,4 @@
-"""Gradio's theme, told to use our tokens; every color is written once, in page/tokens.css."""
+"""Gradio's theme on the page's own tokens; every color is written once, in page/tokens.css."""
 
 import gradio as gr
 
@@ -6,7 +6,7 @@ _CLEAR = "transparent"
 
 
 def darkroom_theme() -> gr.themes.Base:
-    """The plainest gradio theme with our custom properties in the places that can be seen."""
+    """The plainest gradio theme with the page's custom properties where they are visible."""
     theme = gr.themes.Base(font=("IBM Plex Sans", "system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
     return theme.set(
         body_background_fill="var(--page)",

@@ -1,1 +1,1 @@
-"""The routes under /api/v1, a file per thing that is asked about. Each parses, calls the Studio and serializes."""
+"""The routes under /api/v1, one file per resource. Each parses, calls the Studio and serializes."""

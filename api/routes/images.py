@@ -1,4 +1,4 @@
-"""Routes of finished pictures. A file leaves by the picture's id only, and only to its owner."""
+"""Routes of finished images. A file is served by the image's id only, and only to its owner."""
 
 from typing import Annotated, Any
 
@@ -37,7 +37,7 @@ def page(
     search: Annotated[str | None, Query(max_length=500)] = None,
 ) -> PicturePage:
     """The caller's pictures, newest first."""
-    # On the machine itself, a browser gets what lost its owner; a program may have come first by chance.
+    # At the machine itself, a browser adopts images that lost their owner; a program could come first by chance.
     if studio.has_lost_pictures and is_browser(request) and refusal_to_manage(request) is None:
         studio.adopt_lost_pictures(owner)
     found = studio.images(owner, limit=limit, before=before, search=search)
@@ -72,7 +72,7 @@ def record(studio: StudioHere, owner: Owner, image_id: ImageId) -> Picture:
 
 @router.get("/{image_id}/recipe")
 def recipe(studio: StudioHere, owner: Owner, image_id: ImageId) -> Recipe:
-    """How it was made; post it to /api/v1/jobs to make it again."""
+    """The recipe of an image; post it to /api/v1/jobs to generate it again."""
     found = studio.image(image_id, owner).recipe
     if found is None:
         raise NotFound("The picture was upscaled and has no recipe of its own.", "See its parent's.")

@@ -1,4 +1,4 @@
-"""Routes of jobs: submit, look, follow, cancel. The same calls as the page's."""
+"""Routes of jobs: submit, look up, follow, cancel. The page makes the same calls."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ _UPSCALE = body_schema("application/json", {"$ref": "#/components/schemas/Upscal
 _PREPROCESS = body_schema("application/json", {"$ref": "#/components/schemas/Preprocess"})
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events as they come; each `data` is JSON, each `id` a cursor.",
+        "description": "Events as they happen; each `data` is JSON, each `id` a cursor.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -29,7 +29,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 def submit(studio: StudioHere, owner: Owner, session: Session, key: Key, body: JsonBody) -> Accepted:
     """Ask for pictures. Only `prompt` is required; a picture's recipe is a valid body.
 
-    With an `Idempotency-Key` it may be sent again when its answer was lost: it begins one job.
+    With an `Idempotency-Key` the request may be sent again if its response was lost: it starts one job.
     """
     handle = studio.submit(parse_draft(body), owner, session=session, key=key)
     return Accepted(id=handle.id, position=handle.position)
@@ -44,7 +44,7 @@ def upscale(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) 
 
 @router.post("/preprocess", status_code=202, openapi_extra=_PREPROCESS)
 def preprocess(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
-    """Make a control map. It ends as an upload, whose sha256 is in `prepared` and in the event of that name."""
+    """Make a control map. It is kept as an upload, whose sha256 is in `prepared` and in the event of that name."""
     handle = studio.preprocess(parse_preprocess(body), owner, session=session)
     return Accepted(id=handle.id, position=handle.position)
 
@@ -59,8 +59,9 @@ def unfinished(studio: StudioHere, owner: Owner, session: Session) -> JobList:
 @router.get("/{job_id}")
 def look(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
     """State, progress, picture ids, error, notices."""
-    told = studio.event_log(job_id, owner).since().events
-    return job_status(studio.job(job_id, owner), tuple(event.message for event in told if isinstance(event, Notice)))
+    events_so_far = studio.event_log(job_id, owner).since().events
+    notices = tuple(event.message for event in events_so_far if isinstance(event, Notice))
+    return job_status(studio.job(job_id, owner), notices)
 
 
 @router.delete("/{job_id}")
@@ -79,7 +80,7 @@ def move_up(studio: StudioHere, owner: Owner, job_id: JobId) -> JobStatus:
 
 @router.post("/{job_id}/rerun", status_code=202)
 def rerun(studio: StudioHere, owner: Owner, session: Session, job_id: JobId) -> Accepted:
-    """Queue what it was once more, with the same seed: pictures, an upscale, a preprocessor's map."""
+    """Queue the same job again, with the same seed: images, an upscale, a preprocessor's map."""
     handle = studio.rerun(job_id, owner, session=session)
     return Accepted(id=handle.id, position=handle.position)
 
@@ -99,7 +100,7 @@ async def events(
     cursor: Annotated[int, Query(ge=0, le=2**53)] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    """Follow a job as Server-Sent Events; Last-Event-ID (or `?cursor=`) goes on after that event."""
+    """Follow a job as Server-Sent Events; Last-Event-ID (or `?cursor=`) resumes after that event."""
     event_log = await run_in_threadpool(studio.event_log, job_id, owner)
     if last_event_id and last_event_id.isascii() and last_event_id.isdigit():
         cursor = int(last_event_id[:16])

@@ -1,6 +1,6 @@
-"""Routes of the model manager: what to get, downloads, conversions, merges, deletion.
+"""Routes of the model manager: the catalog, downloads, conversions, merges, deletion.
 
-All but the list of offers are for the owner of the machine alone. What stays in memory is in `residency.py`.
+All but the catalog are for the owner of the machine alone. Models in memory are managed in `residency.py`.
 """
 
 import shutil
@@ -22,7 +22,7 @@ router = APIRouter(tags=["model manager"])
 
 
 class CatalogModelFacts(BaseModel):
-    """A model that is worth having.
+    """A model of the catalog.
 
     `download` is the body for POST /jobs/download, `queue_title` what the queue calls it; `runs`: its family runs here.
     """
@@ -62,7 +62,7 @@ class FileOfRepository(BaseModel):
 
 
 class RepositoryFacts(BaseModel):
-    """A repository of the hub: files that a model can be made of, and the folder form of diffusers, if it has one."""
+    """A repository of the hub: its model files, and the files of its diffusers folder layout, if it has one."""
 
     id: str
     license: str
@@ -81,7 +81,7 @@ BODIES = (Download, Convert, MergeDraft)
 
 @router.get("/catalog")
 def catalog_models(request: Request, studio: StudioHere) -> CatalogModelList:
-    """Openly available models that are worth having first, with license and size."""
+    """Recommended models that are openly available, with license and size."""
     refusal = refusal_to_manage(request)
     folder = studio.settings.models_dir
     models = []
@@ -121,7 +121,7 @@ def repository(
     name: Annotated[str, Path(pattern=r"^[\w.-]{1,96}$")],
     revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9][\w.-]{0,95}$")] = "main",
 ) -> RepositoryFacts:
-    """What a repository of huggingface.co has, before anything is downloaded."""
+    """The model files of a repository of huggingface.co, before anything is downloaded."""
     found = studio.model_tasks.repository(f"{owner}/{name}", revision)
     files = []
     for file in found.files:
@@ -147,19 +147,19 @@ def _accepted(handle: JobHandle) -> Accepted:
 
 @router.post("/jobs/download", status_code=202, dependencies=[Administrator], openapi_extra=_body(Download))
 def download(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
-    """Fetch a model into the models folder; goes on where an earlier try stopped."""
+    """Download a model into the models folder; resumes where an earlier try stopped."""
     return _accepted(studio.model_tasks.download(parse_request(Download, body), owner, session))
 
 
 @router.post("/jobs/convert", status_code=202, dependencies=[Administrator], openapi_extra=_body(Convert))
 def convert(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
-    """Write a pickle's tensors as safetensors, in a process that can do nothing else."""
+    """Convert a pickle to safetensors, in an isolated process."""
     return _accepted(studio.model_tasks.convert(parse_request(Convert, body), owner, session))
 
 
 @router.post("/jobs/merge", status_code=202, dependencies=[Administrator], openapi_extra=_body(MergeDraft))
 def merge(studio: StudioHere, owner: Owner, session: Session, body: JsonBody) -> Accepted:
-    """Make a checkpoint of others."""
+    """Merge checkpoints into a new one."""
     return _accepted(studio.model_tasks.merge(parse_request(MergeDraft, body), owner, session))
 
 

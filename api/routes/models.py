@@ -1,4 +1,4 @@
-"""Routes of what can be asked for: models, samplers, schedules."""
+"""Routes that list what a recipe may name: models, samplers, schedules, upscalers."""
 
 import gzip
 import hashlib
@@ -36,7 +36,7 @@ class ModelPages:
         if kept is None or kept[0] != generation:
             body = schemas.model_list(entry for entry in models if entry.ref.kind == kind).model_dump_json().encode()
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            # Here and not in the application's compression, which would hold up its one thread.
+            # Here and not in the application's compression, which would block the event loop.
             kept = self._kept[kind] = (generation, tag, body, gzip.compress(body, 1))
         return kept[1:]
 
@@ -60,7 +60,7 @@ def models(request: Request, kind: ModelKind = "checkpoint") -> Response:
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "A picture."}},
 )
 def preview(request: Request, studio: StudioHere, name: str, kind: ModelKind | None = None) -> Response:
-    """The picture beside a model. Names may be those of several kinds; without one it is the first's."""
+    """The image beside a model. A name may be of several kinds; without `kind` the first is taken."""
     entry = studio.model(name, kind)
     path = entry.preview_path
     if path is None:
@@ -75,13 +75,13 @@ def preview(request: Request, studio: StudioHere, name: str, kind: ModelKind | N
 
 @router.get("/models/{name:path}")
 def model(studio: StudioHere, name: str, kind: ModelKind | None = None) -> schemas.Model:
-    """One model, with its notes. Names may be those of several kinds; without one it is the first's."""
+    """One model, with its notes. A name may be of several kinds; without `kind` the first is taken."""
     return schemas.model_details(studio.model(name, kind))
 
 
 @router.get("/upscalers")
 def upscalers(studio: StudioHere) -> schemas.UpscalerList:
-    """What upscales: for hires passes all of them, for finished pictures those that are not latent."""
+    """All upscalers; those that are latent work in hires passes only."""
     return schemas.upscaler_list(entry for entry in studio.models() if entry.ref.kind == "upscaler")
 
 

@@ -1,4 +1,4 @@
-"""Route of the preprocessors: what there is, which options each has, and how the others are installed."""
+"""Route of the preprocessors: their options, and how to install those that are missing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ router = APIRouter(tags=["models"])
 
 
 class OptionFacts(BaseModel):
-    """A threshold and the range that makes sense."""
+    """A threshold and its useful range."""
 
     label: str
     default: float
@@ -40,9 +40,9 @@ class FileFacts(BaseModel):
 
 
 class PreprocessorFacts(BaseModel):
-    """A preprocessor; `hint` says what to put where when it is not installed.
+    """A preprocessor; `hint` says how to install it if it is not.
 
-    downloads: for who may, the bodies for POST /jobs/download that install it.
+    downloads: the bodies for POST /jobs/download that install it, for callers who may download.
     """
 
     id: str
@@ -67,7 +67,7 @@ class PreprocessorList(BaseModel):
 
 @router.get("/preprocessors")
 def preprocessors(request: Request, studio: StudioHere) -> PreprocessorList:
-    """All preprocessors, those that are not installed too."""
+    """All preprocessors, installed or not."""
     folders = annotator_folders(studio.settings.model_dirs)
     may_download = refusal_to_manage(request) is None
     listed = []

@@ -1,6 +1,6 @@
-"""Routes of what stays in the engine's memory: evict, pin, prefetch.
+"""Routes of the models in the engine's memory: evict, pin, prefetch.
 
-Evicting and pinning are for the owner of the machine; whoever chose a model may wish to have it soon.
+Evicting and pinning are for the owner of the machine; anyone who chose a model may prefetch it.
 """
 
 from fastapi import APIRouter
@@ -33,7 +33,7 @@ _PINNING = body_schema("application/json", {"$ref": "#/components/schemas/Pinnin
 
 @router.post("/models/prefetch", status_code=202, openapi_extra=_OF_MODEL)
 def prefetch(studio: StudioHere, body: JsonBody) -> EngineStatus:
-    """Read a model into memory beside the work: it will be asked for soon."""
+    """Read a model into memory while jobs run, because it will be needed soon."""
     wanted = parse_request(OfModel, body)
     studio.prefetch(wanted.name, wanted.kind)
     return studio.engine()
@@ -41,7 +41,7 @@ def prefetch(studio: StudioHere, body: JsonBody) -> EngineStatus:
 
 @router.post("/models/evict", status_code=202, dependencies=[Administrator], openapi_extra=_OF_MODEL)
 def evict(studio: StudioHere, body: JsonBody) -> EngineStatus:
-    """Let go of a model's memory; one that a job works with stays until the job has ended."""
+    """Free a model's memory; one that a job uses stays until the job has ended."""
     wanted = parse_request(OfModel, body)
     studio.evict(wanted.name, wanted.kind)
     return studio.engine()
@@ -49,7 +49,7 @@ def evict(studio: StudioHere, body: JsonBody) -> EngineStatus:
 
 @router.post("/models/pin", status_code=202, dependencies=[Administrator], openapi_extra=_PINNING)
 def pin(studio: StudioHere, body: JsonBody) -> EngineStatus:
-    """Keep a model in memory, or no longer."""
+    """Pin a model in memory, or unpin it."""
     wanted = parse_request(Pinning, body)
     studio.pin(wanted.name, wanted.kind, is_pinned=wanted.pinned)
     return studio.engine()

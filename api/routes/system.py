@@ -21,7 +21,7 @@ _POLICY = (
 
 @router.get("/health")
 def health(request: Request, studio: StudioHere) -> Health:
-    """That the program answers."""
+    """Check that the program responds."""
     return Health(status="ok", name="Darkroom", version=request.app.version, engine=studio.engine())
 
 
@@ -42,7 +42,7 @@ def queue(studio: StudioHere, owner: Owner) -> Queue:
 
 @router.get("/docs", include_in_schema=False)
 def docs() -> Response:
-    """The API in words; loads nothing from outside."""
+    """The documentation of the API; loads nothing from other hosts."""
     return _static("docs.html")
 
 

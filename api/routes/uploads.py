@@ -1,4 +1,4 @@
-"""Routes that take a picture as their body: to work from, or to read how it was made."""
+"""Routes that take an image as their body: to use it in recipes, or to read its generation parameters."""
 
 from typing import Annotated, Any
 
@@ -17,9 +17,9 @@ _PICTURE = body_schema("image/*", {"type": "string", "format": "binary"})
 
 @router.post("/uploads", openapi_extra=_PICTURE)
 def add(studio: StudioHere, owner: Owner, body: ImageBody) -> StoredUpload:
-    """Bring a picture (PNG, JPEG, WebP, AVIF); recipes name it by its sha256.
+    """Upload an image (PNG, JPEG, WebP, AVIF); recipes name it by its sha256.
 
-    `notices`: what was done to it that can be seen.
+    `notices`: visible changes that were made to it.
     """
     return studio.add_upload(body, owner)
 
@@ -28,12 +28,12 @@ def add(studio: StudioHere, owner: Owner, body: ImageBody) -> StoredUpload:
 def kept(
     request: Request, studio: StudioHere, owner: Owner, sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 ) -> Response:
-    """A brought picture as it is kept; only for those who brought it."""
+    """An uploaded image as it is stored; only for those who uploaded it."""
     return send_picture(request, studio.upload_file(sha256, owner), studio.settings.uploads_dir, sha256)
 
 
 @router.post("/recipes/read", openapi_extra=_PICTURE)
 def read(studio: StudioHere, owner: Owner, body: ImageBody) -> Found:
-    """What a picture says of how it was made, by Darkroom, A1111 or another program. Nothing is kept."""
+    """Read the generation parameters that Darkroom, A1111 or another program wrote into an image. Nothing is stored."""
     found = studio.read_recipe(body, owner)
     return Found(draft=draft_fields(found.draft), infotext=found.infotext, unknown=found.unknown, notices=found.notices)

@@ -1,1 +1,1 @@
-"""What stands between the network and the routes: middleware, trusted hosts, identity, auth, limits, proxies."""
+"""The security between the network and the routes: middleware, trusted hosts, identity, auth, limits, proxies."""

@@ -1,6 +1,6 @@
-"""The password of --lan: a page of its own, a session cookie, and tries that are slowed per address.
+"""The password of --lan: a page of its own, a session cookie, and a limit on tries per address.
 
-No address can lock out another one. Programs may send HTTP Basic; the user name decides who owns their jobs.
+No address can lock out another. Programs may send HTTP Basic; the user name decides who owns their jobs.
 """
 
 import base64

@@ -1,8 +1,8 @@
-"""The server's connections: each has deadlines on the whole, and together they leave files free to save pictures.
+"""Limits the server's connections in time and number, so that enough file handles stay free to save images.
 
 uvicorn waits forever for a head, a body or a reader; here a head has a deadline, bodies and readers a minimum rate. At
-the connection limit, a new connection replaces one that only waits or whose reader is late, from the address that has
-the most. What a request does once it has arrived is not judged here, so event streams may last.
+the connection limit, a new connection replaces an idle one, or one whose reader is late, from the address that has the
+most. Once a request has arrived it has no deadline, so event streams may last.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 logger = logging.getLogger(__name__)
 KEPT_FILES = 256  # for pictures, the database, models, pipes of workers
 _PULSE_S = 1.0
-_ACCEPTED_AT_ONCE = 100  # asyncio takes in as many as its backlog before one of them is counted
+_ACCEPTED_AT_ONCE = 100  # asyncio accepts as many as its backlog before the first is counted
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the other end is waited for.
+    """How long to wait for the other end.
 
     Attributes:
         head_s: For the whole of a request's head, from the connection or its first byte on.
@@ -36,7 +36,7 @@ class Patience:
         late_s: How far behind its least rate a body or a reader may fall.
         stuck_s: How far behind a reader that may make room for others.
         body_rate, answer_rate: Least rates, bytes/s.
-        look_s: How often that is looked at.
+        look_s: How often connections are checked.
     """
 
     head_s: float = 20.0
@@ -62,7 +62,7 @@ class Connections:
         self._is_looking = False
 
     def add(self, new: "_Connection") -> bool:
-        """Take a connection in; False when there is room for none, and none that could go."""
+        """Accept a connection; False if there are too many, and none that could be closed for it."""
         if len(self._open) >= self.most and not self._make_room():
             return False
         self._open.add(new)
@@ -84,10 +84,10 @@ class Connections:
             each for each in self._open if each.reader_late_s > self.patience.stuck_s
         ]
         if not waiting:
-            logger.warning("There are %d connections, and none that is waited for: new ones are refused.", self.most)
+            logger.warning("There are %d connections and none is idle: new ones are refused.", self.most)
             return False
         worst = max(waiting, key=lambda each: (shares[each.address], each.waited_s))
-        logger.warning("There are %d connections: one of %s that is waited for makes room.", self.most, worst.address)
+        logger.warning("There are %d connections: an idle one of %s is closed for a new one.", self.most, worst.address)
         self._open.discard(worst)
         worst.transport.abort()
         return True
@@ -101,7 +101,7 @@ class Connections:
 
 
 class _Connection(H11Protocol):
-    """uvicorn's connection, looked at from time to time."""
+    """uvicorn's connection, checked from time to time."""
 
     def __init__(self, among: Connections, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
@@ -149,14 +149,14 @@ class _Connection(H11Protocol):
 
     @property
     def only_waits(self) -> bool:
-        """Whether nothing would be lost by its end but what has not yet wholly arrived."""
+        """Whether closing it would lose nothing but a request that has not fully arrived."""
         return (
             self._is_between or self.conn.their_state is h11.SEND_BODY
         ) and not self.transport.get_write_buffer_size()
 
     @property
     def waited_s(self) -> float:
-        """How long it has been waited for."""
+        """For how long it has kept the server waiting."""
         return (
             self._body_late_s
             + self.reader_late_s
@@ -164,7 +164,7 @@ class _Connection(H11Protocol):
         )
 
     def look(self) -> None:
-        """Give the connection up when its other end is too late."""
+        """Close the connection if its other end is too late."""
         if self._is_given_up:
             self.transport.abort()
             return
@@ -192,14 +192,14 @@ class _Connection(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server with a calmer pulse: it looked ten times a second whether it should end."""
+    """uvicorn's server without its polling: it checked ten times a second whether it should exit."""
 
     _loop: asyncio.AbstractEventLoop | None = None
     _shall_end = False
 
     @property
     def should_exit(self) -> bool:
-        """Whether it is to end; said from any thread or signal, it is heard at once."""
+        """Whether to exit; may be set from any thread or signal handler and takes effect at once."""
         return self._shall_end
 
     @should_exit.setter
@@ -211,7 +211,7 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        while not await self.on_tick(0):  # it also sets the Date that answers carry
+        while not await self.on_tick(0):  # which also sets the Date header of responses
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PULSE_S):
                     await self._woken.wait()
@@ -228,7 +228,7 @@ def http_server(
     """A server for an application, bounded in connections and time.
 
     Args:
-        choices: Further ones of uvicorn's.
+        choices: Further options of uvicorn.
     """
     patience = patience or Patience()
     protocol: Any = functools.partial(_Connection, Connections(most_connections, patience))
@@ -253,19 +253,19 @@ def raise_file_limit() -> int:
     """Let this process open as many files as it may; returns how many that are."""
     try:
         import resource
-    except ImportError:  # Windows counts no sockets among the files
+    except ImportError:  # Windows doesn't count sockets as files
         return 8192
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):  # macOS names a hard limit that it doesn't give
+        except (OSError, ValueError):  # macOS reports a hard limit that it doesn't grant
             return soft
         return wanted
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def most_connections(file_limit: int) -> int:
-    """How many connections leave enough files for everything else: each may have a picture open beside its socket."""
+    """The most connections that leave enough file handles: each may have an image open beside its socket."""
     return max(32, min(1000, (file_limit - KEPT_FILES) // 2))

@@ -1,7 +1,7 @@
-"""The routes of gradio that a client may use: those of our page, and no other.
+"""The routes of gradio that a client may use: only those that the page needs.
 
 Gradio has uploads, downloads, a proxy, direct calls, recordings, monitoring and an editor; all of them
-answer here as if they did not exist. Allowed requests are checked before gradio sees them. Our own routes
+respond here as if they did not exist. Allowed requests are checked before gradio sees them. Darkroom's own routes
 (`/api/v1`, `/page`, `/login`) are not checked here.
 """
 
@@ -43,23 +43,23 @@ class GradioRoutes:
         self._sessions: OrderedDict[str, str] = OrderedDict()
 
     @staticmethod
-    def is_ours(path: str) -> bool:
-        """Whether a path is one of our own routes."""
+    def is_own(path: str) -> bool:
+        """Whether a path is one of Darkroom's own routes."""
         return path.startswith(OWN_PREFIXES)
 
     @staticmethod
     def is_stream(path: str) -> bool:
-        """Whether a path is one of gradio's endless answers, which stand for an open page."""
+        """Whether a path is one of gradio's event streams, which stay open as long as a page."""
         return path == _MESSAGES or path.startswith(_HEARTBEAT)
 
     @staticmethod
     def takes_body(method: str, path: str) -> bool:
         """Whether the body has to be checked as well."""
-        return method == "POST" and not GradioRoutes.is_ours(path)
+        return method == "POST" and not GradioRoutes.is_own(path)
 
     @staticmethod
     def check_path(method: str, path: str) -> None:
-        """Refuse routes that our page does not use.
+        """Refuse routes that the page does not use.
 
         Raises:
             NotAllowed: it would read, fetch or keep a file.

@@ -1,7 +1,7 @@
-"""Who a browser is: a random owner in a cookie that only this data folder can have signed.
+"""Identifies a browser: a random owner in a cookie that is signed with a secret of the data folder.
 
 The secret is one file of the data folder (`studio/storage/secret_file.py`). The cookie's name carries a mark of the
-secret, so that two Darkrooms on one host (cookies know no ports) do not take each other's owners away.
+secret, so that two Darkrooms on one host (cookies ignore ports) do not overwrite each other's owners.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ class Signer:
         return f"{text}.{self._signature(text)}"
 
     def check(self, signed: str) -> str | None:
-        """The text when its signature is ours, else None."""
+        """The text if its signature is valid, else None."""
         text, _, signature = signed.rpartition(".")
         given = signature.encode("utf-8", "replace")
         return text if text and hmac.compare_digest(given, self._signature(text).encode()) else None
@@ -40,7 +40,7 @@ class Signer:
 
 
 class CookieStyle:
-    """How our cookies travel: on a Space the page lives in a frame of another site, over TLS."""
+    """The attributes of cookies: on a Space the page is in a frame of another site, over TLS."""
 
     def __init__(self, *, in_frame: bool) -> None:
         self._rules = "SameSite=None; Secure; Partitioned" if in_frame else "SameSite=Lax"
@@ -65,7 +65,7 @@ class Owners:
         self.cookie = f"darkroom_owner_{mark_of(secret)}"
 
     def new(self) -> str:
-        """An owner nobody has had: 32 hexadecimal digits."""
+        """A new owner: 32 random hexadecimal digits."""
         return secrets.token_hex(16)
 
     def of_program(self, name: str) -> str:

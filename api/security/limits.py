@@ -1,7 +1,7 @@
-"""How large a request may be, counted as it arrives and not only as it is announced.
+"""Limits the size of request bodies, by the bytes that arrive and not only by Content-Length; and open streams.
 
-A sender that is refused is heard out for a while, since many programs read no answer before they have
-sent everything.
+The body of a refused request is still read for a while, since many clients read no response before they have sent
+everything.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from contract.errors import QueueFull, TooLarge
 PICTURE_BYTES = 40_000_000
 JSON_BYTES = 1_000_000
 FORM_BYTES = 10_000
-HEARD_OUT_BYTES = 200_000_000
-HEARD_OUT_S = 20.0
+DRAINED_BYTES = 200_000_000
+DRAIN_S = 20.0
 _PICTURES = ("/api/v1/uploads", "/api/v1/recipes/read")
 
 
@@ -28,14 +28,14 @@ MOST_STREAMS = 200  # of one owner: a window has two, a program that follows all
 
 
 class Streams:
-    """Counts the endless answers of each owner: nothing else ends them."""
+    """Counts the open event streams of each owner: nothing else limits them."""
 
     def __init__(self, most: int = MOST_STREAMS) -> None:
         self._most = most
         self._open: Counter[str] = Counter()
 
     def check(self, owner: str) -> None:
-        """Refuse one more. Raises QueueFull: there are as many as may be."""
+        """Refuse a stream above the limit. Raises QueueFull."""
         if self._open[owner] >= self._most:
             raise QueueFull(
                 f"{self._most} streams of events are open already.",
@@ -45,7 +45,7 @@ class Streams:
 
     @contextmanager
     def counted(self, owner: str) -> Iterator[None]:
-        """One is open as long as this is."""
+        """Count a stream as open for as long as the `with` lasts."""
         self._open[owner] += 1
         try:
             yield
@@ -63,9 +63,9 @@ def body_limit(method: str, path: str) -> int:
 
 
 class Body:
-    """The body of one request, and the way back to its sender.
+    """The body of one request, and the response to it.
 
-    When more arrives than `limit`, the application is interrupted and its answer replaced by 413.
+    When more than `limit` arrives, the application is interrupted and its response replaced by 413.
     """
 
     def __init__(self, receive: Receive, send: Callable[[Message], Awaitable[None]], limit: int) -> None:
@@ -130,29 +130,29 @@ class Body:
         return self._read
 
     async def send(self, message: Message) -> None:
-        """Pass an answer on, unless the request turned out too large before it began."""
+        """Send a response on, unless the request proved too large before it began."""
         if self._is_too_large and not self._answered:
             return
         self._answered = True
         await self._send(message)
 
     async def finish(self, scope: Scope) -> None:
-        """Say 413 in place of the answer that was held back."""
+        """Send 413 in place of the response that was held back."""
         if self._is_too_large and not self._answered:
             await self.drain()
             self._answered = True
             await error_response(self._too_large())(scope, self._receive, self._send)
 
     async def drain(self) -> None:
-        """Read on and forget, within limits."""
-        heard = 0
+        """Read and discard the rest, within limits."""
+        drained = 0
         try:
-            async with asyncio.timeout(HEARD_OUT_S):
-                while not self._ended and heard < HEARD_OUT_BYTES:
+            async with asyncio.timeout(DRAIN_S):
+                while not self._ended and drained < DRAINED_BYTES:
                     message = await self._receive()
                     if message["type"] != "http.request":
                         return
-                    heard += len(message.get("body", b""))
+                    drained += len(message.get("body", b""))
                     self._ended = not message.get("more_body", False)
         except TimeoutError:
             return

@@ -1,8 +1,8 @@
 """The security middleware in front of everything that is served: gradio, the API, static files.
 
 In this order: no websockets · Host · path spelling · Origin and Sec-Fetch-Site · which of gradio's routes ·
-password (--lan) · body size · owner. A request that passes gets its owner in scope["state"]["owner"]; every answer
-gets the security headers. A browser's word (Origin, Sec-Fetch-*) is trusted only to refuse.
+password (--lan) · body size · owner. A request that passes gets its owner in scope["state"]["owner"]; every response
+gets the security headers. Headers that a browser sends (Origin, Sec-Fetch-*) are trusted only to refuse.
 """
 
 import re
@@ -48,7 +48,7 @@ class Framing:
     ancestors: str = "'self'"
 
     def page_policy(self, nonce: str) -> str:
-        """The policy of gradio's page: its code is compiled from text, its styles are inline, and all is our own."""
+        """The policy of gradio's page: its code is compiled from text, its styles are inline; all is served here."""
         return (
             "default-src 'self'; "
             f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; "
@@ -99,12 +99,10 @@ class SecurityMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
+            return
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         request = Request(scope)
         cookies: list[str] = []
         answer = _with_headers(send, self._framing, cookies, scope)
@@ -140,35 +138,31 @@ class SecurityMiddleware:
 
     def _check_sender(self, request: Request) -> None:
         """Check the request line and the headers."""
-        scope, path = request.scope, request.scope["path"]
+        scope, headers, path = request.scope, request.headers, request.scope["path"]
         if request.method not in METHODS:
             raise error_of_status(405, request.method)
-        host = request.headers.get("host", "")
+        host = headers.get("host", "")
         if not self._hosts.allows(host, scope.get("server")):
             shown = host.encode("utf-8", "replace").decode()[:60]
             raise Misdirected(f"This Darkroom is not “{shown}”.", "Use the address that was shown when it started.")
         if _BAD_SEGMENT.search(path) and not re.search(r"(?i)/(file|proxy)=", path):
             raise error_of_status(404, request.method)
-        self._check_origin(request, host)
-        if not (GradioRoutes.is_ours(path) or (self._auth and path == "/login")):
-            GradioRoutes.check_path(request.method, path)
-
-    def _check_origin(self, request: Request, host: str) -> None:
-        headers = request.headers
+        other_site = NotAllowed("Another site's page may not use this Darkroom.", "Open Darkroom itself.")
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-            raise NotAllowed("Another site's page may not use this Darkroom.", "Open Darkroom itself.")
-        if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
-            return
+            raise other_site
+        # A link on another site may lead to a page here.
         shown_in = ("document",) if self._framing.ancestors == "'self'" else ("document", "iframe")
         is_visit = (
             request.method in ("GET", "HEAD")
             and headers.get("sec-fetch-mode") == "navigate"
             and headers.get("sec-fetch-dest") in shown_in
-            and request.scope["path"] in PAGES
+            and path in PAGES
         )
-        if not is_visit:
-            raise NotAllowed("Another site's page may not use this Darkroom.", "Open Darkroom itself.")
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not is_visit:
+            raise other_site
+        if not (GradioRoutes.is_own(path) or (self._auth and path == "/login")):
+            GradioRoutes.check_path(request.method, path)
 
     async def _is_signed_in(self, auth: PasswordAuth, request: Request, body: Body) -> bool:
         """Whether the request may go on; if not, it has been answered.

@@ -1,8 +1,8 @@
 """Behind a reverse proxy: takes client, scheme and host from its headers, and removes the root path.
 
 A proxy may strip the root path or not: both work, and so does this machine's own address. Only the headers of a
-trusted proxy count (loopback, if no other is named), and only hosts from the settings. Headers that gradio would
-believe of anybody are removed.
+trusted proxy count (loopback, if no other is set), and only hosts from the settings. Headers that gradio would trust
+from any sender are removed.
 """
 
 import ipaddress
@@ -23,8 +23,8 @@ _BELIEVED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix", b
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def is_public(scope: Scope) -> bool:
-    """Whether a request came by a public name, or from a proxy that said so: then its sender is not at this machine."""
+def came_by_public_name(scope: Scope) -> bool:
+    """Whether a request came by a public host name, also through a proxy: then its sender is not at this machine."""
     return bool(scope.get("state", {}).get("is_public"))
 
 

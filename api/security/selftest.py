@@ -1,8 +1,8 @@
 """Proves at every start that the mounted page reads no file it did not receive and fetches no address.
 
-Gradio 6.31 skips that check in mounted applications unless it is told that it was launched, and has no
-switch against fetching. A version that changes either must not be served, so this asks the page itself.
-Knows gradio only as objects that are handed in.
+Gradio 6.31 skips that check in mounted applications unless a flag says that it was launched, and can't be kept from
+fetching. A version that changes either must not be served, so this tries it on the page itself. Knows gradio only as
+objects that are passed in.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 
 from contract.errors import StudioError
 
-# Carrier-grade NAT: not private by gradio's rules, and nobody's address on the open network.
+# Carrier-grade NAT: not private by gradio's rules, and not routed on the internet.
 FAR_ADDRESS = "http://100.64.0.1:9/"
 PATIENCE_S = 5.0
 Fetch = Callable[[str], Awaitable[object]]

@@ -1,7 +1,7 @@
 """The hosts that a request may name: the defense against a foreign name that points at this machine.
 
-An address that the connection itself arrived at is always good: rebinding needs a name. So is the port it
-arrived at, which is the only one known when --port is 0.
+The address that a connection arrived at is always allowed: rebinding needs a name. So is its port, the only one known
+when --port is 0.
 """
 
 import ipaddress
@@ -62,7 +62,7 @@ def is_public_name(host: str, names: Sequence[str]) -> bool:
 
 
 def own_names() -> frozenset[str]:
-    """This machine's names and addresses, as they stand in a URL."""
+    """This machine's names and addresses, as written in a URL."""
     name = socket.gethostname().lower().rstrip(".")
     names = {name, name if name.endswith(".local") else f"{name.partition('.')[0]}.local"}
     try:
@@ -101,5 +101,5 @@ def outgoing_address() -> frozenset[str]:
 
 
 def in_url(address: str) -> str:
-    """An address as it stands in a URL."""
+    """An address as written in a URL."""
     return f"[{address}]" if ":" in address and not address.startswith("[") else address

@@ -1,6 +1,7 @@
-"""Runs the downloads of the queue: list, room, files, place. One at a time, in the dispatcher's own thread.
+"""Runs the downloads of the queue: lists the files, checks the free space, fetches, moves them to their places.
 
-A download that is cancelled or cut leaves what has come as .part, so that the same one goes on from there.
+One at a time, in the dispatcher's own thread. A download that is cancelled or interrupted leaves its .part files, so
+that the next try resumes there.
 """
 
 import shutil
@@ -11,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from catalog.catalog_models import pinned_sha256
-from contract.errors import JobError, StorageFull, StudioError
+from contract.errors import StorageFull, StudioError
 from contract.model_tasks import Download
 from contract.work import WorkCancelled, WorkDone, WorkerEvent, WorkFailed, WorkItem, WorkLoading, WorkNotice
 from studio.downloads.destinations import Plan, plan, put_where
 from studio.downloads.fetch import Fetcher, is_whole
-from studio.downloads.hub import HubFile, chosen_files, read_repository
+from studio.downloads.hub import chosen_files, read_repository
 from studio.downloads.wire import Broken, Hub, Offline, Wire
 
 _FLOOR_BYTES = 1_000_000_000  # stays free whatever is downloaded
@@ -29,7 +30,7 @@ class NetworkWorker:
 
     Args:
         models: The folder below which files go.
-        on_change: Called when a model has come.
+        on_change: Called when a model was added.
         wait_unit_s: A second, in tests less.
     """
 
@@ -44,7 +45,7 @@ class NetworkWorker:
         self._is_ending = False
 
     def cancel(self, job_id: str) -> None:
-        """End the running download, if it is this one; at once."""
+        """End the running download at once, if it is this one."""
         with self._lock:
             if self._running != job_id:
                 return
@@ -65,7 +66,7 @@ class NetworkWorker:
                 self._running = work_item.job_id
                 if not self._is_ending:
                     self._stopped.clear()
-                    self._wire.mend()
+                    self._wire.reopen()
             began, task = time.monotonic(), work_item.task
             assert isinstance(task, Download)
             try:
@@ -97,7 +98,7 @@ class NetworkWorker:
         repository = read_repository(self._wire, task.source, task.revision)
         files = chosen_files(repository, task.files)
         todo = plan(task, files, self._models)
-        missing = _missing(todo, lambda file, path: is_whole(file, path, self._stopped))
+        missing = todo.missing(lambda file, path: is_whole(file, path, self._stopped))
         if not missing:
             yield WorkNotice(job_id, "already_here", f"{task.label} is here already.")
             return
@@ -121,40 +122,11 @@ class NetworkWorker:
         self._on_change()
 
 
-def _missing(todo: Plan, is_whole: Callable[[HubFile, Path], bool]) -> Mapping[Path, int]:
-    """Final places that have to be filled, with their sizes.
-
-    Raises:
-        JobError: something else has the name.
-    """
-    if todo.home is not None:
-        if not todo.home.exists():
-            return {place: file.size_bytes for file, place in todo.places}
-        if all(is_whole(file, place) for file, place in todo.places):
-            return {}
-        raise _taken(todo.home)
-    missing = {}
-    for file, place in todo.places:
-        if place.exists() and not is_whole(file, place):
-            raise _taken(place)
-        if not place.exists():
-            missing[place] = file.size_bytes
-    return missing
-
-
-def _taken(place: Path) -> JobError:
-    return JobError(
-        f"{place.parent.name}/{place.name} is there already and is something else.",
-        "Give the download another name, or delete that one first.",
-        code="name_taken",
-    )
-
-
 def _check_room(todo: Plan, missing: Mapping[Path, int]) -> None:
-    """There must be room before anything is fetched.
+    """Check the free space before anything is fetched.
 
     Raises:
-        StorageFull: says how much is needed and free.
+        StorageFull: names how much is needed and how much is free.
     """
     there = 0
     for place in missing:
@@ -179,7 +151,7 @@ def _gigabytes(count: int) -> str:
 
 
 class _Meter:
-    """Bytes of all files of a download, how fast they come, and how long the rest takes."""
+    """Counts the bytes of all files of a download; measures the rate and estimates the remaining time."""
 
     def __init__(self, job_id: str, label: str, total: int) -> None:
         self._job_id, self._label, self._total = job_id, label, total
@@ -192,7 +164,7 @@ class _Meter:
         self._before += size_bytes
 
     def say(self, have: int) -> Iterator[WorkLoading]:
-        """What to say of so many bytes of this file; nothing if something was just said."""
+        """Report so many bytes of this file; nothing within 0.2 s of the last report."""
         now = time.monotonic()
         if now - self._said_at < _SAY_EVERY_S:
             return

@@ -1,7 +1,7 @@
-"""Downloads one file of the hub: resumes where an earlier try stopped, and keeps nothing with a wrong checksum.
+"""Downloads one file of the hub: resumes where an earlier try stopped, keeps nothing with a wrong checksum.
 
-What has come so far lies beside the place as `<name>.part`; the file appears under its name when all of it is
-there and its checksum is right, in one step. Generators, so that the caller can say how far it is between two reads.
+The received bytes are in `<name>.part` beside the target; the file is renamed when it is complete and its checksum is
+right. Generators, so that the caller can report progress between two reads.
 """
 
 import errno
@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from studio.downloads.wire import Broken, Late, Wire
 
 logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
-_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # before further tries; what came in between begins them anew
+_WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # before further tries; progress in between resets them
 _LONGEST_BUSY_S = 120.0
 
 
@@ -31,12 +32,12 @@ class _Digest(Protocol):
 
 
 class Fetcher:
-    """Brings files of one repository.
+    """Downloads files of one repository.
 
     Args:
-        stopped: Set when nobody wants it any more; waits end at once.
+        stopped: Set to cancel; waits end at once.
         wait_unit_s: A second, in tests less.
-        least_rate: Bytes/s that must come over each `slow_s` seconds; else the connection is made anew.
+        least_rate: Bytes/s that must arrive over each `slow_s` seconds; else it reconnects.
     """
 
     def __init__(
@@ -56,13 +57,13 @@ class Fetcher:
         self._least_rate, self._slow_s = least_rate, slow_s
 
     def fetch(self, file: HubFile, place: Path, pinned: str = "") -> Iterator[int]:
-        """Bring a file to its place; yields how many of its bytes are there.
+        """Download a file to its place; yields how many of its bytes have arrived.
 
         Args:
             pinned: sha256 that it must have whatever the hub says; empty where none is known.
         Raises:
-            JobError: Offline, Busy, a wrong checksum, or the line broke too often.
-            StorageFull: no space; what has come is kept.
+            JobError: Offline, Busy, a wrong checksum, or the connection broke too often.
+            StorageFull: no space; the received part is kept.
         """
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(place.name + ".part")
@@ -72,19 +73,28 @@ class Fetcher:
             if _is_right(file, pinned, digest):
                 break
             part.unlink()
-            if is_last or not resumed:  # what lay there may have been of another version: once more from the start
+            if is_last or not resumed:  # the part may be of another version: once more from the start
                 raise JobError(
-                    f"“{place.name}” came damaged: its checksum is not the one it should have.",
-                    "It was thrown away. Try again.",
+                    f"“{place.name}” arrived damaged: its checksum is wrong.",
+                    "It was deleted. Try again.",
                     code="checksum",
                 )
-            logger.warning("%s: what lay there was of another version; it is fetched anew", place.name)
+            logger.warning("%s: the partial file was of another version; downloading it again", place.name)
         os.replace(part, place)
 
     def _complete(self, file: HubFile, part: Path) -> Generator[int, None, _Digest]:
         """Fill the part up to its size; the generator returns its digest."""
         digest = _new_digest(file)
-        have = yield from self._read_again(file, part, digest)
+        have = 0
+        if part.exists() and part.stat().st_size > file.size_bytes:
+            part.unlink()
+        if part.exists():  # read what an earlier try left
+            with part.open("rb") as known:
+                while chunk := known.read(_CHUNK):
+                    self._check_stopped()
+                    digest.update(chunk)
+                    have += len(chunk)
+                    yield have
         tries = 0
         while have < file.size_bytes or not part.exists():
             before = have
@@ -103,33 +113,17 @@ class Fetcher:
         if tries > len(_WAITS_S):
             raise JobError(
                 f"The connection to {self._wire.hub.host} broke {tries} times in a row.",
-                "What has come is kept: download it again to go on.",
+                "The received part is kept: download it again to resume.",
                 code="download_failed",
             )
         logger.info("%s: %s; try %d", file.path, problem, tries + 1)
         if self._stopped.wait(wait_s * self._wait_unit_s):
             raise Broken("cut")
 
-    def _read_again(self, file: HubFile, part: Path, digest: _Digest) -> Generator[int, None, int]:
-        """What an earlier try brought; the generator returns how much that is."""
-        if not part.exists():
-            return 0
-        if part.stat().st_size > file.size_bytes:
-            part.unlink()
-            return 0
-        have = 0
-        with part.open("rb") as known:
-            while chunk := known.read(_CHUNK):
-                self._check_stopped()
-                digest.update(chunk)
-                have += len(chunk)
-                yield have
-        return have
-
     def _transfer(
         self, file: HubFile, part: Path, have: int, digest: _Digest
     ) -> Generator[int, None, tuple[int, _Digest]]:
-        """One answer, as far as it goes; the generator returns how much is there and the digest of it."""
+        """Read one response, as far as it goes; the generator returns the size and the digest of the part."""
         path = f"/{quote(self._repository.id)}/resolve/{quote(self._repository.commit)}/{quote(file.path)}"
         headers = {"Range": f"bytes={have}-"} if have else {}
         with self._wire.ask(path, headers) as answer:
@@ -137,7 +131,7 @@ class Fetcher:
             goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             if have and not goes_on:
                 have, digest = 0, _new_digest(file)
-            with _explained(part), part.open("ab" if have else "wb") as out:
+            with _full_disk_named(part), part.open("ab" if have else "wb") as out:
                 began, since = time.monotonic(), 0
                 while chunk := answer.read1(_CHUNK):
                     self._check_stopped()
@@ -148,7 +142,7 @@ class Fetcher:
                         began, since = began + passed_s, 0
                     if have > file.size_bytes:
                         raise JobError(
-                            f"“{file.path}” is longer than {self._wire.hub.host} said.",
+                            f"“{file.path}” is larger than {self._wire.hub.host} announced.",
                             "Try again later.",
                             code="download_failed",
                         )
@@ -170,7 +164,7 @@ def is_whole(file: HubFile, path: Path, stopped: threading.Event) -> bool:
     """Whether a file is what the hub has, by its checksum: those of one architecture have one size.
 
     Raises:
-        Broken: nobody wants to know any more.
+        Broken: it was cancelled.
     """
     if not path.is_file() or path.stat().st_size != file.size_bytes:
         return False
@@ -183,29 +177,26 @@ def is_whole(file: HubFile, path: Path, stopped: threading.Event) -> bool:
     return _is_right(file, "", digest)
 
 
-class _explained:
-    """The file system's refusals in words."""
-
-    def __init__(self, part: Path) -> None:
-        self._part = part
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+@contextmanager
+def _full_disk_named(part: Path) -> Iterator[None]:
+    """Turn the error of a full disk into a StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull(
-                f"No space left for {self._part.stem}.", "Free some, then download it again: what has come is kept."
+                f"No space left for {part.stem}.", "Free some, then download it again: the received part is kept."
             ) from None
+        raise
 
 
 def _new_digest(file: HubFile) -> _Digest:
     if file.sha256 or not file.blob:
         return hashlib.sha256()
-    # git's own name of a small file: the sha1 of a word, its length and its bytes; it guards against damage only.
+    # git's blob id of a small file: the sha1 of a word, its length and its bytes; it guards against damage only.
     return hashlib.sha1(f"blob {file.size_bytes}\0".encode(), usedforsecurity=False)
 
 
 def _is_right(file: HubFile, pinned: str, digest: _Digest) -> bool:
-    said = file.sha256 or file.blob
-    return (not said or digest.hexdigest() == said) and (not pinned or digest.hexdigest() == pinned)
+    listed = file.sha256 or file.blob
+    return (not listed or digest.hexdigest() == listed) and (not pinned or digest.hexdigest() == pinned)

@@ -1,15 +1,16 @@
-"""What a repository of the hub holds: files with sizes and checksums, license, whether it is gated.
+"""Reads what a repository of the hub holds: files with sizes and checksums, license, whether it is gated.
 
 Reads the hub's own list (`/api/models/<id>?blobs=true`), never a file of the repository. Which of its files make
 the folder form of diffusers is decided here too; where they go is in `destinations.py`.
 """
 
-import json
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
 
 from contract.errors import HubUnavailable, InvalidRecipe, JobError, NotAllowed, NotFound
 from contract.model_tasks import is_plain_path
@@ -94,7 +95,7 @@ class Repository:
 
 
 def read_repository(wire: Wire, name: str, revision: str = "main", *, whole_s: float = LISTING_S) -> Repository:
-    """Ask for the list; all of it has to be there after `whole_s` seconds.
+    """Ask for the list; it has to arrive within `whole_s` seconds.
 
     Raises:
         NotFound: there is none, or it is private.
@@ -111,26 +112,41 @@ def read_repository(wire: Wire, name: str, revision: str = "main", *, whole_s: f
     except Broken:
         raise HubUnavailable(f"The connection to {wire.hub.host} broke.", "Try again.") from None
     try:
-        listing = json.loads(data)
-        files = []
-        for entry in listing["siblings"]:
-            path, large = str(entry["rfilename"]), entry.get("lfs") or {}
-            size = entry.get("size", large.get("size"))
-            if isinstance(size, int) and size >= 0 and is_plain_path(path):
-                sha256 = str(large.get("sha256", "")).lower()
-                blob = "" if large else str(entry.get("blobId", ""))
-                files.append(HubFile(path, size, sha256, blob))
-        card = listing.get("cardData") or {}
-        terms = card.get("license_name") or card.get("license") or ""
-        return Repository(name, str(listing["sha"]), str(terms)[:80], bool(listing.get("gated")), tuple(files))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise HubUnavailable(
-            f"{wire.hub.host} answered something that is no list of files.", "Try again later."
-        ) from None
+        listing = _Listing.model_validate_json(data)
+    except ValidationError:
+        raise HubUnavailable(f"{wire.hub.host} did not answer with a list of files.", "Try again later.") from None
+    files: list[HubFile] = []
+    for entry in listing.siblings:
+        large = entry.lfs or {}
+        size = large.get("size") if entry.size is None else entry.size
+        if isinstance(size, int) and size >= 0 and is_plain_path(entry.rfilename):
+            sha256 = str(large.get("sha256", "")).lower()
+            files.append(HubFile(entry.rfilename, size, sha256, "" if large else entry.blobId or ""))
+    card = listing.cardData or {}
+    terms = card.get("license_name") or card.get("license") or ""
+    return Repository(name, listing.sha, str(terms)[:80], bool(listing.gated), tuple(files))
+
+
+class _Sibling(BaseModel):
+    """A file in the hub's list, by the hub's names."""
+
+    rfilename: str
+    size: object = None
+    blobId: str | None = None
+    lfs: dict[str, object] | None = None
+
+
+class _Listing(BaseModel):
+    """The hub's description of a repository, as far as it is used."""
+
+    sha: str
+    siblings: tuple[_Sibling, ...]
+    cardData: dict[str, object] | None = None
+    gated: object = False
 
 
 def refuse_status(answer: HTTPResponse, wire: Wire, name: str) -> None:
-    """An answer other than 200, 206 becomes a sentence.
+    """Raise for a status other than 200 and 206.
 
     Raises:
         NotFound, Busy, Broken, JobError.
@@ -153,7 +169,9 @@ def refuse_status(answer: HTTPResponse, wire: Wire, name: str) -> None:
         wait = answer.headers.get("Retry-After", "")
         wait_s = min(3600.0, float(wait)) if wait.isdigit() else 60.0
         raise Busy(
-            f"{host} asks to come back in {wait_s:.0f} s: too many requests.", "Try again then.", retry_after_s=wait_s
+            f"{host} accepts no requests for {wait_s:.0f} s: there were too many.",
+            "Try again then.",
+            retry_after_s=wait_s,
         )
     if status >= 500:
         raise Broken(f"status {status}")
@@ -170,7 +188,7 @@ def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile
     if not wanted:
         if not repository.folder:
             raise InvalidRecipe(
-                f"“{repository.id}” has no {_INDEX}: it is no folder of diffusers.",
+                f"“{repository.id}” has no {_INDEX}, so it is not a diffusers model.",
                 "Choose one of its files.",
                 field="files",
             )
@@ -181,7 +199,7 @@ def chosen_files(repository: Repository, wanted: Sequence[str]) -> tuple[HubFile
             raise NotFound(f"“{repository.id}” has no file “{path[:120]}”.", "Choose one that it has.")
         if not path.lower().endswith((*SUFFIXES, *PICKLES)):
             raise InvalidRecipe(
-                f"“{path[:120]}” is no file of a model.",
+                f"“{path[:120]}” is not a model file.",
                 f"Choose one that ends in {', '.join(SUFFIXES)}.",
                 field="files",
             )

@@ -1,8 +1,8 @@
-"""Connections to the hub and to where it sends for large files; to nobody else.
+"""Connections to the hub and to the hosts it redirects to for large files; to no others.
 
-Only https, only the hub's own hosts, only public addresses, each redirect judged anew, no proxy of the
-environment, the token only to the hub itself. A plain http address of this machine may stand for the hub:
-that is how tests serve one. A request can be cut from any thread.
+Only https, only the hub's own hosts, only public addresses, each redirect checked, no proxy of the environment, the
+token only to the hub itself. For tests, the hub may be a plain http address of this machine. A request can be cut
+from any thread.
 """
 
 import ipaddress
@@ -35,21 +35,21 @@ class Offline(HubUnavailable):
 
 
 class Broken(Exception):
-    """A connection that stood has ended too early: it is worth another try."""
+    """An open connection ended early: it is worth another try."""
 
 
 class Late(Broken):
-    """The other end kept sending, and not fast enough."""
+    """The other end sends, but too slowly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """Where models come from.
+    """The hub that models are downloaded from.
 
     Attributes:
         endpoint: https, or http of this machine's own.
         token: Of the environment only; sent to the endpoint and to no other host.
-        is_offline: The person wants no connection at all (HF_HUB_OFFLINE).
+        is_offline: No connection may be made at all (HF_HUB_OFFLINE).
     """
 
     endpoint: str = HUB
@@ -63,7 +63,7 @@ class Hub:
 
 
 class Wire:
-    """Asks the hub. One request at a time; `cut` ends it, and every later one, until `mend`.
+    """Sends requests to the hub, one at a time; `cut` ends it, and every later one, until `reopen`.
 
     Args:
         timeout_s: For each single wait, and twice that from the name of a host to the end of its answer's head.
@@ -76,20 +76,20 @@ class Wire:
         self._own = urlsplit(hub.endpoint)
         self._is_test = self._own.scheme == "http" and self._own.hostname in _LOOPBACK
         if not self._is_test and self._own.scheme != "https":
-            raise StudioError(f"“{hub.endpoint[:80]}” is no https address.", code="settings")
+            raise StudioError(f"“{hub.endpoint[:80]}” is not an https address.", code="settings")
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._is_cut = False
 
     def cut(self) -> None:
-        """End what is under way; it raises Broken."""
+        """End the current request, which raises Broken."""
         with self._lock:
             self._is_cut = True
             if self._socket is not None:
                 with suppress(OSError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def reopen(self) -> None:
         """Allow requests again."""
         with self._lock:
             self._is_cut = False
@@ -101,13 +101,13 @@ class Wire:
         """GET a path of the hub, redirects followed; the body is read inside the `with`.
 
         Args:
-            whole_s: The most that all of it may take, the body too; None: the reader sees to that.
+            whole_s: The most that the whole request may take, body included; None: the reader limits it.
 
         Raises:
             Late: it took longer.
             Offline: nobody answers, or this machine is to stay offline.
             Broken: the connection ended, here or within the `with`.
-            JobError: it leads somewhere it should not.
+            JobError: it redirects to a host that is not the hub's.
         """
         self._is_late = False
         with self._timed(whole_s):
@@ -115,7 +115,7 @@ class Wire:
 
     @contextmanager
     def _timed(self, seconds: float | None) -> Iterator[None]:
-        """Cut what is within after so many seconds, however lively it is."""
+        """Cut the connection after so many seconds, even while data arrives."""
         if seconds is None:
             yield
             return
@@ -152,12 +152,12 @@ class Wire:
                     if self.hub.token and url.hostname == self._own.hostname:
                         sent["Authorization"] = f"Bearer {self.hub.token}"
                     target = f"{url.path}?{url.query}" if url.query else url.path
-                    with self._explained():
+                    with self._errors_as_broken():
                         connection.request("GET", target, headers=sent)
                         answer = connection.getresponse()
                 place = answer.headers.get("Location")
                 if answer.status not in _REDIRECTS or not place:
-                    with self._explained():
+                    with self._errors_as_broken():
                         yield answer
                     return
                 url = urlsplit(urljoin(url.geturl(), place))
@@ -166,7 +166,7 @@ class Wire:
                     self._socket = None
                 if connection is not None:
                     connection.close()
-        raise JobError(f"{self.hub.host} sends from one place to the next.", "Try again later.", code="download_failed")
+        raise JobError(f"{self.hub.host} redirects too often.", "Try again later.", code="download_failed")
 
     def _check(self, url: SplitResult) -> None:
         host = url.hostname or ""
@@ -180,15 +180,15 @@ class Wire:
         )
         if not (is_own or is_sister) or "@" in url.netloc:
             raise JobError(
-                f"{self.hub.host} sent to “{host[:60]}”, which is not its own.",
+                f"{self.hub.host} redirected to “{host[:60]}”, which is not one of its hosts.",
                 "Nothing was fetched from there.",
                 code="download_failed",
             )
 
     def _connect(self, url: SplitResult) -> HTTPConnection:
-        """A connection whose other end has been looked at before anything is sent."""
+        """A connection whose address is checked before anything is sent."""
         if self.hub.is_offline:
-            raise Offline("This machine is set to stay offline (HF_HUB_OFFLINE).", "Take the setting away.")
+            raise Offline("This machine is set to stay offline (HF_HUB_OFFLINE).", "Remove the setting.")
         if self._is_cut or self._is_late:
             raise Broken("cut")
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
@@ -197,11 +197,13 @@ class Wire:
         except OSError:
             raise Offline(f"No internet: {host} can't be reached.", "Everything else works. Try again later.") from None
         try:
-            if not self._is_test and not is_public(str(line.getpeername()[0])):
-                raise Offline(f"{host} leads to an address within this network.", "Correct the network's name server.")
+            if not self._is_test and not is_public_address(str(line.getpeername()[0])):
+                raise Offline(
+                    f"{host} resolves to an address within this network.", "Correct the network's name server."
+                )
             if url.scheme == "https":
                 context = ssl.create_default_context()
-                context.load_verify_locations(certifi.where())  # python.org's Python for the Mac brings none
+                context.load_verify_locations(certifi.where())  # python.org's Python for macOS has none
                 line = context.wrap_socket(line, server_hostname=host, do_handshake_on_connect=False)
             with self._lock:
                 self._socket = line
@@ -211,8 +213,8 @@ class Wire:
             line.close()
             if isinstance(error, ssl.SSLCertVerificationError):
                 raise Offline(
-                    f"What answers for {host} is not {host}: its certificate is not good.",
-                    "A proxy of this network may stand between.",
+                    f"The certificate of {host} is not valid.",
+                    "A proxy of this network may be in between.",
                 ) from None
             if isinstance(error, OSError):
                 raise Broken(str(error)) from None
@@ -222,7 +224,7 @@ class Wire:
         return connection
 
     def _line_to(self, host: str, port: int) -> socket.socket:
-        """A plain connection. The look-up of a name knows no time limit and can't be cut: it is left to a thread.
+        """A plain connection. A name lookup has no timeout and can't be cut, so a thread does it.
 
         Raises:
             OSError: nobody answers there in time.
@@ -236,28 +238,27 @@ class Wire:
             except OSError as error:
                 made.set_exception(error)
 
+        def close(late: "Future[socket.socket]") -> None:
+            if late.exception() is None:
+                late.result().close()
+
         threading.Thread(target=connect, name="hub-connect", daemon=True).start()
         while not wait([made], _LOOK_S).done:
             if self._is_cut or self._is_late:
-                made.add_done_callback(_close)
+                made.add_done_callback(close)
                 raise Broken("cut") if self._is_cut else TimeoutError(f"{host} was not reached in time")
         return made.result()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _errors_as_broken(self) -> Iterator[None]:
         try:
             yield
         except (ConnectionError, TimeoutError, ssl.SSLError, HTTPException) as error:
             raise Broken(str(error)) from None
 
 
-def _close(made: "Future[socket.socket]") -> None:
-    if made.exception() is None:
-        made.result().close()
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is somebody's on the internet, however it is wrapped."""
+def is_public_address(address: str) -> bool:
+    """Whether an address is a public one, also inside an IPv6 address."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         teredo = found.teredo[1] if found.teredo else None

@@ -1,1 +1,1 @@
-"""The finished images: index, search, thumbnails, and whose they are."""
+"""The finished images: index, search, thumbnails, owners."""

@@ -1,6 +1,6 @@
-"""The index of pictures in SQLite: pages by id (never by offset), words by `gallery_search.py`, owners apart.
+"""The index of images in SQLite: pages by id (never by offset), search in `gallery_search.py`, owners kept apart.
 
-The PNGs are the truth; `gallery_index.py` brings the index up to them. Owners are stored as keyed hashes.
+The PNGs are the source of truth; `gallery_index.py` updates the index from them. Owners are stored as keyed hashes.
 """
 
 import json
@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 _Part = TypeVar("_Part", Recipe, Upscale)
 UNDO_S = 120.0  # the page offers it for 10 s, longer while somebody reads it
 MAX_PAGE = 200
+_MOST_UPSCALES = 20  # one of another
 
 
 class Gallery:
@@ -63,7 +65,7 @@ class Gallery:
         recipe = facts.recipe
         owner_key = self._lost.owner_key_of(facts.owner_key, facts.created_at)
         with self._database.change() as connection:
-            # Another picture that was at this path is not any more: its folder was moved away, and a new one made.
+            # Another image had this path before: its folder was moved away, and a new one made.
             connection.execute(
                 "UPDATE images SET path = 'missing/' || id || '.png', missing = 1 WHERE path = ? AND id != ?",
                 (path, facts.id),
@@ -95,13 +97,13 @@ class Gallery:
         return bool(added)
 
     def adopt_lost(self, owner: str) -> None:
-        """Give the pictures whose owner nobody knows to an owner: who administers the program."""
+        """Give the images whose owner is unknown to the administrator."""
         if self._lost.has_lost:
             self._lost.adopt(owner)
             self._totals = {}
 
     def knows(self, path: str) -> bool:
-        """Whether a path is a picture's, be its file there or not; if that can't be told now, no."""
+        """Whether a path is an image's, even if its file is gone; False while the database can't be read."""
         try:
             return bool(self._database.value("SELECT 1 FROM images WHERE path = ?", (path,)))
         except StudioError:
@@ -123,7 +125,7 @@ class Gallery:
                 "SELECT * FROM images WHERE owner_key = ? AND deleted_at IS NULL AND row < ? ORDER BY row DESC LIMIT ?",
                 (key, bound, limit + 1),
             )
-            totals = self._totals  # a change puts a new table in its place, so that no old count comes back
+            totals = self._totals  # a change replaces the table, so that no old count is stored in the new one
             if key not in totals:
                 totals[key] = self._database.value(
                     "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (key,)
@@ -134,6 +136,17 @@ class Gallery:
         more = len(rows) > limit
         images = tuple(self._record(row, owner) for row in rows[:limit])
         return ImagePage(images=images, next_before=images[-1].id if more else None, total=total)
+
+    def source_recipe(self, image_id: str | None, owner: str) -> Recipe | None:
+        """The recipe that an image was made with first, however often it was upscaled since; None if it is gone."""
+        for _ in range(_MOST_UPSCALES):
+            record = self.find(image_id, owner) if image_id else None
+            if record is None:
+                return None
+            if record.recipe is not None:
+                return record.recipe
+            image_id = record.parent
+        return None
 
     def get(self, image_id: str, owner: str) -> ImageRecord:
         """One picture.
@@ -256,28 +269,31 @@ class Gallery:
         return status is not None and status.st_size > 0
 
     def _record(self, row: sqlite3.Row, owner: str) -> ImageRecord:
-        # Only what was gone is looked for again: a slow disk is asked about no picture that is there.
+        # Only missing files are looked for again: a slow disk is not asked about the others.
         missing = bool(row["missing"]) and self._set_missing(row, not self._is_there(row))
+        tags: tuple[str, ...] = ()
+        with suppress(ValueError, TypeError):
+            tags = tuple(map(str, json.loads(row["tags"])))
         return ImageRecord(
             id=row["id"],
             path=row["path"],
             created_at=row["created_at"],
             width=row["width"],
             height=row["height"],
-            recipe=_read(Recipe, row["recipe"]),
-            upscale=_read(Upscale, row["upscale"]),
+            recipe=_parse_part(Recipe, row["recipe"]),
+            upscale=_parse_part(Upscale, row["upscale"]),
             job_id=row["job_id"],
             owner=owner,
             parent=row["parent"],
             favorite=bool(row["favorite"]),
-            tags=_tags(row["tags"]),
+            tags=tags,
             seconds=row["seconds"],
             missing=missing,
         )
 
 
-def _read(kind: type[_Part], text: str | None) -> _Part | None:
-    """A part of a row; None if it can't be read any more: one row hides no other."""
+def _parse_part(kind: type[_Part], text: str | None) -> _Part | None:
+    """Parse a part of a row; None if it is damaged: one row must not hide the others."""
     try:
         if not text:
             return None
@@ -286,10 +302,3 @@ def _read(kind: type[_Part], text: str | None) -> _Part | None:
         return kind.model_validate_json(text)
     except ValidationError:
         return None
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(map(str, json.loads(text)))
-    except (ValueError, TypeError):
-        return ()

@@ -1,6 +1,6 @@
-"""Brings the index of pictures up to what lies in outputs/: at start, after a damaged database, when a folder changes.
+"""Updates the index of images from outputs/: at start, after a damaged database, when a folder changes.
 
-One bad file or folder never stops it; a file that is gone leaves its row, marked missing until it is back.
+A bad file or folder never stops it; the row of a missing file stays, marked as missing until the file is back.
 """
 
 import logging
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from studio.gallery.gallery import Gallery
-from studio.metadata.image_files import PictureFolder, read_facts, shown
+from studio.metadata.image_files import PictureFolder, read_picture_facts, shown
 from studio.storage.database import Database
 from studio.storage.ids import IdSource
 
@@ -30,7 +30,7 @@ def reconcile(
         How many pictures were added.
     """
     gallery.purge(0.0)
-    folder.changed_days()  # what changes from now on is looked at by `reconcile_days`
+    folder.changed_days()  # `reconcile_days` finds what changes from now on
     known = database.rows(_KNOWN)
     return _bring_up(database, gallery, folder, ids, folder.files(), known, is_stopping)
 
@@ -42,7 +42,7 @@ def reconcile_days(
     ids: IdSource,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """The same for days that came, went or changed meanwhile, by other hands than ours."""
+    """The same for the days that were added, removed or changed since."""
     added = 0
     for day in folder.changed_days():
         known = database.rows(f"{_KNOWN} WHERE path >= ? AND path < ?", (f"{day}/", f"{day}0"))  # 0 comes after /
@@ -69,13 +69,13 @@ def _bring_up(
             if row["missing"]:
                 gallery.mark(row["id"], False)
             continue
-        facts = read_facts(folder.locate(path))
+        facts = read_picture_facts(folder.locate(path))
         if facts is None:
-            logger.info("%s is not a picture of ours, or it is damaged; it is left as it is", shown(path))
+            logger.info("%s was not made by Darkroom, or is damaged; it is left as it is", shown(path))
             continue
         ids.raise_floor(facts.id)
         moved = database.row("SELECT path FROM images WHERE id = ?", (facts.id,))
-        if moved is not None and not folder.has(moved["path"]):  # its file lies elsewhere now: it keeps its row
+        if moved is not None and not folder.has(moved["path"]):  # its file was moved: it keeps its row
             database.write("UPDATE OR IGNORE images SET path = ?, missing = 0 WHERE id = ?", (path, facts.id))
         added += gallery.add(path, facts)
     for row in known.values():

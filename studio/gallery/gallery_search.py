@@ -1,7 +1,7 @@
-"""Finds pictures by parts of words: an index of all groups of three letters, and the text itself to be certain.
+"""Finds images by parts of words: a trigram index proposes, the text itself decides.
 
-The index is SQLite's FTS5 with its trigram tokenizer. It can be lost: `index_older` writes it anew from the rows of
-`images`, newest first, a few at a time, beside the work. Terms come folded from `search_text.py`.
+The index is SQLite's FTS5 with its trigram tokenizer. It can be lost: `index_older` rebuilds it from the rows of
+`images`, newest first, a few at a time, in the background. Terms come folded from `search_text.py`.
 """
 
 import logging
@@ -38,23 +38,23 @@ class GallerySearch:
                 _put(connection, row, words_of(recipe or _source(connection, parent), upscale))
         except StudioError as error:
             if _is_damage(error):
-                self.make_anew()
+                self.rebuild()
                 return
             logger.warning("an image can't be found by its words yet: %s", error.message)
-            # Let `index_older` begin at this row again; without a database, the next start does.
+            # Let `index_older` begin at this row again; if that fails too, the next start indexes it.
             try:
                 self._database.write("UPDATE search_progress SET below = MAX(below, ?)", (row + 1,))
             except StudioError as problem:
                 logger.warning("the search index is incomplete: %s", problem.message)
 
     def remove(self, row: int) -> None:
-        """Forget a picture. Words that stay behind are of no row and found by nobody."""
+        """Remove an image from the index; entries without a row are never found."""
         try:
             self._database.write("DELETE FROM image_words WHERE rowid = ?", (row,))
         except StudioError as error:
             if not _is_damage(error):
                 raise
-            self.make_anew()
+            self.rebuild()
 
     def find(self, terms: Sequence[str], key: str, bound: int, limit: int) -> tuple[list[sqlite3.Row], int]:
         """Rows of `images` whose words hold every term, newest first.
@@ -71,7 +71,7 @@ class GallerySearch:
         except StudioError as error:
             if not _is_damage(error):
                 raise
-            self.make_anew()
+            self.rebuild()
             return self._find(terms, key, bound, limit)
 
     def _find(self, terms: Sequence[str], key: str, bound: int, limit: int) -> tuple[list[sqlite3.Row], int]:
@@ -107,7 +107,9 @@ class GallerySearch:
         asked = []
         for term in terms:
             if len(term) >= _GROUP:
-                asked += [_quoted(group) for group in _spread(term)]
+                groups = list(dict.fromkeys(term[i : i + _GROUP] for i in range(len(term) - _GROUP + 1)))
+                step = max(1, len(groups) // _MOST_GROUPS)  # some of them, over all of the term
+                asked += [_quoted(group) for group in groups[::step][:_MOST_GROUPS]]
                 continue
             found = self._database.rows(
                 "SELECT term FROM image_groups WHERE term >= ? AND term < ? LIMIT ?",
@@ -119,9 +121,9 @@ class GallerySearch:
                 asked.append(f"({' OR '.join(_quoted(row['term']) for row in found)})")
         return " AND ".join(asked)
 
-    def make_anew(self) -> None:
-        """Throw the index away and begin again: it was damaged, and everything in it can be had from the pictures."""
-        logger.warning("the search index was damaged and is made anew")
+    def rebuild(self) -> None:
+        """Rebuild the damaged index: everything in it can be read from the rows of `images`."""
+        logger.warning("the search index was damaged and is rebuilt")
         with self._database.change() as connection:
             for table in ("image_groups", "image_words"):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
@@ -130,7 +132,7 @@ class GallerySearch:
             connection.execute("UPDATE search_progress SET below = ?", (2**63 - 1,))
 
     def index_older(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
-        """Index what is not yet: all pictures after an update of the program or a damaged index, else nothing.
+        """Index the images that are not yet indexed: all after an update of the program or a damaged index, else none.
 
         Returns:
             How many pictures were indexed.
@@ -140,7 +142,7 @@ class GallerySearch:
         except StudioError as error:
             if not _is_damage(error):
                 raise
-            self.make_anew()
+            self.rebuild()
             return self._index_older(is_stopping)
 
     def _index_older(self, is_stopping: Callable[[], bool]) -> int:
@@ -167,7 +169,7 @@ class GallerySearch:
 
 
 def _is_damage(error: StudioError) -> bool:
-    """Whether the index itself is broken; FTS5 has no code of its own for much of what it finds."""
+    """Whether the index itself is damaged; FTS5 reports most damage without a code of its own."""
     return isinstance(error, DamagedDatabase) or error.code == "database"
 
 
@@ -198,13 +200,6 @@ def _source(connection: sqlite3.Connection, parent: str | None) -> Recipe | None
             return Recipe.read(row["recipe"])
         parent = row["parent"]
     return None
-
-
-def _spread(term: str) -> list[str]:
-    """Some of a term's groups, over all of it."""
-    groups = list(dict.fromkeys(term[i : i + _GROUP] for i in range(len(term) - _GROUP + 1)))
-    step = max(1, len(groups) // _MOST_GROUPS)
-    return groups[::step][:_MOST_GROUPS]
 
 
 def _quoted(group: str) -> str:

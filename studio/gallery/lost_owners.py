@@ -1,7 +1,7 @@
-"""Whose pictures are when the secret that their owners were hashed with is lost.
+"""Assigns images to owners again after the secret that owners are hashed with was lost.
 
-Owners who have a job in the queue's memory (a month) are known by it. Pictures of an owner whom no one knows belong
-to who administers the program (DESIGN, section 3): `adopt` gives them to that owner at the first look.
+Owners with a job in the database (kept for a month) are found by it. The other images go to the administrator (DESIGN,
+section 3): `adopt` gives them to the first owner who opens the gallery on the machine itself.
 """
 
 import logging
@@ -17,26 +17,26 @@ _OWNED = ("images", "upload_owners")
 
 
 class LostOwners:
-    """Remembers in the database which old keys are whose now."""
+    """Maps old owner keys to current ones, in the database."""
 
     def __init__(self, database: Database, owners: OwnerKeys, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._owners = owners
         self._clock = clock
         self._born = 0.0  # when the secret was made; keys of older pictures were made with another
-        self.has_lost = False  # pictures whose owner nobody knows
+        self.has_lost = False  # images whose owner is unknown
 
     def open(self) -> str:
-        """Compare the secret with the one that was used last, and find the owners again if it is another.
+        """Compare the secret with the one used last; if it is another, find the owners again.
 
         Returns:
-            What was wrong and what became of the pictures, in words; "" if nothing was wrong.
+            The problem and what happened to the images, as sentences; "" if there was none.
         """
         known = self._mark("owner_key")
         outcome = ""
         if known != self._owners.mark:
             if known is not None or self._owners.is_new:
-                outcome = self._find_again()
+                outcome = self._match_by_jobs()
                 self._set_mark("owner_key_born", repr(self._clock()))
             elif self._owners.replaced_at:  # the database that knew it was lost since
                 self._set_mark("owner_key_born", repr(self._owners.replaced_at))
@@ -58,7 +58,8 @@ class LostOwners:
     def _look(self) -> None:
         self.has_lost = bool(self._database.value("SELECT 1 FROM owner_aliases WHERE owner_key IS NULL LIMIT 1"))
 
-    def _find_again(self) -> str:
+    def _match_by_jobs(self) -> str:
+        """Find the owners by the jobs that made their images; returns a sentence about the images."""
         with self._database.change() as connection:
             owners = {
                 row["old_key"]: row["owner"]
@@ -71,9 +72,7 @@ class LostOwners:
             lost = 0
             for old_key in _keys(connection):
                 new_key = self._owners.key_of(owners[old_key]) if old_key in owners else None
-                if new_key:
-                    lost += 0
-                else:
+                if new_key is None:
                     lost += connection.execute(
                         "SELECT COUNT(*) FROM images WHERE owner_key = ? AND deleted_at IS NULL", (old_key,)
                     ).fetchone()[0]
@@ -88,12 +87,12 @@ class LostOwners:
         )
 
     def lose_all(self, problem: str) -> str:
-        """No browser is known any more (the secret of the cookies is another): all pictures go to who administers.
+        """Give all images to the administrator: the cookies' secret is a new one, so that no browser is known.
 
         Args:
             problem: Why, as a sentence; "" if there was no secret before.
         Returns:
-            That, and what became of the pictures, in words; "" if nothing was lost.
+            The problem and what happened to the images, as sentences; "" if nothing was lost.
         """
         with self._database.change() as connection:
             for old_key in _keys(connection):
@@ -107,7 +106,7 @@ class LostOwners:
         )
 
     def owner_key_of(self, owner_key: str, created_at: float) -> str:
-        """The key under which a picture that says `owner_key` is shown."""
+        """The current key of the owner that an image has as `owner_key`."""
         row = self._database.row("SELECT owner_key FROM owner_aliases WHERE old_key = ?", (owner_key,))
         if row is not None:
             return str(row["owner_key"] or owner_key)
@@ -117,7 +116,7 @@ class LostOwners:
         return owner_key
 
     def adopt(self, owner: str) -> int:
-        """Give the pictures whose owner nobody knows to an owner; returns of how many lost owners."""
+        """Give the images of unknown owners to an owner; returns how many owners these were."""
         with self._database.change() as connection:
             lost = [
                 row["old_key"]
@@ -127,7 +126,10 @@ class LostOwners:
                 _give(connection, old_key, self._owners.key_of(owner))
         self._look()
         if lost:
-            logger.warning("the pictures of %d lost owners are shown to who opened Darkroom on this machine", len(lost))
+            logger.warning(
+                "the images of %d unknown owners now belong to the browser that opened Darkroom on this machine",
+                len(lost),
+            )
         return len(lost)
 
 
@@ -142,7 +144,7 @@ def _keys(connection: sqlite3.Connection) -> list[str]:
 
 
 def _give(connection: sqlite3.Connection, old_key: str, new_key: str | None) -> None:
-    """What was of one key is of another from now on, in pictures that are indexed later, too."""
+    """Move everything of one key to another, also for images that are indexed later."""
     connection.execute("INSERT OR REPLACE INTO owner_aliases VALUES (?, ?)", (old_key, new_key))
     connection.execute("UPDATE owner_aliases SET owner_key = ? WHERE owner_key = ?", (new_key, old_key))
     if new_key is not None:

@@ -1,11 +1,10 @@
-"""The words by which a picture is found: what its recipe says, and what a person asks for, in one spelling.
+"""The searchable words of an image, and the terms of a search, in one spelling.
 
-Both go through `fold`, so that case, accents and the width of letters don't matter. Finding is `gallery_search.py`'s.
+Both go through `fold`, so that case, accents and the width of letters don't matter. `gallery_search.py` searches.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from catalog.samplers import SAMPLERS, SCHEDULES
@@ -21,37 +20,34 @@ _ACCENTED = ("LATIN", "GREEK", "CYRILLIC", "ARABIC", "HEBREW")
 _WHOLE = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ـ": None}
 )  # letters that no accent can be taken from, and Arabic's stretching
-_UNSEEN = re.compile("[\ufe0e\ufe0f\u00ad\u200b\u200c\u2060\ufeff]")  # nobody can type them on purpose
+_UNSEEN = re.compile("[\ufe0e\ufe0f\u00ad\u200b\u200c\u2060\ufeff]")  # invisible: nobody types them on purpose
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _TERM = re.compile(r'"([^"]+)"|(\S+)')
-_AROUND = ",.;:!?()[]{}\"'“”„‘’«»<>、。，！？"  # what stands around a word in a sentence or a prompt
+_AROUND = ",.;:!?()[]{}\"'“”„‘’«»<>、。，！？"  # punctuation around a word in a sentence or a prompt
 
 
 def fold(text: str) -> str:
     """One spelling of equal words: "Ｃafé" and "cafe", "ÉTÉ" and "ete"; が stays が, and Thai keeps its vowels."""
-    if text.isascii():
-        folded = text.casefold()
-    else:
-        whole = unicodedata.normalize("NFKD", _UNSEEN.sub("", text.encode("utf-8", "replace").decode()).casefold())
-        folded = unicodedata.normalize("NFC", "".join(_without_accents(whole))).casefold().translate(_WHOLE)
+    folded = text.casefold()
+    if not text.isascii():
+        decomposed = unicodedata.normalize("NFKD", _UNSEEN.sub("", text.encode("utf-8", "replace").decode()).casefold())
+        kept: list[str] = []
+        base = " "
+        for character in decomposed:
+            if unicodedata.category(character) != "Mn":
+                base = character
+            elif unicodedata.name(base, "").startswith(_ACCENTED):
+                continue
+            kept.append(character)
+        folded = unicodedata.normalize("NFC", "".join(kept)).casefold().translate(_WHOLE)
     return re.sub(r"[^\S\n]+", " ", _CONTROLS.sub(" ", folded))
 
 
-def _without_accents(text: str) -> Iterator[str]:
-    base = " "
-    for character in text:
-        if unicodedata.category(character) != "Mn":
-            base = character
-            yield character
-        elif not unicodedata.name(base, "").startswith(_ACCENTED):
-            yield character
-
-
 def search_terms(question: str) -> tuple[str, ...]:
-    """What must all be found, as parts of words: words at white space, "several in quotes" as they stand.
+    """The terms that must all be found, as parts of words: split at white space, "several in quotes" kept together.
 
-    Punctuation around a word is left off, unless nothing else is asked for: a comma is typed in passing, a smiley
-    or a percent sign is meant.
+    Punctuation around a word is dropped, unless the term is nothing else: a comma is incidental, a smiley or a
+    percent sign is meant.
     """
     asked = []
     for quoted, plain in _TERM.findall(fold(question[:_MAX_QUESTION]).replace("\n", " ")):
@@ -62,7 +58,7 @@ def search_terms(question: str) -> tuple[str, ...]:
 
 
 class Words(NamedTuple):
-    """Everything by which a picture can be found, folded, by where it stands."""
+    """The searchable words of an image, folded, by field."""
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -80,33 +76,28 @@ def words_of(recipe: Recipe | None, upscale: Upscale | None = None) -> Words:
     if recipe is None:
         return Words(names=_field(*names))
     hires = recipe.hires
+    if hires:
+        names.append(_named(hires.upscaler))
+    names += [model.name for model in recipe.models[1:]]
+    names += [f"<lora:{lora.model.name}:{lora.weight:g}>" for lora in recipe.loras]
+    names += [control.preprocessor for control in recipe.controls if control.preprocessor != "none"]
+    for sampler_id in dict.fromkeys((recipe.sampler, hires.sampler if hires else None)):
+        if sampler_id is not None:
+            sampler = SAMPLERS.get(sampler_id)
+            names.append(f"{sampler_id} {sampler.label}" if sampler else sampler_id)
+    schedule = SCHEDULES.get(recipe.schedule)
+    names += [schedule.label if schedule else recipe.schedule, str(recipe.seed)]
     return Words(
         prompt=_field(recipe.prompt, hires.prompt if hires else ""),
         negative_prompt=_field(recipe.negative_prompt, hires.negative_prompt if hires else ""),
         model=_field(recipe.model.name),
-        names=_field(*names, *_names(recipe)),
+        names=_field(*names),
     )
 
 
 def _field(*lines: str | None) -> str:
     folded = fold("\n".join(" ".join(line.split()) for line in lines if line))[:_MAX_CHARACTERS]
     return folded + "\n\n"  # lets the last letters begin a group of three, too
-
-
-def _names(recipe: Recipe) -> Iterator[str]:
-    hires = recipe.hires
-    if hires:
-        yield _named(hires.upscaler)
-    yield from (model.name for model in recipe.models[1:])
-    yield from (f"<lora:{lora.model.name}:{lora.weight:g}>" for lora in recipe.loras)
-    yield from (control.preprocessor for control in recipe.controls if control.preprocessor != "none")
-    for sampler_id in dict.fromkeys((recipe.sampler, hires.sampler if hires else None)):
-        if sampler_id is not None:
-            sampler = SAMPLERS.get(sampler_id)
-            yield f"{sampler_id} {sampler.label}" if sampler else sampler_id
-    schedule = SCHEDULES.get(recipe.schedule)
-    yield schedule.label if schedule else recipe.schedule
-    yield str(recipe.seed)
 
 
 def _named(upscaler: str | ModelRef) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from contract.errors import NotFound, StorageFull
-from contract.values import BACKGROUND
 from contract.work import RawImage
+from studio.uploads.safe_open import on_background
 
 SIDE = 320
 _QUALITY = 82
@@ -23,14 +23,6 @@ def jpeg(pixels: RawImage, quality: int = _PREVIEW_QUALITY) -> bytes:
     return buffer.getvalue()
 
 
-def _on_background(picture: Image.Image) -> Image.Image:
-    """As RGB; a picture of ours has transparent pixels only where someone worked on its file."""
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    colored = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", colored.size, BACKGROUND), colored).convert("RGB")
-
-
 class Thumbnails:
     """Files by picture id under one folder."""
 
@@ -38,7 +30,7 @@ class Thumbnails:
         self._root = root
 
     def path(self, image_id: str) -> Path:
-        """Where the thumbnail of a picture is or would be."""
+        """The path of an image's thumbnail, whether it is there or not."""
         return self._root / image_id[:6] / f"{image_id}.jpg"
 
     def make(self, image_id: str, pixels: RawImage) -> Path:
@@ -56,10 +48,10 @@ class Thumbnails:
         if _is_whole(path):
             return path
         try:
-            if not picture.is_file():  # a pipe would be waited for
+            if not picture.is_file():  # opening a pipe would block
                 raise FileNotFoundError
             with Image.open(picture, formats=["PNG"]) as file:
-                image = _on_background(file)
+                image = on_background(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             raise NotFound("The picture's file is missing or damaged.", "Its recipe is still known.") from None
         try:

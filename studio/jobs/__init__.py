@@ -1,1 +1,1 @@
-"""The queue and what becomes of a job: fairness, dispatcher, event log, progress, saving."""
+"""The queue and the running of jobs: fairness, dispatcher, event log, progress, saving."""

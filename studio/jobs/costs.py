@@ -1,4 +1,4 @@
-"""What a job costs, and how long that takes here: the rate is learned per model and remembered."""
+"""The cost of a job, and the seconds it takes here: the rate is learned per model and remembered."""
 
 import threading
 
@@ -11,7 +11,7 @@ _UPSCALING, _PREPROCESSING = 2.0, 0.5
 
 
 def billed(task: Task) -> str:
-    """Under which name a task's speed is learned: its first model, or what it does."""
+    """The name under which a task's speed is learned: its first model's, or the kind of task."""
     if task.models and task.queue_name == "engine":
         return task.models[0].name
     return task.type
@@ -67,7 +67,7 @@ class Rates:
         self._rates: dict[str, float] = {}
 
     def load(self) -> None:
-        """Recall what earlier runs of the program measured."""
+        """Load the rates that earlier runs of the program measured."""
         rows = self._database.rows("SELECT model, seconds_per_cost FROM model_rates")
         with self._lock:
             self._rates = {row["model"]: row["seconds_per_cost"] for row in rows}

@@ -11,16 +11,15 @@ import queue as standard_queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from contract import events
-from contract.errors import JobError, NotFound, StorageFull, StudioError
+from contract.errors import NotFound, StorageFull, StudioError
 from contract.model_tasks import QueueName
-from contract.records import JobRecord, JobState, StoredUpload
+from contract.records import JobRecord, StoredUpload
 from contract.tasks import Generate, Preprocess, Upscale
 from contract.work import (
     WORK_ENDINGS,
@@ -39,8 +38,9 @@ from studio.gallery.gallery import Gallery
 from studio.gallery.thumbnails import jpeg
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.event_log import EventLog
-from studio.jobs.progress import Meter, Progress
+from studio.jobs.progress import JobProgress, Meter
 from studio.jobs.queue import JobQueue
+from studio.jobs.run import POLL_S, Run
 from studio.jobs.saver import Saver
 from studio.jobs.work_items import build_work_item
 from studio.library.hashes import ModelHashes
@@ -53,54 +53,11 @@ _RETRIED_CODES = ("worker_died", "worker_hung")
 _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
 _HELD_S = 1.0  # between two looks whether a job that is held back can start
-_POLL_S = 0.5  # between two looks whether the job is cancelled while something is waited for
-_HASH_S = 600.0  # from a job's start that its images wait for hashes: the largest file on a slow disk
 _FLUSH_S = 60.0
 
 
-_Ending = tuple[JobState, events.JobEvent, tuple[str, str, str] | None]
-
-
-class _Stamp(TypedDict):
-    job_id: str
-    attempt: int
-    at: float
-
-
-@dataclass(slots=True)
-class Run:
-    """A job while it runs.
-
-    Attributes:
-        began: When it was started, by the monotonic clock.
-        made: Indices of the images that are generated, by this attempt or an earlier one.
-        saved: Indices of those that are saved.
-        hashes: sha256 of its models as they were when it began, by `path_key`.
-        unsaved: Why an image could not be saved.
-        generated: How many images this run of the program has generated, and in how many seconds.
-    """
-
-    job: JobRecord
-    event_log: EventLog
-    meter: Meter
-    began: float
-    attempt: int
-    is_cancelled: bool = False
-    made: set[int] = field(default_factory=set)
-    saved: set[int] = field(default_factory=set)
-    hashes: "dict[str, Future[str]]" = field(default_factory=dict)
-    unsaved: StudioError | None = None
-    generated: int = 0
-    generating_s: float = 0.0
-    last_loading_at: float = 0.0
-
-    def stamp(self) -> _Stamp:
-        """What every event of the job carries."""
-        return {"job_id": self.job.id, "attempt": self.attempt, "at": time.time()}
-
-
 class Runner(Protocol):
-    """What a dispatcher needs of a worker."""
+    """The part of a worker that a dispatcher uses."""
 
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         """As of `contract.work.Worker`."""
@@ -110,7 +67,7 @@ class Runner(Protocol):
 
 
 class JobListener(Protocol):
-    """Where a dispatcher reports; `job_tracker.py` implements it."""
+    """Receives a dispatcher's reports; `job_tracker.py` implements it."""
 
     def log_of(self, job: JobRecord) -> EventLog:
         """The event log of a job that has not ended."""
@@ -130,7 +87,7 @@ class JobListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a dispatcher works with."""
+    """The collaborators of a dispatcher."""
 
     queue: JobQueue
     queue_name: QueueName
@@ -157,7 +114,10 @@ def saving() -> Iterator[None]:
     except (StorageFull, NotFound):
         raise
     except StudioError as error:
-        raise StorageFull(error.message, error.hint, code=f"storage_{error.code}") from None
+        code = f"storage_{error.code}"
+        if code not in StorageFull.codes:
+            code = "storage_failed"
+        raise StorageFull(error.message, error.hint, code=code) from None
     except Exception as error:
         logger.exception("an image could not be saved")
         raise StorageFull(
@@ -216,8 +176,8 @@ class Dispatcher:
             run.is_cancelled = True
         self._tools.worker.cancel(job_id)
 
-    def progress(self, job_id: str) -> Progress | None:
-        """Where the running job is; None if it does not run."""
+    def progress(self, job_id: str) -> JobProgress | None:
+        """The progress of a running job; None if it does not run."""
         run = self._running
         if run is None or run.job.id != job_id:
             return None
@@ -229,17 +189,14 @@ class Dispatcher:
         ready.wait(10.0)
         try:
             while not self._stopping.is_set():
-                try:
-                    self._run_next()
-                except Exception:
-                    logger.exception("unexpected error in the dispatcher; continuing with the next job")
+                if not _run_safely(self._run_next):
                     self._tools.queue.leave_worker(self._tools.queue_name)
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
 
     def _wait_for_job(self) -> bool:
-        """Whether a job waits that can be run: one whose images could not be saved is held back."""
+        """Whether a waiting job can run; one whose images could not be saved is held back."""
         job = self._tools.queue.next(1.0, self._tools.queue_name)
         held = ""
         if job is not None and isinstance(job.task, Generate | Upscale):  # other results are not saved in outputs/
@@ -248,7 +205,7 @@ class Dispatcher:
             except StorageFull as error:
                 held = f"{error.message} {error.hint}"
         if bool(held) != bool(self.held):
-            logger.warning("%s", held or "the queue goes on")
+            logger.warning("%s", held or "the queue continues")
         self.held = held
         return job is not None and not held
 
@@ -322,7 +279,7 @@ class Dispatcher:
                     return event
                 self._translate(run, event)
                 if run.is_cancelled:
-                    tools.worker.cancel(job_id)  # again: it may not have known the job before
+                    tools.worker.cancel(job_id)  # again: the worker may not have had the job before
             return WorkFailed(job_id, "worker_died", "The engine ended unexpectedly.", "Try again.")
         except StudioError as error:
             return WorkFailed(job_id, error.code, error.message, error.hint, error.field, error.fix)
@@ -379,17 +336,14 @@ class Dispatcher:
             work = self._to_save.get()
             if work is None:
                 return
-            try:
-                work()
-            except Exception:
-                logger.exception("unexpected error while saving; continuing")
+            _run_safely(work)
 
     def _flush_saver(self, run: Run) -> None:
         """Let images be saved before the job is tried again; for a minute at most, and not once it is cancelled."""
         done = threading.Event()
         self._to_save.put(done.set)
         until = time.monotonic() + _FLUSH_S
-        while not done.wait(_POLL_S) and time.monotonic() < until:
+        while not done.wait(POLL_S) and time.monotonic() < until:
             if run.is_cancelled or self._stopping.is_set():
                 return
 
@@ -407,7 +361,7 @@ class Dispatcher:
                     upload = tools.saver.save_map(job, image.pixels, keep_map)
                     self._report(run, events.Prepared(**run.stamp(), upload=upload))
                 else:
-                    record, notices = tools.saver.save(job, image, partial(_known_hashes, run))
+                    record, notices = tools.saver.save(job, image, run.known_hashes)
                     for code, message in notices:
                         self._report(run, events.Notice(**run.stamp(), code=code, message=message))
                     self._report(run, events.Saved(**run.stamp(), image=image.image, record=record))
@@ -416,10 +370,10 @@ class Dispatcher:
             return
         run.saved.add(image.image)
 
-    def _end(self, run: Run, ending: WorkerEvent) -> None:
+    def _end(self, run: Run, last: WorkerEvent) -> None:
         job = run.job
         seconds = round(time.monotonic() - run.began, 3)
-        state, event, error = _job_ending(run, ending, seconds)
+        state, event, error = run.ending(last, seconds)
         logger.info("job %s %s after %.1f s", job.id, state, seconds)
         try:
             self._tools.queue.finish(job.id, state, seconds=seconds, error=error)
@@ -434,58 +388,11 @@ class Dispatcher:
         self._tools.jobs.on_queue_changed()
 
 
-def _job_ending(run: Run, ending: WorkerEvent, seconds: float) -> _Ending:
-    """How a job ended, counting the images that are saved: its state, its last event, and the error of a failed one."""
-    stamp = run.stamp()
-    if isinstance(ending, WorkCancelled):
-        return "cancelled", events.Cancelled(**stamp), None
-    count = run.job.task.picture_count
-    failure: WorkFailed | StudioError
-    if isinstance(ending, WorkFailed):
-        failure = ending
-    elif run.unsaved is not None:
-        failure = run.unsaved
-    elif isinstance(ending, WorkDone) and len(run.saved) >= count:
-        return "done", events.Done(**stamp, seconds=seconds), None
-    else:
-        failure = JobError(
-            f"The engine ended after {len(run.saved)} of {count} pictures.",
-            "Run the job again.",
-            code="pictures_missing",
-        )
-    failed = events.Failed(
-        **stamp,
-        code=failure.code,
-        message=failure.message,
-        hint=failure.hint,
-        field=failure.field,
-        fix=failure.fix or None,
-    )
-    return "failed", failed, (failed.code, failed.message, failed.hint)
-
-
-def _known_hashes(run: Run) -> dict[str, str]:
-    """Hashes of the job's models, by `path_key`. No image is lost for a hash: one that takes too long is left out."""
-    until = run.began + _HASH_S
-    hashes: dict[str, str] = {}
-    for key, future in run.hashes.items():
-        sha256 = _wait_for_hash(future, run, until)
-        if sha256:
-            hashes[key] = sha256
-    return hashes
-
-
-def _wait_for_hash(future: "Future[str]", run: Run, until: float) -> str | None:
-    """A hash, waited for unless the job is cancelled; None for a file that changed or is gone by now."""
-    while True:
-        try:
-            return future.result(_POLL_S)
-        except TimeoutError:
-            if run.is_cancelled:
-                return None
-            if time.monotonic() >= until:
-                logger.warning("an image of job %s is saved without a model's hash: it takes too long", run.job.id)
-                return None
-        except (OSError, StudioError) as error:
-            logger.warning("a model of job %s has no hash: %s", run.job.id, error)
-            return None
+def _run_safely(work: Callable[[], None]) -> bool:
+    """Run one piece of a thread's work; False if it failed unexpectedly, which is logged: the thread goes on."""
+    try:
+        work()
+    except Exception:
+        logger.exception("unexpected error in %s; continuing", threading.current_thread().name)
+        return False
+    return True

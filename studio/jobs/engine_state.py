@@ -8,7 +8,7 @@ from contract.work import Worker
 
 
 class EngineState:
-    """Keeps what the worker says of itself."""
+    """The worker's status, and who is notified of changes."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -25,6 +25,10 @@ class EngineState:
     def now(self) -> EngineStatus:
         """The newest state."""
         return self._worker.status()
+
+    def is_busy(self) -> bool:
+        """Whether it starts, loads or works."""
+        return self.now().state in ("starting", "loading", "working")
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after each change; returns a function that ends it."""

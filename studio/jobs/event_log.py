@@ -2,7 +2,7 @@
 
 An event log keeps every event but superseded Steps and Loadings, numbered with rising cursors. No thread waits for a
 follower: `since(cursor)` answers at once, `subscribe(wake)` calls back after every change. The log of an ended job is
-dropped from memory; its row keeps a compact one from which it is built again, cursors and all.
+dropped from memory; its row keeps a compact one, from which it can be rebuilt with the same cursors.
 """
 
 import json
@@ -16,12 +16,12 @@ from contract.records import ImageRecord
 
 @dataclass(frozen=True, slots=True)
 class EventLogSlice:
-    """What came after a cursor.
+    """The events after a cursor.
 
     Attributes:
-        cursors: One for each event: where to go on after it.
-        cursor: Where to go on after the slice.
-        ended: Nothing will ever come after `cursor`.
+        cursors: One for each event, to resume after it.
+        cursor: To resume after the slice.
+        ended: No event will follow `cursor`.
     """
 
     events: tuple[JobEvent, ...]
@@ -82,7 +82,7 @@ class EventLog:
     def since(self, cursor: int = 0) -> EventLogSlice:
         """Everything after a cursor; of Steps only the newest, with the newest preview not yet seen.
 
-        A cursor from beyond the end (of an event log that is no more) starts again from the beginning.
+        A cursor beyond the end (of an event log that is gone) starts again from the beginning.
         """
         with self._lock:
             start = cursor if cursor <= self._last else 0
@@ -135,7 +135,7 @@ class EventLog:
 
 
 def event_log_from_log(job_id: str, log: str, find_image: Callable[[str], ImageRecord | None]) -> EventLog:
-    """Build the event log of an ended job again; pictures that were deleted since are left out."""
+    """Rebuild the event log of an ended job; images that were deleted since are left out."""
     event_log = EventLog(job_id)
     for cursor, data in json.loads(log):
         if data["type"] == "saved":
@@ -143,7 +143,7 @@ def event_log_from_log(job_id: str, log: str, find_image: Callable[[str], ImageR
             if record is None:
                 continue
             data["record"] = record.model_dump(mode="json")
-        if "input" in data:  # as logs before December 2026 call it
+        if "input" in data:  # its name in logs before December 2026
             data["upload"] = data.pop("input")
         event_log.restore([(cursor, JOB_EVENT.validate_json(json.dumps(data)))], cursor)
     return event_log

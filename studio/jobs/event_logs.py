@@ -1,4 +1,4 @@
-"""The event logs of all jobs: live ones in memory, ended ones built again from their row when someone asks."""
+"""The event logs of all jobs: live ones in memory, ended ones rebuilt from their row on demand."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ class EventLogs:
         self._live: dict[str, EventLog] = {}
         self._positions: dict[str, int] = {}  # as last reported
         self._unclosed: dict[str, JobRecord] = {}
-        # Cursors of this run of the program lie above those of all earlier runs.
+        # Cursors of this run of the program are above those of all earlier runs.
         self._first_cursor = int(time.time() * _CURSORS_PER_SECOND)
 
     def live(self, job: JobRecord) -> EventLog:
@@ -48,7 +48,7 @@ class EventLogs:
             return event_log
 
     def of(self, job: JobRecord) -> EventLog:
-        """The event log of any job. What the caller knows of its state may be old by now."""
+        """The event log of any job. The caller's record may be outdated."""
         with self._lock:
             if job.id in self._live:
                 return self._live[job.id]
@@ -67,7 +67,7 @@ class EventLogs:
         return event_log_from_events(job.id, 0, rebuilt)
 
     def _notices_and_images(self, job: JobRecord) -> Sequence[events.JobEvent]:
-        """What the database knows of a job's course, whatever its state."""
+        """The events of a job that the database keeps, in any state."""
         found: list[events.JobEvent] = []
         for code, message in self._queue.notices(job.id):
             found.append(
@@ -89,7 +89,7 @@ class EventLogs:
         event_log.append(events.Queued(job_id=job_id, at=time.time(), position=position, wait_s=wait_s))
 
     def close(self, job: JobRecord, event_log: EventLog) -> None:
-        """The job has ended: keep its compact log, let go of the event log.
+        """The job has ended: store its compact log, drop the event log from memory.
 
         Raises:
             StudioError: the log could not be written; the event log stays in memory until `close_late`.

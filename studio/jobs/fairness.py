@@ -1,8 +1,8 @@
 """Whose job is next: start-time fair queueing over owners, by cost and not by click.
 
 Every owner has a start tag: the virtual time at which their next job may start. The smallest goes first
-and then moves on by the job's cost; who comes back from idle starts at the present virtual time, so nobody
-saves up turns. Source: Goyal, Vin, Cheng 1996, "Start-time Fair Queueing". Knows no database and no clock.
+and then moves on by the job's cost; an owner who was idle starts at the present virtual time, so that turns
+can't be saved up. Source: Goyal, Vin, Cheng 1996, "Start-time Fair Queueing". Knows no database and no clock.
 """
 
 import bisect

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import cast
 
 from contract.events import JobEvent, Step, is_ending
 from studio.jobs.event_log import EventLog
@@ -23,7 +24,7 @@ async def follow(
     awake = asyncio.Event()
 
     def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody follows any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the follower is gone
             loop.call_soon_threadsafe(awake.set)
 
     unsubscribe = event_log.subscribe(wake)
@@ -39,7 +40,7 @@ async def follow(
                 if isinstance(event, Step):
                     wait_s = next_step_at - loop.time()
                     if wait_s > 0:
-                        continue  # what follows goes on; the newest Step is asked for again below
+                        continue  # later events go first; the newest Step is fetched again below
                     wait_s, next_step_at = None, loop.time() + min_interval_s
                 else:
                     wait_s = None
@@ -53,3 +54,29 @@ async def follow(
                 await asyncio.wait_for(awake.wait(), wait_s)
     finally:
         unsubscribe()
+
+
+async def follow_with_heartbeats(
+    event_log: EventLog, cursor: int, every_s: float
+) -> AsyncGenerator[tuple[int, JobEvent] | None]:
+    """As `follow`, with None whenever no event came for `every_s` seconds."""
+    followed = cast("AsyncGenerator[tuple[int, JobEvent]]", follow(event_log, cursor))
+    async with contextlib.aclosing(followed) as items:
+        waiting: asyncio.Future[tuple[int, JobEvent]] | None = None
+        try:
+            while True:
+                waiting = waiting or asyncio.ensure_future(anext(items))
+                finished, _ = await asyncio.wait({waiting}, timeout=every_s)
+                if not finished:
+                    yield None
+                    continue
+                try:
+                    item = waiting.result()
+                except StopAsyncIteration:
+                    return
+                waiting = None
+                yield item
+        finally:
+            if waiting is not None and not waiting.done():
+                waiting.cancel()
+                await asyncio.wait({waiting})

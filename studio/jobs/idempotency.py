@@ -1,7 +1,6 @@
-"""A request that is sent twice, since its answer was lost, begins one job.
+"""Idempotency keys: a request that is sent again because its answer was lost starts one job.
 
-Its sender gives it a key of their own; what was begun under a key is known for as long as the program runs, for the
-newest of them.
+The client chooses the key. The newest keys are remembered for as long as the program runs.
 """
 
 import threading
@@ -22,7 +21,7 @@ class Once:
         self._changed = threading.Condition()
 
     def begin(self, owner: str, key: str | None, begin: Callable[[], JobHandle]) -> JobHandle:
-        """What was begun under the key, or what `begin` begins now; without a key always the latter."""
+        """The job that was started under the key, else the one that `begin` starts now; without a key always that."""
         if not key:
             return begin()
         place = (owner, key)

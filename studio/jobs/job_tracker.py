@@ -21,7 +21,7 @@ from studio.jobs.costs import Rates
 from studio.jobs.dispatcher import Dispatcher, saving
 from studio.jobs.event_log import EventLog
 from studio.jobs.event_logs import EventLogs
-from studio.jobs.progress import Progress
+from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
 from studio.jobs.queue_view import QueueView
 from studio.jobs.read_ahead import read_ahead
@@ -62,7 +62,7 @@ class JobTracker:
         self.event_logs = EventLogs(queue, gallery, self._view.place)
         self.dispatchers: Mapping[QueueName, Dispatcher] = {}
 
-    def _progress(self, job_id: str) -> Progress | None:
+    def _progress(self, job_id: str) -> JobProgress | None:
         for dispatcher in self.dispatchers.values():
             progress = dispatcher.progress(job_id)
             if progress is not None:
@@ -127,7 +127,7 @@ class JobTracker:
             self.dispatchers[job.task.queue_name].cancel(job_id)
 
     def event_log(self, job_id: str, owner: str) -> EventLog:
-        """What happens to a job, for following. Raises NotFound."""
+        """The event log of a job, to follow it. Raises NotFound."""
         return self.event_logs.of(self._queue.record(job_id, owner))
 
     def move_up(self, job_id: str, owner: str) -> None:
@@ -136,7 +136,7 @@ class JobTracker:
         self.on_queue_changed()
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
-        """What runs, what waits, and the owner's jobs that ended today. Others' rows say only how long."""
+        """The running and waiting jobs, and the owner's that ended today. Rows of others show only durations."""
         return self._view.rows(owner)
 
     def of_session(self, owner: str, session: str) -> tuple[JobRecord, ...]:
@@ -180,10 +180,7 @@ class JobTracker:
         maps = [saved for saved in retried.saved if isinstance(saved, StoredUpload)]
         count = len(maps) or len(self._gallery.finished_of_job(job.id))
         is_complete = (
-            retried.problem is None
-            and count >= job.task.picture_count
-            and job.error_code is not None
-            and StorageFull.owns(job.error_code)
+            retried.problem is None and count >= job.task.picture_count and job.error_code in StorageFull.codes
         )
         index_of = {record.id: index for index, record in self._gallery.of_job(job.id, owner)}
         self.event_logs.extend(job, retried.saved, index_of, is_complete)

@@ -1,4 +1,4 @@
-"""How far a running job is and how long it will take, from the steps it has made."""
+"""The progress of a running job and its remaining time, measured by its steps."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ _STEPS_REMEMBERED = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """A moment of a job: image and step as in contract.events.Step; left_s None until three steps are known.
 
     A model task has no steps; a download has bytes.
@@ -41,9 +41,9 @@ class Meter:
         self._steps_s: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
         self._ending_s: float | None = None  # from the last step to the finished image
         self._last_at: float | None = None
-        self.now = Progress()
+        self.now = JobProgress()
 
-    def step(self, image: int, index: int, total: int) -> Progress:
+    def step(self, image: int, index: int, total: int) -> JobProgress:
         """Take in a step (1-based) of a picture."""
         at = self._clock()
         if self._last_at is not None and index > 1:
@@ -56,14 +56,14 @@ class Meter:
             ending_s = step_s if self._ending_s is None else self._ending_s
             after = max(0, self._pictures - self._made - 1)
             left_s = round((total - index) * step_s + ending_s + after * (total * step_s + ending_s), 2)
-        self.now = Progress(image, index, total, fraction, left_s)
+        self.now = JobProgress(image, index, total, fraction, left_s)
         return self.now
 
     def loaded(
         self, fraction: float | None, done_bytes: int | None, total_bytes: int | None, left_s: float | None
     ) -> None:
         """Take in how far a model task is."""
-        self.now = Progress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
+        self.now = JobProgress(fraction=fraction or 0.0, left_s=left_s, done_bytes=done_bytes, total_bytes=total_bytes)
 
     def image_made(self) -> None:
         """Take in that an image is done."""

@@ -1,6 +1,6 @@
-"""The queue of jobs: rows in SQLite, their order in memory (`fairness.py`), caps, and what a crash leaves.
+"""The queue of jobs: rows in SQLite, their order in memory (`fairness.py`), caps, recovery after a crash.
 
-Each queue has an order and caps of its own: what runs in one holds up nothing in another.
+Each queue has an order and caps of its own: a job in one delays none in another.
 States: queued -> running -> done, failed, cancelled or interrupted. Runs nothing: `dispatcher.py` does.
 """
 
@@ -67,7 +67,7 @@ class JobQueue:
         self._changed = threading.Condition(self._lock)
 
     def recover(self) -> tuple[JobRecord, ...]:
-        """Load what waits; jobs that ran when the program died are put back once, then interrupted.
+        """Load the waiting jobs; jobs that ran when the program died are put back once, then interrupted.
 
         Returns:
             The jobs that were interrupted.
@@ -88,7 +88,7 @@ class JobQueue:
                     interrupted.append(row["id"])
             for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued'").fetchall():
                 task = _task_of(row)
-                if task is None:  # it holds up no other
+                if task is None:  # it must not block the others
                     connection.execute(
                         "UPDATE jobs SET state = 'failed', finished_at = ?, error_code = 'job_unreadable', "
                         "error_message = 'The job can''t be read any more.', "
@@ -119,7 +119,7 @@ class JobQueue:
             if len(order) >= self._most:
                 wait_s = self._wait_until_start(order, order.order()[0].id)
                 raise QueueFull(
-                    f"{len(order)} jobs wait already, the most this studio takes.",
+                    f"{len(order)} jobs wait already, the most this studio accepts.",
                     f"Try again in about {about(wait_s)}.",
                     retry_after_s=max(1, round(wait_s)),
                 )
@@ -135,7 +135,7 @@ class JobQueue:
         return JobRecord(id=job_id, owner=owner, session=session, state="queued", task=task, created_at=now)
 
     def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
-        """Seconds, roughly: what is before it and half of what runs."""
+        """Seconds, roughly: the jobs before it and half of the one that runs."""
         seconds = 0.0
         for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
             task = _task_of(row)
@@ -173,14 +173,14 @@ class JobQueue:
         return self.record(job.id)
 
     def put_back(self, job_id: str) -> None:
-        """A job that the program's end interrupts in good order waits again, as if it had not begun."""
+        """Queue a job again that a regular shutdown interrupts, as if it had not started."""
         self._database.write(
             "UPDATE jobs SET state = 'queued', starts = MAX(0, starts - 1) WHERE id = ? AND state = 'running'",
             (job_id,),
         )
 
     def leave_worker(self, queue_name: QueueName = "engine") -> None:
-        """The job that was taken last is off the worker: saving it holds up nobody."""
+        """The job that was taken last has left the worker: saving it delays no other."""
         with self._lock:
             self._at_worker.pop(queue_name, None)
 
@@ -195,7 +195,7 @@ class JobQueue:
             self._changed.notify_all()
 
     def withdraw(self, job_id: str, owner: str) -> bool:
-        """Cancel a waiting job; False if it does not wait (any more)."""
+        """Cancel a waiting job; False if it does not wait."""
         with self._lock:
             for order in self._orders.values():
                 if order.remove(job_id, owner):
@@ -325,12 +325,12 @@ class JobQueue:
         return self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
 
     def seconds_of(self, job_id: str) -> float | None:
-        """How long an ended job took."""
+        """The duration of an ended job."""
         row = self.row(job_id)
         return row["seconds"] if row else None
 
     def notices(self, job_id: str) -> list[tuple[str, str]]:
-        """What was worth knowing when the job was submitted: (code, sentence)."""
+        """The notices of when the job was submitted: (code, sentence)."""
         row = self.row(job_id)
         if row is None:
             return []
@@ -367,7 +367,7 @@ class JobQueue:
 
 
 def _task_of(row: sqlite3.Row | None) -> Task | None:
-    """The task of a row; None if it can't be read any more (a newer version wrote it, or it was damaged)."""
+    """The task of a row; None if it can't be read (a newer version wrote it, or it is damaged)."""
     if row is None:
         return None
     try:

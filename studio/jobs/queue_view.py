@@ -1,4 +1,4 @@
-"""How the queue looks: positions, predicted waits, rows of the drawer, one job with its progress."""
+"""The queue as people see it: positions, predicted waits, rows of the drawer, one job with its progress."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from contract.model_tasks import QUEUE_NAMES
 from contract.records import JobRecord, JobView, QueueRow
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.fairness import Waiting
-from studio.jobs.progress import Progress
+from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
 
 _SHOWN_PROMPT = 200
@@ -17,7 +17,7 @@ _MOST_FINISHED = 50
 class QueueView:
     """Reads the queue; changes nothing."""
 
-    def __init__(self, queue: JobQueue, rates: Rates, progress: Callable[[str], Progress | None]) -> None:
+    def __init__(self, queue: JobQueue, rates: Rates, progress: Callable[[str], JobProgress | None]) -> None:
         self._queue = queue
         self._rates = rates
         self._progress = progress
@@ -61,7 +61,7 @@ class QueueView:
             return JobView(job=job, position=self.place(job.id)[0])
         if job.state != "running":
             return JobView(job=job, progress=1.0 if job.state == "done" else 0.0)
-        now = self._progress(job.id) or Progress()
+        now = self._progress(job.id) or JobProgress()
         return JobView(
             job=job,
             image=now.image,
@@ -74,7 +74,7 @@ class QueueView:
         )
 
     def rows(self, owner: str) -> tuple[QueueRow, ...]:
-        """What runs, what waits in its order, then the owner's jobs that ended today, newest first."""
+        """The running jobs, the waiting ones in their order, then the owner's that ended today, newest first."""
         running = self._queue.records("state = 'running'", ())
         rows = [self._row(job, owner, 0, None, self._left_s(job)) for job in running]
         places = self.places()
@@ -97,7 +97,7 @@ class QueueView:
             return QueueRow(
                 mine=False, state=job.state, position=position, starts_in_s=wait_s, seconds=_rounded(seconds)
             )
-        now = self._progress(job.id) or Progress()
+        now = self._progress(job.id) or JobProgress()
         return QueueRow(
             mine=True,
             state=job.state,

@@ -1,4 +1,4 @@
-"""Which model the next job will want: it is read into memory while the present one paints."""
+"""Chooses the model to read ahead: the next job's, while the current one generates."""
 
 from contract.records import JobRecord
 from contract.tasks import Generate

@@ -1,7 +1,7 @@
-"""From generated pixels to an image in the gallery: finish hooks, PNG, index, thumbnail. Control maps are kept alike.
+"""Saves generated images: finish hooks, PNG, index, thumbnail. Control maps are saved alike.
 
-What can't be saved stays in memory for ten minutes, as far as it got, so that "Try again" can go on from there: an
-image counts as saved when it is on the disk and in the gallery, not before.
+An image that can't be saved stays in memory for ten minutes, as far as it got, so that "Try again" can resume: it
+counts as saved only when it is on the disk and in the gallery.
 """
 
 import itertools
@@ -29,7 +29,6 @@ from studio.storage.owner_keys import OwnerKeys
 logger = logging.getLogger(__name__)
 KEPT_S = 600.0
 KEPT_BYTES = 512_000_000
-_MOST_UPSCALES = 20  # one of another
 Notices = tuple[tuple[str, str], ...]
 
 
@@ -55,7 +54,7 @@ class _Unsaved:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What a retry could save, and why it could not save the rest."""
+    """The images that a retry saved, and the problem with the rest."""
 
     saved: tuple[ImageRecord | StoredUpload, ...]
     problem: StudioError | None
@@ -160,7 +159,7 @@ class Saver:
         source: Recipe | None = None
         if isinstance(task, Upscale):
             upscale = with_upscaler_hash(task, hashes)
-            source = self._source_recipe(task, job.owner)
+            source = self._gallery.source_recipe(task.parent, job.owner)
         described = job.recipe or source
         extras = dict(described.extras) if described else {}
         pixels, picture.notices = self._extensions.finish(image.pixels, extras)
@@ -182,18 +181,6 @@ class Saver:
         picture.pixels = pixels
         return picture.facts, pixels
 
-    def _source_recipe(self, task: Upscale, owner: str) -> Recipe | None:
-        """The recipe of the image that is upscaled, however often it was upscaled before."""
-        parent = task.parent
-        for _ in range(_MOST_UPSCALES):
-            record = self._gallery.find(parent, owner) if parent else None
-            if record is None:
-                return None
-            if record.recipe is not None:
-                return record.recipe
-            parent = record.parent
-        return None
-
     def _remember(self, job_id: str, unsaved: _Unsaved) -> None:
         with self._lock:
             self._unsaved.setdefault(job_id, []).append(unsaved)
@@ -207,7 +194,7 @@ class Saver:
                     del self._unsaved[oldest]
 
     def forget_old(self) -> None:
-        """Drop what has waited too long."""
+        """Drop unsaved images that have waited too long."""
         with self._lock:
             oldest = self._clock() - KEPT_S
             for job_id, unsaved in list(self._unsaved.items()):
@@ -218,7 +205,7 @@ class Saver:
                     del self._unsaved[job_id]
 
     def retry(self, job_id: str) -> Retried:
-        """Save what could not be saved; what still can't stays kept.
+        """Save the images that could not be saved; those that still can't be stay kept.
 
         Raises:
             NotFound: nothing of this job is kept (any more).

@@ -1,10 +1,9 @@
-"""Builds what a worker gets for a job: the task, where its models lie, the bytes of its input pictures."""
+"""Builds the work item that a worker gets for a job: the task, the paths of its models, the bytes of its images."""
 
 from pathlib import Path
 
 from catalog.detect.preview_decoders import preview_decoders
 from contract.errors import ModelProblem
-from contract.recipe import ModelRef
 from contract.records import JobRecord
 from contract.tasks import Generate
 from contract.work import WorkItem, path_key
@@ -18,10 +17,22 @@ def build_work_item(
     """A work item for one attempt.
 
     Raises:
-        ModelProblem: a model is gone, damaged, or no longer the one that was asked for.
-        InvalidInput: a picture that it names is gone or damaged.
+        ModelProblem: a model is gone, damaged, or no longer the one that was queued.
+        InvalidInput: an image that it names is gone or damaged.
     """
-    paths = {path_key(ref): _current_path(ref, models) for ref in job.task.models}
+    paths: dict[str, str] = {}
+    for ref in job.task.models:
+        entry = models.as_it_is_now(ref.name, ref.kind)
+        if entry is None:
+            raise ModelProblem(f"Model “{ref.name}” is gone.", "Put it back, or choose another model.")
+        if entry.problem:
+            raise ModelProblem(entry.problem, entry.hint)
+        if ref.fingerprint and entry.ref.fingerprint != ref.fingerprint:
+            raise ModelProblem(
+                f"{entry.title} changed on the disk after the job was queued.",
+                "Run the job again to use it as it is now.",
+            )
+        paths[path_key(ref)] = str(entry.path)
     decoders: tuple[Path, ...] = ()
     if previews and isinstance(job.task, Generate):
         decoders = preview_decoders(Path(paths[path_key(job.task.recipe.model)]), models.folders)
@@ -35,17 +46,3 @@ def build_work_item(
         wants_previews=previews,
         preview_decoders=tuple(map(str, decoders)),
     )
-
-
-def _current_path(wanted: ModelRef, models: ModelList) -> str:
-    """Where a model lies, if it is still the one that was queued. Raises ModelProblem."""
-    entry = models.as_it_is_now(wanted.name, wanted.kind)
-    if entry is None:
-        raise ModelProblem(f"Model “{wanted.name}” is gone.", "Put it back, or choose another model.")
-    if entry.problem:
-        raise ModelProblem(entry.problem, entry.hint)
-    if wanted.fingerprint and entry.ref.fingerprint != wanted.fingerprint:
-        raise ModelProblem(
-            f"{entry.title} changed on the disk after the job was queued.", "Run the job again to use it as it is now."
-        )
-    return str(entry.path)

@@ -2,8 +2,8 @@
 
 A file's is its own, whose first ten digits are A1111's short hash. A folder's is over its sorted (relative path,
 sha256 of the file) pairs; side files (README, preview, darkroom.json) do not count, so that a new title does not make
-a new model. Jobs ask for theirs; those of all other models are computed when nothing else is to do (`HashKeeper`).
-What is remembered is kept by place, size, times and beginning of every file: copies in two places are two models.
+a new model. Jobs request those of their models; all others are computed when nothing else runs (`HashKeeper`).
+Hashes are stored by the path, size, times and first bytes of every file: copies in two places are two models.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _LOWEST_PRIORITY = 19
 _PAUSE_S = 0.5
 _LOOK_S = 5.0
 _CHUNK_REST_S = 0.001  # a megabyte takes about as long
-_TRY_AGAIN_S = 60.0  # what could not be read: its cause may be gone by then
+_TRY_AGAIN_S = 60.0  # after a file could not be read
 _HEAD_BYTES = 65_536
 
 
@@ -83,7 +83,7 @@ class ModelHashes:
         return future
 
     def get(self, folder: Path) -> str | None:
-        """The hash, waited for; None if the folder can't be read any more."""
+        """The hash, waited for; None if the folder can no longer be read."""
         try:
             return self.request(folder).result()
         except OSError as error:
@@ -134,7 +134,7 @@ class ModelHashes:
         return bool(self._running)
 
     def stop(self) -> None:
-        """Give up what is under way."""
+        """Stop hashing."""
         self._stopping.set()
 
     def _work(self, folder: Path, stamp: str, future: "Future[str]") -> None:
@@ -160,7 +160,7 @@ class ModelHashes:
             logger.warning("a model's hash could not be kept: %s", error.message)
 
     def _hash_unchanged(self, folder: Path, stamp: str, wait: Callable[[], None] | None = None) -> str:
-        """The hash of what the stamp was taken of. Raises OSError, also if it changed meanwhile."""
+        """The hash of the files that the stamp was taken of. Raises OSError, also if they changed meanwhile."""
         if folder.is_file():
             sha256 = self._hash_file(folder, wait)
         else:
@@ -185,13 +185,13 @@ class ModelHashes:
 
 
 class HashKeeper:
-    """Hashes what is listed, one after another, at the lowest priority, and only while nothing else works.
+    """Hashes the listed models, one after another, at the lowest priority, and only while nothing else runs.
 
     Args:
         listed: The models, without a new look at the disk.
         is_busy: Whether a job runs.
-        others: Hashes of other programs, learnt likewise.
-        look_s: How long it rests when all is known.
+        others: Hashes of other programs, learned in the same way.
+        look_s: How long it rests when all hashes are known.
     """
 
     def __init__(
@@ -218,6 +218,11 @@ class HashKeeper:
         self._stopping.set()
 
     def _work(self) -> None:
+        def wait_or_end() -> None:
+            self._wait()
+            if self._stopping.is_set():
+                raise InterruptedError(4, "Darkroom is stopping")
+
         with contextlib.suppress(AttributeError, OSError):  # Linux alone has priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         while not self._stopping.wait(self._look_s):
@@ -226,17 +231,12 @@ class HashKeeper:
                     self._wait()
                     self._hashes.learn(entry, self._wait)
                 if self._others and not self._others.is_learnt(entry) and not self._stopping.is_set():
-                    self._others.learn(entry, self._wait_or_end)
+                    self._others.learn(entry, wait_or_end)
                 if self._stopping.is_set():
                     return
 
-    def _wait_or_end(self) -> None:
-        self._wait()
-        if self._stopping.is_set():
-            raise InterruptedError(4, "Darkroom is stopping")
-
     def _wait(self) -> None:
-        """Let others go first: all of the time while they work, else half of it."""
+        """Yield to other work: wait while it runs, else half of the time."""
         self._stopping.wait(_CHUNK_REST_S)
         while (self._is_busy() or self._hashes.is_asked) and not self._stopping.is_set():
             self._stopping.wait(_PAUSE_S)
@@ -281,7 +281,7 @@ def _stamp_of(folder: Path) -> str:
 
 
 def _first_stamp(folder: Path) -> str:
-    """As the first version stamped what it hashed. Raises OSError."""
+    """The stamp as the first version of the program computed it. Raises OSError."""
     digest = hashlib.sha256()
     for path in _hashed_files(folder):
         status = path.stat()

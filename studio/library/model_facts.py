@@ -1,11 +1,12 @@
-"""What was read from the headers of models, kept across restarts, so that a library is opened only once.
+"""Facts read from the headers of models, kept across restarts, so that each file is opened only once.
 
-Facts that another version of the catalog read are not used.
+Facts that another version of the catalog read are ignored.
 """
 
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 
 from catalog.detect.file_models import FileFacts, facts_version
@@ -15,7 +16,7 @@ from contract.errors import StudioError
 from studio.storage.database import Database
 
 logger = logging.getLogger(__name__)
-Facts = tuple[str, FileFacts]  # the stamp of a file, and what was read from it
+Facts = tuple[str, FileFacts]  # the stamp of a file, and its facts
 
 
 class ModelFacts:
@@ -33,13 +34,20 @@ class ModelFacts:
             return {}
         found: dict[str, Facts] = {}
         for row in rows:
-            facts = _parse_facts(row["facts"])
-            if facts is not None:
+            with suppress(ValueError, KeyError, TypeError):  # a damaged row's file is read again
+                table = json.loads(row["facts"])
+                sniffed, about = table["sniffed"], table["about"]
+                facts = FileFacts(
+                    Sniffed(**{**sniffed, "control_type": tuple(sniffed["control_type"])}),
+                    About(about["title"], about["notes"], tuple(about["trigger_words"])),
+                    table["fingerprint"],
+                    table["is_pickle"],
+                )
                 found[row["path"]] = (row["stamp"], facts)
         return found
 
     def save(self, facts: Mapping[str, Facts]) -> None:
-        """Keep these too; what can't be kept is read again after the next start."""
+        """Add facts; those that can't be kept are read again after the next start."""
         rows = [(path, stamp, self._version, json.dumps(asdict(kept))) for path, (stamp, kept) in facts.items()]
         try:
             with self._database.change() as connection:
@@ -47,18 +55,4 @@ class ModelFacts:
                     "INSERT OR REPLACE INTO model_facts (path, stamp, version, facts) VALUES (?, ?, ?, ?)", rows
                 )
         except StudioError as error:
-            logger.info("what was read of %d models could not be kept: %s", len(rows), error.message)
-
-
-def _parse_facts(text: str) -> FileFacts | None:
-    try:
-        table = json.loads(text)
-        sniffed, about = table["sniffed"], table["about"]
-        return FileFacts(
-            Sniffed(**{**sniffed, "control_type": tuple(sniffed["control_type"])}),
-            About(about["title"], about["notes"], tuple(about["trigger_words"])),
-            table["fingerprint"],
-            table["is_pickle"],
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
+            logger.info("the facts of %d models could not be kept: %s", len(rows), error.message)

@@ -1,6 +1,6 @@
-"""The models that are there. The folders are read again in the background, so that no request waits long.
+"""The list of models. The folders are scanned in the background, so that no request waits long.
 
-What was read from files is kept in the database (`model_facts.py`), their hashes too (`hashes.py`).
+Facts about files are kept in the database (`model_facts.py`), their hashes too (`hashes.py`).
 """
 
 import logging
@@ -21,20 +21,20 @@ from studio.library.model_facts import ModelFacts
 logger = logging.getLogger(__name__)
 RESCAN_S = 5.0
 WAIT_S = 3.0  # the longest that a request waits for a scan
-_SHARE = 20  # a scan that took long is made again only after so many times as long
-_KEEP_AT = 200  # files read, then they are kept, so that a restart in the middle goes on from there
+_SHARE = 20  # the pause after a scan, in multiples of its duration
+_KEEP_AT = 200  # files read before their facts are kept, so that a restart in the middle resumes there
 _MOMENT_S = 0.05
-_FRESH_S = 1.0  # unknown names may ask for a new look at most this often
+_FRESH_S = 1.0  # unknown names may trigger a scan at most this often
 ShortHash = Callable[[ModelEntry], str]
 
 
 class ModelList:
-    """What `catalog.models.Scanner` finds, kept for a while. Safe from any thread.
+    """The models that `catalog.models.Scanner` finds, kept for a while. Safe from any thread.
 
     Args:
         short_hash: The short hash of a model, "" while it isn't known.
-        kept: What was read of files in earlier runs.
-        answers: What the engine found of upscalers.
+        kept: Facts about files from earlier runs.
+        answers: Facts about upscalers that the engine found.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class ModelList:
         self._ended_at = 0.0
         self._looked_at = float("-inf")  # for a name that is not known
         self._took_s = 0.0
-        self._is_outdated = False  # what is listed was found to be otherwise
+        self._is_outdated = False  # a listed model was found changed
         self._generation = 0
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where models are looked for."""
+        """The folders of models."""
         return self._folders
 
     @property
@@ -77,7 +77,7 @@ class ModelList:
         return self._entries
 
     def begin(self) -> None:
-        """Start the first scan behind whoever calls."""
+        """Start the first scan in the background."""
         with self._changed:
             if not self._begun:
                 self._start()
@@ -85,14 +85,20 @@ class ModelList:
     def all(self, *, fresh: bool = False) -> tuple[ModelEntry, ...]:
         """Models of all kinds, usable or not, by title.
 
-        A list older than five seconds starts a scan behind it. Whoever comes in the first three seconds of the first
-        scan waits for it until then; after that there is what was found so far.
+        A call with a list older than five seconds starts a scan in the background. Calls in the first three seconds of
+        the first scan wait for it until then; after that they get the models found so far.
 
         Args:
             fresh: Wait for a scan that begins now, at most three seconds.
         """
         with self._changed:
             wanted = self._begun + 1 if fresh else 1
+
+            def has_ended() -> bool:
+                if self._ended < wanted and self._ended == self._begun:
+                    self._start()  # the one that ran had begun too early
+                return self._ended >= wanted
+
             pause_s = max(RESCAN_S, _SHARE * self._took_s)
             is_old = self._ended == self._begun and (
                 not self._begun or self._is_outdated or self._clock() - self._ended_at > pause_s
@@ -101,13 +107,8 @@ class ModelList:
                 self._start()
             wait_s = WAIT_S if fresh else self._begun_at + WAIT_S - time.monotonic()
             if self._ended < wanted and wait_s > 0:
-                self._changed.wait_for(lambda: self._reached(wanted), wait_s)
+                self._changed.wait_for(has_ended, wait_s)
             return self._entries
-
-    def _reached(self, wanted: int) -> bool:
-        if self._ended < wanted and self._ended == self._begun:
-            self._start()  # the one that ran had begun too early
-        return self._ended >= wanted
 
     def _start(self) -> None:
         self._begun += 1
@@ -134,7 +135,7 @@ class ModelList:
                 self._changed.notify_all()
 
     def _show(self, entries: tuple[ModelEntry, ...]) -> None:
-        """In the middle of a scan: what is new counts, and nothing is gone yet."""
+        """Show the entries found so far; only during the first scan, when none can be gone."""
         with self._changed:
             if self._ended == 0:
                 self._put(entries)
@@ -171,7 +172,7 @@ class ModelList:
             entry = self.now(found)
             if entry is not None and entry.ref.kind == found.ref.kind:
                 return entry
-            return _best_match(self.all(fresh=True), name, kind)  # it is gone, or something else lies there
+            return _best_match(self.all(fresh=True), name, kind)  # it is gone, or was replaced by something else
         if self._clock() - self._looked_at <= _FRESH_S:
             return None
         self._looked_at = self._clock()
@@ -193,7 +194,7 @@ class ModelList:
         return found
 
     def catch_up(self) -> None:
-        """Wait a moment for a list that is old: a prompt may name what was put there meanwhile."""
+        """Wait a moment for a fresh list: a prompt may name a model that was just added."""
         self.all()
         with self._changed:
             self._changed.wait_for(lambda: self._ended == self._begun, _MOMENT_S)
@@ -210,7 +211,7 @@ class ModelList:
         return entry
 
     def other_kind(self, name: str, kind: ModelKind) -> str:
-        """What a name is of instead, in words ("a VAE"); "" where there is no model of that name."""
+        """The kind of a model of this name but another kind, in words ("a VAE"); "" if there is none."""
         others = [entry for entry in self._entries if entry.ref.kind != kind]
         entry = _best_match(others, name, None) if name else None
         return a_kind(entry.ref.kind) if entry else ""
@@ -234,7 +235,7 @@ class ModelList:
         while True:
             entry = default_model(left)
             if entry is None:
-                return default_model(self.all())  # none works any more: its job says why
+                return default_model(self.all())  # none is usable: the job says why
             found = self.now(entry)
             if found is not None and found.problem is None:
                 return found
@@ -242,7 +243,7 @@ class ModelList:
 
 
 def _is_there(path: Path) -> bool:
-    """Also False where its folder can't be looked into any more."""
+    """Whether a model's file is there; False too if its folder can't be read."""
     return any(os.path.isfile(place) for place in (path, path / "model_index.json", path / "config.json"))
 
 

@@ -1,6 +1,6 @@
-"""What the owner of the machine does with models: get, convert, merge, delete. No torch, no picture.
+"""Manages the models on the disk for the owner of the machine: download, convert, merge, delete. No torch.
 
-Checks what can be checked before a job exists, and says where results go. The work is done by
+Checks what can be checked before a job exists, and chooses where results go. The work is done by
 `downloads/download_task.py` and `workers/model_tasks.py`; who may ask is decided in `api/dependencies.py`.
 """
 
@@ -72,7 +72,7 @@ class ModelTasks:
         return tuple((model, is_there(model.download, models_dir)) for model in CATALOG_MODELS)
 
     def repository(self, name: str, revision: str = "main") -> Repository:
-        """What a repository of the hub has. Raises NotFound, JobError."""
+        """A repository of the hub and its files. Raises NotFound, JobError."""
         return read_repository(
             Wire(hub_of(self._settings), _LISTING_TIMEOUT_S), name, revision, whole_s=2 * _LISTING_TIMEOUT_S
         )
@@ -156,12 +156,14 @@ class ModelTasks:
             raise NotFound(f"There is no model “{task.model[:80]}”.", "Choose one from the list of models.")
         if entry.format != "pickle" or entry.path.suffix.lower() not in PICKLES:
             raise RequestError(
-                f"“{entry.title}” is no pickle: nothing has to be converted.", "Use it as it is.", code="not_a_pickle"
+                f"“{entry.title}” is not a pickle, so there is nothing to convert.",
+                "Use it as it is.",
+                code="not_a_pickle",
             )
         return entry.path
 
     def target_of(self, task: Convert | Merge) -> Path:
-        """Where a result goes: beside the pickle, or to the checkpoints.
+        """The path of a result: beside the pickle, or among the checkpoints.
 
         From quarantine it goes into the folder of its kind.
         """
@@ -197,7 +199,7 @@ class ModelTasks:
         if not named:
             raise NotFound(f"There is no model “{name[:80]}”.", "It may be gone already.")
         if len(named) > 1:
-            raise RequestError(f"{len(named)} models are called “{name[:80]}”.", "Say the kind, too.", field="kind")
+            raise RequestError(f"{len(named)} models are called “{name[:80]}”.", "Name its kind, too.", field="kind")
         entry, path = named[0], named[0].path
         if entry.ref.name == BUNDLED and entry.ref.kind == "checkpoint":
             raise NotAllowed("The starter model is a part of Darkroom.", "Delete another one.")

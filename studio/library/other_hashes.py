@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 SEARCH_S = 3.0
 _MARK = "other "
 _KINDS = frozenset({"lora", "checkpoint", "embedding", "hypernetwork"})
-_NOTHING = hashlib.sha256(b"").hexdigest()  # what some trainers wrote for every file
+_NOTHING = hashlib.sha256(b"").hexdigest()  # some trainers wrote it into every file
 LEAST_DIGITS = 8
 _CHUNK = 1 << 20
 _OLD_FROM, _OLD_BYTES, _OLD_DIGITS = 0x100000, 0x10000, 8
@@ -31,19 +31,19 @@ _HASH_FIELDS = ("sshs_model_hash", "sshs_legacy_hash")
 
 
 def is_hash_of_nothing(beginning: str) -> bool:
-    """Whether a hash is the one of an empty file, which says nothing of any."""
+    """Whether a hash is that of an empty file, which identifies nothing."""
     return _NOTHING.startswith(beginning.lower())
 
 
 def quick_hashes(path: Path) -> frozenset[str]:
-    """The hashes of a file that are known without reading it whole: the old one, and what its header tells.
+    """The hashes of a file that are known without reading it whole: the old one, and those in its header.
 
     Raises:
         OSError: the file can't be read.
     """
     found: set[str] = set()
     with path.open("rb") as file:
-        for start in {0, _data_start(path)}:
+        for start in {0, _header_end(path)}:
             file.seek(start + _OLD_FROM)
             part = file.read(_OLD_BYTES)
             if part:
@@ -66,7 +66,7 @@ def hash_behind_header(path: Path, wait: Callable[[], None] = lambda: None) -> s
     Raises:
         OSError: the file can't be read.
     """
-    start = _data_start(path)
+    start = _header_end(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(start)
@@ -77,8 +77,8 @@ def hash_behind_header(path: Path, wait: Callable[[], None] = lambda: None) -> s
     return found if start and found != _NOTHING else None
 
 
-def _data_start(path: Path) -> int:
-    """Where a safetensors file's data begins, whatever it is called; 0 for what is none."""
+def _header_end(path: Path) -> int:
+    """Where the data of a safetensors file begins, whatever its name; 0 for another file."""
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:] != b"{":
@@ -125,11 +125,11 @@ class OtherHashes:
 
     def is_learnt(self, entry: ModelEntry) -> bool:
         """Whether `learn` was called for a file as it was listed. Reads no files."""
-        return not _is_of_interest(entry) or _listed(entry) in self._learnt
+        return not _is_of_interest(entry) or _listing_key(entry) in self._learnt
 
     def learn(self, entry: ModelEntry, wait: Callable[[], None] = lambda: None) -> None:
         """Read the hashes of a listed file; it may be gone or changed by now. `wait` may raise InterruptedError."""
-        self._learnt.add(_listed(entry))
+        self._learnt.add(_listing_key(entry))
         try:
             stamp = _file_stamp(entry.path)
             if self._database.value("SELECT 1 FROM model_hashes WHERE stamp = ?", (f"{_MARK}done {stamp}",)):
@@ -138,14 +138,14 @@ class OtherHashes:
             if entry.ref.kind == "lora":
                 found.add(hash_behind_header(entry.path, wait) or "")
             rows = [(f"{_MARK}{digits} {stamp}", digits) for digits in sorted(found) if digits]
-            rows.append((f"{_MARK}done {stamp}", ""))  # says that all is known; no hash is found by it
+            rows.append((f"{_MARK}done {stamp}", ""))  # marks the file as done; no hash is found by it
             for name, digits in rows:
                 self._database.write(
                     "INSERT OR REPLACE INTO model_hashes (stamp, sha256, folder) VALUES (?, ?, ?)",
                     (name, digits, str(entry.path)),
                 )
         except InterruptedError:
-            self._learnt.discard(_listed(entry))
+            self._learnt.discard(_listing_key(entry))
         except OSError as error:
             logger.info("%s can't be hashed: %s", entry.path.name, error.strerror)
         except StudioError as error:
@@ -173,7 +173,7 @@ def _is_of_interest(entry: ModelEntry) -> bool:
     return entry.ref.kind in _KINDS and entry.format == "file"
 
 
-def _listed(entry: ModelEntry) -> str:
+def _listing_key(entry: ModelEntry) -> str:
     return f"{entry.path} {entry.ref.fingerprint or entry.modified}"
 
 

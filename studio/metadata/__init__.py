@@ -1,1 +1,1 @@
-"""What an image file says of how it was made: written into ours, read from everyone's."""
+"""Generation metadata in image files: written into Darkroom's own, read from any program's."""

@@ -1,7 +1,7 @@
-"""Makes a draft that came from a file one that can be posted: what would be refused is replaced or left out.
+"""Repairs a draft that was read from a file, so that it can be posted: refused values are replaced or left out.
 
-The caller gives the check that a posted draft goes through; here only the draft is changed, one field at a time, until
-the check passes. What the check refuses of every draft (there is no model at all) stays.
+The caller passes the check that posted drafts go through; one field is changed at a time, until the check passes. A
+problem that no change solves (there is no model at all) stays.
 """
 
 import copy

@@ -1,7 +1,7 @@
-"""Another program's fields in A1111's words: one table of names reads them all, whatever program wrote them.
+"""Translates the fields of other programs to those of A1111: one table of names for all programs.
 
-Most programs write one JSON object with much the same fields under other names. Numbers stay text, and are judged
-where all recipes are. Which program wrote a text is told in `other_programs.py`.
+Most programs write one JSON object with much the same fields under other names. Numbers stay text; they are checked
+where all recipes are. `other_programs.py` recognizes which program wrote a text.
 """
 
 import json
@@ -134,7 +134,7 @@ _TRANSLATED = frozenset(
 
 
 def translate(table: Table) -> Infotext | None:
-    """A1111's words for an object's fields; None if it has no prompt, or hardly anything beside it."""
+    """An object's fields as A1111's; None if it has no prompt, or hardly anything beside it."""
     folded = fold_keys(table)
     prompt, negative = first_value(folded, _PROMPT), first_value(folded, _NEGATIVE)
     pairs: dict[str, str] = {}
@@ -165,25 +165,20 @@ def translate(table: Table) -> Infotext | None:
         return None
     if pairs.get("Denoising strength") in ("1", "1.0"):
         del pairs["Denoising strength"]  # as of an image that began from noise alone
-    for key in _leftovers(table):
-        pairs.setdefault(key, "set")
+    # Other fields stay untranslated: readers of the pairs report those that they do not use.
+    leftovers: list[str] = []
+    for key, value in table.items():
+        is_known = fold_key(key) in _NOISE or fold_key(key) in _TRANSLATED
+        if not is_known and str(value).strip().lower() not in _NO_VALUE and _LEFTOVER_KEY.fullmatch(str(key)):
+            leftovers.append(str(key))
+    for key in leftovers[:_MAX_LEFTOVERS]:
+        if not _FOOOCUS_LORA.fullmatch(key):
+            pairs.setdefault(key, "set")
     prompt = prompt.strip()
     for name, weight in _loras(table):
         prompt += f" <lora:{name}:{weight}>"
     negative = negative.strip() if isinstance(negative, str) else ""
     return Infotext(prompt, negative, pairs)
-
-
-def _leftovers(table: Table) -> list[str]:
-    """Keys of what else an object says, untranslated: readers of the pairs name what they do not use."""
-    left: list[str] = []
-    for key, value in table.items():
-        folded = fold(key)
-        if folded in _NOISE or folded in _TRANSLATED or str(value).strip().lower() in _NO_VALUE:
-            continue
-        if _LEFTOVER_KEY.fullmatch(str(key)):
-            left.append(str(key))
-    return [key for key in left[:_MAX_LEFTOVERS] if not _FOOOCUS_LORA.fullmatch(key)]
 
 
 def _loras(table: Table) -> list[tuple[str, str]]:
@@ -244,7 +239,7 @@ def json_object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def fold(key: object) -> str:
+def fold_key(key: object) -> str:
     """A key in lower case, letters and digits alone: "CFG Scale" and "cfg_scale" are "cfgscale"."""
     return _NOT_WORD.sub("", str(key).lower())
 
@@ -253,7 +248,7 @@ def fold_keys(table: Table) -> dict[str, Any]:
     """The values by folded key; of two with one folded key the first counts."""
     folded: dict[str, Any] = {}
     for key, value in table.items():
-        folded.setdefault(fold(key), value)
+        folded.setdefault(fold_key(key), value)
     return folded
 
 

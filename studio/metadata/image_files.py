@@ -1,4 +1,4 @@
-"""Images on disk: a PNG with its recipe inside, never half written, never over another.
+"""Image files on the disk, PNGs with their recipe inside: never half written, never overwriting another.
 
 The text chunk `parameters` is A1111's infotext, `darkroom` is JSON from which the index can be rebuilt.
 Written to a temporary file in the same folder, flushed to the disk, renamed, folder flushed.
@@ -8,7 +8,6 @@ import errno
 import io
 import json
 import logging
-import math
 import os
 import re
 import shutil
@@ -19,10 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from contract.errors import InvalidInput, NotFound, StorageFull
 from contract.recipe import Recipe
@@ -38,7 +38,7 @@ from studio.uploads.png_text import read_text
 logger = logging.getLogger(__name__)
 KEYWORD = "darkroom"
 _PART = ".part"
-_MOST = 1_000_000  # of anything that is counted in a picture's facts
+_MOST = 1_000_000  # of any count in an image's facts
 _FLOOR_BYTES = 16_000_000  # for the database, thumbnails and the log
 _NUMBERED = re.compile(r"(\d{5,9})-\w+\.png")
 _TRY_AGAIN = "then press Try again; the picture is kept in memory."
@@ -48,7 +48,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What a picture says of itself beside its pixels.
+    """The facts that an image file holds beside its pixels.
 
     Attributes:
         owner_key: Keyed hash of the owner (see `storage/owner_keys.py`); "" if nobody knows.
@@ -122,7 +122,7 @@ class PictureFolder:
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
         self._seen: dict[str, tuple[int, ...]] = {}
-        self._warnings: set[str] = set()  # that are logged: the days are looked at every few seconds
+        self._warnings: set[str] = set()  # already logged: the folders of days are scanned every few seconds
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warnings:
@@ -138,7 +138,7 @@ class PictureFolder:
         Raises:
             StorageFull: nothing of it is left on the disk.
         """
-        data = encode(pixels, facts)
+        data = encode_png(pixels, facts)
         folder = self._day(facts.created_at)
         part, final = folder / f".{facts.id}.png{_PART}", None
         try:
@@ -244,7 +244,7 @@ class PictureFolder:
         return f"{self.root.name}/{place.name}"
 
     def sweep(self) -> int:
-        """Remove what a crash left half written; returns how many files."""
+        """Remove files that a crash left half written; returns how many."""
         swept = 0
         for folder in (self.root, *self.days()):
             for entry in self._entries(folder):
@@ -273,10 +273,7 @@ class PictureFolder:
         return sorted([Path(entry.path) for entry in found.values()], reverse=True)
 
     def changed_days(self) -> list[str]:
-        """The names of the days that came, went or changed since this was last asked.
-
-        Our own pictures change them, too.
-        """
+        """The names of the days that were added, removed or changed since the last call, by Darkroom itself too."""
         now: dict[str, tuple[int, ...]] = {}
         for folder in self.days():
             with suppress(OSError):
@@ -320,7 +317,7 @@ class PictureFolder:
         raise NotFound("There is no such picture.")
 
     def status(self, relative: str) -> os.stat_result | None:
-        """Size and times of an image's file; None if it is gone, no file, or its folder can't be read."""
+        """Size and times of an image's file; None if it is gone, is no regular file, or its folder can't be read."""
         try:
             status = self.locate(relative).stat()
         except (NotFound, OSError, ValueError):
@@ -348,7 +345,7 @@ class PictureFolder:
             return False
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        """What lies in a folder; nothing, and a line in the log, if it can't be read."""
+        """The entries of a folder; none, with a warning in the log, if it can't be read."""
         try:
             with os.scandir(folder) as found:
                 return list(found)
@@ -360,7 +357,7 @@ class PictureFolder:
 
 
 def shown(name: str) -> str:
-    """A name from the disk for the log: what can't be printed as its number."""
+    """A name from the disk for the log, unprintable characters as their codes."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
@@ -375,7 +372,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
+def encode_png(pixels: RawImage, facts: PictureFacts) -> bytes:
     """The bytes of a PNG: texts before the picture data, zlib level 1."""
     info = PngInfo()
     recipe = facts.recipe or facts.source
@@ -390,8 +387,8 @@ def encode(pixels: RawImage, facts: PictureFacts) -> bytes:
     return buffer.getvalue()
 
 
-def read_facts(path: Path) -> PictureFacts | None:
-    """The facts within an image of ours; None if it is not ours or damaged."""
+def read_picture_facts(path: Path) -> PictureFacts | None:
+    """The facts within an image that Darkroom wrote; None for another's, or a damaged one."""
     try:
         with path.open("rb") as file:
             return parse_facts(read_text(file).get(KEYWORD, ""))
@@ -400,41 +397,47 @@ def read_facts(path: Path) -> PictureFacts | None:
 
 
 def parse_facts(text: str) -> PictureFacts | None:
-    """Read a `darkroom` chunk, believing nothing; None if anything in it is not as we write it."""
+    """Read a `darkroom` chunk, trusting nothing in it; None if anything is not as `to_json` writes it."""
     try:
-        data = json.loads(text)
+        chunk = _FactsChunk.model_validate(json.loads(text))
         facts = PictureFacts(
-            id=data["id"],
-            job_id=data["job"],
-            job_image=data["image"],
-            created_at=data["created_at"],
-            owner_key=data["owner"],
-            width=data["width"],
-            height=data["height"],
-            parent=data["parent"],
-            seconds=data["seconds"],
-            provenance=data["provenance"],
-            recipe=Recipe.read(json.dumps(data["recipe"])) if data["recipe"] else None,
-            upscale=Upscale.model_validate_json(json.dumps(data["upscale"])) if data.get("upscale") else None,
+            id=chunk.id,
+            job_id=chunk.job,
+            job_image=chunk.image,
+            created_at=chunk.created_at,
+            owner_key=chunk.owner,
+            width=chunk.width,
+            height=chunk.height,
+            parent=chunk.parent,
+            seconds=chunk.seconds,
+            provenance=chunk.provenance,
+            recipe=Recipe.read(json.dumps(chunk.recipe)) if chunk.recipe else None,
+            upscale=Upscale.model_validate_json(json.dumps(chunk.upscale)) if chunk.upscale else None,
         )
-        facts.record("x", "x")  # the types of all the rest
-        for text in (facts.job_id, facts.owner_key, facts.parent or ""):
-            text.encode("utf-8")  # half of a character is no text
-    except (ValueError, AttributeError, OverflowError, KeyError, TypeError, RecursionError, ValidationError):
+        for written in (facts.job_id, facts.owner_key, facts.parent or ""):
+            written.encode("utf-8")  # half of a character is no text
+    except (ValueError, RecursionError):
         return None
-    is_usable = (
-        is_id(facts.id)
-        and (facts.recipe is None) != (facts.upscale is None)
-        and isinstance(facts.job_image, int)
-        and isinstance(facts.owner_key, str)
-        and isinstance(facts.provenance, dict)
-        and 0 <= facts.job_image < _MOST
-        and math.isfinite(facts.created_at)
-        and 0 < facts.width < _MOST
-        and 0 < facts.height < _MOST
-        and math.isfinite(facts.seconds or 0.0)
-    )
+    is_usable = is_id(facts.id) and (facts.recipe is None) != (facts.upscale is None)
     return facts if is_usable else None
+
+
+class _FactsChunk(BaseModel):
+    """The `darkroom` chunk as `PictureFacts.to_json` writes it; newer versions may add fields."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    id: str
+    job: str
+    image: Annotated[int, Field(ge=0, lt=_MOST)]
+    width: Annotated[int, Field(gt=0, lt=_MOST)]
+    height: Annotated[int, Field(gt=0, lt=_MOST)]
+    created_at: float
+    owner: str
+    parent: str | None
+    seconds: float | None
+    provenance: dict[str, Any]
+    recipe: object
+    upscale: object = None
 
 
 def _free_bytes(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Every text that an image file carries, by the name of its place: chunks of a PNG, EXIF, XMP, comments.
+"""Reads every text in an image file, by its field: chunks of a PNG, EXIF, XMP, comments.
 
 Read from the file's structure with bounds, never by decoding pixels (a text hidden in pixels: `stealth_text.py`).
 What the texts mean is in `import_recipe.py` and `other_programs.py`.
@@ -9,12 +9,12 @@ import html
 import io
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
 from studio.uploads.exif import read_exif
-from studio.uploads.file_kinds import sniff
+from studio.uploads.file_kinds import sniff_image_format
 from studio.uploads.png_text import EXIF_KEY, read_text
 from studio.uploads.safe_open import opened
 from studio.uploads.text_decoding import decode_text
@@ -32,25 +32,23 @@ _MARKUP = re.compile(r"<[^<>]{0,200}>")
 
 
 def picture_texts(data: bytes) -> dict[str, str]:
-    """Texts by where they stand: a PNG's keywords, "UserComment" and other fields of EXIF, "XMP", "Comment".
+    """Texts by field: a PNG's keywords, "UserComment" and other fields of EXIF, "XMP", "Comment".
 
     Raises:
         InvalidInput: no image, a damaged one, or too much text.
         TooLarge: more bytes or pixels than are taken.
     """
     if data[:6] in (b"GIF87a", b"GIF89a"):
-        texts = _texts_of(_gif_blocks(data))
+        texts = _texts_of(gif_blocks(data))
         if texts:
-            return texts  # which say how it was made, though its frames are not taken
+            return texts  # a GIF can have generation data, though its frames can't be used
     with opened(data) as image:
-        match sniff(data):
-            case "PNG":
-                return _png_texts(data)
-            case "JPEG":
-                return _texts_of(_jpeg_blocks(data))
-            case "WEBP":
-                return _texts_of(_webp_blocks(data))
-        # Pillow's finds in a format whose structure is not read here.
+        image_format = sniff_image_format(data)
+        if image_format == "PNG":
+            return _png_texts(data)
+        if image_format in BLOCK_READERS:
+            return _texts_of(BLOCK_READERS[image_format](data))
+        # What Pillow finds in a format whose structure is not read here.
         blocks = [(kind.upper(), image.info.get(kind)) for kind in ("exif", "xmp")]
         return _texts_of([(kind, block) for kind, block in blocks if isinstance(block, bytes)])
 
@@ -93,7 +91,7 @@ def _xmp_texts(block: bytes) -> dict[str, str]:
         value = ""
         element = _between(text, f"<{name}", f"</{name}>")
         if element:
-            value = _MARKUP.sub("", element.partition(">")[2])  # what is behind its own ">"
+            value = _MARKUP.sub("", element.partition(">")[2])  # the text behind its own ">"
         else:
             value = _between(text, f'{name}="', '"')  # an attribute
         if value.strip():
@@ -102,7 +100,7 @@ def _xmp_texts(block: bytes) -> dict[str, str]:
 
 
 def _between(text: str, before: str, behind: str) -> str:
-    """What stands between two marks, at their first place; "" without them."""
+    """The text between two marks, at their first occurrence; "" without them."""
     begin = text.find(before)
     if begin < 0:
         return ""
@@ -112,7 +110,7 @@ def _between(text: str, before: str, behind: str) -> str:
     return text[begin + len(before) : end]
 
 
-def _jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
+def jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """EXIF, XMP and comments from a JPEG's segments before its picture data."""
     place = 2
     for _ in range(_MAX_BLOCKS):
@@ -135,7 +133,8 @@ def _jpeg_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
         place += 2 + max(2, length)
 
 
-def _webp_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
+def webp_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """EXIF and XMP from a WebP's chunks."""
     place = 12
     for _ in range(_MAX_BLOCKS):
         head = data[place : place + 8]
@@ -147,7 +146,12 @@ def _webp_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
         place += 8 + length + length % 2
 
 
-def _gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
+BLOCK_READERS: Mapping[str, Callable[[bytes], Iterator[tuple[str, bytes]]]] = MappingProxyType(
+    {"JPEG": jpeg_blocks, "WEBP": webp_blocks}
+)
+
+
+def gif_blocks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """A GIF's comments. Its frames are not decoded."""
     if len(data) < 13:
         return

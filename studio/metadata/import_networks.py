@@ -1,7 +1,7 @@
 """LoRAs, hypernetworks and the VAE that a found recipe names: which of them are here, under which name.
 
-One that has another name here is recognized by its hash. What is not here is named and left out, since a form would
-fail on it; a tag in a prompt too.
+One that has another name here is recognized by its hash. Missing ones are left out with a notice, also their tags in
+prompts, since the form could not be submitted with them.
 """
 
 import json
@@ -34,10 +34,10 @@ _NO_VAE = frozenset({"none", "automatic", "default", "default (model)"})
 
 @dataclass(slots=True)
 class FoundNetworks:
-    """Finds them, and remembers what was not found.
+    """Finds the networks of a recipe, and collects those that are missing.
 
     Attributes:
-        unknown: Names of what is not here.
+        unknown: Names of missing ones.
         notices: A sentence for each.
     """
 
@@ -47,7 +47,7 @@ class FoundNetworks:
     notices: list[str] = field(default_factory=list)
 
     def rename_in(self, draft: dict[str, Any], recipe: Recipe) -> None:
-        """Put names in place of refs in the draft of a recipe of ours; embeddings are found by the prompts' words."""
+        """Replace refs by names in the draft of a Darkroom recipe; embeddings are found by the prompts' words."""
         draft.pop("embeddings", None)
         for part in ("loras", "hypernetworks"):
             kept = []
@@ -113,7 +113,7 @@ class FoundNetworks:
 
     @property
     def used_keys(self) -> frozenset[str]:
-        """Keys whose values were looked at here."""
+        """Keys of the infotext that are read here."""
         return frozenset({_RESOURCES, _WEIGHTS})
 
     def fields_of(self, pairs: Mapping[str, str]) -> dict[str, object]:
@@ -201,7 +201,7 @@ def _resources(pairs: Mapping[str, str]) -> Iterator[_Resource]:
 
 
 def _parse_json(text: str) -> object:
-    """A JSON value; None for what is none."""
+    """A JSON value; None if the text is no JSON."""
     if not text:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Size, sampler and hires pass of a found infotext as fields of a draft, with the arithmetic of A1111's older keys.
+"""Size, sampler and hires pass of an infotext as fields of a draft, with the arithmetic of A1111's older keys.
 
-What has no equal here is replaced by what comes nearest, with a notice. Source: specs/compatibility.md 4a; how A1111
-converts `First pass size` and `Hires resize` when it pastes an infotext.
+Values without an equivalent here are replaced by the nearest, with a notice. Source: specs/compatibility.md 4a; how
+A1111 converts `First pass size` and `Hires resize` when it pastes an infotext.
 """
 
 import math
@@ -116,7 +116,7 @@ def sampler_fields(pairs: Pairs, notices: list[str]) -> dict[str, object]:
 
 
 def hires_fields(pairs: Pairs, first: tuple[int, int] | None, models: ModelList, notices: list[str]) -> dict[str, Any]:
-    """A hires pass whose upscaler is here; else none, and its keys are named as not used.
+    """A hires pass, if its upscaler is here; else none, and its keys are reported as not used.
 
     Args:
         first: Width and height of the first pass.
@@ -150,7 +150,7 @@ def hires_fields(pairs: Pairs, first: tuple[int, int] | None, models: ModelList,
 
 
 def _hires_scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]) -> object | None:
-    """The factor; of a target size the larger of its two, since A1111 covers the target and crops what is over."""
+    """The scale; for a target size the larger of the two factors, since A1111 covers the target and crops the rest."""
     if "Hires upscale" in pairs:
         scale = number(pairs["Hires upscale"], float)
         return None if scale == 1.0 else scale
@@ -172,7 +172,7 @@ def _hires_scale(pairs: Pairs, first: tuple[int, int] | None, notices: list[str]
 
 
 def _hires_sampler(pairs: Pairs, notices: list[str]) -> dict[str, object]:
-    """What the second pass has of its own; "Use same sampler" is nothing of its own."""
+    """Sampler and schedule of the hires pass, where they are not "Use same …"."""
     found: dict[str, object] = {}
     name = pairs.get("Hires sampler", "Use same")
     if not name.lower().startswith("use same"):

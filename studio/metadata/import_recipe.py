@@ -1,7 +1,7 @@
-"""Reads what an image was made with: our own recipe, A1111's infotext, or another program's fields.
+"""Reads the generation parameters of an image: a Darkroom recipe, A1111's infotext, or another program's fields.
 
-Metadata fills a form; it never runs and never changes settings. What can't be used is left out, or replaced by what
-comes nearest, and named, so that the result can be posted.
+Metadata only fills a form: nothing in it is executed and no setting changes. Values that can't be used here are left
+out or replaced by the nearest, with a notice, so that the result can be posted.
 """
 
 import json
@@ -23,10 +23,10 @@ from studio.metadata.import_parts import HIRES_KEYS, hires_fields, number, sampl
 from studio.metadata.other_programs import best_infotext, read_foreign
 from studio.metadata.stealth_text import hidden_text
 from studio.resolve.model_finder import WithHash
-from studio.uploads.file_kinds import sniff
+from studio.uploads.file_kinds import sniff_image_format
 from studio.uploads.safe_open import opened
 
-_MOST_LAYERS = 24  # of a text encoder; what is beyond is no clip skip
+_MOST_LAYERS = 24  # of a text encoder; a larger clip skip is invalid
 _USED_KEYS = frozenset(
     {
         "Steps",
@@ -57,7 +57,7 @@ _USED_KEYS = frozenset(
 _NUMBERS: Mapping[str, tuple[str, type]] = MappingProxyType(
     {"Steps": ("steps", int), "CFG scale": ("guidance", float), "Seed": ("seed", int), "Clip skip": ("clip_skip", int)}
 )
-_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that nobody chose
+_NOT_SET = frozenset({"", "0", "false", "none", "null"})  # as some sites write a clip skip that was not set
 # What SD.Next, Fooocus and Draw Things call the same, in small letters; SD.Next writes "HiRes" in some versions.
 _OTHER_KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ _SHOWN_KEYS = 12
 
 
 class FoundRecipe(Frozen):
-    """What was found in an image.
+    """The generation parameters that were found in an image.
 
     Attributes:
         draft: Fields for the form (a RecipeDraft's JSON), with only what can be used here.
@@ -119,7 +119,7 @@ def read_recipe(data: bytes, models: ModelList, with_hash: WithHash, *, check: C
 
 def _hidden_texts(data: bytes) -> dict[str, str]:
     """Texts in the lowest bits of the pixels, for programs that put them there."""
-    if data[:3] == b"GIF" or sniff(data) not in ("PNG", "WEBP"):
+    if data[:3] == b"GIF" or sniff_image_format(data) not in ("PNG", "WEBP"):
         return {}
     with opened(data) as image:
         text = hidden_text(image)
@@ -137,7 +137,7 @@ def _hidden_texts(data: bytes) -> dict[str, str]:
 
 
 def _from_recipe(recipe: Recipe, text: str | None, models: ModelList, with_hash: WithHash) -> FoundRecipe:
-    """A draft of a recipe of ours, with the models' names here."""
+    """A draft of a recipe that Darkroom wrote, with the names that its models have here."""
     draft = json.loads(recipe.canonical_json())
     networks = FoundNetworks(models, with_hash)
     networks.rename_in(draft, recipe)
@@ -148,7 +148,7 @@ def _from_recipe(recipe: Recipe, text: str | None, models: ModelList, with_hash:
     else:
         del draft["model"]
         unknown = [recipe.model.name, *unknown]
-        notices = [_not_here(recipe.model.name), *notices]
+        notices = [_missing_model_notice(recipe.model.name), *notices]
     return FoundRecipe(draft=draft, infotext=text, unknown=tuple(unknown), notices=tuple(notices))
 
 
@@ -183,12 +183,19 @@ def _from_texts(texts: Mapping[str, str], models: ModelList, with_hash: WithHash
 def _to_draft(
     found: infotext.Infotext, text: str | None, notices: list[str], models: ModelList, with_hash: WithHash
 ) -> FoundRecipe:
-    """A draft with all of an infotext that can be used here."""
+    """A draft with everything of an infotext that can be used here."""
     prompt = found.prompt
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         notices.append(f"The prompt is longer than {MAX_PROMPT_CHARACTERS:,} characters; the rest was left out.")
         prompt = prompt[:MAX_PROMPT_CHARACTERS]
-    pairs = _with_our_keys(found.pairs)
+    renamed: dict[str, str] = {}
+    pairs: dict[str, str] = {}
+    for key, value in found.pairs.items():
+        if key.lower() in _OTHER_KEYS:
+            renamed[_OTHER_KEYS[key.lower()]] = value
+        else:
+            pairs[key] = value
+    pairs = renamed | pairs  # a key of A1111's own wins
     networks = FoundNetworks(models, with_hash)
     for key, value in pairs.items():
         if key in ("Hires prompt", "Hires negative prompt"):
@@ -224,7 +231,7 @@ def _to_draft(
         draft["model"] = entry.ref.name
     elif model_name:
         unknown.insert(0, model_name[:300])
-        notices.append(_not_here(model_name))
+        notices.append(_missing_model_notice(model_name))
     used = _USED_KEYS | networks.used_keys
     if "hires" in draft:
         used |= set(HIRES_KEYS)
@@ -233,18 +240,6 @@ def _to_draft(
         more = ", …" if len(unused) > _SHOWN_KEYS else ""
         notices.append(f"Not used: {', '.join(unused[:_SHOWN_KEYS])}{more}.")
     return FoundRecipe(draft=draft, infotext=text, unknown=tuple(unknown), notices=tuple(notices))
-
-
-def _with_our_keys(pairs: Mapping[str, str]) -> dict[str, str]:
-    """The pairs with other programs' keys renamed; a key of A1111's own wins."""
-    renamed: dict[str, str] = {}
-    kept: dict[str, str] = {}
-    for key, value in pairs.items():
-        if key.lower() in _OTHER_KEYS:
-            renamed[_OTHER_KEYS[key.lower()]] = value
-        else:
-            kept[key] = value
-    return renamed | kept
 
 
 def _clip_skip(written: object, entry: ModelEntry | None, notices: list[str]) -> dict[str, object]:
@@ -291,5 +286,5 @@ def _find_checkpoint(name: str, sha256: str | None, models: ModelList, with_hash
     return found
 
 
-def _not_here(name: str) -> str:
+def _missing_model_notice(name: str) -> str:
     return f"Made with “{name[:80]}”, which is not here. The rest is in the form."

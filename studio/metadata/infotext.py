@@ -1,4 +1,4 @@
-"""A1111's infotext: what other programs read from a picture. Written and parsed, never run.
+"""A1111's infotext, which other programs read from images: written and parsed, never executed.
 
 Source: the layout as AUTOMATIC1111 and Forge write and read it (specs/compatibility.md 4a): prompt, a
 `Negative prompt:` part, and one last line of `Key: value` pairs; values with a comma, colon or line break
@@ -9,6 +9,7 @@ are JSON-quoted. What a recipe's parts are called is in `infotext_parts.py`, wha
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from catalog.families import clip_skip_written
@@ -124,7 +125,7 @@ def _quote(text: str) -> str:
 
 
 def write_upscale(upscale: Upscale) -> str:
-    """What A1111's Extras tab writes under “postprocessing”."""
+    """The text that A1111's Extras tab writes under “postprocessing”."""
     name = upscale.upscaler if isinstance(upscale.upscaler, str) else upscale.upscaler.name
     label = _quote(upscaler_label(name))
     return f"Postprocess upscale by: {format_number(upscale.scale)}, Postprocess upscaler: {label}"
@@ -195,12 +196,17 @@ def parse_pairs(line: str) -> dict[str, str]:
         elif opening in ("[", "{"):
             tables += 1
             if tables <= _MAX_TABLES:  # reading many that never end would take too long
-                table_end = _table_end(line, start)
+                # A list or an object as JSON, which some write without quotes.
+                with suppress(ValueError, RecursionError):
+                    table_end = json.JSONDecoder().raw_decode(line, start)[1]
         if table_end:
             value = line[start:table_end]
             comma = _find_comma(line, table_end)
         elif quote_end:
-            value = _unquote(line[start:quote_end])
+            value = line[start + 1 : quote_end - 1]
+            with suppress(ValueError):
+                unquoted = json.loads(line[start:quote_end])
+                value = unquoted if isinstance(unquoted, str) else value
             comma = _find_comma(line, quote_end - 1)
         else:
             comma = _find_comma(line, start)
@@ -229,19 +235,3 @@ def _quote_end(line: str, start: int) -> int:
         if backslashes % 2 == 0:
             return quote + 1
         position = quote + 1
-
-
-def _table_end(line: str, start: int) -> int:
-    """The position behind a list or an object as JSON, which some write without quotes; 0 where none begins."""
-    try:
-        return json.JSONDecoder().raw_decode(line, start)[1]
-    except (ValueError, RecursionError):
-        return 0
-
-
-def _unquote(text: str) -> str:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text[1:-1]
-    return value if isinstance(value, str) else text[1:-1]

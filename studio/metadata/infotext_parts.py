@@ -1,16 +1,16 @@
-"""A recipe's optional parts in the words of A1111's infotext; images have no name there.
+"""Writes a recipe's optional parts as fields of A1111's infotext, which has no names for images.
 
 Source: specs/compatibility.md 4a. Numbers are written so that they are read back equal.
 """
 
 from catalog.samplers import SAMPLERS, SCHEDULES
 from catalog.upscalers import UPSCALERS
-from contract.parts import Control, Hires, InitImage, Mask
+from contract.parts import Hires, InitImage, Mask
 from contract.recipe import ModelRef, Recipe
 
 SHORT_DIGITS = 10
 _UNIT_DIGITS = 8  # of a model's hash within a ControlNet unit
-_PADDING = Mask.model_fields["padding"].default  # what readers take where nothing is said
+_PADDING = Mask.model_fields["padding"].default  # which readers assume where the infotext has none
 _IMAGE_GUIDANCE = InitImage.model_fields["image_guidance"].default
 CONTENTS = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 RESIZES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill", "latent": "Latent"}
@@ -76,17 +76,34 @@ def part_pairs(recipe: Recipe) -> dict[str, object]:
         pairs |= mask_pairs
     if recipe.hires:
         pairs |= _hires_pairs(recipe.hires, has_init_image=init_image is not None)
-    units = [_control(control) for control in recipe.controls]
-    units += [
-        (
-            f"Module: ip-adapter, Model: {_with_hash(adapter.model, _UNIT_DIGITS)}, "
-            f"Weight: {format_number(adapter.weight)}, "
-            f"Guidance Start: {format_number(adapter.start)}, Guidance End: {format_number(adapter.end)}"
-        )
-        for adapter in recipe.ip_adapters
-    ]
+    units: list[dict[str, object]] = []  # each as ControlNet's extension writes it
+    for control in recipe.controls:
+        unit: dict[str, object] = {
+            "Module": control.preprocessor,
+            "Model": _with_hash(control.model, _UNIT_DIGITS),
+            "Weight": format_number(control.weight),
+            "Resize Mode": RESIZES[control.resize],
+            "Processor Res": control.resolution,
+            "Threshold A": control.low,
+            "Threshold B": control.high,
+            "Guidance Start": format_number(control.start),
+            "Guidance End": format_number(control.end),
+            "Pixel Perfect": control.pixel_perfect,
+            "Control Mode": CONTROL_MODES[control.mode],
+            "Control Type": control.control_type or None,
+        }
+        units.append({key: value for key, value in unit.items() if value is not None})
+    for adapter in recipe.ip_adapters:
+        unit = {
+            "Module": "ip-adapter",
+            "Model": _with_hash(adapter.model, _UNIT_DIGITS),
+            "Weight": format_number(adapter.weight),
+            "Guidance Start": format_number(adapter.start),
+            "Guidance End": format_number(adapter.end),
+        }
+        units.append(unit)
     for index, unit in enumerate(units):
-        pairs[f"ControlNet {index}"] = unit
+        pairs[f"ControlNet {index}"] = ", ".join(f"{key}: {value}" for key, value in unit.items())
     refiner = recipe.refiner
     if refiner:
         pairs["Refiner"] = _with_hash(refiner.model, SHORT_DIGITS)
@@ -116,25 +133,6 @@ def _hires_pairs(hires: Hires, *, has_init_image: bool) -> dict[str, object]:
     if hires.negative_prompt is not None:
         pairs["Hires negative prompt"] = hires.negative_prompt
     return pairs
-
-
-def _control(control: Control) -> str:
-    """One unit as ControlNet's extension writes it."""
-    pairs = {
-        "Module": control.preprocessor,
-        "Model": _with_hash(control.model, _UNIT_DIGITS),
-        "Weight": format_number(control.weight),
-        "Resize Mode": RESIZES[control.resize],
-        "Processor Res": control.resolution,
-        "Threshold A": control.low,
-        "Threshold B": control.high,
-        "Guidance Start": format_number(control.start),
-        "Guidance End": format_number(control.end),
-        "Pixel Perfect": control.pixel_perfect,
-        "Control Mode": CONTROL_MODES[control.mode],
-        "Control Type": control.control_type or None,
-    }
-    return ", ".join(f"{key}: {value}" for key, value in pairs.items() if value is not None)
 
 
 def _with_hash(ref: ModelRef, length: int) -> str:

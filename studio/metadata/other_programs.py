@@ -1,17 +1,17 @@
-"""Recipes of other programs than A1111 and its kin, in A1111's words, and which program it was.
+"""Recipes that programs other than A1111 and its forks wrote, translated to A1111's fields.
 
-One reader for each program; their fields are translated in `foreign_fields.py`. What a program has of its own and
-what can't be read is named. Nothing runs.
+One reader for each program, in `READERS`; their fields are translated in `foreign_fields.py`. Features that only that
+program has, and what can't be read, are named in notices. Nothing in a file is executed.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from catalog.families import FAMILIES, OLDEST, family_named
-from studio.metadata.foreign_fields import LEAST_FIELDS, Table, fold, fold_keys, is_json, json_object, translate
+from studio.metadata.foreign_fields import LEAST_FIELDS, Table, fold_key, fold_keys, is_json, json_object, translate
 from studio.metadata.infotext import Infotext, parse_infotext
 
 _DREAM_OPTION = re.compile(r"\s-(?P<key>[sSWHCA])\s?(?P<value>[\w.]{1,40})")
@@ -42,13 +42,13 @@ _UNREAD: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What another program wrote.
+    """The metadata of another program.
 
     Attributes:
         program: Its name.
-        infotext: The same in A1111's words; None where it can't be read.
+        infotext: Its fields as A1111's; None if they can't be read.
         source: The text itself.
-        notices: What of it is not used, or means something else here.
+        notices: Which of it is not used, or means something else here.
     """
 
     program: str
@@ -58,7 +58,7 @@ class Foreign:
 
     @property
     def unread(self) -> str:
-        """What of it can't be read, for a sentence."""
+        """The part that can't be read, for a sentence."""
         return _UNREAD.get(self.program, "what it wrote")
 
 
@@ -75,20 +75,21 @@ def read_foreign(texts: Mapping[str, str]) -> Foreign | None:
         if any(is_json(inner.get(key, "")) for key in ("Comment", "prompt", "workflow")):
             texts = {**inner, **texts}
             break
-    for reader in _READERS:
+    for reader in READERS:
         found = reader(texts)
         if found:
             return found
     return None
 
 
-def _novelai(texts: Mapping[str, str]) -> Foreign | None:
+def read_novelai(texts: Mapping[str, str]) -> Foreign | None:
+    """NovelAI: a JSON object in `Comment`, whose negative prompt is `uc`."""
     comment = json_object(texts.get("Comment", ""))
     is_theirs = texts.get("Software", "").startswith("NovelAI") or texts.get("Title", "").startswith("NovelAI")
     if comment is None or "prompt" not in comment or not (is_theirs or "uc" in comment):
         return None
     table, has_characters = _with_characters(comment)
-    found = translate({key: value for key, value in table.items() if fold(key) in _OF_NOVELAI})
+    found = translate({key: value for key, value in table.items() if fold_key(key) in _OF_NOVELAI})
     if found is None:
         return None
     notices = ["It was made with NovelAI's own model."]
@@ -118,7 +119,8 @@ def _with_characters(comment: Table) -> tuple[Table, bool]:
     return table, has_characters
 
 
-def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
+def read_fooocus(texts: Mapping[str, str]) -> Foreign | None:
+    """Fooocus: a JSON object where A1111 has its infotext, recognized by its version or its `Performance`."""
     for name in ("parameters", "UserComment", "Comment", "ImageDescription"):
         table = json_object(texts.get(name, ""))
         if table is None:
@@ -149,7 +151,8 @@ def _fooocus(texts: Mapping[str, str]) -> Foreign | None:
     return None
 
 
-def _invokeai(texts: Mapping[str, str]) -> Foreign | None:
+def read_invokeai(texts: Mapping[str, str]) -> Foreign | None:
+    """InvokeAI: `invokeai_metadata`; before version 3 `sd-metadata`, before version 2 `Dream`."""
     table = json_object(texts.get("invokeai_metadata", ""))
     if table is not None:
         fields = dict(table)
@@ -219,12 +222,12 @@ def _with_bracketed_negative(found: Infotext | None) -> Infotext | None:
     return replace(found, prompt=prompt, negative_prompt=negative)
 
 
-def _comfyui(texts: Mapping[str, str]) -> Foreign | None:
-    """Its graph, which the API's "prompt" and the page's "workflow" hold; in WebP within fields of EXIF."""
+def read_comfyui(texts: Mapping[str, str]) -> Foreign | None:
+    """ComfyUI: its graph in `prompt` (the API's form) and `workflow` (the page's); in WebP within fields of EXIF."""
     comment = json_object(texts.get("UserComment", "")) or {}
     extra = comment.get("extraMetadata")
     if isinstance(extra, str):
-        # Civitai's generator runs ComfyUI, and writes beside the graph what was asked for.
+        # Civitai's generator runs ComfyUI, and writes the request beside the graph.
         table = json_object(extra)
         if table is not None:
             found = translate(table)
@@ -253,7 +256,8 @@ def _is_graph(text: str) -> bool:
     return any(isinstance(node, dict) and "class_type" in node for node in graph.values())
 
 
-def _swarm(texts: Mapping[str, str]) -> Foreign | None:
+def read_swarmui(texts: Mapping[str, str]) -> Foreign | None:
+    """SwarmUI: a JSON object with `sui_image_params`."""
     for name in ("parameters", "UserComment"):
         inner = (json_object(texts.get(name, "")) or {}).get("sui_image_params")
         if isinstance(inner, dict):
@@ -261,9 +265,9 @@ def _swarm(texts: Mapping[str, str]) -> Foreign | None:
     return None
 
 
-def _easy_diffusion(texts: Mapping[str, str]) -> Foreign | None:
-    """A text for each field."""
-    folded = {fold(key) for key in texts}
+def read_easy_diffusion(texts: Mapping[str, str]) -> Foreign | None:
+    """Easy Diffusion: one text for each field."""
+    folded = {fold_key(key) for key in texts}
     has_model = folded & {"usestablediffusionmodel", "stablediffusionmodel", "numinferencesteps"}
     found = translate(texts) if has_model and "prompt" in folded else None
     if found is None:
@@ -271,7 +275,8 @@ def _easy_diffusion(texts: Mapping[str, str]) -> Foreign | None:
     return Foreign("Easy Diffusion", found, "")
 
 
-def _by_description(texts: Mapping[str, str]) -> Foreign | None:
+def recognize_description(texts: Mapping[str, str]) -> Foreign | None:
+    """Mochi Diffusion and Midjourney: recognized by the image's description, which is not read further."""
     description = texts.get("Description", "") or texts.get("XMP description", "") or texts.get("ImageDescription", "")
     if "Generator: Mochi Diffusion" in description:
         return Foreign("Mochi Diffusion", None)
@@ -280,13 +285,13 @@ def _by_description(texts: Mapping[str, str]) -> Foreign | None:
     return None
 
 
-def _any_json(texts: Mapping[str, str]) -> Foreign | None:
+def read_any_json(texts: Mapping[str, str]) -> Foreign | None:
     """Draw Things, Easy Diffusion's JPEGs, and whatever else writes one object with a prompt and some numbers."""
     for name, text in texts.items():
         table = json_object(text)
         if table is None:
             continue
-        folded = {fold(key) for key in table}
+        folded = {fold_key(key) for key in table}
         program = "another program"
         if {"c", "uc"} <= folded:
             program = "Draw Things"
@@ -300,15 +305,16 @@ def _any_json(texts: Mapping[str, str]) -> Foreign | None:
     return None
 
 
-_READERS: tuple[Callable[[Mapping[str, str]], Foreign | None], ...] = (
-    _novelai,
-    _fooocus,
-    _invokeai,
-    _swarm,
-    _comfyui,
-    _easy_diffusion,
-    _by_description,
-    _any_json,
+# Tried in this order; each returns None if the program did not write the texts.
+READERS: tuple[Callable[[Mapping[str, str]], Foreign | None], ...] = (
+    read_novelai,
+    read_fooocus,
+    read_invokeai,
+    read_swarmui,
+    read_comfyui,
+    read_easy_diffusion,
+    recognize_description,
+    read_any_json,
 )
 
 
@@ -339,17 +345,6 @@ def best_infotext(texts: Mapping[str, str], *, anywhere: bool = True) -> str | N
     Args:
         anywhere: Whether fields count where other programs put a summary of what they say elsewhere.
     """
-    for text in _candidates(texts, anywhere=anywhere):
-        if parse_infotext(text).pairs:
-            return text
-    for key, text in texts.items():
-        if key.lower() == "parameters" and text.strip():
-            return None if is_json(text) else text
-    return None
-
-
-def _candidates(texts: Mapping[str, str], *, anywhere: bool) -> Iterator[str]:
-    """Texts that may be an infotext, likely fields first."""
     named: dict[str, str] = {}
     for key, text in reversed(list(texts.items())):
         named[key.lower()] = text
@@ -358,5 +353,10 @@ def _candidates(texts: Mapping[str, str], *, anywhere: bool) -> Iterator[str]:
     if anywhere:
         fields += [name for name in named if name not in likely]
     for name in fields:
-        if "steps" in named[name].lower() and not is_json(named[name]):
-            yield named[name]
+        text = named[name]
+        if "steps" in text.lower() and not is_json(text) and parse_infotext(text).pairs:
+            return text
+    for key, text in texts.items():
+        if key.lower() == "parameters" and text.strip():
+            return None if is_json(text) else text
+    return None

@@ -1,4 +1,4 @@
-"""The sha256 of what a job names: filled in before a picture is saved, so that its file says which files made it."""
+"""Adds the sha256 of a job's models to its recipe before an image is saved, so that the image names exact files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ def files_to_hash(work_item: WorkItem) -> dict[str, Path]:
 
 
 def with_hashes(recipe: Recipe, known: Mapping[str, str]) -> Recipe:
-    """A recipe whose refs carry these hashes, by `path_key`; what is not known stays as it was."""
+    """A recipe whose refs carry these hashes, by `path_key`; refs without a known hash stay as they are."""
 
     def hash_ref(ref: ModelRef) -> ModelRef:
         return _hashed(ref, known)

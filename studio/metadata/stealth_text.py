@@ -1,4 +1,4 @@
-"""Texts hidden in a picture's lowest bits ("stealth" metadata): NovelAI's, and those of extensions of A1111 and Forge.
+"""Reads texts hidden in an image's lowest bits ("stealth" metadata), as NovelAI and extensions of A1111 write them.
 
 The lowest bits of alpha, or of red, green and blue, from top to bottom and then from left to right: a signature, 32
 bits that say how many bits follow, and UTF-8 text, plain or gzipped. Source: specs/compatibility.md 4a; the format's
@@ -30,30 +30,24 @@ def hidden_text(image: Image.Image) -> str:
     if image.mode == "RGBA":
         bands = [image.getchannel("A"), image.convert("RGB")]
     for band in bands:
-        text = _text_in(band)
+        columns = -(-_SIGNATURE_BITS // (band.height * len(band.getbands())))
+        head = _bits(band.crop((0, 0, min(columns, band.width), band.height)), 0, _SIGNATURE_BITS)
+        if head not in _SIGNATURES:
+            continue
+        length = _bits(band, _SIGNATURE_BITS, 32)
+        count = struct.unpack(">I", length)[0] if len(length) == 4 else 0
+        if not 0 < count <= 8 * MAX_TEXT_BYTES:
+            continue
+        data = _bits(band, _SIGNATURE_BITS + 32, count)
+        if _SIGNATURES[head]:
+            try:
+                data = zlib.decompressobj(wbits=31).decompress(data, MAX_TEXT_BYTES)
+            except zlib.error:
+                continue
+        text = decode_text(data)
         if text:
             return text
     return ""
-
-
-def _text_in(band: Image.Image) -> str:
-    columns = -(-_SIGNATURE_BITS // (band.height * len(band.getbands())))
-    head = _bits(band.crop((0, 0, min(columns, band.width), band.height)), 0, _SIGNATURE_BITS)
-    if head not in _SIGNATURES:
-        return ""
-    length = _bits(band, _SIGNATURE_BITS, 32)
-    if len(length) < 4:
-        return ""
-    count = struct.unpack(">I", length)[0]
-    if not 0 < count <= 8 * MAX_TEXT_BYTES:
-        return ""
-    data = _bits(band, _SIGNATURE_BITS + 32, count)
-    if _SIGNATURES[head]:
-        try:
-            data = zlib.decompressobj(wbits=31).decompress(data, MAX_TEXT_BYTES)
-        except zlib.error:
-            return ""
-    return decode_text(data)
 
 
 def _bits(band: Image.Image, begin: int, count: int) -> bytes:

@@ -1,1 +1,1 @@
-"""From what was asked (a draft) to what will be done (a recipe): names found, gaps filled, conflicts refused."""
+"""Resolves a draft to a recipe: models found, gaps filled, conflicts refused."""

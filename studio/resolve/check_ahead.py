@@ -1,6 +1,6 @@
-"""Refuses before the wait what the engine would refuse after it: an empty mask, a missing depth estimator.
+"""Refuses before queueing what the engine would refuse later: an empty mask, a missing depth estimator.
 
-The engine judges the same again; nothing here changes a recipe. Prompts are read in `prompt_notes.py`.
+The engine checks the same again; nothing here changes a recipe. Prompts are read in `prompt_notes.py`.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def check_ahead(recipe: Recipe, entry: ModelEntry, gray_range: GrayRange) -> Non
         InvalidInput: the mask is empty.
     """
     start = recipe.init_image
-    # A single file says only in its header whether it brings an estimator.
+    # Only the header of a single file shows whether it contains an estimator.
     if (
         entry.variant == "depth"
         and start

@@ -1,6 +1,6 @@
-"""Controls, pictures as prompt, previews of preprocessors: which models and preprocessors are meant.
+"""Resolves controls, IP-Adapters and previews of preprocessors to models and preprocessors.
 
-What a picture shows is not looked at here; only its size is known.
+Knows only the sizes of images, not their pixels.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from catalog.preprocessors import (
     refuse_thresholds,
 )
 from contract.errors import InvalidRecipe
-from contract.recipe import Control, ControlDraft, IpAdapter, IpAdapterDraft, ModelKind, ModelRef, RecipeDraft
+from contract.recipe import Control, IpAdapter, IpAdapterDraft, ModelKind, ModelRef, RecipeDraft
 from contract.tasks import Preprocess
 from studio.library.model_list import ModelList
 from studio.resolve.model_finder import Finder, require_model
@@ -34,32 +34,27 @@ def resolve_controls(draft: RecipeDraft, finder: Finder, entry: ModelEntry, size
     """
     has_mask = draft.mask is not None or bool(draft.init_image and draft.init_image.outpaint)
     controls: list[Control] = []
-    for index, control in enumerate(draft.controls):
-        controls.append(_resolve_control(control, f"controls.{index}", finder, entry, size_of, has_mask=has_mask))
+    for index, asked in enumerate(draft.controls):
+        part = f"controls.{index}"
+        model = _control_model(asked.model, ("controlnet", "t2i_adapter"), part, finder, entry)
+        preprocessor = _require_preprocessor(asked.preprocessor, finder.models.folders, f"{part}.preprocessor")
+        refuse_thresholds(preprocessor, asked.low, asked.high, part)
+        if preprocessor.needs_mask and not has_mask:
+            raise InvalidRecipe(
+                f"“{preprocessor.label}” shows what a mask hides, and there is no mask.",
+                "Add one, or choose another preprocessor.",
+                field=f"{part}.preprocessor",
+            )
+        size = size_of(asked.image.sha256)
+        if size:
+            refuse_shape(preprocessor, size, asked.resolution, f"{part}.image")
+        control = Control.model_validate({**dict(asked), "model": model, "preprocessor": preprocessor.id})
+        union = finder.models.find(model.name, "controlnet")
+        if union and union.control_type:
+            name = f"{LABELS['controlnet']} “{union.title}”"
+            union_type_index(name, union.control_type, control, f"{part}.control_type")
+        controls.append(control)
     return tuple(controls)
-
-
-def _resolve_control(
-    draft: ControlDraft, part: str, finder: Finder, entry: ModelEntry, size_of: SizeOf, *, has_mask: bool
-) -> Control:
-    """part: where the draft names it, as "controls.1"."""
-    model = _control_model(draft.model, ("controlnet", "t2i_adapter"), part, finder, entry)
-    preprocessor = _require_preprocessor(draft.preprocessor, finder.models.folders, f"{part}.preprocessor")
-    refuse_thresholds(preprocessor, draft.low, draft.high, part)
-    if preprocessor.needs_mask and not has_mask:
-        raise InvalidRecipe(
-            f"“{preprocessor.label}” shows what a mask hides, and there is no mask.",
-            "Add one, or choose another preprocessor.",
-            field=f"{part}.preprocessor",
-        )
-    size = size_of(draft.image.sha256)
-    if size:
-        refuse_shape(preprocessor, size, draft.resolution, f"{part}.image")
-    control = Control.model_validate({**dict(draft), "model": model, "preprocessor": preprocessor.id})
-    union = finder.models.find(model.name, "controlnet")
-    if union and union.control_type:
-        union_type_index(f"{LABELS['controlnet']} “{union.title}”", union.control_type, control, f"{part}.control_type")
-    return control
 
 
 def _require_preprocessor(name: str, folders: Sequence[Path], field: str) -> Preprocessor:

@@ -1,6 +1,6 @@
-"""From what a person asks for (RecipeDraft) to what will be done (Recipe): models found, gaps filled, seed drawn.
+"""Resolves a RecipeDraft to a Recipe: finds the models, fills the gaps, draws the seed.
 
-Nothing is clamped: what can't be done is refused with a sentence. LoRAs and their tags: `loras.py`;
+Nothing is clamped: a value that can't be used is refused with a sentence. LoRAs and their tags: `loras.py`;
 embeddings: `textual_inversion.py`; words a model doesn't know: `vocabulary.py`.
 """
 
@@ -17,7 +17,7 @@ from studio.resolve.model_finder import Finder, require_model
 from studio.resolve.parts import (
     SizeOf,
     check_pictures,
-    check_size,
+    check_recipe_size,
     check_start,
     choose_size,
     resolve_hires,
@@ -29,7 +29,7 @@ from studio.resolve.textual_inversion import resolve_embeddings
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A recipe, the model's entry, and what is worth knowing as (code, sentence)."""
+    """A recipe, the model's entry, and notices as (code, sentence)."""
 
     recipe: Recipe
     entry: ModelEntry
@@ -49,7 +49,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         ModelProblem: the model is there but can't be used.
     """
     if draft.refiner:
-        raise InvalidRecipe("A refiner is not there yet.", "Leave “refiner” out.", field="refiner")
+        raise InvalidRecipe("Refiners are not supported yet.", "Leave “refiner” out.", field="refiner")
     entry = _require_checkpoint(draft.model, finder)
     for warning in entry.warnings:
         finder.notices.append(("model_settings", f"{entry.title}: {warning}"))
@@ -60,7 +60,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
     check_pictures(draft, size_of)
     check_start(draft, entry)
     width, height = choose_size(draft, entry, size_of, max_pixels)
-    check_size(width, height, max_pixels)
+    check_recipe_size(width, height, max_pixels)
     if draft.vae is None:
         vae = _vae_beside(entry, finder.models)
     else:

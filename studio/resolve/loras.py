@@ -48,7 +48,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A draft whose prompts hold no more tags, and what it and they asked for."""
+    """A draft without tags in its prompts, and the networks that it and the tags ask for."""
 
     draft: RecipeDraft
     loras: tuple[LoraUse, ...]
@@ -102,7 +102,7 @@ def take_networks(draft: RecipeDraft, finder: Finder, checkpoint: ModelEntry) ->
 
 
 def _take_tags(draft: RecipeDraft, requests: list[_Request]) -> RecipeDraft:
-    """The draft without tags in its prompts; what they ask for is added to the requests."""
+    """The draft without tags in its prompts; the networks of the tags are added to the requests."""
 
     def strip(text: str, where: str) -> str:
         kept, tags = take_tags(text, KINDS)
@@ -125,7 +125,7 @@ def _take_tags(draft: RecipeDraft, requests: list[_Request]) -> RecipeDraft:
 
 
 def _request_of_tag(tag: Tag, where: str) -> _Request:
-    """What a tag asks for; of two weights in a row the first is the text encoders', the second the U-Net's."""
+    """Parse a tag; of two weights in a row the first is the text encoders', the second the U-Net's."""
     kind = KINDS[tag.kind]
     positional: list[str] = []
     by_name: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Finds the model that a draft means, or refuses it: by its name, or by the sha256 that a recipe carries."""
+"""Finds the model that a draft names, by name or by the sha256 of a recipe, or explains why it can't be used."""
 
 import difflib
 import re
@@ -31,7 +31,7 @@ _PATH = re.compile(r"^[/\\~]|^[A-Za-z]:|\\|(^|/)\.\.?(/|$)|\0")
 
 
 class _Wording(NamedTuple):
-    """How a refusal speaks of a kind: at its beginning, within it, and what to do."""
+    """The words of a refusal for a kind of model: at its beginning, within it, and the hint."""
 
     label: str
     noun: str
@@ -106,13 +106,13 @@ def require_model(wanted: str | ModelRef, kinds: Sequence[ModelKind], where: str
             )
         entry = finder.models.find(name.removesuffix(".safetensors"), kind)
     if entry is None:
-        raise _not_here(name, kinds, where, finder.models)
+        raise _missing_model(name, kinds, where, finder.models)
     if entry.problem:
         raise ModelProblem(entry.problem, entry.hint, field=where)
     return entry
 
 
-def _not_here(name: str, kinds: Sequence[ModelKind], where: str, models: ModelList) -> InvalidRecipe:
+def _missing_model(name: str, kinds: Sequence[ModelKind], where: str, models: ModelList) -> InvalidRecipe:
     kind = kinds[0]
     words: _Wording | None = None
     if kind == "checkpoint":
@@ -141,21 +141,21 @@ def _not_here(name: str, kinds: Sequence[ModelKind], where: str, models: ModelLi
 
 
 def require_family(entry: ModelEntry, checkpoint: ModelEntry, where: str) -> None:
-    """Refuse what is made for another family; a file that doesn't show its own is judged in the engine.
+    """Refuse a model of another family; one whose file doesn't show its family is checked in the engine.
 
     A VAE fits all families whose latents have as many channels.
 
     Raises:
         InvalidRecipe: names both.
     """
-    theirs, ours = entry.ref.family, checkpoint.ref.family
-    if theirs == ours or theirs not in FAMILIES:
+    family, wanted = entry.ref.family, checkpoint.ref.family
+    if family == wanted or family not in FAMILIES:
         return
-    if entry.ref.kind == "vae" and FAMILIES[theirs].latents.channels == FAMILIES[ours].latents.channels:
+    if entry.ref.kind == "vae" and FAMILIES[family].latents.channels == FAMILIES[wanted].latents.channels:
         return
-    label, other = FAMILIES[theirs].label, LABELS[entry.ref.kind]
+    label, other = FAMILIES[family].label, LABELS[entry.ref.kind]
     raise InvalidRecipe(
-        f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[ours].label}.",
+        f"{other} “{entry.title}” is for {label}; {checkpoint.title} is {FAMILIES[wanted].label}.",
         f"Choose {'an' if label.startswith('SD') else 'a'} {label} model or remove it.",
         field=where,
     )

@@ -1,22 +1,24 @@
-"""Notices for what a recipe asks for that will change nothing, or something else than was meant.
+"""Notices for settings of a recipe that will change nothing, or something else than was meant.
 
-Known before the job is queued: from the recipe, the model's entry, and the uploads. What only the weights show (a
-LoRA whose alpha is 0, a map that a preprocessor left empty) the engine reports.
+One check for each, in `CHECKS`. They see what is known before the job is queued: the recipe, the model's entry, and
+the uploads. What only the weights show (a LoRA whose alpha is 0, a map that a preprocessor left empty) the engine
+reports.
 """
 
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image
 
 from catalog.detect.embedding_names import prompt_names
 from catalog.models import ModelEntry
-from contract.parts import MASKED_FROM, InitImage, Mask
+from contract.parts import MASKED_FROM, InitImage
 from contract.recipe import ImageRef, Recipe
-from contract.values import BACKGROUND
 from studio.resolve.check_ahead import GrayRange
+from studio.uploads.safe_open import on_background
 
 Notice = tuple[str, str]
 PictureOf = Callable[[str], Image.Image | None]
@@ -41,30 +43,35 @@ class _Unit(Protocol):
 def without_effect(
     recipe: Recipe, entry: ModelEntry, picture_of: PictureOf, notes_of: NotesOf, gray_range: GrayRange
 ) -> tuple[Notice, ...]:
-    """What is worth knowing, each once.
+    """All notices, each once.
 
     Args:
         picture_of: An upload, not yet decoded; None if it is gone.
-        notes_of: What was noted when it was uploaded.
+        notes_of: The notices of when it was uploaded.
         gray_range: As of `check_ahead`.
     """
     found: list[Notice] = []
     for image in recipe.images:
         found += notes_of(image.sha256)
-    found += _idle_networks(recipe)
-    found += _idle_units(recipe)
-    found += _idle_words(recipe)
-    found += _idle_init_image(recipe, entry)
-    if recipe.mask is not None:
-        grays = gray_range(recipe.mask.image.sha256)
-        if grays is not None:
-            found += _mask_of_all(recipe.mask, *grays)
-    with contextlib.suppress(OSError, SyntaxError, ValueError):  # the job reports one that is damaged on the disk
-        found += _blank_pictures(recipe, picture_of)
+    asked = Asked(recipe, entry, picture_of, gray_range)
+    for check in CHECKS:
+        found += check(asked)
     return tuple(dict.fromkeys(found))
 
 
-def _idle_networks(recipe: Recipe) -> Iterator[Notice]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The input of a check; attributes as the arguments of `without_effect`."""
+
+    recipe: Recipe
+    entry: ModelEntry
+    picture_of: PictureOf
+    gray_range: GrayRange
+
+
+def idle_networks(asked: Asked) -> Iterator[Notice]:
+    """LoRAs and hypernetworks whose weight is 0."""
+    recipe = asked.recipe
     for lora in recipe.loras:
         has_idle_blocks = bool(lora.blocks) and not any(lora.blocks)
         has_no_weight = lora.weight == 0 and lora.text_weight in (None, 0)
@@ -76,7 +83,9 @@ def _idle_networks(recipe: Recipe) -> Iterator[Notice]:
             yield "no_effect", f"Hypernetwork “{net.model.name}” has weight 0: it changes nothing."
 
 
-def _idle_units(recipe: Recipe) -> Iterator[Notice]:
+def idle_units(asked: Asked) -> Iterator[Notice]:
+    """Controls and IP-Adapters whose weight is 0, or that are active in no whole step."""
+    recipe = asked.recipe
     named: list[tuple[str, _Unit]] = []
     for index, control in enumerate(recipe.controls, 1):
         named.append((f"ControlNet {index}", control))
@@ -101,8 +110,9 @@ def _covers_a_step(unit: _Unit, steps: int) -> bool:
     return False
 
 
-def _idle_words(recipe: Recipe) -> Iterator[Notice]:
-    hires = recipe.hires
+def idle_words(asked: Asked) -> Iterator[Notice]:
+    """A negative prompt without guidance, and embeddings that are not here."""
+    recipe, hires = asked.recipe, asked.recipe.hires
     is_guided = recipe.guidance > 1 or bool(hires and hires.guidance is not None and hires.guidance > 1)
     if recipe.negative_prompt.strip() and not is_guided:
         yield (
@@ -123,8 +133,9 @@ def _idle_words(recipe: Recipe) -> Iterator[Notice]:
                 yield "unknown_embedding", f"Embedding “{name[:80]}” is not here: its name is read as plain words."
 
 
-def _idle_init_image(recipe: Recipe, entry: ModelEntry) -> Iterator[Notice]:
-    """Parameters of the init image and the hires pass, and models, that don't fit what is asked for."""
+def idle_init_image(asked: Asked) -> Iterator[Notice]:
+    """Parameters of the init image and the hires pass, and models, that don't fit the rest of the recipe."""
+    recipe, entry = asked.recipe, asked.entry
     init_image, hires = recipe.init_image, recipe.hires
     if entry.variant == "inpaint" and recipe.mask is None and not (init_image and init_image.outpaint):
         sentence = (
@@ -151,29 +162,40 @@ def _low_strength(label: str, strength: float, steps: int, words: str) -> Iterat
         yield "hardly_any_effect", f"{label} {strength:g} of {steps} steps is less than one: one step runs."
 
 
-def _blank_pictures(recipe: Recipe, picture_of: PictureOf) -> Iterator[Notice]:
-    if recipe.init_image is not None:
-        picture = _small_picture(recipe.init_image.image, picture_of)
-        if picture is not None and picture.mode == "RGBA" and picture.getchannel("A").getbbox() is None:
-            yield "blank_picture", "The start picture is transparent everywhere: the result begins from white."
-    for index, control in enumerate(recipe.controls, 1):
-        if control.preprocessor != "none":
-            continue
-        picture = _small_picture(control.image, picture_of)
-        if picture is not None and _is_one_color(picture):
-            yield "blank_map", f"The map of ControlNet {index} is one even color: it shows nothing to go by."
+def blank_pictures(asked: Asked) -> Iterator[Notice]:
+    """A transparent init image, and control maps of one color."""
+    recipe, picture_of = asked.recipe, asked.picture_of
+    with contextlib.suppress(OSError, SyntaxError, ValueError):  # the job reports one that is damaged on the disk
+        if recipe.init_image is not None:
+            picture = _small_picture(recipe.init_image.image, picture_of)
+            if picture is not None and picture.mode == "RGBA" and picture.getchannel("A").getbbox() is None:
+                yield "blank_picture", "The start picture is transparent everywhere: the result begins from white."
+        for index, control in enumerate(recipe.controls, 1):
+            if control.preprocessor != "none":
+                continue
+            picture = _small_picture(control.image, picture_of)
+            if picture is None:
+                continue
+            extrema = on_background(picture).getextrema()
+            if all(low == high for low, high in extrema):  # type: ignore[misc]
+                yield "blank_map", f"The map of ControlNet {index} is one even color: it shows nothing to go by."
 
 
 def _small_picture(image: ImageRef, picture_of: PictureOf) -> Image.Image | None:
-    """An upload that is small enough to be decoded while somebody waits for an answer."""
+    """An upload, if it is small enough to be decoded while a client waits for the response."""
     picture = picture_of(image.sha256)
     if picture is None or picture.width * picture.height > _MOST_PIXELS:
         return None
     return picture
 
 
-def _mask_of_all(mask: Mask, low: int, high: int) -> Iterator[Notice]:
-    """A mask that hides nothing. low, high: its darkest and lightest gray."""
+def mask_of_all(asked: Asked) -> Iterator[Notice]:
+    """A mask that hides nothing."""
+    mask = asked.recipe.mask
+    grays = asked.gray_range(mask.image.sha256) if mask is not None else None
+    if mask is None or grays is None:
+        return
+    low, high = grays
     if mask.invert:
         low, high = 255 - high, 255 - low
     if low >= (255 if mask.soft else MASKED_FROM):
@@ -188,10 +210,11 @@ def _mask_of_all(mask: Mask, low: int, high: int) -> Iterator[Notice]:
         )
 
 
-def _is_one_color(picture: Image.Image) -> bool:
-    """On the background that the engine puts behind transparent pixels."""
-    if picture.mode in ("RGBA", "LA", "PA"):
-        over = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", over.size, BACKGROUND), over)
-    extrema = picture.convert("RGB").getextrema()
-    return all(low == high for low, high in extrema)  # type: ignore[misc]
+CHECKS: tuple[Callable[[Asked], Iterator[Notice]], ...] = (
+    idle_networks,
+    idle_units,
+    idle_words,
+    idle_init_image,
+    mask_of_all,
+    blank_pictures,
+)

@@ -1,6 +1,6 @@
-"""The optional parts of a draft: are the pictures there and do they fit, which models are meant, what size comes out.
+"""Resolves the optional parts of a draft: checks that its images are there and fit, finds models, computes the size.
 
-Sizes are read from the kept PNGs' headers; no pixel is looked at here.
+Reads sizes from the headers of uploaded PNGs, never pixels.
 """
 
 import math
@@ -30,7 +30,7 @@ _MOST_UPSCALED = 16  # times the pixels that are generated, an image may be upsc
 
 
 def check_pictures(draft: RecipeDraft, size_of: SizeOf) -> None:
-    """All pictures are kept, and the mask has the start picture's shape.
+    """Check that all images are kept, and that the mask has the shape of the init image.
 
     Raises:
         InvalidInput: names the picture, and both sizes where they differ.
@@ -79,7 +79,7 @@ def need_picture(ref: ImageRef, field: str, size_of: SizeOf) -> Size:
 
 
 def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
-    """Models that edit, or paint by depth, begin from a picture.
+    """Check that a model that edits, or generates by depth, has an init image.
 
     Raises:
         InvalidRecipe: there is none.
@@ -94,7 +94,7 @@ def check_start(draft: RecipeDraft, entry: ModelEntry) -> None:
 
 
 def choose_size(draft: RecipeDraft, entry: ModelEntry, size_of: SizeOf, max_pixels: int) -> Size:
-    """What was asked; else what the start picture has, scaled to what the model makes; else the model's own.
+    """The size of the draft; else the init image's, scaled to the model's range; else the model's own.
 
     Raises:
         InvalidRecipe: an extended canvas is asked for at a size that is not the picture and its extension.
@@ -144,7 +144,7 @@ def _outpainted_size(draft: RecipeDraft, extend: Outpaint, size: Size) -> Size:
     return width, height
 
 
-def check_size(width: int, height: int, max_pixels: int, *, field: str = "width") -> None:
+def check_recipe_size(width: int, height: int, max_pixels: int, *, field: str = "width") -> None:
     """No more than the studio makes.
 
     Raises:

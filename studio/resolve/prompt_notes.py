@@ -81,7 +81,7 @@ def _read_prompt(field: str, text: str, steps: int, after: int | None = None) ->
 
 
 def _why_never_reached(prompt: Prompt, steps: int, made: int) -> str:
-    """Where a change stands that is behind all steps of the only pass; "" if there is none. An init image skips some.
+    """Describes a prompt change after the last step of the only pass; "" if there is none. An init image skips steps.
 
     Args:
         made: How many of the steps are made.
@@ -97,9 +97,12 @@ def _why_never_reached(prompt: Prompt, steps: int, made: int) -> str:
 def _notes_on(reading: _Reading) -> list[tuple[str, str]]:
     notes: list[tuple[str, str]] = []
     for part in reading.parts:
-        strong = _too_strong(part)
-        if strong is not None:
-            text, weight = strong
+        pieces = [piece for piece in part.pieces if piece]
+        weighted = [("".join(piece.text for piece in pieces), part.weight)]
+        weighted += [(piece.text, piece.weight) for piece in pieces]
+        strong = [(text.strip()[:40], weight) for text, weight in weighted if abs(weight) > _STRONG]
+        if strong:
+            text, weight = strong[0]
             sentence = (
                 f"The {reading.label} gives “{text}” a weight of {weight:g}; beyond 10 a picture mostly falls apart."
             )
@@ -112,15 +115,3 @@ def _notes_on(reading: _Reading) -> list[tuple[str, str]]:
         )
         notes.append(("prompt_not_edited", sentence))
     return notes
-
-
-def _too_strong(part: Part) -> tuple[str, float] | None:
-    """Text and weight of what is weighted too strongly in a part: itself, or one of its pieces."""
-    pieces = [piece for piece in part.pieces if piece]
-    if abs(part.weight) > _STRONG:
-        text = "".join(piece.text for piece in pieces)
-        return text.strip()[:40], part.weight
-    for piece in pieces:
-        if abs(piece.weight) > _STRONG:
-            return piece.text.strip()[:40], piece.weight
-    return None

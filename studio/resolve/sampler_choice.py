@@ -1,4 +1,4 @@
-"""A sampler and a schedule by whatever names people use, and the pairs that don't go together refused by name."""
+"""Finds a sampler and a schedule by any name people use; refuses pairs that don't go together."""
 
 import difflib
 

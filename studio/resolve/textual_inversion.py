@@ -1,4 +1,4 @@
-"""Which embeddings (textual inversions) the prompts of a draft name, as refs. Any word may be one's name."""
+"""Finds the embeddings (textual inversions) that the prompts of a draft name. Any word may be the name of one."""
 
 from catalog.detect.embedding_names import names_in, prompt_names
 from catalog.models import ModelEntry

@@ -1,4 +1,4 @@
-"""Which words of a prompt a model with a published vocabulary does not know, and what is near."""
+"""Notices for words of a prompt that a model with a published vocabulary does not know, with similar known ones."""
 
 import difflib
 import re

@@ -1,1 +1,1 @@
-"""The data folder: database, lock, ids, secrets, log lines, files written to stay."""
+"""The data folder: database, lock, ids, secrets, log lines, durable files."""

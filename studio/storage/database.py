@@ -1,7 +1,7 @@
 """The SQLite file: one writer, readers beside it, numbered forward-only migrations.
 
-The only place that knows sqlite3's errors; they leave as StudioErrors with a sentence. A file that is
-damaged is kept as .bad and a new one is made; `gallery/gallery_index.py` fills it again from the PNGs.
+The only place that knows sqlite3's errors; they leave as StudioErrors with a sentence. A damaged file is renamed to
+.bad and a new one is made; `gallery/gallery_index.py` fills it again from the PNGs.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 BUSY_START_S = 12.0
 BUSY_S = 3.0
 
-# Also run when a damaged index is made anew; a new form of it is a new migration.
+# Also run when a damaged index is rebuilt; changes need a new migration.
 SEARCH_TABLES = """
     CREATE VIRTUAL TABLE image_words USING fts5 (prompt, negative_prompt, model, names,
                                                  tokenize = 'trigram case_sensitive 1', detail = none, columnsize = 0);
@@ -70,7 +70,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE model_facts (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, version TEXT NOT NULL, facts TEXT NOT NULL);
     """,
     # Rows below search_progress.below are not yet in image_words. marks: facts about this data folder.
-    # owner_aliases: whose the pictures are whose owner was hashed with a lost key; NULL if nobody knows.
+    # owner_aliases: owners of images that were hashed with a lost key; NULL if unknown.
     f"""
     DROP TABLE image_words;
     {SEARCH_TABLES}
@@ -107,7 +107,7 @@ class Database:
         self._reader: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Open or make the file and bring it to the newest form.
+        """Open or create the file and migrate it to the newest version.
 
         Raises:
             StudioError: locked, read-only, from a newer version of the program, or no space.
@@ -119,7 +119,7 @@ class Database:
                     raise DamagedDatabase(f"{self.path.name} is a folder.")
                 self._connect()
         except StudioError as error:
-            self.close()  # which also takes back a migration that failed
+            self.close()  # which also rolls back a failed migration
             if not isinstance(error, DamagedDatabase):
                 raise
             stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -158,9 +158,9 @@ class Database:
             self._writer.executescript(
                 f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version={number + 1}; COMMIT;"
             )
-        if missing := _tables_of_ours() - _tables(self._writer):
+        if missing := _expected_tables() - _tables(self._writer):
             raise DamagedDatabase(f"{self.path.name} has no {', '.join(sorted(missing))}.")
-        self._writer.execute("BEGIN IMMEDIATE")  # another program may hold it: wait here, not at the first job
+        self._writer.execute("BEGIN IMMEDIATE")  # another program may hold a lock: wait here, not at the first job
         self._writer.execute("ROLLBACK")
         self._writer.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
         self._reader = _connection(self.path, BUSY_S)
@@ -179,22 +179,23 @@ class Database:
         """One transaction: commits at the end, rolls back if anything raises.
 
         Raises:
-            StudioError: what the file system or a lock did, in words.
+            StudioError: the file system or a lock refused.
         """
         with self._write_lock, explained(self.path):
             if self._writer is None:
                 raise StudioError("Darkroom is stopping.", code="stopping")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException as error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    # Move what the log holds into the file, so that the next write may fit.
-                    with contextlib.suppress(sqlite3.Error):
-                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                try:
+                    yield self._writer
+                    self._writer.execute("COMMIT")
+                finally:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+            except sqlite3.Error:
+                # Move the write-ahead log into the file, so that the next write may fit.
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 raise
 
     def write(self, sql: str, values: Sequence[object] = ()) -> int:
@@ -240,7 +241,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
-def _tables_of_ours() -> set[str]:
+def _expected_tables() -> set[str]:
     connection = sqlite3.connect(":memory:")
     try:
         connection.executescript(";".join(MIGRATIONS))
@@ -257,26 +258,26 @@ def _connection(path: Path, busy_s: float) -> sqlite3.Connection:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn sqlite3's errors into sentences."""
+    """Turn sqlite3's errors into StudioErrors."""
     try:
         yield
     except sqlite3.Error as error:
         logger.warning("%s: %s", path.name, error)
-        raise _in_words(path.name, error) from None
-
-
-def _in_words(name: str, error: sqlite3.Error) -> StudioError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return StorageFull(f"Darkroom can't record anything: {name} can't grow.", "Free some space, then try again.")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StudioError(f"{name} is locked by another program.", "Close it, then try again.", code="database_locked")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StudioError(
-            f"{name} can't be written.",
-            "Correct its permissions, or choose another folder with --data.",
-            code="database_read_only",
-        )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DamagedDatabase(f"{name} is damaged.", "Start Darkroom again: it repairs the file.")
-    return StudioError(f"{name} could not be used.", "Details are in the log.", code="database")
+        name, code = path.name, getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise StorageFull(
+                f"Darkroom can't record anything: {name} can't grow.", "Free some space, then try again."
+            ) from None
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StudioError(
+                f"{name} is locked by another program.", "Close it, then try again.", code="database_locked"
+            ) from None
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise StudioError(
+                f"{name} can't be written.",
+                "Correct its permissions, or choose another folder with --data.",
+                code="database_read_only",
+            ) from None
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise DamagedDatabase(f"{name} is damaged.", "Start Darkroom again: it repairs the file.") from None
+        raise StudioError(f"{name} could not be used.", "Details are in the log.", code="database") from None

@@ -1,4 +1,4 @@
-"""Files that are on the disk once the call returns, whatever happens to the machine a moment later."""
+"""Writes files durably: they are on the disk when the call returns, even if the machine fails right after."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ def write_through(path: Path, data: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make a new name last; some disks of other machines can't, which costs no picture."""
+    """Flush a folder, so that a new name in it is durable; some network disks can't, which is no error."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,7 +1,7 @@
 """Ids that sort by time, never repeat and never go back when the clock does.
 
 22 hex digits: 12 of milliseconds since the epoch, 4 of a counter, 6 random (so that they can't be guessed
-by counting). The first 16 are also the row number of a picture: display order = row order.
+by counting). The first 16 are also the row number of an image: display order = row order.
 """
 
 import re
@@ -41,7 +41,7 @@ class IdSource:
 
 
 def is_id(text: str) -> bool:
-    """Whether the text has the shape of an id of ours and fits a row number."""
+    """Whether a text has the form of an id and fits a row number."""
     return bool(ID_PATTERN.fullmatch(text)) and text[0] < "8"
 
 

@@ -1,11 +1,17 @@
-"""One program on one data folder: an operating-system lock, which ends with the process whatever happens."""
+"""Locks the data folder for one program, with a lock that the system releases when the process ends."""
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from contract.errors import StudioError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 
 class DataLock:
@@ -32,12 +38,20 @@ class DataLock:
                 code="data_folder",
             ) from None
         try:
-            _lock(file)
+            if sys.platform == "win32":
+                file.seek(0)  # the first byte is locked; the pid stands behind it and stays readable
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            pid = _pid_inside(file)
+            pid = ""
+            with suppress(OSError):
+                file.seek(1)
+                pid = file.read(20).decode("ascii", "replace").strip()
             file.close()
+            shown = f" (process {pid})" if pid.isdigit() else ""
             raise StudioError(
-                f"Another Darkroom{pid} uses this data folder.",
+                f"Another Darkroom{shown} uses this data folder.",
                 "Close it, or give this one its own folder with --data.",
                 code="data_folder_in_use",
             ) from None
@@ -51,25 +65,3 @@ class DataLock:
         if self._file:
             self._file.close()
             self._file = None
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes]) -> None:
-        file.seek(0)  # the first byte is locked; the pid stands behind it and stays readable
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _pid_inside(file: IO[bytes]) -> str:
-    try:
-        file.seek(1)
-        text = file.read(20).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-    return f" (process {text})" if text.isdigit() else ""

@@ -1,6 +1,6 @@
-"""What is written to the log: no control characters, and nothing that repeats more than once a minute.
+"""Formats the log: no control characters, and no message more than once a minute.
 
-Names of files, prompts, headers and user names are other people's text: a terminal would obey the escapes in them.
+File names, prompts, headers and user names are untrusted: a terminal would obey the escapes in them.
 `PlainStream` does the same for what libraries print past the log.
 """
 
@@ -22,7 +22,7 @@ MOST_OF_A_KIND = 20
 _MOST_KEYS = 500
 
 
-def plain(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with every control character spelled out, as \\x1b; tabs and newlines stay."""
     return _CONTROL.sub(lambda found: _spelled(found[0]), text)
 
@@ -33,21 +33,21 @@ def _spelled(character: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Also without carriage returns, and each further line set in: no text can pass for a line of the log."""
-    return plain(text.replace("\r\n", "\n").replace("\r", "\\x0d")).replace("\n", "\n    ")
+    """As `escape_controls`, also carriage returns, with further lines indented: no text can imitate a log line."""
+    return escape_controls(text.replace("\r\n", "\n").replace("\r", "\\x0d")).replace("\n", "\n    ")
 
 
 class PlainFormatter(logging.Formatter):
-    """A formatter whose lines a terminal shows as they are."""
+    """A formatter without control characters in its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return one_line(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:
-        return plain(super().formatException(ei)).replace("\r", "\\x0d")
+        return escape_controls(super().formatException(ei)).replace("\r", "\\x0d")
 
     def formatStack(self, stack_info: str) -> str:
-        return plain(super().formatStack(stack_info)).replace("\r", "\\x0d")
+        return escape_controls(super().formatStack(stack_info)).replace("\r", "\\x0d")
 
 
 class Repeats(logging.Filter):
@@ -67,9 +67,13 @@ class Repeats(logging.Filter):
             return True
         try:
             words = _ADDRESS.sub("", record.getMessage())[:500]
-        except (TypeError, ValueError):  # arguments that don't fit: logging itself says so
+        except (TypeError, ValueError):  # arguments that don't fit: logging itself reports it
             return True
-        kind = (record.name, record.levelno, _ADDRESS.sub("", str(record.msg))[:500], _place(record))
+        error, _, trace = record.exc_info or (None, None, None)
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else ()  # the traceback's innermost line
+        kind = (record.name, record.levelno, _ADDRESS.sub("", str(record.msg))[:500], error, place)
         left_out = self._let_through((*kind, words), 1)
         if left_out is None or self._let_through(kind, MOST_OF_A_KIND) is None:
             return False
@@ -78,7 +82,7 @@ class Repeats(logging.Filter):
         return True
 
     def _let_through(self, key: object, most: int) -> int | None:
-        """How many were left out since the last minute began; None when this one is to be left out too."""
+        """How many were left out since the last minute began; None if this one is left out too."""
         now = self._clock()
         began, count = self._seen.pop(key, (now, 0))
         left_out = 0
@@ -90,16 +94,6 @@ class Repeats(logging.Filter):
         return left_out if count < most else None
 
 
-def _place(record: logging.LogRecord) -> tuple[object, ...]:
-    """Where a traceback comes from: its kind and its innermost line."""
-    kind, _, trace = record.exc_info or (None, None, None)
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace:
-        return (kind, trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-    return (kind,)
-
-
 class PlainStream:
     """A text stream that spells control characters out; carriage returns stay, for bars of progress."""
 
@@ -108,7 +102,7 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         """As of any text stream."""
-        self._stream.write(plain(text))
+        self._stream.write(escape_controls(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

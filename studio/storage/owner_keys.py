@@ -1,4 +1,4 @@
-"""Owners as pictures know them: a keyed hash, so that a PNG never gives away the cookie of who made it."""
+"""Hashes owners for image files with a secret key, so that a PNG never reveals the cookie of its owner."""
 
 import hashlib
 from pathlib import Path
@@ -12,9 +12,9 @@ class OwnerKeys:
     """Hashes owners with a secret of this data folder (`owner.key`, mode 0600, made when missing).
 
     Attributes:
-        is_new: The secret was made just now: no picture that is there already was hashed with it.
+        is_new: The secret was made just now: no existing image was hashed with it.
         problem: Why it had to be made, as a sentence; "" if there was none before.
-        replaced_at: When it took the place of a damaged one that is kept beside it; 0 if there is none.
+        replaced_at: When it replaced a damaged one, which is kept beside it; 0 if it did not.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -30,5 +30,5 @@ class OwnerKeys:
 
     @property
     def mark(self) -> str:
-        """What tells this secret from another and says nothing of it; no owner is called so."""
+        """Identifies the secret without revealing it; no owner has this name."""
         return self.key_of("\0mark")

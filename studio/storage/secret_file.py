@@ -1,6 +1,6 @@
 """A secret of the data folder: 32 bytes in a file, made when missing.
 
-A damaged one is set aside and reported, not silently replaced. Knows nothing of what the secret is for.
+A damaged file is set aside and reported, not silently replaced. Does not know what the secret is for.
 """
 
 import os
@@ -17,11 +17,11 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What the file holds.
+    """The content of the file.
 
     Attributes:
         is_new: It was made just now.
-        problem: A sentence, if there was one that could not be used; it lies beside as .bad.
+        problem: A sentence, if there was a damaged file, which is kept as .bad; else empty.
     """
 
     value: bytes = field(repr=False)
@@ -35,42 +35,44 @@ def secret_or_new(path: Path) -> Secret:
     Raises:
         StudioError: it can't be moved aside, or a new one can't be written.
     """
-    found = _read_or_make(path)
-    if isinstance(found, Secret):
-        return found
-    with _explained(path):
-        value = _replace_damaged(path)
-    problem = (
-        f"{path.name} was damaged ({found}). It is kept as {_aside(path).name}, and a new one was made. If you have "
-        f"a copy of it, end Darkroom, put the copy in the place of {path.name}, and start again."
-    )
-    return Secret(value, is_new=True, problem=problem)
-
-
-def _read_or_make(path: Path) -> Secret | str:
-    """The secret, made if there was none; else what is wrong with the file."""
-    with _explained(path):
+    with _data_folder_refused(path):
+        value = b""
+        damage = ""
         try:
             value = path.read_bytes()
         except FileNotFoundError:
             return Secret(_make(path), is_new=True)
         except OSError as error:
-            if path.is_dir():
-                return "it is a folder"
-            return f"it can't be read: {error.strerror}"
-        if not value:
-            return "it is empty"
-        if not any(value):
-            return "it holds nothing but zeros"
-        if len(value) != SECRET_BYTES:
-            return f"{len(value)} bytes"
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            path.chmod(0o600)
-        return Secret(value)
+            damage = "it is a folder" if path.is_dir() else f"it can't be read: {error.strerror}"
+        if not damage and not value:
+            damage = "it is empty"
+        elif not damage and not any(value):
+            damage = "it holds nothing but zeros"
+        elif not damage and len(value) != SECRET_BYTES:
+            damage = f"{len(value)} bytes"
+        if not damage:
+            if os.name == "posix" and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+            return Secret(value)
+        # The last damaged one gets the plain name; older ones that were set aside are kept, numbered.
+        aside, number = _aside(path), 1
+        while os.path.lexists(aside) and number < 1000:
+            number += 1
+            aside = path.with_name(f"{path.name}.{number}.bad")
+        if number > 1:
+            _aside(path).replace(aside)
+        path.replace(_aside(path))
+        value = _make(path)
+    problem = (
+        f"{path.name} was damaged ({damage}). It is kept as {_aside(path).name}, and a new one was made. If you have "
+        f"a copy of it, end Darkroom, put the copy in the place of {path.name}, and start again."
+    )
+    return Secret(value, is_new=True, problem=problem)
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _data_folder_refused(path: Path) -> Iterator[None]:
+    """Turn the file system's refusals into a StudioError."""
     try:
         yield
     except OSError as error:
@@ -83,18 +85,6 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.bad")
-
-
-def _replace_damaged(path: Path) -> bytes:
-    """Set the damaged file aside and make a new secret; older ones that were set aside are kept, numbered."""
-    aside, number = _aside(path), 1
-    while os.path.lexists(aside) and number < 1000:  # the last damaged one keeps the plain name
-        number += 1
-        aside = path.with_name(f"{path.name}.{number}.bad")
-    if number > 1:
-        _aside(path).replace(aside)
-    path.replace(_aside(path))
-    return _make(path)
 
 
 def _make(path: Path) -> bytes:

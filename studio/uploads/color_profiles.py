@@ -1,7 +1,7 @@
-"""Colors of pictures from outside as sRGB, by the profile they carry: Adobe RGB, Display P3, CMYK, gamma of a PNG.
+"""Converts foreign images to sRGB by their color profile (Adobe RGB, Display P3, CMYK, gamma of a PNG).
 
-A profile that is damaged, too large or for other channels is not used, and that is said. A profile that is sRGB in all
-but name costs nothing: it is recognized by what it does to a few colors. Nothing else of a picture is looked at.
+A profile that is damaged, too large or for other channels is ignored, with a notice. A profile that is sRGB in all but
+name costs nothing: it is recognized by what it does to a few colors. Nothing else of an image is looked at.
 Source: ICC.1:2001-04, 6.1; PNG specification (third edition), 4.3 and 11.3.2; ITU-T H.273.
 """
 
@@ -21,6 +21,7 @@ _LEAST_PROFILE_BYTES = 132
 _SPACES: Mapping[bytes, str] = MappingProxyType({b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"})
 _CHANNELS: Mapping[str, str] = MappingProxyType({"RGB": "RGB", "L": "gray", "CMYK": "CMYK"})
 _CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
+_COLOR_CHUNKS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _SAME = 2  # of 255: no eye sees it
 _SRGB_GAMMA = 1 / 2.2
 _GAMMA_TOLERANCE = 0.01
@@ -59,7 +60,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Not
         return image.convert(mode), _ignored(f"is for {_CHANNELS[space]}, and the picture is {_CHANNELS[base]}")
     alpha = image.convert("RGBA").getchannel("A") if has_alpha else None
     try:
-        converted = _converted(image.convert(space), profile)
+        converted = _convert_to_srgb(image.convert(space), profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image.convert(mode), _ignored("is damaged")
     if alpha is not None:
@@ -86,7 +87,7 @@ def _profile_problem(profile: bytes) -> str:
     return ""
 
 
-def _converted(image: Image.Image, profile: bytes) -> Image.Image:
+def _convert_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Through the profile to sRGB, relative to the paper's white, black to black."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     target = ImageCms.createProfile("sRGB")
@@ -96,7 +97,7 @@ def _converted(image: Image.Image, profile: bytes) -> Image.Image:
     if image.mode != "CMYK" and _is_as_srgb(transform, image.mode):
         return image.convert("RGB")
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # it is made anew
+    assert converted is not None  # None only for in-place transforms
     return converted
 
 
@@ -119,9 +120,17 @@ def png_profile(data: bytes) -> tuple[bytes | None, Note | None]:
     """The profile of a PNG by its chunks: cICP, iCCP, sRGB, gAMA with cHRM, in this order.
 
     Returns:
-        None for sRGB or where nothing is said; and a notice if what is said could not be used.
+        None for sRGB or if the file declares none; and a notice if its profile could not be used.
     """
-    chunks = _color_chunks(data)
+    chunks: dict[bytes, bytes] = {}
+    place = 8
+    while place + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        if kind == b"IDAT":
+            break
+        if kind in _COLOR_CHUNKS:
+            chunks.setdefault(kind, data[place + 8 : place + 8 + length])
+        place += 12 + length
     coding = chunks.get(b"cICP", b"")
     if len(coding) >= 4:
         primaries, transfer = _PRIMARIES.get(coding[0]), coding[1]
@@ -150,19 +159,6 @@ def png_profile(data: bytes) -> tuple[bytes | None, Note | None]:
     if not 0.1 <= gamma <= 5 or not _are_colors(points):
         return None, _ignored("is damaged")
     return matrix_profile(points, None if is_usual else gamma), None
-
-
-def _color_chunks(data: bytes) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    place = 8
-    while place + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[place : place + 8])
-        if kind == b"IDAT":
-            break
-        if kind in (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"):
-            found.setdefault(kind, data[place + 8 : place + 8 + length])
-        place += 12 + length
-    return found
 
 
 def _are_colors(points: Points) -> bool:

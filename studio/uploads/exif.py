@@ -1,6 +1,6 @@
-"""The few fields of EXIF that are read: orientation and what may hold text. Bounded, whatever the block says of itself.
+"""Reads a few fields of EXIF, within bounds: the orientation and the fields that may hold text.
 
-Pillow's own reader copies every field that a block names, so that one of 64 KB can ask for gigabytes.
+Pillow's own reader copies every field that a block declares, so that one of 64 KB can ask for gigabytes.
 Source: TIFF 6.0, section 2; EXIF 2.32.
 """
 
@@ -38,7 +38,7 @@ class Exif:
 
 
 def read_exif(data: bytes) -> Exif:
-    """Read a block of EXIF, with or without its “Exif” in front. Never raises: what is damaged is left out."""
+    """Read a block of EXIF, with or without its “Exif” in front. Never raises: damaged fields are left out."""
     data = data.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
@@ -57,7 +57,11 @@ def read_exif(data: bytes) -> Exif:
         orientation = 1
     texts: dict[str, str] = {}
     for tag, name in _TEXTS.items():
-        text = _field_text(tag, first.get(tag, second.get(tag, b"")), order)
+        raw = first.get(tag, second.get(tag, b""))
+        if tag == _USER_COMMENT:
+            text = decode_comment(raw, likely="utf-16-le" if order == "<" else "utf-16-be")
+        else:
+            text = decode_text(raw, likely="utf-16-le" if tag >= 0x9C00 else "utf-8")
         if text:
             texts[name] = text
     return Exif(orientation, texts)
@@ -82,11 +86,3 @@ def _fields(data: bytes, order: str, start: int) -> Iterator[tuple[int, bytes]]:
             yield tag, data[offset : offset + min(size, MAX_FIELD_BYTES)]
         else:
             yield tag, entry[8 : 8 + size]
-
-
-def _field_text(tag: int, raw: bytes, order: str) -> str:
-    if not raw:
-        return ""
-    if tag == _USER_COMMENT:
-        return decode_comment(raw, likely="utf-16-le" if order == "<" else "utf-16-be")
-    return decode_text(raw, likely="utf-16-le" if tag >= 0x9C00 else "utf-8")

@@ -1,7 +1,7 @@
-"""What a file is by its first bytes, whatever its name says: the formats that are read, and names for all others.
+"""Recognizes a file's format by its first bytes, never by its name; names those that are not supported.
 
-Read are PNG, JPEG, WebP and AVIF, with Pillow's own decoders. HEIC and JPEG XL would each need a package that parses
-foreign bytes in C or Rust beside Pillow's (docs/decisions/0025): they are named, with what to do.
+PNG, JPEG, WebP and AVIF are supported, with Pillow's own decoders. HEIC and JPEG XL would each need another package
+that parses foreign bytes in C or Rust (docs/decisions/0025): they are refused by name, with a remedy.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 USE = "Use PNG, JPEG, WebP or AVIF."
 _SAVE = "Save it as PNG or JPEG, and use that."
 _STARTS: Mapping[bytes, str] = MappingProxyType({PNG_SIGNATURE: "PNG", b"\xff\xd8\xff": "JPEG"})
-# The fourth word of an ISO media file (behind its length and "ftyp") says what it is.
+# Brands of ISO media files, which stand behind the length and "ftyp".
 _BRANDS: Mapping[bytes, str] = MappingProxyType(
     {
         **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "a HEIC picture"),
@@ -88,7 +88,7 @@ _FOREIGN: Mapping[bytes, str] = MappingProxyType(
     }
 )
 _PORTABLE = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"Pf", b"PF")
-# What people drop believing that it is a picture, with a way to make it one.
+# Images in formats that are not supported: they can be saved as another.
 _CAN_BE_SAVED = (
     "HEIC",
     "JPEG XL",
@@ -111,18 +111,19 @@ _CAN_BE_SAVED = (
 )
 
 
-def sniff(data: bytes) -> str:
+def sniff_image_format(data: bytes) -> str:
     """PNG, JPEG, WEBP or AVIF, by content.
 
     Raises:
-        InvalidInput: says what it is instead, as far as that is known.
+        InvalidInput: names its format, as far as it is known.
         TooLarge: more than 40 MB.
     """
     if not data:
         raise InvalidInput("The picture is empty (0 bytes).", "Choose another file.")
     if len(data) > MAX_BYTES:
         raise TooLarge(
-            f"The picture is {len(data) / 1e6:.0f} MB; at most {MAX_BYTES // 10**6} MB are taken.", "Save it smaller."
+            f"The picture is {len(data) / 1e6:.0f} MB; at most {MAX_BYTES // 10**6} MB are accepted.",
+            "Save it smaller.",
         )
     for start, name in _STARTS.items():
         if data.startswith(start):
@@ -133,13 +134,13 @@ def sniff(data: bytes) -> str:
         return "AVIF"
     words = foreign_kind(data)
     if not words:
-        raise InvalidInput("The file's format is not taken.", USE)
+        raise InvalidInput("The file's format is not supported.", USE)
     hint = _SAVE if any(kind in words for kind in _CAN_BE_SAVED) else USE
-    raise InvalidInput(f"The file is {words}, a format that is not taken.", hint)
+    raise InvalidInput(f"The file is {words}, a format that is not supported.", hint)
 
 
 def foreign_kind(data: bytes) -> str:
-    """What a file that is not read is, in words: "a PDF"; "" where nobody knows."""
+    """The kind of an unsupported file, for a sentence: "a PDF"; "" if unknown."""
     if data[4:8] == b"ftyp":
         named = next((_BRANDS[brand] for brand in _brands(data) if brand in _BRANDS), None)
         return named or "a film"

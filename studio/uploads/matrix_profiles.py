@@ -54,7 +54,7 @@ def _xyz(values: tuple[float, float, float]) -> bytes:
 
 
 def _curve(gamma: float | None) -> bytes:
-    """Of 1024 entries, so that sRGB's foot and any gamma are told alike."""
+    """A curve of 1024 entries, the same form for sRGB's piecewise curve and for any gamma."""
     levels = [place / (_ENTRIES - 1) for place in range(_ENTRIES)]
     linear = [
         (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4)

@@ -1,4 +1,4 @@
-"""Uploads as their owners see them: each can look at and use only what they uploaded."""
+"""Uploads with their owners: each owner can see and use only their own."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,7 @@
 """Reads and bounds the text chunks of a PNG without decoding a pixel.
 
-We write them before the picture data; other tools move them behind it, where they count as well. Nothing is inflated
-beyond a limit. What else holds text is in `image_texts.py`.
+Darkroom writes them before the image data; other tools move them behind it, where they count as well. Nothing is
+inflated beyond a limit. Other places of text are read in `metadata/image_texts.py`.
 """
 
 import struct
@@ -32,8 +32,8 @@ def read_text(file: IO[bytes], *, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, 
         raise InvalidInput("The file is not a PNG.", "Use the picture as it was saved.")
     texts: dict[str, str] = {}
     left = max_bytes
-    for kind, data in _chunks(file, max_bytes):
-        pair = _decode(kind, data, left)
+    for kind, data in _text_chunks(file, max_bytes):
+        pair = _decode_chunk(kind, data, left)
         if pair:
             left -= len(pair[1])
             if left < 0:
@@ -42,7 +42,7 @@ def read_text(file: IO[bytes], *, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, 
     return texts
 
 
-def _chunks(file: IO[bytes], max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
+def _text_chunks(file: IO[bytes], max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     found = 0
     for _ in range(_MAX_ALL_CHUNKS):
         head = file.read(8)
@@ -63,26 +63,26 @@ def _chunks(file: IO[bytes], max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
             yield kind, data
 
 
-def _decode(kind: bytes, data: bytes, left: int) -> tuple[str, str] | None:
+def _decode_chunk(kind: bytes, data: bytes, left: int) -> tuple[str, str] | None:
     if kind == b"eXIf":
         return EXIF_KEY, data.decode("latin-1")
     keyword, _, rest = data.partition(b"\0")
     name = keyword.decode("latin-1")
     try:
         if kind == b"tEXt":
-            return name, _in_words(rest)
+            return name, _decode_keyword_text(rest)
         if kind == b"zTXt":
-            return name, _in_words(_inflate(rest[1:], left))
+            return name, _decode_keyword_text(_inflate(rest[1:], left))
         flag, rest = rest[:1], rest[2:]
         _, _, rest = rest.partition(b"\0")
         _, _, text = rest.partition(b"\0")
-        return name, _in_words(_inflate(text, left) if flag == b"\1" else text)
+        return name, _decode_keyword_text(_inflate(text, left) if flag == b"\1" else text)
     except zlib.error:
         return None
 
 
-def _in_words(raw: bytes) -> str:
-    """UTF-8 as many programs write even where Latin-1 belongs; else what makes sense, else nothing."""
+def _decode_keyword_text(raw: bytes) -> str:
+    """Decode UTF-8, which many programs write even where Latin-1 belongs; else whatever makes sense, else nothing."""
     try:
         return undoubled(raw.decode("utf-8"))
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The one place that opens images from outside: sniffed, measured before decoding, first frame only, in sRGB.
+"""The one place that opens foreign images: format sniffed, size checked before decoding, first frame only, in sRGB.
 
 Everything else in the studio opens only files that it wrote. Formats are recognized in `file_kinds.py`, colors
 converted in `color_profiles.py`; metadata is read in `metadata/image_texts.py`.
@@ -16,14 +16,15 @@ from types import MappingProxyType
 from PIL import Image, ImageChops
 
 from contract.errors import InvalidInput, OutOfMemory, StudioError, TooLarge
+from contract.values import BACKGROUND
 from studio.uploads.color_profiles import Note, png_profile, to_srgb
 from studio.uploads.exif import read_exif
-from studio.uploads.file_kinds import sniff
+from studio.uploads.file_kinds import sniff_image_format
 
 MAX_PIXELS = 24_000_000
 MAX_ASPECT = 32
 MAX_TEXT_BYTES = 16_000_000
-# Read here with bounds, and by nobody else: Pillow would inflate texts, and fall over a damaged gamma.
+# Removed before Pillow reads the file: it would inflate texts, and fail on a damaged gamma.
 _LEFT_OUT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _TURNS: Mapping[int, Image.Transpose] = MappingProxyType(
     {
@@ -36,7 +37,7 @@ _TURNS: Mapping[int, Image.Transpose] = MappingProxyType(
         8: Image.Transpose.ROTATE_90,
     }
 )
-# What Pillow's parsers let out on broken files.
+# The errors that Pillow's parsers raise on broken files.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -58,7 +59,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     Raises:
         InvalidInput, TooLarge: names the cause.
     """
-    format_name = sniff(data)
+    format_name = sniff_image_format(data)
     if format_name == "PNG":
         _check_png(data)
         data = without_texts(data)
@@ -66,22 +67,22 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=[format_name]) as image:
-                check_size(*image.size)
+                check_image_size(*image.size)
                 yield image
     except Image.DecompressionBombError:
         raise TooLarge("The picture has too many pixels.", f"At most {MAX_PIXELS // 10**6} megapixels.") from None
     except _DAMAGE as error:
-        raise _in_words(error) from None
+        raise _explained_damage(error) from None
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuse what is too large or too thin, before anything is decoded."""
+def check_image_size(width: int, height: int) -> None:
+    """Refuse images that are too large or too thin, before they are decoded."""
     if width < 1 or height < 1:
         raise InvalidInput(f"The picture is {width} × {height} pixels.", "Choose another file.")
     if width * height > MAX_PIXELS:
         raise TooLarge(
             f"The picture is {width} × {height}, {width * height / 1e6:.0f} megapixels.",
-            f"At most {MAX_PIXELS // 10**6} megapixels are taken: save it smaller.",
+            f"At most {MAX_PIXELS // 10**6} megapixels are accepted: save it smaller.",
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InvalidInput(f"The picture is {width} × {height}, longer than {MAX_ASPECT} to 1.", "Crop it.")
@@ -89,7 +90,7 @@ def check_size(width: int, height: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenedImage:
-    """An image from outside, ready for use: RGB or RGBA, and what is worth knowing of it, as (code, sentence)."""
+    """A foreign image, ready for use: RGB or RGBA, with notices as (code, sentence)."""
 
     image: Image.Image
     notes: tuple[Note, ...] = ()
@@ -101,7 +102,7 @@ def read_picture(data: bytes) -> OpenedImage:
     Raises:
         InvalidInput, TooLarge: names the cause.
     """
-    profile, note = png_profile(data) if sniff(data) == "PNG" else (None, None)
+    profile, note = png_profile(data) if sniff_image_format(data) == "PNG" else (None, None)
     with opened(data) as image:
         profile = profile or _bytes_of(image.info.get("icc_profile"))
         # Several pictures in a JPEG are previews and maps of its brightness, no animation.
@@ -122,30 +123,35 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return to_srgb(_upright(image), _bytes_of(image.info.get("icc_profile")))[0]
 
 
+def on_background(image: Image.Image) -> Image.Image:
+    """As RGB, transparent pixels on the background that the engine puts behind them."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    colored = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colored.size, BACKGROUND), colored).convert("RGB")
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """First frame, turned as its EXIF says, of 8 bits a channel."""
     image.seek(0)
     image.load()
     turn = _TURNS.get(read_exif(_bytes_of(image.info.get("exif")) or b"").orientation)
     is_inverted = image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
-    plain = _sixteen_bit(image) if image.mode.startswith("I") or image.mode == "F" else image
-    if is_inverted:  # Pillow takes all for Adobe's, which alone writes ink as absence
+    plain = image
+    if image.mode.startswith("I") or image.mode == "F":
+        # Scale 16-bit gray to 8; Pillow's own convert would cut it off at 255.
+        plain = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        plain.info.clear()
+    if is_inverted:  # Pillow assumes Adobe's CMYK, which is inverted
         plain = ImageChops.invert(plain)
     return plain.transpose(turn) if turn is not None else plain
-
-
-def _sixteen_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit gray to 8; Pillow's own convert would cut it off at 255."""
-    scaled = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    scaled.info.clear()
-    return scaled
 
 
 def _check_png(data: bytes) -> None:
     """Bounds that Pillow checks too late or not at all: the size in IHDR, the sum of all texts, CRCs."""
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise InvalidInput("The PNG is cut off in its header.", "Save or download it again.")
-    check_size(*struct.unpack(">II", data[16:24]))
+    check_image_size(*struct.unpack(">II", data[16:24]))
     position, texts, has_end = 8, 0, False
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])
@@ -169,7 +175,7 @@ def _check_png(data: bytes) -> None:
 
 
 def without_texts(data: bytes) -> bytes:
-    """A PNG's bytes less its texts and what it says of colors, so that decoding never inflates one."""
+    """A PNG's bytes without text and color chunks, so that decoding never inflates one."""
     kept, position = [data[:8]], 8
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])
@@ -180,7 +186,7 @@ def without_texts(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _in_words(error: Exception) -> StudioError:
+def _explained_damage(error: Exception) -> StudioError:
     if isinstance(error, MemoryError):
         return OutOfMemory(
             "There is not enough memory to read the picture.", "Close other programs, or save it smaller."
@@ -191,11 +197,7 @@ def _in_words(error: Exception) -> StudioError:
             "Try again; the log says more.",
             code="upload_unreadable",
         )
-    return InvalidInput(f"The picture is damaged or cut off ({_cause(error)}).", "Save or download it again.")
-
-
-def _cause(error: Exception) -> str:
-    text = str(error).split("\n")[0]
-    if "/" not in text and "<" not in text and text:
-        return text[:80]
-    return type(error).__name__
+    cause = str(error).split("\n")[0]
+    if not cause or "/" in cause or "<" in cause:  # a path, or an object's address
+        cause = type(error).__name__
+    return InvalidInput(f"The picture is damaged or cut off ({cause[:80]}).", "Save or download it again.")

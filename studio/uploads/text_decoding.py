@@ -1,12 +1,11 @@
-"""Text out of bytes whose encoding is not told, or told wrongly: the reading that makes sense is taken.
+"""Decodes text whose encoding is not declared, or declared wrongly: the decoding that makes sense is taken.
 
-Pictures are written by many programs: UTF-8 where Latin-1 belongs, UTF-16 of either order whatever the header says.
+Images are written by many programs: UTF-8 where Latin-1 belongs, UTF-16 of either order whatever the header says.
 Every candidate is decoded and judged by its characters; where none makes sense there is no text, never garbage.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 MAX_BYTES = 4_000_000
 _JUDGED = 4000  # characters at the beginning, a quarter of that at the end
@@ -35,12 +34,22 @@ def decode_text(raw: bytes, *, likely: str = "utf-8", others: tuple[str, ...] = 
     raw = raw[:MAX_BYTES]
     if not raw.strip(b"\0 \t\r\n"):
         return ""
-    if start := _as_c_ends_it(raw):
+    if start := _text_before_zero(raw):
         return undoubled(start)
+    # Candidates, the likeliest first: of two that make equal sense the first is taken.
+    marked = [encoding for mark, encoding in _MARKS if raw.startswith(mark)]
+    encodings = [*marked, likely, "utf-8", "utf-16-le", "utf-16-be", *others]
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        encodings += _OF_ONE_PLACE
     best, found = _LEAST_SENSE, ""
-    for encoding in _encodings(raw, likely, others):
+    for encoding in dict.fromkeys(encodings):
+        whole = raw
+        if encoding.startswith("utf-16"):
+            whole = raw[: len(raw) // 2 * 2]
         try:
-            text = undoubled(_decoded(raw, encoding))
+            text = undoubled(whole.decode(encoding).strip("\ufeff\0"))
         except (UnicodeDecodeError, LookupError):
             continue
         if (score := sense(text) - _strangeness(text, encoding)) > best:
@@ -60,8 +69,8 @@ def undoubled(text: str) -> str:
     return text
 
 
-def _as_c_ends_it(raw: bytes) -> str:
-    """What is before the first zero, where that is plain text, whatever lies behind it; "" otherwise.
+def _text_before_zero(raw: bytes) -> str:
+    """The bytes before the first zero, if they are plain text, as in C; "" otherwise.
 
     Bytes of Indian scripts as UTF-16 are letters and tabs by turns: that is no plain text.
     """
@@ -91,20 +100,15 @@ def decode_comment(raw: bytes, *, likely: str = "utf-16-be") -> str:
     whole = decode_text(raw, likely=likely)
     if not any(byte < 32 and byte not in b"\t\n\r" for byte in head):
         return whole
-    # Zeros in front are of UTF-16 without a head, or a head that nobody knows.
-    return (
-        whole
-        if whole and "\ufffd" not in whole and not _is_odd(whole[:_HEAD_BYTES])
-        else decode_text(body, likely=likely)
-    )
-
-
-def _is_odd(text: str) -> bool:
-    return any(_weight(character) < 0.5 for character in text)
+    # Leading zeros belong to UTF-16 without a head, or to an unknown head.
+    begins_oddly = any(_weight(character) < 0.5 for character in whole[:_HEAD_BYTES])
+    if whole and "\ufffd" not in whole and not begins_oddly:
+        return whole
+    return decode_text(body, likely=likely)
 
 
 def sense(text: str) -> float:
-    """How much a text looks like one somebody wrote: 1 for plain words, more with the field's, far below for noise."""
+    """How much sense a text makes: 1 for plain words, more with words of infotexts, far below for noise."""
     judged = text[:_JUDGED] + text[_JUDGED:][-_JUDGED // 4 :]
     if not judged.strip():
         return 0.0
@@ -113,28 +117,11 @@ def sense(text: str) -> float:
     return sum(weights) / len(weights) + bonus - 0.02 * sum(weight < 0 for weight in weights[:64])
 
 
-def _encodings(raw: bytes, likely: str, others: tuple[str, ...]) -> Iterator[str]:
-    """Candidates, the likeliest first: of two that make equal sense the first is taken."""
-    marked = [encoding for mark, encoding in _MARKS if raw.startswith(mark)]
-    names = [*marked, likely, "utf-8", "utf-16-le", "utf-16-be", *others]
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        names += _OF_ONE_PLACE
-    yield from dict.fromkeys(names)
-
-
-def _decoded(raw: bytes, encoding: str) -> str:
-    if encoding.startswith("utf-16"):
-        raw = raw[: len(raw) // 2 * 2]
-    return raw.decode(encoding).strip("\ufeff\0")
-
-
 def _strangeness(text: str, encoding: str) -> float:
-    """What bytes that are no text show when they are read as one: scripts that nobody mixes, hardly a plain letter."""
+    """How unlikely a decoded text is: scripts that are never mixed, hardly a plain letter; 0 for a likely one."""
     codes = [ord(character) for character in text[:_JUDGED] if character > "\x7f"]
     if encoding in _OF_ONE_PLACE and any(0xE000 <= code <= 0xF8FF for code in codes):
-        return 1.0  # characters that nobody has agreed on
+        return 1.0  # private use characters
     if encoding == "cp1252":
         return _MIXED if _FOREIGN_WORD.search(text) or _symbols(text) > len(codes) // 2 else 0.0
     if encoding in ("cp1251", "koi8_r"):
@@ -173,7 +160,7 @@ def _cyrillic_strangeness(text: str) -> float:
 
 
 def _weight(character: str) -> float:
-    """What one character says for the text: letters of living scripts much, what is never written less than nothing."""
+    """How much one character speaks for a text: letters of living scripts most, control characters below 0."""
     code = ord(character)
     if 32 <= code < 127 or character in "\n\r\t":
         return 1.0
@@ -183,21 +170,17 @@ def _weight(character: str) -> float:
     if category == "Cf":
         return 0.8 if code == 0x200D else 0.0
     if category[0] == "L":
-        return _letter_weight(code)
+        if code < 0x250:
+            return 0.95
+        if 0x3040 <= code <= 0x30FF:
+            return 0.97
+        # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
+        if 0x4E00 <= code <= 0x9FFF:
+            return 0.9 if code & 0xFF else 0.0
+        is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
+        return 0.9 if is_living else 0.3
     if 0x3000 <= code <= 0x303F or 0xFF00 <= code <= 0xFFEF or 0x1F000 <= code <= 0x1FAFF:
         return 0.9
     if 0x2000 <= code <= 0x206F or code == 0xFE0F:
         return 0.8
     return 0.5 if category[0] == "M" else 0.3
-
-
-def _letter_weight(code: int) -> float:
-    if code < 0x250:
-        return 0.95
-    if 0x3040 <= code <= 0x30FF:
-        return 0.97
-    # Plain letters read in the wrong byte order are ideographs whose lower byte is zero.
-    if 0x4E00 <= code <= 0x9FFF:
-        return 0.9 if code & 0xFF else 0.0
-    is_living = code < 0x1800 or 0xAC00 <= code <= 0xD7A3 or 0x1E00 <= code < 0x2000 or 0xFF00 <= code <= 0xFFEF
-    return 0.9 if is_living else 0.3

@@ -1,6 +1,6 @@
-"""Who uploaded which image.
+"""Records who uploaded which image.
 
-Only they may look at it or work from it, though its hash is in every recipe that used it.
+Only they may see or use it, though its hash is in every recipe that used it.
 """
 
 from studio.storage.database import Database

@@ -69,7 +69,10 @@ class Uploads:
         part = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if _holds(path, png):
+            is_kept = False
+            with suppress(OSError):
+                is_kept = path.read_bytes() == png
+            if is_kept:
                 os.utime(path)
             else:  # also one that was damaged meanwhile
                 write_through(part, png)
@@ -83,7 +86,7 @@ class Uploads:
         return StoredUpload(sha256=sha256, width=picture.width, height=picture.height, notices=sentences)
 
     def path(self, sha256: str) -> Path:
-        """Where an upload is or would be."""
+        """The path of an upload, whether it is there or not."""
         return self._root / sha256[:2] / f"{sha256}.png"
 
     def size(self, sha256: str) -> tuple[int, int] | None:
@@ -115,7 +118,7 @@ class Uploads:
             return None
 
     def notes(self, sha256: str) -> Notes:
-        """What was worth knowing when an image was uploaded, as (code, sentence)."""
+        """The notices of when an image was uploaded, as (code, sentence)."""
         try:
             with self.path(sha256).open("rb") as file:
                 head = file.read(_HEAD_BYTES)
@@ -152,7 +155,7 @@ class Uploads:
         return data
 
     def sweep_sometimes(self, named: Callable[[], frozenset[str]]) -> None:
-        """Once an hour, remove what is older than a day and that no job or picture names."""
+        """Once an hour, remove uploads older than a day that no job or image names."""
         if self._clock() >= self._next_sweep:
             self._next_sweep = self._clock() + _SWEEP_EVERY_S
             self.sweep(named())
@@ -169,7 +172,7 @@ class Uploads:
 
 
 def grays_of(picture: Image.Image) -> tuple[int, int]:
-    """Darkest and lightest gray, 0 to 255, what is transparent as black."""
+    """Darkest and lightest gray, 0 to 255; transparent pixels count as black."""
     if picture.mode in ("RGBA", "LA", "PA", "P"):
         over = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", over.size, "black"), over)
@@ -179,14 +182,7 @@ def grays_of(picture: Image.Image) -> tuple[int, int]:
 
 def _unreadable(error: OSError) -> InvalidInput:
     return InvalidInput(
-        f"A picture in inputs/ is there and can't be read ({error.strerror or type(error).__name__}).",
+        f"A picture in inputs/ can't be read ({error.strerror or type(error).__name__}).",
         "Correct the permissions of the data folder, then try again.",
         code="upload_unreadable",
     )
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return path.read_bytes() == data
-    except OSError:
-        return False

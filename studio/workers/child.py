@@ -1,7 +1,7 @@
-"""What runs in the spawned process: an engine, a thread that reads, a thread that writes.
+"""The program of the spawned process: an engine, a thread that reads, a thread that writes.
 
 It ignores SIGINT (the parent decides), and ends when its pipe closes or its parent is gone, whatever the
-engine does. Steps are never held up by a slow parent: of Steps that wait to be sent only the newest is kept.
+engine does. A slow parent never delays a step: of the Steps that wait to be sent only the newest is kept.
 """
 
 import importlib
@@ -60,7 +60,7 @@ def make_engine(factory: str, options: Mapping[str, object]) -> Engine:
 
 
 class StatusReporter:
-    """Turns what an engine does into the text of the engine pill.
+    """Turns the engine's events into the text of the engine pill.
 
     Args:
         report: Called with each new status.
@@ -119,7 +119,7 @@ class StatusReporter:
         self.set("ready", f"{title} ready")
 
     def refresh(self, engine: Engine) -> None:
-        """Ask what is in memory; the next report carries it."""
+        """Read the state of memory; the next report includes it."""
         facts = engine.describe()
         self._facts |= {
             "resident": facts.resident,
@@ -131,7 +131,7 @@ class StatusReporter:
         }
 
     def repeat(self, engine: Engine) -> None:
-        """Report the same state again after what is in memory has changed."""
+        """Report the same state again after the models in memory have changed."""
         self.refresh(engine)
         self.set(*self._last)
 

@@ -7,7 +7,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 
 from contract.errors import StudioError
 from contract.recipe import ModelRef
@@ -86,7 +85,10 @@ class InlineWorker:
                 error = self._start_error or StudioError("The engine is not running.", code="engine_stopped")
                 yield WorkFailed(work_item.job_id, error.code, error.message, error.hint)
                 continue
-            is_cancelled = partial(self._is_cancelled, work_item.job_id)
+
+            def is_cancelled(job_id: str = work_item.job_id) -> bool:
+                return self._stopping.is_set() or job_id in self._cancelled
+
             with self._running:
                 for event in self._engine.generate(work_item, is_cancelled):
                     self._reporter.on_event(event)
@@ -95,15 +97,12 @@ class InlineWorker:
                 self._reporter.idle(self._engine)
             self._cancelled.discard(work_item.job_id)
 
-    def _is_cancelled(self, job_id: str) -> bool:
-        return self._stopping.is_set() or job_id in self._cancelled
-
     def cancel(self, job_id: str) -> None:
         """Stop a job at its next step."""
         self._cancelled.add(job_id)
 
     def tell(self, command: Command) -> None:
-        """Done at once when nothing runs, else between two steps."""
+        """Obey a command: at once when nothing runs, else between two steps."""
         self._commands.put(command)
         if self._begun.is_set() and self._running.acquire(blocking=False):
             try:

@@ -1,7 +1,7 @@
-"""Converts and merges in a spawned process, so that a pickle never meets the studio and memory comes back.
+"""Converts and merges in a spawned process, so that no pickle is opened in the studio and all memory is freed.
 
-The process lives for one model task and is killed when it is cancelled, when the studio ends, or by itself when its
-parent is gone. It writes to a `.part` beside the place; the studio gives it its name when it is whole.
+The process lives for one model task. It is killed when the task is cancelled or the studio ends, and ends itself when
+its parent is gone. It writes to a `.part` file, which the studio renames when it is complete.
 """
 
 import importlib
@@ -26,7 +26,7 @@ from studio.storage.log_lines import log_plainly
 from studio.workers.child import end_with_parent
 
 logger = logging.getLogger(__name__)
-CONVERT, MERGE = "studio.workers.model_tasks:convert", "studio.workers.model_tasks:merge"
+CONVERT, MERGE = "studio.workers.model_tasks:run_convert", "studio.workers.model_tasks:run_merge"
 _PROGRESS_INTERVAL_S = 0.2
 _SILENCE_S = 600.0  # of a process that reports each tensor it has written
 _GONE_S = 3.0
@@ -34,7 +34,7 @@ _GONE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
-    """How far a task is, in words, and as a fraction if that is known."""
+    """The progress of a task in words, and as a fraction if it is known."""
 
     words: str
     fraction: float | None
@@ -42,7 +42,7 @@ class TaskProgress:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """How a task ended: code is empty if it succeeded; message is then what is worth knowing."""
+    """How a task ended. code is empty if it succeeded; message is then a notice, or empty."""
 
     code: str = ""
     message: str = ""
@@ -56,7 +56,7 @@ class DiskWorker:
         target_of: Where the result goes; raises StudioError where it can't.
         source_of: Where the pickle of a conversion lies.
         on_change: Called when a model was added.
-        functions: Importable names "module:function" of what converts and what merges, as `convert` and `merge` here.
+        functions: Importable names "module:function" of the converter and the merger, as `run_convert` and `run_merge`.
     """
 
     def __init__(
@@ -132,21 +132,21 @@ class DiskWorker:
 
     def _follow(self, work_item: WorkItem, part: Path) -> Generator[WorkerEvent, None, TaskEnd | None]:
         """Yield the process's progress; the generator returns how it ended, None if it was ended from here."""
-        ours, process = self._spawn(work_item, part)
+        receiver, process = self._spawn(work_item, part)
         if process is None:
             return None
         ended: TaskEnd | None = None
         try:
             while True:
                 try:
-                    if not ours.poll(_SILENCE_S):
+                    if not receiver.poll(_SILENCE_S):
                         ended = TaskEnd(
                             "model_task_hung",
-                            f"{work_item.task.title} said nothing for {_SILENCE_S / 60:.0f} minutes.",
-                            "It was ended. Try again; look whether the disk still answers.",
+                            f"{work_item.task.title} was silent for {_SILENCE_S / 60:.0f} minutes.",
+                            "It was stopped. Try again, and check that the disk still responds.",
                         )
                         break
-                    message = ours.recv()
+                    message = receiver.recv()
                 except (EOFError, OSError):
                     break
                 if isinstance(message, TaskEnd):
@@ -156,7 +156,7 @@ class DiskWorker:
         finally:
             process.kill()
             process.join(_GONE_S)
-            ours.close()
+            receiver.close()
             with self._lock:
                 self._process, self._running = None, ""
         if ended is None and not (self._is_cancelled or self._is_ending):
@@ -170,7 +170,7 @@ class DiskWorker:
 
     def _spawn(self, work_item: WorkItem, part: Path) -> tuple[Connection, SpawnProcess | None]:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
+        receiver, sender = context.Pipe(duplex=False)
         task = work_item.task
         if isinstance(task, Convert):
             arguments: tuple[object, ...] = (self._convert, (self._source_of(task), part))
@@ -179,12 +179,12 @@ class DiskWorker:
         with self._lock:
             self._running, self._is_cancelled = work_item.job_id, False
             if self._is_ending:
-                return ours, None
-            process = context.Process(target=main, args=(theirs, *arguments), name="darkroom-model-task", daemon=True)
+                return receiver, None
+            process = context.Process(target=main, args=(sender, *arguments), name="darkroom-model-task", daemon=True)
             process.start()
             self._process = process
-        theirs.close()
-        return ours, process
+        sender.close()
+        return receiver, process
 
 
 def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
@@ -216,16 +216,16 @@ def main(pipe: Connection, name: str, arguments: tuple[Any, ...]) -> None:
         pipe.send(ended)
 
 
-def convert(source: Path, part: Path, on_progress: Callable[..., None]) -> str:
-    """Convert a pickle to safetensors with the engine. Returns what is worth knowing; raises StudioError."""
+def run_convert(source: Path, part: Path, on_progress: Callable[..., None]) -> str:
+    """Convert a pickle to safetensors with the engine. Returns a notice, or ""; raises StudioError."""
     from engine.convert.pickles import convert as convert_pickle
 
     message: str = convert_pickle(source, part, on_progress)
     return message
 
 
-def merge(task: Merge, paths: Mapping[str, str], part: Path, on_progress: Callable[..., None]) -> str:
-    """Merge checkpoints with the engine. Returns what is worth knowing; raises StudioError."""
+def run_merge(task: Merge, paths: Mapping[str, str], part: Path, on_progress: Callable[..., None]) -> str:
+    """Merge checkpoints with the engine. Returns a notice, or ""; raises StudioError."""
     from engine.convert.merging import merge as merge_checkpoints
 
     message: str = merge_checkpoints(task, paths, part, on_progress)

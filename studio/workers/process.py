@@ -1,8 +1,8 @@
 """Runs the engine in a spawned process, so that a fault of the device costs one restart and no one's queue.
 
-The page is up while the process loads torch. Its death and its silence are noticed here; the dispatcher
-decides what that means for a job. A canceled job is over after some seconds whatever the process does: it is left
-to end its step, and killed if that takes too long. What the process does is in `child.py`.
+The page is up while the process loads torch. Its death and its silence are noticed here; the dispatcher decides
+what that means for a job. A canceled job is over after some seconds, whatever the process does: the process may finish
+its step, and is killed if that takes too long. What runs in the process is `child.py`.
 """
 
 import contextlib
@@ -41,10 +41,10 @@ _STEP_512_S = 10.0  # a slow machine's step of 512 × 512 before anything was me
 _SLOW_DISK_BYTES_PER_S = 20_000_000.0
 _GONE_S = 5.0
 _QUIET_S = 5.0  # without a sign of life, which should come every second
-_CANCEL_S = 4.0  # after which a canceled job is over, whether the engine has heard or not
+_CANCEL_S = 4.0  # after which a canceled job is over, whether the engine has reacted or not
 _END_S = 5.0, 20.0, 60.0  # that it has to end the step of a canceled job: at least, where no step was measured, at most
 _LOOK_S = 1.0
-_MOST_CANCELS = 100  # that are remembered, of jobs that may not have come yet
+_MOST_CANCELS = 100  # that are remembered, for jobs that may not have arrived yet
 
 
 _WAKE = "look"
@@ -110,7 +110,7 @@ class _Child:
             return self._ended.wait_for(lambda: self._ended_job == job_id or self.is_gone.is_set(), timeout_s)
 
     def wake(self) -> None:
-        """Make the reader of `events` look at what was canceled."""
+        """Make the reader of `events` check for cancellations."""
         self.events.put(_WAKE)
 
     def send(self, message: object) -> None:
@@ -119,7 +119,7 @@ class _Child:
             self._pipe.send(message)
 
     def kill(self) -> None:
-        """End it now, whatever it does."""
+        """Kill it now, whatever it does."""
         self.process.kill()
         self.process.join(1.0)
 
@@ -177,7 +177,7 @@ class ProcessWorker:
     def _spawn(self) -> "_Child | None":
         with self._lock:
             if not self._is_stopping and self._child is None:
-                warm = None if self._failed_starts else self._warm  # it may be what kills it
+                warm = None if self._failed_starts else self._warm  # that model may be what kills it
                 self._child = _Child((self._factory, self._options, warm), self._set_status, self._on_death)
             return self._child
 
@@ -254,27 +254,31 @@ class ProcessWorker:
                 yield WorkFailed(
                     work_item.job_id,
                     "worker_hung",
-                    f"The engine said nothing for {about(limit)}{_where(last)} and was started again.",
+                    f"The engine was silent for {about(limit)}{_where(last)} and was started again.",
                     "Your job failed; others go on.",
                 )
                 return
             if event is None:
-                yield _died(work_item, last, child.was_ready)
+                message, hint = "The engine could not be started.", "Details are in the log."
+                if child.was_ready:
+                    message = f"The engine stopped{_where(last)} and was started again."
+                    hint = "Your job failed; others go on."
+                yield WorkFailed(work_item.job_id, "worker_died", message, hint)
                 return
             if isinstance(event, str) or event.job_id != work_item.job_id:
-                continue  # a cancel, or the rest of a job that nobody waits for any more
+                continue  # a cancel, or the rest of a job that was given up
             now = time.monotonic()
             self._silence.learn(work_item, last, event, now - last_at)
             last, last_at = event, now
             if isinstance(event, WorkFailed) and event.code == DEVICE_FAULT:
-                child.kill()  # nothing works on the device any more in that process
+                child.kill()  # the device is unusable in that process
                 child.is_gone.wait(_GONE_S)
             yield event
             if isinstance(event, WORK_ENDINGS):
                 return
 
     def _leave(self, child: _Child, work_item: WorkItem) -> None:
-        """Nobody waits for the job any more. The process may end its step, unless it has no time left or is silent.
+        """Give a canceled job up. The process may finish its step, unless it takes too long or is silent.
 
         One that is not ready yet is no hang: it finds the job canceled when it comes to it.
         """
@@ -289,24 +293,23 @@ class ProcessWorker:
             end_s = min(most_s, max(least_s, measured_s))
         changes = {"text": "Ending the step of a canceled job", "fraction": None}
         self._set_status(self._status.model_copy(update=changes))
-        threading.Thread(
-            target=self._kill_if_late, args=(child, work_item.job_id, end_s), name="worker-end", daemon=True
-        ).start()
 
-    def _kill_if_late(self, child: _Child, job_id: str, end_s: float) -> None:
-        began = time.monotonic()
-        while not child.has_ended(job_id, min(_LOOK_S, self._cancel_s)):
-            now = time.monotonic()
-            is_silent = now - child.last_message_at > self._quiet_s
-            if is_silent or now - began > end_s:
-                logger.warning(
-                    "the engine did not end the step of canceled job %s within %s%s: it is started again",
-                    job_id,
-                    about(now - began + self._cancel_s),
-                    " and is silent" if is_silent else "",
-                )
-                child.kill()
-                return
+        def kill_if_late() -> None:
+            began = time.monotonic()
+            while not child.has_ended(work_item.job_id, min(_LOOK_S, self._cancel_s)):
+                now = time.monotonic()
+                is_silent = now - child.last_message_at > self._quiet_s
+                if is_silent or now - began > end_s:
+                    logger.warning(
+                        "the engine did not end the step of canceled job %s within %s%s: it is started again",
+                        work_item.job_id,
+                        about(now - began + self._cancel_s),
+                        " and is silent" if is_silent else "",
+                    )
+                    child.kill()
+                    return
+
+        threading.Thread(target=kill_if_late, name="worker-end", daemon=True).start()
 
     def cancel(self, job_id: str) -> None:
         """Stop a job at its next step; it is over soon even if that never comes."""
@@ -323,7 +326,7 @@ class ProcessWorker:
                 child.wake()
 
     def tell(self, command: Command) -> None:
-        """Pass a command on; nothing while the engine starts anew, when nothing is in memory."""
+        """Pass a command on; nothing while the engine restarts, when no model is in memory."""
         child = self._child
         if child is not None:
             child.send(command)
@@ -349,7 +352,7 @@ class ProcessWorker:
 
 
 class _Silence:
-    """How long a worker may say nothing: ten times what the present step or load should take."""
+    """How long a worker may be silent: ten times what the current step or load should take."""
 
     def __init__(self, least_s: float) -> None:
         self._least_s = least_s
@@ -359,7 +362,7 @@ class _Silence:
         """Seconds of silence after the last event that count as a hang."""
         step_s = max(self._step_s(work_item.task), _tile_s(work_item.task))
         if last is None or isinstance(last, WorkLoading):
-            model_bytes = sum(map(_size_bytes, work_item.model_paths.values()))
+            model_bytes = sum(map(_model_bytes, work_item.model_paths.values()))
             return max(self._least_s, 10 * model_bytes / _SLOW_DISK_BYTES_PER_S, 10 * step_s)
         return max(self._least_s, 10 * step_s)
 
@@ -388,33 +391,20 @@ class _Silence:
 
 
 def _tile_s(task: Task) -> float:
-    """What a tile of a large upscaler takes a slow machine; 0 where none is used."""
+    """Seconds that a slow machine needs for a tile of a large upscaler; 0 if none is used."""
     if not any(ref.kind == "upscaler" for ref in task.models):
         return 0.0
     tile = task.tile if isinstance(task, Upscale) else _HIRES_TILE
     return _TILE_S * (tile / _HIRES_TILE) ** 2
 
 
-def _size_bytes(path: str) -> int:
+def _model_bytes(path: str) -> int:
     try:
         if Path(path).is_file():
             return Path(path).stat().st_size
         return sum(part.stat().st_size for part in Path(path).rglob("*.safetensors"))
     except OSError:
         return 0
-
-
-def _died(work_item: WorkItem, last: WorkerEvent | None, was_ready: bool) -> WorkFailed:
-    if not was_ready:
-        return WorkFailed(
-            work_item.job_id, "worker_died", "The engine could not be started.", "Details are in the log."
-        )
-    return WorkFailed(
-        work_item.job_id,
-        "worker_died",
-        f"The engine stopped{_where(last)} and was started again.",
-        "Your job failed; others go on.",
-    )
 
 
 def _where(last: WorkerEvent | None) -> str:

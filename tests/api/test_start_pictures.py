@@ -103,7 +103,7 @@ def test_a_brought_picture_can_be_looked_at_by_its_hash(real: Real) -> None:
 
 
 def odd_pictures() -> dict[str, bytes]:
-    """Pictures that are taken, and are not what one expects."""
+    """Pictures that are accepted, and are not what one expects."""
 
     def data(image: Image.Image, kind: str = "PNG", **more: Any) -> bytes:
         out = io.BytesIO()

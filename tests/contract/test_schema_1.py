@@ -11,7 +11,7 @@ from contract.recipe import Recipe, RecipeDraft
 from contract.schema_1 import upgraded_json
 from contract.tasks import Generate, read_task
 from contract.validation import parse_draft
-from studio.metadata.image_files import read_facts
+from studio.metadata.image_files import read_picture_facts
 
 PICTURE = Path(__file__).parents[1] / "data" / "schema-1.png"  # written by the program of November 2026
 IMAGE = {"sha256": "0" * 64}
@@ -23,7 +23,7 @@ def draft(**fields: Any) -> RecipeDraft:
 
 
 def test_a_picture_made_before_keeps_its_whole_recipe() -> None:
-    recipe = read_facts(PICTURE).recipe  # type: ignore[union-attr]
+    recipe = read_picture_facts(PICTURE).recipe  # type: ignore[union-attr]
     assert recipe is not None and recipe.init_image is not None and recipe.mask is not None
     assert recipe.init_image.strength == 0.4 and recipe.init_image.depth is not None
     outpaint = recipe.init_image.outpaint
@@ -38,7 +38,7 @@ def test_a_picture_made_before_keeps_its_whole_recipe() -> None:
 
 
 def test_a_task_that_was_queued_before_is_read() -> None:
-    recipe = json.loads(read_facts(PICTURE).recipe.canonical_json())  # type: ignore[union-attr]
+    recipe = json.loads(read_picture_facts(PICTURE).recipe.canonical_json())  # type: ignore[union-attr]
     recipe["start"] = recipe.pop("init_image") | {"extend": None}
     recipe["start"].pop("outpaint")
     recipe["references"] = recipe.pop("ip_adapters")

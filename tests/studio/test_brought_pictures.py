@@ -17,7 +17,7 @@ from contract.recipe import ImageRef
 from contract.records import ImageRecord
 from contract.tasks import Preprocess, Upscale
 from contract.work import RawImage
-from studio.metadata.image_files import read_facts
+from studio.metadata.image_files import read_picture_facts
 from studio.storage.database import MIGRATIONS, Database
 from studio.studio import Studio
 from studio.uploads.png_text import read_text
@@ -97,7 +97,7 @@ def test_a_parent_is_in_the_record_and_in_the_png(studio: Studio) -> None:
     parent = saved(run(studio))
     start = studio.upload_from_image(parent.id, ME)
     child = saved(run(studio, init_image={"image": ImageRef(sha256=start.sha256)}, parent=parent.id))
-    facts = read_facts(studio.image_file(child.id, ME))
+    facts = read_picture_facts(studio.image_file(child.id, ME))
     assert facts is not None
     assert child.parent == studio.image(child.id, ME).parent == facts.parent == parent.id
     assert child.recipe is not None and "parent" not in child.recipe.canonical_json()
@@ -122,7 +122,7 @@ def test_an_enlarged_picture_carries_the_recipe_of_what_was_enlarged(studio: Stu
     assert record.recipe is None and record.parent == parent.id
     assert record.upscale == asked.model_copy(update={"upscaler": "lanczos"})
     assert studio.image(record.id, ME) == record and record.path.endswith("-upscaled.png")
-    facts = read_facts(studio.image_file(record.id, ME))
+    facts = read_picture_facts(studio.image_file(record.id, ME))
     assert facts is not None and facts.upscale == record.upscale
     assert studio.queue(ME)[0].prompt == "Upscale 3×"
     again = Upscale(image=brought(studio), upscaler="Lanczos", scale=1.5, parent=record.id)

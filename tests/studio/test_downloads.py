@@ -15,7 +15,7 @@ from studio.downloads import download_task
 from studio.downloads.destinations import is_there, plan
 from studio.downloads.download_task import NetworkWorker
 from studio.downloads.hub import HubFile, chosen_files, read_repository
-from studio.downloads.wire import Broken, Hub, Offline, Wire, is_public
+from studio.downloads.wire import Broken, Hub, Offline, Wire, is_public_address
 from tests.support.hub import HubHere, hub_here
 
 REPOSITORY, FILE = "owner/model", "model-a.safetensors"
@@ -130,7 +130,7 @@ def test_a_small_file_is_checked_by_its_git_name(hub: HubHere, downloads: Downlo
 def test_a_breaking_line_is_given_up_in_the_end_and_what_came_is_kept(hub: HubHere, downloads: Downloads) -> None:
     hub.cut_after[:] = [50_000, *([0] * 20)]
     failed = downloads.failure()
-    assert failed.code == "download_failed" and "what has come is kept" in failed.hint.lower()
+    assert failed.code == "download_failed" and "the received part is kept" in failed.hint.lower()
     assert downloads.files() == {f"checkpoints/{FILE}.part": 50_000}
 
 
@@ -402,11 +402,15 @@ def test_an_endpoint_is_https_or_this_machine(hub: HubHere) -> None:
     ],
 )
 def test_addresses_of_this_network_are_not_public(address: str) -> None:
-    assert not is_public(address)
+    assert not is_public_address(address)
 
 
 def test_addresses_of_the_internet_are() -> None:
-    assert is_public("18.164.174.23") and is_public("2600:9000:2650::1") and is_public("::ffff:18.164.174.23")
+    assert (
+        is_public_address("18.164.174.23")
+        and is_public_address("2600:9000:2650::1")
+        and is_public_address("::ffff:18.164.174.23")
+    )
 
 
 def test_a_name_that_leads_into_this_network_is_not_spoken_to(monkeypatch: pytest.MonkeyPatch, hub: HubHere) -> None:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from contract.errors import InvalidInput
-from studio.uploads.file_kinds import sniff
+from studio.uploads.file_kinds import sniff_image_format
 from tests.support.images import encoded
 
 SMALL = Image.new("RGB", (16, 16), "teal")
@@ -55,10 +55,10 @@ FOREIGN: dict[str, tuple[bytes, str, str]] = {
 def test_a_format_that_is_not_read_is_named_with_what_to_do(name: str) -> None:
     data, words, hint = FOREIGN[name]
     with pytest.raises(InvalidInput) as refused:
-        sniff(data)
-    assert words in refused.value.message and hint in refused.value.hint and "not taken" in refused.value.message
+        sniff_image_format(data)
+    assert words in refused.value.message and hint in refused.value.hint and "not supported" in refused.value.message
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
 def test_what_pillow_reads_safely_is_known_by_its_content(kind: str) -> None:
-    assert sniff(encoded(SMALL, kind)) == kind
+    assert sniff_image_format(encoded(SMALL, kind)) == kind

@@ -14,7 +14,7 @@ from contract.recipe import ModelRef, Recipe
 from studio.gallery.gallery import Gallery
 from studio.gallery.gallery_index import reconcile
 from studio.gallery.thumbnails import Thumbnails
-from studio.metadata.image_files import PictureFacts, PictureFolder, read_facts
+from studio.metadata.image_files import PictureFacts, PictureFolder, read_picture_facts
 from studio.storage.database import Database
 from studio.storage.ids import IdSource
 from studio.storage.owner_keys import OwnerKeys
@@ -90,7 +90,7 @@ def test_what_is_written_into_a_picture_is_read_back(house: House) -> None:
         seed=2**64 - 1,
     )
     path = house.folder.save(gradient(64, 64, 1), facts)
-    assert read_facts(house.folder.locate(path)) == facts
+    assert read_picture_facts(house.folder.locate(path)) == facts
 
 
 def test_texts_stand_before_the_pixels_and_nothing_is_left_half_written(house: House) -> None:

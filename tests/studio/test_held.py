@@ -30,7 +30,7 @@ def test_f04_a_full_disk_holds_the_queue_until_there_is_room(
     assert studio.engine().held == ""
     assert [r.message for r in caplog.records] == [
         "No space left in outputs/ (1.0 kB free). Free some; what waits goes on by itself.",
-        "the queue goes on",
+        "the queue continues",
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from studio.storage.log_lines import MOST_OF_A_KIND, PlainFormatter, PlainStream, Repeats, plain
+from studio.storage.log_lines import MOST_OF_A_KIND, PlainFormatter, PlainStream, Repeats, escape_controls
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = [
@@ -86,13 +86,13 @@ def test_text_of_others_is_spelled_out_wherever_it_stands(log: Log, text: str) -
 
 @pytest.mark.parametrize("character", SPELLED)
 def test_every_control_is_spelled_out_by_the_program_and_by_its_launcher(character: str) -> None:
-    for written in (plain(f"a{character}b"), launch.plain(f"a{character}b")):
+    for written in (escape_controls(f"a{character}b"), launch.plain(f"a{character}b")):
         assert character not in written and written[0] == "a" and "\\" in written
 
 
 def test_ordinary_text_is_left_alone() -> None:
     text = "Kühe, 猫 und 🐈‍⬛\tim Wald\nzweite Zeile"
-    assert plain(text) == launch.plain(text) == text
+    assert escape_controls(text) == launch.plain(text) == text
 
 
 def test_no_text_passes_for_a_line_of_its_own(log: Log) -> None:

@@ -179,7 +179,7 @@ def test_a_merge_overwrites_nothing(studio: Studio, tmp_path: Path) -> None:
 def test_only_a_pickle_is_converted(studio: Studio) -> None:
     with pytest.raises(NotFound):
         studio.model_tasks.convert(Convert(model="gone"), ME)
-    with pytest.raises(RequestError, match="is no pickle"):
+    with pytest.raises(RequestError, match="is not a pickle"):
         studio.model_tasks.convert(Convert(model="starter"), ME)
 
 

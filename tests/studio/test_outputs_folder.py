@@ -11,7 +11,7 @@ import pytest
 from contract import events
 from contract.errors import NotFound, StudioError
 from studio.metadata import image_files
-from studio.metadata.image_files import PictureFolder, parse_facts, read_facts
+from studio.metadata.image_files import PictureFolder, parse_facts, read_picture_facts
 from studio.studio import Studio
 from tests.studio.conftest import ME, run, wait_until
 from tests.studio.test_gallery import House
@@ -133,13 +133,13 @@ def _linked_file(outputs: Path, day: Path, away: Path) -> set[str]:
     picture = next(day.glob("*.png"))
     picture.rename(away / "x.png")
     picture.symlink_to(away / "x.png")
-    hidden = read_facts(away / "x.png")
+    hidden = read_picture_facts(away / "x.png")
     assert hidden and hidden.recipe
     return ALL - {hidden.recipe.prompt}  # folders are followed, files are not
 
 
 def _chunk(path: Path) -> str:
-    facts = read_facts(path)
+    facts = read_picture_facts(path)
     assert facts is not None
     return facts.to_json()
 
@@ -298,7 +298,7 @@ def test_a_picture_in_another_s_place_takes_its_path(house: House) -> None:
     path = house.gallery.get(old.id, ME).path
     house.folder.locate(path).unlink()
     new = house.facts("new")
-    house.folder.locate(path).write_bytes(image_files.encode(gradient(64, 64, 1), new))
+    house.folder.locate(path).write_bytes(image_files.encode_png(gradient(64, 64, 1), new))
     assert house.gallery.add(path, new)
     assert house.gallery.get(new.id, ME).path == path and house.gallery.get(old.id, ME).missing
 

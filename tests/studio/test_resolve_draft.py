@@ -97,7 +97,7 @@ def test_samplers_are_found_by_every_name_in_use(
         (
             {"refiner": {"model": ModelRef(name="x", family="sdxl")}},
             "invalid_refiner",
-            "A refiner is not there yet.",
+            "Refiners are not supported yet.",
             "Leave “refiner” out.",
         ),
     ],

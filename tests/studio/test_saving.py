@@ -18,7 +18,8 @@ from contract.work import WorkDone, WorkerEvent, WorkImage, WorkItem
 from studio.gallery.gallery import Gallery
 from studio.gallery.gallery_search import GallerySearch
 from studio.gallery.thumbnails import Thumbnails
-from studio.jobs import dispatcher, saver
+from studio.jobs import run as job_run
+from studio.jobs import saver
 from studio.jobs.queue import JobQueue
 from studio.metadata import image_files
 from studio.studio import Studio
@@ -122,7 +123,7 @@ HARMS: dict[str, tuple[Harm, str]] = {
         _raising(image_files.infotext, "write", UnicodeEncodeError("utf-8", "x", 0, 1, "no")),
         "The picture could not be saved (UnicodeEncodeError).",
     ),
-    "encoding": (_raising(image_files, "encode", MemoryError()), "The picture could not be saved (MemoryError)."),
+    "encoding": (_raising(image_files, "encode_png", MemoryError()), "The picture could not be saved (MemoryError)."),
     "index": (
         _raising(Gallery, "add", StudioError("The database is locked.", code="database_locked")),
         "but the gallery can't list it: The database is locked.",
@@ -325,6 +326,6 @@ def test_a_running_job_has_nothing_to_try_again(make_studio: Callable[..., Studi
 def test_a_hash_that_never_comes_holds_up_no_picture(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     never: Future[str] = Future()
     monkeypatch.setattr(studio._hashes, "request", lambda folder: never)
-    monkeypatch.setattr(dispatcher, "_HASH_S", 0.0)
+    monkeypatch.setattr(job_run, "_HASH_S", 0.0)
     (saved,) = [event for event in run(studio) if isinstance(event, events.Saved)]
     assert saved.record.recipe and saved.record.recipe.model and not saved.record.recipe.model.sha256
