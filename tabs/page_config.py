@@ -14,6 +14,7 @@ from catalog.families import FAMILIES
 from catalog.model_fields import model_fields
 from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
+from contract.errors import StorageFull
 from contract.parts import (
     CONTROL_RESOLUTION,
     EXTENSION,
@@ -174,6 +175,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
         "common_words": sorted(STOP_WORDS),
+        "unsaved_codes": sorted(StorageFull.codes),
         "model": describe_model(model) if model else None,
         "folders": _folders(studio),
     }

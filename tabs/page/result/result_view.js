@@ -1,6 +1,6 @@
 // From what is known of a job to what the result pane says: headline, lines, status, actions. No DOM, no state.
 
-import { samplerLabel } from "../core/config.js";
+import { config, samplerLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";
 import { bytes, duration, left, leftWords, pixels, place, short, some } from "../core/words.js";
 
@@ -179,7 +179,7 @@ function recipeWords(recipe) {
 function failed(view) {
   const saved = view.cells.filter(Boolean).length;
   const at = view.index ? ` at step ${view.index} of ${view.total}` : "";
-  const isKept = view.code?.startsWith("storage");
+  const isKept = config.unsaved_codes.includes(view.code);
   if (saved) {
     return {
       strong: `${saved} of ${some(view.count, "picture")}`,
