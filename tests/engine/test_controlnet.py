@@ -217,7 +217,7 @@ def test_a_preprocessor_that_breaks_fails_the_job_and_not_the_next(
 
     before = pixels(paint())
     with monkeypatch.context() as patch:
-        patch.setattr(Preprocessors, "_run", breaks)
+        patch.setattr(Preprocessors, "annotator", breaks)
         failed = failure(paint(controls=({"model": "canny", "preprocessor": "canny"},)))
     assert failed.code == "preprocessor_failed" and "“Canny” failed on the control picture" in failed.message
     assert np.array_equal(pixels(paint()), before)
