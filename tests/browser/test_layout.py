@@ -24,7 +24,7 @@ _TARGETS = """() => [...document.querySelectorAll("button, a[href], input, selec
 
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
 def test_nothing_moves_from_the_click_to_the_saved_picture(visit: Visit, width: int, touch: bool) -> None:
-    visitor = visit(width=width, height=844 if touch else 900, touch=touch)
+    visitor = visit(in_new_profile=True, width=width, height=844 if touch else 900, touch=touch)
     page = visitor.page
     page.wait_for_function("darkroom.engine.get() && document.fonts.status === 'loaded'")
     loading = sum(shift["value"] for shift in page.evaluate("window.shifts"))
