@@ -39,7 +39,7 @@ PLACES = (
     r"C:\Program Files\Google\Chrome\Application\chrome.exe",
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 )
-STEP_S = 0.03
+STEP_S = 0.01
 # Profiles that are kept open; each has a process.
 _KEPT = 4
 # Layout shifts that no click or key of the last half second explains.
