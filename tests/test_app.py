@@ -16,7 +16,12 @@ from tests.support.program import Program, alive, until
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    running = Program(tmp_path_factory.mktemp("run") / "data")
+    """One start for most tests; a model folder of it is damaged."""
+    folder = tmp_path_factory.mktemp("run")
+    broken = folder / "models" / "broken"
+    (broken / "unet").mkdir(parents=True)
+    (broken / "model_index.json").write_text("{")
+    running = Program(folder / "data", "--models", str(folder / "models"))
     running.wait_for_page()
     yield running
     running.end()
@@ -43,6 +48,12 @@ def test_recipe_read_back_makes_the_same_picture_bit_for_bit(program: Program) -
         Image.open(io.BytesIO(program.client.get(f"/api/v1/images/{i}").content)).tobytes() for i in (first, second)
     ]
     assert first != second and pixels[0] == pixels[1]
+
+
+def test_damaged_model_folder_is_named_and_the_starter_still_paints(program: Program) -> None:
+    refused = program.client.post("/api/v1/jobs", json={"prompt": "x", "model": "broken"})
+    assert refused.status_code == 422 and "broken" in refused.json()["message"], refused.text
+    assert program.wait_until_ended(program.submit(steps=2))["state"] == "done"
 
 
 def test_killed_worker_costs_one_restart_and_no_job(program: Program) -> None:
@@ -115,17 +126,3 @@ def test_ctrl_c_in_mid_job_ends_everything_within_five_seconds_and_orphans_nothi
     assert program.end() <= 5
     until(lambda: not any(alive(pid) for pid in children), 2)
     assert "Traceback" not in program.log.read_text()
-
-
-def test_damaged_model_folder_is_named_and_the_starter_still_paints(tmp_path: Path) -> None:
-    models = tmp_path / "models" / "broken"
-    (models / "unet").mkdir(parents=True)
-    (models / "model_index.json").write_text("{")
-    program = Program(tmp_path / "data", "--models", str(tmp_path / "models"))
-    try:
-        program.wait_for_page()
-        refused = program.client.post("/api/v1/jobs", json={"prompt": "x", "model": "broken"})
-        assert refused.status_code == 422 and "broken" in refused.json()["message"], refused.text
-        assert program.wait_until_ended(program.submit(steps=2))["state"] == "done"
-    finally:
-        program.end()

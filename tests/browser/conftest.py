@@ -1,4 +1,4 @@
-"""One site and one browser for the session; a visitor of one's own for each test."""
+"""One site and one browser for the session; a visitor of one's own for each test, in an emptied profile."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.browser_site import Site, Visitor, launch, visiting
+from tests.support.browser_site import Profiles, Site, Visitor, launch, visiting
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,13 +36,19 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
+@pytest.fixture(scope="package")
+def profiles(browser: Browser) -> Profiles:
+    return Profiles(browser)
+
+
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
-    """Make visitors: visit(width=390, touch=True)."""
+def visit(browser: Browser, profiles: Profiles, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """Make visitors: visit(width=390, touch=True); `in_new_profile`: nothing was ever fetched, and it is not used again."""
     with ExitStack() as stack:
 
-        def make(**look: Any) -> Visitor:
-            return stack.enter_context(visiting(browser, site, **look))
+        def make(*, in_new_profile: bool = False, **look: Any) -> Visitor:
+            coming = visiting(browser, site, **look) if in_new_profile else profiles.visiting(site, **look)
+            return stack.enter_context(coming)
 
         yield make
 

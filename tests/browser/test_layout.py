@@ -24,13 +24,13 @@ _TARGETS = """() => [...document.querySelectorAll("button, a[href], input, selec
 
 @pytest.mark.parametrize(("width", "touch"), [(1440, False), (390, True)])
 def test_nothing_moves_from_the_click_to_the_saved_picture(visit: Visit, width: int, touch: bool) -> None:
-    visitor = visit(width=width, height=844 if touch else 900, touch=touch)
+    visitor = visit(in_new_profile=True, width=width, height=844 if touch else 900, touch=touch)
     page = visitor.page
     page.wait_for_function("darkroom.engine.get() && document.fonts.status === 'loaded'")
     loading = sum(shift["value"] for shift in page.evaluate("window.shifts"))
     assert loading <= 0.02, page.evaluate("window.shifts")
-    page.fill("textarea[name=prompt]", "sea")
-    page.fill("[data-field=steps] input.number", "40")
+    page.fill("textarea[name=prompt]", "sea [slow]")
+    page.fill("[data-field=steps] input.number", "20")
     page.evaluate("window.scrollTo(0, 0)")
     page.evaluate("window.shifts.length = 0")
     before = page.evaluate(_BOXES)

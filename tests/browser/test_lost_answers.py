@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,6 @@ from tests.support.browser_uploads import painted, picture_file
 
 JOIN, JOBS = "**/gradio_api/queue/join*", "**/api/v1/jobs"
 SAID = ".generate-problem .problem"
-
-
-@pytest.fixture
-def visitor(browser: Browser, site: Site) -> Iterator[Visitor]:
-    with visiting(browser, site) as one:
-        yield one
 
 
 def jobs_of(site: Site, prompt: str) -> int:
@@ -79,7 +73,7 @@ def test_every_bare_status_is_said_at_generate(visitor: Visitor, body: str, kind
 
 def test_what_the_page_does_by_itself_takes_no_refusal_away(visit: Callable[..., Visitor]) -> None:
     # Sections that no tab has shown are made when there is time: on a busy computer after the first refusal.
-    visitor = visit()
+    visitor = visit(in_new_profile=True)
     visitor.context.add_init_script(
         "localStorage.removeItem('darkroom.form'); window.later = []; window.requestIdleCallback = (work) => later.push(work);"
     )

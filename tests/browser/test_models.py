@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from contract.tasks import Download, Merge
 from studio.downloads import download_task
 from tests.browser.test_layout import WIDTHS, check
 from tests.support import browser_site
-from tests.support.browser_site import Site, Visitor, visiting
+from tests.support.browser_site import Profiles, Site, Visitor
 from tests.support.hub import HubHere, hub_here
 from tests.support.layouts import write
 from tests.support.model_folders import SHIPPED_LORAS, make_model
@@ -59,13 +59,13 @@ def own_site(hub: HubHere, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def visit_models(browser: Browser, own_site: Site) -> Iterator[Visit]:
+def visit_models(profiles: Profiles, own_site: Site) -> Iterator[Visit]:
     from contextlib import ExitStack
 
     with ExitStack() as stack:
 
         def make(part: str = "", **look: object) -> Visitor:
-            visitor = stack.enter_context(visiting(browser, own_site, **look))
+            visitor = stack.enter_context(profiles.visiting(own_site, **look))
             visitor.page.evaluate(f"location.hash = '#/models{part}'")
             visitor.page.wait_for_selector(".models:visible")
             return visitor

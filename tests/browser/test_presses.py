@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.browser_site import Site, Visitor, visiting
+from tests.support.browser_site import Profiles, Site, Visitor
 from tests.support.browser_uploads import painted
 
 HELD = 15  # times that a key repeats in half a second
 
 
 @pytest.fixture(scope="module")
-def painter(browser: Browser, site: Site) -> Iterator[Visitor]:
-    with visiting(browser, site) as visitor:
+def painter(profiles: Profiles, site: Site) -> Iterator[Visitor]:
+    with profiles.visiting(site) as visitor:
         visitor.ask("four to hold", steps="2")
         visitor.wait_for("done")
         visitor.page.evaluate("""() => Promise.all(Array.from({ length: 6 }, (_, at) => fetch("/api/v1/jobs", { method: "POST",

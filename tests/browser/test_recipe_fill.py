@@ -204,7 +204,7 @@ def test_what_the_form_has_no_place_for_is_said(visitor: Visitor) -> None:
 
 
 def test_a_form_that_a_browser_kept_under_the_names_of_before_is_taken_over(visit: Callable[..., Visitor]) -> None:
-    visitor = visit()
+    visitor = visit(in_new_profile=True)
     former = {
         "start.strength": "0.35",
         "start.extend.left": "64",

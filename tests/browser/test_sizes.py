@@ -59,6 +59,7 @@ def cases() -> list[tuple[list[object], tuple[int, int]]]:
         (513, 511),
     ]
     sizes += [(chance.randint(1, 4000), chance.randint(1, 4000)) for _ in range(60)]
+    pictures = {size: Image.new("1", size) for size in sizes}
     painted = [(64, 64), (112, 112), (104, 200), (512, 768), (520, 936), (1024, 1024), (2048, 64)]
     found: list[tuple[list[object], tuple[int, int]]] = [
         (["hires", size, scale], hires_size(size, scale)) for size, scale in itertools.product(painted, SCALES)
@@ -72,9 +73,7 @@ def cases() -> list[tuple[list[object], tuple[int, int]]]:
         found.append((["followed", size, usual, False], followed_size(size, usual)))
         found.append((["followed", size, usual, True], followed_size(size, usual, MASKED_ROOM, MOST)))
         for resize in ("crop", "fill", "stretch"):
-            found.append(
-                (["map", size, usual, resize], (pixel_perfect_resolution(Image.new("1", size), usual, resize), 0))
-            )
+            found.append((["map", size, usual, resize], (pixel_perfect_resolution(pictures[size], usual, resize), 0)))
     for size in sizes:
         gained = {side: 8 * chance.randint(0, 20) for side in ("left", "right", "up")} | {"down": 8}
         found += [

@@ -45,7 +45,10 @@ def told(module: torch.nn.Module) -> Sniffed:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_no_model_of_diffusers_is_taken_for_another() -> None:
+def test_no_model_of_diffusers_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in dir(torch.nn.init):
+        if name.endswith("_") and not name.startswith("_"):  # names and shapes count, not values
+            monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
     found = {name: told(module) for name, module in built()}
     assert len(found) > 60 and set(TOLD) <= set(found)
     assert {name: sniffed for name, sniffed in found.items() if not is_right(name, sniffed)} == {}

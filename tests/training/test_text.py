@@ -44,10 +44,10 @@ def small_lesson(tokenizer: CLIPTokenizer) -> TextLesson:
 def test_training_lowers_the_loss_and_goes_on_after_a_stop(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
     lesson, path = small_lesson(tokenizer), tmp_path / "text.pt"
     before = lesson.loss(load_slots(path, tokenizer), np.random.default_rng(0)).item()
-    train_text(path, Slots(tokenizer), lesson, Budget(steps=24))
+    train_text(path, Slots(tokenizer), lesson, Budget(steps=8))
     slots = load_slots(path, tokenizer)
     assert lesson.loss(slots, np.random.default_rng(0)).item() < before
-    train_text(path, Slots(tokenizer), lesson, Budget(steps=24))
+    train_text(path, Slots(tokenizer), lesson, Budget(steps=8))
     again = load_slots(path, tokenizer)
     assert all(again.state_dict()[name].equal(value) for name, value in slots.state_dict().items())
 
