@@ -75,6 +75,13 @@ def listen(settings: "Settings") -> socket.socket:
         ) from None
 
 
+def usable_cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
     """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
     from contextlib import nullcontext
@@ -129,8 +136,10 @@ def main(arguments: Sequence[str]) -> int:
         listener = listen(settings)
         studio = build_studio(settings)
         studio.open()
+        if settings.worker == "process" and usable_cores() > 1:
+            studio.start_worker()  # it imports torch while this process imports gradio
         site = build_site(studio, settings)
-        studio.start()  # after the page is built: loading torch beside it would hold it up
+        studio.start()  # after the page is built: on one core, loading torch beside it would hold it up
         serve(site, settings, listener)
         return 0
     except StudioError as error:

@@ -135,7 +135,7 @@ class Studio:
         self._indexed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._state_lock = threading.Lock()
-        self._is_open = self._is_started = False
+        self._is_open = self._is_started = self._has_worker = False
 
     def _dispatcher(self, queue_name: QueueName, runner: Runner) -> Dispatcher:
         return Dispatcher(
@@ -185,6 +185,14 @@ class Studio:
                 undo.pop_all()  # nothing failed: they stay open
             self._is_open = True
 
+    def start_worker(self) -> None:
+        """Begin to load the engine, ahead of `start`. Idempotent."""
+        with self._state_lock:
+            if self._has_worker:
+                return
+            self._has_worker = True
+        self._worker.start(self._engine.set)
+
     def start(self) -> None:
         """Open the data folder and begin to work. Idempotent.
 
@@ -203,7 +211,7 @@ class Studio:
         for folder in self.settings.model_dirs:
             if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
-        self._worker.start(self._engine.set)
+        self.start_worker()
         self._models.begin()
         self._hash_keeper.start()
         for target, name in ((self._index, "gallery-index"), (self._housekeep, "housekeeping")):
@@ -272,8 +280,8 @@ class Studio:
     def stop(self) -> None:
         """End everything within five seconds; what runs is taken up again at the next start. Idempotent."""
         with self._state_lock:
-            was_started, was_open = self._is_started, self._is_open
-            self._is_started = self._is_open = False
+            was_started, was_open, had_worker = self._is_started, self._is_open, self._has_worker
+            self._is_started = self._is_open = self._has_worker = False
         if was_started:
             self._stopping.set()
             self._hashes.stop()
@@ -291,6 +299,8 @@ class Studio:
             for thread in self._threads:
                 thread.join(0.2)
             self.extensions.watch("on_stop")
+        elif had_worker:
+            self._worker.stop()
         if was_open:
             self._database.close()
             self._lock_file.release()

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,11 +12,12 @@ from contract import events
 from contract.errors import InvalidRecipe, NotFound, QueueFull, StorageFull
 from contract.hooks import hookimpl
 from contract.recipe import ImageRef, RecipeDraft
+from contract.records import EngineStatus
 from contract.tasks import Upscale
 from contract.work import Prefetch, RawImage
 from studio.extensions import Limits
 from studio.studio import Studio
-from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
+from tests.studio.conftest import ME, YOU, draft, finish, run, settings_for, wait_until
 from tests.support.fakes import FakeWorker, gradient
 from tests.support.model_folders import make_model
 
@@ -582,3 +584,41 @@ def test_an_upscale_and_a_picture_are_made_again_as_they_were(studio: Studio) ->
     assert (larger.record.upscale, larger.record.parent) == (task, saved.record.id)
     with pytest.raises(NotFound):
         studio.rerun(first, YOU)
+
+
+class CountingWorker(FakeWorker):
+    """Counts its starts and stops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starts = self.stops = 0
+
+    def start(self, on_status: Callable[[EngineStatus], None]) -> None:
+        self.starts += 1
+        super().start(on_status)
+
+    def stop(self) -> None:
+        self.stops += 1
+        super().stop()
+
+
+def test_a_worker_that_was_started_ahead_is_started_once(tmp_path: Path) -> None:
+    worker = CountingWorker()
+    studio = Studio(settings_for(tmp_path), worker)
+    studio.open()
+    studio.start_worker()
+    assert studio.engine().state == "ready"
+    studio.start()
+    studio.stop()
+    studio.stop()
+    assert (worker.starts, worker.stops) == (1, 1)
+
+
+def test_a_worker_is_stopped_though_the_studio_never_began(tmp_path: Path) -> None:
+    """The page could not be built: the engine that loads beside it ends too."""
+    worker = CountingWorker()
+    studio = Studio(settings_for(tmp_path), worker)
+    studio.open()
+    studio.start_worker()
+    studio.stop()
+    assert (worker.starts, worker.stops) == (1, 1)
