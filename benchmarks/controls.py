@@ -21,7 +21,7 @@ from benchmarks.measure import Figure, figure
 from catalog.models import ModelEntry, describe
 from contract.recipe import Control, ImageRef, Recipe
 from contract.tasks import Generate
-from contract.work import WorkItem
+from contract.work import WorkItem, path_key
 from engine.adapters.prompt_encoder import EmbeddingCache, encode_prompts
 from engine.device.devices import choose_device
 from engine.images.preprocessors import Preprocessors
@@ -76,8 +76,8 @@ def bare_loop(bundle: Bundle, recipe: Recipe, net: torch.nn.Module, hint: torch.
                 mid_block_additional_residual=middle,
                 return_dict=False,
             )[0]
-            away, toward = made.chunk(2)
-            latents = scheduler.step(away + recipe.guidance * (toward - away), t, latents, return_dict=False)[0]
+            uncond, cond = made.chunk(2)
+            latents = scheduler.step(uncond + recipe.guidance * (cond - uncond), t, latents, return_dict=False)[0]
         return latents
 
     return run
@@ -92,7 +92,7 @@ def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_
             model=net.ref.model_copy(update={"family": recipe.model.family}), image=ImageRef(sha256=sha256_and_png[0])
         )
         held = recipe.model_copy(update={"controls": (control,)})
-        work_item = WorkItem("bench", 1, Generate(recipe=held), dict([sha256_and_png]), {net.ref.name: str(net.path)})
+        work_item = WorkItem("bench", 1, Generate(recipe=held), dict([sha256_and_png]), {path_key(control.model): str(net.path)})
         with acquire(held, work_item, models, Preprocessors([], device.torch_device), bundle) as loaded:
             (unit,) = loaded.controls.units(held, bundle)
             bare = bare_loop(bundle, held, unit.net, unit.hint)

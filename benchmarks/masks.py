@@ -41,8 +41,8 @@ def bare_loop(bundle: Bundle, recipe: Recipe, start: torch.Tensor, mask: torch.T
         latents = scheduler.add_noise(start, noise, times[:1])
         for index, t in enumerate(times):
             rows = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-            away, toward = unet(rows, t, encoder_hidden_states=context, return_dict=False)[0].chunk(2)
-            latents = scheduler.step(away + recipe.guidance * (toward - away), t, latents, return_dict=False)[0]
+            uncond, cond = unet(rows, t, encoder_hidden_states=context, return_dict=False)[0].chunk(2)
+            latents = scheduler.step(uncond + recipe.guidance * (cond - uncond), t, latents, return_dict=False)[0]
             kept = start if index + 1 == len(times) else scheduler.add_noise(start, noise, times[index + 1 : index + 2])
             latents = (1 - mask) * kept + mask * latents
         return latents

@@ -82,8 +82,8 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
         latents = noise * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
             rows = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-            away, toward = unet(rows, t, encoder_hidden_states=context, return_dict=False)[0].chunk(2)
-            latents = scheduler.step(away + recipe.guidance * (toward - away), t, latents, return_dict=False)[0]
+            uncond, cond = unet(rows, t, encoder_hidden_states=context, return_dict=False)[0].chunk(2)
+            latents = scheduler.step(uncond + recipe.guidance * (cond - uncond), t, latents, return_dict=False)[0]
         return latents
 
     return run
