@@ -92,7 +92,9 @@ def control_loop(entry: ModelEntry, recipe: Recipe, name: str, rounds: int, our_
             model=net.ref.model_copy(update={"family": recipe.model.family}), image=ImageRef(sha256=sha256_and_png[0])
         )
         held = recipe.model_copy(update={"controls": (control,)})
-        work_item = WorkItem("bench", 1, Generate(recipe=held), dict([sha256_and_png]), {path_key(control.model): str(net.path)})
+        work_item = WorkItem(
+            "bench", 1, Generate(recipe=held), dict([sha256_and_png]), {path_key(control.model): str(net.path)}
+        )
         with acquire(held, work_item, models, Preprocessors([], device.torch_device), bundle) as loaded:
             (unit,) = loaded.controls.units(held, bundle)
             bare = bare_loop(bundle, held, unit.net, unit.hint)

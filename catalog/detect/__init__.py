@@ -1,1 +1,1 @@
-"""What a file or folder is: family, kind and variant, told by headers and configurations, never by names."""
+"""What a file or folder is: family, kind and variant, identified by headers and configurations, never by names."""

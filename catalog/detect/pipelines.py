@@ -16,7 +16,7 @@ from contract.errors import ModelProblem
 
 _CHANNELS = "4 (text), 9 (inpainting), 8 (editing) and 5 (depth)"
 # Beginnings of the names of pipelines -> what they are; the longest that fits counts. Ours begin with
-# StableDiffusionPipeline, StableDiffusionXL and the like, and are told by their parts.
+# StableDiffusionPipeline, StableDiffusionXL and the like, and are identified by their components.
 _OTHER_PIPELINES: Mapping[str, str] = MappingProxyType(
     {
         "AltDiffusion": "AltDiffusion",

@@ -1,4 +1,4 @@
-"""One noise level of a run: what the model is told and given there, and how its output becomes the denoised estimate.
+"""One noise level of a run: the timestep and scale of the model's input, and how its output becomes the denoised estimate.
 
 Karras et al. 2022 (arXiv 2206.00364), table 1, for latents in any of three spaces: x0 + sigma * noise (variance
 exploding), the same at unit variance (variance preserving), and (1 - sigma) * x0 + sigma * noise (rectified flow).
@@ -38,7 +38,7 @@ class NoiseLevel:
     """The model at one noise level, where latents are alpha * x0 + sigma * noise.
 
     Attributes:
-        timestep: What the model is told, a scalar on its device.
+        timestep: The model's input, a scalar on its device.
         scale: What latents are divided by for its input: 1 / c_in.
         variance: Its square.
         prediction_type: What the model predicts, by diffusers' name.

@@ -1,6 +1,6 @@
 """The noise levels that a model was trained on: sigma by timestep, and timestep by sigma.
 
-A model of the variance-preserving kind is told a timestep of its training grid; one of rectified flow its sigma.
+A model of the variance-preserving kind takes a timestep of its training grid; one of rectified flow its sigma.
 How the levels of a run are chosen among them is `schedules.py`.
 """
 
@@ -51,7 +51,7 @@ class NoiseTable:
         return sigmas
 
     def timesteps_at(self, sigmas: np.ndarray) -> np.ndarray:
-        """What the model is told at these sigmas, float64: interpolated in log sigma, not rounded."""
+        """The timesteps that the model takes at these sigmas, float64: interpolated in log sigma, not rounded."""
         timesteps: np.ndarray
         if self.is_flow:
             timesteps = sigmas * self.train_steps

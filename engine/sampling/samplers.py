@@ -32,7 +32,7 @@ class Sampling:
         space: How its noisy latents are made of x0 and noise.
         prediction_type: What the model predicts, by diffusers' name.
         sigmas: The noise level before each step, falling, and the 0 behind the last; (steps + 1,), on the CPU.
-        timesteps: What the model is told at each but the last; (steps,), on the CPU.
+        timesteps: The model's input at each but the last; (steps,), on the CPU.
         levels: The model at those sigmas; their timesteps are on its device.
         init_noise_sigma: What unit noise is multiplied by to start from.
     """
@@ -56,11 +56,11 @@ class Sampling:
         known = self.levels.get(float(sigma))
         if known is not None:
             return known
-        told = self.table.timesteps_at(sigma[None].numpy())
+        times = self.table.timesteps_at(sigma[None].numpy())
         if self.sampler.whole_timesteps:
-            told = np.round(told)
+            times = np.round(times)
         device = next(iter(self.levels.values())).timestep.device
-        timestep = torch.from_numpy(told).to(self.timesteps.dtype).to(device)
+        timestep = torch.from_numpy(times).to(self.timesteps.dtype).to(device)
         return make_noise_levels(sigma[None], timestep, self.space, self.prediction_type)[0]
 
     def add_noise(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _space(row: Sampler, table: NoiseTable) -> Space:
 
 
 def _spread(row: Sampler, schedule: str, steps: int, table: NoiseTable) -> tuple[Tensor, Tensor]:
-    """The sigma of each step, float32, and what the model is told there; falling, (steps,)."""
+    """The sigma of each step, float32, and the timestep that the model takes there; falling, (steps,)."""
     grid = grid_of(row, schedule)
     spread = getattr(schedules, grid.id)
     if grid.is_even_in_time:
@@ -138,5 +138,5 @@ def _spread(row: Sampler, schedule: str, steps: int, table: NoiseTable) -> tuple
         timesteps = table.timesteps_at(sigmas)
         if row.whole_timesteps:
             timesteps = np.floor(timesteps) if grid.is_floored else np.round(timesteps)
-    told = timesteps.astype(np.int64 if row.whole_timesteps else np.float32)
-    return torch.from_numpy(sigmas.astype(np.float32)), torch.from_numpy(told)
+    times = timesteps.astype(np.int64 if row.whole_timesteps else np.float32)
+    return torch.from_numpy(sigmas.astype(np.float32)), torch.from_numpy(times)

@@ -1,4 +1,4 @@
-"""Any scheduler of diffusers as a solver: it is told that the model predicts x0, and given the denoised estimate.
+"""Any scheduler of diffusers as a solver: configured for a model that predicts x0, it steps from the denoised estimate.
 
 Its options stand in the sampler's row, its timesteps and sigmas are those of the run. The row says whether it works
 in latents at unit variance, as most do.
