@@ -1,4 +1,4 @@
-"""One noise level of a run: the timestep and scale of the model's input, and how its output becomes the denoised estimate.
+"""One noise level of a run: timestep and scale of the model's input, and how its output becomes the denoised estimate.
 
 Karras et al. 2022 (arXiv 2206.00364), table 1, for latents in any of three spaces: x0 + sigma * noise (variance
 exploding), the same at unit variance (variance preserving), and (1 - sigma) * x0 + sigma * noise (rectified flow).
