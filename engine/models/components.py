@@ -24,7 +24,7 @@ from contract.recipe import ModelRef
 from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.predictions import scheduler_config
 from engine.checkpoints.single_file import controlnet_file, t2i_adapter_file
-from engine.checkpoints.tokenizers import END, PADDING_OPEN, clip_tokenizer, read_tokenizer
+from engine.checkpoints.tokenizers import END, PADDING_OPEN, ClipTokenizers, read_tokenizer
 from engine.families import builder_of, family_of
 from engine.weights.named_tensors import NamedTensors
 
@@ -64,16 +64,18 @@ def components_of(ref: ModelRef, path: Path) -> dict[str, Component]:
     return found
 
 
-def tokenizers_of(ref: ModelRef, path: Path) -> dict[str, CLIPTokenizer]:
+def tokenizers_of(ref: ModelRef, path: Path, clip: ClipTokenizers) -> dict[str, CLIPTokenizer]:
     """A checkpoint's tokenizers, by their text encoders and in the order of these.
 
+    Args:
+        clip: For a single file, which brings none.
     Raises:
         ModelProblem: its folder has none that can be read.
     """
     tokenizers = {}
     for encoder in family_of(ref.family).facts.text_encoders:
         if path.is_file():
-            tokenizers[encoder.component] = clip_tokenizer(PADDING_OPEN if encoder.is_open else END)
+            tokenizers[encoder.component] = clip.padded_with(PADDING_OPEN if encoder.is_open else END)
         else:
             tokenizers[encoder.component] = read_tokenizer(path / encoder.tokenizer)
     return tokenizers

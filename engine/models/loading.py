@@ -17,7 +17,7 @@ from contract.errors import ModelProblem, StudioError
 from contract.recipe import ModelRef
 from engine import errors
 from engine.checkpoints.component import Component
-from engine.checkpoints.tokenizers import check_vocabulary
+from engine.checkpoints.tokenizers import ClipTokenizers, check_vocabulary
 from engine.models.components import components_of, scheduler_of, tokenizers_of, zeroes_empty_prompt
 from engine.models.module_slot import ModuleSlot
 from engine.weights.reading import Source, fill, match
@@ -62,9 +62,11 @@ class LoadPlan:
     zeroes_empty_prompt: bool = True
     _sources: list[Source] = field(default_factory=list)
 
-    def match(self, slot: ModuleSlot) -> None:
+    def match(self, slot: ModuleSlot, clip: ClipTokenizers) -> None:
         """Check names and shapes of the files against the modules; reads only headers.
 
+        Args:
+            clip: For single files, which bring no tokenizers.
         Raises:
             ModelProblem: names file and tensor.
         """
@@ -73,7 +75,7 @@ class LoadPlan:
         for name, component in self.components.items():
             self._sources += match(component.weights(), name, slot.layout, component.slices)
         if self.ref.kind == "checkpoint":
-            tokenizers = tokenizers_of(self.ref, self.path)
+            tokenizers = tokenizers_of(self.ref, self.path, clip)
             check_vocabulary(tokenizers, slot.modules)
             self.tokenizers = tuple(tokenizers.values())
             self.scheduler_config = scheduler_of(self.ref, self.path)

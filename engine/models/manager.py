@@ -21,6 +21,7 @@ from contract.recipe import ModelRef
 from contract.records import ResidentModel
 from contract.work import path_key
 from engine import errors
+from engine.checkpoints.tokenizers import ClipTokenizers
 from engine.device.attention import unslice_attention
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
 from engine.device.memory import memory
@@ -127,6 +128,7 @@ class ModelManager:
         self._models: dict[str, HostModel] = {}  # least recently used first
         self._slots: list[ModuleSlot] = []  # least recently used first
         self._fetch: Fetch | None = None
+        self._clip_tokenizers = ClipTokenizers()
         self._least_mode: dict[str, Offload] = {}  # that a shortage of memory required, by model
 
     # What is in memory
@@ -254,7 +256,7 @@ class ModelManager:
         plan = plan_load(ref, path)
         slot = next((slot for slot in self._slots if slot.shape == plan.shape), None)
         slot = slot or build(plan.shape, plan.components, self._device)
-        plan.match(slot)
+        plan.match(slot, self._clip_tokenizers)
         if slot not in self._slots:
             self._slots.append(slot)
         return plan
