@@ -35,7 +35,7 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 class ClipTokenizers:
-    """CLIP's own tokenizers, each built once: its 48,894 merges take a third of a second, and every single file asks."""
+    """CLIP's own tokenizers, each built once: a third of a second, and every load of a single file asks for one."""
 
     def __init__(self) -> None:
         self._built: dict[str, CLIPTokenizer] = {}
