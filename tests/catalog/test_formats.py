@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from catalog.detect.file_models import facts_version
 from catalog.models import ModelEntry, scan
-from studio.library.model_facts import _parse_facts
+from studio.library.model_facts import ModelFacts
+from studio.storage.database import Database
 from tests.support import layouts
 
 LORA = {"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (4, 768)}
@@ -97,11 +99,18 @@ def test_what_came_in_place_of_a_model_is_said_to_be_what_it_is(
     assert entry.format == "file"
 
 
-def test_a_kept_fact_without_the_new_field_is_read_again() -> None:
+def test_a_kept_fact_without_the_new_field_is_read_again(tmp_path: Path) -> None:
     facts = {
         "sniffed": {"kind": "lora", "control_type": []},
         "about": {"title": "", "notes": "", "trigger_words": []},
         "fingerprint": "",
     }
-    assert _parse_facts(json.dumps(facts)) is None
-    assert _parse_facts(json.dumps({**facts, "is_pickle": True})) is not None
+    database = Database(tmp_path / "darkroom.db")
+    database.open()
+    kept = ModelFacts(database)
+    with database.change() as connection:
+        for path, table in (("old", facts), ("new", {**facts, "is_pickle": True})):
+            row = (path, "stamp", facts_version(), json.dumps(table))
+            connection.execute("INSERT INTO model_facts (path, stamp, version, facts) VALUES (?, ?, ?, ?)", row)
+    assert list(kept.load()) == ["new"]
+    database.close()
