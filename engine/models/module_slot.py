@@ -6,13 +6,14 @@ back (`offload.py`); single tensors may be overridden for a while (LoRAs). Which
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from engine.models.loading import HostModel
 
 State = TypeVar("State")
+_DRAWS_WEIGHTS = ("torch.nn.init", "transformers.initialization")  # whose functions fill a tensor and return it
 TensorKey = tuple[str, str]  # a component, and the name of a tensor in it
 
 
@@ -258,6 +260,21 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     return ModuleSlot(shape, modules, layout, targets, device)
 
 
+class _WithoutInitialization(TorchFunctionMode):
+    """Leaves weights as they are where a module would draw its first ones: on meta they have no values.
+
+    Drawing on meta takes most of the time of building a module, and imports torch's compiler.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__module__", None) in _DRAWS_WEIGHTS:
+            return named["tensor"] if "tensor" in named else args[0]
+        return func(*args, **named)
+
+
 def on_meta(component: str, builder: Builder, config: Config) -> nn.Module:
     """A module without weights; buffers that no file holds (CLIP's position ids) are real.
 
@@ -270,6 +287,7 @@ def on_meta(component: str, builder: Builder, config: Config) -> nn.Module:
             "Use the config.json that came with the model.",
         ),
         init_empty_weights(include_buffers=False),
+        _WithoutInitialization(),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

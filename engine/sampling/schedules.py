@@ -7,7 +7,6 @@ falling, whose sigmas the model's `NoiseTable` knows. Which is which, and by wha
 import math
 
 import numpy as np
-from scipy import stats
 
 
 def karras(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
@@ -26,6 +25,8 @@ def exponential(n: int, sigma_min: float, sigma_max: float) -> np.ndarray:
 
 def beta(n: int, sigma_min: float, sigma_max: float, a: float = 0.6, b: float = 0.6) -> np.ndarray:
     """Quantiles of a beta distribution: denser at both ends; (n,). Source: Lee et al. 2024 (arXiv 2407.12173)."""
+    from scipy import stats  # takes half a second, and few ask for this schedule
+
     quantiles = stats.beta.ppf(1 - np.linspace(0, 1, n), a, b)
     sigmas: np.ndarray = sigma_min + quantiles * (sigma_max - sigma_min)
     return sigmas

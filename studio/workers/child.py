@@ -211,7 +211,10 @@ def main(pipe: Connection, factory: str, options: Mapping[str, object], warm: tu
     for target in (inbox.read_all, outbox.send_all, end_with_parent):
         threading.Thread(target=target, daemon=True).start()
     reporter = StatusReporter(outbox.put)
-    engine = make_engine(factory, options)
+    from engine.lean_imports import lean_imports
+
+    with lean_imports():
+        engine = make_engine(factory, options)
     reporter.started(engine)
     if warm is None:
         reporter.idle(engine)

@@ -1,0 +1,205 @@
+"""Keeps diffusers and transformers from importing what the engine has no use for: two thirds of its start.
+
+By themselves `from diffusers import AutoencoderKL` and `from transformers import CLIPTextModel` import torch's compiler
+and its distributed tensors, scipy's statistics, peft, xformers, every transformer of diffusers and every loss of
+transformers. In the worker's process, which only runs the engine, these are left out: flags of both libraries say no,
+and packages are imported member by member. What is not made as expected here is imported as ever, only later. Tests
+hold that the engine makes the same images with it.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+# Packages whose __init__ imports all their modules, though diffusers itself asks for each by its own name.
+_MEMBER_BY_MEMBER = frozenset(
+    {
+        "diffusers.hooks",
+        "diffusers.models.autoencoders",
+        "diffusers.models.controlnets",
+        "diffusers.models.transformers",
+        "diffusers.models.unets",
+    }
+)
+
+
+class _Package(ModuleType):
+    """A package whose __init__ runs when something is looked up in it that is not there."""
+
+    def __getattr__(self, name: str) -> Any:
+        run_init = self.__dict__.pop("_run_init", None)
+        if name.startswith("__") or run_init is None:
+            if run_init is not None:
+                self.__dict__["_run_init"] = run_init
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        run_init()
+        return getattr(self, name)
+
+
+class _PackageLoader(importlib.abc.Loader):
+    """Puts off the __init__ of a package."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """An empty package."""
+        return _Package(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Only remember how."""
+        module.__dict__["_run_init"] = lambda: self._loader.exec_module(module)
+
+
+def _leave_out(module: ModuleType, **values: object) -> None:
+    """Set names that a module has; one that it has not means another version, which is left as it is."""
+    for name, value in values.items():
+        if hasattr(module, name):
+            setattr(module, name, value)
+
+
+def _without_compiler(module: ModuleType) -> None:
+    """`torch.compiler.disable` marks nothing meanwhile: marking a function imports the compiler."""
+
+    def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+        return fn if fn is not None else lambda function: function
+
+    module.__dict__["_disable_of_torch"] = module.__dict__.get("disable")
+    _leave_out(module, disable=disable)
+
+
+def _without_libraries(module: ModuleType) -> None:
+    """diffusers: no peft, no scipy, and xformers only beside a CUDA device."""
+    import torch
+
+    _leave_out(module, _peft_available=False, _scipy_available=False)
+    if not torch.cuda.is_available():
+        _leave_out(module, _xformers_available=False)
+
+
+def _without_distributed(module: ModuleType) -> None:
+    """transformers: no tensors that are spread over machines."""
+    _leave_out(module, is_torch_distributed_available=lambda: False)
+
+
+# By module: what is changed in it once it is executed.
+_AFTER: Mapping[str, Callable[[ModuleType], None]] = MappingProxyType(
+    {
+        "torch.compiler": _without_compiler,
+        "diffusers.utils.import_utils": _without_libraries,
+        "transformers.utils.import_utils": _without_distributed,
+    }
+)
+_LOSSES = "transformers.loss.loss_utils"
+_COMPILER = "torch._dynamo"
+# Names that transformers and torchvision take from its modules, and call when they are used.
+_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        f"{_COMPILER}._trace_wrapped_higher_order_op": "TransformGetItemToIndex",
+        f"{_COMPILER}.utils": "is_compile_supported",
+    }
+)
+
+
+def _unmarked(function: Any) -> Any:
+    return function
+
+
+def _called_later(module: str, name: str) -> Callable[..., Any]:
+    """A function or class of a module that is imported when it is called."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*arguments, **keywords)
+
+    return call
+
+
+class _Compiler(ModuleType):
+    """torch's compiler, as far as libraries ask for it while they are imported: for marks, which mark nothing here.
+
+    Whoever asks for more gets the compiler itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_COMPILER)
+        self.__path__: list[str] = []
+        self.allow_in_graph = self.assume_constant_result = _unmarked
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        _forget_compiler()
+        return getattr(importlib.import_module(_COMPILER), name)
+
+
+def _forget_compiler() -> None:
+    """Take the stand-in away, if it is there."""
+    if isinstance(sys.modules.get(_COMPILER), _Compiler):
+        del sys.modules[_COMPILER]
+        for name in _NAMES:
+            sys.modules.pop(name, None)
+
+
+class _Losses(importlib.abc.Loader):
+    """transformers' table of losses, empty: nothing is trained here."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """A plain module."""
+        return ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The one name that is imported from it."""
+        module.__dict__["LOSS_MAPPING"] = {}
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The module as it would be found anyway, with another loader."""
+        if name.startswith(f"{_COMPILER}."):
+            _forget_compiler()  # another part of it than is known here: all of it, then
+            importlib.import_module(_COMPILER)
+            return None
+        if name != _LOSSES and name not in _AFTER and name not in _MEMBER_BY_MEMBER:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        if name == _LOSSES:
+            spec.loader = _Losses()
+        elif name in _MEMBER_BY_MEMBER:
+            spec.loader = _PackageLoader(spec.loader)
+        else:
+            execute = spec.loader.exec_module
+
+            def execute_and_change(module: ModuleType) -> None:
+                execute(module)
+                _AFTER[name](module)
+
+            spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
+        return spec
+
+
+@contextmanager
+def lean_imports() -> Iterator[None]:
+    """While it lasts, and for what was imported meanwhile. For the process of a worker; before torch is imported."""
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    sys.modules[_COMPILER] = _Compiler()
+    for module, name in _NAMES.items():
+        sys.modules[module] = ModuleType(module)
+        sys.modules[module].__dict__[name] = _called_later(module, name)
+    try:
+        yield
+    finally:
+        _forget_compiler()
+        sys.meta_path.remove(finder)
+        compiler = sys.modules.get("torch.compiler")
+        if compiler is not None and compiler.__dict__.get("_disable_of_torch") is not None:
+            compiler.__dict__["disable"] = compiler.__dict__.pop("_disable_of_torch")
