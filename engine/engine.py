@@ -142,6 +142,7 @@ class Engine:
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
+        self._traceable: LocatedModel | None = None  # the checkpoint that generated last
         self._has_generated = False
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
@@ -188,6 +189,14 @@ class Engine:
                 log.info("the previews of %s stay rough: %s", rough[0].name, error.message)
         if self._rough_previews is not None:
             return True
+        latest, self._traceable = self._traceable, None
+        if latest is not None and self._models.size_of(*latest):
+            try:
+                with errors.mapped_load(latest[0].name), self._models.lease(*latest) as bundle:
+                    if bundle.traces is not None:
+                        bundle.family.trace(bundle.onload(bundle.family.facts.denoiser), bundle.traces)
+            except StudioError as error:
+                log.info("%s is not traced: %s", latest[0].name, error.message)
         if self._has_generated and self._probe is not None:
             self._probe.measure()
             self._probe = None
@@ -283,6 +292,7 @@ class Engine:
                             if index not in work_item.finished:
                                 yield from self._generate_image(job, index)
                                 self._has_generated = True
+                                self._traceable = checkpoint
                         if self._previews.is_rough(bundle):
                             self._rough_previews = home_of_vae(recipe, work_item.model_paths)
                     return

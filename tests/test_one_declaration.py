@@ -101,7 +101,10 @@ class Toy:
     def added(self, pooled, width, height):
         return None
 
-    def predict(self, onload, dtype, *, in_float32=False):
+    def trace(self, denoiser, traces):
+        pass
+
+    def predict(self, onload, dtype, *, in_float32=False, traces=None):
         return lambda latents, t, conditions, residuals: onload("transformer")(
             latents.to(dtype), conditions.prompt_embeds
         )

@@ -42,11 +42,15 @@ def slice_attention(module: Any) -> bool:
     """
     if not hasattr(module, "set_attention_slice"):
         return False
-    for processor in getattr(module, "attn_processors", {}).values():
-        if type(processor) not in _PLAIN:
-            return False
+    if not has_plain_attention(module):
+        return False
     module.set_attention_slice("max")
     return True
+
+
+def has_plain_attention(module: Any) -> bool:
+    """Whether all attention is torch's own, whole: not sliced, not an adapter's, not xformers'."""
+    return all(type(processor) in _PLAIN for processor in getattr(module, "attn_processors", {}).values())
 
 
 def unslice_attention(module: Any, device: Device) -> None:

@@ -16,6 +16,7 @@ from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from contract.errors import InvalidRecipe
 from engine.checkpoints.component import Builder, Config
+from engine.device.tracing import Traces
 from engine.weights.reading import TensorSlice
 
 if TYPE_CHECKING:
@@ -78,14 +79,20 @@ class ModelFamily(Protocol):
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
         """Further inputs of the denoiser. pooled: (batch, width); width, height in pixels."""
 
-    def predict(self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False) -> "Predict":
+    def predict(
+        self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, traces: Traces | None = None
+    ) -> "Predict":
         """The denoiser as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
         Args:
             onload: Of the bundle; called at each evaluation, since the denoiser may have been offloaded.
             in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in
                 half.
+            traces: Of its denoiser, if its evaluations may be traced; a family may leave them alone.
         """
+
+    def trace(self, denoiser: nn.Module, traces: Traces) -> None:
+        """Trace the denoiser for what was evaluated last; called in idle time, and may do nothing."""
 
 
 def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:

@@ -15,8 +15,9 @@ from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from engine.checkpoints.component import Builder, Config
 from engine.checkpoints.single_file import ldm_components, ldm_vae
+from engine.device.tracing import Traces
 from engine.families.family import Encoded, FileComponent, Onload, hidden_layer
-from engine.families.unet import predict_with
+from engine.families.unet import evaluate_plain, predict_with
 
 if TYPE_CHECKING:
     from engine.sampling.denoise import Predict
@@ -71,6 +72,12 @@ class StableDiffusion:
         """Nothing."""
         return None
 
-    def predict(self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False) -> "Predict":
+    def predict(
+        self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, traces: Traces | None = None
+    ) -> "Predict":
         """The U-Net as the loop calls it."""
-        return predict_with(onload, dtype, in_float32=in_float32)
+        return predict_with(onload, dtype, in_float32=in_float32, traces=traces)
+
+    def trace(self, denoiser: nn.Module, traces: Traces) -> None:
+        """Trace the U-Net as it is with nothing but a prompt."""
+        traces.trace_wanted(denoiser, evaluate_plain)

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from engine.device.tracing import Traces
 from engine.families.family import Onload
 
 if TYPE_CHECKING:
     from engine.sampling.denoise import Conditions, ControlResiduals, Predict
 
 
-def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False) -> "Predict":
+def predict_with(
+    onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, traces: Traces | None = None
+) -> "Predict":
     """The U-Net as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
     Args:
         onload: Of the bundle; called at each evaluation, since the U-Net may have been offloaded.
         in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in half.
+        traces: Of this U-Net, used where nothing is given to it but latents, timestep and prompt embeds.
     """
 
     def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
@@ -35,14 +39,25 @@ def predict_with(onload: Onload, dtype: torch.dtype, *, in_float32: bool = False
         if added:
             inputs["added_cond_kwargs"] = added
         unet = onload("unet")
-        if in_float32:
+        trace = None
+        if traces is not None and len(inputs) == 2 and not in_float32:
+            trace = traces.find(latents.to(dtype), t, conditions.prompt_embeds)
+        if trace is not None:
+            prediction: Tensor = trace(latents.to(dtype), t, conditions.prompt_embeds)
+        elif in_float32:
             with torch.inference_mode(), _float32_layers(unet):
-                prediction: Tensor = unet(latents.float(), t, **_in_float32(inputs))[0]
+                prediction = unet(latents.float(), t, **_in_float32(inputs))[0]
         else:
             prediction = unet(latents.to(dtype), t, **inputs)[0]
         return prediction
 
     return predict
+
+
+def evaluate_plain(unet: nn.Module, latents: Tensor, t: Tensor, prompt_embeds: Tensor) -> Tensor:
+    """The U-Net with nothing but these, as it is traced."""
+    prediction: Tensor = unet(latents, t, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
+    return prediction
 
 
 def _in_float32(value: Any) -> Any:

@@ -22,9 +22,10 @@ from contract.records import ResidentModel
 from contract.work import path_key
 from engine import errors
 from engine.checkpoints.tokenizers import ClipTokenizers
-from engine.device.attention import unslice_attention
+from engine.device.attention import has_plain_attention, unslice_attention
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
 from engine.device.memory import memory
+from engine.device.tracing import Traces
 from engine.families import family_of
 from engine.families.family import ModelFamily
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
@@ -94,6 +95,14 @@ class Bundle:
     def state_of(self, kind: type[State]) -> State:
         """What an adapter keeps about its changes to these weights, by its class; gone when others are swapped in."""
         return self._slot.state_of(kind)
+
+    @property
+    def traces(self) -> Traces | None:
+        """Of its denoiser as it is; None where its evaluations are not traced: on a card, with sliced attention."""
+        denoiser = self._slot.modules[self.family.facts.denoiser]
+        if self.device.torch_device.type != "cpu" or not has_plain_attention(denoiser):
+            return None
+        return self._slot.traces
 
     def present(self, component: str, name: str) -> Tensor | None:
         """A tensor as it is now on the device; None while its component is offloaded."""

@@ -19,6 +19,7 @@ from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
 from engine.device.devices import Device
+from engine.device.tracing import Traces
 from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
@@ -46,6 +47,7 @@ class ModuleSlot:
         changed: Tensors on the device that differ from the buffer's.
         overrides: Tensors in host memory that are used instead of the buffer's.
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
+        traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
         may_offload: Whether components may leave the device while the modules are leased.
     """
 
@@ -61,6 +63,7 @@ class ModuleSlot:
     changed: set[TensorKey] = field(default_factory=set)
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
+    traces: Traces = field(default_factory=Traces)
     may_offload: bool = False
     leases: int = 0
 

@@ -15,6 +15,7 @@ from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
 from contract.recipe import ModelKind, ModelRef, Recipe
 from contract.work import WorkCancelled, WorkDone, WorkFailed, WorkImage, WorkItem, WorkLoading, WorkNotice, path_key
+from engine.device import tracing
 from engine.engine import Engine
 from tests.support.tiny_loras import LINEAR, Made, chosen, kohya, make
 
@@ -170,3 +171,15 @@ def test_all_of_them_act_together_and_leave_nothing(paint: Generate) -> None:
     everything = picture(paint(prompt="cat style", style=True, apply=0.5, nets={"ink": 0.5, "words": 0.5}))
     assert everything != plain and picture(paint(prompt="cat style")) == plain
     assert picture(paint(prompt="cat style", style=True, apply=0.5, nets={"ink": 0.5, "words": 0.5})) == everything
+
+
+def test_a_traced_unet_sees_every_lora_and_hypernetwork(
+    engine: Engine, paint: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "_LONGEST_S", 1000.0)
+    monkeypatch.setattr(tracing, "_LEAST_GAIN", 1000.0)
+    wanted = ({}, {"nets": {"ink": 0.8}}, {"nets": {"ink": 0.3}}, {"apply": 0.7}, {})
+    before = [picture(paint(**more)) for more in wanted]
+    while engine.tidy():
+        pass
+    assert [picture(paint(**more)) for more in wanted] == before

@@ -1,0 +1,125 @@
+"""A U-Net is traced in idle time, where that is of use; what it makes stays the same, bit for bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from contract.recipe import Recipe
+from contract.work import WorkImage, WorkItem
+from engine.device import tracing
+from engine.device.tracing import Traces
+from engine.engine import Engine
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models and a busy machine: a trace counts as quick enough, whatever its time."""
+    monkeypatch.setattr(tracing, "_LONGEST_S", 1000.0)
+    monkeypatch.setattr(tracing, "_LEAST_GAIN", 1000.0)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.layer(x))
+
+
+def call(module: nn.Module, x: Tensor) -> Tensor:
+    result: Tensor = module(x)
+    return result
+
+
+def traced(module: nn.Module, *inputs: Tensor, by: Callable[..., Tensor] = call) -> Any:
+    traces = Traces()
+    assert traces.find(*inputs) is None
+    traces.trace_wanted(module, by)
+    return traces.find(*inputs)
+
+
+def test_a_trace_sees_weights_that_are_swapped_or_changed(always: None) -> None:
+    module, x = Small(), torch.randn(2, 4)
+    trace = traced(module, x)
+    for weight in (torch.randn(4, 4), torch.zeros(4, 4)):
+        module.layer.weight.data = weight  # as a swap and a LoRA do on a CPU
+        assert torch.equal(trace(x), module(x))
+    module.layer.weight.data.copy_(torch.ones(4, 4))
+    assert torch.equal(trace(x), module(x))
+
+
+def test_other_shapes_and_dtypes_have_traces_of_their_own(always: None) -> None:
+    traces, module = Traces(), Small().double()
+    for x in (torch.randn(1, 4), torch.randn(3, 4)):
+        assert traces.find(x.double()) is None
+        traces.trace_wanted(module, call)
+        assert traces.find(x.double()) is not None
+    assert traces.find(torch.randn(3, 4)) is None
+    for count in range(4, 10):
+        traces.find(torch.randn(count, 4).double())
+        traces.trace_wanted(module, call)
+    assert len(traces.traced) == tracing._MOST_TRACES
+
+
+def test_what_gives_other_bits_is_not_used(always: None) -> None:
+    """The same module never evaluates to the same twice: no trace of it is equal."""
+    assert traced(Small(), torch.randn(2, 4), by=lambda module, x: module(x) + torch.rand(())) is None
+
+
+def test_what_can_not_be_traced_is_not_used(always: None) -> None:
+    def broken(module: nn.Module, x: Tensor) -> Tensor:
+        if torch.jit.is_tracing():
+            raise RuntimeError("not like this")
+        result: Tensor = module(x)
+        return result
+
+    assert traced(Small(), torch.randn(2, 4), by=broken) is None
+
+
+@pytest.mark.parametrize(
+    ("eager_s", "traced_s", "is_used"), [(0.1, 0.05, True), (0.1, 0.099, False), (0.1, 0.2, False), (9.0, 1.0, False)]
+)
+def test_only_what_is_quicker_is_used(
+    eager_s: float, traced_s: float, is_used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(evaluate: Any, inputs: Any, times: int) -> float:
+        return traced_s if isinstance(evaluate, torch.jit.ScriptModule) else eager_s
+
+    monkeypatch.setattr(tracing, "_seconds", seconds)
+    assert (traced(Small(), torch.randn(2, 4)) is not None) == is_used
+
+
+def pixels(engine: Engine, work_item: WorkItem) -> bytes:
+    (image,) = [event for event in engine.generate(work_item, lambda: False) if isinstance(event, WorkImage)]
+    return image.pixels.rgb
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m"])  # float and whole timesteps
+def test_jobs_make_the_same_images_before_and_after(
+    sampler: str,
+    always: None,
+    engine: Engine,
+    make_recipe: Callable[..., Recipe],
+    make_work_item: Callable[..., WorkItem],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[bool] = []
+    find = Traces.find
+
+    def counted(self: Traces, *inputs: Tensor) -> Any:
+        found = find(self, *inputs)
+        used.append(found is not None)
+        return found
+
+    monkeypatch.setattr(Traces, "find", counted)
+    first, other = (make_work_item(make_recipe(model, sampler=sampler, width=72)) for model in ("sd1", "sd1_other"))
+    before = pixels(engine, first), pixels(engine, other)
+    used.clear()
+    while engine.tidy():
+        pass
+    assert (pixels(engine, first), pixels(engine, other)) == before
+    assert used and all(used)
