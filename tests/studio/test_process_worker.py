@@ -28,7 +28,7 @@ from contract.work import (
     path_key,
 )
 from studio.studio import Studio
-from studio.workers.child import Outbox
+from studio.workers.child import Outbox, waits_asleep
 from studio.workers.process import ProcessWorker, _Silence
 from tests.studio.conftest import ME, YOU, draft, finish, run, wait_until
 from tests.support.fakes import gradient
@@ -437,3 +437,18 @@ def test_how_long_a_step_may_still_take_follows_what_was_measured() -> None:
     assert silence.end_s(wanted) is None
     silence.learn(wanted, WorkStep("j1", 0, 1, 4), WorkStep("j1", 0, 2, 4), 3.0)
     assert silence.end_s(wanted) == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize(
+    ("load", "policy", "asleep"),
+    [(0.3, None, False), (9.0, None, True), (9.0, "ACTIVE", False), (0.3, "PASSIVE", False)],
+)
+def test_threads_wait_asleep_where_the_machine_is_busy(
+    load: float, policy: str | None, asleep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert waits_asleep() is asleep
