@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_FACTORY = "studio.workers.child:default_engine"
 SIGN_OF_LIFE_S = 1.0
 _TIDY_AFTER_S = 5.0  # of rest
-_BUSY_SHARE = 0.7  # of the cores, by the load of the last minute
+_BUSY_SHARE = 1.0  # more work than cores, by the load of the last minute
 _LOOK_S = 0.5  # between two looks at a model that is read ahead
 STARTING = EngineStatus(state="starting", text="Starting, about 8 s")
 State = Literal["starting", "loading", "ready", "working", "restarting", "stopped"]
