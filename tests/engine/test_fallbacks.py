@@ -147,7 +147,7 @@ def nan_in_half(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """A U-Net whose half-precision numbers overflow."""
     original, in_full = stable_diffusion.predict_with, list[bool]()
 
-    def predict_with(*what: Any, in_float32: bool = False) -> Callable[..., torch.Tensor]:
+    def predict_with(*what: Any, in_float32: bool = False, **more: Any) -> Callable[..., torch.Tensor]:
         predict = original(*what, in_float32=in_float32)
         in_full.append(in_float32)
         return predict if in_float32 else lambda *rows: predict(*rows) * float("nan")
