@@ -137,6 +137,31 @@ class _Compiler(ModuleType):
         return getattr(importlib.import_module(_COMPILER), name)
 
 
+class _CompilerPart(ModuleType):
+    """A module of torch's compiler with the one name that is asked for; for others it gives way to the real one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        _forget_compiler()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+class _Existing(importlib.abc.Loader):
+    """Gives a module that was imported while it was looked for."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """The module as it is."""
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: it has been executed."""
+        module.__spec__ = self._spec
+
+
 def _forget_compiler() -> None:
     """Take the stand-in away, if it is there."""
     if isinstance(sys.modules.get(_COMPILER), _Compiler):
@@ -162,10 +187,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """The module as it would be found anyway, with another loader."""
-        if name.startswith(f"{_COMPILER}."):
-            _forget_compiler()  # another part of it than is known here: all of it, then
-            importlib.import_module(_COMPILER)
-            return None
+        if name.startswith(f"{_COMPILER}.") and isinstance(sys.modules.get(_COMPILER), _Compiler):
+            # Another part of it than is known here: all of it, then. `path` is the stand-in's.
+            _forget_compiler()
+            path = importlib.import_module(_COMPILER).__path__
+            if name in sys.modules:
+                return importlib.machinery.ModuleSpec(name, _Existing(sys.modules[name]))
+            return importlib.machinery.PathFinder.find_spec(name, path, target)
         if name != _LOSSES and name not in _AFTER and name not in _MEMBER_BY_MEMBER:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -193,7 +221,7 @@ def lean_imports() -> Iterator[None]:
     sys.meta_path.insert(0, finder)
     sys.modules[_COMPILER] = _Compiler()
     for module, name in _NAMES.items():
-        sys.modules[module] = ModuleType(module)
+        sys.modules[module] = _CompilerPart(module)
         sys.modules[module].__dict__[name] = _called_later(module, name)
     try:
         yield

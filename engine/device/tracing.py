@@ -44,10 +44,12 @@ class Traces:
     Attributes:
         traced: The trace; None for shapes that are no faster or not equal.
         wanted: Inputs of shapes that were evaluated, and not tried yet.
+        wanted_s: How long their last evaluation took: idle time is not for finding out.
     """
 
     traced: dict[Shapes, Evaluate | None] = field(default_factory=dict)
     wanted: tuple[Tensor, ...] = ()
+    wanted_s: float = 0.0
 
     def find(self, *inputs: Tensor) -> Evaluate | None:
         """The trace for inputs of these shapes; None while there is none, which is noted for idle time."""
@@ -67,15 +69,13 @@ class Traces:
         inputs, self.wanted = self.wanted, ()
         if not inputs:
             return
-        trace = self._try(_Positional(module, call).eval(), inputs)
-        self.traced[_shapes_of(inputs)] = trace
+        is_short = self.wanted_s <= _LONGEST_S
+        self.traced[_shapes_of(inputs)] = self._try(_Positional(module, call).eval(), inputs) if is_short else None
         if len(self.traced) > _MOST_TRACES:
             self.traced.pop(next(iter(self.traced)))
 
     @torch.inference_mode()
     def _try(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> Evaluate | None:
-        if _seconds(module, inputs, times=1) > _LONGEST_S:
-            return None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of torch, of what diffusers decides in Python by shapes

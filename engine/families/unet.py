@@ -1,5 +1,6 @@
 """How the loop calls a U-Net: inputs by diffusers' names, in the compute dtype or in float32."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,10 @@ def predict_with(
             with torch.inference_mode(), _float32_layers(unet):
                 prediction = unet(latents.float(), t, **_in_float32(inputs))[0]
         else:
+            began = time.perf_counter()
             prediction = unet(latents.to(dtype), t, **inputs)[0]
+            if traces is not None:
+                traces.wanted_s = time.perf_counter() - began
         return prediction
 
     return predict

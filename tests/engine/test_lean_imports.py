@@ -80,3 +80,27 @@ def test_a_lean_start_imports_nothing_heavy_and_makes_the_same_images(kind: tiny
     assert lean["loaded"] == []
     assert set(whole["loaded"]) >= {"torch._dynamo", "sympy", "peft"}  # else there is nothing to leave out
     assert lean["later"] == whole["later"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from torch._dynamo.utils import counters",
+        "import torch._dynamo.config",
+        "from torch._dynamo.eval_frame import OptimizedModule",
+        "from torch._dynamo import optimize",
+    ],
+)
+def test_who_asks_for_more_of_the_compiler_gets_it(statement: str) -> None:
+    """Another version of a library may ask for other names than today's."""
+    script = f"""
+import sys
+from engine.lean_imports import lean_imports
+with lean_imports():
+    import torch
+    {statement}
+assert sys.modules["torch._dynamo"].__spec__.origin, "still the stand-in"
+assert torch._dynamo.utils.counters is not None
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

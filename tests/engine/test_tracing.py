@@ -35,9 +35,10 @@ def call(module: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-def traced(module: nn.Module, *inputs: Tensor, by: Callable[..., Tensor] = call) -> Any:
+def traced(module: nn.Module, *inputs: Tensor, by: Callable[..., Tensor] = call, eager_s: float = 0.0) -> Any:
     traces = Traces()
     assert traces.find(*inputs) is None
+    traces.wanted_s = eager_s
     traces.trace_wanted(module, by)
     return traces.find(*inputs)
 
@@ -90,7 +91,14 @@ def test_only_what_is_quicker_is_used(
         return traced_s if isinstance(evaluate, torch.jit.ScriptModule) else eager_s
 
     monkeypatch.setattr(tracing, "_seconds", seconds)
-    assert (traced(Small(), torch.randn(2, 4)) is not None) == is_used
+    assert (traced(Small(), torch.randn(2, 4), eager_s=eager_s) is not None) == is_used
+
+
+def test_a_long_evaluation_is_not_repeated_in_idle_time() -> None:
+    def never(module: nn.Module, x: Tensor) -> Tensor:
+        raise AssertionError("a job that comes now would wait for this")
+
+    assert traced(Small(), torch.randn(2, 4), by=never, eager_s=20.0) is None
 
 
 def pixels(engine: Engine, work_item: WorkItem) -> bytes:
