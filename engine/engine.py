@@ -40,7 +40,9 @@ from contract.work import (
 from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.attention import AttentionChoice
+from engine.device.compiling import can_compile
 from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
+from engine.device.evaluation import Evaluator
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
@@ -74,6 +76,8 @@ class EngineOptions:
         offload: How a model's components are kept on a card (`models/offload.py`).
         attention: Which implementation computes it (`device/attention.py`).
         annotator_dirs: Where the files of preprocessors are.
+        cuda_graphs: Whether a card records what it evaluates (`device/cuda_graphs.py`).
+        compile: Whether it compiles in idle time (`device/compiling.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -84,6 +88,8 @@ class EngineOptions:
     offload: OffloadChoice = "auto"
     attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
+    cuda_graphs: bool = True
+    compile: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +140,16 @@ class Engine:
         if options.precision == "auto" and device.torch_device.type == "cpu":
             self._probe = Probe(options.cache_dir)
         device = with_precision(device, options.precision, options.cache_dir)
-        self._device = replace(device, attention=options.attention)
+        compiles = options.compile and can_compile(device.torch_device)
+        if options.compile and not compiles:
+            log.warning("compile: %s has no compiler that torch can use; models are evaluated as ever", device.label)
+        self._device = replace(
+            device,
+            attention=options.attention,
+            records_graphs=device.records_graphs and options.cuda_graphs,
+            compiles=compiles,
+            compiled_dir=options.cache_dir,
+        )
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
@@ -193,10 +208,15 @@ class Engine:
         if latest is not None and self._models.size_of(*latest):
             try:
                 with errors.mapped_load(latest[0].name), self._models.lease(*latest) as bundle:
+                    denoiser = bundle.family.facts.denoiser
+                    if bundle.evaluator is not None and bundle.evaluator.compile_wanted(bundle.onload(denoiser)):
+                        self._traceable = latest  # for another shape
                     if bundle.traces is not None:
-                        bundle.family.trace(bundle.onload(bundle.family.facts.denoiser), bundle.traces)
+                        bundle.family.trace(bundle.onload(denoiser), bundle.traces)
             except StudioError as error:
                 log.info("%s is not traced: %s", latest[0].name, error.message)
+        if self._traceable is not None:
+            return True
         if self._has_generated and self._probe is not None:
             self._probe.measure()
             self._probe = None
@@ -338,6 +358,8 @@ class Engine:
             assert job.plan is not None and job.inputs is not None
             plan, bundle = job.plan, job.plan.bundle
             began = time.monotonic()
+            if bundle.evaluator is not None:
+                bundle.evaluator.used.clear()
             try:
                 _check_cancelled(job.is_cancelled)
                 latents = None
@@ -371,7 +393,8 @@ class Engine:
                         f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
                     )
                 seconds = time.monotonic() - began
-                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry))
+                provenance = self._provenance(is_retry, bundle.evaluator)
+                yield WorkImage(work_item.job_id, index, pixels, seconds, provenance)
                 return
             except Exception as error:
                 fallback = fallback_for(error, plan, self._models)
@@ -401,13 +424,15 @@ class Engine:
         seconds = time.monotonic() - began
         yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
 
-    def _provenance(self, is_retry: bool) -> dict[str, str]:
+    def _provenance(self, is_retry: bool, evaluator: Evaluator | None = None) -> dict[str, str]:
         device = self._device
+        evaluated = {"evaluated": ", ".join(sorted(evaluator.used))} if evaluator and evaluator.used else {}
         return {
             "device": device.label,
             "dtype": device.dtype_label + (" (VAE float32)" if is_retry else ""),
             "threads": str(torch.get_num_threads()),
             "batch": "1",
+            **evaluated,
             **self._versions,
         }
 

@@ -24,6 +24,7 @@ from engine import errors
 from engine.checkpoints.tokenizers import ClipTokenizers
 from engine.device.attention import has_plain_attention, unslice_attention
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
+from engine.device.evaluation import Evaluator
 from engine.device.memory import memory
 from engine.device.tracing import Traces
 from engine.families import family_of
@@ -103,6 +104,14 @@ class Bundle:
         if self.device.torch_device.type != "cpu" or not has_plain_attention(denoiser):
             return None
         return self._slot.traces
+
+    @property
+    def evaluator(self) -> Evaluator | None:
+        """Of its denoiser; None where that moves, or computes attention otherwise than it is recorded and compiled."""
+        denoiser = self._slot.modules[self.family.facts.denoiser]
+        if self._slot.may_offload or not has_plain_attention(denoiser):
+            return None
+        return self._slot.evaluator
 
     def present(self, component: str, name: str) -> Tensor | None:
         """A tensor as it is now on the device; None while its component is offloaded."""
@@ -345,6 +354,8 @@ class ModelManager:
             return "models that wait were taken off the card"
         if not self._device.copies_weights:
             return ""
+        if bundle.evaluator is not None and bundle.evaluator.stop_recording():
+            return "evaluations are no longer recorded"
         mode = next_mode(bundle.offloader.mode)
         if mode is None or self._offload not in ("auto", mode):
             return ""

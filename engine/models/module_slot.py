@@ -19,6 +19,7 @@ from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
 from engine.device.devices import Device
+from engine.device.evaluation import Evaluator, evaluator_for
 from engine.device.tracing import Traces
 from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
@@ -48,6 +49,7 @@ class ModuleSlot:
         overrides: Tensors in host memory that are used instead of the buffer's.
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
         traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
+        evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
         may_offload: Whether components may leave the device while the modules are leased.
     """
 
@@ -64,6 +66,7 @@ class ModuleSlot:
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
     traces: Traces = field(default_factory=Traces)
+    evaluator: Evaluator | None = None
     may_offload: bool = False
     leases: int = 0
 
@@ -135,6 +138,8 @@ class ModuleSlot:
         if group_offload is not None:
             group_offload.close()
         if component in self.storage or group_offload is not None:
+            if self.evaluator is not None:
+                self.evaluator.forget()
             self.storage.pop(component, None)
             for (owner, _), (_, target) in self.targets.items():
                 if owner == component:
@@ -260,7 +265,7 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     for module in modules.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)
-    return ModuleSlot(shape, modules, layout, targets, device)
+    return ModuleSlot(shape, modules, layout, targets, device, evaluator=evaluator_for(device, shape))
 
 
 class _WithoutInitialization(TorchFunctionMode):
