@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from catalog.detect.upscaler_answers import UpscalerAnswers
 from contract.errors import Cancelled, InvalidRecipe, OutOfMemory, StudioError
@@ -43,13 +44,14 @@ from engine.device.attention import AttentionChoice
 from engine.device.compiling import can_compile
 from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.device.evaluation import Evaluator
+from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
 from engine.families import check_families
 from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
-from engine.images.previews import PreviewMaker
+from engine.images.previews import PreviewMaker, finished_preview
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import ModelManager
@@ -151,7 +153,9 @@ class Engine:
             compiled_dir=options.cache_dir,
         )
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
-        self._previews = PreviewMaker(options.cache_dir)
+        is_cuda = self._device.torch_device.type == "cuda"
+        self._side_stream = torch.cuda.Stream(self._device.torch_device) if is_cuda else None
+        self._previews = PreviewMaker(options.cache_dir, self._side_stream)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
@@ -362,24 +366,32 @@ class Engine:
                 bundle.evaluator.used.clear()
             try:
                 _check_cancelled(job.is_cancelled)
-                latents = None
+                latents, finite, pending = None, None, None
                 for progress in run_pass(plan, plan.recipe.for_image(index), job.inputs):
                     if isinstance(progress, Upscaling):
                         yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
                         _check_cancelled(job.is_cancelled)
                         continue
-                    latents = progress.step.latents
-                    if progress.index == 1 and not latents.isfinite().all():
-                        raise NonFiniteOutput(
-                            f"{bundle.ref.name} gave numbers that are no picture at the first step.",
-                            "The model may be damaged, or the prompt's weights too strong.",
-                        )
+                    latents, is_last = progress.step.latents, progress.index == progress.total
+                    if progress.index == 1:
+                        finite = HostCopy(_is_finite, latents, self._side_stream)
+                    if finite is not None and (is_last or finite.is_done()):
+                        if not finite.value():
+                            raise NonFiniteOutput(
+                                f"{bundle.ref.name} gave numbers that are no picture at the first step.",
+                                "The model may be damaged, or the prompt's weights too strong.",
+                            )
+                        finite = None
                     preview = None
-                    if work_item.wants_previews and progress.index < progress.total and job.preview_limit.is_due():
-                        denoised, decoder = progress.step.denoised, None
-                        if work_item.preview_decoders:
-                            decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
-                        preview = self._previews.make(denoised, bundle, decoder)
+                    if work_item.wants_previews and not is_last:
+                        # On a card a preview is sent with a later step than the one that it shows.
+                        if pending is None and job.preview_limit.is_due():
+                            denoised, decoder = progress.step.denoised, None
+                            if work_item.preview_decoders:
+                                decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
+                            pending = self._previews.begin(denoised, bundle, decoder)
+                        if pending is not None and pending.is_done():
+                            preview, pending = finished_preview(pending), None
                     if progress.index > reported:
                         reported = progress.index
                         job.has_steps = True
@@ -444,6 +456,10 @@ def _upscaler_path(upscaler: str | ModelRef, work_item: WorkItem) -> str | None:
 def _check_cancelled(is_cancelled: IsCancelled) -> None:
     if is_cancelled():
         raise Cancelled
+
+
+def _is_finite(numbers: Tensor) -> Tensor:
+    return numbers.isfinite().all()
 
 
 def _versions() -> dict[str, str]:

@@ -120,12 +120,16 @@ def free_bytes(device: Device) -> int:
     return int(free + reserve)
 
 
-def copies_bytes(device: Device) -> int:
-    """How many bytes copies of weights may take on the card beside all that is there; 0 where none are kept."""
+def room_for_copies(device: Device, copied: int) -> int:
+    """How many more bytes copies of weights may take on the card; 0 where none are kept.
+
+    Args:
+        copied: Bytes that they take.
+    """
     if not device.keeps_copies:
         return 0
     if device.torch_device.type != "cuda":
-        return device.memory_bytes or 0
+        return (device.memory_bytes or 0) - copied
     total = torch.cuda.get_device_properties(device.torch_device).total_memory
     return max(0, free_bytes(device) - int(total * (1 - _COPIES_SHARE)))
 

@@ -29,6 +29,7 @@ from engine.device.memory import memory
 from engine.device.tracing import Traces
 from engine.families import family_of
 from engine.families.family import ModelFamily
+from engine.models.card_copies import copied_size, drop_copies, keep_copy
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
 from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
@@ -165,6 +166,7 @@ class ModelManager:
         for model in newest:
             slot = next((slot for slot in self._slots if slot.holds is model), None)
             is_on_device = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
+            is_on_device = is_on_device or bool(model.copy)
             overrides_size = slot.overrides_size if slot else 0
             found.append(
                 ResidentModel(
@@ -347,6 +349,8 @@ class ModelManager:
         Returns:
             What was done, in words; empty if there is nothing left to do.
         """
+        if drop_copies(self._models.values()):
+            return "models that wait were taken off the card"
         idle = [slot for slot in self._slots if slot.device_size and not slot.leases]
         for slot in idle:
             slot.clear()
@@ -395,10 +399,14 @@ class ModelManager:
             mode = choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
         offloader = Offloader(slot, mode)
         limit, need = device_bytes(self._device), slot.layout.size - slot.device_size
-        # Idle models leave the device, least recently used first, until this one fits; maybe all.
+        # Copies, then idle models leave the device, least recently used first, until this one fits; maybe all.
+        for held in self._models.values():
+            if limit is None or self._device_size + need <= limit:
+                break
+            if held is not model:
+                held.copy.clear()
         for other in list(self._slots):
-            used = sum(any_slot.device_size for any_slot in self._slots)
-            if limit is None or used + need <= limit:
+            if limit is None or self._device_size + need <= limit:
                 break
             if other is not slot and other.device_size and not other.leases:
                 other.clear()
@@ -408,13 +416,23 @@ class ModelManager:
             for component in slot.modules:
                 slot.onload(component)
         except torch.OutOfMemoryError:  # what other programs hold of the card shows only now
+            if drop_copies(self._models.values()):
+                return self._swap_in(model, slot, beside)
             if self._offload != "auto" or model.ref.kind != "checkpoint":
                 raise
             log.warning("%s does not fit beside what is on the card: its components are offloaded", model.ref.name)
             offloader.set_mode("encoders")
             self._least_mode[path_key(model.ref)] = "encoders"
             release()
+            return offloader
+        if model.ref.kind == "checkpoint" and not model.copy and not slot.changed and not slot.overrides:
+            keep_copy(model, slot, self._models.values(), self._device)
         return offloader
+
+    @property
+    def _device_size(self) -> int:
+        """Bytes of all weights on the device."""
+        return copied_size(self._models.values()) + sum(slot.device_size for slot in self._slots)
 
     # Making room
 

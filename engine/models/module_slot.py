@@ -43,6 +43,7 @@ class ModuleSlot:
         targets: The modules' own tensors with their specs.
         holds: The model whose weights the modules compute with; None while they are swapped.
         buffer: Its bytes.
+        copy: The same bytes on the card, by segment; empty without such a copy.
         storage: Fixed device memory of each onloaded component, by segment; empty on the CPU.
         group_offloads: Components that pass through the device group by group instead.
         changed: Tensors on the device that differ from the buffer's.
@@ -60,6 +61,7 @@ class ModuleSlot:
     device: Device
     holds: "HostModel | None" = None
     buffer: WeightBuffer | None = None
+    copy: Mapping[int, Tensor] = field(default_factory=dict)
     storage: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     group_offloads: dict[str, GroupOffload] = field(default_factory=dict)
     changed: set[TensorKey] = field(default_factory=set)
@@ -85,7 +87,7 @@ class ModuleSlot:
         """After this the modules compute with the model's weights, wherever its components are."""
         self.holds = None  # until all bytes are there
         self._forget_changes()
-        self.buffer = model.buffer
+        self.buffer, self.copy = model.buffer, model.copy
         if not self.device.copies_weights:
             for spec, target in self.targets.values():
                 target.data = model.buffer.tensor(spec)
@@ -153,6 +155,7 @@ class ModuleSlot:
         for _, target in self.targets.values():
             target.data = target.data.new_empty(0)
         self.holds = self.buffer = None
+        self.copy = {}
 
     def _forget_changes(self) -> None:
         self.changed.clear()
@@ -167,10 +170,17 @@ class ModuleSlot:
         assert isinstance(state, kind)
         return state
 
+    @torch.inference_mode(False)  # the copy outlives the caller's mode
+    def copy_segments(self) -> dict[int, Tensor]:
+        """All bytes as the checkpoint has them, copied on the card; may raise torch's out-of-memory errors."""
+        assert not self.changed and not self.overrides
+        return {number: segment.clone() for part in self.storage.values() for number, segment in part.items()}
+
     def original(self, component: str, name: str) -> Tensor:
-        """The checkpoint's own tensor, in host memory: never to be written."""
+        """The checkpoint's own tensor, never to be written: on the card where it has a copy, else in host memory."""
         assert self.buffer is not None
-        return self.buffer.tensor(self.targets[component, name][0])
+        spec = self.targets[component, name][0]
+        return view(self.copy, spec) if spec.segment in self.copy else self.buffer.tensor(spec)
 
     def present(self, component: str, name: str) -> Tensor | None:
         """A tensor as it is now on the device; None while its component is offloaded."""
@@ -200,13 +210,13 @@ class ModuleSlot:
         assert self.buffer is not None
         for name in names:
             key = (component, name)
-            spec, target = self.targets[key]
+            target = self.targets[key][1]
             self.overrides.pop(key, None)
             self.changed.discard(key)
             if not self.device.copies_weights:
-                target.data = self.buffer.tensor(spec)
+                target.data = self.original(component, name)
             elif component in self.storage:
-                target.copy_(self.buffer.tensor(spec))
+                target.copy_(self.original(component, name), non_blocking=True)
         self._invalidate_groups(component)
 
     def _invalidate_groups(self, component: str) -> None:
@@ -225,12 +235,15 @@ class ModuleSlot:
         return copy.copy_(value)
 
     def _copy(self, component: str) -> None:
-        """Weight buffer -> fixed device storage; on CUDA in a stream of its own that the current one waits for."""
+        """Weight buffer -> fixed device storage; on CUDA in a stream of its own that the current one waits for.
+
+        A copy on the card is quicker, and needs no stream of its own.
+        """
         assert self.buffer is not None
         device, storage = self.device.torch_device, self.storage[component]
-        if device.type != "cuda":
+        if device.type != "cuda" or storage.keys() <= self.copy.keys():
             for segment, target in storage.items():
-                target.copy_(self.buffer.segments[segment])
+                target.copy_(self.copy.get(segment, self.buffer.segments[segment]))
         else:
             stream = torch.cuda.Stream(device)
             stream.wait_stream(torch.cuda.current_stream(device))
