@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,28 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 from contract.errors import JobError
 from engine import errors
 
-Shapes = tuple[tuple[torch.dtype, tuple[int, ...], torch.device], ...]
-Key = tuple[TreeSpec, Shapes]
+
+class TensorForm(NamedTuple):
+    """All that compiled code depends on of a tensor. is_inference: made in inference mode, which torch tells apart."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    device: torch.device
+    is_inference: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "TensorForm":
+        return cls(tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.device, tensor.is_inference())
+
+    def draw(self) -> Tensor:
+        """A tensor of this form with random numbers, or ones."""
+        with torch.inference_mode(self.is_inference):
+            made = torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device=self.device)
+            return made.normal_() if self.dtype.is_floating_point else made.fill_(1)
+
+
+Key = tuple[TreeSpec, tuple[TensorForm, ...]]
 Call = Callable[..., Tensor]  # of module, latents, timestep, and the other inputs by name
 
 MOST_SHAPES = 4
@@ -52,7 +72,9 @@ class Compiler:
         backend: Of torch.compile.
     """
 
-    def __init__(self, stamp: str, cache_dir: Path | None = None, backend: str = "inductor") -> None:
+    def __init__(
+        self, stamp: str, cache_dir: Path | None = None, backend: str | Callable[..., Any] = "inductor"
+    ) -> None:
         self._stamp, self._cache_dir, self._backend = stamp, cache_dir, backend
         self._compiled: dict[Key, Call | None] = {}  # None: no quicker, or far from the eager result
         self._wanted: dict[Key, None] = {}
@@ -60,7 +82,7 @@ class Compiler:
 
     def find(self, spec: TreeSpec, inputs: tuple[Tensor, ...]) -> Call | None:
         """The compiled call for inputs like these; None while there is none, which is noted for idle time."""
-        key = (spec, tuple((one.dtype, tuple(one.shape), one.device) for one in inputs))
+        key = (spec, tuple(TensorForm.of(one) for one in inputs))
         if key in self._compiled:
             self._compiled[key] = self._compiled.pop(key)  # now the most recently used
             return self._compiled[key]
@@ -89,8 +111,8 @@ class Compiler:
     def _try(self, module: nn.Module, call: Call, key: Key) -> Call | None:
         import torch._dynamo
 
-        spec, shapes = key
-        tensors = [_like(*shape) for shape in shapes]
+        spec, forms = key
+        tensors = [form.draw() for form in forms]
         inputs = (tensors[0], tensors[1], tree_unflatten(tensors[2:], spec))
         size = "x".join(map(str, tensors[0].shape))
         compiled = torch.compile(call, dynamic=False, backend=self._backend)
@@ -152,7 +174,7 @@ class Compiler:
     def _path(self) -> Path | None:
         if self._cache_dir is None:
             return None
-        facts = [torch.__version__, self._stamp, self._backend]
+        facts = [torch.__version__, self._stamp, str(self._backend)]
         if torch.cuda.is_available():
             facts += [torch.cuda.get_device_name(), str(torch.cuda.get_device_capability())]
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
@@ -161,14 +183,8 @@ class Compiler:
 
 def _not_compiled(error: Exception) -> Exception:
     """torch's compilers raise whatever they like: of libraries, of the C++ compiler, of the disk."""
-    first_line = f"{type(error).__name__}: {error}".splitlines()[0]
-    return JobError(first_line[:150], code="not_compiled")
-
-
-def _like(dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    if dtype.is_floating_point:
-        return torch.randn(shape, dtype=dtype, device=device)
-    return torch.ones(shape, dtype=dtype, device=device)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return JobError(text[:150], code="not_compiled")
 
 
 def _seconds(evaluate: Call, module: nn.Module, inputs: tuple[Any, ...]) -> float:

@@ -102,7 +102,8 @@ class Bundle:
     def traces(self) -> Traces | None:
         """Of its denoiser as it is; None where its evaluations are not traced: on a card, with sliced attention."""
         denoiser = self._slot.modules[self.family.facts.denoiser]
-        if self.device.torch_device.type != "cpu" or not has_plain_attention(denoiser):
+        is_on_card = self.device.torch_device.type != "cpu" or self._slot.evaluator is not None
+        if is_on_card or not has_plain_attention(denoiser):
             return None
         return self._slot.traces
 
