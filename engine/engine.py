@@ -42,7 +42,7 @@ from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.attention import AttentionChoice
 from engine.device.compiling import can_compile
-from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
+from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release, second_card
 from engine.device.evaluation import Evaluator
 from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
@@ -80,6 +80,7 @@ class EngineOptions:
         annotator_dirs: Where the files of preprocessors are.
         cuda_graphs: Whether a card records what it evaluates (`device/cuda_graphs.py`).
         compile: Whether it compiles in idle time (`device/compiling.py`).
+        cfg_split: Whether a second card computes half of every batch (`models/second_card.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -92,6 +93,7 @@ class EngineOptions:
     annotator_dirs: tuple[Path, ...] = ()
     cuda_graphs: bool = True
     compile: bool = False
+    cfg_split: bool = False
 
 
 @dataclass(slots=True)
@@ -145,12 +147,16 @@ class Engine:
         compiles = options.compile and can_compile(device.torch_device)
         if options.compile and not compiles:
             log.warning("compile: %s has no compiler that torch can use; models are evaluated as ever", device.label)
+        second = second_card(device.torch_device) if options.cfg_split else None
+        if options.cfg_split and second is None:
+            log.warning("cfg_split: there is no second card like %s; models are evaluated on one device", device.label)
         self._device = replace(
             device,
             attention=options.attention,
             records_graphs=device.records_graphs and options.cuda_graphs,
             compiles=compiles,
             compiled_dir=options.cache_dir,
+            second=second,
         )
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         is_cuda = self._device.torch_device.type == "cuda"

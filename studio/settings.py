@@ -35,6 +35,9 @@ class Settings:
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
+        cuda_graphs: Whether a card's evaluations are recorded; equal bits, less time.
+        compile: Whether models are compiled for the card in idle time; other bits.
+        cfg_split: Whether a second card computes half of every step; other bits.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         max_pixels: The largest image, in pixels.
         hub_endpoint: Where models are downloaded from; only tests change it.
@@ -57,6 +60,9 @@ class Settings:
     precision: str = "auto"
     offload: str = "auto"
     attention: str = "auto"
+    cuda_graphs: bool = True
+    compile: bool = False
+    cfg_split: bool = False
     memory_gb: int | None = None
     max_jobs_per_owner: int = 20
     max_jobs: int = 200
@@ -247,6 +253,9 @@ OPTIONS = (
         choices=("auto", "none", "encoders", "model", "group"),
     ),
     SettingOption("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
+    SettingOption("cuda_graphs", bool, "do not record CUDA graphs", argument="--no-cuda-graphs"),
+    SettingOption("compile", bool, "compile models for the card while nothing is to do: minutes once, then faster"),
+    SettingOption("cfg_split", bool, "where there are two cards, compute half of every step on each"),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
     SettingOption("max_jobs_per_owner", int, least=1),
     SettingOption("max_jobs", int, least=1),

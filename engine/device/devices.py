@@ -102,6 +102,17 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
     return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
 
 
+def second_card(first: torch.device) -> torch.device | None:
+    """Another card that computes like the first; None without one."""
+    if first.type != "cuda":
+        return None
+    for number in range(torch.cuda.device_count()):
+        is_like = torch.cuda.get_device_capability(number) == torch.cuda.get_device_capability(first)
+        if number != first.index and is_like:
+            return torch.device("cuda", number)
+    return None
+
+
 def device_bytes(device: Device) -> int | None:
     """Bytes that weights may take on the device; None where it has no memory of its own."""
     if device.memory_bytes is not None:

@@ -1,4 +1,4 @@
-"""How a card evaluates a denoiser: by a CUDA graph, compiled, or kernel by kernel.
+"""How a card evaluates a denoiser: by a CUDA graph, compiled, or kernel by kernel; alone or with a second card.
 
 `cuda_graphs.py` and `compiling.py` do the work; here it is decided which of them is used, and noted for the provenance.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
@@ -31,17 +32,35 @@ class Evaluator:
     Attributes:
         graphs: None where none are recorded.
         compiler: None where nothing is compiled.
-        used: What evaluated since this was cleared: "CUDA graph", "compiled". For the provenance.
+        elsewhere: Evaluates on a second card; None without one.
+        used: What evaluated since this was cleared: "CUDA graph", "compiled", "two cards". For the provenance.
     """
 
     graphs: Graphs | None = None
     compiler: Compiler | None = None
+    elsewhere: Callable[[Tensor, Tensor, Inputs], Tensor] | None = None
     used: set[str] = field(default_factory=set)
 
     def __call__(self, module: nn.Module, latents: Tensor, t: Tensor, inputs: Inputs) -> Tensor:
         """Like `call_denoiser`; the result is the caller's own."""
         leaves, spec = tree_flatten({name: value for name, value in inputs.items() if name != "return_dict"})
         tensors = (latents, t, *leaves)
+        batch = latents.shape[0]
+        if self.elsewhere is None or batch % 2:
+            return self._here(module, spec, tensors)
+        self.used.add("two cards")
+        first, second = [], []
+        for one in tensors:
+            is_shared = one.dim() == 0 or one.shape[0] != batch
+            halves = (one, one) if is_shared else one.chunk(2)
+            first.append(halves[0])
+            second.append(halves[1])
+        uncond = self.elsewhere(first[0], first[1], tree_unflatten(first[2:], spec))
+        cond = self._here(module, spec, tuple(second))
+        return torch.cat([uncond.to(cond.device, non_blocking=True), cond])
+
+    def _here(self, module: nn.Module, spec: TreeSpec, tensors: tuple[Tensor, ...]) -> Tensor:
+        """On this card: latents, timestep, and the leaves of the other inputs."""
         compiled = self.compiler.find(spec, tensors) if self.compiler else None
         if compiled is not None:
             self.used.add("compiled")
@@ -58,10 +77,11 @@ class Evaluator:
             return False
         return self.compiler.compile_wanted(module, call_denoiser)
 
-    def stop_recording(self) -> bool:
-        """Do without graphs from now on, because memory ran out; whether that frees any."""
-        graphs, self.graphs = self.graphs, None
-        return graphs is not None and graphs.count > 0
+    def give_up(self) -> bool:
+        """Do without graphs and a second card from now on, because memory ran out; whether that frees any."""
+        graphs, elsewhere = self.graphs, self.elsewhere
+        self.graphs = self.elsewhere = None
+        return elsewhere is not None or (graphs is not None and graphs.count > 0)
 
     def forget(self) -> None:
         """Weights are no longer where they were: what holds their addresses is dropped."""
@@ -77,7 +97,8 @@ def evaluator_for(device: Device, shape: str) -> Evaluator | None:
     """
     graphs = Graphs(CudaRecorder(device.torch_device)) if device.records_graphs else None
     compiler = Compiler(shape, device.compiled_dir) if device.compiles else None
-    return Evaluator(graphs, compiler) if device.records_graphs or device.compiles else None
+    is_plain = graphs is None and compiler is None and device.second is None
+    return None if is_plain else Evaluator(graphs, compiler)
 
 
 def _of_tensors(call: Callable[..., Tensor], module: nn.Module, spec: TreeSpec) -> Evaluate:

@@ -33,6 +33,7 @@ from engine.models.card_copies import copied_size, drop_copies, keep_copy
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
 from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
+from engine.models.second_card import use_second_card
 from engine.weights.weight_buffer import Layout, WeightBuffer
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
@@ -359,7 +360,7 @@ class ModelManager:
             return "models that wait were taken off the card"
         if not self._device.copies_weights:
             return ""
-        if bundle.evaluator is not None and bundle.evaluator.stop_recording():
+        if bundle.evaluator is not None and bundle.evaluator.give_up():
             return "evaluations are no longer recorded"
         mode = next_mode(bundle.offloader.mode)
         if mode is None or self._offload not in ("auto", mode):
@@ -426,8 +427,12 @@ class ModelManager:
             self._least_mode[path_key(model.ref)] = "encoders"
             release()
             return offloader
-        if model.ref.kind == "checkpoint" and not model.copy and not slot.changed and not slot.overrides:
+        if model.ref.kind != "checkpoint":
+            return offloader
+        if not model.copy and not slot.changed and not slot.overrides:
             keep_copy(model, slot, self._models.values(), self._device)
+        if self._device.second is not None:
+            use_second_card(self._slots, slot, model, self._device.second)
         return offloader
 
     @property

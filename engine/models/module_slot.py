@@ -52,6 +52,7 @@ class ModuleSlot:
         traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
         evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
         may_offload: Whether components may leave the device while the modules are leased.
+        revision: Changes with every change of weights on the device.
     """
 
     shape: str
@@ -70,6 +71,7 @@ class ModuleSlot:
     traces: Traces = field(default_factory=Traces)
     evaluator: Evaluator | None = None
     may_offload: bool = False
+    revision: int = 0
     leases: int = 0
 
     @property
@@ -105,6 +107,12 @@ class ModuleSlot:
         assert self.buffer is not None
         if component in self.group_offloads:
             self.offload(component)
+        self.allocate(component)
+        self._copy(component)
+
+    @torch.inference_mode(False)
+    def allocate(self, component: str) -> None:
+        """Fixed storage for a component, whose bytes are yet to come."""
         device = self.device.torch_device
         storage = {}
         for segment in self.layout.components[component]:
@@ -113,7 +121,6 @@ class ModuleSlot:
         for (owner, _), (spec, target) in self.targets.items():
             if owner == component:
                 target.data = view(storage, spec)
-        self._copy(component)
 
     def onload_in_groups(self, component: str) -> None:
         """Let a component pass through the device group by group from now on."""
@@ -190,6 +197,7 @@ class ModuleSlot:
 
     def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
         """Override tensors of a component, by values of any device and dtype; they belong to the slot from now on."""
+        self.revision += 1
         for name, value in values.items():
             key = (component, name)
             spec, target = self.targets[key]
@@ -208,6 +216,7 @@ class ModuleSlot:
     def restore(self, component: str, names: Iterable[str]) -> None:
         """Give tensors the checkpoint's own values again, to the bit."""
         assert self.buffer is not None
+        self.revision += 1
         for name in names:
             key = (component, name)
             target = self.targets[key][1]
@@ -240,6 +249,7 @@ class ModuleSlot:
         A copy on the card is quicker, and needs no stream of its own.
         """
         assert self.buffer is not None
+        self.revision += 1
         device, storage = self.device.torch_device, self.storage[component]
         if device.type != "cuda" or storage.keys() <= self.copy.keys():
             for segment, target in storage.items():

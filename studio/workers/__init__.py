@@ -25,6 +25,9 @@ def make_worker(settings: "Settings") -> Worker:
         "precision": settings.precision,
         "offload": settings.offload,
         "attention": settings.attention,
+        "cuda_graphs": settings.cuda_graphs,
+        "compile": settings.compile,
+        "cfg_split": settings.cfg_split,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
     }
