@@ -81,10 +81,11 @@ def test_on_a_card_it_comes_when_the_card_is_there() -> None:
 
 
 @pytest.mark.gpu
-def test_on_a_card_no_step_waits_for_it(make_recipe: Make, make_work_item: Make) -> None:
+@pytest.mark.parametrize("sampler", ["euler", "euler_a", "dpmpp_2m"])
+def test_on_a_card_no_step_waits_for_it(sampler: str, make_recipe: Make, make_work_item: Make) -> None:
     """Once all is loaded, recorded and fitted, the steps of a job launch their work and go on."""
     engine = Engine(EngineOptions(device="cuda"))
-    work_item = make_work_item(make_recipe(steps=12), wants_previews=True)
+    work_item = make_work_item(make_recipe(steps=12, sampler=sampler), wants_previews=True)
     steps(engine, work_item)
     seen = 0
     try:
