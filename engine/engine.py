@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from catalog.detect.upscaler_answers import UpscalerAnswers
 from contract.errors import Cancelled, InvalidRecipe, OutOfMemory, StudioError
@@ -380,7 +379,7 @@ class Engine:
                         continue
                     latents, is_last = progress.step.latents, progress.index == progress.total
                     if progress.index == 1:
-                        finite = HostCopy(_is_finite, latents, self._side_stream)
+                        finite = HostCopy(lambda first: first.isfinite().all(), latents, self._side_stream)
                     if finite is not None and (is_last or finite.is_done()):
                         if not finite.value():
                             raise NonFiniteOutput(
@@ -462,10 +461,6 @@ def _upscaler_path(upscaler: str | ModelRef, work_item: WorkItem) -> str | None:
 def _check_cancelled(is_cancelled: IsCancelled) -> None:
     if is_cancelled():
         raise Cancelled
-
-
-def _is_finite(numbers: Tensor) -> Tensor:
-    return numbers.isfinite().all()
 
 
 def _versions() -> dict[str, str]:

@@ -55,13 +55,15 @@ class CudaRecorder:
 
         https://docs.pytorch.org/docs/2.10/notes/cuda.html#cuda-graphs
         """
-        with torch.cuda.device(self._device):
-            stream = self._stream = self._stream or torch.cuda.Stream(self._device)
-            stream.wait_stream(torch.cuda.current_stream())
+        stream = self._stream = self._stream or torch.cuda.Stream(self._device)
+        current = torch.cuda.current_stream(self._device)
+        # The outer context brings the current stream back: torch's own does not where a recording fails.
+        with torch.cuda.device(self._device), torch.cuda.stream(current):
+            stream.wait_stream(current)
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
                     evaluate()
-            torch.cuda.current_stream().wait_stream(stream)
+            current.wait_stream(stream)
             # The pool of a graph that lives: torch refuses one whose graphs are all gone.
             other = next(iter(self._graphs), None)
             pool = torch.cuda.graph_pool_handle() if other is None else other.pool()

@@ -14,7 +14,6 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from engine.device.compiling import Compiler
 from engine.device.cuda_graphs import CudaRecorder, Graphs
 from engine.device.devices import Device
-from engine.device.tracing import Evaluate
 
 Inputs = Mapping[str, Any]  # by diffusers' names: tensors, or lists and mappings of them
 
@@ -64,7 +63,11 @@ class Evaluator:
         compiled = self.compiler.find(spec, tensors) if self.compiler else None
         if compiled is not None:
             self.used.add("compiled")
-        evaluate = _of_tensors(compiled or call_denoiser, module, spec)
+        call = compiled or call_denoiser
+
+        def evaluate(latents: Tensor, t: Tensor, *leaves: Tensor) -> Tensor:
+            return call(module, latents, t, tree_unflatten(leaves, spec))
+
         graph = self.graphs.find((compiled is not None, spec), evaluate, tensors) if self.graphs else None
         if graph is None:
             return evaluate(*tensors)
@@ -99,10 +102,3 @@ def evaluator_for(device: Device, shape: str) -> Evaluator | None:
     compiler = Compiler(shape, device.compiled_dir) if device.compiles else None
     is_plain = graphs is None and compiler is None and device.second is None
     return None if is_plain else Evaluator(graphs, compiler)
-
-
-def _of_tensors(call: Callable[..., Tensor], module: nn.Module, spec: TreeSpec) -> Evaluate:
-    def evaluate(latents: Tensor, t: Tensor, *leaves: Tensor) -> Tensor:
-        return call(module, latents, t, tree_unflatten(leaves, spec))
-
-    return evaluate

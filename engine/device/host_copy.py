@@ -39,6 +39,6 @@ class HostCopy:
 
     def value(self) -> Tensor:
         """The result, on the CPU; waits for it."""
-        if self._copied is not None:
+        if self._copied is not None and not self._copied.query():
             self._copied.synchronize()
         return self._value

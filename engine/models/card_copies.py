@@ -21,6 +21,30 @@ def copied_size(models: Iterable[HostModel]) -> int:
     return sum(model.buffer.layout.size for model in models if model.copy)
 
 
+def make_room_on_card(
+    model: HostModel, slot: ModuleSlot, models: Iterable[HostModel], slots: Iterable[ModuleSlot], limit: int | None
+) -> None:
+    """Copies, then idle models leave the card, least recently used first, until a model fits; maybe all.
+
+    Args:
+        slot: The modules that it will be in.
+        models, slots: All in memory, the least recently used first.
+        limit: Bytes of the card; None where there is none.
+    """
+    models, slots = list(models), list(slots)
+
+    def is_room() -> bool:
+        used = copied_size(models) + sum(other.device_size for other in slots if other is not slot)
+        return limit is None or used + slot.layout.size <= limit
+
+    for held in models:
+        if held is not model and not is_room():
+            held.copy.clear()
+    for other in slots:
+        if other is not slot and other.device_size and not other.leases and not is_room():
+            other.clear()
+
+
 def drop_copies(models: Iterable[HostModel]) -> bool:
     """Free what they take; whether there were any."""
     held = [model for model in models if model.copy]

@@ -29,7 +29,7 @@ from engine.device.memory import memory
 from engine.device.tracing import Traces
 from engine.families import family_of
 from engine.families.family import ModelFamily
-from engine.models.card_copies import copied_size, drop_copies, keep_copy
+from engine.models.card_copies import drop_copies, keep_copy, make_room_on_card
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
 from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
@@ -167,8 +167,9 @@ class ModelManager:
         found = []
         for model in newest:
             slot = next((slot for slot in self._slots if slot.holds is model), None)
-            is_on_device = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
-            is_on_device = is_on_device or bool(model.copy)
+            is_on_device = bool(model.copy) or (
+                slot is not None and (not self._device.copies_weights or slot.device_size > 0)
+            )
             overrides_size = slot.overrides_size if slot else 0
             found.append(
                 ResidentModel(
@@ -400,18 +401,7 @@ class ModelManager:
                 limit -= beside + leased
             mode = choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
         offloader = Offloader(slot, mode)
-        limit, need = device_bytes(self._device), slot.layout.size - slot.device_size
-        # Copies, then idle models leave the device, least recently used first, until this one fits; maybe all.
-        for held in self._models.values():
-            if limit is None or self._device_size + need <= limit:
-                break
-            if held is not model:
-                held.copy.clear()
-        for other in list(self._slots):
-            if limit is None or self._device_size + need <= limit:
-                break
-            if other is not slot and other.device_size and not other.leases:
-                other.clear()
+        make_room_on_card(model, slot, self._models.values(), self._slots, device_bytes(self._device))
         if offloader.mode != "none":
             return offloader
         try:
@@ -434,11 +424,6 @@ class ModelManager:
         if self._device.second is not None:
             use_second_card(self._slots, slot, model, self._device.second)
         return offloader
-
-    @property
-    def _device_size(self) -> int:
-        """Bytes of all weights on the device."""
-        return copied_size(self._models.values()) + sum(slot.device_size for slot in self._slots)
 
     # Making room
 
