@@ -21,6 +21,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from contract.errors import JobError
 from engine import errors
+from engine.device.devices import is_lent
 
 
 class TensorForm(NamedTuple):
@@ -57,8 +58,8 @@ log = logging.getLogger(__name__)
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether torch can compile for a device: a card that Triton knows, and Triton."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < _LEAST_CAPABILITY:
+    """Whether torch can compile for a device: a card that Triton knows, and that stays, and Triton."""
+    if device.type != "cuda" or is_lent() or torch.cuda.get_device_capability(device) < _LEAST_CAPABILITY:
         return False
     return importlib.util.find_spec("triton") is not None
 

@@ -1,6 +1,7 @@
 """Which device runs the model, with which dtypes: chosen by its capabilities, never by its name."""
 
 import gc
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +91,9 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
             copies_weights=True,
             pins_memory=True,
             channels_last=True,
-            records_graphs=True,
-            keeps_copies=torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-            >= _LARGE_CARD_BYTES,
+            records_graphs=not is_lent(),
+            keeps_copies=not is_lent()
+            and torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory >= _LARGE_CARD_BYTES,
         )
     if choice == "mps" or (choice == "auto" and torch.backends.mps.is_available()):
         return Device(
@@ -111,6 +112,11 @@ def second_card(first: torch.device) -> torch.device | None:
         if number != first.index and is_like:
             return torch.device("cuda", number)
     return None
+
+
+def is_lent() -> bool:
+    """Whether the card comes and goes with each call (ZeroGPU): nothing that is made on it for later pays off."""
+    return bool(os.environ.get("SPACES_ZERO_GPU"))
 
 
 def device_bytes(device: Device) -> int | None:

@@ -1,6 +1,8 @@
 """CUDA graphs: what is recorded, when, and what drops it. On the CPU with a recorder that computes again; on a card for real."""
 
+import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -246,6 +248,99 @@ def test_graphs_are_given_up_before_parts_leave_the_card(
     (image,) = [event for event in events if isinstance(event, WorkImage)]
     assert image.pixels.rgb == pixels(engine, work_item)
     assert "evaluated" not in image.provenance
+
+
+class FakeCuda:
+    """As much of torch.cuda as a recording touches, and what was done in which stream."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pools, self.done, self.fails = 0, list[str](), False
+        self.current: Any = self.Stream("main", self)
+        patches = {
+            "Stream": lambda _: self.Stream("side", self),
+            "current_stream": lambda *_: self.current,
+            "stream": self.stream,
+            "device": lambda _: nullcontext(),
+            "CUDAGraph": self.Graph,
+            "graph": self.graph,
+            "graph_pool_handle": self.new_pool,
+        }
+        for name, fake in patches.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+    class Stream:
+        def __init__(self, name: str, cuda: "FakeCuda") -> None:
+            self.name, self.cuda = name, cuda
+
+        def wait_stream(self, other: "FakeCuda.Stream") -> None:
+            self.cuda.done.append(f"{self.name} waits for {other.name}")
+
+    class Graph:
+        recorded_in = 0
+
+        def pool(self) -> int:
+            return self.recorded_in
+
+        def replay(self) -> None:
+            raise AssertionError("nothing was asked for")
+
+    def new_pool(self) -> int:
+        self.pools += 1
+        return self.pools
+
+    @contextmanager
+    def stream(self, stream: "FakeCuda.Stream") -> Iterator[None]:
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextmanager
+    def graph(self, graph: Graph, *, pool: int, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        """As torch's: the stream comes back only where the recording succeeds."""
+        before, self.current, graph.recorded_in = self.current, stream, pool
+        self.done.append(f"recording in pool {pool}, {capture_error_mode}")
+        yield
+        if self.fails:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self.current = before
+
+
+def test_a_recording_warms_up_on_its_stream_and_shares_the_pool_of_living_graphs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 0))
+
+    def evaluate() -> Tensor:
+        cuda.done.append(f"evaluated on {cuda.current.name}")
+        return torch.zeros(1)
+
+    first = recorder(evaluate)
+    assert cuda.done == [
+        "side waits for main",
+        "evaluated on side",
+        "evaluated on side",
+        "main waits for side",
+        "recording in pool 1, thread_local",
+        "evaluated on side",
+    ]
+    second = recorder(evaluate)
+    assert cuda.done[-2] == "recording in pool 1, thread_local"
+    del first, second
+    gc.collect()
+    recorder(evaluate)
+    assert cuda.done[-2] == "recording in pool 2, thread_local", "torch refuses a pool whose graphs are gone"
+
+
+def test_a_recording_that_fails_gives_the_stream_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch)
+    cuda.fails = True
+    graphs = Graphs(CudaRecorder(torch.device("cuda", 0)))
+    assert [graphs.find("a", double, inputs()) for _ in range(3)] == [None] * 3
+    assert cuda.current.name == "main"
+    assert cuda.pools == 1
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from contract.errors import JobError
+from engine.device.compiling import can_compile
 from engine.device.devices import choose_device
 
 
@@ -32,6 +33,14 @@ def test_cards_get_the_precision_they_can(major: int, label: str, monkeypatch: p
     assert device.pins_memory
     assert device.records_graphs
     assert device.keeps_copies
+
+
+def test_a_card_that_is_only_lent_records_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    capable(monkeypatch, 9)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "1")
+    device = choose_device("auto")
+    assert not device.records_graphs and not device.keeps_copies
+    assert not can_compile(device.torch_device)
 
 
 def test_apple_gpu_is_taken_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
