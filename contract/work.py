@@ -155,6 +155,9 @@ class Engine(Protocol):
     def generate(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
         """Yield the events of one work item; the last one is its only ending."""
 
+    def join(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> bool:
+        """Run a work item beside the one that `generate` runs, between two of its events; False if it can't."""
+
     def obey(self, command: Command) -> None:
         """Change which models are in memory."""
 

@@ -8,8 +8,9 @@ precision does not suffice, `errors.py` maps what failed.
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -39,7 +40,9 @@ from contract.work import (
 )
 from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
+from engine.batching import SharingJob, SideBySide
 from engine.device.attention import AttentionChoice
+from engine.device.batch_table import BatchTable
 from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
@@ -74,6 +77,7 @@ class EngineOptions:
         offload: How a model's components are kept on a card (`models/offload.py`).
         attention: Which implementation computes it (`device/attention.py`).
         annotator_dirs: Where the files of preprocessors are.
+        batch_jobs: How many jobs may share one batch; None: as many as the device gains by (`device/batch_table.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -84,6 +88,7 @@ class EngineOptions:
     offload: OffloadChoice = "auto"
     attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
+    batch_jobs: int | None = None
 
 
 @dataclass(slots=True)
@@ -109,6 +114,7 @@ class _GenerateJob:
         plan: For every image from here on: a fallback replaces it. None between two attempts of the whole.
         inputs: What the plan was made with; None with it.
         has_steps: Whether a step was reported: from then on only the image is tried again, not the whole.
+        sharing: Its thread, where it may share evaluations with other jobs.
     """
 
     work_item: WorkItem
@@ -118,6 +124,7 @@ class _GenerateJob:
     plan: ImagePlan | None = None
     inputs: PassInputs | None = None
     has_steps: bool = False
+    sharing: SharingJob | None = None
 
 
 class Engine:
@@ -144,6 +151,8 @@ class Engine:
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
         self._traceable: LocatedModel | None = None  # the checkpoint that generated last
         self._has_generated = False
+        batches = BatchTable(self._device, options.cache_dir, options.batch_jobs)
+        self._side_by_side = SideBySide(self._device.torch_device, batches)
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
@@ -161,6 +170,7 @@ class Engine:
             free_bytes=memory().free,
             device_bytes=limit,
             device_free_bytes=None if limit is None else free_bytes(self._device),
+            batch_jobs=self._side_by_side.most,
         )
 
     def obey(self, command: Command) -> None:
@@ -219,7 +229,24 @@ class Engine:
                 self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
 
     def generate(self, work_item: WorkItem, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        """Make the images of a work item; the last event is its one ending. Never raises for a failure."""
+        """Make the images of a work item, and of those that `join` it; each one's last event is its one ending.
+
+        Never raises for a failure.
+        """
+        yield from self._side_by_side.run(work_item.task, partial(self._run, work_item, is_cancelled))
+
+    def join(self, work_item: WorkItem, is_cancelled: IsCancelled) -> bool:
+        """Run a work item beside those that `generate` runs, from their next step on; between two of its events.
+
+        Returns:
+            False if it can't: it computes with other weights or at another size, or no more fit (`batching.py`).
+        """
+        return self._side_by_side.join(work_item.task, partial(self._run, work_item, is_cancelled))
+
+    def _run(
+        self, work_item: WorkItem, is_cancelled: IsCancelled, sharing: SharingJob | None
+    ) -> Generator[WorkerEvent, None, None]:
+        """Make the images of one work item; the last event is its one ending."""
         began = time.monotonic()
         task = work_item.task
         log.debug("job %s begins: %s", work_item.job_id, task.type)
@@ -231,7 +258,8 @@ class Engine:
             raise TypeError(f"{task.type} is not the engine's work")
         else:
             preview_limit = _RateLimit(self._preview_interval_s)
-            events = self._generate_images(_GenerateJob(work_item, task.recipe, is_cancelled, preview_limit))
+            job = _GenerateJob(work_item, task.recipe, is_cancelled, preview_limit, sharing=sharing)
+            events = self._generate_images(job)
         try:
             yield from events
             ending: WorkerEvent = WorkDone(work_item.job_id, time.monotonic() - began)
@@ -316,7 +344,8 @@ class Engine:
             yield WorkNotice(work_item.job_id, "lora_in_part", notice)
         for notice in loaded.idle:
             yield WorkNotice(work_item.job_id, "no_effect", notice)
-        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded)
+        share = job.sharing.share if job.sharing else None
+        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, share)
         plan = plan_image(job.recipe, loaded.bundle, inputs)
         for notice in loaded.controls.blank:
             yield WorkNotice(work_item.job_id, "blank_map", notice)
@@ -338,6 +367,8 @@ class Engine:
             assert job.plan is not None and job.inputs is not None
             plan, bundle = job.plan, job.plan.bundle
             began = time.monotonic()
+            if job.sharing is not None:
+                job.sharing.begin_image()
             try:
                 _check_cancelled(job.is_cancelled)
                 latents = None
@@ -371,7 +402,8 @@ class Engine:
                         f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
                     )
                 seconds = time.monotonic() - began
-                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry))
+                batch = job.sharing.batch if job.sharing else 1
+                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry, batch))
                 return
             except Exception as error:
                 fallback = fallback_for(error, plan, self._models)
@@ -401,13 +433,13 @@ class Engine:
         seconds = time.monotonic() - began
         yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
 
-    def _provenance(self, is_retry: bool) -> dict[str, str]:
+    def _provenance(self, is_retry: bool, batch: int = 1) -> dict[str, str]:
         device = self._device
         return {
             "device": device.label,
             "dtype": device.dtype_label + (" (VAE float32)" if is_retry else ""),
             "threads": str(torch.get_num_threads()),
-            "batch": "1",
+            "batch": str(batch),
             **self._versions,
         }
 

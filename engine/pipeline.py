@@ -36,11 +36,12 @@ from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.vae import decode, encode
 from engine.job_models import JobModels
 from engine.models.manager import Bundle
-from engine.sampling.denoise import Controls, LatentStep, denoise
+from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
 from engine.sampling.samplers import Sampling, sampling_for
 
 Upscaled = Iterator[tuple[int, int, Image.Image | None]]  # tiles done, of how many; the last with the image
 UpscaleFunction = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Upscaled]
+Share = Callable[[Predict, str], Predict]  # a denoiser, the kind of its evaluations -> one that shares them
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ class PassInputs:
         images: PNGs of the work item by sha256.
         upscale: Brings an image to a size with an upscaler.
         loaded: The models of its LoRAs, controls and image prompts; None where it has none.
+        share: Shares its evaluations with other jobs (`batching.py`); None where it runs alone.
     """
 
     images: Mapping[str, bytes]
     embeddings: EmbeddingCache
     upscale: UpscaleFunction
     loaded: JobModels | None = None
+    share: Share | None = None
 
     @property
     def textual_inversions(self) -> TextualInversions:
@@ -197,7 +200,7 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     generator = torch.Generator("cpu").manual_seed(recipe.seed)
     strength = recipe.init_image.strength if recipe.init_image else 1.0
     count, latents = 0, None
-    for step in _steps(plan, strength, generator, plan.init_latents):
+    for step in _steps(plan, strength, generator, plan.init_latents, inputs.share):
         count += 1
         latents = step.latents
         yield Progress(step, count, plan.steps)
@@ -221,7 +224,7 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
             yield Upscaling(name, done, total)
         assert larger is not None
         init_latents = InitLatents(encode(larger, plan.bundle))
-    for step in _steps(plan.second, recipe.hires.strength, generator, init_latents):
+    for step in _steps(plan.second, recipe.hires.strength, generator, init_latents, inputs.share):
         count += 1
         yield Progress(step, count, plan.steps)
 
@@ -248,7 +251,11 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 
 
 def _steps(
-    plan: ImagePlan, strength: float, generator: torch.Generator, init_latents: InitLatents | None
+    plan: ImagePlan,
+    strength: float,
+    generator: torch.Generator,
+    init_latents: InitLatents | None,
+    share: Share | None,
 ) -> Iterator[LatentStep]:
     recipe, bundle = plan.recipe, plan.bundle
     sampling = sampling_of(recipe, bundle)
@@ -257,6 +264,8 @@ def _steps(
     # Hypernetworks hook into the U-Net's layers, which a trace would not see.
     traces = None if recipe.hypernetworks else bundle.traces
     unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, traces=traces)
+    if share is not None:
+        unet = share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)
     return denoise(
         lambda _: predict,

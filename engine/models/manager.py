@@ -329,8 +329,9 @@ class ModelManager:
         finally:
             model.leases -= 1
             slot.leases -= 1
-            for module in slot.modules.values():
-                unslice_attention(module, self._device)
+            if not slot.leases:  # another job may compute with them
+                for module in slot.modules.values():
+                    unslice_attention(module, self._device)
 
     def use_less_device(self, bundle: Bundle) -> str:
         """After a device ran out of memory within a lease: offload idle models, or more of this one.
