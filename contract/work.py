@@ -177,6 +177,12 @@ class Worker(Protocol):
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         """Yield events; for each work item exactly one ending, its last. Called from one thread."""
 
+    def join(self, work_item: WorkItem) -> bool:
+        """Run a work item beside those that `run` runs, if they have equal `batch_key`s; its events come with theirs.
+
+        Called between two events of `run`, in its thread. False: nothing runs, or the worker runs one at a time.
+        """
+
     def cancel(self, job_id: str) -> None:
         """Ask a running job to stop between steps; unknown ids are ignored. Any thread."""
 

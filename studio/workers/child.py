@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -140,6 +141,7 @@ class StatusReporter:
             "free_bytes": facts.free_bytes,
             "device_bytes": facts.device_bytes,
             "device_free_bytes": facts.device_free_bytes,
+            "batch_jobs": facts.batch_jobs,
         }
 
     def repeat(self, engine: Engine) -> None:
@@ -262,24 +264,26 @@ def _wait_for_work(inbox: Inbox, engine: Engine, reporter: StatusReporter) -> Wo
 def _run_work_item(
     engine: Engine, work_item: WorkItem, inbox: Inbox, outbox: Outbox, reporter: StatusReporter
 ) -> list[WorkItem]:
-    """Run a work item to its ending, and commands between its steps; returns work items that came meanwhile."""
+    """Run a work item and those that can join it to their endings, and commands between their steps.
+
+    Returns:
+        Work items that came meanwhile and can't join.
+    """
     later: list[WorkItem] = []
     for ref in work_item.task.models:
         reporter.learn_title(work_item.model_paths[path_key(ref)], ref.name)
-
-    def is_cancelled() -> bool:
-        return inbox.is_cancelled(work_item.job_id)
-
-    for event in engine.generate(work_item, is_cancelled):
+    for event in engine.generate(work_item, partial(inbox.is_cancelled, work_item.job_id)):
+        if isinstance(event, WorkStep) and event.index == 1:
+            reporter.refresh(engine)  # how many may join is known now
         reporter.on_event(event)
         outbox.put(event)
         while not inbox.work.empty():
             work = inbox.work.get()
-            if isinstance(work, WorkItem):
-                later.append(work)
-            else:
+            if not isinstance(work, WorkItem):
                 engine.obey(work)
                 reporter.repeat(engine)
+            elif not engine.join(work, partial(inbox.is_cancelled, work.job_id)):
+                later.append(work)
     return later
 
 
