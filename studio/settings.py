@@ -36,6 +36,7 @@ class Settings:
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
         memory_gb: Of the machine's memory that models may take; None is half of it.
+        batch_jobs: How many people's jobs may share a batch; None: as many as the card gains by.
         max_pixels: The largest image, in pixels.
         hub_endpoint: Where models are downloaded from; only tests change it.
         hub_token, hub_offline: HF_TOKEN and HF_HUB_OFFLINE, as all programs of the hub have them.
@@ -58,6 +59,7 @@ class Settings:
     offload: str = "auto"
     attention: str = "auto"
     memory_gb: int | None = None
+    batch_jobs: int | None = None
     max_jobs_per_owner: int = 20
     max_jobs: int = 200
     previews: bool = True
@@ -248,6 +250,9 @@ OPTIONS = (
     ),
     SettingOption("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
+    SettingOption(
+        "batch_jobs", int, "jobs that share a batch (as many as the card gains by)", metavar="N", least=1, most=16
+    ),
     SettingOption("max_jobs_per_owner", int, least=1),
     SettingOption("max_jobs", int, least=1),
     SettingOption("previews", bool),

@@ -26,6 +26,7 @@ def make_worker(settings: "Settings") -> Worker:
         "offload": settings.offload,
         "attention": settings.attention,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
+        "batch_jobs": settings.batch_jobs,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
     }
     entry = bundled_model(settings.model_dirs)
