@@ -124,6 +124,21 @@ class ResidentModel(Frozen):
     load_s: float | None = None
 
 
+class DeviceStatus(Frozen):
+    """One of several devices that jobs run on. name: its worker's; the others as in `EngineStatus`."""
+
+    name: str
+    state: EngineState
+    text: str
+    device: str = ""
+    fraction: float | None = None
+    models: tuple[ResidentModel, ...] = ()
+    budget_bytes: int = 0
+    free_bytes: int = 0
+    device_bytes: int | None = None
+    device_free_bytes: int | None = None
+
+
 class EngineStatus(Frozen):
     """The state of the engine, for the engine pill. `text` is ready to show, and so is `held`: why jobs don't start.
     notices: problems with the data folder at the start and their remedies, as sentences for the administrator.
@@ -131,6 +146,7 @@ class EngineStatus(Frozen):
     models: those in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
     memory of its own. batch_jobs: how many jobs like the running one may run side by side (`batching.py`).
+    cards: how many CUDA cards its process sees. devices: each of several, else empty; then the other fields sum them up.
     """
 
     state: EngineState
@@ -148,6 +164,8 @@ class EngineStatus(Frozen):
     device_bytes: int | None = None
     device_free_bytes: int | None = None
     batch_jobs: int = 1
+    cards: int = 0
+    devices: tuple[DeviceStatus, ...] = ()
 
 
 class JobHandle(Frozen):

@@ -194,3 +194,19 @@ class Worker(Protocol):
 
     def stop(self) -> None:
         """End the worker within 3 s, whatever it does. Idempotent."""
+
+
+class Workers(Protocol):
+    """Workers that join and leave while the program runs: further cards, other machines."""
+
+    def start(self, add: Callable[[Worker], None], remove: Callable[[Worker], None]) -> None:
+        """Begin to look for them; returns at once. add, remove: called from any thread."""
+
+    def status(self) -> EngineStatus:
+        """What is reported as long as there is no worker at all."""
+
+    def on_statuses(self, statuses: Mapping[str, EngineStatus]) -> None:
+        """The state of a worker has changed; all, by name. Any thread."""
+
+    def stop(self) -> None:
+        """Look for no more. The workers themselves are stopped by whoever runs them."""

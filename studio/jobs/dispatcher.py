@@ -1,7 +1,8 @@
 """Takes the next job of a queue, runs it on its worker, and turns worker events into job events.
 
-One dispatcher per queue, so that generating waits for no download. Each has two threads: one drives the worker, one
-saves, so that an image is written while the next is generated.
+One dispatcher per worker: the engine queue has as many as it has devices, each other queue one, so that generating
+waits for no download. Each has two threads: one drives the worker, one saves, so that an image is written while the
+next is generated. Which job a worker takes is `router.py`'s.
 Broad `except`s stand only here, in `extension_calls.py` and where an engine is made (`workers/inline.py`); each logs
 the traceback.
 """
@@ -40,6 +41,7 @@ from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.event_log import EventLog
 from studio.jobs.progress import JobProgress, Meter
 from studio.jobs.queue import JobQueue
+from studio.jobs.router import Router
 from studio.jobs.run import POLL_S, Run
 from studio.jobs.saver import Saver
 from studio.jobs.work_items import build_work_item
@@ -78,8 +80,8 @@ class JobListener(Protocol):
     def on_event(self, event: events.JobEvent) -> None:
         """An event of a job, Steps left out."""
 
-    def on_image_started(self, job: JobRecord) -> None:
-        """The first step of an image is made."""
+    def on_image_started(self, worker: str) -> None:
+        """A worker has made the first step of an image."""
 
     def on_ended(self, job: JobRecord, event_log: EventLog) -> None:
         """A job has ended; its last event is in the log."""
@@ -87,11 +89,10 @@ class JobListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The collaborators of a dispatcher."""
+    """The collaborators of all dispatchers."""
 
     queue: JobQueue
-    queue_name: QueueName
-    worker: Runner
+    router: Router
     jobs: JobListener
     models: ModelList
     uploads: OwnedUploads
@@ -128,17 +129,21 @@ def saving() -> Iterator[None]:
 
 
 class Dispatcher:
-    """Runs jobs until it is stopped.
+    """Runs the jobs of one queue on one worker until it is stopped.
 
     Attributes:
+        name: Its worker's; in a queue of model tasks the queue's.
         held: Why waiting jobs don't start, as a sentence; "" if they do.
     """
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, queue_name: QueueName, name: str, worker: Runner) -> None:
         self._tools = tools
+        self.queue_name: QueueName = queue_name
+        self.name = name
+        self._worker = worker
         self._stopping = threading.Event()
         self.held = ""
-        self._running: Run | None = None
+        self._running: dict[str, Run] = {}  # by job
         self._cancelled_early: set[str] = set()
         self._lock = threading.Lock()
         self._to_save: standard_queue.SimpleQueue[Callable[[], None] | None] = standard_queue.SimpleQueue()
@@ -146,7 +151,7 @@ class Dispatcher:
 
     def start(self, ready: threading.Event) -> None:
         """Begin; the first job waits until `ready` is set (at most ten seconds)."""
-        prefix = self._tools.queue_name
+        prefix = self.name
         self._threads = [
             threading.Thread(target=self._dispatch, args=(ready,), name=f"{prefix}-dispatcher", daemon=True),
             threading.Thread(target=self._save_all, name=f"{prefix}-saver", daemon=True),
@@ -169,19 +174,17 @@ class Dispatcher:
     def cancel(self, job_id: str) -> None:
         """Cancel a job that was taken from the queue, running yet or not; nothing if it has ended."""
         with self._lock:
-            run = self._running
-            if run is None or run.job.id != job_id:
+            run = self._running.get(job_id)
+            if run is None:
                 self._cancelled_early.add(job_id)
                 return
             run.is_cancelled = True
-        self._tools.worker.cancel(job_id)
+        self._worker.cancel(job_id)
 
     def progress(self, job_id: str) -> JobProgress | None:
         """The progress of a running job; None if it does not run."""
-        run = self._running
-        if run is None or run.job.id != job_id:
-            return None
-        return run.meter.now
+        run = self._running.get(job_id)
+        return run.meter.now if run else None
 
     # The dispatching thread
 
@@ -190,14 +193,16 @@ class Dispatcher:
         try:
             while not self._stopping.is_set():
                 if not _run_safely(self._run_next):
-                    self._tools.queue.leave_worker(self._tools.queue_name)
+                    for job in self._tools.queue.at_worker(self.name):
+                        self._tools.queue.leave_worker(job.id, self.name)
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
 
-    def _wait_for_job(self) -> bool:
-        """Whether a waiting job can run; one whose images could not be saved is held back."""
-        job = self._tools.queue.next(1.0, self._tools.queue_name)
+    def _wait_for_job(self) -> JobRecord | None:
+        """A waiting job that can run here now; one whose images could not be saved is held back."""
+        choose = partial(self._tools.router.choose, self.name, self.queue_name)
+        job = self._tools.queue.next(1.0, self.queue_name, choose)
         held = ""
         if job is not None and isinstance(job.task, Generate | Upscale):  # other results are not saved in outputs/
             try:
@@ -207,29 +212,34 @@ class Dispatcher:
         if bool(held) != bool(self.held):
             logger.warning("%s", held or "the queue continues")
         self.held = held
-        return job is not None and not held
+        return None if held else job
 
     def _run_next(self) -> None:
         tools = self._tools
-        if not self._wait_for_job():
+        chosen = self._wait_for_job()
+        if chosen is None:
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        job = tools.queue.take(tools.queue_name)
+        if self._stopping.is_set():
+            return
+        job = tools.queue.take(chosen.id, self.queue_name, self.name)
         if job is None:
             return
-        run = Run(job, tools.jobs.log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
-        run.made = set(tools.gallery.finished_of_job(job.id))
-        run.saved = set(run.made)
+        run = tools.router.on_taken(self.name, job)
+        if run is None:
+            run = Run(job, tools.jobs.log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
+            run.made = set(tools.gallery.finished_of_job(job.id))
+            run.saved = set(run.made)
         with self._lock:
-            self._running = run
-            run.is_cancelled = job.id in self._cancelled_early
+            self._running[job.id] = run
+            run.is_cancelled = run.is_cancelled or job.id in self._cancelled_early
         tools.jobs.on_queue_changed()
         model = billed(job.task) or "no model"
         logger.info("job %s starts: %s with %s, %d", job.id, job.task.type, model, job.task.picture_count)
         ending = self._try(run)
         with self._lock:
-            self._running = None
-        tools.queue.leave_worker(tools.queue_name)
+            del self._running[job.id]
+        tools.queue.leave_worker(job.id, self.name)
         if ending is not None:
             self._to_save.put(partial(self._end, run, ending))
         elif job.task.queue_name != "engine":
@@ -240,7 +250,7 @@ class Dispatcher:
                 logger.warning("job %s could not be put back: %s", job.id, error.message)
 
     def _try(self, run: Run) -> WorkerEvent | None:
-        """Attempts until one counts; None when the program stops under the job."""
+        """Attempts until one counts; None when the program stops under the job, or another worker tries it next."""
         last_attempt = run.job.attempt + _MOST_ATTEMPTS - 1
         while True:
             ending = self._attempt(run)
@@ -256,6 +266,8 @@ class Dispatcher:
             run.attempt += 1
             message = "The engine stopped and is starting again; your job is tried once more."
             self._report(run, events.Notice(**run.stamp(), code="engine_restarted", message=message))
+            if self._tools.router.hand_over(self.name, run):
+                return None
 
     def _attempt(self, run: Run) -> WorkerEvent:
         """One run on the worker; returns how it ended."""
@@ -274,12 +286,12 @@ class Dispatcher:
             for key, path in files_to_hash(work_item).items():
                 with suppress(OSError):  # a missing file is reported when it is loaded
                     run.hashes[key] = tools.hashes.request(path)
-            for event in tools.worker.run([work_item]):
+            for event in self._worker.run([work_item]):
                 if isinstance(event, WORK_ENDINGS):
                     return event
                 self._translate(run, event)
                 if run.is_cancelled:
-                    tools.worker.cancel(job_id)  # again: the worker may not have had the job before
+                    self._worker.cancel(job_id)  # again: the worker may not have had the job before
             return WorkFailed(job_id, "worker_died", "The engine ended unexpectedly.", "Try again.")
         except StudioError as error:
             return WorkFailed(job_id, error.code, error.message, error.hint, error.field, error.fix)
@@ -293,7 +305,7 @@ class Dispatcher:
         stamp = run.stamp()
         if isinstance(event, WorkStep):
             if event.index == 1:
-                self._tools.jobs.on_image_started(run.job)
+                self._tools.jobs.on_image_started(self.name)
             now = run.meter.step(event.image, event.index, event.total)
             preview = jpeg(event.preview) if event.preview else None
             step = events.Step(
