@@ -146,7 +146,8 @@ class EngineStatus(Frozen):
     models: those in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
     memory of its own. batch_jobs: how many jobs like the running one may run side by side (`batching.py`).
-    cards: how many CUDA cards its process sees. devices: each of several, else empty; then the other fields sum them up.
+    cards: how many CUDA cards its process sees. devices: each of several, else empty; then the other fields sum them
+    up.
     """
 
     state: EngineState

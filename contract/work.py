@@ -73,13 +73,18 @@ class WorkStep:
 
 @dataclass(frozen=True, slots=True)
 class WorkImage:
-    """A finished picture; provenance (device, dtype, threads, batch, versions) goes into the PNG."""
+    """A finished picture; provenance (device, dtype, threads, batch, versions) goes into the PNG.
+
+    Attributes:
+        share: Of the device's time in these seconds; the rest was other jobs' (`batching.py`).
+    """
 
     job_id: str
     image: int
     pixels: RawImage
     seconds: float
     provenance: Mapping[str, str]
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

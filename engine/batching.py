@@ -94,13 +94,12 @@ class SharingJob:
     Attributes:
         request: What it waits for; None while it has something else to do.
         is_done: Its events are over.
-        batch: The most jobs, itself included, that one evaluation took since `begin_image`.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.request: Request | None = None
         self.is_done = False
-        self.batch = 1
+        self._batches: list[int] = []
         self._device = device
         self._event: WorkerEvent | None = None
         self._is_abandoned = False
@@ -134,10 +133,24 @@ class SharingJob:
             self._turn_is_over.acquire()
 
     def begin_image(self) -> None:
-        """Count `batch` anew."""
-        self.batch = 1
+        """Count batches anew."""
+        self._batches.clear()
 
-    def share(self, predict: Predict, kind: str) -> Predict:
+    @property
+    def batch(self) -> int:
+        """The most jobs, itself included, that one evaluation took since `begin_image`."""
+        return max(self._batches, default=1)
+
+    @property
+    def share(self) -> float:
+        """Its part of these evaluations."""
+        return sum(1 / batch for batch in self._batches) / len(self._batches) if self._batches else 1.0
+
+    def count(self, batch: int) -> None:
+        """An evaluation for so many jobs is done."""
+        self._batches.append(batch)
+
+    def sharing(self, predict: Predict, kind: str) -> Predict:
         """A denoiser as the loop calls it that shares its evaluations with those of other jobs.
 
         Args:
@@ -265,6 +278,7 @@ class SideBySide:
             self._latest = job.request
         for group in groups.values():
             if len(group) == 1:
+                group[0].count(1)
                 continue  # it evaluates alone, in its own thread: to the bit as without others
             try:
                 evaluate_together([job.request for job in group if job.request is not None])
@@ -275,6 +289,6 @@ class SideBySide:
                 if is_out_of_memory(error):
                     self.most = max(1, len(group) - 1)
                     release()
-                continue
             for job in group:
-                job.batch = max(job.batch, len(group))
+                is_shared = job.request is not None and job.request.prediction is not None
+                job.count(len(group) if is_shared else 1)

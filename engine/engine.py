@@ -344,7 +344,7 @@ class Engine:
             yield WorkNotice(work_item.job_id, "lora_in_part", notice)
         for notice in loaded.idle:
             yield WorkNotice(work_item.job_id, "no_effect", notice)
-        share = job.sharing.share if job.sharing else None
+        share = job.sharing.sharing if job.sharing else None
         inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, share)
         plan = plan_image(job.recipe, loaded.bundle, inputs)
         for notice in loaded.controls.blank:
@@ -402,8 +402,8 @@ class Engine:
                         f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
                     )
                 seconds = time.monotonic() - began
-                batch = job.sharing.batch if job.sharing else 1
-                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry, batch))
+                batch, share = (job.sharing.batch, job.sharing.share) if job.sharing else (1, 1.0)
+                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry, batch), share)
                 return
             except Exception as error:
                 fallback = fallback_for(error, plan, self._models)

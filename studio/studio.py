@@ -130,6 +130,7 @@ class Studio:
             Tools(
                 queue=self._queue,
                 router=self._tracker.router,
+                pool=self._engine,
                 jobs=self._tracker,
                 models=self._models,
                 uploads=self._owned_uploads,

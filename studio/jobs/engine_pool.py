@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from contract.records import DeviceStatus, EngineState, EngineStatus, ResidentModel
-from contract.work import Command, Worker
+from contract.work import Command, Worker, WorkItem
 
 logger = logging.getLogger(__name__)
 _NO_WORKER = EngineStatus(state="starting", text="Looking for workers")
@@ -79,6 +79,11 @@ class EnginePool:
         for known, worker in self.workers.items():
             if name in (None, known):
                 worker.tell(command)
+
+    def join(self, name: str, work_item: WorkItem) -> bool:
+        """Run a work item beside those of a worker; as of `contract.work.Worker`."""
+        worker = self.workers.get(name)
+        return worker is not None and worker.join(work_item)
 
     def stop(self) -> None:
         """Stop all, side by side; within the time that the slowest takes."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from contract.batching import batch_key
 from contract.errors import StudioError
 from contract.model_tasks import QueueName
 from contract.records import EngineStatus, JobRecord
@@ -104,11 +105,8 @@ class Router:
 
         If something is wrong with it, that job will say so itself.
         """
-        job_id = next((place.job_id for place in self.places("engine") if place.seat == worker), None)
-        if job_id is None:
-            return None
-        following = self._queue.record(job_id)
-        if not isinstance(following.task, Generate):
+        following = self._following(worker)
+        if following is None or not isinstance(following.task, Generate):
             return None
         wanted = following.task.recipe.model
         for running in self._queue.at_worker(worker):
@@ -118,6 +116,26 @@ class Router:
         if entry is None or entry.problem or entry.ref.fingerprint != wanted.fingerprint:
             return None
         return Prefetch(entry.ref, str(entry.path))
+
+    def joining(self, worker: str, count: int) -> JobRecord | None:
+        """The job that this worker takes next, if it may run beside the `count` that it runs.
+
+        Only that one: a job that can't join is not overtaken by those behind it.
+        """
+        status = self._pool.statuses().get(worker)
+        if status is None or status.batch_jobs <= count or not self._queue.waiting():
+            return None
+        following = self._following(worker)
+        if following is None:
+            return None
+        key = batch_key(following.task)
+        running = {batch_key(job.task) for job in self._queue.at_worker(worker)}
+        return following if key is not None and running == {key} else None
+
+    def _following(self, worker: str) -> JobRecord | None:
+        """The job that a worker takes next, as things are."""
+        job_id = next((place.job_id for place in self.places("engine") if place.seat == worker), None)
+        return None if job_id is None else self._queue.record(job_id)
 
     def seat_for(self, key: str) -> str | None:
         """The worker that would run a job with this model (by `path_key`) now; None if there is no worker."""
