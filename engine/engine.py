@@ -137,10 +137,10 @@ class Engine:
     def __init__(self, options: EngineOptions = EngineOptions()) -> None:
         check_families()
         device = choose_device(options.device, options.threads)
+        device = with_precision(device, options.precision, options.cache_dir)
         self._probe: Probe | None = None
         if options.precision == "auto" and device.torch_device.type == "cpu":
-            self._probe = Probe(options.cache_dir)
-        device = with_precision(device, options.precision, options.cache_dir)
+            self._probe = Probe(options.cache_dir, device.dtype)
         self._device = replace(device, attention=options.attention)
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         self._previews = PreviewMaker(options.cache_dir)

@@ -44,6 +44,8 @@ class Device:
     def dtype_label(self) -> str:
         """For the provenance of an image: "float16" or "float16, VAE float32"."""
         name = str(self.dtype).removeprefix("torch.")
+        if self.channels_last and self.torch_device.type == "cpu":  # on a card it is always so
+            name += " channels last"
         if self.vae_dtype == self.dtype:
             return name
         return f"{name}, VAE {str(self.vae_dtype).removeprefix('torch.')}"
