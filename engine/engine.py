@@ -40,7 +40,7 @@ from contract.work import (
 from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.attention import AttentionChoice
-from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
+from engine.device.devices import DeviceChoice, cards, choose_device, device_bytes, free_bytes, release
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
@@ -70,6 +70,7 @@ class EngineOptions:
         threads: Of the CPU; None leaves torch's choice.
         cache_dir: For what is computed once per model (preview maps); None keeps nothing.
         memory_budget_bytes: Host memory for weights; None takes half of the machine's.
+        sharers: How many engines share the machine's memory; None: one for each card that this one sees.
         precision: Of U-Net and text encoders (`device/precision.py`); None is the device's usual one.
         offload: How a model's components are kept on a card (`models/offload.py`).
         attention: Which implementation computes it (`device/attention.py`).
@@ -80,6 +81,7 @@ class EngineOptions:
     threads: int | None = None
     cache_dir: Path | None = None
     memory_budget_bytes: int | None = None
+    sharers: int | None = None
     precision: Precision | None = None
     offload: OffloadChoice = "auto"
     attention: AttentionChoice = "auto"
@@ -135,7 +137,8 @@ class Engine:
             self._probe = Probe(options.cache_dir)
         device = with_precision(device, options.precision, options.cache_dir)
         self._device = replace(device, attention=options.attention)
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
+        sharers = options.sharers or max(1, cards(self._device))
+        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, sharers)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
@@ -161,6 +164,7 @@ class Engine:
             free_bytes=memory().free,
             device_bytes=limit,
             device_free_bytes=None if limit is None else free_bytes(self._device),
+            cards=cards(self._device),
         )
 
     def obey(self, command: Command) -> None:
