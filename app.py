@@ -30,11 +30,12 @@ logger = logging.getLogger("darkroom")
 
 
 def build_studio(settings: "Settings") -> "Studio":
-    """The studio with the kind of worker the settings name; nothing is started yet."""
+    """The studio with the workers that the settings name; nothing is started yet."""
     from studio.studio import Studio
-    from studio.workers import make_worker
+    from studio.workers import make_workers
 
-    return Studio(settings, make_worker(settings))
+    workers, more = make_workers(settings)
+    return Studio(settings, *workers, more=more)
 
 
 def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":

@@ -202,7 +202,13 @@ class Worker(Protocol):
 
 
 class Workers(Protocol):
-    """Workers that join and leave while the program runs: further cards, other machines."""
+    """Workers that join and leave while the program runs: further cards, other machines.
+
+    Attributes:
+        replaces_lost: Another will join for one that is lost.
+    """
+
+    replaces_lost: bool
 
     def start(self, add: Callable[[Worker], None], remove: Callable[[Worker], None]) -> None:
         """Begin to look for them; returns at once. add, remove: called from any thread."""

@@ -43,7 +43,7 @@ from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.batching import SharingJob, SideBySide
 from engine.device.attention import AttentionChoice
 from engine.device.batch_table import BatchTable
-from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
+from engine.device.devices import DeviceChoice, cards, choose_device, device_bytes, free_bytes, release
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
@@ -73,6 +73,7 @@ class EngineOptions:
         threads: Of the CPU; None leaves torch's choice.
         cache_dir: For what is computed once per model (preview maps); None keeps nothing.
         memory_budget_bytes: Host memory for weights; None takes half of the machine's.
+        sharers: How many engines share the machine's memory; None: one for each card that this one sees.
         precision: Of U-Net and text encoders (`device/precision.py`); None is the device's usual one.
         offload: How a model's components are kept on a card (`models/offload.py`).
         attention: Which implementation computes it (`device/attention.py`).
@@ -84,6 +85,7 @@ class EngineOptions:
     threads: int | None = None
     cache_dir: Path | None = None
     memory_budget_bytes: int | None = None
+    sharers: int | None = None
     precision: Precision | None = None
     offload: OffloadChoice = "auto"
     attention: AttentionChoice = "auto"
@@ -142,7 +144,8 @@ class Engine:
         if options.precision == "auto" and device.torch_device.type == "cpu":
             self._probe = Probe(options.cache_dir, device.dtype)
         self._device = replace(device, attention=options.attention)
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
+        sharers = options.sharers or max(1, cards(self._device))
+        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, sharers)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
@@ -171,6 +174,7 @@ class Engine:
             device_bytes=limit,
             device_free_bytes=None if limit is None else free_bytes(self._device),
             batch_jobs=self._side_by_side.most,
+            cards=cards(self._device),
         )
 
     def obey(self, command: Command) -> None:

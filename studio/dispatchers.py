@@ -113,7 +113,7 @@ class Dispatchers:
         deadline = time.monotonic() + timeout_s
         for dispatcher in tuple(self._known.values()):
             dispatcher.stop(max(0.1, deadline - time.monotonic()))
-        self._stopper.join(1.0)
+        self._stopper.join(max(1.0, deadline - time.monotonic()))
 
     def stop_workers(self) -> None:
         """End the workers, where they were started."""

@@ -32,6 +32,8 @@ class Settings:
         host: Where to listen: on this machine alone, but with --lan or in a Space everywhere.
         model_dirs: The project's models/ first, then those of --models: folders, and extra_model_paths.yaml files.
         password: From the environment only; others can read arguments.
+        device: One for each worker, with commas between; "auto" is every card, else the CPU.
+        workers: Where more than this machine's devices are: "ray", "ray:N" or "ray://host:port".
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
@@ -55,6 +57,7 @@ class Settings:
     worker: str = "process"
     password: str | None = field(default=None, repr=False)
     device: str = "auto"
+    workers: str = ""
     precision: str = "auto"
     offload: str = "auto"
     attention: str = "auto"
@@ -235,7 +238,22 @@ OPTIONS = (
     ),
     SettingOption("open_browser", bool, "do not open the page", argument="--no-browser"),
     SettingOption("worker", str, "where the engine runs (process)", choices=("process", "inline")),
-    SettingOption("device", str, "what it runs on (auto)", choices=("auto", "cpu", "cuda", "mps")),
+    SettingOption(
+        "device",
+        str,
+        "what it runs on, one worker for each (auto: all cards)",
+        metavar="DEVICES",
+        form=re.compile(r"auto|mps|cpu(,cpu)*|cuda|cuda:[0-9]{1,2}(,cuda:[0-9]{1,2})*", re.ASCII),
+        form_hint="use auto, cpu, cuda or mps, or several like cuda:0,cuda:2 or cpu,cpu",
+    ),
+    SettingOption(
+        "workers",
+        str,
+        "run on other machines: ray://HOST:PORT; ray or ray:N for a cluster here",
+        metavar="WHERE",
+        form=re.compile(r"|ray|ray:[1-9][0-9]?|ray://[\w.-]+:[0-9]{1,5}", re.ASCII),
+        form_hint="use ray, ray:3 or ray://host:port",
+    ),
     SettingOption(
         "precision",
         str,
@@ -256,7 +274,7 @@ OPTIONS = (
     SettingOption("max_jobs_per_owner", int, least=1),
     SettingOption("max_jobs", int, least=1),
     SettingOption("previews", bool),
-    SettingOption("threads", int, least=1),
+    SettingOption("threads", int, "threads of each worker on a CPU (its share of the cores)", metavar="N", least=1),
     SettingOption("max_pixels", int, least=64 * 64),
 )
 _SIMPLE: Mapping[str, SettingOption] = {option.name: option for option in OPTIONS if option.kind is not Path}

@@ -82,7 +82,7 @@ class Studio:
     def __init__(self, settings: Settings, *workers: Worker, more: Workers | None = None) -> None:
         self.settings = settings
         settings.make_folders()
-        self._engine = EnginePool(more.status) if more else EnginePool()
+        self._engine = EnginePool(more)
         self._lock_file = DataLock(settings.data_dir)
         self._database = database = Database(settings.database_path)
         self._ids = IdSource()

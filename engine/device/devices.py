@@ -89,6 +89,11 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
     return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
 
 
+def cards(device: Device) -> int:
+    """How many CUDA cards this process sees, where the device is one of them; else 0."""
+    return torch.cuda.device_count() if device.torch_device.type == "cuda" else 0
+
+
 def device_bytes(device: Device) -> int | None:
     """Bytes that weights may take on the device; None where it has no memory of its own."""
     if device.memory_bytes is not None:

@@ -128,11 +128,14 @@ class ModelManager:
         budget_bytes: Host memory for weights; None takes half of the machine's. A single larger
             checkpoint is still loaded.
         offload: The offload mode on a card; "auto" chooses by its memory.
+        sharers: How many engines divide the budget among them.
     """
 
-    def __init__(self, device: Device, budget_bytes: int | None = None, offload: OffloadChoice = "auto") -> None:
+    def __init__(
+        self, device: Device, budget_bytes: int | None = None, offload: OffloadChoice = "auto", sharers: int = 1
+    ) -> None:
         self._device = device
-        self._budget = budget_bytes or int(memory().total * _BUDGET_SHARE)
+        self._budget = (budget_bytes or int(memory().total * _BUDGET_SHARE)) // sharers
         self._offload = offload
         self._models: dict[str, HostModel] = {}  # least recently used first
         self._slots: list[ModuleSlot] = []  # least recently used first

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from contract.records import DeviceStatus, EngineState, EngineStatus, ResidentModel
-from contract.work import Command, Worker, WorkItem
+from contract.work import Command, Worker, Workers, WorkItem
 
 logger = logging.getLogger(__name__)
 _NO_WORKER = EngineStatus(state="starting", text="Looking for workers")
@@ -22,14 +22,17 @@ class EnginePool:
     """All workers by name, in the order they joined; safe from any thread.
 
     Args:
-        without: What is reported as long as there is none.
+        more: Finds further ones, and says what is reported as long as there is none.
+    Attributes:
+        replaces_lost: Another worker will join for one that is lost.
     """
 
-    def __init__(self, without: Callable[[], EngineStatus] = lambda: _NO_WORKER) -> None:
+    def __init__(self, more: Workers | None = None) -> None:
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
         self._joined = 0
-        self._without = without
+        self._more = more
+        self.replaces_lost = more is not None and more.replaces_lost
         self._wakes: dict[object, Callable[[], None]] = {}
 
     def add(self, worker: Worker) -> str:
@@ -68,7 +71,8 @@ class EnginePool:
 
     def now(self) -> EngineStatus:
         """The newest state of all."""
-        return summarize(self.statuses()) or self._without()
+        without = self._more.status() if self._more else _NO_WORKER
+        return summarize(self.statuses()) or without
 
     def is_busy(self) -> bool:
         """Whether one starts, loads or works."""

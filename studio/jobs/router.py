@@ -87,8 +87,9 @@ class Router:
             self._failed.pop(job_id, None)
 
     def hand_over(self, worker: str, run: Run) -> bool:
-        """Let another worker try a job with which this one failed. Returns False if there is no other."""
-        if not self._usable().keys() - {worker} or run.job.task.queue_name != "engine":
+        """Let another worker try a job with which this one failed. Returns False if there is and will be no other."""
+        has_other = bool(self._usable().keys() - {worker}) or self._pool.replaces_lost
+        if not has_other or run.job.task.queue_name != "engine":
             return False
         with self._lock:
             self._failed[run.job.id] = worker, run
@@ -165,9 +166,10 @@ class Router:
         return plan(jobs, self._seats(queue_name, statuses))
 
     def _usable(self) -> dict[str, EngineStatus]:
-        """The workers that are not stopped; all, if all are: the next job says so."""
+        """The workers that are not stopped; all, if all are for good: the next job says so."""
         statuses = self._pool.statuses()
-        return {name: status for name, status in statuses.items() if status.state != "stopped"} or statuses
+        usable = {name: status for name, status in statuses.items() if status.state != "stopped"}
+        return usable if usable or self._pool.replaces_lost else statuses
 
     def _seats(self, queue_name: QueueName, statuses: Mapping[str, EngineStatus]) -> list[Seat]:
         if queue_name != "engine":

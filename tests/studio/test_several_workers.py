@@ -17,16 +17,24 @@ from tests.support.model_folders import make_model
 
 
 class Mortal(FakeWorker):
-    """A worker that fails as a process does that has died."""
+    """A worker that fails as a process does that has died, or as a node that is lost for good."""
+
+    def __init__(self, *, is_lost: bool = False) -> None:
+        super().__init__()
+        self.is_lost = is_lost
 
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         self.work_items += work_items
+        if self.is_lost:
+            self.say("stopped", "Engine stopped")
         for work_item in work_items:
             yield WorkFailed(work_item.job_id, "worker_died", "The engine stopped.")
 
 
 class Crew:
     """What looks for workers, as a test wants it."""
+
+    replaces_lost = True
 
     def start(self, add: Callable[[FakeWorker], None], remove: Callable[[FakeWorker], None]) -> None:
         self.add, self.remove = add, remove
@@ -75,7 +83,7 @@ def test_each_worker_runs_a_job_and_the_next_waits_for_the_first_that_is_free(ma
     jobs = [studio.submit(draft(), ME).id for _ in range(3)]
     wait_until(lambda: [state_of(studio, job) for job in jobs] == ["running", "running", "queued"])
     assert [row.position for row in studio.queue(ME)] == [0, 0, 2]
-    assert studio.engine().text == "2 engines working"
+    wait_until(lambda: studio.engine().text == "2 engines working")
     second.gate.set()
     for job in {t.job_id for t in second.work_items} | {jobs[2]}:
         assert isinstance(finish(studio, job)[-1], events.Done)
@@ -163,6 +171,17 @@ def test_workers_join_and_leave(make: Callable[..., Studio]) -> None:
     job = studio.submit(draft(), ME).id
     finish(studio, job)
     assert second.work_items[-1].job_id == job
+
+
+def test_a_job_waits_for_who_replaces_its_lost_worker(make: Callable[..., Studio]) -> None:
+    crew, mortal, heir = Crew(), Mortal(is_lost=True), FakeWorker()
+    studio = make(mortal, more=crew)
+    job = studio.submit(draft(), ME).id
+    wait_until(lambda: bool(mortal.work_items) and state_of(studio, job) == "queued")
+    crew.remove(mortal)
+    crew.add(heir)
+    ending = finish(studio, job)[-1]
+    assert isinstance(ending, events.Done) and (ending.attempt, len(mortal.work_items)) == (2, 1)
 
 
 def test_a_stopped_worker_gets_no_job_while_another_works(make: Callable[..., Studio]) -> None:
