@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from catalog.detect.upscaler_answers import UpscalerAnswers
 from contract.errors import Cancelled, InvalidRecipe, OutOfMemory, StudioError
@@ -43,14 +44,17 @@ from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.batching import SharingJob, SideBySide
 from engine.device.attention import AttentionChoice
 from engine.device.batch_table import BatchTable
-from engine.device.devices import DeviceChoice, cards, choose_device, device_bytes, free_bytes, release
+from engine.device.compiling import can_compile
+from engine.device.devices import DeviceChoice, cards, choose_device, device_bytes, free_bytes, release, second_card
+from engine.device.evaluation import Evaluator
+from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
 from engine.families import check_families
 from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
-from engine.images.previews import PreviewMaker
+from engine.images.previews import PreviewMaker, finished_preview
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import ModelManager
@@ -79,6 +83,9 @@ class EngineOptions:
         attention: Which implementation computes it (`device/attention.py`).
         annotator_dirs: Where the files of preprocessors are.
         batch_jobs: How many jobs may share one batch; None: as many as the device gains by (`device/batch_table.py`).
+        cuda_graphs: Whether a card records what it evaluates (`device/cuda_graphs.py`).
+        compile: Whether it compiles in idle time (`device/compiling.py`).
+        cfg_split: Whether a second card computes half of every batch (`models/second_card.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -91,6 +98,9 @@ class EngineOptions:
     attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
     batch_jobs: int | None = None
+    cuda_graphs: bool = True
+    compile: bool = False
+    cfg_split: bool = False
 
 
 @dataclass(slots=True)
@@ -143,10 +153,25 @@ class Engine:
         self._probe: Probe | None = None
         if options.precision == "auto" and device.torch_device.type == "cpu":
             self._probe = Probe(options.cache_dir, device.dtype)
-        self._device = replace(device, attention=options.attention)
+        compiles = options.compile and can_compile(device.torch_device)
+        if options.compile and not compiles:
+            log.warning("compile: %s has no compiler that torch can use; models are evaluated as ever", device.label)
+        second = second_card(device.torch_device) if options.cfg_split else None
+        if options.cfg_split and second is None:
+            log.warning("cfg_split: there is no second card like %s; models are evaluated on one device", device.label)
+        self._device = replace(
+            device,
+            attention=options.attention,
+            records_graphs=device.records_graphs and options.cuda_graphs,
+            compiles=compiles,
+            compiled_dir=options.cache_dir,
+            second=second,
+        )
         sharers = options.sharers or max(1, cards(self._device))
         self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, sharers)
-        self._previews = PreviewMaker(options.cache_dir)
+        is_cuda = self._device.torch_device.type == "cuda"
+        self._side_stream = torch.cuda.Stream(self._device.torch_device) if is_cuda else None
+        self._previews = PreviewMaker(options.cache_dir, self._side_stream)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
@@ -207,10 +232,15 @@ class Engine:
         if latest is not None and self._models.size_of(*latest):
             try:
                 with errors.mapped_load(latest[0].name), self._models.lease(*latest) as bundle:
+                    denoiser = bundle.family.facts.denoiser
+                    if bundle.evaluator is not None and bundle.evaluator.compile_wanted(bundle.onload(denoiser)):
+                        self._traceable = latest  # for another shape
                     if bundle.traces is not None:
-                        bundle.family.trace(bundle.onload(bundle.family.facts.denoiser), bundle.traces)
+                        bundle.family.trace(bundle.onload(denoiser), bundle.traces)
             except StudioError as error:
                 log.info("%s is not traced: %s", latest[0].name, error.message)
+        if self._traceable is not None:
+            return True
         if self._has_generated and self._probe is not None:
             self._probe.measure()
             self._probe = None
@@ -373,26 +403,36 @@ class Engine:
             began = time.monotonic()
             if job.sharing is not None:
                 job.sharing.begin_image()
+            if bundle.evaluator is not None:
+                bundle.evaluator.used.clear()
             try:
                 _check_cancelled(job.is_cancelled)
-                latents = None
+                latents, finite, pending = None, None, None
                 for progress in run_pass(plan, plan.recipe.for_image(index), job.inputs):
                     if isinstance(progress, Upscaling):
                         yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
                         _check_cancelled(job.is_cancelled)
                         continue
-                    latents = progress.step.latents
-                    if progress.index == 1 and not latents.isfinite().all():
-                        raise NonFiniteOutput(
-                            f"{bundle.ref.name} gave numbers that are no picture at the first step.",
-                            "The model may be damaged, or the prompt's weights too strong.",
-                        )
+                    latents, is_last = progress.step.latents, progress.index == progress.total
+                    if progress.index == 1:
+                        finite = HostCopy(_is_finite, latents, self._side_stream)
+                    if finite is not None and (is_last or finite.is_done()):
+                        if not finite.value():
+                            raise NonFiniteOutput(
+                                f"{bundle.ref.name} gave numbers that are no picture at the first step.",
+                                "The model may be damaged, or the prompt's weights too strong.",
+                            )
+                        finite = None
                     preview = None
-                    if work_item.wants_previews and progress.index < progress.total and job.preview_limit.is_due():
-                        denoised, decoder = progress.step.denoised, None
-                        if work_item.preview_decoders:
-                            decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
-                        preview = self._previews.make(denoised, bundle, decoder)
+                    if work_item.wants_previews and not is_last:
+                        # On a card a preview is sent with a later step than the one that it shows.
+                        if pending is None and job.preview_limit.is_due():
+                            denoised, decoder = progress.step.denoised, None
+                            if work_item.preview_decoders:
+                                decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
+                            pending = self._previews.begin(denoised, bundle, decoder)
+                        if pending is not None and pending.is_done():
+                            preview, pending = finished_preview(pending), None
                     if progress.index > reported:
                         reported = progress.index
                         job.has_steps = True
@@ -407,7 +447,8 @@ class Engine:
                     )
                 seconds = time.monotonic() - began
                 batch, share = (job.sharing.batch, job.sharing.share) if job.sharing else (1, 1.0)
-                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry, batch), share)
+                provenance = self._provenance(is_retry, batch, bundle.evaluator)
+                yield WorkImage(work_item.job_id, index, pixels, seconds, provenance, share)
                 return
             except Exception as error:
                 fallback = fallback_for(error, plan, self._models)
@@ -437,13 +478,15 @@ class Engine:
         seconds = time.monotonic() - began
         yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
 
-    def _provenance(self, is_retry: bool, batch: int = 1) -> dict[str, str]:
+    def _provenance(self, is_retry: bool, batch: int = 1, evaluator: Evaluator | None = None) -> dict[str, str]:
         device = self._device
+        evaluated = {"evaluated": ", ".join(sorted(evaluator.used))} if evaluator and evaluator.used else {}
         return {
             "device": device.label,
             "dtype": device.dtype_label + (" (VAE float32)" if is_retry else ""),
             "threads": str(torch.get_num_threads()),
             "batch": str(batch),
+            **evaluated,
             **self._versions,
         }
 
@@ -455,6 +498,10 @@ def _upscaler_path(upscaler: str | ModelRef, work_item: WorkItem) -> str | None:
 def _check_cancelled(is_cancelled: IsCancelled) -> None:
     if is_cancelled():
         raise Cancelled
+
+
+def _is_finite(numbers: Tensor) -> Tensor:
+    return numbers.isfinite().all()
 
 
 def _versions() -> dict[str, str]:

@@ -261,9 +261,11 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
-    # Hypernetworks hook into the U-Net's layers, which a trace would not see.
-    traces = None if recipe.hypernetworks else bundle.traces
-    unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, traces=traces)
+    # Hypernetworks hook into the U-Net's layers, which no trace, graph or compiled code would see.
+    traces, evaluator = (None, None) if recipe.hypernetworks else (bundle.traces, bundle.evaluator)
+    unet = bundle.family.predict(
+        bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, traces=traces, evaluator=evaluator
+    )
     if share is not None:
         unet = share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)

@@ -37,6 +37,9 @@ class Settings:
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
+        cuda_graphs: Whether a card's evaluations are recorded; equal bits, less time.
+        compile: Whether models are compiled for the card in idle time; other bits.
+        cfg_split: Whether a second card computes half of every step; other bits.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         batch_jobs: How many people's jobs may share a batch; None: as many as the card gains by.
         max_pixels: The largest image, in pixels.
@@ -61,6 +64,9 @@ class Settings:
     precision: str = "auto"
     offload: str = "auto"
     attention: str = "auto"
+    cuda_graphs: bool = True
+    compile: bool = False
+    cfg_split: bool = False
     memory_gb: int | None = None
     batch_jobs: int | None = None
     max_jobs_per_owner: int = 20
@@ -267,6 +273,9 @@ OPTIONS = (
         choices=("auto", "none", "encoders", "model", "group"),
     ),
     SettingOption("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
+    SettingOption("cuda_graphs", bool, "do not record CUDA graphs", argument="--no-cuda-graphs"),
+    SettingOption("compile", bool, "compile models for the card while nothing is to do: minutes once, then faster"),
+    SettingOption("cfg_split", bool, "where there are two cards, compute half of every step on each"),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
     SettingOption(
         "batch_jobs", int, "jobs that share a batch (as many as the card gains by)", metavar="N", least=1, most=16

@@ -104,7 +104,7 @@ class Toy:
     def trace(self, denoiser, traces):
         pass
 
-    def predict(self, onload, dtype, *, in_float32=False, traces=None):
+    def predict(self, onload, dtype, *, in_float32=False, traces=None, evaluator=None):
         return lambda latents, t, conditions, residuals: onload("transformer")(
             latents.to(dtype), conditions.prompt_embeds
         )

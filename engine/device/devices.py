@@ -3,6 +3,7 @@
 import gc
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,6 +12,8 @@ from contract.errors import JobError
 from engine.device.memory import memory
 
 _WEIGHTS_SHARE = 0.85  # of a card's memory; the rest is for activations
+_LARGE_CARD_BYTES = 40 * 10**9  # from here on the weights of several models lie on it
+_COPIES_SHARE = 0.8  # of a card that may be full before a copy is kept on it
 _AMPERE = 8  # major compute capability; from here on bfloat16 is native
 
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
@@ -28,6 +31,10 @@ class Device:
         channels_last: Convolution weights use that memory format.
         attention: Which kernels compute it (`attention.py`).
         memory_bytes: Overrides the device's own memory size.
+        records_graphs: Evaluations of a denoiser are recorded as CUDA graphs (`cuda_graphs.py`).
+        compiles: They are compiled in idle time (`compiling.py`); what was compiled is kept in `compiled_dir`.
+        keeps_copies: Weights of models that wait stay on the card while there is room.
+        second: Another card, for half of every batch.
     """
 
     torch_device: torch.device
@@ -39,6 +46,11 @@ class Device:
     channels_last: bool = False
     attention: str = "auto"
     memory_bytes: int | None = None
+    records_graphs: bool = False
+    compiles: bool = False
+    compiled_dir: Path | None = None
+    keeps_copies: bool = False
+    second: torch.device | None = None
 
     @property
     def dtype_label(self) -> str:
@@ -80,6 +92,9 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
             copies_weights=True,
             pins_memory=True,
             channels_last=True,
+            records_graphs=True,
+            keeps_copies=torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+            >= _LARGE_CARD_BYTES,
         )
     if choice == "mps" or (choice == "auto" and torch.backends.mps.is_available()):
         return Device(
@@ -92,6 +107,17 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
 def cards(device: Device) -> int:
     """How many CUDA cards this process sees, where the device is one of them; else 0."""
     return torch.cuda.device_count() if device.torch_device.type == "cuda" else 0
+
+
+def second_card(first: torch.device) -> torch.device | None:
+    """Another card that computes like the first; None without one."""
+    if first.type != "cuda":
+        return None
+    for number in range(torch.cuda.device_count()):
+        is_like = torch.cuda.get_device_capability(number) == torch.cuda.get_device_capability(first)
+        if number != first.index and is_like:
+            return torch.device("cuda", number)
+    return None
 
 
 def device_bytes(device: Device) -> int | None:
@@ -110,6 +136,20 @@ def free_bytes(device: Device) -> int:
     free, _ = torch.cuda.mem_get_info(device.torch_device)
     reserve = torch.cuda.memory_reserved(device.torch_device) - torch.cuda.memory_allocated(device.torch_device)
     return int(free + reserve)
+
+
+def room_for_copies(device: Device, copied: int) -> int:
+    """How many more bytes copies of weights may take on the card; 0 where none are kept.
+
+    Args:
+        copied: Bytes that they take.
+    """
+    if not device.keeps_copies:
+        return 0
+    if device.torch_device.type != "cuda":
+        return (device.memory_bytes or 0) - copied
+    total = torch.cuda.get_device_properties(device.torch_device).total_memory
+    return max(0, free_bytes(device) - int(total * (1 - _COPIES_SHARE)))
 
 
 def release() -> None:

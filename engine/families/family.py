@@ -16,6 +16,7 @@ from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from contract.errors import InvalidRecipe
 from engine.checkpoints.component import Builder, Config
+from engine.device.evaluation import Evaluator
 from engine.device.tracing import Traces
 from engine.weights.reading import TensorSlice
 
@@ -80,7 +81,13 @@ class ModelFamily(Protocol):
         """Further inputs of the denoiser. pooled: (batch, width); width, height in pixels."""
 
     def predict(
-        self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, traces: Traces | None = None
+        self,
+        onload: Onload,
+        dtype: torch.dtype,
+        *,
+        in_float32: bool = False,
+        traces: Traces | None = None,
+        evaluator: Evaluator | None = None,
     ) -> "Predict":
         """The denoiser as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
@@ -89,6 +96,7 @@ class ModelFamily(Protocol):
             in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in
                 half.
             traces: Of its denoiser, if its evaluations may be traced; a family may leave them alone.
+            evaluator: Of its denoiser on a card; the same.
         """
 
     def trace(self, denoiser: nn.Module, traces: Traces) -> None:

@@ -15,6 +15,7 @@ from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from engine.checkpoints.component import Builder, Config
 from engine.checkpoints.single_file import ldm_components, ldm_vae
+from engine.device.evaluation import Evaluator
 from engine.device.tracing import Traces
 from engine.families.family import Encoded, FileComponent, Onload, hidden_layer
 from engine.families.unet import evaluate_plain, predict_with
@@ -73,10 +74,16 @@ class StableDiffusion:
         return None
 
     def predict(
-        self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, traces: Traces | None = None
+        self,
+        onload: Onload,
+        dtype: torch.dtype,
+        *,
+        in_float32: bool = False,
+        traces: Traces | None = None,
+        evaluator: Evaluator | None = None,
     ) -> "Predict":
         """The U-Net as the loop calls it."""
-        return predict_with(onload, dtype, in_float32=in_float32, traces=traces)
+        return predict_with(onload, dtype, in_float32=in_float32, traces=traces, evaluator=evaluator)
 
     def trace(self, denoiser: nn.Module, traces: Traces) -> None:
         """Trace the U-Net as it is with nothing but a prompt."""

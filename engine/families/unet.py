@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from engine.device.evaluation import Evaluator
 from engine.device.tracing import Traces
 from engine.families.family import Onload
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def predict_with(
-    onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, traces: Traces | None = None
+    onload: Onload,
+    dtype: torch.dtype,
+    *,
+    in_float32: bool = False,
+    traces: Traces | None = None,
+    evaluator: Evaluator | None = None,
 ) -> "Predict":
     """The U-Net as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
@@ -24,6 +30,7 @@ def predict_with(
         onload: Of the bundle; called at each evaluation, since the U-Net may have been offloaded.
         in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in half.
         traces: Of this U-Net, used where nothing is given to it but latents, timestep and prompt embeds.
+        evaluator: Of this U-Net on a card, unless it is computed in float32.
     """
 
     def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
@@ -48,6 +55,8 @@ def predict_with(
         elif in_float32:
             with torch.inference_mode(), _float32_layers(unet):
                 prediction = unet(latents.float(), t, **_in_float32(inputs))[0]
+        elif evaluator is not None:
+            prediction = evaluator(unet, latents.to(dtype), t, inputs)
         else:
             began = time.perf_counter()
             prediction = unet(latents.to(dtype), t, **inputs)[0]

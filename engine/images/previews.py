@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from catalog.files.folders import stamp_of
 from contract.work import RawImage
+from engine.device.host_copy import HostCopy
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
 from engine.images.vae import scale as scale_latents
 from engine.models.manager import Bundle
@@ -84,10 +85,11 @@ class PreviewMaker:
 
     Args:
         cache_dir: Where maps are kept between runs; None keeps them in memory only.
+        stream: Of a card, beside the one that steps; None elsewhere.
     """
 
-    def __init__(self, cache_dir: Path | None = None) -> None:
-        self._cache_dir = cache_dir
+    def __init__(self, cache_dir: Path | None = None, stream: "torch.cuda.Stream | None" = None) -> None:
+        self._cache_dir, self._stream = cache_dir, stream
         self._maps: dict[str, Tensor] = {}
         self._samples: dict[str, _Samples] = {}  # by VAE, while there is use for them
         self._tiny: dict[str, _LoadedDecoder] = {}  # by path
@@ -183,19 +185,24 @@ class PreviewMaker:
         return self._tiny[path]
 
     @torch.inference_mode()
-    def make(self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None) -> RawImage:
-        """(1, C, h, w), the denoised estimate -> an image of at most SIDE pixels; one copy off the device."""
-        if decoder is None:
-            rgb = _apply_map(denoised[0].float(), self.prepare(bundle))
-        else:
-            rgb = decoder.decode(denoised)[0]
-            height, width = rgb.shape[1:]
-            scale = SIDE / max(height, width)
-            if scale < 1:
-                size = (max(1, round(height * scale)), max(1, round(width * scale)))
-                rgb = functional.interpolate(rgb[None], size=size, mode="area")[0]
-        pixels = rgb.clamp(0, 1).mul(255).round().nan_to_num().to(torch.uint8).permute(1, 2, 0).cpu()
-        return RawImage(pixels.shape[1], pixels.shape[0], pixels.contiguous().numpy().tobytes())
+    def begin(self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None) -> HostCopy:
+        """(1, C, h, w), the denoised estimate -> at most SIDE pixels a side, (H, W, 3) bytes; waits for no card."""
+        linear_map = self.prepare(bundle) if decoder is None else None
+
+        def preview(denoised: Tensor) -> Tensor:
+            if decoder is None:
+                assert linear_map is not None
+                rgb = _apply_map(denoised[0].float(), linear_map)
+            else:
+                rgb = decoder.decode(denoised)[0]
+                height, width = rgb.shape[1:]
+                scale = SIDE / max(height, width)
+                if scale < 1:
+                    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+                    rgb = functional.interpolate(rgb[None], size=size, mode="area")[0]
+            return rgb.clamp(0, 1).mul(255).round().nan_to_num().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+        return HostCopy(preview, denoised, self._stream)
 
     def _write_map(self, digest: str, linear_map: np.ndarray) -> None:
         path = self._path(digest)
@@ -211,6 +218,12 @@ class PreviewMaker:
 
     def _path(self, digest: str) -> Path | None:
         return self._cache_dir and self._cache_dir / f"preview-{digest}.json"
+
+
+def finished_preview(preview: HostCopy) -> RawImage:
+    """The image of a preview that was begun; waits for it."""
+    pixels = preview.value()
+    return RawImage(pixels.shape[1], pixels.shape[0], pixels.contiguous().numpy().tobytes())
 
 
 def _apply_map(latents: Tensor, linear_map: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from engine.weights.reading import shape_text
 Tensors = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 
+_NUMBERS = frozenset({"alpha", "on_input"})  # roles of tensors that are read as numbers
 _TILE_ELEMENTS = 2**21  # of a weight at a time: 8 MiB of float32
 
 
@@ -81,7 +82,9 @@ def deltas_of(tensors: Tensors, shape: Shape, device: torch.device) -> dict[str,
     Raises:
         ShapeMismatch: a tensor is missing, or the shapes make no such weight.
     """
-    roles = {role: tensor.to(device=device, dtype=torch.float32) for role, tensor in tensors.items()}
+    roles = {}
+    for role, tensor in tensors.items():
+        roles[role] = tensor if role in _NUMBERS else tensor.to(device=device, dtype=torch.float32)
     deltas: dict[str, Delta] = {}
     weight: Delta | None = None
     if "down" in roles or "up" in roles:

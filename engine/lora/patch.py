@@ -64,8 +64,13 @@ class LoadedLora:
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """As the file names them."""
-        return self.module.state_dict()
+        """As the file names them. Single numbers, which are read one by one, come off the device all at once."""
+        tensors = self.module.state_dict()
+        numbers = [name for name, tensor in tensors.items() if tensor.numel() == 1 and tensor.device.type != "cpu"]
+        if numbers:
+            values = torch.stack([tensors[name].flatten()[0].float() for name in numbers]).cpu()
+            tensors = {**tensors, **dict(zip(numbers, values, strict=True))}
+        return tensors
 
     @property
     def text_weight(self) -> float:

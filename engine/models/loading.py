@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from catalog.detect.control_models import read_control_model
@@ -32,6 +33,7 @@ class HostModel:
 
     Attributes:
         digests: By component: identifies its weights.
+        copy: Its segments on a card, beside those that modules compute with; empty where there are none.
     """
 
     ref: ModelRef
@@ -46,6 +48,7 @@ class HostModel:
     load_s: float = 0.0
     leases: int = 0
     is_pinned: bool = False
+    copy: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -24,13 +24,16 @@ from engine import errors
 from engine.checkpoints.tokenizers import ClipTokenizers
 from engine.device.attention import has_plain_attention, unslice_attention
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
+from engine.device.evaluation import Evaluator
 from engine.device.memory import memory
 from engine.device.tracing import Traces
 from engine.families import family_of
 from engine.families.family import ModelFamily
+from engine.models.card_copies import copied_size, drop_copies, keep_copy
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
 from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
+from engine.models.second_card import use_second_card
 from engine.weights.weight_buffer import Layout, WeightBuffer
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
@@ -100,9 +103,18 @@ class Bundle:
     def traces(self) -> Traces | None:
         """Of its denoiser as it is; None where its evaluations are not traced: on a card, with sliced attention."""
         denoiser = self._slot.modules[self.family.facts.denoiser]
-        if self.device.torch_device.type != "cpu" or not has_plain_attention(denoiser):
+        is_on_card = self.device.torch_device.type != "cpu" or self._slot.evaluator is not None
+        if is_on_card or not has_plain_attention(denoiser):
             return None
         return self._slot.traces
+
+    @property
+    def evaluator(self) -> Evaluator | None:
+        """Of its denoiser; None where that moves, or computes attention otherwise than it is recorded and compiled."""
+        denoiser = self._slot.modules[self.family.facts.denoiser]
+        if self._slot.may_offload or not has_plain_attention(denoiser):
+            return None
+        return self._slot.evaluator
 
     def present(self, component: str, name: str) -> Tensor | None:
         """A tensor as it is now on the device; None while its component is offloaded."""
@@ -159,6 +171,7 @@ class ModelManager:
         for model in newest:
             slot = next((slot for slot in self._slots if slot.holds is model), None)
             is_on_device = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
+            is_on_device = is_on_device or bool(model.copy)
             overrides_size = slot.overrides_size if slot else 0
             found.append(
                 ResidentModel(
@@ -342,6 +355,8 @@ class ModelManager:
         Returns:
             What was done, in words; empty if there is nothing left to do.
         """
+        if drop_copies(self._models.values()):
+            return "models that wait were taken off the card"
         idle = [slot for slot in self._slots if slot.device_size and not slot.leases]
         for slot in idle:
             slot.clear()
@@ -349,6 +364,8 @@ class ModelManager:
             return "models that wait were taken off the card"
         if not self._device.copies_weights:
             return ""
+        if bundle.evaluator is not None and bundle.evaluator.give_up():
+            return "evaluations are no longer recorded"
         mode = next_mode(bundle.offloader.mode)
         if mode is None or self._offload not in ("auto", mode):
             return ""
@@ -388,10 +405,14 @@ class ModelManager:
             mode = choose_mode(slot, limit, self._least_mode.get(path_key(model.ref), "none"))
         offloader = Offloader(slot, mode)
         limit, need = device_bytes(self._device), slot.layout.size - slot.device_size
-        # Idle models leave the device, least recently used first, until this one fits; maybe all.
+        # Copies, then idle models leave the device, least recently used first, until this one fits; maybe all.
+        for held in self._models.values():
+            if limit is None or self._device_size + need <= limit:
+                break
+            if held is not model:
+                held.copy.clear()
         for other in list(self._slots):
-            used = sum(any_slot.device_size for any_slot in self._slots)
-            if limit is None or used + need <= limit:
+            if limit is None or self._device_size + need <= limit:
                 break
             if other is not slot and other.device_size and not other.leases:
                 other.clear()
@@ -401,13 +422,27 @@ class ModelManager:
             for component in slot.modules:
                 slot.onload(component)
         except torch.OutOfMemoryError:  # what other programs hold of the card shows only now
+            if drop_copies(self._models.values()):
+                return self._swap_in(model, slot, beside)
             if self._offload != "auto" or model.ref.kind != "checkpoint":
                 raise
             log.warning("%s does not fit beside what is on the card: its components are offloaded", model.ref.name)
             offloader.set_mode("encoders")
             self._least_mode[path_key(model.ref)] = "encoders"
             release()
+            return offloader
+        if model.ref.kind != "checkpoint":
+            return offloader
+        if not model.copy and not slot.changed and not slot.overrides:
+            keep_copy(model, slot, self._models.values(), self._device)
+        if self._device.second is not None:
+            use_second_card(self._slots, slot, model, self._device.second)
         return offloader
+
+    @property
+    def _device_size(self) -> int:
+        """Bytes of all weights on the device."""
+        return copied_size(self._models.values()) + sum(slot.device_size for slot in self._slots)
 
     # Making room
 

@@ -19,6 +19,7 @@ from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
 from engine.device.devices import Device
+from engine.device.evaluation import Evaluator, evaluator_for
 from engine.device.tracing import Traces
 from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
@@ -42,13 +43,16 @@ class ModuleSlot:
         targets: The modules' own tensors with their specs.
         holds: The model whose weights the modules compute with; None while they are swapped.
         buffer: Its bytes.
+        copy: The same bytes on the card, by segment; empty without such a copy.
         storage: Fixed device memory of each onloaded component, by segment; empty on the CPU.
         group_offloads: Components that pass through the device group by group instead.
         changed: Tensors on the device that differ from the buffer's.
         overrides: Tensors in host memory that are used instead of the buffer's.
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
         traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
+        evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
         may_offload: Whether components may leave the device while the modules are leased.
+        revision: Changes with every change of weights on the device.
     """
 
     shape: str
@@ -58,13 +62,16 @@ class ModuleSlot:
     device: Device
     holds: "HostModel | None" = None
     buffer: WeightBuffer | None = None
+    copy: Mapping[int, Tensor] = field(default_factory=dict)
     storage: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     group_offloads: dict[str, GroupOffload] = field(default_factory=dict)
     changed: set[TensorKey] = field(default_factory=set)
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
     traces: Traces = field(default_factory=Traces)
+    evaluator: Evaluator | None = None
     may_offload: bool = False
+    revision: int = 0
     leases: int = 0
 
     @property
@@ -82,7 +89,7 @@ class ModuleSlot:
         """After this the modules compute with the model's weights, wherever its components are."""
         self.holds = None  # until all bytes are there
         self._forget_changes()
-        self.buffer = model.buffer
+        self.buffer, self.copy = model.buffer, model.copy
         if not self.device.copies_weights:
             for spec, target in self.targets.values():
                 target.data = model.buffer.tensor(spec)
@@ -100,6 +107,12 @@ class ModuleSlot:
         assert self.buffer is not None
         if component in self.group_offloads:
             self.offload(component)
+        self.allocate(component)
+        self._copy(component)
+
+    @torch.inference_mode(False)
+    def allocate(self, component: str) -> None:
+        """Fixed storage for a component, whose bytes are yet to come."""
         device = self.device.torch_device
         storage = {}
         for segment in self.layout.components[component]:
@@ -108,7 +121,6 @@ class ModuleSlot:
         for (owner, _), (spec, target) in self.targets.items():
             if owner == component:
                 target.data = view(storage, spec)
-        self._copy(component)
 
     def onload_in_groups(self, component: str) -> None:
         """Let a component pass through the device group by group from now on."""
@@ -135,6 +147,8 @@ class ModuleSlot:
         if group_offload is not None:
             group_offload.close()
         if component in self.storage or group_offload is not None:
+            if self.evaluator is not None:
+                self.evaluator.forget()
             self.storage.pop(component, None)
             for (owner, _), (_, target) in self.targets.items():
                 if owner == component:
@@ -148,6 +162,7 @@ class ModuleSlot:
         for _, target in self.targets.values():
             target.data = target.data.new_empty(0)
         self.holds = self.buffer = None
+        self.copy = {}
 
     def _forget_changes(self) -> None:
         self.changed.clear()
@@ -162,10 +177,17 @@ class ModuleSlot:
         assert isinstance(state, kind)
         return state
 
+    @torch.inference_mode(False)  # the copy outlives the caller's mode
+    def copy_segments(self) -> dict[int, Tensor]:
+        """All bytes as the checkpoint has them, copied on the card; may raise torch's out-of-memory errors."""
+        assert not self.changed and not self.overrides
+        return {number: segment.clone() for part in self.storage.values() for number, segment in part.items()}
+
     def original(self, component: str, name: str) -> Tensor:
-        """The checkpoint's own tensor, in host memory: never to be written."""
+        """The checkpoint's own tensor, never to be written: on the card where it has a copy, else in host memory."""
         assert self.buffer is not None
-        return self.buffer.tensor(self.targets[component, name][0])
+        spec = self.targets[component, name][0]
+        return view(self.copy, spec) if spec.segment in self.copy else self.buffer.tensor(spec)
 
     def present(self, component: str, name: str) -> Tensor | None:
         """A tensor as it is now on the device; None while its component is offloaded."""
@@ -175,6 +197,7 @@ class ModuleSlot:
 
     def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
         """Override tensors of a component, by values of any device and dtype; they belong to the slot from now on."""
+        self.revision += 1
         for name, value in values.items():
             key = (component, name)
             spec, target = self.targets[key]
@@ -193,15 +216,16 @@ class ModuleSlot:
     def restore(self, component: str, names: Iterable[str]) -> None:
         """Give tensors the checkpoint's own values again, to the bit."""
         assert self.buffer is not None
+        self.revision += 1
         for name in names:
             key = (component, name)
-            spec, target = self.targets[key]
+            target = self.targets[key][1]
             self.overrides.pop(key, None)
             self.changed.discard(key)
             if not self.device.copies_weights:
-                target.data = self.buffer.tensor(spec)
+                target.data = self.original(component, name)
             elif component in self.storage:
-                target.copy_(self.buffer.tensor(spec))
+                target.copy_(self.original(component, name), non_blocking=True)
         self._invalidate_groups(component)
 
     def _invalidate_groups(self, component: str) -> None:
@@ -220,12 +244,16 @@ class ModuleSlot:
         return copy.copy_(value)
 
     def _copy(self, component: str) -> None:
-        """Weight buffer -> fixed device storage; on CUDA in a stream of its own that the current one waits for."""
+        """Weight buffer -> fixed device storage; on CUDA in a stream of its own that the current one waits for.
+
+        A copy on the card is quicker, and needs no stream of its own.
+        """
         assert self.buffer is not None
+        self.revision += 1
         device, storage = self.device.torch_device, self.storage[component]
-        if device.type != "cuda":
+        if device.type != "cuda" or storage.keys() <= self.copy.keys():
             for segment, target in storage.items():
-                target.copy_(self.buffer.segments[segment])
+                target.copy_(self.copy.get(segment, self.buffer.segments[segment]))
         else:
             stream = torch.cuda.Stream(device)
             stream.wait_stream(torch.cuda.current_stream(device))
@@ -260,7 +288,7 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     for module in modules.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)
-    return ModuleSlot(shape, modules, layout, targets, device)
+    return ModuleSlot(shape, modules, layout, targets, device, evaluator=evaluator_for(device, shape))
 
 
 class _WithoutInitialization(TorchFunctionMode):

@@ -1,5 +1,7 @@
 """Which device and precision are chosen, by what the machine can do."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -12,6 +14,8 @@ def capable(monkeypatch: pytest.MonkeyPatch, major: int) -> None:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (major, 0))
+    properties = SimpleNamespace(total_memory=10 * major * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
 
 
 def test_cpu_computes_in_full_precision() -> None:
@@ -26,6 +30,8 @@ def test_cards_get_the_precision_they_can(major: int, label: str, monkeypatch: p
     assert (device.label, device.dtype_label) == ("A card", label)
     assert device.copies_weights
     assert device.pins_memory
+    assert device.records_graphs
+    assert device.keeps_copies
 
 
 def test_apple_gpu_is_taken_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

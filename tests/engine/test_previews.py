@@ -13,7 +13,7 @@ from torch import nn
 
 from catalog.models import ModelEntry
 from engine.images import previews
-from engine.images.previews import SIDE, PreviewMaker, draw_pictures, fit_preview_map
+from engine.images.previews import SIDE, PreviewMaker, draw_pictures, finished_preview, fit_preview_map
 from engine.images.taesd import TinyDecoder, load_tiny_decoder
 from engine.models.manager import Bundle, ModelManager
 
@@ -65,14 +65,16 @@ def test_preview_is_small_and_keeps_the_shape(
     height: int, width: int, expected: tuple[int, int], models: ModelManager, entries: dict[str, ModelEntry]
 ) -> None:
     bundle = bundle_of(models, entries["sd1"])
-    image = PreviewMaker().make(torch.randn(1, 4, height, width), bundle)
+    image = finished_preview(PreviewMaker().begin(torch.randn(1, 4, height, width), bundle))
     assert (image.height, image.width) == expected
     assert max(expected) <= SIDE
     assert len(image.rgb) == image.width * image.height * 3
 
 
 def test_numbers_gone_bad_make_a_preview_all_the_same(models: ModelManager, entries: dict[str, ModelEntry]) -> None:
-    image = PreviewMaker().make(torch.full((1, 4, 8, 8), float("nan")), bundle_of(models, entries["sd1"]))
+    image = finished_preview(
+        PreviewMaker().begin(torch.full((1, 4, 8, 8), float("nan")), bundle_of(models, entries["sd1"]))
+    )
     assert len(image.rgb) == image.width * image.height * 3
 
 
@@ -135,11 +137,11 @@ def test_the_decoder_that_reads_the_latents_is_found_by_trying(monkeypatch: pyte
     assert maker.choose(linear, ("damaged", *paths), latents) is right
     assert maker.choose(linear, ("wrong", "other"), latents) is None
     assert maker.choose(linear, (), latents) is None
-    image = maker.make(latents, linear, right)
+    image = finished_preview(maker.begin(latents, linear, right))
     assert (image.height, image.width) == (64, 96)
     wanted = right.decode(latents)[0].mul(255).round().to(torch.uint8).permute(1, 2, 0)
     assert image.rgb == wanted.contiguous().numpy().tobytes()
-    large = maker.make(torch.randn(1, 4, 40, 60), linear, right)
+    large = finished_preview(maker.begin(torch.randn(1, 4, 40, 60), linear, right))
     assert (large.height, large.width) == (171, 256)
 
 

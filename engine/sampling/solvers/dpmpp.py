@@ -7,10 +7,9 @@ the step in lambda, r the last step in units of this one, D0 and D1 the line.
 from itertools import pairwise
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from engine.sampling.solvers.protocol import Model, Solution
+from engine.sampling.solvers.protocol import Model, Solution, noise_like
 
 
 def sample_dpmpp_2m(model: Model, x: Tensor, sigmas: Tensor, generator: torch.Generator | None) -> Solution:
@@ -46,5 +45,5 @@ def sample_dpmpp_2m_sde(model: Model, x: Tensor, sigmas: Tensor, generator: torc
             D1 = 1 / r * (D0 - D0_last)
             x_t = x_t + 0.5 * growth * D1
         D0_last = D0
-        noise = randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator)
         x = yield x_t + sigma[t] * torch.sqrt(1 - torch.exp(-2 * h)) * noise, sigmas[t]

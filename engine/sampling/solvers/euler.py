@@ -6,10 +6,9 @@ Source: Karras et al. 2022 (arXiv 2206.00364), whose d is the slope dx/dsigma of
 from itertools import pairwise
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from engine.sampling.solvers.protocol import Model, Solution
+from engine.sampling.solvers.protocol import Model, Solution, noise_like
 
 
 def sample_euler(model: Model, x: Tensor, sigmas: Tensor, generator: torch.Generator | None) -> Solution:
@@ -30,5 +29,5 @@ def sample_euler_ancestral(model: Model, x: Tensor, sigmas: Tensor, generator: t
         sigma_down = (sigma_next**2 - sigma_up**2) ** 0.5
         d = (x - model(x, sigma)) / sigma
         x = x + d * (sigma_down - sigma)
-        noise = randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = noise_like(x, generator)
         x = yield x + noise * sigma_up, sigma_next

@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterable
 from typing import Any, Protocol, cast
 
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from catalog.samplers import SAMPLERS, Sampler
@@ -51,6 +52,18 @@ class Solver(Protocol):
             options: Those of the sampler's row.
         """
         ...
+
+
+def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Unit noise of the shape of x, on its device: the bits of diffusers' `randn_tensor`.
+
+    Drawn on the CPU by the image's generator. A card gets it from page-locked memory: neither waits for the other.
+    """
+    if generator is None or x.device.type != "cuda":
+        noise: Tensor = randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return noise
+    drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype, pin_memory=True)
+    return drawn.to(x.device, non_blocking=True)
 
 
 def find_solver(sampler: Sampler) -> Solver:

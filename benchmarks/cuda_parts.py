@@ -1,0 +1,406 @@
+"""The measured parts of `python -m benchmarks.cuda`, in their order; each yields rows as it has them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks.cuda_subjects import SD15, SDXL, TINY, TINY_XL, Kind, add_model, conditions_of, leased, our_loop
+from benchmarks.cuda_subjects import pipeline_loop as pipeline
+from benchmarks.measure import Ratio, Work, against_itself, compare
+from contract.recipe import LoraUse, ModelRef, Recipe
+from contract.tasks import Generate
+from contract.work import WorkDone, WorkItem, path_key
+from engine.device.compiling import Compiler
+from engine.device.cuda_graphs import Graphs, Recorded
+from engine.device.devices import Device
+from engine.device.evaluation import Evaluator, call_denoiser
+from engine.engine import Engine, EngineOptions
+from engine.images.vae import unscale
+from engine.lora.patch import LoadedLora, patch_loras
+from engine.models.manager import Bundle, ModelManager
+
+_WARM_UPS = 3
+_RAW_BYTES = 2**28
+_LORA_RANK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        figure: Its number on the performance page; "" for what has none.
+        goal, limit: What the value has to reach; None where there is none.
+        is_higher_better: Of value, goal and limit.
+    """
+
+    figure: str
+    name: str
+    value: float
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    goal: float | None = None
+    limit: float | None = None
+    is_higher_better: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """ "goal", "limit", "MISSED", or "" where nothing is asked for."""
+        if self.goal is None or self.limit is None:
+            return ""
+        sign = -1 if self.is_higher_better else 1
+        if sign * self.value <= sign * self.goal:
+            return "goal"
+        return "limit" if sign * self.value <= sign * self.limit else "MISSED"
+
+
+class ComputeAgain:
+    """Stands in for the recording of a CUDA graph where there is no card: `--dry-run`."""
+
+    def __call__(self, evaluate: Callable[[], Tensor]) -> Recorded:
+        output = evaluate()
+        return Recorded(lambda: output.copy_(evaluate()), output)
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the parts share.
+
+    Attributes:
+        curves: Milliseconds of an evaluation by model, mode, side and jobs: the profile table.
+        speeds: Bytes a second of raw copies.
+    """
+
+    device: Device
+    folder: Path
+    is_dry: bool
+    rounds: int
+    steps: int
+    curves: dict[str, float] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def sd15(self) -> Kind:
+        return TINY if self.is_dry else SD15
+
+    @property
+    def sdxl(self) -> Kind:
+        return TINY_XL if self.is_dry else SDXL
+
+    def wait(self) -> None:
+        """Until the card has done all its work."""
+        if self.device.torch_device.type == "cuda":
+            torch.cuda.synchronize(self.device.torch_device)
+
+    def whole(self, work: Callable[[], object]) -> Work:
+        """A work that ends when the card has done it."""
+
+        def run() -> None:
+            work()
+            self.wait()
+
+        return run
+
+    def seconds(self, work: Callable[[], object], times: int = 5) -> float:
+        """The median of some runs, after warm-ups."""
+        run, taken = self.whole(work), []
+        warm_ups, times = (1, 1) if self.is_dry else (_WARM_UPS, times)
+        for number in range(warm_ups + times):
+            began = time.perf_counter()
+            run()
+            if number >= warm_ups:
+                taken.append(time.perf_counter() - began)
+        return median(taken)
+
+    def ratio(self, bare: Callable[[], object], ours: Callable[[], object]) -> Ratio:
+        """ours / bare, after warm-ups."""
+        for _ in range(1 if self.is_dry else _WARM_UPS):
+            bare()
+            ours()
+        return compare(self.whole(bare), self.whole(ours), self.rounds)
+
+    def graphs(self, bundle: Bundle) -> Evaluator:
+        """The bundle's evaluator; in a dry run one that records nothing."""
+        if self.is_dry:
+            return Evaluator(Graphs(ComputeAgain()))
+        assert bundle.evaluator is not None
+        return bundle.evaluator
+
+
+def difference(one: Tensor, other: Tensor) -> str:
+    """For the note: how far apart two results are."""
+    return f"max |Δ| {float((one.float() - other.float()).abs().max()):.1e}"
+
+
+def raw(bench: Bench) -> Iterator[Row]:
+    """Copies and a launch, as the card can do them."""
+    device = bench.device.torch_device
+    size = 2**20 if bench.is_dry else _RAW_BYTES
+    target, other = (torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2))
+    pageable = torch.empty(size, dtype=torch.uint8)
+    sources = {"pageable": pageable, "device": other}
+    if bench.device.pins_memory:
+        sources["pinned"] = pageable.pin_memory()
+    for name, source in sources.items():
+        bench.speeds[name] = size / bench.seconds(lambda source=source: target.copy_(source, non_blocking=True))
+        yield Row("", f"copy, {name} to device", bench.speeds[name] / 1e9, "GB/s")
+    small = torch.zeros(1, device=device)
+    count = 1000
+
+    def launches() -> None:
+        for _ in range(count):
+            small.add_(1)
+
+    yield Row("", "launch of a kernel", bench.seconds(launches) / count * 1e6, "µs")
+
+
+def _against_pipeline(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
+    """Figures 19 and 20: the eager loop and the loop with graphs against diffusers' pipeline."""
+    with leased(bench.device, kind) as bundle:
+        peer, eager = pipeline(bundle, kind, bench.steps), our_loop(bundle, kind, bench.steps)
+        noise = against_itself(bench.whole(eager), bench.rounds)
+        yield Row("", f"A/A, {kind.name} {kind.side}²", noise.wall, "", noise.low, noise.high)
+        expected = eager()
+        one = bench.ratio(peer, eager)
+        note = f"{difference(peer(), expected)} to the pipeline"
+        yield Row("19", f"eager, {kind.name}", one.wall, "", one.low, one.high, *goals["19"], note=note)
+        evaluator = bench.graphs(bundle)
+        recorded = our_loop(bundle, kind, bench.steps, evaluator)
+        one = bench.ratio(recorded, peer)
+        note = f"{difference(recorded(), expected)} to eager; {', '.join(evaluator.used) or 'not recorded'}"
+        yield Row("20", f"CUDA graph, {kind.name}", one.wall, "x", one.low, one.high, *goals["20"], True, note)
+
+
+def _compiled(bench: Bench, kind: Kind, goal: float, limit: float) -> Iterator[Row]:
+    """Figure 21: compiled, and recorded as a graph, against diffusers' pipeline."""
+    backend = "eager" if bench.is_dry else "inductor"
+    with leased(bench.device, kind) as bundle:
+        compiler = Compiler(kind.name, bench.folder / "compiled", backend)
+        evaluator = replace(bench.graphs(bundle), compiler=compiler)
+        ours, eager = our_loop(bundle, kind, bench.steps, evaluator), our_loop(bundle, kind, bench.steps)
+        expected = eager()
+        ours()
+        began = time.perf_counter()
+        while evaluator.compile_wanted(bundle.onload("unet")):
+            pass
+        took = time.perf_counter() - began
+        yield Row("", f"compiling, {kind.name}", took, "s")
+        evaluator.used.clear()
+        one = bench.ratio(ours, pipeline(bundle, kind, bench.steps))
+        note = f"{difference(ours(), expected)} to eager; {', '.join(sorted(evaluator.used)) or 'not compiled'}"
+        yield Row("21", f"compiled, {kind.name}", one.wall, "x", one.low, one.high, goal, limit, True, note)
+
+
+def _batches(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
+    """Figure 22's ground: one evaluation for 1, 2, 4 and 8 guided jobs at each size. This is the profile table."""
+    with leased(bench.device, kind) as bundle:
+        unet, device = bundle.onload("unet"), bench.device
+        t = torch.tensor(500.0, device=device.torch_device)
+        for side in kind.sides:
+            for mode in ("eager", "graph"):
+                evaluate: Callable[..., Tensor] = call_denoiser if mode == "eager" else bench.graphs(bundle)
+                for jobs in (1, 2, 4, 8):
+                    conditions = conditions_of(bundle, kind, jobs)
+                    inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds}
+                    if conditions.added:
+                        inputs["added_cond_kwargs"] = conditions.added
+                    latents = torch.randn(2 * jobs, 4, side // 8, side // 8, device=device.torch_device)
+                    latents = latents.to(device.dtype)
+                    with torch.inference_mode():
+                        taken = bench.seconds(partial(evaluate, unet, latents, t, inputs), 3)
+                    bench.curves[f"{kind.name}/{mode}/{side}/{jobs}"] = 1000 * taken
+                    yield Row("", f"evaluation, {kind.name} {side}², {jobs} jobs, {mode}", 1000 * taken, "ms")
+        for mode, (goal, limit) in goals.items():
+            alone = bench.curves[f"{kind.name}/{mode}/{kind.side}/1"]
+            together = bench.curves[f"{kind.name}/graph/{kind.side}/4"]
+            yield Row(
+                "22",
+                f"4 jobs at once / one by one ({mode}), {kind.name}",
+                4 * alone / together,
+                "x",
+                None,
+                None,
+                goal,
+                limit,
+                True,
+                "evaluations alone",
+            )
+
+
+def sd15(bench: Bench) -> Iterator[Row]:
+    """Figures 19 and 20."""
+    yield from _against_pipeline(bench, bench.sd15, {"19": (1.0, 1.02), "20": (1.8, 1.5)})
+
+
+def sd15_compiled(bench: Bench) -> Iterator[Row]:
+    """Figure 21."""
+    yield from _compiled(bench, bench.sd15, 2.0, 1.6)
+
+
+def sd15_batches(bench: Bench) -> Iterator[Row]:
+    """Figure 22."""
+    yield from _batches(bench, bench.sd15, {"eager": (2.0, 1.5), "graph": (1.3, 1.15)})
+
+
+def sdxl(bench: Bench) -> Iterator[Row]:
+    """Figures 19 and 20."""
+    yield from _against_pipeline(bench, bench.sdxl, {"19": (1.0, 1.02), "20": (1.05, 1.0)})
+
+
+def sdxl_compiled(bench: Bench) -> Iterator[Row]:
+    """Figure 21."""
+    yield from _compiled(bench, bench.sdxl, 1.3, 1.2)
+
+
+def sdxl_batches(bench: Bench) -> Iterator[Row]:
+    """Figure 22."""
+    yield from _batches(bench, bench.sdxl, {"graph": (1.0, 0.95)})
+
+
+def _swap_seconds(bench: Bench, device: Device) -> tuple[float, int, float]:
+    """Between two SDXL-shaped models: seconds of a swap, its bytes, seconds of a guided step."""
+    kind, models = bench.sdxl, ModelManager(device, budget_bytes=2**40)
+    turn = [add_model(models, device, kind, seed) for seed in (0, 1)]
+
+    def swap() -> None:
+        turn.reverse()
+        with models.lease(*turn[0]) as bundle:
+            bundle.onload("unet")
+
+    taken = bench.seconds(swap)
+    with models.lease(*turn[0]) as bundle:
+        size = bundle._slot.layout.size
+        step_s = bench.seconds(our_loop(bundle, kind, bench.steps, bench.graphs(bundle))) / bench.steps
+    models.evict_all()
+    return taken, size, step_s
+
+
+def swaps(bench: Bench) -> Iterator[Row]:
+    """Figures 23 and 24."""
+    speed = bench.speeds.get("pinned") or bench.speeds["pageable"]
+    taken, size, _ = _swap_seconds(bench, replace(bench.device, keeps_copies=False))
+    note = f"{size / 1e9:.2f} GB in {1000 * taken:.0f} ms"
+    yield Row("23", "swap from pinned memory", size / taken / speed, "of raw", None, None, 0.9, 0.8, True, note)
+    taken, size, step_s = _swap_seconds(bench, replace(bench.device, keeps_copies=True))
+    note = f"{1000 * taken:.1f} ms; a step is {1000 * step_s:.1f} ms"
+    yield Row("24", "swap from a copy on the card", taken / step_s, "steps", None, None, 0.5, 1.0, note=note)
+
+
+def random_lora(bundle: Bundle, folder: Path) -> LoadedLora:
+    """A LoRA of rank 16 on every linear layer of the U-Net, its tensors on the device as a lease has them."""
+    file = folder / "lora.safetensors"
+    save_file({"none": torch.zeros(1)}, file)  # its header is read for alphas
+    device, module = bundle.device, torch.nn.Module()
+    for name, layer in bundle.modules["unet"].named_modules():
+        if isinstance(layer, torch.nn.Linear):
+            shapes = {"down": (_LORA_RANK, layer.in_features), "up": (layer.out_features, _LORA_RANK)}
+            for role, shape in shapes.items():
+                value = (torch.randn(shape, device=device.torch_device) * 0.01).to(device.dtype)
+                module.register_buffer(f"lora_unet_{name.replace('.', '_')}={role}", value)
+    named = {key.replace("=", ".lora_") + ".weight": value for key, value in module._buffers.items()}
+    module.state_dict = lambda *_, **__: named  # type: ignore[method-assign]
+    ref = ModelRef(kind="lora", name="random", family=bundle.ref.family, fingerprint="random")
+    return LoadedLora(LoraUse(model=ref, weight=0.8), module, file)
+
+
+def lora(bench: Bench) -> Iterator[Row]:
+    """Figure 25."""
+    kind = bench.sdxl
+    with leased(bench.device, kind) as bundle:
+        step_s = bench.seconds(our_loop(bundle, kind, bench.steps, bench.graphs(bundle))) / bench.steps
+        loaded = random_lora(bundle, bench.folder)
+        eager = our_loop(bundle, kind, bench.steps)
+        plain = eager()
+        times: dict[str, list[float]] = {"apply": [], "restore": []}
+        for _ in range(bench.rounds):
+            for name, loras in (("apply", [loaded]), ("restore", [])):
+                bench.wait()
+                began = time.perf_counter()
+                patch_loras(bundle, loras)
+                bench.wait()
+                times[name].append(time.perf_counter() - began)
+        note = f"{1000 * median(times['apply'][1:]):.1f} ms; a step is {1000 * step_s:.1f} ms"
+        yield Row("25", "LoRA applied", median(times["apply"][1:]) / step_s, "steps", None, None, 1.0, 3.0, note=note)
+        note = f"{difference(eager(), plain)} to before"
+        yield Row("", "LoRA restored", median(times["restore"][1:]) / step_s, "steps", note=note)
+
+
+def vae(bench: Bench) -> Iterator[Row]:
+    """Figure 27."""
+    kind = bench.sdxl
+    latents = torch.randn(1, 4, kind.side // 8, kind.side // 8, device=bench.device.torch_device)
+    decodes: dict[str, Callable[[], Tensor]] = {}
+    with ExitStack() as leases:
+        for name, dtype in (("float32", torch.float32), ("ours", bench.device.vae_dtype)):
+            bundle = leases.enter_context(leased(replace(bench.device, vae_dtype=dtype), kind))
+            module: Any = bundle.onload("vae")
+            scaled = unscale(latents, module.config).to(dtype)
+            decodes[name] = torch.inference_mode()(lambda module=module, scaled=scaled: module.decode(scaled).sample)
+        note = f"{difference(decodes['float32'](), decodes['ours']())}; {bench.device.vae_dtype}"
+        one = bench.ratio(decodes["ours"], decodes["float32"])
+        yield Row("27", f"VAE decode, {kind.side}²", one.wall, "x", one.low, one.high, 2.0, 1.5, True, note)
+
+
+def _engine_with(bench: Bench, kind: Kind) -> tuple[Engine, Callable[[bool], Work]]:
+    """An engine with a model in host memory, and its jobs: with previews or without."""
+    engine = Engine(EngineOptions(device="cpu" if bench.is_dry else "cuda", cache_dir=bench.folder))
+    ref, path = add_model(engine._models, engine._device, kind)
+    recipe = Recipe(
+        prompt="a red cat at sea",
+        model=ref,
+        sampler="euler",
+        schedule="simple",
+        steps=max(bench.steps, 4),
+        guidance=7.0,
+        width=kind.side,
+        height=kind.side,
+        seed=1,
+    )
+
+    def job(wants_previews: bool) -> Work:
+        work_item = WorkItem(
+            "bench", 1, Generate(recipe=recipe), wants_previews=wants_previews, model_paths={path_key(ref): path}
+        )
+
+        def run() -> None:
+            *_, ending = engine.generate(work_item, lambda: False)
+            assert isinstance(ending, WorkDone), ending
+
+        return run
+
+    return engine, job
+
+
+def previews(bench: Bench) -> Iterator[Row]:
+    """Figure 26."""
+    for kind in (bench.sd15, bench.sdxl):
+        engine, job = _engine_with(bench, kind)
+        engine._preview_interval_s = min(engine._preview_interval_s, 0.25)
+        one = bench.ratio(job(False), job(True))
+        yield Row("26", f"previews, {kind.name}", one.wall, "", one.low, one.high, 1.01, 1.02)
+        engine._models.evict_all()
+
+
+def first_press(bench: Bench) -> Iterator[Row]:
+    """Figure 28: the first job of a model that is in host memory / the third."""
+    for kind in (bench.sd15, bench.sdxl):
+        engine, job = _engine_with(bench, kind)
+        taken = []
+        for _ in range(3):
+            began = time.perf_counter()
+            bench.whole(job(True))()
+            taken.append(time.perf_counter() - began)
+        note = " ".join(f"{1000 * one:.0f} ms" for one in taken)
+        yield Row("28", f"first press, {kind.name}", taken[0] / taken[2], "", None, None, 1.2, 2.0, note=note)
+        engine._models.evict_all()
