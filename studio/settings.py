@@ -84,6 +84,16 @@ class Settings:
     trusted_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
 
+    def visitors_password(self) -> str | None:
+        """What every visitor has to give; None lets everyone in.
+
+        Raises:
+            StudioError: --lan without a password.
+        """
+        if self.lan and not self.password:
+            raise StudioError("--lan needs a password.", f"Set {_PASSWORD_VARIABLE} and start again.", code="settings")
+        return self.password if self.lan or self.trusted_hosts else None
+
     @property
     def models_dir(self) -> Path:
         """Where new models go: the first folder of models."""
