@@ -130,7 +130,7 @@ class EngineStatus(Frozen):
 
     models: those in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
-    memory of its own.
+    memory of its own. offer: a sentence about what would make the engine faster, with the command.
     """
 
     state: EngineState
@@ -147,6 +147,7 @@ class EngineStatus(Frozen):
     free_bytes: int = 0
     device_bytes: int | None = None
     device_free_bytes: int | None = None
+    offer: str = ""
 
 
 class JobHandle(Frozen):

@@ -42,6 +42,7 @@ from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.attention import AttentionChoice
 from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.device.memory import give_back_freed_memory, memory
+from engine.device.openvino_backend import BackendChoice, choose_backend, offer
 from engine.device.precision import Precision, Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
 from engine.families import check_families
@@ -74,6 +75,7 @@ class EngineOptions:
         offload: How a model's components are kept on a card (`models/offload.py`).
         attention: Which implementation computes it (`device/attention.py`).
         annotator_dirs: Where the files of preprocessors are.
+        backend: What evaluates models on a CPU (`device/openvino_backend.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -84,6 +86,7 @@ class EngineOptions:
     offload: OffloadChoice = "auto"
     attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
+    backend: BackendChoice = "torch"
 
 
 @dataclass(slots=True)
@@ -135,14 +138,15 @@ class Engine:
             self._probe = Probe(options.cache_dir)
         device = with_precision(device, options.precision, options.cache_dir)
         self._device = replace(device, attention=options.attention)
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
+        self._openvino = choose_backend(options.backend, device.torch_device, device.dtype, options.cache_dir)
+        self._offer = offer(device.torch_device) if options.backend == "auto" else ""
+        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, self._openvino)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
-        self._traceable: LocatedModel | None = None  # the checkpoint that generated last
         self._has_generated = False
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
@@ -161,6 +165,7 @@ class Engine:
             free_bytes=memory().free,
             device_bytes=limit,
             device_free_bytes=None if limit is None else free_bytes(self._device),
+            offer=self._offer,
         )
 
     def obey(self, command: Command) -> None:
@@ -189,14 +194,10 @@ class Engine:
                 log.info("the previews of %s stay rough: %s", rough[0].name, error.message)
         if self._rough_previews is not None:
             return True
-        latest, self._traceable = self._traceable, None
-        if latest is not None and self._models.size_of(*latest):
-            try:
-                with errors.mapped_load(latest[0].name), self._models.lease(*latest) as bundle:
-                    if bundle.traces is not None:
-                        bundle.family.trace(bundle.onload(bundle.family.facts.denoiser), bundle.traces)
-            except StudioError as error:
-                log.info("%s is not traced: %s", latest[0].name, error.message)
+        if self._openvino is not None:
+            self._openvino.is_idle.set()
+        if self._models.make_evaluations():
+            return True
         if self._has_generated and self._probe is not None:
             self._probe.measure()
             self._probe = None
@@ -223,6 +224,9 @@ class Engine:
         began = time.monotonic()
         task = work_item.task
         log.debug("job %s begins: %s", work_item.job_id, task.type)
+        if self._openvino is not None:
+            self._openvino.is_idle.clear()
+            self._openvino.used.clear()
         if isinstance(task, Upscale):
             events = self._upscale(work_item, task, is_cancelled)
         elif isinstance(task, Preprocess):
@@ -292,7 +296,6 @@ class Engine:
                             if index not in work_item.finished:
                                 yield from self._generate_image(job, index)
                                 self._has_generated = True
-                                self._traceable = checkpoint
                         if self._previews.is_rough(bundle):
                             self._rough_previews = home_of_vae(recipe, work_item.model_paths)
                     return
@@ -408,6 +411,7 @@ class Engine:
             "dtype": device.dtype_label + (" (VAE float32)" if is_retry else ""),
             "threads": str(torch.get_num_threads()),
             "batch": "1",
+            **({"backend": self._openvino.label} if self._openvino and self._openvino.used else {}),
             **self._versions,
         }
 

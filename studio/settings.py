@@ -35,6 +35,7 @@ class Settings:
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
+        backend: What evaluates models on a CPU; "auto" is OpenVINO where it is installed and faster.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         max_pixels: The largest image, in pixels.
         hub_endpoint: Where models are downloaded from; only tests change it.
@@ -57,6 +58,7 @@ class Settings:
     precision: str = "auto"
     offload: str = "auto"
     attention: str = "auto"
+    backend: str = "auto"
     memory_gb: int | None = None
     max_jobs_per_owner: int = 20
     max_jobs: int = 200
@@ -247,6 +249,12 @@ OPTIONS = (
         choices=("auto", "none", "encoders", "model", "group"),
     ),
     SettingOption("attention", str, "how attention is computed (auto)", choices=("auto", "sdpa", "xformers", "sliced")),
+    SettingOption(
+        "backend",
+        str,
+        "what computes on a CPU (auto: OpenVINO where it is installed and faster)",
+        choices=("auto", "torch", "openvino"),
+    ),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
     SettingOption("max_jobs_per_owner", int, least=1),
     SettingOption("max_jobs", int, least=1),

@@ -19,7 +19,7 @@ from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
 from engine.device.devices import Device
-from engine.device.tracing import Traces
+from engine.device.evaluations import Call, Evaluations, Outputs
 from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
@@ -47,7 +47,7 @@ class ModuleSlot:
         changed: Tensors on the device that differ from the buffer's.
         overrides: Tensors in host memory that are used instead of the buffer's.
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
-        traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
+        evaluations: Faster than the modules themselves, on the CPU.
         may_offload: Whether components may leave the device while the modules are leased.
     """
 
@@ -63,7 +63,7 @@ class ModuleSlot:
     changed: set[TensorKey] = field(default_factory=set)
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
-    traces: Traces = field(default_factory=Traces)
+    evaluations: Evaluations = field(default_factory=Evaluations)
     may_offload: bool = False
     leases: int = 0
 
@@ -140,6 +140,22 @@ class ModuleSlot:
                 if owner == component:
                     target.data = target.data.new_empty(0)
 
+    def evaluate(
+        self, component: str, call: Call, inputs: tuple[Tensor, ...], weights: str, may_trace: bool
+    ) -> Outputs:
+        """`call(module, *inputs)` by what is ready and best; on a card that is the module.
+
+        Args:
+            weights: Their digest, where OpenVINO may be used.
+        """
+        module = self.modules[component]
+        if self.device.torch_device.type != "cpu":
+            return call(module, *inputs)
+        found = self.evaluations.find(component, call, inputs, weights)
+        if found is not None:
+            return found(*inputs)
+        return self.evaluations.run(module, component, call, inputs, weights, may_trace)
+
     def clear(self) -> None:
         """Release the bytes that the modules compute with."""
         self._forget_changes()
@@ -150,6 +166,7 @@ class ModuleSlot:
         self.holds = self.buffer = None
 
     def _forget_changes(self) -> None:
+        self.evaluations.forget_wanted()
         self.changed.clear()
         self.overrides.clear()
         self.adapter_state.clear()
@@ -175,6 +192,7 @@ class ModuleSlot:
 
     def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
         """Override tensors of a component, by values of any device and dtype; they belong to the slot from now on."""
+        self.evaluations.forget_wanted(component)
         for name, value in values.items():
             key = (component, name)
             spec, target = self.targets[key]
@@ -193,6 +211,7 @@ class ModuleSlot:
     def restore(self, component: str, names: Iterable[str]) -> None:
         """Give tensors the checkpoint's own values again, to the bit."""
         assert self.buffer is not None
+        self.evaluations.forget_wanted(component)
         for name in names:
             key = (component, name)
             spec, target = self.targets[key]

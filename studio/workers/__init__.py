@@ -25,6 +25,7 @@ def make_worker(settings: "Settings") -> Worker:
         "precision": settings.precision,
         "offload": settings.offload,
         "attention": settings.attention,
+        "backend": settings.backend,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
     }

@@ -140,6 +140,7 @@ class StatusReporter:
             "free_bytes": facts.free_bytes,
             "device_bytes": facts.device_bytes,
             "device_free_bytes": facts.device_free_bytes,
+            "offer": facts.offer,
         }
 
     def repeat(self, engine: Engine) -> None:
