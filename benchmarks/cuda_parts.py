@@ -19,11 +19,12 @@ from benchmarks.measure import Ratio, Work, against_itself, compare
 from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.tasks import Generate
 from contract.work import WorkDone, WorkItem, path_key
+from engine.device.card_evaluator import CardEvaluator
 from engine.device.compiling import Compiler
 from engine.device.cuda_graphs import Graphs, Recorded
 from engine.device.devices import Device
-from engine.device.evaluation import Evaluator, call_denoiser
 from engine.engine import Engine, EngineOptions
+from engine.families.unet import UNetCall
 from engine.images.vae import unscale
 from engine.lora.patch import LoadedLora, patch_loras
 from engine.models.manager import Bundle, ModelManager
@@ -130,10 +131,10 @@ class Bench:
             ours()
         return compare(self.whole(bare), self.whole(ours), self.rounds)
 
-    def graphs(self, bundle: Bundle) -> Evaluator:
+    def graphs(self, bundle: Bundle) -> CardEvaluator:
         """The bundle's evaluator; in a dry run one that records nothing."""
         if self.is_dry:
-            return Evaluator(Graphs(ComputeAgain()))
+            return CardEvaluator(Graphs(ComputeAgain()))
         assert bundle.evaluator is not None
         return bundle.evaluator
 
@@ -209,16 +210,14 @@ def _batches(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) ->
         t = torch.tensor(500.0, device=device.torch_device)
         for side in kind.sides:
             for mode in ("eager", "graph"):
-                evaluate: Callable[..., Tensor] = call_denoiser if mode == "eager" else bench.graphs(bundle)
+                evaluator = CardEvaluator() if mode == "eager" else bench.graphs(bundle)
                 for jobs in (1, 2, 4, 8):
                     conditions = conditions_of(bundle, kind, jobs)
-                    inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds}
-                    if conditions.added:
-                        inputs["added_cond_kwargs"] = conditions.added
+                    added = conditions.added or {}
                     latents = torch.randn(2 * jobs, 4, side // 8, side // 8, device=device.torch_device)
-                    latents = latents.to(device.dtype)
+                    inputs = (latents.to(device.dtype), t, conditions.prompt_embeds, *added.values())
                     with torch.inference_mode():
-                        taken = bench.seconds(partial(evaluate, unet, latents, t, inputs), 3)
+                        taken = bench.seconds(partial(evaluator, unet, UNetCall(tuple(added)), inputs), 3)
                     bench.curves[f"{kind.name}/{mode}/{side}/{jobs}"] = 1000 * taken
                     yield Row("", f"evaluation, {kind.name} {side}², {jobs} jobs, {mode}", 1000 * taken, "ms")
         for mode, (goal, limit) in goals.items():

@@ -147,7 +147,7 @@ class EngineStatus(Frozen):
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
     memory of its own. batch_jobs: how many jobs like the running one may run side by side (`batching.py`).
     cards: how many CUDA cards its process sees. devices: each of several, else empty; then the other fields sum them
-    up.
+    up. offer: a sentence about what would make the engine faster, with the command.
     """
 
     state: EngineState
@@ -167,6 +167,7 @@ class EngineStatus(Frozen):
     batch_jobs: int = 1
     cards: int = 0
     devices: tuple[DeviceStatus, ...] = ()
+    offer: str = ""
 
 
 class JobHandle(Frozen):

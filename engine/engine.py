@@ -9,10 +9,9 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -42,14 +41,13 @@ from contract.work import (
 from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.batching import SharingJob, SideBySide
-from engine.device.attention import AttentionChoice
 from engine.device.batch_table import BatchTable
-from engine.device.compiling import can_compile
-from engine.device.devices import DeviceChoice, cards, choose_device, device_bytes, free_bytes, release, second_card
-from engine.device.evaluation import Evaluator
+from engine.device.card_evaluator import CardEvaluator
+from engine.device.devices import cards, choose_device, device_bytes, free_bytes, release
 from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
-from engine.device.precision import Precision, Probe, with_precision
+from engine.device.openvino_backend import choose_backend, offer
+from engine.device.precision import Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
 from engine.families import check_families
 from engine.images.image_io import as_raw, open_input
@@ -58,7 +56,7 @@ from engine.images.previews import PreviewMaker, finished_preview
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import ModelManager
-from engine.models.offload import OffloadChoice
+from engine.options import EngineOptions, with_options
 from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
 
 IsCancelled = Callable[[], bool]
@@ -67,40 +65,6 @@ _LOADING_INTERVAL_S = 0.1
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How an engine runs.
-
-    Attributes:
-        threads: Of the CPU; None leaves torch's choice.
-        cache_dir: For what is computed once per model (preview maps); None keeps nothing.
-        memory_budget_bytes: Host memory for weights; None takes half of the machine's.
-        sharers: How many engines share the machine's memory; None: one for each card that this one sees.
-        precision: Of U-Net and text encoders (`device/precision.py`); None is the device's usual one.
-        offload: How a model's components are kept on a card (`models/offload.py`).
-        attention: Which implementation computes it (`device/attention.py`).
-        annotator_dirs: Where the files of preprocessors are.
-        batch_jobs: How many jobs may share one batch; None: as many as the device gains by (`device/batch_table.py`).
-        cuda_graphs: Whether a card records what it evaluates (`device/cuda_graphs.py`).
-        compile: Whether it compiles in idle time (`device/compiling.py`).
-        cfg_split: Whether a second card computes half of every batch (`models/second_card.py`).
-    """
-
-    device: DeviceChoice = "auto"
-    threads: int | None = None
-    cache_dir: Path | None = None
-    memory_budget_bytes: int | None = None
-    sharers: int | None = None
-    precision: Precision | None = None
-    offload: OffloadChoice = "auto"
-    attention: AttentionChoice = "auto"
-    annotator_dirs: tuple[Path, ...] = ()
-    batch_jobs: int | None = None
-    cuda_graphs: bool = True
-    compile: bool = False
-    cfg_split: bool = False
 
 
 @dataclass(slots=True)
@@ -146,29 +110,19 @@ class Engine:
         JobError: the device that was asked for is not there.
     """
 
-    def __init__(self, options: EngineOptions = EngineOptions()) -> None:
+    def __init__(self, options: EngineOptions | None = None) -> None:
         check_families()
+        options = options or EngineOptions()
         device = choose_device(options.device, options.threads)
         device = with_precision(device, options.precision, options.cache_dir)
         self._probe: Probe | None = None
         if options.precision == "auto" and device.torch_device.type == "cpu":
             self._probe = Probe(options.cache_dir, device.dtype)
-        compiles = options.compile and can_compile(device.torch_device)
-        if options.compile and not compiles:
-            log.warning("compile: %s has no compiler that torch can use; models are evaluated as ever", device.label)
-        second = second_card(device.torch_device) if options.cfg_split else None
-        if options.cfg_split and second is None:
-            log.warning("cfg_split: there is no second card like %s; models are evaluated on one device", device.label)
-        self._device = replace(
-            device,
-            attention=options.attention,
-            records_graphs=device.records_graphs and options.cuda_graphs,
-            compiles=compiles,
-            compiled_dir=options.cache_dir,
-            second=second,
-        )
+        self._device = with_options(device, options)
+        self._openvino = choose_backend(options.backend, device.torch_device, device.dtype, options.cache_dir)
+        self._offer = offer(device.torch_device) if options.backend == "auto" else ""
         sharers = options.sharers or max(1, cards(self._device))
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, sharers)
+        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, self._openvino, sharers)
         is_cuda = self._device.torch_device.type == "cuda"
         self._side_stream = torch.cuda.Stream(self._device.torch_device) if is_cuda else None
         self._previews = PreviewMaker(options.cache_dir, self._side_stream)
@@ -177,7 +131,6 @@ class Engine:
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
-        self._traceable: LocatedModel | None = None  # the checkpoint that generated last
         self._has_generated = False
         batches = BatchTable(self._device, options.cache_dir, options.batch_jobs)
         self._side_by_side = SideBySide(self._device.torch_device, batches)
@@ -200,6 +153,7 @@ class Engine:
             device_free_bytes=None if limit is None else free_bytes(self._device),
             batch_jobs=self._side_by_side.most,
             cards=cards(self._device),
+            offer=self._offer,
         )
 
     def obey(self, command: Command) -> None:
@@ -228,18 +182,9 @@ class Engine:
                 log.info("the previews of %s stay rough: %s", rough[0].name, error.message)
         if self._rough_previews is not None:
             return True
-        latest, self._traceable = self._traceable, None
-        if latest is not None and self._models.size_of(*latest):
-            try:
-                with errors.mapped_load(latest[0].name), self._models.lease(*latest) as bundle:
-                    denoiser = bundle.family.facts.denoiser
-                    if bundle.evaluator is not None and bundle.evaluator.compile_wanted(bundle.onload(denoiser)):
-                        self._traceable = latest  # for another shape
-                    if bundle.traces is not None:
-                        bundle.family.trace(bundle.onload(denoiser), bundle.traces)
-            except StudioError as error:
-                log.info("%s is not traced: %s", latest[0].name, error.message)
-        if self._traceable is not None:
+        if self._openvino is not None:
+            self._openvino.is_idle.set()
+        if self._models.make_evaluations():
             return True
         if self._has_generated and self._probe is not None:
             self._probe.measure()
@@ -284,6 +229,9 @@ class Engine:
         began = time.monotonic()
         task = work_item.task
         log.debug("job %s begins: %s", work_item.job_id, task.type)
+        if self._openvino is not None:
+            self._openvino.is_idle.clear()
+            self._openvino.used.clear()
         if isinstance(task, Upscale):
             events = self._upscale(work_item, task, is_cancelled)
         elif isinstance(task, Preprocess):
@@ -354,7 +302,6 @@ class Engine:
                             if index not in work_item.finished:
                                 yield from self._generate_image(job, index)
                                 self._has_generated = True
-                                self._traceable = checkpoint
                         if self._previews.is_rough(bundle):
                             self._rough_previews = home_of_vae(recipe, work_item.model_paths)
                     return
@@ -478,7 +425,7 @@ class Engine:
         seconds = time.monotonic() - began
         yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
 
-    def _provenance(self, is_retry: bool, batch: int = 1, evaluator: Evaluator | None = None) -> dict[str, str]:
+    def _provenance(self, is_retry: bool, batch: int = 1, evaluator: CardEvaluator | None = None) -> dict[str, str]:
         device = self._device
         evaluated = {"evaluated": ", ".join(sorted(evaluator.used))} if evaluator and evaluator.used else {}
         return {
@@ -487,6 +434,7 @@ class Engine:
             "threads": str(torch.get_num_threads()),
             "batch": str(batch),
             **evaluated,
+            **({"backend": self._openvino.label} if self._openvino and self._openvino.used else {}),
             **self._versions,
         }
 

@@ -21,6 +21,7 @@ from contract.work import RawImage
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
 from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
+from engine.device.attention import has_plain_attention
 from engine.images.depth import depth_of
 from engine.images.image_io import as_image, as_raw
 from engine.images.init_latents import (
@@ -261,11 +262,10 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
-    # Hypernetworks hook into the U-Net's layers, which no trace, graph or compiled code would see.
-    traces, evaluator = (None, None) if recipe.hypernetworks else (bundle.traces, bundle.evaluator)
-    unet = bundle.family.predict(
-        bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, traces=traces, evaluator=evaluator
-    )
+    # Hypernetworks hook into the denoiser's layers, and adapters change its attention: nothing else would see that.
+    is_plain = not recipe.hypernetworks and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
+    evaluate = bundle.evaluate if is_plain else None
+    unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
     if share is not None:
         unet = share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)

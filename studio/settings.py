@@ -40,6 +40,7 @@ class Settings:
         cuda_graphs: Whether a card's evaluations are recorded; equal bits, less time.
         compile: Whether models are compiled for the card in idle time; other bits.
         cfg_split: Whether a second card computes half of every step; other bits.
+        backend: What evaluates models on a CPU; "auto" is OpenVINO where it is installed and faster.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         batch_jobs: How many people's jobs may share a batch; None: as many as the card gains by.
         max_pixels: The largest image, in pixels.
@@ -67,6 +68,7 @@ class Settings:
     cuda_graphs: bool = True
     compile: bool = False
     cfg_split: bool = False
+    backend: str = "auto"
     memory_gb: int | None = None
     batch_jobs: int | None = None
     max_jobs_per_owner: int = 20
@@ -286,6 +288,12 @@ OPTIONS = (
     SettingOption("cuda_graphs", bool, "do not record CUDA graphs", argument="--no-cuda-graphs"),
     SettingOption("compile", bool, "compile models for the card while nothing is to do: minutes once, then faster"),
     SettingOption("cfg_split", bool, "where there are two cards, compute half of every step on each"),
+    SettingOption(
+        "backend",
+        str,
+        "what computes on a CPU (auto: OpenVINO where it is installed and faster)",
+        choices=("auto", "torch", "openvino"),
+    ),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
     SettingOption(
         "batch_jobs", int, "jobs that share a batch (as many as the card gains by)", metavar="N", least=1, most=16

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -435,6 +436,7 @@ def test_posix_becomes_the_app_and_windows_passes_its_code_on(monkeypatch: pytes
         (["--port", "1", "test"], ["requirements.txt"], ["app.py", "--port", "1", "test"]),
         (["test"], ["requirements.txt", "requirements-test.txt"], ["-m", "pytest"]),
         (["test", "-k", "queue"], ["requirements.txt", "requirements-test.txt"], ["-m", "pytest", "-k", "queue"]),
+        (["--openvino", "--port", "1"], ["requirements.txt", launch.OPENVINO], ["app.py", "--port", "1"]),
     ],
 )
 def test_main_prepares_and_hands_over(
@@ -458,6 +460,19 @@ def test_main_prepares_and_hands_over(
     assert launch.main(arguments) == 5
     assert asked == [files]
     assert ran == [[str(venv.python)] + [str(project / part) if part == "app.py" else part for part in tail]]
+
+
+def test_openvino_stays_once_it_was_asked_for(project: Path, venv: Venv) -> None:
+    assert launch.app_requirements(project, LINUX, False) == ["requirements.txt"]
+    (project / launch.OPENVINO).write_text("openvino==2026.4.1\n")
+    venv.folder.mkdir(exist_ok=True)
+    venv.mark_whole(launch.fingerprints(project, launch.app_requirements(project, LINUX, True), LINUX))
+    assert launch.app_requirements(project, LINUX, False) == ["requirements.txt", launch.OPENVINO]
+
+
+def test_openvino_is_pinned_once() -> None:
+    pins = [(launch.ROOT / name).read_text("utf-8") for name in (launch.OPENVINO, "requirements-test.txt")]
+    assert len({re.findall(r"^openvino==\S+", pin, re.MULTILINE)[0] for pin in pins}) == 1
 
 
 @pytest.mark.parametrize(

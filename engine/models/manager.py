@@ -23,13 +23,15 @@ from contract.work import path_key
 from engine import errors
 from engine.checkpoints.tokenizers import ClipTokenizers
 from engine.device.attention import has_plain_attention, unslice_attention
+from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
-from engine.device.evaluation import Evaluator
+from engine.device.evaluations import Call, Outputs
 from engine.device.memory import memory
-from engine.device.tracing import Traces
+from engine.device.openvino_backend import OpenVino
 from engine.families import family_of
 from engine.families.family import ModelFamily
 from engine.models.card_copies import copied_size, drop_copies, keep_copy
+from engine.models.idle_evaluations import make_wanted
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
 from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
@@ -38,6 +40,7 @@ from engine.weights.weight_buffer import Layout, WeightBuffer
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
+_COMPILE_MARGIN = 1.5  # times its weights that a compiled model takes while it is made
 _FETCH_MARGIN = 1.1  # reading ahead leaves a tenth of a model free
 _LESS_MEMORY: Mapping[Offload, str] = {
     "encoders": "the text encoder leaves the card while the picture is painted",
@@ -69,6 +72,7 @@ class Bundle:
     digests: Mapping[str, str]
     offloader: Offloader = field(repr=False)
     _slot: ModuleSlot = field(repr=False)
+    openvino: OpenVino | None = field(default=None, repr=False)
     zeroes_empty_prompt: bool = True
     vae_override: "Bundle | None" = None
 
@@ -99,17 +103,20 @@ class Bundle:
         """What an adapter keeps about its changes to these weights, by its class; gone when others are swapped in."""
         return self._slot.state_of(kind)
 
-    @property
-    def traces(self) -> Traces | None:
-        """Of its denoiser as it is; None where its evaluations are not traced: on a card, with sliced attention."""
-        denoiser = self._slot.modules[self.family.facts.denoiser]
-        is_on_card = self.device.torch_device.type != "cpu" or self._slot.evaluator is not None
-        if is_on_card or not has_plain_attention(denoiser):
-            return None
-        return self._slot.traces
+    def evaluate(self, component: str, call: Call, *inputs: Tensor) -> Outputs:
+        """`call(module, *inputs)` by what is ready and best."""
+        if component == "vae" and self.vae_override is not None:
+            return self.vae_override.evaluate(component, call, *inputs)
+        self.onload(component)
+        weights = self.digests[component] if self.openvino else ""
+        return self._slot.evaluate(component, call, inputs, weights, component == self.family.facts.denoiser)
+
+    def forget_wanted(self) -> None:
+        """Weights are about to change in place."""
+        self._slot.evaluations.forget_wanted()
 
     @property
-    def evaluator(self) -> Evaluator | None:
+    def evaluator(self) -> CardEvaluator | None:
         """Of its denoiser; None where that moves, or computes attention otherwise than it is recorded and compiled."""
         denoiser = self._slot.modules[self.family.facts.denoiser]
         if self._slot.may_offload or not has_plain_attention(denoiser):
@@ -140,13 +147,19 @@ class ModelManager:
         budget_bytes: Host memory for weights; None takes half of the machine's. A single larger
             checkpoint is still loaded.
         offload: The offload mode on a card; "auto" chooses by its memory.
+        openvino: Makes evaluations; None leaves them to torch.
         sharers: How many engines divide the budget among them.
     """
 
     def __init__(
-        self, device: Device, budget_bytes: int | None = None, offload: OffloadChoice = "auto", sharers: int = 1
+        self,
+        device: Device,
+        budget_bytes: int | None = None,
+        offload: OffloadChoice = "auto",
+        openvino: OpenVino | None = None,
+        sharers: int = 1,
     ) -> None:
-        self._device = device
+        self._device, self._openvino = device, openvino
         self._budget = (budget_bytes or int(memory().total * _BUDGET_SHARE)) // sharers
         self._offload = offload
         self._models: dict[str, HostModel] = {}  # least recently used first
@@ -172,12 +185,12 @@ class ModelManager:
             slot = next((slot for slot in self._slots if slot.holds is model), None)
             is_on_device = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
             is_on_device = is_on_device or bool(model.copy)
-            overrides_size = slot.overrides_size if slot else 0
+            beside = slot.overrides_size + slot.evaluations.size if slot else 0
             found.append(
                 ResidentModel(
                     name=model.ref.name,
                     kind=model.ref.kind,
-                    bytes=model.buffer.layout.size + overrides_size,
+                    bytes=model.buffer.layout.size + beside,
                     place="device" if is_on_device else "memory",
                     is_pinned=model.is_pinned,
                     in_use=model.leases > 0,
@@ -307,6 +320,7 @@ class ModelManager:
                 model.is_pinned = model.is_pinned or other.is_pinned
                 self._evict(other_key)
         # Back under the budget, least recently used first.
+        self._release_evaluations(0)
         for other_key, other in list(self._models.items()):
             if self._total_size() <= self._budget:
                 break
@@ -340,6 +354,7 @@ class ModelManager:
                 model.digests,
                 offloader,
                 slot,
+                self._openvino,
                 model.zeroes_empty_prompt,
             )
         finally:
@@ -444,6 +459,13 @@ class ModelManager:
         """Bytes of all weights on the device."""
         return copied_size(self._models.values()) + sum(slot.device_size for slot in self._slots)
 
+    # Faster evaluations
+
+    def make_evaluations(self) -> bool:
+        """One step of what evaluations want, where memory allows; for idle time. Whether there is more to do."""
+        room = min(self._budget - self._total_size(), int(memory().free / _COMPILE_MARGIN))
+        return make_wanted(self._slots, self._openvino, room)
+
     # Making room
 
     def _make_room(self, ref: ModelRef, layout: Layout, margin: float = 1.0) -> WeightBuffer | None:
@@ -456,6 +478,7 @@ class ModelManager:
         """
         spare: WeightBuffer | None = None
         need = int(layout.size * margin)
+        self._release_evaluations(need)
         newest = next(reversed(self._models), None)
         for key in list(self._models):
             if self._models[key].leases or self._models[key].is_pinned:
@@ -482,8 +505,17 @@ class ModelManager:
             )
         return spare
 
+    def _release_evaluations(self, need: int) -> None:
+        """Those of models that are not in use go before any model does."""
+        for slot in self._slots:
+            if self._total_size() + need <= self._budget and need <= memory().free:
+                return
+            if not slot.leases:
+                slot.evaluations.release()
+
     def _total_size(self) -> int:
-        return sum(model.buffer.layout.size for model in self._models.values())
+        models = sum(model.buffer.layout.size for model in self._models.values())
+        return models + sum(slot.evaluations.size for slot in self._slots)
 
     def _evict(self, key: str) -> WeightBuffer:
         """Forget a model. Its memory is free when the returned buffer is."""
@@ -493,6 +525,7 @@ class ModelManager:
         for slot in self._slots:
             if slot.holds is model:
                 slot.clear()
+                slot.evaluations.release()
         if model.ref.kind != "checkpoint":  # every LoRA has a shape of its own
             shapes = {other.shape for other in self._models.values()}
             self._slots = [slot for slot in self._slots if slot.shape in shapes or slot.shape != model.shape]

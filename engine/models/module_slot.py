@@ -18,9 +18,10 @@ from torch.overrides import TorchFunctionMode
 from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
+from engine.device.card_evaluator import CardEvaluator, evaluator_for
 from engine.device.devices import Device
-from engine.device.evaluation import Evaluator, evaluator_for
-from engine.device.tracing import Traces
+from engine.device.evaluations import Call, Evaluations, Outputs
+from engine.families import family_of
 from engine.models.group_offload import GroupOffload
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
@@ -49,7 +50,7 @@ class ModuleSlot:
         changed: Tensors on the device that differ from the buffer's.
         overrides: Tensors in host memory that are used instead of the buffer's.
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
-        traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
+        evaluations: Faster than the modules themselves, on the CPU.
         evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
         may_offload: Whether components may leave the device while the modules are leased.
         revision: Changes with every change of weights on the device.
@@ -68,8 +69,8 @@ class ModuleSlot:
     changed: set[TensorKey] = field(default_factory=set)
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
-    traces: Traces = field(default_factory=Traces)
-    evaluator: Evaluator | None = None
+    evaluations: Evaluations = field(default_factory=Evaluations)
+    evaluator: CardEvaluator | None = None
     may_offload: bool = False
     revision: int = 0
     leases: int = 0
@@ -154,6 +155,33 @@ class ModuleSlot:
                 if owner == component:
                     target.data = target.data.new_empty(0)
 
+    def evaluate(
+        self, component: str, call: Call, inputs: tuple[Tensor, ...], weights: str, is_denoiser: bool
+    ) -> Outputs:
+        """`call(module, *inputs)` by what is ready and best.
+
+        Args:
+            weights: Their digest, where OpenVINO may be used.
+            is_denoiser: Traced on the CPU, and evaluated as `evaluator` does on a card.
+        """
+        module = self.modules[component]
+        if is_denoiser and self.evaluator is not None and not self.may_offload:
+            return (self.evaluator(module, call, inputs),)
+        if self.device.torch_device.type != "cpu":
+            return call(module, *inputs)
+        found = self.evaluations.find(component, call, inputs, weights)
+        if found is not None:
+            return found(*inputs)
+        return self.evaluations.run(module, component, call, inputs, weights, is_denoiser)
+
+    def compile_wanted(self) -> bool:
+        """Compile the denoiser for one of the shapes that were used, if it is on the card; whether that took time."""
+        if self.evaluator is None or self.holds is None or self.may_offload:
+            return False
+        denoiser = family_of(self.holds.ref.family).facts.denoiser
+        is_there = denoiser in self.modules and (denoiser in self.storage or not self.device.copies_weights)
+        return is_there and self.evaluator.compile_wanted(self.modules[denoiser])
+
     def clear(self) -> None:
         """Release the bytes that the modules compute with."""
         self._forget_changes()
@@ -165,6 +193,7 @@ class ModuleSlot:
         self.copy = {}
 
     def _forget_changes(self) -> None:
+        self.evaluations.forget_wanted()
         self.changed.clear()
         self.overrides.clear()
         self.adapter_state.clear()
@@ -198,6 +227,7 @@ class ModuleSlot:
     def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
         """Override tensors of a component, by values of any device and dtype; they belong to the slot from now on."""
         self.revision += 1
+        self.evaluations.forget_wanted(component)
         for name, value in values.items():
             key = (component, name)
             spec, target = self.targets[key]
@@ -217,6 +247,7 @@ class ModuleSlot:
         """Give tensors the checkpoint's own values again, to the bit."""
         assert self.buffer is not None
         self.revision += 1
+        self.evaluations.forget_wanted(component)
         for name in names:
             key = (component, name)
             target = self.targets[key][1]

@@ -36,6 +36,7 @@ def make_workers(settings: "Settings") -> tuple[tuple[Worker, ...], Workers | No
         "cuda_graphs": settings.cuda_graphs,
         "compile": settings.compile,
         "cfg_split": settings.cfg_split,
+        "backend": settings.backend,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "batch_jobs": settings.batch_jobs,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),

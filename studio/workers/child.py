@@ -43,7 +43,7 @@ def default_engine(options: Mapping[str, object]) -> Engine:
 
     hold_freed_memory()
     from engine.engine import Engine as TorchEngine
-    from engine.engine import EngineOptions
+    from engine.options import EngineOptions
 
     values: dict[str, Any] = dict(options)
     kind, _, index = str(values.get("device", "")).partition(":")
@@ -162,6 +162,7 @@ class StatusReporter:
             "device_bytes": facts.device_bytes,
             "device_free_bytes": facts.device_free_bytes,
             "batch_jobs": facts.batch_jobs,
+            "offer": facts.offer,
         }
 
     def repeat(self, engine: Engine) -> None:
