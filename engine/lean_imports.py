@@ -1,10 +1,10 @@
 """Keeps diffusers and transformers from importing what the engine has no use for: two thirds of its start.
 
 By themselves `from diffusers import AutoencoderKL` and `from transformers import CLIPTextModel` import torch's compiler
-and its distributed tensors, scipy's statistics, peft, xformers, every transformer of diffusers and every loss of
-transformers. In the worker's process, which only runs the engine, these are left out: flags of both libraries say no,
-and packages are imported member by member. What is not made as expected here is imported as ever, only later. Tests
-hold that the engine makes the same images with it.
+and its distributed tensors, scipy's statistics, peft, xformers, torchvision, every transformer of diffusers and every
+loss of transformers. In the worker's process, which only runs the engine, these are left out: flags of both libraries
+say no, packages are imported member by member, and modules run when something of theirs is used. What is not made as
+expected here is imported as ever, only later. Tests hold that the engine makes the same images with it.
 """
 
 import functools
@@ -47,6 +47,8 @@ _RUN_LATER: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "transformers.processing_utils": {"Unpack": "typing"},
     }
 )
+# Those of them that have to run before a module in them does; of the others each module can be had by itself.
+_WHOLE_FIRST = frozenset({"requests", "torch.export", "torch.quantization"})
 # Classes that their importers use much later, if ever: imported then.
 _CLASSES_LATER: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -89,6 +91,12 @@ class _LateModule(ModuleType):
         self.__dict__[name] = found
         return found
 
+    def run(self) -> None:
+        """Run it, if it has not been."""
+        run = self.__dict__.pop("_run", None)
+        if run is not None:
+            run()
+
     def look_up(self, name: str, places: Mapping[str, Mapping[str, str]]) -> Any:
         """Find a name where it is listed, else among the package's modules, else in the module once it has run."""
         place = places[self.__name__].get(name)
@@ -98,9 +106,7 @@ class _LateModule(ModuleType):
         paths = self.__dict__.get("__path__")
         if paths and importlib.machinery.PathFinder.find_spec(f"{self.__name__}.{name}", paths):
             return importlib.import_module(f"{self.__name__}.{name}")
-        run = self.__dict__.pop("_run", None)
-        if run is not None:
-            run()
+        self.run()
         whole = sys.modules.get(self.__name__, self)
         if whole is not self:  # it has put another in its place, as transformers does
             return getattr(whole, name)
@@ -238,7 +244,20 @@ class _Existing(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing: it has been executed."""
-        module.__spec__ = self._spec
+        module.__dict__["__spec__"] = self._spec  # torch's configurations take no new attributes
+
+
+def _spec_of_imported(name: str) -> importlib.machinery.ModuleSpec | None:
+    """How to find a module that was imported while it was looked for; None where it was not.
+
+    The import system then takes the module's own spec, and with that of a file it would execute it a second time.
+    """
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    spec = importlib.machinery.ModuleSpec(name, _Existing(module))
+    module.__dict__["__spec__"] = spec
+    return spec
 
 
 class _Distributions(Mapping[str, list[str]]):
@@ -265,6 +284,22 @@ def _forget_compiler() -> None:
             sys.modules.pop(name, None)
 
 
+class _WholeFirst(importlib.abc.MetaPathFinder):
+    """Runs a package before a module in it is imported; it stays, since that may happen at any time."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """None, unless the module was imported as the package ran."""
+        package = name.rpartition(".")[0]
+        if package not in _WHOLE_FIRST:
+            return None
+        late = sys.modules[package]
+        if isinstance(late, _LateModule):
+            late.run()
+        return _spec_of_imported(name)
+
+
 class _Losses(importlib.abc.Loader):
     """transformers' table of losses, empty: nothing is trained here."""
 
@@ -286,9 +321,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             # Another part of it than is known here: all of it, then. `path` is the stand-in's.
             _forget_compiler()
             path = importlib.import_module(_COMPILER).__path__
-            if name in sys.modules:
-                return importlib.machinery.ModuleSpec(name, _Existing(sys.modules[name]))
-            return importlib.machinery.PathFinder.find_spec(name, path, target)
+            return _spec_of_imported(name) or importlib.machinery.PathFinder.find_spec(name, path, target)
         if name != _LOSSES and name not in _AFTER and name not in _RUN_LATER:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -313,7 +346,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 def lean_imports() -> Iterator[None]:
     """While it lasts, and for what was imported meanwhile. For the process of a worker; before torch is imported."""
     finder = _Finder()
-    sys.meta_path.insert(0, finder)
+    sys.meta_path[:0] = [finder, _WholeFirst()]
     read = importlib.metadata.packages_distributions
     importlib.metadata.packages_distributions = lambda: _Distributions(read)
     sys.modules[_COMPILER] = _Compiler()

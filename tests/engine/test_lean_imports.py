@@ -123,6 +123,22 @@ else:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_a_package_that_has_to_run_first_does() -> None:
+    script = """
+import sys
+from engine.lean_imports import lean_imports
+with lean_imports():
+    import requests
+assert "requests.api" not in sys.modules
+import requests.adapters
+assert "requests.api" in sys.modules
+assert requests.adapters is sys.modules["requests.adapters"]
+assert requests.adapters.HTTPAdapter is requests.sessions.HTTPAdapter, "it ran twice"
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -142,6 +158,7 @@ with lean_imports():
     {statement}
 assert sys.modules["torch._dynamo"].__spec__.origin, "still the stand-in"
 assert torch._dynamo.utils.counters is not None
+assert torch._dynamo.utils.counters is sys.modules["torch._dynamo.convert_frame"].counters, "it ran twice"
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
