@@ -7,6 +7,7 @@ results/cuda.jsonl as it has it, so that a run that is ended keeps what it had. 
 """
 
 import argparse
+import gc
 import json
 import signal
 import subprocess
@@ -24,10 +25,10 @@ from typing import IO
 import torch
 
 from benchmarks import cuda_parts
-from benchmarks.cuda_parts import Bench, Row
+from benchmarks.cuda_parts import Bench, NotHere, Row
 from benchmarks.measure import RESULTS, machine
 from contract.errors import StudioError
-from engine.device.devices import Device, choose_device, release
+from engine.device.devices import Device, choose_device
 from engine.errors import mapped
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -64,11 +65,14 @@ def training(bench: Bench) -> Iterator[Row]:
 
 
 def _outcome(name: str, command: list[str]) -> Row:
-    """1 for a command that succeeds, else 0, with its last line."""
+    """1 for a command that succeeds, else 0, with its last line and what pytest says of failures."""
     began = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines() or [""]
-    note = f"{time.perf_counter() - began:.0f} s: {lines[-1][:100]}"
+    if done.returncode:
+        _say("\n".join(lines[-60:]))
+    told = [lines[-1], *(line for line in lines if line.startswith(("FAILED", "ERROR", "E  ")))]
+    note = f"{time.perf_counter() - began:.0f} s: {'; '.join(line[:160] for line in told[:20])}"
     return Row("", name, float(done.returncode == 0), "passed", None, None, 1.0, 1.0, True, note)
 
 
@@ -81,6 +85,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "xl": Part(cuda_parts.sdxl, 60),
         "xl-batches": Part(cuda_parts.sdxl_batches, 60),
         "swaps": Part(cuda_parts.swaps, 45),
+        "two-cards": Part(cuda_parts.two_cards, 45),
         "lora": Part(cuda_parts.lora, 30),
         "vae": Part(cuda_parts.vae, 20),
         "previews": Part(cuda_parts.previews, 45),
@@ -107,8 +112,9 @@ class Log:
         _say(f"{row.figure:>3} {row.name:<46}{row.value:>10.4g} {row.unit:<7}{spread:<16}{asked:<32}{row.note}")
         self._write({"part": part, **asdict(row), "verdict": row.verdict})
 
-    def leave_out(self, part: str, reason: str) -> None:
-        self.left_out.append(f"{part}: {reason}")
+    def leave_out(self, part: str, reason: str, *, is_failure: bool = True) -> None:
+        if is_failure:
+            self.left_out.append(f"{part}: {reason}")
         _say(f"    left out: {part}: {reason}")
         self._write({"part": part, "left_out": reason})
 
@@ -167,9 +173,13 @@ def run_part(name: str, part: Part, bench: Bench, log: Log, left_s: float) -> No
                 log.add(name, row)
     except OutOfTime:
         log.leave_out(name, f"what follows took longer than {limit_s:.0f} s")
+    except NotHere as error:
+        log.leave_out(name, error.message, is_failure=False)
     except StudioError as error:
         log.leave_out(name, error.message)
-    release()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # page-locked memory is kept: the next part needs as much again
 
 
 def _told(error: Exception) -> Exception:
@@ -191,6 +201,7 @@ def main() -> int:
         cpu = torch.device("cpu")
         device = Device(cpu, "a dry run", copies_weights=True, keeps_copies=True, memory_bytes=2**30)
         wanted.rounds, wanted.steps = 2, 2
+        torch.set_num_threads(1)  # tiny work is slower on several, much slower beside other work
     elif not torch.cuda.is_available():
         _say("This machine has no CUDA card that PyTorch can use. --dry-run tries the parts on the CPU.")
         return 2

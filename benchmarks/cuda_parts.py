@@ -16,13 +16,14 @@ from torch import Tensor
 from benchmarks.cuda_subjects import SD15, SDXL, TINY, TINY_XL, Kind, add_model, conditions_of, leased, our_loop
 from benchmarks.cuda_subjects import pipeline_loop as pipeline
 from benchmarks.measure import Ratio, Work, against_itself, compare
+from contract.errors import StudioError
 from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.tasks import Generate
 from contract.work import WorkDone, WorkItem, path_key
 from engine.device.card_evaluator import CardEvaluator
 from engine.device.compiling import Compiler
 from engine.device.cuda_graphs import Graphs, Recorded
-from engine.device.devices import Device
+from engine.device.devices import Device, second_card
 from engine.engine import Engine, EngineOptions
 from engine.families.unet import UNetCall
 from engine.images.vae import unscale
@@ -99,6 +100,10 @@ class Bench:
     def sdxl(self) -> Kind:
         return TINY_XL if self.is_dry else SDXL
 
+    def steps_of(self, kind: Kind) -> int:
+        """Of a loop; half as many of a large model."""
+        return max(2, self.steps // 2) if kind.is_xl else self.steps
+
     def wait(self) -> None:
         """Until the card has done all its work."""
         if self.device.torch_device.type == "cuda":
@@ -169,7 +174,7 @@ def raw(bench: Bench) -> Iterator[Row]:
 def _against_pipeline(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) -> Iterator[Row]:
     """Figures 19 and 20: the eager loop and the loop with graphs against diffusers' pipeline."""
     with leased(bench.device, kind) as bundle:
-        peer, eager = pipeline(bundle, kind, bench.steps), our_loop(bundle, kind, bench.steps)
+        peer, eager = pipeline(bundle, kind, bench.steps_of(kind)), our_loop(bundle, kind, bench.steps_of(kind))
         noise = against_itself(bench.whole(eager), bench.rounds)
         yield Row("", f"A/A, {kind.name} {kind.side}²", noise.wall, "", noise.low, noise.high)
         expected = eager()
@@ -177,7 +182,7 @@ def _against_pipeline(bench: Bench, kind: Kind, goals: dict[str, tuple[float, fl
         note = f"{difference(peer(), expected)} to the pipeline"
         yield Row("19", f"eager, {kind.name}", one.wall, "", one.low, one.high, *goals["19"], note=note)
         evaluator = bench.graphs(bundle)
-        recorded = our_loop(bundle, kind, bench.steps, evaluator)
+        recorded = our_loop(bundle, kind, bench.steps_of(kind), evaluator)
         one = bench.ratio(recorded, peer)
         note = f"{difference(recorded(), expected)} to eager; {', '.join(evaluator.used) or 'not recorded'}"
         yield Row("20", f"CUDA graph, {kind.name}", one.wall, "x", one.low, one.high, *goals["20"], True, note)
@@ -189,7 +194,8 @@ def _compiled(bench: Bench, kind: Kind, goal: float, limit: float) -> Iterator[R
     with leased(bench.device, kind) as bundle:
         compiler = Compiler(kind.name, bench.folder / "compiled", backend)
         evaluator = replace(bench.graphs(bundle), compiler=compiler)
-        ours, eager = our_loop(bundle, kind, bench.steps, evaluator), our_loop(bundle, kind, bench.steps)
+        steps = bench.steps_of(kind)
+        ours, eager = our_loop(bundle, kind, steps, evaluator), our_loop(bundle, kind, steps)
         expected = eager()
         ours()
         began = time.perf_counter()
@@ -198,7 +204,7 @@ def _compiled(bench: Bench, kind: Kind, goal: float, limit: float) -> Iterator[R
         took = time.perf_counter() - began
         yield Row("", f"compiling, {kind.name}", took, "s")
         evaluator.used.clear()
-        one = bench.ratio(ours, pipeline(bundle, kind, bench.steps))
+        one = bench.ratio(ours, pipeline(bundle, kind, bench.steps_of(kind)))
         note = f"{difference(ours(), expected)} to eager; {', '.join(sorted(evaluator.used)) or 'not compiled'}"
         yield Row("21", f"compiled, {kind.name}", one.wall, "x", one.low, one.high, goal, limit, True, note)
 
@@ -280,7 +286,8 @@ def _swap_seconds(bench: Bench, device: Device) -> tuple[float, int, float]:
     taken = bench.seconds(swap)
     with models.lease(*turn[0]) as bundle:
         size = bundle._slot.layout.size
-        step_s = bench.seconds(our_loop(bundle, kind, bench.steps, bench.graphs(bundle))) / bench.steps
+        steps = bench.steps_of(kind)
+        step_s = bench.seconds(our_loop(bundle, kind, steps, bench.graphs(bundle))) / steps
     models.evict_all()
     return taken, size, step_s
 
@@ -317,9 +324,10 @@ def lora(bench: Bench) -> Iterator[Row]:
     """Figure 25."""
     kind = bench.sdxl
     with leased(bench.device, kind) as bundle:
-        step_s = bench.seconds(our_loop(bundle, kind, bench.steps, bench.graphs(bundle))) / bench.steps
+        steps = bench.steps_of(kind)
+        step_s = bench.seconds(our_loop(bundle, kind, steps, bench.graphs(bundle))) / steps
         loaded = random_lora(bundle, bench.folder)
-        eager = our_loop(bundle, kind, bench.steps)
+        eager = our_loop(bundle, kind, bench.steps_of(kind))
         plain = eager()
         times: dict[str, list[float]] = {"apply": [], "restore": []}
         for _ in range(bench.rounds):
@@ -335,14 +343,35 @@ def lora(bench: Bench) -> Iterator[Row]:
         yield Row("", "LoRA restored", median(times["restore"][1:]) / step_s, "steps", note=note)
 
 
+class NotHere(StudioError):
+    """What a part needs is not on this machine: no failure."""
+
+
+def two_cards(bench: Bench) -> Iterator[Row]:
+    """A loop whose batch is shared by two cards, against one."""
+    second = bench.device.torch_device if bench.is_dry else second_card(bench.device.torch_device)
+    if second is None:
+        raise NotHere("there is no second card")
+    for kind in (bench.sd15, bench.sdxl):
+        with leased(bench.device, kind) as one, leased(replace(bench.device, second=second), kind) as two:
+            assert two.evaluator is not None
+            evaluator = replace(bench.graphs(two), elsewhere=two.evaluator.elsewhere)
+            alone = our_loop(one, kind, bench.steps_of(kind), bench.graphs(one))
+            together = our_loop(two, kind, bench.steps_of(kind), evaluator)
+            ratio = bench.ratio(together, alone)
+            note = f"{difference(alone(), together())}; {', '.join(sorted(evaluator.used))}"
+            yield Row("", f"two cards, {kind.name}", ratio.wall, "x", ratio.low, ratio.high, note=note)
+
+
 def vae(bench: Bench) -> Iterator[Row]:
     """Figure 27."""
     kind = bench.sdxl
     latents = torch.randn(1, 4, kind.side // 8, kind.side // 8, device=bench.device.torch_device)
     decodes: dict[str, Callable[[], Tensor]] = {}
+    alone = replace(kind, name=f"{kind.name} VAE", parts={"vae": kind.parts["vae"]})
     with ExitStack() as leases:
         for name, dtype in (("float32", torch.float32), ("ours", bench.device.vae_dtype)):
-            bundle = leases.enter_context(leased(replace(bench.device, vae_dtype=dtype), kind))
+            bundle = leases.enter_context(leased(replace(bench.device, vae_dtype=dtype), alone))
             module: Any = bundle.onload("vae")
             scaled = unscale(latents, module.config).to(dtype)
             decodes[name] = torch.inference_mode()(lambda module=module, scaled=scaled: module.decode(scaled).sample)
@@ -353,7 +382,8 @@ def vae(bench: Bench) -> Iterator[Row]:
 
 def _engine_with(bench: Bench, kind: Kind) -> tuple[Engine, Callable[[bool], Work]]:
     """An engine with a model in host memory, and its jobs: with previews or without."""
-    engine = Engine(EngineOptions(device="cpu" if bench.is_dry else "cuda", cache_dir=bench.folder))
+    device, threads = ("cpu", 1) if bench.is_dry else ("cuda", None)
+    engine = Engine(EngineOptions(device=device, threads=threads, cache_dir=bench.folder))
     ref, path = add_model(engine._models, engine._device, kind)
     recipe = Recipe(
         prompt="a red cat at sea",

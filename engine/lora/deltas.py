@@ -9,7 +9,7 @@ diff        W + D
 s is alpha / rank. Strength weighs the whole change: W + strength·(W' − W).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,10 +47,10 @@ class LowRank:
         of a whole weight, in float32 the same. Smaller tiles lose that to waiting threads.
         """
         source, target, alpha = _as_matrix(base), _as_matrix(out), self.scale * strength
-        row_count = source.shape[0]
-        if source.device.type == "cpu":
-            row_count = max(1, _TILE_ELEMENTS // source.shape[1])
-        tiles = zip(source.split(row_count), self.up.split(row_count), target.split(row_count), strict=True)
+        tiles: Iterable[tuple[Tensor, ...]] = [(source, self.up, target)]
+        row_count = max(1, _TILE_ELEMENTS // source.shape[1])
+        if source.device.type == "cpu" and row_count < source.shape[0]:
+            tiles = zip(source.split(row_count), self.up.split(row_count), target.split(row_count), strict=True)
         for base_rows, up_rows, out_rows in tiles:
             if out_rows.dtype == torch.float32:
                 torch.addmm(base_rows.float(), up_rows, self.down, alpha=alpha, out=out_rows)
