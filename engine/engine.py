@@ -40,7 +40,7 @@ from contract.work import (
 from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.device.attention import AttentionChoice
-from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release
+from engine.device.devices import Device, DeviceChoice, choose_device, device_bytes, free_bytes, release
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.openvino_backend import BackendChoice, choose_backend, offer
 from engine.device.precision import Precision, Probe, with_precision
@@ -51,6 +51,7 @@ from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
+from engine.models.layerwise_casting import StorageChoice
 from engine.models.manager import ModelManager
 from engine.models.offload import OffloadChoice
 from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
@@ -76,6 +77,7 @@ class EngineOptions:
         attention: Which implementation computes it (`device/attention.py`).
         annotator_dirs: Where the files of preprocessors are.
         backend: What evaluates models on a CPU (`device/openvino_backend.py`).
+        storage: How a CPU holds the weights of float32 models (`models/layerwise_casting.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -87,6 +89,7 @@ class EngineOptions:
     attention: AttentionChoice = "auto"
     annotator_dirs: tuple[Path, ...] = ()
     backend: BackendChoice = "torch"
+    storage: StorageChoice = "full"
 
 
 @dataclass(slots=True)
@@ -140,7 +143,8 @@ class Engine:
         self._device = replace(device, attention=options.attention)
         self._openvino = choose_backend(options.backend, device.torch_device, device.dtype, options.cache_dir)
         self._offer = offer(device.torch_device) if options.backend == "auto" else ""
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, self._openvino)
+        budget, self._storage = options.memory_budget_bytes, options.storage
+        self._models = ModelManager(self._device, budget, options.offload, self._openvino, options.storage)
         self._previews = PreviewMaker(options.cache_dir)
         self._embeddings = EmbeddingCache()
         self._upscalers = Upscalers(self._device, UpscalerAnswers(options.cache_dir))
@@ -315,6 +319,12 @@ class Engine:
             path = _upscaler_path(upscaler, work_item)
             return self._upscalers.upscale(image, upscaler, size, path, tile=_TILE, overlap=_TILE_OVERLAP)
 
+        if self._storage == "auto" and loaded.bundle.device.storage_dtype is not None:
+            yield WorkNotice(
+                work_item.job_id,
+                "less_memory",
+                f"Memory is short, so the weights of {loaded.bundle.ref.name} are kept in half: it is slower.",
+            )
         for notice in loaded.notices:
             yield WorkNotice(work_item.job_id, "lora_in_part", notice)
         for notice in loaded.idle:
@@ -374,7 +384,7 @@ class Engine:
                         f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
                     )
                 seconds = time.monotonic() - began
-                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(is_retry))
+                yield WorkImage(work_item.job_id, index, pixels, seconds, self._provenance(bundle.device, is_retry))
                 return
             except Exception as error:
                 fallback = fallback_for(error, plan, self._models)
@@ -395,17 +405,16 @@ class Engine:
             yield WorkStep(work_item.job_id, 0, done, total)
             if upscaled is not None:
                 seconds = time.monotonic() - began
-                yield WorkImage(work_item.job_id, 0, as_raw(upscaled), seconds, self._provenance(False))
+                yield WorkImage(work_item.job_id, 0, as_raw(upscaled), seconds, self._provenance(self._device))
 
     def _preprocess(self, work_item: WorkItem, task: Preprocess) -> Iterator[WorkerEvent]:
         began = time.monotonic()
         image = open_input(task.image, work_item.images)
         control_map = self._preprocessors.make(image, task.preprocessor, task.resolution, task.low, task.high)
         seconds = time.monotonic() - began
-        yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
+        yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(self._device))
 
-    def _provenance(self, is_retry: bool) -> dict[str, str]:
-        device = self._device
+    def _provenance(self, device: Device, is_retry: bool = False) -> dict[str, str]:
         return {
             "device": device.label,
             "dtype": device.dtype_label + (" (VAE float32)" if is_retry else ""),

@@ -36,6 +36,7 @@ class Settings:
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
         backend: What evaluates models on a CPU; "auto" is OpenVINO where it is installed and faster.
+        storage: How a CPU holds weights it computes with in float32; "auto": in half precision where memory is short.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         max_pixels: The largest image, in pixels.
         hub_endpoint: Where models are downloaded from; only tests change it.
@@ -59,6 +60,7 @@ class Settings:
     offload: str = "auto"
     attention: str = "auto"
     backend: str = "auto"
+    storage: str = "auto"
     memory_gb: int | None = None
     max_jobs_per_owner: int = 20
     max_jobs: int = 200
@@ -254,6 +256,12 @@ OPTIONS = (
         str,
         "what computes on a CPU (auto: OpenVINO where it is installed and faster)",
         choices=("auto", "torch", "openvino"),
+    ),
+    SettingOption(
+        "storage",
+        str,
+        "weights in a CPU's memory: full, or half and cast layer by layer (auto: half where memory is short)",
+        choices=("auto", "full", "half"),
     ),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
     SettingOption("max_jobs_per_owner", int, least=1),

@@ -28,6 +28,7 @@ class Device:
         channels_last: Convolution weights use that memory format.
         attention: Which kernels compute it (`attention.py`).
         memory_bytes: Overrides the device's own memory size.
+        storage_dtype: Of weights that are computed with in float32: cast layer by layer; None keeps them in float32.
     """
 
     torch_device: torch.device
@@ -39,14 +40,17 @@ class Device:
     channels_last: bool = False
     attention: str = "auto"
     memory_bytes: int | None = None
+    storage_dtype: torch.dtype | None = None
 
     @property
     def dtype_label(self) -> str:
-        """For the provenance of an image: "float16" or "float16, VAE float32"."""
-        name = str(self.dtype).removeprefix("torch.")
-        if self.vae_dtype == self.dtype:
-            return name
-        return f"{name}, VAE {str(self.vae_dtype).removeprefix('torch.')}"
+        """For the provenance of an image: "float16", "float16, VAE float32" or "float32, weights float16"."""
+        label = str(self.dtype)
+        if self.vae_dtype != self.dtype:
+            label += f", VAE {self.vae_dtype}"
+        if self.storage_dtype is not None:
+            label += f", weights {self.storage_dtype}"
+        return label.replace("torch.", "")
 
 
 def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> Device:

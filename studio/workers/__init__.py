@@ -26,6 +26,7 @@ def make_worker(settings: "Settings") -> Worker:
         "offload": settings.offload,
         "attention": settings.attention,
         "backend": settings.backend,
+        "storage": settings.storage,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
     }
