@@ -43,7 +43,7 @@ from engine.adapters.prompt_encoder import EmbeddingCache
 from engine.batching import SharingJob, SideBySide
 from engine.device.batch_table import BatchTable
 from engine.device.card_evaluator import CardEvaluator
-from engine.device.devices import cards, choose_device, device_bytes, free_bytes, release
+from engine.device.devices import Device, cards, choose_device, device_bytes, free_bytes, release
 from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.openvino_backend import choose_backend, offer
@@ -122,7 +122,10 @@ class Engine:
         self._openvino = choose_backend(options.backend, device.torch_device, device.dtype, options.cache_dir)
         self._offer = offer(device.torch_device) if options.backend == "auto" else ""
         sharers = options.sharers or max(1, cards(self._device))
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload, self._openvino, sharers)
+        self._storage = options.storage
+        self._models = ModelManager(
+            self._device, options.memory_budget_bytes, options.offload, self._openvino, options.storage, sharers
+        )
         is_cuda = self._device.torch_device.type == "cuda"
         self._side_stream = torch.cuda.Stream(self._device.torch_device) if is_cuda else None
         self._previews = PreviewMaker(options.cache_dir, self._side_stream)
@@ -321,6 +324,12 @@ class Engine:
             path = _upscaler_path(upscaler, work_item)
             return self._upscalers.upscale(image, upscaler, size, path, tile=_TILE, overlap=_TILE_OVERLAP)
 
+        if self._storage == "auto" and loaded.bundle.device.storage_dtype is not None:
+            yield WorkNotice(
+                work_item.job_id,
+                "less_memory",
+                f"Memory is short, so the weights of {loaded.bundle.ref.name} are kept in half: it is slower.",
+            )
         for notice in loaded.notices:
             yield WorkNotice(work_item.job_id, "lora_in_part", notice)
         for notice in loaded.idle:
@@ -394,7 +403,7 @@ class Engine:
                     )
                 seconds = time.monotonic() - began
                 batch, share = (job.sharing.batch, job.sharing.share) if job.sharing else (1, 1.0)
-                provenance = self._provenance(is_retry, batch, bundle.evaluator)
+                provenance = self._provenance(bundle.device, is_retry, batch, bundle.evaluator)
                 yield WorkImage(work_item.job_id, index, pixels, seconds, provenance, share)
                 return
             except Exception as error:
@@ -416,17 +425,18 @@ class Engine:
             yield WorkStep(work_item.job_id, 0, done, total)
             if upscaled is not None:
                 seconds = time.monotonic() - began
-                yield WorkImage(work_item.job_id, 0, as_raw(upscaled), seconds, self._provenance(False))
+                yield WorkImage(work_item.job_id, 0, as_raw(upscaled), seconds, self._provenance(self._device))
 
     def _preprocess(self, work_item: WorkItem, task: Preprocess) -> Iterator[WorkerEvent]:
         began = time.monotonic()
         image = open_input(task.image, work_item.images)
         control_map = self._preprocessors.make(image, task.preprocessor, task.resolution, task.low, task.high)
         seconds = time.monotonic() - began
-        yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
+        yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(self._device))
 
-    def _provenance(self, is_retry: bool, batch: int = 1, evaluator: CardEvaluator | None = None) -> dict[str, str]:
-        device = self._device
+    def _provenance(
+        self, device: Device, is_retry: bool = False, batch: int = 1, evaluator: CardEvaluator | None = None
+    ) -> dict[str, str]:
         evaluated = {"evaluated": ", ".join(sorted(evaluator.used))} if evaluator and evaluator.used else {}
         return {
             "device": device.label,

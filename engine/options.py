@@ -9,6 +9,7 @@ from engine.device.compiling import can_compile
 from engine.device.devices import Device, DeviceChoice, second_card
 from engine.device.openvino_backend import BackendChoice
 from engine.device.precision import Precision
+from engine.models.layerwise_casting import StorageChoice
 from engine.models.offload import OffloadChoice
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class EngineOptions:
         compile: Whether it compiles in idle time (`device/compiling.py`).
         cfg_split: Whether a second card computes half of every batch (`models/second_card.py`).
         backend: What evaluates models on a CPU (`device/openvino_backend.py`).
+        storage: How a CPU holds the weights of float32 models (`models/layerwise_casting.py`).
     """
 
     device: DeviceChoice = "auto"
@@ -48,6 +50,7 @@ class EngineOptions:
     compile: bool = False
     cfg_split: bool = False
     backend: BackendChoice = "torch"
+    storage: StorageChoice = "full"
 
 
 def with_options(device: Device, options: EngineOptions) -> Device:

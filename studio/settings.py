@@ -41,6 +41,7 @@ class Settings:
         compile: Whether models are compiled for the card in idle time; other bits.
         cfg_split: Whether a second card computes half of every step; other bits.
         backend: What evaluates models on a CPU; "auto" is OpenVINO where it is installed and faster.
+        storage: How a CPU holds weights it computes with in float32; "auto": in half precision where memory is short.
         memory_gb: Of the machine's memory that models may take; None is half of it.
         batch_jobs: How many people's jobs may share a batch; None: as many as the card gains by.
         max_pixels: The largest image, in pixels.
@@ -69,6 +70,7 @@ class Settings:
     compile: bool = False
     cfg_split: bool = False
     backend: str = "auto"
+    storage: str = "auto"
     memory_gb: int | None = None
     batch_jobs: int | None = None
     max_jobs_per_owner: int = 20
@@ -293,6 +295,12 @@ OPTIONS = (
         str,
         "what computes on a CPU (auto: OpenVINO where it is installed and faster)",
         choices=("auto", "torch", "openvino"),
+    ),
+    SettingOption(
+        "storage",
+        str,
+        "weights in a CPU's memory: full, or half and cast layer by layer (auto: half where memory is short)",
+        choices=("auto", "full", "half"),
     ),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
     SettingOption(

@@ -35,7 +35,7 @@ _LEAST_GAIN = 0.97  # OpenVINO over torch, where it was not asked for
 _LARGEST_ERROR = {torch.float32: 1e-4, torch.bfloat16: 0.03}  # of the outputs, by root mean squares
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _LONG_S = 1.0  # an evaluation that is timed once
-_POLL_S = 0.05
+_POLL_S = 0.2  # that a job which comes meanwhile may wait
 _LEFT_OVER_S = 86400.0  # after which an interrupted conversion's files are removed
 
 log = logging.getLogger(__name__)

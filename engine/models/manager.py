@@ -32,9 +32,10 @@ from engine.families import family_of
 from engine.families.family import ModelFamily
 from engine.models.card_copies import copied_size, drop_copies, keep_copy
 from engine.models.idle_evaluations import make_wanted
+from engine.models.layerwise_casting import StorageChoice, half_dtype
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
-from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
+from engine.models.offload import LESS_MEMORY, Offload, OffloadChoice, Offloader, choose_mode, next_mode
 from engine.models.second_card import use_second_card
 from engine.weights.weight_buffer import Layout, WeightBuffer
 
@@ -42,11 +43,6 @@ _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
 _COMPILE_MARGIN = 1.5  # times its weights that a compiled model takes while it is made
 _FETCH_MARGIN = 1.1  # reading ahead leaves a tenth of a model free
-_LESS_MEMORY: Mapping[Offload, str] = {
-    "encoders": "the text encoder leaves the card while the picture is painted",
-    "model": "only the part of the model that works is on the card",
-    "group": "the model passes through the card layer by layer",
-}
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +144,7 @@ class ModelManager:
             checkpoint is still loaded.
         offload: The offload mode on a card; "auto" chooses by its memory.
         openvino: Makes evaluations; None leaves them to torch.
+        storage: Whether a CPU keeps float32 models in half precision; "auto" does where memory is short.
         sharers: How many engines divide the budget among them.
     """
 
@@ -157,9 +154,10 @@ class ModelManager:
         budget_bytes: int | None = None,
         offload: OffloadChoice = "auto",
         openvino: OpenVino | None = None,
+        storage: StorageChoice = "full",
         sharers: int = 1,
     ) -> None:
-        self._device, self._openvino = device, openvino
+        self._device, self._openvino, self._storage = device, openvino, storage
         self._budget = (budget_bytes or int(memory().total * _BUDGET_SHARE)) // sharers
         self._offload = offload
         self._models: dict[str, HostModel] = {}  # least recently used first
@@ -178,7 +176,7 @@ class ModelManager:
     def resident(self) -> tuple[ResidentModel, ...]:
         """The models in memory, checkpoints before all others, newest first."""
         self._adopt_fetched()
-        newest = list(reversed(self._models.values()))
+        newest = list(self._models.values())[::-1]
         newest.sort(key=lambda model: model.ref.kind != "checkpoint")
         found = []
         for model in newest:
@@ -186,17 +184,16 @@ class ModelManager:
             is_on_device = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
             is_on_device = is_on_device or bool(model.copy)
             beside = slot.overrides_size + slot.evaluations.size if slot else 0
-            found.append(
-                ResidentModel(
-                    name=model.ref.name,
-                    kind=model.ref.kind,
-                    bytes=model.buffer.layout.size + beside,
-                    place="device" if is_on_device else "memory",
-                    is_pinned=model.is_pinned,
-                    in_use=model.leases > 0,
-                    load_s=model.load_s,
-                )
+            held = ResidentModel(
+                name=model.ref.name,
+                kind=model.ref.kind,
+                bytes=model.buffer.layout.size + beside,
+                place="device" if is_on_device else "memory",
+                is_pinned=model.is_pinned,
+                in_use=model.leases > 0,
+                load_s=model.load_s,
             )
+            found.append(held)
         if self._fetch is not None:
             ref, size = self._fetch.ref, self._fetch.buffer.layout.size
             found.append(ResidentModel(name=ref.name, kind=ref.kind, bytes=size, place="coming"))
@@ -292,12 +289,24 @@ class ModelManager:
     def _plan(self, ref: ModelRef, path: str) -> LoadPlan:
         """Modules for the model's shape, and its files checked against them."""
         plan = plan_load(ref, path)
-        slot = next((slot for slot in self._slots if slot.shape == plan.shape), None)
-        slot = slot or build(plan.shape, plan.components, self._device)
+        half = None if self._storage == "full" or self._device.copies_weights else half_dtype(ref.kind, plan.components)
+        slot = self._slot_of(plan, self._device)
+        if half is not None and (self._storage == "half" or not self._may_fit(slot.layout.size)):
+            plan.shape += f" in {half}"
+            slot = self._slot_of(plan, replace(self._device, storage_dtype=half))
         plan.match(slot, self._clip_tokenizers)
         if slot not in self._slots:
             self._slots.append(slot)
         return plan
+
+    def _slot_of(self, plan: LoadPlan, device: Device) -> ModuleSlot:
+        slot = next((slot for slot in self._slots if slot.shape == plan.shape), None)
+        return slot or build(plan.shape, plan.components, device)
+
+    def _may_fit(self, size: int) -> bool:
+        """Whether a model fits once all models that may be evicted are."""
+        held = sum(model.buffer.layout.size for model in self._models.values() if model.leases or model.is_pinned)
+        return size <= min(self._budget - held, memory().free + self._total_size() - held)
 
     def _new_buffer(self, plan: LoadPlan) -> WeightBuffer:
         """Memory for a model; page-locked while that takes no more than its share of the machine's memory."""
@@ -345,18 +354,9 @@ class ModelManager:
         model.leases += 1
         slot.leases += 1
         try:
-            yield Bundle(
-                ref,
-                family_of(ref.family),
-                self._device,
-                model.tokenizers,
-                model.scheduler_config,
-                model.digests,
-                offloader,
-                slot,
-                self._openvino,
-                model.zeroes_empty_prompt,
-            )
+            facts = (model.tokenizers, model.scheduler_config, model.digests)
+            modules = (offloader, slot, self._openvino)
+            yield Bundle(ref, family_of(ref.family), slot.device, *facts, *modules, model.zeroes_empty_prompt)
         finally:
             model.leases -= 1
             slot.leases -= 1
@@ -386,7 +386,7 @@ class ModelManager:
             return ""
         self._least_mode[path_key(bundle.ref)] = mode
         bundle.offloader.set_mode(mode)
-        return _LESS_MEMORY[mode]
+        return LESS_MEMORY[mode]
 
     def _slot_for(self, model: HostModel) -> ModuleSlot:
         """A free set of modules of its shape; one is built when all are leased with other weights."""
@@ -397,7 +397,8 @@ class ModelManager:
         for slot in same_shape:
             if not slot.leases:
                 return slot
-        slot = build(model.shape, model.components, self._device)
+        device = same_shape[0].device if same_shape else self._device
+        slot = build(model.shape, model.components, device)
         self._slots.append(slot)
         return slot
 
@@ -458,8 +459,6 @@ class ModelManager:
     def _device_size(self) -> int:
         """Bytes of all weights on the device."""
         return copied_size(self._models.values()) + sum(slot.device_size for slot in self._slots)
-
-    # Faster evaluations
 
     def make_evaluations(self) -> bool:
         """One step of what evaluations want, where memory allows; for idle time. Whether there is more to do."""

@@ -23,6 +23,7 @@ from engine.device.devices import Device
 from engine.device.evaluations import Call, Evaluations, Outputs
 from engine.families import family_of
 from engine.models.group_offload import GroupOffload
+from engine.models.layerwise_casting import cast_layerwise, no_weights
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 State = TypeVar("State")
 _DRAWS_WEIGHTS = ("torch.nn.init", "transformers.initialization")  # whose functions fill a tensor and return it
+_NEVER_STORED_IN_HALF = ("depth_estimator",)
 TensorKey = tuple[str, str]  # a component, and the name of a tensor in it
 
 
@@ -41,7 +43,7 @@ class ModuleSlot:
     Attributes:
         shape: Family and configurations as text; equal for checkpoints that can share the modules.
         modules: By component.
-        targets: The modules' own tensors with their specs.
+        targets: The modules' own tensors with their specs, or what holds the weights that layers are given as they run.
         holds: The model whose weights the modules compute with; None while they are swapped.
         buffer: Its bytes.
         copy: The same bytes on the card, by segment; empty without such a copy.
@@ -158,7 +160,7 @@ class ModuleSlot:
     def evaluate(
         self, component: str, call: Call, inputs: tuple[Tensor, ...], weights: str, is_denoiser: bool
     ) -> Outputs:
-        """`call(module, *inputs)` by what is ready and best.
+        """`call(module, *inputs)` by what is ready and best; of weights in half precision that is the module.
 
         Args:
             weights: Their digest, where OpenVINO may be used.
@@ -167,7 +169,7 @@ class ModuleSlot:
         module = self.modules[component]
         if is_denoiser and self.evaluator is not None and not self.may_offload:
             return (self.evaluator(module, call, inputs),)
-        if self.device.torch_device.type != "cpu":
+        if self.device.torch_device.type != "cpu" or self.device.storage_dtype is not None:
             return call(module, *inputs)
         found = self.evaluations.find(component, call, inputs, weights)
         if found is not None:
@@ -307,15 +309,29 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     own_dtypes = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
     modules: dict[str, nn.Module] = {}
     dtypes: dict[str, torch.dtype] = {}
+    stored_dtypes: dict[str, torch.dtype] = {}
     for name, component in components.items():
         modules[name] = on_meta(name, component.build, component.config)
         dtypes[name] = component.dtype or own_dtypes.get(name, device.dtype)
+        if device.storage_dtype is not None and dtypes[name] == torch.float32 and name not in _NEVER_STORED_IN_HALF:
+            stored_dtypes[name] = device.storage_dtype
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
-    layout = lay_out(modules, dtypes, channels_last=device.channels_last, segment_limit=limit)
-    targets = {}
+    layout = lay_out(modules, dtypes | stored_dtypes, channels_last=device.channels_last, segment_limit=limit)
+    targets: dict[TensorKey, tuple[TensorSpec, Tensor]] = {}
     for spec in layout.specs:
-        target = _replace_meta(modules[spec.component], spec.name, spec.dtype, device.torch_device)
+        is_cast = spec.component in stored_dtypes and spec.dtype.is_floating_point
+        dtype = dtypes[spec.component] if is_cast else spec.dtype
+        target = _replace_meta(modules[spec.component], spec.name, dtype, device.torch_device)
+        if is_cast:
+            target.data = no_weights(spec.shape, dtype)
+            target = torch.empty(0, dtype=spec.dtype)
         targets[spec.component, spec.name] = (spec, target)
+    for name in stored_dtypes:
+        stored = {}
+        for (owner, tensor), (spec, target) in targets.items():
+            if owner == name and spec.dtype.is_floating_point:
+                stored[tensor] = target
+        cast_layerwise(modules[name], stored)
     for module in modules.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)

@@ -37,6 +37,7 @@ def make_workers(settings: "Settings") -> tuple[tuple[Worker, ...], Workers | No
         "compile": settings.compile,
         "cfg_split": settings.cfg_split,
         "backend": settings.backend,
+        "storage": settings.storage,
         "memory_budget_bytes": settings.memory_gb * 10**9 if settings.memory_gb else None,
         "batch_jobs": settings.batch_jobs,
         "annotator_dirs": tuple(map(str, annotator_folders(settings.model_dirs))),
