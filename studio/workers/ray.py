@@ -56,8 +56,10 @@ def ray_here(*, is_client: bool = False) -> Any:
             "Install it with .venv/bin/pip install -r requirements-ray.txt, or leave --workers out.",
             code="settings",
         )
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a call after the end would start a cluster
     import ray
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # how it is connected is said here
     return ray
 
 

@@ -46,7 +46,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AUTH_MODE", "AUTH_TOKEN", "USAGE_STATS_ENABLED", "ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        for name in (
+            "AUTH_MODE",
+            "AUTH_TOKEN",
+            "USAGE_STATS_ENABLED",
+            "ENABLE_WINDOWS_OR_OSX_CLUSTER",
+            "ENABLE_AUTO_CONNECT",
+        ):
             patch.setenv(f"RAY_{name}", "")  # set anew by the program; as they were, at the end
         models = tmp_path_factory.mktemp("node-models")
         patch.setenv("DARKROOM_MODELS", str(models))
@@ -164,9 +170,10 @@ def test_a_worker_obeys_and_ends_a_job_that_was_canceled_before_it_came(cluster:
     assert "nowhere" not in worker.status().resident
 
 
-def test_a_cluster_that_does_not_answer_is_said() -> None:
+def test_a_cluster_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray as library
 
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # its client, which the tests don't install
     workers = RayWorkers("ray://127.0.0.1:1", {}, look_s=60.0)
     asked = threading.Event()
 
@@ -185,8 +192,11 @@ def test_a_cluster_that_does_not_answer_is_said() -> None:
     assert workers._thread is not None and not workers._thread.is_alive()
 
 
-def test_without_ray_the_option_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("where", "what"), [("ray:2", "Ray"), ("ray://host:10001", "Ray with its client")])
+def test_without_ray_the_option_says_what_to_install(
+    where: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StudioError, match="Ray, which is not installed") as caught:
-        make_workers(settings_for(tmp_path, workers="ray://host:10001"))
+    with pytest.raises(StudioError, match=f"needs {what}, which is not installed") as caught:
+        make_workers(settings_for(tmp_path, workers=where))
     assert "requirements-ray.txt" in caught.value.hint

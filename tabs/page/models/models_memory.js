@@ -7,6 +7,7 @@ import { say } from "../core/toast.js";
 import { bytes } from "../core/words.js";
 import { button, h, setText } from "../ui/dom.js";
 
+const CALM = new Set(["ready", "working"]);
 const PLACES = { device: "ready", memory: "in memory", coming: "being read" };
 
 /** Change what stays in memory: "evict", "pin", "prefetch". */
@@ -21,7 +22,7 @@ export async function remember(what, body) {
 
 // "2. NVIDIA H200 · working · 60 GB free"
 function deviceWords(device, index) {
-  const parts = [`${index + 1}. ${device.device || "Device"}`, device.state === "ready" ? "ready" : device.text];
+  const parts = [`${index + 1}. ${device.device || "Device"}`, CALM.has(device.state) ? device.state : device.text];
   if (device.device_free_bytes) parts.push(`${bytes(device.device_free_bytes)} free`);
   return parts.join(" · ");
 }
