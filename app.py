@@ -1,6 +1,7 @@
-"""Darkroom: settings -> Studio -> middleware + API + page -> serve. The only file that knows every part.
+"""Darkroom: settings -> Studio -> middleware + API -> serve -> page. The only file that knows every part.
 
-Nothing heavy is imported at module level: a spawned worker process imports this file again.
+The server answers before gradio is imported: "/" says meanwhile that Darkroom is starting, and the API works. Nothing
+heavy is imported at module level: a spawned worker process imports this file again.
 """
 
 import logging
@@ -30,35 +31,63 @@ logger = logging.getLogger("darkroom")
 
 
 def build_studio(settings: "Settings") -> "Studio":
-    """The studio with the kind of worker the settings name; nothing is started yet."""
+    """The studio with the workers that the settings name; nothing is started yet."""
     from studio.studio import Studio
-    from studio.workers import make_worker
+    from studio.workers import make_workers
 
-    return Studio(settings, make_worker(settings))
+    workers, more = make_workers(settings)
+    return Studio(settings, *workers, more=more)
 
 
 def build_site(studio: "Studio", settings: "Settings") -> "FastAPI":
-    """Middleware + API + page in one application.
+    """Middleware, API and page in one application, whole. Raises as `add_page`."""
+    site = starting_site(studio, settings)
+    add_page(site, studio, settings)
+    return site
+
+
+def starting_site(studio: "Studio", settings: "Settings") -> "FastAPI":
+    """The application without the page: "/" says that Darkroom is starting, until `add_page` is through."""
+    from api.app import build_app
+    from tabs.head import page_front
+    from tabs.starting import starting_html
+
+    front = page_front()
+    return build_app(
+        studio,
+        settings,
+        page_files=front.files,
+        version=VERSION,
+        head_html=front.head_html,
+        starting_html=starting_html(front),
+    )
+
+
+def add_page(site: "FastAPI", studio: "Studio", settings: "Settings") -> None:
+    """Import gradio, build the page and put it into its slot; the site may be served meanwhile.
 
     Raises:
-        StudioError: the start self-test found that gradio would serve or fetch what it must not.
+        StudioError: gradio can't be imported, or the start self-test found that it would serve or fetch what it must
+            not.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.data_dir / "tmp")
-    from api.app import build_app
     from api.security.selftest import self_test
-    from tabs.hardening import fetch, harden
-    from tabs.head import page_front
-    from tabs.site import build_page, mount_page
 
-    front = page_front()
-    app = build_app(studio, settings, page_files=front.files, version=VERSION, head_html=front.head_html)
+    try:
+        from tabs.hardening import fetch, harden
+        from tabs.site import build_page, page_application
+    except ImportError as error:
+        logger.debug("the page's imports", exc_info=True)
+        raise StudioError(
+            f"The page can't be built: {error}.", "Run launch.py, which installs what is missing.", code="imports"
+        ) from error
     page = build_page(studio)
     harden(page)
-    mount_page(app, page, settings.root_path)
-    app.state.page = page
+    application = page_application(page, settings.root_path)
     self_test(page, fetch)
-    return app
+    site.state.page = page
+    site.state.page_slot.fill(application)
 
 
 def listen(settings: "Settings") -> socket.socket:
@@ -82,28 +111,48 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def serve(app: "FastAPI", settings: "Settings", listener: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM; open event streams are given one second."""
+def serve(site: "FastAPI", studio: "Studio", settings: "Settings", listener: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM; the page is built meanwhile. Open event streams are given one second.
+
+    Raises:
+        Exception: what building the page raised, which ends the program.
+    """
     from contextlib import nullcontext
 
     from api.security.connections import http_server, most_connections, raise_file_limit
 
     server = http_server(
-        app,
+        site,
         most_connections=most_connections(raise_file_limit()),
         proxy_headers=settings.space_host is not None,
         log_level="warning",
     )
     # uvicorn raises the signal a second time after its shutdown, inside the event loop: a traceback.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    failures: list[Exception] = []
 
     def end(*_: object) -> None:
         server.should_exit = True
 
+    def build() -> None:
+        try:
+            add_page(site, studio, settings)
+            if not server.should_exit:
+                studio.start()  # after the page is built: on one core, loading torch beside it would hold it up
+        except Exception as error:
+            if not server.should_exit:
+                failures.append(error)
+                server.should_exit = True
+
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
+    builder = threading.Thread(target=build, name="page-builder", daemon=True)
+    builder.start()
     threading.Thread(target=_announce, args=(server, settings), daemon=True).start()
     server.run(sockets=[listener])
+    builder.join(1.0)  # an import can't be interrupted: it may outlast this
+    if failures:
+        raise failures[0]
     logger.info("Darkroom has ended")
 
 
@@ -133,14 +182,13 @@ def main(arguments: Sequence[str]) -> int:
     studio = None
     try:
         settings = load_settings(arguments, os.environ, PROJECT)
+        settings.visitors_password()  # missing, it is said before anything slow starts
         listener = listen(settings)
         studio = build_studio(settings)
         studio.open()
         if settings.worker == "process" and usable_cores() > 1:
             studio.start_worker()  # it imports torch while this process imports gradio
-        site = build_site(studio, settings)
-        studio.start()  # after the page is built: on one core, loading torch beside it would hold it up
-        serve(site, settings, listener)
+        serve(starting_site(studio, settings), studio, settings, listener)
         return 0
     except StudioError as error:
         logger.error("%s %s", error.message, error.hint)

@@ -3,6 +3,7 @@
     python3 launch.py [arguments of app.py]
     python3 launch.py test [arguments of pytest]
 
+With --openvino it installs OpenVINO too, which makes pictures faster on a CPU; later starts keep it.
 Standard library only, and no syntax newer than Python 3.6, so that an old Python gets a sentence and not
 a traceback. It knows nothing of the app: it ends where app.py or pytest begins.
 """
@@ -26,7 +27,11 @@ from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple,
 
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 13)
+OPENVINO = "requirements-openvino.txt"
 CUDA_INDEX = "https://download.pytorch.org/whl/cu128"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+LOOK_S = 3.0  # how long it may take to look whether that index answers
+CHOICE = "DARKROOM_TORCH"  # which PyTorch, cpu or cuda; unset: by what is found
 GB = 10**9
 # C0 but tab and newline, DEL, C1, and what turns the direction of writing around.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -71,13 +76,21 @@ class Machine(NamedTuple):
     processor: str  # lower case: x86_64, amd64, arm64, aarch64
     is_64_bit: bool
     has_nvidia: bool
+    torch: str = ""  # asked for by DARKROOM_TORCH: cpu, cuda, or nothing
 
 
 def this_machine() -> Machine:
-    """Look at the machine, quickly (`platform` takes a tenth of a second on Windows)."""
+    """Look at the machine, quickly (`platform` takes a tenth of a second on Windows).
+
+    Raises:
+        Problem: DARKROOM_TORCH asks for what there is not.
+    """
     processor = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
-    has_nvidia = shutil.which("nvidia-smi") is not None
-    return Machine(tuple(sys.version_info[:3]), sys.platform, processor.lower(), sys.maxsize > 2**32, has_nvidia)
+    has_nvidia = shutil.which("nvidia-smi") is not None or os.path.exists("/dev/nvidiactl")
+    torch = os.environ.get(CHOICE, "").strip().lower()
+    if torch not in ("", "cpu", "cuda") or (torch == "cuda" and sys.platform == "darwin"):
+        raise Problem(f"{CHOICE} is “{torch[:40]}”, which can't be had here", "Use cpu or cuda, or unset it.")
+    return Machine(tuple(sys.version_info[:3]), sys.platform, processor.lower(), sys.maxsize > 2**32, has_nvidia, torch)
 
 
 def dotted(version: Sequence[int]) -> str:
@@ -120,14 +133,71 @@ def check_python(machine: Machine, find_other: Callable[[str], str] = other_pyth
 
 def cuda_index(machine: Machine) -> str:
     """PyTorch's own index, where the ordinary index would give an NVIDIA card a CPU-only torch."""
-    return CUDA_INDEX if machine.system == "win32" and machine.has_nvidia else ""
+    wants_cuda = machine.torch == "cuda" or (machine.has_nvidia and not machine.torch)
+    return CUDA_INDEX if machine.system == "win32" and wants_cuda else ""
 
 
-def space_needed(machine: Machine) -> Tuple[int, int]:
+def torch_pins(root: Path, name: str) -> List[str]:
+    """The pins of torch and torchvision in a requirements file."""
+    return re.findall(r"^(?:torch|torchvision)==[\w.]+", (root / name).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def cpu_index_has(pins: Sequence[str], machine: Machine) -> bool:
+    """Whether PyTorch's CPU index has wheels of these pins for this machine; False where it is silent for LOOK_S."""
+    import http.client  # these take a tenth of a second, and only an installation needs them
+    import ssl
+    from urllib.parse import unquote
+    from urllib.request import urlopen
+
+    found = []  # type: List[str]
+
+    def look() -> None:
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            trust = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
+            for name, version in (pin.split("==") for pin in pins):
+                with urlopen(f"{CPU_INDEX}/{name}/", timeout=LOOK_S, context=trust) as page:
+                    text = unquote(page.read(10**7).decode("utf-8", "replace"))
+                wheel = r"{}-{}\+cpu-cp{}{}-[\w.-]*{}\.whl"
+                found.extend(re.findall(wheel.format(name, version, *machine.python[:2], machine.processor), text)[:1])
+
+    thread = threading.Thread(target=look, daemon=True)  # to look a name up has no time limit of its own
+    thread.start()
+    thread.join(LOOK_S)
+    return len(found) == len(pins)
+
+
+def torch_index(root: Path, names: Sequence[str], venv: "Venv", machine: Machine, say: Say) -> str:
+    """PyTorch's index that torch and torchvision come from, or "" for the ordinary one.
+
+    The kind that is installed stays, so that no update fetches another.
+
+    Raises:
+        Problem: DARKROOM_TORCH=cpu, and PyTorch's CPU index can't be reached.
+    """
+    if machine.system != "linux":
+        return cuda_index(machine)
+    installed = venv.torch_kind()
+    if installed and installed == (machine.torch or installed):
+        return CPU_INDEX if installed == "cpu" else ""
+    if machine.torch == "cuda" or (machine.has_nvidia and not machine.torch):
+        return ""
+    if cpu_index_has(torch_pins(root, names[0]), machine):
+        found = "" if machine.torch else "No NVIDIA card was found. "
+        say(f"{found}Taking PyTorch's build without CUDA; {CHOICE}=cuda takes the ordinary one.")
+        return CPU_INDEX
+    if machine.torch:
+        raise Problem(f"{CPU_INDEX} has no answer for this computer", f"Check the network, or unset {CHOICE}.")
+    say("PyTorch's build without CUDA can't be had now: taking the ordinary one.")
+    return ""
+
+
+def space_needed(machine: Machine, index: str) -> Tuple[int, int]:
     """Bytes that the installed packages take, and bytes of downloads beside them until they are unpacked."""
+    if index == CPU_INDEX:
+        return 2 * GB, 1 * GB  # measured without CUDA's parts: 1.8
     if machine.system == "linux" and machine.processor == "x86_64":
         return 9 * GB, 4 * GB  # measured: 8.6 and 4.1, most of it CUDA
-    return (7 * GB, 3 * GB) if cuda_index(machine) else (3 * GB, 1 * GB)
+    return (7 * GB, 3 * GB) if index else (3 * GB, 1 * GB)
 
 
 def size_of(folder: Path) -> int:
@@ -140,13 +210,13 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def check_space(venv: "Venv", machine: Machine, say: Say) -> None:
+def check_space(venv: "Venv", needed: Tuple[int, int], say: Say) -> None:
     """Refuse to start an installation that can't fit, and warn of one that may not.
 
     Raises:
         Problem: less free space than the installed packages take, counting what is there already.
     """
-    installed, downloads = space_needed(machine)
+    installed, downloads = needed
     free = shutil.disk_usage(str(venv.folder if venv.folder.exists() else venv.folder.parent)).free
     if free >= installed + downloads:
         return
@@ -164,7 +234,7 @@ class Venv:
     """The folder .venv: where its parts are, and whether it can be trusted."""
 
     def __init__(self, folder: Path, system: str) -> None:
-        self.folder = folder
+        self.folder, self.system = folder, system
         self.python = folder / ("Scripts/python.exe" if system == "win32" else "bin/python")
         self.stamp = folder / "darkroom.json"  # what was installed, written last
         self.unpacking = folder / "unpacking"  # there while pip changes packages
@@ -194,10 +264,25 @@ class Venv:
         whole = dict(wanted, folder=str(self.folder)).items() <= stamp.items()
         return whole and self.python.exists() and not self.unpacking.exists()
 
-    def fault(self, python: Sequence[int]) -> str:
+    def packages(self, pattern: str = "*") -> List[Path]:
+        """The folders of the installed packages' metadata."""
+        places = ("lib/python*/site-packages", "Lib/site-packages")
+        return [found for place in places for found in self.folder.glob(f"{place}/{pattern}.dist-info")]
+
+    def torch_kind(self) -> str:
+        """The kind of the installed PyTorch: cpu, cuda (which stands for any card), or "" for none."""
+        for found in self.packages("torch-*"):
+            is_plain = "+" not in found.name and self.system != "linux"
+            return "cpu" if is_plain or "+cpu." in found.name else "cuda"
+        return ""
+
+    def fault(self, machine: Machine) -> str:
         """Why this folder has to be made again; empty when it can be used."""
+        python = machine.python
         if not self.python.exists():
             return "it has no working Python"
+        if self.torch_kind() not in ("", machine.torch or self.torch_kind()):
+            return f"{CHOICE} asks for another PyTorch"
         with contextlib.suppress(OSError):
             config = (self.folder / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
             found = re.search(r"^version(?:_info)?\s*=\s*(\d+)\.(\d+)", config, re.MULTILINE)
@@ -223,7 +308,7 @@ def mending(venv: Venv, machine: Machine) -> Tuple[str, str]:
         return f"Making .venv with Python {dotted(machine.python)}.", "--clear"
     if not venv.folder.is_dir():
         raise Problem(f"{venv.folder} is a file", "Rename or delete it, and run the same command again.")
-    fault = venv.fault(machine.python)
+    fault = venv.fault(machine)
     if fault:
         return f"Making .venv again: {fault}.", "--clear"
     if venv.read_stamp().get("folder", str(venv.folder)) != str(venv.folder):
@@ -286,16 +371,20 @@ def fingerprints(root: Path, names: Sequence[str], machine: Machine) -> Dict[str
     return wanted
 
 
-def pip_steps(root: Path, names: Sequence[str], machine: Machine) -> List[List[str]]:
-    """The arguments of each `pip install`, in order."""
-    files = [part for name in names for part in ("-r", str(root / name))]
-    index = cuda_index(machine)
+def pip_steps(root: Path, names: Sequence[str], venv: Venv, index: str) -> List[List[str]]:
+    """The arguments of each `pip install`, in order. With the CPU index, xformers is left out: it needs CUDA."""
+    files = []
+    for name in names:
+        path = root / name
+        if index == CPU_INDEX:
+            text = path.read_text(encoding="utf-8")
+            path = venv.folder / name
+            path.write_text(re.sub(r"^xformers\b.*\n?", "", text, flags=re.MULTILINE), encoding="utf-8")
+        files += ["-r", str(path)]
     if not index:
         return [files]
-    text = (root / names[0]).read_text(encoding="utf-8")
-    pins = re.findall(r"^(?:torch|torchvision)==[\w.]+", text, re.MULTILINE)
     label = index.rsplit("/", 1)[1]  # "+cu128", so that a CPU build of the same version does not count
-    return [["--no-deps", "--index-url", index] + [f"{pin}+{label}" for pin in pins], files]
+    return [["--no-deps", "--index-url", index] + [f"{pin}+{label}" for pin in torch_pins(root, names[0])], files]
 
 
 def pip_environment(environ: Mapping[str, str], downloads: Path) -> Dict[str, str]:
@@ -351,8 +440,7 @@ class Progress:
 
     def unpacked(self) -> int:
         """Packages in .venv whose unpacking at least began."""
-        places = ("lib/python*/site-packages/*.dist-info", "Lib/site-packages/*.dist-info")
-        return sum(1 for place in places for _ in self.venv.folder.glob(place))
+        return len(self.venv.packages())
 
 
 def run_pip(command: List[str], environ: Mapping[str, str], progress: Progress, log: IO[str], lock: IO[str]) -> int:
@@ -385,24 +473,25 @@ def run_pip(command: List[str], environ: Mapping[str, str], progress: Progress, 
             child.kill()
 
 
-def install(root: Path, venv: Venv, machine: Machine, names: Sequence[str], say: Say, lock: IO[str]) -> None:
-    """Install the requirements files into .venv.
+def install(root: Path, venv: Venv, index: str, names: Sequence[str], say: Say, lock: IO[str]) -> None:
+    """Install the requirements files into .venv, torch and torchvision from `index` if there is one.
 
     Raises:
         Problem: pip failed; the sentence says why.
     """
-    size = space_needed(machine)[0] // GB
-    say(f"Installing {' and '.join(names)} into .venv: {size} GB and some minutes the first time, seconds later.")
     progress = Progress(venv, say)
     command = [str(venv.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", "--only-binary", ":all:"]
     venv.downloads.mkdir(exist_ok=True)
     try:
-        for step in pip_steps(root, names, machine):
+        for step in pip_steps(root, names, venv, index):
             with open(str(venv.log), "w", encoding="utf-8") as log:
                 code = run_pip(command + step, pip_environment(os.environ, venv.downloads), progress, log, lock)
             if code != 0:
-                raise explain(venv.log.read_text(encoding="utf-8"), code, f"All that pip said is in {venv.log}.")
+                problem = explain(venv.log.read_text(encoding="utf-8"), code, f"All that pip said is in {venv.log}.")
+                if CPU_INDEX in step:
+                    problem.remedy += f" With {CHOICE}=cuda the ordinary PyTorch is taken, which is larger."
+                raise problem
     finally:
         shutil.rmtree(str(venv.downloads), ignore_errors=True)
     progress.tell("installed")
@@ -455,14 +544,29 @@ def prepare(root: Path, machine: Machine, names: Sequence[str], say: Say) -> Ven
     """Make sure that .venv holds what `names` ask for; nothing is done where it does."""
     venv = Venv(root / ".venv", machine.system)
     wanted = fingerprints(root, names, machine)
-    if not venv.is_ready(wanted):
+
+    def is_ready() -> bool:
+        return venv.is_ready(wanted) and venv.torch_kind() in ("", machine.torch or venv.torch_kind())
+
+    if not is_ready():
         with install_lock(root, say) as lock:
-            if not venv.is_ready(wanted):  # it may be, after waiting
-                check_space(venv, machine, say)
+            if not is_ready():  # it may be, after waiting
+                index = torch_index(root, names, venv, machine, say)
+                check_space(venv, space_needed(machine, index), say)
                 make_venv(venv, machine, say, lock)
-                install(root, venv, machine, names, say, lock)
+                size = space_needed(machine, index)[0] // GB
+                say(f"Installing {' and '.join(names)} into .venv: {size} GB and minutes at first, seconds later.")
+                install(root, venv, index, names, say, lock)
                 venv.mark_whole(wanted)
+    if machine.has_nvidia and not machine.torch and venv.torch_kind() == "cpu" and machine.system == "linux":
+        say(f"The card here is not used: .venv has a PyTorch without CUDA. To change: {CHOICE}=cuda python3 launch.py")
     return venv
+
+
+def app_requirements(root: Path, machine: Machine, is_openvino_wanted: bool) -> List[str]:
+    """The requirements files of the app, with those extras that are wanted now or were installed before."""
+    stamp = Venv(root / ".venv", machine.system).read_stamp()
+    return ["requirements.txt"] + [OPENVINO] * (is_openvino_wanted or OPENVINO in stamp)
 
 
 def hand_over(command: List[str], system: str) -> int:
@@ -500,8 +604,10 @@ def main(arguments: List[str]) -> int:
             return hand_over([str(venv.python), "-m", "pytest", *arguments[1:]], machine.system)
         if not (ROOT / "app.py").is_file():
             raise Problem("app.py is missing beside launch.py", "Get the whole project again.")
-        venv = prepare(ROOT, machine, ["requirements.txt"], say_aloud)
-        return hand_over([str(venv.python), str(ROOT / "app.py"), *arguments], machine.system)
+        names = app_requirements(ROOT, machine, "--openvino" in arguments)
+        venv = prepare(ROOT, machine, names, say_aloud)
+        passed_on = [argument for argument in arguments if argument != "--openvino"]
+        return hand_over([str(venv.python), str(ROOT / "app.py"), *passed_on], machine.system)
     except Problem as problem:
         complain(problem)
     except OSError as error:

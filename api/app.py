@@ -1,7 +1,7 @@
 """Builds the application: routes under /api/v1, the page's files, and the middleware in front of everything.
 
-The page itself is mounted at "/" afterwards and kept as app.state.page; the middleware, the compression and the
-head rewriting are around it already. Routes are plain `def`: they may block a thread, never the event loop.
+The page is put into app.state.page_slot afterwards (`api/page_slot.py`), when the server may be running; the middleware
+and the compression are around it already. Routes are plain `def`: they may block a thread, never the event loop.
 """
 
 import re
@@ -19,6 +19,7 @@ from api.head_requests import HeadRequests
 from api.image_bodies import ImageBodies
 from api.page_files import PageFiles
 from api.page_head import PageHead
+from api.page_slot import PageSlot
 from api.routes import images, jobs, library, model_tasks, models, preprocessors, residency, system, uploads
 from api.routes.models import ModelPages
 from api.security.auth import PasswordAuth, Throttle
@@ -26,7 +27,6 @@ from api.security.identity import CookieStyle, Owners, Sessions
 from api.security.middleware import METHODS, Framing, SecurityMiddleware
 from api.security.proxied import Proxied
 from api.security.trusted_hosts import TrustedHosts
-from contract.errors import StudioError
 from contract.recipe import RecipeDraft
 from contract.tasks import Preprocess, Upscale
 from studio.settings import Settings
@@ -48,16 +48,20 @@ def build_app(
     page_files: Mapping[str, bytes] | None = None,
     version: str = "0",
     head_html: str = "",
+    starting_html: str = "",
 ) -> FastAPI:
     """The application without the page.
 
     Args:
         page_files: Files of the page, by path.
         head_html: Lines for the head of the page at "/".
+        starting_html: The page at "/" until the real one is there; see `PageSlot`.
 
     Raises:
         StudioError: --lan without a password, or the secret can't be written.
     """
+    framing = Framing("'self' https://huggingface.co" if settings.space_host is not None else "'self'")
+    slot = PageSlot(starting_html, framing.ancestors, lambda page: PageHead(page, head_html, framing.page_policy))
     app = FastAPI(
         title="Darkroom",
         version=version,
@@ -65,8 +69,10 @@ def build_app(
         redoc_url=None,
         openapi_url=f"{PREFIX}/openapi.json",
         redirect_slashes=False,
+        lifespan=slot.lifespan,
     )
     app.state.studio = studio
+    app.state.page_slot = slot
     app.state.model_pages = ModelPages(studio)
     app.state.image_bodies = ImageBodies(settings.tmp_dir)
     add_error_handlers(app)
@@ -76,7 +82,8 @@ def build_app(
     app.include_router(routes)
     _refuse_unknown_paths(app)
     _describe_bodies(app)
-    _add_middleware(app, studio, settings, page_files or {}, head_html)
+    app.mount("/", slot)
+    _add_middleware(app, studio, settings, page_files or {}, framing)
     return app
 
 
@@ -110,22 +117,17 @@ def _refuse_unknown_paths(app: FastAPI) -> None:
 
 
 def _add_middleware(
-    app: FastAPI, studio: Studio, settings: Settings, page_files: Mapping[str, bytes], head_html: str
+    app: FastAPI, studio: Studio, settings: Settings, page_files: Mapping[str, bytes], framing: Framing
 ) -> None:
     loaded = secret_or_new(settings.data_dir / SECRET_FILE)
     secret = loaded.value
     if loaded.is_new:
         studio.forget_browsers(loaded.problem)
     in_frame = settings.space_host is not None
-    framing = Framing("'self' https://huggingface.co" if in_frame else "'self'")
     style = CookieStyle(in_frame=in_frame)
-    auth = None
-    if settings.lan or (settings.trusted_hosts and settings.password):
-        if not settings.password:
-            raise StudioError("--lan needs a password.", "Set DARKROOM_PASSWORD and start again.", code="settings")
-        auth = PasswordAuth(settings.password, Sessions(secret, settings.password, style), Throttle())
+    password = settings.visitors_password()
+    auth = PasswordAuth(password, Sessions(secret, password, style), Throttle()) if password else None
     # The last one added is the outermost.
-    app.add_middleware(PageHead, head_html=head_html, policy=framing.page_policy)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(PageFiles, files=page_files)
     app.add_middleware(

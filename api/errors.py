@@ -103,9 +103,15 @@ class Misdirected(NotAllowed):
     default_code = "misdirected"
 
 
+class Starting(StudioError):
+    """The page is not built yet; the API works."""
+
+    default_code = "starting"
+
+
 _OF_THE_API = (NotFound, NotSupported, MethodNotAllowed, RequestError)
 _OWN_STATUS: Mapping[type[StudioError], int] = MappingProxyType(
-    {NotSupported: 415, MethodNotAllowed: 405, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421}
+    {NotSupported: 415, MethodNotAllowed: 405, NotSignedIn: 401, TooManyTries: 429, Misdirected: 421, Starting: 503}
 )
 
 

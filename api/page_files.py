@@ -44,10 +44,12 @@ class PageFiles:
 
     Args:
         files: Content by path, like "/page/mark.svg"; each ends in one of KINDS.
-        forever: Beginning of the paths that name a version themselves.
+        forever: Beginnings of the paths whose files never change.
     """
 
-    def __init__(self, app: ASGIApp, files: Mapping[str, bytes], forever: str = "/assets/") -> None:
+    def __init__(
+        self, app: ASGIApp, files: Mapping[str, bytes], forever: tuple[str, ...] = ("/assets/", "/static/fonts/")
+    ) -> None:
         self._app = app
         self._forever = forever
         self._files: dict[str, _File] = {}

@@ -27,7 +27,7 @@ def rewrite(html: bytes, head_html: bytes, nonce: str) -> bytes:
 
 
 class PageHead:
-    """ASGI middleware around the mounted page.
+    """ASGI middleware around the page in its slot.
 
     Args:
         head_html: Lines for the head, written by the program itself: trusted.

@@ -194,6 +194,12 @@ class Health(BaseModel):
     engine: EngineStatus
 
 
+class PageState(BaseModel):
+    """Whether the page at "/" is there; until then it says that Darkroom is starting."""
+
+    ready: bool
+
+
 class Queue(BaseModel):
     """Now, waiting, and finished today. Rows of others carry no job id, prompt or picture."""
 

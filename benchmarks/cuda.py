@@ -84,6 +84,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "sd15-compiled": Part(cuda_parts.sd15_compiled, 110),
         "xl": Part(cuda_parts.sdxl, 60),
         "xl-batches": Part(cuda_parts.sdxl_batches, 60),
+        "people": Part(cuda_parts.people, 45),
         "swaps": Part(cuda_parts.swaps, 45),
         "two-cards": Part(cuda_parts.two_cards, 45),
         "lora": Part(cuda_parts.lora, 30),

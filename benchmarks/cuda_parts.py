@@ -19,12 +19,13 @@ from benchmarks.measure import Ratio, Work, against_itself, compare
 from contract.errors import StudioError
 from contract.recipe import LoraUse, ModelRef, Recipe
 from contract.tasks import Generate
-from contract.work import WorkDone, WorkItem, path_key
+from contract.work import WorkDone, WorkFailed, WorkItem, path_key
+from engine.device.card_evaluator import CardEvaluator
 from engine.device.compiling import Compiler
 from engine.device.cuda_graphs import Graphs, Recorded
 from engine.device.devices import Device, second_card
-from engine.device.evaluation import Evaluator, call_denoiser
 from engine.engine import Engine, EngineOptions
+from engine.families.unet import UNetCall
 from engine.images.vae import unscale
 from engine.lora.patch import LoadedLora, patch_loras
 from engine.models.manager import Bundle, ModelManager
@@ -135,10 +136,10 @@ class Bench:
             ours()
         return compare(self.whole(bare), self.whole(ours), self.rounds)
 
-    def graphs(self, bundle: Bundle) -> Evaluator:
+    def graphs(self, bundle: Bundle) -> CardEvaluator:
         """The bundle's evaluator; in a dry run one that records nothing."""
         if self.is_dry:
-            return Evaluator(Graphs(ComputeAgain()))
+            return CardEvaluator(Graphs(ComputeAgain()))
         assert bundle.evaluator is not None
         return bundle.evaluator
 
@@ -215,16 +216,14 @@ def _batches(bench: Bench, kind: Kind, goals: dict[str, tuple[float, float]]) ->
         t = torch.tensor(500.0, device=device.torch_device)
         for side in kind.sides:
             for mode in ("eager", "graph"):
-                evaluate: Callable[..., Tensor] = call_denoiser if mode == "eager" else bench.graphs(bundle)
+                evaluator = CardEvaluator() if mode == "eager" else bench.graphs(bundle)
                 for jobs in (1, 2, 4, 8):
                     conditions = conditions_of(bundle, kind, jobs)
-                    inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds}
-                    if conditions.added:
-                        inputs["added_cond_kwargs"] = conditions.added
+                    added = conditions.added or {}
                     latents = torch.randn(2 * jobs, 4, side // 8, side // 8, device=device.torch_device)
-                    latents = latents.to(device.dtype)
+                    inputs = (latents.to(device.dtype), t, conditions.prompt_embeds, *added.values())
                     with torch.inference_mode():
-                        taken = bench.seconds(partial(evaluate, unet, latents, t, inputs), 3)
+                        taken = bench.seconds(partial(evaluator, unet, UNetCall(tuple(added)), inputs), 3)
                     bench.curves[f"{kind.name}/{mode}/{side}/{jobs}"] = 1000 * taken
                     yield Row("", f"evaluation, {kind.name} {side}², {jobs} jobs, {mode}", 1000 * taken, "ms")
         for mode, (goal, limit) in goals.items():
@@ -381,10 +380,10 @@ def vae(bench: Bench) -> Iterator[Row]:
         yield Row("27", f"VAE decode, {kind.side}²", one.wall, "x", one.low, one.high, 2.0, 1.5, True, note)
 
 
-def _engine_with(bench: Bench, kind: Kind) -> tuple[Engine, Callable[[bool], Work]]:
-    """An engine with a model in host memory, and its jobs: with previews or without."""
+def _engine_with(bench: Bench, kind: Kind, batch_jobs: int = 1) -> tuple[Engine, Callable[[bool, int], Work]]:
+    """An engine with a model in host memory, and its work: so many jobs at once, with previews or without."""
     device, threads = ("cpu", 1) if bench.is_dry else ("cuda", None)
-    engine = Engine(EngineOptions(device=device, threads=threads, cache_dir=bench.folder))
+    engine = Engine(EngineOptions(device=device, threads=threads, cache_dir=bench.folder, batch_jobs=batch_jobs))
     ref, path = add_model(engine._models, engine._device, kind)
     recipe = Recipe(
         prompt="a red cat at sea",
@@ -398,26 +397,56 @@ def _engine_with(bench: Bench, kind: Kind) -> tuple[Engine, Callable[[bool], Wor
         seed=1,
     )
 
-    def job(wants_previews: bool) -> Work:
-        work_item = WorkItem(
-            "bench", 1, Generate(recipe=recipe), wants_previews=wants_previews, model_paths={path_key(ref): path}
-        )
+    def work(wants_previews: bool, jobs: int = 1) -> Work:
+        first, *others = [
+            WorkItem(
+                f"bench{number}",
+                1,
+                Generate(recipe=recipe.model_copy(update={"seed": number})),
+                wants_previews=wants_previews,
+                model_paths={path_key(ref): path},
+            )
+            for number in range(jobs)
+        ]
 
         def run() -> None:
-            *_, ending = engine.generate(work_item, lambda: False)
-            assert isinstance(ending, WorkDone), ending
+            waiting, endings = list(others), 0
+            for event in engine.generate(first, lambda: False):
+                while waiting:  # with the first event of the first
+                    assert engine.join(waiting.pop(), lambda: False)
+                assert not isinstance(event, WorkFailed), event
+                endings += isinstance(event, WorkDone)
+            assert endings == jobs
 
         return run
 
-    return engine, job
+    return engine, work
+
+
+def people(bench: Bench) -> Iterator[Row]:
+    """Figure 22: four people's whole jobs side by side, against one after another, and against a fixed batch."""
+    for kind, goal, limit in ((bench.sd15, 1.3, 1.15), (bench.sdxl, 1.0, 0.95)):
+        engine, work = _engine_with(bench, kind, batch_jobs=4)
+        alone, together = work(True, 1), work(True, 4)
+        one = bench.ratio(together, alone)
+        name = f"4 people's jobs / one by one, {kind.name}"
+        yield Row("22", name, 4 * one.wall, "x", 4 * one.low, 4 * one.high, goal, limit, True)
+        curve = {jobs: bench.curves.get(f"{kind.name}/graph/{kind.side}/{jobs}") for jobs in (1, 4)}
+        if curve[1] is not None and curve[4] is not None:
+            steps = max(bench.steps, 4)
+            alone_ms, together_ms = 1000 * bench.seconds(alone), 1000 * bench.seconds(together)
+            fixed_ms = steps * curve[4] + 4 * (alone_ms - steps * curve[1])
+            name = f"a fixed batch of 4 / the scheduler, {kind.name}"
+            yield Row("22", name, fixed_ms / together_ms, "", None, None, 0.95, 0.9, True)
+        engine._models.evict_all()
 
 
 def previews(bench: Bench) -> Iterator[Row]:
     """Figure 26."""
     for kind in (bench.sd15, bench.sdxl):
-        engine, job = _engine_with(bench, kind)
+        engine, work = _engine_with(bench, kind)
         engine._preview_interval_s = min(engine._preview_interval_s, 0.25)
-        one = bench.ratio(job(False), job(True))
+        one = bench.ratio(work(False, 1), work(True, 1))
         yield Row("26", f"previews, {kind.name}", one.wall, "", one.low, one.high, 1.01, 1.02)
         engine._models.evict_all()
 
@@ -425,11 +454,11 @@ def previews(bench: Bench) -> Iterator[Row]:
 def first_press(bench: Bench) -> Iterator[Row]:
     """Figure 28: the first job of a model that is in host memory / the third."""
     for kind in (bench.sd15, bench.sdxl):
-        engine, job = _engine_with(bench, kind)
+        engine, work = _engine_with(bench, kind)
         taken = []
         for _ in range(3):
             began = time.perf_counter()
-            bench.whole(job(True))()
+            bench.whole(work(True, 1))()
             taken.append(time.perf_counter() - began)
         note = " ".join(f"{1000 * one:.0f} ms" for one in taken)
         yield Row("28", f"first press, {kind.name}", taken[0] / taken[2], "", None, None, 1.2, 2.0, note=note)

@@ -18,8 +18,9 @@ from torch import Tensor
 from catalog.families import sd1, sdxl
 from contract.recipe import ModelRef
 from engine.checkpoints.component import Component
+from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device
-from engine.device.evaluation import Evaluator
+from engine.device.evaluations import Call, Outputs
 from engine.families import builder_of, family_of
 from engine.models.loading import HostModel
 from engine.models.manager import Bundle, ModelManager, _cache_key
@@ -214,10 +215,15 @@ def _noise(device: torch.device, side: int) -> Tensor:
     return torch.randn(1, 4, side // 8, side // 8, generator=torch.Generator().manual_seed(7)).to(device)
 
 
-def our_loop(bundle: Bundle, kind: Kind, steps: int, evaluator: Evaluator | None = None) -> Loop:
+def our_loop(bundle: Bundle, kind: Kind, steps: int, evaluator: CardEvaluator | None = None) -> Loop:
     """`engine/sampling/denoise.py` as a job runs it; eager without an evaluator."""
     device = bundle.device
-    predict = bundle.family.predict(bundle.onload, device.dtype, evaluator=evaluator)
+
+    def evaluate(component: str, call: Call, *inputs: Tensor) -> Outputs:
+        module = bundle.onload(component)
+        return call(module, *inputs) if evaluator is None else (evaluator(module, call, inputs),)
+
+    predict = bundle.family.predict(bundle.onload, device.dtype, evaluate=evaluate)
     conditions, noise = conditions_of(bundle, kind), _noise(device.torch_device, kind.side)
 
     def run() -> Tensor:

@@ -124,13 +124,30 @@ class ResidentModel(Frozen):
     load_s: float | None = None
 
 
+class DeviceStatus(Frozen):
+    """One of several devices that jobs run on. name: its worker's; the others as in `EngineStatus`."""
+
+    name: str
+    state: EngineState
+    text: str
+    device: str = ""
+    fraction: float | None = None
+    models: tuple[ResidentModel, ...] = ()
+    budget_bytes: int = 0
+    free_bytes: int = 0
+    device_bytes: int | None = None
+    device_free_bytes: int | None = None
+
+
 class EngineStatus(Frozen):
     """The state of the engine, for the engine pill. `text` is ready to show, and so is `held`: why jobs don't start.
     notices: problems with the data folder at the start and their remedies, as sentences for the administrator.
 
     models: those in memory, checkpoints first, newest first. budget_bytes: how much of the machine's memory models
     may take; free_bytes: what the machine has left. device_bytes, device_free_bytes: of a card; None where it has no
-    memory of its own.
+    memory of its own. batch_jobs: how many jobs like the running one may run side by side (`batching.py`).
+    cards: how many CUDA cards its process sees. devices: each of several, else empty; then the other fields sum them
+    up. offer: a sentence about what would make the engine faster, with the command.
     """
 
     state: EngineState
@@ -147,6 +164,10 @@ class EngineStatus(Frozen):
     free_bytes: int = 0
     device_bytes: int | None = None
     device_free_bytes: int | None = None
+    batch_jobs: int = 1
+    cards: int = 0
+    devices: tuple[DeviceStatus, ...] = ()
+    offer: str = ""
 
 
 class JobHandle(Frozen):

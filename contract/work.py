@@ -73,13 +73,18 @@ class WorkStep:
 
 @dataclass(frozen=True, slots=True)
 class WorkImage:
-    """A finished picture; provenance (device, dtype, threads, batch, versions) goes into the PNG."""
+    """A finished picture; provenance (device, dtype, threads, batch, versions) goes into the PNG.
+
+    Attributes:
+        share: Of the device's time in these seconds; the rest was other jobs' (`batching.py`).
+    """
 
     job_id: str
     image: int
     pixels: RawImage
     seconds: float
     provenance: Mapping[str, str]
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,9 @@ class Engine(Protocol):
     def generate(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
         """Yield the events of one work item; the last one is its only ending."""
 
+    def join(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> bool:
+        """Run a work item beside the one that `generate` runs, between two of its events; False if it can't."""
+
     def obey(self, command: Command) -> None:
         """Change which models are in memory."""
 
@@ -174,6 +182,12 @@ class Worker(Protocol):
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         """Yield events; for each work item exactly one ending, its last. Called from one thread."""
 
+    def join(self, work_item: WorkItem) -> bool:
+        """Run a work item beside those that `run` runs, if they have equal `batch_key`s; its events come with theirs.
+
+        Called between two events of `run`, in its thread. False: nothing runs, or the worker runs one at a time.
+        """
+
     def cancel(self, job_id: str) -> None:
         """Ask a running job to stop between steps; unknown ids are ignored. Any thread."""
 
@@ -185,3 +199,25 @@ class Worker(Protocol):
 
     def stop(self) -> None:
         """End the worker within 3 s, whatever it does. Idempotent."""
+
+
+class Workers(Protocol):
+    """Workers that join and leave while the program runs: further cards, other machines.
+
+    Attributes:
+        replaces_lost: Another will join for one that is lost.
+    """
+
+    replaces_lost: bool
+
+    def start(self, add: Callable[[Worker], None], remove: Callable[[Worker], None]) -> None:
+        """Begin to look for them; returns at once. add, remove: called from any thread."""
+
+    def status(self) -> EngineStatus:
+        """What is reported as long as there is no worker at all."""
+
+    def on_statuses(self, statuses: Mapping[str, EngineStatus]) -> None:
+        """The state of a worker has changed; all, by name. Any thread."""
+
+    def stop(self) -> None:
+        """Look for no more. The workers themselves are stopped by whoever runs them."""

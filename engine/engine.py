@@ -8,10 +8,10 @@ precision does not suffice, `errors.py` maps what failed.
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -39,13 +39,14 @@ from contract.work import (
 )
 from engine import errors
 from engine.adapters.prompt_encoder import EmbeddingCache
-from engine.device.attention import AttentionChoice
-from engine.device.compiling import can_compile
-from engine.device.devices import DeviceChoice, choose_device, device_bytes, free_bytes, release, second_card
-from engine.device.evaluation import Evaluator
+from engine.batching import SharingJob, SideBySide
+from engine.device.batch_table import BatchTable
+from engine.device.card_evaluator import CardEvaluator
+from engine.device.devices import Device, cards, choose_device, device_bytes, free_bytes, release
 from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
-from engine.device.precision import Precision, Probe, with_precision
+from engine.device.openvino_backend import choose_backend, offer
+from engine.device.precision import Probe, with_precision
 from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
 from engine.families import check_families
 from engine.images.image_io import as_raw, open_input
@@ -54,7 +55,7 @@ from engine.images.previews import PreviewMaker, finished_preview
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import ModelManager
-from engine.models.offload import OffloadChoice
+from engine.options import EngineOptions, with_options
 from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
 
 IsCancelled = Callable[[], bool]
@@ -63,36 +64,6 @@ _LOADING_INTERVAL_S = 0.1
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How an engine runs.
-
-    Attributes:
-        threads: Of the CPU; None leaves torch's choice.
-        cache_dir: For what is computed once per model (preview maps); None keeps nothing.
-        memory_budget_bytes: Host memory for weights; None takes half of the machine's.
-        precision: Of U-Net and text encoders (`device/precision.py`); None is the device's usual one.
-        offload: How a model's components are kept on a card (`models/offload.py`).
-        attention: Which implementation computes it (`device/attention.py`).
-        annotator_dirs: Where the files of preprocessors are.
-        cuda_graphs: Whether a card records what it evaluates (`device/cuda_graphs.py`).
-        compile: Whether it compiles in idle time (`device/compiling.py`).
-        cfg_split: Whether a second card computes half of every batch (`models/second_card.py`).
-    """
-
-    device: DeviceChoice = "auto"
-    threads: int | None = None
-    cache_dir: Path | None = None
-    memory_budget_bytes: int | None = None
-    precision: Precision | None = None
-    offload: OffloadChoice = "auto"
-    attention: AttentionChoice = "auto"
-    annotator_dirs: tuple[Path, ...] = ()
-    cuda_graphs: bool = True
-    compile: bool = False
-    cfg_split: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +89,7 @@ class _GenerateJob:
         plan: For every image from here on: a fallback replaces it. None between two attempts of the whole.
         inputs: What the plan was made with; None with it.
         has_steps: Whether a step was reported: from then on only the image is tried again, not the whole.
+        sharing: Its thread, where it may share evaluations with other jobs.
     """
 
     work_item: WorkItem
@@ -127,6 +99,7 @@ class _GenerateJob:
     plan: ImagePlan | None = None
     inputs: PassInputs | None = None
     has_steps: bool = False
+    sharing: SharingJob | None = None
 
 
 class Engine:
@@ -136,28 +109,22 @@ class Engine:
         JobError: the device that was asked for is not there.
     """
 
-    def __init__(self, options: EngineOptions = EngineOptions()) -> None:
+    def __init__(self, options: EngineOptions | None = None) -> None:
         check_families()
+        options = options or EngineOptions()
         device = choose_device(options.device, options.threads)
+        device = with_precision(device, options.precision, options.cache_dir)
         self._probe: Probe | None = None
         if options.precision == "auto" and device.torch_device.type == "cpu":
-            self._probe = Probe(options.cache_dir)
-        device = with_precision(device, options.precision, options.cache_dir)
-        compiles = options.compile and can_compile(device.torch_device)
-        if options.compile and not compiles:
-            log.warning("compile: %s has no compiler that torch can use; models are evaluated as ever", device.label)
-        second = second_card(device.torch_device) if options.cfg_split else None
-        if options.cfg_split and second is None:
-            log.warning("cfg_split: there is no second card like %s; models are evaluated on one device", device.label)
-        self._device = replace(
-            device,
-            attention=options.attention,
-            records_graphs=device.records_graphs and options.cuda_graphs,
-            compiles=compiles,
-            compiled_dir=options.cache_dir,
-            second=second,
+            self._probe = Probe(options.cache_dir, device.dtype)
+        self._device = with_options(device, options)
+        self._openvino = choose_backend(options.backend, device.torch_device, device.dtype, options.cache_dir)
+        self._offer = offer(device.torch_device) if options.backend == "auto" else ""
+        sharers = options.sharers or max(1, cards(self._device))
+        self._storage = options.storage
+        self._models = ModelManager(
+            self._device, options.memory_budget_bytes, options.offload, self._openvino, options.storage, sharers
         )
-        self._models = ModelManager(self._device, options.memory_budget_bytes, options.offload)
         is_cuda = self._device.torch_device.type == "cuda"
         self._side_stream = torch.cuda.Stream(self._device.torch_device) if is_cuda else None
         self._previews = PreviewMaker(options.cache_dir, self._side_stream)
@@ -166,8 +133,9 @@ class Engine:
         self._preprocessors = Preprocessors(options.annotator_dirs, self._device.torch_device)
         self._versions = _versions()
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
-        self._traceable: LocatedModel | None = None  # the checkpoint that generated last
         self._has_generated = False
+        batches = BatchTable(self._device, options.cache_dir, options.batch_jobs)
+        self._side_by_side = SideBySide(self._device.torch_device, batches)
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
@@ -185,6 +153,9 @@ class Engine:
             free_bytes=memory().free,
             device_bytes=limit,
             device_free_bytes=None if limit is None else free_bytes(self._device),
+            batch_jobs=self._side_by_side.most,
+            cards=cards(self._device),
+            offer=self._offer,
         )
 
     def obey(self, command: Command) -> None:
@@ -213,18 +184,9 @@ class Engine:
                 log.info("the previews of %s stay rough: %s", rough[0].name, error.message)
         if self._rough_previews is not None:
             return True
-        latest, self._traceable = self._traceable, None
-        if latest is not None and self._models.size_of(*latest):
-            try:
-                with errors.mapped_load(latest[0].name), self._models.lease(*latest) as bundle:
-                    denoiser = bundle.family.facts.denoiser
-                    if bundle.evaluator is not None and bundle.evaluator.compile_wanted(bundle.onload(denoiser)):
-                        self._traceable = latest  # for another shape
-                    if bundle.traces is not None:
-                        bundle.family.trace(bundle.onload(denoiser), bundle.traces)
-            except StudioError as error:
-                log.info("%s is not traced: %s", latest[0].name, error.message)
-        if self._traceable is not None:
+        if self._openvino is not None:
+            self._openvino.is_idle.set()
+        if self._models.make_evaluations():
             return True
         if self._has_generated and self._probe is not None:
             self._probe.measure()
@@ -248,10 +210,30 @@ class Engine:
                 self._rough_previews = (ref, path) if self._previews.is_rough(bundle) else None
 
     def generate(self, work_item: WorkItem, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
-        """Make the images of a work item; the last event is its one ending. Never raises for a failure."""
+        """Make the images of a work item, and of those that `join` it; each one's last event is its one ending.
+
+        Never raises for a failure.
+        """
+        yield from self._side_by_side.run(work_item.task, partial(self._run, work_item, is_cancelled))
+
+    def join(self, work_item: WorkItem, is_cancelled: IsCancelled) -> bool:
+        """Run a work item beside those that `generate` runs, from their next step on; between two of its events.
+
+        Returns:
+            False if it can't: it computes with other weights or at another size, or no more fit (`batching.py`).
+        """
+        return self._side_by_side.join(work_item.task, partial(self._run, work_item, is_cancelled))
+
+    def _run(
+        self, work_item: WorkItem, is_cancelled: IsCancelled, sharing: SharingJob | None
+    ) -> Generator[WorkerEvent, None, None]:
+        """Make the images of one work item; the last event is its one ending."""
         began = time.monotonic()
         task = work_item.task
         log.debug("job %s begins: %s", work_item.job_id, task.type)
+        if self._openvino is not None:
+            self._openvino.is_idle.clear()
+            self._openvino.used.clear()
         if isinstance(task, Upscale):
             events = self._upscale(work_item, task, is_cancelled)
         elif isinstance(task, Preprocess):
@@ -260,7 +242,8 @@ class Engine:
             raise TypeError(f"{task.type} is not the engine's work")
         else:
             preview_limit = _RateLimit(self._preview_interval_s)
-            events = self._generate_images(_GenerateJob(work_item, task.recipe, is_cancelled, preview_limit))
+            job = _GenerateJob(work_item, task.recipe, is_cancelled, preview_limit, sharing=sharing)
+            events = self._generate_images(job)
         try:
             yield from events
             ending: WorkerEvent = WorkDone(work_item.job_id, time.monotonic() - began)
@@ -321,7 +304,6 @@ class Engine:
                             if index not in work_item.finished:
                                 yield from self._generate_image(job, index)
                                 self._has_generated = True
-                                self._traceable = checkpoint
                         if self._previews.is_rough(bundle):
                             self._rough_previews = home_of_vae(recipe, work_item.model_paths)
                     return
@@ -341,11 +323,18 @@ class Engine:
             path = _upscaler_path(upscaler, work_item)
             return self._upscalers.upscale(image, upscaler, size, path, tile=_TILE, overlap=_TILE_OVERLAP)
 
+        if self._storage == "auto" and loaded.bundle.device.storage_dtype is not None:
+            yield WorkNotice(
+                work_item.job_id,
+                "less_memory",
+                f"Memory is short, so the weights of {loaded.bundle.ref.name} are kept in half: it is slower.",
+            )
         for notice in loaded.notices:
             yield WorkNotice(work_item.job_id, "lora_in_part", notice)
         for notice in loaded.idle:
             yield WorkNotice(work_item.job_id, "no_effect", notice)
-        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded)
+        share = job.sharing.sharing if job.sharing else None
+        inputs = PassInputs(work_item.images, self._embeddings, upscale, loaded, share)
         plan = plan_image(job.recipe, loaded.bundle, inputs)
         for notice in loaded.controls.blank:
             yield WorkNotice(work_item.job_id, "blank_map", notice)
@@ -367,6 +356,8 @@ class Engine:
             assert job.plan is not None and job.inputs is not None
             plan, bundle = job.plan, job.plan.bundle
             began = time.monotonic()
+            if job.sharing is not None:
+                job.sharing.begin_image()
             if bundle.evaluator is not None:
                 bundle.evaluator.used.clear()
             try:
@@ -410,8 +401,9 @@ class Engine:
                         f"The VAE of {bundle.ref.name} overflowed and was run again in full precision.",
                     )
                 seconds = time.monotonic() - began
-                provenance = self._provenance(is_retry, bundle.evaluator)
-                yield WorkImage(work_item.job_id, index, pixels, seconds, provenance)
+                batch, share = (job.sharing.batch, job.sharing.share) if job.sharing else (1, 1.0)
+                provenance = self._provenance(bundle.device, is_retry, batch, bundle.evaluator)
+                yield WorkImage(work_item.job_id, index, pixels, seconds, provenance, share)
                 return
             except Exception as error:
                 fallback = fallback_for(error, plan, self._models)
@@ -432,24 +424,26 @@ class Engine:
             yield WorkStep(work_item.job_id, 0, done, total)
             if upscaled is not None:
                 seconds = time.monotonic() - began
-                yield WorkImage(work_item.job_id, 0, as_raw(upscaled), seconds, self._provenance(False))
+                yield WorkImage(work_item.job_id, 0, as_raw(upscaled), seconds, self._provenance(self._device))
 
     def _preprocess(self, work_item: WorkItem, task: Preprocess) -> Iterator[WorkerEvent]:
         began = time.monotonic()
         image = open_input(task.image, work_item.images)
         control_map = self._preprocessors.make(image, task.preprocessor, task.resolution, task.low, task.high)
         seconds = time.monotonic() - began
-        yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(False))
+        yield WorkImage(work_item.job_id, 0, as_raw(control_map), seconds, self._provenance(self._device))
 
-    def _provenance(self, is_retry: bool, evaluator: Evaluator | None = None) -> dict[str, str]:
-        device = self._device
+    def _provenance(
+        self, device: Device, is_retry: bool = False, batch: int = 1, evaluator: CardEvaluator | None = None
+    ) -> dict[str, str]:
         evaluated = {"evaluated": ", ".join(sorted(evaluator.used))} if evaluator and evaluator.used else {}
         return {
             "device": device.label,
             "dtype": device.dtype_label + (" (VAE float32)" if is_retry else ""),
             "threads": str(torch.get_num_threads()),
-            "batch": "1",
+            "batch": str(batch),
             **evaluated,
+            **({"backend": self._openvino.label} if self._openvino and self._openvino.used else {}),
             **self._versions,
         }
 

@@ -178,9 +178,12 @@ def acquire(
         textual_inversions = textual_inversions_of(embeddings, bundle)
 
     with ExitStack() as leases:
-        controls = []
+        controls, evaluate = [], {}
         for control in recipe.controls:
-            controls.append(lease(locate(control.model, recipe, paths), leases))
+            held = leases.enter_context(models.lease(*locate(control.model, recipe, paths)))
+            (net,) = held.modules.values()
+            controls.append(net)
+            evaluate[net] = held.evaluate
         ip_adapters = []
         for ip_adapter in recipe.ip_adapters:
             located = locate(ip_adapter.model, recipe, paths)
@@ -195,7 +198,7 @@ def acquire(
         leases.enter_context(apply_hypernetworks(patched.bundle, hypernetworks))
         yield JobModels(
             patched.bundle,
-            ControlSet(tuple(controls), work_item.images, preprocessors),
+            ControlSet(tuple(controls), work_item.images, preprocessors, evaluate),
             prompts,
             textual_inversions,
             patched.notices,

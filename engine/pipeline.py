@@ -21,6 +21,7 @@ from contract.work import RawImage
 from engine.adapters.instruct_pix2pix import edit_channels, edit_conditions
 from engine.adapters.prompt_encoder import Conditioning, EmbeddingCache, encode_prompts
 from engine.adapters.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
+from engine.device.attention import has_plain_attention
 from engine.images.depth import depth_of
 from engine.images.image_io import as_image, as_raw
 from engine.images.init_latents import (
@@ -36,11 +37,12 @@ from engine.images.inpaint_region import InpaintRegion, inpaint_region_of
 from engine.images.vae import decode, encode
 from engine.job_models import JobModels
 from engine.models.manager import Bundle
-from engine.sampling.denoise import Controls, LatentStep, denoise
+from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
 from engine.sampling.samplers import Sampling, sampling_for
 
 Upscaled = Iterator[tuple[int, int, Image.Image | None]]  # tiles done, of how many; the last with the image
 UpscaleFunction = Callable[[Image.Image, str | ModelRef, tuple[int, int]], Upscaled]
+Share = Callable[[Predict, str], Predict]  # a denoiser, the kind of its evaluations -> one that shares them
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,14 @@ class PassInputs:
         images: PNGs of the work item by sha256.
         upscale: Brings an image to a size with an upscaler.
         loaded: The models of its LoRAs, controls and image prompts; None where it has none.
+        share: Shares its evaluations with other jobs (`batching.py`); None where it runs alone.
     """
 
     images: Mapping[str, bytes]
     embeddings: EmbeddingCache
     upscale: UpscaleFunction
     loaded: JobModels | None = None
+    share: Share | None = None
 
     @property
     def textual_inversions(self) -> TextualInversions:
@@ -197,7 +201,7 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
     generator = torch.Generator("cpu").manual_seed(recipe.seed)
     strength = recipe.init_image.strength if recipe.init_image else 1.0
     count, latents = 0, None
-    for step in _steps(plan, strength, generator, plan.init_latents):
+    for step in _steps(plan, strength, generator, plan.init_latents, inputs.share):
         count += 1
         latents = step.latents
         yield Progress(step, count, plan.steps)
@@ -221,7 +225,7 @@ def run_pass(plan: ImagePlan, recipe: Recipe, inputs: PassInputs) -> Iterator[Pr
             yield Upscaling(name, done, total)
         assert larger is not None
         init_latents = InitLatents(encode(larger, plan.bundle))
-    for step in _steps(plan.second, recipe.hires.strength, generator, init_latents):
+    for step in _steps(plan.second, recipe.hires.strength, generator, init_latents, inputs.share):
         count += 1
         yield Progress(step, count, plan.steps)
 
@@ -248,17 +252,22 @@ def finish(plan: ImagePlan, latents: Tensor | None) -> tuple[RawImage, bool]:
 
 
 def _steps(
-    plan: ImagePlan, strength: float, generator: torch.Generator, init_latents: InitLatents | None
+    plan: ImagePlan,
+    strength: float,
+    generator: torch.Generator,
+    init_latents: InitLatents | None,
+    share: Share | None,
 ) -> Iterator[LatentStep]:
     recipe, bundle = plan.recipe, plan.bundle
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
-    # Hypernetworks hook into the U-Net's layers, which no trace, graph or compiled code would see.
-    traces, evaluator = (None, None) if recipe.hypernetworks else (bundle.traces, bundle.evaluator)
-    unet = bundle.family.predict(
-        bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, traces=traces, evaluator=evaluator
-    )
+    # Hypernetworks hook into the denoiser's layers, and adapters change its attention: nothing else would see that.
+    is_plain = not recipe.hypernetworks and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
+    evaluate = bundle.evaluate if is_plain else None
+    unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
+    if share is not None:
+        unet = share(unet, "float32" if plan.in_float32 else "")
     predict = with_channels(unet, plan.channels)
     return denoise(
         lambda _: predict,

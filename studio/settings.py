@@ -32,13 +32,18 @@ class Settings:
         host: Where to listen: on this machine alone, but with --lan or in a Space everywhere.
         model_dirs: The project's models/ first, then those of --models: folders, and extra_model_paths.yaml files.
         password: From the environment only; others can read arguments.
+        device: One for each worker, with commas between; "auto" is every card, else the CPU.
+        workers: Where more than this machine's devices are: "ray", "ray:N" or "ray://host:port".
         precision: Of U-Net and text encoders; "auto" is what the device is best at.
         offload: Which components of a model leave the GPU between uses; "auto" chooses by its memory.
         attention: Which implementation computes attention.
         cuda_graphs: Whether a card's evaluations are recorded; equal bits, less time.
         compile: Whether models are compiled for the card in idle time; other bits.
         cfg_split: Whether a second card computes half of every step; other bits.
+        backend: What evaluates models on a CPU; "auto" is OpenVINO where it is installed and faster.
+        storage: How a CPU holds weights it computes with in float32; "auto": in half precision where memory is short.
         memory_gb: Of the machine's memory that models may take; None is half of it.
+        batch_jobs: How many people's jobs may share a batch; None: as many as the card gains by.
         max_pixels: The largest image, in pixels.
         hub_endpoint: Where models are downloaded from; only tests change it.
         hub_token, hub_offline: HF_TOKEN and HF_HUB_OFFLINE, as all programs of the hub have them.
@@ -57,13 +62,17 @@ class Settings:
     worker: str = "process"
     password: str | None = field(default=None, repr=False)
     device: str = "auto"
+    workers: str = ""
     precision: str = "auto"
     offload: str = "auto"
     attention: str = "auto"
     cuda_graphs: bool = True
     compile: bool = False
     cfg_split: bool = False
+    backend: str = "auto"
+    storage: str = "auto"
     memory_gb: int | None = None
+    batch_jobs: int | None = None
     max_jobs_per_owner: int = 20
     max_jobs: int = 200
     previews: bool = True
@@ -78,6 +87,16 @@ class Settings:
     root_path: str = ""
     trusted_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+
+    def visitors_password(self) -> str | None:
+        """What every visitor has to give; None lets everyone in.
+
+        Raises:
+            StudioError: --lan without a password.
+        """
+        if self.lan and not self.password:
+            raise StudioError("--lan needs a password.", f"Set {_PASSWORD_VARIABLE} and start again.", code="settings")
+        return self.password if self.lan or self.trusted_hosts else None
 
     @property
     def models_dir(self) -> Path:
@@ -239,7 +258,22 @@ OPTIONS = (
     ),
     SettingOption("open_browser", bool, "do not open the page", argument="--no-browser"),
     SettingOption("worker", str, "where the engine runs (process)", choices=("process", "inline")),
-    SettingOption("device", str, "what it runs on (auto)", choices=("auto", "cpu", "cuda", "mps")),
+    SettingOption(
+        "device",
+        str,
+        "what it runs on, one worker for each (auto: all cards)",
+        metavar="DEVICES",
+        form=re.compile(r"auto|mps|cpu(,cpu)*|cuda|cuda:[0-9]{1,2}(,cuda:[0-9]{1,2})*", re.ASCII),
+        form_hint="use auto, cpu, cuda or mps, or several like cuda:0,cuda:2 or cpu,cpu",
+    ),
+    SettingOption(
+        "workers",
+        str,
+        "run on other machines: ray://HOST:PORT; ray or ray:N for a cluster here",
+        metavar="WHERE",
+        form=re.compile(r"|ray|ray:[1-9][0-9]?|ray://[\w.-]+:[0-9]{1,5}", re.ASCII),
+        form_hint="use ray, ray:3 or ray://host:port",
+    ),
     SettingOption(
         "precision",
         str,
@@ -256,11 +290,26 @@ OPTIONS = (
     SettingOption("cuda_graphs", bool, "do not record CUDA graphs", argument="--no-cuda-graphs"),
     SettingOption("compile", bool, "compile models for the card while nothing is to do: minutes once, then faster"),
     SettingOption("cfg_split", bool, "where there are two cards, compute half of every step on each"),
+    SettingOption(
+        "backend",
+        str,
+        "what computes on a CPU (auto: OpenVINO where it is installed and faster)",
+        choices=("auto", "torch", "openvino"),
+    ),
+    SettingOption(
+        "storage",
+        str,
+        "weights in a CPU's memory: full, or half and cast layer by layer (auto: half where memory is short)",
+        choices=("auto", "full", "half"),
+    ),
     SettingOption("memory_gb", int, "memory that models may take (half of it)", metavar="GB", least=1),
+    SettingOption(
+        "batch_jobs", int, "jobs that share a batch (as many as the card gains by)", metavar="N", least=1, most=16
+    ),
     SettingOption("max_jobs_per_owner", int, least=1),
     SettingOption("max_jobs", int, least=1),
     SettingOption("previews", bool),
-    SettingOption("threads", int, least=1),
+    SettingOption("threads", int, "threads of each worker on a CPU (its share of the cores)", metavar="N", least=1),
     SettingOption("max_pixels", int, least=64 * 64),
 )
 _SIMPLE: Mapping[str, SettingOption] = {option.name: option for option in OPTIONS if option.kind is not Path}

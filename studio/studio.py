@@ -17,7 +17,6 @@ from catalog.detect.upscaler_answers import UpscalerAnswers
 from catalog.models import ModelEntry
 from contract.errors import ModelProblem, StorageFull, StudioError
 from contract.events import Interrupted
-from contract.model_tasks import QueueName
 from contract.recipe import RecipeDraft
 from contract.records import (
     EngineStatus,
@@ -31,7 +30,8 @@ from contract.records import (
 )
 from contract.tasks import Preprocess, Upscale
 from contract.values import ModelKind
-from contract.work import Evict, Pin, Prefetch, Worker, path_key
+from contract.work import Evict, Pin, Prefetch, Worker, Workers, path_key
+from studio.dispatchers import Dispatchers
 from studio.downloads.download_task import NetworkWorker
 from studio.extensions import Extensions
 from studio.gallery.gallery import Gallery
@@ -39,8 +39,8 @@ from studio.gallery.gallery_index import reconcile, reconcile_days
 from studio.gallery.lost_owners import LostOwners
 from studio.gallery.thumbnails import Thumbnails
 from studio.jobs.costs import Rates
-from studio.jobs.dispatcher import Dispatcher, Runner, Tools
-from studio.jobs.engine_state import EngineState
+from studio.jobs.dispatcher import Tools
+from studio.jobs.engine_pool import EnginePool
 from studio.jobs.event_log import EventLog
 from studio.jobs.job_tracker import JobTracker
 from studio.jobs.queue import JobQueue
@@ -71,18 +71,18 @@ _STOP_S = 4.0
 
 
 class Studio:
-    """One data folder, one queue, one worker.
+    """One data folder, one queue, one worker a device.
 
     Args:
         settings: Where everything lies and how much is allowed.
-        worker: Runs the jobs; started and stopped by the studio.
+        workers: Run the jobs; started and stopped by the studio.
+        more: Finds further ones while the program runs.
     """
 
-    def __init__(self, settings: Settings, worker: Worker) -> None:
+    def __init__(self, settings: Settings, *workers: Worker, more: Workers | None = None) -> None:
         self.settings = settings
         settings.make_folders()
-        self._worker = worker
-        self._engine = EngineState(worker)
+        self._engine = EnginePool(more)
         self._lock_file = DataLock(settings.data_dir)
         self._database = database = Database(settings.database_path)
         self._ids = IdSource()
@@ -110,7 +110,7 @@ class Studio:
         )
         self._saver = Saver(self._folder, self._gallery, thumbnails, self.extensions, owners, self._ids)
         self._tracker = JobTracker(
-            self._queue, self._gallery, self._saver, self._rates, self._models, worker, self.extensions
+            self._queue, self._gallery, self._saver, self._rates, self._models, self._engine, self.extensions
         )
         self._event_logs = self._tracker.event_logs
         self._submission = Submission(
@@ -126,23 +126,11 @@ class Studio:
         self.model_tasks = ModelTasks(settings, self._models, self._tracker.enqueue, self._queue.has)
         self._network = NetworkWorker(hub_of(settings), settings.models_dir, self._refresh_models)
         self._disk = DiskWorker(self.model_tasks.target_of, self.model_tasks.source_of, self._refresh_models)
-        runners: dict[QueueName, Runner] = {"engine": worker, "network": self._network, "disk": self._disk}
-        self._dispatchers = {queue_name: self._dispatcher(queue_name, runner) for queue_name, runner in runners.items()}
-        self._tracker.dispatchers = self._dispatchers
-        self._problems: tuple[str, ...] = ()
-        self._cookie_problem: str | None = None  # why browsers are forgotten, until the data folder is open
-        self._stopping = threading.Event()
-        self._indexed = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._state_lock = threading.Lock()
-        self._is_open = self._is_started = self._has_worker = False
-
-    def _dispatcher(self, queue_name: QueueName, runner: Runner) -> Dispatcher:
-        return Dispatcher(
+        self._dispatchers = Dispatchers(
             Tools(
                 queue=self._queue,
-                queue_name=queue_name,
-                worker=runner,
+                router=self._tracker.router,
+                pool=self._engine,
                 jobs=self._tracker,
                 models=self._models,
                 uploads=self._owned_uploads,
@@ -150,9 +138,21 @@ class Studio:
                 gallery=self._gallery,
                 saver=self._saver,
                 rates=self._rates,
-                previews=self.settings.previews,
-            )
+                previews=settings.previews,
+            ),
+            self._tracker.dispatchers,
+            self._engine,
+            workers,
+            more,
+            {"network": self._network, "disk": self._disk},
         )
+        self._problems: tuple[str, ...] = ()
+        self._cookie_problem: str | None = None  # why browsers are forgotten, until the data folder is open
+        self._stopping = threading.Event()
+        self._indexed = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._state_lock = threading.Lock()
+        self._is_open = self._is_started = False
 
     # Life
 
@@ -187,11 +187,7 @@ class Studio:
 
     def start_worker(self) -> None:
         """Begin to load the engine, ahead of `start`. Idempotent."""
-        with self._state_lock:
-            if self._has_worker:
-                return
-            self._has_worker = True
-        self._worker.start(self._engine.set)
+        self._dispatchers.start_workers()
 
     def start(self) -> None:
         """Open the data folder and begin to work. Idempotent.
@@ -200,6 +196,7 @@ class Studio:
             StudioError: as of `open`.
         """
         self.open()
+        self.start_worker()
         with self._state_lock:
             if self._is_started:
                 return
@@ -211,14 +208,12 @@ class Studio:
         for folder in self.settings.model_dirs:
             if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                 logger.warning("%s/ can't be read: its models are left out. Correct its permissions.", folder)
-        self.start_worker()
         self._models.begin()
         self._hash_keeper.start()
         for target, name in ((self._index, "gallery-index"), (self._housekeep, "housekeeping")):
             self._threads.append(threading.Thread(target=target, name=name, daemon=True))
             self._threads[-1].start()
-        for dispatcher in self._dispatchers.values():
-            dispatcher.start(self._indexed)
+        self._dispatchers.start(self._indexed)
         self.extensions.watch("on_start")
 
     def forget_browsers(self, problem: str) -> None:
@@ -280,27 +275,20 @@ class Studio:
     def stop(self) -> None:
         """End everything within five seconds; what runs is taken up again at the next start. Idempotent."""
         with self._state_lock:
-            was_started, was_open, had_worker = self._is_started, self._is_open, self._has_worker
-            self._is_started = self._is_open = self._has_worker = False
+            was_started, was_open = self._is_started, self._is_open
+            self._is_started = self._is_open = False
         if was_started:
             self._stopping.set()
             self._hashes.stop()
             self._hash_keeper.stop()
-            stopper = threading.Thread(target=self._worker.stop, name="worker-stop", daemon=True)
-            for dispatcher in self._dispatchers.values():
-                dispatcher.begin_stop()
-            stopper.start()
+            self._dispatchers.begin_stop()
             self._network.stop()
             self._disk.stop()
-            deadline = time.monotonic() + _STOP_S
-            for dispatcher in self._dispatchers.values():
-                dispatcher.stop(max(0.1, deadline - time.monotonic()))
-            stopper.join(1.0)
+            self._dispatchers.stop(_STOP_S)
             for thread in self._threads:
                 thread.join(0.2)
             self.extensions.watch("on_stop")
-        elif had_worker:
-            self._worker.stop()
+        self._dispatchers.stop_workers()
         if was_open:
             self._database.close()
             self._lock_file.release()
@@ -463,20 +451,21 @@ class Studio:
         entry = self._models.get(name, kind)
         if entry.problem:
             raise ModelProblem(entry.problem, entry.hint)
-        self._worker.tell(Prefetch(entry.ref, str(entry.path)))
+        key = path_key(entry.ref)
+        self._engine.tell(Prefetch(entry.ref, str(entry.path)), self._tracker.router.seat_for(key))
 
     def evict(self, name: str, kind: ModelKind = "checkpoint") -> None:
         """Let go of a model's memory, unless a job works with it. Raises NotFound."""
-        self._worker.tell(Evict(path_key(self._models.get(name, kind).ref)))
+        self._engine.tell(Evict(path_key(self._models.get(name, kind).ref)))
 
     def pin(self, name: str, kind: ModelKind = "checkpoint", *, is_pinned: bool) -> None:
         """Keep a model in memory whatever else is loaded, or no longer. Raises NotFound."""
-        self._worker.tell(Pin(path_key(self._models.get(name, kind).ref), is_pinned))
+        self._engine.tell(Pin(path_key(self._models.get(name, kind).ref), is_pinned))
 
     def engine(self) -> EngineStatus:
         """The engine's state, why the queue is held (if it is), and which extensions are off."""
         return self._engine.now().model_copy(
-            update={"held": self._dispatchers["engine"].held, "extensions_off": self.extensions.sentences}
+            update={"held": self._dispatchers.held, "extensions_off": self.extensions.sentences}
         )
 
     def subscribe_engine(self, wake: Callable[[], None]) -> Callable[[], None]:

@@ -26,7 +26,7 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
     Raises:
         ValueError: modules import each other in a circle, or a name that is not there, or a form is unknown.
     """
-    reached: dict[str, set[str]] = {}
+    reached: dict[str, list[str]] = {}  # sorted: a set's order is another in each process, and so would the script be
     waiting = [entry]
     while waiting:
         name = waiting.pop()
@@ -34,8 +34,8 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
             continue
         if name not in sources:
             raise ValueError(f"{name} is imported and does not exist")
-        reached[name] = {_resolved(target, name) for _, target in _IMPORT.findall(sources[name])}
-        waiting += sorted(reached[name])
+        reached[name] = sorted({_resolved(target, name) for _, target in _IMPORT.findall(sources[name])})
+        waiting += reached[name]
     try:
         order = list(TopologicalSorter(reached).static_order())
     except CycleError as error:

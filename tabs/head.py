@@ -5,14 +5,15 @@ the page below a path) and carry a hash of the file's content, so that a browser
 gets a new one after an upgrade. No build step: the files are put together at every start.
 
 Gradio's script asks for its parts in four waves, each when the one before has run. gradio_files.txt lists them (a
-browser test keeps it true), so that a browser asks for all at once and gets them from memory.
+browser test keeps it true), so that a browser asks for all at once and gets them from memory. Gradio itself is not
+imported for that.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-
-import gradio
 
 from tabs.bundle import bundle
 
@@ -23,11 +24,10 @@ STYLES = tuple(
     for name in ("tokens", "frame", "controls", "result", "gallery", "uploads", "mask_editor", "layers", "models")
 )
 GRADIO_FILES = Path(__file__).with_name("gradio_files.txt")
-_GRADIO_DIR = Path(gradio.__file__).parent / "templates" / "frontend"
-_FONTS = ("IBMPlexSans-Regular", "IBMPlexSans-Bold")
+FONTS = tuple(f"/static/fonts/IBMPlexSans/IBMPlexSans-{weight}.woff2" for weight in ("Regular", "Bold"))
 
 # Runs before the first paint. darkroom is a stub that queues calls until the script is loaded.
-_EARLY = """
+EARLY = """
 (() => {
   let theme = "auto";
   try { theme = localStorage.getItem("darkroom.theme") || "auto"; } catch { /* storage is off */ }
@@ -64,29 +64,34 @@ def page_front(folder: Path = PAGE_DIR) -> PageFront:
         STYLE: "\n".join((folder / name).read_text("utf-8") for name in STYLES).encode(),
         MARK: (folder / MARK).read_bytes(),
     }
-    gradios = gradio_files()
+    gradios = gradio_files(GRADIO_FILES.read_text("utf-8").split())
     address = {}
     served = {}
     for name, content in files.items():
         address[name] = f"page/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
         served[f"/page/{name}"] = content
-    lines = [f"<script>{_EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
+    lines = [f"<script>{EARLY}</script>", f'<link rel="stylesheet" href="{address[STYLE]}">']
     for path in gradios:
         if path.endswith(".js"):
             lines.append(f'<link rel="modulepreload" href="{path[1:]}">')
         else:
             lines.append(f'<link rel="preload" href="{path[1:]}" as="style" crossorigin>')
-    for font in _FONTS:
-        file = f"static/fonts/IBMPlexSans/{font}.woff2"
-        lines.append(f'<link rel="preload" href="{file}" as="font" type="font/woff2" crossorigin>')
+    for font in FONTS:
+        lines.append(f'<link rel="preload" href="{font[1:]}" as="font" type="font/woff2" crossorigin>')
     lines += [
         f'<link rel="icon" href="{address[MARK]}" type="image/svg+xml">',
         f'<script type="module" src="{address[SCRIPT]}"></script>',
     ]
-    return PageFront("\n".join(lines) + "\n", {**served, **gradios})
+    return PageFront("\n".join(lines) + "\n", {**served, **gradios, **gradio_files(FONTS)})
 
 
-def gradio_files() -> dict[str, bytes]:
-    """Gradio's files that the page needs, by path; names of another gradio version are skipped."""
-    files = {path: _GRADIO_DIR / path.lstrip("/") for path in GRADIO_FILES.read_text("utf-8").split()}
-    return {path: file.read_bytes() for path, file in files.items() if file.is_file()}
+def gradio_files(paths: Sequence[str]) -> dict[str, bytes]:
+    """Gradio's files at some paths; names of another gradio version are skipped."""
+    spec = find_spec("gradio")
+    found = {}
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for path in paths:
+            file = Path(folder, "templates", "frontend", path.lstrip("/"))
+            if file.is_file():
+                found[path] = file.read_bytes()
+    return found

@@ -1,4 +1,4 @@
-"""The whole page as gradio Blocks, and how it is mounted. Tabs are in their own files."""
+"""The whole page as gradio Blocks, and as an application. Tabs are in their own files."""
 
 import gradio as gr
 from fastapi import FastAPI
@@ -53,13 +53,14 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page
 
 
-def mount_page(app: FastAPI, page: gr.Blocks, root_path: str = "") -> None:
-    """Put the page at "/" of an application whose own routes are already there.
+def page_application(page: gr.Blocks, root_path: str = "") -> FastAPI:
+    """The page at "/" of an application of its own, whose lifespan is the page's.
 
     `root_path` is where a proxy shows it.
     """
+    application = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
-        app,
+        application,
         page,
         "/",
         theme=darkroom_theme(),
@@ -72,3 +73,4 @@ def mount_page(app: FastAPI, page: gr.Blocks, root_path: str = "") -> None:
         pwa=False,
         mcp_server=False,
     )
+    return application

@@ -4,6 +4,8 @@ import io
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.program import Program, alive, until
+from tests.support.program import PROJECT, Program, alive, free_port, until
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,7 @@ def test_lan_without_a_password_is_refused(tmp_path: Path) -> None:
     assert program.process.wait(60) not in (0, None)
     text = program.log.read_text()
     assert "DARKROOM_PASSWORD" in text and "Traceback" not in text
+    assert not program.data.exists()  # said before anything was begun
 
 
 def test_lan_is_reached_from_outside_and_asks_for_the_password(tmp_path: Path) -> None:
@@ -114,6 +117,52 @@ def test_lan_is_reached_from_outside_and_asks_for_the_password(tmp_path: Path) -
             assert outside.get("/api/v1/jobs", auth=("ann", "open sesame")).status_code == 200
     finally:
         program.end()
+
+
+def test_it_answers_while_the_page_is_built(tmp_path: Path) -> None:
+    program = Program(tmp_path / "data")
+    try:
+        until(lambda: program.client.get("/").status_code == 200)
+        first = program.client.get("/")
+        refused = program.client.get("/gradio_api/info")
+        job_id = program.submit(steps=2)
+        assert "is starting" in first.text and first.headers["cache-control"] == "no-store"
+        assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0
+        program.wait_for_page()
+        page = program.client.get("/")
+        assert "is starting" not in page.text and "gradio" in page.text
+        assert program.client.get("/gradio_api/info").status_code == 200
+        assert program.wait_until_ended(job_id)["state"] == "done"
+    finally:
+        program.end()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("sys.modules['gradio'] = None", "The page can't be built: "),
+        ("import api.security.selftest as s\ndef fail(*_): raise StudioError('It is open.', 'Close it.')\n"
+         "s.self_test = fail", "It is open. Close it."),
+    ],
+)  # fmt: skip
+def test_a_page_that_can_not_be_built_ends_the_program(damage: str, words: str, tmp_path: Path) -> None:
+    script = (
+        f"import sys\nfrom contract.errors import StudioError\n{damage}\nimport app\nsys.exit(app.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "--no-browser", "--port", str(free_port()), "--data", str(tmp_path / "d")]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert words in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_ctrl_c_while_the_page_is_built_ends_it(tmp_path: Path) -> None:
+    program = Program(tmp_path / "data")
+    until(lambda: program.client.get("/").status_code == 200)
+    assert "is starting" in program.client.get("/").text
+    assert program.end() <= 5
+    assert program.process.returncode == 0
+    text = program.log.read_text()
+    assert "Traceback" not in text and "Error" not in text, text
 
 
 def test_ctrl_c_in_mid_job_ends_everything_within_five_seconds_and_orphans_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -103,14 +104,15 @@ def test_32_bit_python_and_intel_mac_are_refused() -> None:
 
 
 def test_cuda_takes_most_of_the_room() -> None:
-    assert launch.space_needed(LINUX) > launch.space_needed(WINDOWS_NVIDIA) > launch.space_needed(WINDOWS)
-    assert launch.space_needed(MAC) == launch.space_needed(LINUX._replace(processor="aarch64")) == (3 * GB, GB)
+    windows, windows_cuda = launch.space_needed(WINDOWS, ""), launch.space_needed(WINDOWS, launch.CUDA_INDEX)
+    assert launch.space_needed(LINUX, "") > windows_cuda > windows > launch.space_needed(LINUX, launch.CPU_INDEX)
+    assert launch.space_needed(MAC, "") == launch.space_needed(LINUX._replace(processor="aarch64"), "") == (3 * GB, GB)
 
 
 def test_too_little_room_names_both_sizes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free_space(monkeypatch, 2.5 * GB)
     with pytest.raises(Problem) as raised:
-        launch.check_space(Venv(project / ".venv", "linux"), LINUX, print)
+        launch.check_space(Venv(project / ".venv", "linux"), (9 * GB, 4 * GB), print)
     assert raised.value.sentence == f"the packages take 9 GB, and {project} has 2.5 GB for them"
     assert "Free 10 GB" in raised.value.remedy
 
@@ -118,14 +120,14 @@ def test_too_little_room_names_both_sizes(project: Path, monkeypatch: pytest.Mon
 def test_tight_room_is_only_a_warning(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     free_space(monkeypatch, 10 * GB)
-    launch.check_space(Venv(project / ".venv", "linux"), LINUX, said.append)
+    launch.check_space(Venv(project / ".venv", "linux"), (9 * GB, 4 * GB), said.append)
     assert said == ["Only 10.0 GB are free: 13 GB would be safe while installing."]
 
 
 def test_what_is_installed_already_counts_as_room(venv: Venv, monkeypatch: pytest.MonkeyPatch) -> None:
     free_space(monkeypatch, 1 * GB)
     monkeypatch.setattr(launch, "size_of", lambda folder: 8 * GB)
-    launch.check_space(venv, LINUX, lambda line: None)
+    launch.check_space(venv, (9 * GB, 4 * GB), lambda line: None)
 
 
 # Whether .venv can be trusted
@@ -235,20 +237,31 @@ def test_venv_is_made_by_the_base_python(project: Path, monkeypatch: pytest.Monk
 # What pip is asked
 
 
-@pytest.mark.parametrize("machine", [LINUX, LINUX._replace(has_nvidia=True), WINDOWS, MAC])
-def test_one_ordinary_pip_step(project: Path, machine: Machine) -> None:
-    assert launch.pip_steps(project, ["requirements.txt"], machine) == [["-r", str(project / "requirements.txt")]]
+def test_one_ordinary_pip_step(project: Path, venv: Venv) -> None:
+    assert launch.pip_steps(project, ["requirements.txt"], venv, "") == [["-r", str(project / "requirements.txt")]]
 
 
-def test_windows_with_nvidia_takes_the_same_versions_from_the_cuda_index(project: Path) -> None:
-    first, second = launch.pip_steps(project, ["requirements.txt", "requirements-test.txt"], WINDOWS_NVIDIA)
+def test_windows_with_nvidia_takes_the_same_versions_from_the_cuda_index(project: Path, venv: Venv) -> None:
+    names = ["requirements.txt", "requirements-test.txt"]
+    first, second = launch.pip_steps(project, names, venv, launch.CUDA_INDEX)
     assert first == ["--no-deps", "--index-url", launch.CUDA_INDEX, "torch==2.10.0+cu128", "torchvision==0.25.0+cu128"]
     assert second == ["-r", str(project / "requirements.txt"), "-r", str(project / "requirements-test.txt")]
 
 
-def test_the_real_pins_are_found_for_the_cuda_index() -> None:
-    first, _ = launch.pip_steps(launch.ROOT, ["requirements.txt"], WINDOWS_NVIDIA)
+def test_without_cuda_both_come_from_one_index_and_xformers_stays_out(project: Path, venv: Venv) -> None:
+    names = ["requirements.txt", "requirements-test.txt"]
+    first, second = launch.pip_steps(project, names, venv, launch.CPU_INDEX)
+    assert first == ["--no-deps", "--index-url", launch.CPU_INDEX, "torch==2.10.0+cpu", "torchvision==0.25.0+cpu"]
+    read = [Path(path).read_text() for path in second[1::2]]
+    assert read == [PINS.replace("xformers==0.0.35; sys_platform == 'linux'\n", ""), "pytest==9.2.0\n"]
+
+
+def test_the_real_pins_and_xformers_are_found(venv: Venv) -> None:
+    first, second = launch.pip_steps(launch.ROOT, ["requirements.txt"], venv, launch.CPU_INDEX)
     assert [pin.split("==")[0] for pin in first[3:]] == ["torch", "torchvision"]
+    whole = (launch.ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    read = Path(second[1]).read_text("utf-8").splitlines()
+    assert [line.split("=")[0] for line in whole if line not in read] == ["xformers"]
 
 
 def test_pip_keeps_the_callers_settings_but_for_those_that_install_elsewhere(tmp_path: Path) -> None:
@@ -354,7 +367,7 @@ def test_a_failed_pip_leaves_the_log_and_no_downloads(
 
     monkeypatch.setattr(launch, "run_pip", fail)
     with pytest.raises(Problem, match="no build of torch==2.10.0"):
-        launch.install(project, venv, LINUX, ["requirements.txt"], lambda line: None, io.StringIO())
+        launch.install(project, venv, "", ["requirements.txt"], lambda line: None, io.StringIO())
     assert not venv.downloads.exists() and venv.log.read_text().startswith("ERROR") and not venv.stamp.exists()
 
 
@@ -398,7 +411,8 @@ def test_a_folder_that_cannot_be_written_is_named(project: Path, monkeypatch: py
 def test_prepare_works_once_and_then_only_reads(project: Path, venv: Venv, monkeypatch: pytest.MonkeyPatch) -> None:
     installed: list[list[str]] = []
     free_space(monkeypatch, 100 * GB)
-    monkeypatch.setattr(launch, "install", lambda root, venv, machine, names, say, lock: installed.append(names))
+    monkeypatch.setattr(launch, "install", lambda root, venv, index, names, say, lock: installed.append(names))
+    monkeypatch.setattr(launch, "cpu_index_has", lambda pins, machine: False)
     for names in (["requirements.txt"], ["requirements.txt"], ["requirements.txt", "requirements-test.txt"]):
         launch.prepare(project, LINUX, names, lambda line: None)
     assert installed == [["requirements.txt"], ["requirements.txt", "requirements-test.txt"]]
@@ -422,6 +436,7 @@ def test_posix_becomes_the_app_and_windows_passes_its_code_on(monkeypatch: pytes
         (["--port", "1", "test"], ["requirements.txt"], ["app.py", "--port", "1", "test"]),
         (["test"], ["requirements.txt", "requirements-test.txt"], ["-m", "pytest"]),
         (["test", "-k", "queue"], ["requirements.txt", "requirements-test.txt"], ["-m", "pytest", "-k", "queue"]),
+        (["--openvino", "--port", "1"], ["requirements.txt", launch.OPENVINO], ["app.py", "--port", "1"]),
     ],
 )
 def test_main_prepares_and_hands_over(
@@ -445,6 +460,19 @@ def test_main_prepares_and_hands_over(
     assert launch.main(arguments) == 5
     assert asked == [files]
     assert ran == [[str(venv.python)] + [str(project / part) if part == "app.py" else part for part in tail]]
+
+
+def test_openvino_stays_once_it_was_asked_for(project: Path, venv: Venv) -> None:
+    assert launch.app_requirements(project, LINUX, False) == ["requirements.txt"]
+    (project / launch.OPENVINO).write_text("openvino==2026.4.1\n")
+    venv.folder.mkdir(exist_ok=True)
+    venv.mark_whole(launch.fingerprints(project, launch.app_requirements(project, LINUX, True), LINUX))
+    assert launch.app_requirements(project, LINUX, False) == ["requirements.txt", launch.OPENVINO]
+
+
+def test_openvino_is_pinned_once() -> None:
+    pins = [(launch.ROOT / name).read_text("utf-8") for name in (launch.OPENVINO, "requirements-test.txt")]
+    assert len({re.findall(r"^openvino==\S+", pin, re.MULTILINE)[0] for pin in pins}) == 1
 
 
 @pytest.mark.parametrize(

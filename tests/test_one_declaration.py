@@ -95,16 +95,13 @@ class Toy:
     def read_vae_file(self, file, header):
         raise NotImplementedError
 
-    def encode(self, onload, ids, clip_skip):
+    def encode(self, onload, ids, clip_skip, evaluate):
         return Encoded(onload("text_encoder")(ids[0]))
 
     def added(self, pooled, width, height):
         return None
 
-    def trace(self, denoiser, traces):
-        pass
-
-    def predict(self, onload, dtype, *, in_float32=False, traces=None, evaluator=None):
+    def predict(self, onload, dtype, *, in_float32=False, evaluate=None):
         return lambda latents, t, conditions, residuals: onload("transformer")(
             latents.to(dtype), conditions.prompt_embeds
         )

@@ -1,17 +1,21 @@
 """Routes of the program itself: health, engine, queue, and the page that describes the API."""
 
+import asyncio
+import time
 from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.dependencies import Owner, StudioHere, refusal_to_manage
-from api.schemas import Health, Queue
+from api.page_slot import PageSlot
+from api.schemas import Health, PageState, Queue
 from contract.errors import NotFound
 from contract.records import EngineStatus
 
 router = APIRouter(tags=["system"])
 _STATIC = Path(__file__).parents[1] / "static"
+_PAGE_WAIT_S, _LOOK_S = 0.9, 0.03  # shorter than the second that open requests get when the program ends
 _FILES = {"docs.html": "text/html", "docs.js": "text/javascript", "docs.css": "text/css"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -32,6 +36,16 @@ def engine(request: Request, studio: StudioHere) -> EngineStatus:
     if refusal_to_manage(request) is not None:
         return status
     return status.model_copy(update={"notices": studio.notices})
+
+
+@router.get("/page")
+async def page(request: Request) -> PageState:
+    """Wait a moment for the page to be there."""
+    slot: PageSlot = request.app.state.page_slot
+    end = time.monotonic() + _PAGE_WAIT_S
+    while not slot.is_filled and time.monotonic() < end:
+        await asyncio.sleep(_LOOK_S)
+    return PageState(ready=slot.is_filled)
 
 
 @router.get("/queue")

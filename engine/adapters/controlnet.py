@@ -20,6 +20,7 @@ from catalog.preprocessors import get_preprocessor
 from contract.errors import InvalidRecipe
 from contract.recipe import Control, ImageRef, Recipe
 from engine.device.devices import Device
+from engine.device.evaluations import Evaluate, Outputs
 from engine.images.image_io import fit, open_input
 from engine.images.inpaint_region import InpaintRegion
 from engine.images.preprocessors import Preprocessors, pixel_perfect_resolution
@@ -42,6 +43,7 @@ class Unit:
         hint: (1, 3 or 1, H, W), 0..1 (-1 where a mask cuts it out), in the device's precision.
         type: Of a union model: which of its control types the map is.
         features: Of a T2I-Adapter, weighted: (1, C, h, w) for each down block.
+        evaluate: Of a ControlNet's bundle; None evaluates the net itself.
     """
 
     control: Control
@@ -49,6 +51,7 @@ class Unit:
     hint: Tensor
     type: int | None = None
     features: tuple[Tensor, ...] = ()
+    evaluate: Evaluate | None = None
 
     def is_active(self, span: Span) -> bool:
         """Whether it acts in a part of the run, as the stock pipelines count."""
@@ -66,12 +69,14 @@ class ControlSet:
 
     Attributes:
         nets: One a control, in the recipe's order.
+        evaluate: By net.
         blank: Sentences about maps in which a preprocessor found nothing.
     """
 
     nets: tuple[nn.Module, ...]
     images: Mapping[str, bytes]
     preprocessors: Preprocessors
+    evaluate: Mapping[nn.Module, Evaluate] = field(default_factory=dict)
     blank: list[str] = field(default_factory=list)
     _maps: dict[tuple[object, ...], Image.Image] = field(default_factory=dict)
 
@@ -99,7 +104,8 @@ class ControlSet:
                     )
                 hint = _as_hint(fit(region.image, size, "stretch"), bundle.device)
                 hidden = torch.from_numpy(np.array(region.mask >= 0.5)).to(hint.device)
-                units.append(Unit(control, net, hint.masked_fill(hidden, -1.0), _union_type(control, net)))
+                hint = hint.masked_fill(hidden, -1.0)
+                units.append(Unit(control, net, hint, _union_type(control, net), evaluate=self.evaluate.get(net)))
                 continue
             control_map = self._control_map(control, size)
             if region and region.crop_like:
@@ -110,7 +116,7 @@ class ControlSet:
                 units.append(_adapter_unit(control, net, control_map, bundle.device))
             else:
                 hint = _as_hint(control_map, bundle.device)
-                units.append(Unit(control, net, hint, _union_type(control, net)))
+                units.append(Unit(control, net, hint, _union_type(control, net), evaluate=self.evaluate.get(net)))
         return tuple(units)
 
     def _control_map(self, control: Control, size: Size) -> Image.Image:
@@ -241,6 +247,31 @@ def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
     return controls
 
 
+@dataclass(frozen=True, slots=True)
+class ControlNetCall:
+    """A ControlNet called with tensors alone, at weight 1.
+
+    Attributes:
+        added: Names of its further conditions.
+    """
+
+    added: tuple[str, ...] = ()
+
+    def __call__(
+        self, net: nn.Module, latents: Tensor, t: Tensor, prompt_embeds: Tensor, hint: Tensor, *added: Tensor
+    ) -> Outputs:
+        """Residuals of the down blocks, then of the mid block."""
+        down_block, mid_block = net(
+            latents,
+            t,
+            encoder_hidden_states=prompt_embeds,
+            controlnet_cond=hint,
+            added_cond_kwargs=dict(zip(self.added, added, strict=True)) or None,
+            return_dict=False,
+        )
+        return (*down_block, mid_block)
+
+
 def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, conditions: Conditions) -> list[Tensor]:
     """One call of a ControlNet: residuals of the down blocks, then of the mid block, for the whole batch."""
     first = units[0]
@@ -248,6 +279,7 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
     latents = batch[skipped:]
     count = latents.shape[0]
     inputs: dict[str, object]
+    outputs: Sequence[Tensor]
     if first.type is None:
         inputs = {"controlnet_cond": first.hint.expand(count, -1, -1, -1), "conditioning_scale": first.control.weight}
     else:
@@ -267,16 +299,23 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
         }
     if conditions.added is not None:
         inputs["added_cond_kwargs"] = {name: value[skipped:] for name, value in conditions.added.items()}
-    down_block, mid_block = first.net(
-        latents,
-        t,
-        encoder_hidden_states=conditions.prompt_embeds[skipped:],
-        guess_mode=first.control.mode == "control",
-        return_dict=False,
-        **inputs,
-    )
+    if first.evaluate is not None and first.type is None and not first.skips_uncond:
+        added = conditions.added or {}
+        tensors = (latents, t, conditions.prompt_embeds, first.hint.expand(count, -1, -1, -1), *added.values())
+        evaluated = first.evaluate(first.control.model.kind, ControlNetCall(tuple(added)), *tensors)
+        outputs = [residual * first.control.weight for residual in evaluated]
+    else:
+        down_block, mid_block = first.net(
+            latents,
+            t,
+            encoder_hidden_states=conditions.prompt_embeds[skipped:],
+            guess_mode=first.control.mode == "control",
+            return_dict=False,
+            **inputs,
+        )
+        outputs = [*down_block, mid_block]
     residuals = []
-    for depth, residual in enumerate([*down_block, mid_block]):
+    for depth, residual in enumerate(outputs):
         if first.control.mode == "prompt":
             residual = residual * _FADE ** (_DEEPEST - depth)
         residuals.append(pad_uncond(residual, skipped))

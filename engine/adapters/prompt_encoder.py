@@ -23,6 +23,7 @@ from engine.adapters.textual_inversion import (
     Vector,
     with_placeholder_tokens,
 )
+from engine.device.evaluations import by_modules
 from engine.families.family import Encoded
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Conditions, ConditionsAt
@@ -198,7 +199,9 @@ class _PromptEncoder:
         digests = tuple(digest for name, digest in bundle.digests.items() if name.startswith("text_encoder"))
         key = (chunk, self._recipe.clip_skip, digests, self._capacity)
         encoded = self._cache.get(key)
+        in_openvino = bundle.openvino.used if bundle.openvino else set[str]()
         if encoded is not None:
+            in_openvino |= encoded.in_openvino
             return encoded
         # The number under a vector is never read; it must only not be the end's, where SDXL's second encoder pools.
         tokens = [_PLACEHOLDER if isinstance(token, Vector) else token for token in chunk.tokens]
@@ -209,14 +212,16 @@ class _PromptEncoder:
             ids += [tokenizer.pad_token_id] * padding
             all_ids.append(torch.tensor([ids]).to(bundle.device.torch_device))
         with with_placeholder_tokens(bundle, self._inversions, chunk.tokens):
-            encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip)
+            has_vectors = any(isinstance(token, Vector) for token in chunk.tokens)
+            evaluate = by_modules(bundle.onload) if has_vectors else bundle.evaluate
+            encoded = bundle.family.encode(bundle.onload, tuple(all_ids), self._recipe.clip_skip, evaluate)
         # Each text encoder's embeds are weighted by themselves: their means have nothing to do with each other.
         if len(encoded.widths) > 1:
             split = encoded.prompt_embeds.split(encoded.widths, dim=-1)
             weighted = torch.cat([weigh_prompt_embeds(embeds, chunk) for embeds in split], dim=-1)
         else:
             weighted = weigh_prompt_embeds(encoded.prompt_embeds, chunk)
-        encoded = Encoded(weighted, encoded.pooled)
+        encoded = Encoded(weighted, encoded.pooled, in_openvino=frozenset(in_openvino))
         self._cache.put(key, encoded)
         return encoded
 

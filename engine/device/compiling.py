@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from contract.errors import JobError
 from engine import errors
 from engine.device.devices import is_lent
+from engine.device.evaluations import Call
 
 
 class TensorForm(NamedTuple):
@@ -44,8 +44,8 @@ class TensorForm(NamedTuple):
             return made.normal_() if self.dtype.is_floating_point else made.fill_(1)
 
 
-Key = tuple[TreeSpec, tuple[TensorForm, ...]]
-Call = Callable[..., Tensor]  # of module, latents, timestep, and the other inputs by name
+Key = tuple[Call, tuple[TensorForm, ...]]
+Compiled = Callable[..., Tensor]  # of the module, and of the call's inputs: its first output
 
 MOST_SHAPES = 4
 _LEAST_CAPABILITY = (7, 0)  # of what Triton compiles for
@@ -77,13 +77,13 @@ class Compiler:
         self, stamp: str, cache_dir: Path | None = None, backend: str | Callable[..., Any] = "inductor"
     ) -> None:
         self._stamp, self._cache_dir, self._backend = stamp, cache_dir, backend
-        self._compiled: dict[Key, Call | None] = {}  # None: no quicker, or far from the eager result
+        self._compiled: dict[Key, Compiled | None] = {}  # None: no quicker, or far from the eager result
         self._wanted: dict[Key, None] = {}
         self._is_loaded = False
 
-    def find(self, spec: TreeSpec, inputs: tuple[Tensor, ...]) -> Call | None:
+    def find(self, call: Call, inputs: tuple[Tensor, ...]) -> Compiled | None:
         """The compiled call for inputs like these; None while there is none, which is noted for idle time."""
-        key = (spec, tuple(TensorForm.of(one) for one in inputs))
+        key = (call, tuple(TensorForm.of(one) for one in inputs))
         if key in self._compiled:
             self._compiled[key] = self._compiled.pop(key)  # now the most recently used
             return self._compiled[key]
@@ -93,30 +93,33 @@ class Compiler:
             self._wanted.pop(next(iter(self._wanted)))
         return None
 
-    def compile_wanted(self, module: nn.Module, call: Call) -> bool:
-        """Compile for the shapes that were used last; whether others are still wanted."""
+    def compile_wanted(self, module: nn.Module) -> bool:
+        """Compile for the shapes that were used last; whether any were wanted."""
         if not self._wanted:
             return False
         key, _ = self._wanted.popitem()
         if not self._is_loaded:
             self._is_loaded = True
             self._load()
-        self._compiled[key] = self._try(module, call, key)
+        self._compiled[key] = self._try(module, key)
         if len(self._compiled) > MOST_SHAPES:
             self._compiled.pop(next(iter(self._compiled)))
         if self._compiled[key] is not None:
             self._store()
-        return bool(self._wanted)
+        return True
 
     @torch.inference_mode()
-    def _try(self, module: nn.Module, call: Call, key: Key) -> Call | None:
+    def _try(self, module: nn.Module, key: Key) -> Compiled | None:
         import torch._dynamo
 
-        spec, forms = key
-        tensors = [form.draw() for form in forms]
-        inputs = (tensors[0], tensors[1], tree_unflatten(tensors[2:], spec))
-        size = "x".join(map(str, tensors[0].shape))
-        compiled = torch.compile(call, dynamic=False, backend=self._backend)
+        call, forms = key
+        inputs = tuple(form.draw() for form in forms)
+        size = "x".join(map(str, inputs[0].shape))
+
+        def first_output(module: nn.Module, *given: Tensor) -> Tensor:
+            return call(module, *given)[0]
+
+        compiled = torch.compile(first_output, dynamic=False, backend=self._backend)
 
         def evaluate(*arguments: Any) -> Tensor:
             # A job never waits for a compiler: what is not as it was compiled is evaluated eagerly.
@@ -133,9 +136,9 @@ class Compiler:
             log.warning("the U-Net is not compiled for %s: %s", size, error.message)
             return None
         took_s = time.perf_counter() - began
-        expected = call(module, *inputs)
+        expected = first_output(module, *inputs)
         difference = float((evaluate(module, *inputs) - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
-        eager_s, compiled_s = _seconds(call, module, inputs), _seconds(evaluate, module, inputs)
+        eager_s, compiled_s = _seconds(first_output, module, inputs), _seconds(evaluate, module, inputs)
         is_used = difference <= _NEAR and compiled_s < eager_s * _LEAST_GAIN
         log.info(
             "the U-Net compiled for %s in %.0f s: %.1f ms instead of %.1f, %.1e apart; %s",
@@ -188,7 +191,7 @@ def _not_compiled(error: Exception) -> Exception:
     return JobError(text[:150], code="not_compiled")
 
 
-def _seconds(evaluate: Call, module: nn.Module, inputs: tuple[Any, ...]) -> float:
+def _seconds(evaluate: Compiled, module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
     """The shortest of some evaluations, until their results are there."""
     taken = []
     for _ in range(_TIMED):

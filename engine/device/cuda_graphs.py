@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from engine.device.devices import release
-from engine.device.tracing import Evaluate
 
 MOST_GRAPHS = 8  # of a denoiser; the least recently used goes first
 _MOST_SEEN = 64  # shapes that were used once
 _WARM_UPS = 2  # on the stream of the recording; the first use was one more
+
+Evaluate = Callable[..., Tensor]  # of the inputs alone
 
 log = logging.getLogger(__name__)
 

@@ -36,6 +36,7 @@ class Device:
         compiles: They are compiled in idle time (`compiling.py`); what was compiled is kept in `compiled_dir`.
         keeps_copies: Weights of models that wait stay on the card while there is room.
         second: Another card, for half of every batch.
+        storage_dtype: Of weights that are computed with in float32: cast layer by layer; None keeps them in float32.
     """
 
     torch_device: torch.device
@@ -52,14 +53,19 @@ class Device:
     compiled_dir: Path | None = None
     keeps_copies: bool = False
     second: torch.device | None = None
+    storage_dtype: torch.dtype | None = None
 
     @property
     def dtype_label(self) -> str:
-        """For the provenance of an image: "float16" or "float16, VAE float32"."""
-        name = str(self.dtype).removeprefix("torch.")
-        if self.vae_dtype == self.dtype:
-            return name
-        return f"{name}, VAE {str(self.vae_dtype).removeprefix('torch.')}"
+        """For the provenance of an image: "float16", "float16, VAE float32" or "float32, weights float16"."""
+        label = str(self.dtype)
+        if self.channels_last and self.torch_device.type == "cpu":  # on a card it is always so
+            label += " channels last"
+        if self.vae_dtype != self.dtype:
+            label += f", VAE {self.vae_dtype}"
+        if self.storage_dtype is not None:
+            label += f", weights {self.storage_dtype}"
+        return label.replace("torch.", "")
 
 
 def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> Device:
@@ -101,6 +107,11 @@ def choose_device(choice: DeviceChoice = "auto", threads: int | None = None) -> 
         )
     count = torch.get_num_threads()
     return Device(torch.device("cpu"), f"CPU, {count} thread{'' if count == 1 else 's'}")
+
+
+def cards(device: Device) -> int:
+    """How many CUDA cards this process sees, where the device is one of them; else 0."""
+    return torch.cuda.device_count() if device.torch_device.type == "cuda" else 0
 
 
 def second_card(first: torch.device) -> torch.device | None:

@@ -2,7 +2,9 @@
 
 On a CPU bfloat16 is two to three times as fast where the processor has instructions for it, on some half as fast, and
 a hundred times slower without. The processor's flags decide. Where they leave it open, typical layers are timed after
-the first image, and the result applies from the next start on, so that a session keeps one dtype.
+the first image, and the result applies from the next start on, so that a session keeps one dtype. So it is with the
+memory format of convolutions, of which no flag tells anything: "channels last" is a tenth faster on some processors,
+and slower on others.
 """
 
 import ctypes
@@ -27,11 +29,13 @@ from engine.device.devices import Device
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 Verdict = Literal["yes", "no", "open"]
 WORTH = 1.2  # bfloat16 is used when it is this many times as fast
+FORMAT_WORTH = 1.25  # and channels last, in a block of convolutions: a whole U-Net gains a third of that
 PROBE_S = 2.0  # the longest that measuring takes, not counting the last run of a layer
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CPUINFO = Path("/proc/cpuinfo")
 _TRIES = 5
 _HOPELESS = 0.5  # times as fast on a small layer: a large one is not tried
+_BFLOAT16 = "bfloat16"  # by which its gain is stored
 _AMX, _AVX512 = "amx_bf16", "avx512_bf16"
 _ARM = frozenset({"bf16", "svebf16"})
 
@@ -100,19 +104,18 @@ def with_precision(device: Device, precision: Precision | None, cache_dir: Path 
     """The device with the chosen compute dtype. Measures nothing.
 
     Args:
-        precision: "auto" uses bfloat16 on a CPU where that is faster; None keeps the device's default.
-        cache_dir: Where a `Probe` of an earlier session stored its result.
+        precision: "auto" uses bfloat16 and channels last on a CPU where that is faster; None keeps the device's
+            defaults.
+        cache_dir: Where a `Probe` of an earlier session stored its results.
     """
     if precision is None or (precision == "auto" and device.torch_device.type != "cpu"):
         return device
     if precision != "auto":
         return replace(device, dtype=_DTYPES[precision])
-    verdict = processor().verdict
-    is_worth_it = verdict == "yes"
-    if verdict == "open":
-        measured = _stored_gain(cache_dir)
-        is_worth_it = measured is not None and measured >= WORTH
-    return replace(device, dtype=torch.bfloat16) if is_worth_it else device
+    verdict, gains = processor().verdict, _stored_gains(cache_dir)
+    is_worth_it = verdict == "yes" or (verdict == "open" and gains.get(_BFLOAT16, 0.0) >= WORTH)
+    dtype = torch.bfloat16 if is_worth_it else torch.float32
+    return replace(device, dtype=dtype, channels_last=gains.get(_format_of(dtype), 0.0) >= FORMAT_WORTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +123,42 @@ class Probe:
     """Measures what the processor's flags leave open, for the next session.
 
     Attributes:
-        cache_dir: Where the result is stored; None: nothing is measured.
+        cache_dir: Where the results are stored; None: nothing is measured.
+        dtype: That this session computes in.
     """
 
     cache_dir: Path | None
+    dtype: torch.dtype = torch.float32
 
     def measure(self) -> None:
-        """Measure and store the result, unless it is known or not needed. A second or two."""
-        if self.cache_dir is None or processor().verdict != "open" or _stored_gain(self.cache_dir) is not None:
+        """Measure and store what is not known yet. A second or two each."""
+        if self.cache_dir is None:
             return
-        gain = bfloat16_gain()
-        outcome = ": it is used from the next start on" if gain >= WORTH else ""
-        log.info("bfloat16 is %.2f times as fast as float32 here%s", gain, outcome)
+        gains = _stored_gains(self.cache_dir)
+        open_questions: dict[str, tuple[Callable[[], float], float]] = {
+            _format_of(self.dtype): (partial(channels_last_gain, self.dtype), FORMAT_WORTH)
+        }
+        if processor().verdict == "open":
+            open_questions[_BFLOAT16] = (bfloat16_gain, WORTH)
+        unknown = open_questions.keys() - gains.keys()
+        if not unknown:
+            return
+        for name in sorted(unknown):
+            measure, worth = open_questions[name]
+            gains[name] = measure()
+            outcome = ": it is used from the next start on" if gains[name] >= worth else ""
+            log.info("%s is %.2f times as fast here%s", name, gains[name], outcome)
         path = _gain_file(self.cache_dir)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"bfloat16": gain}), "utf-8")
+            path.write_text(json.dumps(gains), "utf-8")
         except OSError as error:
-            log.warning("the measured speed of bfloat16 can't be stored (%s)", error.strerror)
+            log.warning("the measured speeds can't be stored (%s)", error.strerror)
+
+
+def _format_of(dtype: torch.dtype) -> str:
+    """By which name the gain of channels last is stored."""
+    return f"channels last in {str(dtype).removeprefix('torch.')}"
 
 
 def _gain_file(cache_dir: Path) -> Path:
@@ -152,14 +173,14 @@ def _gain_file(cache_dir: Path) -> Path:
     return cache_dir / f"precision-{digest}.json"
 
 
-def _stored_gain(cache_dir: Path | None) -> float | None:
-    """The result of an earlier session; None without one that can be read."""
+def _stored_gains(cache_dir: Path | None) -> dict[str, float]:
+    """The results of earlier sessions by name; none that can't be read."""
     if cache_dir is None:
-        return None
+        return {}
     try:
-        return float(json.loads(_gain_file(cache_dir).read_text("utf-8"))["bfloat16"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {name: float(gain) for name, gain in json.loads(_gain_file(cache_dir).read_text("utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def bfloat16_gain(limit_s: float = PROBE_S) -> float:
@@ -172,6 +193,29 @@ def bfloat16_gain(limit_s: float = PROBE_S) -> float:
     if small < _HOPELESS:
         return small
     return _measure_gain(channels=320, side=32, deadline=time.perf_counter() + limit_s)
+
+
+@torch.inference_mode()
+def channels_last_gain(dtype: torch.dtype, limit_s: float = PROBE_S) -> float:
+    """How many times as fast a residual block of a U-Net is with channels last. At most `limit_s` and two runs."""
+    channels, side, deadline = 320, 32, time.perf_counter() + limit_s
+    image = torch.randn(2, channels, side, side).to(dtype)
+    kernel, scale = torch.randn(channels, channels, 3, 3).to(dtype) / channels, torch.ones(channels, dtype=dtype)
+
+    def block(x: Tensor, weight: Tensor) -> Tensor:
+        for _ in range(2):
+            x = functional.silu(functional.group_norm(x, 32, scale, scale))
+            x = functional.conv2d(x, weight, padding=1)
+        return x
+
+    seconds = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        inputs = [tensor.contiguous(memory_format=memory_format) for tensor in (image, kernel)]
+        try:
+            seconds.append(_fastest_run(partial(block, *inputs), deadline))
+        except RuntimeError:  # no such kernel in this build
+            return 0.0
+    return seconds[0] / seconds[1]
 
 
 @torch.inference_mode()

@@ -16,8 +16,7 @@ from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from contract.errors import InvalidRecipe
 from engine.checkpoints.component import Builder, Config
-from engine.device.evaluation import Evaluator
-from engine.device.tracing import Traces
+from engine.device.evaluations import Evaluate
 from engine.weights.reading import TensorSlice
 
 if TYPE_CHECKING:
@@ -34,11 +33,13 @@ class Encoded:
 
     Attributes:
         widths: Of the text encoders whose embeddings are concatenated in `prompt_embeds`, where there are several.
+        in_openvino: Which of them ran there.
     """
 
     prompt_embeds: Tensor
     pooled: Tensor | None = None
     widths: tuple[int, ...] = ()
+    in_openvino: frozenset[str] = frozenset()
 
 
 class ModelFamily(Protocol):
@@ -74,20 +75,19 @@ class ModelFamily(Protocol):
             ModelProblem: it is not one.
         """
 
-    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
-        """One chunk: token ids (1, tokens) for each text encoder -> embeddings."""
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int, evaluate: Evaluate) -> Encoded:
+        """One chunk: token ids (1, tokens) for each text encoder -> embeddings.
+
+        Args:
+            onload: Of the bundle.
+            evaluate: Of the bundle, by components' names; a family may leave it alone.
+        """
 
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
         """Further inputs of the denoiser. pooled: (batch, width); width, height in pixels."""
 
     def predict(
-        self,
-        onload: Onload,
-        dtype: torch.dtype,
-        *,
-        in_float32: bool = False,
-        traces: Traces | None = None,
-        evaluator: Evaluator | None = None,
+        self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, evaluate: Evaluate | None = None
     ) -> "Predict":
         """The denoiser as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
@@ -95,12 +95,8 @@ class ModelFamily(Protocol):
             onload: Of the bundle; called at each evaluation, since the denoiser may have been offloaded.
             in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in
                 half.
-            traces: Of its denoiser, if its evaluations may be traced; a family may leave them alone.
-            evaluator: Of its denoiser on a card; the same.
+            evaluate: Of the bundle, where something else may stand in for its denoiser; a family may leave it alone.
         """
-
-    def trace(self, denoiser: nn.Module, traces: Traces) -> None:
-        """Trace the denoiser for what was evaluated last; called in idle time, and may do nothing."""
 
 
 def hidden_layer(hidden_states: tuple[Tensor, ...], from_end: int) -> Tensor:

@@ -6,8 +6,9 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from catalog.families import sdxl
 from engine.checkpoints.component import Config
+from engine.device.evaluations import Evaluate, Outputs
 from engine.families.family import Encoded, Onload, hidden_layer
-from engine.families.stable_diffusion import BUILDERS, StableDiffusion
+from engine.families.stable_diffusion import BUILDERS, StableDiffusion, hidden_states
 
 
 def build_projecting_text_encoder(config: Config) -> nn.Module:
@@ -16,19 +17,25 @@ def build_projecting_text_encoder(config: Config) -> nn.Module:
     return module
 
 
+def projected_states(encoder: nn.Module, ids: Tensor) -> Outputs:
+    """text_embeds, (1, width), and the hidden states as `hidden_states` has them."""
+    output = encoder(ids, output_hidden_states=True)
+    return (output.text_embeds, *output.hidden_states)
+
+
 class StableDiffusionXL(StableDiffusion):
     """Both encoders are read at the layer before their last, without the final norm."""
 
     __slots__ = ()
 
-    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int, evaluate: Evaluate) -> Encoded:
         """Clip skip 1 is the layer before the last, as trained; each more goes one further back."""
-        first = onload("text_encoder")(ids[0], output_hidden_states=True)
-        second = onload("text_encoder_2")(ids[1], output_hidden_states=True)
-        first_layer = hidden_layer(first.hidden_states, clip_skip + 1)
-        second_layer = hidden_layer(second.hidden_states, clip_skip + 1)
+        first = evaluate("text_encoder", hidden_states, ids[0])
+        text_embeds, *second = evaluate("text_encoder_2", projected_states, ids[1])
+        first_layer = hidden_layer(first, clip_skip + 1)
+        second_layer = hidden_layer(tuple(second), clip_skip + 1)
         widths = (first_layer.shape[-1], second_layer.shape[-1])
-        return Encoded(torch.cat([first_layer, second_layer], dim=-1), second.text_embeds, widths)
+        return Encoded(torch.cat([first_layer, second_layer], dim=-1), text_embeds, widths)
 
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor]:
         """text_embeds (batch, width) and time_ids (batch, 6): original size, crop, target size."""

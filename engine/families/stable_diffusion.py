@@ -15,10 +15,9 @@ from catalog.families.family import Family
 from catalog.files.headers import TensorInfo
 from engine.checkpoints.component import Builder, Config
 from engine.checkpoints.single_file import ldm_components, ldm_vae
-from engine.device.evaluation import Evaluator
-from engine.device.tracing import Traces
+from engine.device.evaluations import Evaluate, Outputs
 from engine.families.family import Encoded, FileComponent, Onload, hidden_layer
-from engine.families.unet import evaluate_plain, predict_with
+from engine.families.unet import predict_with
 
 if TYPE_CHECKING:
     from engine.sampling.denoise import Predict
@@ -47,6 +46,12 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
 )
 
 
+def hidden_states(encoder: nn.Module, ids: Tensor) -> Outputs:
+    """The embeddings of tokens and the output of each layer, (1, tokens, width) each."""
+    states: Outputs = encoder(ids, output_hidden_states=True).hidden_states
+    return states
+
+
 @dataclass(frozen=True, slots=True)
 class StableDiffusion:
     """One CLIP text encoder, whose last (or an earlier) layer is normalized and read."""
@@ -63,10 +68,10 @@ class StableDiffusion:
         """A VAE with LDM or diffusers' keys."""
         return ldm_vae(file, header, self.facts)
 
-    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int) -> Encoded:
+    def encode(self, onload: Onload, ids: tuple[Tensor, ...], clip_skip: int, evaluate: Evaluate) -> Encoded:
         """Clip skip 1 reads the last layer; every layer passes the final norm, as in training."""
+        states = evaluate("text_encoder", hidden_states, ids[0])
         encoder: Any = onload("text_encoder")
-        states = encoder(ids[0], output_hidden_states=True).hidden_states
         return Encoded(encoder.final_layer_norm(hidden_layer(states, clip_skip)))
 
     def added(self, pooled: Tensor | None, width: int, height: int) -> dict[str, Tensor] | None:
@@ -74,17 +79,7 @@ class StableDiffusion:
         return None
 
     def predict(
-        self,
-        onload: Onload,
-        dtype: torch.dtype,
-        *,
-        in_float32: bool = False,
-        traces: Traces | None = None,
-        evaluator: Evaluator | None = None,
+        self, onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, evaluate: Evaluate | None = None
     ) -> "Predict":
         """The U-Net as the loop calls it."""
-        return predict_with(onload, dtype, in_float32=in_float32, traces=traces, evaluator=evaluator)
-
-    def trace(self, denoiser: nn.Module, traces: Traces) -> None:
-        """Trace the U-Net as it is with nothing but a prompt."""
-        traces.trace_wanted(denoiser, evaluate_plain)
+        return predict_with(onload, dtype, in_float32=in_float32, evaluate=evaluate)

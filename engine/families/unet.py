@@ -1,87 +1,86 @@
 """How the loop calls a U-Net: inputs by diffusers' names, in the compute dtype or in float32."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.device.evaluation import Evaluator
-from engine.device.tracing import Traces
+from engine.device.evaluations import Evaluate, Outputs, by_modules
 from engine.families.family import Onload
 
 if TYPE_CHECKING:
     from engine.sampling.denoise import Conditions, ControlResiduals, Predict
 
 
+@dataclass(frozen=True, slots=True)
+class UNetCall:
+    """A U-Net called with tensors alone: latents, timestep, prompt embeds, then what this names, in its order.
+
+    Attributes:
+        added: Names of its further conditions.
+        down_block, adapter_features, image_embeds: How many there are of each; a mid block's residual follows those of
+            down blocks.
+    """
+
+    added: tuple[str, ...] = ()
+    down_block: int = 0
+    adapter_features: int = 0
+    image_embeds: int = 0
+
+    def __call__(self, unet: nn.Module, latents: Tensor, t: Tensor, prompt_embeds: Tensor, *more: Tensor) -> Outputs:
+        """The prediction, (batch, C, h, w), alone."""
+        rest = iter(more)
+        inputs: dict[str, Any] = {"encoder_hidden_states": prompt_embeds, "return_dict": False}
+        added: dict[str, Any] = {name: next(rest) for name in self.added}
+        if self.down_block:
+            inputs["down_block_additional_residuals"] = tuple(next(rest) for _ in range(self.down_block))
+            inputs["mid_block_additional_residual"] = next(rest)
+        if self.adapter_features:  # the U-Net empties this list
+            inputs["down_intrablock_additional_residuals"] = [next(rest) for _ in range(self.adapter_features)]
+        if self.image_embeds:
+            added["image_embeds"] = [next(rest) for _ in range(self.image_embeds)]
+        if added:
+            inputs["added_cond_kwargs"] = added
+        return (unet(latents, t, **inputs)[0],)
+
+
 def predict_with(
-    onload: Onload,
-    dtype: torch.dtype,
-    *,
-    in_float32: bool = False,
-    traces: Traces | None = None,
-    evaluator: Evaluator | None = None,
+    onload: Onload, dtype: torch.dtype, *, in_float32: bool = False, evaluate: Evaluate | None = None
 ) -> "Predict":
     """The U-Net as the loop calls it: (batch, C, h, w) float32 in, a prediction of that shape out.
 
     Args:
         onload: Of the bundle; called at each evaluation, since the U-Net may have been offloaded.
         in_float32: Compute in full precision whatever the dtype of the weights: slow, for models that overflow in half.
-        traces: Of this U-Net, used where nothing is given to it but latents, timestep and prompt embeds.
-        evaluator: Of this U-Net on a card, unless it is computed in float32.
+        evaluate: Of the bundle; None evaluates the U-Net itself.
     """
 
+    evaluate = evaluate or by_modules(onload)
+
     def predict(latents: Tensor, t: Tensor, conditions: "Conditions", residuals: "ControlResiduals | None") -> Tensor:
-        inputs: dict[str, Any] = {"encoder_hidden_states": conditions.prompt_embeds, "return_dict": False}
-        added: dict[str, Any] = dict(conditions.added or {})
+        added = conditions.added or {}
+        tensors = [conditions.prompt_embeds, *added.values()]
+        call = UNetCall(tuple(added))
         if residuals is not None:
+            down_block = residuals.down_block if residuals.mid_block is not None else ()
             if residuals.mid_block is not None:
-                inputs["down_block_additional_residuals"] = residuals.down_block
-                inputs["mid_block_additional_residual"] = residuals.mid_block
-            if residuals.adapter_features:  # the U-Net empties this list
-                inputs["down_intrablock_additional_residuals"] = list(residuals.adapter_features)
-            if residuals.image_embeds:
-                added["image_embeds"] = list(residuals.image_embeds)
-        if added:
-            inputs["added_cond_kwargs"] = added
-        unet = onload("unet")
-        trace = None
-        if traces is not None and len(inputs) == 2 and not in_float32:
-            trace = traces.find(latents.to(dtype), t, conditions.prompt_embeds)
-        if trace is not None:
-            prediction: Tensor = trace(latents.to(dtype), t, conditions.prompt_embeds)
-        elif in_float32:
+                tensors += [*down_block, residuals.mid_block]
+            tensors += [*residuals.adapter_features, *residuals.image_embeds]
+            counts = (len(down_block), len(residuals.adapter_features), len(residuals.image_embeds))
+            call = UNetCall(tuple(added), *counts)
+        if in_float32:
+            unet = onload("unet")
             with torch.inference_mode(), _float32_layers(unet):
-                prediction = unet(latents.float(), t, **_in_float32(inputs))[0]
-        elif evaluator is not None:
-            prediction = evaluator(unet, latents.to(dtype), t, inputs)
+                wide = [one.float() if one.is_floating_point() else one for one in tensors]
+                (prediction,) = call(unet, latents.float(), t, *wide)
         else:
-            began = time.perf_counter()
-            prediction = unet(latents.to(dtype), t, **inputs)[0]
-            if traces is not None:
-                traces.wanted_s = time.perf_counter() - began
+            (prediction,) = evaluate("unet", call, latents.to(dtype), t, *tensors)
         return prediction
 
     return predict
-
-
-def evaluate_plain(unet: nn.Module, latents: Tensor, t: Tensor, prompt_embeds: Tensor) -> Tensor:
-    """The U-Net with nothing but these, as it is traced."""
-    prediction: Tensor = unet(latents, t, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
-    return prediction
-
-
-def _in_float32(value: Any) -> Any:
-    """Inputs of the U-Net with every floating-point tensor in float32."""
-    if isinstance(value, dict):
-        return {name: _in_float32(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)([_in_float32(inner) for inner in value])
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.float()
-    return value
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from contract.errors import NoValidPicture
 from contract.work import RawImage
 from engine.device.devices import free_bytes, release
+from engine.device.evaluations import Call, Outputs
 from engine.errors import is_out_of_memory
 from engine.models.manager import Bundle
 
@@ -40,9 +41,7 @@ def encode(image: Image.Image | np.ndarray, bundle: Bundle, *, is_scaled: bool =
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     height, width = pixels.shape[-2:]
     pixels = pixels.to(device=bundle.device.torch_device, dtype=bundle.device.vae_dtype)
-    latents = _whole_or_tiled(
-        vae, lambda: vae.encode(pixels, return_dict=False)[0].mode().float(), width * height, bundle
-    )
+    latents = _whole_or_tiled(vae, encode_mode, pixels, width * height, bundle).float()
     if not latents.isfinite().all():
         raise NoValidPicture(f"The VAE of {bundle.ref.name} can't take this picture.", "Use another VAE or model.")
     return scale(latents, vae.config) if is_scaled else latents
@@ -63,7 +62,7 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     scaled = unscale(latents, vae.config)
     dtype = bundle.device.vae_dtype
     area = scaled.shape[-1] * scaled.shape[-2] * bundle.family.facts.latents.factor**2
-    pixels = _whole_or_tiled(vae, lambda: vae.decode(scaled.to(dtype), return_dict=False)[0], area, bundle)
+    pixels = _whole_or_tiled(vae, decode_whole, scaled.to(dtype), area, bundle)
     is_retry = dtype != torch.float32 and not pixels.isfinite().all()
     if is_retry:
         log.warning("the VAE of %s overflows in %s", bundle.ref.name, dtype)
@@ -80,12 +79,22 @@ def decode(latents: Tensor, bundle: Bundle) -> tuple[RawImage, bool]:
     return image, is_retry
 
 
-def _whole_or_tiled(vae: Any, work: Callable[[], Tensor], pixels: int, bundle: Bundle) -> Tensor:
+def encode_mode(vae: Any, pixels: Tensor) -> Outputs:
+    """The mode of the VAE's distribution for an image of -1..1."""
+    return (vae.encode(pixels, return_dict=False)[0].mode(),)
+
+
+def decode_whole(vae: Any, latents: Tensor) -> Outputs:
+    """An image of -1..1 from latents as the VAE has them."""
+    return (vae.decode(latents, return_dict=False)[0],)
+
+
+def _whole_or_tiled(vae: Any, call: Call, inputs: Tensor, pixels: int, bundle: Bundle) -> Tensor:
     """Run the VAE whole if there is enough memory, else in tiles; and in tiles when memory runs out."""
     need = working_bytes(vae, pixels, bundle.device.vae_dtype)
     if pixels < TILED_FROM and need < free_bytes(bundle.device):
         try:
-            return work()
+            return bundle.evaluate("vae", call, inputs)[0]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -93,7 +102,7 @@ def _whole_or_tiled(vae: Any, work: Callable[[], Tensor], pixels: int, bundle: B
             log.warning("the VAE of %s ran out of memory at %d pixels and works in tiles", bundle.ref.name, pixels)
         release()
     with tiling(vae):
-        return work()
+        return call(vae, inputs)[0]
 
 
 def working_bytes(vae: Any, pixels: int, dtype: torch.dtype) -> int:

@@ -150,6 +150,7 @@ def patch_loras(bundle: Bundle, loras: Sequence[LoadedLora]) -> PatchedLoras:
     state = bundle.state_of(_PatchState)
     key = tuple((lora.id, lora.use.weight, lora.text_weight, lora.use.blocks) for lora in loras)
     if state.key != key:
+        bundle.forget_wanted()  # of evaluations: weights that LoRAs had are written to in place
         try:
             _patch_set(bundle, state, loras)
             state.key = key

@@ -23,27 +23,26 @@ from contract.work import path_key
 from engine import errors
 from engine.checkpoints.tokenizers import ClipTokenizers
 from engine.device.attention import has_plain_attention, unslice_attention
+from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device, device_bytes, give_back_pinned, release
-from engine.device.evaluation import Evaluator
+from engine.device.evaluations import Call, Outputs
 from engine.device.memory import memory
-from engine.device.tracing import Traces
+from engine.device.openvino_backend import OpenVino
 from engine.families import family_of
 from engine.families.family import ModelFamily
 from engine.models.card_copies import drop_copies, keep_copy, make_room_on_card
+from engine.models.idle_evaluations import make_wanted
+from engine.models.layerwise_casting import StorageChoice, half_dtype
 from engine.models.loading import Fetch, HostModel, LoadPlan, plan_load
 from engine.models.module_slot import ModuleSlot, State, build
-from engine.models.offload import Offload, OffloadChoice, Offloader, choose_mode, next_mode
+from engine.models.offload import LESS_MEMORY, Offload, OffloadChoice, Offloader, choose_mode, next_mode
 from engine.models.second_card import use_second_card
 from engine.weights.weight_buffer import Layout, WeightBuffer
 
 _BUDGET_SHARE = 0.5  # of the machine's memory, unless the options say
 _PINNED_SHARE = 0.25  # of the machine's memory may be page-locked
+_COMPILE_MARGIN = 1.5  # times its weights that a compiled model takes while it is made
 _FETCH_MARGIN = 1.1  # reading ahead leaves a tenth of a model free
-_LESS_MEMORY: Mapping[Offload, str] = {
-    "encoders": "the text encoder leaves the card while the picture is painted",
-    "model": "only the part of the model that works is on the card",
-    "group": "the model passes through the card layer by layer",
-}
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +68,7 @@ class Bundle:
     digests: Mapping[str, str]
     offloader: Offloader = field(repr=False)
     _slot: ModuleSlot = field(repr=False)
+    openvino: OpenVino | None = field(default=None, repr=False)
     zeroes_empty_prompt: bool = True
     vae_override: "Bundle | None" = None
 
@@ -99,17 +99,20 @@ class Bundle:
         """What an adapter keeps about its changes to these weights, by its class; gone when others are swapped in."""
         return self._slot.state_of(kind)
 
-    @property
-    def traces(self) -> Traces | None:
-        """Of its denoiser as it is; None where its evaluations are not traced: on a card, with sliced attention."""
-        denoiser = self._slot.modules[self.family.facts.denoiser]
-        is_on_card = self.device.torch_device.type != "cpu" or self._slot.evaluator is not None
-        if is_on_card or not has_plain_attention(denoiser):
-            return None
-        return self._slot.traces
+    def evaluate(self, component: str, call: Call, *inputs: Tensor) -> Outputs:
+        """`call(module, *inputs)` by what is ready and best."""
+        if component == "vae" and self.vae_override is not None:
+            return self.vae_override.evaluate(component, call, *inputs)
+        self.onload(component)
+        weights = self.digests[component] if self.openvino else ""
+        return self._slot.evaluate(component, call, inputs, weights, component == self.family.facts.denoiser)
+
+    def forget_wanted(self) -> None:
+        """Weights are about to change in place."""
+        self._slot.evaluations.forget_wanted()
 
     @property
-    def evaluator(self) -> Evaluator | None:
+    def evaluator(self) -> CardEvaluator | None:
         """Of its denoiser; None where that moves, or computes attention otherwise than it is recorded and compiled."""
         denoiser = self._slot.modules[self.family.facts.denoiser]
         if self._slot.may_offload or not has_plain_attention(denoiser):
@@ -140,11 +143,22 @@ class ModelManager:
         budget_bytes: Host memory for weights; None takes half of the machine's. A single larger
             checkpoint is still loaded.
         offload: The offload mode on a card; "auto" chooses by its memory.
+        openvino: Makes evaluations; None leaves them to torch.
+        storage: Whether a CPU keeps float32 models in half precision; "auto" does where memory is short.
+        sharers: How many engines divide the budget among them.
     """
 
-    def __init__(self, device: Device, budget_bytes: int | None = None, offload: OffloadChoice = "auto") -> None:
-        self._device = device
-        self._budget = budget_bytes or int(memory().total * _BUDGET_SHARE)
+    def __init__(
+        self,
+        device: Device,
+        budget_bytes: int | None = None,
+        offload: OffloadChoice = "auto",
+        openvino: OpenVino | None = None,
+        storage: StorageChoice = "full",
+        sharers: int = 1,
+    ) -> None:
+        self._device, self._openvino, self._storage = device, openvino, storage
+        self._budget = (budget_bytes or int(memory().total * _BUDGET_SHARE)) // sharers
         self._offload = offload
         self._models: dict[str, HostModel] = {}  # least recently used first
         self._slots: list[ModuleSlot] = []  # least recently used first
@@ -162,26 +176,24 @@ class ModelManager:
     def resident(self) -> tuple[ResidentModel, ...]:
         """The models in memory, checkpoints before all others, newest first."""
         self._adopt_fetched()
-        newest = list(reversed(self._models.values()))
+        newest = list(self._models.values())[::-1]
         newest.sort(key=lambda model: model.ref.kind != "checkpoint")
         found = []
         for model in newest:
             slot = next((slot for slot in self._slots if slot.holds is model), None)
-            is_on_device = bool(model.copy) or (
-                slot is not None and (not self._device.copies_weights or slot.device_size > 0)
+            is_on_device = slot is not None and (not self._device.copies_weights or slot.device_size > 0)
+            is_on_device = is_on_device or bool(model.copy)
+            beside = slot.overrides_size + slot.evaluations.size if slot else 0
+            held = ResidentModel(
+                name=model.ref.name,
+                kind=model.ref.kind,
+                bytes=model.buffer.layout.size + beside,
+                place="device" if is_on_device else "memory",
+                is_pinned=model.is_pinned,
+                in_use=model.leases > 0,
+                load_s=model.load_s,
             )
-            overrides_size = slot.overrides_size if slot else 0
-            found.append(
-                ResidentModel(
-                    name=model.ref.name,
-                    kind=model.ref.kind,
-                    bytes=model.buffer.layout.size + overrides_size,
-                    place="device" if is_on_device else "memory",
-                    is_pinned=model.is_pinned,
-                    in_use=model.leases > 0,
-                    load_s=model.load_s,
-                )
-            )
+            found.append(held)
         if self._fetch is not None:
             ref, size = self._fetch.ref, self._fetch.buffer.layout.size
             found.append(ResidentModel(name=ref.name, kind=ref.kind, bytes=size, place="coming"))
@@ -277,12 +289,24 @@ class ModelManager:
     def _plan(self, ref: ModelRef, path: str) -> LoadPlan:
         """Modules for the model's shape, and its files checked against them."""
         plan = plan_load(ref, path)
-        slot = next((slot for slot in self._slots if slot.shape == plan.shape), None)
-        slot = slot or build(plan.shape, plan.components, self._device)
+        half = None if self._storage == "full" or self._device.copies_weights else half_dtype(ref.kind, plan.components)
+        slot = self._slot_of(plan, self._device)
+        if half is not None and (self._storage == "half" or not self._may_fit(slot.layout.size)):
+            plan.shape += f" in {half}"
+            slot = self._slot_of(plan, replace(self._device, storage_dtype=half))
         plan.match(slot, self._clip_tokenizers)
         if slot not in self._slots:
             self._slots.append(slot)
         return plan
+
+    def _slot_of(self, plan: LoadPlan, device: Device) -> ModuleSlot:
+        slot = next((slot for slot in self._slots if slot.shape == plan.shape), None)
+        return slot or build(plan.shape, plan.components, device)
+
+    def _may_fit(self, size: int) -> bool:
+        """Whether a model fits once all models that may be evicted are."""
+        held = sum(model.buffer.layout.size for model in self._models.values() if model.leases or model.is_pinned)
+        return size <= min(self._budget - held, memory().free + self._total_size() - held)
 
     def _new_buffer(self, plan: LoadPlan) -> WeightBuffer:
         """Memory for a model; page-locked while that takes no more than its share of the machine's memory."""
@@ -305,6 +329,7 @@ class ModelManager:
                 model.is_pinned = model.is_pinned or other.is_pinned
                 self._evict(other_key)
         # Back under the budget, least recently used first.
+        self._release_evaluations(0)
         for other_key, other in list(self._models.items()):
             if self._total_size() <= self._budget:
                 break
@@ -329,22 +354,15 @@ class ModelManager:
         model.leases += 1
         slot.leases += 1
         try:
-            yield Bundle(
-                ref,
-                family_of(ref.family),
-                self._device,
-                model.tokenizers,
-                model.scheduler_config,
-                model.digests,
-                offloader,
-                slot,
-                model.zeroes_empty_prompt,
-            )
+            facts = (model.tokenizers, model.scheduler_config, model.digests)
+            modules = (offloader, slot, self._openvino)
+            yield Bundle(ref, family_of(ref.family), slot.device, *facts, *modules, model.zeroes_empty_prompt)
         finally:
             model.leases -= 1
             slot.leases -= 1
-            for module in slot.modules.values():
-                unslice_attention(module, self._device)
+            if not slot.leases:  # another job may compute with them
+                for module in slot.modules.values():
+                    unslice_attention(module, self._device)
 
     def use_less_device(self, bundle: Bundle) -> str:
         """After a device ran out of memory within a lease: offload idle models, or more of this one.
@@ -368,7 +386,7 @@ class ModelManager:
             return ""
         self._least_mode[path_key(bundle.ref)] = mode
         bundle.offloader.set_mode(mode)
-        return _LESS_MEMORY[mode]
+        return LESS_MEMORY[mode]
 
     def _slot_for(self, model: HostModel) -> ModuleSlot:
         """A free set of modules of its shape; one is built when all are leased with other weights."""
@@ -379,7 +397,8 @@ class ModelManager:
         for slot in same_shape:
             if not slot.leases:
                 return slot
-        slot = build(model.shape, model.components, self._device)
+        device = same_shape[0].device if same_shape else self._device
+        slot = build(model.shape, model.components, device)
         self._slots.append(slot)
         return slot
 
@@ -425,6 +444,11 @@ class ModelManager:
             use_second_card(self._slots, slot, model, self._device.second)
         return offloader
 
+    def make_evaluations(self) -> bool:
+        """One step of what evaluations want, where memory allows; for idle time. Whether there is more to do."""
+        room = min(self._budget - self._total_size(), int(memory().free / _COMPILE_MARGIN))
+        return make_wanted(self._slots, self._openvino, room)
+
     # Making room
 
     def _make_room(self, ref: ModelRef, layout: Layout, margin: float = 1.0) -> WeightBuffer | None:
@@ -437,6 +461,7 @@ class ModelManager:
         """
         spare: WeightBuffer | None = None
         need = int(layout.size * margin)
+        self._release_evaluations(need)
         newest = next(reversed(self._models), None)
         for key in list(self._models):
             if self._models[key].leases or self._models[key].is_pinned:
@@ -463,8 +488,17 @@ class ModelManager:
             )
         return spare
 
+    def _release_evaluations(self, need: int) -> None:
+        """Those of models that are not in use go before any model does."""
+        for slot in self._slots:
+            if self._total_size() + need <= self._budget and need <= memory().free:
+                return
+            if not slot.leases:
+                slot.evaluations.release()
+
     def _total_size(self) -> int:
-        return sum(model.buffer.layout.size for model in self._models.values())
+        models = sum(model.buffer.layout.size for model in self._models.values())
+        return models + sum(slot.evaluations.size for slot in self._slots)
 
     def _evict(self, key: str) -> WeightBuffer:
         """Forget a model. Its memory is free when the returned buffer is."""
@@ -474,6 +508,7 @@ class ModelManager:
         for slot in self._slots:
             if slot.holds is model:
                 slot.clear()
+                slot.evaluations.release()
         if model.ref.kind != "checkpoint":  # every LoRA has a shape of its own
             shapes = {other.shape for other in self._models.values()}
             self._slots = [slot for slot in self._slots if slot.shape in shapes or slot.shape != model.shape]

@@ -18,10 +18,12 @@ from torch.overrides import TorchFunctionMode
 from engine.checkpoints.component import Builder, Component, Config
 from engine.checkpoints.foreign_config import blame_config
 from engine.device.attention import set_attention
+from engine.device.card_evaluator import CardEvaluator, evaluator_for
 from engine.device.devices import Device
-from engine.device.evaluation import Evaluator, evaluator_for
-from engine.device.tracing import Traces
+from engine.device.evaluations import Call, Evaluations, Outputs
+from engine.families import family_of
 from engine.models.group_offload import GroupOffload
+from engine.models.layerwise_casting import cast_layerwise, no_weights
 from engine.weights.named_tensors import NamedTensors
 from engine.weights.weight_buffer import PINNED_SEGMENT_BYTES, Layout, TensorSpec, WeightBuffer, lay_out, view
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 State = TypeVar("State")
 _DRAWS_WEIGHTS = ("torch.nn.init", "transformers.initialization")  # whose functions fill a tensor and return it
+_NEVER_STORED_IN_HALF = ("depth_estimator",)
 TensorKey = tuple[str, str]  # a component, and the name of a tensor in it
 
 
@@ -40,7 +43,7 @@ class ModuleSlot:
     Attributes:
         shape: Family and configurations as text; equal for checkpoints that can share the modules.
         modules: By component.
-        targets: The modules' own tensors with their specs.
+        targets: The modules' own tensors with their specs, or what holds the weights that layers are given as they run.
         holds: The model whose weights the modules compute with; None while they are swapped.
         buffer: Its bytes.
         copy: The same bytes on the card, by segment; empty without such a copy.
@@ -49,7 +52,7 @@ class ModuleSlot:
         changed: Tensors on the device that differ from the buffer's.
         overrides: Tensors in host memory that are used instead of the buffer's.
         adapter_state: What adapters keep about their changes, by its class; dropped at a swap.
-        traces: Of the denoiser, on the CPU; they read the modules' tensors, so that they outlive swaps.
+        evaluations: Faster than the modules themselves, on the CPU.
         evaluator: Of the denoiser, on a card; what it records is dropped when components leave the card.
         may_offload: Whether components may leave the device while the modules are leased.
         revision: Changes with every change of weights on the device.
@@ -68,8 +71,8 @@ class ModuleSlot:
     changed: set[TensorKey] = field(default_factory=set)
     overrides: dict[TensorKey, Tensor] = field(default_factory=dict)
     adapter_state: dict[type, object] = field(default_factory=dict)
-    traces: Traces = field(default_factory=Traces)
-    evaluator: Evaluator | None = None
+    evaluations: Evaluations = field(default_factory=Evaluations)
+    evaluator: CardEvaluator | None = None
     may_offload: bool = False
     revision: int = 0
     leases: int = 0
@@ -154,6 +157,33 @@ class ModuleSlot:
                 if owner == component:
                     target.data = target.data.new_empty(0)
 
+    def evaluate(
+        self, component: str, call: Call, inputs: tuple[Tensor, ...], weights: str, is_denoiser: bool
+    ) -> Outputs:
+        """`call(module, *inputs)` by what is ready and best; of weights in half precision that is the module.
+
+        Args:
+            weights: Their digest, where OpenVINO may be used.
+            is_denoiser: Traced on the CPU, and evaluated as `evaluator` does on a card.
+        """
+        module = self.modules[component]
+        if is_denoiser and self.evaluator is not None and not self.may_offload:
+            return (self.evaluator(module, call, inputs),)
+        if self.device.torch_device.type != "cpu" or self.device.storage_dtype is not None:
+            return call(module, *inputs)
+        found = self.evaluations.find(component, call, inputs, weights)
+        if found is not None:
+            return found(*inputs)
+        return self.evaluations.run(module, component, call, inputs, weights, is_denoiser)
+
+    def compile_wanted(self) -> bool:
+        """Compile the denoiser for one of the shapes that were used, if it is on the card; whether that took time."""
+        if self.evaluator is None or self.holds is None or self.may_offload:
+            return False
+        denoiser = family_of(self.holds.ref.family).facts.denoiser
+        is_there = denoiser in self.modules and (denoiser in self.storage or not self.device.copies_weights)
+        return is_there and self.evaluator.compile_wanted(self.modules[denoiser])
+
     def clear(self) -> None:
         """Release the bytes that the modules compute with."""
         self._forget_changes()
@@ -165,6 +195,7 @@ class ModuleSlot:
         self.copy = {}
 
     def _forget_changes(self) -> None:
+        self.evaluations.forget_wanted()
         self.changed.clear()
         self.overrides.clear()
         self.adapter_state.clear()
@@ -198,6 +229,7 @@ class ModuleSlot:
     def replace(self, component: str, values: Mapping[str, Tensor]) -> None:
         """Override tensors of a component, by values of any device and dtype; they belong to the slot from now on."""
         self.revision += 1
+        self.evaluations.forget_wanted(component)
         for name, value in values.items():
             key = (component, name)
             spec, target = self.targets[key]
@@ -217,6 +249,7 @@ class ModuleSlot:
         """Give tensors the checkpoint's own values again, to the bit."""
         assert self.buffer is not None
         self.revision += 1
+        self.evaluations.forget_wanted(component)
         for name in names:
             key = (component, name)
             target = self.targets[key][1]
@@ -276,15 +309,29 @@ def build(shape: str, components: Mapping[str, Component], device: Device) -> Mo
     own_dtypes = {"vae": device.vae_dtype, "depth_estimator": torch.float32}
     modules: dict[str, nn.Module] = {}
     dtypes: dict[str, torch.dtype] = {}
+    stored_dtypes: dict[str, torch.dtype] = {}
     for name, component in components.items():
         modules[name] = on_meta(name, component.build, component.config)
         dtypes[name] = component.dtype or own_dtypes.get(name, device.dtype)
+        if device.storage_dtype is not None and dtypes[name] == torch.float32 and name not in _NEVER_STORED_IN_HALF:
+            stored_dtypes[name] = device.storage_dtype
     limit = PINNED_SEGMENT_BYTES if device.pins_memory else None
-    layout = lay_out(modules, dtypes, channels_last=device.channels_last, segment_limit=limit)
-    targets = {}
+    layout = lay_out(modules, dtypes | stored_dtypes, channels_last=device.channels_last, segment_limit=limit)
+    targets: dict[TensorKey, tuple[TensorSpec, Tensor]] = {}
     for spec in layout.specs:
-        target = _replace_meta(modules[spec.component], spec.name, spec.dtype, device.torch_device)
+        is_cast = spec.component in stored_dtypes and spec.dtype.is_floating_point
+        dtype = dtypes[spec.component] if is_cast else spec.dtype
+        target = _replace_meta(modules[spec.component], spec.name, dtype, device.torch_device)
+        if is_cast:
+            target.data = no_weights(spec.shape, dtype)
+            target = torch.empty(0, dtype=spec.dtype)
         targets[spec.component, spec.name] = (spec, target)
+    for name in stored_dtypes:
+        stored = {}
+        for (owner, tensor), (spec, target) in targets.items():
+            if owner == name and spec.dtype.is_floating_point:
+                stored[tensor] = target
+        cast_layerwise(modules[name], stored)
     for module in modules.values():
         module.to(device.torch_device)  # what is left are buffers that no file holds
         set_attention(module, device)

@@ -7,6 +7,7 @@ Modes, each with less memory and more copying than the one before:
     group      as model, and the U-Net passes through group by group (`group_offload.py`)
 """
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from torch import nn
@@ -15,6 +16,11 @@ from engine.models.module_slot import ModuleSlot
 
 Offload = Literal["none", "encoders", "model", "group"]
 OffloadChoice = Literal["auto", "none", "encoders", "model", "group"]
+LESS_MEMORY: Mapping[Offload, str] = {
+    "encoders": "the text encoder leaves the card while the picture is painted",
+    "model": "only the part of the model that works is on the card",
+    "group": "the model passes through the card layer by layer",
+}
 MODES: tuple[Offload, ...] = get_args(Offload)
 _GROUP_OFFLOADED = ("unet", "transformer")
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from engine.checkpoints.component import Component
-from engine.device.evaluation import Evaluator, Inputs
+from engine.device.card_evaluator import CardEvaluator, Inputs
+from engine.device.evaluations import Call
 from engine.families import family_of
 from engine.models.loading import HostModel
 from engine.models.module_slot import ModuleSlot, build
@@ -55,7 +55,7 @@ class SecondCard:
         self._revision = -1
 
     @torch.inference_mode()
-    def __call__(self, latents: Tensor, t: Tensor, inputs: Inputs) -> Tensor:
+    def __call__(self, call: Call, inputs: Inputs) -> Tensor:
         """A prediction on this card, from inputs on the first; waits for neither.
 
         Raises:
@@ -67,7 +67,7 @@ class SecondCard:
             for target, source in zip(*storages, strict=True):
                 target.copy_(source, non_blocking=True)
             self._revision = self._first.revision
-        latents, t, inputs = tree_map(lambda one: one.to(self._device, non_blocking=True), (latents, t, inputs))
-        evaluator = self._slot.evaluator or Evaluator()
+        here = tuple(one.to(self._device, non_blocking=True) for one in inputs)
+        evaluator = self._slot.evaluator or CardEvaluator()
         with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
-            return evaluator(self._slot.modules[self._name], latents, t, inputs)
+            return evaluator(self._slot.modules[self._name], call, here)

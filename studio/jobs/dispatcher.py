@@ -1,7 +1,8 @@
 """Takes the next job of a queue, runs it on its worker, and turns worker events into job events.
 
-One dispatcher per queue, so that generating waits for no download. Each has two threads: one drives the worker, one
-saves, so that an image is written while the next is generated.
+One dispatcher per worker: the engine queue has as many as it has devices, each other queue one, so that generating
+waits for no download. Each has two threads: one drives the worker, one saves, so that an image is written while the
+next is generated. Which job a worker takes is `router.py`'s.
 Broad `except`s stand only here, in `extension_calls.py` and where an engine is made (`workers/inline.py`); each logs
 the traceback.
 """
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -37,9 +38,11 @@ from contract.work import (
 from studio.gallery.gallery import Gallery
 from studio.gallery.thumbnails import jpeg
 from studio.jobs.costs import Rates, billed, cost
+from studio.jobs.engine_pool import EnginePool
 from studio.jobs.event_log import EventLog
 from studio.jobs.progress import JobProgress, Meter
 from studio.jobs.queue import JobQueue
+from studio.jobs.router import Router
 from studio.jobs.run import POLL_S, Run
 from studio.jobs.saver import Saver
 from studio.jobs.work_items import build_work_item
@@ -54,6 +57,7 @@ _MOST_ATTEMPTS = 2
 _LOADING_INTERVAL_S = 0.25
 _HELD_S = 1.0  # between two looks whether a job that is held back can start
 _FLUSH_S = 60.0
+_JOIN_LOOK_S = 0.05  # between two looks for a job that may join
 
 
 class Runner(Protocol):
@@ -78,8 +82,8 @@ class JobListener(Protocol):
     def on_event(self, event: events.JobEvent) -> None:
         """An event of a job, Steps left out."""
 
-    def on_image_started(self, job: JobRecord) -> None:
-        """The first step of an image is made."""
+    def on_image_started(self, worker: str) -> None:
+        """A worker has made the first step of an image."""
 
     def on_ended(self, job: JobRecord, event_log: EventLog) -> None:
         """A job has ended; its last event is in the log."""
@@ -87,11 +91,11 @@ class JobListener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The collaborators of a dispatcher."""
+    """The collaborators of all dispatchers."""
 
     queue: JobQueue
-    queue_name: QueueName
-    worker: Runner
+    router: Router
+    pool: EnginePool
     jobs: JobListener
     models: ModelList
     uploads: OwnedUploads
@@ -128,17 +132,22 @@ def saving() -> Iterator[None]:
 
 
 class Dispatcher:
-    """Runs jobs until it is stopped.
+    """Runs the jobs of one queue on one worker until it is stopped.
 
     Attributes:
+        name: Its worker's; in a queue of model tasks the queue's.
         held: Why waiting jobs don't start, as a sentence; "" if they do.
     """
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, queue_name: QueueName, name: str, worker: Runner) -> None:
         self._tools = tools
+        self.queue_name: QueueName = queue_name
+        self.name = name
+        self._worker = worker
         self._stopping = threading.Event()
         self.held = ""
-        self._running: Run | None = None
+        self._running: dict[str, Run] = {}  # by job: one, and those that joined it
+        self._looked_at = 0.0  # for a job that may join
         self._cancelled_early: set[str] = set()
         self._lock = threading.Lock()
         self._to_save: standard_queue.SimpleQueue[Callable[[], None] | None] = standard_queue.SimpleQueue()
@@ -146,7 +155,7 @@ class Dispatcher:
 
     def start(self, ready: threading.Event) -> None:
         """Begin; the first job waits until `ready` is set (at most ten seconds)."""
-        prefix = self._tools.queue_name
+        prefix = self.name
         self._threads = [
             threading.Thread(target=self._dispatch, args=(ready,), name=f"{prefix}-dispatcher", daemon=True),
             threading.Thread(target=self._save_all, name=f"{prefix}-saver", daemon=True),
@@ -169,19 +178,17 @@ class Dispatcher:
     def cancel(self, job_id: str) -> None:
         """Cancel a job that was taken from the queue, running yet or not; nothing if it has ended."""
         with self._lock:
-            run = self._running
-            if run is None or run.job.id != job_id:
+            run = self._running.get(job_id)
+            if run is None:
                 self._cancelled_early.add(job_id)
                 return
             run.is_cancelled = True
-        self._tools.worker.cancel(job_id)
+        self._worker.cancel(job_id)
 
     def progress(self, job_id: str) -> JobProgress | None:
         """The progress of a running job; None if it does not run."""
-        run = self._running
-        if run is None or run.job.id != job_id:
-            return None
-        return run.meter.now
+        run = self._running.get(job_id)
+        return run.meter.now if run else None
 
     # The dispatching thread
 
@@ -190,75 +197,119 @@ class Dispatcher:
         try:
             while not self._stopping.is_set():
                 if not _run_safely(self._run_next):
-                    self._tools.queue.leave_worker(self._tools.queue_name)
+                    for job in self._tools.queue.at_worker(self.name):
+                        self._tools.queue.leave_worker(job.id, self.name)
                     self._stopping.wait(1.0)
         finally:
             self._to_save.put(None)
 
-    def _wait_for_job(self) -> bool:
-        """Whether a waiting job can run; one whose images could not be saved is held back."""
-        job = self._tools.queue.next(1.0, self._tools.queue_name)
-        held = ""
-        if job is not None and isinstance(job.task, Generate | Upscale):  # other results are not saved in outputs/
-            try:
-                self._tools.saver.check_room(job)
-            except StorageFull as error:
-                held = f"{error.message} {error.hint}"
+    def _wait_for_job(self) -> JobRecord | None:
+        """A waiting job that can run here now; one whose images could not be saved is held back."""
+        choose = partial(self._tools.router.choose, self.name, self.queue_name)
+        job = self._tools.queue.next(1.0, self.queue_name, choose)
+        held = "" if job is None else self._why_held(job)
         if bool(held) != bool(self.held):
             logger.warning("%s", held or "the queue continues")
         self.held = held
-        return job is not None and not held
+        return None if held else job
+
+    def _why_held(self, job: JobRecord) -> str:
+        """Why a job can't start, as a sentence; "" if it can."""
+        if isinstance(job.task, Generate | Upscale):  # other results are not saved in outputs/
+            try:
+                self._tools.saver.check_room(job)
+            except StorageFull as error:
+                return f"{error.message} {error.hint}"
+        return ""
 
     def _run_next(self) -> None:
-        tools = self._tools
-        if not self._wait_for_job():
+        chosen = self._wait_for_job()
+        if chosen is None:
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        job = tools.queue.take(tools.queue_name)
-        if job is None:
+        if self._stopping.is_set():
             return
-        run = Run(job, tools.jobs.log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
-        run.made = set(tools.gallery.finished_of_job(job.id))
-        run.saved = set(run.made)
+        run = self._take(chosen)
+        runs = [run] if run is not None else []
+        while runs:
+            runs += self._attempt(runs.pop(0))
+
+    def _take(self, chosen: JobRecord) -> Run | None:
+        """Take a job from the queue; None if it does not wait any more."""
+        tools = self._tools
+        job = tools.queue.take(chosen.id, self.queue_name, self.name)
+        if job is None:
+            return None
+        run = tools.router.on_taken(self.name, job)
+        if run is None:
+            run = Run(job, tools.jobs.log_of(job), Meter(job.task.picture_count), time.monotonic(), job.attempt)
+            run.made = set(tools.gallery.finished_of_job(job.id))
+            run.saved = set(run.made)
         with self._lock:
-            self._running = run
-            run.is_cancelled = job.id in self._cancelled_early
+            self._running[job.id] = run
+            run.is_cancelled = run.is_cancelled or job.id in self._cancelled_early
         tools.jobs.on_queue_changed()
         model = billed(job.task) or "no model"
         logger.info("job %s starts: %s with %s, %d", job.id, job.task.type, model, job.task.picture_count)
-        ending = self._try(run)
-        with self._lock:
-            self._running = None
-        tools.queue.leave_worker(tools.queue_name)
-        if ending is not None:
-            self._to_save.put(partial(self._end, run, ending))
-        elif job.task.queue_name != "engine":
-            # The program stops under a model task: it goes on at the next start, however often that happens.
-            try:
-                tools.queue.put_back(job.id)
-            except StudioError as error:
-                logger.warning("job %s could not be put back: %s", job.id, error.message)
+        return run
 
-    def _try(self, run: Run) -> WorkerEvent | None:
-        """Attempts until one counts; None when the program stops under the job."""
-        last_attempt = run.job.attempt + _MOST_ATTEMPTS - 1
-        while True:
-            ending = self._attempt(run)
-            if run.is_cancelled and isinstance(ending, WorkFailed):
-                return WorkCancelled(run.job.id)
-            if self._stopping.is_set() and not isinstance(ending, WorkDone) and not run.is_cancelled:
-                return None
-            if not isinstance(ending, WorkFailed) or ending.code not in _RETRIED_CODES:
-                return ending
-            if run.attempt >= last_attempt:
-                return ending
-            self._flush_saver(run)
-            run.attempt += 1
-            message = "The engine stopped and is starting again; your job is tried once more."
-            self._report(run, events.Notice(**run.stamp(), code="engine_restarted", message=message))
+    def _attempt(self, first: Run) -> list[Run]:
+        """Run a job on the worker, and those that join it, to their ends; returns those to be tried (again) here."""
+        runs, later = {first.job.id: first}, []
 
-    def _attempt(self, run: Run) -> WorkerEvent:
-        """One run on the worker; returns how it ended."""
+        def settle(job_id: str, ending: WorkerEvent) -> None:
+            run = runs.pop(job_id)
+            if self._settle(run, ending):
+                later.append(run)
+
+        try:
+            begun = self._begin(first)
+            if not isinstance(begun, WorkItem):
+                settle(first.job.id, begun)
+                return later
+            for event in self._worker.run([begun]):
+                run = runs.get(event.job_id)
+                if run is None:
+                    continue
+                if isinstance(event, WORK_ENDINGS):
+                    settle(event.job_id, event)
+                else:
+                    self._translate(run, event)
+                    if run.is_cancelled:
+                        self._worker.cancel(event.job_id)  # again: the worker may not have had the job before
+                joining = self._next_to_join(len(runs)) if runs else None
+                if joining is None:
+                    continue
+                runs[joining.job.id] = joining
+                begun = self._begin(joining)
+                if not isinstance(begun, WorkItem):
+                    settle(joining.job.id, begun)
+                elif not self._tools.pool.join(self.name, begun):
+                    later.append(runs.pop(joining.job.id))
+            failure = WorkFailed("", "worker_died", "The engine ended unexpectedly.", "Try again.")
+        except StudioError as error:
+            failure = WorkFailed("", error.code, error.message, error.hint, error.field, error.fix)
+        except Exception as error:
+            logger.exception("job %s failed unexpectedly", ", ".join(runs))
+            message = f"The job failed unexpectedly ({type(error).__name__})."
+            failure = WorkFailed("", "internal", message, "Details are in the log.")
+        for job_id in tuple(runs):
+            settle(job_id, replace(failure, job_id=job_id))
+        return later
+
+    def _next_to_join(self, count: int) -> Run | None:
+        """The next job of this worker, taken from the queue, if it may run beside the `count` that run."""
+        now = time.monotonic()
+        if self._stopping.is_set() or now - self._looked_at < _JOIN_LOOK_S:
+            return None
+        self._looked_at = now
+        job = self._tools.router.joining(self.name, count)
+        if job is None or self._why_held(job):
+            return None
+        return self._take(job)
+
+    def _begin(self, run: Run) -> WorkItem | WorkerEvent:
+        """The work item of an attempt; or how the attempt ends without one."""
         tools, job_id = self._tools, run.job.id
         run.meter = Meter(run.job.task.picture_count, len(run.made))
         if run.is_cancelled:
@@ -267,33 +318,54 @@ class Dispatcher:
             job = run.job.model_copy(update={"attempt": run.attempt})
             if run.attempt != run.job.attempt:
                 tools.queue.set_attempt(job_id, run.attempt)
-            finished = frozenset(run.made)
-            work_item = build_work_item(job, tools.models, tools.uploads.files, finished, previews=tools.previews)
-            if 0 < run.job.task.picture_count <= len(run.made):
-                return WorkDone(job_id, 0.0)
-            for key, path in files_to_hash(work_item).items():
-                with suppress(OSError):  # a missing file is reported when it is loaded
-                    run.hashes[key] = tools.hashes.request(path)
-            for event in tools.worker.run([work_item]):
-                if isinstance(event, WORK_ENDINGS):
-                    return event
-                self._translate(run, event)
-                if run.is_cancelled:
-                    tools.worker.cancel(job_id)  # again: the worker may not have had the job before
-            return WorkFailed(job_id, "worker_died", "The engine ended unexpectedly.", "Try again.")
+            work_item = build_work_item(
+                job, tools.models, tools.uploads.files, frozenset(run.made), previews=tools.previews
+            )
         except StudioError as error:
             return WorkFailed(job_id, error.code, error.message, error.hint, error.field, error.fix)
-        except Exception as error:
-            logger.exception("job %s failed unexpectedly", job_id)
-            message = f"The job failed unexpectedly ({type(error).__name__})."
-            return WorkFailed(job_id, "internal", message, "Details are in the log.")
+        if 0 < run.job.task.picture_count <= len(run.made):
+            return WorkDone(job_id, 0.0)
+        for key, path in files_to_hash(work_item).items():
+            with suppress(OSError):  # a missing file is reported when it is loaded
+                run.hashes[key] = tools.hashes.request(path)
+        return work_item
+
+    def _settle(self, run: Run, ending: WorkerEvent) -> bool:
+        """Take in how an attempt ended; returns whether the job is to be tried again here."""
+        tools, job = self._tools, run.job
+        is_over = True
+        if run.is_cancelled and isinstance(ending, WorkFailed):
+            ending = WorkCancelled(job.id)
+        elif self._stopping.is_set() and not isinstance(ending, WorkDone) and not run.is_cancelled:
+            is_over = False
+        elif isinstance(ending, WorkFailed) and ending.code in _RETRIED_CODES:
+            if run.attempt < job.attempt + _MOST_ATTEMPTS - 1:
+                self._flush_saver(run)
+                run.attempt += 1
+                message = "The engine stopped and is starting again; your job is tried once more."
+                self._report(run, events.Notice(**run.stamp(), code="engine_restarted", message=message))
+                if not tools.router.hand_over(self.name, run):
+                    return True
+                is_over = False
+        with self._lock:
+            del self._running[job.id]
+        tools.queue.leave_worker(job.id, self.name)
+        if is_over:
+            self._to_save.put(partial(self._end, run, ending))
+        elif job.task.queue_name != "engine":
+            # The program stops under a model task: it goes on at the next start, however often that happens.
+            try:
+                tools.queue.put_back(job.id)
+            except StudioError as error:
+                logger.warning("job %s could not be put back: %s", job.id, error.message)
+        return False
 
     def _translate(self, run: Run, event: WorkerEvent) -> None:
         """Report a worker event as a job event; images go to the saving thread."""
         stamp = run.stamp()
         if isinstance(event, WorkStep):
             if event.index == 1:
-                self._tools.jobs.on_image_started(run.job)
+                self._tools.jobs.on_image_started(self.name)
             now = run.meter.step(event.image, event.index, event.total)
             preview = jpeg(event.preview) if event.preview else None
             step = events.Step(
@@ -321,7 +393,7 @@ class Dispatcher:
             run.meter.image_made()
             run.made.add(event.image)
             run.generated += 1
-            run.generating_s += event.seconds
+            run.generating_s += event.seconds * event.share
             self._to_save.put(partial(self._save, run, event))
 
     def _report(self, run: Run, event: events.JobEvent) -> None:

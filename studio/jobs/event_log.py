@@ -118,6 +118,12 @@ class EventLog:
         return unsubscribe
 
     @property
+    def attempt(self) -> int:
+        """The attempt of the newest event."""
+        with self._lock:
+            return self._events[-1][1].attempt if self._events else 1
+
+    @property
     def is_followed(self) -> bool:
         """Whether anyone listens at this moment."""
         return bool(self._wakes)

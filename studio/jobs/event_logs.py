@@ -86,7 +86,10 @@ class EventLogs:
             if event_log is None or self._positions.get(job_id) == position:
                 return
             self._positions[job_id] = position
-        event_log.append(events.Queued(job_id=job_id, at=time.time(), position=position, wait_s=wait_s))
+        attempt = event_log.attempt
+        event_log.append(
+            events.Queued(job_id=job_id, attempt=attempt, at=time.time(), position=position, wait_s=wait_s)
+        )
 
     def close(self, job: JobRecord, event_log: EventLog) -> None:
         """The job has ended: store its compact log, drop the event log from memory.

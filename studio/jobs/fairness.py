@@ -7,7 +7,7 @@ can't be saved up. Source: Goyal, Vin, Cheng 1996, "Start-time Fair Queueing". K
 
 import bisect
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,6 +19,7 @@ class Waiting:
     owner: str
     cost: float
     model: str = ""  # for predictions only
+    models: tuple[str, ...] = ()  # all that it needs, by `path_key`
 
 
 class FairOrder:
@@ -61,18 +62,35 @@ class FairOrder:
                 return job
         return None
 
-    def take(self) -> Waiting | None:
-        """The job to serve now; its owner's tag moves on."""
+    def take(self, job_id: str | None = None) -> Waiting | None:
+        """The job to serve now, or one that is served ahead of others; its owner's tag moves on.
+
+        The virtual time is that of the owner who would have been served, so that nobody's turn is lost by it.
+        """
         if not self._by_owner:
             return None
-        owner = min(self._by_owner, key=lambda o: (self._start[o], self._by_owner[o][0].id))
-        job = self._by_owner[owner][0]
+        owner = first = min(self._by_owner, key=lambda o: (self._start[o], self._by_owner[o][0].id))
+        job: Waiting | None = self._by_owner[first][0]
+        now = self._start[first]
+        if job_id is not None:
+            job = next((job for jobs in self._by_owner.values() for job in jobs if job.id == job_id), None)
+            if job is None:
+                return None
+            owner = job.owner
+        assert job is not None
         self.remove(job.id, owner)
-        self._now = self._start[owner]
-        self._start[owner] = self._now + job.cost
+        self._now = now
+        self._start[owner] += job.cost
         if len(self._start) > 4 * len(self._by_owner) + 64:
             self._start = {o: tag for o, tag in self._start.items() if tag > self._now or o in self._by_owner}
         return job
+
+    def give_back(self, job: Waiting) -> None:
+        """Take a job in again that was taken and not served: it is its owner's next, and the turn was none."""
+        first = self._by_owner.get(job.owner)
+        rank = min(job.rank, first[0].rank - 1.0) if first else job.rank
+        self.add(replace(job, rank=rank))
+        self._start[job.owner] = max(0.0, self._start[job.owner] - job.cost)
 
     def order(self) -> list[Waiting]:
         """All waiting jobs in the order they would be served if nothing else came."""

@@ -7,24 +7,23 @@ The dispatchers report here (`JobListener`); the page and the API ask here. How 
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from contract.errors import RequestError, StorageFull, StudioError
 from contract.events import Cancelled, JobEvent
-from contract.model_tasks import QueueName
 from contract.records import ImageRecord, JobHandle, JobRecord, JobView, QueueRow, StoredUpload
 from contract.tasks import Task
-from contract.work import Worker
 from studio.extensions import Extensions
 from studio.gallery.gallery import Gallery
 from studio.jobs.costs import Rates
 from studio.jobs.dispatcher import Dispatcher, saving
+from studio.jobs.engine_pool import EnginePool
 from studio.jobs.event_log import EventLog
 from studio.jobs.event_logs import EventLogs
 from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
 from studio.jobs.queue_view import QueueView
-from studio.jobs.read_ahead import read_ahead
+from studio.jobs.router import Router
 from studio.jobs.saver import Saver
 from studio.library.model_list import ModelList
 
@@ -35,10 +34,11 @@ class JobTracker:
     """All jobs of one studio.
 
     Args:
-        worker: The engine's worker, which may read the next job's model ahead.
+        pool: The engine's workers, which may read the next job's model ahead.
     Attributes:
-        dispatchers: By queue; set once they exist, since they report here.
+        dispatchers: Those of all queues, by their worker's name; whoever makes one adds it here.
         event_logs: The event logs of all jobs.
+        router: Plans which worker runs what.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class JobTracker:
         saver: Saver,
         rates: Rates,
         models: ModelList,
-        worker: Worker,
+        pool: EnginePool,
         extensions: Extensions,
     ) -> None:
         self._queue = queue
         self._gallery = gallery
         self._saver = saver
-        self._models = models
-        self._worker = worker
+        self._pool = pool
         self._extensions = extensions
-        self._view = QueueView(queue, rates, self._progress)
+        self.router = Router(queue, pool, models, rates, self._progress)
+        self._view = QueueView(queue, self.router, rates, self._progress)
         self._announcing = threading.Lock()
         self.event_logs = EventLogs(queue, gallery, self._view.place)
-        self.dispatchers: Mapping[QueueName, Dispatcher] = {}
+        self.dispatchers: dict[str, Dispatcher] = {}
 
     def _progress(self, job_id: str) -> JobProgress | None:
-        for dispatcher in self.dispatchers.values():
+        for dispatcher in tuple(self.dispatchers.values()):
             progress = dispatcher.progress(job_id)
             if progress is not None:
                 return progress
@@ -85,11 +85,11 @@ class JobTracker:
         """Pass an event on to the extensions."""
         self._extensions.watch("on_event", event=event)
 
-    def on_image_started(self, job: JobRecord) -> None:
-        """Read the next job's model into memory while this one runs."""
-        prefetch = read_ahead(job, self._queue, self._models)
+    def on_image_started(self, worker: str) -> None:
+        """Let a worker read the model of its next job into memory while this one runs."""
+        prefetch = self.router.prefetch(worker)
         if prefetch is not None:
-            self._worker.tell(prefetch)
+            self._pool.tell(prefetch, worker)
 
     def on_ended(self, job: JobRecord, event_log: EventLog) -> None:
         """Keep the compact log of an ended job."""
@@ -117,14 +117,18 @@ class JobTracker:
         """Stop a job, waiting or running; one that has ended stays as it is. Raises NotFound."""
         job = self._queue.record(job_id, owner)
         if self._queue.withdraw(job_id, owner):
+            self.router.forget(job_id)
             event_log = self.event_logs.live(job)
             event = Cancelled(job_id=job_id, attempt=job.attempt, at=time.time())
             event_log.append(event)
             self.on_event(event)
             self.on_ended(job, event_log)
             self.on_queue_changed()
-        elif self._queue.record(job_id, owner).state == "running":
-            self.dispatchers[job.task.queue_name].cancel(job_id)
+            return
+        worker = self._queue.worker_of(job_id)
+        dispatcher = self.dispatchers.get(worker) if worker else None
+        if dispatcher is not None:
+            dispatcher.cancel(job_id)
 
     def event_log(self, job_id: str, owner: str) -> EventLog:
         """The event log of a job, to follow it. Raises NotFound."""

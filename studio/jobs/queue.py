@@ -19,6 +19,7 @@ from contract.errors import NotFound, QueueFull, StudioError
 from contract.model_tasks import QUEUE_NAMES, QueueName
 from contract.records import JobRecord, JobState, StoredUpload
 from contract.tasks import Task, read_task, task_json
+from contract.work import path_key
 from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.durations import about
 from studio.jobs.fairness import FairOrder, Waiting
@@ -34,14 +35,15 @@ _INTERRUPTED = (
 )
 _UPLOAD = re.compile(r'\{"sha256":"([0-9a-f]{64})"')  # an ImageRef or a StoredUpload; a ModelRef begins otherwise
 _UNKNOWN_WAIT_S = 30.0
+_LOOK_S = 0.25  # between two looks whether a job that waits for another worker is this one's now
 _NAMING = (("jobs", "task"), ("jobs", "prepared"), ("images", "recipe"), ("images", "upscale"))
 
 
 class JobQueue:
     """Jobs of all owners.
 
-    Args:
-        wake: Called after a job was added; the dispatcher waits for it.
+    Attributes:
+        workers: How many jobs of each queue run at a time.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class JobQueue:
         self._clock = clock
         self._lock = threading.RLock()
         self._orders = {queue_name: FairOrder() for queue_name in QUEUE_NAMES}
-        self._at_worker: dict[QueueName, str] = {}
+        self._at_worker: dict[str, tuple[QueueName, str]] = {}  # job -> its queue, the worker that has it
+        self.workers: dict[QueueName, int] = dict.fromkeys(QUEUE_NAMES, 1)
         self._late_ends: dict[str, tuple[object, ...]] = {}
         self._changed = threading.Condition(self._lock)
 
@@ -130,13 +133,15 @@ class JobQueue:
                 "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
                 (job_id, owner, session, task_json(task), job_cost, rank, now, json.dumps(list(notices))),
             )
-            self._orders[task.queue_name].add(Waiting(rank, job_id, owner, job_cost, billed(task)))
+            waiting = Waiting(rank, job_id, owner, job_cost, billed(task), _model_keys(task))
+            self._orders[task.queue_name].add(waiting)
             self._changed.notify_all()
         return JobRecord(id=job_id, owner=owner, session=session, state="queued", task=task, created_at=now)
 
     def _wait_until_start(self, order: FairOrder, job_id: str) -> float:
-        """Seconds, roughly: the jobs before it and half of the one that runs."""
+        """Seconds, roughly: the jobs before it and half of those that run, shared among the workers."""
         seconds = 0.0
+        workers = next(self.workers[name] for name, known in self._orders.items() if known is order)
         for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'"):
             task = _task_of(row)
             if task and self._orders[task.queue_name] is order:
@@ -145,32 +150,52 @@ class JobQueue:
             if job.id == job_id:
                 break
             seconds += self._predict(job)
-        return seconds or _UNKNOWN_WAIT_S
+        return seconds / max(1, workers) or _UNKNOWN_WAIT_S
 
     def _predict(self, job: Waiting) -> float:
         return self._rates.predict(job.model, job.cost) or 0.0
 
-    def next(self, timeout_s: float, queue_name: QueueName = "engine") -> JobRecord | None:
-        """The job that `take` would give, which stays where it is; None if none came within the time."""
-        with self._changed:
-            if not len(self._orders[queue_name]):
-                self._changed.wait(timeout_s)
-            order = self._orders[queue_name].order()
-        return self.record(order[0].id) if order else None
+    def next(
+        self, timeout_s: float, queue_name: QueueName, choose: Callable[[Sequence[Waiting]], str | None]
+    ) -> JobRecord | None:
+        """The job that a worker is to take, which stays where it is; None if there was none within the time.
 
-    def take(self, queue_name: QueueName = "engine") -> JobRecord | None:
-        """The next job of a queue, marked as running; None if none waits."""
+        Args:
+            choose: Given the waiting jobs in the order of their turns, the id of the one to take, or None. Called with
+                the queue locked.
+        """
+        with self._changed:
+            order = self._orders[queue_name].order()
+            job_id = choose(order)
+            if job_id is None:
+                self._changed.wait(min(timeout_s, _LOOK_S) if order else timeout_s)
+                job_id = choose(self._orders[queue_name].order())
+        return self.record(job_id) if job_id else None
+
+    def take(self, job_id: str, queue_name: QueueName, worker: str) -> JobRecord | None:
+        """Mark a waiting job as running on a worker; None if it waits no more."""
         with self._lock:
-            job = self._orders[queue_name].take()
+            job = self._orders[queue_name].take(job_id)
             if job is None:
                 return None
             try:
                 self._database.write("UPDATE jobs SET state = 'running', starts = starts + 1 WHERE id = ?", (job.id,))
             except StudioError:
-                self._orders[queue_name].add(job)
+                self._orders[queue_name].give_back(job)
                 raise
-            self._at_worker[queue_name] = job.id
+            self._at_worker[job.id] = queue_name, worker
         return self.record(job.id)
+
+    def hand_over(self, job_id: str) -> None:
+        """Let a running job wait again, before its owner's others, for a worker that has not failed with it."""
+        row = self.row(job_id)
+        task = _task_of(row)
+        assert row is not None and task is not None
+        with self._changed:
+            self.put_back(job_id)
+            self._at_worker.pop(job_id, None)
+            self._orders[task.queue_name].give_back(_waiting(row, task))
+            self._changed.notify_all()
 
     def put_back(self, job_id: str) -> None:
         """Queue a job again that a regular shutdown interrupts, as if it had not started."""
@@ -179,15 +204,27 @@ class JobQueue:
             (job_id,),
         )
 
-    def leave_worker(self, queue_name: QueueName = "engine") -> None:
-        """The job that was taken last has left the worker: saving it delays no other."""
-        with self._lock:
-            self._at_worker.pop(queue_name, None)
+    def leave_worker(self, job_id: str, worker: str) -> None:
+        """A job has left a worker, unless another has it by now: saving it delays no other."""
+        with self._changed:
+            if self.worker_of(job_id) == worker:
+                del self._at_worker[job_id]
+            self._changed.notify_all()
 
-    def at_worker(self, queue_name: QueueName = "engine") -> JobRecord | None:
-        """The job that keeps the others of its queue waiting."""
-        job_id = self._at_worker.get(queue_name)
-        return self.record(job_id) if job_id else None
+    def at_worker(self, worker: str) -> list[JobRecord]:
+        """The jobs that a worker has, oldest first: they keep others waiting."""
+        with self._lock:
+            job_ids = [job_id for job_id, (_, name) in self._at_worker.items() if name == worker]
+        return [self.record(job_id) for job_id in job_ids]
+
+    def worker_of(self, job_id: str) -> str | None:
+        """The worker that has a job; None if none has."""
+        _, worker = self._at_worker.get(job_id, ("", None))
+        return worker
+
+    def running(self, queue_name: QueueName) -> int:
+        """How many jobs of a queue workers have."""
+        return sum(known == queue_name for known, _ in list(self._at_worker.values()))
 
     def wake(self) -> None:
         """Let a waiting next() return."""
@@ -377,4 +414,8 @@ def _task_of(row: sqlite3.Row | None) -> Task | None:
 
 
 def _waiting(row: sqlite3.Row, task: Task) -> Waiting:
-    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], billed(task))
+    return Waiting(row["rank"], row["id"], row["owner"], row["cost"], billed(task), _model_keys(task))
+
+
+def _model_keys(task: Task) -> tuple[str, ...]:
+    return tuple(map(path_key, task.models)) if task.queue_name == "engine" else ()

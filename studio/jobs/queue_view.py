@@ -1,5 +1,6 @@
 """The queue as people see it: positions, predicted waits, rows of the drawer, one job with its progress."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ from studio.jobs.costs import Rates, billed, cost
 from studio.jobs.fairness import Waiting
 from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
+from studio.jobs.router import Router
 
 _SHOWN_PROMPT = 200
 _MOST_FINISHED = 50
@@ -17,8 +19,11 @@ _MOST_FINISHED = 50
 class QueueView:
     """Reads the queue; changes nothing."""
 
-    def __init__(self, queue: JobQueue, rates: Rates, progress: Callable[[str], JobProgress | None]) -> None:
+    def __init__(
+        self, queue: JobQueue, router: Router, rates: Rates, progress: Callable[[str], JobProgress | None]
+    ) -> None:
         self._queue = queue
+        self._router = router
         self._rates = rates
         self._progress = progress
 
@@ -26,18 +31,11 @@ class QueueView:
         """job id -> (jobs of its queue before it that run or wait, predicted seconds until it starts)."""
         places = {}
         for queue_name in QUEUE_NAMES:
-            running = self._queue.at_worker(queue_name)
-            position, wait_s = 0, 0.0 if running is None else self._left_s(running)
-            if running:
-                position = 1
+            position = self._queue.running(queue_name)
+            planned = {place.job_id: place.starts_in_s for place in self._router.places(queue_name)}
             for waiting in self._queue.waiting(queue_name):
-                places[waiting.id] = (position, _rounded(wait_s))
+                places[waiting.id] = (position, _rounded(planned.get(waiting.id)))
                 position += 1
-                seconds = self._predict(waiting) if queue_name == "engine" else None
-                if wait_s is None or seconds is None:
-                    wait_s = None
-                else:
-                    wait_s += seconds
         return places
 
     def place(self, job_id: str) -> tuple[int, float | None]:
@@ -118,6 +116,6 @@ class QueueView:
 
 
 def _rounded(seconds: float | None) -> float | None:
-    if seconds is None:
+    if seconds is None or seconds == math.inf:
         return None
     return round(seconds, 1)

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -42,14 +43,34 @@ def default_engine(options: Mapping[str, object]) -> Engine:
 
     hold_freed_memory()
     from engine.engine import Engine as TorchEngine
-    from engine.engine import EngineOptions
+    from engine.options import EngineOptions
 
     values: dict[str, Any] = dict(options)
+    kind, _, index = str(values.get("device", "")).partition(":")
+    if index:
+        show_only_card(int(index))
+        values["device"] = kind
     if values.get("cache_dir"):
         values["cache_dir"] = Path(str(values["cache_dir"]))
     values["annotator_dirs"] = tuple(map(Path, values.get("annotator_dirs", ())))
     engine: Engine = TorchEngine(EngineOptions(**values))
     return engine
+
+
+def show_only_card(index: int) -> None:
+    """Hide all cards of this process but one. To be called before torch is imported.
+
+    Hidden, since threads of torch begin on card 0, and a single call there costs half a gigabyte of a card that is
+    another worker's.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if visible == [""]:
+        shown = str(index)
+    elif index < len(visible):
+        shown = visible[index]
+    else:
+        shown = "-1"  # there is none: the engine says so
+    os.environ["CUDA_VISIBLE_DEVICES"] = shown
 
 
 def waits_asleep() -> bool:
@@ -92,7 +113,7 @@ class StatusReporter:
     def started(self, engine: Engine) -> None:
         """The engine exists: its device and versions are known from now on."""
         facts = engine.describe()
-        self._facts = {"device": facts.device, "versions": dict(facts.versions)}
+        self._facts = {"device": facts.device, "versions": dict(facts.versions), "cards": facts.cards}
 
     def warm(self, engine: Engine, path: str, ref: ModelRef) -> None:
         """Load a model ahead; a failure is only logged, since its job will report it."""
@@ -140,6 +161,8 @@ class StatusReporter:
             "free_bytes": facts.free_bytes,
             "device_bytes": facts.device_bytes,
             "device_free_bytes": facts.device_free_bytes,
+            "batch_jobs": facts.batch_jobs,
+            "offer": facts.offer,
         }
 
     def repeat(self, engine: Engine) -> None:
@@ -148,11 +171,10 @@ class StatusReporter:
         self.set(*self._last)
 
 
-class Outbox:
-    """Messages to the parent, sent by a thread of its own; every second of silence a None, a sign of life."""
+class Mailbox:
+    """Messages that wait to be taken; of the Steps of a picture only the newest waits."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+    def __init__(self) -> None:
         self._waiting: list[object] = []
         self._changed = threading.Condition()
 
@@ -172,19 +194,30 @@ class Outbox:
                 self._waiting.append(message)
             self._changed.notify()
 
+    def take(self, timeout_s: float, most: int = 1) -> list[Any]:
+        """The oldest messages; waits for one, and returns none after that time."""
+        with self._changed:
+            if not self._waiting:
+                self._changed.wait(timeout_s)
+            taken, self._waiting = self._waiting[:most], self._waiting[most:]
+        return taken
+
+
+class Outbox(Mailbox):
+    """Messages to the parent, sent by a thread of its own; every second of silence a None, a sign of life."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
     def send_all(self) -> None:
         """The thread: sends until the parent is gone."""
         while True:
-            message = None
-            with self._changed:
-                if not self._waiting:
-                    self._changed.wait(SIGN_OF_LIFE_S)
-                if self._waiting:
-                    message = self._waiting.pop(0)
-            try:
-                self._pipe.send(message)
-            except OSError:
-                os._exit(0)
+            for message in self.take(SIGN_OF_LIFE_S) or (None,):
+                try:
+                    self._pipe.send(message)
+                except OSError:
+                    os._exit(0)
 
 
 class Inbox:
@@ -262,24 +295,26 @@ def _wait_for_work(inbox: Inbox, engine: Engine, reporter: StatusReporter) -> Wo
 def _run_work_item(
     engine: Engine, work_item: WorkItem, inbox: Inbox, outbox: Outbox, reporter: StatusReporter
 ) -> list[WorkItem]:
-    """Run a work item to its ending, and commands between its steps; returns work items that came meanwhile."""
+    """Run a work item and those that can join it to their endings, and commands between their steps.
+
+    Returns:
+        Work items that came meanwhile and can't join.
+    """
     later: list[WorkItem] = []
     for ref in work_item.task.models:
         reporter.learn_title(work_item.model_paths[path_key(ref)], ref.name)
-
-    def is_cancelled() -> bool:
-        return inbox.is_cancelled(work_item.job_id)
-
-    for event in engine.generate(work_item, is_cancelled):
+    for event in engine.generate(work_item, partial(inbox.is_cancelled, work_item.job_id)):
+        if isinstance(event, WorkStep) and event.index == 1:
+            reporter.refresh(engine)  # how many may join is known now
         reporter.on_event(event)
         outbox.put(event)
         while not inbox.work.empty():
             work = inbox.work.get()
-            if isinstance(work, WorkItem):
-                later.append(work)
-            else:
+            if not isinstance(work, WorkItem):
                 engine.obey(work)
                 reporter.repeat(engine)
+            elif not engine.join(work, partial(inbox.is_cancelled, work.job_id)):
+                later.append(work)
     return later
 
 

@@ -7,11 +7,12 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from contract.errors import StudioError
 from contract.recipe import ModelRef
 from contract.records import EngineStatus
-from contract.work import Command, Engine, WorkerEvent, WorkFailed, WorkItem
+from contract.work import WORK_ENDINGS, Command, Engine, WorkerEvent, WorkFailed, WorkItem, WorkStep
 from studio.workers.child import DEFAULT_FACTORY, STARTING, StatusReporter, make_engine
 
 logger = logging.getLogger(__name__)
@@ -85,17 +86,24 @@ class InlineWorker:
                 error = self._start_error or StudioError("The engine is not running.", code="engine_stopped")
                 yield WorkFailed(work_item.job_id, error.code, error.message, error.hint)
                 continue
-
-            def is_cancelled(job_id: str = work_item.job_id) -> bool:
-                return self._stopping.is_set() or job_id in self._cancelled
-
             with self._running:
-                for event in self._engine.generate(work_item, is_cancelled):
+                for event in self._engine.generate(work_item, partial(self._is_cancelled, work_item.job_id)):
+                    if isinstance(event, WorkStep) and event.index == 1:
+                        self._reporter.refresh(self._engine)  # how many may join is known now
                     self._reporter.on_event(event)
                     self._obey()
+                    if isinstance(event, WORK_ENDINGS):
+                        self._cancelled.discard(event.job_id)
                     yield event
                 self._reporter.idle(self._engine)
-            self._cancelled.discard(work_item.job_id)
+
+    def _is_cancelled(self, job_id: str) -> bool:
+        return self._stopping.is_set() or job_id in self._cancelled
+
+    def join(self, work_item: WorkItem) -> bool:
+        """Run a work item beside the one that runs."""
+        engine = self._engine
+        return engine is not None and engine.join(work_item, partial(self._is_cancelled, work_item.job_id))
 
     def cancel(self, job_id: str) -> None:
         """Stop a job at its next step."""

@@ -11,7 +11,9 @@ import multiprocessing
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -45,6 +47,7 @@ _CANCEL_S = 4.0  # after which a canceled job is over, whether the engine has re
 _END_S = 5.0, 20.0, 60.0  # that it has to end the step of a canceled job: at least, where no step was measured, at most
 _LOOK_S = 1.0
 _MOST_CANCELS = 100  # that are remembered, for jobs that may not have arrived yet
+_MOST_ENDED = 100  # jobs that are remembered
 
 
 _WAKE = "look"
@@ -66,7 +69,7 @@ class _Child:
         self.was_ready = False
         self.last_message_at = time.monotonic()
         self._ended = threading.Condition()
-        self._ended_job = ""  # the last that it has ended
+        self._ended_jobs: deque[str] = deque(maxlen=_MOST_ENDED)  # the newest
         self._on_status = on_status
         self._on_death = on_death
         self._send_lock = threading.Lock()
@@ -101,17 +104,24 @@ class _Child:
 
     def _note_end(self, job_id: str) -> None:
         with self._ended:
-            self._ended_job = job_id
+            self._ended_jobs.append(job_id)
             self._ended.notify_all()
 
     def has_ended(self, job_id: str, timeout_s: float) -> bool:
         """Wait until it has reported the end of a job, or is gone."""
         with self._ended:
-            return self._ended.wait_for(lambda: self._ended_job == job_id or self.is_gone.is_set(), timeout_s)
+            return self._ended.wait_for(lambda: job_id in self._ended_jobs or self.is_gone.is_set(), timeout_s)
 
     def wake(self) -> None:
         """Make the reader of `events` check for cancellations."""
         self.events.put(_WAKE)
+
+    def begin(self, work_item: WorkItem) -> None:
+        """Send a work item; what an earlier attempt of its job ended with no longer counts."""
+        with self._ended:
+            while work_item.job_id in self._ended_jobs:
+                self._ended_jobs.remove(work_item.job_id)
+        self.send(work_item)
 
     def send(self, message: object) -> None:
         """A work item, a command, or the id of a job to cancel; nothing if the process is gone."""
@@ -129,6 +139,15 @@ class _Child:
             self.process.terminate()
         self.process.join(timeout_s)
         self.kill()
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A work item that runs, and the last event that came of it."""
+
+    work_item: WorkItem
+    last: WorkerEvent | None = None
+    last_at: float = field(default_factory=time.monotonic)
 
 
 class ProcessWorker:
@@ -160,6 +179,7 @@ class ProcessWorker:
         self._quiet_s, self._cancel_s, self._end_s = quiet_s, cancel_s, end_s
         self._canceled_at: dict[str, float] = {}  # jobs, the newest last
         self._left: tuple[_Child, str] | None = None  # a process that still ends the step of a canceled job
+        self._followed: dict[str, _Followed] = {}  # by job: those that `run` runs
         self._silence = _Silence(hang_s)
         self._lock = threading.Lock()
         self._child: _Child | None = None
@@ -223,59 +243,87 @@ class ProcessWorker:
                 elif child is None:
                     yield WorkFailed(job_id, "engine_stopped", "The engine is stopped.", "Start Darkroom again.")
                 else:
-                    child.send(work_item)
-                    yield from self._follow(child, work_item)
+                    self._followed = {job_id: _Followed(work_item)}
+                    child.begin(work_item)
+                    yield from self._follow(child)
             finally:
                 with self._lock:
-                    self._canceled_at.pop(job_id, None)
+                    for ended in (job_id, *self._followed):
+                        self._canceled_at.pop(ended, None)
+                self._followed = {}
 
-    def _follow(self, child: _Child, work_item: WorkItem) -> Iterator[WorkerEvent]:
-        """Yield a work item's events as they come, or its ending if the process dies, hangs or is left alone."""
-        last: WorkerEvent | None = None
-        last_at = time.monotonic()
-        while True:
-            limit = self._silence.limit(work_item, last) if child.was_ready else _START_S
-            canceled_at = self._canceled_at.get(work_item.job_id)
-            over_at = float("inf")
-            if canceled_at is not None:
-                over_at = canceled_at + self._cancel_s
+    def join(self, work_item: WorkItem) -> bool:
+        """Run a work item beside those that `run` runs, between two of its events; its events come with theirs.
+
+        Returns:
+            False if nothing runs that it could join.
+        """
+        child = self._child
+        if not self._followed or child is None:
+            return False
+        self._followed[work_item.job_id] = _Followed(work_item)
+        child.begin(work_item)
+        return True
+
+    def _follow(self, child: _Child) -> Iterator[WorkerEvent]:
+        """Yield the events of what runs as they come, or their endings if the process dies, hangs or is left alone."""
+        followed = self._followed
+        last_at = time.monotonic()  # of any of them
+        while followed:
+            limit = _START_S
+            if child.was_ready:
+                limit = max(self._silence.limit(one.work_item, one.last) for one in followed.values())
+            over_at = {
+                job_id: self._canceled_at[job_id] + self._cancel_s for job_id in followed & self._canceled_at.keys()
+            }
+            first_over = min(over_at, key=over_at.__getitem__, default="")
+            if first_over and time.monotonic() >= over_at[first_over]:
+                self._leave(child, followed.pop(first_over).work_item)
+                yield WorkCancelled(first_over)
+                continue
+            until = min((last_at + limit, *over_at.values()))
             try:
-                event = child.events.get(timeout=max(0.01, min(last_at + limit, over_at) - time.monotonic()))
+                event = child.events.get(timeout=max(0.01, until - time.monotonic()))
             except queue.Empty:
-                if time.monotonic() >= over_at:
-                    self._leave(child, work_item)
-                    yield WorkCancelled(work_item.job_id)
-                    return
+                if over_at and time.monotonic() >= min(over_at.values()):
+                    continue
                 if limit == _START_S and child.was_ready:  # it has started meanwhile: the silence begins now
                     last_at = time.monotonic()
                     continue
                 child.kill()
                 child.is_gone.wait(_GONE_S)
-                yield WorkFailed(
-                    work_item.job_id,
-                    "worker_hung",
-                    f"The engine was silent for {about(limit)}{_where(last)} and was started again.",
-                    "Your job failed; others go on.",
+                yield from self._end_all(
+                    "worker_hung", f"The engine was silent for {about(limit)}{{where}} and was started again."
                 )
                 return
             if event is None:
-                message, hint = "The engine could not be started.", "Details are in the log."
                 if child.was_ready:
-                    message = f"The engine stopped{_where(last)} and was started again."
-                    hint = "Your job failed; others go on."
-                yield WorkFailed(work_item.job_id, "worker_died", message, hint)
+                    yield from self._end_all("worker_died", "The engine stopped{where} and was started again.")
+                else:
+                    yield from self._end_all(
+                        "worker_died", "The engine could not be started.", "Details are in the log."
+                    )
                 return
-            if isinstance(event, str) or event.job_id != work_item.job_id:
+            if isinstance(event, str) or event.job_id not in followed:
                 continue  # a cancel, or the rest of a job that was given up
-            now = time.monotonic()
-            self._silence.learn(work_item, last, event, now - last_at)
-            last, last_at = event, now
+            one, now = followed[event.job_id], time.monotonic()
+            self._silence.learn(one.work_item, one.last, event, now - one.last_at)
+            one.last, one.last_at, last_at = event, now, now
             if isinstance(event, WorkFailed) and event.code == DEVICE_FAULT:
                 child.kill()  # the device is unusable in that process
                 child.is_gone.wait(_GONE_S)
-            yield event
             if isinstance(event, WORK_ENDINGS):
-                return
+                del followed[event.job_id]
+                with self._lock:
+                    self._canceled_at.pop(event.job_id, None)
+            yield event
+
+    def _end_all(self, code: str, message: str, hint: str = "Your job failed; others go on.") -> Iterator[WorkerEvent]:
+        """The failure of everything that runs. message: with {where} for what each one was doing."""
+        ended = tuple(self._followed.values())
+        self._followed.clear()
+        for one in ended:
+            yield WorkFailed(one.work_item.job_id, code, message.replace("{where}", _where(one.last)), hint)
 
     def _leave(self, child: _Child, work_item: WorkItem) -> None:
         """Give a canceled job up. The process may finish its step, unless it takes too long or is silent.

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from gradio import processing_utils
 
+from api.page_slot import PageSlot
 from api.security.selftest import FAR_ADDRESS, self_test
 from contract.errors import StudioError
 from tests.support.serving import mount_small_page
@@ -17,7 +18,9 @@ from tests.support.serving import mount_small_page
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(processing_utils, "async_transport", None)  # put back afterwards
-    yield mount_small_page(FastAPI())
+    app = FastAPI()
+    app.state.page_slot = PageSlot("", "'self'", lambda page: page)
+    yield mount_small_page(app)
 
 
 async def fetch(address: str) -> object:

@@ -99,8 +99,8 @@ def make_recipe(entries: dict[str, ModelEntry]) -> Callable[..., Recipe]:
 def make_work_item(entries: dict[str, ModelEntry]) -> Callable[..., WorkItem]:
     """A work item for a recipe."""
 
-    def make(recipe: Recipe, **deltas: object) -> WorkItem:
+    def make(recipe: Recipe, job_id: str = "job", **deltas: object) -> WorkItem:
         paths = {path_key(entry.ref): str(entry.path) for entry in entries.values()}
-        return WorkItem("job", 1, Generate(recipe=recipe), model_paths=paths, **deltas)
+        return WorkItem(job_id, 1, Generate(recipe=recipe), model_paths=paths, **deltas)
 
     return make

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from catalog.models import ModelEntry, describe
 from contract.work import WorkDone, WorkImage, WorkItem, path_key
-from engine.device import compiling, evaluation
+from engine.device import card_evaluator, compiling
+from engine.device.card_evaluator import CardEvaluator
 from engine.device.compiling import MOST_SHAPES, Compiler, can_compile
 from engine.device.devices import Device
-from engine.device.evaluation import Evaluator
 from engine.engine import Engine, EngineOptions
 from tests.support.tiny_loras import ATTENTION, chosen, dotted, make
 
@@ -62,28 +62,33 @@ class Small(torch.nn.Module):
         return (torch.tanh(self.layer(latents)) * t + prompt,)
 
 
-def given(batch: int = 1) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    return torch.randn(batch, 3), torch.tensor(2.0), {"prompt": torch.randn(batch, 3), "return_dict": False}
+def call(module: torch.nn.Module, latents: Tensor, t: Tensor, prompt: Tensor) -> tuple[Tensor, ...]:
+    made: tuple[Tensor, ...] = module(latents, t, prompt=prompt, return_dict=False)
+    return made
 
 
-def compiled(backend: Counting, module: torch.nn.Module, *inputs: Any) -> Evaluator:
-    evaluator = Evaluator(None, Compiler("small", backend=backend))
+def given(batch: int = 1) -> tuple[Tensor, ...]:
+    return torch.randn(batch, 3), torch.tensor(2.0), torch.randn(batch, 3)
+
+
+def compiled(backend: Counting, module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> CardEvaluator:
+    evaluator = CardEvaluator(None, Compiler("small", backend=backend))
     with torch.inference_mode():
-        evaluator(module, *inputs)
-    assert not evaluator.compile_wanted(module)
+        evaluator(module, call, inputs)
+    assert evaluator.compile_wanted(module) and not evaluator.compile_wanted(module)
     return evaluator
 
 
 def test_only_idle_time_compiles_and_only_what_was_used(backend: Counting) -> None:
     module, inputs = Small(), given()
-    evaluator = compiled(backend, module, *inputs)
+    evaluator = compiled(backend, module, inputs)
     assert backend.compiled == 1 and evaluator.used == set()
     runs = backend.runs
     with torch.inference_mode():
-        expected = module(inputs[0], inputs[1], **inputs[2])[0]
-        assert torch.equal(evaluator(module, *inputs), expected)
+        expected = call(module, *inputs)[0]
+        assert torch.equal(evaluator(module, call, inputs), expected)
         assert backend.runs == runs + 1 and evaluator.used == {"compiled"}
-        evaluator(module, *given(batch=2))
+        evaluator(module, call, given(batch=2))
     assert backend.compiled == 1, "a job waits for no compiler"
     evaluator.compile_wanted(module)
     assert backend.compiled == 2
@@ -91,40 +96,40 @@ def test_only_idle_time_compiles_and_only_what_was_used(backend: Counting) -> No
 
 def test_changed_weights_change_what_compiled_code_computes(backend: Counting) -> None:
     module, inputs = Small(), given()
-    evaluator = compiled(backend, module, *inputs)
+    evaluator = compiled(backend, module, inputs)
     with torch.inference_mode():
-        before, runs = evaluator(module, *inputs), backend.runs
+        before, runs = evaluator(module, call, inputs), backend.runs
         module.layer.weight.data.mul_(3)  # a LoRA on a card
-        after = evaluator(module, *inputs)
+        after = evaluator(module, call, inputs)
         assert not torch.equal(before, after)
-        assert torch.equal(after, module(inputs[0], inputs[1], **inputs[2])[0])
+        assert torch.equal(after, call(module, *inputs)[0])
         assert backend.runs == runs + 1
 
 
 def test_what_is_not_as_it_was_compiled_is_evaluated_eagerly(backend: Counting) -> None:
     module, inputs = Small(), given()
-    evaluator = compiled(backend, module, *inputs)
+    evaluator = compiled(backend, module, inputs)
     other = Small().double().float()
     other.layer.bias = None
     with torch.inference_mode():
-        assert torch.equal(evaluator(other, *inputs), other(inputs[0], inputs[1], **inputs[2])[0])
+        assert torch.equal(evaluator(other, call, inputs), call(other, *inputs)[0])
     assert backend.compiled == 1
 
 
 def test_what_is_far_from_the_eager_result_is_not_used(backend: Counting) -> None:
     backend.noise = 1.0
-    evaluator = compiled(backend, Small(), *given())
+    evaluator = compiled(backend, Small(), given())
     with torch.inference_mode():
-        evaluator(Small(), *given())
+        evaluator(Small(), call, given())
     assert evaluator.used == set()
 
 
 def test_what_is_no_quicker_is_not_used(backend: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "_seconds", lambda *_: 1.0)
     monkeypatch.setattr(compiling, "_LEAST_GAIN", 0.97)
-    evaluator = compiled(backend, Small(), *given())
+    evaluator = compiled(backend, Small(), given())
     with torch.inference_mode():
-        evaluator(Small(), *given())
+        evaluator(Small(), call, given())
     assert evaluator.used == set()
 
 
@@ -133,20 +138,20 @@ def test_a_compiler_that_fails_costs_nothing_but_a_line(backend: Counting, caplo
         raise OSError("no compiler here")
 
     module, inputs = Small(), given()
-    evaluator = Evaluator(None, Compiler("small", backend=broken))
+    evaluator = CardEvaluator(None, Compiler("small", backend=broken))
     with torch.inference_mode(), caplog.at_level(logging.WARNING):
-        expected = evaluator(module, *inputs)
+        expected = evaluator(module, call, inputs)
         evaluator.compile_wanted(module)
-        assert torch.equal(evaluator(module, *inputs), expected)
+        assert torch.equal(evaluator(module, call, inputs), expected)
     assert "no compiler here" in caplog.text
     assert evaluator.used == set()
 
 
 def test_shapes_are_kept_up_to_a_number(backend: Counting) -> None:
-    module, evaluator = Small(), Evaluator(None, Compiler("small", backend=backend))
+    module, evaluator = Small(), CardEvaluator(None, Compiler("small", backend=backend))
     with torch.inference_mode():
         for batch in range(1, MOST_SHAPES + 3):
-            evaluator(module, *given(batch))
+            evaluator(module, call, given(batch))
     while evaluator.compile_wanted(module):
         pass
     assert backend.compiled == MOST_SHAPES
@@ -185,9 +190,9 @@ def test_jobs_use_it_and_a_lora_set_later_changes_the_image(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(evaluation, "Compiler", lambda stamp, _: Compiler(stamp, backend=backend))
+    monkeypatch.setattr(card_evaluator, "Compiler", lambda stamp, _: Compiler(stamp, backend=backend))
     monkeypatch.setattr("engine.engine.choose_device", lambda *_: CARD)
-    monkeypatch.setattr("engine.engine.can_compile", lambda _: True)
+    monkeypatch.setattr("engine.options.can_compile", lambda _: True)
     card = Engine(EngineOptions(compile=True))
     plain = make_work_item(make_recipe())
     unet = UNet2DConditionModel.from_pretrained(str(entries["sd1"].path / "unet"))
@@ -214,9 +219,9 @@ def test_what_was_compiled_is_kept_on_the_disk(
     monkeypatch.setattr(torch.compiler, "save_cache_artifacts", lambda: (b"code", None))
     monkeypatch.setattr(torch.compiler, "load_cache_artifacts", loaded.append)
     for _ in range(2):
-        module, evaluator = Small(), Evaluator(None, Compiler("small", tmp_path, backend))
+        module, evaluator = Small(), CardEvaluator(None, Compiler("small", tmp_path, backend))
         with torch.inference_mode():
-            evaluator(module, *given())
+            evaluator(module, call, given())
         evaluator.compile_wanted(module)
     assert loaded == [b"code"]
     (file,) = tmp_path.iterdir()
@@ -230,13 +235,13 @@ with lean_imports():
     import engine.engine
 import sys, torch
 assert not [name for name in sys.modules if name.startswith("torch._dynamo.")]
-from tests.engine.test_compiling import Counting, Small, compiled, given
+from tests.engine.test_compiling import Counting, Small, call, compiled, given
 from engine.device import compiling
 compiling._LEAST_GAIN = 1000.0
 module, inputs, backend = Small(), given(), Counting()
-evaluator = compiled(backend, module, *inputs)
+evaluator = compiled(backend, module, inputs)
 with torch.inference_mode():
-    evaluator(module, *inputs)
+    evaluator(module, call, inputs)
 assert evaluator.used == {"compiled"} and backend.compiled == 1
 """
 

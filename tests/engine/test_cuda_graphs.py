@@ -14,10 +14,11 @@ from torch import Tensor
 from catalog.models import ModelEntry
 from contract.recipe import Recipe
 from contract.work import WorkDone, WorkImage, WorkItem, WorkNotice, path_key
-from engine.device import evaluation
+from engine.device import card_evaluator
 from engine.device.cuda_graphs import MOST_GRAPHS, CudaRecorder, Graphs, Recorded
 from engine.device.devices import Device
 from engine.engine import Engine, EngineOptions
+from engine.families.unet import UNetCall
 from engine.models.manager import ModelManager
 from engine.sampling.denoise import Denoiser
 from tests.engine.test_offload import PNG
@@ -143,7 +144,7 @@ def test_forgotten_graphs_are_recorded_again() -> None:
 @pytest.fixture
 def on_card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Engine]:
     """An engine on a device with memory of its own, whose graphs are recorded on the CPU."""
-    monkeypatch.setattr(evaluation, "CudaRecorder", CpuRecorder)
+    monkeypatch.setattr(card_evaluator, "CudaRecorder", CpuRecorder)
 
     def make(**options: Any) -> Engine:
         monkeypatch.setattr("engine.engine.choose_device", lambda *_: CARD)
@@ -203,14 +204,14 @@ def test_graphs_outlive_swaps(
 
 
 def test_graphs_are_dropped_when_weights_move(entries: dict[str, ModelEntry], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "CudaRecorder", CpuRecorder)
+    monkeypatch.setattr(card_evaluator, "CudaRecorder", CpuRecorder)
     entry, models = entries["sd1"], ModelManager(CARD)
     with models.lease(entry.ref, str(entry.path)) as bundle:
         unet, evaluator = bundle.onload("unet"), bundle.evaluator
         assert evaluator is not None and evaluator.graphs is not None
-        given = (torch.ones(2, 4, 8, 8), torch.tensor(1), {"encoder_hidden_states": torch.ones(2, 77, 32)})
+        given = (torch.ones(2, 4, 8, 8), torch.tensor(1), torch.ones(2, 77, 32))
         for _ in range(2):
-            evaluator(unet, *given)
+            evaluator(unet, UNetCall(), given)
         assert evaluator.graphs.count == 1
         bundle.offloader.set_mode("model")
         assert evaluator.graphs.count == 0

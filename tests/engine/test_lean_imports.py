@@ -21,6 +21,13 @@ HEAVY = (
     "peft",
     "xformers",
     "cv2",
+    "requests.api",
+    "torch.ao.quantization.fake_quantize",
+    "torch.export.exported_program",
+    "torchvision",
+    "transformers.image_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.dpt.modeling_dpt",
 )
 SCRIPT = """
 import hashlib, json, sys
@@ -53,6 +60,14 @@ later = {
     "disable": torch.compiler.disable.__module__,
     "compiler": torch._dynamo.__spec__ is not None,
     "whole package": hasattr(__import__("diffusers").models.transformers, "SD3Transformer2DModel"),
+    "other models": __import__("transformers").T5EncoderModel.__module__,
+    "a class of later": isinstance(__import__("transformers").AutoModel, type),
+    "docstrings": __import__("transformers").utils.logging.__name__,
+    "quantization": torch.quantization.FakeQuantize.__module__,
+    "export": torch.export.ExportedProgram.__module__,
+    "requests": __import__("requests").get.__module__,
+    "images": __import__("engine.adapters.ip_adapter").adapters.ip_adapter.CLIPImageProcessor(size=32).size["shortest_edge"],
+    "packages": "torch" in __import__("importlib").metadata.packages_distributions(),
 }
 print(json.dumps({"pictures": pictures, "loaded": loaded, "later": later}))
 """
@@ -78,8 +93,50 @@ def test_a_lean_start_imports_nothing_heavy_and_makes_the_same_images(kind: tiny
     lean, whole = run(folder, "lean"), run(folder, "whole")
     assert len(lean["pictures"]) == 2 and lean["pictures"] == whole["pictures"]
     assert lean["loaded"] == []
-    assert set(whole["loaded"]) >= {"torch._dynamo", "sympy", "peft"}  # else there is nothing to leave out
+    # Else there would be nothing to leave out.
+    assert set(whole["loaded"]) >= {"torch._dynamo", "sympy", "peft", "torchvision", "torch.export.exported_program"}
     assert lean["later"] == whole["later"]
+
+
+def test_names_of_another_version_are_found_as_ever() -> None:
+    """The tables say where names are today; a name that moved, or that nobody listed, is looked up in the package."""
+    script = """
+from types import MappingProxyType
+from engine import lean_imports
+moved = {"CLIPTextModel": "transformers.gone", "CLIPTokenizer": "transformers.models.clip"}
+lean_imports._RUN_LATER = MappingProxyType({**lean_imports._RUN_LATER, "transformers": moved})
+lean_imports._CLASSES_LATER = MappingProxyType({"transformers": {"CLIPImageProcessor": "transformers.gone"}})
+with lean_imports.lean_imports():
+    from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPTextConfig
+    import transformers.models.clip
+assert CLIPTextModel.__name__ == "CLIPTextModel" and CLIPTokenizer.__name__ == "CLIPTokenizer"
+assert CLIPTextConfig().hidden_size == 512 and CLIPImageProcessor(size=32).size["shortest_edge"] == 32
+assert transformers.models.clip.CLIPModel.__name__ == "CLIPModel"
+try:
+    transformers.NoSuchModel
+except AttributeError as error:
+    assert "NoSuchModel" in str(error)
+else:
+    raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_package_that_has_to_run_first_does() -> None:
+    script = """
+import sys
+from engine.lean_imports import lean_imports
+with lean_imports():
+    import requests
+assert "requests.api" not in sys.modules
+import requests.adapters
+assert "requests.api" in sys.modules
+assert requests.adapters is sys.modules["requests.adapters"]
+assert requests.adapters.HTTPAdapter is requests.sessions.HTTPAdapter, "it ran twice"
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +158,7 @@ with lean_imports():
     {statement}
 assert sys.modules["torch._dynamo"].__spec__.origin, "still the stand-in"
 assert torch._dynamo.utils.counters is not None
+assert torch._dynamo.utils.counters is sys.modules["torch._dynamo.convert_frame"].counters, "it ran twice"
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -12,7 +12,14 @@ from torch.nn import functional
 
 from engine.device import precision
 from engine.device.devices import Device, choose_device
-from engine.device.precision import Probe, Processor, bfloat16_gain, processor, with_precision
+from engine.device.precision import (
+    Probe,
+    Processor,
+    bfloat16_gain,
+    channels_last_gain,
+    processor,
+    with_precision,
+)
 from engine.engine import Engine, EngineOptions
 
 CPU = Device(torch.device("cpu"), "CPU")
@@ -68,9 +75,10 @@ def test_the_flags_of_the_processor_decide_and_nothing_is_measured(
     assert processor().verdict == verdict
     wanted = torch.bfloat16 if verdict == "yes" else torch.float32
     assert with_precision(CPU, "auto", tmp_path / "cache").dtype == wanted
+    monkeypatch.setattr(precision, "channels_last_gain", lambda dtype: 1.0)
     if verdict != "open":
-        Probe(tmp_path / "cache").measure()
-    assert not (tmp_path / "cache").exists()
+        Probe(tmp_path / "cache").measure()  # of the memory format no flag tells
+        assert with_precision(CPU, "auto", tmp_path / "cache").dtype == wanted
 
 
 def test_a_processor_that_says_nothing_computes_in_full_precision(
@@ -92,6 +100,7 @@ def test_what_flags_leave_open_is_measured_once_for_the_next_start(
     gain: float, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imitate(monkeypatch, tmp_path, "avx512_bf16")
+    monkeypatch.setattr(precision, "channels_last_gain", lambda dtype: 1.0)
     monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
     Probe(tmp_path / "cache").measure()
     monkeypatch.setattr(precision, "bfloat16_gain", never)
@@ -111,6 +120,7 @@ def test_an_engine_measures_after_its_first_picture_and_at_rest(
 ) -> None:
     imitate(monkeypatch, tmp_path, "avx512_bf16")
     measured: list[bool] = []
+    monkeypatch.setattr(precision, "channels_last_gain", lambda dtype: 1.0)
     monkeypatch.setattr(precision, "bfloat16_gain", lambda: measured.append(True) or 2.0)  # type: ignore[func-returns-value]
     engine = Engine(EngineOptions(device="cpu", precision="auto", cache_dir=tmp_path / "cache"))
     engine.tidy()
@@ -119,6 +129,38 @@ def test_an_engine_measures_after_its_first_picture_and_at_rest(
     engine.tidy()
     engine.tidy()
     assert measured == [True]
+
+
+FORMATS = [
+    ("avx2", torch.float32, 1.24, False),
+    ("avx2", torch.float32, 1.26, True),
+    ("amx_bf16", torch.bfloat16, 1.4, True),
+]
+
+
+@pytest.mark.parametrize(("flags", "dtype", "gain", "is_used"), FORMATS)
+def test_the_memory_format_is_measured_in_the_dtype_that_is_used(
+    flags: str, dtype: torch.dtype, gain: float, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitate(monkeypatch, tmp_path, flags)
+    measured = []
+    monkeypatch.setattr(precision, "channels_last_gain", lambda dtype: measured.append(dtype) or gain)  # type: ignore[func-returns-value]
+    for _ in range(2):
+        engine = Engine(EngineOptions(device="cpu", precision="auto", cache_dir=tmp_path / "cache"))
+        engine._has_generated = True
+        engine.tidy()
+    assert measured == [dtype]
+    device = with_precision(CPU, "auto", tmp_path / "cache")
+    assert (device.dtype, device.channels_last) == (dtype, is_used)
+    assert ("channels last" in device.dtype_label) == is_used
+    assert not with_precision(CPU, "float32", tmp_path / "cache").channels_last  # who chooses gets the plain one
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_gain_of_a_memory_format_is_soon_known(dtype: torch.dtype) -> None:
+    began = time.perf_counter()
+    assert 0.2 < channels_last_gain(dtype, limit_s=0.05) < 20
+    assert time.perf_counter() - began < 20
 
 
 def test_a_probe_ends_soon_where_bfloat16_is_hopeless(monkeypatch: pytest.MonkeyPatch) -> None:

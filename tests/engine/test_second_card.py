@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 
 from catalog.models import ModelEntry, describe
 from contract.work import WorkDone, WorkImage, WorkItem, path_key
-from engine.device import evaluation
+from engine.device import card_evaluator
 from engine.device.devices import Device, second_card
 from engine.engine import Engine, EngineOptions
 from engine.models import second_card as module
@@ -30,9 +30,9 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def two_cards(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(evaluation, "CudaRecorder", CpuRecorder)
+    monkeypatch.setattr(card_evaluator, "CudaRecorder", CpuRecorder)
     monkeypatch.setattr("engine.engine.choose_device", lambda *_: CARD)
-    monkeypatch.setattr("engine.engine.second_card", lambda _: CPU)
+    monkeypatch.setattr("engine.options.second_card", lambda _: CPU)
     return Engine(EngineOptions(cfg_split=True))
 
 
@@ -151,7 +151,7 @@ def test_on_cards_both_compute(
 ) -> None:
     """With one card, that is both of them."""
     first = torch.device("cuda", torch.cuda.current_device())
-    monkeypatch.setattr("engine.engine.second_card", lambda _: second_card(first) or first)
+    monkeypatch.setattr("engine.options.second_card", lambda _: second_card(first) or first)
     split = Engine(EngineOptions(device="cuda", cfg_split=True))
     alone = Engine(EngineOptions(device="cuda", cuda_graphs=False))
     work_item = make_work_item(make_recipe(steps=6))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from contract.recipe import Recipe
 from contract.work import WorkImage, WorkItem
 from engine.device import tracing
-from engine.device.tracing import Traces
+from engine.device.evaluations import Call, Evaluation, Evaluations, Outputs
 from engine.engine import Engine
 
 
@@ -30,17 +30,16 @@ class Small(nn.Module):
         return torch.tanh(self.layer(x))
 
 
-def call(module: nn.Module, x: Tensor) -> Tensor:
-    result: Tensor = module(x)
-    return result
+def call(module: nn.Module, x: Tensor) -> Outputs:
+    return (module(x),)
 
 
-def traced(module: nn.Module, *inputs: Tensor, by: Callable[..., Tensor] = call, eager_s: float = 0.0) -> Any:
-    traces = Traces()
-    assert traces.find(*inputs) is None
-    traces.wanted_s = eager_s
-    traces.trace_wanted(module, by)
-    return traces.find(*inputs)
+def traced(module: nn.Module, x: Tensor, by: Call = call, eager_s: float = 0.0) -> Any:
+    evaluations = Evaluations()
+    evaluations.run(module, "unet", by, (x,), "", True)
+    (wanted,) = evaluations.wanted.values()
+    wanted.seconds = eager_s
+    return tracing.trace(wanted)
 
 
 def test_a_trace_sees_weights_that_are_swapped_or_changed(always: None) -> None:
@@ -48,35 +47,21 @@ def test_a_trace_sees_weights_that_are_swapped_or_changed(always: None) -> None:
     trace = traced(module, x)
     for weight in (torch.randn(4, 4), torch.zeros(4, 4)):
         module.layer.weight.data = weight  # as a swap and a LoRA do on a CPU
-        assert torch.equal(trace(x), module(x))
+        assert torch.equal(trace(x)[0], module(x))
     module.layer.weight.data.copy_(torch.ones(4, 4))
-    assert torch.equal(trace(x), module(x))
-
-
-def test_other_shapes_and_dtypes_have_traces_of_their_own(always: None) -> None:
-    traces, module = Traces(), Small().double()
-    for x in (torch.randn(1, 4), torch.randn(3, 4)):
-        assert traces.find(x.double()) is None
-        traces.trace_wanted(module, call)
-        assert traces.find(x.double()) is not None
-    assert traces.find(torch.randn(3, 4)) is None
-    for count in range(4, 10):
-        traces.find(torch.randn(count, 4).double())
-        traces.trace_wanted(module, call)
-    assert len(traces.traced) == tracing._MOST_TRACES
+    assert torch.equal(trace(x)[0], module(x))
 
 
 def test_what_gives_other_bits_is_not_used(always: None) -> None:
     """The same module never evaluates to the same twice: no trace of it is equal."""
-    assert traced(Small(), torch.randn(2, 4), by=lambda module, x: module(x) + torch.rand(())) is None
+    assert traced(Small(), torch.randn(2, 4), by=lambda module, x: (module(x) + torch.rand(()),)) is None
 
 
 def test_what_can_not_be_traced_is_not_used(always: None) -> None:
-    def broken(module: nn.Module, x: Tensor) -> Tensor:
+    def broken(module: nn.Module, x: Tensor) -> Outputs:
         if torch.jit.is_tracing():
             raise RuntimeError("not like this")
-        result: Tensor = module(x)
-        return result
+        return (module(x),)
 
     assert traced(Small(), torch.randn(2, 4), by=broken) is None
 
@@ -90,15 +75,19 @@ def test_only_what_is_quicker_is_used(
     def seconds(evaluate: Any, inputs: Any, times: int) -> float:
         return traced_s if isinstance(evaluate, torch.jit.ScriptModule) else eager_s
 
-    monkeypatch.setattr(tracing, "_seconds", seconds)
+    monkeypatch.setattr(tracing, "seconds_of", seconds)
     assert (traced(Small(), torch.randn(2, 4), eager_s=eager_s) is not None) == is_used
 
 
 def test_a_long_evaluation_is_not_repeated_in_idle_time() -> None:
-    def never(module: nn.Module, x: Tensor) -> Tensor:
-        raise AssertionError("a job that comes now would wait for this")
+    calls = []
 
-    assert traced(Small(), torch.randn(2, 4), by=never, eager_s=20.0) is None
+    def counted(module: nn.Module, x: Tensor) -> Outputs:
+        calls.append(x)
+        return (module(x),)
+
+    assert traced(Small(), torch.randn(2, 4), by=counted, eager_s=20.0) is None
+    assert len(calls) == 1  # a job that comes in idle time would wait for more
 
 
 def pixels(engine: Engine, work_item: WorkItem) -> bytes:
@@ -116,14 +105,15 @@ def test_jobs_make_the_same_images_before_and_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     used: list[bool] = []
-    find = Traces.find
+    find = Evaluations.find
 
-    def counted(self: Traces, *inputs: Tensor) -> Any:
-        found = find(self, *inputs)
-        used.append(found is not None)
+    def counted(self: Evaluations, component: str, *what: Any) -> Evaluation | None:
+        found = find(self, component, *what)
+        if component == "unet":
+            used.append(found is not None)
         return found
 
-    monkeypatch.setattr(Traces, "find", counted)
+    monkeypatch.setattr(Evaluations, "find", counted)
     first, other = (make_work_item(make_recipe(model, sampler=sampler, width=72)) for model in ("sd1", "sd1_other"))
     before = pixels(engine, first), pixels(engine, other)
     used.clear()

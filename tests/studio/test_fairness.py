@@ -79,3 +79,24 @@ def test_the_foretold_order_is_the_order_that_comes() -> None:
             order.add(job)
     order.take()
     assert order.order() == drain(order)
+
+
+def test_a_job_served_ahead_of_others_costs_its_owner_the_turn_and_no_one_else_theirs() -> None:
+    order = FairOrder()
+    for job in (*jobs("a", [5.0, 5.0]), *jobs("b", [1.0] * 3)):
+        order.add(job)
+    assert order.take("b0001") == jobs("b", [1.0] * 3)[1]  # a's turn: it waits for its worker
+    assert order.take("b0001") is None and len(order) == 4
+    order.add(jobs("c", [1.0])[0])  # begins at the turn that a still has
+    assert [job.id for job in drain(order)] == ["a0000", "c0000", "b0000", "b0002", "a0001"]
+
+
+def test_a_job_that_is_given_back_is_its_owners_next_and_cost_no_turn() -> None:
+    order = FairOrder()
+    for job in (*jobs("a", [5.0, 5.0]), *jobs("b", [1.0])):
+        order.add(job)
+    before = [job.id for job in order.order()]
+    taken = order.take()
+    assert taken is not None
+    order.give_back(taken)
+    assert [job.id for job in order.order()] == before

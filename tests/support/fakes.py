@@ -89,6 +89,17 @@ def paint(
     yield WorkDone(job_id, 0.01)
 
 
+def in_turn(running: list[Iterator[WorkerEvent]]) -> Iterator[WorkerEvent]:
+    """One event after another of several work items; further ones may be appended meanwhile."""
+    while running:
+        for events in tuple(running):
+            event = next(events, None)
+            if event is None:
+                running.remove(events)
+            else:
+                yield event
+
+
 def _size_after(task: Upscale | Preprocess, images: Mapping[str, bytes]) -> tuple[int, int]:
     """How large the picture of a task becomes; its size now is in the PNG's header."""
     width, height = struct.unpack(">II", images[task.image.sha256][16:24])
@@ -160,22 +171,23 @@ class FakeWorker:
         pace_s: Seconds between steps ([slow] in a prompt: at least 0.05).
         gate: If given, every step waits for it, so a test can hold a job in mid-step:
             worker.gate.clear() holds, worker.gate.set() lets go. Open at first.
+        batch_jobs: How many work items may run side by side.
 
     Attributes:
         work items: Every work item that was run, in order.
         commands: What it was told of its memory, in order; `memory` follows them.
-        most_at_once: The largest number of runs at one time (must stay 1).
+        most_at_once: The largest number of work items at one time.
     """
 
-    def __init__(self, pace_s: float = 0.0) -> None:
-        self.pace_s = pace_s
+    def __init__(self, pace_s: float = 0.0, batch_jobs: int = 1) -> None:
+        self.pace_s, self.batch_jobs = pace_s, batch_jobs
         self.gate = threading.Event()
         self.gate.set()
         self.work_items: list[WorkItem] = []
         self.commands: list[Command] = []
         self.memory = Memory()
         self.most_at_once = 0
-        self._running = 0
+        self._running: list[Iterator[WorkerEvent]] = []
         self._cancelled: set[str] = set()
         self._stopped = threading.Event()
         self._status = EngineStatus(state="starting", text="Starting, about 8 s")
@@ -198,6 +210,7 @@ class FakeWorker:
                 "versions": VERSIONS,
                 "budget_bytes": 8_000_000_000,
                 "free_bytes": 12_000_000_000,
+                "batch_jobs": self.batch_jobs if state == "working" else 1,
             }
         )
         self._on_status(self._status)
@@ -205,15 +218,24 @@ class FakeWorker:
     def run(self, work_items: Sequence[WorkItem]) -> Iterator[WorkerEvent]:
         for work_item in work_items:
             self.work_items.append(work_item)
-            self._running += 1
-            self.most_at_once = max(self.most_at_once, self._running)
+            self._begin(work_item)
             self.say("working", "Working")
             try:
-                yield from self._paint(work_item)
+                yield from in_turn(self._running)
             finally:
-                self._running -= 1
-                self._cancelled.discard(work_item.job_id)
+                self._running.clear()
                 self.say("ready", "Starter ready")
+
+    def join(self, work_item: WorkItem) -> bool:
+        if not 0 < len(self._running) < self.batch_jobs:
+            return False
+        self.work_items.append(work_item)
+        self._begin(work_item)
+        return True
+
+    def _begin(self, work_item: WorkItem) -> None:
+        self._running.append(self._paint(work_item))
+        self.most_at_once = max(self.most_at_once, len(self._running))
 
     def _paint(self, work_item: WorkItem) -> Iterator[WorkerEvent]:
         slow = max(self.pace_s, 0.05) if "[slow]" in work_item.task.title else self.pace_s
@@ -232,6 +254,8 @@ class FakeWorker:
                 pass
 
         for event in paint(work_item, is_cancelled, pause, hang=hang):
+            if isinstance(event, WORK_ENDINGS):
+                self._cancelled.discard(work_item.job_id)
             yield event
             if isinstance(event, WORK_ENDINGS):
                 return
@@ -255,12 +279,14 @@ class FakeWorker:
 class FakeEngine:
     """What the child process runs in tests: same shape as engine.engine.Engine.
 
-    Options: step_s (seconds a step), ready_s (seconds to start), die_at_start (file whose presence kills).
+    Options: step_s (seconds a step), ready_s (seconds to start), batch_jobs (that may run side by side).
     """
 
     def __init__(self, options: Mapping[str, object]) -> None:
         self.step_s = float(str(options.get("step_s", 0.0)))
         self._resident: tuple[str, ...] = ()
+        self._batch_jobs = int(str(options.get("batch_jobs", 1)))
+        self._running: list[Iterator[WorkerEvent]] = []
         if options.get("fail_start"):
             raise RuntimeError("The fake engine can't start.")
         time.sleep(float(str(options.get("ready_s", 0.0))))
@@ -274,6 +300,7 @@ class FakeEngine:
             versions=VERSIONS,
             resident=self._resident,
             models=models,
+            batch_jobs=self._batch_jobs if self._running else 1,
         )
 
     def warm(self, path: str, ref: ModelRef) -> None:
@@ -293,6 +320,16 @@ class FakeEngine:
 
     def generate(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
         self._resident = tuple(ref.name for ref in work_item.task.models)
+        self._running = [self._paint(work_item, is_cancelled)]
+        yield from in_turn(self._running)
+
+    def join(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> bool:
+        if not 0 < len(self._running) < self._batch_jobs:
+            return False
+        self._running.append(self._paint(work_item, is_cancelled))
+        return True
+
+    def _paint(self, work_item: WorkItem, is_cancelled: Callable[[], bool]) -> Iterator[WorkerEvent]:
         return paint(work_item, is_cancelled, lambda: time.sleep(self.step_s), die=_die, hang=_hang)
 
 

@@ -60,9 +60,11 @@ class Program:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
 
     def wait_for_page(self) -> None:
+        """Until the page is there: before, "/" says that it is starting."""
+
         def answered() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            return self.client.get("/").status_code == 200
+            return bool(self.client.get("/api/v1/page").json()["ready"])
 
         until(answered)
 

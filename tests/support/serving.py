@@ -59,10 +59,10 @@ def small_page() -> gr.Blocks:
 
 
 def mount_small_page(app: FastAPI) -> gr.Blocks:
-    """Mount it the way tabs/site.py mounts ours."""
+    """Put it in its slot the way app.py puts ours."""
     page = small_page()
-    gr.mount_gradio_app(
-        app,
+    application = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
         page,
         "/",
         footer_links=[],
@@ -75,6 +75,7 @@ def mount_small_page(app: FastAPI) -> gr.Blocks:
     )
     page.has_launched = True
     app.state.page = page
+    app.state.page_slot.fill(application)
     processing_utils.async_transport = NoFetching()  # type: ignore[assignment]
     return page
 
@@ -139,7 +140,13 @@ def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
 
 @contextmanager
 def served(
-    folder: Path, *, with_page: bool = False, most: int = 200, patience: Patience | None = None, **choices: Any
+    folder: Path,
+    *,
+    with_page: bool = False,
+    most: int = 200,
+    patience: Patience | None = None,
+    starting_html: str = "",
+    **choices: Any,
 ) -> Iterator[Site]:
     """Serve a studio on `folder`; `choices` are settings."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
@@ -152,7 +159,7 @@ def served(
     worker = FakeWorker()
     studio = Studio(settings, worker)
     studio.start()
-    app = build_app(studio, settings, page_files=files, version="test", head_html=HEAD)
+    app = build_app(studio, settings, page_files=files, version="test", head_html=HEAD, starting_html=starting_html)
     page = mount_small_page(app) if with_page else None
     server = http_server(app, most_connections=most, patience=patience, log_level="critical")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1,10 +1,16 @@
 """Modules joined into one script: what is imported comes first, and what can't be joined is refused."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tabs.bundle import bundle
+
+ROOT = Path(__file__).parents[2]
 
 DOM = "// Elements.\n\nexport const h = (tag) => tag;\nexport async function later() {}\nconst own = 1;\n"
 APP = 'import { h } from "./ui/dom.js";\nimport { word } from "./core/words.js";\n\nh(word);\n'
@@ -23,6 +29,22 @@ def test_each_module_becomes_a_function_after_those_it_imports() -> None:
 def test_same_modules_in_another_order_make_the_same_script() -> None:
     sources = {"app.js": APP, "ui/dom.js": DOM, "core/words.js": WORDS}
     assert bundle(sources, "app.js") == bundle(dict(reversed(sources.items())), "app.js")
+
+
+def test_the_page_s_script_is_the_same_at_each_start() -> None:
+    """Else its address would change, and every browser would fetch and compile it again."""
+    script = "from tabs.head import page_front; print(page_front().head_html)"
+    heads = set()
+    for seed in ("1", "2", "3"):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        )
+        heads.add(done.stdout)
+    assert len(heads) == 1
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,5 @@ def test_address_changes_with_the_content(tmp_path: Path) -> None:
 def test_gradios_files_of_the_pinned_version_are_all_there_and_asked_for_at_once() -> None:
     named = GRADIO_FILES.read_text("utf-8").split()
     front = page_front()
-    assert list(gradio_files()) == named == [path for path in front.files if path.startswith("/assets/")]
+    assert list(gradio_files(named)) == named == [path for path in front.files if path.startswith("/assets/")]
     assert all(f'href="{path[1:]}"' in front.head_html for path in named)

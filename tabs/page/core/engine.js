@@ -8,7 +8,7 @@ const BUSY_MS = 1500;
 const BUSY = new Set(["starting", "loading", "working", "restarting"]);
 const RETRY_MS = [1000, 2000, 4000, 8000];
 
-/** {state, text, device, resident, fraction, versions}; null until the first answer. */
+/** {state, text, device, resident, fraction, versions, devices}; null until the first answer. */
 export const engine = observable(/** @type {any} */ (null));
 
 /** While there is no connection: {seconds} until the next try; else null. */

@@ -158,6 +158,7 @@ function drawFacts(list) {
   const rows = [
     ["State", pillWords(engine.get(), Boolean(retry.get()))],
     ["Device", status.device || "not known yet"],
+    ...(status.offer ? [["Speed", status.offer]] : []),
     ["In memory", status.resident?.map((name) => modelTitle(name)).join(", ") || "no model yet"],
     ["Versions", versions || "not known yet"],
     ["Pictures", config.folders.pictures],
