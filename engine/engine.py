@@ -26,6 +26,7 @@ from contract.work import (
     Command,
     Evict,
     Prefetch,
+    RawImage,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
@@ -52,13 +53,15 @@ from engine.images.previews import PreviewMaker
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.layerwise_casting import StorageChoice
-from engine.models.manager import ModelManager
+from engine.models.manager import Bundle, ModelManager
 from engine.models.offload import OffloadChoice
-from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
+from engine.pipeline import ImagePlan, PassInputs, Progress, Upscaled, Upscaling, finish, plan_image, run_pass
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
 _LOADING_INTERVAL_S = 0.1
+_FEW_STEPS = 8  # of distilled models: the VAE is a large part of their time
+_DRAFT_SHARE = 0.25  # of the time of the VAE that a draft may take; while that is not known, it is four steps
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
 
 log = logging.getLogger(__name__)
@@ -152,6 +155,7 @@ class Engine:
         self._versions = _versions()
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
         self._has_generated = False
+        self._decode_rates: dict[str, float] = {}  # seconds a number of the latents, by VAE
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
@@ -353,7 +357,7 @@ class Engine:
             began = time.monotonic()
             try:
                 _check_cancelled(job.is_cancelled)
-                latents = None
+                latents, step_began = None, time.monotonic()
                 for progress in run_pass(plan, plan.recipe.for_image(index), job.inputs):
                     if isinstance(progress, Upscaling):
                         yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
@@ -366,17 +370,19 @@ class Engine:
                             "The model may be damaged, or the prompt's weights too strong.",
                         )
                     preview = None
-                    if work_item.wants_previews and progress.index < progress.total and job.preview_limit.is_due():
-                        denoised, decoder = progress.step.denoised, None
-                        if work_item.preview_decoders:
-                            decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
-                        preview = self._previews.make(denoised, bundle, decoder)
+                    if work_item.wants_previews:
+                        preview = self._preview(job, bundle, progress, time.monotonic() - step_began)
                     if progress.index > reported:
                         reported = progress.index
                         job.has_steps = True
                         yield WorkStep(work_item.job_id, index, progress.index, progress.total, preview)
                     _check_cancelled(job.is_cancelled)
+                    step_began = time.monotonic()
+                decode_began = time.monotonic()
                 pixels, is_retry = finish(plan, latents)
+                if latents is not None:
+                    rate = (time.monotonic() - decode_began) / latents.numel()
+                    self._decode_rates[bundle.digests["vae"]] = rate
                 if is_retry:
                     yield WorkNotice(
                         work_item.job_id,
@@ -393,6 +399,25 @@ class Engine:
                 traceback.clear_frames(error.__traceback__)
                 job.plan, code, message = fallback
             yield WorkNotice(work_item.job_id, code, message)
+
+    def _preview(self, job: _GenerateJob, bundle: Bundle, progress: Progress, step_s: float) -> RawImage | None:
+        """What is shown after a step: at times the estimate, small; after the last of a few the draft, at full size.
+
+        The draft is for whoever would wait for the VAE longer than for a step.
+        """
+        decoders = job.work_item.preview_decoders
+        if progress.index < progress.total:
+            if not job.preview_limit.is_due():
+                return None
+            denoised = progress.step.denoised
+            decoder = self._previews.choose(bundle, decoders, denoised) if decoders else None
+            return self._previews.make(denoised, bundle, decoder)
+        latents = progress.step.latents
+        rate = self._decode_rates.get(bundle.digests["vae"])
+        decode_s = step_s / _DRAFT_SHARE if rate is None else rate * latents.numel()
+        if progress.total > _FEW_STEPS or decode_s <= step_s or not decoders:
+            return None
+        return self._previews.draft(latents, bundle, decoders, decode_s * _DRAFT_SHARE)
 
     def _upscale(self, work_item: WorkItem, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         began = time.monotonic()
