@@ -26,6 +26,7 @@ from contract.work import (
     Command,
     Evict,
     Prefetch,
+    RawImage,
     WorkCancelled,
     WorkDone,
     WorkerEvent,
@@ -54,13 +55,22 @@ from engine.images.preprocessors import Preprocessors
 from engine.images.previews import PreviewMaker, finished_preview
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
+<<<<<<< HEAD
 from engine.models.manager import ModelManager
 from engine.options import EngineOptions, with_options
 from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
+=======
+from engine.models.layerwise_casting import StorageChoice
+from engine.models.manager import Bundle, ModelManager
+from engine.models.offload import OffloadChoice
+from engine.pipeline import ImagePlan, PassInputs, Progress, Upscaled, Upscaling, finish, plan_image, run_pass
+>>>>>>> w-ov
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
 _LOADING_INTERVAL_S = 0.1
+_FEW_STEPS = 8  # of distilled models: the VAE is a large part of their time
+_DRAFT_SHARE = 0.25  # of the time of the VAE that a draft may take; while that is not known, it is four steps
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
 
 log = logging.getLogger(__name__)
@@ -134,8 +144,12 @@ class Engine:
         self._versions = _versions()
         self._rough_previews: LocatedModel | None = None  # of which model's VAE
         self._has_generated = False
+<<<<<<< HEAD
         batches = BatchTable(self._device, options.cache_dir, options.batch_jobs)
         self._side_by_side = SideBySide(self._device.torch_device, batches)
+=======
+        self._decode_rates: dict[str, float] = {}  # seconds a number of the latents, by VAE
+>>>>>>> w-ov
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
@@ -362,7 +376,11 @@ class Engine:
                 bundle.evaluator.used.clear()
             try:
                 _check_cancelled(job.is_cancelled)
+<<<<<<< HEAD
                 latents, finite, pending = None, None, None
+=======
+                latents, step_began = None, time.monotonic()
+>>>>>>> w-ov
                 for progress in run_pass(plan, plan.recipe.for_image(index), job.inputs):
                     if isinstance(progress, Upscaling):
                         yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
@@ -379,6 +397,7 @@ class Engine:
                             )
                         finite = None
                     preview = None
+<<<<<<< HEAD
                     if work_item.wants_previews and not is_last:
                         # On a card a preview is sent with a later step than the one that it shows.
                         if pending is None and job.preview_limit.is_due():
@@ -388,12 +407,21 @@ class Engine:
                             pending = self._previews.begin(denoised, bundle, decoder)
                         if pending is not None and pending.is_done():
                             preview, pending = finished_preview(pending), None
+=======
+                    if work_item.wants_previews:
+                        preview = self._preview(job, bundle, progress, time.monotonic() - step_began)
+>>>>>>> w-ov
                     if progress.index > reported:
                         reported = progress.index
                         job.has_steps = True
                         yield WorkStep(work_item.job_id, index, progress.index, progress.total, preview)
                     _check_cancelled(job.is_cancelled)
+                    step_began = time.monotonic()
+                decode_began = time.monotonic()
                 pixels, is_retry = finish(plan, latents)
+                if latents is not None:
+                    rate = (time.monotonic() - decode_began) / latents.numel()
+                    self._decode_rates[bundle.digests["vae"]] = rate
                 if is_retry:
                     yield WorkNotice(
                         work_item.job_id,
@@ -412,6 +440,25 @@ class Engine:
                 traceback.clear_frames(error.__traceback__)
                 job.plan, code, message = fallback
             yield WorkNotice(work_item.job_id, code, message)
+
+    def _preview(self, job: _GenerateJob, bundle: Bundle, progress: Progress, step_s: float) -> RawImage | None:
+        """What is shown after a step: at times the estimate, small; after the last of a few the draft, at full size.
+
+        The draft is for whoever would wait for the VAE longer than for a step.
+        """
+        decoders = job.work_item.preview_decoders
+        if progress.index < progress.total:
+            if not job.preview_limit.is_due():
+                return None
+            denoised = progress.step.denoised
+            decoder = self._previews.choose(bundle, decoders, denoised) if decoders else None
+            return self._previews.make(denoised, bundle, decoder)
+        latents = progress.step.latents
+        rate = self._decode_rates.get(bundle.digests["vae"])
+        decode_s = step_s / _DRAFT_SHARE if rate is None else rate * latents.numel()
+        if progress.total > _FEW_STEPS or decode_s <= step_s or not decoders:
+            return None
+        return self._previews.draft(latents, bundle, decoders, decode_s * _DRAFT_SHARE)
 
     def _upscale(self, work_item: WorkItem, task: Upscale, is_cancelled: IsCancelled) -> Iterator[WorkerEvent]:
         began = time.monotonic()
