@@ -190,12 +190,17 @@ class PreviewMaker:
     def draft(self, latents: Tensor, bundle: Bundle, paths: Sequence[str], limit_s: float) -> RawImage | None:
         """The finished latents at full size by a tiny decoder; None without one that takes no longer than the limit."""
         decoder = self.choose(bundle, paths, latents, limit_s)
-        return None if decoder is None else self.make(latents, bundle, decoder, side=None)
+        return None if decoder is None else finished_preview(self.begin(latents, bundle, decoder, side=None))
 
     @torch.inference_mode()
-<<<<<<< HEAD
-    def begin(self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None) -> HostCopy:
-        """(1, C, h, w), the denoised estimate -> at most SIDE pixels a side, (H, W, 3) bytes; waits for no card."""
+    def begin(
+        self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None, side: int | None = SIDE
+    ) -> HostCopy:
+        """(1, C, h, w), the denoised estimate -> (H, W, 3) bytes; waits for no card.
+
+        Args:
+            side: Its longest side in pixels at most; None leaves what a decoder gives.
+        """
         linear_map = self.prepare(bundle) if decoder is None else None
 
         def preview(denoised: Tensor) -> Tensor:
@@ -205,34 +210,13 @@ class PreviewMaker:
             else:
                 rgb = decoder.decode(denoised)[0]
                 height, width = rgb.shape[1:]
-                scale = SIDE / max(height, width)
+                scale = side / max(height, width) if side else 1.0
                 if scale < 1:
                     size = (max(1, round(height * scale)), max(1, round(width * scale)))
                     rgb = functional.interpolate(rgb[None], size=size, mode="area")[0]
             return rgb.clamp(0, 1).mul(255).round().nan_to_num().to(torch.uint8).permute(1, 2, 0).contiguous()
 
         return HostCopy(preview, denoised, self._stream)
-=======
-    def make(
-        self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None, side: int | None = SIDE
-    ) -> RawImage:
-        """(1, C, h, w), the denoised estimate -> an image; one copy off the device.
-
-        Args:
-            side: Its longest side in pixels at most; None leaves what a decoder gives.
-        """
-        if decoder is None:
-            rgb = _apply_map(denoised[0].float(), self.prepare(bundle))
-        else:
-            rgb = decoder.decode(denoised)[0]
-            height, width = rgb.shape[1:]
-            scale = side / max(height, width) if side else 1.0
-            if scale < 1:
-                size = (max(1, round(height * scale)), max(1, round(width * scale)))
-                rgb = functional.interpolate(rgb[None], size=size, mode="area")[0]
-        pixels = rgb.clamp(0, 1).mul(255).round().nan_to_num().to(torch.uint8).permute(1, 2, 0).cpu()
-        return RawImage(pixels.shape[1], pixels.shape[0], pixels.contiguous().numpy().tobytes())
->>>>>>> w-ov
 
     def _write_map(self, digest: str, linear_map: np.ndarray) -> None:
         path = self._path(digest)
