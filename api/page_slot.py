@@ -80,7 +80,7 @@ class PageSlot:
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
         """The lifespan of the application around it: the page's own begins with it, or when the page is put in."""
-        self._ended.clear()
+        self._ended = asyncio.Event()
         with self._lock:
             self._loop, page = asyncio.get_running_loop(), self._page
         try:
