@@ -15,12 +15,16 @@ MOST_BYTES = 8_000_000
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">'
 _VIEWPORT = re.compile(rb'<meta\s+name="viewport"[^>]*>')
 _SOCIAL = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+_THEME = re.compile(rb'"theme_hash": ?"([0-9a-f]{8,128})"')
 _SCRIPT = re.compile(rb"<script(?=[\s>])")
 
 
 def rewrite(html: bytes, head_html: bytes, nonce: str) -> bytes:
     """The page with Darkroom's lines at the end of its head, since their style sheets have to win."""
     html = _SOCIAL.sub(b"", _VIEWPORT.sub(VIEWPORT.encode(), html, count=1))
+    theme = _THEME.search(html)
+    if theme:  # gradio asks for it last, and draws nothing before it is there
+        head_html = b'<link rel="preload" href="theme.css?v=' + theme[1] + b'" as="style">\n' + head_html
     before, end, after = html.partition(b"</head>")
     html = before + head_html + end + after
     return _SCRIPT.sub(b'<script nonce="' + nonce.encode() + b'"', html)

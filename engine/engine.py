@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 
@@ -43,20 +43,20 @@ from engine.batching import SharingJob, SideBySide
 from engine.device.batch_table import BatchTable
 from engine.device.card_evaluator import CardEvaluator
 from engine.device.devices import Device, cards, choose_device, device_bytes, free_bytes, release
-from engine.device.host_copy import HostCopy
 from engine.device.memory import give_back_freed_memory, memory
 from engine.device.openvino_backend import choose_backend, offer
 from engine.device.precision import Probe, with_precision
-from engine.fallbacks import NonFiniteOutput, fallback_for, with_less_memory
+from engine.fallbacks import fallback_for, with_less_memory
 from engine.families import check_families
 from engine.images.image_io import as_raw, open_input
 from engine.images.preprocessors import Preprocessors
-from engine.images.previews import PreviewMaker, finished_preview
+from engine.images.previews import PreviewMaker
 from engine.images.upscalers import Upscalers
 from engine.job_models import JobModels, LocatedModel, acquire, home_of_vae, wanted_models, with_vae
 from engine.models.manager import ModelManager
 from engine.options import EngineOptions, with_options
 from engine.pipeline import ImagePlan, PassInputs, Upscaled, Upscaling, finish, plan_image, run_pass
+from engine.step_watch import RateLimit, StepWatch
 
 IsCancelled = Callable[[], bool]
 _LIBRARIES = ("torch", "diffusers", "transformers", "xformers")
@@ -64,21 +64,6 @@ _LOADING_INTERVAL_S = 0.1
 _TILE, _TILE_OVERLAP = 256, 16  # pixels, of an upscaler within a hires pass
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _RateLimit:
-    """Lets something happen at most so often; the first time always."""
-
-    interval_s: float
-    _last: float = field(default=float("-inf"))
-
-    def is_due(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < self.interval_s:
-            return False
-        self._last = now
-        return True
 
 
 @dataclass(slots=True)
@@ -95,7 +80,7 @@ class _GenerateJob:
     work_item: WorkItem
     recipe: Recipe
     is_cancelled: IsCancelled
-    preview_limit: _RateLimit
+    preview_limit: RateLimit
     plan: ImagePlan | None = None
     inputs: PassInputs | None = None
     has_steps: bool = False
@@ -136,6 +121,7 @@ class Engine:
         self._has_generated = False
         batches = BatchTable(self._device, options.cache_dir, options.batch_jobs)
         self._side_by_side = SideBySide(self._device.torch_device, batches)
+        self._decode_rates: dict[str, float] = {}  # seconds a number of the latents, by VAE
         self._preview_interval_s = 0.5 if self._device.torch_device.type == "cpu" else 0.25
 
     def describe(self) -> EngineStatus:
@@ -241,7 +227,7 @@ class Engine:
         elif not isinstance(task, Generate):
             raise TypeError(f"{task.type} is not the engine's work")
         else:
-            preview_limit = _RateLimit(self._preview_interval_s)
+            preview_limit = RateLimit(self._preview_interval_s)
             job = _GenerateJob(work_item, task.recipe, is_cancelled, preview_limit, sharing=sharing)
             events = self._generate_images(job)
         try:
@@ -285,7 +271,7 @@ class Engine:
         checkpoint = (recipe.model, work_item.model_paths[path_key(recipe.model)])
         others = wanted_models(recipe, work_item.model_paths)
         for ref, path in (checkpoint, *others):
-            loading_limit = _RateLimit(_LOADING_INTERVAL_S)
+            loading_limit = RateLimit(_LOADING_INTERVAL_S)
             for fraction in self._models.prepare(ref, path):
                 _check_cancelled(job.is_cancelled)
                 if loading_limit.is_due():
@@ -346,7 +332,7 @@ class Engine:
         if plan.region and plan.region.notice:
             yield WorkNotice(work_item.job_id, "picture_cut", plan.region.notice)
         job.plan, job.inputs = plan, inputs
-        job.preview_limit = _RateLimit(self._preview_interval_s)
+        job.preview_limit = RateLimit(self._preview_interval_s)
 
     def _generate_image(self, job: _GenerateJob, index: int) -> Iterator[WorkerEvent]:
         """One image; when memory or precision does not suffice, again from its first step with a fallback's plan."""
@@ -362,38 +348,28 @@ class Engine:
                 bundle.evaluator.used.clear()
             try:
                 _check_cancelled(job.is_cancelled)
-                latents, finite, pending = None, None, None
+                latents = None
+                watch = StepWatch(
+                    work_item, bundle, self._previews, job.preview_limit, self._decode_rates, self._side_stream
+                )
                 for progress in run_pass(plan, plan.recipe.for_image(index), job.inputs):
                     if isinstance(progress, Upscaling):
                         yield WorkLoading(work_item.job_id, progress.upscaler, progress.index / progress.total)
                         _check_cancelled(job.is_cancelled)
                         continue
-                    latents, is_last = progress.step.latents, progress.index == progress.total
-                    if progress.index == 1:
-                        finite = HostCopy(lambda first: first.isfinite().all(), latents, self._side_stream)
-                    if finite is not None and (is_last or finite.is_done()):
-                        if not finite.value():
-                            raise NonFiniteOutput(
-                                f"{bundle.ref.name} gave numbers that are no picture at the first step.",
-                                "The model may be damaged, or the prompt's weights too strong.",
-                            )
-                        finite = None
-                    preview = None
-                    if work_item.wants_previews and not is_last:
-                        # On a card a preview is sent with a later step than the one that it shows.
-                        if pending is None and job.preview_limit.is_due():
-                            denoised, decoder = progress.step.denoised, None
-                            if work_item.preview_decoders:
-                                decoder = self._previews.choose(bundle, work_item.preview_decoders, denoised)
-                            pending = self._previews.begin(denoised, bundle, decoder)
-                        if pending is not None and pending.is_done():
-                            preview, pending = finished_preview(pending), None
+                    latents = progress.step.latents
+                    preview = watch.look(progress)
                     if progress.index > reported:
                         reported = progress.index
                         job.has_steps = True
                         yield WorkStep(work_item.job_id, index, progress.index, progress.total, preview)
                     _check_cancelled(job.is_cancelled)
+                    watch.go_on()
+                decode_began = time.monotonic()
                 pixels, is_retry = finish(plan, latents)
+                if latents is not None:
+                    rate = (time.monotonic() - decode_began) / latents.numel()
+                    self._decode_rates[bundle.digests["vae"]] = rate
                 if is_retry:
                     yield WorkNotice(
                         work_item.job_id,

@@ -142,33 +142,36 @@ class PreviewMaker:
             self._samples[digest] = samples
         return self._samples[digest]
 
-    def choose(self, bundle: Bundle, paths: Sequence[str], latents: Tensor) -> TinyDecoder | None:
+    def choose(
+        self, bundle: Bundle, paths: Sequence[str], latents: Tensor, limit_s: float | None = None
+    ) -> TinyDecoder | None:
         """The tiny decoder that reads the latents of the bundle's VAE best, and is quick enough for these.
 
         Args:
             paths: Of the decoders that are installed.
             latents: (1, C, h, w) on the device; only their shape counts.
+            limit_s: The longest that a decode may take; None is what delays no step.
         """
         device = bundle.device.torch_device
-        limit_s = _LIMIT_S.get(device.type, _LIMIT_ELSEWHERE_S)
-        fitting: list[TinyDecoder] = []
+        if limit_s is None:
+            limit_s = _LIMIT_S.get(device.type, _LIMIT_ELSEWHERE_S)
+        quick: list[TinyDecoder] = []
         stamps: list[str] = []
-        for path in paths:
-            loaded = self.load_decoder(path, bundle)
-            stamps.append(f"{path} {loaded.stamp}")
-            if loaded.decoder and loaded.decoder.channels == latents.shape[1]:
-                fitting.append(loaded.decoder)
-        key = (bundle.digests["vae"], tuple(stamps))
         try:
-            quick = [decoder for decoder in fitting if decoder.is_quick(latents, limit_s)]
+            for path in paths:
+                loaded = self.load_decoder(path, bundle)
+                decoder = loaded.decoder
+                if decoder and decoder.channels == latents.shape[1] and decoder.is_quick(latents, limit_s):
+                    quick.append(decoder)
+                    stamps.append(f"{path} {loaded.stamp}")
+            key = (bundle.digests["vae"], tuple(stamps))
             if not quick:
                 return None
             if key not in self._chosen:
                 self._chosen[key] = _best_decoder(quick, self.prepare(bundle), self._encoded_samples(bundle), device)
         except torch.OutOfMemoryError:
             return None
-        chosen = self._chosen[key]
-        return chosen if chosen in quick else None
+        return self._chosen[key]
 
     def load_decoder(self, path: str, bundle: Bundle) -> _LoadedDecoder:
         """The decoder of a path; loaded again when its file changed, or a while after it could not be read."""
@@ -184,9 +187,20 @@ class PreviewMaker:
         self._tiny[path] = _LoadedDecoder(stamp, decoder, until)
         return self._tiny[path]
 
+    def draft(self, latents: Tensor, bundle: Bundle, paths: Sequence[str], limit_s: float) -> RawImage | None:
+        """The finished latents at full size by a tiny decoder; None without one that takes no longer than the limit."""
+        decoder = self.choose(bundle, paths, latents, limit_s)
+        return None if decoder is None else finished_preview(self.begin(latents, bundle, decoder, side=None))
+
     @torch.inference_mode()
-    def begin(self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None) -> HostCopy:
-        """(1, C, h, w), the denoised estimate -> at most SIDE pixels a side, (H, W, 3) bytes; waits for no card."""
+    def begin(
+        self, denoised: Tensor, bundle: Bundle, decoder: TinyDecoder | None = None, side: int | None = SIDE
+    ) -> HostCopy:
+        """(1, C, h, w), the denoised estimate -> (H, W, 3) bytes; waits for no card.
+
+        Args:
+            side: Its longest side in pixels at most; None leaves what a decoder gives.
+        """
         linear_map = self.prepare(bundle) if decoder is None else None
 
         def preview(denoised: Tensor) -> Tensor:
@@ -196,7 +210,7 @@ class PreviewMaker:
             else:
                 rgb = decoder.decode(denoised)[0]
                 height, width = rgb.shape[1:]
-                scale = SIDE / max(height, width)
+                scale = side / max(height, width) if side else 1.0
                 if scale < 1:
                     size = (max(1, round(height * scale)), max(1, round(width * scale)))
                     rgb = functional.interpolate(rgb[None], size=size, mode="area")[0]

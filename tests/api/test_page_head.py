@@ -35,6 +35,14 @@ def test_every_script_gets_the_nonce() -> None:
     assert html.count(b"<script") == html.count(b'<script nonce="N"') == 4
 
 
+def test_the_theme_is_asked_for_at_once() -> None:
+    """Gradio asks for it after its scripts have run, and draws nothing before it is there."""
+    themed = GRADIO.replace(b'{"title"', b'{"theme_hash":"0a1b2c3d4e","title"')
+    html = rewrite(themed, HEAD, "N")
+    assert b'<link rel="preload" href="theme.css?v=0a1b2c3d4e" as="style">' in html
+    assert b"theme.css" not in rewrite(GRADIO, HEAD, "N")
+
+
 def test_gradios_own_tags_are_gone_and_the_viewport_covers() -> None:
     html = rewrite(GRADIO, HEAD, "N")
     assert b"og:" not in html and b"twitter:" not in html

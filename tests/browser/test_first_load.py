@@ -11,6 +11,7 @@ _FETCHED = "performance.getEntriesByType('resource').map((one) => new URL(one.na
 def test_first_load_fetches_the_listed_files_and_one_script_and_style_of_ours(browser: Browser, site: Site) -> None:
     with visiting(browser, site) as visitor:
         fetched = visitor.page.evaluate(_FETCHED)
+    assert fetched.count("/theme.css") == 1 and fetched.index("/theme.css") < fetched.index("/page/darkroom.js")
     needed = {path for path in fetched if path.startswith("/assets/")}
     listed = set(GRADIO_FILES.read_text("utf-8").split())
     assert needed == listed, f"tabs/gradio_files.txt: add {needed - listed}"

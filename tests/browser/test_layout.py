@@ -180,3 +180,14 @@ def test_nothing_is_asked_of_another_machine_and_the_first_page_is_light(visit: 
     assert not [url for url in asked if url.endswith("/api/v1/models")], "the list is asked for when the picker opens"
     pictures = [url for url in asked if "/images?" in url]
     assert len(pictures) == 1 and "limit=12" in pictures[0]
+
+
+def test_the_engine_panel_offers_what_would_make_it_faster(visit: Visit) -> None:
+    page = visit().page
+    page.wait_for_function("darkroom.engine.get()")
+    offer = "Pictures can be up to twice as fast with OpenVINO: start it with `python3 launch.py --openvino`."
+    page.locator(".engine-pill").click()
+    panel = page.get_by_role("dialog", name="Engine")
+    expect(panel).not_to_contain_text("Speed")
+    page.evaluate("(offer) => darkroom.engine.set({ ...darkroom.engine.get(), offer })", offer)
+    expect(panel).to_contain_text(offer)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
 from catalog.models import ModelEntry, describe
@@ -30,6 +31,8 @@ from contract.work import (
 )
 from engine.engine import Engine, EngineOptions
 from engine.families import stable_diffusion
+from engine.images import previews
+from engine.images.taesd import TinyDecoder
 from tests.support import tiny
 
 Make = Callable[..., Any]
@@ -107,6 +110,51 @@ def test_previews_come_with_the_first_step_and_never_with_the_last(
     assert steps[-1].preview is None
     quiet = paint_all(engine, make_work_item(make_recipe(steps=4), wants_previews=False))
     assert all(event.preview is None for event in quiet if isinstance(event, WorkStep))
+
+
+@pytest.mark.parametrize(
+    ("steps", "decode_rate", "draft_s", "is_shown"),
+    [
+        (4, 1.0, 0.0, True),  # the VAE takes long, the draft does not
+        (8, 1.0, 0.0, True),
+        (9, 1.0, 0.0, False),
+        (4, 0.0, 0.0, False),  # the VAE takes less than a step
+        (4, 1.0, 300.0, False),  # the draft takes more than a quarter of the VAE
+        (4, None, 0.0, True),
+        (4, None, 300.0, False),
+    ],
+)
+def test_a_few_steps_end_with_a_draft_at_full_size(
+    steps: int,
+    decode_rate: float | None,
+    draft_s: float,
+    is_shown: bool,
+    engine: Engine,
+    make_recipe: Make,
+    make_work_item: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = AutoencoderTiny(latent_channels=4)
+    decoder.save_pretrained(tmp_path / "tiny")
+    work_item = make_work_item(make_recipe(steps=steps, count=2), preview_decoders=(str(tmp_path / "tiny"),))
+
+    def known(self: object, digest: str) -> float | None:
+        return decode_rate
+
+    def as_quick(self: TinyDecoder, latents: torch.Tensor, limit_s: float) -> bool:
+        return draft_s <= limit_s
+
+    monkeypatch.setattr(engine, "_decode_rates", type("Known", (dict,), {"get": known})())
+    monkeypatch.setattr(TinyDecoder, "is_quick", as_quick)
+    monkeypatch.setattr(previews, "_best_decoder", lambda decoders, *_: decoders[0])
+    events = paint_all(engine, work_item)
+    last = [event for event in events if isinstance(event, WorkStep) and event.index == event.total]
+    assert [event.preview is not None for event in last] == [is_shown] * 2
+    for event in last:
+        assert event.preview is None or (event.preview.width, event.preview.height) == (64, 64)
+    kinds = [type(event) for event in events if isinstance(event, (WorkStep, WorkImage))]
+    assert kinds.index(WorkImage) == steps  # the draft comes before its image
 
 
 def test_previews_change_no_picture(engine: Engine, make_recipe: Make, make_work_item: Make) -> None:

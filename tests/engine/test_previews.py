@@ -154,6 +154,17 @@ def test_a_decoder_that_would_hold_up_the_steps_is_left_out(monkeypatch: pytest.
     assert maker.choose(linear, paths, torch.randn(1, 4, 8, 8)) is not None
 
 
+def test_a_draft_has_the_full_size_and_another_limit(monkeypatch: pytest.MonkeyPatch, linear: Bundle) -> None:
+    decoder = TinyDecoder(Inverse(), 4, torch.float32)
+    paths, latents = lay_out(monkeypatch, right=decoder), torch.randn(1, 4, 40, 60)
+    decoder.seconds[tuple(latents.shape)] = 0.2
+    maker = PreviewMaker()
+    draft = maker.draft(latents, linear, paths, 0.25)
+    assert draft is not None and (draft.height, draft.width) == (320, 480)
+    assert maker.draft(latents, linear, paths, 0.1) is None
+    assert maker.choose(linear, paths, latents) is None
+
+
 def test_memory_that_does_not_suffice_costs_the_decoder_only(monkeypatch: pytest.MonkeyPatch, linear: Bundle) -> None:
     class Greedy(nn.Module):
         def forward(self, latents: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,9 @@ import { config } from "../core/config.js";
 import { generates, route } from "../core/route.js";
 import { h } from "../ui/dom.js";
 
+// About what the slowest section takes to fill.
+const SECTION_MS = 8;
+
 /**
  * Functions that fill a section, by name; each is called once and then forgotten.
  * @type {Map<string, (element: HTMLElement) => void>}
@@ -29,7 +32,17 @@ export function fillSections(element, { sections }, makers) {
     document.documentElement.classList.toggle("no-panes", !generates(tab));
     if (generates(tab)) show(config.sections[tab]);
   });
-  (window.requestIdleCallback ?? setTimeout)(fillRest);
+  if (window.requestIdleCallback) requestIdleCallback(fillSome);
+  else setTimeout(fillRest);
+}
+
+/** Fill what fits into the idle time, the rest in the next: a press must not wait for all of them. */
+function fillSome(deadline) {
+  for (const name of [...unfilled.keys()]) {
+    fill(name);
+    if (deadline.timeRemaining() < SECTION_MS) break;
+  }
+  if (unfilled.size) requestIdleCallback(fillSome);
 }
 
 /** Fill what no tab has shown yet: whoever fills the form needs every section there. */
