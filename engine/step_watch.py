@@ -52,6 +52,7 @@ class StepWatch:
     stream: "torch.cuda.Stream | None" = None
     _finite: HostCopy | None = None
     _pending: HostCopy | None = None
+    _launched: "torch.cuda.Event | None" = None
     _began: float = field(default_factory=time.monotonic)
 
     def look(self, progress: Progress) -> RawImage | None:
@@ -60,8 +61,10 @@ class StepWatch:
         Raises:
             NonFiniteOutput: the first step gave numbers that are no picture.
         """
-        step_s = time.monotonic() - self._began
         latents, is_last = progress.step.latents, progress.index == progress.total
+        if self.stream is not None:
+            self._keep_pace(latents.device)
+        step_s = time.monotonic() - self._began
         if progress.index == 1:
             self._finite = HostCopy(_is_finite, latents, self.stream)
         if self._finite is not None and (is_last or self._finite.is_done()):
@@ -85,6 +88,16 @@ class StepWatch:
             return None
         pending, self._pending = self._pending, None
         return finished_preview(pending)
+
+    def _keep_pace(self, card: torch.device) -> None:
+        """Wait until a card has done all but the last step: else all steps would be launched, reported and past
+        canceling before it has done the first.
+        """
+        launched = torch.cuda.Event(blocking=True)
+        launched.record(torch.cuda.current_stream(card))
+        if self._launched is not None:
+            self._launched.synchronize()
+        self._launched = launched
 
     def go_on(self) -> None:
         """The next step begins."""

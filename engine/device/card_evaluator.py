@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from engine.device.compiling import Compiler
 from engine.device.cuda_graphs import CudaRecorder, Graphs
 from engine.device.devices import Device
-from engine.device.evaluations import Call
+from engine.device.evaluations import Call, Outputs
 
 Inputs = tuple[Tensor, ...]  # latents, timestep, prompt embeds, and what else the call takes
 
@@ -64,6 +65,11 @@ class CardEvaluator:
             return evaluate(*inputs)
         self.used.add("CUDA graph")
         return graph(*inputs)
+
+    def outputs(self, module: nn.Module, call: Call, inputs: Inputs) -> Outputs:
+        """All outputs of a call, recorded but never compiled: of a ControlNet, whose results are many."""
+        graph = self.graphs.find(call, partial(call, module), inputs) if self.graphs else None
+        return call(module, *inputs) if graph is None else graph(*inputs)
 
     def compile_wanted(self, module: nn.Module) -> bool:
         """Compile for one of the shapes that were used; called in idle time. Whether one was wanted."""

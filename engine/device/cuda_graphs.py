@@ -7,11 +7,13 @@ Knows no models; `evaluation.py` decides what is recorded.
 
 import logging
 from collections.abc import Callable, Hashable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from engine.device.devices import release
 
@@ -19,12 +21,13 @@ MOST_GRAPHS = 8  # of a denoiser; the least recently used goes first
 _MOST_SEEN = 64  # shapes that were used once
 _WARM_UPS = 2  # on the stream of the recording; the first use was one more
 
-Evaluate = Callable[..., Tensor]  # of the inputs alone
+Result = TypeVar("Result", Tensor, tuple[Tensor, ...])
 
 log = logging.getLogger(__name__)
 
 
-class Recorded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[Result]):
     """A recorded evaluation.
 
     Attributes:
@@ -33,13 +36,13 @@ class Recorded(NamedTuple):
     """
 
     replay: Callable[[], None]
-    output: Tensor
+    output: Result
 
 
 class Recorder(Protocol):
     """Records what an evaluation launches; raises a RuntimeError where it can't."""
 
-    def __call__(self, evaluate: Callable[[], Tensor]) -> Recorded:
+    def __call__(self, evaluate: Callable[[], Result]) -> Recorded[Result]:
         """The evaluation, recorded but not yet computed."""
 
 
@@ -51,7 +54,7 @@ class CudaRecorder:
         self._stream: torch.cuda.Stream | None = None
         self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
-    def __call__(self, evaluate: Callable[[], Tensor]) -> Recorded:
+    def __call__(self, evaluate: Callable[[], Result]) -> Recorded[Result]:
         """Warm up and record on a stream of its own, which the current one waits for.
 
         https://docs.pytorch.org/docs/2.10/notes/cuda.html#cuda-graphs
@@ -76,18 +79,20 @@ class CudaRecorder:
         return Recorded(graph.replay, output)
 
 
-class _Graph:
+class _Graph(Generic[Result]):
     """A recorded evaluation as a function of its inputs, whose result is the caller's own."""
 
-    def __init__(self, inputs: tuple[Tensor, ...], recorded: Recorded) -> None:
-        self._inputs, self._recorded = inputs, recorded
+    def __init__(self, inputs: tuple[Tensor, ...], recorded: Recorded[Result]) -> None:
+        self._inputs = inputs
+        self._recorded: Recorded[Result] = recorded
 
     @torch.inference_mode()
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Result:
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given)
         self._recorded.replay()
-        return self._recorded.output.clone()  # the next graph of the pool may write to its memory
+        result: Result = tree_map(torch.clone, self._recorded.output)  # the pool's next graph may write to that
+        return result
 
 
 class Graphs:
@@ -96,7 +101,7 @@ class Graphs:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._seen: dict[Hashable, None] = {}
-        self._graphs: dict[Hashable, _Graph | None] = {}  # None: can't be recorded, or gives other bits
+        self._graphs: dict[Hashable, _Graph[Any] | None] = {}  # None: can't be recorded, or gives other bits
 
     @property
     def count(self) -> int:
@@ -104,7 +109,9 @@ class Graphs:
         return sum(graph is not None for graph in self._graphs.values())
 
     @torch.inference_mode()
-    def find(self, kind: Hashable, evaluate: Evaluate, inputs: tuple[Tensor, ...]) -> Evaluate | None:
+    def find(
+        self, kind: Hashable, evaluate: Callable[..., Result], inputs: tuple[Tensor, ...]
+    ) -> Callable[..., Result] | None:
         """The graph for inputs like these, recorded if they come for the second time; None: evaluate them eagerly.
 
         Args:
@@ -131,14 +138,15 @@ class Graphs:
         self._graphs.clear()
         self._seen.clear()
 
-    def _record(self, evaluate: Evaluate, inputs: tuple[Tensor, ...]) -> _Graph | None:
+    def _record(self, evaluate: Callable[..., Result], inputs: tuple[Tensor, ...]) -> _Graph[Result] | None:
         """Record for inputs like these; None where that fails or the result is not the eager one, to the bit."""
         shape = "x".join(map(str, inputs[0].shape))
         try:
             own = tuple(one.clone() for one in inputs)
             expected = evaluate(*own)
             graph = _Graph(own, self._recorder(lambda: evaluate(*own)))
-            is_equal = torch.equal(graph(*inputs), expected)
+            pairs = zip(tree_leaves(graph(*inputs)), tree_leaves(expected), strict=True)
+            is_equal = all(torch.equal(ours, theirs) for ours, theirs in pairs)
         except RuntimeError as error:  # out of memory too, which the job itself may well have enough of
             log.warning("no CUDA graph for %s: %s", shape, str(error).splitlines()[0][:150])
             graph, is_equal = None, False

@@ -379,7 +379,7 @@ class ModelManager:
             return "models that wait were taken off the card"
         if not self._device.copies_weights:
             return ""
-        if bundle.evaluator is not None and bundle.evaluator.give_up():
+        if True in {slot.evaluator.give_up() for slot in self._slots if slot.evaluator is not None}:
             return "evaluations are no longer recorded"
         mode = next_mode(bundle.offloader.mode)
         if mode is None or self._offload not in ("auto", mode):

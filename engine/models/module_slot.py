@@ -164,11 +164,13 @@ class ModuleSlot:
 
         Args:
             weights: Their digest, where OpenVINO may be used.
-            is_denoiser: Traced on the CPU, and evaluated as `evaluator` does on a card.
+            is_denoiser: Traced on the CPU, and evaluated as `evaluator` does on a card; there a ControlNet is, too.
         """
         module = self.modules[component]
         if is_denoiser and self.evaluator is not None and not self.may_offload:
             return (self.evaluator(module, call, inputs),)
+        if component == "controlnet" and self.evaluator is not None and not self.may_offload:
+            return self.evaluator.outputs(module, call, inputs)
         if self.device.torch_device.type != "cpu" or self.device.storage_dtype is not None:
             return call(module, *inputs)
         found = self.evaluations.find(component, call, inputs, weights)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from catalog.models import ModelEntry
 from contract.recipe import Recipe
@@ -35,14 +36,15 @@ class CpuRecorder:
         self.problem: BaseException | None = None
         self.noise = 0.0
 
-    def __call__(self, evaluate: Callable[[], Tensor]) -> Recorded:
+    def __call__(self, evaluate: Callable[[], Any]) -> Recorded[Any]:
         if self.problem:
             raise self.problem
         self.recorded += 1
         output = evaluate()
 
         def replay() -> None:
-            output.copy_(evaluate() + self.noise)
+            for own, computed in zip(tree_leaves(output), tree_leaves(evaluate()), strict=True):
+                own.copy_(computed + self.noise)
 
         return Recorded(replay, output)
 
@@ -186,6 +188,8 @@ def test_images_are_the_same_and_say_how_they_were_made(
         (image,) = images(card, work_item)
         assert image.pixels.rgb == expected
         assert image.provenance["evaluated"] == "CUDA graph"
+    recorded = [slot.evaluator.graphs.count for slot in card._models._slots if slot.evaluator and slot.evaluator.graphs]
+    assert sorted(recorded) == {"sd1": [1], "sdxl": [2], "sd1 with a ControlNet": [1, 1]}[kind]
     (image,) = images(plain, work_item)
     assert image.pixels.rgb == expected
     assert "evaluated" not in image.provenance

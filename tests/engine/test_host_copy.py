@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from contract.work import WorkDone, WorkFailed, WorkImage, WorkStep
+from contract.work import WorkDone, WorkFailed, WorkImage, WorkItem, WorkStep
 from engine.device.host_copy import HostCopy
 from engine.engine import Engine, EngineOptions
 from engine.images import previews
+from engine.images.previews import PreviewMaker
+from engine.pipeline import Progress
+from engine.sampling.denoise import LatentStep
+from engine.step_watch import RateLimit, StepWatch
 
 Make = Callable[..., Any]
 
@@ -29,7 +33,7 @@ class LateCopy(HostCopy):
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(previews, "HostCopy", LateCopy)
-    monkeypatch.setattr("engine.engine.HostCopy", LateCopy)
+    monkeypatch.setattr("engine.step_watch.HostCopy", LateCopy)
 
 
 def steps(engine: Engine, work_item: Any) -> list[WorkStep]:
@@ -67,6 +71,35 @@ def test_what_is_no_picture_is_found_though_nobody_waits(
     assert isinstance(events[-1], WorkFailed)
     assert "at the first step" in events[-1].message
     assert not [event for event in events if isinstance(event, WorkImage)]
+
+
+def test_python_is_one_step_ahead_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without that all steps of a job would be reported, and past canceling, before the card has done the first."""
+    done: list[str] = []
+
+    class Event:
+        count = 0
+
+        def __init__(self, *, blocking: bool) -> None:
+            assert blocking, "waiting takes no processor"
+
+        def record(self, stream: str) -> None:
+            Event.count += 1
+            self.step = Event.count
+            done.append(f"{self.step} launched on {stream}")
+
+        def synchronize(self) -> None:
+            done.append(f"{self.step} over")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "main")
+    monkeypatch.setattr("engine.step_watch.HostCopy", lambda *_: HostCopy(torch.sum, torch.ones(1)))
+    work_item = WorkItem("job", 1, None, wants_previews=False)  # type: ignore[arg-type]
+    watch = StepWatch(work_item, Any, PreviewMaker(), RateLimit(0.0), {}, Any)  # type: ignore[arg-type]
+    for index in (1, 2, 3):
+        step = LatentStep(index, 3, torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8))
+        assert watch.look(Progress(step, index, 3)) is None
+    assert done == ["1 launched on main", "2 launched on main", "1 over", "3 launched on main", "2 over"]
 
 
 @pytest.mark.gpu
