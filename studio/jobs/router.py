@@ -20,7 +20,7 @@ from studio.jobs.engine_pool import EnginePool
 from studio.jobs.fairness import Waiting
 from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
-from studio.jobs.routing import Place, Seat, Wanted, plan
+from studio.jobs.routing import Route, Seat, Wanted, plan_routes
 from studio.jobs.run import Run
 from studio.library.model_list import ModelList
 
@@ -53,19 +53,19 @@ class Router:
         self._patches: dict[str, tuple[str, ...]] = {}  # by worker, of its last job: LoRAs and the like
         self._sizes: tuple[int, dict[str, int]] = (-1, {})
 
-    def places(self, queue_name: QueueName) -> tuple[Place, ...]:
+    def routes(self, queue_name: QueueName) -> tuple[Route, ...]:
         """Where and when each waiting job of a queue will run, in the order of their turns."""
         return self._plan(queue_name, self._queue.waiting(queue_name))
 
     def choose(self, worker: str, queue_name: QueueName, order: Sequence[Waiting]) -> str | None:
         """The job that a worker without work is to take; None if all are others' or none waits."""
         passed: list[str] = []
-        for place in self._plan(queue_name, order):
-            if place.is_now and place.seat == worker:
+        for route in self._plan(queue_name, order):
+            if route.is_now and route.seat == worker:
                 self._passed[worker] = passed
-                return place.job_id
-            if not place.is_now:
-                passed.append(place.job_id)
+                return route.job_id
+            if not route.is_now:
+                passed.append(route.job_id)
         return None
 
     def on_taken(self, worker: str, job: JobRecord) -> Run | None:
@@ -105,7 +105,7 @@ class Router:
 
         If something is wrong with it, that job will say so itself.
         """
-        job_id = next((place.job_id for place in self.places("engine") if place.seat == worker), None)
+        job_id = next((route.job_id for route in self.routes("engine") if route.seat == worker), None)
         if job_id is None:
             return None
         following = self._queue.record(job_id)
@@ -124,10 +124,10 @@ class Router:
         """The worker that would run a job with this model (by `path_key`) now; None if there is no worker."""
         statuses = self._usable()
         wanted = Wanted("", math.inf, {key: self._load_s((key,), statuses)[key]})
-        places = plan((wanted,), self._seats("engine", statuses))
-        return places[0].seat if places else None
+        routes = plan_routes((wanted,), self._seats("engine", statuses))
+        return routes[0].seat if routes else None
 
-    def _plan(self, queue_name: QueueName, order: Sequence[Waiting]) -> tuple[Place, ...]:
+    def _plan(self, queue_name: QueueName, order: Sequence[Waiting]) -> tuple[Route, ...]:
         if not order:
             return ()
         statuses = self._usable() if queue_name == "engine" else {}
@@ -145,7 +145,7 @@ class Router:
                     avoid,
                 )
             )
-        return plan(jobs, self._seats(queue_name, statuses))
+        return plan_routes(jobs, self._seats(queue_name, statuses))
 
     def _usable(self) -> dict[str, EngineStatus]:
         """The workers that are not stopped; all, if all are for good: the next job says so."""

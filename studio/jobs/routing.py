@@ -1,7 +1,7 @@
 """Which worker runs which waiting job, and when: the order of turns, laid out over the workers.
 
 A job goes where its models are, unless waiting for that worker takes longer than reading them on another. Pure: seconds
-in, places out. Where the seconds come from is `router.py`.
+in, routes out. Where the seconds come from is `router.py`.
 """
 
 import math
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Route:
     """Where a waiting job will run. is_now: the worker is free and is to take it; else it waits for it."""
 
     job_id: str
@@ -55,7 +55,7 @@ class Place:
     is_now: bool
 
 
-def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
+def plan_routes(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Route, ...]:
     """Give every job a seat.
 
     Each takes the one on which it begins to generate first, after those before it. One that waits for its models'
@@ -69,7 +69,7 @@ def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
     at_s = {seat.name: seat.free_in_s for seat in seats}
     unread = {seat.name: dict(seat.unread) for seat in seats}
     free = {seat.name for seat in seats if seat.is_free}
-    places = []
+    routes = []
     for job in jobs:
         usable = [seat for seat in seats if seat.name != job.avoid] or seats
         if not usable:
@@ -85,8 +85,8 @@ def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
             return first, swap_s[seat.name], seat.name not in free, seat.held_bytes
 
         chosen = min(usable, key=begins).name
-        places.append(Place(job.job_id, chosen, at_s[chosen], chosen in free))
+        routes.append(Route(job.job_id, chosen, at_s[chosen], chosen in free))
         free.discard(chosen)
         at_s[chosen] += swap_s[chosen] + job.seconds
         unread[chosen].update(dict.fromkeys(job.load_s, 0.0))
-    return tuple(places)
+    return tuple(routes)
