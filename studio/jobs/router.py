@@ -47,8 +47,7 @@ class Router:
     ) -> None:
         self._queue, self._pool, self._models, self._rates, self._progress = queue, pool, models, rates, progress
         self._lock = threading.Lock()
-        self._overtaken_at: dict[str, float] = {}
-        self._passed: dict[str, list[str]] = {}  # by worker: jobs of earlier turns than the one that it was given
+        self._passed_at: dict[str, float] = {}  # when a free worker left a waiting job to another for the first time
         self._failed: dict[str, tuple[str, Run]] = {}  # jobs that another worker is to try: who failed, how far it is
         self._patches: dict[str, tuple[str, ...]] = {}  # by worker, of its last job: LoRAs and the like
         self._sizes: tuple[int, dict[str, int]] = (-1, {})
@@ -59,22 +58,19 @@ class Router:
 
     def choose(self, worker: str, queue_name: QueueName, order: Sequence[Waiting]) -> str | None:
         """The job that a worker without work is to take; None if all are others' or none waits."""
-        passed: list[str] = []
+        now = time.monotonic()
         for route in self._plan(queue_name, order):
             if route.is_now and route.seat == worker:
-                self._passed[worker] = passed
                 return route.job_id
             if not route.is_now:
-                passed.append(route.job_id)
+                with self._lock:
+                    self._passed_at.setdefault(route.job_id, now)
         return None
 
     def on_taken(self, worker: str, job: JobRecord) -> Run | None:
-        """A worker has taken a job: those it passed over are overtaken. Returns its run, if another worker began it."""
-        now = time.monotonic()
+        """A worker has taken a job. Returns its run, if another worker began it."""
         with self._lock:
-            self._overtaken_at.pop(job.id, None)
-            for job_id in self._passed.pop(worker, ()):
-                self._overtaken_at.setdefault(job_id, now)
+            self._passed_at.pop(job.id, None)
             self._patches[worker] = tuple(path_key(ref) for ref in job.task.models if ref.kind != "checkpoint")
             _, run = self._failed.pop(job.id, ("", None))
         return run
@@ -82,7 +78,7 @@ class Router:
     def forget(self, job_id: str) -> None:
         """A waiting job was withdrawn."""
         with self._lock:
-            self._overtaken_at.pop(job_id, None)
+            self._passed_at.pop(job_id, None)
             self._failed.pop(job_id, None)
 
     def hand_over(self, worker: str, run: Run) -> bool:
@@ -141,7 +137,7 @@ class Router:
                     waiting.id,
                     math.inf if seconds is None else seconds,
                     {key: load_s[key] for key in waiting.models},
-                    now - self._overtaken_at.get(waiting.id, now),
+                    now - self._passed_at.get(waiting.id, now),
                     avoid,
                 )
             )

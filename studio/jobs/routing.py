@@ -34,14 +34,14 @@ class Wanted:
     Attributes:
         seconds: Predicted, once its models are there; inf where nobody knows.
         load_s: By `path_key`, the seconds that reading each of its models takes.
-        overtaken_s: How long ago the first job of a later turn was taken before it.
+        passed_s: How long ago a free worker left it to one that has its models, for the first time.
         avoid: A worker that has failed with it: it goes there only if there is no other.
     """
 
     job_id: str
     seconds: float = math.inf
     load_s: Mapping[str, float] = field(default_factory=dict)
-    overtaken_s: float = 0.0
+    passed_s: float = 0.0
     avoid: str = ""
 
 
@@ -59,8 +59,8 @@ def plan_routes(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Route, .
     """Give every job a seat.
 
     Each takes the one on which it begins to generate first, after those before it. One that waits for its models'
-    worker lets later ones pass, but not for longer than reading its models elsewhere would have taken: then it takes
-    the first worker that is free.
+    worker lets later ones pass, but not for longer than reading its models elsewhere would have taken (what runs there
+    may take longer than predicted): then it takes the first worker that is free.
 
     Args:
         jobs: In the order of their turns.
@@ -77,7 +77,7 @@ def plan_routes(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Route, .
         swap_s = {}
         for seat in usable:
             swap_s[seat.name] = sum(load_s * unread[seat.name].get(key, 1.0) for key, load_s in job.load_s.items())
-        is_due = 0 < max(swap_s.values()) <= job.overtaken_s
+        is_due = 0 < max(swap_s.values()) <= job.passed_s
 
         def begins(seat: Seat, swap_s: Mapping[str, float] = swap_s, is_due: bool = is_due) -> tuple[float, ...]:
             start_s = at_s[seat.name]

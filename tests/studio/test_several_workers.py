@@ -184,6 +184,25 @@ def test_a_job_waits_for_who_replaces_its_lost_worker(make: Callable[..., Studio
     assert isinstance(ending, events.Done) and (ending.attempt, len(mortal.work_items)) == (2, 1)
 
 
+def test_no_job_waits_for_its_models_worker_longer_than_reading_them_takes(
+    make: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs there takes longer than predicted, or hangs, while another worker is free."""
+    first, second = FakeWorker(), FakeWorker()
+    second.memory.obey(Evict("checkpoint/starter"))
+    studio = make(first, second)
+    monkeypatch.setattr(studio._tracker.router, "_load_s", lambda keys, statuses: dict.fromkeys(keys, 1.0))
+    second.say("ready", "Engine ready")
+    finish(studio, studio.submit(draft(), ME).id)  # from now on it is known to take a moment
+    first.gate.clear()
+    running, waiting = (studio.submit(draft(), ME).id for _ in range(2))
+    began = time.monotonic()
+    wait_until(lambda: bool(second.work_items))
+    assert time.monotonic() - began > 0.9 and second.work_items[0].job_id == waiting
+    first.gate.set()
+    assert isinstance(finish(studio, running)[-1], events.Done)
+
+
 def test_a_stopped_worker_gets_no_job_while_another_works(make: Callable[..., Studio]) -> None:
     first, second = FakeWorker(), FakeWorker()
     studio = make(first, second)
