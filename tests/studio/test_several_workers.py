@@ -8,10 +8,13 @@ import pytest
 
 from contract import events
 from contract.records import EngineStatus, ResidentModel
-from contract.work import Evict, Prefetch, WorkerEvent, WorkFailed, WorkItem
+from contract.work import Evict, Prefetch, Worker, WorkerEvent, Workers, WorkFailed, WorkItem
 from studio.jobs.engine_pool import summarize
 from studio.studio import Studio
+from studio.workers.cards import OtherCards
+from studio.workers.process import ProcessWorker
 from tests.studio.conftest import ME, YOU, draft, finish, settings_for, wait_until
+from tests.studio.test_process_worker import FACTORY
 from tests.support.fakes import FakeWorker
 from tests.support.model_folders import make_model
 
@@ -36,7 +39,7 @@ class Crew:
 
     replaces_lost = True
 
-    def start(self, add: Callable[[FakeWorker], None], remove: Callable[[FakeWorker], None]) -> None:
+    def start(self, add: Callable[[Worker], None], remove: Callable[[Worker], None]) -> None:
         self.add, self.remove = add, remove
 
     def status(self) -> EngineStatus:
@@ -53,8 +56,8 @@ class Crew:
 def make(tmp_path: Path) -> Iterator[Callable[..., Studio]]:
     started: list[Studio] = []
 
-    def begin(*workers: FakeWorker, more: Crew | None = None) -> Studio:
-        studio = Studio(settings_for(tmp_path), *workers, more=more)  # type: ignore[arg-type]
+    def begin(*workers: Worker, more: Workers | None = None) -> Studio:
+        studio = Studio(settings_for(tmp_path), *workers, more=more)
         started.append(studio)
         studio.start()
         studio.models(fresh=True)
@@ -147,6 +150,27 @@ def test_a_job_whose_worker_died_is_tried_once_by_another(make: Callable[..., St
     assert [event.attempt for event in heard] == sorted(event.attempt for event in heard)
     assert [(item.job_id, item.attempt) for item in other.work_items] == [(busy, 1), (job, 2)]
     assert len(mortal.work_items) == 1
+
+
+def test_processes_of_several_cards_and_one_that_is_killed_in_mid_job(make: Callable[..., Studio]) -> None:
+    made: list[ProcessWorker] = []
+
+    def process(device: str, count: int) -> ProcessWorker:
+        made.append(ProcessWorker({"step_s": 0.02, "cards": 2 if device == "auto" else 1}, factory=FACTORY))
+        return made[-1]
+
+    studio = make(process("auto", 0), more=OtherCards(process))
+    wait_until(lambda: studio.engine().text == "2 engines ready", 30)
+    jobs = [studio.submit(draft(steps=60), ME).id for _ in range(2)]
+    wait_until(lambda: all(studio.job(job, ME).step > 1 for job in jobs), 30)
+    child = made[1]._child
+    assert child is not None
+    child.kill()
+    endings = [finish(studio, job, timeout_s=30)[-1] for job in jobs]
+    assert all(isinstance(ending, events.Done) for ending in endings)
+    assert sorted(ending.attempt for ending in endings) == [1, 2]
+    wait_until(lambda: studio.engine().text == "2 engines ready", 30)
+    assert len(made) == 2
 
 
 def test_two_deaths_are_one_too_many(make: Callable[..., Studio]) -> None:

@@ -255,11 +255,12 @@ class FakeWorker:
 class FakeEngine:
     """What the child process runs in tests: same shape as engine.engine.Engine.
 
-    Options: step_s (seconds a step), ready_s (seconds to start), die_at_start (file whose presence kills).
+    Options: step_s (seconds a step), ready_s (seconds to start), cards (that it sees), fail_start (whether it can't).
     """
 
     def __init__(self, options: Mapping[str, object]) -> None:
         self.step_s = float(str(options.get("step_s", 0.0)))
+        self.cards = int(str(options.get("cards", 0)))
         self._resident: tuple[str, ...] = ()
         if options.get("fail_start"):
             raise RuntimeError("The fake engine can't start.")
@@ -274,6 +275,7 @@ class FakeEngine:
             versions=VERSIONS,
             resident=self._resident,
             models=models,
+            cards=self.cards,
         )
 
     def warm(self, path: str, ref: ModelRef) -> None:
