@@ -93,7 +93,7 @@ class Dispatchers:
             name = self._pool.remove(worker)
             if name is None:
                 return
-            self._known.pop(name).begin_stop()
+            self._known.pop(name).retire()
             self._tools.queue.workers["engine"] = len(self._pool.workers)
         worker.stop()
         self._pool.on_status(self._pool.now())

@@ -142,6 +142,7 @@ class Dispatcher:
         self.name = name
         self._worker = worker
         self._stopping = threading.Event()
+        self._is_retired = False
         self.held = ""
         self._running: dict[str, Run] = {}  # by job
         self._cancelled_early: set[str] = set()
@@ -158,6 +159,11 @@ class Dispatcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    def retire(self) -> None:
+        """Take no more jobs: the worker is lost. Another tries the one that runs."""
+        self._is_retired = True
+        self._tools.queue.wake()
 
     def begin_stop(self) -> None:
         """Take no more jobs; the worker is to be stopped now."""
@@ -191,7 +197,7 @@ class Dispatcher:
     def _dispatch(self, ready: threading.Event) -> None:
         ready.wait(10.0)
         try:
-            while not self._stopping.is_set():
+            while not (self._stopping.is_set() or self._is_retired):
                 if not _run_safely(self._run_next):
                     for job in self._tools.queue.at_worker(self.name):
                         self._tools.queue.leave_worker(job.id, self.name)
@@ -220,7 +226,7 @@ class Dispatcher:
         if chosen is None:
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._is_retired:
             return
         job = tools.queue.take(chosen.id, self.queue_name, self.name)
         if job is None:
@@ -254,6 +260,8 @@ class Dispatcher:
         last_attempt = run.job.attempt + _MOST_ATTEMPTS - 1
         while True:
             ending = self._attempt(run)
+            if self._is_retired and isinstance(ending, WorkCancelled) and not run.is_cancelled:
+                ending = WorkFailed(run.job.id, "worker_died", "The worker is gone.", "Run the job again.")
             if run.is_cancelled and isinstance(ending, WorkFailed):
                 return WorkCancelled(run.job.id)
             if self._stopping.is_set() and not isinstance(ending, WorkDone) and not run.is_cancelled:

@@ -197,6 +197,18 @@ def test_workers_join_and_leave(make: Callable[..., Studio]) -> None:
     assert second.work_items[-1].job_id == job
 
 
+def test_a_worker_that_leaves_in_mid_job_leaves_it_to_another(make: Callable[..., Studio]) -> None:
+    crew, (leaver,), heir = Crew(), held(1), FakeWorker()
+    studio = make(leaver, more=crew)
+    job = studio.submit(draft(), ME).id
+    wait_until(lambda: bool(leaver.work_items))
+    crew.remove(leaver)
+    wait_until(lambda: state_of(studio, job) == "queued")
+    crew.add(heir)
+    ending = finish(studio, job)[-1]
+    assert isinstance(ending, events.Done) and (ending.attempt, len(heir.work_items)) == (2, 1)
+
+
 def test_a_job_waits_for_who_replaces_its_lost_worker(make: Callable[..., Studio]) -> None:
     crew, mortal, heir = Crew(), Mortal(is_lost=True), FakeWorker()
     studio = make(mortal, more=crew)
