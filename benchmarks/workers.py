@@ -25,7 +25,7 @@ from studio.workers import make_workers
 MODELS = Path(__file__).resolve().parents[1] / "models"
 COUNTS = (1, 2, 3)
 JOBS = 6  # a round; divisible by each count
-ROUNDS = 4  # the first is dropped
+ROUNDS = 5  # the first is dropped
 STEPS = 10
 READY_S = 300.0
 REST_S = 8.0  # in which an engine does its idle work

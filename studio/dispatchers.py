@@ -63,13 +63,10 @@ class Dispatchers:
             self._has_workers = True
         for worker in self._pool.workers.values():
             worker.start(self._pool.on_status)
-        if self._more is not None:
-            self._pool.subscribe(self._report)
-            self._more.start(self._add, self._remove)
-
-    def _report(self) -> None:
-        if self._more is not None:
-            self._more.on_statuses(self._pool.statuses())
+        more = self._more
+        if more is not None:
+            self._pool.subscribe(lambda: more.on_statuses(self._pool.statuses()))
+            more.start(self._add, self._remove)
 
     def start(self, indexed: threading.Event) -> None:
         """Begin to run jobs; the first waits until `indexed` is set."""
@@ -96,7 +93,7 @@ class Dispatchers:
             name = self._pool.remove(worker)
             if name is None:
                 return
-            self._known.pop(name).begin_stop()
+            self._known.pop(name).retire()
             self._tools.queue.workers["engine"] = len(self._pool.workers)
         worker.stop()
         self._pool.on_status(self._pool.now())

@@ -145,6 +145,7 @@ class Dispatcher:
         self.name = name
         self._worker = worker
         self._stopping = threading.Event()
+        self._is_retired = False
         self.held = ""
         self._running: dict[str, Run] = {}  # by job: one, and those that joined it
         self._looked_at = 0.0  # for a job that may join
@@ -162,6 +163,11 @@ class Dispatcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    def retire(self) -> None:
+        """Take no more jobs: the worker is lost. Another tries the one that runs."""
+        self._is_retired = True
+        self._tools.queue.wake()
 
     def begin_stop(self) -> None:
         """Take no more jobs; the worker is to be stopped now."""
@@ -195,7 +201,7 @@ class Dispatcher:
     def _dispatch(self, ready: threading.Event) -> None:
         ready.wait(10.0)
         try:
-            while not self._stopping.is_set():
+            while not (self._stopping.is_set() or self._is_retired):
                 if not _run_safely(self._run_next):
                     for job in self._tools.queue.at_worker(self.name):
                         self._tools.queue.leave_worker(job.id, self.name)
@@ -227,7 +233,7 @@ class Dispatcher:
         if chosen is None:
             self._stopping.wait(_HELD_S if self.held else 0.0)
             return
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._is_retired:
             return
         run = self._take(chosen)
         runs = [run] if run is not None else []
@@ -300,7 +306,7 @@ class Dispatcher:
     def _next_to_join(self, count: int) -> Run | None:
         """The next job of this worker, taken from the queue, if it may run beside the `count` that run."""
         now = time.monotonic()
-        if self._stopping.is_set() or now - self._looked_at < _JOIN_LOOK_S:
+        if self._stopping.is_set() or self._is_retired or now - self._looked_at < _JOIN_LOOK_S:
             return None
         self._looked_at = now
         job = self._tools.router.joining(self.name, count)
@@ -334,6 +340,8 @@ class Dispatcher:
         """Take in how an attempt ended; returns whether the job is to be tried again here."""
         tools, job = self._tools, run.job
         is_over = True
+        if self._is_retired and isinstance(ending, WorkCancelled) and not run.is_cancelled:
+            ending = WorkFailed(job.id, "worker_died", "The worker is gone.", "Run the job again.")
         if run.is_cancelled and isinstance(ending, WorkFailed):
             ending = WorkCancelled(job.id)
         elif self._stopping.is_set() and not isinstance(ending, WorkDone) and not run.is_cancelled:

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from contract.records import DeviceStatus, EngineState, EngineStatus, ResidentModel
 from contract.work import Command, Worker, Workers, WorkItem
@@ -103,11 +102,12 @@ class EnginePool:
         key = object()
         with self._lock:
             self._wakes[key] = wake
-        return partial(self._unsubscribe, key)
 
-    def _unsubscribe(self, key: object) -> None:
-        with self._lock:
-            self._wakes.pop(key, None)
+        def unsubscribe() -> None:
+            with self._lock:
+                self._wakes.pop(key, None)
+
+        return unsubscribe
 
 
 def summarize(statuses: Mapping[str, EngineStatus]) -> EngineStatus | None:
@@ -118,19 +118,24 @@ def summarize(statuses: Mapping[str, EngineStatus]) -> EngineStatus | None:
     states = Counter(status.state for status in all_of_them)
     state = next(state for state in _BY_WEIGHT if states[state])
     shown = next(status for status in all_of_them if status.state == state)
+    labels = Counter(status.device for status in all_of_them if status.device)
+    devices = []
+    for name, status in statuses.items():
+        shared = status.model_dump(include=set(DeviceStatus.model_fields) - {"name", "models"})
+        devices.append(DeviceStatus(name=name, models=status.models, **shared))
     card_bytes = [status.device_bytes for status in all_of_them if status.device_bytes is not None]
     card_free = [status.device_free_bytes for status in all_of_them if status.device_free_bytes is not None]
     return shown.model_copy(
         update={
             "text": _sentence(all_of_them, state, shown),
-            "device": _devices_in_words(all_of_them),
+            "device": "; ".join(f"{count} × {device}" if count > 1 else device for device, count in labels.items()),
             "resident": tuple(dict.fromkeys(name for status in all_of_them for name in status.resident)),
             "models": _nearest(all_of_them),
             "budget_bytes": sum(status.budget_bytes for status in all_of_them),
             "free_bytes": max(status.free_bytes for status in all_of_them),
             "device_bytes": sum(card_bytes) if card_bytes else None,
             "device_free_bytes": sum(card_free) if card_free else None,
-            "devices": tuple(_as_device(name, status) for name, status in statuses.items()),
+            "devices": tuple(devices),
         }
     )
 
@@ -154,12 +159,6 @@ def _sentence(statuses: Sequence[EngineStatus], state: EngineState, shown: Engin
     return f"{count} {noun} {state}" if same == count else f"{same} of {count} {noun} {state}"
 
 
-def _devices_in_words(statuses: Sequence[EngineStatus]) -> str:
-    """ "2 × NVIDIA H200", "CPU, 1 thread; NVIDIA H200"."""
-    counts = Counter(status.device for status in statuses if status.device)
-    return "; ".join(f"{count} × {device}" if count > 1 else device for device, count in counts.items())
-
-
 def _nearest(statuses: Sequence[EngineStatus]) -> tuple[ResidentModel, ...]:
     """The models in any memory, each once: as it is where it is nearest to running."""
     found: dict[tuple[str, str], ResidentModel] = {}
@@ -169,8 +168,3 @@ def _nearest(statuses: Sequence[EngineStatus]) -> tuple[ResidentModel, ...]:
                 if model.place == place:
                     found.setdefault((model.kind, model.name), model)
     return tuple(found.values())
-
-
-def _as_device(name: str, status: EngineStatus) -> DeviceStatus:
-    shared = status.model_dump(include=set(DeviceStatus.model_fields) - {"name", "models"})
-    return DeviceStatus(name=name, models=status.models, **shared)

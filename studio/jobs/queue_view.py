@@ -32,7 +32,7 @@ class QueueView:
         places = {}
         for queue_name in QUEUE_NAMES:
             position = self._queue.running(queue_name)
-            planned = {place.job_id: place.starts_in_s for place in self._router.places(queue_name)}
+            planned = {route.job_id: route.starts_in_s for route in self._router.routes(queue_name)}
             for waiting in self._queue.waiting(queue_name):
                 places[waiting.id] = (position, _rounded(planned.get(waiting.id)))
                 position += 1

@@ -21,7 +21,7 @@ from studio.jobs.engine_pool import EnginePool
 from studio.jobs.fairness import Waiting
 from studio.jobs.progress import JobProgress
 from studio.jobs.queue import JobQueue
-from studio.jobs.routing import Place, Seat, Wanted, plan
+from studio.jobs.routing import Route, Seat, Wanted, plan_routes
 from studio.jobs.run import Run
 from studio.library.model_list import ModelList
 
@@ -48,34 +48,30 @@ class Router:
     ) -> None:
         self._queue, self._pool, self._models, self._rates, self._progress = queue, pool, models, rates, progress
         self._lock = threading.Lock()
-        self._overtaken_at: dict[str, float] = {}
-        self._passed: dict[str, list[str]] = {}  # by worker: jobs of earlier turns than the one that it was given
+        self._passed_at: dict[str, float] = {}  # when a free worker left a waiting job to another for the first time
         self._failed: dict[str, tuple[str, Run]] = {}  # jobs that another worker is to try: who failed, how far it is
         self._patches: dict[str, tuple[str, ...]] = {}  # by worker, of its last job: LoRAs and the like
         self._sizes: tuple[int, dict[str, int]] = (-1, {})
 
-    def places(self, queue_name: QueueName) -> tuple[Place, ...]:
+    def routes(self, queue_name: QueueName) -> tuple[Route, ...]:
         """Where and when each waiting job of a queue will run, in the order of their turns."""
         return self._plan(queue_name, self._queue.waiting(queue_name))
 
     def choose(self, worker: str, queue_name: QueueName, order: Sequence[Waiting]) -> str | None:
         """The job that a worker without work is to take; None if all are others' or none waits."""
-        passed: list[str] = []
-        for place in self._plan(queue_name, order):
-            if place.is_now and place.seat == worker:
-                self._passed[worker] = passed
-                return place.job_id
-            if not place.is_now:
-                passed.append(place.job_id)
+        now = time.monotonic()
+        for route in self._plan(queue_name, order):
+            if route.is_now and route.seat == worker:
+                return route.job_id
+            if not route.is_now:
+                with self._lock:
+                    self._passed_at.setdefault(route.job_id, now)
         return None
 
     def on_taken(self, worker: str, job: JobRecord) -> Run | None:
-        """A worker has taken a job: those it passed over are overtaken. Returns its run, if another worker began it."""
-        now = time.monotonic()
+        """A worker has taken a job. Returns its run, if another worker began it."""
         with self._lock:
-            self._overtaken_at.pop(job.id, None)
-            for job_id in self._passed.pop(worker, ()):
-                self._overtaken_at.setdefault(job_id, now)
+            self._passed_at.pop(job.id, None)
             self._patches[worker] = tuple(path_key(ref) for ref in job.task.models if ref.kind != "checkpoint")
             _, run = self._failed.pop(job.id, ("", None))
         return run
@@ -83,7 +79,7 @@ class Router:
     def forget(self, job_id: str) -> None:
         """A waiting job was withdrawn."""
         with self._lock:
-            self._overtaken_at.pop(job_id, None)
+            self._passed_at.pop(job_id, None)
             self._failed.pop(job_id, None)
 
     def hand_over(self, worker: str, run: Run) -> bool:
@@ -135,17 +131,17 @@ class Router:
 
     def _following(self, worker: str) -> JobRecord | None:
         """The job that a worker takes next, as things are."""
-        job_id = next((place.job_id for place in self.places("engine") if place.seat == worker), None)
+        job_id = next((route.job_id for route in self.routes("engine") if route.seat == worker), None)
         return None if job_id is None else self._queue.record(job_id)
 
     def seat_for(self, key: str) -> str | None:
         """The worker that would run a job with this model (by `path_key`) now; None if there is no worker."""
         statuses = self._usable()
         wanted = Wanted("", math.inf, {key: self._load_s((key,), statuses)[key]})
-        places = plan((wanted,), self._seats("engine", statuses))
-        return places[0].seat if places else None
+        routes = plan_routes((wanted,), self._seats("engine", statuses))
+        return routes[0].seat if routes else None
 
-    def _plan(self, queue_name: QueueName, order: Sequence[Waiting]) -> tuple[Place, ...]:
+    def _plan(self, queue_name: QueueName, order: Sequence[Waiting]) -> tuple[Route, ...]:
         if not order:
             return ()
         statuses = self._usable() if queue_name == "engine" else {}
@@ -159,11 +155,11 @@ class Router:
                     waiting.id,
                     math.inf if seconds is None else seconds,
                     {key: load_s[key] for key in waiting.models},
-                    now - self._overtaken_at.get(waiting.id, now),
+                    now - self._passed_at.get(waiting.id, now),
                     avoid,
                 )
             )
-        return plan(jobs, self._seats(queue_name, statuses))
+        return plan_routes(jobs, self._seats(queue_name, statuses))
 
     def _usable(self) -> dict[str, EngineStatus]:
         """The workers that are not stopped; all, if all are for good: the next job says so."""

@@ -1,7 +1,7 @@
 """Which worker runs which waiting job, and when: the order of turns, laid out over the workers.
 
 A job goes where its models are, unless waiting for that worker takes longer than reading them on another. Pure: seconds
-in, places out. Where the seconds come from is `router.py`.
+in, routes out. Where the seconds come from is `router.py`.
 """
 
 import math
@@ -34,19 +34,19 @@ class Wanted:
     Attributes:
         seconds: Predicted, once its models are there; inf where nobody knows.
         load_s: By `path_key`, the seconds that reading each of its models takes.
-        overtaken_s: How long ago the first job of a later turn was taken before it.
+        passed_s: How long ago a free worker left it to one that has its models, for the first time.
         avoid: A worker that has failed with it: it goes there only if there is no other.
     """
 
     job_id: str
     seconds: float = math.inf
     load_s: Mapping[str, float] = field(default_factory=dict)
-    overtaken_s: float = 0.0
+    passed_s: float = 0.0
     avoid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Route:
     """Where a waiting job will run. is_now: the worker is free and is to take it; else it waits for it."""
 
     job_id: str
@@ -55,12 +55,12 @@ class Place:
     is_now: bool
 
 
-def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
+def plan_routes(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Route, ...]:
     """Give every job a seat.
 
     Each takes the one on which it begins to generate first, after those before it. One that waits for its models'
-    worker lets later ones pass, but not for longer than reading its models elsewhere would have taken: then it takes
-    the first worker that is free.
+    worker lets later ones pass, but not for longer than reading its models elsewhere would have taken (what runs there
+    may take longer than predicted): then it takes the first worker that is free.
 
     Args:
         jobs: In the order of their turns.
@@ -69,7 +69,7 @@ def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
     at_s = {seat.name: seat.free_in_s for seat in seats}
     unread = {seat.name: dict(seat.unread) for seat in seats}
     free = {seat.name for seat in seats if seat.is_free}
-    places = []
+    routes = []
     for job in jobs:
         usable = [seat for seat in seats if seat.name != job.avoid] or seats
         if not usable:
@@ -77,7 +77,7 @@ def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
         swap_s = {}
         for seat in usable:
             swap_s[seat.name] = sum(load_s * unread[seat.name].get(key, 1.0) for key, load_s in job.load_s.items())
-        is_due = 0 < max(swap_s.values()) <= job.overtaken_s
+        is_due = 0 < max(swap_s.values()) <= job.passed_s
 
         def begins(seat: Seat, swap_s: Mapping[str, float] = swap_s, is_due: bool = is_due) -> tuple[float, ...]:
             start_s = at_s[seat.name]
@@ -85,8 +85,8 @@ def plan(jobs: Sequence[Wanted], seats: Sequence[Seat]) -> tuple[Place, ...]:
             return first, swap_s[seat.name], seat.name not in free, seat.held_bytes
 
         chosen = min(usable, key=begins).name
-        places.append(Place(job.job_id, chosen, at_s[chosen], chosen in free))
+        routes.append(Route(job.job_id, chosen, at_s[chosen], chosen in free))
         free.discard(chosen)
         at_s[chosen] += swap_s[chosen] + job.seconds
         unread[chosen].update(dict.fromkeys(job.load_s, 0.0))
-    return tuple(places)
+    return tuple(routes)

@@ -58,7 +58,7 @@ class ContentHashes:
         return self._known[stamp]
 
 
-def find(listing: Listing, sha256: str, folders: Sequence[Path], hashes: ContentHashes) -> Path | None:
+def find_content(listing: Listing, sha256: str, folders: Sequence[Path], hashes: ContentHashes) -> Path | None:
     """The first place below the folders with this content. Reads only what has the same files and sizes."""
     for candidate in _candidates(listing, folders):
         try:
@@ -100,7 +100,7 @@ def places_here(
         if listing_of(Path(path)) == listings[key]:
             found[key] = path
         elif key in sha256:
-            place = find(listings[key], sha256[key], folders, hashes)
+            place = find_content(listings[key], sha256[key], folders, hashes)
             if place is not None:
                 found[key] = str(place)
     return found

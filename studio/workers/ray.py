@@ -317,6 +317,8 @@ class RayWorkers:
 
     def _look(self, add: Callable[[Worker], None], remove: Callable[[Worker], None]) -> None:
         """Give each node the workers that it lacks; let go of those that are lost."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         nodes = {node["NodeID"]: node for node in self._ray.nodes() if node["Alive"]}
         has_cards = any(node["Resources"].get("GPU") for node in nodes.values())
         for node_id, workers in self._workers.items():
@@ -326,12 +328,18 @@ class RayWorkers:
                 remove(worker)
         for node_id, node in nodes.items():
             count, resources = self._share(node["Resources"], has_cards)
+            options = {**self._options, "device": "auto" if has_cards else "cpu", "sharers": count}
+            if not has_cards and options.get("threads") is None:
+                options["threads"] = resources["num_cpus"]
+            remote = self._ray.remote(EngineActor).options(
+                **{"num_cpus": 0, **resources},
+                max_concurrency=_CALLS_AT_ONCE,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+            )
             workers = self._workers.setdefault(node_id, [])
             while len(workers) < count and not self._stopping.is_set():
-                worker = RayWorker(
-                    self._actor(node_id, count, resources), node["NodeManagerHostname"], lost_s=self._lost_s
-                )
-                workers.append(worker)
+                actor = remote.remote(options, self._warm, self._factory)
+                workers.append(RayWorker(actor, node["NodeManagerHostname"], lost_s=self._lost_s))
             for worker in workers:
                 if not worker.has_joined and worker.is_there():
                     worker.has_joined = True
@@ -348,19 +356,6 @@ class RayWorkers:
             return min(cores, self._count), {"num_cpus": 1}
         each = min(cores, threads) if isinstance(threads, int) else cores
         return cores // each, {"num_cpus": each}
-
-    def _actor(self, node_id: str, count: int, resources: Mapping[str, int]) -> Any:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        options = {**self._options, "device": "auto" if "num_gpus" in resources else "cpu", "sharers": count}
-        if "num_cpus" in resources and options.get("threads") is None:
-            options["threads"] = resources["num_cpus"]
-        remote = self._ray.remote(EngineActor).options(
-            **{"num_cpus": 0, **resources},
-            max_concurrency=_CALLS_AT_ONCE,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-        )
-        return remote.remote(options, self._warm, self._factory)
 
     def stop(self) -> None:
         """Leave the cluster; end it, if it is this machine's own."""

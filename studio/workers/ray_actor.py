@@ -65,13 +65,14 @@ class EngineActor:
     def begin(self, work_item: WorkItem) -> None:
         """Run a work item, whose paths are this machine's; its events come with `take`."""
         decoders = tuple(path for path in work_item.preview_decoders if Path(path).exists())
-        work_item = replace(work_item, preview_decoders=decoders)
-        threading.Thread(target=self._run, args=(work_item,), name="engine-run", daemon=True).start()
+        here = replace(work_item, preview_decoders=decoders)
 
-    def _run(self, work_item: WorkItem) -> None:
-        with self._running:
-            for event in self._worker.run([work_item]):
-                self._mailbox.put(event)
+        def run() -> None:
+            with self._running:
+                for event in self._worker.run([here]):
+                    self._mailbox.put(event)
+
+        threading.Thread(target=run, name="engine-run", daemon=True).start()
 
     def take(self, timeout_s: float) -> tuple[EngineStatus, list[WorkerEvent]]:
         """The state of the engine, and the events since the last call; waits for news so long at most."""

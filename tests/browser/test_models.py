@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
+from contract.records import EngineStatus, ResidentModel
 from contract.tasks import Download, Merge
 from studio.downloads import download_task
+from studio.jobs.engine_pool import summarize
 from tests.browser.test_layout import WIDTHS, check
 from tests.support import browser_site
 from tests.support.browser_site import Profiles, Site, Visitor
@@ -116,6 +118,33 @@ def test_choosing_a_model_here_sets_it_for_generating(visit_models: Visit) -> No
     expect(page.locator("button.card", has_text="Doomed")).to_contain_text("Loads in about")
     page.get_by_role("tab", name="Text to image").click()
     expect(page.locator(".model-row")).to_contain_text("Spare")
+
+
+def test_several_cards_are_one_sentence_in_the_pill_and_a_list_each_in_the_tab(
+    visit_models: Visit, own_site: Site
+) -> None:
+    held = ResidentModel(name="starter", kind="checkpoint", bytes=24_000_000, place="device")
+    ready = EngineStatus(
+        state="ready",
+        text="Starter ready",
+        device="A card",
+        models=(held,),
+        device_bytes=8 * 10**9,
+        device_free_bytes=6 * 10**9,
+    )
+    working = ready.model_copy(update={"state": "working", "text": "Working", "models": ()})
+    summary = summarize({"engine-1": ready, "engine-2": working})
+    assert summary is not None
+    own_site.worker._status = summary
+    page = visit_models().page
+    expect(page.locator(".engine-pill")).to_have_text("1 of 2 cards working")
+    memory = page.get_by_role("region", name="In memory")
+    first, second = "1. A card · ready · 6.0 GB free", "2. A card · working · 6.0 GB free"
+    expect(memory.get_by_role("heading")).to_have_text(["In memory", first, second])
+    expect(memory.get_by_role("list", name=first)).to_contain_text("Starter")
+    expect(memory).to_contain_text("12.0 GB free on the cards")
+    own_site.worker.say("ready", "Starter ready")
+    expect(memory.get_by_role("heading")).to_have_text(["In memory"])
 
 
 def test_what_is_in_memory_is_kept_and_evicted(visit_models: Visit, own_site: Site) -> None:

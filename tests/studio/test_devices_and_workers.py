@@ -14,7 +14,7 @@ from studio.workers import make_workers
 from studio.workers.cards import OtherCards
 from studio.workers.child import show_only_card
 from studio.workers.inline import InlineWorker
-from studio.workers.model_lookup import ContentHashes, find, listing_of, places_here
+from studio.workers.model_lookup import ContentHashes, find_content, listing_of, places_here
 from studio.workers.process import ProcessWorker
 from tests.studio.conftest import settings_for
 
@@ -150,9 +150,9 @@ def test_a_folder_is_found_by_its_content_under_another_name(
     hashes = ContentHashes()
     listing = listing_of(wanted)
     sha256 = hashes.of(wanted, listing)
-    assert find(listing, sha256, (tmp_path / "nowhere", tmp_path / "node"), hashes) == same
+    assert find_content(listing, sha256, (tmp_path / "nowhere", tmp_path / "node"), hashes) == same
     (same / "unet" / "model.safetensors").write_bytes(b"changed")
-    assert find(listing, sha256, (tmp_path / "node",), hashes) is None
+    assert find_content(listing, sha256, (tmp_path / "node",), hashes) is None
 
 
 def test_a_file_is_found_by_its_content(tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def test_a_file_is_found_by_its_content(tmp_path: Path) -> None:
         (tmp_path / f"{name}.safetensors").write_bytes(data)
     hashes, wanted = ContentHashes(), tmp_path / "studio" / "a.safetensors"
     listing = listing_of(wanted)
-    found = find(listing, hashes.of(wanted, listing), (tmp_path / "node",), hashes)
+    found = find_content(listing, hashes.of(wanted, listing), (tmp_path / "node",), hashes)
     assert found == tmp_path / "node" / "c.safetensors"
-    assert find(listing_of(tmp_path / "gone"), "", (tmp_path / "node",), hashes) is None
+    assert find_content(listing_of(tmp_path / "gone"), "", (tmp_path / "node",), hashes) is None

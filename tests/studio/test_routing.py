@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from studio.jobs.routing import Place, Seat, Wanted, plan
+from studio.jobs.routing import Route, Seat, Wanted, plan_routes
 
 A, B = "checkpoint/a", "checkpoint/b"
 HAS_A, HAS_B = {A: 0.0}, {B: 0.0}
@@ -71,18 +71,18 @@ CASES = {
         [seat("1"), seat("2")],
         [("1", 0.0, True), ("2", 0.0, True), ("1", 15.0, False)],
     ),
-    "overtaken for less than its swap: it waits on": (
-        [wants(A, overtaken_s=9.9), wants(B, "second")],
+    "passed over for less than its swap: it waits on": (
+        [wants(A, passed_s=9.9), wants(B, "second")],
         [seat("1", unread=HAS_B), seat("2", 9.0, HAS_A)],
         [("2", 9.0, False), ("1", 0.0, True)],
     ),
-    "overtaken for as long as its swap: it takes the first that is free": (
-        [wants(A, overtaken_s=10.0), wants(B, "second")],
+    "passed over for as long as its swap: it takes the first that is free": (
+        [wants(A, passed_s=10.0), wants(B, "second")],
         [seat("1", unread=HAS_B), seat("2", 9.0, HAS_A)],
         [("1", 0.0, True), ("1", 15.0, False)],
     ),
-    "overtaken, and none is free: the first that will be": (
-        [wants(A, overtaken_s=10.0)],
+    "passed over, and none is free: the first that will be": (
+        [wants(A, passed_s=10.0)],
         [seat("1", 1.0), seat("2", 2.0, HAS_A)],
         [("1", 1.0, False)],
     ),
@@ -107,15 +107,15 @@ CASES = {
         [seat("1")],
         [("1", 0.0, True), ("1", math.inf, False)],
     ),
-    "no worker, no place": ([wants(A)], [], []),
+    "no worker, no route": ([wants(A)], [], []),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_job_gets_its_place(name: str) -> None:
     jobs, seats, expected = CASES[name]
-    places = [Place(job.job_id, *where) for job, where in zip(jobs, expected, strict=False)]
-    assert list(plan(jobs, seats)) == places
+    routes = [Route(job.job_id, *where) for job, where in zip(jobs, expected, strict=False)]
+    assert list(plan_routes(jobs, seats)) == routes
 
 
 def test_no_free_worker_idles_while_a_job_without_a_better_place_waits() -> None:
@@ -129,13 +129,13 @@ def test_no_free_worker_idles_while_a_job_without_a_better_place_waits() -> None
             seats.append(seat(name, free_in_s, models))
         jobs = []
         for number in range(chance.randrange(1, 7)):
-            jobs.append(wants(f"checkpoint/{chance.choice('abc')}", str(number), overtaken_s=chance.choice((0, 20.0))))
-        places = plan(jobs, seats)
-        taken = [place.seat for place in places if place.is_now]
-        assert len(places) == len(jobs) and len(taken) == len(set(taken))
+            jobs.append(wants(f"checkpoint/{chance.choice('abc')}", str(number), passed_s=chance.choice((0, 20.0))))
+        routes = plan_routes(jobs, seats)
+        taken = [route.seat for route in routes if route.is_now]
+        assert len(routes) == len(jobs) and len(taken) == len(set(taken))
         idle = [one for one in seats if one.is_free and one.name not in taken]
-        for place in places if idle else ():
-            if place.is_now:
+        for route in routes if idle else ():
+            if route.is_now:
                 continue
-            assert place.starts_in_s <= 10.0  # reading it on the idle one would have taken as long
-            assert not next(job for job in jobs if job.job_id == place.job_id).overtaken_s
+            assert route.starts_in_s <= 10.0  # reading it on the idle one would have taken as long
+            assert not next(job for job in jobs if job.job_id == route.job_id).passed_s

@@ -8,10 +8,13 @@ import pytest
 
 from contract import events
 from contract.records import EngineStatus, ResidentModel
-from contract.work import Evict, Prefetch, WorkerEvent, WorkFailed, WorkItem
+from contract.work import Evict, Prefetch, Worker, WorkerEvent, Workers, WorkFailed, WorkItem
 from studio.jobs.engine_pool import summarize
 from studio.studio import Studio
+from studio.workers.cards import OtherCards
+from studio.workers.process import ProcessWorker
 from tests.studio.conftest import ME, YOU, draft, finish, settings_for, wait_until
+from tests.studio.test_process_worker import FACTORY
 from tests.support.fakes import FakeWorker
 from tests.support.model_folders import make_model
 
@@ -36,7 +39,7 @@ class Crew:
 
     replaces_lost = True
 
-    def start(self, add: Callable[[FakeWorker], None], remove: Callable[[FakeWorker], None]) -> None:
+    def start(self, add: Callable[[Worker], None], remove: Callable[[Worker], None]) -> None:
         self.add, self.remove = add, remove
 
     def status(self) -> EngineStatus:
@@ -53,8 +56,8 @@ class Crew:
 def make(tmp_path: Path) -> Iterator[Callable[..., Studio]]:
     started: list[Studio] = []
 
-    def begin(*workers: FakeWorker, more: Crew | None = None) -> Studio:
-        studio = Studio(settings_for(tmp_path), *workers, more=more)  # type: ignore[arg-type]
+    def begin(*workers: Worker, more: Workers | None = None) -> Studio:
+        studio = Studio(settings_for(tmp_path), *workers, more=more)
         started.append(studio)
         studio.start()
         studio.models(fresh=True)
@@ -149,6 +152,27 @@ def test_a_job_whose_worker_died_is_tried_once_by_another(make: Callable[..., St
     assert len(mortal.work_items) == 1
 
 
+def test_processes_of_several_cards_and_one_that_is_killed_in_mid_job(make: Callable[..., Studio]) -> None:
+    made: list[ProcessWorker] = []
+
+    def process(device: str, count: int) -> ProcessWorker:
+        made.append(ProcessWorker({"step_s": 0.02, "cards": 2 if device == "auto" else 1}, factory=FACTORY))
+        return made[-1]
+
+    studio = make(process("auto", 0), more=OtherCards(process))
+    wait_until(lambda: studio.engine().text == "2 engines ready", 30)
+    jobs = [studio.submit(draft(steps=60), ME).id for _ in range(2)]
+    wait_until(lambda: all(studio.job(job, ME).step > 1 for job in jobs), 30)
+    child = made[1]._child
+    assert child is not None
+    child.kill()
+    endings = [finish(studio, job, timeout_s=30)[-1] for job in jobs]
+    assert all(isinstance(ending, events.Done) for ending in endings)
+    assert sorted(ending.attempt for ending in endings) == [1, 2]
+    wait_until(lambda: studio.engine().text == "2 engines ready", 30)
+    assert len(made) == 2
+
+
 def test_two_deaths_are_one_too_many(make: Callable[..., Studio]) -> None:
     studio = make(Mortal(), Mortal())
     job = studio.submit(draft(), ME).id
@@ -173,6 +197,18 @@ def test_workers_join_and_leave(make: Callable[..., Studio]) -> None:
     assert second.work_items[-1].job_id == job
 
 
+def test_a_worker_that_leaves_in_mid_job_leaves_it_to_another(make: Callable[..., Studio]) -> None:
+    crew, (leaver,), heir = Crew(), held(1), FakeWorker()
+    studio = make(leaver, more=crew)
+    job = studio.submit(draft(), ME).id
+    wait_until(lambda: bool(leaver.work_items))
+    crew.remove(leaver)
+    wait_until(lambda: state_of(studio, job) == "queued")
+    crew.add(heir)
+    ending = finish(studio, job)[-1]
+    assert isinstance(ending, events.Done) and (ending.attempt, len(heir.work_items)) == (2, 1)
+
+
 def test_a_job_waits_for_who_replaces_its_lost_worker(make: Callable[..., Studio]) -> None:
     crew, mortal, heir = Crew(), Mortal(is_lost=True), FakeWorker()
     studio = make(mortal, more=crew)
@@ -182,6 +218,25 @@ def test_a_job_waits_for_who_replaces_its_lost_worker(make: Callable[..., Studio
     crew.add(heir)
     ending = finish(studio, job)[-1]
     assert isinstance(ending, events.Done) and (ending.attempt, len(mortal.work_items)) == (2, 1)
+
+
+def test_no_job_waits_for_its_models_worker_longer_than_reading_them_takes(
+    make: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs there takes longer than predicted, or hangs, while another worker is free."""
+    first, second = FakeWorker(), FakeWorker()
+    second.memory.obey(Evict("checkpoint/starter"))
+    studio = make(first, second)
+    monkeypatch.setattr(studio._tracker.router, "_load_s", lambda keys, statuses: dict.fromkeys(keys, 1.0))
+    second.say("ready", "Engine ready")
+    finish(studio, studio.submit(draft(), ME).id)  # from now on it is known to take a moment
+    first.gate.clear()
+    running, waiting = (studio.submit(draft(), ME).id for _ in range(2))
+    began = time.monotonic()
+    wait_until(lambda: bool(second.work_items))
+    assert time.monotonic() - began > 0.9 and second.work_items[0].job_id == waiting
+    first.gate.set()
+    assert isinstance(finish(studio, running)[-1], events.Done)
 
 
 def test_a_stopped_worker_gets_no_job_while_another_works(make: Callable[..., Studio]) -> None:

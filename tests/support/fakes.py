@@ -279,11 +279,13 @@ class FakeWorker:
 class FakeEngine:
     """What the child process runs in tests: same shape as engine.engine.Engine.
 
-    Options: step_s (seconds a step), ready_s (seconds to start), batch_jobs (that may run side by side).
+    Options: step_s (seconds a step), ready_s (seconds to start), batch_jobs (that may run side by side), cards (that it
+    sees), fail_start (whether it can't).
     """
 
     def __init__(self, options: Mapping[str, object]) -> None:
         self.step_s = float(str(options.get("step_s", 0.0)))
+        self.cards = int(str(options.get("cards", 0)))
         self._resident: tuple[str, ...] = ()
         self._batch_jobs = int(str(options.get("batch_jobs", 1)))
         self._running: list[Iterator[WorkerEvent]] = []
@@ -301,6 +303,7 @@ class FakeEngine:
             resident=self._resident,
             models=models,
             batch_jobs=self._batch_jobs if self._running else 1,
+            cards=self.cards,
         )
 
     def warm(self, path: str, ref: ModelRef) -> None:
