@@ -5,6 +5,7 @@ A damaged settings.toml is never overwritten: its .bak is used, or the defaults,
 """
 
 import argparse
+import importlib.util
 import ipaddress
 import logging
 import os
@@ -352,6 +353,12 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], project_dir: 
         problem = _SIMPLE[name].problem(value)
         if problem:
             raise StudioError(f"{name} is “{str(value)[:60]}”: {problem}.", code="settings")
+    if values.get("backend") == "openvino" and importlib.util.find_spec("openvino") is None:
+        raise StudioError(
+            "The backend is to be OpenVINO, which is not installed.",
+            "Install it with `python3 launch.py --openvino`, or use --backend auto.",
+            code="settings",
+        )
     for name in ("trusted_hosts", "trusted_proxies"):
         if name in values:
             text = values[name]

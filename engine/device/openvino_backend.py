@@ -18,6 +18,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,8 @@ _LARGEST_ERROR = {torch.float32: 1e-4, torch.bfloat16: 0.03}  # of the outputs, 
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _LONG_S = 1.0  # an evaluation that is timed once
 _POLL_S = 0.2  # that a job which comes meanwhile may wait
+_WEIGHTS, _ALIGNMENT = "weights.bin", 64  # bytes
+_LARGE_BYTES = 1024  # of a constant
 _LEFT_OVER_S = 86400.0  # after which an interrupted conversion's files are removed
 
 log = logging.getLogger(__name__)
@@ -64,14 +67,14 @@ def choose_backend(
             raise JobError(
                 "The backend is to be OpenVINO, which is not installed.",
                 f"Install it with `{INSTALL_COMMAND}`, or use --backend auto.",
-                code="no_backend",
+                code="no_device",
             )
         if device.type != "cpu" or dtype not in _HINTS:
             what = str(dtype).removeprefix("torch.") if device.type == "cpu" else device.type
             raise JobError(
                 f"The backend is to be OpenVINO, which runs on a CPU in float32 or bfloat16, not on {what}.",
                 "Use --backend auto.",
-                code="no_backend",
+                code="no_device",
             )
     if folder is None or not is_installed() or device.type != "cpu" or dtype not in _HINTS:
         return None
@@ -92,12 +95,14 @@ class Compiled:
     Attributes:
         dtypes: Of the outputs.
         used: Where the component is noted with each evaluation.
+        weights: The mapped file that the request may read.
     """
 
     component: str
     request: Any
     dtypes: tuple[torch.dtype, ...]
     used: set[str]
+    weights: np.ndarray
 
     def __call__(self, *inputs: Tensor) -> Outputs:
         self.used.add(self.component)
@@ -173,8 +178,8 @@ class OpenVino:
                 with errors.mapped(_as_problem):
                     _make_room(self._folder, size)
                     traced = _traced(wanted)
-            except JobError as error:
-                return error.message
+            except RuntimeError as error:
+                return str(error)
         work = _Work(wanted, size, folder, traced)
         work.thread = threading.Thread(target=self._make, args=(work,), name="openvino", daemon=True)
         work.thread.start()
@@ -191,8 +196,8 @@ class OpenVino:
             try:
                 with errors.mapped(_as_problem):
                     is_used = self._try(work.compiled, work.wanted)
-            except JobError as error:
-                problem = error.message
+            except RuntimeError as error:
+                problem = str(error)
         if problem and work.traced is None:  # what was on the disk is damaged
             log.info("%s is made again: %s", work.folder.name, problem)
             _remove(work.folder)
@@ -231,11 +236,11 @@ class OpenVino:
                 self.is_idle.wait()
                 if work.wanted.is_current:
                     work.compiled = self._compile(work)
-        except JobError as error:
-            work.problem = error.message
+        except RuntimeError as error:
+            work.problem = str(error)
 
     def _convert(self, work: _Work) -> None:
-        """Write a model's IR to the disk."""
+        """Write a model's IR to the disk, and its weights apart: OpenVINO holds Python's lock while it writes."""
         openvino = import_openvino()
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -251,6 +256,7 @@ class OpenVino:
         part = work.folder.with_suffix(f".{os.getpid()}.part")
         try:
             part.mkdir(parents=True, exist_ok=True)
+            _move_weights(model, part / _WEIGHTS, openvino)
             openvino.save_model(model, part / "model.xml", compress_to_fp16=False)
             if work.wanted.is_current:  # else parts of other weights may be in it
                 _remove(work.folder)
@@ -264,6 +270,16 @@ class OpenVino:
         self._core = self._core or openvino.Core()
         os.utime(work.folder)  # now the most recently used
         model = self._core.read_model(work.folder / "model.xml")
+        weights = np.memmap(work.folder / _WEIGHTS, mode="c")  # the library wants to be able to write
+        for parameter in model.get_parameters()[len(work.wanted.inputs) :]:
+            begin, kind = int(parameter.get_friendly_name()), parameter.get_element_type()
+            shape = parameter.get_partial_shape().to_shape()
+            end = begin + kind.size * int(np.prod(shape))
+            if end > weights.size:  # it would be read past its end, which is a fault of the whole process
+                raise ValueError("its weights are cut short")
+            constant = openvino.op.Constant(openvino.Tensor(weights[begin:end], shape, kind), shared_memory=True)
+            parameter.output(0).replace(constant.output(0))
+            model.remove_parameter(parameter)
         model.reshape({place: list(one.shape) for place, one in enumerate(work.wanted.inputs)})
         options = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -272,7 +288,7 @@ class OpenVino:
         }
         request = self._core.compile_model(model, "CPU", options).create_infer_request()
         dtypes = tuple(one.dtype for one in work.wanted.outputs)
-        return Compiled(work.wanted.key.component, request, dtypes, self.used)
+        return Compiled(work.wanted.key.component, request, dtypes, self.used, weights)
 
 
 def import_openvino() -> Any:
@@ -284,6 +300,25 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
+
+
+def _move_weights(model: Any, file: Path, openvino: Any) -> None:
+    """Write a model's large constants to a file; inputs named by their places there stand for them from now on."""
+    held = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Constant" and node.get_byte_size() >= _LARGE_BYTES:
+            held.append(node)
+    parameters = []
+    with file.open("wb") as target:
+        target.write(bytes(_ALIGNMENT))  # an empty file could not be mapped
+        for constant in held:
+            parameter = openvino.op.Parameter(constant.get_element_type(), openvino.PartialShape(constant.get_shape()))
+            parameter.set_friendly_name(str(target.tell()))
+            target.write(np.ascontiguousarray(constant.data).data)
+            target.write(bytes(-target.tell() % _ALIGNMENT))
+            constant.output(0).replace(parameter.output(0))
+            parameters.append(parameter)
+    model.add_parameters(parameters)
 
 
 def _digest_of(key: Key) -> str:
@@ -351,5 +386,5 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _as_problem(error: Exception) -> JobError:
-    return JobError(" ".join(str(error).split())[:300] or type(error).__name__, code="not_converted")
+def _as_problem(error: Exception) -> RuntimeError:
+    return RuntimeError(" ".join(str(error).split())[:300] or type(error).__name__)

@@ -231,7 +231,7 @@ def test_a_damaged_file_is_made_again(
     rest(first)
     del first
     for folder in folders(tmp_path):
-        weights, graph = folder / "model.bin", folder / "model.xml"
+        weights, graph = folder / "weights.bin", folder / "model.xml"
         if damage == "truncated":
             weights.write_bytes(weights.read_bytes()[:100])
         elif damage == "no weights":

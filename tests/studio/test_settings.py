@@ -96,6 +96,17 @@ def test_a_wrong_value_is_named(tmp_path: Path, argv: tuple[str, ...], environ: 
     assert refused.value.message == words
 
 
+def test_a_backend_that_is_not_installed_is_refused_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load(tmp_path).backend == "auto"
+    assert load(tmp_path, "--backend", "openvino").backend == "openvino"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StudioError, match="OpenVINO, which is not installed") as refused:
+        load(tmp_path, DARKROOM_BACKEND="openvino")
+    assert "`python3 launch.py --openvino`" in refused.value.hint
+
+
 def test_argparse_names_the_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (("--port", "abc"), ("--worker", "ray"), ("--nonsense",)):
         with pytest.raises(SystemExit):
