@@ -198,7 +198,7 @@ _METHODS = (
         maker="noise:EpsilonScaling",
         parameters=(Parameter("scale", "Scale", 1.005, 0.9, 1.1, 0.001),),
         off={"scale": 1.0},
-        predictions=("epsilon",),
+        predictions=_ALL_PREDICTIONS[:3],
         suits_edit=True,
     ),
     Method(

@@ -80,13 +80,9 @@ def _check_fits(method: Method, draft: RecipeDraft, entry: ModelEntry, field: st
     """Whether a method goes with the model and the other parts. Raises InvalidRecipe."""
     names = {"unet": "a U-Net", "transformer": "a transformer"}
     wants, has = names[method.denoisers[0]], names[FAMILIES[entry.ref.family].denoiser]
-    prediction = entry.prediction or ("v_prediction" if entry.zero_snr else "")
     problem = ""
     if FAMILIES[entry.ref.family].denoiser not in method.denoisers:
         problem = f"{method.label} is for models with {wants}; {entry.title} has {has}."
-    elif prediction and prediction not in method.predictions:
-        wants = method.predictions[0]
-        problem = f"{method.label} is for models that predict {wants}; {entry.title} predicts {prediction}."
     elif entry.variant == "edit" and not method.suits_edit:
         problem = f"{method.label} does not go with {entry.title}, which guides by the picture too."
     elif draft.ip_adapters and not method.suits_ip_adapter:

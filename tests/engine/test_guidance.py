@@ -120,10 +120,19 @@ def test_dynamic_thresholding_mimics_a_lower_scale(prediction_type: str, measure
         assert close(found[0, channel], 0.8 * thresholded + 0.2 * cfg, 1e-4)
 
 
-def test_epsilon_scaling_divides_the_noise() -> None:
-    asked = evaluation()
-    x0 = guide(asked, epsilon_scaling={"scale": 1.02}).denoised
-    assert close(x0, asked.x - asked.sigma * CFG / 1.02)
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m"])
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_epsilon_scaling_divides_the_noise(sampler: str, prediction_type: str) -> None:
+    plan = sampling(sampler, prediction_type=prediction_type)
+    asked = evaluation(plan=plan)
+    x, alpha, sigma = asked.x, asked.level.alpha, asked.level.sigma
+    epsilon = (x - alpha * classifier_free(asked).denoised) / sigma
+    scaled = guide(asked, epsilon_scaling={"scale": 1.02})
+    assert close(scaled.denoised, (x - sigma * epsilon / 1.02) / alpha, 1e-4)
+    if prediction_type == "epsilon":
+        assert close(scaled.guided, CFG / 1.02)
+    without_signal = replace(asked.level, alpha=torch.tensor(2.0**-12), sigma=torch.tensor(1.0))
+    assert torch.equal(guide(replace(asked, level=without_signal), epsilon_scaling={}).guided, CFG)
 
 
 def test_composed_prompts_are_one_condition_for_what_corrects() -> None:
@@ -490,8 +499,8 @@ def test_evaluations_of_a_method_have_controls_that_know_whose_rows_they_are() -
 
 
 def test_what_the_model_predicts_decides_what_goes_with_it() -> None:
-    v = sampling(prediction_type="v_prediction")
-    with pytest.raises(InvalidRecipe, match="Epsilon scaling does not go with a model that predicts “v_prediction”"):
-        make_guide([GuidanceMethod(id="epsilon_scaling")], v, None)
+    flow = replace(sampling(), prediction_type="flow_prediction")
+    with pytest.raises(InvalidRecipe, match="Epsilon scaling does not go with a model that predicts “flow_prediction”"):
+        make_guide([GuidanceMethod(id="epsilon_scaling")], flow, None)
     with pytest.raises(InvalidRecipe, match="There is no guidance method “mood”"):
-        make_guide([GuidanceMethod(id="mood")], v, None)
+        make_guide([GuidanceMethod(id="mood")], flow, None)

@@ -121,11 +121,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "CFG rescale and Dynamic thresholding do not go together: both take back the contrast of guidance.",
         "guidance_methods.1.id",
     ),
-    (
-        {"model": "zero", "guidance_methods": methods(epsilon_scaling={})},
-        "Epsilon scaling is for models that predict epsilon; Zero predicts v_prediction.",
-        "guidance_methods.0.id",
-    ),
 ]
 
 

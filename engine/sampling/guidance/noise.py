@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 
 from engine.sampling.guidance.protocol import Evaluation, Guide, Prediction
 
+_LARGEST_SIGMA = 100.0
+
 
 @dataclass(frozen=True, slots=True)
 class EpsilonScaling:
-    """The predicted noise, divided by a constant: against the bias that errors of earlier steps add.
+    """The noise that is predicted, divided by a constant: against the bias that errors of earlier steps add.
 
+    Left alone where there is hardly any signal, as in the first steps of a model of zero SNR.
     Source: Ning et al. 2023 (arXiv 2308.15321), eq. 15, with one lambda for all steps.
     """
 
@@ -18,7 +21,12 @@ class EpsilonScaling:
     def __call__(self, evaluation: Evaluation, guide: Guide) -> Prediction:
         """Scale a prediction of noise."""
         prediction = guide(evaluation)
-        return replace(prediction, guided=prediction.guided / self.scale)
+        level = prediction.evaluation.level
+        if level.alpha * _LARGEST_SIGMA < level.sigma:
+            return prediction
+        denoised = prediction.denoised
+        noise = prediction.evaluation.x / level.alpha - denoised  # times sigma / alpha
+        return prediction.with_denoised(denoised + (1 - 1 / self.scale) * noise)
 
 
 @dataclass(frozen=True, slots=True)
