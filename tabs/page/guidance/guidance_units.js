@@ -19,7 +19,7 @@ export function methodUnit(id, values = {}) {
 const isNumber = (parameter) => typeof parameter.default === "number";
 
 /** What is wrong with one value of a row. */
-export function judgeValue(unit, name) {
+function judgeValue(unit, name) {
   const method = methodOf(unit.id);
   const parameter = method?.parameters.find((one) => one.id === name);
   if (!parameter || !isNumber(parameter)) return null;
