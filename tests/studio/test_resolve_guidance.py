@@ -1,9 +1,12 @@
 """Methods of guidance in a draft: filled, refused by name, or left out with a notice; and in infotexts."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalog.families import FAMILIES
 from catalog.guidance import GUIDANCE_METHODS
 from contract.errors import InvalidRecipe
 from contract.parts import GuidanceMethod
@@ -14,6 +17,7 @@ from studio.library.model_list import ModelList
 from studio.metadata.guidance_texts import guidance_fields, guidance_pairs
 from studio.metadata.infotext import parse_infotext, write
 from studio.resolve.draft import Resolved, resolve
+from studio.resolve.guidance import resolve_guidance
 from studio.resolve.model_finder import Finder
 from tests.studio.conftest import draft
 from tests.support.model_folders import make_model
@@ -217,3 +221,45 @@ def test_other_programs_words_are_read(text: str, wanted: dict[str, Any]) -> Non
     found, used = guidance_fields(pairs)
     assert {one["id"]: one["values"] for one in found} == wanted
     assert len(used) == text.count(": ")
+
+
+def test_what_a_model_or_another_part_leaves_no_room_for_is_refused(models: ModelList) -> None:
+    entry = models.find("starter")
+    assert entry is not None
+    image = {"sha256": "0" * 64}
+    with_images = draft(guidance_methods=methods(nag={}), ip_adapters=({"image": image, "model": "eye"},))
+    with pytest.raises(InvalidRecipe, match="NAG and pictures as prompt both change the cross-attention"):
+        resolve_guidance(with_images, Finder(models), entry)
+    editing = replace(entry, variant="edit")
+    for method in GUIDANCE_METHODS.values():
+        asked = draft(guidance_methods=({"id": method.id},))
+        if method.suits_edit:
+            assert resolve_guidance(asked, Finder(models), editing)
+        elif method.maker:
+            with pytest.raises(InvalidRecipe, match="does not go with Starter, which guides by the picture too"):
+                resolve_guidance(asked, Finder(models), editing)
+    asks_for_rescale = replace(editing, defaults=replace(entry.defaults, cfg_rescale=0.7))
+    assert resolve_guidance(draft(), Finder(models), asks_for_rescale) == ()
+
+
+def test_a_model_may_ask_for_another_rescale_or_none(tmp_path: Path) -> None:
+    for share, wanted in ((0.4, ({"phi": 0.4},)), (0, ())):
+        make_model(tmp_path / str(share), "zero", zero_snr=True, defaults={"cfg_rescale": share})
+        found = resolved(ModelList((tmp_path / str(share),))).recipe.guidance_methods
+        assert tuple(one.values for one in found) == wanted
+
+
+@pytest.mark.parametrize(
+    ("family", "prediction", "zero_snr", "rescale"),
+    [
+        ("sdxl", "v_prediction", True, 0.7),  # NoobAI
+        ("sdxl", "v_prediction", False, 0.7),
+        ("sdxl", "", False, 0.0),
+        ("sd1", "", True, 0.7),
+        ("sd2", "v_prediction", False, 0.0),  # as all of its family
+        ("sd2", "", False, 0.0),
+    ],
+)
+def test_which_checkpoints_ask_for_it(family: str, prediction: str, zero_snr: bool, rescale: float) -> None:
+    facts = FAMILIES[family]
+    assert facts.with_rescale(facts.defaults, "text", prediction, zero_snr=zero_snr).cfg_rescale == rescale
