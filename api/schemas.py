@@ -5,10 +5,12 @@ the epoch, owners are left out.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel
 
+from catalog.guidance import GUIDANCE_METHODS
 from catalog.model_fields import model_fields
 from catalog.models import ModelEntry
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
@@ -172,6 +174,32 @@ class SamplerList(BaseModel):
     schedules: tuple[ScheduleFacts, ...]
 
 
+class GuidanceParameter(BaseModel):
+    """A number from `least` to `most`, one of `choices` (id, label) where there are some, or the points of a curve."""
+
+    id: str
+    label: str
+    default: float | str
+    least: float
+    most: float
+    choices: tuple[tuple[str, str], ...]
+
+
+class GuidanceMethodFacts(BaseModel):
+    """A method beside classifier-free guidance; denoisers: what a model must have."""
+
+    id: str
+    label: str
+    aliases: tuple[str, ...]
+    does: str
+    denoisers: tuple[str, ...]
+    parameters: tuple[GuidanceParameter, ...]
+
+
+class GuidanceMethodList(BaseModel):
+    guidance_methods: tuple[GuidanceMethodFacts, ...]
+
+
 class UpscalerFacts(BaseModel):
     """A way to upscale, by its name in recipes."""
 
@@ -304,6 +332,12 @@ def upscaler_list(entries: Iterable[ModelEntry]) -> UpscalerList:
         if entry.problem is None:
             found.append(UpscalerFacts(name=entry.ref.name, label=entry.title, is_latent=False, is_model=True))
     return UpscalerList(upscalers=tuple(found))
+
+
+def guidance_method_list() -> GuidanceMethodList:
+    """All methods of guidance, with their parameters."""
+    methods = [GuidanceMethodFacts.model_validate(asdict(method)) for method in GUIDANCE_METHODS.values()]
+    return GuidanceMethodList(guidance_methods=tuple(methods))
 
 
 def sampler_list() -> SamplerList:

@@ -37,6 +37,7 @@ MAX_IP_ADAPTERS = 8
 MAX_LORAS = 32
 MAX_HYPERNETWORKS = 4
 MAX_EMBEDDINGS = 64
+MAX_GUIDANCE_METHODS = 12
 BLOCK_COUNTS = (12, 17, 20, 26)
 
 Resize = Literal["stretch", "crop", "fill"]  # just resize; crop and resize; resize and fill
@@ -229,3 +230,15 @@ class HypernetworkUse(HypernetworkDraft):
     """One hypernetwork, and how strongly it changes the keys and values of the cross-attention."""
 
     model: ModelRef
+
+
+class GuidanceMethod(Frozen):
+    """One method of `catalog.guidance` beside classifier-free guidance, with the values that are not its defaults.
+
+    It acts in both passes. Numbers, ids of choices, or the points of a curve, by the ids of its parameters.
+    """
+
+    id: Name
+    values: Annotated[dict[Name, float | Annotated[str, Field(max_length=300)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )

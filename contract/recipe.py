@@ -14,11 +14,13 @@ from pydantic import Field, field_validator, model_validator
 from contract.parts import (
     MAX_CONTROLS,
     MAX_EMBEDDINGS,
+    MAX_GUIDANCE_METHODS,
     MAX_HYPERNETWORKS,
     MAX_IP_ADAPTERS,
     MAX_LORAS,
     Control,
     ControlDraft,
+    GuidanceMethod,
     Hires,
     HypernetworkDraft,
     HypernetworkUse,
@@ -72,6 +74,7 @@ __all__ = [
     "ControlDraft",
     "Fraction",
     "Frozen",
+    "GuidanceMethod",
     "Hires",
     "HypernetworkDraft",
     "HypernetworkUse",
@@ -90,6 +93,7 @@ __all__ = [
     "Refiner",
 ]
 SCHEMA: Final = 2
+GuidanceMethods = Annotated[tuple[GuidanceMethod, ...], Field(max_length=MAX_GUIDANCE_METHODS)]
 
 
 class _Asked(Frozen):
@@ -172,6 +176,7 @@ class Recipe(_Asked):
     ip_adapters: Annotated[tuple[IpAdapter, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkUse, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
+    guidance_methods: GuidanceMethods = ()
 
     def canonical_json(self) -> str:
         """JSON with sorted keys and defaults left out: equal recipes give equal text."""
@@ -227,6 +232,8 @@ class Recipe(_Asked):
 class RecipeDraft(_Asked):
     """Generation parameters as asked for: only `prompt` is required. A Recipe's JSON is a valid draft.
 
+    guidance_methods: None takes those that the model asks for; a recipe that comes back (it names its model by a ref)
+    has only its own.
     parent: id of the picture that this one is made from, for the gallery; it changes no pixel.
     """
 
@@ -243,6 +250,7 @@ class RecipeDraft(_Asked):
     ip_adapters: Annotated[tuple[IpAdapterDraft, ...], Field(max_length=MAX_IP_ADAPTERS)] = ()
     loras: Annotated[tuple[LoraDraft, ...], Field(max_length=MAX_LORAS)] = ()
     hypernetworks: Annotated[tuple[HypernetworkDraft, ...], Field(max_length=MAX_HYPERNETWORKS)] = ()
+    guidance_methods: GuidanceMethods | None = None
     parent: ImageId | None = None
 
     @field_validator("seed", mode="before")

@@ -42,7 +42,7 @@ from contract.values import (
 
 Read = TypeVar("Read", bound=Frozen)
 Location = tuple[int | str, ...]
-_MEMBERS = ("ModelRef", "str")  # pydantic's names for the members of a union
+_MEMBERS = ("ModelRef", "str", "float")  # pydantic's names for the members of a union
 _OBJECT, _LIST = "an object", "a list"
 # The kind of JSON value that a field needs, by pydantic's error type.
 _CONTAINERS: Mapping[str, str] = {
@@ -117,6 +117,9 @@ LABELS: Mapping[str, str] = {
     "hypernetworks.model": "Hypernetwork",
     "hypernetworks.weight": "Hypernetwork weight",
     "embeddings": "Embedding",
+    "guidance_methods": "Guidance method",
+    "guidance_methods.id": "Guidance method",
+    "guidance_methods.values": "Guidance method",
     "hires": "Hires pass",
     "hires.scale": "Upscale by",
     "hires.upscaler": "Upscaler",
@@ -150,6 +153,8 @@ _SEVERAL: Mapping[str, str] = {
     "loras.blocks": "block weights",
     "hypernetworks": "hypernetworks",
     "embeddings": "embeddings",
+    "guidance_methods": "guidance methods",
+    "guidance_methods.values": "values of a guidance method",
     "files": "files",
 }
 _MODEL_TASK_LABELS: Mapping[str, str] = {
@@ -249,6 +254,9 @@ _RANGES: Mapping[str, str] = {
     "hypernetworks.model": "Use a hypernetwork that is there.",
     "hypernetworks.weight": _WEIGHT,
     "embeddings": f"Use a list of at most {MAX_EMBEDDINGS}, or leave it out: names in the prompt are enough.",
+    "guidance_methods": 'Use a list of objects like {"id": "pag", "values": {"scale": 3}}, or leave it out.',
+    "guidance_methods.id": "Use one of the list of guidance methods.",
+    "guidance_methods.values": "Use an object with numbers and words by the names of the method's values.",
     "hires": 'Use an object: {"scale": 2.0} at least, or leave it out.',
     "hires.upscaler": "Use an upscaler of the list.",
     "hires.sampler": "Use one of the list of samplers, or leave it out.",

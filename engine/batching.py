@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from contract.batching import batch_key
+from catalog.batching import batch_key
 from contract.errors import StudioError
 from contract.tasks import Generate, Task
 from contract.work import WorkerEvent, WorkImage, WorkStep

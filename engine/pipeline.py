@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from catalog.families import FAMILIES
+from catalog.guidance import changes_unet
 from catalog.samplers import SAMPLERS, resolve_schedule
 from catalog.upscalers import UPSCALERS
 from contract.errors import InvalidRecipe
@@ -38,6 +39,7 @@ from engine.images.vae import decode, encode
 from engine.job_models import JobModels
 from engine.models.manager import Bundle
 from engine.sampling.denoise import Controls, LatentStep, Predict, denoise
+from engine.sampling.guidance.protocol import make_guide
 from engine.sampling.samplers import Sampling, sampling_for
 
 Upscaled = Iterator[tuple[int, int, Image.Image | None]]  # tiles done, of how many; the last with the image
@@ -262,8 +264,10 @@ def _steps(
     sampling = sampling_of(recipe, bundle)
     noise = first_noise(recipe, generator).to(bundle.device.torch_device)
     mask_blend = init_latents.mask_blend(sampling, strength, noise, generator) if init_latents else None
-    # Hypernetworks hook into the denoiser's layers, and adapters change its attention: nothing else would see that.
-    is_plain = not recipe.hypernetworks and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
+    # Hypernetworks hook into the denoiser's layers, adapters change its attention, and some guidance does both: nothing
+    # else would see that.
+    is_plain = not recipe.hypernetworks and not changes_unet(recipe.guidance_methods)
+    is_plain = is_plain and has_plain_attention(bundle.modules[bundle.family.facts.denoiser])
     evaluate = bundle.evaluate if is_plain else None
     unet = bundle.family.predict(bundle.onload, bundle.device.dtype, in_float32=plan.in_float32, evaluate=evaluate)
     if share is not None:
@@ -278,6 +282,7 @@ def _steps(
         generator,
         mask_blend=mask_blend,
         controls=plan.controls,
+        guide=make_guide(recipe.guidance_methods, sampling, bundle.modules.get("unet")),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from catalog.families import FAMILIES
+from catalog.guidance import GUIDANCE_METHODS
 from catalog.model_fields import model_fields
 from catalog.models import ModelEntry, default_model
 from catalog.samplers import SAMPLERS, SCHEDULES, schedules_for
@@ -23,6 +24,7 @@ from contract.parts import (
     MASK_BLUR,
     MASKED_FROM,
     MAX_CONTROLS,
+    MAX_GUIDANCE_METHODS,
     MAX_HYPERNETWORKS,
     MAX_IP_ADAPTERS,
     MAX_LORAS,
@@ -142,6 +144,12 @@ def page_config(studio: Studio) -> dict[str, Any]:
                 "zero_snr_schedules": schedules_for(sampler, zero_snr=True),
             }
         )
+    runs = {family.denoiser for family in FAMILIES.values()}
+    methods = []
+    for method in GUIDANCE_METHODS.values():
+        if runs & set(method.denoisers):
+            parameters = [asdict(parameter) for parameter in method.parameters]
+            methods.append({"id": method.id, "label": method.label, "does": method.does, "parameters": parameters})
     return {
         "limits": {
             "steps": STEPS,
@@ -157,6 +165,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
             "ip_adapters": MAX_IP_ADAPTERS,
             "loras": MAX_LORAS,
             "hypernetworks": MAX_HYPERNETWORKS,
+            "guidance_methods": MAX_GUIDANCE_METHODS,
             "loops": LOOPS,
             "upload_bytes": MAX_BYTES,
             "size_room": ROOM,
@@ -172,6 +181,7 @@ def page_config(studio: Studio) -> dict[str, Any]:
         "counts": COUNTS,
         "background": BACKGROUND,
         "samplers": samplers,
+        "guidance_methods": methods,
         "schedules": {schedule.id: schedule.label for schedule in SCHEDULES.values()},
         "families": {family.id: family.label for family in FAMILIES.values()},
         "common_words": sorted(STOP_WORDS),

@@ -52,6 +52,7 @@ EXPLAIN: Mapping[str, str] = {
     "loras.text_weight": "Text encoder: how strongly it acts on the reading of the prompt. Empty is as the weight.",
     "hypernetworks": "Hypernetwork: an older kind of small file for a style.",
     "hypernetworks.weight": "Hypernetwork weight: how strongly it acts. 0.3 to 1 is usual.",
+    "guidance_methods": "Guidance methods: how the prompt is followed, beside how strictly. None is needed.",
     "vae": "VAE: turns what was painted into pixels. Automatic takes the model’s own.",
     "inpaint.mode": "What to do: change a part that you paint, or give the picture more room at its sides.",
     "mask.content": "Start the masked area from: its own picture, the colors around it, noise, or nothing at all.",

@@ -1,4 +1,4 @@
-"""A family and a sampler are declared once: each is added with one file and one line, and the program runs with them."""
+"""A family, a sampler and a guidance method are declared once: each is added with one file and one line, and the program runs with them."""
 
 import io
 import json
@@ -22,6 +22,24 @@ FAMILY_LINE = (
     ' text_encoders=(TextEncoder("text_encoder", "toy.words."),)),\n'
 )
 SAMPLER_LINE = '    Sampler("toy", "Toy sampler", ("k_toy",), "uniform", "toy:sample_toy"),\n'
+GUIDANCE_LINE = (
+    '    Method(id="toy", label="Toy guidance", does="Halves a prediction.", maker="toy:Toy",'
+    ' parameters=(Parameter("share", "Share", 0.5),)),\n'
+)
+GUIDANCE_FILE = '''
+"""A share of what is predicted."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass
+class Toy:
+    share: float
+
+    def __call__(self, evaluation, guide):
+        prediction = guide(evaluation)
+        return replace(prediction, guided=self.share * prediction.guided)
+'''
 SAMPLER_FILE = '''
 """Goes half of the way to the denoised estimate at each step, and all of it in the last."""
 
@@ -146,6 +164,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     add_line(root / "catalog/families/__init__.py", "    flux.FAMILY,\n", FAMILY_LINE)
     (root / "engine/sampling/solvers/toy.py").write_text(SAMPLER_FILE, "utf-8")
     add_line(root / "catalog/samplers.py", "_SAMPLERS = (\n", SAMPLER_LINE)
+    (root / "engine/sampling/guidance/toy.py").write_text(GUIDANCE_FILE, "utf-8")
+    add_line(root / "catalog/guidance.py", "_METHODS = (\n", GUIDANCE_LINE)
     data = tmp_path_factory.mktemp("home") / "data"
     write_toy_model(root / "models" / "toy.safetensors")
     running = Program(data, project=root)
@@ -180,6 +200,10 @@ def test_a_toy_family_and_a_toy_sampler_generate_through_the_api(program: Progra
     _, _, again = generate(program, prompt="a red barn", seed=7)
     assert image.tobytes() == again.tobytes()
     _, _, other = generate(program, prompt="a green boat", seed=7)
+    assert image.tobytes() != other.tobytes()
+    guided = {"guidance_methods": [{"id": "toy", "values": {"share": 0.25}}]}
+    record, _, other = generate(program, prompt="a red barn", seed=7, **guided)
+    assert record["recipe"]["guidance_methods"] == guided["guidance_methods"]
     assert image.tobytes() != other.tobytes()
 
 

@@ -28,6 +28,7 @@ _CATALOG = {
         "guidance": 4.0,
         "width": 128,
         "height": 128,
+        "cfg_rescale": 0,
     },
     "examples": [
         "a red sailboat at sea, at sunset, the sun",

@@ -1,4 +1,4 @@
-"""Routes that list what a recipe may name: models, samplers, schedules, upscalers."""
+"""Routes that list what a recipe may name: models, samplers, schedules, guidance methods, upscalers."""
 
 import gzip
 import hashlib
@@ -83,6 +83,12 @@ def model(studio: StudioHere, name: str, kind: ModelKind | None = None) -> schem
 def upscalers(studio: StudioHere) -> schemas.UpscalerList:
     """All upscalers; those that are latent work in hires passes only."""
     return schemas.upscaler_list(entry for entry in studio.models() if entry.ref.kind == "upscaler")
+
+
+@router.get("/guidance-methods")
+def guidance_methods() -> schemas.GuidanceMethodList:
+    """Methods beside classifier-free guidance, and their parameters."""
+    return schemas.guidance_method_list()
 
 
 @router.get("/samplers")

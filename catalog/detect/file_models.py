@@ -121,7 +121,9 @@ def describe_file(found: Found, facts: FileFacts) -> ModelEntry | None:
         hint=sniffed.hint,
     )
     if sniffed.kind == "checkpoint" and sniffed.family in FAMILIES:
-        sizes, defaults = FAMILIES[sniffed.family].usual_for(sniffed.variant, sniffed.prediction)
+        family = FAMILIES[sniffed.family]
+        sizes, defaults = family.usual_for(sniffed.variant, sniffed.prediction)
+        defaults = family.with_rescale(defaults, sniffed.variant, sniffed.prediction, zero_snr=sniffed.zero_snr)
         entry = replace(entry, sizes=sizes, defaults=defaults)
     return _with_facts(entry, found, facts)
 

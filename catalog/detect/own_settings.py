@@ -26,6 +26,7 @@ _EXPECTED: Mapping[str, str] = MappingProxyType(
     {
         "steps": f"a whole number from {STEPS[0]} to {STEPS[1]}",
         "guidance": f"a number from {GUIDANCE[0]:g} to {GUIDANCE[1]:g}",
+        "cfg_rescale": "a number from 0 to 1",
         "width": f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}",
         "height": f"a multiple of {SIDE_MULTIPLE} from {SIDE[0]} to {SIDE[1]}",
         "sampler": "a sampler that is known",
@@ -119,6 +120,8 @@ def _own_defaults(reader: _Reader, table: Mapping[str, object], usual: Defaults,
         read: int | float | str | None = None
         if name == "guidance":
             read = _number_in(value, GUIDANCE)
+        elif name == "cfg_rescale":
+            read = _number_in(value, (0.0, 1.0))
         elif name == "steps":
             read = _integer_in(value, STEPS)
         elif name in ("width", "height"):

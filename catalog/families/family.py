@@ -4,18 +4,22 @@ How a family's modules are built, prompted and called is in the module of the sa
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from catalog.families.sniffed import NotAMatch, Sniffed
 from catalog.files.tensor_names import Tensors
 
 Size = tuple[int, int]  # width, height in pixels
+_USUAL_RESCALE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The values of a draft that names none. A model's darkroom.json may override each."""
+    """The values of a draft that names none. A model's darkroom.json may override each.
+
+    cfg_rescale: The share of CFG rescale (`catalog.guidance`); 0 has none.
+    """
 
     sampler: str = "euler_a"
     schedule: str = "automatic"
@@ -23,6 +27,7 @@ class Defaults:
     guidance: float = 7.0
     width: int = 512
     height: int = 512
+    cfg_rescale: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +245,14 @@ class Family:
         """Sizes and defaults of a checkpoint that gives none itself; `prediction` is "" where it names none."""
         prediction = prediction or self.usual_prediction(variant)
         return self.by_prediction.get(prediction, (self.sizes, self.defaults))
+
+    def with_rescale(self, defaults: Defaults, variant: str, prediction: str, *, zero_snr: bool) -> Defaults:
+        """Defaults of a checkpoint that is trained to zero SNR, or to v-prediction where its family usually isn't.
+
+        Source: Lin et al. 2023 (arXiv 2305.08891), section 3.4, and what is advised for NoobAI's v-prediction models.
+        """
+        is_unusual = prediction == "v_prediction" and prediction != self.usual_prediction(variant)
+        return replace(defaults, cfg_rescale=_USUAL_RESCALE) if zero_snr or is_unusual else defaults
 
 
 def three_sizes(square: Size, wide: Size, tall: Size) -> Mapping[str, Size]:

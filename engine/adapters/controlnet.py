@@ -225,12 +225,12 @@ def controls_of(units: Sequence[Unit], device: Device) -> Controls | None:
     def controls(batch: Tensor, t: Tensor, conditions: Conditions, span: Span) -> ControlResiduals | None:
         residuals: list[list[Tensor]] = []
         for sharing in calls.values():
-            active = [unit for unit in sharing if unit.is_active(span)]
+            active = [unit for unit in sharing if unit.is_active(span) and _acts_on(unit, batch, conditions)]
             if active:
                 residuals.append(_controlnet_residuals(active, batch.to(device.dtype), t, conditions))
         features: list[list[Tensor]] = []
         for unit in adapters:
-            if unit.is_active(span):
+            if unit.is_active(span) and _acts_on(unit, batch, conditions):
                 skipped = _uncond_count(unit, batch, conditions)
                 padded = []
                 for feature in unit.features:
@@ -325,6 +325,11 @@ def _controlnet_residuals(units: Sequence[Unit], batch: Tensor, t: Tensor, condi
 def _uncond_count(unit: Unit, batch: Tensor, conditions: Conditions) -> int:
     """How many entries at the beginning of the batch, those of the negative prompt, a unit skips."""
     return batch.shape[0] - len(conditions.weights) if unit.skips_uncond else 0
+
+
+def _acts_on(unit: Unit, batch: Tensor, conditions: Conditions) -> bool:
+    """Whether there are entries that a unit does not skip: guidance may evaluate the negative prompt alone."""
+    return _uncond_count(unit, batch, conditions) < batch.shape[0]
 
 
 def pad_uncond(residual: Tensor, skipped: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from catalog.guidance import needs_negative
 from contract.prompt import Part, Piece, Prompt, parse_prompt
 from contract.recipe import Recipe
 from engine.adapters.textual_inversion import (
@@ -132,8 +133,8 @@ def encode_prompts(
 
 
 def is_guided(recipe: Recipe) -> bool:
-    """Whether there is an uncond prediction at all: guidance 1 (or less) follows the prompt alone."""
-    return recipe.guidance > 1.0
+    """Whether the negative prompt is read: guidance 1 (or less) at every step follows the prompt alone."""
+    return needs_negative(recipe.guidance, recipe.guidance_methods, recipe.steps)
 
 
 class _PromptEncoder:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.sampling.guidance.protocol import Evaluation, Guide, classifier_free
 from engine.sampling.mask_blend import MaskBlend
+from engine.sampling.noise_levels import NoiseLevel
 from engine.sampling.samplers import Sampling
 from engine.sampling.solvers.protocol import find_solver
 
@@ -33,6 +35,18 @@ class Conditions:
     weights: tuple[float, ...] = (1.0,)
     is_guided: bool = False
     added: dict[str, Tensor] | None = None
+
+    def prompts(self) -> "Conditions":
+        """Those of the prompt alone: without guidance there is no other prediction."""
+        return self._rows(slice(1, None), self.weights) if self.is_guided else self
+
+    def uncond(self) -> "Conditions":
+        """Those of the negative prompt alone. As it is no prompt, controls treat it as with guidance."""
+        return self._rows(slice(0, 1), ())
+
+    def _rows(self, rows: slice, weights: tuple[float, ...]) -> "Conditions":
+        added = None if self.added is None else {name: value[rows] for name, value in self.added.items()}
+        return Conditions(self.prompt_embeds[rows], weights, False, added)
 
     def apply_cfg(self, prediction: Tensor, guidance: float) -> Tensor:
         """Combine the predictions of a batch into one, (1, C, h, w).
@@ -100,8 +114,9 @@ class Denoiser:
     """The diffusion model as solvers see it, `denoised = model(x, sigma)`, with what a step's number decides.
 
     Attributes:
+        guide: Makes one prediction of the model's, by classifier-free guidance and what is added to it.
         first_step: Steps of the run that are left out.
-        evaluations: Of the model, in the steps that are not.
+        evaluations: Of the model by the solver, in the steps that are not; methods of guidance may make more.
         done: How many of them are done.
         denoised: What the last of them said.
     """
@@ -111,6 +126,7 @@ class Denoiser:
     controls: Controls | None
     sampling: Sampling
     guidance: float
+    guide: Guide
     first_step: int
     evaluations: int
     done: int = 0
@@ -130,16 +146,20 @@ class Denoiser:
         """Evaluate the guided model once: latents in the sampler's space -> the denoised estimate, (1, C, h, w)."""
         conditions = self.conditioning(self.step - self.first_step)
         level = self.sampling.level(sigma)
+        evaluation = Evaluation(x, level, sigma, conditions, self.guidance, self.step, self.sampling, self.predict)
+        prediction = self.guide(evaluation)
+        self.done += 1
+        self.denoised = prediction.denoised
+        return self.denoised
+
+    def predict(self, x: Tensor, level: NoiseLevel, conditions: Conditions) -> Tensor:
+        """Evaluate the model: a prediction for each entry of the conditions, (n, C, h, w), float32."""
         batch = torch.cat([x / level.scale] * conditions.prompt_embeds.shape[0])
         residuals = None
         if self.controls:
             span = (self.done / self.evaluations, (self.done + 1) / self.evaluations)
             residuals = self.controls(batch, level.timestep, conditions, span)
-        predictions = self.model(self.step)(batch, level.timestep, conditions, residuals).float()
-        prediction = conditions.apply_cfg(predictions, self.guidance)
-        self.done += 1
-        self.denoised = level.denoised(x, prediction)
-        return self.denoised
+        return self.model(self.step)(batch, level.timestep, conditions, residuals).float()
 
 
 @torch.inference_mode()
@@ -153,6 +173,7 @@ def denoise(
     *,
     mask_blend: MaskBlend | None = None,
     controls: Controls | None = None,
+    guide: Guide = classifier_free,
 ) -> Iterator[LatentStep]:
     """Denoise, step by step.
 
@@ -160,12 +181,13 @@ def denoise(
         noise: Unit noise, (1, C, h, w), float32, on the model's device.
         guidance: The CFG scale; unused where the conditions are not guided.
         generator: Seeded for this image, on the CPU; stochastic samplers draw their noise from it.
+        guide: Of this image and pass alone, where methods of guidance remember what they saw.
     """
     first_step = mask_blend.first_step if mask_blend else 0
     if first_step >= sampling.steps:
         return  # strength 0 keeps the init image
     evaluations = sampling.sampler.evaluations(sampling.steps - first_step)
-    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, first_step, evaluations)
+    denoiser = Denoiser(model, conditioning, controls, sampling, guidance, guide, first_step, evaluations)
     start = mask_blend.begin() if mask_blend else noise * sampling.init_noise_sigma
     solve = find_solver(sampling.sampler)
     solution = solve(denoiser, start, sampling.sigmas[first_step:], generator, **sampling.sampler.options)

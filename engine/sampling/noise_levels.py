@@ -65,6 +65,16 @@ class NoiseLevel:
             return prediction
         return x - self.sigma * prediction
 
+    def prediction(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """What the model would have to predict of latents for this estimate of x0: the inverse of `denoised`."""
+        if self.prediction_type == "v_prediction":
+            return (x * self.alpha / self.variance - denoised) * self.scale / self.sigma
+        if self.prediction_type == "sample":
+            return denoised
+        if self.prediction_type == "epsilon":
+            return (x - self.alpha * denoised) / self.sigma
+        return (x - denoised) / self.sigma
+
 
 def make_noise_levels(sigmas: Tensor, timesteps: Tensor, space: Space, prediction_type: str) -> list[NoiseLevel]:
     """The model at each of these sigmas; both (n,), the timesteps on the model's device."""

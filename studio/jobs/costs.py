@@ -2,6 +2,7 @@
 
 import threading
 
+from catalog.guidance import evaluations_per_step
 from catalog.samplers import SAMPLERS
 from contract.tasks import Generate, Task, Upscale
 from studio.storage.database import Database
@@ -18,7 +19,7 @@ def billed(task: Task) -> str:
 
 
 def cost(task: Task) -> float:
-    """Model evaluations × megapixels × images; guidance 1 needs one evaluation a step, others two.
+    """Model evaluations × megapixels × images; guidance 1 needs one evaluation a step, others two or more.
 
     Other tasks of the engine are put in the same unit by a guess that their learned rate corrects. Model tasks, which
     wait for no device, cost the same each: turns are by job there.
@@ -27,13 +28,15 @@ def cost(task: Task) -> float:
         recipe, hires = task.recipe, task.recipe.hires
         strength = recipe.init_image.strength if recipe.init_image else 1.0
         megapixels = recipe.width * recipe.height / 2**20
-        work = _evaluations(recipe.sampler, recipe.steps, strength) * megapixels
+        per_step = evaluations_per_step(recipe.guidance, recipe.guidance_methods, recipe.steps)
+        work = _evaluations(recipe.sampler, recipe.steps, strength) * per_step * megapixels
         if hires:
             steps = recipe.steps if hires.steps is None else hires.steps
+            guidance = recipe.guidance if hires.guidance is None else hires.guidance
+            per_step = evaluations_per_step(guidance, recipe.guidance_methods, steps)
             evaluations = _evaluations(hires.sampler or recipe.sampler, steps, hires.strength)
-            work += evaluations * megapixels * hires.scale**2
-        per_step = 1 if recipe.guidance == 1 else 2
-        return work * per_step * recipe.count
+            work += evaluations * per_step * megapixels * hires.scale**2
+        return work * recipe.count
     if task.queue_name != "engine":
         return 1.0
     if isinstance(task, Upscale):

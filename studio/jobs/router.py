@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from contract.batching import batch_key
+from catalog.batching import batch_key
 from contract.errors import StudioError
 from contract.model_tasks import QueueName
 from contract.records import EngineStatus, JobRecord

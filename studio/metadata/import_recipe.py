@@ -16,6 +16,7 @@ from contract.validation import parse_draft
 from studio.library.model_list import ModelList
 from studio.metadata import infotext
 from studio.metadata.accepted_drafts import Check, accepted
+from studio.metadata.guidance_texts import guidance_fields
 from studio.metadata.image_files import KEYWORD, parse_facts
 from studio.metadata.image_texts import picture_texts
 from studio.metadata.import_networks import FoundNetworks
@@ -145,6 +146,8 @@ def _from_recipe(recipe: Recipe, text: str | None, models: ModelList, with_hash:
     entry = _find_checkpoint(recipe.model.name, recipe.model.sha256, models, with_hash)
     if entry is not None:
         draft["model"] = entry.ref.name
+        if entry.defaults.cfg_rescale:
+            draft.setdefault("guidance_methods", [])
     else:
         del draft["model"]
         unknown = [recipe.model.name, *unknown]
@@ -221,6 +224,9 @@ def _to_draft(
     wanted |= size | sampler_fields(pairs, notices)
     wanted |= hires_fields(pairs, first_pass, models, notices)
     wanted |= networks.fields_of(pairs)
+    methods, guidance_keys = guidance_fields(pairs)
+    if methods or (entry is not None and entry.defaults.cfg_rescale):
+        wanted["guidance_methods"] = methods
     notices += networks.notices
     draft = _add_usable({"prompt": prompt}, wanted, notices)
     if ("width" in draft) != ("height" in draft):
@@ -232,7 +238,7 @@ def _to_draft(
     elif model_name:
         unknown.insert(0, model_name[:300])
         notices.append(_missing_model_notice(model_name))
-    used = _USED_KEYS | networks.used_keys
+    used = _USED_KEYS | networks.used_keys | guidance_keys
     if "hires" in draft:
         used |= set(HIRES_KEYS)
     unused = [key for key, value in pairs.items() if key not in used and not value.lower().startswith(_SAME)]

@@ -16,6 +16,7 @@ from catalog.families import clip_skip_written
 from contract.recipe import Recipe
 from contract.tasks import Upscale
 from studio import VERSION
+from studio.metadata.guidance_texts import guidance_pairs
 from studio.metadata.infotext_parts import (
     format_number,
     model_hash,
@@ -66,7 +67,7 @@ def write(recipe: Recipe) -> str:
         pairs["VAE"] = recipe.vae.name
     if recipe.clip_skip > 1:
         pairs["Clip skip"] = clip_skip_written(recipe.clip_skip, recipe.model.family)
-    pairs |= part_pairs(recipe)
+    pairs |= part_pairs(recipe) | guidance_pairs(recipe.guidance_methods)
     # By these hashes other programs and sites recognize LoRAs and embeddings.
     for key, refs, length in (
         ("Lora hashes", [use.model for use in recipe.loras], 10),

@@ -12,6 +12,7 @@ from contract.errors import InvalidRecipe, ModelProblem
 from contract.recipe import Hires, ModelRef, Recipe, RecipeDraft
 from studio.library.model_list import ModelList
 from studio.resolve.controls import resolve_controls, resolve_ip_adapters
+from studio.resolve.guidance import resolve_guidance
 from studio.resolve.loras import network_ref, take_networks
 from studio.resolve.model_finder import Finder, require_model
 from studio.resolve.parts import (
@@ -90,6 +91,7 @@ def resolve(draft: RecipeDraft, finder: Finder, *, max_pixels: int, size_of: Siz
         count=draft.count,
         init_image=draft.init_image,
         mask=sized_mask(draft),
+        guidance_methods=resolve_guidance(draft, finder, entry),
         controls=controls,
         ip_adapters=ip_adapters,
         hires=hires,

@@ -14,6 +14,7 @@ from typing import Protocol
 from PIL import Image
 
 from catalog.detect.embedding_names import prompt_names
+from catalog.guidance import needs_negative
 from catalog.models import ModelEntry
 from contract.parts import MASKED_FROM, InitImage
 from contract.recipe import ImageRef, Recipe
@@ -113,8 +114,11 @@ def _covers_a_step(unit: _Unit, steps: int) -> bool:
 def idle_words(asked: Asked) -> Iterator[Notice]:
     """A negative prompt without guidance, and embeddings that are not here."""
     recipe, hires = asked.recipe, asked.recipe.hires
-    is_guided = recipe.guidance > 1 or bool(hires and hires.guidance is not None and hires.guidance > 1)
-    if recipe.negative_prompt.strip() and not is_guided:
+    scales = [recipe.guidance]
+    if hires and hires.guidance is not None:
+        scales.append(hires.guidance)
+    is_read = any(needs_negative(scale, recipe.guidance_methods, recipe.steps) for scale in scales)
+    if recipe.negative_prompt.strip() and not is_read:
         yield (
             "no_effect",
             f"Guidance {recipe.guidance:g} follows the prompt alone: the negative prompt changes nothing.",

@@ -7,6 +7,7 @@ import { startRoute } from "./core/route.js";
 import { form, loadForm } from "./form/form.js";
 import { fillSections } from "./form/panes.js";
 import { gallery } from "./gallery/gallery.js";
+import { guidance_section } from "./guidance/guidance_section.js";
 import { inpaint_section, mask_edge_section } from "./inpaint/inpaint_section.js";
 import { job } from "./jobs/job.js";
 import { lora_section } from "./lora/lora_section.js";
@@ -45,6 +46,7 @@ const SECTIONS = {
   control_section,
   ip_adapter_section,
   lora_section,
+  guidance_section,
 };
 const recipe_sections = (element, props) => fillSections(element, props, SECTIONS);
 const PARTS = { recipe_sections, generate_bar, result_pane, gallery, models_tab };

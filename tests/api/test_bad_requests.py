@@ -216,6 +216,15 @@ def test_models_and_samplers_say_what_can_be_asked_for(me: Visitor) -> None:
     assert one == {**model, "notes": ""}
     facts = me.get("/api/v1/samplers").json()
     ddim = next(sampler for sampler in facts["samplers"] if sampler["id"] == "ddim")
+    (pag,) = [one for one in me.get("/api/v1/guidance-methods").json()["guidance_methods"] if one["id"] == "pag"]
+    assert pag["parameters"][0] == {
+        "id": "scale",
+        "label": "Scale",
+        "default": 3,
+        "least": 0,
+        "most": 20,
+        "choices": [],
+    }
     assert "karras" not in ddim["schedules"] and {s["id"] for s in facts["schedules"]} >= set(ddim["schedules"])
 
 

@@ -46,6 +46,7 @@ PLAIN: dict[str, Any] = {
     "embeddings": [],
     "loras": [{"model": "none", "weight": 1.0, "text_weight": 1.0, "blocks": [1.0]}],
     "hypernetworks": [{"model": "none", "weight": 1.0}],
+    "guidance_methods": [{"id": "pag", "values": {"scale": 3.0}}, {"id": "detail", "values": {"smooth": "smooth"}}],
     "hires": {"scale": 2.0, "steps": 4, "strength": 0.5, "upscaler": "lanczos"},
 }
 PARTS: dict[str, Any] = {

@@ -64,6 +64,7 @@ GET    /api/v1/catalog                       200 200 200
 GET    /api/v1/openapi.json                 200 200 200
 HEAD   /api/v1/openapi.json                 200 200 200
 GET    /api/v1/page                         200 200 200
+GET    /api/v1/guidance-methods             200 200 200
 GET    /api/v1/preprocessors                200 200 200
 GET    /api/v1/queue                        200 200 200
 POST   /api/v1/recipes/read                 422 422 422

@@ -74,6 +74,7 @@ APART = {
     "extras",
     "vae",
     "hypernetworks",
+    "guidance_methods",  # test_guidance.py
     "ip_adapters",
     "loras.model",
     "parent",

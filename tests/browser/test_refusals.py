@@ -36,6 +36,7 @@ EVERYWHERE = (
     "count",
     "loras",
     "hypernetworks",
+    "guidance_methods",
     "ip_adapters",
     "hires",
 )

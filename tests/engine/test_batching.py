@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contract.batching import batch_key
+from catalog.batching import batch_key
 from contract.tasks import Upscale
 from contract.work import (
     WORK_ENDINGS,

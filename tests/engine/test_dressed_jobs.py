@@ -13,6 +13,7 @@ from transformers import CLIPTextModel
 
 from catalog.files.folders import fingerprint
 from catalog.models import ModelEntry
+from contract.parts import GuidanceMethod
 from contract.recipe import ModelKind, ModelRef, Recipe
 from contract.work import WorkCancelled, WorkDone, WorkFailed, WorkImage, WorkItem, WorkLoading, WorkNotice, path_key
 from engine.device import tracing
@@ -183,3 +184,11 @@ def test_a_traced_unet_sees_every_lora_and_hypernetwork(
     while engine.tidy():
         pass
     assert [picture(paint(**more)) for more in wanted] == before
+
+
+@pytest.mark.parametrize("method", ["pag", "sag", "nag"])
+def test_guidance_that_changes_the_unet_goes_with_all_of_them(paint: Generate, method: str) -> None:
+    guided: dict[str, Any] = {"guidance_methods": (GuidanceMethod(id=method),)}
+    for dress in ({"nets": {"ink": 1.0}}, {"apply": 1.0}):
+        images = {picture(paint(**fields)) for fields in ({}, dress, guided, {**dress, **guided})}
+        assert len(images) == 4, dress

@@ -12,7 +12,18 @@ import pytest
 from pydantic import BaseModel
 
 from catalog.models import ModelEntry
-from contract.parts import Control, Hires, HypernetworkUse, InitImage, IpAdapter, LoraUse, Mask, Outpaint, Refiner
+from contract.parts import (
+    Control,
+    GuidanceMethod,
+    Hires,
+    HypernetworkUse,
+    InitImage,
+    IpAdapter,
+    LoraUse,
+    Mask,
+    Outpaint,
+    Refiner,
+)
 from contract.recipe import ModelKind, ModelRef, Recipe, RecipeDraft
 from studio.library.model_list import ModelList
 from studio.metadata import infotext
@@ -73,6 +84,10 @@ WHOLE: dict[str, Any] = {
     "loras": [{"model": ref("ink"), "weight": 0.123456789, "text_weight": 0.5, "blocks": [0.25] * 17}],
     "hypernetworks": [{"model": ref("bend"), "weight": 0.3}],
     "embeddings": [ref("style")],
+    "guidance_methods": [
+        {"id": "pag", "values": {"scale": 2.123456789, "adaptive": 0.001}},
+        {"id": "guidance_curve", "values": {"shape": "points", "end": 2.5, "points": "0:7, 1:2.5"}},
+    ],
     "refiner": {"model": ref("starter"), "at": 0.7},
     "init_image": {
         "image": PICTURE,
@@ -119,6 +134,7 @@ KINDS_OF_PARTS: dict[str, type[BaseModel]] = {
     "hires": Hires,
     "loras": LoraUse,
     "hypernetworks": HypernetworkUse,
+    "guidance_methods": GuidanceMethod,
     "refiner": Refiner,
     "init_image": InitImage,
     "mask": Mask,

@@ -20,6 +20,7 @@ FOLDERS = (
     "inpaint",
     "controlnet",
     "lora",
+    "guidance",
     "prompt",
     "result",
     "gallery",

@@ -23,6 +23,7 @@ import { keep, observable, recall } from "../core/store.js";
  * @property {string} clip_skip
  * @property {any} controls list of units as in controlnet/control_units.js; "ip_adapters", "loras" and "hypernetworks"
  *   likewise
+ * @property {any} guidance_methods list of rows as in guidance/guidance_units.js
  * @property {string} vae name; empty is the model's own
  *
  * Fields of the recipe's parts are held by their path, "init_image.strength", as labels and refusals name them:
@@ -108,6 +109,7 @@ export function startValues(model) {
     count: 1,
     clip_skip: "1",
     ...partValues(),
+    guidance_methods: defaults.cfg_rescale ? [{ id: "cfg_rescale", phi: typed(defaults.cfg_rescale) }] : [],
   };
 }
 
@@ -177,6 +179,8 @@ export function chooseModel(model) {
   for (const name of ["sampler", "schedule", "steps", "guidance"]) {
     if (now[name] === before[name]) patch[name] = after[name];
   }
+  if (JSON.stringify(now.guidance_methods) === JSON.stringify(before.guidance_methods))
+    patch.guidance_methods = after.guidance_methods;
   const sized = model?.sizes?.[now.preset];
   if (now.preset !== "custom" || (now.width === before.width && now.height === before.height)) {
     const [width, height] = sized ?? [after.width, after.height];

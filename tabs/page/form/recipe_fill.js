@@ -29,6 +29,7 @@ const KNOWN = new Set([
   "ip_adapters",
   "loras",
   "hypernetworks",
+  "guidance_methods",
   "vae",
   "hires",
   "embeddings",

@@ -180,7 +180,7 @@ const ALSO = {
  * The page's fields for a path of the request, the nearest first: "controls.1.image" is that of the second unit in use.
  */
 function fieldsOf(path) {
-  const [part, place, name] = path.split(".");
+  const [part, place, name, inner] = path.split(".");
   if (!path) return [];
   if (!/^\d+$/.test(place ?? "")) {
     const found = [];
@@ -189,14 +189,15 @@ function fieldsOf(path) {
   }
   const used = (form.get()[part] ?? [])
     .map((unit, index) => ({ unit, index }))
-    .filter(({ unit }) => unit.image || unit.model);
-  const index = used[Number(place)]?.index ?? Number(place);
+    .filter(({ unit }) => unit.image || unit.model || unit.id);
+  const { unit, index } = used[Number(place)] ?? { unit: {}, index: Number(place) };
+  if (unit.id) return [`${part}.${inner ?? name}-${unit.id}`, `${part}.id-${unit.id}`, part];
   return [`${part}.${name}-${index}`, `${part}.model-${index}`, part];
 }
 
 // A closed section makes its fields when it is opened.
 function openSection(field) {
-  const section = document.querySelector(`details[data-fields~="${field.replace(/\..*-\d+$/, "")}"]`);
+  const section = document.querySelector(`details[data-fields~="${field.replace(/\..*-\w+$/, "")}"]`);
   if (!section?.checkVisibility()) return;
   section.dispatchEvent(new Event("fill"));
   section.setAttribute("open", "");

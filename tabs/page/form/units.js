@@ -18,8 +18,8 @@ export function emptyUnit(part) {
 /** The units of a part. */
 export const unitsOf = (part, values = form.get()) => values[part] ?? [];
 
-/** Whether nothing was put into a unit yet; it is passed over then. */
-export const isBlank = (unit) => !unit.image && !unit.model;
+/** Whether nothing was put into a unit yet; it is passed over then. A method of guidance is named by its id. */
+export const isBlank = (unit) => !unit.image && !unit.model && !unit.id;
 
 /** Change some values of one unit. */
 export function setUnit(part, index, patch) {
@@ -33,11 +33,10 @@ export function addUnit(part, patch = {}) {
 }
 
 /** Take a unit out; Undo brings it back. */
-export function removeUnit(part, index) {
+export function removeUnit(part, index, label = `${config.labels[part]} ${index + 1}`) {
   const before = unitsOf(part);
   change({ [part]: before.filter((_, at) => at !== index) });
-  if (!isBlank(before[index]))
-    offerUndo(`${config.labels[part]} ${index + 1} was removed.`, () => change({ [part]: before }));
+  if (!isBlank(before[index])) offerUndo(`${label} was removed.`, () => change({ [part]: before }));
 }
 
 /**

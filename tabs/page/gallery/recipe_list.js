@@ -4,6 +4,7 @@ import { thumbnailUrl } from "../core/api.js";
 import { config, samplerLabel } from "../core/config.js";
 import { modelTitle } from "../core/model_list.js";
 import { pixels, short } from "../core/words.js";
+import { methodWords } from "../guidance/guidance_units.js";
 import { h } from "../ui/dom.js";
 
 /** @param {any} record a picture as the gallery has it @returns {HTMLElement} */
@@ -28,6 +29,7 @@ export function recipeList(record) {
     recipe.vae && ["VAE", nameOf(recipe.vae)],
     ...(recipe.loras ?? []).map((lora) => ["LoRA", `${nameOf(lora.model)} ${short(lora.weight)}${textWeight(lora)}`]),
     ...(recipe.hypernetworks ?? []).map((net) => ["Hypernetwork", `${nameOf(net.model)} ${short(net.weight)}`]),
+    ...(recipe.guidance_methods ?? []).map((method) => ["Guidance method", methodWords(method)]),
     ...partRows(recipe),
     parentRow(record),
   ];

@@ -1,5 +1,6 @@
 """Which jobs may run side by side, each model evaluation taking all of them in one batch."""
 
+from catalog.guidance import changes_unet
 from contract.tasks import Generate, Task
 
 
@@ -13,5 +14,7 @@ def batch_key(task: Task) -> tuple[object, ...] | None:
         return None
     recipe = task.recipe
     if recipe.controls or recipe.ip_adapters or recipe.hypernetworks or recipe.refiner:
+        return None
+    if changes_unet(recipe.guidance_methods):
         return None
     return (recipe.model, recipe.vae, recipe.loras, recipe.width, recipe.height, recipe.guidance == 1)
