@@ -30,6 +30,7 @@ from engine.families.unet import predict_with
 from engine.models.manager import Bundle, ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import Controls, denoise
+from engine.sampling.noise import OwnNoise
 
 STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
 FIGURES = ("1", "2", "3", "18", "control", "inpaint")
@@ -72,7 +73,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
     """What anyone would write over diffusers: U-Net, guidance, scheduler.step."""
     unet = bundle.onload("unet")
     context = encode_prompts(recipe, bundle, EmbeddingCache()).at(0).prompt_embeds
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed))).to(bundle.device.torch_device)
     config = {key: value for key, value in bundle.scheduler_config.items() if not key.startswith("_")}
     scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=0)
 
@@ -92,7 +93,7 @@ def bare_loop(bundle: Bundle, recipe: Recipe) -> Callable[[], torch.Tensor]:
 def our_loop(bundle: Bundle, recipe: Recipe, controls: Controls | None = None) -> Callable[[], torch.Tensor]:
     """The same through `engine/sampling/denoise.py`."""
     told = encode_prompts(recipe, bundle, EmbeddingCache())
-    noise = first_noise(recipe, torch.Generator().manual_seed(recipe.seed)).to(bundle.device.torch_device)
+    noise = first_noise(recipe, OwnNoise(torch.Generator().manual_seed(recipe.seed))).to(bundle.device.torch_device)
     predict = predict_with(bundle.onload, bundle.device.dtype)
 
     def run() -> torch.Tensor:

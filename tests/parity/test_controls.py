@@ -27,6 +27,7 @@ from engine.images.preprocessors import Preprocessors
 from engine.job_models import acquire
 from engine.models.manager import ModelManager
 from engine.pipeline import PassInputs, first_noise, plan_image, run_pass, sampling_of
+from engine.sampling.noise import OwnNoise
 from tests.engine.conftest import CPU
 from tests.parity.test_start_pictures import box_mask, no_enlarging, png, set_scheduler, smooth_picture
 from tests.parity.test_stock_pipelines import STEPS, TOLERANCE
@@ -263,7 +264,7 @@ def stock_latents(mode: Mode, recipe: Recipe, pipe: Any, output_type: str = "lat
     if mode.start:
         more |= {"image": START, "strength": 0.7}
     else:
-        more |= {"latents": first_noise(recipe, generator), "width": SIDE, "height": SIDE}
+        more |= {"latents": first_noise(recipe, OwnNoise(generator)), "width": SIDE, "height": SIDE}
     if mode.mask:
         more |= {"mask_image": MASK.convert("L"), "width": SIDE, "height": SIDE}
     return pipe(

@@ -24,6 +24,7 @@ from engine.families.unet import predict_with
 from engine.models.manager import ModelManager
 from engine.pipeline import first_noise, sampling_of
 from engine.sampling.denoise import denoise
+from engine.sampling.noise import OwnNoise
 from engine.sampling.samplers import Sampling
 from tests.engine.conftest import CPU
 from tests.support import tiny
@@ -117,15 +118,15 @@ def our_latents(recipe: Recipe, entry: ModelEntry, models: ModelManager) -> tupl
         sampling = sampling_of(recipe, bundle)
         told = encode_prompts(recipe, bundle, EmbeddingCache())
         generator = torch.Generator().manual_seed(recipe.seed)
-        noise = first_noise(recipe, generator)
+        noise = first_noise(recipe, OwnNoise(generator))
         predict = predict_with(bundle.onload, torch.float32)
-        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, generator)
+        *_, last = denoise(lambda _: predict, told.at, sampling, noise, recipe.guidance, OwnNoise(generator))
         return last.latents, sampling_of(recipe, bundle)
 
 
 def stock_latents(recipe: Recipe, pipe: Any, steps: dict[str, Any], output_type: str = "latent") -> Any:
     generator = torch.Generator().manual_seed(recipe.seed)
-    noise = first_noise(recipe, generator)
+    noise = first_noise(recipe, OwnNoise(generator))
     return pipe(
         recipe.prompt,
         negative_prompt=recipe.negative_prompt or None,

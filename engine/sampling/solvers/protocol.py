@@ -1,6 +1,6 @@
 """What a solver is, and which one a sampler's row names: a generator over `denoised = model(x, sigma)`.
 
-    def sample_name(model, x, sigmas, generator):
+    def sample_name(model, x, sigmas, noise):
         for sigma, sigma_next in pairwise(sigmas):
             denoised = model(x, sigma)
             x = yield ..., sigma_next
@@ -13,11 +13,13 @@ import importlib
 from collections.abc import Generator, Iterable
 from typing import Any, Protocol, cast
 
-import torch
 from torch import Tensor
 
 from catalog.samplers import SAMPLERS, Sampler
+from engine.sampling.noise import StepNoise
 from engine.sampling.samplers import Sampling
+
+__all__ = ["Model", "Solution", "Solver", "StepNoise", "find_solver", "missing_solvers"]
 
 Solution = Generator[tuple[Tensor, Tensor], Tensor, None]
 
@@ -35,20 +37,22 @@ class Model(Protocol):
         """The denoised estimate of latents at a noise level; same shape, float32."""
         ...
 
+    def uncond(self) -> Tensor:
+        """The denoised estimate that the last evaluation gave without the prompt; without guidance its only one."""
+        ...
+
 
 class Solver(Protocol):
     """A function of `engine/sampling/solvers/`."""
 
-    def __call__(
-        self, model: Model, x: Tensor, sigmas: Tensor, generator: torch.Generator | None, **options: Any
-    ) -> Solution:
+    def __call__(self, model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, **options: Any) -> Solution:
         """Solve from the first sigma to the last.
 
         Args:
             x: Latents at the first sigma, (1, C, h, w), float32.
             sigmas: Falling; the last is 0. Scalars on the CPU, of which no device has to wait.
-            generator: Seeded for this image; stochastic solvers draw their noise from it.
-            options: Those of the sampler's row.
+            noise: Of this image; stochastic solvers take theirs from it.
+            options: Those of the sampler's row, and those of a recipe's settings that the row names.
         """
         ...
 
