@@ -146,7 +146,7 @@ def offered() -> list[tuple[str, str, str]]:
         for kind in tiny.KINDS
         for sampler in SAMPLERS.values()
         for schedule in schedules_for(sampler, zero_snr=kind == "zero_snr")
-        if schedule != "automatic"
+        if sampler.id in CLASSES and schedule in (*CURVES, "uniform", "simple", "sgm_uniform")
     ]
 
 

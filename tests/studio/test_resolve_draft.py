@@ -78,7 +78,7 @@ def test_samplers_are_found_by_every_name_in_use(
             {"sampler": "Eular a"},
             "invalid_sampler",
             "Sampler is “Eular a”, which is not known.",
-            "Near: Euler a, Euler.",
+            "Near: Euler a, Euler, Euler a CFG++.",
         ),
         ({"schedule": "Karas"}, "invalid_schedule", "Schedule is “Karas”, which is not known.", "Near: Karras."),
         ({"model": "startr"}, "invalid_model", "Model “startr” is not here.", "Near: Starter."),
@@ -86,7 +86,7 @@ def test_samplers_are_found_by_every_name_in_use(
             {"model": "sub/zero", "schedule": "karras"},
             "invalid_schedule",
             "Zero does not go with Karras.",
-            "Use Automatic, Uniform, SGM Uniform or Simple.",
+            "Use Automatic, Uniform, SGM Uniform, Simple, Turbo or Beta (ComfyUI).",
         ),
         (
             {"width": 2048, "height": 1024, "max_pixels": 1024 * 1024},

@@ -70,9 +70,10 @@ def sample_dpmpp_2m_sde(
 def sample_dpmpp_3m_sde(
     model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, *, eta: float = 1.0, s_noise: float = 1.0
 ) -> Solution:
-    """SDE-DPM-Solver++ with a parabola through the last three estimates; order 3 where eta is 0.
+    """SDE-DPM-Solver++ with a parabola through the last three estimates.
 
-    Source: the paper's method at one order more, as in k-diffusion; the phi are those of exponential integrators.
+    Source: the paper's method at one order more, as in k-diffusion, whose parabola bends half as much as the one
+    through the estimates: it is of order 2. The phi are those of exponential integrators.
     """
     alpha, sigma = model.sampling.space.alpha_and_sigma(sigmas)
     lambda_ = torch.log(alpha) - torch.log(sigma)

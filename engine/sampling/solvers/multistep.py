@@ -49,7 +49,8 @@ def sample_ipndm(model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, *, o
 def sample_ipndm_v(model: Model, x: Tensor, sigmas: Tensor, noise: StepNoise, *, order: int = 4) -> Solution:
     """The same with weights for steps of uneven length, as its authors' program and ComfyUI have them.
 
-    They are those of Adams and Bashforth where the steps are even, and near them elsewhere (`sample_lms` is exact).
+    Up to order 3 they are those of Adams and Bashforth where the steps are even, and near them elsewhere; those of
+    order 4 are near them. (`sample_lms` is exact.)
     Source: Zhou et al. 2024 (arXiv 2312.00094), the program beside it.
     """
     ds: list[Tensor] = []

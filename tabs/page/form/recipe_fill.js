@@ -31,6 +31,8 @@ const KNOWN = new Set([
   "hypernetworks",
   "vae",
   "hires",
+  "sampling",
+  "noise",
   "embeddings",
   "refiner",
   "extras",
