@@ -42,16 +42,16 @@ export function sampling_section(element) {
 }
 
 function body() {
-  const ofSampler = OF_SAMPLER.map((name) => [name, entry(`sampling.${name}`)]);
+  const ofSampler = OF_SAMPLER.map((name) => ({ name, box: entry(`sampling.${name}`) }));
   form.watch(({ sampler }) => {
-    for (const [name, box] of ofSampler) box.hidden = !samplerOf(sampler)?.settings.includes(name);
+    for (const { name, box } of ofSampler) box.hidden = !samplerOf(sampler)?.settings.includes(name);
   });
   return [
     list("noise.source", () => SOURCES),
     h("div.pair", {}, entry("noise.variation_seed"), slider(VARIATION, 0.01)),
     h("div.pair", {}, entry("noise.resize_width"), entry("noise.resize_height")),
     h("div.pair", {}, entry("noise.eta_seed_delta"), entry("noise.batch_index")),
-    ...ofSampler.map(([, box]) => box),
+    ...ofSampler.map(({ box }) => box),
     ...OF_SCHEDULE.map((name) => entry(`sampling.${name}`)),
     list(DISCARD, () => [
       ["", "As the sampler does"],
