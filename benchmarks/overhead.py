@@ -178,7 +178,7 @@ def measure_all(wanted: argparse.Namespace) -> Iterator[Figure]:
     """The wanted figures of the wanted models."""
     if WITHOUT_A_MODEL & set(wanted.figures):
         yield from solver_steps(wanted.rounds)
-    if WITHOUT_A_MODEL >= set(wanted.figures):
+    if set(wanted.figures) <= WITHOUT_A_MODEL:
         return
     if wanted.only != "sd15":
         yield from measure(starter(), "starter", wanted)

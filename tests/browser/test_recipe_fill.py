@@ -180,7 +180,7 @@ def test_words_numbers_and_a_hires_pass_come_out_as_they_went_in(visitor: Visito
 @pytest.mark.parametrize(
     ("sampler", "schedule", "names"),
     [
-        ("euler", "karras", ("s_churn", "s_tmin", "s_tmax", "s_noise", "sigma_min", "sigma_max", "rho")),
+        ("euler", "simple", ("s_churn", "s_tmin", "s_tmax", "s_noise")),
         ("euler_a", "simple", ("eta", "s_noise", "discard_penultimate")),
     ],
 )
