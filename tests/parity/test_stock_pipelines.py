@@ -47,6 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ddim": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1},
     "unipc": {"solver_type": "bh2"},
 }
+SCHEDULES = ("uniform", "karras", "exponential", "sgm_uniform", "simple", "beta")  # that have a stock option
 CURVES = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 
 pytestmark = [
@@ -146,7 +147,7 @@ def offered() -> list[tuple[str, str, str]]:
         for kind in tiny.KINDS
         for sampler in SAMPLERS.values()
         for schedule in schedules_for(sampler, zero_snr=kind == "zero_snr")
-        if sampler.id in CLASSES and schedule in (*CURVES, "uniform", "simple", "sgm_uniform")
+        if sampler.id in CLASSES and schedule in SCHEDULES
     ]
 
 
